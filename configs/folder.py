@@ -1,0 +1,16 @@
+"""Your own images: DIR/images and DIR/masks with matching names, on a CPU.
+
+Command: python train.py --config configs/folder.py --config.data.root=DIR
+Give every set a run of its own with --workdir runs/NAME.
+"""
+
+from configs import small_x0
+
+
+def get_config():
+    config = small_x0.get_config()
+    config.name = "folder"
+    config.data.name = "folder"
+    config.train.steps = 2500
+    config.train.checkpoint_every = 250
+    return config

@@ -1,0 +1,5 @@
+"""Checkpoints: save, verify by SHA-256, restore; the newest intact one is used, and damage is named by file."""
+
+from ddim_jax.checkpoints.store import CheckpointStore, Restored, locate
+
+__all__ = ["CheckpointStore", "Restored", "locate"]

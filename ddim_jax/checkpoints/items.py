@@ -1,0 +1,111 @@
+"""Reading the parts of one verified step folder: the training state, the EMA weights, the metadata."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from ddim_jax.io.errors import CheckpointError
+
+_NAMED = 5  # leaves spelt out in a message
+
+
+def read_state(folder: Path, template: Any) -> Any:
+    """The training state of step folder `folder`, in the structure, dtypes and shardings of `template`.
+
+    Raises:
+      CheckpointError: leaves of the template differ from the saved ones in name, shape or dtype; some are named.
+    """
+    with _reading(folder):
+        saved = ocp.PyTreeCheckpointHandler().metadata(folder / "state").tree
+    check_tree(folder, template, saved)
+    return _read_item(folder, state=ocp.args.StandardRestore(jax.tree.map(_with_placement, template)))
+
+
+def read_params(folder: Path) -> Any:
+    """The EMA weights as a nested dict of NumPy arrays, which need none of the devices they were saved from."""
+    with _reading(folder):
+        saved = ocp.PyTreeCheckpointHandler().metadata(folder / "ema_params").tree
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
+    return _read_item(folder, ema_params=ocp.args.PyTreeRestore(restore_args=as_numpy))
+
+
+def _read_item(folder: Path, **item: Any) -> Any:
+    """Reads one part of a step through the step's folder: only that one carries the metadata Orbax looks for."""
+    (name,) = item
+    with _reading(folder), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
+        return reader.restore(folder, ocp.args.Composite(**item))[name]
+
+
+def read_metadata(folder: Path) -> dict:
+    """The JSON metadata of step folder `folder`."""
+    with _reading(folder):
+        return json.loads((folder / "metadata" / "metadata").read_text(encoding="utf-8"))
+
+
+def _describe(leaf: Any) -> str:
+    dtype = getattr(leaf, "dtype", None)
+    shape = getattr(leaf, "shape", None)
+    return f"{np.asarray(leaf).dtype}[]" if dtype is None else f"{dtype}{list(shape or ())}"
+
+
+def _leaves(tree: Any) -> dict[str, Any]:
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in _flatten(tree)}
+
+
+def _flatten(tree: Any) -> list[tuple[Any, Any]]:
+    return jax.tree_util.tree_flatten_with_path(tree)[0]
+
+
+def check_tree(folder: Path, template: Any, saved: Any) -> None:
+    """Compares two pytrees by the names, shapes and dtypes of their leaves; `folder` is named in the message.
+
+    Orbax would silently cast another dtype, and reports the rest without naming the leaf.
+
+    Raises:
+      CheckpointError: they differ; the first few leaves that do are named with both shapes.
+    """
+    expected, found = _leaves(template), _leaves(saved)
+    problems = [f"{name}: only in this model ({_describe(expected[name])})" for name in expected.keys() - found.keys()]
+    problems += [
+        f"{name}: only in the checkpoint ({_describe(found[name])})" for name in found.keys() - expected.keys()
+    ]
+    for name in expected.keys() & found.keys():
+        here, there = _describe(expected[name]), _describe(found[name])
+        if here != there:
+            problems.append(f"{name}: {there} in the checkpoint, {here} in this model")
+    if problems:
+        more = f" and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+        raise CheckpointError(
+            f"{folder} belongs to another model or optimiser: "
+            + "; ".join(sorted(problems)[:_NAMED])
+            + more
+            + ". Use the configuration it was trained with, or another directory."
+        )
+
+
+def _with_placement(leaf: Any) -> Any:
+    """A template leaf without a sharding goes to the default device, wherever the saved array was."""
+    if isinstance(leaf, np.generic):  # saved, but not restored, by Orbax
+        return np.asarray(leaf)
+    if isinstance(leaf, jax.ShapeDtypeStruct) and leaf.sharding is None:
+        device = jax.config.jax_default_device or jax.local_devices()[0]
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=jax.sharding.SingleDeviceSharding(device))
+    return leaf
+
+
+@contextlib.contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Orbax raises anything, down to a bare Exception, for what it cannot read; the user is told which folder it is."""
+    try:
+        yield
+    except Exception as error:
+        raise CheckpointError(
+            f"{folder}: its checksums agree but it cannot be read ({type(error).__name__}: {error}); "
+            "was it written by another version of this package?"
+        ) from error

@@ -1,0 +1,120 @@
+"""The SHA-256 manifest of a folder: which files belong to it, how long they are and what they hold.
+
+Array files carry no checksum of their own that is checked on reading: one flipped byte comes back as wrong weights.
+The manifest is written last and atomically, so it also marks a folder as complete.
+"""
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ddim_jax.io.atomic import write_text
+
+MANIFEST = "manifest.json"
+_THREADS = 4  # hashing releases the GIL; more threads than this are held up by the disk
+_FROM_FILE_BROWSERS = {".DS_Store", "Thumbs.db", "desktop.ini"}  # dropped by looking at a folder; no sign of damage
+
+
+def _file_record(path: Path) -> dict:
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"bytes": file.tell(), "sha256": digest}
+
+
+def _files(folder: Path) -> list[str]:
+    """Every file below `folder` but the manifest, as sorted relative paths with forward slashes."""
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if not path.is_dir() and path != folder / MANIFEST and path.name not in _FROM_FILE_BROWSERS
+    )
+
+
+def _serialise(records: dict[str, dict]) -> str:
+    listing = json.dumps(records, sort_keys=True)
+    own = hashlib.sha256(listing.encode()).hexdigest()
+    return json.dumps({"files": records, "sha256": own}, indent=1, sort_keys=True) + "\n"
+
+
+def write_manifest(folder: Path) -> None:
+    """Records every file below `folder` in `folder/manifest.json`: path -> {bytes, sha256}, and a digest of that list.
+
+    The manifest appears whole or not at all.
+
+    Raises:
+      OSError: a file cannot be read or the manifest cannot be written.
+    """
+    names = _files(folder)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        records = dict(zip(names, pool.map(lambda name: _file_record(folder / name), names), strict=True))
+    write_text(folder / MANIFEST, _serialise(records))
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether `folder` was written to the end, i.e. has a manifest; says nothing about damage (see `find_damage`)."""
+    return (folder / MANIFEST).is_file()
+
+
+def _read_manifest(folder: Path) -> tuple[dict[str, dict], str | None]:
+    """The records and None, or an empty dict and what is wrong with the manifest itself."""
+    try:
+        text = (folder / MANIFEST).read_bytes()
+    except FileNotFoundError:
+        return {}, f"{MANIFEST}: missing (saving was interrupted, or the file was removed)"
+    except OSError as error:
+        return {}, f"{MANIFEST}: cannot be read ({error.strerror})"
+    try:
+        records = json.loads(text)["files"]
+        # Comparing with what would have been written also catches damage that still parses.
+        if _serialise(records).encode() != text:
+            return {}, f"{MANIFEST}: changed after it was written"
+        return records, None
+    except (ValueError, KeyError, TypeError):
+        return {}, f"{MANIFEST}: not a readable manifest"
+
+
+def _compare(folder: Path, name: str, record: dict) -> str | None:
+    try:
+        found = _file_record(folder / name)
+    except FileNotFoundError:
+        return f"{name}: missing"
+    except OSError as error:
+        return f"{name}: cannot be read ({error.strerror})"
+    if found["bytes"] != record["bytes"]:
+        return f"{name}: {found['bytes']} bytes, expected {record['bytes']}"
+    if found["sha256"] != record["sha256"]:
+        return f"{name}: content changed (SHA-256 differs from the manifest)"
+    return None
+
+
+def find_damage(folder: Path) -> list[str]:
+    """Compares every file below `folder` with its manifest.
+
+    Returns:
+      One line a problem, `<relative path>: <what is wrong>`, for files that are missing, shorter or longer, changed,
+      unreadable or not in the manifest, and for a missing or changed manifest; an empty list if all is as written.
+    """
+    records, problem = _read_manifest(folder)
+    if problem:
+        return [problem]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = pool.map(lambda item: _compare(folder, *item), sorted(records.items()))
+        problems = [line for line in found if line]
+    surplus = sorted(set(_files(folder)) - set(records))
+    return problems + [f"{name}: not in the manifest" for name in surplus]
+
+
+def read_verified(folder: Path, name: str) -> tuple[bytes | None, str | None]:
+    """The bytes of one file after checking it against the manifest: a cheap look at a small file.
+
+    Returns:
+      (content, None); (None, None) if the manifest does not list `name`; (None, problem) if either is damaged.
+    """
+    records, problem = _read_manifest(folder)
+    if problem:
+        return None, problem
+    if name not in records:
+        return None, None
+    problem = _compare(folder, name, records[name])
+    return (None, problem) if problem else ((folder / name).read_bytes(), None)

@@ -1,0 +1,304 @@
+"""A folder of checkpoints that is never trusted without checking it.
+
+Layout: `DIRECTORY/<step>/{state,ema_params,metadata,metrics}/...` as written by Orbax, and beside them `manifest.json`,
+which is written last: a step without it was interrupted and does not count.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+from absl import logging
+from jax.experimental import multihost_utils
+
+from ddim_jax.checkpoints.items import read_metadata, read_params, read_state
+from ddim_jax.checkpoints.manifest import MANIFEST, find_damage, is_complete, read_verified, write_manifest
+from ddim_jax.io.errors import CheckpointError
+
+_METRIC = "dice"  # larger is better
+_METRICS_FILE = "metrics/metrics"
+_NAMED = 5  # problems spelt out in a message
+
+
+class Restored(NamedTuple):
+    """What `CheckpointStore.restore` found: the step, the training state, NumPy EMA weights and the saved metadata."""
+
+    step: int
+    state: Any
+    ema_params: Any
+    metadata: dict
+
+
+class CheckpointStore:
+    """Saves, verifies and restores the checkpoints of one run.
+
+    Args:
+      directory: where the step folders lie; made on the first save.
+      keep_latest: how many of the newest steps stay.
+      keep_best: how many of the steps with the highest "dice" stay besides.
+
+    Saving is synchronous. An old step is removed only after the new one is complete, so a process killed at any moment
+    leaves at least one complete checkpoint once one was written. With several processes every process calls `save`.
+    """
+
+    def __init__(self, directory: str | os.PathLike, *, keep_latest: int = 2, keep_best: int = 1):
+        if keep_latest < 1 or keep_best < 0:
+            raise ValueError(f"keep_latest must be >= 1 and keep_best >= 0, not {keep_latest} and {keep_best}")
+        self.directory = Path(directory).absolute()  # Orbax refuses relative paths
+        self._keep_latest = keep_latest
+        self._keep_best = keep_best
+        self._intact: set[int] = set()  # steps this store wrote or verified, so that saving does not hash them again
+
+    def steps(self) -> list[int]:
+        """Every complete step in increasing order; whether its files are still as written is checked on restoring."""
+        return [step for step in self._folders() if is_complete(self._folder(step))]
+
+    def save(
+        self,
+        step: int,
+        *,
+        state: Any,
+        ema_params: Any,
+        metadata: Mapping[str, Any],
+        metrics: Mapping[str, float] | None = None,
+    ) -> bool:
+        """Writes one checkpoint and then removes the steps that are neither among the latest nor among the best.
+
+        Damaged or incomplete steps that are in the way are renamed to `<step>.damaged`, never deleted.
+
+        Args:
+          step: training steps taken so far, >= 0.
+          state: any pytree of arrays and numbers.
+          ema_params: nested dict of arrays, the weights used for sampling.
+          metadata: JSON-serialisable: config, package version and so on.
+          metrics: finite numbers of this step; "dice" decides what is best. A step without it is never the best.
+
+        Returns:
+          True if written, False if an intact checkpoint of this step is already there: that one is kept.
+
+        Raises:
+          ValueError: the step is negative or a metric is not finite.
+          CheckpointError: an intact checkpoint of a later step is there.
+          OSError: the disk is full or not writable.
+        """
+        if step < 0:
+            raise ValueError(f"step must be >= 0, not {step}")
+        for name, value in (metrics or {}).items():
+            if not math.isfinite(value):
+                raise ValueError(f"metric {name!r} of step {step} is {value}, not a finite number")
+        intact = self._clear_the_way()
+        if step in intact:
+            return False
+        if intact and intact[-1] > step:
+            raise CheckpointError(
+                f"{self.directory}: cannot save step {step}, the later step {intact[-1]} is already there. "
+                "Continue from that one, or use another directory."
+            )
+        # No preservation policy: Orbax would remove old steps before the new one has its manifest. That is done below.
+        options = ocp.CheckpointManagerOptions(
+            enable_async_checkpointing=False,
+            cleanup_tmp_directories=True,
+            best_fn=(lambda values: values[_METRIC]) if metrics else None,  # without it Orbax drops the metrics
+        )
+        with ocp.CheckpointManager(self.directory, options=options) as manager:
+            manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state),
+                    ema_params=ocp.args.StandardSave(ema_params),
+                    metadata=ocp.args.JsonSave(dict(metadata)),
+                ),
+                metrics={name: float(value) for name, value in metrics.items()} if metrics else None,
+                force=True,
+            )
+            if jax.process_index() == 0:
+                write_manifest(self._folder(step))
+            _wait_for_all(f"manifest of step {step}")
+            self._intact.add(step)
+            surplus = self._surplus()
+            _wait_for_all("what to remove")  # every process has looked before one of them removes anything
+            for old in surplus:
+                if jax.process_index() == 0:
+                    # Without its manifest a folder whose removal is interrupted is incomplete rather than damaged.
+                    (self._folder(old) / MANIFEST).unlink()
+                manager.delete(old)
+                self._intact.discard(old)
+        return True
+
+    def restore(self, template_state: Any, step: int | None = None) -> Restored | None:
+        """Reads the newest intact checkpoint, or exactly the given step.
+
+        Every file is verified before anything is read. A damaged step is named file by file in a warning and the next
+        newest is used; a step that is asked for by number is that step or an error.
+
+        Args:
+          template_state: a pytree like the saved state, of arrays or `jax.ShapeDtypeStruct`s. Leaves come back with the
+            template's shardings (on the default device where it has none), NumPy leaves as NumPy arrays.
+          step: None for the newest.
+
+        Returns:
+          Restored, exact to the bit, or None if the directory holds no complete checkpoint at all.
+
+        Raises:
+          CheckpointError: none is intact (every damaged file is named), the step asked for is missing, or the template
+            belongs to another model (the leaves that differ are named).
+        """
+        steps = self.steps()
+        if step is None:
+            for partial in sorted(set(self._folders()) - set(steps)):
+                logging.warning(
+                    "%s: ignored, %s is missing: saving it was interrupted", self._folder(partial), MANIFEST
+                )
+            if not steps:
+                return None
+        found = self._first_intact(steps[::-1] if step is None else [self._existing(step)], fall_back=step is None)
+        folder = self._folder(found)
+        return Restored(found, read_state(folder, template_state), read_params(folder), read_metadata(folder))
+
+    def restore_params(self, which: Literal["best", "latest"] | int = "best") -> tuple[int, Any, dict]:
+        """Reads the EMA weights without a template and without the optimiser state, on any number of devices.
+
+        Args:
+          which: "best" (highest "dice", the newest among equals; the latest if none was scored), "latest", or a step.
+            For the first two a damaged step is named in a warning and the next best or next newest is used.
+
+        Returns:
+          (step, nested dict of NumPy arrays, metadata).
+
+        Raises:
+          CheckpointError: as for `restore`, and if the directory holds no complete checkpoint.
+        """
+        if which in ("best", "latest"):
+            candidates = self._ranking() if which == "best" else self.steps()
+            if not candidates:
+                raise CheckpointError(self._nothing_here())
+            found = self._first_intact(candidates[::-1])
+        else:
+            found = self._first_intact([self._existing(int(which))], fall_back=False)
+        return found, read_params(self._folder(found)), read_metadata(self._folder(found))
+
+    def _folder(self, step: int) -> Path:
+        return self.directory / str(step)
+
+    def _folders(self) -> list[int]:
+        if not self.directory.is_dir():
+            return []
+        return sorted(int(path.name) for path in self.directory.iterdir() if _is_step_name(path.name) and path.is_dir())
+
+    def _existing(self, step: int) -> int:
+        if step not in self.steps():
+            there = ", ".join(map(str, self.steps())) or "none"
+            raise CheckpointError(f"{self._folder(step)}: no complete checkpoint of step {step}; there are: {there}")
+        return step
+
+    def _nothing_here(self) -> str:
+        partial = ", ".join(str(self._folder(step)) for step in self._folders())
+        return f"{self.directory}: no complete checkpoint" + (
+            f"; without {MANIFEST}, so interrupted while saving: {partial}" if partial else ""
+        )
+
+    def _first_intact(self, candidates: list[int], fall_back: bool = True) -> int:
+        """The first candidate without damage; what is wrong with those before it is logged."""
+        reports = []
+        for step in candidates:
+            damage = find_damage(self._folder(step))
+            if not damage:
+                if reports:
+                    logging.warning("using the checkpoint of step %d instead", step)
+                self._intact.add(step)
+                return step
+            self._intact.discard(step)
+            reports.append(_report(self._folder(step), damage))
+            if fall_back:
+                logging.warning("%s", reports[-1])
+        raise CheckpointError(
+            "; ".join(reports) + ". No intact checkpoint is left: restore these files from a copy or train again."
+            if fall_back
+            else f"{reports[0]}. Choose another step or restore these files from a copy."
+        )
+
+    def _names_aside(self, step: int) -> Iterator[Path]:
+        return (self.directory / f"{step}.damaged{suffix}" for suffix in ["", *(f"-{i}" for i in range(2, 1000))])
+
+    def _ranking(self) -> list[int]:
+        """Complete steps from worst to best; one whose score cannot be trusted stands last, so that it is looked at."""
+
+        def rank(step: int) -> tuple[float, int]:
+            content, problem = read_verified(self._folder(step), _METRICS_FILE)
+            if problem:
+                return math.inf, step
+            metrics = json.loads(content) if content is not None else {}
+            return metrics.get(_METRIC, -math.inf), step
+
+        return sorted(self.steps(), key=rank)
+
+    def _surplus(self) -> list[int]:
+        steps = self.steps()
+        scored = [s for s in self._ranking() if read_verified(self._folder(s), _METRICS_FILE)[0] is not None]
+        best = scored[-self._keep_best :] if self._keep_best else []
+        return sorted(set(steps) - set(steps[-self._keep_latest :]) - set(best))
+
+    def _clear_the_way(self) -> list[int]:
+        """Renames what is damaged or incomplete and returns the intact steps in increasing order.
+
+        A broken step would otherwise hold the place of the best or the latest for ever.
+        """
+        broken = {}
+        for step in self._folders():
+            if step not in self._intact or not is_complete(self._folder(step)):
+                damage = find_damage(self._folder(step))
+                if damage:
+                    broken[step] = damage
+                else:
+                    self._intact.add(step)
+        _wait_for_all("checkpoints looked through")
+        for step, damage in broken.items():
+            self._intact.discard(step)
+            if jax.process_index() == 0:
+                aside = next(path for path in self._names_aside(step) if not path.exists())
+                logging.warning("%s; moved to %s", _report(self._folder(step), damage), aside)
+                self._folder(step).rename(aside)
+        _wait_for_all("checkpoints cleared")
+        return [step for step in self._folders() if step not in broken]
+
+
+def locate(path: str | os.PathLike) -> tuple[Path, int | None]:
+    """Finds the checkpoints that a user points at: a run directory, its `checkpoints` folder or one step folder.
+
+    Returns:
+      (the folder that holds the step folders, the step if `path` is one step's folder, else None).
+
+    Raises:
+      CheckpointError: there is no such path, or it is none of the three.
+    """
+    given = Path(path).expanduser().absolute()
+    if not given.is_dir():
+        raise CheckpointError(f"{path}: no such folder; give a run directory, its checkpoints folder or a step folder")
+    if (given / "checkpoints").is_dir():
+        return given / "checkpoints", None
+    if _is_step_name(given.name) and any((given / name).exists() for name in (MANIFEST, "ema_params")):
+        return given.parent, int(given.name)
+    if any(_is_step_name(child.name) and child.is_dir() for child in given.iterdir()):
+        return given, None
+    raise CheckpointError(
+        f"{path}: holds no checkpoints; expected a run directory, its checkpoints folder or one of the step folders"
+    )
+
+
+def _is_step_name(name: str) -> bool:
+    return name.isascii() and name.isdecimal() and str(int(name)) == name
+
+
+def _report(folder: Path, damage: list[str]) -> str:
+    more = f" and {len(damage) - _NAMED} more" if len(damage) > _NAMED else ""
+    return f"{folder} is damaged: " + "; ".join(damage[:_NAMED]) + more
+
+
+def _wait_for_all(name: str) -> None:
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)

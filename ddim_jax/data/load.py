@@ -1,0 +1,65 @@
+"""Every data set by its name."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from ddim_jax.data.folder import load_folder
+from ddim_jax.data.phantom import PhantomSource
+from ddim_jax.data.prepared import load_published
+from ddim_jax.data.published import PUBLISHED
+from ddim_jax.data.sources import SPLITS, Source
+from ddim_jax.io.errors import ConfigError
+
+DATASETS = ("phantom", "folder", *PUBLISHED)
+PHANTOM_COUNTS = {"train": 512, "val": 64, "test": 64}
+
+
+def load_dataset(
+    name: str,
+    split: str,
+    *,
+    root: str | os.PathLike | None = None,
+    seed: int = 0,
+    image_size: int = 64,
+    cache_dir: str | os.PathLike | None = None,
+    counts: Mapping[str, int] | None = None,
+) -> Source:
+    """One split of a data set.
+
+    Args:
+      name: phantom (generated), folder (images/ and masks/ below `root`), or a published one as it is unpacked below
+        `root`: rsua, isbi2016, polypdb.
+      split: train, val or test.
+      root: the folder; phantom needs none.
+      seed: of the phantoms, and of a folder's split where it has none. The splits of published sets are fixed.
+      image_size: side in pixels of the phantoms; the pictures of the others keep their own size.
+      cache_dir: for indices and for splits that cannot be written beside the data; by default ddim_jax in the user's
+        cache folder.
+      counts: how many phantoms each split has; by default 512, 64 and 64.
+
+    Raises:
+      ConfigError: the name, the split, the root or the counts are not as above.
+      DataError: the data below `root` cannot be used; files are named, up to ten.
+      InputError: a published set is asked for and tensorflow-datasets is not installed.
+    """
+    if name not in DATASETS:
+        raise ConfigError(f"Unknown data set {name!r} (data.name); expected one of {', '.join(DATASETS)}.")
+    if split not in SPLITS:
+        raise ConfigError(f"Unknown split {split!r}; expected one of {', '.join(SPLITS)}.")
+    if name == "phantom":
+        chosen = {**PHANTOM_COUNTS, **(counts or {})}
+        if set(chosen) != set(SPLITS) or min(chosen.values()) < 1:
+            raise ConfigError(f"Phantom counts {dict(counts)}; expected at least 1 for each of {', '.join(SPLITS)}.")
+        return PhantomSource(split, seed=seed, size=image_size, count=chosen[split])
+    if root is None or not os.fspath(root):
+        raise ConfigError(f"The data set {name} needs the folder its files are in (data.root).")
+    cache_dir = Path(cache_dir) if cache_dir else default_cache_dir()
+    if name == "folder":
+        return load_folder(root, split, seed=seed, cache_dir=cache_dir)
+    return load_published(PUBLISHED[name], root, split, cache_dir=cache_dir)
+
+
+def default_cache_dir() -> Path:
+    """ddim_jax in $XDG_CACHE_HOME, else in ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ddim_jax"

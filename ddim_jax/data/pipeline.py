@@ -1,0 +1,115 @@
+"""The order of training examples, and batches read in that order.
+
+Example number i of the endless training stream is a pure function of (seed, i): each pass over the data is a fresh
+permutation. So the position in the data is the global step and nothing about it is stored: a run that resumes at step k
+asks for step k, on any number of processes.
+"""
+
+import functools
+import itertools
+from collections.abc import Iterator
+
+import grain
+import numpy as np
+
+from ddim_jax.data.arrays import resized
+from ddim_jax.data.sources import Source
+
+
+def training_indices(
+    n: int, *, batch_size: int, seed: int, start_step: int = 0, process_index: int = 0, process_count: int = 1
+) -> Iterator[np.ndarray]:
+    """Yields this process's dataset rows of steps start_step, start_step + 1, ... without end.
+
+    Args:
+      n: rows in the data set, at least 1; it may be smaller than the batch.
+      batch_size: examples in a global batch, a multiple of process_count.
+      seed: of the order, 0 to 2**64 - 1.
+      start_step: the first global step.
+      process_index, process_count: which share of each global batch; the shares, put together in the order of the
+        processes, are the same batch for any process_count.
+
+    Yields:
+      int32 [batch_size / process_count], values in [0, n).
+
+    Raises:
+      ValueError: an argument is out of its range.
+    """
+    shares = _Shares(n, batch_size, seed, start_step, process_index, process_count)
+    return map(shares.__getitem__, itertools.count())
+
+
+def training_batches(
+    source: Source,
+    *,
+    image_size: int,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+    read_threads: int = 8,
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yields the batches of `training_indices` with their pictures, read ahead by `read_threads` threads.
+
+    Threads, not worker processes: decoding and resizing leave the interpreter's lock. Pictures stay uint8, a quarter of
+    what float32 would send to the device.
+
+    Args:
+      source: what to read.
+      image_size: S, in pixels.
+      batch_size, seed, start_step, process_index, process_count: as in `training_indices`.
+      read_threads: how many batches are read at once; 0 reads in the calling thread.
+
+    Yields:
+      {"image": uint8 [b, S, S, 3], "mask": uint8 [b, S, S] in {0, 1}, "index": int32 [b], the rows of `source`}, with
+      b = batch_size / process_count.
+
+    Raises:
+      ValueError: an argument is out of its range.
+      DataError: a pair cannot be read; the message names the file.
+    """
+    shares = _Shares(len(source), batch_size, seed, start_step, process_index, process_count)
+
+    def read(rows: np.ndarray) -> dict[str, np.ndarray]:
+        images, masks = zip(*(resized(source[row], image_size) for row in rows.tolist()), strict=True)
+        return {"image": np.stack(images), "mask": np.stack(masks), "index": rows}
+
+    options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=2 * read_threads)
+    return iter(grain.MapDataset.source(shares).map(read).to_iter_dataset(options))
+
+
+class _Shares:
+    """Element k is this process's share of global batch start_step + k: int32 rows."""
+
+    def __init__(self, n: int, batch_size: int, seed: int, start_step: int, process_index: int, process_count: int):
+        if n < 1:
+            raise ValueError("There are no examples to train on.")
+        if batch_size < 1 or process_count < 1 or batch_size % process_count:
+            raise ValueError(f"batch_size {batch_size} must be a positive multiple of the {process_count} processes.")
+        if not 0 <= process_index < process_count or start_step < 0:
+            raise ValueError(f"process_index {process_index} of {process_count} at step {start_step} does not exist.")
+        self._n, self._seed, self._batch_size = n, seed, batch_size
+        self._share = batch_size // process_count
+        self._first = start_step * batch_size + process_index * self._share
+
+    def __len__(self) -> int:
+        return 2**40  # without end, for Grain
+
+    def __getitem__(self, step: int) -> np.ndarray:
+        positions = self._first + step * self._batch_size + np.arange(self._share)
+        passes, places = np.divmod(positions, self._n)
+        rows = np.empty(self._share, np.int32)
+        for one in np.unique(passes):
+            here = passes == one
+            rows[here] = _order(self._n, self._seed, int(one))[places[here]]
+        return rows
+
+
+# Grain's own shuffle gives one index at a time and is slow for the few hundred examples usual in medicine (0.1 ms an
+# index for 500 of them, 2.6 ms for 13). The raw stream of Philox is the same in every release of NumPy.
+@functools.lru_cache(maxsize=8)
+def _order(n: int, seed: int, number: int) -> np.ndarray:
+    """The permutation of range(n) that pass `number` over the data follows."""
+    keys = np.random.Philox(key=np.array([seed, number], np.uint64)).random_raw(n)
+    return np.argsort(keys, kind="stable").astype(np.int32)

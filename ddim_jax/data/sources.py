@@ -1,0 +1,86 @@
+"""What a data set looks like to the rest of the package: named pairs with random access."""
+
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from ddim_jax.io.errors import DataError
+from ddim_jax.io.images import read_image, read_mask
+
+SPLITS = ("train", "val", "test")
+_NAMED_AT_MOST = 10
+
+
+class Example(NamedTuple):
+    """One pair, at the picture's own size.
+
+    Attributes:
+      id: unique within its data set, the same on every machine.
+      image: uint8 [H, W, 3].
+      mask: uint8 [H, W], values {0, 1}.
+    """
+
+    id: str
+    image: np.ndarray
+    mask: np.ndarray
+
+
+class Source(Protocol):
+    """One split of a data set; `source[i]` may be called from several threads and gives the same pair every time."""
+
+    name: str
+    ids: tuple[str, ...]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Example: ...
+
+
+class Pair(NamedTuple):
+    """The files of one pair; `group` (a class, a modality; may be empty) is what a split is balanced over."""
+
+    id: str
+    image: Path
+    mask: Path
+    group: str = ""
+
+
+class PairSource:
+    """Pairs of files, read when asked for.
+
+    Args:
+      name: the data set's name.
+      pairs: in the order of the source.
+    """
+
+    def __init__(self, name: str, pairs: list[Pair]):
+        self.name = name
+        self.ids = tuple(pair.id for pair in pairs)
+        self._pairs = tuple(pairs)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> Example:
+        """Reads pair `index`.
+
+        Raises:
+          DataError: a file cannot be read, the mask is no mask, or the two differ in size; the message names the files.
+        """
+        pair = self._pairs[index]
+        image, mask = read_image(pair.image), read_mask(pair.mask)
+        if image.shape[:2] != mask.shape:
+            raise DataError(
+                f"{pair.image} is {image.shape[1]} x {image.shape[0]} pixels, its mask {pair.mask} is "
+                f"{mask.shape[1]} x {mask.shape[0]}; expected the same size."
+            )
+        return Example(pair.id, image, mask)
+
+
+def data_error(headline: str, problems: list[str]) -> DataError:
+    """One error for many problems: up to ten by name, the rest by number."""
+    lines = [headline, *(f"  {problem}" for problem in problems[:_NAMED_AT_MOST])]
+    if len(problems) > _NAMED_AT_MOST:
+        lines.append(f"  ... and {len(problems) - _NAMED_AT_MOST} more")
+    return DataError("\n".join(lines))

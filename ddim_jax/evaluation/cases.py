@@ -1,0 +1,75 @@
+"""Which images of a data set are worth looking at, and what is kept of them for the figures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ddim_jax.data import Example
+from ddim_jax.evaluation.scoring import ImageResult, protocol_mask
+from ddim_jax.io.images import resize_image, resize_mask
+from ddim_jax.metrics import PROTOCOLS, mean_probability, sample_probabilities, uncertainty
+
+# Longer side of the pictures kept for figures: panels are smaller, and a camera's own size would fill the memory.
+_LONGER_SIDE = 512
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image of a figure. The maps may differ in size; each covers the whole picture.
+
+    Attributes:
+      result: its numbers.
+      image: uint8 [H, W, 3], the picture in its own proportions, longer side at most 512.
+      truth: uint8 [h, w] of 0 and 1, as it was scored.
+      prediction: uint8 [h, w] of 0 and 1, the calibrated mask as it was scored.
+      samples: float32 [S, s, s], each sample as a probability.
+      probability: float32 [s, s], their mean.
+      uncertainty: float32 [s, s], their standard deviation.
+    """
+
+    result: ImageResult
+    image: np.ndarray
+    truth: np.ndarray
+    prediction: np.ndarray
+    samples: np.ndarray
+    probability: np.ndarray
+    uncertainty: np.ndarray
+
+    @property
+    def dice(self) -> float:
+        """Of the calibrated protocol."""
+        return self.result.scores["calibrated"].dice
+
+
+def make_case(example: Example, estimates: np.ndarray, result: ImageResult) -> Case:
+    """Keeps what the figures show of an image, its samples [S, h, w] (estimates of x_0) and its numbers."""
+    height, width = example.image.shape[:2]
+    shrink = min(1.0, _LONGER_SIDE / max(height, width))
+    shape = (max(1, round(height * shrink)), max(1, round(width * shrink)))
+    return Case(
+        result=result,
+        image=example.image if shrink == 1.0 else resize_image(example.image, shape),
+        truth=resize_mask(example.mask, result.shape),
+        prediction=protocol_mask(estimates, PROTOCOLS["calibrated"], result.shape),
+        samples=sample_probabilities(estimates),
+        probability=mean_probability(estimates),
+        uncertainty=uncertainty(estimates),
+    )
+
+
+def rank(results: Sequence[ImageResult]) -> list[int]:
+    """Positions in `results` from the lowest to the highest calibrated Dice; equal ones stay in order."""
+    return sorted(range(len(results)), key=lambda position: results[position].scores["calibrated"].dice)
+
+
+def spread(ranked: Sequence[int], count: int) -> list[int]:
+    """At most `count` of `ranked`, evenly from the last (best) to the first (worst)."""
+    places = np.linspace(len(ranked) - 1, 0, min(count, len(ranked))).round()
+    return [ranked[int(place)] for place in places]
+
+
+def middle(ranked: Sequence[int], count: int) -> list[int]:
+    """The `count` positions about the median rank (all where there are fewer)."""
+    start = max(0, (len(ranked) - count) // 2)
+    return list(ranked[start : start + count])

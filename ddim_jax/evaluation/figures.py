@@ -1,0 +1,67 @@
+"""All figures of an evaluation, from the numbers and a second look at the few images shown."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress
+
+from ddim_jax.data import Source
+from ddim_jax.evaluation.cases import make_case, middle, rank, spread
+from ddim_jax.evaluation.pictures import draw_grid, draw_strip
+from ddim_jax.evaluation.reverse_process import draw_reverse_process
+from ddim_jax.evaluation.scores import draw_scores
+from ddim_jax.evaluation.scoring import ImageResult
+from ddim_jax.evaluation.style import count
+from ddim_jax.inference import Segmenter
+
+FIGURES = ("grid", "worst", "median", "reverse_process", "scores")
+_GRID_CASES = 5
+_STRIP_CASES = 6
+
+
+def draw_figures(
+    segmenter: Segmenter,
+    source: Source,
+    results: Sequence[ImageResult],
+    folder: Path,
+    metrics: dict[str, Any],
+    bar: Progress,
+) -> None:
+    """Draws the figures named in `FIGURES` as PNG files into `folder`.
+
+    Samples are not kept while a data set is scored, since those of a large one do not fit into memory. Sampling is
+    deterministic, so the images shown are sampled again.
+
+    Args:
+      segmenter: the checkpoint.
+      source: the images scored.
+      results: their numbers, in the same order.
+      folder: made where it does not exist.
+      metrics: what `metrics.json` holds.
+      bar: shows how far the second sampling is.
+    """
+    draw_scores(folder / "scores.png", results, metrics)
+    ranked = rank(results)
+    groups = {
+        "grid": spread(ranked, _GRID_CASES),
+        "worst": ranked[:_STRIP_CASES],
+        "median": middle(ranked, _STRIP_CASES),
+    }
+    cases = {}
+    for position in bar.track(sorted(set().union(*groups.values())), description="figures"):
+        example = source[position]
+        estimates = segmenter.sample(
+            example.image, samples=metrics["samples"], steps=metrics["steps"], seed=metrics["seed"]
+        )
+        cases[position] = make_case(example, estimates, results[position])
+    shown = {name: [cases[position] for position in positions] for name, positions in groups.items()}
+    draw_grid(folder / "grid.png", shown["grid"])
+    draw_strip(folder / "worst.png", shown["worst"], f"Lowest Dice of {count(len(results), 'image')}")
+    draw_strip(folder / "median.png", shown["median"], f"About the median Dice of {count(len(results), 'image')}")
+    typical = middle(ranked, 1)[0]
+    draw_reverse_process(
+        folder / "reverse_process.png",
+        cases[typical],
+        *segmenter.trajectory(source[typical].image, steps=metrics["steps"], seed=metrics["seed"]),
+    )

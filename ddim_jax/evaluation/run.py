@@ -1,0 +1,175 @@
+"""The evaluation of a data set: every image sampled once, scored under every protocol, summed up and drawn."""
+
+import os
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import ddim_jax
+from ddim_jax.data import Example, Source, check_source
+from ddim_jax.evaluation.figures import FIGURES, draw_figures
+from ddim_jax.evaluation.scoring import ImageResult, score_image
+from ddim_jax.evaluation.summary import RULES, summarise
+from ddim_jax.evaluation.tables import write_per_image
+from ddim_jax.inference import Segmenter, Settings
+from ddim_jax.io.atomic import write_json
+from ddim_jax.io.errors import DataError, InputError
+from ddim_jax.io.images import resize_mask
+
+RESOLUTIONS = ("model", "native")
+
+
+def evaluate(
+    segmenter: Segmenter,
+    source: Source,
+    output_dir: str | os.PathLike,
+    *,
+    split: str,
+    seed: int = 0,
+    samples: int | None = None,
+    steps: int | None = None,
+    resolution: str = "model",
+    figures: bool = True,
+    limit: int | None = None,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Scores a checkpoint on a data set and writes the results.
+
+    Every image is sampled once; both protocols (`ddim_jax.metrics.PROTOCOLS`) are scored on the same samples. All pairs
+    are read and checked before the first image is sampled. Written into `output_dir`, each file atomically, replacing
+    what an earlier evaluation left there:
+
+    - `per_image.csv`: one row per image, every measure and pixel count of both protocols;
+    - `metrics.json`: what is returned;
+    - `figures/grid.png`, `worst.png`, `median.png`, `reverse_process.png` (pictures from the data set; the few images
+      shown are sampled a second time, which gives the same samples) and `scores.png` (numbers only).
+
+    Args:
+      segmenter: the checkpoint.
+      source: a data set as `ddim_jax.load_dataset` gives it; `source[i]` is read more than once.
+      output_dir: made where it does not exist.
+      split: the name of the split, for the result files.
+      seed: of the noise.
+      samples: per image, >= 1; None for what the checkpoint's config says.
+      steps: per sample, >= 1; None for what the checkpoint's config says.
+      resolution: "model": the truth is resized (nearest) to the working size; "native": the probability is resized
+        (bilinear) to the picture's own size.
+      figures: whether to draw them.
+      limit: at most that many images, spread evenly over the data set; None for all.
+      progress: whether to show a progress bar.
+
+    Returns:
+      What `metrics.json` holds: the settings, the numbers of `ddim_jax.evaluation.summary.summarise`, the time per
+      image and the rules in words.
+
+    Raises:
+      DataError: the data set is empty, or pairs cannot be read; all of them are collected, up to ten are named.
+      CheckpointError: the network gives values that are not finite.
+      InputError: an argument is out of range, or `output_dir` cannot be made.
+    """
+    output_dir = Path(output_dir)
+    settings = segmenter.settings(samples=samples, steps=steps, seed=seed)
+    if limit is not None and limit < 1:
+        raise InputError(f"limit is {limit}; expected 1 or more")
+    if resolution not in RESOLUTIONS:
+        raise InputError(f"resolution is {resolution!r}; expected one of {', '.join(RESOLUTIONS)}")
+    chosen = choose_images(len(source), limit)
+    if not chosen:
+        raise DataError(f"the split {split!r} of {source.name} holds no image; there is nothing to evaluate")
+    subset = Subset(source, chosen)
+    check_source(subset)
+    _make_folder(output_dir)
+    with _progress_bar(progress) as bar:
+        results, seconds = _score_all(segmenter, subset, settings, resolution, bar)
+        metrics = {
+            "dataset": source.name,
+            "split": split,
+            "images": len(subset),
+            "images_in_split": len(source),
+            "checkpoint": segmenter.checkpoint,
+            "step": segmenter.step,
+            "steps": settings.steps,
+            "samples": settings.samples,
+            "network_evaluations_per_image": settings.steps * settings.samples,
+            "eta": segmenter.config["sample"]["eta"],
+            "clip_x0": segmenter.config["sample"]["clip_x0"],
+            "seed": settings.seed,
+            "image_size": segmenter.image_size,
+            "resolution": resolution,
+            "package": "ddim_jax",
+            "package_version": ddim_jax.__version__,
+            **summarise(results),
+            "seconds_per_image": {
+                "device": jax.devices()[0].device_kind,
+                "first_with_compilation": seconds[0],
+                "mean_of_the_rest": statistics.fmean(seconds[1:]) if seconds[1:] else None,
+                "median_of_the_rest": statistics.median(seconds[1:]) if seconds[1:] else None,
+            },
+            "rules": RULES,
+        }
+        # Figures of an earlier evaluation must not stand beside these numbers, should drawing be off or cut short.
+        for figure in FIGURES:
+            (output_dir / "figures" / f"{figure}.png").unlink(missing_ok=True)
+        write_per_image(output_dir / "per_image.csv", results)
+        write_json(output_dir / "metrics.json", metrics)
+        if figures:
+            draw_figures(segmenter, subset, results, output_dir / "figures", metrics, bar)
+    return metrics
+
+
+def _score_all(
+    segmenter: Segmenter, source: Source, settings: Settings, resolution: str, bar: Progress
+) -> tuple[list[ImageResult], list[float]]:
+    """The numbers of every image and the seconds its sampling took."""
+    results, seconds = [], []
+    for row in bar.track(range(len(source)), description="sampling"):
+        example = source[row]
+        start = time.perf_counter()
+        estimates = segmenter.sample(example.image, samples=settings.samples, steps=settings.steps, seed=settings.seed)
+        seconds.append(time.perf_counter() - start)
+        truth = example.mask if resolution == "native" else resize_mask(example.mask, estimates.shape[1:])
+        results.append(score_image(example.id, estimates, truth))
+    return results, seconds
+
+
+class Subset:
+    """The chosen rows of a source, as a source."""
+
+    def __init__(self, source: Source, rows: Sequence[int]):
+        self.name = source.name
+        self.ids = tuple(source.ids[row] for row in rows)
+        self._source, self._rows = source, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Example:
+        return self._source[self._rows[index]]
+
+
+def choose_images(count: int, limit: int | None) -> list[int]:
+    """Indices of the images to evaluate: all `count`, or `limit` of them spread evenly from the first to the last."""
+    if limit is None or limit >= count:
+        return list(range(count))
+    return [int(index) for index in np.linspace(0, count - 1, limit).round()]
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: the folder for the results cannot be made ({error.strerror}); choose another"
+        ) from error
+
+
+def _progress_bar(show: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), disable=not show
+    )

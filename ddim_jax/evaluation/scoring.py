@@ -1,0 +1,97 @@
+"""The numbers of one image: the same samples scored under every protocol."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ddim_jax.io.images import resize_map
+from ddim_jax.metrics import (
+    PROTOCOLS,
+    Counts,
+    Protocol,
+    confusion_counts,
+    dice,
+    hd95,
+    iou,
+    precision,
+    recall,
+    threshold_mask,
+    uncertainty,
+)
+
+MEASURES = ("dice", "dice_single", "recall", "precision", "iou", "hd95")
+
+
+class Score(NamedTuple):
+    """One image under one protocol.
+
+    Attributes:
+      counts: pixels of the ensemble's mask against the truth.
+      dice, recall, precision, iou: of these counts, in [0, 1].
+      hd95: distance of the outlines in pixels of the truth.
+      dice_single: Dice of one sample alone under the same protocol, averaged over the samples, in [0, 1].
+    """
+
+    counts: Counts
+    dice: float
+    dice_single: float
+    recall: float
+    precision: float
+    iou: float
+    hd95: float
+
+
+class ImageResult(NamedTuple):
+    """One image of the data set.
+
+    Attributes:
+      id: its name in the data set.
+      shape: (H, W) at which it was scored.
+      uncertainty: mean over the pixels of the standard deviation of the samples, at the working size, in [0, 0.5].
+      scores: by the name of the protocol.
+    """
+
+    id: str
+    shape: tuple[int, int]
+    uncertainty: float
+    scores: dict[str, Score]
+
+
+def protocol_mask(samples: np.ndarray, protocol: Protocol, shape: tuple[int, int]) -> np.ndarray:
+    """The mask that a protocol makes of samples [S, h, w]: its probability resized, then cut; uint8 [H, W]."""
+    probability = protocol.probability(samples)
+    if probability.shape != tuple(shape):
+        probability = resize_map(probability, tuple(shape))
+    return threshold_mask(probability, protocol.threshold)
+
+
+def score_image(name: str, samples: np.ndarray, truth: np.ndarray) -> ImageResult:
+    """Scores the samples of one image under every protocol.
+
+    Args:
+      name: the image's id.
+      samples: float32 [S, h, w] estimates of x_0, about [-1, 1], unclipped.
+      truth: uint8 [H, W] of 0 and 1. Where its size is not that of the samples, the probability is resized to it
+        (bilinear) before it is cut.
+
+    Raises:
+      ValueError: the samples are not finite, or the truth holds other values.
+    """
+    scores = {}
+    for protocol in PROTOCOLS.values():
+        mask = protocol_mask(samples, protocol, truth.shape)
+        counts = confusion_counts(mask, truth)
+        singles = [
+            dice(confusion_counts(protocol_mask(one[np.newaxis], protocol, truth.shape), truth)) for one in samples
+        ]
+        scores[protocol.name] = Score(
+            counts=counts,
+            dice=dice(counts),
+            dice_single=float(np.mean(singles)),
+            recall=recall(counts),
+            precision=precision(counts),
+            iou=iou(counts),
+            hd95=hd95(mask, truth),
+        )
+    spread = float(uncertainty(samples).mean(dtype=np.float64))
+    return ImageResult(name, (int(truth.shape[0]), int(truth.shape[1])), spread, scores)

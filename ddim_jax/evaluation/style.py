@@ -1,0 +1,72 @@
+"""What the figures have in common: colours, panels that show pictures, and saving."""
+
+import os
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ddim_jax.io.atomic import atomic_path
+
+# From the palette of Okabe and Ito, told apart by colour-blind readers and on grey pictures.
+TRUTH = "#E69F00"
+PREDICTION = "#56B4E9"
+BOTH = "#009E73"
+PROTOCOL_COLOURS = {"paper": "#D55E00", "calibrated": "#0072B2"}
+TEXT = "#2B2B2B"
+MUTED = "#6E6E6E"
+SMALL, NORMAL, LARGE = 7.5, 9.0, 11.0
+
+
+def save_figure(figure: Figure, path: str | os.PathLike) -> None:
+    """Writes a figure as PNG at 150 dots an inch, atomically."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150, facecolor="white")
+
+
+def panel(axes: Axes, title: str = "", *, colour: str = TEXT) -> None:
+    """Makes the axes a bare frame for a picture, with a title above."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_linewidth(0.5)
+        spine.set_color("#BBBBBB")
+    if title:
+        axes.set_title(title, fontsize=SMALL, color=colour, pad=3)
+
+
+def show(axes: Axes, picture: np.ndarray, shape: tuple[int, int], **options):
+    """Shows a picture or map of any size as if it had `shape` (height, width); returns matplotlib's image."""
+    options.setdefault("interpolation", "nearest")
+    return axes.imshow(picture, extent=(0, shape[1], shape[0], 0), aspect="equal", **options)
+
+
+def outline(axes: Axes, mask: np.ndarray, shape: tuple[int, int], colour: str, *, width: float = 1.0) -> None:
+    """Draws the outline of a mask [h, w] over a picture of `shape`; an empty mask has none."""
+    if not mask.any():
+        return
+    # With a frame of background the outline closes where the mask touches the picture's edge.
+    framed = np.pad(mask.astype(np.float32), 1)
+    rows = (np.arange(-1, mask.shape[0] + 1) + 0.5) * shape[0] / mask.shape[0]
+    columns = (np.arange(-1, mask.shape[1] + 1) + 0.5) * shape[1] / mask.shape[1]
+    axes.contour(
+        np.clip(columns, 0, shape[1]),
+        np.clip(rows, 0, shape[0]),
+        framed,
+        levels=[0.5],
+        colors=[colour],
+        linewidths=width,
+    )
+
+
+def count(number: int, noun: str) -> str:
+    """ "1 step", "2 steps"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def shorten(name: str, length: int) -> str:
+    """The name with its middle left out where it is too long for a label."""
+    if len(name) <= length:
+        return name
+    tail = (length - 1) // 2
+    return f"{name[: length - 1 - tail]}…{name[-tail:]}"

@@ -1,0 +1,91 @@
+"""The numbers of a data set: means over images with intervals, pooled counts, and the rules behind them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from ddim_jax.evaluation.scoring import MEASURES, ImageResult
+from ddim_jax.metrics import PROTOCOLS, Counts, bootstrap_interval, dice, iou, precision, recall
+
+RULES = {
+    "empty_masks": (
+        "both masks empty: Dice, recall, precision and IoU are 1 and HD95 is 0; exactly one empty: all four are 0 "
+        "(also where the formula is 0/0) and HD95 is the diagonal of the picture, sqrt(H^2 + W^2)"
+    ),
+    "foreground": "probability strictly above the threshold",
+    "per_image": "mean over images; the interval is a 95% percentile bootstrap over images (2000 resamples, seed 0)",
+    "pooled": "pixel counts summed over all images, then one ratio",
+    "hd95": (
+        "pixels at the scored resolution; outline = foreground pixels with a background pixel (or the picture's edge) "
+        "among their 4 neighbours; 95th percentile of the distances in each direction, the larger of the two"
+    ),
+    "dice_single": "Dice of one sample alone under the same protocol, averaged over the samples of an image",
+    "uncertainty": (
+        "standard deviation of the samples' probabilities (clipped to [-1, 1], mapped to [0, 1]), mean over the pixels "
+        "of an image at the working size; at most 0.5"
+    ),
+    "resolution": (
+        "model: truth resized (nearest) to the working size; native: probability resized (bilinear) to the picture's "
+        "own size before the threshold"
+    ),
+}
+
+
+def mean_and_interval(values: Sequence[float]) -> dict[str, float]:
+    """{"mean", "low", "high"}: the mean and its 95% bootstrap interval."""
+    low, high = bootstrap_interval(np.asarray(values))
+    return {"mean": float(np.mean(values)), "low": low, "high": high}
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Spearman's rank correlation, or None where it is not defined (fewer than 3 pairs, or a list of equal values)."""
+    if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return None
+    return float(stats.spearmanr(first, second).statistic)
+
+
+def summarise(results: Sequence[ImageResult]) -> dict[str, Any]:
+    """Summarises the images of a data set.
+
+    Args:
+      results: one or more images, each scored under every protocol.
+
+    Returns:
+      A dict ready for JSON:
+        "protocols": for each protocol its threshold and rule; "per_image": for each measure {"mean", "low", "high"};
+          "pooled": the counts and their ratios; "empty_predictions" and "hd95_with_one_empty": numbers of images;
+        "empty_truths": number of images without a foreground pixel in the truth;
+        "uncertainty": {"mean", "low", "high", "rank_correlation_with_dice"}, the last for the calibrated protocol, None
+          where it is not defined.
+    """
+    protocols = {}
+    for name, protocol in PROTOCOLS.items():
+        scores = [result.scores[name] for result in results]
+        pooled = sum((score.counts for score in scores), Counts(0, 0, 0, 0))
+        no_prediction = [score.counts.true_positive + score.counts.false_positive == 0 for score in scores]
+        no_truth = [score.counts.true_positive + score.counts.false_negative == 0 for score in scores]
+        protocols[name] = {
+            "threshold": protocol.threshold,
+            "probability": protocol.rule,
+            "per_image": {measure: mean_and_interval([getattr(s, measure) for s in scores]) for measure in MEASURES},
+            "pooled": {
+                "dice": dice(pooled),
+                "recall": recall(pooled),
+                "precision": precision(pooled),
+                "iou": iou(pooled),
+                **pooled._asdict(),
+            },
+            "empty_predictions": sum(no_prediction),
+            "hd95_with_one_empty": sum(drawn != there for drawn, there in zip(no_prediction, no_truth, strict=True)),
+        }
+    spreads = [result.uncertainty for result in results]
+    return {
+        "protocols": protocols,
+        "empty_truths": sum(no_truth),
+        "uncertainty": {
+            **mean_and_interval(spreads),
+            "rank_correlation_with_dice": rank_correlation(spreads, [r.scores["calibrated"].dice for r in results]),
+        },
+    }

@@ -1,0 +1,61 @@
+"""The numbers as files and on the screen."""
+
+import csv
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from ddim_jax.evaluation.scoring import MEASURES, ImageResult
+from ddim_jax.io.atomic import atomic_path
+from ddim_jax.metrics import PROTOCOLS, Counts
+
+
+def write_per_image(path: str | os.PathLike, results: Sequence[ImageResult]) -> None:
+    """Writes one row per image, in the order of the data set, atomically.
+
+    Columns: id, height, width (as scored), uncertainty, then for each protocol `<protocol>_<measure>` for every measure
+    and the four pixel counts. Numbers are written in full, so means can be recomputed from the file.
+    """
+    header = ["id", "height", "width", "uncertainty"]
+    for name in PROTOCOLS:
+        header += [f"{name}_{field}" for field in (*MEASURES, *Counts._fields)]
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        for result in results:
+            row = [result.id, *result.shape, result.uncertainty]
+            for name in PROTOCOLS:
+                score = result.scores[name]
+                row += [getattr(score, measure) for measure in MEASURES] + list(score.counts)
+            writer.writerow(row)
+
+
+def summary_table(metrics: dict[str, Any]) -> Table:
+    """A table of the two protocols for the terminal, made of what is in `metrics.json`."""
+    table = Table(
+        title=f"{metrics['dataset']} {metrics['split']}: {metrics['images']} images, {metrics['samples']} samples x "
+        f"{metrics['steps']} steps, {metrics['resolution']} resolution",
+        caption="mean over images [95% interval]; HD95 in pixels",
+    )
+    table.add_column("measure")
+    for name in PROTOCOLS:
+        table.add_column(f"{name} (> {metrics['protocols'][name]['threshold']})", justify="right")
+    labels = {
+        "dice": "Dice",
+        "dice_single": "Dice of one sample",
+        "recall": "recall",
+        "precision": "precision",
+        "iou": "IoU",
+        "hd95": "HD95",
+    }
+    for measure in MEASURES:
+        digits = 2 if measure == "hd95" else 4
+        cells = []
+        for name in PROTOCOLS:
+            value = metrics["protocols"][name]["per_image"][measure]
+            cells.append(rf"{value['mean']:.{digits}f} \[{value['low']:.{digits}f}, {value['high']:.{digits}f}]")
+        table.add_row(labels[measure], *cells)
+    table.add_row("Dice, pooled", *(f"{metrics['protocols'][name]['pooled']['dice']:.4f}" for name in PROTOCOLS))
+    return table

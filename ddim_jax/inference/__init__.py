@@ -1,0 +1,8 @@
+"""Segmenting new images with a trained checkpoint: in memory (`Segmenter`) and from files (`segment_files`)."""
+
+from ddim_jax.inference.files import Summary, segment_files
+from ddim_jax.inference.outputs import OUTPUTS
+from ddim_jax.inference.segmenter import Segmentation, Segmenter
+from ddim_jax.inference.settings import Settings
+
+__all__ = ["OUTPUTS", "Segmentation", "Segmenter", "Settings", "Summary", "segment_files"]

@@ -1,0 +1,36 @@
+"""Errors a user can mend, told apart from bugs.
+
+Everything that is wrong with what the user gave (a file, a folder, a config field, a checkpoint) is an `InputError`
+whose message names the thing, says what was found, what was expected and what to do. Anything else is a bug in this
+package and keeps its traceback.
+"""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used; the message is written for the user."""
+
+
+class DataError(InputError):
+    """An image, a mask or a folder of them cannot be used."""
+
+
+class ConfigError(InputError):
+    """A field of the configuration has a value that cannot work; the message names the field."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint is missing, damaged or belongs to another model; the message names the file."""
+
+
+@contextlib.contextmanager
+def report_input_errors() -> Iterator[None]:
+    """Turns an `InputError` into `error: ...` on stderr and exit status 2; used by the command-line programs alone."""
+    try:
+        yield
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,37 @@
+"""How far the mean over the images of a data set might lie from where it was found."""
+
+import numpy as np
+
+
+def bootstrap_interval(
+    values: np.ndarray, *, seed: int = 0, resamples: int = 2000, level: float = 0.95
+) -> tuple[float, float]:
+    """The percentile bootstrap interval of the mean (Efron and Tibshirani 1993, chapter 13).
+
+    The images are drawn with replacement `resamples` times, and the interval holds the middle `level` of the means. It
+    says how much the mean depends on which images were in the set; it knows nothing of other hospitals or other
+    training runs.
+
+    Args:
+      values: [N], one number per image.
+      seed: of the draws; the same seed and number of images draw the same images, so two measures are compared in
+        pairs.
+      resamples: number of draws, >= 1.
+      level: in (0, 1).
+
+    Returns:
+      (low, high). One value alone gives (value, value).
+
+    Raises:
+      ValueError: no value, a value that is not finite, or an argument out of range.
+    """
+    values = np.asarray(values, np.float64)
+    if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
+        raise ValueError(f"values must be a list of at least one finite number; found shape {values.shape}")
+    if resamples < 1 or not 0 < level < 1:
+        raise ValueError(f"resamples must be >= 1 and level in (0, 1); found {resamples} and {level}")
+    rng = np.random.default_rng(seed)
+    # One draw at a time: a table of resamples x images would take gigabytes for a large data set.
+    means = [values[rng.integers(values.size, size=values.size)].mean() for _ in range(resamples)]
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

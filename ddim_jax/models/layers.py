@@ -1,0 +1,166 @@
+"""Building blocks of the U-Net: convolution, normalisation, attention, residual block, time embedding."""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ddim_jax.ops import group_norm, grouped_conv
+
+Dtype = Any
+GROUP_WIDTH = 8
+MAX_GROUPS = 32
+
+
+def light_groups(in_channels: int, out_channels: int, limit: int | None = None) -> int:
+    """The paper's number of groups, min(32, D/8) with D = in_channels, lowered to a common divisor of both channels.
+
+    Args:
+      in_channels: D, the channels that enter the convolution.
+      out_channels: the channels that leave it.
+      limit: another wish than min(32, D/8), lowered in the same way.
+    """
+    wish = limit if limit is not None else min(MAX_GROUPS, in_channels // GROUP_WIDTH)
+    common = math.gcd(in_channels, out_channels)
+    return max(g for g in range(1, max(wish, 1) + 1) if common % g == 0)
+
+
+class Conv(nn.Module):
+    """Convolution with bias through `ops.grouped_conv`; parameters float32, arithmetic in `dtype`.
+
+    Attributes:
+      features: output channels.
+      kernel_size: side of the square kernel.
+      groups: groups of channels, 1 for an ordinary convolution.
+      strides: step in both directions.
+      padding: as for `ops.grouped_conv`.
+      dtype: of the arithmetic and the output.
+    """
+
+    features: int
+    kernel_size: int = 3
+    groups: int = 1
+    strides: int = 1
+    padding: Any = "SAME"
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (self.kernel_size, self.kernel_size, x.shape[-1] // self.groups, self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        y = grouped_conv(
+            x.astype(self.dtype),
+            kernel.astype(self.dtype),
+            groups=self.groups,
+            strides=(self.strides, self.strides),
+            padding=self.padding,
+        )
+        return y + bias.astype(self.dtype)
+
+
+class Norm(nn.Module):
+    """Group normalisation in float32, optionally with SiLU; the groups are lowered to a divisor of the channels."""
+
+    groups: int = 32
+    silu: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        return group_norm(x, scale, bias, groups=math.gcd(self.groups, channels), silu=self.silu)
+
+
+class Attention(nn.Module):
+    """Self-attention over the pixels, one head, added to its input.
+
+    Ordinary: Q, K, V are 1 x 1 convolutions to all C channels. Light (the paper's section 3.3): Q, K, V are grouped
+    1 x 1 convolutions to C/4 channels, an ordinary one leads back to C. The softmax is taken in float32, with scale
+    (channels of Q)^-0.5.
+    """
+
+    light: bool
+    norm_groups: int = 32
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        batch, height, width, channels = x.shape
+        inner = channels // 4 if self.light else channels
+        y = Norm(self.norm_groups, name="norm")(x)
+
+        def project(name: str, wish: int | None) -> jax.Array:
+            groups = light_groups(channels, inner, wish) if self.light else 1
+            z = Conv(inner, kernel_size=1, groups=groups, dtype=self.dtype, name=name)(y)
+            return z.reshape(batch, height * width, inner)
+
+        q, k, v = project("q", None), project("k", MAX_GROUPS), project("v", MAX_GROUPS)
+        logits = jnp.einsum("bqc,bkc->bqk", q, k, preferred_element_type=jnp.float32) * inner**-0.5
+        weights = jax.nn.softmax(logits, axis=-1).astype(self.dtype)
+        z = jnp.einsum("bqk,bkc->bqc", weights, v).reshape(batch, height, width, inner)
+        return x + Conv(channels, kernel_size=1, dtype=self.dtype, name="proj_out")(z)
+
+
+class ResidualBlock(nn.Module):
+    """norm, SiLU, 3 x 3 conv, + time, norm, SiLU, dropout, 3 x 3 conv, + shortcut; both 3 x 3 grouped if light."""
+
+    features: int
+    light: bool
+    norm_groups: int = 32
+    dropout: float = 0.0
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, time: jax.Array, *, train: bool = False) -> jax.Array:
+        """x [batch, H, W, in_channels], time [batch, channels of the embedding] -> [batch, H, W, features]."""
+        in_channels = x.shape[-1]
+
+        def conv(name: str, entering: int) -> Conv:
+            groups = light_groups(entering, self.features) if self.light else 1
+            return Conv(self.features, groups=groups, dtype=self.dtype, name=name)
+
+        y = Norm(self.norm_groups, silu=True, name="norm1")(x)
+        y = conv("conv1", in_channels)(y)
+        y += nn.Dense(self.features, dtype=self.dtype, name="temb_proj")(nn.silu(time))[:, None, None, :]
+        y = Norm(self.norm_groups, silu=True, name="norm2")(y)
+        y = nn.Dropout(self.dropout, deterministic=not train)(y)
+        y = conv("conv2", self.features)(y)
+        if in_channels != self.features:
+            x = Conv(self.features, kernel_size=1, dtype=self.dtype, name="shortcut")(x)
+        return x + y
+
+
+def timestep_embedding(t: jax.Array, channels: int) -> jax.Array:
+    """Sinusoids of the timestep, [batch] -> float32 [batch, channels]: sines of t f_k first, then cosines.
+
+    f_k = exp(-ln(10000) k / (channels/2 - 1)), k = 0 .. channels/2 - 1, as in DDPM.
+    """
+    half = channels // 2
+    frequencies = jnp.exp(-math.log(10000.0) / (half - 1) * jnp.arange(half, dtype=jnp.float32))
+    angles = t.astype(jnp.float32)[:, None] * frequencies
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
+def upsample_nearest(x: jax.Array) -> jax.Array:
+    """[batch, H, W, C] -> [batch, 2H, 2W, C], every pixel repeated twice in both directions."""
+    batch, height, width, channels = x.shape
+    x = jnp.broadcast_to(x[:, :, None, :, None, :], (batch, height, 2, width, 2, channels))
+    return x.reshape(batch, 2 * height, 2 * width, channels)
+
+
+def space_to_depth(x: jax.Array, patch: int) -> jax.Array:
+    """[batch, H, W, C] -> [batch, H/patch, W/patch, patch^2 C]: each patch of pixels becomes one pixel's channels."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height // patch, patch, width // patch, patch, channels)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // patch, width // patch, patch * patch * channels)
+
+
+def depth_to_space(x: jax.Array, patch: int) -> jax.Array:
+    """The inverse of `space_to_depth`."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height, width, patch, patch, channels // (patch * patch))
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height * patch, width * patch, -1)

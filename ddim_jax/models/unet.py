@@ -1,0 +1,111 @@
+"""The denoising U-Net of DDIM, standard and lightweight: one class, one graph."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ddim_jax.models.layers import (
+    Attention,
+    Conv,
+    Norm,
+    ResidualBlock,
+    depth_to_space,
+    space_to_depth,
+    timestep_embedding,
+    upsample_nearest,
+)
+
+
+class DenoisingUNet(nn.Module):
+    """eps_theta(x_t, c, t), or an estimate of x_0: the U-Net of DDIM (Song et al. 2021) on concat(x_t, c).
+
+    The defaults are the network for 256 x 256; `light` turns it into the paper's. Attention sits at levels of the
+    U-Net, never at a number of pixels, so the parameters do not depend on the image size. Height and width have to be
+    multiples of `size_multiple`.
+
+    Attributes:
+      light: grouped 3 x 3 convolutions in the residual blocks and grouped attention projections.
+      base_channels: channels at the first level; the time embedding has four times as many.
+      channel_multipliers: of base_channels, one for each level; the resolution halves from level to level.
+      blocks_per_level: residual blocks at a level on the way down; one more on the way up.
+      attention_levels: the levels, counted from 0, with attention after each block; the bottleneck always has one.
+      norm_groups: groups of the group normalisation.
+      dropout: rate inside the residual blocks while training.
+      patch_size: side of the patches the stem folds into channels (space to depth), 1 for none.
+      dtype: of the arithmetic ("float32" or "bfloat16"); parameters, normalisation and softmax are float32.
+    """
+
+    light: bool = False
+    base_channels: int = 128
+    channel_multipliers: tuple[int, ...] = (1, 1, 2, 2, 4, 4)
+    blocks_per_level: int = 2
+    attention_levels: tuple[int, ...] = (4,)
+    norm_groups: int = 32
+    dropout: float = 0.0
+    patch_size: int = 1
+    dtype: Any = jnp.float32
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width have to be multiples of this many pixels."""
+        return self.patch_size * 2 ** (len(self.channel_multipliers) - 1)
+
+    @nn.compact
+    def __call__(self, noisy_mask: jax.Array, image: jax.Array, t: jax.Array, *, train: bool = False) -> jax.Array:
+        """[B, H, W, 1], [B, H, W, 3] in [-1, 1], int [B] -> float32 [B, H, W, 1].
+
+        Raises:
+          ValueError: H or W is not a multiple of `size_multiple`.
+        """
+        height, width = noisy_mask.shape[1:3]
+        if height % self.size_multiple or width % self.size_multiple:
+            raise ValueError(f"size {height} x {width}: both have to be multiples of {self.size_multiple}")
+
+        def conv(name: str, features: int, **options) -> Conv:
+            return Conv(features, dtype=self.dtype, name=name, **options)
+
+        def block(name: str, features: int, x: jax.Array) -> jax.Array:
+            layer = ResidualBlock(features, self.light, self.norm_groups, self.dropout, self.dtype, name=name)
+            return layer(x, time, train=train)
+
+        def attend(name: str, x: jax.Array) -> jax.Array:
+            return Attention(self.light, self.norm_groups, self.dtype, name=name)(x)
+
+        time = timestep_embedding(t, self.base_channels)
+        time = nn.Dense(4 * self.base_channels, dtype=self.dtype, name="temb_dense_0")(time)
+        time = nn.Dense(4 * self.base_channels, dtype=self.dtype, name="temb_dense_1")(nn.silu(time))
+
+        levels = len(self.channel_multipliers)
+        x = jnp.concatenate([noisy_mask, image], axis=-1).astype(self.dtype)
+        x = conv("conv_in", self.base_channels)(space_to_depth(x, self.patch_size))
+        skips = [x]
+        for level, multiplier in enumerate(self.channel_multipliers):
+            for index in range(self.blocks_per_level):
+                x = block(f"down_{level}_block_{index}", multiplier * self.base_channels, x)
+                if level in self.attention_levels:
+                    x = attend(f"down_{level}_attn_{index}", x)
+                skips.append(x)
+            if level != levels - 1:
+                # The reference pads only below and to the right, then convolves without padding.
+                x = conv(f"down_{level}_downsample", x.shape[-1], strides=2, padding=((0, 1), (0, 1)))(x)
+                skips.append(x)
+
+        x = block("mid_block_1", x.shape[-1], x)
+        x = attend("mid_attn_1", x)
+        x = block("mid_block_2", x.shape[-1], x)
+
+        for level, multiplier in reversed(list(enumerate(self.channel_multipliers))):
+            for index in range(self.blocks_per_level + 1):
+                x = jnp.concatenate([x, skips.pop()], axis=-1)
+                x = block(f"up_{level}_block_{index}", multiplier * self.base_channels, x)
+                if level in self.attention_levels:
+                    x = attend(f"up_{level}_attn_{index}", x)
+            if level != 0:
+                x = conv(f"up_{level}_upsample", x.shape[-1])(upsample_nearest(x))
+        assert not skips
+
+        x = Norm(self.norm_groups, silu=True, name="norm_out")(x)
+        x = conv("conv_out", self.patch_size**2)(x)
+        return depth_to_space(x, self.patch_size).astype(jnp.float32)

@@ -1,0 +1,137 @@
+"""Grouped convolution, lowered for the platform it runs on.
+
+A grouped convolution splits the channels into `groups` independent convolutions. It does 1/groups of the arithmetic of
+an ordinary one, but stock kernels lose more than they save: XLA on CPU computes the weight gradient some hundred times
+slower than needed, and on a GPU groups of 8 channels starve the matrix units.
+
+The way out used here: *supergroups*. m neighbouring groups become one ordinary convolution whose kernel is block
+diagonal, m small blocks on the diagonal and zeros elsewhere. That does m times the arithmetic, in kernels that run many
+times faster, so the width of a supergroup is a trade that each platform settles differently. m = groups is one dense
+convolution, m = 1 is one convolution for each group.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Padding = str | Sequence[tuple[int, int]]
+
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+_CPU_WIDTH = 32
+"""Input channels of a supergroup on CPU: the narrowest at which the convolution kernels are no longer starved."""
+_CPU_MAX_SUPERGROUPS = 8
+"""At most this many convolutions for one grouped one on CPU: each costs compile time."""
+_GPU_WIDTH = 256
+"""Input channels of a supergroup on a GPU, at most."""
+_GPU_SMALL_IMAGE = 16 * 16
+"""Up to this many pixels, one native grouped convolution beats several launches of ordinary ones."""
+
+
+def grouped_conv(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    groups: int = 1,
+    strides: tuple[int, int] = (1, 1),
+    padding: Padding = "SAME",
+) -> jax.Array:
+    """Two-dimensional convolution in `groups` groups; the value of `lax.conv_general_dilated` with feature_group_count.
+
+    Output channel o belongs to group o // (out_channels / groups) and sees only the input channels of that group.
+    The lowering is chosen when the program is lowered for a platform; gradients follow from it.
+
+    Args:
+      x: [batch, H, W, in_channels], float.
+      kernel: [kh, kw, in_channels / groups, out_channels], the dtype of `x`.
+      groups: divides in_channels and out_channels; 1 is an ordinary convolution.
+      strides: (rows, columns).
+      padding: "SAME", "VALID" or ((top, bottom), (left, right)).
+
+    Returns:
+      [batch, H', W', out_channels], the dtype of `x`.
+
+    Raises:
+      ValueError: the channels of `x` and `kernel` do not fit `groups`.
+    """
+    in_channels, out_channels = x.shape[-1], kernel.shape[-1]
+    if in_channels != groups * kernel.shape[-2] or out_channels % groups:
+        raise ValueError(
+            f"x has {in_channels} channels and the kernel is {kernel.shape} (kh, kw, in/groups, out), which does not "
+            f"fit {groups} groups"
+        )
+    if kernel.shape[:2] == (1, 1) and strides == (1, 1) and padding in ("SAME", "VALID"):
+        return _pointwise(x, kernel, groups)
+    if groups == 1:
+        return _conv(x, kernel, strides, padding)
+
+    def supergroups(merge: int):
+        return lambda x, kernel: _supergroup_conv(x, kernel, groups, merge, strides, padding)
+
+    return lax.platform_dependent(
+        x,
+        kernel,
+        cpu=supergroups(_cpu_merge(groups, in_channels // groups)),
+        default=_gpu_lowering(x.shape, kernel.shape, groups, strides, padding),
+    )
+
+
+def _gpu_lowering(x_shape, kernel_shape, groups, strides, padding):
+    """cuDNN has fast kernels for groups as wide inside as outside; for others, and large pictures, dense blocks win.
+
+    Measured on an H100 in bfloat16, batch 20, forward / backward in ms: 256 x 256, 256 -> 128 channels in 32 groups:
+    native 3.9 / 5.1, one dense convolution 1.0 / 2.1. 64 x 64, 512 -> 256 in 32: native 0.50 / 0.73, supergroups of 128
+    channels 0.28 / 0.44, dense 0.27 / 0.55. 16 x 16, 512 -> 512: native 0.08 / 0.08, dense 0.10 / 0.13.
+    """
+    group_in, group_out = kernel_shape[-2], kernel_shape[-1] // groups
+    small = x_shape[1] * x_shape[2] <= _GPU_SMALL_IMAGE
+    if group_in == group_out or small:
+        return lambda x, kernel: _conv(x, kernel, strides, padding, groups)
+    merge = max(m for m in range(1, groups + 1) if groups % m == 0 and (m == 1 or m * group_in <= _GPU_WIDTH))
+    return lambda x, kernel: _supergroup_conv(x, kernel, groups, merge, strides, padding)
+
+
+def _conv(x, kernel, strides, padding, groups=1):
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=_LAYOUT, feature_group_count=groups)
+
+
+def _cpu_merge(groups: int, group_width: int) -> int:
+    """How many neighbouring groups make one supergroup on CPU: the fewest that reach width and number (a divisor)."""
+    return next(
+        m
+        for m in range(1, groups + 1)
+        if groups % m == 0 and (m == groups or (m * group_width >= _CPU_WIDTH and groups // m <= _CPU_MAX_SUPERGROUPS))
+    )
+
+
+def _pointwise(x: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
+    """A 1 x 1 convolution is a matrix product, batched over the groups; every backend has a good one."""
+    batch, height, width, _ = x.shape
+    if groups == 1:
+        return jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0])
+    group_in, out_channels = kernel.shape[-2:]
+    y = jnp.einsum(
+        "bhwgi,igo->bhwgo",
+        x.reshape(batch, height, width, groups, group_in),
+        kernel.reshape(group_in, groups, out_channels // groups),
+    )
+    return y.reshape(batch, height, width, out_channels)
+
+
+def _supergroup_conv(x, kernel, groups, merge, strides, padding):
+    """`groups / merge` ordinary convolutions on slices of the channels, each with a block-diagonal kernel."""
+    kernels = _block_diagonal(kernel, groups, merge)
+    slices = jnp.split(x, groups // merge, axis=-1)
+    parts = [_conv(part, k, strides, padding) for part, k in zip(slices, kernels, strict=True)]
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
+
+
+def _block_diagonal(kernel: jax.Array, groups: int, merge: int) -> jax.Array:
+    """[kh, kw, in/groups, out] -> [groups/merge, kh, kw, merge * in/groups, merge * out/groups]."""
+    kh, kw, group_in, out_channels = kernel.shape
+    group_out = out_channels // groups
+    blocks = kernel.reshape(kh, kw, group_in, groups // merge, merge, group_out)
+    dense = jnp.einsum("hwismo,mn->shwnimo", blocks, jnp.eye(merge, dtype=kernel.dtype))
+    return dense.reshape(groups // merge, kh, kw, merge * group_in, merge * group_out)

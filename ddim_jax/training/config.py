@@ -1,0 +1,66 @@
+"""From a configuration to checked, plain values."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ddim_jax.io.errors import ConfigError
+from ddim_jax.metrics import PROTOCOLS
+
+_POSITIVE = (
+    "data.image_size",
+    "train.batch_size",
+    "train.checkpoint_every",
+    "train.keep_latest",
+    "train.log_every",
+    "train.validation_images",
+    "train.validation_steps",
+    "sample.steps",
+    "sample.samples",
+)
+
+
+def plain_config(config: Any) -> dict[str, Any]:
+    """A config (ml_collections or a mapping) as JSON would give it back: dicts, lists, numbers, strings, None."""
+    content = config.to_dict() if hasattr(config, "to_dict") else config
+    return json.loads(json.dumps(content))
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Checks what no other part checks when it is built; the rest is refused by the part that uses it.
+
+    Raises:
+      ConfigError: a value cannot work; the field is named.
+    """
+    for field in _POSITIVE:
+        section, name = field.split(".")
+        value = config[section][name]
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ConfigError(f"{field} is {value!r}; expected a whole number from 1")
+    train, sample, data = config["train"], config["sample"], config["data"]
+    if (train["steps"] > 0) == (train["epochs"] > 0):
+        raise ConfigError(
+            f"train.steps is {train['steps']} and train.epochs is {train['epochs']}; expected one of them above 0, "
+            "the other 0"
+        )
+    if not 0.0 <= train["ema_decay"] < 1.0:
+        raise ConfigError(f"train.ema_decay is {train['ema_decay']}; expected a number from 0 to below 1")
+    if not 0.0 <= data["rotation_degrees"] <= 180.0:
+        raise ConfigError(f"data.rotation_degrees is {data['rotation_degrees']}; expected degrees from 0 to 180")
+    total = config["diffusion"]["num_train_timesteps"]
+    for field, steps in (("sample.steps", sample["steps"]), ("train.validation_steps", train["validation_steps"])):
+        if steps > total:
+            raise ConfigError(f"{field} is {steps}; expected at most diffusion.num_train_timesteps, {total}")
+    if sample["protocol"] not in PROTOCOLS:
+        raise ConfigError(f"sample.protocol is {sample['protocol']!r}; expected one of {', '.join(PROTOCOLS)}")
+    if not 0.0 <= sample["eta"] <= 1.0:
+        raise ConfigError(f"sample.eta is {sample['eta']}; expected a number from 0 to 1")
+    if sample["clip_x0"] is not None and not sample["clip_x0"] > 0.0:
+        raise ConfigError(f"sample.clip_x0 is {sample['clip_x0']}; expected null (off) or a positive bound")
+    if not 0 <= config["seed"] < 2**32:
+        raise ConfigError(f"seed is {config['seed']}; expected a whole number from 0 to {2**32 - 1}")
+
+
+def total_steps(steps: int, epochs: float, batch_size: int, examples: int) -> int:
+    """The length of a run in steps: `steps` where it is above 0, else `epochs` passes over `examples`."""
+    return steps if steps > 0 else max(1, round(epochs * examples / batch_size))

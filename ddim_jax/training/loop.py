@@ -1,0 +1,217 @@
+"""The training run: from a configuration and a folder to checkpoints in it, resumable at any moment."""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ddim_jax import __version__
+from ddim_jax.checkpoints import CheckpointStore
+from ddim_jax.data import Source, load_dataset
+from ddim_jax.diffusion import DiffusionProcess
+from ddim_jax.io.atomic import write_json
+from ddim_jax.io.errors import ConfigError
+from ddim_jax.models import create_model
+from ddim_jax.training.config import check_config, plain_config, total_steps
+from ddim_jax.training.feed import Feed
+from ddim_jax.training.interrupt import stop_on_signals
+from ddim_jax.training.losses import LossWatch, NonFiniteLoss
+from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
+from ddim_jax.training.reporting import Reporter
+from ddim_jax.training.resume import check_resumable
+from ddim_jax.training.sharding import data_mesh, replicated
+from ddim_jax.training.state import TrainState, create_state, parameter_count
+from ddim_jax.training.step import make_train_step
+from ddim_jax.training.validation import Validator
+
+
+def train(config: Any, workdir: str | os.PathLike) -> int:
+    """Trains as `config` says, with everything it writes below `workdir`; resumes the run that lies there.
+
+    Writes config.json, checkpoints/<step>/, metrics.jsonl and tensorboard/. SIGTERM and Ctrl-C save a checkpoint and
+    end the run; the same call goes on from there, to the same bit as if it had never stopped (on one kind of device).
+
+    Args:
+      config: as `configs/base.py`; ml_collections or a plain mapping.
+      workdir: the folder of the run, made if it is not there.
+
+    Returns:
+      The step reached: all of them, or fewer if the run was asked to stop.
+
+    Raises:
+      ConfigError: a field cannot work, or `workdir` holds a run with another configuration.
+      DataError: the data cannot be used.
+      CheckpointError: there are checkpoints, none of them intact.
+      NonFiniteLoss: the loss or a gradient is not finite; the last good checkpoint stays.
+    """
+    config = plain_config(config)
+    check_config(config)
+    workdir = Path(workdir)
+    fields, data = config["train"], config["data"]
+    batch_size, image_size, seed = fields["batch_size"], data["image_size"], config["seed"]
+
+    about = config["model"]
+    model = create_model(about["name"], preset=about["preset"], **about["overrides"])
+    if image_size % model.size_multiple:
+        raise ConfigError(f"data.image_size is {image_size}; expected a multiple of {model.size_multiple}")
+    process = DiffusionProcess.create(**config["diffusion"])
+    mesh = data_mesh(batch_size)
+
+    train_source, val_source = (_load(data, split) for split in ("train", "val"))
+    steps = total_steps(fields["steps"], fields["epochs"], batch_size, len(train_source))
+    rate = learning_rate_schedule(fields["schedule"], fields["learning_rate"], fields["warmup_steps"], steps)
+    optimiser = create_optimiser(
+        rate, beta1=fields["beta1"], beta2=fields["beta2"], gradient_clip=fields["gradient_clip"]
+    )
+
+    store = CheckpointStore(workdir / "checkpoints", keep_latest=fields["keep_latest"])
+    identity = {"train_ids_sha256": _digest(train_source), "train_examples": len(train_source)}
+    metadata = {"config": config, "package_version": __version__, "data": identity}
+    state = _restore(store, model, optimiser, image_size, seed, metadata, workdir)
+    if state is None:
+        state = create_state(model, optimiser, image_size, seed)
+    state = jax.device_put(state, replicated(mesh))
+    start_step = int(state.step)
+    if start_step >= steps:
+        print(f"{workdir} holds a finished run of {start_step} steps; nothing to do.")
+        return start_step
+
+    validator = Validator(
+        model,
+        process,
+        val_source,
+        image_size=image_size,
+        count=fields["validation_images"],
+        batch_size=batch_size,
+        steps=fields["validation_steps"],
+        clip_x0=config["sample"]["clip_x0"],
+        seed=seed,
+    )
+    feed = Feed(
+        train_source,
+        mesh,
+        image_size=image_size,
+        batch_size=batch_size,
+        seed=seed,
+        resident_bytes=data["resident_bytes"],
+    )
+    train_step = make_train_step(
+        model,
+        process,
+        optimiser,
+        mesh,
+        seed=seed,
+        ema_decay=fields["ema_decay"],
+        rotation_degrees=data["rotation_degrees"],
+        flips=data["flips"],
+    )
+    if jax.process_index() == 0:
+        write_json(workdir / "config.json", config)
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(stop_on_signals())
+        reporter = None
+        if jax.process_index() == 0:
+            reporter = Reporter(workdir, steps=steps, start_step=start_step, batch_size=batch_size)
+            stack.enter_context(reporter)
+            reporter.message(
+                f"{about['name']}: {parameter_count(state.params):,} parameters, {len(train_source)} training and "
+                f"{len(val_source)} validation images at {image_size} x {image_size}, {len(jax.devices())} x "
+                f"{jax.devices()[0].device_kind}, {'resumes' if start_step else 'starts'} at step {start_step} of {steps}"
+            )
+
+        def save(validate: bool) -> None:
+            scores = None
+            if validate:
+                result = validator(_local(state.ema_params))
+                scores = {"dice": result.dice, "loss": result.loss}
+                if reporter:
+                    reporter.validation(int(state.step), result)
+            kept = {"step": state.step, "params": state.params, "opt_state": state.opt_state}
+            store.save(int(state.step), state=kept, ema_params=state.ema_params, metadata=metadata, metrics=scores)
+
+        def report(step: int) -> None:
+            means = watch.drain()
+            if reporter and means:
+                reporter.training(step, {**means, "learning_rate": float(rate(step - 1))})
+
+        watch = LossWatch()
+        try:
+            for step, batch in enumerate(feed.batches(start_step), start=start_step + 1):
+                state, metrics = train_step(state, batch)
+                watch.add(step, metrics)
+                if reporter and step == start_step + 1:
+                    jax.block_until_ready(metrics)
+                    reporter.restart_clock(step)
+                due = step == steps or step % fields["checkpoint_every"] == 0
+                if step % fields["log_every"] == 0 or due or stop:
+                    report(step)
+                if due or stop:
+                    save(validate=due)
+                    if reporter:
+                        reporter.restart_clock(step)
+                if stop and step < steps:
+                    if reporter:
+                        reporter.message(
+                            f"{stop.signal_name}: saved step {step}, stopped; the same command goes on from there"
+                        )
+                    return step
+                if step == steps:
+                    return step
+        except NonFiniteLoss as error:
+            last = store.steps()
+            kept = f"the last good checkpoint is step {last[-1]}" if last else "there is no checkpoint yet"
+            raise NonFiniteLoss(
+                f"{error}; stopped, {kept} in {store.directory}. A lower train.learning_rate, more train.warmup_steps "
+                "or a train.gradient_clip of 1 may help."
+            ) from error
+    raise AssertionError("the feed has no end")
+
+
+def _load(data: Mapping[str, Any], split: str) -> Source:
+    return load_dataset(
+        data["name"],
+        split,
+        root=data["root"],
+        seed=data["split_seed"],
+        image_size=data["image_size"],
+        cache_dir=data["cache_dir"],
+        counts=data["counts"],
+    )
+
+
+def _digest(source: Source) -> str:
+    return hashlib.sha256("\n".join(source.ids).encode()).hexdigest()
+
+
+def _restore(
+    store: CheckpointStore, model, optimiser, image_size: int, seed: int, metadata: dict, workdir: Path
+) -> TrainState | None:
+    """The state of the newest intact checkpoint, or None where a run has to begin.
+
+    Raises:
+      ConfigError: the checkpoint was made with another configuration or from other training images.
+    """
+    if not store.steps():
+        return None
+    _, _, there = store.restore_params("latest")
+    check_resumable(there["config"], metadata["config"], str(workdir))
+    if there["data"] != metadata["data"]:
+        raise ConfigError(
+            f"{workdir} holds a run trained on {there['data']['train_examples']} images; data.root now has "
+            f"{metadata['data']['train_examples']} of which the names differ. Use the same images to resume it, or "
+            "another --workdir."
+        )
+    fresh = jax.eval_shape(lambda: create_state(model, optimiser, image_size, seed))
+    template = {"step": fresh.step, "params": fresh.params, "opt_state": fresh.opt_state}
+    restored = store.restore(template)
+    return TrainState(**restored.state, ema_params=jax.tree.map(np.asarray, restored.ema_params))
+
+
+def _local(tree: Any) -> Any:
+    """The replicated arrays of a tree as single-device arrays of this process."""
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)

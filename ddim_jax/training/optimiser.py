@@ -1,0 +1,45 @@
+"""Adam and the learning rate over the steps, both from optax."""
+
+import optax
+
+from ddim_jax.io.errors import ConfigError
+
+SCHEDULES = ("constant", "cosine")
+
+
+def learning_rate_schedule(schedule: str, learning_rate: float, warmup_steps: int, steps: int) -> optax.Schedule:
+    """Linear warm-up from 0 over `warmup_steps`, then constant, or a half cosine down to 1% at `steps`.
+
+    Raises:
+      ConfigError: an unknown schedule, a learning rate that is not positive, or a warm-up as long as the run.
+    """
+    if schedule not in SCHEDULES:
+        raise ConfigError(f"train.schedule is {schedule!r}; expected one of {', '.join(SCHEDULES)}")
+    if learning_rate <= 0.0:
+        raise ConfigError(f"train.learning_rate is {learning_rate}; expected a positive number")
+    if not 0 <= warmup_steps < steps:
+        raise ConfigError(f"train.warmup_steps is {warmup_steps}; expected 0 to below the {steps} steps of the run")
+    if schedule == "cosine":
+        return optax.warmup_cosine_decay_schedule(
+            0.0 if warmup_steps else learning_rate, learning_rate, warmup_steps, steps, 0.01 * learning_rate
+        )
+    if warmup_steps == 0:
+        return optax.constant_schedule(learning_rate)
+    return optax.warmup_constant_schedule(0.0, learning_rate, warmup_steps)
+
+
+def create_optimiser(
+    learning_rate: optax.Schedule, *, beta1: float = 0.9, beta2: float = 0.999, gradient_clip: float = 0.0
+) -> optax.GradientTransformation:
+    """Adam (the paper's optimiser), after clipping the gradient's global norm to `gradient_clip` where that is above 0.
+
+    Raises:
+      ConfigError: a decay rate outside [0, 1) or a negative clip.
+    """
+    for name, beta in (("beta1", beta1), ("beta2", beta2)):
+        if not 0.0 <= beta < 1.0:
+            raise ConfigError(f"train.{name} is {beta}; expected a number from 0 to below 1")
+    if gradient_clip < 0.0:
+        raise ConfigError(f"train.gradient_clip is {gradient_clip}; expected 0 (off) or a positive norm")
+    adam = optax.adam(learning_rate, b1=beta1, b2=beta2)
+    return optax.chain(optax.clip_by_global_norm(gradient_clip), adam) if gradient_clip else adam

@@ -1,0 +1,111 @@
+"""What a run tells while it trains: progress, `metrics.jsonl`, TensorBoard files."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from tensorboardX import SummaryWriter
+
+from ddim_jax.io.atomic import write_text
+from ddim_jax.training.validation import Validation
+
+
+class Reporter:
+    """Writes the numbers of a run where people look for them; used as a context manager, by process 0 alone.
+
+    `metrics.jsonl` has one JSON object a line: {"step", "loss", "learning_rate", "gradient_norm", "images_per_second"}
+    for training, {"step", "validation_loss", "validation_dice"} for validation. Lines of steps that a resumed run will
+    do again are removed when it starts.
+    """
+
+    def __init__(self, workdir: Path, *, steps: int, start_step: int, batch_size: int):
+        self._steps = steps
+        self._batch_size = batch_size
+        self._console = Console(file=sys.stderr)
+        self._path = workdir / "metrics.jsonl"
+        self._drop_lines_after(start_step)
+        self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115, closed in __exit__
+        self._tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1)
+        self._progress = Progress(
+            TextColumn("step {task.completed}/{task.total}"),
+            BarColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=steps, completed=start_step, numbers="compiling")
+        self._last = (start_step, time.perf_counter())
+
+    def __enter__(self) -> "Reporter":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._progress.stop()
+        self._tensorboard.close()
+        self._file.close()
+
+    def restart_clock(self, step: int) -> None:
+        """Leaves what came before (compilation, validation, saving) out of the next speed."""
+        self._last = (step, time.perf_counter())
+
+    def training(self, step: int, values: dict[str, float]) -> None:
+        """Reports the mean loss since the last report and so on, at `step`."""
+        last_step, last_time = self._last
+        rate = (step - last_step) * self._batch_size / (time.perf_counter() - last_time)
+        self._last = (step, time.perf_counter())
+        self._write({"step": step, **values, "images_per_second": round(rate, 2)})
+        left = _duration((self._steps - step) * self._batch_size / rate) if rate else "unknown"
+        numbers = f"loss {values['loss']:.4f}, {rate:.1f} images/s, {left} left"
+        self._progress.update(self._task, completed=step, numbers=numbers)
+        if not self._console.is_terminal:
+            self.message(f"step {step}/{self._steps}: {numbers}")
+
+    def validation(self, step: int, result: Validation) -> None:
+        """Reports a validation, with pictures for TensorBoard: image, truth and probability side by side."""
+        self._write({"step": step, "validation_loss": result.loss, "validation_dice": result.dice})
+        self._tensorboard.add_image("samples", _pictures(result), step, dataformats="HWC")
+        self.message(f"step {step}/{self._steps}: validation loss {result.loss:.4f}, Dice {result.dice:.4f}")
+
+    def message(self, text: str) -> None:
+        """A line for the person who watches."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _write(self, values: dict[str, float]) -> None:
+        self._file.write(json.dumps(values) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            if name != "step":
+                self._tensorboard.add_scalar(name, value, values["step"])
+
+    def _drop_lines_after(self, step: int) -> None:
+        if not self._path.exists():
+            return
+        kept = []
+        for line in self._path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except (json.JSONDecodeError, KeyError):
+                continue  # a line torn by a kill belongs to steps that are done again
+        write_text(self._path, "".join(kept))
+
+
+def _pictures(result: Validation) -> np.ndarray:
+    """uint8 [n H, 3 W, 3]: one row for each image."""
+    rows = []
+    for image, truth, probability in zip(result.images, result.truths, result.probabilities, strict=True):
+        grey = [np.repeat((255.0 * part)[..., None], 3, axis=-1).astype(np.uint8) for part in (truth, probability)]
+        rows.append(np.concatenate([image, *grey], axis=1))
+    return np.concatenate(rows)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"

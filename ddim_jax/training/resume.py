@@ -1,0 +1,58 @@
+"""Whether a run directory may be continued with a configuration."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ddim_jax.io.errors import ConfigError
+
+MAY_DIFFER = (
+    "name",
+    "data.root",  # the same pictures may lie elsewhere; their names are compared
+    "data.resident_bytes",
+    "sample",
+    "train.checkpoint_every",
+    "train.keep_latest",
+    "train.log_every",
+    "train.validation_images",
+    "train.validation_steps",
+)
+"""Fields, and sections, that do not change what a run computes from here on."""
+
+
+def check_resumable(saved: Mapping[str, Any], current: Mapping[str, Any], workdir: str) -> None:
+    """Compares the config of the run in `workdir` with the one it is to go on with.
+
+    With a constant learning rate the length of the run (train.steps, train.epochs) may differ as well; with another
+    schedule it decides the learning rate of every step.
+
+    Raises:
+      ConfigError: they differ in what matters; every field is named with both values.
+    """
+    may_differ = MAY_DIFFER
+    if saved.get("train", {}).get("schedule") == "constant":
+        may_differ = (*may_differ, "train.steps", "train.epochs")
+    before, now = _flatten(saved), _flatten(current)
+    differing = [
+        f"{field}: {before.get(field, 'absent')!r} there, {now.get(field, 'absent')!r} now"
+        for field in sorted(before.keys() | now.keys())
+        if before.get(field) != now.get(field) and not _covered(field, may_differ)
+    ]
+    if differing:
+        raise ConfigError(
+            f"{workdir} holds a run with another configuration ({'; '.join(differing)}). "
+            "Use the same values to resume it, or another --workdir."
+        )
+
+
+def _covered(field: str, names: tuple[str, ...]) -> bool:
+    return any(field == name or field.startswith(name + ".") for name in names)
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat

@@ -1,0 +1,38 @@
+"""Data parallelism: one mesh over all devices, the batch split along it, everything else on every device."""
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from ddim_jax.io.errors import ConfigError
+
+
+def data_mesh(batch_size: int, devices: list[jax.Device] | None = None) -> Mesh:
+    """A mesh with the single axis `data` over `devices` (all of them by default).
+
+    Raises:
+      ConfigError: the batch cannot be split evenly over the devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    if batch_size < 1 or batch_size % len(devices):
+        raise ConfigError(
+            f"train.batch_size is {batch_size}; expected a positive multiple of {len(devices)}, the number of devices"
+        )
+    # jax.make_mesh defaults to explicit axes, which want a sharding for every operation.
+    return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The whole array on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def split_batch(mesh: Mesh) -> NamedSharding:
+    """The first axis split over the devices."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def global_batch(mesh: Mesh, local: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    """Puts this process's share of a batch on its devices, as part of the global batch."""
+    sharding = split_batch(mesh)
+    return {name: jax.make_array_from_process_local_data(sharding, array) for name, array in local.items()}

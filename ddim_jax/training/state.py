@@ -1,0 +1,44 @@
+"""What training carries from step to step."""
+
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything a run needs to go on. Random keys are not part of it: they follow from the seed and the step.
+
+    Attributes:
+      step: int32 scalar, optimiser updates done.
+      params: float32 weights.
+      ema_params: float32 exponential moving average of the weights, used for sampling.
+      opt_state: the optimiser's state.
+    """
+
+    step: jax.Array
+    params: Any
+    ema_params: Any
+    opt_state: Any
+
+
+def create_state(model: nn.Module, optimiser: optax.GradientTransformation, image_size: int, seed: int) -> TrainState:
+    """A fresh state; the initial weights are a function of the model and the seed."""
+    mask = jnp.zeros((1, image_size, image_size, 1))
+    image = jnp.zeros((1, image_size, image_size, 3))
+    params = model.init(jax.random.key(seed), mask, image, jnp.zeros((1,), jnp.int32))["params"]
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        ema_params=jax.tree.map(jnp.copy, params),
+        opt_state=optimiser.init(params),
+    )
+
+
+def parameter_count(params: Any) -> int:
+    """The number of weights in a pytree of arrays or shapes."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,0 +1,108 @@
+"""Validation during training: a fixed subset, fixed noise, the loss and the Dice of a few sampling steps."""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ddim_jax.data import Source
+from ddim_jax.data.arrays import resized
+from ddim_jax.diffusion import DiffusionProcess
+from ddim_jax.metrics import PROTOCOLS, confusion_counts, dice, threshold_mask
+from ddim_jax.training.step import normalise
+
+
+class Validation(NamedTuple):
+    """One validation.
+
+    Attributes:
+      loss: mean training loss over the subset.
+      dice: mean over the images of the Dice of one sample each, calibrated protocol, at the training size.
+      images: uint8 [n, S, S, 3], the first few images.
+      truths: uint8 [n, S, S] in {0, 1}.
+      probabilities: float32 [n, S, S].
+    """
+
+    loss: float
+    dice: float
+    images: np.ndarray
+    truths: np.ndarray
+    probabilities: np.ndarray
+
+
+class Validator:
+    """Scores weights on at most `count` images spread evenly over a split.
+
+    The noise and the timesteps are drawn once from `seed`, so that two validations differ by the weights alone. It runs
+    on the default device of each process; with several processes, all of them compute the same numbers.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        process: DiffusionProcess,
+        source: Source,
+        *,
+        image_size: int,
+        count: int,
+        batch_size: int,
+        steps: int,
+        clip_x0: float | None,
+        seed: int,
+    ):
+        rows = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int))
+        pairs = [resized(source[int(row)], image_size) for row in rows]
+        self._images = np.stack([image for image, _ in pairs])
+        self._masks = np.stack([mask for _, mask in pairs])
+        self._batch_size = min(batch_size, len(rows))
+        total = process.schedule.num_train_timesteps
+        # One timestep for each image, evenly over 0 .. T-1, in an order that has nothing to do with the images'.
+        spread = np.linspace(0, total - 1, len(rows)).round().astype(np.int32)
+        self._t = np.random.default_rng(seed).permutation(spread)
+        self._key = jax.random.key(seed)
+
+        def score(params, image, mask, t, rows):
+            def apply(params, noisy_mask, image, t):
+                return model.apply({"params": params}, noisy_mask, image, t)
+
+            image, mask = normalise(image, mask)
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(self._key, rows)
+            noise = jax.vmap(lambda key: jax.random.normal(key, mask.shape[1:]))(keys)
+            losses = process.losses(apply, params, mask, image, noise, t)
+            samples = process.sample(apply, params, image, noise, steps, clip_x0=clip_x0)
+            return losses, samples[..., 0]
+
+        self._score = jax.jit(score)
+
+    def __call__(self, params: Any, pictures: int = 4) -> Validation:
+        """Scores `params`; the first `pictures` images come back with their probabilities.
+
+        The last batch is filled up with images that are counted once, so one shape is compiled.
+        """
+        count = len(self._images)
+        losses, scores, probabilities = np.zeros(count), np.zeros(count), []
+        for start in range(0, count, self._batch_size):
+            rows = np.minimum(np.arange(start, start + self._batch_size), count - 1)
+            batch = (self._images[rows], self._masks[rows], self._t[rows], jnp.asarray(rows, jnp.uint32))
+            batch_losses, samples = jax.device_get(self._score(params, *batch))
+            for row, loss, sample in zip(rows, batch_losses, samples, strict=True):
+                losses[row] = loss
+                if not np.isfinite(sample).all():
+                    # Weights gone wrong: a score of nothing; the loop stops at the loss.
+                    scores[row] = 0.0
+                    continue
+                protocol = PROTOCOLS["calibrated"]
+                probability = protocol.probability(sample[None])
+                scores[row] = dice(confusion_counts(threshold_mask(probability, protocol.threshold), self._masks[row]))
+                if row == len(probabilities) and row < pictures:
+                    probabilities.append(probability)
+        shown = len(probabilities)
+        return Validation(
+            loss=float(losses.mean()),
+            dice=float(scores.mean()),
+            images=self._images[:shown],
+            truths=self._masks[:shown],
+            probabilities=np.array(probabilities, np.float32),
+        )

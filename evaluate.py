@@ -1,0 +1,66 @@
+"""Scores a checkpoint on a split of its data set: tables, numbers per image and figures.
+
+python evaluate.py --ckpt RUN --split test
+"""
+
+import argparse
+
+from rich.console import Console
+
+from ddim_jax.evaluation import evaluate_checkpoint, summary_table
+from ddim_jax.io.errors import report_input_errors
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ckpt", required=True, metavar="RUN", help="run directory, its checkpoints, or one step")
+    parser.add_argument("--split", default="test", choices=("train", "val", "test"), help="default: test")
+    parser.add_argument("--output", metavar="DIR", help="default: RUN/evaluation/<split>")
+    parser.add_argument("--steps", type=int, metavar="N", help="sampling steps; default: the checkpoint's config")
+    parser.add_argument("--samples", type=int, metavar="N", help="samples per image; default: the checkpoint's config")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise; default: 0")
+    parser.add_argument("--data-root", metavar="DIR", help="where the data set lies; default: the checkpoint's config")
+    parser.add_argument(
+        "--resolution",
+        default="model",
+        choices=("model", "native"),
+        help="score at the network's working size (default) or at each picture's own size",
+    )
+    parser.add_argument("--step", default="best", type=parse_step, metavar="best|latest|N", help="default: best")
+    parser.add_argument("--limit", type=int, metavar="N", help="evaluate N images only, spread evenly over the split")
+    parser.add_argument("--no-figures", action="store_true", help="write the numbers only")
+    return parser.parse_args()
+
+
+def parse_step(text: str) -> str | int:
+    if text in ("best", "latest"):
+        return text
+    if text.isdigit():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not best, latest or a step number")
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    with report_input_errors():
+        metrics, output_dir = evaluate_checkpoint(
+            arguments.ckpt,
+            arguments.split,
+            output_dir=arguments.output,
+            data_root=arguments.data_root,
+            step=arguments.step,
+            seed=arguments.seed,
+            samples=arguments.samples,
+            steps=arguments.steps,
+            resolution=arguments.resolution,
+            figures=not arguments.no_figures,
+            limit=arguments.limit,
+            progress=True,
+        )
+    console = Console()
+    console.print(summary_table(metrics))
+    console.print(f"Written to {output_dir}", highlight=False, markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

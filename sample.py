@@ -1,0 +1,98 @@
+"""Segments image files with a trained checkpoint.
+
+  python sample.py --ckpt runs/demo --input photos/ --output results/ --save mask,overlay
+
+Exit status: 0 if every image was segmented, 1 if some could not be read (each is named at the end), 2 if an argument
+cannot be used, 130 if it was stopped with Ctrl-C. A run that was stopped goes on when it is started again.
+"""
+
+import argparse
+import sys
+
+from ddim_jax.inference import OUTPUTS, Segmenter, segment_files
+from ddim_jax.inference.files import check_kinds
+from ddim_jax.io.errors import InputError, report_input_errors
+from ddim_jax.metrics import PROTOCOLS
+
+
+def whole_number(low: int):
+    def parse(text: str) -> int:
+        value = int(text)
+        if value < low:
+            raise argparse.ArgumentTypeError(f"{value} is too small, expected at least {low}")
+        return value
+
+    parse.__name__ = "whole number"
+    return parse
+
+
+def fraction(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{value} is not between 0 and 1")
+    return value
+
+
+def kinds(text: str) -> tuple[str, ...]:
+    try:
+        return check_kinds([kind.strip() for kind in text.split(",") if kind.strip()])
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def checkpoint_step(text: str) -> str | int:
+    if text in ("best", "latest"):
+        return text
+    if text.isdecimal():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not best, latest or a number of training steps")
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--ckpt", required=True, metavar="RUN", help="run directory, its checkpoints folder or a step folder")
+    add("--input", required=True, nargs="+", metavar="PATH", help="image files, folders (searched recursively), globs")
+    add("--output", required=True, metavar="DIR", help="where the results go")
+    add("--step", type=checkpoint_step, default="best", help="best, latest or a training step (default: best)")
+    add("--steps", type=whole_number(1), help="network evaluations per sample (default: the checkpoint's)")
+    add("--samples", type=whole_number(1), help="noise samples per image (default: the checkpoint's)")
+    add("--protocol", choices=sorted(PROTOCOLS), help="how samples become a probability (default: the checkpoint's)")
+    add("--threshold", type=fraction, help="of the probability, from 0 to 1 (default: the protocol's)")
+    add("--seed", type=whole_number(0), default=0, help="of the noise (default: 0)")
+    add("--batch-size", type=whole_number(1), default=4, help="images on the device at once (default: 4)")
+    add("--save", type=kinds, default=("mask",), help=f"comma-separated, of {','.join(OUTPUTS)} (default: mask)")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    options = parse_arguments()
+    try:
+        with report_input_errors():
+            summary = segment_files(
+                Segmenter.load(options.ckpt, step=options.step),
+                options.input,
+                options.output,
+                save=options.save,
+                samples=options.samples,
+                steps=options.steps,
+                seed=options.seed,
+                threshold=options.threshold,
+                protocol=options.protocol,
+                batch_size=options.batch_size,
+                progress=sys.stderr.isatty(),
+            )
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    print(
+        f"{summary.done} images segmented in {summary.seconds:.1f} s, {summary.kept} were done before, "
+        f"{len(summary.failed)} failed: {options.output}"
+    )
+    for _, reason in summary.failed:
+        print(f"failed: {reason}", file=sys.stderr)
+    return 1 if summary.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

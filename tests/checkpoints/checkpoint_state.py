@@ -1,0 +1,52 @@
+"""A small training state with every kind of leaf that a real one has."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+
+@flax.struct.dataclass
+class State:
+    step: jax.Array
+    params: Any
+    opt_state: optax.OptState
+    epoch: int
+
+
+def make_state(step: int, width: int = 4) -> State:
+    rng = np.random.default_rng(step)
+    params = {
+        "conv": {"kernel": jnp.asarray(rng.normal(size=(3, 3, 4, width)), jnp.float32)},
+        "norm": {"scale": jnp.asarray(rng.normal(size=width), jnp.bfloat16)},
+        # Values that only survive a copy of the bits.
+        "odd": jnp.asarray([-0.0, np.nan, np.inf, 1e-45], jnp.float32),
+    }
+    optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3, b1=0.9))
+    opt_state = optimiser.init(params)
+    grads = jax.tree.map(lambda p: jnp.ones_like(p) * step, params)
+    _, opt_state = optimiser.update(grads, opt_state, params)
+    return State(step=jnp.int32(step), params=params, opt_state=opt_state, epoch=step + 7)
+
+
+def fill(store, scores):
+    """Saves steps with the given Dice: `fill(store, {10: 0.5, 20: 0.9})`; None leaves the metrics out."""
+    for step, dice in scores.items():
+        store.save(
+            step,
+            state=make_state(step),
+            ema_params={"ema": {"w": jnp.full((2, 3), step, jnp.float32)}},
+            metadata={"config": {"seed": step}, "package_version": "1.2.3"},
+            metrics=None if dice is None else {"dice": dice, "loss": 1.0 - dice},
+        )
+
+
+def assert_same_bits(actual, expected):
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for (path, a), e in zip(jax.tree_util.tree_leaves_with_path(actual), jax.tree.leaves(expected), strict=True):
+        a, e = np.asarray(a), np.asarray(e)
+        assert a.dtype == e.dtype and a.shape == e.shape, path
+        assert a.tobytes() == e.tobytes(), path

@@ -1,0 +1,79 @@
+"""Segmenters for the tests: one whose answer is known, one that is a real, tiny network."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ddim_jax.inference import Segmenter
+from ddim_jax.models import create_model
+
+SIZE = 16
+
+
+def config(**sample):
+    return {
+        "seed": 0,
+        "model": {
+            "name": "lightweight_ddim",
+            "preset": "small",
+            "overrides": {"base_channels": 8, "channel_multipliers": [1, 1], "norm_groups": 4, "patch_size": 1},
+        },
+        "diffusion": {
+            "prediction": "x0",
+            "loss": "mse",
+            "num_train_timesteps": 100,
+            "beta_start": 1e-4,
+            "beta_end": 0.02,
+            "mask_scale": 0.5,
+        },
+        "data": {"name": "phantom", "root": None, "image_size": SIZE},
+        "sample": {"steps": 2, "samples": 3, "eta": 0.0, "clip_x0": None, "protocol": "calibrated", **sample},
+    }
+
+
+class ReadsRed(nn.Module):
+    """Takes the red channel for the mask, whatever the noise: x_0 = gain * red + bias * t / 100."""
+
+    @nn.compact
+    def __call__(self, noisy_mask, image, t):
+        gain = self.param("gain", nn.initializers.ones, ())
+        bias = self.param("bias", nn.initializers.zeros, ())
+        return gain * image[..., :1] + bias * t[:, None, None, None] / 100.0
+
+
+class MixesNoise(nn.Module):
+    """Depends on the noise at every step, and compiles in no time."""
+
+    @nn.compact
+    def __call__(self, noisy_mask, image, t):
+        return jnp.tanh(noisy_mask + image[..., :1] + 0.01 * t[:, None, None, None])
+
+
+@functools.cache  # compiling it is most of a test's time
+def red_segmenter(*, gain=1.0, bias=0.0, size=SIZE, **sample):
+    about = config(**sample)
+    about["data"]["image_size"] = size
+    params = {"gain": np.float32(gain), "bias": np.float32(bias)}
+    return Segmenter(ReadsRed(), params, config=about, step=7, checkpoint="run/checkpoints/7")
+
+
+def tiny_params(seed=0):
+    about = config()["model"]
+    model = create_model(about["name"], preset=about["preset"], **about["overrides"])
+    inputs = jnp.zeros((1, SIZE, SIZE, 1)), jnp.zeros((1, SIZE, SIZE, 3)), jnp.zeros(1, jnp.int32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
+    # Drawn, not initialised: layers that start at zero would hide what goes into them.
+    rng = np.random.default_rng(seed)
+    return model, jax.tree.map(lambda leaf: rng.normal(0.0, 0.2, leaf.shape).astype(np.float32), shapes)
+
+
+def tiny_segmenter(model=None, seed=0, **sample):
+    own, params = tiny_params(seed)
+    return Segmenter(model or own, params, config=config(**sample), step=7, checkpoint="run/checkpoints/7")
+
+
+def picture(seed, height=20, width=24):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)

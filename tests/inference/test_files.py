@@ -1,0 +1,272 @@
+import json
+import os
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+from segmenters import SIZE, picture, red_segmenter
+
+from ddim_jax.inference import Segmenter, segment_files
+from ddim_jax.inference import files as files_module
+from ddim_jax.io.errors import CheckpointError, InputError
+
+ALL = ("mask", "probability", "uncertainty", "overlay")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five images of different sizes, one in a folder below."""
+    for seed, name in enumerate(["a.png", "b.png", "c.png", "d.png", "sub/e.png"]):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(seed, 12 + seed, 20)).save(path)
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def contents(out):
+    """Every result file with its bytes."""
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*.png"))}
+
+
+def records(out):
+    lines = [json.loads(line) for line in (out / "index.jsonl").read_text().splitlines()]
+    assert len({record["name"] for record in lines}) == len(lines)
+    return {record["name"]: record for record in lines}
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Counts the images that are sampled."""
+    sizes = []
+    start = Segmenter.start
+
+    def counting(self, image, *arguments, **options):
+        sizes.append(image.shape[:2])
+        return start(self, image, *arguments, **options)
+
+    monkeypatch.setattr(Segmenter, "start", counting)
+    return sizes
+
+
+def test_files_hold_what_segment_gives(tiny, folder, out):
+    summary = segment_files(tiny, folder, out, save=ALL, seed=3)
+    assert (summary.done, summary.kept, summary.failed) == (5, 0, ())
+    names = ("a", "b", "c", "d", "sub/e")
+    assert set(contents(out)) == {f"{name}_{kind}.png" for name in names for kind in ALL}
+    for seed, name in enumerate(names):
+        expected = tiny.segment(picture(seed, 12 + seed, 20), seed=3)
+        read = {kind: np.asarray(Image.open(out / f"{name}_{kind}.png")) for kind in ALL}
+        np.testing.assert_array_equal(read["mask"], expected.mask * 255)
+        np.testing.assert_array_equal(read["probability"], np.round(expected.probability.astype(np.float64) * 65535))
+        np.testing.assert_array_equal(read["uncertainty"], np.round(expected.uncertainty.astype(np.float64) * 65535))
+        np.testing.assert_array_equal(
+            read["overlay"][expected.mask == 0], picture(seed, 12 + seed, 20)[expected.mask == 0]
+        )
+        record = records(out)[name]
+        assert record["status"] == "ok" and record["file"] == str(folder / f"{name}.png")
+        assert (record["height"], record["width"]) == (12 + seed, 20)
+        assert record["area"] == expected.mask.sum() and record["outputs"] == list(ALL)
+        assert record["mean_uncertainty"] == pytest.approx(expected.uncertainty.mean(), abs=1e-6)
+        assert record["seconds"] > 0
+    settings = json.loads((out / "settings.json").read_text())
+    assert settings["samples"] == 3 and settings["seed"] == 3 and settings["protocol"] == "calibrated"
+    assert not [path for path in out.rglob("*") if "partial" in path.name]
+
+
+def test_batch_size_and_other_files_change_no_bit(tiny, folder, tmp_path):
+    segment_files(tiny, folder, tmp_path / "one", save=ALL, batch_size=1)
+    segment_files(tiny, folder, tmp_path / "three", save=ALL, batch_size=3)
+    segment_files(tiny, folder / "c.png", tmp_path / "alone", save=ALL)
+    assert contents(tmp_path / "one") == contents(tmp_path / "three")
+    assert contents(tmp_path / "alone").items() <= contents(tmp_path / "one").items()
+
+
+def test_a_second_run_does_nothing(folder, out, started):
+    segment_files(red_segmenter(), folder, out)
+    before, index = contents(out), (out / "index.jsonl").read_text()
+    summary = segment_files(red_segmenter(), folder, out)
+    assert (summary.done, summary.kept, len(started)) == (0, 5, 5)
+    assert contents(out) == before and (out / "index.jsonl").read_text() == index
+
+
+def test_resumes_after_a_kill(folder, out, started, caplog):
+    """The index ends in the middle of a line, one result is missing, one image was not reached."""
+    segment_files(red_segmenter(), folder, out)
+    before = contents(out)
+    lines = (out / "index.jsonl").read_text().splitlines(keepends=True)
+    (out / "index.jsonl").write_text("".join(lines[:3]) + lines[3][:25])
+    (out / "b_mask.png").unlink()
+    (out / "sub" / ".e_mask.0123456789abcdef.partial.png").write_bytes(b"half a picture")
+    started.clear()
+    summary = segment_files(red_segmenter(), folder, out)
+    assert (summary.done, summary.kept) == (3, 2)
+    assert started == [(13, 20), (15, 20), (16, 20)]  # b, d, sub/e
+    assert contents(out) == before and set(records(out)) == {"a", "b", "c", "d", "sub/e"}
+    assert "last line is incomplete" in caplog.text
+    assert not list(out.rglob("*partial*"))
+
+
+def test_an_error_keeps_what_was_finished(folder, out, monkeypatch, started):
+    write = files_module.write_outputs
+
+    def full(job, *arguments):
+        if job.name == "c":
+            raise OSError(28, "No space left on device")
+        write(job, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files_module, "write_outputs", full)
+        with pytest.raises(OSError, match="No space left"):
+            segment_files(red_segmenter(), folder, out, batch_size=2)
+    assert set(records(out)) == {"a", "b"}
+    assert not any(thread.name.startswith("image-files") for thread in threading.enumerate())
+    assert segment_files(red_segmenter(), folder, out).kept == 2
+    assert len(contents(out)) == 5
+
+
+def test_unreadable_files_are_named_and_do_not_stop_the_others(folder, out):
+    good = (folder / "b.png").read_bytes()
+    segment_files(red_segmenter(), folder / "b.png", out)
+    (folder / "b.png").write_bytes(good[: len(good) // 2])
+    (folder / "d.png").write_text("not a picture")
+    summary = segment_files(red_segmenter(), folder, out)
+    assert summary.done == 3
+    assert [os.path.basename(path) for path, _ in summary.failed] == ["b.png", "d.png"]
+    assert all(path in reason for path, reason in summary.failed)
+    assert set(contents(out)) == {"a_mask.png", "c_mask.png", "sub/e_mask.png"}  # and no stale b_mask.png
+    assert records(out)["d"]["status"] == "failed" and "d.png" in records(out)["d"]["reason"]
+    (folder / "b.png").write_bytes(good)
+    again = segment_files(red_segmenter(), folder, out)
+    assert (again.done, again.kept, len(again.failed)) == (1, 3, 1)
+    assert records(out)["b"]["status"] == "ok"
+
+
+def test_a_file_that_vanishes_is_reported(folder, out, monkeypatch):
+    plan = files_module.plan_jobs
+
+    def plan_then_remove(*arguments):
+        jobs = plan(*arguments)
+        (folder / "c.png").unlink()
+        return jobs
+
+    monkeypatch.setattr(files_module, "plan_jobs", plan_then_remove)
+    summary = segment_files(red_segmenter(), folder, out)
+    ((path, reason),) = summary.failed
+    assert path == str(folder / "c.png") and "no longer there" in reason and summary.done == 4
+
+
+def test_changed_images_are_done_again(folder, out, started):
+    segment_files(red_segmenter(), folder, out, save=("mask", "overlay"))
+    Image.fromarray(picture(50, 18, 18)).save(folder / "c.png")
+    stat = (folder / "a.png").stat()
+    os.utime(folder / "a.png", ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
+    started.clear()
+    summary = segment_files(red_segmenter(), folder, out)
+    assert started == [(12, 20), (18, 18)] and summary.kept == 3
+    assert Image.open(out / "c_mask.png").size == (18, 18)
+    assert Image.open(out / "c_overlay.png").size == (18, 18)  # saved earlier: it must not stay behind
+
+
+def test_more_kinds_can_be_added_later(folder, out, started):
+    segment_files(red_segmenter(), folder, out)
+    assert segment_files(red_segmenter(), folder, out, save=["overlay"]).done == 5
+    assert set(records(out)["a"]["outputs"]) == {"mask", "overlay"}
+    assert segment_files(red_segmenter(), folder, out, save=ALL[:1]).kept == 5
+
+
+def test_other_settings_are_refused_naming_them(folder, out):
+    segment_files(red_segmenter(), folder, out)
+    before = contents(out)
+    with pytest.raises(InputError) as error:
+        segment_files(red_segmenter(), folder, out, steps=1, threshold=0.25)
+    assert "steps is 2 there and 1 now; threshold is 0.5 there and 0.25 now" in str(error.value)
+    assert "seed" not in str(error.value)
+    with pytest.raises(InputError, match=r"weights is .* made with run/checkpoints/7, now run/checkpoints/7"):
+        segment_files(red_segmenter(gain=0.5), folder, out)
+    assert contents(out) == before
+
+
+def test_the_same_name_from_another_folder_is_refused(folder, out, tmp_path):
+    segment_files(red_segmenter(), folder, out)
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.fromarray(picture(60)).save(other / "a.png")
+    before = contents(out)
+    with pytest.raises(InputError, match=r"a_mask.png belongs to .*in/a.png, not to .*other/a.png"):
+        segment_files(red_segmenter(), other, out)
+    assert contents(out) == before
+
+
+def test_results_beside_their_images_are_not_taken_for_images(folder):
+    """What a shell makes of `--input in/*.png --output in`, run twice."""
+    segment_files(red_segmenter(), sorted(folder.glob("*.png")), folder)
+    assert (folder / "a_mask.png").exists()
+    with pytest.raises(InputError, match=r"a_mask.png is a result of an earlier run"):
+        segment_files(red_segmenter(), sorted(folder.glob("*.png")), folder)
+
+
+def test_a_damaged_line_in_the_index_is_named(folder, out):
+    segment_files(red_segmenter(), folder, out)
+    lines = (out / "index.jsonl").read_text().splitlines()
+    (out / "index.jsonl").write_text("\n".join([lines[0], lines[1][:-5], *lines[2:]]) + "\n")
+    with pytest.raises(InputError, match=r"index.jsonl: line 2 is damaged"):
+        segment_files(red_segmenter(), folder, out)
+
+
+def test_values_that_are_not_finite_are_not_written(folder, out):
+    with pytest.raises(CheckpointError, match="NaN or infinity"):
+        segment_files(red_segmenter(gain=np.nan), folder, out)
+    assert contents(out) == {}
+
+
+def test_few_images_are_held_at_once(tmp_path, out, monkeypatch):
+    """Counts images between reading and written: it must not grow with the folder."""
+    (tmp_path / "in").mkdir()
+    for seed in range(30):
+        Image.fromarray(picture(seed, SIZE, SIZE)).save(tmp_path / "in" / f"{seed:02}.png")
+    lock, held, most = threading.Lock(), 0, 0
+    read, write = files_module.read_image, files_module.write_outputs
+
+    def reading(path):
+        nonlocal held, most
+        with lock:
+            held += 1
+            most = max(most, held)
+        return read(path)
+
+    def writing(*arguments):
+        nonlocal held
+        write(*arguments)
+        with lock:
+            held -= 1
+
+    monkeypatch.setattr(files_module, "read_image", reading)
+    monkeypatch.setattr(files_module, "write_outputs", writing)
+    assert segment_files(red_segmenter(), tmp_path / "in", out, batch_size=2).done == 30
+    assert held == 0 and 2 <= most <= 3 * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"save": ("mask", "masks")}, "save is 'masks'; expected some of mask, probability, uncertainty, overlay"),
+        ({"save": ()}, "save is empty"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"steps": 101}, "steps is 101"),
+    ],
+)
+def test_bad_arguments_leave_no_trace(folder, out, options, message):
+    with pytest.raises(InputError, match=message):
+        segment_files(red_segmenter(), folder, out, **options)
+    assert not out.exists()
+
+
+def test_a_file_in_the_place_of_the_output_folder(folder):
+    with pytest.raises(InputError, match=r"a.png is a file; expected a folder"):
+        segment_files(red_segmenter(), folder, folder / "a.png")

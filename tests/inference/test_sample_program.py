@@ -1,0 +1,93 @@
+"""sample.py from its command line to its exit status."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from segmenters import config, picture, tiny_params
+
+from ddim_jax.checkpoints import CheckpointStore
+
+PROGRAM = Path(__file__).parents[2] / "sample.py"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    run = tmp_path_factory.mktemp("run")
+    _, params = tiny_params()
+    metadata = {"config": config(), "package_version": "0"}
+    CheckpointStore(run / "checkpoints").save(5, state={"step": 5}, ema_params=params, metadata=metadata)
+    return run
+
+
+@pytest.fixture
+def images(tmp_path):
+    (tmp_path / "in").mkdir()
+    for seed in range(2):
+        Image.fromarray(picture(seed)).save(tmp_path / "in" / f"{seed}.png")
+    return tmp_path / "in"
+
+
+def sample(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["sample.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit:
+        runpy.run_path(str(PROGRAM), run_name="__main__")
+    return exit.value.code
+
+
+def test_good_images_and_then_a_bad_one(tiny, run, images, tmp_path, monkeypatch, capsys):
+    common = ("--ckpt", run, "--input", images, "--output", tmp_path / "out", "--seed", 4)
+    assert sample(monkeypatch, *common, "--save", "mask,uncertainty", "--threshold", "0.4") == 0
+    assert "2 images segmented" in capsys.readouterr().out
+    expected = tiny.segment(picture(1), seed=4, threshold=0.4)  # the weights of `run`
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / "1_mask.png")), expected.mask * 255)
+    assert (tmp_path / "out" / "0_uncertainty.png").exists() and not (tmp_path / "out" / "0_overlay.png").exists()
+
+    (images / "bad.png").write_bytes(b"")
+    assert sample(monkeypatch, *common, "--threshold", "0.4") == 1
+    captured = capsys.readouterr()
+    assert "0 images segmented" in captured.out and "2 were done before, 1 failed" in captured.out
+    assert f"failed: {images / 'bad.png'}" in captured.err
+
+
+def test_options_reach_the_settings(run, tmp_path, monkeypatch):
+    (tmp_path / "bad.png").write_bytes(b"")  # nothing to compute
+    arguments = ("--ckpt", run / "checkpoints", "--input", tmp_path / "bad.png", "--output", tmp_path / "out")
+    options = ("--samples", 2, "--steps", 9, "--protocol", "paper", "--step", "latest", "--batch-size", 1)
+    assert sample(monkeypatch, *arguments, *options) == 1
+    settings = json.loads((tmp_path / "out" / "settings.json").read_text())
+    del settings["checkpoint"], settings["weights"]
+    assert settings == {"step": 5, "samples": 2, "steps": 9, "seed": 0, "protocol": "paper", "threshold": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--threshold", "1.5"), "1.5 is not between 0 and 1"),
+        (("--threshold", "nan"), "nan is not between 0 and 1"),
+        (("--steps", "0"), "0 is too small"),
+        (("--samples", "two"), "invalid whole number value: 'two'"),
+        (("--save", "mask,picture"), "save is 'picture'; expected some of mask"),
+        (("--step", "newest"), "'newest' is not best, latest or a number"),
+        (("--protocol", "mine"), "invalid choice: 'mine'"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_loaded(arguments, message, tmp_path, monkeypatch, capsys):
+    nowhere = ("--ckpt", tmp_path / "no-run", "--input", tmp_path / "no-input", "--output", tmp_path / "out")
+    assert sample(monkeypatch, *nowhere, *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_bad_inputs_are_one_line_and_status_2(run, images, tmp_path, monkeypatch, capsys):
+    common = ("--output", tmp_path / "out", "--ckpt")
+    assert sample(monkeypatch, *common, tmp_path / "no-run", "--input", images) == 2
+    assert sample(monkeypatch, *common, run, "--input", tmp_path / "nothing") == 2
+    assert sample(monkeypatch, *common, run, "--input", images, "--steps", 101) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3 and all(line.startswith("error: ") for line in lines)
+    assert "no-run" in lines[0] and "nothing" in lines[1] and "steps is 101" in lines[2]
+    assert not (tmp_path / "out").exists()

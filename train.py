@@ -1,0 +1,22 @@
+"""Trains a model: python train.py --config configs/demo.py [--workdir DIR] [--config.FIELD=VALUE ...]."""
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from ddim_jax.io.errors import report_input_errors
+from ddim_jax.training import train
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The configuration, a file of configs/.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Where the run goes and is resumed from; runs/<config.name> by default."
+)
+
+
+def main(_) -> None:
+    with report_input_errors():
+        train(_CONFIG.value, _WORKDIR.value or f"runs/{_CONFIG.value.name}")
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("config")
+    app.run(main)
