@@ -1,0 +1,22 @@
+"""Your own images on a GPU: the paper's lightweight network at 256 x 256 in bfloat16, predicting the mask itself.
+
+Command: python train.py --config configs/folder_gpu.py --config.data.root=DIR
+"""
+
+from configs import small_x0
+
+
+def get_config():
+    config = small_x0.get_config()
+    config.name = "folder_gpu"
+    config.model.preset = None
+    config.model.overrides.dtype = "bfloat16"
+    config.data.name = "folder"
+    config.data.image_size = 256
+    config.train.batch_size = 20
+    config.train.steps = 3200
+    config.train.learning_rate = 2e-4
+    config.train.warmup_steps = 200
+    config.train.log_every = 100
+    config.train.checkpoint_every = 1000
+    return config

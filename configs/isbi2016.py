@@ -1,0 +1,16 @@
+"""The paper's dermoscopy experiment: lesions on ISBI 2016 part 1, 900 + 379 pairs, resized to 256 x 256.
+
+Command: python train.py --config configs/isbi2016.py --config.data.root=DIR
+Data: ISIC challenge 2016, part 1; DIR holds the four folders ISBI2016_ISIC_Part1_{Training,Test}_{Data,GroundTruth}.
+  The published training and test parts are kept; validation is a seeded tenth of the training part.
+Paper: light DDIM, 50 steps x 5 samples (its Table 1).
+"""
+
+from configs import base
+
+
+def get_config():
+    config = base.get_config()
+    config.name = "isbi2016"
+    config.data.name = "isbi2016"
+    return config

@@ -1,0 +1,201 @@
+"""Every lowering of the grouped convolution against XLA's own, in float64 on whole numbers: equal to the last bit."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from ddim_jax.ops import grouped_conv
+from ddim_jax.ops.grouped_conv import _block_diagonal, _cpu_merge, _gpu_lowering, _supergroup_conv
+
+
+def whole_numbers(rng, *shape):
+    """Sums of products of small whole numbers are exact in float64, whatever the order of the summation."""
+    return rng.integers(-4, 5, shape).astype(np.float64)
+
+
+def native(groups, strides, padding):
+    return lambda x, kernel: lax.conv_general_dilated(
+        x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups
+    )
+
+
+def check_against_native(candidates, rng, x_shape, kernel_shape, groups, strides, padding):
+    """Values and both gradients of every candidate, in one compiled program."""
+    with jax.enable_x64(True):
+        x, kernel = whole_numbers(rng, *x_shape), whole_numbers(rng, *kernel_shape)
+        reference = native(groups, strides, padding)
+        cotangent = whole_numbers(rng, *jax.eval_shape(reference, x, kernel).shape)
+
+        @jax.jit
+        def program(x, kernel, cotangent):
+            def value_and_gradients(function):
+                y, pull_back = jax.vjp(function, x, kernel)
+                return y, *pull_back(cotangent)
+
+            return value_and_gradients(reference), {n: value_and_gradients(f) for n, f in candidates.items()}
+
+        expected, results = program(x, kernel, cotangent)
+        for name, result in results.items():
+            for what, got, want in zip(
+                ("output", "gradient of x", "gradient of kernel"), result, expected, strict=True
+            ):
+                assert got.dtype == jnp.float64
+                np.testing.assert_array_equal(got, want, err_msg=f"{what} of {name}")
+
+
+@st.composite
+def convolutions(draw):
+    strides = draw(st.sampled_from([(1, 1), (2, 2), (1, 2)]))
+    if strides == (1, 1):
+        sides = st.integers(1, 3)
+        margin = st.tuples(st.integers(0, 2), st.integers(0, 2))
+        paddings = st.one_of(st.sampled_from(["SAME", "VALID"]), st.tuples(margin, margin))
+    else:
+        # Narrower on purpose: XLA on CPU (jaxlib 0.10.2) aborts the process while it compiles the gradient of an
+        # ordinary convolution for some even kernels with a stride and uneven padding: 3 x 2 kernels, strides (2, 2) and
+        # padding ((1, 0), (1, 1)) on 3 x 6 pixels, say. The third padding is that of the networks.
+        sides = st.sampled_from([1, 3])
+        paddings = st.sampled_from(["SAME", "VALID", ((0, 1), (0, 1))])
+    kh, kw = draw(sides), draw(sides)
+    return {
+        "batch": draw(st.integers(1, 2)),
+        "size": (draw(st.integers(kh, 6)), draw(st.integers(kw, 6))),
+        "kernel_size": (kh, kw),
+        "groups": draw(st.sampled_from([1, 2, 3, 4, 6])),
+        "group_in": draw(st.integers(1, 3)),
+        "group_out": draw(st.integers(1, 3)),
+        "strides": strides,
+        "padding": draw(paddings),
+        "seed": draw(st.integers(0, 2**16)),
+    }
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(convolutions())
+def test_equals_the_native_grouped_convolution(case):
+    groups, strides, padding = case["groups"], case["strides"], case["padding"]
+    x_shape = (case["batch"], *case["size"], groups * case["group_in"])
+    kernel_shape = (*case["kernel_size"], case["group_in"], groups * case["group_out"])
+    candidates = {
+        "grouped_conv": lambda x, k: grouped_conv(x, k, groups=groups, strides=strides, padding=padding),
+        "GPU lowering": _gpu_lowering(x_shape, kernel_shape, groups, strides, padding),
+    }
+    for merge in (m for m in range(1, groups + 1) if groups % m == 0):
+        candidates[f"supergroups of {merge}"] = lambda x, k, merge=merge: _supergroup_conv(
+            x, k, groups, merge, strides, padding
+        )
+    check_against_native(
+        candidates, np.random.default_rng(case["seed"]), x_shape, kernel_shape, groups, strides, padding
+    )
+
+
+@pytest.mark.parametrize("groups", [1, 2, 6])
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+def test_pointwise_convolution_is_a_matrix_product_for_each_group(groups, padding):
+    check_against_native(
+        {"grouped_conv": lambda x, k: grouped_conv(x, k, groups=groups, padding=padding)},
+        np.random.default_rng(0),
+        (2, 3, 4, 12),
+        (1, 1, 12 // groups, 18),
+        groups,
+        (1, 1),
+        padding,
+    )
+
+
+# (pixels of a side, groups, channels of a group in and out, convolutions, groups inside each of them)
+GPU_CASES = {
+    "as wide inside as outside: native": (17, 3, 2, 2, 1, 3),
+    "small picture: native": (16, 3, 2, 1, 1, 3),
+    "one dense block": (17, 3, 2, 1, 1, 1),
+    "blocks of at most 256 channels": (17, 4, 80, 1, 2, 1),
+    "a group wider than a block": (17, 2, 260, 1, 2, 1),
+}
+
+
+@pytest.mark.parametrize("case", GPU_CASES.values(), ids=GPU_CASES.keys())
+def test_every_form_of_the_gpu_lowering(case):
+    side, groups, group_in, group_out, convolutions, inner_groups = case
+    x_shape, kernel_shape = (1, side, side, groups * group_in), (3, 3, group_in, groups * group_out)
+    lowering = _gpu_lowering(x_shape, kernel_shape, groups, (1, 1), "SAME")
+    text = str(jax.make_jaxpr(lowering)(jnp.zeros(x_shape), jnp.zeros(kernel_shape)))
+    assert re.findall(r"feature_group_count=(\d+)", text) == [str(inner_groups)] * convolutions
+    check_against_native({"GPU": lowering}, np.random.default_rng(1), x_shape, kernel_shape, groups, (1, 1), "SAME")
+
+
+def test_the_platform_decides_when_the_program_is_lowered():
+    # 16 groups of 8 channels in and out: 4 ordinary convolutions of 32 channels on a CPU, one grouped one on a GPU.
+    x, kernel = jnp.zeros((1, 4, 4, 128)), jnp.zeros((3, 3, 8, 128))
+    traced = jax.jit(lambda x, kernel: grouped_conv(x, kernel, groups=16)).trace(x, kernel)
+
+    def convolution_groups(platform):
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        return re.findall(r"feature_group_count = (\d+)", text)
+
+    assert convolution_groups("cpu") == ["1"] * 4
+    assert convolution_groups("cuda") == ["16"]
+
+
+@pytest.mark.parametrize(
+    ("groups", "group_width", "merge"),
+    [
+        (16, 8, 4),  # 4 supergroups of 32 channels
+        (32, 8, 4),  # 8 of 32
+        (32, 4, 8),  # 4 of 32
+        (32, 64, 4),  # wide enough alone, but 32 convolutions are too many: 8 of 256
+        (2, 64, 1),
+        (3, 2, 3),  # never reaches 32 channels: one dense convolution
+    ],
+)
+def test_supergroups_on_cpu_by_hand(groups, group_width, merge):
+    assert _cpu_merge(groups, group_width) == merge
+
+
+def test_block_diagonal_kernel_by_hand():
+    kernel = jnp.array([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]]).reshape(1, 1, 2, 4)  # group 0 -> outputs 0 and 1
+    dense = _block_diagonal(kernel, groups=2, merge=2)
+    np.testing.assert_array_equal(
+        dense, np.reshape([[1, 2, 0, 0], [5, 6, 0, 0], [0, 0, 3, 4], [0, 0, 7, 8]], (1, 1, 1, 4, 4))
+    )
+    separate = _block_diagonal(kernel, groups=2, merge=1)
+    np.testing.assert_array_equal(separate, np.reshape([[[1, 2], [5, 6]], [[3, 4], [7, 8]]], (2, 1, 1, 2, 2)))
+
+
+def test_grouped_convolution_by_hand():
+    x = np.stack([np.arange(9.0).reshape(3, 3), np.arange(9.0, 18.0).reshape(3, 3)], axis=-1)[None]
+    kernel = np.zeros((3, 3, 1, 2))
+    kernel[..., 0, 0] = 1.0  # output 0: the sum over the neighbourhood in channel 0
+    kernel[0, 1, 0, 1] = 10.0  # output 1: ten times the pixel above in channel 1
+    y = grouped_conv(jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32), groups=2)
+    np.testing.assert_array_equal(y[0, :, :, 0], [[8, 15, 12], [21, 36, 27], [20, 33, 24]])
+    np.testing.assert_array_equal(y[0, :, :, 1], [[0, 0, 0], [90, 100, 110], [120, 130, 140]])
+
+
+@pytest.mark.parametrize("side", [1, 3])
+def test_bfloat16_stays_bfloat16(side):
+    rng = np.random.default_rng(0)
+    x, kernel = whole_numbers(rng, 1, 4, 4, 4), whole_numbers(rng, side, side, 2, 4)
+    y = grouped_conv(jnp.asarray(x, jnp.bfloat16), jnp.asarray(kernel, jnp.bfloat16), groups=2)
+    assert y.dtype == jnp.bfloat16
+    exact = native(2, (1, 1), "SAME")(jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32))
+    np.testing.assert_allclose(y.astype(jnp.float32), exact, rtol=2**-8)
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel_shape", "groups"),
+    [
+        (6, (3, 3, 2, 6), 2),  # 2 groups of 2 are 4 channels, not 6
+        (4, (1, 1, 4, 4), 2),  # the kernel of an ordinary convolution
+        (4, (3, 3, 2, 5), 2),  # 5 outputs in 2 groups
+        (4, (3, 3, 3, 4), 1),
+    ],
+)
+def test_channels_that_do_not_fit_are_refused(channels, kernel_shape, groups):
+    with pytest.raises(ValueError, match=f"x has {channels} channels .* does not fit {groups} groups"):
+        grouped_conv(jnp.zeros((1, 4, 4, channels)), jnp.zeros(kernel_shape), groups=groups)
