@@ -18,6 +18,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output", metavar="DIR", help="default: RUN/evaluation/<split>")
     parser.add_argument("--steps", type=int, metavar="N", help="sampling steps; default: the checkpoint's config")
     parser.add_argument("--samples", type=int, metavar="N", help="samples per image; default: the checkpoint's config")
+    parser.add_argument(
+        "--flips",
+        action=argparse.BooleanOptionalAction,
+        help="let the samples see the picture mirrored in turn; default: the checkpoint's config",
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise; default: 0")
     parser.add_argument("--data-root", metavar="DIR", help="where the data set lies; default: the checkpoint's config")
     parser.add_argument(
@@ -52,6 +57,7 @@ def main() -> None:
             seed=arguments.seed,
             samples=arguments.samples,
             steps=arguments.steps,
+            flips=arguments.flips,
             resolution=arguments.resolution,
             figures=not arguments.no_figures,
             limit=arguments.limit,

@@ -9,7 +9,7 @@ cannot be used, 130 if it was stopped with Ctrl-C. A run that was stopped goes o
 import argparse
 import sys
 
-from ddim_jax.inference import OUTPUTS, Segmenter, segment_files
+from ddim_jax.inference import OUTPUTS, SIZES, Segmenter, segment_files
 from ddim_jax.inference.files import check_kinds
 from ddim_jax.io.errors import InputError, report_input_errors
 from ddim_jax.metrics import PROTOCOLS
@@ -59,6 +59,18 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--samples", type=whole_number(1), help="noise samples per image (default: the checkpoint's)")
     add("--protocol", choices=sorted(PROTOCOLS), help="how samples become a probability (default: the checkpoint's)")
     add("--threshold", type=fraction, help="of the probability, from 0 to 1 (default: the protocol's)")
+    add(
+        "--size",
+        choices=SIZES,
+        default="model",
+        help="model: images are resized to the size the network was trained at and results back; native: nothing is "
+        "resized, time and memory grow with the image (default: model)",
+    )
+    add(
+        "--flips",
+        action=argparse.BooleanOptionalAction,
+        help="let the samples see the picture mirrored in turn (default: the checkpoint's)",
+    )
     add("--seed", type=whole_number(0), default=0, help="of the noise (default: 0)")
     add("--batch-size", type=whole_number(1), default=4, help="images on the device at once (default: 4)")
     add("--save", type=kinds, default=("mask",), help=f"comma-separated, of {','.join(OUTPUTS)} (default: mask)")
@@ -79,6 +91,8 @@ def main() -> int:
                 seed=options.seed,
                 threshold=options.threshold,
                 protocol=options.protocol,
+                size=options.size,
+                flips=options.flips,
                 batch_size=options.batch_size,
                 progress=sys.stderr.isatty(),
             )

@@ -5,6 +5,7 @@ from ml_collections import config_flags
 
 from ddim_jax.io.errors import report_input_errors
 from ddim_jax.training import train
+from ddim_jax.training.command import parse_flags
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The configuration, a file of configs/.")
 _WORKDIR = flags.DEFINE_string(
@@ -19,4 +20,4 @@ def main(_) -> None:
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("config")
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

@@ -67,6 +67,7 @@ def get_config() -> ConfigDict:
     config.sample.steps = 50
     config.sample.samples = 5
     config.sample.eta = 0.0
+    config.sample.flips = False  # samples see the picture mirrored in turn
     config.sample.clip_x0 = config_dict.placeholder(float)  # off
     config.sample.protocol = "paper"  # how sample.py cuts; evaluate.py reports both
-    return config
+    return config.lock()  # so that a misspelt field is refused, here and in the configs that build on this one

@@ -11,6 +11,6 @@ def get_config():
     config = small_x0.get_config()
     config.name = "folder"
     config.data.name = "folder"
-    config.train.steps = 2500
-    config.train.checkpoint_every = 250
+    config.train.steps = 1400
+    config.train.checkpoint_every = 200
     return config

@@ -16,11 +16,11 @@ def get_config():
     config.diffusion.mask_scale = 0.1
     config.diffusion.timestep_power = 2.0
 
-    config.data.image_size = 64
+    config.data.image_size = 96
 
     config.train.batch_size = 16
     config.train.epochs = 0.0
-    config.train.learning_rate = 1.5e-3
+    config.train.learning_rate = 2e-3
     config.train.schedule = "cosine"
     config.train.warmup_steps = 100
     config.train.gradient_clip = 1.0
@@ -30,5 +30,6 @@ def get_config():
 
     config.sample.steps = 1
     config.sample.samples = 5
+    config.sample.flips = True
     config.sample.protocol = "calibrated"
     return config

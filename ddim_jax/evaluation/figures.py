@@ -52,7 +52,11 @@ def draw_figures(
     for position in bar.track(sorted(set().union(*groups.values())), description="figures"):
         example = source[position]
         estimates = segmenter.sample(
-            example.image, samples=metrics["samples"], steps=metrics["steps"], seed=metrics["seed"]
+            example.image,
+            samples=metrics["samples"],
+            steps=metrics["steps"],
+            seed=metrics["seed"],
+            flips=metrics["flips"],
         )
         cases[position] = make_case(example, estimates, results[position])
     shown = {name: [cases[position] for position in positions] for name, positions in groups.items()}

@@ -34,6 +34,7 @@ def evaluate(
     seed: int = 0,
     samples: int | None = None,
     steps: int | None = None,
+    flips: bool | None = None,
     resolution: str = "model",
     figures: bool = True,
     limit: int | None = None,
@@ -58,6 +59,7 @@ def evaluate(
       seed: of the noise.
       samples: per image, >= 1; None for what the checkpoint's config says.
       steps: per sample, >= 1; None for what the checkpoint's config says.
+      flips: whether the samples see the picture mirrored in turn; None for what the checkpoint's config says.
       resolution: "model": the truth is resized (nearest) to the working size; "native": the probability is resized
         (bilinear) to the picture's own size.
       figures: whether to draw them.
@@ -74,7 +76,7 @@ def evaluate(
       InputError: an argument is out of range, or `output_dir` cannot be made.
     """
     output_dir = Path(output_dir)
-    settings = segmenter.settings(samples=samples, steps=steps, seed=seed)
+    settings = segmenter.settings(samples=samples, steps=steps, seed=seed, flips=flips)
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; expected 1 or more")
     if resolution not in RESOLUTIONS:
@@ -98,6 +100,7 @@ def evaluate(
             "samples": settings.samples,
             "network_evaluations_per_image": settings.steps * settings.samples,
             "eta": segmenter.config["sample"]["eta"],
+            "flips": settings.flips,
             "clip_x0": segmenter.config["sample"]["clip_x0"],
             "seed": settings.seed,
             "image_size": segmenter.image_size,
@@ -131,7 +134,13 @@ def _score_all(
     for row in bar.track(range(len(source)), description="sampling"):
         example = source[row]
         start = time.perf_counter()
-        estimates = segmenter.sample(example.image, samples=settings.samples, steps=settings.steps, seed=settings.seed)
+        estimates = segmenter.sample(
+            example.image,
+            samples=settings.samples,
+            steps=settings.steps,
+            seed=settings.seed,
+            flips=settings.flips,
+        )
         seconds.append(time.perf_counter() - start)
         truth = example.mask if resolution == "native" else resize_mask(example.mask, estimates.shape[1:])
         results.append(score_image(example.id, estimates, truth))

@@ -13,10 +13,11 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ddim_jax.inference.ahead import start_ahead
 from ddim_jax.inference.index import Index
 from ddim_jax.inference.outputs import OUTPUTS, Job, plan_jobs, write_outputs
-from ddim_jax.inference.segmenter import Segmenter, start_ahead
-from ddim_jax.inference.settings import Settings
+from ddim_jax.inference.segmenter import Segmenter
+from ddim_jax.inference.settings import Settings, Size
 from ddim_jax.io.errors import DataError, InputError
 from ddim_jax.io.images import read_image
 
@@ -57,6 +58,8 @@ def segment_files(
     seed: int = 0,
     threshold: float | None = None,
     protocol: str | None = None,
+    size: Size | None = None,
+    flips: bool | None = None,
     batch_size: int = 4,
     progress: bool = False,
 ) -> Summary:
@@ -69,15 +72,15 @@ def segment_files(
     stop the others; any other error stops the run, and what was finished stays.
 
     Memory does not grow with the number of files: at most `batch_size` images are being read, as many wait for the
-    device and as many are being written. Every image runs the same compiled program, so a result does not depend on
-    `batch_size` nor on the other files, to the bit.
+    device and as many are being written. Every image runs the same compiled program, or with `size` "native" the
+    one of its padded shape, so a result does not depend on `batch_size` nor on the other files, to the bit.
 
     Args:
       segmenter: the checkpoint.
       inputs: a file, a folder (searched recursively) or a glob, or several of these.
       output_dir: made where it does not exist.
       save: which results to write, of `OUTPUTS`: mask, probability, uncertainty, overlay.
-      samples, steps, seed, threshold, protocol: as `Segmenter.segment`.
+      samples, steps, seed, threshold, protocol, size, flips: as `Segmenter.segment`.
       batch_size: images started on the device before the first result is fetched, >= 1.
       progress: whether to draw a progress bar on stderr.
 
@@ -89,7 +92,15 @@ def segment_files(
       CheckpointError: the network gives values that are not finite; that image's results are not written.
     """
     began = time.monotonic()
-    settings = segmenter.settings(samples=samples, steps=steps, seed=seed, threshold=threshold, protocol=protocol)
+    settings = segmenter.settings(
+        samples=samples,
+        steps=steps,
+        seed=seed,
+        threshold=threshold,
+        protocol=protocol,
+        size=size,
+        flips=flips,
+    )
     kinds = check_kinds(save)
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; expected at least 1")

@@ -1,15 +1,13 @@
 """A trained checkpoint as a function from images to masks.
 
-One compiled program handles one image with all its samples as the network's batch, so every image runs the same
-executable and its result cannot depend on which other images are segmented with it. Throughput comes from starting the
-next images before the results of the first are fetched.
+One compiled program handles one image with all its samples as the network's batch, so every image of one working size
+runs the same executable and its result cannot depend on which other images are segmented with it. Throughput comes from
+starting the next images before the results of the first are fetched.
 """
 
 import hashlib
 import json
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -20,8 +18,10 @@ import numpy as np
 from ddim_jax.checkpoints import CheckpointStore, locate
 from ddim_jax.checkpoints.items import check_tree
 from ddim_jax.diffusion import DiffusionProcess, timestep_grid
-from ddim_jax.inference.settings import Settings
-from ddim_jax.io.errors import CheckpointError, InputError
+from ddim_jax.inference.ahead import start_ahead
+from ddim_jax.inference.fitting import ORIENTATIONS, as_rgb, bucket_shape, image_id, mirrored, pad_to
+from ddim_jax.inference.settings import Settings, Size
+from ddim_jax.io.errors import CheckpointError
 from ddim_jax.io.images import resize_image, resize_map
 from ddim_jax.metrics import PROTOCOLS, threshold_mask, uncertainty
 from ddim_jax.models import create_model
@@ -43,11 +43,33 @@ class Segmentation(NamedTuple):
     uncertainty: np.ndarray
 
 
+class Started(NamedTuple):
+    """One image under way, from `Segmenter.start` to `Segmenter.fetch`.
+
+    Attributes:
+      values: device arrays [..., h, w] at the size the network works at.
+      shape: the part of (h, w) that is the image; what lies below and to the right of it is padding.
+    """
+
+    values: Any
+    shape: tuple[int, int]
+
+
 class Segmenter:
     """Segments images with the EMA weights of a checkpoint; `Segmenter.load(path)` makes one.
 
-    Images are resized to the size the network was trained at (`image_size`, square), and the probability and the
-    uncertainty are resized back (bilinear) to each image's own size before the threshold is applied.
+    The network works at one of two sizes. "model", the default: images are resized to the size it was trained at
+    (`image_size`, square), and the probability and the uncertainty are resized back (bilinear) to each image's own size
+    before the threshold is applied. "native": nothing is resized; the image is padded below and to the right with its
+    edge values, both sides up to a multiple of 64 pixels (`bucket_shape`), and the result is cropped back. Each padded
+    shape compiles a program. The network sees the padding, so the result depends on it; it is made of the image alone.
+
+    A native size far from `image_size` shows the network structures at a scale it was not trained on. Time and memory
+    grow with the number of pixels, and in the attention layers faster: one at h x w pixels holds (h w)^2 numbers per
+    sample, so twice the side takes 16 times the memory there.
+
+    With `flips`, sample i sees the image in orientation i mod 4 (as it is, mirrored left to right, top to bottom, both)
+    and its mask is mirrored back: for networks trained with flips, an ensemble that differs by more than its noise.
 
     The noise of sample i comes from fold_in(fold_in(key(seed), image_id), i), split into one key for the start and one
     for the steps (used if eta > 0); `image_id` is made of the pixels. A result therefore depends only on image, seed,
@@ -56,7 +78,7 @@ class Segmenter:
     Attributes:
       config: the checkpoint's configuration.
       step: training steps the checkpoint had taken.
-      image_size: height and width the network works at.
+      image_size: height and width the network was trained at.
       checkpoint: the path of the checkpoint's step folder.
     """
 
@@ -66,9 +88,10 @@ class Segmenter:
         self.checkpoint = checkpoint
         self.image_size = int(config["data"]["image_size"])
         self._params = jax.tree.map(jnp.asarray, params)
+        self._size_multiple = model.size_multiple
         self._process = DiffusionProcess.create(**config["diffusion"])
         self._apply = lambda params, *inputs: model.apply({"params": params}, *inputs)
-        self._compiled = jax.jit(self._sample_image, static_argnames=("samples", "steps", "return_trajectory"))
+        self._compiled = jax.jit(self._sample_image, static_argnames=("samples", "steps", "flips", "return_trajectory"))
 
     @classmethod
     def load(cls, path: str | os.PathLike, step: Literal["best", "latest"] | int = "best") -> "Segmenter":
@@ -102,11 +125,18 @@ class Segmenter:
         return cls(model, params, config=config, step=step, checkpoint=str(folder))
 
     def settings(self, **values: Any) -> Settings:
-        """Checks samples, steps, seed, threshold and protocol, with this checkpoint's defaults (`Settings.create`)."""
+        """Checks samples, steps, seed, threshold, protocol and size, with this checkpoint's defaults."""
         return Settings.create(self.config, **values)
 
     def sample(
-        self, image: np.ndarray, *, samples: int | None = None, steps: int | None = None, seed: int = 0
+        self,
+        image: np.ndarray,
+        *,
+        samples: int | None = None,
+        steps: int | None = None,
+        seed: int = 0,
+        size: Size | None = None,
+        flips: bool | None = None,
     ) -> np.ndarray:
         """Samples masks of one image.
 
@@ -115,19 +145,22 @@ class Segmenter:
           samples: how many; None for the checkpoint's default.
           steps: network evaluations per sample; None for the checkpoint's default.
           seed: of the noise.
+          size: what the network works at, "model" or "native" (see the class); None for "model".
+          flips: whether samples see the picture mirrored in turn; None for the checkpoint's default.
 
         Returns:
-          float32 [samples, image_size, image_size], estimates of x_0, about -1 outside and +1 inside, not clipped.
+          float32 [samples, h, w], estimates of x_0, about -1 outside and +1 inside, not clipped; h and w are
+          `image_size`, or H and W if `size` is "native".
 
         Raises:
           InputError: the image or a setting cannot be used.
           CheckpointError: the network gives values that are not finite.
         """
-        settings = self.settings(samples=samples, steps=steps, seed=seed)
+        settings = self.settings(samples=samples, steps=steps, seed=seed, size=size, flips=flips)
         return self.fetch(self.start(image, settings))
 
     def trajectory(
-        self, image: np.ndarray, *, steps: int | None = None, seed: int = 0
+        self, image: np.ndarray, *, steps: int | None = None, seed: int = 0, size: Size | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Follows the first sample of one image through the reverse process; arguments and errors as `sample`.
 
@@ -137,11 +170,10 @@ class Segmenter:
             +-mask_scale there).
           x0: float32 [steps, h, w], the estimate of the mask at each of the first `steps` timesteps, about [-1, 1].
         """
-        settings = self.settings(samples=1, steps=steps, seed=seed)
-        _, visited = self.start(image, settings, return_trajectory=True)
+        settings = self.settings(samples=1, steps=steps, seed=seed, size=size)
+        x_t, x0 = self.fetch(self.start(image, settings, return_trajectory=True))
         grid = timestep_grid(self._process.schedule.num_train_timesteps, settings.steps)
-        timesteps = np.append(grid, -1).astype(np.int32)
-        return timesteps, self.fetch(visited.x_t[:, 0, :, :, 0]), self.fetch(visited.x0[:, 0, :, :, 0])
+        return np.append(grid, -1).astype(np.int32), x_t, x0
 
     def segment(
         self,
@@ -152,6 +184,8 @@ class Segmenter:
         seed: int = 0,
         threshold: float | None = None,
         protocol: str | None = None,
+        size: Size | None = None,
+        flips: bool | None = None,
     ) -> Segmentation | list[Segmentation]:
         """Segments one image, or each of a list of images of any sizes.
 
@@ -162,6 +196,8 @@ class Segmenter:
           seed: of the noise.
           threshold: of the probability, in [0, 1]; None for the protocol's own.
           protocol: "paper" or "calibrated" (`ddim_jax.metrics.PROTOCOLS`); None for the checkpoint's default.
+          size: what the network works at, "model" or "native" (see the class); None for "model".
+          flips: whether samples see the picture mirrored in turn; None for the checkpoint's default.
 
         Returns:
           A Segmentation at the image's own size; for a list, a list in the same order.
@@ -170,7 +206,15 @@ class Segmenter:
           InputError: an image or a setting cannot be used.
           CheckpointError: the network gives values that are not finite.
         """
-        settings = self.settings(samples=samples, steps=steps, seed=seed, threshold=threshold, protocol=protocol)
+        settings = self.settings(
+            samples=samples,
+            steps=steps,
+            seed=seed,
+            threshold=threshold,
+            protocol=protocol,
+            size=size,
+            flips=flips,
+        )
         single = not isinstance(images, list | tuple)
         rgb = [as_rgb(image) for image in ([images] if single else images)]  # all are checked before any work
 
@@ -178,26 +222,43 @@ class Segmenter:
         results = [self.fuse(self.fetch(device), image.shape[:2], settings) for image, device in started]
         return results[0] if single else results
 
-    def start(self, image: np.ndarray, settings: Settings, *, return_trajectory: bool = False) -> Any:
-        """Starts sampling one image and returns without waiting: a device array [samples, h, w] for `fetch`."""
+    def start(self, image: np.ndarray, settings: Settings, *, return_trajectory: bool = False) -> Started:
+        """Starts sampling one image and returns without waiting; `fetch` gives the result."""
         rgb = as_rgb(image)
-        resized = resize_image(rgb, (self.image_size, self.image_size))
-        return self._compiled(
+        if settings.size == "native":
+            shape = rgb.shape[:2]
+            fitted = pad_to(rgb, bucket_shape(shape, self._size_multiple))
+        else:
+            shape = (self.image_size, self.image_size)
+            fitted = resize_image(rgb, shape)
+        values = self._compiled(
             self._params,
-            resized,
+            fitted,
             np.uint32(settings.seed),
             image_id(rgb),
             samples=settings.samples,
             steps=settings.steps,
+            flips=settings.flips,
             return_trajectory=return_trajectory,
         )
+        return Started(values, shape)
 
-    def fetch(self, values: jax.Array) -> np.ndarray:
-        """Waits for a result of `start`: float32.
+    def fetch(self, started: Started) -> Any:
+        """Waits for an image that was started and cuts off its padding.
+
+        Returns:
+          float32 [samples, h, w]; of a trajectory the pair (x_t [steps + 1, h, w], x0 [steps, h, w]).
 
         Raises:
-          CheckpointError: it holds NaN or infinity.
+          CheckpointError: there is NaN or infinity.
         """
+        # Cropped here, not on the device: there, each size of image would compile programs of its own.
+        height, width = started.shape
+        return jax.tree.map(
+            lambda values: np.ascontiguousarray(self._finite(values)[..., :height, :width]), started.values
+        )
+
+    def _finite(self, values: jax.Array) -> np.ndarray:
         fetched = np.asarray(values)
         if not np.isfinite(fetched).all():
             raise CheckpointError(
@@ -225,20 +286,23 @@ class Segmenter:
             digest.update(leaf.tobytes())
         return digest.hexdigest()
 
-    def _sample_image(self, params, image, seed, identity, *, samples, steps, return_trajectory):
-        """One image uint8 [h, w, 3] -> [samples, h, w]; with the trajectory, a pair as `DiffusionProcess.sample`."""
+    def _sample_image(self, params, image, seed, identity, *, samples, steps, flips, return_trajectory):
+        """One image uint8 [h, w, 3] -> [samples, h, w]; with the trajectory, x_t and x0 of the first sample."""
         own = jax.random.fold_in(jax.random.key(seed), identity)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(own, jnp.arange(samples, dtype=jnp.uint32))
         start_keys, step_keys = jnp.unstack(jax.vmap(jax.random.split)(keys), axis=1)
         noise = jax.vmap(lambda key: jax.random.normal(key, (*image.shape[:2], 1), jnp.float32))(start_keys)
+        # As in training (`ddim_jax.training.step.normalise`): the two must agree.
         image = image.astype(jnp.float32) / 127.5 - 1.0
+        orientation = np.arange(samples) % ORIENTATIONS if flips else np.zeros(samples, int)
+        images = jnp.stack([mirrored(image, k) for k in range(ORIENTATIONS)])[orientation]
         eta, clip_x0 = self.config["sample"]["eta"], self.config["sample"]["clip_x0"]
 
-        def sample(noise, key):
+        def sample(images, noise, key):
             return self._process.sample(
                 self._apply,
                 params,
-                jnp.broadcast_to(image, (noise.shape[0], *image.shape)),
+                images,
                 noise,
                 steps,
                 eta=eta,
@@ -248,50 +312,16 @@ class Segmenter:
             )
 
         if return_trajectory:
-            return sample(noise[:1], step_keys[0])
+            _, visited = sample(images[:1], noise[:1], step_keys[0])
+            return visited.x_t[:, 0, :, :, 0], visited.x0[:, 0, :, :, 0]
         if eta == 0.0:
-            return sample(noise, None)[..., 0]
-        # The sampler draws for its whole batch from one key; each sample must have its own, whatever their number.
-        return jax.vmap(lambda noise, key: sample(noise[None], key))(noise, step_keys)[:, 0, :, :, 0]
-
-
-def as_rgb(image: Any) -> np.ndarray:
-    """Checks one image and repeats grey to three channels: uint8 [H, W, 3].
-
-    Raises:
-      InputError: another dtype or shape, or an empty image; both are named.
-    """
-    image = np.asarray(image)
-    shape = list(image.shape)
-    if image.dtype != np.uint8:
-        raise InputError(
-            f"image has dtype {image.dtype} and shape {shape}; expected uint8 with values 0 to 255 "
-            "(scale other ranges to it first)"
-        )
-    if image.ndim == 2:
-        image = image[..., None]
-    if image.ndim != 3 or image.shape[2] not in (1, 3) or 0 in image.shape:
-        hint = "; give several images as a list" if image.ndim == 4 else ""
-        raise InputError(f"image has shape {shape}; expected [H, W], [H, W, 1] or [H, W, 3] (RGB){hint}")
-    return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
-
-
-def image_id(rgb: np.ndarray) -> np.uint32:
-    """The first 32 bits of SHA-256 over the shape (three little-endian uint64) and the pixel bytes of an RGB image."""
-    digest = hashlib.sha256(np.asarray(rgb.shape, "<u8").tobytes())
-    digest.update(rgb.tobytes())
-    return np.uint32(int.from_bytes(digest.digest()[:4], "big"))
-
-
-def start_ahead(start: Callable[[Any], Any], items: Iterable[Any], count: int) -> Iterator[Any]:
-    """Yields `start(item)` in order; up to `count` of them have been started and not yet taken at any time."""
-    waiting = deque()
-    for item in items:
-        waiting.append(start(item))
-        if len(waiting) == count:
-            yield waiting.popleft()
-    while waiting:
-        yield waiting.popleft()
+            masks = sample(images, noise, None)[..., 0]
+        else:
+            # The sampler draws for its whole batch from one key; each sample must have its own, whatever their number.
+            one = jax.vmap(lambda image, noise, key: sample(image[None], noise[None], key))
+            masks = one(images, noise, step_keys)[:, 0, :, :, 0]
+        back = jnp.stack([jax.vmap(lambda mask, k=k: mirrored(mask, k))(masks) for k in range(ORIENTATIONS)])
+        return back[orientation, np.arange(samples)]
 
 
 def _resized(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

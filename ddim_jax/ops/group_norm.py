@@ -10,10 +10,9 @@ def group_norm(
 ) -> jax.Array:
     """Group normalisation (Wu and He, 2018), optionally followed by SiLU, in float32 inside.
 
-    Both moments of every channel are taken in one pass and joined to those of its group; with `scale` and `bias` they
-    make one subtraction, one multiplication and one addition for each pixel. A one-pass variance E[x^2] - E[x]^2
-    cancels badly where the mean is large; here the moments are taken about one pixel of the same channel, which removes
-    the large part first.
+    Both moments are taken in one pass; with `scale` and `bias` they make one subtraction, one multiplication and one
+    addition for each pixel. A one-pass variance E[x^2] - E[x]^2 cancels badly where the mean is large beside the
+    deviation; here everything is taken relative to one pixel of the group, which removes the large part first.
 
     Args:
       x: [batch, H, W, channels], any float dtype.
@@ -33,18 +32,13 @@ def group_norm(
     if channels % groups:
         raise ValueError(f"{groups} groups do not divide {channels} channels")
     x32 = x.astype(jnp.float32)
-    # The result does not depend on the pivot, so no gradient flows through it.
-    pivot = lax.stop_gradient(x32[:, :1, :1, :])
+    # Any pixel of the group will do: the result does not depend on it, so no gradient flows through it.
+    pivot = lax.stop_gradient(jnp.repeat(x32[:, :1, :1, :: channels // groups], channels // groups, axis=-1))
     centred = x32 - pivot
-    first = jnp.mean(centred, axis=(1, 2), keepdims=True)
-    second = jnp.mean(jnp.square(centred), axis=(1, 2), keepdims=True)
-    channel_mean = pivot + first
-    channel_variance = second - jnp.square(first)
-    mean = _mean_over_group(channel_mean, groups)
-    # Law of total variance: within the channels, plus between the channels of the group.
-    variance = _mean_over_group(channel_variance + jnp.square(channel_mean - mean), groups)
-    factor = lax.rsqrt(jnp.maximum(variance, 0.0) + eps) * scale
-    y = (x32 - mean) * factor + bias
+    mean = _mean_over_group(jnp.mean(centred, axis=(1, 2), keepdims=True), groups)
+    square = _mean_over_group(jnp.mean(jnp.square(centred), axis=(1, 2), keepdims=True), groups)
+    variance = jnp.maximum(square - jnp.square(mean), 0.0)
+    y = (centred - mean) * (lax.rsqrt(variance + eps) * scale) + bias
     if silu:
         y = jax.nn.silu(y)
     return y.astype(x.dtype)

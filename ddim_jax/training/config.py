@@ -1,6 +1,7 @@
 """From a configuration to checked, plain values."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,6 +39,10 @@ def check_config(config: Mapping[str, Any]) -> None:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ConfigError(f"{field} is {value!r}; expected a whole number from 1")
     train, sample, data = config["train"], config["sample"], config["data"]
+    if not isinstance(train["steps"], int) or train["steps"] < 0:
+        raise ConfigError(f"train.steps is {train['steps']!r}; expected a whole number, 0 to count in train.epochs")
+    if not 0.0 <= train["epochs"] < math.inf:
+        raise ConfigError(f"train.epochs is {train['epochs']}; expected a number, 0 to count in train.steps")
     if (train["steps"] > 0) == (train["epochs"] > 0):
         raise ConfigError(
             f"train.steps is {train['steps']} and train.epochs is {train['epochs']}; expected one of them above 0, "
@@ -57,8 +62,9 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise ConfigError(f"sample.eta is {sample['eta']}; expected a number from 0 to 1")
     if sample["clip_x0"] is not None and not sample["clip_x0"] > 0.0:
         raise ConfigError(f"sample.clip_x0 is {sample['clip_x0']}; expected null (off) or a positive bound")
-    if not 0 <= config["seed"] < 2**32:
-        raise ConfigError(f"seed is {config['seed']}; expected a whole number from 0 to {2**32 - 1}")
+    for field, seed in (("seed", config["seed"]), ("data.split_seed", data["split_seed"])):
+        if not isinstance(seed, int) or not 0 <= seed < 2**32:
+            raise ConfigError(f"{field} is {seed!r}; expected a whole number from 0 to {2**32 - 1}")
 
 
 def total_steps(steps: int, epochs: float, batch_size: int, examples: int) -> int:

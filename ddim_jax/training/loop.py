@@ -73,10 +73,7 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
     identity = {"train_ids_sha256": _digest(train_source), "train_examples": len(train_source)}
     metadata = {"config": config, "package_version": __version__, "data": identity}
     state = _restore(store, model, optimiser, image_size, seed, metadata, workdir)
-    if state is None:
-        state = create_state(model, optimiser, image_size, seed)
-    state = jax.device_put(state, replicated(mesh))
-    start_step = int(state.step)
+    start_step = 0 if state is None else int(state.step)
     if start_step >= steps:
         print(f"{workdir} holds a finished run of {start_step} steps; nothing to do.")
         return start_step
@@ -100,6 +97,9 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
         seed=seed,
         resident_bytes=data["resident_bytes"],
     )
+    if state is None:
+        state = create_state(model, optimiser, image_size, seed)
+    state = jax.device_put(state, replicated(mesh))
     train_step = make_train_step(
         model,
         process,
@@ -120,14 +120,17 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
             stack.enter_context(reporter)
             reporter.message(
                 f"{about['name']}: {parameter_count(state.params):,} parameters, {len(train_source)} training and "
-                f"{len(val_source)} validation images at {image_size} x {image_size}, {len(jax.devices())} x "
-                f"{jax.devices()[0].device_kind}, {'resumes' if start_step else 'starts'} at step {start_step} of {steps}"
+                f"{len(val_source)} validation images at {image_size} x {image_size}, "
+                f"{len(jax.devices())} x {jax.devices()[0].device_kind}, "
+                f"{'resumes' if start_step else 'starts'} at step {start_step} of {steps}"
             )
 
         def save(validate: bool) -> None:
             scores = None
             if validate:
                 result = validator(_local(state.ema_params))
+                if not np.isfinite(result.loss):
+                    raise NonFiniteLoss(f"the validation loss of step {int(state.step)} is {result.loss}")
                 scores = {"dice": result.dice, "loss": result.loss}
                 if reporter:
                     reporter.validation(int(state.step), result)
@@ -148,13 +151,14 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
                     jax.block_until_ready(metrics)
                     reporter.restart_clock(step)
                 due = step == steps or step % fields["checkpoint_every"] == 0
-                if step % fields["log_every"] == 0 or due or stop:
+                stopping = bool(stop)  # asked once: a signal may come between the lines below
+                if step % fields["log_every"] == 0 or due or stopping:
                     report(step)
-                if due or stop:
+                if due or stopping:
                     save(validate=due)
                     if reporter:
                         reporter.restart_clock(step)
-                if stop and step < steps:
+                if stopping and step < steps:
                     if reporter:
                         reporter.message(
                             f"{stop.signal_name}: saved step {step}, stopped; the same command goes on from there"
@@ -166,8 +170,8 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
             last = store.steps()
             kept = f"the last good checkpoint is step {last[-1]}" if last else "there is no checkpoint yet"
             raise NonFiniteLoss(
-                f"{error}; stopped, {kept} in {store.directory}. A lower train.learning_rate, more train.warmup_steps "
-                "or a train.gradient_clip of 1 may help."
+                f"{error}; stopped, {kept} in {store.directory}. Start again with a lower train.learning_rate, more "
+                "train.warmup_steps or a train.gradient_clip of 1, in another --workdir."
             ) from error
     raise AssertionError("the feed has no end")
 

@@ -1,5 +1,7 @@
 """Adam and the learning rate over the steps, both from optax."""
 
+import math
+
 import optax
 
 from ddim_jax.io.errors import ConfigError
@@ -11,17 +13,19 @@ def learning_rate_schedule(schedule: str, learning_rate: float, warmup_steps: in
     """Linear warm-up from 0 over `warmup_steps`, then constant, or a half cosine down to 1% at `steps`.
 
     Raises:
-      ConfigError: an unknown schedule, a learning rate that is not positive, or a warm-up as long as the run.
+      ConfigError: an unknown schedule, a learning rate that is not a positive number, or a warm-up as long as the run.
     """
     if schedule not in SCHEDULES:
         raise ConfigError(f"train.schedule is {schedule!r}; expected one of {', '.join(SCHEDULES)}")
-    if learning_rate <= 0.0:
+    if not 0.0 < learning_rate < math.inf:
         raise ConfigError(f"train.learning_rate is {learning_rate}; expected a positive number")
     if not 0 <= warmup_steps < steps:
         raise ConfigError(f"train.warmup_steps is {warmup_steps}; expected 0 to below the {steps} steps of the run")
     if schedule == "cosine":
+        if warmup_steps == 0:
+            return optax.cosine_decay_schedule(learning_rate, steps, alpha=0.01)
         return optax.warmup_cosine_decay_schedule(
-            0.0 if warmup_steps else learning_rate, learning_rate, warmup_steps, steps, 0.01 * learning_rate
+            0.0, learning_rate, warmup_steps, steps, end_value=0.01 * learning_rate
         )
     if warmup_steps == 0:
         return optax.constant_schedule(learning_rate)
@@ -39,7 +43,7 @@ def create_optimiser(
     for name, beta in (("beta1", beta1), ("beta2", beta2)):
         if not 0.0 <= beta < 1.0:
             raise ConfigError(f"train.{name} is {beta}; expected a number from 0 to below 1")
-    if gradient_clip < 0.0:
+    if not 0.0 <= gradient_clip < math.inf:
         raise ConfigError(f"train.gradient_clip is {gradient_clip}; expected 0 (off) or a positive norm")
     adam = optax.adam(learning_rate, b1=beta1, b2=beta2)
     return optax.chain(optax.clip_by_global_norm(gradient_clip), adam) if gradient_clip else adam

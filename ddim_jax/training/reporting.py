@@ -19,8 +19,8 @@ class Reporter:
     """Writes the numbers of a run where people look for them; used as a context manager, by process 0 alone.
 
     `metrics.jsonl` has one JSON object a line: {"step", "loss", "learning_rate", "gradient_norm", "images_per_second"}
-    for training, {"step", "validation_loss", "validation_dice"} for validation. Lines of steps that a resumed run will
-    do again are removed when it starts.
+    for training (means since the last such line; no speed where nothing was timed), {"step", "validation_loss",
+    "validation_dice"} for validation. Lines of steps that a resumed run will do again are removed when it starts.
     """
 
     def __init__(self, workdir: Path, *, steps: int, start_step: int, batch_size: int):
@@ -57,11 +57,13 @@ class Reporter:
     def training(self, step: int, values: dict[str, float]) -> None:
         """Reports the mean loss since the last report and so on, at `step`."""
         last_step, last_time = self._last
-        rate = (step - last_step) * self._batch_size / (time.perf_counter() - last_time)
+        line, numbers = {"step": step, **values}, f"loss {values['loss']:.4f}"
+        if step > last_step:  # else the clock has only just been started
+            rate = (step - last_step) * self._batch_size / (time.perf_counter() - last_time)
+            line["images_per_second"] = round(rate, 2)
+            numbers += f", {rate:.1f} images/s, {_duration((self._steps - step) * self._batch_size / rate)} left"
         self._last = (step, time.perf_counter())
-        self._write({"step": step, **values, "images_per_second": round(rate, 2)})
-        left = _duration((self._steps - step) * self._batch_size / rate) if rate else "unknown"
-        numbers = f"loss {values['loss']:.4f}, {rate:.1f} images/s, {left} left"
+        self._write(line)
         self._progress.update(self._task, completed=step, numbers=numbers)
         if not self._console.is_terminal:
             self.message(f"step {step}/{self._steps}: {numbers}")

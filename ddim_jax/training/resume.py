@@ -8,6 +8,7 @@ from ddim_jax.io.errors import ConfigError
 MAY_DIFFER = (
     "name",
     "data.root",  # the same pictures may lie elsewhere; their names are compared
+    "data.cache_dir",
     "data.resident_bytes",
     "sample",
     "train.checkpoint_every",

@@ -73,7 +73,7 @@ def make_train_step(
         decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
         ema_params = jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, state.ema_params, params)
         new_state = TrainState(step=state.step + 1, params=params, ema_params=ema_params, opt_state=opt_state)
-        return new_state, {"loss": loss, "gradient_norm": optax.global_norm(gradients)}
+        return new_state, {"loss": loss, "gradient_norm": optax.tree.norm(gradients)}
 
     everywhere = replicated(mesh)
     return jax.jit(step, donate_argnums=0, out_shardings=(everywhere, everywhere))

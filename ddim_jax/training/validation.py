@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ddim_jax.data import Source
-from ddim_jax.data.arrays import resized
+from ddim_jax.data import Example, Source, load_arrays
 from ddim_jax.diffusion import DiffusionProcess
 from ddim_jax.metrics import PROTOCOLS, confusion_counts, dice, threshold_mask
 from ddim_jax.training.step import normalise
@@ -32,11 +31,29 @@ class Validation(NamedTuple):
     probabilities: np.ndarray
 
 
+class _Rows:
+    """Some rows of a source as a source."""
+
+    def __init__(self, source: Source, rows: list[int]):
+        self.name = source.name
+        self.ids = tuple(source.ids[row] for row in rows)
+        self._source, self._rows = source, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Example:
+        return self._source[self._rows[index]]
+
+
 class Validator:
     """Scores weights on at most `count` images spread evenly over a split.
 
     The noise and the timesteps are drawn once from `seed`, so that two validations differ by the weights alone. It runs
     on the default device of each process; with several processes, all of them compute the same numbers.
+
+    Raises:
+      DataError: pairs of the subset cannot be used; the files are named.
     """
 
     def __init__(
@@ -53,9 +70,7 @@ class Validator:
         seed: int,
     ):
         rows = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int))
-        pairs = [resized(source[int(row)], image_size) for row in rows]
-        self._images = np.stack([image for image, _ in pairs])
-        self._masks = np.stack([mask for _, mask in pairs])
+        _, self._images, self._masks = load_arrays(_Rows(source, rows.tolist()), image_size)
         self._batch_size = min(batch_size, len(rows))
         total = process.schedule.num_train_timesteps
         # One timestep for each image, evenly over 0 .. T-1, in an order that has nothing to do with the images'.

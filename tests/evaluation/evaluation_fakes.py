@@ -24,7 +24,7 @@ class FakeSegmenter:
     def settings(self, **values):
         return Settings.create(self.config, **values)
 
-    def sample(self, image, *, samples=None, steps=None, seed=0):
+    def sample(self, image, *, samples=None, steps=None, seed=0, flips=None):
         key = int(image[0, 0, 0])
         self.calls.append((key, samples, steps, seed))
         return self.estimates[key][:samples]

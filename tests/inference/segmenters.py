@@ -37,6 +37,8 @@ def config(**sample):
 class ReadsRed(nn.Module):
     """Takes the red channel for the mask, whatever the noise: x_0 = gain * red + bias * t / 100."""
 
+    size_multiple = 2
+
     @nn.compact
     def __call__(self, noisy_mask, image, t):
         gain = self.param("gain", nn.initializers.ones, ())
@@ -46,6 +48,8 @@ class ReadsRed(nn.Module):
 
 class MixesNoise(nn.Module):
     """Depends on the noise at every step, and compiles in no time."""
+
+    size_multiple = 2
 
     @nn.compact
     def __call__(self, noisy_mask, image, t):

@@ -192,6 +192,23 @@ def test_other_settings_are_refused_naming_them(folder, out):
     assert contents(out) == before
 
 
+def test_native_results_and_resized_ones_do_not_mix(folder, out, tmp_path):
+    summary = segment_files(red_segmenter(), folder, out, save=("probability",), size="native")
+    assert summary.done == 5
+    for seed, name in enumerate(("a", "b", "c", "d", "sub/e")):
+        saved = np.asarray(Image.open(out / f"{name}_probability.png"))
+        red = picture(seed, 12 + seed, 20)[..., 0]
+        np.testing.assert_allclose(saved / 65535, red / 255, atol=1e-5)  # every pixel its own, no resampling
+    assert segment_files(red_segmenter(), folder, out, save=("probability",), size="native").kept == 5
+    before = contents(out)
+    with pytest.raises(InputError, match="other settings: size is native there and model now"):
+        segment_files(red_segmenter(), folder, out, save=("probability",))
+    assert contents(out) == before
+    segment_files(red_segmenter(), folder, tmp_path / "resized")
+    with pytest.raises(InputError, match="other settings: size is model there and native now"):
+        segment_files(red_segmenter(), folder, tmp_path / "resized", size="native")
+
+
 def test_the_same_name_from_another_folder_is_refused(folder, out, tmp_path):
     segment_files(red_segmenter(), folder, out)
     other = tmp_path / "other"

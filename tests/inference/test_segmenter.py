@@ -1,6 +1,3 @@
-import hashlib
-import struct
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,7 +9,7 @@ from segmenters import SIZE, MixesNoise, config, picture, red_segmenter, tiny_pa
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.diffusion import DiffusionProcess
 from ddim_jax.inference import Segmenter
-from ddim_jax.inference.segmenter import image_id, start_ahead
+from ddim_jax.inference.fitting import image_id
 from ddim_jax.io.errors import CheckpointError, InputError
 
 
@@ -81,12 +78,6 @@ def test_other_images_are_refused(image, message):
         red_segmenter().sample(image)
 
 
-def test_image_id_is_the_start_of_a_sha256_over_shape_and_pixels():
-    image = picture(3, 5, 4)
-    digest = hashlib.sha256(struct.pack("<QQQ", 5, 4, 3) + image.tobytes()).digest()
-    assert image_id(image) == struct.unpack(">I", digest[:4])[0]
-
-
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_samples_are_those_of_the_documented_keys(eta):
     """Each sample made on its own, at batch size 1, from the chain of keys in the class's docstring."""
@@ -144,6 +135,8 @@ def test_one_trace_serves_images_of_all_sizes():
     traces = []
 
     class Counting(nn.Module):
+        size_multiple = 2
+
         @nn.compact
         def __call__(self, noisy_mask, image, t):
             traces.append(image.shape)
@@ -223,11 +216,3 @@ def test_load_names_what_a_config_lacks(tmp_path):
     )
     with pytest.raises(CheckpointError, match="no section diffusion, data, sample"):
         Segmenter.load(tmp_path)
-
-
-def test_start_ahead_bounds_what_is_started_and_keeps_the_order():
-    log = []
-    taken = start_ahead(lambda item: log.append(item) or item, range(5), 2)
-    assert next(taken) == 0 and log == [0, 1]
-    assert next(taken) == 1 and log == [0, 1, 2]
-    assert list(taken) == [2, 3, 4]

@@ -8,8 +8,11 @@ from ddim_jax.io.errors import InputError
 def test_defaults_come_from_the_config_and_the_protocol():
     assert Settings.create(config()) == Settings(samples=3, steps=2, seed=0, protocol="calibrated", threshold=0.5)
     assert Settings.create(config(protocol="paper", steps=4)) == Settings(3, 4, 0, "paper", 0.9)
-    chosen = Settings.create(config(), samples=1, steps=100, seed=2**32 - 1, protocol="paper", threshold=0)
-    assert chosen == Settings(1, 100, 2**32 - 1, "paper", 0.0)
+    chosen = Settings.create(
+        config(), samples=1, steps=100, seed=2**32 - 1, protocol="paper", threshold=0, size="native"
+    )
+    assert chosen == Settings(1, 100, 2**32 - 1, "paper", 0.0, "native")
+    assert Settings.create(config()).size == Settings.create(config(), size="model").size == "model"
 
 
 @pytest.mark.parametrize(
@@ -23,6 +26,7 @@ def test_defaults_come_from_the_config_and_the_protocol():
         ({"threshold": 1.5}, "threshold is 1.5; expected a number from 0 to 1"),
         ({"threshold": float("nan")}, "threshold is nan"),
         ({"protocol": "papers"}, "protocol is 'papers'; expected one of paper, calibrated"),
+        ({"size": 256}, "size is 256; expected one of model, native"),
     ],
 )
 def test_values_out_of_range_are_named(values, message):

@@ -1,0 +1,97 @@
+"""Every file of configs/ as train.py reads it."""
+
+import functools
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+from ml_collections.config_flags.config_flags import ConfigFileFlagParser
+
+from ddim_jax.data import DATASETS
+from ddim_jax.diffusion import DiffusionProcess
+from ddim_jax.models import create_model
+from ddim_jax.training.config import check_config, plain_config, total_steps
+from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
+from ddim_jax.training.state import parameter_count
+
+FOLDER = Path(__file__).parents[2] / "configs"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
+RUNNABLE = [name for name in NAMES if name != "small_x0"]  # which leaves the length of the run to those built on it
+PAPER = ("rsua", "isbi2016", "polypdb")
+
+
+@pytest.fixture
+def load(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER.parent))
+    return lambda name: ConfigFileFlagParser("config").parse(str(FOLDER / f"{name}.py"))
+
+
+@functools.cache
+def parameters(about, size):
+    about = json.loads(about)
+    model = create_model(about["name"], preset=about["preset"], **about["overrides"])
+    assert size % model.size_multiple == 0
+    inputs = jnp.zeros((1, size, size, 1)), jnp.zeros((1, size, size, 3)), jnp.zeros(1, jnp.int32)
+    return parameter_count(jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"])
+
+
+def test_all_are_there():
+    assert {"base", "demo", "folder", *PAPER} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_a_config_can_be_run(name, load):
+    config = load(name)
+    assert config.name == name
+    config.data.root = "somewhere"
+    plain = plain_config(config)
+    check_config(plain)
+    assert plain["data"]["name"] in DATASETS
+    DiffusionProcess.create(**plain["diffusion"])
+    fields = plain["train"]
+    steps = total_steps(fields["steps"], fields["epochs"], fields["batch_size"], 371)
+    rate = learning_rate_schedule(fields["schedule"], fields["learning_rate"], fields["warmup_steps"], steps)
+    create_optimiser(rate, beta1=fields["beta1"], beta2=fields["beta2"], gradient_clip=fields["gradient_clip"])
+    count = parameters(json.dumps(plain["model"], sort_keys=True), plain["data"]["image_size"])
+    assert count == 22_882_945 if plain["model"]["preset"] is None else count < 2_000_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_misspelt_field_is_refused(name, load):
+    config = load(name)
+    with pytest.raises(AttributeError, match="stepz"):
+        config.train.stepz = 3
+    with pytest.raises(AttributeError, match="lr"):
+        config.lr = 0.1
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_papers_values(name, load):
+    config = plain_config(load(name))
+    assert config["data"] | {"name": name, "image_size": 256, "rotation_degrees": 15.0, "flips": True} == config["data"]
+    train = {"batch_size": 20, "epochs": 2000.0, "steps": 0, "learning_rate": 2e-5, "beta1": 0.9, "beta2": 0.999}
+    train |= {"schedule": "constant", "warmup_steps": 0, "gradient_clip": 0.0}
+    assert config["train"] | train == config["train"]
+    assert config["diffusion"] == {
+        "prediction": "noise",
+        "loss": "mse",
+        "mask_scale": 1.0,
+        "timestep_power": 1.0,
+        "num_train_timesteps": 1000,
+        "beta_start": 1e-4,
+        "beta_end": 0.02,
+    }
+    assert config["sample"] == {"steps": 50, "samples": 5, "eta": 0.0, "clip_x0": None, "protocol": "paper"}
+    assert config["model"]["name"] == "lightweight_ddim" and config["model"]["preset"] is None
+    assert set(config["model"]["overrides"].values()) == {None}
+
+
+@pytest.mark.parametrize("name", ["demo", "folder"])
+def test_ours_predict_the_mask_in_few_evaluations(name, load):
+    config = plain_config(load(name))
+    assert config["diffusion"]["prediction"] == "x0"
+    assert config["sample"]["steps"] * config["sample"]["samples"] <= 4 * 5
+    assert config["sample"]["protocol"] == "calibrated"
+    assert (config["data"]["name"], config["data"]["image_size"]) == (name.replace("demo", "phantom"), 64)

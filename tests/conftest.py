@@ -1,0 +1,23 @@
+"""What several folders of tests share."""
+
+import os
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def compilation_cache(tmp_path_factory):
+    """A folder where compiled programs are kept until the session ends: most of a short run's time is compiling."""
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture(scope="session")
+def environment(compilation_cache):
+    """The environment of a program that a test starts: on CPUs, compiled as `tiny_runs.compiled_quickly` does."""
+    return {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(compilation_cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    }

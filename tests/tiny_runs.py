@@ -1,0 +1,127 @@
+"""Runs of seconds: a network of one level on pictures of 16 x 16 pixels."""
+
+import contextlib
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
+
+from ddim_jax.checkpoints import CheckpointStore
+from ddim_jax.models import create_model
+from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
+from ddim_jax.training.state import create_state
+
+SIZE, BATCH = 16, 8
+
+
+def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
+    """Twelve pictures and batches of eight, so that a batch holds parts of two passes over the data."""
+    return {
+        "name": "tiny",
+        "seed": seed,
+        "model": {
+            "name": "lightweight_ddim",
+            "preset": "small",
+            "overrides": {
+                "base_channels": 8,
+                "channel_multipliers": [1],
+                "norm_groups": 4,
+                "patch_size": 1,
+                "dropout": 0.1,
+            },
+        },
+        "diffusion": {
+            "prediction": "x0",
+            "loss": "bce_dice",
+            "mask_scale": 0.1,
+            "timestep_power": 2.0,
+            "num_train_timesteps": 50,
+            "beta_start": 1e-4,
+            "beta_end": 0.2,
+        },
+        "data": {
+            "name": "phantom",
+            "root": "",
+            "image_size": SIZE,
+            "rotation_degrees": 15.0,
+            "flips": True,
+            "split_seed": 0,
+            "cache_dir": None,
+            "counts": counts or {"train": 12, "val": 5, "test": 1},
+            "resident_bytes": resident_bytes,
+        },
+        "train": {
+            "batch_size": BATCH,
+            "steps": 12,
+            "epochs": 0.0,
+            "learning_rate": 1e-3,
+            "schedule": "constant",
+            "warmup_steps": 2,
+            "beta1": 0.9,
+            "beta2": 0.999,
+            "gradient_clip": 1.0,
+            "ema_decay": 0.9,
+            "log_every": 1,
+            "checkpoint_every": 4,
+            "keep_latest": 3,
+            "validation_images": 5,
+            "validation_steps": 1,
+            **train_fields,
+        },
+        "sample": {"steps": 1, "samples": 2, "eta": 0.0, "clip_x0": None, "protocol": "calibrated"},
+    }
+
+
+@contextlib.contextmanager
+def compiled_quickly(folder):
+    """Compiles with little optimisation, which these runs do not need, and keeps what is compiled in `folder`."""
+    settings = {
+        "jax_disable_most_optimizations": True,
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+    before = {name: jax.config.values[name] for name in settings}
+    try:
+        for name, value in settings.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()  # the folder is looked up once
+        yield
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+
+
+def checkpoint(workdir, step):
+    """Everything that a checkpoint of `workdir` holds of the state, read from the files: (state, ema_params)."""
+    config = json.loads((Path(workdir) / "config.json").read_text())
+    about, fields = config["model"], config["train"]
+    model = create_model(about["name"], preset=about["preset"], **about["overrides"])
+    rate = learning_rate_schedule(fields["schedule"], 1.0, fields["warmup_steps"], 10**6)
+    optimiser = create_optimiser(rate, gradient_clip=fields["gradient_clip"])
+    fresh = jax.eval_shape(lambda: create_state(model, optimiser, config["data"]["image_size"], 0))
+    template = {"step": fresh.step, "params": fresh.params, "opt_state": fresh.opt_state}
+    restored = CheckpointStore(Path(workdir) / "checkpoints").restore(template, step)
+    return restored.state, restored.ema_params
+
+
+def assert_same_bits(actual, expected):
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    leaves = jax.tree_util.tree_leaves_with_path(actual)
+    assert leaves
+    for (path, a), e in zip(leaves, jax.tree.leaves(expected), strict=True):
+        a, e = np.asarray(a), np.asarray(e)
+        assert a.dtype == e.dtype and a.shape == e.shape, path
+        assert a.tobytes() == e.tobytes(), path
+
+
+def metric_lines(workdir):
+    """metrics.jsonl without the speeds, which are never the same twice."""
+    lines = [json.loads(line) for line in (Path(workdir) / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "images_per_second"} for line in lines]
+
+
+def losses(workdir):
+    return {line["step"]: line["loss"] for line in metric_lines(workdir) if "loss" in line}

@@ -1,0 +1,54 @@
+"""Makes a training step show what it drew.
+
+The "parameters" are one array for each thing drawn, and the "loss" of example i is the sum of the products of row i of
+each with what was drawn for example i: its gradient is what was drawn, and a step of gradient descent leaves just that.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ddim_jax.training.sharding import data_mesh, global_batch, replicated
+from ddim_jax.training.state import TrainState
+from ddim_jax.training.step import make_train_step
+
+SIZE = 8
+
+
+class Nothing(nn.Module):
+    pass
+
+
+class Reveals:
+    """Stands in for the diffusion process; draws timesteps of 0 .. 999."""
+
+    def draw_timesteps(self, key, shape):
+        return jax.random.randint(key, shape, 0, 1000)
+
+    def losses(self, apply, params, mask, image, noise, t):
+        def inner(name, drawn):
+            return jnp.sum(params[name] * drawn, axis=tuple(range(1, drawn.ndim)))
+
+        return inner("mask", mask) + inner("image", image) + inner("noise", noise) + params["t"] * t
+
+
+def drawn(images, masks, *, devices, seed, step, rotation_degrees=15.0, flips=True):
+    """What the step draws for a batch of uint8 pictures, one row an example: {"mask", "image", "noise", "t"}."""
+    batch, size = images.shape[:2]
+    shapes = {"mask": (size, size, 1), "image": (size, size, 3), "noise": (size, size, 1), "t": ()}
+    zeros = {name: jnp.zeros((batch, *shape)) for name, shape in shapes.items()}
+    mesh = data_mesh(batch, devices)
+    optimiser = optax.sgd(-float(batch))  # undoes the mean over the batch; exact where that is a power of two
+    state = TrainState(jnp.int32(step), zeros, jax.tree.map(jnp.copy, zeros), optimiser.init(zeros))
+    train_step = make_train_step(
+        Nothing(), Reveals(), optimiser, mesh, seed=seed, ema_decay=0.0, rotation_degrees=rotation_degrees, flips=flips
+    )
+    state, _ = train_step(jax.device_put(state, replicated(mesh)), global_batch(mesh, {"image": images, "mask": masks}))
+    return jax.tree.map(np.asarray, state.params)
+
+
+def pictures(batch=8, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (batch, SIZE, SIZE, 3), np.uint8), rng.integers(0, 2, (batch, SIZE, SIZE), np.uint8)

@@ -1,0 +1,46 @@
+import signal
+import threading
+
+import pytest
+
+from ddim_jax.training.interrupt import stop_on_signals
+
+BOTH = (signal.SIGTERM, signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", BOTH)
+def test_the_first_signal_is_noted(number):
+    before = [signal.getsignal(n) for n in BOTH]
+    with stop_on_signals() as stop:
+        assert not stop and stop.signal_name is None
+        signal.raise_signal(number)
+        assert stop and stop.signal_name == number.name
+    assert [signal.getsignal(n) for n in BOTH] == before
+
+
+def test_the_second_acts_as_usual():
+    with stop_on_signals() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert stop.signal_name == "SIGTERM"
+
+
+def test_handlers_come_back_after_an_error():
+    before = [signal.getsignal(n) for n in BOTH]
+    with pytest.raises(RuntimeError), stop_on_signals():
+        raise RuntimeError
+    assert [signal.getsignal(n) for n in BOTH] == before
+
+
+def test_outside_the_main_thread_nothing_is_asked():
+    seen = []
+
+    def work():
+        with stop_on_signals() as stop:
+            seen.append(bool(stop))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [False]

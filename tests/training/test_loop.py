@@ -1,0 +1,161 @@
+"""Whole runs: that an interruption leaves no trace, and what a run refuses."""
+
+import shutil
+import signal
+
+import jax
+import numpy as np
+import pytest
+from tiny_runs import assert_same_bits, checkpoint, losses, metric_lines, tiny_config
+
+from ddim_jax.checkpoints import CheckpointStore
+from ddim_jax.data import load_dataset
+from ddim_jax.io.errors import ConfigError
+from ddim_jax.training import loop, train
+from ddim_jax.training.losses import NonFiniteLoss
+
+on_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="bits are promised on CPUs")
+
+
+def steps_in(workdir):
+    return CheckpointStore(workdir / "checkpoints").steps()
+
+
+def assert_same_run(workdir, reference):
+    assert_same_bits(checkpoint(workdir, 12), checkpoint(reference, 12))
+    assert metric_lines(workdir) == metric_lines(reference)
+
+
+def test_a_run_learns_and_says_so(reference):
+    lines = metric_lines(reference)
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, 13))
+    # Warm-up from 0 over two steps, then constant.
+    rates = [line["learning_rate"] for line in lines if "loss" in line]
+    np.testing.assert_allclose(rates, [0.0, 5e-4, *[1e-3] * 10], rtol=1e-6)
+    assert [line["step"] for line in lines if "validation_loss" in line] == [4, 8, 12]
+    state, ema_params = checkpoint(reference, 12)
+    assert int(state["step"]) == 12
+    first, _ = checkpoint(reference, 4)
+    moved = [not np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (first, state)), strict=True)]
+    assert all(moved) and not np.array_equal(*(jax.tree.leaves(t)[0] for t in (ema_params, state["params"])))
+
+
+@on_cpu
+def test_half_a_run_and_the_other_half_are_a_run_to_the_bit(reference, tmp_path):
+    assert train(tiny_config(steps=6), tmp_path) == 6
+    assert steps_in(tmp_path) == [4, 6]
+    assert train(tiny_config(steps=12), tmp_path) == 12
+    assert_same_bits(checkpoint(tmp_path, 12), checkpoint(reference, 12))
+    assert losses(tmp_path) == losses(reference)
+
+
+@on_cpu
+def test_reading_as_it_goes_and_a_signal_change_nothing(reference, tmp_path, monkeypatch, capsys):
+    """The pictures are read from the source (resident_bytes=0), Ctrl-C comes in step 6, between two checkpoints."""
+    report = loop.Reporter.training
+
+    def interrupted(self, step, values):
+        if step == 6:
+            signal.raise_signal(signal.SIGINT)
+        report(self, step, values)
+
+    streaming = tiny_config(steps=12, resident_bytes=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Reporter, "training", interrupted)
+        assert train(streaming, tmp_path) == 7  # the step after the one in which it came
+    assert "SIGINT: saved step 7, stopped; the same command goes on from there" in capsys.readouterr().err
+    assert steps_in(tmp_path) == [4, 7]
+    assert train(streaming, tmp_path) == 12
+    assert "resumes at step 7 of 12" in capsys.readouterr().err
+    assert_same_run(tmp_path, reference)
+
+
+@on_cpu
+def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(reference, tmp_path):
+    shutil.copytree(reference, tmp_path, dirs_exist_ok=True)
+    manifest = tmp_path / "checkpoints/12/manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b"0", b"1", 1))
+    assert train(tiny_config(steps=12), tmp_path) == 12
+    assert steps_in(tmp_path) == [4, 8, 12] and (tmp_path / "checkpoints/12.damaged").is_dir()
+    assert_same_run(tmp_path, reference)
+
+
+def test_a_finished_run_is_left_alone(reference, capsys):
+    before = {path: path.stat().st_mtime_ns for path in reference.rglob("*")}
+    assert train(tiny_config(steps=12, log_every=5), reference) == 12
+    assert f"{reference} holds a finished run of 12 steps; nothing to do." in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in reference.rglob("*")} == before
+
+
+def test_another_configuration_is_refused(reference):
+    with pytest.raises(ConfigError, match=r"\(seed: 3 there, 4 now; train.learning_rate: 0.001 there, 0.5 now\)"):
+        train(tiny_config(steps=20, seed=4, learning_rate=0.5), reference)
+
+
+def test_other_training_images_are_refused(reference, monkeypatch):
+    def renamed(*arguments, **options):
+        source = load_dataset(*arguments, **options)
+        source.ids = ("somebody else", *source.ids[1:])
+        return source
+
+    monkeypatch.setattr(loop, "load_dataset", renamed)
+    with pytest.raises(ConfigError, match=r"trained on 12 images; data.root now has 12 of which the names differ"):
+        train(tiny_config(steps=20), reference)
+
+
+def poisoned_from(step):
+    """The real training step, which reports a loss that is no number from `step` on."""
+    make = loop.make_train_step
+
+    def make_poisoned(*arguments, **options):
+        train_step = make(*arguments, **options)
+
+        def run(state, batch):
+            state, metrics = train_step(state, batch)
+            bad = {"loss": jax.numpy.float32("nan")} if int(state.step) >= step else {}
+            return state, {**metrics, **bad}
+
+        return run
+
+    return make_poisoned
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path, monkeypatch):
+    """Step 8 is due for a checkpoint: what is bad must not be saved."""
+    monkeypatch.setattr(loop, "make_train_step", poisoned_from(8))
+    with pytest.raises(NonFiniteLoss, match="the loss of step 8 is nan; stopped, the last good checkpoint is step 4"):
+        train(tiny_config(steps=12), tmp_path)
+    assert steps_in(tmp_path) == [4]
+    assert int(checkpoint(tmp_path, 4)[0]["step"]) == 4
+    assert max(losses(tmp_path)) == 7
+
+
+def test_a_validation_that_is_no_number_is_not_saved(tmp_path, monkeypatch):
+    class Broken(loop.Validator):
+        def __call__(self, params):
+            return super().__call__(jax.tree.map(lambda leaf: leaf * np.inf, params))
+
+    monkeypatch.setattr(loop, "Validator", Broken)
+    with pytest.raises(NonFiniteLoss, match="validation loss of step 4 is nan; stopped, there is no checkpoint yet"):
+        train(tiny_config(steps=12), tmp_path)
+    assert steps_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value", "message"),
+    [
+        ("data", "image_size", 15, "data.image_size is 15; expected a multiple of 2"),
+        ("train", "batch_size", 0, "train.batch_size is 0"),
+        ("train", "warmup_steps", 12, "train.warmup_steps is 12; expected 0 to below the 12 steps"),
+        ("diffusion", "loss", "l1", "diffusion.loss is 'l1'"),
+        ("model", "name", "unet3d", "model.name is 'unet3d'"),
+        ("data", "name", "mnist", "'mnist'.*data.name"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_written(section, field, value, message, tmp_path):
+    config = tiny_config()
+    config["model"]["overrides"]["channel_multipliers"] = [1, 1]
+    config[section][field] = value
+    with pytest.raises(ConfigError, match=message):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

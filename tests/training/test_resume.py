@@ -1,0 +1,83 @@
+import copy
+
+import pytest
+from tiny_runs import tiny_config
+
+from ddim_jax.io.errors import ConfigError
+from ddim_jax.training.resume import check_resumable
+
+
+def changed(field, value, base=None):
+    config = copy.deepcopy(base or tiny_config())
+    *sections, name = field.split(".")
+    place = config
+    for section in sections:
+        place = place[section]
+    place[name] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", "renamed"),
+        ("data.root", "/elsewhere"),
+        ("data.cache_dir", "/elsewhere"),
+        ("data.resident_bytes", 0),
+        ("sample.steps", 7),
+        ("sample.clip_x0", 1.0),
+        ("train.checkpoint_every", 1),
+        ("train.keep_latest", 9),
+        ("train.log_every", 9),
+        ("train.validation_images", 2),
+        ("train.validation_steps", 2),
+        ("train.steps", 1000),
+        ("train.epochs", 3.0),
+    ],
+)
+def test_what_does_not_change_the_steps_may_differ(field, value):
+    check_resumable(tiny_config(), changed(field, value), "runs/x")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("seed", 4, "seed: 3 there, 4 now"),
+        ("model.preset", None, "model.preset: 'small' there, None now"),
+        (
+            "model.overrides.channel_multipliers",
+            [1, 2],
+            r"model.overrides.channel_multipliers: \[1\] there, \[1, 2\] now",
+        ),
+        ("diffusion.loss", "mse", "diffusion.loss: 'bce_dice' there, 'mse' now"),
+        ("data.image_size", 32, "data.image_size: 16 there, 32 now"),
+        ("data.flips", False, "data.flips: True there, False now"),
+        ("data.counts.train", 13, "data.counts.train: 12 there, 13 now"),
+        ("train.batch_size", 4, "train.batch_size: 8 there, 4 now"),
+        ("train.learning_rate", 0.5, "train.learning_rate: 0.001 there, 0.5 now"),
+        ("train.ema_decay", 0.5, "train.ema_decay: 0.9 there, 0.5 now"),
+        ("train.new_field", 1, "train.new_field: 'absent' there, 1 now"),
+    ],
+)
+def test_what_changes_the_steps_is_named_with_both_values(field, value, message):
+    with pytest.raises(ConfigError, match=rf"^runs/x holds a run with another configuration \({message}\)\. "):
+        check_resumable(tiny_config(), changed(field, value), "runs/x")
+
+
+def test_every_difference_is_named():
+    now = changed("train.beta1", 0.5, changed("seed", 4))
+    with pytest.raises(ConfigError, match=r"\(seed: 3 there, 4 now; train.beta1: 0.9 there, 0.5 now\)"):
+        check_resumable(tiny_config(), now, "runs/x")
+
+
+def test_the_length_matters_where_the_learning_rate_follows_it():
+    cosine = tiny_config(schedule="cosine")
+    check_resumable(cosine, copy.deepcopy(cosine), "runs/x")
+    with pytest.raises(ConfigError, match=r"train.steps: 12 there, 24 now"):
+        check_resumable(cosine, changed("train.steps", 24, cosine), "runs/x")
+
+
+def test_a_tuple_is_the_list_that_was_saved_and_a_new_empty_field_is_nothing():
+    now = changed("model.overrides.channel_multipliers", (1,))
+    now["model"]["overrides"]["attention_levels"] = None
+    check_resumable(tiny_config(), now, "runs/x")

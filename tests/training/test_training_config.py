@@ -1,0 +1,76 @@
+import json
+
+import pytest
+from ml_collections import ConfigDict, config_dict
+from tiny_runs import tiny_config
+
+from ddim_jax.io.errors import ConfigError
+from ddim_jax.training.config import check_config, plain_config, total_steps
+
+
+def test_a_config_becomes_what_json_gives_back():
+    config = ConfigDict({"seed": 1, "model": {"levels": (1, 2), "preset": config_dict.placeholder(str)}})
+    config.rate = config_dict.FieldReference(0.5)
+    plain = plain_config(config)
+    assert plain == {"seed": 1, "model": {"levels": [1, 2], "preset": None}, "rate": 0.5}
+    assert type(plain["model"]) is dict and json.loads(json.dumps(plain)) == plain
+    mapping = {"a": {"b": (1,)}}
+    assert plain_config(mapping) == {"a": {"b": [1]}} and mapping == {"a": {"b": (1,)}}
+
+
+def test_a_config_that_works_passes():
+    config = tiny_config()
+    check_config(config)
+    config["train"].update(steps=0, epochs=0.5, ema_decay=0.0)
+    config["data"].update(rotation_degrees=0.0)
+    config["sample"].update(clip_x0=1.0, eta=1.0, steps=50, protocol="paper")
+    config["seed"] = 2**32 - 1
+    check_config(config)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("data.image_size", 0, "expected a whole number from 1"),
+        ("data.image_size", 64.0, "expected a whole number from 1"),
+        ("train.batch_size", True, "expected a whole number from 1"),
+        ("train.checkpoint_every", 0, "expected a whole number from 1"),
+        ("train.keep_latest", 0, "expected a whole number from 1"),
+        ("train.log_every", -1, "expected a whole number from 1"),
+        ("train.validation_images", 0, "expected a whole number from 1"),
+        ("train.validation_steps", "2", "expected a whole number from 1"),
+        ("train.validation_steps", 51, "expected at most diffusion.num_train_timesteps, 50"),
+        ("train.steps", -5, "expected a whole number"),
+        ("train.steps", 2.5, "expected a whole number"),
+        ("train.epochs", float("inf"), "expected a number"),
+        ("train.epochs", -1.0, "expected a number"),
+        ("train.epochs", 3.0, "expected one of them above 0"),
+        ("train.steps", 0, "expected one of them above 0"),
+        ("train.ema_decay", 1.0, "expected a number from 0 to below 1"),
+        ("train.ema_decay", float("nan"), "expected a number from 0 to below 1"),
+        ("data.rotation_degrees", -1.0, "expected degrees from 0 to 180"),
+        ("data.split_seed", -1, "expected a whole number from 0"),
+        ("sample.steps", 0, "expected a whole number from 1"),
+        ("sample.steps", 51, "expected at most diffusion.num_train_timesteps, 50"),
+        ("sample.samples", None, "expected a whole number from 1"),
+        ("sample.protocol", "mine", "expected one of .*calibrated"),
+        ("sample.eta", 1.5, "expected a number from 0 to 1"),
+        ("sample.clip_x0", 0.0, "expected null .* or a positive bound"),
+        ("seed", -1, "expected a whole number from 0"),
+        ("seed", 2**32, "expected a whole number from 0"),
+    ],
+)
+def test_a_value_that_cannot_work_is_named(field, value, expected):
+    config = tiny_config()
+    *sections, name = field.split(".")
+    place = config[sections[0]] if sections else config
+    place[name] = value
+    with pytest.raises(ConfigError, match=f"{field} is {value!r}.*{expected}"):
+        check_config(config)
+
+
+def test_the_length_of_a_run():
+    assert total_steps(7, 0.0, 20, 371) == 7
+    assert total_steps(0, 2000.0, 20, 371) == 37100
+    assert total_steps(0, 1.0, 8, 12) == 2  # 1.5, rounded to even
+    assert total_steps(0, 0.1, 8, 12) == 1
