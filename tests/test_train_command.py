@@ -20,7 +20,7 @@ from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.training import command
 
 ROOT = Path(__file__).parents[1]
-STEPS = 150
+STEPS = 80
 TINY = """
 from configs import base
 
@@ -75,7 +75,7 @@ def start(environment, tmp_path):
 
 def tiny_file():
     """tiny_runs' config as a config file; the programs it needs are compiled for other tests as well."""
-    values = tiny_config(steps=STEPS, checkpoint_every=1000, log_every=10)
+    values = tiny_config(steps=STEPS, checkpoint_every=1000, log_every=5)
     values["model"]["overrides"]["channel_multipliers"] = (1,)
     return TINY.format(values)
 

@@ -1,5 +1,6 @@
 """A whole split decoded, checked and resized into two uint8 arrays: what fits is read once."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -47,21 +48,22 @@ def load_arrays(source: Source, image_size: int, *, threads: int = 8) -> Arrays:
     def store(row: int, example: Example) -> None:
         images[row], masks[row] = resized(example, image_size)
 
-    _visit(source, store, threads)
+    _visit([source], store, threads)
     return Arrays(source.ids, images, masks)
 
 
-def check_source(source: Source, *, threads: int = 8) -> None:
-    """Reads every pair of `source` once and keeps none: for splits too large for `load_arrays`.
+def check_source(*sources: Source, threads: int = 8) -> None:
+    """Reads every pair of the sources once and keeps none, so that all problems of a data set are told together.
 
     Raises:
-      DataError: as `load_arrays`.
+      DataError: as `load_arrays`, over all sources.
     """
-    _visit(source, lambda row, example: None, threads)
+    _visit(sources, lambda row, example: None, threads)
 
 
-def _visit(source: Source, use, threads: int) -> None:
-    def attempt(row: int) -> str | None:
+def _visit(sources: Sequence[Source], use, threads: int) -> None:
+    def attempt(place: tuple[Source, int]) -> str | None:
+        source, row = place
         try:
             example = source[row]
         except DataError as error:
@@ -69,7 +71,8 @@ def _visit(source: Source, use, threads: int) -> None:
         use(row, example)
         return None
 
+    places = [(source, row) for source in sources for row in range(len(source))]
     with ThreadPoolExecutor(threads) as pool:
-        problems = [problem for problem in pool.map(attempt, range(len(source))) if problem is not None]
+        problems = [problem for problem in pool.map(attempt, places) if problem is not None]
     if problems:
-        raise data_error(f"{len(problems)} of {len(source)} pairs of {source.name} cannot be used:", problems)
+        raise data_error(f"{len(problems)} of {len(places)} pairs of {sources[0].name} cannot be used:", problems)

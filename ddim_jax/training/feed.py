@@ -6,13 +6,13 @@ import jax
 from absl import logging
 from jax.sharding import Mesh
 
-from ddim_jax.data import Source, check_source, load_arrays, training_batches, training_indices
+from ddim_jax.data import Source, load_arrays, training_batches, training_indices
 from ddim_jax.training.sharding import global_batch, replicated
 from ddim_jax.training.step import Batch
 
 
 class Feed:
-    """Reads and checks a training set once, then gives its batches from any step on.
+    """Gives the batches of a training set from any step on.
 
     A data set whose resized uint8 pictures take at most `resident_bytes` lies on every device and never leaves it; only
     row numbers travel. A larger one is read by threads ahead of the step that needs it.
@@ -39,7 +39,6 @@ class Feed:
             self._resident = jax.device_put(place, replicated(mesh))
         else:
             logging.info("%.1f GB of pictures are read as training goes (data.resident_bytes)", size / 1e9)
-            check_source(source)
 
     def batches(self, start_step: int) -> Iterator[Batch]:
         """The batches of steps start_step, start_step + 1, ... without end."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
-from ddim_jax.data import Source, load_dataset
+from ddim_jax.data import Source, check_source, load_dataset
 from ddim_jax.diffusion import DiffusionProcess
 from ddim_jax.io.atomic import write_json
 from ddim_jax.io.errors import ConfigError
@@ -78,6 +78,7 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
         print(f"{workdir} holds a finished run of {start_step} steps; nothing to do.")
         return start_step
 
+    check_source(train_source, val_source)
     validator = Validator(
         model,
         process,

@@ -163,3 +163,16 @@ def test_a_camera_turned_with_its_mask_drawn_upright(tmp_path):
     example = load_dataset("folder", "train", root=tmp_path)[0]
     np.testing.assert_array_equal(example.image, picture(0))
     assert example.mask.shape == (12, 10)
+
+
+def test_problems_of_several_splits_come_in_one_error(tmp_path):
+    for stem in ("a", "b", "c"):
+        save_pair(tmp_path / f"images/{stem}.png", tmp_path / f"masks/{stem}.png")
+    write_splits(tmp_path, train=["a"], val=["b"], test=["c"])
+    for stem in ("a", "b"):
+        (tmp_path / "images" / f"{stem}.png").write_bytes(b"")
+    train, val = (load_dataset("folder", split, root=tmp_path) for split in ("train", "val"))
+    with pytest.raises(DataError, match="2 of 2 pairs") as error:
+        check_source(train, val)
+    assert "a.png" in str(error.value)
+    assert "b.png" in str(error.value)
