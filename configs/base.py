@@ -41,9 +41,9 @@ def get_config() -> ConfigDict:
     config.data.image_size = 256
     config.data.rotation_degrees = 15.0
     config.data.flips = True
-    config.data.split_seed = 0  # of a split that is not published or given, and of phantoms
+    config.data.split_seed = 0  # of phantoms, and of the split of a folder without splits.csv
     config.data.cache_dir = config_dict.placeholder(str)
-    config.data.counts = config_dict.placeholder(dict)  # phantoms of each split
+    config.data.counts = ConfigDict({"train": 512, "val": 64, "test": 64})  # phantoms of each split
     config.data.resident_bytes = 2 * 1024**3  # data sets up to this size are held on the device
 
     config.train = ConfigDict()

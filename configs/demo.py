@@ -12,5 +12,5 @@ def get_config():
     config.data.name = "phantom"
     config.data.image_size = 64
     config.train.steps = 400
-    config.train.checkpoint_every = 200
+    config.train.checkpoint_every = 100
     return config

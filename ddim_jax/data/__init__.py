@@ -4,15 +4,17 @@ from ddim_jax.data.arrays import Arrays, check_source, load_arrays
 from ddim_jax.data.augment import augment
 from ddim_jax.data.load import DATASETS, load_dataset
 from ddim_jax.data.pipeline import training_batches, training_indices
-from ddim_jax.data.sources import Example, Source
+from ddim_jax.data.sources import Example, Source, Subset, ids_digest
 
 __all__ = [
     "DATASETS",
     "Arrays",
     "Example",
     "Source",
+    "Subset",
     "augment",
     "check_source",
+    "ids_digest",
     "load_arrays",
     "load_dataset",
     "training_batches",

@@ -26,7 +26,7 @@ def load_folder(root: str | os.PathLike, split: str, *, seed: int, cache_dir: Pa
     chosen = [pair for pair in pairs if split_of[pair.id] == split]
     if not chosen:
         raise DataError(f"{root}: no pair belongs to the split {split}; give it lines in splits.csv.")
-    return PairSource("folder", chosen)
+    return PairSource(root.resolve().name, chosen)
 
 
 def find_pairs(root: Path) -> list[Pair]:

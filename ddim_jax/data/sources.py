@@ -1,5 +1,7 @@
 """What a data set looks like to the rest of the package: named pairs with random access."""
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -76,6 +78,26 @@ class PairSource:
                 f"{mask.shape[1]} x {mask.shape[0]}; expected the same size."
             )
         return Example(pair.id, image, mask)
+
+
+class Subset:
+    """The chosen rows of a source, as a source."""
+
+    def __init__(self, source: Source, rows: Sequence[int]):
+        self.name = source.name
+        self.ids = tuple(source.ids[row] for row in rows)
+        self._source, self._rows = source, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Example:
+        return self._source[self._rows[index]]
+
+
+def ids_digest(source: Source) -> str:
+    """SHA-256 over the names of a source's pairs, in order: whether two runs mean the same pictures."""
+    return hashlib.sha256("\n".join(source.ids).encode()).hexdigest()
 
 
 def data_error(headline: str, problems: list[str]) -> DataError:

@@ -4,9 +4,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ddim_jax.data import load_dataset
+from ddim_jax.checkpoints.items import read_metadata
+from ddim_jax.data import Source, ids_digest, load_dataset
 from ddim_jax.evaluation.run import evaluate
 from ddim_jax.inference import Segmenter
+from ddim_jax.io.errors import InputError
 
 
 def evaluate_checkpoint(
@@ -24,7 +26,8 @@ def evaluate_checkpoint(
       checkpoint: a run directory, its `checkpoints` folder, or the folder of one step.
       split: "train", "val" or "test".
       output_dir: None for `evaluation/<split>` in the run directory.
-      data_root: where the data set lies; None for the place that the checkpoint's config names.
+      data_root: where the data set lies; None for the place that the checkpoint's config names. Pictures from there
+        that were trained on are the caller's to keep out of the split.
       step: "best", "latest" or a step.
       **options: passed on to `ddim_jax.evaluation.evaluate`.
 
@@ -32,18 +35,30 @@ def evaluate_checkpoint(
       What `metrics.json` holds, and the folder it was written to.
 
     Raises:
-      InputError: as `Segmenter.load`, `load_dataset` and `evaluate` do.
+      InputError: as `Segmenter.load`, `load_dataset` and `evaluate` do, or the split has changed since training.
     """
     segmenter = Segmenter.load(checkpoint, step=step)
     data = segmenter.config["data"]
-    source = load_dataset(
-        data["name"],
-        split,
-        root=data.get("root") if data_root is None else data_root,
-        seed=data.get("split_seed", 0),
-        image_size=data["image_size"],
-        counts=data.get("counts"),
-    )
+
+    def load(name: str) -> Source:
+        return load_dataset(
+            data["name"],
+            name,
+            root=data.get("root") if data_root is None else data_root,
+            seed=data.get("split_seed", 0),
+            image_size=data["image_size"],
+            cache_dir=data.get("cache_dir"),
+            counts=data.get("counts"),
+        )
+
+    source = load(split)
+    trained_on = read_metadata(Path(segmenter.checkpoint)).get("data", {}).get("train_ids_sha256")
+    if data_root is None and trained_on is not None and trained_on != ids_digest(load("train")):
+        raise InputError(
+            f"{data.get('root') or data['name']}: its training split is not the one {segmenter.checkpoint} was trained "
+            "on, so pictures of it may be in the other splits now. Restore its splits.csv, or name the folder with "
+            "--data-root if none of its pictures was trained on."
+        )
     if output_dir is None:
         # The step folder lies in RUN/checkpoints; a folder of steps under another name stands for itself.
         steps_folder = Path(segmenter.checkpoint).parent

@@ -3,7 +3,6 @@
 import os
 import statistics
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,13 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import ddim_jax
-from ddim_jax.data import Example, Source, check_source
+from ddim_jax.data import Source, Subset, check_source
 from ddim_jax.evaluation.figures import FIGURES, draw_figures
 from ddim_jax.evaluation.scoring import ImageResult, score_image
 from ddim_jax.evaluation.summary import RULES, summarise
 from ddim_jax.evaluation.tables import write_per_image
 from ddim_jax.inference import Segmenter, Settings
-from ddim_jax.io.atomic import write_json
+from ddim_jax.io.atomic import make_folder, write_json
 from ddim_jax.io.errors import DataError, InputError
 from ddim_jax.io.images import resize_mask
 
@@ -86,7 +85,7 @@ def evaluate(
         raise DataError(f"the split {split!r} of {source.name} holds no image; there is nothing to evaluate")
     subset = Subset(source, chosen)
     check_source(subset)
-    _make_folder(output_dir)
+    make_folder(output_dir)
     with _progress_bar(progress) as bar:
         results, seconds = _score_all(segmenter, subset, settings, resolution, bar)
         metrics = {
@@ -94,7 +93,7 @@ def evaluate(
             "split": split,
             "images": len(subset),
             "images_in_split": len(source),
-            "checkpoint": segmenter.checkpoint,
+            "checkpoint": "/".join(Path(segmenter.checkpoint).parts[-3:]),  # RUN/checkpoints/STEP, wherever it lies
             "step": segmenter.step,
             "steps": settings.steps,
             "samples": settings.samples,
@@ -147,35 +146,11 @@ def _score_all(
     return results, seconds
 
 
-class Subset:
-    """The chosen rows of a source, as a source."""
-
-    def __init__(self, source: Source, rows: Sequence[int]):
-        self.name = source.name
-        self.ids = tuple(source.ids[row] for row in rows)
-        self._source, self._rows = source, rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> Example:
-        return self._source[self._rows[index]]
-
-
 def choose_images(count: int, limit: int | None) -> list[int]:
     """Indices of the images to evaluate: all `count`, or `limit` of them spread evenly from the first to the last."""
     if limit is None or limit >= count:
         return list(range(count))
     return [int(index) for index in np.linspace(0, count - 1, limit).round()]
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{folder}: the folder for the results cannot be made ({error.strerror}); choose another"
-        ) from error
 
 
 def _progress_bar(show: bool) -> Progress:

@@ -22,6 +22,10 @@ RULES = {
         "among their 4 neighbours; 95th percentile of the distances in each direction, the larger of the two"
     ),
     "dice_single": "Dice of one sample alone under the same protocol, averaged over the samples of an image",
+    "flips": (
+        "if true, sample i saw the picture in orientation i mod 4 (as it is, mirrored left to right, top to bottom, "
+        "both) and was mirrored back: the samples differ by noise and orientation, those of the paper by noise alone"
+    ),
     "uncertainty": (
         "standard deviation of the samples' probabilities (clipped to [-1, 1], mapped to [0, 1]), mean over the pixels "
         "of an image at the working size; at most 0.5"

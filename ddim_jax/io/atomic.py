@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ddim_jax.io.errors import InputError
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
@@ -30,6 +32,20 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def make_folder(folder: str | os.PathLike) -> None:
+    """Makes `folder` if it is not there.
+
+    Raises:
+      InputError: it cannot be made, for instance because a file of that name is there.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: the folder for the results cannot be made ({error.strerror}); choose another"
+        ) from error
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

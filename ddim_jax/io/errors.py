@@ -6,6 +6,7 @@ package and keeps its traceback.
 """
 
 import contextlib
+import errno
 import sys
 from collections.abc import Iterator
 
@@ -26,11 +27,23 @@ class CheckpointError(InputError):
     """A checkpoint is missing, damaged or belongs to another model; the message names the file."""
 
 
+_MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+"""No permission, a read-only file system, a full disk: the user's to mend, whatever was being written."""
+
+
 @contextlib.contextmanager
 def report_input_errors() -> Iterator[None]:
-    """Turns an `InputError` into `error: ...` on stderr and exit status 2; used by the command-line programs alone."""
+    """Turns an `InputError`, and a refusal of the file system, into `error: ...` on stderr and exit status 2.
+
+    Used by the command-line programs alone.
+    """
     try:
         yield
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _MENDABLE:
+            raise
+        print(f"error: {error.filename or 'writing'}: {error.strerror}", file=sys.stderr)
         sys.exit(2)

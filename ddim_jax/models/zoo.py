@@ -44,7 +44,9 @@ def create_model(name: str, *, preset: str | None = None, **overrides: Any) -> n
     if name not in MODELS:
         raise ConfigError(f"model.name is {name!r}; expected one of {', '.join(MODELS)}")
     if preset is not None and preset not in PRESETS:
-        raise ConfigError(f"model.preset is {preset!r}; expected null or one of {', '.join(PRESETS)}")
+        raise ConfigError(
+            f"model.preset is {preset!r}; expected {', '.join(PRESETS)}, or none given for the paper's size"
+        )
     cls, fixed = MODELS[name]
     known = {field.name for field in dataclasses.fields(cls)} - {"parent", "name", *fixed}
     unknown = sorted(set(overrides) - known)

@@ -1,7 +1,6 @@
 """The training run: from a configuration and a folder to checkpoints in it, resumable at any moment."""
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,9 +11,9 @@ import numpy as np
 
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
-from ddim_jax.data import Source, check_source, load_dataset
+from ddim_jax.data import Source, check_source, ids_digest, load_dataset
 from ddim_jax.diffusion import DiffusionProcess
-from ddim_jax.io.atomic import write_json
+from ddim_jax.io.atomic import make_folder, write_json
 from ddim_jax.io.errors import ConfigError
 from ddim_jax.models import create_model
 from ddim_jax.training.config import check_config, plain_config, total_steps
@@ -70,7 +69,11 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
     )
 
     store = CheckpointStore(workdir / "checkpoints", keep_latest=fields["keep_latest"])
-    identity = {"train_ids_sha256": _digest(train_source), "train_examples": len(train_source)}
+    identity = {
+        "train_ids_sha256": ids_digest(train_source),
+        "train_examples": len(train_source),
+        "val_ids_sha256": ids_digest(val_source),
+    }
     metadata = {"config": config, "package_version": __version__, "data": identity}
     state = _restore(store, model, optimiser, image_size, seed, metadata, workdir)
     start_step = 0 if state is None else int(state.step)
@@ -78,6 +81,7 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
         print(f"{workdir} holds a finished run of {start_step} steps; nothing to do.")
         return start_step
 
+    make_folder(workdir)
     check_source(train_source, val_source)
     validator = Validator(
         model,
@@ -189,10 +193,6 @@ def _load(data: Mapping[str, Any], split: str) -> Source:
     )
 
 
-def _digest(source: Source) -> str:
-    return hashlib.sha256("\n".join(source.ids).encode()).hexdigest()
-
-
 def _restore(
     store: CheckpointStore, model, optimiser, image_size: int, seed: int, metadata: dict, workdir: Path
 ) -> TrainState | None:
@@ -202,14 +202,15 @@ def _restore(
       ConfigError: the checkpoint was made with another configuration or from other training images.
     """
     if not store.steps():
+        store.restore(None)  # nothing to read: says so where a save was interrupted
         return None
     _, _, there = store.restore_params("latest")
     check_resumable(there["config"], metadata["config"], str(workdir))
     if there["data"] != metadata["data"]:
         raise ConfigError(
-            f"{workdir} holds a run trained on {there['data']['train_examples']} images; data.root now has "
-            f"{metadata['data']['train_examples']} of which the names differ. Use the same images to resume it, or "
-            "another --workdir."
+            f"{workdir} holds a run trained on {there['data']['train_examples']} images; there are "
+            f"{metadata['data']['train_examples']} now, and the names of training or validation images differ. Use the "
+            "same images to resume it, or another --workdir."
         )
     fresh = jax.eval_shape(lambda: create_state(model, optimiser, image_size, seed))
     template = {"step": fresh.step, "params": fresh.params, "opt_state": fresh.opt_state}

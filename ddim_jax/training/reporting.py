@@ -71,7 +71,8 @@ class Reporter:
     def validation(self, step: int, result: Validation) -> None:
         """Reports a validation, with pictures for TensorBoard: image, truth and probability side by side."""
         self._write({"step": step, "validation_loss": result.loss, "validation_dice": result.dice})
-        self._tensorboard.add_image("samples", _pictures(result), step, dataformats="HWC")
+        if len(result.probabilities):
+            self._tensorboard.add_image("samples", _pictures(result), step, dataformats="HWC")
         self.message(f"step {step}/{self._steps}: validation loss {result.loss:.4f}, Dice {result.dice:.4f}")
 
     def message(self, text: str) -> None:

@@ -10,14 +10,16 @@ MAY_DIFFER = (
     "data.root",  # the same pictures may lie elsewhere; their names are compared
     "data.cache_dir",
     "data.resident_bytes",
-    "sample",
+    "sample.eta",
+    "sample.flips",
+    "sample.protocol",
+    "sample.samples",
+    "sample.steps",
     "train.checkpoint_every",
     "train.keep_latest",
     "train.log_every",
-    "train.validation_images",
-    "train.validation_steps",
 )
-"""Fields, and sections, that do not change what a run computes from here on."""
+"""Fields that change neither what a run computes from here on nor how its checkpoints are ranked."""
 
 
 def check_resumable(saved: Mapping[str, Any], current: Mapping[str, Any], workdir: str) -> None:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ddim_jax.data import Example, Source, load_arrays
+from ddim_jax.data import Source, Subset, load_arrays
 from ddim_jax.diffusion import DiffusionProcess
 from ddim_jax.metrics import PROTOCOLS, confusion_counts, dice, threshold_mask
 from ddim_jax.training.step import normalise
@@ -29,21 +29,6 @@ class Validation(NamedTuple):
     images: np.ndarray
     truths: np.ndarray
     probabilities: np.ndarray
-
-
-class _Rows:
-    """Some rows of a source as a source."""
-
-    def __init__(self, source: Source, rows: list[int]):
-        self.name = source.name
-        self.ids = tuple(source.ids[row] for row in rows)
-        self._source, self._rows = source, rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> Example:
-        return self._source[self._rows[index]]
 
 
 class Validator:
@@ -70,7 +55,7 @@ class Validator:
         seed: int,
     ):
         rows = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int))
-        _, self._images, self._masks = load_arrays(_Rows(source, rows.tolist()), image_size)
+        _, self._images, self._masks = load_arrays(Subset(source, rows.tolist()), image_size)
         self._batch_size = min(batch_size, len(rows))
         total = process.schedule.num_train_timesteps
         # One timestep for each image, evenly over 0 .. T-1, in an order that has nothing to do with the images'.

@@ -83,7 +83,8 @@ def test_the_papers_values(name, load):
         "beta_start": 1e-4,
         "beta_end": 0.02,
     }
-    assert config["sample"] == {"steps": 50, "samples": 5, "eta": 0.0, "clip_x0": None, "protocol": "paper"}
+    sample = {"steps": 50, "samples": 5, "eta": 0.0, "flips": False, "clip_x0": None, "protocol": "paper"}
+    assert config["sample"] == sample
     assert config["model"]["name"] == "lightweight_ddim" and config["model"]["preset"] is None
     assert set(config["model"]["overrides"].values()) == {None}
 
@@ -94,4 +95,6 @@ def test_ours_predict_the_mask_in_few_evaluations(name, load):
     assert config["diffusion"]["prediction"] == "x0"
     assert config["sample"]["steps"] * config["sample"]["samples"] <= 4 * 5
     assert config["sample"]["protocol"] == "calibrated"
-    assert (config["data"]["name"], config["data"]["image_size"]) == (name.replace("demo", "phantom"), 64)
+    assert (config["data"]["name"], config["data"]["image_size"]) == (
+        ("phantom", 64) if name == "demo" else ("folder", 96)
+    )

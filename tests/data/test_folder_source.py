@@ -27,7 +27,7 @@ def test_stems_and_their_suffixes(tmp_path, suffix):
         )
     write_splits(tmp_path, train=["Case_0", "Case_2"], val=["Case_1"], test=["Case_3"])
     source = load_dataset("folder", "train", root=tmp_path)
-    assert (source.name, source.ids, len(source)) == ("folder", ("Case_0", "Case_2"), 2)
+    assert (source.name, source.ids, len(source)) == (tmp_path.name, ("Case_0", "Case_2"), 2)
     example = source[1]
     assert example.id == "Case_2"
     np.testing.assert_array_equal(example.image, picture(2))
