@@ -55,7 +55,7 @@ class DiffusionProcess:
             )
         if not 0.0 < self.mask_scale <= 1.0:
             raise ConfigError(f"diffusion.mask_scale is {self.mask_scale}; expected a number in (0, 1]")
-        if self.timestep_power < 1.0:
+        if not self.timestep_power >= 1.0:
             raise ConfigError(f"diffusion.timestep_power is {self.timestep_power}; expected 1 (uniform) or more")
 
     @classmethod

@@ -28,9 +28,13 @@ class TrainState:
 
 def create_state(model: nn.Module, optimiser: optax.GradientTransformation, image_size: int, seed: int) -> TrainState:
     """A fresh state; the initial weights are a function of the model and the seed."""
-    mask = jnp.zeros((1, image_size, image_size, 1))
-    image = jnp.zeros((1, image_size, image_size, 3))
-    params = model.init(jax.random.key(seed), mask, image, jnp.zeros((1,), jnp.int32))["params"]
+
+    def initial(key):
+        mask, image = jnp.zeros((1, image_size, image_size, 1)), jnp.zeros((1, image_size, image_size, 3))
+        return model.init(key, mask, image, jnp.zeros((1,), jnp.int32))["params"]
+
+    # Compiled, so that the forward pass, of which only the shapes matter, is dropped instead of run step by step.
+    params = jax.jit(initial)(jax.random.key(seed))
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,

@@ -99,7 +99,7 @@ def test_other_training_images_are_refused(reference, monkeypatch):
         return source
 
     monkeypatch.setattr(loop, "load_dataset", renamed)
-    with pytest.raises(ConfigError, match=r"trained on 12 images; data.root now has 12 of which the names differ"):
+    with pytest.raises(ConfigError, match=r"trained on 12 images; there are 12 now, and the names of training"):
         train(tiny_config(steps=20), reference)
 
 
