@@ -4,6 +4,7 @@ Command: python train.py --config configs/polypdb.py --config.data.root=DIR
 Data: PolypDB, osf.io/pr7ms; DIR holds PolypDB_modality_wise. A seeded 8:1:1 split within each modality, pooled, which
   gives the paper's 3150 and 392.
 Paper: light DDIM, 50 steps x 5 samples; its Table 1 says recall/Dice .7161/.7681, its section 5.2 .6345/.7078.
+Cost: not measured here.
 """
 
 from configs import base

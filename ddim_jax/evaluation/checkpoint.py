@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ddim_jax.checkpoints.items import read_metadata
 from ddim_jax.data import Source, ids_digest, load_dataset
 from ddim_jax.evaluation.run import evaluate
 from ddim_jax.inference import Segmenter
@@ -52,7 +51,7 @@ def evaluate_checkpoint(
         )
 
     source = load(split)
-    trained_on = read_metadata(Path(segmenter.checkpoint)).get("data", {}).get("train_ids_sha256")
+    trained_on = segmenter.training_data.get("train_ids_sha256")
     if data_root is None and trained_on is not None and trained_on != ids_digest(load("train")):
         raise InputError(
             f"{data.get('root') or data['name']}: its training split is not the one {segmenter.checkpoint} was trained "

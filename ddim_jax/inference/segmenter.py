@@ -8,6 +8,7 @@ starting the next images before the results of the first are fetched.
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -80,12 +81,24 @@ class Segmenter:
       step: training steps the checkpoint had taken.
       image_size: height and width the network was trained at.
       checkpoint: the path of the checkpoint's step folder.
+      training_data: what the checkpoint says of the pictures it was trained on, {} if nothing; "train_ids_sha256" is
+        `ddim_jax.data.ids_digest` of the training split.
     """
 
-    def __init__(self, model: nn.Module, params: Any, *, config: dict, step: int, checkpoint: str):
+    def __init__(
+        self,
+        model: nn.Module,
+        params: Any,
+        *,
+        config: dict,
+        step: int,
+        checkpoint: str,
+        training_data: Mapping[str, Any] | None = None,
+    ):
         self.config = config
         self.step = step
         self.checkpoint = checkpoint
+        self.training_data = dict(training_data or {})
         self.image_size = int(config["data"]["image_size"])
         self._params = jax.tree.map(jnp.asarray, params)
         self._size_multiple = model.size_multiple
@@ -122,7 +135,7 @@ class Segmenter:
         mask, image = jnp.zeros((1, size, size, 1)), jnp.zeros((1, size, size, 3))
         expected = jax.eval_shape(model.init, jax.random.key(0), mask, image, jnp.zeros(1, jnp.int32))["params"]
         check_tree(folder, expected, params)
-        return cls(model, params, config=config, step=step, checkpoint=str(folder))
+        return cls(model, params, config=config, step=step, checkpoint=str(folder), training_data=metadata.get("data"))
 
     def settings(self, **values: Any) -> Settings:
         """Checks samples, steps, seed, threshold, protocol and size, with this checkpoint's defaults."""

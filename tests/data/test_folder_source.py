@@ -145,7 +145,7 @@ def test_everything_wrong_with_the_files_is_said_at_once(tmp_path, use):
     with pytest.raises(DataError) as error:
         use(load_dataset("folder", "train", root=tmp_path))
     lines = str(error.value).splitlines()
-    assert lines[0] == "4 of 6 pairs of folder cannot be used:"
+    assert lines[0] == f"4 of 6 pairs of {tmp_path.name} cannot be used:"
     assert "images/1.png: the file is empty" in lines[1]
     assert "masks/2.png" in lines[2]
     assert "images/3.png is 10 x 12 pixels, its mask" in lines[3] and "masks/3.png is 10 x 9" in lines[3]

@@ -20,6 +20,7 @@ class FakeSegmenter:
         self.config, self.step, self.checkpoint = CONFIG, 800, checkpoint
         self.image_size = next(iter(self.estimates.values())).shape[-1]
         self.calls = []
+        self.training_data = {}
 
     def settings(self, **values):
         return Settings.create(self.config, **values)

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from evaluation_fakes import CONFIG, hand_case
 
+from ddim_jax.data import ids_digest
 from ddim_jax.evaluation import checkpoint, evaluate_checkpoint
-from ddim_jax.io.errors import CheckpointError
+from ddim_jax.io.errors import CheckpointError, InputError
 
 PROGRAM = Path(__file__).parents[2] / "evaluate.py"
 
@@ -53,8 +54,23 @@ def test_the_data_set_is_the_one_of_the_checkpoint(loaded, tmp_path):
         "root": "/data/lungs",
         "seed": CONFIG["data"]["split_seed"],
         "image_size": 4,
+        "cache_dir": None,
         "counts": None,
     }
+
+
+def test_a_training_split_that_has_changed_is_refused(loaded, tmp_path):
+    segmenter, source = checkpoint.Segmenter.load("RUN"), checkpoint.load_dataset("folder", "train")
+    segmenter.training_data = {"train_ids_sha256": ids_digest(source)}
+    evaluate_checkpoint(tmp_path / "RUN", figures=False, output_dir=tmp_path / "same")
+
+    segmenter.training_data = {"train_ids_sha256": "of other pictures"}
+    with pytest.raises(
+        InputError, match=r"/data/lungs: its training split is not the one .*RUN/checkpoints/800 was trained on"
+    ):
+        evaluate_checkpoint(tmp_path / "RUN", figures=False, output_dir=tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+    evaluate_checkpoint(tmp_path / "RUN", figures=False, output_dir=tmp_path / "named", data_root="/elsewhere")
 
 
 def test_the_program_passes_its_arguments_and_prints_both_protocols(loaded, monkeypatch, tmp_path, capsys):

@@ -111,7 +111,7 @@ def test_dtype_by_name(name, dtype):
     ("arguments", "message"),
     [
         ({"name": "unet9"}, "model.name is 'unet9'; expected one of lightweight_ddim, ddim"),
-        ({"preset": "tiny"}, "model.preset is 'tiny'; expected null or one of small"),
+        ({"preset": "tiny"}, "model.preset is 'tiny'; expected small, or none given"),
         ({"width": 3}, "model has no field 'width'; it has .*base_channels"),
         ({"light": False}, "model has no field 'light'"),
         ({"dtype": "float16"}, "model.dtype is 'float16'; expected one of float32, bfloat16"),
