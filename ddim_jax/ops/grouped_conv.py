@@ -79,11 +79,12 @@ def grouped_conv(
 
 
 def _gpu_lowering(x_shape, kernel_shape, groups, strides, padding):
-    """cuDNN has fast kernels for groups as wide inside as outside; for others, and large pictures, dense blocks win.
+    """cuDNN has fast kernels for groups as wide outside as inside; for others, unless small, wide blocks win.
 
-    Measured on an H100 in bfloat16, batch 20, forward / backward in ms: 256 x 256, 256 -> 128 channels in 32 groups:
-    native 3.9 / 5.1, one dense convolution 1.0 / 2.1. 64 x 64, 512 -> 256 in 32: native 0.50 / 0.73, supergroups of 128
-    channels 0.28 / 0.44, dense 0.27 / 0.55. 16 x 16, 512 -> 512: native 0.08 / 0.08, dense 0.10 / 0.13.
+    Measured on an H100 in bfloat16, batch 20, forward / backward in ms (benchmarks/results/grouped_conv_h100.json, made
+    by benchmarks/grouped_conv.py): 256 x 256, 256 -> 128 channels in 32 groups: native 3.9 / 5.1, one dense convolution
+    1.0 / 2.1. 64 x 64, 512 -> 256 in 32: native 0.50 / 0.73, supergroups of 128 channels 0.28 / 0.44, dense
+    0.27 / 0.55. 16 x 16, 512 -> 512 in 32: native 0.08 / 0.08, dense 0.10 / 0.13.
     """
     group_in, group_out = kernel_shape[-2], kernel_shape[-1] // groups
     small = x_shape[1] * x_shape[2] <= _GPU_SMALL_IMAGE
