@@ -24,7 +24,7 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> None:
         figure.savefig(temporary, dpi=150, facecolor="white")
 
 
-def panel(axes: Axes, title: str = "", *, colour: str = TEXT) -> None:
+def panel(axes: Axes, title: str = "") -> None:
     """Makes the axes a bare frame for a picture, with a title above."""
     axes.set_xticks([])
     axes.set_yticks([])
@@ -32,7 +32,7 @@ def panel(axes: Axes, title: str = "", *, colour: str = TEXT) -> None:
         spine.set_linewidth(0.5)
         spine.set_color("#BBBBBB")
     if title:
-        axes.set_title(title, fontsize=SMALL, color=colour, pad=3)
+        axes.set_title(title, fontsize=SMALL, color=TEXT, pad=3)
 
 
 def show(axes: Axes, picture: np.ndarray, shape: tuple[int, int], **options):
