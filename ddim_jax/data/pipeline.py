@@ -106,8 +106,8 @@ class _Shares:
         return rows
 
 
-# Grain's own shuffle gives one index at a time, which for the few hundred examples usual in medicine costs more than the
-# rest of a batch of rows. The raw stream of Philox is the same in every release of NumPy.
+# Grain's own shuffle gives one index at a time, which for the few hundred examples usual in medicine costs more than
+# the rest of a batch of rows. The raw stream of Philox is the same in every release of NumPy.
 @functools.lru_cache(maxsize=8)
 def _order(n: int, seed: int, number: int) -> np.ndarray:
     """The permutation of range(n) that pass `number` over the data follows."""
