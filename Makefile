@@ -5,9 +5,9 @@ DEMO_DIR ?= runs/demo
 # Extra options of the demo's training, e.g. DEMO_FLAGS=--config.train.steps=50
 DEMO_FLAGS ?=
 
-.PHONY: demo test lint clean
+.PHONY: demo kernels test lint bench-cpu bench-gpu clean
 
-demo: .venv/installed
+demo: .venv/installed kernels
 	$(RUN) train.py --config configs/demo.py --workdir $(DEMO_DIR) $(DEMO_FLAGS)
 	$(RUN) evaluate.py --ckpt $(DEMO_DIR) --split test --output $(DEMO_DIR)
 	$(RUN) -m ddim_jax.data.export --output $(DEMO_DIR)/phantoms --split test --count 8
@@ -15,12 +15,28 @@ demo: .venv/installed
 	  --save mask,probability,uncertainty,overlay
 	@echo "See $(DEMO_DIR)/metrics.json, $(DEMO_DIR)/per_image.csv and the pictures in $(DEMO_DIR)/figures/ and $(DEMO_DIR)/segmented/"
 
-test: .venv/installed-test
+test: .venv/installed-test kernels
 	$(RUN) -m pytest
 
 lint: .venv/installed-test
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+
+# Compiled CPU kernels: an optional extra that needs a C++ compiler. Without one everything works, slower.
+kernels: .venv/kernels
+
+.venv/kernels: .venv/installed $(wildcard ddim_jax/ops/cpu_kernels/*.cc ddim_jax/ops/cpu_kernels/*.h)
+	-$(RUN) -m ddim_jax.ops.cpu_kernels
+	touch $@
+
+# Both write benchmarks/results/ and docs/benchmarks.md; they need PyTorch (the `bench` extra) and an idle machine.
+bench-cpu: .venv/installed-bench kernels
+	$(RUN) -m benchmarks.run --suite cpu
+	$(RUN) -m benchmarks.report
+
+bench-gpu: .venv/installed-bench
+	$(RUN) -m benchmarks.run --suite gpu
+	$(RUN) -m benchmarks.report
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -31,5 +47,9 @@ lint: .venv/installed-test
 	$(RUN) -m pip install --quiet --editable '.[test]'
 	touch $@
 
+.venv/installed-bench: .venv/installed
+	$(RUN) -m pip install --quiet --editable '.[bench]'
+	touch $@
+
 clean:
-	rm -rf .venv runs/demo
+	rm -rf .venv runs/demo ddim_jax/ops/cpu_kernels/built

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ddim_jax.ops import group_norm, grouped_conv
+from ddim_jax.ops import group_norm, grouped_conv, upsample_conv, upsample_nearest  # noqa: F401
 
 Dtype = Any
 GROUP_WIDTH = 8
@@ -47,18 +47,33 @@ class Conv(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, shift: jax.Array | None = None) -> jax.Array:
+        """[batch, H, W, in_channels] -> [batch, H', W', features], plus `shift` [batch, features] at every pixel."""
         shape = (self.kernel_size, self.kernel_size, x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        y = grouped_conv(
+        bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+        return grouped_conv(
             x.astype(self.dtype),
             kernel.astype(self.dtype),
+            bias if shift is None else bias + shift,
             groups=self.groups,
             strides=(self.strides, self.strides),
             padding=self.padding,
         )
-        return y + bias.astype(self.dtype)
+
+
+class UpsampleConv(nn.Module):
+    """Nearest upsampling by two, then a 3 x 3 convolution with bias, through `ops.upsample_conv`."""
+
+    features: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[batch, H, W, in_channels] -> [batch, 2 H, 2 W, features]."""
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (3, 3, x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return upsample_conv(x.astype(self.dtype), kernel.astype(self.dtype), bias.astype(self.dtype))
 
 
 class Norm(nn.Module):
@@ -124,8 +139,8 @@ class ResidualBlock(nn.Module):
             return Conv(self.features, groups=groups, dtype=self.dtype, name=name)
 
         y = Norm(self.norm_groups, silu=True, name="norm1")(x)
-        y = conv("conv1", in_channels)(y)
-        y += nn.Dense(self.features, dtype=self.dtype, name="temb_proj")(nn.silu(time))[:, None, None, :]
+        shift = nn.Dense(self.features, dtype=self.dtype, name="temb_proj")(nn.silu(time))
+        y = conv("conv1", in_channels)(y, shift)
         y = Norm(self.norm_groups, silu=True, name="norm2")(y)
         y = nn.Dropout(self.dropout, deterministic=not train)(y)
         y = conv("conv2", self.features)(y)
@@ -143,13 +158,6 @@ def timestep_embedding(t: jax.Array, channels: int) -> jax.Array:
     frequencies = jnp.exp(-math.log(10000.0) / (half - 1) * jnp.arange(half, dtype=jnp.float32))
     angles = t.astype(jnp.float32)[:, None] * frequencies
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
-
-
-def upsample_nearest(x: jax.Array) -> jax.Array:
-    """[batch, H, W, C] -> [batch, 2H, 2W, C], every pixel repeated twice in both directions."""
-    batch, height, width, channels = x.shape
-    x = jnp.broadcast_to(x[:, :, None, :, None, :], (batch, height, 2, width, 2, channels))
-    return x.reshape(batch, 2 * height, 2 * width, channels)
 
 
 def space_to_depth(x: jax.Array, patch: int) -> jax.Array:

@@ -11,10 +11,10 @@ from ddim_jax.models.layers import (
     Conv,
     Norm,
     ResidualBlock,
+    UpsampleConv,
     depth_to_space,
     space_to_depth,
     timestep_embedding,
-    upsample_nearest,
 )
 
 
@@ -103,7 +103,7 @@ class DenoisingUNet(nn.Module):
                 if level in self.attention_levels:
                     x = attend(f"up_{level}_attn_{index}", x)
             if level != 0:
-                x = conv(f"up_{level}_upsample", x.shape[-1])(upsample_nearest(x))
+                x = UpsampleConv(x.shape[-1], self.dtype, name=f"up_{level}_upsample")(x)
         assert not skips
 
         x = Norm(self.norm_groups, silu=True, name="norm_out")(x)

@@ -1,8 +1,12 @@
 """Group normalisation in one pass over the data, with the activation that follows it."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from ddim_jax.ops import cpu_kernels
 
 
 def group_norm(
@@ -31,6 +35,17 @@ def group_norm(
     channels = x.shape[-1]
     if channels % groups:
         raise ValueError(f"{groups} groups do not divide {channels} channels")
+    compiled = cpu_kernels.available() and x.dtype == scale.dtype == bias.dtype == jnp.float32
+    one_pass = functools.partial(_one_pass, groups=groups, eps=eps, silu=silu)
+    if not compiled:
+        return one_pass(x, scale, bias)
+    return lax.platform_dependent(
+        x, scale, bias, cpu=lambda x, scale, bias: cpu_kernels.norm(x, scale, bias, groups, eps, silu), default=one_pass
+    )
+
+
+def _one_pass(x: jax.Array, scale: jax.Array, bias: jax.Array, *, groups: int, eps: float, silu: bool) -> jax.Array:
+    channels = x.shape[-1]
     x32 = x.astype(jnp.float32)
     # Any pixel of the group will do: the result does not depend on it, so no gradient flows through it.
     pivot = lax.stop_gradient(jnp.repeat(x32[:, :1, :1, :: channels // groups], channels // groups, axis=-1))

@@ -11,16 +11,23 @@ times faster, so the width of a supergroup is a trade that each platform settles
 convolution, m = 1 is one convolution for each group.
 """
 
+import functools
+import math
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ddim_jax.ops import cpu_kernels
+
 Padding = str | Sequence[tuple[int, int]]
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
+_COMPILED_LEAST_PIXELS = 1024
+"""Pixels of the batch from which the compiled kernels do ordinary convolutions too; with fewer, the weights are most of
+the work and XLA's matrix products are better."""
 _CPU_WIDTH = 32
 """Input channels of a supergroup on CPU: at most shapes the fastest width forward, and near the fastest backward."""
 _CPU_MAX_SUPERGROUPS = 8
@@ -34,6 +41,7 @@ _GPU_SMALL_IMAGE = 16 * 16
 def grouped_conv(
     x: jax.Array,
     kernel: jax.Array,
+    bias: jax.Array | None = None,
     *,
     groups: int = 1,
     strides: tuple[int, int] = (1, 1),
@@ -47,6 +55,7 @@ def grouped_conv(
     Args:
       x: [batch, H, W, in_channels], float.
       kernel: [kh, kw, in_channels / groups, out_channels], the dtype of `x`.
+      bias: added to every pixel: [out_channels], or [batch, out_channels] with one row for each picture.
       groups: divides in_channels and out_channels; 1 is an ordinary convolution.
       strides: (rows, columns).
       padding: "SAME", "VALID" or ((top, bottom), (left, right)).
@@ -63,20 +72,51 @@ def grouped_conv(
             f"x has {in_channels} channels and the kernel is {kernel.shape} (kh, kw, in/groups, out), which does not "
             f"fit {groups} groups"
         )
-    if kernel.shape[:2] == (1, 1) and strides == (1, 1) and padding in ("SAME", "VALID"):
-        return _pointwise(x, kernel, groups)
-    if groups == 1:
-        return _conv(x, kernel, strides, padding)
-
-    def supergroups(merge: int):
-        return lambda x, kernel: _supergroup_conv(x, kernel, groups, merge, strides, padding)
-
+    if bias is not None and bias.shape not in ((out_channels,), (x.shape[0], out_channels)):
+        raise ValueError(f"bias is {bias.shape}; expected ({out_channels},) or ({x.shape[0]}, {out_channels})")
+    pads = tuple(
+        lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+        if isinstance(padding, str)
+        else map(tuple, padding)
+    )
+    default = _gpu_lowering(x.shape, kernel.shape, groups, strides, pads)
+    if kernel.shape[:2] == (1, 1) and strides == (1, 1) and pads == ((0, 0), (0, 0)):
+        default = functools.partial(_pointwise, groups=groups)
     return lax.platform_dependent(
         x,
         kernel,
-        cpu=supergroups(_cpu_merge(groups, in_channels // groups)),
-        default=_gpu_lowering(x.shape, kernel.shape, groups, strides, padding),
+        bias,
+        cpu=_cpu_lowering(x, kernel, groups, strides, pads),
+        default=_then_bias(default),
     )
+
+
+def _add_bias(y: jax.Array, bias: jax.Array | None) -> jax.Array:
+    return y if bias is None else y + (bias if bias.ndim == 1 else bias[:, None, None, :])
+
+
+def _bias_of_pictures(bias: jax.Array | None, batch: int) -> jax.Array:
+    """One row for each picture, as the compiled kernels take it."""
+    return cpu_kernels.no_bias(batch) if bias is None else jnp.broadcast_to(bias, (batch, bias.shape[-1]))
+
+
+def _then_bias(lowering):
+    return lambda x, kernel, bias: _add_bias(lowering(x, kernel), bias)
+
+
+def _cpu_lowering(x, kernel, groups, strides, pads):
+    """The compiled kernels where they are built; else XLA's ordinary convolutions, on supergroups."""
+    pointwise = kernel.shape[:2] == (1, 1) and strides == (1, 1) and pads == ((0, 0), (0, 0))
+    if cpu_kernels.available() and x.dtype == kernel.dtype == jnp.float32:
+        geometry = cpu_kernels.Geometry(groups, strides, pads)
+        if math.prod(x.shape[:3]) >= _COMPILED_LEAST_PIXELS or (groups > 1 and not pointwise):
+            return lambda x, kernel, bias: cpu_kernels.conv(x, kernel, _bias_of_pictures(bias, x.shape[0]), geometry)
+        if not pointwise:
+            return _then_bias(lambda x, kernel: cpu_kernels.ordinary_conv(x, kernel, geometry))
+    if pointwise:
+        return _then_bias(functools.partial(_pointwise, groups=groups))
+    merge = _cpu_merge(groups, x.shape[-1] // groups)
+    return _then_bias(lambda x, kernel: _supergroup_conv(x, kernel, groups, merge, strides, pads))
 
 
 def _gpu_lowering(x_shape, kernel_shape, groups, strides, padding):
@@ -88,6 +128,8 @@ def _gpu_lowering(x_shape, kernel_shape, groups, strides, padding):
     0.27 / 0.55. 16 x 16, 512 -> 512 in 32: native 0.08 / 0.08, dense 0.10 / 0.13.
     """
     group_in, group_out = kernel_shape[-2], kernel_shape[-1] // groups
+    if groups == 1:
+        return lambda x, kernel: _conv(x, kernel, strides, padding)
     small = x_shape[1] * x_shape[2] <= _GPU_SMALL_IMAGE
     if group_in == group_out or small:
         return lambda x, kernel: _conv(x, kernel, strides, padding, groups)
@@ -124,6 +166,8 @@ def _pointwise(x: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
 
 def _supergroup_conv(x, kernel, groups, merge, strides, padding):
     """`groups / merge` ordinary convolutions on slices of the channels, each with a block-diagonal kernel."""
+    if groups == 1:
+        return _conv(x, kernel, strides, padding)
     kernels = _block_diagonal(kernel, groups, merge)
     slices = jnp.split(x, groups // merge, axis=-1)
     parts = [_conv(part, k, strides, padding) for part, k in zip(slices, kernels, strict=True)]

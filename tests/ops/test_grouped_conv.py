@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from ddim_jax.ops import grouped_conv
+from ddim_jax.ops import cpu_kernels, grouped_conv, upsample_conv
 from ddim_jax.ops.grouped_conv import _block_diagonal, _cpu_merge, _gpu_lowering, _supergroup_conv
 
 
@@ -129,7 +129,8 @@ def test_every_form_of_the_gpu_lowering(case):
     check_against_native({"GPU": lowering}, np.random.default_rng(1), x_shape, kernel_shape, groups, (1, 1), "SAME")
 
 
-def test_the_platform_decides_when_the_program_is_lowered():
+def test_the_platform_decides_when_the_program_is_lowered(monkeypatch):
+    monkeypatch.setattr(cpu_kernels, "available", lambda: False)
     # 16 groups of 8 channels in and out: 4 ordinary convolutions of 32 channels on a CPU, one grouped one on a GPU.
     x, kernel = jnp.zeros((1, 4, 4, 128)), jnp.zeros((3, 3, 8, 128))
     traced = jax.jit(lambda x, kernel: grouped_conv(x, kernel, groups=16)).trace(x, kernel)
@@ -175,6 +176,40 @@ def test_grouped_convolution_by_hand():
     y = grouped_conv(jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32), groups=2)
     np.testing.assert_array_equal(y[0, :, :, 0], [[8, 15, 12], [21, 36, 27], [20, 33, 24]])
     np.testing.assert_array_equal(y[0, :, :, 1], [[0, 0, 0], [90, 100, 110], [120, 130, 140]])
+
+
+@pytest.mark.parametrize("side", [1, 3])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_bias_is_added_for_each_channel_or_each_picture(side, groups):
+    rng = np.random.default_rng(0)
+    x, kernel = whole_numbers(rng, 2, 4, 5, 4), whole_numbers(rng, side, side, 4 // groups, 6)
+    for bias in (whole_numbers(rng, 6), whole_numbers(rng, 2, 6)):
+        y = grouped_conv(*(jnp.asarray(v, jnp.float32) for v in (x, kernel, bias)), groups=groups)
+        plain = native(groups, (1, 1), "SAME")(jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32))
+        np.testing.assert_array_equal(y, plain + bias.reshape(-1, 1, 1, 6))
+
+
+def test_a_bias_of_another_size_is_refused():
+    x, kernel = jnp.zeros((2, 4, 4, 4)), jnp.zeros((3, 3, 4, 6))
+    with pytest.raises(ValueError, match=r"bias is \(3, 6\); expected \(6,\) or \(2, 6\)"):
+        grouped_conv(x, kernel, jnp.zeros((3, 6)))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_upsampling_convolution_by_numpy(compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(cpu_kernels, "available", lambda: False)
+    rng = np.random.default_rng(0)
+    x, kernel, bias = whole_numbers(rng, 1, 16, 17, 2), whole_numbers(rng, 3, 3, 2, 3), whole_numbers(rng, 3)
+    large = np.pad(x.repeat(2, axis=1).repeat(2, axis=2), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    expected = bias + sum(large[:, r : r + 32, c : c + 34] @ kernel[r, c] for r in range(3) for c in range(3))
+    y = upsample_conv(*(jnp.asarray(v, jnp.float32) for v in (x, kernel, bias)))
+    np.testing.assert_array_equal(y, expected)
+
+
+def test_upsampling_convolution_refuses_other_kernels():
+    with pytest.raises(ValueError, match=r"kernel is \(5, 5, 2, 3\); expected \(3, 3, 2, out_channels\)"):
+        upsample_conv(jnp.zeros((1, 4, 4, 2)), jnp.zeros((5, 5, 2, 3)), jnp.zeros(3))
 
 
 @pytest.mark.parametrize("side", [1, 3])

@@ -1,0 +1,11 @@
+"""Compiled CPU kernels, an optional extra: `python -m ddim_jax.ops.cpu_kernels` builds them with a C++ compiler.
+
+XLA's CPU backend has no fast grouped convolution, and none of its formulations of group normalisation is near the speed
+of memory. These kernels are called through XLA's foreign function interface, on XLA's own threads; their results do not
+depend on the number of threads. Where they are not built, `ops` uses formulations in JAX alone.
+"""
+
+from ddim_jax.ops.cpu_kernels.calls import Geometry, conv, conv_transposed, no_bias, norm, ordinary_conv
+from ddim_jax.ops.cpu_kernels.library import available, build
+
+__all__ = ["Geometry", "available", "build", "conv", "conv_transposed", "no_bias", "norm", "ordinary_conv"]

@@ -1,0 +1,8 @@
+"""python -m ddim_jax.ops.cpu_kernels: compiles the CPU kernels for this machine."""
+
+from ddim_jax.io.errors import report_input_errors
+from ddim_jax.ops.cpu_kernels.library import build
+
+if __name__ == "__main__":
+    with report_input_errors():
+        print(f"built {build()}")

@@ -1,0 +1,218 @@
+"""The compiled CPU kernels as JAX functions, with their gradients and with vmap.
+
+For float32 and reverse-mode differentiation, once, where `library.available()`; their callers in `ops` see to it.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_batching import custom_vmap
+
+Pads = tuple[tuple[int, int], tuple[int, int]]
+
+
+def _call(target: str, shapes: Sequence[tuple[int, ...]], *operands: jax.Array, **attributes) -> list[jax.Array]:
+    results = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    # The kernels read whole numbers as int64, whatever JAX makes of a Python int.
+    attributes = {k: np.int64(v) if type(v) is int else v for k, v in attributes.items()}
+    return jax.ffi.ffi_call(target, results)(*operands, **attributes)
+
+
+def _with_vmap(function: Callable, weights: Sequence[int]) -> Callable:
+    """Gives `function` a vmap: pictures of all instances become one batch, unless an operand in `weights` differs.
+
+    All other operands, and all results, have to have the batch in front. `weights` = None: instances run one by one.
+    """
+    function = custom_vmap(function)
+
+    @function.def_vmap
+    def rule(size: int, batched: Sequence[bool], *operands: jax.Array):
+        if weights is None or any(batched[i] for i in weights):
+            spread = [x if b else jnp.broadcast_to(x, (size, *x.shape)) for x, b in zip(operands, batched, strict=True)]
+            results = jax.lax.map(lambda one: function(*one), tuple(spread))
+        else:
+            merged = []
+            for i, (x, b) in enumerate(zip(operands, batched, strict=True)):
+                if i not in weights:
+                    x = x if b else jnp.broadcast_to(x, (size, *x.shape))
+                    x = x.reshape(size * x.shape[1], *x.shape[2:])
+                merged.append(x)
+            results = [y.reshape(size, y.shape[0] // size, *y.shape[1:]) for y in function(*merged)]
+        return results, [True] * len(results)
+
+    return function
+
+
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """Of a convolution: groups, strides (rows, columns) and zeros around the picture ((top, bottom), (left, right))."""
+
+    groups: int
+    strides: tuple[int, int]
+    pads: Pads
+
+    def attributes(self) -> dict[str, int]:
+        (top, _), (left, _) = self.pads
+        return dict(groups=self.groups, stride_rows=self.strides[0], stride_columns=self.strides[1], top=top, left=left)
+
+    def out_size(self, size: Sequence[int], kernel_size: Sequence[int]) -> tuple[int, ...]:
+        sides = zip(size, kernel_size, self.strides, self.pads, strict=True)
+        return tuple((side + sum(pad) - kernel) // stride + 1 for side, kernel, stride, pad in sides)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def conv(x: jax.Array, kernel: jax.Array, bias: jax.Array, geometry: Geometry) -> jax.Array:
+    """Grouped convolution.
+
+    Args:
+      x: float32 [batch, H, W, in_channels].
+      kernel: float32 [kh, kw, in_channels / groups, out_channels].
+      bias: float32 [batch, out_channels], one row for each picture; [batch, 0] adds nothing.
+      geometry: of the convolution.
+
+    Returns:
+      float32 [batch, H', W', out_channels].
+    """
+
+    def forward(x, kernel, bias):
+        size = geometry.out_size(x.shape[1:3], kernel.shape[:2])
+        shape = (x.shape[0], *size, kernel.shape[-1])
+        return _call("ddim_jax_grouped_conv", [shape], x, kernel, bias, **geometry.attributes())
+
+    return _with_vmap(forward, weights=[1])(x, kernel, bias)[0]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def conv_transposed(
+    y: jax.Array, kernel: jax.Array, bias: jax.Array, geometry: Geometry, size: tuple[int, int]
+) -> jax.Array:
+    """The transpose of `conv` without its bias (its gradient with respect to x), plus another bias.
+
+    Args:
+      y: float32 [batch, H', W', out_channels], what `conv` would return for pictures of `size`.
+      kernel: as for `conv`.
+      bias: float32 [batch, in_channels], or [batch, 0] to add nothing.
+      geometry: of the convolution that is transposed.
+      size: (H, W).
+
+    Returns:
+      float32 [batch, H, W, in_channels].
+    """
+
+    def forward(y, kernel, bias):
+        shape = (y.shape[0], *size, geometry.groups * kernel.shape[2])
+        return _call("ddim_jax_grouped_conv_transposed", [shape], y, kernel, bias, **geometry.attributes())
+
+    return _with_vmap(forward, weights=[1])(y, kernel, bias)[0]
+
+
+def conv_grad_kernel(
+    x: jax.Array, gradient: jax.Array, geometry: Geometry, kernel_shape: tuple[int, int, int, int]
+) -> jax.Array:
+    """The gradient of `conv` with respect to its kernel, float32 `kernel_shape`, for the gradient of its result."""
+
+    def backward(x, gradient):
+        return _call("ddim_jax_grouped_conv_grad_kernel", [kernel_shape], x, gradient, **geometry.attributes())
+
+    return _with_vmap(backward, weights=None)(x, gradient)[0]
+
+
+def no_bias(batch: int) -> jax.Array:
+    return jnp.zeros((batch, 0), jnp.float32)
+
+
+def _grad_bias(gradient: jax.Array, bias: jax.Array) -> jax.Array:
+    return jnp.sum(gradient, (1, 2)) if bias.size else bias
+
+
+def _conv_forward(x, kernel, bias, geometry):
+    return conv(x, kernel, bias, geometry), (x, kernel, bias)
+
+
+def _conv_backward(geometry, residuals, gradient):
+    x, kernel, bias = residuals
+    dx = conv_transposed(gradient, kernel, no_bias(x.shape[0]), geometry, x.shape[1:3])
+    return dx, conv_grad_kernel(x, gradient, geometry, kernel.shape), _grad_bias(gradient, bias)
+
+
+conv.defvjp(_conv_forward, _conv_backward)
+
+
+def _transposed_forward(y, kernel, bias, geometry, size):
+    return conv_transposed(y, kernel, bias, geometry, size), (y, kernel, bias)
+
+
+def _transposed_backward(geometry, size, residuals, gradient):
+    y, kernel, bias = residuals
+    dy = conv(gradient, kernel, no_bias(y.shape[0]), geometry)
+    return dy, conv_grad_kernel(gradient, y, geometry, kernel.shape), _grad_bias(gradient, bias)
+
+
+conv_transposed.defvjp(_transposed_forward, _transposed_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def ordinary_conv(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """Convolution without groups: XLA's own, which is good, with the compiled gradients where XLA's are not.
+
+    Those are the gradient of the kernel, and with strides the gradient of x.
+    """
+    return _xla_conv(x, kernel, geometry)
+
+
+def _xla_conv(x, kernel, geometry):
+    layout = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, geometry.strides, geometry.pads, dimension_numbers=layout)
+
+
+def _ordinary_forward(x, kernel, geometry):
+    return ordinary_conv(x, kernel, geometry), (x, kernel)
+
+
+def _ordinary_backward(geometry, residuals, gradient):
+    x, kernel = residuals
+    if geometry.strides == (1, 1):
+        (dx,) = jax.vjp(lambda x: _xla_conv(x, kernel, geometry), x)[1](gradient)
+    else:
+        dx = conv_transposed(gradient, kernel, no_bias(x.shape[0]), geometry, x.shape[1:3])
+    return dx, conv_grad_kernel(x, gradient, geometry, kernel.shape)
+
+
+ordinary_conv.defvjp(_ordinary_forward, _ordinary_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def norm(x: jax.Array, scale: jax.Array, bias: jax.Array, groups: int, eps: float, silu: bool) -> jax.Array:
+    """Group normalisation, then SiLU if asked for: float32 [batch, H, W, channels] -> the same.
+
+    Sums run in float32 over 64 pixels, relative to one pixel of the group, and from there in float64.
+    """
+    return _norm_forward(x, scale, bias, groups, eps, silu)[0]
+
+
+def _norm_forward(x, scale, bias, groups, eps, silu):
+    def forward(x, scale, bias):
+        shapes = [x.shape, (x.shape[0], groups), (x.shape[0], groups)]
+        attributes = dict(groups=groups, eps=np.float32(eps), silu=silu)
+        return _call("ddim_jax_group_norm", shapes, x, scale, bias, **attributes)
+
+    y, mean, inverse_deviation = _with_vmap(forward, weights=[1, 2])(x, scale, bias)
+    return y, (x, scale, bias, mean, inverse_deviation)
+
+
+def _norm_backward(groups, eps, silu, residuals, gradient):
+    x, scale, bias, mean, inverse_deviation = residuals
+
+    def backward(x, scale, bias, mean, inverse_deviation, gradient):
+        shapes = [x.shape, scale.shape, bias.shape]
+        operands = (x, scale, bias, mean, inverse_deviation, gradient)
+        return _call("ddim_jax_group_norm_grad", shapes, *operands, groups=groups, silu=silu)
+
+    return tuple(_with_vmap(backward, weights=None)(x, scale, bias, mean, inverse_deviation, gradient))
+
+
+norm.defvjp(_norm_forward, _norm_backward)

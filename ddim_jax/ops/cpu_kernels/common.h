@@ -1,0 +1,88 @@
+// What both kernels share: vectors of floats, and a parallel loop on XLA's own threads.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <mutex>
+
+#include "xla/ffi/api/ffi.h"
+
+namespace ddim_jax {
+
+namespace ffi = xla::ffi;
+
+template <int N>
+struct Vector;
+template <>
+struct Vector<1> {
+  typedef float type __attribute__((vector_size(4)));
+  typedef int32_t integers __attribute__((vector_size(4)));
+};
+template <>
+struct Vector<4> {
+  typedef float type __attribute__((vector_size(16)));
+  typedef int32_t integers __attribute__((vector_size(16)));
+};
+template <>
+struct Vector<8> {
+  typedef float type __attribute__((vector_size(32)));
+  typedef int32_t integers __attribute__((vector_size(32)));
+};
+template <>
+struct Vector<16> {
+  typedef float type __attribute__((vector_size(64)));
+  typedef int32_t integers __attribute__((vector_size(64)));
+};
+
+// A number as a type, to pass template arguments to generic lambdas.
+template <int kValue>
+struct Constant {
+  static constexpr int value = kValue;
+};
+
+// Loads and stores of N floats at any address.
+template <int N>
+inline __attribute__((always_inline)) typename Vector<N>::type Load(const float* from) {
+  typename Vector<N>::type value;
+  std::memcpy(&value, from, sizeof(value));
+  return value;
+}
+
+template <int N>
+inline __attribute__((always_inline)) void Store(float* to, typename Vector<N>::type value) {
+  std::memcpy(to, &value, sizeof(value));
+}
+
+// Runs body(0) .. body(tasks - 1) on the calling thread and on XLA's. The caller works too, so the loop ends even if every
+// other thread is busy. Which thread runs a task is open; what a task computes must not depend on it.
+template <typename Body>
+void ParallelFor(ffi::ThreadPool& pool, int64_t tasks, const Body& body) {
+  struct State {
+    std::atomic<int64_t> next{0};
+    std::atomic<int64_t> done{0};
+    std::mutex mutex;
+    std::condition_variable finished;
+  };
+  auto state = std::make_shared<State>();
+  // A helper that starts after the loop has ended finds no task left and never touches `body`.
+  auto work = [state, tasks, &body]() {
+    for (int64_t task; (task = state->next.fetch_add(1)) < tasks;) {
+      body(task);
+      if (state->done.fetch_add(1) + 1 == tasks) {
+        std::lock_guard<std::mutex> lock(state->mutex);
+        state->finished.notify_all();
+      }
+    }
+  };
+  int64_t helpers = std::min<int64_t>(tasks - 1, pool.num_threads() - 1);
+  for (int64_t i = 0; i < helpers; ++i) pool.Schedule(decltype(work)(work));
+  work();
+  std::unique_lock<std::mutex> lock(state->mutex);
+  state->finished.wait(lock, [&] { return state->done.load() == tasks; });
+}
+
+}  // namespace ddim_jax

@@ -1,0 +1,200 @@
+// Group normalisation of float32 pictures in NHWC, optionally followed by SiLU, and its gradients: two passes over the data
+// each. Sums run in float32 over kFlush pixels relative to one pixel of the group, then in float64.
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "common.h"
+
+namespace ddim_jax {
+
+using Array = ffi::Buffer<ffi::F32>;
+using Result = ffi::Result<ffi::Buffer<ffi::F32>>;
+
+constexpr int64_t kFlush = 64;
+constexpr int64_t kChunkFloats = 1 << 15;
+
+// exp(x) to 2 units in the last place: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2] (Cephes' coefficients).
+template <int N>
+inline __attribute__((always_inline)) typename Vector<N>::type Exp(typename Vector<N>::type x) {
+  using V = typename Vector<N>::type;
+  using I = typename Vector<N>::integers;
+  x = x < -87.0f ? V{} - 87.0f : x;
+  x = x > 87.0f ? V{} + 87.0f : x;
+  V n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;  // rounds to the nearest whole number
+  V r = x - n * 0.693359375f + n * 2.12194440e-4f;
+  V p = ((((r * 1.9875691500e-4f + 1.3981999507e-3f) * r + 8.3334519073e-3f) * r + 4.1665795894e-2f) * r +
+         1.6666665459e-1f) * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  I bits = (__builtin_convertvector(n, I) + 127) << 23;
+  V scale;
+  std::memcpy(&scale, &bits, sizeof(scale));
+  return p * scale;
+}
+
+struct Layout {
+  int64_t batch, pixels, channels, groups, width, chunk, chunks;
+  Layout(ffi::Span<const int64_t> d, int64_t groups_)
+      : batch(d[0]), pixels(d[1] * d[2]), channels(d[3]), groups(groups_), width(d[3] / groups_),
+        chunk(std::max<int64_t>(1, kChunkFloats / d[3])), chunks((pixels + chunk - 1) / chunk) {}
+};
+
+// Calls body(width, channel) so that the widths cover all channels.
+template <typename Body>
+inline __attribute__((always_inline)) void ForChannels(int64_t channels, const Body& body) {
+  int64_t c = 0;
+  for (; c + 16 <= channels; c += 16) body(Constant<16>{}, c);
+  for (; c + 8 <= channels; c += 8) body(Constant<8>{}, c);
+  for (; c < channels; ++c) body(Constant<1>{}, c);
+}
+
+// Two sums over the pixels of each channel: `terms(width, pixel pointer offset, channel, &first, &second)` adds one pixel's
+// part. The result is [batch][2][channels] in float64, summed in the same order on any number of threads.
+template <typename Terms>
+std::vector<double> ChannelSums(ffi::ThreadPool& pool, const Layout& l, const Terms& terms) {
+  std::vector<double> partial(l.batch * l.chunks * 2 * l.channels, 0.0);
+  ParallelFor(pool, l.batch * l.chunks, [&](int64_t task) {
+    int64_t n = task / l.chunks, first = task % l.chunks * l.chunk, last = std::min(l.pixels, first + l.chunk);
+    double* sums = &partial[task * 2 * l.channels];
+    for (int64_t pixel = first; pixel < last; pixel += kFlush) {
+      int64_t end = std::min(last, pixel + kFlush);
+      ForChannels(l.channels, [&](auto width, int64_t c) {
+        constexpr int N = decltype(width)::value;
+        typename Vector<N>::type a{}, b{};
+        for (int64_t p = pixel; p < end; ++p) terms(width, n, (n * l.pixels + p) * l.channels + c, c, a, b);
+        for (int i = 0; i < N; ++i) sums[c + i] += a[i], sums[l.channels + c + i] += b[i];
+      });
+    }
+  });
+  std::vector<double> total(l.batch * 2 * l.channels, 0.0);
+  for (int64_t n = 0; n < l.batch; ++n)
+    for (int64_t chunk = 0; chunk < l.chunks; ++chunk)
+      for (int64_t i = 0; i < 2 * l.channels; ++i)
+        total[n * 2 * l.channels + i] += partial[(n * l.chunks + chunk) * 2 * l.channels + i];
+  return total;
+}
+
+// Calls body(width, n, offset, channel) for every vector of every pixel.
+template <typename Body>
+void ForEach(ffi::ThreadPool& pool, const Layout& l, const Body& body) {
+  ParallelFor(pool, l.batch * l.chunks, [&](int64_t task) {
+    int64_t n = task / l.chunks, first = task % l.chunks * l.chunk, last = std::min(l.pixels, first + l.chunk);
+    for (int64_t p = first; p < last; ++p)
+      ForChannels(l.channels,
+                  [&](auto width, int64_t c) { body(width, n, (n * l.pixels + p) * l.channels + c, c); });
+  });
+}
+
+// Also returns what the gradient needs: the mean and 1 / deviation of each group, both [batch, groups].
+ffi::Error GroupNorm(ffi::ThreadPool pool, Array x, Array scale, Array bias, Result y, Result means, Result inverses,
+                     int64_t groups, float eps, bool silu) {
+  Layout l(x.dimensions(), groups);
+  const float* in = x.typed_data();
+  std::vector<float> pivot(l.batch * l.channels);
+  for (int64_t n = 0; n < l.batch; ++n)
+    for (int64_t c = 0; c < l.channels; ++c)
+      pivot[n * l.channels + c] = in[n * l.pixels * l.channels + c / l.width * l.width];
+  auto sums = ChannelSums(pool, l, [&](auto width, int64_t n, int64_t at, int64_t c, auto& a, auto& b) {
+    constexpr int N = decltype(width)::value;
+    auto d = Load<N>(in + at) - Load<N>(&pivot[n * l.channels + c]);
+    a += d;
+    b += d * d;
+  });
+  float *mean = means->typed_data(), *inverse = inverses->typed_data();
+  std::vector<float> centre(l.batch * l.channels), factor(l.batch * l.channels);
+  for (int64_t n = 0; n < l.batch; ++n)
+    for (int64_t g = 0; g < l.groups; ++g) {
+      double a = 0.0, b = 0.0, count = static_cast<double>(l.pixels) * l.width;
+      for (int64_t c = g * l.width; c < (g + 1) * l.width; ++c)
+        a += sums[n * 2 * l.channels + c], b += sums[(n * 2 + 1) * l.channels + c];
+      double variance = std::max(0.0, b / count - a / count * (a / count));
+      mean[n * l.groups + g] = static_cast<float>(pivot[n * l.channels + g * l.width] + a / count);
+      inverse[n * l.groups + g] = static_cast<float>(1.0 / std::sqrt(variance + eps));
+      for (int64_t c = g * l.width; c < (g + 1) * l.width; ++c) {
+        centre[n * l.channels + c] = mean[n * l.groups + g];
+        factor[n * l.channels + c] = inverse[n * l.groups + g] * scale.typed_data()[c];
+      }
+    }
+  auto apply = [&](auto activate) {
+    ForEach(pool, l, [&](auto width, int64_t n, int64_t at, int64_t c) {
+      constexpr int N = decltype(width)::value;
+      auto z = (Load<N>(in + at) - Load<N>(&centre[n * l.channels + c])) * Load<N>(&factor[n * l.channels + c]) +
+               Load<N>(bias.typed_data() + c);
+      if constexpr (decltype(activate)::value) z = z / (1.0f + Exp<N>(-z));
+      Store<N>(y->typed_data() + at, z);
+    });
+  };
+  if (silu) apply(Constant<1>{}); else apply(Constant<0>{});
+  return ffi::Error::Success();
+}
+
+ffi::Error GroupNormGrad(ffi::ThreadPool pool, Array x, Array scale, Array bias, Array mean, Array inverse,
+                         Array gradient, Result dx, Result dscale, Result dbias, int64_t groups, bool silu) {
+  Layout l(x.dimensions(), groups);
+  const float *in = x.typed_data(), *dy = gradient.typed_data();
+  std::vector<float> centre(l.batch * l.channels), deviation(l.batch * l.channels);
+  for (int64_t i = 0; i < l.batch * l.channels; ++i) {
+    centre[i] = mean.typed_data()[i / l.width];
+    deviation[i] = inverse.typed_data()[i / l.width];
+  }
+  auto run = [&](auto activate) {
+    // The normalised value, and the gradient before the activation.
+    auto terms = [&](auto width, int64_t n, int64_t at, int64_t c) {
+      constexpr int N = decltype(width)::value;
+      auto normal = (Load<N>(in + at) - Load<N>(&centre[n * l.channels + c])) * Load<N>(&deviation[n * l.channels + c]);
+      auto dz = Load<N>(dy + at);
+      if constexpr (decltype(activate)::value) {
+        auto z = normal * Load<N>(scale.typed_data() + c) + Load<N>(bias.typed_data() + c);
+        auto s = 1.0f / (1.0f + Exp<N>(-z));
+        dz = dz * s * (1.0f + z * (1.0f - s));
+      }
+      return std::make_pair(normal, dz);
+    };
+    auto sums = ChannelSums(pool, l, [&](auto width, int64_t n, int64_t at, int64_t c, auto& a, auto& b) {
+      auto [normal, dz] = terms(width, n, at, c);
+      a += dz;
+      b += dz * normal;
+    });
+    std::vector<float> shift(l.batch * l.channels), slope(l.batch * l.channels);
+    std::vector<double> of_bias(l.channels, 0.0), of_scale(l.channels, 0.0);
+    double count = static_cast<double>(l.pixels) * l.width;
+    for (int64_t n = 0; n < l.batch; ++n)
+      for (int64_t g = 0; g < l.groups; ++g) {
+        double a = 0.0, b = 0.0;
+        for (int64_t c = g * l.width; c < (g + 1) * l.width; ++c) {
+          double da = sums[n * 2 * l.channels + c], db = sums[(n * 2 + 1) * l.channels + c];
+          of_bias[c] += da, of_scale[c] += db;
+          a += scale.typed_data()[c] * da, b += scale.typed_data()[c] * db;
+        }
+        for (int64_t c = g * l.width; c < (g + 1) * l.width; ++c) {
+          shift[n * l.channels + c] = static_cast<float>(a / count);
+          slope[n * l.channels + c] = static_cast<float>(b / count);
+        }
+      }
+    for (int64_t c = 0; c < l.channels; ++c) {
+      dbias->typed_data()[c] = static_cast<float>(of_bias[c]);
+      dscale->typed_data()[c] = static_cast<float>(of_scale[c]);
+    }
+    ForEach(pool, l, [&](auto width, int64_t n, int64_t at, int64_t c) {
+      constexpr int N = decltype(width)::value;
+      auto [normal, dz] = terms(width, n, at, c);
+      auto inner = dz * Load<N>(scale.typed_data() + c) - Load<N>(&shift[n * l.channels + c]) -
+                   normal * Load<N>(&slope[n * l.channels + c]);
+      Store<N>(dx->typed_data() + at, inner * Load<N>(&deviation[n * l.channels + c]));
+    });
+  };
+  if (silu) run(Constant<1>{}); else run(Constant<0>{});
+  return ffi::Error::Success();
+}
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_group_norm, GroupNorm,
+                              ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().Arg<Array>().Arg<Array>()
+                                  .Ret<Array>().Ret<Array>().Ret<Array>().Attr<int64_t>("groups")
+                                  .Attr<float>("eps").Attr<bool>("silu"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_group_norm_grad, GroupNormGrad,
+                              ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().Arg<Array>().Arg<Array>()
+                                  .Arg<Array>().Arg<Array>().Arg<Array>().Ret<Array>().Ret<Array>().Ret<Array>()
+                                  .Attr<int64_t>("groups").Attr<bool>("silu"));
+
+}  // namespace ddim_jax

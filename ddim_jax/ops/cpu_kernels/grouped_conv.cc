@@ -1,0 +1,413 @@
+// Grouped convolution of float32 pictures in NHWC: its value and the gradients of both operands.
+//
+// In NHWC the channels of one group lie scattered, a few floats out of every pixel, and a power of two of channels puts
+// neighbouring pixels into the same few sets of the first-level cache. So every task first copies its part of the picture
+// into planes, [plane][row][column][channel of the plane], with zeros where the picture ends. From there the sums run in
+// registers, one broadcast value times one vector of weights (or of gradients) at a time, without a branch.
+
+#include <array>
+#include <vector>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+#include "common.h"
+
+namespace ddim_jax {
+
+using Array = ffi::Buffer<ffi::F32>;
+using Result = ffi::Result<ffi::Buffer<ffi::F32>>;
+
+#if defined(__AVX512F__)
+constexpr int kRows = 8;  // a tile of 8 x 2 vectors of 16 floats fills half of the 32 registers
+constexpr int kWideVectors = 2;
+#else
+constexpr int kRows = 4;  // 4 vectors of 16 floats are 8 of the 16 registers of 8 floats
+constexpr int kWideVectors = 1;
+#endif
+constexpr int64_t kBlockColumns = 64, kBlockPixels = 256, kLeastTasks = 16;
+
+struct Shape {
+  int64_t batch, height, width, channels;
+  explicit Shape(ffi::Span<const int64_t> d) : batch(d[0]), height(d[1]), width(d[2]), channels(d[3]) {}
+};
+
+struct Geometry {  // of the kernel
+  int64_t rows, columns, stride_rows, stride_columns, top, left;
+};
+
+// The result's pixels, cut into blocks that depend on the shape alone.
+struct Blocks {
+  int64_t rows, columns, down, across, count;
+  explicit Blocks(const Shape& out) {
+    columns = std::min(out.width, kBlockColumns);
+    across = (out.width + columns - 1) / columns;
+    rows = std::max<int64_t>(1, kBlockPixels / columns);
+    while (rows > 1 && out.batch * across * ((out.height + rows - 1) / rows) < kLeastTasks) rows = (rows + 1) / 2;
+    down = (out.height + rows - 1) / rows;
+    count = out.batch * down * across;
+  }
+};
+
+struct Block {
+  int64_t n, row, column, rows, columns;
+  Block(const Blocks& blocks, const Shape& out, int64_t index)
+      : n(index / (blocks.down * blocks.across)), row(index / blocks.across % blocks.down * blocks.rows),
+        column(index % blocks.across * blocks.columns), rows(std::min(blocks.rows, out.height - row)),
+        columns(std::min(blocks.columns, out.width - column)) {}
+};
+
+// Channels first .. first + planes * width of a rectangle of picture n, as planes; zeros outside the picture, and in the
+// channels width .. padded of each plane.
+void Pack(const float* x, const Shape& in, int64_t n, int64_t row, int64_t column, int64_t rows, int64_t columns,
+          int64_t first, int64_t planes, int64_t width, int64_t padded, std::vector<float>& to) {
+  to.resize(planes * rows * columns * padded);
+  auto copy = [&](auto known_width) {
+    int64_t w = decltype(known_width)::value ? decltype(known_width)::value : width;
+    int64_t step = decltype(known_width)::value ? decltype(known_width)::value : padded;
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t c = 0; c < columns; ++c) {
+        float* target = to.data() + (r * columns + c) * step;
+        int64_t from_row = row + r, from_column = column + c;
+        bool inside = from_row >= 0 && from_row < in.height && from_column >= 0 && from_column < in.width;
+        const float* source = x + ((n * in.height + from_row) * in.width + from_column) * in.channels + first;
+        for (int64_t p = 0; p < planes; ++p, target += rows * columns * step, source += w) {
+          if (inside) std::memcpy(target, source, w * sizeof(float));
+          std::memset(target + (inside ? w : 0), 0, (inside ? step - w : step) * sizeof(float));
+        }
+      }
+  };
+  if (width == 8 && padded == 8) copy(Constant<8>{});
+  else if (width == 16 && padded == 16) copy(Constant<16>{});
+  else if (width == 32 && padded == 32) copy(Constant<32>{});
+  else copy(Constant<0>{});
+}
+
+// Some taps of a kernel, as the convolution reads them: [group][block of outputs][tap][input channel][output of the block].
+// Taps are row, row + row_step, ... and column, column + column_step, ...
+struct Taps {
+  int64_t rows, columns, row, column, row_step, column_step;
+};
+
+struct PackedKernel {
+  int64_t rows, columns, group_in, group_out, block, blocks;
+  std::vector<float> values;
+
+  // `transposed` gives the kernel of the gradient with respect to x: taps reversed, inputs and outputs exchanged.
+  PackedKernel(ffi::ThreadPool& pool, const Array& kernel, int64_t groups, int64_t block_, const Taps& taps,
+               bool transposed)
+      : rows(taps.rows), columns(taps.columns), block(block_) {
+    auto d = kernel.dimensions();
+    int64_t in = d[2], out = d[3] / groups;
+    group_in = transposed ? out : in, group_out = transposed ? in : out;
+    blocks = (group_out + block - 1) / block;
+    values.assign(groups * blocks * rows * columns * group_in * block, 0.0f);
+    ParallelFor(pool, groups * blocks, [&](int64_t task) {
+      int64_t g = task / blocks, first = task % blocks * block, count = std::min(block, group_out - first);
+      float* to = values.data() + At(g, task % blocks);
+      for (int64_t tap = 0; tap < rows * columns; ++tap) {
+        int64_t from = transposed ? rows * columns - 1 - tap : tap;
+        int64_t row = taps.row + from / columns * taps.row_step, column = taps.column + from % columns * taps.column_step;
+        const float* source = kernel.typed_data() + (row * d[1] + column) * in * d[3] + g * out;
+        for (int64_t i = 0; i < group_in; ++i, to += block)
+          for (int64_t o = 0; o < count; ++o)
+            to[o] = transposed ? source[(first + o) * d[3] + i] : source[i * d[3] + first + o];
+      }
+    });
+  }
+  int64_t At(int64_t group, int64_t b) const { return (group * blocks + b) * rows * columns * group_in * block; }
+};
+
+// kRows pixels times one block of outputs. The pixels lie `at` floats from the plane's start, a tap `shifts` further.
+template <int N, int kVectors, int kIn>
+inline void ConvTile(const float* plane, const int64_t* at, const std::vector<int64_t>& shifts, int64_t group_in,
+                     const float* weights, typename Vector<N>::type (&sums)[kRows][kVectors]) {
+  for (int p = 0; p < kRows; ++p)
+    for (int v = 0; v < kVectors; ++v) sums[p][v] = typename Vector<N>::type{};
+  int64_t inputs = kIn ? kIn : group_in;
+  for (int64_t shift : shifts) {
+    const float* x = plane + shift;
+    for (int64_t i = 0; i < inputs; ++i, weights += N * kVectors) {
+      typename Vector<N>::type w[kVectors];
+      for (int v = 0; v < kVectors; ++v) w[v] = Load<N>(weights + v * N);
+#pragma GCC unroll 8
+      for (int p = 0; p < kRows; ++p)
+        for (int v = 0; v < kVectors; ++v) sums[p][v] += x[at[p] + i] * w[v];
+    }
+  }
+}
+
+#if defined(__AVX512F__)
+// The same for blocks of 4 outputs and input channels by fours: the 4 x 4 products of a vector of 16, so that groups with few
+// outputs do not leave three quarters of a register empty.
+template <int kIn>
+inline void NarrowTile(const float* plane, const int64_t* at, const std::vector<int64_t>& shifts, int64_t group_in,
+                       const float* weights, typename Vector<4>::type (&sums)[kRows][1]) {
+  const __m512i spread = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
+  __m512 total[kRows];
+  for (int p = 0; p < kRows; ++p) total[p] = _mm512_setzero_ps();
+  int64_t inputs = kIn ? kIn : group_in;
+  for (int64_t shift : shifts) {
+    const float* x = plane + shift;
+    for (int64_t i = 0; i < inputs; i += 4, weights += 16) {
+      __m512 w = _mm512_loadu_ps(weights);
+#pragma GCC unroll 8
+      for (int p = 0; p < kRows; ++p) {
+        __m512 four = _mm512_broadcast_f32x4(_mm_loadu_ps(x + at[p] + i));
+        total[p] = _mm512_fmadd_ps(w, _mm512_permutevar_ps(four, spread), total[p]);
+      }
+    }
+  }
+  for (int p = 0; p < kRows; ++p) {
+    float values[16];
+    _mm512_storeu_ps(values, total[p]);
+    sums[p][0] = (Load<4>(values) + Load<4>(values + 4)) + (Load<4>(values + 8) + Load<4>(values + 12));
+  }
+}
+
+#endif
+
+// The pixels of the result that one convolution writes: every step-th, from an offset.
+struct Grid {
+  int64_t rows, columns, row_step = 1, column_step = 1, row = 0, column = 0;
+};
+
+template <int N, int kVectors, int kIn>
+void Convolve(ffi::ThreadPool& pool, const Array& x, const PackedKernel& kernel, const float* bias, int64_t bias_stride,
+              Result& y, int64_t groups, const Geometry& k, const Grid& grid) {
+  Shape in(x.dimensions()), out(y->dimensions()), written = out;
+  written.height = grid.rows, written.width = grid.columns;
+  Blocks blocks(written);
+  ParallelFor(pool, blocks.count, [&](int64_t task) {
+    Block b(blocks, written, task);
+    int64_t rows = (b.rows - 1) * k.stride_rows + k.rows, columns = (b.columns - 1) * k.stride_columns + k.columns;
+    static thread_local std::vector<float> planes;
+    Pack(x.typed_data(), in, b.n, b.row * k.stride_rows - k.top, b.column * k.stride_columns - k.left, rows, columns, 0,
+         groups, kernel.group_in, kernel.group_in, planes);
+    std::vector<int64_t> shifts;
+    for (int64_t r = 0; r < k.rows; ++r)
+      for (int64_t c = 0; c < k.columns; ++c) shifts.push_back((r * columns + c) * kernel.group_in);
+    int64_t pixels = b.rows * b.columns;
+    for (int64_t g = 0; g < groups; ++g)
+      for (int64_t o = 0; o < kernel.blocks; ++o) {
+        int64_t channel = g * kernel.group_out + o * kernel.block;
+        int64_t outputs = std::min(kernel.block, kernel.group_out - o * kernel.block);
+        const float* plane = planes.data() + g * rows * columns * kernel.group_in;
+        const float* add = bias ? bias + b.n * bias_stride + channel : nullptr;
+        for (int64_t first = 0; first < pixels; first += kRows) {
+          int64_t at[kRows];
+          for (int64_t p = 0; p < kRows; ++p) {
+            int64_t pixel = std::min(first + p, pixels - 1);  // a last, incomplete tile repeats its last pixel
+            at[p] = (pixel / b.columns * k.stride_rows * columns + pixel % b.columns * k.stride_columns) * kernel.group_in;
+          }
+          typename Vector<N>::type sums[kRows][kVectors];
+          const float* weights = kernel.values.data() + kernel.At(g, o);
+#if defined(__AVX512F__)
+          if constexpr (N == 4) {
+            if (kernel.group_in % 4 == 0) NarrowTile<kIn>(plane, at, shifts, kernel.group_in, weights, sums);
+            else ConvTile<N, kVectors, kIn>(plane, at, shifts, kernel.group_in, weights, sums);
+          } else
+#endif
+            ConvTile<N, kVectors, kIn>(plane, at, shifts, kernel.group_in, weights, sums);
+          for (int64_t p = 0; p < std::min<int64_t>(kRows, pixels - first); ++p) {
+            int64_t row = (b.row + (first + p) / b.columns) * grid.row_step + grid.row;
+            int64_t column = (b.column + (first + p) % b.columns) * grid.column_step + grid.column;
+            float* to = y->typed_data() + ((b.n * out.height + row) * out.width + column) * out.channels + channel;
+            if (outputs == N * kVectors) {
+              for (int v = 0; v < kVectors; ++v)
+                Store<N>(to + v * N, add ? sums[p][v] + Load<N>(add + v * N) : sums[p][v]);
+            } else {
+              float values[N * kVectors];
+              for (int v = 0; v < kVectors; ++v) Store<N>(values + v * N, sums[p][v]);
+              for (int64_t i = 0; i < outputs; ++i) to[i] = values[i] + (add ? add[i] : 0.0f);
+            }
+          }
+        }
+      }
+  });
+}
+
+void ConvolveAnyWidth(ffi::ThreadPool& pool, const Array& x, const Array& kernel, const Array& bias, Result& y,
+                      int64_t groups, const Geometry& k, const Taps& taps, const Grid& grid, bool transposed) {
+  int64_t group_out = transposed ? kernel.dimensions()[2] : kernel.dimensions()[3] / groups;
+  auto run = [&](auto width, auto vectors) {
+    constexpr int N = decltype(width)::value, kVectors = decltype(vectors)::value;
+    PackedKernel packed(pool, kernel, groups, N * kVectors, taps, transposed);
+    auto convolve = packed.group_in == 8 ? Convolve<N, kVectors, 8> : Convolve<N, kVectors, 0>;
+    int64_t bias_stride = bias.dimensions()[0] == 1 ? 0 : bias.dimensions()[1];
+    convolve(pool, x, packed, bias.element_count() ? bias.typed_data() : nullptr, bias_stride, y, groups, k, grid);
+  };
+  if (group_out <= 4) run(Constant<4>{}, Constant<1>{});
+  else if (group_out <= 8) run(Constant<8>{}, Constant<1>{});
+  else if (group_out <= 16) run(Constant<16>{}, Constant<1>{});
+  else run(Constant<16>{}, Constant<kWideVectors>{});
+}
+
+// y = convolution of x + bias; bias is [batch or 1, out channels], or [batch, 0] for none.
+ffi::Error GroupedConv(ffi::ThreadPool pool, Array x, Array kernel, Array bias, Result y, int64_t groups,
+                       int64_t stride_rows, int64_t stride_columns, int64_t top, int64_t left) {
+  auto d = kernel.dimensions();
+  Shape out(y->dimensions());
+  ConvolveAnyWidth(pool, x, kernel, bias, y, groups, {d[0], d[1], stride_rows, stride_columns, top, left},
+                   {d[0], d[1], 0, 0, 1, 1}, {out.height, out.width}, false);
+  return ffi::Error::Success();
+}
+
+// One axis of the transposed convolution: result pixels offset + stride * j see the gradient through every stride-th tap,
+// first, first + stride, ..., `count` of them, with `before` zeros in front of the gradient.
+struct Phase {
+  int64_t first, count, before, pixels;
+  Phase(int64_t offset, int64_t kernel, int64_t stride, int64_t pad, int64_t size)
+      : first((offset + pad) % stride), count(first < kernel ? (kernel - first - 1) / stride + 1 : 0),
+        before(count - 1 - (offset + pad - first) / stride), pixels(offset < size ? (size - offset - 1) / stride + 1 : 0) {}
+};
+
+// The transposed convolution, which is the gradient with respect to x: result pixels of the same phase with respect to the
+// strides see the same taps, so it is one ordinary convolution for each phase, without the zeros of a dilated gradient.
+ffi::Error GroupedConvTransposed(ffi::ThreadPool pool, Array gradient, Array kernel, Array bias, Result dx,
+                                 int64_t groups, int64_t stride_rows, int64_t stride_columns, int64_t top,
+                                 int64_t left) {
+  auto d = kernel.dimensions();
+  Shape out(dx->dimensions());
+  for (int64_t r = 0; r < stride_rows; ++r)
+    for (int64_t c = 0; c < stride_columns; ++c) {
+      Phase down(r, d[0], stride_rows, top, out.height), across(c, d[1], stride_columns, left, out.width);
+      if (down.pixels == 0 || across.pixels == 0) continue;
+      ConvolveAnyWidth(pool, gradient, kernel, bias, dx, groups, {down.count, across.count, 1, 1, down.before, across.before},
+                       {down.count, across.count, down.first, across.first, stride_rows, stride_columns},
+                       {down.pixels, across.pixels, stride_rows, stride_columns, r, c}, true);
+    }
+  return ffi::Error::Success();
+}
+
+// A plane of one block: where it starts, how far it is to the next row and to the next pixel, and its channels.
+struct Plane {
+  const float* start;
+  int64_t row, step, width;
+};
+
+// sums[i][o] += x[pixel, i] * gradient[pixel, o] over the pixels of a block, for kInputs x (N * kVectors) channels.
+template <int N, int kVectors, int kInputs>
+void GradientTile(const Plane& x, int64_t i, const Plane& gradient, int64_t o, const Block& b, float* sums,
+                  int64_t stride) {
+  typename Vector<N>::type total[kInputs][kVectors];
+  for (int k = 0; k < kInputs; ++k)
+    for (int v = 0; v < kVectors; ++v) total[k][v] = Load<N>(sums + k * stride + v * N);
+  for (int64_t row = 0; row < b.rows; ++row) {
+    const float *from = x.start + row * x.row + i, *g = gradient.start + row * gradient.row + o;
+    for (int64_t column = 0; column < b.columns; ++column, from += x.step, g += gradient.step) {
+      typename Vector<N>::type w[kVectors];
+      for (int v = 0; v < kVectors; ++v) w[v] = Load<N>(g + v * N);
+#pragma GCC unroll 8
+      for (int k = 0; k < kInputs; ++k)
+        for (int v = 0; v < kVectors; ++v) total[k][v] += from[k] * w[v];
+    }
+  }
+  for (int k = 0; k < kInputs; ++k)
+    for (int v = 0; v < kVectors; ++v) Store<N>(sums + k * stride + v * N, total[k][v]);
+}
+
+// N * kVectors outputs against all inputs of the plane.
+template <int N, int kVectors>
+void GradientInputs(const Plane& x, const Plane& gradient, int64_t o, const Block& b, float* sums, int64_t stride) {
+  int64_t i = 0;
+  for (; i + kRows <= x.width; i += kRows)
+    GradientTile<N, kVectors, kRows>(x, i, gradient, o, b, sums + i * stride, stride);
+  for (; i + 4 <= x.width; i += 4) GradientTile<N, kVectors, 4>(x, i, gradient, o, b, sums + i * stride, stride);
+  for (; i + 2 <= x.width; i += 2) GradientTile<N, kVectors, 2>(x, i, gradient, o, b, sums + i * stride, stride);
+  for (; i < x.width; ++i) GradientTile<N, kVectors, 1>(x, i, gradient, o, b, sums + i * stride, stride);
+}
+
+// One plane of inputs against one plane of outputs under one tap.
+void GradientPlanes(const Plane& x, const Plane& gradient, const Block& b, float* sums, int64_t stride) {
+  if (gradient.width < 8) {  // few outputs: the vectors lie along the inputs, which are padded to eights
+    for (int64_t i = 0; i < x.width; i += 8) {
+      float tile[8 * 8] = {};
+      GradientInputs<8, 1>(gradient, x, i, b, tile, 8);
+      for (int64_t o = 0; o < gradient.width; ++o)
+        for (int64_t k = 0; k < std::min<int64_t>(8, x.width - i); ++k) sums[(i + k) * stride + o] += tile[o * 8 + k];
+    }
+    return;
+  }
+  int64_t o = 0;
+  auto sweep = [&](auto width, auto vectors) {
+    constexpr int N = decltype(width)::value, kVectors = decltype(vectors)::value;
+    for (; o + N * kVectors <= gradient.width; o += N * kVectors)
+      GradientInputs<N, kVectors>(x, gradient, o, b, sums + o, stride);
+  };
+  if constexpr (kWideVectors > 1) sweep(Constant<16>{}, Constant<kWideVectors>{});
+  sweep(Constant<16>{}, Constant<1>{});
+  sweep(Constant<8>{}, Constant<1>{});
+  sweep(Constant<4>{}, Constant<1>{});
+  sweep(Constant<1>{}, Constant<1>{});
+}
+
+// The gradient with respect to the kernel. A task sums some of the channels over some of the blocks; the parts are added
+// in their order at the end, so the result does not depend on the number of threads.
+ffi::Error GroupedConvGradKernel(ffi::ThreadPool pool, Array x, Array gradient, Result dk, int64_t groups,
+                                 int64_t stride_rows, int64_t stride_columns, int64_t top, int64_t left) {
+  auto d = dk->dimensions();
+  Shape in(x.dimensions()), out(gradient.dimensions());
+  Geometry k{d[0], d[1], stride_rows, stride_columns, top, left};
+  int64_t group_in = d[2], group_out = d[3] / groups, size = dk->element_count();
+  // Planes of x: parts of a group where it is wide. A task takes whole groups, or some channels of one: the more, the fewer
+  // taps there are, because every task copies all gradients of its groups.
+  int64_t x_width = group_in % 8 ? group_in : 8, planes_of_group = group_in / x_width;
+  int64_t x_padded = (x_width + 7) / 8 * 8;
+  int64_t g_width = group_out % 32 ? group_out : 32, parts_of_group = group_out / g_width;
+  int64_t task_channels = k.rows * k.columns < 4 ? 128 : 32;
+  int64_t task_planes = std::max<int64_t>(1, task_channels / x_width), planes = groups * planes_of_group;
+  if (planes_of_group > 1 && planes_of_group % task_planes) task_planes = 1;
+  if (planes_of_group == 1) task_planes = std::min(task_planes, groups);
+  int64_t channel_tasks = (planes + task_planes - 1) / task_planes;
+  Blocks blocks(out);
+  int64_t parts = std::min(blocks.count, std::max<int64_t>(1, kLeastTasks / channel_tasks));
+  std::vector<float> partial((parts - 1) * size, 0.0f);
+  std::fill_n(dk->typed_data(), size, 0.0f);
+
+  ParallelFor(pool, parts * channel_tasks, [&](int64_t task) {
+    int64_t part = task / channel_tasks, plane = task % channel_tasks * task_planes;
+    int64_t count = std::min(task_planes, planes - plane);
+    int64_t first_group = plane / planes_of_group, last_group = (plane + count - 1) / planes_of_group;
+    float* sums = part ? partial.data() + (part - 1) * size : dk->typed_data();
+    static thread_local std::vector<float> xs, gs;
+    for (int64_t i = blocks.count * part / parts; i < blocks.count * (part + 1) / parts; ++i) {
+      Block b(blocks, out, i);
+      int64_t rows = (b.rows - 1) * k.stride_rows + k.rows, columns = (b.columns - 1) * k.stride_columns + k.columns;
+      Pack(x.typed_data(), in, b.n, b.row * k.stride_rows - k.top, b.column * k.stride_columns - k.left, rows, columns,
+           plane * x_width, count, x_width, x_padded, xs);
+      Pack(gradient.typed_data(), out, b.n, b.row, b.column, b.rows, b.columns, first_group * group_out,
+           (last_group - first_group + 1) * parts_of_group, g_width, g_width, gs);
+      for (int64_t p = 0; p < count; ++p) {
+        int64_t g = (plane + p) / planes_of_group, first_in = (plane + p) % planes_of_group * x_width;
+        for (int64_t o = 0; o < parts_of_group; ++o) {
+          const float* of_outputs = gs.data() + ((g - first_group) * parts_of_group + o) * b.rows * b.columns * g_width;
+          for (int64_t tap = 0; tap < k.rows * k.columns; ++tap)
+            GradientPlanes({xs.data() + (p * rows * columns + tap / k.columns * columns + tap % k.columns) * x_padded,
+                            k.stride_rows * columns * x_padded, k.stride_columns * x_padded, x_width},
+                           {of_outputs, b.columns * g_width, g_width, g_width}, b,
+                           sums + (tap * group_in + first_in) * d[3] + g * group_out + o * g_width, d[3]);
+        }
+      }
+    }
+  });
+  for (int64_t part = 1; part < parts; ++part)
+    for (int64_t i = 0; i < size; ++i) dk->typed_data()[i] += partial[(part - 1) * size + i];
+  return ffi::Error::Success();
+}
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_grouped_conv, GroupedConv,
+                              ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().Arg<Array>().Arg<Array>()
+                                  .Ret<Array>().Attr<int64_t>("groups").Attr<int64_t>("stride_rows")
+                                  .Attr<int64_t>("stride_columns").Attr<int64_t>("top").Attr<int64_t>("left"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_grouped_conv_transposed, GroupedConvTransposed,
+                              ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().Arg<Array>().Arg<Array>()
+                                  .Ret<Array>().Attr<int64_t>("groups").Attr<int64_t>("stride_rows")
+                                  .Attr<int64_t>("stride_columns").Attr<int64_t>("top").Attr<int64_t>("left"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_grouped_conv_grad_kernel, GroupedConvGradKernel,
+                              ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().Arg<Array>().Ret<Array>()
+                                  .Attr<int64_t>("groups").Attr<int64_t>("stride_rows")
+                                  .Attr<int64_t>("stride_columns").Attr<int64_t>("top").Attr<int64_t>("left"));
+
+}  // namespace ddim_jax

@@ -1,0 +1,67 @@
+"""Nearest upsampling followed by a 3 x 3 convolution, without the upsampled picture.
+
+Each pixel of the upsampled picture has three equal neighbours, so the nine taps of the convolution see only four
+different pixels: the taps that meet can be added up beforehand. What remains is the transpose of a 4 x 4 convolution
+with stride 2, four taps for each pixel of the result instead of nine.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ddim_jax.ops import cpu_kernels
+from ddim_jax.ops.grouped_conv import grouped_conv
+
+_LEAST_PIXELS = 256
+"""Pixels of the batch before upsampling from which merging the taps costs less than it saves."""
+
+
+def upsample_conv(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """Repeats every pixel twice in both directions, then convolves with "SAME" zeros.
+
+    Args:
+      x: [batch, H, W, in_channels], float.
+      kernel: [3, 3, in_channels, out_channels], the dtype of `x`.
+      bias: [out_channels], the dtype of `x`.
+
+    Returns:
+      [batch, 2 H, 2 W, out_channels], the dtype of `x`.
+
+    Raises:
+      ValueError: the kernel is not 3 x 3, or does not fit the channels of `x`.
+    """
+    if kernel.shape[:3] != (3, 3, x.shape[-1]):
+        raise ValueError(f"kernel is {kernel.shape}; expected (3, 3, {x.shape[-1]}, out_channels)")
+    batch, height, width, _ = x.shape
+    compiled = cpu_kernels.available() and x.dtype == kernel.dtype == jnp.float32
+    if not compiled or batch * height * width < _LEAST_PIXELS:
+        return _upsample_then_convolve(x, kernel, bias)
+    return lax.platform_dependent(x, kernel, bias, cpu=_transposed, default=_upsample_then_convolve)
+
+
+def _upsample_then_convolve(x, kernel, bias):
+    return grouped_conv(upsample_nearest(x), kernel, bias)
+
+
+def _transposed(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    batch, height, width, _ = x.shape
+    geometry = cpu_kernels.Geometry(groups=1, strides=(2, 2), pads=((1, 1), (1, 1)))
+    bias = jnp.broadcast_to(bias, (batch, *bias.shape))
+    return cpu_kernels.conv_transposed(x, merged_kernel(kernel), bias, geometry, (2 * height, 2 * width))
+
+
+def merged_kernel(kernel: jax.Array) -> jax.Array:
+    """[3, 3, in, out] -> [4, 4, out, in]: the convolution with stride 2 whose transpose upsamples and convolves.
+
+    Along one axis, with taps K0, K1, K2: K2, K1 + K2, K0 + K1, K0.
+    """
+    rows = jnp.stack([kernel[2], kernel[1] + kernel[2], kernel[0] + kernel[1], kernel[0]])
+    merged = jnp.stack([rows[:, 2], rows[:, 1] + rows[:, 2], rows[:, 0] + rows[:, 1], rows[:, 0]], axis=1)
+    return jnp.swapaxes(merged, 2, 3)
+
+
+def upsample_nearest(x: jax.Array) -> jax.Array:
+    """[batch, H, W, C] -> [batch, 2H, 2W, C], every pixel repeated twice in both directions."""
+    batch, height, width, channels = x.shape
+    x = jnp.broadcast_to(x[:, :, None, :, None, :], (batch, height, 2, width, 2, channels))
+    return x.reshape(batch, 2 * height, 2 * width, channels)
