@@ -1,6 +1,7 @@
 """Times the lowerings of a grouped convolution one by one: what the choices in `ddim_jax/ops/grouped_conv.py` rest on.
 
-python -m benchmarks.grouped_conv --output benchmarks/results/grouped_conv.json [--batch 20] [--scale 1]
+python -m benchmarks.grouped_conv --output benchmarks/results/grouped_conv_h100.json
+python -m benchmarks.grouped_conv --output benchmarks/results/grouped_conv_cpu.json --batch 1 --scale 4 --dtype float32
 
 The shapes are those of the lightweight network at 256 x 256. Each time is the median of three runs of ten calls, after
 a first call that compiles; forward is the convolution, backward both of its gradients.
@@ -14,6 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from ddim_jax.io.atomic import write_json
+from ddim_jax.models.zoo import DTYPES
+from ddim_jax.ops import cpu_kernels
 from ddim_jax.ops.grouped_conv import _conv, _supergroup_conv
 
 SHAPES = [(256, 128, 128, 16), (256, 256, 128, 32), (128, 128, 128, 16), (64, 256, 256, 32), (64, 512, 256, 32)]
@@ -38,18 +41,23 @@ def measure(function, *arguments, calls: int = 10) -> tuple[float, float]:
     return first, 1e3 * statistics.median(runs)
 
 
-def rows(batch: int, scale: int):
+def rows(batch: int, scale: int, dtype):
     """One row for each shape and lowering; `scale` divides the sides, for a trial on a small machine."""
     for side, channels, features, groups in SHAPES:
         side //= scale
         keys = jax.random.split(jax.random.key(0), 3)
-        x = jax.random.normal(keys[0], (batch, side, side, channels), jnp.bfloat16)
-        kernel = jax.random.normal(keys[1], (3, 3, channels // groups, features), jnp.bfloat16)
-        gradient = jax.random.normal(keys[2], (batch, side, side, features), jnp.bfloat16)
+        x = jax.random.normal(keys[0], (batch, side, side, channels), dtype)
+        kernel = jax.random.normal(keys[1], (3, 3, channels // groups, features), dtype)
+        gradient = jax.random.normal(keys[2], (batch, side, side, features), dtype)
         lowerings = {"native": lambda x, k, g=groups: _conv(x, k, (1, 1), "SAME", g)}
         for merge in sorted({min(groups, max(1, width * groups // channels)) for width in WIDTHS}):
             lowerings[f"supergroups of {merge * channels // groups} channels"] = lambda x, k, g=groups, m=merge: (
                 _supergroup_conv(x, k, g, m, (1, 1), "SAME")
+            )
+        if jax.default_backend() == "cpu" and dtype == jnp.float32 and cpu_kernels.available():
+            geometry = cpu_kernels.Geometry(groups, (1, 1), ((1, 1), (1, 1)))
+            lowerings["compiled kernels"] = lambda x, k, how=geometry: cpu_kernels.conv(
+                x, k, cpu_kernels.no_bias(len(x)), how
             )
         for name, lowering in lowerings.items():
 
@@ -72,12 +80,13 @@ def main() -> None:
     parser.add_argument("--output", required=True, metavar="FILE")
     parser.add_argument("--batch", type=int, default=20)
     parser.add_argument("--scale", type=int, default=1, help="divide the sides of the pictures by this")
+    parser.add_argument("--dtype", choices=DTYPES, default="bfloat16")
     given = parser.parse_args()
     measured = []
-    for row in rows(given.batch, given.scale):
+    for row in rows(given.batch, given.scale, DTYPES[given.dtype]):
         print(row, flush=True)
         measured.append(row)
-    machine = {"device": jax.devices()[0].device_kind, "jax": jax.__version__, "dtype": "bfloat16"}
+    machine = {"device": jax.devices()[0].device_kind, "jax": jax.__version__, "dtype": given.dtype}
     write_json(given.output, {"machine": machine, "rows": measured})
 
 

@@ -43,8 +43,30 @@ def test_the_readme_repeats_them():
     assert sorted(told) == sorted(dice(json.loads((RESULTS / run / "metrics.json").read_text())) for run in RUNS)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/method.md", "docs/results/README.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/method.md", "docs/performance.md", "docs/results/README.md"])
 def test_links_lead_somewhere(document):
     path = ROOT / document
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
         assert (path.parent / target).exists(), f"{document} links to {target}"
+
+
+def test_the_convolutions_of_the_performance_page():
+    text = (ROOT / "docs" / "performance.md").read_text()
+
+    def times(platform: str, case: list[int]) -> dict[str, tuple[float, float]]:
+        rows = json.loads((ROOT / "benchmarks" / "results" / f"grouped_conv_{platform}.json").read_text())["rows"]
+        return {row["lowering"]: (row["forward_ms"], row["backward_ms"]) for row in rows if row["case"] == case}
+
+    for side, channels, features in [(256, 256, 128), (64, 512, 256), (16, 512, 512)]:
+        found = times("h100", [20, side, channels, features, 32])
+        dense = f"supergroups of {channels} channels"
+        cells = row_of(text, f"| {side} x {side}, {channels} to {features} channels, 32 groups |")[1:]
+        names = ("native", "supergroups of 128 channels", dense)
+        assert cells == [f"{found[name][0]:.3f} / {found[name][1]:.3f}" for name in names]
+    found = times("cpu", [1, 64, 128, 128, 16])
+    told = "{:.1f} ms forward and {:.0f} ms for both gradients".format(*found["native"])
+    assert told in " ".join(text.split())
+    assert "{:.1f} ms and {:.1f} ms.".format(*found["supergroups of 32 channels"]) in " ".join(text.split())
+    narrow = times("cpu", [1, 64, 256, 128, 32])
+    for width in (32, 64):
+        assert f"{narrow[f'supergroups of {width} channels'][1]:.1f} ms" in text

@@ -3,7 +3,8 @@
 import numpy as np
 
 
-def _check_samples(samples: np.ndarray) -> np.ndarray:
+def check_samples(samples: np.ndarray) -> np.ndarray:
+    """The samples as float32 [S, h, w]; ValueError for no sample, another shape, or a value that is not finite."""
     samples = np.asarray(samples, np.float32)
     if samples.ndim != 3 or samples.size == 0:
         raise ValueError(f"samples must have the shape [samples, h, w] with at least one sample; found {samples.shape}")
@@ -24,7 +25,7 @@ def mean_sample(samples: np.ndarray) -> np.ndarray:
     Raises:
       ValueError: no sample, another shape, or a value that is not finite.
     """
-    return _check_samples(samples).mean(axis=0, dtype=np.float64).astype(np.float32)
+    return check_samples(samples).mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
 def sample_probabilities(samples: np.ndarray) -> np.ndarray:
@@ -39,7 +40,7 @@ def sample_probabilities(samples: np.ndarray) -> np.ndarray:
     Raises:
       ValueError: no sample, another shape, or a value that is not finite.
     """
-    return (np.clip(_check_samples(samples), -1.0, 1.0) + 1.0) / 2.0
+    return (np.clip(check_samples(samples), -1.0, 1.0) + 1.0) / 2.0
 
 
 def mean_probability(samples: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ddim_jax.ops import group_norm, grouped_conv, upsample_conv, upsample_nearest  # noqa: F401
+from ddim_jax.ops import group_norm, grouped_conv, upsample_conv
 
 Dtype = Any
 GROUP_WIDTH = 8

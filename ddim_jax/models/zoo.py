@@ -1,42 +1,64 @@
-"""The models by name."""
+"""The models by name, and what belongs to each: its sizes, its inputs, its process."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
+from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.io.errors import ConfigError
+from ddim_jax.models.medsegdiff import MedSegDiff
+from ddim_jax.models.plain_unet import PlainUNet
 from ddim_jax.models.unet import DenoisingUNet
 
 MODELS = {
     "lightweight_ddim": (DenoisingUNet, {"light": True}),
     "ddim": (DenoisingUNet, {"light": False}),
+    "unet": (PlainUNet, {}),
+    "medsegdiff": (MedSegDiff, {}),
 }
 
 PRESETS = {
     "small": {
-        "base_channels": 24,
-        "channel_multipliers": (1, 2, 3, 4),
-        "blocks_per_level": 1,
-        "attention_levels": (),
-        "norm_groups": 8,
-        "patch_size": 2,
+        DenoisingUNet: {
+            "base_channels": 24,
+            "channel_multipliers": (1, 2, 3, 4),
+            "blocks_per_level": 1,
+            "attention_levels": (),
+            "norm_groups": 8,
+            "patch_size": 2,
+        },
+        PlainUNet: {"base_channels": 16, "channel_multipliers": (1, 2, 3, 4, 6), "patch_size": 2},
+        MedSegDiff: {
+            "base_channels": 16,
+            "channel_multipliers": (1, 2, 3, 4),
+            "blocks_per_level": 1,
+            "attention_levels": (),
+            "fusion_levels": (1, 2),
+            "frequency_bins": 8,
+            "norm_groups": 8,
+            "patch_size": 2,
+        },
     },
 }
-"""Sizes other than the defaults. `small` is for CPUs: the demo, the tests, pictures of 64 to 128 pixels."""
+"""Sizes other than the defaults, by class. `small` is for CPUs: the demo, the tests, pictures of 64 to 128 pixels."""
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 def create_model(name: str, *, preset: str | None = None, **overrides: Any) -> nn.Module:
-    """Builds a model; `model.apply({"params": p}, noisy_mask, image, t)` calls it.
+    """Builds a model. A denoiser is called as `model.apply({"params": p}, noisy_mask, image, t)`, "unet" with the image
+    alone.
 
     Args:
-      name: "lightweight_ddim" (22,882,945 parameters) or "ddim" (113,672,065).
+      name: "lightweight_ddim" (22,882,945 parameters), "ddim" (113,672,065), "unet" (23,772,449) or "medsegdiff"
+        (143,405,825).
       preset: None for the paper's size, or "small".
-      **overrides: fields of the model's class, over the preset; None keeps what the preset or the class says. `dtype`
-        is "float32" or "bfloat16".
+      **overrides: fields of the model's class, over the preset; None keeps what the preset or the class says, whether
+        the class has the field or not. `dtype` is "float32" or "bfloat16".
 
     Raises:
       ConfigError: an unknown name, preset or field, or a value the field cannot take.
@@ -49,11 +71,11 @@ def create_model(name: str, *, preset: str | None = None, **overrides: Any) -> n
         )
     cls, fixed = MODELS[name]
     known = {field.name for field in dataclasses.fields(cls)} - {"parent", "name", *fixed}
+    overrides = {key: value for key, value in overrides.items() if value is not None}
     unknown = sorted(set(overrides) - known)
     if unknown:
         raise ConfigError(f"model has no field {', '.join(map(repr, unknown))}; it has {', '.join(sorted(known))}")
-    overrides = {key: value for key, value in overrides.items() if value is not None}
-    fields = {**(PRESETS[preset] if preset else {}), **overrides}
+    fields = {**(PRESETS[preset][cls] if preset else {}), **overrides}
     # Configs carry lists (JSON) and strings; modules want hashable tuples and dtypes.
     fields = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
     if isinstance(fields.get("dtype"), str):
@@ -64,19 +86,39 @@ def create_model(name: str, *, preset: str | None = None, **overrides: Any) -> n
     return cls(**fixed, **fields)
 
 
+def example_inputs(model: nn.Module, image_size: int) -> tuple[jax.Array, ...]:
+    """Zeros of the shapes that a model is called with, for one image: (image,) or (noisy_mask, image, t)."""
+    image = jnp.zeros((1, image_size, image_size, 3))
+    if isinstance(model, PlainUNet):
+        return (image,)
+    return image[..., :1], image, jnp.zeros((1,), jnp.int32)
+
+
+def create_process(model: nn.Module, diffusion: Mapping[str, Any]) -> DiffusionProcess | DirectProcess:
+    """How a model is trained and sampled, from a config's `diffusion` section.
+
+    Raises:
+      ConfigError: a field cannot work, or the model has no diffusion and one is set.
+    """
+    process = DirectProcess if isinstance(model, PlainUNet) else DiffusionProcess
+    return process.create(**diffusion)
+
+
 def _check(cls, fields: dict[str, Any]) -> None:
     """Refuses sizes with which the network cannot be built, naming the field."""
     values = {field.name: field.default for field in dataclasses.fields(cls)} | fields
-    for field in ("base_channels", "blocks_per_level", "norm_groups", "patch_size"):
-        if not isinstance(values[field], int) or values[field] < 1:
-            raise ConfigError(f"model.{field} is {values[field]!r}; expected a whole number from 1")
+    for field in ("base_channels", "blocks_per_level", "norm_groups", "patch_size", "frequency_bins"):
+        value = values.get(field, 1)
+        if not isinstance(value, int) or value < 1:
+            raise ConfigError(f"model.{field} is {value!r}; expected a whole number from 1")
     if values["base_channels"] % 8:
         raise ConfigError(f"model.base_channels is {values['base_channels']}; expected a multiple of 8")
     levels = values["channel_multipliers"]
     if not levels or any(not isinstance(m, int) or m < 1 for m in levels):
         raise ConfigError(f"model.channel_multipliers is {levels!r}; expected one whole number from 1 for each level")
-    outside = [level for level in values["attention_levels"] if not 0 <= level < len(levels)]
-    if outside:
-        raise ConfigError(f"model.attention_levels names {outside}; the levels are 0 to {len(levels) - 1}")
+    for field in ("attention_levels", "fusion_levels"):
+        outside = [level for level in values.get(field, ()) if not 0 <= level < len(levels)]
+        if outside:
+            raise ConfigError(f"model.{field} names {outside}; the levels are 0 to {len(levels) - 1}")
     if not 0.0 <= values["dropout"] < 1.0:
         raise ConfigError(f"model.dropout is {values['dropout']}; expected a rate from 0 to below 1")

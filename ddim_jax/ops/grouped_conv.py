@@ -1,14 +1,16 @@
 """Grouped convolution, lowered for the platform it runs on.
 
 A grouped convolution splits the channels into `groups` independent convolutions. It does 1/groups of the arithmetic of
-an ordinary one, but stock kernels lose more than they save: on CPU, XLA's own lowering takes 19 to 69 times as long for
-the gradients as supergroups of 32 channels, at 8 to 32 pixels a side and groups of 8 to 16
-(benchmarks/results/grouped_conv_cpu.json), and on a GPU groups of 8 channels starve the matrix units.
+an ordinary one, but stock kernels lose more than they save: XLA's own gradients on CPU take 27 to 720 times as long as
+need be, at 2 to 64 pixels a side (benchmarks/results/grouped_conv_cpu.json), and on a GPU groups of 8 channels starve
+the matrix units. Two ways out are used here:
 
-The way out used here: *supergroups*. m neighbouring groups become one ordinary convolution whose kernel is block
-diagonal, m small blocks on the diagonal and zeros elsewhere. That does m times the arithmetic, in kernels that run many
-times faster, so the width of a supergroup is a trade that each platform settles differently. m = groups is one dense
-convolution, m = 1 is one convolution for each group.
+On CPU, compiled kernels (`ops/cpu_kernels`), where they are built.
+
+Elsewhere *supergroups*: m neighbouring groups become one ordinary convolution whose kernel is block diagonal, m small
+blocks on the diagonal and zeros elsewhere. That does m times the arithmetic, in kernels that run many times faster, so
+the width of a supergroup is a trade that each platform settles differently. m = groups is one dense convolution, m = 1
+is one convolution for each group.
 """
 
 import functools
@@ -29,7 +31,7 @@ _COMPILED_LEAST_PIXELS = 1024
 """Pixels of the batch from which the compiled kernels do ordinary convolutions too; with fewer, the weights are most of
 the work and XLA's matrix products are better."""
 _CPU_WIDTH = 32
-"""Input channels of a supergroup on CPU: at most shapes the fastest width forward, and near the fastest backward."""
+"""Channels of a supergroup on CPU, on its narrower side: at most shapes the fastest with its gradients, or near it."""
 _CPU_MAX_SUPERGROUPS = 8
 """At most this many convolutions for one grouped one on CPU: each costs compile time."""
 _GPU_WIDTH = 256
@@ -79,44 +81,43 @@ def grouped_conv(
         if isinstance(padding, str)
         else map(tuple, padding)
     )
-    default = _gpu_lowering(x.shape, kernel.shape, groups, strides, pads)
     if kernel.shape[:2] == (1, 1) and strides == (1, 1) and pads == ((0, 0), (0, 0)):
-        default = functools.partial(_pointwise, groups=groups)
-    return lax.platform_dependent(
-        x,
-        kernel,
-        bias,
-        cpu=_cpu_lowering(x, kernel, groups, strides, pads),
-        default=_then_bias(default),
-    )
+        cpu = gpu = functools.partial(_pointwise, groups=groups)
+    else:
+        cpu = _supergroups(kernel.shape, groups, strides, pads)
+        gpu = _gpu_lowering(x.shape, kernel.shape, groups, strides, pads)
+    compiled = None
+    if cpu_kernels.available() and x.dtype == kernel.dtype == jnp.float32:
+        compiled = _compiled(x.shape, kernel.shape, cpu_kernels.Geometry(groups, strides, pads))
+    return lax.platform_dependent(x, kernel, bias, cpu=compiled or _then_bias(cpu), default=_then_bias(gpu))
 
 
 def _add_bias(y: jax.Array, bias: jax.Array | None) -> jax.Array:
     return y if bias is None else y + (bias if bias.ndim == 1 else bias[:, None, None, :])
 
 
-def _bias_of_pictures(bias: jax.Array | None, batch: int) -> jax.Array:
-    """One row for each picture, as the compiled kernels take it."""
-    return cpu_kernels.no_bias(batch) if bias is None else jnp.broadcast_to(bias, (batch, bias.shape[-1]))
-
-
 def _then_bias(lowering):
     return lambda x, kernel, bias: _add_bias(lowering(x, kernel), bias)
 
 
-def _cpu_lowering(x, kernel, groups, strides, pads):
-    """The compiled kernels where they are built; else XLA's ordinary convolutions, on supergroups."""
-    pointwise = kernel.shape[:2] == (1, 1) and strides == (1, 1) and pads == ((0, 0), (0, 0))
-    if cpu_kernels.available() and x.dtype == kernel.dtype == jnp.float32:
-        geometry = cpu_kernels.Geometry(groups, strides, pads)
-        if math.prod(x.shape[:3]) >= _COMPILED_LEAST_PIXELS or (groups > 1 and not pointwise):
-            return lambda x, kernel, bias: cpu_kernels.conv(x, kernel, _bias_of_pictures(bias, x.shape[0]), geometry)
-        if not pointwise:
-            return _then_bias(lambda x, kernel: cpu_kernels.ordinary_conv(x, kernel, geometry))
-    if pointwise:
-        return _then_bias(functools.partial(_pointwise, groups=groups))
-    merge = _cpu_merge(groups, x.shape[-1] // groups)
-    return _then_bias(lambda x, kernel: _supergroup_conv(x, kernel, groups, merge, strides, pads))
+def _compiled(x_shape, kernel_shape, geometry):
+    """What the compiled kernels do better than XLA; None where XLA is as good."""
+    if math.prod(x_shape[:3]) < _COMPILED_LEAST_PIXELS and geometry.groups == 1:
+        if kernel_shape[:2] == (1, 1):
+            return None
+        return _then_bias(lambda x, kernel: cpu_kernels.ordinary_conv(x, kernel, geometry))
+
+    def with_bias(x, kernel, bias):
+        batch = x.shape[0]
+        rows = cpu_kernels.no_bias(batch) if bias is None else jnp.broadcast_to(bias, (batch, bias.shape[-1]))
+        return cpu_kernels.conv(x, kernel, rows, geometry)
+
+    return with_bias
+
+
+def _supergroups(kernel_shape, groups, strides, padding):
+    merge = _cpu_merge(groups, min(kernel_shape[-2], kernel_shape[-1] // groups))
+    return lambda x, kernel: _supergroup_conv(x, kernel, groups, merge, strides, padding)
 
 
 def _gpu_lowering(x_shape, kernel_shape, groups, strides, padding):

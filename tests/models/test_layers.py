@@ -15,8 +15,8 @@ from ddim_jax.models.layers import (
     light_groups,
     space_to_depth,
     timestep_embedding,
-    upsample_nearest,
 )
+from ddim_jax.ops import upsample_nearest
 
 
 def normal(*shape, seed=0):

@@ -6,18 +6,17 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.io.errors import ConfigError
-from ddim_jax.models import create_model
+from ddim_jax.models import create_model, create_process, example_inputs
+from ddim_jax.models.zoo import MODELS
 
 
 @functools.cache  # tracing a network of the paper's size takes a second or two
 def shapes(name, preset=None, height=256, width=256):
     model = create_model(name, preset=preset)
-    inputs = [
-        jax.ShapeDtypeStruct((1, height, width, 1), jnp.float32),
-        jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32),
-        jax.ShapeDtypeStruct((1,), jnp.int32),
-    ]
+    mask, image = (jax.ShapeDtypeStruct((1, height, width, channels), jnp.float32) for channels in (1, 3))
+    inputs = [image] if name == "unet" else [mask, image, jax.ShapeDtypeStruct((1,), jnp.int32)]
     return jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
 
 
@@ -29,13 +28,16 @@ def by_name(tree):
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-@pytest.mark.parametrize(("name", "count"), [("lightweight_ddim", 22_882_945), ("ddim", 113_672_065)])
-def test_parameter_counts_of_the_paper(name, count):
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("lightweight_ddim", 22_882_945), ("ddim", 113_672_065), ("unet", 23_772_449), ("medsegdiff", 143_405_825)],
+)
+def test_parameter_counts_at_full_size(name, count):
     assert parameters(shapes(name)) == count
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes(name))} == {jnp.dtype("float32")}
 
 
-@pytest.mark.parametrize("name", ["lightweight_ddim", "ddim"])
+@pytest.mark.parametrize("name", MODELS)
 def test_the_parameters_do_not_depend_on_the_image_size(name):
     assert by_name(shapes(name)) == by_name(shapes(name, height=64, width=96))
 
@@ -54,6 +56,51 @@ def test_the_small_preset():
     assert count < parameters(shapes("ddim", "small", 64, 64))
     model = create_model("lightweight_ddim", preset="small")
     assert model.light and model.patch_size == 2 and model.size_multiple == 16
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high", "multiple"), [("unet", 500_000, 600_000, 32), ("medsegdiff", 900_000, 1_200_000, 16)]
+)
+def test_the_small_presets_of_the_baselines(name, low, high, multiple):
+    assert low <= parameters(shapes(name, "small", 64, 64)) <= high
+    model = create_model(name, preset="small")
+    assert (model.patch_size, model.size_multiple) == (2, multiple)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_each_model_has_its_inputs_and_its_process(name):
+    model = create_model(name, preset="small")
+    inputs = example_inputs(model, 32)
+    assert (
+        [leaf.shape for leaf in inputs] == [(1, 32, 32, 3)]
+        if name == "unet"
+        else [(1, 32, 32, 1), (1, 32, 32, 3), (1,)]
+    )
+    assert jax.eval_shape(model.init_with_output, jax.random.key(0), *inputs)[0].shape == (1, 32, 32, 1)
+    if name == "unet":
+        assert create_process(model, {"loss": None}) == DirectProcess()
+        with pytest.raises(ConfigError, match=r"diffusion.loss is 'mse'"):
+            create_process(model, {"loss": "mse"})
+    else:
+        process = create_process(model, {"prediction": "x0", "num_train_timesteps": 7})
+        assert isinstance(process, DiffusionProcess) and (process.prediction, process.num_train_timesteps) == ("x0", 7)
+
+
+def test_every_level_of_the_plain_unet_by_hand():
+    tree = shapes("unet")
+    widths = [56, 112, 224, 448, 896]
+    assert tree["down_0_conv_0"]["kernel"].shape == (3, 3, 3, 56)
+    for level in range(1, 5):
+        assert tree[f"down_{level}_conv_0"]["kernel"].shape == (3, 3, widths[level - 1], widths[level])
+        assert tree[f"up_{level - 1}_upsample"]["kernel"].shape == (1, 1, widths[level], 4 * widths[level - 1])
+        assert tree[f"up_{level - 1}_conv_0"]["kernel"].shape == (3, 3, 2 * widths[level - 1], widths[level - 1])
+    assert tree["conv_out"]["kernel"].shape == (1, 1, 56, 1)
+
+
+def test_fusion_of_the_full_medsegdiff_is_at_its_two_middle_levels():
+    tree = shapes("medsegdiff")
+    assert {name for name in tree if "fusion" in name} == {"fusion_2", "fusion_3"}
+    assert tree["fusion_3"]["ff_parser"]["weight"].shape == (33, 17, 256, 2)
 
 
 KERNELS = {
@@ -98,6 +145,7 @@ def test_overrides_replace_the_preset_and_none_keeps_it():
     assert model.norm_groups == 4
     assert model.channel_multipliers == (1, 2)  # a list of a JSON file; modules are hashed
     assert model.dropout == 0.0  # of the class
+    assert create_model("unet", attention_levels=None).base_channels == 56  # a field of others, not set
     everything = dict.fromkeys(["base_channels", "channel_multipliers", "attention_levels", "patch_size", "dtype"])
     assert create_model("ddim", preset="small", **everything) == create_model("ddim", preset="small")
 
@@ -110,7 +158,7 @@ def test_dtype_by_name(name, dtype):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "unet9"}, "model.name is 'unet9'; expected one of lightweight_ddim, ddim"),
+        ({"name": "unet9"}, "model.name is 'unet9'; expected one of lightweight_ddim, ddim, unet, medsegdiff"),
         ({"preset": "tiny"}, "model.preset is 'tiny'; expected small, or none given"),
         ({"width": 3}, "model has no field 'width'; it has .*base_channels"),
         ({"light": False}, "model has no field 'light'"),
@@ -125,6 +173,9 @@ def test_dtype_by_name(name, dtype):
         ({"channel_multipliers": [1, 0]}, r"model.channel_multipliers is \(1, 0\)"),
         ({"channel_multipliers": [1, 1.5]}, r"model.channel_multipliers is \(1, 1.5\)"),
         ({"channel_multipliers": (1, 1), "attention_levels": (0, 2)}, r"model.attention_levels names \[2\].* 0 to 1"),
+        ({"name": "unet", "attention_levels": (1,)}, "model has no field 'attention_levels'; it has base_channels"),
+        ({"name": "medsegdiff", "fusion_levels": (6,)}, r"model.fusion_levels names \[6\].* 0 to 5"),
+        ({"name": "medsegdiff", "frequency_bins": 0}, "model.frequency_bins is 0; expected a whole number from 1"),
         ({"dropout": 1.0}, "model.dropout is 1.0"),
         ({"dropout": -0.1}, "model.dropout is -0.1"),
     ],

@@ -1,0 +1,44 @@
+"""The samples of one image fused into one probability map, by their mean or by STAPLE, under a protocol."""
+
+import jax
+import numpy as np
+
+from ddim_jax.metrics.fusion import check_samples
+from ddim_jax.metrics.protocols import Protocol, threshold_mask
+from ddim_jax.metrics.staple import staple
+
+ENSEMBLES = ("mean", "staple")
+STAPLE_THRESHOLD = 0.5
+
+_staple = jax.jit(staple)
+
+
+def ensemble_probability(samples: np.ndarray, protocol: Protocol, ensemble: str = "mean") -> np.ndarray:
+    """Fuses the samples of an image.
+
+    "mean": what the protocol makes of all samples together. "staple": the protocol makes a mask of each sample by
+    itself, with its own threshold, and STAPLE finds the probability of the mask behind them.
+
+    Args:
+      samples: [S, h, w] estimates of x_0, about [-1, 1] and unclipped.
+      protocol: one of `PROTOCOLS`.
+      ensemble: one of `ENSEMBLES`.
+
+    Returns:
+      float32 [h, w] in [0, 1]; cut it at `ensemble_threshold`.
+
+    Raises:
+      ValueError: no sample, another shape, a value that is not finite, or an unknown ensemble.
+    """
+    if ensemble not in ENSEMBLES:
+        raise ValueError(f"ensemble is {ensemble!r}; expected one of {', '.join(ENSEMBLES)}")
+    if ensemble == "mean":
+        return protocol.probability(samples)
+    samples = check_samples(samples)
+    masks = [threshold_mask(protocol.probability(one[np.newaxis]), protocol.threshold) for one in samples]
+    return np.asarray(_staple(np.stack(masks)).probability)
+
+
+def ensemble_threshold(protocol: Protocol, ensemble: str = "mean") -> float:
+    """Where `ensemble_probability` is cut: the protocol's threshold for the mean, 0.5 for STAPLE."""
+    return STAPLE_THRESHOLD if ensemble == "staple" else protocol.threshold

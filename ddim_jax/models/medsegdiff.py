@@ -1,0 +1,187 @@
+"""MedSegDiff (Wu et al., MIDL 2023, arXiv 2211.00611): a denoiser whose view of the image follows the noisy mask.
+
+An encoder for the noisy mask x_t and an encoder for the image run side by side; a decoder turns the sum of their
+features into the estimate of the noise (the paper's Eq. 2). At some levels the image's features are weighted by those
+of the mask (dynamic conditional encoding), from which high-frequency noise was filtered before (FF-Parser).
+
+Where the paper and its public code differ:
+
+- The fusion is the paper's: LN(m_image) * LN(m_mask) * m_image. The code multiplies the image's features by two maps of
+  the mask's instead, one over the pixels and one over the channels.
+- It is done at the paper's two middle stages; the code does it at four.
+- The mask's encoder sees x_t alone, as in the paper; the code concatenates the image.
+- The code adds a loss on a mask that the image's encoder gives by itself, and learns the variance; the paper has the
+  noise prediction of DDPM alone, and so has this.
+- Sizes (channels, levels, blocks, attention) are those of the code's example at 256 x 256; the paper gives none.
+
+Where both leave no choice to a network whose parameters must not depend on the size of the picture, or are silent:
+
+- The code has one learned complex number for each frequency of a 256 x 256 picture. Here the map is learned on a fixed
+  grid of frequencies, in cycles per pixel, and interpolated to those of the feature map. It starts as the identity.
+- Layer normalisation is over all features of an example, with a scale and a shift for each channel.
+- The skip connections carry the sum of the two encoders' features, at every block.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ddim_jax.models.layers import (
+    Attention,
+    Conv,
+    Norm,
+    ResidualBlock,
+    UpsampleConv,
+    depth_to_space,
+    space_to_depth,
+    timestep_embedding,
+)
+
+
+class FFParser(nn.Module):
+    """Multiplies the spectrum of each channel by a learned complex map (the paper's Eq. 4 to 6).
+
+    Attributes:
+      frequency_bins: intervals of the learned grid from frequency 0 to the highest, half a cycle per pixel; between its
+        points the map is linear.
+    """
+
+    frequency_bins: int = 16
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[batch, H, W, C] -> the same shape and dtype; float32 inside."""
+        height, width, channels = x.shape[1:]
+        bins = self.frequency_bins
+
+        def initial(key, shape):
+            # The identity, as real and imaginary parts: the optimiser and the checkpoints see real numbers alone.
+            return jnp.zeros(shape).at[..., 0].set(1.0)
+
+        weight = self.param("weight", initial, (2 * bins + 1, bins + 1, channels, 2))
+        rows = _interpolation((np.fft.fftfreq(height) + 0.5) * 2 * bins, 2 * bins + 1)
+        columns = _interpolation(np.fft.rfftfreq(width) * 2 * bins, bins + 1)
+        weight = jnp.einsum("hi,wj,ijcp->hwcp", rows, columns, weight)
+        spectrum = jnp.fft.rfft2(x.astype(jnp.float32), axes=(1, 2))
+        spectrum *= jax.lax.complex(weight[..., 0], weight[..., 1])
+        return jnp.fft.irfft2(spectrum, s=(height, width), axes=(1, 2)).astype(x.dtype)
+
+
+class DynamicEncoding(nn.Module):
+    """LN(image) * LN(FF-Parser(mask)) * image (the paper's Eq. 3): the image's features as the mask's want them."""
+
+    frequency_bins: int = 16
+
+    @nn.compact
+    def __call__(self, image: jax.Array, mask: jax.Array) -> jax.Array:
+        """Two feature maps [batch, H, W, C] -> the image's, weighted."""
+        mask = FFParser(self.frequency_bins, name="ff_parser")(mask)
+        return Norm(1, name="norm_image")(image) * Norm(1, name="norm_mask")(mask) * image
+
+
+class MedSegDiff(nn.Module):
+    """eps_theta(x_t, c, t) of MedSegDiff. Height and width have to be multiples of `size_multiple`.
+
+    Attributes:
+      base_channels: channels at the first level; the time embedding has four times as many.
+      channel_multipliers: of base_channels, one for each level; the resolution halves from level to level.
+      blocks_per_level: residual blocks at a level on the way down, in each encoder; one more on the way up.
+      attention_levels: the levels, counted from 0, with attention after each block of the mask's encoder and of the
+        decoder; the bottleneck always has one.
+      fusion_levels: the levels after whose blocks the image's features are fused with the mask's.
+      frequency_bins: resolution of the FF-Parser.
+      norm_groups: groups of the group normalisation.
+      dropout: rate inside the residual blocks while training.
+      patch_size: side of the patches the stem folds into channels (space to depth), 1 for none.
+      dtype: of the arithmetic ("float32" or "bfloat16"); parameters, normalisation, softmax and FFT are float32.
+    """
+
+    base_channels: int = 128
+    channel_multipliers: tuple[int, ...] = (1, 1, 2, 2, 4, 4)
+    blocks_per_level: int = 2
+    attention_levels: tuple[int, ...] = (4,)
+    fusion_levels: tuple[int, ...] = (2, 3)
+    frequency_bins: int = 16
+    norm_groups: int = 32
+    dropout: float = 0.0
+    patch_size: int = 1
+    dtype: Any = jnp.float32
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width have to be multiples of this many pixels."""
+        return self.patch_size * 2 ** (len(self.channel_multipliers) - 1)
+
+    @nn.compact
+    def __call__(self, noisy_mask: jax.Array, image: jax.Array, t: jax.Array, *, train: bool = False) -> jax.Array:
+        """[B, H, W, 1], [B, H, W, 3] in [-1, 1], int [B] -> float32 [B, H, W, 1].
+
+        Raises:
+          ValueError: H or W is not a multiple of `size_multiple`.
+        """
+        height, width = noisy_mask.shape[1:3]
+        if height % self.size_multiple or width % self.size_multiple:
+            raise ValueError(f"size {height} x {width}: both have to be multiples of {self.size_multiple}")
+
+        def conv(name: str, features: int, **options) -> Conv:
+            return Conv(features, dtype=self.dtype, name=name, **options)
+
+        def block(name: str, features: int, x: jax.Array) -> jax.Array:
+            layer = ResidualBlock(features, False, self.norm_groups, self.dropout, self.dtype, name=name)
+            return layer(x, time, train=train)
+
+        def attend(name: str, x: jax.Array) -> jax.Array:
+            return Attention(False, self.norm_groups, self.dtype, name=name)(x)
+
+        def stem(name: str, x: jax.Array) -> jax.Array:
+            return conv(name, self.base_channels)(space_to_depth(x.astype(self.dtype), self.patch_size))
+
+        def downsample(name: str, x: jax.Array) -> jax.Array:
+            return conv(name, x.shape[-1], strides=2, padding=((0, 1), (0, 1)))(x)
+
+        time = timestep_embedding(t, self.base_channels)
+        time = nn.Dense(4 * self.base_channels, dtype=self.dtype, name="temb_dense_0")(time)
+        time = nn.Dense(4 * self.base_channels, dtype=self.dtype, name="temb_dense_1")(nn.silu(time))
+
+        levels = len(self.channel_multipliers)
+        x, c = stem("mask_in", noisy_mask), stem("image_in", image)
+        skips = [x + c]
+        for level, multiplier in enumerate(self.channel_multipliers):
+            features = multiplier * self.base_channels
+            for index in range(self.blocks_per_level):
+                x = block(f"mask_{level}_block_{index}", features, x)
+                c = block(f"image_{level}_block_{index}", features, c)
+                if level in self.attention_levels:
+                    x = attend(f"mask_{level}_attn_{index}", x)
+                if level in self.fusion_levels and index == self.blocks_per_level - 1:
+                    c = DynamicEncoding(self.frequency_bins, name=f"fusion_{level}")(c, x)
+                skips.append(x + c)
+            if level != levels - 1:
+                x, c = downsample(f"mask_{level}_downsample", x), downsample(f"image_{level}_downsample", c)
+                skips.append(x + c)
+
+        x = block("mid_block_1", x.shape[-1], x + c)
+        x = attend("mid_attn_1", x)
+        x = block("mid_block_2", x.shape[-1], x)
+
+        for level, multiplier in reversed(list(enumerate(self.channel_multipliers))):
+            for index in range(self.blocks_per_level + 1):
+                x = jnp.concatenate([x, skips.pop()], axis=-1)
+                x = block(f"up_{level}_block_{index}", multiplier * self.base_channels, x)
+                if level in self.attention_levels:
+                    x = attend(f"up_{level}_attn_{index}", x)
+            if level != 0:
+                x = UpsampleConv(x.shape[-1], self.dtype, name=f"up_{level}_upsample")(x)
+        assert not skips
+
+        x = Norm(self.norm_groups, silu=True, name="norm_out")(x)
+        x = conv("conv_out", self.patch_size**2)(x)
+        return depth_to_space(x, self.patch_size).astype(jnp.float32)
+
+
+def _interpolation(places: np.ndarray, count: int) -> np.ndarray:
+    """Weights float32 [places, count] of the linear interpolation of `count` points 0, 1, ... at `places`."""
+    return np.maximum(1.0 - np.abs(places[:, None] - np.arange(count)), 0.0).astype(np.float32)

@@ -1,0 +1,83 @@
+"""A plain U-Net on the image alone: the baseline that a diffusion model has to be worth its cost beside."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ddim_jax.models.layers import Conv, Norm, depth_to_space, space_to_depth
+
+
+class PlainUNet(nn.Module):
+    """The logits of an image's mask in one pass: an encoder-decoder with skip connections (Ronneberger et al. 2015).
+
+    A block is 3 x 3 convolution, normalisation, SiLU. Down: the maximum over 2 x 2 pixels; up: a transposed 2 x 2
+    convolution. Group normalisation stands where U-Nets usually have batch normalisation: there are no statistics of a
+    batch, so training and inference compute the same and an answer does not depend on the rest of its batch. Height and
+    width have to be multiples of `size_multiple`; the parameters do not depend on them.
+
+    Attributes:
+      base_channels: channels at the first level.
+      channel_multipliers: of base_channels, one for each level; the resolution halves from level to level.
+      blocks_per_level: blocks at a level, on the way down and on the way up.
+      norm_groups: groups of the group normalisation.
+      dropout: rate after every level of the encoder while training.
+      patch_size: side of the patches the stem folds into channels (space to depth), 1 for none.
+      dtype: of the arithmetic ("float32" or "bfloat16"); parameters and normalisation are float32.
+    """
+
+    base_channels: int = 56
+    channel_multipliers: tuple[int, ...] = (1, 2, 4, 8, 16)
+    blocks_per_level: int = 2
+    norm_groups: int = 8
+    dropout: float = 0.0
+    patch_size: int = 1
+    dtype: Any = jnp.float32
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width have to be multiples of this many pixels."""
+        return self.patch_size * 2 ** (len(self.channel_multipliers) - 1)
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool = False) -> jax.Array:
+        """[B, H, W, 3] in [-1, 1] -> float32 logits [B, H, W, 1].
+
+        Raises:
+          ValueError: H or W is not a multiple of `size_multiple`.
+        """
+        height, width = image.shape[1:3]
+        if height % self.size_multiple or width % self.size_multiple:
+            raise ValueError(f"size {height} x {width}: both have to be multiples of {self.size_multiple}")
+
+        def blocks(name: str, features: int, x: jax.Array) -> jax.Array:
+            for index in range(self.blocks_per_level):
+                x = Conv(features, dtype=self.dtype, name=f"{name}_conv_{index}")(x)
+                x = Norm(self.norm_groups, silu=True, name=f"{name}_norm_{index}")(x)
+            return x
+
+        widths = [multiplier * self.base_channels for multiplier in self.channel_multipliers]
+        x = space_to_depth(image.astype(self.dtype), self.patch_size)
+        skips = []
+        for level, features in enumerate(widths):
+            if level:
+                x = max_pool(x)
+            x = blocks(f"down_{level}", features, x)
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            skips.append(x)
+        skips.pop()
+        for level, features in reversed(list(enumerate(widths[:-1]))):
+            # A transposed convolution of 2 x 2 pixels in steps of 2: each pixel becomes four, none of which overlap.
+            x = Conv(4 * features, kernel_size=1, dtype=self.dtype, name=f"up_{level}_upsample")(x)
+            x = jnp.concatenate([depth_to_space(x, 2), skips.pop()], axis=-1)
+            x = blocks(f"up_{level}", features, x)
+        assert not skips
+        x = Conv(self.patch_size**2, kernel_size=1, dtype=self.dtype, name="conv_out")(x)
+        return depth_to_space(x, self.patch_size).astype(jnp.float32)
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """[batch, H, W, C] -> [batch, H/2, W/2, C], the maximum of every 2 x 2 pixels."""
+    batch, height, width, channels = x.shape
+    return jnp.max(x.reshape(batch, height // 2, 2, width // 2, 2, channels), axis=(2, 4))

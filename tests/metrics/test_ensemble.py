@@ -1,0 +1,43 @@
+import numpy as np
+import numpy_staple
+import pytest
+
+from ddim_jax.metrics import ENSEMBLES, PROTOCOLS, ensemble_probability, ensemble_threshold
+
+CALIBRATED, PAPER = PROTOCOLS["calibrated"], PROTOCOLS["paper"]
+
+
+def samples(seed=0, count=4):
+    rng = np.random.default_rng(seed)
+    shape = np.where(rng.random((8, 9)) < 0.4, 0.8, -0.8)
+    return (shape + rng.normal(0, 0.7, (count, 8, 9))).astype(np.float32)
+
+
+def test_the_mean_is_what_the_protocol_says():
+    for protocol in PROTOCOLS.values():
+        np.testing.assert_array_equal(ensemble_probability(samples(), protocol), protocol.probability(samples()))
+        assert ensemble_threshold(protocol) == protocol.threshold
+
+
+def test_staple_fuses_the_masks_that_the_protocol_makes_of_each_sample():
+    calibrated = samples() > 0.0  # a clipped sample above 0 is a probability above a half
+    low, high = samples().min(axis=(1, 2), keepdims=True), samples().max(axis=(1, 2), keepdims=True)
+    paper = (samples() - low) / (high - low) > 0.9
+    for protocol, masks in ((CALIBRATED, calibrated), (PAPER, paper)):
+        expected, _, _ = numpy_staple.staple(masks)
+        result = ensemble_probability(samples(), protocol, "staple")
+        assert result.dtype == np.float32
+        np.testing.assert_allclose(result, expected, atol=5e-3)
+        assert ensemble_threshold(protocol, "staple") == 0.5
+
+
+def test_what_cannot_be_fused_is_refused():
+    broken = samples()
+    broken[1, 2, 3] = np.nan
+    for ensemble in ENSEMBLES:
+        with pytest.raises(ValueError, match="finite"):
+            ensemble_probability(broken, CALIBRATED, ensemble)
+        with pytest.raises(ValueError, match="at least one sample"):
+            ensemble_probability(samples()[:0], CALIBRATED, ensemble)
+    with pytest.raises(ValueError, match="ensemble is 'median'; expected one of mean, staple"):
+        ensemble_probability(samples(), CALIBRATED, "median")
