@@ -1,0 +1,127 @@
+"""What is measured: every kind of work, network, number format and size, and the sides it is measured on."""
+
+import dataclasses
+from collections.abc import Collection
+
+KINDS = ("forward", "train_step", "segment", "train_loop")
+MODELS = ("lightweight_ddim", "ddim")
+DTYPES = ("float32", "tf32", "bfloat16")
+"""tf32 is float32 whose products a GPU may round to TensorFloat-32; float32 is without."""
+SIDES = ("torch_eager", "ours", "ours_without_kernels", "torch_compile", "xla_plain")
+"""The first of a case's sides is the one whose outputs the others must reproduce.
+
+ours: this package as its user gets it. ours_without_kernels: with the compiled CPU kernels not built. xla_plain: with
+every convolution left to XLA (`feature_group_count`), for the network that has groups.
+"""
+SAMPLER_STEPS, SAMPLES = 50, 5
+CPU_STEPS = 2
+"""Steps of the sampler that are timed on a CPU: fifty would take a quarter of an hour for each side."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One measurement, made on each of its sides.
+
+    Attributes:
+      kind: "forward", one evaluation of the network; "train_step", noise, forward, backward, Adam and EMA; "segment",
+        all samples of one picture; "train_loop", `train_step` with augmentation inside the whole training loop.
+      model: as for `ddim_jax.models.create_model`.
+      dtype: one of `DTYPES`.
+      size: height and width of the pictures.
+      batch: pictures; for "segment" the samples of the one picture.
+      sides: of `SIDES`, in that order.
+      steps: network evaluations of a sampler; None for the other kinds.
+      preset: as for `create_model`.
+      timed: whether it is run; if not, only compilation is measured.
+      together: whether the workers of all sides fit into the memory at once. If not, each lives alone, and they come
+        round twice.
+    """
+
+    kind: str
+    model: str
+    dtype: str
+    size: int
+    batch: int
+    sides: tuple[str, ...]
+    steps: int | None = None
+    preset: str | None = None
+    timed: bool = True
+    together: bool = True
+
+    @property
+    def label(self) -> str:
+        what = f"{self.kind} {self.model} {self.dtype} {self.size} x {self.size} batch {self.batch}"
+        return what if self.steps is None else f"{what}, {self.steps} steps"
+
+    @property
+    def key(self) -> tuple:
+        """What tells the rows of one case from those of another in a result file."""
+        return self.kind, self.model, self.dtype, self.size, self.batch, self.steps
+
+
+def suite_cases(suite: str, *, quick: bool = False, tiny: bool = False) -> list[Case]:
+    """The cases of a suite, "cpu" or "gpu".
+
+    Args:
+      suite: which.
+      quick: leave out the standard network.
+      tiny: small networks on 32 x 32 pictures: every path of the code, no figure of any use.
+    """
+    cases = _cpu_cases() if suite == "cpu" else _gpu_cases()
+    if quick:
+        cases = [case for case in cases if case.model == "lightweight_ddim"]
+    return [_shrunk(case) for case in cases] if tiny else cases
+
+
+def chosen(
+    cases: list[Case],
+    *,
+    kinds: Collection[str] = KINDS,
+    models: Collection[str] = MODELS,
+    dtypes: Collection[str] = DTYPES,
+    sides: Collection[str] = SIDES,
+) -> list[Case]:
+    """The cases of these kinds, models and formats, on these sides; what is left without a side is left out."""
+    kept = [case for case in cases if case.kind in kinds and case.model in models and case.dtype in dtypes]
+    kept = [dataclasses.replace(case, sides=tuple(side for side in case.sides if side in sides)) for case in kept]
+    return [case for case in kept if case.sides]
+
+
+def _cpu_cases() -> list[Case]:
+    cases = []
+    for model in MODELS:
+        # All sides where it is about grouped convolutions; two elsewhere, so that the suite ends within the hour.
+        two = ("torch_eager", "ours")
+        sides = SIDES if model == "lightweight_ddim" else two
+        cases += [
+            Case("forward", model, "float32", 256, 1, sides),
+            Case("train_step", model, "float32", 64, 4, sides),
+            Case("forward", model, "float32", 256, 8, two),
+            Case("segment", model, "float32", 256, SAMPLES, two, steps=CPU_STEPS),
+            Case("segment", model, "float32", 256, SAMPLES, ("ours",), steps=SAMPLER_STEPS, timed=False),
+        ]
+    return cases
+
+
+def _gpu_cases() -> list[Case]:
+    cases = []
+    # What matters most comes first: a machine may be lent for less time than the whole takes.
+    for dtype in reversed(DTYPES):
+        for model in MODELS:
+            unavailable = {"ours_without_kernels"} | ({"xla_plain"} if model == "ddim" else set())
+            sides = tuple(side for side in SIDES if side not in unavailable)
+            cases += [
+                Case("train_step", model, dtype, 256, 20, sides, together=False),
+                Case("segment", model, dtype, 256, SAMPLES, sides, steps=SAMPLER_STEPS),
+                Case("forward", model, dtype, 256, 1, sides),
+                Case("forward", model, dtype, 256, 8, sides),
+            ]
+            if dtype == "bfloat16" and model == "lightweight_ddim":
+                cases.append(Case("train_loop", model, dtype, 256, 20, ("ours",), together=False))
+    return cases
+
+
+def _shrunk(case: Case) -> Case:
+    steps = None if case.steps is None else min(case.steps, 3)
+    batch = min(case.batch, 2)
+    return dataclasses.replace(case, size=32, batch=batch, steps=steps, preset="small")

@@ -1,0 +1,152 @@
+"""The four systems, trained under one budget of time and scored on the same pictures: the paper's Table 1.
+
+python -m benchmarks.table1 --data ROOT... --budget SECONDS --size N [--systems ...] [--config.FIELD=VALUE ...]
+
+Writes docs/results/table1.json after every run; `python -m benchmarks.report` makes docs/results.md of it. Interrupted,
+the same command goes on: rows that are there are kept, and a training goes on from its last checkpoint. All systems
+come before the next data set and all data sets before the next seed, so that what is done first is a whole table. Exit
+status 1 if a run failed; the others are done all the same.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.table_rows import identity, merged
+from benchmarks.table_run import CONFIGS, ROOT, TRIAL_STEPS, VALIDATIONS, Run, RunFailed, carry_out
+from benchmarks.worker import Worker
+from configs.table1 import SYSTEMS
+from ddim_jax.io.atomic import write_json
+from ddim_jax.io.errors import InputError, report_input_errors
+
+OUTPUT = ROOT / "docs" / "results" / "table1.json"
+RULES = {
+    "budget": (
+        "budget_s are seconds of training steps; compilation, validation, checkpoints and evaluation are apart. A "
+        f"trial of {TRIAL_STEPS} steps says how many fit; train_s is what they took"
+    ),
+    "checkpoint": f"the highest Dice on the validation split, of {VALIDATIONS}; the test split is scored once",
+    "n": "where n is below n_in_split, n pictures spread evenly over the split from the first to the last",
+    "dice_ci": "95% percentile bootstrap over the test pictures",
+    "protocols": "ddim_jax/metrics/protocols.py; both are scored on the same samples",
+}
+
+
+def runs(given: argparse.Namespace, overrides: Sequence[str], device: str) -> list[Run]:
+    """All runs that were asked for, the most valuable first.
+
+    Raises:
+      InputError: a folder is not there, or two have the same name.
+    """
+    roots = [Path(root) for root in given.data]
+    for root in roots:
+        if not root.is_dir():
+            raise InputError(f"--data: {root} is not a folder")
+    names = [root.resolve().name for root in roots]
+    if len(set(names)) < len(names):
+        raise InputError(f"--data: the names of the data sets are those of the folders, and {names} are not distinct")
+    return [
+        Run(
+            system=system,
+            data=root,
+            networks=given.networks,
+            size=given.size,
+            budget_s=given.budget,
+            seed=seed,
+            limit=given.limit.get(system),
+            device=device,
+            overrides=tuple(overrides),
+        )
+        for seed in range(given.seeds)
+        for root in roots
+        for system in SYSTEMS
+        if system in given.systems
+    ]
+
+
+def make(given: argparse.Namespace, overrides: Sequence[str]) -> int:
+    """Carries out the runs that are missing in the output; the exit status."""
+    output, workdir = Path(given.output), Path(given.workdir)
+    cpus = os.sched_getaffinity(0)
+    with Worker("benchmarks.table_machine:Machine", cpus=cpus) as machine:
+        device = machine.call("device", len(cpus))
+    rows = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.exists() else []
+    failed = []
+    for run in runs(given, overrides, device):
+        name = f"{run.dataset} {run.system} seed {run.seed}"
+        if _is_there(run, rows):
+            print(f"{name}: in {output} already", flush=True)
+            continue
+        try:
+            new = carry_out(run, workdir, lambda text, name=name: print(f"{name}: {text}", flush=True))
+        except RunFailed as error:
+            failed.append(f"{name}: {error}")
+            print(f"error: {failed[-1]}", file=sys.stderr, flush=True)
+            continue
+        rows = merged(rows, new)
+        write_json(output, {"rules": RULES, "rows": rows})
+        print(f"{name}: {_scores(new)}", flush=True)
+        if given.discard:
+            shutil.rmtree(run.folder(workdir) / "checkpoints")
+    print(f"{output}: {len(rows)} rows, {len(failed)} runs failed")
+    return 1 if failed else 0
+
+
+def _is_there(run: Run, rows: Sequence[dict[str, Any]]) -> bool:
+    """Whether the rows of this run, with its very settings, are among `rows`."""
+    return any(
+        identity({**run.about, "protocol": row["protocol"]}) == identity(row)
+        and (row["settings"], row["limit"]) == (run.settings, run.limit)
+        for row in rows
+    )
+
+
+def _scores(rows: Sequence[dict[str, Any]]) -> str:
+    scores = ", ".join(f"{row['dice_mean']:.4f} ({row['protocol']})" for row in rows)
+    return f"Dice {scores}, {rows[0]['epochs']} epochs in {rows[0]['train_s']} s"
+
+
+def _limit(text: str) -> tuple[str, int]:
+    system, _, number = text.partition("=")
+    if system not in SYSTEMS or not number.isdigit() or int(number) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected SYSTEM=N, such as medsegdiff=25")
+    return system, int(number)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", required=True, metavar="ROOT", help="folders with images and masks")
+    parser.add_argument("--budget", type=float, required=True, metavar="SECONDS", help="of training, for each run")
+    parser.add_argument("--size", type=int, required=True, metavar="N", help="height and width of the pictures")
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, help="default: all")
+    parser.add_argument("--networks", choices=tuple(CONFIGS), default="small", help="small (default) or full")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N - 1; default: 3")
+    parser.add_argument(
+        "--limit", nargs="+", type=_limit, default=[], metavar="SYSTEM=N", help="N test pictures for slow systems"
+    )
+    parser.add_argument("--workdir", default="runs/table1", metavar="DIR", help="of the runs; default: runs/table1")
+    parser.add_argument("--output", default=str(OUTPUT), metavar="FILE", help="default: docs/results/table1.json")
+    parser.add_argument("--discard", action="store_true", help="remove the checkpoints of a run that has been scored")
+    given, overrides = parser.parse_known_args(arguments)
+    given.limit = dict(given.limit)
+    unknown = [argument for argument in overrides if not argument.startswith("--config.")]
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if not given.budget > 0 or given.seeds < 1:
+        parser.error("--budget has to be above 0 and --seeds at least 1")
+    with report_input_errors():
+        return make(given, overrides)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on from there")

@@ -1,0 +1,189 @@
+"""One run of Table 1: train.py for as long as the budget says, then evaluate.py, each in a process of its own."""
+
+import dataclasses
+import functools
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.table_rows import rows_of, step_seconds, steps_for
+from benchmarks.worker import Worker
+from ddim_jax.data import load_dataset
+from ddim_jax.io.atomic import write_json
+from ddim_jax.training.config import plain_config
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = {"small": "table1", "full": "table1_gpu"}
+"""The config for each kind of networks."""
+TRIAL_STEPS, _TRIAL_INTERVAL = 40, 10
+_WARMUP = 100
+"""Steps of warm-up, but at most a tenth of the run."""
+_CPU = {"JAX_PLATFORMS": "cpu"}
+VALIDATIONS = 6
+"""Validations in a run, at even distances and at its end; the one with the highest Dice picks the weights."""
+
+
+class RunFailed(RuntimeError):
+    """A program of a run ended with an error; the message has its last words."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One system on one data set with one seed.
+
+    Attributes:
+      system: one of `configs.table1.SYSTEMS`.
+      data: a folder with images and masks; its name is the data set's.
+      networks: a key of `CONFIGS`.
+      size: height and width of the pictures.
+      budget_s: seconds of training.
+      seed: of the weights, the order and the noise of training.
+      limit: test pictures at most, evenly over the split; None for all.
+      device: in words; runs on different devices are different runs.
+      overrides: fields of the config, as train.py takes them: "--config.FIELD=VALUE".
+    """
+
+    system: str
+    data: Path
+    networks: str
+    size: int
+    budget_s: float
+    seed: int
+    limit: int | None
+    device: str
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def dataset(self) -> str:
+        return self.data.resolve().name
+
+    @property
+    def config_file(self) -> str:
+        return f"{ROOT / 'configs' / CONFIGS[self.networks]}.py:{self.system}"
+
+    @functools.cached_property
+    def settings(self) -> str:
+        """A digest of what the weights depend on besides the data set, the budget and the seed."""
+        config = importlib.import_module(f"configs.{CONFIGS[self.networks]}").get_config(self.system)
+        depends = [plain_config(config), self.size, self.device, TRIAL_STEPS, VALIDATIONS, *self.overrides]
+        return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The fields of its rows that are known beforehand."""
+        return {
+            "system": self.system,
+            "dataset": self.dataset,
+            "networks": self.networks,
+            "size": self.size,
+            "device": self.device,
+            "budget_s": self.budget_s,
+            "seed": self.seed,
+            "limit": self.limit,
+            "settings": self.settings,
+        }
+
+    def folder(self, workdir: Path) -> Path:
+        """Where it is trained."""
+        name = f"{self.system}-{self.size}-{self.budget_s:g}s-seed{self.seed}-{self.settings}"
+        return workdir / self.dataset / name
+
+
+def carry_out(run: Run, workdir: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Trains and evaluates; what was interrupted goes on where it was. Returns the rows, one for each protocol.
+
+    The length of the learning rate's schedule has to be known beforehand, so a short trial measures the time of a step,
+    once for each system, and the budget is counted in steps from there on. Compilation, validation and checkpoints
+    are outside the budget.
+
+    Raises:
+      RunFailed: train.py or evaluate.py ended with an error.
+      KeyboardInterrupt: asked to stop; train.py has saved what it had.
+    """
+    folder = run.folder(workdir)
+    trial = _trial(run, workdir, say)
+    steps = steps_for(run.budget_s, trial["step_s"])
+    say(f"training for {steps} steps of {trial['step_s']:.3f} s")
+    _train(
+        run,
+        folder,
+        steps,
+        warmup_steps=min(_WARMUP, steps // 10),
+        checkpoint_every=-(-steps // VALIDATIONS),
+        log_every=max(1, min(50, steps // 20)),
+        keep_latest=1,
+    )
+    say("evaluating")
+    limit = [] if run.limit is None else ["--limit", str(run.limit)]
+    _program(["evaluate.py", "--ckpt", str(folder), "--split", "test", "--no-figures", *limit], folder)
+    metrics = json.loads((folder / "evaluation" / "test" / "metrics.json").read_text(encoding="utf-8"))
+    config = _config(folder)
+    examples = len(load_dataset("folder", "train", root=run.data, seed=config["data"]["split_seed"]))
+    about = {**run.about, "parameters": trial["parameters"]}
+    return rows_of(about, config, _lines(folder), examples, metrics)
+
+
+def _trial(run: Run, workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Seconds of a training step and the number of parameters, measured once for each system and its settings."""
+    found = workdir / "trials" / f"{run.system}-{run.settings}.json"
+    if not found.exists():
+        say(f"trial of {TRIAL_STEPS} steps")
+        folder = found.with_suffix("")
+        shutil.rmtree(folder, ignore_errors=True)
+        fields = {"checkpoint_every": TRIAL_STEPS, "log_every": _TRIAL_INTERVAL, "validation_images": 1}
+        _train(run, folder, TRIAL_STEPS, warmup_steps=0, **fields)
+        config = _config(folder)
+        with Worker("benchmarks.table_machine:Machine", cpus=os.sched_getaffinity(0), environment=_CPU) as machine:
+            parameters = machine.call("parameters", config["model"], run.size)
+        step_s = step_seconds(_lines(folder), config["train"]["batch_size"])
+        write_json(found, {"step_s": step_s, "parameters": parameters})
+        shutil.rmtree(folder)
+    return json.loads(found.read_text(encoding="utf-8"))
+
+
+def _train(run: Run, folder: Path, steps: int, **fields: Any) -> None:
+    arguments = [f"--config.train.{name}={value}" for name, value in {"steps": steps, **fields}.items()]
+    arguments += [f"--config.data.root={run.data}", f"--config.data.image_size={run.size}", f"--config.seed={run.seed}"]
+    folder.mkdir(parents=True, exist_ok=True)
+    train = ["train.py", "--config", run.config_file, "--workdir", str(folder)]
+    _program([*train, *arguments, *run.overrides], folder)
+    if _lines(folder)[-1]["step"] < steps:
+        raise KeyboardInterrupt  # somebody asked train.py itself to stop
+
+
+def _program(arguments: list[str], folder: Path) -> None:
+    """Runs a program of this project; what it says is added to log.txt in `folder`.
+
+    The program has a session of its own: Ctrl-C reaches this process alone, which asks the program to stop once. (Asked
+    twice, by the terminal and from here, train.py would not save.)
+    """
+    log = folder / "log.txt"
+    with open(log, "a", encoding="utf-8") as file:
+        program = [sys.executable, str(ROOT / arguments[0]), *arguments[1:]]
+        process = subprocess.Popen(program, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            status = process.wait()
+        except BaseException:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+            raise
+    if status:
+        words = " / ".join(log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:])
+        raise RunFailed(f"{arguments[0]} ended with status {status}: {words} (all of it in {log})")
+
+
+def _lines(folder: Path) -> list[dict[str, Any]]:
+    text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "config.json").read_text(encoding="utf-8"))

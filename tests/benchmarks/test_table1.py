@@ -1,0 +1,238 @@
+"""The comparison as it is started: what is run and in which order, what is written, what a second call still does."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import results_page, table1
+from benchmarks.table_run import Run, RunFailed
+from configs.table1 import SYSTEMS
+from ddim_jax.checkpoints import CheckpointStore
+from ddim_jax.io.atomic import write_json
+
+TINY = [
+    "--config.model.overrides.base_channels=8",
+    "--config.model.overrides.channel_multipliers=(1,)",
+    "--config.model.overrides.norm_groups=4",
+    "--config.train.batch_size=4",
+]
+
+
+def write_pairs(root, splits):
+    """Discs on noise, bright inside, 32 x 32: {"train": 12, ...} pictures of each split."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:32, :32]
+    lines = ["stem,split"]
+    for split, count in splits.items():
+        for number in range(count):
+            y, x = rng.integers(10, 22, 2)
+            mask = (rows - y) ** 2 + (columns - x) ** 2 < 64
+            image = np.uint8(rng.integers(0, 60, (32, 32)) + 150 * mask)
+            for kind, pixels in (("images", image), ("masks", np.uint8(255 * mask))):
+                (root / kind).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(root / kind / f"{split}{number}.png")
+            lines.append(f"{split}{number},{split}")
+    (root / "splits.csv").write_text("\n".join(lines) + "\n")
+
+
+def checkpoint_size(workdir, system):
+    """Weights in the checkpoint that is there."""
+    (run,) = (workdir / "discs").glob(f"{system}-*")
+    _, params, _ = CheckpointStore(run / "checkpoints").restore_params("latest")
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+class FakeMachine:
+    """In the place of the worker that looks at the device."""
+
+    def __init__(self, *_, **__):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def call(self, method, *_):
+        return {"device": "a machine"}[method]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, environment):
+    """A table of two systems, made once: (arguments, output, workdir). One of them has had its trial before."""
+    folder = tmp_path_factory.mktemp("table")
+    write_pairs(folder / "discs", {"train": 12, "val": 4, "test": 5})
+    output, workdir = folder / "docs" / "results" / "table1.json", folder / "runs"
+    arguments = ["--data", str(folder / "discs"), "--budget", "0.5", "--size", "16", "--seeds", "1"]
+    arguments += ["--systems", "unet", "lightweight_ddim", "--limit", "unet=3", *TINY]
+    arguments += ["--output", str(output), "--workdir", str(workdir)]
+    tried = Run("lightweight_ddim", folder / "discs", "small", 16, 0.5, 0, None, "a machine", tuple(TINY))
+    write_json(workdir / "trials" / f"{tried.system}-{tried.settings}.json", {"step_s": 0.02, "parameters": 77})
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.setattr(table1, "Worker", FakeMachine)
+        assert table1.main(arguments) == 0
+    return arguments, output, workdir
+
+
+def test_the_rows_are_those_of_the_evaluations(made):
+    _, output, workdir = made
+    rows = json.loads(output.read_text())["rows"]
+    assert [(row["system"], row["protocol"]) for row in rows] == [
+        ("lightweight_ddim", "paper"),
+        ("lightweight_ddim", "calibrated"),
+        ("unet", "paper"),
+        ("unet", "calibrated"),
+    ]
+    for row in rows:
+        (run,) = (workdir / "discs").glob(f"{row['system']}-16-0.5s-seed0-*")
+        metrics = json.loads((run / "evaluation" / "test" / "metrics.json").read_text())
+        scores = metrics["protocols"][row["protocol"]]
+        assert metrics["split"] == "test" and metrics["image_size"] == 16
+        assert row["dice_mean"] == scores["per_image"]["dice"]["mean"]
+        assert row["recall_mean"] == scores["per_image"]["recall"]["mean"]
+        assert row["dice_ci"] == [scores["per_image"]["dice"][end] for end in ("low", "high")]
+        assert row["dice_pooled"] == scores["pooled"]["dice"]
+        assert (row["n"], row["n_in_split"]) == ((3 if row["system"] == "unet" else 5), 5)
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        validation = {line["step"]: line["validation_dice"] for line in lines if "validation_dice" in line}
+        assert validation[row["picked_step"]] == max(validation.values()) == row["validation_dice"]
+        assert row["steps"] == max(validation)
+        assert row["epochs"] == pytest.approx(row["steps"] * 4 / 12, abs=0.01)
+        assert (row["dataset"], row["size"], row["budget_s"], row["seed"]) == ("discs", 16, 0.5, 0)
+        assert row["prediction"] == {"unet": None, "lightweight_ddim": "x0"}[row["system"]]
+
+
+def test_the_length_of_a_run_is_what_the_trial_says(made):
+    _, output, workdir = made
+    light, _, unet, _ = json.loads(output.read_text())["rows"]
+    assert (light["steps"], light["parameters"]) == (25, 77)
+    (trial,) = (workdir / "trials").glob("unet-*.json")
+    trial = json.loads(trial.read_text())
+    assert unet["steps"] == int(0.5 / trial["step_s"])
+    assert unet["parameters"] == trial["parameters"] == checkpoint_size(workdir, "unet")
+
+
+def test_a_second_call_runs_nothing(made, monkeypatch, capsys):
+    arguments, output, _ = made
+    before = output.read_bytes()
+    monkeypatch.setattr(table1, "carry_out", lambda *_: pytest.fail("a run was repeated"))
+    monkeypatch.setattr(table1, "Worker", FakeMachine)
+    assert table1.main(arguments) == 0
+    assert output.read_bytes() == before
+    assert capsys.readouterr().out.count("already") == 2
+
+
+def test_its_page(made):
+    _, output, _ = made
+    row = json.loads(output.read_text())["rows"][3]
+    page = results_page.write(output.parents[2]).read_text()
+    assert f"| {row['dice_mean']:.4f} [{row['dice_ci'][0]:.4f}, {row['dice_ci'][1]:.4f}] |" in page
+    assert "| 3 of 5 | 1 |" in page
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """The runs that are carried out, in order; none is. What is in `failing` fails."""
+    runs, failing = [], []
+
+    def carry_out(run, workdir, say):
+        runs.append(run)
+        if run.system in failing:
+            raise RunFailed("it was not to be")
+        (run.folder(workdir) / "checkpoints").mkdir(parents=True, exist_ok=True)
+        return [
+            run.about | {"protocol": name, "dice_mean": 0.5, "epochs": 1.0, "train_s": 1.0}
+            for name in ("paper", "calibrated")
+        ]
+
+    monkeypatch.setattr(table1, "carry_out", carry_out)
+    monkeypatch.setattr(table1, "Worker", FakeMachine)
+    return runs, failing
+
+
+@pytest.fixture
+def call(tmp_path):
+    for name in ("lungs", "skin"):
+        (tmp_path / name).mkdir()
+    fixed = ["--data", str(tmp_path / "lungs"), str(tmp_path / "skin"), "--budget", "9", "--size", "64"]
+    fixed += ["--workdir", str(tmp_path / "runs"), "--output", str(tmp_path / "table1.json")]
+    return lambda *more: table1.main([*fixed, *more])
+
+
+def test_systems_before_data_sets_before_seeds(recorded, call):
+    runs, _ = recorded
+    assert call("--seeds", "2") == 0
+    expected = [(seed, name, system) for seed in (0, 1) for name in ("lungs", "skin") for system in SYSTEMS]
+    assert [(run.seed, run.dataset, run.system) for run in runs] == expected
+    assert [run.system for run in runs[:4]] == ["lightweight_ddim", "unet", "ddim", "medsegdiff"]
+
+
+def test_an_interrupted_table_goes_on(recorded, call, monkeypatch):
+    runs, _ = recorded
+    whole = table1.carry_out
+
+    def interrupted(run, workdir, say):
+        if len(runs) == 3:
+            raise KeyboardInterrupt
+        return whole(run, workdir, say)
+
+    monkeypatch.setattr(table1, "carry_out", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        call("--seeds", "1")
+    monkeypatch.setattr(table1, "carry_out", whole)
+    assert call("--seeds", "1") == 0
+    assert len(runs) == 2 * len(SYSTEMS) == len({(run.dataset, run.system) for run in runs})
+
+
+def test_other_settings_are_measured_anew(recorded, call, tmp_path):
+    runs, _ = recorded
+    assert call("--seeds", "1", "--systems", "unet") == 0
+    assert call("--seeds", "1", "--systems", "unet", "--config.train.learning_rate=0.1") == 0
+    assert call("--seeds", "1", "--systems", "unet", "--limit", "unet=9") == 0
+    assert [run.limit for run in runs] == [None, None, None, None, 9, 9]
+    assert runs[0].folder(tmp_path) != runs[2].folder(tmp_path)
+    assert runs[0].folder(tmp_path) == runs[4].folder(tmp_path)  # scored again, not trained again
+    rows = json.loads((tmp_path / "table1.json").read_text())["rows"]
+    assert len(rows) == 4 and {row["limit"] for row in rows} == {9}
+
+
+def test_a_run_that_fails_does_not_stop_the_others(recorded, call, tmp_path, capsys):
+    runs, failing = recorded
+    failing.append("unet")
+    assert call("--seeds", "1") == 1
+    assert len(runs) == 2 * len(SYSTEMS)
+    rows = json.loads((tmp_path / "table1.json").read_text())["rows"]
+    assert {row["system"] for row in rows} == set(SYSTEMS) - {"unet"}
+    assert "error: lungs unet seed 0: it was not to be" in capsys.readouterr().err
+
+
+def test_checkpoints_are_removed_where_asked(recorded, call, tmp_path):
+    runs, _ = recorded
+    assert call("--seeds", "1", "--systems", "unet") == 0
+    assert (runs[0].folder(tmp_path / "runs") / "checkpoints").is_dir()
+    assert call("--seeds", "1", "--systems", "ddim", "--discard") == 0
+    assert not (runs[2].folder(tmp_path / "runs") / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--limit", "unet=0"], "unet=0"),
+        (["--limit", "vnet=3"], "vnet=3"),
+        (["--stepz", "3"], "--stepz"),
+        (["--budget", "0"], "--budget"),
+        (["--data", "nowhere"], "nowhere is not a folder"),
+    ],
+)
+def test_refused(more, said, recorded, call, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        call(*more)
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err
+    assert not recorded[0]
