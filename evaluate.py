@@ -7,8 +7,10 @@ import argparse
 
 from rich.console import Console
 
+from ddim_jax.diffusion import SAMPLERS
 from ddim_jax.evaluation import evaluate_checkpoint, summary_table
 from ddim_jax.io.errors import report_input_errors
+from ddim_jax.metrics import ENSEMBLES
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -23,6 +25,8 @@ def parse_arguments() -> argparse.Namespace:
         action=argparse.BooleanOptionalAction,
         help="let the samples see the picture mirrored in turn; default: the checkpoint's config",
     )
+    parser.add_argument("--sampler", choices=SAMPLERS, help="default: the checkpoint's config")
+    parser.add_argument("--ensemble", choices=ENSEMBLES, help="how samples are fused; default: the checkpoint's config")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise; default: 0")
     parser.add_argument("--data-root", metavar="DIR", help="where the data set lies; default: the checkpoint's config")
     parser.add_argument(
@@ -58,6 +62,8 @@ def main() -> None:
             samples=arguments.samples,
             steps=arguments.steps,
             flips=arguments.flips,
+            sampler=arguments.sampler,
+            ensemble=arguments.ensemble,
             resolution=arguments.resolution,
             figures=not arguments.no_figures,
             limit=arguments.limit,

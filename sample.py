@@ -9,10 +9,11 @@ cannot be used, 130 if it was stopped with Ctrl-C. A run that was stopped goes o
 import argparse
 import sys
 
+from ddim_jax.diffusion import SAMPLERS
 from ddim_jax.inference import OUTPUTS, SIZES, Segmenter, segment_files
 from ddim_jax.inference.files import check_kinds
 from ddim_jax.io.errors import InputError, report_input_errors
-from ddim_jax.metrics import PROTOCOLS
+from ddim_jax.metrics import ENSEMBLES, PROTOCOLS
 
 
 def whole_number(low: int):
@@ -58,7 +59,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--steps", type=whole_number(1), help="network evaluations per sample (default: the checkpoint's)")
     add("--samples", type=whole_number(1), help="noise samples per image (default: the checkpoint's)")
     add("--protocol", choices=sorted(PROTOCOLS), help="how samples become a probability (default: the checkpoint's)")
-    add("--threshold", type=fraction, help="of the probability, from 0 to 1 (default: the protocol's)")
+    add("--threshold", type=fraction, help="of the probability, from 0 to 1 (default: the protocol's; 0.5 with STAPLE)")
     add(
         "--size",
         choices=SIZES,
@@ -71,6 +72,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         action=argparse.BooleanOptionalAction,
         help="let the samples see the picture mirrored in turn (default: the checkpoint's)",
     )
+    add("--sampler", choices=SAMPLERS, help="default: the checkpoint's")
+    add("--ensemble", choices=ENSEMBLES, help="how samples are fused (default: the checkpoint's)")
     add("--seed", type=whole_number(0), default=0, help="of the noise (default: 0)")
     add("--batch-size", type=whole_number(1), default=4, help="images on the device at once (default: 4)")
     add("--save", type=kinds, default=("mask",), help=f"comma-separated, of {','.join(OUTPUTS)} (default: mask)")
@@ -93,6 +96,8 @@ def main() -> int:
                 protocol=options.protocol,
                 size=options.size,
                 flips=options.flips,
+                sampler=options.sampler,
+                ensemble=options.ensemble,
                 batch_size=options.batch_size,
                 progress=sys.stderr.isatty(),
             )

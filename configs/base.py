@@ -2,6 +2,10 @@
 
 Lightweight DDIM at 256 x 256, noise prediction, Adam at 2e-5, batch 20, 2000 epochs, 50 steps x 5 samples.
 Any field can be set from the command line: --config.train.learning_rate=1e-4
+
+Four systems can be trained: --config.model.name=lightweight_ddim, ddim, unet or medsegdiff. What differs between them
+stands in a section for each (ddim for the first two), laid out as the config itself. A field that is None takes the
+value from there; one that is set holds for whatever system is chosen. config.json of a run has the values used.
 """
 
 from ml_collections import ConfigDict, config_dict
@@ -13,7 +17,7 @@ def get_config() -> ConfigDict:
     config.seed = 0
 
     config.model = ConfigDict()
-    config.model.name = "lightweight_ddim"  # or ddim
+    config.model.name = "lightweight_ddim"  # or ddim, unet, medsegdiff
     config.model.preset = config_dict.placeholder(str)  # none: the paper's size; or small
     # Fields of the network that replace the preset's; what is None stays as it is.
     config.model.overrides = ConfigDict()
@@ -22,18 +26,23 @@ def get_config() -> ConfigDict:
     config.model.overrides.channel_multipliers = config_dict.placeholder(tuple)
     config.model.overrides.blocks_per_level = config_dict.placeholder(int)
     config.model.overrides.attention_levels = config_dict.placeholder(tuple)
+    config.model.overrides.fusion_levels = config_dict.placeholder(tuple)
+    config.model.overrides.frequency_bins = config_dict.placeholder(int)
     config.model.overrides.norm_groups = config_dict.placeholder(int)
     config.model.overrides.patch_size = config_dict.placeholder(int)
     config.model.overrides.dropout = config_dict.placeholder(float)
 
     config.diffusion = ConfigDict()
-    config.diffusion.prediction = "noise"  # the paper; or x0
-    config.diffusion.loss = "mse"  # the paper; or bce_dice (x0 only)
-    config.diffusion.mask_scale = 1.0
-    config.diffusion.timestep_power = 1.0
-    config.diffusion.num_train_timesteps = 1000
-    config.diffusion.beta_start = 1e-4
-    config.diffusion.beta_end = 0.02
+    config.diffusion.prediction = config_dict.placeholder(str)  # noise, x0 or v
+    config.diffusion.loss = config_dict.placeholder(str)  # mse, or bce_dice (x0 only)
+    config.diffusion.loss_weight = config_dict.placeholder(str)  # plain or min_snr
+    config.diffusion.mask_scale = config_dict.placeholder(float)
+    config.diffusion.timestep_power = config_dict.placeholder(float)
+    config.diffusion.num_train_timesteps = config_dict.placeholder(int)
+    config.diffusion.schedule = config_dict.placeholder(str)  # linear, or cosine (without betas)
+    config.diffusion.beta_start = config_dict.placeholder(float)
+    config.diffusion.beta_end = config_dict.placeholder(float)
+    config.diffusion.zero_terminal_snr = config_dict.placeholder(bool)  # x0 and v only
 
     config.data = ConfigDict()
     config.data.name = "folder"  # or phantom, rsua, isbi2016, polypdb
@@ -50,8 +59,9 @@ def get_config() -> ConfigDict:
     config.train.batch_size = 20
     config.train.steps = 0
     config.train.epochs = 2000.0  # used where steps is 0
-    config.train.learning_rate = 2e-5
+    config.train.learning_rate = config_dict.placeholder(float)
     config.train.schedule = "constant"  # or cosine
+    config.train.init_from = config_dict.placeholder(str)  # PyTorch weights to start from, .safetensors or .pt
     config.train.warmup_steps = 0
     config.train.beta1 = 0.9
     config.train.beta2 = 0.999
@@ -61,13 +71,55 @@ def get_config() -> ConfigDict:
     config.train.checkpoint_every = 1000  # with a validation each time
     config.train.keep_latest = 2
     config.train.validation_images = 64
-    config.train.validation_steps = 10
+    config.train.validation_steps = config_dict.placeholder(int)
 
     config.sample = ConfigDict()
-    config.sample.steps = 50
-    config.sample.samples = 5
-    config.sample.eta = 0.0
-    config.sample.flips = False  # samples see the picture mirrored in turn
-    config.sample.clip_x0 = config_dict.placeholder(float)  # off
-    config.sample.protocol = "paper"  # how sample.py cuts; evaluate.py reports both
+    config.sample.sampler = config_dict.placeholder(str)  # ddim, ddpm or dpm++
+    config.sample.steps = config_dict.placeholder(int)
+    config.sample.samples = config_dict.placeholder(int)
+    config.sample.eta = 0.0  # of DDIM
+    config.sample.flips = config_dict.placeholder(bool)  # samples see the picture mirrored in turn
+    config.sample.clip_x0 = config_dict.placeholder(float)
+    config.sample.protocol = config_dict.placeholder(str)  # how sample.py cuts; evaluate.py reports both
+    config.sample.ensemble = "mean"  # or staple
+
+    config.ddim = _ddim()
+    config.unet = _unet()
+    config.medsegdiff = _medsegdiff()
     return config.lock()  # so that a misspelt field is refused, here and in the configs that build on this one
+
+
+def _ddim() -> ConfigDict:
+    """lightweight_ddim and ddim, as the paper has them."""
+    own = ConfigDict()
+    own.diffusion = _paper_diffusion()
+    own.train = ConfigDict({"learning_rate": 2e-5, "validation_steps": 10})
+    own.sample = ConfigDict({"sampler": "ddim", "steps": 50, "samples": 5, "flips": False, "protocol": "paper"})
+    own.sample.clip_x0 = config_dict.placeholder(float)  # off
+    return own
+
+
+def _unet() -> ConfigDict:
+    """No diffusion: binary cross-entropy and Dice, one pass; the samples are the four mirror images."""
+    own = ConfigDict()
+    own.train = ConfigDict({"learning_rate": 1e-3, "validation_steps": 1})
+    own.sample = ConfigDict({"steps": 1, "samples": 4, "flips": True, "protocol": "calibrated"})
+    return own
+
+
+def _medsegdiff() -> ConfigDict:
+    """Noise prediction, ancestral sampling over all timesteps, its paper's learning rate."""
+    own = ConfigDict()
+    own.diffusion = _paper_diffusion()
+    own.train = ConfigDict({"learning_rate": 1e-4, "validation_steps": 10})
+    own.sample = ConfigDict({"sampler": "ddpm", "steps": 1000, "samples": 5, "flips": False, "protocol": "calibrated"})
+    own.sample.clip_x0 = config_dict.placeholder(float)
+    own.sample.clip_x0 = 1.0  # as DDPM samples: at large t the estimate is far off
+    return own
+
+
+def _paper_diffusion() -> ConfigDict:
+    diffusion = ConfigDict({"prediction": "noise", "loss": "mse", "loss_weight": "plain"})
+    diffusion.update({"mask_scale": 1.0, "timestep_power": 1.0, "num_train_timesteps": 1000})
+    diffusion.update({"schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02, "zero_terminal_snr": False})
+    return diffusion

@@ -11,10 +11,14 @@ def get_config():
     config.name = "small_x0"
     config.model.preset = "small"
 
-    config.diffusion.prediction = "x0"
-    config.diffusion.loss = "bce_dice"
-    config.diffusion.mask_scale = 0.1
-    config.diffusion.timestep_power = 2.0
+    config.ddim.diffusion.prediction = "x0"
+    config.ddim.diffusion.loss = "bce_dice"
+    config.ddim.diffusion.mask_scale = 0.1
+    config.ddim.diffusion.timestep_power = 2.0
+    config.ddim.train.validation_steps = 1
+    config.ddim.sample.steps = 1
+    config.ddim.sample.flips = True
+    config.ddim.sample.protocol = "calibrated"
 
     config.data.image_size = 96
 
@@ -26,10 +30,4 @@ def get_config():
     config.train.gradient_clip = 1.0
     config.train.ema_decay = 0.999
     config.train.validation_images = 64
-    config.train.validation_steps = 1
-
-    config.sample.steps = 1
-    config.sample.samples = 5
-    config.sample.flips = True
-    config.sample.protocol = "calibrated"
     return config

@@ -58,6 +58,7 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
             "epochs": 0.0,
             "learning_rate": 1e-3,
             "schedule": "constant",
+            "init_from": None,
             "warmup_steps": 2,
             "beta1": 0.9,
             "beta2": 0.999,
@@ -70,7 +71,16 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
             "validation_steps": 1,
             **train_fields,
         },
-        "sample": {"steps": 1, "samples": 2, "eta": 0.0, "clip_x0": None, "protocol": "calibrated"},
+        "sample": {
+            "sampler": "ddim",
+            "steps": 1,
+            "samples": 2,
+            "eta": 0.0,
+            "flips": False,
+            "clip_x0": None,
+            "protocol": "calibrated",
+            "ensemble": "mean",
+        },
     }
 
 

@@ -1,4 +1,4 @@
-"""The forward process q(x_t | x_0) and the two ways to say where a noisy mask came from."""
+"""The forward process q(x_t | x_0)."""
 
 import jax
 import jax.numpy as jnp
@@ -31,16 +31,3 @@ def add_noise(x0: jax.Array, noise: jax.Array, t: jax.Array, schedule: Schedule)
     """
     signal_rate, noise_rate = signal_and_noise_rates(t, schedule, x0.ndim, x0.dtype)
     return signal_rate * x0 + noise_rate * noise
-
-
-def x0_from_noise(x_t, noise, signal_rate, noise_rate):
-    """The clean mask that `x_t` and its noise imply: (x_t - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t).
-
-    DDIM, Song et al. 2021, Eq. 12 with sigma = 0. The paper's Eq. 4 as printed lacks the division by sqrt(alpha_bar_t).
-    """
-    return (x_t - noise_rate * noise) / signal_rate
-
-
-def noise_from_x0(x_t, x0, signal_rate, noise_rate):
-    """The noise that `x_t` and the estimate of its clean mask imply: the inverse of `x0_from_noise`."""
-    return (x_t - signal_rate * x0) / noise_rate

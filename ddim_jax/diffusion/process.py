@@ -11,12 +11,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ddim_jax.diffusion.conversions import check_prediction, v_from_x0_and_noise, x0_and_noise_from_v
+from ddim_jax.diffusion.dpm_solver import dpm_solver_sample
 from ddim_jax.diffusion.forward import add_noise, signal_and_noise_rates
-from ddim_jax.diffusion.sampler import PREDICTIONS, Trajectory, ddim_sample
-from ddim_jax.diffusion.schedule import Schedule, linear_schedule
+from ddim_jax.diffusion.losses import bce_dice, min_snr_weights
+from ddim_jax.diffusion.reverse import Trajectory, check_clip
+from ddim_jax.diffusion.sampler import ddim_sample, ddpm_sample
+from ddim_jax.diffusion.schedule import Schedule, create_schedule
 from ddim_jax.io.errors import ConfigError
 
 LOSSES = ("mse", "bce_dice")
+LOSS_WEIGHTS = ("plain", "min_snr")
+SAMPLERS = ("ddim", "ddpm", "dpm++")
 
 Apply = Callable[[Any, jax.Array, jax.Array, jax.Array], jax.Array]
 """(params, noisy_mask [B,H,W,1], image [B,H,W,3], t int32 [B]) -> network output [B,H,W,1]."""
@@ -28,14 +34,21 @@ class DiffusionProcess:
 
     Attributes:
       schedule: the noise schedule.
-      prediction: what the network estimates, "noise" (the paper) or "x0" (the mask itself).
+      prediction: what the network estimates: "noise" (the paper), "x0" (the mask itself) or "v", a mixture of both that
+        is mostly the noise at small t and minus the mask at large t. v is that of the network's input, which has unit
+        variance: with the input sqrt(a) mask + sqrt(1 - a) noise, v = sqrt(a) noise - sqrt(1 - a) mask, so that the
+        target has unit variance as well, whatever `mask_scale`.
       loss: "mse" is the mean squared error of the prediction (the paper's Eq. 3). "bce_dice", for x0 alone, reads the
         network's output as logits of "this pixel is in the mask" and adds binary cross-entropy and soft Dice.
       mask_scale: the mask enters the process as +-mask_scale. A mask is so redundant that at +-1 it can be read off x_t
-        at almost every t; below 1 the network has to look at the image ("input scaling", Chen 2023, arXiv 2301.10972).
-        The network's input is brought back to unit variance. 1 is the paper's process.
+        at almost every t; below 1 the network has to look at the image (the signal factor of "analog bits", Chen et al.
+        2023, arXiv 2208.04202; "input scaling", Chen 2023, arXiv 2301.10972). The network's input is brought back to
+        unit variance. 1 is the paper's process.
       timestep_power: training timesteps have a density proportional to t^(timestep_power - 1); 1 is uniform (the
         paper), larger values train more where sampling starts.
+      loss_weight: "plain" (the paper), or "min_snr", which multiplies the loss of an example by the `min_snr_weights`
+        of its timestep; the signal is the mask at +-mask_scale. With x0 and v these weights vanish with the signal: the
+        network learns little at large t, where sampling starts and with few steps stays, and nothing at alpha_bar = 0.
     """
 
     schedule: Schedule
@@ -43,10 +56,10 @@ class DiffusionProcess:
     loss: str = "mse"
     mask_scale: float = 1.0
     timestep_power: float = 1.0
+    loss_weight: str = "plain"
 
     def __post_init__(self):
-        if self.prediction not in PREDICTIONS:
-            raise ConfigError(f"diffusion.prediction is {self.prediction!r}; expected one of {', '.join(PREDICTIONS)}")
+        check_prediction(self.prediction, self.schedule)
         if self.loss not in LOSSES:
             raise ConfigError(f"diffusion.loss is {self.loss!r}; expected one of {', '.join(LOSSES)}")
         if self.loss == "bce_dice" and self.prediction != "x0":
@@ -57,13 +70,36 @@ class DiffusionProcess:
             raise ConfigError(f"diffusion.mask_scale is {self.mask_scale}; expected a number in (0, 1]")
         if not self.timestep_power >= 1.0:
             raise ConfigError(f"diffusion.timestep_power is {self.timestep_power}; expected 1 (uniform) or more")
+        if self.loss_weight not in LOSS_WEIGHTS:
+            raise ConfigError(
+                f"diffusion.loss_weight is {self.loss_weight!r}; expected one of {', '.join(LOSS_WEIGHTS)}"
+            )
 
     @classmethod
     def create(
-        cls, *, num_train_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02, **fields: Any
+        cls,
+        *,
+        schedule: str = "linear",
+        num_train_timesteps: int = 1000,
+        beta_start: float = 1e-4,
+        beta_end: float = 0.02,
+        zero_terminal_snr: bool = False,
+        **fields: Any,
     ) -> "DiffusionProcess":
-        """Builds the process from the fields of a config's `diffusion` section."""
-        return cls(schedule=linear_schedule(num_train_timesteps, beta_start, beta_end), **fields)
+        """Builds the process from the fields of a config's `diffusion` section.
+
+        A field that is not there has its default, which is how every run was made before there was such a field.
+
+        Raises:
+          ConfigError: a field cannot work, as `create_schedule` and this class have it.
+        """
+        built = create_schedule(schedule, num_train_timesteps, beta_start, beta_end, zero_terminal_snr)
+        return cls(schedule=built, **fields)
+
+    @property
+    def num_train_timesteps(self) -> int:
+        """T, the largest number of network evaluations for a sample."""
+        return self.schedule.num_train_timesteps
 
     def draw_timesteps(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         """Training timesteps, int32 in 0 .. T-1, with density proportional to t^(timestep_power - 1)."""
@@ -88,9 +124,10 @@ class DiffusionProcess:
         noisy = add_noise(self.mask_scale * mask, noise, t, self.schedule)
         output = apply(params, self._network_input(noisy, t), image, t).astype(jnp.float32)
         if self.loss == "bce_dice":
-            return _bce_dice(output, (mask + 1.0) / 2.0)
-        target = noise if self.prediction == "noise" else mask
-        return jnp.mean((output - target) ** 2, axis=(1, 2, 3))
+            losses = bce_dice(output, (mask + 1.0) / 2.0)
+        else:
+            losses = jnp.mean((output - self._target(mask, noise, t)) ** 2, axis=(1, 2, 3))
+        return losses if self.loss_weight == "plain" else self._min_snr_weights(t) * losses
 
     def sample(
         self,
@@ -100,37 +137,51 @@ class DiffusionProcess:
         noise: jax.Array,
         steps: int,
         *,
+        sampler: str = "ddim",
         eta: float = 0.0,
         key: jax.Array | None = None,
         clip_x0: float | None = None,
         return_trajectory: bool = False,
     ) -> jax.Array | tuple[jax.Array, Trajectory]:
-        """Samples masks for `image` [batch, H, W, 3] from `noise` [batch, H, W, 1]; arguments as `ddim_sample`.
+        """Samples masks for `image` [batch, H, W, 3] from `noise` [batch, H, W, 1].
+
+        `sampler` is "ddim" (`ddim_sample`), "ddpm" (`ddpm_sample`, which knows no eta) or "dpm++" (`dpm_solver_sample`,
+        which knows neither eta nor key). The rest is as theirs.
 
         Returns:
           Estimates of x_0, float32 [batch, H, W, 1], about -1 outside and +1 inside the mask, not clipped unless
           `clip_x0` says so (in units of the mask: 1 clips to [-1, 1]); with `return_trajectory` also the
           `Trajectory`, whose x_t is in the units of the process and whose x0 is in those of the mask.
+
+        Raises:
+          ConfigError: an unknown sampler, or as the sampler does.
         """
 
+        check_clip(clip_x0)  # here, where it is in the user's units
+
         def denoise(x_t, t):
-            output = apply(params, self._network_input(x_t, t), image, t).astype(x_t.dtype)
+            network_input = self._network_input(x_t, t)
+            output = apply(params, network_input, image, t).astype(x_t.dtype)
             if self.prediction == "noise":
                 return output
+            if self.prediction == "v":
+                return self._v_of_process(network_input, output, t)
             x0 = jnp.tanh(output / 2.0) if self.loss == "bce_dice" else output  # tanh(l/2) = 2 sigmoid(l) - 1
             return self.mask_scale * x0
 
-        result = ddim_sample(
-            denoise,
-            noise,
-            self.schedule,
-            steps,
-            prediction=self.prediction,
-            eta=eta,
-            key=key,
-            clip_x0=None if clip_x0 is None else clip_x0 * self.mask_scale,
-            return_trajectory=return_trajectory,
-        )
+        options = {
+            "prediction": self.prediction,
+            "clip_x0": None if clip_x0 is None else clip_x0 * self.mask_scale,
+            "return_trajectory": return_trajectory,
+        }
+        if sampler == "ddim":
+            result = ddim_sample(denoise, noise, self.schedule, steps, eta=eta, key=key, **options)
+        elif sampler == "ddpm":
+            result = ddpm_sample(denoise, noise, self.schedule, steps, key=key, **options)
+        elif sampler == "dpm++":
+            result = dpm_solver_sample(denoise, noise, self.schedule, steps, **options)
+        else:
+            raise ConfigError(f"sample.sampler is {sampler!r}; expected one of {', '.join(SAMPLERS)}")
         if return_trajectory:
             x0, trajectory = result
             return x0 / self.mask_scale, trajectory._replace(x0=trajectory.x0 / self.mask_scale)
@@ -143,13 +194,27 @@ class DiffusionProcess:
         signal_rate, noise_rate = signal_and_noise_rates(t, self.schedule, x_t.ndim, x_t.dtype)
         return x_t / jnp.sqrt((signal_rate * self.mask_scale) ** 2 + noise_rate**2)
 
+    def _input_rates(self, t: jax.Array, ndim: int, dtype) -> tuple[jax.Array, jax.Array]:
+        """The factors of the mask at +-1 and of the noise in the network's input; their squares add up to 1."""
+        signal_rate, noise_rate = signal_and_noise_rates(t, self.schedule, ndim, dtype)
+        norm = jnp.sqrt((signal_rate * self.mask_scale) ** 2 + noise_rate**2)
+        return signal_rate * self.mask_scale / norm, noise_rate / norm
 
-def _bce_dice(logits: jax.Array, truth: jax.Array) -> jax.Array:
-    """Binary cross-entropy (pixel mean) plus 1 - soft Dice of each example; `truth` in {0, 1}, both [B, H, W, 1]."""
-    axes = (1, 2, 3)
-    bce = jnp.mean(jnp.maximum(logits, 0.0) - logits * truth + jnp.log1p(jnp.exp(-jnp.abs(logits))), axis=axes)
-    probability = jax.nn.sigmoid(logits)
-    overlap = jnp.sum(probability * truth, axis=axes)
-    # The 1 in both places makes an empty mask met by an empty prediction a Dice of one instead of 0/0.
-    dice = (2.0 * overlap + 1.0) / (jnp.sum(probability, axis=axes) + jnp.sum(truth, axis=axes) + 1.0)
-    return bce + 1.0 - dice
+    def _target(self, mask: jax.Array, noise: jax.Array, t: jax.Array) -> jax.Array:
+        """What the network should answer."""
+        if self.prediction == "v":
+            return v_from_x0_and_noise(mask, noise, *self._input_rates(t, mask.ndim, mask.dtype))
+        return noise if self.prediction == "noise" else mask
+
+    def _v_of_process(self, network_input: jax.Array, output: jax.Array, t: jax.Array) -> jax.Array:
+        """The v of x_t and the mask at +-mask_scale, from that of the network's input and the mask at +-1."""
+        if self.mask_scale == 1.0:
+            return output
+        mask, noise = x0_and_noise_from_v(network_input, output, *self._input_rates(t, output.ndim, output.dtype))
+        rates = signal_and_noise_rates(t, self.schedule, output.ndim, output.dtype)
+        return v_from_x0_and_noise(self.mask_scale * mask, noise, *rates)
+
+    def _min_snr_weights(self, t: jax.Array) -> jax.Array:
+        alpha_bars = self.schedule.alpha_bars
+        snr = self.mask_scale**2 * alpha_bars / (1.0 - alpha_bars)
+        return jnp.asarray(min_snr_weights(snr, self.prediction), jnp.float32)[t]

@@ -8,7 +8,7 @@ import numpy as np
 from ddim_jax.data import Example
 from ddim_jax.evaluation.scoring import ImageResult, protocol_mask
 from ddim_jax.io.images import resize_image, resize_mask
-from ddim_jax.metrics import PROTOCOLS, mean_probability, sample_probabilities, uncertainty
+from ddim_jax.metrics import PROTOCOLS, ensemble_probability, sample_probabilities, uncertainty
 
 # Longer side of the pictures kept for figures: panels are smaller, and a camera's own size would fill the memory.
 _LONGER_SIDE = 512
@@ -24,8 +24,9 @@ class Case:
       truth: uint8 [h, w] of 0 and 1, as it was scored.
       prediction: uint8 [h, w] of 0 and 1, the calibrated mask as it was scored.
       samples: float32 [S, s, s], each sample as a probability.
-      probability: float32 [s, s], their mean.
-      uncertainty: float32 [s, s], their standard deviation.
+      probability: float32 [s, s], of the calibrated protocol and the ensemble.
+      uncertainty: float32 [s, s], the standard deviation of the samples.
+      ensemble: how the samples were fused, one of `ddim_jax.metrics.ENSEMBLES`.
     """
 
     result: ImageResult
@@ -35,6 +36,7 @@ class Case:
     samples: np.ndarray
     probability: np.ndarray
     uncertainty: np.ndarray
+    ensemble: str
 
     @property
     def dice(self) -> float:
@@ -42,7 +44,7 @@ class Case:
         return self.result.scores["calibrated"].dice
 
 
-def make_case(example: Example, estimates: np.ndarray, result: ImageResult) -> Case:
+def make_case(example: Example, estimates: np.ndarray, result: ImageResult, ensemble: str = "mean") -> Case:
     """Keeps what the figures show of an image, its samples [S, h, w] (estimates of x_0) and its numbers."""
     height, width = example.image.shape[:2]
     shrink = min(1.0, _LONGER_SIDE / max(height, width))
@@ -51,10 +53,11 @@ def make_case(example: Example, estimates: np.ndarray, result: ImageResult) -> C
         result=result,
         image=example.image if shrink == 1.0 else resize_image(example.image, shape),
         truth=resize_mask(example.mask, result.shape),
-        prediction=protocol_mask(estimates, PROTOCOLS["calibrated"], result.shape),
+        prediction=protocol_mask(estimates, PROTOCOLS["calibrated"], result.shape, ensemble),
         samples=sample_probabilities(estimates),
-        probability=mean_probability(estimates),
+        probability=ensemble_probability(estimates, PROTOCOLS["calibrated"], ensemble),
         uncertainty=uncertainty(estimates),
+        ensemble=ensemble,
     )
 
 

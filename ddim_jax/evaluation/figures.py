@@ -31,7 +31,7 @@ def draw_figures(
     """Draws the figures named in `FIGURES` as PNG files into `folder`.
 
     Samples are not kept while a data set is scored, since those of a large one do not fit into memory. Sampling is
-    deterministic, so the images shown are sampled again.
+    deterministic, so the images shown are sampled again. A network without diffusion has no reverse process to draw.
 
     Args:
       segmenter: the checkpoint.
@@ -57,15 +57,20 @@ def draw_figures(
             steps=metrics["steps"],
             seed=metrics["seed"],
             flips=metrics["flips"],
+            sampler=metrics["sampler"],
         )
-        cases[position] = make_case(example, estimates, results[position])
+        cases[position] = make_case(example, estimates, results[position], metrics["ensemble"])
     shown = {name: [cases[position] for position in positions] for name, positions in groups.items()}
     draw_grid(folder / "grid.png", shown["grid"])
     draw_strip(folder / "worst.png", shown["worst"], f"Lowest Dice of {count(len(results), 'image')}")
     draw_strip(folder / "median.png", shown["median"], f"About the median Dice of {count(len(results), 'image')}")
+    if segmenter.one_pass:
+        return
     typical = middle(ranked, 1)[0]
     draw_reverse_process(
         folder / "reverse_process.png",
         cases[typical],
-        *segmenter.trajectory(source[typical].image, steps=metrics["steps"], seed=metrics["seed"]),
+        *segmenter.trajectory(
+            source[typical].image, steps=metrics["steps"], seed=metrics["seed"], sampler=metrics["sampler"]
+        ),
     )

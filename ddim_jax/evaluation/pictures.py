@@ -31,12 +31,13 @@ _CELL = 1.3  # inches
 
 
 def draw_grid(path: str | os.PathLike, cases: Sequence[Case]) -> None:
-    """One row a case: picture, truth, up to five samples, their mean and their disagreement.
+    """One row a case: picture, truth, up to five samples, what they make together and their disagreement.
 
     Args:
       path: of the PNG file.
-      cases: one or more, each with the same number of samples.
+      cases: one or more, each with the same number of samples and the same ensemble.
     """
+    fused = "STAPLE" if cases[0].ensemble == "staple" else "mean"
     samples = len(cases[0].samples)
     shown = min(samples, _SAMPLES_SHOWN)
     titles = ["image", "truth", *(f"sample {k + 1}" for k in range(shown)), "ensemble", "uncertainty"]
@@ -64,7 +65,7 @@ def draw_grid(path: str | os.PathLike, cases: Sequence[Case]) -> None:
     _colour_bar(figure, heat, axes[:, -1])
     figure.suptitle("From the best to the worst Dice", fontsize=LARGE, color=TEXT)
     figure.supxlabel(
-        f"Samples and ensemble (mean of {count(samples, 'sample')}): probability, 0 is black and 1 white.\n"
+        f"Samples and ensemble ({fused} of {count(samples, 'sample')}): probability, 0 is black and 1 white.\n"
         "Orange: outline of the truth. Uncertainty: standard deviation of the samples.",
         fontsize=SMALL,
         color=MUTED,

@@ -34,6 +34,8 @@ def evaluate(
     samples: int | None = None,
     steps: int | None = None,
     flips: bool | None = None,
+    sampler: str | None = None,
+    ensemble: str | None = None,
     resolution: str = "model",
     figures: bool = True,
     limit: int | None = None,
@@ -48,7 +50,8 @@ def evaluate(
     - `per_image.csv`: one row per image, every measure and pixel count of both protocols;
     - `metrics.json`: what is returned;
     - `figures/grid.png`, `worst.png`, `median.png`, `reverse_process.png` (pictures from the data set; the few images
-      shown are sampled a second time, which gives the same samples) and `scores.png` (numbers only).
+      shown are sampled a second time, which gives the same samples) and `scores.png` (numbers only); no reverse process
+      for a network that works in one pass.
 
     Args:
       segmenter: the checkpoint.
@@ -59,6 +62,8 @@ def evaluate(
       samples: per image, >= 1; None for what the checkpoint's config says.
       steps: per sample, >= 1; None for what the checkpoint's config says.
       flips: whether the samples see the picture mirrored in turn; None for what the checkpoint's config says.
+      sampler: "ddim" or "ddpm"; None for what the checkpoint's config says.
+      ensemble: how the samples are fused, "mean" or "staple"; None for what the checkpoint's config says.
       resolution: "model": the truth is resized (nearest) to the working size; "native": the probability is resized
         (bilinear) to the picture's own size.
       figures: whether to draw them.
@@ -75,7 +80,9 @@ def evaluate(
       InputError: an argument is out of range, or `output_dir` cannot be made.
     """
     output_dir = Path(output_dir)
-    settings = segmenter.settings(samples=samples, steps=steps, seed=seed, flips=flips)
+    settings = segmenter.settings(
+        samples=samples, steps=steps, seed=seed, flips=flips, sampler=sampler, ensemble=ensemble
+    )
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; expected 1 or more")
     if resolution not in RESOLUTIONS:
@@ -98,6 +105,8 @@ def evaluate(
             "steps": settings.steps,
             "samples": settings.samples,
             "network_evaluations_per_image": settings.steps * settings.samples,
+            "sampler": settings.sampler,
+            "ensemble": settings.ensemble,
             "eta": segmenter.config["sample"]["eta"],
             "flips": settings.flips,
             "clip_x0": segmenter.config["sample"]["clip_x0"],
@@ -139,10 +148,11 @@ def _score_all(
             steps=settings.steps,
             seed=settings.seed,
             flips=settings.flips,
+            sampler=settings.sampler,
         )
         seconds.append(time.perf_counter() - start)
         truth = example.mask if resolution == "native" else resize_mask(example.mask, estimates.shape[1:])
-        results.append(score_image(example.id, estimates, truth))
+        results.append(score_image(example.id, estimates, truth, settings.ensemble))
     return results, seconds
 
 

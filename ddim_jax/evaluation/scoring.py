@@ -11,6 +11,8 @@ from ddim_jax.metrics import (
     Protocol,
     confusion_counts,
     dice,
+    ensemble_probability,
+    ensemble_threshold,
     hd95,
     iou,
     precision,
@@ -57,15 +59,17 @@ class ImageResult(NamedTuple):
     scores: dict[str, Score]
 
 
-def protocol_mask(samples: np.ndarray, protocol: Protocol, shape: tuple[int, int]) -> np.ndarray:
-    """The mask that a protocol makes of samples [S, h, w]: its probability resized, then cut; uint8 [H, W]."""
-    probability = protocol.probability(samples)
+def protocol_mask(
+    samples: np.ndarray, protocol: Protocol, shape: tuple[int, int], ensemble: str = "mean"
+) -> np.ndarray:
+    """The mask that protocol and ensemble make of samples [S, h, w]: probability resized, then cut; uint8 [H, W]."""
+    probability = ensemble_probability(samples, protocol, ensemble)
     if probability.shape != tuple(shape):
         probability = resize_map(probability, tuple(shape))
-    return threshold_mask(probability, protocol.threshold)
+    return threshold_mask(probability, ensemble_threshold(protocol, ensemble))
 
 
-def score_image(name: str, samples: np.ndarray, truth: np.ndarray) -> ImageResult:
+def score_image(name: str, samples: np.ndarray, truth: np.ndarray, ensemble: str = "mean") -> ImageResult:
     """Scores the samples of one image under every protocol.
 
     Args:
@@ -73,13 +77,14 @@ def score_image(name: str, samples: np.ndarray, truth: np.ndarray) -> ImageResul
       samples: float32 [S, h, w] estimates of x_0, about [-1, 1], unclipped.
       truth: uint8 [H, W] of 0 and 1. Where its size is not that of the samples, the probability is resized to it
         (bilinear) before it is cut.
+      ensemble: how the samples are fused, one of `ddim_jax.metrics.ENSEMBLES`.
 
     Raises:
       ValueError: the samples are not finite, or the truth holds other values.
     """
     scores = {}
     for protocol in PROTOCOLS.values():
-        mask = protocol_mask(samples, protocol, truth.shape)
+        mask = protocol_mask(samples, protocol, truth.shape, ensemble)
         counts = confusion_counts(mask, truth)
         singles = [
             dice(confusion_counts(protocol_mask(one[np.newaxis], protocol, truth.shape), truth)) for one in samples

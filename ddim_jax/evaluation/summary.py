@@ -26,6 +26,10 @@ RULES = {
         "if true, sample i saw the picture in orientation i mod 4 (as it is, mirrored left to right, top to bottom, "
         "both) and was mirrored back: the samples differ by noise and orientation, those of the paper by noise alone"
     ),
+    "ensemble": (
+        "mean: as each protocol says; staple: each sample's own mask under the protocol, fused by STAPLE "
+        "(expectation-maximisation), and cut at 0.5"
+    ),
     "uncertainty": (
         "standard deviation of the samples' probabilities (clipped to [-1, 1], mapped to [0, 1]), mean over the pixels "
         "of an image at the working size; at most 0.5"

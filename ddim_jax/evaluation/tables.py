@@ -36,7 +36,7 @@ def summary_table(metrics: dict[str, Any]) -> Table:
     """A table of the two protocols for the terminal, made of what is in `metrics.json`."""
     table = Table(
         title=f"{metrics['dataset']} {metrics['split']}: {metrics['images']} images, {metrics['samples']} samples x "
-        f"{metrics['steps']} steps, {metrics['resolution']} resolution",
+        f"{metrics['steps']} steps, fused by {metrics['ensemble']}, {metrics['resolution']} resolution",
         caption="mean over images [95% interval]; HD95 in pixels",
     )
     table.add_column("measure")

@@ -60,6 +60,8 @@ def segment_files(
     protocol: str | None = None,
     size: Size | None = None,
     flips: bool | None = None,
+    sampler: str | None = None,
+    ensemble: str | None = None,
     batch_size: int = 4,
     progress: bool = False,
 ) -> Summary:
@@ -80,7 +82,8 @@ def segment_files(
       inputs: a file, a folder (searched recursively) or a glob, or several of these.
       output_dir: made where it does not exist.
       save: which results to write, of `OUTPUTS`: mask, probability, uncertainty, overlay.
-      samples, steps, seed, threshold, protocol, size, flips: as `Segmenter.segment`.
+      samples, steps, seed, threshold, protocol, size, flips, sampler, ensemble: as
+        `Segmenter.segment`.
       batch_size: images started on the device before the first result is fetched, >= 1.
       progress: whether to draw a progress bar on stderr.
 
@@ -100,6 +103,8 @@ def segment_files(
         protocol=protocol,
         size=size,
         flips=flips,
+        sampler=sampler,
+        ensemble=ensemble,
     )
     kinds = check_kinds(save)
     if batch_size < 1:

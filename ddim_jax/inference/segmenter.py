@@ -18,14 +18,14 @@ import numpy as np
 
 from ddim_jax.checkpoints import CheckpointStore, locate
 from ddim_jax.checkpoints.items import check_tree
-from ddim_jax.diffusion import DiffusionProcess, timestep_grid
+from ddim_jax.diffusion import timestep_grid
 from ddim_jax.inference.ahead import start_ahead
 from ddim_jax.inference.fitting import ORIENTATIONS, as_rgb, bucket_shape, image_id, mirrored, pad_to
 from ddim_jax.inference.settings import Settings, Size
-from ddim_jax.io.errors import CheckpointError
+from ddim_jax.io.errors import CheckpointError, InputError
 from ddim_jax.io.images import resize_image, resize_map
-from ddim_jax.metrics import PROTOCOLS, threshold_mask, uncertainty
-from ddim_jax.models import create_model
+from ddim_jax.metrics import PROTOCOLS, ensemble_probability, threshold_mask, uncertainty
+from ddim_jax.models import create_model, create_process, example_inputs
 
 _STARTED = 4  # images of a list that wait on the device at once
 
@@ -35,7 +35,7 @@ class Segmentation(NamedTuple):
 
     Attributes:
       mask: uint8, 1 where the probability is above the threshold, else 0.
-      probability: float32 in [0, 1], as the protocol defines it.
+      probability: float32 in [0, 1], as the protocol and the ensemble define it.
       uncertainty: float32 in [0, 0.5], the standard deviation of the samples' probabilities; 0 with one sample.
     """
 
@@ -70,11 +70,12 @@ class Segmenter:
     sample, so twice the side takes 16 times the memory there.
 
     With `flips`, sample i sees the image in orientation i mod 4 (as it is, mirrored left to right, top to bottom, both)
-    and its mask is mirrored back: for networks trained with flips, an ensemble that differs by more than its noise.
+    and its mask is mirrored back: for networks trained with flips, an ensemble that differs by more than its noise. The
+    samples of a network without diffusion differ by nothing else: four samples are one of each orientation.
 
     The noise of sample i comes from fold_in(fold_in(key(seed), image_id), i), split into one key for the start and one
-    for the steps (used if eta > 0); `image_id` is made of the pixels. A result therefore depends only on image, seed,
-    settings and checkpoint.
+    for the steps (used by DDPM, or if eta > 0); `image_id` is made of the pixels. A result therefore depends only on
+    image, seed, settings and checkpoint.
 
     Attributes:
       config: the checkpoint's configuration.
@@ -102,9 +103,10 @@ class Segmenter:
         self.image_size = int(config["data"]["image_size"])
         self._params = jax.tree.map(jnp.asarray, params)
         self._size_multiple = model.size_multiple
-        self._process = DiffusionProcess.create(**config["diffusion"])
+        self._process = create_process(model, config["diffusion"])
         self._apply = lambda params, *inputs: model.apply({"params": params}, *inputs)
-        self._compiled = jax.jit(self._sample_image, static_argnames=("samples", "steps", "flips", "return_trajectory"))
+        static = ("samples", "steps", "flips", "sampler", "return_trajectory")
+        self._compiled = jax.jit(self._sample_image, static_argnames=static)
 
     @classmethod
     def load(cls, path: str | os.PathLike, step: Literal["best", "latest"] | int = "best") -> "Segmenter":
@@ -131,14 +133,18 @@ class Segmenter:
             raise CheckpointError(f"{folder}: its config has no section {', '.join(missing)}; was it made by train.py?")
         about = config["model"]
         model = create_model(about["name"], preset=about.get("preset"), **about.get("overrides", {}))
-        size = int(config["data"]["image_size"])
-        mask, image = jnp.zeros((1, size, size, 1)), jnp.zeros((1, size, size, 3))
-        expected = jax.eval_shape(model.init, jax.random.key(0), mask, image, jnp.zeros(1, jnp.int32))["params"]
+        inputs = example_inputs(model, int(config["data"]["image_size"]))
+        expected = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
         check_tree(folder, expected, params)
         return cls(model, params, config=config, step=step, checkpoint=str(folder), training_data=metadata.get("data"))
 
+    @property
+    def one_pass(self) -> bool:
+        """Whether the network gives the mask in one pass, without diffusion: there is no reverse process to follow."""
+        return self.config["diffusion"]["num_train_timesteps"] is None
+
     def settings(self, **values: Any) -> Settings:
-        """Checks samples, steps, seed, threshold, protocol and size, with this checkpoint's defaults."""
+        """Checks the settings that `Settings.create` names, with this checkpoint's defaults."""
         return Settings.create(self.config, **values)
 
     def sample(
@@ -150,6 +156,7 @@ class Segmenter:
         seed: int = 0,
         size: Size | None = None,
         flips: bool | None = None,
+        sampler: str | None = None,
     ) -> np.ndarray:
         """Samples masks of one image.
 
@@ -160,6 +167,7 @@ class Segmenter:
           seed: of the noise.
           size: what the network works at, "model" or "native" (see the class); None for "model".
           flips: whether samples see the picture mirrored in turn; None for the checkpoint's default.
+          sampler: "ddim" or "ddpm"; None for the checkpoint's default.
 
         Returns:
           float32 [samples, h, w], estimates of x_0, about -1 outside and +1 inside, not clipped; h and w are
@@ -169,11 +177,17 @@ class Segmenter:
           InputError: the image or a setting cannot be used.
           CheckpointError: the network gives values that are not finite.
         """
-        settings = self.settings(samples=samples, steps=steps, seed=seed, size=size, flips=flips)
+        settings = self.settings(samples=samples, steps=steps, seed=seed, size=size, flips=flips, sampler=sampler)
         return self.fetch(self.start(image, settings))
 
     def trajectory(
-        self, image: np.ndarray, *, steps: int | None = None, seed: int = 0, size: Size | None = None
+        self,
+        image: np.ndarray,
+        *,
+        steps: int | None = None,
+        seed: int = 0,
+        size: Size | None = None,
+        sampler: str | None = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Follows the first sample of one image through the reverse process; arguments and errors as `sample`.
 
@@ -182,10 +196,15 @@ class Segmenter:
           x_t: float32 [steps + 1, h, w], from the starting noise to the sample, in the units of the process (a mask is
             +-mask_scale there).
           x0: float32 [steps, h, w], the estimate of the mask at each of the first `steps` timesteps, about [-1, 1].
+
+        Raises:
+          InputError: also where the network works in one pass.
         """
-        settings = self.settings(samples=1, steps=steps, seed=seed, size=size)
+        if self.one_pass:
+            raise InputError(f"{self.config['model']['name']} works in one pass; there is no reverse process to follow")
+        settings = self.settings(samples=1, steps=steps, seed=seed, size=size, sampler=sampler)
         x_t, x0 = self.fetch(self.start(image, settings, return_trajectory=True))
-        grid = timestep_grid(self._process.schedule.num_train_timesteps, settings.steps)
+        grid = timestep_grid(self._process.num_train_timesteps, settings.steps)
         return np.append(grid, -1).astype(np.int32), x_t, x0
 
     def segment(
@@ -199,6 +218,8 @@ class Segmenter:
         protocol: str | None = None,
         size: Size | None = None,
         flips: bool | None = None,
+        sampler: str | None = None,
+        ensemble: str | None = None,
     ) -> Segmentation | list[Segmentation]:
         """Segments one image, or each of a list of images of any sizes.
 
@@ -207,10 +228,12 @@ class Segmenter:
           samples: noise samples per image; None for the checkpoint's default.
           steps: network evaluations per sample; None for the checkpoint's default.
           seed: of the noise.
-          threshold: of the probability, in [0, 1]; None for the protocol's own.
+          threshold: of the probability, in [0, 1]; None for the protocol's own, 0.5 with STAPLE.
           protocol: "paper" or "calibrated" (`ddim_jax.metrics.PROTOCOLS`); None for the checkpoint's default.
           size: what the network works at, "model" or "native" (see the class); None for "model".
           flips: whether samples see the picture mirrored in turn; None for the checkpoint's default.
+          sampler: "ddim" or "ddpm"; None for the checkpoint's default.
+          ensemble: "mean" or "staple" (`ddim_jax.metrics.ensemble_probability`); None for the checkpoint's default.
 
         Returns:
           A Segmentation at the image's own size; for a list, a list in the same order.
@@ -227,6 +250,8 @@ class Segmenter:
             protocol=protocol,
             size=size,
             flips=flips,
+            sampler=sampler,
+            ensemble=ensemble,
         )
         single = not isinstance(images, list | tuple)
         rgb = [as_rgb(image) for image in ([images] if single else images)]  # all are checked before any work
@@ -252,6 +277,7 @@ class Segmenter:
             samples=settings.samples,
             steps=settings.steps,
             flips=settings.flips,
+            sampler=settings.sampler,
             return_trajectory=return_trajectory,
         )
         return Started(values, shape)
@@ -283,8 +309,8 @@ class Segmenter:
 
     def fuse(self, samples: np.ndarray, shape: tuple[int, int], settings: Settings) -> Segmentation:
         """Turns samples [S, h, w] of one image into its result at `shape` = (H, W)."""
-        protocol = PROTOCOLS[settings.protocol]
-        probability = _resized(protocol.probability(samples), shape)
+        fused = ensemble_probability(samples, PROTOCOLS[settings.protocol], settings.ensemble)
+        probability = _resized(fused, shape)
         mask = threshold_mask(probability, settings.threshold)
         return Segmentation(mask, probability, _resized(uncertainty(samples), shape))
 
@@ -299,7 +325,7 @@ class Segmenter:
             digest.update(leaf.tobytes())
         return digest.hexdigest()
 
-    def _sample_image(self, params, image, seed, identity, *, samples, steps, flips, return_trajectory):
+    def _sample_image(self, params, image, seed, identity, *, samples, steps, flips, sampler, return_trajectory):
         """One image uint8 [h, w, 3] -> [samples, h, w]; with the trajectory, x_t and x0 of the first sample."""
         own = jax.random.fold_in(jax.random.key(seed), identity)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(own, jnp.arange(samples, dtype=jnp.uint32))
@@ -309,30 +335,15 @@ class Segmenter:
         image = image.astype(jnp.float32) / 127.5 - 1.0
         orientation = np.arange(samples) % ORIENTATIONS if flips else np.zeros(samples, int)
         images = jnp.stack([mirrored(image, k) for k in range(ORIENTATIONS)])[orientation]
-        eta, clip_x0 = self.config["sample"]["eta"], self.config["sample"]["clip_x0"]
-
-        def sample(images, noise, key):
-            return self._process.sample(
-                self._apply,
-                params,
-                images,
-                noise,
-                steps,
-                eta=eta,
-                key=key,
-                clip_x0=clip_x0,
-                return_trajectory=return_trajectory,
-            )
-
+        options = {"sampler": sampler, "eta": self.config["sample"]["eta"], "clip_x0": self.config["sample"]["clip_x0"]}
+        # Each sample has a key of its own, so that it is the same whatever their number.
+        drawn = self._process.sample(
+            self._apply, params, images, noise, steps, key=step_keys, return_trajectory=return_trajectory, **options
+        )
         if return_trajectory:
-            _, visited = sample(images[:1], noise[:1], step_keys[0])
+            _, visited = drawn
             return visited.x_t[:, 0, :, :, 0], visited.x0[:, 0, :, :, 0]
-        if eta == 0.0:
-            masks = sample(images, noise, None)[..., 0]
-        else:
-            # The sampler draws for its whole batch from one key; each sample must have its own, whatever their number.
-            one = jax.vmap(lambda image, noise, key: sample(image[None], noise[None], key))
-            masks = one(images, noise, step_keys)[:, 0, :, :, 0]
+        masks = drawn[..., 0]
         back = jnp.stack([jax.vmap(lambda mask, k=k: mirrored(mask, k))(masks) for k in range(ORIENTATIONS)])
         return back[orientation, np.arange(samples)]
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple, get_args
 
+from ddim_jax.diffusion import SAMPLERS
 from ddim_jax.io.errors import InputError
-from ddim_jax.metrics import PROTOCOLS
+from ddim_jax.metrics import ENSEMBLES, PROTOCOLS, ensemble_threshold
 
 Size = Literal["model", "native"]
 SIZES: tuple[str, ...] = get_args(Size)
@@ -16,12 +17,14 @@ class Settings(NamedTuple):
 
     Attributes:
       samples: noise samples per image, >= 1.
-      steps: network evaluations per sample, 1 .. num_train_timesteps.
+      steps: network evaluations per sample, 1 .. num_train_timesteps; 1 for a network without diffusion.
       seed: of the noise, 0 .. 2^32 - 1.
       protocol: how samples become a probability, a key of `PROTOCOLS`.
       threshold: pixels with a probability above it are foreground, in [0, 1].
       size: what the network works at: "model", the size it was trained at; "native", each picture's own.
       flips: whether the samples see the picture in turn as it is, mirrored left to right, top to bottom, and both.
+      sampler: one of `SAMPLERS`; None for a network without diffusion.
+      ensemble: how the samples are fused, one of `ENSEMBLES`.
     """
 
     samples: int
@@ -31,6 +34,8 @@ class Settings(NamedTuple):
     threshold: float
     size: Size = "model"
     flips: bool = False
+    sampler: str | None = "ddim"
+    ensemble: str = "mean"
 
     @classmethod
     def create(
@@ -44,10 +49,12 @@ class Settings(NamedTuple):
         threshold: float | None = None,
         size: Size | None = None,
         flips: bool | None = None,
+        sampler: str | None = None,
+        ensemble: str | None = None,
     ) -> "Settings":
-        """Fills what is None from the `sample` section of a checkpoint's config; the threshold from the protocol.
+        """Fills what is None from the `sample` section of a checkpoint's config.
 
-        The size is "model" if it is None.
+        The threshold is that of the protocol and the ensemble if it is None, the size "model".
 
         Raises:
           InputError: a value is out of range; the message names it.
@@ -56,22 +63,31 @@ class Settings(NamedTuple):
         protocol = defaults["protocol"] if protocol is None else protocol
         if protocol not in PROTOCOLS:
             raise InputError(f"protocol is {protocol!r}; expected one of {', '.join(PROTOCOLS)}")
-        threshold = PROTOCOLS[protocol].threshold if threshold is None else threshold
+        ensemble = defaults.get("ensemble", "mean") if ensemble is None else ensemble
+        if ensemble not in ENSEMBLES:
+            raise InputError(f"ensemble is {ensemble!r}; expected one of {', '.join(ENSEMBLES)}")
+        threshold = ensemble_threshold(PROTOCOLS[protocol], ensemble) if threshold is None else threshold
         if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0.0 <= threshold <= 1.0:
             raise InputError(f"threshold is {threshold!r}; expected a number from 0 to 1")
         size = "model" if size is None else size
         if size not in SIZES:
             raise InputError(f"size is {size!r}; expected one of {', '.join(SIZES)}")
+        timesteps = config["diffusion"]["num_train_timesteps"]
+        samplers = (None,) if timesteps is None else SAMPLERS
+        sampler = defaults.get("sampler", "ddim") if sampler is None else sampler
+        if sampler not in samplers:
+            reason = "" if timesteps else ": the network works in one pass, without diffusion"
+            raise InputError(f"sampler is {sampler!r}; expected {' or '.join(map(str, samplers))}{reason}")
         return cls(
             samples=_whole("samples", defaults["samples"] if samples is None else samples, 1, 2**16),
-            steps=_whole(
-                "steps", defaults["steps"] if steps is None else steps, 1, config["diffusion"]["num_train_timesteps"]
-            ),
+            steps=_whole("steps", defaults["steps"] if steps is None else steps, 1, timesteps or 1),
             seed=_whole("seed", seed, 0, 2**32 - 1),
             protocol=protocol,
             threshold=float(threshold),
             size=size,
             flips=bool(defaults.get("flips", False) if flips is None else flips),
+            sampler=sampler,
+            ensemble=ensemble,
         )
 
 

@@ -1,12 +1,16 @@
-"""From a configuration to checked, plain values."""
+"""From a configuration to complete, checked, plain values."""
 
 import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
+from ddim_jax.diffusion import SAMPLERS
 from ddim_jax.io.errors import ConfigError
-from ddim_jax.metrics import PROTOCOLS
+from ddim_jax.metrics import ENSEMBLES, PROTOCOLS
+
+SECTIONS = {"lightweight_ddim": "ddim", "ddim": "ddim", "unet": "unet", "medsegdiff": "medsegdiff"}
+"""The section of a config with the settings of each model; the other sections of this list are not its own."""
 
 _POSITIVE = (
     "data.image_size",
@@ -27,8 +31,26 @@ def plain_config(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(content))
 
 
+def resolve_system(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Fills in what belongs to the system that `model.name` names.
+
+    Each system (a network with the way it is trained and sampled) has a section, such as `config["unet"]`, laid out as
+    the config itself. What is None in the config takes the value from there; what is set, stays. The sections are not
+    part of the result, so that one value stands for each field.
+
+    Args:
+      config: plain; without a section for the system it comes back as it is.
+    """
+    own = config.get(SECTIONS.get(config["model"]["name"]), {})
+    resolved = {name: value for name, value in config.items() if name not in SECTIONS.values()}
+    for section, fields in own.items():
+        filled = {name: value for name, value in fields.items() if resolved[section].get(name) is None}
+        resolved[section] = resolved[section] | filled
+    return resolved
+
+
 def check_config(config: Mapping[str, Any]) -> None:
-    """Checks what no other part checks when it is built; the rest is refused by the part that uses it.
+    """Checks of a resolved config what no other part checks when it is built; the rest is refused where it is used.
 
     Raises:
       ConfigError: a value cannot work; the field is named.
@@ -52,12 +74,19 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise ConfigError(f"train.ema_decay is {train['ema_decay']}; expected a number from 0 to below 1")
     if not 0.0 <= data["rotation_degrees"] <= 180.0:
         raise ConfigError(f"data.rotation_degrees is {data['rotation_degrees']}; expected degrees from 0 to 180")
-    total = config["diffusion"]["num_train_timesteps"]
+    total = config["diffusion"]["num_train_timesteps"]  # None: no diffusion, one pass
     for field, steps in (("sample.steps", sample["steps"]), ("train.validation_steps", train["validation_steps"])):
-        if steps > total:
+        if total is None and steps != 1:
+            raise ConfigError(f"{field} is {steps}; expected 1, since {config['model']['name']} works in one pass")
+        if total is not None and steps > total:
             raise ConfigError(f"{field} is {steps}; expected at most diffusion.num_train_timesteps, {total}")
     if sample["protocol"] not in PROTOCOLS:
         raise ConfigError(f"sample.protocol is {sample['protocol']!r}; expected one of {', '.join(PROTOCOLS)}")
+    samplers = (None,) if total is None else SAMPLERS
+    if sample["sampler"] not in samplers:
+        raise ConfigError(f"sample.sampler is {sample['sampler']!r}; expected {' or '.join(map(str, samplers))}")
+    if sample["ensemble"] not in ENSEMBLES:
+        raise ConfigError(f"sample.ensemble is {sample['ensemble']!r}; expected one of {', '.join(ENSEMBLES)}")
     if not 0.0 <= sample["eta"] <= 1.0:
         raise ConfigError(f"sample.eta is {sample['eta']}; expected a number from 0 to 1")
     if sample["clip_x0"] is not None and not sample["clip_x0"] > 0.0:

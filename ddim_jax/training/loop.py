@@ -11,12 +11,12 @@ import numpy as np
 
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
+from ddim_jax.checkpoints.torch_weights import load_state_dict
 from ddim_jax.data import Source, check_source, ids_digest, load_dataset
-from ddim_jax.diffusion import DiffusionProcess
 from ddim_jax.io.atomic import make_folder, write_json
 from ddim_jax.io.errors import ConfigError
-from ddim_jax.models import create_model
-from ddim_jax.training.config import check_config, plain_config, total_steps
+from ddim_jax.models import create_model, create_process
+from ddim_jax.training.config import check_config, plain_config, resolve_system, total_steps
 from ddim_jax.training.feed import Feed
 from ddim_jax.training.interrupt import stop_on_signals
 from ddim_jax.training.losses import LossWatch, NonFiniteLoss
@@ -24,7 +24,7 @@ from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
 from ddim_jax.training.reporting import Reporter
 from ddim_jax.training.resume import check_resumable
 from ddim_jax.training.sharding import data_mesh, replicated
-from ddim_jax.training.state import TrainState, create_state, parameter_count
+from ddim_jax.training.state import TrainState, create_state, parameter_count, start_from
 from ddim_jax.training.step import make_train_step
 from ddim_jax.training.validation import Validator
 
@@ -48,17 +48,16 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
       CheckpointError: there are checkpoints, none of them intact.
       NonFiniteLoss: the loss or a gradient is not finite; the last good checkpoint stays.
     """
-    config = plain_config(config)
+    config = resolve_system(plain_config(config))
+    about = config["model"]
+    model = create_model(about["name"], preset=about["preset"], **about["overrides"])
+    process = create_process(model, config["diffusion"])
     check_config(config)
     workdir = Path(workdir)
     fields, data = config["train"], config["data"]
     batch_size, image_size, seed = fields["batch_size"], data["image_size"], config["seed"]
-
-    about = config["model"]
-    model = create_model(about["name"], preset=about["preset"], **about["overrides"])
     if image_size % model.size_multiple:
         raise ConfigError(f"data.image_size is {image_size}; expected a multiple of {model.size_multiple}")
-    process = DiffusionProcess.create(**config["diffusion"])
     mesh = data_mesh(batch_size)
 
     train_source, val_source = (_load(data, split) for split in ("train", "val"))
@@ -81,6 +80,10 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
         print(f"{workdir} holds a finished run of {start_step} steps; nothing to do.")
         return start_step
 
+    if state is None:
+        state = create_state(model, optimiser, image_size, seed)
+        if fields["init_from"] is not None:
+            state = start_from(state, load_state_dict(fields["init_from"]), fields["init_from"])
     make_folder(workdir)
     check_source(train_source, val_source)
     validator = Validator(
@@ -102,8 +105,6 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
         seed=seed,
         resident_bytes=data["resident_bytes"],
     )
-    if state is None:
-        state = create_state(model, optimiser, image_size, seed)
     state = jax.device_put(state, replicated(mesh))
     train_step = make_train_step(
         model,

@@ -10,12 +10,15 @@ MAY_DIFFER = (
     "data.root",  # the same pictures may lie elsewhere; their names are compared
     "data.cache_dir",
     "data.resident_bytes",
+    "sample.ensemble",
     "sample.eta",
     "sample.flips",
     "sample.protocol",
+    "sample.sampler",
     "sample.samples",
     "sample.steps",
     "train.checkpoint_every",
+    "train.init_from",  # what a run began with is in its weights already
     "train.keep_latest",
     "train.log_every",
 )

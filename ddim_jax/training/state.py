@@ -1,12 +1,17 @@
 """What training carries from step to step."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+
+from ddim_jax.checkpoints.torch_weights import from_torch
+from ddim_jax.models import example_inputs
 
 
 @flax.struct.dataclass
@@ -30,8 +35,7 @@ def create_state(model: nn.Module, optimiser: optax.GradientTransformation, imag
     """A fresh state; the initial weights are a function of the model and the seed."""
 
     def initial(key):
-        mask, image = jnp.zeros((1, image_size, image_size, 1)), jnp.zeros((1, image_size, image_size, 3))
-        return model.init(key, mask, image, jnp.zeros((1,), jnp.int32))["params"]
+        return model.init(key, *example_inputs(model, image_size))["params"]
 
     # Compiled, so that the forward pass, of which only the shapes matter, is dropped instead of run step by step.
     params = jax.jit(initial)(jax.random.key(seed))
@@ -41,6 +45,16 @@ def create_state(model: nn.Module, optimiser: optax.GradientTransformation, imag
         ema_params=jax.tree.map(jnp.copy, params),
         opt_state=optimiser.init(params),
     )
+
+
+def start_from(state: TrainState, weights: Mapping[str, np.ndarray], source: str) -> TrainState:
+    """A fresh state with weights from a PyTorch state dict in place of the initial ones, in their average too.
+
+    Raises:
+      CheckpointError: they are not this network's; every name and shape that does not fit is told, with `source`.
+    """
+    params = from_torch(weights, state.params, source=source)
+    return state.replace(params=params, ema_params=jax.tree.map(np.copy, params))
 
 
 def parameter_count(params: Any) -> int:

@@ -9,7 +9,7 @@ import optax
 from jax.sharding import Mesh
 
 from ddim_jax.data import augment
-from ddim_jax.diffusion import DiffusionProcess
+from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.training.sharding import replicated
 from ddim_jax.training.state import TrainState
 
@@ -24,7 +24,7 @@ def normalise(image: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def make_train_step(
     model: nn.Module,
-    process: DiffusionProcess,
+    process: DiffusionProcess | DirectProcess,
     optimiser: optax.GradientTransformation,
     mesh: Mesh,
     *,
@@ -60,8 +60,8 @@ def make_train_step(
         image, mask = normalise(*_pictures(batch))
         image, mask, t, noise, dropout_key = example_randoms(state.step, image, mask)
 
-        def apply(params, noisy_mask, image, t):
-            return model.apply({"params": params}, noisy_mask, image, t, train=True, rngs={"dropout": dropout_key})
+        def apply(params, *inputs):
+            return model.apply({"params": params}, *inputs, train=True, rngs={"dropout": dropout_key})
 
         def loss_of(params):
             return jnp.mean(process.losses(apply, params, mask, image, noise, t))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ddim_jax.data import Source, Subset, load_arrays
-from ddim_jax.diffusion import DiffusionProcess
+from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.metrics import PROTOCOLS, confusion_counts, dice, threshold_mask
 from ddim_jax.training.step import normalise
 
@@ -34,8 +34,9 @@ class Validation(NamedTuple):
 class Validator:
     """Scores weights on at most `count` images spread evenly over a split.
 
-    The noise and the timesteps are drawn once from `seed`, so that two validations differ by the weights alone. It runs
-    on the default device of each process; with several processes, all of them compute the same numbers.
+    The noise and the timesteps are drawn once from `seed`, so that two validations differ by the weights alone. What is
+    sampled is sampled by DDIM without further noise, whatever the config's own sampler. It runs on the default device
+    of each process; with several processes, all of them compute the same numbers.
 
     Raises:
       DataError: pairs of the subset cannot be used; the files are named.
@@ -44,7 +45,7 @@ class Validator:
     def __init__(
         self,
         model: nn.Module,
-        process: DiffusionProcess,
+        process: DiffusionProcess | DirectProcess,
         source: Source,
         *,
         image_size: int,
@@ -57,15 +58,15 @@ class Validator:
         rows = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int))
         _, self._images, self._masks = load_arrays(Subset(source, rows.tolist()), image_size)
         self._batch_size = min(batch_size, len(rows))
-        total = process.schedule.num_train_timesteps
+        total = process.num_train_timesteps
         # One timestep for each image, evenly over 0 .. T-1, in an order that has nothing to do with the images'.
         spread = np.linspace(0, total - 1, len(rows)).round().astype(np.int32)
         self._t = np.random.default_rng(seed).permutation(spread)
         self._key = jax.random.key(seed)
 
         def score(params, image, mask, t, rows):
-            def apply(params, noisy_mask, image, t):
-                return model.apply({"params": params}, noisy_mask, image, t)
+            def apply(params, *inputs):
+                return model.apply({"params": params}, *inputs)
 
             image, mask = normalise(image, mask)
             keys = jax.vmap(jax.random.fold_in, (None, 0))(self._key, rows)

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_ddim
 import pytest
+from numpy_schedules import cosine_alpha_bars, zero_terminal
 
-from ddim_jax.diffusion import ddim_sample, linear_schedule
+from ddim_jax.diffusion import cosine_schedule, ddim_sample, linear_schedule, with_zero_terminal_snr
 from ddim_jax.io.errors import ConfigError
 
 SHAPE = (2, 3, 4, 1)
@@ -65,16 +66,42 @@ def compare_with_numpy(steps, prediction, eta, clip=None):
 
 
 @pytest.mark.parametrize(
-    ("steps", "prediction", "eta"), list(itertools.product([1, 7, 50, 1000], ["noise", "x0"], [0.0, 1.0]))
+    ("steps", "prediction", "eta"), list(itertools.product([1, 7, 50, 1000], ["noise", "x0", "v"], [0.0, 1.0]))
 )
 def test_equals_the_independent_version(steps, prediction, eta):
     compare_with_numpy(steps, prediction, eta)
 
 
-@pytest.mark.parametrize(("prediction", "eta"), [("noise", 0.0), ("noise", 0.4), ("x0", 0.0), ("x0", 1.0)])
+@pytest.mark.parametrize(
+    ("prediction", "eta"), [("noise", 0.0), ("noise", 0.4), ("x0", 0.0), ("x0", 1.0), ("v", 0.0), ("v", 0.4)]
+)
 def test_clipped_equals_the_independent_version(prediction, eta):
     x0 = compare_with_numpy(7, prediction, eta, clip=0.5)
     assert np.abs(x0).max() == 0.5  # the bound was met, or this test would show nothing
+
+
+@pytest.mark.parametrize("prediction", ["x0", "v"])
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+@pytest.mark.parametrize("steps", [1, 7])
+def test_from_a_schedule_that_ends_at_zero(steps, eta, prediction):
+    bars = zero_terminal(cosine_alpha_bars(1000))
+    with jax.enable_x64(True):
+        _, trajectory = ddim_sample(
+            nonlinear_jax,
+            jnp.asarray(starting_noise()),
+            with_zero_terminal_snr(cosine_schedule()),
+            steps,
+            prediction=prediction,
+            eta=eta,
+            key=jax.random.key(KEY_SEED),
+            return_trajectory=True,
+        )
+        z = np.asarray(drawn_noise(steps))
+    x_t, x0 = numpy_ddim.sample(
+        nonlinear_numpy, starting_noise(), steps, prediction=prediction, eta=eta, z=z, bars=bars
+    )
+    np.testing.assert_allclose(trajectory.x_t, x_t, rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(trajectory.x0, x0, rtol=1e-8, atol=1e-9)
 
 
 def test_float32_stays_float32_and_close():
@@ -205,12 +232,16 @@ def test_the_program_is_one_scan(steps, eta):
 @pytest.mark.parametrize(
     ("steps", "options", "message"),
     [
-        (5, {"prediction": "v"}, "diffusion.prediction is 'v'; expected one of noise, x0"),
+        (5, {"prediction": "velocity"}, "diffusion.prediction is 'velocity'; expected one of noise, x0, v"),
+        (5, {"clip_x0": 0.0}, "sample.clip_x0 is 0.0; expected None .* or a positive bound"),
+        (5, {"clip_x0": -1.0}, "sample.clip_x0 is -1.0; expected None .* or a positive bound"),
+        (5, {"clip_x0": float("nan")}, "sample.clip_x0 is nan"),
         (5, {"eta": 1.0}, "sample.eta is 1.0.*give it a key"),
         (5, {"eta": -0.1}, "sample.eta is -0.1; expected a number from 0"),
         (5, {"eta": 1.5, "key": 0}, "sample.eta is 1.5; expected a number from 0"),
         (0, {}, "sample.steps is 0; expected a whole number from 1 to 1000"),
         (1001, {}, "sample.steps is 1001; expected a whole number from 1 to 1000"),
+        (2.5, {}, "sample.steps is 2.5; expected a whole number from 1 to 1000"),
     ],
 )
 def test_impossible_requests_name_the_field(steps, options, message):

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_ddim
 import pytest
+from numpy_schedules import cosine_alpha_bars, zero_terminal
 from scipy import stats
 from scipy.special import expit, xlog1py, xlogy
 
-from ddim_jax.diffusion import DiffusionProcess
+from ddim_jax.diffusion import SAMPLERS, DiffusionProcess, min_snr_weights
 from ddim_jax.io.errors import ConfigError
 
 SHAPE = (3, 4, 5, 1)
@@ -49,15 +50,96 @@ def output_in_numpy(mask_scale):
     return some_network_numpy(2.0, noisy, image, T), mask, noise
 
 
-@pytest.mark.parametrize("prediction", ["noise", "x0"])
-@pytest.mark.parametrize("mask_scale", [1.0, 0.1])
-def test_mean_squared_error_of_each_example(prediction, mask_scale):
-    result = losses(DiffusionProcess.create(prediction=prediction, mask_scale=mask_scale))
+def signal_to_noise(mask_scale):
+    """Of the network's input, at T."""
+    bars = numpy_ddim.alpha_bars()[T]
+    return mask_scale**2 * bars / (1 - bars)
+
+
+def squared_error_in_numpy(prediction, mask_scale):
     output, mask, noise = output_in_numpy(mask_scale)
     # The target for x0 is the mask at +-1, whatever the scale at which it enters the process.
     target = noise if prediction == "noise" else mask
+    if prediction == "v":
+        share = signal_to_noise(mask_scale) / (1 + signal_to_noise(mask_scale))  # alpha_bar of the unit-variance input
+        share = share.reshape(-1, 1, 1, 1)
+        target = np.sqrt(share) * noise - np.sqrt(1 - share) * mask
+    return np.mean((output - target) ** 2, axis=(1, 2, 3))
+
+
+@pytest.mark.parametrize("prediction", ["noise", "x0", "v"])
+@pytest.mark.parametrize("mask_scale", [1.0, 0.1])
+def test_mean_squared_error_of_each_example(prediction, mask_scale):
+    result = losses(DiffusionProcess.create(prediction=prediction, mask_scale=mask_scale))
     assert result.dtype == jnp.float32
-    np.testing.assert_allclose(result, np.mean((output - target) ** 2, axis=(1, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(result, squared_error_in_numpy(prediction, mask_scale), rtol=1e-5)
+
+
+def test_v_with_the_plain_mask_is_the_usual_one():
+    """Salimans and Ho: v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0."""
+    mask, _, noise = batch()
+    signal, rate = rates(T)
+    output = output_in_numpy(1.0)[0]
+    expected = np.mean((output - (signal * noise - rate * mask)) ** 2, axis=(1, 2, 3))
+    np.testing.assert_allclose(losses(DiffusionProcess.create(prediction="v")), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mask_scale", [1.0, 0.1])
+@pytest.mark.parametrize("t", [0, 300, 999])
+def test_the_target_of_v_has_unit_variance(mask_scale, t):
+    rng = np.random.default_rng(t)
+    mask = rng.choice([-1.0, 1.0], (1, 256, 256, 1)).astype(np.float32)
+    noise = rng.normal(size=mask.shape).astype(np.float32)
+    process = DiffusionProcess.create(prediction="v", mask_scale=mask_scale)
+    image = jnp.zeros((1, 256, 256, 3))
+    loss = process.losses(lambda *given: jnp.zeros_like(given[1]), None, mask, image, noise, jnp.array([t]))
+    np.testing.assert_allclose(loss, 1.0, rtol=0.03)
+
+
+def test_min_snr_weights_by_hand():
+    snr = np.array([20.0, 5.0, 0.25])
+    np.testing.assert_allclose(min_snr_weights(snr, "noise"), [0.25, 1.0, 1.0])  # 5/20
+    np.testing.assert_allclose(min_snr_weights(snr, "x0"), [5.0, 5.0, 0.25])
+    np.testing.assert_allclose(min_snr_weights(snr, "v"), [5 / 21, 5 / 6, 0.2])  # .25/1.25
+    np.testing.assert_array_equal(min_snr_weights(np.array([0.0]), "v"), [0.0])
+
+
+@pytest.mark.parametrize("prediction", ["noise", "x0", "v"])
+@pytest.mark.parametrize("mask_scale", [1.0, 0.1])
+def test_min_snr_multiplies_the_loss_of_each_example(prediction, mask_scale):
+    result = losses(DiffusionProcess.create(prediction=prediction, mask_scale=mask_scale, loss_weight="min_snr"))
+    snr = signal_to_noise(mask_scale)
+    weight = np.minimum(snr, 5.0) / {"noise": snr, "x0": 1.0, "v": snr + 1.0}[prediction]
+    assert weight.min() < 0.5 * weight.max()
+    np.testing.assert_allclose(result, weight * squared_error_in_numpy(prediction, mask_scale), rtol=1e-4)
+
+
+def test_min_snr_weights_the_overlap_loss_as_that_of_x0():
+    plain, weighted = (
+        losses(DiffusionProcess.create(prediction="x0", loss="bce_dice", loss_weight=weight))
+        for weight in ("plain", "min_snr")
+    )
+    np.testing.assert_allclose(weighted / plain, np.minimum(signal_to_noise(1.0), 5.0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("mask_scale", [1.0, 0.2])
+def test_with_min_snr_all_predictions_make_the_same_loss(mask_scale):
+    """The same wrong mask and the noise that follows, told in three ways."""
+    mask, image, noise = batch()
+    t = np.array([5, 200, 900])
+    bars = numpy_ddim.alpha_bars()[t].reshape(-1, 1, 1, 1)
+    signal, rate = mask_scale * np.sqrt(bars), np.sqrt(1 - bars)
+    wrong = 0.7 * mask + 0.2
+    implied = (signal * mask + rate * noise - signal * wrong) / rate
+    norm = np.sqrt(signal**2 + rate**2)
+    found = {}
+    for prediction, answer in {"noise": implied, "x0": wrong, "v": (signal * implied - rate * wrong) / norm}.items():
+        process = DiffusionProcess.create(prediction=prediction, mask_scale=mask_scale, loss_weight="min_snr")
+        given = (jnp.asarray(a, jnp.float32) for a in (mask, image, noise))
+        answer = jnp.asarray(answer, jnp.float32)
+        found[prediction] = process.losses(lambda *_, answer=answer: answer, None, *given, jnp.asarray(t))
+    np.testing.assert_allclose(found["noise"], found["x0"], rtol=1e-3)
+    np.testing.assert_allclose(found["v"], found["x0"], rtol=1e-3)
 
 
 @pytest.mark.parametrize("mask_scale", [1.0, 0.1])
@@ -143,7 +225,7 @@ def test_the_network_sees_unit_variance(mask_scale, t):
 
 @pytest.mark.parametrize("mask_scale", [1.0, 0.1])
 @pytest.mark.parametrize("eta", [0.0, 1.0])
-@pytest.mark.parametrize("fields", [{"prediction": "noise"}, {"prediction": "x0"}], ids=["noise", "x0"])
+@pytest.mark.parametrize("fields", [{"prediction": name} for name in ("noise", "x0", "v")], ids=["noise", "x0", "v"])
 def test_one_clean_mask_is_recovered_in_its_own_units(fields, mask_scale, eta):
     """The exact answer for data that are one mask, from the rescaled input: sampler and scaling have to agree."""
     mask, image, noise = batch()
@@ -153,8 +235,11 @@ def test_one_clean_mask_is_recovered_in_its_own_units(fields, mask_scale, eta):
         if fields["prediction"] == "x0":
             return jnp.asarray(mask)
         bar = bars[t].reshape(-1, 1, 1, 1)
-        x_t = network_input * jnp.sqrt(bar * mask_scale**2 + 1 - bar)
-        return (x_t - jnp.sqrt(bar) * mask_scale * mask) / jnp.sqrt(1 - bar)
+        norm = jnp.sqrt(bar * mask_scale**2 + 1 - bar)
+        noise = (network_input * norm - jnp.sqrt(bar) * mask_scale * mask) / jnp.sqrt(1 - bar)
+        if fields["prediction"] == "v":
+            return (jnp.sqrt(bar) * mask_scale * noise - jnp.sqrt(1 - bar) * mask) / norm
+        return noise
 
     process = DiffusionProcess.create(mask_scale=mask_scale, **fields)
     result, trajectory = process.sample(
@@ -182,6 +267,45 @@ def test_sampling_equals_the_independent_version(loss, clip):
     _, x0 = numpy_ddim.sample(denoise, noise, 4, prediction="x0", clip=bound)
     result = process.sample(some_network, 2.0, jnp.asarray(image), jnp.asarray(noise), 4, clip_x0=clip)
     np.testing.assert_allclose(result, x0[-1] / scale, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("mask_scale", [1.0, 0.2])
+def test_v_and_x0_take_the_same_steps_down_to_one_from_pure_noise(mask_scale, sampler):
+    """One underlying estimate of the mask, told as x0 and as v, with a schedule that ends at alpha_bar = 0."""
+    bars = jnp.asarray(zero_terminal(cosine_alpha_bars(1000)), jnp.float32)
+    _, image, noise = batch()
+
+    def mask_of(params, network_input, image, t):
+        return jnp.tanh(network_input + image[..., :1])
+
+    def v_of(params, network_input, image, t):
+        bar = bars[t].reshape(-1, 1, 1, 1)
+        signal, rate = mask_scale * jnp.sqrt(bar), jnp.sqrt(1 - bar)
+        signal, rate = (a / jnp.sqrt(mask_scale**2 * bar + 1 - bar) for a in (signal, rate))
+        mask = mask_of(params, network_input, image, t)
+        return signal * (network_input - signal * mask) / rate - rate * mask
+
+    fields = {"mask_scale": mask_scale, "schedule": "cosine", "zero_terminal_snr": True}
+    for steps in (1, 2, 5):
+        results = [
+            DiffusionProcess.create(prediction=prediction, **fields).sample(
+                network, None, jnp.asarray(image), jnp.asarray(noise), steps, sampler=sampler, key=jax.random.key(1)
+            )
+            for prediction, network in (("x0", mask_of), ("v", v_of))
+        ]
+        assert np.isfinite(results[0]).all()
+        np.testing.assert_allclose(results[1], results[0], rtol=1e-4, atol=1e-4)
+        if steps == 1:
+            np.testing.assert_allclose(results[0], np.tanh(noise + image[..., :1]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("clip", [0.0, -1.0])
+def test_a_bound_that_is_not_positive_is_refused_in_units_of_the_mask(clip):
+    _, image, noise = batch()
+    process = DiffusionProcess.create(prediction="x0", mask_scale=0.1)
+    with pytest.raises(ConfigError, match=f"sample.clip_x0 is {clip}; expected None"):
+        process.sample(some_network, 2.0, image, jnp.asarray(noise), 2, clip_x0=clip)
 
 
 def test_clipping_is_in_units_of_the_mask():
@@ -222,12 +346,40 @@ def test_create_takes_the_fields_of_the_config():
     process = DiffusionProcess.create(num_train_timesteps=3, beta_start=0.1, beta_end=0.3, prediction="x0")
     np.testing.assert_allclose(process.schedule.betas, [0.1, 0.2, 0.3])
     assert (process.prediction, process.loss, process.mask_scale, process.timestep_power) == ("x0", "mse", 1.0, 1.0)
+    process = DiffusionProcess.create(prediction="v", schedule="cosine", zero_terminal_snr=True, loss_weight="min_snr")
+    np.testing.assert_allclose(process.schedule.alpha_bars, zero_terminal(cosine_alpha_bars(1000)), rtol=1e-9)
+    assert (process.prediction, process.loss_weight) == ("v", "min_snr")
+
+
+def test_a_config_from_before_a_field_was_there_means_the_same():
+    """The `diffusion` section as checkpoints of then hold it, beside the complete one."""
+    old = {
+        "prediction": "x0",
+        "loss": "bce_dice",
+        "mask_scale": 0.1,
+        "timestep_power": 2.0,
+        "num_train_timesteps": 1000,
+        "beta_start": 1e-4,
+        "beta_end": 0.02,
+    }
+    new = old | {"schedule": "linear", "zero_terminal_snr": False, "loss_weight": "plain"}
+    then, now = (DiffusionProcess.create(**fields) for fields in (old, new))
+    np.testing.assert_array_equal(then.schedule.alpha_bars, now.schedule.alpha_bars)
+    np.testing.assert_allclose(then.schedule.alpha_bars, numpy_ddim.alpha_bars(), rtol=1e-12)
+    np.testing.assert_array_equal(losses(then), losses(now))
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"prediction": "v"}, "diffusion.prediction is 'v'; expected one of noise, x0"),
+        ({"prediction": "eps"}, "diffusion.prediction is 'eps'; expected one of noise, x0, v"),
+        (
+            {"prediction": "noise", "zero_terminal_snr": True},
+            "diffusion.prediction is 'noise' and diffusion.zero_terminal_snr is true.*prediction 'x0' or 'v'",
+        ),
+        ({"loss_weight": "p2"}, "diffusion.loss_weight is 'p2'; expected one of plain, min_snr"),
+        ({"schedule": "sigmoid"}, "diffusion.schedule is 'sigmoid'; expected one of linear, cosine"),
+        ({"loss": "bce_dice", "prediction": "v"}, "diffusion.loss 'bce_dice' .* needs prediction 'x0', not 'v'"),
         ({"loss": "mae"}, "diffusion.loss is 'mae'; expected one of mse, bce_dice"),
         ({"loss": "bce_dice"}, "diffusion.loss 'bce_dice' .* needs prediction 'x0', not 'noise'"),
         ({"mask_scale": 0.0}, "diffusion.mask_scale is 0.0"),

@@ -1,4 +1,4 @@
-"""Noising and its two inverses."""
+"""Noising and its two inverses, with the linear schedule."""
 
 import jax
 import jax.numpy as jnp

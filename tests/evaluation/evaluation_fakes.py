@@ -22,15 +22,17 @@ class FakeSegmenter:
         self.calls = []
         self.training_data = {}
 
+    one_pass = False
+
     def settings(self, **values):
         return Settings.create(self.config, **values)
 
-    def sample(self, image, *, samples=None, steps=None, seed=0, flips=None):
+    def sample(self, image, *, samples=None, steps=None, seed=0, flips=None, sampler=None):
         key = int(image[0, 0, 0])
         self.calls.append((key, samples, steps, seed))
         return self.estimates[key][:samples]
 
-    def trajectory(self, image, *, steps=None, seed=0):
+    def trajectory(self, image, *, steps=None, seed=0, sampler=None):
         final = self.estimates[int(image[0, 0, 0])][0]
         rates = np.arange(steps + 1, dtype=np.float32)[:, None, None] / steps
         return np.append(np.arange(steps)[::-1] * 100, -1), rates * final, rates[1:] * final

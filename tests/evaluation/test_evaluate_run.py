@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from evaluation_fakes import TOP_HALF, FakeSegmenter, MemorySource, hand_case, picture
+from evaluation_fakes import TOP_HALF, FakeSegmenter, MemorySource, hand_case, picture, rows
 from PIL import Image
 
 from ddim_jax.data import Example
@@ -73,6 +73,8 @@ def test_metrics_file_says_what_was_done(hand_run):
         "steps": 3,
         "samples": 2,
         "network_evaluations_per_image": 6,
+        "sampler": "ddim",
+        "ensemble": "mean",
         "seed": 5,
         "image_size": 4,
         "resolution": "model",
@@ -193,3 +195,39 @@ def test_an_empty_data_set_and_a_file_in_the_way_are_named(tmp_path):
     with pytest.raises(InputError, match="taken: the folder for the results cannot be made"):
         evaluate(segmenter, source, tmp_path / "taken", split="test")
     assert segmenter.calls == []
+
+
+def test_staple_is_scored_and_said(tmp_path):
+    """Two samples say the top half, one the whole picture: STAPLE sides with the two, for both protocols."""
+    segmenter = FakeSegmenter({1: [rows(1, 1, -1, -1), rows(1, 1, -1, -1), rows(1, 1, 1, -1)]})
+    source = MemorySource([Example("a", picture(1), TOP_HALF)])
+    metrics = evaluate(segmenter, source, tmp_path, split="test", samples=3, ensemble="staple", figures=False)
+    assert (metrics["ensemble"], metrics["sampler"]) == ("staple", "ddim")
+    assert "fused by STAPLE" in metrics["rules"]["ensemble"]
+    assert metrics["protocols"]["calibrated"]["per_image"]["dice"]["mean"] == 1.0
+    # One of the three samples alone has a Dice of 16/20.
+    assert metrics["protocols"]["paper"]["per_image"]["dice_single"]["mean"] == pytest.approx((1 + 1 + 0.8) / 3)
+    assert metrics["protocols"]["paper"]["per_image"]["dice"]["mean"] == 1.0
+    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
+
+
+def test_staple_differs_from_the_mean_where_a_sample_is_sure(tmp_path):
+    """Means 1, 0.1, -1, -1: the second row counts for the mean alone, since only one of three masks has it."""
+    samples = [rows(1, 1, -1, -1), rows(1, -0.3, -1, -1), rows(1, -0.4, -1, -1)]
+    source = MemorySource([Example("a", picture(1), TOP_HALF)])
+    dice = {}
+    for ensemble in ("mean", "staple"):
+        metrics = evaluate(
+            FakeSegmenter({1: samples}), source, tmp_path, split="test", samples=3, ensemble=ensemble, figures=False
+        )
+        dice[ensemble] = metrics["protocols"]["calibrated"]["per_image"]["dice"]["mean"]
+    assert dice == pytest.approx({"mean": 1.0, "staple": 2 / 3})
+
+
+def test_without_diffusion_no_reverse_process_is_drawn(tmp_path):
+    segmenter, source = hand_case()
+    segmenter.one_pass = True
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures/reverse_process.png").write_bytes(b"of another checkpoint")
+    evaluate(segmenter, source, tmp_path, split="test")
+    assert {file.name for file in (tmp_path / "figures").iterdir()} == FIGURES - {"reverse_process.png"}

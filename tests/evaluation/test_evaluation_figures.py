@@ -9,6 +9,7 @@ from ddim_jax.evaluation.cases import make_case, middle, rank, spread
 from ddim_jax.evaluation.scoring import score_image
 from ddim_jax.evaluation.style import BOTH, PREDICTION, TRUTH, shorten
 from ddim_jax.evaluation.summary import RULES, rank_correlation, summarise
+from ddim_jax.metrics import PROTOCOLS, ensemble_probability
 
 
 def make(name: str, estimates, truth, image=None):
@@ -148,3 +149,13 @@ def test_rank_correlation_by_hand():
     assert rank_correlation([1, 1, 1], [1, 2, 3]) is None
     assert rank_correlation([1, 2], [1, 2]) is None
     assert "2000 resamples" in RULES["per_image"]
+
+
+def test_the_grid_shows_what_staple_makes_and_says_so(drawn):
+    result = score_image("one", np.asarray(HALF_RIGHT, np.float32), TOP_HALF, "staple")
+    example = Example("one", picture(1), TOP_HALF)
+    case = make_case(example, np.asarray(HALF_RIGHT, np.float32), result, "staple")
+    pictures.draw_grid("grid.png", [case])
+    fused = shown(drawn[0].axes[4])
+    np.testing.assert_allclose(fused, ensemble_probability(np.asarray(HALF_RIGHT), PROTOCOLS["calibrated"], "staple"))
+    assert "STAPLE of 2 samples" in drawn[0].get_supxlabel()

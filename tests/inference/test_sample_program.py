@@ -58,11 +58,12 @@ def test_options_reach_the_settings(run, tmp_path, monkeypatch):
     (tmp_path / "bad.png").write_bytes(b"")  # nothing to compute
     arguments = ("--ckpt", run / "checkpoints", "--input", tmp_path / "bad.png", "--output", tmp_path / "out")
     options = ("--samples", 2, "--steps", 9, "--protocol", "paper", "--step", "latest", "--batch-size", 1)
-    assert sample(monkeypatch, *arguments, *options, "--size", "native", "--flips") == 1
+    more = ("--size", "native", "--flips", "--sampler", "ddpm", "--ensemble", "staple")
+    assert sample(monkeypatch, *arguments, *options, *more) == 1
     settings = json.loads((tmp_path / "out" / "settings.json").read_text())
     del settings["checkpoint"], settings["weights"]
-    expected = {"samples": 2, "steps": 9, "seed": 0, "protocol": "paper", "threshold": 0.9, "size": "native"}
-    assert settings == {"step": 5, **expected, "flips": True}
+    expected = {"samples": 2, "steps": 9, "seed": 0, "protocol": "paper", "threshold": 0.5, "size": "native"}
+    assert settings == {"step": 5, **expected, "flips": True, "sampler": "ddpm", "ensemble": "staple"}
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,30 @@ def test_defaults_come_from_the_config_and_the_protocol():
         ({"threshold": 1.5}, "threshold is 1.5; expected a number from 0 to 1"),
         ({"threshold": float("nan")}, "threshold is nan"),
         ({"protocol": "papers"}, "protocol is 'papers'; expected one of paper, calibrated"),
+        ({"sampler": "dpm"}, "sampler is 'dpm'; expected ddim or ddpm"),
+        ({"ensemble": "median"}, "ensemble is 'median'; expected one of mean, staple"),
         ({"size": 256}, "size is 256; expected one of model, native"),
     ],
 )
 def test_values_out_of_range_are_named(values, message):
     with pytest.raises(InputError, match=message):
         Settings.create(config(), **values)
+
+
+def test_sampler_and_ensemble_come_from_the_config_and_staple_has_its_own_threshold():
+    old = Settings.create(config())  # of a checkpoint from before there was a choice
+    assert (old.sampler, old.ensemble) == ("ddim", "mean")
+    chosen = Settings.create(config(sampler="ddpm", ensemble="staple", protocol="paper"))
+    assert (chosen.sampler, chosen.ensemble, chosen.protocol, chosen.threshold) == ("ddpm", "staple", "paper", 0.5)
+    other = Settings.create(config(sampler="ddpm", ensemble="staple"), sampler="ddim", ensemble="mean", threshold=0.3)
+    assert (other.sampler, other.ensemble, other.threshold) == ("ddim", "mean", 0.3)
+
+
+def test_a_network_without_diffusion_takes_one_step_and_no_sampler():
+    about = config(steps=1, sampler=None)
+    about["diffusion"] = dict.fromkeys(about["diffusion"])
+    assert Settings.create(about).sampler is None and Settings.create(about).steps == 1
+    with pytest.raises(InputError, match="steps is 2; expected a whole number from 1 to 1"):
+        Settings.create(about, steps=2)
+    with pytest.raises(InputError, match="sampler is 'ddpm'; expected None: the network works in one pass"):
+        Settings.create(about, sampler="ddpm")

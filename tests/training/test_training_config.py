@@ -5,7 +5,7 @@ from ml_collections import ConfigDict, config_dict
 from tiny_runs import tiny_config
 
 from ddim_jax.io.errors import ConfigError
-from ddim_jax.training.config import check_config, plain_config, total_steps
+from ddim_jax.training.config import check_config, plain_config, resolve_system, total_steps
 
 
 def test_a_config_becomes_what_json_gives_back():
@@ -24,6 +24,7 @@ def test_a_config_that_works_passes():
     config["train"].update(steps=0, epochs=0.5, ema_decay=0.0)
     config["data"].update(rotation_degrees=0.0)
     config["sample"].update(clip_x0=1.0, eta=1.0, steps=50, protocol="paper")
+    config["sample"]["sampler"] = "dpm++"
     config["seed"] = 2**32 - 1
     check_config(config)
 
@@ -53,6 +54,9 @@ def test_a_config_that_works_passes():
         ("sample.steps", 0, "expected a whole number from 1"),
         ("sample.steps", 51, "expected at most diffusion.num_train_timesteps, 50"),
         ("sample.samples", None, "expected a whole number from 1"),
+        ("sample.sampler", "dpm", r"expected ddim or ddpm or dpm\+\+"),
+        ("sample.sampler", None, r"expected ddim or ddpm or dpm\+\+"),
+        ("sample.ensemble", "median", "expected one of mean, staple"),
         ("sample.protocol", "mine", "expected one of .*calibrated"),
         ("sample.eta", 1.5, "expected a number from 0 to 1"),
         ("sample.clip_x0", 0.0, "expected null .* or a positive bound"),
@@ -74,3 +78,41 @@ def test_the_length_of_a_run():
     assert total_steps(0, 2000.0, 20, 371) == 37100
     assert total_steps(0, 1.0, 8, 12) == 2  # 1.5, rounded to even
     assert total_steps(0, 0.1, 8, 12) == 1
+
+
+def test_a_system_fills_what_is_none():
+    config = {
+        "model": {"name": "unet"},
+        "train": {"rate": None, "steps": 7},
+        "sample": {"steps": None, "samples": 0, "flips": False, "clip": None},
+        "unet": {"train": {"rate": 0.5, "steps": 9}, "sample": {"steps": 1, "samples": 4, "flips": True}},
+        "ddim": {"train": {"rate": 0.1}, "sample": {"clip": 1.0}},
+    }
+    before = json.loads(json.dumps(config))
+    assert resolve_system(config) == {
+        "model": {"name": "unet"},
+        "train": {"rate": 0.5, "steps": 7},
+        "sample": {"steps": 1, "samples": 0, "flips": False, "clip": None},  # 0 and False are values
+    }
+    assert config == before
+    for name in ("ddim", "lightweight_ddim"):  # which share a section
+        config["model"]["name"] = name
+        assert resolve_system(config)["train"] == {"rate": 0.1, "steps": 7}
+    config["model"]["name"] = "unheard of"  # the model's to refuse
+    assert resolve_system(config)["train"] == {"rate": None, "steps": 7}
+    assert resolve_system(tiny_config()) == tiny_config()
+
+
+def test_without_diffusion_there_is_one_pass_and_no_sampler():
+    config = tiny_config()
+    config["model"]["name"] = "unet"
+    config["diffusion"] = dict.fromkeys(config["diffusion"])
+    config["sample"]["sampler"] = None
+    check_config(config)
+    for section, field in (("sample", "steps"), ("train", "validation_steps")):
+        wrong = config | {section: config[section] | {field: 2}}
+        with pytest.raises(ConfigError, match=f"{section}.{field} is 2; expected 1, since unet works in one pass"):
+            check_config(wrong)
+    config["sample"]["sampler"] = "ddim"
+    with pytest.raises(ConfigError, match=r"sample.sampler is 'ddim'; expected None"):
+        check_config(config)

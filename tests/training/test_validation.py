@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ddim_jax.data import Example
-from ddim_jax.diffusion import DiffusionProcess
+from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.io.errors import DataError
 from ddim_jax.training.validation import Validator
 
@@ -49,8 +49,9 @@ class ShowsNoise(nn.Module):
         return noisy_mask / (t[:, None, None, None] + 1.0)
 
 
-def validator(model, source=None, *, count=5, batch_size=2, steps=1, seed=0, prediction="x0"):
-    process = DiffusionProcess.create(prediction=prediction, loss="mse", num_train_timesteps=10)
+def validator(model, source=None, *, count=5, batch_size=2, steps=1, seed=0, prediction="x0", process=None):
+    if process is None:
+        process = DiffusionProcess.create(prediction=prediction, loss="mse", num_train_timesteps=10)
     return Validator(
         model,
         process,
@@ -81,6 +82,25 @@ def test_loss_and_dice_against_numpy(batch_size, gain):
     np.testing.assert_array_equal(result.truths, source.masks[ROWS[:4]])
     reds = source.images[ROWS[:4]][..., 0] / 127.5 - 1.0
     np.testing.assert_allclose(result.probabilities, (gain * reds + 1) / 2, atol=1e-6)
+
+
+class LogitsOfRed(nn.Module):
+    def __call__(self, image):
+        return 4.0 * image[..., :1]
+
+
+def test_a_network_of_one_pass_against_numpy():
+    source = Pictures()
+    result = validator(LogitsOfRed(), source, process=DirectProcess())({})
+    losses, scores = [], []
+    for row in ROWS:
+        logits, truth = 4.0 * (source.images[row][..., 0] / 127.5 - 1.0), source.masks[row]
+        p, found = 1 / (1 + np.exp(-logits)), logits > 0
+        entropy = -np.mean(np.where(truth, np.log(p), np.log(1 - p)))
+        losses.append(entropy + 1 - (2 * np.sum(p * truth) + 1) / (np.sum(p) + np.sum(truth) + 1))
+        scores.append(2 * np.sum(found & (truth == 1)) / (np.sum(found) + np.sum(truth)))
+    assert result.loss == pytest.approx(np.mean(losses), rel=1e-5)
+    assert result.dice == pytest.approx(np.mean(scores), rel=1e-6)
 
 
 def test_more_than_there_are_is_all_of_them():

@@ -1,0 +1,68 @@
+"""A network that gives the mask of an image in one pass, behind the interface of `DiffusionProcess`.
+
+Training, validation and inference hold one or the other and need not know which.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ddim_jax.diffusion.losses import bce_dice
+from ddim_jax.io.errors import ConfigError
+
+Apply = Callable[[Any, jax.Array], jax.Array]
+"""(params, image [B,H,W,3]) -> logits of "this pixel is in the mask" [B,H,W,1]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DirectProcess:
+    """Segmentation without diffusion: nothing is noised, and the sample is the network's answer.
+
+    The loss is binary cross-entropy plus soft Dice. The methods take the arguments of `DiffusionProcess` and ignore the
+    noise and the timesteps, so that a sample of an image is the same whatever the noise.
+    """
+
+    @classmethod
+    def create(cls, **fields: Any) -> "DirectProcess":
+        """Builds the process from a config's `diffusion` section, in which nothing may be set.
+
+        Raises:
+          ConfigError: a field has a value.
+        """
+        for name, value in fields.items():
+            if value is not None:
+                raise ConfigError(
+                    f"diffusion.{name} is {value!r}, but this network gives the mask in one pass, without diffusion; "
+                    "leave it unset"
+                )
+        return cls()
+
+    @property
+    def num_train_timesteps(self) -> int:
+        """One: the largest number of network evaluations for a sample."""
+        return 1
+
+    def draw_timesteps(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        """int32 zeros: there is one timestep."""
+        return jnp.zeros(shape, jnp.int32)
+
+    def losses(
+        self, apply: Apply, params: Any, mask: jax.Array, image: jax.Array, noise: jax.Array, t: jax.Array
+    ) -> jax.Array:
+        """The training loss of each example, float32 [batch]; `mask` [batch, H, W, 1] holds -1 and +1."""
+        return bce_dice(apply(params, image).astype(jnp.float32), (mask + 1.0) / 2.0)
+
+    def sample(self, apply: Apply, params: Any, image: jax.Array, noise: jax.Array, steps: int, **_: Any) -> jax.Array:
+        """The mask of `image` [batch, H, W, 3] as float32 [batch, H, W, 1] in [-1, 1]: 2 sigmoid(logits) - 1.
+
+        That is the estimate of x_0 whose calibrated probability is the sigmoid.
+
+        Raises:
+          ConfigError: steps is not 1.
+        """
+        if steps != 1:
+            raise ConfigError(f"sample.steps is {steps}; expected 1, since this network gives the mask in one pass")
+        return jnp.tanh(apply(params, image).astype(jnp.float32) / 2.0)

@@ -1,0 +1,88 @@
+"""What the samplers share: the timesteps visited, how the network's answer is read, and the one `jax.lax.scan`."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ddim_jax.diffusion.conversions import check_prediction, noise_from_x0, x0_and_noise
+from ddim_jax.diffusion.schedule import Schedule, timestep_grid
+from ddim_jax.io.errors import ConfigError
+
+Denoise = Callable[[jax.Array, jax.Array], jax.Array]
+"""(x_t [batch, ...], t int32 [batch]) -> what the network predicts, the shape of x_t."""
+
+
+class Trajectory(NamedTuple):
+    """What the reverse process went through.
+
+    Attributes:
+      x_t: [steps + 1, ...], the noisy masks: the starting noise first, the sample last.
+      x0: [steps, ...], the estimate of the clean mask at each step.
+    """
+
+    x_t: jax.Array
+    x0: jax.Array
+
+
+def check_clip(clip_x0: float | None) -> None:
+    """Refuses a bound that is not positive.
+
+    Raises:
+      ConfigError: it is not.
+    """
+    if clip_x0 is not None and not clip_x0 > 0.0:
+        raise ConfigError(f"sample.clip_x0 is {clip_x0}; expected None (off) or a positive bound")
+
+
+def estimator(denoise: Denoise, prediction: str, schedule: Schedule, clip_x0: float | None):
+    """How a step reads the network's answer: (x_t, t, rates of signal and noise at t) -> estimates of (x_0, eps).
+
+    Raises:
+      ConfigError: a prediction that is unknown or does not go with the schedule, or a bound that is not positive.
+    """
+    check_prediction(prediction, schedule)
+    check_clip(clip_x0)
+
+    def estimate(x_t, t, signal_t, noise_t):
+        output = denoise(x_t, jnp.full(x_t.shape[:1], t, jnp.int32))
+        x0, eps = x0_and_noise(prediction, output, x_t, signal_t, noise_t)
+        if clip_x0 is not None:
+            x0 = jnp.clip(x0, -clip_x0, clip_x0)
+            eps = noise_from_x0(x_t, x0, signal_t, noise_t)
+        return x0, eps
+
+    return estimate
+
+
+def draw(key: jax.Array, index: jax.Array, x_t: jax.Array) -> jax.Array:
+    """Standard normal noise like `x_t` for step number `index`, from one key or from one for each example."""
+    if key.ndim == 0:
+        return jax.random.normal(jax.random.fold_in(key, index), x_t.shape, x_t.dtype)
+    return jax.vmap(lambda own: jax.random.normal(jax.random.fold_in(own, index), x_t.shape[1:], x_t.dtype))(key)
+
+
+def visited(schedule: Schedule, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The timesteps, alpha_bar at each, and alpha_bar at the one that follows (1 after the last).
+
+    Raises:
+      ConfigError: as `timestep_grid`.
+    """
+    t = timestep_grid(schedule.num_train_timesteps, steps)
+    alpha_bar = schedule.alpha_bars[t]
+    return t, alpha_bar, np.append(alpha_bar[1:], 1.0)
+
+
+def step_inputs(t: np.ndarray, alpha_bar: np.ndarray, *factors: np.ndarray, dtype) -> tuple[jax.Array, ...]:
+    """Of each step: t, its number, the rates of signal and noise at t, and `factors`; from float64, cast once."""
+    coefficients = (np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar), *factors)
+    return (jnp.asarray(t), jnp.arange(len(t), dtype=jnp.int32), *(jnp.asarray(c, dtype) for c in coefficients))
+
+
+def sampled(noise: jax.Array, sample: jax.Array, seen: tuple[jax.Array, jax.Array] | None):
+    """What a sampler returns: the sample, and the `Trajectory` if the scan kept (x_s, x_0) of each step as `seen`."""
+    if seen is None:
+        return sample
+    return sample, Trajectory(x_t=jnp.concatenate([noise[None], seen[0]]), x0=seen[1])
