@@ -5,7 +5,7 @@ DEMO_DIR ?= runs/demo
 # Extra options of the demo's training, e.g. DEMO_FLAGS=--config.train.steps=50
 DEMO_FLAGS ?=
 
-.PHONY: demo kernels test lint bench-cpu bench-gpu clean
+.PHONY: demo kernels test lint bench-cpu bench-gpu table1-cpu table1-gpu clean
 
 demo: .venv/installed kernels
 	$(RUN) train.py --config configs/demo.py --workdir $(DEMO_DIR) $(DEMO_FLAGS)
@@ -36,6 +36,15 @@ bench-cpu: .venv/installed-bench kernels
 
 bench-gpu: .venv/installed-bench
 	$(RUN) -m benchmarks.run --suite gpu
+	$(RUN) -m benchmarks.report
+
+# The comparison of the four systems; DATA lists data sets in the folder layout, by the directories they lie in.
+table1-cpu: .venv/installed-bench kernels
+	$(RUN) -m benchmarks.table1 --data $(DATA) --budget 360 --size 64
+	$(RUN) -m benchmarks.report
+
+table1-gpu: .venv/installed-bench
+	$(RUN) -m benchmarks.table1 --data $(DATA) --budget 240 --size 128 --networks full
 	$(RUN) -m benchmarks.report
 
 .venv/installed: pyproject.toml

@@ -65,7 +65,7 @@ def suite_cases(suite: str, *, quick: bool = False, tiny: bool = False) -> list[
     Args:
       suite: which.
       quick: leave out the standard network.
-      tiny: small networks on 32 x 32 pictures: every path of the code, no figure of any use.
+      tiny: small networks on 16 x 16 pictures: every path of the code, no figure of any use.
     """
     cases = _cpu_cases() if suite == "cpu" else _gpu_cases()
     if quick:
@@ -124,4 +124,4 @@ def _gpu_cases() -> list[Case]:
 def _shrunk(case: Case) -> Case:
     steps = None if case.steps is None else min(case.steps, 3)
     batch = min(case.batch, 2)
-    return dataclasses.replace(case, size=32, batch=batch, steps=steps, preset="small")
+    return dataclasses.replace(case, size=16, batch=batch, steps=steps, preset="small")

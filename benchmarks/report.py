@@ -45,12 +45,14 @@ for ours, from Python functions to a compiled program without any cache, for `to
 median one.
 
 Peak memory on CPU is the most that was resident in the process during the timed runs, less what was resident once the
-libraries were loaded; what a compiler in the same process has not given back counts. On a GPU it is the most that the
-framework had allocated (JAX: since the start of the process, the trials by which it picks its convolutions included).
+libraries were loaded; what a compiler has freed in the same process was given back to the system before. On a GPU it is
+the most that the framework had allocated (JAX: since the start of the process, the trials by which it picks its
+convolutions included).
 
 "Roofline" is the fraction of the speed that the machine's ceilings allow: the longer of the network's arithmetic at the
 speed of the fastest matrix product and the bytes its layers must move at the speed of the fastest copy, by either
-framework, over the measured time (`benchmarks/roofline.py` defines both).
+framework, over the measured time (`benchmarks/roofline.py` defines both). The arithmetic is that of the network as
+written down; a side that needs less of it, as ours does after upsampling, can come out above 100 %.
 """
 
 
@@ -142,7 +144,10 @@ def _rows(result: dict[str, Any]) -> str:
             )
         )
     head = ("case", "network", "format", "side", "time", "spread", "runs", "compile", "peak memory", "GFLOP", "GB")
-    return _table((*head, "roofline", "difference"), rows)
+    notes = [
+        f"\n{row['model']}, {row['case']}, {row['side']}: {row['note']}.\n" for row in result["rows"] if "note" in row
+    ]
+    return _table((*head, "roofline", "difference"), rows) + "".join(notes)
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

@@ -104,14 +104,14 @@ class TorchSide:
         twin.load_state_dict(
             {name: torch.from_numpy(array) for name, array in load_state_dict(self._files.weights).items()}
         )
-        twin = twin.to(self._device, self._dtype, memory_format=memory_format)
+        twin = twin.to(self._device, memory_format=memory_format)
         inputs = {name: x.to(memory_format=memory_format) if x.ndim == 4 else x for name, x in self._inputs.items()}
         network = torch.compile(twin) if compiled else twin
         prepare = {"forward": self._forward, "train_step": self._train_step, "segment": self._segment}
         self._once = prepare[self._case.kind](twin, network, inputs)
 
     def _forward(self, twin: TwinUNet, network, inputs: dict[str, Tensor]):
-        twin.eval()
+        twin.to(self._dtype).eval()
 
         @torch.inference_mode()
         def forward() -> Tensor:
@@ -120,7 +120,7 @@ class TorchSide:
         return forward
 
     def _segment(self, twin: TwinUNet, network, inputs: dict[str, Tensor]):
-        twin.eval()
+        twin.to(self._dtype).eval()
         samples, noise = self._case.batch, inputs["noise"]
         image = inputs["image"].repeat(samples, 1, 1, 1)
         alpha_bars = linear_schedule().alpha_bars
@@ -144,10 +144,11 @@ class TorchSide:
         return segment
 
     def _train_step(self, twin: TwinUNet, network, inputs: dict[str, Tensor]):
-        twin.train()
-        weights = list(twin.parameters())
         mixed = self._dtype != torch.float32
-        masters = [p.detach().float().requires_grad_() for p in weights] if mixed else weights
+        # Copied before the weights of the network are rounded.
+        masters = [p.detach().clone().requires_grad_() for p in twin.parameters()] if mixed else None
+        weights = list(twin.to(self._dtype).train().parameters())
+        masters = masters or weights
         averages = [p.detach().clone() for p in masters]
         adam = torch.optim.Adam(masters, lr=LEARNING_RATE, fused=True)
         places = {name: place for place, (name, _) in enumerate(twin.named_parameters()) if name in WATCHED}

@@ -167,7 +167,7 @@ class Segmenter:
           seed: of the noise.
           size: what the network works at, "model" or "native" (see the class); None for "model".
           flips: whether samples see the picture mirrored in turn; None for the checkpoint's default.
-          sampler: "ddim" or "ddpm"; None for the checkpoint's default.
+          sampler: "ddim", "ddpm" or "dpm++"; None for the checkpoint's default.
 
         Returns:
           float32 [samples, h, w], estimates of x_0, about -1 outside and +1 inside, not clipped; h and w are
@@ -232,7 +232,7 @@ class Segmenter:
           protocol: "paper" or "calibrated" (`ddim_jax.metrics.PROTOCOLS`); None for the checkpoint's default.
           size: what the network works at, "model" or "native" (see the class); None for "model".
           flips: whether samples see the picture mirrored in turn; None for the checkpoint's default.
-          sampler: "ddim" or "ddpm"; None for the checkpoint's default.
+          sampler: "ddim", "ddpm" or "dpm++"; None for the checkpoint's default.
           ensemble: "mean" or "staple" (`ddim_jax.metrics.ensemble_probability`); None for the checkpoint's default.
 
         Returns:

@@ -25,6 +25,10 @@ MAY_DIFFER = (
 """Fields that change neither what a run computes from here on nor how its checkpoints are ranked."""
 
 
+ADDED = {"diffusion.schedule": "linear", "diffusion.zero_terminal_snr": False, "diffusion.loss_weight": "plain"}
+"""Fields that runs of earlier versions do not have, with the value that is what they did."""
+
+
 def check_resumable(saved: Mapping[str, Any], current: Mapping[str, Any], workdir: str) -> None:
     """Compares the config of the run in `workdir` with the one it is to go on with.
 
@@ -38,6 +42,7 @@ def check_resumable(saved: Mapping[str, Any], current: Mapping[str, Any], workdi
     if saved.get("train", {}).get("schedule") == "constant":
         may_differ = (*may_differ, "train.steps", "train.epochs")
     before, now = _flatten(saved), _flatten(current)
+    before = {field: value for field, value in ADDED.items() if now.get(field) is not None} | before
     differing = [
         f"{field}: {before.get(field, 'absent')!r} there, {now.get(field, 'absent')!r} now"
         for field in sorted(before.keys() | now.keys())

@@ -39,7 +39,7 @@ def measured(path):
             assert row["median_s"] > 0 and row["spread_s"] >= 0 and row["roofline_fraction"] > 0
     page = report({result["suite"]: result})
     for row in result["rows"]:
-        cells = f"| {row['case']} 32 x 32 batch {row['batch']}"
+        cells = f"| {row['case']} 16 x 16 batch {row['batch']}"
         assert any(line.startswith(cells) and f"| {row['side']} |" in line for line in page.splitlines())
     return result
 
@@ -47,10 +47,11 @@ def measured(path):
 def test_the_cpu_suite(tmp_path):
     path = tmp_path / "cpu.json"
     command = ["--suite", "cpu", "--tiny", "--quick", "--threads", "1", "--output", str(path)]
-    assert main([*command, "--cases", "forward", "segment", "--sides", "torch_eager", "xla_plain", "ours"]) == 0
+    sides = ("torch_eager", "ours", "torch_compile", "xla_plain")
+    assert main([*command, "--cases", "forward", "segment", "--sides", *sides]) == 0
     rows = measured(path)["rows"]
     assert [(row["case"], row["batch"], row["steps"], row["side"], row["runs"]) for row in rows] == [
-        *(("forward", 1, None, side, 2) for side in ("torch_eager", "ours", "xla_plain")),
+        *(("forward", 1, None, side, 2) for side in sides),
         *(("forward", 2, None, side, 2) for side in ("torch_eager", "ours")),
         *(("segment", 2, 2, side, 2) for side in ("torch_eager", "ours")),
         ("segment", 2, 3, "ours", 0),
@@ -65,18 +66,18 @@ def test_the_cpu_suite(tmp_path):
 def test_the_gpu_suite_on_a_cpu(tmp_path):
     path = tmp_path / "gpu.json"
     command = ["--suite", "gpu", "--tiny", "--quick", "--dtypes", "bfloat16", "--output", str(path)]
-    sides = ["--sides", "torch_eager", "ours", "torch_compile"]
+    sides = ["--sides", "torch_eager", "ours"]
     assert main([*command, *sides, "--cases", "train_step", "train_loop", "segment"]) == 0
     result = measured(path)
     assert result["ceilings"].keys() == {"float32", "tf32", "bfloat16", "bytes"}
     assert [(row["case"], row["side"]) for row in result["rows"]] == [
-        *(("train_step", side) for side in ("torch_eager", "ours", "torch_compile")),
-        *(("segment", side) for side in ("torch_eager", "ours", "torch_compile")),
+        *(("train_step", side) for side in ("torch_eager", "ours")),
+        *(("segment", side) for side in ("torch_eager", "ours")),
         ("train_loop", "bare_step"),
         ("train_loop", "ours"),
     ]
     compared = [row["difference"] for row in result["rows"] if row["case"] != "train_loop"]
-    assert all(difference > 0 for difference in compared if difference is not None)
+    assert all(0 <= difference < 0.1 for difference in compared if difference is not None)
     assert sum(difference is None for difference in compared) == 2
 
 

@@ -2,15 +2,13 @@
 
 import json
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import results_page, table1
+from benchmarks import results_page, table1, table_run
 from benchmarks.table_run import Run, RunFailed
 from configs.table1 import SYSTEMS
-from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.io.atomic import write_json
 
 TINY = [
@@ -38,15 +36,8 @@ def write_pairs(root, splits):
     (root / "splits.csv").write_text("\n".join(lines) + "\n")
 
 
-def checkpoint_size(workdir, system):
-    """Weights in the checkpoint that is there."""
-    (run,) = (workdir / "discs").glob(f"{system}-*")
-    _, params, _ = CheckpointStore(run / "checkpoints").restore_params("latest")
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
 class FakeMachine:
-    """In the place of the worker that looks at the device."""
+    """In the place of the worker that looks at the device and the networks."""
 
     def __init__(self, *_, **__):
         pass
@@ -58,20 +49,21 @@ class FakeMachine:
         pass
 
     def call(self, method, *_):
-        return {"device": "a machine"}[method]
+        return {"device": "a machine", "parameters": 1234}[method]
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, environment):
-    """A table of two systems, made once: (arguments, output, workdir). One of them has had its trial before."""
+    """A table of two systems, made once: (arguments, output, workdir). Their trials were made before."""
     folder = tmp_path_factory.mktemp("table")
     write_pairs(folder / "discs", {"train": 12, "val": 4, "test": 5})
     output, workdir = folder / "docs" / "results" / "table1.json", folder / "runs"
     arguments = ["--data", str(folder / "discs"), "--budget", "0.5", "--size", "16", "--seeds", "1"]
     arguments += ["--systems", "unet", "lightweight_ddim", "--limit", "unet=3", *TINY]
     arguments += ["--output", str(output), "--workdir", str(workdir)]
-    tried = Run("lightweight_ddim", folder / "discs", "small", 16, 0.5, 0, None, "a machine", tuple(TINY))
-    write_json(workdir / "trials" / f"{tried.system}-{tried.settings}.json", {"step_s": 0.02, "parameters": 77})
+    for system, step_s in (("lightweight_ddim", 0.02), ("unet", 0.01)):
+        tried = Run(system, folder / "discs", "small", 16, 0.5, 0, None, "a machine", tuple(TINY))
+        write_json(workdir / "trials" / f"{system}-{tried.settings}.json", {"step_s": step_s, "parameters": 77})
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
@@ -109,13 +101,30 @@ def test_the_rows_are_those_of_the_evaluations(made):
 
 
 def test_the_length_of_a_run_is_what_the_trial_says(made):
-    _, output, workdir = made
-    light, _, unet, _ = json.loads(output.read_text())["rows"]
-    assert (light["steps"], light["parameters"]) == (25, 77)
-    (trial,) = (workdir / "trials").glob("unet-*.json")
-    trial = json.loads(trial.read_text())
-    assert unet["steps"] == int(0.5 / trial["step_s"])
-    assert unet["parameters"] == trial["parameters"] == checkpoint_size(workdir, "unet")
+    light, _, unet, _ = json.loads(made[1].read_text())["rows"]
+    assert (light["steps"], unet["steps"], unet["parameters"]) == (25, 50, 77)
+
+
+def test_a_trial(monkeypatch, tmp_path):
+    """train.py, told by its own files: 8 pictures a step at 16, 32 and 64 a second are .25 s a step in the middle."""
+    programs = []
+
+    def program(arguments, folder):
+        programs.append(arguments)
+        lines = [{"step": 10 * n, "loss": 1.0, "images_per_second": 8.0 * 2**n} for n in (1, 2, 3)]
+        lines.append({"step": table_run.TRIAL_STEPS, "validation_dice": 0.5})
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        write_json(folder / "config.json", {"model": {"name": "unet"}, "train": {"batch_size": 8}})
+
+    monkeypatch.setattr(table_run, "_program", program)
+    monkeypatch.setattr(table_run, "Worker", FakeMachine)
+    run = Run("unet", tmp_path / "lungs", "small", 64, 9.0, 0, None, "a machine", ("--config.train.batch_size=8",))
+    for _ in range(2):  # the second time it is looked up
+        assert table_run._trial(run, tmp_path, print) == {"step_s": 0.25, "parameters": 1234}
+    assert len(programs) == 1
+    for part in ("--config.train.steps=40", "--config.train.batch_size=8", "--config.data.image_size=64"):
+        assert part in programs[0]
+    assert programs[0][2].endswith("configs/table1.py:unet")
 
 
 def test_a_second_call_runs_nothing(made, monkeypatch, capsys):

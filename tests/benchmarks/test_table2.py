@@ -2,11 +2,14 @@
 
 import json
 
+import jax  # noqa: F401, in a condition below
 import pytest
 from tiny_runs import compiled_quickly
 
 from benchmarks import table2
 from benchmarks.table2 import OneImage
+
+on_cpu = pytest.mark.skipif("jax.default_backend() != 'cpu'")
 
 
 @pytest.fixture(scope="module")
@@ -15,6 +18,7 @@ def row(compilation_cache):
         return OneImage("unet", 32, None, None, preset="small").measure()
 
 
+@on_cpu
 def test_a_row(row):
     about = {"system": "unet", "size": 32, "dtype": "float32", "sampler": None, "samples": 4}
     about |= {"sampling_steps": 1, "timed_steps": 1, "parameters": 510_788, "weights_bytes": 4 * 510_788}
@@ -23,6 +27,7 @@ def test_a_row(row):
     assert 1 <= row["runs"] <= 5
 
 
+@on_cpu
 @pytest.mark.parametrize(
     ("system", "steps", "own", "timed"),
     [("unet", None, 1, 1), ("medsegdiff", None, 1000, 2), ("ddim_noise", 20, 50, 20), ("ddim_noise", 80, 50, 50)],

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tiny_runs import SIZE, compiled_quickly, metric_lines, tiny_config
+from tiny_runs import SIZE, metric_lines, tiny_config
 
 from ddim_jax.inference import Segmenter
 from ddim_jax.io.errors import ConfigError
@@ -38,22 +38,21 @@ def config(**diffusion):
     return config
 
 
-def test_it_learns_and_samples(compilation_cache, tmp_path):
-    with compiled_quickly(compilation_cache):
-        assert train(config(), tmp_path) == 60
-        lines = metric_lines(tmp_path)
-        validated = [line["validation_loss"] for line in lines if "validation_loss" in line]
-        # Eight pictures, seen 60 times each; the noise and the timesteps of validation are the same every time.
-        assert len(validated) == 6 and np.isfinite(validated).all()
-        assert validated[-1] < 0.7 * validated[0]
+def test_it_learns_and_samples(tmp_path):
+    assert train(config(), tmp_path) == 60
+    lines = metric_lines(tmp_path)
+    validated = [line["validation_loss"] for line in lines if "validation_loss" in line]
+    # Eight pictures, seen 60 times each; the noise and the timesteps of validation are the same every time.
+    assert len(validated) == 6 and np.isfinite(validated).all()
+    assert validated[-1] < 0.7 * validated[0]
 
-        segmenter = Segmenter.load(tmp_path, step="latest")
-        picture = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
-        samples = segmenter.sample(picture, samples=2)
-        assert samples.shape == (2, SIZE, SIZE) and np.isfinite(samples).all()
-        np.testing.assert_array_equal(segmenter.sample(picture, samples=2, sampler="dpm++", steps=4), samples)
-        # The third of four steps is the first that differs from DDIM's.
-        assert np.abs(segmenter.sample(picture, samples=2, sampler="ddim", steps=4) - samples).max() > 1e-3
+    segmenter = Segmenter.load(tmp_path, step="latest")
+    picture = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+    samples = segmenter.sample(picture, samples=2)
+    assert samples.shape == (2, SIZE, SIZE) and np.isfinite(samples).all()
+    np.testing.assert_array_equal(segmenter.sample(picture, samples=2, sampler="dpm++", steps=4), samples)
+    # The third of four steps is the first that differs from DDIM's.
+    assert np.abs(segmenter.sample(picture, samples=2, sampler="ddim", steps=4) - samples).max() > 1e-3
 
 
 def test_noise_prediction_is_refused_before_anything_is_written(tmp_path):

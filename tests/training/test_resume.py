@@ -83,3 +83,15 @@ def test_a_tuple_is_the_list_that_was_saved_and_a_new_empty_field_is_nothing():
     now = changed("model.overrides.channel_multipliers", (1,))
     now["model"]["overrides"]["attention_levels"] = None
     check_resumable(tiny_config(), now, "runs/x")
+
+
+def test_a_run_from_before_a_field_goes_on_with_what_it_did_then():
+    before = tiny_config()
+    for field in ("schedule", "zero_terminal_snr", "loss_weight"):
+        before["diffusion"].pop(field, None)
+    now = changed("diffusion.schedule", "linear")
+    now["diffusion"] |= {"zero_terminal_snr": False, "loss_weight": "plain"}
+    check_resumable(before, now, "runs/x")
+    check_resumable(before, before, "runs/x")
+    with pytest.raises(ConfigError, match=r"diffusion\.schedule: 'linear' there, 'cosine' now"):
+        check_resumable(before, changed("diffusion.schedule", "cosine", now), "runs/x")
