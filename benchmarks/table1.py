@@ -10,7 +10,6 @@ status 1 if a run failed; the others are done all the same.
 
 import argparse
 import json
-import os
 import shutil
 import signal
 import sys
@@ -19,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.table_rows import identity, merged
-from benchmarks.table_run import CONFIGS, ROOT, TRIAL_STEPS, VALIDATIONS, Run, RunFailed, carry_out
-from benchmarks.worker import Worker
+from benchmarks.table_run import CONFIGS, ROOT, TRIAL_STEPS, VALIDATIONS, Run, RunFailed, carry_out, this_device
 from configs.table1 import SYSTEMS
 from ddim_jax.io.atomic import write_json
 from ddim_jax.io.errors import InputError, report_input_errors
@@ -73,9 +71,7 @@ def runs(given: argparse.Namespace, overrides: Sequence[str], device: str) -> li
 def make(given: argparse.Namespace, overrides: Sequence[str]) -> int:
     """Carries out the runs that are missing in the output; the exit status."""
     output, workdir = Path(given.output), Path(given.workdir)
-    cpus = os.sched_getaffinity(0)
-    with Worker("benchmarks.table_machine:Machine", cpus=cpus) as machine:
-        device = machine.call("device", len(cpus))
+    device = this_device()
     rows = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.exists() else []
     failed = []
     for run in runs(given, overrides, device):

@@ -97,37 +97,54 @@ class Run:
         return workdir / self.dataset / name
 
 
-def carry_out(run: Run, workdir: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Trains and evaluates; what was interrupted goes on where it was. Returns the rows, one for each protocol.
+def this_device() -> str:
+    """The device in words, asked of a worker, so that a GPU stays free for the runs."""
+    cpus = os.sched_getaffinity(0)
+    with Worker("benchmarks.table_machine:Machine", cpus=cpus) as machine:
+        return machine.call("device", len(cpus))
+
+
+def train_for_budget(run: Run, workdir: Path, say: Callable[[str], None]) -> int:
+    """Trains for as long as the budget says; what was interrupted goes on where it was. Returns the parameters.
 
     The length of the learning rate's schedule has to be known beforehand, so a short trial measures the time of a step,
     once for each system, and the budget is counted in steps from there on. Compilation, validation and checkpoints
     are outside the budget.
 
     Raises:
-      RunFailed: train.py or evaluate.py ended with an error.
+      RunFailed: train.py ended with an error.
       KeyboardInterrupt: asked to stop; train.py has saved what it had.
     """
-    folder = run.folder(workdir)
     trial = _trial(run, workdir, say)
     steps = steps_for(run.budget_s, trial["step_s"])
     say(f"training for {steps} steps of {trial['step_s']:.3f} s")
     _train(
         run,
-        folder,
+        run.folder(workdir),
         steps,
         warmup_steps=min(_WARMUP, steps // 10),
         checkpoint_every=-(-steps // VALIDATIONS),
         log_every=max(1, min(50, steps // 20)),
         keep_latest=1,
     )
+    return trial["parameters"]
+
+
+def carry_out(run: Run, workdir: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Trains (`train_for_budget`, with its errors) and evaluates. Returns the rows, one for each protocol.
+
+    Raises:
+      RunFailed: evaluate.py ended with an error.
+    """
+    parameters = train_for_budget(run, workdir, say)
+    folder = run.folder(workdir)
     say("evaluating")
     limit = [] if run.limit is None else ["--limit", str(run.limit)]
     _program(["evaluate.py", "--ckpt", str(folder), "--split", "test", "--no-figures", *limit], folder)
     metrics = json.loads((folder / "evaluation" / "test" / "metrics.json").read_text(encoding="utf-8"))
     config = _config(folder)
     examples = len(load_dataset("folder", "train", root=run.data, seed=config["data"]["split_seed"]))
-    about = {**run.about, "parameters": trial["parameters"]}
+    about = {**run.about, "parameters": parameters}
     return rows_of(about, config, _lines(folder), examples, metrics)
 
 

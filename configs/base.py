@@ -30,6 +30,7 @@ def get_config() -> ConfigDict:
     config.model.overrides.frequency_bins = config_dict.placeholder(int)
     config.model.overrides.norm_groups = config_dict.placeholder(int)
     config.model.overrides.patch_size = config_dict.placeholder(int)
+    config.model.overrides.channel_shuffle = config_dict.placeholder(bool)  # between grouped convolutions
     config.model.overrides.dropout = config_dict.placeholder(float)
 
     config.diffusion = ConfigDict()

@@ -121,32 +121,53 @@ class Attention(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """norm, SiLU, 3 x 3 conv, + time, norm, SiLU, dropout, 3 x 3 conv, + shortcut; both 3 x 3 grouped if light."""
+    """norm, SiLU, 3 x 3 conv, + time, norm, SiLU, dropout, 3 x 3 conv, + shortcut; both 3 x 3 grouped if light.
+
+    With `shuffle`, the channels are shuffled before the second grouped convolution, so that each of its groups sees all
+    of the first one's (at most as many as it has channels). Without, as in the paper, what enters in one group never
+    meets another inside a block.
+    """
 
     features: int
     light: bool
     norm_groups: int = 32
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
+    shuffle: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, time: jax.Array, *, train: bool = False) -> jax.Array:
         """x [batch, H, W, in_channels], time [batch, channels of the embedding] -> [batch, H, W, features]."""
         in_channels = x.shape[-1]
 
+        def groups(entering: int) -> int:
+            return light_groups(entering, self.features) if self.light else 1
+
         def conv(name: str, entering: int) -> Conv:
-            groups = light_groups(entering, self.features) if self.light else 1
-            return Conv(self.features, groups=groups, dtype=self.dtype, name=name)
+            return Conv(self.features, groups=groups(entering), dtype=self.dtype, name=name)
 
         y = Norm(self.norm_groups, silu=True, name="norm1")(x)
         shift = nn.Dense(self.features, dtype=self.dtype, name="temb_proj")(nn.silu(time))
         y = conv("conv1", in_channels)(y, shift)
         y = Norm(self.norm_groups, silu=True, name="norm2")(y)
         y = nn.Dropout(self.dropout, deterministic=not train)(y)
+        if self.shuffle:
+            y = channel_shuffle(y, groups(in_channels))
         y = conv("conv2", self.features)(y)
         if in_channels != self.features:
             x = Conv(self.features, kernel_size=1, dtype=self.dtype, name="shortcut")(x)
         return x + y
+
+
+def channel_shuffle(x: jax.Array, groups: int) -> jax.Array:
+    """[..., C] -> [..., C]: channel i of group g becomes channel i groups + g (Zhang et al. 2018, arXiv 1707.01083).
+
+    Args:
+      x: its channels are `groups` groups of C/groups.
+      groups: a divisor of C.
+    """
+    grouped = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
+    return jnp.swapaxes(grouped, -1, -2).reshape(x.shape)
 
 
 def timestep_embedding(t: jax.Array, channels: int) -> jax.Array:

@@ -34,6 +34,8 @@ class DenoisingUNet(nn.Module):
       norm_groups: groups of the group normalisation.
       dropout: rate inside the residual blocks while training.
       patch_size: side of the patches the stem folds into channels (space to depth), 1 for none.
+      channel_shuffle: whether the residual blocks shuffle channels between their grouped convolutions (the paper: no);
+        no effect where nothing is grouped.
       dtype: of the arithmetic ("float32" or "bfloat16"); parameters, normalisation and softmax are float32.
     """
 
@@ -45,6 +47,7 @@ class DenoisingUNet(nn.Module):
     norm_groups: int = 32
     dropout: float = 0.0
     patch_size: int = 1
+    channel_shuffle: bool = False
     dtype: Any = jnp.float32
 
     @property
@@ -67,7 +70,9 @@ class DenoisingUNet(nn.Module):
             return Conv(features, dtype=self.dtype, name=name, **options)
 
         def block(name: str, features: int, x: jax.Array) -> jax.Array:
-            layer = ResidualBlock(features, self.light, self.norm_groups, self.dropout, self.dtype, name=name)
+            layer = ResidualBlock(
+                features, self.light, self.norm_groups, self.dropout, self.dtype, self.channel_shuffle, name=name
+            )
             return layer(x, time, train=train)
 
         def attend(name: str, x: jax.Array) -> jax.Array:

@@ -68,7 +68,7 @@ def made(tmp_path_factory, environment):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
-        patch.setattr(table1, "Worker", FakeMachine)
+        patch.setattr(table_run, "Worker", FakeMachine)
         assert table1.main(arguments) == 0
     return arguments, output, workdir
 
@@ -148,7 +148,7 @@ def test_a_second_call_runs_nothing(made, monkeypatch, capsys):
     arguments, output, _ = made
     before = output.read_bytes()
     monkeypatch.setattr(table1, "carry_out", lambda *_: pytest.fail("a run was repeated"))
-    monkeypatch.setattr(table1, "Worker", FakeMachine)
+    monkeypatch.setattr(table_run, "Worker", FakeMachine)
     assert table1.main(arguments) == 0
     assert output.read_bytes() == before
     assert capsys.readouterr().out.count("already") == 2
@@ -178,7 +178,7 @@ def recorded(monkeypatch):
         ]
 
     monkeypatch.setattr(table1, "carry_out", carry_out)
-    monkeypatch.setattr(table1, "Worker", FakeMachine)
+    monkeypatch.setattr(table_run, "Worker", FakeMachine)
     return runs, failing
 
 

@@ -1,0 +1,102 @@
+"""The curve over steps and samples as it is started: what is trained and measured, what a second call still does."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from benchmarks import steps
+from benchmarks.steps import Setting, settings
+
+
+def test_every_setting_once_the_cheap_first():
+    found = list(settings())
+    assert len(set(found)) == len(found) == 3 * (2 * 2 + 3 * 3)
+    assert found[0] == Setting("ddim", 1, 1) and found[-1] == Setting("ddpm", 50, 5)
+    # DPM-Solver++ is DDIM with one or two steps.
+    assert {setting.steps for setting in found if setting.sampler == "dpm++"} == {4, 10, 50}
+
+
+class Recorded:
+    """Stands for training and measuring: what was asked for is written down, the Dice is made of the setting."""
+
+    def __init__(self, monkeypatch, tmp_path):
+        self.trained, self.measured, self.stop_after = [], [], None
+        (tmp_path / "lungs").mkdir()
+        monkeypatch.setattr(steps, "this_device", lambda: "a machine")
+        monkeypatch.setattr(steps, "train_for_budget", lambda run, workdir, say: self.trained.append(run))
+        monkeypatch.setattr(steps.Segmenter, "load", lambda folder: folder)
+        monkeypatch.setattr(steps, "measure", self.measure)
+        self.output = tmp_path / "steps.json"
+        self.fixed = ["--data", str(tmp_path / "lungs"), "--budget", "9", "--size", "64", "--output", str(self.output)]
+
+    def measure(self, run, prediction, setting, segmenter, split, limit):
+        if len(self.measured) == self.stop_after:
+            raise KeyboardInterrupt
+        self.measured.append((prediction, setting))
+        return {
+            **steps._about(run, prediction, setting, split, limit),
+            "evaluations": setting.steps * setting.samples,
+            "dice_mean": 1 - 1 / (1 + setting.steps * setting.samples),
+            "seconds_per_image": 0.01 * setting.steps * setting.samples,
+        }
+
+    def call(self, *more):
+        return steps.main([*self.fixed, *more])
+
+    def rows(self):
+        return json.loads(self.output.read_text())["rows"]
+
+
+@pytest.fixture
+def recorded(monkeypatch, tmp_path):
+    return Recorded(monkeypatch, tmp_path)
+
+
+def test_one_training_a_target_and_all_settings_of_each(recorded, tmp_path):
+    assert recorded.call() == 0
+    assert [(run.system, run.overrides) for run in recorded.trained] == [
+        ("lightweight_ddim", ()),
+        ("lightweight_ddim", ("--config.diffusion.prediction=v", "--config.diffusion.loss=mse")),
+        ("lightweight_ddim_noise", ()),
+    ]
+    every = [(target, setting) for target in ("x0", "v", "noise") for setting in settings()]
+    assert recorded.measured == every
+    assert [(r["prediction"], r["sampler"], r["steps"], r["samples"]) for r in recorded.rows()] == [
+        (target, *setting) for target, setting in every
+    ]
+    with Image.open(tmp_path / "steps_lungs_64.png") as picture:
+        assert picture.width > 1000
+
+
+def test_interrupted_it_goes_on_and_changed_settings_are_measured_anew(recorded):
+    recorded.stop_after = 5
+    with pytest.raises(KeyboardInterrupt):
+        recorded.call("--targets", "x0")
+    assert len(recorded.rows()) == 5
+    recorded.stop_after = None
+    assert recorded.call("--targets", "x0") == 0
+    count = len(list(settings()))
+    assert len(recorded.measured) == len(set(recorded.measured)) == len(recorded.rows()) == count
+    assert recorded.call("--targets", "x0", "--config.train.learning_rate=0.1") == 0
+    assert len(recorded.measured) == 2 * count and len(recorded.rows()) == count
+    assert recorded.call("--targets", "x0", "--limit", "3", "--config.train.learning_rate=0.1") == 0
+    assert len(recorded.rows()) == 2 * count
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--stepz", "3"], "--stepz"),
+        (["--budget", "0"], "--budget"),
+        (["--limit", "0"], "--limit"),
+        (["--targets", "y"], "'y'"),
+        (["--data", "nowhere"], "nowhere is not a folder"),
+    ],
+)
+def test_refused(more, said, recorded, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        recorded.call(*more)
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err
+    assert not recorded.trained
