@@ -59,7 +59,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--steps", type=whole_number(1), help="network evaluations per sample (default: the checkpoint's)")
     add("--samples", type=whole_number(1), help="noise samples per image (default: the checkpoint's)")
     add("--protocol", choices=sorted(PROTOCOLS), help="how samples become a probability (default: the checkpoint's)")
-    add("--threshold", type=fraction, help="of the probability, from 0 to 1 (default: the protocol's; 0.5 with STAPLE)")
+    add("--threshold", type=fraction, help="of the probability, from 0 to 1 (default: that of protocol and ensemble)")
     add(
         "--size",
         choices=SIZES,

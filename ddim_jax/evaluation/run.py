@@ -63,7 +63,7 @@ def evaluate(
       steps: per sample, >= 1; None for what the checkpoint's config says.
       flips: whether the samples see the picture mirrored in turn; None for what the checkpoint's config says.
       sampler: "ddim", "ddpm" or "dpm++"; None for what the checkpoint's config says.
-      ensemble: how the samples are fused, "mean" or "staple"; None for what the checkpoint's config says.
+      ensemble: how the samples are fused, "mean", "majority" or "staple"; None for what the checkpoint's config says.
       resolution: "model": the truth is resized (nearest) to the working size; "native": the probability is resized
         (bilinear) to the picture's own size.
       figures: whether to draw them.

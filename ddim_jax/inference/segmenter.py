@@ -228,12 +228,13 @@ class Segmenter:
           samples: noise samples per image; None for the checkpoint's default.
           steps: network evaluations per sample; None for the checkpoint's default.
           seed: of the noise.
-          threshold: of the probability, in [0, 1]; None for the protocol's own, 0.5 with STAPLE.
+          threshold: of the probability, in [0, 1]; None for the protocol's own, 0.5 with majority and STAPLE.
           protocol: "paper" or "calibrated" (`ddim_jax.metrics.PROTOCOLS`); None for the checkpoint's default.
           size: what the network works at, "model" or "native" (see the class); None for "model".
           flips: whether samples see the picture mirrored in turn; None for the checkpoint's default.
           sampler: "ddim", "ddpm" or "dpm++"; None for the checkpoint's default.
-          ensemble: "mean" or "staple" (`ddim_jax.metrics.ensemble_probability`); None for the checkpoint's default.
+          ensemble: "mean", "majority" or "staple" (`ddim_jax.metrics.ensemble_probability`); None for the checkpoint's
+            default.
 
         Returns:
           A Segmentation at the image's own size; for a list, a list in the same order.
