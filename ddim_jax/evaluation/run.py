@@ -50,8 +50,8 @@ def evaluate(
     - `per_image.csv`: one row per image, every measure and pixel count of both protocols;
     - `metrics.json`: what is returned;
     - `figures/grid.png`, `worst.png`, `median.png`, `reverse_process.png` (pictures from the data set; the few images
-      shown are sampled a second time, which gives the same samples) and `scores.png` (numbers only); no reverse process
-      for a network that works in one pass.
+      shown are sampled a second time, which gives the same samples), `scores.png` and `calibration.png` (numbers only);
+      no reverse process for a network that works in one pass.
 
     Args:
       segmenter: the checkpoint.

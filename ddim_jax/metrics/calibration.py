@@ -36,14 +36,15 @@ def calibration_sums(probability: np.ndarray, truth: np.ndarray) -> Calibration:
     """Sorts the pixels of one image into bins.
 
     Args:
-      probability: float [H, W] in [0, 1], of the foreground.
+      probability: [H, W] in [0, 1], of the foreground.
       truth: [H, W] of 0 and 1 (or boolean).
 
     Raises:
       ValueError: the shapes differ or hold no pixel, a probability lies outside [0, 1] or is NaN, or the truth holds
         other values.
     """
-    probability, truth = np.asarray(probability, np.float64), np.asarray(truth)
+    probability, truth = np.asarray(probability), np.asarray(truth)
+    probability = probability.astype(np.result_type(probability, np.float32), copy=False)
     if probability.shape != truth.shape or probability.ndim != 2 or probability.size == 0:
         raise ValueError(
             f"probability and truth must be two maps [H, W] of one size; found {probability.shape} and {truth.shape}"
@@ -52,7 +53,8 @@ def calibration_sums(probability: np.ndarray, truth: np.ndarray) -> Calibration:
         raise ValueError(f"probability must lie in [0, 1]; found {probability.min()} to {probability.max()}")
     if truth.dtype != bool and not np.isin(truth, (0, 1)).all():
         raise ValueError(f"truth must hold 0 and 1 only; found values from {truth.min()} to {truth.max()}")
-    bins = np.searchsorted(_INNER_EDGES, probability.ravel())
+    # The edges rounded as the probabilities are, so that the vote of three in five lies on its edge.
+    bins = np.searchsorted(_INNER_EDGES.astype(probability.dtype), probability.ravel())
     return Calibration(
         pixels=np.bincount(bins, minlength=BINS),
         probability=np.bincount(bins, probability.ravel(), minlength=BINS),

@@ -38,6 +38,12 @@ def test_bins_hold_their_upper_edge_and_the_first_holds_zero():
     assert calibration_sums(np.array([[0.0, 1.0]]), np.array([[0, 1]])).pixels[[0, -1]].tolist() == [1, 1]
 
 
+def test_votes_of_five_lie_on_their_edges_in_either_precision():
+    for dtype in (np.float32, np.float64):
+        votes = (np.arange(6) / 5).astype(dtype)[None]
+        assert np.flatnonzero(calibration_sums(votes, np.zeros((1, 6), bool)).pixels).tolist() == [0, 2, 5, 8, 11, 14]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_images_of_different_sizes_pool_to_one_and_agree_with_a_loop(seed):
     rng = np.random.default_rng(seed)
