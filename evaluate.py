@@ -9,6 +9,7 @@ from rich.console import Console
 
 from ddim_jax.diffusion import SAMPLERS
 from ddim_jax.evaluation import evaluate_checkpoint, summary_table
+from ddim_jax.io.compile_cache import keep_compiled_programs
 from ddim_jax.io.errors import report_input_errors
 from ddim_jax.metrics import ENSEMBLES
 
@@ -51,6 +52,7 @@ def parse_step(text: str) -> str | int:
 
 def main() -> None:
     arguments = parse_arguments()
+    keep_compiled_programs()
     with report_input_errors():
         metrics, output_dir = evaluate_checkpoint(
             arguments.ckpt,

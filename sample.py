@@ -14,6 +14,7 @@ from ddim_jax.diffusion import SAMPLERS
 from ddim_jax.inference import OUTPUTS, SIZES, Segmenter, segment_files
 from ddim_jax.inference.files import check_kinds
 from ddim_jax.inference.flagging import FLAGGED, check_share
+from ddim_jax.io.compile_cache import keep_compiled_programs
 from ddim_jax.io.errors import InputError, report_input_errors
 from ddim_jax.metrics import ENSEMBLES, PROTOCOLS
 
@@ -100,6 +101,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> int:
     options = parse_arguments()
+    keep_compiled_programs()
     try:
         with report_input_errors():
             summary = segment_files(

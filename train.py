@@ -3,6 +3,7 @@
 from absl import app, flags
 from ml_collections import config_flags
 
+from ddim_jax.io.compile_cache import keep_compiled_programs
 from ddim_jax.io.errors import report_input_errors
 from ddim_jax.training import train
 from ddim_jax.training.command import parse_flags
@@ -14,6 +15,7 @@ _WORKDIR = flags.DEFINE_string(
 
 
 def main(_) -> None:
+    keep_compiled_programs()
     with report_input_errors():
         train(_CONFIG.value, _WORKDIR.value or f"runs/{_CONFIG.value.name}")
 

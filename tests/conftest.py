@@ -11,6 +11,14 @@ def compilation_cache(tmp_path_factory):
     return tmp_path_factory.mktemp("compiled")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_cache_of_the_users(tmp_path_factory):
+    """The commands keep compiled programs in the user's cache folder; tests have one of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def environment(compilation_cache):
     """The environment of a program that a test starts: on CPUs, compiled as `tiny_runs.compiled_quickly` does."""

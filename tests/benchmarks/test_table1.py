@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import results_page, table1, table_run
+from benchmarks import results_page, table1, table_figures, table_run
 from benchmarks.table_run import Run, RunFailed
 from configs.table1 import SYSTEMS
+from ddim_jax.data import load_dataset
 from ddim_jax.io.atomic import write_json
 
 TINY = [
@@ -98,6 +99,22 @@ def test_the_rows_are_those_of_the_evaluations(made):
         assert row["epochs"] == pytest.approx(row["steps"] * 4 / 12, abs=0.01)
         assert (row["dataset"], row["size"], row["budget_s"], row["seed"]) == ("discs", 16, 0.5, 0)
         assert row["prediction"] == {"unet": None, "lightweight_ddim": "x0"}[row["system"]]
+
+
+def test_the_figures(made):
+    arguments, _, workdir = made
+    data = arguments[1]
+    assert table_figures.main(["--data", data, "--budget", "0.5", "--size", "16", "--workdir", str(workdir)]) == 0
+    for name, rows in (("side_by_side", 6), ("failures", 3)):
+        with Image.open(workdir / "figures" / f"discs_{name}.png") as picture:
+            assert min(picture.size) > 100 * rows and np.asarray(picture.convert("L")).std() > 10
+    runs = table_figures.find_runs(workdir, "discs", 16, 0.5, 0)
+    assert [run.system for run in runs] == ["lightweight_ddim", "unet"]
+    # Sampled again, an image scores what the evaluation says.
+    source = load_dataset("folder", "test", root=data)
+    for run in runs:
+        (case,) = table_figures.make_cases(run, source, ["test2"])
+        assert case.dice == run.dice["test2"]
 
 
 def test_the_length_of_a_run_is_what_the_trial_says(made):

@@ -1,0 +1,53 @@
+"""Compiled programs kept on disk between calls of the commands, by JAX's own persistent cache."""
+
+import hashlib
+import os
+import platform
+from pathlib import Path
+
+import jax
+from absl import logging
+
+_LEAST_SECONDS = 0.1
+"""Programs that compile faster are not kept: reading them back is hardly faster."""
+_MOST_BYTES = 2 * 1024**3
+"""The programs used longest ago are removed beyond this."""
+
+
+def keep_compiled_programs() -> Path | None:
+    """Makes this process look for compiled programs on disk and leave its own there; for commands, called once.
+
+    The folder is the one in JAX_COMPILATION_CACHE_DIR where that is set; else one for each kind of processor in
+    $XDG_CACHE_HOME/ddim_jax (or ~/.cache/ddim_jax): on a home directory that several machines share, a program compiled
+    for another processor would be read back and could stop with an illegal instruction. JAX_ENABLE_COMPILATION_CACHE=0
+    turns the cache off. Whoever can write there can run code in this process, so only the user can.
+
+    Returns:
+      The folder; None where there is none, because it was turned off or cannot be made (which is logged).
+    """
+    if not jax.config.jax_enable_compilation_cache:
+        return None
+    if jax.config.jax_compilation_cache_dir:
+        return Path(jax.config.jax_compilation_cache_dir)
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        folder = (Path(base) if base else Path.home() / ".cache") / "ddim_jax" / f"xla-{_processor()}"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
+        logging.warning("compiled programs are not kept between calls: %s", error)
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
+    jax.config.update("jax_compilation_cache_max_size", _MOST_BYTES)
+    return folder
+
+
+def _processor() -> str:
+    """Twelve hex digits of what a program compiled for this processor may use."""
+    about = {platform.machine(), platform.processor()}
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        about |= {line for line in lines if line.startswith(("model name", "flags", "Features"))}
+    except OSError:
+        pass  # not Linux: the names above have to do
+    return hashlib.sha256("\n".join(sorted(about)).encode()).hexdigest()[:12]
