@@ -8,10 +8,12 @@ cannot be used, 130 if it was stopped with Ctrl-C. A run that was stopped goes o
 
 import argparse
 import sys
+from pathlib import Path
 
 from ddim_jax.diffusion import SAMPLERS
 from ddim_jax.inference import OUTPUTS, SIZES, Segmenter, segment_files
 from ddim_jax.inference.files import check_kinds
+from ddim_jax.inference.flagging import FLAGGED, check_share
 from ddim_jax.io.compile_cache import keep_compiled_programs
 from ddim_jax.io.errors import InputError, report_input_errors
 from ddim_jax.metrics import ENSEMBLES, PROTOCOLS
@@ -32,6 +34,15 @@ def fraction(text: str) -> float:
     value = float(text)
     if not 0.0 <= value <= 1.0:
         raise argparse.ArgumentTypeError(f"{value} is not between 0 and 1")
+    return value
+
+
+def share(text: str) -> float:
+    value = float(text)
+    try:
+        check_share(value)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     return value
 
 
@@ -60,7 +71,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--steps", type=whole_number(1), help="network evaluations per sample (default: the checkpoint's)")
     add("--samples", type=whole_number(1), help="noise samples per image (default: the checkpoint's)")
     add("--protocol", choices=sorted(PROTOCOLS), help="how samples become a probability (default: the checkpoint's)")
-    add("--threshold", type=fraction, help="of the probability, from 0 to 1 (default: the protocol's; 0.5 with STAPLE)")
+    add("--threshold", type=fraction, help="of the probability, from 0 to 1 (default: that of protocol and ensemble)")
     add(
         "--size",
         choices=SIZES,
@@ -76,6 +87,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--sampler", choices=SAMPLERS, help="default: the checkpoint's")
     add("--ensemble", choices=ENSEMBLES, help="how samples are fused (default: the checkpoint's)")
     add("--seed", type=whole_number(0), default=0, help="of the noise (default: 0)")
+    add(
+        "--flag-uncertain",
+        type=share,
+        metavar="Q",
+        help=f"name the images that a person should look at in {FLAGGED}: the most doubtful share Q, 0 < Q < 1, of all "
+        "that the output folder has results of",
+    )
     add("--batch-size", type=whole_number(1), default=4, help="images on the device at once (default: 4)")
     add("--save", type=kinds, default=("mask",), help=f"comma-separated, of {','.join(OUTPUTS)} (default: mask)")
     return parser.parse_args(arguments)
@@ -100,6 +118,7 @@ def main() -> int:
                 flips=options.flips,
                 sampler=options.sampler,
                 ensemble=options.ensemble,
+                flag_uncertain=options.flag_uncertain,
                 batch_size=options.batch_size,
                 progress=sys.stderr.isatty(),
             )
@@ -109,6 +128,7 @@ def main() -> int:
     print(
         f"{summary.done} images segmented in {summary.seconds:.1f} s, {summary.kept} were done before, "
         f"{len(summary.failed)} failed: {options.output}"
+        + ("" if summary.flagged is None else f"; {summary.flagged} flagged: {Path(options.output, FLAGGED)}")
     )
     for _, reason in summary.failed:
         print(f"failed: {reason}", file=sys.stderr)

@@ -82,7 +82,7 @@ def get_config() -> ConfigDict:
     config.sample.flips = config_dict.placeholder(bool)  # samples see the picture mirrored in turn
     config.sample.clip_x0 = config_dict.placeholder(float)
     config.sample.protocol = config_dict.placeholder(str)  # how sample.py cuts; evaluate.py reports both
-    config.sample.ensemble = "mean"  # or staple
+    config.sample.ensemble = "mean"  # majority or staple
 
     config.ddim = _ddim()
     config.unet = _unet()

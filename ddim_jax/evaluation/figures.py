@@ -7,6 +7,7 @@ from typing import Any
 from rich.progress import Progress
 
 from ddim_jax.data import Source
+from ddim_jax.evaluation.calibration import draw_calibration
 from ddim_jax.evaluation.cases import make_case, middle, rank, spread
 from ddim_jax.evaluation.pictures import draw_grid, draw_strip
 from ddim_jax.evaluation.reverse_process import draw_reverse_process
@@ -15,7 +16,7 @@ from ddim_jax.evaluation.scoring import ImageResult
 from ddim_jax.evaluation.style import count
 from ddim_jax.inference import Segmenter
 
-FIGURES = ("grid", "worst", "median", "reverse_process", "scores")
+FIGURES = ("grid", "worst", "median", "reverse_process", "scores", "calibration")
 _GRID_CASES = 5
 _STRIP_CASES = 6
 
@@ -42,6 +43,7 @@ def draw_figures(
       bar: shows how far the second sampling is.
     """
     draw_scores(folder / "scores.png", results, metrics)
+    draw_calibration(folder / "calibration.png", results, metrics)
     ranked = rank(results)
     groups = {
         "grid": spread(ranked, _GRID_CASES),

@@ -50,8 +50,8 @@ def evaluate(
     - `per_image.csv`: one row per image, every measure and pixel count of both protocols;
     - `metrics.json`: what is returned;
     - `figures/grid.png`, `worst.png`, `median.png`, `reverse_process.png` (pictures from the data set; the few images
-      shown are sampled a second time, which gives the same samples) and `scores.png` (numbers only); no reverse process
-      for a network that works in one pass.
+      shown are sampled a second time, which gives the same samples), `scores.png` and `calibration.png` (numbers only);
+      no reverse process for a network that works in one pass.
 
     Args:
       segmenter: the checkpoint.
@@ -63,7 +63,7 @@ def evaluate(
       steps: per sample, >= 1; None for what the checkpoint's config says.
       flips: whether the samples see the picture mirrored in turn; None for what the checkpoint's config says.
       sampler: "ddim", "ddpm" or "dpm++"; None for what the checkpoint's config says.
-      ensemble: how the samples are fused, "mean" or "staple"; None for what the checkpoint's config says.
+      ensemble: how the samples are fused, "mean", "majority" or "staple"; None for what the checkpoint's config says.
       resolution: "model": the truth is resized (nearest) to the working size; "native": the probability is resized
         (bilinear) to the picture's own size.
       figures: whether to draw them.

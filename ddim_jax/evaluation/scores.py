@@ -9,7 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ddim_jax.evaluation.scoring import ImageResult
-from ddim_jax.evaluation.style import LARGE, MUTED, NORMAL, PROTOCOL_COLOURS, SMALL, TEXT, count, save_figure
+from ddim_jax.evaluation.style import (
+    LARGE,
+    MUTED,
+    NORMAL,
+    PROTOCOL_COLOURS,
+    SMALL,
+    TEXT,
+    frame,
+    headline,
+    save_figure,
+)
 from ddim_jax.metrics import PROTOCOLS
 
 
@@ -26,13 +36,7 @@ def draw_scores(path: str | os.PathLike, results: Sequence[ImageResult], metrics
     left, right = figure.subplots(1, 2, width_ratios=[1.5, 1])
     _distributions(left, results, metrics)
     _against_uncertainty(right, results, metrics)
-    figure.suptitle(
-        f"{metrics['dataset']}, {metrics['split']}: {count(metrics['images'], 'image')}, "
-        f"{count(metrics['samples'], 'sample')} of {count(metrics['steps'], 'step')}, "
-        f"checkpoint at step {metrics['step']}",
-        fontsize=LARGE,
-        color=TEXT,
-    )
+    figure.suptitle(headline(metrics), fontsize=LARGE, color=TEXT)
     save_figure(figure, path)
 
 
@@ -64,7 +68,7 @@ def _distributions(axes: Axes, results: Sequence[ImageResult], metrics: dict[str
             color=colour,
             va="center",
         )
-    _frame(axes, "Dice of an image", "")
+    frame(axes, "Dice of an image", "")
     pad = 0.02 * (1.0 - low)
     axes.set_xlim(low - pad, 1.0 + pad)
     axes.set_ylim(-0.35, len(names) - 0.2)
@@ -88,19 +92,8 @@ def _against_uncertainty(axes: Axes, results: Sequence[ImageResult], metrics: di
         clip_on=False,
     )
     axes.set_xlim(0, max(1.05 * max(spreads), 0.01))
-    _frame(axes, "mean uncertainty of an image", "Dice (calibrated)")
+    frame(axes, "mean uncertainty of an image", "Dice (calibrated)")
     axes.locator_params(axis="x", nbins=5)
     correlation = metrics["uncertainty"]["rank_correlation_with_dice"]
     label = "rank correlation not defined" if correlation is None else f"rank correlation {correlation:+.2f}"
     axes.set_title(label, fontsize=SMALL, color=MUTED, loc="left")
-
-
-def _frame(axes: Axes, xlabel: str, ylabel: str) -> None:
-    axes.set_xlabel(xlabel, fontsize=NORMAL, color=TEXT)
-    axes.set_ylabel(ylabel, fontsize=NORMAL, color=TEXT)
-    axes.tick_params(labelsize=SMALL, colors=TEXT, width=0.5, length=3)
-    axes.grid(axis="x", linewidth=0.4, color="#DDDDDD")
-    axes.set_axisbelow(True)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_linewidth(0.5)

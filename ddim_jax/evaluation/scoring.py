@@ -4,13 +4,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ddim_jax.io.images import resize_map
+from ddim_jax.io.images import resize_unit_map
 from ddim_jax.metrics import (
     PROTOCOLS,
+    Calibration,
     Counts,
     Protocol,
+    calibration_sums,
     confusion_counts,
     dice,
+    doubt,
     ensemble_probability,
     ensemble_threshold,
     hd95,
@@ -50,12 +53,16 @@ class ImageResult(NamedTuple):
       id: its name in the data set.
       shape: (H, W) at which it was scored.
       uncertainty: mean over the pixels of the standard deviation of the samples, at the working size, in [0, 0.5].
+      doubt: of the calibrated probability and its mask at the working size, in [0, 1) (`ddim_jax.metrics.doubt`).
+      calibration: of the pixels of the calibrated probability, as it was scored.
       scores: by the name of the protocol.
     """
 
     id: str
     shape: tuple[int, int]
     uncertainty: float
+    doubt: float
+    calibration: Calibration
     scores: dict[str, Score]
 
 
@@ -63,14 +70,12 @@ def protocol_mask(
     samples: np.ndarray, protocol: Protocol, shape: tuple[int, int], ensemble: str = "mean"
 ) -> np.ndarray:
     """The mask that protocol and ensemble make of samples [S, h, w]: probability resized, then cut; uint8 [H, W]."""
-    probability = ensemble_probability(samples, protocol, ensemble)
-    if probability.shape != tuple(shape):
-        probability = resize_map(probability, tuple(shape))
+    probability = resize_unit_map(ensemble_probability(samples, protocol, ensemble), shape)
     return threshold_mask(probability, ensemble_threshold(protocol, ensemble))
 
 
 def score_image(name: str, samples: np.ndarray, truth: np.ndarray, ensemble: str = "mean") -> ImageResult:
-    """Scores the samples of one image under every protocol.
+    """Scores the samples of one image under every protocol; calibration and doubt are those of "calibrated".
 
     Args:
       name: the image's id.
@@ -82,9 +87,11 @@ def score_image(name: str, samples: np.ndarray, truth: np.ndarray, ensemble: str
     Raises:
       ValueError: the samples are not finite, or the truth holds other values.
     """
-    scores = {}
+    scores, fused = {}, {}
     for protocol in PROTOCOLS.values():
-        mask = protocol_mask(samples, protocol, truth.shape, ensemble)
+        fused[protocol.name] = ensemble_probability(samples, protocol, ensemble)
+        probability = resize_unit_map(fused[protocol.name], truth.shape)
+        mask = threshold_mask(probability, ensemble_threshold(protocol, ensemble))
         counts = confusion_counts(mask, truth)
         singles = [
             dice(confusion_counts(protocol_mask(one[np.newaxis], protocol, truth.shape), truth)) for one in samples
@@ -98,5 +105,12 @@ def score_image(name: str, samples: np.ndarray, truth: np.ndarray, ensemble: str
             iou=iou(counts),
             hd95=hd95(mask, truth),
         )
-    spread = float(uncertainty(samples).mean(dtype=np.float64))
-    return ImageResult(name, (int(truth.shape[0]), int(truth.shape[1])), spread, scores)
+    calibrated, threshold = fused["calibrated"], ensemble_threshold(PROTOCOLS["calibrated"], ensemble)
+    return ImageResult(
+        id=name,
+        shape=(int(truth.shape[0]), int(truth.shape[1])),
+        uncertainty=float(uncertainty(samples).mean(dtype=np.float64)),
+        doubt=doubt(calibrated, threshold_mask(calibrated, threshold)),
+        calibration=calibration_sums(resize_unit_map(calibrated, truth.shape), truth),
+        scores=scores,
+    )

@@ -1,6 +1,7 @@
-"""What the figures have in common: colours, panels that show pictures, and saving."""
+"""What the figures have in common: colours, panels that show pictures, diagrams, and saving."""
 
 import os
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -41,6 +42,18 @@ def show(axes: Axes, picture: np.ndarray, shape: tuple[int, int], **options):
     return axes.imshow(picture, extent=(0, shape[1], shape[0], 0), aspect="equal", **options)
 
 
+def frame(axes: Axes, xlabel: str, ylabel: str) -> None:
+    """Makes the axes a diagram with labels, a light grid for reading values off the x-axis and no box."""
+    axes.set_xlabel(xlabel, fontsize=NORMAL, color=TEXT)
+    axes.set_ylabel(ylabel, fontsize=NORMAL, color=TEXT)
+    axes.tick_params(labelsize=SMALL, colors=TEXT, width=0.5, length=3)
+    axes.grid(axis="x", linewidth=0.4, color="#DDDDDD")
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_linewidth(0.5)
+
+
 def outline(axes: Axes, mask: np.ndarray, shape: tuple[int, int], colour: str, *, width: float = 1.0) -> None:
     """Draws the outline of a mask [h, w] over a picture of `shape`; an empty mask has none."""
     if not mask.any():
@@ -62,6 +75,15 @@ def outline(axes: Axes, mask: np.ndarray, shape: tuple[int, int], colour: str, *
 def count(number: int, noun: str) -> str:
     """ "1 step", "2 steps"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def headline(metrics: dict[str, Any]) -> str:
+    """What an evaluation was of, from what `metrics.json` holds."""
+    return (
+        f"{metrics['dataset']}, {metrics['split']}: {count(metrics['images'], 'image')}, "
+        f"{count(metrics['samples'], 'sample')} of {count(metrics['steps'], 'step')}, "
+        f"checkpoint at step {metrics['step']}"
+    )
 
 
 def shorten(name: str, length: int) -> str:

@@ -1,5 +1,7 @@
 """The numbers of a data set: means over images with intervals, pooled counts, and the rules behind them."""
 
+import functools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,7 +9,18 @@ import numpy as np
 from scipy import stats
 
 from ddim_jax.evaluation.scoring import MEASURES, ImageResult
-from ddim_jax.metrics import PROTOCOLS, Counts, bootstrap_interval, dice, iou, precision, recall
+from ddim_jax.metrics import (
+    PROTOCOLS,
+    Calibration,
+    Counts,
+    bootstrap_interval,
+    dice,
+    expected_calibration_error,
+    iou,
+    precision,
+    recall,
+    rejection,
+)
 
 RULES = {
     "empty_masks": (
@@ -27,12 +40,29 @@ RULES = {
         "both) and was mirrored back: the samples differ by noise and orientation, those of the paper by noise alone"
     ),
     "ensemble": (
-        "mean: as each protocol says; staple: each sample's own mask under the protocol, fused by STAPLE "
-        "(expectation-maximisation), and cut at 0.5"
+        "mean: as each protocol says; majority: each sample's own mask under the protocol, the fraction of the masks "
+        "that hold a pixel, cut at 0.5; staple: the same masks, fused by STAPLE (expectation-maximisation), cut at 0.5"
     ),
     "uncertainty": (
         "standard deviation of the samples' probabilities (clipped to [-1, 1], mapped to [0, 1]), mean over the pixels "
         "of an image at the working size; at most 0.5"
+    ),
+    "calibration": (
+        "probability of the calibrated protocol and the ensemble at the scored resolution (native: resized), over the "
+        "pixels of all images; 15 equal bins of it, (b/15, (b + 1)/15], the first with 0; ece is the sum over bins of "
+        "their share of the pixels times |mean probability - fraction that is foreground|. Plain background makes it "
+        "small: see the bins between"
+    ),
+    "doubt": (
+        "1 - (2 sum p m + 1) / (sum p + sum m + 1), p the probability of the calibrated protocol and the ensemble at "
+        "the working size (whatever the resolution) and m its mask: how much of Dice the mask is expected to miss"
+    ),
+    "rejection": (
+        "images removed one by one, most doubtful first (equal doubts: the mean over all orders), and the mean "
+        "calibrated Dice of those kept: all, all but one, ..., one; area: its mean over these coverages; best_area: "
+        "the same with the lowest Dice first; unordered_area: in no order, the mean Dice; "
+        "gain: (area - unordered_area) / (best_area - unordered_area), null where all Dice are equal; "
+        "kept_dice: with kept_images = ceil(0.8 n) kept"
     ),
     "resolution": (
         "model: truth resized (nearest) to the working size; native: probability resized (bilinear) to the picture's "
@@ -54,6 +84,23 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float |
     return float(stats.spearmanr(first, second).statistic)
 
 
+def summarise_calibration(sums: Calibration) -> dict[str, Any]:
+    """{"ece", "bins"}: the expected calibration error, and for each bin {"from", "to", "pixels", "mean_probability",
+    "foreground_fraction"}, the last two None where it holds no pixel."""
+    count = len(sums.pixels)
+    bins = [
+        {
+            "from": b / count,
+            "to": (b + 1) / count,
+            "pixels": int(pixels),
+            "mean_probability": float(probability / pixels) if pixels else None,
+            "foreground_fraction": float(foreground / pixels) if pixels else None,
+        }
+        for b, (pixels, probability, foreground) in enumerate(zip(*sums, strict=True))
+    ]
+    return {"ece": expected_calibration_error(sums), "bins": bins}
+
+
 def summarise(results: Sequence[ImageResult]) -> dict[str, Any]:
     """Summarises the images of a data set.
 
@@ -66,7 +113,11 @@ def summarise(results: Sequence[ImageResult]) -> dict[str, Any]:
           "pooled": the counts and their ratios; "empty_predictions" and "hd95_with_one_empty": numbers of images;
         "empty_truths": number of images without a foreground pixel in the truth;
         "uncertainty": {"mean", "low", "high", "rank_correlation_with_dice"}, the last for the calibrated protocol, None
-          where it is not defined.
+          where it is not defined;
+        "doubt": the same of the doubts;
+        "calibration": see `summarise_calibration`, over the pixels of all images;
+        "rejection": {"area", "best_area", "unordered_area", "gain", "kept_images", "kept_dice"} of
+          `ddim_jax.metrics.Rejection`, with the Dice of the calibrated protocol.
     """
     protocols = {}
     for name, protocol in PROTOCOLS.items():
@@ -88,12 +139,23 @@ def summarise(results: Sequence[ImageResult]) -> dict[str, Any]:
             "empty_predictions": sum(no_prediction),
             "hd95_with_one_empty": sum(drawn != there for drawn, there in zip(no_prediction, no_truth, strict=True)),
         }
-    spreads = [result.uncertainty for result in results]
+    calibrated = [result.scores["calibrated"].dice for result in results]
+    spreads, doubts = [result.uncertainty for result in results], [result.doubt for result in results]
+    curve = rejection(doubts, calibrated)
     return {
         "protocols": protocols,
         "empty_truths": sum(no_truth),
         "uncertainty": {
             **mean_and_interval(spreads),
-            "rank_correlation_with_dice": rank_correlation(spreads, [r.scores["calibrated"].dice for r in results]),
+            "rank_correlation_with_dice": rank_correlation(spreads, calibrated),
+        },
+        "doubt": {
+            **mean_and_interval(doubts),
+            "rank_correlation_with_dice": rank_correlation(doubts, calibrated),
+        },
+        "calibration": summarise_calibration(functools.reduce(operator.add, (r.calibration for r in results))),
+        "rejection": {
+            field: getattr(curve, field)
+            for field in ("area", "best_area", "unordered_area", "gain", "kept_images", "kept_dice")
         },
     }

@@ -15,17 +15,17 @@ from ddim_jax.metrics import PROTOCOLS, Counts
 def write_per_image(path: str | os.PathLike, results: Sequence[ImageResult]) -> None:
     """Writes one row per image, in the order of the data set, atomically.
 
-    Columns: id, height, width (as scored), uncertainty, then for each protocol `<protocol>_<measure>` for every measure
-    and the four pixel counts. Numbers are written in full, so means can be recomputed from the file.
+    Columns: id, height, width (as scored), uncertainty, doubt, then for each protocol `<protocol>_<measure>` for every
+    measure and the four pixel counts. Numbers are written in full, so means can be recomputed from the file.
     """
-    header = ["id", "height", "width", "uncertainty"]
+    header = ["id", "height", "width", "uncertainty", "doubt"]
     for name in PROTOCOLS:
         header += [f"{name}_{field}" for field in (*MEASURES, *Counts._fields)]
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         for result in results:
-            row = [result.id, *result.shape, result.uncertainty]
+            row = [result.id, *result.shape, result.uncertainty, result.doubt]
             for name in PROTOCOLS:
                 score = result.scores[name]
                 row += [getattr(score, measure) for measure in MEASURES] + list(score.counts)
@@ -37,7 +37,7 @@ def summary_table(metrics: dict[str, Any]) -> Table:
     table = Table(
         title=f"{metrics['dataset']} {metrics['split']}: {metrics['images']} images, {metrics['samples']} samples x "
         f"{metrics['steps']} steps, fused by {metrics['ensemble']}, {metrics['resolution']} resolution",
-        caption="mean over images [95% interval]; HD95 in pixels",
+        caption="mean over images [95% interval]; HD95 in pixels; 80% kept: without the most doubtful images",
     )
     table.add_column("measure")
     for name in PROTOCOLS:
@@ -58,4 +58,9 @@ def summary_table(metrics: dict[str, Any]) -> Table:
             cells.append(rf"{value['mean']:.{digits}f} \[{value['low']:.{digits}f}, {value['high']:.{digits}f}]")
         table.add_row(labels[measure], *cells)
     table.add_row("Dice, pooled", *(f"{metrics['protocols'][name]['pooled']['dice']:.4f}" for name in PROTOCOLS))
+    for label, value in (
+        ("calibration error", metrics["calibration"]["ece"]),
+        ("Dice, 80% kept", metrics["rejection"]["kept_dice"]),
+    ):
+        table.add_row(label, *(f"{value:.4f}" if name == "calibrated" else "" for name in PROTOCOLS))
     return table

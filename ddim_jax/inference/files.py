@@ -14,8 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ddim_jax.inference.ahead import start_ahead
-from ddim_jax.inference.index import Index
+from ddim_jax.inference.flagging import FLAGGED, check_doubts, check_share, remove_list, write_flagged
+from ddim_jax.inference.index import INDEX, Index
 from ddim_jax.inference.outputs import OUTPUTS, Job, plan_jobs, write_outputs
+from ddim_jax.inference.segmentation import fuse
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.settings import Settings, Size
 from ddim_jax.io.errors import DataError, InputError
@@ -30,12 +32,14 @@ class Summary(NamedTuple):
       kept: images whose results were there already.
       failed: (path, reason) of every image that could not be read.
       seconds: wall-clock time of the run.
+      flagged: images in `flagged.csv`; None where it was not asked for.
     """
 
     done: int
     kept: int
     failed: tuple[tuple[str, str], ...]
     seconds: float
+    flagged: int | None
 
 
 class _Loaded(NamedTuple):
@@ -62,6 +66,7 @@ def segment_files(
     flips: bool | None = None,
     sampler: str | None = None,
     ensemble: str | None = None,
+    flag_uncertain: float | None = None,
     batch_size: int = 4,
     progress: bool = False,
 ) -> Summary:
@@ -72,6 +77,12 @@ def segment_files(
     only what is missing, failed, changed (size or modification time) or was not saved before; other settings or another
     checkpoint are refused. An image that cannot be read is recorded, loses the results of an earlier run and does not
     stop the others; any other error stops the run, and what was finished stays.
+
+    With `flag_uncertain`, `flagged.csv` (see `write_flagged`) names at the end that share of all images the folder has
+    results of, those of earlier runs with it: the most doubtful, for a person to look at. Images that could not be read
+    have no doubt and are told by themselves. Versions before this one wrote no doubt down: their images are segmented
+    again, to the same bits, if they are among the inputs, and refused if not. The list is of one state of the folder: a
+    run that segments an image removes an older one when it starts.
 
     Memory does not grow with the number of files: at most `batch_size` images are being read, as many wait for the
     device and as many are being written. Every image runs the same compiled program, or with `size` "native" the
@@ -84,6 +95,7 @@ def segment_files(
       save: which results to write, of `OUTPUTS`: mask, probability, uncertainty, overlay.
       samples, steps, seed, threshold, protocol, size, flips, sampler, ensemble: as
         `Segmenter.segment`.
+      flag_uncertain: the share of the images to name in `flagged.csv`, above 0 and below 1; None for no such file.
       batch_size: images started on the device before the first result is fetched, >= 1.
       progress: whether to draw a progress bar on stderr.
 
@@ -91,7 +103,8 @@ def segment_files(
       Summary; its `failed` is empty if every image has its results.
 
     Raises:
-      InputError: an argument cannot be used, nothing is to be segmented, or `output_dir` holds other results.
+      InputError: an argument cannot be used, nothing is to be segmented, or `output_dir` holds other results, or with
+        `flag_uncertain` results without a doubt of images that are no inputs.
       CheckpointError: the network gives values that are not finite; that image's results are not written.
     """
     began = time.monotonic()
@@ -107,6 +120,9 @@ def segment_files(
         ensemble=ensemble,
     )
     kinds = check_kinds(save)
+    flagging = flag_uncertain is not None
+    if flagging:
+        check_share(flag_uncertain)
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; expected at least 1")
     output_dir = Path(os.path.abspath(output_dir))
@@ -119,9 +135,13 @@ def segment_files(
         "step": segmenter.step,
         **settings._asdict(),
     }
-    failed = []
+    failed, flagged = [], None
     with contextlib.closing(Index(output_dir, common)) as index:
-        todo = [job for job in jobs if not index.is_done(job, kinds)]
+        todo = [job for job in jobs if not index.is_done(job, kinds, with_doubt=flagging)]
+        if flagging:
+            check_doubts(output_dir / INDEX, index.segmented(), {job.name for job in jobs})
+        if todo:
+            remove_list(output_dir, replaced=flagging)
         records = _stream(segmenter, settings, todo, output_dir, index, kinds, batch_size)
         with _bar(progress, len(todo)) as advance, contextlib.closing(records):
             for record in records:
@@ -129,7 +149,9 @@ def segment_files(
                 if record["status"] == "failed":
                     failed.append((record["file"], record["reason"]))
                 advance()
-    return Summary(len(todo) - len(failed), len(jobs) - len(todo), tuple(failed), time.monotonic() - began)
+        if flagging:
+            flagged = write_flagged(output_dir / FLAGGED, index.segmented(), flag_uncertain)
+    return Summary(len(todo) - len(failed), len(jobs) - len(todo), tuple(failed), time.monotonic() - began, flagged)
 
 
 def check_kinds(save: Iterable[str]) -> tuple[str, ...]:
@@ -166,7 +188,7 @@ def _stream(
         samples = None if device is None else segmenter.fetch(device)
         now = time.monotonic()
         seconds, device_free = now - max(started, device_free), now
-        return pool.submit(_finish, segmenter, settings, loaded, samples, output_dir, kinds_of(loaded.job), seconds)
+        return pool.submit(_finish, settings, loaded, samples, output_dir, kinds_of(loaded.job), seconds)
 
     def kinds_of(job: Job) -> tuple[str, ...]:
         # An earlier run may have saved more: these files must not stay behind from an older state of the image.
@@ -199,7 +221,6 @@ def _load(job: Job) -> _Loaded:
 
 
 def _finish(
-    segmenter: Segmenter,
     settings: Settings,
     loaded: _Loaded,
     samples: np.ndarray | None,
@@ -219,7 +240,7 @@ def _finish(
             (output_dir / job.output(kind)).unlink(missing_ok=True)
         return record | {"status": "failed", "reason": loaded.reason}
     began = time.monotonic()
-    result = segmenter.fuse(samples, image.shape[:2], settings)
+    result = fuse(samples, image.shape[:2], settings)
     write_outputs(job, output_dir, image, result, kinds)
     return record | {
         "status": "ok",
@@ -228,6 +249,7 @@ def _finish(
         "width": image.shape[1],
         "area": int(result.mask.sum()),
         "mean_uncertainty": round(float(result.uncertainty.mean(dtype=np.float64)), 6),
+        "doubt": round(result.doubt, 6),
         "seconds": round(loaded.seconds + device_seconds + time.monotonic() - began, 4),
     }
 

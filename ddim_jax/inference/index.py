@@ -21,7 +21,8 @@ class Index:
 
     Each line of `index.jsonl` is a JSON object: `name` (of the results), `file` (the image), `bytes` and `mtime_ns` of
     the image, `status` ("ok" or "failed"), and then `outputs`, `height`, `width`, `area` (pixels of the mask),
-    `mean_uncertainty` and `seconds`, or `reason`. Lines are appended while running; the last line of a name counts.
+    `mean_uncertainty`, `doubt` (lines of earlier versions lack it) and `seconds`, or `reason`. Lines are appended while
+    running; the last line of a name counts.
 
     Args:
       folder: the output folder; made where it does not exist.
@@ -46,8 +47,13 @@ class Index:
         }
         self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (held for the run, closed by close())
 
-    def is_done(self, job: Job, kinds: tuple[str, ...]) -> bool:
+    def is_done(self, job: Job, kinds: tuple[str, ...], *, with_doubt: bool = False) -> bool:
         """Whether the wanted results of this very image, unchanged since, are there.
+
+        Args:
+          job: the image.
+          kinds: of results that are wanted.
+          with_doubt: whether its doubt is wanted as well.
 
         Raises:
           InputError: the image is itself a result of this folder, or the results of that name belong to another image.
@@ -69,12 +75,17 @@ class Index:
         return (
             (record["bytes"], record["mtime_ns"]) == (stat.st_size, stat.st_mtime_ns)
             and set(kinds) <= set(record["outputs"])
+            and ("doubt" in record or not with_doubt)
             and all((self._folder / job.output(kind)).is_file() for kind in kinds)
         )
 
     def kinds(self, job: Job) -> tuple[str, ...]:
         """The kinds of results an earlier run left for this name."""
         return tuple(self._records.get(job.name, {}).get("outputs", ()))
+
+    def segmented(self) -> list[dict]:
+        """The records of all images that were segmented, by this run or an earlier one."""
+        return [record for record in self._records.values() if record["status"] == "ok"]
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Appends a line and hands it to the operating system at once."""

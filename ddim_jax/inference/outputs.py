@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ddim_jax.inference.overlay import draw_overlay
-from ddim_jax.inference.segmenter import Segmentation
+from ddim_jax.inference.segmentation import Segmentation
 from ddim_jax.io.errors import InputError
 from ddim_jax.io.images import list_images, write_map, write_mask, write_rgb
 

@@ -21,27 +21,13 @@ from ddim_jax.checkpoints.items import check_tree
 from ddim_jax.diffusion import timestep_grid
 from ddim_jax.inference.ahead import start_ahead
 from ddim_jax.inference.fitting import ORIENTATIONS, as_rgb, bucket_shape, image_id, mirrored, pad_to
+from ddim_jax.inference.segmentation import Segmentation, fuse
 from ddim_jax.inference.settings import Settings, Size
 from ddim_jax.io.errors import CheckpointError, InputError
-from ddim_jax.io.images import resize_image, resize_map
-from ddim_jax.metrics import PROTOCOLS, ensemble_probability, threshold_mask, uncertainty
+from ddim_jax.io.images import resize_image
 from ddim_jax.models import create_model, create_process, example_inputs
 
 _STARTED = 4  # images of a list that wait on the device at once
-
-
-class Segmentation(NamedTuple):
-    """The result for one image, at the image's own size [H, W].
-
-    Attributes:
-      mask: uint8, 1 where the probability is above the threshold, else 0.
-      probability: float32 in [0, 1], as the protocol and the ensemble define it.
-      uncertainty: float32 in [0, 0.5], the standard deviation of the samples' probabilities; 0 with one sample.
-    """
-
-    mask: np.ndarray
-    probability: np.ndarray
-    uncertainty: np.ndarray
 
 
 class Started(NamedTuple):
@@ -228,12 +214,13 @@ class Segmenter:
           samples: noise samples per image; None for the checkpoint's default.
           steps: network evaluations per sample; None for the checkpoint's default.
           seed: of the noise.
-          threshold: of the probability, in [0, 1]; None for the protocol's own, 0.5 with STAPLE.
+          threshold: of the probability, in [0, 1]; None for the protocol's own, 0.5 with majority and STAPLE.
           protocol: "paper" or "calibrated" (`ddim_jax.metrics.PROTOCOLS`); None for the checkpoint's default.
           size: what the network works at, "model" or "native" (see the class); None for "model".
           flips: whether samples see the picture mirrored in turn; None for the checkpoint's default.
           sampler: "ddim", "ddpm" or "dpm++"; None for the checkpoint's default.
-          ensemble: "mean" or "staple" (`ddim_jax.metrics.ensemble_probability`); None for the checkpoint's default.
+          ensemble: "mean", "majority" or "staple" (`ddim_jax.metrics.ensemble_probability`); None for the checkpoint's
+            default.
 
         Returns:
           A Segmentation at the image's own size; for a list, a list in the same order.
@@ -257,7 +244,7 @@ class Segmenter:
         rgb = [as_rgb(image) for image in ([images] if single else images)]  # all are checked before any work
 
         started = start_ahead(lambda image: (image, self.start(image, settings)), rgb, _STARTED)
-        results = [self.fuse(self.fetch(device), image.shape[:2], settings) for image, device in started]
+        results = [fuse(self.fetch(device), image.shape[:2], settings) for image, device in started]
         return results[0] if single else results
 
     def start(self, image: np.ndarray, settings: Settings, *, return_trajectory: bool = False) -> Started:
@@ -307,13 +294,6 @@ class Segmenter:
             )
         return fetched
 
-    def fuse(self, samples: np.ndarray, shape: tuple[int, int], settings: Settings) -> Segmentation:
-        """Turns samples [S, h, w] of one image into its result at `shape` = (H, W)."""
-        fused = ensemble_probability(samples, PROTOCOLS[settings.protocol], settings.ensemble)
-        probability = _resized(fused, shape)
-        mask = threshold_mask(probability, settings.threshold)
-        return Segmentation(mask, probability, _resized(uncertainty(samples), shape))
-
     def fingerprint(self) -> str:
         """SHA-256 over the weights and every part of the config that a result depends on, wherever the files lie."""
         depends = {name: self.config[name] for name in ("model", "diffusion")}
@@ -346,7 +326,3 @@ class Segmenter:
         masks = drawn[..., 0]
         back = jnp.stack([jax.vmap(lambda mask, k=k: mirrored(mask, k))(masks) for k in range(ORIENTATIONS)])
         return back[orientation, np.arange(samples)]
-
-
-def _resized(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    return values if values.shape == tuple(shape) else np.clip(resize_map(values, tuple(shape)), 0.0, 1.0)

@@ -88,6 +88,11 @@ def resize_map(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return np.asarray(picture.resize(shape[::-1], Image.Resampling.BILINEAR))
 
 
+def resize_unit_map(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """`resize_map` of values in [0, 1], kept there although interpolation rounds; as it is where the size is right."""
+    return values if values.shape == tuple(shape) else np.clip(resize_map(values, tuple(shape)), 0.0, 1.0)
+
+
 def list_images(path: str | os.PathLike) -> list[Path]:
     """Finds pictures: a file as it is, a folder searched through and through, or a glob (`**` goes into folders).
 

@@ -1,4 +1,4 @@
-"""The samples of one image fused into one probability map, by their mean or by STAPLE, under a protocol."""
+"""The samples of one image fused into one probability map, by mean, majority or STAPLE, under a protocol."""
 
 import jax
 import numpy as np
@@ -7,8 +7,8 @@ from ddim_jax.metrics.fusion import check_samples
 from ddim_jax.metrics.protocols import Protocol, threshold_mask
 from ddim_jax.metrics.staple import staple
 
-ENSEMBLES = ("mean", "staple")
-STAPLE_THRESHOLD = 0.5
+ENSEMBLES = ("mean", "majority", "staple")
+_FUSED_MASKS_THRESHOLD = 0.5
 
 _staple = jax.jit(staple)
 
@@ -16,8 +16,9 @@ _staple = jax.jit(staple)
 def ensemble_probability(samples: np.ndarray, protocol: Protocol, ensemble: str = "mean") -> np.ndarray:
     """Fuses the samples of an image.
 
-    "mean": what the protocol makes of all samples together. "staple": the protocol makes a mask of each sample by
-    itself, with its own threshold, and STAPLE finds the probability of the mask behind them.
+    "mean": what the protocol makes of all samples together. For the other two, the protocol makes a mask of each sample
+    by itself, with its own threshold. "majority": the fraction of the masks that hold the pixel. "staple": the
+    probability of the mask behind them, found by STAPLE.
 
     Args:
       samples: [S, h, w] estimates of x_0, about [-1, 1] and unclipped.
@@ -35,10 +36,15 @@ def ensemble_probability(samples: np.ndarray, protocol: Protocol, ensemble: str 
     if ensemble == "mean":
         return protocol.probability(samples)
     samples = check_samples(samples)
-    masks = [threshold_mask(protocol.probability(one[np.newaxis]), protocol.threshold) for one in samples]
-    return np.asarray(_staple(np.stack(masks)).probability)
+    masks = np.stack([threshold_mask(protocol.probability(one[np.newaxis]), protocol.threshold) for one in samples])
+    if ensemble == "majority":
+        return masks.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return np.asarray(_staple(masks).probability)
 
 
 def ensemble_threshold(protocol: Protocol, ensemble: str = "mean") -> float:
-    """Where `ensemble_probability` is cut: the protocol's threshold for the mean, 0.5 for STAPLE."""
-    return STAPLE_THRESHOLD if ensemble == "staple" else protocol.threshold
+    """Where `ensemble_probability` is cut: the protocol's threshold for the mean, 0.5 for majority and STAPLE.
+
+    Pixels strictly above it are foreground, so that half of the votes are not a majority.
+    """
+    return protocol.threshold if ensemble == "mean" else _FUSED_MASKS_THRESHOLD

@@ -13,7 +13,7 @@ from ddim_jax.evaluation.run import choose_images
 from ddim_jax.io.errors import DataError, InputError
 from ddim_jax.metrics import bootstrap_interval
 
-FIGURES = {"grid.png", "worst.png", "median.png", "reverse_process.png", "scores.png"}
+FIGURES = {"grid.png", "worst.png", "median.png", "reverse_process.png", "scores.png", "calibration.png"}
 
 
 @pytest.fixture(scope="module")

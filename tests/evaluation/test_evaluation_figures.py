@@ -4,7 +4,7 @@ from evaluation_fakes import EMPTY, TOP_HALF, hand_case, picture, rows
 from matplotlib.colors import to_rgb
 
 from ddim_jax.data import Example
-from ddim_jax.evaluation import pictures, reverse_process, scores
+from ddim_jax.evaluation import calibration, pictures, reverse_process, scores
 from ddim_jax.evaluation.cases import make_case, middle, rank, spread
 from ddim_jax.evaluation.scoring import score_image
 from ddim_jax.evaluation.style import BOTH, PREDICTION, TRUTH, shorten
@@ -22,7 +22,7 @@ def make(name: str, estimates, truth, image=None):
 def drawn(monkeypatch):
     """The figure that a drawing function would have written."""
     figures = []
-    for module in (pictures, reverse_process, scores):
+    for module in (calibration, pictures, reverse_process, scores):
         monkeypatch.setattr(module, "save_figure", lambda figure, path: figures.append(figure))
     return figures
 
@@ -115,6 +115,37 @@ def test_scores_hold_every_image_and_no_picture(drawn):
     assert "3 images, 2 samples of 1 step, checkpoint at step 8" in drawn[0].get_suptitle()
 
 
+def test_calibration_shows_bins_and_the_three_orders(drawn):
+    # Dice 0, 2/3 and 1; the second is the most doubtful: 4 * 0.6 pixels expected of 4 drawn.
+    estimates = [rows(-1, -1, 1, 1), rows(0.2, -1, -1, -1), rows(1, 1, -1, -1)]
+    results = [score_image("x", np.stack([e]).astype(np.float32), TOP_HALF) for e in estimates]
+    about = {"dataset": "memory", "split": "test", "images": 3, "samples": 1, "steps": 1, "step": 8, "ensemble": "mean"}
+    calibration.draw_calibration("calibration.png", results, about | summarise(results))
+    reliability, shares, rest = (drawn[0].axes[k] for k in (0, 2, 1))
+    # Of 48 pixels: 28 of 0 (12 of them foreground), 4 of 0.6, all foreground, 16 of 1 (8 of them foreground).
+    points = np.array([[0, 12 / 28], [0.6, 1], [1, 8 / 16]])
+    np.testing.assert_allclose(reliability.lines[1].get_xydata(), points, atol=1e-6)
+    heights = [bar.get_height() for bar in shares.patches]
+    assert heights == pytest.approx([28 / 48, *[0] * 7, 4 / 48, *[0] * 5, 16 / 48])
+    assert shares.get_xlabel() == "probability of a pixel (calibrated, mean)"
+    best, doubtful, none, kept = rest.lines
+    np.testing.assert_allclose(best.get_xydata(), [[1, 5 / 9], [2 / 3, 5 / 6], [1 / 3, 1]])
+    # The two certain images are tied: either may go first.
+    np.testing.assert_allclose(doubtful.get_xydata(), [[1, 5 / 9], [2 / 3, 1 / 2], [1 / 3, 1 / 2]])
+    assert none.get_ydata() == pytest.approx([5 / 9, 5 / 9])
+    np.testing.assert_allclose(kept.get_xydata(), [[1, 5 / 9]])
+    labels = [text.get_text() for text in rest.get_legend().get_texts()]
+    assert labels[1] == "most doubtful first, area 0.519" and labels[3] == "3 of 3 kept: 0.556"
+    assert "expected calibration error 0.4500" in reliability.get_title("left")
+
+
+def test_where_all_dice_are_equal_the_figure_says_so(drawn):
+    results = [score_image("one", rows(1, 1, -1, -1)[None], TOP_HALF)]
+    about = {"dataset": "memory", "split": "test", "images": 1, "samples": 1, "steps": 1, "step": 8, "ensemble": "mean"}
+    calibration.draw_calibration("calibration.png", results, about | summarise(results))
+    assert drawn[0].axes[1].get_title("left") == "all Dice are equal: nothing to gain"
+
+
 def test_cases_are_chosen_by_rank():
     def result(dice_rows):
         return score_image("x", np.stack([rows(*dice_rows)]), TOP_HALF)
@@ -149,6 +180,14 @@ def test_rank_correlation_by_hand():
     assert rank_correlation([1, 1, 1], [1, 2, 3]) is None
     assert rank_correlation([1, 2], [1, 2]) is None
     assert "2000 resamples" in RULES["per_image"]
+
+
+def test_the_grid_says_majority(drawn):
+    samples = np.asarray(HALF_RIGHT, np.float32)
+    result = score_image("one", samples, TOP_HALF, "majority")
+    pictures.draw_grid("grid.png", [make_case(Example("one", picture(1), TOP_HALF), samples, result, "majority")])
+    np.testing.assert_array_equal(shown(drawn[0].axes[4]), rows(1, 0.5, 0, 0))
+    assert "majority of 2 samples" in drawn[0].get_supxlabel()
 
 
 def test_the_grid_shows_what_staple_makes_and_says_so(drawn):

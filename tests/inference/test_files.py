@@ -73,6 +73,7 @@ def test_files_hold_what_segment_gives(tiny, folder, out):
         assert (record["height"], record["width"]) == (12 + seed, 20)
         assert record["area"] == expected.mask.sum() and record["outputs"] == list(ALL)
         assert record["mean_uncertainty"] == pytest.approx(expected.uncertainty.mean(), abs=1e-6)
+        assert record["doubt"] == pytest.approx(expected.doubt, abs=1e-6)
         assert record["seconds"] > 0
     settings = json.loads((out / "settings.json").read_text())
     assert settings["samples"] == 3 and settings["seed"] == 3 and settings["protocol"] == "calibrated"

@@ -1,5 +1,6 @@
 """sample.py from its command line to its exit status."""
 
+import csv
 import json
 import runpy
 import sys
@@ -54,6 +55,17 @@ def test_good_images_and_then_a_bad_one(tiny, run, images, tmp_path, monkeypatch
     assert f"failed: {images / 'bad.png'}" in captured.err
 
 
+def test_doubtful_images_are_flagged_and_told(tiny, run, images, tmp_path, monkeypatch, capsys):
+    common = ("--ckpt", run, "--input", images, "--output", tmp_path / "out")
+    assert sample(monkeypatch, *common, "--flag-uncertain", "0.5") == 0
+    assert capsys.readouterr().out.rstrip().endswith(f"/out; 1 flagged: {tmp_path / 'out' / 'flagged.csv'}")
+    doubts = {f"{seed}": tiny.segment(picture(seed)).doubt for seed in range(2)}
+    with open(tmp_path / "out" / "flagged.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["name"] == max(doubts, key=doubts.get)
+    assert float(row["doubt"]) == pytest.approx(max(doubts.values()), abs=1e-6)
+
+
 def test_options_reach_the_settings(run, tmp_path, monkeypatch):
     (tmp_path / "bad.png").write_bytes(b"")  # nothing to compute
     arguments = ("--ckpt", run / "checkpoints", "--input", tmp_path / "bad.png", "--output", tmp_path / "out")
@@ -77,6 +89,8 @@ def test_options_reach_the_settings(run, tmp_path, monkeypatch):
         (("--step", "newest"), "'newest' is not best, latest or a number"),
         (("--size", "large"), "invalid choice: 'large'"),
         (("--protocol", "mine"), "invalid choice: 'mine'"),
+        (("--flag-uncertain", "1"), "flag_uncertain is 1.0; expected a share of the images, above 0 and below 1"),
+        (("--flag-uncertain", "few"), "invalid share value: 'few'"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_loaded(arguments, message, tmp_path, monkeypatch, capsys):

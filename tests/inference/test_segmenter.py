@@ -42,6 +42,21 @@ def test_paper_protocol_stretches_each_image_and_has_its_own_threshold():
     assert red_segmenter().segment(image, protocol="paper", threshold=0.5).mask.sum() == 8 * SIZE
 
 
+def test_doubt_is_that_of_the_probability_and_its_mask_at_the_working_size():
+    def expected(image, threshold):
+        red = image[..., 0] / 255.0
+        mask = red > threshold
+        return pytest.approx(1 - (2 * red[mask].sum() + 1) / (red.sum() + mask.sum() + 1), abs=1e-6)
+
+    segmenter, image = red_segmenter(), picture(0, 40, 24)
+    small = np.asarray(Image.fromarray(image).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+    for threshold in (0.5, 0.6):
+        assert segmenter.segment(image, threshold=threshold).doubt == expected(small, threshold)
+        assert segmenter.segment(image, threshold=threshold, size="native").doubt == expected(image, threshold)
+    sure = np.where(small > 127, 255, 0).astype(np.uint8)
+    assert segmenter.segment(sure).doubt == pytest.approx(0.0, abs=1e-6)
+
+
 def test_results_have_the_size_of_the_image():
     image = picture(1, 40, 24)
     result = red_segmenter().segment(image)
@@ -117,7 +132,7 @@ def test_a_list_gives_the_same_bits_as_each_image_alone(tiny):
     assert len(together) == 6
     for image, result, again in zip(images, together, reverse, strict=True):
         for alone, a, b in zip(tiny.segment(image), result, again, strict=True):
-            assert alone.tobytes() == a.tobytes() == b.tobytes()
+            assert np.asarray(alone).tobytes() == np.asarray(a).tobytes() == np.asarray(b).tobytes()
     assert tiny.segment([]) == []
 
 

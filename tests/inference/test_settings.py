@@ -27,7 +27,7 @@ def test_defaults_come_from_the_config_and_the_protocol():
         ({"threshold": float("nan")}, "threshold is nan"),
         ({"protocol": "papers"}, "protocol is 'papers'; expected one of paper, calibrated"),
         ({"sampler": "dpm"}, "sampler is 'dpm'; expected ddim or ddpm"),
-        ({"ensemble": "median"}, "ensemble is 'median'; expected one of mean, staple"),
+        ({"ensemble": "median"}, "ensemble is 'median'; expected one of mean, majority, staple"),
         ({"size": 256}, "size is 256; expected one of model, native"),
     ],
 )

@@ -166,6 +166,15 @@ def test_resize_is_bilinear_with_antialiasing(shape):
     np.testing.assert_allclose(resized, expected, atol=1.01)
     values = rng.random((37, 41)).astype(np.float32)
     np.testing.assert_allclose(images.resize_map(values, shape), rows @ values @ columns.T, atol=1e-5)
+    np.testing.assert_allclose(images.resize_unit_map(values, shape), rows @ values @ columns.T, atol=1e-5)
+
+
+def test_a_map_in_the_unit_interval_stays_in_it_and_is_not_touched_without_need():
+    values = np.array([[-0.25, 1.5], [0.5, 1.0]], np.float32)
+    assert images.resize_unit_map(values, (2, 2)) is values
+    large = images.resize_unit_map(values, (8, 8))
+    assert (large.min(), large.max(), large.dtype) == (0.0, 1.0, np.float32)
+    np.testing.assert_array_equal(large, np.clip(images.resize_map(values, (8, 8)), 0, 1))
 
 
 @pytest.mark.parametrize("shape", [(8, 9), (20, 31), (50, 70)])

@@ -2,7 +2,7 @@ import numpy as np
 import numpy_staple
 import pytest
 
-from ddim_jax.metrics import ENSEMBLES, PROTOCOLS, ensemble_probability, ensemble_threshold
+from ddim_jax.metrics import ENSEMBLES, PROTOCOLS, ensemble_probability, ensemble_threshold, threshold_mask
 
 CALIBRATED, PAPER = PROTOCOLS["calibrated"], PROTOCOLS["paper"]
 
@@ -31,6 +31,25 @@ def test_staple_fuses_the_masks_that_the_protocol_makes_of_each_sample():
         assert ensemble_threshold(protocol, "staple") == 0.5
 
 
+def test_majority_is_the_fraction_of_votes_and_a_tie_is_background():
+    # Calibrated masks (above 0) of five pixels: 4, 3, 2, 1 and 0 votes of four. Their mean would draw all but the last.
+    votes = np.array([[1, 1, 1, 1, 0], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0], [1, 0, 0, 0, 0]])
+    values = np.where(votes, 1.0, -0.1).astype(np.float32)[:, None]
+    result = ensemble_probability(values, CALIBRATED, "majority")
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, [[1, 0.75, 0.5, 0.25, 0]])
+    np.testing.assert_array_equal(threshold_mask(result, ensemble_threshold(CALIBRATED, "majority")), [[1, 1, 0, 0, 0]])
+    np.testing.assert_array_equal(ensemble_probability(values, CALIBRATED) > 0.5, [[1, 1, 1, 1, 0]])
+
+
+def test_majority_votes_under_the_threshold_of_the_protocol():
+    # Each sample is stretched by itself: (0, .8, 1), (0, .95, 1) and (0, .5, 1), cut at 0.9.
+    values = np.array([[[-1, 0.6, 1]], [[-2, 1.8, 2]], [[0, 0.5, 1]]], np.float32)
+    result = ensemble_probability(values, PAPER, "majority")
+    np.testing.assert_allclose(result, [[0, 1 / 3, 1]], rtol=1e-6)
+    assert ensemble_threshold(PAPER, "majority") == 0.5
+
+
 def test_what_cannot_be_fused_is_refused():
     broken = samples()
     broken[1, 2, 3] = np.nan
@@ -39,5 +58,5 @@ def test_what_cannot_be_fused_is_refused():
             ensemble_probability(broken, CALIBRATED, ensemble)
         with pytest.raises(ValueError, match="at least one sample"):
             ensemble_probability(samples()[:0], CALIBRATED, ensemble)
-    with pytest.raises(ValueError, match="ensemble is 'median'; expected one of mean, staple"):
+    with pytest.raises(ValueError, match="ensemble is 'median'; expected one of mean, majority, staple"):
         ensemble_probability(samples(), CALIBRATED, "median")

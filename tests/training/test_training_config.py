@@ -56,7 +56,7 @@ def test_a_config_that_works_passes():
         ("sample.samples", None, "expected a whole number from 1"),
         ("sample.sampler", "dpm", r"expected ddim or ddpm or dpm\+\+"),
         ("sample.sampler", None, r"expected ddim or ddpm or dpm\+\+"),
-        ("sample.ensemble", "median", "expected one of mean, staple"),
+        ("sample.ensemble", "median", "expected one of mean, majority, staple"),
         ("sample.protocol", "mine", "expected one of .*calibrated"),
         ("sample.eta", 1.5, "expected a number from 0 to 1"),
         ("sample.clip_x0", 0.0, "expected null .* or a positive bound"),

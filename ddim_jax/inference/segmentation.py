@@ -1,0 +1,46 @@
+"""From the samples of one image to its result."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ddim_jax.inference.settings import Settings
+from ddim_jax.io.images import resize_unit_map
+from ddim_jax.metrics import PROTOCOLS, doubt, ensemble_probability, threshold_mask, uncertainty
+
+
+class Segmentation(NamedTuple):
+    """The result for one image, at the image's own size [H, W].
+
+    Attributes:
+      mask: uint8, 1 where the probability is above the threshold, else 0.
+      probability: float32 in [0, 1], as the protocol and the ensemble define it.
+      uncertainty: float32 in [0, 0.5], the standard deviation of the samples' probabilities; 0 with one sample.
+      doubt: in [0, 1), how much of Dice the mask is expected to miss (`ddim_jax.metrics.doubt`): the larger, the more a
+        person should look at it. It is made of the probability and its mask at the size the network worked at, and says
+        what it means only where the probability does: not under the protocol "paper", which stretches it.
+    """
+
+    mask: np.ndarray
+    probability: np.ndarray
+    uncertainty: np.ndarray
+    doubt: float
+
+
+def fuse(samples: np.ndarray, shape: tuple[int, int], settings: Settings) -> Segmentation:
+    """Turns the samples of one image into its result.
+
+    Args:
+      samples: float32 [S, h, w], estimates of x_0 at the size the network worked at.
+      shape: (H, W) of the image; where it differs, probability and uncertainty are resized to it (bilinear) before the
+        threshold is applied.
+      settings: protocol, ensemble and threshold.
+    """
+    fused = ensemble_probability(samples, PROTOCOLS[settings.protocol], settings.ensemble)
+    probability = resize_unit_map(fused, shape)
+    return Segmentation(
+        mask=threshold_mask(probability, settings.threshold),
+        probability=probability,
+        uncertainty=resize_unit_map(uncertainty(samples), shape),
+        doubt=doubt(fused, threshold_mask(fused, settings.threshold)),
+    )
