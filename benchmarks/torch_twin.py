@@ -45,6 +45,7 @@ def twin_of(model: DenoisingUNet) -> "TwinUNet":
         norm_groups=model.norm_groups,
         dropout=model.dropout,
         patch_size=model.patch_size,
+        channel_shuffle=model.channel_shuffle,
     )
 
 
@@ -62,6 +63,7 @@ class TwinUNet(nn.Module):
         norm_groups: int,
         dropout: float,
         patch_size: int,
+        channel_shuffle: bool,
     ):
         super().__init__()
         self.base_channels, self.patch_size = base_channels, patch_size
@@ -70,7 +72,7 @@ class TwinUNet(nn.Module):
         deepest = len(widths) - 1
 
         def block(entering: int, leaving: int) -> ResidualBlock:
-            return ResidualBlock(entering, leaving, time_channels, light, norm_groups, dropout)
+            return ResidualBlock(entering, leaving, time_channels, light, norm_groups, dropout, channel_shuffle)
 
         def attention(level: int, channels: int, count: int) -> list[Attention]:
             return [Attention(channels, light, norm_groups) for _ in range(count if level in attention_levels else 0)]
@@ -155,7 +157,16 @@ class TwinUNet(nn.Module):
 class ResidualBlock(nn.Module):
     """norm, SiLU, 3 x 3 conv, + time, norm, SiLU, dropout, 3 x 3 conv, + shortcut; both 3 x 3 grouped if light."""
 
-    def __init__(self, entering: int, leaving: int, time_channels: int, light: bool, norm_groups: int, dropout: float):
+    def __init__(
+        self,
+        entering: int,
+        leaving: int,
+        time_channels: int,
+        light: bool,
+        norm_groups: int,
+        dropout: float,
+        shuffle: bool,
+    ):
         super().__init__()
 
         def conv(channels: int) -> nn.Conv2d:
@@ -166,6 +177,7 @@ class ResidualBlock(nn.Module):
         self.temb_proj = nn.Linear(time_channels, leaving)
         self.norm2 = group_norm(norm_groups, leaving)
         self.dropout = nn.Dropout(dropout)
+        self.shuffle = nn.ChannelShuffle(self.conv1.groups) if shuffle else nn.Identity()
         self.conv2 = conv(leaving)
         self.nin_shortcut = nn.Conv2d(entering, leaving, 1) if entering != leaving else None
 
@@ -174,7 +186,7 @@ class ResidualBlock(nn.Module):
         y = self.conv1(silu(self.norm1(x)))
         # The backward pass of a convolution does not need its result, so it may be overwritten.
         y += self.temb_proj(time)[:, :, None, None]
-        y = self.conv2(self.dropout(silu(self.norm2(y))))
+        y = self.conv2(self.shuffle(self.dropout(silu(self.norm2(y)))))
         y += x if self.nin_shortcut is None else self.nin_shortcut(x)
         return y
 

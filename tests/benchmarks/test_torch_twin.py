@@ -19,7 +19,7 @@ from ddim_jax.io.errors import ConfigError  # noqa: E402
 from ddim_jax.models import create_model  # noqa: E402
 
 SMALL = {
-    "preset": {"preset": "small"},
+    "preset": {"preset": "small", "channel_shuffle": True},
     "attention everywhere": {
         "base_channels": 16,
         "channel_multipliers": (2, 1, 3),

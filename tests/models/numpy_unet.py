@@ -54,10 +54,16 @@ def attention(p, x, norm_groups):
     return x + conv(p["proj_out"], (weights @ v).reshape(batch, height, width, -1))
 
 
-def residual_block(p, x, time, norm_groups):
+def residual_block(p, x, time, norm_groups, shuffled=1):
+    """With `shuffled` = g, channel k of the first convolution goes to place (k mod C/g) g + k // (C/g)."""
     y = conv(p["conv1"], silu(norm(p["norm1"], x, norm_groups)))
     y = y + dense(p["temb_proj"], silu(time))[:, None, None, :]
-    y = conv(p["conv2"], silu(norm(p["norm2"], y, norm_groups)))
+    y = silu(norm(p["norm2"], y, norm_groups))
+    size = y.shape[-1] // shuffled
+    places = [(k % size) * shuffled + k // size for k in range(y.shape[-1])]
+    ordered = np.empty_like(y)
+    ordered[..., places] = y
+    y = conv(p["conv2"], ordered)
     return y + (conv(p["shortcut"], x) if "shortcut" in p else x)
 
 

@@ -11,6 +11,7 @@ from ddim_jax.models.layers import (
     Conv,
     Norm,
     ResidualBlock,
+    channel_shuffle,
     depth_to_space,
     light_groups,
     space_to_depth,
@@ -117,6 +118,35 @@ def test_residual_block_equals_numpy(draw_params, light, entering, features):
     y = jax.jit(block.apply)({"params": params}, x, time)
     expected = numpy_unet.residual_block(params, x.astype(np.float64), time, 4)
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_channel_shuffle_by_hand():
+    x = jnp.arange(12.0).reshape(1, 2, 6)
+    np.testing.assert_array_equal(channel_shuffle(x, 2)[0], [[0, 3, 1, 4, 2, 5], [6, 9, 7, 10, 8, 11]])
+    np.testing.assert_array_equal(channel_shuffle(x, 3)[0, 0], [0, 2, 4, 1, 3, 5])
+    np.testing.assert_array_equal(channel_shuffle(x, 1), x)
+
+
+def test_a_shuffled_block_equals_numpy(draw_params):
+    block = ResidualBlock(32, light=True, norm_groups=4, shuffle=True)
+    x, time = normal(2, 4, 6, 48), normal(2, 10, seed=1)
+    params = draw_params(block, x, time)
+    y = jax.jit(block.apply)({"params": params}, x, time)
+    expected = numpy_unet.residual_block(params, x.astype(np.float64), time, 4, shuffled=light_groups(48, 32))
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_groups_meet_in_a_block_if_its_channels_are_shuffled(draw_params, shuffle):
+    """64 channels, 8 groups of 8: which channels of y depend on channel 0 of x (a norm of one channel a group)."""
+    block = ResidualBlock(64, light=True, norm_groups=64, shuffle=shuffle)
+    x, time = normal(1, 4, 4, 64), normal(1, 8, seed=1)
+    params = draw_params(block, x, time)
+    other = x.copy()
+    other[..., 0] = normal(1, 4, 4, seed=2)
+    before, after = (np.asarray(block.apply({"params": params}, given, time)) for given in (x, other))
+    touched = np.abs(after - before).max(axis=(0, 1, 2)) > 1e-6
+    assert touched.sum() == (64 if shuffle else 8)
 
 
 @pytest.mark.parametrize("light", [True, False])
