@@ -1,14 +1,14 @@
-"""One run of the comparison of the systems, on a CPU: the small networks, a stem of 2 x 2 pixels for each.
+"""One run of the comparison of the systems, on a CPU: small networks of the same levels and widths, a stem of 2 x 2.
 
 Command: python -m benchmarks.table1 --data DIR... --budget 360 --size 64    (all of them)
 One run: python train.py --config configs/table1.py:SYSTEM --config.data.root=DIR --config.train.steps=N
-  SYSTEM is lightweight_ddim, ddim (both predict the mask in one step), lightweight_ddim_noise, ddim_noise (both predict
-  the noise, 50 steps, as in the paper), unet or medsegdiff.
+  SYSTEM is lightweight_ddim, ddim (both as configs/fast.py: the mask in one step), lightweight_ddim_noise, ddim_noise
+  (both as the paper: the noise, 50 steps), unet or medsegdiff.
 Expected: docs/results.md, once it was measured.
 Cost: the budget, and compilation, validation and evaluation besides.
 """
 
-from configs import base, small_x0
+from configs import base, fast
 
 SYSTEMS = ("lightweight_ddim", "unet", "ddim", "medsegdiff", "lightweight_ddim_noise", "ddim_noise")
 """In the order of their value to the comparison."""
@@ -17,13 +17,14 @@ SYSTEMS = ("lightweight_ddim", "unet", "ddim", "medsegdiff", "lightweight_ddim_n
 def get_config(system: str = "lightweight_ddim"):
     if system not in SYSTEMS:
         raise ValueError(f"{system!r} is not a system of the comparison; expected one of {', '.join(SYSTEMS)}")
-    config = small_x0.get_config()
+    config = fast.get_config()
     config.name = "table1"
     config.model.name = system.removesuffix("_noise")
     if system.endswith("_noise"):
         config.ddim = base.get_config().ddim
-    if system == "medsegdiff":
-        config.model.overrides.base_channels = 24  # the stem of the others'
+        config.model.overrides.channel_shuffle = None
+    if system in ("unet", "medsegdiff"):
+        config.model.overrides.channel_shuffle = None  # which they do not have; levels and widths are the same for all
     config.data.name = "folder"
     config.data.image_size = 64
     config.train.steps = 1000  # stands for what the budget buys
