@@ -30,7 +30,7 @@ def get_config() -> ConfigDict:
     config.model.overrides.frequency_bins = config_dict.placeholder(int)
     config.model.overrides.norm_groups = config_dict.placeholder(int)
     config.model.overrides.patch_size = config_dict.placeholder(int)
-    config.model.overrides.channel_shuffle = config_dict.placeholder(bool)  # between grouped convolutions
+    config.model.overrides.channel_shuffle = config_dict.placeholder(bool)  # of lightweight_ddim
     config.model.overrides.dropout = config_dict.placeholder(float)
 
     config.diffusion = ConfigDict()
@@ -93,6 +93,8 @@ def get_config() -> ConfigDict:
 def _ddim() -> ConfigDict:
     """lightweight_ddim and ddim, as the paper has them."""
     own = ConfigDict()
+    own.model = ConfigDict({"overrides": ConfigDict()})
+    own.model.overrides.channel_shuffle = config_dict.placeholder(bool)  # off
     own.diffusion = _paper_diffusion()
     own.train = ConfigDict({"learning_rate": 2e-5, "validation_steps": 10})
     own.sample = ConfigDict({"sampler": "ddim", "steps": 50, "samples": 5, "flips": False, "protocol": "paper"})

@@ -14,7 +14,7 @@ def get_config():
     # As wide and as deep as the small U-Net: five levels, 0.53 million parameters.
     config.model.overrides.base_channels = 16
     config.model.overrides.channel_multipliers = (1, 2, 3, 4, 6)
-    config.model.overrides.channel_shuffle = True
+    config.ddim.model.overrides.channel_shuffle = True
     config.ddim.diffusion.timestep_power = 8.0
     config.ddim.sample.samples = 4
     return config

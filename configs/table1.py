@@ -22,9 +22,6 @@ def get_config(system: str = "lightweight_ddim"):
     config.model.name = system.removesuffix("_noise")
     if system.endswith("_noise"):
         config.ddim = base.get_config().ddim
-        config.model.overrides.channel_shuffle = None
-    if system in ("unet", "medsegdiff"):
-        config.model.overrides.channel_shuffle = None  # which they do not have; levels and widths are the same for all
     config.data.name = "folder"
     config.data.image_size = 64
     config.train.steps = 1000  # stands for what the budget buys

@@ -42,11 +42,18 @@ def resolve_system(config: Mapping[str, Any]) -> dict[str, Any]:
       config: plain; without a section for the system it comes back as it is.
     """
     own = config.get(SECTIONS.get(config["model"]["name"]), {})
-    resolved = {name: value for name, value in config.items() if name not in SECTIONS.values()}
-    for section, fields in own.items():
-        filled = {name: value for name, value in fields.items() if resolved[section].get(name) is None}
-        resolved[section] = resolved[section] | filled
-    return resolved
+    return _filled({name: value for name, value in config.items() if name not in SECTIONS.values()}, own)
+
+
+def _filled(fields: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """`fields` with the values of `own` where there is None or nothing, at every depth."""
+    filled = dict(fields)
+    for name, value in own.items():
+        if isinstance(value, Mapping):
+            filled[name] = _filled(fields.get(name, {}), value)
+        elif fields.get(name) is None:
+            filled[name] = value
+    return filled
 
 
 def check_config(config: Mapping[str, Any]) -> None:

@@ -82,15 +82,19 @@ def test_the_length_of_a_run():
 
 def test_a_system_fills_what_is_none():
     config = {
-        "model": {"name": "unet"},
+        "model": {"name": "unet", "overrides": {"width": None, "depth": 3}},
         "train": {"rate": None, "steps": 7},
         "sample": {"steps": None, "samples": 0, "flips": False, "clip": None},
-        "unet": {"train": {"rate": 0.5, "steps": 9}, "sample": {"steps": 1, "samples": 4, "flips": True}},
+        "unet": {
+            "model": {"overrides": {"width": 8, "depth": 4, "tall": True}},
+            "train": {"rate": 0.5, "steps": 9},
+            "sample": {"steps": 1, "samples": 4, "flips": True},
+        },
         "ddim": {"train": {"rate": 0.1}, "sample": {"clip": 1.0}},
     }
     before = json.loads(json.dumps(config))
     assert resolve_system(config) == {
-        "model": {"name": "unet"},
+        "model": {"name": "unet", "overrides": {"width": 8, "depth": 3, "tall": True}},
         "train": {"rate": 0.5, "steps": 7},
         "sample": {"steps": 1, "samples": 0, "flips": False, "clip": None},  # 0 and False are values
     }
