@@ -40,6 +40,8 @@ class JaxSide:
     def __init__(self, case: Case, files: Files, side: str):
         if case.dtype == "float32":
             jax.config.update("jax_default_matmul_precision", "highest")
+        # A folder of compiled programs, if the environment names one, would make the compile times false.
+        jax.config.update("jax_enable_compilation_cache", False)
         self._device = jax.devices()[0]
         self._libraries = resident_bytes()
         self._case, self._side = case, side
