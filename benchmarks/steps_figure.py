@@ -16,12 +16,18 @@ _LINES = ("-", "--", ":")
 """For the numbers of samples, from the most to the fewest."""
 
 
+def figure_name(row: Row) -> str:
+    """The file that shows the data set of a row."""
+    split = "" if row["split"] == "test" else f"_{row['split']}"
+    return f"steps_{row['dataset']}_{row['size']}{split}.png"
+
+
 def draw_curves(folder: Path, rows: Sequence[Row]) -> list[Path]:
     """Draws steps_<data set>_<size>.png (with _val for the validation split) for every data set; where they are."""
     paths = []
     for dataset, size, split in dict.fromkeys((row["dataset"], row["size"], row["split"]) for row in rows):
         own = [row for row in rows if (row["dataset"], row["size"], row["split"]) == (dataset, size, split)]
-        paths.append(folder / f"steps_{dataset}_{size}{'' if split == 'test' else '_' + split}.png")
+        paths.append(folder / figure_name(own[0]))
         _draw(paths[-1], own, f"{dataset}, {size} x {size}, {split} split: Dice against the work for one image")
     return paths
 

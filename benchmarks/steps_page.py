@@ -1,0 +1,106 @@
+"""docs/results/steps.md from docs/results/steps.json alone."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.steps_figure import figure_name
+from ddim_jax.io.atomic import write_text
+
+Row = Mapping[str, Any]
+_GROUP = ("dataset", "split", "size", "networks", "device", "budget_s", "seed")
+_FEW = 4
+"""Evaluations that count as few."""
+
+_INTRODUCTION = """\
+# Dice against network evaluations
+
+Written by `python -m benchmarks.report` from `steps.json`, which `python -m benchmarks.steps` measures; do not edit.
+What the settings mean stands in [few_steps.md](../few_steps.md).
+
+One network for each prediction target, all with the same budget of training. Calibrated protocol, mean of the samples;
+brackets are a 95% bootstrap interval over the pictures. "one sample" is the Dice of a sample alone. With one or two
+steps `dpm++` takes the steps of `ddim` and is not measured again. Seconds are of one picture from the array to its
+samples.
+"""
+_HEAD = (
+    "predicts",
+    "sampler",
+    "steps x samples",
+    "evaluations",
+    "mirrored",
+    "Dice",
+    "one sample",
+    "ECE",
+    "s a picture",
+)
+
+
+def write(root: Path) -> Path | None:
+    """Writes `root`/docs/results/steps.md; None where there is no steps.json, and then nothing is written."""
+    folder = root / "docs" / "results"
+    if not (folder / "steps.json").exists():
+        return None
+    rows = json.loads((folder / "steps.json").read_text(encoding="utf-8"))["rows"]
+    write_text(folder / "steps.md", steps_page(rows))
+    return folder / "steps.md"
+
+
+def steps_page(rows: Sequence[Row]) -> str:
+    """The page for the rows: for each data set what it comes down to, then everything that was measured."""
+    parts = [_INTRODUCTION]
+    for group in dict.fromkeys(tuple(row[name] for name in _GROUP) for row in rows):
+        own = [row for row in rows if tuple(row[name] for name in _GROUP) == group]
+        about = dict(zip(_GROUP, group, strict=True))
+        parts.append(f"## {about['dataset']}, {about['size']} x {about['size']}, {about['split']} split\n")
+        parts.append(
+            f"{about['networks']} networks, {about['budget_s']:g} s of training each, seed {about['seed']}, on "
+            f"{about['device']}; {_pictures(own)}.\n"
+        )
+        parts.append(f"![Dice against evaluations and seconds]({figure_name(own[0])})\n")
+        parts += _in_short(own)
+        lines = [_cells(row) for row in sorted(own, key=lambda row: (row["evaluations"], row["prediction"]))]
+        parts += [_table(lines), ""]
+    return "\n".join(parts)
+
+
+def _in_short(rows: Sequence[Row]) -> list[str]:
+    """For each target the best setting of all, of few evaluations and of one; settings chosen by this very table."""
+    lines = []
+    for prediction in dict.fromkeys(row["prediction"] for row in rows):
+        own = [row for row in rows if row["prediction"] == prediction]
+        found = []
+        for label, most in (("at all", None), (f"with at most {_FEW} evaluations", _FEW), ("with one", 1)):
+            candidates = [row for row in own if most is None or row["evaluations"] <= most]
+            if candidates:
+                best = max(candidates, key=lambda row: row["dice_mean"])
+                setting = f"{best['sampler']} {best['steps']} x {best['samples']}"
+                found.append(f"{label} {best['dice_mean']:.4f} ({setting})")
+        lines.append(f"- predicts {prediction}: highest Dice {', '.join(found)}")
+    return [*lines, ""]
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    low, high = row["dice_ci"]
+    seconds = row["seconds_per_image"]
+    return (
+        row["prediction"],
+        row["sampler"],
+        f"{row['steps']} x {row['samples']}",
+        str(row["evaluations"]),
+        "yes" if row["flips"] else "no",
+        f"{row['dice_mean']:.4f} [{low:.4f}, {high:.4f}]",
+        f"{row['dice_single']:.4f}",
+        f"{row['ece']:.4f}",
+        "" if seconds is None else f"{seconds:.3g}",
+    )
+
+
+def _pictures(rows: Sequence[Row]) -> str:
+    counts = sorted({(row["n"], row["n_in_split"]) for row in rows})
+    return ", ".join(f"{n} pictures" if n == whole else f"{n} of {whole} pictures" for n, whole in counts)
+
+
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in (_HEAD, ["---"] * len(_HEAD), *lines))
