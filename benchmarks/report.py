@@ -1,7 +1,8 @@
 """Turns result files into pages: python -m benchmarks.report
 
 docs/benchmarks.md from benchmarks/results/cpu.json and gpu.json; docs/results.md where there is a Table 1
-(`benchmarks.results_page`) and docs/results/steps.md where there is a steps.json (`benchmarks.steps_page`). Each page is a function of its files alone.
+(`benchmarks.results_page`); docs/results/steps.md where there is a steps.json (`benchmarks.steps_page`). Each page is a
+function of its files alone.
 """
 
 import argparse
