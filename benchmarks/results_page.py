@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.paper_figures import DATASETS, NOTES, TABLE_1, TABLE_2
+from benchmarks.results_figure import draw_table
 from configs.table1 import SYSTEMS
 from ddim_jax.io.atomic import write_text
 
@@ -55,12 +56,15 @@ _COLUMNS_2 = (
 
 
 def write(root: Path) -> Path | None:
-    """Writes `root`/docs/results.md; None where there is no table1.json, and then nothing is written."""
+    """Writes `root`/docs/results.md with its figures; None, and nothing is written, where there is no table1.json."""
     folder = root / "docs" / "results"
     if not (folder / "table1.json").exists():
         return None
     second = folder / "table2.json"
-    page = results_page(_rows(folder / "table1.json"), _rows(second) if second.exists() else [])
+    table1 = _rows(folder / "table1.json")
+    page = results_page(table1, _rows(second) if second.exists() else [])
+    for figure, rows in figures(table1).items():
+        draw_table(folder / figure, rows)
     write_text(root / "docs" / "results.md", page)
     return root / "docs" / "results.md"
 
@@ -71,12 +75,24 @@ def results_page(table1: Sequence[Row], table2: Sequence[Row]) -> str:
     parts.append(
         "Of the paper's Table 1 only some cells are known here; the others are left empty, MedSegDiff's among them.\n"
     )
-    for group in _distinct(tuple(row[name] for name in _GROUP) for row in table1):
-        parts += _comparison([row for row in table1 if tuple(row[name] for name in _GROUP) == group])
+    for figure, rows in figures(table1).items():
+        parts.append(f"![Dice of the systems, {rows[0]['networks']} networks](results/{figure})\n")
+        for group in _distinct(tuple(row[name] for name in _GROUP) for row in rows):
+            parts += _comparison([row for row in rows if tuple(row[name] for name in _GROUP) == group])
     if table2:
         parts.append("## Table 2: memory and time at full size\n")
         parts += _costs(table2)
     return "\n".join(parts)
+
+
+def figures(table1: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of Table 1 by the figure that shows them: all data sets of one size, networks, device and budget."""
+    fields = [name for name in _GROUP if name != "dataset"]
+    groups = _distinct(tuple(row[name] for name in fields) for row in table1)
+    return {
+        f"table1_{number}.png": [row for row in table1 if tuple(row[name] for name in fields) == group]
+        for number, group in enumerate(groups, start=1)
+    }
 
 
 def _comparison(rows: Sequence[Row]) -> list[str]:

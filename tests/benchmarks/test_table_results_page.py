@@ -2,7 +2,9 @@
 
 import json
 
-from benchmarks.results_page import results_page, write
+from PIL import Image
+
+from benchmarks.results_page import figures, results_page, write
 
 ROW = {
     "system": "unet",
@@ -73,7 +75,7 @@ def test_what_differs_in_more_than_the_system_stands_apart():
     rows = pair() + pair(size=128) + pair(budget_s=60.0) + pair(device="another") + pair(dataset="ours")
     page = results_page(rows, [])
     assert page.count("\n### ") == 5
-    ours = page.split("### ours")[1]
+    ours = page.split("### ours")[1].split("\n### ")[0]
     assert "the paper's Dice" not in ours and "the paper's Dice" in page
 
 
@@ -93,6 +95,13 @@ def test_the_papers_figures():
         "medsegdiff": ["", "", ""],
     }
     assert ".6345 / .7078" in page
+
+
+def test_one_figure_for_all_that_may_be_compared():
+    lungs, skin, large = pair(), pair(dataset="skin_lesion", system="ddim"), pair(size=128)
+    assert figures([*lungs, *large, *skin]) == {"table1_1.png": [*lungs, *skin], "table1_2.png": large}
+    page = results_page([*lungs, *large, *skin], [])
+    assert page.count("](results/table1_1.png)") == page.count("](results/table1_2.png)") == 1
 
 
 def test_part_of_a_split():
@@ -132,3 +141,5 @@ def test_no_page_without_a_table(tmp_path):
     (folder / "table1.json").write_text(json.dumps({"rules": {}, "rows": pair()}))
     assert write(tmp_path) == tmp_path / "docs" / "results.md"
     assert (tmp_path / "docs" / "results.md").read_text() == results_page(pair(), [])
+    with Image.open(folder / "table1_1.png") as picture:
+        assert picture.width > 600
