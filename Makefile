@@ -15,8 +15,9 @@ demo: .venv/installed kernels
 	  --save mask,probability,uncertainty,overlay
 	@echo "See $(DEMO_DIR)/metrics.json, $(DEMO_DIR)/per_image.csv and the pictures in $(DEMO_DIR)/figures/ and $(DEMO_DIR)/segmented/"
 
+# A process for each core; the tests of one file stay together, for they share what they compile.
 test: .venv/installed-test kernels
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n auto --dist loadfile
 
 lint: .venv/installed-test
 	$(RUN) -m ruff check .
