@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+from ddim_jax.io import compile_cache
+
 
 @pytest.fixture(scope="session")
 def compilation_cache(tmp_path_factory):
@@ -13,9 +15,13 @@ def compilation_cache(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="session")
 def no_cache_of_the_users(tmp_path_factory):
-    """The commands keep compiled programs in the user's cache folder; tests have one of their own."""
+    """The commands keep compiled programs in the user's cache folder; those that tests start have one of their own.
+
+    Commands that run inside a test would turn the cache on for all tests after it: they keep nothing.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(compile_cache, "keep_compiled_programs", lambda: None)
         yield
 
 

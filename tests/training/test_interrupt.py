@@ -19,6 +19,8 @@ def test_the_first_signal_is_noted(number):
 
 
 def test_the_second_acts_as_usual():
+    # As usual for a program in the foreground; what was started in the background ignores it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with stop_on_signals() as stop:
         signal.raise_signal(signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
