@@ -20,6 +20,7 @@ from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.settings import Size
 from ddim_jax.inference.stream import Stream
 from ddim_jax.io.errors import InputError
+from ddim_jax.io.remote import refuse_remote
 
 
 class Summary(NamedTuple):
@@ -110,6 +111,9 @@ def segment_files(
       CheckpointError: the network gives values that are not finite; that image's results are not written.
     """
     began = time.monotonic()
+    for given in [inputs] if isinstance(inputs, str | os.PathLike) else inputs:
+        refuse_remote(given, "input")
+    refuse_remote(output_dir, "output")
     settings = segmenter.settings(
         samples=samples,
         steps=steps,

@@ -59,9 +59,10 @@ def check_free(folder: Path, process: Process) -> bool:
         count = int(part[2]) if part else 1
         if name == part_name(process) or count != process.count:
             run = "another run" if count == 1 else f"process {part[1]} of {count}"
+            this = f", and this is {process}" if max(count, process.count) > 1 else ""
             raise InputError(
-                f"{folder}: {run} is at work there ({name} is in use), and this is {process}; wait until it ends, or "
-                "use another output folder"
+                f"{folder}: {run} is at work there ({name} is in use){this}; wait until it ends, or use another output "
+                "folder"
             )
     return not held
 
