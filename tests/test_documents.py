@@ -43,7 +43,9 @@ def test_the_readme_repeats_them():
     assert sorted(told) == sorted(dice(json.loads((RESULTS / run / "metrics.json").read_text())) for run in RUNS)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/method.md", "docs/performance.md", "docs/results/README.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/method.md", "docs/performance.md", "docs/results/README.md", "docs/scale.md"]
+)
 def test_links_lead_somewhere(document):
     path = ROOT / document
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,20 @@ def test_one_process_appends_to_the_index_itself(tmp_path):
         assert text(tmp_path) == line("b")
         add(index, "a")
     assert text(tmp_path) == line("a") + line("b")
+
+
+def test_records_stay_on_disk(tmp_path):
+    with open_index(tmp_path) as index:
+        add(index, "warm")
+        tracemalloc.start()
+        try:
+            for k in range(1000):
+                add(index, f"image_{k:04}", outputs=["mask"])
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert held < 20 * 1000  # a record is several hundred bytes
+    assert len(text(tmp_path).splitlines()) == 1001
 
 
 def test_nothing_is_rewritten_where_nothing_was_done(tmp_path):
