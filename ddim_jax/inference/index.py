@@ -47,9 +47,10 @@ class Index:
         with contextlib.ExitStack() as stack, alone(folder, required=self._several):
             _agree_on_settings(folder, settings)
             if check_free(folder, process):
-                for path in folder.rglob(".*.partial.*"):  # what a killed run was writing
+                # What a killed run was writing: results anywhere, records here.
+                for path in {*folder.rglob(".*.partial.png"), *folder.glob(".*.partial.*")}:
                     path.unlink()
-                merge(folder).close()
+                merge(folder)
             # Not the parts of others at work: the images in them are theirs.
             self._lines = [
                 stack.enter_context(contextlib.closing(Lines(path))) for path in dict.fromkeys((own, folder / INDEX))
@@ -127,8 +128,11 @@ class Index:
             self._opened.close()
             if held_files(self._folder):
                 return None
-            with contextlib.closing(merge(self._folder)) as index:
-                return None if then is None else then(_segmented(index.records()))
+            merge(self._folder)
+            if then is None:
+                return None
+            with contextlib.closing(Lines(self._folder / INDEX)) as index:
+                return then(_segmented(index.records()))
 
     def _record(self, name: str) -> dict | None:
         return next((lines.record(name) for lines in self._lines if name in lines), None)

@@ -67,13 +67,10 @@ def check_free(folder: Path, process: Process) -> bool:
     return not held
 
 
-def merge(folder: Path) -> Lines:
+def merge(folder: Path) -> None:
     """Makes one `index.jsonl` of itself and the parts, sorted by name; only under `alone`, with nobody at work.
 
     The new file replaces the old one before the parts are removed: stopped at any point, merging can begin anew.
-
-    Returns:
-      The merged index.
 
     Raises:
       InputError: a line is damaged.
@@ -91,7 +88,6 @@ def merge(folder: Path) -> Lines:
                 file.writelines(owners[name].line(name) for name in sorted(owners))
         for part in parts:
             part.path.unlink()
-    return Lines(index.path)
 
 
 def warn_torn(lines: Lines) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -99,13 +100,14 @@ def test_two_processes_of_srun_make_what_one_makes(archive, tiny, tmp_path):
 def killed(archive, mixing, single, tmp_path_factory):
     """The output folder of process 0 of 2, killed after some images, and the names it had finished."""
     out = tmp_path_factory.mktemp("killed") / "out"
-    process = start(HERE / "archive_process.py", archive, out, 0, 2, 0.2)
+    process = start(HERE / "archive_process.py", archive, out, 0, 2, 0.3)
     part = out / "index.0-of-2.jsonl"
     began = time.monotonic()
     while not (part.exists() and part.read_bytes().count(b"\n") >= 3):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() - began < TIMEOUT_S
         time.sleep(0.01)
+    process.send_signal(signal.SIGSTOP)  # so that it is still at work, however long the next lines take
     for k, n, message in (
         (0, 2, "process 0 of 2 is at work there .* this is process 0 of 2"),
         (0, 1, "process 0 of 2 is"),
