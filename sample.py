@@ -1,6 +1,7 @@
 """Segments image files with a trained checkpoint.
 
   python sample.py --ckpt runs/demo --input photos/ --output results/ --save mask,overlay
+  srun --ntasks 4 python sample.py ...    (or mpirun -n 4, or --process-index I --process-count 4: see docs/scale.md)
 
 Exit status: 0 if every image was segmented, 1 if some could not be read (each is named at the end), 2 if an argument
 cannot be used, 130 if it was stopped with Ctrl-C. A run that was stopped goes on when it is started again.
@@ -11,9 +12,10 @@ import sys
 from pathlib import Path
 
 from ddim_jax.diffusion import SAMPLERS
-from ddim_jax.inference import OUTPUTS, SIZES, Segmenter, segment_files
+from ddim_jax.inference import OUTPUTS, SIZES, Segmenter, Summary, segment_files
 from ddim_jax.inference.files import check_kinds
 from ddim_jax.inference.flagging import FLAGGED, check_share
+from ddim_jax.inference.processes import Process
 from ddim_jax.io.compile_cache import keep_compiled_programs
 from ddim_jax.io.errors import InputError, report_input_errors
 from ddim_jax.metrics import ENSEMBLES, PROTOCOLS
@@ -96,7 +98,29 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add("--batch-size", type=whole_number(1), default=4, help="images on the device at once (default: 4)")
     add("--save", type=kinds, default=("mask",), help=f"comma-separated, of {','.join(OUTPUTS)} (default: mask)")
+    add("--process-index", type=int, metavar="I", help="which of several processes this is, from 0")
+    add(
+        "--process-count",
+        type=int,
+        metavar="N",
+        help="how many processes divide the images, all started with the same arguments; by default both numbers come "
+        "from srun, mpirun or an indexed Kubernetes Job (the index alone), and without them it is one process",
+    )
     return parser.parse_args(arguments)
+
+
+def describe(summary: Summary, options: argparse.Namespace, process: Process) -> str:
+    whose = "" if process.count == 1 else f"{process}: "
+    if summary.done or summary.failed:
+        text = (
+            f"{whose}{summary.done} images segmented in {summary.seconds:.1f} s, {summary.kept} were done before, "
+            f"{len(summary.failed)} failed: {options.output}"
+        )
+    else:
+        text = f"{whose}nothing to do, {summary.kept} images were done before: {options.output}"
+    if summary.flagged is not None:
+        return f"{text}; {summary.flagged} flagged: {Path(options.output, FLAGGED)}"
+    return text
 
 
 def main() -> int:
@@ -104,6 +128,7 @@ def main() -> int:
     keep_compiled_programs()
     try:
         with report_input_errors():
+            process = Process.find(options.process_index, options.process_count)
             summary = segment_files(
                 Segmenter.load(options.ckpt, step=options.step),
                 options.input,
@@ -120,16 +145,14 @@ def main() -> int:
                 ensemble=options.ensemble,
                 flag_uncertain=options.flag_uncertain,
                 batch_size=options.batch_size,
+                process_index=process.index,
+                process_count=process.count,
                 progress=sys.stderr.isatty(),
             )
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
-    print(
-        f"{summary.done} images segmented in {summary.seconds:.1f} s, {summary.kept} were done before, "
-        f"{len(summary.failed)} failed: {options.output}"
-        + ("" if summary.flagged is None else f"; {summary.flagged} flagged: {Path(options.output, FLAGGED)}")
-    )
+    print(describe(summary, options, process))
     for _, reason in summary.failed:
         print(f"failed: {reason}", file=sys.stderr)
     return 1 if summary.failed else 0

@@ -44,7 +44,15 @@ def test_the_readme_repeats_them():
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "docs/method.md", "docs/performance.md", "docs/few_steps.md", "docs/results/README.md"]
+    "document",
+    [
+        "README.md",
+        "docs/method.md",
+        "docs/performance.md",
+        "docs/few_steps.md",
+        "docs/scale.md",
+        "docs/results/README.md",
+    ],
 )
 def test_links_lead_somewhere(document):
     path = ROOT / document

@@ -19,6 +19,7 @@ from jax.experimental import multihost_utils
 from ddim_jax.checkpoints.items import read_metadata, read_params, read_state
 from ddim_jax.checkpoints.manifest import MANIFEST, find_damage, is_complete, read_verified, write_manifest
 from ddim_jax.io.errors import CheckpointError
+from ddim_jax.io.remote import refuse_remote
 
 _METRIC = "dice"  # larger is better
 _METRICS_FILE = "metrics/metrics"
@@ -275,7 +276,9 @@ def locate(path: str | os.PathLike) -> tuple[Path, int | None]:
 
     Raises:
       CheckpointError: there is no such path, or it is none of the three.
+      InputError: the path is of remote storage.
     """
+    refuse_remote(path, "the checkpoint")
     given = Path(path).expanduser().absolute()
     if not given.is_dir():
         raise CheckpointError(f"{path}: no such folder; give a run directory, its checkpoints folder or a step folder")

@@ -11,10 +11,12 @@ from ddim_jax.data.load import load_dataset
 from ddim_jax.data.sources import SPLITS, Source
 from ddim_jax.io.errors import report_input_errors
 from ddim_jax.io.images import write_mask, write_rgb
+from ddim_jax.io.remote import refuse_remote
 
 
 def export_pairs(source: Source, output_dir: str | os.PathLike) -> None:
     """Writes every pair of `source` as output_dir/images/<id>.png and output_dir/masks/<id>.png (0 and 255)."""
+    refuse_remote(output_dir, "output")
     output_dir = Path(output_dir)
     for row in range(len(source)):
         example = source[row]

@@ -10,6 +10,7 @@ from ddim_jax.data.prepared import load_published
 from ddim_jax.data.published import PUBLISHED
 from ddim_jax.data.sources import SPLITS, Source
 from ddim_jax.io.errors import ConfigError
+from ddim_jax.io.remote import refuse_remote
 
 DATASETS = ("phantom", "folder", *PUBLISHED)
 PHANTOM_COUNTS = {"train": 512, "val": 64, "test": 64}
@@ -41,12 +42,14 @@ def load_dataset(
     Raises:
       ConfigError: the name, the split, the root or the counts are not as above.
       DataError: the data below `root` cannot be used; files are named, up to ten.
-      InputError: a published set is asked for and tensorflow-datasets is not installed.
+      InputError: a published set is asked for and tensorflow-datasets is not installed, or a path is of remote storage.
     """
     if name not in DATASETS:
         raise ConfigError(f"Unknown data set {name!r} (data.name); expected one of {', '.join(DATASETS)}.")
     if split not in SPLITS:
         raise ConfigError(f"Unknown split {split!r}; expected one of {', '.join(SPLITS)}.")
+    refuse_remote(root, "data.root")
+    refuse_remote(cache_dir, "data.cache_dir")
     if name == "phantom":
         chosen = {**PHANTOM_COUNTS, **(counts or {})}
         if set(chosen) != set(SPLITS) or min(chosen.values()) < 1:

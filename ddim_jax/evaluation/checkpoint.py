@@ -8,6 +8,7 @@ from ddim_jax.data import Source, ids_digest, load_dataset
 from ddim_jax.evaluation.run import evaluate
 from ddim_jax.inference import Segmenter
 from ddim_jax.io.errors import InputError
+from ddim_jax.io.remote import refuse_remote
 
 
 def evaluate_checkpoint(
@@ -36,6 +37,8 @@ def evaluate_checkpoint(
     Raises:
       InputError: as `Segmenter.load`, `load_dataset` and `evaluate` do, or the split has changed since training.
     """
+    refuse_remote(data_root, "data_root")
+    refuse_remote(output_dir, "output_dir")
     segmenter = Segmenter.load(checkpoint, step=step)
     data = segmenter.config["data"]
 

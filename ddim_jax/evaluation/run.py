@@ -20,6 +20,7 @@ from ddim_jax.inference import Segmenter, Settings
 from ddim_jax.io.atomic import make_folder, write_json
 from ddim_jax.io.errors import DataError, InputError
 from ddim_jax.io.images import resize_mask
+from ddim_jax.io.remote import refuse_remote
 
 RESOLUTIONS = ("model", "native")
 
@@ -79,6 +80,7 @@ def evaluate(
       CheckpointError: the network gives values that are not finite.
       InputError: an argument is out of range, or `output_dir` cannot be made.
     """
+    refuse_remote(output_dir, "output_dir")
     output_dir = Path(output_dir)
     settings = segmenter.settings(
         samples=samples, steps=steps, seed=seed, flips=flips, sampler=sampler, ensemble=ensemble

@@ -1,54 +1,46 @@
-"""A folder of images segmented as a stream: read ahead, compute, write behind, and go on where a run stopped."""
+"""A folder of images segmented by one process or several, going on where an earlier run stopped."""
 
 import contextlib
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ddim_jax.inference.ahead import start_ahead
-from ddim_jax.inference.flagging import FLAGGED, check_doubts, check_share, remove_list, write_flagged
-from ddim_jax.inference.index import INDEX, Index
-from ddim_jax.inference.outputs import OUTPUTS, Job, plan_jobs, write_outputs
-from ddim_jax.inference.segmentation import fuse
+from ddim_jax.inference.flagging import FLAGGED, check_doubts, check_share, flag, remove_list
+from ddim_jax.inference.index import Index
+from ddim_jax.inference.outputs import OUTPUTS, Job, plan_jobs
+from ddim_jax.inference.parts import INDEX
+from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
-from ddim_jax.inference.settings import Settings, Size
-from ddim_jax.io.errors import DataError, InputError
-from ddim_jax.io.images import read_image
+from ddim_jax.inference.settings import Size
+from ddim_jax.inference.stream import Stream
+from ddim_jax.io.errors import InputError
+from ddim_jax.io.remote import refuse_remote
 
 
 class Summary(NamedTuple):
     """What a run did.
 
     Attributes:
-      done: images segmented by this run.
-      kept: images whose results were there already.
+      done: images segmented by this process.
+      kept: images of this process whose results were there already.
       failed: (path, reason) of every image that could not be read.
       seconds: wall-clock time of the run.
-      flagged: images in `flagged.csv`; None where it was not asked for.
+      waited: of these, the seconds that the next image was waited for, which was still being read (`Stream.waited`).
+      flagged: images in `flagged.csv`; None where it was not asked for, or is left to a process still at work.
     """
 
     done: int
     kept: int
     failed: tuple[tuple[str, str], ...]
     seconds: float
+    waited: float
     flagged: int | None
-
-
-class _Loaded(NamedTuple):
-    job: Job
-    image: np.ndarray | None
-    reason: str | None
-    bytes: int
-    mtime_ns: int
-    seconds: float
 
 
 def segment_files(
@@ -68,6 +60,8 @@ def segment_files(
     ensemble: str | None = None,
     flag_uncertain: float | None = None,
     batch_size: int = 4,
+    process_index: int = 0,
+    process_count: int = 1,
     progress: bool = False,
 ) -> Summary:
     """Segments image files and writes the results beside an index.
@@ -84,9 +78,16 @@ def segment_files(
     again, to the same bits, if they are among the inputs, and refused if not. The list is of one state of the folder: a
     run that segments an image removes an older one when it starts.
 
-    Memory does not grow with the number of files: at most `batch_size` images are being read, as many wait for the
-    device and as many are being written. Every image runs the same compiled program, or with `size` "native" the
-    one of its padded shape, so a result does not depend on `batch_size` nor on the other files, to the bit.
+    Several processes, on one machine or many that share the folders, divide the images when each is told which one of
+    how many it is: an image belongs to the process given by the SHA-256 of its name (`Process.owns`), so they need not
+    speak with each other. Each appends to its own part of the index, and the one that ends last merges the parts, and
+    with `flag_uncertain` writes `flagged.csv`. What a killed process left undone, the next run does, with any number of
+    processes. The same process twice at once, or runs of different numbers of processes, are refused.
+
+    A few hundred bytes are held for each file, from the beginning; while images are segmented, memory does not grow:
+    at most `batch_size` of them are on the device and one more each are being read and being written (see `Stream`).
+    Every image runs the same compiled program, or with `size` "native" the one of its padded shape, so a result does
+    not depend on `batch_size`, on the other files nor on the number of processes, to the bit (on one kind of device).
 
     Args:
       segmenter: the checkpoint.
@@ -97,17 +98,22 @@ def segment_files(
         `Segmenter.segment`.
       flag_uncertain: the share of the images to name in `flagged.csv`, above 0 and below 1; None for no such file.
       batch_size: images started on the device before the first result is fetched, >= 1.
+      process_index: which of the processes this is, 0 .. process_count - 1.
+      process_count: how many processes divide the images, >= 1.
       progress: whether to draw a progress bar on stderr.
 
     Returns:
-      Summary; its `failed` is empty if every image has its results.
+      Summary; its `failed` is empty if every image of this process has its results.
 
     Raises:
       InputError: an argument cannot be used, nothing is to be segmented, or `output_dir` holds other results, or with
-        `flag_uncertain` results without a doubt of images that are no inputs.
+        `flag_uncertain` results without a doubt of images that are no inputs; or this process is at work there already.
       CheckpointError: the network gives values that are not finite; that image's results are not written.
     """
     began = time.monotonic()
+    for given in [inputs] if isinstance(inputs, str | os.PathLike) else inputs:
+        refuse_remote(given, "input")
+    refuse_remote(output_dir, "output")
     settings = segmenter.settings(
         samples=samples,
         steps=steps,
@@ -125,33 +131,51 @@ def segment_files(
         check_share(flag_uncertain)
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; expected at least 1")
+    process = Process.create(process_index, process_count)
     output_dir = Path(os.path.abspath(output_dir))
     if output_dir.exists() and not output_dir.is_dir():
         raise InputError(f"{output_dir} is a file; expected a folder for the results")
-    jobs = plan_jobs(inputs, output_dir)
+    planned = plan_jobs(inputs, output_dir)
+    if process.count > 1:
+        _keep_apart(planned, output_dir)
+    jobs = [job for job in planned if process.owns(job.name)]
     common = {
         "checkpoint": segmenter.checkpoint,
         "weights": segmenter.fingerprint(),
         "step": segmenter.step,
         **settings._asdict(),
     }
+
     failed, flagged = [], None
-    with contextlib.closing(Index(output_dir, common)) as index:
+    with contextlib.closing(Index(output_dir, common, process)) as index:
         todo = [job for job in jobs if not index.is_done(job, kinds, with_doubt=flagging)]
         if flagging:
-            check_doubts(output_dir / INDEX, index.segmented(), {job.name for job in jobs})
+            check_doubts(output_dir / INDEX, index.segmented(), {job.name for job in planned})
         if todo:
             remove_list(output_dir, replaced=flagging)
-        records = _stream(segmenter, settings, todo, output_dir, index, kinds, batch_size)
-        with _bar(progress, len(todo)) as advance, contextlib.closing(records):
+        del planned
+
+        def kinds_of(job: Job) -> tuple[str, ...]:
+            # An earlier run may have saved more: these files must not stay behind from an older state of the image.
+            return tuple(kind for kind in OUTPUTS if kind in kinds or kind in index.kinds(job.name))
+
+        stream = Stream(segmenter, settings, todo, output_dir, kinds_of, batch_size)
+        with _bar(progress, len(todo)) as advance, contextlib.closing(iter(stream)) as records:
             for record in records:
                 index.add(record)
                 if record["status"] == "failed":
                     failed.append((record["file"], record["reason"]))
                 advance()
         if flagging:
-            flagged = write_flagged(output_dir / FLAGGED, index.segmented(), flag_uncertain)
-    return Summary(len(todo) - len(failed), len(jobs) - len(todo), tuple(failed), time.monotonic() - began, flagged)
+            flagged = index.close(lambda records: flag(output_dir / FLAGGED, records, flag_uncertain))
+    return Summary(
+        done=len(todo) - len(failed),
+        kept=len(jobs) - len(todo),
+        failed=tuple(failed),
+        seconds=time.monotonic() - began,
+        waited=stream.waited,
+        flagged=flagged,
+    )
 
 
 def check_kinds(save: Iterable[str]) -> tuple[str, ...]:
@@ -167,91 +191,11 @@ def check_kinds(save: Iterable[str]) -> tuple[str, ...]:
     return tuple(kind for kind in OUTPUTS if kind in save)
 
 
-def _stream(
-    segmenter: Segmenter,
-    settings: Settings,
-    jobs: Iterable[Job],
-    output_dir: Path,
-    index: Index,
-    kinds: tuple[str, ...],
-    batch_size: int,
-) -> Iterator[dict[str, Any]]:
-    """Index records in the order of `jobs`, each after its files are written."""
-    pool = ThreadPoolExecutor(min(32, 2 * batch_size), thread_name_prefix="image-files")
-
-    def start_device(loaded: _Loaded) -> tuple[_Loaded, Any, float]:
-        device = None if loaded.image is None else segmenter.start(loaded.image, settings)
-        return loaded, device, time.monotonic()
-
-    def start_writing(loaded: _Loaded, device: Any, started: float) -> Future:
-        nonlocal device_free
-        samples = None if device is None else segmenter.fetch(device)
-        now = time.monotonic()
-        seconds, device_free = now - max(started, device_free), now
-        return pool.submit(_finish, settings, loaded, samples, output_dir, kinds_of(loaded.job), seconds)
-
-    def kinds_of(job: Job) -> tuple[str, ...]:
-        # An earlier run may have saved more: these files must not stay behind from an older state of the image.
-        return tuple(kind for kind in OUTPUTS if kind in kinds or kind in index.kinds(job))
-
-    device_free = 0.0
-    try:
-        loading = start_ahead(lambda job: pool.submit(_load, job), jobs, batch_size)
-        running = start_ahead(start_device, (future.result() for future in loading), batch_size)
-        writing = start_ahead(lambda item: start_writing(*item), running, batch_size)
-        for future in writing:
-            yield future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _load(job: Job) -> _Loaded:
-    began = time.monotonic()
-    image, reason, size, mtime_ns = None, None, 0, 0
-    try:
-        # Taken before reading: a file that changes meanwhile is done again next time.
-        stat = job.source.stat()
-        size, mtime_ns = stat.st_size, stat.st_mtime_ns
-        image = read_image(job.source)
-    except FileNotFoundError:
-        reason = f"{job.source}: no longer there"
-    except DataError as error:
-        reason = str(error)
-    return _Loaded(job, image, reason, size, mtime_ns, time.monotonic() - began)
-
-
-def _finish(
-    settings: Settings,
-    loaded: _Loaded,
-    samples: np.ndarray | None,
-    output_dir: Path,
-    kinds: tuple[str, ...],
-    device_seconds: float,
-) -> dict[str, Any]:
-    job, image = loaded.job, loaded.image
-    record = {
-        "name": job.name,
-        "file": str(job.source),
-        "bytes": loaded.bytes,
-        "mtime_ns": loaded.mtime_ns,
-    }
-    if image is None:
-        for kind in kinds:
-            (output_dir / job.output(kind)).unlink(missing_ok=True)
-        return record | {"status": "failed", "reason": loaded.reason}
-    began = time.monotonic()
-    result = fuse(samples, image.shape[:2], settings)
-    write_outputs(job, output_dir, image, result, kinds)
-    return record | {
-        "status": "ok",
-        "outputs": list(kinds),
-        "height": image.shape[0],
-        "width": image.shape[1],
-        "area": int(result.mask.sum()),
-        "mean_uncertainty": round(float(result.uncertainty.mean(dtype=np.float64)), 6),
-        "doubt": round(result.doubt, 6),
-        "seconds": round(loaded.seconds + device_seconds + time.monotonic() - began, 4),
-    }
+def _keep_apart(jobs: Iterable[Job], output_dir: Path) -> None:
+    """Where images lie among the results, a process could take for an image what another has just written."""
+    inside = next((job.source for job in jobs if job.source.is_relative_to(output_dir)), None)
+    if inside is not None:
+        raise InputError(f"{inside} lies in the output folder; with several processes, use another output folder")
 
 
 @contextlib.contextmanager

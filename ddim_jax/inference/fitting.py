@@ -1,14 +1,47 @@
 """A picture made fit for the network: three channels, at a size it can work at."""
 
 import hashlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ddim_jax.io.errors import InputError
+from ddim_jax.io.images import resize_image
 
 ORIENTATIONS = 4  # of a picture under left-right and top-bottom flips
 _BUCKET = 64  # pixels; a smaller step would compile more programs, a larger one compute more padding
+
+
+class Prepared(NamedTuple):
+    """One image as the network takes it.
+
+    Attributes:
+      pixels: uint8 [h, w, 3], at the size the network works at.
+      shape: the part of (h, w) that is the image; what lies below and to the right of it is padding.
+      identity: `image_id` of the image before it was resized or padded.
+    """
+
+    pixels: np.ndarray
+    shape: tuple[int, int]
+    identity: np.uint32
+
+
+def prepare(image: Any, image_size: int | None, size_multiple: int) -> Prepared:
+    """Makes one image fit for the network.
+
+    Args:
+      image: uint8 [H, W], [H, W, 1] or [H, W, 3] (RGB).
+      image_size: the image is resized to this height and width; None: it keeps its size and is padded.
+      size_multiple: what the network's sides have to be multiples of, for the padding.
+
+    Raises:
+      InputError: as `as_rgb`.
+    """
+    rgb = as_rgb(image)
+    if image_size is None:
+        return Prepared(pad_to(rgb, bucket_shape(rgb.shape[:2], size_multiple)), rgb.shape[:2], image_id(rgb))
+    shape = (image_size, image_size)
+    return Prepared(resize_image(rgb, shape), shape, image_id(rgb))
 
 
 def as_rgb(image: Any) -> np.ndarray:

@@ -57,10 +57,33 @@ def remove_list(folder: Path, *, replaced: bool) -> None:
       replaced: whether a new list is written at the end; if not, the removal is told.
     """
     path = folder / FLAGGED
-    if path.exists():
+    try:
         path.unlink()
-        if not replaced:
-            logging.warning("%s: removed, for it lacks the images segmented now; ask for it again", path)
+    except FileNotFoundError:
+        return
+    if not replaced:
+        logging.warning("%s: removed, for it lacks the images segmented now; ask for it again", path)
+
+
+def flag(path: str | os.PathLike, records: Iterable[Mapping[str, Any]], share: float) -> int | None:
+    """`write_flagged` of records that are not all in memory, and not all of them of this process.
+
+    Returns:
+      How many were flagged; None if there is no list yet, because another process was to segment an image again that
+      has no doubt, and did not: that is told.
+    """
+    rows = [{field: record.get(field) for field in _FIELDS} for record in records]
+    missing = [row["file"] for row in rows if row["doubt"] is None]
+    if missing:
+        logging.warning(
+            "%s: not written, for %d images, such as %s, have no doubt: the process they belong to did not reach them; "
+            "start again",
+            path,
+            len(missing),
+            missing[0],
+        )
+        return None
+    return write_flagged(path, rows, share)
 
 
 def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]], share: float) -> int:

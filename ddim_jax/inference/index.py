@@ -1,19 +1,22 @@
 """What an output folder already holds: `settings.json` and `index.jsonl`, one line an image."""
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from absl import logging
-
-from ddim_jax.inference.outputs import Job
-from ddim_jax.io.atomic import write_json, write_text
+from ddim_jax.inference.lines import Lines
+from ddim_jax.inference.outputs import OUTPUTS, Job
+from ddim_jax.inference.parts import INDEX, alone, check_free, find_parts, held_files, merge, part_name, warn_torn
+from ddim_jax.inference.processes import Process
+from ddim_jax.io.atomic import write_json
 from ddim_jax.io.errors import InputError
+from ddim_jax.io.locks import try_lock
 
 SETTINGS = "settings.json"
-INDEX = "index.jsonl"
+_Result = TypeVar("_Result")
 
 
 class Index:
@@ -22,30 +25,44 @@ class Index:
     Each line of `index.jsonl` is a JSON object: `name` (of the results), `file` (the image), `bytes` and `mtime_ns` of
     the image, `status` ("ok" or "failed"), and then `outputs`, `height`, `width`, `area` (pixels of the mask),
     `mean_uncertainty`, `doubt` (lines of earlier versions lack it) and `seconds`, or `reason`. Lines are appended while
-    running; the last line of a name counts.
+    running; the last line of a name counts. With several processes each appends to a part of its own, and the one that
+    ends last merges them (see `ddim_jax.inference.parts`); what killed processes left is merged by the next that starts
+    while nobody is at work. Records stay on disk; in memory is a few hundred bytes for each image done before.
 
     Args:
       folder: the output folder; made where it does not exist.
       settings: what all results of the folder have in common; "checkpoint" is written down but not compared.
+      process: which one of several this is.
 
     Raises:
-      InputError: the folder holds results of other settings (the differences are named), or a damaged record.
+      InputError: the folder holds results of other settings (the differences are named), or a damaged record; or
+        somebody is at work there as the same process or with another number of processes.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]):
+    def __init__(self, folder: Path, settings: Mapping[str, Any], process: Process):
         self._folder = folder
-        self._path = folder / INDEX
+        self._several = process.count > 1
         folder.mkdir(parents=True, exist_ok=True)
-        _agree_on_settings(folder, settings)
-        for path in folder.rglob(".*.partial.png"):  # what a killed run was writing
-            path.unlink()
-        self._records = _read_index(self._path)
-        self._results = {
-            folder / Job(folder, name).output(kind)
-            for name, record in self._records.items()
-            for kind in record.get("outputs", ())
-        }
-        self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (held for the run, closed by close())
+        own = folder / part_name(process)
+        with contextlib.ExitStack() as stack, alone(folder, required=self._several):
+            _agree_on_settings(folder, settings)
+            if check_free(folder, process):
+                # What a killed run was writing: results anywhere, records here.
+                for path in {*folder.rglob(".*.partial.png"), *folder.glob(".*.partial.*")}:
+                    path.unlink()
+                merge(folder)
+            # Not the parts of others at work: the images in them are theirs.
+            self._lines = [
+                stack.enter_context(contextlib.closing(Lines(path))) for path in dict.fromkeys((own, folder / INDEX))
+            ]
+            before = self._lines[0]
+            if before.torn:
+                warn_torn(before)
+                # Cut it off, or the next line would be written behind it.
+                os.truncate(own, before.end)
+            self._file = stack.enter_context(open(own, "ab"))
+            try_lock(self._file, required=self._several)
+            self._opened = stack.pop_all()  # held for the run, closed by close()
 
     def is_done(self, job: Job, kinds: tuple[str, ...], *, with_doubt: bool = False) -> bool:
         """Whether the wanted results of this very image, unchanged since, are there.
@@ -58,9 +75,9 @@ class Index:
         Raises:
           InputError: the image is itself a result of this folder, or the results of that name belong to another image.
         """
-        if job.source in self._results:
+        if self._is_result(job.source):
             raise InputError(f"{job.source} is a result of an earlier run, not an image; use another output folder")
-        record = self._records.get(job.name)
+        record = self._record(job.name)
         if record is None or record["status"] != "ok":
             return False
         if record["file"] != str(job.source):
@@ -79,25 +96,59 @@ class Index:
             and all((self._folder / job.output(kind)).is_file() for kind in kinds)
         )
 
-    def kinds(self, job: Job) -> tuple[str, ...]:
+    def kinds(self, name: str) -> tuple[str, ...]:
         """The kinds of results an earlier run left for this name."""
-        return tuple(self._records.get(job.name, {}).get("outputs", ()))
+        return tuple((self._record(name) or {}).get("outputs", ()))
 
-    def segmented(self) -> list[dict]:
-        """The records of all images that were segmented, by this run or an earlier one."""
-        return [record for record in self._records.values() if record["status"] == "ok"]
+    def segmented(self) -> Iterator[dict]:
+        """The records of all images that were segmented when this run began."""
+        names = dict.fromkeys(name for lines in self._lines for name in lines)
+        return _segmented(map(self._record, names))
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Appends a line and hands it to the operating system at once."""
-        self._records[record["name"]] = dict(record)
-        self._file.write(json.dumps(record, allow_nan=False) + "\n")
+        self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
         self._file.flush()
 
-    def close(self) -> None:
-        """Rewrites the index with one line a name, sorted."""
-        self._file.close()
-        records = (self._records[name] for name in sorted(self._records))
-        write_text(self._path, "".join(json.dumps(record, allow_nan=False) + "\n" for record in records))
+    def close(self, then: Callable[[Iterable[dict]], _Result] | None = None) -> _Result | None:
+        """Ends this process's part; the last process at work makes one index of all, with one line a name, sorted.
+
+        Closing again does nothing.
+
+        Args:
+          then: called with the records of all images that were segmented, if this process is the last one; nobody
+            starts or ends meanwhile.
+
+        Returns:
+          What `then` gave; None if it was not called.
+        """
+        if self._file.closed:
+            return None
+        with alone(self._folder, required=self._several):
+            self._opened.close()
+            if held_files(self._folder):
+                return None
+            merge(self._folder)
+            if then is None:
+                return None
+            with contextlib.closing(Lines(self._folder / INDEX)) as index:
+                return then(_segmented(index.records()))
+
+    def _record(self, name: str) -> dict | None:
+        return next((lines.record(name) for lines in self._lines if name in lines), None)
+
+    def _is_result(self, path: Path) -> bool:
+        if not path.is_relative_to(self._folder):
+            return False
+        relative = path.relative_to(self._folder).as_posix()
+        return any(
+            relative.endswith(f"_{kind}.png") and kind in self.kinds(relative.removesuffix(f"_{kind}.png"))
+            for kind in OUTPUTS
+        )
+
+
+def _segmented(records: Iterable[dict]) -> Iterator[dict]:
+    return (record for record in records if record["status"] == "ok")
 
 
 def _agree_on_settings(folder: Path, settings: Mapping[str, Any]) -> None:
@@ -105,8 +156,9 @@ def _agree_on_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     try:
         there = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        if (folder / INDEX).exists():
-            raise InputError(f"{folder} holds {INDEX} but no {SETTINGS}; use an empty output folder") from None
+        for index in (folder / INDEX, *find_parts(folder)):
+            if index.exists():
+                raise InputError(f"{folder} holds {index.name} but no {SETTINGS}; use an empty output folder") from None
         write_json(path, dict(settings))
         return
     except ValueError as error:
@@ -122,24 +174,3 @@ def _agree_on_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         raise InputError(
             f"{folder} holds results of other settings: {'; '.join(differences)}. Use another output folder"
         )
-
-
-def _read_index(path: Path) -> dict[str, dict]:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return {}
-    whole, _, torn = content.rpartition(b"\n")
-    if torn:
-        logging.warning("%s: the last line is incomplete (the run was killed); that image is done again", path)
-        # Cut it off, or the next line would be written behind it.
-        os.truncate(path, len(content) - len(torn))
-    records = {}
-    for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
-        try:
-            record = json.loads(line)
-            records[record["name"]] = record
-            _ = record["status"], record["file"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: line {number} is damaged; remove the line (its image is done again)") from error
-    return records

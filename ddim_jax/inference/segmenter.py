@@ -20,11 +20,10 @@ from ddim_jax.checkpoints import CheckpointStore, locate
 from ddim_jax.checkpoints.items import check_tree
 from ddim_jax.diffusion import timestep_grid
 from ddim_jax.inference.ahead import start_ahead
-from ddim_jax.inference.fitting import ORIENTATIONS, as_rgb, bucket_shape, image_id, mirrored, pad_to
+from ddim_jax.inference.fitting import ORIENTATIONS, Prepared, as_rgb, mirrored, prepare
 from ddim_jax.inference.segmentation import Segmentation, fuse
 from ddim_jax.inference.settings import Settings, Size
 from ddim_jax.io.errors import CheckpointError, InputError
-from ddim_jax.io.images import resize_image
 from ddim_jax.models import create_model, create_process, example_inputs
 
 _STARTED = 4  # images of a list that wait on the device at once
@@ -164,7 +163,7 @@ class Segmenter:
           CheckpointError: the network gives values that are not finite.
         """
         settings = self.settings(samples=samples, steps=steps, seed=seed, size=size, flips=flips, sampler=sampler)
-        return self.fetch(self.start(image, settings))
+        return self.fetch(self.start(self.prepare(image, settings), settings))
 
     def trajectory(
         self,
@@ -189,7 +188,7 @@ class Segmenter:
         if self.one_pass:
             raise InputError(f"{self.config['model']['name']} works in one pass; there is no reverse process to follow")
         settings = self.settings(samples=1, steps=steps, seed=seed, size=size, sampler=sampler)
-        x_t, x0 = self.fetch(self.start(image, settings, return_trajectory=True))
+        x_t, x0 = self.fetch(self.start(self.prepare(image, settings), settings, return_trajectory=True))
         grid = timestep_grid(self._process.num_train_timesteps, settings.steps)
         return np.append(grid, -1).astype(np.int32), x_t, x0
 
@@ -243,31 +242,28 @@ class Segmenter:
         single = not isinstance(images, list | tuple)
         rgb = [as_rgb(image) for image in ([images] if single else images)]  # all are checked before any work
 
-        started = start_ahead(lambda image: (image, self.start(image, settings)), rgb, _STARTED)
+        started = start_ahead(lambda image: (image, self.start(self.prepare(image, settings), settings)), rgb, _STARTED)
         results = [fuse(self.fetch(device), image.shape[:2], settings) for image, device in started]
         return results[0] if single else results
 
-    def start(self, image: np.ndarray, settings: Settings, *, return_trajectory: bool = False) -> Started:
+    def prepare(self, image: np.ndarray, settings: Settings) -> Prepared:
+        """What `start` needs of one image; nothing of it happens on the device, so it can be done in another thread."""
+        return prepare(image, None if settings.size == "native" else self.image_size, self._size_multiple)
+
+    def start(self, prepared: Prepared, settings: Settings, *, return_trajectory: bool = False) -> Started:
         """Starts sampling one image and returns without waiting; `fetch` gives the result."""
-        rgb = as_rgb(image)
-        if settings.size == "native":
-            shape = rgb.shape[:2]
-            fitted = pad_to(rgb, bucket_shape(shape, self._size_multiple))
-        else:
-            shape = (self.image_size, self.image_size)
-            fitted = resize_image(rgb, shape)
         values = self._compiled(
             self._params,
-            fitted,
+            prepared.pixels,
             np.uint32(settings.seed),
-            image_id(rgb),
+            prepared.identity,
             samples=settings.samples,
             steps=settings.steps,
             flips=settings.flips,
             sampler=settings.sampler,
             return_trajectory=return_trajectory,
         )
-        return Started(values, shape)
+        return Started(values, prepared.shape)
 
     def fetch(self, started: Started) -> Any:
         """Waits for an image that was started and cuts off its padding.

@@ -7,6 +7,7 @@ from typing import Any
 
 from ddim_jax.diffusion import SAMPLERS
 from ddim_jax.io.errors import ConfigError
+from ddim_jax.io.remote import refuse_remote
 from ddim_jax.metrics import ENSEMBLES, PROTOCOLS
 
 SECTIONS = {"lightweight_ddim": "ddim", "ddim": "ddim", "unet": "unet", "medsegdiff": "medsegdiff"}
@@ -61,6 +62,7 @@ def check_config(config: Mapping[str, Any]) -> None:
 
     Raises:
       ConfigError: a value cannot work; the field is named.
+      InputError: a path is of remote storage.
     """
     for field in _POSITIVE:
         section, name = field.split(".")
@@ -68,6 +70,7 @@ def check_config(config: Mapping[str, Any]) -> None:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ConfigError(f"{field} is {value!r}; expected a whole number from 1")
     train, sample, data = config["train"], config["sample"], config["data"]
+    refuse_remote(train["init_from"], "train.init_from")
     if not isinstance(train["steps"], int) or train["steps"] < 0:
         raise ConfigError(f"train.steps is {train['steps']!r}; expected a whole number, 0 to count in train.epochs")
     if not 0.0 <= train["epochs"] < math.inf:

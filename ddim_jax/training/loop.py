@@ -15,6 +15,7 @@ from ddim_jax.checkpoints.torch_weights import load_state_dict
 from ddim_jax.data import Source, check_source, ids_digest, load_dataset
 from ddim_jax.io.atomic import make_folder, write_json
 from ddim_jax.io.errors import ConfigError
+from ddim_jax.io.remote import refuse_remote
 from ddim_jax.models import create_model, create_process
 from ddim_jax.training.config import check_config, plain_config, resolve_system, total_steps
 from ddim_jax.training.feed import Feed
@@ -44,6 +45,7 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
 
     Raises:
       ConfigError: a field cannot work, or `workdir` holds a run with another configuration.
+      InputError: a path is of remote storage.
       DataError: the data cannot be used.
       CheckpointError: there are checkpoints, none of them intact.
       NonFiniteLoss: the loss or a gradient is not finite; the last good checkpoint stays.
@@ -53,6 +55,7 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
     model = create_model(about["name"], preset=about["preset"], **about["overrides"])
     process = create_process(model, config["diffusion"])
     check_config(config)
+    refuse_remote(workdir, "workdir")
     workdir = Path(workdir)
     fields, data = config["train"], config["data"]
     batch_size, image_size, seed = fields["batch_size"], data["image_size"], config["seed"]

@@ -9,7 +9,7 @@ from PIL import Image
 from segmenters import SIZE, red_segmenter
 
 from ddim_jax.inference import Segmenter, segment_files
-from ddim_jax.inference.flagging import check_share, write_flagged
+from ddim_jax.inference.flagging import check_share, flag, write_flagged
 from ddim_jax.io.errors import InputError
 
 GREY = {
@@ -164,7 +164,7 @@ def test_a_run_that_stops_leaves_no_list(folder, out, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("ddim_jax.inference.files.write_outputs", full)
+        patch.setattr("ddim_jax.inference.stream.write_outputs", full)
         with pytest.raises(OSError, match="No space left"):
             segment_files(red_segmenter(), folder, out, flag_uncertain=0.5)
     assert not (out / "flagged.csv").exists()
@@ -179,6 +179,16 @@ def test_lines_without_a_doubt_are_done_again_where_the_list_needs_them(folder, 
     summary = segment_files(red_segmenter(), folder, out, flag_uncertain=0.4)
     assert (summary.done, summary.kept, len(started)) == (2, 3, 2)
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.name != "index.jsonl"} == before
+
+
+def test_no_list_while_another_process_owes_a_doubt(tmp_path, caplog):
+    owed = record("b", 0.5)
+    del owed["doubt"]
+    assert flag(tmp_path / "flagged.csv", iter([record("a", 0.1), owed]), 0.5) is None
+    assert not list(tmp_path.iterdir())
+    assert "flagged.csv: not written, for 1 images, such as /in/b.png, have no doubt" in caplog.text
+    assert flag(tmp_path / "flagged.csv", iter([record("a", 0.1), record("b", 0.5)]), 0.5) == 1
+    assert names(tmp_path) == ["b"]
 
 
 def test_lines_without_a_doubt_that_are_no_inputs_are_refused_before_anything_is_done(folder, out, started):

@@ -12,6 +12,7 @@ from PIL import Image
 from segmenters import config, picture, tiny_params
 
 from ddim_jax.checkpoints import CheckpointStore
+from ddim_jax.inference.processes import Process
 
 PROGRAM = Path(__file__).parents[2] / "sample.py"
 
@@ -53,6 +54,30 @@ def test_good_images_and_then_a_bad_one(tiny, run, images, tmp_path, monkeypatch
     captured = capsys.readouterr()
     assert "0 images segmented" in captured.out and "2 were done before, 1 failed" in captured.out
     assert f"failed: {images / 'bad.png'}" in captured.err
+
+
+def test_processes_share_the_work_and_a_second_start_says_that_there_is_none(
+    run, images, tmp_path, monkeypatch, capsys
+):
+    common = ("--ckpt", run, "--input", images, "--output", tmp_path / "out", "--process-count", 2, "--process-index")
+    told = []
+    for index in (0, 1, 0, 1):
+        assert sample(monkeypatch, *common, index) == 0
+        told.append(capsys.readouterr().out)
+    owned = [sum(Process(index, 2).owns(name) for name in "01") for index in range(2)]
+    assert sum(owned) == 2
+    for index, count in enumerate(owned):
+        done = (
+            f"process {index} of 2: {count} images segmented in " if count else f"process {index} of 2: nothing to do"
+        )
+        assert told[index].startswith(done)
+        assert told[index + 2] == (
+            f"process {index} of 2: nothing to do, {count} images were done before: {tmp_path / 'out'}\n"
+        )
+    assert sample(monkeypatch, *common[:6]) == 0
+    assert capsys.readouterr().out == f"nothing to do, 2 images were done before: {tmp_path / 'out'}\n"
+    assert sample(monkeypatch, *common, 2) == 2
+    assert capsys.readouterr().err == "error: process_index is 2 with process_count 2; expected 0 to 1\n"
 
 
 def test_doubtful_images_are_flagged_and_told(tiny, run, images, tmp_path, monkeypatch, capsys):

@@ -1,0 +1,103 @@
+"""The index of an output folder while several processes write it: a part for each, merged when nobody is at work.
+
+One process alone appends to `index.jsonl` itself. Process I of N appends to `index.<I>-of-<N>.jsonl`. A process holds
+the lock of the file it appends to for as long as it runs, so a file whose lock is free belongs to nobody, or to a
+process that was killed. Files are locked, merged and removed only under `alone`, so that these answers still hold when
+they are acted on.
+"""
+
+import contextlib
+import re
+from pathlib import Path
+
+from absl import logging
+
+from ddim_jax.inference.lines import Lines
+from ddim_jax.inference.processes import Process
+from ddim_jax.io.atomic import atomic_path
+from ddim_jax.io.errors import InputError
+from ddim_jax.io.locks import locked, try_lock
+
+INDEX = "index.jsonl"
+_LOCK = ".index.lock"
+_PART = re.compile(r"index\.([0-9]+)-of-([0-9]+)\.jsonl")
+
+
+def part_name(process: Process) -> str:
+    """The file a process appends to."""
+    return INDEX if process.count == 1 else f"index.{process.index}-of-{process.count}.jsonl"
+
+
+def alone(folder: Path, *, required: bool = True) -> contextlib.AbstractContextManager[None]:
+    """Keeps the other processes of a folder from starting and ending meanwhile; as `locked`."""
+    return locked(folder / _LOCK, required=required)
+
+
+def find_parts(folder: Path) -> list[Path]:
+    """The parts that were not merged yet, sorted."""
+    return sorted(path for path in folder.glob("index.*.jsonl") if _PART.fullmatch(path.name))
+
+
+def held_files(folder: Path) -> list[str]:
+    """The names of the files that processes at work append to; only under `alone`."""
+    return [path.name for path in (folder / INDEX, *find_parts(folder)) if _is_held(path)]
+
+
+def check_free(folder: Path, process: Process) -> bool:
+    """Checks that this process may start; only under `alone`.
+
+    Returns:
+      Whether nobody else is at work in the folder.
+
+    Raises:
+      InputError: somebody is this process already, or is one of another number of processes, which divide the images
+        otherwise.
+    """
+    held = held_files(folder)
+    for name in held:
+        part = _PART.fullmatch(name)
+        count = int(part[2]) if part else 1
+        if name == part_name(process) or count != process.count:
+            run = "another run" if count == 1 else f"process {part[1]} of {count}"
+            this = f", and this is {process}" if max(count, process.count) > 1 else ""
+            raise InputError(
+                f"{folder}: {run} is at work there ({name} is in use){this}; wait until it ends, or use another output "
+                "folder"
+            )
+    return not held
+
+
+def merge(folder: Path) -> None:
+    """Makes one `index.jsonl` of itself and the parts, sorted by name; only under `alone`, with nobody at work.
+
+    The new file replaces the old one before the parts are removed: stopped at any point, merging can begin anew.
+
+    Raises:
+      InputError: a line is damaged.
+    """
+    with contextlib.ExitStack() as stack:
+        paths = folder / INDEX, *find_parts(folder)
+        sources = [stack.enter_context(contextlib.closing(Lines(path))) for path in paths]
+        index, *parts = sources
+        for source in sources:
+            if source.torn:
+                warn_torn(source)
+        if index.torn or not index.in_order or any(len(part) for part in parts):
+            owners = {name: source for source in sources for name in source}
+            with atomic_path(index.path) as temporary, open(temporary, "wb") as file:
+                file.writelines(owners[name].line(name) for name in sorted(owners))
+        for part in parts:
+            part.path.unlink()
+
+
+def warn_torn(lines: Lines) -> None:
+    """Tells of a line that is not whole."""
+    logging.warning("%s: the last line is incomplete (the run was killed); that image is done again", lines.path)
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        with open(path, "r+b") as file:
+            return not try_lock(file, required=False)
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,138 @@
+"""Images from files to result files: read ahead in threads, computed on the device, written behind in threads."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ddim_jax.inference.ahead import start_ahead
+from ddim_jax.inference.fitting import Prepared
+from ddim_jax.inference.outputs import Job, write_outputs
+from ddim_jax.inference.segmentation import fuse
+from ddim_jax.inference.segmenter import Segmenter
+from ddim_jax.inference.settings import Settings
+from ddim_jax.io.errors import DataError
+from ddim_jax.io.images import read_image
+
+
+class _Loaded(NamedTuple):
+    job: Job
+    image: np.ndarray | None
+    prepared: Prepared | None
+    reason: str | None
+    bytes: int
+    mtime_ns: int
+    seconds: float
+
+
+class Stream:
+    """Segments jobs one after the other; iterating gives an index record for each, after its files are written.
+
+    Three things happen at once: threads read, decode and resize the next images, the device works on some, and threads
+    fuse, encode and write the results of the last. At most `batch_size` images are on the device and `batch_size` + 1
+    each are being read and being written, so that all three have something to do where `batch_size` is 1; nothing else
+    is kept.
+
+    Args:
+      segmenter, settings: what to compute.
+      jobs: in the order of the records.
+      output_dir: where the results go.
+      kinds: gives the kinds of results to write of a job.
+      batch_size: images started on the device before the first result is fetched, >= 1.
+
+    Attributes:
+      waited: seconds that no image could be started because the next was not read yet; the device may have had
+        earlier ones to work on, so it was idle for want of input no longer than this.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        settings: Settings,
+        jobs: Iterable[Job],
+        output_dir: Path,
+        kinds: Callable[[Job], tuple[str, ...]],
+        batch_size: int,
+    ):
+        self.waited = 0.0
+        self._segmenter = segmenter
+        self._settings = settings
+        self._jobs = jobs
+        self._output_dir = output_dir
+        self._kinds = kinds
+        self._batch_size = batch_size
+        self._device_free = 0.0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        ahead = self._batch_size + 1
+        pool = ThreadPoolExecutor(min(32, 2 * ahead), thread_name_prefix="image-files")
+        try:
+            loading = start_ahead(lambda job: pool.submit(self._load, job), self._jobs, ahead)
+            running = start_ahead(self._start_device, map(self._taken, loading), self._batch_size)
+            writing = start_ahead(lambda item: self._start_writing(pool, *item), running, ahead)
+            for future in writing:
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _load(self, job: Job) -> _Loaded:
+        began = time.monotonic()
+        image, prepared, reason, size, mtime_ns = None, None, None, 0, 0
+        try:
+            # Taken before reading: a file that changes meanwhile is done again next time.
+            stat = job.source.stat()
+            size, mtime_ns = stat.st_size, stat.st_mtime_ns
+            image = read_image(job.source)
+            prepared = self._segmenter.prepare(image, self._settings)
+        except FileNotFoundError:
+            reason = f"{job.source}: no longer there"
+        except DataError as error:
+            reason = str(error)
+        return _Loaded(job, image, prepared, reason, size, mtime_ns, time.monotonic() - began)
+
+    def _taken(self, loading: Future) -> _Loaded:
+        began = time.monotonic()
+        loaded = loading.result()
+        self.waited += time.monotonic() - began
+        return loaded
+
+    def _start_device(self, loaded: _Loaded) -> tuple[_Loaded, Any, float]:
+        device = None if loaded.prepared is None else self._segmenter.start(loaded.prepared, self._settings)
+        return loaded, device, time.monotonic()
+
+    def _start_writing(self, pool: ThreadPoolExecutor, loaded: _Loaded, device: Any, started: float) -> Future:
+        samples = None if device is None else self._segmenter.fetch(device)
+        now = time.monotonic()
+        seconds, self._device_free = now - max(started, self._device_free), now
+        return pool.submit(self._finish, loaded, samples, self._kinds(loaded.job), seconds)
+
+    def _finish(
+        self, loaded: _Loaded, samples: np.ndarray | None, kinds: tuple[str, ...], device_seconds: float
+    ) -> dict[str, Any]:
+        job, image = loaded.job, loaded.image
+        record = {
+            "name": job.name,
+            "file": str(job.source),
+            "bytes": loaded.bytes,
+            "mtime_ns": loaded.mtime_ns,
+        }
+        if image is None:
+            for kind in kinds:
+                (self._output_dir / job.output(kind)).unlink(missing_ok=True)
+            return record | {"status": "failed", "reason": loaded.reason}
+        began = time.monotonic()
+        result = fuse(samples, image.shape[:2], self._settings)
+        write_outputs(job, self._output_dir, image, result, kinds)
+        return record | {
+            "status": "ok",
+            "outputs": list(kinds),
+            "height": image.shape[0],
+            "width": image.shape[1],
+            "area": int(result.mask.sum()),
+            "mean_uncertainty": round(float(result.uncertainty.mean(dtype=np.float64)), 6),
+            "doubt": round(result.doubt, 6),
+            "seconds": round(loaded.seconds + device_seconds + time.monotonic() - began, 4),
+        }

@@ -1,0 +1,227 @@
+"""The index of one folder, written by one process or several, stopped anywhere."""
+
+import contextlib
+import json
+import threading
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from ddim_jax.inference.index import Index
+from ddim_jax.inference.lines import Lines
+from ddim_jax.inference.processes import Process
+from ddim_jax.io.errors import InputError
+
+SETTINGS = {"checkpoint": "run/7", "weights": "abc", "steps": 2}
+ONE = Process(0, 1)
+
+
+def line(name, **fields):
+    return json.dumps({"name": name, "file": f"/in/{name}.png", "status": "ok", **fields}) + "\n"
+
+
+def open_index(folder, process=ONE, **settings):
+    return contextlib.closing(Index(folder, SETTINGS | settings, process))
+
+
+def add(index, *names, **fields):
+    for name in names:
+        index.add(json.loads(line(name, **fields)))
+
+
+def text(folder):
+    return (folder / "index.jsonl").read_text()
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_lines_are_found_on_disk(tmp_path):
+    path = tmp_path / "lines"
+    path.write_text(line("b") + line("é/a", area=1) + line("b", area=2) + '{"name": "c", "sta')
+    with contextlib.closing(Lines(path)) as lines:
+        assert list(lines) == ["b", "é/a"] and len(lines) == 2 and "c" not in lines
+        assert lines.record("b")["area"] == 2 and lines.record("é/a")["area"] == 1 and lines.record("c") is None
+        assert lines.line("b").decode() == line("b", area=2)
+        assert (lines.torn, lines.in_order) == (18, False)
+        assert lines.end == path.stat().st_size - 18
+    assert len(Lines(tmp_path / "none")) == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "in_order"),
+    [("", True), (line("a") + line("b"), True), (line("b") + line("a"), False), (line("a") + line("a"), False)],
+)
+def test_lines_in_order(tmp_path, content, in_order):
+    (tmp_path / "lines").write_text(content)
+    with contextlib.closing(Lines(tmp_path / "lines")) as lines:
+        assert lines.in_order is in_order
+
+
+@pytest.mark.parametrize("damaged", ["{}\n", "[1]\n", "null\n", '{"name": 3, "status": "ok", "file": ""}\n', "\n"])
+def test_a_line_that_is_no_record_is_named(tmp_path, damaged):
+    (tmp_path / "lines").write_text(line("a") + damaged + line("b"))
+    with pytest.raises(InputError, match="lines: line 2 is damaged; remove the line"):
+        Lines(tmp_path / "lines")
+
+
+def test_the_last_process_merges(tmp_path):
+    first, second = (Index(tmp_path, SETTINGS, Process(k, 2)) for k in range(2))
+    add(first, "d", "a")
+    add(second, "c", "b")
+    add(first, "d", area=5)
+    assert first.close(list) is None  # the second is at work
+    assert files(tmp_path) == [".index.lock", "index.0-of-2.jsonl", "index.1-of-2.jsonl", "settings.json"]
+    add(second, "e", status="failed")
+    assert [record["name"] for record in second.close(list)] == ["a", "b", "c", "d"]
+    assert files(tmp_path) == [".index.lock", "index.jsonl", "settings.json"]
+    assert text(tmp_path) == line("a") + line("b") + line("c") + line("d", area=5) + line("e", status="failed")
+    first.close()  # again: nothing
+    assert len(files(tmp_path)) == 3
+
+
+def test_one_process_appends_to_the_index_itself(tmp_path):
+    with open_index(tmp_path) as index:
+        add(index, "b")
+        assert text(tmp_path) == line("b")
+        add(index, "a")
+    assert text(tmp_path) == line("a") + line("b")
+
+
+def test_records_stay_on_disk(tmp_path):
+    with open_index(tmp_path) as index:
+        add(index, "warm")
+        tracemalloc.start()
+        try:
+            for k in range(1000):
+                add(index, f"image_{k:04}", outputs=["mask"])
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert held < 20 * 1000  # a record is several hundred bytes
+    assert len(text(tmp_path).splitlines()) == 1001
+
+
+def test_nothing_is_rewritten_where_nothing_was_done(tmp_path):
+    with open_index(tmp_path) as index:
+        add(index, "b", "a")
+    before = (tmp_path / "index.jsonl").stat()
+    for process in (ONE, Process(0, 2), Process(1, 2)):
+        with open_index(tmp_path, process):
+            pass
+    after = (tmp_path / "index.jsonl").stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns) and len(files(tmp_path)) == 3
+
+
+def kill(index):
+    """What the system does with the files of a killed process."""
+    index._opened.close()
+
+
+@pytest.mark.parametrize("next_process", [ONE, Process(2, 3), Process(0, 2)])
+def test_the_next_start_merges_what_a_killed_run_left(tmp_path, next_process, caplog):
+    with open_index(tmp_path) as index:
+        add(index, "a", "z")
+    for k, name in ((0, "b"), (1, "c")):
+        index = Index(tmp_path, SETTINGS, Process(k, 2))
+        add(index, name, outputs=["mask"])
+        kill(index)
+    with open(tmp_path / "index.1-of-2.jsonl", "a") as part:
+        part.write('{"name": "torn')
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / ".x_mask.0123.partial.png").touch()
+    (tmp_path / ".index.0123.partial.jsonl").touch()
+    with open_index(tmp_path, next_process) as index:
+        assert text(tmp_path) == line("a") + line("b", outputs=["mask"]) + line("c", outputs=["mask"]) + line("z")
+        assert index.kinds("b") == ("mask",) and index.kinds("z") == index.kinds("torn") == ()
+        add(index, "y")
+    assert [json.loads(found)["name"] for found in text(tmp_path).splitlines()] == ["a", "b", "c", "y", "z"]
+    assert caplog.text.count("index.1-of-2.jsonl: the last line is incomplete") == 1
+    assert not list(tmp_path.rglob("*partial*")) and files(tmp_path) == [
+        ".index.lock",
+        "index.jsonl",
+        "settings.json",
+        "sub",
+    ]
+
+
+def test_a_killed_process_started_again_beside_the_others_goes_on_in_its_part(tmp_path, caplog):
+    with open_index(tmp_path, Process(0, 2)) as other:
+        add(other, "a")
+        killed = Index(tmp_path, SETTINGS, Process(1, 2))
+        add(killed, "b", outputs=["mask"])
+        kill(killed)
+        with open(tmp_path / "index.1-of-2.jsonl", "a") as part:
+            part.write('{"name": "torn')
+        (tmp_path / ".a_mask.0123.partial.png").touch()  # the other process may be writing it
+        with open_index(tmp_path, Process(1, 2)) as index:
+            assert index.kinds("b") == ("mask",) and "last line is incomplete" in caplog.text
+            add(index, "c")
+        assert (tmp_path / "index.1-of-2.jsonl").read_text() == line("b", outputs=["mask"]) + line("c")
+        assert (tmp_path / ".a_mask.0123.partial.png").exists()
+    assert text(tmp_path) == line("a") + line("b", outputs=["mask"]) + line("c")
+
+
+def test_merging_that_was_stopped_begins_anew(tmp_path, monkeypatch):
+    """The index was replaced, one of two parts is still there."""
+    index = Index(tmp_path, SETTINGS, Process(0, 2))
+    add(index, "a")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            index.close()
+    assert text(tmp_path) == line("a") and (tmp_path / "index.0-of-2.jsonl").exists()
+    with open_index(tmp_path):
+        assert text(tmp_path) == line("a") and not (tmp_path / "index.0-of-2.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("running", "started", "message"),
+    [
+        (ONE, ONE, r"another run is at work there \(index.jsonl is in use\); wait until it ends"),
+        (Process(1, 3), Process(1, 3), r"process 1 of 3 is at work there \(index.1-of-3.jsonl is in use\)"),
+        (Process(1, 3), ONE, "process 1 of 3 is at work there .* this is process 0 of 1; wait until it ends"),
+        (Process(1, 3), Process(0, 2), "process 1 of 3 is at work there .* this is process 0 of 2"),
+        (ONE, Process(0, 2), "another run is at work there .* this is process 0 of 2"),
+    ],
+)
+def test_who_would_do_the_work_of_another_is_refused(tmp_path, running, started, message):
+    with open_index(tmp_path, running) as index:
+        add(index, "a")
+        with pytest.raises(InputError, match=message):
+            Index(tmp_path, SETTINGS, started)
+        add(index, "b")
+    assert text(tmp_path) == line("a") + line("b")
+    with open_index(tmp_path, started):
+        pass
+
+
+def test_processes_that_start_at_once_agree_on_the_settings(tmp_path):
+    """Eight at a time in an empty folder, half of them with other settings: one of the two settings gets the folder."""
+    barrier, opened, refused = threading.Barrier(8), [], []
+
+    def start(k):
+        barrier.wait()
+        try:
+            opened.append((k, Index(tmp_path / "out", SETTINGS | {"steps": k % 2}, Process(k, 8))))
+        except InputError as error:
+            refused.append((k, str(error)))
+
+    threads = [threading.Thread(target=start, args=(k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    steps = json.loads((tmp_path / "out" / "settings.json").read_text())["steps"]
+    assert sorted(k for k, _ in opened) == [k for k in range(8) if k % 2 == steps]
+    assert all(f"steps is {steps} there and {1 - steps} now" in message for _, message in refused)
+    for _, index in opened:
+        index.close()
+
+
+def test_parts_without_settings_are_not_built_upon(tmp_path):
+    (tmp_path / "index.0-of-2.jsonl").write_text(line("a"))
+    with pytest.raises(InputError, match=r"holds index.0-of-2.jsonl but no settings.json"):
+        Index(tmp_path, SETTINGS, ONE)
