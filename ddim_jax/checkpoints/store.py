@@ -130,6 +130,25 @@ class CheckpointStore:
                 self._intact.discard(old)
         return True
 
+    def newest_intact(self) -> int | None:
+        """The newest step whose every file is as written, or None if the directory holds no complete checkpoint.
+
+        Raises:
+          CheckpointError: none is intact; every damaged file is named.
+        """
+        steps = self.steps()
+        for partial in sorted(set(self._folders()) - set(steps)):
+            logging.warning("%s: ignored, %s is missing: saving it was interrupted", self._folder(partial), MANIFEST)
+        return self._first_intact(steps[::-1]) if steps else None
+
+    def metadata(self, step: int) -> dict:
+        """The metadata of a step that `newest_intact` found.
+
+        Raises:
+          CheckpointError: there is no such step, or it cannot be read.
+        """
+        return read_metadata(self._folder(self._existing(step)))
+
     def restore(self, template_state: Any, step: int | None = None) -> Restored | None:
         """Reads the newest intact checkpoint, or exactly the given step.
 
@@ -148,15 +167,12 @@ class CheckpointStore:
           CheckpointError: none is intact (every damaged file is named), the step asked for is missing, or the template
             belongs to another model (the leaves that differ are named).
         """
-        steps = self.steps()
         if step is None:
-            for partial in sorted(set(self._folders()) - set(steps)):
-                logging.warning(
-                    "%s: ignored, %s is missing: saving it was interrupted", self._folder(partial), MANIFEST
-                )
-            if not steps:
+            found = self.newest_intact()
+            if found is None:
                 return None
-        found = self._first_intact(steps[::-1] if step is None else [self._existing(step)], fall_back=step is None)
+        else:
+            found = self._first_intact([self._existing(step)], fall_back=False)
         folder = self._folder(found)
         return Restored(found, read_state(folder, template_state), read_params(folder), read_metadata(folder))
 

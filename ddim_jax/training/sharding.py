@@ -1,5 +1,7 @@
 """Data parallelism: one mesh over all devices, the batch split along it, everything else on every device."""
 
+from typing import Any
+
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -30,6 +32,22 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def split_batch(mesh: Mesh) -> NamedSharding:
     """The first axis split over the devices."""
     return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def place(mesh: Mesh, tree: Any) -> Any:
+    """Puts arrays that every process holds alike on all devices of the mesh; what is there already stays."""
+    everywhere = replicated(mesh)
+    if everywhere.is_fully_addressable:
+        return jax.device_put(tree, everywhere)
+
+    def one(leaf: Any) -> jax.Array:
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+            return leaf
+        # jax.device_put would send every array to the other processes to compare it.
+        value = np.asarray(leaf)
+        return jax.make_array_from_callback(value.shape, everywhere, lambda index: value[index])
+
+    return jax.tree.map(one, tree)
 
 
 def global_batch(mesh: Mesh, local: dict[str, np.ndarray]) -> dict[str, jax.Array]:
