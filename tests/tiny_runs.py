@@ -64,6 +64,7 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
         },
         "train": {
             "batch_size": BATCH,
+            "accumulate": 1,
             "steps": 12,
             "epochs": 0.0,
             "learning_rate": 1e-3,

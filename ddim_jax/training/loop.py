@@ -69,7 +69,7 @@ def _train(config: Mapping[str, Any], workdir: Path, request: StopRequest, peers
     batch_size, image_size, seed = fields["batch_size"], data["image_size"], config["seed"]
     if image_size % model.size_multiple:
         raise ConfigError(f"data.image_size is {image_size}; expected a multiple of {model.size_multiple}")
-    mesh = data_mesh(batch_size)
+    mesh = data_mesh(batch_size, accumulate=fields["accumulate"])
 
     train_source, val_source = first_alone(lambda: [_load(data, split) for split in ("train", "val")])
     steps = total_steps(fields["steps"], fields["epochs"], batch_size, len(train_source))
@@ -130,6 +130,7 @@ def _train(config: Mapping[str, Any], workdir: Path, request: StopRequest, peers
         ema_decay=fields["ema_decay"],
         rotation_degrees=data["rotation_degrees"],
         flips=data["flips"],
+        accumulate=fields["accumulate"],
     )
     if jax.process_index() == 0:
         write_json(workdir / "config.json", config)

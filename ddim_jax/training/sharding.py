@@ -9,16 +9,21 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ddim_jax.io.errors import ConfigError
 
 
-def data_mesh(batch_size: int, devices: list[jax.Device] | None = None) -> Mesh:
+def data_mesh(batch_size: int, devices: list[jax.Device] | None = None, accumulate: int = 1) -> Mesh:
     """A mesh with the single axis `data` over `devices` (all of them by default).
 
     Raises:
-      ConfigError: the batch cannot be split evenly over the devices.
+      ConfigError: the batch, in `accumulate` parts, cannot be split evenly over the devices.
     """
     devices = jax.devices() if devices is None else devices
     if batch_size < 1 or batch_size % len(devices):
         raise ConfigError(
             f"train.batch_size is {batch_size}; expected a positive multiple of {len(devices)}, the number of devices"
+        )
+    if batch_size % (len(devices) * accumulate):
+        raise ConfigError(
+            f"train.batch_size is {batch_size}; expected a multiple of {len(devices) * accumulate}, the number of "
+            f"devices ({len(devices)}) times train.accumulate ({accumulate})"
         )
     # jax.make_mesh defaults to explicit axes, which want a sharding for every operation.
     return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
