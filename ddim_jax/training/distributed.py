@@ -65,10 +65,11 @@ def initialise(
         if index != 0:
             _wait_for_port(coordinator, timeout)
     jax.config.update("jax_check_proxy_envs", False)
+    who = os.environ[LAUNCHERS[launcher][2]] if index is None else index
     others = "the others" if count is None else f"all {count} processes"
     say_on_abort(
         lambda: (
-            f"process {'?' if index is None else index}: {others} did not come together within {timeout} s at "
+            f"process {who}: {others} did not come together within {timeout} s at "
             f"{coordinator or 'the address that the launcher gives'}. Start as many processes as were announced, "
             "each with its own number from 0, and check that process 0 can be reached from the others."
         )
