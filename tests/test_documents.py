@@ -43,7 +43,9 @@ def test_the_readme_repeats_them():
     assert sorted(told) == sorted(dice(json.loads((RESULTS / run / "metrics.json").read_text())) for run in RUNS)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/method.md", "docs/performance.md", "docs/results/README.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/method.md", "docs/performance.md", "docs/results/README.md", "docs/scale.md"]
+)
 def test_links_lead_somewhere(document):
     path = ROOT / document
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
@@ -70,3 +72,10 @@ def test_the_convolutions_of_the_performance_page():
     narrow = times("cpu", [1, 64, 256, 128, 32])
     for width in (32, 64):
         assert f"{narrow[f'supergroups of {width} channels'][1]:.1f} ms" in text
+
+
+def test_the_memory_of_the_options():
+    text = (ROOT / "docs" / "scale.md").read_text()
+    for row in json.loads((RESULTS / "memory_options.json").read_text())["rows"]:
+        cells = row_of(text, f"| {row['accumulate']} | {'yes' if row['remat'] else 'no'} |")
+        assert cells[2:] == [f"{row[name] / 1e6:.1f} MB" for name in ("kept_bytes", "temporary_bytes")]

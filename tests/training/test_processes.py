@@ -129,11 +129,16 @@ def test_four_processes_as_mpirun_starts_them(start, reference, tmp_path):
     assert len(list((tmp_path / "tensorboard").iterdir())) == 1
 
 
+def copy_four_steps(reference, workdir):
+    """The run of `reference`, of one process, as it was after step 4."""
+    shutil.copytree(reference / "checkpoints/4", workdir / "checkpoints/4")
+    lines = (reference / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (workdir / "metrics.jsonl").write_text("".join(line for line in lines if json.loads(line)["step"] <= 4))
+
+
 def test_one_process_goes_on_as_two_with_two_devices_each(start, reference, tmp_path):
     """They read the pictures as training goes; the one before them had them all on its device."""
-    shutil.copytree(reference / "checkpoints/4", tmp_path / "checkpoints/4")
-    lines = (reference / "metrics.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "metrics.jsonl").write_text("".join(line for line in lines if json.loads(line)["step"] <= 4))
+    copy_four_steps(reference, tmp_path)
     processes = start(tmp_path, 2, devices=2, config={"resident_bytes": 0})
     assert processes.wait() == [0, 0], processes.said
     assert "4 x cpu in 2 processes, resumes at step 4 of 12" in processes.said[0]
@@ -141,6 +146,7 @@ def test_one_process_goes_on_as_two_with_two_devices_each(start, reference, tmp_
 
 
 def test_a_signal_to_one_stops_both_and_one_goes_on(start, reference, tmp_path, capsys):
+    copy_four_steps(reference, tmp_path)
     processes = start(tmp_path, 2, at=6, to=1, signal=signal.SIGTERM)
     assert processes.wait() == [0, 0], processes.said
     (step,) = re.findall(r"SIGTERM to process 1: saved step (\d+), stopped; the same command", processes.said[0])
@@ -156,6 +162,7 @@ def test_a_killed_process_ends_the_other_with_a_message(start, reference, tmp_pa
     """Either of two; what is told is which, where the last checkpoint is and that the same command goes on."""
     runs = [tmp_path / str(victim) for victim in (0, 1)]
     how = [None, as_srun(2)]
+    copy_four_steps(reference, runs[0])  # the other begins
     started = [start(runs[i], 2, how[i], at=6, to=i, signal=signal.SIGKILL) for i in (0, 1)]
     for victim, (run, processes) in enumerate(zip(runs, started, strict=True)):
         survivor = 1 - victim
