@@ -133,7 +133,9 @@ class Peers:
         now = time.monotonic()
         for peer in set(range(self._count)) - {self._index}:
             why = notes.get(f"failed/{peer}")
-            if why is not None and not self._leaving.wait(GRACE_SECONDS):
+            if why is not None and not self._leaving.wait(
+                GRACE_SECONDS / 2
+            ):  # before that one, which may be 0, is gone
                 self._leave(f"process {peer} of {self._count} ended: {why}")
             beat = notes.get(f"alive/{peer}", "")
             if beat != self._heard[peer][0]:
