@@ -28,6 +28,9 @@ TICK_SECONDS = 1.0
 GRACE_SECONDS = 5.0
 """How long a process that fails leaves the others to read why, or to fail by the same cause."""
 
+GO_ON = "Start the same command again on all processes, or on another number of them; it goes on from there."
+MEND = "Mend that and start the same command again on all processes; it goes on from there."
+
 _BOARD = "ddim_jax/"
 _MAY_BE_A_PEER = re.compile(r"(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|DEADLINE_EXCEEDED|FAILED_PRECONDITION):")
 """How errors of a collective begin whose other end is gone."""
@@ -110,12 +113,13 @@ class Peers:
             self._thread.join(SILENCE_SECONDS + GRACE_SECONDS)  # which ends the process if a peer is lost
         self._leaving.set()
         mendable = isinstance(error, InputError | OSError)
+        status, what = (2, f"{error}") if mendable else (1, f"{type(error).__name__}: {error}")
         with contextlib.suppress(Exception):  # the board may be gone as well
-            self._write("failed", f"{error}" if mendable else f"{type(error).__name__}: {error}")
+            self._write("failed", f"{status} {what}")
             self._wait_for_failures()
         if not mendable:
             traceback.print_exception(error)
-        end(f"process {self._index} of {self._count}: {error or type(error).__name__}", 2 if mendable else 1)
+        end(f"process {self._index} of {self._count}: {what}", status)
 
     def _watch(self) -> None:
         try:
@@ -132,11 +136,11 @@ class Peers:
         self._look_for_stop(notes)
         now = time.monotonic()
         for peer in set(range(self._count)) - {self._index}:
-            why = notes.get(f"failed/{peer}")
-            if why is not None and not self._leaving.wait(
-                GRACE_SECONDS / 2
-            ):  # before that one, which may be 0, is gone
-                self._leave(f"process {peer} of {self._count} ended: {why}")
+            failure = notes.get(f"failed/{peer}")
+            # Half of what that one waits: if it is process 0, the board goes with it.
+            if failure is not None and not self._leaving.wait(GRACE_SECONDS / 2):
+                status, _, why = failure.partition(" ")
+                end(f"process {peer} of {self._count} ended: {why}. {self.checkpoint}. {MEND}", int(status))
             beat = notes.get(f"alive/{peer}", "")
             if beat != self._heard[peer][0]:
                 self._heard[peer] = (beat, now)
@@ -173,9 +177,6 @@ class Peers:
 
     def _leave(self, what: str) -> None:
         end(f"{what}. {self.checkpoint}. {GO_ON}", LOST)
-
-
-GO_ON = "Start the same command again on all processes, or on another number of them; it goes on from there."
 
 
 @contextlib.contextmanager
