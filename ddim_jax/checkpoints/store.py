@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 from jax.experimental import multihost_utils
@@ -22,6 +23,7 @@ from ddim_jax.io.errors import CheckpointError
 
 _METRIC = "dice"  # larger is better
 _METRICS_FILE = "metrics/metrics"
+_WORTH_SHARING = 2**20  # bytes
 _NAMED = 5  # problems spelt out in a message
 
 
@@ -109,8 +111,8 @@ class CheckpointStore:
             manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state),
-                    ema_params=ocp.args.StandardSave(ema_params),
+                    state=ocp.args.StandardSave(_small_by_one(state)),
+                    ema_params=ocp.args.StandardSave(_small_by_one(ema_params)),
                     metadata=ocp.args.JsonSave(dict(metadata)),
                 ),
                 metrics={name: float(value) for name, value in metrics.items()} if metrics else None,
@@ -313,6 +315,20 @@ def _is_step_name(name: str) -> bool:
 def _report(folder: Path, damage: list[str]) -> str:
     more = f" and {len(damage) - _NAMED} more" if len(damage) > _NAMED else ""
     return f"{folder} is damaged: " + "; ".join(damage[:_NAMED]) + more
+
+
+def _small_by_one(tree: Any) -> Any:
+    """Replicated arrays below `_WORTH_SHARING` as NumPy arrays, which process 0 writes.
+
+    What stays, Orbax writes in slices, one by each device; cutting them compiles a program for every shape, which for a
+    small network takes far longer than writing it.
+    """
+
+    def one(leaf: Any) -> Any:
+        shared = isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
+        return np.asarray(leaf) if shared and leaf.is_fully_replicated and leaf.nbytes < _WORTH_SHARING else leaf
+
+    return jax.tree.map(one, tree)
 
 
 def _wait_for_all(name: str) -> None:

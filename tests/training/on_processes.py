@@ -1,6 +1,8 @@
 """Run by test_processes.py as one of several processes: trains, and has something done to it on the way.
 
-python on_processes.py FOLDER '{"config": FIELDS, "at": STEP, "to": INDEX, "signal": NUMBER}' [HOST:PORT COUNT INDEX]
+python on_processes.py FOLDER JSON [HOST:PORT COUNT INDEX]
+
+JSON: {"config": fields of train, "at": step, "to": process, "signal": number, "slices": whether small arrays are shared out}
 """
 
 import json
@@ -12,12 +14,15 @@ from pathlib import Path
 import jax
 from tiny_runs import tiny_config
 
+from ddim_jax.checkpoints import store
 from ddim_jax.training import loop, peers, train
 from ddim_jax.training.distributed import initialise
 
 if __name__ == "__main__":
     folder, told, joined = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:]
     peers.SILENCE_SECONDS, peers.TICK_SECONDS = 8.0, 0.1
+    if told.get("slices"):
+        store._WORTH_SHARING = 0
     batches = loop.Feed.batches
 
     def disturbed(self, start_step):

@@ -9,9 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
-from tiny_runs import config_file, losses, metric_lines, tiny_config
+from tiny_runs import checkpoint, config_file, losses, metric_lines, tiny_config
 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.training import train
@@ -139,10 +140,14 @@ def copy_four_steps(reference, workdir):
 def test_one_process_goes_on_as_two_with_two_devices_each(start, reference, tmp_path):
     """They read the pictures as training goes; the one before them had them all on its device."""
     copy_four_steps(reference, tmp_path)
-    processes = start(tmp_path, 2, devices=2, config={"resident_bytes": 0})
+    processes = start(tmp_path, 2, devices=2, slices=True, config={"resident_bytes": 0})
     assert processes.wait() == [0, 0], processes.said
     assert "4 x cpu in 2 processes, resumes at step 4 of 12" in processes.said[0]
     assert_same_curve(tmp_path, reference)
+    # Large arrays, here all, are written by both; in the other runs process 0 writes the small ones, which is all.
+    assert list((tmp_path / "checkpoints/12/state/ocdbt.process_1").iterdir())
+    weights = checkpoint(tmp_path, 12), checkpoint(reference, 12)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), *weights)
 
 
 def test_a_signal_to_one_stops_both_and_one_goes_on(start, reference, tmp_path, capsys):
