@@ -2,7 +2,7 @@
 
 python on_processes.py FOLDER JSON [HOST:PORT COUNT INDEX]
 
-JSON: {"config": fields of train, "at": step, "to": process, "signal": number, "slices": whether small arrays are shared out}
+JSON: {"config": fields of train, "at": step, "to": process, "signal": number, "slices": share out small arrays too}
 """
 
 import json
