@@ -5,7 +5,7 @@ python -m benchmarks.memory_options [--model lightweight_ddim] [--preset small] 
 Compiles the step and runs nothing. Two numbers tell what an option saves: what JAX keeps from the way through the
 network for the way back ("kept", the same on every platform), and what the compiler of this platform plans for all that
 is computed ("temporary") beside the weights, the optimiser and the batch that stay. They differ where the compiler
-keeps what it was told to compute again: XLA does on CPUs. Writes docs/results/memory_options.json.
+keeps what it was told to compute again, or drops what it can do without. Writes docs/results/memory_options.json.
 """
 
 import argparse
