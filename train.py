@@ -7,16 +7,23 @@ from ddim_jax.io.compile_cache import keep_compiled_programs
 from ddim_jax.io.errors import report_input_errors
 from ddim_jax.training import train
 from ddim_jax.training.command import parse_flags
+from ddim_jax.training.distributed import initialise
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The configuration, a file of configs/.")
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where the run goes and is resumed from; runs/<config.name> by default."
 )
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator-address", None, "HOST:PORT of process 0, where several train together and no launcher says so."
+)
+_PROCESSES = flags.DEFINE_integer("process-count", None, "How many processes train together.")
+_PROCESS = flags.DEFINE_integer("process-id", None, "Which of them this is, from 0.")
 
 
 def main(_) -> None:
     keep_compiled_programs()
     with report_input_errors():
+        initialise(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
         train(_CONFIG.value, _WORKDIR.value or f"runs/{_CONFIG.value.name}")
 
 

@@ -31,6 +31,7 @@ def get_config() -> ConfigDict:
     config.model.overrides.norm_groups = config_dict.placeholder(int)
     config.model.overrides.patch_size = config_dict.placeholder(int)
     config.model.overrides.channel_shuffle = config_dict.placeholder(bool)  # of lightweight_ddim
+    config.model.overrides.remat = config_dict.placeholder(bool)  # less memory in training, more time
     config.model.overrides.dropout = config_dict.placeholder(float)
 
     config.diffusion = ConfigDict()
@@ -58,6 +59,7 @@ def get_config() -> ConfigDict:
 
     config.train = ConfigDict()
     config.train.batch_size = 20
+    config.train.accumulate = 1  # parts in which the network sees a batch: less memory, more time
     config.train.steps = 0
     config.train.epochs = 2000.0  # used where steps is 0
     config.train.learning_rate = config_dict.placeholder(float)

@@ -80,3 +80,10 @@ def test_the_convolutions_of_the_performance_page():
     narrow = times("cpu", [1, 64, 256, 128, 32])
     for width in (32, 64):
         assert f"{narrow[f'supergroups of {width} channels'][1]:.1f} ms" in text
+
+
+def test_the_memory_of_the_options():
+    text = (ROOT / "docs" / "scale.md").read_text()
+    for row in json.loads((RESULTS / "memory_options.json").read_text())["rows"]:
+        cells = row_of(text, f"| {row['accumulate']} | {'yes' if row['remat'] else 'no'} |")
+        assert cells[2:] == [f"{row[name] / 1e6:.1f} MB" for name in ("kept_bytes", "temporary_bytes")]

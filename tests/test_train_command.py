@@ -14,23 +14,13 @@ import numpy as np
 import pytest
 from absl import flags
 from ml_collections import config_flags
-from tiny_runs import assert_same_bits, checkpoint, tiny_config
+from tiny_runs import assert_same_bits, checkpoint, config_file, tiny_config
 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.training import command
 
 ROOT = Path(__file__).parents[1]
 STEPS = 80
-TINY = """
-from configs import base
-
-
-def get_config():
-    config = base.get_config()
-    config.update({})
-    config.name = "tiny"
-    return config
-"""
 LIMIT = 300  # seconds after which a program that hangs fails its test
 
 
@@ -75,9 +65,7 @@ def start(environment, tmp_path):
 
 def tiny_file():
     """tiny_runs' config as a config file; the programs it needs are compiled for other tests as well."""
-    values = tiny_config(steps=STEPS, checkpoint_every=1000, log_every=5)
-    values["model"]["overrides"]["channel_multipliers"] = (1,)
-    return TINY.format(values)
+    return config_file(tiny_config(steps=STEPS, checkpoint_every=1000, log_every=5))
 
 
 def test_killed_stopped_twice_and_finished_is_the_same_as_left_alone(start, tmp_path):

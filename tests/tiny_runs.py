@@ -14,6 +14,16 @@ from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
 from ddim_jax.training.state import create_state
 
 SIZE, BATCH = 16, 8
+CONFIG_FILE = """
+from configs import base
+
+
+def get_config():
+    config = base.get_config()
+    config.update({})
+    config.name = "tiny"
+    return config
+"""
 
 
 def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
@@ -54,6 +64,7 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
         },
         "train": {
             "batch_size": BATCH,
+            "accumulate": 1,
             "steps": 12,
             "epochs": 0.0,
             "learning_rate": 1e-3,
@@ -82,6 +93,12 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
             "ensemble": "mean",
         },
     }
+
+
+def config_file(values):
+    """A config file for the commands with `values` in place of the base config's."""
+    values["model"]["overrides"]["channel_multipliers"] = tuple(values["model"]["overrides"]["channel_multipliers"])
+    return CONFIG_FILE.format(values)
 
 
 @contextlib.contextmanager

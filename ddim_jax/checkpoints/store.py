@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 from jax.experimental import multihost_utils
@@ -23,6 +24,7 @@ from ddim_jax.io.remote import refuse_remote
 
 _METRIC = "dice"  # larger is better
 _METRICS_FILE = "metrics/metrics"
+_WORTH_SHARING = 2**20  # bytes
 _NAMED = 5  # problems spelt out in a message
 
 
@@ -110,8 +112,8 @@ class CheckpointStore:
             manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state),
-                    ema_params=ocp.args.StandardSave(ema_params),
+                    state=ocp.args.StandardSave(_small_by_one(state)),
+                    ema_params=ocp.args.StandardSave(_small_by_one(ema_params)),
                     metadata=ocp.args.JsonSave(dict(metadata)),
                 ),
                 metrics={name: float(value) for name, value in metrics.items()} if metrics else None,
@@ -131,6 +133,25 @@ class CheckpointStore:
                 self._intact.discard(old)
         return True
 
+    def newest_intact(self) -> int | None:
+        """The newest step whose every file is as written, or None if the directory holds no complete checkpoint.
+
+        Raises:
+          CheckpointError: none is intact; every damaged file is named.
+        """
+        steps = self.steps()
+        for partial in sorted(set(self._folders()) - set(steps)):
+            logging.warning("%s: ignored, %s is missing: saving it was interrupted", self._folder(partial), MANIFEST)
+        return self._first_intact(steps[::-1]) if steps else None
+
+    def metadata(self, step: int) -> dict:
+        """The metadata of a step that `newest_intact` found.
+
+        Raises:
+          CheckpointError: there is no such step, or it cannot be read.
+        """
+        return read_metadata(self._folder(self._existing(step)))
+
     def restore(self, template_state: Any, step: int | None = None) -> Restored | None:
         """Reads the newest intact checkpoint, or exactly the given step.
 
@@ -149,15 +170,12 @@ class CheckpointStore:
           CheckpointError: none is intact (every damaged file is named), the step asked for is missing, or the template
             belongs to another model (the leaves that differ are named).
         """
-        steps = self.steps()
         if step is None:
-            for partial in sorted(set(self._folders()) - set(steps)):
-                logging.warning(
-                    "%s: ignored, %s is missing: saving it was interrupted", self._folder(partial), MANIFEST
-                )
-            if not steps:
+            found = self.newest_intact()
+            if found is None:
                 return None
-        found = self._first_intact(steps[::-1] if step is None else [self._existing(step)], fall_back=step is None)
+        else:
+            found = self._first_intact([self._existing(step)], fall_back=False)
         folder = self._folder(found)
         return Restored(found, read_state(folder, template_state), read_params(folder), read_metadata(folder))
 
@@ -300,6 +318,20 @@ def _is_step_name(name: str) -> bool:
 def _report(folder: Path, damage: list[str]) -> str:
     more = f" and {len(damage) - _NAMED} more" if len(damage) > _NAMED else ""
     return f"{folder} is damaged: " + "; ".join(damage[:_NAMED]) + more
+
+
+def _small_by_one(tree: Any) -> Any:
+    """Replicated arrays below `_WORTH_SHARING` as NumPy arrays, which process 0 writes.
+
+    What stays, Orbax writes in slices, one by each device; cutting them compiles a program for every shape, which for a
+    small network takes far longer than writing it.
+    """
+
+    def one(leaf: Any) -> Any:
+        shared = isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
+        return np.asarray(leaf) if shared and leaf.is_fully_replicated and leaf.nbytes < _WORTH_SHARING else leaf
+
+    return jax.tree.map(one, tree)
 
 
 def _wait_for_all(name: str) -> None:

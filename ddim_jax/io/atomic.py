@@ -54,6 +54,11 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def json_text(value: Any) -> str:
+    """`value` as indented JSON with a final newline; NaN and infinities are refused (ValueError)."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Writes `value` as indented JSON with a final newline, atomically; NaN and infinities are refused (ValueError)."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    """Writes `json_text(value)` to `path` atomically."""
+    write_text(path, json_text(value))

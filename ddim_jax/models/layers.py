@@ -1,6 +1,7 @@
 """Building blocks of the U-Net: convolution, normalisation, attention, residual block, time embedding."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -136,7 +137,7 @@ class ResidualBlock(nn.Module):
     shuffle: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, time: jax.Array, *, train: bool = False) -> jax.Array:
+    def __call__(self, x: jax.Array, time: jax.Array, train: bool = False) -> jax.Array:
         """x [batch, H, W, in_channels], time [batch, channels of the embedding] -> [batch, H, W, features]."""
         in_channels = x.shape[-1]
 
@@ -157,6 +158,11 @@ class ResidualBlock(nn.Module):
         if in_channels != self.features:
             x = Conv(self.features, kernel_size=1, dtype=self.dtype, name="shortcut")(x)
         return x + y
+
+
+def residual_block(remat: bool) -> Callable[..., ResidualBlock]:
+    """The class to build residual blocks with: one that is computed again on the way back if `remat`."""
+    return nn.remat(ResidualBlock, static_argnums=(3,)) if remat else ResidualBlock  # 3: train, with self as 0
 
 
 def channel_shuffle(x: jax.Array, groups: int) -> jax.Array:

@@ -33,9 +33,9 @@ from ddim_jax.models.layers import (
     Attention,
     Conv,
     Norm,
-    ResidualBlock,
     UpsampleConv,
     depth_to_space,
+    residual_block,
     space_to_depth,
     timestep_embedding,
 )
@@ -96,6 +96,8 @@ class MedSegDiff(nn.Module):
       norm_groups: groups of the group normalisation.
       dropout: rate inside the residual blocks while training.
       patch_size: side of the patches the stem folds into channels (space to depth), 1 for none.
+      remat: whether training keeps only what enters each residual block and computes its inside again on the way back
+        (Chen et al. 2016, arXiv 1604.06174): less memory, more time, the same values.
       dtype: of the arithmetic ("float32" or "bfloat16"); parameters, normalisation, softmax and FFT are float32.
     """
 
@@ -108,6 +110,7 @@ class MedSegDiff(nn.Module):
     norm_groups: int = 32
     dropout: float = 0.0
     patch_size: int = 1
+    remat: bool = False
     dtype: Any = jnp.float32
 
     @property
@@ -130,8 +133,8 @@ class MedSegDiff(nn.Module):
             return Conv(features, dtype=self.dtype, name=name, **options)
 
         def block(name: str, features: int, x: jax.Array) -> jax.Array:
-            layer = ResidualBlock(features, False, self.norm_groups, self.dropout, self.dtype, name=name)
-            return layer(x, time, train=train)
+            layer = residual_block(self.remat)(features, False, self.norm_groups, self.dropout, self.dtype, name=name)
+            return layer(x, time, train)
 
         def attend(name: str, x: jax.Array) -> jax.Array:
             return Attention(False, self.norm_groups, self.dtype, name=name)(x)

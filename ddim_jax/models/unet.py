@@ -10,9 +10,9 @@ from ddim_jax.models.layers import (
     Attention,
     Conv,
     Norm,
-    ResidualBlock,
     UpsampleConv,
     depth_to_space,
+    residual_block,
     space_to_depth,
     timestep_embedding,
 )
@@ -36,6 +36,8 @@ class DenoisingUNet(nn.Module):
       patch_size: side of the patches the stem folds into channels (space to depth), 1 for none.
       channel_shuffle: whether the residual blocks shuffle channels between their grouped convolutions (the paper: no);
         no effect where nothing is grouped.
+      remat: whether training keeps only what enters each residual block and computes its inside again on the way back
+        (Chen et al. 2016, arXiv 1604.06174): less memory, more time, the same values.
       dtype: of the arithmetic ("float32" or "bfloat16"); parameters, normalisation and softmax are float32.
     """
 
@@ -48,6 +50,7 @@ class DenoisingUNet(nn.Module):
     dropout: float = 0.0
     patch_size: int = 1
     channel_shuffle: bool = False
+    remat: bool = False
     dtype: Any = jnp.float32
 
     @property
@@ -70,10 +73,10 @@ class DenoisingUNet(nn.Module):
             return Conv(features, dtype=self.dtype, name=name, **options)
 
         def block(name: str, features: int, x: jax.Array) -> jax.Array:
-            layer = ResidualBlock(
+            layer = residual_block(self.remat)(
                 features, self.light, self.norm_groups, self.dropout, self.dtype, self.channel_shuffle, name=name
             )
-            return layer(x, time, train=train)
+            return layer(x, time, train)
 
         def attend(name: str, x: jax.Array) -> jax.Array:
             return Attention(self.light, self.norm_groups, self.dtype, name=name)(x)

@@ -15,6 +15,7 @@ SECTIONS = {"lightweight_ddim": "ddim", "ddim": "ddim", "unet": "unet", "medsegd
 
 _POSITIVE = (
     "data.image_size",
+    "train.accumulate",
     "train.batch_size",
     "train.checkpoint_every",
     "train.keep_latest",

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 
 import jax
+import numpy as np
 from absl import logging
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from ddim_jax.data import Source, load_arrays, training_batches, training_indices
-from ddim_jax.training.sharding import global_batch, replicated
+from ddim_jax.data import Source, Subset, load_arrays, training_batches, training_indices
+from ddim_jax.training.sharding import global_batch, place
 from ddim_jax.training.step import Batch
 
 
@@ -15,7 +17,8 @@ class Feed:
     """Gives the batches of a training set from any step on.
 
     A data set whose resized uint8 pictures take at most `resident_bytes` lies on every device and never leaves it; only
-    row numbers travel. A larger one is read by threads ahead of the step that needs it.
+    row numbers travel; each process reads its share of the files. A larger one is read by threads ahead of the step
+    that needs it, by each process the pictures of its share of the batch.
 
     Raises:
       DataError: pairs that cannot be used; the files are named.
@@ -34,9 +37,7 @@ class Feed:
         size = len(source) * image_size * image_size * 4  # three channels and the mask
         self._resident = None
         if size <= resident_bytes:
-            arrays = load_arrays(source, image_size)
-            place = {"images": arrays.images, "masks": arrays.masks}
-            self._resident = jax.device_put(place, replicated(mesh))
+            self._resident = place(mesh, _load_together(source, image_size))
         else:
             logging.info("%.1f GB of pictures are read as training goes (data.resident_bytes)", size / 1e9)
 
@@ -49,3 +50,17 @@ class Feed:
             local = training_batches(self._source, image_size=self._image_size, start_step=start_step, **self._order)
             for batch in local:
                 yield global_batch(self._mesh, {"image": batch["image"], "mask": batch["mask"]})
+
+
+def _load_together(source: Source, image_size: int) -> dict[str, np.ndarray]:
+    """All pictures on every process, each file read by one of them."""
+    index, count = jax.process_index(), jax.process_count()
+    share = -(-len(source) // count)
+    # All shares have one length; what the last one has too much is cut off again.
+    rows = np.arange(index * share, (index + 1) * share) % len(source)
+    arrays = load_arrays(source if count == 1 else Subset(source, rows.tolist()), image_size)
+    own = {"images": arrays.images, "masks": arrays.masks}
+    if count == 1:
+        return own
+    every = multihost_utils.process_allgather(own, tiled=True)
+    return {name: array[: len(source)] for name, array in every.items()}

@@ -17,12 +17,12 @@ class StopRequest:
 
 
 @contextlib.contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
-    """Notes the first SIGTERM or SIGINT instead of dying of it; a second one acts as usual.
+def stop_on_signals(request: StopRequest | None = None) -> Iterator[StopRequest]:
+    """Notes the first SIGTERM or SIGINT in `request` instead of dying of it; a second one acts as usual.
 
     Signal handlers exist only in the main thread; elsewhere the request simply never comes.
     """
-    request = StopRequest()
+    request = StopRequest() if request is None else request  # one that was not made yet counts as False
     if threading.current_thread() is not threading.main_thread():
         yield request
         return

@@ -8,23 +8,26 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.checkpoints.torch_weights import load_state_dict
-from ddim_jax.data import Source, check_source, ids_digest, load_dataset
-from ddim_jax.io.atomic import make_folder, write_json
+from ddim_jax.data import Source, Subset, check_source, ids_digest, load_dataset
+from ddim_jax.io.atomic import json_text, make_folder, write_json
 from ddim_jax.io.errors import ConfigError
 from ddim_jax.io.remote import refuse_remote
 from ddim_jax.models import create_model, create_process
 from ddim_jax.training.config import check_config, plain_config, resolve_system, total_steps
+from ddim_jax.training.distributed import as_first, check_shared, first_alone, wait_for_all
 from ddim_jax.training.feed import Feed
-from ddim_jax.training.interrupt import stop_on_signals
+from ddim_jax.training.interrupt import StopRequest, stop_on_signals
 from ddim_jax.training.losses import LossWatch, NonFiniteLoss
 from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
+from ddim_jax.training.peers import Alone, Peers, watched_peers
 from ddim_jax.training.reporting import Reporter
 from ddim_jax.training.resume import check_resumable
-from ddim_jax.training.sharding import data_mesh, replicated
+from ddim_jax.training.sharding import data_mesh, place, replicated
 from ddim_jax.training.state import TrainState, create_state, parameter_count, start_from
 from ddim_jax.training.step import make_train_step
 from ddim_jax.training.validation import Validator
@@ -35,6 +38,10 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
 
     Writes config.json, checkpoints/<step>/, metrics.jsonl and tensorboard/. SIGTERM and Ctrl-C save a checkpoint and
     end the run; the same call goes on from there, to the same bit as if it had never stopped (on one kind of device).
+
+    With several processes (`jax.process_count()`) each calls this with the same arguments. They share `workdir` and
+    stop at the same step; process 0 alone writes numbers and pictures. An error then ends the process here, with a
+    message, and each of the others with one that names it.
 
     Args:
       config: as `configs/base.py`; ml_collections or a plain mapping.
@@ -50,20 +57,24 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
       CheckpointError: there are checkpoints, none of them intact.
       NonFiniteLoss: the loss or a gradient is not finite; the last good checkpoint stays.
     """
-    config = resolve_system(plain_config(config))
+    refuse_remote(workdir, "workdir")
+    request = StopRequest()
+    with watched_peers(request) as peers:
+        return _train(resolve_system(plain_config(config)), Path(workdir), request, peers)
+
+
+def _train(config: Mapping[str, Any], workdir: Path, request: StopRequest, peers: Alone | Peers) -> int:
     about = config["model"]
     model = create_model(about["name"], preset=about["preset"], **about["overrides"])
     process = create_process(model, config["diffusion"])
     check_config(config)
-    refuse_remote(workdir, "workdir")
-    workdir = Path(workdir)
     fields, data = config["train"], config["data"]
     batch_size, image_size, seed = fields["batch_size"], data["image_size"], config["seed"]
     if image_size % model.size_multiple:
         raise ConfigError(f"data.image_size is {image_size}; expected a multiple of {model.size_multiple}")
-    mesh = data_mesh(batch_size)
+    mesh = data_mesh(batch_size, accumulate=fields["accumulate"])
 
-    train_source, val_source = (_load(data, split) for split in ("train", "val"))
+    train_source, val_source = first_alone(lambda: [_load(data, split) for split in ("train", "val")])
     steps = total_steps(fields["steps"], fields["epochs"], batch_size, len(train_source))
     rate = learning_rate_schedule(fields["schedule"], fields["learning_rate"], fields["warmup_steps"], steps)
     optimiser = create_optimiser(
@@ -77,18 +88,22 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
         "val_ids_sha256": ids_digest(val_source),
     }
     metadata = {"config": config, "package_version": __version__, "data": identity}
-    state = _restore(store, model, optimiser, image_size, seed, metadata, workdir)
+    state = _restore(store, model, optimiser, image_size, seed, metadata, workdir, mesh)
     start_step = 0 if state is None else int(state.step)
     if start_step >= steps:
-        print(f"{workdir} holds a finished run of {start_step} steps; nothing to do.")
+        if jax.process_index() == 0:
+            print(f"{workdir} holds a finished run of {start_step} steps; nothing to do.")
         return start_step
 
     if state is None:
         state = create_state(model, optimiser, image_size, seed)
         if fields["init_from"] is not None:
             state = start_from(state, load_state_dict(fields["init_from"]), fields["init_from"])
-    make_folder(workdir)
-    check_source(train_source, val_source)
+    else:
+        peers.checkpoint = _last_checkpoint(store)
+    if jax.process_index() == 0:
+        make_folder(workdir)
+    check_source(*(_own_share(source) for source in (train_source, val_source)))
     validator = Validator(
         model,
         process,
@@ -108,7 +123,7 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
         seed=seed,
         resident_bytes=data["resident_bytes"],
     )
-    state = jax.device_put(state, replicated(mesh))
+    state = place(mesh, state)
     train_step = make_train_step(
         model,
         process,
@@ -118,11 +133,14 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
         ema_decay=fields["ema_decay"],
         rotation_degrees=data["rotation_degrees"],
         flips=data["flips"],
+        accumulate=fields["accumulate"],
     )
     if jax.process_index() == 0:
         write_json(workdir / "config.json", config)
+    wait_for_all("config.json")
+    check_shared(workdir / "config.json", json_text(config))
     with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(stop_on_signals())
+        stack.enter_context(stop_on_signals(request))
         reporter = None
         if jax.process_index() == 0:
             reporter = Reporter(workdir, steps=steps, start_step=start_step, batch_size=batch_size)
@@ -130,7 +148,7 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
             reporter.message(
                 f"{about['name']}: {parameter_count(state.params):,} parameters, {len(train_source)} training and "
                 f"{len(val_source)} validation images at {image_size} x {image_size}, "
-                f"{len(jax.devices())} x {jax.devices()[0].device_kind}, "
+                f"{len(jax.devices())} x {jax.devices()[0].device_kind}{_of_processes()}, "
                 f"{'resumes' if start_step else 'starts'} at step {start_step} of {steps}"
             )
 
@@ -138,6 +156,7 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
             scores = None
             if validate:
                 result = validator(_local(state.ema_params))
+                result = result._replace(loss=as_first(result.loss), dice=as_first(result.dice))
                 if not np.isfinite(result.loss):
                     raise NonFiniteLoss(f"the validation loss of step {int(state.step)} is {result.loss}")
                 scores = {"dice": result.dice, "loss": result.loss}
@@ -145,6 +164,7 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
                     reporter.validation(int(state.step), result)
             kept = {"step": state.step, "params": state.params, "opt_state": state.opt_state}
             store.save(int(state.step), state=kept, ema_params=state.ema_params, metadata=metadata, metrics=scores)
+            peers.checkpoint = _last_checkpoint(store)
 
         def report(step: int) -> None:
             means = watch.drain()
@@ -152,6 +172,7 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
                 reporter.training(step, {**means, "learning_rate": float(rate(step - 1))})
 
         watch = LossWatch()
+        peers.begin(start_step + 1)
         try:
             for step, batch in enumerate(feed.batches(start_step), start=start_step + 1):
                 state, metrics = train_step(state, batch)
@@ -160,20 +181,17 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
                     jax.block_until_ready(metrics)
                     reporter.restart_clock(step)
                 due = step == steps or step % fields["checkpoint_every"] == 0
-                stopping = bool(stop)  # asked once: a signal may come between the lines below
+                # Asked once: a signal may come between the lines below.
+                stopping = step < steps and peers.stops_after(step)
                 if step % fields["log_every"] == 0 or due or stopping:
                     report(step)
                 if due or stopping:
                     save(validate=due)
                     if reporter:
                         reporter.restart_clock(step)
-                if stopping and step < steps:
-                    if reporter:
-                        reporter.message(
-                            f"{stop.signal_name}: saved step {step}, stopped; the same command goes on from there"
-                        )
-                    return step
-                if step == steps:
+                if stopping and reporter:
+                    reporter.message(f"{peers.reason}: saved step {step}, stopped; the same command goes on from there")
+                if stopping or step == steps:
                     return step
         except NonFiniteLoss as error:
             last = store.steps()
@@ -198,17 +216,18 @@ def _load(data: Mapping[str, Any], split: str) -> Source:
 
 
 def _restore(
-    store: CheckpointStore, model, optimiser, image_size: int, seed: int, metadata: dict, workdir: Path
+    store: CheckpointStore, model, optimiser, image_size: int, seed: int, metadata: dict, workdir: Path, mesh: Mesh
 ) -> TrainState | None:
-    """The state of the newest intact checkpoint, or None where a run has to begin.
+    """The state of the newest checkpoint that process 0 finds intact, or None where a run has to begin.
 
     Raises:
       ConfigError: the checkpoint was made with another configuration or from other training images.
     """
-    if not store.steps():
-        store.restore(None)  # nothing to read: says so where a save was interrupted
+    found = store.newest_intact() if jax.process_index() == 0 else None
+    step = as_first(-1 if found is None else found)
+    if step < 0:
         return None
-    _, _, there = store.restore_params("latest")
+    there = store.metadata(step)
     check_resumable(there["config"], metadata["config"], str(workdir))
     if there["data"] != metadata["data"]:
         raise ConfigError(
@@ -217,9 +236,28 @@ def _restore(
             "same images to resume it, or another --workdir."
         )
     fresh = jax.eval_shape(lambda: create_state(model, optimiser, image_size, seed))
-    template = {"step": fresh.step, "params": fresh.params, "opt_state": fresh.opt_state}
-    restored = store.restore(template)
+    everywhere = replicated(mesh)
+    template = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere),
+        {"step": fresh.step, "params": fresh.params, "opt_state": fresh.opt_state},
+    )
+    restored = store.restore(template, step)
     return TrainState(**restored.state, ema_params=jax.tree.map(np.asarray, restored.ema_params))
+
+
+def _own_share(source: Source) -> Source:
+    """The pairs that this process looks at before training; together the processes look at all."""
+    count = jax.process_count()
+    return source if count == 1 else Subset(source, range(jax.process_index(), len(source), count))
+
+
+def _last_checkpoint(store: CheckpointStore) -> str:
+    steps = store.steps()
+    return f"The last checkpoint is step {steps[-1]} in {store.directory}" if steps else "There is no checkpoint yet"
+
+
+def _of_processes() -> str:
+    return f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
 
 
 def _local(tree: Any) -> Any:

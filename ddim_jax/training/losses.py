@@ -16,10 +16,10 @@ class NonFiniteLoss(InputError):
 class LossWatch:
     """Collects the metrics of steps without waiting for them, and finds the first that is not finite.
 
-    `ahead` steps may be under way on the device: enough to keep it busy, few enough that a stop is quick.
+    `ahead` steps wait on the device behind the one under way: one keeps it busy, more would make a stop slower.
     """
 
-    def __init__(self, ahead: int = 2):
+    def __init__(self, ahead: int = 1):
         self._ahead = ahead
         self._pending: deque[tuple[int, Metrics]] = deque()
         self._values: list[dict[str, float]] = []

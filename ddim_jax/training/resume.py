@@ -10,6 +10,7 @@ MAY_DIFFER = (
     "data.root",  # the same pictures may lie elsewhere; their names are compared
     "data.cache_dir",
     "data.resident_bytes",
+    "model.overrides.remat",  # what is kept and what is computed again has the same values
     "sample.ensemble",
     "sample.eta",
     "sample.flips",
@@ -25,7 +26,12 @@ MAY_DIFFER = (
 """Fields that change neither what a run computes from here on nor how its checkpoints are ranked."""
 
 
-ADDED = {"diffusion.schedule": "linear", "diffusion.zero_terminal_snr": False, "diffusion.loss_weight": "plain"}
+ADDED = {
+    "diffusion.schedule": "linear",
+    "diffusion.zero_terminal_snr": False,
+    "diffusion.loss_weight": "plain",
+    "train.accumulate": 1,
+}
 """Fields that runs of earlier versions do not have, with the value that is what they did."""
 
 

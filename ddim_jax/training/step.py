@@ -1,12 +1,13 @@
 """One training step: a pure function, compiled once, its state donated."""
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ddim_jax.data import augment
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
@@ -32,6 +33,7 @@ def make_train_step(
     ema_decay: float,
     rotation_degrees: float,
     flips: bool,
+    accumulate: int = 1,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Builds the compiled step (state, batch) -> (state, metrics).
 
@@ -40,6 +42,10 @@ def make_train_step(
 
     Randomness (augmentation, timesteps, noise, dropout) comes from fold_in(fold_in(key(seed), step), position in the
     batch): a run is the same on any number of devices and after any number of restarts.
+
+    With `accumulate` above 1 the network sees the batch in that many equal parts, one after the other, and the mean of
+    their gradients makes one update: what the whole batch would have given, but for rounding and for what dropout
+    drops, with the activations of one part in memory at a time.
 
     The metrics are float32 scalars on the device: "loss" and "gradient_norm" (before clipping).
     """
@@ -56,17 +62,36 @@ def make_train_step(
         dropout_key = jax.random.fold_in(key, mask.shape[0])
         return *jax.vmap(one)(jnp.arange(mask.shape[0]), image, mask), dropout_key
 
+    def loss_and_gradients(params: Any, dropout_key: jax.Array, *examples: jax.Array) -> tuple[jax.Array, Any]:
+        def apply(params, *inputs):
+            return model.apply({"params": params}, *inputs, train=True, rngs={"dropout": dropout_key})
+
+        return jax.value_and_grad(lambda params: jnp.mean(process.losses(apply, params, *examples)))(params)
+
+    def accumulated(params: Any, dropout_key: jax.Array, examples: tuple[jax.Array, ...]) -> tuple[jax.Array, Any]:
+        def split(array: jax.Array) -> jax.Array:
+            # Every accumulate-th example makes a part: each device splits its own share, and nothing is sent.
+            parts = array.reshape(-1, accumulate, *array.shape[1:]).swapaxes(0, 1)
+            return jax.lax.with_sharding_constraint(parts, NamedSharding(mesh, PartitionSpec(None, "data")))
+
+        def add(total, part):
+            number, *examples = part
+            one = loss_and_gradients(params, jax.random.fold_in(dropout_key, number), *examples)
+            return jax.tree.map(jnp.add, total, one), None
+
+        nothing = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
+        total, _ = jax.lax.scan(add, nothing, (jnp.arange(accumulate), *map(split, examples)))
+        return jax.tree.map(lambda sum_: sum_ / accumulate, total)
+
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         image, mask = normalise(*_pictures(batch))
         image, mask, t, noise, dropout_key = example_randoms(state.step, image, mask)
 
-        def apply(params, *inputs):
-            return model.apply({"params": params}, *inputs, train=True, rngs={"dropout": dropout_key})
-
-        def loss_of(params):
-            return jnp.mean(process.losses(apply, params, mask, image, noise, t))
-
-        loss, gradients = jax.value_and_grad(loss_of)(state.params)
+        examples = (mask, image, noise, t)
+        if accumulate == 1:
+            loss, gradients = loss_and_gradients(state.params, dropout_key, *examples)
+        else:
+            loss, gradients = accumulated(state.params, dropout_key, examples)
         updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         # The average follows quickly at first: the initial weights are not worth remembering.

@@ -61,6 +61,10 @@ def test_a_batch_that_does_not_divide_is_refused():
         data_mesh(8, three)
     with pytest.raises(ConfigError, match=r"train.batch_size is 0"):
         data_mesh(0)
+    with pytest.raises(
+        ConfigError, match=r"is 9; expected a multiple of 6, the number of devices \(3\) times .* \(2\)"
+    ):
+        data_mesh(9, three, accumulate=2)
 
 
 def test_a_batch_on_a_mesh_is_the_batch():

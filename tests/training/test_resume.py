@@ -24,6 +24,7 @@ def changed(field, value, base=None):
         ("data.root", "/elsewhere"),
         ("data.cache_dir", "/elsewhere"),
         ("data.resident_bytes", 0),
+        ("model.overrides.remat", True),
         ("sample.steps", 7),
         ("sample.sampler", "ddpm"),
         ("sample.ensemble", "staple"),
@@ -54,6 +55,7 @@ def test_what_does_not_change_the_steps_may_differ(field, value):
         ("data.flips", False, "data.flips: True there, False now"),
         ("data.counts.train", 13, "data.counts.train: 12 there, 13 now"),
         ("train.batch_size", 4, "train.batch_size: 8 there, 4 now"),
+        ("train.accumulate", 2, "train.accumulate: 1 there, 2 now"),
         ("train.learning_rate", 0.5, "train.learning_rate: 0.001 there, 0.5 now"),
         ("train.validation_steps", 2, "train.validation_steps: 1 there, 2 now"),
         ("sample.clip_x0", 1.0, "sample.clip_x0: None there, 1.0 now"),
@@ -89,6 +91,7 @@ def test_a_run_from_before_a_field_goes_on_with_what_it_did_then():
     before = tiny_config()
     for field in ("schedule", "zero_terminal_snr", "loss_weight"):
         before["diffusion"].pop(field, None)
+    del before["train"]["accumulate"]
     now = changed("diffusion.schedule", "linear")
     now["diffusion"] |= {"zero_terminal_snr": False, "loss_weight": "plain"}
     check_resumable(before, now, "runs/x")

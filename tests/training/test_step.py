@@ -63,8 +63,8 @@ class SameTimesteps(DiffusionProcess):
         return jax.random.randint(key, shape, 0, 1000)
 
 
-@pytest.mark.parametrize("clip", [0.0, 0.05])
-def test_steps_equal_those_by_hand(clip):
+@pytest.mark.parametrize(("clip", "accumulate"), [(0.0, 1), (0.05, 1), (0.05, 4)])
+def test_steps_equal_those_by_hand(clip, accumulate):
     def rate(step):
         return 0.01 * (step + 1)
 
@@ -73,7 +73,9 @@ def test_steps_equal_those_by_hand(clip):
     options = {"seed": 11, "ema_decay": 0.3}
     optimiser = create_optimiser(rate, beta1=BETAS[0], beta2=BETAS[1], gradient_clip=clip)
     process, mesh = SameTimesteps.create(prediction="noise", loss="mse"), data_mesh(8, ONE)
-    train_step = make_train_step(Line(), process, optimiser, mesh, rotation_degrees=0.0, flips=False, **options)
+    train_step = make_train_step(
+        Line(), process, optimiser, mesh, rotation_degrees=0.0, flips=False, accumulate=accumulate, **options
+    )
     state = jax.device_put(create_state(Line(), optimiser, 8, 0), replicated(mesh))
     batch = global_batch(mesh, {"image": images, "mask": masks})
     metrics = []

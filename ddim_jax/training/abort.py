@@ -1,0 +1,43 @@
+"""A last word where the runtime ends the process from C++.
+
+When the process that coordinates a run is lost, the runtime of every other one calls abort() from a thread of its own:
+no Python exception, no `atexit`. All that is left is the signal of abort() itself.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+LOST = 75
+"""The exit status after a failure elsewhere (EX_TEMPFAIL of sysexits.h): the same command goes on."""
+
+_handlers = []  # the C library keeps only the address; the object has to live as long as the process
+
+
+def end(text: str, status: int) -> NoReturn:
+    """Says `error: text` on stderr and ends the process at once, without waiting for threads, devices or peers."""
+    with contextlib.suppress(OSError, ValueError):  # stderr may be gone
+        print(f"error: {text}", file=sys.stderr, flush=True)
+    os._exit(status)
+
+
+def say_on_abort(text: Callable[[], str]) -> None:
+    """Makes abort() say `text()` and exit with status LOST, in place of a core dump and Python's dump of every thread.
+
+    Python's own `signal.signal` does not do: abort() raises the signal and ends the process before an interpreter that
+    only noted it gets a turn. Registered with the C library, the handler runs in the thread that aborts.
+    """
+
+    def aborted(number: int) -> None:
+        end(text(), LOST)
+
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(aborted)
+    library = ctypes.CDLL(None)
+    library.signal.argtypes = (ctypes.c_int, type(handler))
+    library.signal.restype = ctypes.c_void_p
+    library.signal(signal.SIGABRT, handler)
+    _handlers[:] = [handler]

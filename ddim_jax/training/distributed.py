@@ -1,0 +1,196 @@
+"""Several processes that train one model: how they find each other, and what they decide together."""
+
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from ddim_jax.io.errors import ConfigError, InputError
+from ddim_jax.training.abort import say_on_abort
+
+Result = TypeVar("Result")
+
+JOIN_SECONDS = 300
+"""How long a process waits for the others when it starts."""
+HEARTBEAT_SECONDS = 50
+"""The runtime's own limit on a silent process, behind the earlier and better explained one of `peers`."""
+SHUTDOWN_SECONDS = 60
+"""How long a process that is done waits for the others to be."""
+
+LAUNCHERS = {
+    "srun": ("SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID"),
+    "mpirun": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    "a Kubernetes Job": ("JOB_COMPLETION_INDEX", None, "JOB_COMPLETION_INDEX"),
+}
+"""What the environment of a process says: that the launcher started it, how many there are, which one it is."""
+
+
+def initialise(
+    coordinator: str | None = None, count: int | None = None, index: int | None = None, *, timeout: int = JOIN_SECONDS
+) -> None:
+    """Joins this process to the others of its run; called once, before any computation.
+
+    By hand, all three arguments say how. With none of them, a process that srun, Open MPI's mpirun or an indexed
+    Kubernetes Job started is joined as `jax.distributed.initialize` finds it; where there is no launcher, or one that
+    started a single process, nothing is done at all. Under srun or mpirun the coordinator alone may be given.
+
+    Args:
+      coordinator: HOST:PORT of process 0, reachable from all; the port is free there.
+      count: of processes, at least 1.
+      index: of this one, 0 to count - 1.
+      timeout: seconds after which joining is given up.
+
+    Raises:
+      ConfigError: the arguments are incomplete or cannot be meant.
+      InputError: process 0 cannot be reached, or the launcher does not say enough.
+
+    If the others do not come in time the runtime ends the process; a message says what was waited for.
+    """
+    coordinator, count, index, launcher = _settle(coordinator, count, index, os.environ)
+    if count == 1:
+        return
+    # Its handler would swallow SIGTERM until training begins; `peers` agrees on a stop instead.
+    jax.config.update("jax_enable_preemption_service", False)
+    if coordinator is not None:
+        host = coordinator.rpartition(":")[0].strip("[]")
+        # Coordination is between machines of one cluster; a web proxy in between breaks it.
+        for name in ("no_proxy", "no_grpc_proxy"):
+            os.environ[name] = ",".join(filter(None, (os.environ.get(name), host)))
+        if index != 0:
+            _wait_for_port(coordinator, timeout)
+    jax.config.update("jax_check_proxy_envs", False)
+    who = os.environ[LAUNCHERS[launcher][2]] if index is None else index
+    others = "the others" if count is None else f"all {count} processes"
+    say_on_abort(
+        lambda: (
+            f"process {who}: {others} did not come together within {timeout} s at "
+            f"{coordinator or 'the address that the launcher gives'}. Start as many processes as were announced, "
+            "each with its own number from 0, and check that process 0 can be reached from the others."
+        )
+    )
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            count,
+            index,
+            # By hand all devices of the machine are this process's; a launcher may start one process for each.
+            cluster_detection_method=None if launcher else "deactivate",
+            initialization_timeout=timeout,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=SHUTDOWN_SECONDS,
+        )
+    except (ValueError, RuntimeError, OSError) as error:
+        how = f"{launcher} started this process, but joining the others failed" if launcher else "joining failed"
+        raise InputError(
+            f"{how} ({type(error).__name__}: {error}). Give --coordinator-address, --process-count and --process-id "
+            "by hand; see docs/scale.md."
+        ) from error
+
+
+def _settle(
+    coordinator: str | None, count: int | None, index: int | None, environment: Mapping[str, str]
+) -> tuple[str | None, int | None, int | None, str | None]:
+    """The arguments as they will be used, and the launcher if any; a count of 1 means that there is nothing to do.
+
+    What is still None is for `jax.distributed.initialize` to find.
+    """
+    launcher = next((name for name, (sign, *_) in LAUNCHERS.items() if sign in environment), None)
+    by_hand = [value is not None for value in (coordinator, count, index)]
+    if any(by_hand) and launcher:
+        _, count_name, index_name = LAUNCHERS[launcher]
+        count = int(environment[count_name]) if count is None and count_name else count
+        index = int(environment[index_name]) if index is None else index
+    if not any(by_hand):
+        if launcher is None:
+            return None, 1, 0, None
+        count_name = LAUNCHERS[launcher][1]
+        return None, (1 if count_name and environment[count_name] == "1" else None), None, launcher
+    flags = {"--coordinator-address": coordinator, "--process-count": count, "--process-id": index}
+    missing = [name for name, value in flags.items() if value is None]
+    if missing:
+        given = [name for name in flags if name not in missing]
+        raise ConfigError(f"{', '.join(given)} without {', '.join(missing)}; expected all three of them, or none")
+    if count < 1:
+        raise ConfigError(f"--process-count is {count}; expected a whole number from 1")
+    if not 0 <= index < count:
+        raise ConfigError(f"--process-id is {index}; expected 0 to {count - 1}, each for one of {count} processes")
+    port = coordinator.rpartition(":")[2]
+    if ":" not in coordinator or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ConfigError(f"--coordinator-address is {coordinator!r}; expected HOST:PORT, as node1:29500")
+    return coordinator, count, index, launcher
+
+
+def _wait_for_port(address: str, timeout: float) -> None:
+    """Returns once something listens at `address`: left to the runtime, this ends in abort() rather than an error."""
+    host, _, port = address.rpartition(":")
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=min(5.0, timeout)):
+                return
+        except OSError as error:
+            if time.monotonic() > end:
+                raise InputError(
+                    f"process 0 cannot be reached at {address} (--coordinator-address) for {timeout} s "
+                    f"({error.strerror or error}). Is it started, is the port open, is the name right?"
+                ) from error
+        time.sleep(0.5)
+
+
+def wait_for_all(name: str) -> None:
+    """Returns when every process has come here; `name` is the same on all."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def first_alone(work: Callable[[], Result]) -> Result:
+    """What `work` returns on this process, done by process 0 before the others begin: it may write what they read."""
+    if jax.process_index() == 0:
+        done = work()
+        wait_for_all("first_alone")
+        return done
+    wait_for_all("first_alone")
+    return work()
+
+
+def as_first(value: float | int) -> float:
+    """`value` as process 0 has it; finite float32 or an int32."""
+    if jax.process_count() == 1:
+        return value
+    return multihost_utils.broadcast_one_to_all(np.asarray(value)).item()
+
+
+def check_shared(path: Path, text: str, *, timeout: float = 60.0) -> None:
+    """Checks that this process reads in file `path` what process 0 wrote there: `text`, its own idea of it.
+
+    A network file system may take a while to show a new file.
+
+    Raises:
+      InputError: the file is not there, or says something else.
+    """
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            found = path.read_text(encoding="utf-8")
+        except OSError:
+            found = None
+        if found == text:
+            return
+        if time.monotonic() > end:
+            break
+        time.sleep(0.5)
+    if found is None:
+        raise InputError(
+            f"{path}: written by process 0, not seen by process {jax.process_index()}; the run has to lie on a file "
+            "system that all processes share (--workdir)"
+        )
+    raise InputError(
+        f"{path}: process 0 wrote another configuration there than process {jax.process_index()} has; start all "
+        "processes with the same arguments, and with a --workdir that they share"
+    )

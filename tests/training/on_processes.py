@@ -1,0 +1,39 @@
+"""Run by test_processes.py as one of several processes: trains, and has something done to it on the way.
+
+python on_processes.py FOLDER JSON [HOST:PORT COUNT INDEX]
+
+JSON: {"config": fields of train, "at": step, "to": process, "signal": number, "slices": share out small arrays too}
+"""
+
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+
+import jax
+from tiny_runs import tiny_config
+
+from ddim_jax.checkpoints import store
+from ddim_jax.training import loop, peers, train
+from ddim_jax.training.distributed import initialise
+
+if __name__ == "__main__":
+    folder, told, joined = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:]
+    peers.SILENCE_SECONDS, peers.TICK_SECONDS = 8.0, 0.1
+    if told.get("slices"):
+        store._WORTH_SHARING = 0
+    batches = loop.Feed.batches
+
+    def disturbed(self, start_step):
+        for step, batch in enumerate(batches(self, start_step), start=start_step + 1):
+            if step >= told.get("at", 10**6):
+                if step == told["at"] and jax.process_index() == told["to"]:
+                    signal.raise_signal(told["signal"])
+                time.sleep(0.5)  # or the run would be over before anybody heard of it
+            yield batch
+
+    loop.Feed.batches = disturbed
+    initialise(*joined[:1], *map(int, joined[1:]))
+    reached = train(tiny_config(**told.get("config", {})), folder)
+    print(f"reached {reached}")

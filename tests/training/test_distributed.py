@@ -1,0 +1,104 @@
+"""How processes find each other, as far as one process shows it."""
+
+import re
+import socket
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from ddim_jax.io.errors import ConfigError, InputError
+from ddim_jax.training.distributed import _settle, as_first, check_shared, first_alone, initialise
+
+SLURM = {"SLURM_STEP_NODELIST": "node[1-2]", "SLURM_NTASKS": "4", "SLURM_PROCID": "3"}
+MPI = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "2"}
+JOB = {"JOB_COMPLETION_INDEX": "1"}
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "settled"),
+    [
+        ((None, None, None), {}, (None, 1, 0, None)),
+        # In the shell of an allocation, outside srun, there are some of Slurm's variables.
+        ((None, None, None), {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}, (None, 1, 0, None)),
+        ((None, None, None), SLURM, (None, None, None, "srun")),
+        ((None, None, None), SLURM | {"SLURM_NTASKS": "1"}, (None, 1, None, "srun")),
+        ((None, None, None), MPI, (None, None, None, "mpirun")),
+        ((None, None, None), JOB, (None, None, None, "a Kubernetes Job")),
+        (("a:1", 2, 0), {}, ("a:1", 2, 0, None)),
+        (("[::1]:80", 1, 0), {}, ("[::1]:80", 1, 0, None)),
+        (("a:1", None, None), SLURM, ("a:1", 4, 3, "srun")),
+        (("a:1", None, None), MPI, ("a:1", 4, 2, "mpirun")),
+        (("a:1", 2, None), JOB, ("a:1", 2, 1, "a Kubernetes Job")),
+        (("a:1", 5, 4), MPI, ("a:1", 5, 4, "mpirun")),
+    ],
+)
+def test_what_is_given_and_what_the_launcher_says(given, environment, settled):
+    assert _settle(*given, environment) == settled
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "message"),
+    [
+        (("a:1", 2, None), {}, "^--coordinator-address, --process-count without --process-id; expected all three"),
+        ((None, None, 0), {}, "^--process-id without --coordinator-address, --process-count; expected all three"),
+        (("a:1", None, None), JOB, "--process-count; expected all three"),
+        (("a:1", 0, 0), {}, "--process-count is 0"),
+        (("a:1", 2, 2), {}, "--process-id is 2; expected 0 to 1"),
+        (("a:1", 2, -1), {}, "--process-id is -1"),
+        (("a", 2, 1), {}, "--coordinator-address is 'a'; expected HOST:PORT"),
+        (("a:b", 2, 1), {}, "--coordinator-address is 'a:b'"),
+        (("a:65536", 2, 1), {}, "--coordinator-address is 'a:65536'"),
+    ],
+)
+def test_what_cannot_be_meant(given, environment, message):
+    with pytest.raises(ConfigError, match=message):
+        _settle(*given, environment)
+
+
+def test_a_single_process_is_not_joined_to_anything():
+    initialise()
+    initialise("nowhere.invalid:1", 1, 0)
+    assert not jax.distributed.is_initialized()
+    assert (as_first(0.1), first_alone(lambda: 7)) == (0.1, 7)
+
+
+def test_nobody_there(environment):
+    """The others of process 0 never come, and process 1 finds no process 0; and a launcher that says too little."""
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        port = trial.getsockname()[1]
+    code = "initialise('127.0.0.1:{port}', 2, {index}, timeout=1)"
+    program = "import sys\nfrom ddim_jax.io.errors import report_input_errors\n"
+    program += "from ddim_jax.training.distributed import initialise\nwith report_input_errors():\n    "
+    cases = [
+        (code.format(port=9, index=1), {}, 2, "error: process 0 cannot be reached at 127.0.0.1:9 .* for 1 s"),
+        (
+            code.format(port=port, index=0),
+            {},
+            75,
+            f"error: process 0: all 2 processes did not .* within 1 s at .*{port}",
+        ),
+        ("initialise(timeout=1)", MPI, 2, "error: mpirun started this process, but joining the others failed"),
+    ]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", program + call], env=environment | extra, stderr=subprocess.PIPE, text=True
+        )
+        for call, extra, _, _ in cases
+    ]
+    for process, (_, _, status, message) in zip(running, cases, strict=True):
+        said = process.communicate(timeout=120)[1]
+        assert process.returncode == status, said
+        assert re.match(message, said.splitlines()[-1]), said
+
+
+def test_a_folder_that_is_not_shared(tmp_path):
+    file = tmp_path / "config.json"
+    with pytest.raises(InputError, match=r"written by process 0, not seen by process 0; .* file system that all"):
+        check_shared(file, "a", timeout=0)
+    file.write_text("b")
+    with pytest.raises(InputError, match="process 0 wrote another configuration there than process 0 has"):
+        check_shared(file, "a", timeout=0)
+    check_shared(file, "b", timeout=0)

@@ -1,0 +1,159 @@
+"""The watch over the other processes, on a board in this process."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ddim_jax.io.errors import DataError
+from ddim_jax.training import abort, peers
+from ddim_jax.training.interrupt import StopRequest, stop_on_signals
+
+
+class Board(dict):
+    """As the runtime's: a dictionary with its names, whose keys come back in full."""
+
+    def key_value_set(self, key, value, allow_overwrite=False):
+        assert allow_overwrite or key not in self
+        self[key] = value
+
+    def key_value_dir_get(self, prefix):
+        if self.get("gone"):
+            raise RuntimeError("UNAVAILABLE: no route")
+        return [(key, value) for key, value in list(self.items()) if key.startswith(prefix)]
+
+
+class Ended(BaseException):
+    """In place of the end of the process."""
+
+
+@pytest.fixture
+def board(monkeypatch):
+    monkeypatch.setattr(peers, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(peers, "SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(peers, "GRACE_SECONDS", 0.2)
+    return Board()
+
+
+@pytest.fixture
+def ends(monkeypatch):
+    """What ended, as (text, status)."""
+    found = []
+
+    def end(text, status):
+        found.append((text, status))
+        raise Ended
+
+    monkeypatch.setattr(peers, "end", end)
+    return found
+
+
+def until(condition):
+    limit = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.005)
+
+
+def group(board, count):
+    requests = [StopRequest() for _ in range(count)]
+    members = [peers.Peers(board, index, count, request) for index, request in enumerate(requests)]
+    for member in members:
+        member.start()
+    return requests, members
+
+
+def test_the_furthest_step_is_the_last_for_all(board):
+    requests, members = group(board, 3)
+    for member in members:
+        member.begin(1)
+    # They are not equally far: process 0 has begun step 3, 1 step 2, 2 step 5.
+    for member, begun in zip(members, (3, 2, 5), strict=True):
+        assert not any(member.stops_after(step) for step in range(1, begun))
+    requests[1].signal_name = "SIGTERM"
+    until(lambda: all(member._asked for member in members))
+    for member, begun in zip(members, (3, 2, 5), strict=True):
+        assert [member.stops_after(step) for step in range(begun, 6)] == [False] * (5 - begun) + [True]
+        assert member.reason == "SIGTERM to process 1"
+    for member in members:
+        member.finish()
+
+
+def test_a_signal_before_training_waits_for_its_beginning(board):
+    requests, members = group(board, 2)
+    requests[0].signal_name = "SIGINT"
+    members[1].begin(8)
+    until(lambda: "ddim_jax/alive/1" in board)
+    time.sleep(0.1)
+    assert not members[0]._asked
+    members[0].begin(8)
+    until(lambda: members[0]._asked)
+    assert members[0].stops_after(8)
+    for member in members:
+        member.finish()
+
+
+def test_one_that_is_silent_is_lost_and_one_that_is_done_is_not(board, ends):
+    _, (first, second, third) = group(board, 3)
+    first.checkpoint = "The last checkpoint is step 7 in runs/x"
+    third.finish()
+    until(lambda: "ddim_jax/alive/1" in board)
+    second._over.set()  # no farewell
+    until(lambda: ends)
+    (text, status) = ends[0]
+    assert text.startswith("process 1 of 3 is lost: nothing was heard of it for ")
+    assert text.endswith(f". The last checkpoint is step 7 in runs/x. {peers.GO_ON}")
+    assert status == 75
+
+
+def test_one_that_fails_says_why_to_the_others(board, ends):
+    _, (_, second) = group(board, 2)
+    with pytest.raises(Ended):
+        second.fail(DataError("x.png: no picture"))
+    until(lambda: len(ends) == 2)
+    assert sorted(ends) == [
+        (f"process 1 of 2 ended: x.png: no picture. There is no checkpoint yet. {peers.MEND}", 2),
+        ("process 1 of 2: x.png: no picture", 2),
+    ]
+
+
+def test_all_that_fail_alike_say_it_themselves(board, ends, capsys):
+    _, members = group(board, 2)
+    for member in members:
+        member._leaving.set()  # as where they fail at the same moment
+        member._write("failed", "1 the same")
+    for member in members:
+        with pytest.raises(Ended):
+            member.fail(ZeroDivisionError("the same"))
+    assert ends == [(f"process {index} of 2: ZeroDivisionError: the same", 1) for index in (0, 1)]
+    assert "ZeroDivisionError: the same" in capsys.readouterr().err
+
+
+def test_a_board_that_is_gone(board, ends):
+    group(board, 2)
+    board["gone"] = "yes"
+    until(lambda: len(ends) == 2)
+    texts = sorted(text for text, _ in ends)
+    assert texts[0].startswith("process 0, which coordinates, cannot be reached from process 1 (UNAVAILABLE: no route)")
+    assert texts[1].startswith("the board of the run is gone")
+
+
+def test_a_run_of_one_stops_when_it_is_asked_to():
+    with stop_on_signals(StopRequest()) as request, peers.watched_peers(request) as alone:
+        alone.begin(1)
+        assert not alone.stops_after(1)
+        signal.raise_signal(signal.SIGTERM)
+        assert alone.stops_after(2)
+        assert alone.reason == "SIGTERM"
+
+
+def test_abort_says_a_last_word(environment):
+    program = (
+        "import os, threading\nfrom ddim_jax.training.abort import say_on_abort\n"
+        "say_on_abort(lambda: 'the last word')\n"
+        "thread = threading.Thread(target=os.abort)\nthread.start()\nthread.join()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (abort.LOST, "error: the last word\n")
