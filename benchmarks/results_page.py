@@ -132,6 +132,9 @@ def _comparison(rows: Sequence[Row]) -> list[str]:
             notes.append(f"`{system}`: {NOTES[system, dataset]}\n")
     dtypes = ", ".join(sorted({row["dtype"] for row in rows}))
     parts = [title + "\n", f"On {first['device']}, {dtypes}.\n", _table(header, scores), ""]
+    missing = [f"`{system}`" for system in SYSTEMS if all(row["system"] != system for row in rows)]
+    if missing:
+        parts.append(f"Not measured: {', '.join(missing)}.\n")
     if any(row["n"] < row["n_in_split"] for row in rows):
         parts.append("Where fewer pictures than all were scored, they are spread evenly over the split.\n")
     return [*parts, *notes, "What the budget bought:\n", _table(_COLUMNS_COST, costs), ""]

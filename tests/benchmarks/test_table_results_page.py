@@ -104,6 +104,14 @@ def test_one_figure_for_all_that_may_be_compared():
     assert page.count("](results/table1_1.png)") == page.count("](results/table1_2.png)") == 1
 
 
+def test_what_is_not_there_yet_is_told():
+    systems = ("lightweight_ddim", "ddim", "medsegdiff", "ddim_noise")
+    page = results_page([row for system in systems for row in pair(system=system)], [])
+    assert "Not measured: `unet`, `lightweight_ddim_noise`.\n" in page
+    whole = [row for system in (*systems, "unet", "lightweight_ddim_noise") for row in pair(system=system)]
+    assert "Not measured" not in results_page(whole, [])
+
+
 def test_part_of_a_split():
     (scores, _) = cells(results_page(pair(system="medsegdiff", n=20), []), "`medsegdiff`")
     assert scores[7] == "20 of 100"
