@@ -27,11 +27,12 @@ the paper's figure beside it. The paper has other data, pictures of another size
 not its networks either. Tables of different titles differ in what the titles say.
 
 - The budget is seconds of training steps. Compilation, validation, checkpoints and evaluation are not counted. A short
-  trial measures the time of a step and says how many steps fit; "trained" is what they took in the end. Where that is
-  far from the budget, other work held the machine up in the trial or in the training, and the row got less or more.
+  trial measures the time of a step and says how many steps fit; those are made, however long they take. "trained" is
+  what they took in the end: far from the budget, other work held the machine up in the trial or in the training.
 - The weights are those with the highest Dice on the validation split; the test split chooses nothing here. The configs
-  were chosen earlier, for the lightweight network predicting the mask and partly with sight of test scores
-  ([results](results/README.md)); the other systems had no such attention.
+  were chosen for the lightweight network predicting the mask, earlier partly with sight of test scores on lungs
+  ([results](results/README.md)), then on the validation split of the polyps ([few_steps.md](few_steps.md)); the other
+  systems had no such attention, but for two learning rates of the U-Net.
 - `_noise` is the paper's way: the network predicts the noise, 50 steps x 5 samples. Without it, `lightweight_ddim` and
   `ddim` predict the mask itself, in few steps, and their samples see the picture mirrored in turn, as the U-Net's do;
   "paper" is then the paper's threshold, not the paper's ensemble.
