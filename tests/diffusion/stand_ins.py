@@ -1,0 +1,34 @@
+"""A batch, a stand-in for the network whose answer is known, and the rates, for the tests of a process."""
+
+import jax.numpy as jnp
+import numpy as np
+import numpy_ddim
+
+SHAPE = (3, 4, 5, 1)
+T = np.array([0, 400, 999])
+
+
+def batch(seed=0):
+    rng = np.random.default_rng(seed)
+    mask = rng.choice([-1.0, 1.0], SHAPE).astype(np.float32)
+    image = rng.uniform(-1.0, 1.0, (*SHAPE[:3], 3)).astype(np.float32)
+    noise = rng.normal(size=SHAPE).astype(np.float32)
+    return mask, image, noise
+
+
+def some_network(params, noisy_mask, image, t):
+    return jnp.tanh(params * noisy_mask + image[..., :1] - image[..., 2:] + t.reshape(-1, 1, 1, 1) / 500.0)
+
+
+def some_network_numpy(params, noisy_mask, image, t):
+    return np.tanh(params * noisy_mask + image[..., :1] - image[..., 2:] + np.reshape(t, (-1, 1, 1, 1)) / 500.0)
+
+
+def rates(t):
+    bars = numpy_ddim.alpha_bars()[t].reshape(-1, 1, 1, 1)
+    return np.sqrt(bars), np.sqrt(1 - bars)
+
+
+def losses(process, network=some_network, params=2.0):
+    mask, image, noise = batch()
+    return process.losses(network, params, jnp.asarray(mask), jnp.asarray(image), jnp.asarray(noise), jnp.asarray(T))
