@@ -10,7 +10,6 @@ goes on.
 
 import argparse
 import json
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.steps_figure import draw_curves
-from benchmarks.table_run import CONFIGS, ROOT, Run, RunFailed, this_device, train_for_budget
+from benchmarks.table_command import parse_runs, run_parser, run_resumable
+from benchmarks.table_run import ROOT, Run, RunFailed, this_device, train_for_budget
 from ddim_jax import Segmenter, load_dataset
 from ddim_jax.evaluation import evaluate
 from ddim_jax.io.atomic import write_json
@@ -139,33 +139,18 @@ def make(given: argparse.Namespace, overrides: Sequence[str], say: Callable[[str
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", nargs="+", required=True, metavar="ROOT", help="folders with images and masks")
-    parser.add_argument("--budget", type=float, required=True, metavar="SECONDS", help="of each training")
-    parser.add_argument("--size", type=int, required=True, metavar="N", help="height and width of the pictures")
+    parser = run_parser(__doc__)
     parser.add_argument("--targets", nargs="+", choices=tuple(TARGETS), default=tuple(TARGETS), help="default: all")
-    parser.add_argument("--networks", choices=tuple(CONFIGS), default="small", help="small (default) or full")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the trainings; default: 0")
     parser.add_argument("--split", choices=("val", "test"), default="test", help="default: test")
     parser.add_argument("--limit", type=int, metavar="N", help="N pictures, evenly over the split; default: all")
-    parser.add_argument("--workdir", default="runs/table1", metavar="DIR", help="of the runs; default: runs/table1")
     parser.add_argument("--output", default=str(OUTPUT), metavar="FILE", help="default: docs/results/steps.json")
-    given, overrides = parser.parse_known_args(arguments)
-    unknown = [argument for argument in overrides if not argument.startswith("--config.")]
-    if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    if not given.budget > 0 or (given.limit is not None and given.limit < 1):
-        parser.error("--budget has to be above 0 and --limit at least 1")
-    for root in given.data:
-        if not Path(root).is_dir():
-            parser.error(f"--data: {root} is not a folder")
+    given, overrides = parse_runs(parser, arguments)
+    if given.limit is not None and given.limit < 1:
+        parser.error("--limit has to be at least 1")
     with report_input_errors():
         return make(given, overrides, lambda text: print(text, flush=True))
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on from there")
+    run_resumable(main)

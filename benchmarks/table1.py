@@ -11,14 +11,14 @@ status 1 if a run failed; the others are done all the same.
 import argparse
 import json
 import shutil
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.table_command import parse_runs, run_parser, run_resumable
 from benchmarks.table_rows import identity, merged
-from benchmarks.table_run import CONFIGS, ROOT, TRIAL_STEPS, VALIDATIONS, Run, RunFailed, carry_out, this_device
+from benchmarks.table_run import ROOT, TRIAL_STEPS, VALIDATIONS, Run, RunFailed, carry_out, this_device
 from configs.table1 import SYSTEMS
 from ddim_jax.io.atomic import write_json
 from ddim_jax.io.errors import InputError, report_input_errors
@@ -40,12 +40,9 @@ def runs(given: argparse.Namespace, overrides: Sequence[str], device: str) -> li
     """All runs that were asked for, the most valuable first.
 
     Raises:
-      InputError: a folder is not there, or two have the same name.
+      InputError: two folders have the same name.
     """
     roots = [Path(root) for root in given.data]
-    for root in roots:
-        if not root.is_dir():
-            raise InputError(f"--data: {root} is not a folder")
     names = [root.resolve().name for root in roots]
     if len(set(names)) < len(names):
         raise InputError(f"--data: the names of the data sets are those of the folders, and {names} are not distinct")
@@ -116,33 +113,21 @@ def _limit(text: str) -> tuple[str, int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", nargs="+", required=True, metavar="ROOT", help="folders with images and masks")
-    parser.add_argument("--budget", type=float, required=True, metavar="SECONDS", help="of training, for each run")
-    parser.add_argument("--size", type=int, required=True, metavar="N", help="height and width of the pictures")
+    parser = run_parser(__doc__)
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, help="default: all")
-    parser.add_argument("--networks", choices=tuple(CONFIGS), default="small", help="small (default) or full")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N - 1; default: 3")
     parser.add_argument(
         "--limit", nargs="+", type=_limit, default=[], metavar="SYSTEM=N", help="N test pictures for slow systems"
     )
-    parser.add_argument("--workdir", default="runs/table1", metavar="DIR", help="of the runs; default: runs/table1")
     parser.add_argument("--output", default=str(OUTPUT), metavar="FILE", help="default: docs/results/table1.json")
     parser.add_argument("--discard", action="store_true", help="remove the checkpoints of a run that has been scored")
-    given, overrides = parser.parse_known_args(arguments)
+    given, overrides = parse_runs(parser, arguments)
     given.limit = dict(given.limit)
-    unknown = [argument for argument in overrides if not argument.startswith("--config.")]
-    if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    if not given.budget > 0 or given.seeds < 1:
-        parser.error("--budget has to be above 0 and --seeds at least 1")
+    if given.seeds < 1:
+        parser.error("--seeds has to be at least 1")
     with report_input_errors():
         return make(given, overrides)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on from there")
+    run_resumable(main)

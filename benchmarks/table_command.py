@@ -1,0 +1,46 @@
+"""The command line of the commands that train under a budget."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from benchmarks.table_run import CONFIGS
+
+
+def run_parser(description: str) -> argparse.ArgumentParser:
+    """A parser with the options that say which runs there are."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", required=True, metavar="ROOT", help="folders with images and masks")
+    parser.add_argument("--budget", type=float, required=True, metavar="SECONDS", help="of each training")
+    parser.add_argument("--size", type=int, required=True, metavar="N", help="height and width of the pictures")
+    parser.add_argument("--networks", choices=tuple(CONFIGS), default="small", help="small (default) or full")
+    parser.add_argument("--workdir", default="runs/table1", metavar="DIR", help="of the runs; default: runs/table1")
+    return parser
+
+
+def parse_runs(
+    parser: argparse.ArgumentParser, arguments: Sequence[str] | None
+) -> tuple[argparse.Namespace, list[str]]:
+    """Parses and checks the options of `run_parser`; also what is to go to train.py, "--config.FIELD=VALUE"."""
+    given, overrides = parser.parse_known_args(arguments)
+    unknown = [argument for argument in overrides if not argument.startswith("--config.")]
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if not given.budget > 0:
+        parser.error("--budget has to be above 0")
+    for root in given.data:
+        if not Path(root).is_dir():
+            parser.error(f"--data: {root} is not a folder")
+    return given, overrides
+
+
+def run_resumable(main: Callable[[], int]) -> NoReturn:
+    """Ends with the status of `main`; SIGTERM and Ctrl-C end it with a word that the same command goes on."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on from there")
