@@ -28,10 +28,11 @@ cd "${SLURM_SUBMIT_DIR:?start this with sbatch}"
 
 # GPUs go to the machine rather than to tasks (--gpus-per-node, not --gpus-per-task): JAX gives task i of a machine its
 # GPU i, which it has to see among all.
-# Status 75 means that a process was lost elsewhere: the same command goes on.
+# Status 75 means that a process was lost elsewhere: the same command goes on. srun gives the highest status of its
+# tasks, which is 137 where the lost one was killed, out of memory for instance, and the others ended with 75.
 status=0
 srun --kill-on-bad-exit=0 .venv/bin/python -u train.py "$@" || status=$?
-if [ "$status" -eq 75 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 10 ]; then
+if { [ "$status" -eq 75 ] || [ "$status" -eq 137 ]; } && [ "${SLURM_RESTART_COUNT:-0}" -lt 10 ]; then
   scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$status"

@@ -191,13 +191,16 @@ class DiffusionProcess:
         """x_t brought to unit variance: its own is alpha_bar_t mask_scale^2 + 1 - alpha_bar_t."""
         if self.mask_scale == 1.0:
             return x_t
-        signal_rate, noise_rate = signal_and_noise_rates(t, self.schedule, x_t.ndim, x_t.dtype)
-        return x_t / jnp.sqrt((signal_rate * self.mask_scale) ** 2 + noise_rate**2)
+        return x_t / self._input_norm(*signal_and_noise_rates(t, self.schedule, x_t.ndim, x_t.dtype))
+
+    def _input_norm(self, signal_rate: jax.Array, noise_rate: jax.Array) -> jax.Array:
+        """The standard deviation of x_t."""
+        return jnp.sqrt((signal_rate * self.mask_scale) ** 2 + noise_rate**2)
 
     def _input_rates(self, t: jax.Array, ndim: int, dtype) -> tuple[jax.Array, jax.Array]:
         """The factors of the mask at +-1 and of the noise in the network's input; their squares add up to 1."""
         signal_rate, noise_rate = signal_and_noise_rates(t, self.schedule, ndim, dtype)
-        norm = jnp.sqrt((signal_rate * self.mask_scale) ** 2 + noise_rate**2)
+        norm = self._input_norm(signal_rate, noise_rate)
         return signal_rate * self.mask_scale / norm, noise_rate / norm
 
     def _target(self, mask: jax.Array, noise: jax.Array, t: jax.Array) -> jax.Array:

@@ -87,10 +87,12 @@ def score_image(name: str, samples: np.ndarray, truth: np.ndarray, ensemble: str
     Raises:
       ValueError: the samples are not finite, or the truth holds other values.
     """
-    scores, fused = {}, {}
+    scores, resized = {}, {}
     for protocol in PROTOCOLS.values():
-        fused[protocol.name] = ensemble_probability(samples, protocol, ensemble)
-        probability = resize_unit_map(fused[protocol.name], truth.shape)
+        fused = ensemble_probability(samples, protocol, ensemble)
+        if protocol.name == "calibrated":
+            doubtful = doubt(fused, threshold_mask(fused, ensemble_threshold(protocol, ensemble)))
+        probability = resized[protocol.name] = resize_unit_map(fused, truth.shape)
         mask = threshold_mask(probability, ensemble_threshold(protocol, ensemble))
         counts = confusion_counts(mask, truth)
         singles = [
@@ -105,12 +107,11 @@ def score_image(name: str, samples: np.ndarray, truth: np.ndarray, ensemble: str
             iou=iou(counts),
             hd95=hd95(mask, truth),
         )
-    calibrated, threshold = fused["calibrated"], ensemble_threshold(PROTOCOLS["calibrated"], ensemble)
     return ImageResult(
         id=name,
         shape=(int(truth.shape[0]), int(truth.shape[1])),
         uncertainty=float(uncertainty(samples).mean(dtype=np.float64)),
-        doubt=doubt(calibrated, threshold_mask(calibrated, threshold)),
-        calibration=calibration_sums(resize_unit_map(calibrated, truth.shape), truth),
+        doubt=doubtful,
+        calibration=calibration_sums(resized["calibrated"], truth),
         scores=scores,
     )

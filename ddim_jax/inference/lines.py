@@ -60,6 +60,9 @@ class Lines:
     def __len__(self) -> int:
         return len(self._starts)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._starts
+
     def __iter__(self) -> Iterator[str]:
         """The names."""
         return iter(self._starts)

@@ -119,7 +119,7 @@ class Stream:
             "bytes": loaded.bytes,
             "mtime_ns": loaded.mtime_ns,
         }
-        if image is None:
+        if samples is None:
             for kind in kinds:
                 (self._output_dir / job.output(kind)).unlink(missing_ok=True)
             return record | {"status": "failed", "reason": loaded.reason}

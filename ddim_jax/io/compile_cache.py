@@ -20,7 +20,8 @@ def keep_compiled_programs() -> Path | None:
     The folder is the one in JAX_COMPILATION_CACHE_DIR where that is set; else one for each kind of processor in
     $XDG_CACHE_HOME/ddim_jax (or ~/.cache/ddim_jax): on a home directory that several machines share, a program compiled
     for another processor would be read back and could stop with an illegal instruction. JAX_ENABLE_COMPILATION_CACHE=0
-    turns the cache off. Whoever can write there can run code in this process, so only the user can.
+    turns the cache off. Whoever can write to the folder can run code in this process; one that is made here belongs to
+    the user alone.
 
     Returns:
       The folder; None where there is none, because it was turned off or cannot be made (which is logged).
@@ -32,7 +33,9 @@ def keep_compiled_programs() -> Path | None:
     base = os.environ.get("XDG_CACHE_HOME")
     try:
         folder = (Path(base) if base else Path.home() / ".cache") / "ddim_jax" / f"xla-{_processor()}"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.parent.parent.mkdir(parents=True, exist_ok=True)
+        for part in (folder.parent, folder):
+            part.mkdir(exist_ok=True, mode=0o700)
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
         logging.warning("compiled programs are not kept between calls: %s", error)
         return None

@@ -24,8 +24,9 @@ SHUTDOWN_SECONDS = 60
 """How long a process that is done waits for the others to be."""
 
 LAUNCHERS = {
-    "srun": ("SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID"),
+    # mpirun may run below srun, and then what srun set is of mpirun's own daemons.
     "mpirun": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    "srun": ("SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID"),
     "a Kubernetes Job": ("JOB_COMPLETION_INDEX", None, "JOB_COMPLETION_INDEX"),
 }
 """What the environment of a process says: that the launcher started it, how many there are, which one it is."""

@@ -77,7 +77,8 @@ def test_the_slurm_script_hands_its_arguments_on(slurm):
 
 
 @pytest.mark.parametrize(
-    ("status", "restarts", "requeued"), [(75, None, True), (75, 9, True), (75, 10, False), (2, None, False)]
+    ("status", "restarts", "requeued"),
+    [(75, None, True), (137, None, True), (75, 9, True), (75, 10, False), (2, None, False)],
 )
 def test_the_slurm_script_is_started_again_after_a_loss_alone(slurm, status, restarts, requeued):
     found, calls = slurm("--config", "a.py", status=status, restarts=restarts)
