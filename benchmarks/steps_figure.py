@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ddim_jax.evaluation.style import LARGE, MUTED, NORMAL, SMALL, TEXT, save_figure
+from ddim_jax.evaluation.style import LARGE, MUTED, SMALL, TEXT, frame, save_figure
 
 Row = Mapping[str, Any]
 _COLOURS = {"x0": "#0072B2", "v": "#009E73", "noise": "#D55E00"}
@@ -75,12 +75,6 @@ def _legend(rows: Sequence[Row], counts: Sequence[int]) -> list:
 
 
 def _frame(axes: Axes, xlabel: str, ylabel: str) -> None:
+    frame(axes, xlabel, ylabel)
     axes.set_xscale("log")
-    axes.set_xlabel(xlabel, fontsize=NORMAL, color=TEXT)
-    axes.set_ylabel(ylabel, fontsize=NORMAL, color=TEXT)
-    axes.tick_params(labelsize=SMALL, colors=TEXT, width=0.5, length=3)
-    axes.grid(linewidth=0.4, color="#DDDDDD")
-    axes.set_axisbelow(True)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_linewidth(0.5)
+    axes.grid(axis="y", linewidth=0.4, color="#DDDDDD")

@@ -20,9 +20,9 @@ Written by `python -m benchmarks.report` from `steps.json`, which `python -m ben
 What the settings mean stands in [few_steps.md](../few_steps.md).
 
 One network for each prediction target, all with the same budget of training. Calibrated protocol, mean of the samples;
-brackets are a 95% bootstrap interval over the pictures. "one sample" is the Dice of a sample alone. With one or two
-steps `dpm++` takes the steps of `ddim` and is not measured again. Seconds are of one picture from the array to its
-samples.
+brackets are a 95% bootstrap interval over the pictures. "one sample" is the Dice of a sample alone. `dpm++` with one
+or two steps and `ddpm` with one take the steps of `ddim` and are not measured again. Seconds are of one picture from
+the array to its samples.
 """
 _HEAD = (
     "predicts",

@@ -34,6 +34,9 @@ def parse_runs(
     for root in given.data:
         if not Path(root).is_dir():
             parser.error(f"--data: {root} is not a folder")
+    names = [Path(root).resolve().name for root in given.data]
+    if len(set(names)) < len(names):
+        parser.error(f"--data: the names of the data sets are those of the folders, and {names} are not distinct")
     return given, overrides
 
 

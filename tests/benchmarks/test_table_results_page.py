@@ -112,6 +112,12 @@ def test_what_is_not_there_yet_is_told():
     assert "Not measured" not in results_page(whole, [])
 
 
+def test_a_training_that_took_longer_than_its_budget_is_told():
+    page = results_page([*pair(), *pair(system="ddim", train_s=532.1)], [])
+    assert "**Not trained in 360 s** but in: `ddim` 532 s." in page
+    assert "Not trained" not in results_page(pair(train_s=400.0), [])
+
+
 def test_part_of_a_split():
     (scores, _) = cells(results_page(pair(system="medsegdiff", n=20), []), "`medsegdiff`")
     assert scores[7] == "20 of 100"
