@@ -13,13 +13,11 @@ from typing import Any
 from benchmarks import results_page, steps_page
 from benchmarks.bars import bars_of
 from benchmarks.cases import SAMPLER_STEPS
+from benchmarks.paper_figures import TABLE_2
 from ddim_jax.io.atomic import write_text
 
 ROOT = Path(__file__).parents[1]
 SUITES = {"cpu": "CPU", "gpu": "GPU"}
-PAPER = {"lightweight_ddim": ("84.6", "5.80 s"), "ddim": ("433.0", "8.27 s"), "unet": ("92.8", "")}
-"""File size in the paper's MB and time for 50 steps x 5 samples on its GPU (Table 2)."""
-
 _INTRODUCTION = """\
 # Benchmarks against PyTorch
 
@@ -105,7 +103,8 @@ def _table_2(result: dict[str, Any]) -> str:
     timed = [row for row in result["rows"] if row["case"] == "segment" and row["median_s"] is not None]
     for network in result["networks"]:
         name = network["model"]
-        file_size, time = PAPER[name]
+        paper = TABLE_2.get(name) or TABLE_2[f"{name}_noise"]
+        file_size, time = paper["file_mb"], f"{paper['seconds']} s" if "seconds" in paper else ""
         own = [f"{network['parameters']:,}", f"{network['file_bytes'] / 2**20:.1f} MiB", f"{file_size} MB"]
         found = [row for row in timed if row["model"] == name]
         for row in found:
