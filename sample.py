@@ -125,12 +125,12 @@ def describe(summary: Summary, options: argparse.Namespace, process: Process) ->
 
 def main() -> int:
     options = parse_arguments()
-    keep_compiled_programs()
+    cache = keep_compiled_programs()
     try:
         with report_input_errors():
             process = Process.find(options.process_index, options.process_count)
             summary = segment_files(
-                Segmenter.load(options.ckpt, step=options.step),
+                Segmenter.load(options.ckpt, step=options.step, programs=cache and cache / "traced"),
                 options.input,
                 options.output,
                 save=options.save,

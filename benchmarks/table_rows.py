@@ -1,7 +1,7 @@
 """The arithmetic of Table 1: what a budget buys, what a run took, its rows, and rows put together."""
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 IDENTITY = ("system", "dataset", "networks", "size", "device", "budget_s", "seed", "protocol")
@@ -13,13 +13,17 @@ def steps_for(budget_s: float, step_s: float) -> int:
     return max(1, int(budget_s / step_s))
 
 
-def step_seconds(lines: Iterable[Mapping[str, Any]], batch_size: int) -> float:
-    """Seconds of a training step, the median over the lines of a `metrics.jsonl` that have a speed.
+def step_seconds(
+    lines: Iterable[Mapping[str, Any]],
+    batch_size: int,
+    average: Callable[[Iterable[float]], float] = statistics.median,
+) -> float:
+    """Seconds of a training step, averaged over the lines of a `metrics.jsonl` that have a speed.
 
     Raises:
       ValueError: none has.
     """
-    return statistics.median(batch_size / line["images_per_second"] for line in lines if "images_per_second" in line)
+    return average(batch_size / line["images_per_second"] for line in lines if "images_per_second" in line)
 
 
 def training_seconds(lines: Sequence[Mapping[str, Any]], batch_size: int) -> float:

@@ -5,6 +5,7 @@ runs the same executable and its result cannot depend on which other images are 
 starting the next images before the results of the first are fetched.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -13,14 +14,15 @@ from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ddim_jax.checkpoints import CheckpointStore, locate
 from ddim_jax.checkpoints.items import check_tree
 from ddim_jax.diffusion import timestep_grid
 from ddim_jax.inference.ahead import start_ahead
-from ddim_jax.inference.fitting import ORIENTATIONS, Prepared, as_rgb, mirrored, prepare
+from ddim_jax.inference.fitting import Prepared, as_rgb, prepare
+from ddim_jax.inference.programs import TracedPrograms
+from ddim_jax.inference.sampling import sample_image
 from ddim_jax.inference.segmentation import Segmentation, fuse
 from ddim_jax.inference.settings import Settings, Size
 from ddim_jax.io.errors import CheckpointError, InputError
@@ -80,27 +82,41 @@ class Segmenter:
         step: int,
         checkpoint: str,
         training_data: Mapping[str, Any] | None = None,
+        programs: TracedPrograms | None = None,
     ):
         self.config = config
         self.step = step
         self.checkpoint = checkpoint
         self.training_data = dict(training_data or {})
         self.image_size = int(config["data"]["image_size"])
-        self._params = jax.tree.map(jnp.asarray, params)
+        self._params = jax.device_put(params)
         self._size_multiple = model.size_multiple
         self._process = create_process(model, config["diffusion"])
-        self._apply = lambda params, *inputs: model.apply({"params": params}, *inputs)
+        sample = functools.partial(
+            sample_image,
+            self._process,
+            lambda params, *inputs: model.apply({"params": params}, *inputs),
+            eta=config["sample"]["eta"],
+            clip_x0=config["sample"]["clip_x0"],
+        )
         static = ("samples", "steps", "flips", "sampler", "return_trajectory")
-        self._compiled = jax.jit(self._sample_image, static_argnames=static)
+        self._compiled = jax.jit(sample, static_argnames=static) if programs is None else programs.kept(sample)
 
     @classmethod
-    def load(cls, path: str | os.PathLike, step: Literal["best", "latest"] | int = "best") -> "Segmenter":
+    def load(
+        cls,
+        path: str | os.PathLike,
+        step: Literal["best", "latest"] | int = "best",
+        programs: str | os.PathLike | None = None,
+    ) -> "Segmenter":
         """Loads a checkpoint after verifying every file of it.
 
         Args:
           path: a run directory, its `checkpoints` folder or one step's folder.
           step: "best" (highest Dice in validation), "latest" or a number of training steps; the folder of one step
             stands for that step.
+          programs: a folder in which the traced programs are kept, so that the next process with this network starts
+            faster (`TracedPrograms`); None keeps nothing.
 
         Raises:
           CheckpointError: nothing is there, no intact checkpoint is left, or it does not fit the model it names.
@@ -118,10 +134,20 @@ class Segmenter:
             raise CheckpointError(f"{folder}: its config has no section {', '.join(missing)}; was it made by train.py?")
         about = config["model"]
         model = create_model(about["name"], preset=about.get("preset"), **about.get("overrides", {}))
-        inputs = example_inputs(model, int(config["data"]["image_size"]))
-        expected = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
-        check_tree(folder, expected, params)
-        return cls(model, params, config=config, step=step, checkpoint=str(folder), training_data=metadata.get("data"))
+        traced = None if programs is None else TracedPrograms(programs, config, params)
+        if traced is None or not traced.known:  # what was traced with such weights fits them
+            inputs = example_inputs(model, int(config["data"]["image_size"]))
+            expected = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
+            check_tree(folder, expected, params)
+        return cls(
+            model,
+            params,
+            config=config,
+            step=step,
+            checkpoint=str(folder),
+            training_data=metadata.get("data"),
+            programs=traced,
+        )
 
     @property
     def one_pass(self) -> bool:
@@ -300,25 +326,3 @@ class Segmenter:
             digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}".encode())
             digest.update(leaf.tobytes())
         return digest.hexdigest()
-
-    def _sample_image(self, params, image, seed, identity, *, samples, steps, flips, sampler, return_trajectory):
-        """One image uint8 [h, w, 3] -> [samples, h, w]; with the trajectory, x_t and x0 of the first sample."""
-        own = jax.random.fold_in(jax.random.key(seed), identity)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(own, jnp.arange(samples, dtype=jnp.uint32))
-        start_keys, step_keys = jnp.unstack(jax.vmap(jax.random.split)(keys), axis=1)
-        noise = jax.vmap(lambda key: jax.random.normal(key, (*image.shape[:2], 1), jnp.float32))(start_keys)
-        # As in training (`ddim_jax.training.step.normalise`): the two must agree.
-        image = image.astype(jnp.float32) / 127.5 - 1.0
-        orientation = np.arange(samples) % ORIENTATIONS if flips else np.zeros(samples, int)
-        images = jnp.stack([mirrored(image, k) for k in range(ORIENTATIONS)])[orientation]
-        options = {"sampler": sampler, "eta": self.config["sample"]["eta"], "clip_x0": self.config["sample"]["clip_x0"]}
-        # Each sample has a key of its own, so that it is the same whatever their number.
-        drawn = self._process.sample(
-            self._apply, params, images, noise, steps, key=step_keys, return_trajectory=return_trajectory, **options
-        )
-        if return_trajectory:
-            _, visited = drawn
-            return visited.x_t[:, 0, :, :, 0], visited.x0[:, 0, :, :, 0]
-        masks = drawn[..., 0]
-        back = jnp.stack([jax.vmap(lambda mask, k=k: mirrored(mask, k))(masks) for k in range(ORIENTATIONS)])
-        return back[orientation, np.arange(samples)]

@@ -6,6 +6,17 @@ depend on the number of threads. Where they are not built, `ops` uses formulatio
 """
 
 from ddim_jax.ops.cpu_kernels.calls import Geometry, conv, conv_transposed, no_bias, norm, ordinary_conv
-from ddim_jax.ops.cpu_kernels.library import available, build
+from ddim_jax.ops.cpu_kernels.library import TARGETS, available, build, library_path
 
-__all__ = ["Geometry", "available", "build", "conv", "conv_transposed", "no_bias", "norm", "ordinary_conv"]
+__all__ = [
+    "TARGETS",
+    "Geometry",
+    "available",
+    "build",
+    "conv",
+    "conv_transposed",
+    "library_path",
+    "no_bias",
+    "norm",
+    "ordinary_conv",
+]

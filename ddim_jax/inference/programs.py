@@ -1,0 +1,143 @@
+"""Traced programs kept on disk, so that the next process neither traces nor lowers the network again.
+
+JAX's own cache of compiled programs (`ddim_jax.io.compile_cache`) is looked up by the lowered program, which takes
+seconds of tracing for a large network. Here that lowered program is kept, as `jax.export` serialises it.
+"""
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+import jaxlib
+import numpy as np
+from absl import logging
+from jax import export
+
+import ddim_jax
+from ddim_jax.io.atomic import atomic_path
+from ddim_jax.ops import cpu_kernels
+
+_MOST_BYTES = 256 * 1024**2
+"""The programs used longest ago are removed beyond this."""
+_DIGEST_BYTES = 32
+
+
+class TracedPrograms:
+    """The programs of one network in a folder, shared by processes.
+
+    A program is found again only by the same network, settings and shapes, with the same code of this package, versions
+    of JAX and Flax, settings of JAX and kind of device. One that was damaged is made again. Whoever can write to the
+    folder can run code in this process.
+
+    Args:
+      folder: of all networks; made when there is something to keep.
+      config: JSON-serialisable, all that the network and what is done with it depend on.
+      params: its weights; their names, shapes and dtypes count.
+    """
+
+    def __init__(self, folder: str | os.PathLike, config: Mapping[str, Any], params: Any):
+        leaves = [
+            f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}"
+            for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+        ]
+        self._root = Path(folder)
+        self._folder = self._root / _digest([config, leaves, _surroundings()])
+
+    @property
+    def known(self) -> bool:
+        """Whether a program is there that was traced for these very weights: they fit the network."""
+        return any(self._folder.glob("*.bin"))
+
+    def kept(self, function: Callable) -> Callable:
+        """`function` compiled; as with `jax.jit`, for each set of shapes and of keyword arguments, which are static.
+
+        The first positional argument is the weights.
+        """
+        programs: dict[str, Callable] = {}
+
+        def call(*args: Any, **static: Any) -> Any:
+            shapes = jax.tree.map(lambda leaf: f"{np.shape(leaf)} {leaf.dtype}", args[1:])
+            name = _digest([shapes, static])
+            if name not in programs:
+                programs[name] = self._program(f"{name}.bin", functools.partial(function, **static), args)
+            return programs[name](*args)
+
+        return call
+
+    def _program(self, name: str, function: Callable, args: Sequence[Any]) -> Callable:
+        """The program of that name, traced if it is not there."""
+        program = _read(self._folder / name)
+        if program is None:
+            # The interface of the compiled kernels is part of their name, and that of `_surroundings`.
+            trusted = [export.DisabledSafetyCheck.custom_call(target) for target in cpu_kernels.TARGETS]
+            program = export.export(jax.jit(function), disabled_checks=trusted)(*args)
+            _keep(self._folder / name, program.serialize())
+            _remove_oldest(self._root)
+        return jax.jit(program.call)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@functools.cache
+def _surroundings() -> list[str]:
+    """What a program depends on besides the network and its settings."""
+    package = Path(ddim_jax.__file__).parent
+    code = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        code.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    kernels = cpu_kernels.library_path().name if cpu_kernels.available() else "no kernels"
+    versions = [jax.__version__, jaxlib.__version__, flax.__version__]
+    device = jax.devices()[0]
+    settings = [f"{name}={value!r}" for name, value in sorted(jax.config.values.items())]
+    return [code.hexdigest(), kernels, *versions, device.platform, device.device_kind, *settings]
+
+
+def _read(path: Path) -> export.Exported | None:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        logging.warning("%s: a traced program cannot be read (%s); it is made again", path, error.strerror)
+        return None
+    digest, program = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    if hashlib.sha256(program).digest() != digest:
+        logging.warning("%s: a traced program was damaged; it is made again", path)
+        return None
+    try:
+        os.utime(path)  # used now
+    except OSError:
+        pass  # of another user, who lets it be read: its age only decides how long it is kept
+    return export.deserialize(bytearray(program))
+
+
+def _keep(path: Path, program: bytes | bytearray) -> None:
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(hashlib.sha256(program).digest() + program)
+    except OSError as error:
+        logging.warning("a traced program is not kept for the next call: %s: %s", error.filename, error.strerror)
+
+
+def _remove_oldest(root: Path) -> None:
+    found = []
+    for path in root.glob("*/*.bin"):
+        try:
+            about = path.stat()
+        except FileNotFoundError:  # removed by another process
+            continue
+        found.append((about.st_mtime, about.st_size, path))
+    total = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
+        if total <= _MOST_BYTES:
+            return
+        path.unlink(missing_ok=True)
+        total -= size
