@@ -1,8 +1,8 @@
 """Turns result files into pages: python -m benchmarks.report
 
 docs/benchmarks.md from benchmarks/results/cpu.json and gpu.json; docs/results.md where there is a Table 1
-(`benchmarks.results_page`); docs/results/steps.md where there is a steps.json (`benchmarks.steps_page`). Each page is a
-function of its files alone.
+(`benchmarks.results_page`), docs/results/steps.md where there is a steps.json (`benchmarks.steps_page`) and
+docs/results/startup.md where there is a startup.json. Each page is a function of its files alone.
 """
 
 import argparse
@@ -10,9 +10,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import results_page, steps_page
+from benchmarks import results_page, startup_page, steps_page
 from benchmarks.bars import bars_of
 from benchmarks.cases import SAMPLER_STEPS
+from benchmarks.markdown import table
 from benchmarks.paper_figures import TABLE_2
 from ddim_jax.io.atomic import write_text
 
@@ -95,7 +96,7 @@ def _bars(result: dict[str, Any]) -> str:
         limit = f"{'at most' if bar.at_most else 'at least'} {bar.limit:g} {bar.unit or 'times'}"
         value = "" if bar.value is None else f"{bar.value:.3g} {bar.unit}".strip()
         rows.append((bar.promise, limit, value, bar.verdict))
-    return _table(("what", "bar", "measured", ""), rows)
+    return table(("what", "bar", "measured", ""), rows) + "\n"
 
 
 def _table_2(result: dict[str, Any]) -> str:
@@ -118,7 +119,7 @@ def _table_2(result: dict[str, Any]) -> str:
         "Files are float32. The paper's MB fit MiB. Steps x samples as given: on a CPU fewer steps are timed. The "
         "paper's times are of its own GPU; its memory column is not repeated here.\n"
     )
-    return _table(head, rows) + "\n" + note
+    return f"{table(head, rows)}\n\n{note}"
 
 
 def _rows(result: dict[str, Any]) -> str:
@@ -147,12 +148,7 @@ def _rows(result: dict[str, Any]) -> str:
     notes = [
         f"\n{row['model']}, {row['case']}, {row['side']}: {row['note']}.\n" for row in result["rows"] if "note" in row
     ]
-    return _table((*head, "roofline", "difference"), rows) + "".join(notes)
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    return table((*head, "roofline", "difference"), rows) + "\n" + "".join(notes)
 
 
 def _time(seconds: float | None) -> str:
@@ -177,7 +173,8 @@ def main() -> None:
     root = parser.parse_args().root
     page = root / "docs" / "benchmarks.md"
     write_text(page, report(read_results(root)))
-    for written in filter(None, (page, results_page.write(root), steps_page.write(root))):
+    others = [module.write(root) for module in (results_page, steps_page, startup_page)]
+    for written in filter(None, (page, *others)):
         print(written)
 
 

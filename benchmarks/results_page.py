@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.markdown import table
 from benchmarks.paper_figures import DATASETS, NOTES, TABLE_1, TABLE_2
 from benchmarks.results_figure import draw_table
 from configs.table1 import SYSTEMS
@@ -136,7 +137,7 @@ def _comparison(rows: Sequence[Row]) -> list[str]:
         if (system, dataset) in NOTES:
             notes.append(f"`{system}`: {NOTES[system, dataset]}\n")
     dtypes = ", ".join(sorted({row["dtype"] for row in rows}))
-    parts = [title + "\n", f"On {first['device']}, {dtypes}.\n", _table(header, scores), ""]
+    parts = [title + "\n", f"On {first['device']}, {dtypes}.\n", table(header, scores), ""]
     missing = [f"`{system}`" for system in SYSTEMS if all(row["system"] != system for row in rows)]
     if missing:
         parts.append(f"Not measured: {', '.join(missing)}.\n")
@@ -152,7 +153,7 @@ def _comparison(rows: Sequence[Row]) -> list[str]:
             f"**Not trained in {first['budget_s']:g} s** but in: {', '.join(late)}. Their steps are what a trial on an "
             "idle machine said would fit; other work ran beside the training.\n"
         )
-    return [*parts, *notes, "What the budget bought:\n", _table(_COLUMNS_COST, costs), ""]
+    return [*parts, *notes, "What the budget bought:\n", table(_COLUMNS_COST, costs), ""]
 
 
 def _costs(rows: Sequence[Row]) -> list[str]:
@@ -175,7 +176,7 @@ def _costs(rows: Sequence[Row]) -> list[str]:
                     ", ".join(paper[name] for name in ("file_mb", "seconds") if name in paper),
                 ]
             )
-        parts += [f"### {device}, {size} x {size}, {dtype}\n", _table(_COLUMNS_2, lines), ""]
+        parts += [f"### {device}, {size} x {size}, {dtype}\n", table(_COLUMNS_2, lines), ""]
         if any(row["timed_steps"] < row["sampling_steps"] for row in own):
             parts.append('The time is that of as many steps as "steps timed" says, not of the whole sampling.\n')
     parts.append(
@@ -211,11 +212,6 @@ def _paper_cell(system: str, dataset: str) -> str:
     known = TABLE_1.get((system, dataset), {})
     recall = f" (recall {known['recall']})" if "recall" in known else ""
     return known.get("dice", "") + recall
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _distinct(values: Iterable[tuple]) -> list[tuple]:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.steps_figure import draw_curves
 from benchmarks.table_command import parse_runs, run_parser, run_resumable
+from benchmarks.table_rows import merged
 from benchmarks.table_run import ROOT, Run, RunFailed, this_device, train_for_budget
 from ddim_jax import Segmenter, load_dataset
 from ddim_jax.evaluation import evaluate
@@ -131,7 +132,7 @@ def make(given: argparse.Namespace, overrides: Sequence[str], say: Callable[[str
                 if any(about.items() <= row.items() for row in rows):
                     continue
                 row = measure(run, prediction, setting, segmenter, given.split, given.limit)
-                rows = [*(old for old in rows if any(old[field] != row[field] for field in IDENTITY)), row]
+                rows = merged(rows, [row], IDENTITY)
                 write_json(output, {"rules": RULES, "rows": rows})
                 say(f"{name}: {setting.sampler} {setting.steps} x {setting.samples}: Dice {row['dice_mean']:.4f}")
     for path in draw_curves(output.parent, rows):

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.markdown import table
 from benchmarks.steps_figure import figure_name
 from ddim_jax.io.atomic import write_text
 
@@ -61,7 +62,7 @@ def steps_page(rows: Sequence[Row]) -> str:
         parts.append(f"![Dice against evaluations and seconds]({figure_name(own[0])})\n")
         parts += _in_short(own)
         lines = [_cells(row) for row in sorted(own, key=lambda row: (row["evaluations"], row["prediction"]))]
-        parts += [_table(lines), ""]
+        parts += [table(_HEAD, lines), ""]
     return "\n".join(parts)
 
 
@@ -100,7 +101,3 @@ def _cells(row: Row) -> tuple[str, ...]:
 def _pictures(rows: Sequence[Row]) -> str:
     counts = sorted({(row["n"], row["n_in_split"]) for row in rows})
     return ", ".join(f"{n} pictures" if n == whole else f"{n} of {whole} pictures" for n, whole in counts)
-
-
-def _table(lines: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in (_HEAD, ["---"] * len(_HEAD), *lines))

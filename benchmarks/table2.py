@@ -20,8 +20,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.ceilings import describe_host
 from benchmarks.memory import high_water_bytes, reset_high_water, resident_bytes
+from benchmarks.table_machine import device_in_words
+from benchmarks.table_rows import identity, merged
 from benchmarks.table_run import ROOT
 from benchmarks.worker import Worker
 from configs import table1_gpu
@@ -79,8 +80,7 @@ class OneImage:
         self._about = {
             "system": system,
             "size": size,
-            "device": describe_host(len(os.sched_getaffinity(0)))["cpu"] if on_cpu else self._device.device_kind,
-            "threads": len(os.sched_getaffinity(0)),
+            "device": device_in_words(self._device, threads=len(os.sched_getaffinity(0))),
             "dtype": config["model"]["overrides"]["dtype"],
             "parameters": parameters,
             "weights_bytes": 4 * parameters,
@@ -119,10 +119,6 @@ class OneImage:
         return time.perf_counter() - began
 
 
-def identity(row: dict[str, Any]) -> tuple:
-    return tuple(row[name] for name in IDENTITY)
-
-
 def make(given: argparse.Namespace) -> int:
     """Measures what is missing in the output; the exit status."""
     output = Path(given.output)
@@ -130,12 +126,12 @@ def make(given: argparse.Namespace) -> int:
     for system in given.systems:
         arguments = (system, given.size, given.dtype, given.steps, given.preset)
         with Worker("benchmarks.table2:OneImage", *arguments, cpus=os.sched_getaffinity(0)) as worker:
-            wanted = identity(worker.call("about"))
-            if any(identity(row) == wanted for row in rows):
+            wanted = identity(worker.call("about"), IDENTITY)
+            if any(identity(row, IDENTITY) == wanted for row in rows):
                 print(f"{system}: in {output} already", flush=True)
                 continue
             row = worker.call("measure")
-        rows.append(row)
+        rows = merged(rows, [row], IDENTITY)
         write_json(output, {"rules": RULES, "rows": rows})
         print(
             f"{system}: {row['parameters']:,} parameters, {row['seconds']:.2f} s for {row['timed_steps']} of "

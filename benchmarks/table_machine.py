@@ -10,13 +10,17 @@ from ddim_jax.models import create_model, example_inputs
 from ddim_jax.training.state import parameter_count
 
 
+def device_in_words(device: jax.Device, threads: int) -> str:
+    """The GPU, or the processor and how many of its threads are used."""
+    return f"{describe_host(threads)['cpu']}, {threads} threads" if device.platform == "cpu" else device.device_kind
+
+
 class Machine:
     """The device, and the networks by their numbers of parameters."""
 
     def device(self, threads: int) -> str:
         """The GPU, or the processor and how many of its threads are used."""
-        device = jax.devices()[0]
-        return f"{describe_host(threads)['cpu']}, {threads} threads" if device.platform == "cpu" else device.device_kind
+        return device_in_words(jax.devices()[0], threads)
 
     def parameters(self, about: Mapping[str, Any], size: int) -> int:
         """Weights of the network that a config's `model` section describes."""

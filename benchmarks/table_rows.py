@@ -91,12 +91,15 @@ def rows_of(
     ]
 
 
-def identity(row: Mapping[str, Any]) -> tuple:
-    return tuple(row[name] for name in IDENTITY)
+def identity(row: Mapping[str, Any], fields: Sequence[str] = IDENTITY) -> tuple:
+    """What tells this row from another."""
+    return tuple(row[name] for name in fields)
 
 
-def merged(rows: Iterable[Mapping[str, Any]], new: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def merged(
+    rows: Iterable[Mapping[str, Any]], new: Iterable[Mapping[str, Any]], fields: Sequence[str] = IDENTITY
+) -> list[dict[str, Any]]:
     """`rows` and after them `new`, which replace rows of the same identity in their place."""
-    together = {identity(row): dict(row) for row in rows}
-    together |= {identity(row): dict(row) for row in new}
+    together = {identity(row, fields): dict(row) for row in rows}
+    together |= {identity(row, fields): dict(row) for row in new}
     return list(together.values())

@@ -4,6 +4,7 @@ JAX's own cache of compiled programs (`ddim_jax.io.compile_cache`) is looked up 
 seconds of tracing for a large network. Here that lowered program is kept, as `jax.export` serialises it.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -112,10 +113,8 @@ def _read(path: Path) -> export.Exported | None:
     if hashlib.sha256(program).digest() != digest:
         logging.warning("%s: a traced program was damaged; it is made again", path)
         return None
-    try:
+    with contextlib.suppress(OSError):  # of another user, who lets it be read: the age only decides how long it is kept
         os.utime(path)  # used now
-    except OSError:
-        pass  # of another user, who lets it be read: its age only decides how long it is kept
     return export.deserialize(bytearray(program))
 
 

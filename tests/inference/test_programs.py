@@ -126,5 +126,5 @@ def test_weights_are_checked_until_a_program_was_traced_with_them(run, tmp_path)
     store.save(5, state={"step": np.int32(5)}, ema_params=params, metadata={"config": config()})
     Segmenter.load(run, programs=tmp_path / "programs").sample(picture(1))
     for _ in range(2):
-        with pytest.raises(CheckpointError, match="conv_in.bias"):
+        with pytest.raises(CheckpointError, match=r"conv_in\.bias"):
             Segmenter.load(tmp_path / "run", programs=tmp_path / "programs")

@@ -1,0 +1,46 @@
+"""What a call of sample.py costs besides its pictures: the arithmetic, and the checkpoint that is timed."""
+
+import json
+
+import numpy as np
+
+from benchmarks import startup, startup_page
+from ddim_jax import Segmenter
+
+
+def test_the_start_is_a_call_less_its_picture(tmp_path, monkeypatch):
+    times = iter([30.0, 6.0, 22.0, 7.0, 23.0, 9.0, 19.0])
+    asked = []
+    monkeypatch.setattr(startup._Calls, "seconds", lambda self, pictures: asked.append(pictures) or next(times))
+    monkeypatch.setattr(startup, "save_untrained", lambda folder, network, size: config())
+    row = startup.measure("small", 64, 3, "a machine")
+    assert asked == [1, 1, 5, 1, 5, 1, 5]
+    # The medians are 7 s for one picture and 22 s for five.
+    assert (row["first_call_s"], row["call_s"], row["call_s_range"]) == (30.0, 7.0, [6.0, 9.0])
+    assert (row["picture_s"], row["start_s"]) == (3.75, 3.25)
+
+    folder = tmp_path / "docs" / "results"
+    folder.mkdir(parents=True)
+    (folder / "startup.json").write_text(json.dumps({"rows": [row]}))
+    line = startup_page.write(tmp_path).read_text().splitlines()[-1]
+    assert line == "| small `a network` | 64 x 64 | a machine | 30.0 s | 7.0 s | 3.75 s | 3.25 s | 3 |"
+
+
+def test_no_page_without_figures(tmp_path):
+    assert startup_page.write(tmp_path) is None and not any(tmp_path.iterdir())
+
+
+def config():
+    return {"model": {"name": "a network"}, "sample": {"steps": 1, "samples": 4}}
+
+
+def test_the_checkpoint_is_one_of_the_recommended_configuration(tmp_path):
+    startup.save_untrained(tmp_path, "small", 32)
+    segmenter = Segmenter.load(tmp_path)
+    settings = segmenter.settings()
+    assert (segmenter.image_size, settings.steps, settings.samples, settings.flips) == (32, 1, 4, True)
+    assert sum(np.size(leaf) for leaf in leaves(segmenter._params)) == 529_980
+
+
+def leaves(tree):
+    return [leaf for value in tree.values() for leaf in (leaves(value) if isinstance(value, dict) else [value])]
