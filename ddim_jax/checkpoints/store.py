@@ -15,11 +15,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
-from jax.experimental import multihost_utils
 
 from ddim_jax.checkpoints.items import read_metadata, read_params, read_state
 from ddim_jax.checkpoints.manifest import MANIFEST, find_damage, is_complete, read_verified, write_manifest
 from ddim_jax.io.errors import CheckpointError
+from ddim_jax.io.processes import wait_for_all
 from ddim_jax.io.remote import refuse_remote
 
 _METRIC = "dice"  # larger is better
@@ -121,10 +121,10 @@ class CheckpointStore:
             )
             if jax.process_index() == 0:
                 write_manifest(self._folder(step))
-            _wait_for_all(f"manifest of step {step}")
+            wait_for_all(f"manifest of step {step}")
             self._intact.add(step)
             surplus = self._surplus()
-            _wait_for_all("what to remove")  # every process has looked before one of them removes anything
+            wait_for_all("what to remove")  # every process has looked before one of them removes anything
             for old in surplus:
                 if jax.process_index() == 0:
                     # Without its manifest a folder whose removal is interrupted is incomplete rather than damaged.
@@ -275,14 +275,14 @@ class CheckpointStore:
                     broken[step] = damage
                 else:
                     self._intact.add(step)
-        _wait_for_all("checkpoints looked through")
+        wait_for_all("checkpoints looked through")
         for step, damage in broken.items():
             self._intact.discard(step)
             if jax.process_index() == 0:
                 aside = next(path for path in self._names_aside(step) if not path.exists())
                 logging.warning("%s; moved to %s", _report(self._folder(step), damage), aside)
                 self._folder(step).rename(aside)
-        _wait_for_all("checkpoints cleared")
+        wait_for_all("checkpoints cleared")
         return [step for step in self._folders() if step not in broken]
 
 
@@ -332,8 +332,3 @@ def _small_by_one(tree: Any) -> Any:
         return np.asarray(leaf) if shared and leaf.is_fully_replicated and leaf.nbytes < _WORTH_SHARING else leaf
 
     return jax.tree.map(one, tree)
-
-
-def _wait_for_all(name: str) -> None:
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)

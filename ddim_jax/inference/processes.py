@@ -7,16 +7,7 @@ from numbers import Integral
 from typing import NamedTuple
 
 from ddim_jax.io.errors import InputError
-
-_LAUNCHERS = (
-    # mpirun may run below srun, and then sets its own beside what srun set for mpirun.
-    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
-    # Of the job step: SLURM_NTASKS is there outside of srun too, where one process has to do everything.
-    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
-)
-"""The variables with the index and the number of processes, of Open MPI's mpirun and of Slurm's srun."""
-_POD = "JOB_COMPLETION_INDEX"
-"""Of a pod of an indexed Kubernetes Job; how many pods there are, no variable says."""
+from ddim_jax.io.launchers import find_launcher
 
 
 class Process(NamedTuple):
@@ -52,8 +43,7 @@ class Process(NamedTuple):
     ) -> "Process":
         """Takes what is given, and the rest from what started this process: mpirun, srun or an indexed Kubernetes Job.
 
-        The variables are those of JAX's own detection (`jax.distributed.initialize`), which cannot be asked without
-        connecting the processes. Without any of them this is the one process there is.
+        Without any of them this is the one process there is.
 
         Args:
           index, count: as given by the user, None where nothing was.
@@ -62,18 +52,17 @@ class Process(NamedTuple):
         Raises:
           InputError: one of the two is not known, or the numbers cannot be.
         """
-        given = index is not None
-        if index is None or count is None:
-            found = next((names for names in _LAUNCHERS if all(name in environment for name in names)), (_POD, None))
-            own_index, own_count = (_number(name, environment) for name in found)
-            index = own_index if index is None else index
-            count = own_count if count is None else count
+        launched = find_launcher(environment) if index is None or count is None else None
+        reason = f"--process-index is {index}"
+        if launched is not None:
+            if index is None:
+                index, reason = launched.index, f"{launched.index_name} is {launched.index}"
+            count = launched.count if count is None else count
         if index is None and count is None:
             return cls()
         if index is None:
             raise InputError(f"--process-count is {count}, but which of them is this? Give --process-index too")
         if count is None:
-            reason = f"--process-index is {index}" if given else f"{_POD} is {index}"
             raise InputError(
                 f"{reason}, but of how many? Give --process-count too (for a process that is to do every image, "
                 "--process-index 0 --process-count 1)"
@@ -87,12 +76,3 @@ class Process(NamedTuple):
 
     def __str__(self) -> str:
         return f"process {self.index} of {self.count}"
-
-
-def _number(name: str | None, environment: Mapping[str, str]) -> int | None:
-    if name is None or name not in environment:
-        return None
-    try:
-        return int(environment[name])
-    except ValueError:
-        raise InputError(f"the environment variable {name} is {environment[name]!r}; expected a whole number") from None

@@ -15,7 +15,7 @@ from typing import NoReturn
 LOST = 75
 """The exit status after a failure elsewhere (EX_TEMPFAIL of sysexits.h): the same command goes on."""
 
-_handlers = []  # the C library keeps only the address; the object has to live as long as the process
+_handlers = []  # the C library keeps only the addresses; the objects have to live as long as the process
 
 
 def end(text: str, status: int) -> NoReturn:
@@ -25,11 +25,14 @@ def end(text: str, status: int) -> NoReturn:
     os._exit(status)
 
 
-def say_on_abort(text: Callable[[], str]) -> None:
+def say_on_abort(text: Callable[[], str]) -> Callable[[], None]:
     """Makes abort() say `text()` and exit with status LOST, in place of a core dump and Python's dump of every thread.
 
     Python's own `signal.signal` does not do: abort() raises the signal and ends the process before an interpreter that
     only noted it gets a turn. Registered with the C library, the handler runs in the thread that aborts.
+
+    Returns:
+      What takes it back, and makes abort() do what it did before.
     """
 
     def aborted(number: int) -> None:
@@ -37,7 +40,8 @@ def say_on_abort(text: Callable[[], str]) -> None:
 
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(aborted)
     library = ctypes.CDLL(None)
-    library.signal.argtypes = (ctypes.c_int, type(handler))
+    library.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
     library.signal.restype = ctypes.c_void_p
-    library.signal(signal.SIGABRT, handler)
-    _handlers[:] = [handler]
+    before = library.signal(signal.SIGABRT, ctypes.cast(handler, ctypes.c_void_p))
+    _handlers.append(handler)
+    return lambda: library.signal(signal.SIGABRT, before)

@@ -12,6 +12,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from ddim_jax.io.errors import ConfigError, InputError
+from ddim_jax.io.launchers import Launched, find_launcher
+from ddim_jax.io.processes import wait_for_all
 from ddim_jax.training.abort import say_on_abort
 
 Result = TypeVar("Result")
@@ -22,14 +24,6 @@ HEARTBEAT_SECONDS = 50
 """The runtime's own limit on a silent process, behind the earlier and better explained one of `peers`."""
 SHUTDOWN_SECONDS = 60
 """How long a process that is done waits for the others to be."""
-
-LAUNCHERS = {
-    # mpirun may run below srun, and then what srun set is of mpirun's own daemons.
-    "mpirun": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
-    "srun": ("SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID"),
-    "a Kubernetes Job": ("JOB_COMPLETION_INDEX", None, "JOB_COMPLETION_INDEX"),
-}
-"""What the environment of a process says: that the launcher started it, how many there are, which one it is."""
 
 
 def initialise(
@@ -53,7 +47,7 @@ def initialise(
 
     If the others do not come in time the runtime ends the process; a message says what was waited for.
     """
-    coordinator, count, index, launcher = _settle(coordinator, count, index, os.environ)
+    coordinator, count, index, launched = _settle(coordinator, count, index, os.environ)
     if count == 1:
         return
     # Its handler would swallow SIGTERM until training begins; `peers` agrees on a stop instead.
@@ -66,52 +60,49 @@ def initialise(
         if index != 0:
             _wait_for_port(coordinator, timeout)
     jax.config.update("jax_check_proxy_envs", False)
-    who = os.environ[LAUNCHERS[launcher][2]] if index is None else index
+    who = launched.index if index is None else index
     others = "the others" if count is None else f"all {count} processes"
-    say_on_abort(
-        lambda: (
-            f"process {who}: {others} did not come together within {timeout} s at "
-            f"{coordinator or 'the address that the launcher gives'}. Start as many processes as were announced, "
-            "each with its own number from 0, and check that process 0 can be reached from the others."
-        )
+    too_late = (
+        f"process {who}: {others} did not come together within {timeout} s at "
+        f"{coordinator or 'the address that the launcher gives'}. Start as many processes as were announced, each with "
+        "its own number from 0, and check that process 0 can be reached from the others."
     )
+    take_back = say_on_abort(lambda: too_late)
     try:
         jax.distributed.initialize(
             coordinator,
             count,
             index,
             # By hand all devices of the machine are this process's; a launcher may start one process for each.
-            cluster_detection_method=None if launcher else "deactivate",
+            cluster_detection_method=None if launched else "deactivate",
             initialization_timeout=timeout,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             shutdown_timeout_seconds=SHUTDOWN_SECONDS,
         )
     except (ValueError, RuntimeError, OSError) as error:
-        how = f"{launcher} started this process, but joining the others failed" if launcher else "joining failed"
+        how = f"{launched.by} started this process, but joining the others failed" if launched else "joining failed"
         raise InputError(
             f"{how} ({type(error).__name__}: {error}). Give --coordinator-address, --process-count and --process-id "
             "by hand; see docs/scale.md."
         ) from error
+    finally:
+        take_back()
 
 
 def _settle(
     coordinator: str | None, count: int | None, index: int | None, environment: Mapping[str, str]
-) -> tuple[str | None, int | None, int | None, str | None]:
+) -> tuple[str | None, int | None, int | None, Launched | None]:
     """The arguments as they will be used, and the launcher if any; a count of 1 means that there is nothing to do.
 
     What is still None is for `jax.distributed.initialize` to find.
     """
-    launcher = next((name for name, (sign, *_) in LAUNCHERS.items() if sign in environment), None)
+    launched = find_launcher(environment)
     by_hand = [value is not None for value in (coordinator, count, index)]
-    if any(by_hand) and launcher:
-        _, count_name, index_name = LAUNCHERS[launcher]
-        count = int(environment[count_name]) if count is None and count_name else count
-        index = int(environment[index_name]) if index is None else index
+    if any(by_hand) and launched:
+        count = launched.count if count is None else count
+        index = launched.index if index is None else index
     if not any(by_hand):
-        if launcher is None:
-            return None, 1, 0, None
-        count_name = LAUNCHERS[launcher][1]
-        return None, (1 if count_name and environment[count_name] == "1" else None), None, launcher
+        return None, (1 if launched is None or launched.count == 1 else None), None, launched
     flags = {"--coordinator-address": coordinator, "--process-count": count, "--process-id": index}
     missing = [name for name, value in flags.items() if value is None]
     if missing:
@@ -124,7 +115,7 @@ def _settle(
     port = coordinator.rpartition(":")[2]
     if ":" not in coordinator or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise ConfigError(f"--coordinator-address is {coordinator!r}; expected HOST:PORT, as node1:29500")
-    return coordinator, count, index, launcher
+    return coordinator, count, index, launched
 
 
 def _wait_for_port(address: str, timeout: float) -> None:
@@ -142,12 +133,6 @@ def _wait_for_port(address: str, timeout: float) -> None:
                     f"({error.strerror or error}). Is it started, is the port open, is the name right?"
                 ) from error
         time.sleep(0.5)
-
-
-def wait_for_all(name: str) -> None:
-    """Returns when every process has come here; `name` is the same on all."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
 
 
 def first_alone(work: Callable[[], Result]) -> Result:

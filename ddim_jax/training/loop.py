@@ -16,10 +16,11 @@ from ddim_jax.checkpoints.torch_weights import load_state_dict
 from ddim_jax.data import Source, Subset, check_source, ids_digest, load_dataset
 from ddim_jax.io.atomic import json_text, make_folder, write_json
 from ddim_jax.io.errors import ConfigError
+from ddim_jax.io.processes import wait_for_all
 from ddim_jax.io.remote import refuse_remote
 from ddim_jax.models import create_model, create_process
 from ddim_jax.training.config import check_config, plain_config, resolve_system, total_steps
-from ddim_jax.training.distributed import as_first, check_shared, first_alone, wait_for_all
+from ddim_jax.training.distributed import as_first, check_shared, first_alone
 from ddim_jax.training.feed import Feed
 from ddim_jax.training.interrupt import StopRequest, stop_on_signals
 from ddim_jax.training.losses import LossWatch, NonFiniteLoss

@@ -11,7 +11,7 @@ import pytest
 from ddim_jax.io.errors import ConfigError, InputError
 from ddim_jax.training.distributed import _settle, as_first, check_shared, first_alone, initialise
 
-SLURM = {"SLURM_STEP_NODELIST": "node[1-2]", "SLURM_NTASKS": "4", "SLURM_PROCID": "3"}
+SLURM = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_NTASKS": "8", "SLURM_PROCID": "3"}
 MPI = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "2"}
 JOB = {"JOB_COMPLETION_INDEX": "1"}
 
@@ -19,11 +19,11 @@ JOB = {"JOB_COMPLETION_INDEX": "1"}
 @pytest.mark.parametrize(
     ("given", "environment", "settled"),
     [
-        ((None, None, None), {}, (None, 1, 0, None)),
+        ((None, None, None), {}, (None, 1, None, None)),
         # In the shell of an allocation, outside srun, there are some of Slurm's variables.
-        ((None, None, None), {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}, (None, 1, 0, None)),
+        ((None, None, None), {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}, (None, 1, None, None)),
         ((None, None, None), SLURM, (None, None, None, "srun")),
-        ((None, None, None), SLURM | {"SLURM_NTASKS": "1"}, (None, 1, None, "srun")),
+        ((None, None, None), SLURM | {"SLURM_STEP_NUM_TASKS": "1"}, (None, 1, None, "srun")),
         ((None, None, None), MPI, (None, None, None, "mpirun")),
         ((None, None, None), JOB, (None, None, None, "a Kubernetes Job")),
         (("a:1", 2, 0), {}, ("a:1", 2, 0, None)),
@@ -35,7 +35,13 @@ JOB = {"JOB_COMPLETION_INDEX": "1"}
     ],
 )
 def test_what_is_given_and_what_the_launcher_says(given, environment, settled):
-    assert _settle(*given, environment) == settled
+    *how, launched = _settle(*given, environment)
+    assert (*how, launched and launched.by) == settled
+
+
+def test_a_variable_that_is_no_number():
+    with pytest.raises(InputError, match="SLURM_STEP_NUM_TASKS is 'many'; expected a whole number"):
+        _settle(None, None, None, SLURM | {"SLURM_STEP_NUM_TASKS": "many"})
 
 
 @pytest.mark.parametrize(

@@ -157,3 +157,12 @@ def test_abort_says_a_last_word(environment):
     )
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (abort.LOST, "error: the last word\n")
+
+
+def test_a_last_word_is_taken_back(environment):
+    program = (
+        "import os\nfrom ddim_jax.training.abort import say_on_abort\n"
+        "say_on_abort(lambda: 'the first')\nsay_on_abort(lambda: 'the second')()\nos.abort()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (abort.LOST, "error: the first\n")

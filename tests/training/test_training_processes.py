@@ -94,7 +94,8 @@ def as_srun(count):
     """What srun puts into the environment of each of `count` processes on this machine."""
     # Slurm's support in JAX takes the port from the number of the job.
     job = free_port(*range(FIRST_PORT, 65536)) - FIRST_PORT
-    shared = {"SLURM_JOB_ID": str(job), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": str(count)}
+    shared = {"SLURM_JOB_ID": str(job), "SLURM_STEP_NODELIST": "localhost"}
+    shared |= {"SLURM_NTASKS": str(count), "SLURM_STEP_NUM_TASKS": str(count)}
     return lambda index: shared | {"SLURM_PROCID": str(index), "SLURM_LOCALID": str(index)}
 
 

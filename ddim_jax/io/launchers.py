@@ -1,0 +1,58 @@
+"""What the environment says of the launcher that started this process among others."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ddim_jax.io.errors import InputError
+
+
+class _Variables(NamedTuple):
+    index: str
+    count: str | None
+
+
+_LAUNCHERS = {
+    # mpirun may run below srun, and then sets its own beside what srun set for mpirun's daemons.
+    "mpirun": _Variables("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    # Of the job step: SLURM_NTASKS is there outside of srun too, where one process has to do everything.
+    "srun": _Variables("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
+    # Of a pod of an indexed Job; how many pods there are, no variable says.
+    "a Kubernetes Job": _Variables("JOB_COMPLETION_INDEX", None),
+}
+"""Those that JAX's own detection knows (`jax.distributed.initialize`), which cannot be asked without joining."""
+
+
+class Launched(NamedTuple):
+    """How this process was started.
+
+    Attributes:
+      by: the launcher, in words.
+      index: which of the processes this is, from 0.
+      count: how many there are; None where the launcher does not say.
+      index_name: the variable with the index, for messages.
+    """
+
+    by: str
+    index: int
+    count: int | None
+    index_name: str
+
+
+def find_launcher(environment: Mapping[str, str]) -> Launched | None:
+    """What Open MPI's mpirun, Slurm's srun or an indexed Kubernetes Job says in `environment`; None without any.
+
+    Raises:
+      InputError: a variable is no whole number.
+    """
+    for by, names in _LAUNCHERS.items():
+        if all(name in environment for name in names if name is not None):
+            count = None if names.count is None else _number(names.count, environment)
+            return Launched(by, _number(names.index, environment), count, names.index)
+    return None
+
+
+def _number(name: str, environment: Mapping[str, str]) -> int:
+    try:
+        return int(environment[name])
+    except ValueError:
+        raise InputError(f"the environment variable {name} is {environment[name]!r}; expected a whole number") from None
