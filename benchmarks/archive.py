@@ -1,13 +1,15 @@
 """An archive of many small pictures segmented by one process: its memory, its speed and how long the device waits.
 
-python -m benchmarks.archive [--count 20000] [--ckpt RUN] [--size 64] [--batch-size 4] [--output FILE]
+python -m benchmarks.archive                                                   (20,000 pictures, a tiny network)
+python -m benchmarks.archive --network recommended --count 400 --size 256      (the speed of configs/fast.py)
 
-Generates the pictures in a temporary folder, segments them as sample.py does and writes docs/results/archive.json.
-Without a checkpoint the network is a tiny one with random weights, so that files, and not arithmetic, are most of the
-work. Linux alone tells what is measured.
+Generates the pictures in a temporary folder, segments them as sample.py does and adds a row to
+docs/results/archive.json, in the place of one of the same network, pictures and device. Both networks have random
+weights. With the tiny one files, and not arithmetic, are most of the work. Linux alone tells what is measured.
 """
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -22,6 +24,9 @@ from PIL import Image
 
 from benchmarks.ceilings import describe_host
 from benchmarks.memory import high_water_bytes, reset_high_water
+from benchmarks.startup import save_untrained
+from benchmarks.table_machine import device_in_words
+from benchmarks.table_rows import merged
 from ddim_jax import Segmenter, __version__
 from ddim_jax.inference import segment_files
 from ddim_jax.inference.parts import INDEX
@@ -36,7 +41,11 @@ RULES = {
     "yet: the device was idle for want of input no longer than this",
     "peak_bytes_at_a_tenth": "the most memory that was resident from the start of the run until a tenth was done",
     "peak_bytes": "the most memory that was resident during the whole run",
+    "result_bytes": "all that was written, the index included; masks of random weights are noise, which packs badly",
 }
+IDENTITY = ("network", "pictures", "picture_size", "device", "batch_size")
+"""What tells one row from another."""
+NETWORKS = ("tiny", "recommended")
 _POLL_S = 0.01
 
 
@@ -106,7 +115,14 @@ class PeakAtATenth:
         self.peak_bytes = high_water_bytes()
 
 
-def measure(segmenter: Segmenter, count: int, size: int, batch_size: int) -> dict[str, Any]:
+def recommended(size: int) -> Segmenter:
+    """The network of configs/fast.py with random weights, for pictures of `size` pixels."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_untrained(Path(folder), "small", size)
+        return Segmenter.load(folder)
+
+
+def measure(network: str, segmenter: Segmenter, count: int, size: int, batch_size: int) -> dict[str, Any]:
     """The row of one run.
 
     Raises:
@@ -121,19 +137,20 @@ def measure(segmenter: Segmenter, count: int, size: int, batch_size: int) -> dic
             summary = segment_files(segmenter, pictures, out, batch_size=batch_size)
         peak = high_water_bytes()
         index_bytes = (out / INDEX).stat().st_size
+        result_bytes = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     if summary.done != count or early.peak_bytes is None:
         raise RuntimeError(f"{summary.done} of {count} pictures segmented, memory at a tenth {early.peak_bytes}")
-    device = jax.devices()[0]
+    threads = len(os.sched_getaffinity(0))
     return {
+        "network": network,
         "pictures": count,
         "picture_size": size,
-        "network": segmenter.config["model"]["name"] if segmenter.step else "untrained, two levels of 8 channels",
         "image_size": segmenter.image_size,
         "steps": segmenter.settings().steps,
         "samples": segmenter.settings().samples,
         "batch_size": batch_size,
-        "device": device.device_kind,
-        **describe_host(threads=len(os.sched_getaffinity(0))),
+        "device": device_in_words(jax.devices()[0], threads),
+        **describe_host(threads),
         "package_version": __version__,
         "seconds": round(summary.seconds, 2),
         "images_per_second": round(count / summary.seconds, 2),
@@ -141,6 +158,7 @@ def measure(segmenter: Segmenter, count: int, size: int, batch_size: int) -> dic
         "peak_bytes_at_a_tenth": early.peak_bytes,
         "peak_bytes": peak,
         "index_bytes": index_bytes,
+        "result_bytes": result_bytes,
     }
 
 
@@ -148,16 +166,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=20_000, metavar="N", help="pictures, at least 10 (default: 20000)")
     parser.add_argument("--size", type=int, default=64, metavar="PIXELS", help="of the pictures' sides (default: 64)")
-    parser.add_argument("--ckpt", metavar="RUN", help="a trained checkpoint; default: a tiny network, untrained")
+    parser.add_argument("--network", choices=NETWORKS, default=NETWORKS[0], help="default: tiny")
     parser.add_argument("--batch-size", type=int, default=4, metavar="N", help="as sample.py (default: 4)")
     parser.add_argument("--output", default=OUTPUT, metavar="FILE", help="default: docs/results/archive.json")
     given = parser.parse_args(arguments)
     if given.count < 10:
         parser.error(f"--count is {given.count}, expected at least 10")
     with report_input_errors():
-        segmenter = untrained(given.size) if given.ckpt is None else Segmenter.load(given.ckpt)
-        row = measure(segmenter, given.count, given.size, given.batch_size)
-    write_json(given.output, {"rules": RULES, **row})
+        segmenter = (untrained if given.network == "tiny" else recommended)(given.size)
+        row = measure(given.network, segmenter, given.count, given.size, given.batch_size)
+    output = Path(given.output)
+    rows = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.exists() else []
+    write_json(output, {"rules": RULES, "rows": merged(rows, [row], IDENTITY)})
     print(
         f"{row['pictures']} pictures, {row['images_per_second']} a second; the device waited {row['waited_share']:.1%} "
         f"of the time; memory {row['peak_bytes_at_a_tenth'] / 2**20:.0f} MiB after a tenth, "

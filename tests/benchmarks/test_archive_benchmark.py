@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import archive
+from benchmarks import archive, archive_page
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -35,15 +35,19 @@ def test_a_row_says_what_was_measured(tmp_path, capsys):
     before = archive.high_water_bytes()
     arguments = ("--count", "20", "--size", "16", "--batch-size", "2", "--output", str(tmp_path / "archive.json"))
     assert archive.main(arguments) == 0
-    row = json.loads((tmp_path / "archive.json").read_text())
+    (row,) = json.loads((tmp_path / "archive.json").read_text())["rows"]
     assert (row["pictures"], row["picture_size"], row["image_size"], row["batch_size"]) == (20, 16, 16, 2)
-    assert (row["steps"], row["samples"]) == (1, 2) and row["network"].startswith("untrained")
+    assert (row["steps"], row["samples"], row["network"]) == (1, 2, "tiny")
     assert row["images_per_second"] == pytest.approx(20 / row["seconds"], rel=0.05)
     assert 0 <= row["waited_share"] <= 1
     assert before / 4 < row["peak_bytes_at_a_tenth"] <= row["peak_bytes"]
     assert 20 * 200 < row["index_bytes"] < 20 * 1000
+    assert row["result_bytes"] > row["index_bytes"]
     assert set(archive.RULES) <= set(row)
     assert "20 pictures, " in capsys.readouterr().out
+    assert archive.main((*arguments[:-1], str(tmp_path / "archive.json"))) == 0
+    again = json.loads((tmp_path / "archive.json").read_text())["rows"]
+    assert len(again) == 1  # in the place of the first
 
 
 def test_memory_is_taken_when_enough_lines_are_there(tmp_path, monkeypatch):
@@ -76,3 +80,32 @@ def test_too_few_pictures_have_no_tenth(capsys):
     with pytest.raises(SystemExit):
         archive.main(["--count", "9"])
     assert "--count is 9" in capsys.readouterr().err
+
+
+def test_the_cost_of_ten_million_pictures_on_the_page(tmp_path):
+    row = {
+        "network": "recommended",
+        "pictures": 100,
+        "picture_size": 256,
+        "device": "a processor, 2 threads",
+        "images_per_second": 12.5,
+        "waited_share": 0.021,
+        "peak_bytes_at_a_tenth": 300 * 2**20,
+        "peak_bytes": 301 * 2**20,
+        "index_bytes": 30_000,
+        "result_bytes": 530_000,
+    }
+    folder = tmp_path / "docs" / "results"
+    folder.mkdir(parents=True)
+    assert archive_page.write(tmp_path) is None
+    (folder / "archive.json").write_text(json.dumps({"rows": [row]}))
+    processes = {"what": "training", "one": 10.0, "two": 18.0, "ratio": 1.8, "ratios": [1.7, 1.8, 1.9]}
+    (folder / "processes.json").write_text(json.dumps({"size": 64, "device": "a processor", "rows": [processes]}))
+    page = archive_page.write(tmp_path).read_text()
+    # 10,000,000 / 12.5 / 3600 = 222.2 hours; 5300 bytes a picture are 53 GB, 300 of them of the index 3 GB.
+    assert ": 222 hours, that is 9 days of one such process; 53 GB of masks and index, 3.0 GB" in page
+    assert "are 2.0 TB to read" in page and "GPU-hours are not known" in page
+    assert (
+        "| recommended | 100 of 256 x 256 | a processor, 2 threads | 12.5 | 2.1% | 300 MiB | 301 MiB | 5.3 kB a" in page
+    )
+    assert "| training | 10.0 a second | 18.0 a second | 1.80 | 1.70, 1.80, 1.90 |" in page

@@ -1,0 +1,100 @@
+"""docs/results/archive.md from docs/results/archive.json and processes.json alone."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.markdown import table
+from ddim_jax.io.atomic import write_text
+
+Row = Mapping[str, Any]
+PICTURES, SIDE = 10_000_000, 256
+
+_INTRODUCTION = """\
+# Archives and several processes, in numbers
+
+Written by `python -m benchmarks.report` from `archive.json` and `processes.json`, which `python -m benchmarks.archive`
+and `python -m benchmarks.processes` measure; do not edit. What it means stands in [scale.md](../scale.md).
+
+One process, generated pictures, networks with random weights: "tiny" has two levels of 8 channels, "recommended" is
+that of configs/fast.py, with one step and four samples a picture. "waited" is the share of the time in which the
+device could have waited for a picture to be read, memory the most that was resident after a tenth of the pictures and
+after all.
+"""
+_HEAD = ("network", "pictures", "device", "pictures a second", "waited", "memory after a tenth", "in all", "written")
+_HEAD_PROCESSES = ("what", "one process", "two processes", "times", "in each turn")
+
+
+def write(root: Path) -> Path | None:
+    """Writes `root`/docs/results/archive.md; None where neither file is there, and then nothing is written."""
+    folder = root / "docs" / "results"
+    found = {name: _read(folder / f"{name}.json") for name in ("archive", "processes")}
+    if not any(found.values()):
+        return None
+    parts = [_INTRODUCTION]
+    if found["archive"]:
+        rows = found["archive"]["rows"]
+        parts += [table(_HEAD, [_cells(row) for row in rows]), "", *_large_archive(rows)]
+    if found["processes"]:
+        parts += _processes(found["processes"])
+    write_text(folder / "archive.md", "\n".join(parts))
+    return folder / "archive.md"
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    side = row["picture_size"]
+    return (
+        row["network"],
+        f"{row['pictures']:,} of {side} x {side}",
+        row["device"],
+        f"{row['images_per_second']:.1f}",
+        f"{row['waited_share']:.1%}",
+        f"{row['peak_bytes_at_a_tenth'] / 2**20:.0f} MiB",
+        f"{row['peak_bytes'] / 2**20:.0f} MiB",
+        f"{row['result_bytes'] / row['pictures'] / 1000:.1f} kB a picture",
+    )
+
+
+def _large_archive(rows: Sequence[Row]) -> list[str]:
+    """What ten million pictures cost at the speeds that were measured."""
+    own = [row for row in rows if row["network"] == "recommended" and row["picture_size"] == SIDE]
+    if not own:
+        return []
+    parts = [f"## Ten million pictures of {SIDE} x {SIDE}\n"]
+    for row in own:
+        hours = PICTURES / row["images_per_second"] / 3600
+        written = PICTURES * row["result_bytes"] / row["pictures"]
+        index = PICTURES * row["index_bytes"] / row["pictures"]
+        parts.append(
+            f"At the speed of the recommended configuration on {row['device']}: {hours:,.0f} hours, that is "
+            f"{hours / 24:,.0f} days of one such process; {written / 1e9:,.0f} GB of masks and index, "
+            f"{index / 1e9:.1f} GB of it the index. Pictures of {3 * SIDE**2 / 1e3:.0f} kB each, if they are not "
+            f"packed, are {3 * SIDE**2 * PICTURES / 1e12:.1f} TB to read.\n"
+        )
+    if all("threads" in row["device"] for row in own):
+        parts.append("No GPU was measured, so GPU-hours are not known.\n")
+    return parts
+
+
+def _processes(found: Mapping[str, Any]) -> list[str]:
+    lines = [
+        (
+            row["what"],
+            f"{row['one']} a second",
+            f"{row['two']} a second",
+            f"{row['ratio']:.2f}",
+            ", ".join(f"{ratio:.2f}" for ratio in row["ratios"]),
+        )
+        for row in found["rows"]
+    ]
+    return [
+        "## A second process\n",
+        f"Images a second at {found['size']} x {found['size']}; {found['device']}, a process tied to each.\n",
+        table(_HEAD_PROCESSES, lines),
+        "",
+    ]
