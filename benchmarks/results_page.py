@@ -43,11 +43,16 @@ not its networks either. Tables of different titles differ in what the titles sa
   "paper" is then the paper's threshold, not the paper's ensemble.
 - "calibrated" and "paper" are two protocols on the same samples: their mean cut at 0.5; their mean, stretched to
   [0, 1], cut at 0.9. Dice and recall are means over pictures, "pooled" is one Dice over the pixels of all pictures.
+- ECE is the expected calibration error over all pixels; "Dice of 80%" that of the four fifths of the pictures whose
+  masks are the least doubtful (both calibrated).
 - With one seed, the brackets are a 95% bootstrap interval over the test pictures and say nothing of another training.
   With more, +- is the standard deviation over the seeds.
 """
 
-_COLUMNS_1 = ("system", "Dice, calibrated", "recall", "pooled", "Dice, paper", "recall", "pooled", "pictures", "seeds")
+_COLUMNS_1 = (
+    *("system", "Dice, calibrated", "recall", "pooled", "Dice, paper", "recall", "pooled"),
+    *("ECE", "Dice of 80%", "pictures", "seeds"),
+)
 _COLUMNS_COST = ("system", "parameters", "trained", "steps", "epochs", "evaluations a picture", "s a picture")
 _COLUMNS_2 = (
     "system",
@@ -118,7 +123,7 @@ def _comparison(rows: Sequence[Row]) -> list[str]:
             seeds = [row for row in own if row["protocol"] == protocol]
             cells += [_dice(seeds), _mean(seeds, "recall_mean"), _mean(seeds, "dice_pooled")]
         one = [row for row in own if row["protocol"] == "calibrated"]
-        cells += [_pictures(one[0]), str(len(one))]
+        cells += [_mean(one, "ece"), _mean(one, "kept_dice"), _pictures(one[0]), str(len(one))]
         if known:
             cells.append(_paper_cell(system, dataset))
         scores.append(cells)
@@ -196,6 +201,8 @@ def _dice(seeds: Sequence[Row]) -> str:
 
 
 def _mean(seeds: Sequence[Row], name: str) -> str:
+    if any(name not in row for row in seeds):  # measured before there was such a field
+        return ""
     return f"{statistics.fmean(row[name] for row in seeds):.4f}"
 
 

@@ -77,6 +77,8 @@ def rows_of(
         "seconds_per_image": metrics["seconds_per_image"]["median_of_the_rest"],
         "n": metrics["images"],
         "n_in_split": metrics["images_in_split"],
+        "ece": metrics["calibration"]["ece"],
+        "kept_dice": metrics["rejection"]["kept_dice"],
     }
     return [
         {

@@ -24,6 +24,8 @@ ROW = {
     "seconds_per_image": 0.0123,
     "n": 100,
     "n_in_split": 100,
+    "ece": 0.0123,
+    "kept_dice": 0.97,
 }
 
 
@@ -54,6 +56,8 @@ def test_one_seed_has_its_interval_and_the_paper_its_column():
         "0.9000 [0.8000, 0.9500]",
         "0.8400",
         "0.9100",
+        "0.0123",
+        "0.9700",
         "100",
         "1",
         ".026",
@@ -68,7 +72,7 @@ def test_several_seeds_have_their_spread():
     """Mean of .94, .95 and .99 is .96, their standard deviation .0265."""
     rows = [row for seed, dice in enumerate((0.94, 0.95, 0.99)) for row in pair(seed=seed, dice=dice)]
     (scores, _) = cells(results_page(rows, []), "`unet`")
-    assert (scores[1], scores[8]) == ("0.9600 +- 0.0265", "3")
+    assert (scores[1], scores[10]) == ("0.9600 +- 0.0265", "3")
 
 
 def test_what_differs_in_more_than_the_system_stands_apart():
@@ -120,7 +124,7 @@ def test_a_training_that_took_longer_than_its_budget_is_told():
 
 def test_part_of_a_split():
     (scores, _) = cells(results_page(pair(system="medsegdiff", n=20), []), "`medsegdiff`")
-    assert scores[7] == "20 of 100"
+    assert scores[9] == "20 of 100"
     assert "spread evenly" in results_page(pair(n=20), [])
     assert "spread evenly" not in results_page(pair(), [])
 

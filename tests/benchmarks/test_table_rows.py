@@ -68,6 +68,8 @@ def test_rows_of_a_run():
         "images_in_split": 5,
         "seconds_per_image": {"median_of_the_rest": 0.25},
         "protocols": {"paper": found(0.6), "calibrated": found(0.7)},
+        "calibration": {"ece": 0.01},
+        "rejection": {"kept_dice": 0.8},
     }
     rows = rows_of(ABOUT, config, lines, 50, metrics)
     assert [row["protocol"] for row in rows] == ["paper", "calibrated"]
@@ -88,6 +90,8 @@ def test_rows_of_a_run():
         "seconds_per_image": 0.25,
         "n": 3,
         "n_in_split": 5,
+        "ece": 0.01,
+        "kept_dice": 0.8,
         "protocol": "calibrated",
         "recall_mean": pytest.approx(0.6),
         "dice_mean": 0.7,
