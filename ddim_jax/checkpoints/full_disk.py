@@ -1,0 +1,48 @@
+"""Orbax on a disk that is full: what it raises, and what it says besides."""
+
+import contextlib
+import errno
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+_LEFT_BEHIND = "Event loop is closed"
+
+
+@contextlib.contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Gives a refusal of the file system in the block as an OSError with its number and `folder` for its file name.
+
+    Orbax raises a ValueError that has the words of the system in it. It logs the same with a traceback before, and the
+    writes that it gives up complain of their event loop afterwards: neither is let through, for the error says it all.
+    """
+    log = logging.getLogger("absl")
+    log.addFilter(_is_no_echo)
+    before = sys.unraisablehook
+
+    def unraisable(arguments: "sys.UnraisableHookArgs") -> None:
+        if _LEFT_BEHIND not in str(arguments.exc_value):
+            before(arguments)
+
+    sys.unraisablehook = unraisable
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(folder)
+        raise
+    except Exception as error:
+        number = next((number for number in _REFUSALS if os.strerror(number) in str(error)), None)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(folder)) from error
+    else:
+        sys.unraisablehook = before  # after an error writes may still be given up
+    finally:
+        log.removeFilter(_is_no_echo)
+
+
+def _is_no_echo(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and f"{os.sep}orbax{os.sep}" in record.pathname)
