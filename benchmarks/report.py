@@ -1,8 +1,8 @@
 """Turns result files into pages: python -m benchmarks.report
 
 docs/benchmarks.md from benchmarks/results/cpu.json and gpu.json; docs/results.md where there is a Table 1
-(`benchmarks.results_page`); docs/results/steps.md where there is a steps.json (`benchmarks.steps_page`). Each page is a
-function of its files alone.
+(`benchmarks.results_page`); docs/results/steps.md where there is a steps.json (`benchmarks.steps_page`);
+docs/reliability.md where there is a faults.json (`benchmarks.faults_page`). Each page is a function of its files alone.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import results_page, steps_page
+from benchmarks import faults_page, results_page, steps_page
 from benchmarks.bars import bars_of
 from benchmarks.cases import SAMPLER_STEPS
 from benchmarks.paper_figures import TABLE_2
@@ -177,7 +177,7 @@ def main() -> None:
     root = parser.parse_args().root
     page = root / "docs" / "benchmarks.md"
     write_text(page, report(read_results(root)))
-    for written in filter(None, (page, results_page.write(root), steps_page.write(root))):
+    for written in filter(None, (page, results_page.write(root), steps_page.write(root), faults_page.write(root))):
         print(written)
 
 

@@ -43,7 +43,7 @@ def test_what_orbax_says_besides_is_not_heard(tmp_path, monkeypatch):
 
     orbax = os.path.join("site-packages", "orbax", "future.py")
     error = (ValueError, ValueError(ORBAX), None)
-    with pytest.raises(OSError), disk_errors(tmp_path):  # noqa: PT012 (all of it belongs to one save)
+    with pytest.raises(OSError), disk_errors(tmp_path):
         passes = logging.getLogger("absl").filter
         assert not passes(record(orbax, error))
         assert passes(record(orbax, None)) and passes(record("store.py", error))
