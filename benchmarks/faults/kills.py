@@ -19,7 +19,7 @@ _IN_START_UP = 0.15
 """The share of the kills that are aimed at the start of the program."""
 _REACH = 6
 """The other kills come after 0 to 5 more steps, and a part of the time from one checkpoint to the next."""
-_STEPS_A_KILL, _SPARE_STEPS = 5, 20
+_STEPS_A_KILL, _SPARE_STEPS = 5, 12
 RULES = {
     "kills": f"SIGKILL to train.py; {_IN_START_UP:.0%} at a moment uniform over the start of the program, the others "
     f"0 to {_REACH - 1} steps after resuming and a time uniform over one period of {EVERY} steps with their checkpoint",

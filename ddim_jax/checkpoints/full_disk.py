@@ -16,8 +16,9 @@ _LEFT_BEHIND = "Event loop is closed"
 def disk_errors(folder: Path) -> Iterator[None]:
     """Gives a refusal of the file system in the block as an OSError with its number and `folder` for its file name.
 
-    Orbax raises a ValueError that has the words of the system in it. It logs the same with a traceback before, and the
-    writes that it gives up complain of their event loop afterwards: neither is let through, for the error says it all.
+    Orbax raises a ValueError that has the words of the system in it. Its other threads log the same with tracebacks,
+    before it and afterwards, and the writes that it gives up complain of their event loop: none of this is let through
+    from here on, for the error says it all. After a block without an error everything is let through again.
     """
     log = logging.getLogger("absl")
     log.addFilter(_is_no_echo)
@@ -38,10 +39,8 @@ def disk_errors(folder: Path) -> Iterator[None]:
         if number is None:
             raise
         raise OSError(number, os.strerror(number), str(folder)) from error
-    else:
-        sys.unraisablehook = before  # after an error writes may still be given up
-    finally:
-        log.removeFilter(_is_no_echo)
+    sys.unraisablehook = before
+    log.removeFilter(_is_no_echo)
 
 
 def _is_no_echo(record: logging.LogRecord) -> bool:
