@@ -95,8 +95,10 @@ def measure(workdir: Path, kills: int, seed: int, say: Callable[[str], None]) ->
         counts["removal"] += any(step is not None and step < ledger.newest for step, *_ in left)
         say(f"kill {number + 1} of {kills}: {ledger.newest} of {steps} steps kept, {ledger.lost} times lost")
     with start_training(killed, logs / "killed_last.log", **fields) as program:
-        said = program.finish()
-    ledger.resumed(first_step(said))
+        resumed = first_step(program.finish())
+    if resumed is None:
+        raise FaultRunFailed("the run was over when it was killed for the last time; it has too few steps")
+    ledger.resumed(resumed)
     return {
         "n": kills,
         "lost_beyond_checkpoint": ledger.lost,
