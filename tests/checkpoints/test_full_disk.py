@@ -38,23 +38,24 @@ def test_what_orbax_says_besides_is_not_heard(tmp_path, monkeypatch):
     def unraisable(text):
         sys.unraisablehook(types.SimpleNamespace(exc_value=RuntimeError(text)))
 
-    def record(path, exc_info):
-        return logging.LogRecord("absl", logging.ERROR, path, 1, "failed", (), exc_info)
+    def passes(name, path, error):
+        exc_info = (type(error), error, None) if error else None
+        return bool(logging.getLogger(name).filter(logging.LogRecord(name, 40, path, 1, "failed", (), exc_info)))
 
     orbax = os.path.join("site-packages", "orbax", "future.py")
-    error = (ValueError, ValueError(ORBAX), None)
-    log = logging.getLogger("absl")
     with pytest.raises(OSError), disk_errors(tmp_path):
-        assert not log.filter(record(orbax, error))
-        assert log.filter(record(orbax, None)) and log.filter(record("store.py", error))
+        assert not passes("absl", orbax, ValueError(ORBAX))
+        assert passes("absl", orbax, None) and passes("absl", "store.py", KeyError("a bug"))
         raise ValueError(ORBAX)
-    assert not log.filter(record(orbax, error))  # of a thread that fails later
+    assert not passes("absl", orbax, KeyError("what follows"))  # of a thread that fails later
+    assert not passes("asyncio", "base_events.py", ValueError(ORBAX))  # of a task that nobody waited for
+    assert passes("asyncio", "base_events.py", KeyError("a bug"))
     unraisable("Event loop is closed")  # a write that was given up
     unraisable("anything else")
     assert heard == ["anything else"]
     with disk_errors(tmp_path):
         pass
-    assert log.filter(record(orbax, error))
+    assert passes("absl", orbax, ValueError(ORBAX)) and passes("asyncio", "base_events.py", ValueError(ORBAX))
 
 
 @pytest.fixture
