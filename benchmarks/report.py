@@ -1,8 +1,8 @@
 """Turns result files into pages: python -m benchmarks.report
 
 docs/benchmarks.md from benchmarks/results/cpu.json and gpu.json; docs/results.md where there is a Table 1
-(`benchmarks.results_page`), and docs/results/steps.md, startup.md and archive.md where there are JSON files of these
-names. Each page is a function of its files alone.
+(`benchmarks.results_page`), and docs/results/steps.md, startup.md and archive.md and docs/reliability.md where there
+are JSON files for them. Each page is a function of its files alone.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import archive_page, results_page, startup_page, steps_page
+from benchmarks import archive_page, faults_page, results_page, startup_page, steps_page
 from benchmarks.bars import bars_of
 from benchmarks.cases import SAMPLER_STEPS
 from benchmarks.markdown import table
@@ -173,8 +173,8 @@ def main() -> None:
     root = parser.parse_args().root
     page = root / "docs" / "benchmarks.md"
     write_text(page, report(read_results(root)))
-    others = [module.write(root) for module in (results_page, steps_page, startup_page, archive_page)]
-    for written in filter(None, (page, *others)):
+    modules = (results_page, steps_page, startup_page, archive_page, faults_page)
+    for written in filter(None, (page, *(module.write(root) for module in modules))):
         print(written)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
+from ddim_jax.checkpoints.full_disk import disk_errors
 from ddim_jax.checkpoints.items import read_metadata, read_params, read_state
 from ddim_jax.checkpoints.manifest import MANIFEST, find_damage, is_complete, read_verified, write_manifest
 from ddim_jax.io.errors import CheckpointError
@@ -108,7 +109,7 @@ class CheckpointStore:
             cleanup_tmp_directories=True,
             best_fn=(lambda values: values[_METRIC]) if metrics else None,  # without it Orbax drops the metrics
         )
-        with ocp.CheckpointManager(self.directory, options=options) as manager:
+        with disk_errors(self.directory), ocp.CheckpointManager(self.directory, options=options) as manager:
             manager.save(
                 step,
                 args=ocp.args.Composite(

@@ -11,7 +11,7 @@ from ddim_jax.inference.lines import Lines
 from ddim_jax.inference.outputs import OUTPUTS, Job
 from ddim_jax.inference.parts import INDEX, alone, check_free, find_parts, held_files, merge, part_name, warn_torn
 from ddim_jax.inference.processes import Process
-from ddim_jax.io.atomic import write_json
+from ddim_jax.io.atomic import errors_naming, write_json
 from ddim_jax.io.errors import InputError
 from ddim_jax.io.locks import try_lock
 
@@ -107,8 +107,9 @@ class Index:
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Appends a line and hands it to the operating system at once."""
-        self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
-        self._file.flush()
+        with errors_naming(self._file.name):
+            self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
+            self._file.flush()
 
     def close(self, then: Callable[[Iterable[dict]], _Result] | None = None) -> _Result | None:
         """Ends this process's part; the last process at work makes one index of all, with one line a name, sorted.
@@ -125,7 +126,8 @@ class Index:
         if self._file.closed:
             return None
         with alone(self._folder, required=self._several):
-            self._opened.close()
+            with errors_naming(self._file.name):
+                self._opened.close()
             if held_files(self._folder):
                 return None
             merge(self._folder)

@@ -27,7 +27,8 @@ class CheckpointError(InputError):
     """A checkpoint is missing, damaged or belongs to another model; the message names the file."""
 
 
-_MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, *_FULL}
 """No permission, a read-only file system, a full disk: the user's to mend, whatever was being written."""
 
 
@@ -45,5 +46,7 @@ def report_input_errors() -> Iterator[None]:
     except OSError as error:
         if error.errno not in _MENDABLE:
             raise
-        print(f"error: {error.filename or 'writing'}: {error.strerror}", file=sys.stderr)
+        room = ". Make room there and start the same command again; what was finished is kept."
+        told = room if error.errno in _FULL else ""
+        print(f"error: {error.filename or 'writing'}: {error.strerror}{told}", file=sys.stderr)
         sys.exit(2)

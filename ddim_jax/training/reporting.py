@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
-from tensorboardX import SummaryWriter
 
-from ddim_jax.io.atomic import write_text
+from ddim_jax.io.atomic import errors_naming, write_text
+from ddim_jax.training.events import EventFile
 from ddim_jax.training.validation import Validation
 
 
@@ -30,7 +30,7 @@ class Reporter:
         self._path = workdir / "metrics.jsonl"
         self._drop_lines_after(start_step)
         self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115, closed in __exit__
-        self._tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1)
+        self._tensorboard = EventFile(workdir / "tensorboard", purge_step=start_step + 1)
         self._progress = Progress(
             TextColumn("step {task.completed}/{task.total}"),
             BarColumn(),
@@ -47,8 +47,11 @@ class Reporter:
 
     def __exit__(self, *_: Any) -> None:
         self._progress.stop()
-        self._tensorboard.close()
-        self._file.close()
+        try:
+            self._tensorboard.close()
+        finally:
+            with errors_naming(self._path):
+                self._file.close()
 
     def restart_clock(self, step: int) -> None:
         """Leaves what came before (compilation, validation, saving) out of the next speed."""
@@ -72,7 +75,8 @@ class Reporter:
         """Reports a validation, with pictures for TensorBoard: image, truth and probability side by side."""
         self._write({"step": step, "validation_loss": result.loss, "validation_dice": result.dice})
         if len(result.probabilities):
-            self._tensorboard.add_image("samples", _pictures(result), step, dataformats="HWC")
+            self._tensorboard.picture("samples", _pictures(result), step)
+        self._tensorboard.flush()
         self.message(f"step {step}/{self._steps}: validation loss {result.loss:.4f}, Dice {result.dice:.4f}")
 
     def message(self, text: str) -> None:
@@ -80,11 +84,12 @@ class Reporter:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _write(self, values: dict[str, float]) -> None:
-        self._file.write(json.dumps(values) + "\n")
-        self._file.flush()
+        with errors_naming(self._path):
+            self._file.write(json.dumps(values) + "\n")
+            self._file.flush()
         for name, value in values.items():
             if name != "step":
-                self._tensorboard.add_scalar(name, value, values["step"])
+                self._tensorboard.scalar(name, value, values["step"])
 
     def _drop_lines_after(self, step: int) -> None:
         if not self._path.exists():

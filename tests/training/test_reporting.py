@@ -1,3 +1,4 @@
+import errno
 import json
 import struct
 
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from ddim_jax.training.events import EventFile
 from ddim_jax.training.reporting import Reporter
 from ddim_jax.training.validation import Validation
 
@@ -116,3 +118,23 @@ def test_long_runs_are_told_in_hours(tmp_path, clock, capsys):
         clock[0] += 400.0
         report.training(10, {"loss": 1.0})
     assert "0.2 images/s, 1 h 00 min left" in capsys.readouterr().err
+
+
+def test_an_event_that_the_disk_refuses_is_an_error_at_once(tmp_path):
+    """A writer in a thread of its own dies there, and after ten more events the run waits for it for ever."""
+    file = EventFile(tmp_path / "tensorboard", purge_step=1)
+    record = file._file._py_recordio_writer
+    record.close()
+    record._writer = open("/dev/full", "wb")  # noqa: SIM115
+    with pytest.raises(OSError) as error:
+        for step in range(1000):
+            file.scalar("loss", 0.5, step)
+    assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(tmp_path / "tensorboard"))
+
+
+def test_a_line_that_the_disk_refuses_names_the_file(tmp_path):
+    with pytest.raises(OSError) as error, reporter(tmp_path) as report:
+        report._file = open("/dev/full", "w")  # noqa: SIM115
+        report.training(1, {"loss": 1.0})
+    assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(tmp_path / "metrics.jsonl"))
+    assert [event.step for event in events(tmp_path)][-1] == 1  # the other file was closed all the same

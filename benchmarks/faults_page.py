@@ -1,0 +1,191 @@
+"""docs/reliability.md from docs/results/faults.json alone."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.markdown import table
+from ddim_jax.io.atomic import write_text
+
+_INTRODUCTION = """\
+# What goes wrong, and what is left then
+
+Written by `python -m benchmarks.report` from `results/faults.json`, which `python -m benchmarks.faults` measures; do
+not edit. Faults are done to the programs on purpose, at random moments and places, and what they lose is counted. The
+network is a tiny one, for the arithmetic does not matter here; the programs are those that a user starts.
+
+"""
+
+
+class Part(NamedTuple):
+    """One kind of fault: its section of the page.
+
+    Attributes:
+      title: of the section.
+      done: what was done, in words.
+      counts: for each number of the result that the page shows, what it is; (key, words, what it ought to be or None).
+      after: what a user does after such a fault.
+    """
+
+    title: str
+    done: str
+    counts: tuple[tuple[str, str, Any], ...]
+    after: str
+
+
+PARTS = {
+    "kills": Part(
+        "A training that is killed",
+        "One training with a checkpoint every other step was killed with SIGKILL at random moments, while it started, "
+        "trained, validated, saved and removed old checkpoints, and was started again with the same command each time. "
+        "Its end was compared with that of a training that was left alone.",
+        (
+            ("n", "kills", None),
+            ("saves_in_flight", "of them with a checkpoint half written", None),
+            ("removals_in_flight", "of them with an old checkpoint half removed", None),
+            ("starts_in_flight", "of them before the first step after a start", None),
+            ("lost_beyond_checkpoint", "restarts that went back behind a checkpoint once complete", 0),
+            ("bitwise_equal", "weights, their average and the optimiser's state equal in the end, to the bit", True),
+        ),
+        "Start the same command again. It goes on from the last complete checkpoint; what comes after that is computed "
+        "again. `train.checkpoint_every` says how much that can be.",
+    ),
+    "flips": Part(
+        "A checkpoint of which a byte changed",
+        "One byte of one file of a checkpoint was changed, any file and any byte, and the checkpoint was read as "
+        "training and sampling read it. Then the byte was put back, and the next one changed.",
+        (
+            ("n", "bytes changed", None),
+            ("named", "told with the name of the file", None),
+            ("fell_back", "of these read on from an older checkpoint, equal to the bit to what was saved", None),
+            ("silent", "not noticed, not named, or wrong weights", 0),
+        ),
+        "The message names the file. Training goes on from the newest intact checkpoint by itself and moves the "
+        "damaged one aside, to `<step>.damaged`; where a step was asked for by number, put the file back from a copy "
+        "or ask for another. Look at the disk.",
+    ),
+    "truncations": Part(
+        "A checkpoint of which a file was cut short",
+        "The same with files that end too early, as an interrupted copy leaves them.",
+        (
+            ("n", "files cut short", None),
+            ("named", "told with the name of the file", None),
+            ("fell_back", "of these read on from an older checkpoint, equal to the bit to what was saved", None),
+            ("silent", "not noticed, not named, or wrong weights", 0),
+        ),
+        "As above; copy the checkpoint again.",
+    ),
+    "disk_full": Part(
+        "A disk that is full",
+        "Training and segmenting were started on a small disk that had room for a share of what they were about to "
+        "write, from none of it to nearly all; afterwards room was made and the same command started again.",
+        (
+            ("n", "disks filled", None),
+            ("n_checkpoints", "of them while a checkpoint was saved", None),
+            ("n_results", "of them while results were written", None),
+            ("lost", "with a loss: of the last checkpoint, of a finished result, or of the same end later", 0),
+            ("unclear", "without a clear line that names the disk's path", 0),
+        ),
+        "Make room on the disk that the message names and start the same command again. Folders named "
+        "`<step>.damaged` are checkpoints that were not finished; they can be deleted.",
+    ),
+    "peer_death": Part(
+        "One of several processes that train together dies",
+        "Two processes trained one network; one was killed at a random step, in turn the one that coordinates and the "
+        "other.",
+        (
+            ("n", "deaths", None),
+            ("seconds", "seconds until the other process had ended, at most", None),
+            ("unnamed", "without a message that says which process is lost and what to do", 0),
+            ("not_continued", "that did not go on from the last checkpoint when started again", 0),
+        ),
+        "Start the same command again on all processes, or on another number of them. The exit status is 75, for "
+        "schedulers that start a job again by themselves.",
+    ),
+    "bad_inputs": Part(
+        "Inputs that cannot be used",
+        "The programs were given files, folders and arguments that are broken or cannot be meant.",
+        (
+            ("n", "inputs", None),
+            ("tracebacks", "that ended in a traceback", 0),
+            ("partial_outputs", "that left an unfinished result", 0),
+        ),
+        "The message names the file, the field or the argument, and says what was expected. Where `sample.py` has many "
+        "pictures, those that cannot be read are named at the end and the others are segmented.",
+    ),
+    "fuzz": Part(
+        "Inputs made at random",
+        "What reads files was fed with damaged and invented ones, made at random, for as long as given.",
+        (
+            ("executions", "inputs tried", None),
+            ("unexpected", "errors other than the ones that are meant for users", 0),
+        ),
+        "As above. Anything else than a message of one line is a mistake of this package; please report it.",
+    ),
+}
+
+
+def write(root: Path) -> Path | None:
+    """Writes `root`/docs/reliability.md; None where there is no faults.json, and then nothing is written."""
+    measured = root / "docs" / "results" / "faults.json"
+    if not measured.exists():
+        return None
+    page = root / "docs" / "reliability.md"
+    write_text(page, faults_page(json.loads(measured.read_text(encoding="utf-8"))))
+    return page
+
+
+def faults_page(measured: Mapping[str, Mapping[str, Any]]) -> str:
+    """The page for the contents of faults.json; a part that is not there was not measured."""
+    sections = [_INTRODUCTION + _summary(measured)]
+    for name, part in PARTS.items():
+        found = measured.get(name)
+        counts = "Not measured.\n" if found is None else _counts(part, found)
+        sections.append(f"## {part.title}\n\n{part.done}\n\n{counts}\nWhat to do: {part.after}\n")
+        if found is not None:
+            sections.append(_how(name, found))
+    return "\n".join(sections)
+
+
+def _summary(measured: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [("fault", "done", "survived")]
+    for name, part in PARTS.items():
+        found = measured.get(name)
+        if found is None:
+            rows.append((part.title, "not measured", ""))
+            continue
+        key, words, _ = next(count for count in part.counts if count[0] in found)
+        bad = [
+            f"{_text(found[other])} {what}"
+            for other, what, ideal in part.counts
+            if other in found and ideal is not None and found[other] != ideal
+        ]
+        rows.append((part.title, f"{found[key]:,} {words}", "; ".join(bad) if bad else "all"))
+    return table(rows[0], rows[1:]) + "\n"
+
+
+def _counts(part: Part, found: Mapping[str, Any]) -> str:
+    return table(("what", ""), ((words, _text(found[key])) for key, words, _ in part.counts if key in found)) + "\n"
+
+
+def _how(name: str, found: Mapping[str, Any]) -> str:
+    """Command, machine and rules."""
+    where = [str(found[key]) for key in ("device", "cpu", "system") if key in found]
+    lines = [f"`python -m benchmarks.faults --only {name}`"]
+    if where:
+        lines.append(f"on {', '.join(where)}")
+    if "measured_in_s" in found:
+        lines.append(f"in {found['measured_in_s']:,.0f} s")
+    if "package_version" in found:
+        lines.append(f"version {found['package_version']}")
+    rules = [f"- {term}: {rule}" for term, rule in found.get("rules", {}).items()] + (
+        [f"- filled: {found['how']}"] if "how" in found else []
+    )
+    return "\n".join([f"Measured by {'; '.join(lines)}.\n", *rules, *([""] if rules else [])])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "**no**"
+    return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"

@@ -1,0 +1,58 @@
+"""Orbax on a disk that is full: what it raises, and what it says besides."""
+
+import contextlib
+import errno
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+_LEFT_BEHIND = "Event loop is closed"
+_LOGS = ("absl", "asyncio")
+
+
+@contextlib.contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Gives a refusal of the file system in the block as an OSError with its number and `folder` for its file name.
+
+    Orbax raises a ValueError that has the words of the system in it. Its other threads log the same with tracebacks,
+    before it and afterwards, asyncio logs those that nobody waited for, and the writes that are given up complain of
+    their event loop: none of this is let through from here on, for the error says it all. After a block without an
+    error everything is let through again.
+    """
+    logs = [logging.getLogger(name) for name in _LOGS]
+    for log in logs:
+        log.addFilter(_is_no_echo)
+    before = sys.unraisablehook
+
+    def unraisable(arguments: "sys.UnraisableHookArgs") -> None:
+        if _LEFT_BEHIND not in str(arguments.exc_value):
+            before(arguments)
+
+    sys.unraisablehook = unraisable
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(folder)
+        raise
+    except Exception as error:
+        number = _refusal(error)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(folder)) from error
+    sys.unraisablehook = before
+    for log in logs:
+        log.removeFilter(_is_no_echo)
+
+
+def _refusal(error: BaseException | None) -> int | None:
+    """The system's number for the refusal that the words of `error` tell of; None where it is something else."""
+    return next((number for number in _REFUSALS if os.strerror(number) in str(error)), None)
+
+
+def _is_no_echo(record: logging.LogRecord) -> bool:
+    if not record.exc_info:
+        return True
+    return f"{os.sep}orbax{os.sep}" not in record.pathname and _refusal(record.exc_info[1]) is None
