@@ -103,6 +103,18 @@ PARTS = {
         "Start the same command again on all processes, or on another number of them. The exit status is 75, for "
         "schedulers that start a job again by themselves.",
     ),
+    "sigterm": Part(
+        "A training that is asked to stop",
+        "The training of the demo got SIGTERM at random moments, as schedulers send it before they take a machine away, "
+        "and was started again each time.",
+        (
+            ("n", "stops", None),
+            ("seconds", "seconds from the signal to the end of the program, at most", None),
+            ("median_seconds", "the median of them", None),
+            ("unsaved", "without a checkpoint of the step that was said to be saved, or with a status above 0", 0),
+        ),
+        "Start the same command again. Give a job longer than this between its warning and its end.",
+    ),
     "bad_inputs": Part(
         "Inputs that cannot be used",
         "The programs were given files, folders and arguments that are broken or cannot be meant.",

@@ -36,6 +36,7 @@ PARTS: dict[str, Callable[[argparse.Namespace, Path, Callable[[str], None]], dic
     ),
     "disk_full": lambda given, folder, say: _part("disk_full").measure(folder, say),
     "peer_death": lambda given, folder, say: _part("peer_death").measure(folder, given.seed, say),
+    "sigterm": lambda given, folder, say: _part("sigterm").measure(folder, given.seed, say),
     "bad_inputs": lambda given, folder, say: _part("bad_inputs").measure(folder, say),
     "fuzz": lambda given, folder, say: _part("fuzz").measure(
         folder, seconds=given.fuzz_seconds, seed=given.seed, say=say

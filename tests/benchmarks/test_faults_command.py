@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from benchmarks.faults import __main__ as command
-from benchmarks.faults import disk_full, peer_death
+from benchmarks.faults import disk_full, peer_death, sigterm
 from benchmarks.faults.programs import FaultRunFailed, first_step, last_step
 
 
@@ -138,3 +138,47 @@ def test_deaths_are_added_up(tmp_path, monkeypatch):
     found = peer_death.measure(tmp_path, 0, lambda text: None)
     assert (found["n"], found["seconds"], found["unnamed"], found["not_continued"]) == (4, 41.0, 1, 1)
     assert [one["victim"] for one in found["each"]] == [0, 1, 0, 1]
+
+
+def test_what_a_stopped_training_says_to_have_saved():
+    assert sigterm.saved_step("step 8/40: loss 1\nSIGTERM: saved step 8, stopped; the same command goes on") == 8
+    assert sigterm.saved_step("step 8/40: loss 1") is None
+
+
+class Stopped:
+    """A program that is asked to stop and says what it is told to."""
+
+    def __init__(self, arguments, log):
+        self.said, self.process, self.status = "", self, None
+
+    def __enter__(self):
+        self.said = "resumes at step 0 of 9\nstep 1/9: loss 1\n"
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def wait_until(self, condition):
+        while not condition():
+            pass
+        return True
+
+    def poll(self):
+        return self.status
+
+    def send_signal(self, number):
+        self.said += "SIGTERM: saved step 1, stopped"
+
+    def wait(self):
+        return 0
+
+
+def test_a_stop_that_saved_nothing_is_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(sigterm, "Program", Stopped)
+    monkeypatch.setattr(sigterm, "_LATEST_S", 0.0)
+    monkeypatch.setattr(sigterm, "_STOPS", 3)
+    monkeypatch.setattr(sigterm, "newest_complete", lambda folder: 1)
+    good = sigterm.measure(tmp_path, 0, print)
+    assert (good["n"], good["unsaved"]) == (3, 0) and 0 <= good["median_seconds"] <= good["seconds"] < 1
+    monkeypatch.setattr(sigterm, "newest_complete", lambda folder: 0)
+    assert sigterm.measure(tmp_path, 0, print)["unsaved"] == 3

@@ -37,7 +37,7 @@ def test_the_counts_and_what_was_not_measured():
     )
     assert "What to do: Start the same command again." in kills
     assert "| seconds until the other process had ended, at most | 31.2 |" in section(page, PARTS["peer_death"].title)
-    for name in ("truncations", "disk_full", "bad_inputs", "fuzz"):
+    for name in ("truncations", "disk_full", "sigterm", "bad_inputs", "fuzz"):
         told = section(page, PARTS[name].title)
         assert "\nNot measured.\n" in told and "What to do: " in told and "python -m" not in told
 
