@@ -27,15 +27,20 @@ class CheckpointError(InputError):
     """A checkpoint is missing, damaged or belongs to another model; the message names the file."""
 
 
-_MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
-"""No permission, a read-only file system, a full disk: the user's to mend, whatever was being written."""
+_MENDABLE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+}
+"""No permission, a read-only file system, a full or failing disk, a file where a folder should be or a folder where a
+file should be, a name that is too long: the user's to mend, whatever was being read or written."""
 
 
 @contextlib.contextmanager
-def report_input_errors() -> Iterator[None]:
+def report_input_errors(stopped: str = "stopped; nothing is kept") -> Iterator[None]:
     """Turns an `InputError`, and a refusal of the file system, into `error: ...` on stderr and exit status 2.
 
-    Used by the command-line programs alone.
+    Ctrl-C becomes exit status 130 (as shells have it: 128 and the number of the signal) and one line, `stopped`, which
+    says what is left of the work. Used by the command-line programs alone.
     """
     try:
         yield
@@ -47,3 +52,6 @@ def report_input_errors() -> Iterator[None]:
             raise
         print(f"error: {error.filename or 'writing'}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print(stopped, file=sys.stderr)
+        sys.exit(130)

@@ -1,12 +1,13 @@
 """Pictures and masks in and out of files: every pixel format ends as uint8 [H, W, 3], every mask as {0, 1}.
 
-Formats: PNG, JPEG, BMP and TIFF, told by their content rather than by their name. Colour profiles are not applied.
+Formats: PNG, JPEG, BMP and TIFF, told by their content rather than by their name; no other decoder is ever tried, for
+Pillow has some that start other programs. Colour profiles are not applied.
 """
 
 import contextlib
 import glob
 import os
-import struct
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,10 +20,13 @@ from ddim_jax.io.masks import binary_mask
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 _EXIF_ORIENTATION = 0x0112
-# A camera's MPO file is a JPEG with previews behind it: its first frame is the picture.
+# A camera's MPO file is a JPEG with previews behind it: its first frame is the picture. Pillow opens it as a JPEG.
 _JPEG_FORMATS = ("JPEG", "MPO")
-# What a damaged file makes the decoders raise, beside OSError.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError)
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
+MAX_PIXELS = 2**30 // 12
+"""A picture with more is refused by its header, before any of it is decoded: a GiB at 12 bytes a pixel, 89 million."""
+# Pillow's own warning, at the same size; here it is an error.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "I", "F", "I;16", "I;16B", "I;16L")
 
 
@@ -39,8 +43,8 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
       uint8 [H, W, 3].
 
     Raises:
-      DataError: the file is missing, empty, truncated, no picture, of several frames, or holds numbers whose range is
-        unknown (floating point, or integers outside 0..65535). The message names the file.
+      DataError: the file is missing, empty, truncated, no picture, of several frames, of more than `MAX_PIXELS`, or
+        holds numbers whose range is unknown (floating point, or integers outside 0..65535). The message names the file.
     """
     picture, _ = _decode(path)
     return _to_rgb(picture, str(path))
@@ -151,8 +155,10 @@ def _write_png(path: str | os.PathLike, pixels: np.ndarray) -> None:
 
 
 def _is_image(file: Path, below: Path) -> bool:
-    hidden = any(part.startswith(".") for part in file.relative_to(below).parts)
-    return file.suffix.lower() in IMAGE_SUFFIXES and not hidden and file.is_file()
+    if file.suffix.lower() not in IMAGE_SUFFIXES or any(part[0] == "." for part in file.relative_to(below).parts):
+        return False
+    # A link to nothing is listed as well, so that reading it says what is wrong.
+    return file.is_file() or (file.is_symlink() and not file.exists())
 
 
 @contextlib.contextmanager
@@ -166,10 +172,11 @@ def _errors_naming(path: str | os.PathLike) -> Iterator[None]:
         raise DataError(f"{path}: not a picture this can read; expected PNG, JPEG, BMP or TIFF.") from error
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: too large to be decoded safely ({error}); cut or shrink it.") from error
-    except _DECODE_ERRORS as error:
+    except Exception as error:  # a damaged file makes the decoders raise anything, down to KeyError and MemoryError
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
-        raise DataError(f"{path}: cannot be decoded, the file is truncated or damaged ({error}).") from error
+        what = str(error) or type(error).__name__
+        raise DataError(f"{path}: cannot be decoded, the file is truncated or damaged ({what}).") from error
 
 
 @contextlib.contextmanager
@@ -177,7 +184,14 @@ def _open(path: str | os.PathLike) -> Iterator[Image.Image]:
     if os.path.getsize(path) == 0:
         raise DataError(f"{path}: the file is empty (0 bytes).")
     # Given a name, Pillow maps uncompressed files into memory and mixes up the sides of TIFF pictures stored turned.
-    with open(path, "rb") as file, Image.open(file) as picture:
+    with open(path, "rb") as file, Image.open(file, formats=_FORMATS) as picture:
+        width, height = picture.size
+        if width * height > MAX_PIXELS:
+            raise DataError(
+                f"{path}: {width} x {height} pixels, expected at most {MAX_PIXELS} in all; cut or shrink it."
+            )
+        if width < 1 or height < 1:
+            raise DataError(f"{path}: {width} x {height} pixels, there is nothing to see.")
         yield picture
 
 

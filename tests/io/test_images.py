@@ -145,6 +145,41 @@ def test_several_frames_are_refused(tmp_path, suffix):
         images.read_image(tmp_path / f"stack.{suffix}")
 
 
+def test_no_other_decoder_is_tried(tmp_path):
+    """Of the others in Pillow, the one for EPS starts Ghostscript on the file."""
+    saved(tmp_path / "x.png", GREY, format="GIF")
+    (tmp_path / "y.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n")
+    for name in ("x.png", "y.png"):
+        with pytest.raises(DataError, match=rf"{name}: not a picture this can read; expected PNG, JPEG, BMP or TIFF"):
+            images.read_image(tmp_path / name)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # as the module does
+@pytest.mark.parametrize("reader", [images.read_image, images.read_mask, images.image_shape])
+def test_a_picture_that_is_too_large_is_refused_by_its_header(tmp_path, reader, monkeypatch):
+    whole = saved(tmp_path / "x.bmp", RGB).read_bytes()
+    for side, message in ((10_000, f"10000 x 10000 pixels, expected at most {2**30 // 12}"), (30_000, "too large")):
+        (tmp_path / "x.bmp").write_bytes(whole[:18] + 2 * side.to_bytes(4, "little") + whole[26:])
+        with pytest.raises(DataError, match=rf"x\.bmp: {message}"):
+            reader(tmp_path / "x.bmp")
+    (tmp_path / "x.bmp").write_bytes(whole)
+    monkeypatch.setattr(images, "MAX_PIXELS", 6)
+    images.read_image(tmp_path / "x.bmp")  # 3 x 2
+    monkeypatch.setattr(images, "MAX_PIXELS", 5)
+    with pytest.raises(DataError, match=r"x\.bmp: 3 x 2 pixels, expected at most 5"):
+        reader(tmp_path / "x.bmp")
+
+
+@pytest.mark.parametrize("error", [KeyError(257), MemoryError(), ZeroDivisionError("division"), RecursionError()])
+def test_whatever_a_decoder_raises_names_the_file(tmp_path, error, monkeypatch):
+    def damaged(*_, **__):
+        raise error
+
+    monkeypatch.setattr(images.Image, "open", damaged)
+    with pytest.raises(DataError, match=rf"x\.png: cannot be decoded.*{error or type(error).__name__}"):
+        images.read_image(saved(tmp_path / "x.png", GREY))
+
+
 def triangle_weights(before, after):
     """The weights of a bilinear resize with antialiasing, [after, before]: a triangle as wide as the reduction."""
     scale = before / after
@@ -202,6 +237,15 @@ def test_list_images(tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match=r"folder .*none holds no pictures"):
         images.list_images(tmp_path / "none")
+
+
+def test_a_link_to_nothing_is_not_passed_over(tmp_path):
+    saved(tmp_path / "a.png", GREY)
+    (tmp_path / "b.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "c.png").mkdir()
+    assert images.list_images(tmp_path) == [tmp_path / "a.png", tmp_path / "b.png"]
+    with pytest.raises(DataError, match=r"b\.png: cannot be read \(No such file"):
+        images.read_image(tmp_path / "b.png")
 
 
 def test_a_folder_inside_a_hidden_one_and_one_with_brackets_are_searched(tmp_path):

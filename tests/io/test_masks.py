@@ -1,6 +1,7 @@
 """What counts as a mask, value by value."""
 
 import io
+import time
 
 import numpy as np
 import pytest
@@ -164,3 +165,14 @@ def test_nan_is_refused():
     broken[3, 4] = np.nan
     with pytest.raises(DataError, match=r"m\.png: holds NaN"):
         read(broken)
+
+
+def test_a_large_photograph_is_no_mask_and_is_told_soon():
+    pixels = np.random.default_rng(0).integers(0, 256, (700, 700, 3), np.uint8)
+    colours = len(np.unique(pixels.astype(np.int64) @ [65536, 256, 1]))
+    began = time.process_time()
+    np.sort(pixels.astype(np.int64) @ [65536, 256, 1], axis=None)
+    sorting = time.process_time() - began
+    with pytest.raises(DataError, match=rf"photo\.png: holds {colours} colours"):
+        binary_mask(Image.fromarray(pixels), lossy=False, name="photo.png")
+    assert time.process_time() - began < 10 * sorting + 0.5
