@@ -36,11 +36,11 @@ file should be, a name that is too long: the user's to mend, whatever was being 
 
 
 @contextlib.contextmanager
-def report_input_errors(stopped: str = "stopped; nothing is kept") -> Iterator[None]:
+def report_input_errors(stopped: str | None = None) -> Iterator[None]:
     """Turns an `InputError`, and a refusal of the file system, into `error: ...` on stderr and exit status 2.
 
-    Ctrl-C becomes exit status 130 (as shells have it: 128 and the number of the signal) and one line, `stopped`, which
-    says what is left of the work. Used by the command-line programs alone.
+    With `stopped`, a line that says what is left of the work, Ctrl-C becomes that line and exit status 130 (as shells
+    have it: 128 and the number of the signal). Used by the command-line programs alone.
     """
     try:
         yield
@@ -53,5 +53,7 @@ def report_input_errors(stopped: str = "stopped; nothing is kept") -> Iterator[N
         print(f"error: {error.filename or 'writing'}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
+        if stopped is None:
+            raise
         print(stopped, file=sys.stderr)
         sys.exit(130)

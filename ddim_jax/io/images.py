@@ -10,6 +10,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -104,16 +105,16 @@ def list_images(path: str | os.PathLike) -> list[Path]:
     hidden files and folders (a leading dot) are left out.
 
     Raises:
-      DataError: nothing is there, or no picture among it.
+      DataError: nothing is there, or no picture among it, or a folder below may not be read.
     """
     text, path = os.fspath(path), Path(path)
     if path.is_file():
         return [path]
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if _is_image(file, path))
+        found = sorted(file for file in _files_below(path) if _is_image(file))
         where = f"folder {text} holds"
     elif glob.has_magic(text):
-        found = sorted(file for file in map(Path, glob.glob(text, recursive=True)) if _is_image(file, file.parent))
+        found = sorted(file for file in map(Path, glob.glob(text, recursive=True)) if _is_image(file))
         where = f"glob {text} matches"
     else:
         raise DataError(f"{text}: no such file or folder.")
@@ -154,8 +155,23 @@ def _write_png(path: str | os.PathLike, pixels: np.ndarray) -> None:
         Image.fromarray(pixels).save(temporary, format="PNG")
 
 
-def _is_image(file: Path, below: Path) -> bool:
-    if file.suffix.lower() not in IMAGE_SUFFIXES or any(part[0] == "." for part in file.relative_to(below).parts):
+def unreadable_folder(error: OSError) -> NoReturn:
+    """For `os.walk`, which passes over a folder that may not be read.
+
+    Raises:
+      DataError: naming the folder.
+    """
+    raise DataError(f"{error.filename}: the folder cannot be read ({error.strerror}).") from error
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder, onerror=unreadable_folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(place, name) for name in names)
+
+
+def _is_image(file: Path) -> bool:
+    if file.suffix.lower() not in IMAGE_SUFFIXES or file.name.startswith("."):
         return False
     # A link to nothing is listed as well, so that reading it says what is wrong.
     return file.is_file() or (file.is_symlink() and not file.exists())

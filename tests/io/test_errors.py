@@ -25,8 +25,10 @@ def test_what_a_user_can_mend_is_one_line(error, status, said, capsys):
     assert (exit.value.code, capsys.readouterr().err) == (status, said)
 
 
-@pytest.mark.parametrize("error", [ValueError("a bug"), KeyError("a bug"), OSError(errno.EBADF, "a bug")])
-def test_a_bug_keeps_its_traceback(error):
+@pytest.mark.parametrize(
+    "error", [ValueError("a bug"), KeyError("a bug"), OSError(errno.EBADF, "a bug"), KeyboardInterrupt()]
+)
+def test_a_bug_keeps_its_traceback_and_so_does_ctrl_c_where_nothing_is_said_of_it(error):
     with pytest.raises(type(error)) as raised, report_input_errors():
         raise error
     assert raised.value is error

@@ -220,41 +220,6 @@ def test_masks_are_resized_to_the_nearest_pixel(shape):
     np.testing.assert_array_equal(images.resize_mask(mask, shape), mask[np.ix_(rows, columns)])
 
 
-def test_list_images(tmp_path):
-    for name in ["b.PNG", "a.jpg", "sub/c.tif", "sub/deep/d.bmp", "notes.txt", ".hidden.png", ".cache/e.png", "x.npy"]:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-    names = [str(path.relative_to(tmp_path)) for path in images.list_images(tmp_path)]
-    assert names == ["a.jpg", "b.PNG", "sub/c.tif", "sub/deep/d.bmp"]
-    assert images.list_images(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
-    assert images.list_images(f"{tmp_path}/sub/*") == [tmp_path / "sub/c.tif"]
-    assert images.list_images(f"{tmp_path}/**/*.bmp") == [tmp_path / "sub/deep/d.bmp"]
-    with pytest.raises(DataError, match=r"nowhere: no such file or folder"):
-        images.list_images(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"glob .*\*\.gif matches no pictures"):
-        images.list_images(f"{tmp_path}/*.gif")
-    (tmp_path / "none").mkdir()
-    with pytest.raises(DataError, match=r"folder .*none holds no pictures"):
-        images.list_images(tmp_path / "none")
-
-
-def test_a_link_to_nothing_is_not_passed_over(tmp_path):
-    saved(tmp_path / "a.png", GREY)
-    (tmp_path / "b.png").symlink_to(tmp_path / "nowhere.png")
-    (tmp_path / "c.png").mkdir()
-    assert images.list_images(tmp_path) == [tmp_path / "a.png", tmp_path / "b.png"]
-    with pytest.raises(DataError, match=r"b\.png: cannot be read \(No such file"):
-        images.read_image(tmp_path / "b.png")
-
-
-def test_a_folder_inside_a_hidden_one_and_one_with_brackets_are_searched(tmp_path):
-    folder = tmp_path / ".runs" / "set [1]"
-    folder.mkdir(parents=True)
-    saved(folder / "x.png", GREY)
-    assert images.list_images(folder) == [folder / "x.png"]
-
-
 def test_writers(tmp_path):
     mask = np.array([[0, 1], [1, 0]], np.uint8)
     images.write_mask(tmp_path / "m.png", mask)
