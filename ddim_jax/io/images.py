@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ddim_jax.io.atomic import atomic_path
 from ddim_jax.io.errors import DataError
-from ddim_jax.io.masks import binary_mask
+from ddim_jax.io.masks import binary_mask, over_black
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 _EXIF_ORIENTATION = 0x0112
@@ -220,8 +220,18 @@ def _decode(path: str | os.PathLike) -> tuple[Image.Image, bool]:
             raise DataError(f"{path}: holds {frames} frames, expected one; save the frame you mean as its own file.")
         if picture.mode not in _MODES:
             raise DataError(f"{path}: pixels of kind {picture.mode!r} are not supported; save it as grey or RGB.")
+        _check_covered(picture, path)
         picture.load()
         return ImageOps.exif_transpose(picture), lossy
+
+
+def _check_covered(picture: Image.Image, path: str | os.PathLike) -> None:
+    """Refuses a TIFF file with fewer strips than its size needs: Pillow would leave the rest of the picture black."""
+    width, height = picture.size
+    parts = [tile.extents or (0, 0, width, height) for tile in picture.tile]
+    covered = sum((right - left) * (bottom - top) for left, top, right, bottom in parts)
+    if parts and covered < width * height:
+        raise DataError(f"{path}: is truncated or damaged, its parts cover {covered} of {width} x {height} pixels.")
 
 
 def _to_rgb(picture: Image.Image, name: str) -> np.ndarray:
@@ -231,8 +241,7 @@ def _to_rgb(picture: Image.Image, name: str) -> np.ndarray:
     if picture.mode == "F":
         raise DataError(f"{name}: holds floating-point grey, whose range is unknown; save it as 8- or 16-bit grey.")
     if picture.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
-        rgba = np.asarray(picture.convert("RGBA"))
-        return np.round(rgba[..., :3] * (rgba[..., 3:] / 255.0)).astype(np.uint8)
+        return over_black(np.asarray(picture.convert("RGBA")))
     return np.array(picture.convert("RGB"))
 
 

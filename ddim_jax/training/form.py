@@ -5,6 +5,7 @@ from typing import Any
 
 from ddim_jax.io.errors import ConfigError
 from ddim_jax.io.values import is_number
+from ddim_jax.models.zoo import MODELS
 
 _KINDS = {
     "a text": lambda value: isinstance(value, str),
@@ -40,6 +41,9 @@ def check_form(config: Any) -> None:
     Raises:
       ConfigError: a field is missing or of another kind; it is named, with what was found and what was expected.
     """
+    name = _at(config, "model.name")
+    if not isinstance(name, str) or name not in MODELS:  # what is missing for an unknown one says nothing
+        raise ConfigError(f"model.name is {name!r}; expected one of {', '.join(MODELS)}")
     for kind, fields in _FIELDS.items():
         for field in fields:
             name = field.removesuffix("?")

@@ -1,6 +1,7 @@
 """Pictures in and out of files, every format against values written down by hand or worked out in NumPy."""
 
 import re
+import struct
 
 import numpy as np
 import pytest
@@ -168,6 +169,19 @@ def test_a_picture_that_is_too_large_is_refused_by_its_header(tmp_path, reader, 
     monkeypatch.setattr(images, "MAX_PIXELS", 5)
     with pytest.raises(DataError, match=r"x\.bmp: 3 x 2 pixels, expected at most 5"):
         reader(tmp_path / "x.bmp")
+
+
+def test_a_tiff_with_too_few_strips_is_refused(tmp_path):
+    """The height in the header is 400 times what the only strip holds: 24 x 24."""
+    content = bytearray(saved(tmp_path / "x.tif", np.full((24, 24), 7, np.uint8)).read_bytes())
+    (directory,) = struct.unpack_from("<I", content, 4)
+    entries = range(directory + 2, len(content), 12)
+    place = next(entry for entry in entries if struct.unpack_from("<H", content, entry)[0] == 257)  # the height
+    struct.pack_into("<HII", content, place + 2, 4, 1, 9600)
+    (tmp_path / "x.tif").write_bytes(content)
+    for reader in (images.read_image, images.read_mask):
+        with pytest.raises(DataError, match=r"x\.tif: is truncated .* its parts cover 576 of 24 x 9600 pixels"):
+            reader(tmp_path / "x.tif")
 
 
 @pytest.mark.parametrize("error", [KeyError(257), MemoryError(), ZeroDivisionError("division"), RecursionError()])
