@@ -8,6 +8,7 @@ own, so that one that a decoder brings down is a finding and not the end.
 
 import argparse
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -176,6 +177,13 @@ def _alarm(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+def _replace(path: Path, text: str) -> None:
+    """In one step: the process may end at any moment. Not on the disk: that would be most of the time."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
 def _keep(workdir: Path, current: str, path: Path, why: str) -> None:
     folder = workdir / "unexpected" / current
     folder.mkdir(parents=True, exist_ok=True)
@@ -204,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seed=given.seed,
         seconds=given.worker,
         first=given.first,
-        report=lambda told: progress.write_text(json.dumps(told)),
+        report=lambda told: _replace(progress, json.dumps(told)),
     )
     return 0
 
