@@ -25,7 +25,7 @@ class Start(NamedTuple):
     """A program started with bad inputs.
 
     Attributes:
-      program, arguments, as_nobody: as `Programs.run`.
+      program, arguments, powerless: as `Programs.run`.
       inputs: each of which has to be told.
       status: the exit status it has to end with.
       kept: patterns of files (relative to the folder) that it may write, because they are no result of a bad input.
@@ -36,7 +36,7 @@ class Start(NamedTuple):
     inputs: tuple[Input, ...]
     status: int = 2
     kept: tuple[str, ...] = ()
-    as_nobody: bool = False
+    powerless: bool = False
 
 
 Make = Callable[[Path], Start]
@@ -62,7 +62,7 @@ def try_start(make: Make, folder: Path, programs: Programs) -> tuple[Start, Verd
     folder.mkdir(parents=True)
     start = make(folder)
     before = _listing(folder)
-    ended = programs.run(start.program, start.arguments, folder, as_nobody=start.as_nobody)
+    ended = programs.run(start.program, start.arguments, folder, powerless=start.powerless)
     return start, judge(start, ended, folder, before, _listing(folder))
 
 

@@ -5,6 +5,8 @@ is imported here and used in the forked processes alone.
 """
 
 import contextlib
+import ctypes
+import gc
 import json
 import os
 import runpy
@@ -18,7 +20,6 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parents[2]
 LIMIT = 300.0
 """Seconds after which a program that hangs is ended."""
-_NOBODY = 65534
 _PRELOAD = (
     *("ddim_jax.training.command", "ddim_jax.training.loop", "ddim_jax.training.distributed", "ddim_jax.evaluation"),
     *("ddim_jax.inference.files", "ml_collections.config_flags", "tensorboardX"),
@@ -39,17 +40,17 @@ class Programs:
     def __init__(self, server: subprocess.Popen):
         self._server = server
 
-    def run(self, program: str, arguments: Sequence[str], folder: Path, *, as_nobody: bool = False) -> Ended:
+    def run(self, program: str, arguments: Sequence[str], folder: Path, *, powerless: bool = False) -> Ended:
         """Runs a program in `folder` and waits for its end.
 
         Args:
           program: a script (below the project's root, or absolute), or "-m NAME" for a module.
           arguments: of its command line.
           folder: the working directory; what the program says is kept beside it.
-          as_nobody: without the rights of root.
+          powerless: without the capabilities of root, so that permissions hold for it as for anybody.
         """
         said = [folder.with_name(f"{folder.name}.{stream}") for stream in ("out", "err")]
-        asked = {"program": program, "arguments": [*map(str, arguments)], "folder": str(folder), "nobody": as_nobody}
+        asked = {"program": program, "arguments": [*map(str, arguments)], "folder": str(folder), "powerless": powerless}
         self._server.stdin.write(json.dumps({**asked, "said": [*map(str, said)]}) + "\n")
         self._server.stdin.flush()
         answer = self._server.stdout.readline()
@@ -81,6 +82,7 @@ def _serve() -> None:
     """Answers each line of stdin, a program to run, with its exit status."""
     for module in _PRELOAD:
         __import__(module)
+    gc.freeze()  # or each forked process would copy all that is imported when it ends
     for line in sys.stdin:
         asked = json.loads(line)
         child = os.fork()
@@ -96,10 +98,8 @@ def _become(asked: dict[str, Any]) -> None:
     files += [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666) for path in asked["said"]]
     for number, file in enumerate(files):
         os.dup2(file, number)
-    if asked["nobody"]:
-        os.setgroups([])
-        os.setgid(_NOBODY)
-        os.setuid(_NOBODY)
+    if asked["powerless"]:
+        _give_up_capabilities()
     os.chdir(asked["folder"])
     module = asked["program"].removeprefix("-m ")
     if module != asked["program"]:
@@ -109,6 +109,13 @@ def _become(asked: dict[str, Any]) -> None:
         script = str(ROOT / asked["program"])
         sys.argv = [script, *asked["arguments"]]
         runpy.run_path(script, run_name="__main__")
+
+
+def _give_up_capabilities() -> None:
+    """Of this process, by capset(2): version 3, this thread, and none effective, permitted or inheritable."""
+    header, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    if ctypes.CDLL(None, use_errno=True).capset(header, none):
+        raise OSError(ctypes.get_errno(), "the capabilities cannot be given up")
 
 
 def _status(child: int) -> int:
