@@ -52,8 +52,8 @@ def parse_step(text: str) -> str | int:
 
 def main() -> None:
     arguments = parse_arguments()
-    keep_compiled_programs()
-    with report_input_errors():
+    with report_input_errors("stopped; the same command starts over"):
+        keep_compiled_programs()
         metrics, output_dir = evaluate_checkpoint(
             arguments.ckpt,
             arguments.split,

@@ -125,33 +125,29 @@ def describe(summary: Summary, options: argparse.Namespace, process: Process) ->
 
 def main() -> int:
     options = parse_arguments()
-    cache = keep_compiled_programs()
-    try:
-        with report_input_errors():
-            process = Process.find(options.process_index, options.process_count)
-            summary = segment_files(
-                Segmenter.load(options.ckpt, step=options.step, programs=cache and cache / "traced"),
-                options.input,
-                options.output,
-                save=options.save,
-                samples=options.samples,
-                steps=options.steps,
-                seed=options.seed,
-                threshold=options.threshold,
-                protocol=options.protocol,
-                size=options.size,
-                flips=options.flips,
-                sampler=options.sampler,
-                ensemble=options.ensemble,
-                flag_uncertain=options.flag_uncertain,
-                batch_size=options.batch_size,
-                process_index=process.index,
-                process_count=process.count,
-                progress=sys.stderr.isatty(),
-            )
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+    with report_input_errors("stopped; the same command goes on from here"):
+        cache = keep_compiled_programs()
+        process = Process.find(options.process_index, options.process_count)
+        summary = segment_files(
+            Segmenter.load(options.ckpt, step=options.step, programs=cache and cache / "traced"),
+            options.input,
+            options.output,
+            save=options.save,
+            samples=options.samples,
+            steps=options.steps,
+            seed=options.seed,
+            threshold=options.threshold,
+            protocol=options.protocol,
+            size=options.size,
+            flips=options.flips,
+            sampler=options.sampler,
+            ensemble=options.ensemble,
+            flag_uncertain=options.flag_uncertain,
+            batch_size=options.batch_size,
+            process_index=process.index,
+            process_count=process.count,
+            progress=sys.stderr.isatty(),
+        )
     print(describe(summary, options, process))
     for _, reason in summary.failed:
         print(f"failed: {reason}", file=sys.stderr)

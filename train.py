@@ -21,8 +21,8 @@ _PROCESS = flags.DEFINE_integer("process-id", None, "Which of them this is, from
 
 
 def main(_) -> None:
-    keep_compiled_programs()
-    with report_input_errors():
+    with report_input_errors("stopped; the same command goes on from the last checkpoint, if there is one"):
+        keep_compiled_programs()
         initialise(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
         train(_CONFIG.value, _WORKDIR.value or f"runs/{_CONFIG.value.name}")
 

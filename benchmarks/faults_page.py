@@ -105,8 +105,8 @@ PARTS = {
     ),
     "sigterm": Part(
         "A training that is asked to stop",
-        "The training of the demo got SIGTERM at random moments, as schedulers send it before they take a machine away, "
-        "and was started again each time.",
+        "The training of the demo got SIGTERM at random moments, as schedulers send it before they take a machine "
+        "away, and was started again each time.",
         (
             ("n", "stops", None),
             ("seconds", "seconds from the signal to the end of the program, at most", None),

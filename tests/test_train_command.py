@@ -127,10 +127,14 @@ def test_a_loss_that_is_no_number(start, tmp_path):
 def test_what_cannot_run_is_one_line(start, tmp_path):
     misspelt = start("--config.train.stepz=3")
     nowhere = start(f"--config.data.root={tmp_path / 'nowhere'}", config=str(ROOT / "configs/folder.py"))
+    interrupt = "    import os, signal\n    os.kill(os.getpid(), signal.SIGINT)\n    return config"
+    (tmp_path / "interrupted.py").write_text(tiny_file().replace("    return config", interrupt))
+    interrupted = start(config="interrupted.py")
     for program, *names in ((misspelt, "'stepz'", '"steps"'), (nowhere, str(tmp_path / "nowhere"), "images/")):
         assert program.wait() == 2
         assert program.said.startswith("error: ") and program.said.count("\n") == 1
         assert all(name in program.said for name in names)
+    assert interrupted.wait() == 130 and interrupted.said == "stopped before training began\n"
     assert not (tmp_path / "runs").exists()
 
 
@@ -139,11 +143,20 @@ def parse(monkeypatch, tmp_path, capsys):
     """`parse_flags` on flags of its own: its error message, or what it left over."""
     (tmp_path / "tiny.py").write_text(tiny_file())
     (tmp_path / "wrong.py").write_text(tiny_file().replace("config.name = ", "config.nmae = "))
+    (tmp_path / "syntax.py").write_text(tiny_file().replace("return config", "retrun config"))
+    (tmp_path / "types.py").write_text(
+        tiny_file().replace("config.update({", "config.seed = 'one'\n    config.update({")
+    )
+    (tmp_path / "latin.py").write_bytes(tiny_file().encode().replace(b'"tiny"', b'"gr\xfcn"'))
+    (tmp_path / "picture.py").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00")
+    (tmp_path / "empty.py").write_text("")
+    (tmp_path / "none.py").write_text("def get_config():\n    pass\n")
     (tmp_path / "bug.py").write_text(tiny_file().replace('config.name = "tiny"', "None.name"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT))
     handler = command.absl.logging.get_absl_handler()
     formatter, filters = handler.formatter, list(handler.filters)
+    monkeypatch.delitem(sys.modules, "config_config", raising=False)  # what an earlier file left
     own = flags.FlagValues()
     monkeypatch.setattr(flags, "FLAGS", own)
     config_flags.DEFINE_config_file("config", None, flag_values=own)
@@ -175,6 +188,13 @@ def test_arguments_that_work(parse):
         ((), "--config"),
         (("--config", "no.py"), "--config: .*No such file or directory: 'no.py'"),
         (("--config", "wrong.py"), "no field 'nmae'.*\"name\""),
+        (("--config", "syntax.py"), "--config: .*syntax.py, line 9: invalid syntax"),
+        (("--config", "types.py"), "--config: .*types.py, line 7: TypeError: .*int"),
+        (("--config", "tiny.py:small"), "--config: TypeError: get_config.* takes 0 positional arguments"),
+        (("--config", "latin.py"), "--config: .*latin.py, line .*expected a file of Python"),
+        (("--config=picture.py",), "--config: .*picture.py.*expected a file of Python"),
+        (("--config", "empty.py"), "--config: .*empty.py .*get_config"),
+        (("--config", "none.py"), "--config: get_config.. of none.py gave nothing"),
         (("--config", "tiny.py", "--config.trian.steps=3"), "no field 'trian'.*\"train\""),
         (("--config", "tiny.py", "--config.train.stepz=3"), "no field 'stepz'.*\"steps\""),
         (("--config", "tiny.py", "--config.train.steps=many"), "--config.train.steps=many"),

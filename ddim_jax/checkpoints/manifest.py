@@ -70,7 +70,7 @@ def _read_manifest(folder: Path) -> tuple[dict[str, dict], str | None]:
         if _serialise(records).encode() != text:
             return {}, f"{MANIFEST}: changed after it was written"
         return records, None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {}, f"{MANIFEST}: not a readable manifest"
 
 

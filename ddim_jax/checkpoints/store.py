@@ -298,7 +298,7 @@ def locate(path: str | os.PathLike) -> tuple[Path, int | None]:
       InputError: the path is of remote storage.
     """
     refuse_remote(path, "the checkpoint")
-    given = Path(path).expanduser().absolute()
+    given = Path(os.path.expanduser(path)).absolute()  # pathlib's own fails where there is no such user
     if not given.is_dir():
         raise CheckpointError(f"{path}: no such folder; give a run directory, its checkpoints folder or a step folder")
     if (given / "checkpoints").is_dir():

@@ -128,7 +128,7 @@ def load_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
       CheckpointError: the file is not there, cannot be read, has another suffix or holds no state dict, or the library
         that reads it is not installed.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     readers = {".safetensors": _read_safetensors, ".pt": _read_pickled, ".pth": _read_pickled}
     if path.suffix.lower() not in readers:
         raise CheckpointError(f"{path}: expected a file ending in {', '.join(readers)}")
@@ -148,7 +148,7 @@ def save_state_dict(path: str | os.PathLike, state_dict: Mapping[str, Any]) -> N
       CheckpointError: another suffix, or safetensors is not installed.
       OSError: the disk is full or not writable.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if path.suffix.lower() != ".safetensors":
         raise CheckpointError(f"{path}: state dicts are written as .safetensors; choose such a name")
     safetensors = _safetensors(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ddim_jax.data.load import load_dataset
 from ddim_jax.data.sources import SPLITS, Source
+from ddim_jax.io.atomic import make_folder
 from ddim_jax.io.errors import report_input_errors
 from ddim_jax.io.images import write_mask, write_rgb
 from ddim_jax.io.remote import refuse_remote
@@ -18,6 +19,7 @@ def export_pairs(source: Source, output_dir: str | os.PathLike) -> None:
     """Writes every pair of `source` as output_dir/images/<id>.png and output_dir/masks/<id>.png (0 and 255)."""
     refuse_remote(output_dir, "output")
     output_dir = Path(output_dir)
+    make_folder(output_dir)
     for row in range(len(source)):
         example = source[row]
         write_rgb(output_dir / "images" / f"{example.id}.png", example.image)
@@ -32,7 +34,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64, metavar="PIXELS")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    with report_input_errors():
+    with report_input_errors("stopped; the same command writes all of them"):
         counts = {given.split: given.count}
         source = load_dataset("phantom", given.split, seed=given.seed, image_size=given.size, counts=counts)
         export_pairs(source, given.output)

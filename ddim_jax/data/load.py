@@ -11,8 +11,10 @@ from ddim_jax.data.published import PUBLISHED
 from ddim_jax.data.sources import SPLITS, Source
 from ddim_jax.io.errors import ConfigError
 from ddim_jax.io.remote import refuse_remote
+from ddim_jax.io.values import is_whole
 
 DATASETS = ("phantom", "folder", *PUBLISHED)
+_MOST_PHANTOMS = 10**7
 PHANTOM_COUNTS = {"train": 512, "val": 64, "test": 64}
 
 
@@ -52,8 +54,18 @@ def load_dataset(
     refuse_remote(cache_dir, "data.cache_dir")
     if name == "phantom":
         chosen = {**PHANTOM_COUNTS, **(counts or {})}
-        if set(chosen) != set(SPLITS) or min(chosen.values()) < 1:
-            raise ConfigError(f"Phantom counts {dict(counts)}; expected at least 1 for each of {', '.join(SPLITS)}.")
+        if set(chosen) != set(SPLITS) or not all(
+            is_whole(count, 1) and count <= _MOST_PHANTOMS for count in chosen.values()
+        ):
+            raise ConfigError(
+                f"The phantom counts (data.counts) are {dict(counts)}; expected at least 1 for each of "
+                f"{', '.join(SPLITS)}, and at most {_MOST_PHANTOMS}."
+            )
+        if not is_whole(image_size, 1) or not is_whole(seed, 0):
+            raise ConfigError(
+                f"The phantoms' size (data.image_size) is {image_size!r} and their seed (data.split_seed) {seed!r}; "
+                "expected whole numbers, from 1 and from 0."
+            )
         return PhantomSource(split, seed=seed, size=image_size, count=chosen[split])
     if root is None or not os.fspath(root):
         raise ConfigError(f"The data set {name} needs the folder its files are in (data.root).")

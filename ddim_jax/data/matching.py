@@ -17,8 +17,8 @@ def match_pairs(
       group: given to all pairs.
 
     Returns:
-      The pairs, sorted by id, and a line for each problem: an image without a mask, a mask without an image, or several
-      files with one key.
+      The pairs, sorted by id, and a line for each problem: an image without a mask, a mask without an image, several
+      files with one key, or a name whose bytes are no text.
     """
     problems: list[str] = []
     names: dict[str, str] = {}
@@ -36,7 +36,9 @@ def _by_key(
     found: dict[str, Path] = {}
     for name, file in files:
         key = name.casefold()
-        if key in found:
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            problems.append(f"{file}: the name is not UTF-8, and could not be written into splits.csv; rename the file")
+        elif key in found:
             problems.append(f"{found[key]} and {file} are both {kind} of {name}")
         else:
             found[key], names[key] = file, name

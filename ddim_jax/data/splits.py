@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -92,12 +93,10 @@ def read_split(path: str | os.PathLike) -> dict[str, str]:
     """Reads a table with the columns stem and split (train, val or test), separated by commas or semicolons.
 
     Raises:
-      DataError: a column is missing, a split is unknown or a stem appears twice; up to ten lines are named.
+      DataError: the file cannot be read or is no such table, a column is missing, a split is unknown or a stem appears
+        twice; up to ten lines are named.
     """
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        text = file.read()
-    delimiter = ";" if ";" in text.partition("\n")[0] else ","
-    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines(), delimiter=delimiter)]
+    rows = _table(path)
     header = [cell.lower() for cell in rows[0]] if rows else []
     if "stem" not in header or "split" not in header:
         raise DataError(
@@ -121,10 +120,25 @@ def read_split(path: str | os.PathLike) -> dict[str, str]:
     return split
 
 
+def _table(path: str | os.PathLike) -> list[list[str]]:
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            text = file.read()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start} is not UTF-8; save the table as UTF-8.") from error
+    delimiter = ";" if ";" in text.partition("\n")[0] else ","
+    try:
+        return [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, ""), delimiter=delimiter)]
+    except csv.Error as error:
+        raise DataError(f"{path}: is not a table separated by commas or semicolons ({error}).") from error
+
+
 def write_split(path: str | os.PathLike, split: Mapping[str, str]) -> None:
     """Writes the table `read_split` reads, sorted by stem, atomically."""
     rows = sorted(split.items())
-    if any(character in stem for stem, _ in rows for character in ',"\n'):
+    if any(character in stem for stem, _ in rows for character in ',"\r\n'):
         rows = [('"' + stem.replace('"', '""') + '"', name) for stem, name in rows]
     write_text(path, "".join(f"{stem},{name}\n" for stem, name in [("stem", "split"), *rows]))
 

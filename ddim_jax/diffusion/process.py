@@ -5,6 +5,7 @@ is decided in this one place.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from ddim_jax.diffusion.reverse import Trajectory, check_clip
 from ddim_jax.diffusion.sampler import ddim_sample, ddpm_sample
 from ddim_jax.diffusion.schedule import Schedule, create_schedule
 from ddim_jax.io.errors import ConfigError
+from ddim_jax.io.values import is_number
 
 LOSSES = ("mse", "bce_dice")
 LOSS_WEIGHTS = ("plain", "min_snr")
@@ -66,10 +68,10 @@ class DiffusionProcess:
             raise ConfigError(
                 f"diffusion.loss 'bce_dice' compares masks and needs prediction 'x0', not {self.prediction!r}"
             )
-        if not 0.0 < self.mask_scale <= 1.0:
-            raise ConfigError(f"diffusion.mask_scale is {self.mask_scale}; expected a number in (0, 1]")
-        if not self.timestep_power >= 1.0:
-            raise ConfigError(f"diffusion.timestep_power is {self.timestep_power}; expected 1 (uniform) or more")
+        if not is_number(self.mask_scale) or not 0.0 < self.mask_scale <= 1.0:
+            raise ConfigError(f"diffusion.mask_scale is {self.mask_scale!r}; expected a number in (0, 1]")
+        if not is_number(self.timestep_power) or not 1.0 <= self.timestep_power < math.inf:
+            raise ConfigError(f"diffusion.timestep_power is {self.timestep_power!r}; expected 1 (uniform) or more")
         if self.loss_weight not in LOSS_WEIGHTS:
             raise ConfigError(
                 f"diffusion.loss_weight is {self.loss_weight!r}; expected one of {', '.join(LOSS_WEIGHTS)}"
@@ -93,6 +95,12 @@ class DiffusionProcess:
         Raises:
           ConfigError: a field cannot work, as `create_schedule` and this class have it.
         """
+        known = {field.name for field in dataclasses.fields(cls)} - {"schedule"}
+        unknown = sorted(set(fields) - known)
+        if unknown:
+            raise ConfigError(
+                f"diffusion has no field {', '.join(map(repr, unknown))}; configs/base.py has all of them"
+            )
         built = create_schedule(schedule, num_train_timesteps, beta_start, beta_end, zero_terminal_snr)
         return cls(schedule=built, **fields)
 

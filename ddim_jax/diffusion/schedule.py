@@ -1,13 +1,14 @@
 """The noise schedules and the timesteps a sampler visits."""
 
 import dataclasses
-from numbers import Integral
 
 import numpy as np
 
 from ddim_jax.io.errors import ConfigError
+from ddim_jax.io.values import is_number, is_whole
 
 SCHEDULES = ("linear", "cosine")
+_MOST_TIMESTEPS = 10**6
 
 _COSINE_OFFSET = 0.008
 _COSINE_LARGEST_BETA = 0.999
@@ -70,9 +71,10 @@ def linear_schedule(num_train_timesteps: int = 1000, beta_start: float = 1e-4, b
       ConfigError: fewer than one timestep, or not 0 < beta_start <= beta_end < 1.
     """
     _check_timesteps(num_train_timesteps)
-    if not 0.0 < beta_start <= beta_end < 1.0:
+    if not is_number(beta_start) or not is_number(beta_end) or not 0.0 < beta_start <= beta_end < 1.0:
         raise ConfigError(
-            f"diffusion.beta_start is {beta_start} and diffusion.beta_end is {beta_end}; expected 0 < start <= end < 1"
+            f"diffusion.beta_start is {beta_start!r} and diffusion.beta_end is {beta_end!r}; "
+            "expected 0 < start <= end < 1"
         )
     betas = np.linspace(beta_start, beta_end, num_train_timesteps, dtype=np.float64)
     return Schedule(betas=betas, alpha_bars=np.cumprod(1.0 - betas))
@@ -126,7 +128,7 @@ def timestep_grid(num_train_timesteps: int, steps: int) -> np.ndarray:
     Raises:
       ConfigError: steps is not a whole number in 1 .. num_train_timesteps.
     """
-    if not _is_whole(steps) or not 1 <= steps <= num_train_timesteps:
+    if not is_whole(steps, 1) or steps > num_train_timesteps:
         raise ConfigError(f"sample.steps is {steps!r}; expected a whole number from 1 to {num_train_timesteps}")
     # floor(i * T / steps + 1/2) in whole numbers: no float rounding decides which timestep is meant.
     offsets = (2 * np.arange(steps, dtype=np.int64) * num_train_timesteps + steps) // (2 * steps)
@@ -134,11 +136,8 @@ def timestep_grid(num_train_timesteps: int, steps: int) -> np.ndarray:
 
 
 def _check_timesteps(num_train_timesteps: int) -> None:
-    if not _is_whole(num_train_timesteps) or num_train_timesteps < 1:
+    if not is_whole(num_train_timesteps, 1) or num_train_timesteps > _MOST_TIMESTEPS:
         raise ConfigError(
-            f"diffusion.num_train_timesteps is {num_train_timesteps!r}; expected a whole number, at least 1"
+            f"diffusion.num_train_timesteps is {num_train_timesteps!r}; expected a whole number, at least 1 "
+            f"and at most {_MOST_TIMESTEPS}"
         )
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)

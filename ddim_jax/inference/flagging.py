@@ -105,7 +105,8 @@ def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]],
     """
     ranked = sorted(records, key=lambda record: (-record["doubt"], record["name"]))
     flagged = ranked[: math.ceil(check_share(share) * len(ranked))]
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    options = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}  # names of files need not be UTF-8
+    with atomic_path(path) as temporary, open(temporary, "w", **options) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("rank", *_FIELDS))
         writer.writerows((rank, *(record[field] for field in _FIELDS)) for rank, record in enumerate(flagged, start=1))

@@ -11,7 +11,7 @@ from ddim_jax.inference.lines import Lines
 from ddim_jax.inference.outputs import OUTPUTS, Job
 from ddim_jax.inference.parts import INDEX, alone, check_free, find_parts, held_files, merge, part_name, warn_torn
 from ddim_jax.inference.processes import Process
-from ddim_jax.io.atomic import errors_naming, write_json
+from ddim_jax.io.atomic import errors_naming, make_folder, write_json
 from ddim_jax.io.errors import InputError
 from ddim_jax.io.locks import try_lock
 
@@ -42,7 +42,7 @@ class Index:
     def __init__(self, folder: Path, settings: Mapping[str, Any], process: Process):
         self._folder = folder
         self._several = process.count > 1
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         own = folder / part_name(process)
         with contextlib.ExitStack() as stack, alone(folder, required=self._several):
             _agree_on_settings(folder, settings)
@@ -90,8 +90,8 @@ class Index:
         except OSError:
             return False  # reading it will say why
         return (
-            (record["bytes"], record["mtime_ns"]) == (stat.st_size, stat.st_mtime_ns)
-            and set(kinds) <= set(record["outputs"])
+            (record.get("bytes"), record.get("mtime_ns")) == (stat.st_size, stat.st_mtime_ns)
+            and set(kinds) <= set(record.get("outputs", ()))
             and ("doubt" in record or not with_doubt)
             and all((self._folder / job.output(kind)).is_file() for kind in kinds)
         )
@@ -163,8 +163,10 @@ def _agree_on_settings(folder: Path, settings: Mapping[str, Any]) -> None:
                 raise InputError(f"{folder} holds {index.name} but no {SETTINGS}; use an empty output folder") from None
         write_json(path, dict(settings))
         return
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read ({error}); use an empty output folder") from error
+    if not isinstance(there, dict):
+        raise InputError(f"{path} holds no settings; use an empty output folder")
     differences = [
         f"{name} is {there.get(name)} there and {settings.get(name)} now"
         for name in sorted(there.keys() | settings.keys())

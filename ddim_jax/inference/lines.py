@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ddim_jax.io.errors import InputError
 
@@ -46,14 +47,12 @@ class Lines:
                 self.torn = len(line)
                 return
             try:
-                record = json.loads(line)
-                name = record["name"]
-                _ = record["status"], record["file"]
-                self.in_order &= last < name
-            except (ValueError, KeyError, TypeError) as error:
+                name = _checked(json.loads(line))["name"]
+            except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
                 raise InputError(
                     f"{self.path}: line {number} is damaged; remove the line (its image is done again)"
                 ) from error
+            self.in_order &= last < name
             self._starts[name], last = self.end, name
             self.end += len(line)
 
@@ -88,3 +87,17 @@ class Lines:
         """Closes the file; the names stay known."""
         if self._file is not None:
             self._file.close()
+
+
+def _checked(record: Any) -> dict:
+    """The record, if it is one; KeyError, TypeError or ValueError if not. Earlier versions wrote fewer fields."""
+    outputs, doubt = record.get("outputs", []), record.get("doubt", 0.0)
+    if not isinstance(record["name"], str) or not isinstance(record["file"], str):
+        raise TypeError("name and file are texts")
+    if record["status"] not in ("ok", "failed"):
+        raise ValueError("the status is neither ok nor failed")
+    if not isinstance(outputs, list) or not all(isinstance(kind, str) for kind in outputs):
+        raise TypeError("outputs are a list of kinds")
+    if not isinstance(doubt, int | float):
+        raise TypeError("the doubt is a number")
+    return record

@@ -129,7 +129,8 @@ class Segmenter:
         step, params, metadata = CheckpointStore(directory).restore_params(step if own_step is None else own_step)
         folder = directory / str(step)
         config = metadata.get("config", {})
-        missing = [name for name in ("model", "diffusion", "data", "sample") if name not in config]
+        sections = ("model", "diffusion", "data", "sample")
+        missing = [name for name in sections if not isinstance(config.get(name), Mapping)]
         if missing:
             raise CheckpointError(f"{folder}: its config has no section {', '.join(missing)}; was it made by train.py?")
         about = config["model"]

@@ -28,15 +28,20 @@ class CheckpointError(InputError):
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, *_FULL}
-"""No permission, a read-only file system, a full disk: the user's to mend, whatever was being written."""
+_MENDABLE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.EIO, *_FULL),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+}
+"""No permission, a read-only file system, a full or failing disk, a file where a folder should be or a folder where a
+file should be, a name that is too long: the user's to mend, whatever was being read or written."""
 
 
 @contextlib.contextmanager
-def report_input_errors() -> Iterator[None]:
+def report_input_errors(stopped: str | None = None) -> Iterator[None]:
     """Turns an `InputError`, and a refusal of the file system, into `error: ...` on stderr and exit status 2.
 
-    Used by the command-line programs alone.
+    With `stopped`, a line that says what is left of the work, Ctrl-C becomes that line and exit status 130 (as shells
+    have it: 128 and the number of the signal). Used by the command-line programs alone.
     """
     try:
         yield
@@ -50,3 +55,8 @@ def report_input_errors() -> Iterator[None]:
         told = room if error.errno in _FULL else ""
         print(f"error: {error.filename or 'writing'}: {error.strerror}{told}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        if stopped is None:
+            raise
+        print(stopped, file=sys.stderr)
+        sys.exit(130)

@@ -1,28 +1,33 @@
 """Pictures and masks in and out of files: every pixel format ends as uint8 [H, W, 3], every mask as {0, 1}.
 
-Formats: PNG, JPEG, BMP and TIFF, told by their content rather than by their name. Colour profiles are not applied.
+Formats: PNG, JPEG, BMP and TIFF, told by their content rather than by their name; no other decoder is ever tried, for
+Pillow has some that start other programs. Colour profiles are not applied.
 """
 
 import contextlib
 import glob
 import os
-import struct
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ddim_jax.io.atomic import atomic_path
 from ddim_jax.io.errors import DataError
-from ddim_jax.io.masks import binary_mask
+from ddim_jax.io.masks import binary_mask, over_black
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 _EXIF_ORIENTATION = 0x0112
-# A camera's MPO file is a JPEG with previews behind it: its first frame is the picture.
+# A camera's MPO file is a JPEG with previews behind it: its first frame is the picture. Pillow opens it as a JPEG.
 _JPEG_FORMATS = ("JPEG", "MPO")
-# What a damaged file makes the decoders raise, beside OSError.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError)
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
+MAX_PIXELS = 2**30 // 12
+"""A picture with more is refused by its header, before any of it is decoded: a GiB at 12 bytes a pixel, 89 million."""
+# Pillow's own warning, at the same size; here it is an error.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "I", "F", "I;16", "I;16B", "I;16L")
 
 
@@ -39,8 +44,8 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
       uint8 [H, W, 3].
 
     Raises:
-      DataError: the file is missing, empty, truncated, no picture, of several frames, or holds numbers whose range is
-        unknown (floating point, or integers outside 0..65535). The message names the file.
+      DataError: the file is missing, empty, truncated, no picture, of several frames, of more than `MAX_PIXELS`, or
+        holds numbers whose range is unknown (floating point, or integers outside 0..65535). The message names the file.
     """
     picture, _ = _decode(path)
     return _to_rgb(picture, str(path))
@@ -100,16 +105,16 @@ def list_images(path: str | os.PathLike) -> list[Path]:
     hidden files and folders (a leading dot) are left out.
 
     Raises:
-      DataError: nothing is there, or no picture among it.
+      DataError: nothing is there, or no picture among it, or a folder below may not be read.
     """
     text, path = os.fspath(path), Path(path)
     if path.is_file():
         return [path]
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if _is_image(file, path))
+        found = sorted(file for file in _files_below(path) if _is_image(file))
         where = f"folder {text} holds"
     elif glob.has_magic(text):
-        found = sorted(file for file in map(Path, glob.glob(text, recursive=True)) if _is_image(file, file.parent))
+        found = sorted(file for file in map(Path, glob.glob(text, recursive=True)) if _is_image(file))
         where = f"glob {text} matches"
     else:
         raise DataError(f"{text}: no such file or folder.")
@@ -150,9 +155,26 @@ def _write_png(path: str | os.PathLike, pixels: np.ndarray) -> None:
         Image.fromarray(pixels).save(temporary, format="PNG")
 
 
-def _is_image(file: Path, below: Path) -> bool:
-    hidden = any(part.startswith(".") for part in file.relative_to(below).parts)
-    return file.suffix.lower() in IMAGE_SUFFIXES and not hidden and file.is_file()
+def unreadable_folder(error: OSError) -> NoReturn:
+    """For `os.walk`, which passes over a folder that may not be read.
+
+    Raises:
+      DataError: naming the folder.
+    """
+    raise DataError(f"{error.filename}: the folder cannot be read ({error.strerror}).") from error
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder, onerror=unreadable_folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(place, name) for name in names)
+
+
+def _is_image(file: Path) -> bool:
+    if file.suffix.lower() not in IMAGE_SUFFIXES or file.name.startswith("."):
+        return False
+    # A link to nothing is listed as well, so that reading it says what is wrong.
+    return file.is_file() or (file.is_symlink() and not file.exists())
 
 
 @contextlib.contextmanager
@@ -166,10 +188,11 @@ def _errors_naming(path: str | os.PathLike) -> Iterator[None]:
         raise DataError(f"{path}: not a picture this can read; expected PNG, JPEG, BMP or TIFF.") from error
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: too large to be decoded safely ({error}); cut or shrink it.") from error
-    except _DECODE_ERRORS as error:
+    except Exception as error:  # a damaged file makes the decoders raise anything, down to KeyError and MemoryError
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
-        raise DataError(f"{path}: cannot be decoded, the file is truncated or damaged ({error}).") from error
+        what = str(error) or type(error).__name__
+        raise DataError(f"{path}: cannot be decoded, the file is truncated or damaged ({what}).") from error
 
 
 @contextlib.contextmanager
@@ -177,7 +200,14 @@ def _open(path: str | os.PathLike) -> Iterator[Image.Image]:
     if os.path.getsize(path) == 0:
         raise DataError(f"{path}: the file is empty (0 bytes).")
     # Given a name, Pillow maps uncompressed files into memory and mixes up the sides of TIFF pictures stored turned.
-    with open(path, "rb") as file, Image.open(file) as picture:
+    with open(path, "rb") as file, Image.open(file, formats=_FORMATS) as picture:
+        width, height = picture.size
+        if width * height > MAX_PIXELS:
+            raise DataError(
+                f"{path}: {width} x {height} pixels, expected at most {MAX_PIXELS} in all; cut or shrink it."
+            )
+        if width < 1 or height < 1:
+            raise DataError(f"{path}: {width} x {height} pixels, there is nothing to see.")
         yield picture
 
 
@@ -190,8 +220,18 @@ def _decode(path: str | os.PathLike) -> tuple[Image.Image, bool]:
             raise DataError(f"{path}: holds {frames} frames, expected one; save the frame you mean as its own file.")
         if picture.mode not in _MODES:
             raise DataError(f"{path}: pixels of kind {picture.mode!r} are not supported; save it as grey or RGB.")
+        _check_covered(picture, path)
         picture.load()
         return ImageOps.exif_transpose(picture), lossy
+
+
+def _check_covered(picture: Image.Image, path: str | os.PathLike) -> None:
+    """Refuses a TIFF file with fewer strips than its size needs: Pillow would leave the rest of the picture black."""
+    width, height = picture.size
+    parts = [tile.extents or (0, 0, width, height) for tile in picture.tile]
+    covered = sum((right - left) * (bottom - top) for left, top, right, bottom in parts)
+    if parts and covered < width * height:
+        raise DataError(f"{path}: is truncated or damaged, its parts cover {covered} of {width} x {height} pixels.")
 
 
 def _to_rgb(picture: Image.Image, name: str) -> np.ndarray:
@@ -201,8 +241,7 @@ def _to_rgb(picture: Image.Image, name: str) -> np.ndarray:
     if picture.mode == "F":
         raise DataError(f"{name}: holds floating-point grey, whose range is unknown; save it as 8- or 16-bit grey.")
     if picture.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
-        rgba = np.asarray(picture.convert("RGBA"))
-        return np.round(rgba[..., :3] * (rgba[..., 3:] / 255.0)).astype(np.uint8)
+        return over_black(np.asarray(picture.convert("RGBA")))
     return np.array(picture.convert("RGB"))
 
 

@@ -46,7 +46,7 @@ def binary_mask(picture: Image.Image, *, lossy: bool, name: str) -> np.ndarray:
       DataError: more than two levels, colours that do not say which is the background, or NaN.
     """
     values = _levels_image(picture, lossy=lossy, name=name)
-    low, high = values.min(), values.max()
+    low, high = float(values.min()), float(values.max())
     if lossy and high < _JPEG_NOISE:
         if low < high <= 2:
             raise DataError(
@@ -72,17 +72,20 @@ def separated_levels(values: np.ndarray) -> list[float]:
     """Finds the levels a mask is made of, in its own units, ascending; soft edges and compression noise are not levels.
 
     Args:
-      values: [H, W], finite, not constant.
+      values: [H, W], uint8 or finite floats, not constant.
     """
     low, high = float(values.min()), float(values.max())
     if high <= _LARGEST_LABEL and low >= 0 and np.array_equal(values, np.round(values)):
         return [float(level) for level in np.unique(values)]
-    bins = np.round((values - low) * (255 / (high - low))).astype(np.int32)
+    # Eight bits, by a table where there are few values: a mask may have many millions of pixels.
+    given = np.clip(np.arange(256.0), low, high) if values.dtype == np.uint8 else values
+    bins = np.round((given - low) * (255 / (high - low))).astype(np.uint8)
+    bins = bins[values] if values.dtype == np.uint8 else bins
     # A soft edge changes from pixel to pixel; a region of its own has an inside, where 3 x 3 pixels agree.
     flat = ndimage.maximum_filter(bins, 3) - ndimage.minimum_filter(bins, 3) <= 4
     flat[[0, -1]] = flat[:, [0, -1]] = False
-    counts = np.bincount(bins.ravel(), minlength=256)
-    inside = _window_counts(np.bincount(bins[flat], minlength=256))
+    counts = _histogram(bins)
+    inside = _window_counts(_histogram(bins[flat]))
     area = _window_counts(counts)
     is_level = (inside >= max(9, 2e-4 * bins.size)) | (area >= 0.1 * bins.size)
     # Where a wide soft edge levels out (a thin part, much blurred) it is flat too, but comes with its slopes.
@@ -91,13 +94,20 @@ def separated_levels(values: np.ndarray) -> list[float]:
     levels = [low, high]
     while strength.any():
         peak = int(strength.argmax())
-        levels.append(float(np.median(values[np.abs(bins - peak) <= 2])))
+        levels.append(float(np.median(values[(bins >= peak - 2) & (bins <= peak + 2)])))
         strength[max(peak - 8, 0) : peak + 9] = 0
     return sorted(levels)
 
 
 # Of 0..255: what lies within a tenth of the range from either end belongs to that end.
 _INNER = slice(26, 230)
+
+
+def _histogram(bins: np.ndarray) -> np.ndarray:
+    """How often each of 0..255 is there, int [256]; in parts, for NumPy would make 64-bit numbers of all of them."""
+    flat = bins.ravel()
+    parts = (flat[start : start + 2**20] for start in range(0, len(flat), 2**20))
+    return sum((np.bincount(part, minlength=256) for part in parts), np.zeros(256, np.int64))
 
 
 def _window_counts(counts: np.ndarray) -> np.ndarray:
@@ -113,14 +123,17 @@ def _slope_counts(counts: np.ndarray) -> np.ndarray:
 
 
 def _levels_image(picture: Image.Image, *, lossy: bool, name: str) -> np.ndarray:
-    """One number a pixel, float64 [H, W], so that the foreground is the larger one."""
+    """One number a pixel, [H, W], so that the foreground is the larger one: uint8 where the file has no more, else
+    float64."""
     if picture.mode in ("P", "PA"):
         indices = np.asarray(picture if picture.mode == "P" else picture.getchannel(0))
         palette = np.asarray(picture.convert("RGB"))
-        return (palette[..., 0] if _is_grey(palette, 0) else indices).astype(np.float64)
+        return palette[..., 0] if _is_grey(palette, 0) else indices.astype(np.uint8)
     if picture.mode in ("LA", "RGBa", "RGBA"):
         return _without_alpha(np.asarray(picture.convert("RGBA")), name)
-    if picture.mode in ("1", "L", "I", "F") or picture.mode.startswith("I;16"):
+    if picture.mode in ("1", "L"):
+        return np.asarray(picture).astype(np.uint8)
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         values = np.asarray(picture).astype(np.float64)
         if not np.isfinite(values).all():
             raise DataError(f"{name}: holds NaN or infinite values; save the mask as 0 and 255.")
@@ -128,20 +141,28 @@ def _levels_image(picture: Image.Image, *, lossy: bool, name: str) -> np.ndarray
     return _from_colours(np.asarray(picture.convert("RGB")), tolerance=24 if lossy else 2, name=name)
 
 
+def over_black(rgba: np.ndarray) -> np.ndarray:
+    """A picture with alpha, uint8 [H, W, 4], laid over black: uint8 [H, W, 3], colour times alpha / 255, rounded."""
+    product = rgba[..., :3].astype(np.uint16) * rgba[..., 3:]
+    product += 127  # at most 65152; a multiple of 1/255 is never half way between two whole numbers
+    return (product // np.uint16(255)).astype(np.uint8)
+
+
 def _without_alpha(rgba: np.ndarray, name: str) -> np.ndarray:
     colours, alpha = rgba[..., :3], rgba[..., 3]
     if (colours == colours[0, 0]).all() and alpha.min() < alpha.max():
-        return alpha.astype(np.float64)
-    over_black = np.round(colours * (alpha[..., None] / 255.0)).astype(np.uint8)
-    return _from_colours(over_black, tolerance=2, name=name)
+        return alpha
+    return _from_colours(over_black(rgba), tolerance=2, name=name)
 
 
 def _from_colours(rgb: np.ndarray, *, tolerance: int, name: str) -> np.ndarray:
     if _is_grey(rgb, tolerance):
-        return rgb[..., 1].astype(np.float64)
-    colours, counts = np.unique(rgb.reshape(-1, 3), axis=0, return_counts=True)
+        return rgb[..., 1]
+    # As one number a pixel: NumPy takes minutes to sort the rows of a large photograph.
+    numbers, counts = np.unique(rgb.astype(np.int32) @ np.array([2**16, 2**8, 1], np.int32), return_counts=True)
+    colours = np.stack([numbers >> 16, (numbers >> 8) & 255, numbers & 255], axis=-1)
     if len(colours) <= 2 and (len(colours) == 1 or not colours[0].any()):
-        return (rgb.max(axis=-1) > 0).astype(np.float64)
+        return (rgb.max(axis=-1) > 0).astype(np.uint8)
     most = colours[np.argsort(-counts, kind="stable")[:5]]
     found = ", ".join(str(tuple(int(channel) for channel in colour)) for colour in most)
     raise DataError(
@@ -151,4 +172,4 @@ def _from_colours(rgb: np.ndarray, *, tolerance: int, name: str) -> np.ndarray:
 
 
 def _is_grey(rgb: np.ndarray, tolerance: int) -> bool:
-    return bool((rgb.max(axis=-1).astype(np.int16) - rgb.min(axis=-1) <= tolerance).all())
+    return bool((rgb.max(axis=-1) - rgb.min(axis=-1) <= tolerance).all())

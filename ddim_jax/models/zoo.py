@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.io.errors import ConfigError
+from ddim_jax.io.values import is_number, is_whole
 from ddim_jax.models.medsegdiff import MedSegDiff
 from ddim_jax.models.plain_unet import PlainUNet
 from ddim_jax.models.unet import DenoisingUNet
@@ -78,8 +79,8 @@ def create_model(name: str, *, preset: str | None = None, **overrides: Any) -> n
     fields = {**(PRESETS[preset][cls] if preset else {}), **overrides}
     # Configs carry lists (JSON) and strings; modules want hashable tuples and dtypes.
     fields = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-    if isinstance(fields.get("dtype"), str):
-        if fields["dtype"] not in DTYPES:
+    if "dtype" in fields and fields["dtype"] not in DTYPES.values():
+        if not isinstance(fields["dtype"], str) or fields["dtype"] not in DTYPES:
             raise ConfigError(f"model.dtype is {fields['dtype']!r}; expected one of {', '.join(DTYPES)}")
         fields["dtype"] = DTYPES[fields["dtype"]]
     _check(cls, fields)
@@ -109,16 +110,22 @@ def _check(cls, fields: dict[str, Any]) -> None:
     values = {field.name: field.default for field in dataclasses.fields(cls)} | fields
     for field in ("base_channels", "blocks_per_level", "norm_groups", "patch_size", "frequency_bins"):
         value = values.get(field, 1)
-        if not isinstance(value, int) or value < 1:
+        if not is_whole(value, 1):
             raise ConfigError(f"model.{field} is {value!r}; expected a whole number from 1")
     if values["base_channels"] % 8:
         raise ConfigError(f"model.base_channels is {values['base_channels']}; expected a multiple of 8")
     levels = values["channel_multipliers"]
-    if not levels or any(not isinstance(m, int) or m < 1 for m in levels):
+    if not isinstance(levels, tuple) or not levels or not all(is_whole(m, 1) for m in levels):
         raise ConfigError(f"model.channel_multipliers is {levels!r}; expected one whole number from 1 for each level")
     for field in ("attention_levels", "fusion_levels"):
-        outside = [level for level in values.get(field, ()) if not 0 <= level < len(levels)]
+        named = values.get(field, ())
+        if not isinstance(named, tuple) or not all(is_whole(level, 0) for level in named):
+            raise ConfigError(f"model.{field} is {named!r}; expected whole numbers, the levels 0 to {len(levels) - 1}")
+        outside = [level for level in named if level >= len(levels)]
         if outside:
             raise ConfigError(f"model.{field} names {outside}; the levels are 0 to {len(levels) - 1}")
-    if not 0.0 <= values["dropout"] < 1.0:
-        raise ConfigError(f"model.dropout is {values['dropout']}; expected a rate from 0 to below 1")
+    if not is_number(values["dropout"]) or not 0.0 <= values["dropout"] < 1.0:
+        raise ConfigError(f"model.dropout is {values['dropout']!r}; expected a rate from 0 to below 1")
+    for field in ("channel_shuffle", "remat"):
+        if not isinstance(values.get(field, False), bool):
+            raise ConfigError(f"model.{field} is {values[field]!r}; expected true or false")

@@ -23,25 +23,53 @@ def parse_flags(arguments: list[str]) -> list[str]:
     handler = absl.logging.get_absl_handler()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     handler.addFilter(_worth_showing)
-    with report_input_errors():
+    with report_input_errors("stopped before training began"):
         return _parse(arguments)
 
 
 def _parse(arguments: list[str]) -> list[str]:
+    file = _config_file(arguments)
     try:
         rest = flags.FLAGS(arguments)
-        flags.FLAGS["config"].value.to_dict  # noqa: B018, only asking for something tells that the file was not read
+        config = flags.FLAGS["config"].value
+        if not hasattr(config, "to_dict"):  # asking for something tells that the file was not read
+            raise ConfigError(f"--config: get_config() of {file} gave {type(config).__name__}; expected fields")
     except flags.Error as error:
-        raise ConfigError(str(error)) from error
+        if file and "must have a value other than None" in str(error):
+            raise ConfigError(f"--config: get_config() of {file} gave nothing; expected it to return fields") from error
+        raise ConfigError(_without_traceback(str(error))) from error
     except OSError as error:
         raise ConfigError(f"--config: {' '.join(str(error.__cause__ or error).split())}") from error
+    except SyntaxError as error:
+        place = f"{error.filename}, line {error.lineno}" if error.filename else file
+        raise ConfigError(f"--config: {place}: {error.msg}; expected a file of Python, as in configs/") from error
     except (AttributeError, KeyError) as error:
+        if getattr(error, "name", None) == "get_config":
+            raise ConfigError(f"--config: {file} has no get_config(); expected one as in configs/") from error
         if "ml_collections" not in traceback.extract_tb(error.__traceback__)[-1].filename:
             raise  # a mistake in the program of a config file
         raise ConfigError(_unknown_field(error)) from error
     if rest[1:]:
         raise ConfigError(f"unexpected argument {rest[1]!r}; a field is set as --config.train.steps=100")
     return rest
+
+
+def _config_file(arguments: list[str]) -> str | None:
+    """What stands behind --config; None where it is not given."""
+    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+        name, equals, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and name == "config":
+            return value if equals else following
+    return None
+
+
+def _without_traceback(text: str) -> str:
+    """ml_collections puts a traceback into what it says of a TypeError or a ValueError in a config file."""
+    if "Traceback (most recent call last)" not in text:
+        return text
+    places = [place for place in re.findall(r'File "([^"]+)", line (\d+)', text) if "/ml_collections/" not in place[0]]
+    where = f"{places[-1][0]}, line {places[-1][1]}: " if places else ""
+    return f"--config: {where}{text.strip().splitlines()[-1]}"
 
 
 def _unknown_field(error: AttributeError | KeyError) -> str:

@@ -8,11 +8,13 @@ from typing import Any
 from ddim_jax.diffusion import SAMPLERS
 from ddim_jax.io.errors import ConfigError
 from ddim_jax.io.remote import refuse_remote
+from ddim_jax.io.values import is_whole
 from ddim_jax.metrics import ENSEMBLES, PROTOCOLS
 
 SECTIONS = {"lightweight_ddim": "ddim", "ddim": "ddim", "unet": "unet", "medsegdiff": "medsegdiff"}
 """The section of a config with the settings of each model; the other sections of this list are not its own."""
 
+_LARGEST_IMAGE = 2**14  # far beyond what fits on any device, and too little to fill the host's memory by mistake
 _POSITIVE = (
     "data.image_size",
     "train.accumulate",
@@ -28,9 +30,18 @@ _POSITIVE = (
 
 
 def plain_config(config: Any) -> dict[str, Any]:
-    """A config (ml_collections or a mapping) as JSON would give it back: dicts, lists, numbers, strings, None."""
+    """A config (ml_collections or a mapping) as JSON would give it back: dicts, lists, numbers, strings, None.
+
+    Raises:
+      ConfigError: it is no mapping, or holds something else.
+    """
     content = config.to_dict() if hasattr(config, "to_dict") else config
-    return json.loads(json.dumps(content))
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"the configuration is {type(config).__name__}; expected fields and sections")
+    try:
+        return json.loads(json.dumps(content))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the configuration cannot be written as JSON ({error})") from error
 
 
 def resolve_system(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,8 +53,15 @@ def resolve_system(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
       config: plain; without a section for the system it comes back as it is.
+
+    Raises:
+      ConfigError: a section is something else, or there is none that names the model.
     """
+    if not isinstance(config.get("model"), Mapping) or not isinstance(config["model"].get("name"), str):
+        raise ConfigError(f"model.name is missing or no text; expected one of {', '.join(SECTIONS)}")
     own = config.get(SECTIONS.get(config["model"]["name"]), {})
+    if not isinstance(own, Mapping):
+        raise ConfigError(f"{SECTIONS[config['model']['name']]} is {own!r}; expected a section")
     return _filled({name: value for name, value in config.items() if name not in SECTIONS.values()}, own)
 
 
@@ -52,14 +70,17 @@ def _filled(fields: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]
     filled = dict(fields)
     for name, value in own.items():
         if isinstance(value, Mapping):
-            filled[name] = _filled(fields.get(name, {}), value)
+            section = fields.get(name, {})
+            if not isinstance(section, Mapping):
+                raise ConfigError(f"{name} is {section!r}; expected a section")
+            filled[name] = _filled(section, value)
         elif fields.get(name) is None:
             filled[name] = value
     return filled
 
 
 def check_config(config: Mapping[str, Any]) -> None:
-    """Checks of a resolved config what no other part checks when it is built; the rest is refused where it is used.
+    """Checks of a resolved config, whose form is right (`check_form`), what no other part checks when it is built.
 
     Raises:
       ConfigError: a value cannot work; the field is named.
@@ -68,11 +89,13 @@ def check_config(config: Mapping[str, Any]) -> None:
     for field in _POSITIVE:
         section, name = field.split(".")
         value = config[section][name]
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        if not is_whole(value, 1):
             raise ConfigError(f"{field} is {value!r}; expected a whole number from 1")
+    if config["data"]["image_size"] > _LARGEST_IMAGE:
+        raise ConfigError(f"data.image_size is {config['data']['image_size']}; expected at most {_LARGEST_IMAGE}")
     train, sample, data = config["train"], config["sample"], config["data"]
     refuse_remote(train["init_from"], "train.init_from")
-    if not isinstance(train["steps"], int) or train["steps"] < 0:
+    if not is_whole(train["steps"], 0):
         raise ConfigError(f"train.steps is {train['steps']!r}; expected a whole number, 0 to count in train.epochs")
     if not 0.0 <= train["epochs"] < math.inf:
         raise ConfigError(f"train.epochs is {train['epochs']}; expected a number, 0 to count in train.steps")
@@ -85,7 +108,11 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise ConfigError(f"train.ema_decay is {train['ema_decay']}; expected a number from 0 to below 1")
     if not 0.0 <= data["rotation_degrees"] <= 180.0:
         raise ConfigError(f"data.rotation_degrees is {data['rotation_degrees']}; expected degrees from 0 to 180")
-    total = config["diffusion"]["num_train_timesteps"]  # None: no diffusion, one pass
+    if not is_whole(train["warmup_steps"], 0):
+        raise ConfigError(f"train.warmup_steps is {train['warmup_steps']!r}; expected a whole number from 0")
+    if not is_whole(data["resident_bytes"], 0):
+        raise ConfigError(f"data.resident_bytes is {data['resident_bytes']!r}; expected a whole number from 0")
+    total = config["diffusion"].get("num_train_timesteps")  # None: no diffusion, one pass
     for field, steps in (("sample.steps", sample["steps"]), ("train.validation_steps", train["validation_steps"])):
         if total is None and steps != 1:
             raise ConfigError(f"{field} is {steps}; expected 1, since {config['model']['name']} works in one pass")
@@ -103,7 +130,7 @@ def check_config(config: Mapping[str, Any]) -> None:
     if sample["clip_x0"] is not None and not sample["clip_x0"] > 0.0:
         raise ConfigError(f"sample.clip_x0 is {sample['clip_x0']}; expected null (off) or a positive bound")
     for field, seed in (("seed", config["seed"]), ("data.split_seed", data["split_seed"])):
-        if not isinstance(seed, int) or not 0 <= seed < 2**32:
+        if not is_whole(seed, 0) or seed >= 2**32:
             raise ConfigError(f"{field} is {seed!r}; expected a whole number from 0 to {2**32 - 1}")
 
 

@@ -22,6 +22,7 @@ from ddim_jax.models import create_model, create_process
 from ddim_jax.training.config import check_config, plain_config, resolve_system, total_steps
 from ddim_jax.training.distributed import as_first, check_shared, first_alone
 from ddim_jax.training.feed import Feed
+from ddim_jax.training.form import check_form
 from ddim_jax.training.interrupt import StopRequest, stop_on_signals
 from ddim_jax.training.losses import LossWatch, NonFiniteLoss
 from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
@@ -65,6 +66,7 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
 
 
 def _train(config: Mapping[str, Any], workdir: Path, request: StopRequest, peers: Alone | Peers) -> int:
+    check_form(config)
     about = config["model"]
     model = create_model(about["name"], preset=about["preset"], **about["overrides"])
     process = create_process(model, config["diffusion"])
@@ -102,8 +104,6 @@ def _train(config: Mapping[str, Any], workdir: Path, request: StopRequest, peers
             state = start_from(state, load_state_dict(fields["init_from"]), fields["init_from"])
     else:
         peers.checkpoint = _last_checkpoint(store)
-    if jax.process_index() == 0:
-        make_folder(workdir)
     check_source(*(_own_share(source) for source in (train_source, val_source)))
     validator = Validator(
         model,
@@ -137,6 +137,7 @@ def _train(config: Mapping[str, Any], workdir: Path, request: StopRequest, peers
         accumulate=fields["accumulate"],
     )
     if jax.process_index() == 0:
+        make_folder(workdir)  # not before: data that cannot be used leave no run behind
         write_json(workdir / "config.json", config)
     wait_for_all("config.json")
     check_shared(workdir / "config.json", json_text(config))

@@ -112,12 +112,14 @@ class Peers:
         if _MAY_BE_A_PEER.match(str(error)):
             self._thread.join(SILENCE_SECONDS + GRACE_SECONDS)  # which ends the process if a peer is lost
         self._leaving.set()
-        mendable = isinstance(error, InputError | OSError)
-        status, what = (2, f"{error}") if mendable else (1, f"{type(error).__name__}: {error}")
+        told = isinstance(error, InputError | OSError | KeyboardInterrupt)  # there is no more to say
+        status, what = (2, f"{error}") if told else (1, f"{type(error).__name__}: {error}")
+        if isinstance(error, KeyboardInterrupt):
+            status, what = 130, "stopped by Ctrl-C"
         with contextlib.suppress(Exception):  # the board may be gone as well
             self._write("failed", f"{status} {what}")
             self._wait_for_failures()
-        if not mendable:
+        if not told:
             traceback.print_exception(error)
         end(f"process {self._index} of {self._count}: {what}", status)
 

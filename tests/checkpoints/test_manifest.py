@@ -68,6 +68,9 @@ def test_every_byte_of_the_manifest_counts(folder):
         assert problem.startswith("manifest.json: "), position
     path.write_bytes(original[:-1])
     assert find_damage(folder) == ["manifest.json: changed after it was written"]
+    for text in ("[" * 100_000, "[]", '{"files": []}', "null"):
+        path.write_text(text)
+        assert find_damage(folder)[0].startswith("manifest.json: "), text[:20]
     path.unlink()
     assert not is_complete(folder)
     assert find_damage(folder)[0].startswith("manifest.json: missing")

@@ -1,9 +1,12 @@
 """Exported pairs come back exactly through the folder source."""
 
+import sys
+
 import numpy as np
+import pytest
 
 from ddim_jax.data import load_dataset
-from ddim_jax.data.export import export_pairs
+from ddim_jax.data.export import export_pairs, main
 
 
 def test_exported_phantoms_are_a_folder_data_set(tmp_path):
@@ -18,3 +21,30 @@ def test_exported_phantoms_are_a_folder_data_set(tmp_path):
         example = phantoms[row]
         np.testing.assert_array_equal(back[example.id].image, example.image)
         np.testing.assert_array_equal(back[example.id].mask, example.mask)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--output", "file"), "file: the folder for the results cannot be made (File exists); choose another"),
+        (("--output", "file/out"), "file/out: the folder for the results cannot be made (Not a directory)"),
+        (("--output", "out", "--count", "0"), "The phantom counts (data.counts) are {'test': 0}; expected at least 1"),
+        (
+            ("--output", "out", "--size", "-3"),
+            "size (data.image_size) is -3 and their seed (data.split_seed) 0; expected",
+        ),
+        (
+            ("--output", "out", "--seed", "-1"),
+            "size (data.image_size) is 64 and their seed (data.split_seed) -1; expected",
+        ),
+    ],
+)
+def test_what_cannot_be_exported_is_one_line(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr(sys, "argv", ["export", *arguments])
+    with pytest.raises(SystemExit) as exit:
+        main()
+    said = capsys.readouterr().err
+    assert exit.value.code == 2 and said.startswith("error: ") and said.count("\n") == 1 and message in said
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -128,3 +128,28 @@ def test_a_table_that_does_not_fit_is_refused_with_names(tmp_path):
     assert "2 differences" in message
     assert "new has no line in it" in message
     assert "gone has a line, but there is no such pair" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"stem,split\nLungenfl\xfcgel,train\n", "byte 19 is not UTF-8"),
+        ("stem,split\na,train\n".encode("utf-16"), "byte 0 is not UTF-8"),
+        (b'stem,split\n"' + b"a" * 200_000, "not a table .*field larger than"),
+    ],
+)
+def test_a_file_that_is_no_table_is_named(tmp_path, content, message):
+    (tmp_path / "splits.csv").write_bytes(content)
+    with pytest.raises(DataError, match=rf"splits\.csv.*{message}"):
+        read_split(tmp_path / "splits.csv")
+
+
+def test_a_table_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"splits\.csv: cannot be read \(No such file"):
+        read_split(tmp_path / "splits.csv")
+
+
+def test_names_with_line_separators_come_back(tmp_path):
+    split = {"a\u2028b": "train", "c\x85d": "val", "e\nf": "test", 'g\r"h': "train"}
+    write_split(tmp_path / "splits.csv", split)
+    assert read_split(tmp_path / "splits.csv") == split

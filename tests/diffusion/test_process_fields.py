@@ -80,7 +80,13 @@ def test_a_config_from_before_a_field_was_there_means_the_same():
         ({"mask_scale": 1.5}, "diffusion.mask_scale is 1.5"),
         ({"timestep_power": 0.5}, "diffusion.timestep_power is 0.5"),
         ({"num_train_timesteps": 0}, "diffusion.num_train_timesteps is 0"),
+        ({"num_train_timesteps": 10**12}, "diffusion.num_train_timesteps is 1000000000000; .* at most 1000000"),
         ({"beta_end": 2.0}, "diffusion.beta_end is 2.0"),
+        ({"beta_start": "0.1"}, "diffusion.beta_start is '0.1'"),
+        ({"mask_scale": "1"}, "diffusion.mask_scale is '1'"),
+        ({"timestep_power": float("inf")}, "diffusion.timestep_power is inf"),
+        ({"timestep_power": None}, "diffusion.timestep_power is None"),
+        ({"foresight": 1, "bets": 2}, "diffusion has no field 'bets', 'foresight'"),
     ],
 )
 def test_impossible_fields_are_named(fields, message):

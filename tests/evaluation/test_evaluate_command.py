@@ -111,3 +111,14 @@ def test_a_step_must_be_a_name_or_a_number(loaded, monkeypatch, capsys):
         run(monkeypatch, "--ckpt", "RUN", "--step", "newest")
     assert caught.value.code == 2
     assert "'newest' is not best, latest or a step number" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_one_line(monkeypatch, capsys):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ddim_jax.evaluation.evaluate_checkpoint", stopped)
+    with pytest.raises(SystemExit) as exit:
+        run(monkeypatch, "--ckpt", "RUN")
+    assert exit.value.code == 130
+    assert capsys.readouterr().err == "stopped; the same command starts over\n"

@@ -199,3 +199,8 @@ def test_lines_without_a_doubt_that_are_no_inputs_are_refused_before_anything_is
     with pytest.raises(InputError, match=message):
         segment_files(red_segmenter(), folder / "b.png", out, flag_uncertain=0.4)
     assert not started and not (out / "flagged.csv").exists()
+
+
+def test_a_name_that_is_no_text_is_written_all_the_same(tmp_path):
+    assert write_flagged(tmp_path / "flagged.csv", [record("gr\udcfcn", 0.5)], 0.5) == 1
+    assert names(tmp_path) == ["gr\\udcfcn"]

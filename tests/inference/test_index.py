@@ -10,6 +10,7 @@ import pytest
 
 from ddim_jax.inference.index import Index
 from ddim_jax.inference.lines import Lines
+from ddim_jax.inference.outputs import Job
 from ddim_jax.inference.processes import Process
 from ddim_jax.io.errors import InputError
 
@@ -60,7 +61,13 @@ def test_lines_in_order(tmp_path, content, in_order):
         assert lines.in_order is in_order
 
 
-@pytest.mark.parametrize("damaged", ["{}\n", "[1]\n", "null\n", '{"name": 3, "status": "ok", "file": ""}\n', "\n"])
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        *("{}\n", "[1]\n", "null\n", '{"name": 3, "status": "ok", "file": ""}\n', "\n", "[" * 100_000 + "\n"),
+        *(line("x", **fields) for fields in ({"outputs": 5}, {"outputs": [[]]}, {"doubt": "high"}, {"status": "done"})),
+    ],
+)
 def test_a_line_that_is_no_record_is_named(tmp_path, damaged):
     (tmp_path / "lines").write_text(line("a") + damaged + line("b"))
     with pytest.raises(InputError, match="lines: line 2 is damaged; remove the line"):
@@ -225,3 +232,23 @@ def test_parts_without_settings_are_not_built_upon(tmp_path):
     (tmp_path / "index.0-of-2.jsonl").write_text(line("a"))
     with pytest.raises(InputError, match=r"holds index.0-of-2.jsonl but no settings.json"):
         Index(tmp_path, SETTINGS, ONE)
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "{", "[" * 100_000])
+def test_settings_that_are_none_are_named(tmp_path, content):
+    (tmp_path / "settings.json").write_text(content)
+    with pytest.raises(InputError, match=r"settings\.json .*; use an empty output folder"):
+        Index(tmp_path, SETTINGS, Process())
+
+
+def test_a_record_with_less_is_done_again(tmp_path):
+    with contextlib.closing(Index(tmp_path, SETTINGS, Process())) as index:
+        add(index, "a")  # neither outputs nor size
+    with contextlib.closing(Index(tmp_path, SETTINGS, Process())) as index:
+        assert not index.is_done(Job(Path("/in/a.png"), "a"), ("mask",))
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match=r"file/out: the folder for the results cannot be made \(Not a directory"):
+        Index(tmp_path / "file" / "out", SETTINGS, Process())

@@ -133,3 +133,12 @@ def test_bad_inputs_are_one_line_and_status_2(run, images, tmp_path, monkeypatch
     assert len(lines) == 3 and all(line.startswith("error: ") for line in lines)
     assert "no-run" in lines[0] and "nothing" in lines[1] and "steps is 101" in lines[2]
     assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_is_one_line(tmp_path, monkeypatch, capsys):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ddim_jax.inference.Segmenter.load", stopped)
+    assert sample(monkeypatch, "--ckpt", tmp_path, "--input", tmp_path, "--output", tmp_path / "out") == 130
+    assert capsys.readouterr().err == "stopped; the same command goes on from here\n"

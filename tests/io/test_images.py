@@ -1,6 +1,7 @@
 """Pictures in and out of files, every format against values written down by hand or worked out in NumPy."""
 
 import re
+import struct
 
 import numpy as np
 import pytest
@@ -145,6 +146,54 @@ def test_several_frames_are_refused(tmp_path, suffix):
         images.read_image(tmp_path / f"stack.{suffix}")
 
 
+def test_no_other_decoder_is_tried(tmp_path):
+    """Of the others in Pillow, the one for EPS starts Ghostscript on the file."""
+    saved(tmp_path / "x.png", GREY, format="GIF")
+    (tmp_path / "y.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n")
+    for name in ("x.png", "y.png"):
+        with pytest.raises(DataError, match=rf"{name}: not a picture this can read; expected PNG, JPEG, BMP or TIFF"):
+            images.read_image(tmp_path / name)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # as the module does
+@pytest.mark.parametrize("reader", [images.read_image, images.read_mask, images.image_shape])
+def test_a_picture_that_is_too_large_is_refused_by_its_header(tmp_path, reader, monkeypatch):
+    whole = saved(tmp_path / "x.bmp", RGB).read_bytes()
+    for side, message in ((10_000, f"10000 x 10000 pixels, expected at most {2**30 // 12}"), (30_000, "too large")):
+        (tmp_path / "x.bmp").write_bytes(whole[:18] + 2 * side.to_bytes(4, "little") + whole[26:])
+        with pytest.raises(DataError, match=rf"x\.bmp: {message}"):
+            reader(tmp_path / "x.bmp")
+    (tmp_path / "x.bmp").write_bytes(whole)
+    monkeypatch.setattr(images, "MAX_PIXELS", 6)
+    images.read_image(tmp_path / "x.bmp")  # 3 x 2
+    monkeypatch.setattr(images, "MAX_PIXELS", 5)
+    with pytest.raises(DataError, match=r"x\.bmp: 3 x 2 pixels, expected at most 5"):
+        reader(tmp_path / "x.bmp")
+
+
+def test_a_tiff_with_too_few_strips_is_refused(tmp_path):
+    """The height in the header is 400 times what the only strip holds: 24 x 24."""
+    content = bytearray(saved(tmp_path / "x.tif", np.full((24, 24), 7, np.uint8)).read_bytes())
+    (directory,) = struct.unpack_from("<I", content, 4)
+    entries = range(directory + 2, len(content), 12)
+    place = next(entry for entry in entries if struct.unpack_from("<H", content, entry)[0] == 257)  # the height
+    struct.pack_into("<HII", content, place + 2, 4, 1, 9600)
+    (tmp_path / "x.tif").write_bytes(content)
+    for reader in (images.read_image, images.read_mask):
+        with pytest.raises(DataError, match=r"x\.tif: is truncated .* its parts cover 576 of 24 x 9600 pixels"):
+            reader(tmp_path / "x.tif")
+
+
+@pytest.mark.parametrize("error", [KeyError(257), MemoryError(), ZeroDivisionError("division"), RecursionError()])
+def test_whatever_a_decoder_raises_names_the_file(tmp_path, error, monkeypatch):
+    def damaged(*_, **__):
+        raise error
+
+    monkeypatch.setattr(images.Image, "open", damaged)
+    with pytest.raises(DataError, match=rf"x\.png: cannot be decoded.*{error or type(error).__name__}"):
+        images.read_image(saved(tmp_path / "x.png", GREY))
+
+
 def triangle_weights(before, after):
     """The weights of a bilinear resize with antialiasing, [after, before]: a triangle as wide as the reduction."""
     scale = before / after
@@ -183,32 +232,6 @@ def test_masks_are_resized_to_the_nearest_pixel(shape):
     rows = np.floor((np.arange(shape[0]) + 0.5) * 37 / shape[0]).astype(int)
     columns = np.floor((np.arange(shape[1]) + 0.5) * 41 / shape[1]).astype(int)
     np.testing.assert_array_equal(images.resize_mask(mask, shape), mask[np.ix_(rows, columns)])
-
-
-def test_list_images(tmp_path):
-    for name in ["b.PNG", "a.jpg", "sub/c.tif", "sub/deep/d.bmp", "notes.txt", ".hidden.png", ".cache/e.png", "x.npy"]:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-    names = [str(path.relative_to(tmp_path)) for path in images.list_images(tmp_path)]
-    assert names == ["a.jpg", "b.PNG", "sub/c.tif", "sub/deep/d.bmp"]
-    assert images.list_images(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
-    assert images.list_images(f"{tmp_path}/sub/*") == [tmp_path / "sub/c.tif"]
-    assert images.list_images(f"{tmp_path}/**/*.bmp") == [tmp_path / "sub/deep/d.bmp"]
-    with pytest.raises(DataError, match=r"nowhere: no such file or folder"):
-        images.list_images(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"glob .*\*\.gif matches no pictures"):
-        images.list_images(f"{tmp_path}/*.gif")
-    (tmp_path / "none").mkdir()
-    with pytest.raises(DataError, match=r"folder .*none holds no pictures"):
-        images.list_images(tmp_path / "none")
-
-
-def test_a_folder_inside_a_hidden_one_and_one_with_brackets_are_searched(tmp_path):
-    folder = tmp_path / ".runs" / "set [1]"
-    folder.mkdir(parents=True)
-    saved(folder / "x.png", GREY)
-    assert images.list_images(folder) == [folder / "x.png"]
 
 
 def test_writers(tmp_path):

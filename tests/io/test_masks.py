@@ -1,13 +1,14 @@
 """What counts as a mask, value by value."""
 
 import io
+import time
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
 from ddim_jax.io.errors import DataError
-from ddim_jax.io.masks import binary_mask, separated_levels
+from ddim_jax.io.masks import binary_mask, over_black, separated_levels
 
 
 def disk(size, centre, radius):
@@ -164,3 +165,31 @@ def test_nan_is_refused():
     broken[3, 4] = np.nan
     with pytest.raises(DataError, match=r"m\.png: holds NaN"):
         read(broken)
+
+
+def test_a_large_photograph_is_no_mask_and_is_told_soon():
+    pixels = np.random.default_rng(0).integers(0, 256, (700, 700, 3), np.uint8)
+    colours = len(np.unique(pixels.astype(np.int64) @ [65536, 256, 1]))
+    began = time.process_time()
+    np.sort(pixels.astype(np.int64) @ [65536, 256, 1], axis=None)
+    sorting = time.process_time() - began
+    with pytest.raises(DataError, match=rf"photo\.png: holds {colours} colours"):
+        binary_mask(Image.fromarray(pixels), lossy=False, name="photo.png")
+    assert time.process_time() - began < 10 * sorting + 0.5
+
+
+def test_alpha_over_black_is_rounded_exactly():
+    colours, alpha = np.mgrid[:256, :256].astype(np.uint8)
+    expected = np.round(colours * (alpha / 255.0))
+    laid = over_black(np.stack([colours, colours, colours, alpha], axis=-1))
+    assert laid.dtype == np.uint8
+    np.testing.assert_array_equal(laid, np.stack([expected] * 3, axis=-1))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 255), (0, 16), (40, 200), (150, 255)])
+def test_eight_bits_have_the_levels_of_the_same_numbers_in_floating_point(low, high):
+    rng = np.random.default_rng(low)
+    values = np.repeat(np.repeat(rng.integers(low, high + 1, (6, 6)), 8, axis=0), 8, axis=1).astype(np.uint8)
+    values[:8], values[-8:] = low, high
+    levels = separated_levels(values)
+    assert levels == separated_levels(values.astype(np.float64)) and len(levels) > 2

@@ -6,11 +6,12 @@ import signal
 import jax
 import numpy as np
 import pytest
-from tiny_runs import assert_same_bits, checkpoint, losses, metric_lines, tiny_config
+from tiny_runs import SIZE, assert_same_bits, checkpoint, losses, metric_lines, tiny_config
 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.data import load_dataset
-from ddim_jax.io.errors import ConfigError
+from ddim_jax.io.errors import ConfigError, DataError
+from ddim_jax.io.images import write_mask, write_rgb
 from ddim_jax.training import loop, train
 from ddim_jax.training.losses import NonFiniteLoss
 
@@ -159,3 +160,16 @@ def test_what_cannot_work_is_refused_before_anything_is_written(section, field, 
     with pytest.raises(ConfigError, match=message):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_data_that_cannot_be_used_leave_no_run_behind(tmp_path):
+    for name in "abc":
+        write_rgb(tmp_path / "data/images" / f"{name}.png", np.zeros((SIZE, SIZE, 3), np.uint8))
+        write_mask(tmp_path / "data/masks" / f"{name}.png", np.zeros((SIZE, SIZE), np.uint8))
+    (tmp_path / "data/masks/b.png").write_bytes(b"")
+    config = tiny_config()
+    config["data"] |= {"name": "folder", "root": str(tmp_path / "data")}
+    (tmp_path / "data/splits.csv").write_text("stem,split\na,train\nb,train\nc,val\n")
+    with pytest.raises(DataError, match=r"1 of 3 pairs.*\n.*masks/b.png: the file is empty"):
+        train(config, tmp_path / "runs" / "mine")
+    assert not (tmp_path / "runs").exists()

@@ -131,6 +131,15 @@ def test_all_that_fail_alike_say_it_themselves(board, ends, capsys):
     assert "ZeroDivisionError: the same" in capsys.readouterr().err
 
 
+def test_ctrl_c_is_told_to_the_others_without_a_traceback(board, ends, capsys):
+    _, (first,) = group(board, 1)
+    with pytest.raises(Ended):
+        first.fail(KeyboardInterrupt())
+    assert ends == [("process 0 of 1: stopped by Ctrl-C", 130)]
+    assert board["ddim_jax/failed/0"] == "130 stopped by Ctrl-C"
+    assert capsys.readouterr().err == ""
+
+
 def test_a_board_that_is_gone(board, ends):
     group(board, 2)
     board["gone"] = "yes"

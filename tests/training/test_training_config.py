@@ -50,6 +50,10 @@ def test_a_config_that_works_passes():
         ("train.ema_decay", 1.0, "expected a number from 0 to below 1"),
         ("train.ema_decay", float("nan"), "expected a number from 0 to below 1"),
         ("data.rotation_degrees", -1.0, "expected degrees from 0 to 180"),
+        ("data.image_size", 10**6, "expected at most 16384"),
+        ("data.resident_bytes", -1, "expected a whole number from 0"),
+        ("train.warmup_steps", 0.5, "expected a whole number from 0"),
+        ("seed", True, "expected a whole number from 0"),
         ("data.split_seed", -1, "expected a whole number from 0"),
         ("sample.steps", 0, "expected a whole number from 1"),
         ("sample.steps", 51, "expected at most diffusion.num_train_timesteps, 50"),
@@ -120,3 +124,30 @@ def test_without_diffusion_there_is_one_pass_and_no_sampler():
     config["sample"]["sampler"] = "ddim"
     with pytest.raises(ConfigError, match=r"sample.sampler is 'ddim'; expected None"):
         check_config(config)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ([1], "the configuration is list; expected fields and sections"),
+        ({"model": {"name": {1, 2}}}, "the configuration cannot be written as JSON"),
+    ],
+)
+def test_what_is_no_config_is_refused(config, message):
+    with pytest.raises(ConfigError, match=message):
+        plain_config(config)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({}, "model.name is missing or no text; expected one of lightweight_ddim"),
+        ({"model": "unet"}, "model.name is missing or no text"),
+        ({"model": {"name": ["unet"]}}, "model.name is missing or no text"),
+        ({"model": {"name": "unet"}, "unet": 5}, "unet is 5; expected a section"),
+        ({"model": {"name": "unet"}, "unet": {"train": {"rate": 1}}, "train": 3}, "train is 3; expected a section"),
+    ],
+)
+def test_sections_that_are_none_are_named(config, message):
+    with pytest.raises(ConfigError, match=message):
+        resolve_system(config)

@@ -4,5 +4,5 @@ from ddim_jax.io.errors import report_input_errors
 from ddim_jax.ops.cpu_kernels.library import build
 
 if __name__ == "__main__":
-    with report_input_errors():
+    with report_input_errors("stopped; the kernels were not compiled"):
         print(f"built {build()}")

@@ -1,0 +1,86 @@
+"""Inputs that cannot be used, each given to the program a user would give it to.
+
+A program has to end with exit status 2 (sample.py with 1, where single pictures of many fail), a line that names the
+file or the field, no traceback, and nothing half done left behind.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.faults import bad_checkpoints, bad_configs, bad_folders, bad_pictures
+from benchmarks.faults.judge import Make, try_start
+from benchmarks.faults.tiny import make_run, training, write_config
+from benchmarks.faults.warm import Programs, warm_programs
+
+
+def measure(workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Gives every bad input to its program.
+
+    Returns:
+      n, the inputs; starts, of programs; tracebacks, the starts that ended in one; partial_outputs, the files left half
+      done or claiming success; unclear, the inputs that were not told by a line that names them, or let the program end
+      with another exit status; offenders, the names of all of these with what was found; seconds.
+    """
+    began = time.monotonic()
+    workdir = workdir.resolve()
+    prepared = prepare(workdir / "prepared")
+    with warm_programs(workdir / "cache") as programs:
+        result = try_cases(all_cases(*prepared), workdir / "cases", programs, say)
+    return {**result, "seconds": round(time.monotonic() - began, 1)}
+
+
+def prepare(folder: Path) -> tuple[Path, Path]:
+    """A run and a config that work, below `folder`, for `all_cases`."""
+    folder.mkdir(parents=True)
+    config = folder / "tiny.py"
+    write_config(config)
+    return make_run(folder / "good"), config
+
+
+def all_cases(run: Path, config: Path) -> Iterator[tuple[str, Make]]:
+    """Every case by name, from a run and a config that work."""
+
+    def arguments(folder: Path) -> tuple[str, ...]:
+        return training(config)
+
+    groups: dict[str, Iterable[tuple[str, Make]]] = {
+        "pictures": [("all", bad_pictures.sampled(run))],
+        "pairs": bad_pictures.trained(arguments),
+        "folders": bad_folders.trained(arguments),
+        "paths": bad_folders.sampled(run),
+        "evaluation": bad_folders.evaluated(run),
+        "export": bad_folders.exported(),
+        "config": bad_configs.trained(config),
+        "checkpoint": bad_checkpoints.loaded(run),
+        "weights": bad_checkpoints.begun_with(arguments),
+        "forbidden": bad_checkpoints.forbidden(run, arguments),
+    }
+    for group, cases in groups.items():
+        for name, make in cases:
+            yield f"{group}/{name}", make
+
+
+def try_cases(
+    cases: Iterable[tuple[str, Make]], folder: Path, programs: Programs, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Tries cases one after the other in folders of their own, and counts."""
+    counts = {"n": 0, "starts": 0, "tracebacks": 0, "partial_outputs": 0, "unclear": 0}
+    offenders: dict[str, list[str]] = {"tracebacks": [], "partial_outputs": [], "unclear": []}
+    for number, (name, make) in enumerate(cases):
+        start, verdict = try_start(make, folder / f"{number:03}", programs)
+        counts["starts"] += 1
+        counts["n"] += len(start.inputs)
+        found = {
+            "tracebacks": [verdict.traceback] if verdict.traceback else [],
+            "partial_outputs": verdict.partial,
+            "unclear": verdict.unclear,
+        }
+        for kind, ones in found.items():
+            counts[kind] += len(ones)
+            offenders[kind] += [f"{name}: {one}".rstrip(": ") for one in ones]
+        if any(found.values()):
+            say(f"bad inputs: {name} ({folder / f'{number:03}'}): {found}")
+    say(f"bad inputs: {counts}")
+    return {**counts, "offenders": offenders}

@@ -1,0 +1,221 @@
+"""Readers given damaged inputs for a while: each has to read them or to refuse them with an error for the user.
+
+python -m benchmarks.faults.fuzz --workdir DIR [--seconds 600] [--seed 0]
+
+A seeded loop of mutations, not guided by coverage. Execution i is a function of (seed, i). It runs in a process of its
+own, so that one that a decoder brings down is a finding and not the end.
+"""
+
+import argparse
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.faults.readers import Reader, all_readers
+from benchmarks.memory import high_water_bytes, resident_bytes
+from ddim_jax.io.errors import InputError
+
+TOOL = "seeded loop of mutations (benchmarks/faults/fuzz.py)"
+MOST_SECONDS = 20.0
+"""Of the processor, so that a busy machine is no finding; `_PATIENCE` times as many by the clock are."""
+_PATIENCE = 10
+MOST_BYTES = 2**30
+_ADDRESS_SPACE = 6 * 2**30
+"""Beyond what the process has when the loop begins; an input that wants more gets a MemoryError."""
+
+
+class _TooLong(BaseException):
+    """No `Exception`: what a reader catches must not stop it."""
+
+
+def measure(workdir: Path, *, seconds: float, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Fuzzes every reader for `seconds` and keeps what went wrong in `workdir`/unexpected.
+
+    Returns:
+      executions, unexpected (of them, those that ended in anything but success or an `InputError`, took over
+      `MOST_SECONDS` or `MOST_BYTES`), read and refused, seconds, tool, seed, and what was longest and largest.
+    """
+    worker = [sys.executable, "-m", "benchmarks.faults.fuzz", "--workdir", str(workdir), "--seed", str(seed)]
+    return supervise(lambda first, left: [*worker, "--first", str(first), "--worker", str(left)], workdir, seconds, say)
+
+
+def supervise(
+    command: Callable[[int, float], Sequence[str]], workdir: Path, seconds: float, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Starts the worker, and again behind the execution that brought it down, until the time is over.
+
+    Args:
+      command: of the worker, from the number of the first execution and the seconds that are left.
+      workdir: where the worker keeps `progress.json` and unexpected/.
+      seconds: of all executions together; starting a process does not count.
+      say: is told what happens.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    progress = workdir / "progress.json"
+    total: Counter[str] = Counter()
+    longest, largest, spent = 0.0, 0, 0.0
+    while spent < seconds:
+        progress.unlink(missing_ok=True)
+        with open(workdir / "said.txt", "w") as said:  # decoders in C write a line on nearly every file
+            ended = subprocess.run(command(total["executions"], seconds - spent), stdin=subprocess.DEVNULL, stderr=said)
+        if ended.returncode > 0 or not progress.exists():
+            raise RuntimeError(f"the fuzzing itself failed, see {workdir / 'said.txt'}")
+        told = json.loads(progress.read_text())
+        total.update(told["counts"])
+        longest, largest = max(longest, told["longest_seconds"]), max(largest, told["largest_bytes"])
+        spent += told["seconds"]
+        if ended.returncode:
+            total.update(executions=1, unexpected=1)
+            _keep(workdir, told["current"], Path(told["file"]), f"the process was ended by signal {-ended.returncode}")
+            say(f"fuzz: an input brought the process down, kept in {workdir}/unexpected/{told['current']}")
+    say(f"fuzz: {total['executions']} executions in {spent:.0f} s, {total['unexpected']} unexpected")
+    return {
+        "executions": total["executions"],
+        "unexpected": total["unexpected"],
+        "read": total["read"],
+        "refused": total["refused"],
+        "seconds": round(spent, 1),
+        "tool": TOOL,
+        "longest_seconds": round(longest, 3),
+        "largest_bytes": largest,
+    }
+
+
+def campaign(
+    readers: Mapping[str, Reader],
+    workdir: Path,
+    *,
+    seed: int,
+    seconds: float = float("inf"),
+    executions: int | None = None,
+    first: int = 0,
+    report: Callable[[dict[str, Any]], None] = lambda told: None,
+) -> dict[str, Any]:
+    """The loop, in this process, until the time is over or the executions are done; the readers take turns.
+
+    Returns:
+      counts (executions, read, refused, unexpected), seconds, longest_seconds, largest_bytes.
+    """
+    counts = Counter(executions=0, read=0, refused=0, unexpected=0)
+    told: dict[str, Any] = {"counts": counts, "longest_seconds": 0.0, "largest_bytes": 0}
+    began = time.monotonic()
+    number = first
+    while time.monotonic() - began < seconds and (executions is None or counts["executions"] < executions):
+        name = list(readers)[number % len(readers)]
+        path = _damaged(readers[name], workdir / "try", np.random.default_rng([seed, number]))
+        current = f"{name}-{seed}-{number}"
+        told.update(current=current, file=str(path), seconds=time.monotonic() - began)
+        report(told)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow, on nearly every file
+            outcome, why, took, size = _execution(readers[name].read, path)
+        counts.update(["executions", outcome])
+        told["longest_seconds"] = max(told["longest_seconds"], took)
+        told["largest_bytes"] = max(told["largest_bytes"], size)
+        if outcome == "unexpected":
+            _keep(workdir, current, path, why)
+        number += 1
+    told["seconds"] = time.monotonic() - began
+    report(told)
+    return told
+
+
+def _damaged(reader: Reader, folder: Path, rng: np.random.Generator) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.iterdir():
+        left.unlink()
+    content, other = (reader.seeds[rng.integers(0, len(reader.seeds))] for _ in range(2))
+    path = folder / reader.file
+    path.write_bytes(reader.damage(content, other, rng))
+    return path
+
+
+def _execution(read: Callable[[Path], object], path: Path) -> tuple[str, str, float, int]:
+    """(read, refused or unexpected; why it is unexpected; seconds; bytes that became resident)."""
+    Path("/proc/self/clear_refs").write_text("5")
+    before, began = resident_bytes(), time.process_time()
+    outcome, why = "read", ""
+    try:
+        with _alarm(_PATIENCE * MOST_SECONDS):
+            read(path)
+    except InputError as error:
+        outcome = "refused"
+        if isinstance(error.__cause__, MemoryError):
+            outcome, why = "unexpected", traceback.format_exc()
+    except (Exception, _TooLong):
+        outcome, why = "unexpected", traceback.format_exc()
+    took, size = time.process_time() - began, max(high_water_bytes() - before, 0)
+    if outcome != "unexpected" and (took > MOST_SECONDS or size > MOST_BYTES):
+        outcome, why = "unexpected", f"{outcome}, but in {took:.1f} s and with {size} bytes"
+    return outcome, why, took, size
+
+
+@contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    def ring(number, frame):
+        raise _TooLong(f"over {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _replace(path: Path, text: str) -> None:
+    """In one step: the process may end at any moment. Not on the disk: that would be most of the time."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def _keep(workdir: Path, current: str, path: Path, why: str) -> None:
+    folder = workdir / "unexpected" / current
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "why.txt").write_text(why)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workdir", type=Path, required=True, metavar="DIR", help="where unexpected inputs are kept")
+    parser.add_argument("--seconds", type=float, default=600.0, help="default: 600")
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument("--first", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", type=float, metavar="SECONDS", help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.worker is None:
+        result = measure(given.workdir, seconds=given.seconds, seed=given.seed, say=print)
+        return 1 if result["unexpected"] else 0
+    limit = resource.getrlimit(resource.RLIMIT_AS)[1]
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + _ADDRESS_SPACE, limit))
+    progress = given.workdir / "progress.json"
+    campaign(
+        all_readers(),
+        given.workdir,
+        seed=given.seed,
+        seconds=given.worker,
+        first=given.first,
+        report=lambda told: _replace(progress, json.dumps(told)),
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,13 @@
+"""What counts as a number where a user gives one: True is none, although Python says that it is 1."""
+
+from numbers import Integral, Real
+
+
+def is_whole(value: object, low: int) -> bool:
+    """Whether `value` is a whole number from `low` on."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= low
+
+
+def is_number(value: object) -> bool:
+    """Whether `value` is a number, whole or not; NaN and the infinities are numbers too."""
+    return isinstance(value, Real) and not isinstance(value, bool)

@@ -1,0 +1,171 @@
+"""Fuzzing: what counts as unexpected is counted and kept, and the real readers do nothing of the kind."""
+
+import json
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from benchmarks.faults import fuzz, mutations, seeds
+from benchmarks.faults.readers import Reader, all_readers
+from ddim_jax.io.errors import DataError
+
+
+def reader(read, content=b"a valid input"):
+    return {"fake": Reader("x.bin", [content], mutations.damage_bytes, read)}
+
+
+def refuses(path):
+    raise DataError(f"{path}: no")
+
+
+def fails(path):
+    raise KeyError("a bug")
+
+
+def hides_a_lack_of_memory(path):
+    try:
+        raise MemoryError
+    except MemoryError as error:
+        raise DataError(f"{path}: damaged") from error
+
+
+@pytest.mark.parametrize(
+    ("read", "outcome", "why"),
+    [
+        (lambda path: None, "read", None),
+        (refuses, "refused", None),
+        (fails, "unexpected", "KeyError: 'a bug'"),
+        (hides_a_lack_of_memory, "unexpected", "MemoryError"),
+        (lambda path: sys.stdout.undefined, "unexpected", "AttributeError"),
+    ],
+)
+def test_outcomes_are_told_apart(tmp_path, read, outcome, why):
+    told = fuzz.campaign(reader(read), tmp_path, seed=3, executions=2)
+    expected = dict.fromkeys(["read", "refused", "unexpected"], 0) | {"executions": 2, outcome: 2}
+    assert told["counts"] == expected
+    kept = sorted((tmp_path / "unexpected").glob("*")) if why else []
+    assert [path.name for path in kept] == (["fake-3-0", "fake-3-1"] if why else [])
+    for folder in kept:
+        assert why in (folder / "why.txt").read_text()
+        assert (folder / "x.bin").read_bytes() != b"a valid input"
+
+
+def test_an_input_that_takes_too_long_is_stopped_and_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(fuzz, "MOST_SECONDS", 0.05)
+
+    def busy(path):
+        end = time.process_time() + 0.07
+        while time.process_time() < end:
+            pass
+
+    def hangs(path):
+        while True:
+            try:
+                time.sleep(60)
+            except Exception:
+                continue
+
+    for read, why in ((busy, "read, but in 0."), (hangs, "_TooLong: over 0.5 s")):
+        told = fuzz.campaign(reader(read), tmp_path / read.__name__, seed=0, executions=2)
+        assert told["counts"]["unexpected"] == 2
+        assert why in (tmp_path / read.__name__ / "unexpected/fake-0-0/why.txt").read_text()
+        assert read is hangs or told["longest_seconds"] > 0.05
+
+
+def test_an_input_that_takes_too_much_memory_is_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(fuzz, "MOST_BYTES", 2**25)
+    told = fuzz.campaign(reader(lambda path: np.ones(2**23).sum()), tmp_path, seed=0, executions=1)
+    assert told["counts"]["unexpected"] == 1 and 2**25 < told["largest_bytes"] < 2**27
+    assert "bytes" in (tmp_path / "unexpected/fake-0-0/why.txt").read_text()
+    told = fuzz.campaign(reader(lambda path: np.ones(2**10).sum()), tmp_path, seed=0, executions=1)
+    assert told["counts"]["unexpected"] == 0
+
+
+WORKER = """
+import json, os, sys
+folder, first, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+open(f"{folder}/input", "w").write("bad")
+counts = {"executions": 3, "read": 1, "refused": 2, "unexpected": 0}
+told = {"counts": counts, "longest_seconds": 1.0 + first, "largest_bytes": 7, "current": f"fake-0-{first + 3}",
+        "file": f"{folder}/input", "seconds": 4.0}
+open(f"{folder}/progress.json", "w").write(json.dumps(told))
+if first == 0:
+    os.abort()
+if first == 4 and len(sys.argv) > 4:
+    raise RuntimeError("the tool has a bug")
+"""
+
+
+def test_an_input_that_ends_the_process_is_counted_and_the_others_go_on(tmp_path):
+    def command(*more):
+        return lambda first, left: [sys.executable, "-c", WORKER, str(tmp_path), str(first), str(left), *more]
+
+    said = []
+    result = fuzz.supervise(command(), tmp_path, 7.0, said.append)
+    expected = {"executions": 7, "unexpected": 1, "read": 2, "refused": 4, "seconds": 8.0, "tool": fuzz.TOOL}
+    assert result == expected | {"longest_seconds": 5.0, "largest_bytes": 7}
+    assert (tmp_path / "unexpected/fake-0-3/input").read_text() == "bad"
+    assert (tmp_path / "unexpected/fake-0-3/why.txt").read_text() == "the process was ended by signal 6"
+    assert len(said) == 2 and "fake-0-3" in said[0]
+    with pytest.raises(RuntimeError, match="the fuzzing itself failed"):
+        fuzz.supervise(command("bug"), tmp_path, 7.0, said.append)
+
+
+def test_an_execution_is_a_function_of_seed_and_number(tmp_path):
+    def inputs(seed, **options):
+        found = []
+        fuzz.campaign(reader(lambda path: found.append(path.read_bytes())), tmp_path, seed=seed, **options)
+        return found
+
+    first = inputs(1, executions=6)
+    assert len(set(first)) > 3 and inputs(1, executions=6) == first
+    assert inputs(1, executions=2, first=4) == first[4:]
+    assert inputs(2, executions=6) != first
+
+
+def test_headers_are_damaged_where_the_numbers_stand():
+    png = seeds.encoded(seeds.pixels(), "PNG")
+    damaged = [mutations.damage_header(png, np.random.default_rng(seed)) for seed in range(200)]
+    assert all(len(one) == len(png) for one in damaged)
+    # The checksum of the header chunk is right again, or the damage would be refused before it is looked at.
+    whole = [one for one in damaged if one[:16] == png[:16] and one[16:29] != png[16:29]]
+    assert len(whole) > 20
+    assert all(mutations.zlib.crc32(one[12:29]) == int.from_bytes(one[29:33], "big") for one in whole)
+
+
+def test_values_are_damaged_one_by_one():
+    content = {"a": {"b": 1, "c": [1, 2]}, "d": "text"}
+    damaged = [mutations.damage_values(content, np.random.default_rng(seed)) for seed in range(100)]
+    assert content == {"a": {"b": 1, "c": [1, 2]}, "d": "text"}
+    texts = {json.dumps(one) for one in damaged}
+    assert len(texts) > 60 and all(isinstance(one, dict) for one in damaged)
+    assert any("a" not in one for one in damaged) and any("unheard_of" in one for one in damaged)
+
+
+def test_the_readers_refuse_what_they_cannot_read(tmp_path):
+    readers = all_readers()
+    assert set(readers) == {"picture", "mask", "splits", "index", "settings", "config"}
+    for name, one in readers.items():
+        told = fuzz.campaign({name: one}, tmp_path / name, seed=11, executions=80)
+        why = [path.read_text() for path in tmp_path.glob("*/unexpected/*/why.txt")]
+        assert told["counts"]["unexpected"] == 0, "\n".join(why)
+        assert told["counts"]["read"] > 0 and told["counts"]["refused"] > 20, name
+
+
+def test_every_seed_is_read_or_is_of_a_kind_that_is_refused(tmp_path):
+    """Damage to what is refused anyway would find nothing."""
+    for name, one in all_readers().items():
+        fine = 0
+        for content in one.seeds:
+            path = tmp_path / one.file
+            path.write_bytes(content)
+            try:
+                one.read(path)
+                fine += 1
+            except DataError:
+                pass
+            for left in tmp_path.iterdir():
+                left.unlink()
+        assert fine >= {"picture": 20, "mask": 10}.get(name, len(one.seeds)), name

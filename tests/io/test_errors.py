@@ -1,0 +1,34 @@
+"""What the commands make of errors: one line and an exit status for what a user can mend, a traceback for the rest."""
+
+import errno
+
+import pytest
+
+from ddim_jax.io.errors import ConfigError, InputError, report_input_errors
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (InputError("a.png: empty"), 2, "error: a.png: empty\n"),
+        (ConfigError("seed is -1"), 2, "error: seed is -1\n"),
+        (PermissionError(errno.EACCES, "Permission denied", "out"), 2, "error: out: Permission denied\n"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "file/out"), 2, "error: file/out: Not a directory\n"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "ooo"), 2, "error: ooo: File name too long\n"),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "error: writing: No space left on device\n"),
+        (KeyboardInterrupt(), 130, "stopped; it goes on\n"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line(error, status, said, capsys):
+    with pytest.raises(SystemExit) as exit, report_input_errors("stopped; it goes on"):
+        raise error
+    assert (exit.value.code, capsys.readouterr().err) == (status, said)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("a bug"), KeyError("a bug"), OSError(errno.EBADF, "a bug"), KeyboardInterrupt()]
+)
+def test_a_bug_keeps_its_traceback_and_so_does_ctrl_c_where_nothing_is_said_of_it(error):
+    with pytest.raises(type(error)) as raised, report_input_errors():
+        raise error
+    assert raised.value is error
