@@ -87,6 +87,17 @@ def chosen(
     return [case for case in kept if case.sides]
 
 
+def unmeasured(case: Case, measured: Collection[str]) -> Case | None:
+    """What of a case is to be measured where a result file has rows of it on the sides `measured`.
+
+    None where all of its sides are there; otherwise the case with these and the others, for sides are compared only
+    where they took turns in one run.
+    """
+    if set(case.sides) <= set(measured):
+        return None
+    return dataclasses.replace(case, sides=tuple(side for side in SIDES if side in {*case.sides, *measured}))
+
+
 def _cpu_cases() -> list[Case]:
     cases = []
     for model in MODELS:

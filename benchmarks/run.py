@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.agreement import Disagreement
-from benchmarks.cases import DTYPES, KINDS, MODELS, SIDES, Case, chosen, suite_cases
+from benchmarks.cases import DTYPES, KINDS, MODELS, SIDES, Case, chosen, suite_cases, unmeasured
 from benchmarks.ceilings import describe_host
 from benchmarks.measure import Effort, measure_case, measure_loop
 from benchmarks.worker import Worker, WorkerError
@@ -69,9 +69,11 @@ def run(given: argparse.Namespace, command: str) -> int:
             "left_out": [],
             "refused": [],
         }
-        done = {_key(row) for row in result["rows"]}
-        for case in cases:
-            if case.key not in done:
+        for asked in cases:
+            there = [row["side"] for row in result["rows"] if _key(row) == asked.key]
+            cannot = [entry["side"] for entry in result["left_out"] if entry["case"] == asked.label]
+            case = unmeasured(asked, [*there, *(side for side in cannot if side in _MAY_FAIL)])
+            if case is not None:
                 print(case.label, flush=True)
                 _add(result, case, preparation, worker, given, len(cpus))
                 write_json(output, result)
@@ -112,7 +114,7 @@ def _machine(worker, given: argparse.Namespace, threads: int) -> dict[str, Any]:
 
 
 def _add(result: dict, case: Case, preparation: Worker, worker, given: argparse.Namespace, threads: int) -> None:
-    """Measures one case and adds what came out to the result."""
+    """Measures one case and adds what came out to the result, in place of what it had of this case."""
     files, work = preparation.call("prepare", case)
 
     def start(side: str) -> Worker:
@@ -140,7 +142,8 @@ def _add(result: dict, case: Case, preparation: Worker, worker, given: argparse.
         row |= {"flops": work.flops, "bytes": work.bytes, "roofline_s": least}
         row["roofline_fraction"] = least / row["median_s"] if row["median_s"] else None
         print(f"  {row['side']}: {row['median_s']} s, {row['runs']} runs, compiled in {row['compile_s']} s", flush=True)
-    result["rows"] += rows
+    if rows:
+        result["rows"] = [row for row in result["rows"] if _key(row) != case.key] + rows
     result["left_out"] = [entry for entry in result["left_out"] if entry["case"] != case.label]
     result["left_out"] += [{**about, "side": side, "reason": reason} for side, reason in failed.items()]
 
@@ -173,7 +176,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tiny", action="store_true", help="small networks on small pictures: a trial of the code")
     parser.add_argument("--threads", type=int, metavar="N", help="processors that either side may use (all)")
     parser.add_argument("--output", metavar="FILE", help="the result file; --tiny needs one")
-    parser.add_argument("--resume", action="store_true", help="keep the cases that the result file has already")
+    parser.add_argument(
+        "--resume", action="store_true", help="keep the cases that the result file has on all these sides"
+    )
     for name, choices in (("cases", KINDS), ("models", MODELS), ("dtypes", DTYPES), ("sides", SIDES)):
         parser.add_argument(f"--{name}", nargs="+", choices=choices, default=choices, help="only these")
     given = parser.parse_args(arguments)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import run
+from benchmarks.cases import Case, unmeasured
 from benchmarks.worker import WorkerError
 
 PLATFORMS = {"JaxMachine": "cpu", "TorchMachine": "cpu"}
@@ -100,6 +101,18 @@ def test_a_run_is_continued(command):
     assert third["command"].count("python -m benchmarks.run") == 2  # the one that added nothing is not kept
 
 
+def test_a_side_that_is_added_is_measured_with_the_others(command):
+    command(sides=("torch_eager",))
+    _, both = command("--resume", sides=("ours",))
+    assert [row["side"] for row in both["rows"]] == ["torch_eager", "ours"] * 2
+    FakeWorker.broken = {"torch_compile": "no compiler"}
+    options = ("--resume", "--models", "lightweight_ddim")
+    _, without = command(*options, sides=("torch_compile",))
+    FakeWorker.broken = {"torch_eager": "never started again", "ours": "never started again"}
+    status, again = command(*options, sides=("torch_compile",))
+    assert status == 0 and again["rows"] == without["rows"] and len(again["rows"]) == 4
+
+
 def test_results_of_another_machine_are_not_added_to(command, monkeypatch, capsys):
     command()
     monkeypatch.setitem(PLATFORMS, "TorchMachine", "gpu")
@@ -146,3 +159,11 @@ def test_too_many_threads(capsys):
     with pytest.raises(SystemExit, match="2"):
         run.main(["--suite", "cpu", "--threads", "100000"])
     assert "--threads is 100000" in capsys.readouterr().err
+
+
+def test_a_case_is_measured_again_on_all_its_sides_where_one_is_missing():
+    case = Case("forward", "ddim", "float32", 16, 1, ("ours", "torch_compile"))
+    assert unmeasured(case, ["torch_eager", "torch_compile", "ours"]) is None
+    assert unmeasured(case, []) == case
+    again = unmeasured(case, ["torch_eager", "ours"])
+    assert again.sides == ("torch_eager", "ours", "torch_compile") and again.key == case.key
