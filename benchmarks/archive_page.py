@@ -94,7 +94,8 @@ def _processes(found: Mapping[str, Any]) -> list[str]:
     ]
     return [
         "## A second process\n",
-        f"Images a second at {found['size']} x {found['size']}; {found['device']}, a process tied to each.\n",
+        f"Images a second at {found['size']} x {found['size']} on {found['device']}, one thread a process, each tied to a "
+        "processor of its own as the system counts them.\n",
         table(_HEAD_PROCESSES, lines),
         "",
     ]

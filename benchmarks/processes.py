@@ -25,8 +25,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.archive import write_pictures
+from benchmarks.ceilings import describe_host
 from benchmarks.startup import save_untrained
-from benchmarks.table_run import ROOT, this_device
+from benchmarks.table_run import ROOT
 from benchmarks.worker import Worker
 from ddim_jax import Segmenter, __version__
 from ddim_jax.inference import segment_files
@@ -40,6 +41,7 @@ RULES = {
     "segmenting": "all pictures over the time of the process that ends last; loading and compilation apart",
 }
 _LOG_EVERY = 10
+_ON_CPU = {"JAX_PLATFORMS": "cpu"}
 
 
 class Segmenting:
@@ -60,8 +62,8 @@ def segmenting(cpus: Sequence[int], folder: Path, pictures: int, size: int, repe
     save_untrained(folder / "run", "small", size)
     write_pictures(folder / "pictures", pictures, size)
     with (
-        Worker("benchmarks.processes:Segmenting", str(folder / "run"), size, cpus=cpus[:1]) as first,
-        Worker("benchmarks.processes:Segmenting", str(folder / "run"), size, cpus=cpus[1:2]) as second,
+        _worker(folder, size, cpus[0]) as first,
+        _worker(folder, size, cpus[1]) as second,
     ):
 
         def rate(workers: Sequence[Worker], output: Path) -> float:
@@ -91,6 +93,10 @@ def segmenting(cpus: Sequence[int], folder: Path, pictures: int, size: int, repe
     return {"what": "segmenting", "pictures": pictures, **_row(rates)}
 
 
+def _worker(folder: Path, size: int, cpu: int) -> Worker:
+    return Worker("benchmarks.processes:Segmenting", str(folder / "run"), size, cpus=[cpu], environment=_ON_CPU)
+
+
 def training(cpus: Sequence[int], folder: Path, steps: int, size: int, repeats: int) -> dict[str, Any]:
     """The row of training `steps` steps."""
     rates = {1: [], 2: []}
@@ -115,16 +121,14 @@ def _train(cpus: Sequence[int], workdir: Path, steps: int, size: int) -> float:
     for index, cpu in enumerate(cpus):
         own = [f"--process-id={index}"] if len(cpus) > 1 else []
         tied = ["taskset", "--cpu-list", str(cpu)]
-        processes.append(subprocess.Popen([*tied, *program, *own], stdout=subprocess.DEVNULL, env=_environment()))
+        processes.append(
+            subprocess.Popen([*tied, *program, *own], stdout=subprocess.DEVNULL, env={**os.environ, **_ON_CPU})
+        )
     statuses = [process.wait() for process in processes]
     if any(statuses):
         raise RuntimeError(f"train.py ended with {statuses}")
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return statistics.median(line["images_per_second"] for line in lines if "images_per_second" in line)
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "JAX_PLATFORMS": "cpu"}
 
 
 def _row(rates: dict[int, list[float]]) -> dict[str, Any]:
@@ -151,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("two processors are needed; this process may use one")
     if given.repeats < 1 or given.steps < 2 * _LOG_EVERY:
         parser.error(f"--repeats has to be at least 1 and --steps at least {2 * _LOG_EVERY}")
-    about = {"device": this_device(), "size": given.size, "package_version": __version__}
+    about = {"device": describe_host(threads=1)["cpu"], "size": given.size, "package_version": __version__}
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -162,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows.append(measured())
             row = rows[-1]
             print(f"{row['what']}: {row['one']} and {row['two']} images a second, {row['ratio']} times", flush=True)
-    write_json(given.output, {"rules": RULES, **about, "rows": rows})
+            write_json(given.output, {"rules": RULES, **about, "rows": rows})
     return 0
 
 

@@ -32,8 +32,8 @@ the paper's figure beside it. The paper has other data, pictures of another size
 not its networks either. Tables of different titles differ in what the titles say.
 
 - The budget is seconds of training steps. Compilation, validation, checkpoints and evaluation are not counted. A short
-  trial measures the time of a step and says how many steps fit; those are made, however long they take. "trained" is
-  what they took in the end: far from the budget, other work held the machine up in the trial or in the training.
+  trial measures the time of a step, at its fastest, and says how many steps fit; those are made, however long they
+  take. "trained" is what they took in the end: far from the budget, other work held the machine up.
 - The weights are those with the highest Dice on the validation split; the test split chooses nothing here. The configs
   were chosen for the lightweight network predicting the mask, earlier partly with sight of test scores on lungs
   ([results](results/README.md)), then on the validation split of the polyps ([few_steps.md](few_steps.md)); the other
@@ -155,8 +155,8 @@ def _comparison(rows: Sequence[Row]) -> list[str]:
     ]
     if late:
         notes.append(
-            f"**Not trained in {first['budget_s']:g} s** but in: {', '.join(late)}. Their steps are what a trial on an "
-            "idle machine said would fit; other work ran beside the training.\n"
+            f"**Not trained in {first['budget_s']:g} s** but in: {', '.join(late)}. Their steps are what a short trial said "
+            "would fit; the machine was slower in the training, as it is with other work beside it.\n"
         )
     return [*parts, *notes, "What the budget bought:\n", table(_COLUMNS_COST, costs), ""]
 

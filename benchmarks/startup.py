@@ -8,6 +8,7 @@ four pictures, and what is left of a call with one is its start. Writes docs/res
 """
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -22,6 +23,7 @@ import jax
 import numpy as np
 from PIL import Image
 
+from benchmarks.table_rows import merged
 from benchmarks.table_run import ROOT, this_device
 from configs import fast
 from ddim_jax import __version__
@@ -38,6 +40,8 @@ RULES = {
     "picture_s": "(a call with five pictures - a call with one) / 4, medians",
     "start_s": "call_s - picture_s: loading the libraries, the checkpoint and the program, writing, ending",
 }
+IDENTITY = ("network", "size", "device")
+"""What tells one row from another."""
 _MORE = 4  # pictures
 
 
@@ -123,15 +127,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.repeats < 1:
         parser.error("--repeats has to be at least 1")
-    device, rows = this_device(), []
+    device, output = this_device(), Path(given.output)
+    rows = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.exists() else []
     for network in given.networks:
-        rows.append(measure(network, given.size, given.repeats, device))
+        row = measure(network, given.size, given.repeats, device)
         print(
-            f"{network}: first call {rows[-1]['first_call_s']} s, then {rows[-1]['call_s']} s, of which "
-            f"{rows[-1]['picture_s']} s a picture: starts in {rows[-1]['start_s']} s",
+            f"{network}: first call {row['first_call_s']} s, then {row['call_s']} s, of which {row['picture_s']} s a "
+            f"picture: starts in {row['start_s']} s",
             flush=True,
         )
-        write_json(given.output, {"rules": RULES, "rows": rows})
+        rows = merged(rows, [row], IDENTITY)
+        write_json(output, {"rules": RULES, "rows": rows})
     return 0
 
 

@@ -27,7 +27,7 @@ OUTPUT = ROOT / "docs" / "results" / "table1.json"
 RULES = {
     "budget": (
         "budget_s are seconds of training steps; compilation, validation, checkpoints and evaluation are apart. A "
-        f"trial of {TRIAL_STEPS} steps says how many fit; train_s is what they took"
+        f"trial of {TRIAL_STEPS} steps says how many fit, by the fastest of its parts; train_s is what they took"
     ),
     "checkpoint": f"the highest Dice on the validation split, of {VALIDATIONS}; the test split is scored once",
     "n": "where n is below n_in_split, n pictures spread evenly over the split from the first to the last",

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)
 _LEFT_BEHIND = "Event loop is closed"
 _LOGS = ("absl", "asyncio")
 
@@ -19,32 +19,49 @@ def disk_errors(folder: Path) -> Iterator[None]:
 
     Orbax raises a ValueError that has the words of the system in it. Its other threads log the same with tracebacks,
     before it and afterwards, asyncio logs those that nobody waited for, and the writes that are given up complain of
-    their event loop: none of this is let through from here on, for the error says it all. After a block without an
-    error everything is let through again.
+    their event loop: none of this is let through after a refusal, for the error says it all, until a later block ends
+    in another way.
     """
-    logs = [logging.getLogger(name) for name in _LOGS]
-    for log in logs:
-        log.addFilter(_is_no_echo)
-    before = sys.unraisablehook
-
-    def unraisable(arguments: "sys.UnraisableHookArgs") -> None:
-        if _LEFT_BEHIND not in str(arguments.exc_value):
-            before(arguments)
-
-    sys.unraisablehook = unraisable
+    _keep_quiet()
+    refused = False
     try:
         yield
     except OSError as error:
+        refused = error.errno in _REFUSALS
         error.filename = error.filename or str(folder)
         raise
     except Exception as error:
         number = _refusal(error)
         if number is None:
             raise
+        refused = True
         raise OSError(number, os.strerror(number), str(folder)) from error
-    sys.unraisablehook = before
-    for log in logs:
-        log.removeFilter(_is_no_echo)
+    finally:
+        if not refused:
+            _speak_again()
+
+
+_hooks_before = []
+
+
+def _unraisable(arguments: "sys.UnraisableHookArgs") -> None:
+    if _LEFT_BEHIND not in str(arguments.exc_value):
+        _hooks_before[-1](arguments)
+
+
+def _keep_quiet() -> None:
+    for name in _LOGS:
+        logging.getLogger(name).addFilter(_is_no_echo)
+    if sys.unraisablehook is not _unraisable:
+        _hooks_before.append(sys.unraisablehook)
+        sys.unraisablehook = _unraisable
+
+
+def _speak_again() -> None:
+    for name in _LOGS:
+        logging.getLogger(name).removeFilter(_is_no_echo)
+    if sys.unraisablehook is _unraisable:
+        sys.unraisablehook = _hooks_before.pop()
 
 
 def _refusal(error: BaseException | None) -> int | None:

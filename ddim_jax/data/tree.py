@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ddim_jax.io.errors import DataError
-from ddim_jax.io.images import IMAGE_SUFFIXES, unreadable_folder
+from ddim_jax.io.images import IMAGE_SUFFIXES, unreadable_folder, worth_entering
 
 _IMAGE_FOLDERS = ("images", "image")
 _MASK_FOLDERS = ("masks", "mask", "annotations", "annotation")
@@ -19,10 +19,10 @@ def existing_root(root: str | os.PathLike, instructions: str) -> Path:
 
 
 def all_images(folder: Path) -> list[Path]:
-    """Every picture below `folder`, sorted; hidden entries and the folders macOS adds to archives are left out."""
+    """Every picture below `folder`, sorted; hidden entries and folders of the system are left out."""
     found = []
     for place, folders, files in os.walk(folder, onerror=unreadable_folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        folders[:] = worth_entering(folders)
         names = (name for name in files if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES))
         found.extend(Path(place, name) for name in names)
     return sorted(found)
@@ -37,10 +37,10 @@ def images_and_masks(folder: Path) -> tuple[Path | None, Path | None]:
 
 
 def folders_below(root: Path) -> list[Path]:
-    """`root` and every folder below it, sorted, but for hidden ones and those macOS adds to archives."""
+    """`root` and every folder below it, sorted, but for hidden ones and those of the system."""
     found = []
     for place, folders, _ in os.walk(root, onerror=unreadable_folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        folders[:] = worth_entering(folders)
         found.append(Path(place))
     return found
 

@@ -159,7 +159,7 @@ def segment_files(
             # An earlier run may have saved more: these files must not stay behind from an older state of the image.
             return tuple(kind for kind in OUTPUTS if kind in kinds or kind in index.kinds(job.name))
 
-        stream = Stream(segmenter, settings, todo, output_dir, kinds_of, batch_size)
+        stream = Stream(segmenter, settings, todo, output_dir, kinds_of, index.changed, batch_size)
         with _bar(progress, len(todo)) as advance, contextlib.closing(iter(stream)) as records:
             for record in records:
                 index.add(record)

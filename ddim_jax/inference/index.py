@@ -100,6 +100,11 @@ class Index:
         """The kinds of results an earlier run left for this name."""
         return tuple((self._record(name) or {}).get("outputs", ()))
 
+    def changed(self, name: str, size: int, mtime_ns: int) -> bool:
+        """Whether what an earlier run left for this name, if anything, is of another state of its file."""
+        record = self._record(name)
+        return record is None or (record.get("bytes"), record.get("mtime_ns")) != (size, mtime_ns)
+
     def segmented(self) -> Iterator[dict]:
         """The records of all images that were segmented when this run began."""
         names = dict.fromkeys(name for lines in self._lines for name in lines)

@@ -33,22 +33,22 @@ class TracedPrograms:
     """The programs of one network in a folder, shared by processes.
 
     A program is found again only by the same network, settings and shapes, with the same code of this package, versions
-    of JAX and Flax, settings of JAX and kind of device. One that was damaged is made again. Whoever can write to the
-    folder can run code in this process.
+    of JAX and Flax, settings of JAX and kind of device. One that was damaged is made again; what cannot be kept is
+    compiled as usual. Whoever can write to the folder can run code in this process.
 
     Args:
       folder: of all networks; made when there is something to keep.
-      config: JSON-serialisable, all that the network and what is done with it depend on.
+      depends: JSON-serialisable, all of the configuration that the network and what is done with it depend on.
       params: its weights; their names, shapes and dtypes count.
     """
 
-    def __init__(self, folder: str | os.PathLike, config: Mapping[str, Any], params: Any):
+    def __init__(self, folder: str | os.PathLike, depends: Mapping[str, Any], params: Any):
         leaves = [
             f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}"
             for path, leaf in jax.tree_util.tree_leaves_with_path(params)
         ]
         self._root = Path(folder)
-        self._folder = self._root / _digest([config, leaves, _surroundings()])
+        self._folder = self._root / _digest([depends, leaves, _surroundings()])
 
     @property
     def known(self) -> bool:
@@ -64,7 +64,7 @@ class TracedPrograms:
 
         def call(*args: Any, **static: Any) -> Any:
             shapes = jax.tree.map(lambda leaf: f"{np.shape(leaf)} {leaf.dtype}", args[1:])
-            name = _digest([shapes, static])
+            name = _digest([shapes, static, _settings()])
             if name not in programs:
                 programs[name] = self._program(f"{name}.bin", functools.partial(function, **static), args)
             return programs[name](*args)
@@ -77,8 +77,13 @@ class TracedPrograms:
         if program is None:
             # The interface of the compiled kernels is part of their name, and that of `_surroundings`.
             trusted = [export.DisabledSafetyCheck.custom_call(target) for target in cpu_kernels.TARGETS]
-            program = export.export(jax.jit(function), disabled_checks=trusted)(*args)
-            _keep(self._folder / name, program.serialize())
+            try:
+                program = export.export(jax.jit(function), disabled_checks=trusted)(*args)
+                content = program.serialize()
+            except Exception as error:  # whatever jax.export cannot do, jax.jit can, or says why it cannot
+                logging.warning("a traced program is not kept: %s: %s", type(error).__name__, error)
+                return jax.jit(function)
+            _keep(self._folder / name, content)
             _remove_oldest(self._root)
         return jax.jit(program.call)
 
@@ -87,18 +92,28 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
 
 
-@functools.cache
-def _surroundings() -> list[str]:
-    """What a program depends on besides the network and its settings."""
+def _code() -> str:
     package = Path(ddim_jax.__file__).parent
-    code = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
-        code.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+_CODE = _code()  # now: the files may be others by the time that something is traced
+
+
+def _surroundings() -> list[str]:
+    """What all programs of a process depend on besides the network."""
+    # Asking for the kernels also tells XLA about them, which a program that is read back needs.
     kernels = cpu_kernels.library_path().name if cpu_kernels.available() else "no kernels"
-    versions = [jax.__version__, jaxlib.__version__, flax.__version__]
     device = jax.devices()[0]
-    settings = [f"{name}={value!r}" for name, value in sorted(jax.config.values.items())]
-    return [code.hexdigest(), kernels, *versions, device.platform, device.device_kind, *settings]
+    return [_CODE, kernels, jax.__version__, jaxlib.__version__, flax.__version__, device.platform, device.device_kind]
+
+
+def _settings() -> list[str]:
+    """JAX's settings as they hold now, those of `with` blocks included."""
+    return [f"{name}={getattr(jax.config, name, value)!r}" for name, value in sorted(jax.config.values.items())]
 
 
 def _read(path: Path) -> export.Exported | None:
@@ -115,7 +130,11 @@ def _read(path: Path) -> export.Exported | None:
         return None
     with contextlib.suppress(OSError):  # of another user, who lets it be read: the age only decides how long it is kept
         os.utime(path)  # used now
-    return export.deserialize(bytearray(program))
+    try:
+        return export.deserialize(bytearray(program))
+    except Exception as error:  # written by something else
+        logging.warning("%s: a traced program cannot be used (%s: %s)", path, type(error).__name__, error)
+        return None
 
 
 def _keep(path: Path, program: bytes | bytearray) -> None:
@@ -129,14 +148,14 @@ def _keep(path: Path, program: bytes | bytearray) -> None:
 def _remove_oldest(root: Path) -> None:
     found = []
     for path in root.glob("*/*.bin"):
-        try:
+        with contextlib.suppress(OSError):  # removed by another process, or not to be looked at
             about = path.stat()
-        except FileNotFoundError:  # removed by another process
-            continue
-        found.append((about.st_mtime, about.st_size, path))
+            found.append((about.st_mtime, about.st_size, path))
     total = sum(size for _, size, _ in found)
     for _, size, path in sorted(found):
         if total <= _MOST_BYTES:
             return
-        path.unlink(missing_ok=True)
-        total -= size
+        with contextlib.suppress(OSError):  # of another user: theirs to remove
+            path.unlink()
+            total -= size
+            path.parent.rmdir()  # if it was the last of its network

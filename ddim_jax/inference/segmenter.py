@@ -135,7 +135,7 @@ class Segmenter:
             raise CheckpointError(f"{folder}: its config has no section {', '.join(missing)}; was it made by train.py?")
         about = config["model"]
         model = create_model(about["name"], preset=about.get("preset"), **about.get("overrides", {}))
-        traced = None if programs is None else TracedPrograms(programs, config, params)
+        traced = None if programs is None else TracedPrograms(programs, _depends(config), params)
         if traced is None or not traced.known:  # what was traced with such weights fits them
             inputs = example_inputs(model, int(config["data"]["image_size"]))
             expected = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
@@ -319,11 +319,16 @@ class Segmenter:
 
     def fingerprint(self) -> str:
         """SHA-256 over the weights and every part of the config that a result depends on, wherever the files lie."""
-        depends = {name: self.config[name] for name in ("model", "diffusion")}
-        depends |= {"image_size": self.image_size} | {name: self.config["sample"][name] for name in ("eta", "clip_x0")}
-        digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps(_depends(self.config), sort_keys=True).encode())
         for path, leaf in jax.tree_util.tree_leaves_with_path(self._params):
             leaf = np.asarray(leaf)
             digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}".encode())
             digest.update(leaf.tobytes())
         return digest.hexdigest()
+
+
+def _depends(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Every part of a checkpoint's configuration that its results depend on."""
+    depends = {name: config[name] for name in ("model", "diffusion")}
+    depends |= {"image_size": int(config["data"]["image_size"])}
+    return depends | {name: config["sample"][name] for name in ("eta", "clip_x0")}

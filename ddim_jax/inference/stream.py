@@ -41,6 +41,8 @@ class Stream:
       jobs: in the order of the records.
       output_dir: where the results go.
       kinds: gives the kinds of results to write of a job.
+      changed: tells of (name, bytes, mtime_ns) of a job's file whether earlier results are of another state of it:
+        where it cannot be read, these are removed.
       batch_size: images started on the device before the first result is fetched, >= 1.
 
     Attributes:
@@ -55,6 +57,7 @@ class Stream:
         jobs: Iterable[Job],
         output_dir: Path,
         kinds: Callable[[Job], tuple[str, ...]],
+        changed: Callable[[str, int, int], bool],
         batch_size: int,
     ):
         self.waited = 0.0
@@ -63,6 +66,7 @@ class Stream:
         self._jobs = jobs
         self._output_dir = output_dir
         self._kinds = kinds
+        self._changed = changed
         self._batch_size = batch_size
         self._device_free = 0.0
 
@@ -107,7 +111,10 @@ class Stream:
         samples = None if device is None else self._segmenter.fetch(device)
         now = time.monotonic()
         seconds, self._device_free = now - max(started, self._device_free), now
-        return pool.submit(self._finish, loaded, samples, self._kinds(loaded.job), seconds)
+        # A file that is as it was may be unreadable for a while, for want of memory: its results stay.
+        concerned = samples is not None or self._changed(loaded.job.name, loaded.bytes, loaded.mtime_ns)
+        kinds = self._kinds(loaded.job) if concerned else ()
+        return pool.submit(self._finish, loaded, samples, kinds, seconds)
 
     def _finish(
         self, loaded: _Loaded, samples: np.ndarray | None, kinds: tuple[str, ...], device_seconds: float

@@ -59,6 +59,20 @@ def make_folder(folder: str | os.PathLike) -> None:
         ) from error
 
 
+def check_place(folder: str | os.PathLike) -> None:
+    """Checks, without making anything, that `folder` could be made and written to.
+
+    Raises:
+      InputError: it could not; what stands in the way is named.
+    """
+    there = Path(folder).absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        why = "may not be written to" if there.is_dir() else "is a file"
+        raise InputError(f"{folder}: the folder for the results cannot be made or used: {there} {why}; choose another")
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes `text` (UTF-8) to `path` atomically."""
     with atomic_path(path) as temporary:

@@ -24,12 +24,14 @@ def keep_compiled_programs() -> Path | None:
     the user alone.
 
     Returns:
-      The folder; None where there is none, because it was turned off or cannot be made (which is logged).
+      The folder; None where there is none, because it was turned off or cannot be made (which is logged), and where it
+      is of remote storage, which JAX alone writes to.
     """
     if not jax.config.jax_enable_compilation_cache:
         return None
     if jax.config.jax_compilation_cache_dir:
-        return Path(jax.config.jax_compilation_cache_dir)
+        own = jax.config.jax_compilation_cache_dir
+        return None if "://" in own else Path(own)
     base = os.environ.get("XDG_CACHE_HOME")
     try:
         folder = (Path(base) if base else Path.home() / ".cache") / "ddim_jax" / f"xla-{_processor()}"

@@ -27,6 +27,9 @@ class CheckpointError(InputError):
     """A checkpoint is missing, damaged or belongs to another model; the message names the file."""
 
 
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells have it: 128 and the number of the signal."""
+
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _MENDABLE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.EIO, *_FULL),
@@ -40,8 +43,8 @@ file should be, a name that is too long: the user's to mend, whatever was being 
 def report_input_errors(stopped: str | None = None) -> Iterator[None]:
     """Turns an `InputError`, and a refusal of the file system, into `error: ...` on stderr and exit status 2.
 
-    With `stopped`, a line that says what is left of the work, Ctrl-C becomes that line and exit status 130 (as shells
-    have it: 128 and the number of the signal). Used by the command-line programs alone.
+    With `stopped`, a line that says what is left of the work, Ctrl-C becomes that line and exit status `INTERRUPTED`.
+    Used by the command-line programs alone.
     """
     try:
         yield
@@ -51,7 +54,7 @@ def report_input_errors(stopped: str | None = None) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _MENDABLE:
             raise
-        room = ". Make room there and start the same command again; what was finished is kept."
+        room = ". Make room there and start the same command again."
         told = room if error.errno in _FULL else ""
         print(f"error: {error.filename or 'writing'}: {error.strerror}{told}", file=sys.stderr)
         sys.exit(2)
@@ -59,4 +62,4 @@ def report_input_errors(stopped: str | None = None) -> Iterator[None]:
         if stopped is None:
             raise
         print(stopped, file=sys.stderr)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)

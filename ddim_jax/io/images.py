@@ -7,8 +7,7 @@ Pillow has some that start other programs. Colour profiles are not applied.
 import contextlib
 import glob
 import os
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,8 +25,8 @@ _JPEG_FORMATS = ("JPEG", "MPO")
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 MAX_PIXELS = 2**30 // 12
 """A picture with more is refused by its header, before any of it is decoded: a GiB at 12 bytes a pixel, 89 million."""
-# Pillow's own warning, at the same size; here it is an error.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# What macOS adds to archives, and what the root of a disk has, which a user may not even read.
+_SYSTEM_FOLDERS = {"__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN"}
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "I", "F", "I;16", "I;16B", "I;16L")
 
 
@@ -164,9 +163,14 @@ def unreadable_folder(error: OSError) -> NoReturn:
     raise DataError(f"{error.filename}: the folder cannot be read ({error.strerror}).") from error
 
 
+def worth_entering(folders: Iterable[str]) -> list[str]:
+    """The names of folders that may hold a user's pictures, sorted: neither hidden ones nor those of the system."""
+    return sorted(name for name in folders if not name.startswith(".") and name not in _SYSTEM_FOLDERS)
+
+
 def _files_below(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder, onerror=unreadable_folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = worth_entering(folders)
         yield from (Path(place, name) for name in names)
 
 
@@ -186,9 +190,11 @@ def _errors_naming(path: str | os.PathLike) -> Iterator[None]:
         raise
     except UnidentifiedImageError as error:
         raise DataError(f"{path}: not a picture this can read; expected PNG, JPEG, BMP or TIFF.") from error
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # a warning if asked to be an error
         raise DataError(f"{path}: too large to be decoded safely ({error}); cut or shrink it.") from error
-    except Exception as error:  # a damaged file makes the decoders raise anything, down to KeyError and MemoryError
+    except MemoryError as error:
+        raise DataError(f"{path}: there is not enough memory to decode it, or it is damaged.") from error
+    except Exception as error:  # a damaged file makes the decoders raise anything, down to KeyError
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
         what = str(error) or type(error).__name__

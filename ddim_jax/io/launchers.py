@@ -6,20 +6,24 @@ from typing import NamedTuple
 from ddim_jax.io.errors import InputError
 
 
-class _Variables(NamedTuple):
+class _Launcher(NamedTuple):
+    by: str
     index: str
     count: str | None
+    sign: str | None = None
 
 
-_LAUNCHERS = {
+_LAUNCHERS = (
     # mpirun may run below srun, and then sets its own beside what srun set for mpirun's daemons.
-    "mpirun": _Variables("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    _Launcher("mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
     # Of the job step: SLURM_NTASKS is there outside of srun too, where one process has to do everything.
-    "srun": _Variables("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
+    _Launcher("srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
+    # In a container that was given only what JAX's own detection reads.
+    _Launcher("srun", "SLURM_PROCID", "SLURM_NTASKS", sign="SLURM_STEP_NODELIST"),
     # Of a pod of an indexed Job; how many pods there are, no variable says.
-    "a Kubernetes Job": _Variables("JOB_COMPLETION_INDEX", None),
-}
-"""Those that JAX's own detection knows (`jax.distributed.initialize`), which cannot be asked without joining."""
+    _Launcher("a Kubernetes Job", "JOB_COMPLETION_INDEX", None),
+)
+"""Those of JAX's own detection (`jax.distributed.initialize`) that start one process for each task."""
 
 
 class Launched(NamedTuple):
@@ -44,10 +48,11 @@ def find_launcher(environment: Mapping[str, str]) -> Launched | None:
     Raises:
       InputError: a variable is no whole number.
     """
-    for by, names in _LAUNCHERS.items():
-        if all(name in environment for name in names if name is not None):
-            count = None if names.count is None else _number(names.count, environment)
-            return Launched(by, _number(names.index, environment), count, names.index)
+    for by, index, count, sign in _LAUNCHERS:
+        if all(name in environment for name in (index, count, sign) if name is not None):
+            return Launched(
+                by, _number(index, environment), None if count is None else _number(count, environment), index
+            )
     return None
 
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ddim_jax.diffusion import SAMPLERS
@@ -39,9 +39,22 @@ def plain_config(config: Any) -> dict[str, Any]:
     if not isinstance(content, Mapping):
         raise ConfigError(f"the configuration is {type(config).__name__}; expected fields and sections")
     try:
-        return json.loads(json.dumps(content))
+        return json.loads(json.dumps(content, allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"the configuration cannot be written as JSON ({error})") from error
+        what = next(_unwritable(content, ()), "the configuration")
+        raise ConfigError(f"{what} cannot be written as JSON ({error})") from error
+
+
+def _unwritable(content: Any, path: tuple[str, ...]) -> Iterator[str]:
+    """The fields, with their values, that JSON does not have."""
+    if isinstance(content, Mapping):
+        for name, value in content.items():
+            yield from _unwritable(value, (*path, str(name)))
+        return
+    try:
+        json.dumps(content, allow_nan=False)
+    except (TypeError, ValueError):
+        yield f"{'.'.join(path)} is {content!r}, which"
 
 
 def resolve_system(config: Mapping[str, Any]) -> dict[str, Any]:

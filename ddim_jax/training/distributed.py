@@ -102,7 +102,10 @@ def _settle(
         count = launched.count if count is None else count
         index = launched.index if index is None else index
     if not any(by_hand):
-        return None, (1 if launched is None or launched.count == 1 else None), None, launched
+        if launched is None:
+            return None, 1, 0, None
+        # Both or none: where the launcher does not say how many there are, JAX asks the cluster.
+        return None, launched.count, None if launched.count is None else launched.index, launched
     flags = {"--coordinator-address": coordinator, "--process-count": count, "--process-id": index}
     missing = [name for name, value in flags.items() if value is None]
     if missing:

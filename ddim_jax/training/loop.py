@@ -14,7 +14,7 @@ from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.checkpoints.torch_weights import load_state_dict
 from ddim_jax.data import Source, Subset, check_source, ids_digest, load_dataset
-from ddim_jax.io.atomic import json_text, make_folder, write_json
+from ddim_jax.io.atomic import check_place, json_text, make_folder, write_json
 from ddim_jax.io.errors import ConfigError
 from ddim_jax.io.processes import wait_for_all
 from ddim_jax.io.remote import refuse_remote
@@ -67,6 +67,7 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
 
 def _train(config: Mapping[str, Any], workdir: Path, request: StopRequest, peers: Alone | Peers) -> int:
     check_form(config)
+    check_place(workdir)
     about = config["model"]
     model = create_model(about["name"], preset=about["preset"], **about["overrides"])
     process = create_process(model, config["diffusion"])

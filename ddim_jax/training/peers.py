@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import jax
 from jax._src import distributed  # the board has no public name; multihost_utils and Orbax reach it in this way
 
-from ddim_jax.io.errors import InputError
+from ddim_jax.io.errors import INTERRUPTED, InputError
 from ddim_jax.training.abort import LOST, end, say_on_abort
 from ddim_jax.training.interrupt import StopRequest
 
@@ -115,7 +115,7 @@ class Peers:
         told = isinstance(error, InputError | OSError | KeyboardInterrupt)  # there is no more to say
         status, what = (2, f"{error}") if told else (1, f"{type(error).__name__}: {error}")
         if isinstance(error, KeyboardInterrupt):
-            status, what = 130, "stopped by Ctrl-C"
+            status, what = INTERRUPTED, "stopped by Ctrl-C"
         with contextlib.suppress(Exception):  # the board may be gone as well
             self._write("failed", f"{status} {what}")
             self._wait_for_failures()
@@ -142,6 +142,8 @@ class Peers:
             # Half of what that one waits: if it is process 0, the board goes with it.
             if failure is not None and not self._leaving.wait(GRACE_SECONDS / 2):
                 status, _, why = failure.partition(" ")
+                if int(status) == INTERRUPTED:
+                    self._leave(f"process {peer} of {self._count} was {why}")
                 end(f"process {peer} of {self._count} ended: {why}. {self.checkpoint}. {MEND}", int(status))
             beat = notes.get(f"alive/{peer}", "")
             if beat != self._heard[peer][0]:

@@ -26,6 +26,20 @@ def test_the_start_is_a_call_less_its_picture(tmp_path, monkeypatch):
     assert line == "| small `a network` | 64 x 64 | a machine | 30.0 s | 7.0 s | 3.75 s | 3.25 s | 3 |"
 
 
+def test_rows_of_other_networks_stay(tmp_path, monkeypatch):
+    def measure(network, size, repeats, device):
+        names = ("first_call_s", "call_s", "picture_s", "start_s")
+        return {"network": network, "size": size, "device": device, **dict.fromkeys(names, repeats)}
+
+    monkeypatch.setattr(startup, "measure", measure)
+    monkeypatch.setattr(startup, "this_device", lambda: "a machine")
+    output = tmp_path / "startup.json"
+    for networks, repeats in ((["full", "small"], "3"), (["small"], "4")):
+        assert startup.main(["--networks", *networks, "--repeats", repeats, "--output", str(output)]) == 0
+    rows = json.loads(output.read_text())["rows"]
+    assert [(row["network"], row["call_s"]) for row in rows] == [("full", 3), ("small", 4)]
+
+
 def test_no_page_without_figures(tmp_path):
     assert startup_page.write(tmp_path) is None and not any(tmp_path.iterdir())
 

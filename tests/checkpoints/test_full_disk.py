@@ -55,7 +55,19 @@ def test_what_orbax_says_besides_is_not_heard(tmp_path, monkeypatch):
     assert heard == ["anything else"]
     with disk_errors(tmp_path):
         pass
+    unraisable("Event loop is closed")
+    assert heard == ["anything else", "Event loop is closed"]
+    with pytest.raises(ZeroDivisionError), disk_errors(tmp_path):
+        raise ZeroDivisionError
     assert passes("absl", orbax, ValueError(ORBAX)) and passes("asyncio", "base_events.py", ValueError(ORBAX))
+
+
+@pytest.fixture(autouse=True)
+def heard_again(tmp_path):
+    """After a refusal, what follows is not heard until a block ends in another way."""
+    yield
+    with disk_errors(tmp_path):
+        pass
 
 
 @pytest.fixture
@@ -86,8 +98,7 @@ def test_a_disk_that_fills_leaves_the_last_checkpoint_and_a_line(small_disk, cap
         save(2)
     assert end.value.code == 2
     assert capfd.readouterr().err == (
-        f"error: {store.directory}: No space left on device. Make room there and start the same command again; what "
-        "was finished is kept.\n"
+        f"error: {store.directory}: No space left on device. Make room there and start the same command again.\n"
     )
     assert store.steps() == [1]
     (small_disk / "other").unlink()

@@ -10,7 +10,7 @@ from segmenters import SIZE, picture, red_segmenter
 from ddim_jax.inference import Segmenter, segment_files
 from ddim_jax.inference import files as files_module
 from ddim_jax.inference import stream as stream_module
-from ddim_jax.io.errors import CheckpointError, InputError
+from ddim_jax.io.errors import CheckpointError, DataError, InputError
 
 ALL = ("mask", "probability", "uncertainty", "overlay")
 
@@ -173,6 +173,27 @@ def test_changed_images_are_done_again(folder, out, started):
     assert sorted(started) == [(12, 20), (18, 18)] and summary.kept == 3
     assert Image.open(out / "c_mask.png").size == (18, 18)
     assert Image.open(out / "c_overlay.png").size == (18, 18)  # saved earlier: it must not stay behind
+
+
+def test_results_stay_where_their_unchanged_file_cannot_be_read_for_a_while(folder, out, monkeypatch):
+    segment_files(red_segmenter(), folder, out)
+    before, read = contents(out), stream_module.read_image
+
+    def refuses(path):
+        if path.name in ("b.png", "c.png"):
+            raise DataError(f"{path}: there is not enough memory to decode it")
+        return read(path)
+
+    monkeypatch.setattr(stream_module, "read_image", refuses)
+    Image.fromarray(picture(9, 9, 9)).save(folder / "c.png")
+    summary = segment_files(red_segmenter(), folder, out, save=("mask", "probability"))
+    assert sorted(file for file, _ in summary.failed) == [str(folder / "b.png"), str(folder / "c.png")]
+    assert records(out)["b"]["status"] == "failed"
+    after = contents(out)
+    assert after["b_mask.png"] == before["b_mask.png"] and "c_mask.png" not in after
+    monkeypatch.setattr(stream_module, "read_image", read)
+    assert segment_files(red_segmenter(), folder, out, save=("mask", "probability")).done == 2
+    assert contents(out)["b_mask.png"] == before["b_mask.png"] and "b_probability.png" in contents(out)
 
 
 def test_more_kinds_can_be_added_later(folder, out, started):

@@ -1,6 +1,10 @@
 """Traced programs on disk: found again by what is the same, and by nothing else."""
 
+import contextlib
 import os
+import re
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -57,12 +61,13 @@ def test_what_differs_is_traced_again(tmp_path, other):
         about = {"name": "b"}
     elif other == "weights":
         params = {"gain": np.full(3, 3.0, np.float32)}
-    with jax.default_matmul_precision("float32") if other == "jax" else jax.default_matmul_precision(None):
-        programs._surroundings.cache_clear()
-        function, call = kept(tmp_path, about, params)
+    function, call = kept(tmp_path, about, params)
+    with jax.default_matmul_precision("float32") if other == "jax" else contextlib.nullcontext():
         np.testing.assert_array_equal(call(params, x, shift=shift), expected)
-    programs._surroundings.cache_clear()
     assert function.times == 1
+    if other == "jax":  # what was traced in the block is not what is used outside
+        np.testing.assert_array_equal(call(params, x, shift=shift), expected)
+        assert function.times == 1 and len(list(tmp_path.glob("*/*.bin"))) == 2
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:-1] + b"x", lambda content: content[:20], lambda _: b""])
@@ -102,6 +107,27 @@ def test_those_used_longest_ago_are_removed(tmp_path, monkeypatch):
     assert len(left) == 2 and first in left and second not in left
 
 
+def test_what_cannot_be_exported_runs_all_the_same(tmp_path, monkeypatch, caplog):
+    def refuses(*_, **__):
+        raise NotImplementedError("no such thing")
+
+    monkeypatch.setattr(programs.export, "export", refuses)
+    _, call = kept(tmp_path)
+    np.testing.assert_array_equal(call(WEIGHTS, np.ones(2, np.float32), shift=0), [3.0, 3.0])
+    assert "NotImplementedError: no such thing" in caplog.text and not any(tmp_path.iterdir())
+
+
+def test_what_is_another_users_stays(tmp_path, monkeypatch):
+    def theirs(path, **_):
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(programs, "_MOST_BYTES", 0)
+    monkeypatch.setattr(programs.Path, "unlink", theirs)
+    _, call = kept(tmp_path)
+    np.testing.assert_array_equal(call(WEIGHTS, np.ones(2, np.float32), shift=0), [3.0, 3.0])
+    assert len(list(tmp_path.glob("*/*.bin"))) == 1
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
@@ -128,3 +154,23 @@ def test_weights_are_checked_until_a_program_was_traced_with_them(run, tmp_path)
     for _ in range(2):
         with pytest.raises(CheckpointError, match=r"conv_in\.bias"):
             Segmenter.load(tmp_path / "run", programs=tmp_path / "programs")
+
+
+def test_another_process_reads_what_one_has_traced(run, environment, tmp_path):
+    """With the compiled kernels where they are built: a program that is read back has to find them registered."""
+    program = (
+        "import sys\nimport numpy as np\nfrom ddim_jax.inference import Segmenter, programs\n"
+        "traced = []\nexport = programs.export.export\n"
+        "programs.export.export = lambda *a, **k: traced.append(1) or export(*a, **k)\n"
+        f"segmenter = Segmenter.load({str(run)!r}, programs={str(tmp_path)!r})\n"
+        "image = np.arange(20 * 24 * 3, dtype=np.uint8).reshape(20, 24, 3)\n"
+        "print(len(traced), segmenter.sample(image).tobytes().hex() and len(traced))\n"
+        "import hashlib; print(hashlib.sha256(segmenter.sample(image).tobytes()).hexdigest())\n"
+    )
+    said = []
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout.split())
+    assert [counts[1] for counts in said] == ["1", "0"]
+    assert said[0][2] == said[1][2] and re.fullmatch("[0-9a-f]{64}", said[0][2])

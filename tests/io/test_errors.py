@@ -15,7 +15,11 @@ from ddim_jax.io.errors import ConfigError, InputError, report_input_errors
         (PermissionError(errno.EACCES, "Permission denied", "out"), 2, "error: out: Permission denied\n"),
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", "file/out"), 2, "error: file/out: Not a directory\n"),
         (OSError(errno.ENAMETOOLONG, "File name too long", "ooo"), 2, "error: ooo: File name too long\n"),
-        (OSError(errno.ENOSPC, "No space left on device"), 2, "error: writing: No space left on device\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            2,
+            "error: writing: No space left on device. Make room there and start the same command again.\n",
+        ),
         (KeyboardInterrupt(), 130, "stopped; it goes on\n"),
     ],
 )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ddim_jax.data.tree import all_images
 from ddim_jax.io import images
 from ddim_jax.io.errors import DataError
 
@@ -34,6 +35,14 @@ def test_list_images(tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match=r"folder .*none holds no pictures"):
         images.list_images(tmp_path / "none")
+
+
+def test_folders_of_the_system_are_left_out(tmp_path):
+    for name in ("a.png", "lost+found/b.png", "__MACOSX/c.png", "System Volume Information/d.png", "lost/e.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        saved(tmp_path / name)
+    assert images.list_images(tmp_path) == [tmp_path / "a.png", tmp_path / "lost/e.png"]
+    assert all_images(tmp_path) == [tmp_path / "a.png", tmp_path / "lost/e.png"]
 
 
 def test_a_link_to_nothing_is_not_passed_over(tmp_path):

@@ -184,7 +184,7 @@ def test_a_tiff_with_too_few_strips_is_refused(tmp_path):
             reader(tmp_path / "x.tif")
 
 
-@pytest.mark.parametrize("error", [KeyError(257), MemoryError(), ZeroDivisionError("division"), RecursionError()])
+@pytest.mark.parametrize("error", [KeyError(257), ZeroDivisionError("division"), RecursionError()])
 def test_whatever_a_decoder_raises_names_the_file(tmp_path, error, monkeypatch):
     def damaged(*_, **__):
         raise error
@@ -192,6 +192,23 @@ def test_whatever_a_decoder_raises_names_the_file(tmp_path, error, monkeypatch):
     monkeypatch.setattr(images.Image, "open", damaged)
     with pytest.raises(DataError, match=rf"x\.png: cannot be decoded.*{error or type(error).__name__}"):
         images.read_image(saved(tmp_path / "x.png", GREY))
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), r"x\.png: there is not enough memory to decode it"),
+        (images.Image.DecompressionBombWarning("big"), r"x\.png: too large to be decoded safely \(big\)"),
+    ],
+)
+def test_a_lack_of_memory_and_a_size_pillow_warns_of(tmp_path, error, message, monkeypatch):
+    def refuses(*_, **__):
+        raise error
+
+    path = saved(tmp_path / "x.png", GREY)
+    monkeypatch.setattr(images.Image, "open", refuses)
+    with pytest.raises(DataError, match=message):
+        images.read_image(path)
 
 
 def triangle_weights(before, after):

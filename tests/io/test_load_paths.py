@@ -1,4 +1,7 @@
-"""Nothing that the package reads can run code: no pickle, no archive, and arrays and weights without either."""
+"""Nothing that users exchange can run code when it is read: no pickle, no archive, arrays and weights without either.
+
+What the package writes for itself into the user's own cache, compiled and traced programs, is code by its nature.
+"""
 
 import ast
 from pathlib import Path

@@ -19,12 +19,18 @@ JOB = {"JOB_COMPLETION_INDEX": "1"}
 @pytest.mark.parametrize(
     ("given", "environment", "settled"),
     [
-        ((None, None, None), {}, (None, 1, None, None)),
+        ((None, None, None), {}, (None, 1, 0, None)),
         # In the shell of an allocation, outside srun, there are some of Slurm's variables.
-        ((None, None, None), {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}, (None, 1, None, None)),
-        ((None, None, None), SLURM, (None, None, None, "srun")),
-        ((None, None, None), SLURM | {"SLURM_STEP_NUM_TASKS": "1"}, (None, 1, None, "srun")),
-        ((None, None, None), MPI, (None, None, None, "mpirun")),
+        ((None, None, None), {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}, (None, 1, 0, None)),
+        ((None, None, None), SLURM, (None, 4, 3, "srun")),
+        # A container that was given what JAX's own detection reads.
+        (
+            (None, None, None),
+            {"SLURM_STEP_NODELIST": "n[1-2]", "SLURM_NTASKS": "2", "SLURM_PROCID": "1"},
+            (None, 2, 1, "srun"),
+        ),
+        ((None, None, None), SLURM | {"SLURM_STEP_NUM_TASKS": "1"}, (None, 1, 3, "srun")),
+        ((None, None, None), MPI, (None, 4, 2, "mpirun")),
         ((None, None, None), JOB, (None, None, None, "a Kubernetes Job")),
         (("a:1", 2, 0), {}, ("a:1", 2, 0, None)),
         (("[::1]:80", 1, 0), {}, ("[::1]:80", 1, 0, None)),

@@ -140,6 +140,15 @@ def test_ctrl_c_is_told_to_the_others_without_a_traceback(board, ends, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_the_others_of_one_that_was_stopped_by_ctrl_c_may_go_on(board, ends):
+    _, (_, second) = group(board, 2)
+    with pytest.raises(Ended):
+        second.fail(KeyboardInterrupt())
+    until(lambda: len(ends) == 2)
+    told = f"process 1 of 2 was stopped by Ctrl-C. There is no checkpoint yet. {peers.GO_ON}"
+    assert sorted(ends) == [(told, 75), ("process 1 of 2: stopped by Ctrl-C", 130)]
+
+
 def test_a_board_that_is_gone(board, ends):
     group(board, 2)
     board["gone"] = "yes"

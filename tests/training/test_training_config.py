@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict, config_dict
 from tiny_runs import tiny_config
@@ -130,7 +131,9 @@ def test_without_diffusion_there_is_one_pass_and_no_sampler():
     ("config", "message"),
     [
         ([1], "the configuration is list; expected fields and sections"),
-        ({"model": {"name": {1, 2}}}, "the configuration cannot be written as JSON"),
+        ({"model": {"name": {1, 2}}}, r"model.name is \{1, 2\}, which cannot be written as JSON"),
+        ({"seed": 1, "sample": {"clip_x0": float("inf")}}, r"sample\.clip_x0 is inf, which cannot be written as JSON"),
+        ({"train": {"learning_rate": np.float32(0.5)}}, r"train.learning_rate is .*0\.5.*, which cannot be written"),
     ],
 )
 def test_what_is_no_config_is_refused(config, message):
