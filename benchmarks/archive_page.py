@@ -94,7 +94,7 @@ def _processes(found: Mapping[str, Any]) -> list[str]:
     ]
     return [
         "## A second process\n",
-        f"Images a second at {found['size']} x {found['size']} on {found['device']}, one thread a process, each tied to a "
+        f"Images a second at {found['size']} x {found['size']} on {found['device']}, one thread a process, tied to a "
         "processor of its own as the system counts them.\n",
         table(_HEAD_PROCESSES, lines),
         "",

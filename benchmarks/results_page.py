@@ -155,8 +155,8 @@ def _comparison(rows: Sequence[Row]) -> list[str]:
     ]
     if late:
         notes.append(
-            f"**Not trained in {first['budget_s']:g} s** but in: {', '.join(late)}. Their steps are what a short trial said "
-            "would fit; the machine was slower in the training, as it is with other work beside it.\n"
+            f"**Not trained in {first['budget_s']:g} s** but in: {', '.join(late)}. Their steps are what a short trial "
+            "said would fit; the machine was slower in the training, as it is with other work beside it.\n"
         )
     return [*parts, *notes, "What the budget bought:\n", table(_COLUMNS_COST, costs), ""]
 
