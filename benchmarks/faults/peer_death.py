@@ -48,15 +48,19 @@ def measure(workdir: Path, seed: int, say: Callable[[str], None]) -> dict[str, A
 
 
 def death(workdir: Path, victim: int, step: int) -> dict[str, Any]:
-    """One run whose process `victim` is killed after `step`, and that is started again."""
+    """One run whose process `victim` is killed after `step`, and that is started again.
+
+    Raises:
+      FaultRunFailed: a process had ended before the kill.
+    """
     shutil.rmtree(workdir, ignore_errors=True)
     run = workdir / "run"
     processes = _start(run, workdir / "logs", "killed")
     survivor = processes[1 - victim]
     try:
         # Process 0 speaks for both.
-        processes[0].wait_until(lambda: (last_step(processes[0].said) or 0) >= step)
-        if processes[victim].kill() != -signal.SIGKILL:
+        reached = processes[0].wait_until(lambda: (last_step(processes[0].said) or 0) >= step)
+        if not reached or processes[victim].kill() != -signal.SIGKILL:
             raise FaultRunFailed(f"the run was over before the kill: {processes[0].last_words()}")
         began = time.monotonic()
         status = survivor.wait()
@@ -82,8 +86,8 @@ def death(workdir: Path, victim: int, step: int) -> dict[str, Any]:
     }
 
 
-def is_named(status: int, said: str, victim: int) -> bool:
-    """Whether the other process said which one is lost and what to do."""
+def is_named(status: int | None, said: str, victim: int) -> bool:
+    """Whether the other process said which one is lost and what to do; a `status` of None: it had to be killed."""
     errors = [line for line in said.splitlines() if line.startswith("error: ")]
     whom = rf"process {victim}( of {_COUNT})?(, which coordinates| is lost)"
     return (
