@@ -63,7 +63,7 @@ def make(given: argparse.Namespace, workdir: Path, say: Callable[[str], None]) -
     for name in given.only:
         began = time.monotonic()
         folder = workdir / name
-        shutil.rmtree(folder, ignore_errors=True)  # of an earlier campaign: its runs would be gone on with
+        _remove(folder)  # of an earlier campaign: its runs would be gone on with
         try:
             with _cache_of_its_own(folder / "cache"):
                 found = PARTS[name](given, folder, lambda text, name=name: say(f"{name}: {text}"))
@@ -90,6 +90,16 @@ def make(given: argparse.Namespace, workdir: Path, say: Callable[[str], None]) -
         if name not in failed and faults_page.short_of_ideal(name, found):
             bad.append(name)
     return failed, bad
+
+
+def _remove(folder: Path) -> None:
+    """Also where folders in it were closed on purpose."""
+    for place, names, _ in os.walk(folder):
+        for inner in (Path(place) / name for name in names):
+            if not inner.is_symlink():
+                inner.chmod(0o700)
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 @contextlib.contextmanager
@@ -129,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if failed or bad:
         print(f"the runs and logs of {', '.join([*failed, *bad])} are kept in {workdir}", flush=True)
     elif not given.workdir:
-        shutil.rmtree(workdir)
+        _remove(workdir)
     return 1 if failed else 0
 
 

@@ -98,7 +98,7 @@ def supervise(
         why = f"killed after {_patience():.0f} s" if status is None else f"the process was ended by signal {-status}"
         offenders[told["current"]] = _keep(workdir, told["current"], Path(told["file"]).name, _left(told["file"]), why)
         say(f"fuzz: an input brought the process down, kept in {workdir}/unexpected/{told['current']}")
-    if in_a_row:
+    if in_a_row == _MOST_IN_A_ROW:
         say(f"fuzz: given up, {in_a_row} processes in a row were brought down by the first input that they tried")
     say(f"fuzz: {total['executions']} executions in {spent:.0f} s, {total['unexpected']} unexpected")
     return {

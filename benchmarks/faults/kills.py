@@ -21,7 +21,7 @@ _IN_START_UP = 0.15
 _REACH = 6
 """The other kills come after 0 to 5 more steps, and a part of the time from one checkpoint to the next."""
 _STEPS_A_KILL, _SPARE_STEPS = 5, 12
-_KEPT = 12
+_KEPT = 6
 """Checkpoints that the run left alone keeps, for the time from one to the next."""
 _WHOLE_RUN_S = 3600.0
 RULES = {

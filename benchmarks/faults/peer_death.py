@@ -3,7 +3,6 @@
 import re
 import shutil
 import signal
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from benchmarks.faults.programs import FaultRunFailed, Program, first_step, last_step, start_training
 from benchmarks.faults.weights import checkpoints, newest_complete
+from benchmarks.free_port import free_port
 
 VICTIMS = (0, 1, 0, 1)
 """Which of the two is killed, each time in a run of its own."""
@@ -99,7 +99,7 @@ def is_named(status: int | None, said: str, victim: int) -> bool:
 
 
 def _start(run: Path, logs: Path, name: str) -> list[Program]:
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     joined = [f"--coordinator-address={address}", f"--process-count={_COUNT}"]
     return [
         start_training(
@@ -107,9 +107,3 @@ def _start(run: Path, logs: Path, name: str) -> list[Program]:
         )
         for index in range(_COUNT)
     ]
-
-
-def _free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return trial.getsockname()[1]

@@ -72,6 +72,8 @@ def writes_a_run(found):
     def measure(given, folder, say):
         assert not folder.exists()
         folder.mkdir(parents=True)
+        (folder / "closed" / "inner").mkdir(parents=True)
+        (folder / "closed").chmod(0)
         (folder / "log").write_text(os.environ["XDG_CACHE_HOME"])
         return found
 
