@@ -45,6 +45,7 @@ PARTS = {
             ("saves_in_flight", "of them with a checkpoint half written", None),
             ("removals_in_flight", "of them with an old checkpoint half removed", None),
             ("starts_in_flight", "of them before the first step after a start", None),
+            ("failed_restarts", "starts after a kill that did not go on", 0),
             ("lost_beyond_checkpoint", "restarts that went back behind a checkpoint once complete", 0),
             ("bitwise_equal", "weights, their average and the optimiser's state equal in the end, to the bit", True),
         ),
@@ -58,7 +59,7 @@ PARTS = {
         (
             ("n", "bytes changed", None),
             ("named", "told with the name of the file", None),
-            ("fell_back", "of these read on from an older checkpoint, equal to the bit to what was saved", None),
+            ("fell_back", "of these read on from another checkpoint, equal to the bit to what was saved", None),
             ("silent", "not noticed, not named, or wrong weights", 0),
         ),
         "The message names the file. Training goes on from the newest intact checkpoint by itself and moves the "
@@ -71,7 +72,7 @@ PARTS = {
         (
             ("n", "files cut short", None),
             ("named", "told with the name of the file", None),
-            ("fell_back", "of these read on from an older checkpoint, equal to the bit to what was saved", None),
+            ("fell_back", "of these read on from another checkpoint, equal to the bit to what was saved", None),
             ("silent", "not noticed, not named, or wrong weights", 0),
         ),
         "As above; copy the checkpoint again.",
@@ -105,13 +106,14 @@ PARTS = {
     ),
     "sigterm": Part(
         "A training that is asked to stop",
-        "The training of the demo got SIGTERM at random moments, as schedulers send it before they take a machine "
-        "away, and was started again each time.",
+        "The training of the demo got SIGTERM at random moments, some of them before its first step, as schedulers "
+        "send it before they take a machine away, and was started again each time.",
         (
             ("n", "stops", None),
             ("seconds", "seconds from the signal to the end of the program, at most", None),
             ("median_seconds", "the median of them", None),
-            ("unsaved", "without a checkpoint of the step that was said to be saved, or with a status above 0", 0),
+            ("unsaved", "without a checkpoint of the step that was said to be saved, or with a other status than 0", 0),
+            ("not_continued", "starts after it that did not go on from that step", 0),
         ),
         "Start the same command again. Give a job longer than this between its warning and its end.",
     ),
@@ -120,8 +122,10 @@ PARTS = {
         "The programs were given files, folders and arguments that are broken or cannot be meant.",
         (
             ("n", "inputs", None),
-            ("tracebacks", "that ended in a traceback", 0),
-            ("partial_outputs", "that left an unfinished result", 0),
+            ("starts", "programs started with them, some with many", None),
+            ("tracebacks", "starts that ended in a traceback", 0),
+            ("partial_outputs", "files left unfinished, or that claim success", 0),
+            ("unclear", "inputs without a line that names them and what is wrong, or with another exit status", 0),
         ),
         "The message names the file, the field or the argument, and says what was expected. Where `sample.py` has many "
         "pictures, those that cannot be read are named at the end and the others are segmented.",
@@ -153,28 +157,46 @@ def faults_page(measured: Mapping[str, Mapping[str, Any]]) -> str:
     sections = [_INTRODUCTION + _summary(measured)]
     for name, part in PARTS.items():
         found = measured.get(name)
-        counts = "Not measured.\n" if found is None else _counts(part, found)
+        if found is None:
+            counts = "Not measured.\n"
+        elif "failed" in found:
+            counts = f"Could not be measured: {found['failed']}\n"
+        else:
+            counts = _counts(part, found) + _offenders(found)
         sections.append(f"## {part.title}\n\n{part.done}\n\n{counts}\nWhat to do: {part.after}\n")
         if found is not None:
             sections.append(_how(name, found))
     return "\n".join(sections)
 
 
+def short_of_ideal(name: str, found: Mapping[str, Any]) -> list[str]:
+    """The counts of a part that are not what they ought to be, in words; one that is not there is not known."""
+    return [
+        f"{_text(found[key])} {words}" if key in found else f"not known: {words}"
+        for key, words, ideal in PARTS[name].counts
+        if ideal is not None and (key not in found or found[key] != ideal)
+    ]
+
+
 def _summary(measured: Mapping[str, Mapping[str, Any]]) -> str:
     rows = [("fault", "done", "survived")]
     for name, part in PARTS.items():
         found = measured.get(name)
-        if found is None:
-            rows.append((part.title, "not measured", ""))
+        if found is None or "failed" in found:
+            rows.append((part.title, "not measured" if found is None else "could not be measured", ""))
             continue
-        key, words, _ = next(count for count in part.counts if count[0] in found)
-        bad = [
-            f"{_text(found[other])} {what}"
-            for other, what, ideal in part.counts
-            if other in found and ideal is not None and found[other] != ideal
-        ]
-        rows.append((part.title, f"{found[key]:,} {words}", "; ".join(bad) if bad else "all"))
+        key, words, _ = part.counts[0]
+        done = f"{found[key]:,} {words}" if key in found else f"not known: {words}"
+        rows.append((part.title, done, "; ".join(short_of_ideal(name, found)) or "all"))
     return table(rows[0], rows[1:]) + "\n"
+
+
+def _offenders(found: Mapping[str, Any]) -> str:
+    """What went wrong, one by one: a list for each kind of it, or a word on each."""
+    lines = []
+    for kind, ones in found.get("offenders", {}).items():
+        lines += [f"{kind}: {one}" for one in ([ones] if isinstance(ones, str) else ones)]
+    return "".join(["\nNamely:\n\n", *(f"- `{line.replace('`', chr(39))}`\n" for line in lines)]) if lines else ""
 
 
 def _counts(part: Part, found: Mapping[str, Any]) -> str:

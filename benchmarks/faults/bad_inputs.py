@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults import bad_checkpoints, bad_configs, bad_folders, bad_pictures
+from benchmarks.faults import bad_arguments, bad_checkpoints, bad_configs, bad_folders, bad_permissions, bad_pictures
 from benchmarks.faults.judge import Make, try_start
 from benchmarks.faults.tiny import make_run, training, write_config
 from benchmarks.faults.warm import Programs, warm_programs
@@ -50,12 +50,12 @@ def all_cases(run: Path, config: Path) -> Iterator[tuple[str, Make]]:
         "pairs": bad_pictures.trained(arguments),
         "folders": bad_folders.trained(arguments),
         "paths": bad_folders.sampled(run),
-        "evaluation": bad_folders.evaluated(run),
-        "export": bad_folders.exported(),
+        "evaluation": bad_arguments.evaluated(run),
+        "export": bad_arguments.exported(),
         "config": bad_configs.trained(config),
         "checkpoint": bad_checkpoints.loaded(run),
         "weights": bad_checkpoints.begun_with(arguments),
-        "forbidden": bad_checkpoints.forbidden(run, arguments),
+        "forbidden": bad_permissions.forbidden(run, arguments),
     }
     for group, cases in groups.items():
         for name, make in cases:

@@ -21,7 +21,7 @@ RULES = {
     "before it",
     "read": "each time by a call that has to read that step: restore or restore_params of it by number, or of the "
     "newest or best where it is that",
-    "named": "the error, or the warning before an older step was used, has the file's path; where an older step was "
+    "named": "the error, or the warning before another step was used, has the file's path; where another step was "
     "used, all of it is as it was written, to the bit",
     "silent": "everything else",
 }
@@ -75,7 +75,7 @@ class Originals:
 
 
 def is_named(originals: Originals, call: Call, damaged: Path) -> tuple[bool, bool]:
-    """(Whether the damage of one file is told by name and nothing wrong is given; whether an older step was used)."""
+    """(Whether the damage of one file is told by name and nothing wrong is given; whether another step was used)."""
     folder = originals.store.directory / damaged.relative_to(originals.store.directory).parts[0]
     words = (f"{folder} is damaged", f" {damaged.relative_to(folder).as_posix()}: ")
     with _warnings() as told:
@@ -86,7 +86,8 @@ def is_named(originals: Originals, call: Call, damaged: Path) -> tuple[bool, boo
         except Exception:
             return False, False  # whatever it says, it was not understood
     named = all(word in "\n".join(told) for word in words)
-    return named and result[0] != int(folder.name) and originals.equal(call, result), True
+    good = named and result[0] != int(folder.name) and originals.equal(call, result)
+    return good, good
 
 
 def measure(kind: str, workdir: Path, count: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
@@ -105,6 +106,7 @@ def damage(kind: str, run: Path, count: int, seed: int, say: Callable[[str], Non
     """As `measure`, to a run that is there."""
     rng, originals = np.random.default_rng(seed), Originals(run)
     named = fallen_back = 0
+    silent: list[str] = []
     for number in range(count):
         step = originals.steps[rng.integers(len(originals.steps))]
         files = sorted(
@@ -125,6 +127,7 @@ def damage(kind: str, run: Path, count: int, seed: int, say: Callable[[str], Non
         named += was_named
         fallen_back += used_another
         if not was_named:
+            silent.append(f"{path.relative_to(originals.store.directory).as_posix()}, byte {at}")
             say(f"silent: {path}, byte {at}")
         if (number + 1) % _SAY_EVERY == 0:
             say(f"{number + 1} of {count}: {number + 1 - named} silent")
@@ -136,6 +139,7 @@ def damage(kind: str, run: Path, count: int, seed: int, say: Callable[[str], Non
         "named": named,
         "fell_back": fallen_back,
         "steps": originals.steps,
+        "offenders": {"silent": silent},
         "rules": RULES,
     }
 

@@ -7,6 +7,7 @@ own, so that one that a decoder brings down is a finding and not the end.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -18,12 +19,12 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.faults.programs import FaultRunFailed
 from benchmarks.faults.readers import Reader, all_readers
 from benchmarks.memory import high_water_bytes, resident_bytes
 from ddim_jax.io.errors import InputError
@@ -32,6 +33,11 @@ TOOL = "seeded loop of mutations (benchmarks/faults/fuzz.py)"
 MOST_SECONDS = 20.0
 """Of the processor, so that a busy machine is no finding; `_PATIENCE` times as many by the clock are."""
 _PATIENCE = 10
+_GRACE_S = 60.0
+"""By the clock beyond that, the whole process is killed: a decoder in C never comes back to Python's signal handler."""
+_LOOK_S = 0.2
+_MOST_IN_A_ROW = 10
+"""Processes brought down by the first thing they try; then it is not the inputs."""
 MOST_BYTES = 2**30
 _ADDRESS_SPACE = 6 * 2**30
 """Beyond what the process has when the loop begins; an input that wants more gets a MemoryError."""
@@ -46,7 +52,11 @@ def measure(workdir: Path, *, seconds: float, seed: int, say: Callable[[str], No
 
     Returns:
       executions, unexpected (of them, those that ended in anything but success or an `InputError`, took over
-      `MOST_SECONDS` or `MOST_BYTES`), read and refused, seconds, tool, seed, and what was longest and largest.
+      `MOST_SECONDS` or `MOST_BYTES`), read and refused, seconds, tool, what was longest and largest, and offenders, the
+      unexpected ones by name (reader, seed, number) with the last line of why.
+
+    Raises:
+      FaultRunFailed: the fuzzing itself does not work.
     """
     worker = [sys.executable, "-m", "benchmarks.faults.fuzz", "--workdir", str(workdir), "--seed", str(seed)]
     return supervise(lambda first, left: [*worker, "--first", str(first), "--worker", str(left)], workdir, seconds, say)
@@ -64,23 +74,32 @@ def supervise(
       say: is told what happens.
     """
     workdir.mkdir(parents=True, exist_ok=True)
-    progress = workdir / "progress.json"
+    progress, offenders = workdir / "progress.json", {}
     total: Counter[str] = Counter()
-    longest, largest, spent = 0.0, 0, 0.0
-    while spent < seconds:
+    longest, largest, spent, in_a_row = 0.0, 0, 0.0, 0
+    while spent < seconds and in_a_row < _MOST_IN_A_ROW:
         progress.unlink(missing_ok=True)
         with open(workdir / "said.txt", "w") as said:  # decoders in C write a line on nearly every file
-            ended = subprocess.run(command(total["executions"], seconds - spent), stdin=subprocess.DEVNULL, stderr=said)
-        if ended.returncode > 0 or not progress.exists():
-            raise RuntimeError(f"the fuzzing itself failed, see {workdir / 'said.txt'}")
+            arguments = command(total["executions"], seconds - spent)
+            status = _watch(subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stderr=said), progress)
+        if (status or 0) > 0 or not progress.exists():
+            raise FaultRunFailed(f"the fuzzing itself failed, see {workdir / 'said.txt'}")
         told = json.loads(progress.read_text())
         total.update(told["counts"])
         longest, largest = max(longest, told["longest_seconds"]), max(largest, told["largest_bytes"])
+        offenders |= told["offenders"]
         spent += told["seconds"]
-        if ended.returncode:
-            total.update(executions=1, unexpected=1)
-            _keep(workdir, told["current"], Path(told["file"]), f"the process was ended by signal {-ended.returncode}")
-            say(f"fuzz: an input brought the process down, kept in {workdir}/unexpected/{told['current']}")
+        if status == 0:
+            in_a_row = 0
+            continue
+        spent += max(0.0, time.time() - progress.stat().st_mtime)  # of the execution that did not end
+        in_a_row = 0 if told["counts"]["executions"] else in_a_row + 1
+        total.update(executions=1, unexpected=1)
+        why = f"killed after {_patience():.0f} s" if status is None else f"the process was ended by signal {-status}"
+        offenders[told["current"]] = _keep(workdir, told["current"], Path(told["file"]).name, _left(told["file"]), why)
+        say(f"fuzz: an input brought the process down, kept in {workdir}/unexpected/{told['current']}")
+    if in_a_row == _MOST_IN_A_ROW:
+        say(f"fuzz: given up, {in_a_row} processes in a row were brought down by the first input that they tried")
     say(f"fuzz: {total['executions']} executions in {spent:.0f} s, {total['unexpected']} unexpected")
     return {
         "executions": total["executions"],
@@ -91,7 +110,33 @@ def supervise(
         "tool": TOOL,
         "longest_seconds": round(longest, 3),
         "largest_bytes": largest,
+        "offenders": offenders,
     }
+
+
+def _patience() -> float:
+    return _PATIENCE * MOST_SECONDS + _GRACE_S
+
+
+def _watch(worker: subprocess.Popen, progress: Path) -> int | None:
+    """The exit status of a worker; None where it was at one execution for too long, and was killed."""
+    seen, since = "", time.monotonic()
+    try:
+        while time.monotonic() - since < _patience():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return worker.wait(_LOOK_S)
+            current = json.loads(progress.read_text())["current"] if progress.exists() else ""
+            if current != seen:
+                seen, since = current, time.monotonic()
+        return None
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+def _left(file: str) -> bytes:
+    """What lies there: a reader that was brought down may have taken it away."""
+    return Path(file).read_bytes() if Path(file).exists() else b""
 
 
 def campaign(
@@ -107,15 +152,15 @@ def campaign(
     """The loop, in this process, until the time is over or the executions are done; the readers take turns.
 
     Returns:
-      counts (executions, read, refused, unexpected), seconds, longest_seconds, largest_bytes.
+      counts (executions, read, refused, unexpected), seconds, longest_seconds, largest_bytes, offenders.
     """
     counts = Counter(executions=0, read=0, refused=0, unexpected=0)
-    told: dict[str, Any] = {"counts": counts, "longest_seconds": 0.0, "largest_bytes": 0}
+    told: dict[str, Any] = {"counts": counts, "longest_seconds": 0.0, "largest_bytes": 0, "offenders": {}}
     began = time.monotonic()
     number = first
     while time.monotonic() - began < seconds and (executions is None or counts["executions"] < executions):
         name = list(readers)[number % len(readers)]
-        path = _damaged(readers[name], workdir / "try", np.random.default_rng([seed, number]))
+        path, content = _damaged(readers[name], workdir / "try", np.random.default_rng([seed, number]))
         current = f"{name}-{seed}-{number}"
         told.update(current=current, file=str(path), seconds=time.monotonic() - began)
         report(told)
@@ -126,21 +171,21 @@ def campaign(
         told["longest_seconds"] = max(told["longest_seconds"], took)
         told["largest_bytes"] = max(told["largest_bytes"], size)
         if outcome == "unexpected":
-            _keep(workdir, current, path, why)
+            told["offenders"][current] = _keep(workdir, current, path.name, content, why)
         number += 1
     told["seconds"] = time.monotonic() - began
     report(told)
     return told
 
 
-def _damaged(reader: Reader, folder: Path, rng: np.random.Generator) -> Path:
+def _damaged(reader: Reader, folder: Path, rng: np.random.Generator) -> tuple[Path, bytes]:
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.iterdir():
         left.unlink()
     content, other = (reader.seeds[rng.integers(0, len(reader.seeds))] for _ in range(2))
-    path = folder / reader.file
-    path.write_bytes(reader.damage(content, other, rng))
-    return path
+    path, content = folder / reader.file, reader.damage(content, other, rng)
+    path.write_bytes(content)
+    return path, content
 
 
 def _execution(read: Callable[[Path], object], path: Path) -> tuple[str, str, float, int]:
@@ -155,7 +200,7 @@ def _execution(read: Callable[[Path], object], path: Path) -> tuple[str, str, fl
         outcome = "refused"
         if isinstance(error.__cause__, MemoryError):
             outcome, why = "unexpected", traceback.format_exc()
-    except (Exception, _TooLong):
+    except (Exception, SystemExit, _TooLong):
         outcome, why = "unexpected", traceback.format_exc()
     took, size = time.process_time() - began, max(high_water_bytes() - before, 0)
     if outcome != "unexpected" and (took > MOST_SECONDS or size > MOST_BYTES):
@@ -163,7 +208,7 @@ def _execution(read: Callable[[Path], object], path: Path) -> tuple[str, str, fl
     return outcome, why, took, size
 
 
-@contextmanager
+@contextlib.contextmanager
 def _alarm(seconds: float) -> Iterator[None]:
     def ring(number, frame):
         raise _TooLong(f"over {seconds} s")
@@ -184,11 +229,13 @@ def _replace(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
-def _keep(workdir: Path, current: str, path: Path, why: str) -> None:
+def _keep(workdir: Path, current: str, name: str, content: bytes, why: str) -> str:
+    """Keeps an input as it was given, and why it is kept; the last line of that."""
     folder = workdir / "unexpected" / current
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / path.name).write_bytes(path.read_bytes())
+    (folder / name).write_bytes(content)
     (folder / "why.txt").write_text(why)
+    return why.strip().splitlines()[-1]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,7 +3,6 @@
 import re
 import shutil
 import signal
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from benchmarks.faults.programs import FaultRunFailed, Program, first_step, last_step, start_training
 from benchmarks.faults.weights import checkpoints, newest_complete
+from benchmarks.free_port import free_port
 
 VICTIMS = (0, 1, 0, 1)
 """Which of the two is killed, each time in a run of its own."""
@@ -48,15 +48,19 @@ def measure(workdir: Path, seed: int, say: Callable[[str], None]) -> dict[str, A
 
 
 def death(workdir: Path, victim: int, step: int) -> dict[str, Any]:
-    """One run whose process `victim` is killed after `step`, and that is started again."""
+    """One run whose process `victim` is killed after `step`, and that is started again.
+
+    Raises:
+      FaultRunFailed: a process had ended before the kill.
+    """
     shutil.rmtree(workdir, ignore_errors=True)
     run = workdir / "run"
     processes = _start(run, workdir / "logs", "killed")
     survivor = processes[1 - victim]
     try:
         # Process 0 speaks for both.
-        processes[0].wait_until(lambda: (last_step(processes[0].said) or 0) >= step)
-        if processes[victim].kill() != -signal.SIGKILL:
+        reached = processes[0].wait_until(lambda: (last_step(processes[0].said) or 0) >= step)
+        if not reached or processes[victim].kill() != -signal.SIGKILL:
             raise FaultRunFailed(f"the run was over before the kill: {processes[0].last_words()}")
         began = time.monotonic()
         status = survivor.wait()
@@ -82,8 +86,8 @@ def death(workdir: Path, victim: int, step: int) -> dict[str, Any]:
     }
 
 
-def is_named(status: int, said: str, victim: int) -> bool:
-    """Whether the other process said which one is lost and what to do."""
+def is_named(status: int | None, said: str, victim: int) -> bool:
+    """Whether the other process said which one is lost and what to do; a `status` of None: it had to be killed."""
     errors = [line for line in said.splitlines() if line.startswith("error: ")]
     whom = rf"process {victim}( of {_COUNT})?(, which coordinates| is lost)"
     return (
@@ -95,7 +99,7 @@ def is_named(status: int, said: str, victim: int) -> bool:
 
 
 def _start(run: Path, logs: Path, name: str) -> list[Program]:
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     joined = [f"--coordinator-address={address}", f"--process-count={_COUNT}"]
     return [
         start_training(
@@ -103,9 +107,3 @@ def _start(run: Path, logs: Path, name: str) -> list[Program]:
         )
         for index in range(_COUNT)
     ]
-
-
-def _free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return trial.getsockname()[1]

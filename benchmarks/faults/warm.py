@@ -17,7 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).parents[2]
+from benchmarks.faults.programs import ROOT
+
 LIMIT = 300.0
 """Seconds after which a program that hangs is ended."""
 _PRELOAD = (

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.models import create_model
 from ddim_jax.training.optimiser import create_optimiser
 from ddim_jax.training.state import create_state
@@ -22,7 +23,13 @@ def newest_complete(folder: Path) -> int:
 
     Looked up in the files: what the package under test thinks of them does not come in.
     """
-    return max((int(path.parent.name) for path in folder.glob("*/manifest.json") if _is_step(path.parent)), default=0)
+    return max(complete_steps(folder), default=0)
+
+
+def complete_steps(folder: Path) -> dict[int, int]:
+    """The steps in a folder of checkpoints that have a manifest, with the time at which it was written, in ns."""
+    manifests = [path for path in folder.glob("*/manifest.json") if path.parent.name.isdecimal()]
+    return {int(path.parent.name): path.stat().st_mtime_ns for path in manifests}
 
 
 def template(run: Path) -> dict[str, Any]:
@@ -48,5 +55,13 @@ def _bits(leaf: Any) -> tuple[Any, ...]:
     return values.dtype, values.shape, values.tobytes()
 
 
-def _is_step(folder: Path) -> bool:
-    return folder.name.isdecimal()
+def same_checkpoint(run: Path, other: Path, step: int) -> bool:
+    """Whether a step of two runs is intact in both and holds the same training state and average, to the bit.
+
+    What cannot be read is not the same, whatever the error: a damaged checkpoint is a finding.
+    """
+    try:
+        found = [CheckpointStore(checkpoints(one)).restore(template(other), step) for one in (run, other)]
+    except Exception:
+        return False
+    return same_bits(*((restored.state, restored.ema_params) for restored in found))

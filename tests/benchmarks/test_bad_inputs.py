@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from faults_on_page import on_page
 
 from benchmarks.faults import bad_inputs, bad_pictures
 from benchmarks.faults.judge import Input, Start, judge, try_start
@@ -62,6 +63,7 @@ def test_a_program_that_fails_badly_is_counted(name, warm, tmp_path, request):
     said = []
     result = bad_inputs.try_cases([(name, make)], tmp_path / "cases", programs, said.append)
     offenders = result.pop("offenders")
+    assert on_page("bad_inputs", result)
     assert result == {
         "n": 1,
         "starts": 1,

@@ -1,13 +1,20 @@
 """The command around the faults, and what it takes for a clear message, a lost result and a named process."""
 
 import json
+import os
 import shutil
+import signal
+import tempfile
+import time
+from pathlib import Path
 
 import pytest
+from faults_on_page import on_page
 
 from benchmarks.faults import __main__ as command
 from benchmarks.faults import disk_full, peer_death, sigterm
-from benchmarks.faults.programs import FaultRunFailed, first_step, last_step
+from benchmarks.faults.programs import FaultRunFailed, Hangs, Program, first_step, last_step
+from benchmarks.faults.weights import checkpoints, newest_complete
 
 
 def parts(**measure):
@@ -27,7 +34,7 @@ def parts(**measure):
 
 def test_parts_are_added_to_those_that_are_there(tmp_path, monkeypatch, capsys):
     output = tmp_path / "faults.json"
-    arguments = ["--output", str(output), "--seed", "3", "--only"]
+    arguments = ["--output", str(output), "--seed", "3", "--workdir", str(tmp_path / "work"), "--only"]
     monkeypatch.setattr(command, "PARTS", parts(kills={"n": 1}, flips={"n": 2}, peer_death={"seconds": 31.5}))
     assert command.main([*arguments, "peer_death"]) == 0
     assert command.main([*arguments, "flips"]) == 0
@@ -36,7 +43,8 @@ def test_parts_are_added_to_those_that_are_there(tmp_path, monkeypatch, capsys):
     )
     assert command.main([*arguments, "kills", "flips"]) == 1
     found = json.loads(output.read_text())
-    assert list(found) == ["flips", "peer_death"]
+    assert list(found) == ["kills", "flips", "peer_death"]
+    assert found["kills"]["failed"] == "no luck" and found["kills"]["seed"] == 3  # not what was measured another time
     assert found["flips"]["n"] == 5 and found["peer_death"]["seconds"] == 31.5
     assert (found["flips"]["seed_given"], found["flips"]["folder"]) == (3, "flips")
     assert {"device", "cpu", "package_version", "measured_in_s", "seed"} <= set(found["flips"])
@@ -45,14 +53,75 @@ def test_parts_are_added_to_those_that_are_there(tmp_path, monkeypatch, capsys):
     assert "flips: on the way" in told.out and "flips: n 5" in told.out
 
 
-def test_a_part_that_cannot_run_writes_nothing(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "PARTS", parts(kills=ZeroDivisionError("a bug")))
-    assert command.main(["--output", str(tmp_path / "faults.json"), "--only", "kills"]) == 1
-    assert not (tmp_path / "faults.json").exists()
-    assert "ZeroDivisionError: a bug" in capsys.readouterr().err
+def test_a_part_that_cannot_run_takes_the_place_of_an_earlier_result(tmp_path, monkeypatch, capsys):
+    output, work = tmp_path / "faults.json", tmp_path / "work"
+    output.write_text('{"kills": {"n": 100}, "flips": {"n": 7}}')
+    monkeypatch.setattr(command, "PARTS", parts(kills=ZeroDivisionError(f"a\nbug in {work}/kills/log"), flips={}))
+    assert command.main(["--output", str(output), "--workdir", str(work), "--only", "kills"]) == 1
+    found = json.loads(output.read_text())
+    assert found["kills"]["failed"] == "a bug in DIR/kills/log" and "n" not in found["kills"]
+    assert found["flips"] == {"n": 7}
+    told = capsys.readouterr()
+    assert "ZeroDivisionError: a" in told.err and f"kills are kept in {work}" in told.out
     with pytest.raises(SystemExit):
         command.main(["--kills", "0"])
     assert "--kills has to be above 0" in capsys.readouterr().err
+
+
+def writes_a_run(found):
+    def measure(given, folder, say):
+        assert not folder.exists()
+        folder.mkdir(parents=True)
+        (folder / "closed" / "inner").mkdir(parents=True)
+        (folder / "closed").chmod(0)
+        (folder / "log").write_text(os.environ["XDG_CACHE_HOME"])
+        return found
+
+    return measure
+
+
+GOOD = {"n": 1, "failed_restarts": 0, "lost_beyond_checkpoint": 0, "bitwise_equal": True}
+
+
+@pytest.mark.parametrize(("found", "kept"), [(GOOD, False), (GOOD | {"bitwise_equal": False}, True), ({"n": 1}, True)])
+def test_what_the_programs_left_is_kept_where_something_went_wrong(tmp_path, monkeypatch, capsys, found, kept):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/theirs")
+    monkeypatch.setattr(command, "PARTS", {"kills": writes_a_run(found)})
+    before = dict(os.environ)
+    assert command.main(["--output", str(tmp_path / "faults.json"), "--only", "kills"]) == 0
+    assert dict(os.environ) == before
+    folders = list(tmp_path.glob("faults-*"))
+    assert len(folders) == kept
+    assert ("kept in" in capsys.readouterr().out) == kept
+    for folder in folders:
+        assert (folder / "kills" / "log").read_text() == str(folder / "kills" / "cache")
+
+
+def test_a_folder_that_is_used_again_is_emptied(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "PARTS", {"kills": writes_a_run(GOOD)})
+    (tmp_path / "mine.txt").write_text("mine")
+    for _ in range(2):
+        arguments = ["--output", str(tmp_path / "faults.json"), "--workdir", str(tmp_path), "--only", "kills"]
+        assert command.main(arguments) == 0
+    assert (tmp_path / "kills" / "log").exists() and (tmp_path / "mine.txt").exists()
+
+
+def script(tmp_path, text):
+    (tmp_path / "program.py").write_text(text)
+    return Program([tmp_path / "program.py"], tmp_path / "log")
+
+
+def test_a_program_that_hangs_is_killed_even_if_it_talks(tmp_path):
+    talks = "import time\nwhile True:\n    print('still here', flush=True)\n    time.sleep(0.01)\n"
+    with script(tmp_path, talks) as program:
+        with pytest.raises(Hangs, match=r"hangs for 0 s: "):
+            program.wait_until(lambda: False, limit_s=0.2)
+        assert program.wait(0.1) is None and program.process.returncode == -signal.SIGKILL
+    with script(tmp_path, talks) as program, pytest.raises(Hangs):
+        program.finish(0.1)
+    with script(tmp_path, "print('done')") as program:
+        assert program.finish() == "done\n" and program.wait() == 0 and not program.wait_until(lambda: False)
 
 
 def test_what_a_training_says():
@@ -74,6 +143,7 @@ FULL = "error: {}/metrics.jsonl: No space left on device. Make room there.\n"
         (2, "error: writing: No space left on device\n", False),
         (2, "error: {}: it did not work\n", False),
         (2, "", False),
+        (None, FULL, False),
     ],
 )
 def test_a_clear_message(tmp_path, status, said, clear):
@@ -94,6 +164,12 @@ def test_results_are_whole_and_listed(tmp_path):
     assert disk_full.finished(tmp_path) == []
     (own / "b_mask.png").write_bytes(b"bb")
     assert not disk_full.all_whole(own, expected)
+    assert not disk_full.same_results(own, expected)
+    (own / "b_mask.png").write_bytes((expected / "b_mask.png").read_bytes())
+    (own / "index.jsonl").write_text("other times")
+    assert disk_full.same_results(own, expected)
+    (own / "a_mask.png").unlink()  # what is there is whole, but not all of it is there
+    assert disk_full.all_whole(own, expected) and not disk_full.same_results(own, expected)
     assert disk_full.done_before("3 images segmented in 0.1 s, 5 were done before, 0 failed: x") == 5
     assert disk_full.done_before("nothing to do, 8 images were done before: x") == 8
 
@@ -118,6 +194,7 @@ def lost(which, status=75):
         (*lost("process 1 of 2 is lost"), 0, False),
         (*lost("process 1 of 2 is lost", status=1), 1, False),
         (-9, "", 1, False),
+        (None, "", 1, False),
         (75, "error: process 1 of 2 is lost. Bad luck.\n", 1, False),
     ],
 )
@@ -137,6 +214,7 @@ def test_deaths_are_added_up(tmp_path, monkeypatch):
     monkeypatch.setattr(peer_death, "death", death)
     found = peer_death.measure(tmp_path, 0, lambda text: None)
     assert (found["n"], found["seconds"], found["unnamed"], found["not_continued"]) == (4, 41.0, 1, 1)
+    assert on_page("peer_death", found)
     assert [one["victim"] for one in found["each"]] == [0, 1, 0, 1]
 
 
@@ -146,39 +224,100 @@ def test_what_a_stopped_training_says_to_have_saved():
 
 
 class Stopped:
-    """A program that is asked to stop and says what it is told to."""
+    """A training with a checkpoint every 5 steps that is asked to stop. It says and does what `habits` say."""
+
+    habits: dict = {}  # noqa: RUF012
 
     def __init__(self, arguments, log):
-        self.said, self.process, self.status = "", self, None
+        self.run = Path(next(str(one) for one in arguments if str(one).startswith("--workdir=")).split("=")[1])
+        self.process, self.status, self.number = self, None, int(log.stem[-2:])
+        self.step = newest_complete(checkpoints(self.run)) + self.habits.get("skips", 0)
+        self.said = f"resumes at step {self.step} of 99\n"
+        if self.number and "refuses" in self.habits:
+            self.said, self.status = "error: damaged\n", 2
 
     def __enter__(self):
-        self.said = "resumes at step 0 of 9\nstep 1/9: loss 1\n"
         return self
 
     def __exit__(self, *_):
         pass
 
     def wait_until(self, condition):
-        while not condition():
-            pass
-        return True
+        while self.status is None and not condition():
+            self.step += 1
+            self.said += f"step {self.step}/99: loss 1\n"
+            if self.step % 5 == 0:
+                self.save()
+            time.sleep(0.001)
+        return condition()
+
+    def save(self):
+        folder = checkpoints(self.run) / str(self.step)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "manifest.json").write_text("{}")
 
     def poll(self):
         return self.status
 
+    def last_words(self):
+        return self.said
+
     def send_signal(self, number):
-        self.said += "SIGTERM: saved step 1, stopped"
+        self.step += 1
+        if "saves nothing" not in self.habits:
+            self.save()
+        self.said += f"SIGTERM: saved step {self.step}, stopped"
 
     def wait(self):
-        return 0
+        return self.habits.get("status", 0)
 
 
-def test_a_stop_that_saved_nothing_is_counted(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("habits", "stops", "unsaved", "not_continued"),
+    [
+        ({}, 4, 0, 0),
+        ({"saves nothing": True}, 4, 4, 4),
+        ({"status": None}, 4, 4, 0),
+        ({"skips": 1}, 4, 0, 4),
+        ({"refuses": True}, 1, 0, 1),
+    ],
+)
+def test_stops_are_counted(tmp_path, monkeypatch, habits, stops, unsaved, not_continued):
     monkeypatch.setattr(sigterm, "Program", Stopped)
-    monkeypatch.setattr(sigterm, "_LATEST_S", 0.0)
-    monkeypatch.setattr(sigterm, "_STOPS", 3)
-    monkeypatch.setattr(sigterm, "newest_complete", lambda folder: 1)
-    good = sigterm.measure(tmp_path, 0, print)
-    assert (good["n"], good["unsaved"]) == (3, 0) and 0 <= good["median_seconds"] <= good["seconds"] < 1
-    monkeypatch.setattr(sigterm, "newest_complete", lambda folder: 0)
-    assert sigterm.measure(tmp_path, 0, print)["unsaved"] == 3
+    monkeypatch.setattr(Stopped, "habits", habits)
+    monkeypatch.setattr(sigterm, "_STOPS", 4)
+    found = sigterm.measure(tmp_path, 0, print)
+    assert (found["n"], found["unsaved"], found["not_continued"]) == (stops, unsaved, not_continued)
+    assert 0 <= found["median_seconds"] <= found["seconds"] < 1
+    assert on_page("sigterm", found)
+
+
+def test_a_run_that_ends_before_it_is_asked_to_is_no_measurement(tmp_path, monkeypatch):
+    monkeypatch.setattr(sigterm, "Program", Stopped)
+    monkeypatch.setattr(Stopped, "poll", lambda self: 0)
+    with pytest.raises(FaultRunFailed, match="over before it was asked to stop"):
+        sigterm.measure(tmp_path, 0, print)
+
+
+def test_a_process_that_ended_before_the_kill_is_no_measurement(tmp_path, monkeypatch):
+    class Over(Stopped):
+        def __init__(self):
+            self.said, self.process, self.status = "step 1/80: loss 1\n", self, 1
+
+        def kill(self):
+            return -signal.SIGKILL
+
+    monkeypatch.setattr(peer_death, "_start", lambda *_: [Over(), Over()])
+    with pytest.raises(FaultRunFailed, match="the run was over before the kill: step 1/80"):
+        peer_death.death(tmp_path, 1, 3)
+
+
+def test_full_disks_are_added_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(disk_full, "trained", lambda workdir: shutil.copytree(Path(__file__).parent, workdir / "run"))
+    monkeypatch.setattr(disk_full, "start_training", lambda *_, **__: script(tmp_path, ""))
+    monkeypatch.setattr(disk_full, "_sampling", lambda *_: script(tmp_path, ""))
+    monkeypatch.setattr(disk_full, "during_a_save", lambda *_: disk_full.Outcome(lost=True, clear=True))
+    monkeypatch.setattr(disk_full, "during_results", lambda *_: disk_full.Outcome(lost=False, clear=False))
+    found = disk_full.measure(tmp_path / "work", lambda text: None)
+    assert [found[key] for key in ("n", "n_checkpoints", "n_results", "lost", "unclear")] == [11, 6, 5, 6, 5]
+    assert on_page("disk_full", found)

@@ -6,8 +6,10 @@ import time
 
 import numpy as np
 import pytest
+from faults_on_page import on_page
 
 from benchmarks.faults import fuzz, mutations, seeds
+from benchmarks.faults.programs import FaultRunFailed
 from benchmarks.faults.readers import Reader, all_readers
 from ddim_jax.io.errors import DataError
 
@@ -89,7 +91,7 @@ folder, first, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 open(f"{folder}/input", "w").write("bad")
 counts = {"executions": 3, "read": 1, "refused": 2, "unexpected": 0}
 told = {"counts": counts, "longest_seconds": 1.0 + first, "largest_bytes": 7, "current": f"fake-0-{first + 3}",
-        "file": f"{folder}/input", "seconds": 4.0}
+        "file": f"{folder}/input", "seconds": 4.0, "offenders": {f"fake-0-{first + 1}": "KeyError: 1"}}
 open(f"{folder}/progress.json", "w").write(json.dumps(told))
 if first == 0:
     os.abort()
@@ -104,13 +106,70 @@ def test_an_input_that_ends_the_process_is_counted_and_the_others_go_on(tmp_path
 
     said = []
     result = fuzz.supervise(command(), tmp_path, 7.0, said.append)
-    expected = {"executions": 7, "unexpected": 1, "read": 2, "refused": 4, "seconds": 8.0, "tool": fuzz.TOOL}
-    assert result == expected | {"longest_seconds": 5.0, "largest_bytes": 7}
+    expected = {"executions": 7, "unexpected": 1, "read": 2, "refused": 4, "tool": fuzz.TOOL}
+    offenders = {"fake-0-1": "KeyError: 1", "fake-0-3": "the process was ended by signal 6", "fake-0-5": "KeyError: 1"}
+    assert 8.0 <= result.pop("seconds") < 11.0  # as the worker says, and what it took to end
+    assert result == expected | {"longest_seconds": 5.0, "largest_bytes": 7, "offenders": offenders}
+    assert on_page("fuzz", result)
     assert (tmp_path / "unexpected/fake-0-3/input").read_text() == "bad"
     assert (tmp_path / "unexpected/fake-0-3/why.txt").read_text() == "the process was ended by signal 6"
     assert len(said) == 2 and "fake-0-3" in said[0]
-    with pytest.raises(RuntimeError, match="the fuzzing itself failed"):
+    with pytest.raises(FaultRunFailed, match="the fuzzing itself failed"):
         fuzz.supervise(command("bug"), tmp_path, 7.0, said.append)
+
+
+HANGS = """
+import json, os, signal, sys, time
+folder, first = sys.argv[1], int(sys.argv[2])
+signal.signal(signal.SIGALRM, signal.SIG_IGN)
+counts = {"executions": 0, "read": 0, "refused": 0, "unexpected": 0}
+told = {"counts": counts, "longest_seconds": 0.0, "largest_bytes": 0, "offenders": {}, "file": f"{folder}/gone"}
+told |= {"current": f"fake-0-{first}", "seconds": 0.0}
+open(f"{folder}/progress.json", "w").write(json.dumps(told))
+signal.setitimer(signal.ITIMER_REAL, 0.05)
+if first == 0 or sys.argv[3] == "aborts":
+    os.abort()
+while True:
+    time.sleep(60)
+"""
+
+
+def test_an_input_that_never_comes_back_is_killed_and_its_time_counts(tmp_path, monkeypatch):
+    def command(first, left):
+        return [sys.executable, "-c", HANGS, str(tmp_path), str(first), "hangs"]
+
+    monkeypatch.setattr(fuzz, "_patience", lambda: 2.0)
+    monkeypatch.setattr(fuzz, "_LOOK_S", 0.02)
+    result = fuzz.supervise(command, tmp_path, 0.5, lambda text: None)
+    assert 1.0 < result["seconds"] < 10.0
+    assert result["offenders"] == {"fake-0-0": "the process was ended by signal 6", "fake-0-1": "killed after 2 s"}
+    assert (result["executions"], result["unexpected"]) == (2, 2)
+    assert (tmp_path / "unexpected/fake-0-1/gone").read_bytes() == b""
+
+
+def test_processes_that_are_brought_down_one_after_the_other_end_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(fuzz, "_MOST_IN_A_ROW", 3)
+    said = []
+
+    def command(first, left):
+        return [sys.executable, "-c", HANGS, str(tmp_path), str(first), "aborts"]
+
+    result = fuzz.supervise(command, tmp_path, 1000.0, said.append)
+    assert (result["executions"], result["unexpected"]) == (3, 3)
+    assert "given up, 3 processes in a row" in said[-2]
+
+
+def test_what_is_kept_is_what_was_given(tmp_path):
+    given = []
+
+    def spoils(path):
+        given.append(path.read_bytes())
+        path.write_bytes(b"spoilt")
+        sys.exit("the reader wants to end")
+
+    told = fuzz.campaign(reader(spoils), tmp_path, seed=0, executions=2)
+    assert [(tmp_path / f"unexpected/fake-0-{i}/x.bin").read_bytes() for i in range(2)] == given
+    assert told["offenders"] == {f"fake-0-{i}": "SystemExit: the reader wants to end" for i in range(2)}
 
 
 def test_an_execution_is_a_function_of_seed_and_number(tmp_path):
