@@ -11,7 +11,6 @@ a processor. Writes docs/results/processes.json.
 import argparse
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,7 @@ import numpy as np
 
 from benchmarks.archive import write_pictures
 from benchmarks.ceilings import describe_host
+from benchmarks.free_port import free_port
 from benchmarks.startup import save_untrained
 from benchmarks.table_run import ROOT
 from benchmarks.worker import Worker
@@ -108,9 +108,7 @@ def training(cpus: Sequence[int], folder: Path, steps: int, size: int, repeats: 
 
 def _train(cpus: Sequence[int], workdir: Path, steps: int, size: int) -> float:
     """Images a second of a run with one process on each of `cpus`."""
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{trial.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     fields = {"train.steps": steps, "train.checkpoint_every": steps, "train.log_every": _LOG_EVERY}
     fields |= {"train.validation_images": 1, "train.warmup_steps": 1, "data.image_size": size}
     program = [sys.executable, str(ROOT / "train.py"), "--config", str(ROOT / "configs" / "demo.py")]
