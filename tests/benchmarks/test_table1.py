@@ -123,7 +123,7 @@ def test_the_length_of_a_run_is_what_the_trial_says(made):
 
 
 def test_a_trial(monkeypatch, tmp_path):
-    """train.py, told by its own files: 8 pictures a step at 16, 32 and 64 a second are .25 s a step in the middle."""
+    """train.py, told by its own files: 8 pictures a step at 16, 32 and 64 a second are .125 s a step at the fastest."""
     programs = []
 
     def program(arguments, folder):
@@ -137,7 +137,7 @@ def test_a_trial(monkeypatch, tmp_path):
     monkeypatch.setattr(table_run, "Worker", FakeMachine)
     run = Run("unet", tmp_path / "lungs", "small", 64, 9.0, 0, None, "a machine", ("--config.train.batch_size=8",))
     for _ in range(2):  # the second time it is looked up
-        assert table_run._trial(run, tmp_path, print) == {"step_s": 0.25, "parameters": 1234}
+        assert table_run._trial(run, tmp_path, print) == {"step_s": 0.125, "parameters": 1234}
     assert len(programs) == 1
     for part in ("--config.train.steps=40", "--config.train.batch_size=8", "--config.data.image_size=64"):
         assert part in programs[0]

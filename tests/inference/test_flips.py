@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from segmenters import SIZE, picture, red_segmenter, tiny_segmenter
+from segmenters import SIZE, picture, red_segmenter, tiny_params, tiny_segmenter
 
 from ddim_jax.inference.fitting import image_id, mirrored
 
@@ -25,15 +25,21 @@ def test_a_network_without_direction_gives_the_same_with_and_without_flips():
 
 
 def test_flips_by_hand_through_the_process():
-    segmenter = tiny_segmenter()
+    segmenter, (model, params) = tiny_segmenter(), tiny_params()
     image = picture(6, SIZE, SIZE)
     key = jax.random.fold_in(jax.random.key(9), image_id(image))
+
+    def apply(params, *inputs):
+        return model.apply({"params": params}, *inputs)
+
     expected = []
     for index in range(4):
         start, _ = jax.random.split(jax.random.fold_in(key, index))
         noise = jax.random.normal(start, (1, SIZE, SIZE, 1))
         seen = jnp.asarray(mirrored(image, index).astype(np.float32) / 127.5 - 1.0)[None]
-        answer = segmenter._process.sample(segmenter._apply, segmenter._params, seen, noise, 2)
+        answer = segmenter._process.sample(
+            lambda p, *inputs: model.apply({"params": p}, *inputs), params, seen, noise, 2
+        )
         expected.append(mirrored(np.asarray(answer)[0, :, :, 0], index))
     actual = segmenter.sample(image, samples=4, steps=2, seed=9, flips=True)
     np.testing.assert_allclose(actual, np.stack(expected), rtol=1e-4, atol=1e-4)
