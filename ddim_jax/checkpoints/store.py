@@ -18,10 +18,10 @@ from absl import logging
 
 from ddim_jax.checkpoints.full_disk import disk_errors
 from ddim_jax.checkpoints.items import read_metadata, read_params, read_state
+from ddim_jax.checkpoints.location import is_step_name
 from ddim_jax.checkpoints.manifest import MANIFEST, find_damage, is_complete, read_verified, write_manifest
 from ddim_jax.io.errors import CheckpointError
 from ddim_jax.io.processes import wait_for_all
-from ddim_jax.io.remote import refuse_remote
 
 _METRIC = "dice"  # larger is better
 _METRICS_FILE = "metrics/metrics"
@@ -208,7 +208,7 @@ class CheckpointStore:
     def _folders(self) -> list[int]:
         if not self.directory.is_dir():
             return []
-        return sorted(int(path.name) for path in self.directory.iterdir() if _is_step_name(path.name) and path.is_dir())
+        return sorted(int(path.name) for path in self.directory.iterdir() if is_step_name(path.name) and path.is_dir())
 
     def _existing(self, step: int) -> int:
         if step not in self.steps():
@@ -285,35 +285,6 @@ class CheckpointStore:
                 self._folder(step).rename(aside)
         wait_for_all("checkpoints cleared")
         return [step for step in self._folders() if step not in broken]
-
-
-def locate(path: str | os.PathLike) -> tuple[Path, int | None]:
-    """Finds the checkpoints that a user points at: a run directory, its `checkpoints` folder or one step folder.
-
-    Returns:
-      (the folder that holds the step folders, the step if `path` is one step's folder, else None).
-
-    Raises:
-      CheckpointError: there is no such path, or it is none of the three.
-      InputError: the path is of remote storage.
-    """
-    refuse_remote(path, "the checkpoint")
-    given = Path(os.path.expanduser(path)).absolute()  # pathlib's own fails where there is no such user
-    if not given.is_dir():
-        raise CheckpointError(f"{path}: no such folder; give a run directory, its checkpoints folder or a step folder")
-    if (given / "checkpoints").is_dir():
-        return given / "checkpoints", None
-    if _is_step_name(given.name) and any((given / name).exists() for name in (MANIFEST, "ema_params")):
-        return given.parent, int(given.name)
-    if any(_is_step_name(child.name) and child.is_dir() for child in given.iterdir()):
-        return given, None
-    raise CheckpointError(
-        f"{path}: holds no checkpoints; expected a run directory, its checkpoints folder or one of the step folders"
-    )
-
-
-def _is_step_name(name: str) -> bool:
-    return name.isascii() and name.isdecimal() and str(int(name)) == name
 
 
 def _report(folder: Path, damage: list[str]) -> str:
