@@ -49,7 +49,7 @@ def forbidden(run: Path, arguments: Arguments) -> Iterator[tuple[str, Make]]:
     yield "output", closed("sample.py", "--ckpt", str(run), "--input", "in", "--output", "out")
     yield "evaluation", closed("evaluate.py", "--ckpt", str(run), "--output", "out")
     yield "export", closed("-m ddim_jax.data.export", "--output", "out")
-    yield "workdir", training(lambda folder: folder.chmod(0o555), "run", "Permission denied")
+    yield "workdir", training(lambda folder: folder.chmod(0o555), "run", "may not be written to")
     yield "mask", training(lambda folder: (folder / "masks/b.png").chmod(0), "masks/b.png", "Permission denied")
     yield "images", training(lambda folder: (folder / "images").chmod(0), "images", "Permission denied")
     yield "splits", training(lambda folder: (folder / "splits.csv").chmod(0), "splits.csv", "Permission denied")
