@@ -16,13 +16,12 @@ _FIELDS = {"data.name": "folder", "data.root": "", "train.batch_size": 2, "train
 """What is other than in `tiny_config` where training reads the pictures of a folder."""
 
 
-def write_config(path: Path, extra: str = "") -> None:
-    """A config file on `tiny_config`: two steps on the pictures of the working directory; `extra` are lines of it."""
+def write_config(path: Path) -> None:
+    """A config file on `tiny_config`: two steps on the pictures of the working directory."""
     path.write_text(
         "from benchmarks.faults import tiny_config\n\n\n"
         "def get_config():\n    config = tiny_config.get_config()\n    config.name = 'tiny'\n"
         + "".join(f"    config.{name} = {value!r}\n" for name, value in _FIELDS.items())
-        + extra
         + "    return config\n"
     )
 

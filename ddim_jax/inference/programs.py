@@ -60,14 +60,15 @@ class TracedPrograms:
 
         The first positional argument is the weights.
         """
-        programs: dict[str, Callable] = {}
+        programs: dict[tuple, Callable] = {}
 
         def call(*args: Any, **static: Any) -> Any:
-            shapes = jax.tree.map(lambda leaf: f"{np.shape(leaf)} {leaf.dtype}", args[1:])
-            name = _digest([shapes, static, _settings()])
-            if name not in programs:
-                programs[name] = self._program(f"{name}.bin", functools.partial(function, **static), args)
-            return programs[name](*args)
+            shapes = [f"{np.shape(leaf)} {leaf.dtype}" for leaf in jax.tree.leaves(args[1:])]
+            key = (*shapes, *sorted(static.items()), *_settings())
+            if key not in programs:
+                name = f"{_digest([repr(part) for part in key])}.bin"
+                programs[key] = self._program(name, functools.partial(function, **static), args)
+            return programs[key](*args)
 
         return call
 
