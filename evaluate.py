@@ -52,7 +52,7 @@ def parse_step(text: str) -> str | int:
 
 def main() -> None:
     arguments = parse_arguments()
-    with report_input_errors("stopped; the same command starts over"):
+    with report_input_errors("stopped; the same command starts over", "Fewer --samples take less."):
         keep_compiled_programs()
         metrics, output_dir = evaluate_checkpoint(
             arguments.ckpt,

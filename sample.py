@@ -1,7 +1,7 @@
 """Segments image files with a trained checkpoint.
 
   python sample.py --ckpt runs/demo --input photos/ --output results/ --save mask,overlay
-  srun --ntasks 4 python sample.py ...    (or mpirun -n 4, or --process-index I --process-count 4: see docs/scale.md)
+  srun --ntasks 4 python sample.py ...    (or mpirun -n 4, or --process-id I --process-count 4: see docs/scale.md)
 
 Exit status: 0 if every image was segmented, 1 if some could not be read (each is named at the end), 2 if an argument
 cannot be used, 130 if it was stopped with Ctrl-C. A run that was stopped goes on when it is started again.
@@ -98,7 +98,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add("--batch-size", type=whole_number(1), default=4, help="images on the device at once (default: 4)")
     add("--save", type=kinds, default=("mask",), help=f"comma-separated, of {','.join(OUTPUTS)} (default: mask)")
-    add("--process-index", type=int, metavar="I", help="which of several processes this is, from 0")
+    add("--process-id", type=int, metavar="I", help="which of several processes this is, from 0")
     add(
         "--process-count",
         type=int,
@@ -125,9 +125,12 @@ def describe(summary: Summary, options: argparse.Namespace, process: Process) ->
 
 def main() -> int:
     options = parse_arguments()
-    with report_input_errors("stopped; the same command goes on from here"):
+    need_less = (
+        "Lower --batch-size or, with --size native, the size of the pictures; the same command goes on from here."
+    )
+    with report_input_errors("stopped; the same command goes on from here", need_less):
         cache = keep_compiled_programs()
-        process = Process.find(options.process_index, options.process_count)
+        process = Process.find(options.process_id, options.process_count)
         summary = segment_files(
             Segmenter.load(options.ckpt, step=options.step, programs=cache and cache / "traced"),
             options.input,

@@ -20,8 +20,12 @@ _PROCESSES = flags.DEFINE_integer("process-count", None, "How many processes tra
 _PROCESS = flags.DEFINE_integer("process-id", None, "Which of them this is, from 0.")
 
 
+_NEED_LESS = "Raise train.accumulate, set model.overrides.remat, or lower data.image_size or train.batch_size."
+
+
 def main(_) -> None:
-    with report_input_errors("stopped; the same command goes on from the last checkpoint, if there is one"):
+    stopped = "stopped; the same command goes on from the last checkpoint, if there is one"
+    with report_input_errors(stopped, _NEED_LESS):
         keep_compiled_programs()
         initialise(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
         train(_CONFIG.value, _WORKDIR.value or f"runs/{_CONFIG.value.name}")

@@ -53,7 +53,7 @@ class Process(NamedTuple):
           InputError: one of the two is not known, or the numbers cannot be.
         """
         launched = find_launcher(environment) if index is None or count is None else None
-        reason = f"--process-index is {index}"
+        reason = f"--process-id is {index}"
         if launched is not None:
             if index is None:
                 index, reason = launched.index, f"{launched.index_name} is {launched.index}"
@@ -61,11 +61,11 @@ class Process(NamedTuple):
         if index is None and count is None:
             return cls()
         if index is None:
-            raise InputError(f"--process-count is {count}, but which of them is this? Give --process-index too")
+            raise InputError(f"--process-count is {count}, but which of them is this? Give --process-id too")
         if count is None:
             raise InputError(
                 f"{reason}, but of how many? Give --process-count too (for a process that is to do every image, "
-                "--process-index 0 --process-count 1)"
+                "--process-id 0 --process-count 1)"
             )
         return cls.create(index, count)
 

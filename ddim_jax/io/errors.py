@@ -40,11 +40,12 @@ file should be, a name that is too long: the user's to mend, whatever was being 
 
 
 @contextlib.contextmanager
-def report_input_errors(stopped: str | None = None) -> Iterator[None]:
+def report_input_errors(stopped: str | None = None, need_less: str | None = None) -> Iterator[None]:
     """Turns an `InputError`, and a refusal of the file system, into `error: ...` on stderr and exit status 2.
 
     With `stopped`, a line that says what is left of the work, Ctrl-C becomes that line and exit status `INTERRUPTED`.
-    Used by the command-line programs alone.
+    With `need_less`, what to change for less memory, so does a device or a host without enough of it become an error of
+    that kind. Used by the command-line programs alone.
     """
     try:
         yield
@@ -57,6 +58,14 @@ def report_input_errors(stopped: str | None = None) -> Iterator[None]:
         room = ". Make room there and start the same command again."
         told = room if error.errno in _FULL else ""
         print(f"error: {error.filename or 'writing'}: {error.strerror}{told}", file=sys.stderr)
+        sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        # JAX raises a RuntimeError with the name of the status in front; a MemoryError is of NumPy or Pillow.
+        exhausted = isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED")
+        if need_less is None or not exhausted:
+            raise
+        told = str(error).partition("\n")[0].removeprefix("RESOURCE_EXHAUSTED: ")
+        print(f"error: not enough memory ({told or type(error).__name__}). {need_less}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         if stopped is None:

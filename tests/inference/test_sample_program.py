@@ -59,7 +59,7 @@ def test_good_images_and_then_a_bad_one(tiny, run, images, tmp_path, monkeypatch
 def test_processes_share_the_work_and_a_second_start_says_that_there_is_none(
     run, images, tmp_path, monkeypatch, capsys
 ):
-    common = ("--ckpt", run, "--input", images, "--output", tmp_path / "out", "--process-count", 2, "--process-index")
+    common = ("--ckpt", run, "--input", images, "--output", tmp_path / "out", "--process-count", 2, "--process-id")
     told = []
     for index in (0, 1, 0, 1):
         assert sample(monkeypatch, *common, index) == 0

@@ -2,6 +2,7 @@
 
 import errno
 
+import jax
 import pytest
 
 from ddim_jax.io.errors import ConfigError, InputError, report_input_errors
@@ -21,18 +22,29 @@ from ddim_jax.io.errors import ConfigError, InputError, report_input_errors
             "error: writing: No space left on device. Make room there and start the same command again.\n",
         ),
         (KeyboardInterrupt(), 130, "stopped; it goes on\n"),
+        (MemoryError(), 2, "error: not enough memory (MemoryError). Take less.\n"),
+        (RuntimeError("RESOURCE_EXHAUSTED: 9 bytes\nat 0"), 2, "error: not enough memory (9 bytes). Take less.\n"),
     ],
 )
 def test_what_a_user_can_mend_is_one_line(error, status, said, capsys):
-    with pytest.raises(SystemExit) as exit, report_input_errors("stopped; it goes on"):
+    with pytest.raises(SystemExit) as exit, report_input_errors("stopped; it goes on", "Take less."):
         raise error
     assert (exit.value.code, capsys.readouterr().err) == (status, said)
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("a bug"), KeyError("a bug"), OSError(errno.EBADF, "a bug"), KeyboardInterrupt()]
+    "error",
+    [
+        *(ValueError("a bug"), KeyError("a bug"), OSError(errno.EBADF, "a bug"), KeyboardInterrupt()),
+        *(RuntimeError("INTERNAL: a bug"), MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: 9 bytes")),
+    ],
 )
-def test_a_bug_keeps_its_traceback_and_so_does_ctrl_c_where_nothing_is_said_of_it(error):
+def test_a_bug_keeps_its_traceback_and_so_does_what_nothing_is_said_of(error):
     with pytest.raises(type(error)) as raised, report_input_errors():
         raise error
     assert raised.value is error
+
+
+def test_a_device_without_enough_memory_says_so_in_the_form_that_is_looked_for():
+    with pytest.raises(RuntimeError, match=r"^RESOURCE_EXHAUSTED: "):
+        jax.numpy.zeros((2**31, 2**31), dtype="int8").block_until_ready()
