@@ -100,7 +100,8 @@ def _ddim() -> ConfigDict:
     own.diffusion = _paper_diffusion()
     own.train = ConfigDict({"learning_rate": 2e-5, "validation_steps": 10})
     own.sample = ConfigDict({"sampler": "ddim", "steps": 50, "samples": 5, "flips": False, "protocol": "paper"})
-    own.sample.clip_x0 = config_dict.placeholder(float)  # off
+    own.sample.clip_x0 = config_dict.placeholder(float)
+    own.sample.clip_x0 = 1.0  # the mask has no other values; docs/method.md has what that is worth
     return own
 
 

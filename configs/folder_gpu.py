@@ -18,7 +18,9 @@ def get_config():
     config.data.image_size = 256
     config.train.batch_size = 20
     config.train.steps = 3200
-    config.train.learning_rate = 2e-4
+    config.ddim.train.learning_rate = 2e-4
+    config.unet.train.learning_rate = 1e-3
+    config.medsegdiff.train.learning_rate = 1e-4
     config.train.warmup_steps = 200
     config.train.log_every = 100
     config.train.checkpoint_every = 1000

@@ -25,10 +25,6 @@ def get_config(system: str = "lightweight_ddim"):
     config.data.name = "folder"
     config.data.image_size = 64
     config.train.steps = 1000  # stands for what the budget buys
-    # One schedule for all; its height is what differs.
-    config.train.learning_rate = None
-    config.ddim.train.learning_rate = 2e-3
-    config.unet.train.learning_rate = 2e-3
-    config.medsegdiff.train.learning_rate = 1e-3
+    config.ddim.train.learning_rate = 2e-3  # with the noise too, which has a section of its own
     config.train.validation_images = 64
     return config

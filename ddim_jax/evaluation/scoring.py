@@ -18,6 +18,7 @@ from ddim_jax.metrics import (
     ensemble_threshold,
     hd95,
     iou,
+    mean_probability,
     precision,
     recall,
     threshold_mask,
@@ -53,7 +54,8 @@ class ImageResult(NamedTuple):
       id: its name in the data set.
       shape: (H, W) at which it was scored.
       uncertainty: mean over the pixels of the standard deviation of the samples, at the working size, in [0, 0.5].
-      doubt: of the calibrated probability and its mask at the working size, in [0, 1) (`ddim_jax.metrics.doubt`).
+      doubt: of the calibrated mask by the mean of the samples' probabilities, at the working size, in [0, 1)
+        (`ddim_jax.metrics.doubt`).
       calibration: of the pixels of the calibrated probability, as it was scored.
       scores: by the name of the protocol.
     """
@@ -91,7 +93,7 @@ def score_image(name: str, samples: np.ndarray, truth: np.ndarray, ensemble: str
     for protocol in PROTOCOLS.values():
         fused = ensemble_probability(samples, protocol, ensemble)
         if protocol.name == "calibrated":
-            doubtful = doubt(fused, threshold_mask(fused, ensemble_threshold(protocol, ensemble)))
+            doubtful = doubt(mean_probability(samples), threshold_mask(fused, ensemble_threshold(protocol, ensemble)))
         probability = resized[protocol.name] = resize_unit_map(fused, truth.shape)
         mask = threshold_mask(probability, ensemble_threshold(protocol, ensemble))
         counts = confusion_counts(mask, truth)

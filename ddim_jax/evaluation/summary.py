@@ -54,8 +54,9 @@ RULES = {
         "small: see the bins between"
     ),
     "doubt": (
-        "1 - (2 sum p m + 1) / (sum p + sum m + 1), p the probability of the calibrated protocol and the ensemble at "
-        "the working size (whatever the resolution) and m its mask: how much of Dice the mask is expected to miss"
+        "1 - (2 sum p m + 1) / (sum p + sum m + 1), p the mean of the samples' calibrated probabilities and m the mask "
+        "of the calibrated protocol and the ensemble, at the working size (whatever the resolution): how much of Dice "
+        "the mask is expected to miss"
     ),
     "rejection": (
         "images removed one by one, most doubtful first (equal doubts: the mean over all orders), and the mean "

@@ -6,7 +6,7 @@ import numpy as np
 
 from ddim_jax.inference.settings import Settings
 from ddim_jax.io.images import resize_unit_map
-from ddim_jax.metrics import PROTOCOLS, doubt, ensemble_probability, threshold_mask, uncertainty
+from ddim_jax.metrics import PROTOCOLS, doubt, ensemble_probability, mean_probability, threshold_mask, uncertainty
 
 
 class Segmentation(NamedTuple):
@@ -17,8 +17,9 @@ class Segmentation(NamedTuple):
       probability: float32 in [0, 1], as the protocol and the ensemble define it.
       uncertainty: float32 in [0, 0.5], the standard deviation of the samples' probabilities; 0 with one sample.
       doubt: in [0, 1), how much of Dice the mask is expected to miss (`ddim_jax.metrics.doubt`): the larger, the more a
-        person should look at it. It is made of the probability and its mask at the size the network worked at, and says
-        what it means only where the probability does: not under the protocol "paper", which stretches it.
+        person should look at it. Of this protocol's, ensemble's and threshold's mask, by the mean of the samples'
+        probabilities as the protocol "calibrated" has them, both at the size the network worked at: the stretched
+        probability of "paper" and the votes of few samples say nothing of how sure the network is.
     """
 
     mask: np.ndarray
@@ -42,5 +43,5 @@ def fuse(samples: np.ndarray, shape: tuple[int, int], settings: Settings) -> Seg
         mask=threshold_mask(probability, settings.threshold),
         probability=probability,
         uncertainty=resize_unit_map(uncertainty(samples), shape),
-        doubt=doubt(fused, threshold_mask(fused, settings.threshold)),
+        doubt=doubt(mean_probability(samples), threshold_mask(fused, settings.threshold)),
     )

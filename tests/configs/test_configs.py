@@ -95,7 +95,7 @@ def test_the_papers_values(name, load):
         "beta_end": 0.02,
         "zero_terminal_snr": False,
     }
-    sample = {"steps": 50, "samples": 5, "eta": 0.0, "flips": False, "clip_x0": None, "protocol": "paper"}
+    sample = {"steps": 50, "samples": 5, "eta": 0.0, "flips": False, "clip_x0": 1.0, "protocol": "paper"}
     assert config["sample"] == sample | {"sampler": "ddim", "ensemble": "mean"}
     assert config["model"]["name"] == "lightweight_ddim" and config["model"]["preset"] is None
     assert set(config["model"]["overrides"].values()) == {None}
@@ -119,6 +119,7 @@ def test_the_baselines_are_trained_and_sampled_their_own_way(name, load):
     unet = resolved(config)
     assert set(unet["diffusion"].values()) == {None}
     assert unet["train"]["validation_steps"] == 1
+    assert unet["train"]["learning_rate"] >= 1e-3  # not the light network's 2e-5 or 2e-4
     assert unet["sample"] == {
         "sampler": None,
         "steps": 1,
@@ -133,6 +134,7 @@ def test_the_baselines_are_trained_and_sampled_their_own_way(name, load):
     medsegdiff = resolved(config)
     assert (medsegdiff["diffusion"]["prediction"], medsegdiff["diffusion"]["loss"]) == ("noise", "mse")
     assert (medsegdiff["diffusion"]["mask_scale"], medsegdiff["diffusion"]["timestep_power"]) == (1.0, 1.0)
+    assert medsegdiff["train"]["learning_rate"] in (1e-4, 1e-3)  # its paper's, and the small network's
     assert medsegdiff["sample"] == {
         "sampler": "ddpm",
         "steps": 1000,

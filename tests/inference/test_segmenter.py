@@ -55,6 +55,18 @@ def test_doubt_is_that_of_the_probability_and_its_mask_at_the_working_size():
         assert segmenter.segment(image, threshold=threshold, size="native").doubt == expected(image, threshold)
     sure = np.where(small > 127, 255, 0).astype(np.uint8)
     assert segmenter.segment(sure).doubt == pytest.approx(0.0, abs=1e-6)
+    # One vote is all or nothing, and still the picture is as doubtful as it was.
+    assert segmenter.segment(image, samples=1, ensemble="majority").doubt == expected(small, 0.5)
+    assert segmenter.segment(image, samples=1, ensemble="staple").doubt == expected(small, 0.5)
+
+
+def test_doubt_of_the_papers_mask_is_by_the_probability_that_is_not_stretched():
+    image = np.zeros((SIZE, SIZE, 3), np.uint8)
+    image[:, :, 0] = np.arange(SIZE) * 2 + 100
+    red = image[..., 0] / 255.0
+    hit = red[:, -2:].sum()  # the mask, as above
+    expected = 1 - (2 * hit + 1) / (red.sum() + 2 * SIZE + 1)
+    assert red_segmenter().segment(image, protocol="paper").doubt == pytest.approx(expected, abs=1e-6)
 
 
 def test_results_have_the_size_of_the_image():
