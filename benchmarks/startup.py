@@ -30,17 +30,21 @@ from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.io.atomic import write_json
 from ddim_jax.models import create_model, example_inputs
+from ddim_jax.ops import cpu_kernels
 from ddim_jax.training.config import plain_config, resolve_system
 
 OUTPUT = ROOT / "docs" / "results" / "startup.json"
 NETWORKS = ("full", "small")
 RULES = {
-    "first_call_s": "sample.py on one picture, from the start of the process to its end, with nothing on disk",
-    "call_s": "the same with another picture of the same size, median of `repeats`",
-    "picture_s": "(a call with five pictures - a call with one) / 4, medians",
+    "first_call_s": (
+        "sample.py on one picture, from the start of the process to its end, with no compiled program on disk; the "
+        "files of the libraries may be in memory already"
+    ),
+    "call_s": "the same with another picture of the same size, median of `repeats`; each finds the traced program",
+    "picture_s": "(a call with five pictures - a call with one) / 4, medians: what one picture more takes",
     "start_s": "call_s - picture_s: loading the libraries, the checkpoint and the program, writing, ending",
 }
-IDENTITY = ("network", "size", "device")
+IDENTITY = ("network", "size", "device", "compiled_cpu_kernels")
 """What tells one row from another."""
 _MORE = 4  # pictures
 
@@ -72,10 +76,15 @@ def measure(network: str, size: int, repeats: int, device: str) -> dict[str, Any
         config = save_untrained(folder / "run", network, size)
         calls = _Calls(folder, size)
         first = calls.seconds(1)
+        left = calls.traced()
+        if not left:
+            raise RuntimeError("the first call of sample.py has left no traced program on disk; nothing to measure")
         one, five = [], []
         for _ in range(repeats):
             one.append(calls.seconds(1))
             five.append(calls.seconds(1 + _MORE))
+        if calls.traced() != left:
+            raise RuntimeError("a later call of sample.py traced the network again")
     call_s = statistics.median(one)
     picture_s = (statistics.median(five) - call_s) / _MORE
     return {
@@ -85,7 +94,9 @@ def measure(network: str, size: int, repeats: int, device: str) -> dict[str, Any
         "steps": config["sample"]["steps"],
         "samples": config["sample"]["samples"],
         "device": device,
+        "compiled_cpu_kernels": cpu_kernels.available(),
         "package_version": __version__,
+        "jax": jax.__version__,
         "repeats": repeats,
         "first_call_s": round(first, 2),
         "call_s": round(call_s, 2),
@@ -102,6 +113,10 @@ class _Calls:
         self._folder, self._size, self._made = folder, size, 0
         self._environment = {name: value for name, value in os.environ.items() if "COMPILATION_CACHE" not in name}
         self._environment["XDG_CACHE_HOME"] = str(folder / "cache")
+
+    def traced(self) -> list[str]:
+        """The traced programs on disk."""
+        return sorted(str(path) for path in (self._folder / "cache").rglob("traced/*/*.bin"))
 
     def seconds(self, pictures: int) -> float:
         """How long a call with so many pictures takes."""

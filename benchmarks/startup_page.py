@@ -13,9 +13,19 @@ Written by `python -m benchmarks.report` from `startup.json`, which `python -m b
 edit. The checkpoint has random weights and the settings of configs/fast.py: one step, four samples. "full" is the
 network of the paper, "small" that of the config. The first call traces and compiles; the others, on other pictures,
 read what it left on disk. A picture's time is a quarter of the difference between calls with five pictures and with
-one; the start is the rest of a call.
+one; the start is the rest of a call. "kernels" are the compiled ones for CPUs (`make kernels`).
 """
-_HEAD = ("network", "size", "device", "first call", "later calls", "of which a picture", "start", "calls timed")
+_HEAD = (
+    "network",
+    "size",
+    "device",
+    "kernels",
+    "first call",
+    "later calls",
+    "a picture",
+    "start",
+    "calls timed",
+)
 
 
 def write(root: Path) -> Path | None:
@@ -29,6 +39,7 @@ def write(root: Path) -> Path | None:
             f"{row['network']} `{row['model']}`",
             f"{row['size']} x {row['size']}",
             row["device"],
+            "yes" if row["compiled_cpu_kernels"] else "no",
             f"{row['first_call_s']} s",
             f"{row['call_s']} s",
             f"{row['picture_s']} s",

@@ -142,10 +142,10 @@ def carry_out(run: Run, workdir: Path, say: Callable[[str], None]) -> list[dict[
     limit = [] if run.limit is None else ["--limit", str(run.limit)]
     _program(["evaluate.py", "--ckpt", str(folder), "--split", "test", "--no-figures", *limit], folder)
     metrics = json.loads((folder / "evaluation" / "test" / "metrics.json").read_text(encoding="utf-8"))
-    config = _config(folder)
+    config = read_config(folder)
     examples = len(load_dataset("folder", "train", root=run.data, seed=config["data"]["split_seed"]))
     about = {**run.about, "parameters": parameters}
-    return rows_of(about, config, _lines(folder), examples, metrics)
+    return rows_of(about, config, read_lines(folder), examples, metrics)
 
 
 def _trial(run: Run, workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -157,11 +157,11 @@ def _trial(run: Run, workdir: Path, say: Callable[[str], None]) -> dict[str, Any
         shutil.rmtree(folder, ignore_errors=True)
         fields = {"checkpoint_every": TRIAL_STEPS, "log_every": _TRIAL_INTERVAL, "validation_images": 1}
         _train(run, folder, TRIAL_STEPS, warmup_steps=0, **fields)
-        config = _config(folder)
+        config = read_config(folder)
         with Worker("benchmarks.table_machine:Machine", cpus=os.sched_getaffinity(0), environment=_CPU) as machine:
             parameters = machine.call("parameters", config["model"], run.size)
         # The fastest of them: whatever else the machine does only ever slows a step.
-        step_s = step_seconds(_lines(folder), config["train"]["batch_size"], min)
+        step_s = step_seconds(read_lines(folder), config["train"]["batch_size"], min)
         write_json(found, {"step_s": step_s, "parameters": parameters})
         shutil.rmtree(folder)
     return json.loads(found.read_text(encoding="utf-8"))
@@ -173,7 +173,7 @@ def _train(run: Run, folder: Path, steps: int, **fields: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     train = ["train.py", "--config", run.config_file, "--workdir", str(folder)]
     _program([*train, *arguments, *run.overrides], folder)
-    if _lines(folder)[-1]["step"] < steps:
+    if read_lines(folder)[-1]["step"] < steps:
         raise KeyboardInterrupt  # somebody asked train.py itself to stop
 
 
@@ -198,10 +198,12 @@ def _program(arguments: list[str], folder: Path) -> None:
         raise RunFailed(f"{arguments[0]} ended with status {status}: {words} (all of it in {log})")
 
 
-def _lines(folder: Path) -> list[dict[str, Any]]:
+def read_lines(folder: Path) -> list[dict[str, Any]]:
+    """The metrics.jsonl of a run."""
     text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config.json of a run."""
     return json.loads((folder / "config.json").read_text(encoding="utf-8"))

@@ -9,6 +9,8 @@ from ddim_jax.io.values import is_number, is_whole
 
 SCHEDULES = ("linear", "cosine")
 _MOST_TIMESTEPS = 10**6
+_LEAST_ALPHA_BAR = 1e-30
+"""Below it, coefficients and their ratios leave the range of float32: samples would be NaN. The usual end is 4e-5."""
 
 _COSINE_OFFSET = 0.008
 _COSINE_LARGEST_BETA = 0.999
@@ -68,7 +70,7 @@ def linear_schedule(num_train_timesteps: int = 1000, beta_start: float = 1e-4, b
     """The linear schedule of DDPM (Ho et al. 2020) and of the paper: beta grows evenly from beta_start to beta_end.
 
     Raises:
-      ConfigError: fewer than one timestep, or not 0 < beta_start <= beta_end < 1.
+      ConfigError: fewer than one timestep, not 0 < beta_start <= beta_end < 1, or betas that let alpha_bar vanish.
     """
     _check_timesteps(num_train_timesteps)
     if not is_number(beta_start) or not is_number(beta_end) or not 0.0 < beta_start <= beta_end < 1.0:
@@ -77,7 +79,14 @@ def linear_schedule(num_train_timesteps: int = 1000, beta_start: float = 1e-4, b
             "expected 0 < start <= end < 1"
         )
     betas = np.linspace(beta_start, beta_end, num_train_timesteps, dtype=np.float64)
-    return Schedule(betas=betas, alpha_bars=np.cumprod(1.0 - betas))
+    alpha_bars = np.cumprod(1.0 - betas)
+    if alpha_bars[-1] < _LEAST_ALPHA_BAR:
+        raise ConfigError(
+            f"diffusion.num_train_timesteps is {num_train_timesteps} with diffusion.beta_start {beta_start!r} and "
+            f"diffusion.beta_end {beta_end!r}: alpha_bar ends at {alpha_bars[-1]:.0e}, which float32 cannot divide by "
+            f"(at least {_LEAST_ALPHA_BAR:g}). Lower the betas or the number of timesteps"
+        )
+    return Schedule(betas=betas, alpha_bars=alpha_bars)
 
 
 def cosine_schedule(num_train_timesteps: int = 1000) -> Schedule:

@@ -3,15 +3,18 @@
 import json
 
 import numpy as np
+import pytest
 
 from benchmarks import startup, startup_page
 from ddim_jax import Segmenter
+from ddim_jax.ops import cpu_kernels
 
 
 def test_the_start_is_a_call_less_its_picture(tmp_path, monkeypatch):
     times = iter([30.0, 6.0, 22.0, 7.0, 23.0, 9.0, 19.0])
     asked = []
     monkeypatch.setattr(startup._Calls, "seconds", lambda self, pictures: asked.append(pictures) or next(times))
+    monkeypatch.setattr(startup._Calls, "traced", lambda self: ["a.bin"])
     monkeypatch.setattr(startup, "save_untrained", lambda folder, network, size: config())
     row = startup.measure("small", 64, 3, "a machine")
     assert asked == [1, 1, 5, 1, 5, 1, 5]
@@ -23,13 +26,15 @@ def test_the_start_is_a_call_less_its_picture(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     (folder / "startup.json").write_text(json.dumps({"rows": [row]}))
     line = startup_page.write(tmp_path).read_text().splitlines()[-1]
-    assert line == "| small `a network` | 64 x 64 | a machine | 30.0 s | 7.0 s | 3.75 s | 3.25 s | 3 |"
+    kernels = "yes" if cpu_kernels.available() else "no"
+    assert line == f"| small `a network` | 64 x 64 | a machine | {kernels} | 30.0 s | 7.0 s | 3.75 s | 3.25 s | 3 |"
 
 
 def test_rows_of_other_networks_stay(tmp_path, monkeypatch):
     def measure(network, size, repeats, device):
         names = ("first_call_s", "call_s", "picture_s", "start_s")
-        return {"network": network, "size": size, "device": device, **dict.fromkeys(names, repeats)}
+        about = {"network": network, "size": size, "device": device, "compiled_cpu_kernels": True}
+        return {**about, **dict.fromkeys(names, repeats)}
 
     monkeypatch.setattr(startup, "measure", measure)
     monkeypatch.setattr(startup, "this_device", lambda: "a machine")
@@ -38,6 +43,27 @@ def test_rows_of_other_networks_stay(tmp_path, monkeypatch):
         assert startup.main(["--networks", *networks, "--repeats", repeats, "--output", str(output)]) == 0
     rows = json.loads(output.read_text())["rows"]
     assert [(row["network"], row["call_s"]) for row in rows] == [("full", 3), ("small", 4)]
+
+
+def test_real_calls_find_what_the_first_has_left(tmp_path, environment, monkeypatch):
+    """sample.py as a user calls it; a traced program that later calls make anew is not measured."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    startup.save_untrained(tmp_path / "run", "small", 32)
+    calls = startup._Calls(tmp_path, 32)
+    assert calls.traced() == []
+    first, left = calls.seconds(1), calls.traced()
+    assert len(left) == 1 and calls.seconds(2) > 0 < first
+    assert calls.traced() == left
+    masks = [path.name for path in tmp_path.glob("*/results/*_mask.png")]
+    assert sorted(masks) == ["1_mask.png", "2_mask.png", "3_mask.png"]
+
+    monkeypatch.setattr(startup._Calls, "seconds", lambda self, pictures: 1.0)
+    found = iter([["a"], ["a", "b"]])
+    monkeypatch.setattr(startup._Calls, "traced", lambda self: next(found))
+    monkeypatch.setattr(startup, "save_untrained", lambda folder, network, size: config())
+    with pytest.raises(RuntimeError, match="traced the network again"):
+        startup.measure("small", 32, 1, "a machine")
 
 
 def test_no_page_without_figures(tmp_path):

@@ -23,27 +23,36 @@ class Recorded:
     """Stands for training and measuring: what was asked for is written down, the Dice is made of the setting."""
 
     def __init__(self, monkeypatch, tmp_path):
-        self.trained, self.measured, self.stop_after = [], [], None
+        self.trained, self.measured, self.stop_after, self.measured_before = [], [], None, 0
+        self.workdir = tmp_path / "runs"
         (tmp_path / "lungs").mkdir()
         monkeypatch.setattr(steps, "this_device", lambda: "a machine")
-        monkeypatch.setattr(steps, "train_for_budget", lambda run, workdir, say: self.trained.append(run))
+        monkeypatch.setattr(steps, "train_for_budget", self.train)
         monkeypatch.setattr(steps.Segmenter, "load", lambda folder: folder)
         monkeypatch.setattr(steps, "measure", self.measure)
         self.output = tmp_path / "steps.json"
         self.fixed = ["--data", str(tmp_path / "lungs"), "--budget", "9", "--size", "64", "--output", str(self.output)]
+        self.fixed += ["--workdir", str(self.workdir)]
 
-    def measure(self, run, prediction, setting, segmenter, split, limit):
+    def train(self, run, workdir, say):
+        assert not self.measured[self.measured_before :], "measuring holds the device that training needs"
+        self.trained.append(run)
+
+    def measure(self, curve, setting, segmenter, folder):
         if len(self.measured) == self.stop_after:
             raise KeyboardInterrupt
-        self.measured.append((prediction, setting))
+        assert folder == curve.run.folder(self.workdir)
+        self.measured.append((curve.target, setting))
         return {
-            **steps._about(run, prediction, setting, split, limit),
+            **curve.about(setting),
+            "n": 9,
             "evaluations": setting.steps * setting.samples,
             "dice_mean": 1 - 1 / (1 + setting.steps * setting.samples),
             "seconds_per_image": 0.01 * setting.steps * setting.samples,
         }
 
     def call(self, *more):
+        self.measured_before = len(self.measured)
         return steps.main([*self.fixed, *more])
 
     def rows(self):
@@ -59,16 +68,21 @@ def test_one_training_a_target_and_all_settings_of_each(recorded, tmp_path):
     assert recorded.call() == 0
     assert [(run.system, run.overrides) for run in recorded.trained] == [
         ("lightweight_ddim", ()),
-        ("lightweight_ddim", ("--config.diffusion.prediction=v", "--config.diffusion.loss=mse")),
+        (
+            "lightweight_ddim",
+            ("--config.diffusion.prediction=v", "--config.diffusion.loss=mse", "--config.sample.clip_x0=1"),
+        ),
         ("lightweight_ddim_noise", ()),
     ]
     every = [(target, setting) for target in ("x0", "v", "noise") for setting in settings()]
     assert recorded.measured == every
-    assert [(r["prediction"], r["sampler"], r["steps"], r["samples"]) for r in recorded.rows()] == [
+    assert [(r["target"], r["sampler"], r["steps"], r["samples"]) for r in recorded.rows()] == [
         (target, *setting) for target, setting in every
     ]
-    with Image.open(tmp_path / "steps_lungs_64.png") as picture:
+    with Image.open(tmp_path / "steps_lungs_64_a-machine_9s.png") as picture:
         assert picture.width > 1000
+    # With everything there, nothing is trained again.
+    assert recorded.call() == 0 and len(recorded.trained) == 3
 
 
 def test_interrupted_it_goes_on_and_changed_settings_are_measured_anew(recorded):

@@ -1,14 +1,16 @@
 """The comparison as it is started: what is run and in which order, what is written, what a second call still does."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import results_page, table1, table_figures, table_run
+from benchmarks import results_page, steps, table1, table_figures, table_run
 from benchmarks.table_run import Run, RunFailed
 from configs.table1 import SYSTEMS
+from ddim_jax import Segmenter
 from ddim_jax.data import load_dataset
 from ddim_jax.io.atomic import write_json
 
@@ -115,6 +117,28 @@ def test_the_figures(made):
     for run in runs:
         (case,) = table_figures.make_cases(run, source, ["test2"])
         assert case.dice == run.dice["test2"]
+
+
+def test_a_point_of_the_curve_over_steps(made):
+    """The light network's own setting, scored again by `benchmarks.steps`: what the table says of it."""
+    arguments, output, workdir = made
+    run = Run("lightweight_ddim", Path(arguments[1]), "small", 16, 0.5, 0, None, "a machine", tuple(TINY))
+    folder = run.folder(workdir)
+    curve, setting = steps.Curve("x0", run, "test", None), steps.Setting("ddim", 1, 4)
+    row = steps.measure(curve, setting, Segmenter.load(folder), folder)
+    (expected,) = (
+        row
+        for row in json.loads(output.read_text())["rows"]
+        if (row["system"], row["protocol"]) == ("lightweight_ddim", "calibrated")
+    )
+    same = ("dice_mean", "dice_ci", "n", "n_in_split", "train_s", "picked_step", "validation_dice", "prediction")
+    assert {name: row[name] for name in same} == {name: expected[name] for name in same}
+    assert row["ece"] == pytest.approx(expected["ece"], rel=1e-6)  # compiled differently
+    assert (row["train_steps"], row["evaluations"], row["flips"]) == (expected["steps"], 4, True)
+    assert (row["loss"], row["mask_scale"], row["timestep_power"]) == ("bce_dice", 0.1, 8.0)
+    assert (row["channel_shuffle"], row["clip_x0"]) == (True, None)
+    assert row["seconds_per_image"] > 0 and 0 <= row["dice_single"] <= 1
+    assert steps.Setting("ddim", 1, 4) not in curve.missing([row]) and len(curve.missing([row])) == 35
 
 
 def test_the_length_of_a_run_is_what_the_trial_says(made):

@@ -48,6 +48,8 @@ def test_schedules_of_one_timestep_and_of_constant_beta():
         ((10, 0.03, 0.02), "diffusion.beta_start is 0.03 and diffusion.beta_end is 0.02"),
         ((10, 1e-4, 1.0), "diffusion.beta_end is 1.0"),
         ((10, float("nan"), 0.02), "diffusion.beta_start is nan"),
+        ((20_000, 1e-4, 0.02), "20000 with .* alpha_bar ends at 1e-88, which float32 cannot divide by"),
+        ((1000, 1e-4, 0.95), "diffusion.beta_end 0.95: alpha_bar ends at"),
     ],
 )
 def test_impossible_schedules_name_the_field(arguments, field):

@@ -47,8 +47,8 @@ def test_the_next_process_does_not_trace(tmp_path):
     assert second.times == 0
 
 
-@pytest.mark.parametrize("other", ["shape", "dtype", "static", "config", "weights", "jax"])
-def test_what_differs_is_traced_again(tmp_path, other):
+@pytest.mark.parametrize("other", ["shape", "dtype", "static", "config", "weights", "jax", "code", "version"])
+def test_what_differs_is_traced_again(tmp_path, monkeypatch, other):
     kept(tmp_path)[1](WEIGHTS, np.arange(3, dtype=np.float32), shift=1)
     about, params, x, shift, expected = {"name": "a"}, WEIGHTS, np.arange(3, dtype=np.float32), 1, [1.0, 4.0, 7.0]
     if other == "shape":
@@ -61,6 +61,10 @@ def test_what_differs_is_traced_again(tmp_path, other):
         about = {"name": "b"}
     elif other == "weights":
         params = {"gain": np.full(3, 3.0, np.float32)}
+    elif other == "code":
+        monkeypatch.setattr(programs, "_CODE", "another")
+    elif other == "version":
+        monkeypatch.setattr(programs.flax, "__version__", "another")
     function, call = kept(tmp_path, about, params)
     with jax.default_matmul_precision("float32") if other == "jax" else contextlib.nullcontext():
         np.testing.assert_array_equal(call(params, x, shift=shift), expected)
