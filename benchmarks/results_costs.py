@@ -15,10 +15,10 @@ _COLUMNS = (
 )
 _NOTES = """\
 One picture with all its samples, sampled as the system does (steps x samples), with untrained weights; each system in a
-process of its own. "s, of the steps timed" is measured, with as many steps as were timed. "computed" is not: it is that
-time x steps / steps timed, which counts what does not depend on the steps once too often for each; it is empty where
-all steps were timed. Memory on a CPU is what was resident beyond the libraries, on a GPU the most that JAX had allocated.
-The paper's times are of another machine.
+process of its own. "s, of the steps timed" is measured, with as many steps as "steps timed" says. "computed" is not: it
+is that time x steps / steps timed, and too long by what does not depend on the steps; it is empty where all steps were
+timed. Memory on a CPU is what was resident beyond the libraries, on a GPU the most that JAX had allocated. The paper's
+times are of another machine.
 """
 
 

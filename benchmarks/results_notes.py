@@ -1,7 +1,6 @@
 """What the rows of Table 1 say in sentences: what made them, and what in them cannot be compared."""
 
 import shlex
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -30,7 +29,7 @@ def of_one_state(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     for group in distinct(_place(row) for row in rows):
         own = [row for row in rows if _place(row) == group]
         found = [row.get("settings") for row in own]
-        best = max(distinct(found), key=lambda name: (found.count(name), found[::-1].index(name) * -1))
+        best = max(distinct(found), key=lambda name: (found.count(name), -found[::-1].index(name)))
         kept += [row for row in own if row.get("settings") == best]
         for settings in distinct(found):
             if settings != best:
@@ -73,11 +72,8 @@ def commands(rows: Sequence[Row]) -> list[str]:
         parts: dict[tuple, list[str]] = {}
         for system in SYSTEMS:
             own = [row for row in rows if (row["dataset"], row["system"]) == (dataset, system)]
-            for overrides in distinct(tuple(row.get("overrides", ())) for row in own):
-                same = [row for row in own if tuple(row.get("overrides", ())) == overrides]
-                seeds = 1 + max(row["seed"] for row in same)
-                limits = Counter(row.get("limit") for row in same)
-                limit = limits.most_common(1)[0][0]
+            for overrides, limit in distinct(_options(row) for row in own):
+                seeds = 1 + max(row["seed"] for row in own if _options(row) == (overrides, limit))
                 parts.setdefault((seeds, overrides), []).append(system if limit is None else f"{system}={limit}")
         for (seeds, overrides), systems in parts.items():
             wanted.setdefault((seeds, overrides, tuple(systems)), []).append(dataset)
@@ -138,6 +134,10 @@ def limited(rows: Sequence[Row]) -> str:
 
 def _place(row: Row) -> tuple:
     return (*(row[name] for name in GROUP), row["system"])
+
+
+def _options(row: Row) -> tuple:
+    return tuple(row.get("overrides", ())), row.get("limit")
 
 
 def _by_dataset(rows: Sequence[Row], value: Callable[[Row], Hashable]) -> str:

@@ -33,24 +33,24 @@ Written by `python -m benchmarks.report` from `docs/results/table1.json` and `ta
 **What can be compared:** the lines of one table that were scored on all test pictures. Data set, size, networks, device
 and budget are in its title; `configs/table1.py` ("small") and `configs/table1_gpu.py` ("full") have what else the
 trainings share, and what not. **What cannot:** a line and the paper's figure beside it. The paper has other data,
-pictures of another size and 2000 epochs; "small" networks are not its networks either. Tables of different titles differ
-in what the titles say.
+pictures of another size and 2000 epochs; "small" networks are not its networks either. Tables of different titles
+differ in what the titles say.
 
 - The budget is seconds of training steps. Compilation, validation, checkpoints and evaluation are not counted. A short
   trial measures the time of a step and says how many steps fit; those are made, however long they take. "trained" is
   what they took in the end.
 - The weights are those of the checkpoint with the highest Dice on the validation split ("picked at" its step). For that
-  Dice each picture is sampled once, by DDIM with `train.validation_steps` steps, whatever the sampler, the steps and the
-  samples of the test. The test split chooses nothing here. The configs were chosen for the lightweight network
+  Dice each picture is sampled once, by DDIM with `train.validation_steps` steps, whatever the sampler, the steps and
+  the samples of the test. The test split chooses nothing here. The configs were chosen for the lightweight network
   predicting the mask, earlier partly with sight of test scores on lungs ([results](results/README.md)), then on the
   validation split of the polyps ([few_steps.md](few_steps.md)); the other systems had no such attention, but for two
   learning rates of the U-Net.
-- `_noise` is the paper's way: the network predicts the noise. Without it, `lightweight_ddim` and `ddim` predict the mask
-  itself. Where the samples see the picture mirrored in turn ("mirrored"), "paper" is the paper's threshold, not the
-  paper's ensemble. "x_0 clipped": at every step of sampling the estimate of the mask is held within +- that much.
+- `_noise` is the paper's way: the network predicts the noise. Without it, `lightweight_ddim` and `ddim` predict the
+  mask itself. Where the samples see the picture mirrored in turn ("mirrored"), "paper" is the paper's threshold, not
+  the paper's ensemble. "x_0 clipped": at every step of sampling the estimate of the mask is held within +- that much.
 - "calibrated" and "paper" are two protocols on the same samples: their mean cut at 0.5; their mean, stretched to
-  [0, 1], cut at 0.9. Dice and recall are means over pictures, "pooled" is one Dice over the pixels of all pictures, "one
-  sample" the Dice of a single sample, calibrated.
+  [0, 1], cut at 0.9. Dice and recall are means over pictures, "pooled" is one Dice over the pixels of all pictures,
+  "one sample" the Dice of a single sample, calibrated.
 - ECE is the expected calibration error over all pixels; "Dice of 80%" that of the four fifths of the pictures whose
   masks are the least doubtful (both calibrated).
 - With one seed, the brackets are a 95% bootstrap interval over the test pictures and say nothing of another training.
@@ -194,7 +194,7 @@ def _of(rows: Sequence[Row], system: str, protocol: str) -> list[Row]:
 def _each(seeds: Sequence[Row], name: str) -> str:
     """The values of the seeds, each once; None is "no"."""
     values = distinct(row[name] for row in seeds if name in row)
-    return ", ".join("no" if value is None else f"{value:g}" for value in values)
+    return ", ".join("no" if value is None else str(value) for value in values)
 
 
 def _dice(seeds: Sequence[Row]) -> str:
