@@ -54,7 +54,8 @@ def differences(rows: Sequence[Row]) -> list[str]:
     if states:
         said.append(
             f"**Of different states of the code, or with different options**, between data sets: {states} (digests of "
-            "the settings). Their lines on one data set cannot be set against those on another.\n"
+            "the settings). Such a line cannot be set against the same system's on another data set, and the lines "
+            "beside it may be of another state than it.\n"
         )
     steps = _by_dataset(rows, lambda row: row["steps"])
     if steps:

@@ -55,7 +55,7 @@ differ in what the titles say.
   masks are the least doubtful (both calibrated).
 - With one seed, the brackets are a 95% bootstrap interval over the test pictures and say nothing of another training.
   With more, +- is the standard deviation over the seeds.
-- An empty cell was not recorded.
+- An empty cell, but in the column of the paper, was not recorded.
 """
 
 _COLUMNS_1 = (
