@@ -31,7 +31,10 @@ RULES = {
         "budget_s are seconds of training steps; compilation, validation, checkpoints and evaluation are apart. A "
         f"trial of {TRIAL_STEPS} steps says how many fit, by the fastest of its parts; train_s is what they took"
     ),
-    "checkpoint": f"the highest Dice on the validation split, of {VALIDATIONS}; the test split is scored once",
+    "checkpoint": (
+        f"the highest Dice on the validation split, of {VALIDATIONS}, with one sample by DDIM of "
+        "train.validation_steps steps; the test split is scored once"
+    ),
     "n": "where n is below n_in_split, n pictures spread evenly over the split from the first to the last",
     "on_the_same_pictures": "where n is below n_in_split, the scores of every system on those n pictures",
     "dice_ci": "95% percentile bootstrap over the test pictures",
