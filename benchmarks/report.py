@@ -7,6 +7,7 @@ are JSON files for them. Each page is a function of its files alone.
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,10 +168,10 @@ def read_results(root: Path) -> dict[str, dict[str, Any] | None]:
     return {suite: json.loads(path.read_text("utf-8")) if path.exists() else None for suite, path in files.items()}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=ROOT, metavar="DIR", help="where benchmarks/ and docs/ lie")
-    root = parser.parse_args().root
+    root = parser.parse_args(arguments).root
     page = root / "docs" / "benchmarks.md"
     write_text(page, report(read_results(root)))
     modules = (results_page, steps_page, startup_page, archive_page, faults_page)

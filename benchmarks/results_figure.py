@@ -19,7 +19,7 @@ def draw_table(path: Path, rows: Sequence[Row]) -> None:
     Args:
       path: of the PNG file.
       rows: of one comparison (one size, kind of networks, device and budget). With several seeds the mean is shown,
-        with the interval from the lowest end to the highest.
+        with a line from the lowest end of their intervals to the highest; the caption says so.
     """
     datasets = list(dict.fromkeys(row["dataset"] for row in rows))
     systems = [system for system in SYSTEMS if any(row["system"] == system for row in rows)][::-1]
@@ -54,9 +54,23 @@ def draw_table(path: Path, rows: Sequence[Row]) -> None:
         axes.set_title(dataset, fontsize=NORMAL, color=TEXT, loc="left")
         axes.set_yticks(range(len(systems)), systems, fontsize=SMALL, color=TEXT)
         axes.set_ylim(-0.5, len(systems) - 0.3)
-    figure.supxlabel(
-        "Diamond: mean over the test pictures; line: 95% bootstrap interval. Blue: calibrated; red: paper's protocol.",
-        fontsize=SMALL,
-        color=MUTED,
-    )
+    figure.supxlabel(caption(rows), fontsize=SMALL, color=MUTED)
     save_figure(figure, path)
+
+
+def caption(rows: Sequence[Row]) -> str:
+    """What diamonds and lines are, which follows from the number of seeds and of pictures."""
+    colours = "Blue: calibrated; red: paper's protocol."
+    if len({row["seed"] for row in rows}) == 1:
+        text = f"Diamond: mean over the test pictures; line: 95% bootstrap interval. {colours}"
+    else:
+        text = (
+            f"Diamond: mean over the test pictures and the seeds. {colours}\nLine: from the lowest to the highest end "
+            "of the seeds' 95% bootstrap intervals over the pictures, which is not an interval of the mean."
+        )
+    parts = dict.fromkeys(
+        f"{row['system']} on {row['n']} of {row['n_in_split']} ({row['dataset']})"
+        for row in rows
+        if row["n"] < row["n_in_split"]
+    )
+    return text + (f"\nNot on all test pictures: {', '.join(parts)}." if parts else "")

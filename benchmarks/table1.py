@@ -5,7 +5,8 @@ python -m benchmarks.table1 --data ROOT... --budget SECONDS --size N [--systems 
 Writes docs/results/table1.json after every run; `python -m benchmarks.report` makes docs/results.md of it. Interrupted,
 the same command goes on: rows that are there are kept, and a training goes on from its last checkpoint. All systems
 come before the next data set and all data sets before the next seed, so that what is done first is a whole table. Exit
-status 1 if a run failed; the others are done all the same.
+status 1 if a run failed; the others are done all the same. Where a system was scored on part of the test pictures
+(--limit), the scores of every system on that part are written as well, from what the runs left in their folders.
 """
 
 import argparse
@@ -17,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.table_command import parse_runs, run_parser, run_resumable
+from benchmarks.table_folders import completed, on_the_same_pictures
 from benchmarks.table_rows import identity, merged
-from benchmarks.table_run import ROOT, TRIAL_STEPS, VALIDATIONS, Run, RunFailed, carry_out, this_device
+from benchmarks.table_run import ROOT, TRIAL_STEPS, VALIDATIONS, Run, RunFailed, carry_out, this_machine
 from configs.table1 import SYSTEMS
 from ddim_jax.io.atomic import write_json
-from ddim_jax.io.errors import report_input_errors
+from ddim_jax.io.errors import InputError, report_input_errors
 
 OUTPUT = ROOT / "docs" / "results" / "table1.json"
 RULES = {
@@ -29,9 +31,14 @@ RULES = {
         "budget_s are seconds of training steps; compilation, validation, checkpoints and evaluation are apart. A "
         f"trial of {TRIAL_STEPS} steps says how many fit, by the fastest of its parts; train_s is what they took"
     ),
-    "checkpoint": f"the highest Dice on the validation split, of {VALIDATIONS}; the test split is scored once",
+    "checkpoint": (
+        f"the highest Dice on the validation split, of {VALIDATIONS}, with one sample by DDIM of "
+        "train.validation_steps steps; the test split is scored once"
+    ),
     "n": "where n is below n_in_split, n pictures spread evenly over the split from the first to the last",
+    "on_the_same_pictures": "where n is below n_in_split, the scores of every system on those n pictures",
     "dice_ci": "95% percentile bootstrap over the test pictures",
+    "dice_single": "of one sample alone, averaged over the samples of a picture",
     "protocols": "ddim_jax/metrics/protocols.py; both are scored on the same samples",
 }
 
@@ -61,10 +68,15 @@ def runs(given: argparse.Namespace, overrides: Sequence[str], device: str) -> li
 def make(given: argparse.Namespace, overrides: Sequence[str]) -> int:
     """Carries out the runs that are missing in the output; the exit status."""
     output, workdir = Path(given.output), Path(given.workdir)
-    device = this_device()
+    machine = this_machine()
+    if given.networks == "full" and machine["platform"] != "gpu" and not given.any_device:
+        raise InputError(
+            f"--networks full needs a GPU, and JAX finds a {machine['platform']} ({machine['device']}); give "
+            "--networks small, or --any-device to train the full networks here all the same"
+        )
     rows = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.exists() else []
     failed = []
-    for run in runs(given, overrides, device):
+    for run in runs(given, overrides, machine["device"]):
         name = f"{run.dataset} {run.system} seed {run.seed}"
         if _is_there(run, rows):
             print(f"{name}: in {output} already", flush=True)
@@ -75,13 +87,24 @@ def make(given: argparse.Namespace, overrides: Sequence[str]) -> int:
             failed.append(f"{name}: {error}")
             print(f"error: {failed[-1]}", file=sys.stderr, flush=True)
             continue
-        rows = merged(rows, new)
-        write_json(output, {"rules": RULES, "rows": rows})
+        software = {name: machine[name] for name in ("compiled_cpu_kernels", "jax")}
+        rows = merged(rows, [{**row, **software} for row in new])
+        _write(output, rows, workdir)
         print(f"{name}: {_scores(new)}", flush=True)
         if given.discard:
             shutil.rmtree(run.folder(workdir) / "checkpoints")
+    if rows:  # also where none is new: the folders may hold what an earlier call did not look for
+        _write(output, rows, workdir)
     print(f"{output}: {len(rows)} rows, {len(failed)} runs failed")
     return 1 if failed else 0
+
+
+def _write(output: Path, rows: Sequence[dict[str, Any]], workdir: Path) -> None:
+    """Writes the table, with what the folders of the runs hold besides the rows."""
+    before = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
+    parts = on_the_same_pictures(rows, workdir, before.get("on_the_same_pictures", ()))
+    rows = [completed(row, workdir) for row in rows]
+    write_json(output, {"rules": RULES, "rows": rows, "on_the_same_pictures": parts})
 
 
 def _is_there(run: Run, rows: Sequence[dict[str, Any]]) -> bool:
@@ -113,6 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--limit", nargs="+", type=_limit, default=[], metavar="SYSTEM=N", help="N test pictures for slow systems"
     )
     parser.add_argument("--output", default=str(OUTPUT), metavar="FILE", help="default: docs/results/table1.json")
+    parser.add_argument("--any-device", action="store_true", help="train full networks without a GPU as well")
     parser.add_argument("--discard", action="store_true", help="remove the checkpoints of a run that has been scored")
     given, overrides = parse_runs(parser, arguments)
     given.limit = dict(given.limit)

@@ -2,22 +2,27 @@
 
 python -m benchmarks.table_figures --data ROOT... --budget SECONDS --size N [--seed 0] [--workdir runs/table1]
 
-Looks for the runs that `benchmarks.table1` left for each data set, samples the shown images again with each of them,
-and writes WORKDIR/figures/<data set>_side_by_side.png and <data set>_failures.png. Which images are shown follows from
-the mean Dice over the systems: the best, the middle one and the one a tenth of the images are worse than side by side;
-the four worst as failures.
+Looks for the runs of the rows of Table 1 where `benchmarks.table1` left them, samples the shown images again with each
+of them, and writes WORKDIR/figures/<data set>_side_by_side.png and <data set>_failures.png. Which images are shown
+follows from the median of their Dice over the systems, among the images that all of them were scored on: the best, the
+middle one and the one a tenth of the images are worse than side by side; the four worst as failures.
 """
 
 import argparse
-import csv
 import dataclasses
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks.table1 import OUTPUT
+from benchmarks.table_folders import picture_scores
+from benchmarks.table_rows import run_folder
+from benchmarks.table_run import CONFIGS
 from configs.table1 import SYSTEMS
 from ddim_jax import Segmenter, load_dataset
 from ddim_jax.data import Source
@@ -30,6 +35,7 @@ from ddim_jax.evaluation.style import (
     SMALL,
     TEXT,
     TRUTH,
+    count,
     outline,
     panel,
     save_figure,
@@ -38,8 +44,10 @@ from ddim_jax.evaluation.style import (
 )
 from ddim_jax.io.errors import InputError, report_input_errors
 from ddim_jax.io.images import resize_mask
+from ddim_jax.metrics import sample_probabilities
 
 _SAMPLES, _FAILURES = 5, 4
+"""Samples of a network with diffusion, and images that fail."""
 _RANKS = (1.0, 0.5, 0.1)
 """Of the images side by side: shares of the images that are worse."""
 _CELL = 1.15  # inches
@@ -54,32 +62,43 @@ class Trained:
     dice: Mapping[str, float]
 
 
-def find_runs(workdir: Path, dataset: str, size: int, budget_s: float, seed: int) -> list[Trained]:
-    """The evaluated runs of a data set, in the order of the systems.
+def find_runs(
+    workdir: Path, rows: Sequence[Mapping[str, Any]], dataset: str, networks: str, size: int, budget_s: float, seed: int
+) -> tuple[list[Trained], list[str]]:
+    """The runs whose rows stand in Table 1, in the order of the systems, and the systems without one in `workdir`.
+
+    Of a system that was trained again with other settings, the run of the row is taken and no other.
 
     Raises:
-      InputError: there is none, or one system has two of different settings.
+      InputError: there is no run, or there are runs of several devices.
     """
-    found = []
-    for system in SYSTEMS:
-        pattern = f"{system}-{size}-{budget_s:g}s-seed{seed}-*"
-        folders = [path.parents[2] for path in (workdir / dataset).glob(f"{pattern}/evaluation/test/per_image.csv")]
-        if len(folders) > 1:
-            raise InputError(f"{workdir / dataset}: {len(folders)} runs {pattern}; keep one and move the others away")
-        for folder in folders:
-            with open(folder / "evaluation" / "test" / "per_image.csv", newline="", encoding="utf-8") as file:
-                dice = {row["id"]: float(row["calibrated_dice"]) for row in csv.DictReader(file)}
-            found.append(Trained(system, folder, dice))
+    asked = {"dataset": dataset, "networks": networks, "size": size, "budget_s": budget_s, "seed": seed}
+    wanted = f"{networks} networks, {size} x {size}, {budget_s:g} s, seed {seed}"
+    own = [row for row in rows if row["protocol"] == "calibrated" and asked.items() <= row.items()]
+    found, devices = {}, set()
+    for row in own:
+        dice = picture_scores(row, workdir)
+        if dice is not None:
+            found[row["system"]] = Trained(row["system"], run_folder(workdir, row), dice)
+            devices.add(row["device"])
     if not found:
         raise InputError(
-            f"{workdir / dataset} holds no evaluated run of {size} x {size}, {budget_s:g} s, seed {seed}; "
-            "make it with python -m benchmarks.table1"
+            f"{workdir} holds no evaluated run of a row of {dataset} with {wanted}; make it with "
+            "python -m benchmarks.table1"
         )
-    return found
+    if len(devices) > 1:
+        raise InputError(
+            f"{workdir / dataset}: the runs with {wanted} are of several devices ({', '.join(sorted(devices))}); keep "
+            "those of one and move the others away"
+        )
+    missing = [system for system in SYSTEMS if system not in found]
+    return [found[system] for system in SYSTEMS if system in found], missing
 
 
-def choose(runs: Sequence[Trained]) -> tuple[list[str], list[str]]:
-    """The images to show side by side, from the best to the worst, and the failures, the worst first.
+def choose(runs: Sequence[Trained]) -> tuple[list[str], list[str], int]:
+    """The images to show side by side, from the best to the worst, the failures, the worst first, and out of how many.
+
+    An image counts by its median Dice over the systems, so that one system far from the others does not choose alone.
 
     Raises:
       InputError: no image was scored by all.
@@ -87,13 +106,17 @@ def choose(runs: Sequence[Trained]) -> tuple[list[str], list[str]]:
     shared = set.intersection(*(set(run.dice) for run in runs))
     if not shared:
         raise InputError("no image was scored by all systems; evaluate them on the same pictures")
-    ranked = sorted(shared, key=lambda name: (np.mean([run.dice[name] for run in runs]), name))
+    ranked = sorted(shared, key=lambda name: (np.median([run.dice[name] for run in runs]), name))
     places = dict.fromkeys(round(rank * (len(ranked) - 1)) for rank in _RANKS)
-    return [ranked[place] for place in places], ranked[:_FAILURES]
+    return [ranked[place] for place in places], ranked[:_FAILURES], len(ranked)
 
 
 def make_cases(run: Trained, source: Source, names: Sequence[str]) -> list[Case]:
-    """Samples images again with the settings of the run's evaluation, which gives what was scored there."""
+    """Samples images again with the settings of the run's evaluation, which gives what was scored there.
+
+    A network with diffusion that is scored with fewer than five samples shows five all the same: the others are further
+    draws of the noise, which are in no score, no ensemble and no uncertainty. One without diffusion has no others.
+    """
     segmenter = Segmenter.load(run.folder)
     settings = segmenter.settings()
     places = {name: index for index, name in enumerate(source.ids)}
@@ -103,7 +126,13 @@ def make_cases(run: Trained, source: Source, names: Sequence[str]) -> list[Case]
         estimates = segmenter.sample(example.image)
         truth = resize_mask(example.mask, estimates.shape[1:])
         result = score_image(name, estimates, truth, settings.ensemble)
-        cases.append(make_case(example, estimates, result, settings.ensemble))
+        case = make_case(example, estimates, result, settings.ensemble)
+        if not segmenter.one_pass and settings.samples < _SAMPLES:
+            # Sample i does not depend on how many there are.
+            further = segmenter.sample(example.image, samples=_SAMPLES)[settings.samples :]
+            samples = np.concatenate([case.samples, sample_probabilities(further)])
+            case = dataclasses.replace(case, samples=samples)
+        cases.append(case)
     return cases
 
 
@@ -128,7 +157,8 @@ def draw_side_by_side(path: Path, cases: Mapping[str, Sequence[Case]], title: st
             if offset == 0:
                 show(row[0], case.image, shape)
                 show(row[1], case.truth, shape, cmap="gray", vmin=0, vmax=1)
-            for cell, sample in zip(row[2:-2], case.samples, strict=False):
+            drawn = case.samples[:_SAMPLES]
+            for cell, sample in zip(row[2 : 2 + len(drawn)], drawn, strict=True):
                 show(cell, sample, shape, cmap="gray", vmin=0, vmax=1)
             show(row[-2], case.probability, shape, cmap="gray", vmin=0, vmax=1)
             outline(row[-2], case.truth, shape, TRUTH)
@@ -144,7 +174,8 @@ def draw_side_by_side(path: Path, cases: Mapping[str, Sequence[Case]], title: st
     figure.suptitle(title, fontsize=LARGE, color=TEXT)
     figure.supxlabel(
         "Samples (of a network without diffusion: the mirror images) and ensemble: probability, 0 is black, 1 white. "
-        "Orange: outline of the truth.\nUncertainty: standard deviation of the samples, 0 is black and 0.5 bright.",
+        "Orange: outline of the truth.\nUncertainty: standard deviation of the samples, 0 is black and 0.5 bright. "
+        "Dice, ensemble and uncertainty are of the samples the system is scored with.",
         fontsize=SMALL,
         color=MUTED,
     )
@@ -173,23 +204,28 @@ def draw_failures(path: Path, cases: Mapping[str, Sequence[Case]], title: str) -
     save_figure(figure, path)
 
 
-def draw(data: Path, workdir: Path, size: int, budget_s: float, seed: int) -> list[Path]:
-    """Draws both figures of a data set; where they are.
+def draw(data: Path, given: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
+    """Draws both figures of a data set; where they are. Which systems have no run to draw is said on the screen.
 
     Raises:
       InputError: as `find_runs` and `choose`.
     """
-    dataset = data.resolve().name
-    runs = find_runs(workdir, dataset, size, budget_s, seed)
-    side, failures = choose(runs)
+    dataset, workdir = data.resolve().name, Path(given.workdir)
+    runs, missing = find_runs(workdir, rows, dataset, given.networks, given.size, given.budget, given.seed)
+    if missing:
+        print(f"{dataset}: left out, for {workdir} holds no run of a row of Table 1: {', '.join(missing)}")
+    side, failures, among = choose(runs)
     source = load_dataset("folder", "test", root=data)
     cases = {run.system: make_cases(run, source, [*side, *failures]) for run in runs}
     folder = workdir / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{dataset}_side_by_side.png", folder / f"{dataset}_failures.png"]
-    budget = f"{dataset}, {size} x {size}, {budget_s:g} s of training each"
-    draw_side_by_side(paths[0], {name: own[: len(side)] for name, own in cases.items()}, budget)
-    draw_failures(paths[1], {name: own[len(side) :] for name, own in cases.items()}, f"{budget}: the hardest images")
+    budget = f"{dataset}, {given.size} x {given.size}, {given.budget:g} s of training each"
+    chosen = f"by the median Dice of the systems, among {count(among, 'picture')} that all were scored on"
+    top = f"{budget}\nfrom the best to a poor one {chosen}"
+    draw_side_by_side(paths[0], {name: own[: len(side)] for name, own in cases.items()}, top)
+    top = f"{budget}\nthe hardest {chosen}"
+    draw_failures(paths[1], {name: own[len(side) :] for name, own in cases.items()}, top)
     return paths
 
 
@@ -198,12 +234,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", nargs="+", required=True, metavar="ROOT", help="folders with images and masks")
     parser.add_argument("--budget", type=float, required=True, metavar="SECONDS", help="of the runs")
     parser.add_argument("--size", type=int, required=True, metavar="N", help="of the runs")
+    parser.add_argument("--networks", choices=tuple(CONFIGS), default="small", help="of the runs; default: small")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the runs; default: 0")
     parser.add_argument("--workdir", default="runs/table1", metavar="DIR", help="of the runs; default: runs/table1")
+    parser.add_argument(
+        "--table", type=Path, default=OUTPUT, metavar="FILE", help="with the rows; default: docs/results/table1.json"
+    )
     given = parser.parse_args(arguments)
     with report_input_errors():
+        if not given.table.exists():
+            raise InputError(f"{given.table} does not exist; make it with python -m benchmarks.table1, or say --table")
+        rows = json.loads(given.table.read_text(encoding="utf-8"))["rows"]
         for root in given.data:
-            for path in draw(Path(root), Path(given.workdir), given.size, given.budget, given.seed):
+            for path in draw(Path(root), given, rows):
                 print(path)
     return 0
 

@@ -2,10 +2,17 @@
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 IDENTITY = ("system", "dataset", "networks", "size", "device", "budget_s", "seed", "protocol")
 """What tells one row from another. A new row takes the place of one that differs in nothing of this."""
+
+
+def run_folder(workdir: Path, about: Mapping[str, Any]) -> Path:
+    """Where the run is trained that a row, or the fields known beforehand of one, is about."""
+    name = "{system}-{size}-{budget_s:g}s-seed{seed}-{settings}".format(**about)
+    return workdir / about["dataset"] / name
 
 
 def steps_for(budget_s: float, step_s: float) -> int:
@@ -74,6 +81,7 @@ def rows_of(
         "sampling_steps": metrics["steps"],
         "samples": metrics["samples"],
         "flips": metrics["flips"],
+        "clip_x0": metrics["clip_x0"],
         "seconds_per_image": metrics["seconds_per_image"]["median_of_the_rest"],
         "n": metrics["images"],
         "n_in_split": metrics["images_in_split"],
@@ -87,6 +95,7 @@ def rows_of(
             "recall_mean": found["per_image"]["recall"]["mean"],
             "dice_mean": found["per_image"]["dice"]["mean"],
             "dice_ci": [found["per_image"]["dice"]["low"], found["per_image"]["dice"]["high"]],
+            "dice_single": found["per_image"]["dice_single"]["mean"],
             "dice_pooled": found["pooled"]["dice"],
         }
         for name, found in metrics["protocols"].items()

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.table_rows import rows_of, step_seconds, steps_for
+from benchmarks.table_rows import rows_of, run_folder, step_seconds, steps_for
 from benchmarks.worker import Worker
 from ddim_jax.data import load_dataset
 from ddim_jax.io.atomic import write_json
@@ -93,15 +93,19 @@ class Run:
 
     def folder(self, workdir: Path) -> Path:
         """Where it is trained."""
-        name = f"{self.system}-{self.size}-{self.budget_s:g}s-seed{self.seed}-{self.settings}"
-        return workdir / self.dataset / name
+        return run_folder(workdir, self.about)
+
+
+def this_machine() -> dict[str, Any]:
+    """What `Machine.about` says, asked of a worker, so that a GPU stays free for the runs."""
+    cpus = os.sched_getaffinity(0)
+    with Worker("benchmarks.table_machine:Machine", cpus=cpus) as machine:
+        return machine.call("about", len(cpus))
 
 
 def this_device() -> str:
-    """The device in words, asked of a worker, so that a GPU stays free for the runs."""
-    cpus = os.sched_getaffinity(0)
-    with Worker("benchmarks.table_machine:Machine", cpus=cpus) as machine:
-        return machine.call("device", len(cpus))
+    """The device in words."""
+    return this_machine()["device"]
 
 
 def train_for_budget(run: Run, workdir: Path, say: Callable[[str], None]) -> int:
@@ -144,7 +148,7 @@ def carry_out(run: Run, workdir: Path, say: Callable[[str], None]) -> list[dict[
     metrics = json.loads((folder / "evaluation" / "test" / "metrics.json").read_text(encoding="utf-8"))
     config = read_config(folder)
     examples = len(load_dataset("folder", "train", root=run.data, seed=config["data"]["split_seed"]))
-    about = {**run.about, "parameters": parameters}
+    about = {**run.about, "overrides": list(run.overrides), "parameters": parameters}
     return rows_of(about, config, read_lines(folder), examples, metrics)
 
 

@@ -2,9 +2,12 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
+
+from benchmarks import report
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -35,6 +38,26 @@ def test_a_row_of_the_results(run):
     ]
     assert f"{metrics['image_size']} x {metrics['image_size']}" in cells[1]
     assert (RESULTS / run / "scores.png").stat().st_size > 0
+
+
+def test_the_pages_are_made_of_the_result_files(tmp_path, capsys):
+    """Every page that `python -m benchmarks.report` writes from the committed files is the committed one."""
+    for folder in ("benchmarks/results", "docs/results"):
+        (tmp_path / folder).mkdir(parents=True)
+        for path in (ROOT / folder).glob("*.json"):
+            shutil.copy(path, tmp_path / folder)
+    report.main(["--root", str(tmp_path)])
+    written = {Path(line).relative_to(tmp_path) for line in capsys.readouterr().out.splitlines()}
+    written |= {path.relative_to(tmp_path) for path in tmp_path.rglob("*.md")}
+    assert Path("docs/benchmarks.md") in written and Path("docs/results.md") in written
+    for page in sorted(written):
+        assert (ROOT / page).exists(), f"{page} is not committed"
+        same = (ROOT / page).read_text(encoding="utf-8") == (tmp_path / page).read_text(encoding="utf-8")
+        assert same, f"{page} is not what python -m benchmarks.report makes of the result files"
+    for page in ROOT.glob("docs/**/*.md"):
+        text = page.read_text(encoding="utf-8")
+        if "Written by `python -m benchmarks.report`" in text:
+            assert page.relative_to(ROOT) in written, f"{page.relative_to(ROOT)} has no result file"
 
 
 def test_the_readme_repeats_them():

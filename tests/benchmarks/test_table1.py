@@ -1,5 +1,6 @@
 """The comparison as it is started: what is run and in which order, what is written, what a second call still does."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import results_page, steps, table1, table_figures, table_run
+from benchmarks.table_rows import run_folder
 from benchmarks.table_run import Run, RunFailed
 from configs.table1 import SYSTEMS
 from ddim_jax import Segmenter
@@ -39,6 +41,9 @@ def write_pairs(root, splits):
     (root / "splits.csv").write_text("\n".join(lines) + "\n")
 
 
+ABOUT = {"device": "a machine", "platform": "cpu", "compiled_cpu_kernels": True, "jax": "1.2.3"}
+
+
 class FakeMachine:
     """In the place of the worker that looks at the device and the networks."""
 
@@ -52,7 +57,7 @@ class FakeMachine:
         pass
 
     def call(self, method, *_):
-        return {"device": "a machine", "parameters": 1234}[method]
+        return {"about": ABOUT, "parameters": 1234}[method]
 
 
 @pytest.fixture(scope="module")
@@ -101,22 +106,46 @@ def test_the_rows_are_those_of_the_evaluations(made):
         assert row["epochs"] == pytest.approx(row["steps"] * 4 / 12, abs=0.01)
         assert (row["dataset"], row["size"], row["budget_s"], row["seed"]) == ("discs", 16, 0.5, 0)
         assert row["prediction"] == {"unet": None, "lightweight_ddim": "x0"}[row["system"]]
+        assert row["dice_single"] == scores["per_image"]["dice_single"]["mean"]
+        assert row["clip_x0"] == metrics["clip_x0"]
+        assert (row["compiled_cpu_kernels"], row["jax"], row["overrides"]) == (True, "1.2.3", TINY)
 
 
-def test_the_figures(made):
-    arguments, _, workdir = made
+def test_all_systems_on_the_pictures_of_the_limited_one(made):
+    """The U-Net was scored on three pictures of five: the first, the middle one and the last."""
+    _, output, workdir = made
+    table = json.loads(output.read_text())
+    parts = {(entry["system"], entry["protocol"]): entry for entry in table["on_the_same_pictures"]}
+    assert {entry["n"] for entry in parts.values()} == {3}
+    assert sorted(parts) == sorted((row["system"], row["protocol"]) for row in table["rows"])
+    for row in table["rows"]:
+        lines = (run_folder(workdir, row) / "evaluation" / "test" / "per_image.csv").read_text().splitlines()
+        scores = {line["id"]: float(line[f"{row['protocol']}_dice"]) for line in csv.DictReader(lines)}
+        expected = np.mean([scores[f"test{number}"] for number in (0, 2, 4)])
+        assert parts[row["system"], row["protocol"]]["dice_mean"] == pytest.approx(expected)
+
+
+def test_the_figures(made, capsys):
+    arguments, output, workdir = made
     data = arguments[1]
-    assert table_figures.main(["--data", data, "--budget", "0.5", "--size", "16", "--workdir", str(workdir)]) == 0
+    asked = ["--data", data, "--budget", "0.5", "--size", "16", "--workdir", str(workdir), "--table", str(output)]
+    assert table_figures.main(asked) == 0
+    left_out = "medsegdiff, lightweight_ddim_noise, ddim_noise"
+    assert f"holds no run of a row of Table 1: ddim, {left_out}" in capsys.readouterr().out
     for name, rows in (("side_by_side", 6), ("failures", 3)):
         with Image.open(workdir / "figures" / f"discs_{name}.png") as picture:
             assert min(picture.size) > 100 * rows and np.asarray(picture.convert("L")).std() > 10
-    runs = table_figures.find_runs(workdir, "discs", 16, 0.5, 0)
+    rows = json.loads(output.read_text())["rows"]
+    runs, _ = table_figures.find_runs(workdir, rows, "discs", "small", 16, 0.5, 0)
     assert [run.system for run in runs] == ["lightweight_ddim", "unet"]
     # Sampled again, an image scores what the evaluation says.
     source = load_dataset("folder", "test", root=data)
-    for run in runs:
+    for run, drawn in zip(runs, (5, 4), strict=True):
         (case,) = table_figures.make_cases(run, source, ["test2"])
         assert case.dice == run.dice["test2"]
+        # Both are scored with four samples: the uncertainty is theirs, whatever is drawn besides.
+        assert len(case.samples) == drawn
+        np.testing.assert_allclose(case.uncertainty, case.samples[:4].std(axis=0), atol=1e-6)
 
 
 def test_a_point_of_the_curve_over_steps(made):
@@ -175,7 +204,14 @@ def test_a_second_call_runs_nothing(made, monkeypatch, capsys):
     monkeypatch.setattr(table_run, "Worker", FakeMachine)
     assert table1.main(arguments) == 0
     assert output.read_bytes() == before
-    assert capsys.readouterr().out.count("already") == 2
+    # A table of before there were these fields gets them from the folders of its runs.
+    table = json.loads(before)
+    later = ("dice_single", "clip_x0")
+    rows = [{name: value for name, value in row.items() if name not in later} for row in table["rows"]]
+    write_json(output, {"rules": {}, "rows": rows})
+    assert table1.main(arguments) == 0
+    assert json.loads(output.read_text()) == table
+    assert capsys.readouterr().out.count("already") == 4
 
 
 def test_its_page(made):
@@ -197,7 +233,7 @@ def recorded(monkeypatch):
             raise RunFailed("it was not to be")
         (run.folder(workdir) / "checkpoints").mkdir(parents=True, exist_ok=True)
         return [
-            run.about | {"protocol": name, "dice_mean": 0.5, "epochs": 1.0, "train_s": 1.0}
+            run.about | {"protocol": name, "dice_mean": 0.5, "epochs": 1.0, "train_s": 1.0, "n": 9, "n_in_split": 9}
             for name in ("paper", "calibrated")
         ]
 
@@ -268,6 +304,20 @@ def test_checkpoints_are_removed_where_asked(recorded, call, tmp_path):
     assert (runs[0].folder(tmp_path / "runs") / "checkpoints").is_dir()
     assert call("--seeds", "1", "--systems", "ddim", "--discard") == 0
     assert not (runs[2].folder(tmp_path / "runs") / "checkpoints").exists()
+
+
+def test_full_networks_want_a_gpu(recorded, call, monkeypatch, capsys):
+    runs, _ = recorded
+    full = ["--seeds", "1", "--systems", "unet", "--networks", "full"]
+    with pytest.raises(SystemExit) as stopped:
+        call(*full)
+    assert stopped.value.code == 2 and not runs
+    assert "needs a GPU, and JAX finds a cpu (a machine); give --networks small" in capsys.readouterr().err
+    assert call(*full, "--any-device") == 0
+    monkeypatch.setitem(ABOUT, "platform", "gpu")
+    monkeypatch.setitem(ABOUT, "device", "a GPU")
+    assert call(*full) == 0
+    assert [run.device for run in runs] == ["a machine", "a machine", "a GPU", "a GPU"]
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ def test_seconds_of_a_training():
 
 def found(mean):
     per_image = {"recall": {"mean": mean - 0.1}, "dice": {"mean": mean, "low": mean - 0.2, "high": mean + 0.2}}
+    per_image["dice_single"] = {"mean": mean - 0.15}
     return {"per_image": per_image, "pooled": {"dice": mean + 0.05}}
 
 
@@ -64,6 +65,7 @@ def test_rows_of_a_run():
         "samples": 4,
         "sampler": None,
         "flips": True,
+        "clip_x0": 1.0,
         "images": 3,
         "images_in_split": 5,
         "seconds_per_image": {"median_of_the_rest": 0.25},
@@ -87,6 +89,7 @@ def test_rows_of_a_run():
         "sampling_steps": 1,
         "samples": 4,
         "flips": True,
+        "clip_x0": 1.0,
         "seconds_per_image": 0.25,
         "n": 3,
         "n_in_split": 5,
@@ -96,6 +99,7 @@ def test_rows_of_a_run():
         "recall_mean": pytest.approx(0.6),
         "dice_mean": 0.7,
         "dice_ci": pytest.approx([0.5, 0.9]),
+        "dice_single": pytest.approx(0.55),
         "dice_pooled": 0.75,
     }
 

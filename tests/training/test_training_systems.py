@@ -8,6 +8,7 @@ from tiny_runs import SIZE, assert_same_bits, checkpoint, metric_lines, tiny_con
 
 from ddim_jax.data import load_dataset
 from ddim_jax.evaluation import evaluate
+from ddim_jax.evaluation.figures import FIGURES
 from ddim_jax.inference import Segmenter
 from ddim_jax.io.errors import ConfigError
 from ddim_jax.training import train
@@ -40,10 +41,13 @@ def test_trained_in_two_halves_loaded_and_scored(name, tmp_path):
 
     segmenter = Segmenter.load(whole, step="latest")
     source = load_dataset("phantom", "val", image_size=SIZE, counts=config_of(name)["data"]["counts"])
-    metrics = evaluate(segmenter, source, tmp_path / "scores", split="val", limit=3, figures=name == "unet")
+    metrics = evaluate(segmenter, source, tmp_path / "scores", split="val", limit=3, figures=True)
     assert (metrics["sampler"], metrics["steps"], metrics["samples"]) == (
         (None, 1, 4) if name == "unet" else ("ddpm", 50, 2)
     )
+    # A network that works in one pass has no reverse process to draw; every other figure is drawn.
+    drawn = {path.stem for path in (tmp_path / "scores" / "figures").iterdir()}
+    assert drawn == set(FIGURES) - ({"reverse_process"} if name == "unet" else set())
     image = source[0].image
     np.testing.assert_array_equal(segmenter.segment(image).probability, segmenter.segment(image).probability)
 
