@@ -20,6 +20,7 @@ from benchmarks.results_notes import (
     of_one_state,
     software,
 )
+from benchmarks.table_folders import REFERENCE
 from configs.table1 import SYSTEMS
 from ddim_jax.io.atomic import write_text
 
@@ -75,7 +76,10 @@ def write(root: Path) -> Path | None:
         return None
     first, second = _read(folder / "table1.json"), folder / "table2.json"
     page = results_page(
-        first["rows"], _read(second)["rows"] if second.exists() else [], first.get("on_the_same_pictures", [])
+        first["rows"],
+        _read(second)["rows"] if second.exists() else [],
+        first.get("on_the_same_pictures", []),
+        first.get("leads", []),
     )
     for figure, rows in figures(of_one_state(first["rows"])[0]).items():
         draw_table(folder / figure, rows)
@@ -83,8 +87,10 @@ def write(root: Path) -> Path | None:
     return root / "docs" / "results.md"
 
 
-def results_page(table1: Sequence[Row], table2: Sequence[Row], parts: Sequence[Row] = ()) -> str:
-    """The page for the rows of the two tables, and for the scores of all systems on part of a test split."""
+def results_page(
+    table1: Sequence[Row], table2: Sequence[Row], parts: Sequence[Row] = (), leads: Sequence[Row] = ()
+) -> str:
+    """The page for the rows of the two tables, the scores on part of a test split and the leads, picture by picture."""
     sections = [_INTRODUCTION, "## Table 1: recall and Dice\n"]
     sections.append(
         "Of the paper's Table 1 only some cells are known here; the others are left empty, MedSegDiff's among them.\n"
@@ -96,9 +102,7 @@ def results_page(table1: Sequence[Row], table2: Sequence[Row], parts: Sequence[R
         sections.append(f"Made by the following, with `--data` the folders of the data sets:\n\n```sh\n{made}\n```\n")
         sections += differences(rows)
         for group in distinct(_group(row) for row in rows):
-            sections += _comparison(
-                [row for row in rows if _group(row) == group], [part for part in parts if _group(part) == group]
-            )
+            sections += _comparison(*([row for row in some if _group(row) == group] for some in (rows, parts, leads)))
     sections += left_out
     return "\n".join([*sections, *costs_section(table2)])
 
@@ -113,7 +117,7 @@ def figures(table1: Sequence[Row]) -> dict[str, list[Row]]:
     }
 
 
-def _comparison(rows: Sequence[Row], parts: Sequence[Row]) -> list[str]:
+def _comparison(rows: Sequence[Row], parts: Sequence[Row], leads: Sequence[Row]) -> list[str]:
     """The tables of one group."""
     first = rows[0]
     dataset = first["dataset"]
@@ -143,6 +147,7 @@ def _comparison(rows: Sequence[Row], parts: Sequence[Row]) -> list[str]:
         found.append(f"Not measured: {', '.join(missing)}.\n")
     if limited(rows):
         found += [limited(rows), *_same_pictures(rows, parts)]
+    found += _leads(rows, leads)
     found += [text for text in (far_from_budget(rows), *notes) if text]
     return [*found, "What the budget bought:\n", table(_COLUMNS_COST, costs), ""]
 
@@ -167,6 +172,27 @@ def _same_pictures(rows: Sequence[Row], parts: Sequence[Row]) -> list[str]:
         if missing:
             found.append(f"Their scores on those {n} pictures are not known here: {', '.join(missing)}.\n")
     return found
+
+
+def _leads(rows: Sequence[Row], leads: Sequence[Row]) -> list[str]:
+    """By how much the lightweight network is ahead of each other system, as far as the rows are those compared."""
+    own = {row["seed"]: row.get("settings") for row in rows if row["system"] == REFERENCE}
+    there = {(row["system"], row["seed"], row.get("settings")) for row in rows}
+    lines = [
+        [
+            f"`{lead['system']}`",
+            f"{lead['lead']:+.4f} [{lead['lead_ci'][0]:+.4f}, {lead['lead_ci'][1]:+.4f}]",
+            str(lead["n"]),
+            str(lead["seed"]),
+        ]
+        for lead in leads
+        if (lead["system"], lead["seed"], lead["settings"]) in there
+        and own.get(lead["seed"]) == lead["reference_settings"]
+    ]
+    if not lines:
+        return []
+    header = (f"`{REFERENCE}` is ahead of", "by, calibrated Dice", "pictures", "seed")
+    return ["Picture by picture, with the bootstrap interval of the differences:\n", table(header, lines), ""]
 
 
 def _cost(system: str, seeds: Sequence[Row]) -> list[str]:

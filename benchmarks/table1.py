@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.table_command import parse_runs, run_parser, run_resumable
-from benchmarks.table_folders import completed, on_the_same_pictures
+from benchmarks.table_folders import completed, leads, on_the_same_pictures
 from benchmarks.table_rows import identity, merged
 from benchmarks.table_run import ROOT, TRIAL_STEPS, VALIDATIONS, Run, RunFailed, carry_out, this_machine
 from configs.table1 import SYSTEMS
@@ -37,6 +37,10 @@ RULES = {
     ),
     "n": "where n is below n_in_split, n pictures spread evenly over the split from the first to the last",
     "on_the_same_pictures": "where n is below n_in_split, the scores of every system on those n pictures",
+    "leads": (
+        "calibrated Dice of lightweight_ddim less that of the system, mean over the n pictures that both were scored "
+        "on; lead_ci is a 95% percentile bootstrap over these differences"
+    ),
     "dice_ci": "95% percentile bootstrap over the test pictures",
     "dice_single": "of one sample alone, averaged over the samples of a picture",
     "protocols": "ddim_jax/metrics/protocols.py; both are scored on the same samples",
@@ -103,8 +107,9 @@ def _write(output: Path, rows: Sequence[dict[str, Any]], workdir: Path) -> None:
     """Writes the table, with what the folders of the runs hold besides the rows."""
     before = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
     parts = on_the_same_pictures(rows, workdir, before.get("on_the_same_pictures", ()))
+    ahead = leads(rows, workdir, before.get("leads", ()))
     rows = [completed(row, workdir) for row in rows]
-    write_json(output, {"rules": RULES, "rows": rows, "on_the_same_pictures": parts})
+    write_json(output, {"rules": RULES, "rows": rows, "on_the_same_pictures": parts, "leads": ahead})
 
 
 def _is_there(run: Run, rows: Sequence[dict[str, Any]]) -> bool:

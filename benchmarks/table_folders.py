@@ -15,6 +15,8 @@ from benchmarks.table_rows import IDENTITY, identity, run_folder
 from ddim_jax.metrics import bootstrap_interval
 
 Row = Mapping[str, Any]
+REFERENCE = "lightweight_ddim"
+"""The system whose lead over each of the others is taken picture by picture."""
 _COMPARED = tuple(name for name in IDENTITY if name != "system")
 
 
@@ -71,6 +73,40 @@ def on_the_same_pictures(rows: Sequence[Row], workdir: Path, earlier: Iterable[R
                     "dice_ci": list(bootstrap_interval(values)),
                 }
     return list(found.values())
+
+
+def leads(rows: Sequence[Row], workdir: Path, earlier: Iterable[Row] = ()) -> list[dict[str, Any]]:
+    """By how much `REFERENCE` is ahead of each other system on the pictures that both were scored on, calibrated.
+
+    The difference of two Dice of one picture varies far less than either, since hard pictures are hard for both.
+
+    Args:
+      rows, workdir, earlier: as for `on_the_same_pictures`.
+
+    Returns:
+      Entries with the fields that tell the other system's row (`IDENTITY`), its settings and the reference's, `n`, and
+      `lead`, the mean of the differences, with `lead_ci`, their 95% bootstrap interval.
+    """
+    known = {(identity(entry), entry["settings"], entry["reference_settings"]): dict(entry) for entry in earlier}
+    found = []
+    for own in rows:
+        if own["system"] != REFERENCE or own["protocol"] != "calibrated":
+            continue
+        for row in rows:
+            if row is own or identity(row, _COMPARED) != identity(own, _COMPARED):
+                continue
+            key = identity(row), row["settings"], own["settings"]
+            scores, others = picture_scores(own, workdir), picture_scores(row, workdir)
+            if scores is None or others is None:
+                found += [known[key]] if key in known else []
+                continue
+            differences = [scores[name] - others[name] for name in scores.keys() & others.keys()]
+            if differences:
+                about = {name: row[name] for name in IDENTITY}
+                about |= {"settings": row["settings"], "reference_settings": own["settings"], "n": len(differences)}
+                interval = list(bootstrap_interval(differences))
+                found.append(about | {"lead": statistics.fmean(differences), "lead_ci": interval})
+    return found
 
 
 def completed(row: Row, workdir: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """One run of the comparison of the systems, on a CPU: small networks of the same levels and widths, a stem of 2 x 2.
 
-Command: python -m benchmarks.table1 --data DIR... --budget 360 --size 64    (all of them)
+Command: make table1-cpu DATA='DIR...'    (all of them)
 One run: python train.py --config configs/table1.py:SYSTEM --config.data.root=DIR --config.train.steps=N
   SYSTEM is lightweight_ddim, ddim (both as configs/fast.py: the mask in one step), lightweight_ddim_noise, ddim_noise
   (both as the paper: the noise, 50 steps), unet or medsegdiff.

@@ -5,7 +5,8 @@ import statistics
 
 import pytest
 
-from benchmarks.table_folders import completed, on_the_same_pictures, picture_scores
+from benchmarks.results_page import _leads
+from benchmarks.table_folders import completed, leads, on_the_same_pictures, picture_scores
 from ddim_jax.metrics import bootstrap_interval
 
 DICE = {"a": 0.1, "b": 0.4, "c": 0.7, "d": 1.0}
@@ -38,6 +39,23 @@ def test_all_on_the_part_that_one_is_limited_to(tmp_path):
     assert unet["dice_ci"] == list(bootstrap_interval([0.4, 1.0])) == [0.4, 1.0]
     assert (unet["dataset"], unet["protocol"], unet["settings"], unet["size"]) == ("lungs", "calibrated", "abc", 64)
     assert on_the_same_pictures(rows[:1], tmp_path) == []
+
+
+def test_the_lead_is_of_the_pictures_that_both_have(tmp_path):
+    """.1, .4, .7, 1 against .5 and .3 for the second and the last: behind by .1, ahead by .7."""
+    rows = [leave_run(tmp_path, "lightweight_ddim", DICE), leave_run(tmp_path, "medsegdiff", {"b": 0.5, "d": 0.3})]
+    rows += [leave_run(tmp_path, "unet", {"a": 1.0}, settings="new"), rows[0] | {"system": "ddim", "size": 128}]
+    found = leads(rows, tmp_path)
+    assert [(lead["system"], lead["n"], lead["lead"]) for lead in found] == [
+        ("medsegdiff", 2, pytest.approx(0.3)),
+        ("unet", 1, pytest.approx(-0.9)),
+    ]
+    assert found[0]["lead_ci"] == pytest.approx([-0.1, 0.7])
+    assert leads(rows, tmp_path / "elsewhere", found) == found
+    assert leads([rows[0] | {"settings": "new"}, *rows[1:]], tmp_path / "elsewhere", found) == []
+    shown = "\n".join(_leads(rows, found))
+    assert "| `medsegdiff` | +0.3000 [-0.1000, +0.7000] | 2 | 0 |" in shown and "| `unet` | -0.9000" in shown
+    assert _leads([rows[0] | {"settings": "new"}, *rows[1:]], found) == []
 
 
 def test_what_was_known_stays_where_the_folders_are_gone(tmp_path):
