@@ -1,6 +1,7 @@
 """Kills and damage in small numbers, and that the counters count what they are for."""
 
 import logging
+import math
 import os
 import shutil
 import signal
@@ -159,6 +160,32 @@ def test_wrong_weights_are_silent_whatever_is_told(run):
     assert damage.is_named(originals, call, path) == (True, True)
     originals._content[older] = originals._content[newest]._replace(step=older)
     assert damage.is_named(originals, call, path) == (False, False)
+
+
+@pytest.mark.parametrize("asked", ["latest", "best"])
+def test_another_step_than_the_next_is_silent(run, asked, monkeypatch):
+    """Whole and told of, but not the newest intact one, or not the next best."""
+    originals = damage.Originals(run)
+    steps = originals.steps if asked == "latest" else originals.ranking
+    assert len(steps) >= 3
+    path = run / "checkpoints" / str(steps[-1]) / "metadata" / "metadata"
+    path.write_bytes(path.read_bytes()[:-1])
+    call = originals.calls(steps[-1])[3 if asked == "latest" else -1]
+    assert call.instead == steps[-2] and damage.is_named(originals, call, path) == (True, True)
+    found = CheckpointStore._first_intact
+    monkeypatch.setattr(
+        CheckpointStore, "_first_intact", lambda self, candidates: found(self, [candidates[0], candidates[-1]])
+    )
+    assert damage.is_named(originals, call, path) == (False, False)
+
+
+def test_the_best_is_told_by_the_files(tmp_path):
+    for step, dice in ((3, 0.4), (6, 0.9), (9, None), (12, 0.4)):
+        folder = tmp_path / str(step) / "metrics"
+        folder.mkdir(parents=True)
+        if dice is not None:
+            (folder / "metrics").write_text(f'{{"dice": {dice}}}')
+    assert [damage._dice(tmp_path / str(step)) for step in (3, 6, 9, 12)] == [0.4, 0.9, -math.inf, 0.4]
 
 
 class Disk:
