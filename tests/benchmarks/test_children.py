@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import processes
 from benchmarks.children import dying_with_this
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +60,25 @@ def test_its_programs_end_with_it(tmp_path, number, status, undone):
         assert parent.wait(LIMIT) == status
     until(lambda: not is_running(child))
     assert (tmp_path / "undone").exists() == undone
+
+
+def test_a_measurement_that_is_interrupted_ends_its_programs(tmp_path, monkeypatch):
+    program = "import os, signal, time\nopen('number', 'w').write(str(os.getpid()))\n"
+    program += "os.kill(os.getppid(), signal.SIGUSR1)\ntime.sleep(600)\n"
+    (tmp_path / "train.py").write_text(program)
+
+    def interrupt(*_):
+        raise InterruptedError
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(processes, "ROOT", tmp_path)
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(InterruptedError):
+            processes._train(sorted(os.sched_getaffinity(0))[:1], tmp_path / "run", 1, 16)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    until(lambda: not is_running(int((tmp_path / "number").read_text())))
 
 
 def test_one_whose_parent_has_ended_already_does_not_begin(tmp_path):

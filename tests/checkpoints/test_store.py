@@ -198,6 +198,19 @@ def test_only_an_interrupted_save_is_nothing_to_resume(tmp_path, caplog):
         store.restore_params()
 
 
+def test_what_lies_there_is_for_process_0_to_say(store, monkeypatch):
+    """Another process sees the folder a moment later than it is, and does not ask it."""
+    monkeypatch.setattr("ddim_jax.checkpoints.store.find_damage", lambda folder: pytest.fail("it looked"))
+    monkeypatch.setattr("jax.process_index", lambda: 1)
+    told = iter([1, 0, 50])
+    monkeypatch.setattr("ddim_jax.checkpoints.store.as_first", lambda value: next(told))
+    arguments = dict(state=make_state(40), ema_params={"w": jnp.zeros(2)}, metadata={})
+    assert store.save(40, **arguments) is False
+    with pytest.raises(CheckpointError, match="cannot save step 40, the later step 50 is already there"):
+        store.save(40, **arguments)
+    assert store.steps() == [10, 20, 30]
+
+
 def test_a_folder_without_a_manifest_stays_where_nothing_else_is_intact(store, caplog):
     (store.directory / "30" / "manifest.json").unlink()
     for step in (10, 20):
