@@ -18,6 +18,30 @@ network is a tiny one, for the arithmetic does not matter here; the programs are
 """
 
 
+class AtMost(NamedTuple):
+    """A number that ought not to be above `limit`."""
+
+    limit: float
+
+    def holds(self, value: float) -> bool:
+        return value <= self.limit
+
+    def __str__(self) -> str:
+        return f"at most {_text(self.limit)}"
+
+
+class AtLeast(NamedTuple):
+    """A number that ought not to be below `limit`: fewer would show nothing."""
+
+    limit: float
+
+    def holds(self, value: float) -> bool:
+        return value >= self.limit
+
+    def __str__(self) -> str:
+        return f"at least {_text(self.limit)}"
+
+
 class Part(NamedTuple):
     """One kind of fault: its section of the page.
 
@@ -25,12 +49,13 @@ class Part(NamedTuple):
       title: of the section.
       done: what was done, in words.
       counts: for each number of the result that the page shows, what it is; (key, words, what it ought to be or None).
+        The first says how much was done.
       after: what a user does after such a fault.
     """
 
     title: str
     done: str
-    counts: tuple[tuple[str, str, Any], ...]
+    counts: tuple[tuple[str, str, AtMost | AtLeast | int | bool | None], ...]
     after: str
 
 
@@ -41,8 +66,8 @@ PARTS = {
         "trained, validated, saved and removed old checkpoints, and was started again with the same command each time. "
         "Its end was compared with that of a training that was left alone.",
         (
-            ("n", "kills", None),
-            ("saves_in_flight", "of them with a checkpoint half written", None),
+            ("n", "kills", AtLeast(100)),
+            ("saves_in_flight", "of them with a checkpoint half written", AtLeast(1)),
             ("removals_in_flight", "of them with an old checkpoint half removed", None),
             ("starts_in_flight", "of them before the first step after a start", None),
             ("failed_restarts", "starts after a kill that did not go on", 0),
@@ -57,7 +82,7 @@ PARTS = {
         "One byte of one file of a checkpoint was changed, any file and any byte, and the checkpoint was read as "
         "training and sampling read it. Then the byte was put back, and the next one changed.",
         (
-            ("n", "bytes changed", None),
+            ("n", "bytes changed", AtLeast(1000)),
             ("named", "told with the name of the file", None),
             ("fell_back", "of these read on from another checkpoint, equal to the bit to what was saved", None),
             ("silent", "not noticed, not named, or wrong weights", 0),
@@ -70,7 +95,7 @@ PARTS = {
         "A checkpoint of which a file was cut short",
         "The same with files that end too early, as an interrupted copy leaves them.",
         (
-            ("n", "files cut short", None),
+            ("n", "files cut short", AtLeast(100)),
             ("named", "told with the name of the file", None),
             ("fell_back", "of these read on from another checkpoint, equal to the bit to what was saved", None),
             ("silent", "not noticed, not named, or wrong weights", 0),
@@ -88,8 +113,8 @@ PARTS = {
             ("lost", "with a loss: of the last checkpoint, of a finished result, or of the same end later", 0),
             ("unclear", "without a clear line that names the disk's path", 0),
         ),
-        "Make room on the disk that the message names and start the same command again. Folders named "
-        "`<step>.damaged` are checkpoints that were not finished; they can be deleted.",
+        "Make room on the disk that the message names and start the same command again. What was left of a checkpoint "
+        "that was not finished is removed by the next save.",
     ),
     "peer_death": Part(
         "One of several processes that train together dies",
@@ -97,7 +122,7 @@ PARTS = {
         "other.",
         (
             ("n", "deaths", None),
-            ("seconds", "seconds until the other process had ended, at most", None),
+            ("seconds", "seconds until the other process had ended, the longest", AtMost(60)),
             ("unnamed", "without a message that says which process is lost and what to do", 0),
             ("not_continued", "that did not go on from the last checkpoint when started again", 0),
         ),
@@ -106,22 +131,25 @@ PARTS = {
     ),
     "sigterm": Part(
         "A training that is asked to stop",
-        "The training of the demo got SIGTERM at random moments, some of them before its first step, as schedulers "
-        "send it before they take a machine away, and was started again each time.",
+        "The training of the demo got SIGTERM at random moments, some of them before its first step or while a "
+        "checkpoint was due, as schedulers send it before they take a machine away, and was started again each time.",
         (
             ("n", "stops", None),
-            ("seconds", "seconds from the signal to the end of the program, at most", None),
+            ("before_first_step", "of them before the first step after a start, nothing compiled", AtLeast(1)),
+            ("while_saving", "of them while a checkpoint was due: in a validation or a save", AtLeast(1)),
+            ("seconds", "seconds from the signal to the end of the program, the longest", AtMost(10)),
             ("median_seconds", "the median of them", None),
-            ("unsaved", "without a checkpoint of the step that was said to be saved, or with a other status than 0", 0),
+            ("unsaved", "without a checkpoint of the step that was said to be saved, or another status than 75", 0),
             ("not_continued", "starts after it that did not go on from that step", 0),
         ),
-        "Start the same command again. Give a job longer than this between its warning and its end.",
+        "Start the same command again. The exit status is 75, for schedulers that start a job again by themselves. "
+        "Give a job longer than this between its warning and its end.",
     ),
     "bad_inputs": Part(
         "Inputs that cannot be used",
         "The programs were given files, folders and arguments that are broken or cannot be meant.",
         (
-            ("n", "inputs", None),
+            ("n", "inputs", AtLeast(40)),
             ("starts", "programs started with them, some with many", None),
             ("tracebacks", "starts that ended in a traceback", 0),
             ("partial_outputs", "files left unfinished, or that claim success", 0),
@@ -135,6 +163,7 @@ PARTS = {
         "What reads files was fed with damaged and invented ones, made at random, for as long as given.",
         (
             ("executions", "inputs tried", None),
+            ("seconds", "seconds of trying", AtLeast(600)),
             ("unexpected", "errors other than the ones that are meant for users", 0),
         ),
         "As above. Anything else than a message of one line is a mistake of this package; please report it.",
@@ -172,10 +201,14 @@ def faults_page(measured: Mapping[str, Mapping[str, Any]]) -> str:
 def short_of_ideal(name: str, found: Mapping[str, Any]) -> list[str]:
     """The counts of a part that are not what they ought to be, in words; one that is not there is not known."""
     return [
-        f"{_text(found[key])} {words}" if key in found else f"not known: {words}"
+        f"{_text(found[key])} {words} ({_text(ideal)} expected)" if key in found else f"not known: {words}"
         for key, words, ideal in PARTS[name].counts
-        if ideal is not None and (key not in found or found[key] != ideal)
+        if ideal is not None and not (key in found and _is_met(ideal, found[key]))
     ]
+
+
+def _is_met(ideal: AtMost | AtLeast | int | bool, value: Any) -> bool:
+    return ideal.holds(value) if isinstance(ideal, AtMost | AtLeast) else value == ideal
 
 
 def _summary(measured: Mapping[str, Mapping[str, Any]]) -> str:
@@ -200,7 +233,12 @@ def _offenders(found: Mapping[str, Any]) -> str:
 
 
 def _counts(part: Part, found: Mapping[str, Any]) -> str:
-    return table(("what", ""), ((words, _text(found[key])) for key, words, _ in part.counts if key in found)) + "\n"
+    rows = [
+        (words, _text(found[key]), "" if ideal is None else _text(ideal))
+        for key, words, ideal in part.counts
+        if key in found
+    ]
+    return table(("what", "", "expected"), rows) + "\n"
 
 
 def _how(name: str, found: Mapping[str, Any]) -> str:
@@ -222,4 +260,6 @@ def _how(name: str, found: Mapping[str, Any]) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "**no**"
+    if isinstance(value, AtMost | AtLeast):
+        return str(value)
     return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"

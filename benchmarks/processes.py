@@ -25,6 +25,7 @@ import numpy as np
 
 from benchmarks.archive import write_pictures
 from benchmarks.ceilings import describe_host
+from benchmarks.children import dying_with_this, end_on_sigterm
 from benchmarks.free_port import free_port
 from benchmarks.startup import save_untrained
 from benchmarks.table_run import ROOT
@@ -119,10 +120,13 @@ def _train(cpus: Sequence[int], workdir: Path, steps: int, size: int) -> float:
     for index, cpu in enumerate(cpus):
         own = [f"--process-id={index}"] if len(cpus) > 1 else []
         tied = ["taskset", "--cpu-list", str(cpu)]
-        processes.append(
-            subprocess.Popen([*tied, *program, *own], stdout=subprocess.DEVNULL, env={**os.environ, **_ON_CPU})
-        )
-    statuses = [process.wait() for process in processes]
+        command = dying_with_this([*tied, *program, *own])
+        processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, **_ON_CPU}))
+    try:
+        statuses = [process.wait() for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     if any(statuses):
         raise RuntimeError(f"train.py ended with {statuses}")
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -169,4 +173,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    end_on_sigterm()
     sys.exit(main())

@@ -18,6 +18,7 @@ from benchmarks.table_rows import rows_of, run_folder, step_seconds, steps_for
 from benchmarks.worker import Worker
 from ddim_jax.data import load_dataset
 from ddim_jax.io.atomic import write_json
+from ddim_jax.io.errors import INTERRUPTED, TRY_AGAIN
 from ddim_jax.training.config import plain_config
 
 ROOT = Path(__file__).parents[1]
@@ -177,12 +178,14 @@ def _train(run: Run, folder: Path, steps: int, **fields: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     train = ["train.py", "--config", run.config_file, "--workdir", str(folder)]
     _program([*train, *arguments, *run.overrides], folder)
-    if read_lines(folder)[-1]["step"] < steps:
-        raise KeyboardInterrupt  # somebody asked train.py itself to stop
 
 
 def _program(arguments: list[str], folder: Path) -> None:
     """Runs a program of this project; what it says is added to log.txt in `folder`.
+
+    Raises:
+      RunFailed: it ended with an error.
+      KeyboardInterrupt: this process or the program itself was asked to stop.
 
     The program has a session of its own: Ctrl-C reaches this process alone, which asks the program to stop once. (Asked
     twice, by the terminal and from here, train.py would not save.)
@@ -197,6 +200,8 @@ def _program(arguments: list[str], folder: Path) -> None:
             process.send_signal(signal.SIGTERM)
             process.wait()
             raise
+    if status in (TRY_AGAIN, INTERRUPTED):
+        raise KeyboardInterrupt
     if status:
         words = " / ".join(log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:])
         raise RunFailed(f"{arguments[0]} ended with status {status}: {words} (all of it in {log})")

@@ -4,11 +4,9 @@
 pipes. Who is not called waits for its pipe and uses no processor.
 """
 
-import ctypes
 import importlib
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import traceback
@@ -16,10 +14,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from benchmarks.children import die_with_parent
+
 _ROOT = Path(__file__).parents[1]
 _COMPILED_ANEW = {"JAX_ENABLE_COMPILATION_CACHE": "false", "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
 _MEMORY_AS_NEEDED = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # several workers share one GPU
-_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 class WorkerError(RuntimeError):
@@ -98,7 +97,7 @@ class Worker:
 
 def _serve() -> None:
     # Were the benchmark killed, a side in the middle of a long run would go on for minutes.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print must not run into the answers
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Trains on two machines of four GPUs, one process for each GPU.
 #
-#   sbatch deploy/slurm.sh --config configs/folder_gpu.py --config.data.root=DIR --workdir RUN
+#   sbatch deploy/slurm.sh --config configs/folder_gpu.py --config.data.root=DIR --workdir RUN \
+#     --config.train.batch_size=64
 #
 # Everything behind the script's name goes to train.py. DIR and RUN lie on a file system that all machines share. The
 # folder this is submitted from holds the package and its environment, .venv (see README.md). train.batch_size has to be a
@@ -14,7 +15,7 @@
 #SBATCH --time=24:00:00
 #SBATCH --output=%x-%j.log
 #SBATCH --open-mode=append
-# Five minutes before the time is up every process gets SIGTERM: train.py saves a checkpoint and ends.
+# Five minutes before the time is up every process gets SIGTERM: train.py saves a checkpoint and ends with status 75.
 #SBATCH --signal=TERM@300
 # After a machine is lost or the job is preempted Slurm starts it again, and training goes on from its last checkpoint.
 #SBATCH --requeue
@@ -28,8 +29,9 @@ cd "${SLURM_SUBMIT_DIR:?start this with sbatch}"
 
 # GPUs go to the machine rather than to tasks (--gpus-per-node, not --gpus-per-task): JAX gives task i of a machine its
 # GPU i, which it has to see among all.
-# Status 75 means that a process was lost elsewhere: the same command goes on. srun gives the highest status of its
-# tasks, which is 137 where the lost one was killed, out of memory for instance, and the others ended with 75.
+# Status 75 means that the run was stopped before its last step, or that a process was lost elsewhere: the same command
+# goes on. srun gives the highest status of its tasks, which is 137 where the lost one was killed, out of memory for
+# instance, and the others ended with 75.
 status=0
 srun --kill-on-bad-exit=0 .venv/bin/python -u train.py "$@" || status=$?
 if { [ "$status" -eq 75 ] || [ "$status" -eq 137 ]; } && [ "${SLURM_RESTART_COUNT:-0}" -lt 10 ]; then

@@ -80,11 +80,11 @@ def test_killed_stopped_twice_and_finished_is_the_same_as_left_alone(start, tmp_
     assert 10 <= reached < STEPS
 
     undisturbed = start("--workdir", str(alone))
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number, status in ((signal.SIGTERM, 75), (signal.SIGINT, 130)):
         stopped = start()
         stopped.wait_until(lambda stopped=stopped: "\nstep " in stopped.said)
         stopped.process.send_signal(number)
-        assert stopped.wait() == 0, stopped.said
+        assert stopped.wait() == status, stopped.said
         assert f"resumes at step {reached} of {STEPS}" in stopped.said
         (step,) = re.findall(rf"\n{number.name}: saved step (\d+), stopped; the same command goes on", stopped.said)
         assert reached < int(step) < STEPS

@@ -6,6 +6,7 @@ Writes docs/results/faults.json after each part; parts that were measured before
 the fuzzing, about half an hour of an idle machine with two cores. disk_full needs root, for a small file system.
 Exit status: 0 if all parts were measured, whatever they found; 1 if one could not be, and then why is written instead.
 What the programs wrote and said is kept where something was lost or could not be measured, and the folder is printed.
+Ended by SIGTERM, it ends the programs that it started and unmounts the small file system first.
 """
 
 import argparse
@@ -26,6 +27,7 @@ import jax
 
 from benchmarks import faults_page
 from benchmarks.ceilings import describe_host
+from benchmarks.children import end_on_sigterm
 from benchmarks.faults.programs import ROOT, FaultRunFailed
 from ddim_jax import __version__
 from ddim_jax.io.atomic import write_json
@@ -144,4 +146,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    end_on_sigterm()
     sys.exit(main())

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.children import dying_with_this
 from benchmarks.faults.programs import FaultRunFailed
 from benchmarks.faults.readers import Reader, all_readers
 from benchmarks.memory import high_water_bytes, resident_bytes
@@ -80,7 +81,7 @@ def supervise(
     while spent < seconds and in_a_row < _MOST_IN_A_ROW:
         progress.unlink(missing_ok=True)
         with open(workdir / "said.txt", "w") as said:  # decoders in C write a line on nearly every file
-            arguments = command(total["executions"], seconds - spent)
+            arguments = dying_with_this(command(total["executions"], seconds - spent))
             status = _watch(subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stderr=said), progress)
         if (status or 0) > 0 or not progress.exists():
             raise FaultRunFailed(f"the fuzzing itself failed, see {workdir / 'said.txt'}")

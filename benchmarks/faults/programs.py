@@ -5,9 +5,11 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks.children import dying_with_this
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "benchmarks" / "faults" / "tiny_config.py"
@@ -27,21 +29,24 @@ class Hangs(FaultRunFailed):
 class Program:
     """A program of this project, started on the CPU; as a context manager it is killed where it still runs.
 
+    Where this process ends without that, the program is killed as well.
+
     Args:
       arguments: the program's file in the project, and what it is given.
       log: where all that it says goes.
+      environment: variables besides those of this process.
     """
 
-    def __init__(self, arguments: Sequence[str | os.PathLike], log: Path):
+    def __init__(self, arguments: Sequence[str | os.PathLike], log: Path, environment: Mapping[str, str] | None = None):
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         program, *given = arguments
         with open(log, "w", encoding="utf-8") as file:
             self.process = subprocess.Popen(
-                [sys.executable, str(ROOT / program), *map(str, given)],
+                dying_with_this([sys.executable, str(ROOT / program), *map(str, given)]),
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "JAX_PLATFORMS": "cpu"},
+                env={**os.environ, "JAX_PLATFORMS": "cpu", **(environment or {})},
             )
         self.started = time.monotonic()
 

@@ -12,29 +12,40 @@ import numpy as np
 
 from benchmarks.faults.programs import ROOT, FaultRunFailed, Hangs, Program, first_step, last_step
 from benchmarks.faults.weights import checkpoints, newest_complete
+from ddim_jax.io.errors import TRY_AGAIN
 
 _STOPS = 10
-_STEPS = 100_000
-"""More than are trained before the last stop."""
-_OVERRIDES = (f"--config.train.steps={_STEPS}", "--config.train.log_every=10")
-_EARLY = 3
-"""Every so many stops one comes before the first step."""
+_STEPS, _EVERY = 100_000, 100
+"""More steps than are trained before the last stop; steps from one checkpoint, with a validation, to the next."""
+_OVERRIDES = (f"--config.train.steps={_STEPS}", f"--config.train.checkpoint_every={_EVERY}")
+_KINDS = ("anywhere", "saving", "early")
+"""Which the stops are in turn; the first measures what the others need to know."""
 RULES = {
-    "n": f"SIGTERM to train.py with configs/demo.py and {' '.join(_OVERRIDES)}; at a moment uniform over the time from "
-    f"one checkpoint to the next, which is measured before the first stop; every {_EARLY}rd time uniform over the time "
-    "from where the program says at which step it goes on to its first report",
+    "n": f"SIGTERM to train.py with configs/demo.py and {' '.join(_OVERRIDES)}; in turn at a moment uniform over the "
+    "time from one checkpoint to the next, over that of a validation and a save, and over that from where the program "
+    "says at which step it goes on to its first report, with nothing compiled before; the times are measured before "
+    "the first stop",
+    "before_first_step": "of these: no step of that start had been reported",
+    "while_saving": "of these: a step was reported with which a checkpoint is due, and the checkpoint was not complete",
     "seconds": "from SIGTERM to the end of the program, the longest of `n`; one that does not end is killed",
     "unsaved": "stops after which the newest complete checkpoint was not that of the step that was said to be saved, "
-    "or the exit status was not 0",
+    f"or the exit status was not {TRY_AGAIN}",
     "not_continued": "starts after a stop that did not go on from the step that was said to be saved",
 }
 
 
 class _Times(NamedTuple):
-    """Seconds from where a program says at which step it goes on to its first report, then to the first checkpoint."""
+    """Seconds of a run that has nothing compiled.
 
-    first_report: float
+    Attributes:
+      start: from where it says at which step it goes on to the report of its first step.
+      period: from there to the first complete checkpoint.
+      save: from the report of that checkpoint's step until it is complete, validation included.
+    """
+
+    start: float
     period: float
+    save: float
 
 
 def measure(workdir: Path, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
@@ -47,36 +58,39 @@ def measure(workdir: Path, seed: int, say: Callable[[str], None]) -> dict[str, A
     """
     rng, run = np.random.default_rng(seed), workdir / "run"
     seconds: list[float] = []
-    unsaved = not_continued = 0
+    unsaved = not_continued = before_first_step = while_saving = 0
     saved: int | None = 0
     times = None
     for number in range(_STOPS + 1):  # the last start shows that it goes on, and is killed
-        log = workdir / "logs" / f"stop_{number:02}.log"
-        given = ["--config", ROOT / "configs" / "demo.py", f"--workdir={run}", *_OVERRIDES]
-        with Program(["train.py", *given], log) as program:
+        kind = _KINDS[number % len(_KINDS)]
+        with _start(run, workdir, number, kind) as program:
             try:
                 begun = _says_where(program)
                 not_continued += number > 0 and begun != saved
                 if number == _STOPS:
                     break
                 times = times or _measured(program, run)
-                early = number % _EARLY == _EARLY - 1
-                _wait(program, rng.random() * (times.first_report if early else times.period), early=early)
+                _wait(program, kind, times, rng.random())
             except FaultRunFailed as error:
                 if number == 0:
                     raise
                 not_continued += begun == saved  # or it is counted already
                 say(f"the start after stop {number} failed: {error}")
                 break
+            reported, complete = last_step(program.said), newest_complete(checkpoints(run))
             asked = time.monotonic()
             program.process.send_signal(signal.SIGTERM)
             status = program.wait()
             seconds.append(time.monotonic() - asked)
             saved = saved_step(program.said)
-        unsaved += status != 0 or saved is None or saved != newest_complete(checkpoints(run))
-        say(f"stop {number + 1} of {_STOPS}: from step {begun} to {saved}, {seconds[-1]:.1f} s")
+        before_first_step += reported is None
+        while_saving += reported is not None and reported % _EVERY == 0 and complete < reported
+        unsaved += status != TRY_AGAIN or saved is None or saved != newest_complete(checkpoints(run))
+        say(f"stop {number + 1} of {_STOPS}, {kind}: from step {begun} to {saved}, {seconds[-1]:.1f} s")
     return {
         "n": len(seconds),
+        "before_first_step": before_first_step,
+        "while_saving": while_saving,
         "seconds": round(max(seconds), 2),
         "median_seconds": round(statistics.median(seconds), 2),
         "unsaved": unsaved,
@@ -84,6 +98,15 @@ def measure(workdir: Path, seed: int, say: Callable[[str], None]) -> dict[str, A
         "period_s": round(times.period, 1),
         "rules": RULES,
     }
+
+
+def _start(run: Path, workdir: Path, number: int, kind: str) -> Program:
+    """Starts the training; before an early stop, with an empty folder for what it compiles."""
+    measures = number == 0 or kind == "early"
+    given = ["--config", ROOT / "configs" / "demo.py", f"--workdir={run}", *_OVERRIDES]
+    given.append(f"--config.train.log_every={1 if measures else 10}")
+    own = {"XDG_CACHE_HOME": str(workdir / f"cold_{number:02}")} if kind == "early" else {}
+    return Program(["train.py", *given], workdir / "logs" / f"stop_{number:02}.log", own)
 
 
 def _says_where(program: Program) -> int | None:
@@ -98,17 +121,29 @@ def _says_where(program: Program) -> int | None:
 def _measured(program: Program, run: Path) -> _Times:
     """Waits for the first checkpoint of a run."""
     moments = [time.monotonic()]
-    for condition in (lambda: last_step(program.said) is not None, lambda: newest_complete(checkpoints(run)) > 0):
+    for condition in (
+        lambda: last_step(program.said) is not None,
+        lambda: last_step(program.said) >= _EVERY,
+        lambda: newest_complete(checkpoints(run)) > 0,
+    ):
         _until(program, condition)
         moments.append(time.monotonic())
-    return _Times(moments[1] - moments[0], moments[2] - moments[1])
+    began, first, due, complete = moments
+    return _Times(start=first - began, period=complete - first, save=complete - due)
 
 
-def _wait(program: Program, seconds: float, *, early: bool) -> None:
-    """Waits from now, or from the first report."""
-    if not early:
-        _until(program, lambda: last_step(program.said) is not None)
-    moment = time.monotonic() + seconds
+def _wait(program: Program, kind: str, times: _Times, part: float) -> None:
+    """Waits for a moment of the kind, `part` of the time that it takes."""
+
+    def reported() -> int | None:
+        return last_step(program.said)
+
+    if kind == "early":
+        moment = time.monotonic() + part * times.start
+        _until(program, lambda: time.monotonic() >= moment or reported() is not None)
+        return
+    _until(program, lambda: reported() is not None and (kind != "saving" or reported() % _EVERY == 0))
+    moment = time.monotonic() + part * (times.save if kind == "saving" else times.period)
     _until(program, lambda: time.monotonic() >= moment)
 
 

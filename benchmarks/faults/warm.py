@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.children import die_with_parent
 from benchmarks.faults.programs import ROOT
 
 LIMIT = 300.0
@@ -81,6 +82,7 @@ def warm_programs(cache: Path) -> Iterator[Programs]:
 
 def _serve() -> None:
     """Answers each line of stdin, a program to run, with its exit status."""
+    die_with_parent()
     for module in _PRELOAD:
         __import__(module)
     gc.freeze()  # or each forked process would copy all that is imported when it ends
@@ -88,6 +90,7 @@ def _serve() -> None:
         asked = json.loads(line)
         child = os.fork()
         if child == 0:
+            die_with_parent()
             _become(asked)
             return  # through the end of the interpreter, as a program
         print(json.dumps(_status(child)), flush=True)

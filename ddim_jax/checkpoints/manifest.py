@@ -6,6 +6,7 @@ The manifest is written last and atomically, so it also marks a folder as comple
 
 import hashlib
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ddim_jax.io.atomic import write_text
 
 MANIFEST = "manifest.json"
 _THREADS = 4  # hashing releases the GIL; more threads than this are held up by the disk
+_NAMED = 5  # problems spelt out in a message
 _FROM_FILE_BROWSERS = {".DS_Store", "Thumbs.db", "desktop.ini"}  # dropped by looking at a folder; no sign of damage
 
 
@@ -103,6 +105,12 @@ def find_damage(folder: Path) -> list[str]:
         problems = [line for line in found if line]
     surplus = sorted(set(_files(folder)) - set(records))
     return problems + [f"{name}: not in the manifest" for name in surplus]
+
+
+def describe_damage(folder: Path, damage: Sequence[str]) -> str:
+    """What `find_damage` found in `folder`, on one line; of many problems the first few."""
+    more = f" and {len(damage) - _NAMED} more" if len(damage) > _NAMED else ""
+    return f"{folder} is damaged: " + "; ".join(damage[:_NAMED]) + more
 
 
 def read_verified(folder: Path, name: str) -> tuple[bytes | None, str | None]:

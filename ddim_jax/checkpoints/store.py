@@ -7,7 +7,7 @@ which is written last: a step without it was interrupted and does not count.
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,17 +16,24 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
+from ddim_jax.checkpoints.clearing import remove, take_away
 from ddim_jax.checkpoints.full_disk import disk_errors
 from ddim_jax.checkpoints.items import read_metadata, read_params, read_state
 from ddim_jax.checkpoints.location import is_step_name
-from ddim_jax.checkpoints.manifest import MANIFEST, find_damage, is_complete, read_verified, write_manifest
+from ddim_jax.checkpoints.manifest import (
+    MANIFEST,
+    describe_damage,
+    find_damage,
+    is_complete,
+    read_verified,
+    write_manifest,
+)
 from ddim_jax.io.errors import CheckpointError
-from ddim_jax.io.processes import wait_for_all
+from ddim_jax.io.processes import as_first, wait_for_all
 
 _METRIC = "dice"  # larger is better
 _METRICS_FILE = "metrics/metrics"
 _WORTH_SHARING = 2**20  # bytes
-_NAMED = 5  # problems spelt out in a message
 
 
 class Restored(NamedTuple):
@@ -56,7 +63,7 @@ class CheckpointStore:
         self.directory = Path(directory).absolute()  # Orbax refuses relative paths
         self._keep_latest = keep_latest
         self._keep_best = keep_best
-        self._intact: set[int] = set()  # steps this store wrote or verified, so that saving does not hash them again
+        self._intact: set[int] = set()  # steps written or verified here, so that saving does not hash them again
 
     def steps(self) -> list[int]:
         """Every complete step in increasing order; whether its files are still as written is checked on restoring."""
@@ -73,7 +80,8 @@ class CheckpointStore:
     ) -> bool:
         """Writes one checkpoint and then removes the steps that are neither among the latest nor among the best.
 
-        Damaged or incomplete steps that are in the way are renamed to `<step>.damaged`, never deleted.
+        Damaged steps are renamed to `<step>.damaged`, never deleted; what an interrupted save or removal left is
+        removed where an intact step is there. Process 0 decides and does all this, and the others wait.
 
         Args:
           step: training steps taken so far, >= 0.
@@ -95,12 +103,14 @@ class CheckpointStore:
         for name, value in (metrics or {}).items():
             if not math.isfinite(value):
                 raise ValueError(f"metric {name!r} of step {step} is {value}, not a finite number")
-        intact = self._clear_the_way()
-        if step in intact:
+        # A folder on a network does not look the same to all hosts at the same moment, and they have to do the same.
+        intact = self._clear_the_way() if jax.process_index() == 0 else []
+        if as_first(int(step in intact)):
             return False
-        if intact and intact[-1] > step:
+        newest = as_first(max(intact, default=-1))
+        if newest > step:
             raise CheckpointError(
-                f"{self.directory}: cannot save step {step}, the later step {intact[-1]} is already there. "
+                f"{self.directory}: cannot save step {step}, the later step {newest} is already there. "
                 "Continue from that one, or use another directory."
             )
         # No preservation policy: Orbax would remove old steps before the new one has its manifest. That is done below.
@@ -109,29 +119,25 @@ class CheckpointStore:
             cleanup_tmp_directories=True,
             best_fn=(lambda values: values[_METRIC]) if metrics else None,  # without it Orbax drops the metrics
         )
-        with disk_errors(self.directory), ocp.CheckpointManager(self.directory, options=options) as manager:
-            manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(_small_by_one(state)),
-                    ema_params=ocp.args.StandardSave(_small_by_one(ema_params)),
-                    metadata=ocp.args.JsonSave(dict(metadata)),
-                ),
-                metrics={name: float(value) for name, value in metrics.items()} if metrics else None,
-                force=True,
-            )
+        with disk_errors(self.directory):
+            with ocp.CheckpointManager(self.directory, options=options) as manager:
+                manager.save(
+                    step,
+                    args=ocp.args.Composite(
+                        state=ocp.args.StandardSave(_small_by_one(state)),
+                        ema_params=ocp.args.StandardSave(_small_by_one(ema_params)),
+                        metadata=ocp.args.JsonSave(dict(metadata)),
+                    ),
+                    metrics={name: float(value) for name, value in metrics.items()} if metrics else None,
+                    force=True,
+                )
             if jax.process_index() == 0:
                 write_manifest(self._folder(step))
-            wait_for_all(f"manifest of step {step}")
-            self._intact.add(step)
-            surplus = self._surplus()
-            wait_for_all("what to remove")  # every process has looked before one of them removes anything
-            for old in surplus:
-                if jax.process_index() == 0:
-                    # Without its manifest a folder whose removal is interrupted is incomplete rather than damaged.
-                    (self._folder(old) / MANIFEST).unlink()
-                manager.delete(old)
-                self._intact.discard(old)
+                self._intact.add(step)
+                for old in self._surplus():
+                    self._intact.discard(old)
+                    remove(self._folder(old))
+            wait_for_all(f"step {step} is complete")
         return True
 
     def newest_intact(self) -> int | None:
@@ -233,7 +239,7 @@ class CheckpointStore:
                 self._intact.add(step)
                 return step
             self._intact.discard(step)
-            reports.append(_report(self._folder(step), damage))
+            reports.append(describe_damage(self._folder(step), damage))
             if fall_back:
                 logging.warning("%s", reports[-1])
         raise CheckpointError(
@@ -241,9 +247,6 @@ class CheckpointStore:
             if fall_back
             else f"{reports[0]}. Choose another step or restore these files from a copy."
         )
-
-    def _names_aside(self, step: int) -> Iterator[Path]:
-        return (self.directory / f"{step}.damaged{suffix}" for suffix in ["", *(f"-{i}" for i in range(2, 1000))])
 
     def _ranking(self) -> list[int]:
         """Complete steps from worst to best; one whose score cannot be trusted stands last, so that it is looked at."""
@@ -264,32 +267,18 @@ class CheckpointStore:
         return sorted(set(steps) - set(steps[-self._keep_latest :]) - set(best))
 
     def _clear_the_way(self) -> list[int]:
-        """Renames what is damaged or incomplete and returns the intact steps in increasing order.
+        """Takes away what is damaged or incomplete and returns the intact steps in increasing order; for process 0.
 
         A broken step would otherwise hold the place of the best or the latest for ever.
         """
-        broken = {}
-        for step in self._folders():
-            if step not in self._intact or not is_complete(self._folder(step)):
-                damage = find_damage(self._folder(step))
-                if damage:
-                    broken[step] = damage
-                else:
-                    self._intact.add(step)
-        wait_for_all("checkpoints looked through")
-        for step, damage in broken.items():
-            self._intact.discard(step)
-            if jax.process_index() == 0:
-                aside = next(path for path in self._names_aside(step) if not path.exists())
-                logging.warning("%s; moved to %s", _report(self._folder(step), damage), aside)
-                self._folder(step).rename(aside)
-        wait_for_all("checkpoints cleared")
-        return [step for step in self._folders() if step not in broken]
-
-
-def _report(folder: Path, damage: list[str]) -> str:
-    more = f" and {len(damage) - _NAMED} more" if len(damage) > _NAMED else ""
-    return f"{folder} is damaged: " + "; ".join(damage[:_NAMED]) + more
+        there = self._folders()
+        trusted = {step for step in self._intact if is_complete(self._folder(step))}
+        broken = {step: find_damage(self._folder(step)) for step in there if step not in trusted}
+        intact = [step for step in there if not broken.get(step)]
+        for step in sorted(set(there) - set(intact)):
+            take_away(self._folder(step), broken[step], only_remains=not intact)
+        self._intact = set(intact)
+        return intact
 
 
 def _small_by_one(tree: Any) -> Any:

@@ -29,6 +29,8 @@ class CheckpointError(InputError):
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells have it: 128 and the number of the signal."""
+TRY_AGAIN = 75
+"""The exit status where the same command goes on (EX_TEMPFAIL of sysexits.h): stopped early, or failed elsewhere."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _MENDABLE = {

@@ -12,8 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-LOST = 75
-"""The exit status after a failure elsewhere (EX_TEMPFAIL of sysexits.h): the same command goes on."""
+from ddim_jax.io.errors import TRY_AGAIN
 
 _handlers = []  # the C library keeps only the addresses; the objects have to live as long as the process
 
@@ -26,7 +25,7 @@ def end(text: str, status: int) -> NoReturn:
 
 
 def say_on_abort(text: Callable[[], str]) -> Callable[[], None]:
-    """Makes abort() say `text()` and exit with status LOST, in place of a core dump and Python's dump of every thread.
+    """Makes abort() say `text()` and exit with status TRY_AGAIN, not dump a core and the stacks of all threads.
 
     Python's own `signal.signal` does not do: abort() raises the signal and ends the process before an interpreter that
     only noted it gets a turn. Registered with the C library, the handler runs in the thread that aborts.
@@ -36,7 +35,7 @@ def say_on_abort(text: Callable[[], str]) -> Callable[[], None]:
     """
 
     def aborted(number: int) -> None:
-        end(text(), LOST)
+        end(text(), TRY_AGAIN)
 
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(aborted)
     library = ctypes.CDLL(None)

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
 
 from ddim_jax.io.errors import ConfigError, InputError
 from ddim_jax.io.launchers import Launched, find_launcher
@@ -146,13 +144,6 @@ def first_alone(work: Callable[[], Result]) -> Result:
         return done
     wait_for_all("first_alone")
     return work()
-
-
-def as_first(value: float | int) -> float:
-    """`value` as process 0 has it; finite float32 or an int32."""
-    if jax.process_count() == 1:
-        return value
-    return multihost_utils.broadcast_one_to_all(np.asarray(value)).item()
 
 
 def check_shared(path: Path, text: str, *, timeout: float = 60.0) -> None:

@@ -5,15 +5,30 @@ import signal
 import threading
 from collections.abc import Iterator
 
+from ddim_jax.io.errors import INTERRUPTED, TRY_AGAIN
+
 
 class StopRequest:
-    """Whether somebody asked the run to stop: SIGTERM (a scheduler) or SIGINT (Ctrl-C)."""
+    """Whether somebody asked the run to stop: SIGTERM (a scheduler) or SIGINT (Ctrl-C).
+
+    Attributes:
+      signal_name: of the signal that came to this process; None before.
+      ended_by: of the signal that ended the run before its last step, to whichever of its processes it came.
+    """
 
     def __init__(self):
         self.signal_name: str | None = None
+        self.ended_by: str | None = None
 
     def __bool__(self) -> bool:
         return self.signal_name is not None
+
+    @property
+    def exit_status(self) -> int:
+        """Of the command: 0 only where the run came to its end, or a scheduler would take it for finished."""
+        if self.ended_by is None:
+            return 0
+        return INTERRUPTED if self.ended_by == signal.SIGINT.name else TRY_AGAIN
 
 
 @contextlib.contextmanager

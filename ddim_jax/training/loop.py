@@ -16,11 +16,11 @@ from ddim_jax.checkpoints.torch_weights import load_state_dict
 from ddim_jax.data import Source, Subset, check_source, ids_digest, load_dataset
 from ddim_jax.io.atomic import check_place, json_text, make_folder, write_json
 from ddim_jax.io.errors import ConfigError
-from ddim_jax.io.processes import wait_for_all
+from ddim_jax.io.processes import as_first, wait_for_all
 from ddim_jax.io.remote import refuse_remote
 from ddim_jax.models import create_model, create_process
 from ddim_jax.training.config import check_config, plain_config, resolve_system, total_steps
-from ddim_jax.training.distributed import as_first, check_shared, first_alone
+from ddim_jax.training.distributed import check_shared, first_alone
 from ddim_jax.training.feed import Feed
 from ddim_jax.training.form import check_form
 from ddim_jax.training.interrupt import StopRequest, stop_on_signals
@@ -35,11 +35,12 @@ from ddim_jax.training.step import make_train_step
 from ddim_jax.training.validation import Validator
 
 
-def train(config: Any, workdir: str | os.PathLike) -> int:
+def train(config: Any, workdir: str | os.PathLike, request: StopRequest | None = None) -> int:
     """Trains as `config` says, with everything it writes below `workdir`; resumes the run that lies there.
 
     Writes config.json, checkpoints/<step>/, metrics.jsonl and tensorboard/. SIGTERM and Ctrl-C save a checkpoint and
     end the run; the same call goes on from there, to the same bit as if it had never stopped (on one kind of device).
+    They do not wait for a validation: that step's checkpoint has no score then.
 
     With several processes (`jax.process_count()`) each calls this with the same arguments. They share `workdir` and
     stop at the same step; process 0 alone writes numbers and pictures. An error then ends the process here, with a
@@ -48,6 +49,7 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
     Args:
       config: as `configs/base.py`; ml_collections or a plain mapping.
       workdir: the folder of the run, made if it is not there.
+      request: told by which signal the run ended early, if it did.
 
     Returns:
       The step reached: all of them, or fewer if the run was asked to stop.
@@ -60,7 +62,7 @@ def train(config: Any, workdir: str | os.PathLike) -> int:
       NonFiniteLoss: the loss or a gradient is not finite; the last good checkpoint stays.
     """
     refuse_remote(workdir, "workdir")
-    request = StopRequest()
+    request = StopRequest() if request is None else request  # one that was not made yet counts as False
     with watched_peers(request) as peers:
         return _train(resolve_system(plain_config(config)), Path(workdir), request, peers)
 
@@ -155,18 +157,26 @@ def _train(config: Mapping[str, Any], workdir: Path, request: StopRequest, peers
                 f"{'resumes' if start_step else 'starts'} at step {start_step} of {steps}"
             )
 
-        def save(validate: bool) -> None:
-            scores = None
-            if validate:
-                result = validator(_local(state.ema_params))
-                result = result._replace(loss=as_first(result.loss), dice=as_first(result.dice))
-                if not np.isfinite(result.loss):
-                    raise NonFiniteLoss(f"the validation loss of step {int(state.step)} is {result.loss}")
-                scores = {"dice": result.dice, "loss": result.loss}
-                if reporter:
-                    reporter.validation(int(state.step), result)
+        def scores_of(step: int) -> dict[str, float] | None:
+            """Validates; None where that was given up because the run is to stop, as process 0 says for all.
+
+            Each process gives up when it hears of the stop, and none waits for another before it comes here. That of
+            the last step is not given up: no other would ever score it.
+            """
+            result = validator(_local(state.ema_params), given_up=lambda: step < steps and peers.is_stopping)
+            if not as_first(int(result is not None)):
+                return None
+            loss, dice = (as_first(0.0 if result is None else getattr(result, name)) for name in ("loss", "dice"))
+            if not np.isfinite(loss):
+                raise NonFiniteLoss(f"the validation loss of step {step} is {loss}")
+            if reporter:
+                reporter.validation(step, result._replace(loss=loss, dice=dice))
+            return {"dice": dice, "loss": loss}
+
+        def save(step: int, validate: bool) -> None:
+            scores = scores_of(step) if validate else None
             kept = {"step": state.step, "params": state.params, "opt_state": state.opt_state}
-            store.save(int(state.step), state=kept, ema_params=state.ema_params, metadata=metadata, metrics=scores)
+            store.save(step, state=kept, ema_params=state.ema_params, metadata=metadata, metrics=scores)
             peers.checkpoint = _last_checkpoint(store)
 
         def report(step: int) -> None:
@@ -189,11 +199,16 @@ def _train(config: Mapping[str, Any], workdir: Path, request: StopRequest, peers
                 if step % fields["log_every"] == 0 or due or stopping:
                     report(step)
                 if due or stopping:
-                    save(validate=due)
+                    save(step, validate=due and not stopping)
+                    # A signal may have come meanwhile; nobody has begun another step, and process 0 decides for all.
+                    stopping = stopping or (step < steps and bool(as_first(int(peers.is_stopping))))
                     if reporter:
                         reporter.restart_clock(step)
-                if stopping and reporter:
-                    reporter.message(f"{peers.reason}: saved step {step}, stopped; the same command goes on from there")
+                if stopping:
+                    request.ended_by = peers.ended_by
+                    if reporter:
+                        left = f"saved step {step}, stopped; the same command goes on from there"
+                        reporter.message(f"{peers.reason}: {left}")
                 if stopping or step == steps:
                     return step
         except NonFiniteLoss as error:

@@ -3,7 +3,8 @@
 A collective waits for ever for a process that is gone, and where it does notice, it says that a connection was closed.
 So each process writes a beat on the board that the runtime keeps for small notes (the key-value store of
 `jax.distributed`), looks at the beats of the others, and ends itself with a message when one has been silent too long.
-Nothing of this waits in the training step.
+Nothing of this waits in the training step. A thread of its own beats: one that is gone or frozen as a whole is noticed,
+one whose training alone hangs is not.
 """
 
 import contextlib
@@ -17,8 +18,8 @@ from typing import Any, NoReturn
 import jax
 from jax._src import distributed  # the board has no public name; multihost_utils and Orbax reach it in this way
 
-from ddim_jax.io.errors import INTERRUPTED, InputError
-from ddim_jax.training.abort import LOST, end, say_on_abort
+from ddim_jax.io.errors import INTERRUPTED, TRY_AGAIN, InputError
+from ddim_jax.training.abort import end, say_on_abort
 from ddim_jax.training.interrupt import StopRequest
 
 SILENCE_SECONDS = 30.0
@@ -50,8 +51,16 @@ class Alone:
         return bool(self._request)
 
     @property
-    def reason(self) -> str:
+    def is_stopping(self) -> bool:
+        return bool(self._request)
+
+    @property
+    def ended_by(self) -> str:
         return str(self._request.signal_name)
+
+    @property
+    def reason(self) -> str:
+        return self.ended_by
 
 
 class Peers:
@@ -59,12 +68,11 @@ class Peers:
 
     Attributes:
       checkpoint: what is told of the last checkpoint when a process is lost.
-      reason: the signal, and the process that got it first.
     """
 
     def __init__(self, board: Any, index: int, count: int, request: StopRequest):
         self.checkpoint = "There is no checkpoint yet"
-        self.reason = ""
+        self._named: list[tuple[int, str]] = []  # who got a signal, and which, once a stop is agreed
         self._board, self._index, self._count, self._request = board, index, count, request
         self._lock = threading.Lock()
         self._may_begin: int | None = None  # the last step that this process begins without asking; None: not training
@@ -97,6 +105,22 @@ class Peers:
                 return False
         self._agreed.wait()  # not for ever: the watch ends the process if one of the others does not answer
         return step >= self._last_step
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether a stop is agreed, as far as this process knows: the others may know a moment sooner or later."""
+        return self._agreed.is_set()
+
+    @property
+    def ended_by(self) -> str:
+        """The signal, once the run is known to stop: the same on all processes."""
+        self._agreed.wait()  # another process knew it sooner, so all have answered
+        return self._named[0][1]
+
+    @property
+    def reason(self) -> str:
+        """The signal, and the process that got it."""
+        return f"{self.ended_by} to process {self._named[0][0]}"
 
     def finish(self) -> None:
         """Tells the others that this process is done, and stops watching."""
@@ -166,8 +190,7 @@ class Peers:
         elif self._asked and len(stops) == self._count and not self._agreed.is_set():
             told = {peer: note.split(" ") for peer, note in stops.items()}
             self._last_step = max(int(step) for step, _ in told.values())
-            named = sorted((peer, name) for peer, (_, name) in told.items() if name)
-            self.reason = f"{named[0][1]} to process {named[0][0]}" if named else "a signal"
+            self._named = sorted((peer, name) for peer, (_, name) in told.items() if name)  # one at least: it began
             self._agreed.set()
 
     def _wait_for_failures(self) -> None:
@@ -180,7 +203,7 @@ class Peers:
         self._board.key_value_set(f"{_BOARD}{kind}/{self._index}", note, allow_overwrite=True)
 
     def _leave(self, what: str) -> None:
-        end(f"{what}. {self.checkpoint}. {GO_ON}", LOST)
+        end(f"{what}. {self.checkpoint}. {GO_ON}", TRY_AGAIN)
 
 
 @contextlib.contextmanager

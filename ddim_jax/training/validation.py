@@ -1,5 +1,6 @@
 """Validation during training: a fixed subset, fixed noise, the loss and the Dice of a few sampling steps."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -77,14 +78,19 @@ class Validator:
 
         self._score = jax.jit(score)
 
-    def __call__(self, params: Any, pictures: int = 4) -> Validation:
+    def __call__(
+        self, params: Any, pictures: int = 4, *, given_up: Callable[[], bool] = lambda: False
+    ) -> Validation | None:
         """Scores `params`; the first `pictures` images come back with their probabilities.
 
-        The last batch is filled up with images that are counted once, so one shape is compiled.
+        The last batch is filled up with images that are counted once, so one shape is compiled. Before each batch
+        `given_up` is asked; where it says so, the rest is left out and the result is None.
         """
         count = len(self._images)
         losses, scores, probabilities = np.zeros(count), np.zeros(count), []
         for start in range(0, count, self._batch_size):
+            if given_up():
+                return None
             rows = np.minimum(np.arange(start, start + self._batch_size), count - 1)
             batch = (self._images[rows], self._masks[rows], self._t[rows], jnp.asarray(rows, jnp.uint32))
             batch_losses, samples = jax.device_get(self._score(params, *batch))

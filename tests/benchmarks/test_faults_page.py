@@ -2,7 +2,9 @@
 
 import json
 
-from benchmarks.faults_page import PARTS, faults_page, write
+import pytest
+
+from benchmarks.faults_page import PARTS, faults_page, short_of_ideal, write
 
 KILLS = {
     "n": 100,
@@ -32,14 +34,16 @@ def test_the_counts_and_what_was_not_measured():
     assert "| 4 deaths | not known: that did not go on from the last checkpoint when started again |" in page
     assert "| A disk that is full | not measured |  |" in page
     kills = section(page, "A training that is killed")
-    assert "| of them with a checkpoint half written | 41 |" in kills
-    assert "| weights, their average and the optimiser's state equal in the end, to the bit | yes |" in kills
+    assert "| of them with a checkpoint half written | 41 | at least 1 |" in kills
+    assert "| weights, their average and the optimiser's state equal in the end, to the bit | yes | yes |" in kills
     assert (
         "Measured by `python -m benchmarks.faults --only kills`; on cpu, a processor; in 812 s; version 1.2.\n\n"
         "- kills: at random" in kills
     )
     assert "What to do: Start the same command again." in kills
-    assert "| seconds until the other process had ended, at most | 31.2 |" in section(page, PARTS["peer_death"].title)
+    peers = section(page, PARTS["peer_death"].title)
+    assert "| seconds until the other process had ended, the longest | 31.2 | at most 60 |" in peers
+    assert "| deaths | 4 |  |" in peers
     for name in ("truncations", "disk_full", "sigterm", "bad_inputs", "fuzz"):
         told = section(page, PARTS[name].title)
         assert "\nNot measured.\n" in told and "What to do: " in told and "python -m" not in told
@@ -48,8 +52,8 @@ def test_the_counts_and_what_was_not_measured():
 def test_what_went_wrong_is_in_the_table_at_the_top():
     page = faults_page({"kills": KILLS | {"lost_beyond_checkpoint": 3, "bitwise_equal": False}})
     assert (
-        "| A training that is killed | 100 kills | 3 restarts that went back behind a checkpoint once complete; **no** "
-        "weights, their average" in page
+        "| A training that is killed | 100 kills | 3 restarts that went back behind a checkpoint once complete "
+        "(0 expected); **no** weights, their average" in page
     )
 
 
@@ -61,10 +65,12 @@ def test_what_went_wrong_is_told_one_by_one():
         {"bad_inputs": inputs, "fuzz": fuzz, "flips": FLIPS | {"offenders": {"silent": ["9/m, byte 1"]}}}
     )
     told = section(page, PARTS["bad_inputs"].title)
-    assert "| programs started with them, some with many | 5 |" in told
-    assert "| starts that ended in a traceback | 1 |" in told
+    assert "| programs started with them, some with many | 5 |  |" in told
+    assert "| starts that ended in a traceback | 1 | 0 |" in told
     assert "Namely:\n\n- `tracebacks: a: KeyError: 'x'`\n- `unclear: b`\n- `unclear: c`\n" in told
-    assert "| 9 inputs | 1 starts that ended in a traceback; 2 inputs without a line that names them" in page
+    assert (
+        "| 9 inputs | 9 inputs (at least 40 expected); 1 starts that ended in a traceback (0 expected); 2 inp" in page
+    )
     assert "\n- `mask-0-7: ValueError: no`\n" in section(page, PARTS["fuzz"].title)
     assert "\n- `silent: 9/m, byte 1`\n" in section(page, PARTS["flips"].title)
 
@@ -78,10 +84,35 @@ def test_a_part_that_could_not_be_measured():
     )
 
 
+@pytest.mark.parametrize(
+    ("part", "key", "good", "bad", "told"),
+    [
+        ("kills", "n", 100, 99, "99 kills (at least 100 expected)"),
+        ("kills", "saves_in_flight", 1, 0, "0 of them with a checkpoint half written (at least 1 expected)"),
+        ("flips", "n", 1000, 999, "999 bytes changed (at least 1,000 expected)"),
+        ("truncations", "n", 100, 99, "99 files cut short (at least 100 expected)"),
+        ("peer_death", "seconds", 60.0, 60.1, "60.1 seconds until"),
+        ("sigterm", "seconds", 10.0, 10.6, "10.6 seconds from"),
+        ("sigterm", "before_first_step", 1, 0, "0 of them before"),
+        ("sigterm", "while_saving", 1, 0, "0 of them while"),
+        ("bad_inputs", "n", 40, 39, "39 inputs (at least 40 expected)"),
+        ("fuzz", "seconds", 600.0, 599.9, "599.9 seconds of trying (at least 600 expected)"),
+    ],
+)
+def test_a_limit_that_is_missed_is_told_at_the_top(part, key, good, bad, told):
+    found = {name: getattr(ideal, "limit", ideal or 0) for name, _, ideal in PARTS[part].counts}
+    assert short_of_ideal(part, found | {key: good}) == []
+    (missed,) = short_of_ideal(part, found | {key: bad})
+    assert missed.startswith(told) and missed.endswith(" expected)")
+    row = next(line for line in faults_page({part: found | {key: bad}}).splitlines() if PARTS[part].title in line)
+    assert told in row and not row.endswith("| all |")
+    assert f"| {PARTS[part].title} | " in faults_page({part: found}) and "| all |" in faults_page({part: found})
+
+
 def test_a_count_that_is_missing_is_not_known():
     page = faults_page({"kills": {"n": 3}, "flips": {}})
-    assert "| 3 kills | not known: starts after a kill that did not go on; not known: restarts that went" in page
-    assert "| not known: bytes changed | not known: not noticed, not named, or wrong weights |" in page
+    assert "| 3 kills | 3 kills (at least 100 expected); not known: of them with a checkpoint half written; not" in page
+    assert "| not known: bytes changed | not known: bytes changed; not known: not noticed, not named, or wrong" in page
 
 
 def test_it_is_written_where_something_was_measured(tmp_path):

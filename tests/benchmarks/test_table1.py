@@ -197,6 +197,16 @@ def test_a_trial(monkeypatch, tmp_path):
     assert programs[0][2].endswith("configs/table1.py:unet")
 
 
+@pytest.mark.parametrize(("status", "raised"), [(75, KeyboardInterrupt), (130, KeyboardInterrupt), (2, RunFailed)])
+def test_a_program_that_was_asked_to_stop_did_not_finish_and_did_not_fail(monkeypatch, tmp_path, status, raised):
+    monkeypatch.setattr(table_run, "ROOT", tmp_path)
+    (tmp_path / "train.py").write_text("import sys\nprint('said')\nsys.exit(int(sys.argv[1]))\n")
+    table_run._program(["train.py", "0"], tmp_path)
+    with pytest.raises(raised):
+        table_run._program(["train.py", str(status)], tmp_path)
+    assert (tmp_path / "log.txt").read_text() == "said\nsaid\n"
+
+
 def test_a_second_call_runs_nothing(made, monkeypatch, capsys):
     arguments, output, _ = made
     before = output.read_bytes()

@@ -184,6 +184,8 @@ def test_an_interrupted_save_does_not_count(store, caplog):
     fill(store, {40: 0.1})
     assert store.steps() == [10, 20, 40]
     assert not list(store.directory.glob("*tmp*"))
+    assert f"{store.directory / '30'}: removed, manifest.json is missing" in caplog.text
+    assert {path.name for path in store.directory.iterdir()} == {"10", "20", "40"}
 
 
 def test_only_an_interrupted_save_is_nothing_to_resume(tmp_path, caplog):
@@ -194,6 +196,45 @@ def test_only_an_interrupted_save_is_nothing_to_resume(tmp_path, caplog):
     assert "manifest.json is missing" in caplog.text
     with pytest.raises(CheckpointError, match=r"interrupted while saving: .*5"):
         store.restore_params()
+
+
+def test_what_lies_there_is_for_process_0_to_say(store, monkeypatch):
+    """Another process sees the folder a moment later than it is, and does not ask it."""
+    monkeypatch.setattr("ddim_jax.checkpoints.store.find_damage", lambda folder: pytest.fail("it looked"))
+    monkeypatch.setattr("jax.process_index", lambda: 1)
+    told = iter([1, 0, 50])
+    monkeypatch.setattr("ddim_jax.checkpoints.store.as_first", lambda value: next(told))
+    arguments = dict(state=make_state(40), ema_params={"w": jnp.zeros(2)}, metadata={})
+    assert store.save(40, **arguments) is False
+    with pytest.raises(CheckpointError, match="cannot save step 40, the later step 50 is already there"):
+        store.save(40, **arguments)
+    assert store.steps() == [10, 20, 30]
+
+
+def test_a_folder_without_a_manifest_stays_where_nothing_else_is_intact(store, caplog):
+    (store.directory / "30" / "manifest.json").unlink()
+    for step in (10, 20):
+        flip(array_file(store, step, "state"))
+    fill(CheckpointStore(store.directory), {40: 0.1})
+    assert {path.name for path in store.directory.iterdir()} == {"10.damaged", "20.damaged", "30.damaged", "40"}
+    assert "30 is damaged: manifest.json: missing" in caplog.text
+
+
+def test_a_removal_that_was_interrupted_is_finished_by_the_next_save(store, monkeypatch):
+    whole = shutil.rmtree
+
+    def killed(folder, **_):
+        whole(folder / "state")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("ddim_jax.checkpoints.clearing.shutil.rmtree", killed)
+        fill(store, {40: 0.1})
+    assert store.steps() == [10, 30, 40] and (store.directory / "20").is_dir()
+    again = CheckpointStore(store.directory)
+    assert again.restore(template()).step == 40
+    fill(again, {50: 0.2})
+    assert {path.name for path in store.directory.iterdir()} == {"10", "40", "50"}
 
 
 def test_training_on_from_an_older_step_moves_the_damaged_one_aside(store, caplog):

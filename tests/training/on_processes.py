@@ -2,7 +2,8 @@
 
 python on_processes.py FOLDER JSON [HOST:PORT COUNT INDEX]
 
-JSON: {"config": fields of train, "at": step, "to": process, "signal": number, "slices": share out small arrays too}
+JSON: {"config": fields of train, "at": step, "to": process, "signal": number, "slices": share out small arrays too,
+"validating": the signal comes in the first validation, which goes on when all know of it; those of "finish" end it}
 """
 
 import json
@@ -17,6 +18,7 @@ from tiny_runs import tiny_config
 from ddim_jax.checkpoints import store
 from ddim_jax.training import loop, peers, train
 from ddim_jax.training.distributed import initialise
+from ddim_jax.training.interrupt import StopRequest
 
 if __name__ == "__main__":
     folder, told, joined = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:]
@@ -33,7 +35,23 @@ if __name__ == "__main__":
                 time.sleep(0.5)  # or the run would be over before anybody heard of it
             yield batch
 
+    validate = loop.Validator.__call__
+
+    def signalled(self, params, given_up):
+        if jax.process_index() == told["to"]:
+            signal.raise_signal(told["signal"])
+        while not given_up():
+            time.sleep(0.05)
+        finishes = jax.process_index() in told["finish"]
+        result = validate(self, params, given_up=(lambda: False) if finishes else given_up)
+        print("validated" if result else "gave up")
+        return result
+
     loop.Feed.batches = disturbed
+    if told.get("validating"):
+        loop.Validator.__call__ = signalled
     initialise(*joined[:1], *map(int, joined[1:]))
-    reached = train(tiny_config(**told.get("config", {})), folder)
+    request = StopRequest()
+    reached = train(tiny_config(**told.get("config", {})), folder, request)
     print(f"reached {reached}")
+    sys.exit(request.exit_status)

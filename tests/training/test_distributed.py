@@ -9,7 +9,8 @@ import jax
 import pytest
 
 from ddim_jax.io.errors import ConfigError, InputError
-from ddim_jax.training.distributed import _settle, as_first, check_shared, first_alone, initialise
+from ddim_jax.io.processes import as_first
+from ddim_jax.training.distributed import _settle, check_shared, first_alone, initialise
 
 SLURM = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_NTASKS": "8", "SLURM_PROCID": "3"}
 MPI = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "2"}

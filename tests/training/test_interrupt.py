@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from ddim_jax.training.interrupt import stop_on_signals
+from ddim_jax.training.interrupt import StopRequest, stop_on_signals
 
 BOTH = (signal.SIGTERM, signal.SIGINT)
 
@@ -26,6 +26,13 @@ def test_the_second_acts_as_usual():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         assert stop.signal_name == "SIGTERM"
+
+
+@pytest.mark.parametrize(("ended_by", "status"), [(None, 0), ("SIGTERM", 75), ("SIGINT", 130)])
+def test_only_a_run_that_came_to_its_end_says_so(ended_by, status):
+    request = StopRequest()
+    request.signal_name, request.ended_by = "SIGTERM", ended_by  # a signal may come when nothing is left to stop
+    assert request.exit_status == status
 
 
 def test_handlers_come_back_after_an_error():

@@ -13,6 +13,7 @@ from ddim_jax.data import load_dataset
 from ddim_jax.io.errors import ConfigError, DataError
 from ddim_jax.io.images import write_mask, write_rgb
 from ddim_jax.training import loop, train
+from ddim_jax.training.interrupt import StopRequest
 from ddim_jax.training.losses import NonFiniteLoss
 
 on_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="bits are promised on CPUs")
@@ -69,6 +70,89 @@ def test_reading_as_it_goes_and_a_signal_change_nothing(reference, tmp_path, mon
     assert train(streaming, tmp_path) == 12
     assert "resumes at step 7 of 12" in capsys.readouterr().err
     assert_same_run(tmp_path, reference)
+
+
+def lines_but_the_first_validation(workdir):
+    lines = metric_lines(workdir)
+    return [line for line in lines if line["step"] != 4 or "loss" in line], [line["step"] for line in lines]
+
+
+def assert_stopped_unscored_at_4(workdir, reference, capsys):
+    assert "SIGTERM: saved step 4, stopped" in capsys.readouterr().err
+    assert steps_in(workdir) == [4] and not (workdir / "checkpoints/4/metrics").exists()
+    assert train(tiny_config(steps=12), workdir) == 12
+    assert_same_bits(checkpoint(workdir, 12), checkpoint(reference, 12))
+    expected, steps = lines_but_the_first_validation(reference)
+    assert metric_lines(workdir) == expected and steps.count(4) == 2
+    assert CheckpointStore(workdir / "checkpoints").restore_params("best")[0] in (8, 12)
+
+
+@on_cpu
+def test_a_stop_where_a_validation_is_due_does_not_validate(reference, tmp_path, monkeypatch, capsys):
+    report = loop.Reporter.training
+
+    def interrupted(self, step, values):
+        if step == 3:
+            signal.raise_signal(signal.SIGTERM)
+        report(self, step, values)
+
+    request = StopRequest()
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Reporter, "training", interrupted)
+        patch.setattr(loop.Validator, "__call__", lambda *_, **__: pytest.fail("it validated"))
+        assert train(tiny_config(steps=12), tmp_path, request) == 4
+    assert (request.ended_by, request.exit_status) == ("SIGTERM", 75)
+    assert_stopped_unscored_at_4(tmp_path, reference, capsys)
+
+
+@on_cpu
+def test_a_validation_is_given_up_for_a_stop(reference, tmp_path, monkeypatch, capsys):
+    validate = loop.Validator.__call__
+
+    def interrupted(self, params, **options):
+        signal.raise_signal(signal.SIGTERM)
+        return validate(self, params, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Validator, "__call__", interrupted)
+        assert train(tiny_config(steps=12), tmp_path) == 4
+    assert_stopped_unscored_at_4(tmp_path, reference, capsys)
+
+
+@on_cpu
+@pytest.mark.parametrize("place", ["validation", "save"])
+def test_a_signal_at_the_very_end_changes_nothing(place, reference, tmp_path, monkeypatch):
+    """The run goes on at step 8; a signal while a checkpoint is saved does not begin another step, but for the last."""
+    shutil.copytree(reference, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "checkpoints/12")
+    owner, name = (loop.Validator, "__call__") if place == "validation" else (CheckpointStore, "save")
+    original = getattr(owner, name)
+
+    def interrupted(*arguments, **options):
+        signal.raise_signal(signal.SIGTERM)
+        return original(*arguments, **options)
+
+    request = StopRequest()
+    monkeypatch.setattr(owner, name, interrupted)
+    assert train(tiny_config(steps=12), tmp_path, request) == 12
+    assert (request.ended_by, request.exit_status) == (None, 0)
+    assert_same_run(tmp_path, reference)
+    assert (tmp_path / "checkpoints/12/metrics").exists()
+
+
+@on_cpu
+def test_a_signal_during_a_save_begins_no_other_step(tmp_path, monkeypatch):
+    save = CheckpointStore.save
+
+    def interrupted(*arguments, **options):
+        signal.raise_signal(signal.SIGINT)
+        return save(*arguments, **options)
+
+    request = StopRequest()
+    monkeypatch.setattr(CheckpointStore, "save", interrupted)
+    assert train(tiny_config(steps=12), tmp_path, request) == 4
+    assert (request.ended_by, request.exit_status) == ("SIGINT", 130)
+    assert (tmp_path / "checkpoints/4/metrics").exists()
 
 
 @on_cpu
@@ -133,8 +217,8 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path, monkeypatch):
 
 def test_a_validation_that_is_no_number_is_not_saved(tmp_path, monkeypatch):
     class Broken(loop.Validator):
-        def __call__(self, params):
-            return super().__call__(jax.tree.map(lambda leaf: leaf * np.inf, params))
+        def __call__(self, params, **options):
+            return super().__call__(jax.tree.map(lambda leaf: leaf * np.inf, params), **options)
 
     monkeypatch.setattr(loop, "Validator", Broken)
     with pytest.raises(NonFiniteLoss, match="validation loss of step 4 is nan; stopped, there is no checkpoint yet"):

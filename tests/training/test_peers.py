@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from ddim_jax.io.errors import DataError
-from ddim_jax.training import abort, peers
+from ddim_jax.io.errors import TRY_AGAIN, DataError
+from ddim_jax.training import peers
 from ddim_jax.training.interrupt import StopRequest, stop_on_signals
 
 
@@ -72,11 +72,23 @@ def test_the_furthest_step_is_the_last_for_all(board):
     # They are not equally far: process 0 has begun step 3, 1 step 2, 2 step 5.
     for member, begun in zip(members, (3, 2, 5), strict=True):
         assert not any(member.stops_after(step) for step in range(1, begun))
+    assert not any(member.is_stopping for member in members)
     requests[1].signal_name = "SIGTERM"
     until(lambda: all(member._asked for member in members))
     for member, begun in zip(members, (3, 2, 5), strict=True):
         assert [member.stops_after(step) for step in range(begun, 6)] == [False] * (5 - begun) + [True]
-        assert member.reason == "SIGTERM to process 1"
+        assert (member.reason, member.ended_by) == ("SIGTERM to process 1", "SIGTERM")
+        assert member.is_stopping
+    for member in members:
+        member.finish()
+
+
+def test_what_ends_a_run_is_the_same_for_all(board):
+    requests, members = group(board, 2)
+    for member, request, name in zip(members, requests, ("SIGINT", "SIGTERM"), strict=True):
+        member.begin(1)
+        request.signal_name = name
+    assert [member.ended_by for member in members] == ["SIGINT", "SIGINT"]  # it waits for all to know
     for member in members:
         member.finish()
 
@@ -161,10 +173,10 @@ def test_a_board_that_is_gone(board, ends):
 def test_a_run_of_one_stops_when_it_is_asked_to():
     with stop_on_signals(StopRequest()) as request, peers.watched_peers(request) as alone:
         alone.begin(1)
-        assert not alone.stops_after(1)
+        assert not alone.stops_after(1) and not alone.is_stopping
         signal.raise_signal(signal.SIGTERM)
-        assert alone.stops_after(2)
-        assert alone.reason == "SIGTERM"
+        assert alone.stops_after(2) and alone.is_stopping
+        assert alone.reason == alone.ended_by == "SIGTERM"
 
 
 def test_abort_says_a_last_word(environment):
@@ -174,7 +186,7 @@ def test_abort_says_a_last_word(environment):
         "thread = threading.Thread(target=os.abort)\nthread.start()\nthread.join()"
     )
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (abort.LOST, "error: the last word\n")
+    assert (done.returncode, done.stderr) == (TRY_AGAIN, "error: the last word\n")
 
 
 def test_a_last_word_is_taken_back(environment):
@@ -183,4 +195,4 @@ def test_a_last_word_is_taken_back(environment):
         "say_on_abort(lambda: 'the first')\nsay_on_abort(lambda: 'the second')()\nos.abort()"
     )
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (abort.LOST, "error: the first\n")
+    assert (done.returncode, done.stderr) == (TRY_AGAIN, "error: the first\n")

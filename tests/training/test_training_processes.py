@@ -154,7 +154,7 @@ def test_one_process_goes_on_as_two_with_two_devices_each(start, reference, tmp_
 def test_a_signal_to_one_stops_both_and_one_goes_on(start, reference, tmp_path, capsys):
     copy_four_steps(reference, tmp_path)
     processes = start(tmp_path, 2, at=6, to=1, signal=signal.SIGTERM)
-    assert processes.wait() == [0, 0], processes.said
+    assert processes.wait() == [75, 75], processes.said
     (step,) = re.findall(r"SIGTERM to process 1: saved step (\d+), stopped; the same command", processes.said[0])
     assert 6 <= int(step) < 12
     assert all(f"reached {step}\n" in said for said in processes.said)
@@ -162,6 +162,19 @@ def test_a_signal_to_one_stops_both_and_one_goes_on(start, reference, tmp_path, 
     assert train(tiny_config(), tmp_path) == 12
     assert f"resumes at step {step} of 12" in capsys.readouterr().err
     assert_same_curve(tmp_path, reference)
+
+
+@pytest.mark.parametrize("finishes", [0, 1])
+def test_a_signal_during_a_validation(start, tmp_path, finishes):
+    """Process `finishes` validates to the end, the other gives up: what process 0 does counts, and neither waits."""
+    processes = start(tmp_path, 2, validating=True, to=1, signal=signal.SIGTERM, finish=[finishes])
+    assert processes.wait() == [75, 75], processes.said
+    for index, said in enumerate(processes.said):
+        assert ("validated\n" if index == finishes else "gave up\n") in said and "reached 4\n" in said
+    assert "SIGTERM to process 1: saved step 4, stopped; the same command" in processes.said[0]
+    assert CheckpointStore(tmp_path / "checkpoints").steps() == [4]
+    scored = (tmp_path / "checkpoints/4/metrics").exists()
+    assert scored == ("validation loss" in processes.said[0]) == (finishes == 0)
 
 
 def test_a_killed_process_ends_the_other_with_a_message(start, reference, tmp_path):

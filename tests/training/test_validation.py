@@ -103,6 +103,15 @@ def test_a_network_of_one_pass_against_numpy():
     assert result.dice == pytest.approx(np.mean(scores), rel=1e-6)
 
 
+@pytest.mark.parametrize(("batches", "whole"), [(0, False), (2, False), (3, True)])
+def test_what_is_given_up_ends_before_the_next_batch(batches, whole):
+    """Five pictures, two at a time: asked before each of three batches."""
+    answers = iter([False] * batches + [True])
+    result = validator(ReadsRed(), batch_size=2)({"gain": jnp.float32(1.0)}, given_up=lambda: next(answers))
+    assert (result is not None) is whole
+    assert next(answers, "asked") is (True if whole else "asked")
+
+
 def test_more_than_there_are_is_all_of_them():
     source = Pictures()
     result = validator(ReadsRed(), source, count=64, batch_size=4)({"gain": jnp.float32(1.0)})
