@@ -28,7 +28,8 @@ RULES = {
     "before_first_step": "of these: no step of that start had been reported",
     "while_saving": "of these: a step was reported with which a checkpoint is due, and the checkpoint was not complete",
     "seconds": "from SIGTERM to the end of the program, the longest of `n`; one that does not end is killed",
-    "unsaved": "stops after which the newest complete checkpoint was not that of the step that was said to be saved, "
+    "unsaved": "stops after which the newest complete checkpoint was not that of the step that was said to be saved "
+    "(or, before a first step, that it had begun from), "
     f"or the exit status was not {TRY_AGAIN}",
     "not_continued": "starts after a stop that did not go on from the step that was said to be saved",
 }
@@ -153,6 +154,6 @@ def _until(program: Program, condition: Callable[[], bool]) -> None:
 
 
 def saved_step(said: str) -> int | None:
-    """The step that a training says to have saved when it stopped; None where it has not."""
-    found = re.search(r"saved step (\d+), stopped", said)
+    """The step that a training says to have saved, or not to have left, when it stopped; None where it has not."""
+    found = re.search(r"(?:saved step|no step was made after step) (\d+), stopped", said)
     return int(found[1]) if found else None

@@ -1,9 +1,11 @@
 """Stopping a run from outside without losing work."""
 
 import contextlib
+import os
 import signal
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ddim_jax.io.errors import INTERRUPTED, TRY_AGAIN
 
@@ -28,7 +30,7 @@ class StopRequest:
         """Of the command: 0 only where the run came to its end, or a scheduler would take it for finished."""
         if self.ended_by is None:
             return 0
-        return INTERRUPTED if self.ended_by == signal.SIGINT.name else TRY_AGAIN
+        return _status(self.ended_by)
 
 
 @contextlib.contextmanager
@@ -55,3 +57,52 @@ def stop_on_signals(request: StopRequest | None = None) -> Iterator[StopRequest]
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def leave_at_once(say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+    """Until the function that it gives is called, SIGTERM and Ctrl-C end the process at once, without clean-up.
+
+    For the time in which the first step is compiled, when nothing is to be saved: Python's handlers would wait for the
+    compiler, which takes minutes for a large network, and schedulers do not wait so long. Inside `stop_on_signals`,
+    which has the word afterwards.
+
+    Args:
+      say: told the name of the signal before the end.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    told, told_of = socket.socketpair()
+    told_of.setblocking(False)
+    over = threading.Event()
+    deciding = threading.Lock()
+
+    def watch() -> None:
+        for number in iter(lambda: told.recv(1), b""):
+            with deciding:
+                if not over.is_set() and number[0] in (signal.SIGTERM, signal.SIGINT):
+                    name = signal.Signals(number[0]).name
+                    say(name)
+                    os._exit(_status(name))
+
+    def finish() -> None:
+        with deciding:
+            over.set()
+
+    watcher = threading.Thread(target=watch, name="first step", daemon=True)
+    watcher.start()
+    # Python writes the number of a signal there as it comes, whatever the main thread is doing.
+    before = signal.set_wakeup_fd(told_of.fileno())
+    try:
+        yield finish
+    finally:
+        finish()
+        signal.set_wakeup_fd(before)
+        told_of.close()
+        watcher.join()
+        told.close()
+
+
+def _status(signal_name: str) -> int:
+    return INTERRUPTED if signal_name == signal.SIGINT.name else TRY_AGAIN

@@ -23,7 +23,7 @@ from ddim_jax.training.config import check_config, plain_config, resolve_system,
 from ddim_jax.training.distributed import check_shared, first_alone
 from ddim_jax.training.feed import Feed
 from ddim_jax.training.form import check_form
-from ddim_jax.training.interrupt import StopRequest, stop_on_signals
+from ddim_jax.training.interrupt import StopRequest, leave_at_once, stop_on_signals
 from ddim_jax.training.losses import LossWatch, NonFiniteLoss
 from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
 from ddim_jax.training.peers import Alone, Peers, watched_peers
@@ -184,6 +184,13 @@ def _train(config: Mapping[str, Any], workdir: Path, request: StopRequest, peers
             if reporter and means:
                 reporter.training(step, {**means, "learning_rate": float(rate(step - 1))})
 
+        def say_nothing_lost(signal_name: str) -> None:
+            reporter.message(
+                f"{signal_name}: no step was made after step {start_step}, stopped; the same command goes on from there"
+            )
+
+        alone = jax.process_count() == 1  # others would wait for the one that leaves
+        first_step_done = stack.enter_context(leave_at_once(say_nothing_lost)) if alone else lambda: None
         watch = LossWatch()
         peers.begin(start_step + 1)
         try:
@@ -192,6 +199,7 @@ def _train(config: Mapping[str, Any], workdir: Path, request: StopRequest, peers
                 watch.add(step, metrics)
                 if reporter and step == start_step + 1:
                     jax.block_until_ready(metrics)
+                    first_step_done()
                     reporter.restart_clock(step)
                 due = step == steps or step % fields["checkpoint_every"] == 0
                 # Asked once: a signal may come between the lines below.

@@ -220,6 +220,7 @@ def test_deaths_are_added_up(tmp_path, monkeypatch):
 
 def test_what_a_stopped_training_says_to_have_saved():
     assert sigterm.saved_step("step 8/40: loss 1\nSIGTERM: saved step 8, stopped; the same command goes on") == 8
+    assert sigterm.saved_step("SIGTERM: no step was made after step 8, stopped; the same command goes on") == 8
     assert sigterm.saved_step("step 8/40: loss 1") is None
 
 

@@ -1,9 +1,11 @@
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 
-from ddim_jax.training.interrupt import StopRequest, stop_on_signals
+from ddim_jax.training.interrupt import StopRequest, leave_at_once, stop_on_signals
 
 BOTH = (signal.SIGTERM, signal.SIGINT)
 
@@ -53,3 +55,42 @@ def test_outside_the_main_thread_nothing_is_asked():
     thread.start()
     thread.join()
     assert seen == [False]
+
+
+BUSY = """
+import hashlib, sys
+from ddim_jax.training.interrupt import leave_at_once, stop_on_signals
+
+with stop_on_signals() as request, leave_at_once(lambda name: print(name, "and nothing lost", flush=True)) as finish:
+    if sys.argv[1] == "later":
+        finish()
+    print("begun", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", int(sys.argv[2]))  # in C, where no handler of Python is called
+    print(request.signal_name, "noted")
+"""
+
+
+@pytest.mark.parametrize(
+    ("when", "rounds", "number", "said", "status"),
+    [
+        ("first", 10**9, signal.SIGTERM, "SIGTERM and nothing lost\n", 75),  # the rounds would take minutes
+        ("first", 10**9, signal.SIGINT, "SIGINT and nothing lost\n", 130),
+        ("later", 10**6, signal.SIGTERM, "SIGTERM noted\n", 0),
+    ],
+)
+def test_what_holds_the_main_thread_does_not_hold_the_first_step(when, rounds, number, said, status):
+    program = [sys.executable, "-c", BUSY, when, str(rounds)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(number)
+        assert process.communicate(timeout=60)[0] == said
+    assert process.returncode == status
+
+
+def test_a_step_that_was_made_leaves_the_signals_alone():
+    before = signal.set_wakeup_fd(-1)
+    with stop_on_signals() as stop, leave_at_once(lambda name: pytest.fail(name)) as finish:
+        finish()
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.signal_name == "SIGTERM"
+    assert signal.set_wakeup_fd(before) == -1 and "first step" not in {thread.name for thread in threading.enumerate()}
