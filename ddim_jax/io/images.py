@@ -76,6 +76,17 @@ def image_shape(path: str | os.PathLike) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
+def count_pixels(path: str | os.PathLike) -> int:
+    """Height times width of a picture, from the header alone.
+
+    Raises:
+      DataError: as `read_image`, for what is wrong with the header.
+    """
+    with _errors_naming(path), _open(path) as picture:
+        width, height = picture.size
+    return width * height
+
+
 def resize_image(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Resizes uint8 [H, W, 3] to `shape` (height, width): bilinear, antialiased where it shrinks."""
     return np.asarray(Image.fromarray(image).resize(shape[::-1], Image.Resampling.BILINEAR))
