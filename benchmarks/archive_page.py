@@ -27,8 +27,9 @@ and `python -m benchmarks.processes` measure; do not edit. What it means stands 
 One process, generated pictures, networks with random weights: "tiny" has two levels of 8 channels, "recommended" is
 that of configs/fast.py, with one step and four samples a picture. "waited" is the share of the time in which the
 device could have waited for a picture to be read. Memory is the most that was resident, of a fresh process that
-segmented a tenth of the pictures and of one that segmented all; "growth" is their difference by the pictures that the
-second had more. "written" are the sizes of the files a picture, "on disk" the blocks they take.
+segmented a tenth of the pictures and of one that segmented all, each with one arena of malloc (one for each thread, as
+is usual, takes some tens of MB more, whatever the number of pictures); "growth" is their difference by the pictures
+that the second had more. "written" are the sizes of the files a picture, "on disk" the blocks they take.
 """
 _HEAD = (
     *("network", "pictures", "device", "pictures a second", "waited", "memory for a tenth", "for all", "growth"),

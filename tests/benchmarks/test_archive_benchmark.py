@@ -14,9 +14,9 @@ class Here:
 
     started = 0
 
-    def __init__(self, factory, *arguments, cpus):
+    def __init__(self, factory, *arguments, cpus, environment):
         module, name = factory.split(":")
-        assert module == archive.__name__ and cpus
+        assert module == archive.__name__ and cpus and environment
         self._object = getattr(archive, name)(*arguments)
         Here.started += 1
 

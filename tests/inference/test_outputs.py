@@ -48,6 +48,19 @@ def test_equal_stems_keep_the_extension(tree, tmp_path):
     assert found["b.png"] == "b.png" and found["B.jpg"] == "B.jpg" and found["a.PNG"] == "a"
 
 
+def test_a_name_is_what_is_before_the_suffix(tmp_path):
+    for name in ("a.b.png", "c", ".d", "e.", "f.d/g", "f.d/.h.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = plan_jobs([tmp_path / name for name in ("a.b.png", "c", ".d", "e.", "f.d/g", "f.d/.h.png")], Path("out"))
+    assert [job.name for job in found] == ["a.b", "c", ".d", "e.", "g", ".h"]
+
+
+def test_a_pattern_that_leads_out_of_its_folder_is_refused(tree):
+    with pytest.raises(InputError, match=r"in/a\.PNG, found by .*, does not lie in .*in/sub; leave out \.\."):
+        plan_jobs(f"{tree}/sub/*/../../*.PNG", Path("out"))
+
+
 def test_two_inputs_for_one_result_are_refused(tree, tmp_path):
     with pytest.raises(InputError, match=r"in/a.PNG and .*in/sub/a.png would both write") as error:
         plan_jobs([tree / "a.PNG", tree / "sub"], tmp_path / "out")
