@@ -20,7 +20,8 @@ from ddim_jax.io.errors import DataError
 from ddim_jax.io.images import MAX_PIXELS, count_pixels, read_image
 
 PIXELS_AT_ONCE = 2 * MAX_PIXELS
-"""Of the pictures between reading and written: about two GiB, and two of the largest that are read at all."""
+"""Of the pictures between reading and written, two of the largest that are read at all: two GiB at the 12 bytes a pixel
+that decoding takes at most; writing 16-bit maps takes up to three times as much of those that are being written."""
 
 
 class _Reading(NamedTuple):
