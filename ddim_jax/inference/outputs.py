@@ -108,7 +108,7 @@ def plan_jobs(inputs: str | os.PathLike | Iterable[str | os.PathLike], output_di
         if not listings or listings[-1][0] != root:
             listings.append((root, PathList()))
         for path in iterate_images(given):
-            path = os.path.abspath(path)  # a text: a `Path` takes ten times the time
+            path = os.path.abspath(path)  # a text, for a `Path` takes longer
             if root == output_dir:
                 inside = inside or Path(path)
             elif path.startswith(results):
@@ -133,14 +133,15 @@ def _each_once(listings: list[tuple[Path, PathList]]) -> list[tuple[Path, PathLi
     again = _repeated(os.path.join(root, relative) for root, paths in listings for relative in paths)
     if not len(again):
         return listings
-    kept, seen = [], set()
+    kept, seen = [], np.zeros(len(again), bool)
     for root, paths in listings:
         kept.append((root, PathList()))
         for relative in paths:
             place = find(again, os.path.join(root, relative))
-            if place is None or place not in seen:
+            if place is None or not seen[place]:
                 kept[-1][1].append(relative)
-                seen.add(place)
+            if place is not None:
+                seen[place] = True
     return kept
 
 
