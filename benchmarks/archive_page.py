@@ -15,6 +15,8 @@ MOST_WAITED = 0.10
 MOST_BYTES_PER_PICTURE = 500
 """Of memory, by which a run may grow with the pictures of an archive: 5 GB for ten million. What is held is told in
 docs/scale.md; the rest is room for what an allocator keeps in a longer run."""
+ENOUGH_PICTURES = 10_000
+"""Below, a few MB by which the peaks of two runs differ by chance are more than what is asked for."""
 LEAST_RATIO = 1.7
 """Images a second of two processes with a thread each, by those of one."""
 
@@ -68,7 +70,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{row['waited_share']:.1%}",
         f"{row['peak_bytes_of_a_tenth'] / 2**20:.0f} MiB",
         f"{row['peak_bytes'] / 2**20:.0f} MiB",
-        f"{row['bytes_per_picture']:.1f} B a picture",
+        f"{row['bytes_per_picture']:.1f} B a picture" if row["pictures"] >= ENOUGH_PICTURES else "too few to tell",
         f"{row['result_bytes'] / row['pictures'] / 1000:.1f} kB a picture",
         f"{row['result_disk_bytes'] / row['pictures'] / 1000:.1f} kB a picture",
     )
@@ -85,7 +87,9 @@ def _bars(rows: Sequence[Row]) -> str:
         (
             *_cells(row)[:3],
             _met(row["waited_share"] <= MOST_WAITED),
-            _met(row["bytes_per_picture"] <= MOST_BYTES_PER_PICTURE),
+            _met(row["bytes_per_picture"] <= MOST_BYTES_PER_PICTURE)
+            if row["pictures"] >= ENOUGH_PICTURES
+            else "too few to tell",
         )
         for row in rows
     ]

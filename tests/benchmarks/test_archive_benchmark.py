@@ -133,8 +133,10 @@ def test_the_cost_of_ten_million_pictures_on_the_page(tmp_path):
     folder = tmp_path / "docs" / "results"
     folder.mkdir(parents=True)
     assert archive_page.write(tmp_path) is None
-    slow = row | {"network": "tiny", "picture_size": 64, "waited_share": 0.1001, "bytes_per_picture": 80.0}
-    (folder / "archive.json").write_text(json.dumps({"rows": [row, slow]}))
+    many = {"pictures": 20_000, "index_bytes": 6_000_000, "result_bytes": 106_000_000, "result_disk_bytes": 163_840_000}
+    tiny = row | many | {"network": "tiny", "picture_size": 64}
+    slow, grows = tiny | {"waited_share": 0.1001, "bytes_per_picture": 80.0}, tiny | {"device": "another"}
+    (folder / "archive.json").write_text(json.dumps({"rows": [row, slow, grows]}))
     training = {"what": "training", "one": 10.0, "two": 18.0, "ratio": 1.8, "ratios": [1.7, 1.8, 1.9]}
     segmenting = {"what": "segmenting", "one": 10.0, "two": 16.9, "ratio": 1.69, "ratios": [1.69]}
     rows = {"size": 64, "device": "a processor", "rows": [training, segmenting]}
@@ -145,9 +147,11 @@ def test_the_cost_of_ten_million_pictures_on_the_page(tmp_path):
     assert "which take 82 GB of blocks" in page
     assert "are 2.0 TB to read" in page and "GPU-hours are not known" in page
     about = "| recommended | 100 of 256 x 256 | a processor, 2 threads"
-    memory = "300 MiB | 301 MiB | 500.4 B a picture"
-    assert f"{about} | 12.5 | 2.1% | {memory} | 5.3 kB a picture | 8.2 kB a picture |" in page
-    assert f"{about} | met | **missed** |" in page  # 500.4 bytes are more than 500
-    assert "| tiny | 100 of 64 x 64 | a processor, 2 threads | **missed** | met |" in page
+    memory = "300 MiB | 301 MiB"
+    assert f"{about} | 12.5 | 2.1% | {memory} | too few to tell | 5.3 kB a picture | 8.2 kB a picture |" in page
+    assert f"| another | 12.5 | 2.1% | {memory} | 500.4 B a picture | 5.3 kB a picture | 8.2 kB a picture |" in page
+    assert f"{about} | met | too few to tell |" in page
+    assert "| tiny | 20,000 of 64 x 64 | a processor, 2 threads | **missed** | met |" in page
+    assert "| tiny | 20,000 of 64 x 64 | another | met | **missed** |" in page  # 500.4 bytes are more than 500
     assert "| training | 10.0 a second | 18.0 a second | 1.80 | 1.70, 1.80, 1.90 | met |" in page
     assert "| segmenting | 10.0 a second | 16.9 a second | 1.69 | 1.69 | **missed** |" in page
