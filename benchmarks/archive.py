@@ -3,9 +3,10 @@
 python -m benchmarks.archive                                                   (20,000 pictures, a tiny network)
 python -m benchmarks.archive --network recommended --count 400 --size 256      (the speed of configs/fast.py)
 
-Generates the pictures in a temporary folder, segments them as sample.py does and adds a row to
-docs/results/archive.json, in the place of one of the same network, pictures and device. Both networks have random
-weights. With the tiny one files, and not arithmetic, are most of the work. Linux alone tells what is measured.
+Generates the pictures in a temporary folder, segments all of them and a tenth of them as sample.py does, each in a
+process of its own, and adds a row to docs/results/archive.json, in the place of one of the same network, pictures and
+device. What the larger run needed more memory, by the pictures it had more, is what memory grows by. Both networks have
+random weights. With the tiny one files, and not arithmetic, are most of the work. Linux alone tells what is measured.
 """
 
 import argparse
@@ -13,7 +14,6 @@ import json
 import os
 import sys
 import tempfile
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from benchmarks.memory import high_water_bytes, reset_high_water
 from benchmarks.startup import save_untrained
 from benchmarks.table_machine import device_in_words
 from benchmarks.table_rows import merged
+from benchmarks.worker import Worker
 from ddim_jax import Segmenter, __version__
 from ddim_jax.inference import segment_files
 from ddim_jax.inference.parts import INDEX
@@ -39,14 +40,20 @@ RULES = {
     "seconds": "of the whole run, from listing the files to the merged index, without compiling",
     "waited_share": "of these seconds, the share in which no picture could be started because the next was not read "
     "yet: the device was idle for want of input no longer than this",
-    "peak_bytes_at_a_tenth": "the most memory that was resident from the start of the run until a tenth was done",
-    "peak_bytes": "the most memory that was resident during the whole run",
-    "result_bytes": "all that was written, the index included; masks of random weights are noise, which packs badly",
+    "peak_bytes_of_a_tenth": "the most memory that was resident while a fresh process segmented a tenth of the "
+    "pictures, from listing the files to the merged index; all threads share one arena of malloc",
+    "peak_bytes": "the same of a fresh process that segmented all of them",
+    "bytes_per_picture": "the difference of the two, by the pictures that the second had more",
+    "result_bytes": "the sizes of all files that were written, the index included; masks of random weights are noise, "
+    "which packs badly",
+    "result_disk_bytes": "the blocks that the file system gave these files, 512 bytes times st_blocks",
 }
 IDENTITY = ("network", "pictures", "picture_size", "device", "batch_size")
 """What tells one row from another."""
 NETWORKS = ("tiny", "recommended")
-_POLL_S = 0.01
+_WARM = 64  # pictures that are segmented before memory is measured
+# With an arena for each thread, the peak is a matter of which threads meet, and jumps by 9 MB at a time.
+_ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
 
 
 def write_pictures(folder: Path, count: int, size: int) -> None:
@@ -81,40 +88,6 @@ def untrained(size: int) -> Segmenter:
     return Segmenter(model, params, config=config, step=0, checkpoint="untrained")
 
 
-class PeakAtATenth:
-    """Watches how many lines the index has, and takes down the memory when there are enough.
-
-    Attributes:
-      peak_bytes: None before.
-    """
-
-    def __init__(self, index: Path, lines: int):
-        self.peak_bytes: int | None = None
-        self._index, self._lines = index, lines
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> "PeakAtATenth":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        position = found = 0
-        while found < self._lines:
-            if self._stop.wait(_POLL_S):
-                return
-            if self._index.exists():
-                with open(self._index, "rb") as file:
-                    file.seek(position)
-                    new = file.read()
-                position, found = position + len(new), found + new.count(b"\n")
-        self.peak_bytes = high_water_bytes()
-
-
 def recommended(size: int) -> Segmenter:
     """The network of configs/fast.py with random weights, for pictures of `size` pixels."""
     with tempfile.TemporaryDirectory() as folder:
@@ -122,43 +95,97 @@ def recommended(size: int) -> Segmenter:
         return Segmenter.load(folder)
 
 
-def measure(network: str, segmenter: Segmenter, count: int, size: int, batch_size: int) -> dict[str, Any]:
-    """The row of one run.
+def link_some(pictures: Path, folder: Path, count: int) -> None:
+    """Makes `folder` hold the first `count` of the pictures, without copying them."""
+    for path in sorted(pictures.rglob("*.png"))[:count]:
+        link = folder / path.relative_to(pictures)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        os.link(path, link)
+
+
+class Run:
+    """One run; lives in a worker, so that nothing before it has raised the memory of its process.
+
+    Args:
+      network: of `NETWORKS`.
+      size: of the pictures' sides.
+    """
+
+    def __init__(self, network: str, size: int):
+        self._segmenter = (untrained if network == "tiny" else recommended)(size)
+        self._segmenter.segment(np.zeros((size, size, 3), np.uint8))  # compiles
+
+    def about(self) -> dict[str, Any]:
+        """What it computes, and on what."""
+        threads = len(os.sched_getaffinity(0))
+        return {
+            "image_size": self._segmenter.image_size,
+            "steps": self._segmenter.settings().steps,
+            "samples": self._segmenter.settings().samples,
+            "device": device_in_words(jax.devices()[0], threads),
+            **describe_host(threads),
+        }
+
+    def segment(self, warm: str, pictures: str, output: str, batch_size: int) -> dict[str, float]:
+        """Segments a folder: pictures done, seconds, of these those that were waited for input, and peak memory.
+
+        Before, unmeasured, it segments the folder `warm`: what the first pictures make threads and allocators keep is
+        then there in a short run as in a long one.
+        """
+        segment_files(self._segmenter, warm, f"{output}_warm", batch_size=batch_size)
+        reset_high_water()
+        summary = segment_files(self._segmenter, pictures, output, batch_size=batch_size)
+        return {
+            "done": summary.done,
+            "seconds": summary.seconds,
+            "waited": summary.waited,
+            "peak_bytes": high_water_bytes(),
+        }
+
+
+def measure(network: str, count: int, size: int, batch_size: int) -> dict[str, Any]:
+    """The row of a run with `count` pictures and one with a tenth of them.
 
     Raises:
-      RuntimeError: a picture could not be read, or the run was over before the memory at a tenth was taken.
+      RuntimeError: a picture could not be read.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        pictures, out = Path(folder, "pictures"), Path(folder, "results")
-        write_pictures(pictures, count, size)
-        segmenter.segment(np.zeros((size, size, 3), np.uint8))  # compiles
-        reset_high_water()
-        with PeakAtATenth(out / INDEX, count // 10) as early:
-            summary = segment_files(segmenter, pictures, out, batch_size=batch_size)
-        peak = high_water_bytes()
-        index_bytes = (out / INDEX).stat().st_size
-        result_bytes = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    if summary.done != count or early.peak_bytes is None:
-        raise RuntimeError(f"{summary.done} of {count} pictures segmented, memory at a tenth {early.peak_bytes}")
-    threads = len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_pictures(folder / "pictures", count, size)
+        link_some(folder / "pictures", folder / "tenth", count // 10)
+        link_some(folder / "pictures", folder / "warm", _WARM)
+
+        def run(name: str, expected: int) -> tuple[dict[str, Any], dict[str, float]]:
+            own = {"cpus": os.sched_getaffinity(0), "environment": _ONE_ARENA}
+            with Worker("benchmarks.archive:Run", network, size, **own) as worker:
+                about = worker.call("about")
+                places = [str(folder / place) for place in ("warm", name, f"{name}_results")]
+                found = worker.call("segment", *places, batch_size)
+            if found["done"] != expected:
+                raise RuntimeError(f"{found['done']} of {expected} pictures segmented")
+            return about, found
+
+        about, whole = run("pictures", count)
+        _, tenth = run("tenth", count // 10)
+        results = folder / "pictures_results"
+        written = [path.stat() for path in results.rglob("*") if path.is_file()]
+        index_bytes = (results / INDEX).stat().st_size
     return {
         "network": network,
         "pictures": count,
         "picture_size": size,
-        "image_size": segmenter.image_size,
-        "steps": segmenter.settings().steps,
-        "samples": segmenter.settings().samples,
         "batch_size": batch_size,
-        "device": device_in_words(jax.devices()[0], threads),
-        **describe_host(threads),
+        **about,
         "package_version": __version__,
-        "seconds": round(summary.seconds, 2),
-        "images_per_second": round(count / summary.seconds, 2),
-        "waited_share": round(summary.waited / summary.seconds, 4),
-        "peak_bytes_at_a_tenth": early.peak_bytes,
-        "peak_bytes": peak,
+        "seconds": round(whole["seconds"], 2),
+        "images_per_second": round(count / whole["seconds"], 2),
+        "waited_share": round(whole["waited"] / whole["seconds"], 4),
+        "peak_bytes_of_a_tenth": tenth["peak_bytes"],
+        "peak_bytes": whole["peak_bytes"],
+        "bytes_per_picture": round((whole["peak_bytes"] - tenth["peak_bytes"]) / (count - count // 10), 1),
         "index_bytes": index_bytes,
-        "result_bytes": result_bytes,
+        "result_bytes": sum(stat.st_size for stat in written),
+        "result_disk_bytes": sum(512 * stat.st_blocks for stat in written),
     }
 
 
@@ -173,15 +200,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.count < 10:
         parser.error(f"--count is {given.count}, expected at least 10")
     with report_input_errors():
-        segmenter = (untrained if given.network == "tiny" else recommended)(given.size)
-        row = measure(given.network, segmenter, given.count, given.size, given.batch_size)
+        row = measure(given.network, given.count, given.size, given.batch_size)
     output = Path(given.output)
     rows = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.exists() else []
     write_json(output, {"rules": RULES, "rows": merged(rows, [row], IDENTITY)})
     print(
         f"{row['pictures']} pictures, {row['images_per_second']} a second; the device waited {row['waited_share']:.1%} "
-        f"of the time; memory {row['peak_bytes_at_a_tenth'] / 2**20:.0f} MiB after a tenth, "
-        f"{row['peak_bytes'] / 2**20:.0f} MiB in all: {given.output}"
+        f"of the time; memory {row['peak_bytes_of_a_tenth'] / 2**20:.0f} MiB for a tenth of them, "
+        f"{row['peak_bytes'] / 2**20:.0f} MiB for all, {row['bytes_per_picture']:.0f} bytes a picture: {given.output}"
     )
     return 0
 

@@ -84,8 +84,9 @@ def segment_files(
     with `flag_uncertain` writes `flagged.csv`. What a killed process left undone, the next run does, with any number of
     processes. The same process twice at once, or runs of different numbers of processes, are refused.
 
-    A few hundred bytes are held for each file, from the beginning; while images are segmented, memory does not grow:
-    at most `batch_size` of them are on the device and one more each are being read and being written (see `Stream`).
+    Of each file, some tens of bytes are held while the work is planned (`plan_jobs`, and `Lines` for what was done
+    before) and about ten from then on. While images are segmented, memory does not grow: at most `batch_size` of them
+    are on the device and one more each are being read and being written (see `Stream`).
     Every image runs the same compiled program, or with `size` "native" the one of its padded shape, so a result does
     not depend on `batch_size`, on the other files nor on the number of processes, to the bit (on one kind of device).
 
@@ -136,9 +137,12 @@ def segment_files(
     if output_dir.exists() and not output_dir.is_dir():
         raise InputError(f"{output_dir} is a file; expected a folder for the results")
     planned = plan_jobs(inputs, output_dir)
-    if process.count > 1:
-        _keep_apart(planned, output_dir)
-    jobs = [job for job in planned if process.owns(job.name)]
+    if process.count > 1 and planned.inside is not None:
+        # A process could take for an image what another has just written.
+        raise InputError(
+            f"{planned.inside} lies in the output folder; with several processes, use another output folder"
+        )
+    jobs = planned.only(lambda job: process.owns(job.name)) if process.count > 1 else planned
     common = {
         "checkpoint": segmenter.checkpoint,
         "weights": segmenter.fingerprint(),
@@ -148,12 +152,13 @@ def segment_files(
 
     failed, flagged = [], None
     with contextlib.closing(Index(output_dir, common, process)) as index:
-        todo = [job for job in jobs if not index.is_done(job, kinds, with_doubt=flagging)]
+        todo = jobs.only(lambda job: not index.is_done(job, kinds, with_doubt=flagging))
         if flagging:
-            check_doubts(output_dir / INDEX, index.segmented(), {job.name for job in planned})
-        if todo:
+            check_doubts(output_dir / INDEX, index.segmented(), (job.name for job in planned))
+        if len(todo):
             remove_list(output_dir, replaced=flagging)
-        del planned
+        kept = len(jobs) - len(todo)
+        del planned, jobs
 
         def kinds_of(job: Job) -> tuple[str, ...]:
             # An earlier run may have saved more: these files must not stay behind from an older state of the image.
@@ -170,7 +175,7 @@ def segment_files(
             flagged = index.close(lambda records: flag(output_dir / FLAGGED, records, flag_uncertain))
     return Summary(
         done=len(todo) - len(failed),
-        kept=len(jobs) - len(todo),
+        kept=kept,
         failed=tuple(failed),
         seconds=time.monotonic() - began,
         waited=stream.waited,
@@ -189,13 +194,6 @@ def check_kinds(save: Iterable[str]) -> tuple[str, ...]:
         found = ", ".join(map(repr, unknown)) or "empty"
         raise InputError(f"save is {found}; expected some of {', '.join(OUTPUTS)}")
     return tuple(kind for kind in OUTPUTS if kind in save)
-
-
-def _keep_apart(jobs: Iterable[Job], output_dir: Path) -> None:
-    """Where images lie among the results, a process could take for an image what another has just written."""
-    inside = next((job.source for job in jobs if job.source.is_relative_to(output_dir)), None)
-    if inside is not None:
-        raise InputError(f"{inside} lies in the output folder; with several processes, use another output folder")
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 import csv
 import math
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from numbers import Real
 from pathlib import Path
@@ -29,18 +29,21 @@ def check_share(share: float) -> Fraction:
     return Fraction(str(share))
 
 
-def check_doubts(index: Path, records: Iterable[Mapping[str, Any]], inputs: Collection[str]) -> None:
+def check_doubts(index: Path, records: Iterable[Mapping[str, Any]], inputs: Iterable[str]) -> None:
     """Checks that all images of a folder can be ranked, once those among the inputs are segmented.
 
     Args:
       index: the file the records are from.
       records: of the images that were segmented.
-      inputs: names of the images of this run; those without a doubt are segmented again.
+      inputs: names of the images of this run, asked for only where a doubt is missing; those are segmented again.
 
     Raises:
       InputError: an image without a doubt is no input.
     """
-    missing = [record["file"] for record in records if "doubt" not in record and record["name"] not in inputs]
+    without = {record["name"]: record["file"] for record in records if "doubt" not in record}
+    for name in inputs if without else ():
+        without.pop(name, None)
+    missing = list(without.values())
     if missing:
         raise InputError(
             f"{index}: {len(missing)} of its images, such as {missing[0]}, were segmented by an earlier version, which "

@@ -1,18 +1,22 @@
 """Files of records, one a line, read without keeping the records in memory."""
 
 import json
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ddim_jax.inference.digests import DIGEST, digest, find
 from ddim_jax.io.errors import InputError
 
 
 class Lines:
     """The records of one file (JSON lines) by their `name`; the last line of a name counts.
 
-    In memory is where each name's line begins, about 200 bytes a name. A file that is not there has no records. What is
-    appended later is not seen.
+    In memory are a digest of each name and where its line begins, 25 bytes a name, and less than 100 while the file is
+    read. A file that is not there has no records. What is appended later is not seen.
 
     Attributes:
       path: of the file.
@@ -28,7 +32,8 @@ class Lines:
         self.path = path
         self.end = self.torn = 0
         self.in_order = True
-        self._starts: dict[str, int] = {}
+        self._digests, self._starts = np.empty(0, DIGEST), np.empty(0, np.uint64)  # sorted by digest
+        self._is_first = np.empty(0, bool)  # of every line, whether it is the first one of its name
         try:
             self._file = open(path, "rb")  # noqa: SIM115 (closed by close())
         except FileNotFoundError:
@@ -41,11 +46,11 @@ class Lines:
             raise
 
     def _find_lines(self) -> None:
-        last = ""
+        last, digests, starts = "", bytearray(), array("Q")
         for number, line in enumerate(self._file, start=1):
             if not line.endswith(b"\n"):
                 self.torn = len(line)
-                return
+                break
             try:
                 name = _checked(json.loads(line))["name"]
             except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
@@ -53,25 +58,38 @@ class Lines:
                     f"{self.path}: line {number} is damaged; remove the line (its image is done again)"
                 ) from error
             self.in_order &= last < name
-            self._starts[name], last = self.end, name
+            last = name
+            digests += digest(name)
+            starts.append(self.end)
             self.end += len(line)
+        if starts:
+            self._sort(np.frombuffer(digests, DIGEST), np.frombuffer(starts, np.uint64))
+
+    def _sort(self, digests: np.ndarray, starts: np.ndarray) -> None:
+        order = np.argsort(digests, kind="stable")  # lines of one name stay in their order
+        digests = digests[order]
+        differs = np.append(True, digests[1:] != digests[:-1])
+        self._is_first = np.empty(len(order), bool)
+        self._is_first[order] = differs
+        last = np.append(differs[1:], True)
+        self._digests, self._starts = digests[last], starts[order[last]]
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self._digests)
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._starts
+    def __contains__(self, name: str) -> bool:
+        return find(self._digests, name) is not None
 
     def __iter__(self) -> Iterator[str]:
-        """The names."""
-        return iter(self._starts)
+        """The names, in the order of their first lines; the file must not be closed."""
+        return (record["name"] for record in self._first_records())
 
     def line(self, name: str) -> bytes | None:
         """The last line of a name with its newline; None if there is none."""
-        start = self._starts.get(name)
-        if start is None:
+        place = find(self._digests, name)
+        if place is None:
             return None
-        self._file.seek(start)
+        self._file.seek(int(self._starts[place]))
         return self._file.readline()
 
     def record(self, name: str) -> dict | None:
@@ -80,11 +98,21 @@ class Lines:
         return None if line is None else json.loads(line)
 
     def records(self) -> Iterator[dict]:
-        """The record of every name."""
-        return map(self.record, self)
+        """The record of every name, in the order of their first lines."""
+        only = len(self._digests) == len(self._is_first)
+        return (record if only else self.record(record["name"]) for record in self._first_records())
+
+    def _first_records(self) -> Iterator[dict]:
+        position = 0
+        for is_first in self._is_first:
+            self._file.seek(position)  # others may have read elsewhere since the last line
+            line = self._file.readline()
+            position += len(line)
+            if is_first:
+                yield json.loads(line)
 
     def close(self) -> None:
-        """Closes the file; the names stay known."""
+        """Closes the file; whether it has a name stays known."""
         if self._file is not None:
             self._file.close()
 

@@ -8,6 +8,7 @@ they are acted on.
 
 import contextlib
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from absl import logging
@@ -70,7 +71,8 @@ def check_free(folder: Path, process: Process) -> bool:
 def merge(folder: Path) -> None:
     """Makes one `index.jsonl` of itself and the parts, sorted by name; only under `alone`, with nobody at work.
 
-    The new file replaces the old one before the parts are removed: stopped at any point, merging can begin anew.
+    The new file replaces the old one before the parts are removed: stopped at any point, merging can begin anew. Where
+    there is something to sort, every name is in memory meanwhile.
 
     Raises:
       InputError: a line is damaged.
@@ -83,11 +85,27 @@ def merge(folder: Path) -> None:
             if source.torn:
                 warn_torn(source)
         if index.torn or not index.in_order or any(len(part) for part in parts):
-            owners = {name: source for source in sources for name in source}
+            names = _sorted_names(sources)
             with atomic_path(index.path) as temporary, open(temporary, "wb") as file:
-                file.writelines(owners[name].line(name) for name in sorted(owners))
+                file.writelines(_last_line(sources, name) for name in names)
         for part in parts:
             part.path.unlink()
+
+
+def _sorted_names(sources: Sequence[Lines]) -> Iterator[str]:
+    """Every name once. As UTF-8, which has the same order, they take less memory."""
+    names = [
+        name.encode("utf-8", "surrogatepass")
+        for place, source in enumerate(sources)
+        for name in source
+        if not any(name in later for later in sources[place + 1 :])
+    ]
+    names.sort()
+    return (name.decode("utf-8", "surrogatepass") for name in names)
+
+
+def _last_line(sources: Sequence[Lines], name: str) -> bytes:
+    return next(source.line(name) for source in reversed(sources) if name in source)
 
 
 def warn_torn(lines: Lines) -> None:

@@ -26,21 +26,24 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary path beside `path`; what was written there replaces `path` when the block ends well.
 
     The temporary file is flushed to disk before the rename, so a crash leaves the old file or the new one, never a
-    part. It keeps the suffix of `path`, because image writers choose their format by it. On an error it is removed.
+    part. Its name is short, whatever that of `path` (a file system has 255 bytes for one), and keeps only the suffix,
+    because image writers choose their format by it. On an error it is removed.
 
     Raises:
-      OSError: the folder cannot be written to, or the disk is full.
+      OSError: the folder cannot be written to, the disk is full, or the name is too long; `path` is its file name.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.stem}.{uuid.uuid4().hex}.partial{path.suffix}"
+    temporary = path.parent / f".{uuid.uuid4().hex}.partial{path.suffix}"
     try:
         with errors_naming(path):
             yield temporary
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename in (temporary, os.fspath(temporary)):
+            error.filename = os.fspath(path)  # the one that somebody knows
         temporary.unlink(missing_ok=True)
         raise
 

@@ -76,6 +76,17 @@ def image_shape(path: str | os.PathLike) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
+def count_pixels(path: str | os.PathLike) -> int:
+    """Height times width of a picture, from the header alone.
+
+    Raises:
+      DataError: as `read_image`, for what is wrong with the header.
+    """
+    with _errors_naming(path), _open(path) as picture:
+        width, height = picture.size
+    return width * height
+
+
 def resize_image(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Resizes uint8 [H, W, 3] to `shape` (height, width): bilinear, antialiased where it shrinks."""
     return np.asarray(Image.fromarray(image).resize(shape[::-1], Image.Resampling.BILINEAR))
@@ -98,28 +109,36 @@ def resize_unit_map(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def list_images(path: str | os.PathLike) -> list[Path]:
+    """`iterate_images` as a list."""
+    return list(iterate_images(path))
+
+
+def iterate_images(path: str | os.PathLike) -> Iterator[Path]:
     """Finds pictures: a file as it is, a folder searched through and through, or a glob (`**` goes into folders).
 
     Folders and globs give files with the suffix of an image format (PNG, JPEG, BMP, TIFF; upper or lower case), sorted;
-    hidden files and folders (a leading dot) are left out.
+    hidden files and folders (a leading dot) are left out. Of a folder, the names in one of its folders at a time are in
+    memory (with those of the folders above it that are still to come); of a glob, all it matches.
 
     Raises:
       DataError: nothing is there, or no picture among it, or a folder below may not be read.
     """
     text, path = os.fspath(path), Path(path)
     if path.is_file():
-        return [path]
+        yield path
+        return
     if path.is_dir():
-        found = sorted(file for file in _files_below(path) if _is_image(file))
-        where = f"folder {text} holds"
+        found, where = _images_below(path), f"folder {text} holds"
     elif glob.has_magic(text):
-        found = sorted(file for file in map(Path, glob.glob(text, recursive=True)) if _is_image(file))
-        where = f"glob {text} matches"
+        found, where = _images_matching(text), f"glob {text} matches"
     else:
         raise DataError(f"{text}: no such file or folder.")
-    if not found:
+    nothing = True
+    for file in found:
+        nothing = False
+        yield file
+    if nothing:
         raise DataError(f"The {where} no pictures; expected files ending in {', '.join(IMAGE_SUFFIXES)}.")
-    return found
 
 
 def write_mask(path: str | os.PathLike, mask: np.ndarray) -> None:
@@ -168,15 +187,59 @@ def worth_entering(folders: Iterable[str]) -> list[str]:
     return sorted(name for name in folders if not name.startswith(".") and name not in _SYSTEM_FOLDERS)
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder, onerror=unreadable_folder):
-        folders[:] = worth_entering(folders)
-        yield from (Path(place, name) for name in names)
+def _images_below(folder: Path) -> Iterator[Path]:
+    """In the order of sorted paths, part by part: what is in the folder "a" comes before the file "a.png"."""
+    opened = [(folder, _names_in(folder))]
+    while opened:
+        place, names = opened[-1]
+        if not names:
+            opened.pop()
+        elif (name := names.pop()).endswith("\0"):
+            below = place / name[:-1]
+            opened.append((below, _names_in(below)))
+        else:
+            yield place / name
 
 
-def _is_image(file: Path) -> bool:
+def _names_in(folder: Path) -> list[str]:
+    """Of the pictures in a folder and, with a zero at the end, of the folders worth entering; the last one first."""
+    names, folders = [], []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not _is_folder(entry):
+                    names += [entry.name] if _is_image(folder / entry.name, entry) else []
+                elif not entry.is_symlink():
+                    folders.append(entry.name)
+    except OSError as error:
+        unreadable_folder(error)
+    names += (name + "\0" for name in worth_entering(folders))
+    names.sort(reverse=True)
+    return names
+
+
+def _images_matching(pattern: str) -> Iterator[Path]:
+    """In the same order."""
+    found = (Path(name) for name in glob.iglob(pattern, recursive=True))
+    # With a zero, which is below every other character, for the slash, texts are ordered as paths are, part by part.
+    names = [os.fspath(file).replace(os.sep, "\0") for file in found if _is_image(file)]
+    names.sort(reverse=True)
+    while names:
+        yield Path(names.pop().replace("\0", os.sep))
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _is_image(file: Path, entry: os.DirEntry | None = None) -> bool:
     if file.suffix.lower() not in IMAGE_SUFFIXES or file.name.startswith("."):
         return False
+    if entry is not None and entry.is_file(follow_symlinks=False):
+        return True  # as the folder says, without a question to the file system about each file
     # A link to nothing is listed as well, so that reading it says what is wrong.
     return file.is_file() or (file.is_symlink() and not file.exists())
 

@@ -1,7 +1,6 @@
 """The archive's benchmark: what it generates, what it writes, and that it does not report a run that went wrong."""
 
 import json
-import threading
 
 import numpy as np
 import pytest
@@ -10,11 +9,33 @@ from PIL import Image
 from benchmarks import archive, archive_page
 
 
+class Here:
+    """A worker in this process, with a network that is compiled once."""
+
+    started = 0
+
+    def __init__(self, factory, *arguments, cpus, environment):
+        module, name = factory.split(":")
+        assert module == archive.__name__ and cpus and environment
+        self._object = getattr(archive, name)(*arguments)
+        Here.started += 1
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def call(self, method, *arguments):
+        return getattr(self._object, method)(*arguments)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def compiled_once():
     segmenter = archive.untrained(16)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(archive, "untrained", lambda size: segmenter)
+        patch.setattr(archive, "Worker", Here)
         yield
 
 
@@ -32,7 +53,7 @@ def test_pictures_differ_and_lie_a_thousand_a_folder(tmp_path):
 
 
 def test_a_row_says_what_was_measured(tmp_path, capsys):
-    before = archive.high_water_bytes()
+    before, started = archive.high_water_bytes(), Here.started
     arguments = ("--count", "20", "--size", "16", "--batch-size", "2", "--output", str(tmp_path / "archive.json"))
     assert archive.main(arguments) == 0
     (row,) = json.loads((tmp_path / "archive.json").read_text())["rows"]
@@ -40,9 +61,13 @@ def test_a_row_says_what_was_measured(tmp_path, capsys):
     assert (row["steps"], row["samples"], row["network"]) == (1, 2, "tiny")
     assert row["images_per_second"] == pytest.approx(20 / row["seconds"], rel=0.05)
     assert 0 <= row["waited_share"] <= 1
-    assert before / 4 < row["peak_bytes_at_a_tenth"] <= row["peak_bytes"]
+    assert Here.started == started + 2  # processes
+    assert all(before / 4 < row[peak] < 4 * before for peak in ("peak_bytes", "peak_bytes_of_a_tenth"))
+    grown = row["peak_bytes"] - row["peak_bytes_of_a_tenth"]
+    assert row["bytes_per_picture"] == pytest.approx(grown / 18, abs=0.1)  # 20 pictures and 2
     assert 20 * 200 < row["index_bytes"] < 20 * 1000
     assert row["result_bytes"] > row["index_bytes"]
+    assert row["result_disk_bytes"] % 512 == 0 and row["result_disk_bytes"] != row["result_bytes"]
     assert set(archive.RULES) <= set(row)
     assert "20 pictures, " in capsys.readouterr().out
     assert archive.main((*arguments[:-1], str(tmp_path / "archive.json"))) == 0
@@ -50,18 +75,26 @@ def test_a_row_says_what_was_measured(tmp_path, capsys):
     assert len(again) == 1  # in the place of the first
 
 
-def test_memory_is_taken_when_enough_lines_are_there(tmp_path, monkeypatch):
-    taken = threading.Event()
-    monkeypatch.setattr(archive, "high_water_bytes", lambda: taken.set() or 123)
-    with archive.PeakAtATenth(tmp_path / "index", 3) as early:
-        for _ in range(2):
-            with open(tmp_path / "index", "a") as file:
-                file.write("{}\n")
-            assert not taken.wait(0.05)
-        with open(tmp_path / "index", "a") as file:
-            file.write("{}\n{}\n")
-        assert taken.wait(10)
-    assert early.peak_bytes == 123
+def test_a_tenth_of_the_pictures_are_the_same_files(tmp_path):
+    archive.write_pictures(tmp_path / "all", 30, 4)
+    archive.link_some(tmp_path / "all", tmp_path / "some", 3)
+    found = sorted((tmp_path / "some").rglob("*.png"))
+    assert [path.relative_to(tmp_path / "some").as_posix() for path in found] == [f"000/00000{k}.png" for k in range(3)]
+    assert all(path.samefile(tmp_path / "all" / path.relative_to(tmp_path / "some")) for path in found)
+
+
+def test_memory_grows_by_the_difference_of_the_two_runs(tmp_path, monkeypatch):
+    """A stand-in that needs 10,000 bytes and 37 a picture."""
+    segment = archive.Run.segment
+
+    def playing(self, *arguments):
+        found = segment(self, *arguments)
+        return found | {"peak_bytes": 10_000 + 37 * found["done"]}
+
+    monkeypatch.setattr(archive.Run, "segment", playing)
+    row = archive.measure("tiny", 25, 16, 4)
+    assert (row["peak_bytes_of_a_tenth"], row["peak_bytes"]) == (10_000 + 37 * 2, 10_000 + 37 * 25)
+    assert row["bytes_per_picture"] == 37
 
 
 def test_a_run_that_lost_a_picture_is_not_reported(tmp_path, monkeypatch):
@@ -90,22 +123,35 @@ def test_the_cost_of_ten_million_pictures_on_the_page(tmp_path):
         "device": "a processor, 2 threads",
         "images_per_second": 12.5,
         "waited_share": 0.021,
-        "peak_bytes_at_a_tenth": 300 * 2**20,
+        "peak_bytes_of_a_tenth": 300 * 2**20,
         "peak_bytes": 301 * 2**20,
+        "bytes_per_picture": 500.4,
         "index_bytes": 30_000,
         "result_bytes": 530_000,
+        "result_disk_bytes": 819_200,
     }
     folder = tmp_path / "docs" / "results"
     folder.mkdir(parents=True)
     assert archive_page.write(tmp_path) is None
-    (folder / "archive.json").write_text(json.dumps({"rows": [row]}))
-    processes = {"what": "training", "one": 10.0, "two": 18.0, "ratio": 1.8, "ratios": [1.7, 1.8, 1.9]}
-    (folder / "processes.json").write_text(json.dumps({"size": 64, "device": "a processor", "rows": [processes]}))
+    many = {"pictures": 20_000, "index_bytes": 6_000_000, "result_bytes": 106_000_000, "result_disk_bytes": 163_840_000}
+    tiny = row | many | {"network": "tiny", "picture_size": 64}
+    slow, grows = tiny | {"waited_share": 0.1001, "bytes_per_picture": 80.0}, tiny | {"device": "another"}
+    (folder / "archive.json").write_text(json.dumps({"rows": [row, slow, grows]}))
+    training = {"what": "training", "one": 10.0, "two": 18.0, "ratio": 1.8, "ratios": [1.7, 1.8, 1.9]}
+    segmenting = {"what": "segmenting", "one": 10.0, "two": 16.9, "ratio": 1.69, "ratios": [1.69]}
+    rows = {"size": 64, "device": "a processor", "rows": [training, segmenting]}
+    (folder / "processes.json").write_text(json.dumps(rows))
     page = archive_page.write(tmp_path).read_text()
     # 10,000,000 / 12.5 / 3600 = 222.2 hours; 5300 bytes a picture are 53 GB, 300 of them of the index 3 GB.
     assert ": 222 hours, that is 9 days of one such process; 53 GB of masks and index, 3.0 GB" in page
+    assert "which take 82 GB of blocks" in page
     assert "are 2.0 TB to read" in page and "GPU-hours are not known" in page
-    assert (
-        "| recommended | 100 of 256 x 256 | a processor, 2 threads | 12.5 | 2.1% | 300 MiB | 301 MiB | 5.3 kB a" in page
-    )
-    assert "| training | 10.0 a second | 18.0 a second | 1.80 | 1.70, 1.80, 1.90 |" in page
+    about = "| recommended | 100 of 256 x 256 | a processor, 2 threads"
+    memory = "300 MiB | 301 MiB"
+    assert f"{about} | 12.5 | 2.1% | {memory} | too few to tell | 5.3 kB a picture | 8.2 kB a picture |" in page
+    assert f"| another | 12.5 | 2.1% | {memory} | 500.4 B a picture | 5.3 kB a picture | 8.2 kB a picture |" in page
+    assert f"{about} | met | too few to tell |" in page
+    assert "| tiny | 20,000 of 64 x 64 | a processor, 2 threads | **missed** | met |" in page
+    assert "| tiny | 20,000 of 64 x 64 | another | met | **missed** |" in page  # 500.4 bytes are more than 500
+    assert "| training | 10.0 a second | 18.0 a second | 1.80 | 1.70, 1.80, 1.90 | met |" in page
+    assert "| segmenting | 10.0 a second | 16.9 a second | 1.69 | 1.69 | **missed** |" in page

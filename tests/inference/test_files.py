@@ -163,6 +163,24 @@ def test_a_file_that_vanishes_is_reported(folder, out, monkeypatch):
     assert path == str(folder / "c.png") and "no longer there" in reason and summary.done == 4
 
 
+def test_a_name_too_long_for_its_result_is_that_picture_alone(folder, out):
+    """255 bytes are the most, and "_mask.png" are 9, "_probability.png" 16."""
+    long, shorter = 80 * "本", 79 * "本"  # 240 and 237 bytes
+    for name in (long, shorter):
+        Image.fromarray(picture(7)).save(folder / f"{name}.png")
+    assert segment_files(red_segmenter(), folder, out).done == 7
+    both = {"save": ("mask", "probability")}
+    summary = segment_files(red_segmenter(), folder, out, **both)
+    ((path, reason),) = summary.failed
+    assert summary.done == 6 and path == str(folder / f"{long}.png")
+    assert reason.startswith(f"{path}: the name of a result is too long") and f"{long}_probability.png" in reason
+    assert f"{shorter}_mask.png" in contents(out) and f"{long}_mask.png" not in contents(out)
+    (folder / f"{long}.png").write_bytes(b"damaged")  # what cannot be there need not be removed
+    again = segment_files(red_segmenter(), folder, out, **both)
+    assert (again.done, again.kept, len(again.failed)) == (0, 6, 1)
+    assert not list(out.rglob("*partial*"))
+
+
 def test_changed_images_are_done_again(folder, out, started):
     segment_files(red_segmenter(), folder, out, save=("mask", "overlay"))
     Image.fromarray(picture(50, 18, 18)).save(folder / "c.png")

@@ -2,12 +2,14 @@
 
 import contextlib
 import json
+import random
 import threading
 import tracemalloc
 from pathlib import Path
 
 import pytest
 
+from ddim_jax.inference import index as index_module
 from ddim_jax.inference.index import Index
 from ddim_jax.inference.lines import Lines
 from ddim_jax.inference.outputs import Job
@@ -109,6 +111,67 @@ def test_records_stay_on_disk(tmp_path):
             tracemalloc.stop()
     assert held < 20 * 1000  # a record is several hundred bytes
     assert len(text(tmp_path).splitlines()) == 1001
+
+
+def test_little_is_held_of_records_of_earlier_runs(tmp_path):
+    """25 bytes a record, above what a tenth of them needs; a dictionary of names and places takes 200."""
+
+    def held(count):
+        path = tmp_path / str(count)
+        path.write_text("".join(line(f"sub/image_{k:06}") for k in range(count)))
+        tracemalloc.start()
+        try:
+            with contextlib.closing(Lines(path)) as lines:
+                after, peak = tracemalloc.get_traced_memory()
+                assert len(lines) == count and lines.record(f"sub/image_{count - 1:06}")["status"] == "ok"
+        finally:
+            tracemalloc.stop()
+        return after, peak
+
+    held(10)
+    after, peak = ((b - a) / 1800 for a, b in zip(held(200), held(2000), strict=True))
+    assert 20 < after < 30 and peak < 100
+
+
+def test_lines_of_many_names_against_a_dictionary(tmp_path):
+    rng = random.Random(0)
+    names = [f"{rng.randrange(60)}/é" for _ in range(150)] + ["\udcff", "\ud800"]
+    texts = [line(name, area=area) for area, name in enumerate(names)]
+    (tmp_path / "lines").write_text("".join(texts))
+    expected = {name: json.loads(text) for name, text in zip(names, texts, strict=True)}
+    with contextlib.closing(Lines(tmp_path / "lines")) as lines:
+        assert list(lines) == list(expected) and len(lines) == len(expected) < len(names)
+        assert {record["name"]: lines.record(record["name"]) for record in lines.records()} == expected
+        assert [record["area"] for record in lines.records()] == [record["area"] for record in expected.values()]
+        assert "60/é" not in lines and lines.line("60/é") is None
+
+
+def test_others_start_while_one_reads_what_was_done_before(tmp_path, monkeypatch):
+    """Reading millions of records takes minutes; N processes must not do it one after the other."""
+    with open_index(tmp_path) as index:
+        add(index, "a", outputs=["mask"])
+    reading, go_on, opened = threading.Event(), threading.Event(), []
+
+    class SlowLines(Lines):
+        def __init__(self, path):
+            if threading.current_thread() is slow and path.name == "index.jsonl":
+                reading.set()
+                assert go_on.wait(60)
+            super().__init__(path)
+
+    monkeypatch.setattr(index_module, "Lines", SlowLines)
+    slow = threading.Thread(target=lambda: opened.append(Index(tmp_path, SETTINGS, Process(0, 2))))
+    slow.start()
+    assert reading.wait(60)
+    ended = threading.Thread(target=lambda: Index(tmp_path, SETTINGS, Process(1, 2)).close(), daemon=True)
+    ended.start()
+    ended.join(30)
+    assert not ended.is_alive()
+    go_on.set()
+    slow.join()
+    assert opened[0].kinds("a") == ("mask",)
+    opened[0].close()
+    assert text(tmp_path) == line("a", outputs=["mask"])
 
 
 def test_nothing_is_rewritten_where_nothing_was_done(tmp_path):

@@ -278,3 +278,14 @@ def test_writers_refuse_what_they_would_spoil(tmp_path):
     with pytest.raises(ValueError, match=r"\.png"):
         images.write_rgb(tmp_path / "c.jpg", RGB)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_pixels_are_counted_from_the_header(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.zeros((300, 200, 3), np.uint8)).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:60])  # no more than the header is read
+    assert images.count_pixels(path) == 60_000
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"a\.png: the file is empty"):
+        images.count_pixels(path)
