@@ -107,9 +107,7 @@ def test_ours_predict_the_mask_in_few_evaluations(name, load):
     assert config["diffusion"]["prediction"] == "x0"
     assert config["sample"]["steps"] * config["sample"]["samples"] <= 4 * 5
     assert config["sample"]["protocol"] == "calibrated"
-    assert (config["data"]["name"], config["data"]["image_size"]) == (
-        ("phantom", 64) if name == "demo" else ("folder", 96)
-    )
+    assert (config["data"]["name"], config["data"]["image_size"]) == (("phantom" if name == "demo" else "folder", 64))
 
 
 @pytest.mark.parametrize("name", ["rsua", "demo"])
