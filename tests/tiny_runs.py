@@ -20,6 +20,7 @@ from configs import base
 
 def get_config():
     config = base.get_config()
+    config.ddim.sample.clip_x0 = None  # fills what is None in the values, which is off
     config.update({})
     config.name = "tiny"
     return config
