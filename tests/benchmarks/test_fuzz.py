@@ -108,9 +108,9 @@ def test_an_input_that_ends_the_process_is_counted_and_the_others_go_on(tmp_path
     result = fuzz.supervise(command(), tmp_path, 7.0, said.append)
     expected = {"executions": 7, "unexpected": 1, "read": 2, "refused": 4, "tool": fuzz.TOOL}
     offenders = {"fake-0-1": "KeyError: 1", "fake-0-3": "the process was ended by signal 6", "fake-0-5": "KeyError: 1"}
+    assert on_page("fuzz", result)
     assert 8.0 <= result.pop("seconds") < 11.0  # as the worker says, and what it took to end
     assert result == expected | {"longest_seconds": 5.0, "largest_bytes": 7, "offenders": offenders}
-    assert on_page("fuzz", result)
     assert (tmp_path / "unexpected/fake-0-3/input").read_text() == "bad"
     assert (tmp_path / "unexpected/fake-0-3/why.txt").read_text() == "the process was ended by signal 6"
     assert len(said) == 2 and "fake-0-3" in said[0]
