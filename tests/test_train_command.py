@@ -68,6 +68,12 @@ def tiny_file():
     return config_file(tiny_config(steps=STEPS, checkpoint_every=1000, log_every=5))
 
 
+def line_of(statement):
+    """The number of the line of `tiny_file` that begins with `statement`, from 1."""
+    lines = tiny_file().splitlines()
+    return next(number for number, line in enumerate(lines, start=1) if line.strip().startswith(statement))
+
+
 def test_killed_stopped_twice_and_finished_is_the_same_as_left_alone(start, tmp_path):
     alone, run = tmp_path / "alone", tmp_path / "runs/tiny"
     store = CheckpointStore(run / "checkpoints")
@@ -190,8 +196,8 @@ def test_arguments_that_work(parse):
         ((), "--config"),
         (("--config", "no.py"), "--config: .*No such file or directory: 'no.py'"),
         (("--config", "wrong.py"), "no field 'nmae'.*\"name\""),
-        (("--config", "syntax.py"), "--config: .*syntax.py, line 9: invalid syntax"),
-        (("--config", "types.py"), "--config: .*types.py, line 7: TypeError: .*int"),
+        (("--config", "syntax.py"), f"--config: .*syntax.py, line {line_of('return config')}: invalid syntax"),
+        (("--config", "types.py"), f"--config: .*types.py, line {line_of('config.update')}: TypeError: .*int"),
         (("--config", "tiny.py:small"), "--config: TypeError: get_config.* takes 0 positional arguments"),
         (("--config", "latin.py"), "--config: .*latin.py, line .*expected a file of Python"),
         (("--config=picture.py",), "--config: .*picture.py.*expected a file of Python"),
