@@ -57,7 +57,7 @@ def started(monkeypatch):
 
 def test_files_hold_what_segment_gives(tiny, folder, out):
     summary = segment_files(tiny, folder, out, save=ALL, seed=3)
-    assert (summary.done, summary.kept, summary.failed) == (5, 0, ())
+    assert (summary.done, summary.kept, list(summary.failed)) == (5, 0, [])
     names = ("a", "b", "c", "d", "sub/e")
     assert set(contents(out)) == {f"{name}_{kind}.png" for name in names for kind in ALL}
     for seed, name in enumerate(names):
