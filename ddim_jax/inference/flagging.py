@@ -94,8 +94,8 @@ def write_flagged(path: str | os.PathLike, index: Path, share: float) -> int | N
     Columns: rank (from 1), name (of the results), file (the image), doubt (see `Segmentation`), mean_uncertainty and
     area (pixels of the mask). The most doubtful stand first; equal ones are in the order of their names.
 
-    Of each image, its doubt and the place of its line are in memory, and their order while they are sorted: 40 bytes.
-    The lines of those that are flagged are read a second time.
+    Of each image, its doubt and the place of its line are in memory, about 30 bytes while they are sorted. The lines of
+    those that are flagged are read a second time.
 
     Args:
       path: of the CSV file.

@@ -135,7 +135,7 @@ def test_little_is_held_of_each_image(tmp_path):
 
         check_doubts(index, owed, (f"sub/image_{k:06}" for k in range(count)))
 
-    for work, most in ((flagging, 45), (checking, 25)):
+    for work, most in ((flagging, 40), (checking, 25)):
         peak(100, work)  # what is imported and compiled once
         few, many = peak(1000, work), peak(10_000, work)
         assert (many - few) / 9000 < most
