@@ -64,13 +64,8 @@ def _go_through(folder: Path) -> None:
             with contextlib.suppress(FileNotFoundError):
                 index.is_done(job, ("mask",), with_doubt=True)
             index.kinds(name)
-        check_doubts(folder / INDEX, index.segmented(), {"a", "b", "sub/c", "d"})
-        index.close(lambda records: write_flagged(folder / "flagged.csv", _ranked(records), 0.5))
-
-
-def _ranked(records) -> list[dict]:
-    fields = ("name", "file", "doubt", "mean_uncertainty", "area")
-    return [{field: record.get(field) for field in fields} for record in records if "doubt" in record]
+        check_doubts(folder / INDEX, index.segmented, {"a", "b", "sub/c", "d"})
+        index.close(lambda merged: write_flagged(folder / "flagged.csv", merged, 0.5))
 
 
 def read_config(path: Path) -> None:

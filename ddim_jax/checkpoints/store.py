@@ -19,7 +19,7 @@ from absl import logging
 from ddim_jax.checkpoints.clearing import remove, take_away
 from ddim_jax.checkpoints.full_disk import disk_errors
 from ddim_jax.checkpoints.items import read_metadata, read_params, read_state
-from ddim_jax.checkpoints.location import is_step_name
+from ddim_jax.checkpoints.location import is_step_name, which_step
 from ddim_jax.checkpoints.manifest import (
     MANIFEST,
     describe_damage,
@@ -198,14 +198,16 @@ class CheckpointStore:
 
         Raises:
           CheckpointError: as for `restore`, and if the directory holds no complete checkpoint.
+          InputError: `which` is none of these.
         """
+        which = which_step(which)
         if which in ("best", "latest"):
             candidates = self._ranking() if which == "best" else self.steps()
             if not candidates:
                 raise CheckpointError(self._nothing_here())
             found = self._first_intact(candidates[::-1])
         else:
-            found = self._first_intact([self._existing(int(which))], fall_back=False)
+            found = self._first_intact([self._existing(which)], fall_back=False)
         return found, read_params(self._folder(found)), read_metadata(self._folder(found))
 
     def _folder(self, step: int) -> Path:

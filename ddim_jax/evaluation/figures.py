@@ -58,6 +58,7 @@ def draw_figures(
             samples=metrics["samples"],
             steps=metrics["steps"],
             seed=metrics["seed"],
+            size=metrics["size"],
             flips=metrics["flips"],
             sampler=metrics["sampler"],
         )
@@ -73,6 +74,10 @@ def draw_figures(
         folder / "reverse_process.png",
         cases[typical],
         *segmenter.trajectory(
-            source[typical].image, steps=metrics["steps"], seed=metrics["seed"], sampler=metrics["sampler"]
+            source[typical].image,
+            steps=metrics["steps"],
+            seed=metrics["seed"],
+            size=metrics["size"],
+            sampler=metrics["sampler"],
         ),
     )

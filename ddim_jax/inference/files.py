@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ddim_jax.inference.flagging import FLAGGED, check_doubts, check_share, flag, remove_list
+from ddim_jax.inference.failures import Failures
+from ddim_jax.inference.flagging import FLAGGED, check_doubts, check_share, remove_list, write_flagged
 from ddim_jax.inference.index import Index
 from ddim_jax.inference.outputs import OUTPUTS, Job, plan_jobs
 from ddim_jax.inference.parts import INDEX
@@ -29,7 +30,7 @@ class Summary(NamedTuple):
     Attributes:
       done: images segmented by this process.
       kept: images of this process whose results were there already.
-      failed: (path, reason) of every image that could not be read.
+      failed: (path, reason) of every image that could not be read, in their order.
       seconds: wall-clock time of the run.
       waited: of these, the seconds that the next image was waited for, which was still being read (`Stream.waited`).
       flagged: images in `flagged.csv`; None where it was not asked for, or is left to a process still at work.
@@ -37,7 +38,7 @@ class Summary(NamedTuple):
 
     done: int
     kept: int
-    failed: tuple[tuple[str, str], ...]
+    failed: Failures
     seconds: float
     waited: float
     flagged: int | None
@@ -150,11 +151,11 @@ def segment_files(
         **settings._asdict(),
     }
 
-    failed, flagged = [], None
+    failed, flagged = Failures(), None
     with contextlib.closing(Index(output_dir, common, process)) as index:
         todo = jobs.only(lambda job: not index.is_done(job, kinds, with_doubt=flagging))
         if flagging:
-            check_doubts(output_dir / INDEX, index.segmented(), (job.name for job in planned))
+            check_doubts(output_dir / INDEX, index.segmented, (job.name for job in planned))
         if len(todo):
             remove_list(output_dir, replaced=flagging)
         kept = len(jobs) - len(todo)
@@ -169,14 +170,14 @@ def segment_files(
             for record in records:
                 index.add(record)
                 if record["status"] == "failed":
-                    failed.append((record["file"], record["reason"]))
+                    failed.append(record["file"], record["reason"])
                 advance()
         if flagging:
-            flagged = index.close(lambda records: flag(output_dir / FLAGGED, records, flag_uncertain))
+            flagged = index.close(lambda merged: write_flagged(output_dir / FLAGGED, merged, flag_uncertain))
     return Summary(
         done=len(todo) - len(failed),
         kept=kept,
-        failed=tuple(failed),
+        failed=failed,
         seconds=time.monotonic() - began,
         waited=stream.waited,
         flagged=flagged,

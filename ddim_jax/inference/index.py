@@ -3,14 +3,24 @@
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ddim_jax.inference.lines import Lines
 from ddim_jax.inference.outputs import OUTPUTS, Job
-from ddim_jax.inference.parts import INDEX, alone, check_free, find_parts, held_files, merge, part_name, warn_torn
+from ddim_jax.inference.parts import (
+    INDEX,
+    alone,
+    check_free,
+    find_parts,
+    held_files,
+    merge,
+    part_name,
+    remove_partial,
+    warn_torn,
+)
 from ddim_jax.inference.processes import Process
 from ddim_jax.io.atomic import errors_naming, make_folder, write_json
 from ddim_jax.io.errors import InputError
@@ -53,8 +63,7 @@ class Index:
                 _agree_on_settings(folder, settings)
                 if check_free(folder, process):
                     # What a killed run was writing: results anywhere, records here.
-                    for path in {*folder.rglob(".*.partial.png"), *folder.glob(".*.partial.*")}:
-                        path.unlink()
+                    remove_partial(folder)
                     merge(folder)
                 self._file = stack.enter_context(open(own, "ab"))
                 try_lock(self._file, required=self._several)
@@ -114,11 +123,8 @@ class Index:
     def segmented(self) -> Iterator[dict]:
         """The records of all images that were segmented when this run began."""
         own, *others = self._lines
-        return _segmented(
-            chain(
-                own.records(), (record for lines in others for record in lines.records() if record["name"] not in own)
-            )
-        )
+        rest = (record for lines in others for record in lines.records() if record["name"] not in own)
+        return (record for record in chain(own.records(), rest) if record["status"] == "ok")
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Appends a line and hands it to the operating system at once."""
@@ -126,14 +132,14 @@ class Index:
             self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
             self._file.flush()
 
-    def close(self, then: Callable[[Iterable[dict]], _Result] | None = None) -> _Result | None:
+    def close(self, then: Callable[[Path], _Result] | None = None) -> _Result | None:
         """Ends this process's part; the last process at work makes one index of all, with one line a name, sorted.
 
         Closing again does nothing.
 
         Args:
-          then: called with the records of all images that were segmented, if this process is the last one; nobody
-            starts or ends meanwhile.
+          then: called with the path of the index (no file if there is no record), if this process is the last one;
+            nobody starts or ends meanwhile.
 
         Returns:
           What `then` gave; None if it was not called.
@@ -147,10 +153,7 @@ class Index:
             if held_files(self._folder):
                 return None
             merge(self._folder)
-            if then is None:
-                return None
-            with contextlib.closing(Lines(self._folder / INDEX)) as index:
-                return then(_segmented(index.records()))
+            return None if then is None else then(self._folder / INDEX)
 
     def _record(self, name: str) -> dict | None:
         return next((lines.record(name) for lines in self._lines if name in lines), None)
@@ -163,10 +166,6 @@ class Index:
             relative.endswith(f"_{kind}.png") and kind in self.kinds(relative.removesuffix(f"_{kind}.png"))
             for kind in OUTPUTS
         )
-
-
-def _segmented(records: Iterable[dict]) -> Iterator[dict]:
-    return (record for record in records if record["status"] == "ok")
 
 
 def _agree_on_settings(folder: Path, settings: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ they are acted on.
 """
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from ddim_jax.io.locks import locked, try_lock
 INDEX = "index.jsonl"
 _LOCK = ".index.lock"
 _PART = re.compile(r"index\.([0-9]+)-of-([0-9]+)\.jsonl")
+_PARTIAL = re.compile(r"\..*\.partial\.[^.]*")  # as `atomic_path` names files
 
 
 def part_name(process: Process) -> str:
@@ -36,7 +38,29 @@ def alone(folder: Path, *, required: bool = True) -> contextlib.AbstractContextM
 
 def find_parts(folder: Path) -> list[Path]:
     """The parts that were not merged yet, sorted."""
-    return sorted(path for path in folder.glob("index.*.jsonl") if _PART.fullmatch(path.name))
+    # Entry by entry: pathlib makes a list of all, and there may be millions of results.
+    with os.scandir(folder) as entries:
+        return sorted(folder / entry.name for entry in entries if _PART.fullmatch(entry.name))
+
+
+def remove_partial(folder: Path) -> None:
+    """Removes what a killed run was writing, results in any folder below and records here; only with nobody at work."""
+    folders = [folder]
+    while folders:
+        place, partial = folders.pop(), []
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(place / entry.name)
+                    elif _PARTIAL.fullmatch(entry.name) and (place == folder or entry.name.endswith(".png")):
+                        partial.append(place / entry.name)
+        except PermissionError:
+            if place == folder:
+                raise
+            # Not a folder of results, such as lost+found at the root of a disk.
+        for path in partial:
+            path.unlink()
 
 
 def held_files(folder: Path) -> list[str]:

@@ -6,8 +6,6 @@ starting the next images before the results of the first are fetched.
 """
 
 import functools
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -16,17 +14,16 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from ddim_jax.checkpoints import CheckpointStore, locate
-from ddim_jax.checkpoints.items import check_tree
 from ddim_jax.diffusion import timestep_grid
 from ddim_jax.inference.ahead import start_ahead
 from ddim_jax.inference.fitting import Prepared, as_rgb, prepare
+from ddim_jax.inference.loading import fingerprint, load_network
 from ddim_jax.inference.programs import TracedPrograms
 from ddim_jax.inference.sampling import sample_image
 from ddim_jax.inference.segmentation import Segmentation, fuse
 from ddim_jax.inference.settings import Settings, Size
 from ddim_jax.io.errors import CheckpointError, InputError
-from ddim_jax.models import create_model, create_process, example_inputs
+from ddim_jax.models import create_process
 
 _STARTED = 4  # images of a list that wait on the device at once
 
@@ -120,35 +117,9 @@ class Segmenter:
 
         Raises:
           CheckpointError: nothing is there, no intact checkpoint is left, or it does not fit the model it names.
+          InputError: `step` is none of these.
         """
-        directory, own_step = locate(path)
-        if own_step is not None and step not in ("best", "latest", own_step):
-            raise CheckpointError(
-                f"{path} is the checkpoint of step {own_step}, not of step {step}; give the run instead"
-            )
-        step, params, metadata = CheckpointStore(directory).restore_params(step if own_step is None else own_step)
-        folder = directory / str(step)
-        config = metadata.get("config", {})
-        sections = ("model", "diffusion", "data", "sample")
-        missing = [name for name in sections if not isinstance(config.get(name), Mapping)]
-        if missing:
-            raise CheckpointError(f"{folder}: its config has no section {', '.join(missing)}; was it made by train.py?")
-        about = config["model"]
-        model = create_model(about["name"], preset=about.get("preset"), **about.get("overrides", {}))
-        traced = None if programs is None else TracedPrograms(programs, _depends(config), params)
-        if traced is None or not traced.known:  # what was traced with such weights fits them
-            inputs = example_inputs(model, int(config["data"]["image_size"]))
-            expected = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
-            check_tree(folder, expected, params)
-        return cls(
-            model,
-            params,
-            config=config,
-            step=step,
-            checkpoint=str(folder),
-            training_data=metadata.get("data"),
-            programs=traced,
-        )
+        return cls(**load_network(path, step, programs)._asdict())
 
     @property
     def one_pass(self) -> bool:
@@ -319,16 +290,4 @@ class Segmenter:
 
     def fingerprint(self) -> str:
         """SHA-256 over the weights and every part of the config that a result depends on, wherever the files lie."""
-        digest = hashlib.sha256(json.dumps(_depends(self.config), sort_keys=True).encode())
-        for path, leaf in jax.tree_util.tree_leaves_with_path(self._params):
-            leaf = np.asarray(leaf)
-            digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}".encode())
-            digest.update(leaf.tobytes())
-        return digest.hexdigest()
-
-
-def _depends(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Every part of a checkpoint's configuration that its results depend on."""
-    depends = {name: config[name] for name in ("model", "diffusion")}
-    depends |= {"image_size": int(config["data"]["image_size"])}
-    return depends | {name: config["sample"][name] for name in ("eta", "clip_x0")}
+        return fingerprint(self.config, self._params)

@@ -147,6 +147,8 @@ class Stream:
             prepared = self._segmenter.prepare(image, self._settings)
         except FileNotFoundError:
             reason = f"{job.source}: no longer there"
+        except OSError as error:
+            reason = f"{job.source}: cannot be read ({error.strerror})"
         except DataError as error:
             reason = str(error)
         return _Loaded(job, pixels, image, prepared, reason, size, mtime_ns, time.monotonic() - began)

@@ -27,12 +27,12 @@ class FakeSegmenter:
     def settings(self, **values):
         return Settings.create(self.config, **values)
 
-    def sample(self, image, *, samples=None, steps=None, seed=0, flips=None, sampler=None):
+    def sample(self, image, *, samples=None, steps=None, seed=0, size=None, flips=None, sampler=None):
         key = int(image[0, 0, 0])
         self.calls.append((key, samples, steps, seed))
         return self.estimates[key][:samples]
 
-    def trajectory(self, image, *, steps=None, seed=0, sampler=None):
+    def trajectory(self, image, *, steps=None, seed=0, size=None, sampler=None):
         final = self.estimates[int(image[0, 0, 0])][0]
         rates = np.arange(steps + 1, dtype=np.float32)[:, None, None] / steps
         return np.append(np.arange(steps)[::-1] * 100, -1), rates * final, rates[1:] * final

@@ -1,6 +1,7 @@
 import json
 import os
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def started(monkeypatch):
 
 def test_files_hold_what_segment_gives(tiny, folder, out):
     summary = segment_files(tiny, folder, out, save=ALL, seed=3)
-    assert (summary.done, summary.kept, summary.failed) == (5, 0, ())
+    assert (summary.done, summary.kept, list(summary.failed)) == (5, 0, [])
     names = ("a", "b", "c", "d", "sub/e")
     assert set(contents(out)) == {f"{name}_{kind}.png" for name in names for kind in ALL}
     for seed, name in enumerate(names):
@@ -161,6 +162,23 @@ def test_a_file_that_vanishes_is_reported(folder, out, monkeypatch):
     summary = segment_files(red_segmenter(), folder, out)
     ((path, reason),) = summary.failed
     assert path == str(folder / "c.png") and "no longer there" in reason and summary.done == 4
+
+
+def test_a_file_the_system_does_not_tell_about_does_not_stop_the_others(folder, out, monkeypatch):
+    """As on a network that fails for a moment: asking for the state of one file is an error."""
+    stat = Path.stat
+
+    def failing(self, **options):
+        if self.name == "c.png" and threading.current_thread() is not threading.main_thread():
+            raise OSError(5, "Input/output error", str(self))
+        return stat(self, **options)
+
+    monkeypatch.setattr(Path, "stat", failing)
+    summary = segment_files(red_segmenter(), folder, out)
+    assert list(summary.failed) == [(str(folder / "c.png"), f"{folder / 'c.png'}: cannot be read (Input/output error)")]
+    assert summary.done == 4 and records(out)["c"]["status"] == "failed"
+    monkeypatch.undo()
+    assert segment_files(red_segmenter(), folder, out).done == 1
 
 
 def test_a_name_too_long_for_its_result_is_that_picture_alone(folder, out):

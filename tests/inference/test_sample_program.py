@@ -111,7 +111,10 @@ def test_options_reach_the_settings(run, tmp_path, monkeypatch):
         (("--steps", "0"), "0 is too small"),
         (("--samples", "two"), "invalid whole number value: 'two'"),
         (("--save", "mask,picture"), "save is 'picture'; expected some of mask"),
-        (("--step", "newest"), "'newest' is not best, latest or a number"),
+        (
+            ("--step", "newest"),
+            "argument --step: step is 'newest'; expected best, latest or a number of",
+        ),
         (("--size", "large"), "invalid choice: 'large'"),
         (("--protocol", "mine"), "invalid choice: 'mine'"),
         (("--flag-uncertain", "1"), "flag_uncertain is 1.0; expected a share of the images, above 0 and below 1"),
