@@ -24,11 +24,12 @@ class Index:
     """The record of one output folder, so that a run can stop at any moment and go on later.
 
     Each line of `index.jsonl` is a JSON object: `name` (of the results), `file` (the image), `bytes` and `mtime_ns` of
-    the image, `status` ("ok" or "failed"), and then `outputs`, `height`, `width`, `area` (pixels of the mask),
-    `mean_uncertainty`, `doubt` (lines of earlier versions lack it) and `seconds`, or `reason`. Lines are appended while
-    running; the last line of a name counts. With several processes each appends to a part of its own, and the one that
-    ends last merges them (see `ddim_jax.inference.parts`); what killed processes left is merged by the next that starts
-    while nobody is at work. Records stay on disk; of each image done before, 25 bytes are in memory (see `Lines`).
+    the image (null where the file system did not tell), `status` ("ok" or "failed"), and then `outputs`, `height`,
+    `width`, `area` (pixels of the mask), `mean_uncertainty`, `doubt` (lines of earlier versions lack it) and `seconds`,
+    or `reason`. Lines are appended while running; the last line of a name counts. With several processes each appends
+    to a part of its own, and the one that ends last merges them (see `ddim_jax.inference.parts`); what killed processes
+    left is merged by the next that starts while nobody is at work. Records stay on disk; of each image done before, 25
+    bytes are in memory (see `Lines`).
 
     Starting and ending, others wait while settings are compared and, by the first one there and the last one, files are
     merged. Each reads what was done before while the others go on.

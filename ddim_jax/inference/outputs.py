@@ -177,10 +177,10 @@ def write_outputs(job: Job, output_dir: Path, image: np.ndarray, result: Segment
 def _root(given: str | os.PathLike) -> Path:
     """The folder that results are placed relative to."""
     path = Path(given)
-    if path.is_dir():
+    if os.path.isdir(path):  # which a link to itself, or a folder closed to the user, does not stop
         return _absolute(path)
     parts = path.parts
-    if not path.exists() and glob.has_magic(os.fspath(given)):
+    if not os.path.lexists(path) and glob.has_magic(os.fspath(given)):
         parts = parts[: next(i for i, part in enumerate(parts) if glob.has_magic(part))]
         return _absolute(Path(*parts))
     return _absolute(path).parent

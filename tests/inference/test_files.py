@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import threading
@@ -161,6 +162,53 @@ def test_a_file_that_vanishes_is_reported(folder, out, monkeypatch):
     summary = segment_files(red_segmenter(), folder, out)
     ((path, reason),) = summary.failed
     assert path == str(folder / "c.png") and "no longer there" in reason and summary.done == 4
+
+
+@pytest.fixture
+def closed(monkeypatch):
+    """What is put in here (name of a file: number of an error), the system refuses to look at."""
+    refused, stat = {}, os.stat
+
+    def refusing(path, *arguments, **options):
+        name = path if isinstance(path, int) else os.path.basename(os.fspath(path))
+        if name in refused:
+            raise OSError(refused[name], os.strerror(refused[name]), os.fspath(path))
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", refusing)
+    return refused
+
+
+@pytest.mark.parametrize("given", ["folder", "glob", "each"])
+def test_a_file_that_cannot_be_looked_at_is_that_picture_alone(folder, out, closed, given):
+    """A link to itself, a link that no name can be as long as, and what a folder without x or a file server refuses."""
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "sub" / "long.png").symlink_to(300 * "x")
+    inputs = {"folder": folder, "glob": f"{folder}/**/*.png", "each": sorted(folder.rglob("*.png"))}[given]
+    closed.update({"a.png": errno.EACCES, "c.png": errno.ESTALE})
+    for done, kept in ((3, 0), (0, 3)):
+        summary = segment_files(red_segmenter(), inputs, out)
+        assert (summary.done, summary.kept) == (done, kept)
+        assert [reason for _, reason in summary.failed] == [
+            f"{folder / 'a.png'}: cannot be read (Permission denied)",
+            f"{folder / 'c.png'}: cannot be read (Stale file handle)",
+            f"{folder / 'loop.png'}: cannot be read (Too many levels of symbolic links)",
+            f"{folder / 'sub/long.png'}: cannot be read (File name too long)",
+        ]
+    closed.clear()
+    assert segment_files(red_segmenter(), inputs, out).done == 2
+
+
+def test_results_stay_while_nobody_knows_how_their_file_is(folder, out, closed):
+    segment_files(red_segmenter(), folder, out)
+    before = contents(out)
+    closed["b.png"] = errno.EIO
+    ((file, reason),) = segment_files(red_segmenter(), folder, out).failed
+    assert (file, reason) == (str(folder / "b.png"), f"{folder / 'b.png'}: cannot be read (Input/output error)")
+    assert contents(out) == before and (records(out)["b"]["bytes"], records(out)["b"]["mtime_ns"]) == (None, None)
+    closed.clear()
+    assert segment_files(red_segmenter(), folder, out).done == 1
+    assert contents(out) == before
 
 
 def test_a_name_too_long_for_its_result_is_that_picture_alone(folder, out):
