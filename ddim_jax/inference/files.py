@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ddim_jax.inference.flagging import FLAGGED, check_doubts, check_share, flag, remove_list
 from ddim_jax.inference.index import Index
 from ddim_jax.inference.outputs import OUTPUTS, Job, plan_jobs
-from ddim_jax.inference.parts import INDEX
+from ddim_jax.inference.parts import INDEX, check_locks
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.settings import Size
@@ -82,7 +82,8 @@ def segment_files(
     how many it is: an image belongs to the process given by the SHA-256 of its name (`Process.owns`), so they need not
     speak with each other. Each appends to its own part of the index, and the one that ends last merges the parts, and
     with `flag_uncertain` writes `flagged.csv`. What a killed process left undone, the next run does, with any number of
-    processes. The same process twice at once, or runs of different numbers of processes, are refused.
+    processes. The same process twice at once, or runs of different numbers of processes, are refused, and several
+    processes where the file system may not tell of such (`check_locks`).
 
     Of each file, some tens of bytes are held while the work is planned (`plan_jobs`, and `Lines` for what was done
     before) and about ten from then on. While images are segmented, memory does not grow: at most `batch_size` of them
@@ -136,6 +137,7 @@ def segment_files(
     output_dir = Path(os.path.abspath(output_dir))
     if output_dir.exists() and not output_dir.is_dir():
         raise InputError(f"{output_dir} is a file; expected a folder for the results")
+    check_locks(output_dir, process)
     planned = plan_jobs(inputs, output_dir)
     if process.count > 1 and planned.inside is not None:
         # A process could take for an image what another has just written.

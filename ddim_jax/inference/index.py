@@ -10,7 +10,17 @@ from typing import Any, TypeVar
 
 from ddim_jax.inference.lines import Lines
 from ddim_jax.inference.outputs import OUTPUTS, Job
-from ddim_jax.inference.parts import INDEX, alone, check_free, find_parts, held_files, merge, part_name, warn_torn
+from ddim_jax.inference.parts import (
+    INDEX,
+    alone,
+    check_free,
+    find_parts,
+    held_files,
+    merge,
+    part_name,
+    remove_partial_files,
+    warn_torn,
+)
 from ddim_jax.inference.processes import Process
 from ddim_jax.io.atomic import errors_naming, make_folder, write_json
 from ddim_jax.io.errors import InputError
@@ -53,9 +63,7 @@ class Index:
             with alone(folder, required=self._several):
                 _agree_on_settings(folder, settings)
                 if check_free(folder, process):
-                    # What a killed run was writing: results anywhere, records here.
-                    for path in {*folder.rglob(".*.partial.png"), *folder.glob(".*.partial.*")}:
-                        path.unlink()
+                    remove_partial_files(folder)
                     merge(folder)
                 self._file = stack.enter_context(open(own, "ab"))
                 try_lock(self._file, required=self._several)

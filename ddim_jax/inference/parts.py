@@ -18,10 +18,25 @@ from ddim_jax.inference.processes import Process
 from ddim_jax.io.atomic import atomic_path
 from ddim_jax.io.errors import InputError
 from ddim_jax.io.locks import locked, try_lock
+from ddim_jax.io.mounts import locks_of_one_host
 
 INDEX = "index.jsonl"
 _LOCK = ".index.lock"
 _PART = re.compile(r"index\.([0-9]+)-of-([0-9]+)\.jsonl")
+
+
+def check_locks(folder: Path, process: Process) -> None:
+    """Checks, without making anything, that several processes would see each other's locks in a folder.
+
+    Raises:
+      InputError: there are several, and the file system may keep its locks to one host.
+    """
+    mount = locks_of_one_host(folder) if process.count > 1 else None
+    if mount is not None:
+        raise InputError(
+            f"{folder} lies on {mount.point} ({mount.kind}), whose locks may be known to one machine only: several "
+            "processes would not see each other there. Give a folder on another file system, or start one process alone"
+        )
 
 
 def part_name(process: Process) -> str:
@@ -66,6 +81,24 @@ def check_free(folder: Path, process: Process) -> bool:
                 "folder"
             )
     return not held
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Removes what killed runs were writing, results anywhere and records; only under `alone`, with nobody at work.
+
+    Where the locks of another host are not seen, one may be at work all the same: there they stay, with a warning.
+    """
+    found = {*folder.rglob(".*.partial.png"), *folder.glob(".*.partial.*")}
+    mount = locks_of_one_host(folder) if found else None
+    if mount is not None:
+        logging.warning(
+            "%s: %d unfinished files (.*.partial.*) stay, for a run on another machine may be writing them, which "
+            "locks on %s do not tell. Remove them when no run is at work",
+            *(folder, len(found), mount.kind),
+        )
+        return
+    for path in found:
+        path.unlink()
 
 
 def merge(folder: Path) -> None:
