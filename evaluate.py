@@ -27,6 +27,15 @@ def parse_arguments() -> argparse.Namespace:
         help="let the samples see the picture mirrored in turn; default: the checkpoint's config",
     )
     parser.add_argument("--sampler", choices=SAMPLERS, help="default: the checkpoint's config")
+    parser.add_argument(
+        "--eta", type=float, metavar="E", help="noise in the steps of ddim, 0 to 1; default: the checkpoint's config"
+    )
+    parser.add_argument(
+        "--clip-x0",
+        type=parse_bound,
+        metavar="X|off",
+        help="bound on the estimates of x_0; default: the checkpoint's config",
+    )
     parser.add_argument("--ensemble", choices=ENSEMBLES, help="how samples are fused; default: the checkpoint's config")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise; default: 0")
     parser.add_argument("--data-root", metavar="DIR", help="where the data set lies; default: the checkpoint's config")
@@ -40,6 +49,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, metavar="N", help="evaluate N images only, spread evenly over the split")
     parser.add_argument("--no-figures", action="store_true", help="write the numbers only")
     return parser.parse_args()
+
+
+def parse_bound(text: str) -> float | str:
+    return text if text == "off" else float(text)
 
 
 def parse_step(text: str) -> str | int:
@@ -66,6 +79,8 @@ def main() -> None:
             flips=arguments.flips,
             sampler=arguments.sampler,
             ensemble=arguments.ensemble,
+            eta=arguments.eta,
+            clip_x0=arguments.clip_x0,
             resolution=arguments.resolution,
             figures=not arguments.no_figures,
             limit=arguments.limit,

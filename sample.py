@@ -48,6 +48,13 @@ def share(text: str) -> float:
     return value
 
 
+def bound(text: str) -> float | str:
+    value = text if text == "off" else float(text)
+    if value != "off" and not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{value} is neither above 0 nor off")
+    return value
+
+
 def kinds(text: str) -> tuple[str, ...]:
     try:
         return check_kinds([kind.strip() for kind in text.split(",") if kind.strip()])
@@ -87,6 +94,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="let the samples see the picture mirrored in turn (default: the checkpoint's)",
     )
     add("--sampler", choices=SAMPLERS, help="default: the checkpoint's")
+    add("--eta", type=fraction, metavar="E", help="noise in the steps of ddim, from 0 to 1 (default: the checkpoint's)")
+    add("--clip-x0", type=bound, metavar="X|off", help="bound on the estimates of x_0 (default: the checkpoint's)")
     add("--ensemble", choices=ENSEMBLES, help="how samples are fused (default: the checkpoint's)")
     add("--seed", type=whole_number(0), default=0, help="of the noise (default: 0)")
     add(
@@ -145,6 +154,8 @@ def main() -> int:
             flips=options.flips,
             sampler=options.sampler,
             ensemble=options.ensemble,
+            eta=options.eta,
+            clip_x0=options.clip_x0,
             flag_uncertain=options.flag_uncertain,
             batch_size=options.batch_size,
             process_index=process.index,

@@ -17,7 +17,7 @@ from ddim_jax.inference.outputs import OUTPUTS, Job, plan_jobs
 from ddim_jax.inference.parts import INDEX, check_locks
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
-from ddim_jax.inference.settings import Size
+from ddim_jax.inference.settings import Clip, Size
 from ddim_jax.inference.stream import Stream
 from ddim_jax.io.errors import InputError
 from ddim_jax.io.remote import refuse_remote
@@ -58,6 +58,8 @@ def segment_files(
     flips: bool | None = None,
     sampler: str | None = None,
     ensemble: str | None = None,
+    eta: float | None = None,
+    clip_x0: Clip | None = None,
     flag_uncertain: float | None = None,
     batch_size: int = 4,
     process_index: int = 0,
@@ -96,7 +98,7 @@ def segment_files(
       inputs: a file, a folder (searched recursively) or a glob, or several of these.
       output_dir: made where it does not exist.
       save: which results to write, of `OUTPUTS`: mask, probability, uncertainty, overlay.
-      samples, steps, seed, threshold, protocol, size, flips, sampler, ensemble: as
+      samples, steps, seed, threshold, protocol, size, flips, sampler, ensemble, eta, clip_x0: as
         `Segmenter.segment`.
       flag_uncertain: the share of the images to name in `flagged.csv`, above 0 and below 1; None for no such file.
       batch_size: images started on the device before the first result is fetched, >= 1.
@@ -126,6 +128,8 @@ def segment_files(
         flips=flips,
         sampler=sampler,
         ensemble=ensemble,
+        eta=eta,
+        clip_x0=clip_x0,
     )
     kinds = check_kinds(save)
     flagging = flag_uncertain is not None
@@ -151,9 +155,11 @@ def segment_files(
         "step": segmenter.step,
         **settings._asdict(),
     }
+    # Folders of versions that took these from the checkpoint alone have no word of them.
+    unsaid = {name: segmenter.config["sample"][name] for name in ("eta", "clip_x0")}
 
     failed, flagged = [], None
-    with contextlib.closing(Index(output_dir, common, process)) as index:
+    with contextlib.closing(Index(output_dir, common, process, unsaid)) as index:
         todo = jobs.only(lambda job: not index.is_done(job, kinds, with_doubt=flagging))
         if flagging:
             check_doubts(output_dir / INDEX, index.segmented(), (job.name for job in planned))
