@@ -160,6 +160,7 @@ def segment_files(
 
     failed, flagged = [], None
     with contextlib.closing(Index(output_dir, common, process, unsaid)) as index:
+        planned, jobs = planned.keeping(index.is_of), jobs.keeping(index.is_of)
         todo = jobs.only(lambda job: not index.is_done(job, kinds, with_doubt=flagging))
         if flagging:
             check_doubts(output_dir / INDEX, index.segmented(), (job.name for job in planned))

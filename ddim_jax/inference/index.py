@@ -112,6 +112,11 @@ class Index:
             and all((self._folder / job.output(kind)).is_file() for kind in kinds)
         )
 
+    def is_of(self, name: str, source: Path) -> bool:
+        """Whether an earlier run gave this name to this image."""
+        record = self._record(name)
+        return record is not None and record["file"] == str(source)
+
     def kinds(self, name: str) -> tuple[str, ...]:
         """The kinds of results an earlier run left for this name."""
         return tuple((self._record(name) or {}).get("outputs", ()))

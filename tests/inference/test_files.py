@@ -262,6 +262,29 @@ def test_results_stay_where_their_unchanged_file_cannot_be_read_for_a_while(fold
     assert contents(out)["b_mask.png"] == before["b_mask.png"] and "b_probability.png" in contents(out)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_picture_keeps_its_name_when_another_of_its_stem_comes(folder, out, started, count):
+    """Whichever process it belongs to by then."""
+
+    def run():
+        return [segment_files(red_segmenter(), folder, out, process_index=k, process_count=count) for k in range(count)]
+
+    run()
+    started.clear()
+    for name in ("A.jpg", "e.jpg"):  # of a.png, as names are compared without case, and of nothing in this folder
+        Image.fromarray(picture(8, 30, 20)).save(folder / name)
+    for done in (2, 0):
+        assert sum(summary.done for summary in run()) == done
+        files = {name: record["file"].removeprefix(f"{folder}/") for name, record in records(out).items()}
+        kept = {name: f"{name}.png" for name in ("a", "b", "c", "d", "sub/e")}
+        assert files == kept | {"A.jpg": "A.jpg", "e": "e.jpg"}
+    assert started == [(30, 20)] * 2
+
+    Image.fromarray(picture(9, 31, 20)).save(folder / "a.png")
+    assert sum(summary.done for summary in run()) == 1
+    assert Image.open(out / "a_mask.png").size == (20, 31) and not (out / "a.png_mask.png").exists()
+
+
 def test_more_kinds_can_be_added_later(folder, out, started):
     segment_files(red_segmenter(), folder, out)
     assert segment_files(red_segmenter(), folder, out, save=["overlay"]).done == 5
