@@ -11,7 +11,7 @@ from ddim_jax.checkpoints import which_step
 from ddim_jax.diffusion import SAMPLERS
 from ddim_jax.evaluation import RESOLUTIONS, evaluate_checkpoint, summary_table
 from ddim_jax.inference import SIZES
-from ddim_jax.io.arguments import checked
+from ddim_jax.io.arguments import bound, checked
 from ddim_jax.io.compile_cache import keep_compiled_programs
 from ddim_jax.io.errors import report_input_errors
 from ddim_jax.metrics import ENSEMBLES
@@ -30,6 +30,15 @@ def parse_arguments() -> argparse.Namespace:
         help="let the samples see the picture mirrored in turn; default: the checkpoint's config",
     )
     parser.add_argument("--sampler", choices=SAMPLERS, help="default: the checkpoint's config")
+    parser.add_argument(
+        "--eta", type=float, metavar="E", help="noise in the steps of ddim, 0 to 1; default: the checkpoint's config"
+    )
+    parser.add_argument(
+        "--clip-x0",
+        type=bound,
+        metavar="X|off",
+        help="bound on the estimates of x_0; default: the checkpoint's config",
+    )
     parser.add_argument("--ensemble", choices=ENSEMBLES, help="how samples are fused; default: the checkpoint's config")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise; default: 0")
     parser.add_argument("--data-root", metavar="DIR", help="where the data set lies; default: the checkpoint's config")
@@ -69,6 +78,8 @@ def main() -> None:
             flips=arguments.flips,
             sampler=arguments.sampler,
             ensemble=arguments.ensemble,
+            eta=arguments.eta,
+            clip_x0=arguments.clip_x0,
             size=arguments.size,
             resolution=arguments.resolution,
             figures=not arguments.no_figures,

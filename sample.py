@@ -17,7 +17,7 @@ from ddim_jax.inference import OUTPUTS, SIZES, Segmenter, Summary, segment_files
 from ddim_jax.inference.files import check_kinds
 from ddim_jax.inference.flagging import FLAGGED, check_share
 from ddim_jax.inference.processes import Process
-from ddim_jax.io.arguments import checked
+from ddim_jax.io.arguments import bound, checked
 from ddim_jax.io.compile_cache import keep_compiled_programs
 from ddim_jax.io.errors import report_input_errors
 from ddim_jax.metrics import ENSEMBLES, PROTOCOLS
@@ -77,6 +77,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="let the samples see the picture mirrored in turn (default: the checkpoint's)",
     )
     add("--sampler", choices=SAMPLERS, help="default: the checkpoint's")
+    add("--eta", type=fraction, metavar="E", help="noise in the steps of ddim, from 0 to 1 (default: the checkpoint's)")
+    add("--clip-x0", type=bound, metavar="X|off", help="bound on the estimates of x_0 (default: the checkpoint's)")
     add("--ensemble", choices=ENSEMBLES, help="how samples are fused (default: the checkpoint's)")
     add("--seed", type=whole_number(0), default=0, help="of the noise (default: 0)")
     add(
@@ -135,6 +137,8 @@ def main() -> int:
             flips=options.flips,
             sampler=options.sampler,
             ensemble=options.ensemble,
+            eta=options.eta,
+            clip_x0=options.clip_x0,
             flag_uncertain=options.flag_uncertain,
             batch_size=options.batch_size,
             process_index=process.index,

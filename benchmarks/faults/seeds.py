@@ -93,6 +93,8 @@ SETTINGS = {
     "flips": False,
     "sampler": "ddim",
     "ensemble": "mean",
+    "eta": 0.0,
+    "clip_x0": None,
 }
 """What settings.json of an output folder holds."""
 

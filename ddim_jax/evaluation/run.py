@@ -17,6 +17,7 @@ from ddim_jax.evaluation.scoring import ImageResult, score_image
 from ddim_jax.evaluation.summary import RULES, summarise
 from ddim_jax.evaluation.tables import write_per_image
 from ddim_jax.inference import Segmenter, Settings
+from ddim_jax.inference.settings import Clip
 from ddim_jax.io.atomic import check_place, make_folder, write_json
 from ddim_jax.io.errors import DataError, InputError
 from ddim_jax.io.images import resize_mask
@@ -37,6 +38,8 @@ def evaluate(
     flips: bool | None = None,
     sampler: str | None = None,
     ensemble: str | None = None,
+    eta: float | None = None,
+    clip_x0: Clip | None = None,
     size: str | None = None,
     resolution: str | None = None,
     figures: bool = True,
@@ -66,6 +69,8 @@ def evaluate(
       flips: whether the samples see the picture mirrored in turn; None for what the checkpoint's config says.
       sampler: "ddim", "ddpm" or "dpm++"; None for what the checkpoint's config says.
       ensemble: how the samples are fused, "mean", "majority" or "staple"; None for what the checkpoint's config says.
+      eta: of DDIM, in [0, 1]; None for what the checkpoint's config says.
+      clip_x0: bound on the estimates of x_0, above 0, or "off"; None for what the checkpoint's config says.
       size: what the network works at, "model" or "native" (see `Segmenter`); None for "model".
       resolution: "model": the truth is resized (nearest) to the working size; "native": the probability is resized
         (bilinear) to the picture's own size. With `size` "native" the two are one, and nothing is resized. None for
@@ -86,7 +91,15 @@ def evaluate(
     refuse_remote(output_dir, "output_dir")
     output_dir = Path(output_dir)
     settings = segmenter.settings(
-        samples=samples, steps=steps, seed=seed, size=size, flips=flips, sampler=sampler, ensemble=ensemble
+        samples=samples,
+        steps=steps,
+        seed=seed,
+        size=size,
+        flips=flips,
+        sampler=sampler,
+        ensemble=ensemble,
+        eta=eta,
+        clip_x0=clip_x0,
     )
     resolution = settings.size if resolution is None else resolution
     if limit is not None and limit < 1:
@@ -116,9 +129,9 @@ def evaluate(
             "network_evaluations_per_image": settings.steps * settings.samples,
             "sampler": settings.sampler,
             "ensemble": settings.ensemble,
-            "eta": segmenter.config["sample"]["eta"],
+            "eta": settings.eta,
             "flips": settings.flips,
-            "clip_x0": segmenter.config["sample"]["clip_x0"],
+            "clip_x0": settings.clip_x0,
             "seed": settings.seed,
             "image_size": segmenter.image_size,
             "size": settings.size,
@@ -160,6 +173,8 @@ def _score_all(
             size=settings.size,
             flips=settings.flips,
             sampler=settings.sampler,
+            eta=settings.eta,
+            clip_x0=settings.clip_x0 or "off",
         )
         seconds.append(time.perf_counter() - start)
         truth = example.mask if resolution == "native" else resize_mask(example.mask, estimates.shape[1:])

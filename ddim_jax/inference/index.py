@@ -34,11 +34,12 @@ class Index:
     """The record of one output folder, so that a run can stop at any moment and go on later.
 
     Each line of `index.jsonl` is a JSON object: `name` (of the results), `file` (the image), `bytes` and `mtime_ns` of
-    the image, `status` ("ok" or "failed"), and then `outputs`, `height`, `width`, `area` (pixels of the mask),
-    `mean_uncertainty`, `doubt` (lines of earlier versions lack it) and `seconds`, or `reason`. Lines are appended while
-    running; the last line of a name counts. With several processes each appends to a part of its own, and the one that
-    ends last merges them (see `ddim_jax.inference.parts`); what killed processes left is merged by the next that starts
-    while nobody is at work. Records stay on disk; of each image done before, 25 bytes are in memory (see `Lines`).
+    the image (null where the file system did not tell), `status` ("ok" or "failed"), and then `outputs`, `height`,
+    `width`, `area` (pixels of the mask), `mean_uncertainty`, `doubt` (lines of earlier versions lack it) and `seconds`,
+    or `reason`. Lines are appended while running; the last line of a name counts. With several processes each appends
+    to a part of its own, and the one that ends last merges them (see `ddim_jax.inference.parts`); what killed processes
+    left is merged by the next that starts while nobody is at work. Records stay on disk; of each image done before, 25
+    bytes are in memory (see `Lines`).
 
     Starting and ending, others wait while settings are compared and, by the first one there and the last one, files are
     merged. Each reads what was done before while the others go on.
@@ -47,20 +48,21 @@ class Index:
       folder: the output folder; made where it does not exist.
       settings: what all results of the folder have in common; "checkpoint" is written down but not compared.
       process: which one of several this is.
+      unsaid: the values of settings that are not in the `settings.json` of earlier versions.
 
     Raises:
       InputError: the folder holds results of other settings (the differences are named), or a damaged record; or
         somebody is at work there as the same process or with another number of processes.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], process: Process):
+    def __init__(self, folder: Path, settings: Mapping[str, Any], process: Process, unsaid: Mapping[str, Any] = {}):
         self._folder = folder
         self._several = process.count > 1
         make_folder(folder)
         own = folder / part_name(process)
         with contextlib.ExitStack() as stack:
             with alone(folder, required=self._several):
-                _agree_on_settings(folder, settings)
+                _agree_on_settings(folder, settings, unsaid)
                 if check_free(folder, process):
                     # What a killed run was writing: results anywhere, records here.
                     remove_partial(folder)
@@ -110,6 +112,11 @@ class Index:
             and ("doubt" in record or not with_doubt)
             and all((self._folder / job.output(kind)).is_file() for kind in kinds)
         )
+
+    def is_of(self, name: str, source: Path) -> bool:
+        """Whether an earlier run gave this name to this image."""
+        record = self._record(name)
+        return record is not None and record["file"] == str(source)
 
     def kinds(self, name: str) -> tuple[str, ...]:
         """The kinds of results an earlier run left for this name."""
@@ -168,7 +175,7 @@ class Index:
         )
 
 
-def _agree_on_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+def _agree_on_settings(folder: Path, settings: Mapping[str, Any], unsaid: Mapping[str, Any]) -> None:
     path = folder / SETTINGS
     try:
         there = json.loads(path.read_text(encoding="utf-8"))
@@ -182,6 +189,7 @@ def _agree_on_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         raise InputError(f"{path} cannot be read ({error}); use an empty output folder") from error
     if not isinstance(there, dict):
         raise InputError(f"{path} holds no settings; use an empty output folder")
+    there = {**unsaid, **there}
     differences = [
         f"{name} is {there.get(name)} there and {settings.get(name)} now"
         for name in sorted(there.keys() | settings.keys())

@@ -21,7 +21,7 @@ from ddim_jax.inference.loading import fingerprint, load_network
 from ddim_jax.inference.programs import TracedPrograms
 from ddim_jax.inference.sampling import sample_image
 from ddim_jax.inference.segmentation import Segmentation, fuse
-from ddim_jax.inference.settings import Settings, Size
+from ddim_jax.inference.settings import Clip, Settings, Size
 from ddim_jax.io.errors import CheckpointError, InputError
 from ddim_jax.models import create_process
 
@@ -93,10 +93,8 @@ class Segmenter:
             sample_image,
             self._process,
             lambda params, *inputs: model.apply({"params": params}, *inputs),
-            eta=config["sample"]["eta"],
-            clip_x0=config["sample"]["clip_x0"],
         )
-        static = ("samples", "steps", "flips", "sampler", "return_trajectory")
+        static = ("samples", "steps", "flips", "sampler", "eta", "clip_x0", "return_trajectory")
         self._compiled = jax.jit(sample, static_argnames=static) if programs is None else programs.kept(sample)
 
     @classmethod
@@ -140,6 +138,8 @@ class Segmenter:
         size: Size | None = None,
         flips: bool | None = None,
         sampler: str | None = None,
+        eta: float | None = None,
+        clip_x0: Clip | None = None,
     ) -> np.ndarray:
         """Samples masks of one image.
 
@@ -151,6 +151,8 @@ class Segmenter:
           size: what the network works at, "model" or "native" (see the class); None for "model".
           flips: whether samples see the picture mirrored in turn; None for the checkpoint's default.
           sampler: "ddim", "ddpm" or "dpm++"; None for the checkpoint's default.
+          eta: of DDIM, in [0, 1], the noise it draws in its steps; None for the checkpoint's default.
+          clip_x0: bound on the estimates of x_0, above 0, or "off"; None for the checkpoint's default.
 
         Returns:
           float32 [samples, h, w], estimates of x_0, about -1 outside and +1 inside, not clipped; h and w are
@@ -160,7 +162,16 @@ class Segmenter:
           InputError: the image or a setting cannot be used.
           CheckpointError: the network gives values that are not finite.
         """
-        settings = self.settings(samples=samples, steps=steps, seed=seed, size=size, flips=flips, sampler=sampler)
+        settings = self.settings(
+            samples=samples,
+            steps=steps,
+            seed=seed,
+            size=size,
+            flips=flips,
+            sampler=sampler,
+            eta=eta,
+            clip_x0=clip_x0,
+        )
         return self.fetch(self.start(self.prepare(image, settings), settings))
 
     def trajectory(
@@ -171,6 +182,8 @@ class Segmenter:
         seed: int = 0,
         size: Size | None = None,
         sampler: str | None = None,
+        eta: float | None = None,
+        clip_x0: Clip | None = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Follows the first sample of one image through the reverse process; arguments and errors as `sample`.
 
@@ -185,7 +198,9 @@ class Segmenter:
         """
         if self.one_pass:
             raise InputError(f"{self.config['model']['name']} works in one pass; there is no reverse process to follow")
-        settings = self.settings(samples=1, steps=steps, seed=seed, size=size, sampler=sampler)
+        settings = self.settings(
+            samples=1, steps=steps, seed=seed, size=size, sampler=sampler, eta=eta, clip_x0=clip_x0
+        )
         x_t, x0 = self.fetch(self.start(self.prepare(image, settings), settings, return_trajectory=True))
         grid = timestep_grid(self._process.num_train_timesteps, settings.steps)
         return np.append(grid, -1).astype(np.int32), x_t, x0
@@ -203,6 +218,8 @@ class Segmenter:
         flips: bool | None = None,
         sampler: str | None = None,
         ensemble: str | None = None,
+        eta: float | None = None,
+        clip_x0: Clip | None = None,
     ) -> Segmentation | list[Segmentation]:
         """Segments one image, or each of a list of images of any sizes.
 
@@ -218,6 +235,8 @@ class Segmenter:
           sampler: "ddim", "ddpm" or "dpm++"; None for the checkpoint's default.
           ensemble: "mean", "majority" or "staple" (`ddim_jax.metrics.ensemble_probability`); None for the checkpoint's
             default.
+          eta: of DDIM, in [0, 1], the noise it draws in its steps; None for the checkpoint's default.
+          clip_x0: bound on the estimates of x_0, above 0, or "off"; None for the checkpoint's default.
 
         Returns:
           A Segmentation at the image's own size; for a list, a list in the same order.
@@ -236,6 +255,8 @@ class Segmenter:
             flips=flips,
             sampler=sampler,
             ensemble=ensemble,
+            eta=eta,
+            clip_x0=clip_x0,
         )
         single = not isinstance(images, list | tuple)
         rgb = [as_rgb(image) for image in ([images] if single else images)]  # all are checked before any work
@@ -259,6 +280,8 @@ class Segmenter:
             steps=settings.steps,
             flips=settings.flips,
             sampler=settings.sampler,
+            eta=settings.eta,
+            clip_x0=settings.clip_x0,
             return_trajectory=return_trajectory,
         )
         return Started(values, prepared.shape)

@@ -1,4 +1,4 @@
-"""Values of command-line options checked by the functions that check them for callers in Python."""
+"""Values of options that several commands have, and those that functions for callers in Python check."""
 
 import argparse
 import functools
@@ -21,3 +21,11 @@ def checked(check: Callable[[str], _Value]) -> Callable[[str], _Value]:
             raise argparse.ArgumentTypeError(str(error)) from error
 
     return parse
+
+
+def bound(text: str) -> float | str:
+    """A number above 0, or "off" for none, as the `type` of an option of argparse."""
+    value = text if text == "off" else float(text)
+    if value != "off" and not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{value} is neither above 0 nor off")
+    return value

@@ -1,7 +1,10 @@
 """Which files of a folder or a glob are pictures, in an order that does not depend on the file system."""
 
+import contextlib
+import errno
 import glob
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -13,6 +16,7 @@ from ddim_jax.io.errors import DataError
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 # What macOS adds to archives, and what the root of a disk has, which a user may not even read.
 _SYSTEM_FOLDERS = {"__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN"}
+_NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 
 
 def list_images(path: str | os.PathLike) -> list[Path]:
@@ -25,21 +29,25 @@ def iterate_images(path: str | os.PathLike) -> Iterator[Path]:
 
     Folders and globs give files with the suffix of an image format (PNG, JPEG, BMP, TIFF; upper or lower case), sorted;
     hidden files and folders (a leading dot) are left out; so are links to folders below the one given, which is told.
-    Of a folder, the names in one of its folders at a time are in memory (with those of the folders above it that are
-    still to come); of a glob, all it matches.
+    What has such a name and cannot be looked at (a link to nothing, no permission) is given as well, so that reading it
+    says what is wrong. Of a folder, the names in one of its folders at a time are in memory (with those of the folders
+    above it that are still to come); of a glob, all it matches.
 
     Raises:
       DataError: nothing is there, or no picture among it, or a folder below may not be read.
     """
     text, path = os.fspath(path), Path(path)
-    if path.is_file():
+    is_pattern = glob.has_magic(text) and not os.path.lexists(path)
+    if os.path.isfile(path) or (not is_pattern and _is_image(path)):
         yield path
         return
-    if path.is_dir():
+    if os.path.isdir(path):
         found, where = _images_below(path), f"folder {text} holds"
-    elif glob.has_magic(text):
+    elif is_pattern:
         found, where = _images_matching(text), f"glob {text} matches"
     else:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
+            os.stat(path)  # what else stands in the way is said by itself
         raise DataError(f"{text}: no such file or folder.")
     nothing = True
     for file in found:
@@ -117,7 +125,11 @@ def _is_folder(entry: os.DirEntry) -> bool:
 def _is_image(file: Path, entry: os.DirEntry | None = None) -> bool:
     if file.suffix.lower() not in IMAGE_SUFFIXES or file.name.startswith("."):
         return False
-    if entry is not None and entry.is_file(follow_symlinks=False):
-        return True  # as the folder says, without a question to the file system about each file
-    # A link to nothing is listed as well, so that reading it says what is wrong.
-    return file.is_file() or (file.is_symlink() and not file.exists())
+    try:
+        if entry is not None and entry.is_file(follow_symlinks=False):
+            return True  # as the folder says, without a question to the file system about each file
+        return stat.S_ISREG(os.stat(file).st_mode)
+    except OSError as error:
+        return error.errno not in _NOTHING_THERE or os.path.islink(file)
+    except ValueError:  # a zero in the name
+        return False

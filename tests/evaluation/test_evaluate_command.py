@@ -87,10 +87,11 @@ def test_the_program_passes_its_arguments_and_prints_both_protocols(loaded, monk
         "1",
     ]
     arguments += ["--seed", "3", "--data-root", "/elsewhere", "--step", "800", "--limit", "2", "--no-figures"]
-    run(monkeypatch, *arguments, "--resolution", "native")
+    run(monkeypatch, *arguments, "--resolution", "native", "--eta", "0.5", "--clip-x0", "0.9")
     assert (loaded["root"], loaded["split"], loaded["step"]) == ("/elsewhere", "train", 800)
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     said = {"steps": 4, "samples": 1, "seed": 3, "images": 2, "resolution": "native", "split": "train"}
+    said |= {"eta": 0.5, "clip_x0": 0.9}
     assert {key: metrics[key] for key in said} == said
     printed = capsys.readouterr().out
     assert "paper (> 0.9)" in printed and "calibrated (> 0.5)" in printed and str(tmp_path / "out") in printed

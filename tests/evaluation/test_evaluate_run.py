@@ -269,6 +269,22 @@ def test_staple_is_scored_and_said(tmp_path):
     assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
 
 
+@pytest.mark.parametrize(
+    ("given", "passed", "said"),
+    [
+        ({"eta": 0.5, "clip_x0": 0.9}, (0.5, 0.9), (0.5, 0.9)),
+        ({"eta": 1, "clip_x0": "off"}, (1.0, "off"), (1.0, None)),
+        ({}, (0.0, "off"), (0.0, None)),
+    ],
+)
+def test_eta_and_the_bound_reach_every_sample_and_figure(tmp_path, given, passed, said):
+    segmenter, source = hand_case()
+    metrics = evaluate(segmenter, source, tmp_path, split="test", **given)
+    assert segmenter.bounds == {passed} and (metrics["eta"], metrics["clip_x0"]) == said
+    with pytest.raises(InputError, match=r"eta is 2; expected a number from 0"):
+        evaluate(segmenter, source, tmp_path, split="test", eta=2)
+
+
 def test_staple_differs_from_the_mean_where_a_sample_is_sure(tmp_path):
     """Means 1, 0.1, -1, -1: the second row counts for the mean alone, since only one of three masks has it."""
     samples = [rows(1, 1, -1, -1), rows(1, -0.3, -1, -1), rows(1, -0.4, -1, -1)]

@@ -66,6 +66,29 @@ def test_a_link_to_a_folder_is_not_passed_over_in_silence(tmp_path, caplog):
     assert listing.list_images(tmp_path / "in" / "linked") == [tmp_path / "in" / "linked" / "b.png"]
 
 
+def test_what_cannot_be_looked_at_is_not_passed_over(tmp_path, monkeypatch):
+    saved(tmp_path / "a.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "text").symlink_to("text")
+    assert listing.list_images(tmp_path) == [tmp_path / "a.png", tmp_path / "loop.png"]
+    assert listing.list_images(f"{tmp_path}/l*.png") == listing.list_images(tmp_path / "loop.png")
+    with pytest.raises(DataError, match=r"loop\.png: cannot be read \(Too many levels"):
+        images.read_image(tmp_path / "loop.png")
+    with pytest.raises(OSError, match="Too many levels"):
+        listing.list_images(tmp_path / "text")
+
+    # As in a folder without x: its names are seen, nothing else is. Root may do all, so the refusal is played.
+    def closed(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    for ask in ("stat", "lstat"):
+        monkeypatch.setattr(listing.os, ask, closed)
+    assert listing.list_images(tmp_path / "a.png") == [tmp_path / "a.png"]
+    assert listing.list_images(f"{tmp_path}/a*.png") == [tmp_path / "a.png"]
+    with pytest.raises(PermissionError):
+        listing.list_images(tmp_path / "text")
+
+
 def test_a_folder_that_may_not_be_read_is_not_passed_over(tmp_path, monkeypatch):
     """Root may read everything, so the refusal of the system is played."""
     scandir = listing.os.scandir
