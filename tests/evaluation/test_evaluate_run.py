@@ -150,13 +150,13 @@ class ReadsRed(FakeSegmenter):
         super().__init__({0: [rows(0, 0, 0, 0)]})
         self.sizes = []
 
-    def sample(self, image, *, samples, steps, seed, size, flips, sampler):
+    def sample(self, image, *, samples, size, **_):
         self.sizes.append(size)
         return np.stack([image[..., 0] / np.float32(127.5) - 1] * samples)
 
-    def trajectory(self, image, *, steps, seed, size, sampler):
+    def trajectory(self, image, *, steps, size, **_):
         self.sizes.append(size)
-        final = self.sample(image, samples=1, steps=steps, seed=seed, size=size, flips=False, sampler=sampler)[0]
+        final = self.sample(image, samples=1, size=size)[0]
         return np.append(np.arange(steps)[::-1] * 100, -1), np.stack([final] * (steps + 1)), np.stack([final] * steps)
 
 
