@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from ddim_jax.checkpoints.described import described
 from ddim_jax.io.errors import CheckpointError
 
 _NAMED = 5  # leaves spelt out in a message
@@ -43,9 +44,10 @@ def _read_item(folder: Path, **item: Any) -> Any:
 
 
 def read_metadata(folder: Path) -> dict:
-    """The JSON metadata of step folder `folder`."""
+    """The JSON metadata of step folder `folder`, checked as `described` does."""
     with _reading(folder):
-        return json.loads((folder / "metadata" / "metadata").read_text(encoding="utf-8"))
+        content = json.loads((folder / "metadata" / "metadata").read_text(encoding="utf-8"))
+    return described(folder, content)
 
 
 def _describe(leaf: Any) -> str:

@@ -44,10 +44,10 @@ def check_resumable(saved: Mapping[str, Any], current: Mapping[str, Any], workdi
     Raises:
       ConfigError: they differ in what matters; every field is named with both values.
     """
-    may_differ = MAY_DIFFER
-    if saved.get("train", {}).get("schedule") == "constant":
-        may_differ = (*may_differ, "train.steps", "train.epochs")
     before, now = _flatten(saved), _flatten(current)
+    may_differ = MAY_DIFFER
+    if before.get("train.schedule") == "constant":
+        may_differ = (*may_differ, "train.steps", "train.epochs")
     before = {field: value for field, value in ADDED.items() if now.get(field) is not None} | before
     differing = [
         f"{field}: {before.get(field, 'absent')!r} there, {now.get(field, 'absent')!r} now"
