@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import orbax.checkpoint as ocp
 from ddim_jax.io.errors import CheckpointError
 
 _NAMED = 5  # leaves spelt out in a message
+_SMALL = 2**28  # bytes of weights that may be declared in any case
+_COMPRESSED = 100  # times smaller than weights their files may be; trained ones hardly shrink
 
 
 def read_state(folder: Path, template: Any) -> Any:
@@ -28,11 +31,33 @@ def read_state(folder: Path, template: Any) -> Any:
 
 
 def read_params(folder: Path) -> Any:
-    """The EMA weights as a nested dict of NumPy arrays, which need none of the devices they were saved from."""
+    """The EMA weights as a nested dict of NumPy arrays, which need none of the devices they were saved from.
+
+    Raises:
+      CheckpointError: they cannot be read, or say that they are far larger than their files.
+    """
     with _reading(folder):
         saved = ocp.PyTreeCheckpointHandler().metadata(folder / "ema_params").tree
+    _check_size(folder / "ema_params", saved)
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
     return _read_item(folder, ema_params=ocp.args.PyTreeRestore(restore_args=as_numpy))
+
+
+def _check_size(folder: Path, saved: Any) -> None:
+    """Arrays are allocated as they are declared, before anything of them is read; a few bytes can declare terabytes."""
+
+    def size(leaf: Any) -> int:
+        return math.prod(getattr(leaf, "shape", None) or ()) * np.dtype(getattr(leaf, "dtype", None)).itemsize
+
+    declared = {name: size(leaf) for name, leaf in _leaves(saved).items()}
+    stored = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if sum(declared.values()) > _SMALL + _COMPRESSED * stored:
+        largest = max(declared, key=declared.__getitem__)
+        raise CheckpointError(
+            f"{folder}: {stored:,} bytes say that they hold {sum(declared.values()):,} bytes of weights, "
+            f"{declared[largest]:,} of them in {largest}; expected at most {_COMPRESSED} times as many as are stored. "
+            "Is it from a source that you trust?"
+        )
 
 
 def _read_item(folder: Path, **item: Any) -> Any:
@@ -43,9 +68,17 @@ def _read_item(folder: Path, **item: Any) -> Any:
 
 
 def read_metadata(folder: Path) -> dict:
-    """The JSON metadata of step folder `folder`."""
+    """The JSON metadata of step folder `folder`.
+
+    Raises:
+      CheckpointError: they cannot be read, or are not an object.
+    """
+    file = folder / "metadata" / "metadata"
     with _reading(folder):
-        return json.loads((folder / "metadata" / "metadata").read_text(encoding="utf-8"))
+        metadata = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(metadata, dict):
+        raise CheckpointError(f"{file}: holds {type(metadata).__name__}; expected an object with config and data")
+    return metadata
 
 
 def _describe(leaf: Any) -> str:
