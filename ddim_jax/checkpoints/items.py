@@ -11,11 +11,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from ddim_jax.checkpoints.declared import check_declared
 from ddim_jax.io.errors import CheckpointError
 
 _NAMED = 5  # leaves spelt out in a message
-_SMALL = 2**28  # bytes of weights that may be declared in any case
-_COMPRESSED = 100  # times smaller than weights their files may be; trained ones hardly shrink
 
 
 def read_state(folder: Path, template: Any) -> Any:
@@ -44,20 +43,16 @@ def read_params(folder: Path) -> Any:
 
 
 def _check_size(folder: Path, saved: Any) -> None:
-    """Arrays are allocated as they are declared, before anything of them is read; a few bytes can declare terabytes."""
+    """Checks arrays and their chunks with `check_declared`; `folder` holds the files."""
 
     def size(leaf: Any) -> int:
-        return math.prod(getattr(leaf, "shape", None) or ()) * np.dtype(getattr(leaf, "dtype", None)).itemsize
+        chunk = getattr(getattr(leaf, "storage", None), "chunk_shape", None)
+        numbers = max(math.prod(shape or ()) for shape in (getattr(leaf, "shape", None), chunk))
+        return numbers * np.dtype(getattr(leaf, "dtype", None)).itemsize
 
     declared = {name: size(leaf) for name, leaf in _leaves(saved).items()}
     stored = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    if sum(declared.values()) > _SMALL + _COMPRESSED * stored:
-        largest = max(declared, key=declared.__getitem__)
-        raise CheckpointError(
-            f"{folder}: {stored:,} bytes say that they hold {sum(declared.values()):,} bytes of weights, "
-            f"{declared[largest]:,} of them in {largest}; expected at most {_COMPRESSED} times as many as are stored. "
-            "Is it from a source that you trust?"
-        )
+    check_declared(folder, sum(declared.values()), stored, most=max(declared, key=declared.__getitem__, default=""))
 
 
 def _read_item(folder: Path, **item: Any) -> Any:
