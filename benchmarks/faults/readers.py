@@ -1,10 +1,11 @@
 """What reads what a user gives: each with valid inputs and a way to damage them."""
 
+import collections
 import contextlib
 import functools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,14 +18,14 @@ from ddim_jax.inference.index import Index
 from ddim_jax.inference.outputs import Job
 from ddim_jax.inference.parts import INDEX
 from ddim_jax.inference.processes import Process
+from ddim_jax.inference.saved_config import read_config as read_saved_config
 from ddim_jax.inference.settings import Settings
-from ddim_jax.io.errors import ConfigError
 from ddim_jax.io.images import image_shape, read_image, read_mask
 from ddim_jax.models import create_model, create_process
 from ddim_jax.training.config import check_config, plain_config, resolve_system
 from ddim_jax.training.form import check_form
 from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
-from ddim_jax.training.resume import check_resumable
+from ddim_jax.training.resume import check_same_run
 
 
 class Reader(NamedTuple):
@@ -107,23 +108,17 @@ def read_metadata(path: Path) -> None:
     (folder / "metadata").mkdir(parents=True)
     (folder / "metadata" / "metadata").write_bytes(path.read_bytes())
     metadata = items.read_metadata(folder)
-    config = metadata["config"]
-    if not all(config.get(section) for section in ("model", "diffusion", "data", "sample")):
-        raise ConfigError(f"{folder}: a section is missing")
-    about = config["model"]
-    model = create_model(about["name"], preset=about.get("preset"), **about.get("overrides", {}))
-    create_process(model, config["diffusion"])
+    config, _ = read_saved_config(folder, metadata)
     Settings.create(config)
-    check_resumable(config, _runs().get(about["name"], {}), str(folder))
-    if metadata["data"] != seeds.TRAINED_ON:
-        raise ConfigError(f"{metadata['data']['train_examples']} images there")
+    check_same_run(metadata, _runs()[config["model"]["name"]], "runs/mine", folder)
 
 
 @functools.cache
-def _runs() -> dict[str, Any]:
-    """The configurations that go on with the undamaged checkpoints, by the name of the model."""
-    configs = [json.loads(content)["config"] for content in seeds.metadata_seeds()]
-    return {config["model"]["name"]: config for config in configs}
+def _runs() -> Mapping[str, Any]:
+    """The metadata of the runs that go on with the undamaged checkpoints, by the name of the model."""
+    found = [json.loads(content) for content in seeds.metadata_seeds()]
+    runs = {metadata["config"]["model"]["name"]: metadata for metadata in found}
+    return collections.defaultdict(lambda: found[0], runs)
 
 
 def all_readers() -> dict[str, Reader]:

@@ -23,10 +23,11 @@ from ddim_jax.inference.ahead import start_ahead
 from ddim_jax.inference.fitting import Prepared, as_rgb, prepare
 from ddim_jax.inference.programs import TracedPrograms
 from ddim_jax.inference.sampling import sample_image
+from ddim_jax.inference.saved_config import read_config
 from ddim_jax.inference.segmentation import Segmentation, fuse
 from ddim_jax.inference.settings import Settings, Size
 from ddim_jax.io.errors import CheckpointError, InputError
-from ddim_jax.models import create_model, create_process, example_inputs
+from ddim_jax.models import create_process, example_inputs
 
 _STARTED = 4  # images of a list that wait on the device at once
 
@@ -128,13 +129,7 @@ class Segmenter:
             )
         step, params, metadata = CheckpointStore(directory).restore_params(step if own_step is None else own_step)
         folder = directory / str(step)
-        config = metadata.get("config", {})
-        sections = ("model", "diffusion", "data", "sample")
-        missing = [name for name in sections if not isinstance(config.get(name), Mapping)]
-        if missing:
-            raise CheckpointError(f"{folder}: its config has no section {', '.join(missing)}; was it made by train.py?")
-        about = config["model"]
-        model = create_model(about["name"], preset=about.get("preset"), **about.get("overrides", {}))
+        config, model = read_config(folder, metadata)
         traced = None if programs is None else TracedPrograms(programs, _depends(config), params)
         if traced is None or not traced.known:  # what was traced with such weights fits them
             inputs = example_inputs(model, int(config["data"]["image_size"]))
