@@ -13,10 +13,9 @@ import numpy as np
 from ddim_jax.checkpoints import CheckpointStore, locate, which_step
 from ddim_jax.checkpoints.items import check_tree
 from ddim_jax.inference.programs import TracedPrograms
+from ddim_jax.inference.saved_config import read_config
 from ddim_jax.io.errors import CheckpointError
-from ddim_jax.models import create_model, example_inputs
-
-_SECTIONS = ("model", "diffusion", "data", "sample")
+from ddim_jax.models import example_inputs
 
 
 class LoadedNetwork(NamedTuple):
@@ -49,12 +48,7 @@ def load_network(path: str | os.PathLike, step: str | int, programs: str | os.Pa
         raise CheckpointError(f"{path} is the checkpoint of step {own_step}, not of step {step}; give the run instead")
     step, params, metadata = CheckpointStore(directory).restore_params(step if own_step is None else own_step)
     folder = directory / str(step)
-    config = metadata.get("config", {})
-    missing = [name for name in _SECTIONS if not isinstance(config.get(name), Mapping)]
-    if missing:
-        raise CheckpointError(f"{folder}: its config has no section {', '.join(missing)}; was it made by train.py?")
-    about = config["model"]
-    model = create_model(about["name"], preset=about.get("preset"), **about.get("overrides", {}))
+    config, model = read_config(folder, metadata)
     traced = None if programs is None else TracedPrograms(programs, _depends(config), params)
     if traced is None or not traced.known:  # what was traced with such weights fits them
         inputs = example_inputs(model, int(config["data"]["image_size"]))
