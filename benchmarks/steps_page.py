@@ -1,11 +1,11 @@
 """docs/results/steps.md from docs/results/steps.json alone."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.markdown import table
+from benchmarks.result_file import read_rows
 from benchmarks.steps_figure import figure_name, groups
 from ddim_jax.io.atomic import write_text
 
@@ -45,7 +45,7 @@ def write(root: Path) -> Path | None:
     folder = root / "docs" / "results"
     if not (folder / "steps.json").exists():
         return None
-    rows = json.loads((folder / "steps.json").read_text(encoding="utf-8"))["rows"]
+    rows = read_rows(folder / "steps.json")
     write_text(folder / "steps.md", steps_page(rows))
     return folder / "steps.md"
 
