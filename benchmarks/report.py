@@ -139,17 +139,30 @@ def _rows(result: dict[str, Any]) -> str:
                 str(row["runs"]),
                 _time(row["compile_s"]),
                 _memory(row["peak_bytes"]),
-                f"{row['flops'] / 1e9:.3g}",
-                f"{row['bytes'] / 1e9:.3g}",
-                "" if fraction is None else f"{100 * fraction:.2g} %",
+                _plain(row["flops"] / 1e9, 3),
+                _plain(row["bytes"] / 1e9, 3),
+                "" if fraction is None else f"{_plain(100 * fraction, 2)} %",
                 "" if difference is None else f"{difference:.0e}",
             )
         )
     head = ("case", "network", "format", "side", "time", "spread", "runs", "compile", "peak memory", "GFLOP", "GB")
     notes = [
-        f"\n{row['model']}, {row['case']}, {row['side']}: {row['note']}.\n" for row in result["rows"] if "note" in row
+        f"\n{row['model']}, {row['case']}, {row['side']}: {note}.\n"
+        for row in result["rows"]
+        for note in filter(None, (row.get("note"), _beside(row)))
     ]
     return table((*head, "roofline", "difference"), rows) + "\n" + "".join(notes)
+
+
+def _beside(row: dict[str, Any]) -> str:
+    """Of a row that was added to the file later: what it can be set against; "" of another."""
+    times = [f"{_time(seconds)} of {side}" for side, seconds in row.get("beside", {}).items()]
+    return f"added later, timed in turns with {', '.join(times)}" if times else ""
+
+
+def _plain(value: float, digits: int) -> str:
+    """A number with so many digits, or all that stand before the point; never with an exponent for its size."""
+    return f"{value:,.0f}" if value >= 10 ** (digits - 1) else f"{value:.{digits}g}"
 
 
 def _time(seconds: float | None) -> str:
