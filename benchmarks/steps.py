@@ -3,8 +3,10 @@
 python -m benchmarks.steps --data ROOT... --budget SECONDS --size N [--targets ...] [--networks small|full] [--limit N]
 
 Trains the light network once for each target under the same budget, as `benchmarks.table1` does and where it does, so
-that a run of Table 1 is used again; then scores it with every number of steps and samples. x0, v and noise are the
-prediction targets; x0_mse, x0_even and x0_unscaled change one thing of x0 each and say what it does to the curve.
+that a run of Table 1 is used again; then scores it with every number of steps and samples. x0 and v are trained as in
+configs/fast.py, noise as in the paper; paper_x0 and paper_v differ from noise in the target alone. x0_mse, x0_even and
+x0_unscaled change one thing of x0 each (the loss, with clipping in place of the squashing; the density of the
+timesteps; the scale of the mask) and say what it does to the curve.
 Writes docs/results/steps.json after every row and draws a figure for each data set beside it; interrupted, the same
 command goes on, and where every row is there nothing is trained.
 """
@@ -37,6 +39,8 @@ TARGETS = {
     "x0_mse": ("lightweight_ddim", ("--config.diffusion.loss=mse", "--config.sample.clip_x0=1")),
     "x0_even": ("lightweight_ddim", ("--config.diffusion.timestep_power=1",)),
     "x0_unscaled": ("lightweight_ddim", ("--config.diffusion.mask_scale=1",)),
+    "paper_x0": ("lightweight_ddim_noise", ("--config.diffusion.prediction=x0",)),
+    "paper_v": ("lightweight_ddim_noise", ("--config.diffusion.prediction=v",)),
 }
 """For each target a system of Table 1 and what is changed in its config."""
 _USUAL = ("x0", "v", "noise")
@@ -54,8 +58,9 @@ RULES = {
     "budget": "of training, as in table1.json; one run for each target; train_s is what its train_steps took",
     "target": (
         "x0, v and noise are as in configs/fast.py but for the prediction (v with mean squared error) and as in the "
-        "paper (noise); the fields from prediction to clip_x0 say in what they differ. x0_mse, x0_even and x0_unscaled "
-        "are x0 with the loss, the density of the timesteps or the scale of the mask changed to that of the paper"
+        "paper (noise); the fields from prediction to clip_x0 say in what they differ. paper_x0 and paper_v are noise "
+        "with another prediction; x0_mse, x0_even and x0_unscaled are x0 with the loss, the density of the timesteps "
+        "or the scale of the mask changed to that of the paper"
     ),
     "picked": "the highest validation Dice of six; by one step for x0 and v, ten for noise, with one sample",
     "flips": "if true, samples see the picture mirrored in turn: 4 samples are one of each orientation",

@@ -12,7 +12,6 @@ def get_config():
     config = fast.get_config()
     config.name = "demo"
     config.data.name = "phantom"
-    config.data.image_size = 64
     config.train.steps = 1000
     config.train.checkpoint_every = 250
     return config

@@ -2,7 +2,7 @@
 
 What differs from small_x0, and what each change brought on the validation split, stands in docs/few_steps.md. Names no
 data: configs/demo.py, folder.py and table1.py build on it, and any field can be set on the command line:
-python train.py --config configs/fast.py --config.data.name=folder --config.data.root=DIR --config.train.steps=3000
+python train.py --config configs/fast.py --config.data.name=folder --config.data.root=DIR --config.train.steps=5190
 """
 
 from configs import small_x0
@@ -17,6 +17,7 @@ def get_config():
     config.ddim.model.overrides.channel_shuffle = True
     config.ddim.diffusion.timestep_power = 8.0
     config.ddim.sample.samples = 4
+    config.data.image_size = 64
     return config
 
 

@@ -16,7 +16,6 @@ def get_config():
     config = fast.get_config()
     config.name = "folder"
     config.data.name = "folder"
-    config.data.image_size = 64
     config.train.steps = 5190
     config.train.checkpoint_every = 865
     return config

@@ -49,6 +49,10 @@ class DirectProcess:
         """int32 zeros: there is one timestep."""
         return jnp.zeros(shape, jnp.int32)
 
+    def timesteps_at(self, quantile: jax.Array) -> jax.Array:
+        """int32 zeros, one for each quantile."""
+        return jnp.zeros(jnp.shape(quantile), jnp.int32)
+
     def losses(
         self, apply: Apply, params: Any, mask: jax.Array, image: jax.Array, noise: jax.Array, t: jax.Array
     ) -> jax.Array:

@@ -111,9 +111,12 @@ class DiffusionProcess:
 
     def draw_timesteps(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         """Training timesteps, int32 in 0 .. T-1, with density proportional to t^(timestep_power - 1)."""
+        return self.timesteps_at(jax.random.uniform(key, shape))
+
+    def timesteps_at(self, quantile: jax.Array) -> jax.Array:
+        """The timesteps, int32, at quantiles in [0, 1] of what training draws from: floor(T u^(1 / timestep_power))."""
         total = self.schedule.num_train_timesteps
-        u = jax.random.uniform(key, shape)
-        t = jnp.floor(total * u ** (1.0 / self.timestep_power))
+        t = jnp.floor(total * quantile ** (1.0 / self.timestep_power))
         return jnp.minimum(t, total - 1).astype(jnp.int32)
 
     def losses(

@@ -140,6 +140,11 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise ConfigError(f"sample.ensemble is {sample['ensemble']!r}; expected one of {', '.join(ENSEMBLES)}")
     if not 0.0 <= sample["eta"] <= 1.0:
         raise ConfigError(f"sample.eta is {sample['eta']}; expected a number from 0 to 1")
+    if sample["flips"] and not data["flips"]:
+        raise ConfigError(
+            "sample.flips is True and data.flips is False: samples would see mirrored pictures, which training "
+            "never shows; expected both True, or sample.flips=False as well"
+        )
     if sample["clip_x0"] is not None and not sample["clip_x0"] > 0.0:
         raise ConfigError(f"sample.clip_x0 is {sample['clip_x0']}; expected null (off) or a positive bound")
     for field, seed in (("seed", config["seed"]), ("data.split_seed", data["split_seed"])):

@@ -59,10 +59,10 @@ class Validator:
         rows = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int))
         _, self._images, self._masks = load_arrays(Subset(source, rows.tolist()), image_size)
         self._batch_size = min(batch_size, len(rows))
-        total = process.num_train_timesteps
-        # One timestep for each image, evenly over 0 .. T-1, in an order that has nothing to do with the images'.
-        spread = np.linspace(0, total - 1, len(rows)).round().astype(np.int32)
-        self._t = np.random.default_rng(seed).permutation(spread)
+        # One timestep for each image, evenly over what training draws from, in an order that has nothing to do with the
+        # images': the loss is then the training's, and not that of timesteps which the network has hardly seen.
+        spread = process.timesteps_at((np.arange(len(rows), dtype=np.float32) + 0.5) / len(rows))
+        self._t = np.random.default_rng(seed).permutation(np.asarray(spread))
         self._key = jax.random.key(seed)
 
         def score(params, image, mask, t, rows):

@@ -101,13 +101,14 @@ def test_the_papers_values(name, load):
     assert set(config["model"]["overrides"].values()) == {None}
 
 
-@pytest.mark.parametrize("name", ["demo", "folder"])
+@pytest.mark.parametrize("name", ["fast", "demo", "folder"])
 def test_ours_predict_the_mask_in_few_evaluations(name, load):
     config = resolved(load(name))
     assert config["diffusion"]["prediction"] == "x0"
-    assert config["sample"]["steps"] * config["sample"]["samples"] <= 4 * 5
+    assert config["sample"]["steps"] * config["sample"]["samples"] <= 4
     assert config["sample"]["protocol"] == "calibrated"
-    assert (config["data"]["name"], config["data"]["image_size"]) == (("phantom" if name == "demo" else "folder", 64))
+    assert config["data"]["image_size"] == 64
+    assert name == "fast" or config["data"]["name"] == {"demo": "phantom", "folder": "folder"}[name]
 
 
 @pytest.mark.parametrize("name", ["rsua", "demo"])

@@ -39,6 +39,7 @@ def test_the_calibrated_probability_of_a_sample_is_the_sigmoid():
 def test_there_is_one_timestep():
     assert DirectProcess().num_train_timesteps == 1
     np.testing.assert_array_equal(DirectProcess().draw_timesteps(jax.random.key(0), (4,)), np.zeros(4))
+    np.testing.assert_array_equal(DirectProcess().timesteps_at(np.array([0.0, 0.5, 1.0])), np.zeros(3))
 
 
 def test_fields_of_a_diffusion_are_refused():

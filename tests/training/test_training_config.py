@@ -30,6 +30,17 @@ def test_a_config_that_works_passes():
     check_config(config)
 
 
+def test_mirrored_samples_of_a_network_that_never_saw_a_mirrored_picture_are_refused():
+    config = tiny_config()
+    config["sample"]["flips"] = True
+    check_config(config)
+    config["data"]["flips"] = False
+    with pytest.raises(ConfigError, match=r"sample\.flips is True and data\.flips is False.*or sample\.flips=False"):
+        check_config(config)
+    config["sample"]["flips"] = False
+    check_config(config)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "expected"),
     [

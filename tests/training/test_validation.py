@@ -132,6 +132,23 @@ def test_the_noise_and_the_timesteps_are_the_same_every_time():
     assert len(np.unique(once.probabilities[:, 0, 0])) == 4  # noise of its own for each picture
 
 
+class TellsTime(nn.Module):
+    """x_0 = t everywhere."""
+
+    def __call__(self, noisy_mask, image, t):
+        return jnp.broadcast_to(t[:, None, None, None].astype(jnp.float32), noisy_mask.shape)
+
+
+@pytest.mark.parametrize(("power", "timesteps"), [(1.0, [1, 3, 5, 7, 9]), (8.0, [7, 8, 9, 9, 9])])
+def test_the_timesteps_are_spread_as_training_draws_them(power, timesteps):
+    """By hand: floor(10 u^(1/p)) at u = .1, .3, .5, .7, .9; the mask is -1, so the loss is the mean (t+1)^2."""
+    source = Pictures()
+    source.masks[:] = 0
+    process = DiffusionProcess.create(prediction="x0", loss="mse", num_train_timesteps=10, timestep_power=power)
+    result = validator(TellsTime(), source, process=process)({})
+    assert result.loss == pytest.approx(np.mean((np.array(timesteps) + 1.0) ** 2), rel=1e-6)
+
+
 def test_weights_gone_wrong_score_nothing():
     result = validator(ReadsRed())({"gain": jnp.float32("nan")})
     assert np.isnan(result.loss) and result.dice == 0.0
