@@ -59,7 +59,7 @@ def run(given: argparse.Namespace, command: str) -> int:
         tempfile.TemporaryDirectory() as folder,
         worker("benchmarks.inputs:Preparation", folder, JAX_PLATFORMS="cpu") as preparation,
     ):
-        result = _earlier(output, about, command) if given.resume else None
+        result = _earlier(output, about, command, given) if given.resume else None
         result = result or {
             **about,
             "suite": given.suite,
@@ -157,17 +157,20 @@ def _add(result: dict, case: Case, preparation: Worker, worker, given: argparse.
     result["left_out"] += [{**about, "side": side, "reason": reason} for side, reason in failed.items()]
 
 
-def _earlier(output: Path, about: dict[str, Any], command: str) -> dict[str, Any] | None:
+def _earlier(output: Path, about: dict[str, Any], command: str, given: argparse.Namespace) -> dict[str, Any] | None:
     """The result that is continued, its refused cases to be tried again; None if there is none."""
     if not output.exists():
         return None
     earlier = json.loads(output.read_text(encoding="utf-8"))
+    if earlier["suite"] != given.suite:
+        raise InputError(f"{output} is of the {earlier['suite']} suite, not of {given.suite}; give another --output")
     for name in ("machine", "versions"):
         if earlier[name] != about[name]:
             raise InputError(
                 f"{output} was measured with {name} {earlier[name]}, here is {about[name]}; move the file away, "
                 "or measure without --resume"
             )
+    earlier["quick"] = earlier["quick"] or given.quick or given.tiny
     earlier["refused"] = []
     earlier["command"] += f"; {command}"
     return earlier

@@ -62,7 +62,10 @@ RULES = {
         "with another prediction; x0_mse, x0_even and x0_unscaled are x0 with the loss, the density of the timesteps "
         "or the scale of the mask changed to that of the paper"
     ),
-    "picked": "the highest validation Dice of six; by one step for x0 and v, ten for noise, with one sample",
+    "picked": (
+        "the highest validation Dice of six, with one sample: by one step as in configs/fast.py (x0, v and what "
+        "changes one thing of x0), by ten as in the paper (noise, paper_x0, paper_v)"
+    ),
     "flips": "if true, samples see the picture mirrored in turn: 4 samples are one of each orientation",
     "seconds_per_image": "one picture from the array to its samples, median over the pictures without the first",
     "dice": "calibrated protocol, mean of the samples; dice_ci is a 95% percentile bootstrap over the pictures",

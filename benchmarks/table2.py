@@ -28,6 +28,7 @@ from configs import table1_gpu
 from configs.table1 import SYSTEMS
 from ddim_jax import Segmenter
 from ddim_jax.models import create_model, example_inputs
+from ddim_jax.ops import cpu_kernels
 from ddim_jax.training.config import plain_config, resolve_system
 from ddim_jax.training.state import parameter_count
 
@@ -92,6 +93,8 @@ class OneImage:
             "samples": config["sample"]["samples"],
             "sampling_steps": own,
             "timed_steps": self._steps,
+            "compiled_cpu_kernels": cpu_kernels.available(),
+            "jax": jax.__version__,
         }
         self._segmenter = lambda params: Segmenter(model, params, config=config, step=0, checkpoint="untrained")
         self._image = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)

@@ -175,6 +175,22 @@ def test_results_of_another_machine_are_not_added_to(command, monkeypatch, capsy
     assert "cpu.json was measured with machine" in capsys.readouterr().err
 
 
+def test_a_suite_is_not_added_to_another(command, capsys, tmp_path):
+    command()
+    with pytest.raises(SystemExit, match="2"):
+        run.main(["--suite", "gpu", "--tiny", "--resume", "--output", str(tmp_path / "cpu.json")])
+    assert "cpu.json is of the cpu suite, not of gpu" in capsys.readouterr().err
+
+
+def test_a_file_with_a_quick_row_says_so(tmp_path):
+    path = tmp_path / "cpu.json"
+    fixed = ["--suite", "cpu", "--output", str(path), "--models", "lightweight_ddim", "--cases", "segment"]
+    run.main([*fixed, "--sides", "torch_eager"])
+    assert json.loads(path.read_text())["quick"] is False
+    run.main([*fixed, "--sides", "ours", "--resume", "--quick"])
+    assert json.loads(path.read_text())["quick"] is True
+
+
 def test_a_disagreement_refuses_the_case_and_fails(command, capsys):
     FakeWorker.outputs = {"ours": 1.5}
     status, result = command()
