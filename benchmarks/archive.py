@@ -10,7 +10,6 @@ random weights. With the tiny one files, and not arithmetic, are most of the wor
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -24,14 +23,13 @@ from PIL import Image
 
 from benchmarks.ceilings import describe_host
 from benchmarks.memory import high_water_bytes, reset_high_water
+from benchmarks.result_file import merged, read_rows, write_rows
 from benchmarks.startup import save_untrained
 from benchmarks.table_machine import device_in_words
-from benchmarks.table_rows import merged
 from benchmarks.worker import Worker
 from ddim_jax import Segmenter, __version__
 from ddim_jax.inference import segment_files
 from ddim_jax.inference.parts import INDEX
-from ddim_jax.io.atomic import write_json
 from ddim_jax.io.errors import report_input_errors
 from ddim_jax.models import create_model, example_inputs
 
@@ -202,8 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with report_input_errors():
         row = measure(given.network, given.count, given.size, given.batch_size)
     output = Path(given.output)
-    rows = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.exists() else []
-    write_json(output, {"rules": RULES, "rows": merged(rows, [row], IDENTITY)})
+    write_rows(output, RULES, merged(read_rows(output), [row], IDENTITY))
     print(
         f"{row['pictures']} pictures, {row['images_per_second']} a second; the device waited {row['waited_share']:.1%} "
         f"of the time; memory {row['peak_bytes_of_a_tenth'] / 2**20:.0f} MiB for a tenth of them, "

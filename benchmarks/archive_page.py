@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.markdown import table
+from benchmarks.markdown import table, verdict
 from ddim_jax.io.atomic import write_text
 
 Row = Mapping[str, Any]
@@ -86,18 +86,14 @@ def _bars(rows: Sequence[Row]) -> str:
     cells = [
         (
             *_cells(row)[:3],
-            _met(row["waited_share"] <= MOST_WAITED),
-            _met(row["bytes_per_picture"] <= MOST_BYTES_PER_PICTURE)
+            verdict(row["waited_share"] <= MOST_WAITED),
+            verdict(row["bytes_per_picture"] <= MOST_BYTES_PER_PICTURE)
             if row["pictures"] >= ENOUGH_PICTURES
             else "too few to tell",
         )
         for row in rows
     ]
     return table(head, cells) + "\n"
-
-
-def _met(good: bool) -> str:
-    return "met" if good else "**missed**"
 
 
 def _large_archive(rows: Sequence[Row]) -> list[str]:
@@ -131,7 +127,7 @@ def _processes(found: Mapping[str, Any]) -> list[str]:
             f"{row['two']} a second",
             f"{row['ratio']:.2f}",
             ", ".join(f"{ratio:.2f}" for ratio in row["ratios"]),
-            _met(row["ratio"] >= LEAST_RATIO),
+            verdict(row["ratio"] >= LEAST_RATIO),
         )
         for row in found["rows"]
     ]

@@ -1,9 +1,10 @@
 """What the package promises of its speed, beside what was measured. A bar that is missed is told like the others."""
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from benchmarks.cases import CPU_STEPS, DTYPES, SAMPLER_STEPS
+from benchmarks.markdown import verdict
 
 LIGHT, STANDARD = "lightweight_ddim", "ddim"
 
@@ -29,32 +30,59 @@ class Bar(NamedTuple):
     def verdict(self) -> str:
         if self.value is None:
             return "not measured"
-        return "met" if (self.value <= self.limit if self.at_most else self.value >= self.limit) else "**missed**"
+        return verdict(self.value <= self.limit if self.at_most else self.value >= self.limit)
 
 
 def bars_of(result: dict[str, Any]) -> list[Bar]:
     """The bars of a result file's suite."""
-    rows = result["rows"]
-
-    def value(field: str, **wanted: Any) -> float | None:
-        found = [row for row in rows if all(row[name] == wish for name, wish in wanted.items())]
-        return found[0][field] if found else None
-
-    return _cpu_bars(value) if result["suite"] == "cpu" else _gpu_bars(value)
+    return (_cpu_bars if result["suite"] == "cpu" else _gpu_bars)(_Measured(result["rows"]))
 
 
-def _cpu_bars(value: Callable[..., float | None]) -> list[Bar]:
+class _Measured(NamedTuple):
+    """The rows, asked by the values of some of their fields."""
+
+    rows: Sequence[Mapping[str, Any]]
+
+    def row(self, **wanted: Any) -> Mapping[str, Any] | None:
+        """The first with these values."""
+        found = [row for row in self.rows if all(row[name] == wish for name, wish in wanted.items())]
+        return found[0] if found else None
+
+    def value(self, field: str, **wanted: Any) -> float | None:
+        row = self.row(**wanted)
+        return None if row is None else row[field]
+
+    def time_of(self, side: str, other: str, **case: Any) -> float | None:
+        """The time of one side in times of another's, both of one run; None where they never took turns.
+
+        A side that was added to the file later has with it what the others took beside it (`benchmarks.run.added`).
+        """
+        above, below = (self.row(side=name, **case) for name in (side, other))
+        if above is None or below is None:
+            return None
+        if other in above.get("beside", {}):
+            return above["median_s"] / above["beside"][other]
+        if side in below.get("beside", {}):
+            return below["beside"][side] / below["median_s"]
+        return None if "beside" in above or "beside" in below else _ratio(above["median_s"], below["median_s"])
+
+
+def _cpu_bars(measured: _Measured) -> list[Bar]:
     forward = {"case": "forward", "size": 256, "batch": 1}
     train = {"case": "train_step", "size": 64, "batch": 4}
     sampler = {"case": "segment", "steps": SAMPLER_STEPS}
     light, eager = {"model": LIGHT, "side": "ours"}, {"model": LIGHT, "side": "torch_eager"}
+    value = measured.value
 
-    def against_eager(field: str, case: dict[str, Any]) -> float | None:
-        return _ratio(value(field, **case, **light), value(field, **case, **eager))
+    def time_of_eager(case: dict[str, Any]) -> float | None:
+        return measured.time_of("ours", "torch_eager", model=LIGHT, **case)
+
+    def memory_of_eager(case: dict[str, Any]) -> float | None:
+        return _ratio(value("peak_bytes", **case, **light), value("peak_bytes", **case, **eager))
 
     bars = [
-        Bar("light forward, batch 1: time of eager PyTorch", 1.0, True, "", against_eager("median_s", forward)),
-        Bar("light train step: time of eager PyTorch", 1.0, True, "", against_eager("median_s", train)),
+        Bar("light forward, batch 1: time of eager PyTorch", 1.0, True, "", time_of_eager(forward)),
+        Bar("light train step: time of eager PyTorch", 1.0, True, "", time_of_eager(train)),
         Bar("compiling that train step", 30.0, True, "s", value("compile_s", **train, **light)),
         Bar("compiling the sampler of 50 steps", 20.0, True, "s", value("compile_s", **sampler, **light)),
         Bar(
@@ -73,31 +101,45 @@ def _cpu_bars(value: Callable[..., float | None]) -> list[Bar]:
         "segmentation": segment,
     }
     bars += [
-        Bar(f"light {name}: peak memory of eager PyTorch", 1.2, True, "", against_eager("peak_bytes", case))
+        Bar(f"light {name}: peak memory of eager PyTorch", 1.2, True, "", memory_of_eager(case))
         for name, case in cases.items()
     ]
     return bars
 
 
-def _gpu_bars(value: Callable[..., float | None]) -> list[Bar]:
+def _gpu_bars(measured: _Measured) -> list[Bar]:
     bars = []
+    value = measured.value
     for dtype in reversed(DTYPES):
 
         def time(kind: str, side: str, model: str = LIGHT, dtype: str = dtype) -> float | None:
             return value("median_s", case=kind, side=side, model=model, dtype=dtype)
 
+        def speed_of(kind: str, other: str, dtype: str = dtype) -> float | None:
+            return measured.time_of(other, "ours", case=kind, model=LIGHT, dtype=dtype)
+
         train, segment = time("train_step", "ours"), time("segment", "ours")
-        eager = _ratio(time("train_step", "torch_eager"), train)
-        compiled = _ratio(time("train_step", "torch_compile"), train)
         bars += [
-            Bar(f"{dtype}: light train step, throughput of eager PyTorch", 2.0, False, "", eager),
-            Bar(f"{dtype}: light train step, throughput of torch.compile", 1.2, False, "", compiled),
+            Bar(
+                f"{dtype}: light train step, throughput of eager PyTorch",
+                2.0,
+                False,
+                "",
+                speed_of("train_step", "torch_eager"),
+            ),
+            Bar(
+                f"{dtype}: light train step, throughput of torch.compile",
+                1.2,
+                False,
+                "",
+                speed_of("train_step", "torch_compile"),
+            ),
             Bar(
                 f"{dtype}: one picture, 50 steps x 5 samples, light: speed of eager PyTorch",
                 5.0,
                 False,
                 "",
-                _ratio(time("segment", "torch_eager"), segment),
+                speed_of("segment", "torch_eager"),
             ),
             Bar(f"{dtype}: one picture, 50 steps x 5 samples, light", 0.25, True, "s", segment),
             Bar(

@@ -13,7 +13,10 @@ SIDES = ("torch_eager", "ours", "ours_without_kernels", "torch_compile", "xla_pl
 ours: this package as its user gets it. ours_without_kernels: with the compiled CPU kernels not built. xla_plain: with
 every convolution left to XLA (`feature_group_count`), for the network that has groups.
 """
+COMPANIONS = ("torch_eager", "ours")
+"""The sides against which the bars set others; run again beside a side that is added to a result file later."""
 SAMPLER_STEPS, SAMPLES = 50, 5
+CASE_FIELDS = ("case", "model", "dtype", "size", "batch", "steps")
 CPU_STEPS = 2
 """Steps of the sampler that are timed on a CPU: fifty would take a quarter of an hour for each side."""
 
@@ -55,7 +58,7 @@ class Case:
 
     @property
     def key(self) -> tuple:
-        """What tells the rows of one case from those of another in a result file."""
+        """What tells the rows of one case from those of another in a result file: their values of `CASE_FIELDS`."""
         return self.kind, self.model, self.dtype, self.size, self.batch, self.steps
 
 
@@ -87,15 +90,19 @@ def chosen(
     return [case for case in kept if case.sides]
 
 
-def unmeasured(case: Case, measured: Collection[str]) -> Case | None:
-    """What of a case is to be measured where a result file has rows of it on the sides `measured`.
+def unmeasured(case: Case, measured: Collection[str], cannot: Collection[str] = ()) -> Case | None:
+    """What of a case is to be run where a result file has rows of it on the sides `measured`.
 
-    None where all of its sides are there; otherwise the case with these and the others, for sides are compared only
-    where they took turns in one run.
+    None where all of its sides are there, or are among those that `cannot` be measured. Otherwise the case with the
+    sides that are missing, and beside them those of `COMPANIONS` that are there, or else one that is: sides are
+    compared only where they took turns in one run.
     """
-    if set(case.sides) <= set(measured):
+    missing = set(case.sides) - {*measured, *cannot}
+    if not missing:
         return None
-    return dataclasses.replace(case, sides=tuple(side for side in SIDES if side in {*case.sides, *measured}))
+    there = [side for side in SIDES if side in measured]
+    beside = [side for side in COMPANIONS if side in there] or there[:1]
+    return dataclasses.replace(case, sides=tuple(side for side in SIDES if side in {*missing, *beside}))
 
 
 def _cpu_cases() -> list[Case]:

@@ -4,16 +4,19 @@ python -m benchmarks.grouped_conv --output benchmarks/results/grouped_conv_h100.
 python -m benchmarks.grouped_conv --output benchmarks/results/grouped_conv_cpu.json --batch 1 --scale 4 --dtype float32
 
 The shapes are those of the lightweight network at 256 x 256. Each time is the median of three runs of ten calls, after
-a first call that compiles; forward is the convolution, backward both of its gradients.
+a first call that compiles; forward is the convolution, backward both of its gradients. "compile_s" is what the two
+first calls took, their own arithmetic included, which is most of it where a gradient takes a second.
 """
 
 import argparse
+import os
 import statistics
 import time
 
 import jax
 import jax.numpy as jnp
 
+from benchmarks.table_machine import device_in_words
 from ddim_jax.io.atomic import write_json
 from ddim_jax.models.zoo import DTYPES
 from ddim_jax.ops import cpu_kernels
@@ -86,7 +89,8 @@ def main() -> None:
     for row in rows(given.batch, given.scale, DTYPES[given.dtype]):
         print(row, flush=True)
         measured.append(row)
-    machine = {"device": jax.devices()[0].device_kind, "jax": jax.__version__, "dtype": given.dtype}
+    device = device_in_words(jax.devices()[0], threads=len(os.sched_getaffinity(0)))
+    machine = {"device": device, "jax": jax.__version__, "dtype": given.dtype}
     write_json(given.output, {"machine": machine, "rows": measured})
 
 

@@ -41,9 +41,9 @@ Written by `python -m benchmarks.report` from `benchmarks/results/`; do not edit
 Each side lives in a process of its own on the same processors. Before anything is timed, all sides get the same
 weights and inputs, and their outputs (training: loss, norm of the gradient, change of weights) have to agree with those
 of eager PyTorch; "difference" is the largest relative difference in norm. Then they take turns, one run each. Time is
-the median, spread the longest run less the shortest; a side slower than 20 s a run is run once. Compile time is apart:
-for ours, from Python functions to a compiled program without any cache, for `torch.compile` the first call less a
-median one.
+the median, spread the longest run less the shortest; a side slower than 20 s a run is run once. Different cases, one
+network's and the other's among them, are timed one after the other. Compile time is apart: for ours, from Python
+functions to a compiled program without any cache, for `torch.compile` the first call less a median one.
 
 Peak memory on CPU is the most that was resident in the process during the timed runs, less what was resident once the
 libraries were loaded; what a compiler has freed in the same process was given back to the system before. On a GPU it is
@@ -81,7 +81,7 @@ def _suite(result: dict[str, Any]) -> str:
         f"- Command: `{result['command']}`",
     ]
     if result["quick"]:
-        lines.append("- A quick run: fewer repetitions than the page calls for.")
+        lines.append("- A quick run, in part or whole: fewer repetitions than the page calls for.")
     sections = ["\n".join(lines) + "\n", "### Bars\n", _bars(result), "### Table 2 of the paper\n", _table_2(result)]
     sections += ["### All measurements\n", _rows(result)]
     troubles = [f"- {entry['case']}, {entry['side']}: not measured. {entry['reason']}" for entry in result["left_out"]]
@@ -139,17 +139,30 @@ def _rows(result: dict[str, Any]) -> str:
                 str(row["runs"]),
                 _time(row["compile_s"]),
                 _memory(row["peak_bytes"]),
-                f"{row['flops'] / 1e9:.3g}",
-                f"{row['bytes'] / 1e9:.3g}",
-                "" if fraction is None else f"{100 * fraction:.2g} %",
+                _plain(row["flops"] / 1e9, 3),
+                _plain(row["bytes"] / 1e9, 3),
+                "" if fraction is None else f"{_plain(100 * fraction, 2)} %",
                 "" if difference is None else f"{difference:.0e}",
             )
         )
     head = ("case", "network", "format", "side", "time", "spread", "runs", "compile", "peak memory", "GFLOP", "GB")
     notes = [
-        f"\n{row['model']}, {row['case']}, {row['side']}: {row['note']}.\n" for row in result["rows"] if "note" in row
+        f"\n{row['model']}, {row['case']}, {row['side']}: {note}.\n"
+        for row in result["rows"]
+        for note in filter(None, (row.get("note"), _beside(row)))
     ]
     return table((*head, "roofline", "difference"), rows) + "\n" + "".join(notes)
+
+
+def _beside(row: dict[str, Any]) -> str:
+    """Of a row that was added to the file later: what it can be set against; "" of another."""
+    times = [f"{_time(seconds)} of {side}" for side, seconds in row.get("beside", {}).items()]
+    return f"added later, timed in turns with {', '.join(times)}" if times else ""
+
+
+def _plain(value: float, digits: int) -> str:
+    """A number with so many digits, or all that stand before the point; never with an exponent for its size."""
+    return f"{value:,.0f}" if value >= 10 ** (digits - 1) else f"{value:.{digits}g}"
 
 
 def _time(seconds: float | None) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from benchmarks.markdown import table
 from benchmarks.paper_figures import TABLE_2
-from benchmarks.results_notes import distinct
+from benchmarks.results_notes import distinct, software
 from configs.table1 import SYSTEMS
 
 Row = Mapping[str, Any]
@@ -30,7 +30,8 @@ def costs_section(rows: Sequence[Row]) -> list[str]:
     for device, size, dtype in distinct((row["device"], row["size"], row["dtype"]) for row in rows):
         own = [row for row in rows if (row["device"], row["size"], row["dtype"]) == (device, size, dtype)]
         lines = [_line(row) for row in sorted(own, key=lambda row: SYSTEMS.index(row["system"]))]
-        parts += [f"### {device}, {size} x {size}, {dtype}\n", table(_COLUMNS, lines), ""]
+        made_with = [f"Measured by {software(own)}.\n"] if software(own) else []
+        parts += [f"### {device}, {size} x {size}, {dtype}\n", *made_with, table(_COLUMNS, lines), ""]
         missing = [f"`{system}`" for system in SYSTEMS if all(row["system"] != system for row in own)]
         if missing:
             parts.append(f"Not measured: {', '.join(missing)}.\n")

@@ -85,6 +85,7 @@ def commands(rows: Sequence[Row]) -> list[str]:
         words = ["python", "-m", "benchmarks.table1", "--data", *datasets, "--budget", f"{first['budget_s']:g}"]
         words += ["--size", str(first["size"]), "--seeds", str(seeds)]
         words += ["--networks", first["networks"]] if first["networks"] != "small" else []
+        words += ["--any-device"] if first["networks"] == "full" and "threads" in first["device"] else []
         words += ["--systems", *systems] if set(systems) != set(SYSTEMS) else []
         limits = [name for name in limited if "=" in name]
         words += ["--limit", *limits] if limits else []

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.agreement import Disagreement
-from benchmarks.cases import DTYPES, KINDS, MODELS, SIDES, Case, chosen, suite_cases, unmeasured
+from benchmarks.cases import CASE_FIELDS, DTYPES, KINDS, MODELS, SIDES, Case, chosen, suite_cases, unmeasured
 from benchmarks.ceilings import describe_host
 from benchmarks.measure import Effort, measure_case, measure_loop
+from benchmarks.result_file import identity
 from benchmarks.worker import Worker, WorkerError
 from ddim_jax.io.atomic import write_json
 from ddim_jax.io.errors import InputError, report_input_errors
@@ -58,7 +59,7 @@ def run(given: argparse.Namespace, command: str) -> int:
         tempfile.TemporaryDirectory() as folder,
         worker("benchmarks.inputs:Preparation", folder, JAX_PLATFORMS="cpu") as preparation,
     ):
-        result = _earlier(output, about, command) if given.resume else None
+        result = _earlier(output, about, command, given) if given.resume else None
         result = result or {
             **about,
             "suite": given.suite,
@@ -70,9 +71,9 @@ def run(given: argparse.Namespace, command: str) -> int:
             "refused": [],
         }
         for asked in cases:
-            there = [row["side"] for row in result["rows"] if _key(row) == asked.key]
-            cannot = [entry["side"] for entry in result["left_out"] if entry["case"] == asked.label]
-            case = unmeasured(asked, [*there, *(side for side in cannot if side in _MAY_FAIL)])
+            there = [row["side"] for row in result["rows"] if identity(row, CASE_FIELDS) == asked.key]
+            failed = [entry["side"] for entry in result["left_out"] if entry["case"] == asked.label]
+            case = unmeasured(asked, there, [side for side in failed if side in _MAY_FAIL])
             if case is not None:
                 print(case.label, flush=True)
                 _add(result, case, preparation, worker, given, len(cpus))
@@ -114,7 +115,7 @@ def _machine(worker, given: argparse.Namespace, threads: int) -> dict[str, Any]:
 
 
 def _add(result: dict, case: Case, preparation: Worker, worker, given: argparse.Namespace, threads: int) -> None:
-    """Measures one case and adds what came out to the result, in place of what it had of this case."""
+    """Measures one case and adds to the result the rows of the sides that it does not have."""
     files, work = preparation.call("prepare", case)
 
     def start(side: str) -> Worker:
@@ -142,30 +143,55 @@ def _add(result: dict, case: Case, preparation: Worker, worker, given: argparse.
         row |= {"flops": work.flops, "bytes": work.bytes, "roofline_s": least}
         row["roofline_fraction"] = least / row["median_s"] if row["median_s"] else None
         print(f"  {row['side']}: {row['median_s']} s, {row['runs']} runs, compiled in {row['compile_s']} s", flush=True)
-    if rows:
-        result["rows"] = [row for row in result["rows"] if _key(row) != case.key] + rows
-    result["left_out"] = [entry for entry in result["left_out"] if entry["case"] != case.label]
+    places = [place for place, row in enumerate(result["rows"]) if identity(row, CASE_FIELDS) == case.key]
+    there = [result["rows"][place] for place in places]
+    broken = [f"{row['side']}, which ran before: {failed[row['side']]}" for row in there if row["side"] in failed]
+    if broken:  # what was to be compared with it was not
+        result["refused"].append({**about, "reason": f"{case.label}: {'; '.join(broken)}"})
+        return
+    end = places[-1] + 1 if places else len(result["rows"])
+    result["rows"][end:end] = added(there, rows)
+    result["left_out"] = [
+        entry for entry in result["left_out"] if entry["case"] != case.label or entry["side"] not in case.sides
+    ]
     result["left_out"] += [{**about, "side": side, "reason": reason} for side, reason in failed.items()]
 
 
-def _earlier(output: Path, about: dict[str, Any], command: str) -> dict[str, Any] | None:
+def _earlier(output: Path, about: dict[str, Any], command: str, given: argparse.Namespace) -> dict[str, Any] | None:
     """The result that is continued, its refused cases to be tried again; None if there is none."""
     if not output.exists():
         return None
     earlier = json.loads(output.read_text(encoding="utf-8"))
+    if earlier["suite"] != given.suite:
+        raise InputError(f"{output} is of the {earlier['suite']} suite, not of {given.suite}; give another --output")
     for name in ("machine", "versions"):
         if earlier[name] != about[name]:
             raise InputError(
                 f"{output} was measured with {name} {earlier[name]}, here is {about[name]}; move the file away, "
                 "or measure without --resume"
             )
+    earlier["quick"] = earlier["quick"] or given.quick or given.tiny
     earlier["refused"] = []
     earlier["command"] += f"; {command}"
     return earlier
 
 
-def _key(row: dict[str, Any]) -> tuple:
-    return tuple(row[name] for name in ("case", "model", "dtype", "size", "batch", "steps"))
+def added(there: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of one run that a result file with the rows `there` of the same case does not have yet.
+
+    If it has any, each says in `beside` what the other sides of its own run took, in seconds: times are set against
+    each other only where they were taken in turns. What is there stays; a difference from the first side that was not
+    known, since that side was missing, is filled in.
+    """
+    before = {row["side"]: row for row in there}
+    new = []
+    for row in rows:
+        if row["side"] not in before:
+            others = {other["side"]: other["median_s"] for other in rows if other is not row}
+            new.append({**row, "beside": others} if there else row)
+        elif before[row["side"]]["difference"] is None:
+            before[row["side"]]["difference"] = row["difference"]
+    return new
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -177,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, metavar="N", help="processors that either side may use (all)")
     parser.add_argument("--output", metavar="FILE", help="the result file; --tiny needs one")
     parser.add_argument(
-        "--resume", action="store_true", help="keep the cases that the result file has on all these sides"
+        "--resume", action="store_true", help="keep what the result file has and add the sides that it lacks"
     )
     for name, choices in (("cases", KINDS), ("models", MODELS), ("dtypes", DTYPES), ("sides", SIDES)):
         parser.add_argument(f"--{name}", nargs="+", choices=choices, default=choices, help="only these")

@@ -8,7 +8,6 @@ four pictures, and what is left of a call with one is its start. Writes docs/res
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -23,12 +22,11 @@ import jax
 import numpy as np
 from PIL import Image
 
-from benchmarks.table_rows import merged
-from benchmarks.table_run import ROOT, this_device
+from benchmarks.result_file import merged, read_rows, write_rows
+from benchmarks.table_run import ROOT, this_machine
 from configs import fast
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
-from ddim_jax.io.atomic import write_json
 from ddim_jax.models import create_model, example_inputs
 from ddim_jax.ops import cpu_kernels
 from ddim_jax.training.config import plain_config, resolve_system
@@ -49,15 +47,16 @@ IDENTITY = ("network", "size", "device", "compiled_cpu_kernels")
 _MORE = 4  # pictures
 
 
+def configuration(network: str, size: int) -> dict[str, Any]:
+    """That of configs/fast.py with one of `NETWORKS`, as a checkpoint carries it."""
+    config = fast.get_config()
+    config.data.image_size = size
+    return resolve_system(plain_config(fast.full_size(config) if network == "full" else config))
+
+
 def save_untrained(folder: Path, network: str, size: int) -> dict[str, Any]:
     """Saves a checkpoint with random weights; returns its configuration."""
-    config = plain_config(fast.get_config())
-    config["data"]["image_size"] = size
-    if network == "full":
-        config["model"]["preset"] = None
-        config["model"]["overrides"] |= {"base_channels": None, "channel_multipliers": None}
-        config["ddim"]["model"]["overrides"]["channel_shuffle"] = None
-    config = resolve_system(config)
+    config = configuration(network, size)
     about = config["model"]
     model = create_model(about["name"], preset=about["preset"], **about["overrides"])
     shapes = jax.eval_shape(model.init, jax.random.key(0), *example_inputs(model, size))["params"]
@@ -142,8 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.repeats < 1:
         parser.error("--repeats has to be at least 1")
-    device, output = this_device(), Path(given.output)
-    rows = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.exists() else []
+    device, output = this_machine()["device"], Path(given.output)
+    rows = read_rows(output)
     for network in given.networks:
         row = measure(network, given.size, given.repeats, device)
         print(
@@ -152,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             flush=True,
         )
         rows = merged(rows, [row], IDENTITY)
-        write_json(output, {"rules": RULES, "rows": rows})
+        write_rows(output, RULES, rows)
     return 0
 
 

@@ -1,9 +1,9 @@
 """docs/results/startup.md from docs/results/startup.json alone."""
 
-import json
 from pathlib import Path
 
 from benchmarks.markdown import table
+from benchmarks.result_file import read_rows
 from ddim_jax.io.atomic import write_text
 
 _INTRODUCTION = """\
@@ -33,7 +33,7 @@ def write(root: Path) -> Path | None:
     folder = root / "docs" / "results"
     if not (folder / "startup.json").exists():
         return None
-    rows = json.loads((folder / "startup.json").read_text(encoding="utf-8"))["rows"]
+    rows = read_rows(folder / "startup.json")
     lines = [
         (
             f"{row['network']} `{row['model']}`",

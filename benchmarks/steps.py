@@ -12,21 +12,20 @@ command goes on, and where every row is there nothing is trained.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.result_file import merged, read_rows, write_rows
 from benchmarks.steps_figure import draw_curves
-from benchmarks.table_command import parse_runs, run_parser, run_resumable
-from benchmarks.table_rows import merged, training_seconds
-from benchmarks.table_run import ROOT, Run, RunFailed, read_config, read_lines, this_device, train_for_budget
+from benchmarks.table_command import check_networks, parse_runs, run_parser, run_resumable
+from benchmarks.table_rows import training_seconds
+from benchmarks.table_run import ROOT, Run, RunFailed, read_config, read_lines, this_machine, train_for_budget
 from ddim_jax import Segmenter, load_dataset
 from ddim_jax.evaluation import evaluate
 from ddim_jax.io import compile_cache
-from ddim_jax.io.atomic import write_json
 from ddim_jax.io.errors import report_input_errors
 
 OUTPUT = ROOT / "docs" / "results" / "steps.json"
@@ -63,7 +62,10 @@ RULES = {
         "with another prediction; x0_mse, x0_even and x0_unscaled are x0 with the loss, the density of the timesteps "
         "or the scale of the mask changed to that of the paper"
     ),
-    "picked": "the highest validation Dice of six; by one step for x0 and v, ten for noise, with one sample",
+    "picked": (
+        "the highest validation Dice of six, with one sample: by one step as in configs/fast.py (x0, v and what "
+        "changes one thing of x0), by ten as in the paper (noise, paper_x0, paper_v)"
+    ),
     "flips": "if true, samples see the picture mirrored in turn: 4 samples are one of each orientation",
     "seconds_per_image": "one picture from the array to its samples, median over the pictures without the first",
     "dice": "calibrated protocol, mean of the samples; dice_ci is a 95% percentile bootstrap over the pictures",
@@ -174,8 +176,10 @@ def curves(given: argparse.Namespace, overrides: Sequence[str], device: str) -> 
 def make(given: argparse.Namespace, overrides: Sequence[str], say: Callable[[str], None]) -> int:
     """Trains and measures what is missing in the output, and draws it; the exit status."""
     output, workdir = Path(given.output), Path(given.workdir)
-    rows = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.exists() else []
-    todo = [curve for curve in curves(given, overrides, this_device()) if curve.missing(rows)]
+    machine = this_machine()
+    check_networks(given, machine)
+    rows = read_rows(output)
+    todo = [curve for curve in curves(given, overrides, machine["device"]) if curve.missing(rows)]
     trained, failed = [], 0
     # All trainings first: they are programs of their own, and once this one has measured, it holds the device.
     for curve in todo:
@@ -193,7 +197,7 @@ def make(given: argparse.Namespace, overrides: Sequence[str], say: Callable[[str
         for setting in curve.missing(rows):
             row = measure(curve, setting, segmenter, folder)
             rows = merged(rows, [row], IDENTITY)
-            write_json(output, {"rules": RULES, "rows": rows})
+            write_rows(output, RULES, rows)
             about = f"{setting.sampler} {setting.steps} x {setting.samples}"
             say(f"{curve.run.dataset} {curve.target}: {about}: Dice {row['dice_mean']:.4f}")
     for path in draw_curves(output.parent, rows):

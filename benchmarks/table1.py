@@ -17,13 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.table_command import parse_runs, run_parser, run_resumable
+from benchmarks.result_file import identity, merged, read_rows, write_rows
+from benchmarks.table_command import check_networks, parse_runs, run_parser, run_resumable
 from benchmarks.table_folders import completed, leads, on_the_same_pictures
-from benchmarks.table_rows import identity, merged
+from benchmarks.table_rows import IDENTITY
 from benchmarks.table_run import ROOT, TRIAL_STEPS, VALIDATIONS, Run, RunFailed, carry_out, this_machine
 from configs.table1 import SYSTEMS
-from ddim_jax.io.atomic import write_json
-from ddim_jax.io.errors import InputError, report_input_errors
+from ddim_jax.io.errors import report_input_errors
 
 OUTPUT = ROOT / "docs" / "results" / "table1.json"
 RULES = {
@@ -73,12 +73,8 @@ def make(given: argparse.Namespace, overrides: Sequence[str]) -> int:
     """Carries out the runs that are missing in the output; the exit status."""
     output, workdir = Path(given.output), Path(given.workdir)
     machine = this_machine()
-    if given.networks == "full" and machine["platform"] != "gpu" and not given.any_device:
-        raise InputError(
-            f"--networks full needs a GPU, and JAX finds a {machine['platform']} ({machine['device']}); give "
-            "--networks small, or --any-device to train the full networks here all the same"
-        )
-    rows = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.exists() else []
+    check_networks(given, machine)
+    rows = read_rows(output)
     failed = []
     for run in runs(given, overrides, machine["device"]):
         name = f"{run.dataset} {run.system} seed {run.seed}"
@@ -92,7 +88,7 @@ def make(given: argparse.Namespace, overrides: Sequence[str]) -> int:
             print(f"error: {failed[-1]}", file=sys.stderr, flush=True)
             continue
         software = {name: machine[name] for name in ("compiled_cpu_kernels", "jax")}
-        rows = merged(rows, [{**row, **software} for row in new])
+        rows = merged(rows, [{**row, **software} for row in new], IDENTITY)
         _write(output, rows, workdir)
         print(f"{name}: {_scores(new)}", flush=True)
         if given.discard:
@@ -109,13 +105,13 @@ def _write(output: Path, rows: Sequence[dict[str, Any]], workdir: Path) -> None:
     parts = on_the_same_pictures(rows, workdir, before.get("on_the_same_pictures", ()))
     ahead = leads(rows, workdir, before.get("leads", ()))
     rows = [completed(row, workdir) for row in rows]
-    write_json(output, {"rules": RULES, "rows": rows, "on_the_same_pictures": parts, "leads": ahead})
+    write_rows(output, RULES, rows, on_the_same_pictures=parts, leads=ahead)
 
 
 def _is_there(run: Run, rows: Sequence[dict[str, Any]]) -> bool:
     """Whether the rows of this run, with its very settings, are among `rows`."""
     return any(
-        identity({**run.about, "protocol": row["protocol"]}) == identity(row)
+        identity({**run.about, "protocol": row["protocol"]}, IDENTITY) == identity(row, IDENTITY)
         and (row["settings"], row["limit"]) == (run.settings, run.limit)
         for row in rows
     )
@@ -141,7 +137,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--limit", nargs="+", type=_limit, default=[], metavar="SYSTEM=N", help="N test pictures for slow systems"
     )
     parser.add_argument("--output", default=str(OUTPUT), metavar="FILE", help="default: docs/results/table1.json")
-    parser.add_argument("--any-device", action="store_true", help="train full networks without a GPU as well")
     parser.add_argument("--discard", action="store_true", help="remove the checkpoints of a run that has been scored")
     given, overrides = parse_runs(parser, arguments)
     given.limit = dict(given.limit)

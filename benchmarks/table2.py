@@ -8,7 +8,6 @@ are kept. On a CPU only the first steps of a long sampling are timed, and the ro
 """
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -21,15 +20,15 @@ import jax
 import numpy as np
 
 from benchmarks.memory import high_water_bytes, reset_high_water, resident_bytes
+from benchmarks.result_file import identity, merged, read_rows, write_rows
 from benchmarks.table_machine import device_in_words
-from benchmarks.table_rows import identity, merged
 from benchmarks.table_run import ROOT
 from benchmarks.worker import Worker
 from configs import table1_gpu
 from configs.table1 import SYSTEMS
 from ddim_jax import Segmenter
-from ddim_jax.io.atomic import write_json
 from ddim_jax.models import create_model, example_inputs
+from ddim_jax.ops import cpu_kernels
 from ddim_jax.training.config import plain_config, resolve_system
 from ddim_jax.training.state import parameter_count
 
@@ -52,6 +51,15 @@ RULES = {
 }
 
 
+def configuration(system: str, size: int, dtype: str, preset: str | None) -> dict[str, Any]:
+    """That of the system's run in Table 1 at full size, as a checkpoint carries it; a preset is for trials."""
+    config = table1_gpu.get_config(system)
+    config.data.image_size = size
+    config.model.preset = preset
+    config.model.overrides.dtype = dtype
+    return resolve_system(plain_config(config))
+
+
 class OneImage:
     """One system at full size with untrained weights, as a user's `Segmenter`; lives in a worker.
 
@@ -68,10 +76,7 @@ class OneImage:
         self._device = jax.devices()[0]
         self._libraries = resident_bytes()
         on_cpu = self._device.platform == "cpu"
-        config = resolve_system(plain_config(table1_gpu.get_config(system)))
-        config["data"]["image_size"] = size
-        config["model"]["preset"] = preset
-        config["model"]["overrides"]["dtype"] = dtype or ("float32" if on_cpu else "bfloat16")
+        config = configuration(system, size, dtype or ("float32" if on_cpu else "bfloat16"), preset)
         model = create_model(config["model"]["name"], preset=preset, **config["model"]["overrides"])
         self._init = lambda: model.init(jax.random.key(0), *example_inputs(model, size))["params"]
         parameters = parameter_count(jax.eval_shape(self._init))
@@ -88,6 +93,8 @@ class OneImage:
             "samples": config["sample"]["samples"],
             "sampling_steps": own,
             "timed_steps": self._steps,
+            "compiled_cpu_kernels": cpu_kernels.available(),
+            "jax": jax.__version__,
         }
         self._segmenter = lambda params: Segmenter(model, params, config=config, step=0, checkpoint="untrained")
         self._image = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
@@ -122,7 +129,7 @@ class OneImage:
 def make(given: argparse.Namespace) -> int:
     """Measures what is missing in the output; the exit status."""
     output = Path(given.output)
-    rows = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.exists() else []
+    rows = read_rows(output)
     for system in given.systems:
         arguments = (system, given.size, given.dtype, given.steps, given.preset)
         with Worker("benchmarks.table2:OneImage", *arguments, cpus=os.sched_getaffinity(0)) as worker:
@@ -132,7 +139,7 @@ def make(given: argparse.Namespace) -> int:
                 continue
             row = worker.call("measure")
         rows = merged(rows, [row], IDENTITY)
-        write_json(output, {"rules": RULES, "rows": rows})
+        write_rows(output, RULES, rows)
         print(
             f"{system}: {row['parameters']:,} parameters, {row['seconds']:.2f} s for {row['timed_steps']} of "
             f"{row['sampling_steps']} steps, {row['peak_bytes'] / 2**20:.0f} MiB",

@@ -3,11 +3,12 @@
 import argparse
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from benchmarks.table_run import CONFIGS
+from ddim_jax.io.errors import InputError
 
 
 def run_parser(description: str) -> argparse.ArgumentParser:
@@ -18,6 +19,7 @@ def run_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--size", type=int, required=True, metavar="N", help="height and width of the pictures")
     parser.add_argument("--networks", choices=tuple(CONFIGS), default="small", help="small (default) or full")
     parser.add_argument("--workdir", default="runs/table1", metavar="DIR", help="of the runs; default: runs/table1")
+    parser.add_argument("--any-device", action="store_true", help="train full networks without a GPU as well")
     return parser
 
 
@@ -38,6 +40,23 @@ def parse_runs(
     if len(set(names)) < len(names):
         parser.error(f"--data: the names of the data sets are those of the folders, and {names} are not distinct")
     return given, overrides
+
+
+def check_networks(given: argparse.Namespace, machine: Mapping[str, Any]) -> None:
+    """Refuses networks that this machine would train for days.
+
+    Args:
+      given: the options of `run_parser`.
+      machine: what `benchmarks.table_run.this_machine` says.
+
+    Raises:
+      InputError: full networks, no GPU and no --any-device.
+    """
+    if given.networks == "full" and machine["platform"] != "gpu" and not given.any_device:
+        raise InputError(
+            f"--networks full needs a GPU, and JAX finds a {machine['platform']} ({machine['device']}); give "
+            "--networks small, or --any-device to train the full networks here all the same"
+        )
 
 
 def run_resumable(main: Callable[[], int]) -> NoReturn:

@@ -10,7 +10,6 @@ middle one and the one a tenth of the images are worse than side by side; the fo
 
 import argparse
 import dataclasses
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks.result_file import read_rows
 from benchmarks.table1 import OUTPUT
 from benchmarks.table_folders import picture_scores
 from benchmarks.table_rows import run_folder
@@ -244,7 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with report_input_errors():
         if not given.table.exists():
             raise InputError(f"{given.table} does not exist; make it with python -m benchmarks.table1, or say --table")
-        rows = json.loads(given.table.read_text(encoding="utf-8"))["rows"]
+        rows = read_rows(given.table)
         for root in given.data:
             for path in draw(Path(root), given, rows):
                 print(path)

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.table_rows import IDENTITY, identity, run_folder
+from benchmarks.result_file import identity
+from benchmarks.table_rows import IDENTITY, run_folder
 from ddim_jax.metrics import bootstrap_interval
 
 Row = Mapping[str, Any]
@@ -49,7 +50,7 @@ def on_the_same_pictures(rows: Sequence[Row], workdir: Path, earlier: Iterable[R
       `dice_ci` over the n pictures; the row that is limited to them has one itself. A system that was not scored on all
       of them has none.
     """
-    known = {(identity(entry), entry["settings"], entry["n"]): dict(entry) for entry in earlier}
+    known = {(identity(entry, IDENTITY), entry["settings"], entry["n"]): dict(entry) for entry in earlier}
     found = {}
     for part in rows:
         if part["n"] == part["n_in_split"]:
@@ -58,7 +59,7 @@ def on_the_same_pictures(rows: Sequence[Row], workdir: Path, earlier: Iterable[R
         for row in rows:
             if identity(row, _COMPARED) != identity(part, _COMPARED):
                 continue
-            key = identity(row), row["settings"], part["n"]
+            key = identity(row, IDENTITY), row["settings"], part["n"]
             scores = picture_scores(row, workdir)
             if chosen is None or scores is None:
                 if key in known:
@@ -87,7 +88,9 @@ def leads(rows: Sequence[Row], workdir: Path, earlier: Iterable[Row] = ()) -> li
       Entries with the fields that tell the other system's row (`IDENTITY`), its settings and the reference's, `n`, and
       `lead`, the mean of the differences, with `lead_ci`, their 95% bootstrap interval.
     """
-    known = {(identity(entry), entry["settings"], entry["reference_settings"]): dict(entry) for entry in earlier}
+    known = {
+        (identity(entry, IDENTITY), entry["settings"], entry["reference_settings"]): dict(entry) for entry in earlier
+    }
     found = []
     for own in rows:
         if own["system"] != REFERENCE or own["protocol"] != "calibrated":
@@ -95,7 +98,7 @@ def leads(rows: Sequence[Row], workdir: Path, earlier: Iterable[Row] = ()) -> li
         for row in rows:
             if row is own or identity(row, _COMPARED) != identity(own, _COMPARED):
                 continue
-            key = identity(row), row["settings"], own["settings"]
+            key = identity(row, IDENTITY), row["settings"], own["settings"]
             scores, others = picture_scores(own, workdir), picture_scores(row, workdir)
             if scores is None or others is None:
                 found += [known[key]] if key in known else []

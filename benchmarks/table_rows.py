@@ -1,4 +1,4 @@
-"""The arithmetic of Table 1: what a budget buys, what a run took, its rows, and rows put together."""
+"""The arithmetic of Table 1: what a budget buys, what a run took, and its rows."""
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -100,17 +100,3 @@ def rows_of(
         }
         for name, found in metrics["protocols"].items()
     ]
-
-
-def identity(row: Mapping[str, Any], fields: Sequence[str] = IDENTITY) -> tuple:
-    """What tells this row from another."""
-    return tuple(row[name] for name in fields)
-
-
-def merged(
-    rows: Iterable[Mapping[str, Any]], new: Iterable[Mapping[str, Any]], fields: Sequence[str] = IDENTITY
-) -> list[dict[str, Any]]:
-    """`rows` and after them `new`, which replace rows of the same identity in their place."""
-    together = {identity(row, fields): dict(row) for row in rows}
-    together |= {identity(row, fields): dict(row) for row in new}
-    return list(together.values())

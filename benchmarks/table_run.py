@@ -104,11 +104,6 @@ def this_machine() -> dict[str, Any]:
         return machine.call("about", len(cpus))
 
 
-def this_device() -> str:
-    """The device in words."""
-    return this_machine()["device"]
-
-
 def train_for_budget(run: Run, workdir: Path, say: Callable[[str], None]) -> int:
     """Trains for as long as the budget says; what was interrupted goes on where it was. Returns the parameters.
 

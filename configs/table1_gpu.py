@@ -7,16 +7,12 @@ Expected: docs/results.md, once it was measured.
 Cost: the budget, and compilation, validation and evaluation besides.
 """
 
-from configs import table1
+from configs import fast, table1
 
 
 def get_config(system: str = "lightweight_ddim"):
-    config = table1.get_config(system)
+    config = fast.full_size(table1.get_config(system))
     config.name = "table1_gpu"
-    config.model.preset = None
-    config.model.overrides.base_channels = None
-    config.model.overrides.channel_multipliers = None
-    config.ddim.model.overrides.channel_shuffle = None
     config.model.overrides.dtype = "bfloat16"
     config.data.image_size = 128
     config.train.batch_size = 20

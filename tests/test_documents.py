@@ -117,23 +117,6 @@ def test_the_memory_of_the_options():
         assert cells[2:] == [f"{row[name] / 1e6:.1f} MB" for name in ("kept_bytes", "temporary_bytes")]
 
 
-def test_the_few_steps_page_repeats_table_1():
-    text = (ROOT / "docs" / "few_steps.md").read_text()
-    rows = {
-        (row["system"], row["dataset"]): row
-        for row in json.loads((RESULTS / "table1.json").read_text())["rows"]
-        if row["protocol"] == "calibrated"
-    }
-    for name, system, field in [
-        ("the paper's way: noise, 50 steps x 5 samples", "lightweight_ddim_noise", "dice_mean"),
-        ("`fast.py`: mask, 1 step x 4 mirrored samples", "lightweight_ddim", "dice_mean"),
-        ("one of these samples alone, 1 evaluation", "lightweight_ddim", "dice_single"),
-        ("plain U-Net, 4 mirrored passes", "unet", "dice_mean"),
-    ]:
-        found = [rows[system, dataset][field] for dataset in ("lung_xray", "skin_lesion", "polyp")]
-        assert row_of(text, f"| {name} |")[1:] == [f"{value:.4f}".lstrip("0") for value in found]
-
-
 def test_the_few_steps_page_repeats_the_curve():
     text = (ROOT / "docs" / "few_steps.md").read_text()
     rows = json.loads((RESULTS / "steps.json").read_text())["rows"]

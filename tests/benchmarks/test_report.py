@@ -91,6 +91,26 @@ def test_the_bars_of_a_cpu():
     assert bars["light segmentation: peak memory of eager PyTorch"] == (None, "not measured")
 
 
+def test_a_bar_compares_times_of_one_run():
+    """The machine was half as fast when the other side was added."""
+    eager, ours = row("forward", "torch_eager", 1.0), row("forward", "ours", 1.2, beside={"torch_eager": 2.0})
+    promise = "light forward, batch 1: time of eager PyTorch"
+
+    def found(*rows):
+        bars = {bar.promise: (bar.value, bar.verdict) for bar in bars_of(result("cpu", list(rows)))}
+        return bars[promise]
+
+    assert found(eager, ours) == (0.6, "met")
+    later = row("forward", "torch_eager", 2.0, beside={"ours": 1.2, "xla_plain": 7.0})
+    assert found(row("forward", "ours", 0.6), later) == (0.6, "met")
+    assert found(eager, row("forward", "ours", 1.2, beside={"xla_plain": 7.0})) == (None, "not measured")
+
+
+def test_large_numbers_have_no_exponent():
+    text = report({"cpu": result("cpu", [row("forward", "ours", 0.25, flops=24649e9, bytes=458.2e9)]), "gpu": None})
+    assert "| 1,024 MiB | 24,649 | 458 | 200 % |" in text
+
+
 def test_the_bars_of_a_gpu():
     half = {"dtype": "bfloat16"}
     rows = [

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import run
 from benchmarks.cases import Case, unmeasured
+from benchmarks.report import report
 from benchmarks.worker import WorkerError
 
 PLATFORMS = {"JaxMachine": "cpu", "TorchMachine": "cpu"}
@@ -17,6 +18,7 @@ class FakeWorker:
 
     outputs: dict = {}  # noqa: RUF012, set by the tests
     broken: dict = {}  # noqa: RUF012
+    seconds: dict = {}  # noqa: RUF012
 
     def __init__(self, factory, *arguments, cpus, environment):
         self.name = factory.split(":")[1]
@@ -36,7 +38,7 @@ class FakeWorker:
             "prepare": ("files", run_work()),
             "compile": None if self.name == "TorchSide" else 2.0,
             "first": ({"output": np.array([self.outputs.get(self.side, 1.0)])}, 4.0),
-            "run": 4.0,
+            "run": self.seconds.get(self.side, 4.0),
             "watch_memory": None,
             "peak_bytes": 1000,
         }
@@ -63,6 +65,7 @@ def workers(monkeypatch):
     monkeypatch.setattr(run, "Worker", FakeWorker)
     monkeypatch.setattr(FakeWorker, "outputs", {})
     monkeypatch.setattr(FakeWorker, "broken", {})
+    monkeypatch.setattr(FakeWorker, "seconds", {})
 
 
 @pytest.fixture
@@ -101,10 +104,61 @@ def test_a_run_is_continued(command):
     assert third["command"].count("python -m benchmarks.run") == 2  # the one that added nothing is not kept
 
 
-def test_a_side_that_is_added_is_measured_with_the_others(command):
-    command(sides=("torch_eager",))
-    _, both = command("--resume", sides=("ours",))
-    assert [row["side"] for row in both["rows"]] == ["torch_eager", "ours"] * 2
+def test_a_side_that_is_added_leaves_the_rows_that_are_there(command):
+    """And says what the others took beside it: their rows may be of a slower or a faster day."""
+    options = ("--resume", "--models", "lightweight_ddim")
+    FakeWorker.seconds = {"torch_eager": 4.0, "ours": 2.0}
+    _, first = command("--models", "lightweight_ddim")
+    assert not any("beside" in row for row in first["rows"])
+    FakeWorker.seconds = {"torch_eager": 8.0, "ours": 5.0, "xla_plain": 16.0}
+    status, second = command(*options, sides=("xla_plain",))
+    assert status == 0
+    assert [row["side"] for row in second["rows"]] == ["torch_eager", "ours", "xla_plain", "torch_eager", "ours"]
+    assert [row for row in second["rows"] if row["side"] != "xla_plain"] == first["rows"]
+    row = second["rows"][2]
+    assert (row["median_s"], row["beside"], row["difference"]) == (16.0, {"torch_eager": 8.0, "ours": 5.0}, 0.0)
+    told = "\nlightweight_ddim, forward, xla_plain: added later, timed in turns with 8 s of torch_eager, 5 s of ours.\n"
+    assert told in report({"cpu": second})
+
+
+def test_the_commands_in_pieces_give_the_rows_of_one(command):
+    _, whole = command("--models", "lightweight_ddim", sides=("torch_eager", "ours", "xla_plain"))
+    command("--models", "lightweight_ddim", sides=("torch_eager",))
+    for side in ("ours", "xla_plain"):
+        _, pieces = command("--resume", "--models", "lightweight_ddim", sides=(side,))
+    without = [{name: value for name, value in row.items() if name != "beside"} for row in pieces["rows"]]
+    assert without == whole["rows"]
+    assert pieces["command"].count("python -m benchmarks.run") == 3
+
+
+def test_a_side_that_is_added_is_compared_with_the_first(command, capsys):
+    FakeWorker.outputs = {"xla_plain": 1.5}
+    _, first = command("--models", "lightweight_ddim")
+    status, second = command("--resume", "--models", "lightweight_ddim", sides=("xla_plain",))
+    assert status == 1 and second["rows"] == first["rows"]
+    assert "output of xla_plain differs from that of torch_eager by 0.5" in capsys.readouterr().err
+    # The side that the others are compared with may come last.
+    command("--models", "lightweight_ddim", sides=("ours",))
+    FakeWorker.outputs = {"torch_eager": 1.0005}
+    _, third = command("--resume", "--models", "lightweight_ddim", sides=("torch_eager",))
+    differences = {(row["side"], row["batch"]): row["difference"] for row in third["rows"]}
+    assert differences["torch_eager", 1] is None and 0.0 < differences["ours", 1] < 1e-3
+
+
+def test_nothing_is_added_beside_a_side_that_no_longer_runs(command, capsys):
+    options = ("--models", "lightweight_ddim")
+    _, first = command(*options)
+    FakeWorker.broken = {"torch_eager": "out of memory"}
+    status, second = command("--resume", *options, sides=("torch_compile",))
+    assert status == 1 and second["rows"] == first["rows"] and not second["left_out"]
+    assert "torch_eager, which ran before: out of memory" in capsys.readouterr().err
+    FakeWorker.broken = {}
+    status, third = command("--resume", *options, sides=("torch_compile",))
+    assert status == 0 and "torch_compile" in {row["side"] for row in third["rows"]}
+
+
+def test_a_side_that_cannot_be_added_is_not_tried_again(command):
+    command(sides=("torch_eager", "ours"))
     FakeWorker.broken = {"torch_compile": "no compiler"}
     options = ("--resume", "--models", "lightweight_ddim")
     _, without = command(*options, sides=("torch_compile",))
@@ -119,6 +173,22 @@ def test_results_of_another_machine_are_not_added_to(command, monkeypatch, capsy
     with pytest.raises(SystemExit, match="2"):
         command("--resume")
     assert "cpu.json was measured with machine" in capsys.readouterr().err
+
+
+def test_a_suite_is_not_added_to_another(command, capsys, tmp_path):
+    command()
+    with pytest.raises(SystemExit, match="2"):
+        run.main(["--suite", "gpu", "--tiny", "--resume", "--output", str(tmp_path / "cpu.json")])
+    assert "cpu.json is of the cpu suite, not of gpu" in capsys.readouterr().err
+
+
+def test_a_file_with_a_quick_row_says_so(tmp_path):
+    path = tmp_path / "cpu.json"
+    fixed = ["--suite", "cpu", "--output", str(path), "--models", "lightweight_ddim", "--cases", "segment"]
+    run.main([*fixed, "--sides", "torch_eager"])
+    assert json.loads(path.read_text())["quick"] is False
+    run.main([*fixed, "--sides", "ours", "--resume", "--quick"])
+    assert json.loads(path.read_text())["quick"] is True
 
 
 def test_a_disagreement_refuses_the_case_and_fails(command, capsys):
@@ -161,9 +231,13 @@ def test_too_many_threads(capsys):
     assert "--threads is 100000" in capsys.readouterr().err
 
 
-def test_a_case_is_measured_again_on_all_its_sides_where_one_is_missing():
+def test_what_is_missing_is_run_beside_what_the_bars_compare_with():
     case = Case("forward", "ddim", "float32", 16, 1, ("ours", "torch_compile"))
     assert unmeasured(case, ["torch_eager", "torch_compile", "ours"]) is None
     assert unmeasured(case, []) == case
-    again = unmeasured(case, ["torch_eager", "ours"])
+    again = unmeasured(case, ["xla_plain", "torch_eager", "ours"])
     assert again.sides == ("torch_eager", "ours", "torch_compile") and again.key == case.key
+    assert unmeasured(case, ["xla_plain", "ours_without_kernels"]).sides == (
+        *("ours", "ours_without_kernels", "torch_compile"),
+    )
+    assert unmeasured(case, ["ours"], cannot=["torch_compile"]) is None

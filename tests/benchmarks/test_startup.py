@@ -37,7 +37,7 @@ def test_rows_of_other_networks_stay(tmp_path, monkeypatch):
         return {**about, **dict.fromkeys(names, repeats)}
 
     monkeypatch.setattr(startup, "measure", measure)
-    monkeypatch.setattr(startup, "this_device", lambda: "a machine")
+    monkeypatch.setattr(startup, "this_machine", lambda: {"device": "a machine"})
     output = tmp_path / "startup.json"
     for networks, repeats in ((["full", "small"], "3"), (["small"], "4")):
         assert startup.main(["--networks", *networks, "--repeats", repeats, "--output", str(output)]) == 0

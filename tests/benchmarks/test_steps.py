@@ -26,7 +26,7 @@ class Recorded:
         self.trained, self.measured, self.stop_after, self.measured_before = [], [], None, 0
         self.workdir = tmp_path / "runs"
         (tmp_path / "lungs").mkdir()
-        monkeypatch.setattr(steps, "this_device", lambda: "a machine")
+        monkeypatch.setattr(steps, "this_machine", lambda: {"device": "a machine", "platform": "cpu"})
         monkeypatch.setattr(steps, "train_for_budget", self.train)
         monkeypatch.setattr(steps.Segmenter, "load", lambda folder: folder)
         monkeypatch.setattr(steps, "measure", self.measure)
@@ -98,6 +98,16 @@ def test_interrupted_it_goes_on_and_changed_settings_are_measured_anew(recorded)
     assert len(recorded.measured) == 2 * count and len(recorded.rows()) == count
     assert recorded.call("--targets", "x0", "--limit", "3", "--config.train.learning_rate=0.1") == 0
     assert len(recorded.rows()) == 2 * count
+
+
+def test_full_networks_want_a_gpu(recorded, capsys):
+    """As in Table 1, by the same rule."""
+    with pytest.raises(SystemExit) as stopped:
+        recorded.call("--networks", "full", "--targets", "x0")
+    assert stopped.value.code == 2 and not recorded.trained
+    assert "--networks full needs a GPU, and JAX finds a cpu (a machine)" in capsys.readouterr().err
+    assert recorded.call("--networks", "full", "--targets", "x0", "--any-device") == 0
+    assert [run.networks for run in recorded.trained] == ["full"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Which runs and which images the figures beside Table 1 show, and what is drawn of them."""
 
+import json
 import statistics
 from pathlib import Path
 
@@ -132,7 +133,7 @@ def test_failures_of_all_systems(drawn):
 
 def test_the_title_says_among_how_many_was_chosen(drawn, monkeypatch, tmp_path):
     rows = [leave_run(tmp_path, "unet", {name: 0.5 for name in "abcd"}), leave_run(tmp_path, "medsegdiff", {"a": 0.25})]
-    (tmp_path / "table1.json").write_text(table_figures.json.dumps({"rows": rows}))
+    (tmp_path / "table1.json").write_text(json.dumps({"rows": rows}))
     monkeypatch.setattr(table_figures, "load_dataset", lambda *_, **__: None)
     monkeypatch.setattr(table_figures, "make_cases", lambda run, source, names: [case(5) for _ in names])
     (tmp_path / "data" / "lungs").mkdir(parents=True)

@@ -121,6 +121,14 @@ def test_rows_of_another_state_of_the_code_are_told():
     assert "different states" not in same and "Steps under the same budget" not in same
 
 
+def test_the_command_of_full_networks_without_a_gpu():
+    """Without --any-device it would be refused there."""
+    full = {"networks": "full", "device": "A Processor, 2 threads"}
+    assert "--networks full --any-device --systems unet\n" in results_page(pair(**full), [])
+    assert "--any-device" not in results_page(pair(networks="full", device="A GPU"), [])
+    assert "--any-device" not in results_page(pair(device="A Processor, 2 threads"), [])
+
+
 def test_the_commands():
     """All systems on lungs and polyps, one of them limited; three seeds of one on skin with an option of its own."""
     systems = ("lightweight_ddim", "unet", "ddim", "lightweight_ddim_noise", "ddim_noise")
@@ -248,6 +256,9 @@ def test_table_2():
     assert "| s, of the steps timed | computed: s a picture |" in page
     left_out = "`lightweight_ddim`, `unet`, `ddim`, `medsegdiff`, `lightweight_ddim_noise`"
     assert f"Not measured: {left_out}.\n" in page.split("## Table 2")[1]
+    assert "Measured by JAX" not in page  # not recorded
+    told = results_page(pair(), [row | {"compiled_cpu_kernels": True, "jax": "1.2.3"}])
+    assert "Measured by JAX 1.2.3 with the compiled CPU kernels.\n" in told.split("## Table 2")[1]
     ((*_, measured, computed, _, _),) = cells(results_page(pair(), [row | {"timed_steps": 50}]), "`ddim_noise`")
     assert (measured, computed) == ("12.35", "")
 

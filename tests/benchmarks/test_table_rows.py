@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmarks.table_rows import merged, rows_of, step_seconds, steps_for, training_seconds
+from benchmarks.result_file import merged
+from benchmarks.table_rows import IDENTITY, rows_of, step_seconds, steps_for, training_seconds
 
 ABOUT = {
     "system": "unet",
@@ -108,4 +109,4 @@ def test_a_new_row_takes_the_place_of_the_one_it_repeats():
     rows = [ABOUT | {"protocol": name, "dice_mean": 0.1} for name in ("paper", "calibrated")]
     again = rows[0] | {"settings": "new", "dice_mean": 0.2}
     other = rows[0] | {"seed": 2}
-    assert merged(rows, [again, other]) == [again, rows[1], other]
+    assert merged(rows, [again, other], IDENTITY) == [again, rows[1], other]
