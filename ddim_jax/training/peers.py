@@ -19,8 +19,8 @@ import jax
 from jax._src import distributed  # the board has no public name; multihost_utils and Orbax reach it in this way
 
 from ddim_jax.io.errors import INTERRUPTED, TRY_AGAIN, InputError
+from ddim_jax.io.signals import StopRequest, exit_status
 from ddim_jax.training.abort import end, say_on_abort
-from ddim_jax.training.interrupt import StopRequest
 
 SILENCE_SECONDS = 30.0
 """A process that was not heard of for so long is lost."""
@@ -141,10 +141,17 @@ class Peers:
         if isinstance(error, KeyboardInterrupt):
             status, what = INTERRUPTED, "stopped by Ctrl-C"
         with contextlib.suppress(Exception):  # the board may be gone as well
-            self._write("failed", f"{status} {what}")
-            self._wait_for_failures()
+            self._tell_why(status, what)
         if not told:
             traceback.print_exception(error)
+        end(f"process {self._index} of {self._count}: {what}", status)
+
+    def leave(self, signal_name: str) -> NoReturn:
+        """Ends this process, which was asked to stop before training began, after telling the others."""
+        self._leaving.set()
+        status, what = exit_status(signal_name), "stopped before training began"
+        with contextlib.suppress(Exception):
+            self._tell_why(status, what)
         end(f"process {self._index} of {self._count}: {what}", status)
 
     def _watch(self) -> None:
@@ -166,7 +173,7 @@ class Peers:
             # Half of what that one waits: if it is process 0, the board goes with it.
             if failure is not None and not self._leaving.wait(GRACE_SECONDS / 2):
                 status, _, why = failure.partition(" ")
-                if int(status) == INTERRUPTED:
+                if int(status) in (INTERRUPTED, TRY_AGAIN):
                     self._leave(f"process {peer} of {self._count} was {why}")
                 end(f"process {peer} of {self._count} ended: {why}. {self.checkpoint}. {MEND}", int(status))
             beat = notes.get(f"alive/{peer}", "")
@@ -193,8 +200,9 @@ class Peers:
             self._named = sorted((peer, name) for peer, (_, name) in told.items() if name)  # one at least: it began
             self._agreed.set()
 
-    def _wait_for_failures(self) -> None:
-        """Waits until all have failed, as they do where the cause is the same for all, or for a while."""
+    def _tell_why(self, status: int, what: str) -> None:
+        """Tells the others, and waits until all have failed, as they do where the cause is the same, or for a while."""
+        self._write("failed", f"{status} {what}")
         last = time.monotonic() + GRACE_SECONDS
         while time.monotonic() < last and len(self._board.key_value_dir_get(_BOARD + "failed/")) < self._count:
             time.sleep(0.1)
@@ -219,6 +227,7 @@ def watched_peers(request: StopRequest) -> Iterator[Alone | Peers]:
     peers = Peers(state.client, jax.process_index(), jax.process_count(), request)
     say_on_abort(lambda: f"{_cause_of_abort(peers, state.coordinator_address)}. {peers.checkpoint}. {GO_ON}")
     peers.start()
+    request.leave_at_once(peers.leave)  # until training begins
     try:
         yield peers
     except BaseException as error:

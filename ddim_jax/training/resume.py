@@ -1,9 +1,19 @@
-"""Whether a run directory may be continued with a configuration."""
+"""Going on with a run: whether a configuration and data are its own, and the state it was left in."""
 
 from collections.abc import Mapping
 from typing import Any
 
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.io.errors import ConfigError
+from ddim_jax.io.processes import as_first
+from ddim_jax.training.sharding import replicated
+from ddim_jax.training.state import TrainState, create_state
 
 MAY_DIFFER = (
     "name",
@@ -33,6 +43,58 @@ ADDED = {
     "train.accumulate": 1,
 }
 """Fields that runs of earlier versions do not have, with the value that is what they did."""
+
+
+def find_checkpoint(store: CheckpointStore, config: Mapping[str, Any], workdir: str) -> int | None:
+    """The step of the newest checkpoint that process 0 finds intact, or None where a run has to begin.
+
+    Raises:
+      ConfigError: the checkpoint was made with another configuration.
+      CheckpointError: there are checkpoints, none of them intact.
+    """
+    found = store.newest_intact() if jax.process_index() == 0 else None
+    step = as_first(-1 if found is None else found)
+    if step < 0:
+        return None
+    check_resumable(store.metadata(step)["config"], config, workdir)
+    return step
+
+
+def restore(
+    store: CheckpointStore,
+    step: int,
+    data: Mapping[str, Any],
+    workdir: str,
+    *,
+    model: nn.Module,
+    optimiser: optax.GradientTransformation,
+    image_size: int,
+    mesh: Mesh,
+) -> TrainState:
+    """The state at a step that `find_checkpoint` found, on all devices of the mesh.
+
+    Args:
+      data: which examples the run is about to be trained on, as its checkpoints say it.
+
+    Raises:
+      ConfigError: it was trained on others.
+      CheckpointError: the checkpoint cannot be read, or was damaged meanwhile.
+    """
+    there = store.metadata(step)["data"]
+    if there != data:
+        raise ConfigError(
+            f"{workdir} holds a run trained on {there['train_examples']} images; there are {data['train_examples']} "
+            "now, and the names of training or validation images differ. Use the same images to resume it, or another "
+            "--workdir."
+        )
+    fresh = jax.eval_shape(lambda: create_state(model, optimiser, image_size, seed=0))
+    everywhere = replicated(mesh)
+    template = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere),
+        {"step": fresh.step, "params": fresh.params, "opt_state": fresh.opt_state},
+    )
+    restored = store.restore(template, step)
+    return TrainState(**restored.state, ema_params=jax.tree.map(np.asarray, restored.ema_params))
 
 
 def check_resumable(saved: Mapping[str, Any], current: Mapping[str, Any], workdir: str) -> None:

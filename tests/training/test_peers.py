@@ -8,8 +8,8 @@ import time
 import pytest
 
 from ddim_jax.io.errors import TRY_AGAIN, DataError
+from ddim_jax.io.signals import StopRequest, stop_on_signals
 from ddim_jax.training import peers
-from ddim_jax.training.interrupt import StopRequest, stop_on_signals
 
 
 class Board(dict):
@@ -159,6 +159,18 @@ def test_the_others_of_one_that_was_stopped_by_ctrl_c_may_go_on(board, ends):
     until(lambda: len(ends) == 2)
     told = f"process 1 of 2 was stopped by Ctrl-C. There is no checkpoint yet. {peers.GO_ON}"
     assert sorted(ends) == [(told, 75), ("process 1 of 2: stopped by Ctrl-C", 130)]
+
+
+def test_one_that_is_stopped_before_training_tells_the_others(board, ends):
+    _, (first, second, _) = group(board, 3)
+    with pytest.raises(Ended):
+        second.leave("SIGTERM")
+    until(lambda: len(ends) == 3)
+    told = f"process 1 of 3 was stopped before training began. There is no checkpoint yet. {peers.GO_ON}"
+    assert sorted(ends) == [(told, 75), (told, 75), ("process 1 of 3: stopped before training began", 75)]
+    with pytest.raises(Ended):
+        first.leave("SIGINT")
+    assert ends[3] == ("process 0 of 3: stopped before training began", 130)
 
 
 def test_a_board_that_is_gone(board, ends):
