@@ -140,19 +140,14 @@ class Peers:
         status, what = (2, f"{error}") if told else (1, f"{type(error).__name__}: {error}")
         if isinstance(error, KeyboardInterrupt):
             status, what = INTERRUPTED, "stopped by Ctrl-C"
-        with contextlib.suppress(Exception):  # the board may be gone as well
-            self._tell_why(status, what)
         if not told:
             traceback.print_exception(error)
-        end(f"process {self._index} of {self._count}: {what}", status)
+        self._end(what, status)
 
     def leave(self, signal_name: str) -> NoReturn:
         """Ends this process, which was asked to stop before training began, after telling the others."""
         self._leaving.set()
-        status, what = exit_status(signal_name), "stopped before training began"
-        with contextlib.suppress(Exception):
-            self._tell_why(status, what)
-        end(f"process {self._index} of {self._count}: {what}", status)
+        self._end("stopped before training began", exit_status(signal_name))
 
     def _watch(self) -> None:
         try:
@@ -200,12 +195,16 @@ class Peers:
             self._named = sorted((peer, name) for peer, (_, name) in told.items() if name)  # one at least: it began
             self._agreed.set()
 
-    def _tell_why(self, status: int, what: str) -> None:
-        """Tells the others, and waits until all have failed, as they do where the cause is the same, or for a while."""
-        self._write("failed", f"{status} {what}")
-        last = time.monotonic() + GRACE_SECONDS
-        while time.monotonic() < last and len(self._board.key_value_dir_get(_BOARD + "failed/")) < self._count:
-            time.sleep(0.1)
+    def _end(self, what: str, status: int) -> NoReturn:
+        """Ends after telling the others and waiting a while for all to fail, as they do where the cause is the same."""
+        text = f"process {self._index} of {self._count}: {what}"
+        say_on_abort(lambda: text, status)  # process 0 may be gone first, and the runtime aborts then
+        with contextlib.suppress(Exception):  # the board may be gone as well
+            self._write("failed", f"{status} {what}")
+            last = time.monotonic() + GRACE_SECONDS
+            while time.monotonic() < last and len(self._board.key_value_dir_get(_BOARD + "failed/")) < self._count:
+                time.sleep(0.1)
+        end(text, status)
 
     def _write(self, kind: str, note: str) -> None:
         self._board.key_value_set(f"{_BOARD}{kind}/{self._index}", note, allow_overwrite=True)

@@ -34,6 +34,7 @@ def board(monkeypatch):
     monkeypatch.setattr(peers, "TICK_SECONDS", 0.01)
     monkeypatch.setattr(peers, "SILENCE_SECONDS", 0.5)
     monkeypatch.setattr(peers, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(peers, "say_on_abort", lambda text, status: None)  # or it would say it for the tests
     return Board()
 
 
@@ -199,6 +200,16 @@ def test_abort_says_a_last_word(environment):
     )
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (TRY_AGAIN, "error: the last word\n")
+
+
+def test_one_that_leaves_does_so_with_its_own_status_where_the_runtime_aborts_first(environment):
+    program = (
+        "import os\nfrom ddim_jax.training import peers\n"
+        "class Board:\n    def key_value_set(self, *_, **__):\n        os.abort()\n"
+        "peers.Peers(Board(), 1, 2, None).leave('SIGINT')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "error: process 1 of 2: stopped before training began\n")
 
 
 def test_a_last_word_is_taken_back(environment):

@@ -181,7 +181,7 @@ def test_a_signal_during_a_validation(start, tmp_path, finishes):
 def test_a_signal_to_one_before_training_ends_both_at_once(start, tmp_path, to, number, status):
     processes = start(tmp_path / "run", 2, reading=True, to=to, signal=number)
     statuses = processes.wait()
-    assert (statuses[to], statuses[1 - to]) == (status, 75)
+    assert (statuses[to], statuses[1 - to]) == (status, 75), processes.said
     assert processes.said[to].endswith(f"error: process {to} of 2: stopped before training began\n")
     told = f"error: process {to} of 2 was stopped before training began. There is no checkpoint yet. "
     assert told in processes.said[1 - to]
