@@ -7,148 +7,18 @@ Exit status: 0 if every image was segmented, 1 if some could not be read (each i
 cannot be used, 130 if it was stopped with Ctrl-C. A run that was stopped goes on when it is started again.
 """
 
-import argparse
 import sys
-from pathlib import Path
 
-from ddim_jax.checkpoints import which_step
-from ddim_jax.diffusion import SAMPLERS
-from ddim_jax.inference import OUTPUTS, SIZES, Segmenter, Summary, segment_files
-from ddim_jax.inference.files import check_kinds
-from ddim_jax.inference.flagging import FLAGGED, check_share
-from ddim_jax.inference.processes import Process
-from ddim_jax.io.arguments import bound, checked
-from ddim_jax.io.compile_cache import keep_compiled_programs
-from ddim_jax.io.errors import report_input_errors
-from ddim_jax.metrics import ENSEMBLES, PROTOCOLS
-
-
-def whole_number(low: int):
-    def parse(text: str) -> int:
-        value = int(text)
-        if value < low:
-            raise argparse.ArgumentTypeError(f"{value} is too small, expected at least {low}")
-        return value
-
-    parse.__name__ = "whole number"
-    return parse
-
-
-def fraction(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"{value} is not between 0 and 1")
-    return value
-
-
-@checked
-def share(text: str) -> float:
-    value = float(text)
-    check_share(value)
-    return value
-
-
-@checked
-def kinds(text: str) -> tuple[str, ...]:
-    return check_kinds([kind.strip() for kind in text.split(",") if kind.strip()])
-
-
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--ckpt", required=True, metavar="RUN", help="run directory, its checkpoints folder or a step folder")
-    add("--input", required=True, nargs="+", metavar="PATH", help="image files, folders (searched recursively), globs")
-    add("--output", required=True, metavar="DIR", help="where the results go")
-    add("--step", type=checked(which_step), default="best", help="best, latest or a training step (default: best)")
-    add("--steps", type=whole_number(1), help="network evaluations per sample (default: the checkpoint's)")
-    add("--samples", type=whole_number(1), help="noise samples per image (default: the checkpoint's)")
-    add("--protocol", choices=sorted(PROTOCOLS), help="how samples become a probability (default: the checkpoint's)")
-    add("--threshold", type=fraction, help="of the probability, from 0 to 1 (default: that of protocol and ensemble)")
-    add(
-        "--size",
-        choices=SIZES,
-        default="model",
-        help="model: images are resized to the size the network was trained at and results back; native: nothing is "
-        "resized, time and memory grow with the image (default: model)",
-    )
-    add(
-        "--flips",
-        action=argparse.BooleanOptionalAction,
-        help="let the samples see the picture mirrored in turn (default: the checkpoint's)",
-    )
-    add("--sampler", choices=SAMPLERS, help="default: the checkpoint's")
-    add("--eta", type=fraction, metavar="E", help="noise in the steps of ddim, from 0 to 1 (default: the checkpoint's)")
-    add("--clip-x0", type=bound, metavar="X|off", help="bound on the estimates of x_0 (default: the checkpoint's)")
-    add("--ensemble", choices=ENSEMBLES, help="how samples are fused (default: the checkpoint's)")
-    add("--seed", type=whole_number(0), default=0, help="of the noise (default: 0)")
-    add(
-        "--flag-uncertain",
-        type=share,
-        metavar="Q",
-        help=f"name the images that a person should look at in {FLAGGED}: the most doubtful share Q, 0 < Q < 1, of all "
-        "that the output folder has results of",
-    )
-    add("--batch-size", type=whole_number(1), default=4, help="images on the device at once (default: 4)")
-    add("--save", type=kinds, default=("mask",), help=f"comma-separated, of {','.join(OUTPUTS)} (default: mask)")
-    add("--process-id", type=int, metavar="I", help="which of several processes this is, from 0")
-    add(
-        "--process-count",
-        type=int,
-        metavar="N",
-        help="how many processes divide the images, all started with the same arguments; by default both numbers come "
-        "from srun, mpirun or an indexed Kubernetes Job (the index alone), and without them it is one process",
-    )
-    return parser.parse_args(arguments)
-
-
-def describe(summary: Summary, options: argparse.Namespace, process: Process) -> str:
-    whose = "" if process.count == 1 else f"{process}: "
-    if summary.done or summary.failed:
-        text = (
-            f"{whose}{summary.done} images segmented in {summary.seconds:.1f} s, {summary.kept} were done before, "
-            f"{len(summary.failed)} failed: {options.output}"
-        )
-    else:
-        text = f"{whose}nothing to do, {summary.kept} images were done before: {options.output}"
-    if summary.flagged is not None:
-        return f"{text}; {summary.flagged} flagged: {Path(options.output, FLAGGED)}"
-    return text
+from ddim_jax.io.signals import left_on_ctrl_c
 
 
 def main() -> int:
-    options = parse_arguments()
-    need_less = (
-        "Lower --batch-size or, with --size native, the size of the pictures; the same command goes on from here."
-    )
-    with report_input_errors("stopped; the same command goes on from here", need_less):
-        cache = keep_compiled_programs()
-        process = Process.find(options.process_id, options.process_count)
-        summary = segment_files(
-            Segmenter.load(options.ckpt, step=options.step, programs=cache and cache / "traced"),
-            options.input,
-            options.output,
-            save=options.save,
-            samples=options.samples,
-            steps=options.steps,
-            seed=options.seed,
-            threshold=options.threshold,
-            protocol=options.protocol,
-            size=options.size,
-            flips=options.flips,
-            sampler=options.sampler,
-            ensemble=options.ensemble,
-            eta=options.eta,
-            clip_x0=options.clip_x0,
-            flag_uncertain=options.flag_uncertain,
-            batch_size=options.batch_size,
-            process_index=process.index,
-            process_count=process.count,
-            progress=sys.stderr.isatty(),
-        )
-    print(describe(summary, options, process))
-    for _, reason in summary.failed:
-        print(f"failed: {reason}", file=sys.stderr)
-    return 1 if summary.failed else 0
+    with left_on_ctrl_c("stopped before an image was segmented"):
+        # Not at the head of the file: it takes seconds, in which Ctrl-C may come.
+        from ddim_jax.inference.command import parse_arguments, run
+
+        options = parse_arguments(__doc__)
+    return run(options)
 
 
 if __name__ == "__main__":

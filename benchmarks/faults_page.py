@@ -149,8 +149,8 @@ PARTS = {
             ("unsaved", "without a checkpoint of the step that was said to be saved, or another status than 75", 0),
             ("not_continued", "starts after it that did not go on from that step", 0),
         ),
-        "Start the same command again. The exit status is 75, for schedulers that start a job again by themselves. "
-        "Give a job longer than this between its warning and its end.",
+        "Start the same command again. The exit status is 75, before training begins too, for schedulers that start a "
+        "job again by themselves. Give a job longer than this between its warning and its end.",
     ),
     "bad_inputs": Part(
         "Inputs that cannot be used",

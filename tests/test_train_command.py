@@ -133,9 +133,9 @@ def test_a_loss_that_is_no_number(start, tmp_path):
 def test_what_cannot_run_is_one_line(start, tmp_path):
     misspelt = start("--config.train.stepz=3")
     nowhere = start(f"--config.data.root={tmp_path / 'nowhere'}", config=str(ROOT / "configs/folder.py"))
-    # A program that a shell started in the background ignores Ctrl-C, and its children with it.
-    interrupt = "    import os, signal\n    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    interrupt += "    os.kill(os.getpid(), signal.SIGINT)\n    return config"
+    interrupt = (
+        "    import os, signal, time\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(60)\n    return config"
+    )
     (tmp_path / "interrupted.py").write_text(tiny_file().replace("    return config", interrupt))
     interrupted = start(config="interrupted.py")
     for program, *names in ((misspelt, "'stepz'", '"steps"'), (nowhere, str(tmp_path / "nowhere"), "images/")):

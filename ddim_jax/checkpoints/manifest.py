@@ -124,6 +124,18 @@ def find_damage(folder: Path) -> list[str]:
     return problems + [f"{name}: not in the manifest" for name in surplus]
 
 
+def fingerprint(folder: Path) -> tuple[tuple[str, int, int, int, int], ...] | None:
+    """What the file system says of every file below `folder`, the manifest among them; no file is read.
+
+    Whatever writes to a file, adds, replaces or removes one, changes it. None where a file cannot be looked at.
+    """
+    try:
+        found = [(name, (folder / name).stat()) for name in (*_files(folder), MANIFEST)]
+    except OSError:
+        return None
+    return tuple((name, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns) for name, now in found)
+
+
 def describe_damage(folder: Path, damage: Sequence[str]) -> str:
     """What `find_damage` found in `folder`, on one line; of many problems the first few."""
     more = f" and {len(damage) - _NAMED} more" if len(damage) > _NAMED else ""

@@ -25,6 +25,7 @@ from ddim_jax.checkpoints.manifest import (
     MANIFEST,
     describe_damage,
     find_damage,
+    fingerprint,
     is_complete,
     read_verified,
     write_manifest,
@@ -64,7 +65,7 @@ class CheckpointStore:
         self.directory = Path(directory).absolute()  # Orbax refuses relative paths
         self._keep_latest = keep_latest
         self._keep_best = keep_best
-        self._intact: set[int] = set()  # steps written or verified here, so that saving does not hash them again
+        self._intact: dict[int, Any] = {}  # fingerprints of the steps that were written or found intact here
 
     def steps(self) -> list[int]:
         """Every complete step in increasing order; whether its files are still as written is checked on restoring."""
@@ -135,9 +136,9 @@ class CheckpointStore:
                 )
             if jax.process_index() == 0:
                 write_manifest(self._folder(step))
-                self._intact.add(step)
+                self._intact[step] = fingerprint(self._folder(step))
                 for old in self._surplus():
-                    self._intact.discard(old)
+                    self._intact.pop(old, None)
                     with may_stay(self._folder(old)):  # the new step is complete, whatever becomes of the old one
                         remove(self._folder(old))
             wait_for_all(f"step {step} is complete")
@@ -165,8 +166,9 @@ class CheckpointStore:
     def restore(self, template_state: Any, step: int | None = None) -> Restored | None:
         """Reads the newest intact checkpoint, or exactly the given step.
 
-        Every file is verified before anything is read. A damaged step is named file by file in a warning and the next
-        newest is used; a step that is asked for by number is that step or an error.
+        Every file is verified before anything is read, unless this object has found the step intact and no file of it
+        was touched since. A damaged step is named file by file in a warning and the next newest is used; a step that is
+        asked for by number is that step or an error.
 
         Args:
           template_state: a pytree like the saved state, of arrays or `jax.ShapeDtypeStruct`s. Leaves come back with the
@@ -237,13 +239,10 @@ class CheckpointStore:
         """The first candidate without damage; what is wrong with those before it is logged."""
         reports = []
         for step in candidates:
-            damage = find_damage(self._folder(step))
-            if not damage:
+            if not (damage := self._damage(step)):
                 if reports:
                     logging.warning("using the checkpoint of step %d instead", step)
-                self._intact.add(step)
                 return step
-            self._intact.discard(step)
             reports.append(describe_damage(self._folder(step), damage))
             if fall_back:
                 logging.warning("%s", reports[-1])
@@ -277,15 +276,21 @@ class CheckpointStore:
         A broken step would otherwise hold the place of the best or the latest for ever. One that cannot be taken away
         is an error only in the place of step `new`.
         """
-        there = self._folders()
-        trusted = {step for step in self._intact if is_complete(self._folder(step))}
-        broken = {step: find_damage(self._folder(step)) for step in there if step not in trusted}
-        intact = [step for step in there if not broken.get(step)]
-        for step in sorted(set(there) - set(intact)):
+        damage = {step: self._damage(step) for step in self._folders()}
+        intact = [step for step in damage if not damage[step]]
+        for step in (step for step in damage if damage[step]):
             with may_stay(self._folder(step)) if step != new else contextlib.nullcontext():
-                take_away(self._folder(step), broken[step], only_remains=not intact)
-        self._intact = set(intact)
+                take_away(self._folder(step), damage[step], only_remains=not intact)
         return intact
+
+    def _damage(self, step: int) -> list[str]:
+        """`find_damage`, but that a step found intact here is hashed again only if a file was touched since."""
+        now = fingerprint(self._folder(step))  # before it is hashed, so that what is written meanwhile shows later
+        if now is not None and now == self._intact.get(step):
+            return []
+        damage = find_damage(self._folder(step))
+        self._intact[step] = now if not damage else None
+        return damage
 
 
 def _small_by_one(tree: Any) -> Any:

@@ -40,7 +40,12 @@ def find_pairs(root: Path) -> list[Pair]:
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected a folder with images/ and masks/ in it.")
-    folders = {entry.name.lower(): entry for entry in sorted(root.iterdir()) if entry.is_dir()}
+    folders: dict[str, Path] = {}
+    for entry in sorted(entry for entry in root.iterdir() if entry.is_dir()):
+        name = entry.name.lower()
+        if name in ("images", "masks") and name in folders:
+            raise DataError(f"{root} holds both {folders[name].name} and {entry.name}; put all {name} into one.")
+        folders[name] = entry
     missing = [name for name in ("images", "masks") if name not in folders]
     if missing:
         found = ", ".join(sorted(entry.name for entry in root.iterdir())[:10]) or "nothing"

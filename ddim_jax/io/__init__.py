@@ -1,1 +1,1 @@
-"""Image files in and out, atomic writes, and the errors a user can mend."""
+"""Image files in and out, atomic writes, the errors a user can mend, and the signals that stop a program."""

@@ -24,8 +24,8 @@ def end(text: str, status: int) -> NoReturn:
     os._exit(status)
 
 
-def say_on_abort(text: Callable[[], str]) -> Callable[[], None]:
-    """Makes abort() say `text()` and exit with status TRY_AGAIN, not dump a core and the stacks of all threads.
+def say_on_abort(text: Callable[[], str], status: int = TRY_AGAIN) -> Callable[[], None]:
+    """Makes abort() say `text()` and exit with `status`, not dump a core and the stacks of all threads.
 
     Python's own `signal.signal` does not do: abort() raises the signal and ends the process before an interpreter that
     only noted it gets a turn. Registered with the C library, the handler runs in the thread that aborts.
@@ -35,7 +35,7 @@ def say_on_abort(text: Callable[[], str]) -> Callable[[], None]:
     """
 
     def aborted(number: int) -> None:
-        end(text(), TRY_AGAIN)
+        end(text(), status)
 
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(aborted)
     library = ctypes.CDLL(None)

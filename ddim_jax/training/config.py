@@ -10,6 +10,7 @@ from ddim_jax.io.errors import ConfigError
 from ddim_jax.io.remote import refuse_remote
 from ddim_jax.io.values import is_whole
 from ddim_jax.metrics import ENSEMBLES, PROTOCOLS
+from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
 
 SECTIONS = {"lightweight_ddim": "ddim", "ddim": "ddim", "unet": "unet", "medsegdiff": "medsegdiff"}
 """The section of a config with the settings of each model; the other sections of this list are not its own."""
@@ -123,6 +124,10 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise ConfigError(f"data.rotation_degrees is {data['rotation_degrees']}; expected degrees from 0 to 180")
     if not is_whole(train["warmup_steps"], 0):
         raise ConfigError(f"train.warmup_steps is {train['warmup_steps']!r}; expected a whole number from 0")
+    # Where the length is given in epochs, it is known when the pictures are counted; until then any warm-up is shorter.
+    steps = train["steps"] or train["warmup_steps"] + 1
+    rate = learning_rate_schedule(train["schedule"], train["learning_rate"], train["warmup_steps"], steps)
+    create_optimiser(rate, beta1=train["beta1"], beta2=train["beta2"], gradient_clip=train["gradient_clip"])
     if not is_whole(data["resident_bytes"], 0):
         raise ConfigError(f"data.resident_bytes is {data['resident_bytes']!r}; expected a whole number from 0")
     total = config["diffusion"].get("num_train_timesteps")  # None: no diffusion, one pass

@@ -8,30 +8,28 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
-from ddim_jax.checkpoints.torch_weights import load_state_dict
 from ddim_jax.data import Source, Subset, check_source, ids_digest, load_dataset
 from ddim_jax.io.atomic import check_place, json_text, make_folder, write_json
 from ddim_jax.io.errors import ConfigError, InUseError
 from ddim_jax.io.processes import as_first, wait_for_all
 from ddim_jax.io.remote import refuse_remote
+from ddim_jax.io.signals import StopRequest, stop_on_signals
 from ddim_jax.models import create_model, create_process
 from ddim_jax.training.config import check_config, plain_config, resolve_system, total_steps
 from ddim_jax.training.distributed import check_shared, first_alone
 from ddim_jax.training.feed import Feed
 from ddim_jax.training.form import check_form
-from ddim_jax.training.interrupt import StopRequest, leave_at_once, stop_on_signals
 from ddim_jax.training.losses import LossWatch, NonFiniteLoss
 from ddim_jax.training.one_training import OneTraining
 from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
 from ddim_jax.training.peers import Alone, Peers, watched_peers
 from ddim_jax.training.reporting import Reporter
-from ddim_jax.training.resume import check_same_run
-from ddim_jax.training.sharding import data_mesh, place, replicated
-from ddim_jax.training.state import TrainState, create_state, parameter_count, start_from
+from ddim_jax.training.resume import find_checkpoint, restore
+from ddim_jax.training.sharding import data_mesh, place
+from ddim_jax.training.state import create_state, load_weights, parameter_count, start_from
 from ddim_jax.training.step import make_train_step
 from ddim_jax.training.validation import Validator
 
@@ -50,7 +48,8 @@ def train(config: Any, workdir: str | os.PathLike, request: StopRequest | None =
     Args:
       config: as `configs/base.py`; ml_collections or a plain mapping.
       workdir: the folder of the run, made if it is not there.
-      request: told by which signal the run ended early, if it did.
+      request: told by which signal the run ended early, if it did. A caller may listen for signals with it already
+        (`stop_on_signals`); what it does with one until training begins stays so with a single process.
 
     Returns:
       The step reached: all of them, or fewer if the run was asked to stop.
@@ -65,8 +64,11 @@ def train(config: Any, workdir: str | os.PathLike, request: StopRequest | None =
     """
     refuse_remote(workdir, "workdir")
     request = StopRequest() if request is None else request  # one that was not made yet counts as False
-    with OneTraining(Path(workdir)) as one_training, watched_peers(request) as peers:
-        return _train(resolve_system(plain_config(config)), Path(workdir), request, peers, one_training)
+    try:
+        with OneTraining(Path(workdir)) as one_training, watched_peers(request) as peers:
+            return _train(resolve_system(plain_config(config)), Path(workdir), request, peers, one_training)
+    finally:
+        request.leave_at_once(None)
 
 
 def _train(
@@ -84,6 +86,15 @@ def _train(
         raise ConfigError(f"data.image_size is {image_size}; expected a multiple of {model.size_multiple}")
     mesh = data_mesh(batch_size, accumulate=fields["accumulate"])
 
+    store = CheckpointStore(workdir / "checkpoints", keep_latest=fields["keep_latest"])
+    # What can be refused is, before the data are read: that writes a split beside them where there is none.
+    one_training.hold_if_known()
+    steps_there = store.steps()
+    found = find_checkpoint(store, config, str(workdir))
+    given = None
+    if found is None and fields["init_from"] is not None:
+        given = load_weights(fields["init_from"], model, image_size)
+
     train_source, val_source = first_alone(lambda: [_load(data, split) for split in ("train", "val")])
     steps = total_steps(fields["steps"], fields["epochs"], batch_size, len(train_source))
     rate = learning_rate_schedule(fields["schedule"], fields["learning_rate"], fields["warmup_steps"], steps)
@@ -91,28 +102,26 @@ def _train(
         rate, beta1=fields["beta1"], beta2=fields["beta2"], gradient_clip=fields["gradient_clip"]
     )
 
-    store = CheckpointStore(workdir / "checkpoints", keep_latest=fields["keep_latest"])
     identity = {
         "train_ids_sha256": ids_digest(train_source),
         "train_examples": len(train_source),
         "val_ids_sha256": ids_digest(val_source),
     }
     metadata = {"config": config, "package_version": __version__, "data": identity}
-    one_training.hold_if_known()
-    steps_there = store.steps()
-    state = _restore(store, model, optimiser, image_size, seed, metadata, workdir, mesh)
-    start_step = 0 if state is None else int(state.step)
+    if found is None:
+        state, start_step = create_state(model, optimiser, image_size, seed), 0
+        if given is not None:
+            state, given = start_from(state, given), None  # it would be kept for the whole run
+    else:
+        here = {"model": model, "optimiser": optimiser, "image_size": image_size, "mesh": mesh}
+        state = restore(store, found, identity, str(workdir), **here)
+        start_step = int(state.step)
+        peers.checkpoint = _last_checkpoint(store)
     if start_step >= steps:
         if jax.process_index() == 0:
             print(f"{workdir} holds a finished run of {start_step} steps; nothing to do.")
         return start_step
 
-    if state is None:
-        state = create_state(model, optimiser, image_size, seed)
-        if fields["init_from"] is not None:
-            state = start_from(state, load_state_dict(fields["init_from"]), fields["init_from"])
-    else:
-        peers.checkpoint = _last_checkpoint(store)
     check_source(*(_own_share(source) for source in (train_source, val_source)))
     validator = Validator(
         model,
@@ -154,11 +163,20 @@ def _train(
     wait_for_all("config.json")
     check_shared(workdir / "config.json", json_text(config))
     with contextlib.ExitStack() as stack:
+
+        def say_nothing_lost(signal_name: str) -> None:
+            reporter.message(
+                f"{signal_name}: no step was made after step {start_step}, stopped; the same command goes on from there"
+            )
+
         stack.enter_context(stop_on_signals(request))
         reporter = None
         if jax.process_index() == 0:
             reporter = Reporter(workdir, steps=steps, start_step=start_step, batch_size=batch_size)
             stack.enter_context(reporter)
+        # Several make the first step whatever comes, to stop after the same one.
+        request.leave_at_once(say_nothing_lost if jax.process_count() == 1 else None)
+        if reporter:
             reporter.message(
                 f"{about['name']}: {parameter_count(state.params):,} parameters, {len(train_source)} training and "
                 f"{len(val_source)} validation images at {image_size} x {image_size}, "
@@ -193,13 +211,6 @@ def _train(
             if reporter and means:
                 reporter.training(step, {**means, "learning_rate": float(rate(step - 1))})
 
-        def say_nothing_lost(signal_name: str) -> None:
-            reporter.message(
-                f"{signal_name}: no step was made after step {start_step}, stopped; the same command goes on from there"
-            )
-
-        alone = jax.process_count() == 1  # others would wait for the one that leaves
-        first_step_done = stack.enter_context(leave_at_once(say_nothing_lost)) if alone else lambda: None
         watch = LossWatch()
         peers.begin(start_step + 1)
         try:
@@ -208,7 +219,7 @@ def _train(
                 watch.add(step, metrics)
                 if reporter and step == start_step + 1:
                     jax.block_until_ready(metrics)
-                    first_step_done()
+                    request.leave_at_once(None)
                     reporter.restart_clock(step)
                 due = step == steps or step % fields["checkpoint_every"] == 0
                 # Asked once: a signal may come between the lines below.
@@ -248,30 +259,6 @@ def _load(data: Mapping[str, Any], split: str) -> Source:
         cache_dir=data["cache_dir"],
         counts=data["counts"],
     )
-
-
-def _restore(
-    store: CheckpointStore, model, optimiser, image_size: int, seed: int, metadata: dict, workdir: Path, mesh: Mesh
-) -> TrainState | None:
-    """The state of the newest checkpoint that process 0 finds intact, or None where a run has to begin.
-
-    Raises:
-      ConfigError: the checkpoint was made with another configuration or from other training images.
-      CheckpointError: it is not that of a run.
-    """
-    found = store.newest_intact() if jax.process_index() == 0 else None
-    step = as_first(-1 if found is None else found)
-    if step < 0:
-        return None
-    check_same_run(store.metadata(step), metadata, str(workdir), store.directory / str(step))
-    fresh = jax.eval_shape(lambda: create_state(model, optimiser, image_size, seed))
-    everywhere = replicated(mesh)
-    template = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere),
-        {"step": fresh.step, "params": fresh.params, "opt_state": fresh.opt_state},
-    )
-    restored = store.restore(template, step)
-    return TrainState(**restored.state, ema_params=jax.tree.map(np.asarray, restored.ema_params))
 
 
 def _own_share(source: Source) -> Source:

@@ -19,8 +19,8 @@ import jax
 from jax._src import distributed  # the board has no public name; multihost_utils and Orbax reach it in this way
 
 from ddim_jax.io.errors import INTERRUPTED, TRY_AGAIN, InputError
+from ddim_jax.io.signals import StopRequest, exit_status
 from ddim_jax.training.abort import end, say_on_abort
-from ddim_jax.training.interrupt import StopRequest
 
 SILENCE_SECONDS = 30.0
 """A process that was not heard of for so long is lost."""
@@ -141,12 +141,14 @@ class Peers:
         status = getattr(error, "exit_status", status)
         if isinstance(error, KeyboardInterrupt):
             status, what = INTERRUPTED, "stopped by Ctrl-C"
-        with contextlib.suppress(Exception):  # the board may be gone as well
-            self._write("failed", f"{status} {what}")
-            self._wait_for_failures()
         if not told:
             traceback.print_exception(error)
-        end(f"process {self._index} of {self._count}: {what}", status)
+        self._end(what, status)
+
+    def leave(self, signal_name: str) -> NoReturn:
+        """Ends this process, which was asked to stop before training began, after telling the others."""
+        self._leaving.set()
+        self._end("stopped before training began", exit_status(signal_name))
 
     def _watch(self) -> None:
         try:
@@ -167,7 +169,7 @@ class Peers:
             # Half of what that one waits: if it is process 0, the board goes with it.
             if failure is not None and not self._leaving.wait(GRACE_SECONDS / 2):
                 status, _, why = failure.partition(" ")
-                if int(status) == INTERRUPTED:
+                if int(status) in (INTERRUPTED, TRY_AGAIN):
                     self._leave(f"process {peer} of {self._count} was {why}")
                 end(f"process {peer} of {self._count} ended: {why}. {self.checkpoint}. {MEND}", int(status))
             beat = notes.get(f"alive/{peer}", "")
@@ -194,11 +196,16 @@ class Peers:
             self._named = sorted((peer, name) for peer, (_, name) in told.items() if name)  # one at least: it began
             self._agreed.set()
 
-    def _wait_for_failures(self) -> None:
-        """Waits until all have failed, as they do where the cause is the same for all, or for a while."""
-        last = time.monotonic() + GRACE_SECONDS
-        while time.monotonic() < last and len(self._board.key_value_dir_get(_BOARD + "failed/")) < self._count:
-            time.sleep(0.1)
+    def _end(self, what: str, status: int) -> NoReturn:
+        """Ends after telling the others and waiting a while for all to fail, as they do where the cause is the same."""
+        text = f"process {self._index} of {self._count}: {what}"
+        say_on_abort(lambda: text, status)  # process 0 may be gone first, and the runtime aborts then
+        with contextlib.suppress(Exception):  # the board may be gone as well
+            self._write("failed", f"{status} {what}")
+            last = time.monotonic() + GRACE_SECONDS
+            while time.monotonic() < last and len(self._board.key_value_dir_get(_BOARD + "failed/")) < self._count:
+                time.sleep(0.1)
+        end(text, status)
 
     def _write(self, kind: str, note: str) -> None:
         self._board.key_value_set(f"{_BOARD}{kind}/{self._index}", note, allow_overwrite=True)
@@ -220,6 +227,7 @@ def watched_peers(request: StopRequest) -> Iterator[Alone | Peers]:
     peers = Peers(state.client, jax.process_index(), jax.process_count(), request)
     say_on_abort(lambda: f"{_cause_of_abort(peers, state.coordinator_address)}. {peers.checkpoint}. {GO_ON}")
     peers.start()
+    request.leave_at_once(peers.leave)  # until training begins
     try:
         yield peers
     except BaseException as error:

@@ -1,11 +1,21 @@
-"""Whether a run directory may be continued with a configuration."""
+"""Going on with a run: whether a configuration and data are its own, and the state it was left in."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.io.errors import CheckpointError, ConfigError
+from ddim_jax.io.processes import as_first
 from ddim_jax.io.values import is_whole
+from ddim_jax.training.sharding import replicated
+from ddim_jax.training.state import TrainState, create_state
 
 MAY_DIFFER = (
     "name",
@@ -37,28 +47,99 @@ ADDED = {
 """Fields that runs of earlier versions do not have, with the value that is what they did."""
 
 
-def check_same_run(saved: Mapping[str, Any], current: Mapping[str, Any], workdir: str, step_folder: Path) -> None:
-    """Compares the metadata of the checkpoint in `step_folder` with those of the run that is to go on from it.
+def find_checkpoint(store: CheckpointStore, config: Mapping[str, Any], workdir: str) -> int | None:
+    """The step of the newest checkpoint that process 0 finds intact, or None where a run has to begin.
 
     Raises:
-      ConfigError: it was made with another configuration or from other training images.
+      ConfigError: the checkpoint was made with another configuration.
+      CheckpointError: there are checkpoints, none of them intact; or its metadata are not those of a run.
+    """
+    found = store.newest_intact() if jax.process_index() == 0 else None
+    step = as_first(-1 if found is None else found)
+    if step < 0:
+        return None
+    check_same_config(store.metadata(step), config, workdir, store.directory / str(step))
+    return step
+
+
+def restore(
+    store: CheckpointStore,
+    step: int,
+    data: Mapping[str, Any],
+    workdir: str,
+    *,
+    model: nn.Module,
+    optimiser: optax.GradientTransformation,
+    image_size: int,
+    mesh: Mesh,
+) -> TrainState:
+    """The state at a step that `find_checkpoint` found, on all devices of the mesh.
+
+    Args:
+      data: which examples the run is about to be trained on, as its checkpoints say it.
+
+    Raises:
+      ConfigError: it was trained on others.
+      CheckpointError: the checkpoint cannot be read, or was damaged meanwhile; or its metadata are not those of a run.
+    """
+    check_same_data(store.metadata(step), data, workdir, store.directory / str(step))
+    fresh = jax.eval_shape(lambda: create_state(model, optimiser, image_size, seed=0))
+    everywhere = replicated(mesh)
+    template = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere),
+        {"step": fresh.step, "params": fresh.params, "opt_state": fresh.opt_state},
+    )
+    restored = store.restore(template, step)
+    return TrainState(**restored.state, ema_params=jax.tree.map(np.asarray, restored.ema_params))
+
+
+def check_same_config(saved: Mapping[str, Any], config: Mapping[str, Any], workdir: str, step_folder: Path) -> None:
+    """Compares the config in the metadata of the checkpoint in `step_folder` with that of the run that is to go on.
+
+    Raises:
+      ConfigError: it was made with another configuration.
       CheckpointError: its metadata are not those of a run.
     """
-    file = step_folder / "metadata" / "metadata"
-    for name, value in (("config", saved.get("config")), ("data", saved.get("data"))):
-        if not isinstance(value, Mapping):
-            raise CheckpointError(f"{file}: {name} is {value!r}; expected a section. Was it made by train.py?")
-    if not isinstance(saved["config"].get("train"), Mapping):
-        raise CheckpointError(f"{file}: its config has no section train. Was it made by train.py?")
-    check_resumable(saved["config"], current["config"], workdir)
-    if saved["data"] != current["data"]:
-        count = saved["data"].get("train_examples")
-        if not is_whole(count, 1):
-            raise CheckpointError(f"{file}: data.train_examples is {count!r}; expected the number of training images")
-        raise ConfigError(
-            f"{workdir} holds a run trained on {count} images; there are {current['data']['train_examples']} now, and "
-            "the names of training or validation images differ. Use the same images to resume it, or another --workdir."
+    there = _section(saved, "config", step_folder)
+    if not isinstance(there.get("train"), Mapping):
+        raise CheckpointError(
+            f"{_metadata_file(step_folder)}: its config has no section train. Was it made by train.py?"
         )
+    check_resumable(there, config, workdir)
+
+
+def check_same_data(saved: Mapping[str, Any], data: Mapping[str, Any], workdir: str, step_folder: Path) -> None:
+    """The same for the examples: those that the run was trained on, and those that it would go on with.
+
+    Raises:
+      ConfigError: it was trained on others.
+      CheckpointError: its metadata are not those of a run.
+    """
+    there = _section(saved, "data", step_folder)
+    if there == data:
+        return
+    count = there.get("train_examples")
+    if not is_whole(count, 1):
+        raise CheckpointError(
+            f"{_metadata_file(step_folder)}: data.train_examples is {count!r}; expected the number of training images"
+        )
+    raise ConfigError(
+        f"{workdir} holds a run trained on {count} images; there are {data['train_examples']} now, and the names of "
+        "training or validation images differ. Use the same images to resume it, or another --workdir."
+    )
+
+
+def _section(saved: Mapping[str, Any], name: str, step_folder: Path) -> Mapping[str, Any]:
+    if not isinstance(saved.get(name), Mapping):
+        raise CheckpointError(
+            f"{_metadata_file(step_folder)}: {name} is {saved.get(name)!r}; expected a section. Was it made by "
+            "train.py?"
+        )
+    return saved[name]
+
+
+def _metadata_file(step_folder: Path) -> Path:
+    return step_folder / "metadata" / "metadata"
 
 
 def check_resumable(saved: Mapping[str, Any], current: Mapping[str, Any], workdir: str) -> None:

@@ -1,6 +1,6 @@
 """What training carries from step to step."""
 
-from collections.abc import Mapping
+import os
 from typing import Any
 
 import flax.linen as nn
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ddim_jax.checkpoints.torch_weights import from_torch
+from ddim_jax.checkpoints.torch_weights import from_torch, load_state_dict
 from ddim_jax.models import example_inputs
 
 
@@ -47,13 +47,19 @@ def create_state(model: nn.Module, optimiser: optax.GradientTransformation, imag
     )
 
 
-def start_from(state: TrainState, weights: Mapping[str, np.ndarray], source: str) -> TrainState:
-    """A fresh state with weights from a PyTorch state dict in place of the initial ones, in their average too.
+def load_weights(path: str | os.PathLike, model: nn.Module, image_size: int) -> Any:
+    """The weights of `model` from a file of PyTorch or safetensors, as NumPy arrays.
 
     Raises:
-      CheckpointError: they are not this network's; every name and shape that does not fit is told, with `source`.
+      CheckpointError: the file cannot be read, or its weights are another network's: every name and shape that does not
+        fit is told.
     """
-    params = from_torch(weights, state.params, source=source)
+    fresh = jax.eval_shape(lambda key: model.init(key, *example_inputs(model, image_size)), jax.random.key(0))
+    return from_torch(load_state_dict(path), fresh["params"], source=path)
+
+
+def start_from(state: TrainState, params: Any) -> TrainState:
+    """A fresh state with `params` in place of the initial weights, and of their average."""
     return state.replace(params=params, ema_params=jax.tree.map(np.copy, params))
 
 

@@ -14,6 +14,7 @@ import pytest
 from checkpoint_state import assert_same_bits, fill, make_state
 
 from ddim_jax.checkpoints import CheckpointStore, locate
+from ddim_jax.checkpoints.manifest import find_damage
 from ddim_jax.io.errors import CheckpointError
 
 
@@ -172,6 +173,35 @@ def test_a_damaged_best_falls_back_to_the_next_best_loudly(store, caplog, item):
     step, params, _ = store.restore_params("best")
     assert step == 30 and params["ema"]["w"][0, 0] == 30
     assert f"10 is damaged: {item}/" in caplog.text
+
+
+def test_what_is_loaded_was_hashed_once_since_it_was_last_touched(store, monkeypatch, caplog):
+    hashed = []
+
+    def counted(folder):
+        hashed.append(folder.name)
+        return find_damage(folder)
+
+    monkeypatch.setattr("ddim_jax.checkpoints.store.find_damage", counted)
+    assert store.newest_intact() == 30
+    assert_same_bits(store.restore(template(), 30).state, make_state(30))
+    assert hashed == ["30"]
+    damaged = array_file(store, 30, "state")
+    before = damaged.stat()
+    flip(damaged)
+    os.utime(damaged, ns=(before.st_atime_ns, before.st_mtime_ns))  # the length and the time of writing are as before
+    with pytest.raises(CheckpointError, match=f"30 is damaged: {damaged.relative_to(store.directory / '30')}: content"):
+        store.restore(template(), 30)
+    flip(damaged)
+    assert store.restore(template(), 30).step == 30 and hashed == ["30"] * 3
+
+    # Saving hashes neither what it wrote nor what it has found intact, but what was touched.
+    fill(store, {40: 0.7})
+    fill(store, {50: 0.8})
+    assert hashed == ["30"] * 3 + ["10", "20"]
+    flip(array_file(store, 40, "ema_params"))
+    fill(store, {60: 0.1})
+    assert "40 is damaged: ema_params" in caplog.text and hashed[5:] == ["40"]
 
 
 def test_an_interrupted_save_does_not_count(store, caplog):

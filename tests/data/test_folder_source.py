@@ -45,6 +45,15 @@ def test_folders_in_folders_and_other_spellings(tmp_path):
     np.testing.assert_array_equal(source[2].image, picture(2))
 
 
+def test_two_folders_of_one_name_are_refused(tmp_path):
+    save_pair(tmp_path / "images/1.png", tmp_path / "masks/1.png")
+    (tmp_path / "Images").mkdir(exist_ok=True)
+    if len(list(tmp_path.iterdir())) == 2:
+        pytest.skip("the file system knows one name for both")
+    with pytest.raises(DataError, match="holds both Images and images; put all images into one"):
+        load_dataset("folder", "train", root=tmp_path)
+
+
 def test_an_image_called_mask_keeps_its_name(tmp_path):
     save_pair(tmp_path / "images/x_mask.png", tmp_path / "masks/x_mask.png", 1)
     save_pair(tmp_path / "images/x.png", tmp_path / "masks/x_seg.png", 2)

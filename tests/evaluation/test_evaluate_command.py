@@ -126,7 +126,7 @@ def test_ctrl_c_is_one_line(monkeypatch, capsys):
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ddim_jax.evaluation.evaluate_checkpoint", stopped)
+    monkeypatch.setattr("ddim_jax.evaluation.command.evaluate_checkpoint", stopped)
     with pytest.raises(SystemExit) as exit:
         run(monkeypatch, "--ckpt", "RUN")
     assert exit.value.code == 130

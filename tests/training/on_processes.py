@@ -3,7 +3,8 @@
 python on_processes.py FOLDER JSON [HOST:PORT COUNT INDEX]
 
 JSON: {"config": fields of train, "at": step, "to": process, "signal": number, "slices": share out small arrays too,
-"validating": the signal comes in the first validation, which goes on when all know of it; those of "finish" end it}
+"reading": the signal comes while the data are read, "validating": it comes in the first validation, which goes on when
+all know of it; those of "finish" end it}
 """
 
 import json
@@ -16,9 +17,9 @@ import jax
 from tiny_runs import tiny_config
 
 from ddim_jax.checkpoints import store
+from ddim_jax.io.signals import StopRequest, stop_on_signals
 from ddim_jax.training import loop, peers, train
 from ddim_jax.training.distributed import initialise
-from ddim_jax.training.interrupt import StopRequest
 
 if __name__ == "__main__":
     folder, told, joined = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:]
@@ -35,6 +36,13 @@ if __name__ == "__main__":
                 time.sleep(0.5)  # or the run would be over before anybody heard of it
             yield batch
 
+    def stopped(*arguments, **options):
+        if jax.process_index() == told["to"]:
+            signal.raise_signal(told["signal"])
+            time.sleep(600)
+        return read(*arguments, **options)
+
+    read = loop.load_dataset
     validate = loop.Validator.__call__
 
     def signalled(self, params, given_up):
@@ -48,10 +56,13 @@ if __name__ == "__main__":
         return result
 
     loop.Feed.batches = disturbed
+    if told.get("reading"):
+        loop.load_dataset = stopped
     if told.get("validating"):
         loop.Validator.__call__ = signalled
     initialise(*joined[:1], *map(int, joined[1:]))
     request = StopRequest()
-    reached = train(tiny_config(**told.get("config", {})), folder, request)
+    with stop_on_signals(request):
+        reached = train(tiny_config(**told.get("config", {})), folder, request)
     print(f"reached {reached}")
     sys.exit(request.exit_status)

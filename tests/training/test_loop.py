@@ -10,10 +10,10 @@ from tiny_runs import SIZE, assert_same_bits, checkpoint, losses, metric_lines, 
 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.data import load_dataset
-from ddim_jax.io.errors import ConfigError, DataError
+from ddim_jax.io.errors import ConfigError, DataError, InputError
 from ddim_jax.io.images import write_mask, write_rgb
+from ddim_jax.io.signals import StopRequest
 from ddim_jax.training import loop, train
-from ddim_jax.training.interrupt import StopRequest
 from ddim_jax.training.losses import NonFiniteLoss
 
 on_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="bits are promised on CPUs")
@@ -246,13 +246,47 @@ def test_what_cannot_work_is_refused_before_anything_is_written(section, field, 
     assert not (tmp_path / "run").exists()
 
 
-def test_data_that_cannot_be_used_leave_no_run_behind(tmp_path):
+def folder_config(folder, **train_fields):
+    """A config of three pairs that are written into `folder`, without a split."""
     for name in "abc":
-        write_rgb(tmp_path / "data/images" / f"{name}.png", np.zeros((SIZE, SIZE, 3), np.uint8))
-        write_mask(tmp_path / "data/masks" / f"{name}.png", np.zeros((SIZE, SIZE), np.uint8))
+        write_rgb(folder / "images" / f"{name}.png", np.zeros((SIZE, SIZE, 3), np.uint8))
+        write_mask(folder / "masks" / f"{name}.png", np.zeros((SIZE, SIZE), np.uint8))
+    config = tiny_config(**train_fields)
+    config["data"] |= {"name": "folder", "root": str(folder), "cache_dir": str(folder.parent / "cache")}
+    return config
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"steps": 2, "warmup_steps": 2}, "train.warmup_steps is 2; expected 0 to below the 2 steps"),
+        ({"schedule": "linear"}, "train.schedule is 'linear'"),
+        ({"learning_rate": 0.0}, "train.learning_rate is 0.0"),
+        ({"beta2": 1.0}, "train.beta2 is 1.0"),
+        ({"gradient_clip": -1.0}, "train.gradient_clip is -1.0"),
+        ({"init_from": "nowhere.safetensors"}, "nowhere.safetensors: no such file"),
+    ],
+)
+def test_a_config_is_refused_before_the_data_are_touched(fields, message, tmp_path):
+    config = folder_config(tmp_path / "data", **fields)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=message):
+        train(config, tmp_path / "runs" / "mine")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_config_of_another_run_is_refused_before_the_data_are_touched(reference, tmp_path):
+    shutil.copytree(reference, tmp_path / "run")
+    config = folder_config(tmp_path / "data")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ConfigError, match=r"data\.name: 'phantom' there, 'folder' now"):
+        train(config, tmp_path / "run")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_data_that_cannot_be_used_leave_no_run_behind(tmp_path):
+    config = folder_config(tmp_path / "data")
     (tmp_path / "data/masks/b.png").write_bytes(b"")
-    config = tiny_config()
-    config["data"] |= {"name": "folder", "root": str(tmp_path / "data")}
     (tmp_path / "data/splits.csv").write_text("stem,split\na,train\nb,train\nc,val\n")
     with pytest.raises(DataError, match=r"1 of 3 pairs.*\n.*masks/b.png: the file is empty"):
         train(config, tmp_path / "runs" / "mine")

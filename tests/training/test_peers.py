@@ -8,8 +8,8 @@ import time
 import pytest
 
 from ddim_jax.io.errors import TRY_AGAIN, DataError, InUseError
+from ddim_jax.io.signals import StopRequest, stop_on_signals
 from ddim_jax.training import peers
-from ddim_jax.training.interrupt import StopRequest, stop_on_signals
 
 
 class Board(dict):
@@ -34,6 +34,7 @@ def board(monkeypatch):
     monkeypatch.setattr(peers, "TICK_SECONDS", 0.01)
     monkeypatch.setattr(peers, "SILENCE_SECONDS", 0.5)
     monkeypatch.setattr(peers, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(peers, "say_on_abort", lambda text, status: None)  # or it would say it for the tests
     return Board()
 
 
@@ -162,6 +163,18 @@ def test_the_others_of_one_that_was_stopped_by_ctrl_c_may_go_on(board, ends):
     assert sorted(ends) == [(told, 75), ("process 1 of 2: stopped by Ctrl-C", 130)]
 
 
+def test_one_that_is_stopped_before_training_tells_the_others(board, ends):
+    _, (first, second, _) = group(board, 3)
+    with pytest.raises(Ended):
+        second.leave("SIGTERM")
+    until(lambda: len(ends) == 3)
+    told = f"process 1 of 3 was stopped before training began. There is no checkpoint yet. {peers.GO_ON}"
+    assert sorted(ends) == [(told, 75), (told, 75), ("process 1 of 3: stopped before training began", 75)]
+    with pytest.raises(Ended):
+        first.leave("SIGINT")
+    assert ends[3] == ("process 0 of 3: stopped before training began", 130)
+
+
 def test_a_board_that_is_gone(board, ends):
     group(board, 2)
     board["gone"] = "yes"
@@ -188,6 +201,16 @@ def test_abort_says_a_last_word(environment):
     )
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (TRY_AGAIN, "error: the last word\n")
+
+
+def test_one_that_leaves_does_so_with_its_own_status_where_the_runtime_aborts_first(environment):
+    program = (
+        "import os\nfrom ddim_jax.training import peers\n"
+        "class Board:\n    def key_value_set(self, *_, **__):\n        os.abort()\n"
+        "peers.Peers(Board(), 1, 2, None).leave('SIGINT')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "error: process 1 of 2: stopped before training began\n")
 
 
 def test_a_last_word_is_taken_back(environment):

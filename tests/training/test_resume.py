@@ -6,7 +6,7 @@ import pytest
 from tiny_runs import tiny_config
 
 from ddim_jax.io.errors import CheckpointError, ConfigError
-from ddim_jax.training.resume import check_resumable, check_same_run
+from ddim_jax.training.resume import check_resumable, check_same_config, check_same_data
 
 
 def changed(field, value, base=None):
@@ -104,7 +104,12 @@ def test_a_run_from_before_a_field_goes_on_with_what_it_did_then():
 
 def test_metadata_of_no_run_are_named_with_their_file():
     folder, now = Path("runs/x/checkpoints/8"), {"config": tiny_config(), "data": {"train_examples": 12}}
-    check_same_run(now, now, "runs/x", folder)
+
+    def check(saved):
+        check_same_config(saved, now["config"], "runs/x", folder)
+        check_same_data(saved, now["data"], "runs/x", folder)
+
+    check(now)
     for saved, message in (
         ({**now, "config": None}, "config is None; expected a section"),
         ({"config": now["config"]}, "data is None; expected a section"),
@@ -113,6 +118,6 @@ def test_metadata_of_no_run_are_named_with_their_file():
         ({**now, "data": {"train_examples": "12"}}, "data.train_examples is '12'; expected the number of training"),
     ):
         with pytest.raises(CheckpointError, match=rf"^runs/x/checkpoints/8/metadata/metadata: {re.escape(message)}"):
-            check_same_run(saved, now, "runs/x", folder)
+            check(saved)
     with pytest.raises(ConfigError, match="runs/x holds a run trained on 11 images; there are 12 now"):
-        check_same_run({**now, "data": {"train_examples": 11}}, now, "runs/x", folder)
+        check({**now, "data": {"train_examples": 11}})

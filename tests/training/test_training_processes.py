@@ -177,6 +177,17 @@ def test_a_signal_during_a_validation(start, tmp_path, finishes):
     assert scored == ("validation loss" in processes.said[0]) == (finishes == 0)
 
 
+@pytest.mark.parametrize(("to", "number", "status"), [(0, signal.SIGTERM, 75), (1, signal.SIGINT, 130)])
+def test_a_signal_to_one_before_training_ends_both_at_once(start, tmp_path, to, number, status):
+    processes = start(tmp_path / "run", 2, reading=True, to=to, signal=number)
+    statuses = processes.wait()
+    assert (statuses[to], statuses[1 - to]) == (status, 75), processes.said
+    assert processes.said[to].endswith(f"error: process {to} of 2: stopped before training began\n")
+    told = f"error: process {to} of 2 was stopped before training began. There is no checkpoint yet. "
+    assert told in processes.said[1 - to]
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_killed_process_ends_the_other_with_a_message(start, reference, tmp_path):
     """Either of two; what is told is which, where the last checkpoint is and that the same command goes on."""
     runs = [tmp_path / str(victim) for victim in (0, 1)]

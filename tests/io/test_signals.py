@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from ddim_jax.training.interrupt import StopRequest, leave_at_once, stop_on_signals
+from ddim_jax.io.signals import StopRequest, left_on_ctrl_c, stop_on_signals
 
 BOTH = (signal.SIGTERM, signal.SIGINT)
 
@@ -59,11 +59,12 @@ def test_outside_the_main_thread_nothing_is_asked():
 
 BUSY = """
 import hashlib, sys
-from ddim_jax.training.interrupt import leave_at_once, stop_on_signals
+from ddim_jax.io.signals import StopRequest, stop_on_signals
 
-with stop_on_signals() as request, leave_at_once(lambda name: print(name, "and nothing lost", flush=True)) as finish:
+with stop_on_signals() as request:
+    request.leave_at_once(lambda name: print(name, "and nothing lost", flush=True))
     if sys.argv[1] == "later":
-        finish()
+        request.leave_at_once(None)
     print("begun", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", int(sys.argv[2]))  # in C, where no handler of Python is called
     print(request.signal_name, "noted")
@@ -87,10 +88,41 @@ def test_what_holds_the_main_thread_does_not_hold_the_first_step(when, rounds, n
     assert process.returncode == status
 
 
-def test_a_step_that_was_made_leaves_the_signals_alone():
+def test_afterwards_a_signal_is_noted_and_nothing_is_left_behind():
     before = signal.set_wakeup_fd(-1)
-    with stop_on_signals() as stop, leave_at_once(lambda name: pytest.fail(name)) as finish:
-        finish()
+    with stop_on_signals() as stop:
+        stop.leave_at_once(pytest.fail)
+        stop.leave_at_once(None)
         signal.raise_signal(signal.SIGTERM)
         assert stop.signal_name == "SIGTERM"
-    assert signal.set_wakeup_fd(before) == -1 and "first step" not in {thread.name for thread in threading.enumerate()}
+    assert signal.set_wakeup_fd(before) == -1 and "signals" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_block_in_another_of_the_same_request_changes_nothing():
+    before = [signal.getsignal(n) for n in BOTH]
+    with stop_on_signals() as stop:
+        outer = [signal.getsignal(n) for n in BOTH]
+        with stop_on_signals(stop) as inner:
+            assert inner is stop and [signal.getsignal(n) for n in BOTH] == outer
+        assert [signal.getsignal(n) for n in BOTH] == outer
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.signal_name == "SIGTERM" and [signal.getsignal(n) for n in BOTH] == before
+
+
+def test_ctrl_c_is_as_it_was_after_the_block():
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with left_on_ctrl_c("left"):
+            assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with left_on_ctrl_c("left"):
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
+def test_listening_needs_no_library():
+    program = "import sys, ddim_jax.io.signals; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"absl", "jax", "jaxlib", "numpy", "rich"} & set(done.stdout.split())
