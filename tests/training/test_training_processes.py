@@ -199,7 +199,7 @@ def test_a_killed_process_ends_the_other_with_a_message(start, reference, tmp_pa
         assert processes.wait()[survivor] == 75, processes.said
         (said,) = [line for line in processes.said[survivor].splitlines() if line.startswith("error: ")]
         lost = "process 0 of 2, which coordinates" if victim == 0 else "process 1 of 2 is lost: nothing was heard of it"
-        assert lost in said
+        assert lost in said, processes.said
         assert said.endswith(
             f"The last checkpoint is step 4 in {run / 'checkpoints'}. Start the same command again on all processes, "
             "or on another number of them; it goes on from there."
