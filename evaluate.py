@@ -7,8 +7,11 @@ import argparse
 
 from rich.console import Console
 
+from ddim_jax.checkpoints import which_step
 from ddim_jax.diffusion import SAMPLERS
-from ddim_jax.evaluation import evaluate_checkpoint, summary_table
+from ddim_jax.evaluation import RESOLUTIONS, evaluate_checkpoint, summary_table
+from ddim_jax.inference import SIZES
+from ddim_jax.io.arguments import bound, checked
 from ddim_jax.io.compile_cache import keep_compiled_programs
 from ddim_jax.io.errors import report_input_errors
 from ddim_jax.metrics import ENSEMBLES
@@ -27,32 +30,41 @@ def parse_arguments() -> argparse.Namespace:
         help="let the samples see the picture mirrored in turn; default: the checkpoint's config",
     )
     parser.add_argument("--sampler", choices=SAMPLERS, help="default: the checkpoint's config")
+    parser.add_argument(
+        "--eta", type=float, metavar="E", help="noise in the steps of ddim, 0 to 1; default: the checkpoint's config"
+    )
+    parser.add_argument(
+        "--clip-x0",
+        type=bound,
+        metavar="X|off",
+        help="bound on the estimates of x_0; default: the checkpoint's config",
+    )
     parser.add_argument("--ensemble", choices=ENSEMBLES, help="how samples are fused; default: the checkpoint's config")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise; default: 0")
     parser.add_argument("--data-root", metavar="DIR", help="where the data set lies; default: the checkpoint's config")
     parser.add_argument(
-        "--resolution",
+        "--size",
+        choices=SIZES,
         default="model",
-        choices=("model", "native"),
-        help="score at the network's working size (default) or at each picture's own size",
+        help="model: the network sees the pictures at the size it was trained at; native: at their own size, as "
+        "sample.py --size native (default: model)",
     )
-    parser.add_argument("--step", default="best", type=parse_step, metavar="best|latest|N", help="default: best")
+    parser.add_argument(
+        "--resolution",
+        choices=RESOLUTIONS,
+        help="score at the size the network works at (model) or at each picture's own size (native); default: --size",
+    )
+    parser.add_argument(
+        "--step", default="best", type=checked(which_step), help="best, latest or a training step (default: best)"
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="evaluate N images only, spread evenly over the split")
     parser.add_argument("--no-figures", action="store_true", help="write the numbers only")
     return parser.parse_args()
 
 
-def parse_step(text: str) -> str | int:
-    if text in ("best", "latest"):
-        return text
-    if text.isdigit():
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not best, latest or a step number")
-
-
 def main() -> None:
     arguments = parse_arguments()
-    with report_input_errors("stopped; the same command starts over", "Fewer --samples take less."):
+    with report_input_errors("stopped; the same command starts over", "Fewer --samples or --size model take less."):
         keep_compiled_programs()
         metrics, output_dir = evaluate_checkpoint(
             arguments.ckpt,
@@ -66,6 +78,9 @@ def main() -> None:
             flips=arguments.flips,
             sampler=arguments.sampler,
             ensemble=arguments.ensemble,
+            eta=arguments.eta,
+            clip_x0=arguments.clip_x0,
+            size=arguments.size,
             resolution=arguments.resolution,
             figures=not arguments.no_figures,
             limit=arguments.limit,

@@ -11,13 +11,15 @@ import argparse
 import sys
 from pathlib import Path
 
+from ddim_jax.checkpoints import which_step
 from ddim_jax.diffusion import SAMPLERS
 from ddim_jax.inference import OUTPUTS, SIZES, Segmenter, Summary, segment_files
 from ddim_jax.inference.files import check_kinds
 from ddim_jax.inference.flagging import FLAGGED, check_share
 from ddim_jax.inference.processes import Process
+from ddim_jax.io.arguments import bound, checked
 from ddim_jax.io.compile_cache import keep_compiled_programs
-from ddim_jax.io.errors import InputError, report_input_errors
+from ddim_jax.io.errors import report_input_errors
 from ddim_jax.metrics import ENSEMBLES, PROTOCOLS
 
 
@@ -39,28 +41,16 @@ def fraction(text: str) -> float:
     return value
 
 
+@checked
 def share(text: str) -> float:
     value = float(text)
-    try:
-        check_share(value)
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+    check_share(value)
     return value
 
 
+@checked
 def kinds(text: str) -> tuple[str, ...]:
-    try:
-        return check_kinds([kind.strip() for kind in text.split(",") if kind.strip()])
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def checkpoint_step(text: str) -> str | int:
-    if text in ("best", "latest"):
-        return text
-    if text.isdecimal():
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not best, latest or a number of training steps")
+    return check_kinds([kind.strip() for kind in text.split(",") if kind.strip()])
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -69,7 +59,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--ckpt", required=True, metavar="RUN", help="run directory, its checkpoints folder or a step folder")
     add("--input", required=True, nargs="+", metavar="PATH", help="image files, folders (searched recursively), globs")
     add("--output", required=True, metavar="DIR", help="where the results go")
-    add("--step", type=checkpoint_step, default="best", help="best, latest or a training step (default: best)")
+    add("--step", type=checked(which_step), default="best", help="best, latest or a training step (default: best)")
     add("--steps", type=whole_number(1), help="network evaluations per sample (default: the checkpoint's)")
     add("--samples", type=whole_number(1), help="noise samples per image (default: the checkpoint's)")
     add("--protocol", choices=sorted(PROTOCOLS), help="how samples become a probability (default: the checkpoint's)")
@@ -87,6 +77,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="let the samples see the picture mirrored in turn (default: the checkpoint's)",
     )
     add("--sampler", choices=SAMPLERS, help="default: the checkpoint's")
+    add("--eta", type=fraction, metavar="E", help="noise in the steps of ddim, from 0 to 1 (default: the checkpoint's)")
+    add("--clip-x0", type=bound, metavar="X|off", help="bound on the estimates of x_0 (default: the checkpoint's)")
     add("--ensemble", choices=ENSEMBLES, help="how samples are fused (default: the checkpoint's)")
     add("--seed", type=whole_number(0), default=0, help="of the noise (default: 0)")
     add(
@@ -145,6 +137,8 @@ def main() -> int:
             flips=options.flips,
             sampler=options.sampler,
             ensemble=options.ensemble,
+            eta=options.eta,
+            clip_x0=options.clip_x0,
             flag_uncertain=options.flag_uncertain,
             batch_size=options.batch_size,
             process_index=process.index,

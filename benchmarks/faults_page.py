@@ -67,7 +67,7 @@ PARTS = {
         "Its end was compared with that of a training that was left alone.",
         (
             ("n", "kills", AtLeast(100)),
-            ("saves_in_flight", "of them with a checkpoint half written", AtLeast(1)),
+            ("saves_in_flight", "of them with a checkpoint half written", AtLeast(20)),
             ("removals_in_flight", "of them with an old checkpoint half removed", None),
             ("starts_in_flight", "of them before the first step after a start", None),
             ("failed_restarts", "starts after a kill that did not go on", 0),
@@ -108,8 +108,13 @@ PARTS = {
         "write, from none of it to nearly all; afterwards room was made and the same command started again.",
         (
             ("n", "disks filled", None),
-            ("n_checkpoints", "of them while a checkpoint was saved", None),
-            ("n_results", "of them while results were written", None),
+            ("in_a_save", "of them with the checkpoints named by the error: while one was saved", AtLeast(4)),
+            (
+                "in_results",
+                "of them with a result or the index named: while results were written",
+                AtLeast(4),
+            ),
+            ("before", "of them with another file: before", None),
             ("lost", "with a loss: of the last checkpoint, of a finished result, or of the same end later", 0),
             ("unclear", "without a clear line that names the disk's path", 0),
         ),
@@ -118,10 +123,12 @@ PARTS = {
     ),
     "peer_death": Part(
         "One of several processes that train together dies",
-        "Two processes trained one network; one was killed at a random step, in turn the one that coordinates and the "
-        "other.",
+        "Two processes trained one network; one was killed, in turn the one that coordinates and the other: after a "
+        "random step, before the first step, and while a checkpoint was due.",
         (
             ("n", "deaths", None),
+            ("before_first_step", "of them before the first step, the processes joined", AtLeast(1)),
+            ("while_saving", "of them while a checkpoint was due: in a validation or a save", AtLeast(1)),
             ("seconds", "seconds until the other process had ended, the longest", AtMost(60)),
             ("unnamed", "without a message that says which process is lost and what to do", 0),
             ("not_continued", "that did not go on from the last checkpoint when started again", 0),
@@ -162,7 +169,10 @@ PARTS = {
         "Inputs made at random",
         "What reads files was fed with damaged and invented ones, made at random, for as long as given.",
         (
-            ("executions", "inputs tried", None),
+            ("executions", "inputs tried", AtLeast(10_000)),
+            ("read", "of them read", None),
+            ("refused", "of them refused with a message", None),
+            ("one_sided", "readers that read nothing, or refused nothing: they show nothing", 0),
             ("seconds", "seconds of trying", AtLeast(600)),
             ("unexpected", "errors other than the ones that are meant for users", 0),
         ),
@@ -191,7 +201,7 @@ def faults_page(measured: Mapping[str, Mapping[str, Any]]) -> str:
         elif "failed" in found:
             counts = f"Could not be measured: {found['failed']}\n"
         else:
-            counts = _counts(part, found) + _offenders(found)
+            counts = _counts(part, found) + _readers(found) + _offenders(found)
         sections.append(f"## {part.title}\n\n{part.done}\n\n{counts}\nWhat to do: {part.after}\n")
         if found is not None:
             sections.append(_how(name, found))
@@ -199,9 +209,9 @@ def faults_page(measured: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def short_of_ideal(name: str, found: Mapping[str, Any]) -> list[str]:
-    """The counts of a part that are not what they ought to be, in words; one that is not there is not known."""
+    """The counts of a part that are not what they ought to be, in words; one that is not there was not measured."""
     return [
-        f"{_text(found[key])} {words} ({_text(ideal)} expected)" if key in found else f"not known: {words}"
+        f"{_text(found[key])} {words} ({_text(ideal)} expected)" if key in found else f"not measured: {words}"
         for key, words, ideal in PARTS[name].counts
         if ideal is not None and not (key in found and _is_met(ideal, found[key]))
     ]
@@ -219,7 +229,7 @@ def _summary(measured: Mapping[str, Mapping[str, Any]]) -> str:
             rows.append((part.title, "not measured" if found is None else "could not be measured", ""))
             continue
         key, words, _ = part.counts[0]
-        done = f"{found[key]:,} {words}" if key in found else f"not known: {words}"
+        done = f"{found[key]:,} {words}" if key in found else f"not measured: {words}"
         rows.append((part.title, done, "; ".join(short_of_ideal(name, found)) or "all"))
     return table(rows[0], rows[1:]) + "\n"
 
@@ -234,11 +244,20 @@ def _offenders(found: Mapping[str, Any]) -> str:
 
 def _counts(part: Part, found: Mapping[str, Any]) -> str:
     rows = [
-        (words, _text(found[key]), "" if ideal is None else _text(ideal))
+        (words, _text(found[key]) if key in found else "not measured", "" if ideal is None else _text(ideal))
         for key, words, ideal in part.counts
-        if key in found
     ]
     return table(("what", "", "expected"), rows) + "\n"
+
+
+def _readers(found: Mapping[str, Any]) -> str:
+    """The counts of each reader, where they were counted apart."""
+    if "readers" not in found:
+        return ""
+    head = ("reader", "tried", "read (at least 1 expected)", "refused (at least 1 expected)", "unexpected (0 expected)")
+    keys = ("executions", "read", "refused", "unexpected")
+    rows = [(name, *(_text(counts[key]) for key in keys)) for name, counts in found["readers"].items()]
+    return f"\n{table(head, rows)}\n"
 
 
 def _how(name: str, found: Mapping[str, Any]) -> str:

@@ -31,10 +31,12 @@ cd "${SLURM_SUBMIT_DIR:?start this with sbatch}"
 # GPU i, which it has to see among all.
 # Status 75 means that the run was stopped before its last step, or that a process was lost elsewhere: the same command
 # goes on. srun gives the highest status of its tasks, which is 137 where the lost one was killed, out of memory for
-# instance, and the others ended with 75.
+# instance, and the others ended with 75; and 143 where SIGTERM came before Python listened to it.
 status=0
+# Since Slurm 22.05 srun does not take --cpus-per-task over from the job, and would give each task one CPU.
+export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"
 srun --kill-on-bad-exit=0 .venv/bin/python -u train.py "$@" || status=$?
-if { [ "$status" -eq 75 ] || [ "$status" -eq 137 ]; } && [ "${SLURM_RESTART_COUNT:-0}" -lt 10 ]; then
+if { [ "$status" -eq 75 ] || [ "$status" -eq 137 ] || [ "$status" -eq 143 ]; } && [ "${SLURM_RESTART_COUNT:-0}" -lt 10 ]; then
   scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$status"

@@ -5,7 +5,7 @@ from typing import Any
 
 from benchmarks.faults_page import PARTS
 
-_DESCRIBED = {"seconds", "period_s", "restarts_checked", "steps", "longest_seconds", "largest_bytes", "read", "refused"}
+_DESCRIBED = {"seconds", "period_s", "restarts_checked", "steps", "longest_seconds", "largest_bytes"}
 """Numbers that say what was done; every other one is a count that a reader has to see."""
 
 

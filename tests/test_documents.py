@@ -115,3 +115,17 @@ def test_the_memory_of_the_options():
     for row in json.loads((RESULTS / "memory_options.json").read_text())["rows"]:
         cells = row_of(text, f"| {row['accumulate']} | {'yes' if row['remat'] else 'no'} |")
         assert cells[2:] == [f"{row[name] / 1e6:.1f} MB" for name in ("kept_bytes", "temporary_bytes")]
+
+
+def test_the_few_steps_page_repeats_the_curve():
+    text = (ROOT / "docs" / "few_steps.md").read_text()
+    rows = json.loads((RESULTS / "steps.json").read_text())["rows"]
+    for target, name in (("x0", "mask"), ("v", "v"), ("noise", "noise")):
+        for steps, samples in ((1, 1), (1, 4), (10, 4), (50, 1), (50, 5)):
+            found = {
+                row["dataset"]: f"{row['dice_mean']:.4f}".lstrip("0")
+                for row in rows
+                if (row["target"], row["sampler"], row["steps"], row["samples"]) == (target, "ddim", steps, samples)
+            }
+            expected = [found[dataset] for dataset in ("lung_xray", "skin_lesion", "polyp")]
+            assert row_of(text, f"| {name}, {steps} x {samples} |")[1:] == expected

@@ -1,7 +1,8 @@
 """Inputs that cannot be used, each given to the program a user would give it to.
 
 A program has to end with exit status 2 (sample.py with 1, where single pictures of many fail), a line that names the
-file or the field, no traceback, and nothing half done left behind.
+file or the field, no traceback, and nothing half done left behind. What only looks as if it could not be used has to be
+used: exit status 0, and a line that says so.
 """
 
 import time
@@ -46,7 +47,7 @@ def all_cases(run: Path, config: Path) -> Iterator[tuple[str, Make]]:
         return training(config)
 
     groups: dict[str, Iterable[tuple[str, Make]]] = {
-        "pictures": [("all", bad_pictures.sampled(run))],
+        "pictures": [("all", bad_pictures.sampled(run)), ("one-pixel", bad_pictures.smallest(run))],
         "pairs": bad_pictures.trained(arguments),
         "folders": bad_folders.trained(arguments),
         "paths": bad_folders.sampled(run),

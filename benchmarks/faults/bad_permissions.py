@@ -26,6 +26,23 @@ def forbidden(run: Path, arguments: Arguments) -> Iterator[tuple[str, Make]]:
         given = ("--ckpt", str(run), "--input", "in", "--output", "out")
         return Start("sample.py", given, (Input("", ("in/locked", "Permission denied")),), powerless=True)
 
+    def looping_link(folder: Path) -> Start:
+        put_stray(folder / "in")
+        (folder / "in/loop.png").symlink_to("loop.png")
+        return beside_a_good_one(Input("loop.png", ("failed: ", "in/loop.png", "Too many levels of symbolic links")))
+
+    def listed_folder(folder: Path) -> Start:
+        put_stray(folder / "in")
+        put_stray(folder / "in/listed")
+        (folder / "in/listed/stray.png").rename(folder / "in/listed/inner.png")
+        (folder / "in/listed").chmod(0o444)  # its files have names, and nothing else
+        return beside_a_good_one(Input("inner.png", ("failed: ", "in/listed/inner.png", "Permission denied")))
+
+    def beside_a_good_one(bad: Input) -> Start:
+        given = ("--ckpt", str(run), "--input", "in", "--output", "out")
+        kept = ("out", "out/settings.json", "out/index.jsonl", "out/.index.lock", "out/stray_mask.png")
+        return Start("sample.py", given, (bad,), status=1, kept=kept, powerless=True)
+
     def closed(program: str, *given: str) -> Make:
         def make(folder: Path) -> Start:
             put_stray(folder / "in")
@@ -46,6 +63,8 @@ def forbidden(run: Path, arguments: Arguments) -> Iterator[tuple[str, Make]]:
 
     yield "picture", unreadable_picture
     yield "folder-of-pictures", unreadable_folder
+    yield "looping-link", looping_link
+    yield "folder-that-is-only-listed", listed_folder
     yield "output", closed("sample.py", "--ckpt", str(run), "--input", "in", "--output", "out")
     yield "evaluation", closed("evaluate.py", "--ckpt", str(run), "--output", "out")
     yield "export", closed("-m ddim_jax.data.export", "--output", "out")

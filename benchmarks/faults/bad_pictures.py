@@ -75,6 +75,18 @@ def sampled(run: Path) -> Make:
     return make
 
 
+def smallest(run: Path) -> Make:
+    """sample.py over a picture of one pixel, the smallest there is: odd, but nothing is wrong with it."""
+
+    def make(folder: Path) -> Start:
+        _put(folder / "in/one_pixel.png", encoded(pixels(size=1), "PNG"))
+        kept = ("out", "out/settings.json", "out/index.jsonl", "out/.index.lock", "out/one_pixel_mask.png")
+        arguments = ("--ckpt", str(run), "--input", "in", "--output", "out")
+        return Start("sample.py", arguments, (Input("one_pixel.png", ("1 images segmented", "0 failed")),), 0, kept)
+
+    return make
+
+
 def bad_pairs() -> dict[str, tuple[bytes | None, bytes | None, str]]:
     """Name of a pair -> its picture, its mask, and a word of the message."""
     picture, mask = encoded(pixels(), "PNG"), mask_pixels()

@@ -24,6 +24,9 @@ _FULL = "No space left on device"
 RULES = {
     "n": "starts of train.py and of sample.py on a disk with room for a share of what they write, "
     f"{list(CHECKPOINT_SHARES)} of a checkpoint and {list(RESULT_SHARES)} of the results",
+    "in_a_save": "of these: the path that the error names lies below the folder of checkpoints",
+    "in_results": "of these: it is among the results, a picture or the index, and not their settings",
+    "before": "of these: it is another, or there was no such error",
     "lost": "of these: the last checkpoint or a result that the index lists is gone or changed, or a picture is among "
     "the results that is not whole, or the same command with room again does not end as if nothing had been",
     "unclear": "of these: the program did not end with status 2 and one line that names the disk's path and says that "
@@ -32,10 +35,17 @@ RULES = {
 
 
 class Outcome(NamedTuple):
-    """Of one filled disk: whether anything was lost, and whether the program said clearly what it was."""
+    """Of one filled disk.
+
+    Attributes:
+      lost: whether anything was.
+      clear: whether the program said clearly what it was.
+      where: what was being written, by the path that the error names: "save", "results" or "before".
+    """
 
     lost: bool
     clear: bool
+    where: str
 
 
 def measure(workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -66,8 +76,9 @@ def measure(workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
         "n": len(outcomes),
         "lost": sum(outcome.lost for outcome in outcomes),
         "unclear": sum(not outcome.clear for outcome in outcomes),
-        "n_checkpoints": len(found["checkpoints"]),
-        "n_results": len(found["results"]),
+        "in_a_save": sum(outcome.where == "save" for outcome in outcomes),
+        "in_results": sum(outcome.where == "results" for outcome in outcomes),
+        "before": sum(outcome.where == "before" for outcome in outcomes),
         "how": HOW,
         "rules": RULES,
     }
@@ -81,12 +92,16 @@ def during_a_save(workdir: Path, run: Path, expected: Path, share: float) -> Out
         disk.fill(int(share * _size(checkpoints(run) / str(_STEPS))))
         with start_training(own, logs / f"full_save_{share}.log", steps=_MORE_STEPS) as program:
             status = program.wait()
-        clear = is_clear(status, program.said, own)
+        clear, where = (
+            is_clear(status, program.said, own),
+            "save" if named(program.said, checkpoints(own)) else "before",
+        )
         kept = newest_complete(checkpoints(own)) == _STEPS and same_checkpoint(own, run, _STEPS)
         disk.make_room()
         with start_training(own, logs / f"room_save_{share}.log", steps=_MORE_STEPS) as program:
             status = program.wait()
-        return Outcome(lost=not (kept and status == 0 and same_checkpoint(own, expected, _MORE_STEPS)), clear=clear)
+        lost = not (kept and status == 0 and same_checkpoint(own, expected, _MORE_STEPS))
+        return Outcome(lost, clear, where)
 
 
 def during_results(workdir: Path, run: Path, pictures: Path, expected: Path, share: float) -> Outcome:
@@ -96,7 +111,8 @@ def during_results(workdir: Path, run: Path, pictures: Path, expected: Path, sha
         disk.fill(int(share * _size(expected)))
         with _sampling(run, pictures, own, logs / f"full_results_{share}.log") as program:
             status = program.wait()
-        clear = is_clear(status, program.said, own)
+        clear, path = is_clear(status, program.said, own), named(program.said, own)
+        where = "results" if path and (path.endswith(".png") or path.endswith("index.jsonl")) else "before"
         listed = finished(own)
         kept = all_whole(own, expected) and all((own / name).exists() for name in listed)
         disk.make_room()
@@ -105,7 +121,7 @@ def during_results(workdir: Path, run: Path, pictures: Path, expected: Path, sha
         went_on = status == 0 and same_results(own, expected) and sorted(finished(own)) == sorted(finished(expected))
         kinds = len(_KINDS.split(","))
         went_on &= done_before(program.said) == len(listed) // kinds
-        return Outcome(lost=not (kept and went_on), clear=clear)
+        return Outcome(not (kept and went_on), clear, where)
 
 
 def is_clear(status: int | None, said: str, folder: Path) -> bool:
@@ -118,6 +134,12 @@ def is_clear(status: int | None, said: str, folder: Path) -> bool:
         and errors[0].startswith(f"error: {folder}")
         and _FULL in errors[0]
     )
+
+
+def named(said: str, folder: Path) -> str:
+    """The path below `folder`, or `folder` itself, that the error of a full disk names; "" where it names another."""
+    found = re.search(rf"^error: ({re.escape(str(folder))}(?:/.*?)?): {_FULL}", said, re.MULTILINE)
+    return found[1] if found else ""
 
 
 def finished(results: Path) -> list[str]:
@@ -178,4 +200,5 @@ def _size(folder: Path) -> int:
 
 
 def _words(outcome: Outcome) -> str:
-    return f"{'something lost' if outcome.lost else 'nothing lost'}, {'clear' if outcome.clear else 'NOT clear'}"
+    clear = "clear" if outcome.clear else "NOT clear"
+    return f"{outcome.where}: {'something lost' if outcome.lost else 'nothing lost'}, {clear}"

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from benchmarks.memory import high_water_bytes, resident_bytes
 from ddim_jax.io.errors import InputError
 
 TOOL = "seeded loop of mutations (benchmarks/faults/fuzz.py)"
+_COUNTS = ("executions", "read", "refused", "unexpected")
 MOST_SECONDS = 20.0
 """Of the processor, so that a busy machine is no finding; `_PATIENCE` times as many by the clock are."""
 _PATIENCE = 10
@@ -53,8 +55,9 @@ def measure(workdir: Path, *, seconds: float, seed: int, say: Callable[[str], No
 
     Returns:
       executions, unexpected (of them, those that ended in anything but success or an `InputError`, took over
-      `MOST_SECONDS` or `MOST_BYTES`), read and refused, seconds, tool, what was longest and largest, and offenders, the
-      unexpected ones by name (reader, seed, number) with the last line of why.
+      `MOST_SECONDS` or `MOST_BYTES`), read and refused; readers, the same counts of each; one_sided, the readers that
+      read nothing or refused nothing; seconds, tool, what was longest and largest, and offenders, the unexpected ones
+      by name (reader, seed, number) with the last line of why.
 
     Raises:
       FaultRunFailed: the fuzzing itself does not work.
@@ -76,17 +79,18 @@ def supervise(
     """
     workdir.mkdir(parents=True, exist_ok=True)
     progress, offenders = workdir / "progress.json", {}
-    total: Counter[str] = Counter()
+    readers: dict[str, Counter[str]] = {}
     longest, largest, spent, in_a_row = 0.0, 0, 0.0, 0
     while spent < seconds and in_a_row < _MOST_IN_A_ROW:
         progress.unlink(missing_ok=True)
         with open(workdir / "said.txt", "w") as said:  # decoders in C write a line on nearly every file
-            arguments = dying_with_this(command(total["executions"], seconds - spent))
+            arguments = dying_with_this(command(_sum(readers)["executions"], seconds - spent))
             status = _watch(subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stderr=said), progress)
         if (status or 0) > 0 or not progress.exists():
             raise FaultRunFailed(f"the fuzzing itself failed, see {workdir / 'said.txt'}")
         told = json.loads(progress.read_text())
-        total.update(told["counts"])
+        for name, counts in told["readers"].items():
+            readers.setdefault(name, Counter(dict.fromkeys(_COUNTS, 0))).update(counts)
         longest, largest = max(longest, told["longest_seconds"]), max(largest, told["largest_bytes"])
         offenders |= told["offenders"]
         spent += told["seconds"]
@@ -94,25 +98,30 @@ def supervise(
             in_a_row = 0
             continue
         spent += max(0.0, time.time() - progress.stat().st_mtime)  # of the execution that did not end
-        in_a_row = 0 if told["counts"]["executions"] else in_a_row + 1
-        total.update(executions=1, unexpected=1)
+        in_a_row = 0 if _sum(told["readers"])["executions"] else in_a_row + 1
+        readers[told["current"].rsplit("-", 2)[0]].update(executions=1, unexpected=1)
         why = f"killed after {_patience():.0f} s" if status is None else f"the process was ended by signal {-status}"
         offenders[told["current"]] = _keep(workdir, told["current"], Path(told["file"]).name, _left(told["file"]), why)
         say(f"fuzz: an input brought the process down, kept in {workdir}/unexpected/{told['current']}")
     if in_a_row == _MOST_IN_A_ROW:
         say(f"fuzz: given up, {in_a_row} processes in a row were brought down by the first input that they tried")
+    total = _sum(readers)
     say(f"fuzz: {total['executions']} executions in {spent:.0f} s, {total['unexpected']} unexpected")
     return {
-        "executions": total["executions"],
-        "unexpected": total["unexpected"],
-        "read": total["read"],
-        "refused": total["refused"],
+        **total,
+        "one_sided": sum(not counts["read"] or not counts["refused"] for counts in readers.values()),
+        "readers": {name: dict(counts) for name, counts in readers.items()},
         "seconds": round(spent, 1),
         "tool": TOOL,
         "longest_seconds": round(longest, 3),
         "largest_bytes": largest,
         "offenders": offenders,
     }
+
+
+def _sum(readers: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    """The counts of all readers together."""
+    return {kind: sum(counts[kind] for counts in readers.values()) for kind in _COUNTS}
 
 
 def _patience() -> float:
@@ -153,13 +162,14 @@ def campaign(
     """The loop, in this process, until the time is over or the executions are done; the readers take turns.
 
     Returns:
-      counts (executions, read, refused, unexpected), seconds, longest_seconds, largest_bytes, offenders.
+      readers (of each, the counts executions, read, refused, unexpected), seconds, longest_seconds, largest_bytes,
+      offenders.
     """
-    counts = Counter(executions=0, read=0, refused=0, unexpected=0)
-    told: dict[str, Any] = {"counts": counts, "longest_seconds": 0.0, "largest_bytes": 0, "offenders": {}}
+    counts = {name: Counter(dict.fromkeys(_COUNTS, 0)) for name in readers}
+    told: dict[str, Any] = {"readers": counts, "longest_seconds": 0.0, "largest_bytes": 0, "offenders": {}}
     began = time.monotonic()
     number = first
-    while time.monotonic() - began < seconds and (executions is None or counts["executions"] < executions):
+    while time.monotonic() - began < seconds and (executions is None or number - first < executions):
         name = list(readers)[number % len(readers)]
         path, content = _damaged(readers[name], workdir / "try", np.random.default_rng([seed, number]))
         current = f"{name}-{seed}-{number}"
@@ -168,7 +178,7 @@ def campaign(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow, on nearly every file
             outcome, why, took, size = _execution(readers[name].read, path)
-        counts.update(["executions", outcome])
+        counts[name].update(["executions", outcome])
         told["longest_seconds"] = max(told["longest_seconds"], took)
         told["largest_bytes"] = max(told["largest_bytes"], size)
         if outcome == "unexpected":
@@ -180,9 +190,8 @@ def campaign(
 
 
 def _damaged(reader: Reader, folder: Path, rng: np.random.Generator) -> tuple[Path, bytes]:
-    folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.iterdir():
-        left.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     content, other = (reader.seeds[rng.integers(0, len(reader.seeds))] for _ in range(2))
     path, content = folder / reader.file, reader.damage(content, other, rng)
     path.write_bytes(content)

@@ -14,7 +14,8 @@ class Input(NamedTuple):
 
     Attributes:
       name: of the case.
-      told: texts that one line of the program's message has to hold together: the file or the field, and what is wrong.
+      told: texts that one line of the program's message has to hold together: the file or the field, and what is wrong;
+        of a program that ends well, the line of its output that says what was done.
     """
 
     name: str
@@ -77,7 +78,7 @@ def judge(start: Start, ended: Ended, folder: Path, before: dict[str, object], a
     partial += [
         f"{name} claims success" for name in changed if name.endswith("index.jsonl") if _claims(folder / name, start)
     ]
-    lines = ended.err.splitlines()
+    lines = (ended.err if start.status else ended.out).splitlines()
     untold = [one.name for one in start.inputs if not any(all(text in line for text in one.told) for line in lines)]
     if ended.status != start.status:
         untold = [f"{one.name} (status {ended.status}, expected {start.status})" for one in start.inputs]
@@ -89,7 +90,7 @@ def _claims(index: Path, start: Start) -> bool:
     if not index.exists():
         return False
     records = [json.loads(line) for line in index.read_text().splitlines()]
-    bad = {Path(one.name).stem for one in start.inputs}
+    bad = {Path(one.name).stem for one in start.inputs} if start.status else set()
     return any(record["status"] != "failed" for record in records if Path(record["file"]).stem in bad)
 
 

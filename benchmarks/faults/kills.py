@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.faults.programs import FaultRunFailed, Hangs, Program, first_step, last_step, start_training
-from benchmarks.faults.weights import checkpoints, complete_steps, same_checkpoint
+from benchmarks.faults.weights import checkpoints, complete_steps, newest_complete, same_checkpoint
 
 EVERY = 2
 """Steps from one checkpoint to the next: so few that most of the time goes into saving."""
 _IN_START_UP = 0.15
 """The share of the kills that are aimed at the start of the program."""
+_IN_SAVE = 0.3
+"""The share that is aimed at a save: once a step is seen half written, within `_SAVE_PART` of a period."""
+_SAVE_PART = 0.1
 _REACH = 6
 """The other kills come after 0 to 5 more steps, and a part of the time from one checkpoint to the next."""
 _STEPS_A_KILL, _SPARE_STEPS = 5, 12
@@ -26,7 +29,8 @@ _KEPT = 6
 _WHOLE_RUN_S = 3600.0
 RULES = {
     "kills": f"SIGKILL to train.py; {_IN_START_UP:.0%} at a moment uniform over the start of the program, the others "
-    f"0 to {_REACH - 1} steps after resuming and a time uniform over one period of {EVERY} steps with their checkpoint",
+    f"0 to {_REACH - 1} steps after resuming and a time uniform over a period of {EVERY} steps with their checkpoint; "
+    f"{_IN_SAVE:.0%} of all instead where the next save is seen to begin, and up to {_SAVE_PART:.0%} of a period later",
     "failed_restarts": "starts after a kill that ended by themselves with another status than 0, or hung; the part "
     "stops at the first",
     "lost_beyond_checkpoint": "restarts that resumed before the newest checkpoint that had ever had a manifest, or "
@@ -100,7 +104,7 @@ def measure(workdir: Path, kills: int, seed: int, say: Callable[[str], None]) ->
         while done < kills and ledger.newest + _REACH + EVERY < steps:
             before = _unfinished(checkpoints(killed))
             with start_training(killed, logs / f"killed_{done:03}.log", **fields) as program:
-                start_up_s, was_killed = _kill(program, rng, start_up_s, period_s)
+                start_up_s, was_killed = _kill(program, checkpoints(killed), rng, start_up_s, period_s)
                 said = program.said
             if first_step(said) is not None:
                 ledger.resumed(first_step(said))
@@ -141,7 +145,7 @@ def measure(workdir: Path, kills: int, seed: int, say: Callable[[str], None]) ->
 
 
 def _kill(
-    program: Program, rng: np.random.Generator, start_up_s: float | None, period_s: float
+    program: Program, folder: Path, rng: np.random.Generator, start_up_s: float | None, period_s: float
 ) -> tuple[float | None, bool]:
     """Kills at a random moment: (seconds from a start to the first step, as far as known; whether it still ran).
 
@@ -149,11 +153,15 @@ def _kill(
       _RestartFailed: the program ended with an error, or hung.
     """
     try:
-        if start_up_s is not None and rng.random() < _IN_START_UP:
-            moment = program.started + rng.random() * start_up_s
+        aim, part = rng.random(), rng.random()
+        if start_up_s is not None and aim < _IN_START_UP:
+            moment = program.started + part * start_up_s
         else:
-            more, part = int(rng.integers(_REACH)), rng.random()
-            start_up_s = _wait_for_steps(program, more) or start_up_s
+            start_up_s = _wait_for_steps(program, int(rng.integers(_REACH))) or start_up_s
+            if aim < _IN_START_UP + _IN_SAVE:
+                before = _unfinished(folder)
+                program.wait_until(lambda: bool(_new_halves(folder, before)))
+                part *= _SAVE_PART
             moment = time.monotonic() + part * period_s
         program.wait_until(lambda: time.monotonic() >= moment)
     except Hangs as error:
@@ -190,12 +198,21 @@ def _period(folder: Path) -> float:
     return statistics.median(between)
 
 
+def _new_halves(folder: Path, before: set[tuple[int | None, int, int]]) -> list[int | None]:
+    """The steps half written in what is unfinished now and was not `before`: no step whose removal has begun."""
+    newest = newest_complete(folder)
+    return [step for step, *_ in _unfinished(folder) - before if step is None or step > newest]
+
+
 def _unfinished(folder: Path) -> set[tuple[int | None, int, int]]:
     """What is half written or half removed: (step, or None while Orbax still writes it; inode; time of change)."""
     found = set()
     for path in folder.iterdir() if folder.is_dir() else ():
         is_step = path.name.isdecimal()
         if (is_step and not (path / "manifest.json").exists()) or "tmp" in path.name:
-            about = path.stat()
+            try:
+                about = path.stat()
+            except FileNotFoundError:  # it is given its name, or removed, while this looks
+                continue
             found.add((int(path.name) if is_step else None, about.st_ino, about.st_mtime_ns))
     return found

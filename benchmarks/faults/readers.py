@@ -1,24 +1,31 @@
 """What reads what a user gives: each with valid inputs and a way to damage them."""
 
+import collections
 import contextlib
+import functools
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks.faults import seeds
 from benchmarks.faults.mutations import Damage, damage_bytes, damage_json, damage_lines, damage_picture
+from ddim_jax.checkpoints import items
 from ddim_jax.data.splits import read_split
 from ddim_jax.inference.flagging import check_doubts, write_flagged
 from ddim_jax.inference.index import Index
 from ddim_jax.inference.outputs import Job
 from ddim_jax.inference.parts import INDEX
 from ddim_jax.inference.processes import Process
+from ddim_jax.inference.saved_config import read_config as read_saved_config
+from ddim_jax.inference.settings import Settings
 from ddim_jax.io.images import image_shape, read_image, read_mask
 from ddim_jax.models import create_model, create_process
 from ddim_jax.training.config import check_config, plain_config, resolve_system
 from ddim_jax.training.form import check_form
 from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
+from ddim_jax.training.resume import check_same_run
 
 
 class Reader(NamedTuple):
@@ -45,32 +52,37 @@ def read_picture(path: Path) -> None:
         raise AssertionError(f"image_shape says {shape}, the picture is {image.shape}")
 
 
-def read_index(path: Path) -> None:
-    """As sample.py opens, looks through and closes an output folder: `path` is its index."""
-    (path.parent / "settings.json").write_text(json.dumps(seeds.SETTINGS))
-    _go_through(path.parent)
+def read_index(path: Path) -> list[str]:
+    """As sample.py opens, looks through and closes an output folder: `path` is its index. The names that are done."""
+    return _go_through(path.parent, path.read_bytes(), json.dumps(seeds.SETTINGS).encode())
 
 
-def read_settings(path: Path) -> None:
+def read_settings(path: Path) -> list[str]:
     """The same for its settings."""
-    (path.parent / INDEX).write_bytes(seeds.index_seeds()[0])
-    _go_through(path.parent)
+    return _go_through(path.parent, seeds.index_seeds()[0], path.read_bytes())
 
 
-def _go_through(folder: Path) -> None:
-    with contextlib.closing(Index(folder, seeds.SETTINGS, Process())) as index:
-        for name in ("a", "b", "sub/c", "d"):
-            job = Job(Path(f"/in/{name}.png"), name)
-            with contextlib.suppress(FileNotFoundError):
-                index.is_done(job, ("mask",), with_doubt=True)
-            index.kinds(name)
-        check_doubts(folder / INDEX, index.segmented(), {"a", "b", "sub/c", "d"})
-        index.close(lambda records: write_flagged(folder / "flagged.csv", _ranked(records), 0.5))
-
-
-def _ranked(records) -> list[dict]:
-    fields = ("name", "file", "doubt", "mean_uncertainty", "area")
-    return [{field: record.get(field) for field in fields} for record in records if "doubt" in record]
+def _go_through(place: Path, index: bytes, settings: bytes) -> list[str]:
+    """With pictures and results that are there, so that what the index says of them is compared."""
+    pictures, folder = place / "in", place / "out"
+    for name in seeds.INDEXED:
+        for path, content in ((pictures / f"{name}.png", b"bytes"), (folder / f"{name}_mask.png", b"mask")):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        os.utime(pictures / f"{name}.png", ns=(seeds.MTIME_NS, seeds.MTIME_NS))
+    # The seeds cannot know where the pictures will lie.
+    (folder / INDEX).write_bytes(index.replace(b'"/in/', json.dumps(f"{pictures}/").encode()[:-1]))
+    (folder / "settings.json").write_bytes(settings)
+    with contextlib.closing(Index(folder, seeds.SETTINGS, Process())) as opened:
+        done = []
+        for name in seeds.INDEXED:
+            if opened.is_done(Job(pictures / f"{name}.png", name), ("mask",), with_doubt=True):
+                done.append(name)
+            opened.kinds(name)
+            opened.changed(name, len(b"bytes"), seeds.MTIME_NS)
+        check_doubts(folder / INDEX, opened.segmented, set(seeds.INDEXED))
+        opened.close(lambda merged: write_flagged(folder / "flagged.csv", merged, 0.5))
+    return done
 
 
 def read_config(path: Path) -> None:
@@ -85,6 +97,25 @@ def read_config(path: Path) -> None:
     create_optimiser(rate, beta1=train["beta1"], beta2=train["beta2"], gradient_clip=train["gradient_clip"])
 
 
+def read_metadata(path: Path) -> None:
+    """What sample.py, and training that goes on, make of a checkpoint's metadata once its checksums agree."""
+    folder = path.parent / "5"
+    (folder / "metadata").mkdir(parents=True)
+    (folder / "metadata" / "metadata").write_bytes(path.read_bytes())
+    metadata = items.read_metadata(folder)
+    config, _ = read_saved_config(folder, metadata)
+    Settings.create(config)
+    check_same_run(metadata, _runs()[config["model"]["name"]], "runs/mine", folder)
+
+
+@functools.cache
+def _runs() -> Mapping[str, Any]:
+    """The metadata of the runs that go on with the undamaged checkpoints, by the name of the model."""
+    found = [json.loads(content) for content in seeds.metadata_seeds()]
+    runs = {metadata["config"]["model"]["name"]: metadata for metadata in found}
+    return collections.defaultdict(lambda: found[0], runs)
+
+
 def all_readers() -> dict[str, Reader]:
     """Every reader by name."""
     pictures = seeds.picture_seeds()
@@ -95,6 +126,7 @@ def all_readers() -> dict[str, Reader]:
         "splits": Reader("splits.csv", seeds.split_seeds(), damage_bytes, read_split),
         "index": Reader(INDEX, seeds.index_seeds(), damage_lines, read_index),
         "settings": Reader("settings.json", settings, _damage_settings, read_settings),
+        "metadata": Reader("metadata", seeds.metadata_seeds(), _damage_settings, read_metadata),
         "config": Reader("config.json", seeds.config_seeds(), damage_json, read_config),
     }
 

@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from ddim_jax.training.config import plain_config, resolve_system
+
 SIZE = 24
 
 
@@ -70,11 +72,17 @@ def split_seeds() -> list[bytes]:
     return [text.encode() for text in [*texts, 'stem,split\n"a, ""b""",train\n\n"c\nd",val\n']]
 
 
+INDEXED = ("a", "b", "sub/c", "d")
+"""The names in those indices; the last one failed, where it is there."""
+MTIME_NS = 7 * 10**9
+"""When their pictures, of five bytes, were changed."""
+
+
 def index_seeds() -> list[bytes]:
     """Indices of an output folder as sample.py writes them, one with a failed picture and one of an earlier version."""
-    done = {"bytes": 5, "mtime_ns": 7, "status": "ok", "outputs": ["mask"], "height": 4, "width": 5, "area": 3}
+    done = {"bytes": 5, "mtime_ns": MTIME_NS, "status": "ok", "outputs": ["mask"], "height": 4, "width": 5, "area": 3}
     done |= {"mean_uncertainty": 0.25, "doubt": 0.5, "seconds": 0.1}
-    lines = [{"name": name, "file": f"/in/{name}.png", **done} for name in ("a", "b", "sub/c")]
+    lines = [{"name": name, "file": f"/in/{name}.png", **done} for name in INDEXED[:3]]
     failed = {"name": "d", "file": "/in/d.png", "bytes": 0, "mtime_ns": 1, "status": "failed", "reason": "empty"}
     old = [{name: value for name, value in line.items() if name != "doubt"} for line in lines]
     return ["".join(json.dumps(line) + "\n" for line in group).encode() for group in (lines, [*lines, failed], old)]
@@ -93,6 +101,8 @@ SETTINGS = {
     "flips": False,
     "sampler": "ddim",
     "ensemble": "mean",
+    "eta": 0.0,
+    "clip_x0": None,
 }
 """What settings.json of an output folder holds."""
 
@@ -107,3 +117,15 @@ def config_seeds() -> list[bytes]:
         content["model"]["name"] = name
         found.append(json.dumps(content).encode())
     return found
+
+
+TRAINED_ON = {"train_ids_sha256": "00ff", "train_examples": 12, "val_ids_sha256": "ff00"}
+"""What the metadata of a checkpoint say of the data."""
+
+
+def metadata_seeds() -> list[bytes]:
+    """The metadata of a checkpoint of each system, as JSON."""
+    configs = [resolve_system(plain_config(json.loads(content))) for content in config_seeds()]
+    return [
+        json.dumps({"config": config, "package_version": "0.1.0", "data": TRAINED_ON}).encode() for config in configs
+    ]

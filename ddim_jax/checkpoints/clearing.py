@@ -1,7 +1,8 @@
 """Step folders that are taken out of the way, by one process."""
 
+import contextlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from absl import logging
@@ -13,6 +14,18 @@ def remove(folder: Path) -> None:
     """Removes a step folder; without its manifest, one whose removal is interrupted is incomplete and not damaged."""
     (folder / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def may_stay(folder: Path) -> Iterator[None]:
+    """A step folder that the block cannot take away is named in a warning.
+
+    Over NFS, that is so while another machine reads it: what is removed there stays as `.nfs...` until it is closed.
+    """
+    try:
+        yield
+    except OSError as error:
+        logging.warning("%s: cannot be taken away (%s); the next save tries again", folder, error.strerror or error)
 
 
 def take_away(folder: Path, damage: Sequence[str], *, only_remains: bool) -> None:

@@ -1,10 +1,12 @@
 """Finding the checkpoints that a user points at."""
 
 import os
+from numbers import Integral
 from pathlib import Path
+from typing import Any, Literal
 
 from ddim_jax.checkpoints.manifest import MANIFEST
-from ddim_jax.io.errors import CheckpointError
+from ddim_jax.io.errors import CheckpointError, InputError
 from ddim_jax.io.remote import refuse_remote
 
 
@@ -36,3 +38,19 @@ def locate(path: str | os.PathLike) -> tuple[Path, int | None]:
 def is_step_name(name: str) -> bool:
     """Whether a folder of this name is that of a step: its number in decimal digits."""
     return name.isascii() and name.isdecimal() and str(int(name)) == name
+
+
+def which_step(value: Any) -> Literal["best", "latest"] | int:
+    """Which checkpoint of a run a user means: "best", "latest", or a number of training steps, also as a text.
+
+    Raises:
+      InputError: it is none of them.
+    """
+    if isinstance(value, str):
+        if value in ("best", "latest"):
+            return value
+        if value.isascii() and value.isdecimal() and len(value) < 20:
+            return int(value)
+    elif isinstance(value, Integral) and not isinstance(value, bool) and value >= 0:
+        return int(value)
+    raise InputError(f"step is {value!r}; expected best, latest or a number of training steps")

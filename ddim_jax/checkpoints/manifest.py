@@ -4,8 +4,10 @@ Array files carry no checksum of their own that is checked on reading: one flipp
 The manifest is written last and atomically, so it also marks a folder as complete.
 """
 
+import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,8 +20,10 @@ _NAMED = 5  # problems spelt out in a message
 _FROM_FILE_BROWSERS = {".DS_Store", "Thumbs.db", "desktop.ini"}  # dropped by looking at a folder; no sign of damage
 
 
-def _file_record(path: Path) -> dict:
+def _file_record(path: Path, *, flushed: bool = False) -> dict:
     with open(path, "rb") as file:
+        if flushed:
+            os.fsync(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return {"bytes": file.tell(), "sha256": digest}
 
@@ -42,15 +46,28 @@ def _serialise(records: dict[str, dict]) -> str:
 def write_manifest(folder: Path) -> None:
     """Records every file below `folder` in `folder/manifest.json`: path -> {bytes, sha256}, and a digest of that list.
 
-    The manifest appears whole or not at all.
+    The manifest appears whole or not at all, and not before all it vouches for is flushed to the disk: a power cut does
+    not make it a lie.
 
     Raises:
       OSError: a file cannot be read or the manifest cannot be written.
     """
     names = _files(folder)
     with ThreadPoolExecutor(_THREADS) as pool:
-        records = dict(zip(names, pool.map(lambda name: _file_record(folder / name), names), strict=True))
+        found = pool.map(lambda name: _file_record(folder / name, flushed=True), names)
+        records = dict(zip(names, found, strict=True))
+    for below in (folder.parent, folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        _flush_folder(below)
     write_text(folder / MANIFEST, _serialise(records))
+    _flush_folder(folder)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flushes the names in a folder, where the file system knows how to."""
+    opened = os.open(folder, os.O_RDONLY)
+    with contextlib.suppress(OSError):
+        os.fsync(opened)
+    os.close(opened)
 
 
 def is_complete(folder: Path) -> bool:

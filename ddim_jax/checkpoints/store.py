@@ -4,6 +4,7 @@ Layout: `DIRECTORY/<step>/{state,ema_params,metadata,metrics}/...` as written by
 which is written last: a step without it was interrupted and does not count.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -16,10 +17,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
-from ddim_jax.checkpoints.clearing import remove, take_away
+from ddim_jax.checkpoints.clearing import may_stay, remove, take_away
 from ddim_jax.checkpoints.full_disk import disk_errors
 from ddim_jax.checkpoints.items import read_metadata, read_params, read_state
-from ddim_jax.checkpoints.location import is_step_name
+from ddim_jax.checkpoints.location import is_step_name, which_step
 from ddim_jax.checkpoints.manifest import (
     MANIFEST,
     describe_damage,
@@ -81,7 +82,8 @@ class CheckpointStore:
         """Writes one checkpoint and then removes the steps that are neither among the latest nor among the best.
 
         Damaged steps are renamed to `<step>.damaged`, never deleted; what an interrupted save or removal left is
-        removed where an intact step is there. Process 0 decides and does all this, and the others wait.
+        removed where an intact step is there. What cannot be taken away is named in a warning, and the next save tries
+        again. Process 0 decides and does all this, and the others wait.
 
         Args:
           step: training steps taken so far, >= 0.
@@ -104,7 +106,7 @@ class CheckpointStore:
             if not math.isfinite(value):
                 raise ValueError(f"metric {name!r} of step {step} is {value}, not a finite number")
         # A folder on a network does not look the same to all hosts at the same moment, and they have to do the same.
-        intact = self._clear_the_way() if jax.process_index() == 0 else []
+        intact = self._clear_the_way(step) if jax.process_index() == 0 else []
         if as_first(int(step in intact)):
             return False
         newest = as_first(max(intact, default=-1))
@@ -136,7 +138,8 @@ class CheckpointStore:
                 self._intact.add(step)
                 for old in self._surplus():
                     self._intact.discard(old)
-                    remove(self._folder(old))
+                    with may_stay(self._folder(old)):  # the new step is complete, whatever becomes of the old one
+                        remove(self._folder(old))
             wait_for_all(f"step {step} is complete")
         return True
 
@@ -198,14 +201,16 @@ class CheckpointStore:
 
         Raises:
           CheckpointError: as for `restore`, and if the directory holds no complete checkpoint.
+          InputError: `which` is none of these.
         """
+        which = which_step(which)
         if which in ("best", "latest"):
             candidates = self._ranking() if which == "best" else self.steps()
             if not candidates:
                 raise CheckpointError(self._nothing_here())
             found = self._first_intact(candidates[::-1])
         else:
-            found = self._first_intact([self._existing(int(which))], fall_back=False)
+            found = self._first_intact([self._existing(which)], fall_back=False)
         return found, read_params(self._folder(found)), read_metadata(self._folder(found))
 
     def _folder(self, step: int) -> Path:
@@ -266,17 +271,19 @@ class CheckpointStore:
         best = scored[-self._keep_best :] if self._keep_best else []
         return sorted(set(steps) - set(steps[-self._keep_latest :]) - set(best))
 
-    def _clear_the_way(self) -> list[int]:
+    def _clear_the_way(self, new: int) -> list[int]:
         """Takes away what is damaged or incomplete and returns the intact steps in increasing order; for process 0.
 
-        A broken step would otherwise hold the place of the best or the latest for ever.
+        A broken step would otherwise hold the place of the best or the latest for ever. One that cannot be taken away
+        is an error only in the place of step `new`.
         """
         there = self._folders()
         trusted = {step for step in self._intact if is_complete(self._folder(step))}
         broken = {step: find_damage(self._folder(step)) for step in there if step not in trusted}
         intact = [step for step in there if not broken.get(step)]
         for step in sorted(set(there) - set(intact)):
-            take_away(self._folder(step), broken[step], only_remains=not intact)
+            with may_stay(self._folder(step)) if step != new else contextlib.nullcontext():
+                take_away(self._folder(step), broken[step], only_remains=not intact)
         self._intact = set(intact)
         return intact
 

@@ -14,6 +14,7 @@ from typing import Any
 import ml_dtypes  # also teaches NumPy bfloat16, which safetensors then reads
 import numpy as np
 
+from ddim_jax.checkpoints.declared import check_declared
 from ddim_jax.io.atomic import atomic_path
 from ddim_jax.io.errors import CheckpointError
 
@@ -117,7 +118,7 @@ def load_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     [model, optimiser, epoch, step, EMA] of the reference DDIM, the last element that is a state dict counts: the EMA
     weights where they were kept, else the model's. Of a dict, the first of the keys ema, ema_state_dict, ema_model,
     state_dict, model_state_dict and model under which a state dict lies. Nothing but arrays and plain containers is
-    unpickled, so a file from a stranger runs no code.
+    unpickled, so a file from a stranger runs no code, and tensors far larger than the file are refused.
 
     Neither format has a checksum that is checked on reading: a file cut short is refused, a flipped bit is not noticed.
 
@@ -248,6 +249,9 @@ def _read_pickled(path: Path) -> dict[str, np.ndarray]:
             f"{path}: holds no state dict (names and tensors), neither by itself nor in a list nor under one of the "
             f"keys {', '.join(_WRAPPERS)}; save the model's state_dict() alone"
         )
+    # One number in the file can be a tensor of any shape, as `expand` makes it.
+    declared = {name: tensor.numel() * tensor.element_size() for name, tensor in found.items()}
+    check_declared(path, sum(declared.values()), path.stat().st_size, most=max(declared, key=declared.__getitem__))
     # NumPy by itself has no bfloat16; float32 holds every one of its values.
     return {
         name: (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().numpy()

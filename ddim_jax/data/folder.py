@@ -8,7 +8,7 @@ from ddim_jax.data.matching import match_pairs
 from ddim_jax.data.sources import Pair, PairSource, data_error
 from ddim_jax.data.splits import folder_split
 from ddim_jax.io.errors import DataError
-from ddim_jax.io.images import list_images
+from ddim_jax.io.listing import list_images
 
 _MASK_SUFFIX = re.compile(r"[_-](masks?|segmentation|seg|labels?)$", re.IGNORECASE)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ddim_jax.io.errors import DataError
-from ddim_jax.io.images import IMAGE_SUFFIXES, unreadable_folder, worth_entering
+from ddim_jax.io.listing import IMAGE_SUFFIXES, unreadable_folder, worth_entering
 
 _IMAGE_FOLDERS = ("images", "image")
 _MASK_FOLDERS = ("masks", "mask", "annotations", "annotation")

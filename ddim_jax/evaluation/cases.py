@@ -7,7 +7,7 @@ import numpy as np
 
 from ddim_jax.data import Example
 from ddim_jax.evaluation.scoring import ImageResult, protocol_mask
-from ddim_jax.io.images import resize_image, resize_mask
+from ddim_jax.io.images import resize_image, resize_mask, resize_unit_map
 from ddim_jax.metrics import PROTOCOLS, ensemble_probability, sample_probabilities, uncertainty
 
 # Longer side of the pictures kept for figures: panels are smaller, and a camera's own size would fill the memory.
@@ -23,9 +23,9 @@ class Case:
       image: uint8 [H, W, 3], the picture in its own proportions, longer side at most 512.
       truth: uint8 [h, w] of 0 and 1, as it was scored.
       prediction: uint8 [h, w] of 0 and 1, the calibrated mask as it was scored.
-      samples: float32 [S, s, s], each sample as a probability.
-      probability: float32 [s, s], of the calibrated protocol and the ensemble.
-      uncertainty: float32 [s, s], the standard deviation of the samples.
+      samples: float32 [S, s, t], each sample as a probability; s and t as the network had them, at most 512.
+      probability: float32 [s, t], of the calibrated protocol and the ensemble.
+      uncertainty: float32 [s, t], the standard deviation of the samples.
       ensemble: how the samples were fused, one of `ddim_jax.metrics.ENSEMBLES`.
     """
 
@@ -49,14 +49,18 @@ def make_case(example: Example, estimates: np.ndarray, result: ImageResult, ense
     height, width = example.image.shape[:2]
     shrink = min(1.0, _LONGER_SIDE / max(height, width))
     shape = (max(1, round(height * shrink)), max(1, round(width * shrink)))
+
+    def shrunk(values: np.ndarray) -> np.ndarray:
+        return values if max(values.shape) <= _LONGER_SIDE else resize_unit_map(values, shape)
+
     return Case(
         result=result,
         image=example.image if shrink == 1.0 else resize_image(example.image, shape),
         truth=resize_mask(example.mask, result.shape),
         prediction=protocol_mask(estimates, PROTOCOLS["calibrated"], result.shape, ensemble),
-        samples=sample_probabilities(estimates),
-        probability=ensemble_probability(estimates, PROTOCOLS["calibrated"], ensemble),
-        uncertainty=uncertainty(estimates),
+        samples=np.stack([shrunk(sample) for sample in sample_probabilities(estimates)]),
+        probability=shrunk(ensemble_probability(estimates, PROTOCOLS["calibrated"], ensemble)),
+        uncertainty=shrunk(uncertainty(estimates)),
         ensemble=ensemble,
     )
 

@@ -50,17 +50,12 @@ def draw_figures(
         "worst": ranked[:_STRIP_CASES],
         "median": middle(ranked, _STRIP_CASES),
     }
+    drawn = {name: metrics[name] for name in ("steps", "seed", "size", "sampler", "eta")}
+    drawn["clip_x0"] = metrics["clip_x0"] or "off"
     cases = {}
     for position in bar.track(sorted(set().union(*groups.values())), description="figures"):
         example = source[position]
-        estimates = segmenter.sample(
-            example.image,
-            samples=metrics["samples"],
-            steps=metrics["steps"],
-            seed=metrics["seed"],
-            flips=metrics["flips"],
-            sampler=metrics["sampler"],
-        )
+        estimates = segmenter.sample(example.image, samples=metrics["samples"], flips=metrics["flips"], **drawn)
         cases[position] = make_case(example, estimates, results[position], metrics["ensemble"])
     shown = {name: [cases[position] for position in positions] for name, positions in groups.items()}
     draw_grid(folder / "grid.png", shown["grid"])
@@ -72,7 +67,5 @@ def draw_figures(
     draw_reverse_process(
         folder / "reverse_process.png",
         cases[typical],
-        *segmenter.trajectory(
-            source[typical].image, steps=metrics["steps"], seed=metrics["seed"], sampler=metrics["sampler"]
-        ),
+        *segmenter.trajectory(source[typical].image, **drawn),
     )

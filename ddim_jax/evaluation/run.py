@@ -17,7 +17,8 @@ from ddim_jax.evaluation.scoring import ImageResult, score_image
 from ddim_jax.evaluation.summary import RULES, summarise
 from ddim_jax.evaluation.tables import write_per_image
 from ddim_jax.inference import Segmenter, Settings
-from ddim_jax.io.atomic import make_folder, write_json
+from ddim_jax.inference.settings import Clip
+from ddim_jax.io.atomic import check_place, make_folder, write_json
 from ddim_jax.io.errors import DataError, InputError
 from ddim_jax.io.images import resize_mask
 from ddim_jax.io.remote import refuse_remote
@@ -37,7 +38,10 @@ def evaluate(
     flips: bool | None = None,
     sampler: str | None = None,
     ensemble: str | None = None,
-    resolution: str = "model",
+    eta: float | None = None,
+    clip_x0: Clip | None = None,
+    size: str | None = None,
+    resolution: str | None = None,
     figures: bool = True,
     limit: int | None = None,
     progress: bool = False,
@@ -65,8 +69,12 @@ def evaluate(
       flips: whether the samples see the picture mirrored in turn; None for what the checkpoint's config says.
       sampler: "ddim", "ddpm" or "dpm++"; None for what the checkpoint's config says.
       ensemble: how the samples are fused, "mean", "majority" or "staple"; None for what the checkpoint's config says.
+      eta: of DDIM, in [0, 1]; None for what the checkpoint's config says.
+      clip_x0: bound on the estimates of x_0, above 0, or "off"; None for what the checkpoint's config says.
+      size: what the network works at, "model" or "native" (see `Segmenter`); None for "model".
       resolution: "model": the truth is resized (nearest) to the working size; "native": the probability is resized
-        (bilinear) to the picture's own size.
+        (bilinear) to the picture's own size. With `size` "native" the two are one, and nothing is resized. None for
+        the same as `size`.
       figures: whether to draw them.
       limit: at most that many images, spread evenly over the data set; None for all.
       progress: whether to show a progress bar.
@@ -78,17 +86,29 @@ def evaluate(
     Raises:
       DataError: the data set is empty, or pairs cannot be read; all of them are collected, up to ten are named.
       CheckpointError: the network gives values that are not finite.
-      InputError: an argument is out of range, or `output_dir` cannot be made.
+      InputError: an argument is out of range, or `output_dir` cannot be made or written to.
     """
     refuse_remote(output_dir, "output_dir")
     output_dir = Path(output_dir)
     settings = segmenter.settings(
-        samples=samples, steps=steps, seed=seed, flips=flips, sampler=sampler, ensemble=ensemble
+        samples=samples,
+        steps=steps,
+        seed=seed,
+        size=size,
+        flips=flips,
+        sampler=sampler,
+        ensemble=ensemble,
+        eta=eta,
+        clip_x0=clip_x0,
     )
+    resolution = settings.size if resolution is None else resolution
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; expected 1 or more")
     if resolution not in RESOLUTIONS:
         raise InputError(f"resolution is {resolution!r}; expected one of {', '.join(RESOLUTIONS)}")
+    if settings.size == "native" and resolution != "native":
+        raise InputError("resolution is 'model' and size 'native'; there is no other size than each picture's own")
+    check_place(output_dir)  # not only when everything was sampled
     chosen = choose_images(len(source), limit)
     if not chosen:
         raise DataError(f"the split {split!r} of {source.name} holds no image; there is nothing to evaluate")
@@ -109,11 +129,12 @@ def evaluate(
             "network_evaluations_per_image": settings.steps * settings.samples,
             "sampler": settings.sampler,
             "ensemble": settings.ensemble,
-            "eta": segmenter.config["sample"]["eta"],
+            "eta": settings.eta,
             "flips": settings.flips,
-            "clip_x0": segmenter.config["sample"]["clip_x0"],
+            "clip_x0": settings.clip_x0,
             "seed": settings.seed,
             "image_size": segmenter.image_size,
+            "size": settings.size,
             "resolution": resolution,
             "package": "ddim_jax",
             "package_version": ddim_jax.__version__,
@@ -149,8 +170,11 @@ def _score_all(
             samples=settings.samples,
             steps=settings.steps,
             seed=settings.seed,
+            size=settings.size,
             flips=settings.flips,
             sampler=settings.sampler,
+            eta=settings.eta,
+            clip_x0=settings.clip_x0 or "off",
         )
         seconds.append(time.perf_counter() - start)
         truth = example.mask if resolution == "native" else resize_mask(example.mask, estimates.shape[1:])

@@ -80,15 +80,20 @@ def count(number: int, noun: str) -> str:
 def headline(metrics: dict[str, Any]) -> str:
     """What an evaluation was of, from what `metrics.json` holds."""
     return (
-        f"{metrics['dataset']}, {metrics['split']}: {count(metrics['images'], 'image')}, "
+        f"{_plain(metrics['dataset'])}, {metrics['split']}: {count(metrics['images'], 'image')}, "
         f"{count(metrics['samples'], 'sample')} of {count(metrics['steps'], 'step')}, "
         f"checkpoint at step {metrics['step']}"
     )
 
 
 def shorten(name: str, length: int) -> str:
-    """The name with its middle left out where it is too long for a label."""
-    if len(name) <= length:
-        return name
-    tail = (length - 1) // 2
-    return f"{name[: length - 1 - tail]}…{name[-tail:]}"
+    """The name as a label shows it, with its middle left out where it is too long."""
+    if len(name) > length:
+        tail = (length - 1) // 2
+        name = f"{name[: length - 1 - tail]}…{name[-tail:]}"
+    return _plain(name)
+
+
+def _plain(name: str) -> str:
+    """What lies between two dollars is a formula to matplotlib, and an error if it is none."""
+    return name.replace("$", r"\$")

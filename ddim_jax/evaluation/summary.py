@@ -69,6 +69,14 @@ RULES = {
         "model: truth resized (nearest) to the working size; native: probability resized (bilinear) to the picture's "
         "own size before the threshold"
     ),
+    "size": (
+        "what the network works at, the working size: model, the image resized to image_size x image_size; native, the "
+        "image at its own size, padded, and the result cropped"
+    ),
+    "seconds_per_image": (
+        "from the image in memory to its samples in memory; with native size the first image of each padded shape "
+        "compiles a program, and counts among the rest"
+    ),
 }
 
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from ddim_jax.evaluation.scoring import MEASURES, ImageResult
@@ -34,9 +35,10 @@ def write_per_image(path: str | os.PathLike, results: Sequence[ImageResult]) -> 
 
 def summary_table(metrics: dict[str, Any]) -> Table:
     """A table of the two protocols for the terminal, made of what is in `metrics.json`."""
+    size = "native size" if metrics["size"] == "native" else f"{metrics['resolution']} resolution"
     table = Table(
-        title=f"{metrics['dataset']} {metrics['split']}: {metrics['images']} images, {metrics['samples']} samples x "
-        f"{metrics['steps']} steps, fused by {metrics['ensemble']}, {metrics['resolution']} resolution",
+        title=f"{escape(metrics['dataset'])} {metrics['split']}: {metrics['images']} images, "
+        f"{metrics['samples']} samples x {metrics['steps']} steps, fused by {metrics['ensemble']}, {size}",
         caption="mean over images [95% interval]; HD95 in pixels; 80% kept: without the most doubtful images",
     )
     table.add_column("measure")

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ddim_jax.inference.flagging import FLAGGED, check_doubts, check_share, flag, remove_list
+from ddim_jax.inference.failures import Failures
+from ddim_jax.inference.flagging import FLAGGED, check_doubts, check_share, remove_list, write_flagged
 from ddim_jax.inference.index import Index
 from ddim_jax.inference.outputs import OUTPUTS, Job, plan_jobs
-from ddim_jax.inference.parts import INDEX
+from ddim_jax.inference.parts import INDEX, check_locks
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
-from ddim_jax.inference.settings import Size
+from ddim_jax.inference.settings import Clip, Size
 from ddim_jax.inference.stream import Stream
 from ddim_jax.io.errors import InputError
 from ddim_jax.io.remote import refuse_remote
@@ -29,7 +30,7 @@ class Summary(NamedTuple):
     Attributes:
       done: images segmented by this process.
       kept: images of this process whose results were there already.
-      failed: (path, reason) of every image that could not be read.
+      failed: (path, reason) of every image that could not be read, in their order.
       seconds: wall-clock time of the run.
       waited: of these, the seconds that the next image was waited for, which was still being read (`Stream.waited`).
       flagged: images in `flagged.csv`; None where it was not asked for, or is left to a process still at work.
@@ -37,7 +38,7 @@ class Summary(NamedTuple):
 
     done: int
     kept: int
-    failed: tuple[tuple[str, str], ...]
+    failed: Failures
     seconds: float
     waited: float
     flagged: int | None
@@ -58,6 +59,8 @@ def segment_files(
     flips: bool | None = None,
     sampler: str | None = None,
     ensemble: str | None = None,
+    eta: float | None = None,
+    clip_x0: Clip | None = None,
     flag_uncertain: float | None = None,
     batch_size: int = 4,
     process_index: int = 0,
@@ -82,7 +85,8 @@ def segment_files(
     how many it is: an image belongs to the process given by the SHA-256 of its name (`Process.owns`), so they need not
     speak with each other. Each appends to its own part of the index, and the one that ends last merges the parts, and
     with `flag_uncertain` writes `flagged.csv`. What a killed process left undone, the next run does, with any number of
-    processes. The same process twice at once, or runs of different numbers of processes, are refused.
+    processes. The same process twice at once, or runs of different numbers of processes, are refused, and several
+    processes where the file system may not tell of such (`check_locks`).
 
     Of each file, some tens of bytes are held while the work is planned (`plan_jobs`, and `Lines` for what was done
     before) and about ten from then on. While images are segmented, memory does not grow: at most `batch_size` of them
@@ -95,7 +99,7 @@ def segment_files(
       inputs: a file, a folder (searched recursively) or a glob, or several of these.
       output_dir: made where it does not exist.
       save: which results to write, of `OUTPUTS`: mask, probability, uncertainty, overlay.
-      samples, steps, seed, threshold, protocol, size, flips, sampler, ensemble: as
+      samples, steps, seed, threshold, protocol, size, flips, sampler, ensemble, eta, clip_x0: as
         `Segmenter.segment`.
       flag_uncertain: the share of the images to name in `flagged.csv`, above 0 and below 1; None for no such file.
       batch_size: images started on the device before the first result is fetched, >= 1.
@@ -125,6 +129,8 @@ def segment_files(
         flips=flips,
         sampler=sampler,
         ensemble=ensemble,
+        eta=eta,
+        clip_x0=clip_x0,
     )
     kinds = check_kinds(save)
     flagging = flag_uncertain is not None
@@ -136,6 +142,7 @@ def segment_files(
     output_dir = Path(os.path.abspath(output_dir))
     if output_dir.exists() and not output_dir.is_dir():
         raise InputError(f"{output_dir} is a file; expected a folder for the results")
+    check_locks(output_dir, process)
     planned = plan_jobs(inputs, output_dir)
     if process.count > 1 and planned.inside is not None:
         # A process could take for an image what another has just written.
@@ -149,12 +156,15 @@ def segment_files(
         "step": segmenter.step,
         **settings._asdict(),
     }
+    # Folders of versions that took these from the checkpoint alone have no word of them.
+    unsaid = {name: segmenter.config["sample"][name] for name in ("eta", "clip_x0")}
 
-    failed, flagged = [], None
-    with contextlib.closing(Index(output_dir, common, process)) as index:
+    failed, flagged = Failures(), None
+    with contextlib.closing(Index(output_dir, common, process, unsaid)) as index:
+        planned, jobs = planned.keeping(index.is_of), jobs.keeping(index.is_of)
         todo = jobs.only(lambda job: not index.is_done(job, kinds, with_doubt=flagging))
         if flagging:
-            check_doubts(output_dir / INDEX, index.segmented(), (job.name for job in planned))
+            check_doubts(output_dir / INDEX, index.segmented, (job.name for job in planned))
         if len(todo):
             remove_list(output_dir, replaced=flagging)
         kept = len(jobs) - len(todo)
@@ -169,14 +179,14 @@ def segment_files(
             for record in records:
                 index.add(record)
                 if record["status"] == "failed":
-                    failed.append((record["file"], record["reason"]))
+                    failed.append(record["file"], record["reason"])
                 advance()
         if flagging:
-            flagged = index.close(lambda records: flag(output_dir / FLAGGED, records, flag_uncertain))
+            flagged = index.close(lambda merged: write_flagged(output_dir / FLAGGED, merged, flag_uncertain))
     return Summary(
         done=len(todo) - len(failed),
         kept=kept,
-        failed=tuple(failed),
+        failed=failed,
         seconds=time.monotonic() - began,
         waited=stream.waited,
         flagged=flagged,

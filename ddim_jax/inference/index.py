@@ -3,14 +3,24 @@
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ddim_jax.inference.lines import Lines
 from ddim_jax.inference.outputs import OUTPUTS, Job
-from ddim_jax.inference.parts import INDEX, alone, check_free, find_parts, held_files, merge, part_name, warn_torn
+from ddim_jax.inference.parts import (
+    INDEX,
+    alone,
+    check_free,
+    find_parts,
+    held_files,
+    merge,
+    part_name,
+    remove_partial,
+    warn_torn,
+)
 from ddim_jax.inference.processes import Process
 from ddim_jax.io.atomic import errors_naming, make_folder, write_json
 from ddim_jax.io.errors import InputError
@@ -24,11 +34,12 @@ class Index:
     """The record of one output folder, so that a run can stop at any moment and go on later.
 
     Each line of `index.jsonl` is a JSON object: `name` (of the results), `file` (the image), `bytes` and `mtime_ns` of
-    the image, `status` ("ok" or "failed"), and then `outputs`, `height`, `width`, `area` (pixels of the mask),
-    `mean_uncertainty`, `doubt` (lines of earlier versions lack it) and `seconds`, or `reason`. Lines are appended while
-    running; the last line of a name counts. With several processes each appends to a part of its own, and the one that
-    ends last merges them (see `ddim_jax.inference.parts`); what killed processes left is merged by the next that starts
-    while nobody is at work. Records stay on disk; of each image done before, 25 bytes are in memory (see `Lines`).
+    the image (null where the file system did not tell), `status` ("ok" or "failed"), and then `outputs`, `height`,
+    `width`, `area` (pixels of the mask), `mean_uncertainty`, `doubt` (lines of earlier versions lack it) and `seconds`,
+    or `reason`. Lines are appended while running; the last line of a name counts. With several processes each appends
+    to a part of its own, and the one that ends last merges them (see `ddim_jax.inference.parts`); what killed processes
+    left is merged by the next that starts while nobody is at work. Records stay on disk; of each image done before, 25
+    bytes are in memory (see `Lines`).
 
     Starting and ending, others wait while settings are compared and, by the first one there and the last one, files are
     merged. Each reads what was done before while the others go on.
@@ -37,24 +48,24 @@ class Index:
       folder: the output folder; made where it does not exist.
       settings: what all results of the folder have in common; "checkpoint" is written down but not compared.
       process: which one of several this is.
+      unsaid: the values of settings that are not in the `settings.json` of earlier versions.
 
     Raises:
       InputError: the folder holds results of other settings (the differences are named), or a damaged record; or
         somebody is at work there as the same process or with another number of processes.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], process: Process):
+    def __init__(self, folder: Path, settings: Mapping[str, Any], process: Process, unsaid: Mapping[str, Any] = {}):
         self._folder = folder
         self._several = process.count > 1
         make_folder(folder)
         own = folder / part_name(process)
         with contextlib.ExitStack() as stack:
             with alone(folder, required=self._several):
-                _agree_on_settings(folder, settings)
+                _agree_on_settings(folder, settings, unsaid)
                 if check_free(folder, process):
                     # What a killed run was writing: results anywhere, records here.
-                    for path in {*folder.rglob(".*.partial.png"), *folder.glob(".*.partial.*")}:
-                        path.unlink()
+                    remove_partial(folder)
                     merge(folder)
                 self._file = stack.enter_context(open(own, "ab"))
                 try_lock(self._file, required=self._several)
@@ -102,6 +113,11 @@ class Index:
             and all((self._folder / job.output(kind)).is_file() for kind in kinds)
         )
 
+    def is_of(self, name: str, source: Path) -> bool:
+        """Whether an earlier run gave this name to this image."""
+        record = self._record(name)
+        return record is not None and record["file"] == str(source)
+
     def kinds(self, name: str) -> tuple[str, ...]:
         """The kinds of results an earlier run left for this name."""
         return tuple((self._record(name) or {}).get("outputs", ()))
@@ -114,11 +130,8 @@ class Index:
     def segmented(self) -> Iterator[dict]:
         """The records of all images that were segmented when this run began."""
         own, *others = self._lines
-        return _segmented(
-            chain(
-                own.records(), (record for lines in others for record in lines.records() if record["name"] not in own)
-            )
-        )
+        rest = (record for lines in others for record in lines.records() if record["name"] not in own)
+        return (record for record in chain(own.records(), rest) if record["status"] == "ok")
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Appends a line and hands it to the operating system at once."""
@@ -126,14 +139,14 @@ class Index:
             self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
             self._file.flush()
 
-    def close(self, then: Callable[[Iterable[dict]], _Result] | None = None) -> _Result | None:
+    def close(self, then: Callable[[Path], _Result] | None = None) -> _Result | None:
         """Ends this process's part; the last process at work makes one index of all, with one line a name, sorted.
 
         Closing again does nothing.
 
         Args:
-          then: called with the records of all images that were segmented, if this process is the last one; nobody
-            starts or ends meanwhile.
+          then: called with the path of the index (no file if there is no record), if this process is the last one;
+            nobody starts or ends meanwhile.
 
         Returns:
           What `then` gave; None if it was not called.
@@ -147,10 +160,7 @@ class Index:
             if held_files(self._folder):
                 return None
             merge(self._folder)
-            if then is None:
-                return None
-            with contextlib.closing(Lines(self._folder / INDEX)) as index:
-                return then(_segmented(index.records()))
+            return None if then is None else then(self._folder / INDEX)
 
     def _record(self, name: str) -> dict | None:
         return next((lines.record(name) for lines in self._lines if name in lines), None)
@@ -165,11 +175,7 @@ class Index:
         )
 
 
-def _segmented(records: Iterable[dict]) -> Iterator[dict]:
-    return (record for record in records if record["status"] == "ok")
-
-
-def _agree_on_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+def _agree_on_settings(folder: Path, settings: Mapping[str, Any], unsaid: Mapping[str, Any]) -> None:
     path = folder / SETTINGS
     try:
         there = json.loads(path.read_text(encoding="utf-8"))
@@ -183,6 +189,7 @@ def _agree_on_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         raise InputError(f"{path} cannot be read ({error}); use an empty output folder") from error
     if not isinstance(there, dict):
         raise InputError(f"{path} holds no settings; use an empty output folder")
+    there = {**unsaid, **there}
     differences = [
         f"{name} is {there.get(name)} there and {settings.get(name)} now"
         for name in sorted(there.keys() | settings.keys())

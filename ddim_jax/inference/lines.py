@@ -126,6 +126,6 @@ def _checked(record: Any) -> dict:
         raise ValueError("the status is neither ok nor failed")
     if not isinstance(outputs, list) or not all(isinstance(kind, str) for kind in outputs):
         raise TypeError("outputs are a list of kinds")
-    if not isinstance(doubt, int | float):
-        raise TypeError("the doubt is a number")
+    if not isinstance(doubt, int | float) or not 0 <= doubt <= 1:
+        raise ValueError("the doubt is a number from 0 to 1")
     return record

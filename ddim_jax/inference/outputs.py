@@ -13,7 +13,8 @@ from ddim_jax.inference.overlay import draw_overlay
 from ddim_jax.inference.paths import PathList
 from ddim_jax.inference.segmentation import Segmentation
 from ddim_jax.io.errors import InputError
-from ddim_jax.io.images import iterate_images, write_map, write_mask, write_rgb
+from ddim_jax.io.images import write_map, write_mask, write_rgb
+from ddim_jax.io.listing import iterate_images
 
 OUTPUTS: dict[str, Callable[[Path, np.ndarray, Segmentation], None]] = {
     "mask": lambda path, image, result: write_mask(path, result.mask),
@@ -49,10 +50,17 @@ class Plan:
       inside: the first image that lies in the output folder, which only a file or a glob given there can; else None.
     """
 
-    def __init__(self, listings: list[tuple[Path, PathList]], shared: np.ndarray, inside: Path | None):
+    def __init__(
+        self,
+        listings: list[tuple[Path, PathList]],
+        shared: np.ndarray,
+        inside: Path | None,
+        known: Callable[[str, Path], bool] = lambda name, source: False,
+    ):
         self._listings = listings  # folders that results are placed relative to, and paths relative to them
         self._shared = shared  # digests of the stems, without case, of more than one image
         self.inside = inside
+        self._known = known
 
     def __len__(self) -> int:
         return sum(len(paths) for _, paths in self._listings)
@@ -60,7 +68,7 @@ class Plan:
     def __iter__(self) -> Iterator[Job]:
         for root, paths in self._listings:
             for relative in paths:
-                yield Job(root / relative, self._name(relative))
+                yield self._job(root, relative)
 
     def only(self, wanted: Callable[[Job], bool]) -> "Plan":
         """The images of which `wanted` is true, under the names they have here."""
@@ -68,14 +76,29 @@ class Plan:
         for root, paths in self._listings:
             kept = PathList()
             for relative in paths:
-                if wanted(Job(root / relative, self._name(relative))):
+                if wanted(self._job(root, relative)):
                     kept.append(relative)
             listings.append((root, kept))
-        return Plan(listings, self._shared, self.inside)
+        return Plan(listings, self._shared, self.inside, self._known)
 
-    def _name(self, relative: str) -> str:
-        stem = _stem(relative)
-        return relative if len(self._shared) and find(self._shared, stem.casefold()) is not None else stem
+    def keeping(self, known: Callable[[str, Path], bool]) -> "Plan":
+        """These images, but one that had its stem for a name before another came beside it (a.jpg to a.png) keeps that.
+
+        Args:
+          known: whether results of that name are of that image.
+
+        Raises:
+          InputError: as `plan_jobs`.
+        """
+        plan = Plan(self._listings, self._shared, self.inside, known)
+        if len(self._shared):
+            _check_names(plan)
+        return plan
+
+    def _job(self, root: Path, relative: str) -> Job:
+        source, stem = root / relative, _stem(relative)
+        shared = len(self._shared) and find(self._shared, stem.casefold()) is not None
+        return Job(source, relative if shared and not self._known(stem, source) else stem)
 
 
 def plan_jobs(inputs: str | os.PathLike | Iterable[str | os.PathLike], output_dir: Path) -> Plan:
@@ -177,10 +200,10 @@ def write_outputs(job: Job, output_dir: Path, image: np.ndarray, result: Segment
 def _root(given: str | os.PathLike) -> Path:
     """The folder that results are placed relative to."""
     path = Path(given)
-    if path.is_dir():
+    if os.path.isdir(path):  # which a link to itself, or a folder closed to the user, does not stop
         return _absolute(path)
     parts = path.parts
-    if not path.exists() and glob.has_magic(os.fspath(given)):
+    if not os.path.lexists(path) and glob.has_magic(os.fspath(given)):
         parts = parts[: next(i for i, part in enumerate(parts) if glob.has_magic(part))]
         return _absolute(Path(*parts))
     return _absolute(path).parent

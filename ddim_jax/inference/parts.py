@@ -7,6 +7,7 @@ they are acted on.
 """
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,10 +19,26 @@ from ddim_jax.inference.processes import Process
 from ddim_jax.io.atomic import atomic_path
 from ddim_jax.io.errors import InputError
 from ddim_jax.io.locks import locked, try_lock
+from ddim_jax.io.mounts import locks_of_one_host
 
 INDEX = "index.jsonl"
 _LOCK = ".index.lock"
 _PART = re.compile(r"index\.([0-9]+)-of-([0-9]+)\.jsonl")
+_PARTIAL = re.compile(r"\..*\.partial\.[^.]*")  # as `atomic_path` names files
+
+
+def check_locks(folder: Path, process: Process) -> None:
+    """Checks, without making anything, that several processes would see each other's locks in a folder.
+
+    Raises:
+      InputError: there are several, and the file system may keep its locks to one host.
+    """
+    mount = locks_of_one_host(folder) if process.count > 1 else None
+    if mount is not None:
+        raise InputError(
+            f"{folder} lies on {mount.point} ({mount.kind}), whose locks may be known to one machine only: several "
+            "processes would not see each other there. Give a folder on another file system, or start one process alone"
+        )
 
 
 def part_name(process: Process) -> str:
@@ -36,7 +53,9 @@ def alone(folder: Path, *, required: bool = True) -> contextlib.AbstractContextM
 
 def find_parts(folder: Path) -> list[Path]:
     """The parts that were not merged yet, sorted."""
-    return sorted(path for path in folder.glob("index.*.jsonl") if _PART.fullmatch(path.name))
+    # Entry by entry: pathlib makes a list of all, and there may be millions of results.
+    with os.scandir(folder) as entries:
+        return sorted(folder / entry.name for entry in entries if _PART.fullmatch(entry.name))
 
 
 def held_files(folder: Path) -> list[str]:
@@ -66,6 +85,41 @@ def check_free(folder: Path, process: Process) -> bool:
                 "folder"
             )
     return not held
+
+
+def remove_partial(folder: Path) -> None:
+    """Removes what killed runs were writing, results in any folder below and records here; only with nobody at work.
+
+    Where the locks of another host are not seen, one may be at work all the same: there they stay, with a warning.
+    """
+    found = list(_find_partial(folder))  # a few for each process that was killed
+    mount = locks_of_one_host(folder) if found else None
+    if mount is not None:
+        logging.warning(
+            "%s: %d unfinished files (.*.partial.*) stay, for a run on another machine may be writing them, which "
+            "locks on %s do not tell. Remove them when no run is at work",
+            *(folder, len(found), mount.kind),
+        )
+        return
+    for path in found:
+        path.unlink()
+
+
+def _find_partial(folder: Path) -> Iterator[Path]:
+    folders = [folder]
+    while folders:
+        place = folders.pop()
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(place / entry.name)
+                    elif _PARTIAL.fullmatch(entry.name) and (place == folder or entry.name.endswith(".png")):
+                        yield place / entry.name
+        except PermissionError:
+            if place == folder:
+                raise
+            # Not a folder of results, such as lost+found at the root of a disk.
 
 
 def merge(folder: Path) -> None:

@@ -6,8 +6,6 @@ starting the next images before the results of the first are fetched.
 """
 
 import functools
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -16,17 +14,16 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from ddim_jax.checkpoints import CheckpointStore, locate
-from ddim_jax.checkpoints.items import check_tree
 from ddim_jax.diffusion import timestep_grid
 from ddim_jax.inference.ahead import start_ahead
 from ddim_jax.inference.fitting import Prepared, as_rgb, prepare
+from ddim_jax.inference.loading import fingerprint, load_network
 from ddim_jax.inference.programs import TracedPrograms
 from ddim_jax.inference.sampling import sample_image
 from ddim_jax.inference.segmentation import Segmentation, fuse
-from ddim_jax.inference.settings import Settings, Size
+from ddim_jax.inference.settings import Clip, Settings, Size
 from ddim_jax.io.errors import CheckpointError, InputError
-from ddim_jax.models import create_model, create_process, example_inputs
+from ddim_jax.models import create_process
 
 _STARTED = 4  # images of a list that wait on the device at once
 
@@ -96,10 +93,8 @@ class Segmenter:
             sample_image,
             self._process,
             lambda params, *inputs: model.apply({"params": params}, *inputs),
-            eta=config["sample"]["eta"],
-            clip_x0=config["sample"]["clip_x0"],
         )
-        static = ("samples", "steps", "flips", "sampler", "return_trajectory")
+        static = ("samples", "steps", "flips", "sampler", "eta", "clip_x0", "return_trajectory")
         self._compiled = jax.jit(sample, static_argnames=static) if programs is None else programs.kept(sample)
 
     @classmethod
@@ -120,35 +115,9 @@ class Segmenter:
 
         Raises:
           CheckpointError: nothing is there, no intact checkpoint is left, or it does not fit the model it names.
+          InputError: `step` is none of these.
         """
-        directory, own_step = locate(path)
-        if own_step is not None and step not in ("best", "latest", own_step):
-            raise CheckpointError(
-                f"{path} is the checkpoint of step {own_step}, not of step {step}; give the run instead"
-            )
-        step, params, metadata = CheckpointStore(directory).restore_params(step if own_step is None else own_step)
-        folder = directory / str(step)
-        config = metadata.get("config", {})
-        sections = ("model", "diffusion", "data", "sample")
-        missing = [name for name in sections if not isinstance(config.get(name), Mapping)]
-        if missing:
-            raise CheckpointError(f"{folder}: its config has no section {', '.join(missing)}; was it made by train.py?")
-        about = config["model"]
-        model = create_model(about["name"], preset=about.get("preset"), **about.get("overrides", {}))
-        traced = None if programs is None else TracedPrograms(programs, _depends(config), params)
-        if traced is None or not traced.known:  # what was traced with such weights fits them
-            inputs = example_inputs(model, int(config["data"]["image_size"]))
-            expected = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
-            check_tree(folder, expected, params)
-        return cls(
-            model,
-            params,
-            config=config,
-            step=step,
-            checkpoint=str(folder),
-            training_data=metadata.get("data"),
-            programs=traced,
-        )
+        return cls(**load_network(path, step, programs)._asdict())
 
     @property
     def one_pass(self) -> bool:
@@ -169,6 +138,8 @@ class Segmenter:
         size: Size | None = None,
         flips: bool | None = None,
         sampler: str | None = None,
+        eta: float | None = None,
+        clip_x0: Clip | None = None,
     ) -> np.ndarray:
         """Samples masks of one image.
 
@@ -180,6 +151,8 @@ class Segmenter:
           size: what the network works at, "model" or "native" (see the class); None for "model".
           flips: whether samples see the picture mirrored in turn; None for the checkpoint's default.
           sampler: "ddim", "ddpm" or "dpm++"; None for the checkpoint's default.
+          eta: of DDIM, in [0, 1], the noise it draws in its steps; None for the checkpoint's default.
+          clip_x0: bound on the estimates of x_0, above 0, or "off"; None for the checkpoint's default.
 
         Returns:
           float32 [samples, h, w], estimates of x_0, about -1 outside and +1 inside, not clipped; h and w are
@@ -189,7 +162,16 @@ class Segmenter:
           InputError: the image or a setting cannot be used.
           CheckpointError: the network gives values that are not finite.
         """
-        settings = self.settings(samples=samples, steps=steps, seed=seed, size=size, flips=flips, sampler=sampler)
+        settings = self.settings(
+            samples=samples,
+            steps=steps,
+            seed=seed,
+            size=size,
+            flips=flips,
+            sampler=sampler,
+            eta=eta,
+            clip_x0=clip_x0,
+        )
         return self.fetch(self.start(self.prepare(image, settings), settings))
 
     def trajectory(
@@ -200,6 +182,8 @@ class Segmenter:
         seed: int = 0,
         size: Size | None = None,
         sampler: str | None = None,
+        eta: float | None = None,
+        clip_x0: Clip | None = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Follows the first sample of one image through the reverse process; arguments and errors as `sample`.
 
@@ -214,7 +198,9 @@ class Segmenter:
         """
         if self.one_pass:
             raise InputError(f"{self.config['model']['name']} works in one pass; there is no reverse process to follow")
-        settings = self.settings(samples=1, steps=steps, seed=seed, size=size, sampler=sampler)
+        settings = self.settings(
+            samples=1, steps=steps, seed=seed, size=size, sampler=sampler, eta=eta, clip_x0=clip_x0
+        )
         x_t, x0 = self.fetch(self.start(self.prepare(image, settings), settings, return_trajectory=True))
         grid = timestep_grid(self._process.num_train_timesteps, settings.steps)
         return np.append(grid, -1).astype(np.int32), x_t, x0
@@ -232,6 +218,8 @@ class Segmenter:
         flips: bool | None = None,
         sampler: str | None = None,
         ensemble: str | None = None,
+        eta: float | None = None,
+        clip_x0: Clip | None = None,
     ) -> Segmentation | list[Segmentation]:
         """Segments one image, or each of a list of images of any sizes.
 
@@ -247,6 +235,8 @@ class Segmenter:
           sampler: "ddim", "ddpm" or "dpm++"; None for the checkpoint's default.
           ensemble: "mean", "majority" or "staple" (`ddim_jax.metrics.ensemble_probability`); None for the checkpoint's
             default.
+          eta: of DDIM, in [0, 1], the noise it draws in its steps; None for the checkpoint's default.
+          clip_x0: bound on the estimates of x_0, above 0, or "off"; None for the checkpoint's default.
 
         Returns:
           A Segmentation at the image's own size; for a list, a list in the same order.
@@ -265,6 +255,8 @@ class Segmenter:
             flips=flips,
             sampler=sampler,
             ensemble=ensemble,
+            eta=eta,
+            clip_x0=clip_x0,
         )
         single = not isinstance(images, list | tuple)
         rgb = [as_rgb(image) for image in ([images] if single else images)]  # all are checked before any work
@@ -288,6 +280,8 @@ class Segmenter:
             steps=settings.steps,
             flips=settings.flips,
             sampler=settings.sampler,
+            eta=settings.eta,
+            clip_x0=settings.clip_x0,
             return_trajectory=return_trajectory,
         )
         return Started(values, prepared.shape)
@@ -319,16 +313,4 @@ class Segmenter:
 
     def fingerprint(self) -> str:
         """SHA-256 over the weights and every part of the config that a result depends on, wherever the files lie."""
-        digest = hashlib.sha256(json.dumps(_depends(self.config), sort_keys=True).encode())
-        for path, leaf in jax.tree_util.tree_leaves_with_path(self._params):
-            leaf = np.asarray(leaf)
-            digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}".encode())
-            digest.update(leaf.tobytes())
-        return digest.hexdigest()
-
-
-def _depends(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Every part of a checkpoint's configuration that its results depend on."""
-    depends = {name: config[name] for name in ("model", "diffusion")}
-    depends |= {"image_size": int(config["data"]["image_size"])}
-    return depends | {name: config["sample"][name] for name in ("eta", "clip_x0")}
+        return fingerprint(self.config, self._params)

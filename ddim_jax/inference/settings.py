@@ -1,15 +1,19 @@
 """What a result depends on besides the image and the checkpoint."""
 
+import math
 from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple, get_args
 
 from ddim_jax.diffusion import SAMPLERS
 from ddim_jax.io.errors import InputError
+from ddim_jax.io.values import is_number
 from ddim_jax.metrics import ENSEMBLES, PROTOCOLS, ensemble_threshold
 
 Size = Literal["model", "native"]
 SIZES: tuple[str, ...] = get_args(Size)
+Clip = float | Literal["off"]
+_ONE_PASS = "the network works in one pass, without diffusion"
 
 
 class Settings(NamedTuple):
@@ -25,6 +29,8 @@ class Settings(NamedTuple):
       flips: whether the samples see the picture in turn as it is, mirrored left to right, top to bottom, and both.
       sampler: one of `SAMPLERS`; None for a network without diffusion.
       ensemble: how the samples are fused, one of `ENSEMBLES`.
+      eta: of DDIM, in [0, 1]: 0 draws no noise in the steps, 1 as much as DDPM. Other samplers have none.
+      clip_x0: bound on the estimate of x_0 in each step, above 0; None for no bound.
     """
 
     samples: int
@@ -36,6 +42,8 @@ class Settings(NamedTuple):
     flips: bool = False
     sampler: str | None = "ddim"
     ensemble: str = "mean"
+    eta: float = 0.0
+    clip_x0: float | None = None
 
     @classmethod
     def create(
@@ -51,10 +59,13 @@ class Settings(NamedTuple):
         flips: bool | None = None,
         sampler: str | None = None,
         ensemble: str | None = None,
+        eta: float | None = None,
+        clip_x0: Clip | None = None,
     ) -> "Settings":
-        """Fills what is None from the `sample` section of a checkpoint's config.
+        """Fills what is None from the `sample` section of a checkpoint's config; a `clip_x0` of "off" is no bound.
 
-        The threshold is that of the protocol and the ensemble if it is None, the size "model".
+        The threshold is that of the protocol and the ensemble if it is None, the size "model". Where nothing would come
+        of another eta (with samplers other than DDIM) or another bound (without diffusion), it is refused.
 
         Raises:
           InputError: a value is out of range; the message names it.
@@ -76,7 +87,7 @@ class Settings(NamedTuple):
         samplers = (None,) if timesteps is None else SAMPLERS
         sampler = defaults.get("sampler", "ddim") if sampler is None else sampler
         if sampler not in samplers:
-            reason = "" if timesteps else ": the network works in one pass, without diffusion"
+            reason = "" if timesteps else f": {_ONE_PASS}"
             raise InputError(f"sampler is {sampler!r}; expected {' or '.join(map(str, samplers))}{reason}")
         return cls(
             samples=_whole("samples", defaults["samples"] if samples is None else samples, 1, 2**16),
@@ -88,7 +99,29 @@ class Settings(NamedTuple):
             flips=bool(defaults.get("flips", False) if flips is None else flips),
             sampler=sampler,
             ensemble=ensemble,
+            eta=_eta(eta, defaults["eta"], sampler),
+            clip_x0=_clip(clip_x0, defaults["clip_x0"], sampler),
         )
+
+
+def _eta(given: Any, default: float, sampler: str | None) -> float:
+    eta = default if given is None else given
+    if not is_number(eta) or not 0.0 <= eta <= 1.0:
+        raise InputError(f"eta is {eta!r}; expected a number from 0 (no noise in the steps) to 1 (as DDPM)")
+    if eta != default and sampler != "ddim":
+        reason = f"the sampler {sampler} has none" if sampler else _ONE_PASS
+        raise InputError(f"eta is {eta!r}; expected the checkpoint's, {default}: {reason}")
+    return float(eta)
+
+
+def _clip(given: Any, default: float | None, sampler: str | None) -> float | None:
+    clip = default if given is None else given
+    clip = None if clip == "off" else clip
+    if clip is not None and not (is_number(clip) and 0.0 < clip < math.inf):
+        raise InputError(f"clip_x0 is {clip!r}; expected a number above 0, or off")
+    if clip != default and sampler is None:
+        raise InputError(f"clip_x0 is {given!r}; expected the checkpoint's, {default or 'off'}: {_ONE_PASS}")
+    return None if clip is None else float(clip)
 
 
 def _whole(name: str, value: Any, low: int, high: int) -> int:

@@ -44,8 +44,8 @@ class _Loaded(NamedTuple):
     image: np.ndarray | None
     prepared: Prepared | None
     reason: str | None
-    bytes: int
-    mtime_ns: int
+    bytes: int | None  # None, as mtime_ns: the file system does not tell
+    mtime_ns: int | None
     seconds: float
 
 
@@ -147,6 +147,8 @@ class Stream:
             prepared = self._segmenter.prepare(image, self._settings)
         except FileNotFoundError:
             reason = f"{job.source}: no longer there"
+        except OSError as error:  # of this file alone: a link to itself, no permission, a handle gone stale
+            reason, size, mtime_ns = f"{job.source}: cannot be read ({error.strerror})", None, None
         except DataError as error:
             reason = str(error)
         return _Loaded(job, pixels, image, prepared, reason, size, mtime_ns, time.monotonic() - began)
@@ -176,9 +178,11 @@ class Stream:
         samples = None if device is None else self._segmenter.fetch(device)
         now = time.monotonic()
         seconds, self._device_free = now - max(started, self._device_free), now
-        # A file that is as it was may be unreadable for a while, for want of memory: its results stay.
-        concerned = samples is not None or self._changed(loaded.job.name, loaded.bytes, loaded.mtime_ns)
-        kinds = self._kinds(loaded.job) if concerned else ()
+        # A file that is as it was may be unreadable for a while, for want of memory, and while a file server is away
+        # nobody knows how it is: its results stay.
+        known = loaded.mtime_ns is not None
+        changed = known and self._changed(loaded.job.name, loaded.bytes, loaded.mtime_ns)
+        kinds = self._kinds(loaded.job) if samples is not None or changed else ()
 
         def finish() -> dict[str, Any]:
             try:

@@ -10,9 +10,17 @@ import errno
 import sys
 from collections.abc import Iterator
 
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells have it: 128 and the number of the signal."""
+TRY_AGAIN = 75
+"""The exit status where the same command goes on later (EX_TEMPFAIL of sysexits.h): stopped early, failed elsewhere, or
+held up by another process."""
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used; the message is written for the user."""
+
+    exit_status = 2
 
 
 class DataError(InputError):
@@ -27,23 +35,26 @@ class CheckpointError(InputError):
     """A checkpoint is missing, damaged or belongs to another model; the message names the file."""
 
 
-INTERRUPTED = 130
-"""The exit status after Ctrl-C, as shells have it: 128 and the number of the signal."""
-TRY_AGAIN = 75
-"""The exit status where the same command goes on (EX_TEMPFAIL of sysexits.h): stopped early, or failed elsewhere."""
+class InUseError(InputError):
+    """Another process is at work in the folder; once it has ended, the same command works."""
+
+    exit_status = TRY_AGAIN
+
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _MENDABLE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.EIO, *_FULL),
-    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.ESTALE),
 }
 """No permission, a read-only file system, a full or failing disk, a file where a folder should be or a folder where a
-file should be, a name that is too long: the user's to mend, whatever was being read or written."""
+file should be, a name that is too long, a file that its server no longer knows: the user's to mend, whatever was being
+read or written."""
 
 
 @contextlib.contextmanager
 def report_input_errors(stopped: str | None = None, need_less: str | None = None) -> Iterator[None]:
-    """Turns an `InputError`, and a refusal of the file system, into `error: ...` on stderr and exit status 2.
+    """Turns an `InputError`, and a refusal of the file system, into `error: ...` on stderr and exit status 2
+    (an `InputError`: its own).
 
     With `stopped`, a line that says what is left of the work, Ctrl-C becomes that line and exit status `INTERRUPTED`.
     With `need_less`, what to change for less memory, so does a device or a host without enough of it become an error of
@@ -53,7 +64,7 @@ def report_input_errors(stopped: str | None = None, need_less: str | None = None
         yield
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.exit_status)
     except OSError as error:
         if error.errno not in _MENDABLE:
             raise

@@ -5,11 +5,9 @@ Pillow has some that start other programs. Colour profiles are not applied.
 """
 
 import contextlib
-import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -18,15 +16,13 @@ from ddim_jax.io.atomic import atomic_path
 from ddim_jax.io.errors import DataError
 from ddim_jax.io.masks import binary_mask, over_black
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 _EXIF_ORIENTATION = 0x0112
+_TIFF_PHOTOMETRIC = 262
 # A camera's MPO file is a JPEG with previews behind it: its first frame is the picture. Pillow opens it as a JPEG.
 _JPEG_FORMATS = ("JPEG", "MPO")
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 MAX_PIXELS = 2**30 // 12
 """A picture with more is refused by its header, before any of it is decoded: a GiB at 12 bytes a pixel, 89 million."""
-# What macOS adds to archives, and what the root of a disk has, which a user may not even read.
-_SYSTEM_FOLDERS = {"__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN"}
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "I", "F", "I;16", "I;16B", "I;16L")
 
 
@@ -44,7 +40,8 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
 
     Raises:
       DataError: the file is missing, empty, truncated, no picture, of several frames, of more than `MAX_PIXELS`, or
-        holds numbers whose range is unknown (floating point, or integers outside 0..65535). The message names the file.
+        holds numbers whose range is unknown (floating point, or integers outside 0..65535) or whose order is reversed
+        (16-bit TIFF with white as 0). The message names the file.
     """
     picture, _ = _decode(path)
     return _to_rgb(picture, str(path))
@@ -108,39 +105,6 @@ def resize_unit_map(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return values if values.shape == tuple(shape) else np.clip(resize_map(values, tuple(shape)), 0.0, 1.0)
 
 
-def list_images(path: str | os.PathLike) -> list[Path]:
-    """`iterate_images` as a list."""
-    return list(iterate_images(path))
-
-
-def iterate_images(path: str | os.PathLike) -> Iterator[Path]:
-    """Finds pictures: a file as it is, a folder searched through and through, or a glob (`**` goes into folders).
-
-    Folders and globs give files with the suffix of an image format (PNG, JPEG, BMP, TIFF; upper or lower case), sorted;
-    hidden files and folders (a leading dot) are left out. Of a folder, the names in one of its folders at a time are in
-    memory (with those of the folders above it that are still to come); of a glob, all it matches.
-
-    Raises:
-      DataError: nothing is there, or no picture among it, or a folder below may not be read.
-    """
-    text, path = os.fspath(path), Path(path)
-    if path.is_file():
-        yield path
-        return
-    if path.is_dir():
-        found, where = _images_below(path), f"folder {text} holds"
-    elif glob.has_magic(text):
-        found, where = _images_matching(text), f"glob {text} matches"
-    else:
-        raise DataError(f"{text}: no such file or folder.")
-    nothing = True
-    for file in found:
-        nothing = False
-        yield file
-    if nothing:
-        raise DataError(f"The {where} no pictures; expected files ending in {', '.join(IMAGE_SUFFIXES)}.")
-
-
 def write_mask(path: str | os.PathLike, mask: np.ndarray) -> None:
     """Writes a mask, [H, W] of {0, 1} or booleans, as an 8-bit grey PNG with 0 and 255, atomically."""
     mask = np.asarray(mask)
@@ -171,77 +135,6 @@ def _write_png(path: str | os.PathLike, pixels: np.ndarray) -> None:
         raise ValueError(f"{path}: expected a name ending in .png.")
     with atomic_path(path) as temporary:
         Image.fromarray(pixels).save(temporary, format="PNG")
-
-
-def unreadable_folder(error: OSError) -> NoReturn:
-    """For `os.walk`, which passes over a folder that may not be read.
-
-    Raises:
-      DataError: naming the folder.
-    """
-    raise DataError(f"{error.filename}: the folder cannot be read ({error.strerror}).") from error
-
-
-def worth_entering(folders: Iterable[str]) -> list[str]:
-    """The names of folders that may hold a user's pictures, sorted: neither hidden ones nor those of the system."""
-    return sorted(name for name in folders if not name.startswith(".") and name not in _SYSTEM_FOLDERS)
-
-
-def _images_below(folder: Path) -> Iterator[Path]:
-    """In the order of sorted paths, part by part: what is in the folder "a" comes before the file "a.png"."""
-    opened = [(folder, _names_in(folder))]
-    while opened:
-        place, names = opened[-1]
-        if not names:
-            opened.pop()
-        elif (name := names.pop()).endswith("\0"):
-            below = place / name[:-1]
-            opened.append((below, _names_in(below)))
-        else:
-            yield place / name
-
-
-def _names_in(folder: Path) -> list[str]:
-    """Of the pictures in a folder and, with a zero at the end, of the folders worth entering; the last one first."""
-    names, folders = [], []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if not _is_folder(entry):
-                    names += [entry.name] if _is_image(folder / entry.name, entry) else []
-                elif not entry.is_symlink():
-                    folders.append(entry.name)
-    except OSError as error:
-        unreadable_folder(error)
-    names += (name + "\0" for name in worth_entering(folders))
-    names.sort(reverse=True)
-    return names
-
-
-def _images_matching(pattern: str) -> Iterator[Path]:
-    """In the same order."""
-    found = (Path(name) for name in glob.iglob(pattern, recursive=True))
-    # With a zero, which is below every other character, for the slash, texts are ordered as paths are, part by part.
-    names = [os.fspath(file).replace(os.sep, "\0") for file in found if _is_image(file)]
-    names.sort(reverse=True)
-    while names:
-        yield Path(names.pop().replace("\0", os.sep))
-
-
-def _is_folder(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
-
-
-def _is_image(file: Path, entry: os.DirEntry | None = None) -> bool:
-    if file.suffix.lower() not in IMAGE_SUFFIXES or file.name.startswith("."):
-        return False
-    if entry is not None and entry.is_file(follow_symlinks=False):
-        return True  # as the folder says, without a question to the file system about each file
-    # A link to nothing is listed as well, so that reading it says what is wrong.
-    return file.is_file() or (file.is_symlink() and not file.exists())
 
 
 @contextlib.contextmanager
@@ -290,6 +183,9 @@ def _decode(path: str | os.PathLike) -> tuple[Image.Image, bool]:
         if picture.mode not in _MODES:
             raise DataError(f"{path}: pixels of kind {picture.mode!r} are not supported; save it as grey or RGB.")
         _check_covered(picture, path)
+        if picture.mode.startswith("I") and picture.format == "TIFF" and picture.tag_v2.get(_TIFF_PHOTOMETRIC) == 0:
+            # Pillow turns 8 bits round and leaves 16 as they are; how many of them are used, the file does not say.
+            raise DataError(f"{path}: 16-bit grey in which white is 0 (MinIsWhite); save it with black as 0.")
         picture.load()
         return ImageOps.exif_transpose(picture), lossy
 

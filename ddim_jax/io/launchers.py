@@ -11,11 +11,12 @@ class _Launcher(NamedTuple):
     index: str
     count: str | None
     sign: str | None = None
+    local: str | None = None
 
 
 _LAUNCHERS = (
     # mpirun may run below srun, and then sets its own beside what srun set for mpirun's daemons.
-    _Launcher("mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    _Launcher("mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", local="OMPI_COMM_WORLD_LOCAL_RANK"),
     # Of the job step: SLURM_NTASKS is there outside of srun too, where one process has to do everything.
     _Launcher("srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
     # In a container that was given only what JAX's own detection reads.
@@ -34,12 +35,14 @@ class Launched(NamedTuple):
       index: which of the processes this is, from 0.
       count: how many there are; None where the launcher does not say.
       index_name: the variable with the index, for messages.
+      local_index: which it is of those on its machine, from 0; None where that is left to JAX to find.
     """
 
     by: str
     index: int
     count: int | None
     index_name: str
+    local_index: int | None = None
 
 
 def find_launcher(environment: Mapping[str, str]) -> Launched | None:
@@ -48,15 +51,16 @@ def find_launcher(environment: Mapping[str, str]) -> Launched | None:
     Raises:
       InputError: a variable is no whole number.
     """
-    for by, index, count, sign in _LAUNCHERS:
+    for by, index, count, sign, local in _LAUNCHERS:
         if all(name in environment for name in (index, count, sign) if name is not None):
-            return Launched(
-                by, _number(index, environment), None if count is None else _number(count, environment), index
-            )
+            numbers = [_number(name, environment) for name in (index, count, local)]
+            return Launched(by, *numbers[:2], index_name=index, local_index=numbers[2])
     return None
 
 
-def _number(name: str, environment: Mapping[str, str]) -> int:
+def _number(name: str | None, environment: Mapping[str, str]) -> int | None:
+    if name is None or name not in environment:
+        return None
     try:
         return int(environment[name])
     except ValueError:

@@ -23,5 +23,6 @@ def refuse_remote(path: str | os.PathLike | None, name: str) -> None:
     if scheme:
         raise InputError(
             f"{name} is {os.fspath(path)}; {scheme[1]}:// paths are not read or written, expected a path of the file "
-            "system. Copy the files to one, or mount the storage (gcsfuse, s3fs, rclone) and give the folder"
+            "system. Copy the files to one. A mount of the storage (gcsfuse, s3fs, rclone) will do to read from, and "
+            "for the results of one process alone: it has no locks between machines"
         )

@@ -39,7 +39,23 @@ def ensemble_probability(samples: np.ndarray, protocol: Protocol, ensemble: str 
     masks = np.stack([threshold_mask(protocol.probability(one[np.newaxis]), protocol.threshold) for one in samples])
     if ensemble == "majority":
         return masks.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return np.asarray(_staple(masks).probability)
+    return _staple_probability(masks)
+
+
+def _staple_probability(masks: np.ndarray) -> np.ndarray:
+    """`staple` of uint8 [S, h, w], run on the different votes and how often each is there.
+
+    Run on the pixels, it would be compiled for every size of picture, and each program stay in memory.
+    """
+    packed = np.packbits(masks.reshape(len(masks), -1), axis=0)
+    # Of numbers, as which eight masks fit in, NumPy finds the different ones much faster than of columns.
+    values, axis = (packed[0], None) if len(packed) == 1 else (packed, 1)
+    values, inverse, counts = np.unique(values, axis=axis, return_inverse=True, return_counts=True)
+    votes = np.unpackbits(values.reshape(len(packed), -1), axis=0, count=len(masks))
+    room = 2 ** (votes.shape[1] - 1).bit_length()  # few programs serve all numbers of different votes
+    unused = room - votes.shape[1]
+    probability = _staple(np.pad(votes, ((0, 0), (0, unused))), np.pad(counts, (0, unused))).probability
+    return np.asarray(probability)[inverse.reshape(masks.shape[1:])]
 
 
 def ensemble_threshold(protocol: Protocol, ensemble: str = "mean") -> float:

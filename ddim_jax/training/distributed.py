@@ -71,6 +71,7 @@ def initialise(
             coordinator,
             count,
             index,
+            _own_devices(launched, os.environ),
             # By hand all devices of the machine are this process's; a launcher may start one process for each.
             cluster_detection_method=None if launched else "deactivate",
             initialization_timeout=timeout,
@@ -117,6 +118,17 @@ def _settle(
     if ":" not in coordinator or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise ConfigError(f"--coordinator-address is {coordinator!r}; expected HOST:PORT, as node1:29500")
     return coordinator, count, index, launched
+
+
+def _own_devices(launched: Launched | None, environment: Mapping[str, str]) -> list[int] | None:
+    """The GPU of this process where mpirun started one for each GPU of a machine; None: for JAX to find, or all.
+
+    JAX knows mpirun of Open MPI up to 4 alone. With 5 every process would take all GPUs or, within a job of Slurm, the
+    one of the task that started mpirun's processes there. `JAX_LOCAL_DEVICE_IDS` goes first, as it does in JAX.
+    """
+    if launched is None or launched.local_index is None or "JAX_LOCAL_DEVICE_IDS" in environment:
+        return None
+    return [launched.local_index]
 
 
 def _wait_for_port(address: str, timeout: float) -> None:

@@ -15,7 +15,7 @@ from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.checkpoints.torch_weights import load_state_dict
 from ddim_jax.data import Source, Subset, check_source, ids_digest, load_dataset
 from ddim_jax.io.atomic import check_place, json_text, make_folder, write_json
-from ddim_jax.io.errors import ConfigError
+from ddim_jax.io.errors import ConfigError, InUseError
 from ddim_jax.io.processes import as_first, wait_for_all
 from ddim_jax.io.remote import refuse_remote
 from ddim_jax.models import create_model, create_process
@@ -25,10 +25,11 @@ from ddim_jax.training.feed import Feed
 from ddim_jax.training.form import check_form
 from ddim_jax.training.interrupt import StopRequest, leave_at_once, stop_on_signals
 from ddim_jax.training.losses import LossWatch, NonFiniteLoss
+from ddim_jax.training.one_training import OneTraining
 from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
 from ddim_jax.training.peers import Alone, Peers, watched_peers
 from ddim_jax.training.reporting import Reporter
-from ddim_jax.training.resume import check_resumable
+from ddim_jax.training.resume import check_same_run
 from ddim_jax.training.sharding import data_mesh, place, replicated
 from ddim_jax.training.state import TrainState, create_state, parameter_count, start_from
 from ddim_jax.training.step import make_train_step
@@ -59,15 +60,18 @@ def train(config: Any, workdir: str | os.PathLike, request: StopRequest | None =
       InputError: a path is of remote storage.
       DataError: the data cannot be used.
       CheckpointError: there are checkpoints, none of them intact.
+      InUseError: another training is at work in `workdir`.
       NonFiniteLoss: the loss or a gradient is not finite; the last good checkpoint stays.
     """
     refuse_remote(workdir, "workdir")
     request = StopRequest() if request is None else request  # one that was not made yet counts as False
-    with watched_peers(request) as peers:
-        return _train(resolve_system(plain_config(config)), Path(workdir), request, peers)
+    with OneTraining(Path(workdir)) as one_training, watched_peers(request) as peers:
+        return _train(resolve_system(plain_config(config)), Path(workdir), request, peers, one_training)
 
 
-def _train(config: Mapping[str, Any], workdir: Path, request: StopRequest, peers: Alone | Peers) -> int:
+def _train(
+    config: Mapping[str, Any], workdir: Path, request: StopRequest, peers: Alone | Peers, one_training: OneTraining
+) -> int:
     check_form(config)
     check_place(workdir)
     about = config["model"]
@@ -94,6 +98,8 @@ def _train(config: Mapping[str, Any], workdir: Path, request: StopRequest, peers
         "val_ids_sha256": ids_digest(val_source),
     }
     metadata = {"config": config, "package_version": __version__, "data": identity}
+    one_training.hold_if_known()
+    steps_there = store.steps()
     state = _restore(store, model, optimiser, image_size, seed, metadata, workdir, mesh)
     start_step = 0 if state is None else int(state.step)
     if start_step >= steps:
@@ -141,6 +147,9 @@ def _train(config: Mapping[str, Any], workdir: Path, request: StopRequest, peers
     )
     if jax.process_index() == 0:
         make_folder(workdir)  # not before: data that cannot be used leave no run behind
+        one_training.hold()
+        if store.steps() != steps_there:
+            raise InUseError(f"{workdir}: another training was at work there; start the same command again to go on")
         write_json(workdir / "config.json", config)
     wait_for_all("config.json")
     check_shared(workdir / "config.json", json_text(config))
@@ -248,19 +257,13 @@ def _restore(
 
     Raises:
       ConfigError: the checkpoint was made with another configuration or from other training images.
+      CheckpointError: it is not that of a run.
     """
     found = store.newest_intact() if jax.process_index() == 0 else None
     step = as_first(-1 if found is None else found)
     if step < 0:
         return None
-    there = store.metadata(step)
-    check_resumable(there["config"], metadata["config"], str(workdir))
-    if there["data"] != metadata["data"]:
-        raise ConfigError(
-            f"{workdir} holds a run trained on {there['data']['train_examples']} images; there are "
-            f"{metadata['data']['train_examples']} now, and the names of training or validation images differ. Use the "
-            "same images to resume it, or another --workdir."
-        )
+    check_same_run(store.metadata(step), metadata, str(workdir), store.directory / str(step))
     fresh = jax.eval_shape(lambda: create_state(model, optimiser, image_size, seed))
     everywhere = replicated(mesh)
     template = jax.tree.map(

@@ -138,6 +138,7 @@ class Peers:
         self._leaving.set()
         told = isinstance(error, InputError | OSError | KeyboardInterrupt)  # there is no more to say
         status, what = (2, f"{error}") if told else (1, f"{type(error).__name__}: {error}")
+        status = getattr(error, "exit_status", status)
         if isinstance(error, KeyboardInterrupt):
             status, what = INTERRUPTED, "stopped by Ctrl-C"
         with contextlib.suppress(Exception):  # the board may be gone as well

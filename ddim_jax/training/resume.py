@@ -1,9 +1,11 @@
 """Whether a run directory may be continued with a configuration."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from ddim_jax.io.errors import ConfigError
+from ddim_jax.io.errors import CheckpointError, ConfigError
+from ddim_jax.io.values import is_whole
 
 MAY_DIFFER = (
     "name",
@@ -33,6 +35,30 @@ ADDED = {
     "train.accumulate": 1,
 }
 """Fields that runs of earlier versions do not have, with the value that is what they did."""
+
+
+def check_same_run(saved: Mapping[str, Any], current: Mapping[str, Any], workdir: str, step_folder: Path) -> None:
+    """Compares the metadata of the checkpoint in `step_folder` with those of the run that is to go on from it.
+
+    Raises:
+      ConfigError: it was made with another configuration or from other training images.
+      CheckpointError: its metadata are not those of a run.
+    """
+    file = step_folder / "metadata" / "metadata"
+    for name, value in (("config", saved.get("config")), ("data", saved.get("data"))):
+        if not isinstance(value, Mapping):
+            raise CheckpointError(f"{file}: {name} is {value!r}; expected a section. Was it made by train.py?")
+    if not isinstance(saved["config"].get("train"), Mapping):
+        raise CheckpointError(f"{file}: its config has no section train. Was it made by train.py?")
+    check_resumable(saved["config"], current["config"], workdir)
+    if saved["data"] != current["data"]:
+        count = saved["data"].get("train_examples")
+        if not is_whole(count, 1):
+            raise CheckpointError(f"{file}: data.train_examples is {count!r}; expected the number of training images")
+        raise ConfigError(
+            f"{workdir} holds a run trained on {count} images; there are {current['data']['train_examples']} now, and "
+            "the names of training or validation images differ. Use the same images to resume it, or another --workdir."
+        )
 
 
 def check_resumable(saved: Mapping[str, Any], current: Mapping[str, Any], workdir: str) -> None:

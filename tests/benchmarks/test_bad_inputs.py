@@ -12,7 +12,13 @@ from benchmarks.faults.judge import Input, Start, judge, try_start
 from benchmarks.faults.warm import Ended, warm_programs
 
 REAL = (
-    *("folders/splits-not-utf-8", "folders/mask-missing", "config/train.stepz=3", "config/syntax.py"),
+    *(
+        "pictures/one-pixel",
+        "folders/splits-not-utf-8",
+        "folders/mask-missing",
+        "config/train.stepz=3",
+        "config/syntax.py",
+    ),
     *("checkpoint/missing", "export/output-is-a-file"),
 )
 GOOD = "import sys\nprint('error: b.png: empty', file=sys.stderr)\nsys.exit(2)\n"
@@ -88,6 +94,15 @@ def test_what_a_program_may_keep_and_what_its_index_claims(tmp_path):
     assert judge(start, ended._replace(out="Traceback (most recent call last):"), tmp_path, after, after).traceback
 
 
+def test_a_program_that_ought_to_end_well_has_to_say_what_it_did(tmp_path):
+    start = Start("sample.py", (), (Input("a.png", ("1 images segmented",)),), status=0, kept=("index.jsonl",))
+    (tmp_path / "index.jsonl").write_text(json.dumps({"name": "a", "file": "/in/a.png", "status": "ok"}) + "\n")
+    after = {"index.jsonl": (1, 2)}
+    assert judge(start, Ended(0, "1 images segmented in 0.1 s", ""), tmp_path, {}, after) == ("", (), ())
+    assert judge(start, Ended(0, "", "1 images segmented"), tmp_path, {}, after) == ("", (), ("a.png",))
+    assert judge(start, Ended(2, "", "error: no"), tmp_path, {}, after).unclear == ("a.png (status 2, expected 0)",)
+
+
 def test_the_corpus_is_large_and_its_cases_have_names_of_their_own(tmp_path):
     names = [name for name, _ in bad_inputs.all_cases(tmp_path / "run", config_file(tmp_path))]
     assert len(names) == len(set(names)) > 100
@@ -104,7 +119,7 @@ def test_real_cases_end_as_they_should(tmp_path, programs, prepared):
     cases = [case for case in bad_inputs.all_cases(*prepared) if case[0] in REAL]
     result = bad_inputs.try_cases(cases, tmp_path / "cases", programs, lambda text: None)
     assert result.pop("offenders") == {"tracebacks": [], "partial_outputs": [], "unclear": []}
-    assert result == {"n": 6, "starts": 6, "tracebacks": 0, "partial_outputs": 0, "unclear": 0}
+    assert result == {"n": 7, "starts": 7, "tracebacks": 0, "partial_outputs": 0, "unclear": 0}
 
 
 def test_every_bad_picture_is_told_and_the_good_one_is_segmented(tmp_path, programs, prepared):

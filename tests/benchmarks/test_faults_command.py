@@ -7,6 +7,7 @@ import signal
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from faults_on_page import on_page
 
@@ -78,7 +79,7 @@ def writes_a_run(found):
     return measure
 
 
-GOOD = {"n": 100, "failed_restarts": 0, "lost_beyond_checkpoint": 0, "bitwise_equal": True, "saves_in_flight": 1}
+GOOD = {"n": 100, "failed_restarts": 0, "lost_beyond_checkpoint": 0, "bitwise_equal": True, "saves_in_flight": 20}
 
 
 @pytest.mark.parametrize(("found", "kept"), [(GOOD, False), (GOOD | {"bitwise_equal": False}, True), ({"n": 1}, True)])
@@ -148,6 +149,15 @@ def test_a_clear_message(tmp_path, status, said, clear):
     assert disk_full.is_clear(status, said.replace("{}", str(tmp_path)), tmp_path) is clear
 
 
+@pytest.mark.parametrize("file", ["", "/12/state", "/a:b"])
+def test_the_file_that_an_error_names(tmp_path, file):
+    said = f"step 1\n{FULL.replace('{}/metrics.jsonl', f'{tmp_path}/checkpoints{file}')}"
+    path = f"{tmp_path}/checkpoints{file}"
+    assert disk_full.named(said, tmp_path) == disk_full.named(said, tmp_path / "checkpoints") == path
+    assert disk_full.named(said, tmp_path / "check") == disk_full.named("error: no", tmp_path) == ""
+    assert disk_full.named(FULL.replace("{}", str(tmp_path)), tmp_path / "checkpoints") == ""
+
+
 def test_results_are_whole_and_listed(tmp_path):
     expected, own = tmp_path / "expected", tmp_path / "own"
     expected.mkdir()
@@ -201,24 +211,38 @@ def test_a_process_is_named(status, said, victim, named):
 
 
 def test_deaths_are_added_up(tmp_path, monkeypatch):
-    results = iter([(30.5, True, True), (41.0, False, True), (3.0, True, False), (4.0, True, True)])
+    times = peer_death.Times(start=1.0, save=2.0)
+    results = iter(
+        [
+            (9, False, 30.5, True, True),
+            (8, False, 41.0, False, True),
+            (0, False, 3.0, True, False),
+            (1, False, 4.0, True, True),  # too late for what it was aimed at
+            (5, True, 3.0, True, True),
+            (5, False, 4.0, True, True),
+        ]
+    )
+    given = []
 
-    def death(workdir, victim, step):
-        assert 1 <= step < 40
-        return {"victim": victim, "step": step} | dict(
-            zip(("seconds", "named", "continued"), next(results), strict=True)
-        )
+    def death(workdir, kind, victim, rng, times_before):
+        given.append((kind, victim, times_before))
+        keys = ("step", "while_saving", "seconds", "named", "continued")
+        return dict(zip(keys, next(results), strict=True)), times if kind == "anywhere" else None
 
     monkeypatch.setattr(peer_death, "death", death)
     found = peer_death.measure(tmp_path, 0, lambda text: None)
-    assert (found["n"], found["seconds"], found["unnamed"], found["not_continued"]) == (4, 41.0, 1, 1)
+    assert (found["n"], found["seconds"], found["unnamed"], found["not_continued"]) == (6, 41.0, 1, 1)
+    assert (found["before_first_step"], found["while_saving"]) == (1, 1)
     assert on_page("peer_death", found)
-    assert [one["victim"] for one in found["each"]] == [0, 1, 0, 1]
+    assert given == [
+        *(("anywhere", 0, None), ("anywhere", 1, times)),
+        *((kind, victim, times) for kind in ("starting", "saving") for victim in (0, 1)),
+    ]
 
 
 def test_a_process_that_ended_before_the_kill_is_no_measurement(tmp_path, monkeypatch):
     class Over:
-        said, pid = "step 1/80: loss 1\n", 0
+        said, pid = "starts at step 0 of 80\nstep 5/80: loss 1\n", 0
 
         def __init__(self):
             self.process = self
@@ -230,7 +254,7 @@ def test_a_process_that_ended_before_the_kill_is_no_measurement(tmp_path, monkey
             pass
 
         def wait_until(self, condition):
-            return condition()
+            return False
 
         def poll(self):
             return 1
@@ -242,16 +266,18 @@ def test_a_process_that_ended_before_the_kill_is_no_measurement(tmp_path, monkey
             return -signal.SIGKILL
 
     monkeypatch.setattr(peer_death, "_start", lambda *_: [Over(), Over()])
-    with pytest.raises(FaultRunFailed, match="the run was over before the kill: step 1/80"):
-        peer_death.death(tmp_path, 1, 3)
+    with pytest.raises(FaultRunFailed, match="the run was over before the kill: starts at step 0"):
+        peer_death.death(tmp_path, "saving", 1, np.random.default_rng(0), peer_death.Times(0.0, 0.0))
 
 
 def test_full_disks_are_added_up(tmp_path, monkeypatch):
     monkeypatch.setattr(disk_full, "trained", lambda workdir: shutil.copytree(Path(__file__).parent, workdir / "run"))
     monkeypatch.setattr(disk_full, "start_training", lambda *_, **__: script(tmp_path, ""))
     monkeypatch.setattr(disk_full, "_sampling", lambda *_: script(tmp_path, ""))
-    monkeypatch.setattr(disk_full, "during_a_save", lambda *_: disk_full.Outcome(lost=True, clear=True))
-    monkeypatch.setattr(disk_full, "during_results", lambda *_: disk_full.Outcome(lost=False, clear=False))
+    saves = iter(["before", *["save"] * 5])
+    monkeypatch.setattr(disk_full, "during_a_save", lambda *_: disk_full.Outcome(True, True, next(saves)))
+    monkeypatch.setattr(disk_full, "during_results", lambda *_: disk_full.Outcome(False, False, "results"))
     found = disk_full.measure(tmp_path / "work", lambda text: None)
-    assert [found[key] for key in ("n", "n_checkpoints", "n_results", "lost", "unclear")] == [11, 6, 5, 6, 5]
+    keys = ("n", "in_a_save", "in_results", "before", "lost", "unclear")
+    assert [found[key] for key in keys] == [11, 5, 5, 1, 6, 5]
     assert on_page("disk_full", found)

@@ -1,6 +1,9 @@
 """Every kind of damage to every file is named; nothing else is."""
 
+import errno
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -87,3 +90,33 @@ def test_read_verified_gives_content_only_if_it_is_as_written(folder):
     (folder / "a.json").write_text('{"x": 2}')
     content, problem = read_verified(folder, "a.json")
     assert content is None and problem.startswith("a.json: content changed")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="asks the system for the names of open files")
+def test_everything_is_flushed_before_the_manifest_appears(folder, monkeypatch):
+    """Seen by what the file descriptors stand for: a power cut after the manifest must find what it vouches for."""
+    flushed, real = [], os.fsync
+
+    def watched(descriptor):
+        flushed.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+        real(descriptor)
+
+    (folder / "manifest.json").unlink()
+    monkeypatch.setattr(os, "fsync", watched)
+    write_manifest(folder)
+    names = {"a.json", "state/weights", "state/d/empty", ".", "state", "state/d", ".."}
+    new = next(place for place, path in enumerate(flushed) if ".partial" in path.name)
+    assert {(folder / name).resolve() for name in names} <= set(flushed[:new])
+    assert flushed[new + 1 :] == [folder]  # and so is its name
+    assert find_damage(folder) == []
+
+
+def test_a_disk_that_fails_on_flushing_gets_no_manifest(folder, monkeypatch):
+    def failing(descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    (folder / "manifest.json").unlink()
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OSError, match="Input/output"):
+        write_manifest(folder)
+    assert not is_complete(folder)

@@ -294,3 +294,14 @@ def test_library_that_is_not_installed(tmp_path, monkeypatch, library, name):
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(CheckpointError, match=rf"{re.escape(name)}: needs .*`pip install {library}`"):
         load_state_dict(tmp_path / name)
+
+
+def test_a_number_that_is_said_to_be_terabytes_is_refused(save_pt):
+    """A view of one number, which has no size of its own until it is widened; small views are read."""
+    import torch
+
+    path = save_pt({"w": torch.zeros(1, dtype=torch.bfloat16).expand(2**20, 2**19)})
+    expected = rf"weights\.pt: its [0-9,]+ bytes say that they hold {2**40:,} bytes of weights, most of them in w"
+    with pytest.raises(CheckpointError, match=expected):
+        load_state_dict(path)
+    np.testing.assert_array_equal(load_state_dict(save_pt({"w": torch.ones(1).expand(64)}))["w"], np.ones(64))

@@ -1,5 +1,6 @@
 """The files of deploy/, as far as they can be checked without a cluster."""
 
+import json
 import os
 import re
 import shlex
@@ -50,13 +51,14 @@ def test_the_slurm_script_passes_shellcheck():
 def slurm(tmp_path):
     """Runs slurm.sh with stand-ins for Slurm's commands; gives (exit status, what was called)."""
     calls = tmp_path / "calls"
-    for name, body in (("srun", 'exit "$SRUN_STATUS"'), ("scontrol", "")):
+    told = f'echo "cpus $SRUN_CPUS_PER_TASK" >> {shlex.quote(str(calls))}'
+    for name, body in (("srun", f'{told}\nexit "$SRUN_STATUS"'), ("scontrol", "")):
         program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)
         program.write_text(f'#!/bin/sh\necho {name} "$@" >> {shlex.quote(str(calls))}\n{body}\n')
         program.chmod(0o755)
 
-    def run(*arguments, status=0, restarts=None):
+    def run(*arguments, status=0, restarts=None, cpus=None):
         environment = {
             "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
             "SLURM_SUBMIT_DIR": str(tmp_path),
@@ -65,6 +67,8 @@ def slurm(tmp_path):
         }
         if restarts is not None:
             environment["SLURM_RESTART_COUNT"] = str(restarts)
+        if cpus is not None:
+            environment["SLURM_CPUS_PER_TASK"] = str(cpus)
         done = subprocess.run(["bash", str(DEPLOY / "slurm.sh"), *arguments], env=environment, capture_output=True)
         return done.returncode, calls.read_text().splitlines() if calls.exists() else []
 
@@ -73,17 +77,25 @@ def slurm(tmp_path):
 
 def test_the_slurm_script_hands_its_arguments_on(slurm):
     status, calls = slurm("--config", "a b.py")
-    assert (status, calls) == (0, ["srun --kill-on-bad-exit=0 .venv/bin/python -u train.py --config a b.py"])
+    assert (status, calls[0]) == (0, "srun --kill-on-bad-exit=0 .venv/bin/python -u train.py --config a b.py")
+
+
+@pytest.mark.parametrize(("cpus", "given"), [(8, "cpus 8"), (None, "cpus 1")])
+def test_srun_is_told_how_many_cpus_a_task_has(slurm, cpus, given):
+    assert slurm("--config", "a.py", cpus=cpus)[1][1:] == [given]
 
 
 @pytest.mark.parametrize(
     ("status", "restarts", "requeued"),
-    [(75, None, True), (137, None, True), (75, 9, True), (75, 10, False), (2, None, False)],
+    [
+        *((75, None, True), (137, None, True), (143, None, True), (75, 9, True), (75, 10, False)),
+        *((2, None, False), (134, None, False)),
+    ],
 )
 def test_the_slurm_script_is_started_again_after_a_loss_alone(slurm, status, restarts, requeued):
     found, calls = slurm("--config", "a.py", status=status, restarts=restarts)
     assert found == status
-    assert calls[1:] == (["scontrol requeue 17"] if requeued else [])
+    assert calls[2:] == (["scontrol requeue 17"] if requeued else [])
 
 
 def test_the_command_at_the_head_of_the_slurm_script_fits_its_devices():
@@ -119,6 +131,8 @@ def test_the_parts_of_the_manifest_belong_together(manifest):
     job, pod = manifest["Job"]["spec"], manifest["Job"]["spec"]["template"]["spec"]
     service, name = manifest["Service"]["spec"], manifest["Job"]["metadata"]["name"]
     assert job["completionMode"] == "Indexed" and job["completions"] == job["parallelism"] > 1
+    # Or the pod that replaces a drained one would be the same process of the run, while the old one still saves.
+    assert job["podReplacementPolicy"] == "Failed" and pod["restartPolicy"] == "Never"
     assert service["clusterIP"] == "None" and service["selector"] == {"job-name": name}
     assert pod["subdomain"] == manifest["Service"]["metadata"]["name"]
     account = manifest["ServiceAccount"]["metadata"]["name"]
@@ -136,6 +150,8 @@ def test_the_pods_run_what_there_is(manifest):
     assert_train_takes(arguments)
     mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
     assert {"/data", "/runs"} == mounted
+    # The image's entry point, with its process 1, stays; the arguments alone are other ones.
+    assert "command" not in container
     assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
     # The image's user has to be able to write to the volume.
     (user,) = re.findall(r"useradd .*--uid (\d+)", (DEPLOY / "Dockerfile").read_text())
@@ -155,5 +171,8 @@ def test_what_the_image_copies_and_installs_is_there():
     extras = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     (extra,) = [rest.partition("=")[2] for word, rest in lines if word == "ARG"]
     assert extra in extras
+    # Process 1 hears no signal without a handler; an init hands them on.
+    assert json.loads(dict(lines)["ENTRYPOINT"]) == ["tini", "--", "python", "-u"]
+    assert re.search(r"apt-get install .*\btini\b", text)
     # They would be looked for by the names of the machine it was built on, and found on no other.
     assert "ddim_jax.ops.cpu_kernels" not in text

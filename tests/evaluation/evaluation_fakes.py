@@ -20,6 +20,7 @@ class FakeSegmenter:
         self.config, self.step, self.checkpoint = CONFIG, 800, checkpoint
         self.image_size = next(iter(self.estimates.values())).shape[-1]
         self.calls = []
+        self.bounds = set()  # eta and clip_x0 of all calls
         self.training_data = {}
 
     one_pass = False
@@ -27,12 +28,16 @@ class FakeSegmenter:
     def settings(self, **values):
         return Settings.create(self.config, **values)
 
-    def sample(self, image, *, samples=None, steps=None, seed=0, flips=None, sampler=None):
+    def sample(
+        self, image, *, samples=None, steps=None, seed=0, size=None, flips=None, sampler=None, eta=None, clip_x0=None
+    ):
         key = int(image[0, 0, 0])
         self.calls.append((key, samples, steps, seed))
+        self.bounds.add((eta, clip_x0))
         return self.estimates[key][:samples]
 
-    def trajectory(self, image, *, steps=None, seed=0, sampler=None):
+    def trajectory(self, image, *, steps=None, seed=0, size=None, sampler=None, eta=None, clip_x0=None):
+        self.bounds.add((eta, clip_x0))
         final = self.estimates[int(image[0, 0, 0])][0]
         rates = np.arange(steps + 1, dtype=np.float32)[:, None, None] / steps
         return np.append(np.arange(steps)[::-1] * 100, -1), rates * final, rates[1:] * final

@@ -87,16 +87,24 @@ def test_the_program_passes_its_arguments_and_prints_both_protocols(loaded, monk
         "1",
     ]
     arguments += ["--seed", "3", "--data-root", "/elsewhere", "--step", "800", "--limit", "2", "--no-figures"]
-    run(monkeypatch, *arguments, "--resolution", "native")
+    run(monkeypatch, *arguments, "--resolution", "native", "--eta", "0.5", "--clip-x0", "0.9")
     assert (loaded["root"], loaded["split"], loaded["step"]) == ("/elsewhere", "train", 800)
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     said = {"steps": 4, "samples": 1, "seed": 3, "images": 2, "resolution": "native", "split": "train"}
+    said |= {"eta": 0.5, "clip_x0": 0.9}
     assert {key: metrics[key] for key in said} == said
     printed = capsys.readouterr().out
     assert "paper (> 0.9)" in printed and "calibrated (> 0.5)" in printed and str(tmp_path / "out") in printed
     assert "calibration error" in printed and "Dice, 80% kept" in printed
     # With its first sample alone image a is right; c is a false alarm of the paper's protocol.
     assert "0.5000" in printed and "1.0000" in printed
+
+
+def test_the_size_reaches_the_segmenter(loaded, monkeypatch, tmp_path, capsys):
+    run(monkeypatch, "--ckpt", "RUN", "--output", str(tmp_path / "out"), "--size", "native", "--no-figures")
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert (metrics["size"], metrics["resolution"]) == ("native", "native")
+    assert "native size" in capsys.readouterr().out
 
 
 def test_what_the_user_can_mend_is_one_line_and_status_two(loaded, monkeypatch, capsys):
@@ -110,7 +118,8 @@ def test_a_step_must_be_a_name_or_a_number(loaded, monkeypatch, capsys):
     with pytest.raises(SystemExit) as caught:
         run(monkeypatch, "--ckpt", "RUN", "--step", "newest")
     assert caught.value.code == 2
-    assert "'newest' is not best, latest or a step number" in capsys.readouterr().err
+    told = "argument --step: step is 'newest'; expected best, latest or a number of training steps\n"
+    assert capsys.readouterr().err.endswith(told)
 
 
 def test_ctrl_c_is_one_line(monkeypatch, capsys):

@@ -11,7 +11,7 @@ from ddim_jax.data import Example
 from ddim_jax.evaluation import evaluate
 from ddim_jax.evaluation.run import choose_images
 from ddim_jax.io.errors import DataError, InputError
-from ddim_jax.metrics import bootstrap_interval
+from ddim_jax.metrics import Counts, bootstrap_interval
 
 FIGURES = {"grid.png", "worst.png", "median.png", "reverse_process.png", "scores.png", "calibration.png"}
 
@@ -143,6 +143,62 @@ def test_model_and_native_resolution_differ_as_computed_by_hand(tmp_path):
     assert dice == pytest.approx({"model": 4 / 6, "native": 16 / 20})
 
 
+class ReadsRed(FakeSegmenter):
+    """A network that takes red for the mask, at each picture's own size; notes the sizes it is asked for."""
+
+    def __init__(self):
+        super().__init__({0: [rows(0, 0, 0, 0)]})
+        self.sizes = []
+
+    def sample(self, image, *, samples, size, **_):
+        self.sizes.append(size)
+        return np.stack([image[..., 0] / np.float32(127.5) - 1] * samples)
+
+    def trajectory(self, image, *, steps, size, **_):
+        self.sizes.append(size)
+        final = self.sample(image, samples=1, size=size)[0]
+        return np.append(np.arange(steps)[::-1] * 100, -1), np.stack([final] * (steps + 1)), np.stack([final] * steps)
+
+
+def test_a_network_at_native_size_is_scored_on_every_pixel(tmp_path):
+    """Masks 1 and 2 pixels wide in pictures of 3 x 40 and 50 x 6 would not survive any resizing to 4 x 4."""
+    truths = [np.zeros((3, 40), np.uint8), np.zeros((50, 6), np.uint8)]
+    truths[0][1, 5:25] = 1
+    truths[1][:, 2:4] = 1
+    examples = []
+    for k, truth in enumerate(truths):
+        image = np.repeat(truth[..., None] * np.uint8(255), 3, axis=-1)
+        examples.append(Example(str(k), image, truth))
+    examples[0].image[1, 15:35] = 255  # ten pixels too many: 30 are drawn, 20 are right
+    segmenter = ReadsRed()
+    metrics = evaluate(segmenter, MemorySource(examples), tmp_path, split="test", size="native")
+    assert set(segmenter.sizes) == {"native"} and len(segmenter.sizes) == 2 + 2 + 2  # scored, drawn, followed
+    assert (metrics["size"], metrics["resolution"]) == ("native", "native")
+    scores = metrics["protocols"]["calibrated"]
+    assert scores["per_image"]["dice"]["mean"] == pytest.approx((2 * 20 / (30 + 20) + 1) / 2)
+    assert (scores["pooled"]["true_positive"], scores["pooled"]["false_positive"]) == (120, 10)
+    assert sum(scores["pooled"][name] for name in Counts._fields) == 3 * 40 + 50 * 6
+    with open(tmp_path / "per_image.csv", newline="") as file:
+        assert [(row["height"], row["width"]) for row in csv.DictReader(file)] == [("3", "40"), ("50", "6")]
+    assert {file.name for file in (tmp_path / "figures").iterdir()} == FIGURES
+
+
+def test_native_scoring_of_a_network_at_its_own_size_keeps_that_size(tmp_path):
+    segmenter = ReadsRed()
+    source = MemorySource([Example("a", np.zeros((4, 4, 3), np.uint8), TOP_HALF)])
+    metrics = evaluate(segmenter, source, tmp_path, split="test", resolution="native", figures=False)
+    assert (segmenter.sizes, metrics["size"], metrics["resolution"]) == (["model"], "model", "native")
+
+
+def test_a_folder_that_cannot_be_written_to_is_found_before_anything_is_sampled(tmp_path, monkeypatch):
+    """Root may write everywhere, so the refusal of the system is played."""
+    segmenter, source = hand_case()
+    monkeypatch.setattr("ddim_jax.io.atomic.os.access", lambda *_: False)
+    with pytest.raises(InputError, match=r"cannot be made or used: .* may not be written to; choose another"):
+        evaluate(segmenter, source, tmp_path, split="test")
+    assert segmenter.calls == []
+
+
 def test_a_limit_takes_images_from_the_whole_set(tmp_path):
     assert choose_images(5, None) == choose_images(5, 9) == [0, 1, 2, 3, 4]
     assert choose_images(11, 3) == [0, 5, 10]
@@ -178,6 +234,8 @@ def test_broken_pairs_are_all_found_before_anything_is_sampled(tmp_path):
         ({"steps": 1001}, "steps is 1001; expected a whole number from 1 to 1000"),
         ({"limit": 0}, "limit is 0; expected 1 or more"),
         ({"resolution": "full"}, "resolution is 'full'; expected one of model, native"),
+        ({"size": "large"}, "size is 'large'; expected one of model, native"),
+        ({"size": "native", "resolution": "model"}, "resolution is 'model' and size 'native'"),
     ],
 )
 def test_arguments_out_of_range_are_named(tmp_path, arguments, message):
@@ -209,6 +267,22 @@ def test_staple_is_scored_and_said(tmp_path):
     assert metrics["protocols"]["paper"]["per_image"]["dice_single"]["mean"] == pytest.approx((1 + 1 + 0.8) / 3)
     assert metrics["protocols"]["paper"]["per_image"]["dice"]["mean"] == 1.0
     assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
+
+
+@pytest.mark.parametrize(
+    ("given", "passed", "said"),
+    [
+        ({"eta": 0.5, "clip_x0": 0.9}, (0.5, 0.9), (0.5, 0.9)),
+        ({"eta": 1, "clip_x0": "off"}, (1.0, "off"), (1.0, None)),
+        ({}, (0.0, "off"), (0.0, None)),
+    ],
+)
+def test_eta_and_the_bound_reach_every_sample_and_figure(tmp_path, given, passed, said):
+    segmenter, source = hand_case()
+    metrics = evaluate(segmenter, source, tmp_path, split="test", **given)
+    assert segmenter.bounds == {passed} and (metrics["eta"], metrics["clip_x0"]) == said
+    with pytest.raises(InputError, match=r"eta is 2; expected a number from 0"):
+        evaluate(segmenter, source, tmp_path, split="test", eta=2)
 
 
 def test_staple_differs_from_the_mean_where_a_sample_is_sure(tmp_path):

@@ -1,10 +1,13 @@
+import io
+
 import numpy as np
 import pytest
 from evaluation_fakes import EMPTY, TOP_HALF, hand_case, picture, rows
 from matplotlib.colors import to_rgb
+from rich.console import Console
 
 from ddim_jax.data import Example
-from ddim_jax.evaluation import calibration, pictures, reverse_process, scores
+from ddim_jax.evaluation import calibration, pictures, reverse_process, scores, summary_table
 from ddim_jax.evaluation.cases import make_case, middle, rank, spread
 from ddim_jax.evaluation.scoring import score_image
 from ddim_jax.evaluation.style import BOTH, PREDICTION, TRUTH, shorten
@@ -166,6 +169,41 @@ def test_large_pictures_are_kept_small_and_in_proportion():
     assert case.image.shape == (256, 512, 3)
     assert case.prediction.shape == case.truth.shape == (600, 1200) and case.prediction.all()
     assert case.dice == 1.0
+
+
+def test_maps_of_the_size_of_a_large_picture_are_kept_small_too():
+    """As a network at native size gives them: the left half is foreground, in one of two samples."""
+    image, truth = np.zeros((20, 1024, 3), np.uint8), np.zeros((20, 1024), np.uint8)
+    estimates = np.full((2, 20, 1024), -1, np.float32)
+    estimates[0, :, :512] = 1
+    case = make_case(Example("big", image, truth), estimates, score_image("big", estimates, truth))
+    assert case.samples.shape == (2, 10, 512) and case.prediction.shape == (20, 1024)
+    for values, left in (
+        (case.samples[0], 1.0),
+        (case.samples[1], 0.0),
+        (case.probability, 0.5),
+        (case.uncertainty, 0.5),
+    ):
+        np.testing.assert_allclose(values[:, :255], left, atol=1e-6)
+        np.testing.assert_allclose(values[:, 257:], 0.0, atol=1e-6)
+
+
+def test_a_dollar_in_a_name_begins_no_formula(tmp_path):
+    """What lies between two dollars is a formula to matplotlib, and "$^$" is an error."""
+    case = make("a$^$b", HALF_RIGHT, TOP_HALF)
+    about = {"dataset": "of $^$", "split": "test", "images": 1, "samples": 2, "steps": 1, "step": 8, "ensemble": "mean"}
+    pictures.draw_grid(tmp_path / "grid.png", [case])
+    scores.draw_scores(tmp_path / "scores.png", [case.result], about | summarise([case.result]))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_brackets_in_the_name_of_a_data_set_are_printed():
+    results = [score_image("one", rows(1, 1, -1, -1)[None], TOP_HALF)]
+    about = {"dataset": "set [red]", "split": "test", "images": 1, "samples": 1, "steps": 1, "ensemble": "mean"}
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(summary_table(about | {"size": "model", "resolution": "native"} | summarise(results)))
+    printed = " ".join(console.export_text().split())
+    assert printed.startswith("set [red] test: 1 images, 1 samples x 1 steps, fused by mean, native resolution")
 
 
 def test_long_names_lose_their_middle():

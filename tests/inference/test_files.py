@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import threading
@@ -57,7 +58,7 @@ def started(monkeypatch):
 
 def test_files_hold_what_segment_gives(tiny, folder, out):
     summary = segment_files(tiny, folder, out, save=ALL, seed=3)
-    assert (summary.done, summary.kept, summary.failed) == (5, 0, ())
+    assert (summary.done, summary.kept, list(summary.failed)) == (5, 0, [])
     names = ("a", "b", "c", "d", "sub/e")
     assert set(contents(out)) == {f"{name}_{kind}.png" for name in names for kind in ALL}
     for seed, name in enumerate(names):
@@ -163,6 +164,53 @@ def test_a_file_that_vanishes_is_reported(folder, out, monkeypatch):
     assert path == str(folder / "c.png") and "no longer there" in reason and summary.done == 4
 
 
+@pytest.fixture
+def closed(monkeypatch):
+    """What is put in here (name of a file: number of an error), the system refuses to look at."""
+    refused, stat = {}, os.stat
+
+    def refusing(path, *arguments, **options):
+        name = path if isinstance(path, int) else os.path.basename(os.fspath(path))
+        if name in refused:
+            raise OSError(refused[name], os.strerror(refused[name]), os.fspath(path))
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", refusing)
+    return refused
+
+
+@pytest.mark.parametrize("given", ["folder", "glob", "each"])
+def test_a_file_that_cannot_be_looked_at_is_that_picture_alone(folder, out, closed, given):
+    """A link to itself, a link that no name can be as long as, and what a folder without x or a file server refuses."""
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "sub" / "long.png").symlink_to(300 * "x")
+    inputs = {"folder": folder, "glob": f"{folder}/**/*.png", "each": sorted(folder.rglob("*.png"))}[given]
+    closed.update({"a.png": errno.EACCES, "c.png": errno.ESTALE})
+    for done, kept in ((3, 0), (0, 3)):
+        summary = segment_files(red_segmenter(), inputs, out)
+        assert (summary.done, summary.kept) == (done, kept)
+        assert [reason for _, reason in summary.failed] == [
+            f"{folder / 'a.png'}: cannot be read (Permission denied)",
+            f"{folder / 'c.png'}: cannot be read (Stale file handle)",
+            f"{folder / 'loop.png'}: cannot be read (Too many levels of symbolic links)",
+            f"{folder / 'sub/long.png'}: cannot be read (File name too long)",
+        ]
+    closed.clear()
+    assert segment_files(red_segmenter(), inputs, out).done == 2
+
+
+def test_results_stay_while_nobody_knows_how_their_file_is(folder, out, closed):
+    segment_files(red_segmenter(), folder, out)
+    before = contents(out)
+    closed["b.png"] = errno.EIO
+    ((file, reason),) = segment_files(red_segmenter(), folder, out).failed
+    assert (file, reason) == (str(folder / "b.png"), f"{folder / 'b.png'}: cannot be read (Input/output error)")
+    assert contents(out) == before and (records(out)["b"]["bytes"], records(out)["b"]["mtime_ns"]) == (None, None)
+    closed.clear()
+    assert segment_files(red_segmenter(), folder, out).done == 1
+    assert contents(out) == before
+
+
 def test_a_name_too_long_for_its_result_is_that_picture_alone(folder, out):
     """255 bytes are the most, and "_mask.png" are 9, "_probability.png" 16."""
     long, shorter = 80 * "本", 79 * "本"  # 240 and 237 bytes
@@ -212,6 +260,29 @@ def test_results_stay_where_their_unchanged_file_cannot_be_read_for_a_while(fold
     monkeypatch.setattr(stream_module, "read_image", read)
     assert segment_files(red_segmenter(), folder, out, save=("mask", "probability")).done == 2
     assert contents(out)["b_mask.png"] == before["b_mask.png"] and "b_probability.png" in contents(out)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_picture_keeps_its_name_when_another_of_its_stem_comes(folder, out, started, count):
+    """Whichever process it belongs to by then."""
+
+    def run():
+        return [segment_files(red_segmenter(), folder, out, process_index=k, process_count=count) for k in range(count)]
+
+    run()
+    started.clear()
+    for name in ("A.jpg", "e.jpg"):  # of a.png, as names are compared without case, and of nothing in this folder
+        Image.fromarray(picture(8, 30, 20)).save(folder / name)
+    for done in (2, 0):
+        assert sum(summary.done for summary in run()) == done
+        files = {name: record["file"].removeprefix(f"{folder}/") for name, record in records(out).items()}
+        kept = {name: f"{name}.png" for name in ("a", "b", "c", "d", "sub/e")}
+        assert files == kept | {"A.jpg": "A.jpg", "e": "e.jpg"}
+    assert started == [(30, 20)] * 2
+
+    Image.fromarray(picture(9, 31, 20)).save(folder / "a.png")
+    assert sum(summary.done for summary in run()) == 1
+    assert Image.open(out / "a_mask.png").size == (20, 31) and not (out / "a.png_mask.png").exists()
 
 
 def test_more_kinds_can_be_added_later(folder, out, started):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import random
 import threading
 import tracemalloc
@@ -37,6 +38,10 @@ def text(folder):
     return (folder / "index.jsonl").read_text()
 
 
+def names(index):
+    return [json.loads(found)["name"] for found in index.read_text().splitlines()]
+
+
 def files(folder):
     return sorted(path.name for path in folder.iterdir())
 
@@ -68,6 +73,7 @@ def test_lines_in_order(tmp_path, content, in_order):
     [
         *("{}\n", "[1]\n", "null\n", '{"name": 3, "status": "ok", "file": ""}\n', "\n", "[" * 100_000 + "\n"),
         *(line("x", **fields) for fields in ({"outputs": 5}, {"outputs": [[]]}, {"doubt": "high"}, {"status": "done"})),
+        *(line("x", doubt=doubt) for doubt in (float("nan"), -0.1, 1.5, 10**400, None)),
     ],
 )
 def test_a_line_that_is_no_record_is_named(tmp_path, damaged):
@@ -81,10 +87,10 @@ def test_the_last_process_merges(tmp_path):
     add(first, "d", "a")
     add(second, "c", "b")
     add(first, "d", area=5)
-    assert first.close(list) is None  # the second is at work
+    assert first.close(names) is None  # the second is at work
     assert files(tmp_path) == [".index.lock", "index.0-of-2.jsonl", "index.1-of-2.jsonl", "settings.json"]
     add(second, "e", status="failed")
-    assert [record["name"] for record in second.close(list)] == ["a", "b", "c", "d"]
+    assert second.close(names) == ["a", "b", "c", "d", "e"]
     assert files(tmp_path) == [".index.lock", "index.jsonl", "settings.json"]
     assert text(tmp_path) == line("a") + line("b") + line("c") + line("d", area=5) + line("e", status="failed")
     first.close()  # again: nothing
@@ -131,6 +137,44 @@ def test_little_is_held_of_records_of_earlier_runs(tmp_path):
     held(10)
     after, peak = ((b - a) / 1800 for a, b in zip(held(200), held(2000), strict=True))
     assert 20 < after < 30 and peak < 100
+
+
+def test_nothing_is_held_of_the_results_that_are_there(tmp_path):
+    """A list of what is in the folder takes some 300 bytes of each of them."""
+
+    def peak(count):
+        folder = tmp_path / str(count)
+        (folder / "sub").mkdir(parents=True)
+        for k in range(count):
+            (folder / ("sub" if k % 2 else "") / f"image_{k:06}_mask.png").touch()
+        tracemalloc.start()
+        try:
+            for process in (ONE, Process(0, 2)):
+                with open_index(folder, process):
+                    pass
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(10)
+    assert peak(2000) - peak(200) < 10 * 1800
+
+
+def test_a_folder_that_is_not_ours_to_read_does_not_stand_in_the_way(tmp_path, monkeypatch):
+    """Root may read everything, so the refusal of the system is played."""
+    scandir = os.scandir
+
+    def refusing(path):
+        if Path(path).name == "lost+found":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    for name in ("lost+found", "sub"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "sub" / ".0123.partial.png").touch()
+    monkeypatch.setattr(os, "scandir", refusing)
+    with open_index(tmp_path):
+        assert not (tmp_path / "sub" / ".0123.partial.png").exists()
 
 
 def test_lines_of_many_names_against_a_dictionary(tmp_path):

@@ -48,6 +48,18 @@ def test_equal_stems_keep_the_extension(tree, tmp_path):
     assert found["b.png"] == "b.png" and found["B.jpg"] == "B.jpg" and found["a.PNG"] == "a"
 
 
+def test_one_of_equal_stems_keeps_the_name_it_has(tree, tmp_path):
+    for name in ("b.jpg", "sub/a.bmp"):
+        Image.fromarray(picture(9)).save(tree / name)
+    plan = plan_jobs(tree, tmp_path / "out").keeping(lambda name, source: (name, source.name) == ("b", "b.png"))
+    found = {"a.PNG": "a", "b.jpg": "b.jpg", "b.png": "b", "sub/a.bmp": "sub/a.bmp", "sub/a.png": "sub/a.png"}
+    assert names(plan) == names(plan.only(lambda job: True)) == found | {"sub/deep/c.jpg": "sub/deep/c"}
+    (tree / "b").touch()
+    given = [tree / "b.png", tree / "b.jpg", tree / "b"]
+    with pytest.raises(InputError, match=r"in/b.png and .*in/b would both write b_mask.png"):
+        plan_jobs(given, tmp_path / "out").keeping(lambda name, source: source.name == "b.png")
+
+
 def test_a_name_is_what_is_before_the_suffix(tmp_path):
     for name in ("a.b.png", "c", ".d", "e.", "f.d/g", "f.d/.h.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -95,12 +95,17 @@ def test_options_reach_the_settings(run, tmp_path, monkeypatch):
     (tmp_path / "bad.png").write_bytes(b"")  # nothing to compute
     arguments = ("--ckpt", run / "checkpoints", "--input", tmp_path / "bad.png", "--output", tmp_path / "out")
     options = ("--samples", 2, "--steps", 9, "--protocol", "paper", "--step", "latest", "--batch-size", 1)
-    more = ("--size", "native", "--flips", "--sampler", "ddpm", "--ensemble", "staple")
+    more = ("--size", "native", "--flips", "--sampler", "ddpm", "--ensemble", "staple", "--clip-x0", "0.75")
     assert sample(monkeypatch, *arguments, *options, *more) == 1
     settings = json.loads((tmp_path / "out" / "settings.json").read_text())
     del settings["checkpoint"], settings["weights"]
     expected = {"samples": 2, "steps": 9, "seed": 0, "protocol": "paper", "threshold": 0.5, "size": "native"}
-    assert settings == {"step": 5, **expected, "flips": True, "sampler": "ddpm", "ensemble": "staple"}
+    more = {"flips": True, "sampler": "ddpm", "ensemble": "staple", "eta": 0.0, "clip_x0": 0.75}
+    assert settings == {"step": 5, **expected, **more}
+    other = ("--output", tmp_path / "other", "--eta", "0.5", "--clip-x0", "off")
+    assert sample(monkeypatch, *arguments[:4], *other) == 1
+    settings = json.loads((tmp_path / "other" / "settings.json").read_text())
+    assert (settings["eta"], settings["clip_x0"]) == (0.5, None)
 
 
 @pytest.mark.parametrize(
@@ -108,10 +113,17 @@ def test_options_reach_the_settings(run, tmp_path, monkeypatch):
     [
         (("--threshold", "1.5"), "1.5 is not between 0 and 1"),
         (("--threshold", "nan"), "nan is not between 0 and 1"),
+        (("--eta", "2"), "2.0 is not between 0 and 1"),
+        (("--clip-x0", "-1"), "-1.0 is neither above 0 nor off"),
+        (("--clip-x0", "nan"), "nan is neither above 0 nor off"),
+        (("--clip-x0", "none"), "invalid bound value: 'none'"),
         (("--steps", "0"), "0 is too small"),
         (("--samples", "two"), "invalid whole number value: 'two'"),
         (("--save", "mask,picture"), "save is 'picture'; expected some of mask"),
-        (("--step", "newest"), "'newest' is not best, latest or a number"),
+        (
+            ("--step", "newest"),
+            "argument --step: step is 'newest'; expected best, latest or a number of",
+        ),
         (("--size", "large"), "invalid choice: 'large'"),
         (("--protocol", "mine"), "invalid choice: 'mine'"),
         (("--flag-uncertain", "1"), "flag_uncertain is 1.0; expected a share of the images, above 0 and below 1"),

@@ -28,6 +28,14 @@ def test_defaults_come_from_the_config_and_the_protocol():
         ({"protocol": "papers"}, "protocol is 'papers'; expected one of paper, calibrated"),
         ({"sampler": "dpm"}, "sampler is 'dpm'; expected ddim or ddpm"),
         ({"ensemble": "median"}, "ensemble is 'median'; expected one of mean, majority, staple"),
+        ({"eta": 2}, "eta is 2; expected a number from 0"),
+        ({"eta": float("nan")}, "eta is nan"),
+        ({"eta": True}, "eta is True"),
+        ({"eta": 0.5, "sampler": "ddpm"}, "eta is 0.5; expected the checkpoint's, 0.0: the sampler ddpm has none"),
+        ({"clip_x0": -1}, "clip_x0 is -1; expected a number above 0, or off"),
+        ({"clip_x0": 0.0}, "clip_x0 is 0.0"),
+        ({"clip_x0": float("inf")}, "clip_x0 is inf"),
+        ({"clip_x0": "none"}, "clip_x0 is 'none'"),
         ({"size": 256}, "size is 256; expected one of model, native"),
     ],
 )
@@ -45,6 +53,15 @@ def test_sampler_and_ensemble_come_from_the_config_and_staple_has_its_own_thresh
     assert (other.sampler, other.ensemble, other.threshold) == ("ddim", "mean", 0.3)
 
 
+def test_eta_and_the_bound_come_from_the_config():
+    about = config(eta=0.5, clip_x0=1)
+    assert Settings.create(about)[-2:] == (0.5, 1.0)
+    assert Settings.create(about, eta=1, clip_x0=0.25)[-2:] == (1.0, 0.25)
+    assert Settings.create(about, eta=0.0, clip_x0="off")[-2:] == (0.0, None)
+    # What another sampler has no use for is left as it is, and so can be given again.
+    assert Settings.create(about, sampler="dpm++")[-2:] == Settings.create(about, sampler="dpm++", eta=0.5)[-2:]
+
+
 def test_a_network_without_diffusion_takes_one_step_and_no_sampler():
     about = config(steps=1, sampler=None)
     about["diffusion"] = dict.fromkeys(about["diffusion"])
@@ -53,3 +70,8 @@ def test_a_network_without_diffusion_takes_one_step_and_no_sampler():
         Settings.create(about, steps=2)
     with pytest.raises(InputError, match="sampler is 'ddpm'; expected None: the network works in one pass"):
         Settings.create(about, sampler="ddpm")
+    with pytest.raises(InputError, match=r"eta is 1.0; expected the checkpoint's, 0.0: the network works in one pass"):
+        Settings.create(about, eta=1.0)
+    with pytest.raises(InputError, match=r"clip_x0 is 1.0; expected the checkpoint's, off: the network works in one"):
+        Settings.create(about, clip_x0=1.0)
+    assert Settings.create(about, eta=0.0, clip_x0="off") == Settings.create(about)

@@ -5,7 +5,7 @@ import errno
 import jax
 import pytest
 
-from ddim_jax.io.errors import ConfigError, InputError, report_input_errors
+from ddim_jax.io.errors import ConfigError, InputError, InUseError, report_input_errors
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,8 @@ from ddim_jax.io.errors import ConfigError, InputError, report_input_errors
     [
         (InputError("a.png: empty"), 2, "error: a.png: empty\n"),
         (ConfigError("seed is -1"), 2, "error: seed is -1\n"),
+        (InUseError("run: in use"), 75, "error: run: in use\n"),
+        (OSError(errno.ESTALE, "Stale file handle", "run"), 2, "error: run: Stale file handle\n"),
         (PermissionError(errno.EACCES, "Permission denied", "out"), 2, "error: out: Permission denied\n"),
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", "file/out"), 2, "error: file/out: Not a directory\n"),
         (OSError(errno.ENAMETOOLONG, "File name too long", "ooo"), 2, "error: ooo: File name too long\n"),

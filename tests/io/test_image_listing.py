@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ddim_jax.data.tree import all_images
-from ddim_jax.io import images
+from ddim_jax.io import images, listing
 from ddim_jax.io.errors import DataError
 
 GREY = np.array([[0, 10, 20], [100, 200, 255]], np.uint8)
@@ -23,25 +23,25 @@ def test_list_images(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
-    names = [str(path.relative_to(tmp_path)) for path in images.list_images(tmp_path)]
+    names = [str(path.relative_to(tmp_path)) for path in listing.list_images(tmp_path)]
     assert names == ["a.jpg", "b.PNG", "sub/c.tif", "sub/deep/d.bmp"]
-    assert images.list_images(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
-    assert images.list_images(f"{tmp_path}/sub/*") == [tmp_path / "sub/c.tif"]
-    assert images.list_images(f"{tmp_path}/**/*.bmp") == [tmp_path / "sub/deep/d.bmp"]
+    assert listing.list_images(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
+    assert listing.list_images(f"{tmp_path}/sub/*") == [tmp_path / "sub/c.tif"]
+    assert listing.list_images(f"{tmp_path}/**/*.bmp") == [tmp_path / "sub/deep/d.bmp"]
     with pytest.raises(DataError, match=r"nowhere: no such file or folder"):
-        images.list_images(tmp_path / "nowhere")
+        listing.list_images(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"glob .*\*\.gif matches no pictures"):
-        images.list_images(f"{tmp_path}/*.gif")
+        listing.list_images(f"{tmp_path}/*.gif")
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match=r"folder .*none holds no pictures"):
-        images.list_images(tmp_path / "none")
+        listing.list_images(tmp_path / "none")
 
 
 def test_folders_of_the_system_are_left_out(tmp_path):
     for name in ("a.png", "lost+found/b.png", "__MACOSX/c.png", "System Volume Information/d.png", "lost/e.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         saved(tmp_path / name)
-    assert images.list_images(tmp_path) == [tmp_path / "a.png", tmp_path / "lost/e.png"]
+    assert listing.list_images(tmp_path) == [tmp_path / "a.png", tmp_path / "lost/e.png"]
     assert all_images(tmp_path) == [tmp_path / "a.png", tmp_path / "lost/e.png"]
 
 
@@ -49,14 +49,49 @@ def test_a_link_to_nothing_is_not_passed_over(tmp_path):
     saved(tmp_path / "a.png")
     (tmp_path / "b.png").symlink_to(tmp_path / "nowhere.png")
     (tmp_path / "c.png").mkdir()
-    assert images.list_images(tmp_path) == [tmp_path / "a.png", tmp_path / "b.png"]
+    assert listing.list_images(tmp_path) == [tmp_path / "a.png", tmp_path / "b.png"]
     with pytest.raises(DataError, match=r"b\.png: cannot be read \(No such file"):
         images.read_image(tmp_path / "b.png")
 
 
+def test_a_link_to_a_folder_is_not_passed_over_in_silence(tmp_path, caplog):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    saved(tmp_path / "in" / "a.png")
+    saved(tmp_path / "elsewhere" / "b.png")
+    for name in ("linked", ".hidden"):
+        (tmp_path / "in" / name).symlink_to(tmp_path / "elsewhere")
+    assert listing.list_images(tmp_path / "in") == [tmp_path / "in" / "a.png"]
+    assert caplog.text.count("in/linked is a link to a folder and not searched") == 1 and "hidden" not in caplog.text
+    assert listing.list_images(tmp_path / "in" / "linked") == [tmp_path / "in" / "linked" / "b.png"]
+
+
+def test_what_cannot_be_looked_at_is_not_passed_over(tmp_path, monkeypatch):
+    saved(tmp_path / "a.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "text").symlink_to("text")
+    assert listing.list_images(tmp_path) == [tmp_path / "a.png", tmp_path / "loop.png"]
+    assert listing.list_images(f"{tmp_path}/l*.png") == listing.list_images(tmp_path / "loop.png")
+    with pytest.raises(DataError, match=r"loop\.png: cannot be read \(Too many levels"):
+        images.read_image(tmp_path / "loop.png")
+    with pytest.raises(OSError, match="Too many levels"):
+        listing.list_images(tmp_path / "text")
+
+    # As in a folder without x: its names are seen, nothing else is. Root may do all, so the refusal is played.
+    def closed(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    for ask in ("stat", "lstat"):
+        monkeypatch.setattr(listing.os, ask, closed)
+    assert listing.list_images(tmp_path / "a.png") == [tmp_path / "a.png"]
+    assert listing.list_images(f"{tmp_path}/a*.png") == [tmp_path / "a.png"]
+    with pytest.raises(PermissionError):
+        listing.list_images(tmp_path / "text")
+
+
 def test_a_folder_that_may_not_be_read_is_not_passed_over(tmp_path, monkeypatch):
     """Root may read everything, so the refusal of the system is played."""
-    scandir = images.os.scandir
+    scandir = listing.os.scandir
 
     def closed(path):
         if Path(path).name in ("locked", ".hidden"):
@@ -65,15 +100,15 @@ def test_a_folder_that_may_not_be_read_is_not_passed_over(tmp_path, monkeypatch)
 
     saved(tmp_path / "a.png")
     (tmp_path / ".hidden").mkdir()
-    monkeypatch.setattr(images.os, "scandir", closed)
-    assert images.list_images(tmp_path) == [tmp_path / "a.png"]
+    monkeypatch.setattr(listing.os, "scandir", closed)
+    assert listing.list_images(tmp_path) == [tmp_path / "a.png"]
     (tmp_path / "sub" / "locked").mkdir(parents=True)
     with pytest.raises(DataError, match=r"sub/locked: the folder cannot be read \(Permission denied\)"):
-        images.list_images(tmp_path)
+        listing.list_images(tmp_path)
 
 
 def test_a_folder_inside_a_hidden_one_and_one_with_brackets_are_searched(tmp_path):
     folder = tmp_path / ".runs" / "set [1]"
     folder.mkdir(parents=True)
     saved(folder / "x.png")
-    assert images.list_images(folder) == [folder / "x.png"]
+    assert listing.list_images(folder) == [folder / "x.png"]

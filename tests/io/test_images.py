@@ -53,6 +53,17 @@ def test_values_of_unknown_range_are_refused(tmp_path):
         images.read_image(saved(tmp_path / "z.tif", Image.new("LAB", (2, 2))))
 
 
+@pytest.mark.parametrize("reader", [images.read_image, images.read_mask])
+def test_a_tiff_with_white_as_zero_is_turned_round_or_refused(tmp_path, reader):
+    """Pillow inverts what has 8 bits, and would give 16 bits inverted."""
+    mask = np.array([[0, 255, 255], [0, 0, 255]], np.uint8)
+    usual, eight = (saved(tmp_path / f"{k}.tif", mask, tiffinfo={262: k}) for k in (1, 0))
+    np.testing.assert_array_equal(reader(eight), reader(usual))
+    sixteen = saved(tmp_path / "16.tif", mask.astype(np.uint16) * 257, tiffinfo={262: 0})
+    with pytest.raises(DataError, match=r"16\.tif: 16-bit grey in which white is 0 \(MinIsWhite\); save it with black"):
+        reader(sixteen)
+
+
 def test_transparency_is_laid_over_black(tmp_path):
     alpha = np.array([[0, 128, 255]] * 2, np.uint8)
     expected = np.round(RGB * (alpha[..., None] / 255.0))

@@ -64,6 +64,16 @@ def test_masks_without_foreground_or_background(value, count):
     assert np.isfinite(result.sensitivity).all() and np.isfinite(result.specificity).all()
 
 
+def test_counts_stand_for_pixels_with_the_same_votes():
+    _, masks = raters(1, [0.95, 0.8, 0.9], [0.97, 0.9, 0.75])
+    votes, inverse, counts = np.unique(masks.reshape(3, -1), axis=1, return_inverse=True, return_counts=True)
+    votes, counts = np.append(votes, [[1], [0], [1]], axis=1), np.append(counts, 0)  # the last is nowhere
+    expected, result = staple(masks), staple(votes, counts)
+    np.testing.assert_allclose(result.probability[inverse.ravel()], expected.probability.ravel(), atol=1e-4)
+    np.testing.assert_allclose(result.sensitivity, expected.sensitivity, atol=1e-4)
+    np.testing.assert_allclose(result.specificity, expected.specificity, atol=1e-4)
+
+
 def test_raters_that_agree_are_believed():
     mask = np.random.default_rng(0).integers(0, 2, (6, 7), np.uint8)
     for count in (1, 3):

@@ -77,6 +77,53 @@ def test_a_single_process_is_not_joined_to_anything():
     assert (as_first(0.1), first_alone(lambda: 7)) == (0.1, 7)
 
 
+HANDED = {"OMPI_COMM_WORLD_LOCAL_RANK": "1"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "index", "devices"),
+    [
+        (MPI | HANDED, 2, [1]),
+        # mpirun within a job of Slurm: the variables of the task that started its daemon are there as well.
+        (MPI | HANDED | SLURM | {"SLURM_LOCALID": "0"}, 2, [1]),
+        (MPI, 2, None),
+        (MPI | HANDED | {"JAX_LOCAL_DEVICE_IDS": "0"}, 2, None),
+        (SLURM | HANDED, 3, None),
+    ],
+)
+def test_under_mpirun_each_process_takes_its_own_gpu(monkeypatch, environment, index, devices):
+    """JAX finds that by itself only up to Open MPI 4."""
+    given = []
+    for name in ("no_proxy", "no_grpc_proxy"):
+        monkeypatch.setenv(name, "")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *how, **_: given.append(how))
+    with socket.create_server(("127.0.0.1", 0)) as listens:
+        address = f"127.0.0.1:{listens.getsockname()[1]}"
+        initialise(address)
+    assert given == [(address, 4, index, devices)]
+
+
+def test_processes_wait_at_the_board_and_not_in_a_collective(monkeypatch):
+    """A collective gives up after half a minute, while process 0 may be reading for longer than that."""
+    done = []
+
+    class Board:
+        @staticmethod
+        def wait_at_barrier(name, milliseconds):
+            done.append((name.rpartition("/")[0], milliseconds))
+
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr("ddim_jax.io.processes.distributed.global_state.client", Board)
+    for index in (0, 1):
+        monkeypatch.setattr(jax, "process_index", lambda index=index: index)
+        first_alone(lambda: done.append("work"))
+    barrier = ("ddim_jax/first_alone", 24 * 3600 * 1000)
+    assert done == ["work", barrier, barrier, "work"]
+
+
 def test_nobody_there(environment):
     """The others of process 0 never come, and process 1 finds no process 0; and a launcher that says too little."""
     with socket.socket() as trial:

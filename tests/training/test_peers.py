@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from ddim_jax.io.errors import TRY_AGAIN, DataError
+from ddim_jax.io.errors import TRY_AGAIN, DataError, InUseError
 from ddim_jax.training import peers
 from ddim_jax.training.interrupt import StopRequest, stop_on_signals
 
@@ -120,14 +120,15 @@ def test_one_that_is_silent_is_lost_and_one_that_is_done_is_not(board, ends):
     assert status == 75
 
 
-def test_one_that_fails_says_why_to_the_others(board, ends):
+@pytest.mark.parametrize("error, status", [(DataError, 2), (InUseError, 75), (OSError, 2)])
+def test_one_that_fails_says_why_to_the_others(board, ends, error, status):
     _, (_, second) = group(board, 2)
     with pytest.raises(Ended):
-        second.fail(DataError("x.png: no picture"))
+        second.fail(error("x.png: no picture"))
     until(lambda: len(ends) == 2)
     assert sorted(ends) == [
-        (f"process 1 of 2 ended: x.png: no picture. There is no checkpoint yet. {peers.MEND}", 2),
-        ("process 1 of 2: x.png: no picture", 2),
+        (f"process 1 of 2 ended: x.png: no picture. There is no checkpoint yet. {peers.MEND}", status),
+        ("process 1 of 2: x.png: no picture", status),
     ]
 
 

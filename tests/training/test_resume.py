@@ -1,10 +1,12 @@
 import copy
+import re
+from pathlib import Path
 
 import pytest
 from tiny_runs import tiny_config
 
-from ddim_jax.io.errors import ConfigError
-from ddim_jax.training.resume import check_resumable
+from ddim_jax.io.errors import CheckpointError, ConfigError
+from ddim_jax.training.resume import check_resumable, check_same_run
 
 
 def changed(field, value, base=None):
@@ -98,3 +100,19 @@ def test_a_run_from_before_a_field_goes_on_with_what_it_did_then():
     check_resumable(before, before, "runs/x")
     with pytest.raises(ConfigError, match=r"diffusion\.schedule: 'linear' there, 'cosine' now"):
         check_resumable(before, changed("diffusion.schedule", "cosine", now), "runs/x")
+
+
+def test_metadata_of_no_run_are_named_with_their_file():
+    folder, now = Path("runs/x/checkpoints/8"), {"config": tiny_config(), "data": {"train_examples": 12}}
+    check_same_run(now, now, "runs/x", folder)
+    for saved, message in (
+        ({**now, "config": None}, "config is None; expected a section"),
+        ({"config": now["config"]}, "data is None; expected a section"),
+        ({**now, "data": [1]}, "data is [1]; expected a section"),
+        ({**now, "config": {"seed": 3}}, "its config has no section train"),
+        ({**now, "data": {"train_examples": "12"}}, "data.train_examples is '12'; expected the number of training"),
+    ):
+        with pytest.raises(CheckpointError, match=rf"^runs/x/checkpoints/8/metadata/metadata: {re.escape(message)}"):
+            check_same_run(saved, now, "runs/x", folder)
+    with pytest.raises(ConfigError, match="runs/x holds a run trained on 11 images; there are 12 now"):
+        check_same_run({**now, "data": {"train_examples": 11}}, now, "runs/x", folder)

@@ -1,0 +1,74 @@
+"""From the files of a checkpoint to a network with its weights."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from ddim_jax.checkpoints import CheckpointStore, locate, which_step
+from ddim_jax.checkpoints.items import check_tree
+from ddim_jax.inference.programs import TracedPrograms
+from ddim_jax.inference.saved_config import read_config
+from ddim_jax.io.errors import CheckpointError
+from ddim_jax.models import example_inputs
+
+
+class LoadedNetwork(NamedTuple):
+    """A network as a checkpoint has it; the fields are those of `Segmenter`.
+
+    Attributes:
+      model: as `create_model` makes it.
+      params: nested dict of NumPy arrays, the EMA weights.
+      config: the checkpoint's configuration.
+      step: training steps the checkpoint had taken.
+      checkpoint: the path of the checkpoint's step folder.
+      training_data: what it says of the pictures it was trained on; None if nothing.
+      programs: of this network; None if none are kept.
+    """
+
+    model: nn.Module
+    params: Any
+    config: dict[str, Any]
+    step: int
+    checkpoint: str
+    training_data: Mapping[str, Any] | None
+    programs: TracedPrograms | None
+
+
+def load_network(path: str | os.PathLike, step: str | int, programs: str | os.PathLike | None) -> LoadedNetwork:
+    """Reads a checkpoint; arguments and errors as `Segmenter.load`."""
+    step = which_step(step)
+    directory, own_step = locate(path)
+    if own_step is not None and step not in ("best", "latest", own_step):
+        raise CheckpointError(f"{path} is the checkpoint of step {own_step}, not of step {step}; give the run instead")
+    step, params, metadata = CheckpointStore(directory).restore_params(step if own_step is None else own_step)
+    folder = directory / str(step)
+    config, model = read_config(folder, metadata)
+    traced = None if programs is None else TracedPrograms(programs, _depends(config), params)
+    if traced is None or not traced.known:  # what was traced with such weights fits them
+        inputs = example_inputs(model, int(config["data"]["image_size"]))
+        expected = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
+        check_tree(folder, expected, params)
+    return LoadedNetwork(model, params, config, step, str(folder), metadata.get("data"), traced)
+
+
+def fingerprint(config: Mapping[str, Any], params: Any) -> str:
+    """SHA-256 over the weights and every part of the config that a result depends on, wherever the files lie."""
+    digest = hashlib.sha256(json.dumps(_depends(config), sort_keys=True).encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        leaf = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}".encode())
+        digest.update(leaf.tobytes())
+    return digest.hexdigest()
+
+
+def _depends(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Every part of a checkpoint's configuration that its results depend on."""
+    depends = {name: config[name] for name in ("model", "diffusion")}
+    depends |= {"image_size": int(config["data"]["image_size"])}
+    return depends | {name: config["sample"][name] for name in ("eta", "clip_x0")}
