@@ -10,7 +10,7 @@ pytest.importorskip("safetensors", reason="the benchmark needs safetensors: pip 
 from safetensors.numpy import load_file, save_file
 
 from benchmarks.agreement import Disagreement
-from benchmarks.cases import Case
+from benchmarks.cases import TINY, Case
 from benchmarks.inputs import Files, Preparation
 from benchmarks.measure import Effort, measure_case
 from benchmarks.report import report
@@ -87,7 +87,7 @@ def test_the_gpu_suite_on_a_cpu(tmp_path):
 
 
 def test_an_altered_weight_is_noticed(tmp_path):
-    case = Case("forward", "lightweight_ddim", "float32", 32, 1, ("torch_eager", "ours"), preset="small")
+    case = Case("forward", "lightweight_ddim", "float32", 16, 1, ("torch_eager", "ours"), overrides=TINY)
     files, _ = Preparation(str(tmp_path)).prepare(case)
     weights = load_file(files.weights)
     weights["mid.block_1.conv1.weight"].flat[0] += 5.0

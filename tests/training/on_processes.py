@@ -1,4 +1,4 @@
-"""Run by test_processes.py as one of several processes: trains, and has something done to it on the way.
+"""Run by test_training_processes.py as one of several processes: trains, and has something done to it on the way.
 
 python on_processes.py FOLDER JSON [HOST:PORT COUNT INDEX]
 
