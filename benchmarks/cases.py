@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Collection
+from typing import Any
 
 KINDS = ("forward", "train_step", "segment", "train_loop")
 MODELS = ("lightweight_ddim", "ddim")
@@ -14,6 +15,15 @@ ours: this package as its user gets it. ours_without_kernels: with the compiled 
 every convolution left to XLA (`feature_group_count`), for the network that has groups.
 """
 SAMPLER_STEPS, SAMPLES = 50, 5
+TINY = {
+    "base_channels": 16,
+    "channel_multipliers": (1, 2),
+    "blocks_per_level": 1,
+    "attention_levels": (),
+    "norm_groups": 4,
+    "patch_size": 2,
+}
+"""The network of a trial, soon compiled: it still has groups, both kinds of resampling, attention and patches."""
 CPU_STEPS = 2
 """Steps of the sampler that are timed on a CPU: fifty would take a quarter of an hour for each side."""
 
@@ -31,7 +41,7 @@ class Case:
       batch: pictures; for "segment" the samples of the one picture.
       sides: of `SIDES`, in that order.
       steps: network evaluations of a sampler; None for the other kinds.
-      preset: as for `create_model`.
+      overrides: fields of the network, as for `create_model`; none for the paper's size.
       timed: whether it is run; if not, only compilation is measured.
       together: whether the workers of all sides fit into the memory at once. If not, each lives alone, and they come
         round twice.
@@ -44,7 +54,7 @@ class Case:
     batch: int
     sides: tuple[str, ...]
     steps: int | None = None
-    preset: str | None = None
+    overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
     timed: bool = True
     together: bool = True
 
@@ -135,4 +145,4 @@ def _gpu_cases() -> list[Case]:
 def _shrunk(case: Case) -> Case:
     steps = None if case.steps is None else min(case.steps, 3)
     batch = min(case.batch, 2)
-    return dataclasses.replace(case, size=16, batch=batch, steps=steps, preset="small")
+    return dataclasses.replace(case, size=16, batch=batch, steps=steps, overrides=TINY)
