@@ -22,16 +22,10 @@ FIELDS |= {"roofline_fraction", "runs", "steps"}
 
 
 @pytest.fixture(autouse=True)
-def quickly(monkeypatch, compilation_cache):
-    """On the CPU; programs that are hardly optimised, since compiling is most of the time.
-
-    The training loop finds on disk what the bare step has compiled; the sides that are timed do not look there.
-    """
+def on_the_cpu(monkeypatch):
+    """The training loop finds on disk what the bare step has compiled; the sides that are timed do not look there."""
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(compilation_cache))
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     monkeypatch.setenv("TORCH_COMPILE_DISABLE", "1")  # torch.compile hands back what it is given
 
 
