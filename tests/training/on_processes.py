@@ -2,8 +2,9 @@
 
 python on_processes.py FOLDER JSON [HOST:PORT COUNT INDEX]
 
-JSON: {"config": fields of train, "at": step, "to": process, "signal": number, "slices": share out small arrays too,
-"validating": the signal comes in the first validation, which goes on when all know of it; those of "finish" end it}
+JSON: {"config": fields of `tiny_config`, "diffusion": whether the network has it, "at": step, "to": process,
+"signal": number, "slices": share out small arrays too, "validating": the signal comes in the first validation, which
+goes on when all know of it; those of "finish" end it}
 """
 
 import json
@@ -13,7 +14,7 @@ import time
 from pathlib import Path
 
 import jax
-from tiny_runs import tiny_config
+from tiny_runs import tiny_config, unet_config
 
 from ddim_jax.checkpoints import store
 from ddim_jax.training import loop, peers, train
@@ -52,6 +53,7 @@ if __name__ == "__main__":
         loop.Validator.__call__ = signalled
     initialise(*joined[:1], *map(int, joined[1:]))
     request = StopRequest()
-    reached = train(tiny_config(**told.get("config", {})), folder, request)
+    config = (tiny_config if told.get("diffusion") else unet_config)(**told.get("config", {}))
+    reached = train(config, folder, request)
     print(f"reached {reached}")
     sys.exit(request.exit_status)
