@@ -15,9 +15,10 @@ demo: .venv/installed kernels
 	  --save mask,probability,uncertainty,overlay
 	@echo "See $(DEMO_DIR)/metrics.json, $(DEMO_DIR)/per_image.csv and the pictures in $(DEMO_DIR)/figures/ and $(DEMO_DIR)/segmented/"
 
-# A process for each core; the tests of one file stay together, for they share what they compile.
+# A process for each core; the tests of one file stay together, for they share what they compile. The files come in the
+# order of tests/conftest.py: by the number of their tests, the longest would come last.
 test: .venv/installed-test kernels
-	$(RUN) -m pytest -n auto --dist loadfile
+	$(RUN) -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed-test
 	$(RUN) -m ruff check .

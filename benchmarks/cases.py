@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Collection
+from typing import Any
 
 KINDS = ("forward", "train_step", "segment", "train_loop")
 MODELS = ("lightweight_ddim", "ddim")
@@ -17,6 +18,15 @@ COMPANIONS = ("torch_eager", "ours")
 """The sides against which the bars set others; run again beside a side that is added to a result file later."""
 SAMPLER_STEPS, SAMPLES = 50, 5
 CASE_FIELDS = ("case", "model", "dtype", "size", "batch", "steps")
+TINY = {
+    "base_channels": 16,
+    "channel_multipliers": (1, 2),
+    "blocks_per_level": 1,
+    "attention_levels": (),
+    "norm_groups": 4,
+    "patch_size": 2,
+}
+"""The network of a trial, soon compiled: it still has groups, both kinds of resampling, attention and patches."""
 CPU_STEPS = 2
 """Steps of the sampler that are timed on a CPU: fifty would take a quarter of an hour for each side."""
 
@@ -34,7 +44,7 @@ class Case:
       batch: pictures; for "segment" the samples of the one picture.
       sides: of `SIDES`, in that order.
       steps: network evaluations of a sampler; None for the other kinds.
-      preset: as for `create_model`.
+      overrides: fields of the network, as for `create_model`; none for the paper's size.
       timed: whether it is run; if not, only compilation is measured.
       together: whether the workers of all sides fit into the memory at once. If not, each lives alone, and they come
         round twice.
@@ -47,7 +57,7 @@ class Case:
     batch: int
     sides: tuple[str, ...]
     steps: int | None = None
-    preset: str | None = None
+    overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
     timed: bool = True
     together: bool = True
 
@@ -142,4 +152,4 @@ def _gpu_cases() -> list[Case]:
 def _shrunk(case: Case) -> Case:
     steps = None if case.steps is None else min(case.steps, 3)
     batch = min(case.batch, 2)
-    return dataclasses.replace(case, size=16, batch=batch, steps=steps, preset="small")
+    return dataclasses.replace(case, size=16, batch=batch, steps=steps, overrides=TINY)

@@ -35,8 +35,9 @@ class Preparation:
 
     def prepare(self, case: Case) -> tuple[Files, Work]:
         """The files of a case and what one run of it has to do."""
-        model = create_model(case.model, preset=case.preset)
-        weights = self._folder / f"{case.model}-{case.preset}.safetensors"
+        model = create_model(case.model, **case.overrides)
+        fields = "".join(f"-{name}={value}" for name, value in case.overrides.items())
+        weights = self._folder / f"{case.model}{fields}.safetensors"
         if not weights.exists():
             save_state_dict(weights, to_torch(draw_params(model)))
         inputs = self._folder / ("-".join(map(str, case.key)) + ".npz")

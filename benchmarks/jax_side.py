@@ -46,7 +46,7 @@ class JaxSide:
         self._libraries = resident_bytes()
         self._case, self._side = case, side
         dtype = "bfloat16" if case.dtype == "bfloat16" else "float32"
-        self._model = create_model(case.model, preset=case.preset, dtype=dtype)
+        self._model = create_model(case.model, **case.overrides, dtype=dtype)
         self._params = read_params(self._model, files)
         with np.load(files.inputs) as stored:
             self._inputs = dict(stored)

@@ -39,7 +39,7 @@ class Work(NamedTuple):
 def case_work(case: Case) -> Work:
     """What one run of a case has to do; by tracing alone, nothing is computed."""
     dtype = "bfloat16" if case.dtype == "bfloat16" else "float32"
-    model = create_model(case.model, preset=case.preset, dtype=dtype)
+    model = create_model(case.model, **case.overrides, dtype=dtype)
     pictures = [jax.ShapeDtypeStruct((case.batch, case.size, case.size, channels), jnp.float32) for channels in (1, 3)]
     inputs = (*pictures, jax.ShapeDtypeStruct((case.batch,), jnp.int32))
     params = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]

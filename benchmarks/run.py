@@ -129,7 +129,9 @@ def _add(result: dict, case: Case, preparation: Worker, worker, given: argparse.
     try:
         if case.kind == "train_loop":
             steps = _TINY_LOOP_STEPS if given.tiny else _LOOP_STEPS
-            with worker("benchmarks.train_loop:TrainLoop", case, steps) as loop:
+            # No time of compiling is reported: where the user keeps programs, the loop finds that of the bare step.
+            cached = {"JAX_ENABLE_COMPILATION_CACHE": "true"}
+            with worker("benchmarks.train_loop:TrainLoop", case, steps, **cached) as loop:
                 rows, failed = measure_loop(case, loop), {}
         else:
             rows, failed = measure_case(case, start, effort)

@@ -100,7 +100,7 @@ class TorchSide:
         return seconds
 
     def _build(self, memory_format: torch.memory_format, *, compiled: bool) -> None:
-        twin = create_twin(self._case.model, preset=self._case.preset)
+        twin = create_twin(self._case.model, **self._case.overrides)
         twin.load_state_dict(
             {name: torch.from_numpy(array) for name, array in load_state_dict(self._files.weights).items()}
         )

@@ -32,7 +32,8 @@ class TrainLoop:
         self._case, self._interval = case, steps_per_interval
         config = base.get_config()
         config.seed = SEED
-        config.model.name, config.model.preset = case.model, case.preset
+        config.model.name = case.model
+        config.model.overrides.update(case.overrides)
         config.model.overrides.dtype = "bfloat16" if case.dtype == "bfloat16" else "float32"
         config.data.name, config.data.image_size = "phantom", case.size
         config.data.counts = {"train": 4 * case.batch, "val": 1, "test": 1}
@@ -53,7 +54,7 @@ class TrainLoop:
     def bare_step(self) -> list[float]:
         """Seconds a step where the same compiled step is called with the same batch on the device again and again."""
         data, fields = self._config.data, self._config.train
-        model = create_model(self._case.model, preset=self._case.preset, dtype=self._config.model.overrides.dtype)
+        model = create_model(self._case.model, **self._case.overrides, dtype=self._config.model.overrides.dtype)
         optimiser = create_optimiser(optax.constant_schedule(LEARNING_RATE))
         mesh = data_mesh(self._case.batch)
         source = load_dataset("phantom", "train", seed=0, image_size=data.image_size, counts=dict(data.counts))

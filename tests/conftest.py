@@ -2,15 +2,31 @@
 
 import os
 
+import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from ddim_jax.io import compile_cache
 
+LONGEST_FILES = (
+    "test_training_processes.py",
+    "test_benchmark_run.py",
+    "test_train_command.py",
+    "test_faults_kills.py",
+    "test_torch_twin.py",
+    "test_training_systems.py",
+    "test_devices.py",
+    "test_loop.py",
+    "test_table_made.py",
+    "test_remat.py",
+    "test_grouped_conv.py",
+)
+"""They are begun first: where one of them came last, all processes but one would wait for it."""
 
-@pytest.fixture(scope="session")
-def compilation_cache(tmp_path_factory):
-    """A folder where compiled programs are kept until the session ends: most of a short run's time is compiling."""
-    return tmp_path_factory.mktemp("compiled")
+
+def pytest_collection_modifyitems(items):
+    place = {name: number for number, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -25,13 +41,26 @@ def no_cache_of_the_users(tmp_path_factory):
         yield
 
 
-@pytest.fixture(scope="session")
-def environment(compilation_cache):
-    """The environment of a program that a test starts: on CPUs, compiled as `tiny_runs.compiled_quickly` does."""
-    return {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": str(compilation_cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+@pytest.fixture(autouse=True, scope="session")
+def compiled_quickly(tmp_path_factory):
+    """Most of a short run's time is compiling: here with little optimisation, and kept on disk until the session ends.
+
+    Programs that tests start do the same, for their results have to be those of the tests to the bit.
+    """
+    settings = {
+        "jax_disable_most_optimizations": True,
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
     }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            jax.config.update(name, value)
+            patch.setenv(name.upper(), str(value))
+        compilation_cache.reset_cache()  # the folder is looked up once
+        yield
+
+
+@pytest.fixture(scope="session")
+def environment(compiled_quickly):
+    """The environment of a program that a test starts: on CPUs."""
+    return {**os.environ, "JAX_PLATFORMS": "cpu"}

@@ -10,7 +10,7 @@ pytest.importorskip("safetensors", reason="the benchmark needs safetensors: pip 
 from safetensors.numpy import load_file, save_file
 
 from benchmarks.agreement import Disagreement
-from benchmarks.cases import Case
+from benchmarks.cases import TINY, Case
 from benchmarks.inputs import Files, Preparation
 from benchmarks.measure import Effort, measure_case
 from benchmarks.report import report
@@ -22,16 +22,10 @@ FIELDS |= {"roofline_fraction", "runs", "steps"}
 
 
 @pytest.fixture(autouse=True)
-def quickly(monkeypatch, compilation_cache):
-    """On the CPU; programs that are hardly optimised, since compiling is most of the time.
-
-    The training loop finds on disk what the bare step has compiled; the sides that are timed do not look there.
-    """
+def on_the_cpu(monkeypatch):
+    """The training loop finds on disk what the bare step has compiled; the sides that are timed do not look there."""
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(compilation_cache))
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     monkeypatch.setenv("TORCH_COMPILE_DISABLE", "1")  # torch.compile hands back what it is given
 
 
@@ -87,7 +81,7 @@ def test_the_gpu_suite_on_a_cpu(tmp_path):
 
 
 def test_an_altered_weight_is_noticed(tmp_path):
-    case = Case("forward", "lightweight_ddim", "float32", 32, 1, ("torch_eager", "ours"), preset="small")
+    case = Case("forward", "lightweight_ddim", "float32", 16, 1, ("torch_eager", "ours"), overrides=TINY)
     files, _ = Preparation(str(tmp_path)).prepare(case)
     weights = load_file(files.weights)
     weights["mid.block_1.conv1.weight"].flat[0] += 5.0

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks.cases import Case
+from benchmarks.cases import TINY, Case
 from benchmarks.roofline import case_work, count
 from ddim_jax.models import create_model
 from ddim_jax.models.layers import Attention, Conv, UpsampleConv
@@ -53,13 +53,13 @@ def test_the_networks(model, gflop):
 
 def test_training_and_sampling_are_multiples_of_a_forward_pass():
     def work(kind, **fields):
-        return case_work(Case(kind, "lightweight_ddim", "float32", 32, 2, ("ours",), preset="small", **fields))
+        return case_work(Case(kind, "lightweight_ddim", "float32", 32, 2, ("ours",), overrides=TINY, **fields))
 
     forward, train, segment = work("forward"), work("train_step"), work("segment", steps=7)
     assert segment == (7 * forward.flops, 7 * forward.bytes)
     assert train.flops == 3 * forward.flops
     inputs = (jnp.zeros((1, 32, 32, 1)), jnp.zeros((1, 32, 32, 3)), jnp.zeros((1,), jnp.int32))
-    small = create_model("lightweight_ddim", preset="small")
+    small = create_model("lightweight_ddim", **TINY)
     weights = parameter_count(jax.eval_shape(small.init, jax.random.key(0), *inputs)["params"])
     assert train.bytes == 3 * forward.bytes + 12 * 4 * weights
 

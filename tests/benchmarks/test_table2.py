@@ -4,7 +4,6 @@ import json
 
 import jax  # noqa: F401, in a condition below
 import pytest
-from tiny_runs import compiled_quickly
 
 from benchmarks import table2
 from benchmarks.table2 import OneImage
@@ -13,9 +12,8 @@ on_cpu = pytest.mark.skipif("jax.default_backend() != 'cpu'")
 
 
 @pytest.fixture(scope="module")
-def row(compilation_cache):
-    with compiled_quickly(compilation_cache):
-        return OneImage("unet", 32, None, None, preset="small").measure()
+def row():
+    return OneImage("unet", 32, None, None, preset="small").measure()
 
 
 @on_cpu

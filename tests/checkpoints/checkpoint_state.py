@@ -1,4 +1,4 @@
-"""A small training state with every kind of leaf that a real one has."""
+"""A small training state with every kind of leaf that a real one has; saved, compared and damaged."""
 
 from typing import Any
 
@@ -50,3 +50,18 @@ def assert_same_bits(actual, expected):
         a, e = np.asarray(a), np.asarray(e)
         assert a.dtype == e.dtype and a.shape == e.shape, path
         assert a.tobytes() == e.tobytes(), path
+
+
+def template():
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype) if hasattr(x, "shape") else x, make_state(0))
+
+
+def flip(path, position=-1):
+    content = bytearray(path.read_bytes())
+    content[position] ^= 0x10
+    path.write_bytes(content)
+
+
+def array_file(store, step, item):
+    """The file that holds the bulk of the array data."""
+    return max((store.directory / str(step) / item).rglob("*"), key=lambda path: path.is_file() and path.stat().st_size)

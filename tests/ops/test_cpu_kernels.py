@@ -242,8 +242,10 @@ print(hashlib.sha256(b"".join(np.asarray(v).tobytes() for v in jax.tree.leaves(y
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     if cores < 2:
         pytest.skip("needs two cores")
+    environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "0"}  # each its own program, for its threads
+    command = [sys.executable, "-c", program]
     digests = {
-        subprocess.run([sys.executable, "-c", program, str(n)], capture_output=True, text=True, check=True).stdout
+        subprocess.run([*command, str(n)], env=environment, capture_output=True, text=True, check=True).stdout
         for n in (1, 2)
     }
     assert len(digests) == 1

@@ -1,10 +1,10 @@
-"""Run by test_processes.py as one of several processes: trains, and has something done to it on the way.
+"""Run by test_training_processes.py as one of several processes: trains, and has something done to it on the way.
 
 python on_processes.py FOLDER JSON [HOST:PORT COUNT INDEX]
 
-JSON: {"config": fields of train, "at": step, "to": process, "signal": number, "slices": share out small arrays too,
-"reading": the signal comes while the data are read, "validating": it comes in the first validation, which goes on when
-all know of it; those of "finish" end it}
+JSON: {"config": fields of `tiny_config`, "diffusion": whether the network has it, "at": step, "to": process,
+"signal": number, "slices": share out small arrays too, "reading": the signal comes while the data are read,
+"validating": it comes in the first validation, which goes on when all know of it; those of "finish" end it}
 """
 
 import json
@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import jax
-from tiny_runs import tiny_config
+from tiny_runs import tiny_config, unet_config
 
 from ddim_jax.checkpoints import store
 from ddim_jax.io.signals import StopRequest, stop_on_signals
@@ -62,7 +62,8 @@ if __name__ == "__main__":
         loop.Validator.__call__ = signalled
     initialise(*joined[:1], *map(int, joined[1:]))
     request = StopRequest()
+    config = (tiny_config if told.get("diffusion") else unet_config)(**told.get("config", {}))
     with stop_on_signals(request):
-        reached = train(tiny_config(**told.get("config", {})), folder, request)
+        reached = train(config, folder, request)
     print(f"reached {reached}")
     sys.exit(request.exit_status)

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -25,8 +26,8 @@ class Board(dict):
         return [(key, value) for key, value in list(self.items()) if key.startswith(prefix)]
 
 
-class Ended(SystemExit):
-    """In place of the end of the process; a thread that it ends says nothing of it."""
+class Ended(BaseException):
+    """In place of the end of the process."""
 
 
 @pytest.fixture
@@ -40,15 +41,19 @@ def board(monkeypatch):
 
 @pytest.fixture
 def ends(monkeypatch):
-    """What ended, as (text, status)."""
-    found = []
+    """What ended, as (text, status). A watching thread that ends so says nothing of it; of any other error it does."""
+    found, watching, told = [], [], threading.excepthook
 
     def end(text, status):
+        watching.append(threading.current_thread())
         found.append((text, status))
         raise Ended
 
     monkeypatch.setattr(peers, "end", end)
-    return found
+    monkeypatch.setattr(threading, "excepthook", lambda error: None if error.exc_type is Ended else told(error))
+    yield found
+    for thread in set(watching) - {threading.current_thread()}:
+        thread.join(60)
 
 
 def until(condition):

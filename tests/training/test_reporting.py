@@ -1,11 +1,14 @@
 import errno
+import importlib
 import json
 import struct
+import sys
 
 import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from ddim_jax.training import events as events_module
 from ddim_jax.training.events import EventFile
 from ddim_jax.training.reporting import Reporter
 from ddim_jax.training.validation import Validation
@@ -138,3 +141,14 @@ def test_a_line_that_the_disk_refuses_names_the_file(tmp_path):
         report.training(1, {"loss": 1.0})
     assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(tmp_path / "metrics.jsonl"))
     assert [event.step for event in events(tmp_path)][-1] == 1  # the other file was closed all the same
+
+
+def test_a_module_is_hidden_until_somebody_has_imported_it(monkeypatch):
+    monkeypatch.delitem(sys.modules, "this", raising=False)
+    monkeypatch.setattr("sys.stdout", None)  # the module prints
+    with events_module._hidden("this"), pytest.raises(ImportError):
+        importlib.import_module("this")
+    found = importlib.import_module("this")
+    with events_module._hidden("this"):
+        assert importlib.import_module("this") is found
+    assert sys.modules["this"] is found

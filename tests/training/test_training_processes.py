@@ -1,4 +1,7 @@
-"""Training on several processes: real ones, on this machine, joined by hand, as srun does and as mpirun does."""
+"""Training on several processes: real ones, on this machine, joined by hand, as srun does and as mpirun does.
+
+One test is with diffusion; the others are about what lies around the network, and take the one that starts fastest.
+"""
 
 import json
 import re
@@ -12,7 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from tiny_runs import checkpoint, config_file, losses, metric_lines, tiny_config
+from tiny_runs import checkpoint, config_file, losses, metric_lines, unet_config
 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.training import train
@@ -63,10 +66,10 @@ class Processes:
 def start(environment, tmp_path_factory):
     """Starts `count` processes; `surroundings` makes what a launcher adds to the environment of each.
 
-    `program` is train.py with the config of `reference`, or on_processes.py, which takes `told`.
+    `program` is train.py with the config of `alone`, or on_processes.py, which takes `told`.
     """
     folder = tmp_path_factory.mktemp("processes")
-    (folder / "tiny.py").write_text(config_file(tiny_config()))
+    (folder / "tiny.py").write_text(config_file(unet_config()))
 
     def start(workdir, count, surroundings=None, devices=1, **told):
         flags = {
@@ -88,6 +91,14 @@ def start(environment, tmp_path_factory):
         return Processes(programs, environments, tmp_path_factory.mktemp("logs"))
 
     return start
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A run of one process, 12 steps without an interruption."""
+    workdir = tmp_path_factory.mktemp("alone")
+    assert train(unet_config(), workdir) == 12
+    return workdir
 
 
 def as_srun(count):
@@ -119,10 +130,10 @@ def assert_same_curve(workdir, reference):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_four_processes_as_mpirun_starts_them(start, reference, tmp_path):
+def test_four_processes_as_mpirun_starts_them(start, alone, tmp_path):
     processes = start(tmp_path, 4, as_mpirun(4))
     assert processes.wait() == [0] * 4, processes.said
-    assert_same_curve(tmp_path, reference)
+    assert_same_curve(tmp_path, alone)
     first, *others = processes.said
     assert "12 training and 5 validation images at 16 x 16, 4 x cpu in 4 processes, starts at step 0 of 12" in first
     for said in others:  # process 0 speaks for all
@@ -132,7 +143,7 @@ def test_four_processes_as_mpirun_starts_them(start, reference, tmp_path):
 
 
 def copy_four_steps(reference, workdir):
-    """The run of `reference`, of one process, as it was after step 4."""
+    """A run of one process as it was after step 4."""
     shutil.copytree(reference / "checkpoints/4", workdir / "checkpoints/4")
     lines = (reference / "metrics.jsonl").read_text().splitlines(keepends=True)
     (workdir / "metrics.jsonl").write_text("".join(line for line in lines if json.loads(line)["step"] <= 4))
@@ -141,7 +152,7 @@ def copy_four_steps(reference, workdir):
 def test_one_process_goes_on_as_two_with_two_devices_each(start, reference, tmp_path):
     """They read the pictures as training goes; the one before them had them all on its device."""
     copy_four_steps(reference, tmp_path)
-    processes = start(tmp_path, 2, devices=2, slices=True, config={"resident_bytes": 0})
+    processes = start(tmp_path, 2, devices=2, slices=True, diffusion=True, config={"resident_bytes": 0})
     assert processes.wait() == [0, 0], processes.said
     assert "4 x cpu in 2 processes, resumes at step 4 of 12" in processes.said[0]
     assert_same_curve(tmp_path, reference)
@@ -151,17 +162,17 @@ def test_one_process_goes_on_as_two_with_two_devices_each(start, reference, tmp_
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), *weights)
 
 
-def test_a_signal_to_one_stops_both_and_one_goes_on(start, reference, tmp_path, capsys):
-    copy_four_steps(reference, tmp_path)
+def test_a_signal_to_one_stops_both_and_one_goes_on(start, alone, tmp_path, capsys):
+    copy_four_steps(alone, tmp_path)
     processes = start(tmp_path, 2, at=6, to=1, signal=signal.SIGTERM)
     assert processes.wait() == [75, 75], processes.said
     (step,) = re.findall(r"SIGTERM to process 1: saved step (\d+), stopped; the same command", processes.said[0])
     assert 6 <= int(step) < 12
     assert all(f"reached {step}\n" in said for said in processes.said)
     assert CheckpointStore(tmp_path / "checkpoints").steps()[-1] == int(step)
-    assert train(tiny_config(), tmp_path) == 12
+    assert train(unet_config(), tmp_path) == 12
     assert f"resumes at step {step} of 12" in capsys.readouterr().err
-    assert_same_curve(tmp_path, reference)
+    assert_same_curve(tmp_path, alone)
 
 
 @pytest.mark.parametrize("finishes", [0, 1])
@@ -188,11 +199,11 @@ def test_a_signal_to_one_before_training_ends_both_at_once(start, tmp_path, to, 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_killed_process_ends_the_other_with_a_message(start, reference, tmp_path):
+def test_a_killed_process_ends_the_other_with_a_message(start, alone, tmp_path):
     """Either of two; what is told is which, where the last checkpoint is and that the same command goes on."""
     runs = [tmp_path / str(victim) for victim in (0, 1)]
     how = [None, as_srun(2)]
-    copy_four_steps(reference, runs[0])  # the other begins
+    copy_four_steps(alone, runs[0])  # the other begins
     started = [start(runs[i], 2, how[i], at=6, to=i, signal=signal.SIGKILL) for i in (0, 1)]
     for victim, (run, processes) in enumerate(zip(runs, started, strict=True)):
         survivor = 1 - victim
@@ -208,4 +219,4 @@ def test_a_killed_process_ends_the_other_with_a_message(start, reference, tmp_pa
     again = start(runs[1], 2, as_srun(2))
     assert again.wait() == [0, 0], again.said
     assert "2 x cpu in 2 processes, resumes at step 4 of 12" in again.said[0]
-    assert_same_curve(runs[1], reference)
+    assert_same_curve(runs[1], alone)

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from tiny_runs import SIZE, assert_same_bits, checkpoint, metric_lines, tiny_config
+from tiny_runs import SIZE, assert_same_bits, checkpoint, metric_lines, tiny_config, unet_config
 
 from ddim_jax.data import load_dataset
 from ddim_jax.evaluation import evaluate
@@ -17,13 +17,10 @@ OWN = {"unet": {}, "medsegdiff": {"fusion_levels": [0], "frequency_bins": 2}}
 
 
 def config_of(name, **train_fields):
-    config = tiny_config(checkpoint_every=2, warmup_steps=1, **train_fields)
+    config = (unet_config if name == "unet" else tiny_config)(checkpoint_every=2, warmup_steps=1, **train_fields)
     config["model"]["name"] = name
     config["model"]["overrides"] |= OWN[name]
-    if name == "unet":
-        config["diffusion"] = dict.fromkeys(config["diffusion"])
-        config["sample"] |= {"sampler": None, "samples": 4, "flips": True}
-    else:
+    if name == "medsegdiff":
         config["diffusion"] |= {"prediction": "noise", "loss": "mse", "mask_scale": 1.0, "timestep_power": 1.0}
         config["sample"] |= {"sampler": "ddpm", "steps": 50, "clip_x0": 1.0}
     return config

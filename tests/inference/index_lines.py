@@ -1,0 +1,7 @@
+"""Lines of an index as it writes them."""
+
+import json
+
+
+def line(name, **fields):
+    return json.dumps({"name": name, "file": f"/in/{name}.png", "status": "ok", **fields}) + "\n"

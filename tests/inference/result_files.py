@@ -1,0 +1,16 @@
+"""What a run has left in its output folder."""
+
+import json
+
+ALL = ("mask", "probability", "uncertainty", "overlay")
+
+
+def contents(out):
+    """Every result file with its bytes."""
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*.png"))}
+
+
+def records(out):
+    lines = [json.loads(line) for line in (out / "index.jsonl").read_text().splitlines()]
+    assert len({record["name"] for record in lines}) == len(lines)
+    return {record["name"]: record for record in lines}
