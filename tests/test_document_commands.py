@@ -21,7 +21,10 @@ def commands(path):
 def source(program):
     """What defines the options of a program."""
     if "." not in program:
-        return (ROOT / f"{program}.py").read_text(encoding="utf-8")
+        place = {"sample": "ddim_jax/inference/command", "evaluate": "ddim_jax/evaluation/command"}.get(
+            program, program
+        )
+        return (ROOT / f"{place}.py").read_text(encoding="utf-8")
     place = ROOT / program.replace(".", "/")
     found = (place / "__main__.py" if place.is_dir() else place.with_suffix(".py")).read_text(encoding="utf-8")
     shared = ROOT / "benchmarks" / "table_command.py"

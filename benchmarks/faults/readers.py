@@ -25,7 +25,7 @@ from ddim_jax.models import create_model, create_process
 from ddim_jax.training.config import check_config, plain_config, resolve_system
 from ddim_jax.training.form import check_form
 from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
-from ddim_jax.training.resume import check_same_run
+from ddim_jax.training.resume import check_same_config, check_same_data
 
 
 class Reader(NamedTuple):
@@ -105,7 +105,9 @@ def read_metadata(path: Path) -> None:
     metadata = items.read_metadata(folder)
     config, _ = read_saved_config(folder, metadata)
     Settings.create(config)
-    check_same_run(metadata, _runs()[config["model"]["name"]], "runs/mine", folder)
+    run = _runs()[config["model"]["name"]]
+    check_same_config(metadata, run["config"], "runs/mine", folder)
+    check_same_data(metadata, run["data"], "runs/mine", folder)
 
 
 @functools.cache

@@ -170,7 +170,8 @@ class Peers:
             if failure is not None and not self._leaving.wait(GRACE_SECONDS / 2):
                 status, _, why = failure.partition(" ")
                 if int(status) in (INTERRUPTED, TRY_AGAIN):
-                    self._leave(f"process {peer} of {self._count} was {why}")
+                    verb = "was" if why.startswith("stopped ") else "ended:"
+                    self._leave(f"process {peer} of {self._count} {verb} {why}")
                 end(f"process {peer} of {self._count} ended: {why}. {self.checkpoint}. {MEND}", int(status))
             beat = notes.get(f"alive/{peer}", "")
             if beat != self._heard[peer][0]:

@@ -126,14 +126,16 @@ def test_one_that_is_silent_is_lost_and_one_that_is_done_is_not(board, ends):
     assert status == 75
 
 
-@pytest.mark.parametrize("error, status", [(DataError, 2), (InUseError, 75), (OSError, 2)])
-def test_one_that_fails_says_why_to_the_others(board, ends, error, status):
+@pytest.mark.parametrize(
+    "error, status, advice", [(DataError, 2, peers.MEND), (InUseError, 75, peers.GO_ON), (OSError, 2, peers.MEND)]
+)
+def test_one_that_fails_says_why_to_the_others(board, ends, error, status, advice):
     _, (_, second) = group(board, 2)
     with pytest.raises(Ended):
         second.fail(error("x.png: no picture"))
     until(lambda: len(ends) == 2)
     assert sorted(ends) == [
-        (f"process 1 of 2 ended: x.png: no picture. There is no checkpoint yet. {peers.MEND}", status),
+        (f"process 1 of 2 ended: x.png: no picture. There is no checkpoint yet. {advice}", status),
         ("process 1 of 2: x.png: no picture", status),
     ]
 
