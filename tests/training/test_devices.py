@@ -22,7 +22,7 @@ def eight(reference, tmp_path_factory, environment):
     """Goes on with the run of `reference` from step 4, on eight devices."""
     folder = tmp_path_factory.mktemp("eight")
     shutil.copytree(reference / "checkpoints/4", folder / "run/checkpoints/4")
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "PYTHONPATH": str(HERE.parent)}
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "PYTHONPATH": f"{HERE.parent}:{HERE.parents[1]}"}
     program = [sys.executable, str(HERE / "on_eight_devices.py"), str(folder)]
     done = subprocess.run(program, env=environment | flags, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
