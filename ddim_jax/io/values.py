@@ -9,5 +9,11 @@ def is_whole(value: object, low: int) -> bool:
 
 
 def is_number(value: object) -> bool:
-    """Whether `value` is a number, whole or not; NaN and the infinities are numbers too."""
-    return isinstance(value, Real) and not isinstance(value, bool)
+    """Whether `value` is a number that a float holds, whole or not; NaN and the infinities are numbers too."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        float(value)
+    except OverflowError:  # a whole number of more than 308 digits, as JSON may have it
+        return False
+    return True

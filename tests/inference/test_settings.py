@@ -35,6 +35,7 @@ def test_defaults_come_from_the_config_and_the_protocol():
         ({"clip_x0": -1}, "clip_x0 is -1; expected a number above 0, or off"),
         ({"clip_x0": 0.0}, "clip_x0 is 0.0"),
         ({"clip_x0": float("inf")}, "clip_x0 is inf"),
+        ({"clip_x0": 10**400}, "clip_x0 is 1000"),  # JSON has such numbers, no float is so large
         ({"clip_x0": "none"}, "clip_x0 is 'none'"),
         ({"size": 256}, "size is 256; expected one of model, native"),
     ],
