@@ -5,7 +5,7 @@ from numbers import Integral, Real
 
 def is_whole(value: object, low: int) -> bool:
     """Whether `value` is a whole number from `low` on."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= low
+    return isinstance(value, Integral) and not isinstance(value, bool) and bool(value >= low)
 
 
 def is_number(value: object) -> bool:
