@@ -100,7 +100,11 @@ def _runs() -> dict[str, tuple[Callable[[Path], object], tuple[str, ...], tuple[
         "no-metadata": (without("metadata/metadata"), (), ("checkpoints/5", "metadata/metadata: missing")),
         "cut-metadata": (cut("metadata/metadata"), (), ("checkpoints/5", "metadata/metadata", "bytes")),
         "config-without-model": (changed_config(model=None), (), ("model",)),
-        "config-of-a-later-version": (changed_config(diffusion={"foresight": 1}), (), ("'foresight'",)),
+        "config-of-a-later-version": (
+            changed_config(diffusion={**run_config()["diffusion"], "foresight": 1}),
+            (),
+            ("'foresight'",),
+        ),
         "unknown-model": (changed_config(model={"name": "transformer"}), (), ("'transformer'",)),
     }
 

@@ -43,11 +43,11 @@ def forbidden(run: Path, arguments: Arguments) -> Iterator[tuple[str, Make]]:
         kept = ("out", "out/settings.json", "out/index.jsonl", "out/.index.lock", "out/stray_mask.png")
         return Start("sample.py", given, (bad,), status=1, kept=kept, powerless=True)
 
-    def closed(program: str, *given: str) -> Make:
+    def closed(program: str, *given: str, told: str = "Permission denied") -> Make:
         def make(folder: Path) -> Start:
             put_stray(folder / "in")
             folder.chmod(0o555)
-            return Start(program, given, (Input("", ("out", "Permission denied")),), powerless=True)
+            return Start(program, given, (Input("", ("out", told)),), powerless=True)
 
         return make
 
@@ -66,7 +66,7 @@ def forbidden(run: Path, arguments: Arguments) -> Iterator[tuple[str, Make]]:
     yield "looping-link", looping_link
     yield "folder-that-is-only-listed", listed_folder
     yield "output", closed("sample.py", "--ckpt", str(run), "--input", "in", "--output", "out")
-    yield "evaluation", closed("evaluate.py", "--ckpt", str(run), "--output", "out")
+    yield "evaluation", closed("evaluate.py", "--ckpt", str(run), "--output", "out", told="may not be written to")
     yield "export", closed("-m ddim_jax.data.export", "--output", "out")
     yield "workdir", training(lambda folder: folder.chmod(0o555), "run", "may not be written to")
     yield "mask", training(lambda folder: (folder / "masks/b.png").chmod(0), "masks/b.png", "Permission denied")

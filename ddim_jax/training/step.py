@@ -68,6 +68,12 @@ def make_train_step(
 
         return jax.value_and_grad(lambda params: jnp.mean(process.losses(apply, params, *examples)))(params)
 
+    # Each device computes its own share of the examples, and the means are taken once, at the end. Left to itself, the
+    # compiler cannot divide the calls of our CPU kernels: every device would compute the whole batch. Dropout draws for
+    # the whole batch, or it would depend on the number of devices, and stays with the compiler.
+    if mesh.size > 1 and not getattr(model, "dropout", 0.0):
+        loss_and_gradients = _on_shares(loss_and_gradients, mesh)
+
     def accumulated(params: Any, dropout_key: jax.Array, examples: tuple[jax.Array, ...]) -> tuple[jax.Array, Any]:
         def split(array: jax.Array) -> jax.Array:
             # Every accumulate-th example makes a part: each device splits its own share, and nothing is sent.
@@ -102,6 +108,22 @@ def make_train_step(
 
     everywhere = replicated(mesh)
     return jax.jit(step, donate_argnums=0, out_shardings=(everywhere, everywhere))
+
+
+def _on_shares(loss_and_gradients: Callable, mesh: Mesh) -> Callable:
+    """(params, dropout key, *examples) -> the mean over the devices, each with its own share of the examples."""
+
+    def mean(params: Any, dropout_key: jax.Array, *examples: jax.Array) -> tuple[jax.Array, Any]:
+        def one(params, dropout_key, *share):
+            return jax.lax.pmean(loss_and_gradients(params, dropout_key, *share), "data")
+
+        specs = (PartitionSpec(), PartitionSpec(), *[PartitionSpec("data")] * len(examples))
+        # The kernels do not say on which axes their results vary, so this cannot be checked.
+        return jax.shard_map(one, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False)(
+            params, dropout_key, *examples
+        )
+
+    return mean
 
 
 def _pictures(batch: Batch) -> tuple[jax.Array, jax.Array]:

@@ -28,10 +28,14 @@ class Reveals:
         return jax.random.randint(key, shape, 0, 1000)
 
     def losses(self, apply, params, mask, image, noise, t):
-        def inner(name, drawn):
-            return jnp.sum(params[name] * drawn, axis=tuple(range(1, drawn.ndim)))
+        share, whole = len(t), len(params["t"])
+        first = jax.lax.axis_index("data") * share if share < whole else 0  # of several devices each has its share
 
-        return inner("mask", mask) + inner("image", image) + inner("noise", noise) + params["t"] * t
+        def inner(name, drawn):
+            rows = jax.lax.dynamic_slice_in_dim(params[name], first, share)
+            return jnp.sum(rows * drawn, axis=tuple(range(1, drawn.ndim)))
+
+        return inner("mask", mask) + inner("image", image) + inner("noise", noise) + inner("t", t)
 
 
 def drawn(images, masks, *, devices, seed, step, rotation_degrees=15.0, flips=True):
