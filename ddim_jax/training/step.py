@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ddim_jax.data import augment
@@ -115,7 +116,9 @@ def _on_shares(loss_and_gradients: Callable, mesh: Mesh) -> Callable:
 
     def mean(params: Any, dropout_key: jax.Array, *examples: jax.Array) -> tuple[jax.Array, Any]:
         def one(params, dropout_key, *share):
-            return jax.lax.pmean(loss_and_gradients(params, dropout_key, *share), "data")
+            # As one array: between processes, each sum of several waits for the network once.
+            flat, restore = ravel_pytree(loss_and_gradients(params, dropout_key, *share))
+            return restore(jax.lax.pmean(flat, "data"))
 
         specs = (PartitionSpec(), PartitionSpec(), *[PartitionSpec("data")] * len(examples))
         # The kernels do not say on which axes their results vary, so this cannot be checked.
