@@ -38,11 +38,6 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
-
-
-@pytest.fixture
 def started(monkeypatch):
     """Counts the images that are sampled."""
     images = []

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from revealed import drawn, pictures
+from revealed import collectives, drawn, pictures
 from tiny_runs import tiny_config
 
 from ddim_jax.training import train
@@ -14,4 +14,5 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     assert len(jax.devices()) == 8
     np.savez(folder / "drawn.npz", **drawn(*pictures(), devices=jax.devices(), seed=5, step=7))
+    (folder / "collectives").write_text(" ".join(collectives(*pictures(), devices=jax.devices(), seed=5, step=7)))
     train(tiny_config(steps=12, checkpoint_every=100), folder / "run")

@@ -4,6 +4,8 @@ The "parameters" are one array for each thing drawn, and the "loss" of example i
 each with what was drawn for example i: its gradient is what was drawn, and a step of gradient descent leaves just that.
 """
 
+import re
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -38,8 +40,8 @@ class Reveals:
         return inner("mask", mask) + inner("image", image) + inner("noise", noise) + inner("t", t)
 
 
-def drawn(images, masks, *, devices, seed, step, rotation_degrees=15.0, flips=True):
-    """What the step draws for a batch of uint8 pictures, one row an example: {"mask", "image", "noise", "t"}."""
+def prepared(images, masks, *, devices, seed, step, rotation_degrees=15.0, flips=True):
+    """(the training step, its state, its batch) for uint8 pictures."""
     batch, size = images.shape[:2]
     shapes = {"mask": (size, size, 1), "image": (size, size, 3), "noise": (size, size, 1), "t": ()}
     zeros = {name: jnp.zeros((batch, *shape)) for name, shape in shapes.items()}
@@ -49,8 +51,20 @@ def drawn(images, masks, *, devices, seed, step, rotation_degrees=15.0, flips=Tr
     train_step = make_train_step(
         Nothing(), Reveals(), optimiser, mesh, seed=seed, ema_decay=0.0, rotation_degrees=rotation_degrees, flips=flips
     )
-    state, _ = train_step(jax.device_put(state, replicated(mesh)), global_batch(mesh, {"image": images, "mask": masks}))
-    return jax.tree.map(np.asarray, state.params)
+    return train_step, jax.device_put(state, replicated(mesh)), global_batch(mesh, {"image": images, "mask": masks})
+
+
+def drawn(images, masks, **how):
+    """What the step draws for a batch of uint8 pictures, one row an example: {"mask", "image", "noise", "t"}."""
+    train_step, state, batch = prepared(images, masks, **how)
+    return jax.tree.map(np.asarray, train_step(state, batch)[0].params)
+
+
+def collectives(images, masks, **how):
+    """What devices send each other in a step: the names of the operations of the compiled program."""
+    train_step, state, batch = prepared(images, masks, **how)
+    text = train_step.lower(state, batch).compile().as_text()
+    return re.findall(r" (all-\w+|reduce-scatter|collective-\w+)(?:-start)?\(", text)
 
 
 def pictures(batch=8, seed=0):

@@ -55,6 +55,11 @@ def test_the_same_is_drawn(eight):
     np.testing.assert_allclose(one["image"], many["image"], atol=1e-5)
 
 
+def test_the_devices_send_each_other_one_sum(eight):
+    """Of the loss and all gradients; one for each of the arrays would wait for the network as often."""
+    assert (eight / "collectives").read_text().split() == ["all-reduce"]
+
+
 def test_a_batch_that_does_not_divide_is_refused():
     three = jax.devices()[:1] * 3
     with pytest.raises(ConfigError, match=r"train.batch_size is 8; expected a positive multiple of 3"):
