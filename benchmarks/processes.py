@@ -1,6 +1,6 @@
 """What a second process brings: images a second of one process with one thread, and of two with one thread each.
 
-python -m benchmarks.processes [--pictures 600] [--steps 60] [--size 64] [--repeats 3]
+python -m benchmarks.processes [--pictures 600] [--steps 120] [--size 64] [--repeats 3]
 
 Training: train.py on generated phantoms with configs/demo.py, the same global batch on one process and on two that
 train together. Segmenting: the files of one folder, divided as sample.py --process-count divides them, by processes
@@ -147,7 +147,7 @@ def _row(rates: dict[int, list[float]]) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=600, metavar="N", help="to segment (default: 600)")
-    parser.add_argument("--steps", type=int, default=60, metavar="N", help="of training (default: 60)")
+    parser.add_argument("--steps", type=int, default=120, metavar="N", help="of training (default: 120)")
     parser.add_argument("--size", type=int, default=64, metavar="N", help="height and width (default: 64)")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="default: 3")
     parser.add_argument("--output", default=str(OUTPUT), metavar="FILE", help="default: docs/results/processes.json")

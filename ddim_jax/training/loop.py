@@ -209,8 +209,9 @@ def _train(
         def report(step: int) -> None:
             means = watch.drain()
             if reporter and means:
-                reporter.training(step, {**means, "learning_rate": float(rate(step - 1))})
+                reporter.training(step, {**means, "learning_rate": float(rate_at(step - 1))})
 
+        rate_at = jax.jit(rate)  # one small program; each of its operations by itself would be ten, compiled one by one
         watch = LossWatch()
         peers.begin(start_step + 1)
         try:

@@ -1,5 +1,6 @@
 """One training step: a pure function, compiled once, its state donated."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 
 from ddim_jax.data import augment
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
@@ -17,6 +18,8 @@ from ddim_jax.training.state import TrainState
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
+_WHOLE = ("images", "masks")
+"""Of a batch: all pictures there are, of which it has the rows."""
 
 
 def normalise(image: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -51,17 +54,11 @@ def make_train_step(
     The metrics are float32 scalars on the device: "loss" and "gradient_norm" (before clipping).
     """
 
-    def example_randoms(step: jax.Array, image: jax.Array, mask: jax.Array):
-        key = jax.random.fold_in(jax.random.key(seed), step)
-
-        def one(position, image, mask):
-            own = jax.random.fold_in(key, position)
-            augment_key, time_key, noise_key = jax.random.split(own, 3)
-            image, mask = augment(augment_key, image, mask, rotation_degrees=rotation_degrees, flips=flips)
-            return image, mask, process.draw_timesteps(time_key, ()), jax.random.normal(noise_key, mask.shape)
-
-        dropout_key = jax.random.fold_in(key, mask.shape[0])
-        return *jax.vmap(one)(jnp.arange(mask.shape[0]), image, mask), dropout_key
+    def drawn(key: jax.Array, position: jax.Array, image: jax.Array, mask: jax.Array) -> tuple[jax.Array, ...]:
+        """One example as the losses take it: mask [S,S,1] and image [S,S,3], augmented, noise [S,S,1], timestep []."""
+        augment_key, time_key, noise_key = jax.random.split(jax.random.fold_in(key, position), 3)
+        image, mask = augment(augment_key, image, mask, rotation_degrees=rotation_degrees, flips=flips)
+        return mask, image, jax.random.normal(noise_key, mask.shape), process.draw_timesteps(time_key, ())
 
     def loss_and_gradients(params: Any, dropout_key: jax.Array, *examples: jax.Array) -> tuple[jax.Array, Any]:
         def apply(params, *inputs):
@@ -69,17 +66,11 @@ def make_train_step(
 
         return jax.value_and_grad(lambda params: jnp.mean(process.losses(apply, params, *examples)))(params)
 
-    # Each device computes its own share of the examples, and the means are taken once, at the end. Left to itself, the
-    # compiler cannot divide the calls of our CPU kernels: every device would compute the whole batch. Dropout draws for
-    # the whole batch, or it would depend on the number of devices, and stays with the compiler.
-    if mesh.size > 1 and not getattr(model, "dropout", 0.0):
-        loss_and_gradients = _on_shares(loss_and_gradients, mesh)
-
-    def accumulated(params: Any, dropout_key: jax.Array, examples: tuple[jax.Array, ...]) -> tuple[jax.Array, Any]:
+    def accumulated(params: Any, dropout_key: jax.Array, *examples: jax.Array) -> tuple[jax.Array, Any]:
         def split(array: jax.Array) -> jax.Array:
-            # Every accumulate-th example makes a part: each device splits its own share, and nothing is sent.
-            parts = array.reshape(-1, accumulate, *array.shape[1:]).swapaxes(0, 1)
-            return jax.lax.with_sharding_constraint(parts, NamedSharding(mesh, PartitionSpec(None, "data")))
+            # Every accumulate-th example makes a part: where the compiler divides the batch, each device has its share
+            # of every part, and nothing is sent.
+            return array.reshape(-1, accumulate, *array.shape[1:]).swapaxes(0, 1)
 
         def add(total, part):
             number, *examples = part
@@ -90,15 +81,21 @@ def make_train_step(
         total, _ = jax.lax.scan(add, nothing, (jnp.arange(accumulate), *map(split, examples)))
         return jax.tree.map(lambda sum_: sum_ / accumulate, total)
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        image, mask = normalise(*_pictures(batch))
-        image, mask, t, noise, dropout_key = example_randoms(state.step, image, mask)
+    def mean(params: Any, step: jax.Array, positions: jax.Array, batch: Batch) -> tuple[jax.Array, Any]:
+        """Loss and gradients, the mean over the examples, which have these positions in the whole batch."""
+        key = jax.random.fold_in(jax.random.key(seed), step)
+        examples = jax.vmap(functools.partial(drawn, key))(positions, *normalise(*_pictures(batch)))
+        dropout_key = jax.random.fold_in(key, len(positions))
+        of_all = loss_and_gradients if accumulate == 1 else accumulated
+        return of_all(params, dropout_key, *examples)
 
-        examples = (mask, image, noise, t)
-        if accumulate == 1:
-            loss, gradients = loss_and_gradients(state.params, dropout_key, *examples)
-        else:
-            loss, gradients = accumulated(state.params, dropout_key, examples)
+    # Dropout draws for the whole batch, or it would depend on the number of devices: the compiler has to divide it.
+    if mesh.size > 1 and not getattr(model, "dropout", 0.0):
+        mean = _on_shares(mean, mesh)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        positions = jnp.arange(len(batch["row" if "row" in batch else "mask"]))
+        loss, gradients = mean(state.params, state.step, positions, batch)
         updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         # The average follows quickly at first: the initial weights are not worth remembering.
@@ -111,22 +108,27 @@ def make_train_step(
     return jax.jit(step, donate_argnums=0, out_shardings=(everywhere, everywhere))
 
 
-def _on_shares(loss_and_gradients: Callable, mesh: Mesh) -> Callable:
-    """(params, dropout key, *examples) -> the mean over the devices, each with its own share of the examples."""
+def _on_shares(mean: Callable, mesh: Mesh) -> Callable:
+    """`mean` of the whole batch, of which each device computes its own share, to be added up once, at the end.
 
-    def mean(params: Any, dropout_key: jax.Array, *examples: jax.Array) -> tuple[jax.Array, Any]:
-        def one(params, dropout_key, *share):
+    Left to itself, the compiler cannot divide the calls of our CPU kernels: every device would compute the whole batch.
+    """
+
+    def of_shares(params: Any, step: jax.Array, positions: jax.Array, batch: Batch) -> tuple[jax.Array, Any]:
+        def one(*share):
             # As one array: between processes, each sum of several waits for the network once.
-            flat, restore = ravel_pytree(loss_and_gradients(params, dropout_key, *share))
+            flat, restore = ravel_pytree(mean(*share))
             return restore(jax.lax.pmean(flat, "data"))
 
-        specs = (PartitionSpec(), PartitionSpec(), *[PartitionSpec("data")] * len(examples))
+        everywhere, divided = PartitionSpec(), PartitionSpec("data")
+        by_name = {name: everywhere if name in _WHOLE else divided for name in batch}
+        specs = (everywhere, everywhere, divided, by_name)
         # The kernels do not say on which axes their results vary, so this cannot be checked.
-        return jax.shard_map(one, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False)(
-            params, dropout_key, *examples
+        return jax.shard_map(one, mesh=mesh, in_specs=specs, out_specs=everywhere, check_vma=False)(
+            params, step, positions, batch
         )
 
-    return mean
+    return of_shares
 
 
 def _pictures(batch: Batch) -> tuple[jax.Array, jax.Array]:
