@@ -68,8 +68,7 @@ def make_train_step(
 
     def accumulated(params: Any, dropout_key: jax.Array, *examples: jax.Array) -> tuple[jax.Array, Any]:
         def split(array: jax.Array) -> jax.Array:
-            # Every accumulate-th example makes a part: where the compiler divides the batch, each device has its share
-            # of every part, and nothing is sent.
+            # Every accumulate-th example makes a part: each device has a share of every part, as it has of the batch.
             return array.reshape(-1, accumulate, *array.shape[1:]).swapaxes(0, 1)
 
         def add(total, part):

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from revealed import collectives, drawn, pictures
-from tiny_runs import tiny_config
+from tiny_runs import tiny_config, without_dropout
 
 from ddim_jax.training import train
 
@@ -16,3 +16,4 @@ if __name__ == "__main__":
     np.savez(folder / "drawn.npz", **drawn(*pictures(), devices=jax.devices(), seed=5, step=7))
     (folder / "collectives").write_text(" ".join(collectives(*pictures(), devices=jax.devices(), seed=5, step=7)))
     train(tiny_config(steps=12, checkpoint_every=100), folder / "run")
+    train(without_dropout(accumulate=2), folder / "shares")

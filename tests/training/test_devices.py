@@ -9,9 +9,10 @@ import jax
 import numpy as np
 import pytest
 from revealed import drawn, pictures
-from tiny_runs import checkpoint, losses, metric_lines
+from tiny_runs import checkpoint, losses, metric_lines, without_dropout
 
 from ddim_jax.io.errors import ConfigError
+from ddim_jax.training import train
 from ddim_jax.training.sharding import data_mesh, global_batch
 
 HERE = Path(__file__).parent
@@ -44,6 +45,14 @@ def test_the_weights_are_the_same(reference, eight):
         np.testing.assert_allclose(a, b, atol=1e-4)
 
     jax.tree.map(compare, checkpoint(eight / "run", 12), checkpoint(reference, 12))
+
+
+def test_shares_accumulated_in_parts_are_the_whole_batch(eight, tmp_path):
+    """Without dropout each of eight devices computes its own share, in two parts; here it is one batch on one device."""
+    train(without_dropout(accumulate=1), tmp_path)
+    one, many = losses(tmp_path), losses(eight / "shares")
+    assert list(many) == list(range(1, 5))
+    np.testing.assert_allclose([many[step] for step in many], [one[step] for step in many], rtol=1e-5)
 
 
 def test_the_same_is_drawn(eight):
