@@ -48,7 +48,7 @@ def test_the_weights_are_the_same(reference, eight):
 
 
 def test_shares_accumulated_in_parts_are_the_whole_batch(eight, tmp_path):
-    """Without dropout each of eight devices computes its own share, in two parts; here it is one batch on one device."""
+    """Without dropout each of eight devices computes its own share, in two parts; here one device has one batch."""
     train(without_dropout(accumulate=1), tmp_path)
     one, many = losses(tmp_path), losses(eight / "shares")
     assert list(many) == list(range(1, 5))
