@@ -20,6 +20,7 @@ def _main(request: StopRequest) -> None:
     from absl import app, flags
     from ml_collections import config_flags
 
+    from ddim_jax.io.allocator import keep_freed_memory
     from ddim_jax.io.compile_cache import keep_compiled_programs
     from ddim_jax.io.errors import report_input_errors
     from ddim_jax.training import train
@@ -40,6 +41,7 @@ def _main(request: StopRequest) -> None:
         stopped = "stopped; the same command goes on from the last checkpoint, if there is one"
         with report_input_errors(stopped, _NEED_LESS):
             keep_compiled_programs()
+            keep_freed_memory()
             initialise(coordinator.value, processes.value, process.value)
             train(config.value, workdir.value or f"runs/{config.value.name}", request)
         return request.exit_status

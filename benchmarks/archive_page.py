@@ -16,7 +16,7 @@ MOST_BYTES_PER_PICTURE = 500
 """Of memory, by which a run may grow with the pictures of an archive: 5 GB for ten million. What is held is told in
 docs/scale.md; the rest is room for what an allocator keeps in a longer run."""
 ENOUGH_PICTURES = 10_000
-"""Below, a few MB by which the peaks of two runs differ by chance are more than what is asked for."""
+"""Below, a few MB by which two runs differ by chance are more than what is asked for."""
 LEAST_RATIO = 1.7
 """Images a second of two processes with a thread each, by those of one."""
 
@@ -28,14 +28,15 @@ and `python -m benchmarks.processes` measure; do not edit. What it means stands 
 
 One process, generated pictures, networks with random weights: "tiny" has two levels of 8 channels, "recommended" is
 that of configs/fast.py, with one step and four samples a picture. "waited" is the share of the time in which the
-device could have waited for a picture to be read. Memory is the most that was resident, of a fresh process that
-segmented a tenth of the pictures and of one that segmented all, each with one arena of malloc (one for each thread, as
-is usual, takes some tens of MB more, whatever the number of pictures); "growth" is their difference by the pictures
-that the second had more. "written" are the sizes of the files a picture, "on disk" the blocks they take.
+device could have waited for a picture to be read. "memory" is the most that was resident. "held" is what was resident
+near the end of a run, each time after malloc had given back what was free, of a fresh process that segmented a tenth of
+the pictures and of one that segmented all; "growth" is their difference by the pictures that the second had more. All
+threads shared one arena of malloc (one for each, as is usual, takes some tens of MB more, whatever the number of
+pictures). "written" are the sizes of the files a picture, "on disk" the blocks they take.
 """
 _HEAD = (
-    *("network", "pictures", "device", "pictures a second", "waited", "memory for a tenth", "for all", "growth"),
-    *("written", "on disk"),
+    *("network", "pictures", "device", "pictures a second", "waited", "memory", "held for a tenth", "for all"),
+    *("growth", "written", "on disk"),
 )
 _HEAD_PROCESSES = ("what", "one process", "two processes", "times", "in each turn", f"bar: {LEAST_RATIO} times")
 
@@ -68,8 +69,9 @@ def _cells(row: Row) -> tuple[str, ...]:
         row["device"],
         f"{row['images_per_second']:.1f}",
         f"{row['waited_share']:.1%}",
-        f"{row['peak_bytes_of_a_tenth'] / 2**20:.0f} MiB",
         f"{row['peak_bytes'] / 2**20:.0f} MiB",
+        f"{row['held_bytes_of_a_tenth'] / 2**20:.1f} MiB",
+        f"{row['held_bytes'] / 2**20:.1f} MiB",
         f"{row['bytes_per_picture']:.1f} B a picture" if row["pictures"] >= ENOUGH_PICTURES else "too few to tell",
         f"{row['result_bytes'] / row['pictures'] / 1000:.1f} kB a picture",
         f"{row['result_disk_bytes'] / row['pictures'] / 1000:.1f} kB a picture",

@@ -2,7 +2,11 @@
 
 import ctypes
 import gc
+import statistics
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 
 def resident_bytes() -> int:
@@ -16,13 +20,56 @@ def reset_high_water() -> None:
     A compiler leaves hundreds of MB behind that are free but, to the system, still this process's.
     """
     gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    _give_back()
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def high_water_bytes() -> int:
     """The most that was resident at once since `reset_high_water`."""
     return _status("VmHWM")
+
+
+class Held:
+    """What this process holds while the block runs: resident memory, each time after what is free was given back.
+
+    Without that, the number is what malloc keeps for another time, which goes up and down by tens of MB.
+
+    Args:
+      every: seconds from one look to the next.
+    """
+
+    def __init__(self, every: float = 1.0):
+        self._every = every
+        self._looks: list[tuple[float, int]] = []
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "Held":
+        self._began = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._look()
+
+    def at_the_end(self) -> int:
+        """Bytes: the median of the looks in the last fifth of the time; of the one when the block ended, if alone."""
+        late = 0.8 * self._looks[-1][0]
+        return int(statistics.median(held for when, held in self._looks if when >= late))
+
+    def _watch(self) -> None:
+        while not self._ended.wait(self._every):
+            self._look()
+
+    def _look(self) -> None:
+        _give_back()
+        self._looks.append((time.monotonic() - self._began, resident_bytes()))
+
+
+def _give_back() -> None:
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _status(field: str) -> int:

@@ -7,7 +7,7 @@ from rich.console import Console
 from ddim_jax.checkpoints import which_step
 from ddim_jax.diffusion import SAMPLERS
 from ddim_jax.evaluation.checkpoint import evaluate_checkpoint
-from ddim_jax.evaluation.run import RESOLUTIONS
+from ddim_jax.evaluation.run import RESOLUTIONS, EvaluationOptions
 from ddim_jax.evaluation.tables import summary_table
 from ddim_jax.inference import SIZES
 from ddim_jax.io import compile_cache
@@ -72,19 +72,11 @@ def run(arguments: argparse.Namespace) -> None:
             output_dir=arguments.output,
             data_root=arguments.data_root,
             step=arguments.step,
-            seed=arguments.seed,
-            samples=arguments.samples,
-            steps=arguments.steps,
-            flips=arguments.flips,
-            sampler=arguments.sampler,
-            ensemble=arguments.ensemble,
-            eta=arguments.eta,
-            clip_x0=arguments.clip_x0,
-            size=arguments.size,
             resolution=arguments.resolution,
             figures=not arguments.no_figures,
             limit=arguments.limit,
             progress=True,
+            **{name: getattr(arguments, name) for name in EvaluationOptions.__annotations__},
         )
     console = Console()
     console.print(summary_table(metrics))

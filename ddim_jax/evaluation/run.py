@@ -4,7 +4,7 @@ import os
 import statistics
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ from ddim_jax.evaluation.scoring import ImageResult, score_image
 from ddim_jax.evaluation.summary import RULES, summarise
 from ddim_jax.evaluation.tables import write_per_image
 from ddim_jax.inference import Segmenter, Settings
-from ddim_jax.inference.settings import Clip
+from ddim_jax.inference.options import SampleOptions, filled
 from ddim_jax.io.atomic import check_place, make_folder, write_json
 from ddim_jax.io.errors import DataError, InputError
 from ddim_jax.io.images import resize_mask
@@ -26,25 +26,23 @@ from ddim_jax.io.remote import refuse_remote
 RESOLUTIONS = ("model", "native")
 
 
+class EvaluationOptions(SampleOptions, total=False):
+    """Of an evaluation, which scores every protocol: those of the samples, and how they are fused."""
+
+    ensemble: str | None
+
+
 def evaluate(
     segmenter: Segmenter,
     source: Source,
     output_dir: str | os.PathLike,
     *,
     split: str,
-    seed: int = 0,
-    samples: int | None = None,
-    steps: int | None = None,
-    flips: bool | None = None,
-    sampler: str | None = None,
-    ensemble: str | None = None,
-    eta: float | None = None,
-    clip_x0: Clip | None = None,
-    size: str | None = None,
     resolution: str | None = None,
     figures: bool = True,
     limit: int | None = None,
     progress: bool = False,
+    **options: Unpack[EvaluationOptions],
 ) -> dict[str, Any]:
     """Scores a checkpoint on a data set and writes the results.
 
@@ -63,21 +61,14 @@ def evaluate(
       source: a data set as `ddim_jax.load_dataset` gives it; `source[i]` is read more than once.
       output_dir: made where it does not exist.
       split: the name of the split, for the result files.
-      seed: of the noise.
-      samples: per image, >= 1; None for what the checkpoint's config says.
-      steps: per sample, >= 1; None for what the checkpoint's config says.
-      flips: whether the samples see the picture mirrored in turn; None for what the checkpoint's config says.
-      sampler: "ddim", "ddpm" or "dpm++"; None for what the checkpoint's config says.
-      ensemble: how the samples are fused, "mean", "majority" or "staple"; None for what the checkpoint's config says.
-      eta: of DDIM, in [0, 1]; None for what the checkpoint's config says.
-      clip_x0: bound on the estimates of x_0, above 0, or "off"; None for what the checkpoint's config says.
-      size: what the network works at, "model" or "native" (see `Segmenter`); None for "model".
       resolution: "model": the truth is resized (nearest) to the working size; "native": the probability is resized
         (bilinear) to the picture's own size. With `size` "native" the two are one, and nothing is resized. None for
         the same as `size`.
       figures: whether to draw them.
       limit: at most that many images, spread evenly over the data set; None for all.
       progress: whether to show a progress bar.
+      **options: how to sample, as for `Segmenter.sample`; and ensemble, how samples are fused, as for
+        `Segmenter.segment`.
 
     Returns:
       What `metrics.json` holds: the settings, the numbers of `ddim_jax.evaluation.summary.summarise`, the time per
@@ -90,17 +81,7 @@ def evaluate(
     """
     refuse_remote(output_dir, "output_dir")
     output_dir = Path(output_dir)
-    settings = segmenter.settings(
-        samples=samples,
-        steps=steps,
-        seed=seed,
-        size=size,
-        flips=flips,
-        sampler=sampler,
-        ensemble=ensemble,
-        eta=eta,
-        clip_x0=clip_x0,
-    )
+    settings = segmenter.settings(**filled(EvaluationOptions, options))
     resolution = settings.size if resolution is None else resolution
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; expected 1 or more")
@@ -165,17 +146,7 @@ def _score_all(
     for row in bar.track(range(len(source)), description="sampling"):
         example = source[row]
         start = time.perf_counter()
-        estimates = segmenter.sample(
-            example.image,
-            samples=settings.samples,
-            steps=settings.steps,
-            seed=settings.seed,
-            size=settings.size,
-            flips=settings.flips,
-            sampler=settings.sampler,
-            eta=settings.eta,
-            clip_x0=settings.clip_x0 or "off",
-        )
+        estimates = segmenter.sample(example.image, **settings.sampling())
         seconds.append(time.perf_counter() - start)
         truth = example.mask if resolution == "native" else resize_mask(example.mask, estimates.shape[1:])
         results.append(score_image(example.id, estimates, truth, settings.ensemble))

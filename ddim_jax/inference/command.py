@@ -8,10 +8,10 @@ from ddim_jax.checkpoints import which_step
 from ddim_jax.diffusion import SAMPLERS
 from ddim_jax.inference.files import Summary, check_kinds, segment_files
 from ddim_jax.inference.flagging import FLAGGED, check_share
+from ddim_jax.inference.options import SIZES, Options
 from ddim_jax.inference.outputs import OUTPUTS
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
-from ddim_jax.inference.settings import SIZES
 from ddim_jax.io import compile_cache
 from ddim_jax.io.arguments import bound, checked
 from ddim_jax.io.errors import report_input_errors
@@ -124,22 +124,12 @@ def run(options: argparse.Namespace) -> int:
             options.input,
             options.output,
             save=options.save,
-            samples=options.samples,
-            steps=options.steps,
-            seed=options.seed,
-            threshold=options.threshold,
-            protocol=options.protocol,
-            size=options.size,
-            flips=options.flips,
-            sampler=options.sampler,
-            ensemble=options.ensemble,
-            eta=options.eta,
-            clip_x0=options.clip_x0,
             flag_uncertain=options.flag_uncertain,
             batch_size=options.batch_size,
             process_index=process.index,
             process_count=process.count,
             progress=sys.stderr.isatty(),
+            **{name: getattr(options, name) for name in Options.__annotations__},
         )
     print(describe(summary, options, process))
     for _, reason in summary.failed:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,11 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ddim_jax.inference.failures import Failures
 from ddim_jax.inference.flagging import FLAGGED, check_doubts, check_share, remove_list, write_flagged
 from ddim_jax.inference.index import Index
+from ddim_jax.inference.options import Options
 from ddim_jax.inference.outputs import OUTPUTS, Job, plan_jobs
 from ddim_jax.inference.parts import INDEX, check_locks
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
-from ddim_jax.inference.settings import Clip, Size
 from ddim_jax.inference.stream import Stream
 from ddim_jax.io.errors import InputError
 from ddim_jax.io.remote import refuse_remote
@@ -50,22 +50,12 @@ def segment_files(
     output_dir: str | os.PathLike,
     *,
     save: Sequence[str] = ("mask",),
-    samples: int | None = None,
-    steps: int | None = None,
-    seed: int = 0,
-    threshold: float | None = None,
-    protocol: str | None = None,
-    size: Size | None = None,
-    flips: bool | None = None,
-    sampler: str | None = None,
-    ensemble: str | None = None,
-    eta: float | None = None,
-    clip_x0: Clip | None = None,
     flag_uncertain: float | None = None,
     batch_size: int = 4,
     process_index: int = 0,
     process_count: int = 1,
     progress: bool = False,
+    **options: Unpack[Options],
 ) -> Summary:
     """Segments image files and writes the results beside an index.
 
@@ -99,13 +89,12 @@ def segment_files(
       inputs: a file, a folder (searched recursively) or a glob, or several of these.
       output_dir: made where it does not exist.
       save: which results to write, of `OUTPUTS`: mask, probability, uncertainty, overlay.
-      samples, steps, seed, threshold, protocol, size, flips, sampler, ensemble, eta, clip_x0: as
-        `Segmenter.segment`.
       flag_uncertain: the share of the images to name in `flagged.csv`, above 0 and below 1; None for no such file.
       batch_size: images started on the device before the first result is fetched, >= 1.
       process_index: which of the processes this is, 0 .. process_count - 1.
       process_count: how many processes divide the images, >= 1.
       progress: whether to draw a progress bar on stderr.
+      **options: how to segment, as for `Segmenter.segment`.
 
     Returns:
       Summary; its `failed` is empty if every image of this process has its results.
@@ -119,19 +108,7 @@ def segment_files(
     for given in [inputs] if isinstance(inputs, str | os.PathLike) else inputs:
         refuse_remote(given, "input")
     refuse_remote(output_dir, "output")
-    settings = segmenter.settings(
-        samples=samples,
-        steps=steps,
-        seed=seed,
-        threshold=threshold,
-        protocol=protocol,
-        size=size,
-        flips=flips,
-        sampler=sampler,
-        ensemble=ensemble,
-        eta=eta,
-        clip_x0=clip_x0,
-    )
+    settings = segmenter.settings(**options)
     kinds = check_kinds(save)
     flagging = flag_uncertain is not None
     if flagging:

@@ -8,7 +8,7 @@ starting the next images before the results of the first are fetched.
 import functools
 import os
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Unpack
 
 import flax.linen as nn
 import jax
@@ -18,10 +18,11 @@ from ddim_jax.diffusion import timestep_grid
 from ddim_jax.inference.ahead import start_ahead
 from ddim_jax.inference.fitting import Prepared, as_rgb, prepare
 from ddim_jax.inference.loading import fingerprint, load_network
+from ddim_jax.inference.options import Options, ProcessOptions, SampleOptions, filled
 from ddim_jax.inference.programs import TracedPrograms
 from ddim_jax.inference.sampling import sample_image
 from ddim_jax.inference.segmentation import Segmentation, fuse
-from ddim_jax.inference.settings import Clip, Settings, Size
+from ddim_jax.inference.settings import Settings
 from ddim_jax.io.errors import CheckpointError, InputError
 from ddim_jax.models import create_process
 
@@ -124,68 +125,36 @@ class Segmenter:
         """Whether the network gives the mask in one pass, without diffusion: there is no reverse process to follow."""
         return self.config["diffusion"]["num_train_timesteps"] is None
 
-    def settings(self, **values: Any) -> Settings:
-        """Checks the settings that `Settings.create` names, with this checkpoint's defaults."""
-        return Settings.create(self.config, **values)
+    def settings(self, **options: Unpack[Options]) -> Settings:
+        """Checks the options; errors as `Settings.create`."""
+        return Settings.create(self.config, **options)
 
-    def sample(
-        self,
-        image: np.ndarray,
-        *,
-        samples: int | None = None,
-        steps: int | None = None,
-        seed: int = 0,
-        size: Size | None = None,
-        flips: bool | None = None,
-        sampler: str | None = None,
-        eta: float | None = None,
-        clip_x0: Clip | None = None,
-    ) -> np.ndarray:
+    def sample(self, image: np.ndarray, **options: Unpack[SampleOptions]) -> np.ndarray:
         """Samples masks of one image.
 
         Args:
           image: uint8 [H, W], [H, W, 1] or [H, W, 3] (RGB).
-          samples: how many; None for the checkpoint's default.
-          steps: network evaluations per sample; None for the checkpoint's default.
-          seed: of the noise.
-          size: what the network works at, "model" or "native" (see the class); None for "model".
-          flips: whether samples see the picture mirrored in turn; None for the checkpoint's default.
-          sampler: "ddim", "ddpm" or "dpm++"; None for the checkpoint's default.
-          eta: of DDIM, in [0, 1], the noise it draws in its steps; None for the checkpoint's default.
-          clip_x0: bound on the estimates of x_0, above 0, or "off"; None for the checkpoint's default.
+          **options: of `SampleOptions`: steps, seed, size, sampler, eta, clip_x0, samples, flips.
 
         Returns:
           float32 [samples, h, w], estimates of x_0, about -1 outside and +1 inside, not clipped; h and w are
           `image_size`, or H and W if `size` is "native".
 
         Raises:
-          InputError: the image or a setting cannot be used.
+          InputError: the image or an option cannot be used.
           CheckpointError: the network gives values that are not finite.
         """
-        settings = self.settings(
-            samples=samples,
-            steps=steps,
-            seed=seed,
-            size=size,
-            flips=flips,
-            sampler=sampler,
-            eta=eta,
-            clip_x0=clip_x0,
-        )
+        settings = self.settings(**filled(SampleOptions, options))
         return self.fetch(self.start(self.prepare(image, settings), settings))
 
     def trajectory(
-        self,
-        image: np.ndarray,
-        *,
-        steps: int | None = None,
-        seed: int = 0,
-        size: Size | None = None,
-        sampler: str | None = None,
-        eta: float | None = None,
-        clip_x0: Clip | None = None,
+        self, image: np.ndarray, **options: Unpack[ProcessOptions]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Follows the first sample of one image through the reverse process; arguments and errors as `sample`.
+        """Follows the first sample of one image through the reverse process.
+
+        Args:
+          image: as for `sample`.
+          **options: of `ProcessOptions`: steps, seed, size, sampler, eta, clip_x0.
 
         Returns:
           timesteps: int32 [steps + 1], strictly decreasing from T - 1; the last, -1, stands for the clean mask.
@@ -194,70 +163,32 @@ class Segmenter:
           x0: float32 [steps, h, w], the estimate of the mask at each of the first `steps` timesteps, about [-1, 1].
 
         Raises:
-          InputError: also where the network works in one pass.
+          InputError, CheckpointError: as `sample`; and where the network works in one pass.
         """
         if self.one_pass:
             raise InputError(f"{self.config['model']['name']} works in one pass; there is no reverse process to follow")
-        settings = self.settings(
-            samples=1, steps=steps, seed=seed, size=size, sampler=sampler, eta=eta, clip_x0=clip_x0
-        )
+        settings = self.settings(samples=1, **filled(ProcessOptions, options))
         x_t, x0 = self.fetch(self.start(self.prepare(image, settings), settings, return_trajectory=True))
         grid = timestep_grid(self._process.num_train_timesteps, settings.steps)
         return np.append(grid, -1).astype(np.int32), x_t, x0
 
     def segment(
-        self,
-        images: np.ndarray | list[np.ndarray],
-        *,
-        samples: int | None = None,
-        steps: int | None = None,
-        seed: int = 0,
-        threshold: float | None = None,
-        protocol: str | None = None,
-        size: Size | None = None,
-        flips: bool | None = None,
-        sampler: str | None = None,
-        ensemble: str | None = None,
-        eta: float | None = None,
-        clip_x0: Clip | None = None,
+        self, images: np.ndarray | list[np.ndarray], **options: Unpack[Options]
     ) -> Segmentation | list[Segmentation]:
         """Segments one image, or each of a list of images of any sizes.
 
         Args:
           images: uint8 [H, W], [H, W, 1] or [H, W, 3] (RGB), or a list of such.
-          samples: noise samples per image; None for the checkpoint's default.
-          steps: network evaluations per sample; None for the checkpoint's default.
-          seed: of the noise.
-          threshold: of the probability, in [0, 1]; None for the protocol's own, 0.5 with majority and STAPLE.
-          protocol: "paper" or "calibrated" (`ddim_jax.metrics.PROTOCOLS`); None for the checkpoint's default.
-          size: what the network works at, "model" or "native" (see the class); None for "model".
-          flips: whether samples see the picture mirrored in turn; None for the checkpoint's default.
-          sampler: "ddim", "ddpm" or "dpm++"; None for the checkpoint's default.
-          ensemble: "mean", "majority" or "staple" (`ddim_jax.metrics.ensemble_probability`); None for the checkpoint's
-            default.
-          eta: of DDIM, in [0, 1], the noise it draws in its steps; None for the checkpoint's default.
-          clip_x0: bound on the estimates of x_0, above 0, or "off"; None for the checkpoint's default.
+          **options: of `Options`: those of `sample`, and protocol, threshold, ensemble.
 
         Returns:
           A Segmentation at the image's own size; for a list, a list in the same order.
 
         Raises:
-          InputError: an image or a setting cannot be used.
+          InputError: an image or an option cannot be used.
           CheckpointError: the network gives values that are not finite.
         """
-        settings = self.settings(
-            samples=samples,
-            steps=steps,
-            seed=seed,
-            threshold=threshold,
-            protocol=protocol,
-            size=size,
-            flips=flips,
-            sampler=sampler,
-            ensemble=ensemble,
-            eta=eta,
-            clip_x0=clip_x0,
-        )
+        settings = self.settings(**options)
         single = not isinstance(images, list | tuple)
         rgb = [as_rgb(image) for image in ([images] if single else images)]  # all are checked before any work
 

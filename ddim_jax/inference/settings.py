@@ -3,16 +3,14 @@
 import math
 from collections.abc import Mapping
 from numbers import Integral, Real
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, Unpack
 
 from ddim_jax.diffusion import SAMPLERS
+from ddim_jax.inference.options import SIZES, Options, SampleOptions, Size, filled
 from ddim_jax.io.errors import InputError
 from ddim_jax.io.values import is_number
 from ddim_jax.metrics import ENSEMBLES, PROTOCOLS, ensemble_threshold
 
-Size = Literal["model", "native"]
-SIZES: tuple[str, ...] = get_args(Size)
-Clip = float | Literal["off"]
 _ONE_PASS = "the network works in one pass, without diffusion"
 
 
@@ -46,66 +44,61 @@ class Settings(NamedTuple):
     clip_x0: float | None = None
 
     @classmethod
-    def create(
-        cls,
-        config: Mapping[str, Any],
-        *,
-        samples: int | None = None,
-        steps: int | None = None,
-        seed: int = 0,
-        protocol: str | None = None,
-        threshold: float | None = None,
-        size: Size | None = None,
-        flips: bool | None = None,
-        sampler: str | None = None,
-        ensemble: str | None = None,
-        eta: float | None = None,
-        clip_x0: Clip | None = None,
-    ) -> "Settings":
-        """Fills what is None from the `sample` section of a checkpoint's config; a `clip_x0` of "off" is no bound.
+    def create(cls, config: Mapping[str, Any], **options: Unpack[Options]) -> "Settings":
+        """Fills what is None or left out from the `sample` section of a checkpoint's config; "off" is no bound on x_0.
 
         The threshold is that of the protocol and the ensemble if it is None, the size "model". Where nothing would come
         of another eta (with samplers other than DDIM) or another bound (without diffusion), it is refused.
 
         Raises:
           InputError: a value is out of range; the message names it.
+          TypeError: there is no option of that name.
         """
-        defaults = config["sample"]
-        protocol = defaults["protocol"] if protocol is None else protocol
+        given, defaults = filled(Options, options), config["sample"]
+
+        def value(name: str, otherwise: Any) -> Any:
+            return otherwise if given[name] is None else given[name]
+
+        protocol = value("protocol", defaults["protocol"])
         if protocol not in PROTOCOLS:
             raise InputError(f"protocol is {protocol!r}; expected one of {', '.join(PROTOCOLS)}")
-        ensemble = defaults.get("ensemble", "mean") if ensemble is None else ensemble
+        ensemble = value("ensemble", defaults.get("ensemble", "mean"))
         if ensemble not in ENSEMBLES:
             raise InputError(f"ensemble is {ensemble!r}; expected one of {', '.join(ENSEMBLES)}")
-        threshold = ensemble_threshold(PROTOCOLS[protocol], ensemble) if threshold is None else threshold
+        threshold = value("threshold", ensemble_threshold(PROTOCOLS[protocol], ensemble))
         if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0.0 <= threshold <= 1.0:
             raise InputError(f"threshold is {threshold!r}; expected a number from 0 to 1")
-        size = "model" if size is None else size
+        size = value("size", "model")
         if size not in SIZES:
             raise InputError(f"size is {size!r}; expected one of {', '.join(SIZES)}")
         timesteps = config["diffusion"]["num_train_timesteps"]
         samplers = (None,) if timesteps is None else SAMPLERS
-        sampler = defaults.get("sampler", "ddim") if sampler is None else sampler
+        sampler = value("sampler", defaults.get("sampler", "ddim"))
         if sampler not in samplers:
             reason = "" if timesteps else f": {_ONE_PASS}"
             raise InputError(f"sampler is {sampler!r}; expected {' or '.join(map(str, samplers))}{reason}")
         return cls(
-            samples=_whole("samples", defaults["samples"] if samples is None else samples, 1, 2**16),
-            steps=_whole("steps", defaults["steps"] if steps is None else steps, 1, timesteps or 1),
-            seed=_whole("seed", seed, 0, 2**32 - 1),
+            samples=_whole("samples", value("samples", defaults["samples"]), 1, 2**16),
+            steps=_whole("steps", value("steps", defaults["steps"]), 1, timesteps or 1),
+            seed=_whole("seed", value("seed", 0), 0, 2**32 - 1),
             protocol=protocol,
             threshold=float(threshold),
             size=size,
-            flips=bool(defaults.get("flips", False) if flips is None else flips),
+            flips=bool(value("flips", defaults.get("flips", False))),
             sampler=sampler,
             ensemble=ensemble,
-            eta=_eta(eta, defaults["eta"], sampler),
-            clip_x0=_clip(clip_x0, defaults["clip_x0"], sampler),
+            eta=_eta(value("eta", defaults["eta"]), defaults["eta"], sampler),
+            clip_x0=_clip(given["clip_x0"], defaults["clip_x0"], sampler),
         )
 
+    def sampling(self) -> SampleOptions:
+        """The options that draw the same samples again, whatever a checkpoint's defaults are."""
+        return {name: getattr(self, name) for name in SampleOptions.__annotations__} | {
+            "clip_x0": self.clip_x0 or "off"
+        }
 
-def _eta(given: Any, default: float, sampler: str | None) -> float:
-    eta = default if given is None else given
+
+def _eta(eta: Any, default: float, sampler: str | None) -> float:
     if not is_number(eta) or not 0.0 <= eta <= 1.0:
         raise InputError(f"eta is {eta!r}; expected a number from 0 (no noise in the steps) to 1 (as DDPM)")
     if eta != default and sampler != "ddim":

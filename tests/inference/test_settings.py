@@ -2,6 +2,7 @@ import pytest
 from segmenters import config
 
 from ddim_jax.inference import Settings
+from ddim_jax.inference.options import Options
 from ddim_jax.io.errors import InputError
 
 
@@ -76,3 +77,25 @@ def test_a_network_without_diffusion_takes_one_step_and_no_sampler():
     with pytest.raises(InputError, match=r"clip_x0 is 1.0; expected the checkpoint's, off: the network works in one"):
         Settings.create(about, clip_x0=1.0)
     assert Settings.create(about, eta=0.0, clip_x0="off") == Settings.create(about)
+
+
+def test_an_option_that_is_not_there_is_refused_by_name():
+    with pytest.raises(TypeError, match="unexpected option 'step'; expected some of steps, seed, size, sampler, eta,"):
+        Settings.create(config(), step=4)
+
+
+def test_none_is_the_same_as_left_out():
+    assert Settings.create(config(), **dict.fromkeys(Options.__annotations__)) == Settings.create(config())
+
+
+def test_every_setting_has_its_option():
+    assert set(Options.__annotations__) == set(Settings._fields)
+
+
+@pytest.mark.parametrize(
+    "given", [{"clip_x0": "off"}, {"clip_x0": 0.5, "eta": 1, "samples": 7, "flips": True, "seed": 3}]
+)
+def test_the_options_of_the_samples_give_the_same_settings_with_other_defaults(given):
+    settings = Settings.create(config(), **given)
+    other = config(clip_x0=1.0, eta=0.25, samples=2, steps=9, flips=True)
+    assert Settings.create(other, **settings.sampling()) == settings
