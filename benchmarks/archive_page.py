@@ -121,10 +121,17 @@ def _large_archive(rows: Sequence[Row]) -> list[str]:
     return parts
 
 
+def what_of(row: Row) -> str:
+    """What a row of processes.json measured, with the pictures of a step of one process and of two."""
+    batches = [row[name] for name in ("batch_of_one", "batch_of_two") if name in row]
+    return ", ".join([row["what"], *([f"{batches[0]} and {batches[1]} a step"] if batches else [])])
+
+
 def _processes(found: Mapping[str, Any]) -> list[str]:
     lines = [
         (
-            row["what"],
+            row["what"]
+            + (f", {row['batch_of_one']} and {row['batch_of_two']} a step" if "batch_of_one" in row else ""),
             f"{row['one']} a second",
             f"{row['two']} a second",
             f"{row['ratio']:.2f}",
@@ -136,7 +143,8 @@ def _processes(found: Mapping[str, Any]) -> list[str]:
     return [
         "## A second process\n",
         f"Images a second at {found['size']} x {found['size']} on {found['device']}, one thread a process, tied to a "
-        "processor of its own as the system counts them.\n",
+        "processor of its own as the system counts them. Behind training stand the pictures of a step, of one process "
+        "and of two together.\n",
         table(_HEAD_PROCESSES, lines),
         "",
     ]

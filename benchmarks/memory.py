@@ -1,4 +1,4 @@
-"""Resident memory of this process, as Linux counts it."""
+"""Resident memory of a process, as Linux counts it."""
 
 import ctypes
 import gc
@@ -24,9 +24,12 @@ def reset_high_water() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def high_water_bytes() -> int:
-    """The most that was resident at once since `reset_high_water`."""
-    return _status("VmHWM")
+def high_water_bytes(process: int | None = None) -> int:
+    """The most that was resident at once since `reset_high_water`; of another process, since it started its program.
+
+    0 for another process that has ended.
+    """
+    return _status("VmHWM", process)
 
 
 class Held:
@@ -38,7 +41,7 @@ class Held:
       every: seconds from one look to the next.
     """
 
-    def __init__(self, every: float = 1.0):
+    def __init__(self, every: float = 2.0):
         self._every = every
         self._looks: list[tuple[float, int]] = []
         self._ended = threading.Event()
@@ -72,8 +75,10 @@ def _give_back() -> None:
     ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-def _status(field: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
+def _status(field: str, process: int | None = None) -> int:
+    for line in Path(f"/proc/{process or 'self'}/status").read_text().splitlines():
         if line.startswith(field + ":"):
             return 1024 * int(line.split()[1])
+    if process:  # it is a zombie now
+        return 0
     raise RuntimeError(f"this system does not tell {field}; the benchmark measures memory on Linux alone")

@@ -2,17 +2,15 @@
 
 python -m benchmarks.processes [--pictures 600] [--steps 120] [--size 64] [--repeats 3]
 
-Training: train.py on generated phantoms with configs/demo.py, the same global batch on one process and on two that
-train together. Segmenting: the files of one folder, divided as sample.py --process-count divides them, by processes
-that have loaded and compiled before they start together. One and two processes take turns; Linux alone can tie them to
-a processor. Writes docs/results/processes.json.
+Training: train.py on generated phantoms with configs/demo.py, one process and two that train together, once with the
+same batch in all and then with the same batch for each process, small and large. Segmenting: the files of one folder,
+divided as sample.py --process-count divides them, by processes that have loaded and compiled before they start
+together. One and two processes take turns; Linux alone can tie them to a processor. Writes docs/results/processes.json.
 """
 
 import argparse
-import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -24,24 +22,29 @@ from typing import Any
 import numpy as np
 
 from benchmarks.archive import write_pictures
+from benchmarks.archive_page import what_of
 from benchmarks.ceilings import describe_host
-from benchmarks.children import dying_with_this, end_on_sigterm
-from benchmarks.free_port import free_port
+from benchmarks.children import end_on_sigterm
 from benchmarks.startup import save_untrained
 from benchmarks.table_run import ROOT
+from benchmarks.train_runs import LOG_EVERY, train
 from benchmarks.worker import Worker
 from ddim_jax import Segmenter, __version__
 from ddim_jax.inference import segment_files
+from ddim_jax.io.allocator import keep_freed_memory
 from ddim_jax.io.atomic import write_json
 
 OUTPUT = ROOT / "docs" / "results" / "processes.json"
 RULES = {
     "one": "images a second of one process that is tied to one processor, median of `repeats`",
     "two": "the same of two processes, each tied to a processor of its own",
-    "training": "the global batch is the same; median over the run, compilation and validation apart",
+    "training": "median over the run, compilation and validation apart; batch_of_one and batch_of_two are the pictures "
+    "of a step, of both processes together",
     "segmenting": "all pictures over the time of the process that ends last; loading and compilation apart",
 }
-_LOG_EVERY = 10
+Batches = tuple[int, int]
+BATCHES: tuple[Batches, ...] = ((16, 16), (16, 32), (64, 128))
+"""Pictures of a step of one process and of two: the same in all, and the same for each of the two."""
 _ON_CPU = {"JAX_PLATFORMS": "cpu"}
 
 
@@ -49,6 +52,7 @@ class Segmenting:
     """One process of those that segment a folder; lives in a worker that is tied to its processor."""
 
     def __init__(self, run: str, size: int):
+        keep_freed_memory()  # as sample.py does
         self._segmenter = Segmenter.load(run)
         self._segmenter.segment(np.zeros((size, size, 3), np.uint8))  # compiles
 
@@ -98,39 +102,17 @@ def _worker(folder: Path, size: int, cpu: int) -> Worker:
     return Worker("benchmarks.processes:Segmenting", str(folder / "run"), size, cpus=[cpu], environment=_ON_CPU)
 
 
-def training(cpus: Sequence[int], folder: Path, steps: int, size: int, repeats: int) -> dict[str, Any]:
-    """The row of training `steps` steps."""
+def training(
+    cpus: Sequence[int], folder: Path, steps: int, size: int, repeats: int, batches: Batches
+) -> dict[str, Any]:
+    """The row of training `steps` steps of `batches` pictures, on one process and on two."""
     rates = {1: [], 2: []}
     for repeat in range(repeats):
-        for count in rates:
-            rates[count].append(_train(cpus[:count], folder / f"train-{count}-{repeat}", steps, size))
-    return {"what": "training", "steps": steps, **_row(rates)}
-
-
-def _train(cpus: Sequence[int], workdir: Path, steps: int, size: int) -> float:
-    """Images a second of a run with one process on each of `cpus`."""
-    address = f"127.0.0.1:{free_port()}"
-    fields = {"train.steps": steps, "train.checkpoint_every": steps, "train.log_every": _LOG_EVERY}
-    fields |= {"train.validation_images": 1, "train.warmup_steps": 1, "data.image_size": size}
-    program = [sys.executable, str(ROOT / "train.py"), "--config", str(ROOT / "configs" / "demo.py")]
-    program += [f"--workdir={workdir}", *(f"--config.{name}={value}" for name, value in fields.items())]
-    if len(cpus) > 1:
-        program += [f"--coordinator-address={address}", f"--process-count={len(cpus)}"]
-    processes = []
-    for index, cpu in enumerate(cpus):
-        own = [f"--process-id={index}"] if len(cpus) > 1 else []
-        tied = ["taskset", "--cpu-list", str(cpu)]
-        command = dying_with_this([*tied, *program, *own])
-        processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, **_ON_CPU}))
-    try:
-        statuses = [process.wait() for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    if any(statuses):
-        raise RuntimeError(f"train.py ended with {statuses}")
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return statistics.median(line["images_per_second"] for line in lines if "images_per_second" in line)
+        for count, batch in zip(rates, batches, strict=True):
+            processes = [[cpu] for cpu in cpus[:count]]
+            workdir = folder / f"train-{'-'.join(map(str, batches))}-{count}-{repeat}"
+            rates[count].append(train(processes, workdir, steps=steps, size=size, batch=batch).images_per_second)
+    return {"what": "training", "steps": steps, "batch_of_one": batches[0], "batch_of_two": batches[1], **_row(rates)}
 
 
 def _row(rates: dict[int, list[float]]) -> dict[str, Any]:
@@ -155,19 +137,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) < 2:
         parser.error("two processors are needed; this process may use one")
-    if given.repeats < 1 or given.steps < 2 * _LOG_EVERY:
-        parser.error(f"--repeats has to be at least 1 and --steps at least {2 * _LOG_EVERY}")
+    if given.repeats < 1 or given.steps < 2 * LOG_EVERY:
+        parser.error(f"--repeats has to be at least 1 and --steps at least {2 * LOG_EVERY}")
     about = {"device": describe_host(threads=1)["cpu"], "size": given.size, "package_version": __version__}
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for measured in (
             lambda: segmenting(cpus, folder, given.pictures, given.size, given.repeats),
-            lambda: training(cpus, folder, given.steps, given.size, given.repeats),
+            *(lambda own=own: training(cpus, folder, given.steps, given.size, given.repeats, own) for own in BATCHES),
         ):
             rows.append(measured())
             row = rows[-1]
-            print(f"{row['what']}: {row['one']} and {row['two']} images a second, {row['ratio']} times", flush=True)
+            print(f"{what_of(row)}: {row['one']} and {row['two']} images a second, {row['ratio']} times", flush=True)
             write_json(given.output, {"rules": RULES, **about, "rows": rows})
     return 0
 

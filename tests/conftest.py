@@ -6,7 +6,7 @@ import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from ddim_jax.io import compile_cache
+from ddim_jax.io import allocator, compile_cache
 
 LONGEST_FILES = (
     "test_training_processes.py",
@@ -33,11 +33,12 @@ def pytest_collection_modifyitems(items):
 def no_cache_of_the_users(tmp_path_factory):
     """The commands keep compiled programs in the user's cache folder; those that tests start have one of their own.
 
-    Commands that run inside a test would turn the cache on for all tests after it: they keep nothing.
+    Commands that run inside a test would turn the cache on for all tests after it: they keep nothing, nor memory.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(compile_cache, "keep_compiled_programs", lambda: None)
+        patch.setattr(allocator, "keep_freed_memory", lambda: False)
         yield
 
 

@@ -10,7 +10,7 @@ from ddim_jax.evaluation.checkpoint import evaluate_checkpoint
 from ddim_jax.evaluation.run import RESOLUTIONS, EvaluationOptions
 from ddim_jax.evaluation.tables import summary_table
 from ddim_jax.inference import SIZES
-from ddim_jax.io import compile_cache
+from ddim_jax.io import allocator, compile_cache
 from ddim_jax.io.arguments import bound, checked
 from ddim_jax.io.errors import report_input_errors
 from ddim_jax.metrics import ENSEMBLES
@@ -66,6 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Does what the arguments ask for and shows the summary."""
     with report_input_errors("stopped; the same command starts over", "Fewer --samples or --size model take less."):
         compile_cache.keep_compiled_programs()
+        allocator.keep_freed_memory()
         metrics, output_dir = evaluate_checkpoint(
             arguments.ckpt,
             arguments.split,

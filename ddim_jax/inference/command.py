@@ -12,7 +12,7 @@ from ddim_jax.inference.options import SIZES, Options
 from ddim_jax.inference.outputs import OUTPUTS
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
-from ddim_jax.io import compile_cache
+from ddim_jax.io import allocator, compile_cache
 from ddim_jax.io.arguments import bound, checked
 from ddim_jax.io.errors import report_input_errors
 from ddim_jax.metrics import ENSEMBLES, PROTOCOLS
@@ -118,6 +118,7 @@ def run(options: argparse.Namespace) -> int:
     )
     with report_input_errors("stopped; the same command goes on from here", need_less):
         cache = compile_cache.keep_compiled_programs()
+        allocator.keep_freed_memory()
         process = Process.find(options.process_id, options.process_count)
         summary = segment_files(
             Segmenter.load(options.ckpt, step=options.step, programs=cache and cache / "traced"),

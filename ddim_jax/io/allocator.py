@@ -12,7 +12,8 @@ def keep_freed_memory() -> bool:
 
     XLA frees a program's temporary memory when the program ends. A block of more than 32 MiB goes back to the system at
     once (mallopt(3)), and the next call of the same program has every page of it made anew, filled with zeros: on a CPU
-    a sixth of a training step. Kept, the process holds what its largest program takes, at all times.
+    a good part of the time of a training step (`python -m benchmarks.allocator`). Kept, the process holds at all times
+    what its largest program takes.
 
     Changes nothing where one of the variables above says what the allocator shall do, or the C library is another.
 

@@ -168,6 +168,7 @@ def test_the_cost_of_ten_million_pictures_on_the_page(tmp_path):
     slow, grows = tiny | {"waited_share": 0.1001, "bytes_per_picture": 80.0}, tiny | {"device": "another"}
     (folder / "archive.json").write_text(json.dumps({"rows": [row, slow, grows]}))
     training = {"what": "training", "one": 10.0, "two": 18.0, "ratio": 1.8, "ratios": [1.7, 1.8, 1.9]}
+    training |= {"batch_of_one": 4, "batch_of_two": 8}
     segmenting = {"what": "segmenting", "one": 10.0, "two": 16.9, "ratio": 1.69, "ratios": [1.69]}
     rows = {"size": 64, "device": "a processor", "rows": [training, segmenting]}
     (folder / "processes.json").write_text(json.dumps(rows))
@@ -183,5 +184,5 @@ def test_the_cost_of_ten_million_pictures_on_the_page(tmp_path):
     assert f"{about} | met | too few to tell |" in page
     assert "| tiny | 20,000 of 64 x 64 | a processor, 2 threads | **missed** | met |" in page
     assert "| tiny | 20,000 of 64 x 64 | another | met | **missed** |" in page  # 500.4 bytes are more than 500
-    assert "| training | 10.0 a second | 18.0 a second | 1.80 | 1.70, 1.80, 1.90 | met |" in page
+    assert "| training, 4 and 8 a step | 10.0 a second | 18.0 a second | 1.80 | 1.70, 1.80, 1.90 | met |" in page
     assert "| segmenting | 10.0 a second | 16.9 a second | 1.69 | 1.69 | **missed** |" in page

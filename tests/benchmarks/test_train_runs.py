@@ -1,0 +1,95 @@
+"""Runs of train.py as the benchmarks start them: their arguments, what is read of them, and what is made of several."""
+
+import json
+import os
+
+import pytest
+
+from benchmarks import allocator, processes, train_runs
+from benchmarks.train_runs import Trained
+
+STAND_IN = """
+import json, os, sys, time
+fields = dict(argument.removeprefix("--").partition("=")[::2] for argument in sys.argv[1:] if "=" in argument)
+if fields.get("config.train.batch_size") == "13":
+    sys.exit(3)
+if int(fields.get("process-id", 0)) == 0:
+    held = bytearray(200 * 2**20)
+    time.sleep(0.5)
+    about = {**fields, "cpus": sorted(os.sched_getaffinity(0)), "tunables": os.environ.get("GLIBC_TUNABLES")}
+    os.makedirs(fields["workdir"])
+    with open(fields["workdir"] + "/about.json", "w") as file:
+        json.dump(about, file)
+    with open(fields["workdir"] + "/metrics.jsonl", "w") as file:
+        for speed in (10.0, 30.0, 20.0):
+            print(json.dumps({"images_per_second": speed}), file=file)
+        print(json.dumps({"dice": 0.5}), file=file)
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    (tmp_path / "train.py").write_text(STAND_IN)
+    monkeypatch.setattr(train_runs, "ROOT", tmp_path)
+    return tmp_path
+
+
+def test_speed_is_the_median_and_memory_that_of_the_largest_process(stand_in):
+    cpus = sorted(os.sched_getaffinity(0))
+    run = train_runs.train([[cpus[-1]], [cpus[0]]], stand_in / "run", steps=20, size=32, batch=6)
+    assert run.images_per_second == 20.0
+    assert 200 * 2**20 < run.peak_bytes < 300 * 2**20
+    about = json.loads((stand_in / "run" / "about.json").read_text())
+    assert about["cpus"] == [cpus[-1]]
+    assert about["process-count"] == "2" and about["coordinator-address"].startswith("127.0.0.1:")
+    assert (about["config.train.batch_size"], about["config.train.steps"]) == ("6", "20")
+
+
+def test_one_process_has_no_coordinator_and_the_environment_it_was_given(stand_in):
+    cpus = sorted(os.sched_getaffinity(0))
+    train_runs.train([cpus], stand_in / "run", steps=20, size=32, batch=6, environment={"GLIBC_TUNABLES": ""})
+    about = json.loads((stand_in / "run" / "about.json").read_text())
+    assert about["cpus"] == cpus and about["tunables"] == "" and "process-count" not in about
+
+
+def test_a_run_that_failed_is_no_speed(stand_in):
+    cpus = sorted(os.sched_getaffinity(0))
+    with pytest.raises(RuntimeError, match=r"train.py ended with \[3\]"):
+        train_runs.train([cpus], stand_in / "run", steps=20, size=32, batch=13)
+
+
+def test_one_and_two_processes_train_in_turn(tmp_path, monkeypatch):
+    speeds = iter([10.0, 17.0, 20.0, 32.0, 12.0, 24.0])
+    asked = []
+
+    def train(tied, workdir, *, steps, size, batch):
+        asked.append((tied, batch))
+        return Trained(next(speeds), 0)
+
+    monkeypatch.setattr(processes, "train", train)
+    row = processes.training([4, 5], tmp_path, 30, 64, 3, (16, 32))
+    assert asked == 3 * [([[4]], 16), ([[4], [5]], 32)]
+    assert row["ratios"] == [1.7, 1.6, 2.0]
+    assert (row["one"], row["two"], row["ratio"]) == (12.0, 24.0, 2.0)  # medians of 10, 20, 12 and of 17, 32, 24
+    assert (row["batch_of_one"], row["batch_of_two"]) == (16, 32)
+
+
+def test_memory_kept_and_given_back_in_turn(tmp_path, monkeypatch):
+    cpus = sorted(os.sched_getaffinity(0))
+    asked = []
+
+    def train(tied, workdir, *, steps, size, batch, environment):
+        asked.append((tied, environment))
+        kept = environment == {}
+        return Trained(150.0 + len(asked) if kept else 100.0 + len(asked), 3000 if kept else 2000)
+
+    monkeypatch.setattr(allocator, "train", train)
+    assert allocator.main(["--repeats", "2", "--output", str(tmp_path / "allocator.json")]) == 0
+    rows = json.loads((tmp_path / "allocator.json").read_text())["rows"]
+    assert [row["threads"] for row in rows] == sorted({len(cpus), 1}, reverse=True)
+    assert asked[:4] == 2 * [([cpus], {}), ([cpus], {"GLIBC_TUNABLES": ""})]
+    first = rows[0]
+    assert (first["kept"], first["given_back"]) == (152.0, 103.0)  # medians of 151 and 153, of 102 and 104
+    assert first["ratio"] == round(152 / 103, 3) and first["ratios"] == [round(151 / 102, 3), round(153 / 104, 3)]
+    assert (first["kept_peak_bytes"], first["given_back_peak_bytes"]) == (3000, 2000)
+    assert set(allocator.RULES) <= set(first)
