@@ -31,7 +31,7 @@ from benchmarks.worker import Worker
 from ddim_jax import Segmenter, __version__
 from ddim_jax.inference import segment_files
 from ddim_jax.inference.parts import INDEX
-from ddim_jax.io.allocator import keep_freed_memory
+from ddim_jax.io import allocator
 from ddim_jax.io.errors import report_input_errors
 from ddim_jax.models import create_model, example_inputs
 
@@ -43,7 +43,7 @@ RULES = {
     "peak_bytes": "the most memory that was resident while all pictures were segmented, from listing the files to the "
     "merged index; all threads share one arena of malloc",
     "held_bytes_of_a_tenth": "resident memory while a fresh process segmented a tenth of the pictures: the median of "
-    "the last fifth of the time, every two seconds after malloc_trim had given back what was free",
+    "the last fifth of the time, every five seconds after malloc_trim had given back what was free",
     "held_bytes": "the same of a fresh process that segmented all of them",
     "bytes_per_picture": "the difference of the two, by the pictures that the second had more",
     "result_bytes": "the sizes of all files that were written, the index included; masks of random weights are noise, "
@@ -114,7 +114,7 @@ class Run:
     """
 
     def __init__(self, network: str, size: int):
-        keep_freed_memory()  # as sample.py does
+        allocator.keep_freed_memory()  # as sample.py does
         self._segmenter = (untrained if network == "tiny" else recommended)(size)
         self._segmenter.segment(np.zeros((size, size, 3), np.uint8))  # compiles
 

@@ -130,8 +130,7 @@ def what_of(row: Row) -> str:
 def _processes(found: Mapping[str, Any]) -> list[str]:
     lines = [
         (
-            row["what"]
-            + (f", {row['batch_of_one']} and {row['batch_of_two']} a step" if "batch_of_one" in row else ""),
+            what_of(row),
             f"{row['one']} a second",
             f"{row['two']} a second",
             f"{row['ratio']:.2f}",

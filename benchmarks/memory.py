@@ -27,7 +27,7 @@ def reset_high_water() -> None:
 def high_water_bytes(process: int | None = None) -> int:
     """The most that was resident at once since `reset_high_water`; of another process, since it started its program.
 
-    0 for another process that has ended.
+    0 for another process that has ended and was not waited for.
     """
     return _status("VmHWM", process)
 
@@ -35,13 +35,14 @@ def high_water_bytes(process: int | None = None) -> int:
 class Held:
     """What this process holds while the block runs: resident memory, each time after what is free was given back.
 
-    Without that, the number is what malloc keeps for another time, which goes up and down by tens of MB.
+    Without that, the number is what malloc keeps for another time, which goes up and down by tens of MB. What was given
+    back has to be made anew, so each look costs some milliseconds.
 
     Args:
       every: seconds from one look to the next.
     """
 
-    def __init__(self, every: float = 2.0):
+    def __init__(self, every: float = 5.0):
         self._every = every
         self._looks: list[tuple[float, int]] = []
         self._ended = threading.Event()

@@ -31,7 +31,7 @@ from benchmarks.train_runs import LOG_EVERY, train
 from benchmarks.worker import Worker
 from ddim_jax import Segmenter, __version__
 from ddim_jax.inference import segment_files
-from ddim_jax.io.allocator import keep_freed_memory
+from ddim_jax.io import allocator
 from ddim_jax.io.atomic import write_json
 
 OUTPUT = ROOT / "docs" / "results" / "processes.json"
@@ -52,7 +52,7 @@ class Segmenting:
     """One process of those that segment a folder; lives in a worker that is tied to its processor."""
 
     def __init__(self, run: str, size: int):
-        keep_freed_memory()  # as sample.py does
+        allocator.keep_freed_memory()  # as sample.py does
         self._segmenter = Segmenter.load(run)
         self._segmenter.segment(np.zeros((size, size, 3), np.uint8))  # compiles
 

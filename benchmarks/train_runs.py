@@ -72,15 +72,19 @@ def train(
         running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, env=variables))
     peak = 0
     try:
-        while any(process.poll() is None for process in running):
+        while any(status is None for status in [process.poll() for process in running]):
+            if any(process.returncode for process in running):
+                break  # the others would wait for it
             # The system's own account of an ended child (ru_maxrss) has what this process took when it forked.
             peak = max(peak, *(high_water_bytes(process.pid) for process in running if process.returncode is None))
             time.sleep(_EVERY)
+        failed = [process.returncode for process in running if process.returncode]
     finally:
         for process in running:
             process.kill()
-    if any(process.returncode for process in running):
-        raise RuntimeError(f"train.py ended with {[process.returncode for process in running]}")
+            process.wait()
+    if failed:
+        raise RuntimeError(f"train.py ended with {failed}")
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     speeds = [line["images_per_second"] for line in lines if "images_per_second" in line]
     return Trained(statistics.median(speeds), peak)

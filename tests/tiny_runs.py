@@ -105,6 +105,7 @@ def unet_config(**fields):
     """The same with the network that has no diffusion, which is traced and compiled in a fraction of the time."""
     config = tiny_config(**fields)
     config["model"]["name"] = "unet"
+    config["model"]["overrides"]["dropout"] = 0.0  # as every network has it by default
     config["diffusion"] = dict.fromkeys(config["diffusion"])
     config["sample"] |= {"sampler": None, "samples": 4, "flips": True}
     return config

@@ -13,7 +13,7 @@ class ProcessOptions(TypedDict, total=False):
 
     Attributes:
       steps: network evaluations per sample, 1 .. num_train_timesteps; None or left out: the checkpoint's default.
-      seed: of the noise, 0 .. 2^32 - 1; left out: 0.
+      seed: of the noise, 0 .. 2^32 - 1; None or left out: 0.
       size: what the network works at, "model" or "native" (see `Segmenter`); None or left out: "model".
       sampler: "ddim", "ddpm" or "dpm++"; None or left out: the checkpoint's default.
       eta: of DDIM, in [0, 1], the noise it draws in its steps; None or left out: the checkpoint's default.
@@ -21,7 +21,7 @@ class ProcessOptions(TypedDict, total=False):
     """
 
     steps: int | None
-    seed: int
+    seed: int | None
     size: Size | None
     sampler: str | None
     eta: float | None
@@ -59,10 +59,10 @@ def filled(kind: type, options: Mapping[str, Any]) -> dict[str, Any]:
     """`options` and, for every other name of `kind`, None.
 
     Args:
-      kind: one of the classes above.
+      kind: one of the classes above, or one made of them.
 
     Raises:
-      TypeError: a name that `kind` does not have, as Python itself says of an unknown argument.
+      TypeError: a name that `kind` does not have.
     """
     names = kind.__annotations__
     unknown = [name for name in options if name not in names]

@@ -134,7 +134,8 @@ class Segmenter:
 
         Args:
           image: uint8 [H, W], [H, W, 1] or [H, W, 3] (RGB).
-          **options: of `SampleOptions`: steps, seed, size, sampler, eta, clip_x0, samples, flips.
+          **options: of `ddim_jax.inference.options.SampleOptions`: steps, seed, size, sampler, eta, clip_x0, samples,
+            flips.
 
         Returns:
           float32 [samples, h, w], estimates of x_0, about -1 outside and +1 inside, not clipped; h and w are
@@ -154,7 +155,7 @@ class Segmenter:
 
         Args:
           image: as for `sample`.
-          **options: of `ProcessOptions`: steps, seed, size, sampler, eta, clip_x0.
+          **options: of `ddim_jax.inference.options.ProcessOptions`: steps, seed, size, sampler, eta, clip_x0.
 
         Returns:
           timesteps: int32 [steps + 1], strictly decreasing from T - 1; the last, -1, stands for the clean mask.
@@ -179,7 +180,7 @@ class Segmenter:
 
         Args:
           images: uint8 [H, W], [H, W, 1] or [H, W, 3] (RGB), or a list of such.
-          **options: of `Options`: those of `sample`, and protocol, threshold, ensemble.
+          **options: of `ddim_jax.inference.options.Options`: those of `sample`, and protocol, threshold, ensemble.
 
         Returns:
           A Segmentation at the image's own size; for a list, a list in the same order.

@@ -92,7 +92,7 @@ class Settings(NamedTuple):
         )
 
     def sampling(self) -> SampleOptions:
-        """The options that draw the same samples again, whatever a checkpoint's defaults are."""
+        """The options that draw the same samples again with the same checkpoint."""
         return {name: getattr(self, name) for name in SampleOptions.__annotations__} | {
             "clip_x0": self.clip_x0 or "off"
         }

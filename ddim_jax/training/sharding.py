@@ -39,22 +39,6 @@ def split_batch(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def mean_over_devices(mesh: Mesh, values: jax.Array) -> jax.Array:
-    """Inside `jax.shard_map` over `mesh`: the mean of what the devices hold, the same bits on each of them.
-
-    CPUs, where their number is a power of two, add up by recursive doubling: in round k device i exchanges its whole
-    sum with device i xor 2^k. Between processes that share their processors with their own network threads, an exchange
-    takes a fraction of the all-reduce of gloo, whose threads wait for each other's turn of the processor (measured by
-    `python -m benchmarks.sums`).
-    """
-    count = mesh.size
-    if mesh.devices.flat[0].platform != "cpu" or count & (count - 1):
-        return jax.lax.pmean(values, "data")
-    for bit in range(count.bit_length() - 1):
-        values = values + jax.lax.ppermute(values, "data", [(i, i ^ (1 << bit)) for i in range(count)])
-    return values / count
-
-
 def place(mesh: Mesh, tree: Any) -> Any:
     """Puts arrays that every process holds alike on all devices of the mesh; what is there already stays."""
     everywhere = replicated(mesh)

@@ -13,7 +13,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from ddim_jax.data import augment
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
-from ddim_jax.training.sharding import mean_over_devices, replicated
+from ddim_jax.training.sharding import replicated
 from ddim_jax.training.state import TrainState
 
 Batch = dict[str, jax.Array]
@@ -117,7 +117,7 @@ def _on_shares(mean: Callable, mesh: Mesh) -> Callable:
         def one(*share):
             # As one array: between processes, each sum of several waits for the network once.
             flat, restore = ravel_pytree(mean(*share))
-            return restore(mean_over_devices(mesh, flat))
+            return restore(jax.lax.pmean(flat, "data"))
 
         everywhere, divided = PartitionSpec(), PartitionSpec("data")
         by_name = {name: everywhere if name in _WHOLE else divided for name in batch}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import processes
+from benchmarks import train_runs
 from benchmarks.children import dying_with_this
 
 ROOT = Path(__file__).parents[2]
@@ -71,11 +71,11 @@ def test_a_measurement_that_is_interrupted_ends_its_programs(tmp_path, monkeypat
         raise InterruptedError
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(processes, "ROOT", tmp_path)
+    monkeypatch.setattr(train_runs, "ROOT", tmp_path)
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
         with pytest.raises(InterruptedError):
-            processes._train(sorted(os.sched_getaffinity(0))[:1], tmp_path / "run", 1, 16)
+            train_runs.train([sorted(os.sched_getaffinity(0))[:1]], tmp_path / "run", steps=1, size=16, batch=1)
     finally:
         signal.signal(signal.SIGUSR1, before)
     until(lambda: not is_running(int((tmp_path / "number").read_text())))

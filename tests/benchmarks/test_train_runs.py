@@ -15,7 +15,7 @@ if fields.get("config.train.batch_size") == "13":
     sys.exit(3)
 if int(fields.get("process-id", 0)) == 0:
     held = bytearray(200 * 2**20)
-    time.sleep(0.5)
+    time.sleep(1.5)
     about = {**fields, "cpus": sorted(os.sched_getaffinity(0)), "tunables": os.environ.get("GLIBC_TUNABLES")}
     os.makedirs(fields["workdir"])
     with open(fields["workdir"] + "/about.json", "w") as file:
@@ -79,17 +79,39 @@ def test_memory_kept_and_given_back_in_turn(tmp_path, monkeypatch):
     asked = []
 
     def train(tied, workdir, *, steps, size, batch, environment):
-        asked.append((tied, environment))
-        kept = environment == {}
+        assert tied == [cpus] and workdir.parent.is_dir() and environment["JAX_ENABLE_COMPILATION_CACHE"] == "false"
+        kept = "GLIBC_TUNABLES" not in environment
+        asked.append(kept)
         return Trained(150.0 + len(asked) if kept else 100.0 + len(asked), 3000 if kept else 2000)
 
+    class Here:
+        def __init__(self, factory, network, size, *, cpus, environment):
+            assert (factory, network, size) == ("benchmarks.archive:Run", "recommended", 256)
+            self._kept = environment == {}
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def call(self, method, warm, pictures, output, batch_size):
+            assert len(os.listdir(f"{pictures}/000")) == 3 and len(os.listdir(f"{warm}/000")) == 8
+            return {"done": 3, "seconds": 0.25 if self._kept else 0.5, "peak_bytes": 7}
+
     monkeypatch.setattr(allocator, "train", train)
-    assert allocator.main(["--repeats", "2", "--output", str(tmp_path / "allocator.json")]) == 0
-    rows = json.loads((tmp_path / "allocator.json").read_text())["rows"]
-    assert [row["threads"] for row in rows] == sorted({len(cpus), 1}, reverse=True)
-    assert asked[:4] == 2 * [([cpus], {}), ([cpus], {"GLIBC_TUNABLES": ""})]
-    first = rows[0]
-    assert (first["kept"], first["given_back"]) == (152.0, 103.0)  # medians of 151 and 153, of 102 and 104
-    assert first["ratio"] == round(152 / 103, 3) and first["ratios"] == [round(151 / 102, 3), round(153 / 104, 3)]
+    monkeypatch.setattr(allocator, "Worker", Here)
+    for name in allocator.SAID_BY:
+        monkeypatch.delenv(name, raising=False)
+    arguments = ["--repeats", "2", "--pictures", "3", "--output", str(tmp_path / "allocator.json")]
+    assert allocator.main(arguments) == 0
+    first, second = json.loads((tmp_path / "allocator.json").read_text())["rows"]
+    assert asked == [True, False, False, True]  # neither is always first
+    assert (first["kept"], first["given_back"]) == (152.5, 102.5)  # medians of 151 and 154, of 102 and 103
+    assert first["ratios"] == [round(151 / 102, 3), round(154 / 103, 3)] and first["ratio"] == round(152.5 / 102.5, 3)
     assert (first["kept_peak_bytes"], first["given_back_peak_bytes"]) == (3000, 2000)
+    assert (second["what"], second["kept"], second["given_back"], second["ratio"]) == ("segmenting", 12.0, 6.0, 2.0)
     assert set(allocator.RULES) <= set(first)
+    monkeypatch.setenv("GLIBC_TUNABLES", "")
+    with pytest.raises(SystemExit):
+        allocator.main(arguments)

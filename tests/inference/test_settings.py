@@ -1,5 +1,6 @@
+import numpy as np
 import pytest
-from segmenters import config
+from segmenters import SIZE, config, red_segmenter
 
 from ddim_jax.inference import Settings
 from ddim_jax.inference.options import Options
@@ -95,7 +96,17 @@ def test_every_setting_has_its_option():
 @pytest.mark.parametrize(
     "given", [{"clip_x0": "off"}, {"clip_x0": 0.5, "eta": 1, "samples": 7, "flips": True, "seed": 3}]
 )
-def test_the_options_of_the_samples_give_the_same_settings_with_other_defaults(given):
-    settings = Settings.create(config(), **given)
-    other = config(clip_x0=1.0, eta=0.25, samples=2, steps=9, flips=True)
-    assert Settings.create(other, **settings.sampling()) == settings
+def test_the_options_of_the_samples_give_the_same_settings(given):
+    about = config(clip_x0=1.0, eta=0.25, samples=2, steps=9, flips=True)
+    settings = Settings.create(about, **given)
+    assert Settings.create(about, **settings.sampling()) == settings
+
+
+@pytest.mark.parametrize(
+    ("method", "given"),
+    [("sample", "threshold"), ("trajectory", "samples"), ("segment", "save"), ("settings", "step")],
+)
+def test_each_method_refuses_what_it_does_not_know(method, given):
+    about = [] if method == "settings" else [np.zeros((SIZE, SIZE, 3), np.uint8)]
+    with pytest.raises(TypeError, match=f"unexpected option '{given}'"):
+        getattr(red_segmenter(), method)(*about, **{given: 1})

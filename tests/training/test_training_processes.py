@@ -95,7 +95,7 @@ def start(environment, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """A run of one process, 12 steps without an interruption."""
+    """A run of one process, 12 steps without an interruption and without dropout: devices compute their own shares."""
     workdir = tmp_path_factory.mktemp("alone")
     assert train(unet_config(), workdir) == 12
     return workdir
@@ -164,7 +164,7 @@ def test_one_process_goes_on_as_two_with_two_devices_each(start, reference, tmp_
 
 def test_a_signal_to_one_stops_both_and_one_goes_on(start, alone, tmp_path, capsys):
     copy_four_steps(alone, tmp_path)
-    processes = start(tmp_path, 2, at=6, to=1, signal=signal.SIGTERM)
+    processes = start(tmp_path, 2, devices=2, at=6, to=1, signal=signal.SIGTERM)
     assert processes.wait() == [75, 75], processes.said
     (step,) = re.findall(r"SIGTERM to process 1: saved step (\d+), stopped; the same command", processes.said[0])
     assert 6 <= int(step) < 12
