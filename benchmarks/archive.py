@@ -45,6 +45,8 @@ RULES = {
     "held_bytes_of_a_tenth": "resident memory while a fresh process segmented a tenth of the pictures: the median of "
     "the last fifth of the time, every five seconds after malloc_trim had given back what was free",
     "held_bytes": "the same of a fresh process that segmented all of them",
+    "held_curve": "of the same run, resident memory in each tenth of the time, measured in the same way; null where "
+    "the run was too short to look",
     "bytes_per_picture": "the difference of the two, by the pictures that the second had more",
     "result_bytes": "the sizes of all files that were written, the index included; masks of random weights are noise, "
     "which packs badly",
@@ -129,7 +131,7 @@ class Run:
             **describe_host(threads),
         }
 
-    def segment(self, warm: str, pictures: str, output: str, batch_size: int) -> dict[str, float]:
+    def segment(self, warm: str, pictures: str, output: str, batch_size: int) -> dict[str, Any]:
         """Segments a folder: pictures done, seconds, of these those that were waited for input, and memory.
 
         Before, unmeasured, it segments the folder `warm`: what the first pictures make threads and allocators keep is
@@ -145,6 +147,7 @@ class Run:
             "waited": summary.waited,
             "peak_bytes": high_water_bytes(),
             "held_bytes": held.at_the_end(),
+            "held_curve": held.curve(10),
         }
 
 
@@ -160,7 +163,7 @@ def measure(network: str, count: int, size: int, batch_size: int) -> dict[str, A
         link_some(folder / "pictures", folder / "tenth", count // 10)
         link_some(folder / "pictures", folder / "warm", _WARM)
 
-        def run(name: str, expected: int) -> tuple[dict[str, Any], dict[str, float]]:
+        def run(name: str, expected: int) -> tuple[dict[str, Any], dict[str, Any]]:
             own = {"cpus": os.sched_getaffinity(0), "environment": _ONE_ARENA}
             with Worker("benchmarks.archive:Run", network, size, **own) as worker:
                 about = worker.call("about")
@@ -188,6 +191,7 @@ def measure(network: str, count: int, size: int, batch_size: int) -> dict[str, A
         "peak_bytes": whole["peak_bytes"],
         "held_bytes_of_a_tenth": tenth["held_bytes"],
         "held_bytes": whole["held_bytes"],
+        "held_curve": whole["held_curve"],
         "bytes_per_picture": round((whole["held_bytes"] - tenth["held_bytes"]) / (count - count // 10), 1),
         "index_bytes": index_bytes,
         "result_bytes": sum(stat.st_size for stat in written),

@@ -30,9 +30,10 @@ One process, generated pictures, networks with random weights: "tiny" has two le
 that of configs/fast.py, with one step and four samples a picture. "waited" is the share of the time in which the
 device could have waited for a picture to be read. "memory" is the most that was resident. "held" is what was resident
 near the end of a run, each time after malloc had given back what was free, of a fresh process that segmented a tenth of
-the pictures and of one that segmented all; "growth" is their difference by the pictures that the second had more. All
-threads shared one arena of malloc (one for each, as is usual, takes some tens of MB more, whatever the number of
-pictures). "written" are the sizes of the files a picture, "on disk" the blocks they take.
+the pictures and of one that segmented all; "growth" is their difference by the pictures that the second had more; what
+the second held in each tenth of its time stands in `archive.json` ("held_curve"). All threads
+shared one arena of malloc (one for each, as is usual, takes some tens of MB more, whatever the number of pictures).
+"written" are the sizes of the files a picture, "on disk" the blocks they take.
 """
 _HEAD = (
     *("network", "pictures", "device", "pictures a second", "waited", "memory", "held for a tenth", "for all"),
