@@ -21,7 +21,9 @@ def test_the_archive():
     assert (tiny["pictures"], recommended["picture_size"]) == (20_000, 256)
     hours = 10_000_000 / recommended["images_per_second"] / 3600
     held = [tiny[name] / 2**20 for name in ("held_bytes_of_a_tenth", "held_bytes")]
+    curve = [bytes_ / 2**20 for bytes_ in tiny["held_curve"]]
     for phrase in (
+        f"tenths of its time it held between {min(curve):.0f} and {max(curve):.0f} MiB",
         f"{tiny['images_per_second']:.1f} a second on two CPU cores, and in {tiny['waited_share']:.1%} of the time",
         f"pictures with the recommended configuration: {recommended['images_per_second']:.1f} a second.",
         f"held {held[0]:.0f} MiB near the end of the 2,000 and {held[1]:.0f} MiB near the end of the 20,000, "
