@@ -18,8 +18,12 @@ Result = TypeVar("Result")
 
 JOIN_SECONDS = 300
 """How long a process waits for the others when it starts."""
-HEARTBEAT_SECONDS = 50
-"""The runtime's own limit on a silent process, behind the earlier and better explained one of `peers`."""
+HEARTBEAT_SECONDS = 80
+"""The runtime's own limit on a silent process, behind the earlier and better explained one of `peers`.
+
+A process beats for the runtime at every half of it, and the limit counts from the last beat: one that dies just before
+the next is missed after half of it already, which has to be later than `peers` tells who was lost.
+"""
 SHUTDOWN_SECONDS = 60
 """How long a process that is done waits for the others to be."""
 

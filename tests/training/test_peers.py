@@ -11,6 +11,7 @@ import pytest
 from ddim_jax.io.errors import TRY_AGAIN, DataError, InUseError
 from ddim_jax.io.signals import StopRequest, stop_on_signals
 from ddim_jax.training import peers
+from ddim_jax.training.distributed import HEARTBEAT_SECONDS
 
 
 class Board(dict):
@@ -227,3 +228,8 @@ def test_a_last_word_is_taken_back(environment):
     )
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (TRY_AGAIN, "error: the first\n")
+
+
+def test_the_watch_is_sooner_than_the_runtime_however_late_the_runtime_heard_of_a_process():
+    """The runtime's message names nobody. Its processes beat at half of its limit, which counts from the last beat."""
+    assert HEARTBEAT_SECONDS / 2 > peers.SILENCE_SECONDS + peers.GRACE_SECONDS + peers.TICK_SECONDS
