@@ -27,7 +27,7 @@ def reset_high_water() -> None:
 def high_water_bytes(process: int | None = None) -> int:
     """The most that was resident at once since `reset_high_water`; of another process, since it started its program.
 
-    0 for another process that has ended and was not waited for.
+    0 for another process that has ended and was not waited for, and where the system does not tell.
     """
     return _status("VmHWM", process)
 
@@ -87,6 +87,6 @@ def _status(field: str, process: int | None = None) -> int:
     for line in Path(f"/proc/{process or 'self'}/status").read_text().splitlines():
         if line.startswith(field + ":"):
             return 1024 * int(line.split()[1])
-    if process:  # it is a zombie now
+    if process:  # it is a zombie now, or the system has no such field
         return 0
     raise RuntimeError(f"this system does not tell {field}; the benchmark measures memory on Linux alone")

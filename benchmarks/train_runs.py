@@ -54,7 +54,7 @@ def train(
       environment: variables besides those of this process.
 
     Raises:
-      RuntimeError: a process ended with another status than 0.
+      RuntimeError: a process ended with another status than 0, or the system does not tell its memory.
     """
     address = f"127.0.0.1:{free_port()}"
     fields = {"train.steps": steps, "train.checkpoint_every": steps, "train.log_every": LOG_EVERY}
@@ -85,6 +85,8 @@ def train(
             process.wait()
     if failed:
         raise RuntimeError(f"train.py ended with {failed}")
+    if not peak:
+        raise RuntimeError("this system does not tell the memory of a process; it is measured on Linux alone")
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     speeds = [line["images_per_second"] for line in lines if "images_per_second" in line]
     return Trained(statistics.median(speeds), peak)
