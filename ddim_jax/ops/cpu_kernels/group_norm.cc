@@ -44,8 +44,9 @@ struct Layout {
 template <typename Body>
 inline __attribute__((always_inline)) void ForChannels(int64_t channels, const Body& body) {
   int64_t c = 0;
-  for (; c + 16 <= channels; c += 16) body(Constant<16>{}, c);
-  for (; c + 8 <= channels; c += 8) body(Constant<8>{}, c);
+  for (; c + kLanes <= channels; c += kLanes) body(Constant<kLanes>{}, c);
+  if constexpr (kLanes > 8)
+    for (; c + 8 <= channels; c += 8) body(Constant<8>{}, c);
   for (; c < channels; ++c) body(Constant<1>{}, c);
 }
 

@@ -8,7 +8,7 @@
 #include <array>
 #include <vector>
 
-#if defined(__AVX512F__)
+#if defined(__AVX__)
 #include <immintrin.h>
 #endif
 
@@ -19,13 +19,14 @@ namespace ddim_jax {
 using Array = ffi::Buffer<ffi::F32>;
 using Result = ffi::Result<ffi::Buffer<ffi::F32>>;
 
-#if defined(__AVX512F__)
-constexpr int kRows = 8;  // a tile of 8 x 2 vectors of 16 floats fills half of the 32 registers
-constexpr int kWideVectors = 2;
-#else
-constexpr int kRows = 4;  // 4 vectors of 16 floats are 8 of the 16 registers of 8 floats
-constexpr int kWideVectors = 1;
-#endif
+// Outputs of one tile, at most.
+constexpr int kWide = kLanes == 16 ? 32 : 16;
+
+// A tile is Rows(v) pixels times v vectors of outputs. It has to fit into the registers, 16 with AVX and 32 with AVX-512 or
+// NEON, beside a broadcast value and v vectors of weights, and to be large enough that no sum waits for the one before.
+constexpr int Rows(int vectors) { return kLanes == 8 && vectors > 1 ? 6 : vectors > 2 ? 4 : 8; }
+// The same of the kernel's gradient: inputs, which come by eights.
+constexpr int Inputs(int vectors) { return kLanes < 16 && vectors > 1 ? 4 : 8; }
 constexpr int64_t kBlockColumns = 64, kBlockPixels = 256, kLeastTasks = 16;
 
 struct Shape {
@@ -119,10 +120,11 @@ struct PackedKernel {
   int64_t At(int64_t group, int64_t b) const { return (group * blocks + b) * rows * columns * group_in * block; }
 };
 
-// kRows pixels times one block of outputs. The pixels lie `at` floats from the plane's start, a tap `shifts` further.
+// Rows(kVectors) pixels times one block of outputs. The pixels lie `at` floats from the plane's start, a tap `shifts` further.
 template <int N, int kVectors, int kIn>
 inline void ConvTile(const float* plane, const int64_t* at, const std::vector<int64_t>& shifts, int64_t group_in,
-                     const float* weights, typename Vector<N>::type (&sums)[kRows][kVectors]) {
+                     const float* weights, typename Vector<N>::type (&sums)[Rows(kVectors)][kVectors]) {
+  constexpr int kRows = Rows(kVectors);
   for (int p = 0; p < kRows; ++p)
     for (int v = 0; v < kVectors; ++v) sums[p][v] = typename Vector<N>::type{};
   int64_t inputs = kIn ? kIn : group_in;
@@ -138,34 +140,48 @@ inline void ConvTile(const float* plane, const int64_t* at, const std::vector<in
   }
 }
 
+#if defined(__AVX__)
+// One register that holds the products of kLanes / 4 input channels with 4 outputs.
 #if defined(__AVX512F__)
-// The same for blocks of 4 outputs and input channels by fours: the 4 x 4 products of a vector of 16, so that groups with few
-// outputs do not leave three quarters of a register empty.
+struct Products {
+  __m512 sums = _mm512_setzero_ps();
+  inline __attribute__((always_inline)) void Add(__m128 four, const float* weights) {
+    const __m512i spread = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
+    __m512 inputs = _mm512_permutevar_ps(_mm512_broadcast_f32x4(four), spread);
+    sums = _mm512_fmadd_ps(_mm512_loadu_ps(weights), inputs, sums);
+  }
+};
+#else
+struct Products {
+  __m256 sums = _mm256_setzero_ps();
+  inline __attribute__((always_inline)) void Add(__m128 four, const float* weights) {
+    const __m256i first = _mm256_set_epi32(1, 1, 1, 1, 0, 0, 0, 0), second = _mm256_set_epi32(3, 3, 3, 3, 2, 2, 2, 2);
+    __m256 twice = _mm256_set_m128(four, four);
+    sums += _mm256_loadu_ps(weights) * _mm256_permutevar_ps(twice, first);
+    sums += _mm256_loadu_ps(weights + 8) * _mm256_permutevar_ps(twice, second);
+  }
+};
+#endif
+
+// The same for blocks of 4 outputs and input channels by fours, so that groups with few outputs do not leave most of a
+// register empty.
 template <int kIn>
 inline void NarrowTile(const float* plane, const int64_t* at, const std::vector<int64_t>& shifts, int64_t group_in,
-                       const float* weights, typename Vector<4>::type (&sums)[kRows][1]) {
-  const __m512i spread = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
-  __m512 total[kRows];
-  for (int p = 0; p < kRows; ++p) total[p] = _mm512_setzero_ps();
+                       const float* weights, typename Vector<4>::type (&sums)[Rows(1)][1]) {
+  Products products[Rows(1)];
   int64_t inputs = kIn ? kIn : group_in;
   for (int64_t shift : shifts) {
     const float* x = plane + shift;
-    for (int64_t i = 0; i < inputs; i += 4, weights += 16) {
-      __m512 w = _mm512_loadu_ps(weights);
-#pragma GCC unroll 8
-      for (int p = 0; p < kRows; ++p) {
-        __m512 four = _mm512_broadcast_f32x4(_mm_loadu_ps(x + at[p] + i));
-        total[p] = _mm512_fmadd_ps(w, _mm512_permutevar_ps(four, spread), total[p]);
-      }
-    }
+    for (int64_t i = 0; i < inputs; i += 4, weights += 16)
+      for (int p = 0; p < Rows(1); ++p) products[p].Add(_mm_loadu_ps(x + at[p] + i), weights);
   }
-  for (int p = 0; p < kRows; ++p) {
-    float values[16];
-    _mm512_storeu_ps(values, total[p]);
-    sums[p][0] = (Load<4>(values) + Load<4>(values + 4)) + (Load<4>(values + 8) + Load<4>(values + 12));
+  for (int p = 0; p < Rows(1); ++p) {
+    float values[kLanes];
+    std::memcpy(values, &products[p].sums, sizeof(values));
+    sums[p][0] = Load<4>(values) + Load<4>(values + 4);
+    if constexpr (kLanes == 16) sums[p][0] += Load<4>(values + 8) + Load<4>(values + 12);
   }
 }
-
 #endif
 
 // The pixels of the result that one convolution writes: every step-th, from an offset.
@@ -176,6 +192,7 @@ struct Grid {
 template <int N, int kVectors, int kIn>
 void Convolve(ffi::ThreadPool& pool, const Array& x, const PackedKernel& kernel, const float* bias, int64_t bias_stride,
               Result& y, int64_t groups, const Geometry& k, const Grid& grid) {
+  constexpr int kRows = Rows(kVectors);
   Shape in(x.dimensions()), out(y->dimensions()), written = out;
   written.height = grid.rows, written.width = grid.columns;
   Blocks blocks(written);
@@ -203,7 +220,7 @@ void Convolve(ffi::ThreadPool& pool, const Array& x, const PackedKernel& kernel,
           }
           typename Vector<N>::type sums[kRows][kVectors];
           const float* weights = kernel.values.data() + kernel.At(g, o);
-#if defined(__AVX512F__)
+#if defined(__AVX__)
           if constexpr (N == 4) {
             if (kernel.group_in % 4 == 0) NarrowTile<kIn>(plane, at, shifts, kernel.group_in, weights, sums);
             else ConvTile<N, kVectors, kIn>(plane, at, shifts, kernel.group_in, weights, sums);
@@ -231,17 +248,17 @@ void Convolve(ffi::ThreadPool& pool, const Array& x, const PackedKernel& kernel,
 void ConvolveAnyWidth(ffi::ThreadPool& pool, const Array& x, const Array& kernel, const Array& bias, Result& y,
                       int64_t groups, const Geometry& k, const Taps& taps, const Grid& grid, bool transposed) {
   int64_t group_out = transposed ? kernel.dimensions()[2] : kernel.dimensions()[3] / groups;
-  auto run = [&](auto width, auto vectors) {
-    constexpr int N = decltype(width)::value, kVectors = decltype(vectors)::value;
+  auto run = [&](auto outputs) {
+    constexpr int N = std::min(decltype(outputs)::value, kLanes), kVectors = decltype(outputs)::value / N;
     PackedKernel packed(pool, kernel, groups, N * kVectors, taps, transposed);
     auto convolve = packed.group_in == 8 ? Convolve<N, kVectors, 8> : Convolve<N, kVectors, 0>;
     int64_t bias_stride = bias.dimensions()[0] == 1 ? 0 : bias.dimensions()[1];
     convolve(pool, x, packed, bias.element_count() ? bias.typed_data() : nullptr, bias_stride, y, groups, k, grid);
   };
-  if (group_out <= 4) run(Constant<4>{}, Constant<1>{});
-  else if (group_out <= 8) run(Constant<8>{}, Constant<1>{});
-  else if (group_out <= 16) run(Constant<16>{}, Constant<1>{});
-  else run(Constant<16>{}, Constant<kWideVectors>{});
+  if (group_out <= 4) run(Constant<4>{});
+  else if (group_out <= 8) run(Constant<8>{});
+  else if (group_out <= 16) run(Constant<16>{});
+  else run(Constant<kWide>{});
 }
 
 // y = convolution of x + bias; bias is [batch or 1, out channels], or [batch, 0] for none.
@@ -311,9 +328,10 @@ void GradientTile(const Plane& x, int64_t i, const Plane& gradient, int64_t o, c
 // N * kVectors outputs against all inputs of the plane.
 template <int N, int kVectors>
 void GradientInputs(const Plane& x, const Plane& gradient, int64_t o, const Block& b, float* sums, int64_t stride) {
+  constexpr int kInputs = Inputs(kVectors);
   int64_t i = 0;
-  for (; i + kRows <= x.width; i += kRows)
-    GradientTile<N, kVectors, kRows>(x, i, gradient, o, b, sums + i * stride, stride);
+  for (; i + kInputs <= x.width; i += kInputs)
+    GradientTile<N, kVectors, kInputs>(x, i, gradient, o, b, sums + i * stride, stride);
   for (; i + 4 <= x.width; i += 4) GradientTile<N, kVectors, 4>(x, i, gradient, o, b, sums + i * stride, stride);
   for (; i + 2 <= x.width; i += 2) GradientTile<N, kVectors, 2>(x, i, gradient, o, b, sums + i * stride, stride);
   for (; i < x.width; ++i) GradientTile<N, kVectors, 1>(x, i, gradient, o, b, sums + i * stride, stride);
@@ -322,25 +340,26 @@ void GradientInputs(const Plane& x, const Plane& gradient, int64_t o, const Bloc
 // One plane of inputs against one plane of outputs under one tap.
 void GradientPlanes(const Plane& x, const Plane& gradient, const Block& b, float* sums, int64_t stride) {
   if (gradient.width < 8) {  // few outputs: the vectors lie along the inputs, which are padded to eights
+    constexpr int N = std::min(8, kLanes);
     for (int64_t i = 0; i < x.width; i += 8) {
       float tile[8 * 8] = {};
-      GradientInputs<8, 1>(gradient, x, i, b, tile, 8);
+      GradientInputs<N, 8 / N>(gradient, x, i, b, tile, 8);
       for (int64_t o = 0; o < gradient.width; ++o)
         for (int64_t k = 0; k < std::min<int64_t>(8, x.width - i); ++k) sums[(i + k) * stride + o] += tile[o * 8 + k];
     }
     return;
   }
   int64_t o = 0;
-  auto sweep = [&](auto width, auto vectors) {
-    constexpr int N = decltype(width)::value, kVectors = decltype(vectors)::value;
+  auto sweep = [&](auto outputs) {
+    constexpr int N = std::min(decltype(outputs)::value, kLanes), kVectors = decltype(outputs)::value / N;
     for (; o + N * kVectors <= gradient.width; o += N * kVectors)
       GradientInputs<N, kVectors>(x, gradient, o, b, sums + o, stride);
   };
-  if constexpr (kWideVectors > 1) sweep(Constant<16>{}, Constant<kWideVectors>{});
-  sweep(Constant<16>{}, Constant<1>{});
-  sweep(Constant<8>{}, Constant<1>{});
-  sweep(Constant<4>{}, Constant<1>{});
-  sweep(Constant<1>{}, Constant<1>{});
+  sweep(Constant<kWide>{});
+  sweep(Constant<16>{});
+  sweep(Constant<8>{});
+  sweep(Constant<4>{});
+  sweep(Constant<1>{});
 }
 
 // The gradient with respect to the kernel. A task sums some of the channels over some of the blocks; the parts are added
