@@ -100,6 +100,13 @@ def describe_host(threads: int) -> dict[str, Any]:
     }
 
 
+def widest_vectors() -> str:
+    """Of this processor: "AVX-512", "AVX2" or "other". Different processors can go by the same name in a cloud."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    return "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else "other"
+
+
 def _best(call: Callable[[], Any], wait: Callable[[Any], Any]) -> float:
     """Seconds of the fastest call, after one that is not counted."""
     wait(call())

@@ -2,6 +2,7 @@
 
 python -m benchmarks.grouped_conv --output benchmarks/results/grouped_conv_h100.json
 python -m benchmarks.grouped_conv --output benchmarks/results/grouped_conv_cpu.json --batch 1 --scale 4 --dtype float32
+python -m benchmarks.grouped_conv --output benchmarks/results/grouped_conv_avx2.json --batch 1 --scale 4 --dtype float32
 
 The shapes are those of the lightweight network at 256 x 256. Each time is the median of three runs of ten calls, after
 a first call that compiles; forward is the convolution, backward both of its gradients. "compile_s" is what the two
@@ -16,6 +17,7 @@ import time
 import jax
 import jax.numpy as jnp
 
+from benchmarks.ceilings import widest_vectors
 from benchmarks.table_machine import device_in_words
 from ddim_jax.io.atomic import write_json
 from ddim_jax.models.zoo import DTYPES
@@ -91,6 +93,8 @@ def main() -> None:
         measured.append(row)
     device = device_in_words(jax.devices()[0], threads=len(os.sched_getaffinity(0)))
     machine = {"device": device, "jax": jax.__version__, "dtype": given.dtype}
+    if jax.default_backend() == "cpu":
+        machine["vectors"] = widest_vectors()
     write_json(given.output, {"machine": machine, "rows": measured})
 
 

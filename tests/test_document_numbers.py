@@ -52,8 +52,8 @@ def cpu():
     )
 
 
-def milliseconds(case, lowering):
-    rows = result("benchmarks/results/grouped_conv_cpu.json")["rows"]
+def milliseconds(case, lowering, file="grouped_conv_cpu.json"):
+    rows = result(f"benchmarks/results/{file}")["rows"]
     (row,) = [row for row in rows if (row["case"], row["lowering"]) == (case, lowering)]
     return f"{row['forward_ms']:.1f} ms", f"{row['backward_ms']:.0f} ms", f"{row['backward_ms']:.1f} ms"
 
@@ -66,6 +66,8 @@ def test_every_time_and_share_of_the_performance_page(cpu):
     )
     wide = [milliseconds(narrow, f"supergroups of {width} channels")[2] for width in (32, 64)]
     small = milliseconds(narrow, "compiled kernels")
+    lowerings = ("compiled kernels", "supergroups of 32 channels")
+    avx2 = [milliseconds(even, name, "grouped_conv_avx2.json") for name in lowerings]
     light, standard = (cpu("forward", name, "ours", 1) for name in (LIGHT, "ddim"))
     ours, eager = (cpu("train_step", "ddim", side, 4) for side in ("ours", "torch_eager"))
     shares = [100 * row["roofline_fraction"] for row in (light, cpu("forward", LIGHT, "ours", 8), ours, eager)]
@@ -78,6 +80,8 @@ def test_every_time_and_share_of_the_performance_page(cpu):
         f"takes {wide[0]} backward with 32 input channels to a supergroup, {wide[1]} with 64.",
         f"for the case above: {kernels[0]} forward and {kernels[2]} for both gradients.",
         f"take {small[0]} forward at 64 x 64 and {small[2]} for both gradients",
+        f"for the 128 channels above {avx2[0][0]} forward and {avx2[0][2]} for both gradients, where supergroups of 32 "
+        f"channels take {avx2[1][0]} and {avx2[1][2]}.",
         f"so this removes {100 * upsampled * 5 / 9:.0f}% of it, exactly.",
         f"*Expected*: {100 * upsampled * 5 / 9:.0f}% off the time.",
         f"reaches {shares[0]:.0f}% of the machine's ceiling at one picture and {shares[1]:.0f}% at eight.",

@@ -39,7 +39,7 @@ struct Vector<16> {
 };
 
 // Floats in the widest register of this processor. A wider vector compiles too, but GCC keeps it in memory, and a
-// convolution takes up to ten times as long.
+// convolution takes several times as long.
 #if defined(__AVX512F__)
 constexpr int kLanes = 16;
 #elif defined(__AVX__)
