@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 from revealed import drawn, pictures
-from tiny_runs import checkpoint, losses, metric_lines, without_dropout
+from tiny_runs import assert_same_but_for_rounding, checkpoint, losses, metric_lines, without_dropout
 
 from ddim_jax.io.errors import ConfigError
 from ddim_jax.training import train
@@ -41,10 +41,7 @@ def test_the_loss_curve_is_the_same(reference, eight):
 
 
 def test_the_weights_are_the_same(reference, eight):
-    def compare(a, b):
-        np.testing.assert_allclose(a, b, atol=1e-4)
-
-    jax.tree.map(compare, checkpoint(eight / "run", 12), checkpoint(reference, 12))
+    assert_same_but_for_rounding(checkpoint(eight / "run", 12), checkpoint(reference, 12))
 
 
 def test_shares_accumulated_in_parts_are_the_whole_batch(eight, tmp_path):
