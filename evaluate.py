@@ -3,13 +3,13 @@
 python evaluate.py --ckpt RUN --split test
 """
 
-from ddim_jax.io.signals import left_on_ctrl_c
+from ddim_jax.runtime.signals import left_on_ctrl_c
 
 
 def main() -> None:
     with left_on_ctrl_c("stopped before an image was evaluated"):
         # Not at the head of the file: it takes seconds, in which Ctrl-C may come.
-        from ddim_jax.evaluation.command import parse_arguments, run
+        from ddim_jax.cli.evaluate import parse_arguments, run
 
         arguments = parse_arguments(__doc__)
     run(arguments)

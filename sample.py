@@ -9,13 +9,13 @@ cannot be used, 130 if it was stopped with Ctrl-C. A run that was stopped goes o
 
 import sys
 
-from ddim_jax.io.signals import left_on_ctrl_c
+from ddim_jax.runtime.signals import left_on_ctrl_c
 
 
 def main() -> int:
     with left_on_ctrl_c("stopped before an image was segmented"):
         # Not at the head of the file: it takes seconds, in which Ctrl-C may come.
-        from ddim_jax.inference.command import parse_arguments, run
+        from ddim_jax.cli.sample import parse_arguments, run
 
         options = parse_arguments(__doc__)
     return run(options)

@@ -2,7 +2,7 @@
 
 import sys
 
-from ddim_jax.io.signals import StopRequest, stop_on_signals
+from ddim_jax.runtime.signals import StopRequest, stop_on_signals
 
 _BEFORE = "stopped before training began"
 _NEED_LESS = "Raise train.accumulate, set model.overrides.remat, or lower data.image_size or train.batch_size."
@@ -20,12 +20,12 @@ def _main(request: StopRequest) -> None:
     from absl import app, flags
     from ml_collections import config_flags
 
-    from ddim_jax.io.allocator import keep_freed_memory
-    from ddim_jax.io.compile_cache import keep_compiled_programs
-    from ddim_jax.io.errors import report_input_errors
+    from ddim_jax.cli.train import parse_flags
+    from ddim_jax.runtime.allocator import keep_freed_memory
+    from ddim_jax.runtime.compile_cache import keep_compiled_programs
+    from ddim_jax.runtime.distributed import initialise
+    from ddim_jax.runtime.errors import report_input_errors
     from ddim_jax.training import train
-    from ddim_jax.training.command import parse_flags
-    from ddim_jax.training.distributed import initialise
 
     config = config_flags.DEFINE_config_file("config", None, "The configuration, a file of configs/.")
     workdir = flags.DEFINE_string(

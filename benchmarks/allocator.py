@@ -23,8 +23,8 @@ from benchmarks.table_run import ROOT
 from benchmarks.train_runs import LOG_EVERY, train
 from benchmarks.worker import Worker
 from ddim_jax import __version__
-from ddim_jax.io.allocator import SAID_BY
-from ddim_jax.io.atomic import write_json
+from ddim_jax.runtime.allocator import SAID_BY
+from ddim_jax.runtime.atomic import write_json
 
 OUTPUT = ROOT / "docs" / "results" / "allocator.json"
 RULES = {

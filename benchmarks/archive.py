@@ -31,9 +31,9 @@ from benchmarks.worker import Worker
 from ddim_jax import Segmenter, __version__
 from ddim_jax.inference import segment_files
 from ddim_jax.inference.parts import INDEX
-from ddim_jax.io import allocator
-from ddim_jax.io.errors import report_input_errors
 from ddim_jax.models import create_model, example_inputs
+from ddim_jax.runtime import allocator
+from ddim_jax.runtime.errors import report_input_errors
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "results" / "archive.json"
 RULES = {

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.markdown import table, verdict
-from ddim_jax.io.atomic import write_text
+from ddim_jax.runtime.atomic import write_text
 
 Row = Mapping[str, Any]
 PICTURES, SIDE = 10_000_000, 256

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.markdown import table
-from ddim_jax.io.atomic import write_text
+from ddim_jax.runtime.atomic import write_text
 
 _INTRODUCTION = """\
 # What goes wrong, and what is left then

@@ -19,10 +19,10 @@ import jax.numpy as jnp
 
 from benchmarks.ceilings import widest_vectors
 from benchmarks.table_machine import device_in_words
-from ddim_jax.io.atomic import write_json
 from ddim_jax.models.zoo import DTYPES
 from ddim_jax.ops import cpu_kernels
 from ddim_jax.ops.grouped_conv import _conv, _supergroup_conv
+from ddim_jax.runtime.atomic import write_json
 
 SHAPES = [(256, 128, 128, 16), (256, 256, 128, 32), (128, 128, 128, 16), (64, 256, 256, 32), (64, 512, 256, 32)]
 SHAPES += [(16, 512, 512, 32), (8, 1024, 512, 32)]

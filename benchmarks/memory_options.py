@@ -21,10 +21,10 @@ import jax
 import jax.numpy as jnp
 
 from ddim_jax.diffusion import DiffusionProcess
-from ddim_jax.io.atomic import write_json
-from ddim_jax.io.errors import report_input_errors
 from ddim_jax.models import create_model, example_inputs
 from ddim_jax.models.zoo import PRESETS
+from ddim_jax.runtime.atomic import write_json
+from ddim_jax.runtime.errors import report_input_errors
 from ddim_jax.training.optimiser import create_optimiser
 from ddim_jax.training.sharding import data_mesh
 from ddim_jax.training.state import create_state

@@ -31,8 +31,8 @@ from benchmarks.train_runs import LOG_EVERY, train
 from benchmarks.worker import Worker
 from ddim_jax import Segmenter, __version__
 from ddim_jax.inference import segment_files
-from ddim_jax.io import allocator
-from ddim_jax.io.atomic import write_json
+from ddim_jax.runtime import allocator
+from ddim_jax.runtime.atomic import write_json
 
 OUTPUT = ROOT / "docs" / "results" / "processes.json"
 RULES = {

@@ -16,7 +16,7 @@ from benchmarks.bars import bars_of
 from benchmarks.cases import SAMPLER_STEPS
 from benchmarks.markdown import table
 from benchmarks.paper_figures import TABLE_2
-from ddim_jax.io.atomic import write_text
+from ddim_jax.runtime.atomic import write_text
 
 ROOT = Path(__file__).parents[1]
 SUITES = {"cpu": "CPU", "gpu": "GPU"}

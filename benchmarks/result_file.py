@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ddim_jax.io.atomic import write_json
+from ddim_jax.runtime.atomic import write_json
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

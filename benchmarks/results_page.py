@@ -22,7 +22,7 @@ from benchmarks.results_notes import (
 )
 from benchmarks.table_folders import REFERENCE
 from configs.table1 import SYSTEMS
-from ddim_jax.io.atomic import write_text
+from ddim_jax.runtime.atomic import write_text
 
 Row = Mapping[str, Any]
 _INTRODUCTION = """\

@@ -20,8 +20,8 @@ from benchmarks.ceilings import describe_host
 from benchmarks.measure import Effort, measure_case, measure_loop
 from benchmarks.result_file import identity
 from benchmarks.worker import Worker, WorkerError
-from ddim_jax.io.atomic import write_json
-from ddim_jax.io.errors import InputError, report_input_errors
+from ddim_jax.runtime.atomic import write_json
+from ddim_jax.runtime.errors import InputError, report_input_errors
 
 RESULTS = Path(__file__).parent / "results"
 _FULL, _QUICK, _TINY = Effort(runs=15, seconds=20.0, visits=2), Effort(runs=3, seconds=5.0), Effort(runs=2, seconds=0.1)

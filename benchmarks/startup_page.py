@@ -4,7 +4,7 @@ from pathlib import Path
 
 from benchmarks.markdown import table
 from benchmarks.result_file import read_rows
-from ddim_jax.io.atomic import write_text
+from ddim_jax.runtime.atomic import write_text
 
 _INTRODUCTION = """\
 # What a call of sample.py costs besides its pictures

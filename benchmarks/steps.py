@@ -25,8 +25,8 @@ from benchmarks.table_rows import training_seconds
 from benchmarks.table_run import ROOT, Run, RunFailed, read_config, read_lines, this_machine, train_for_budget
 from ddim_jax import Segmenter, load_dataset
 from ddim_jax.evaluation import evaluate
-from ddim_jax.io import compile_cache
-from ddim_jax.io.errors import report_input_errors
+from ddim_jax.runtime import compile_cache
+from ddim_jax.runtime.errors import report_input_errors
 
 OUTPUT = ROOT / "docs" / "results" / "steps.json"
 TARGETS = {

@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.markdown import table
 from benchmarks.result_file import read_rows
 from benchmarks.steps_figure import figure_name, groups
-from ddim_jax.io.atomic import write_text
+from ddim_jax.runtime.atomic import write_text
 
 Row = Mapping[str, Any]
 _FEW = 4

@@ -23,7 +23,7 @@ from benchmarks.table_folders import completed, leads, on_the_same_pictures
 from benchmarks.table_rows import IDENTITY
 from benchmarks.table_run import ROOT, TRIAL_STEPS, VALIDATIONS, Run, RunFailed, carry_out, this_machine
 from configs.table1 import SYSTEMS
-from ddim_jax.io.errors import report_input_errors
+from ddim_jax.runtime.errors import report_input_errors
 
 OUTPUT = ROOT / "docs" / "results" / "table1.json"
 RULES = {
@@ -43,7 +43,7 @@ RULES = {
     ),
     "dice_ci": "95% percentile bootstrap over the test pictures",
     "dice_single": "of one sample alone, averaged over the samples of a picture",
-    "protocols": "ddim_jax/metrics/protocols.py; both are scored on the same samples",
+    "protocols": "ddim_jax/aggregation/protocols.py; both are scored on the same samples",
 }
 
 

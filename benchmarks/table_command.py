@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from benchmarks.table_run import CONFIGS
-from ddim_jax.io.errors import InputError
+from ddim_jax.runtime.errors import InputError
 
 
 def run_parser(description: str) -> argparse.ArgumentParser:

@@ -25,6 +25,7 @@ from benchmarks.table_rows import run_folder
 from benchmarks.table_run import CONFIGS
 from configs.table1 import SYSTEMS
 from ddim_jax import Segmenter, load_dataset
+from ddim_jax.aggregation import sample_probabilities
 from ddim_jax.data import Source
 from ddim_jax.evaluation.cases import Case, make_case
 from ddim_jax.evaluation.scoring import score_image
@@ -42,9 +43,8 @@ from ddim_jax.evaluation.style import (
     shorten,
     show,
 )
-from ddim_jax.io.errors import InputError, report_input_errors
-from ddim_jax.io.images import resize_mask
-from ddim_jax.metrics import sample_probabilities
+from ddim_jax.imageio.images import resize_mask
+from ddim_jax.runtime.errors import InputError, report_input_errors
 
 _SAMPLES, _FAILURES = 5, 4
 """Samples of a network with diffusion, and images that fail."""

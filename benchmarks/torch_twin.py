@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddim_jax.io.errors import ConfigError
 from ddim_jax.models import DenoisingUNet, create_model
 from ddim_jax.models.layers import MAX_GROUPS, light_groups
+from ddim_jax.runtime.errors import ConfigError
 
 IN_CHANNELS = 4  # the noisy mask and the image
 OUT_CHANNELS = 1

@@ -16,7 +16,7 @@ from ddim_jax.data import load_dataset
 from ddim_jax.diffusion import DiffusionProcess
 from ddim_jax.models import create_model
 from ddim_jax.training import train
-from ddim_jax.training.feed import Feed
+from ddim_jax.training.input_pipeline import Feed
 from ddim_jax.training.optimiser import create_optimiser
 from ddim_jax.training.sharding import data_mesh, replicated
 from ddim_jax.training.state import create_state

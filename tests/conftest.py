@@ -6,7 +6,7 @@ import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from ddim_jax.io import allocator, compile_cache
+from ddim_jax.runtime import allocator, compile_cache
 
 LONGEST_FILES = (
     "test_training_processes.py",

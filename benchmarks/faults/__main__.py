@@ -30,8 +30,8 @@ from benchmarks.ceilings import describe_host
 from benchmarks.children import end_on_sigterm
 from benchmarks.faults.programs import ROOT, FaultRunFailed
 from ddim_jax import __version__
-from ddim_jax.io.atomic import write_json
-from ddim_jax.io.errors import InputError
+from ddim_jax.runtime.atomic import write_json
+from ddim_jax.runtime.errors import InputError
 
 OUTPUT = ROOT / "docs" / "results" / "faults.json"
 PARTS: dict[str, Callable[[argparse.Namespace, Path, Callable[[str], None]], dict[str, Any]]] = {

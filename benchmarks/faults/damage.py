@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.faults.programs import FaultRunFailed, trained
 from benchmarks.faults.weights import checkpoints, same_bits, template
 from ddim_jax.checkpoints import CheckpointStore
-from ddim_jax.io.errors import CheckpointError
+from ddim_jax.runtime.errors import CheckpointError
 
 _SAY_EVERY = 100
 RULES = {

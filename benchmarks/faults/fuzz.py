@@ -29,7 +29,7 @@ from benchmarks.children import dying_with_this
 from benchmarks.faults.programs import FaultRunFailed
 from benchmarks.faults.readers import Reader, all_readers
 from benchmarks.memory import high_water_bytes, resident_bytes
-from ddim_jax.io.errors import InputError
+from ddim_jax.runtime.errors import InputError
 
 TOOL = "seeded loop of mutations (benchmarks/faults/fuzz.py)"
 _COUNTS = ("executions", "read", "refused", "unexpected")

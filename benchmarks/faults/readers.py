@@ -13,6 +13,7 @@ from benchmarks.faults import seeds
 from benchmarks.faults.mutations import Damage, damage_bytes, damage_json, damage_lines, damage_picture
 from ddim_jax.checkpoints import items
 from ddim_jax.data.splits import read_split
+from ddim_jax.imageio.images import image_shape, read_image, read_mask
 from ddim_jax.inference.flagging import check_doubts, write_flagged
 from ddim_jax.inference.index import Index
 from ddim_jax.inference.outputs import Job
@@ -20,7 +21,6 @@ from ddim_jax.inference.parts import INDEX
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.saved_config import read_config as read_saved_config
 from ddim_jax.inference.settings import Settings
-from ddim_jax.io.images import image_shape, read_image, read_mask
 from ddim_jax.models import create_model, create_process
 from ddim_jax.training.config import check_config, plain_config, resolve_system
 from ddim_jax.training.form import check_form

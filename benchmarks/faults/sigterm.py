@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.faults.programs import ROOT, FaultRunFailed, Hangs, Program, first_step, last_step
 from benchmarks.faults.weights import checkpoints, newest_complete
-from ddim_jax.io.errors import TRY_AGAIN
+from ddim_jax.runtime.errors import TRY_AGAIN
 
 _STOPS = 10
 _STEPS, _EVERY = 100_000, 100

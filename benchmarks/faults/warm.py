@@ -23,7 +23,7 @@ from benchmarks.faults.programs import ROOT
 LIMIT = 300.0
 """Seconds after which a program that hangs is ended."""
 _PRELOAD = (
-    *("ddim_jax.training.command", "ddim_jax.training.loop", "ddim_jax.training.distributed", "ddim_jax.evaluation"),
+    *("ddim_jax.cli.train", "ddim_jax.training.loop", "ddim_jax.runtime.distributed", "ddim_jax.evaluation"),
     *("ddim_jax.inference.files", "ml_collections.config_flags", "tensorboardX"),
 )
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ddim_jax.io.errors import CheckpointError
+from ddim_jax.runtime.errors import CheckpointError
 
 SMALL = 2**28  # bytes that may be declared in any case
 COMPRESSED = 100  # times smaller than its content a file may be; trained weights hardly shrink

@@ -12,7 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from ddim_jax.checkpoints.declared import check_declared
-from ddim_jax.io.errors import CheckpointError
+from ddim_jax.runtime.errors import CheckpointError
 
 _NAMED = 5  # leaves spelt out in a message
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ddim_jax.checkpoints.manifest import MANIFEST
-from ddim_jax.io.errors import CheckpointError, InputError
-from ddim_jax.io.remote import refuse_remote
+from ddim_jax.runtime.errors import CheckpointError, InputError
+from ddim_jax.runtime.remote import refuse_remote
 
 
 def locate(path: str | os.PathLike) -> tuple[Path, int | None]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ddim_jax.io.atomic import write_text
+from ddim_jax.runtime.atomic import write_text
 
 MANIFEST = "manifest.json"
 _THREADS = 4  # hashing releases the GIL; more threads than this are held up by the disk

@@ -30,8 +30,8 @@ from ddim_jax.checkpoints.manifest import (
     read_verified,
     write_manifest,
 )
-from ddim_jax.io.errors import CheckpointError
-from ddim_jax.io.processes import as_first, wait_for_all
+from ddim_jax.runtime.errors import CheckpointError
+from ddim_jax.runtime.processes import as_first, wait_for_all
 
 _METRIC = "dice"  # larger is better
 _METRICS_FILE = "metrics/metrics"

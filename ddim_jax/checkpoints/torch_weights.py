@@ -15,8 +15,8 @@ import ml_dtypes  # also teaches NumPy bfloat16, which safetensors then reads
 import numpy as np
 
 from ddim_jax.checkpoints.declared import check_declared
-from ddim_jax.io.atomic import atomic_path
-from ddim_jax.io.errors import CheckpointError
+from ddim_jax.runtime.atomic import atomic_path
+from ddim_jax.runtime.errors import CheckpointError
 
 NameTable = tuple[tuple[str, str], ...]
 

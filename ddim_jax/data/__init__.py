@@ -1,7 +1,7 @@
 """Image/mask pairs: sources, the input pipeline and augmentation."""
 
 from ddim_jax.data.arrays import Arrays, check_source, load_arrays
-from ddim_jax.data.augment import augment
+from ddim_jax.data.augmentation import augment
 from ddim_jax.data.load import DATASETS, load_dataset
 from ddim_jax.data.pipeline import training_batches, training_indices
 from ddim_jax.data.sources import Example, Source, Subset, ids_digest

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ddim_jax.data.load import load_dataset
 from ddim_jax.data.sources import SPLITS, Source
-from ddim_jax.io.atomic import make_folder
-from ddim_jax.io.errors import report_input_errors
-from ddim_jax.io.images import write_mask, write_rgb
-from ddim_jax.io.remote import refuse_remote
+from ddim_jax.imageio.images import write_mask, write_rgb
+from ddim_jax.runtime.atomic import make_folder
+from ddim_jax.runtime.errors import report_input_errors
+from ddim_jax.runtime.remote import refuse_remote
 
 
 def export_pairs(source: Source, output_dir: str | os.PathLike) -> None:

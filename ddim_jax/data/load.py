@@ -4,14 +4,14 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from ddim_jax.data.folder import load_folder
-from ddim_jax.data.phantom import PhantomSource
-from ddim_jax.data.prepared import load_published
-from ddim_jax.data.published import PUBLISHED
+from ddim_jax.data.datasets.folder import load_folder
+from ddim_jax.data.datasets.phantom import PhantomSource
+from ddim_jax.data.datasets.prepared import load_published
+from ddim_jax.data.datasets.published import PUBLISHED
 from ddim_jax.data.sources import SPLITS, Source
-from ddim_jax.io.errors import ConfigError
-from ddim_jax.io.remote import refuse_remote
-from ddim_jax.io.values import is_whole
+from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.runtime.remote import refuse_remote
+from ddim_jax.runtime.values import is_whole
 
 DATASETS = ("phantom", "folder", *PUBLISHED)
 _MOST_PHANTOMS = 10**7

@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from ddim_jax.io.errors import DataError
-from ddim_jax.io.images import read_image, read_mask
+from ddim_jax.imageio.images import read_image, read_mask
+from ddim_jax.runtime.errors import DataError
 
 SPLITS = ("train", "val", "test")
 _NAMED_AT_MOST = 10

@@ -10,9 +10,9 @@ from pathlib import Path
 from absl import logging
 
 from ddim_jax.data.sources import SPLITS, data_error
-from ddim_jax.io.atomic import write_text
-from ddim_jax.io.errors import DataError
-from ddim_jax.io.listing import IMAGE_SUFFIXES
+from ddim_jax.imageio.listing import IMAGE_SUFFIXES
+from ddim_jax.runtime.atomic import write_text
+from ddim_jax.runtime.errors import DataError
 
 _SPELLINGS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 

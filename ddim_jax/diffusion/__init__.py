@@ -9,12 +9,12 @@ from ddim_jax.diffusion.conversions import (
     x0_from_noise,
 )
 from ddim_jax.diffusion.direct import DirectProcess
-from ddim_jax.diffusion.dpm_solver import dpm_solver_sample
 from ddim_jax.diffusion.forward import add_noise
 from ddim_jax.diffusion.losses import min_snr_weights
 from ddim_jax.diffusion.process import SAMPLERS, DiffusionProcess
 from ddim_jax.diffusion.reverse import Trajectory
-from ddim_jax.diffusion.sampler import ddim_sample, ddpm_sample
+from ddim_jax.diffusion.samplers.ddim import ddim_sample, ddpm_sample
+from ddim_jax.diffusion.samplers.dpm_solver import dpm_solver_sample
 from ddim_jax.diffusion.schedule import (
     SCHEDULES,
     Schedule,

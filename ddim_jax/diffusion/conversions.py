@@ -5,7 +5,7 @@ noise rate: a^2 + b^2 = 1. The arguments are arrays that broadcast against each 
 """
 
 from ddim_jax.diffusion.schedule import Schedule
-from ddim_jax.io.errors import ConfigError
+from ddim_jax.runtime.errors import ConfigError
 
 PREDICTIONS = ("noise", "x0", "v")
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from ddim_jax.diffusion.losses import bce_dice
-from ddim_jax.io.errors import ConfigError
+from ddim_jax.runtime.errors import ConfigError
 
 Apply = Callable[[Any, jax.Array], jax.Array]
 """(params, image [B,H,W,3]) -> logits of "this pixel is in the mask" [B,H,W,1]."""

@@ -13,14 +13,14 @@ import jax
 import jax.numpy as jnp
 
 from ddim_jax.diffusion.conversions import check_prediction, v_from_x0_and_noise, x0_and_noise_from_v
-from ddim_jax.diffusion.dpm_solver import dpm_solver_sample
 from ddim_jax.diffusion.forward import add_noise, signal_and_noise_rates
 from ddim_jax.diffusion.losses import bce_dice, min_snr_weights
 from ddim_jax.diffusion.reverse import Trajectory, check_clip
-from ddim_jax.diffusion.sampler import ddim_sample, ddpm_sample
+from ddim_jax.diffusion.samplers.ddim import ddim_sample, ddpm_sample
+from ddim_jax.diffusion.samplers.dpm_solver import dpm_solver_sample
 from ddim_jax.diffusion.schedule import Schedule, create_schedule
-from ddim_jax.io.errors import ConfigError
-from ddim_jax.io.values import is_number
+from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.runtime.values import is_number
 
 LOSSES = ("mse", "bce_dice")
 LOSS_WEIGHTS = ("plain", "min_snr")

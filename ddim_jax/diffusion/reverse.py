@@ -9,7 +9,7 @@ import numpy as np
 
 from ddim_jax.diffusion.conversions import check_prediction, noise_from_x0, x0_and_noise
 from ddim_jax.diffusion.schedule import Schedule, timestep_grid
-from ddim_jax.io.errors import ConfigError
+from ddim_jax.runtime.errors import ConfigError
 
 Denoise = Callable[[jax.Array, jax.Array], jax.Array]
 """(x_t [batch, ...], t int32 [batch]) -> what the network predicts, the shape of x_t."""

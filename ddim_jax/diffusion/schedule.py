@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from ddim_jax.io.errors import ConfigError
-from ddim_jax.io.values import is_number, is_whole
+from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.runtime.values import is_number, is_whole
 
 SCHEDULES = ("linear", "cosine")
 _MOST_TIMESTEPS = 10**6

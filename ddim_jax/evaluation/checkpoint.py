@@ -7,8 +7,8 @@ from typing import Any
 from ddim_jax.data import Source, ids_digest, load_dataset
 from ddim_jax.evaluation.run import evaluate
 from ddim_jax.inference import Segmenter
-from ddim_jax.io.errors import InputError
-from ddim_jax.io.remote import refuse_remote
+from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.remote import refuse_remote
 
 
 def evaluate_checkpoint(

@@ -16,12 +16,12 @@ from ddim_jax.evaluation.figures import FIGURES, draw_figures
 from ddim_jax.evaluation.scoring import ImageResult, score_image
 from ddim_jax.evaluation.summary import RULES, summarise
 from ddim_jax.evaluation.tables import write_per_image
+from ddim_jax.imageio.images import resize_mask
 from ddim_jax.inference import Segmenter, Settings
 from ddim_jax.inference.options import SampleOptions, filled
-from ddim_jax.io.atomic import check_place, make_folder, write_json
-from ddim_jax.io.errors import DataError, InputError
-from ddim_jax.io.images import resize_mask
-from ddim_jax.io.remote import refuse_remote
+from ddim_jax.runtime.atomic import check_place, make_folder, write_json
+from ddim_jax.runtime.errors import DataError, InputError
+from ddim_jax.runtime.remote import refuse_remote
 
 RESOLUTIONS = ("model", "native")
 

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ddim_jax.aggregation import PROTOCOLS
 from ddim_jax.evaluation.scoring import ImageResult
 from ddim_jax.evaluation.style import (
     LARGE,
@@ -20,7 +21,6 @@ from ddim_jax.evaluation.style import (
     headline,
     save_figure,
 )
-from ddim_jax.metrics import PROTOCOLS
 
 
 def draw_scores(path: str | os.PathLike, results: Sequence[ImageResult], metrics: dict[str, Any]) -> None:

@@ -4,25 +4,27 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ddim_jax.io.images import resize_unit_map
-from ddim_jax.metrics import (
+from ddim_jax.aggregation import (
     PROTOCOLS,
+    Protocol,
+    ensemble_probability,
+    ensemble_threshold,
+    mean_probability,
+    threshold_mask,
+    uncertainty,
+)
+from ddim_jax.imageio.images import resize_unit_map
+from ddim_jax.metrics import (
     Calibration,
     Counts,
-    Protocol,
     calibration_sums,
     confusion_counts,
     dice,
     doubt,
-    ensemble_probability,
-    ensemble_threshold,
     hd95,
     iou,
-    mean_probability,
     precision,
     recall,
-    threshold_mask,
-    uncertainty,
 )
 
 MEASURES = ("dice", "dice_single", "recall", "precision", "iou", "hd95")

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ddim_jax.io.atomic import atomic_path
+from ddim_jax.runtime.atomic import atomic_path
 
 # From the palette of Okabe and Ito, told apart by colour-blind readers and on grey pictures.
 TRUTH = "#E69F00"

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from ddim_jax.aggregation import PROTOCOLS
 from ddim_jax.evaluation.scoring import MEASURES, ImageResult
 from ddim_jax.metrics import (
-    PROTOCOLS,
     Calibration,
     Counts,
     bootstrap_interval,

@@ -8,9 +8,10 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from ddim_jax.aggregation import PROTOCOLS
 from ddim_jax.evaluation.scoring import MEASURES, ImageResult
-from ddim_jax.io.atomic import atomic_path
-from ddim_jax.metrics import PROTOCOLS, Counts
+from ddim_jax.metrics import Counts
+from ddim_jax.runtime.atomic import atomic_path
 
 
 def write_per_image(path: str | os.PathLike, results: Sequence[ImageResult]) -> None:

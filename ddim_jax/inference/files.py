@@ -20,8 +20,8 @@ from ddim_jax.inference.parts import INDEX, check_locks
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.stream import Stream
-from ddim_jax.io.errors import InputError
-from ddim_jax.io.remote import refuse_remote
+from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.remote import refuse_remote
 
 
 class Summary(NamedTuple):

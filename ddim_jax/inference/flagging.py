@@ -16,8 +16,8 @@ import numpy as np
 from absl import logging
 
 from ddim_jax.inference.digests import DIGEST, digest, find
-from ddim_jax.io.atomic import atomic_path
-from ddim_jax.io.errors import InputError
+from ddim_jax.runtime.atomic import atomic_path
+from ddim_jax.runtime.errors import InputError
 
 FLAGGED = "flagged.csv"
 _FIELDS = ("name", "file", "doubt", "mean_uncertainty", "area")

@@ -22,9 +22,9 @@ from ddim_jax.inference.parts import (
     warn_torn,
 )
 from ddim_jax.inference.processes import Process
-from ddim_jax.io.atomic import errors_naming, make_folder, write_json
-from ddim_jax.io.errors import InputError
-from ddim_jax.io.locks import try_lock
+from ddim_jax.runtime.atomic import errors_naming, make_folder, write_json
+from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.locks import try_lock
 
 SETTINGS = "settings.json"
 _Result = TypeVar("_Result")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ddim_jax.inference.digests import DIGEST, digest, find
-from ddim_jax.io.errors import InputError
+from ddim_jax.runtime.errors import InputError
 
 
 class Lines:

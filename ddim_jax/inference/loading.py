@@ -12,10 +12,10 @@ import numpy as np
 
 from ddim_jax.checkpoints import CheckpointStore, locate, which_step
 from ddim_jax.checkpoints.items import check_tree
-from ddim_jax.inference.programs import TracedPrograms
+from ddim_jax.inference.export_cache import TracedPrograms
 from ddim_jax.inference.saved_config import read_config
-from ddim_jax.io.errors import CheckpointError
 from ddim_jax.models import example_inputs
+from ddim_jax.runtime.errors import CheckpointError
 
 
 class LoadedNetwork(NamedTuple):

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ddim_jax.imageio.images import write_map, write_mask, write_rgb
+from ddim_jax.imageio.listing import iterate_images
 from ddim_jax.inference.digests import digest, find, repeated
 from ddim_jax.inference.overlay import draw_overlay
 from ddim_jax.inference.paths import PathList
 from ddim_jax.inference.segmentation import Segmentation
-from ddim_jax.io.errors import InputError
-from ddim_jax.io.images import write_map, write_mask, write_rgb
-from ddim_jax.io.listing import iterate_images
+from ddim_jax.runtime.errors import InputError
 
 OUTPUTS: dict[str, Callable[[Path, np.ndarray, Segmentation], None]] = {
     "mask": lambda path, image, result: write_mask(path, result.mask),

@@ -16,10 +16,10 @@ from absl import logging
 
 from ddim_jax.inference.lines import Lines
 from ddim_jax.inference.processes import Process
-from ddim_jax.io.atomic import atomic_path
-from ddim_jax.io.errors import InputError
-from ddim_jax.io.locks import locked, try_lock
-from ddim_jax.io.mounts import locks_of_one_host
+from ddim_jax.runtime.atomic import atomic_path
+from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.locks import locked, try_lock
+from ddim_jax.runtime.mounts import locks_of_one_host
 
 INDEX = "index.jsonl"
 _LOCK = ".index.lock"

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from numbers import Integral
 from typing import NamedTuple
 
-from ddim_jax.io.errors import InputError
-from ddim_jax.io.launchers import find_launcher
+from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.launchers import find_launcher
 
 
 class Process(NamedTuple):

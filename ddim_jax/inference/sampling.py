@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ddim_jax.inference.fitting import ORIENTATIONS, mirrored
+from ddim_jax.preprocessing import ORIENTATIONS, mirrored
 
 
 def sample_image(

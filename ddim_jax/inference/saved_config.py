@@ -6,9 +6,9 @@ from typing import Any
 
 import flax.linen as nn
 
-from ddim_jax.io.errors import CheckpointError, ConfigError
-from ddim_jax.io.values import is_number, is_whole
 from ddim_jax.models import create_model, create_process
+from ddim_jax.runtime.errors import CheckpointError, ConfigError
+from ddim_jax.runtime.values import is_number, is_whole
 
 _SECTIONS = ("model", "diffusion", "data", "sample")
 _KINDS = {

@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ddim_jax.aggregation import PROTOCOLS, ensemble_probability, mean_probability, threshold_mask, uncertainty
+from ddim_jax.imageio.images import resize_unit_map
 from ddim_jax.inference.settings import Settings
-from ddim_jax.io.images import resize_unit_map
-from ddim_jax.metrics import PROTOCOLS, doubt, ensemble_probability, mean_probability, threshold_mask, uncertainty
+from ddim_jax.metrics import doubt
 
 
 class Segmentation(NamedTuple):

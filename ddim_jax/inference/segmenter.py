@@ -16,15 +16,15 @@ import numpy as np
 
 from ddim_jax.diffusion import timestep_grid
 from ddim_jax.inference.ahead import start_ahead
-from ddim_jax.inference.fitting import Prepared, as_rgb, prepare
+from ddim_jax.inference.export_cache import TracedPrograms
 from ddim_jax.inference.loading import fingerprint, load_network
 from ddim_jax.inference.options import Options, ProcessOptions, SampleOptions, filled
-from ddim_jax.inference.programs import TracedPrograms
 from ddim_jax.inference.sampling import sample_image
 from ddim_jax.inference.segmentation import Segmentation, fuse
 from ddim_jax.inference.settings import Settings
-from ddim_jax.io.errors import CheckpointError, InputError
 from ddim_jax.models import create_process
+from ddim_jax.preprocessing import Prepared, as_rgb, prepare
+from ddim_jax.runtime.errors import CheckpointError, InputError
 
 _STARTED = 4  # images of a list that wait on the device at once
 

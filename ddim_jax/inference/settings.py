@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, NamedTuple, Unpack
 
+from ddim_jax.aggregation import ENSEMBLES, PROTOCOLS, ensemble_threshold
 from ddim_jax.diffusion import SAMPLERS
 from ddim_jax.inference.options import SIZES, Options, SampleOptions, Size, filled
-from ddim_jax.io.errors import InputError
-from ddim_jax.io.values import is_number
-from ddim_jax.metrics import ENSEMBLES, PROTOCOLS, ensemble_threshold
+from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.values import is_number
 
 _ONE_PASS = "the network works in one pass, without diffusion"
 

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ddim_jax.inference.fitting import Prepared
+from ddim_jax.imageio.images import MAX_PIXELS, count_pixels, read_image
 from ddim_jax.inference.outputs import Job, write_outputs
 from ddim_jax.inference.room import Room
 from ddim_jax.inference.segmentation import fuse
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.settings import Settings
-from ddim_jax.io.errors import DataError
-from ddim_jax.io.images import MAX_PIXELS, count_pixels, read_image
+from ddim_jax.preprocessing import Prepared
+from ddim_jax.runtime.errors import DataError
 
 PIXELS_AT_ONCE = 2 * MAX_PIXELS
 """Of the pictures between reading and written, two of the largest that are read at all: two GiB at the 12 bytes a pixel

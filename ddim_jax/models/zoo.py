@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
-from ddim_jax.io.errors import ConfigError
-from ddim_jax.io.values import is_number, is_whole
 from ddim_jax.models.medsegdiff import MedSegDiff
 from ddim_jax.models.plain_unet import PlainUNet
 from ddim_jax.models.unet import DenoisingUNet
+from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.runtime.values import is_number, is_whole
 
 MODELS = {
     "lightweight_ddim": (DenoisingUNet, {"light": True}),

@@ -5,11 +5,11 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ddim_jax.aggregation import ENSEMBLES, PROTOCOLS
 from ddim_jax.diffusion import SAMPLERS
-from ddim_jax.io.errors import ConfigError
-from ddim_jax.io.remote import refuse_remote
-from ddim_jax.io.values import is_whole
-from ddim_jax.metrics import ENSEMBLES, PROTOCOLS
+from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.runtime.remote import refuse_remote
+from ddim_jax.runtime.values import is_whole
 from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
 
 SECTIONS = {"lightweight_ddim": "ddim", "ddim": "ddim", "unet": "unet", "medsegdiff": "medsegdiff"}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ddim_jax.io.atomic import errors_naming
+from ddim_jax.runtime.atomic import errors_naming
 
 
 @contextlib.contextmanager

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ddim_jax.io.errors import ConfigError
-from ddim_jax.io.values import is_number
 from ddim_jax.models.zoo import MODELS
+from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.runtime.values import is_number
 
 _KINDS = {
     "a text": lambda value: isinstance(value, str),

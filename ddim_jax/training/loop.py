@@ -12,20 +12,20 @@ import numpy as np
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.data import Source, Subset, check_source, ids_digest, load_dataset
-from ddim_jax.io.atomic import check_place, json_text, make_folder, write_json
-from ddim_jax.io.errors import ConfigError, InUseError
-from ddim_jax.io.processes import as_first, wait_for_all
-from ddim_jax.io.remote import refuse_remote
-from ddim_jax.io.signals import StopRequest, stop_on_signals
 from ddim_jax.models import create_model, create_process
+from ddim_jax.runtime.atomic import check_place, json_text, make_folder, write_json
+from ddim_jax.runtime.distributed import check_shared, first_alone
+from ddim_jax.runtime.errors import ConfigError, InUseError
+from ddim_jax.runtime.one_training import OneTraining
+from ddim_jax.runtime.peers import Alone, Peers, watched_peers
+from ddim_jax.runtime.processes import as_first, wait_for_all
+from ddim_jax.runtime.remote import refuse_remote
+from ddim_jax.runtime.signals import StopRequest, stop_on_signals
 from ddim_jax.training.config import check_config, plain_config, resolve_system, total_steps
-from ddim_jax.training.distributed import check_shared, first_alone
-from ddim_jax.training.feed import Feed
 from ddim_jax.training.form import check_form
-from ddim_jax.training.losses import LossWatch, NonFiniteLoss
-from ddim_jax.training.one_training import OneTraining
+from ddim_jax.training.input_pipeline import Feed
+from ddim_jax.training.nan_guard import LossWatch, NonFiniteLoss
 from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
-from ddim_jax.training.peers import Alone, Peers, watched_peers
 from ddim_jax.training.reporting import Reporter
 from ddim_jax.training.resume import find_checkpoint, restore
 from ddim_jax.training.sharding import data_mesh, place

@@ -4,7 +4,7 @@ import math
 
 import optax
 
-from ddim_jax.io.errors import ConfigError
+from ddim_jax.runtime.errors import ConfigError
 
 SCHEDULES = ("constant", "cosine")
 

@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from ddim_jax.io.atomic import errors_naming, write_text
+from ddim_jax.runtime.atomic import errors_naming, write_text
 from ddim_jax.training.events import EventFile
 from ddim_jax.training.validation import Validation
 

@@ -11,9 +11,9 @@ import optax
 from jax.sharding import Mesh
 
 from ddim_jax.checkpoints import CheckpointStore
-from ddim_jax.io.errors import CheckpointError, ConfigError
-from ddim_jax.io.processes import as_first
-from ddim_jax.io.values import is_whole
+from ddim_jax.runtime.errors import CheckpointError, ConfigError
+from ddim_jax.runtime.processes import as_first
+from ddim_jax.runtime.values import is_whole
 from ddim_jax.training.sharding import replicated
 from ddim_jax.training.state import TrainState, create_state
 

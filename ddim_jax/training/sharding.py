@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from ddim_jax.io.errors import ConfigError
+from ddim_jax.runtime.errors import ConfigError
 
 
 def data_mesh(batch_size: int, devices: list[jax.Device] | None = None, accumulate: int = 1) -> Mesh:

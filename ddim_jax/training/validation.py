@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ddim_jax.aggregation import PROTOCOLS, threshold_mask
 from ddim_jax.data import Source, Subset, load_arrays
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
-from ddim_jax.metrics import PROTOCOLS, confusion_counts, dice, threshold_mask
+from ddim_jax.metrics import confusion_counts, dice
 from ddim_jax.training.step import normalise
 
 

@@ -1,7 +1,7 @@
 """python -m ddim_jax.ops.cpu_kernels: compiles the CPU kernels for this machine."""
 
-from ddim_jax.io.errors import report_input_errors
 from ddim_jax.ops.cpu_kernels.library import build
+from ddim_jax.runtime.errors import report_input_errors
 
 if __name__ == "__main__":
     with report_input_errors("stopped; the kernels were not compiled"):

@@ -12,8 +12,8 @@ from pathlib import Path
 import jax
 import jaxlib
 
-from ddim_jax.io.atomic import atomic_path
-from ddim_jax.io.errors import InputError
+from ddim_jax.runtime.atomic import atomic_path
+from ddim_jax.runtime.errors import InputError
 
 FOLDER = Path(__file__).parent
 SOURCES = ("common.h", "grouped_conv.cc", "group_norm.cc")

@@ -1,0 +1,75 @@
+"""The two ways to turn the samples of an image into a mask, scored side by side.
+
+`paper` is the protocol of Oh and Gonsalves (2025): the mean of the samples is stretched to [0, 1] by its own minimum
+and maximum and cut at 0.9. Where nothing is there, it stretches noise into foreground; it is kept to compare with their
+numbers. `calibrated` clips each sample to [-1, 1], reads it as a probability, takes the mean and cuts at 0.5.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ddim_jax.aggregation.fusion import mean_probability, mean_sample
+
+# A smaller spread in a map of values about [-1, 1] is float32 rounding, and stretching it would draw a mask from that.
+_FLAT = 1e-6
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How the samples of one image become a probability map, and where that map is cut.
+
+    Attributes:
+      name: the key in `PROTOCOLS`.
+      threshold: pixels with a probability strictly above it are foreground.
+      rule: what `probability` does, in words, for the result files.
+      probability: samples [S, h, w] (estimates of x_0, about [-1, 1], unclipped) -> float32 [h, w] in [0, 1]; raises
+        ValueError without a sample, for another shape, or for a value that is not finite.
+    """
+
+    name: str
+    threshold: float
+    rule: str
+    probability: Callable[[np.ndarray], np.ndarray]
+
+
+def _min_max_probability(samples: np.ndarray) -> np.ndarray:
+    mean = mean_sample(samples)
+    low, high = float(mean.min()), float(mean.max())
+    if high - low < _FLAT:
+        return mean_probability(samples)
+    # Divided in float64: the maximum must become exactly 1, and an unclipped map can span more than float32 resolves.
+    return ((mean.astype(np.float64) - low) / (high - low)).astype(np.float32)
+
+
+PROTOCOLS = {
+    "paper": Protocol(
+        name="paper",
+        threshold=0.9,
+        rule=(
+            "mean of the unclipped samples, stretched to [0, 1] by its own minimum and maximum; a flat mean (range "
+            "below 1e-6) is not stretched but mapped as in the calibrated protocol"
+        ),
+        probability=_min_max_probability,
+    ),
+    "calibrated": Protocol(
+        name="calibrated",
+        threshold=0.5,
+        rule="each sample clipped to [-1, 1] and mapped to [0, 1], then the mean",
+        probability=mean_probability,
+    ),
+}
+
+
+def threshold_mask(probability: np.ndarray, threshold: float) -> np.ndarray:
+    """Cuts a probability map.
+
+    Args:
+      probability: float [H, W] in [0, 1].
+      threshold: in [0, 1].
+
+    Returns:
+      uint8 [H, W]: 1 where the probability is strictly above the threshold, else 0.
+    """
+    return (probability > threshold).astype(np.uint8)

@@ -1,0 +1,85 @@
+"""What train.py needs around the training itself: arguments that are refused in one line, output without clutter."""
+
+import logging
+import re
+import traceback
+from pathlib import Path
+
+import absl.logging
+from absl import flags
+
+import ddim_jax
+from ddim_jax.runtime.errors import ConfigError, report_input_errors
+
+_PACKAGE = str(Path(ddim_jax.__file__).parent)
+
+
+def parse_flags(arguments: list[str]) -> list[str]:
+    """Parses the command line, for `app.run(main, flags_parser=parse_flags)`.
+
+    An argument that cannot be used ends the program with `error: ...` and exit status 2. Of what is logged, warnings
+    are shown, and information where it comes from this package: Orbax alone writes dozens of lines for a checkpoint.
+    """
+    handler = absl.logging.get_absl_handler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.addFilter(_worth_showing)
+    with report_input_errors("stopped before training began"):
+        return _parse(arguments)
+
+
+def _parse(arguments: list[str]) -> list[str]:
+    file = _config_file(arguments)
+    try:
+        rest = flags.FLAGS(arguments)
+        config = flags.FLAGS["config"].value
+        if not hasattr(config, "to_dict"):  # asking for something tells that the file was not read
+            raise ConfigError(f"--config: get_config() of {file} gave {type(config).__name__}; expected fields")
+    except flags.Error as error:
+        if file and "must have a value other than None" in str(error):
+            raise ConfigError(f"--config: get_config() of {file} gave nothing; expected it to return fields") from error
+        raise ConfigError(_without_traceback(str(error))) from error
+    except OSError as error:
+        raise ConfigError(f"--config: {' '.join(str(error.__cause__ or error).split())}") from error
+    except SyntaxError as error:
+        place = f"{error.filename}, line {error.lineno}" if error.filename else file
+        raise ConfigError(f"--config: {place}: {error.msg}; expected a file of Python, as in configs/") from error
+    except (AttributeError, KeyError) as error:
+        if getattr(error, "name", None) == "get_config":
+            raise ConfigError(f"--config: {file} has no get_config(); expected one as in configs/") from error
+        if "ml_collections" not in traceback.extract_tb(error.__traceback__)[-1].filename:
+            raise  # a mistake in the program of a config file
+        raise ConfigError(_unknown_field(error)) from error
+    if rest[1:]:
+        raise ConfigError(f"unexpected argument {rest[1]!r}; a field is set as --config.train.steps=100")
+    return rest
+
+
+def _config_file(arguments: list[str]) -> str | None:
+    """What stands behind --config; None where it is not given."""
+    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+        name, equals, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and name == "config":
+            return value if equals else following
+    return None
+
+
+def _without_traceback(text: str) -> str:
+    """ml_collections puts a traceback into what it says of a TypeError or a ValueError in a config file."""
+    if "Traceback (most recent call last)" not in text:
+        return text
+    places = [place for place in re.findall(r'File "([^"]+)", line (\d+)', text) if "/ml_collections/" not in place[0]]
+    where = f"{places[-1][0]}, line {places[-1][1]}: " if places else ""
+    return f"--config: {where}{text.strip().splitlines()[-1]}"
+
+
+def _unknown_field(error: AttributeError | KeyError) -> str:
+    """ml_collections names the field first and the one that was probably meant in the last line, if it has an idea."""
+    text = str(error.args[0].args[0] if isinstance(error.args[0], KeyError) else error.args[0])
+    quoted = re.search(r"""["'](\w+)["']""", text)
+    name = quoted[1] if quoted else text
+    hint = text.rpartition("\n")[2] if "Did you mean" in text else "configs/base.py has all of them"
+    return f"the configuration has no field {name!r}; {hint[0].lower()}{hint[1:]}"
+
+
+def _worth_showing(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING or record.pathname.startswith(_PACKAGE)

@@ -1,0 +1,71 @@
+"""RSUA chest X-rays: three classes, each with images/ and masks/."""
+
+import re
+from pathlib import Path
+
+from ddim_jax.data.discovery import all_images, folders_below, images_and_masks, listed
+from ddim_jax.data.matching import match_pairs
+from ddim_jax.data.sources import Pair, data_error
+from ddim_jax.data.splits import seeded_split
+from ddim_jax.runtime.errors import DataError
+
+CLASSES = ("covid", "non_covid", "non_covid_pneumonia")
+# No split was published; this seed's is the one this package always uses.
+_SPLIT_SEED = 0
+
+
+def find_rsua(root: Path) -> dict[str, list[Pair]]:
+    """Finds the pairs below `root`: every images/ with a masks/ beside it; the folder around them is the class.
+
+    A mask is named as its image with "images" replaced by "mask", so names are compared without either word. The .npy
+    copies beside the pictures are left alone. Ids are class/name, in small letters, whatever the spelling on disk. The
+    split (8:1:1 of each class) is drawn by a fixed seed.
+
+    Raises:
+      DataError: a folder or a file is missing; what is missing is named, up to ten.
+    """
+    pairs, problems, classes = [], [], []
+    for folder in folders_below(root):
+        images, masks = images_and_masks(folder)
+        if images is None and masks is None:
+            continue
+        if images is None or masks is None:
+            problems.append(f"{folder} has {'masks/' if images is None else 'images/'} but no "
+                            f"{'images/' if images is None else 'masks/'}")  # fmt: skip
+            continue
+        group = _plain(folder.name)
+        classes.append(group)
+        found, unmatched = match_pairs(
+            ((f"{group}/{_key(file)}", file) for file in all_images(images)),
+            ((f"{group}/{_key(file)}", file) for file in all_images(masks)),
+            group,
+        )
+        pairs += found
+        problems += unmatched
+    missing = [name for name in CLASSES if name not in classes]
+    if classes and len(missing) < len(CLASSES) and len(classes) < len(CLASSES):
+        problems += [f"no class folder {name} with images/ and masks/ (found {listed(classes)})" for name in missing]
+    problems += [f"{one} is there twice" for one in _repeated(pair.id for pair in pairs)]
+    if problems:
+        raise data_error(f"{root}: the RSUA data set is not complete ({len(problems)} problems):", problems)
+    if not pairs:
+        raise DataError(
+            f"{root}: no RSUA data set. Expected, at any depth, folders {', '.join(CLASSES)} with images/ and masks/ "
+            f"in each; found {listed(sorted(entry.name for entry in root.iterdir()))}."
+        )
+    split = seeded_split([pair.id for pair in pairs], _SPLIT_SEED, {pair.id: pair.group for pair in pairs})
+    return {name: [pair for pair in pairs if split[pair.id] == name] for name in ("train", "val", "test")}
+
+
+def _key(file: Path) -> str:
+    return _plain(re.sub("images?|masks?", " ", file.stem, flags=re.IGNORECASE)) or _plain(file.stem)
+
+
+def _plain(name: str) -> str:
+    """Small letters and digits with one underscore where anything else was."""
+    return re.sub("[^0-9a-z]+", "_", name.lower()).strip("_")
+
+
+def _repeated(ids) -> list[str]:
+    seen: set[str] = set()
+    return [one for one in ids if one in seen or seen.add(one)]

@@ -1,0 +1,1 @@
+"""The reverse process, one file for each sampler."""

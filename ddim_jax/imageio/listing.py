@@ -1,0 +1,135 @@
+"""Which files of a folder or a glob are pictures, in an order that does not depend on the file system."""
+
+import contextlib
+import errno
+import glob
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from absl import logging
+
+from ddim_jax.runtime.errors import DataError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+# What macOS adds to archives, and what the root of a disk has, which a user may not even read.
+_SYSTEM_FOLDERS = {"__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN"}
+_NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
+
+
+def list_images(path: str | os.PathLike) -> list[Path]:
+    """`iterate_images` as a list."""
+    return list(iterate_images(path))
+
+
+def iterate_images(path: str | os.PathLike) -> Iterator[Path]:
+    """Finds pictures: a file as it is, a folder searched through and through, or a glob (`**` goes into folders).
+
+    Folders and globs give files with the suffix of an image format (PNG, JPEG, BMP, TIFF; upper or lower case), sorted;
+    hidden files and folders (a leading dot) are left out; so are links to folders below the one given, which is told.
+    What has such a name and cannot be looked at (a link to nothing, no permission) is given as well, so that reading it
+    says what is wrong. Of a folder, the names in one of its folders at a time are in memory (with those of the folders
+    above it that are still to come); of a glob, all it matches.
+
+    Raises:
+      DataError: nothing is there, or no picture among it, or a folder below may not be read.
+    """
+    text, path = os.fspath(path), Path(path)
+    is_pattern = glob.has_magic(text) and not os.path.lexists(path)
+    if os.path.isfile(path) or (not is_pattern and _is_image(path)):
+        yield path
+        return
+    if os.path.isdir(path):
+        found, where = _images_below(path), f"folder {text} holds"
+    elif is_pattern:
+        found, where = _images_matching(text), f"glob {text} matches"
+    else:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
+            os.stat(path)  # what else stands in the way is said by itself
+        raise DataError(f"{text}: no such file or folder.")
+    nothing = True
+    for file in found:
+        nothing = False
+        yield file
+    if nothing:
+        raise DataError(f"The {where} no pictures; expected files ending in {', '.join(IMAGE_SUFFIXES)}.")
+
+
+def unreadable_folder(error: OSError) -> NoReturn:
+    """For `os.walk`, which passes over a folder that may not be read.
+
+    Raises:
+      DataError: naming the folder.
+    """
+    raise DataError(f"{error.filename}: the folder cannot be read ({error.strerror}).") from error
+
+
+def worth_entering(folders: Iterable[str]) -> list[str]:
+    """The names of folders that may hold a user's pictures, sorted: neither hidden ones nor those of the system."""
+    return sorted(name for name in folders if not name.startswith(".") and name not in _SYSTEM_FOLDERS)
+
+
+def _images_below(folder: Path) -> Iterator[Path]:
+    """In the order of sorted paths, part by part: what is in the folder "a" comes before the file "a.png"."""
+    opened = [(folder, _names_in(folder))]
+    while opened:
+        place, names = opened[-1]
+        if not names:
+            opened.pop()
+        elif (name := names.pop()).endswith("\0"):
+            below = place / name[:-1]
+            opened.append((below, _names_in(below)))
+        else:
+            yield place / name
+
+
+def _names_in(folder: Path) -> list[str]:
+    """Of the pictures in a folder and, with a zero at the end, of the folders worth entering; the last one first."""
+    names, folders = [], []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not _is_folder(entry):
+                    names += [entry.name] if _is_image(folder / entry.name, entry) else []
+                elif not entry.is_symlink():
+                    folders.append(entry.name)
+                elif worth_entering([entry.name]):
+                    linked = folder / entry.name
+                    logging.warning("%s is a link to a folder and not searched; give it as well if it is meant", linked)
+    except OSError as error:
+        unreadable_folder(error)
+    names += (name + "\0" for name in worth_entering(folders))
+    names.sort(reverse=True)
+    return names
+
+
+def _images_matching(pattern: str) -> Iterator[Path]:
+    """In the same order."""
+    found = (Path(name) for name in glob.iglob(pattern, recursive=True))
+    # With a zero, which is below every other character, for the slash, texts are ordered as paths are, part by part.
+    names = [os.fspath(file).replace(os.sep, "\0") for file in found if _is_image(file)]
+    names.sort(reverse=True)
+    while names:
+        yield Path(names.pop().replace("\0", os.sep))
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _is_image(file: Path, entry: os.DirEntry | None = None) -> bool:
+    if file.suffix.lower() not in IMAGE_SUFFIXES or file.name.startswith("."):
+        return False
+    try:
+        if entry is not None and entry.is_file(follow_symlinks=False):
+            return True  # as the folder says, without a question to the file system about each file
+        return stat.S_ISREG(os.stat(file).st_mode)
+    except OSError as error:
+        return error.errno not in _NOTHING_THERE or os.path.islink(file)
+    except ValueError:  # a zero in the name
+        return False

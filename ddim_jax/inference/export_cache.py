@@ -1,0 +1,162 @@
+"""Traced programs kept on disk, so that the next process neither traces nor lowers the network again.
+
+JAX's own cache of compiled programs (`ddim_jax.runtime.compile_cache`) is looked up by the lowered program, which takes
+seconds of tracing for a large network. Here that lowered program is kept, as `jax.export` serialises it.
+"""
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+import jaxlib
+import numpy as np
+from absl import logging
+from jax import export
+
+import ddim_jax
+from ddim_jax.ops import cpu_kernels
+from ddim_jax.runtime.atomic import atomic_path
+
+_MOST_BYTES = 256 * 1024**2
+"""The programs used longest ago are removed beyond this."""
+_DIGEST_BYTES = 32
+
+
+class TracedPrograms:
+    """The programs of one network in a folder, shared by processes.
+
+    A program is found again only by the same network, settings and shapes, with the same code of this package, versions
+    of JAX and Flax, settings of JAX and kind of device. One that was damaged is made again; what cannot be kept is
+    compiled as usual. Whoever can write to the folder can run code in this process.
+
+    Args:
+      folder: of all networks; made when there is something to keep.
+      depends: JSON-serialisable, all of the configuration that the network and what is done with it depend on.
+      params: its weights; their names, shapes and dtypes count.
+    """
+
+    def __init__(self, folder: str | os.PathLike, depends: Mapping[str, Any], params: Any):
+        leaves = [
+            f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}"
+            for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+        ]
+        self._root = Path(folder)
+        self._folder = self._root / _digest([depends, leaves, _surroundings()])
+
+    @property
+    def known(self) -> bool:
+        """Whether a program is there that was traced for these very weights: they fit the network."""
+        return any(self._folder.glob("*.bin"))
+
+    def kept(self, function: Callable) -> Callable:
+        """`function` compiled; as with `jax.jit`, for each set of shapes and of keyword arguments, which are static.
+
+        The first positional argument is the weights.
+        """
+        programs: dict[tuple, Callable] = {}
+
+        def call(*args: Any, **static: Any) -> Any:
+            shapes = [f"{np.shape(leaf)} {leaf.dtype}" for leaf in jax.tree.leaves(args[1:])]
+            key = (*shapes, *sorted(static.items()), *_settings())
+            if key not in programs:
+                name = f"{_digest([repr(part) for part in key])}.bin"
+                programs[key] = self._program(name, functools.partial(function, **static), args)
+            return programs[key](*args)
+
+        return call
+
+    def _program(self, name: str, function: Callable, args: Sequence[Any]) -> Callable:
+        """The program of that name, traced if it is not there."""
+        program = _read(self._folder / name)
+        if program is None:
+            # The interface of the compiled kernels is part of their name, and that of `_surroundings`.
+            trusted = [export.DisabledSafetyCheck.custom_call(target) for target in cpu_kernels.TARGETS]
+            try:
+                program = export.export(jax.jit(function), disabled_checks=trusted)(*args)
+                content = program.serialize()
+            except Exception as error:  # whatever jax.export cannot do, jax.jit can, or says why it cannot
+                logging.warning("a traced program is not kept: %s: %s", type(error).__name__, error)
+                return jax.jit(function)
+            _keep(self._folder / name, content)
+            _remove_oldest(self._root)
+        return jax.jit(program.call)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _code() -> str:
+    package = Path(ddim_jax.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+_CODE = _code()  # now: the files may be others by the time that something is traced
+
+
+def _surroundings() -> list[str]:
+    """What all programs of a process depend on besides the network."""
+    # Asking for the kernels also tells XLA about them, which a program that is read back needs.
+    kernels = cpu_kernels.library_path().name if cpu_kernels.available() else "no kernels"
+    device = jax.devices()[0]
+    return [_CODE, kernels, jax.__version__, jaxlib.__version__, flax.__version__, device.platform, device.device_kind]
+
+
+def _settings() -> list[str]:
+    """JAX's settings as they hold now, those of `with` blocks included."""
+    return [f"{name}={getattr(jax.config, name, value)!r}" for name, value in sorted(jax.config.values.items())]
+
+
+def _read(path: Path) -> export.Exported | None:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        logging.warning("%s: a traced program cannot be read (%s); it is made again", path, error.strerror)
+        return None
+    digest, program = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    if hashlib.sha256(program).digest() != digest:
+        logging.warning("%s: a traced program was damaged; it is made again", path)
+        return None
+    with contextlib.suppress(OSError):  # of another user, who lets it be read: the age only decides how long it is kept
+        os.utime(path)  # used now
+    try:
+        return export.deserialize(bytearray(program))
+    except Exception as error:  # written by something else
+        logging.warning("%s: a traced program cannot be used (%s: %s)", path, type(error).__name__, error)
+        return None
+
+
+def _keep(path: Path, program: bytes | bytearray) -> None:
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(hashlib.sha256(program).digest() + program)
+    except OSError as error:
+        logging.warning("a traced program is not kept for the next call: %s: %s", error.filename, error.strerror)
+
+
+def _remove_oldest(root: Path) -> None:
+    found = []
+    for path in root.glob("*/*.bin"):
+        with contextlib.suppress(OSError):  # removed by another process, or not to be looked at
+            about = path.stat()
+            found.append((about.st_mtime, about.st_size, path))
+    total = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
+        if total <= _MOST_BYTES:
+            return
+        with contextlib.suppress(OSError):  # of another user: theirs to remove
+            path.unlink()
+            total -= size
+            path.parent.rmdir()  # if it was the last of its network

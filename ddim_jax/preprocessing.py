@@ -1,0 +1,100 @@
+"""A picture made fit for the network: three channels, at a size it can work at."""
+
+import hashlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ddim_jax.imageio.images import resize_image
+from ddim_jax.runtime.errors import InputError
+
+ORIENTATIONS = 4  # of a picture under left-right and top-bottom flips
+_BUCKET = 64  # pixels; a smaller step would compile more programs, a larger one compute more padding
+
+
+class Prepared(NamedTuple):
+    """One image as the network takes it.
+
+    Attributes:
+      pixels: uint8 [h, w, 3], at the size the network works at.
+      shape: the part of (h, w) that is the image; what lies below and to the right of it is padding.
+      identity: `image_id` of the image before it was resized or padded.
+    """
+
+    pixels: np.ndarray
+    shape: tuple[int, int]
+    identity: np.uint32
+
+
+def prepare(image: Any, image_size: int | None, size_multiple: int) -> Prepared:
+    """Makes one image fit for the network.
+
+    Args:
+      image: uint8 [H, W], [H, W, 1] or [H, W, 3] (RGB).
+      image_size: the image is resized to this height and width; None: it keeps its size and is padded.
+      size_multiple: what the network's sides have to be multiples of, for the padding.
+
+    Raises:
+      InputError: as `as_rgb`.
+    """
+    rgb = as_rgb(image)
+    if image_size is None:
+        return Prepared(pad_to(rgb, bucket_shape(rgb.shape[:2], size_multiple)), rgb.shape[:2], image_id(rgb))
+    shape = (image_size, image_size)
+    return Prepared(resize_image(rgb, shape), shape, image_id(rgb))
+
+
+def as_rgb(image: Any) -> np.ndarray:
+    """Checks one image and repeats grey to three channels: uint8 [H, W, 3].
+
+    Raises:
+      InputError: another dtype or shape, or an empty image; both are named.
+    """
+    image = np.asarray(image)
+    shape = list(image.shape)
+    if image.dtype != np.uint8:
+        raise InputError(
+            f"image has dtype {image.dtype} and shape {shape}; expected uint8 with values 0 to 255 "
+            "(scale other ranges to it first)"
+        )
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3) or 0 in image.shape:
+        hint = "; give several images as a list" if image.ndim == 4 else ""
+        raise InputError(f"image has shape {shape}; expected [H, W], [H, W, 1] or [H, W, 3] (RGB){hint}")
+    return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
+
+
+def image_id(rgb: np.ndarray) -> np.uint32:
+    """The first 32 bits of SHA-256 over the shape (three little-endian uint64) and the pixel bytes of an RGB image."""
+    digest = hashlib.sha256(np.asarray(rgb.shape, "<u8").tobytes())
+    digest.update(rgb.tobytes())
+    return np.uint32(int.from_bytes(digest.digest()[:4], "big"))
+
+
+def bucket_shape(shape: tuple[int, int], size_multiple: int) -> tuple[int, int]:
+    """The shape at which the network works on a picture of `shape` = (H, W) that is not resized.
+
+    Each side is rounded up to a multiple of one step, the smallest multiple of `size_multiple` that is 64 pixels or
+    more. So pictures of slightly different sizes share a shape, and with it a compiled program. The answer hangs on the
+    picture's own size alone, never on other pictures, because the padding takes part in the result.
+
+    Args:
+      shape: of the picture, both sides >= 1.
+      size_multiple: what the network's sides have to be multiples of, >= 1.
+    """
+    step = -(-_BUCKET // size_multiple) * size_multiple
+    height, width = (-(-side // step) * step for side in shape)
+    return height, width
+
+
+def mirrored(values: Any, orientation: int) -> Any:
+    """[H, W, ...] as it is (0), mirrored left to right (1), top to bottom (2), both (3); twice is as it was."""
+    rows, columns = (slice(None, None, -1 if turned else 1) for turned in divmod(orientation, 2))
+    return values[rows, columns]
+
+
+def pad_to(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Continues [H, W, C] below and to the right with its edge values up to `shape`; pixels keep their coordinates."""
+    below, right = shape[0] - image.shape[0], shape[1] - image.shape[1]
+    return np.pad(image, ((0, below), (0, right), (0, 0)), mode="edge")

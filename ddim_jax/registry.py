@@ -1,0 +1,131 @@
+"""Things by name: models, samplers, data sets, readers, writers, metrics and ensembles, this package's and others'.
+
+    from ddim_jax import register
+
+    @register.sampler("euler")
+    def euler(...): ...
+
+A thing registers itself where it is defined. This package's own are found without being listed: the first look-up
+imports every module of the folder that holds them. Those of other packages register when they are imported; name the
+module in the field `plugins` of a config, so that a checkpoint finds it again.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Generic, TypeVar
+
+from ddim_jax.runtime.errors import ConfigError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Entries of one kind by name.
+
+    Args:
+      kind: what an entry is, in the singular, for messages: "sampler".
+      folder: the package whose modules register this package's own entries.
+    """
+
+    def __init__(self, kind: str, folder: str):
+        self.kind = kind
+        self._folder = folder
+        self._entries: dict[str, T] = {}
+        self._complete = False
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """A decorator that registers what it decorates under `name` and returns it as it is.
+
+        Raises:
+          ValueError: something else has that name.
+        """
+
+        def add(entry: T) -> T:
+            there = self._entries.setdefault(name, entry)
+            # A module that is imported again defines the same thing anew.
+            if there is not entry and _origin(there) != _origin(entry):
+                raise ValueError(f"there is a {self.kind} {name!r} already, from {_origin(there)}; choose another name")
+            self._entries[name] = entry
+            return entry
+
+        return add
+
+    def get(self, name: object, field: str | None = None) -> T:
+        """The entry of that name.
+
+        Args:
+          name: of an entry.
+          field: the field of a config that holds the name, for the message.
+
+        Raises:
+          ConfigError: there is none; the message lists those that there are.
+        """
+        self._find()
+        if not isinstance(name, str) or name not in self._entries:
+            raise ConfigError(f"{field or self.kind} is {name!r}; expected one of {', '.join(self)}")
+        return self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        self._find()
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        """The names, in alphabetical order."""
+        self._find()
+        return iter(sorted(self._entries))
+
+    def items(self) -> Iterator[tuple[str, T]]:
+        """Names and entries, in alphabetical order."""
+        return ((name, self._entries[name]) for name in self)
+
+    def _find(self) -> None:
+        if not self._complete:
+            self._complete = True  # before the imports, which may look something up themselves
+            package = importlib.import_module(self._folder)
+            for module in pkgutil.iter_modules(package.__path__, f"{self._folder}."):
+                if not module.name.rpartition(".")[2].startswith("_"):
+                    importlib.import_module(module.name)
+
+
+def _origin(entry: object) -> str:
+    named = entry if hasattr(entry, "__qualname__") else type(entry)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+MODELS = Registry("model", "ddim_jax.models")
+SAMPLERS = Registry("sampler", "ddim_jax.diffusion.samplers")
+DATASETS = Registry("data set", "ddim_jax.data.datasets")
+READERS = Registry("reader", "ddim_jax.imageio.readers")
+WRITERS = Registry("writer", "ddim_jax.imageio.writers")
+METRICS = Registry("metric", "ddim_jax.metrics")
+ENSEMBLES = Registry("ensemble", "ddim_jax.aggregation.ensembles")
+
+register = SimpleNamespace(
+    model=MODELS.register,
+    sampler=SAMPLERS.register,
+    dataset=DATASETS.register,
+    reader=READERS.register,
+    writer=WRITERS.register,
+    metric=METRICS.register,
+    ensemble=ENSEMBLES.register,
+)
+"""Decorators, one for each kind: `@register.metric("dice")`."""
+
+
+def import_plugins(modules: tuple[str, ...]) -> None:
+    """Imports the modules that a config names in its field `plugins`, so that they register what they have.
+
+    Raises:
+      ConfigError: one of them cannot be found.
+    """
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name.partition(".")[0] and error.name != name:
+                raise
+            raise ConfigError(
+                f"plugins names {name!r}, which cannot be imported; install it, or put its folder into PYTHONPATH"
+            ) from error

@@ -1,0 +1,28 @@
+"""Paths of remote storage, which are refused: files are locked, renamed and verified as only a file system can."""
+
+import os
+import re
+
+from ddim_jax.runtime.errors import InputError
+
+# pathlib makes gs:/ of gs://. One letter before the colon is a drive.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+
+
+def refuse_remote(path: str | os.PathLike | None, name: str) -> None:
+    """Checks that a path is one of the file system.
+
+    Args:
+      path: as the user gave it; None passes.
+      name: the option, field or argument it was given as.
+
+    Raises:
+      InputError: it begins with a scheme, such as gs:// or s3://.
+    """
+    scheme = None if path is None else _SCHEME.match(os.fspath(path))
+    if scheme:
+        raise InputError(
+            f"{name} is {os.fspath(path)}; {scheme[1]}:// paths are not read or written, expected a path of the file "
+            "system. Copy the files to one. A mount of the storage (gcsfuse, s3fs, rclone) will do to read from, and "
+            "for the results of one process alone: it has no locks between machines"
+        )

@@ -1,0 +1,54 @@
+"""Watches the losses of steps that the device is still working on."""
+
+from collections import deque
+
+import jax
+import numpy as np
+
+from ddim_jax.runtime.errors import InputError
+from ddim_jax.training.step import Metrics
+
+
+class NonFiniteLoss(InputError):
+    """The loss or the gradient of a step is not a number; the message names the step."""
+
+
+class LossWatch:
+    """Collects the metrics of steps without waiting for them, and finds the first that is not finite.
+
+    `ahead` steps wait on the device behind the one under way: one keeps it busy, more would make a stop slower.
+    """
+
+    def __init__(self, ahead: int = 1):
+        self._ahead = ahead
+        self._pending: deque[tuple[int, Metrics]] = deque()
+        self._values: list[dict[str, float]] = []
+
+    def add(self, step: int, metrics: Metrics) -> None:
+        """Takes the metrics of step number `step` (the first step is 1).
+
+        Raises:
+          NonFiniteLoss: an earlier step, now done, went wrong.
+        """
+        self._pending.append((step, metrics))
+        while len(self._pending) > self._ahead:
+            self._fetch()
+
+    def drain(self) -> dict[str, float]:
+        """Waits for all steps and returns the mean of each metric since the last call; empty without steps.
+
+        Raises:
+          NonFiniteLoss: a step went wrong.
+        """
+        while self._pending:
+            self._fetch()
+        values, self._values = self._values, []
+        return {name: float(np.mean([v[name] for v in values])) for name in (values[0] if values else {})}
+
+    def _fetch(self) -> None:
+        step, metrics = self._pending.popleft()
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        for name, value in values.items():
+            if not np.isfinite(value):
+                raise NonFiniteLoss(f"the {name.replace('_', ' ')} of step {step} is {value}")
+        self._values.append(values)

@@ -1,0 +1,83 @@
+import jax
+import numpy as np
+import numpy_staple
+import pytest
+
+from ddim_jax.aggregation import ENSEMBLES, PROTOCOLS, ensemble_probability, ensemble_threshold, threshold_mask
+from ddim_jax.aggregation import ensemble as ensemble_module
+
+CALIBRATED, PAPER = PROTOCOLS["calibrated"], PROTOCOLS["paper"]
+
+
+def samples(seed=0, count=4):
+    rng = np.random.default_rng(seed)
+    shape = np.where(rng.random((8, 9)) < 0.4, 0.8, -0.8)
+    return (shape + rng.normal(0, 0.7, (count, 8, 9))).astype(np.float32)
+
+
+def test_the_mean_is_what_the_protocol_says():
+    for protocol in PROTOCOLS.values():
+        np.testing.assert_array_equal(ensemble_probability(samples(), protocol), protocol.probability(samples()))
+        assert ensemble_threshold(protocol) == protocol.threshold
+
+
+def test_staple_fuses_the_masks_that_the_protocol_makes_of_each_sample():
+    calibrated = samples() > 0.0  # a clipped sample above 0 is a probability above a half
+    low, high = samples().min(axis=(1, 2), keepdims=True), samples().max(axis=(1, 2), keepdims=True)
+    paper = (samples() - low) / (high - low) > 0.9
+    for protocol, masks in ((CALIBRATED, calibrated), (PAPER, paper)):
+        expected, _, _ = numpy_staple.staple(masks)
+        result = ensemble_probability(samples(), protocol, "staple")
+        assert result.dtype == np.float32
+        np.testing.assert_allclose(result, expected, atol=5e-3)
+        assert ensemble_threshold(protocol, "staple") == 0.5
+
+
+@pytest.mark.parametrize("count", [1, 3, 8, 9, 17])
+def test_staple_of_any_number_of_samples(count):
+    """Eight masks are one byte of votes."""
+    noisy = samples(seed=2, count=count)
+    expected, _, _ = numpy_staple.staple(noisy > 0.0)
+    np.testing.assert_allclose(ensemble_probability(noisy, CALIBRATED, "staple"), expected, atol=5e-3)
+
+
+def test_staple_is_not_compiled_for_every_size_of_picture(monkeypatch):
+    traced = []
+    monkeypatch.setattr(
+        ensemble_module, "_staple", jax.jit(lambda *arguments: traced.append(1) or ensemble_module.staple(*arguments))
+    )
+    rng = np.random.default_rng(0)
+    for height in range(20, 32):
+        ensemble_probability(rng.normal(0, 1, (3, height, 25)).astype(np.float32), CALIBRATED, "staple")
+    assert len(traced) == 1
+
+
+def test_majority_is_the_fraction_of_votes_and_a_tie_is_background():
+    # Calibrated masks (above 0) of five pixels: 4, 3, 2, 1 and 0 votes of four. Their mean would draw all but the last.
+    votes = np.array([[1, 1, 1, 1, 0], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0], [1, 0, 0, 0, 0]])
+    values = np.where(votes, 1.0, -0.1).astype(np.float32)[:, None]
+    result = ensemble_probability(values, CALIBRATED, "majority")
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, [[1, 0.75, 0.5, 0.25, 0]])
+    np.testing.assert_array_equal(threshold_mask(result, ensemble_threshold(CALIBRATED, "majority")), [[1, 1, 0, 0, 0]])
+    np.testing.assert_array_equal(ensemble_probability(values, CALIBRATED) > 0.5, [[1, 1, 1, 1, 0]])
+
+
+def test_majority_votes_under_the_threshold_of_the_protocol():
+    # Each sample is stretched by itself: (0, .8, 1), (0, .95, 1) and (0, .5, 1), cut at 0.9.
+    values = np.array([[[-1, 0.6, 1]], [[-2, 1.8, 2]], [[0, 0.5, 1]]], np.float32)
+    result = ensemble_probability(values, PAPER, "majority")
+    np.testing.assert_allclose(result, [[0, 1 / 3, 1]], rtol=1e-6)
+    assert ensemble_threshold(PAPER, "majority") == 0.5
+
+
+def test_what_cannot_be_fused_is_refused():
+    broken = samples()
+    broken[1, 2, 3] = np.nan
+    for ensemble in ENSEMBLES:
+        with pytest.raises(ValueError, match="finite"):
+            ensemble_probability(broken, CALIBRATED, ensemble)
+        with pytest.raises(ValueError, match="at least one sample"):
+            ensemble_probability(samples()[:0], CALIBRATED, ensemble)
+    with pytest.raises(ValueError, match="ensemble is 'median'; expected one of mean, majority, staple"):
+        ensemble_probability(samples(), CALIBRATED, "median")

@@ -1,0 +1,80 @@
+"""STAPLE against a case worked out by hand, an independent float64 version, and raters whose skill is known."""
+
+import jax
+import numpy as np
+import numpy_staple
+import pytest
+
+from ddim_jax.aggregation import staple
+from ddim_jax.aggregation.staple import MAX_ITERATIONS
+
+
+def test_three_equal_raters_by_hand():
+    """Seven pixels of each unanimity and three of each dissent of one rater, for and against.
+
+    By symmetry the prior is 1/2 and all p and q are one number. A pixel with one dissent has W = p, a unanimous one
+    W = p^3 / (p^3 + (1 - p)^3), and half of the 32 pixels, 16, are foreground in sum. A rater marks 7 unanimous pixels,
+    6 in the majority and 3 alone (W = 1 - p): 16 p = 7 W + 6 p + 3 (1 - p), which p = 3/4 with W = 27/28 solves.
+    """
+    dissents = [(1, 1, 0), (1, 0, 1), (0, 1, 1), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
+    votes = np.array([(1, 1, 1)] * 7 + [(0, 0, 0)] * 7 + dissents * 3).T
+    result = staple(votes.astype(np.uint8))
+    np.testing.assert_allclose(result.sensitivity, 3 / 4, atol=1e-4)
+    np.testing.assert_allclose(result.specificity, 3 / 4, atol=1e-4)
+    expected = [27 / 28] * 7 + [1 / 28] * 7 + [3 / 4, 3 / 4, 3 / 4, 1 / 4, 1 / 4, 1 / 4] * 3
+    np.testing.assert_allclose(result.probability, expected, atol=1e-4)
+    assert 3 < int(result.iterations) < MAX_ITERATIONS
+
+
+def raters(seed, sensitivity, specificity, shape=(12, 15), share=0.3):
+    rng = np.random.default_rng(seed)
+    truth = rng.random(shape) < share
+    skills = zip(sensitivity, specificity, strict=True)
+    marked = [np.where(truth, rng.random(shape) < p, rng.random(shape) >= q) for p, q in skills]
+    return truth, np.stack(marked).astype(np.uint8)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_equals_the_independent_version(seed):
+    _, masks = raters(seed, [0.95, 0.8, 0.9, 0.7], [0.97, 0.9, 0.75, 0.95])
+    probability, p, q = numpy_staple.staple(masks)
+    result = jax.jit(staple)(masks)
+    assert result.probability.shape == masks.shape[1:] and result.probability.dtype == np.float32
+    np.testing.assert_allclose(result.sensitivity, p, atol=1e-3)
+    np.testing.assert_allclose(result.specificity, q, atol=1e-3)
+    np.testing.assert_allclose(result.probability, probability, atol=5e-3)
+    assert probability.std() > 0.05 and np.ptp(p) > 0.1  # the raters differ, and it matters
+
+
+def test_finds_the_skill_of_the_raters_and_beats_their_majority():
+    sensitivity, specificity = [0.98, 0.6, 0.65, 0.6, 0.7], [0.99, 0.9, 0.85, 0.8, 0.9]
+    truth, masks = raters(5, sensitivity, specificity, shape=(200, 200))
+    result = staple(masks)
+    np.testing.assert_allclose(result.sensitivity, sensitivity, atol=0.02)
+    np.testing.assert_allclose(result.specificity, specificity, atol=0.02)
+    wrong, wrong_by_majority = ((found != truth).mean() for found in (result.probability > 0.5, masks.mean(0) > 0.5))
+    assert wrong < 0.5 * wrong_by_majority
+
+
+@pytest.mark.parametrize("value", [0, 1])
+@pytest.mark.parametrize("count", [1, 4])
+def test_masks_without_foreground_or_background(value, count):
+    result = staple(np.full((count, 3, 3), value, np.uint8))
+    np.testing.assert_array_equal(result.probability, np.full((3, 3), value))
+    assert np.isfinite(result.sensitivity).all() and np.isfinite(result.specificity).all()
+
+
+def test_counts_stand_for_pixels_with_the_same_votes():
+    _, masks = raters(1, [0.95, 0.8, 0.9], [0.97, 0.9, 0.75])
+    votes, inverse, counts = np.unique(masks.reshape(3, -1), axis=1, return_inverse=True, return_counts=True)
+    votes, counts = np.append(votes, [[1], [0], [1]], axis=1), np.append(counts, 0)  # the last is nowhere
+    expected, result = staple(masks), staple(votes, counts)
+    np.testing.assert_allclose(result.probability[inverse.ravel()], expected.probability.ravel(), atol=1e-4)
+    np.testing.assert_allclose(result.sensitivity, expected.sensitivity, atol=1e-4)
+    np.testing.assert_allclose(result.specificity, expected.specificity, atol=1e-4)
+
+
+def test_raters_that_agree_are_believed():
+    mask = np.random.default_rng(0).integers(0, 2, (6, 7), np.uint8)
+    for count in (1, 3):
+        np.testing.assert_allclose(staple(np.stack([mask] * count)).probability, mask, atol=1e-3)

@@ -1,0 +1,190 @@
+"""The network in PyTorch against the one in JAX: same weights and inputs, hence the same values and gradients.
+
+The networks of full size are compared on pictures of 64 x 64 and 128 x 128, the gradients at 64 x 64: nothing in them
+depends on the size, and at 256 x 256 the gradients alone would take minutes. (There the benchmark itself compares the
+outputs before it measures a time.)
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the comparison needs PyTorch: pip install 'ddim_jax[bench]'")
+
+from benchmarks.torch_twin import create_twin  # noqa: E402
+from ddim_jax.checkpoints.torch_weights import to_torch  # noqa: E402
+from ddim_jax.models import create_model  # noqa: E402
+from ddim_jax.runtime.errors import ConfigError  # noqa: E402
+
+SMALL = {
+    "preset": {"preset": "small", "channel_shuffle": True},
+    "attention everywhere": {
+        "base_channels": 16,
+        "channel_multipliers": (2, 1, 3),
+        "blocks_per_level": 2,
+        "attention_levels": (0, 2),
+        "norm_groups": 6,
+        "patch_size": 3,
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def full_precision():
+    """On a GPU float32 products are rounded to about three digits by default."""
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
+def draw_inputs(batch, height, width):
+    """(noisy mask, image, timesteps, weights of the output in a loss), channels last."""
+    rng = np.random.default_rng(1)
+    noisy_mask, weights = rng.standard_normal((2, batch, height, width, 1), dtype=np.float32)
+    image = rng.uniform(-1.0, 1.0, (batch, height, width, 3)).astype(np.float32)
+    return noisy_mask, image, np.array([999, 3, 437][:batch], np.int32), weights
+
+
+def draw_params(model):
+    """Weights that keep the signal near unit variance, so that all of them count; no bias is 0 and no scale 1.
+
+    The first convolution leaves a signal so small that the constant in the first normalisations counts as well.
+    """
+    inputs = draw_inputs(1, model.size_multiple, model.size_multiple)[:3]
+    shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        module, kind = path[-2].key, path[-1].key
+        z = rng.standard_normal(leaf.shape, dtype=np.float32)
+        if kind == "kernel":
+            z /= np.float32(np.sqrt(np.prod(leaf.shape[:-1])))
+        else:
+            z = np.float32(kind == "scale") + np.float32(0.1) * z
+        return z * np.float32(0.03 if module == "conv_in" else 1.0)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def make_pair(name, **fields):
+    """(model, its parameters, the twin with the same)."""
+    model, twin = create_model(name, **fields), create_twin(name, **fields)
+    params = draw_params(model)
+    twin.load_state_dict({name: torch.from_numpy(array) for name, array in to_torch(params).items()})
+    return model, params, twin.to(memory_format=torch.channels_last)
+
+
+@pytest.fixture(scope="module", params=["lightweight_ddim", "ddim"])
+def full_size(request):
+    return make_pair(request.param)
+
+
+@pytest.fixture(scope="module")
+def small_light():
+    """(twin, inputs, its output in float32)."""
+    model, _, twin = make_pair("lightweight_ddim", preset="small", attention_levels=(3,))
+    inputs = [in_torch(array) for array in draw_inputs(2, model.size_multiple, model.size_multiple)[:3]]
+    with torch.inference_mode():
+        return twin, inputs, twin(*inputs)
+
+
+def forward(model):
+    return jax.jit(lambda params, *inputs: model.apply({"params": params}, *inputs))
+
+
+def in_torch(array):
+    """[B, H, W, C] -> a contiguous [B, C, H, W] tensor; [B] as it is."""
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(array, -1, 1)) if array.ndim == 4 else array)
+
+
+def assert_close(output, expected):
+    """Largest difference relative to the largest value; PyTorch's output against ours."""
+    assert output.dtype == torch.float32
+    output, expected = output.detach().numpy()[:, 0], np.asarray(expected)[..., 0]
+    assert output.shape == expected.shape
+    assert np.abs(output - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_full_size_values_at_128(full_size):
+    model, params, twin = full_size
+    *inputs, _ = draw_inputs(1, 128, 128)
+    with torch.inference_mode():
+        output = twin(*map(in_torch, inputs))
+    assert_close(output, forward(model)(params, *inputs))
+
+
+def test_full_size_values_and_gradients_at_64(full_size):
+    model, params, twin = full_size
+    *inputs, weights = draw_inputs(1, 64, 64)
+
+    @jax.jit
+    @functools.partial(jax.grad, has_aux=True)
+    def gradients_and_output(params):
+        output = model.apply({"params": params}, *inputs)
+        return jnp.sum(output * weights), output
+
+    gradients, expected = gradients_and_output(params)
+    gradients = to_torch(gradients)
+    output = twin(*map(in_torch, inputs))
+    (output * in_torch(weights)).sum().backward()
+    assert_close(output, expected)
+
+    found = {key: parameter.grad.numpy() for key, parameter in twin.named_parameters()}
+    assert found.keys() == gradients.keys()
+    norm = {key: np.linalg.norm(gradient) for key, gradient in found.items()}
+    for key in found:
+        difference = np.linalg.norm(gradients[key] - found[key])
+        if key.endswith(".k.bias"):
+            # It adds the same number to all logits of a query, which the softmax ignores: the gradient is 0.
+            limit = 1e-3 * norm[key.replace("bias", "weight")]
+            assert norm[key] < limit and difference < limit, key
+        else:
+            assert difference < 1e-3 * norm[key], key
+
+
+@pytest.mark.parametrize("form", SMALL)
+@pytest.mark.parametrize("name", ["lightweight_ddim", "ddim"])
+def test_other_sizes(name, form):
+    """Several pictures that are not square, patches, every memory format, with and without overwriting."""
+    model, params, twin = make_pair(name, **SMALL[form])
+    *inputs, _ = draw_inputs(3, 2 * model.size_multiple, 3 * model.size_multiple)
+    expected = forward(model)(params, *inputs)
+    given = [in_torch(array) for array in inputs]
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        twin.to(memory_format=memory_format)
+        assert_close(twin(*given), expected)
+        with torch.inference_mode():
+            assert_close(twin(*given), expected)
+    for array, tensor in zip(inputs, given, strict=True):  # overwriting stopped at the inputs
+        assert torch.equal(tensor, in_torch(array))
+
+
+def test_no_break_in_the_compiled_graph(small_light):
+    twin, inputs, expected = small_light
+    with torch.inference_mode():
+        compiled = torch.compile(twin, fullgraph=True, backend="eager")
+        torch.testing.assert_close(compiled(*inputs), expected, rtol=0.0, atol=0.0)
+
+
+def test_bfloat16(small_light):
+    """Weights in bfloat16: float32 comes out, and as near as eight bits allow."""
+    twin, inputs, expected = small_light
+    half = create_twin("lightweight_ddim", preset="small", attention_levels=(3,))
+    half.load_state_dict(twin.state_dict())
+    with torch.inference_mode():
+        output = half.to(torch.bfloat16)(*inputs)
+    assert output.dtype == torch.float32
+    assert 0.0 < (output - expected).abs().max() < 0.05 * expected.abs().max()
+
+
+def test_dropout_reaches_every_block():
+    twin = create_twin("lightweight_ddim", preset="small", dropout=0.25)
+    rates = [module.p for module in twin.modules() if isinstance(module, torch.nn.Dropout)]
+    assert rates == [0.25] * (4 + 2 + 8)
+
+
+def test_a_model_without_a_twin():
+    with pytest.raises(ConfigError, match="PlainUNet has no twin"):
+        create_twin("unet", preset="small")

@@ -1,0 +1,155 @@
+"""Every file of configs/ as train.py reads it."""
+
+import functools
+import json
+from pathlib import Path
+
+import jax
+import pytest
+from ml_collections.config_flags.config_flags import ConfigFileFlagParser
+
+from ddim_jax.data import DATASETS
+from ddim_jax.models import create_model, create_process, example_inputs
+from ddim_jax.training.config import SECTIONS, check_config, plain_config, resolve_system, total_steps
+from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
+from ddim_jax.training.state import parameter_count
+
+FOLDER = Path(__file__).parents[3] / "configs"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
+# These leave the length of the run to those built on them.
+RUNNABLE = [name for name in NAMES if name not in ("small_x0", "fast")]
+PAPER = ("rsua", "isbi2016", "polypdb")
+SIZES = {"lightweight_ddim": 22_882_945, "ddim": 113_672_065, "unet": 23_772_449, "medsegdiff": 143_405_825}
+
+
+@pytest.fixture
+def load(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER.parent))
+    return lambda name: ConfigFileFlagParser("config").parse(str(FOLDER / f"{name}.py"))
+
+
+@functools.cache
+def parameters(about, size):
+    about = json.loads(about)
+    model = create_model(about["name"], preset=about["preset"], **about["overrides"])
+    assert size % model.size_multiple == 0
+    inputs = example_inputs(model, size)
+    return parameter_count(jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"])
+
+
+def resolved(config):
+    return resolve_system(plain_config(config))
+
+
+def test_all_are_there():
+    assert {"base", "demo", "folder", *PAPER} <= set(NAMES)
+
+
+@pytest.mark.parametrize("system", SECTIONS)
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_a_config_can_be_run_with_every_system(name, system, load):
+    config = load(name)
+    assert config.name == name
+    config.data.root = "somewhere"
+    config.model.name = system
+    plain = resolved(config)
+    check_config(plain)
+    assert not plain.keys() & set(SECTIONS.values())
+    assert plain["data"]["name"] in DATASETS
+    about = plain["model"]
+    model = create_model(about["name"], preset=about["preset"], **about["overrides"])
+    assert create_process(model, plain["diffusion"]).num_train_timesteps == (1 if system == "unet" else 1000)
+    fields = plain["train"]
+    steps = total_steps(fields["steps"], fields["epochs"], fields["batch_size"], 371)
+    rate = learning_rate_schedule(fields["schedule"], fields["learning_rate"], fields["warmup_steps"], steps)
+    create_optimiser(rate, beta1=fields["beta1"], beta2=fields["beta2"], gradient_clip=fields["gradient_clip"])
+    count = parameters(json.dumps(plain["model"], sort_keys=True), plain["data"]["image_size"])
+    assert count == SIZES[system] if plain["model"]["preset"] is None else count < 2_500_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_misspelt_field_is_refused(name, load):
+    config = load(name)
+    with pytest.raises(AttributeError, match="stepz"):
+        config.train.stepz = 3
+    with pytest.raises(AttributeError, match="lr"):
+        config.lr = 0.1
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_papers_values(name, load):
+    config = resolved(load(name))
+    assert config["data"] | {"name": name, "image_size": 256, "rotation_degrees": 15.0, "flips": True} == config["data"]
+    train = {"batch_size": 20, "epochs": 2000.0, "steps": 0, "learning_rate": 2e-5, "beta1": 0.9, "beta2": 0.999}
+    train |= {"schedule": "constant", "warmup_steps": 0, "gradient_clip": 0.0}
+    assert config["train"] | train == config["train"]
+    assert config["diffusion"] == {
+        "prediction": "noise",
+        "loss": "mse",
+        "loss_weight": "plain",
+        "mask_scale": 1.0,
+        "timestep_power": 1.0,
+        "num_train_timesteps": 1000,
+        "schedule": "linear",
+        "beta_start": 1e-4,
+        "beta_end": 0.02,
+        "zero_terminal_snr": False,
+    }
+    sample = {"steps": 50, "samples": 5, "eta": 0.0, "flips": False, "clip_x0": 1.0, "protocol": "paper"}
+    assert config["sample"] == sample | {"sampler": "ddim", "ensemble": "mean"}
+    assert config["model"]["name"] == "lightweight_ddim" and config["model"]["preset"] is None
+    assert set(config["model"]["overrides"].values()) == {None}
+
+
+@pytest.mark.parametrize("name", ["fast", "demo", "folder"])
+def test_ours_predict_the_mask_in_few_evaluations(name, load):
+    config = resolved(load(name))
+    assert config["diffusion"]["prediction"] == "x0"
+    assert config["sample"]["steps"] * config["sample"]["samples"] <= 4
+    assert config["sample"]["protocol"] == "calibrated"
+    assert config["data"]["image_size"] == 64
+    assert name == "fast" or config["data"]["name"] == {"demo": "phantom", "folder": "folder"}[name]
+
+
+@pytest.mark.parametrize("name", ["rsua", "demo"])
+def test_the_baselines_are_trained_and_sampled_their_own_way(name, load):
+    config = load(name)
+    config.model.name = "unet"
+    unet = resolved(config)
+    assert set(unet["diffusion"].values()) == {None}
+    assert unet["train"]["validation_steps"] == 1
+    assert unet["train"]["learning_rate"] >= 1e-3  # not the light network's 2e-5 or 2e-4
+    assert unet["sample"] == {
+        "sampler": None,
+        "steps": 1,
+        "samples": 4,
+        "eta": 0.0,
+        "flips": True,
+        "clip_x0": None,
+        "protocol": "calibrated",
+        "ensemble": "mean",
+    }
+    config.model.name = "medsegdiff"
+    medsegdiff = resolved(config)
+    assert (medsegdiff["diffusion"]["prediction"], medsegdiff["diffusion"]["loss"]) == ("noise", "mse")
+    assert (medsegdiff["diffusion"]["mask_scale"], medsegdiff["diffusion"]["timestep_power"]) == (1.0, 1.0)
+    assert medsegdiff["train"]["learning_rate"] in (1e-4, 1e-3)  # its paper's, and the small network's
+    assert medsegdiff["sample"] == {
+        "sampler": "ddpm",
+        "steps": 1000,
+        "samples": 5,
+        "eta": 0.0,
+        "flips": False,
+        "clip_x0": 1.0,
+        "protocol": "calibrated",
+        "ensemble": "mean",
+    }
+
+
+def test_what_is_set_wins_over_the_section_of_the_system(load):
+    config = load("demo")
+    config.model.name = "medsegdiff"
+    config.sample.steps = 7  # as --config.sample.steps=7 does
+    config.medsegdiff.sample.clip_x0 = None  # off, which a None of the config itself could not say
+    plain = resolved(config)
+    assert (plain["sample"]["steps"], plain["sample"]["sampler"], plain["sample"]["clip_x0"]) == (7, "ddpm", None)

@@ -1,0 +1,196 @@
+"""Folders of images/ and masks/: what pairs up, what is read, and what is said when it does not."""
+
+import numpy as np
+import pytest
+from pair_files import mask, picture, save, save_pair
+from PIL import Image
+
+from ddim_jax.data import check_source, load_arrays, load_dataset
+from ddim_jax.imageio.images import resize_image, resize_mask
+from ddim_jax.runtime.errors import ConfigError, DataError
+
+
+def write_splits(root, **names):
+    lines = [f"{stem},{split}\n" for split, stems in names.items() for stem in stems]
+    (root / "splits.csv").write_text("stem,split\n" + "".join(lines))
+
+
+@pytest.mark.parametrize(
+    "suffix", ["", "_mask", "_Mask", "_segmentation", "_Segmentation", "_seg", "_label", "-mask", "_masks"]
+)
+def test_stems_and_their_suffixes(tmp_path, suffix):
+    for number in range(4):
+        save_pair(
+            tmp_path / f"images/Case_{number}.png",
+            tmp_path / f"masks/case_{number}{suffix}.BMP".replace("BMP", "bmp"),
+            number,
+        )
+    write_splits(tmp_path, train=["Case_0", "Case_2"], val=["Case_1"], test=["Case_3"])
+    source = load_dataset("folder", "train", root=tmp_path)
+    assert (source.name, source.ids, len(source)) == (tmp_path.name, ("Case_0", "Case_2"), 2)
+    example = source[1]
+    assert example.id == "Case_2"
+    np.testing.assert_array_equal(example.image, picture(2))
+    np.testing.assert_array_equal(example.mask, mask(2) // 255)
+    assert load_dataset("folder", "test", root=str(tmp_path)).ids == ("Case_3",)
+
+
+def test_folders_in_folders_and_other_spellings(tmp_path):
+    for number, name in enumerate(["a/1", "b/1", "b/deep/2"]):
+        save_pair(tmp_path / f"Images/{name}.PNG", tmp_path / f"MASKS/{name}_seg.tif", number)
+    write_splits(tmp_path, train=["a/1", "b/1", "b/deep/2"])
+    (tmp_path / "Images/readme.txt").write_text("not a picture")
+    source = load_dataset("folder", "train", root=tmp_path)
+    assert source.ids == ("a/1", "b/1", "b/deep/2")
+    np.testing.assert_array_equal(source[2].image, picture(2))
+
+
+def test_two_folders_of_one_name_are_refused(tmp_path):
+    save_pair(tmp_path / "images/1.png", tmp_path / "masks/1.png")
+    (tmp_path / "Images").mkdir(exist_ok=True)
+    if len(list(tmp_path.iterdir())) == 2:
+        pytest.skip("the file system knows one name for both")
+    with pytest.raises(DataError, match="holds both Images and images; put all images into one"):
+        load_dataset("folder", "train", root=tmp_path)
+
+
+def test_an_image_called_mask_keeps_its_name(tmp_path):
+    save_pair(tmp_path / "images/x_mask.png", tmp_path / "masks/x_mask.png", 1)
+    save_pair(tmp_path / "images/x.png", tmp_path / "masks/x_seg.png", 2)
+    write_splits(tmp_path, train=["x_mask", "x"])
+    source = load_dataset("folder", "train", root=tmp_path)
+    np.testing.assert_array_equal(source[source.ids.index("x_mask")].image, picture(1))
+    np.testing.assert_array_equal(source[source.ids.index("x")].image, picture(2))
+
+
+def test_without_a_table_the_split_is_drawn_once(tmp_path):
+    for number in range(12):
+        save_pair(tmp_path / f"images/{number}.png", tmp_path / f"masks/{number}.png", number)
+    sources = {split: load_dataset("folder", split, root=tmp_path, seed=3) for split in ("train", "val", "test")}
+    assert [len(source) for source in sources.values()] == [10, 1, 1]
+    assert sorted(sum((source.ids for source in sources.values()), ())) == sorted(map(str, range(12)))
+    assert load_dataset("folder", "val", root=tmp_path, seed=4).ids == sources["val"].ids
+
+
+def test_files_without_a_partner_are_all_named(tmp_path):
+    save_pair(tmp_path / "images/both.png", tmp_path / "masks/both.png")
+    save(tmp_path / "images/alone.png", picture(1))
+    save(tmp_path / "masks/lonely_mask.png", mask(1))
+    save(tmp_path / "images/both.jpg", picture(1))
+    with pytest.raises(DataError) as error:
+        load_dataset("folder", "train", root=tmp_path)
+    message = str(error.value)
+    assert "3 files" in message
+    assert f"{tmp_path}/images/alone.png has no mask" in message
+    assert f"{tmp_path}/masks/lonely_mask.png has no image" in message
+    assert f"{tmp_path}/images/both.jpg and {tmp_path}/images/both.png are both images of both" in message
+
+
+def test_more_than_ten_problems_are_counted(tmp_path):
+    for number in range(25):
+        save(tmp_path / f"images/{number:02d}.png", picture(number))
+    save(tmp_path / "masks/00.png", mask(0))
+    with pytest.raises(DataError) as error:
+        load_dataset("folder", "train", root=tmp_path)
+    assert "24 files" in str(error.value)
+    assert str(error.value).count("has no mask") == 10
+    assert str(error.value).endswith("... and 14 more")
+
+
+def test_missing_and_empty_folders(tmp_path):
+    with pytest.raises(DataError, match="nowhere: no such folder"):
+        load_dataset("folder", "train", root=tmp_path / "nowhere")
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(DataError, match="has no folder images and no folder masks; it holds pictures"):
+        load_dataset("folder", "train", root=tmp_path)
+    (tmp_path / "images").mkdir()
+    with pytest.raises(DataError, match="has no folder masks; it holds images, pictures"):
+        load_dataset("folder", "train", root=tmp_path)
+    (tmp_path / "masks").mkdir()
+    with pytest.raises(DataError, match=r"folder .*images holds no pictures"):
+        load_dataset("folder", "train", root=tmp_path)
+
+
+def test_an_empty_split_and_wrong_arguments(tmp_path):
+    save_pair(tmp_path / "images/a.png", tmp_path / "masks/a.png")
+    write_splits(tmp_path, train=["a"])
+    with pytest.raises(DataError, match="no pair belongs to the split val"):
+        load_dataset("folder", "val", root=tmp_path)
+    with pytest.raises(ConfigError, match=r"Unknown data set 'lungs'.*phantom, folder, rsua, isbi2016, polypdb"):
+        load_dataset("lungs", "train")
+    with pytest.raises(ConfigError, match="Unknown split 'dev'; expected one of train, val, test"):
+        load_dataset("phantom", "dev")
+    for root in (None, ""):
+        with pytest.raises(ConfigError, match=r"folder needs .*data\.root"):
+            load_dataset("folder", "train", root=root)
+
+
+def test_arrays_hold_the_resized_pairs(tmp_path):
+    for number in range(5):
+        save_pair(tmp_path / f"images/{number}.png", tmp_path / f"masks/{number}.png", number)
+    write_splits(tmp_path, train=[0, 1, 2, 3, 4])
+    source = load_dataset("folder", "train", root=tmp_path)
+    arrays = load_arrays(source, 8, threads=3)
+    assert arrays.ids == source.ids
+    assert (arrays.images.dtype, arrays.masks.dtype) == (np.uint8, np.uint8)
+    for number in range(5):
+        np.testing.assert_array_equal(arrays.images[number], resize_image(picture(number), (8, 8)))
+        np.testing.assert_array_equal(arrays.masks[number], resize_mask(mask(number) // 255, (8, 8)))
+    check_source(source)
+
+
+@pytest.mark.parametrize("use", [check_source, lambda source: load_arrays(source, 8)], ids=["check", "load"])
+def test_everything_wrong_with_the_files_is_said_at_once(tmp_path, use):
+    for number in range(6):
+        save_pair(tmp_path / f"images/{number}.png", tmp_path / f"masks/{number}.png", number)
+    write_splits(tmp_path, train=range(6))
+    (tmp_path / "images/1.png").write_bytes(b"")
+    (tmp_path / "masks/2.png").write_bytes((tmp_path / "masks/2.png").read_bytes()[:50])
+    save(tmp_path / "masks/3.png", mask(3, (9, 10)))
+    save(tmp_path / "masks/4.png", np.kron(np.array([[0, 100, 255]], np.uint8), np.ones((12, 10), np.uint8))[:, 10:20])
+    three = np.zeros((12, 10), np.uint8)
+    three[:4], three[4:8] = 128, 255
+    save(tmp_path / "masks/4.png", three)
+    with pytest.raises(DataError) as error:
+        use(load_dataset("folder", "train", root=tmp_path))
+    lines = str(error.value).splitlines()
+    assert lines[0] == f"4 of 6 pairs of {tmp_path.name} cannot be used:"
+    assert "images/1.png: the file is empty" in lines[1]
+    assert "masks/2.png" in lines[2]
+    assert "images/3.png is 10 x 12 pixels, its mask" in lines[3] and "masks/3.png is 10 x 9" in lines[3]
+    assert "masks/4.png: holds 3 well-separated levels (0, 128, 255)" in lines[4]
+
+
+def test_a_camera_turned_with_its_mask_drawn_upright(tmp_path):
+    # The picture is stored on its side with an EXIF tag; the mask was drawn on the upright picture.
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.rot90(picture(0), 1).copy()).save(tmp_path / "images/a.png", exif=exif)
+    save(tmp_path / "masks/a.png", mask(0))
+    write_splits(tmp_path, train=["a"])
+    example = load_dataset("folder", "train", root=tmp_path)[0]
+    np.testing.assert_array_equal(example.image, picture(0))
+    assert example.mask.shape == (12, 10)
+
+
+def test_problems_of_several_splits_come_in_one_error(tmp_path):
+    for stem in ("a", "b", "c"):
+        save_pair(tmp_path / f"images/{stem}.png", tmp_path / f"masks/{stem}.png")
+    write_splits(tmp_path, train=["a"], val=["b"], test=["c"])
+    for stem in ("a", "b"):
+        (tmp_path / "images" / f"{stem}.png").write_bytes(b"")
+    train, val = (load_dataset("folder", split, root=tmp_path) for split in ("train", "val"))
+    with pytest.raises(DataError, match="2 of 2 pairs") as error:
+        check_source(train, val)
+    assert "a.png" in str(error.value)
+    assert "b.png" in str(error.value)
+
+
+def test_names_that_are_no_text_are_told(tmp_path):
+    """As an archive made on Windows leaves them: they could not be written into splits.csv."""
+    for number, name in enumerate(["a", "b", "c", "gr\udcfcn"]):
+        save_pair(tmp_path / f"images/{name}.png", tmp_path / f"masks/{name}.png", number)
+    with pytest.raises(DataError, match=r"(?s)2 files .*images/gr\udcfcn[.]png: the name is not UTF-8"):
+        load_dataset("folder", "train", root=tmp_path)
+    assert not (tmp_path / "splits.csv").exists()

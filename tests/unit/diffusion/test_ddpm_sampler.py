@@ -1,0 +1,180 @@
+"""Ancestral sampling against an independent float64 version, against DDIM, and against a closed form."""
+
+import itertools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy_ddpm
+import pytest
+from numpy_schedules import cosine_alpha_bars, zero_terminal
+
+from ddim_jax.diffusion import (
+    DiffusionProcess,
+    cosine_schedule,
+    ddim_sample,
+    ddpm_sample,
+    linear_schedule,
+    with_zero_terminal_snr,
+)
+from ddim_jax.runtime.errors import ConfigError
+
+SHAPE = (2, 3, 4, 1)
+KEY_SEED = 6
+
+
+def network(x, t, xp):
+    return xp.tanh(0.6 * x - 0.4 * xp.cos(t / 170.0)) + 0.1 * x * xp.sin(t / 300.0)
+
+
+def network_jax(x, t):
+    return network(x, t.astype(x.dtype).reshape(-1, 1, 1, 1), jnp)
+
+
+def starting_noise(dtype=np.float64):
+    return np.random.default_rng(4).normal(size=SHAPE).astype(dtype)
+
+
+def drawn_noise(steps, dtype=jnp.float64):
+    """The documented chain: step k draws from fold_in(key, k)."""
+    key = jax.random.key(KEY_SEED)
+    return jax.vmap(lambda k: jax.random.normal(jax.random.fold_in(key, k), SHAPE, dtype))(jnp.arange(steps))
+
+
+def compare_with_numpy(steps, prediction, clip=None):
+    with jax.enable_x64(True):
+        result, trajectory = ddpm_sample(
+            network_jax,
+            jnp.asarray(starting_noise()),
+            linear_schedule(),
+            steps,
+            prediction=prediction,
+            key=jax.random.key(KEY_SEED),
+            clip_x0=clip,
+            return_trajectory=True,
+        )
+        z = np.asarray(drawn_noise(steps))
+    x_t, x0 = numpy_ddpm.sample(
+        lambda x, t: network(x, t, np), starting_noise(), steps, z, prediction=prediction, clip=clip
+    )
+    assert result.dtype == np.float64
+    np.testing.assert_allclose(trajectory.x_t, x_t, rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(trajectory.x0, x0, rtol=1e-8, atol=1e-9)
+    np.testing.assert_array_equal(result, trajectory.x_t[-1])
+    np.testing.assert_array_equal(result, trajectory.x0[-1])  # no noise is left
+    return x0
+
+
+@pytest.mark.parametrize(("steps", "prediction"), list(itertools.product([1, 7, 50, 1000], ["noise", "x0", "v"])))
+def test_equals_the_independent_version(steps, prediction):
+    compare_with_numpy(steps, prediction)
+
+
+@pytest.mark.parametrize("prediction", ["noise", "x0", "v"])
+def test_clipped_equals_the_independent_version(prediction):
+    x0 = compare_with_numpy(7, prediction, clip=0.5)
+    assert np.abs(x0).max() == 0.5
+
+
+@pytest.mark.parametrize("prediction", ["x0", "v"])
+@pytest.mark.parametrize("steps", [1, 7])
+def test_from_a_schedule_that_ends_at_zero(steps, prediction):
+    bars = zero_terminal(cosine_alpha_bars(1000))
+    with jax.enable_x64(True):
+        _, trajectory = ddpm_sample(
+            network_jax,
+            jnp.asarray(starting_noise()),
+            with_zero_terminal_snr(cosine_schedule()),
+            steps,
+            prediction=prediction,
+            key=jax.random.key(KEY_SEED),
+            return_trajectory=True,
+        )
+        z = np.asarray(drawn_noise(steps))
+    x_t, _ = numpy_ddpm.sample(
+        lambda x, t: network(x, t, np), starting_noise(), steps, z, prediction=prediction, bars=bars
+    )
+    np.testing.assert_allclose(trajectory.x_t, x_t, rtol=1e-8, atol=1e-9)
+
+
+def test_float32_stays_float32_and_close():
+    noise = jnp.asarray(starting_noise(np.float32))
+    result = ddpm_sample(network_jax, noise, linear_schedule(), 1000, prediction="x0", key=jax.random.key(KEY_SEED))
+    z = np.asarray(drawn_noise(1000, jnp.float32))
+    _, x0 = numpy_ddpm.sample(lambda x, t: network(x, t, np), starting_noise(), 1000, z, prediction="x0")
+    assert result.dtype == jnp.float32
+    np.testing.assert_allclose(result, x0[-1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [3, 40])
+def test_is_ddim_with_eta_one(steps):
+    with jax.enable_x64(True):
+        given = (network_jax, jnp.asarray(starting_noise()), linear_schedule(40), steps)
+        ours = ddpm_sample(*given, key=jax.random.key(1))
+        np.testing.assert_allclose(ours, ddim_sample(*given, eta=1.0, key=jax.random.key(1)), rtol=1e-9, atol=1e-10)
+
+
+def test_the_noise_follows_the_key():
+    def run(seed):
+        noise = jnp.asarray(starting_noise(np.float32))
+        return np.asarray(ddpm_sample(network_jax, noise, linear_schedule(), 4, key=jax.random.key(seed)))
+
+    np.testing.assert_array_equal(run(1), run(1))
+    assert np.abs(run(1) - run(2)).max() > 0.1
+
+
+def test_with_a_key_for_each_example_the_others_do_not_matter():
+    keys = jax.random.split(jax.random.key(2), 2)
+    for sample, options in ((ddpm_sample, {}), (ddim_sample, {"eta": 0.7})):
+        noise = jnp.asarray(starting_noise(np.float32))
+        both = sample(network_jax, noise, linear_schedule(), 4, key=keys, **options)
+        for own in (0, 1):
+            alone = sample(network_jax, noise[own : own + 1], linear_schedule(), 4, key=keys[own], **options)
+            np.testing.assert_allclose(both[own], alone[0], rtol=1e-6, atol=1e-6)
+
+
+def test_the_program_is_one_scan():
+    def program(noise, key):
+        return ddpm_sample(network_jax, noise, linear_schedule(), 1000, key=key, clip_x0=1.0)
+
+    text = str(jax.make_jaxpr(program)(jnp.zeros(SHAPE), jax.random.key(0)))
+    assert re.findall(r"\b(scan|while)\[", text) == ["scan"]
+    assert re.findall(r"\btanh\b", text) == ["tanh"]
+    assert "length=1000" in text
+
+
+@pytest.mark.parametrize(
+    ("steps", "options", "message"),
+    [
+        (5, {"prediction": "velocity", "key": 0}, "diffusion.prediction is 'velocity'; expected one of noise, x0, v"),
+        (5, {"clip_x0": 0.0, "key": 0}, "sample.clip_x0 is 0.0; expected None .* or a positive bound"),
+        (5, {}, "sample.sampler is 'ddpm'.*give it a key"),
+        (1001, {"key": 0}, "sample.steps is 1001; expected a whole number from 1 to 1000"),
+    ],
+)
+def test_impossible_requests_name_the_field(steps, options, message):
+    if "key" in options:
+        options = {**options, "key": jax.random.key(options["key"])}
+    with pytest.raises(ConfigError, match=message):
+        ddpm_sample(network_jax, jnp.zeros(SHAPE), linear_schedule(), steps, **options)
+
+
+def test_the_process_hands_everything_over():
+    process = DiffusionProcess.create(prediction="x0", mask_scale=0.5)
+    image, noise = jnp.zeros((*SHAPE[:3], 3)), jnp.asarray(starting_noise(np.float32))
+    bars = numpy_ddpm.alpha_bars()
+
+    def apply(params, noisy_mask, image, t):
+        return params * network_jax(noisy_mask, t)
+
+    def denoise(x, t):
+        return 0.5 * 2.0 * network(x / np.sqrt(bars[t] * 0.25 + 1 - bars[t]), t, np)
+
+    key = jax.random.key(KEY_SEED)
+    result = process.sample(apply, 2.0, image, noise, 6, sampler="ddpm", key=key, clip_x0=0.9)
+    z = np.asarray(drawn_noise(6, jnp.float32))
+    _, x0 = numpy_ddpm.sample(denoise, starting_noise(), 6, z, prediction="x0", clip=0.45)
+    np.testing.assert_allclose(result, x0[-1] / 0.5, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ConfigError, match=r"sample.sampler is 'dpm'; expected one of ddim, ddpm, dpm\+\+"):
+        process.sample(apply, 2.0, image, noise, 6, sampler="dpm")

@@ -1,0 +1,133 @@
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+from evaluation_fakes import CONFIG, hand_case
+
+from ddim_jax.data import ids_digest
+from ddim_jax.evaluation import checkpoint, evaluate_checkpoint
+from ddim_jax.runtime.errors import CheckpointError, InputError
+
+PROGRAM = Path(__file__).parents[3] / "evaluate.py"
+
+
+@pytest.fixture
+def loaded(monkeypatch, tmp_path):
+    """Replaces what reads checkpoints and data by the hand case; records what they were asked for."""
+    segmenter, source = hand_case()
+    segmenter.checkpoint = str(tmp_path / "RUN/checkpoints/800")
+    asked = {}
+
+    class Loader:
+        @staticmethod
+        def load(path, step="best"):
+            if "missing" in str(path):
+                raise CheckpointError(f"{path}: no such folder")
+            asked.update(path=path, step=step)
+            return segmenter
+
+    def load_dataset(name, split, **options):
+        asked.update(name=name, split=split, **options)
+        return source
+
+    monkeypatch.setattr(checkpoint, "Segmenter", Loader)
+    monkeypatch.setattr(checkpoint, "load_dataset", load_dataset)
+    return asked
+
+
+def run(monkeypatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments])
+    runpy.run_path(str(PROGRAM), run_name="__main__")
+
+
+def test_the_data_set_is_the_one_of_the_checkpoint(loaded, tmp_path):
+    metrics, output = evaluate_checkpoint(tmp_path / "RUN", "val", figures=False)
+    assert output == tmp_path / "RUN/evaluation/val"
+    assert json.loads((output / "metrics.json").read_text()) == metrics
+    assert loaded == {
+        "path": tmp_path / "RUN",
+        "step": "best",
+        "name": "folder",
+        "split": "val",
+        "root": "/data/lungs",
+        "seed": CONFIG["data"]["split_seed"],
+        "image_size": 4,
+        "cache_dir": None,
+        "counts": None,
+    }
+
+
+def test_a_training_split_that_has_changed_is_refused(loaded, tmp_path):
+    segmenter, source = checkpoint.Segmenter.load("RUN"), checkpoint.load_dataset("folder", "train")
+    segmenter.training_data = {"train_ids_sha256": ids_digest(source)}
+    evaluate_checkpoint(tmp_path / "RUN", figures=False, output_dir=tmp_path / "same")
+
+    segmenter.training_data = {"train_ids_sha256": "of other pictures"}
+    with pytest.raises(
+        InputError, match=r"/data/lungs: its training split is not the one .*RUN/checkpoints/800 was trained on"
+    ):
+        evaluate_checkpoint(tmp_path / "RUN", figures=False, output_dir=tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+    evaluate_checkpoint(tmp_path / "RUN", figures=False, output_dir=tmp_path / "named", data_root="/elsewhere")
+
+
+def test_the_program_passes_its_arguments_and_prints_both_protocols(loaded, monkeypatch, tmp_path, capsys):
+    arguments = [
+        "--ckpt",
+        "RUN",
+        "--split",
+        "train",
+        "--output",
+        str(tmp_path / "out"),
+        "--steps",
+        "4",
+        "--samples",
+        "1",
+    ]
+    arguments += ["--seed", "3", "--data-root", "/elsewhere", "--step", "800", "--limit", "2", "--no-figures"]
+    run(monkeypatch, *arguments, "--resolution", "native", "--eta", "0.5", "--clip-x0", "0.9")
+    assert (loaded["root"], loaded["split"], loaded["step"]) == ("/elsewhere", "train", 800)
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    said = {"steps": 4, "samples": 1, "seed": 3, "images": 2, "resolution": "native", "split": "train"}
+    said |= {"eta": 0.5, "clip_x0": 0.9}
+    assert {key: metrics[key] for key in said} == said
+    printed = capsys.readouterr().out
+    assert "paper (> 0.9)" in printed and "calibrated (> 0.5)" in printed and str(tmp_path / "out") in printed
+    assert "calibration error" in printed and "Dice, 80% kept" in printed
+    # With its first sample alone image a is right; c is a false alarm of the paper's protocol.
+    assert "0.5000" in printed and "1.0000" in printed
+
+
+def test_the_size_reaches_the_segmenter(loaded, monkeypatch, tmp_path, capsys):
+    run(monkeypatch, "--ckpt", "RUN", "--output", str(tmp_path / "out"), "--size", "native", "--no-figures")
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert (metrics["size"], metrics["resolution"]) == ("native", "native")
+    assert "native size" in capsys.readouterr().out
+
+
+def test_what_the_user_can_mend_is_one_line_and_status_two(loaded, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(monkeypatch, "--ckpt", "missing")
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "error: missing: no such folder\n"
+
+
+def test_a_step_must_be_a_name_or_a_number(loaded, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(monkeypatch, "--ckpt", "RUN", "--step", "newest")
+    assert caught.value.code == 2
+    told = "argument --step: step is 'newest'; expected best, latest or a number of training steps\n"
+    assert capsys.readouterr().err.endswith(told)
+
+
+def test_ctrl_c_is_one_line(monkeypatch, capsys):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ddim_jax.cli.evaluate.evaluate_checkpoint", stopped)
+    with pytest.raises(SystemExit) as exit:
+        run(monkeypatch, "--ckpt", "RUN")
+    assert exit.value.code == 130
+    assert capsys.readouterr().err == "stopped; the same command starts over\n"

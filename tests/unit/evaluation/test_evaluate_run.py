@@ -1,0 +1,307 @@
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+from evaluation_fakes import TOP_HALF, FakeSegmenter, MemorySource, hand_case, picture, rows
+from PIL import Image
+
+from ddim_jax.data import Example
+from ddim_jax.evaluation import evaluate
+from ddim_jax.evaluation.run import choose_images
+from ddim_jax.metrics import Counts, bootstrap_interval
+from ddim_jax.runtime.errors import DataError, InputError
+
+FIGURES = {"grid.png", "worst.png", "median.png", "reverse_process.png", "scores.png", "calibration.png"}
+
+
+@pytest.fixture(scope="module")
+def hand_run(tmp_path_factory):
+    segmenter, source = hand_case()
+    output = tmp_path_factory.mktemp("evaluation") / "new" / "test"
+    return evaluate(segmenter, source, output, split="test", seed=5), output, segmenter
+
+
+def test_per_image_means_done_by_hand(hand_run):
+    paper, calibrated = (hand_run[0]["protocols"][name]["per_image"] for name in ("paper", "calibrated"))
+    # Image a, paper: first row alone, 4 of 8 pixels: Dice 2/3, recall and IoU 1/2, the second row 1 pixel away.
+    # Image b: 1 everywhere. Image c: one pixel where nothing is: 0 everywhere, HD95 the diagonal of 4 x 4.
+    expected = {
+        "dice": (2 / 3, 1, 0),
+        "dice_single": ((1 + 2 / 3) / 2, 1, 0),
+        "recall": (1 / 2, 1, 0),
+        "precision": (1, 1, 0),
+        "iou": (1 / 2, 1, 0),
+        "hd95": (1, 0, math.sqrt(32)),
+    }
+    for measure, values in expected.items():
+        low, high = bootstrap_interval(values)
+        assert paper[measure] == pytest.approx({"mean": np.mean(values), "low": low, "high": high}), measure
+    for measure in ("dice", "recall", "precision", "iou"):
+        assert calibrated[measure] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    assert calibrated["hd95"]["mean"] == 0.0
+    # One sample of image a alone loses its second row.
+    assert calibrated["dice_single"]["mean"] == pytest.approx(((1 + 2 / 3) / 2 + 1 + 1) / 3)
+
+
+def test_pooled_counts_and_empty_masks_done_by_hand(hand_run):
+    metrics = hand_run[0]
+    paper, calibrated = metrics["protocols"]["paper"], metrics["protocols"]["calibrated"]
+    counts = {"true_positive": 4, "false_positive": 1, "false_negative": 4, "true_negative": 39}
+    ratios = {"dice": 8 / 13, "recall": 4 / 8, "precision": 4 / 5, "iou": 4 / 9}
+    assert paper["pooled"] == pytest.approx(counts | ratios)
+    assert calibrated["pooled"]["dice"] == 1.0 and calibrated["pooled"]["true_negative"] == 40
+    assert metrics["empty_truths"] == 2
+    assert (paper["empty_predictions"], calibrated["empty_predictions"]) == (1, 2)
+    assert (paper["hd95_with_one_empty"], calibrated["hd95_with_one_empty"]) == (1, 0)
+    # Image a: four of 16 pixels with probabilities 1 and 0.4.
+    assert metrics["uncertainty"]["mean"] == pytest.approx(0.3 * 4 / 16 / 3)
+    assert metrics["uncertainty"]["rank_correlation_with_dice"] is None
+
+
+def test_metrics_file_says_what_was_done(hand_run):
+    metrics, output, _ = hand_run
+    assert json.loads((output / "metrics.json").read_text()) == metrics
+    said = {
+        "dataset": "memory",
+        "split": "test",
+        "images": 3,
+        "images_in_split": 3,
+        "checkpoint": "RUN/checkpoints/800",
+        "step": 800,
+        "steps": 3,
+        "samples": 2,
+        "network_evaluations_per_image": 6,
+        "sampler": "ddim",
+        "ensemble": "mean",
+        "seed": 5,
+        "image_size": 4,
+        "resolution": "model",
+        "package": "ddim_jax",
+    }
+    assert {key: metrics[key] for key in said} == said
+    assert metrics["protocols"]["paper"]["threshold"] == 0.9
+    assert metrics["protocols"]["calibrated"]["threshold"] == 0.5
+    assert "both masks empty" in metrics["rules"]["empty_masks"]
+    times = metrics["seconds_per_image"]
+    assert times["device"] and times["first_with_compilation"] > 0 and times["median_of_the_rest"] > 0
+
+
+def test_per_image_file_gives_back_the_means(hand_run):
+    metrics, output, _ = hand_run
+    with open(output / "per_image.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [row["id"] for row in table] == ["a", "b", "c"]
+    assert [float(row["paper_dice"]) for row in table] == pytest.approx([2 / 3, 1, 0])
+    assert [int(row["paper_false_positive"]) for row in table] == [0, 0, 1]
+    assert (table[0]["height"], table[0]["width"]) == ("4", "4")
+    for name, protocol in metrics["protocols"].items():
+        for measure, summary in protocol["per_image"].items():
+            assert np.mean([float(row[f"{name}_{measure}"]) for row in table]) == summary["mean"]
+
+
+def test_figures_are_whole_and_nothing_else_is_left(hand_run):
+    _, output, _ = hand_run
+    assert {file.name for file in (output / "figures").iterdir()} == FIGURES
+    assert {file.name for file in output.iterdir()} == {"figures", "metrics.json", "per_image.csv"}
+    for file in (output / "figures").iterdir():
+        with Image.open(file) as figure:
+            pixels = np.asarray(figure.convert("L"))
+        assert pixels.shape[1] > 700 and len(np.unique(pixels)) > 20
+
+
+def test_settings_reach_the_segmenter_and_results_repeat(tmp_path):
+    segmenter, source = hand_case()
+    for folder in ("one", "two"):
+        evaluate(segmenter, source, tmp_path / folder, split="val", seed=9, samples=1, steps=17, figures=False)
+    assert segmenter.calls == [(1, 1, 17, 9), (2, 1, 17, 9), (3, 1, 17, 9)] * 2
+    assert (tmp_path / "one/per_image.csv").read_bytes() == (tmp_path / "two/per_image.csv").read_bytes()
+    assert not (tmp_path / "one/figures").exists()
+
+
+def test_figures_of_an_earlier_evaluation_do_not_stay_beside_new_numbers(tmp_path):
+    segmenter, source = hand_case()
+    (tmp_path / "figures").mkdir()
+    for name in ("grid.png", "mine.png"):
+        (tmp_path / "figures" / name).write_bytes(b"old")
+    evaluate(segmenter, source, tmp_path, split="test", figures=False)
+    assert [file.name for file in (tmp_path / "figures").iterdir()] == ["mine.png"]
+
+
+def test_model_and_native_resolution_differ_as_computed_by_hand(tmp_path):
+    # Columns 0 and 1 at 2 x 2 become 0, 1/4, 3/4, 1 at 4 x 4 (bilinear): columns 2 and 3 pass a half. The truth holds
+    # columns 1, 2 and 3: 8 pixels hit, 4 missed. At 2 x 2 its nearest pixels are columns 1 and 3: 2 hit, 2 missed.
+    truth = np.tile(np.array([0, 1, 1, 1], np.uint8), (4, 1))
+    source = MemorySource([Example("wide", picture(1), truth)])
+    segmenter = FakeSegmenter({1: [[[-1.0, 1.0], [-1.0, 1.0]]]})
+    dice = {}
+    for resolution in ("model", "native"):
+        metrics = evaluate(segmenter, source, tmp_path, split="test", samples=1, resolution=resolution, figures=False)
+        assert metrics["resolution"] == resolution
+        dice[resolution] = metrics["protocols"]["calibrated"]["per_image"]["dice"]["mean"]
+    assert dice == pytest.approx({"model": 4 / 6, "native": 16 / 20})
+
+
+class ReadsRed(FakeSegmenter):
+    """A network that takes red for the mask, at each picture's own size; notes the sizes it is asked for."""
+
+    def __init__(self):
+        super().__init__({0: [rows(0, 0, 0, 0)]})
+        self.sizes = []
+
+    def sample(self, image, *, samples, size, **_):
+        self.sizes.append(size)
+        return np.stack([image[..., 0] / np.float32(127.5) - 1] * samples)
+
+    def trajectory(self, image, *, steps, size, **_):
+        self.sizes.append(size)
+        final = self.sample(image, samples=1, size=size)[0]
+        return np.append(np.arange(steps)[::-1] * 100, -1), np.stack([final] * (steps + 1)), np.stack([final] * steps)
+
+
+def test_a_network_at_native_size_is_scored_on_every_pixel(tmp_path):
+    """Masks 1 and 2 pixels wide in pictures of 3 x 40 and 50 x 6 would not survive any resizing to 4 x 4."""
+    truths = [np.zeros((3, 40), np.uint8), np.zeros((50, 6), np.uint8)]
+    truths[0][1, 5:25] = 1
+    truths[1][:, 2:4] = 1
+    examples = []
+    for k, truth in enumerate(truths):
+        image = np.repeat(truth[..., None] * np.uint8(255), 3, axis=-1)
+        examples.append(Example(str(k), image, truth))
+    examples[0].image[1, 15:35] = 255  # ten pixels too many: 30 are drawn, 20 are right
+    segmenter = ReadsRed()
+    metrics = evaluate(segmenter, MemorySource(examples), tmp_path, split="test", size="native")
+    assert set(segmenter.sizes) == {"native"} and len(segmenter.sizes) == 2 + 2 + 2  # scored, drawn, followed
+    assert (metrics["size"], metrics["resolution"]) == ("native", "native")
+    scores = metrics["protocols"]["calibrated"]
+    assert scores["per_image"]["dice"]["mean"] == pytest.approx((2 * 20 / (30 + 20) + 1) / 2)
+    assert (scores["pooled"]["true_positive"], scores["pooled"]["false_positive"]) == (120, 10)
+    assert sum(scores["pooled"][name] for name in Counts._fields) == 3 * 40 + 50 * 6
+    with open(tmp_path / "per_image.csv", newline="") as file:
+        assert [(row["height"], row["width"]) for row in csv.DictReader(file)] == [("3", "40"), ("50", "6")]
+    assert {file.name for file in (tmp_path / "figures").iterdir()} == FIGURES
+
+
+def test_native_scoring_of_a_network_at_its_own_size_keeps_that_size(tmp_path):
+    segmenter = ReadsRed()
+    source = MemorySource([Example("a", np.zeros((4, 4, 3), np.uint8), TOP_HALF)])
+    metrics = evaluate(segmenter, source, tmp_path, split="test", resolution="native", figures=False)
+    assert (segmenter.sizes, metrics["size"], metrics["resolution"]) == (["model"], "model", "native")
+
+
+def test_a_folder_that_cannot_be_written_to_is_found_before_anything_is_sampled(tmp_path, monkeypatch):
+    """Root may write everywhere, so the refusal of the system is played."""
+    segmenter, source = hand_case()
+    monkeypatch.setattr("ddim_jax.runtime.atomic.os.access", lambda *_: False)
+    with pytest.raises(InputError, match=r"cannot be made or used: .* may not be written to; choose another"):
+        evaluate(segmenter, source, tmp_path, split="test")
+    assert segmenter.calls == []
+
+
+def test_a_limit_takes_images_from_the_whole_set(tmp_path):
+    assert choose_images(5, None) == choose_images(5, 9) == [0, 1, 2, 3, 4]
+    assert choose_images(11, 3) == [0, 5, 10]
+    assert choose_images(7, 1) == [0]
+    segmenter, source = hand_case()
+    metrics = evaluate(segmenter, source, tmp_path, split="test", limit=2, figures=False)
+    assert (metrics["images"], metrics["images_in_split"]) == (2, 3)
+    assert [call[0] for call in segmenter.calls] == [1, 3]
+
+
+class BrokenSource(MemorySource):
+    def __getitem__(self, i):
+        if i % 2:
+            raise DataError(f"pair {i:02d} is truncated")
+        return super().__getitem__(i)
+
+
+def test_broken_pairs_are_all_found_before_anything_is_sampled(tmp_path):
+    source = BrokenSource([Example(str(i), picture(1), TOP_HALF) for i in range(24)])
+    segmenter, _ = hand_case()
+    with pytest.raises(DataError) as caught:
+        evaluate(segmenter, source, tmp_path / "out", split="test")
+    message = str(caught.value)
+    assert message.startswith("12 of 24 pairs of memory cannot be used:\n  pair 01 is truncated\n  pair 03")
+    assert "pair 19" in message and "pair 21" not in message and message.endswith("... and 2 more")
+    assert segmenter.calls == [] and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"samples": 0}, "samples is 0; expected a whole number from 1"),
+        ({"steps": 1001}, "steps is 1001; expected a whole number from 1 to 1000"),
+        ({"limit": 0}, "limit is 0; expected 1 or more"),
+        ({"resolution": "full"}, "resolution is 'full'; expected one of model, native"),
+        ({"size": "large"}, "size is 'large'; expected one of model, native"),
+        ({"size": "native", "resolution": "model"}, "resolution is 'model' and size 'native'"),
+    ],
+)
+def test_arguments_out_of_range_are_named(tmp_path, arguments, message):
+    segmenter, source = hand_case()
+    with pytest.raises(InputError, match=message):
+        evaluate(segmenter, source, tmp_path, split="test", **arguments)
+    assert segmenter.calls == []
+
+
+def test_an_empty_data_set_and_a_file_in_the_way_are_named(tmp_path):
+    segmenter, source = hand_case()
+    with pytest.raises(DataError, match="the split 'val' of memory holds no image"):
+        evaluate(segmenter, MemorySource([]), tmp_path, split="val")
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(InputError, match="taken: the folder for the results cannot be made"):
+        evaluate(segmenter, source, tmp_path / "taken", split="test")
+    assert segmenter.calls == []
+
+
+def test_staple_is_scored_and_said(tmp_path):
+    """Two samples say the top half, one the whole picture: STAPLE sides with the two, for both protocols."""
+    segmenter = FakeSegmenter({1: [rows(1, 1, -1, -1), rows(1, 1, -1, -1), rows(1, 1, 1, -1)]})
+    source = MemorySource([Example("a", picture(1), TOP_HALF)])
+    metrics = evaluate(segmenter, source, tmp_path, split="test", samples=3, ensemble="staple", figures=False)
+    assert (metrics["ensemble"], metrics["sampler"]) == ("staple", "ddim")
+    assert "fused by STAPLE" in metrics["rules"]["ensemble"]
+    assert metrics["protocols"]["calibrated"]["per_image"]["dice"]["mean"] == 1.0
+    # One of the three samples alone has a Dice of 16/20.
+    assert metrics["protocols"]["paper"]["per_image"]["dice_single"]["mean"] == pytest.approx((1 + 1 + 0.8) / 3)
+    assert metrics["protocols"]["paper"]["per_image"]["dice"]["mean"] == 1.0
+    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
+
+
+@pytest.mark.parametrize(
+    ("given", "passed", "said"),
+    [
+        ({"eta": 0.5, "clip_x0": 0.9}, (0.5, 0.9), (0.5, 0.9)),
+        ({"eta": 1, "clip_x0": "off"}, (1.0, "off"), (1.0, None)),
+        ({}, (0.0, "off"), (0.0, None)),
+    ],
+)
+def test_eta_and_the_bound_reach_every_sample_and_figure(tmp_path, given, passed, said):
+    segmenter, source = hand_case()
+    metrics = evaluate(segmenter, source, tmp_path, split="test", **given)
+    assert segmenter.bounds == {passed} and (metrics["eta"], metrics["clip_x0"]) == said
+    with pytest.raises(InputError, match=r"eta is 2; expected a number from 0"):
+        evaluate(segmenter, source, tmp_path, split="test", eta=2)
+
+
+def test_staple_differs_from_the_mean_where_a_sample_is_sure(tmp_path):
+    """Means 1, 0.1, -1, -1: the second row counts for the mean alone, since only one of three masks has it."""
+    samples = [rows(1, 1, -1, -1), rows(1, -0.3, -1, -1), rows(1, -0.4, -1, -1)]
+    source = MemorySource([Example("a", picture(1), TOP_HALF)])
+    dice = {}
+    for ensemble in ("mean", "staple"):
+        metrics = evaluate(
+            FakeSegmenter({1: samples}), source, tmp_path, split="test", samples=3, ensemble=ensemble, figures=False
+        )
+        dice[ensemble] = metrics["protocols"]["calibrated"]["per_image"]["dice"]["mean"]
+    assert dice == pytest.approx({"mean": 1.0, "staple": 2 / 3})
+
+
+def test_without_diffusion_no_reverse_process_is_drawn(tmp_path):
+    segmenter, source = hand_case()
+    segmenter.one_pass = True
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures/reverse_process.png").write_bytes(b"of another checkpoint")
+    evaluate(segmenter, source, tmp_path, split="test")
+    assert {file.name for file in (tmp_path / "figures").iterdir()} == FIGURES - {"reverse_process.png"}

@@ -1,0 +1,114 @@
+"""Which files of a folder are pictures, and that none is passed over in silence."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddim_jax.data.discovery import all_images
+from ddim_jax.imageio import images, listing
+from ddim_jax.runtime.errors import DataError
+
+GREY = np.array([[0, 10, 20], [100, 200, 255]], np.uint8)
+
+
+def saved(path):
+    Image.fromarray(GREY).save(path)
+    return path
+
+
+def test_list_images(tmp_path):
+    for name in ["b.PNG", "a.jpg", "sub/c.tif", "sub/deep/d.bmp", "notes.txt", ".hidden.png", ".cache/e.png", "x.npy"]:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    names = [str(path.relative_to(tmp_path)) for path in listing.list_images(tmp_path)]
+    assert names == ["a.jpg", "b.PNG", "sub/c.tif", "sub/deep/d.bmp"]
+    assert listing.list_images(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
+    assert listing.list_images(f"{tmp_path}/sub/*") == [tmp_path / "sub/c.tif"]
+    assert listing.list_images(f"{tmp_path}/**/*.bmp") == [tmp_path / "sub/deep/d.bmp"]
+    with pytest.raises(DataError, match=r"nowhere: no such file or folder"):
+        listing.list_images(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"glob .*\*\.gif matches no pictures"):
+        listing.list_images(f"{tmp_path}/*.gif")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match=r"folder .*none holds no pictures"):
+        listing.list_images(tmp_path / "none")
+
+
+def test_folders_of_the_system_are_left_out(tmp_path):
+    for name in ("a.png", "lost+found/b.png", "__MACOSX/c.png", "System Volume Information/d.png", "lost/e.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        saved(tmp_path / name)
+    assert listing.list_images(tmp_path) == [tmp_path / "a.png", tmp_path / "lost/e.png"]
+    assert all_images(tmp_path) == [tmp_path / "a.png", tmp_path / "lost/e.png"]
+
+
+def test_a_link_to_nothing_is_not_passed_over(tmp_path):
+    saved(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "c.png").mkdir()
+    assert listing.list_images(tmp_path) == [tmp_path / "a.png", tmp_path / "b.png"]
+    with pytest.raises(DataError, match=r"b\.png: cannot be read \(No such file"):
+        images.read_image(tmp_path / "b.png")
+
+
+def test_a_link_to_a_folder_is_not_passed_over_in_silence(tmp_path, caplog):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    saved(tmp_path / "in" / "a.png")
+    saved(tmp_path / "elsewhere" / "b.png")
+    for name in ("linked", ".hidden"):
+        (tmp_path / "in" / name).symlink_to(tmp_path / "elsewhere")
+    assert listing.list_images(tmp_path / "in") == [tmp_path / "in" / "a.png"]
+    assert caplog.text.count("in/linked is a link to a folder and not searched") == 1 and "hidden" not in caplog.text
+    assert listing.list_images(tmp_path / "in" / "linked") == [tmp_path / "in" / "linked" / "b.png"]
+
+
+def test_what_cannot_be_looked_at_is_not_passed_over(tmp_path, monkeypatch):
+    saved(tmp_path / "a.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "text").symlink_to("text")
+    assert listing.list_images(tmp_path) == [tmp_path / "a.png", tmp_path / "loop.png"]
+    assert listing.list_images(f"{tmp_path}/l*.png") == listing.list_images(tmp_path / "loop.png")
+    with pytest.raises(DataError, match=r"loop\.png: cannot be read \(Too many levels"):
+        images.read_image(tmp_path / "loop.png")
+    with pytest.raises(OSError, match="Too many levels"):
+        listing.list_images(tmp_path / "text")
+
+    # As in a folder without x: its names are seen, nothing else is. Root may do all, so the refusal is played.
+    def closed(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    for ask in ("stat", "lstat"):
+        monkeypatch.setattr(listing.os, ask, closed)
+    assert listing.list_images(tmp_path / "a.png") == [tmp_path / "a.png"]
+    assert listing.list_images(f"{tmp_path}/a*.png") == [tmp_path / "a.png"]
+    with pytest.raises(PermissionError):
+        listing.list_images(tmp_path / "text")
+
+
+def test_a_folder_that_may_not_be_read_is_not_passed_over(tmp_path, monkeypatch):
+    """Root may read everything, so the refusal of the system is played."""
+    scandir = listing.os.scandir
+
+    def closed(path):
+        if Path(path).name in ("locked", ".hidden"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    saved(tmp_path / "a.png")
+    (tmp_path / ".hidden").mkdir()
+    monkeypatch.setattr(listing.os, "scandir", closed)
+    assert listing.list_images(tmp_path) == [tmp_path / "a.png"]
+    (tmp_path / "sub" / "locked").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"sub/locked: the folder cannot be read \(Permission denied\)"):
+        listing.list_images(tmp_path)
+
+
+def test_a_folder_inside_a_hidden_one_and_one_with_brackets_are_searched(tmp_path):
+    folder = tmp_path / ".runs" / "set [1]"
+    folder.mkdir(parents=True)
+    saved(folder / "x.png")
+    assert listing.list_images(folder) == [folder / "x.png"]

@@ -1,0 +1,52 @@
+"""Samples that see the picture mirrored in turn, and whose masks are mirrored back."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from segmenters import SIZE, picture, red_segmenter, tiny_params, tiny_segmenter
+
+from ddim_jax.preprocessing import image_id, mirrored
+
+
+def test_orientations_by_hand():
+    values = np.array([[1, 2], [3, 4]])
+    np.testing.assert_array_equal(mirrored(values, 0), [[1, 2], [3, 4]])
+    np.testing.assert_array_equal(mirrored(values, 1), [[2, 1], [4, 3]])
+    np.testing.assert_array_equal(mirrored(values, 2), [[3, 4], [1, 2]])
+    np.testing.assert_array_equal(mirrored(values, 3), [[4, 3], [2, 1]])
+    for orientation in range(4):
+        np.testing.assert_array_equal(mirrored(mirrored(values, orientation), orientation), values)
+
+
+def test_a_network_without_direction_gives_the_same_with_and_without_flips():
+    image = picture(3, SIZE, SIZE)
+    with_flips = red_segmenter().sample(image, samples=6, steps=2, flips=True)
+    np.testing.assert_array_equal(with_flips, red_segmenter().sample(image, samples=6, steps=2, flips=False))
+
+
+def test_flips_by_hand_through_the_process():
+    segmenter, (model, params) = tiny_segmenter(), tiny_params()
+    image = picture(6, SIZE, SIZE)
+    key = jax.random.fold_in(jax.random.key(9), image_id(image))
+
+    def apply(params, *inputs):
+        return model.apply({"params": params}, *inputs)
+
+    expected = []
+    for index in range(4):
+        start, _ = jax.random.split(jax.random.fold_in(key, index))
+        noise = jax.random.normal(start, (1, SIZE, SIZE, 1))
+        seen = jnp.asarray(mirrored(image, index).astype(np.float32) / 127.5 - 1.0)[None]
+        answer = segmenter._process.sample(
+            lambda p, *inputs: model.apply({"params": p}, *inputs), params, seen, noise, 2
+        )
+        expected.append(mirrored(np.asarray(answer)[0, :, :, 0], index))
+    actual = segmenter.sample(image, samples=4, steps=2, seed=9, flips=True)
+    np.testing.assert_allclose(actual, np.stack(expected), rtol=1e-4, atol=1e-4)
+
+
+def test_the_config_decides_and_the_argument_wins():
+    assert red_segmenter().settings().flips is False  # checkpoints from before the option
+    flipping = red_segmenter(flips=True)
+    assert flipping.settings().flips is True
+    assert flipping.settings(flips=False).flips is False

@@ -1,0 +1,156 @@
+"""sample.py from its command line to its exit status."""
+
+import csv
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from segmenters import config, picture, tiny_params
+
+from ddim_jax.checkpoints import CheckpointStore
+from ddim_jax.inference.processes import Process
+
+PROGRAM = Path(__file__).parents[3] / "sample.py"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    run = tmp_path_factory.mktemp("run")
+    _, params = tiny_params()
+    metadata = {"config": config(), "package_version": "0"}
+    CheckpointStore(run / "checkpoints").save(5, state={"step": 5}, ema_params=params, metadata=metadata)
+    return run
+
+
+@pytest.fixture
+def images(tmp_path):
+    (tmp_path / "in").mkdir()
+    for seed in range(2):
+        Image.fromarray(picture(seed)).save(tmp_path / "in" / f"{seed}.png")
+    return tmp_path / "in"
+
+
+def sample(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["sample.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit:
+        runpy.run_path(str(PROGRAM), run_name="__main__")
+    return exit.value.code
+
+
+def test_good_images_and_then_a_bad_one(tiny, run, images, tmp_path, monkeypatch, capsys):
+    common = ("--ckpt", run, "--input", images, "--output", tmp_path / "out", "--seed", 4)
+    assert sample(monkeypatch, *common, "--save", "mask,uncertainty", "--threshold", "0.4") == 0
+    assert "2 images segmented" in capsys.readouterr().out
+    expected = tiny.segment(picture(1), seed=4, threshold=0.4)  # the weights of `run`
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / "1_mask.png")), expected.mask * 255)
+    assert (tmp_path / "out" / "0_uncertainty.png").exists() and not (tmp_path / "out" / "0_overlay.png").exists()
+
+    (images / "bad.png").write_bytes(b"")
+    assert sample(monkeypatch, *common, "--threshold", "0.4") == 1
+    captured = capsys.readouterr()
+    assert "0 images segmented" in captured.out and "2 were done before, 1 failed" in captured.out
+    assert f"failed: {images / 'bad.png'}" in captured.err
+
+
+def test_processes_share_the_work_and_a_second_start_says_that_there_is_none(
+    run, images, tmp_path, monkeypatch, capsys
+):
+    common = ("--ckpt", run, "--input", images, "--output", tmp_path / "out", "--process-count", 2, "--process-id")
+    told = []
+    for index in (0, 1, 0, 1):
+        assert sample(monkeypatch, *common, index) == 0
+        told.append(capsys.readouterr().out)
+    owned = [sum(Process(index, 2).owns(name) for name in "01") for index in range(2)]
+    assert sum(owned) == 2
+    for index, count in enumerate(owned):
+        done = (
+            f"process {index} of 2: {count} images segmented in " if count else f"process {index} of 2: nothing to do"
+        )
+        assert told[index].startswith(done)
+        assert told[index + 2] == (
+            f"process {index} of 2: nothing to do, {count} images were done before: {tmp_path / 'out'}\n"
+        )
+    assert sample(monkeypatch, *common[:6]) == 0
+    assert capsys.readouterr().out == f"nothing to do, 2 images were done before: {tmp_path / 'out'}\n"
+    assert sample(monkeypatch, *common, 2) == 2
+    assert capsys.readouterr().err == "error: process_index is 2 with process_count 2; expected 0 to 1\n"
+
+
+def test_doubtful_images_are_flagged_and_told(tiny, run, images, tmp_path, monkeypatch, capsys):
+    common = ("--ckpt", run, "--input", images, "--output", tmp_path / "out")
+    assert sample(monkeypatch, *common, "--flag-uncertain", "0.5") == 0
+    assert capsys.readouterr().out.rstrip().endswith(f"/out; 1 flagged: {tmp_path / 'out' / 'flagged.csv'}")
+    doubts = {f"{seed}": tiny.segment(picture(seed)).doubt for seed in range(2)}
+    with open(tmp_path / "out" / "flagged.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["name"] == max(doubts, key=doubts.get)
+    assert float(row["doubt"]) == pytest.approx(max(doubts.values()), abs=1e-6)
+
+
+def test_options_reach_the_settings(run, tmp_path, monkeypatch):
+    (tmp_path / "bad.png").write_bytes(b"")  # nothing to compute
+    arguments = ("--ckpt", run / "checkpoints", "--input", tmp_path / "bad.png", "--output", tmp_path / "out")
+    options = ("--samples", 2, "--steps", 9, "--protocol", "paper", "--step", "latest", "--batch-size", 1)
+    more = ("--size", "native", "--flips", "--sampler", "ddpm", "--ensemble", "staple", "--clip-x0", "0.75")
+    assert sample(monkeypatch, *arguments, *options, *more) == 1
+    settings = json.loads((tmp_path / "out" / "settings.json").read_text())
+    del settings["checkpoint"], settings["weights"]
+    expected = {"samples": 2, "steps": 9, "seed": 0, "protocol": "paper", "threshold": 0.5, "size": "native"}
+    more = {"flips": True, "sampler": "ddpm", "ensemble": "staple", "eta": 0.0, "clip_x0": 0.75}
+    assert settings == {"step": 5, **expected, **more}
+    other = ("--output", tmp_path / "other", "--eta", "0.5", "--clip-x0", "off")
+    assert sample(monkeypatch, *arguments[:4], *other) == 1
+    settings = json.loads((tmp_path / "other" / "settings.json").read_text())
+    assert (settings["eta"], settings["clip_x0"]) == (0.5, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--threshold", "1.5"), "1.5 is not between 0 and 1"),
+        (("--threshold", "nan"), "nan is not between 0 and 1"),
+        (("--eta", "2"), "2.0 is not between 0 and 1"),
+        (("--clip-x0", "-1"), "-1.0 is neither above 0 nor off"),
+        (("--clip-x0", "nan"), "nan is neither above 0 nor off"),
+        (("--clip-x0", "none"), "invalid bound value: 'none'"),
+        (("--steps", "0"), "0 is too small"),
+        (("--samples", "two"), "invalid whole number value: 'two'"),
+        (("--save", "mask,picture"), "save is 'picture'; expected some of mask"),
+        (
+            ("--step", "newest"),
+            "argument --step: step is 'newest'; expected best, latest or a number of",
+        ),
+        (("--size", "large"), "invalid choice: 'large'"),
+        (("--protocol", "mine"), "invalid choice: 'mine'"),
+        (("--flag-uncertain", "1"), "flag_uncertain is 1.0; expected a share of the images, above 0 and below 1"),
+        (("--flag-uncertain", "few"), "invalid share value: 'few'"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_loaded(arguments, message, tmp_path, monkeypatch, capsys):
+    nowhere = ("--ckpt", tmp_path / "no-run", "--input", tmp_path / "no-input", "--output", tmp_path / "out")
+    assert sample(monkeypatch, *nowhere, *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_bad_inputs_are_one_line_and_status_2(run, images, tmp_path, monkeypatch, capsys):
+    common = ("--output", tmp_path / "out", "--ckpt")
+    assert sample(monkeypatch, *common, tmp_path / "no-run", "--input", images) == 2
+    assert sample(monkeypatch, *common, run, "--input", tmp_path / "nothing") == 2
+    assert sample(monkeypatch, *common, run, "--input", images, "--steps", 101) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3 and all(line.startswith("error: ") for line in lines)
+    assert "no-run" in lines[0] and "nothing" in lines[1] and "steps is 101" in lines[2]
+    assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_is_one_line(tmp_path, monkeypatch, capsys):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ddim_jax.inference.Segmenter.load", stopped)
+    assert sample(monkeypatch, "--ckpt", tmp_path, "--input", tmp_path, "--output", tmp_path / "out") == 130
+    assert capsys.readouterr().err == "stopped; the same command goes on from here\n"

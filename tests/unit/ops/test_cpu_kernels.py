@@ -1,0 +1,301 @@
+"""The compiled CPU kernels against XLA, in float32 on whole numbers: equal to the last bit, gradients too."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from ddim_jax.ops import cpu_kernels, group_norm, grouped_conv, upsample_conv
+from ddim_jax.ops.cpu_kernels import library
+from ddim_jax.ops.cpu_kernels.calls import Geometry, conv_transposed, no_bias, ordinary_conv
+from ddim_jax.ops.group_norm import _one_pass
+from ddim_jax.ops.upsample_conv import _transposed, _upsample_then_convolve
+from ddim_jax.runtime.errors import InputError
+
+needs_kernels = pytest.mark.skipif(
+    not cpu_kernels.available() or jax.default_backend() != "cpu",
+    reason="the kernels are not built: python -m ddim_jax.ops.cpu_kernels",
+)
+
+
+def whole_numbers(rng, *shape):
+    """Sums of up to 2^20 products of these are exact in float32, whatever the order of the summation."""
+    return rng.integers(-4, 5, shape).astype(np.float32)
+
+
+def xla(x, kernel, bias, geometry):
+    y = lax.conv_general_dilated(
+        x,
+        kernel,
+        geometry.strides,
+        geometry.pads,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=geometry.groups,
+    )
+    return y if bias is None else y + (bias if bias.ndim == 1 else bias[:, None, None])
+
+
+def check_equal(function, reference, operands, rng):
+    """Values and all gradients, to the last bit.
+
+    The reference runs in float64: XLA on CPU (jaxlib 0.10.2) has wrong float32 gradients where the padding is wider
+    than the kernel less one.
+    """
+
+    def with_gradients(function):
+        def run(cotangent, *operands):
+            y, pull_back = jax.vjp(function, *operands)
+            return y, *pull_back(cotangent)
+
+        return jax.jit(run)
+
+    cotangent = whole_numbers(rng, *jax.eval_shape(reference, *operands).shape)
+    results = with_gradients(function)(cotangent, *operands)
+    with jax.enable_x64(True):
+        expected = with_gradients(reference)(*(np.asarray(v, np.float64) for v in (cotangent, *operands)))
+    for i, (got, want) in enumerate(zip(results, expected, strict=True)):
+        assert got.dtype == np.float32
+        np.testing.assert_array_equal(got, want, err_msg=f"gradient of operand {i - 1}" if i else "value")
+
+
+CASE = st.fixed_dictionaries(
+    {
+        "batch": st.integers(1, 3),
+        "size": st.tuples(st.integers(3, 9), st.integers(3, 9)),
+        "kernel_size": st.tuples(st.integers(1, 3), st.integers(1, 3)),
+        "groups": st.integers(1, 4),
+        "group_in": st.sampled_from([1, 3, 4, 8, 12, 16]),
+        "group_out": st.sampled_from([1, 2, 4, 6, 8, 12, 20, 40]),
+        "strides": st.sampled_from([(1, 1), (1, 1), (2, 2), (3, 2)]),
+        "pads": st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * 2),
+        "bias": st.sampled_from(["none", "channels", "pictures"]),
+        "seed": st.integers(0, 2**16),
+    }
+)
+FIXED = {"batch": 1, "strides": (1, 1), "pads": ((1, 1), (1, 1)), "kernel_size": (3, 3), "bias": "channels", "seed": 0}
+
+
+@needs_kernels
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(CASE)
+@example(FIXED | {"size": (5, 70), "groups": 2, "group_in": 8, "group_out": 8})  # wider than a block of pixels
+@example(FIXED | {"size": (33, 34), "groups": 4, "group_in": 8, "group_out": 4})  # enough pixels for several parts
+@example(FIXED | {"size": (33, 34), "groups": 1, "group_in": 136, "group_out": 72})  # several planes and vectors
+@example(FIXED | {"size": (33, 34), "groups": 1, "group_in": 128, "group_out": 64, "kernel_size": (1, 1)})
+def test_convolution_equals_xla(case):
+    rng = np.random.default_rng(case["seed"])
+    geometry = Geometry(case["groups"], case["strides"], case["pads"])
+    out_channels = geometry.groups * case["group_out"]
+    x = whole_numbers(rng, case["batch"], *case["size"], geometry.groups * case["group_in"])
+    kernel = whole_numbers(rng, *case["kernel_size"], case["group_in"], out_channels)
+    shape = {"none": None, "channels": (out_channels,), "pictures": (case["batch"], out_channels)}[case["bias"]]
+    operands = (x, kernel) if shape is None else (x, kernel, whole_numbers(rng, *shape))
+
+    def with_kernels(x, kernel, bias=None):
+        rows = no_bias(len(x)) if bias is None else jnp.broadcast_to(bias, (len(x), out_channels))
+        return cpu_kernels.conv(x, kernel, rows, geometry)
+
+    check_equal(with_kernels, lambda x, kernel, bias=None: xla(x, kernel, bias, geometry), operands, rng)
+
+
+@needs_kernels
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2), (3, 2)])
+def test_transposed_convolution_is_the_transpose_of_the_convolution(strides):
+    rng = np.random.default_rng(0)
+    geometry = Geometry(2, strides, ((1, 1), (0, 2)))
+    kernel, bias = whole_numbers(rng, 3, 4, 4, 12), whole_numbers(rng, 2, 8)
+    like = np.zeros((2, 7, 9, 8), np.float32)
+    y = whole_numbers(rng, *jax.eval_shape(lambda x: xla(x, kernel, None, geometry), like).shape)
+
+    def transpose(y, kernel, bias):
+        x = jnp.zeros(like.shape, y.dtype)
+        return jax.vjp(lambda x: xla(x, kernel, None, geometry), x)[1](y)[0] + bias[:, None, None]
+
+    check_equal(
+        lambda y, kernel, bias: conv_transposed(y, kernel, bias, geometry, (7, 9)), transpose, (y, kernel, bias), rng
+    )
+
+
+@needs_kernels
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
+def test_ordinary_convolution_with_compiled_gradients(strides):
+    rng = np.random.default_rng(0)
+    geometry = Geometry(1, strides, ((0, 1), (0, 1)))
+    operands = whole_numbers(rng, 2, 6, 8, 16), whole_numbers(rng, 3, 3, 16, 24)
+    check_equal(
+        lambda x, kernel: ordinary_conv(x, kernel, geometry),
+        lambda x, kernel: xla(x, kernel, None, geometry),
+        operands,
+        rng,
+    )
+
+
+@needs_kernels
+def test_upsampling_merged_into_the_convolution():
+    rng = np.random.default_rng(0)
+    operands = whole_numbers(rng, 2, 5, 7, 8), whole_numbers(rng, 3, 3, 8, 24), whole_numbers(rng, 24)
+    check_equal(_transposed, _upsample_then_convolve, operands, rng)
+
+
+@needs_kernels
+@pytest.mark.parametrize("silu", [False, True])
+@pytest.mark.parametrize(("channels", "groups"), [(32, 8), (28, 4), (16, 1), (3, 3)])
+def test_norm_and_its_gradients_in_float64(channels, groups, silu):
+    rng = np.random.default_rng(channels)
+    x = rng.normal(size=(2, 9, 11, channels)) * rng.uniform(0.5, 2.0, channels) + 3.0
+    operands = x, rng.normal(size=channels), rng.normal(size=channels)
+    cotangent = rng.normal(size=x.shape)
+    with jax.enable_x64(True):
+        expected, pull_back = jax.vjp(lambda *o: _one_pass(*o, groups=groups, eps=1e-6, silu=silu), *operands)
+        expected, gradients = np.asarray(expected), [np.asarray(g) for g in pull_back(cotangent)]
+
+    @jax.jit
+    def own(cotangent, *operands):
+        y, pull_back = jax.vjp(lambda *o: cpu_kernels.norm(*o, groups, 1e-6, silu), *operands)
+        return y, pull_back(cotangent)
+
+    y, own_gradients = own(*(jnp.asarray(v, jnp.float32) for v in (cotangent, *operands)))
+    # _one_pass itself computes in float32 inside, whatever it is given.
+    np.testing.assert_allclose(y, expected, atol=2e-6 * np.abs(expected).max())
+    for got, want in zip(own_gradients, gradients, strict=True):
+        np.testing.assert_allclose(got, want, atol=3e-6 * np.abs(want).max())
+
+
+@needs_kernels
+def test_norm_keeps_its_accuracy_far_from_zero():
+    rng = np.random.default_rng(0)
+    x = (1e4 + rng.normal(size=(1, 64, 64, 8))).astype(np.float32)
+    y = jax.jit(lambda x: cpu_kernels.norm(x, jnp.ones(8), jnp.zeros(8), 2, 1e-6, False))(x)
+    grouped = x.astype(np.float64).reshape(1, 64, 64, 2, 4)
+    exact = (grouped - grouped.mean((1, 2, 4), keepdims=True)) / grouped.std((1, 2, 4), keepdims=True)
+    # The mean is rounded to float32: 1e4 has a spacing of 1e-3, so half of that is the bound.
+    np.testing.assert_allclose(y, exact.reshape(x.shape), atol=6e-4)
+
+
+@needs_kernels
+def test_silu_over_its_whole_range():
+    x = np.linspace(-120.0, 120.0, 4801, dtype=np.float32)
+    # One channel of scale 1 and bias x: the input is constant, so the normalised value is 0 and the rest is SiLU.
+    y = jax.jit(lambda b: cpu_kernels.norm(jnp.ones((1, 2, 2, x.size)), jnp.ones(x.size), b, x.size, 1e-6, True))(x)
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(y[0, 0, 0], wide / (1.0 + np.exp(-wide)), rtol=1e-6, atol=1e-35)
+
+
+@needs_kernels
+def test_vmap_gives_what_a_loop_gives():
+    rng = np.random.default_rng(0)
+    x, kernel, bias = whole_numbers(rng, 3, 2, 6, 6, 8), whole_numbers(rng, 3, 3, 4, 8), whole_numbers(rng, 3, 8)
+    scale = rng.normal(size=8).astype(np.float32)
+
+    def network(x, kernel, bias):
+        return group_norm(grouped_conv(x, kernel, bias, groups=2), scale, scale, groups=2, silu=True)
+
+    def gradients(x, kernel, bias):
+        return jax.grad(lambda *o: jnp.sum(network(*o) ** 2), (0, 1, 2))(x, kernel, bias)
+
+    together = jax.jit(jax.vmap(network, (0, None, 0)))(x, kernel, bias)
+    np.testing.assert_array_equal(together, jnp.stack([jax.jit(network)(x[i], kernel, bias[i]) for i in range(3)]))
+    kernels = whole_numbers(rng, 3, 3, 3, 4, 8)
+    each = [jax.jit(gradients)(x[i], kernels[i], bias[i]) for i in range(3)]
+    for got, *want in zip(jax.jit(jax.vmap(gradients))(x, kernels, bias), *each, strict=True):
+        np.testing.assert_allclose(got, jnp.stack(want), rtol=1e-5, atol=1e-5)
+
+
+@needs_kernels
+def test_the_public_operations_use_the_kernels_for_float32_alone():
+    def targets(dtype, side=3):
+        x, kernel = jnp.zeros((1, 16, 16, 16), dtype), jnp.zeros((side, side, 8, 16), dtype)
+
+        def network(x, kernel):
+            y = group_norm(grouped_conv(x, kernel, groups=2), jnp.ones(16), jnp.ones(16), groups=2)
+            return upsample_conv(y, jnp.ones((3, 3, 16, 4), dtype), jnp.ones(4, dtype))
+
+        text = jax.jit(network).lower(x, kernel).as_text()
+        return {name for name in library.TARGETS if f"@{name}(" in text}
+
+    assert targets(jnp.float32) == {"ddim_jax_grouped_conv", "ddim_jax_group_norm", "ddim_jax_grouped_conv_transposed"}
+    assert targets(jnp.bfloat16) == set()
+
+
+@needs_kernels
+def test_the_result_does_not_depend_on_the_number_of_threads():
+    program = """
+import os, sys, hashlib
+os.sched_setaffinity(0, set(list(os.sched_getaffinity(0))[:int(sys.argv[1])]))
+import jax, jax.numpy as jnp, numpy as np
+from ddim_jax.ops import group_norm, grouped_conv
+rng = np.random.default_rng(0)
+x, k = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in [(3, 48, 48, 64), (3, 3, 8, 64)])
+def loss(x, k):
+    y = group_norm(grouped_conv(x, k, groups=8), jnp.ones(64), jnp.zeros(64), groups=8, silu=True)
+    return jnp.sum(jnp.sin(y))
+y = jax.jit(jax.value_and_grad(loss, (0, 1)))(x, k)
+print(hashlib.sha256(b"".join(np.asarray(v).tobytes() for v in jax.tree.leaves(y[1]))).hexdigest())
+"""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    if cores < 2:
+        pytest.skip("needs two cores")
+    environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "0"}  # each its own program, for its threads
+    command = [sys.executable, "-c", program]
+    digests = {
+        subprocess.run([*command, str(n)], env=environment, capture_output=True, text=True, check=True).stdout
+        for n in (1, 2)
+    }
+    assert len(digests) == 1
+
+
+@needs_kernels
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="this processor has vectors of one width")
+def test_the_next_narrower_vectors_compute_the_same(tmp_path):
+    """Kernels as a processor without this one's widest registers would build them pass the tests above."""
+    processor = library._processor().split()
+    architecture = "x86-64-v3" if "avx512f" in processor else "x86-64-v2"
+    chosen = "equals or transpose or compiled_gradients or merged or norm or silu"
+    program = f"""
+import sys
+from pathlib import Path
+import pytest
+from ddim_jax.ops.cpu_kernels import library
+library.FLAGS = tuple(flag.replace("native", {architecture!r}) for flag in library.FLAGS)
+library.library_path = lambda: Path({str(tmp_path / "kernels.so")!r})
+library.build()
+sys.exit(pytest.main(["-v", "-p", "no:cacheprovider", "-k", {chosen!r}, {__file__!r}]))
+"""
+    environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "0"}
+    result = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "17 passed" in result.stdout and "skipped" not in result.stdout
+
+
+def test_without_a_compiler_building_says_what_to_do(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(InputError, match=r"no C\+\+ compiler \(no-such-compiler\): install one"):
+        library.build()
+
+
+def test_a_failing_compiler_is_quoted_and_leaves_nothing(monkeypatch, tmp_path):
+    compiler = tmp_path / "compiler"
+    compiler.write_text("#!/bin/sh\necho 'common.h:1: cannot do it' >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setattr(library, "library_path", lambda: tmp_path / "built" / "kernels.so")
+    with pytest.raises(InputError, match=r"(?s)failed:.*cannot do it"):
+        library.build()
+    assert list((tmp_path / "built").iterdir()) == []
+
+
+def test_the_library_belongs_to_these_sources_and_this_processor(monkeypatch):
+    here = library.library_path()
+    assert here == library.library_path()
+    monkeypatch.setattr(library, "_processor", lambda: "flags: another processor")
+    elsewhere = library.library_path()
+    monkeypatch.setattr(library, "FLAGS", (*library.FLAGS, "-DOTHER"))
+    assert len({here, elsewhere, library.library_path()}) == 3

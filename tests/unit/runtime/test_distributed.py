@@ -1,0 +1,164 @@
+"""How processes find each other, as far as one process shows it."""
+
+import re
+import socket
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from ddim_jax.runtime.distributed import _settle, check_shared, first_alone, initialise
+from ddim_jax.runtime.errors import ConfigError, InputError
+from ddim_jax.runtime.processes import as_first
+
+SLURM = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_NTASKS": "8", "SLURM_PROCID": "3"}
+MPI = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "2"}
+JOB = {"JOB_COMPLETION_INDEX": "1"}
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "settled"),
+    [
+        ((None, None, None), {}, (None, 1, 0, None)),
+        # In the shell of an allocation, outside srun, there are some of Slurm's variables.
+        ((None, None, None), {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}, (None, 1, 0, None)),
+        ((None, None, None), SLURM, (None, 4, 3, "srun")),
+        # A container that was given what JAX's own detection reads.
+        (
+            (None, None, None),
+            {"SLURM_STEP_NODELIST": "n[1-2]", "SLURM_NTASKS": "2", "SLURM_PROCID": "1"},
+            (None, 2, 1, "srun"),
+        ),
+        ((None, None, None), SLURM | {"SLURM_STEP_NUM_TASKS": "1"}, (None, 1, 3, "srun")),
+        ((None, None, None), MPI, (None, 4, 2, "mpirun")),
+        ((None, None, None), JOB, (None, None, None, "a Kubernetes Job")),
+        (("a:1", 2, 0), {}, ("a:1", 2, 0, None)),
+        (("[::1]:80", 1, 0), {}, ("[::1]:80", 1, 0, None)),
+        (("a:1", None, None), SLURM, ("a:1", 4, 3, "srun")),
+        (("a:1", None, None), MPI, ("a:1", 4, 2, "mpirun")),
+        (("a:1", 2, None), JOB, ("a:1", 2, 1, "a Kubernetes Job")),
+        (("a:1", 5, 4), MPI, ("a:1", 5, 4, "mpirun")),
+    ],
+)
+def test_what_is_given_and_what_the_launcher_says(given, environment, settled):
+    *how, launched = _settle(*given, environment)
+    assert (*how, launched and launched.by) == settled
+
+
+def test_a_variable_that_is_no_number():
+    with pytest.raises(InputError, match="SLURM_STEP_NUM_TASKS is 'many'; expected a whole number"):
+        _settle(None, None, None, SLURM | {"SLURM_STEP_NUM_TASKS": "many"})
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "message"),
+    [
+        (("a:1", 2, None), {}, "^--coordinator-address, --process-count without --process-id; expected all three"),
+        ((None, None, 0), {}, "^--process-id without --coordinator-address, --process-count; expected all three"),
+        (("a:1", None, None), JOB, "--process-count; expected all three"),
+        (("a:1", 0, 0), {}, "--process-count is 0"),
+        (("a:1", 2, 2), {}, "--process-id is 2; expected 0 to 1"),
+        (("a:1", 2, -1), {}, "--process-id is -1"),
+        (("a", 2, 1), {}, "--coordinator-address is 'a'; expected HOST:PORT"),
+        (("a:b", 2, 1), {}, "--coordinator-address is 'a:b'"),
+        (("a:65536", 2, 1), {}, "--coordinator-address is 'a:65536'"),
+    ],
+)
+def test_what_cannot_be_meant(given, environment, message):
+    with pytest.raises(ConfigError, match=message):
+        _settle(*given, environment)
+
+
+def test_a_single_process_is_not_joined_to_anything():
+    initialise()
+    initialise("nowhere.invalid:1", 1, 0)
+    assert not jax.distributed.is_initialized()
+    assert (as_first(0.1), first_alone(lambda: 7)) == (0.1, 7)
+
+
+HANDED = {"OMPI_COMM_WORLD_LOCAL_RANK": "1"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "index", "devices"),
+    [
+        (MPI | HANDED, 2, [1]),
+        # mpirun within a job of Slurm: the variables of the task that started its daemon are there as well.
+        (MPI | HANDED | SLURM | {"SLURM_LOCALID": "0"}, 2, [1]),
+        (MPI, 2, None),
+        (MPI | HANDED | {"JAX_LOCAL_DEVICE_IDS": "0"}, 2, None),
+        (SLURM | HANDED, 3, None),
+    ],
+)
+def test_under_mpirun_each_process_takes_its_own_gpu(monkeypatch, environment, index, devices):
+    """JAX finds that by itself only up to Open MPI 4."""
+    given = []
+    for name in ("no_proxy", "no_grpc_proxy"):
+        monkeypatch.setenv(name, "")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *how, **_: given.append(how))
+    with socket.create_server(("127.0.0.1", 0)) as listens:
+        address = f"127.0.0.1:{listens.getsockname()[1]}"
+        initialise(address)
+    assert given == [(address, 4, index, devices)]
+
+
+def test_processes_wait_at_the_board_and_not_in_a_collective(monkeypatch):
+    """A collective gives up after half a minute, while process 0 may be reading for longer than that."""
+    done = []
+
+    class Board:
+        @staticmethod
+        def wait_at_barrier(name, milliseconds):
+            done.append((name.rpartition("/")[0], milliseconds))
+
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr("ddim_jax.runtime.processes.distributed.global_state.client", Board)
+    for index in (0, 1):
+        monkeypatch.setattr(jax, "process_index", lambda index=index: index)
+        first_alone(lambda: done.append("work"))
+    barrier = ("ddim_jax/first_alone", 24 * 3600 * 1000)
+    assert done == ["work", barrier, barrier, "work"]
+
+
+def test_nobody_there(environment):
+    """The others of process 0 never come, and process 1 finds no process 0; and a launcher that says too little."""
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        port = trial.getsockname()[1]
+    code = "initialise('127.0.0.1:{port}', 2, {index}, timeout=1)"
+    program = "import sys\nfrom ddim_jax.runtime.errors import report_input_errors\n"
+    program += "from ddim_jax.runtime.distributed import initialise\nwith report_input_errors():\n    "
+    cases = [
+        (code.format(port=9, index=1), {}, 2, "error: process 0 cannot be reached at 127.0.0.1:9 .* for 1 s"),
+        (
+            code.format(port=port, index=0),
+            {},
+            75,
+            f"error: process 0: all 2 processes did not .* within 1 s at .*{port}",
+        ),
+        ("initialise(timeout=1)", MPI, 2, "error: mpirun started this process, but joining the others failed"),
+    ]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", program + call], env=environment | extra, stderr=subprocess.PIPE, text=True
+        )
+        for call, extra, _, _ in cases
+    ]
+    for process, (_, _, status, message) in zip(running, cases, strict=True):
+        said = process.communicate(timeout=120)[1]
+        assert process.returncode == status, said
+        assert re.match(message, said.splitlines()[-1]), said
+
+
+def test_a_folder_that_is_not_shared(tmp_path):
+    file = tmp_path / "config.json"
+    with pytest.raises(InputError, match=r"written by process 0, not seen by process 0; .* file system that all"):
+        check_shared(file, "a", timeout=0)
+    file.write_text("b")
+    with pytest.raises(InputError, match="process 0 wrote another configuration there than process 0 has"):
+        check_shared(file, "a", timeout=0)
+    check_shared(file, "b", timeout=0)

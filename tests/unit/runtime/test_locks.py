@@ -1,0 +1,47 @@
+import errno
+import fcntl
+import threading
+
+import pytest
+
+from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.locks import locked, try_lock
+
+
+def test_a_lock_is_one_files_until_it_is_closed(tmp_path):
+    path = tmp_path / "file"
+    with open(path, "ab") as first, open(path, "ab") as second:
+        assert try_lock(first) and not try_lock(second)
+        first.close()
+        assert try_lock(second)
+
+
+def test_a_block_waits_for_the_one_before(tmp_path):
+    order = []
+
+    def second():
+        with locked(tmp_path / "lock"):
+            order.append("second")
+
+    with locked(tmp_path / "lock"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(0.1)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_a_file_system_without_locks_is_named_where_they_are_needed(tmp_path, monkeypatch):
+    def none(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with open(tmp_path / "file", "ab") as file:
+        assert try_lock(file, required=False)
+        with pytest.raises(InputError, match=r"file: the file system has no locks \(No locks available\).*one process"):
+            try_lock(file)
+    with pytest.raises(InputError, match="no locks"), locked(tmp_path / "file"):
+        pass
+    with locked(tmp_path / "file", required=False):
+        pass

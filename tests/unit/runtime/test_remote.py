@@ -1,0 +1,61 @@
+"""Remote paths are refused wherever one can be given, before anything is read or written."""
+
+from pathlib import Path
+
+import pytest
+
+from configs import demo
+from ddim_jax.data import load_dataset
+from ddim_jax.data.export import export_pairs
+from ddim_jax.evaluation import evaluate_checkpoint
+from ddim_jax.inference import Segmenter, segment_files
+from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.remote import refuse_remote
+from ddim_jax.training import train
+
+
+@pytest.mark.parametrize(
+    "path", ["gs://bucket/scans", "s3://b/x", "hdfs://n/x", "file:///x", Path("gs://bucket/scans")]
+)
+def test_a_scheme_is_refused_with_what_to_do(path):
+    with pytest.raises(InputError) as error:
+        refuse_remote(path, "data.root")
+    assert str(error.value).startswith(f"data.root is {path}; {str(path).partition(':')[0]}:// paths are not read")
+    assert "Copy the files" in str(error.value) and "mount" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "path", [None, "", "runs/gs", "/a/gs://b", "C:/scans", "C:\\scans", "~/x", "gs:scans", Path("x")]
+)
+def test_paths_of_the_file_system_pass(path):
+    refuse_remote(path, "data.root")
+
+
+def train_with(field, value):
+    config = demo.get_config()
+    config.update_from_flattened_dict({field: value})
+    train(config, "runs/demo")
+
+
+CALLS = {
+    "workdir": lambda path: train(demo.get_config(), path),
+    "data.root": lambda path: train_with("data.root", path),
+    "data.cache_dir": lambda path: train_with("data.cache_dir", path),
+    "train.init_from": lambda path: train_with("train.init_from", path),
+    "data.root ": lambda path: load_dataset("folder", "test", root=path),
+    "the checkpoint": Segmenter.load,
+    "the checkpoint ": evaluate_checkpoint,
+    "data_root": lambda path: evaluate_checkpoint("run", data_root=path),
+    "output_dir": lambda path: evaluate_checkpoint("run", output_dir=path),
+    "output": lambda path: export_pairs([], path),
+    "input": lambda path: segment_files(None, ["here.png", path], "out"),
+    "output ": lambda path: segment_files(None, "here.png", path),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_way_in_refuses(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=rf"{name.strip()} is gs://bucket/x; gs:// paths are not read or written"):
+        CALLS[name]("gs://bucket/x")
+    assert not list(tmp_path.iterdir())

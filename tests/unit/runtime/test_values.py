@@ -1,0 +1,22 @@
+"""What counts as a number."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from ddim_jax.runtime.values import is_number, is_whole
+
+
+@pytest.mark.parametrize(
+    ("value", "number", "whole"),
+    [
+        *((value, True, True) for value in (1, np.int32(7), 10**308)),
+        *((value, True, False) for value in (0, 0.5, 1.0, Fraction(1, 3), np.float32(2), float("nan"), -float("inf"))),
+        (10**309, False, True),  # no float is so large
+        *((value, False, False) for value in (-(10**400), True, "1", None, [1], 1j)),
+    ],
+)
+def test_numbers(value, number, whole):
+    assert is_number(value) is number
+    assert is_whole(value, 1) is whole

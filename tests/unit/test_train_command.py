@@ -1,0 +1,230 @@
+"""train.py as a user starts it: killed, asked to stop, finished; and what it says when it cannot run."""
+
+import json
+import logging
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from absl import flags
+from ml_collections import config_flags
+from tiny_runs import assert_same_bits, checkpoint, config_file, tiny_config
+
+from ddim_jax.checkpoints import CheckpointStore
+from ddim_jax.cli import train as command
+
+ROOT = Path(__file__).parents[2]
+STEPS = 80
+LIMIT = 300  # seconds after which a program that hangs fails its test
+
+
+class Program:
+    """train.py, started in `folder`; what it says goes to a file there."""
+
+    def __init__(self, folder, environment, arguments):
+        self._log = folder / f"{time.monotonic_ns()}.log"
+        program = [sys.executable, str(ROOT / "train.py"), *arguments]
+        with open(self._log, "w") as log:
+            self.process = subprocess.Popen(program, cwd=folder, env=environment, stdout=log, stderr=log)
+
+    @property
+    def said(self):
+        return self._log.read_text()
+
+    def wait(self):
+        return self.process.wait(LIMIT)
+
+    def wait_until(self, condition):
+        end = time.monotonic() + LIMIT
+        while not condition():
+            assert self.process.poll() is None and time.monotonic() < end, self.said
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def start(environment, tmp_path):
+    """Starts train.py with the tiny config in `tmp_path`; whatever runs at the end is ended."""
+    (tmp_path / "tiny.py").write_text(tiny_file())
+    started = []
+
+    def start(*arguments, config="tiny.py"):
+        started.append(Program(tmp_path, environment, ["--config", config, *arguments]))
+        return started[-1]
+
+    yield start
+    for program in started:
+        program.process.kill()
+        program.wait()
+
+
+def tiny_file():
+    """tiny_runs' config as a config file; the programs it needs are compiled for other tests as well."""
+    return config_file(tiny_config(steps=STEPS, checkpoint_every=1000, log_every=5))
+
+
+def line_of(statement):
+    """The number of the line of `tiny_file` that begins with `statement`, from 1."""
+    lines = tiny_file().splitlines()
+    return next(number for number, line in enumerate(lines, start=1) if line.strip().startswith(statement))
+
+
+def test_killed_stopped_twice_and_finished_is_the_same_as_left_alone(start, tmp_path):
+    alone, run = tmp_path / "alone", tmp_path / "runs/tiny"
+    store = CheckpointStore(run / "checkpoints")
+
+    killed = start("--config.train.checkpoint_every=5")  # without --workdir: runs/<name>
+    killed.wait_until(lambda: (run / "checkpoints/10/manifest.json").exists())
+    killed.process.kill()
+    assert killed.wait() == -signal.SIGKILL
+    reached = store.steps()[-1]
+    assert 10 <= reached < STEPS
+
+    undisturbed = start("--workdir", str(alone))
+    for number, status in ((signal.SIGTERM, 75), (signal.SIGINT, 130)):
+        stopped = start()
+        stopped.wait_until(lambda stopped=stopped: "\nstep " in stopped.said)
+        stopped.process.send_signal(number)
+        assert stopped.wait() == status, stopped.said
+        assert f"resumes at step {reached} of {STEPS}" in stopped.said
+        (step,) = re.findall(rf"\n{number.name}: saved step (\d+), stopped; the same command goes on", stopped.said)
+        assert reached < int(step) < STEPS
+        assert store.steps()[-1] == int(step)
+        reached = int(step)
+
+    finished = start()
+    assert finished.wait() == 0, finished.said
+    assert undisturbed.wait() == 0, undisturbed.said
+    assert_same_bits(checkpoint(run, STEPS), checkpoint(alone, STEPS))
+    ends = [json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1]) for folder in (run, alone)]
+    assert ends[0] == ends[1]
+
+    # A user sees lines of this package alone.
+    first, *others = undisturbed.said.splitlines()
+    assert first == (
+        "lightweight_ddim: 9,431 parameters, 12 training and 5 validation images at 16 x 16, 1 x cpu, "
+        f"starts at step 0 of {STEPS}"
+    )
+    assert [line for line in others if not line.startswith("step ")] == []
+    assert re.fullmatch(rf"step {STEPS}/{STEPS}: validation loss \d\.\d{{4}}, Dice \d\.\d{{4}}", others[-1])
+
+
+def test_a_loss_that_is_no_number(start, tmp_path):
+    """The first step has a learning rate of 0, the second one that no network survives."""
+    fields = {"learning_rate": "1e30", "warmup_steps": "1", "checkpoint_every": "1", "gradient_clip": "0"}
+    arguments = [f"--config.train.{name}={value}" for name, value in fields.items()]
+    program = start(*arguments)
+    assert program.wait() == 2
+    last = program.said.splitlines()[-1]
+    stopped = r"error: the validation loss of step 2 is (nan|inf); stopped, the last good checkpoint is step 1"
+    assert re.match(stopped, last)
+    assert "Traceback" not in program.said
+    assert CheckpointStore(tmp_path / "runs/tiny/checkpoints").steps() == [1]
+    state, ema_params = checkpoint(tmp_path / "runs/tiny", 1)
+    assert int(state["step"]) == 1
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state["params"], ema_params)))
+
+
+def test_what_cannot_run_is_one_line(start, tmp_path):
+    misspelt = start("--config.train.stepz=3")
+    nowhere = start(f"--config.data.root={tmp_path / 'nowhere'}", config=str(ROOT / "configs/folder.py"))
+    interrupt = (
+        "    import os, signal, time\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(60)\n    return config"
+    )
+    (tmp_path / "interrupted.py").write_text(tiny_file().replace("    return config", interrupt))
+    interrupted = start(config="interrupted.py")
+    for program, *names in ((misspelt, "'stepz'", '"steps"'), (nowhere, str(tmp_path / "nowhere"), "images/")):
+        assert program.wait() == 2
+        assert program.said.startswith("error: ") and program.said.count("\n") == 1
+        assert all(name in program.said for name in names)
+    assert interrupted.wait() == 130 and interrupted.said == "stopped before training began\n"
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture
+def parse(monkeypatch, tmp_path, capsys):
+    """`parse_flags` on flags of its own: its error message, or what it left over."""
+    (tmp_path / "tiny.py").write_text(tiny_file())
+    (tmp_path / "wrong.py").write_text(tiny_file().replace("config.name = ", "config.nmae = "))
+    (tmp_path / "syntax.py").write_text(tiny_file().replace("return config", "retrun config"))
+    (tmp_path / "types.py").write_text(
+        tiny_file().replace("config.update({", "config.seed = 'one'\n    config.update({")
+    )
+    (tmp_path / "latin.py").write_bytes(tiny_file().encode().replace(b'"tiny"', b'"gr\xfcn"'))
+    (tmp_path / "picture.py").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00")
+    (tmp_path / "empty.py").write_text("")
+    (tmp_path / "none.py").write_text("def get_config():\n    pass\n")
+    (tmp_path / "bug.py").write_text(tiny_file().replace('config.name = "tiny"', "None.name"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT))
+    handler = command.absl.logging.get_absl_handler()
+    formatter, filters = handler.formatter, list(handler.filters)
+    monkeypatch.delitem(sys.modules, "config_config", raising=False)  # what an earlier file left
+    own = flags.FlagValues()
+    monkeypatch.setattr(flags, "FLAGS", own)
+    config_flags.DEFINE_config_file("config", None, flag_values=own)
+    flags.mark_flag_as_required("config", flag_values=own)
+
+    def parse(*arguments):
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        try:
+            return command.parse_flags(sys.argv)
+        except SystemExit as exit:
+            assert exit.code == 2
+            (line,) = capsys.readouterr().err.splitlines()
+            return line
+
+    yield parse
+    handler.setFormatter(formatter)
+    handler.filters[:] = filters
+
+
+def test_arguments_that_work(parse):
+    assert parse("--config", "tiny.py", "--config.train.steps=7", "--config.data.root=DIR") == ["train.py"]
+    config = flags.FLAGS["config"].value
+    assert (config.train.steps, config.data.root, config.name) == (7, "DIR", "tiny")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--config"),
+        (("--config", "no.py"), "--config: .*No such file or directory: 'no.py'"),
+        (("--config", "wrong.py"), "no field 'nmae'.*\"name\""),
+        (("--config", "syntax.py"), f"--config: .*syntax.py, line {line_of('return config')}: invalid syntax"),
+        (("--config", "types.py"), f"--config: .*types.py, line {line_of('config.update')}: TypeError: .*int"),
+        (("--config", "tiny.py:small"), "--config: TypeError: get_config.* takes 0 positional arguments"),
+        (("--config", "latin.py"), "--config: .*latin.py, line .*expected a file of Python"),
+        (("--config=picture.py",), "--config: .*picture.py.*expected a file of Python"),
+        (("--config", "empty.py"), "--config: .*empty.py .*get_config"),
+        (("--config", "none.py"), "--config: get_config.. of none.py gave nothing"),
+        (("--config", "tiny.py", "--config.trian.steps=3"), "no field 'trian'.*\"train\""),
+        (("--config", "tiny.py", "--config.train.stepz=3"), "no field 'stepz'.*\"steps\""),
+        (("--config", "tiny.py", "--config.train.steps=many"), "--config.train.steps=many"),
+        (("--config", "tiny.py", "--stepz=3"), "'stepz'"),
+        (("--config", "tiny.py", "config.train.steps=3"), "unexpected argument 'config.train.steps=3'"),
+    ],
+)
+def test_arguments_that_do_not(parse, arguments, message):
+    assert re.match(f"error: .*{message}", parse(*arguments))
+
+
+def test_a_bug_in_a_config_file_keeps_its_traceback(parse):
+    with pytest.raises(AttributeError, match="'NoneType' object has no attribute 'name'"):
+        parse("--config", "bug.py")
+
+
+def test_what_is_logged_is_ours_or_a_warning(parse, capsys):
+    parse("--config", "tiny.py")
+    handler = command.absl.logging.get_absl_handler()
+    ours, theirs = command._PACKAGE + "/data/splits.py", "/lib/site-packages/orbax/checkpoint/checkpoint.py"
+    cases = [(ours, logging.INFO), (theirs, logging.INFO), (theirs, logging.WARNING), (ours, logging.WARNING)]
+    kept = [handler.filter(logging.LogRecord("absl", level, path, 1, "text", (), None)) for path, level in cases]
+    assert [bool(k) for k in kept] == [True, False, True, True]
+    record = logging.LogRecord("absl", logging.INFO, ours, 1, "Split of %s read.", ("lungs",), None)
+    assert handler.format(record) == "INFO: Split of lungs read."

@@ -1,0 +1,293 @@
+"""Whole runs: that an interruption leaves no trace, and what a run refuses."""
+
+import shutil
+import signal
+
+import jax
+import numpy as np
+import pytest
+from tiny_runs import SIZE, assert_same_bits, checkpoint, losses, metric_lines, tiny_config
+
+from ddim_jax.checkpoints import CheckpointStore
+from ddim_jax.data import load_dataset
+from ddim_jax.imageio.images import write_mask, write_rgb
+from ddim_jax.runtime.errors import ConfigError, DataError, InputError
+from ddim_jax.runtime.signals import StopRequest
+from ddim_jax.training import loop, train
+from ddim_jax.training.nan_guard import NonFiniteLoss
+
+on_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="bits are promised on CPUs")
+
+
+def steps_in(workdir):
+    return CheckpointStore(workdir / "checkpoints").steps()
+
+
+def assert_same_run(workdir, reference):
+    assert_same_bits(checkpoint(workdir, 12), checkpoint(reference, 12))
+    assert metric_lines(workdir) == metric_lines(reference)
+
+
+def test_a_run_learns_and_says_so(reference):
+    lines = metric_lines(reference)
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, 13))
+    # Warm-up from 0 over two steps, then constant.
+    rates = [line["learning_rate"] for line in lines if "loss" in line]
+    np.testing.assert_allclose(rates, [0.0, 5e-4, *[1e-3] * 10], rtol=1e-6)
+    assert [line["step"] for line in lines if "validation_loss" in line] == [4, 8, 12]
+    state, ema_params = checkpoint(reference, 12)
+    assert int(state["step"]) == 12
+    first, _ = checkpoint(reference, 4)
+    moved = [not np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (first, state)), strict=True)]
+    assert all(moved) and not np.array_equal(*(jax.tree.leaves(t)[0] for t in (ema_params, state["params"])))
+
+
+@on_cpu
+def test_half_a_run_and_the_other_half_are_a_run_to_the_bit(reference, tmp_path):
+    assert train(tiny_config(steps=6), tmp_path) == 6
+    assert steps_in(tmp_path) == [4, 6]
+    assert train(tiny_config(steps=12), tmp_path) == 12
+    assert_same_bits(checkpoint(tmp_path, 12), checkpoint(reference, 12))
+    assert losses(tmp_path) == losses(reference)
+
+
+@on_cpu
+def test_reading_as_it_goes_and_a_signal_change_nothing(reference, tmp_path, monkeypatch, capsys):
+    """The pictures are read from the source (resident_bytes=0), Ctrl-C comes in step 6, between two checkpoints."""
+    report = loop.Reporter.training
+
+    def interrupted(self, step, values):
+        if step == 6:
+            signal.raise_signal(signal.SIGINT)
+        report(self, step, values)
+
+    streaming = tiny_config(steps=12, resident_bytes=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Reporter, "training", interrupted)
+        assert train(streaming, tmp_path) == 7  # the step after the one in which it came
+    assert "SIGINT: saved step 7, stopped; the same command goes on from there" in capsys.readouterr().err
+    assert steps_in(tmp_path) == [4, 7]
+    assert train(streaming, tmp_path) == 12
+    assert "resumes at step 7 of 12" in capsys.readouterr().err
+    assert_same_run(tmp_path, reference)
+
+
+def lines_but_the_first_validation(workdir):
+    lines = metric_lines(workdir)
+    return [line for line in lines if line["step"] != 4 or "loss" in line], [line["step"] for line in lines]
+
+
+def assert_stopped_unscored_at_4(workdir, reference, capsys):
+    assert "SIGTERM: saved step 4, stopped" in capsys.readouterr().err
+    assert steps_in(workdir) == [4] and not (workdir / "checkpoints/4/metrics").exists()
+    assert train(tiny_config(steps=12), workdir) == 12
+    assert_same_bits(checkpoint(workdir, 12), checkpoint(reference, 12))
+    expected, steps = lines_but_the_first_validation(reference)
+    assert metric_lines(workdir) == expected and steps.count(4) == 2
+    assert CheckpointStore(workdir / "checkpoints").restore_params("best")[0] in (8, 12)
+
+
+@on_cpu
+def test_a_stop_where_a_validation_is_due_does_not_validate(reference, tmp_path, monkeypatch, capsys):
+    report = loop.Reporter.training
+
+    def interrupted(self, step, values):
+        if step == 3:
+            signal.raise_signal(signal.SIGTERM)
+        report(self, step, values)
+
+    request = StopRequest()
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Reporter, "training", interrupted)
+        patch.setattr(loop.Validator, "__call__", lambda *_, **__: pytest.fail("it validated"))
+        assert train(tiny_config(steps=12), tmp_path, request) == 4
+    assert (request.ended_by, request.exit_status) == ("SIGTERM", 75)
+    assert_stopped_unscored_at_4(tmp_path, reference, capsys)
+
+
+@on_cpu
+def test_a_validation_is_given_up_for_a_stop(reference, tmp_path, monkeypatch, capsys):
+    validate = loop.Validator.__call__
+
+    def interrupted(self, params, **options):
+        signal.raise_signal(signal.SIGTERM)
+        return validate(self, params, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Validator, "__call__", interrupted)
+        assert train(tiny_config(steps=12), tmp_path) == 4
+    assert_stopped_unscored_at_4(tmp_path, reference, capsys)
+
+
+@on_cpu
+@pytest.mark.parametrize("place", ["validation", "save"])
+def test_a_signal_at_the_very_end_changes_nothing(place, reference, tmp_path, monkeypatch):
+    """The run goes on at step 8; a signal while a checkpoint is saved does not begin another step, but for the last."""
+    shutil.copytree(reference, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "checkpoints/12")
+    owner, name = (loop.Validator, "__call__") if place == "validation" else (CheckpointStore, "save")
+    original = getattr(owner, name)
+
+    def interrupted(*arguments, **options):
+        signal.raise_signal(signal.SIGTERM)
+        return original(*arguments, **options)
+
+    request = StopRequest()
+    monkeypatch.setattr(owner, name, interrupted)
+    assert train(tiny_config(steps=12), tmp_path, request) == 12
+    assert (request.ended_by, request.exit_status) == (None, 0)
+    assert_same_run(tmp_path, reference)
+    assert (tmp_path / "checkpoints/12/metrics").exists()
+
+
+@on_cpu
+def test_a_signal_during_a_save_begins_no_other_step(tmp_path, monkeypatch):
+    save = CheckpointStore.save
+
+    def interrupted(*arguments, **options):
+        signal.raise_signal(signal.SIGINT)
+        return save(*arguments, **options)
+
+    request = StopRequest()
+    monkeypatch.setattr(CheckpointStore, "save", interrupted)
+    assert train(tiny_config(steps=12), tmp_path, request) == 4
+    assert (request.ended_by, request.exit_status) == ("SIGINT", 130)
+    assert (tmp_path / "checkpoints/4/metrics").exists()
+
+
+@on_cpu
+def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(reference, tmp_path):
+    shutil.copytree(reference, tmp_path, dirs_exist_ok=True)
+    manifest = tmp_path / "checkpoints/12/manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b"0", b"1", 1))
+    assert train(tiny_config(steps=12), tmp_path) == 12
+    assert steps_in(tmp_path) == [4, 8, 12] and (tmp_path / "checkpoints/12.damaged").is_dir()
+    assert_same_run(tmp_path, reference)
+
+
+def test_a_finished_run_is_left_alone(reference, capsys):
+    before = {path: path.stat().st_mtime_ns for path in reference.rglob("*")}
+    assert train(tiny_config(steps=12, log_every=5), reference) == 12
+    assert f"{reference} holds a finished run of 12 steps; nothing to do." in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in reference.rglob("*")} == before
+
+
+def test_another_configuration_is_refused(reference):
+    with pytest.raises(ConfigError, match=r"\(seed: 3 there, 4 now; train.learning_rate: 0.001 there, 0.5 now\)"):
+        train(tiny_config(steps=20, seed=4, learning_rate=0.5), reference)
+
+
+def test_other_training_images_are_refused(reference, monkeypatch):
+    def renamed(*arguments, **options):
+        source = load_dataset(*arguments, **options)
+        source.ids = ("somebody else", *source.ids[1:])
+        return source
+
+    monkeypatch.setattr(loop, "load_dataset", renamed)
+    with pytest.raises(ConfigError, match=r"trained on 12 images; there are 12 now, and the names of training"):
+        train(tiny_config(steps=20), reference)
+
+
+def poisoned_from(step):
+    """The real training step, which reports a loss that is no number from `step` on."""
+    make = loop.make_train_step
+
+    def make_poisoned(*arguments, **options):
+        train_step = make(*arguments, **options)
+
+        def run(state, batch):
+            state, metrics = train_step(state, batch)
+            bad = {"loss": jax.numpy.float32("nan")} if int(state.step) >= step else {}
+            return state, {**metrics, **bad}
+
+        return run
+
+    return make_poisoned
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path, monkeypatch):
+    """Step 8 is due for a checkpoint: what is bad must not be saved."""
+    monkeypatch.setattr(loop, "make_train_step", poisoned_from(8))
+    with pytest.raises(NonFiniteLoss, match="the loss of step 8 is nan; stopped, the last good checkpoint is step 4"):
+        train(tiny_config(steps=12), tmp_path)
+    assert steps_in(tmp_path) == [4]
+    assert int(checkpoint(tmp_path, 4)[0]["step"]) == 4
+    assert max(losses(tmp_path)) == 7
+
+
+def test_a_validation_that_is_no_number_is_not_saved(tmp_path, monkeypatch):
+    class Broken(loop.Validator):
+        def __call__(self, params, **options):
+            return super().__call__(jax.tree.map(lambda leaf: leaf * np.inf, params), **options)
+
+    monkeypatch.setattr(loop, "Validator", Broken)
+    with pytest.raises(NonFiniteLoss, match="validation loss of step 4 is nan; stopped, there is no checkpoint yet"):
+        train(tiny_config(steps=12), tmp_path)
+    assert steps_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value", "message"),
+    [
+        ("data", "image_size", 15, "data.image_size is 15; expected a multiple of 2"),
+        ("train", "batch_size", 0, "train.batch_size is 0"),
+        ("train", "warmup_steps", 12, "train.warmup_steps is 12; expected 0 to below the 12 steps"),
+        ("diffusion", "loss", "l1", "diffusion.loss is 'l1'"),
+        ("model", "name", "unet3d", "model.name is 'unet3d'"),
+        ("data", "name", "mnist", "'mnist'.*data.name"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_written(section, field, value, message, tmp_path):
+    config = tiny_config()
+    config["model"]["overrides"]["channel_multipliers"] = [1, 1]
+    config[section][field] = value
+    with pytest.raises(ConfigError, match=message):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def folder_config(folder, **train_fields):
+    """A config of three pairs that are written into `folder`, without a split."""
+    for name in "abc":
+        write_rgb(folder / "images" / f"{name}.png", np.zeros((SIZE, SIZE, 3), np.uint8))
+        write_mask(folder / "masks" / f"{name}.png", np.zeros((SIZE, SIZE), np.uint8))
+    config = tiny_config(**train_fields)
+    config["data"] |= {"name": "folder", "root": str(folder), "cache_dir": str(folder.parent / "cache")}
+    return config
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"steps": 2, "warmup_steps": 2}, "train.warmup_steps is 2; expected 0 to below the 2 steps"),
+        ({"schedule": "linear"}, "train.schedule is 'linear'"),
+        ({"learning_rate": 0.0}, "train.learning_rate is 0.0"),
+        ({"beta2": 1.0}, "train.beta2 is 1.0"),
+        ({"gradient_clip": -1.0}, "train.gradient_clip is -1.0"),
+        ({"init_from": "nowhere.safetensors"}, "nowhere.safetensors: no such file"),
+    ],
+)
+def test_a_config_is_refused_before_the_data_are_touched(fields, message, tmp_path):
+    config = folder_config(tmp_path / "data", **fields)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=message):
+        train(config, tmp_path / "runs" / "mine")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_config_of_another_run_is_refused_before_the_data_are_touched(reference, tmp_path):
+    shutil.copytree(reference, tmp_path / "run")
+    config = folder_config(tmp_path / "data")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ConfigError, match=r"data\.name: 'phantom' there, 'folder' now"):
+        train(config, tmp_path / "run")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_data_that_cannot_be_used_leave_no_run_behind(tmp_path):
+    config = folder_config(tmp_path / "data")
+    (tmp_path / "data/masks/b.png").write_bytes(b"")
+    (tmp_path / "data/splits.csv").write_text("stem,split\na,train\nb,train\nc,val\n")
+    with pytest.raises(DataError, match=r"1 of 3 pairs.*\n.*masks/b.png: the file is empty"):
+        train(config, tmp_path / "runs" / "mine")
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,100 @@
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from absl import logging
+
+from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
+
+
+def values(schedule, steps):
+    return [float(schedule(step)) for step in steps]
+
+
+def test_constant():
+    assert values(learning_rate_schedule("constant", 0.5, 0, 10), (0, 5, 10**6)) == [0.5] * 3
+    warm = learning_rate_schedule("constant", 0.5, 4, 10)
+    np.testing.assert_allclose(values(warm, (0, 1, 2, 3, 4, 5, 100)), [0, 0.125, 0.25, 0.375, 0.5, 0.5, 0.5], rtol=1e-6)
+
+
+def test_cosine_ends_at_a_hundredth():
+    def by_hand(part):
+        return 0.4 * (0.01 + 0.99 * (1 + math.cos(math.pi * part)) / 2)
+
+    cold = learning_rate_schedule("cosine", 0.4, 0, 100)
+    expected = [0.4, by_hand(0.25), 0.4 * 0.505, by_hand(0.99), 0.004, 0.004]
+    np.testing.assert_allclose(values(cold, (0, 25, 50, 99, 100, 500)), expected, rtol=1e-5)
+    warm = learning_rate_schedule("cosine", 0.4, 20, 100)
+    expected = [0, 0.2, 0.4, by_hand(0.25), by_hand(0.5), 0.004, 0.004]
+    np.testing.assert_allclose(values(warm, (0, 10, 20, 40, 60, 100, 500)), expected, rtol=1e-5, atol=1e-9)
+
+
+def test_schedules_are_made_without_a_word(caplog):
+    logging.set_verbosity(logging.INFO)
+    try:
+        for name in ("constant", "cosine"):
+            learning_rate_schedule(name, 0.4, 0, 100)
+    finally:
+        logging.set_verbosity(logging.WARNING)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("linear", 0.1, 0, 10), "train.schedule is 'linear'; expected one of constant, cosine"),
+        (("constant", 0.0, 0, 10), "train.learning_rate is 0.0"),
+        (("constant", -1.0, 0, 10), "train.learning_rate is -1.0"),
+        (("cosine", float("nan"), 0, 10), "train.learning_rate is nan"),
+        (("cosine", float("inf"), 0, 10), "train.learning_rate is inf"),
+        (("cosine", 0.1, 10, 10), "train.warmup_steps is 10; expected 0 to below the 10 steps"),
+        (("constant", 0.1, -1, 10), "train.warmup_steps is -1"),
+    ],
+)
+def test_schedules_that_cannot_work_name_the_field(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        learning_rate_schedule(*arguments)
+
+
+def adam_by_hand(gradients, rate, beta1, beta2, clip):
+    w, m, v = np.zeros(2), np.zeros(2), np.zeros(2)
+    for k, gradient in enumerate(np.asarray(gradients, float), start=1):
+        norm = np.linalg.norm(gradient)
+        if clip and norm > clip:
+            gradient = gradient * clip / norm
+        m = beta1 * m + (1 - beta1) * gradient
+        v = beta2 * v + (1 - beta2) * gradient**2
+        w = w - rate * (m / (1 - beta1**k)) / (np.sqrt(v / (1 - beta2**k)) + 1e-8)
+    return w
+
+
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+def test_adam(clip):
+    """A long gradient (norm 5, clipped) and two short ones (norm .5, not): clipping changes what Adam makes of them."""
+    gradients = [[3.0, 4.0], [0.4, -0.3], [-0.3, 0.4]]
+    optimiser = create_optimiser(optax.constant_schedule(0.1), beta1=0.8, beta2=0.95, gradient_clip=clip)
+    params = {"w": jnp.zeros(2)}
+    state = optimiser.init(params)
+    for gradient in gradients:
+        updates, state = optimiser.update({"w": jnp.array(gradient)}, state, params)
+        params = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(params["w"], adam_by_hand(gradients, 0.1, 0.8, 0.95, clip), rtol=1e-5)
+    assert abs(adam_by_hand(gradients, 0.1, 0.8, 0.95, 1.0) - adam_by_hand(gradients, 0.1, 0.8, 0.95, 0.0)).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"beta1": 1.0}, "train.beta1 is 1.0; expected a number from 0 to below 1"),
+        ({"beta2": -0.1}, "train.beta2 is -0.1"),
+        ({"beta2": float("nan")}, "train.beta2 is nan"),
+        ({"gradient_clip": -1.0}, "train.gradient_clip is -1.0"),
+        ({"gradient_clip": float("nan")}, "train.gradient_clip is nan"),
+    ],
+)
+def test_optimisers_that_cannot_work_name_the_field(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        create_optimiser(optax.constant_schedule(0.1), **fields)
