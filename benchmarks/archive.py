@@ -71,7 +71,7 @@ def write_pictures(folder: Path, count: int, size: int) -> None:
 
 def untrained(size: int) -> Segmenter:
     """A network of two levels with random weights, for pictures of `size` pixels: one step, two samples."""
-    overrides = {"base_channels": 8, "channel_multipliers": [1, 1], "norm_groups": 4, "patch_size": 1}
+    overrides = {"base_channels": 8, "channel_multipliers": [1, 1], "norm_groups": 4, "stem_stride": 1}
     config = {
         "model": {"name": "lightweight_ddim", "preset": "small", "overrides": overrides},
         "diffusion": {

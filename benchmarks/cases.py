@@ -24,7 +24,7 @@ TINY = {
     "blocks_per_level": 1,
     "attention_levels": (),
     "norm_groups": 4,
-    "patch_size": 2,
+    "stem_stride": 2,
 }
 """The network of a trial, soon compiled: it still has groups, both kinds of resampling, attention and patches."""
 CPU_STEPS = 2

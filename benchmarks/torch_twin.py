@@ -44,7 +44,7 @@ def twin_of(model: DenoisingUNet) -> "TwinUNet":
         attention_levels=model.attention_levels,
         norm_groups=model.norm_groups,
         dropout=model.dropout,
-        patch_size=model.patch_size,
+        stem_stride=model.stem_stride,
         channel_shuffle=model.channel_shuffle,
     )
 
@@ -62,11 +62,11 @@ class TwinUNet(nn.Module):
         attention_levels: tuple[int, ...],
         norm_groups: int,
         dropout: float,
-        patch_size: int,
+        stem_stride: int,
         channel_shuffle: bool,
     ):
         super().__init__()
-        self.base_channels, self.patch_size = base_channels, patch_size
+        self.base_channels, self.stem_stride = base_channels, stem_stride
         time_channels = 4 * base_channels
         widths = [multiplier * base_channels for multiplier in channel_multipliers]
         deepest = len(widths) - 1
@@ -81,7 +81,7 @@ class TwinUNet(nn.Module):
         self.temb.dense = nn.ModuleList(
             [nn.Linear(base_channels, time_channels), nn.Linear(time_channels, time_channels)]
         )
-        self.conv_in = nn.Conv2d(patch_size**2 * IN_CHANNELS, base_channels, 3, padding=1)
+        self.conv_in = nn.Conv2d(stem_stride**2 * IN_CHANNELS, base_channels, 3, padding=1)
 
         skips = [base_channels]
         self.down = nn.ModuleList()
@@ -113,19 +113,19 @@ class TwinUNet(nn.Module):
         self.up = nn.ModuleList(reversed(stages))
 
         self.norm_out = group_norm(norm_groups, current)
-        self.conv_out = nn.Conv2d(current, patch_size**2 * OUT_CHANNELS, 3, padding=1)
+        self.conv_out = nn.Conv2d(current, stem_stride**2 * OUT_CHANNELS, 3, padding=1)
 
     def forward(self, noisy_mask: Tensor, image: Tensor, t: Tensor) -> Tensor:
         """[B, 1, H, W], [B, 3, H, W] in [-1, 1], int [B] -> float32 [B, 1, H, W].
 
-        H and W are multiples of patch_size * 2^(levels - 1).
+        H and W are multiples of stem_stride * 2^(levels - 1).
         """
         dtype = self.conv_in.weight.dtype
         first, second = self.temb.dense
         # Every block takes SiLU of the embedding, so it is taken once.
         time = silu(second(silu(first(timestep_embedding(t, self.base_channels).to(dtype)))))
 
-        x = self.conv_in(space_to_depth(torch.cat([noisy_mask, image], dim=1).to(dtype), self.patch_size))
+        x = self.conv_in(space_to_depth(torch.cat([noisy_mask, image], dim=1).to(dtype), self.stem_stride))
         skips = [x]
         for stage in self.down:
             for index, block in enumerate(stage.block):
@@ -151,7 +151,7 @@ class TwinUNet(nn.Module):
 
         x = self.conv_out(silu(self.norm_out(x)))
         # With one channel out, pixel_shuffle orders a patch as our depth to space does: row by row.
-        return F.pixel_shuffle(x, self.patch_size).float()
+        return F.pixel_shuffle(x, self.stem_stride).float()
 
 
 class ResidualBlock(nn.Module):

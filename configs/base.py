@@ -29,7 +29,7 @@ def get_config() -> ConfigDict:
     config.model.overrides.fusion_levels = config_dict.placeholder(tuple)
     config.model.overrides.frequency_bins = config_dict.placeholder(int)
     config.model.overrides.norm_groups = config_dict.placeholder(int)
-    config.model.overrides.patch_size = config_dict.placeholder(int)
+    config.model.overrides.stem_stride = config_dict.placeholder(int)
     config.model.overrides.channel_shuffle = config_dict.placeholder(bool)  # of lightweight_ddim
     config.model.overrides.remat = config_dict.placeholder(bool)  # less memory in training, more time
     config.model.overrides.dropout = config_dict.placeholder(float)
@@ -109,7 +109,7 @@ def _unet() -> ConfigDict:
     """No diffusion: binary cross-entropy and Dice, one pass; the samples are the four mirror images."""
     own = ConfigDict()
     own.train = ConfigDict({"learning_rate": 1e-3, "validation_steps": 1})
-    own.sample = ConfigDict({"steps": 1, "samples": 4, "flips": True, "protocol": "calibrated"})
+    own.sample = ConfigDict({"steps": 1, "samples": 4, "flips": True, "protocol": "mean"})
     return own
 
 
@@ -118,7 +118,7 @@ def _medsegdiff() -> ConfigDict:
     own = ConfigDict()
     own.diffusion = _paper_diffusion()
     own.train = ConfigDict({"learning_rate": 1e-4, "validation_steps": 10})
-    own.sample = ConfigDict({"sampler": "ddpm", "steps": 1000, "samples": 5, "flips": False, "protocol": "calibrated"})
+    own.sample = ConfigDict({"sampler": "ddpm", "steps": 1000, "samples": 5, "flips": False, "protocol": "mean"})
     own.sample.clip_x0 = config_dict.placeholder(float)
     own.sample.clip_x0 = 1.0  # as DDPM samples: at large t the estimate is far off
     return own

@@ -19,7 +19,7 @@ def get_config():
     config.ddim.sample.steps = 1
     config.ddim.sample.clip_x0 = None  # the network's own estimate of the mask is no farther out
     config.ddim.sample.flips = True
-    config.ddim.sample.protocol = "calibrated"
+    config.ddim.sample.protocol = "mean"
 
     config.data.image_size = 96
 

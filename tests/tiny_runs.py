@@ -37,7 +37,7 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
                 "base_channels": 8,
                 "channel_multipliers": [1],
                 "norm_groups": 4,
-                "patch_size": 1,
+                "stem_stride": 1,
                 "dropout": 0.1,
             },
         },
@@ -88,7 +88,7 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
             "eta": 0.0,
             "flips": False,
             "clip_x0": None,
-            "protocol": "calibrated",
+            "protocol": "mean",
             "ensemble": "mean",
         },
     }

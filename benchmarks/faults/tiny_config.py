@@ -12,7 +12,7 @@ def get_config():
     config = base.get_config()
     config.name = "faults"
     config.model.preset = "small"
-    config.model.overrides.update(base_channels=8, channel_multipliers=(1,), norm_groups=4, patch_size=1, dropout=0.1)
+    config.model.overrides.update(base_channels=8, channel_multipliers=(1,), norm_groups=4, stem_stride=1, dropout=0.1)
 
     config.ddim.diffusion.prediction = "x0"
     config.ddim.diffusion.loss = "bce_dice"

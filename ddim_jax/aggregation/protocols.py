@@ -2,7 +2,7 @@
 
 `paper` is the protocol of Oh and Gonsalves (2025): the mean of the samples is stretched to [0, 1] by its own minimum
 and maximum and cut at 0.9. Where nothing is there, it stretches noise into foreground; it is kept to compare with their
-numbers. `calibrated` clips each sample to [-1, 1], reads it as a probability, takes the mean and cuts at 0.5.
+numbers. `mean` clips each sample to [-1, 1], reads it as a probability, takes the mean and cuts at 0.5.
 """
 
 from collections.abc import Callable
@@ -49,12 +49,12 @@ PROTOCOLS = {
         threshold=0.9,
         rule=(
             "mean of the unclipped samples, stretched to [0, 1] by its own minimum and maximum; a flat mean (range "
-            "below 1e-6) is not stretched but mapped as in the calibrated protocol"
+            "below 1e-6) is not stretched but mapped as in the protocol 'mean'"
         ),
         probability=_min_max_probability,
     ),
-    "calibrated": Protocol(
-        name="calibrated",
+    "mean": Protocol(
+        name="mean",
         threshold=0.5,
         rule="each sample clipped to [-1, 1] and mapped to [0, 1], then the mean",
         probability=mean_probability,

@@ -22,7 +22,7 @@ from ddim_jax.evaluation.style import (
 )
 from ddim_jax.metrics import rejection
 
-_COLOUR = PROTOCOL_COLOURS["calibrated"]
+_COLOUR = PROTOCOL_COLOURS["mean"]
 
 
 def draw_calibration(path: str | os.PathLike, results: Sequence[ImageResult], metrics: dict[str, Any]) -> None:
@@ -85,7 +85,7 @@ def _shares(axes: Axes, calibration: dict[str, Any], label: str) -> None:
 
 
 def _rest(axes: Axes, results: Sequence[ImageResult], summary: dict[str, Any]) -> None:
-    curve = rejection([result.doubt for result in results], [result.scores["calibrated"].dice for result in results])
+    curve = rejection([result.doubt for result in results], [result.scores["mean"].dice for result in results])
     mean = curve.unordered_area
     axes.plot(curve.coverages, curve.best_dice, color=BOTH, linewidth=1.2, linestyle=(0, (4, 2)))
     axes.plot(curve.coverages, curve.dice, color=_COLOUR, linewidth=1.5, marker=".", markersize=3)

@@ -24,7 +24,7 @@ class Case:
       truth: uint8 [h, w] of 0 and 1, as it was scored.
       prediction: uint8 [h, w] of 0 and 1, the calibrated mask as it was scored.
       samples: float32 [S, s, t], each sample as a probability; s and t as the network had them, at most 512.
-      probability: float32 [s, t], of the calibrated protocol and the ensemble.
+      probability: float32 [s, t], of the protocol 'mean' and the ensemble.
       uncertainty: float32 [s, t], the standard deviation of the samples.
       ensemble: how the samples were fused, one of `ddim_jax.metrics.ENSEMBLES`.
     """
@@ -40,8 +40,8 @@ class Case:
 
     @property
     def dice(self) -> float:
-        """Of the calibrated protocol."""
-        return self.result.scores["calibrated"].dice
+        """Of the protocol 'mean'."""
+        return self.result.scores["mean"].dice
 
 
 def make_case(example: Example, estimates: np.ndarray, result: ImageResult, ensemble: str = "mean") -> Case:
@@ -57,9 +57,9 @@ def make_case(example: Example, estimates: np.ndarray, result: ImageResult, ense
         result=result,
         image=example.image if shrink == 1.0 else resize_image(example.image, shape),
         truth=resize_mask(example.mask, result.shape),
-        prediction=protocol_mask(estimates, PROTOCOLS["calibrated"], result.shape, ensemble),
+        prediction=protocol_mask(estimates, PROTOCOLS["mean"], result.shape, ensemble),
         samples=np.stack([shrunk(sample) for sample in sample_probabilities(estimates)]),
-        probability=shrunk(ensemble_probability(estimates, PROTOCOLS["calibrated"], ensemble)),
+        probability=shrunk(ensemble_probability(estimates, PROTOCOLS["mean"], ensemble)),
         uncertainty=shrunk(uncertainty(estimates)),
         ensemble=ensemble,
     )
@@ -67,7 +67,7 @@ def make_case(example: Example, estimates: np.ndarray, result: ImageResult, ense
 
 def rank(results: Sequence[ImageResult]) -> list[int]:
     """Positions in `results` from the lowest to the highest calibrated Dice; equal ones stay in order."""
-    return sorted(range(len(results)), key=lambda position: results[position].scores["calibrated"].dice)
+    return sorted(range(len(results)), key=lambda position: results[position].scores["mean"].dice)
 
 
 def spread(ranked: Sequence[int], count: int) -> list[int]:

@@ -84,9 +84,9 @@ def _against_uncertainty(axes: Axes, results: Sequence[ImageResult], metrics: di
     spreads = [result.uncertainty for result in results]
     axes.scatter(
         spreads,
-        [result.scores["calibrated"].dice for result in results],
+        [result.scores["mean"].dice for result in results],
         s=16,
-        color=PROTOCOL_COLOURS["calibrated"],
+        color=PROTOCOL_COLOURS["mean"],
         alpha=0.6,
         linewidths=0,
         clip_on=False,

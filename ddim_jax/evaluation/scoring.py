@@ -79,7 +79,7 @@ def protocol_mask(
 
 
 def score_image(name: str, samples: np.ndarray, truth: np.ndarray, ensemble: str = "mean") -> ImageResult:
-    """Scores the samples of one image under every protocol; calibration and doubt are those of "calibrated".
+    """Scores the samples of one image under every protocol; calibration and doubt are those of "mean".
 
     Args:
       name: the image's id.
@@ -94,7 +94,7 @@ def score_image(name: str, samples: np.ndarray, truth: np.ndarray, ensemble: str
     scores, resized = {}, {}
     for protocol in PROTOCOLS.values():
         fused = ensemble_probability(samples, protocol, ensemble)
-        if protocol.name == "calibrated":
+        if protocol.name == "mean":
             doubtful = doubt(mean_probability(samples), threshold_mask(fused, ensemble_threshold(protocol, ensemble)))
         probability = resized[protocol.name] = resize_unit_map(fused, truth.shape)
         mask = threshold_mask(probability, ensemble_threshold(protocol, ensemble))
@@ -116,6 +116,6 @@ def score_image(name: str, samples: np.ndarray, truth: np.ndarray, ensemble: str
         shape=(int(truth.shape[0]), int(truth.shape[1])),
         uncertainty=float(uncertainty(samples).mean(dtype=np.float64)),
         doubt=doubtful,
-        calibration=calibration_sums(resized["calibrated"], truth),
+        calibration=calibration_sums(resized["mean"], truth),
         scores=scores,
     )

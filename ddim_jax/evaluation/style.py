@@ -13,7 +13,7 @@ from ddim_jax.runtime.atomic import atomic_path
 TRUTH = "#E69F00"
 PREDICTION = "#56B4E9"
 BOTH = "#009E73"
-PROTOCOL_COLOURS = {"paper": "#D55E00", "calibrated": "#0072B2"}
+PROTOCOL_COLOURS = {"paper": "#D55E00", "mean": "#0072B2"}
 TEXT = "#2B2B2B"
 MUTED = "#6E6E6E"
 SMALL, NORMAL, LARGE = 7.5, 9.0, 11.0

@@ -48,14 +48,14 @@ RULES = {
         "of an image at the working size; at most 0.5"
     ),
     "calibration": (
-        "probability of the calibrated protocol and the ensemble at the scored resolution (native: resized), over the "
+        "probability of the protocol 'mean' and the ensemble at the scored resolution (native: resized), over the "
         "pixels of all images; 15 equal bins of it, (b/15, (b + 1)/15], the first with 0; ece is the sum over bins of "
         "their share of the pixels times |mean probability - fraction that is foreground|. Plain background makes it "
         "small: see the bins between"
     ),
     "doubt": (
         "1 - (2 sum p m + 1) / (sum p + sum m + 1), p the mean of the samples' calibrated probabilities and m the mask "
-        "of the calibrated protocol and the ensemble, at the working size (whatever the resolution): how much of Dice "
+        "of the protocol 'mean' and the ensemble, at the working size (whatever the resolution): how much of Dice "
         "the mask is expected to miss"
     ),
     "rejection": (
@@ -121,12 +121,12 @@ def summarise(results: Sequence[ImageResult]) -> dict[str, Any]:
         "protocols": for each protocol its threshold and rule; "per_image": for each measure {"mean", "low", "high"};
           "pooled": the counts and their ratios; "empty_predictions" and "hd95_with_one_empty": numbers of images;
         "empty_truths": number of images without a foreground pixel in the truth;
-        "uncertainty": {"mean", "low", "high", "rank_correlation_with_dice"}, the last for the calibrated protocol, None
+        "uncertainty": {"mean", "low", "high", "rank_correlation_with_dice"}, the last for the protocol 'mean', None
           where it is not defined;
         "doubt": the same of the doubts;
         "calibration": see `summarise_calibration`, over the pixels of all images;
         "rejection": {"area", "best_area", "unordered_area", "gain", "kept_images", "kept_dice"} of
-          `ddim_jax.metrics.Rejection`, with the Dice of the calibrated protocol.
+          `ddim_jax.metrics.Rejection`, with the Dice of the protocol 'mean'.
     """
     protocols = {}
     for name, protocol in PROTOCOLS.items():
@@ -148,7 +148,7 @@ def summarise(results: Sequence[ImageResult]) -> dict[str, Any]:
             "empty_predictions": sum(no_prediction),
             "hd95_with_one_empty": sum(drawn != there for drawn, there in zip(no_prediction, no_truth, strict=True)),
         }
-    calibrated = [result.scores["calibrated"].dice for result in results]
+    calibrated = [result.scores["mean"].dice for result in results]
     spreads, doubts = [result.uncertainty for result in results], [result.doubt for result in results]
     curve = rejection(doubts, calibrated)
     return {

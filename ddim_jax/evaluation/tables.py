@@ -65,5 +65,5 @@ def summary_table(metrics: dict[str, Any]) -> Table:
         ("calibration error", metrics["calibration"]["ece"]),
         ("Dice, 80% kept", metrics["rejection"]["kept_dice"]),
     ):
-        table.add_row(label, *(f"{value:.4f}" if name == "calibrated" else "" for name in PROTOCOLS))
+        table.add_row(label, *(f"{value:.4f}" if name == "mean" else "" for name in PROTOCOLS))
     return table

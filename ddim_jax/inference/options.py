@@ -44,7 +44,7 @@ class Options(SampleOptions, total=False):
     """Of a segmentation: how samples are drawn, and what is made of them.
 
     Attributes:
-      protocol: "paper" or "calibrated" (`ddim_jax.metrics.PROTOCOLS`); None or left out: the checkpoint's default.
+      protocol: "paper" or "mean" (`ddim_jax.metrics.PROTOCOLS`); None or left out: the checkpoint's default.
       threshold: of the probability, in [0, 1]; None or left out: the protocol's own, 0.5 with majority and STAPLE.
       ensemble: "mean", "majority" or "staple" (`ddim_jax.metrics.ensemble_probability`); None or left out: the
         checkpoint's default.

@@ -19,7 +19,7 @@ class Segmentation(NamedTuple):
       uncertainty: float32 in [0, 0.5], the standard deviation of the samples' probabilities; 0 with one sample.
       doubt: in [0, 1), how much of Dice the mask is expected to miss (`ddim_jax.metrics.doubt`): the larger, the more a
         person should look at it. Of this protocol's, ensemble's and threshold's mask, by the mean of the samples'
-        probabilities as the protocol "calibrated" has them, both at the size the network worked at: the stretched
+        probabilities as the protocol 'mean' has them, both at the size the network worked at: the stretched
         probability of "paper" and the votes of few samples say nothing of how sure the network is.
     """
 

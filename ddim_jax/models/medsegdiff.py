@@ -95,7 +95,7 @@ class MedSegDiff(nn.Module):
       frequency_bins: resolution of the FF-Parser.
       norm_groups: groups of the group normalisation.
       dropout: rate inside the residual blocks while training.
-      patch_size: side of the patches the stem folds into channels (space to depth), 1 for none.
+      stem_stride: side of the patches the stem folds into channels (space to depth), 1 for none.
       remat: whether training keeps only what enters each residual block and computes its inside again on the way back
         (Chen et al. 2016, arXiv 1604.06174): less memory, more time, the same values.
       dtype: of the arithmetic ("float32" or "bfloat16"); parameters, normalisation, softmax and FFT are float32.
@@ -109,14 +109,14 @@ class MedSegDiff(nn.Module):
     frequency_bins: int = 16
     norm_groups: int = 32
     dropout: float = 0.0
-    patch_size: int = 1
+    stem_stride: int = 1
     remat: bool = False
     dtype: Any = jnp.float32
 
     @property
     def size_multiple(self) -> int:
         """Height and width have to be multiples of this many pixels."""
-        return self.patch_size * 2 ** (len(self.channel_multipliers) - 1)
+        return self.stem_stride * 2 ** (len(self.channel_multipliers) - 1)
 
     @nn.compact
     def __call__(self, noisy_mask: jax.Array, image: jax.Array, t: jax.Array, *, train: bool = False) -> jax.Array:
@@ -140,7 +140,7 @@ class MedSegDiff(nn.Module):
             return Attention(False, self.norm_groups, self.dtype, name=name)(x)
 
         def stem(name: str, x: jax.Array) -> jax.Array:
-            return conv(name, self.base_channels)(space_to_depth(x.astype(self.dtype), self.patch_size))
+            return conv(name, self.base_channels)(space_to_depth(x.astype(self.dtype), self.stem_stride))
 
         def downsample(name: str, x: jax.Array) -> jax.Array:
             return conv(name, x.shape[-1], strides=2, padding=((0, 1), (0, 1)))(x)
@@ -181,8 +181,8 @@ class MedSegDiff(nn.Module):
         assert not skips
 
         x = Norm(self.norm_groups, silu=True, name="norm_out")(x)
-        x = conv("conv_out", self.patch_size**2)(x)
-        return depth_to_space(x, self.patch_size).astype(jnp.float32)
+        x = conv("conv_out", self.stem_stride**2)(x)
+        return depth_to_space(x, self.stem_stride).astype(jnp.float32)
 
 
 def _interpolation(places: np.ndarray, count: int) -> np.ndarray:

@@ -23,7 +23,7 @@ class PlainUNet(nn.Module):
       blocks_per_level: blocks at a level, on the way down and on the way up.
       norm_groups: groups of the group normalisation.
       dropout: rate after every level of the encoder while training.
-      patch_size: side of the patches the stem folds into channels (space to depth), 1 for none.
+      stem_stride: side of the patches the stem folds into channels (space to depth), 1 for none.
       dtype: of the arithmetic ("float32" or "bfloat16"); parameters and normalisation are float32.
     """
 
@@ -32,13 +32,13 @@ class PlainUNet(nn.Module):
     blocks_per_level: int = 2
     norm_groups: int = 8
     dropout: float = 0.0
-    patch_size: int = 1
+    stem_stride: int = 1
     dtype: Any = jnp.float32
 
     @property
     def size_multiple(self) -> int:
         """Height and width have to be multiples of this many pixels."""
-        return self.patch_size * 2 ** (len(self.channel_multipliers) - 1)
+        return self.stem_stride * 2 ** (len(self.channel_multipliers) - 1)
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool = False) -> jax.Array:
@@ -58,7 +58,7 @@ class PlainUNet(nn.Module):
             return x
 
         widths = [multiplier * self.base_channels for multiplier in self.channel_multipliers]
-        x = space_to_depth(image.astype(self.dtype), self.patch_size)
+        x = space_to_depth(image.astype(self.dtype), self.stem_stride)
         skips = []
         for level, features in enumerate(widths):
             if level:
@@ -73,8 +73,8 @@ class PlainUNet(nn.Module):
             x = jnp.concatenate([depth_to_space(x, 2), skips.pop()], axis=-1)
             x = blocks(f"up_{level}", features, x)
         assert not skips
-        x = Conv(self.patch_size**2, kernel_size=1, dtype=self.dtype, name="conv_out")(x)
-        return depth_to_space(x, self.patch_size).astype(jnp.float32)
+        x = Conv(self.stem_stride**2, kernel_size=1, dtype=self.dtype, name="conv_out")(x)
+        return depth_to_space(x, self.stem_stride).astype(jnp.float32)
 
 
 def max_pool(x: jax.Array) -> jax.Array:

@@ -33,7 +33,7 @@ class DenoisingUNet(nn.Module):
       attention_levels: the levels, counted from 0, with attention after each block; the bottleneck always has one.
       norm_groups: groups of the group normalisation.
       dropout: rate inside the residual blocks while training.
-      patch_size: side of the patches the stem folds into channels (space to depth), 1 for none.
+      stem_stride: side of the patches the stem folds into channels (space to depth), 1 for none.
       channel_shuffle: whether the residual blocks shuffle channels between their grouped convolutions (the paper: no);
         no effect where nothing is grouped.
       remat: whether training keeps only what enters each residual block and computes its inside again on the way back
@@ -48,7 +48,7 @@ class DenoisingUNet(nn.Module):
     attention_levels: tuple[int, ...] = (4,)
     norm_groups: int = 32
     dropout: float = 0.0
-    patch_size: int = 1
+    stem_stride: int = 1
     channel_shuffle: bool = False
     remat: bool = False
     dtype: Any = jnp.float32
@@ -56,7 +56,7 @@ class DenoisingUNet(nn.Module):
     @property
     def size_multiple(self) -> int:
         """Height and width have to be multiples of this many pixels."""
-        return self.patch_size * 2 ** (len(self.channel_multipliers) - 1)
+        return self.stem_stride * 2 ** (len(self.channel_multipliers) - 1)
 
     @nn.compact
     def __call__(self, noisy_mask: jax.Array, image: jax.Array, t: jax.Array, *, train: bool = False) -> jax.Array:
@@ -87,7 +87,7 @@ class DenoisingUNet(nn.Module):
 
         levels = len(self.channel_multipliers)
         x = jnp.concatenate([noisy_mask, image], axis=-1).astype(self.dtype)
-        x = conv("conv_in", self.base_channels)(space_to_depth(x, self.patch_size))
+        x = conv("conv_in", self.base_channels)(space_to_depth(x, self.stem_stride))
         skips = [x]
         for level, multiplier in enumerate(self.channel_multipliers):
             for index in range(self.blocks_per_level):
@@ -115,5 +115,5 @@ class DenoisingUNet(nn.Module):
         assert not skips
 
         x = Norm(self.norm_groups, silu=True, name="norm_out")(x)
-        x = conv("conv_out", self.patch_size**2)(x)
-        return depth_to_space(x, self.patch_size).astype(jnp.float32)
+        x = conv("conv_out", self.stem_stride**2)(x)
+        return depth_to_space(x, self.stem_stride).astype(jnp.float32)

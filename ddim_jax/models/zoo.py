@@ -30,9 +30,9 @@ PRESETS = {
             "blocks_per_level": 1,
             "attention_levels": (),
             "norm_groups": 8,
-            "patch_size": 2,
+            "stem_stride": 2,
         },
-        PlainUNet: {"base_channels": 16, "channel_multipliers": (1, 2, 3, 4, 6), "patch_size": 2},
+        PlainUNet: {"base_channels": 16, "channel_multipliers": (1, 2, 3, 4, 6), "stem_stride": 2},
         MedSegDiff: {
             "base_channels": 16,
             "channel_multipliers": (1, 2, 3, 4),
@@ -41,7 +41,7 @@ PRESETS = {
             "fusion_levels": (1, 2),
             "frequency_bins": 8,
             "norm_groups": 8,
-            "patch_size": 2,
+            "stem_stride": 2,
         },
     },
 }
@@ -108,7 +108,7 @@ def create_process(model: nn.Module, diffusion: Mapping[str, Any]) -> DiffusionP
 def _check(cls, fields: dict[str, Any]) -> None:
     """Refuses sizes with which the network cannot be built, naming the field."""
     values = {field.name: field.default for field in dataclasses.fields(cls)} | fields
-    for field in ("base_channels", "blocks_per_level", "norm_groups", "patch_size", "frequency_bins"):
+    for field in ("base_channels", "blocks_per_level", "norm_groups", "stem_stride", "frequency_bins"):
         value = values.get(field, 1)
         if not is_whole(value, 1):
             raise ConfigError(f"model.{field} is {value!r}; expected a whole number from 1")

@@ -20,7 +20,7 @@ class Validation(NamedTuple):
 
     Attributes:
       loss: mean training loss over the subset.
-      dice: mean over the images of the Dice of one sample each, calibrated protocol, at the training size.
+      dice: mean over the images of the Dice of one sample each, protocol "mean", at the training size.
       images: uint8 [n, S, S, 3], the first few images.
       truths: uint8 [n, S, S] in {0, 1}.
       probabilities: float32 [n, S, S].
@@ -101,7 +101,7 @@ class Validator:
                     # Weights gone wrong: a score of nothing; the loop stops at the loss.
                     scores[row] = 0.0
                     continue
-                protocol = PROTOCOLS["calibrated"]
+                protocol = PROTOCOLS["mean"]
                 probability = protocol.probability(sample[None])
                 scores[row] = dice(confusion_counts(threshold_mask(probability, protocol.threshold), self._masks[row]))
                 if row == len(probabilities) and row < pictures:

@@ -6,7 +6,7 @@ import pytest
 from ddim_jax.aggregation import ENSEMBLES, PROTOCOLS, ensemble_probability, ensemble_threshold, threshold_mask
 from ddim_jax.aggregation import ensemble as ensemble_module
 
-CALIBRATED, PAPER = PROTOCOLS["calibrated"], PROTOCOLS["paper"]
+CALIBRATED, PAPER = PROTOCOLS["mean"], PROTOCOLS["paper"]
 
 
 def samples(seed=0, count=4):

@@ -3,7 +3,7 @@ import pytest
 
 from ddim_jax.aggregation import PROTOCOLS, threshold_mask
 
-PAPER, CALIBRATED = PROTOCOLS["paper"], PROTOCOLS["calibrated"]
+PAPER, CALIBRATED = PROTOCOLS["paper"], PROTOCOLS["mean"]
 
 
 def mask(protocol, samples):

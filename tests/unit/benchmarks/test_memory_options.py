@@ -7,7 +7,7 @@ from benchmarks.memory_options import _kept_bytes
 from ddim_jax.diffusion import DiffusionProcess
 from ddim_jax.models import create_model, example_inputs
 
-FIELDS = {"base_channels": 8, "channel_multipliers": (1,), "norm_groups": 4, "patch_size": 1}
+FIELDS = {"base_channels": 8, "channel_multipliers": (1,), "norm_groups": 4, "stem_stride": 1}
 
 
 def test_less_is_kept():

@@ -27,7 +27,7 @@ SMALL = {
         "blocks_per_level": 2,
         "attention_levels": (0, 2),
         "norm_groups": 6,
-        "patch_size": 3,
+        "stem_stride": 3,
     },
 }
 

@@ -23,7 +23,7 @@ def template():
         blocks_per_level=1,
         attention_levels=(1,),
         norm_groups=4,
-        patch_size=2,
+        stem_stride=2,
     )
     mask, image, t = np.zeros((1, 4, 4, 1)), np.zeros((1, 4, 4, 3)), np.zeros(1, np.int32)
     return jax.eval_shape(model.init, jax.random.key(0), mask, image, t)["params"]

@@ -106,7 +106,7 @@ def test_ours_predict_the_mask_in_few_evaluations(name, load):
     config = resolved(load(name))
     assert config["diffusion"]["prediction"] == "x0"
     assert config["sample"]["steps"] * config["sample"]["samples"] <= 4
-    assert config["sample"]["protocol"] == "calibrated"
+    assert config["sample"]["protocol"] == "mean"
     assert config["data"]["image_size"] == 64
     assert name == "fast" or config["data"]["name"] == {"demo": "phantom", "folder": "folder"}[name]
 
@@ -126,7 +126,7 @@ def test_the_baselines_are_trained_and_sampled_their_own_way(name, load):
         "eta": 0.0,
         "flips": True,
         "clip_x0": None,
-        "protocol": "calibrated",
+        "protocol": "mean",
         "ensemble": "mean",
     }
     config.model.name = "medsegdiff"
@@ -141,7 +141,7 @@ def test_the_baselines_are_trained_and_sampled_their_own_way(name, load):
         "eta": 0.0,
         "flips": False,
         "clip_x0": 1.0,
-        "protocol": "calibrated",
+        "protocol": "mean",
         "ensemble": "mean",
     }
 

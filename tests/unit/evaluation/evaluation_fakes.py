@@ -8,7 +8,7 @@ from ddim_jax.inference.settings import Settings
 CONFIG = {
     "diffusion": {"num_train_timesteps": 1000},
     "data": {"name": "folder", "root": "/data/lungs", "image_size": 4, "split_seed": 7},
-    "sample": {"steps": 3, "samples": 2, "eta": 0.0, "clip_x0": None, "protocol": "calibrated"},
+    "sample": {"steps": 3, "samples": 2, "eta": 0.0, "clip_x0": None, "protocol": "mean"},
 }
 
 

@@ -77,7 +77,7 @@ def test_majority_is_scored_and_its_votes_are_the_probability(tmp_path):
         FakeSegmenter({1: samples}), source, tmp_path, split="test", samples=3, ensemble="majority", figures=False
     )
     assert metrics["ensemble"] == "majority" and "fraction of the masks" in metrics["rules"]["ensemble"]
-    assert metrics["protocols"]["calibrated"]["per_image"]["dice"]["mean"] == 1.0
+    assert metrics["protocols"]["mean"]["per_image"]["dice"]["mean"] == 1.0
     assert metrics["calibration"]["ece"] == pytest.approx((1 / 3 + 1 / 3) / 4)
     # Doubt is of these eight pixels by the mean of the probabilities: 1, 1.1 / 3, 0.55 / 3 and 0.
     assert metrics["doubt"]["mean"] == pytest.approx(1 - (2 * 4 * 4.1 / 3 + 1) / (4 * 4.65 / 3 + 8 + 1))

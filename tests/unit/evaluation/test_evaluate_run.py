@@ -24,7 +24,7 @@ def hand_run(tmp_path_factory):
 
 
 def test_per_image_means_done_by_hand(hand_run):
-    paper, calibrated = (hand_run[0]["protocols"][name]["per_image"] for name in ("paper", "calibrated"))
+    paper, calibrated = (hand_run[0]["protocols"][name]["per_image"] for name in ("paper", "mean"))
     # Image a, paper: first row alone, 4 of 8 pixels: Dice 2/3, recall and IoU 1/2, the second row 1 pixel away.
     # Image b: 1 everywhere. Image c: one pixel where nothing is: 0 everywhere, HD95 the diagonal of 4 x 4.
     expected = {
@@ -47,7 +47,7 @@ def test_per_image_means_done_by_hand(hand_run):
 
 def test_pooled_counts_and_empty_masks_done_by_hand(hand_run):
     metrics = hand_run[0]
-    paper, calibrated = metrics["protocols"]["paper"], metrics["protocols"]["calibrated"]
+    paper, calibrated = metrics["protocols"]["paper"], metrics["protocols"]["mean"]
     counts = {"true_positive": 4, "false_positive": 1, "false_negative": 4, "true_negative": 39}
     ratios = {"dice": 8 / 13, "recall": 4 / 8, "precision": 4 / 5, "iou": 4 / 9}
     assert paper["pooled"] == pytest.approx(counts | ratios)
@@ -82,7 +82,7 @@ def test_metrics_file_says_what_was_done(hand_run):
     }
     assert {key: metrics[key] for key in said} == said
     assert metrics["protocols"]["paper"]["threshold"] == 0.9
-    assert metrics["protocols"]["calibrated"]["threshold"] == 0.5
+    assert metrics["protocols"]["mean"]["threshold"] == 0.5
     assert "both masks empty" in metrics["rules"]["empty_masks"]
     times = metrics["seconds_per_image"]
     assert times["device"] and times["first_with_compilation"] > 0 and times["median_of_the_rest"] > 0
@@ -139,7 +139,7 @@ def test_model_and_native_resolution_differ_as_computed_by_hand(tmp_path):
     for resolution in ("model", "native"):
         metrics = evaluate(segmenter, source, tmp_path, split="test", samples=1, resolution=resolution, figures=False)
         assert metrics["resolution"] == resolution
-        dice[resolution] = metrics["protocols"]["calibrated"]["per_image"]["dice"]["mean"]
+        dice[resolution] = metrics["protocols"]["mean"]["per_image"]["dice"]["mean"]
     assert dice == pytest.approx({"model": 4 / 6, "native": 16 / 20})
 
 
@@ -174,7 +174,7 @@ def test_a_network_at_native_size_is_scored_on_every_pixel(tmp_path):
     metrics = evaluate(segmenter, MemorySource(examples), tmp_path, split="test", size="native")
     assert set(segmenter.sizes) == {"native"} and len(segmenter.sizes) == 2 + 2 + 2  # scored, drawn, followed
     assert (metrics["size"], metrics["resolution"]) == ("native", "native")
-    scores = metrics["protocols"]["calibrated"]
+    scores = metrics["protocols"]["mean"]
     assert scores["per_image"]["dice"]["mean"] == pytest.approx((2 * 20 / (30 + 20) + 1) / 2)
     assert (scores["pooled"]["true_positive"], scores["pooled"]["false_positive"]) == (120, 10)
     assert sum(scores["pooled"][name] for name in Counts._fields) == 3 * 40 + 50 * 6
@@ -262,7 +262,7 @@ def test_staple_is_scored_and_said(tmp_path):
     metrics = evaluate(segmenter, source, tmp_path, split="test", samples=3, ensemble="staple", figures=False)
     assert (metrics["ensemble"], metrics["sampler"]) == ("staple", "ddim")
     assert "fused by STAPLE" in metrics["rules"]["ensemble"]
-    assert metrics["protocols"]["calibrated"]["per_image"]["dice"]["mean"] == 1.0
+    assert metrics["protocols"]["mean"]["per_image"]["dice"]["mean"] == 1.0
     # One of the three samples alone has a Dice of 16/20.
     assert metrics["protocols"]["paper"]["per_image"]["dice_single"]["mean"] == pytest.approx((1 + 1 + 0.8) / 3)
     assert metrics["protocols"]["paper"]["per_image"]["dice"]["mean"] == 1.0
@@ -294,7 +294,7 @@ def test_staple_differs_from_the_mean_where_a_sample_is_sure(tmp_path):
         metrics = evaluate(
             FakeSegmenter({1: samples}), source, tmp_path, split="test", samples=3, ensemble=ensemble, figures=False
         )
-        dice[ensemble] = metrics["protocols"]["calibrated"]["per_image"]["dice"]["mean"]
+        dice[ensemble] = metrics["protocols"]["mean"]["per_image"]["dice"]["mean"]
     assert dice == pytest.approx({"mean": 1.0, "staple": 2 / 3})
 
 

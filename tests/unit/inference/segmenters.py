@@ -19,7 +19,7 @@ def config(**sample):
         "model": {
             "name": "lightweight_ddim",
             "preset": "small",
-            "overrides": {"base_channels": 8, "channel_multipliers": [1, 1], "norm_groups": 4, "patch_size": 1},
+            "overrides": {"base_channels": 8, "channel_multipliers": [1, 1], "norm_groups": 4, "stem_stride": 1},
         },
         "diffusion": {
             "prediction": "x0",
@@ -30,7 +30,7 @@ def config(**sample):
             "mask_scale": 0.5,
         },
         "data": {"name": "phantom", "root": None, "image_size": SIZE},
-        "sample": {"steps": 2, "samples": 3, "eta": 0.0, "clip_x0": None, "protocol": "calibrated", **sample},
+        "sample": {"steps": 2, "samples": 3, "eta": 0.0, "clip_x0": None, "protocol": "mean", **sample},
     }
 
 

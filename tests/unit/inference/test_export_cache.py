@@ -13,7 +13,8 @@ import pytest
 from segmenters import config, picture, tiny_params
 
 from ddim_jax.checkpoints import CheckpointStore
-from ddim_jax.inference import Segmenter, programs
+from ddim_jax.inference import Segmenter
+from ddim_jax.inference import export_cache as programs
 from ddim_jax.inference.export_cache import TracedPrograms
 from ddim_jax.runtime.errors import CheckpointError
 
@@ -163,7 +164,8 @@ def test_weights_are_checked_until_a_program_was_traced_with_them(run, tmp_path)
 def test_another_process_reads_what_one_has_traced(run, environment, tmp_path):
     """With the compiled kernels where they are built: a program that is read back has to find them registered."""
     program = (
-        "import sys\nimport numpy as np\nfrom ddim_jax.inference import Segmenter, programs\n"
+        "import sys\nimport numpy as np\nfrom ddim_jax.inference import Segmenter\n"
+        "from ddim_jax.inference import export_cache as programs\n"
         "traced = []\nexport = programs.export.export\n"
         "programs.export.export = lambda *a, **k: traced.append(1) or export(*a, **k)\n"
         f"segmenter = Segmenter.load({str(run)!r}, programs={str(tmp_path)!r})\n"

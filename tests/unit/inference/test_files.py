@@ -39,7 +39,7 @@ def test_files_hold_what_segment_gives(tiny, folder, out):
         assert record["doubt"] == pytest.approx(expected.doubt, abs=1e-6)
         assert record["seconds"] > 0
     settings = json.loads((out / "settings.json").read_text())
-    assert settings["samples"] == 3 and settings["seed"] == 3 and settings["protocol"] == "calibrated"
+    assert settings["samples"] == 3 and settings["seed"] == 3 and settings["protocol"] == "mean"
     assert not [path for path in out.rglob("*") if "partial" in path.name]
 
 

@@ -19,7 +19,7 @@ from ddim_jax.runtime.errors import InputError
 
 def unet_config():
     about = config(steps=1, samples=4, flips=True, sampler=None)
-    overrides = {"base_channels": 8, "channel_multipliers": [1, 2], "norm_groups": 4, "patch_size": 1}
+    overrides = {"base_channels": 8, "channel_multipliers": [1, 2], "norm_groups": 4, "stem_stride": 1}
     about["model"] = {"name": "unet", "preset": "small", "overrides": overrides}
     about["diffusion"] = dict.fromkeys(about["diffusion"])
     return about

@@ -8,7 +8,7 @@ from ddim_jax.runtime.errors import InputError
 
 
 def test_defaults_come_from_the_config_and_the_protocol():
-    assert Settings.create(config()) == Settings(samples=3, steps=2, seed=0, protocol="calibrated", threshold=0.5)
+    assert Settings.create(config()) == Settings(samples=3, steps=2, seed=0, protocol="mean", threshold=0.5)
     assert Settings.create(config(protocol="paper", steps=4)) == Settings(3, 4, 0, "paper", 0.9)
     chosen = Settings.create(
         config(), samples=1, steps=100, seed=2**32 - 1, protocol="paper", threshold=0, size="native"

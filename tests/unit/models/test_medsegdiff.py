@@ -134,7 +134,7 @@ def test_fusion_sits_at_the_levels_that_are_named_and_lets_the_mask_change_the_i
 
 
 def test_a_size_that_cannot_be_halved_is_refused():
-    model = build(patch_size=2)
+    model = build(stem_stride=2)
     assert model.size_multiple == 4
     with pytest.raises(ValueError, match="size 8 x 10: both have to be multiples of 4"):
         jax.eval_shape(model.init, jax.random.key(0), *inputs(8, 10))

@@ -48,7 +48,7 @@ def in_numpy(p, image, *, levels, patch, groups):
 
 @pytest.mark.parametrize(("patch", "sizes"), [(1, [(8, 12), (4, 8)]), (2, [(16, 24)])])
 def test_equals_numpy(draw_params, patch, sizes):
-    model = build(patch_size=patch)
+    model = build(stem_stride=patch)
     assert model.size_multiple == 4 * patch
     params = draw_params(model, picture(*sizes[0]))
     for size in sizes:  # the same parameters

@@ -6,7 +6,7 @@ import pytest
 
 from ddim_jax.models import create_model
 
-FIELDS = {"base_channels": 8, "channel_multipliers": (1,), "norm_groups": 4, "patch_size": 1, "dropout": 0.3}
+FIELDS = {"base_channels": 8, "channel_multipliers": (1,), "norm_groups": 4, "stem_stride": 1, "dropout": 0.3}
 
 
 @pytest.mark.parametrize(("name", "own"), [("lightweight_ddim", {}), ("medsegdiff", {"fusion_levels": (0,)})])

@@ -12,8 +12,8 @@ import pytest
 from ddim_jax.models import DenoisingUNet
 
 FORMS = {
-    "light": {"light": True, "channel_multipliers": (1, 2), "attention_levels": (1,), "patch_size": 1},
-    "ordinary": {"light": False, "channel_multipliers": (1, 2), "attention_levels": (), "patch_size": 2},
+    "light": {"light": True, "channel_multipliers": (1, 2), "attention_levels": (1,), "stem_stride": 1},
+    "ordinary": {"light": False, "channel_multipliers": (1, 2), "attention_levels": (), "stem_stride": 2},
 }
 
 
@@ -43,7 +43,7 @@ def compiled(draw_params):
 
 def in_numpy(model, params, given):
     return numpy_unet.unet(
-        params, *given, levels=len(model.channel_multipliers), blocks=1, base=16, norm_groups=4, patch=model.patch_size
+        params, *given, levels=len(model.channel_multipliers), blocks=1, base=16, norm_groups=4, patch=model.stem_stride
     )
 
 

@@ -55,7 +55,7 @@ def test_the_small_preset():
     assert 400_000 <= count <= 700_000
     assert count < parameters(shapes("ddim", "small", 64, 64))
     model = create_model("lightweight_ddim", preset="small")
-    assert model.light and model.patch_size == 2 and model.size_multiple == 16
+    assert model.light and model.stem_stride == 2 and model.size_multiple == 16
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_the_small_preset():
 def test_the_small_presets_of_the_baselines(name, low, high, multiple):
     assert low <= parameters(shapes(name, "small", 64, 64)) <= high
     model = create_model(name, preset="small")
-    assert (model.patch_size, model.size_multiple) == (2, multiple)
+    assert (model.stem_stride, model.size_multiple) == (2, multiple)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -146,7 +146,7 @@ def test_overrides_replace_the_preset_and_none_keeps_it():
     assert model.channel_multipliers == (1, 2)  # a list of a JSON file; modules are hashed
     assert model.dropout == 0.0  # of the class
     assert create_model("unet", attention_levels=None).base_channels == 56  # a field of others, not set
-    everything = dict.fromkeys(["base_channels", "channel_multipliers", "attention_levels", "patch_size", "dtype"])
+    everything = dict.fromkeys(["base_channels", "channel_multipliers", "attention_levels", "stem_stride", "dtype"])
     assert create_model("ddim", preset="small", **everything) == create_model("ddim", preset="small")
 
 
@@ -168,7 +168,7 @@ def test_dtype_by_name(name, dtype):
         ({"base_channels": 16.0}, "model.base_channels is 16.0"),
         ({"blocks_per_level": 0}, "model.blocks_per_level is 0"),
         ({"norm_groups": 0}, "model.norm_groups is 0"),
-        ({"patch_size": 0}, "model.patch_size is 0"),
+        ({"stem_stride": 0}, "model.stem_stride is 0"),
         ({"channel_multipliers": ()}, r"model.channel_multipliers is \(\)"),
         ({"channel_multipliers": [1, 0]}, r"model.channel_multipliers is \(1, 0\)"),
         ({"channel_multipliers": [1, 1.5]}, r"model.channel_multipliers is \(1, 1.5\)"),
