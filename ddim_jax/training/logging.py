@@ -1,18 +1,39 @@
-"""What a run tells while it trains: progress, `metrics.jsonl`, TensorBoard files."""
+"""The numbers of a run while it trains: progress on the terminal, `metrics.jsonl`, TensorBoard files."""
 
+import contextlib
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from ddim_jax.runtime.atomic import errors_naming, write_text
-from ddim_jax.training.events import EventFile
 from ddim_jax.training.validation import Validation
+
+_FLUSH_SECONDS = 120
+
+
+@contextlib.contextmanager
+def _hidden(name: str) -> Iterator[None]:
+    """Makes the import of a module fail in the block, if nobody has imported it so far."""
+    is_new = sys.modules.setdefault(name, None) is None
+    try:
+        yield
+    finally:
+        if is_new:
+            del sys.modules[name]
+
+
+# tensorboardX imports PyTorch where it is installed, for methods that are not used here; without it a program that
+# trains starts in half the time.
+with _hidden("torch"):
+    from tensorboardX import SummaryWriter
 
 
 class Reporter:
@@ -30,7 +51,12 @@ class Reporter:
         self._path = workdir / "metrics.jsonl"
         self._drop_lines_after(start_step)
         self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115, closed in __exit__
-        self._tensorboard = EventFile(workdir / "tensorboard", purge_step=start_step + 1)
+        self._events = workdir / "tensorboard"
+        with errors_naming(self._events):
+            # Its thread ends where the disk is full; the queue has to take what comes until a flush finds that out.
+            self._tensorboard = SummaryWriter(
+                str(self._events), purge_step=start_step + 1, max_queue=10_000, flush_secs=_FLUSH_SECONDS
+            )
         self._progress = Progress(
             TextColumn("step {task.completed}/{task.total}"),
             BarColumn(),
@@ -40,6 +66,7 @@ class Reporter:
         )
         self._task = self._progress.add_task("", total=steps, completed=start_step, numbers="compiling")
         self._last = (start_step, time.perf_counter())
+        self._flushed = time.monotonic()
 
     def __enter__(self) -> "Reporter":
         self._progress.start()
@@ -48,7 +75,8 @@ class Reporter:
     def __exit__(self, *_: Any) -> None:
         self._progress.stop()
         try:
-            self._tensorboard.close()
+            with errors_naming(self._events):
+                self._tensorboard.close()
         finally:
             with errors_naming(self._path):
                 self._file.close()
@@ -75,8 +103,8 @@ class Reporter:
         """Reports a validation, with pictures for TensorBoard: image, truth and probability side by side."""
         self._write({"step": step, "validation_loss": result.loss, "validation_dice": result.dice})
         if len(result.probabilities):
-            self._tensorboard.picture("samples", _pictures(result), step)
-        self._tensorboard.flush()
+            self._tensorboard.add_image("samples", _pictures(result), step, dataformats="HWC")
+        self._flush()
         self.message(f"step {step}/{self._steps}: validation loss {result.loss:.4f}, Dice {result.dice:.4f}")
 
     def message(self, text: str) -> None:
@@ -89,7 +117,14 @@ class Reporter:
             self._file.flush()
         for name, value in values.items():
             if name != "step":
-                self._tensorboard.scalar(name, value, values["step"])
+                self._tensorboard.add_scalar(name, value, values["step"])
+        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            self._flush()
+
+    def _flush(self) -> None:
+        with errors_naming(self._events):
+            self._tensorboard.flush()
+        self._flushed = time.monotonic()
 
     def _drop_lines_after(self, step: int) -> None:
         if not self._path.exists():
@@ -102,6 +137,26 @@ class Reporter:
             except (json.JSONDecodeError, KeyError):
                 continue  # a line torn by a kill belongs to steps that are done again
         write_text(self._path, "".join(kept))
+
+
+class Silent:
+    """In place of a `Reporter` on all processes but the first: says and writes nothing."""
+
+    def __enter__(self) -> "Silent":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+    def message(self, *_: Any) -> None:
+        """Nothing; and so do the others."""
+
+    restart_clock = training = validation = message
+
+
+def create_reporter(workdir: Path, **about: int) -> Reporter | Silent:
+    """The reporter of this process; arguments as for `Reporter`."""
+    return Reporter(workdir, **about) if jax.process_index() == 0 else Silent()
 
 
 def _pictures(result: Validation) -> np.ndarray:
