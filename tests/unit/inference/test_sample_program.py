@@ -94,18 +94,8 @@ def test_doubtful_images_are_flagged_and_told(tiny, run, images, tmp_path, monke
 def test_options_reach_the_settings(run, tmp_path, monkeypatch):
     (tmp_path / "bad.png").write_bytes(b"")  # nothing to compute
     arguments = ("--ckpt", run / "checkpoints", "--input", tmp_path / "bad.png", "--output", tmp_path / "out")
-    options = (
-        "--samples",
-        2,
-        "--sampling-steps",
-        9,
-        "--protocol",
-        "paper",
-        "--checkpoint-step",
-        "latest",
-        "--batch-size",
-        1,
-    )
+    options = ("--samples", 2, "--sampling-steps", 9, "--protocol")
+    options += ("paper", "--checkpoint-step", "latest", "--batch-size", 1)
     more = ("--size", "native", "--flips", "--sampler", "ddpm", "--ensemble", "staple", "--clip-x0", "0.75")
     assert sample(monkeypatch, *arguments, *options, *more) == 1
     settings = json.loads((tmp_path / "out" / "settings.json").read_text())
