@@ -5,7 +5,7 @@ import errno
 import glob
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,7 +24,7 @@ def list_images(path: str | os.PathLike) -> list[Path]:
     return list(iterate_images(path))
 
 
-def iterate_images(path: str | os.PathLike) -> Iterator[Path]:
+def iterate_images(path: str | os.PathLike, pass_over: Callable[[str], None] = lambda file: None) -> Iterator[Path]:
     """Finds pictures: a file as it is, a folder searched through and through, or a glob (`**` goes into folders).
 
     Folders and globs give files with the suffix of an image format (PNG, JPEG, BMP, TIFF; upper or lower case), sorted;
@@ -32,6 +32,10 @@ def iterate_images(path: str | os.PathLike) -> Iterator[Path]:
     What has such a name and cannot be looked at (a link to nothing, no permission) is given as well, so that reading it
     says what is wrong. Of a folder, the names in one of its folders at a time are in memory (with those of the folders
     above it that are still to come); of a glob, all it matches.
+
+    Args:
+      path: a file, a folder or a glob.
+      pass_over: called with every file of a folder or a glob that is not hidden and has no such suffix.
 
     Raises:
       DataError: nothing is there, or no picture among it, or a folder below may not be read.
@@ -42,9 +46,9 @@ def iterate_images(path: str | os.PathLike) -> Iterator[Path]:
         yield path
         return
     if os.path.isdir(path):
-        found, where = _images_below(path), f"folder {text} holds"
+        found, where = _images_below(path, pass_over), f"folder {text} holds"
     elif is_pattern:
-        found, where = _images_matching(text), f"glob {text} matches"
+        found, where = _images_matching(text, pass_over), f"glob {text} matches"
     else:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
             os.stat(path)  # what else stands in the way is said by itself
@@ -71,28 +75,31 @@ def worth_entering(folders: Iterable[str]) -> list[str]:
     return sorted(name for name in folders if not name.startswith(".") and name not in _SYSTEM_FOLDERS)
 
 
-def _images_below(folder: Path) -> Iterator[Path]:
+def _images_below(folder: Path, pass_over: Callable[[str], None]) -> Iterator[Path]:
     """In the order of sorted paths, part by part: what is in the folder "a" comes before the file "a.png"."""
-    opened = [(folder, _names_in(folder))]
+    opened = [(folder, _names_in(folder, pass_over))]
     while opened:
         place, names = opened[-1]
         if not names:
             opened.pop()
         elif (name := names.pop()).endswith("\0"):
             below = place / name[:-1]
-            opened.append((below, _names_in(below)))
+            opened.append((below, _names_in(below, pass_over)))
         else:
             yield place / name
 
 
-def _names_in(folder: Path) -> list[str]:
+def _names_in(folder: Path, pass_over: Callable[[str], None]) -> list[str]:
     """Of the pictures in a folder and, with a zero at the end, of the folders worth entering; the last one first."""
     names, folders = [], []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if not _is_folder(entry):
-                    names += [entry.name] if _is_image(folder / entry.name, entry) else []
+                    if _is_image(folder / entry.name, entry):
+                        names.append(entry.name)
+                    elif _is_other(entry.name):
+                        pass_over(os.path.join(folder, entry.name))
                 elif not entry.is_symlink():
                     folders.append(entry.name)
                 elif worth_entering([entry.name]):
@@ -105,11 +112,15 @@ def _names_in(folder: Path) -> list[str]:
     return names
 
 
-def _images_matching(pattern: str) -> Iterator[Path]:
+def _images_matching(pattern: str, pass_over: Callable[[str], None]) -> Iterator[Path]:
     """In the same order."""
-    found = (Path(name) for name in glob.iglob(pattern, recursive=True))
-    # With a zero, which is below every other character, for the slash, texts are ordered as paths are, part by part.
-    names = [os.fspath(file).replace(os.sep, "\0") for file in found if _is_image(file)]
+    names = []
+    for name in glob.iglob(pattern, recursive=True):
+        if _is_image(file := Path(name)):
+            # With a zero, below every other character, for the slash, texts are ordered as paths are, part by part.
+            names.append(os.fspath(file).replace(os.sep, "\0"))
+        elif _is_other(file.name) and file.is_file():
+            pass_over(name)
     names.sort(reverse=True)
     while names:
         yield Path(names.pop().replace("\0", os.sep))
@@ -120,6 +131,10 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return entry.is_dir()
     except OSError:
         return False
+
+
+def _is_other(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES
 
 
 def _is_image(file: Path, entry: os.DirEntry | None = None) -> bool:
