@@ -5,7 +5,7 @@ DEMO_DIR ?= runs/demo
 # Extra options of the demo's training, e.g. DEMO_FLAGS=--config.train.steps=50
 DEMO_FLAGS ?=
 
-.PHONY: demo kernels test lint bench-cpu bench-gpu table1-cpu table1-gpu data-given clean
+.PHONY: demo kernels test lint docs bench-cpu bench-gpu table1-cpu table1-gpu data-given clean
 
 demo: .venv/installed kernels
 	$(RUN) train.py --config configs/demo.py --workdir $(DEMO_DIR) $(DEMO_FLAGS)
@@ -23,6 +23,10 @@ test: .venv/installed-test kernels
 lint: .venv/installed-test
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+
+# The pages of docs/ as HTML in build/docs; warnings are errors.
+docs: .venv/installed-docs
+	$(RUN) -m sphinx -W --keep-going -b html docs build/docs
 
 # Compiled CPU kernels: an optional extra that needs a C++ compiler. Without one everything works, slower.
 kernels: .venv/kernels
@@ -61,6 +65,10 @@ data-given:
 
 .venv/installed-test: .venv/installed
 	$(RUN) -m pip install --quiet --editable '.[test]'
+	touch $@
+
+.venv/installed-docs: .venv/installed
+	$(RUN) -m pip install --quiet --editable '.[docs]'
 	touch $@
 
 .venv/installed-bench: .venv/installed

@@ -5,8 +5,11 @@ import pytest
 from pair_files import mask, picture, save, save_pair
 from PIL import Image
 
-from ddim_jax.data import check_source, load_arrays, load_dataset
-from ddim_jax.imageio.images import resize_image, resize_mask
+from ddim_jax.data import Example, Selection, check_source, load_arrays, load_dataset, load_selections
+from ddim_jax.imageio.images import count_pixels, read_image, resize_image, resize_mask
+from ddim_jax.imageio.listing import list_images
+from ddim_jax.imageio.masks import mask_of_levels
+from ddim_jax.registry import DATASETS, READERS, register
 from ddim_jax.runtime.errors import ConfigError, DataError
 
 
@@ -116,7 +119,7 @@ def test_an_empty_split_and_wrong_arguments(tmp_path):
     write_splits(tmp_path, train=["a"])
     with pytest.raises(DataError, match="no pair belongs to the split val"):
         load_dataset("folder", "val", root=tmp_path)
-    with pytest.raises(ConfigError, match=r"Unknown data set 'lungs'.*phantom, folder, rsua, isbi2016, polypdb"):
+    with pytest.raises(ConfigError, match=r"data.name is 'lungs'; expected one of folder, isbi2016, phantom, polyp"):
         load_dataset("lungs", "train")
     with pytest.raises(ConfigError, match="Unknown split 'dev'; expected one of train, val, test"):
         load_dataset("phantom", "dev")
@@ -174,17 +177,39 @@ def test_a_camera_turned_with_its_mask_drawn_upright(tmp_path):
     assert example.mask.shape == (12, 10)
 
 
-def test_problems_of_several_splits_come_in_one_error(tmp_path):
-    for stem in ("a", "b", "c"):
-        save_pair(tmp_path / f"images/{stem}.png", tmp_path / f"masks/{stem}.png")
-    write_splits(tmp_path, train=["a"], val=["b"], test=["c"])
-    for stem in ("a", "b"):
-        (tmp_path / "images" / f"{stem}.png").write_bytes(b"")
-    train, val = (load_dataset("folder", split, root=tmp_path) for split in ("train", "val"))
-    with pytest.raises(DataError, match="2 of 2 pairs") as error:
-        check_source(train, val)
-    assert "a.png" in str(error.value)
-    assert "b.png" in str(error.value)
+class Counting:
+    """A source that counts how often each of its pairs is read."""
+
+    def __init__(self, source):
+        self.name, self.ids, self.source, self.reads = source.name, source.ids, source, []
+
+    def __len__(self):
+        return len(self.ids)
+
+    def __getitem__(self, row):
+        self.reads.append(row)
+        return self.source[row]
+
+
+def test_two_splits_are_read_checked_and_kept_in_one_pass(tmp_path):
+    for number in range(6):
+        save_pair(tmp_path / f"images/{number}.png", tmp_path / f"masks/{number}.png", number)
+    write_splits(tmp_path, train=[0, 1, 2, 3], val=[4, 5])
+    train, val = (Counting(load_dataset("folder", split, root=tmp_path)) for split in ("train", "val"))
+    # As one of two processes: rows 2 and 3 of the first split, the last one twice; of the second, row 0 is kept.
+    first, second = load_selections([Selection(train, [2, 3, 3]), Selection(val, [0], check=[0, 1])], 8)
+    assert (first.ids, second.ids) == (("2", "3", "3"), ("4",))
+    assert (sorted(train.reads), sorted(val.reads)) == ([2, 3], [0, 1])
+    for image, number in zip([*first.images, *second.images], [2, 3, 3, 4], strict=True):
+        np.testing.assert_array_equal(image, resize_image(picture(number), (8, 8)))
+    for truth, number in zip([*first.masks, *second.masks], [2, 3, 3, 4], strict=True):
+        np.testing.assert_array_equal(truth, resize_mask(mask(number) // 255, (8, 8)))
+
+    for stem in (0, 2, 5):
+        (tmp_path / f"images/{stem}.png").write_bytes(b"")
+    with pytest.raises(DataError, match="2 of 4 pairs") as error:
+        load_selections([Selection(train, [2, 3]), Selection(val, [0], check=[0, 1])], 8)
+    assert "2.png" in str(error.value) and "5.png" in str(error.value) and "0.png" not in str(error.value)
 
 
 def test_names_that_are_no_text_are_told(tmp_path):
@@ -194,3 +219,70 @@ def test_names_that_are_no_text_are_told(tmp_path):
     with pytest.raises(DataError, match=r"(?s)2 files .*images/gr\udcfcn[.]png: the name is not UTF-8"):
         load_dataset("folder", "train", root=tmp_path)
     assert not (tmp_path / "splits.csv").exists()
+
+
+class Stripes:
+    name = "stripes"
+
+    def __init__(self, split, seed):
+        self.ids = (f"{split}{seed}",)
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, row):
+        return Example(self.ids[row], picture(row), mask(row) // 255)
+
+
+def test_a_data_set_and_a_reader_of_another_package_are_found_by_name(tmp_path, monkeypatch):
+    """As a training reads them: by `data.name`, and by the suffix of the files in a folder."""
+    for registry in (DATASETS, READERS):
+        monkeypatch.setattr(registry, "_entries", dict(registry.items()))
+
+    @register.dataset("stripes")
+    def load_stripes(split, options):
+        return Stripes(split, options.seed)
+
+    @register.reader("npy")
+    class NpyReader:
+        suffixes = (".npy",)
+
+        @staticmethod
+        def read_image(path):
+            return np.repeat(np.load(path, allow_pickle=False)[..., None], 3, axis=-1)
+
+        @staticmethod
+        def read_mask(path):
+            return mask_of_levels(np.load(path, allow_pickle=False), lossy=False, name=str(path))
+
+        @staticmethod
+        def count_pixels(path):
+            return np.load(path, mmap_mode="r", allow_pickle=False).size
+
+    source = load_dataset("stripes", "val", seed=3)
+    assert load_arrays(source, 8).ids == ("val3",)
+    with pytest.raises(ValueError, match="there is a data set 'folder' already"):
+        register.dataset("folder")(load_stripes)
+
+    for number in range(3):
+        for kind, values in (("images", picture(number)[..., 0]), ("masks", mask(number))):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            np.save(tmp_path / kind / f"{number}.npy", values)
+    save_pair(tmp_path / "images/3.png", tmp_path / "masks/3.png", 3)
+    write_splits(tmp_path, train=range(4))
+    assert [path.name for path in list_images(tmp_path / "images")] == ["0.npy", "1.npy", "2.npy", "3.png"]
+    assert count_pixels(tmp_path / "images/0.npy") == 120
+    arrays = load_arrays(load_dataset("folder", "train", root=tmp_path), 12)
+    grey = [picture(number)[..., 0] for number in range(3)]
+    for number in range(3):
+        wanted = np.repeat(grey[number][..., None], 3, axis=-1)
+        np.testing.assert_array_equal(arrays.images[number], resize_image(wanted, (12, 12)))
+        np.testing.assert_array_equal(arrays.masks[number], resize_mask(mask(number) // 255, (12, 12)))
+    np.testing.assert_array_equal(arrays.images[3], resize_image(picture(3), (12, 12)))
+
+    @register.reader("numpy")
+    class Another(NpyReader):
+        pass
+
+    with pytest.raises(ConfigError, match=r"the readers npy and numpy are both for files ending in \.npy"):
+        read_image(tmp_path / "images/0.npy")
