@@ -30,7 +30,7 @@ from benchmarks.table_machine import device_in_words
 from benchmarks.worker import Worker
 from ddim_jax import Segmenter, __version__
 from ddim_jax.inference import segment_files
-from ddim_jax.inference.parts import INDEX
+from ddim_jax.inference.index import INDEX
 from ddim_jax.models import create_model, example_inputs
 from ddim_jax.runtime import allocator
 from ddim_jax.runtime.errors import report_input_errors
@@ -125,8 +125,8 @@ class Run:
         threads = len(os.sched_getaffinity(0))
         return {
             "image_size": self._segmenter.image_size,
-            "steps": self._segmenter.settings().steps,
-            "samples": self._segmenter.settings().samples,
+            "steps": self._segmenter.options().steps,
+            "samples": self._segmenter.options().samples,
             "device": device_in_words(jax.devices()[0], threads),
             **describe_host(threads),
         }
@@ -137,10 +137,10 @@ class Run:
         Before, unmeasured, it segments the folder `warm`: what the first pictures make threads and allocators keep is
         then there in a short run as in a long one.
         """
-        segment_files(self._segmenter, warm, f"{output}_warm", batch_size=batch_size)
+        segment_files(self._segmenter, warm, f"{output}_warm", prefetch=batch_size)
         reset_high_water()
         with Held() as held:
-            summary = segment_files(self._segmenter, pictures, output, batch_size=batch_size)
+            summary = segment_files(self._segmenter, pictures, output, prefetch=batch_size)
         return {
             "done": summary.done,
             "seconds": summary.seconds,
