@@ -126,10 +126,10 @@ class LastWord:
 def ending_together(request: StopRequest) -> Iterator[LastWord]:
     """Ends this process with a message where another one is lost, and at once where the block raises an error.
 
-    The runtime exchanges heartbeats (`jax.distributed.initialize`). Where one stays away it calls abort() in every
-    other process, within `HEARTBEAT_SECONDS`; that is given a readable last line and the exit status TRY_AGAIN. An error
-    here ends the process without the clean-up of the interpreter, which would wait for the others. So does a signal
-    that `request` hears, until `request.leave_at_once(None)`. Alone, it does nothing.
+    The runtime exchanges heartbeats (`jax.distributed.initialize`). Where one stays away for `HEARTBEAT_SECONDS` it
+    calls abort() in every other process, which here gives a readable last line and the exit status TRY_AGAIN. An error
+    ends the process without the clean-up of the interpreter, which would wait for the others. So does a signal that
+    `request` hears, until `request.leave_at_once(None)`. Alone, it does nothing.
     """
     last_word = LastWord()
     if jax.process_count() == 1:

@@ -1,8 +1,12 @@
 """The numbers of a run while it trains: progress on the terminal, `metrics.jsonl`, TensorBoard files."""
 
 import contextlib
+import errno
 import json
+import os
+import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from ddim_jax.runtime.atomic import errors_naming, write_text
 from ddim_jax.training.validation import Validation
 
-_FLUSH_SECONDS = 120
+_LITTLE_BYTES = 2**20
 
 
 @contextlib.contextmanager
@@ -52,11 +56,10 @@ class Reporter:
         self._drop_lines_after(start_step)
         self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115, closed in __exit__
         self._events = workdir / "tensorboard"
+        before = set(threading.enumerate())
         with errors_naming(self._events):
-            # Its thread ends where the disk is full; the queue has to take what comes until a flush finds that out.
-            self._tensorboard = SummaryWriter(
-                str(self._events), purge_step=start_step + 1, max_queue=10_000, flush_secs=_FLUSH_SECONDS
-            )
+            self._tensorboard = SummaryWriter(str(self._events), purge_step=start_step + 1, max_queue=1000)
+        self._writing = set(threading.enumerate()) - before
         self._progress = Progress(
             TextColumn("step {task.completed}/{task.total}"),
             BarColumn(),
@@ -66,7 +69,6 @@ class Reporter:
         )
         self._task = self._progress.add_task("", total=steps, completed=start_step, numbers="compiling")
         self._last = (start_step, time.perf_counter())
-        self._flushed = time.monotonic()
 
     def __enter__(self) -> "Reporter":
         self._progress.start()
@@ -104,7 +106,7 @@ class Reporter:
         self._write({"step": step, "validation_loss": result.loss, "validation_dice": result.dice})
         if len(result.probabilities):
             self._tensorboard.add_image("samples", _pictures(result), step, dataformats="HWC")
-        self._flush()
+        self._tensorboard.flush()
         self.message(f"step {step}/{self._steps}: validation loss {result.loss:.4f}, Dice {result.dice:.4f}")
 
     def message(self, text: str) -> None:
@@ -115,16 +117,20 @@ class Reporter:
         with errors_naming(self._path):
             self._file.write(json.dumps(values) + "\n")
             self._file.flush()
+        self._check_events()
         for name, value in values.items():
             if name != "step":
                 self._tensorboard.add_scalar(name, value, values["step"])
-        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
-            self._flush()
 
-    def _flush(self) -> None:
-        with errors_naming(self._events):
-            self._tensorboard.flush()
-        self._flushed = time.monotonic()
+    def _check_events(self) -> None:
+        """The thread that writes events ends where the disk refuses one; what is handed over then is never written.
+
+        Raises:
+          OSError: it has ended.
+        """
+        if not all(thread.is_alive() for thread in self._writing):
+            number = errno.ENOSPC if shutil.disk_usage(self._events).free < _LITTLE_BYTES else errno.EIO
+            raise OSError(number, os.strerror(number), str(self._events))
 
     def _drop_lines_after(self, step: int) -> None:
         if not self._path.exists():

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
