@@ -16,10 +16,10 @@ from typing import Any
 
 from benchmarks.table_rows import rows_of, run_folder, step_seconds, steps_for
 from benchmarks.worker import Worker
+from ddim_jax.config import plain_config
 from ddim_jax.data import load_dataset
 from ddim_jax.runtime.atomic import write_json
 from ddim_jax.runtime.errors import INTERRUPTED, TRY_AGAIN
-from ddim_jax.training.config import plain_config
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = {"small": "table1", "full": "table1_gpu"}
