@@ -33,21 +33,21 @@ kernels: .venv/kernels
 
 # Both write benchmarks/results/ and docs/benchmarks.md; they need PyTorch (the `bench` extra) and an idle machine.
 bench-cpu: .venv/installed-bench kernels
-	$(RUN) -m benchmarks.run --suite cpu
+	$(RUN) -m benchmarks.speed --suite cpu
 	$(RUN) -m benchmarks.report
 
 bench-gpu: .venv/installed-bench
-	$(RUN) -m benchmarks.run --suite gpu
+	$(RUN) -m benchmarks.speed --suite gpu
 	$(RUN) -m benchmarks.report
 
 # The comparison of the four systems; DATA lists data sets in the folder layout, by the directories they lie in.
 # MedSegDiff takes 5000 evaluations for a picture and is scored on 15 pictures; docs/results.md has all on the same 15.
 table1-cpu: data-given .venv/installed-bench kernels
-	$(RUN) -m benchmarks.table1 --data $(DATA) --budget 360 --size 64 --seeds 1 --limit medsegdiff=15
+	$(RUN) -m benchmarks.quality.table1 --data $(DATA) --budget 360 --size 64 --seeds 1 --limit medsegdiff=15
 	$(RUN) -m benchmarks.report
 
 table1-gpu: data-given .venv/installed-bench
-	$(RUN) -m benchmarks.table1 --data $(DATA) --budget 240 --size 128 --networks full --limit medsegdiff=15
+	$(RUN) -m benchmarks.quality.table1 --data $(DATA) --budget 240 --size 128 --networks full --limit medsegdiff=15
 	$(RUN) -m benchmarks.report
 
 data-given:

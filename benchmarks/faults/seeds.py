@@ -95,7 +95,7 @@ SETTINGS = {
     "samples": 3,
     "steps": 2,
     "seed": 0,
-    "protocol": "calibrated",
+    "protocol": "mean",
     "threshold": 0.5,
     "size": "model",
     "flips": False,

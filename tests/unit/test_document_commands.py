@@ -36,7 +36,7 @@ def takes(program, option):
     names = [option, option.replace("--no-", "--")]  # BooleanOptionalAction
     if program == "train":
         return f'"{option.removeprefix("--")}"' in text
-    if program == "benchmarks.run" and option in ("--cases", "--models", "--dtypes", "--sides"):
+    if program == "benchmarks.speed" and option in ("--cases", "--models", "--dtypes", "--sides"):
         return f'("{option.removeprefix("--")}", ' in text
     return any(f'"{name}"' in text for name in names)
 
@@ -61,12 +61,12 @@ def test_options_exist(page):
 def test_what_is_looked_for_is_found():
     """Commands of every kind, some with their lines joined."""
     found = [command for page in PAGES for command in commands(page)]
-    assert {"train", "sample", "evaluate", "benchmarks.run", "benchmarks.table1"} <= {program for program, _ in found}
+    assert {"train", "sample", "evaluate", "benchmarks.speed", "benchmarks.quality.table1"} <= {program for program, _ in found}
     (own,) = [options for program, options in found if "runs/skin_lesion " in options and program == "train"]
     assert "--config.train.checkpoint_every=200" in own and "--config configs/small_x0.py" in own
     assert takes("evaluate", "--no-flips") and not takes("evaluate", "--flip")
-    assert takes("benchmarks.run", "--sides") and not takes("benchmarks.run", "--targets")
-    assert takes("benchmarks.steps", "--any-device") and takes("train", "--workdir") and not takes("train", "--output")
+    assert takes("benchmarks.speed", "--sides") and not takes("benchmarks.speed", "--targets")
+    assert takes("benchmarks.quality.steps", "--any-device") and takes("train", "--workdir") and not takes("train", "--output")
 
 
 def test_every_result_file_has_its_command():

@@ -12,8 +12,8 @@ from pathlib import Path
 import jax
 import pytest
 
-from benchmarks.bars import bars_of
-from benchmarks.paper_figures import TABLE_2
+from benchmarks.speed.bars import bars_of
+from benchmarks.quality.paper_figures import TABLE_2
 from ddim_jax.diffusion import linear_schedule
 from ddim_jax.models import create_model, example_inputs
 from ddim_jax.training.state import parameter_count
