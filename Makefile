@@ -5,7 +5,7 @@ DEMO_DIR ?= runs/demo
 # Extra options of the demo's training, e.g. DEMO_FLAGS=--config.train.steps=50
 DEMO_FLAGS ?=
 
-.PHONY: demo kernels test lint bench-cpu bench-gpu table1-cpu table1-gpu data-given clean
+.PHONY: demo kernels test lint docs bench-cpu bench-gpu table1-cpu table1-gpu data-given clean
 
 demo: .venv/installed kernels
 	$(RUN) train.py --config configs/demo.py --workdir $(DEMO_DIR) $(DEMO_FLAGS)
@@ -24,6 +24,10 @@ lint: .venv/installed-test
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 
+# The pages of docs/ as HTML in build/docs; warnings are errors.
+docs: .venv/installed-docs
+	$(RUN) -m sphinx -W --keep-going -b html docs build/docs
+
 # Compiled CPU kernels: an optional extra that needs a C++ compiler. Without one everything works, slower.
 kernels: .venv/kernels
 
@@ -31,24 +35,24 @@ kernels: .venv/kernels
 	-$(RUN) -m ddim_jax.ops.cpu_kernels
 	touch $@
 
-# Both write benchmarks/results/ and docs/benchmarks.md; they need PyTorch (the `bench` extra) and an idle machine.
+# Both write benchmarks/results/ and the tables in docs/; they need PyTorch (the `bench` extra) and an idle machine.
 bench-cpu: .venv/installed-bench kernels
 	$(RUN) -m benchmarks.speed --suite cpu
-	$(RUN) -m benchmarks.report
+	$(RUN) -m benchmarks.render
 
 bench-gpu: .venv/installed-bench
 	$(RUN) -m benchmarks.speed --suite gpu
-	$(RUN) -m benchmarks.report
+	$(RUN) -m benchmarks.render
 
 # The comparison of the four systems; DATA lists data sets in the folder layout, by the directories they lie in.
 # MedSegDiff takes 5000 evaluations for a picture and is scored on 15 pictures; docs/results.md has all on the same 15.
 table1-cpu: data-given .venv/installed-bench kernels
 	$(RUN) -m benchmarks.quality.table1 --data $(DATA) --budget 360 --size 64 --seeds 1 --limit medsegdiff=15
-	$(RUN) -m benchmarks.report
+	$(RUN) -m benchmarks.render
 
 table1-gpu: data-given .venv/installed-bench
 	$(RUN) -m benchmarks.quality.table1 --data $(DATA) --budget 240 --size 128 --networks full --limit medsegdiff=15
-	$(RUN) -m benchmarks.report
+	$(RUN) -m benchmarks.render
 
 data-given:
 	@test -n "$(strip $(DATA))" || { echo 'DATA is not set. It lists the folders of the data sets, each with images/ and' \
@@ -61,6 +65,10 @@ data-given:
 
 .venv/installed-test: .venv/installed
 	$(RUN) -m pip install --quiet --editable '.[test]'
+	touch $@
+
+.venv/installed-docs: .venv/installed
+	$(RUN) -m pip install --quiet --editable '.[docs]'
 	touch $@
 
 .venv/installed-bench: .venv/installed

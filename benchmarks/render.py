@@ -404,6 +404,7 @@ def archive(root: Path) -> str:
         f"at most {_MOST_GROWTH} B": lambda row: many(row, met(row["bytes_per_picture"] <= _MOST_GROWTH)),
         "written": lambda row: f"{row['result_bytes'] / row['pictures'] / 1000:.1f} kB a picture",
         "on disk": lambda row: f"{row['result_disk_bytes'] / row['pictures'] / 1000:.1f} kB a picture",
+        "ten million": lambda row: f"{10_000_000 / row['images_per_second'] / 3600:,.0f} hours",
         "code": of_commit,
     }
     return table(columns, read_result(root / "docs" / "results" / "archive.json")["rows"])

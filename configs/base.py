@@ -41,7 +41,7 @@ def get_config() -> ConfigDict:
     config.diffusion.mask_scale = config_dict.placeholder(float)
     config.diffusion.timestep_power = config_dict.placeholder(float)
     config.diffusion.num_train_timesteps = config_dict.placeholder(int)
-    config.diffusion.schedule = config_dict.placeholder(str)  # linear, or cosine (without betas)
+    config.diffusion.noise_schedule = config_dict.placeholder(str)  # linear, or cosine (without betas)
     config.diffusion.beta_start = config_dict.placeholder(float)
     config.diffusion.beta_end = config_dict.placeholder(float)
     config.diffusion.zero_terminal_snr = config_dict.placeholder(bool)  # x0 and v only
@@ -63,7 +63,7 @@ def get_config() -> ConfigDict:
     config.train.steps = 0
     config.train.epochs = 2000.0  # used where steps is 0
     config.train.learning_rate = config_dict.placeholder(float)
-    config.train.schedule = "constant"  # or cosine
+    config.train.lr_schedule = "constant"  # or cosine
     config.train.init_from = config_dict.placeholder(str)  # PyTorch weights to start from, .safetensors or .pt
     config.train.warmup_steps = 0
     config.train.beta1 = 0.9
@@ -127,5 +127,5 @@ def _medsegdiff() -> ConfigDict:
 def _paper_diffusion() -> ConfigDict:
     diffusion = ConfigDict({"prediction": "noise", "loss": "mse", "loss_weight": "plain"})
     diffusion.update({"mask_scale": 1.0, "timestep_power": 1.0, "num_train_timesteps": 1000})
-    diffusion.update({"schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02, "zero_terminal_snr": False})
+    diffusion.update({"noise_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02, "zero_terminal_snr": False})
     return diffusion

@@ -29,7 +29,7 @@ def get_config():
     config.ddim.train.learning_rate = 2e-3  # of the baselines: as the comparison has them, configs/table1.py
     config.unet.train.learning_rate = 2e-3
     config.medsegdiff.train.learning_rate = 1e-3
-    config.train.schedule = "cosine"
+    config.train.lr_schedule = "cosine"
     config.train.warmup_steps = 100
     config.train.gradient_clip = 1.0
     config.train.ema_decay = 0.999

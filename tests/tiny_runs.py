@@ -67,7 +67,7 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
             "steps": 12,
             "epochs": 0.0,
             "learning_rate": 1e-3,
-            "schedule": "constant",
+            "lr_schedule": "constant",
             "init_from": None,
             "warmup_steps": 2,
             "beta1": 0.9,
@@ -122,7 +122,7 @@ def checkpoint(workdir, step):
     config = json.loads((Path(workdir) / "config.json").read_text())
     about, fields = config["model"], config["train"]
     model = create_model(about["name"], preset=about["preset"], **about["overrides"])
-    rate = learning_rate_schedule(fields["schedule"], 1.0, fields["warmup_steps"], 10**6)
+    rate = learning_rate_schedule(fields["lr_schedule"], 1.0, fields["warmup_steps"], 10**6)
     optimiser = create_optimiser(rate, gradient_clip=fields["gradient_clip"])
     fresh = jax.eval_shape(lambda: create_state(model, optimiser, config["data"]["image_size"], 0))
     template = {"step": fresh.step, "params": fresh.params, "opt_state": fresh.opt_state}

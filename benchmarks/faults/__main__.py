@@ -25,8 +25,8 @@ from typing import Any
 
 import jax
 
-from benchmarks.fault_limits import short_of_limits
 from benchmarks.children import end_on_sigterm
+from benchmarks.fault_limits import short_of_limits
 from benchmarks.faults.programs import ROOT, FaultRunFailed
 from benchmarks.machine import describe_host, provenance
 from ddim_jax import __version__

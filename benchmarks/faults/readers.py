@@ -93,7 +93,7 @@ def read_config(path: Path) -> None:
     model = create_model(about["name"], preset=about["preset"], **about["overrides"])
     create_process(model, config["diffusion"])
     check_config(config)
-    rate = learning_rate_schedule(train["schedule"], train["learning_rate"], train["warmup_steps"], 10**9)
+    rate = learning_rate_schedule(train["lr_schedule"], train["learning_rate"], train["warmup_steps"], 10**9)
     create_optimiser(rate, beta1=train["beta1"], beta2=train["beta2"], gradient_clip=train["gradient_clip"])
 
 

@@ -5,8 +5,8 @@ python -m benchmarks.quality.table1 --data ROOT... --budget SECONDS --size N [--
 Writes docs/results/table1.json after every run; `python -m benchmarks.render` puts its tables into the pages.
 Interrupted, the same command goes on: rows that are there are kept, and a training goes on from its last checkpoint.
 All systems come before the next data set and all data sets before the next seed, so that what is done first is a whole
-table. Exit status 1 if a run failed; the others are done all the same. Where a system was scored on part of the test pictures
-(--limit), the scores of every system on that part are written as well, from what the runs left in their folders.
+table. Exit status 1 if a run failed; the others are done all the same. Where a system was scored on part of the test
+pictures (--limit), the scores of every system on that part are written as well, from what the runs left behind.
 """
 
 import argparse

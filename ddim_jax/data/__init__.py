@@ -1,6 +1,6 @@
 """Image/mask pairs: sources, the input pipeline and augmentation."""
 
-from ddim_jax.data.arrays import Arrays, check_source, load_arrays
+from ddim_jax.data.arrays import Arrays, Selection, check_source, load_arrays, load_selections, read_ahead
 from ddim_jax.data.augmentation import augment
 from ddim_jax.data.load import DATASETS, load_dataset
 from ddim_jax.data.pipeline import training_batches, training_indices
@@ -10,6 +10,7 @@ __all__ = [
     "DATASETS",
     "Arrays",
     "Example",
+    "Selection",
     "Source",
     "Subset",
     "augment",
@@ -17,6 +18,8 @@ __all__ = [
     "ids_digest",
     "load_arrays",
     "load_dataset",
+    "load_selections",
+    "read_ahead",
     "training_batches",
     "training_indices",
 ]

@@ -1,7 +1,8 @@
-"""A whole split decoded, checked and resized into two uint8 arrays: what fits is read once."""
+"""Splits decoded, checked and resized into uint8 arrays: each file is read once."""
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from ddim_jax.runtime.errors import DataError
 
 
 class Arrays(NamedTuple):
-    """A split at one size.
+    """Pairs of a split at one size.
 
     Attributes:
       ids: N names.
@@ -25,6 +26,20 @@ class Arrays(NamedTuple):
     masks: np.ndarray
 
 
+class Selection(NamedTuple):
+    """Rows of a source to be read.
+
+    Attributes:
+      source: any source.
+      keep: rows that `load_selections` returns as arrays, in this order.
+      check: rows that are read and checked, but not kept; those of `keep` need not be repeated.
+    """
+
+    source: Source
+    keep: Sequence[int]
+    check: Sequence[int] = ()
+
+
 def resized(example: Example, image_size: int) -> tuple[np.ndarray, np.ndarray]:
     """The pair at `image_size` x `image_size`: the image bilinear and antialiased, the mask nearest."""
     shape = (image_size, image_size)
@@ -32,47 +47,80 @@ def resized(example: Example, image_size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def load_arrays(source: Source, image_size: int, *, threads: int = 8) -> Arrays:
-    """Reads every pair of `source`, checks it and resizes it.
+    """Every pair of `source`; see `load_selections`."""
+    return load_selections([Selection(source, range(len(source)))], image_size, threads=threads)[0]
+
+
+def load_selections(selections: Sequence[Selection], image_size: int, *, threads: int = 8) -> list[Arrays]:
+    """Reads, checks and resizes pairs of one or more splits, each file once.
 
     Args:
-      source: any source.
+      selections: rows to keep and rows only to check.
       image_size: S, in pixels.
-      threads: how many pairs are decoded at once (decoding leaves the interpreter's lock).
+      threads: how many pairs are decoded at once (decoding releases the interpreter's lock).
+
+    Returns:
+      For each selection the pairs of `keep`.
 
     Raises:
-      DataError: some pairs cannot be used; up to ten are named with what is wrong, the rest counted.
+      DataError: some pairs of any selection cannot be used; up to ten are named with what is wrong, the rest counted.
     """
-    images = np.empty((len(source), image_size, image_size, 3), np.uint8)
-    masks = np.empty((len(source), image_size, image_size), np.uint8)
+    found = [
+        Arrays(
+            tuple(source.ids[row] for row in keep),
+            np.empty((len(keep), image_size, image_size, 3), np.uint8),
+            np.empty((len(keep), image_size, image_size), np.uint8),
+        )
+        for source, keep, _ in selections
+    ]
 
-    def store(row: int, example: Example) -> None:
-        images[row], masks[row] = resized(example, image_size)
-
-    _visit([source], store, threads)
-    return Arrays(source.ids, images, masks)
-
-
-def check_source(*sources: Source, threads: int = 8) -> None:
-    """Reads every pair of the sources once and keeps none, so that all problems of a data set are told together.
-
-    Raises:
-      DataError: as `load_arrays`, over all sources.
-    """
-    _visit(sources, lambda row, example: None, threads)
-
-
-def _visit(sources: Sequence[Source], use, threads: int) -> None:
-    def attempt(place: tuple[Source, int]) -> str | None:
-        source, row = place
+    def attempt(work: tuple[Source, int, Arrays, list[int]]) -> str | None:
+        source, row, arrays, places = work
         try:
             example = source[row]
         except DataError as error:
             return str(error)
-        use(row, example)
+        if places:
+            arrays.images[places], arrays.masks[places] = resized(example, image_size)
         return None
 
-    places = [(source, row) for source in sources for row in range(len(source))]
+    work = []
+    for (source, keep, check), arrays in zip(selections, found, strict=True):
+        places: dict[int, list[int]] = {row: [] for row in sorted({*keep, *check})}
+        for place, row in enumerate(keep):
+            places[row].append(place)
+        work += [(source, row, arrays, places[row]) for row in places]
     with ThreadPoolExecutor(threads) as pool:
-        problems = [problem for problem in pool.map(attempt, places) if problem is not None]
+        problems = [problem for problem in pool.map(attempt, work) if problem is not None]
     if problems:
-        raise data_error(f"{len(problems)} of {len(places)} pairs of {sources[0].name} cannot be used:", problems)
+        name = selections[0].source.name
+        raise data_error(f"{len(problems)} of {len(work)} pairs of {name} cannot be used:", problems)
+    return found
+
+
+def check_source(*sources: Source, threads: int = 8) -> None:
+    """Reads every pair of the sources once and keeps none; see `load_selections`."""
+    load_selections([Selection(source, (), range(len(source))) for source in sources], 1, threads=threads)
+
+
+def read_ahead(source: Source, *, threads: int = 8) -> Iterator[Example | DataError]:
+    """Yields the pairs of `source` in order, some read ahead by threads; a pair that cannot be used as its error."""
+
+    def attempt(row: int) -> Example | DataError:
+        try:
+            return source[row]
+        except DataError as error:
+            return error
+
+    with ThreadPoolExecutor(threads) as pool:
+        ahead: deque[Future] = deque()
+        try:
+            for row in range(len(source)):
+                ahead.append(pool.submit(attempt, row))
+                if len(ahead) > threads:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()

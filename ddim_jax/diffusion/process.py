@@ -81,7 +81,7 @@ class DiffusionProcess:
     def create(
         cls,
         *,
-        schedule: str = "linear",
+        noise_schedule: str = "linear",
         num_train_timesteps: int = 1000,
         beta_start: float = 1e-4,
         beta_end: float = 0.02,
@@ -101,7 +101,7 @@ class DiffusionProcess:
             raise ConfigError(
                 f"diffusion has no field {', '.join(map(repr, unknown))}; configs/base.py has all of them"
             )
-        built = create_schedule(schedule, num_train_timesteps, beta_start, beta_end, zero_terminal_snr)
+        built = create_schedule(noise_schedule, num_train_timesteps, beta_start, beta_end, zero_terminal_snr)
         return cls(schedule=built, **fields)
 
     @property

@@ -56,7 +56,7 @@ def create_schedule(
       ConfigError: an unknown name, or as these functions do.
     """
     if name not in SCHEDULES:
-        raise ConfigError(f"diffusion.schedule is {name!r}; expected one of {', '.join(SCHEDULES)}")
+        raise ConfigError(f"diffusion.noise_schedule is {name!r}; expected one of {', '.join(SCHEDULES)}")
     if not isinstance(zero_terminal_snr, bool):
         raise ConfigError(f"diffusion.zero_terminal_snr is {zero_terminal_snr!r}; expected true or false")
     if name == "linear":

@@ -6,33 +6,41 @@ leaves none behind. Some file systems grant locks to each host by itself: `ddim_
 
 import contextlib
 import errno
-import fcntl
 import os
 from collections.abc import Iterator
 from typing import IO
+
+import filelock
 
 from ddim_jax.runtime.errors import InputError
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
-def try_lock(file: IO, *, required: bool = True) -> bool:
-    """Takes the exclusive lock of a file that is open for writing, without waiting.
+def try_lock(file: IO, *, required: bool = True, wait: bool = False) -> bool:
+    """Takes the exclusive lock of a file that is open for writing; the file keeps it until it is closed.
 
     Args:
-      file: keeps the lock until it is closed.
-      required: if not, a file system without locks is taken for one where nobody else is.
+      file: of the file system.
+      required: if False, a file system without locks is taken for one where nobody else is.
+      wait: for whoever holds it.
 
     Returns:
       False if somebody else, in this process or another, holds it.
 
     Raises:
-      InputError: the file system has no locks.
+      InputError: the file system has no locks, and one is required.
     """
     try:
-        _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB, required)
-    except BlockingIOError:
-        return False
+        return filelock.lock_descriptor(file.fileno(), blocking=wait)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        if required:
+            raise InputError(
+                f"{file.name}: the file system has no locks ({error.strerror}), so several processes cannot share the "
+                "folder; use a folder on another file system, or one process"
+            ) from error
     return True
 
 
@@ -44,18 +52,5 @@ def locked(path: str | os.PathLike, *, required: bool = True) -> Iterator[None]:
       InputError: the file system has no locks, and one is `required`.
     """
     with open(path, "ab") as file:
-        _lock(file, fcntl.LOCK_EX, required)
+        try_lock(file, required=required, wait=True)
         yield
-
-
-def _lock(file: IO, operation: int, required: bool) -> None:
-    try:
-        fcntl.flock(file, operation)
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-        if required:
-            raise InputError(
-                f"{file.name}: the file system has no locks ({error.strerror}), so several processes cannot share the "
-                "folder; use a folder on another file system, or one process"
-            ) from error

@@ -126,7 +126,7 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise ConfigError(f"train.warmup_steps is {train['warmup_steps']!r}; expected a whole number from 0")
     # Where the length is given in epochs, it is known when the pictures are counted; until then any warm-up is shorter.
     steps = train["steps"] or train["warmup_steps"] + 1
-    rate = learning_rate_schedule(train["schedule"], train["learning_rate"], train["warmup_steps"], steps)
+    rate = learning_rate_schedule(train["lr_schedule"], train["learning_rate"], train["warmup_steps"], steps)
     create_optimiser(rate, beta1=train["beta1"], beta2=train["beta2"], gradient_clip=train["gradient_clip"])
     if not is_whole(data["resident_bytes"], 0):
         raise ConfigError(f"data.resident_bytes is {data['resident_bytes']!r}; expected a whole number from 0")

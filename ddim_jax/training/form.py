@@ -16,7 +16,7 @@ _KINDS = {
 _FIELDS = {
     "a section": ("model", "model.overrides", "diffusion", "data", "train", "sample"),
     "a text": (
-        *("model.name", "data.name", "train.schedule", "sample.protocol", "sample.ensemble"),
+        *("model.name", "data.name", "train.lr_schedule", "sample.protocol", "sample.ensemble"),
         *("model.preset?", "data.root?", "data.cache_dir?", "train.init_from?", "sample.sampler?"),
     ),
     "true or false": ("data.flips", "sample.flips"),

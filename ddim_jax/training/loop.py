@@ -97,7 +97,7 @@ def _train(
 
     train_source, val_source = first_alone(lambda: [_load(data, split) for split in ("train", "val")])
     steps = total_steps(fields["steps"], fields["epochs"], batch_size, len(train_source))
-    rate = learning_rate_schedule(fields["schedule"], fields["learning_rate"], fields["warmup_steps"], steps)
+    rate = learning_rate_schedule(fields["lr_schedule"], fields["learning_rate"], fields["warmup_steps"], steps)
     optimiser = create_optimiser(
         rate, beta1=fields["beta1"], beta2=fields["beta2"], gradient_clip=fields["gradient_clip"]
     )

@@ -16,7 +16,7 @@ def learning_rate_schedule(schedule: str, learning_rate: float, warmup_steps: in
       ConfigError: an unknown schedule, a learning rate that is not a positive number, or a warm-up as long as the run.
     """
     if schedule not in SCHEDULES:
-        raise ConfigError(f"train.schedule is {schedule!r}; expected one of {', '.join(SCHEDULES)}")
+        raise ConfigError(f"train.lr_schedule is {schedule!r}; expected one of {', '.join(SCHEDULES)}")
     if not 0.0 < learning_rate < math.inf:
         raise ConfigError(f"train.learning_rate is {learning_rate}; expected a positive number")
     if not 0 <= warmup_steps < steps:

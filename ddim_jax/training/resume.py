@@ -39,7 +39,7 @@ MAY_DIFFER = (
 
 
 ADDED = {
-    "diffusion.schedule": "linear",
+    "diffusion.noise_schedule": "linear",
     "diffusion.zero_terminal_snr": False,
     "diffusion.loss_weight": "plain",
     "train.accumulate": 1,
@@ -152,7 +152,7 @@ def check_resumable(saved: Mapping[str, Any], current: Mapping[str, Any], workdi
       ConfigError: they differ in what matters; every field is named with both values.
     """
     may_differ = MAY_DIFFER
-    if saved.get("train", {}).get("schedule") == "constant":
+    if saved.get("train", {}).get("lr_schedule") == "constant":
         may_differ = (*may_differ, "train.steps", "train.epochs")
     before, now = _flatten(saved), _flatten(current)
     before = {field: value for field, value in ADDED.items() if now.get(field) is not None} | before

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import table1
+from benchmarks.quality import table1
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,4 +39,4 @@ def test_the_table(target, seeds, size, networks, monkeypatch, tmp_path):
     (found,) = given
     assert (found.data, found.seeds, found.size, found.networks) == ([str(tmp_path)], seeds, size, networks)
     assert found.limit == {"medsegdiff": 15}
-    assert any("benchmarks.report" in line for line in lines)
+    assert any("benchmarks.render" in line for line in lines)

@@ -5,10 +5,10 @@ import math
 import shutil
 
 import pytest
-from benchmarks.fault_limits import short_of_limits
 from faults_on_page import on_page
 from pretends import Pretends
 
+from benchmarks.fault_limits import short_of_limits
 from benchmarks.faults import damage, disk_full, kills
 from benchmarks.faults.programs import first_step, last_step
 from benchmarks.faults.weights import checkpoints, same_checkpoint

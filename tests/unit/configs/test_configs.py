@@ -61,7 +61,7 @@ def test_a_config_can_be_run_with_every_system(name, system, load):
     assert create_process(model, plain["diffusion"]).num_train_timesteps == (1 if system == "unet" else 1000)
     fields = plain["train"]
     steps = total_steps(fields["steps"], fields["epochs"], fields["batch_size"], 371)
-    rate = learning_rate_schedule(fields["schedule"], fields["learning_rate"], fields["warmup_steps"], steps)
+    rate = learning_rate_schedule(fields["lr_schedule"], fields["learning_rate"], fields["warmup_steps"], steps)
     create_optimiser(rate, beta1=fields["beta1"], beta2=fields["beta2"], gradient_clip=fields["gradient_clip"])
     count = parameters(json.dumps(plain["model"], sort_keys=True), plain["data"]["image_size"])
     assert count == SIZES[system] if plain["model"]["preset"] is None else count < 2_500_000
@@ -81,7 +81,7 @@ def test_the_papers_values(name, load):
     config = resolved(load(name))
     assert config["data"] | {"name": name, "image_size": 256, "rotation_degrees": 15.0, "flips": True} == config["data"]
     train = {"batch_size": 20, "epochs": 2000.0, "steps": 0, "learning_rate": 2e-5, "beta1": 0.9, "beta2": 0.999}
-    train |= {"schedule": "constant", "warmup_steps": 0, "gradient_clip": 0.0}
+    train |= {"lr_schedule": "constant", "warmup_steps": 0, "gradient_clip": 0.0}
     assert config["train"] | train == config["train"]
     assert config["diffusion"] == {
         "prediction": "noise",
@@ -90,7 +90,7 @@ def test_the_papers_values(name, load):
         "mask_scale": 1.0,
         "timestep_power": 1.0,
         "num_train_timesteps": 1000,
-        "schedule": "linear",
+        "noise_schedule": "linear",
         "beta_start": 1e-4,
         "beta_end": 0.02,
         "zero_terminal_snr": False,

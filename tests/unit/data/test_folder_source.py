@@ -5,7 +5,7 @@ import pytest
 from pair_files import mask, picture, save, save_pair
 from PIL import Image
 
-from ddim_jax.data import check_source, load_arrays, load_dataset
+from ddim_jax.data import Selection, check_source, load_arrays, load_dataset, load_selections
 from ddim_jax.imageio.images import resize_image, resize_mask
 from ddim_jax.runtime.errors import ConfigError, DataError
 
@@ -174,17 +174,39 @@ def test_a_camera_turned_with_its_mask_drawn_upright(tmp_path):
     assert example.mask.shape == (12, 10)
 
 
-def test_problems_of_several_splits_come_in_one_error(tmp_path):
-    for stem in ("a", "b", "c"):
-        save_pair(tmp_path / f"images/{stem}.png", tmp_path / f"masks/{stem}.png")
-    write_splits(tmp_path, train=["a"], val=["b"], test=["c"])
-    for stem in ("a", "b"):
-        (tmp_path / "images" / f"{stem}.png").write_bytes(b"")
-    train, val = (load_dataset("folder", split, root=tmp_path) for split in ("train", "val"))
-    with pytest.raises(DataError, match="2 of 2 pairs") as error:
-        check_source(train, val)
-    assert "a.png" in str(error.value)
-    assert "b.png" in str(error.value)
+class Counting:
+    """A source that counts how often each of its pairs is read."""
+
+    def __init__(self, source):
+        self.name, self.ids, self.source, self.reads = source.name, source.ids, source, []
+
+    def __len__(self):
+        return len(self.ids)
+
+    def __getitem__(self, row):
+        self.reads.append(row)
+        return self.source[row]
+
+
+def test_two_splits_are_read_checked_and_kept_in_one_pass(tmp_path):
+    for number in range(6):
+        save_pair(tmp_path / f"images/{number}.png", tmp_path / f"masks/{number}.png", number)
+    write_splits(tmp_path, train=[0, 1, 2, 3], val=[4, 5])
+    train, val = (Counting(load_dataset("folder", split, root=tmp_path)) for split in ("train", "val"))
+    # As one of two processes: rows 2 and 3 of the first split, the last one twice; of the second, row 0 is kept.
+    first, second = load_selections([Selection(train, [2, 3, 3]), Selection(val, [0], check=[0, 1])], 8)
+    assert (first.ids, second.ids) == (("2", "3", "3"), ("4",))
+    assert (sorted(train.reads), sorted(val.reads)) == ([2, 3], [0, 1])
+    for image, number in zip([*first.images, *second.images], [2, 3, 3, 4], strict=True):
+        np.testing.assert_array_equal(image, resize_image(picture(number), (8, 8)))
+    for truth, number in zip([*first.masks, *second.masks], [2, 3, 3, 4], strict=True):
+        np.testing.assert_array_equal(truth, resize_mask(mask(number) // 255, (8, 8)))
+
+    for stem in (0, 2, 5):
+        (tmp_path / f"images/{stem}.png").write_bytes(b"")
+    with pytest.raises(DataError, match="2 of 4 pairs") as error:
+        load_selections([Selection(train, [2, 3]), Selection(val, [0], check=[0, 1])], 8)
+    assert "2.png" in str(error.value) and "5.png" in str(error.value) and "0.png" not in str(error.value)
 
 
 def test_names_that_are_no_text_are_told(tmp_path):

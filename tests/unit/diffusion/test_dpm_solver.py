@@ -172,7 +172,7 @@ def test_impossible_requests_name_the_field(steps, options, message):
 
 @pytest.mark.parametrize("loss", ["mse", "bce_dice"])
 def test_the_process_hands_everything_over(loss):
-    process = DiffusionProcess.create(prediction="x0", loss=loss, mask_scale=0.5, schedule="cosine")
+    process = DiffusionProcess.create(prediction="x0", loss=loss, mask_scale=0.5, noise_schedule="cosine")
     image, noise = jnp.zeros((*SHAPE[:3], 3)), jnp.asarray(starting_noise(np.float32))
     bars = cosine_alpha_bars(1000)
 

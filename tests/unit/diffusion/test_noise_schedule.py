@@ -101,7 +101,7 @@ def test_create_schedule_takes_the_betas_for_the_linear_one_alone():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "sigmoid"}, "diffusion.schedule is 'sigmoid'; expected one of linear, cosine"),
+        ({"name": "sigmoid"}, "diffusion.noise_schedule is 'sigmoid'; expected one of linear, cosine"),
         ({"zero_terminal_snr": "no"}, "diffusion.zero_terminal_snr is 'no'; expected true or false"),
         ({"name": "cosine", "num_train_timesteps": 0}, "diffusion.num_train_timesteps is 0; .* at least 1"),
         ({"num_train_timesteps": 10.0}, "diffusion.num_train_timesteps is 10.0; expected a whole number"),

@@ -40,7 +40,9 @@ def test_create_takes_the_fields_of_the_config():
     process = DiffusionProcess.create(num_train_timesteps=3, beta_start=0.1, beta_end=0.3, prediction="x0")
     np.testing.assert_allclose(process.schedule.betas, [0.1, 0.2, 0.3])
     assert (process.prediction, process.loss, process.mask_scale, process.timestep_power) == ("x0", "mse", 1.0, 1.0)
-    process = DiffusionProcess.create(prediction="v", schedule="cosine", zero_terminal_snr=True, loss_weight="min_snr")
+    process = DiffusionProcess.create(
+        prediction="v", noise_schedule="cosine", zero_terminal_snr=True, loss_weight="min_snr"
+    )
     np.testing.assert_allclose(process.schedule.alpha_bars, zero_terminal(cosine_alpha_bars(1000)), rtol=1e-9)
     assert (process.prediction, process.loss_weight) == ("v", "min_snr")
 
@@ -56,7 +58,7 @@ def test_a_config_from_before_a_field_was_there_means_the_same():
         "beta_start": 1e-4,
         "beta_end": 0.02,
     }
-    new = old | {"schedule": "linear", "zero_terminal_snr": False, "loss_weight": "plain"}
+    new = old | {"noise_schedule": "linear", "zero_terminal_snr": False, "loss_weight": "plain"}
     then, now = (DiffusionProcess.create(**fields) for fields in (old, new))
     np.testing.assert_array_equal(then.schedule.alpha_bars, now.schedule.alpha_bars)
     np.testing.assert_allclose(then.schedule.alpha_bars, numpy_ddim.alpha_bars(), rtol=1e-12)
@@ -72,7 +74,7 @@ def test_a_config_from_before_a_field_was_there_means_the_same():
             "diffusion.prediction is 'noise' and diffusion.zero_terminal_snr is true.*prediction 'x0' or 'v'",
         ),
         ({"loss_weight": "p2"}, "diffusion.loss_weight is 'p2'; expected one of plain, min_snr"),
-        ({"schedule": "sigmoid"}, "diffusion.schedule is 'sigmoid'; expected one of linear, cosine"),
+        ({"noise_schedule": "sigmoid"}, "diffusion.noise_schedule is 'sigmoid'; expected one of linear, cosine"),
         ({"loss": "bce_dice", "prediction": "v"}, "diffusion.loss 'bce_dice' .* needs prediction 'x0', not 'v'"),
         ({"loss": "mae"}, "diffusion.loss is 'mae'; expected one of mse, bce_dice"),
         ({"loss": "bce_dice"}, "diffusion.loss 'bce_dice' .* needs prediction 'x0', not 'noise'"),

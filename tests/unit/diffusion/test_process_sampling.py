@@ -76,7 +76,7 @@ def test_v_and_x0_take_the_same_steps_down_to_one_from_pure_noise(mask_scale, sa
         mask = mask_of(params, network_input, image, t)
         return signal * (network_input - signal * mask) / rate - rate * mask
 
-    fields = {"mask_scale": mask_scale, "schedule": "cosine", "zero_terminal_snr": True}
+    fields = {"mask_scale": mask_scale, "noise_schedule": "cosine", "zero_terminal_snr": True}
     for steps in (1, 2, 5):
         results = [
             DiffusionProcess.create(prediction=prediction, **fields).sample(

@@ -15,7 +15,7 @@ DIFFUSION = {
     "mask_scale": 0.5,
     "timestep_power": 1.0,
     "num_train_timesteps": 50,
-    "schedule": "cosine",
+    "noise_schedule": "cosine",
     "beta_start": 1e-4,
     "beta_end": 0.02,
     "zero_terminal_snr": True,

@@ -1,7 +1,7 @@
 import errno
-import fcntl
 import threading
 
+import filelock
 import pytest
 
 from ddim_jax.runtime.errors import InputError
@@ -33,10 +33,10 @@ def test_a_block_waits_for_the_one_before(tmp_path):
 
 
 def test_a_file_system_without_locks_is_named_where_they_are_needed(tmp_path, monkeypatch):
-    def none(*arguments):
+    def none(*arguments, **options):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(fcntl, "flock", none)
+    monkeypatch.setattr(filelock, "lock_descriptor", none)
     with open(tmp_path / "file", "ab") as file:
         assert try_lock(file, required=False)
         with pytest.raises(InputError, match=r"file: the file system has no locks \(No locks available\).*one process"):

@@ -260,7 +260,7 @@ def folder_config(folder, **train_fields):
     ("fields", "message"),
     [
         ({"steps": 2, "warmup_steps": 2}, "train.warmup_steps is 2; expected 0 to below the 2 steps"),
-        ({"schedule": "linear"}, "train.schedule is 'linear'"),
+        ({"lr_schedule": "linear"}, "train.lr_schedule is 'linear'"),
         ({"learning_rate": 0.0}, "train.learning_rate is 0.0"),
         ({"beta2": 1.0}, "train.beta2 is 1.0"),
         ({"gradient_clip": -1.0}, "train.gradient_clip is -1.0"),

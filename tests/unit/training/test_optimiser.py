@@ -45,7 +45,7 @@ def test_schedules_are_made_without_a_word(caplog):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("linear", 0.1, 0, 10), "train.schedule is 'linear'; expected one of constant, cosine"),
+        (("linear", 0.1, 0, 10), "train.lr_schedule is 'linear'; expected one of constant, cosine"),
         (("constant", 0.0, 0, 10), "train.learning_rate is 0.0"),
         (("constant", -1.0, 0, 10), "train.learning_rate is -1.0"),
         (("cosine", float("nan"), 0, 10), "train.learning_rate is nan"),

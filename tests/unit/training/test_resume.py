@@ -77,7 +77,7 @@ def test_every_difference_is_named():
 
 
 def test_the_length_matters_where_the_learning_rate_follows_it():
-    cosine = tiny_config(schedule="cosine")
+    cosine = tiny_config(lr_schedule="cosine")
     check_resumable(cosine, copy.deepcopy(cosine), "runs/x")
     with pytest.raises(ConfigError, match=r"train.steps: 12 there, 24 now"):
         check_resumable(cosine, changed("train.steps", 24, cosine), "runs/x")
@@ -91,15 +91,15 @@ def test_a_tuple_is_the_list_that_was_saved_and_a_new_empty_field_is_nothing():
 
 def test_a_run_from_before_a_field_goes_on_with_what_it_did_then():
     before = tiny_config()
-    for field in ("schedule", "zero_terminal_snr", "loss_weight"):
+    for field in ("noise_schedule", "zero_terminal_snr", "loss_weight"):
         before["diffusion"].pop(field, None)
     del before["train"]["accumulate"]
-    now = changed("diffusion.schedule", "linear")
+    now = changed("diffusion.noise_schedule", "linear")
     now["diffusion"] |= {"zero_terminal_snr": False, "loss_weight": "plain"}
     check_resumable(before, now, "runs/x")
     check_resumable(before, before, "runs/x")
-    with pytest.raises(ConfigError, match=r"diffusion\.schedule: 'linear' there, 'cosine' now"):
-        check_resumable(before, changed("diffusion.schedule", "cosine", now), "runs/x")
+    with pytest.raises(ConfigError, match=r"diffusion\.noise_schedule: 'linear' there, 'cosine' now"):
+        check_resumable(before, changed("diffusion.noise_schedule", "cosine", now), "runs/x")
 
 
 def test_metadata_of_no_run_are_named_with_their_file():

@@ -1,13 +1,13 @@
 """A folder that a training is at work in is refused to another, and to nobody else."""
 
 import errno
-import fcntl
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import filelock
 import pytest
 from tiny_runs import tiny_config
 
@@ -17,7 +17,9 @@ from ddim_jax.runtime.errors import InUseError
 from ddim_jax.runtime.one_training import LOCK, OneTraining
 from ddim_jax.training import loop, train
 
-HOLDS = "import fcntl, sys; f = open(sys.argv[1], 'ab'); fcntl.flock(f, fcntl.LOCK_EX); print(); sys.stdin.read()"
+HOLDS = (
+    "import filelock, sys; f = open(sys.argv[1], 'w'); filelock.lock_descriptor(f.fileno()); print(); sys.stdin.read()"
+)
 
 
 @pytest.fixture
@@ -91,10 +93,10 @@ def test_one_that_began_and_ended_meanwhile_is_not_written_over(reference, tmp_p
 
 
 def test_a_file_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch):
-    def none(*arguments):
+    def none(*arguments, **options):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(fcntl, "flock", none)
+    monkeypatch.setattr(filelock, "lock_descriptor", none)
     with OneTraining(tmp_path) as one, OneTraining(tmp_path) as other:
         one.hold()
         other.hold()

@@ -1,0 +1,65 @@
+"""How Sphinx builds these pages: `make docs` writes them to build/docs; warnings are errors."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+import ddim_jax  # noqa: E402  # its folder is not on the path before
+
+project = "ddim_jax"
+author = "the ddim_jax authors"
+release = version = ddim_jax.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+html_theme = "furo"
+html_title = f"ddim_jax {release}"
+html_copy_source = False
+exclude_patterns = ["images/**", "reference/generated/**"]
+
+myst_heading_anchors = 3
+myst_enable_extensions = ["colon_fence"]
+# A link to a file that is no page, such as the JSON of a table, is a download.
+myst_all_links_external = False
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_default_options = {"members": True, "show-inheritance": False}
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+COMMANDS = ("train", "evaluate", "sample", "doctor")
+
+
+def write_generated_pages(_app) -> None:
+    """Writes what the code says of itself into reference/generated/, from where pages include it."""
+    folder = HERE / "reference" / "generated"
+    folder.mkdir(exist_ok=True)
+    package = HERE.parent / "ddim_jax"
+    config = package / "config.py"
+    _write(folder / "configuration.md", _output("-m", "ddim_jax.config") if config.exists() else "")
+    for command in COMMANDS:
+        program = ("-m", "ddim_jax", command) if (package / "__main__.py").exists() else (f"{command}.py",)
+        _write(folder / f"{command}.txt", _output(*program, "--help"))
+
+
+def _write(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text(encoding="utf-8") != text:  # Sphinx reads a page again where it is newer
+        path.write_text(text, encoding="utf-8")
+
+
+def _output(*arguments: str) -> str:
+    environment = os.environ | {"COLUMNS": "100", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(HERE.parent)}
+    ran = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment, cwd=HERE.parent)
+    if ran.returncode and "--help" not in arguments:  # absl's help ends with status 1
+        raise RuntimeError(f"{' '.join(arguments)} failed:\n{ran.stderr}")
+    return ran.stdout
+
+
+def setup(app) -> None:
+    app.connect("builder-inited", write_generated_pages)
