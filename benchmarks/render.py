@@ -164,8 +164,7 @@ def table1(root: Path) -> str:
     """Recall and Dice of all systems, a section for each data set of docs/results/table1.json."""
     result = read_result(root / "docs" / "results" / "table1.json")
     parts = []
-    for figure, comparison in table1_figures(_of_one_state(result["rows"])).items():
-        parts.append(f"![Dice of the systems, {comparison[0]['networks']} networks](../results/{figure})\n")
+    for comparison in table1_figures(_of_one_state(result["rows"])).values():
         for dataset in distinct(row["dataset"] for row in comparison):
             rows = [row for row in comparison if row["dataset"] == dataset]
             parts += _dataset(dataset, rows, result["on_the_same_pictures"], result["leads"])

@@ -1,6 +1,10 @@
-"""What several folders of tests share."""
+"""Fixtures of all tests, and the marker `slow` of everything below tests/slow."""
 
+import contextlib
 import os
+import time
+import zlib
+from pathlib import Path
 
 import jax
 import pytest
@@ -24,13 +28,25 @@ LONGEST_FILES = (
 """They are begun first: where one of them came last, all processes but one would wait for it."""
 
 
+SLOW = Path(__file__).parent / "slow"
+UNUSED_DAYS = 14
+"""Programs of the test cache that were compiled longer ago are removed."""
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: starts programs or takes longer than a few seconds; make test-all")
+
+
 def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.is_relative_to(SLOW):
+            item.add_marker(pytest.mark.slow)
     place = {name: number for number, name in enumerate(LONGEST_FILES)}
     items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
 @pytest.fixture(autouse=True, scope="session")
-def no_cache_of_the_users(tmp_path_factory):
+def no_cache_of_the_users(compiled_quickly, tmp_path_factory):
     """The commands keep compiled programs in the user's cache folder; those that tests start have one of their own.
 
     Commands that run inside a test would turn the cache on for all tests after it: they keep nothing, nor memory.
@@ -42,15 +58,47 @@ def no_cache_of_the_users(tmp_path_factory):
         yield
 
 
+def programs_folder():
+    """The folder of compiled programs of all test runs: $DDIM_JAX_TEST_CACHE, else one in the user's cache folder.
+
+    Their names are digests of all that they depend on, but for the processor, which the folder is named after. A test
+    that kills a program can leave half an entry, which JAX would complain of each time: what is new since the last
+    session began is looked through.
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    root = Path(os.environ.get("DDIM_JAX_TEST_CACHE") or Path(base) / "ddim_jax" / "tests")
+    folder = root / compile_cache.processor_digest()
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = folder / "checked"
+    checked = stamp.stat().st_mtime if stamp.exists() else 0.0
+    stamp.touch()
+    for path in folder.glob("*-cache"):
+        with contextlib.suppress(OSError):  # removed by another session at the same moment
+            written = path.stat().st_mtime
+            if written < time.time() - UNUSED_DAYS * 86400 or (written >= checked and not is_whole(path.read_bytes())):
+                path.unlink()
+    return folder
+
+
+def is_whole(entry):
+    if entry.startswith(b"\x28\xb5\x2f\xfd"):  # of zstandard, where that is installed
+        return True
+    try:
+        zlib.decompress(entry)
+    except zlib.error:
+        return False
+    return True
+
+
 @pytest.fixture(autouse=True, scope="session")
-def compiled_quickly(tmp_path_factory):
-    """Most of a short run's time is compiling: here with little optimisation, and kept on disk until the session ends.
+def compiled_quickly():
+    """Most of a short run's time is compiling: here with little optimisation, and kept on disk for the next session.
 
     Programs that tests start do the same, for their results have to be those of the tests to the bit.
     """
     settings = {
         "jax_disable_most_optimizations": True,
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_compilation_cache_dir": str(programs_folder()),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
     }
     with pytest.MonkeyPatch.context() as patch:

@@ -2,12 +2,11 @@
 
 from ddim_jax.data.arrays import Arrays, Selection, check_source, load_arrays, load_selections, read_ahead
 from ddim_jax.data.augmentation import augment
-from ddim_jax.data.load import DATASETS, load_dataset
+from ddim_jax.data.load import load_dataset
 from ddim_jax.data.pipeline import training_batches, training_indices
 from ddim_jax.data.sources import Example, Source, Subset, ids_digest
 
 __all__ = [
-    "DATASETS",
     "Arrays",
     "Example",
     "Selection",

@@ -1,29 +1,23 @@
-"""Searching an unpacked archive, however deep its folders lie and however their names are written."""
+"""Images and masks in an unpacked archive, however deep its folders lie, and the pairs they make."""
 
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ddim_jax.imageio.listing import IMAGE_SUFFIXES, unreadable_folder, worth_entering
-from ddim_jax.runtime.errors import DataError
+from ddim_jax.data.sources import Pair
+from ddim_jax.imageio.images import image_suffixes
+from ddim_jax.imageio.listing import unreadable_folder, worth_entering
 
 _IMAGE_FOLDERS = ("images", "image")
 _MASK_FOLDERS = ("masks", "mask", "annotations", "annotation")
 
 
-def existing_root(root: str | os.PathLike, instructions: str) -> Path:
-    """The root as a path; DataError with the instructions where there is no such folder."""
-    if not Path(root).is_dir():
-        raise DataError(f"{root}: no such folder. {instructions}")
-    return Path(root)
-
-
 def all_images(folder: Path) -> list[Path]:
     """Every picture below `folder`, sorted; hidden entries and folders of the system are left out."""
-    found = []
+    found, suffixes = [], image_suffixes()
     for place, folders, files in os.walk(folder, onerror=unreadable_folder, followlinks=True):
         folders[:] = worth_entering(folders)
-        names = (name for name in files if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES))
+        names = (name for name in files if not name.startswith(".") and name.lower().endswith(suffixes))
         found.extend(Path(place, name) for name in names)
     return sorted(found)
 
@@ -49,3 +43,47 @@ def listed(names: Iterable[object]) -> str:
     """At most ten names for a message."""
     names = [str(name) for name in names]
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "") if names else "nothing"
+
+
+def entries(root: Path) -> str:
+    """The names directly in `root`, for a message."""
+    return listed(sorted(entry.name for entry in root.iterdir()))
+
+
+def match_pairs(
+    images: Iterable[tuple[str, Path]], masks: Iterable[tuple[str, Path]], group: str = ""
+) -> tuple[list[Pair], list[str]]:
+    """Joins images and masks of the same key.
+
+    Args:
+      images, masks: (key, file), where the key says what belongs together and becomes the pair's id. Keys are compared
+        without regard to case.
+      group: given to all pairs.
+
+    Returns:
+      The pairs, sorted by id, and a line for each problem: an image without a mask, a mask without an image, several
+      files with one key, or a name whose bytes are no text.
+    """
+    problems: list[str] = []
+    names: dict[str, str] = {}
+    of_images = _by_key(images, "images", problems, names)
+    of_masks = _by_key(masks, "masks", problems, {})
+    problems += [f"{of_images[key]} has no mask" for key in of_images if key not in of_masks]
+    problems += [f"{of_masks[key]} has no image" for key in of_masks if key not in of_images]
+    pairs = [Pair(names[key], of_images[key], of_masks[key], group) for key in of_images if key in of_masks]
+    return sorted(pairs, key=lambda pair: pair.id), problems
+
+
+def _by_key(
+    files: Iterable[tuple[str, Path]], kind: str, problems: list[str], names: dict[str, str]
+) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for name, file in files:
+        key = name.casefold()
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            problems.append(f"{file}: the name is not UTF-8, and could not be written into splits.csv; rename the file")
+        elif key in found:
+            problems.append(f"{found[key]} and {file} are both {kind} of {name}")
+        else:
+            found[key], names[key] = file, name
+    return found

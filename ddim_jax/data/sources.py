@@ -1,14 +1,14 @@
-"""What a data set looks like to the rest of the package: named pairs with random access."""
+"""Sources: the named pairs of a data set with random access."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from ddim_jax.imageio.images import read_image, read_mask
-from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")
 _NAMED_AT_MOST = 10
@@ -29,7 +29,10 @@ class Example(NamedTuple):
 
 
 class Source(Protocol):
-    """One split of a data set; `source[i]` may be called from several threads and gives the same pair every time."""
+    """One split of a data set; `source[i]` may be called from several threads and gives the same pair every time.
+
+    A source may have a text `note` that a reader of its results has to know (see `note_of`).
+    """
 
     name: str
     ids: tuple[str, ...]
@@ -48,16 +51,50 @@ class Pair(NamedTuple):
     group: str = ""
 
 
+def note_of(source: Source) -> str:
+    """What a reader of results on `source` has to know, such as a split that is not the official one; "" if nothing."""
+    return getattr(source, "note", "")
+
+
+class DataOptions(NamedTuple):
+    """What a data set is loaded by, as the section `data` of a config has it; each takes what it needs.
+
+    Attributes:
+      root: the folder the files are in, None where none was given.
+      seed: of a split that is drawn, and of generated pictures.
+      image_size: side in pixels of generated pictures.
+      cache_dir: where indices, and splits that cannot be written beside the data, are kept.
+      counts: how many generated pictures each split has; None for the default.
+    """
+
+    root: Path | None
+    seed: int
+    image_size: int
+    cache_dir: Path
+    counts: Mapping[str, int] | None
+
+    def folder(self, name: str) -> Path:
+        """`root`, for the data set `name`.
+
+        Raises:
+          ConfigError: none was given.
+        """
+        if self.root is None:
+            raise ConfigError(f"The data set {name} needs the folder its files are in (data.root).")
+        return self.root
+
+
 class PairSource:
     """Pairs of files, read when asked for.
 
     Args:
       name: the data set's name.
       pairs: in the order of the source.
+      note: see `note_of`.
     """
 
-    def __init__(self, name: str, pairs: list[Pair]):
-        self.name = name
+    def __init__(self, name: str, pairs: list[Pair], note: str = ""):
+        self.name, self.note = name, note
         self.ids = tuple(pair.id for pair in pairs)
         self._pairs = tuple(pairs)
 
@@ -84,7 +121,7 @@ class Subset:
     """The chosen rows of a source, as a source."""
 
     def __init__(self, source: Source, rows: Sequence[int]):
-        self.name = source.name
+        self.name, self.note = source.name, note_of(source)
         self.ids = tuple(source.ids[row] for row in rows)
         self._source, self._rows = source, rows
 
@@ -96,7 +133,7 @@ class Subset:
 
 
 def ids_digest(source: Source) -> str:
-    """SHA-256 over the names of a source's pairs, in order: whether two runs mean the same pictures."""
+    """SHA-256 over the names of a source's pairs, in order: the same for two runs on the same pictures."""
     return hashlib.sha256("\n".join(source.ids).encode()).hexdigest()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from absl import logging
 
 from ddim_jax.data.sources import SPLITS, data_error
-from ddim_jax.imageio.listing import IMAGE_SUFFIXES
+from ddim_jax.imageio.images import image_suffixes
 from ddim_jax.runtime.atomic import write_text
 from ddim_jax.runtime.errors import DataError
 
@@ -96,7 +96,7 @@ def read_split(path: str | os.PathLike) -> dict[str, str]:
       DataError: the file cannot be read or is no such table, a column is missing, a split is unknown or a stem appears
         twice; up to ten lines are named.
     """
-    rows = _table(path)
+    rows = read_table(path)
     header = [cell.lower() for cell in rows[0]] if rows else []
     if "stem" not in header or "split" not in header:
         raise DataError(
@@ -120,7 +120,12 @@ def read_split(path: str | os.PathLike) -> dict[str, str]:
     return split
 
 
-def _table(path: str | os.PathLike) -> list[list[str]]:
+def read_table(path: str | os.PathLike) -> list[list[str]]:
+    """The rows of a UTF-8 table separated by commas or semicolons, without spaces around the cells.
+
+    Raises:
+      DataError: the file cannot be read or is no such table.
+    """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             text = file.read()
@@ -147,7 +152,8 @@ def _fitted(path: Path, split: dict[str, str], ids: list[str]) -> dict[str, str]
     """The table's rows for `ids`; a stem may be written with the suffix of its file."""
     unused = dict(split)
     fitted, problems = {}, []
-    by_stem = {os.path.splitext(stem)[0]: stem for stem in split if stem.lower().endswith(IMAGE_SUFFIXES)}
+    suffixes = image_suffixes()
+    by_stem = {os.path.splitext(stem)[0]: stem for stem in split if stem.lower().endswith(suffixes)}
     for name in ids:
         stem = name if name in split else by_stem.get(name, name)
         if stem in unused:

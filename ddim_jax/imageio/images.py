@@ -1,76 +1,69 @@
-"""Pictures and masks in and out of files: every pixel format ends as uint8 [H, W, 3], every mask as {0, 1}.
+"""Pictures and masks in and out of files: every picture is read as uint8 [H, W, 3], every mask as {0, 1}.
 
-Formats: PNG, JPEG, BMP and TIFF, told by their content rather than by their name; no other decoder is ever tried, for
-Pillow has some that start other programs. Colour profiles are not applied.
+How a file is read depends on its suffix: each module of `ddim_jax.imageio.readers`, or of another package, registers a
+reader for some suffixes. A file with another suffix is read as if it were a PNG, JPEG, BMP or TIFF file.
 """
 
-import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from ddim_jax.imageio.masks import binary_mask, over_black
+from ddim_jax.registry import READERS
 from ddim_jax.runtime.atomic import atomic_path
-from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.errors import ConfigError
 
-_EXIF_ORIENTATION = 0x0112
-_TIFF_PHOTOMETRIC = 262
-# A camera's MPO file is a JPEG with previews behind it: its first frame is the picture. Pillow opens it as a JPEG.
-_JPEG_FORMATS = ("JPEG", "MPO")
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 MAX_PIXELS = 2**30 // 12
 """A picture with more is refused by its header, before any of it is decoded: a GiB at 12 bytes a pixel, 89 million."""
-_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "I", "F", "I;16", "I;16B", "I;16L")
+
+
+class Reader(Protocol):
+    """How files of some kinds are read; registered by `@register.reader("name")` on a class with these static methods.
+
+    All of them raise DataError, naming the file, for whatever may be wrong with it.
+
+    Attributes:
+      suffixes: in small letters with the dot, such as (".tif", ".tiff").
+    """
+
+    suffixes: tuple[str, ...]
+
+    @staticmethod
+    def read_image(path: str | os.PathLike) -> np.ndarray:
+        """The picture, uint8 [H, W, 3]."""
+
+    @staticmethod
+    def read_mask(path: str | os.PathLike) -> np.ndarray:
+        """The mask, uint8 [H, W], values {0, 1}; `ddim_jax.imageio.masks.mask_of_levels` makes it from two levels."""
+
+    @staticmethod
+    def count_pixels(path: str | os.PathLike) -> int:
+        """Height times width, from the header alone."""
+
+
+def image_suffixes() -> tuple[str, ...]:
+    """The suffixes of all readers, in small letters with the dot, sorted."""
+    return tuple(sorted(_reader_names()))
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
-    """Reads a picture, upright as its EXIF orientation says.
-
-    Grey is repeated to three channels; palettes and CMYK become RGB; what is transparent is laid over black. 16-bit
-    grey is scaled by the smallest of 255, 1023, 4095, 16383 and 65535 (8, 10, 12, 14 and 16 bits) that holds the
-    largest value of the picture, because scanners store 10 or 12 bits in 16: so a full-range file maps 65535 to 255, a
-    12-bit one 4095 to 255, and no picture's contrast hangs on a single bright pixel beyond that choice. 16-bit RGB
-    keeps the upper 8 bits.
-
-    Returns:
-      uint8 [H, W, 3].
+    """Reads a picture, uint8 [H, W, 3], by the reader of its suffix; for PNG and its like see `readers.pillow`.
 
     Raises:
-      DataError: the file is missing, empty, truncated, no picture, of several frames, of more than `MAX_PIXELS`, or
-        holds numbers whose range is unknown (floating point, or integers outside 0..65535) or whose order is reversed
-        (16-bit TIFF with white as 0). The message names the file.
+      DataError: the file cannot be read; the message names it.
     """
-    picture, _ = _decode(path)
-    return _to_rgb(picture, str(path))
+    return reader_of(path).read_image(path)
 
 
 def read_mask(path: str | os.PathLike) -> np.ndarray:
-    """Reads a mask by the rules of `ddim_jax.imageio.masks.binary_mask`, upright as its EXIF orientation says.
-
-    Returns:
-      uint8 [H, W], values {0, 1}.
+    """Reads a mask, uint8 [H, W] of {0, 1}, by the reader of its suffix.
 
     Raises:
-      DataError: as `read_image`, or the mask has more than two well-separated levels. The message names the file.
+      DataError: as `read_image`, or the mask has more than two well-separated levels.
     """
-    picture, lossy = _decode(path)
-    return binary_mask(picture, lossy=lossy, name=str(path))
-
-
-def image_shape(path: str | os.PathLike) -> tuple[int, int]:
-    """Height and width of a picture after its EXIF orientation, from the header alone.
-
-    Raises:
-      DataError: the header cannot be read. The message names the file.
-    """
-    with _errors_naming(path), _open(path) as picture:
-        # Pillow gives a TIFF file's size already turned, the sizes of others as stored.
-        width, height = (picture.tag_v2[256], picture.tag_v2[257]) if picture.format == "TIFF" else picture.size
-        turned = picture.getexif().get(_EXIF_ORIENTATION) in (5, 6, 7, 8)
-    return (width, height) if turned else (height, width)
+    return reader_of(path).read_mask(path)
 
 
 def count_pixels(path: str | os.PathLike) -> int:
@@ -79,9 +72,29 @@ def count_pixels(path: str | os.PathLike) -> int:
     Raises:
       DataError: as `read_image`, for what is wrong with the header.
     """
-    with _errors_naming(path), _open(path) as picture:
-        width, height = picture.size
-    return width * height
+    return reader_of(path).count_pixels(path)
+
+
+def reader_of(path: str | os.PathLike) -> type[Reader]:
+    """The reader of a file by its suffix (the longest that fits); that of PNG files for an unknown one.
+
+    Raises:
+      ConfigError: two readers have registered for one suffix.
+    """
+    name = os.path.basename(os.fspath(path)).lower()
+    names = _reader_names()
+    fitting = [suffix for suffix in names if name.endswith(suffix)]
+    return READERS.get(names[max(fitting, key=len)] if fitting else "pillow")
+
+
+def _reader_names() -> dict[str, str]:
+    """The name of the reader of each suffix."""
+    names: dict[str, str] = {}
+    for name, reader in READERS.items():
+        for suffix in reader.suffixes:
+            if names.setdefault(suffix, name) != name:
+                raise ConfigError(f"the readers {names[suffix]} and {name} are both for files ending in {suffix}")
+    return names
 
 
 def resize_image(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -113,15 +126,6 @@ def write_mask(path: str | os.PathLike, mask: np.ndarray) -> None:
     _write_png(path, mask.astype(np.uint8) * 255)
 
 
-def write_map(path: str | os.PathLike, values: np.ndarray) -> None:
-    """Writes a float map [H, W] in [0, 1] as a 16-bit grey PNG (value x 65535, rounded), atomically."""
-    values = np.asarray(values, np.float64)
-    # Means of float32 values may pass 1 by a rounding error.
-    if values.ndim != 2 or not (np.isfinite(values).all() and values.min() >= -1e-5 and values.max() <= 1 + 1e-5):
-        raise ValueError(f"A map must be [H, W] with values in [0, 1], got shape {values.shape}.")
-    _write_png(path, np.round(np.clip(values, 0, 1) * 65535).astype(np.uint16))
-
-
 def write_rgb(path: str | os.PathLike, image: np.ndarray) -> None:
     """Writes uint8 [H, W, 3] as a PNG, atomically."""
     image = np.asarray(image)
@@ -135,84 +139,3 @@ def _write_png(path: str | os.PathLike, pixels: np.ndarray) -> None:
         raise ValueError(f"{path}: expected a name ending in .png.")
     with atomic_path(path) as temporary:
         Image.fromarray(pixels).save(temporary, format="PNG")
-
-
-@contextlib.contextmanager
-def _errors_naming(path: str | os.PathLike) -> Iterator[None]:
-    """Turns whatever opening or decoding a file raises into a DataError that names it."""
-    try:
-        yield
-    except DataError:
-        raise
-    except UnidentifiedImageError as error:
-        raise DataError(f"{path}: not a picture this can read; expected PNG, JPEG, BMP or TIFF.") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # a warning if asked to be an error
-        raise DataError(f"{path}: too large to be decoded safely ({error}); cut or shrink it.") from error
-    except MemoryError as error:
-        raise DataError(f"{path}: there is not enough memory to decode it, or it is damaged.") from error
-    except Exception as error:  # a damaged file makes the decoders raise anything, down to KeyError
-        if isinstance(error, OSError) and error.errno is not None:
-            raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
-        what = str(error) or type(error).__name__
-        raise DataError(f"{path}: cannot be decoded, the file is truncated or damaged ({what}).") from error
-
-
-@contextlib.contextmanager
-def _open(path: str | os.PathLike) -> Iterator[Image.Image]:
-    if os.path.getsize(path) == 0:
-        raise DataError(f"{path}: the file is empty (0 bytes).")
-    # Given a name, Pillow maps uncompressed files into memory and mixes up the sides of TIFF pictures stored turned.
-    with open(path, "rb") as file, Image.open(file, formats=_FORMATS) as picture:
-        width, height = picture.size
-        if width * height > MAX_PIXELS:
-            raise DataError(
-                f"{path}: {width} x {height} pixels, expected at most {MAX_PIXELS} in all; cut or shrink it."
-            )
-        if width < 1 or height < 1:
-            raise DataError(f"{path}: {width} x {height} pixels, there is nothing to see.")
-        yield picture
-
-
-def _decode(path: str | os.PathLike) -> tuple[Image.Image, bool]:
-    """The one picture of a file, decoded and upright, and whether it came from a JPEG."""
-    with _errors_naming(path), _open(path) as picture:
-        lossy = picture.format in _JPEG_FORMATS
-        frames = getattr(picture, "n_frames", 1)
-        if frames > 1 and not lossy:
-            raise DataError(f"{path}: holds {frames} frames, expected one; save the frame you mean as its own file.")
-        if picture.mode not in _MODES:
-            raise DataError(f"{path}: pixels of kind {picture.mode!r} are not supported; save it as grey or RGB.")
-        _check_covered(picture, path)
-        if picture.mode.startswith("I") and picture.format == "TIFF" and picture.tag_v2.get(_TIFF_PHOTOMETRIC) == 0:
-            # Pillow turns 8 bits round and leaves 16 as they are; how many of them are used, the file does not say.
-            raise DataError(f"{path}: 16-bit grey in which white is 0 (MinIsWhite); save it with black as 0.")
-        picture.load()
-        return ImageOps.exif_transpose(picture), lossy
-
-
-def _check_covered(picture: Image.Image, path: str | os.PathLike) -> None:
-    """Refuses a TIFF file with fewer strips than its size needs: Pillow would leave the rest of the picture black."""
-    width, height = picture.size
-    parts = [tile.extents or (0, 0, width, height) for tile in picture.tile]
-    covered = sum((right - left) * (bottom - top) for left, top, right, bottom in parts)
-    if parts and covered < width * height:
-        raise DataError(f"{path}: is truncated or damaged, its parts cover {covered} of {width} x {height} pixels.")
-
-
-def _to_rgb(picture: Image.Image, name: str) -> np.ndarray:
-    if picture.mode == "I" or picture.mode.startswith("I;16"):
-        grey = _eight_bits(np.asarray(picture).astype(np.int64), name)
-        return np.repeat(grey[..., None], 3, axis=-1)
-    if picture.mode == "F":
-        raise DataError(f"{name}: holds floating-point grey, whose range is unknown; save it as 8- or 16-bit grey.")
-    if picture.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
-        return over_black(np.asarray(picture.convert("RGBA")))
-    return np.array(picture.convert("RGB"))
-
-
-def _eight_bits(values: np.ndarray, name: str) -> np.ndarray:
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 65535:
-        raise DataError(f"{name}: grey values reach from {low} to {high}, expected 0 to 65535; save a window of them.")
-    full = next(scale for scale in (255, 1023, 4095, 16383, 65535) if high <= scale)
-    return np.round(values * (255 / full)).astype(np.uint8)

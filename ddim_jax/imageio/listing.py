@@ -1,19 +1,19 @@
-"""Which files of a folder or a glob are pictures, in an order that does not depend on the file system."""
+"""The pictures of a folder or a glob, in an order that does not depend on the file system."""
 
 import contextlib
 import errno
 import glob
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
 from absl import logging
 
+from ddim_jax.imageio.images import image_suffixes
 from ddim_jax.runtime.errors import DataError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 # What macOS adds to archives, and what the root of a disk has, which a user may not even read.
 _SYSTEM_FOLDERS = {"__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN"}
 _NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
@@ -24,27 +24,41 @@ def list_images(path: str | os.PathLike) -> list[Path]:
     return list(iterate_images(path))
 
 
-def iterate_images(path: str | os.PathLike) -> Iterator[Path]:
+def iterate_images(path: str | os.PathLike, pass_over: Callable[[str], None] = lambda file: None) -> Iterator[Path]:
     """Finds pictures: a file as it is, a folder searched through and through, or a glob (`**` goes into folders).
 
-    Folders and globs give files with the suffix of an image format (PNG, JPEG, BMP, TIFF; upper or lower case), sorted;
+    Folders and globs give files with a suffix that a reader has registered for (in upper or lower case), sorted;
     hidden files and folders (a leading dot) are left out; so are links to folders below the one given, which is told.
     What has such a name and cannot be looked at (a link to nothing, no permission) is given as well, so that reading it
     says what is wrong. Of a folder, the names in one of its folders at a time are in memory (with those of the folders
     above it that are still to come); of a glob, all it matches.
 
+    Args:
+      path: a file, a folder or a glob.
+      pass_over: called with every file of a folder or a glob that is not hidden and has no such suffix.
+
     Raises:
       DataError: nothing is there, or no picture among it, or a folder below may not be read.
     """
     text, path = os.fspath(path), Path(path)
+    suffixes = image_suffixes()
+
+    def wanted(file: Path, entry: os.DirEntry | None = None) -> bool:
+        if _is_image(file, suffixes, entry):
+            return True
+        other = not file.name.startswith(".") and not file.name.lower().endswith(suffixes)
+        if other and (entry is not None or file.is_file()):
+            pass_over(os.fspath(file))
+        return False
+
     is_pattern = glob.has_magic(text) and not os.path.lexists(path)
-    if os.path.isfile(path) or (not is_pattern and _is_image(path)):
+    if os.path.isfile(path) or (not is_pattern and _is_image(path, suffixes)):
         yield path
         return
     if os.path.isdir(path):
-        found, where = _images_below(path), f"folder {text} holds"
+        found, where = _images_below(path, wanted), f"folder {text} holds"
     elif is_pattern:
-        found, where = _images_matching(text), f"glob {text} matches"
+        found, where = _images_matching(text, wanted), f"glob {text} matches"
     else:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
             os.stat(path)  # what else stands in the way is said by itself
@@ -54,7 +68,7 @@ def iterate_images(path: str | os.PathLike) -> Iterator[Path]:
         nothing = False
         yield file
     if nothing:
-        raise DataError(f"The {where} no pictures; expected files ending in {', '.join(IMAGE_SUFFIXES)}.")
+        raise DataError(f"The {where} no pictures; expected files ending in {', '.join(suffixes)}.")
 
 
 def unreadable_folder(error: OSError) -> NoReturn:
@@ -71,28 +85,28 @@ def worth_entering(folders: Iterable[str]) -> list[str]:
     return sorted(name for name in folders if not name.startswith(".") and name not in _SYSTEM_FOLDERS)
 
 
-def _images_below(folder: Path) -> Iterator[Path]:
+def _images_below(folder: Path, wanted: Callable[..., bool]) -> Iterator[Path]:
     """In the order of sorted paths, part by part: what is in the folder "a" comes before the file "a.png"."""
-    opened = [(folder, _names_in(folder))]
+    opened = [(folder, _names_in(folder, wanted))]
     while opened:
         place, names = opened[-1]
         if not names:
             opened.pop()
         elif (name := names.pop()).endswith("\0"):
             below = place / name[:-1]
-            opened.append((below, _names_in(below)))
+            opened.append((below, _names_in(below, wanted)))
         else:
             yield place / name
 
 
-def _names_in(folder: Path) -> list[str]:
-    """Of the pictures in a folder and, with a zero at the end, of the folders worth entering; the last one first."""
+def _names_in(folder: Path, wanted: Callable[..., bool]) -> list[str]:
+    """Names of the pictures in a folder and, with a zero at the end, of folders worth entering; the last one first."""
     names, folders = [], []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if not _is_folder(entry):
-                    names += [entry.name] if _is_image(folder / entry.name, entry) else []
+                    names += [entry.name] if wanted(folder / entry.name, entry) else []
                 elif not entry.is_symlink():
                     folders.append(entry.name)
                 elif worth_entering([entry.name]):
@@ -105,11 +119,11 @@ def _names_in(folder: Path) -> list[str]:
     return names
 
 
-def _images_matching(pattern: str) -> Iterator[Path]:
+def _images_matching(pattern: str, wanted: Callable[..., bool]) -> Iterator[Path]:
     """In the same order."""
     found = (Path(name) for name in glob.iglob(pattern, recursive=True))
     # With a zero, which is below every other character, for the slash, texts are ordered as paths are, part by part.
-    names = [os.fspath(file).replace(os.sep, "\0") for file in found if _is_image(file)]
+    names = [os.fspath(file).replace(os.sep, "\0") for file in found if wanted(file)]
     names.sort(reverse=True)
     while names:
         yield Path(names.pop().replace("\0", os.sep))
@@ -122,8 +136,8 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return False
 
 
-def _is_image(file: Path, entry: os.DirEntry | None = None) -> bool:
-    if file.suffix.lower() not in IMAGE_SUFFIXES or file.name.startswith("."):
+def _is_image(file: Path, suffixes: tuple[str, ...], entry: os.DirEntry | None = None) -> bool:
+    if not file.name.lower().endswith(suffixes) or file.name.startswith("."):
         return False
     try:
         if entry is not None and entry.is_file(follow_symlinks=False):

@@ -45,7 +45,22 @@ def binary_mask(picture: Image.Image, *, lossy: bool, name: str) -> np.ndarray:
     Raises:
       DataError: more than two levels, colours that do not say which is the background, or NaN.
     """
-    values = _levels_image(picture, lossy=lossy, name=name)
+    return mask_of_levels(_levels_image(picture, lossy=lossy, name=name), lossy=lossy, name=name)
+
+
+def mask_of_levels(values: np.ndarray, *, lossy: bool, name: str) -> np.ndarray:
+    """The part of `binary_mask` that goes by brightness alone.
+
+    Args:
+      values: [H, W], uint8 or finite float64; the foreground is what is larger.
+      lossy, name: as for `binary_mask`.
+
+    Returns:
+      uint8 [H, W], values {0, 1}.
+
+    Raises:
+      DataError: more than two levels.
+    """
     low, high = float(values.min()), float(values.max())
     if lossy and high < _JPEG_NOISE:
         if low < high <= 2:

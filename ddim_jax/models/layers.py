@@ -94,7 +94,7 @@ class Norm(nn.Module):
 class Attention(nn.Module):
     """Self-attention over the pixels, one head, added to its input.
 
-    Ordinary: Q, K, V are 1 x 1 convolutions to all C channels. Light (the paper's section 3.3): Q, K, V are grouped
+    Ordinary: Q, K, V are 1 x 1 convolutions to all C channels. Light (the paper's section 3.2): Q, K, V are grouped
     1 x 1 convolutions to C/4 channels, an ordinary one leads back to C. The softmax is taken in float32, with scale
     (channels of Q)^-0.5.
     """

@@ -34,7 +34,7 @@ def keep_compiled_programs() -> Path | None:
         return None if "://" in own else Path(own)
     base = os.environ.get("XDG_CACHE_HOME")
     try:
-        folder = (Path(base) if base else Path.home() / ".cache") / "ddim_jax" / f"xla-{_processor()}"
+        folder = (Path(base) if base else Path.home() / ".cache") / "ddim_jax" / f"xla-{processor_digest()}"
         folder.parent.parent.mkdir(parents=True, exist_ok=True)
         for part in (folder.parent, folder):
             part.mkdir(exist_ok=True, mode=0o700)
@@ -47,7 +47,7 @@ def keep_compiled_programs() -> Path | None:
     return folder
 
 
-def _processor() -> str:
+def processor_digest() -> str:
     """Twelve hex digits of what a program compiled for this processor may use."""
     about = {platform.machine(), platform.processor()}
     try:

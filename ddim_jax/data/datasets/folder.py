@@ -1,28 +1,30 @@
-"""Any folder of images/ and masks/ as a data set."""
+"""A folder of images/ and masks/ as a data set."""
 
-import os
 import re
 from pathlib import Path
 
-from ddim_jax.data.matching import match_pairs
-from ddim_jax.data.sources import Pair, PairSource, data_error
+from ddim_jax.data.discovery import entries, match_pairs
+from ddim_jax.data.sources import DataOptions, Pair, PairSource, data_error
 from ddim_jax.data.splits import folder_split
 from ddim_jax.imageio.listing import list_images
+from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.errors import DataError
 
 _MASK_SUFFIX = re.compile(r"[_-](masks?|segmentation|seg|labels?)$", re.IGNORECASE)
 
 
-def load_folder(root: str | os.PathLike, split: str, *, seed: int, cache_dir: Path) -> PairSource:
-    """One split of the pairs below `root`, by `root`/splits.csv or a split drawn once (`splits.folder_split`).
+@DATASETS.register("folder")
+def load_folder(split: str, options: DataOptions) -> PairSource:
+    """One split of the pairs below `options.root`, by its splits.csv or a split drawn once (`splits.folder_split`).
 
     Raises:
+      ConfigError: `options.root` is not given.
       DataError: there are no pairs, some files have no partner, or splits.csv does not fit; all of it is said at once,
         up to ten names.
     """
-    root = Path(root)
+    root = options.folder("folder")
     pairs = find_pairs(root)
-    split_of = folder_split(root, [pair.id for pair in pairs], seed=seed, cache_dir=cache_dir)
+    split_of = folder_split(root, [pair.id for pair in pairs], seed=options.seed, cache_dir=options.cache_dir)
     chosen = [pair for pair in pairs if split_of[pair.id] == split]
     if not chosen:
         raise DataError(f"{root}: no pair belongs to the split {split}; give it lines in splits.csv.")
@@ -48,8 +50,7 @@ def find_pairs(root: Path) -> list[Pair]:
         folders[name] = entry
     missing = [name for name in ("images", "masks") if name not in folders]
     if missing:
-        found = ", ".join(sorted(entry.name for entry in root.iterdir())[:10]) or "nothing"
-        raise DataError(f"{root} has no folder {' and no folder '.join(missing)}; it holds {found}.")
+        raise DataError(f"{root} has no folder {' and no folder '.join(missing)}; it holds {entries(root)}.")
     images = [(_stem(file, folders["images"]), file) for file in list_images(folders["images"])]
     known = {stem.casefold() for stem, _ in images}
     masks = []

@@ -3,10 +3,11 @@
 import re
 from pathlib import Path
 
-from ddim_jax.data.discovery import all_images, listed
-from ddim_jax.data.matching import match_pairs
-from ddim_jax.data.sources import Pair, data_error
+from ddim_jax.data.datasets._published import Found, Published
+from ddim_jax.data.discovery import all_images, entries, match_pairs
+from ddim_jax.data.sources import DataOptions, Pair, Source, data_error
 from ddim_jax.data.splits import seeded_order
+from ddim_jax.registry import DATASETS
 
 _PARTS = ("training", "test")
 # The challenge has no validation set; this seed's tenth of the training set is the one this package always uses.
@@ -17,7 +18,13 @@ _MASK = re.compile(r"(isic_\d+)_segmentation", re.IGNORECASE)
 _OTHER_PART = re.compile(r"part_?[23]b?(?![0-9])", re.IGNORECASE)
 
 
-def find_isbi2016(root: Path) -> dict[str, list[Pair]]:
+@DATASETS.register("isbi2016")
+def load_isbi2016(split: str, options: DataOptions) -> Source:
+    """One split of ISBI 2016, part 1, below `options.root`; raises what `Published.load` does."""
+    return ISBI2016.load(split, options)
+
+
+def find_isbi2016(root: Path) -> Found:
     """Finds ISIC_*.jpg and ISIC_*_Segmentation.png below `root`; train or test is told by a folder's name.
 
     Train and test are as published; val is a tenth of the published training set, drawn by a fixed seed.
@@ -52,17 +59,17 @@ def find_isbi2016(root: Path) -> dict[str, list[Pair]]:
         if "masks" in absent:
             problems.append(f"no {part} masks: ISBI2016_ISIC_Part1_{title}_GroundTruth/ISIC_*_Segmentation.png")
     if problems:
-        holds = listed(sorted(entry.name for entry in root.iterdir()))
-        raise data_error(
-            f"{root}: ISBI 2016 part 1 is not complete ({len(problems)} problems; found {holds}):", problems
-        )
+        holds = f"{len(problems)} problems; found {entries(root)}"
+        raise data_error(f"{root}: ISBI 2016 part 1 is not complete ({holds}):", problems)
     ordered = seeded_order((pair.id for pair in found["training"]), _SPLIT_SEED)
     val = set(ordered[: max(len(ordered) // 10, 1)])
-    return {
-        "train": [pair for pair in found["training"] if pair.id not in val],
-        "val": [pair for pair in found["training"] if pair.id in val],
-        "test": found["test"],
-    }
+    return Found(
+        {
+            "train": [pair for pair in found["training"] if pair.id not in val],
+            "val": [pair for pair in found["training"] if pair.id in val],
+            "test": found["test"],
+        }
+    )
 
 
 def _part(folders: tuple[str, ...]) -> str | None:
@@ -73,3 +80,23 @@ def _part(folders: tuple[str, ...]) -> str | None:
         if "test" in folder.lower():
             return "test"
     return None
+
+
+ISBI2016 = Published(
+    name="isbi2016",
+    description="ISBI 2016 challenge, part 1: 900 + 379 dermoscopic pictures with masks of the lesion.",
+    count=900 + 379,
+    homepage="https://challenge.isic-archive.com/data/#2016",
+    licence="CC0",
+    citation=(
+        "Gutman et al., Skin Lesion Analysis toward Melanoma Detection: A Challenge at the International Symposium on "
+        "Biomedical Imaging (ISBI) 2016, hosted by the International Skin Imaging Collaboration (ISIC), "
+        "arXiv:1605.01397."
+    ),
+    instructions=(
+        "Download the four archives of part 1 of the 2016 challenge from https://challenge.isic-archive.com/data/#2016 "
+        "(CC0): ISBI2016_ISIC_Part1_Training_Data.zip, ISBI2016_ISIC_Part1_Training_GroundTruth.zip, "
+        "ISBI2016_ISIC_Part1_Test_Data.zip and ISBI2016_ISIC_Part1_Test_GroundTruth.zip; unpack them below the root."
+    ),
+    find=find_isbi2016,
+)

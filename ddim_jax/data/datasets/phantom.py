@@ -9,7 +9,35 @@ what surrounds it, brightness and contrast change from picture to picture, and e
 import numpy as np
 from scipy import ndimage
 
-from ddim_jax.data.sources import SPLITS, Example
+from ddim_jax.data.sources import SPLITS, DataOptions, Example
+from ddim_jax.registry import DATASETS
+from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.runtime.values import is_whole
+
+_COUNTS = {"train": 512, "val": 64, "test": 64}
+_LARGEST_COUNT = 10**7
+
+
+@DATASETS.register("phantom")
+def load_phantom(split: str, options: DataOptions) -> "PhantomSource":
+    """One split of the phantoms: 512, 64 and 64 of them unless `options.counts` says otherwise.
+
+    Raises:
+      ConfigError: counts, size or seed cannot be used.
+    """
+    counts = {**_COUNTS, **(options.counts or {})}
+    if set(counts) != set(SPLITS) or not all(is_whole(n, 1) and n <= _LARGEST_COUNT for n in counts.values()):
+        raise ConfigError(
+            f"The phantom counts (data.counts) are {dict(options.counts)}; expected at least 1 for each of "
+            f"{', '.join(SPLITS)}, and at most {_LARGEST_COUNT}."
+        )
+    size, seed = options.image_size, options.seed
+    if not is_whole(size, 1) or not is_whole(seed, 0):
+        raise ConfigError(
+            f"The phantoms' size (data.image_size) is {size!r} and their seed (data.split_seed) {seed!r}; "
+            "expected whole numbers, from 1 and from 0."
+        )
+    return PhantomSource(split, seed=seed, size=size, count=counts[split])
 
 
 class PhantomSource:
@@ -63,7 +91,7 @@ class _Canvas:
         return np.clip(0.5 - distance / self.pixel, 0, 1)
 
     def ellipse(self, cy: float, cx: float, ry: float, rx: float, tilt: float = 0.0, power: float = 2.0) -> np.ndarray:
-        """About the signed distance to a (super-)ellipse, negative inside; tilt in radians."""
+        """The approximate signed distance to a (super-)ellipse, negative inside; tilt in radians."""
         cos, sin = np.cos(tilt), np.sin(tilt)
         along, across = self.y - cy, self.x - cx
         v, u = (cos * along + sin * across) / ry, (cos * across - sin * along) / rx

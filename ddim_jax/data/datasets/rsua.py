@@ -3,18 +3,22 @@
 import re
 from pathlib import Path
 
-from ddim_jax.data.discovery import all_images, folders_below, images_and_masks, listed
-from ddim_jax.data.matching import match_pairs
-from ddim_jax.data.sources import Pair, data_error
-from ddim_jax.data.splits import seeded_split
+from ddim_jax.data.datasets._published import Found, Published, split_by_group
+from ddim_jax.data.discovery import all_images, entries, folders_below, images_and_masks, listed, match_pairs
+from ddim_jax.data.sources import DataOptions, Source, data_error
+from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.errors import DataError
 
 CLASSES = ("covid", "non_covid", "non_covid_pneumonia")
-# No split was published; this seed's is the one this package always uses.
-_SPLIT_SEED = 0
 
 
-def find_rsua(root: Path) -> dict[str, list[Pair]]:
+@DATASETS.register("rsua")
+def load_rsua(split: str, options: DataOptions) -> Source:
+    """One split of the RSUA chest X-rays below `options.root`; raises what `Published.load` does."""
+    return RSUA.load(split, options)
+
+
+def find_rsua(root: Path) -> Found:
     """Finds the pairs below `root`: every images/ with a masks/ beside it; the folder around them is the class.
 
     A mask is named as its image with "images" replaced by "mask", so names are compared without either word. The .npy
@@ -51,10 +55,9 @@ def find_rsua(root: Path) -> dict[str, list[Pair]]:
     if not pairs:
         raise DataError(
             f"{root}: no RSUA data set. Expected, at any depth, folders {', '.join(CLASSES)} with images/ and masks/ "
-            f"in each; found {listed(sorted(entry.name for entry in root.iterdir()))}."
+            f"in each; found {entries(root)}."
         )
-    split = seeded_split([pair.id for pair in pairs], _SPLIT_SEED, {pair.id: pair.group for pair in pairs})
-    return {name: [pair for pair in pairs if split[pair.id] == name] for name in ("train", "val", "test")}
+    return Found(split_by_group(pairs))
 
 
 def _key(file: Path) -> str:
@@ -69,3 +72,19 @@ def _plain(name: str) -> str:
 def _repeated(ids) -> list[str]:
     seen: set[str] = set()
     return [one for one in ids if one in seen or seen.add(one)]
+
+
+RSUA = Published(
+    name="rsua",
+    description="292 chest X-rays (COVID-19, other pneumonia, healthy) with masks of both lungs, 256 x 256.",
+    count=292,
+    homepage="https://doi.org/10.17632/2jg8vfdmpm.1",
+    licence="CC BY 4.0",
+    citation="RSUA Chest X-Ray Dataset, Mendeley Data, version 1, doi:10.17632/2jg8vfdmpm.1.",
+    instructions=(
+        "Download 'RSUA Chest X-Ray Dataset' from Mendeley Data, https://doi.org/10.17632/2jg8vfdmpm.1 (CC BY 4.0), "
+        "and unpack it below the root folder: it holds 'Data Chest X-Ray RSUA (Validated)' with the folders Covid, "
+        "Non_Covid and Non_Covid_Pneumonia, each with images/ and masks/."
+    ),
+    find=find_rsua,
+)

@@ -8,8 +8,8 @@ import jax
 import pytest
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
-from ddim_jax.data import DATASETS
 from ddim_jax.models import create_model, create_process, example_inputs
+from ddim_jax.registry import DATASETS
 from ddim_jax.training.config import SECTIONS, check_config, plain_config, resolve_system, total_steps
 from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
 from ddim_jax.training.state import parameter_count

@@ -5,8 +5,11 @@ import pytest
 from pair_files import mask, picture, save, save_pair
 from PIL import Image
 
-from ddim_jax.data import Selection, check_source, load_arrays, load_dataset, load_selections
-from ddim_jax.imageio.images import resize_image, resize_mask
+from ddim_jax.data import Example, Selection, check_source, load_arrays, load_dataset, load_selections
+from ddim_jax.imageio.images import count_pixels, read_image, resize_image, resize_mask
+from ddim_jax.imageio.listing import list_images
+from ddim_jax.imageio.masks import mask_of_levels
+from ddim_jax.registry import DATASETS, READERS, register
 from ddim_jax.runtime.errors import ConfigError, DataError
 
 
@@ -116,7 +119,7 @@ def test_an_empty_split_and_wrong_arguments(tmp_path):
     write_splits(tmp_path, train=["a"])
     with pytest.raises(DataError, match="no pair belongs to the split val"):
         load_dataset("folder", "val", root=tmp_path)
-    with pytest.raises(ConfigError, match=r"Unknown data set 'lungs'.*phantom, folder, rsua, isbi2016, polypdb"):
+    with pytest.raises(ConfigError, match=r"data.name is 'lungs'; expected one of folder, isbi2016, phantom, polyp"):
         load_dataset("lungs", "train")
     with pytest.raises(ConfigError, match="Unknown split 'dev'; expected one of train, val, test"):
         load_dataset("phantom", "dev")
@@ -216,3 +219,70 @@ def test_names_that_are_no_text_are_told(tmp_path):
     with pytest.raises(DataError, match=r"(?s)2 files .*images/gr\udcfcn[.]png: the name is not UTF-8"):
         load_dataset("folder", "train", root=tmp_path)
     assert not (tmp_path / "splits.csv").exists()
+
+
+class Stripes:
+    name = "stripes"
+
+    def __init__(self, split, seed):
+        self.ids = (f"{split}{seed}",)
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, row):
+        return Example(self.ids[row], picture(row), mask(row) // 255)
+
+
+def test_a_data_set_and_a_reader_of_another_package_are_found_by_name(tmp_path, monkeypatch):
+    """As a training reads them: by `data.name`, and by the suffix of the files in a folder."""
+    for registry in (DATASETS, READERS):
+        monkeypatch.setattr(registry, "_entries", dict(registry.items()))
+
+    @register.dataset("stripes")
+    def load_stripes(split, options):
+        return Stripes(split, options.seed)
+
+    @register.reader("npy")
+    class NpyReader:
+        suffixes = (".npy",)
+
+        @staticmethod
+        def read_image(path):
+            return np.repeat(np.load(path, allow_pickle=False)[..., None], 3, axis=-1)
+
+        @staticmethod
+        def read_mask(path):
+            return mask_of_levels(np.load(path, allow_pickle=False), lossy=False, name=str(path))
+
+        @staticmethod
+        def count_pixels(path):
+            return np.load(path, mmap_mode="r", allow_pickle=False).size
+
+    source = load_dataset("stripes", "val", seed=3)
+    assert load_arrays(source, 8).ids == ("val3",)
+    with pytest.raises(ValueError, match="there is a data set 'folder' already"):
+        register.dataset("folder")(load_stripes)
+
+    for number in range(3):
+        for kind, values in (("images", picture(number)[..., 0]), ("masks", mask(number))):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            np.save(tmp_path / kind / f"{number}.npy", values)
+    save_pair(tmp_path / "images/3.png", tmp_path / "masks/3.png", 3)
+    write_splits(tmp_path, train=range(4))
+    assert [path.name for path in list_images(tmp_path / "images")] == ["0.npy", "1.npy", "2.npy", "3.png"]
+    assert count_pixels(tmp_path / "images/0.npy") == 120
+    arrays = load_arrays(load_dataset("folder", "train", root=tmp_path), 12)
+    grey = [picture(number)[..., 0] for number in range(3)]
+    for number in range(3):
+        wanted = np.repeat(grey[number][..., None], 3, axis=-1)
+        np.testing.assert_array_equal(arrays.images[number], resize_image(wanted, (12, 12)))
+        np.testing.assert_array_equal(arrays.masks[number], resize_mask(mask(number) // 255, (12, 12)))
+    np.testing.assert_array_equal(arrays.images[3], resize_image(picture(3), (12, 12)))
+
+    @register.reader("numpy")
+    class Another(NpyReader):
+        pass
+
+    with pytest.raises(ConfigError, match=r"the readers npy and numpy are both for files ending in \.npy"):
+        read_image(tmp_path / "images/0.npy")

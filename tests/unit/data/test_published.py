@@ -1,6 +1,7 @@
 """The published layouts, nested and renamed, through the real builders."""
 
 import re
+import shutil
 import subprocess
 import sys
 
@@ -10,11 +11,17 @@ from absl import logging
 from pair_files import mask, picture, save, save_pair
 
 from ddim_jax.data import load_dataset
-from ddim_jax.data.datasets.published import PUBLISHED
+from ddim_jax.data.datasets import _published
+from ddim_jax.data.datasets._published import builder_class
+from ddim_jax.data.datasets.isbi2016 import ISBI2016
+from ddim_jax.data.datasets.polypdb import POLYPDB
+from ddim_jax.data.datasets.rsua import RSUA
+from ddim_jax.data.sources import Subset, note_of
 from ddim_jax.data.splits import read_split
 from ddim_jax.runtime.errors import DataError, InputError
 
 SPLITS = ("train", "val", "test")
+PUBLISHED = {dataset.name: dataset for dataset in (RSUA, ISBI2016, POLYPDB)}
 
 
 def ids(name, root):
@@ -155,6 +162,55 @@ def test_polypdb_as_published_and_renamed(tmp_path, folders, suffix):
         np.testing.assert_array_equal(source[row].mask, mask(5 * number + 3, (48, 48)) // 255)
 
 
+def write_tables(folder, count=10, **changes):
+    """As the authors publish them: one table a split and modality, two columns with the same name of a file."""
+    for modality in ("BLI", "FICE", "LCI", "NBI", "WLI"):
+        parts = {"train": range(2, count), "valid": [1], "test": [0]} | changes
+        for name, numbers in parts.items():
+            lines = [f"polyp_{number}.jpg,polyp_{number}.jpg" for number in numbers]
+            (folder / modality).mkdir(parents=True, exist_ok=True)
+            (folder / modality / f"{name}.csv").write_text("\n".join(["ImagePath,MaskPath", *lines]) + "\n")
+
+
+def test_polypdb_is_split_as_its_authors_do_where_their_tables_lie_below(tmp_path):
+    root = tmp_path / "data"
+    polypdb_tree(root / "PolypDB_modality_wise")
+    drawn = load_dataset("polypdb", "test", root=root, cache_dir=tmp_path / "cache")
+    assert "not the official one" in note_of(drawn) == note_of(Subset(drawn, [0]))
+    write_tables(root / "PolypDB-main/dataset-split/Modality-Wise")
+    found = ids("polypdb", root)
+    modalities = ("BLI", "FICE", "LCI", "NBI", "WLI")
+    assert found["test"] == tuple(f"{modality}/polyp_0" for modality in modalities)
+    assert found["val"] == tuple(f"{modality}/polyp_1" for modality in modalities)
+    assert found["train"] == tuple(f"{modality}/polyp_{number}" for modality in modalities for number in range(2, 10))
+    official = load_dataset("polypdb", "test", root=root, cache_dir=tmp_path / "cache")
+    assert note_of(official) == ""
+    np.testing.assert_array_equal(official[1].mask, mask(3, (48, 48)) // 255)
+    # Beside the pictures they are found as well.
+    shutil.rmtree(root / "PolypDB-main")
+    write_tables(root / "PolypDB_modality_wise")
+    assert ids("polypdb", root) == found
+
+
+def test_polypdb_says_where_the_tables_of_its_split_do_not_fit(tmp_path):
+    polypdb_tree(tmp_path / "data", count=3)
+    write_tables(tmp_path / "split", count=3, train=[1, 2, 7])
+    (tmp_path / "split").rename(tmp_path / "data/split")
+    with pytest.raises(DataError) as error:
+        ids("polypdb", tmp_path / "data")
+    assert "BLI/polyp_1 is in val and in train" in str(error.value)
+    write_tables(tmp_path / "data/split", count=3, train=[7], valid=[1])
+    with pytest.raises(DataError) as error:
+        ids("polypdb", tmp_path / "data")
+    message = str(error.value)
+    assert "BLI/polyp_2 is in no table" in message and "wli/polyp_7 is in a table, but there is no such" in message
+    (tmp_path / "data/split/NBI/test.csv").unlink()
+    shutil.rmtree(tmp_path / "data/split/WLI")
+    with pytest.raises(DataError) as error:
+        ids("polypdb", tmp_path / "data")
+    assert "NBI/test.csv is missing" in str(error.value) and "no tables of WLI" in str(error.value)
+
+
 def test_polypdb_says_what_is_missing(tmp_path):
     polypdb_tree(tmp_path, count=2)
     (tmp_path / "NBI/masks/polyp_1.png").unlink()
@@ -241,7 +297,7 @@ assert "tensorflow" not in sys.modules
 def test_without_tensorflow_datasets_the_error_says_what_to_install(tmp_path, monkeypatch):
     rsua_tree(tmp_path / "data", per_class=4)
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    monkeypatch.delitem(sys.modules, "ddim_jax.data.datasets.builders", raising=False)
+    monkeypatch.setattr(_published, "builder_class", builder_class.__wrapped__)
     with pytest.raises(InputError, match="pip install tensorflow-datasets"):
         load_dataset("rsua", "train", root=tmp_path / "data", cache_dir=tmp_path / "cache")
 
@@ -262,8 +318,7 @@ assert "tensorflow_datasets" in sys.modules and "tensorflow" not in sys.modules
 def test_the_builders_are_known_to_tensorflow_datasets():
     import tensorflow_datasets as tfds
 
-    from ddim_jax.data.datasets.builders import BUILDERS
-
-    for name, builder in BUILDERS.items():
+    for name, dataset in PUBLISHED.items():
+        builder = builder_class(dataset)
         assert tfds.builder_cls(name) is builder
-        assert PUBLISHED[name].instructions == builder.MANUAL_DOWNLOAD_INSTRUCTIONS
+        assert dataset.instructions == builder.MANUAL_DOWNLOAD_INSTRUCTIONS

@@ -195,18 +195,6 @@ def test_several_processes_are_refused_where_each_host_has_locks_of_its_own(arch
     assert segment_files(red_segmenter(), archive, tmp_path / "out", **several).done == 0
 
 
-@pytest.mark.parametrize(("kind", "stay"), [("fuse.s3fs", True), ("ext4", False)])
-def test_unfinished_files_stay_where_another_host_may_be_writing_them(archive, tmp_path, mounted, caplog, kind, stay):
-    mounted(kind)
-    unfinished = [tmp_path / "out/sub/.0a.partial.png", tmp_path / "out/.0b.partial.jsonl"]
-    for path in unfinished:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    assert segment_files(red_segmenter(), archive / "00.png", tmp_path / "out").done == 1
-    assert [path.exists() for path in unfinished] == [stay, stay]
-    assert ("2 unfinished files (.*.partial.*) stay" in caplog.text) == stay
-
-
 @pytest.mark.parametrize("numbers", [{"process_index": 2, "process_count": 2}, {"process_count": 0}])
 def test_numbers_that_cannot_be_leave_no_trace(archive, tmp_path, numbers):
     with pytest.raises(InputError, match=r"process_(index|count) is"):

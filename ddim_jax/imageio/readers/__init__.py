@@ -1,0 +1,1 @@
+"""Readers of image files by name, one file each."""
