@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.machine import device_in_words, provenance
-from ddim_jax.models.zoo import DTYPES
+from ddim_jax.models.spec import DTYPES
 from ddim_jax.ops import cpu_kernels
 from ddim_jax.ops.grouped_conv import _conv, _supergroup_conv
 from ddim_jax.runtime.atomic import write_json
