@@ -19,7 +19,7 @@ from ddim_jax.inference.flagging import write_flagged
 from ddim_jax.inference.index import INDEX, Index
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.processes import Process
-from ddim_jax.inference.settings import Settings
+from ddim_jax.sampling_options import SamplingOptions
 from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
 from ddim_jax.training.resume import check_same_config, check_same_data
 
@@ -94,7 +94,7 @@ def read_metadata(path: Path) -> None:
     (folder / "metadata" / "metadata").write_bytes(path.read_bytes())
     metadata = items.read_metadata(folder)
     config = saved_config(folder / "metadata" / "metadata", metadata)
-    Settings.create(config)
+    SamplingOptions.create(config)
     run = _runs()[config["model"]["name"]]
     check_same_config(metadata, run["config"], "runs/mine", folder)
     check_same_data(metadata, run["data"], "runs/mine", folder)

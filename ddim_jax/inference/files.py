@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -16,13 +16,13 @@ from ddim_jax.imageio.writers import Context
 from ddim_jax.inference.flagging import FLAGGED, check_share, remove_list, write_flagged
 from ddim_jax.inference.index import Index, check_locks
 from ddim_jax.inference.jobs import name_jobs, plan_jobs
-from ddim_jax.inference.options import Options
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.stream import Stream
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.remote import refuse_remote
+from ddim_jax.sampling_options import SamplingOptions
 
 
 class Summary(NamedTuple):
@@ -51,6 +51,7 @@ def segment_files(
     segmenter: Segmenter,
     inputs: str | os.PathLike | Sequence[str | os.PathLike],
     output_dir: str | os.PathLike,
+    options: SamplingOptions | None = None,
     *,
     save: Sequence[str] = ("mask",),
     flag_uncertain: float | None = None,
@@ -58,7 +59,7 @@ def segment_files(
     process_index: int = 0,
     process_count: int = 1,
     progress: bool = False,
-    **options: Unpack[Options],
+    **given: Any,
 ) -> Summary:
     """Segments image files and writes the results beside an index.
 
@@ -90,13 +91,14 @@ def segment_files(
       segmenter: the checkpoint.
       inputs: a file, a folder (searched recursively) or a glob, or several of these.
       output_dir: made where it does not exist.
+      options: how to segment; None for the checkpoint's own options.
       save: kinds of results to write, names in `ddim_jax.registry.WRITERS`: mask, probability, uncertainty, overlay.
       flag_uncertain: the share of the images to name in `flagged.csv`, above 0 and below 1; None for no such file.
       prefetch: images started on the device before the first result is fetched, >= 1.
       process_index: which of the processes this is, 0 .. process_count - 1.
       process_count: how many processes divide the images, >= 1.
       progress: whether to draw a progress bar on stderr.
-      **options: how to segment, as for `Segmenter.segment`.
+      **given: fields of `SamplingOptions` that replace those of `options`.
 
     Returns:
       Summary; its `failed` is empty if every image of this process has its results.
@@ -107,10 +109,10 @@ def segment_files(
       CheckpointError: the network gives values that are not finite; that image's results are not written.
     """
     began = time.monotonic()
-    for given in [inputs] if isinstance(inputs, str | os.PathLike) else inputs:
-        refuse_remote(given, "input")
+    for path in [inputs] if isinstance(inputs, str | os.PathLike) else inputs:
+        refuse_remote(path, "input")
     refuse_remote(output_dir, "output")
-    settings = segmenter.settings(**options)
+    options = segmenter.options(options, **given)
     kinds = check_kinds(save)
     flagging = flag_uncertain is not None
     if flagging:
@@ -131,9 +133,9 @@ def segment_files(
         checkpoint=segmenter.checkpoint,
         weights=segmenter.fingerprint(),
         step=segmenter.step,
-        options=settings,
+        options=options,
     )
-    common = {"checkpoint": context.checkpoint, "weights": context.weights, "step": context.step, **settings._asdict()}
+    common = {"checkpoint": context.checkpoint, "weights": context.weights, "step": context.step, **options.as_dict()}
 
     failed, flagged = [], None
     with contextlib.closing(Index(output_dir, common, process)) as index:
