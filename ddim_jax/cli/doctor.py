@@ -1,4 +1,4 @@
-"""What `ddim-jax doctor` says of an installation: each line a fact, and below it what to do where something is amiss."""
+"""The command `ddim-jax doctor`: facts about an installation, each followed by what to do where something is amiss."""
 
 import argparse
 import hashlib
@@ -72,9 +72,7 @@ def _devices() -> Iterator[Line]:
         devices = jax.devices()
     except RuntimeError as error:
         chosen = os.environ.get("JAX_PLATFORMS")
-        advice = (
-            f"JAX_PLATFORMS is {chosen}: unset it" if chosen else "pip install ddim_jax[cuda12], or JAX_PLATFORMS=cpu"
-        )
+        advice = f"JAX_PLATFORMS is {chosen}: unset it" if chosen else "set JAX_PLATFORMS=cpu"
         yield "no device", str(error).partition("\n")[0], advice
         return
     kinds = [device.device_kind for device in devices]

@@ -4,18 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from ddim_jax.aggregation import ENSEMBLES, PROTOCOLS
-from ddim_jax.checkpoints import which_step
-from ddim_jax.cli.arguments import bound, checked
-from ddim_jax.diffusion import SAMPLERS
+from ddim_jax.cli.arguments import add_checkpoint_arguments, add_sampling_arguments, checked, sampling_arguments
 from ddim_jax.inference.files import Summary, check_kinds, segment_files
 from ddim_jax.inference.flagging import FLAGGED, check_share
-from ddim_jax.inference.options import SIZES, Options
-from ddim_jax.inference.outputs import OUTPUTS
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
+from ddim_jax.registry import WRITERS, import_plugins
 from ddim_jax.runtime import allocator, compile_cache
-from ddim_jax.runtime.errors import report_input_errors
+from ddim_jax.runtime.errors import InputError, report_input_errors
 
 
 def whole_number(low: int):
@@ -29,13 +25,6 @@ def whole_number(low: int):
     return parse
 
 
-def fraction(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"{value} is not between 0 and 1")
-    return value
-
-
 @checked
 def share(text: str) -> float:
     value = float(text)
@@ -43,40 +32,18 @@ def share(text: str) -> float:
     return value
 
 
-@checked
-def kinds(text: str) -> tuple[str, ...]:
-    return check_kinds([kind.strip() for kind in text.split(",") if kind.strip()])
+def words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def parse_arguments(about: str | None, arguments: list[str] | None = None) -> argparse.Namespace:
     """The arguments of the command line; `about` is what `--help` says of the program."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--ckpt", required=True, metavar="RUN", help="run directory, its checkpoints folder or a step folder")
+    add_checkpoint_arguments(parser)
     add("--input", required=True, nargs="+", metavar="PATH", help="image files, folders (searched recursively), globs")
     add("--output", required=True, metavar="DIR", help="where the results go")
-    add("--step", type=checked(which_step), default="best", help="best, latest or a training step (default: best)")
-    add("--steps", type=whole_number(1), help="network evaluations per sample (default: the checkpoint's)")
-    add("--samples", type=whole_number(1), help="noise samples per image (default: the checkpoint's)")
-    add("--protocol", choices=sorted(PROTOCOLS), help="how samples become a probability (default: the checkpoint's)")
-    add("--threshold", type=fraction, help="of the probability, from 0 to 1 (default: that of protocol and ensemble)")
-    add(
-        "--size",
-        choices=SIZES,
-        default="model",
-        help="model: images are resized to the size the network was trained at and results back; native: nothing is "
-        "resized, time and memory grow with the image (default: model)",
-    )
-    add(
-        "--flips",
-        action=argparse.BooleanOptionalAction,
-        help="let the samples see the picture mirrored in turn (default: the checkpoint's)",
-    )
-    add("--sampler", choices=SAMPLERS, help="default: the checkpoint's")
-    add("--eta", type=fraction, metavar="E", help="noise in the steps of ddim, from 0 to 1 (default: the checkpoint's)")
-    add("--clip-x0", type=bound, metavar="X|off", help="bound on the estimates of x_0 (default: the checkpoint's)")
-    add("--ensemble", choices=ENSEMBLES, help="how samples are fused (default: the checkpoint's)")
-    add("--seed", type=whole_number(0), default=0, help="of the noise (default: 0)")
+    add_sampling_arguments(parser)
     add(
         "--flag-uncertain",
         type=share,
@@ -84,8 +51,9 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         help=f"name the images that a person should look at in {FLAGGED}: the most doubtful share Q, 0 < Q < 1, of all "
         "that the output folder has results of",
     )
-    add("--batch-size", type=whole_number(1), default=4, help="images on the device at once (default: 4)")
-    add("--save", type=kinds, default=("mask",), help=f"comma-separated, of {','.join(OUTPUTS)} (default: mask)")
+    add("--prefetch", type=whole_number(1), default=4, help="images on the device at once (default: 4)")
+    add("--save", type=words, default=("mask",), help=f"comma-separated, of {','.join(WRITERS)} (default: mask)")
+    add("--plugins", type=words, default=(), metavar="MODULE", help="comma-separated, modules with further writers")
     add("--process-id", type=int, metavar="I", help="which of several processes this is, from 0")
     add(
         "--process-count",
@@ -94,7 +62,13 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         help="how many processes divide the images, all started with the same arguments; by default both numbers come "
         "from srun, mpirun or an indexed Kubernetes Job (the index alone), and without them it is one process",
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    try:
+        import_plugins(options.plugins)
+        options.save = check_kinds(options.save)
+    except InputError as error:
+        parser.error(str(error))
+    return options
 
 
 def describe(summary: Summary, options: argparse.Namespace, process: Process) -> str:
@@ -107,30 +81,31 @@ def describe(summary: Summary, options: argparse.Namespace, process: Process) ->
     else:
         text = f"{whose}nothing to do, {summary.kept} images were done before: {options.output}"
     if summary.flagged is not None:
-        return f"{text}; {summary.flagged} flagged: {Path(options.output, FLAGGED)}"
+        text += f"; {summary.flagged} flagged: {Path(options.output, FLAGGED)}"
+    if summary.passed_over:
+        suffixes = ", ".join(suffix or "no suffix" for suffix in sorted(summary.passed_over))
+        text += f"\n{sum(summary.passed_over.values())} files passed over, which are no images: {suffixes}"
     return text
 
 
 def run(options: argparse.Namespace) -> int:
     """Does what the arguments ask for; returns the exit status."""
-    need_less = (
-        "Lower --batch-size or, with --size native, the size of the pictures; the same command goes on from here."
-    )
+    need_less = "Lower --prefetch or, with --size native, the size of the pictures; the same command goes on from here."
     with report_input_errors("stopped; the same command goes on from here", need_less):
         cache = compile_cache.keep_compiled_programs()
         allocator.keep_freed_memory()
         process = Process.find(options.process_id, options.process_count)
         summary = segment_files(
-            Segmenter.load(options.ckpt, step=options.step, programs=cache and cache / "traced"),
+            Segmenter.load(options.ckpt, step=options.checkpoint_step, programs=cache and cache / "traced"),
             options.input,
             options.output,
             save=options.save,
             flag_uncertain=options.flag_uncertain,
-            batch_size=options.batch_size,
+            prefetch=options.prefetch,
             process_index=process.index,
             process_count=process.count,
             progress=sys.stderr.isatty(),
-            **{name: getattr(options, name) for name in Options.__annotations__},
+            **sampling_arguments(options),
         )
     print(describe(summary, options, process))
     for _, reason in summary.failed:

@@ -15,6 +15,7 @@ from ddim_jax.evaluation.scores import draw_scores
 from ddim_jax.evaluation.scoring import ImageResult
 from ddim_jax.evaluation.style import count
 from ddim_jax.inference import Segmenter
+from ddim_jax.sampling_options import SamplingOptions
 
 FIGURES = ("grid", "worst", "median", "reverse_process", "scores", "calibration")
 _GRID_CASES = 5
@@ -24,6 +25,7 @@ _STRIP_CASES = 6
 def draw_figures(
     segmenter: Segmenter,
     source: Source,
+    options: SamplingOptions,
     results: Sequence[ImageResult],
     folder: Path,
     metrics: dict[str, Any],
@@ -37,6 +39,7 @@ def draw_figures(
     Args:
       segmenter: the checkpoint.
       source: the images scored.
+      options: with which they were sampled.
       results: their numbers, in the same order.
       folder: made where it does not exist.
       metrics: what `metrics.json` holds.
@@ -50,13 +53,11 @@ def draw_figures(
         "worst": ranked[:_STRIP_CASES],
         "median": middle(ranked, _STRIP_CASES),
     }
-    drawn = {name: metrics[name] for name in ("steps", "seed", "size", "sampler", "eta")}
-    drawn["clip_x0"] = metrics["clip_x0"] or "off"
     cases = {}
     for position in bar.track(sorted(set().union(*groups.values())), description="figures"):
         example = source[position]
-        estimates = segmenter.sample(example.image, samples=metrics["samples"], flips=metrics["flips"], **drawn)
-        cases[position] = make_case(example, estimates, results[position], metrics["ensemble"])
+        estimates = segmenter.sample(example.image, options)
+        cases[position] = make_case(example, estimates, results[position], options.ensemble)
     shown = {name: [cases[position] for position in positions] for name, positions in groups.items()}
     draw_grid(folder / "grid.png", shown["grid"])
     draw_strip(folder / "worst.png", shown["worst"], f"Lowest Dice of {count(len(results), 'image')}")
@@ -67,5 +68,5 @@ def draw_figures(
     draw_reverse_process(
         folder / "reverse_process.png",
         cases[typical],
-        *segmenter.trajectory(source[typical].image, **drawn),
+        *segmenter.trajectory(source[typical].image, options),
     )

@@ -6,8 +6,8 @@ import numpy as np
 
 from ddim_jax.aggregation import PROTOCOLS, ensemble_probability, mean_probability, threshold_mask, uncertainty
 from ddim_jax.imageio.images import resize_unit_map
-from ddim_jax.inference.settings import Settings
 from ddim_jax.metrics import doubt
+from ddim_jax.sampling_options import SamplingOptions
 
 
 class Segmentation(NamedTuple):
@@ -29,20 +29,20 @@ class Segmentation(NamedTuple):
     doubt: float
 
 
-def fuse(samples: np.ndarray, shape: tuple[int, int], settings: Settings) -> Segmentation:
+def fuse(samples: np.ndarray, shape: tuple[int, int], options: SamplingOptions) -> Segmentation:
     """Turns the samples of one image into its result.
 
     Args:
       samples: float32 [S, h, w], estimates of x_0 at the size the network worked at.
       shape: (H, W) of the image; where it differs, probability and uncertainty are resized to it (bilinear) before the
         threshold is applied.
-      settings: protocol, ensemble and threshold.
+      options: checked; of these, protocol, ensemble and threshold.
     """
-    fused = ensemble_probability(samples, PROTOCOLS[settings.protocol], settings.ensemble)
+    fused = ensemble_probability(samples, PROTOCOLS[options.protocol], options.ensemble)
     probability = resize_unit_map(fused, shape)
     return Segmentation(
-        mask=threshold_mask(probability, settings.threshold),
+        mask=threshold_mask(probability, options.threshold),
         probability=probability,
         uncertainty=resize_unit_map(uncertainty(samples), shape),
-        doubt=doubt(mean_probability(samples), threshold_mask(fused, settings.threshold)),
+        doubt=doubt(mean_probability(samples), threshold_mask(fused, options.threshold)),
     )

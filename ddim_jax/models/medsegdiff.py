@@ -6,13 +6,16 @@ of the mask (dynamic conditional encoding), from which high-frequency noise was 
 
 Where the paper and its public code differ:
 
-- The fusion is the paper's: LN(m_image) * LN(m_mask) * m_image. The code multiplies the image's features by two maps of
-  the mask's instead, one over the pixels and one over the channels.
-- It is done at the paper's two middle stages; the code does it at four.
+- The fusion is the paper's: LN(m_image) * LN(m_mask) * m_image, at its two middle stages. The code has neither fusion
+  nor FF-Parser unless it is told `--version 1`; then it multiplies the image's features by two maps of the mask's, one
+  over the pixels and one over the channels, at four stages.
 - The mask's encoder sees x_t alone, as in the paper; the code concatenates the image.
-- The code adds a loss on a mask that the image's encoder gives by itself, and learns the variance; the paper has the
-  noise prediction of DDPM alone, and so has this.
-- Sizes (channels, levels, blocks, attention) are those of the code's example at 256 x 256; the paper gives none.
+- The paper has the noise prediction of DDPM alone, and so has this. The code besides learns the variance, and trains a
+  whole U-Net on the image with a loss on its mask, weight 10. It noises masks in {0, 1}.
+- Channels, levels, blocks and attention are those of the code's example at 256 x 256. The paper gives the downsamplings
+  of its networks alone: 4, 5, 6 and 6 for S, B, L and ++.
+- The paper infers with 100 steps, 25 samples and STAPLE; 1000 steps and 5 samples are those of the code's README, and
+  its `staple()` is the squared mean.
 
 Where both leave no choice to a network whose parameters must not depend on the size of the picture, or are silent:
 
@@ -39,6 +42,8 @@ from ddim_jax.models.layers import (
     space_to_depth,
     timestep_embedding,
 )
+from ddim_jax.models.spec import DENOISER_DEFAULTS, SIZES, ModelSpec, check_levels
+from ddim_jax.registry import MODELS
 
 
 class FFParser(nn.Module):
@@ -188,3 +193,33 @@ class MedSegDiff(nn.Module):
 def _interpolation(places: np.ndarray, count: int) -> np.ndarray:
     """Weights float32 [places, count] of the linear interpolation of `count` points 0, 1, ... at `places`."""
     return np.maximum(1.0 - np.abs(places[:, None] - np.arange(count)), 0.0).astype(np.float32)
+
+
+DEFAULTS = {
+    "diffusion": DENOISER_DEFAULTS["diffusion"],
+    "train": {"learning_rate": 1e-4, "validation_steps": 10},  # its paper's learning rate
+    "sample": {
+        "sampler": "ddpm",
+        "steps": 1000,
+        "samples": 5,
+        "flips": False,
+        "protocol": "mean",
+        "clip_x0": 1.0,  # as DDPM samples: at large t the estimate is far off
+    },
+}
+"""Noise prediction, ancestral sampling over all timesteps."""
+SMALL = {
+    "base_channels": 16,
+    "channel_multipliers": (1, 2, 3, 4),
+    "blocks_per_level": 1,
+    "attention_levels": (),
+    "fusion_levels": (1, 2),
+    "frequency_bins": 8,
+    "norm_groups": 8,
+    "stem_stride": 2,
+}
+"""For CPUs."""
+
+MODELS.register("medsegdiff")(
+    ModelSpec(MedSegDiff, defaults=DEFAULTS, presets={"small": SMALL}, ranges=SIZES, check=check_levels)
+)

@@ -150,13 +150,13 @@ class ReadsRed(FakeSegmenter):
         super().__init__({0: [rows(0, 0, 0, 0)]})
         self.sizes = []
 
-    def sample(self, image, *, samples, size, **_):
-        self.sizes.append(size)
-        return np.stack([image[..., 0] / np.float32(127.5) - 1] * samples)
+    def sample(self, image, options):
+        self.sizes.append(options.size)
+        return np.stack([image[..., 0] / np.float32(127.5) - 1] * options.samples)
 
-    def trajectory(self, image, *, steps, size, **_):
-        self.sizes.append(size)
-        final = self.sample(image, samples=1, size=size)[0]
+    def trajectory(self, image, options):
+        self.sizes.append(options.size)
+        final, steps = self.sample(image, options)[0], options.steps
         return np.append(np.arange(steps)[::-1] * 100, -1), np.stack([final] * (steps + 1)), np.stack([final] * steps)
 
 
@@ -270,19 +270,21 @@ def test_staple_is_scored_and_said(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "passed", "said"),
+    ("given", "said"),
     [
-        ({"eta": 0.5, "clip_x0": 0.9}, (0.5, 0.9), (0.5, 0.9)),
-        ({"eta": 1, "clip_x0": "off"}, (1.0, "off"), (1.0, None)),
-        ({}, (0.0, "off"), (0.0, None)),
+        ({"eta": 0.5, "clip_x0": 0.9}, (0.5, 0.9)),
+        ({"eta": 1, "clip_x0": "off"}, (1.0, None)),
+        ({}, (0.0, None)),
     ],
 )
-def test_eta_and_the_bound_reach_every_sample_and_figure(tmp_path, given, passed, said):
+def test_eta_and_the_bound_reach_every_sample_and_figure(tmp_path, given, said):
     segmenter, source = hand_case()
     metrics = evaluate(segmenter, source, tmp_path, split="test", **given)
-    assert segmenter.bounds == {passed} and (metrics["eta"], metrics["clip_x0"]) == said
+    assert segmenter.bounds == {said} and (metrics["eta"], metrics["clip_x0"]) == said
     with pytest.raises(InputError, match=r"eta is 2; expected a number from 0"):
         evaluate(segmenter, source, tmp_path, split="test", eta=2)
+    with pytest.raises(TypeError, match="unexpected option 'threshold': every protocol is scored"):
+        evaluate(segmenter, source, tmp_path, split="test", threshold=0.5)
 
 
 def test_staple_differs_from_the_mean_where_a_sample_is_sure(tmp_path):

@@ -11,6 +11,7 @@ from ddim_jax.diffusion import DiffusionProcess
 from ddim_jax.inference import Segmenter
 from ddim_jax.preprocessing import image_id
 from ddim_jax.runtime.errors import CheckpointError, InputError
+from ddim_jax.sampling_options import SamplingOptions
 
 
 def test_probability_mask_and_uncertainty_of_a_known_answer():
@@ -117,7 +118,8 @@ def test_samples_are_those_of_the_documented_keys(eta):
     for i in range(3):
         start, steps = jax.random.split(jax.random.fold_in(own, i))
         noise = jax.random.normal(start, (SIZE, SIZE, 1))[None]
-        x0 = process.sample(lambda _, *x: MixesNoise().apply({}, *x), {}, scaled, noise, 2, eta=eta, key=steps)
+        options = SamplingOptions(2, eta=eta)
+        x0 = process.sample(lambda _, *x: MixesNoise().apply({}, *x), {}, scaled, noise, options, key=steps)
         expected.append(x0[0, :, :, 0])
     actual = segmenter.sample(image, seed=5)
     assert actual.shape == (3, SIZE, SIZE) and actual.dtype == np.float32
@@ -146,6 +148,15 @@ def test_a_list_gives_the_same_bits_as_each_image_alone(tiny):
         for alone, a, b in zip(tiny.segment(image), result, again, strict=True):
             assert np.asarray(alone).tobytes() == np.asarray(a).tobytes() == np.asarray(b).tobytes()
     assert tiny.segment([]) == []
+
+
+def test_few_images_of_a_list_wait_on_the_device(monkeypatch):
+    log, start, fetch = [], Segmenter.start, Segmenter.fetch
+    monkeypatch.setattr(Segmenter, "start", lambda *given: log.append(1) or start(*given))
+    monkeypatch.setattr(Segmenter, "fetch", lambda *given: log.append(-1) or fetch(*given))
+    results = red_segmenter().segment([picture(seed, 10 + seed, 12) for seed in range(7)])
+    assert np.cumsum(log).tolist() == [1, 2, 3, 4, 3, 4, 3, 4, 3, 4, 3, 2, 1, 0]
+    assert [len(result.mask) for result in results] == list(range(10, 17))
 
 
 def test_uncertainty_is_the_standard_deviation_of_the_sample_probabilities(tiny):

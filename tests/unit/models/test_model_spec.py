@@ -1,0 +1,248 @@
+"""The models by name: their exact sizes, without allocating them, and what is refused."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import pytest
+
+from ddim_jax.diffusion import DiffusionProcess, DirectProcess
+from ddim_jax.models import ModelSpec, create_model, create_process, example_inputs, model_spec
+from ddim_jax.registry import MODELS
+from ddim_jax.runtime.errors import ConfigError
+
+
+@functools.cache  # tracing a network of the paper's size takes a second or two
+def shapes(name, preset=None, height=256, width=256):
+    model = create_model(name, preset=preset)
+    mask, image = (jax.ShapeDtypeStruct((1, height, width, channels), jnp.float32) for channels in (1, 3))
+    inputs = [image] if name == "unet" else [mask, image, jax.ShapeDtypeStruct((1,), jnp.int32)]
+    return jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
+
+
+def parameters(tree):
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def by_name(tree):
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("lightweight_ddim", 22_882_945), ("ddim", 113_672_065), ("unet", 23_772_449), ("medsegdiff", 143_405_825)],
+)
+def test_parameter_counts_at_full_size(name, count):
+    assert parameters(shapes(name)) == count
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes(name))} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_the_parameters_do_not_depend_on_the_image_size(name):
+    assert by_name(shapes(name, "small", 64, 64)) == by_name(shapes(name, "small", 64, 96))
+
+
+def test_the_two_networks_are_one_graph():
+    light, ordinary = by_name(shapes("lightweight_ddim")), by_name(shapes("ddim"))
+    assert light.keys() == ordinary.keys()
+    grouped = {name for name in light if light[name].shape != ordinary[name].shape}
+    # Only the 3 x 3 convolutions of the residual blocks and the attention differ.
+    assert {name.split("'")[3] for name in grouped} == {"conv1", "conv2", "q", "k", "v", "proj_out"}
+
+
+def test_the_small_preset():
+    count = parameters(shapes("lightweight_ddim", "small", 64, 64))
+    assert 400_000 <= count <= 700_000
+    assert count < parameters(shapes("ddim", "small", 64, 64))
+    model = create_model("lightweight_ddim", preset="small")
+    assert model.light and model.stem_stride == 2 and model.size_multiple == 16
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high", "multiple"), [("unet", 500_000, 600_000, 32), ("medsegdiff", 900_000, 1_200_000, 16)]
+)
+def test_the_small_presets_of_the_baselines(name, low, high, multiple):
+    assert low <= parameters(shapes(name, "small", 64, 64)) <= high
+    model = create_model(name, preset="small")
+    assert (model.stem_stride, model.size_multiple) == (2, multiple)
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_each_model_has_its_inputs_and_its_process(name):
+    model = create_model(name, preset="small")
+    inputs = example_inputs(model, 32)
+    assert (
+        [leaf.shape for leaf in inputs] == [(1, 32, 32, 3)]
+        if name == "unet"
+        else [(1, 32, 32, 1), (1, 32, 32, 3), (1,)]
+    )
+    assert jax.eval_shape(model.init_with_output, jax.random.key(0), *inputs)[0].shape == (1, 32, 32, 1)
+    if name == "unet":
+        assert create_process(model, {"loss": None}) == DirectProcess()
+        with pytest.raises(ConfigError, match=r"diffusion.loss is 'mse'"):
+            create_process(model, {"loss": "mse"})
+    else:
+        process = create_process(model, {"prediction": "x0", "num_train_timesteps": 7})
+        assert isinstance(process, DiffusionProcess) and (process.prediction, process.num_train_timesteps) == ("x0", 7)
+
+
+def test_every_level_of_the_plain_unet_by_hand():
+    tree = shapes("unet")
+    widths = [56, 112, 224, 448, 896]
+    assert tree["down_0_conv_0"]["kernel"].shape == (3, 3, 3, 56)
+    for level in range(1, 5):
+        assert tree[f"down_{level}_conv_0"]["kernel"].shape == (3, 3, widths[level - 1], widths[level])
+        assert tree[f"up_{level - 1}_upsample"]["kernel"].shape == (1, 1, widths[level], 4 * widths[level - 1])
+        assert tree[f"up_{level - 1}_conv_0"]["kernel"].shape == (3, 3, 2 * widths[level - 1], widths[level - 1])
+    assert tree["conv_out"]["kernel"].shape == (1, 1, 56, 1)
+
+
+def test_fusion_of_the_full_medsegdiff_is_at_its_two_middle_levels():
+    tree = shapes("medsegdiff")
+    assert {name for name in tree if "fusion" in name} == {"fusion_2", "fusion_3"}
+    assert tree["fusion_3"]["ff_parser"]["weight"].shape == (33, 17, 256, 2)
+
+
+KERNELS = {
+    "conv_in": (3, 3, 4, 128),
+    "conv_out": (3, 3, 128, 1),
+    "down_2_block_0/conv1": (3, 3, 8, 256),  # 128 channels in 16 groups
+    "down_2_block_0/conv2": (3, 3, 8, 256),  # 256 in 32
+    "down_2_block_0/shortcut": (1, 1, 128, 256),
+    "down_2_block_0/temb_proj": (512, 256),
+    "down_2_downsample": (3, 3, 256, 256),
+    "down_4_attn_0/q": (1, 1, 16, 128),  # 512 channels in 32 groups, to a quarter
+    "down_4_attn_0/k": (1, 1, 16, 128),
+    "down_4_attn_0/v": (1, 1, 16, 128),
+    "down_4_attn_0/proj_out": (1, 1, 128, 512),
+    "up_5_block_0/conv1": (3, 3, 32, 512),  # 512 and the skip's 512 in 32
+    "up_3_block_2/conv1": (3, 3, 16, 256),  # 256 and the skip's 256 in 32
+    "up_1_block_0/conv1": (3, 3, 12, 128),  # 256 and the skip's 128 in 32
+    "up_1_upsample": (3, 3, 128, 128),
+    "temb_dense_0": (128, 512),
+    "temb_dense_1": (512, 512),
+}
+
+
+@pytest.mark.parametrize("path", KERNELS)
+def test_kernels_of_the_light_network_by_hand(path):
+    module = shapes("lightweight_ddim")
+    for part in path.split("/"):
+        module = module[part]
+    assert module["kernel"].shape == KERNELS[path]
+    assert module["bias"].shape == KERNELS[path][-1:]
+
+
+def test_attention_of_the_full_network():
+    names = {name for name in shapes("lightweight_ddim") if "attn" in name}
+    assert names == {"down_4_attn_0", "down_4_attn_1", "mid_attn_1", "up_4_attn_0", "up_4_attn_1", "up_4_attn_2"}
+
+
+def test_overrides_replace_the_preset_and_none_keeps_it():
+    model = create_model("ddim", preset="small", base_channels=None, norm_groups=4, channel_multipliers=[1, 2])
+    assert not model.light
+    assert model.base_channels == 24  # of the preset
+    assert model.norm_groups == 4
+    assert model.channel_multipliers == (1, 2)  # a list of a JSON file; modules are hashed
+    assert model.dropout == 0.0  # of the class
+    assert create_model("unet", attention_levels=None).base_channels == 56  # a field of others, not set
+    everything = dict.fromkeys(["base_channels", "channel_multipliers", "attention_levels", "stem_stride", "dtype"])
+    assert create_model("ddim", preset="small", **everything) == create_model("ddim", preset="small")
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("float32", jnp.float32), ("bfloat16", jnp.bfloat16)])
+def test_dtype_by_name(name, dtype):
+    assert create_model("lightweight_ddim", dtype=name).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "unet9"}, "model.name is 'unet9'; expected one of ddim, lightweight_ddim, medsegdiff, unet"),
+        ({"preset": "tiny"}, "model.preset is 'tiny'; expected small or none"),
+        ({"width": 3}, "model has no field 'width'; it has .*base_channels"),
+        ({"light": False}, "model has no field 'light'"),
+        ({"dtype": "float16"}, "model.dtype is 'float16'; expected one of float32, bfloat16"),
+        ({"base_channels": 12}, "model.base_channels is 12; expected a multiple of 8"),
+        ({"base_channels": 0}, "model.base_channels is 0; expected a multiple of 8 from 8 to 4096"),
+        ({"base_channels": 16.0}, "model.base_channels is 16.0"),
+        ({"blocks_per_level": 0}, "model.blocks_per_level is 0"),
+        ({"norm_groups": 0}, "model.norm_groups is 0"),
+        ({"stem_stride": 0}, "model.stem_stride is 0"),
+        ({"channel_multipliers": ()}, r"model.channel_multipliers is \(\)"),
+        ({"channel_multipliers": [1, 0]}, r"model.channel_multipliers is \(1, 0\)"),
+        ({"channel_multipliers": [1, 1.5]}, r"model.channel_multipliers is \(1, 1.5\)"),
+        ({"channel_multipliers": (1, 1), "attention_levels": (0, 2)}, r"model.attention_levels names \[2\].* 0 to 1"),
+        ({"name": "unet", "attention_levels": (1,)}, "model has no field 'attention_levels'; it has base_channels"),
+        ({"name": "medsegdiff", "fusion_levels": (6,)}, r"model.fusion_levels names \[6\].* 0 to 5"),
+        ({"name": "medsegdiff", "frequency_bins": 0}, "model.frequency_bins is 0; expected a whole number from 1"),
+        ({"channel_multipliers": 3}, "model.channel_multipliers is 3"),
+        ({"channel_multipliers": ["a"]}, r"model.channel_multipliers is \('a',\)"),
+        (
+            {"attention_levels": ["a"]},
+            r"model.attention_levels is \('a',\); expected 0 to 64 values, each a whole number",
+        ),
+        ({"attention_levels": 1}, "model.attention_levels is 1; expected 0 to 64 values"),
+        ({"dtype": 5}, "model.dtype is 5; expected one of float32, bfloat16"),
+        ({"remat": "yes"}, "model.remat is 'yes'; expected true or false"),
+        ({"channel_shuffle": 1}, "model.channel_shuffle is 1; expected true or false"),
+        ({"blocks_per_level": True}, "model.blocks_per_level is True"),
+        ({"dropout": "much"}, "model.dropout is 'much'"),
+        ({"dropout": 1.0}, "model.dropout is 1.0"),
+        ({"dropout": -0.1}, "model.dropout is -0.1; expected a number from 0.0 to below 1.0"),
+        ({"base_channels": 2**30}, "model.base_channels is 1073741824; expected a multiple of 8 from 8 to 4096"),
+        ({"blocks_per_level": 2**30}, "model.blocks_per_level is 1073741824; expected a whole number from 1 to 64"),
+        ({"channel_multipliers": (1,) * 13}, "model.channel_multipliers is .*expected 1 to 12 values"),
+    ],
+)
+def test_what_cannot_be_built_is_named(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        create_model(**{"name": "lightweight_ddim", **arguments})
+
+
+class Threshold(nn.Module):
+    """A network of somebody else, without any of the fields of this package's."""
+
+    width: int = 4
+    steepness: float = 2.0
+    stages: tuple[float, ...] = (0.5, 1.0)
+    bias: bool = True
+
+    size_multiple = 1
+
+    @nn.compact
+    def __call__(self, image, *, train=False):
+        return self.steepness * nn.Dense(1, use_bias=self.bias)(nn.tanh(nn.Dense(self.width)(image)))
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    monkeypatch.setattr(MODELS, "_entries", dict(MODELS.items()))
+    return MODELS.register
+
+
+def test_a_network_of_another_package_declares_itself(registered):
+    registered("threshold")(ModelSpec(Threshold, process=DirectProcess, presets={"wide": {"width": 9}}))
+    model = create_model("threshold", preset="wide", stages=[1, 2.5], base_channels=None)
+    assert model == Threshold(width=9, stages=(1, 2.5))
+    assert [leaf.shape for leaf in example_inputs(model, 8)] == [(1, 8, 8, 3)]
+    assert create_process(model, {}) == DirectProcess()
+    for name, value, message in (
+        ("width", 1.5, "model.width is 1.5; expected a whole number"),
+        ("stages", [1, "2"], r"model.stages is \(1, '2'\); expected 0 to 64 values, each a number"),
+        ("bias", 1, "model.bias is 1; expected true or false"),
+        ("base_channels", 8, "model has no field 'base_channels'; it has width, steepness, stages, bias"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            create_model("threshold", **{name: value})
+
+
+def test_a_class_alone_is_a_denoiser_with_the_papers_setting(registered):
+    registered("bare")(Threshold)
+    spec = model_spec("bare")
+    assert (spec.module, spec.process, spec.defaults["sample"]["steps"]) == (Threshold, DiffusionProcess, 50)
+    with pytest.raises(TypeError, match="Dense has no size_multiple"):
+        ModelSpec(nn.Dense)
+    with pytest.raises(ValueError, match="there is a model 'unet' already"):
+        registered("unet")(ModelSpec(Threshold))
