@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.children import die_with_parent
-from benchmarks.faults.programs import ROOT
+from tests.slow.trials.programs import ROOT
 
 LIMIT = 300.0
 """Seconds after which a program that hangs is ended."""
@@ -66,7 +66,7 @@ def warm_programs(cache: Path) -> Iterator[Programs]:
     """Programs on the CPU, with their compiled programs kept in `cache`."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT)}
     server = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.faults.warm"],
+        [sys.executable, "-m", "tests.slow.trials.warm"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.faults import seeds
-from benchmarks.faults.mutations import Damage, damage_bytes, damage_json, damage_lines, damage_picture
 from ddim_jax.checkpoints import items
 from ddim_jax.data.splits import read_split
 from ddim_jax.imageio.images import count_pixels, read_image, read_mask
@@ -25,6 +23,8 @@ from ddim_jax.training.config import check_config, plain_config, resolve_system
 from ddim_jax.training.form import check_form
 from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
 from ddim_jax.training.resume import check_same_config, check_same_data
+from tests.slow.trials import seeds
+from tests.slow.trials.mutations import Damage, damage_bytes, damage_json, damage_lines, damage_picture
 
 
 class Reader(NamedTuple):

@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.faults import tiny_config
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.data import ids_digest, load_dataset
 from ddim_jax.models import create_model, example_inputs
 from ddim_jax.training.config import plain_config, resolve_system
+from tests.slow.trials import tiny_config
 
 _FIELDS = {"data.name": "folder", "data.root": "", "train.batch_size": 2, "train.steps": 2, "sample.samples": 1}
 """What is other than in `tiny_config` where training reads the pictures of a folder."""
@@ -19,7 +19,7 @@ _FIELDS = {"data.name": "folder", "data.root": "", "train.batch_size": 2, "train
 def write_config(path: Path) -> None:
     """A config file on `tiny_config`: two steps on the pictures of the working directory."""
     path.write_text(
-        "from benchmarks.faults import tiny_config\n\n\n"
+        "from tests.slow.trials import tiny_config\n\n\n"
         "def get_config():\n    config = tiny_config.get_config()\n    config.name = 'tiny'\n"
         + "".join(f"    config.{name} = {value!r}\n" for name, value in _FIELDS.items())
         + "    return config\n"

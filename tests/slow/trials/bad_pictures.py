@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.faults.judge import Input, Make, Start
-from benchmarks.faults.seeds import encoded, mask_pixels, pixels
+from tests.slow.trials.judge import Input, Make, Start
+from tests.slow.trials.seeds import encoded, mask_pixels, pixels
 
 _NOISE = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
 _PNG, _JPEG, _BMP, _TIFF = (encoded(_NOISE, kind) for kind in ("PNG", "JPEG", "BMP", "TIFF"))

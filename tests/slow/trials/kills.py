@@ -11,8 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.faults.programs import FaultRunFailed, Hangs, Program, first_step, last_step, start_training
-from benchmarks.faults.weights import checkpoints, complete_steps, newest_complete, same_checkpoint
+from tests.slow.trials.programs import (
+    FaultRunFailed,
+    Hangs,
+    Program,
+    checkpoints,
+    complete_steps,
+    first_step,
+    last_step,
+    newest_complete,
+    same_checkpoint,
+    start_training,
+)
 
 EVERY = 2
 """Steps from one checkpoint to the next: so few that most of the time goes into saving."""
@@ -79,15 +89,15 @@ class _RestartFailed(Exception):
     """A start after a kill did not go on; the message says how it ended."""
 
 
-def measure(workdir: Path, kills: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Trains twice, left alone and with `kills` kills, and compares.
+def measure(workdir: Path, count: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Trains twice, left alone and with `count` kills, and compares.
 
     The result is of fewer kills where the training is nearly over before, or does not go on after one.
 
     Raises:
       FaultRunFailed: a run ended with an error before the first kill, or was over.
     """
-    steps = _STEPS_A_KILL * kills + _SPARE_STEPS
+    steps = _STEPS_A_KILL * count + _SPARE_STEPS
     steps += -steps % EVERY
     fields = {"steps": steps, "checkpoint_every": EVERY}
     alone, killed, logs = workdir / "left_alone", workdir / "killed", workdir / "logs"
@@ -101,7 +111,7 @@ def measure(workdir: Path, kills: int, seed: int, say: Callable[[str], None]) ->
     done = failed = 0
     start_up_s: float | None = None
     try:
-        while done < kills and ledger.newest + _REACH + EVERY < steps:
+        while done < count and ledger.newest + _REACH + EVERY < steps:
             before = _unfinished(checkpoints(killed))
             with start_training(killed, logs / f"killed_{done:03}.log", **fields) as program:
                 start_up_s, was_killed = _kill(program, checkpoints(killed), rng, start_up_s, period_s)
@@ -116,11 +126,11 @@ def measure(workdir: Path, kills: int, seed: int, say: Callable[[str], None]) ->
             left = _unfinished(checkpoints(killed)) - before
             counts["save"] += any(step is None or step > ledger.newest for step, *_ in left)
             counts["removal"] += any(step is not None and step < ledger.newest for step, *_ in left)
-            say(f"kill {done} of {kills}: {ledger.newest} of {steps} steps kept, {ledger.lost} times lost")
+            say(f"kill {done} of {count}: {ledger.newest} of {steps} steps kept, {ledger.lost} times lost")
         if not done:
             raise FaultRunFailed(f"the run was over before kill 1: {program.last_words()}")
-        if done < kills:
-            say(f"the run was nearly over after {done} of {kills} kills")
+        if done < count:
+            say(f"the run was nearly over after {done} of {count} kills")
         with start_training(killed, logs / "killed_last.log", **fields) as program:
             said = _finish(program)
         if first_step(said) is not None:

@@ -12,13 +12,13 @@ import pytest
 from benchmarks.children import dying_with_this
 from benchmarks.speed import train_runs
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 LIMIT = 60
 PARENT = """
 import sys, time
 from pathlib import Path
 from benchmarks.children import end_on_sigterm
-from benchmarks.faults.programs import Program
+from tests.slow.trials.programs import Program
 
 end_on_sigterm()
 folder = Path(sys.argv[1])

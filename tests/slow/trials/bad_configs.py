@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.faults.bad_pictures import put_pair
-from benchmarks.faults.judge import Input, Make, Start
-from benchmarks.faults.seeds import encoded, pixels
-from benchmarks.faults.tiny import training
+from tests.slow.trials.bad_pictures import put_pair
+from tests.slow.trials.judge import Input, Make, Start
+from tests.slow.trials.seeds import encoded, pixels
+from tests.slow.trials.tiny import training
 
 _IMPOSSIBLE = {
     "train.steps=-5": ("train.steps is -5",),

@@ -6,7 +6,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.faults.warm import Ended, Programs
+from tests.slow.trials.warm import Ended, Programs
 
 
 class Input(NamedTuple):

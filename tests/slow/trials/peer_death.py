@@ -4,15 +4,22 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks.children import free_port
-from benchmarks.faults.programs import FaultRunFailed, Program, first_step, last_step, start_training
-from benchmarks.faults.weights import checkpoints, newest_complete
+from tests.slow.trials.programs import (
+    FaultRunFailed,
+    Program,
+    checkpoints,
+    first_step,
+    last_step,
+    newest_complete,
+    start_training,
+)
 
 DEATHS = tuple((kind, victim) for kind in ("anywhere", "starting", "saving") for victim in (0, 1))
 """When a process is killed and which of the two, each time in a run of its own; the first ones give the times."""
@@ -44,14 +51,16 @@ class Times(NamedTuple):
     save: float
 
 
-def measure(workdir: Path, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Kills a process as each of `DEATHS` says and starts both again.
+def measure(
+    workdir: Path, seed: int, say: Callable[[str], None], deaths: Sequence[tuple[str, int]] = DEATHS
+) -> dict[str, Any]:
+    """Kills a process as each of `deaths` says and starts both again.
 
     Raises:
       FaultRunFailed: a run was over before the kill.
     """
     rng, each, times = np.random.default_rng(seed), [], None
-    for number, (kind, victim) in enumerate(DEATHS):
+    for number, (kind, victim) in enumerate(deaths):
         one, measured = death(workdir / str(number), kind, victim, rng, times)
         times = measured or times
         each.append(one)

@@ -6,14 +6,31 @@ used: exit status 0, and a line that says so.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults import bad_arguments, bad_checkpoints, bad_configs, bad_folders, bad_permissions, bad_pictures
-from benchmarks.faults.judge import Make, try_start
-from benchmarks.faults.tiny import make_run, training, write_config
-from benchmarks.faults.warm import Programs, warm_programs
+from tests.slow.trials import bad_checkpoints, bad_configs, bad_paths, bad_pictures
+from tests.slow.trials.judge import Make, try_start
+from tests.slow.trials.tiny import make_run, training, write_config
+from tests.slow.trials.warm import Programs, warm_programs
+
+GROUPS = {
+    "pictures": lambda run, config, arguments: [
+        ("all", bad_pictures.sampled(run)),
+        ("one-pixel", bad_pictures.smallest(run)),
+    ],
+    "pairs": lambda run, config, arguments: bad_pictures.trained(arguments),
+    "folders": lambda run, config, arguments: bad_paths.trained(arguments),
+    "paths": lambda run, config, arguments: bad_paths.sampled(run),
+    "evaluation": lambda run, config, arguments: bad_paths.evaluated(run),
+    "export": lambda run, config, arguments: bad_paths.exported(),
+    "config": lambda run, config, arguments: bad_configs.trained(config),
+    "checkpoint": lambda run, config, arguments: bad_checkpoints.loaded(run),
+    "weights": lambda run, config, arguments: bad_checkpoints.begun_with(arguments),
+    "forbidden": lambda run, config, arguments: bad_paths.forbidden(run, arguments),
+}
+"""Where the cases are made, from a run and a config that work, and the arguments of train.py in a folder."""
 
 
 def measure(workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -27,40 +44,27 @@ def measure(workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
     began = time.monotonic()
     workdir = workdir.resolve()
     prepared = prepare(workdir / "prepared")
+    cases = ((f"{group}/{name}", make) for group in GROUPS for name, make in cases_of(group, *prepared))
     with warm_programs(workdir / "cache") as programs:
-        result = try_cases(all_cases(*prepared), workdir / "cases", programs, say)
+        result = try_cases(cases, workdir / "cases", programs, say)
     return {**result, "seconds": round(time.monotonic() - began, 1)}
 
 
 def prepare(folder: Path) -> tuple[Path, Path]:
-    """A run and a config that work, below `folder`, for `all_cases`."""
+    """A run and a config that work, below `folder`, for `cases_of`."""
     folder.mkdir(parents=True)
     config = folder / "tiny.py"
     write_config(config)
     return make_run(folder / "good"), config
 
 
-def all_cases(run: Path, config: Path) -> Iterator[tuple[str, Make]]:
-    """Every case by name, from a run and a config that work."""
+def cases_of(group: str, run: Path, config: Path) -> Iterable[tuple[str, Make]]:
+    """The cases of one of `GROUPS` by name, from a run and a config that work."""
 
     def arguments(folder: Path) -> tuple[str, ...]:
         return training(config)
 
-    groups: dict[str, Iterable[tuple[str, Make]]] = {
-        "pictures": [("all", bad_pictures.sampled(run)), ("one-pixel", bad_pictures.smallest(run))],
-        "pairs": bad_pictures.trained(arguments),
-        "folders": bad_folders.trained(arguments),
-        "paths": bad_folders.sampled(run),
-        "evaluation": bad_arguments.evaluated(run),
-        "export": bad_arguments.exported(),
-        "config": bad_configs.trained(config),
-        "checkpoint": bad_checkpoints.loaded(run),
-        "weights": bad_checkpoints.begun_with(arguments),
-        "forbidden": bad_permissions.forbidden(run, arguments),
-    }
-    for group, cases in groups.items():
-        for name, make in cases:
-            yield f"{group}/{name}", make
+    return GROUPS[group](run, config, arguments)
 
 
 def try_cases(

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.faults.bad_folders import Arguments, put_stray
-from benchmarks.faults.bad_pictures import put_pair
-from benchmarks.faults.judge import Input, Make, Start
-from benchmarks.faults.tiny import make_run, run_config
 from ddim_jax.checkpoints.manifest import write_manifest
+from tests.slow.trials.bad_paths import Arguments, put_stray
+from tests.slow.trials.bad_pictures import put_pair
+from tests.slow.trials.judge import Input, Make, Start
+from tests.slow.trials.tiny import make_run, run_config
 
 
 def loaded(run: Path) -> Iterator[tuple[str, Make]]:

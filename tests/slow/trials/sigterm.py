@@ -10,11 +10,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.faults.programs import ROOT, FaultRunFailed, Hangs, Program, first_step, last_step
-from benchmarks.faults.weights import checkpoints, newest_complete
 from ddim_jax.runtime.errors import TRY_AGAIN
+from tests.slow.trials.programs import (
+    ROOT,
+    FaultRunFailed,
+    Hangs,
+    Program,
+    checkpoints,
+    first_step,
+    last_step,
+    newest_complete,
+)
 
-_STOPS = 10
 _STEPS, _EVERY = 100_000, 100
 """More steps than are trained before the last stop; steps from one checkpoint, with a validation, to the next."""
 _OVERRIDES = (f"--config.train.steps={_STEPS}", f"--config.train.checkpoint_every={_EVERY}")
@@ -49,7 +56,7 @@ class _Times(NamedTuple):
     save: float
 
 
-def measure(workdir: Path, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(workdir: Path, count: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Trains the network of the demo, asks it to stop at random moments and starts it again each time.
 
     The result is of fewer stops where the training does not go on after one.
@@ -62,13 +69,13 @@ def measure(workdir: Path, seed: int, say: Callable[[str], None]) -> dict[str, A
     unsaved = not_continued = before_first_step = while_saving = 0
     saved: int | None = 0
     times = None
-    for number in range(_STOPS + 1):  # the last start shows that it goes on, and is killed
+    for number in range(count + 1):  # the last start shows that it goes on, and is killed
         kind = _KINDS[number % len(_KINDS)]
         with _start(run, workdir, number, kind) as program:
             try:
                 begun = _says_where(program)
                 not_continued += number > 0 and begun != saved
-                if number == _STOPS:
+                if number == count:
                     break
                 times = times or _measured(program, run)
                 _wait(program, kind, times, rng.random())
@@ -87,7 +94,7 @@ def measure(workdir: Path, seed: int, say: Callable[[str], None]) -> dict[str, A
         before_first_step += reported is None
         while_saving += reported is not None and reported % _EVERY == 0 and complete < reported
         unsaved += status != TRY_AGAIN or saved is None or saved != newest_complete(checkpoints(run))
-        say(f"stop {number + 1} of {_STOPS}, {kind}: from step {begun} to {saved}, {seconds[-1]:.1f} s")
+        say(f"stop {number + 1} of {count}, {kind}: from step {begun} to {saved}, {seconds[-1]:.1f} s")
     return {
         "n": len(seconds),
         "before_first_step": before_first_step,

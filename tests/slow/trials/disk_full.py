@@ -1,19 +1,30 @@
 """A disk that is full in the middle of saving a checkpoint, and of writing results; then there is room again."""
 
 import json
+import os
 import re
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.faults.programs import Program, start_training, trained
-from benchmarks.faults.small_disk import HOW, SmallDisk
-from benchmarks.faults.weights import checkpoints, newest_complete, same_checkpoint
+from tests.slow.trials.programs import (
+    FaultRunFailed,
+    Program,
+    checkpoints,
+    newest_complete,
+    same_checkpoint,
+    start_training,
+    trained,
+)
 
+SIZE = 16 * 2**20
+HOW = "a tmpfs of 16 MiB, filled up by a file beside what the program writes"
+_BALLAST = "ballast"
 CHECKPOINT_SHARES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 RESULT_SHARES = (0.0, 0.1, 0.35, 0.6, 0.9)
 """What is free when the program starts, as a share of what it is about to write."""
@@ -34,6 +45,44 @@ RULES = {
 }
 
 
+class SmallDisk:
+    """A tmpfs at `folder`, which is made; a context manager.
+
+    Raises:
+      FaultRunFailed: it cannot be mounted.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __enter__(self) -> "SmallDisk":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(self.folder)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise FaultRunFailed(
+                f"no small file system can be mounted ({done.stderr.strip()}); this part needs root, or the command "
+                "below `unshare --user --map-root-user --mount`"
+            )
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
+
+    def free(self) -> int:
+        """Bytes that can still be written."""
+        about = os.statvfs(self.folder)
+        return about.f_bavail * about.f_frsize
+
+    def fill(self, leave: int) -> None:
+        """Leaves `leave` bytes, rounded to whole pages."""
+        (self.folder / _BALLAST).write_bytes(bytes(max(0, self.free() - leave)))
+
+    def make_room(self) -> None:
+        """Takes away what `fill` wrote."""
+        (self.folder / _BALLAST).unlink()
+
+
 class Outcome(NamedTuple):
     """Of one filled disk.
 
@@ -48,7 +97,12 @@ class Outcome(NamedTuple):
     where: str
 
 
-def measure(workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(
+    workdir: Path,
+    say: Callable[[str], None],
+    checkpoint_shares: Sequence[float] = CHECKPOINT_SHARES,
+    result_shares: Sequence[float] = RESULT_SHARES,
+) -> dict[str, Any]:
     """Fills the disk at each share, for both programs.
 
     Raises:
@@ -61,14 +115,14 @@ def measure(workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
     with start_training(expected, workdir / "logs" / "expected.log", steps=_MORE_STEPS) as program:
         program.finish()
     found = {"checkpoints": [], "results": []}
-    for share in CHECKPOINT_SHARES:
+    for share in checkpoint_shares:
         found["checkpoints"].append(during_a_save(workdir, run, expected, share))
         say(f"checkpoint, room for {share:.0%}: {_words(found['checkpoints'][-1])}")
     pictures, results = workdir / "pictures", workdir / "results"
     write_pictures(pictures)
     with _sampling(run, pictures, results, workdir / "logs" / "results.log") as program:
         program.finish()
-    for share in RESULT_SHARES:
+    for share in result_shares:
         found["results"].append(during_results(workdir, run, pictures, results, share))
         say(f"results, room for {share:.0%}: {_words(found['results'][-1])}")
     outcomes = [outcome for group in found.values() for outcome in group]

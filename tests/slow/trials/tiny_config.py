@@ -1,6 +1,6 @@
 """What the faults are done to: a network of one level on generated pictures of 16 x 16 pixels.
 
-Command: python train.py --config benchmarks/faults/tiny_config.py --workdir DIR
+Command: python train.py --config tests/slow/trials/tiny_config.py --workdir DIR
 Expected: no useful score.
 Cost: most of it is starting the program; a checkpoint, with a validation, every third step.
 """

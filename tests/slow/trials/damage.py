@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.faults.programs import FaultRunFailed, trained
-from benchmarks.faults.weights import checkpoints, same_bits, template
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.runtime.errors import CheckpointError
+from tests.slow.trials.programs import FaultRunFailed, checkpoints, same_bits, template, trained
 
 _SAY_EVERY = 100
 RULES = {
@@ -100,7 +99,7 @@ def is_named(originals: Originals, call: Call, damaged: Path) -> tuple[bool, boo
     return good, good
 
 
-def measure(kind: str, workdir: Path, count: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(workdir: Path, kind: str, count: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Does `kind` ("flips" or "truncations") `count` times to a trained run.
 
     Raises:

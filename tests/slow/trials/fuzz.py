@@ -1,6 +1,6 @@
 """Readers given damaged inputs for a while: each has to read them or to refuse them with an error for the user.
 
-python -m benchmarks.faults.fuzz --workdir DIR [--seconds 600] [--seed 0]
+python -m tests.slow.trials.fuzz --workdir DIR [--seconds 600] [--seed 0]
 
 A seeded loop of mutations, not guided by coverage. Execution i is a function of (seed, i). It runs in a process of its
 own, so that one that a decoder brings down is a finding and not the end.
@@ -26,12 +26,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.children import dying_with_this
-from benchmarks.faults.programs import FaultRunFailed
-from benchmarks.faults.readers import Reader, all_readers
 from benchmarks.memory import high_water_bytes, resident_bytes
 from ddim_jax.runtime.errors import InputError
+from tests.slow.trials.programs import FaultRunFailed
+from tests.slow.trials.readers import Reader, all_readers
 
-TOOL = "seeded loop of mutations (benchmarks/faults/fuzz.py)"
+TOOL = "seeded loop of mutations (tests/slow/trials/fuzz.py)"
 _COUNTS = ("executions", "read", "refused", "unexpected")
 MOST_SECONDS = 20.0
 """Of the processor, so that a busy machine is no finding; `_PATIENCE` times as many by the clock are."""
@@ -62,7 +62,7 @@ def measure(workdir: Path, *, seconds: float, seed: int, say: Callable[[str], No
     Raises:
       FaultRunFailed: the fuzzing itself does not work.
     """
-    worker = [sys.executable, "-m", "benchmarks.faults.fuzz", "--workdir", str(workdir), "--seed", str(seed)]
+    worker = [sys.executable, "-m", "tests.slow.trials.fuzz", "--workdir", str(workdir), "--seed", str(seed)]
     return supervise(lambda first, left: [*worker, "--first", str(first), "--worker", str(left)], workdir, seconds, say)
 
 
