@@ -16,11 +16,11 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from ddim_jax.aggregation import ENSEMBLES, PROTOCOLS
+from ddim_jax.aggregation import PROTOCOLS
 from ddim_jax.diffusion import DirectProcess
 from ddim_jax.fields import Field
 from ddim_jax.models import model_spec
-from ddim_jax.registry import DATASETS, MODELS, SAMPLERS, import_plugins
+from ddim_jax.registry import DATASETS, ENSEMBLES, MODELS, SAMPLERS, import_plugins
 from ddim_jax.runtime.errors import CheckpointError, ConfigError
 from ddim_jax.runtime.remote import refuse_remote
 
