@@ -1,7 +1,8 @@
 """The best found so far for CPUs: the mask in one step, the picture in its four mirror images, 4 evaluations in all.
 
-What differs from small_x0, and what each change brought on the validation split, stands in docs/few_steps.md. Names no
-data: configs/demo.py, folder.py and table1.py build on it, and any field can be set on the command line:
+What differs from small_x0, and what each change brought on the validation split, stands in
+docs/explanation/few_steps.md. Names no data: configs/demo.py, folder.py and table1.py build on it, and any field can be
+set on the command line:
 python train.py --config configs/fast.py --config.data.name=folder --config.data.root=DIR --config.train.steps=5190
 """
 
@@ -14,9 +15,11 @@ def get_config():
     # As wide and as deep as the small U-Net: five levels, 0.53 million parameters.
     config.model.overrides.base_channels = 16
     config.model.overrides.channel_multipliers = (1, 2, 3, 4, 6)
-    config.ddim.model.overrides.channel_shuffle = True
-    config.ddim.diffusion.timestep_power = 8.0
-    config.ddim.sample.samples = 4
+    for name in ("lightweight_ddim", "ddim"):
+        own = config.systems[name]
+        own.model.overrides.channel_shuffle = True
+        own.diffusion.timestep_power = 8.0
+        own.sample.samples = 4
     config.data.image_size = 64
     return config
 
@@ -26,5 +29,6 @@ def full_size(config):
     config.model.preset = None
     config.model.overrides.base_channels = None
     config.model.overrides.channel_multipliers = None
-    config.ddim.model.overrides.channel_shuffle = None
+    for name in ("lightweight_ddim", "ddim"):
+        config.systems[name].model.overrides.channel_shuffle = None
     return config

@@ -4,7 +4,7 @@ Command: make table1-cpu DATA='DIR...'    (all of them)
 One run: python train.py --config configs/table1.py:SYSTEM --config.data.root=DIR --config.train.steps=N
   SYSTEM is lightweight_ddim, ddim (both as configs/fast.py: the mask in one step), lightweight_ddim_noise, ddim_noise
   (both as the paper: the noise, 50 steps), unet or medsegdiff.
-Expected: docs/results.md, which says what was measured.
+Expected: docs/explanation/results.md, which says what was measured.
 Cost: the budget, and compilation, validation and evaluation besides.
 """
 
@@ -20,11 +20,12 @@ def get_config(system: str = "lightweight_ddim"):
     config = fast.get_config()
     config.name = "table1"
     config.model.name = system.removesuffix("_noise")
-    if system.endswith("_noise"):
-        config.ddim = base.get_config().ddim
+    for name in ("lightweight_ddim", "ddim"):
+        if system.endswith("_noise"):
+            config.systems[name] = base.get_config().systems[name]
+        config.systems[name].train.learning_rate = 2e-3  # with the noise too
     config.data.name = "folder"
     config.data.image_size = 64
     config.train.steps = 1000  # stands for what the budget buys
-    config.ddim.train.learning_rate = 2e-3  # with the noise too, which has a section of its own
     config.train.validation_images = 64
     return config

@@ -1,9 +1,9 @@
 """One run of the comparison of the systems, on a GPU: the networks of full size in bfloat16.
 
-Command: python -m benchmarks.table1 --data DIR... --budget 240 --size 128 --networks full
+Command: python -m benchmarks.quality.table1 --data DIR... --budget 240 --size 128 --networks full
 One run: python train.py --config configs/table1_gpu.py:SYSTEM --config.data.root=DIR --config.train.steps=N
   The systems are those of configs/table1.py.
-Expected: docs/results.md, once it was measured.
+Expected: docs/explanation/results.md, once it was measured.
 Cost: the budget, and compilation, validation and evaluation besides.
 """
 
@@ -16,7 +16,7 @@ def get_config(system: str = "lightweight_ddim"):
     config.model.overrides.dtype = "bfloat16"
     config.data.image_size = 128
     config.train.batch_size = 20
-    config.ddim.train.learning_rate = 2e-4
-    config.unet.train.learning_rate = 1e-3
-    config.medsegdiff.train.learning_rate = 1e-4
+    rates = {"lightweight_ddim": 2e-4, "ddim": 2e-4, "unet": 1e-3, "medsegdiff": 1e-4}
+    for name, rate in rates.items():
+        config.systems[name].train.learning_rate = rate
     return config

@@ -11,15 +11,14 @@ import numpy as np
 
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
+from ddim_jax.config import resolve_config, total_steps
 from ddim_jax.data import Source, ids_digest, load_dataset
 from ddim_jax.models import create_model, create_process
 from ddim_jax.runtime.atomic import check_place, json_text, make_folder, write_json
-from ddim_jax.runtime.errors import ConfigError, InUseError
+from ddim_jax.runtime.errors import InUseError
 from ddim_jax.runtime.processes import LastWord, as_first, check_shared, ending_together, first_alone, wait_for_all
 from ddim_jax.runtime.remote import refuse_remote
 from ddim_jax.runtime.signals import StopRequest, stop_on_signals
-from ddim_jax.training.config import check_config, plain_config, resolve_system, total_steps
-from ddim_jax.training.form import check_form
 from ddim_jax.training.input_pipeline import batches, read_pictures
 from ddim_jax.training.logging import Reporter, create_reporter
 from ddim_jax.training.nan_guard import LossWatch, NonFiniteLoss
@@ -65,7 +64,7 @@ def train(config: Any, workdir: str | os.PathLike, request: StopRequest | None =
     request = StopRequest() if request is None else request  # one that was not made yet counts as False
     try:
         with OneTraining(Path(workdir)) as one_training, ending_together(request) as last_word:
-            return _train(resolve_system(plain_config(config)), Path(workdir), request, one_training, last_word)
+            return _train(resolve_config(config), Path(workdir), request, one_training, last_word)
     finally:
         request.leave_at_once(None)
 
@@ -73,16 +72,12 @@ def train(config: Any, workdir: str | os.PathLike, request: StopRequest | None =
 def _train(
     config: Mapping[str, Any], workdir: Path, request: StopRequest, one_training: OneTraining, last_word: LastWord
 ) -> int:
-    # The configuration, the model and its process. What can be refused is, before the data are touched.
-    check_form(config)
+    # The model and its process. What can be refused is, before the data are touched.
     check_place(workdir)
     about, fields, data, seed = config["model"], config["train"], config["data"], config["seed"]
     model = create_model(about["name"], preset=about["preset"], **about["overrides"])
     process = create_process(model, config["diffusion"])
-    check_config(config)
     batch_size, image_size = fields["batch_size"], data["image_size"]
-    if image_size % model.size_multiple:
-        raise ConfigError(f"data.image_size is {image_size}; expected a multiple of {model.size_multiple}")
     mesh = data_mesh(batch_size, accumulate=fields["accumulate"])
 
     # The run that lies there.
