@@ -125,8 +125,8 @@ class Run:
         threads = len(os.sched_getaffinity(0))
         return {
             "image_size": self._segmenter.image_size,
-            "steps": self._segmenter.settings().steps,
-            "samples": self._segmenter.settings().samples,
+            "steps": self._segmenter.options().steps,
+            "samples": self._segmenter.options().samples,
             "device": device_in_words(jax.devices()[0], threads),
             **describe_host(threads),
         }

@@ -18,6 +18,7 @@ from benchmarks.training import EMA_DECAY, LEARNING_RATE, WATCHED
 from ddim_jax.checkpoints.torch_weights import to_torch
 from ddim_jax.diffusion import DiffusionProcess
 from ddim_jax.models import create_model
+from ddim_jax.sampling_options import SamplingOptions
 from ddim_jax.training.optimiser import create_optimiser
 from ddim_jax.training.sharding import data_mesh, global_batch, replicated
 from ddim_jax.training.state import TrainState
@@ -101,10 +102,11 @@ class JaxSide:
         return jax.jit(self._apply), arguments, lambda program: lambda: program(*arguments)
 
     def _segment(self):
-        process, steps, samples = DiffusionProcess.create(), self._case.steps, self._case.batch
+        process, samples = DiffusionProcess.create(), self._case.batch
+        options = SamplingOptions(self._case.steps, samples)
 
         def segment(params, image, noise):
-            return process.sample(self._apply, params, jnp.repeat(image, samples, axis=0), noise, steps)
+            return process.sample(self._apply, params, jnp.repeat(image, samples, axis=0), noise, options)
 
         self._params = jax.device_put(self._params, self._device)
         inputs = jax.device_put([self._inputs[name] for name in ("image", "noise")], self._device)

@@ -27,7 +27,7 @@ from configs.table1 import SYSTEMS
 from ddim_jax import Segmenter, load_dataset
 from ddim_jax.aggregation import sample_probabilities
 from ddim_jax.data import Source
-from ddim_jax.evaluation.cases import Case, make_case
+from ddim_jax.evaluation.pictures import Case, make_case
 from ddim_jax.evaluation.scoring import score_image
 from ddim_jax.evaluation.style import (
     LARGE,
@@ -118,18 +118,18 @@ def make_cases(run: Trained, source: Source, names: Sequence[str]) -> list[Case]
     draws of the noise, which are in no score, no ensemble and no uncertainty. One without diffusion has no others.
     """
     segmenter = Segmenter.load(run.folder)
-    settings = segmenter.settings()
+    options = segmenter.options()
     places = {name: index for index, name in enumerate(source.ids)}
     cases = []
     for name in names:
         example = source[places[name]]
         estimates = segmenter.sample(example.image)
         truth = resize_mask(example.mask, estimates.shape[1:])
-        result = score_image(name, estimates, truth, settings.ensemble)
-        case = make_case(example, estimates, result, settings.ensemble)
-        if not segmenter.one_pass and settings.samples < _SAMPLES:
+        result = score_image(name, estimates, truth, options.ensemble)
+        case = make_case(example, estimates, result, options.ensemble)
+        if not segmenter.one_pass and options.samples < _SAMPLES:
             # Sample i does not depend on how many there are.
-            further = segmenter.sample(example.image, samples=_SAMPLES)[settings.samples :]
+            further = segmenter.sample(example.image, samples=_SAMPLES)[options.samples :]
             samples = np.concatenate([case.samples, sample_probabilities(further)])
             case = dataclasses.replace(case, samples=samples)
         cases.append(case)

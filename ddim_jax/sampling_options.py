@@ -1,48 +1,172 @@
 """How a picture is segmented with a trained network: one value, passed whole from the commands down to the sampler."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, Literal
+import math
+from collections.abc import Callable, Mapping
+from numbers import Integral
+from typing import Any, Literal, get_args
+
+from ddim_jax.aggregation import ENSEMBLES, PROTOCOLS, ensemble_threshold
+from ddim_jax.registry import SAMPLERS
+from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.values import is_number
 
 Size = Literal["model", "native"]
+SIZES: tuple[str, ...] = get_args(Size)
+
+_ONE_PASS = "the network works in one pass, without diffusion"
+
+
+def whole(low: int, high: int) -> Callable[[str, Any], int]:
+    """A check of (name, value): a whole number from `low` to `high`, returned as int."""
+
+    def check(name: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, Integral) or not low <= value <= high:
+            raise InputError(f"{name} is {value!r}; expected a whole number from {low} to {high}")
+        return int(value)
+
+    return check
+
+
+def fraction(meaning: str) -> Callable[[str, Any], float]:
+    """A check of (name, value): a number from 0 to 1, returned as float; `meaning` is the end of the message."""
+
+    def check(name: str, value: Any) -> float:
+        if not is_number(value) or not 0.0 <= value <= 1.0:
+            raise InputError(f"{name} is {value!r}; expected a number {meaning}")
+        return float(value)
+
+    return check
+
+
+def bound(name: str, value: Any) -> float | None:
+    """A check of (name, value): a number above 0, returned as float; or None or "off", returned as None."""
+    if value is None or value == "off":
+        return None
+    if not (is_number(value) and 0.0 < value < math.inf):
+        raise InputError(f"{name} is {value!r}; expected a number above 0, or off")
+    return float(value)
+
+
+def one_of(names: Any) -> Callable[[str, Any], str]:
+    """A check of (name, value): one of `names`, which are read when something is checked."""
+
+    def check(name: str, value: Any) -> str:
+        if value not in names:
+            raise InputError(f"{name} is {value!r}; expected one of {', '.join(names)}")
+        return value
+
+    check.names = names
+    return check
+
+
+def _option(
+    default: Any,
+    text: str,
+    check: Callable[[str, Any], Any],
+    *,
+    program: bool = False,
+    otherwise: str = "the checkpoint's",
+) -> Any:
+    """A field; the program depends on it or not, and where it is not given, the command line says `otherwise`."""
+    metadata = {"help": text, "check": check, "program": program, "otherwise": otherwise}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)
 class SamplingOptions:
-    """What a result depends on besides the picture and the checkpoint.
+    """All that a result depends on besides the picture and the checkpoint.
+
+    Made by hand, the values are not checked until they are used with a checkpoint; `create` checks them.
 
     Attributes:
       steps: network evaluations per sample, 1 .. num_train_timesteps; 1 for a network without diffusion.
-      samples: noise samples per picture, >= 1.
+      samples: noise samples per picture, 1 .. 65536.
       sampler: a name in `ddim_jax.registry.SAMPLERS`; None for a network without diffusion.
       eta: of DDIM, in [0, 1]: 0 draws no noise in the steps, 1 as much as DDPM. Other samplers have none.
       clip_x0: bound on the estimate of x_0 in each step, above 0; None for no bound.
-      flips: whether the samples see the picture in turn as it is, mirrored left to right, top to bottom, and both.
-      size: what the network works at: "model", the size it was trained at; "native", each picture's own.
+      flips: True if the samples see the picture in turn as it is, mirrored left to right, top to bottom, and both.
+      size: the size the network works at: "model", the one it was trained at; "native", each picture's own.
       seed: of the noise, 0 .. 2^32 - 1.
-      protocol: how samples become a probability, "mean" or "paper".
+      protocol: how samples become a probability, a key of `ddim_jax.aggregation.PROTOCOLS`.
       ensemble: how the samples are fused, a name in `ddim_jax.registry.ENSEMBLES`.
       threshold: pixels with a probability above it are foreground, in [0, 1]; None for that of protocol and ensemble.
     """
 
-    steps: int = 50
-    samples: int = 5
-    sampler: str | None = "ddim"
-    eta: float = 0.0
-    clip_x0: float | None = None
-    flips: bool = False
-    size: Size = "model"
-    seed: int = 0
-    protocol: str = "mean"
-    ensemble: str = "mean"
-    threshold: float | None = None
+    # `program`: the compiled program depends on it. `seed` reaches the program as an array instead.
+    steps: int = _option(50, "network evaluations per sample", whole(1, 2**31 - 1), program=True)
+    samples: int = _option(5, "noise samples per image", whole(1, 2**16), program=True)
+    sampler: str | None = _option("ddim", "how samples are drawn", one_of(SAMPLERS), program=True)
+    eta: float = _option(
+        0.0,
+        "noise in the steps of ddim, from 0 to 1",
+        fraction("from 0 (no noise in the steps) to 1 (as DDPM)"),
+        program=True,
+    )
+    clip_x0: float | None = _option(None, "bound on the estimates of x_0", bound, program=True)
+    flips: bool = _option(False, "let the samples see the picture mirrored in turn", lambda _, v: bool(v), program=True)
+    size: Size = _option(  # noqa: RUF009 - strings are not mutable
+        "model",
+        "model: images are resized to the size the network was trained at and results back; native: nothing is "
+        "resized, time and memory grow with the image",
+        one_of(SIZES),
+        otherwise="model",
+    )
+    seed: int = _option(0, "of the noise", whole(0, 2**32 - 1), otherwise="0")
+    protocol: str = _option("mean", "how samples become a probability", one_of(PROTOCOLS))
+    ensemble: str = _option("mean", "how samples are fused", one_of(ENSEMBLES))
+    threshold: float | None = _option(
+        None, "of the probability, from 0 to 1", fraction("from 0 to 1"), otherwise="that of protocol and ensemble"
+    )
 
     @classmethod
     def create(cls, config: Mapping[str, Any], **given: Any) -> "SamplingOptions":
         """Options checked against a checkpoint's config, whose section `sample` fills what is None or left out.
 
+        The size is "model" and the seed 0 unless given, the threshold that of protocol and ensemble. "off" is no bound
+        on x_0. Another eta than the checkpoint's is refused with samplers that have none, and another eta or bound for
+        a network that works in one pass: nothing would come of them.
+
         Raises:
           InputError: a value is out of range; the message names it.
           TypeError: there is no option of that name.
         """
-        raise NotImplementedError
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        unknown = [name for name in given if name not in fields]
+        if unknown:
+            raise TypeError(f"unexpected option {unknown[0]!r}; expected some of {', '.join(fields)}")
+        defaults = {name: config["sample"].get(name, field.default) for name, field in fields.items()}
+        values = {name: defaults[name] if given.get(name) is None else given[name] for name in fields}
+        timesteps = config["diffusion"]["num_train_timesteps"]
+        sampler = values["sampler"]
+        if timesteps is None and sampler is not None:
+            raise InputError(f"sampler is {sampler!r}; expected None: {_ONE_PASS}")
+        for name, field in fields.items():
+            # The sampler of a network in one pass is None, as is a threshold that is not chosen.
+            if not (values[name] is None and (name == "threshold" or (name == "sampler" and timesteps is None))):
+                values[name] = field.metadata["check"](name, values[name])
+        whole(1, timesteps or 1)("steps", values["steps"])
+        has_eta = timesteps is not None and "eta" in getattr(SAMPLERS.get(sampler), "uses", ())
+        if values["eta"] != defaults["eta"] and not has_eta:
+            reason = f"the sampler {sampler} has none" if sampler else _ONE_PASS
+            raise InputError(f"eta is {values['eta']!r}; expected the checkpoint's, {defaults['eta']}: {reason}")
+        if timesteps is None and values["clip_x0"] != defaults["clip_x0"]:
+            expected = defaults["clip_x0"] or "off"
+            raise InputError(f"clip_x0 is {values['clip_x0']!r}; expected the checkpoint's, {expected}: {_ONE_PASS}")
+        if values["threshold"] is None:
+            values["threshold"] = ensemble_threshold(PROTOCOLS[values["protocol"]], values["ensemble"])
+        return cls(**values)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name, as result files record them."""
+        return dataclasses.asdict(self)
+
+    def as_given(self) -> dict[str, Any]:
+        """The arguments of `create` that give these options again with the same config: no bound is "off"."""
+        return self.as_dict() | {"clip_x0": "off" if self.clip_x0 is None else self.clip_x0}
+
+    def program(self) -> "SamplingOptions":
+        """These options with all that the compiled program does not depend on at its default: equal for one program."""
+        return SamplingOptions(
+            **{f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["program"]}
+        )

@@ -86,7 +86,7 @@ def _runs() -> dict[str, tuple[Callable[[Path], object], tuple[str, ...], tuple[
         "missing": (shutil.rmtree, (), ("run", "no such folder")),
         "a-file": (file, (), ("run", "no such folder")),
         "no-checkpoints": (empty, (), ("run", "holds no checkpoints")),
-        "no-such-step": (nothing, ("--step", "7"), ("checkpoints/7", "there are: 5")),
+        "no-such-step": (nothing, ("--checkpoint-step", "7"), ("checkpoints/7", "there are: 5")),
         "no-such-user": (
             nothing,
             ("--ckpt", "~nobody-here/run"),

@@ -20,8 +20,8 @@ from ddim_jax.inference.outputs import Job
 from ddim_jax.inference.parts import INDEX
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.saved_config import read_config as read_saved_config
-from ddim_jax.inference.settings import Settings
 from ddim_jax.models import create_model, create_process
+from ddim_jax.sampling_options import SamplingOptions
 from ddim_jax.training.config import check_config, plain_config, resolve_system
 from ddim_jax.training.form import check_form
 from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
@@ -104,7 +104,7 @@ def read_metadata(path: Path) -> None:
     (folder / "metadata" / "metadata").write_bytes(path.read_bytes())
     metadata = items.read_metadata(folder)
     config, _ = read_saved_config(folder, metadata)
-    Settings.create(config)
+    SamplingOptions.create(config)
     run = _runs()[config["model"]["name"]]
     check_same_config(metadata, run["config"], "runs/mine", folder)
     check_same_data(metadata, run["data"], "runs/mine", folder)

@@ -1,11 +1,15 @@
 """Values of options that several commands have, and those that functions for callers in Python check."""
 
 import argparse
+import dataclasses
 import functools
-from collections.abc import Callable
-from typing import TypeVar
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
+from ddim_jax.checkpoints import which_step
 from ddim_jax.runtime.errors import InputError
+from ddim_jax.sampling_options import SamplingOptions
 
 _Value = TypeVar("_Value")
 
@@ -23,9 +27,58 @@ def checked(check: Callable[[str], _Value]) -> Callable[[str], _Value]:
     return parse
 
 
-def bound(text: str) -> float | str:
-    """A number above 0, or "off" for none, as the `type` of an option of argparse."""
-    value = text if text == "off" else float(text)
-    if value != "off" and not 0.0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{value} is neither above 0 nor off")
-    return value
+def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that name a checkpoint: `--ckpt` and `--checkpoint-step`."""
+    parser.add_argument("--ckpt", required=True, metavar="RUN", help="run directory, its checkpoints, or one step")
+    parser.add_argument(
+        "--checkpoint-step",
+        type=checked(which_step),
+        default="best",
+        metavar="STEP",
+        help="best, latest or a number of training steps (default: best)",
+    )
+
+
+def add_sampling_arguments(parser: argparse.ArgumentParser, leave_out: Sequence[str] = ()) -> None:
+    """Adds one argument for each field of `SamplingOptions`, None where it is not given; its range is checked here.
+
+    Args:
+      parser: gets the arguments; `sampling_arguments` reads them back.
+      leave_out: fields that the command does not take.
+    """
+    types = typing.get_type_hints(SamplingOptions)
+    for field in dataclasses.fields(SamplingOptions):
+        if field.name in leave_out:
+            continue
+        flag = "--sampling-steps" if field.name == "steps" else "--" + field.name.replace("_", "-")
+        kind = next(part for part in (*typing.get_args(types[field.name]), types[field.name]) if part is not type(None))
+        text = f"{field.metadata['help']} (default: {field.metadata['otherwise']})"
+        common = {"dest": field.name, "default": None, "help": text}
+        if kind is bool:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
+        elif typing.get_origin(types[field.name]) is typing.Literal:
+            parser.add_argument(flag, choices=typing.get_args(types[field.name]), **common)
+        elif kind is str:
+            # Checked with the checkpoint, whose config may name modules that register more.
+            names = ", ".join(field.metadata["check"].names)
+            parser.add_argument(flag, metavar="NAME", **common | {"help": f"{names}: {text}"})
+        else:
+            metavar = "X|off" if field.name == "clip_x0" else {int: "N", float: "X"}[kind]
+            parse = functools.partial(_parse, field.name, kind, field.metadata["check"])
+            parser.add_argument(flag, type=checked(parse), metavar=metavar, **common)
+
+
+def _parse(name: str, kind: type, check: Callable[[str, Any], Any], text: str) -> Any:
+    if name == "clip_x0" and text == "off":
+        return text
+    try:
+        value = kind(text)
+    except ValueError as error:
+        raise InputError(f"{name} is {text!r}; expected a {'whole ' if kind is int else ''}number") from error
+    return check(name, value)
+
+
+def sampling_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The fields of `SamplingOptions` that the command line gave."""
+    names = [field.name for field in dataclasses.fields(SamplingOptions)]
+    return {name: value for name in names if (value := getattr(arguments, name, None)) is not None}

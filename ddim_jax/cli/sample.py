@@ -4,13 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from ddim_jax.aggregation import ENSEMBLES, PROTOCOLS
-from ddim_jax.checkpoints import which_step
-from ddim_jax.cli.arguments import bound, checked
-from ddim_jax.diffusion import SAMPLERS
+from ddim_jax.cli.arguments import add_checkpoint_arguments, add_sampling_arguments, checked, sampling_arguments
 from ddim_jax.inference.files import Summary, check_kinds, segment_files
 from ddim_jax.inference.flagging import FLAGGED, check_share
-from ddim_jax.inference.options import SIZES, Options
 from ddim_jax.inference.outputs import OUTPUTS
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
@@ -29,13 +25,6 @@ def whole_number(low: int):
     return parse
 
 
-def fraction(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"{value} is not between 0 and 1")
-    return value
-
-
 @checked
 def share(text: str) -> float:
     value = float(text)
@@ -52,31 +41,10 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
     """The arguments of the command line; `about` is what `--help` says of the program."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--ckpt", required=True, metavar="RUN", help="run directory, its checkpoints folder or a step folder")
+    add_checkpoint_arguments(parser)
     add("--input", required=True, nargs="+", metavar="PATH", help="image files, folders (searched recursively), globs")
     add("--output", required=True, metavar="DIR", help="where the results go")
-    add("--step", type=checked(which_step), default="best", help="best, latest or a training step (default: best)")
-    add("--steps", type=whole_number(1), help="network evaluations per sample (default: the checkpoint's)")
-    add("--samples", type=whole_number(1), help="noise samples per image (default: the checkpoint's)")
-    add("--protocol", choices=sorted(PROTOCOLS), help="how samples become a probability (default: the checkpoint's)")
-    add("--threshold", type=fraction, help="of the probability, from 0 to 1 (default: that of protocol and ensemble)")
-    add(
-        "--size",
-        choices=SIZES,
-        default="model",
-        help="model: images are resized to the size the network was trained at and results back; native: nothing is "
-        "resized, time and memory grow with the image (default: model)",
-    )
-    add(
-        "--flips",
-        action=argparse.BooleanOptionalAction,
-        help="let the samples see the picture mirrored in turn (default: the checkpoint's)",
-    )
-    add("--sampler", choices=SAMPLERS, help="default: the checkpoint's")
-    add("--eta", type=fraction, metavar="E", help="noise in the steps of ddim, from 0 to 1 (default: the checkpoint's)")
-    add("--clip-x0", type=bound, metavar="X|off", help="bound on the estimates of x_0 (default: the checkpoint's)")
-    add("--ensemble", choices=ENSEMBLES, help="how samples are fused (default: the checkpoint's)")
-    add("--seed", type=whole_number(0), default=0, help="of the noise (default: 0)")
+    add_sampling_arguments(parser)
     add(
         "--flag-uncertain",
         type=share,
@@ -121,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
         allocator.keep_freed_memory()
         process = Process.find(options.process_id, options.process_count)
         summary = segment_files(
-            Segmenter.load(options.ckpt, step=options.step, programs=cache and cache / "traced"),
+            Segmenter.load(options.ckpt, step=options.checkpoint_step, programs=cache and cache / "traced"),
             options.input,
             options.output,
             save=options.save,
@@ -130,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
             process_index=process.index,
             process_count=process.count,
             progress=sys.stderr.isatty(),
-            **{name: getattr(options, name) for name in Options.__annotations__},
+            **sampling_arguments(options),
         )
     print(describe(summary, options, process))
     for _, reason in summary.failed:

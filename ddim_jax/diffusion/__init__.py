@@ -11,9 +11,10 @@ from ddim_jax.diffusion.conversions import (
 from ddim_jax.diffusion.direct import DirectProcess
 from ddim_jax.diffusion.forward import add_noise
 from ddim_jax.diffusion.losses import min_snr_weights
-from ddim_jax.diffusion.process import SAMPLERS, DiffusionProcess
+from ddim_jax.diffusion.process import DiffusionProcess
 from ddim_jax.diffusion.reverse import Trajectory
-from ddim_jax.diffusion.samplers.ddim import ddim_sample, ddpm_sample
+from ddim_jax.diffusion.samplers.ddim import ddim_sample
+from ddim_jax.diffusion.samplers.ddpm import ddpm_sample
 from ddim_jax.diffusion.samplers.dpm_solver import dpm_solver_sample
 from ddim_jax.diffusion.schedule import (
     SCHEDULES,
@@ -27,7 +28,6 @@ from ddim_jax.diffusion.schedule import (
 
 __all__ = [
     "PREDICTIONS",
-    "SAMPLERS",
     "SCHEDULES",
     "DiffusionProcess",
     "DirectProcess",

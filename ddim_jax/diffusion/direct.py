@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from ddim_jax.diffusion.losses import bce_dice
 from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.sampling_options import SamplingOptions
 
 Apply = Callable[[Any, jax.Array], jax.Array]
 """(params, image [B,H,W,3]) -> logits of "this pixel is in the mask" [B,H,W,1]."""
@@ -59,7 +60,9 @@ class DirectProcess:
         """The training loss of each example, float32 [batch]; `mask` [batch, H, W, 1] holds -1 and +1."""
         return bce_dice(apply(params, image).astype(jnp.float32), (mask + 1.0) / 2.0)
 
-    def sample(self, apply: Apply, params: Any, image: jax.Array, noise: jax.Array, steps: int, **_: Any) -> jax.Array:
+    def sample(
+        self, apply: Apply, params: Any, image: jax.Array, noise: jax.Array, options: SamplingOptions, **_: Any
+    ) -> jax.Array:
         """The mask of `image` [batch, H, W, 3] as float32 [batch, H, W, 1] in [-1, 1]: 2 sigmoid(logits) - 1.
 
         That is the estimate of x_0 whose calibrated probability is the sigmoid.
@@ -67,6 +70,8 @@ class DirectProcess:
         Raises:
           ConfigError: steps is not 1.
         """
-        if steps != 1:
-            raise ConfigError(f"sample.steps is {steps}; expected 1, since this network gives the mask in one pass")
+        if options.steps != 1:
+            raise ConfigError(
+                f"sample.steps is {options.steps}; expected 1, since this network gives the mask in one pass"
+            )
         return jnp.tanh(apply(params, image).astype(jnp.float32) / 2.0)

@@ -16,15 +16,14 @@ from ddim_jax.diffusion.conversions import check_prediction, v_from_x0_and_noise
 from ddim_jax.diffusion.forward import add_noise, signal_and_noise_rates
 from ddim_jax.diffusion.losses import bce_dice, min_snr_weights
 from ddim_jax.diffusion.reverse import Trajectory, check_clip
-from ddim_jax.diffusion.samplers.ddim import ddim_sample, ddpm_sample
-from ddim_jax.diffusion.samplers.dpm_solver import dpm_solver_sample
 from ddim_jax.diffusion.schedule import Schedule, create_schedule
+from ddim_jax.registry import SAMPLERS
 from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.runtime.values import is_number
+from ddim_jax.sampling_options import SamplingOptions
 
 LOSSES = ("mse", "bce_dice")
 LOSS_WEIGHTS = ("plain", "min_snr")
-SAMPLERS = ("ddim", "ddpm", "dpm++")
 
 Apply = Callable[[Any, jax.Array, jax.Array, jax.Array], jax.Array]
 """(params, noisy_mask [B,H,W,1], image [B,H,W,3], t int32 [B]) -> network output [B,H,W,1]."""
@@ -146,29 +145,26 @@ class DiffusionProcess:
         params: Any,
         image: jax.Array,
         noise: jax.Array,
-        steps: int,
+        options: SamplingOptions,
         *,
-        sampler: str = "ddim",
-        eta: float = 0.0,
         key: jax.Array | None = None,
-        clip_x0: float | None = None,
         return_trajectory: bool = False,
     ) -> jax.Array | tuple[jax.Array, Trajectory]:
         """Samples masks for `image` [batch, H, W, 3] from `noise` [batch, H, W, 1].
 
-        `sampler` is "ddim" (`ddim_sample`), "ddpm" (`ddpm_sample`, which knows no eta) or "dpm++" (`dpm_solver_sample`,
-        which knows neither eta nor key). The rest is as theirs.
+        `options.sampler` names the sampler, which reads `steps`, `clip_x0` (in units of the mask: 1 clips to [-1, 1])
+        and what is its own. `key` and `return_trajectory` are as `ddim_sample` has them.
 
         Returns:
           Estimates of x_0, float32 [batch, H, W, 1], about -1 outside and +1 inside the mask, not clipped unless
-          `clip_x0` says so (in units of the mask: 1 clips to [-1, 1]); with `return_trajectory` also the
-          `Trajectory`, whose x_t is in the units of the process and whose x0 is in those of the mask.
+          `clip_x0` says so; with `return_trajectory` also the `Trajectory`, whose x_t is in the units of the process
+          and whose x0 is in those of the mask.
 
         Raises:
           ConfigError: an unknown sampler, or as the sampler does.
         """
 
-        check_clip(clip_x0)  # here, where it is in the user's units
+        check_clip(options.clip_x0)  # here, where it is in the user's units
 
         def denoise(x_t, t):
             network_input = self._network_input(x_t, t)
@@ -180,19 +176,17 @@ class DiffusionProcess:
             x0 = jnp.tanh(output / 2.0) if self.loss == "bce_dice" else output  # tanh(l/2) = 2 sigmoid(l) - 1
             return self.mask_scale * x0
 
-        options = {
-            "prediction": self.prediction,
-            "clip_x0": None if clip_x0 is None else clip_x0 * self.mask_scale,
-            "return_trajectory": return_trajectory,
-        }
-        if sampler == "ddim":
-            result = ddim_sample(denoise, noise, self.schedule, steps, eta=eta, key=key, **options)
-        elif sampler == "ddpm":
-            result = ddpm_sample(denoise, noise, self.schedule, steps, key=key, **options)
-        elif sampler == "dpm++":
-            result = dpm_solver_sample(denoise, noise, self.schedule, steps, **options)
-        else:
-            raise ConfigError(f"sample.sampler is {sampler!r}; expected one of {', '.join(SAMPLERS)}")
+        if options.clip_x0 is not None:
+            options = dataclasses.replace(options, clip_x0=options.clip_x0 * self.mask_scale)
+        result = SAMPLERS.get(options.sampler, "sample.sampler")(
+            denoise,
+            noise,
+            self.schedule,
+            options,
+            prediction=self.prediction,
+            key=key,
+            return_trajectory=return_trajectory,
+        )
         if return_trajectory:
             x0, trajectory = result
             return x0 / self.mask_scale, trajectory._replace(x0=trajectory.x0 / self.mask_scale)

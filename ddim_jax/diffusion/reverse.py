@@ -15,6 +15,19 @@ Denoise = Callable[[jax.Array, jax.Array], jax.Array]
 """(x_t [batch, ...], t int32 [batch]) -> what the network predicts, the shape of x_t."""
 
 
+def uses(*options: str) -> Callable:
+    """A decorator: the sampler reads these fields of `SamplingOptions` besides `steps` and `clip_x0`.
+
+    Of the samplers that do not say so, another `eta` than the checkpoint's is refused.
+    """
+
+    def mark(sampler: Callable) -> Callable:
+        sampler.uses = options
+        return sampler
+
+    return mark
+
+
 class Trajectory(NamedTuple):
     """What the reverse process went through.
 

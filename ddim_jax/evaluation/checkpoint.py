@@ -9,16 +9,18 @@ from ddim_jax.evaluation.run import evaluate
 from ddim_jax.inference import Segmenter
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.remote import refuse_remote
+from ddim_jax.sampling_options import SamplingOptions
 
 
 def evaluate_checkpoint(
     checkpoint: str | os.PathLike,
     split: str = "test",
+    options: SamplingOptions | None = None,
     *,
     output_dir: str | os.PathLike | None = None,
     data_root: str | os.PathLike | None = None,
     step: str | int = "best",
-    **options: Any,
+    **given: Any,
 ) -> tuple[dict[str, Any], Path]:
     """Loads a checkpoint and the data set it was trained on, and evaluates a split of it.
 
@@ -29,7 +31,7 @@ def evaluate_checkpoint(
       data_root: where the data set lies; None for the place that the checkpoint's config names. Pictures from there
         that were trained on are the caller's to keep out of the split.
       step: "best", "latest" or a step.
-      **options: passed on to `ddim_jax.evaluation.evaluate`.
+      options, **given: passed on to `ddim_jax.evaluation.evaluate`.
 
     Returns:
       What `metrics.json` holds, and the folder it was written to.
@@ -66,4 +68,4 @@ def evaluate_checkpoint(
         steps_folder = Path(segmenter.checkpoint).parent
         run = steps_folder.parent if steps_folder.name == "checkpoints" else steps_folder
         output_dir = run / "evaluation" / split
-    return evaluate(segmenter, source, output_dir, split=split, **options), Path(output_dir)
+    return evaluate(segmenter, source, output_dir, options, split=split, **given), Path(output_dir)

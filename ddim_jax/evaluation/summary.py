@@ -50,9 +50,9 @@ RULES = {
         "the mask is expected to miss"
     ),
     "risk_coverage": (
-        "images removed one by one, most doubtful first (equal doubts: the mean over all orders), and the mean "
-        "Dice (protocol 'mean') of those kept: all, all but one, ..., one; area: its mean over these coverages; best_area: "
-        "the same with the lowest Dice first; unordered_area: in no order, the mean Dice; "
+        "images removed one by one, most doubtful first (equal doubts: the mean over all orders), and the mean Dice of "
+        "the protocol 'mean' of those kept: all, all but one, ..., one; area: its mean over these coverages; "
+        "best_area: the same with the lowest Dice first; unordered_area: in no order, the mean Dice; "
         "gain: (area - unordered_area) / (best_area - unordered_area), null where all Dice are equal; "
         "kept_dice: with kept_images = ceil(0.8 n) kept"
     ),

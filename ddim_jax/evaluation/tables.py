@@ -37,22 +37,21 @@ def write_per_image(path: str | os.PathLike, results: Sequence[ImageResult]) -> 
 
 
 def summary_table(metrics: dict[str, Any]) -> Table:
-    """A table of the two protocols for the terminal, made of what is in `metrics.json`."""
+    """A table of the protocols for the terminal, made of what is in `metrics.json`."""
     size = "native size" if metrics["size"] == "native" else f"{metrics['resolution']} resolution"
     table = Table(
         title=f"{escape(metrics['dataset'])} {metrics['split']}: {metrics['images']} images, "
         f"{metrics['samples']} samples x {metrics['steps']} steps, fused by {metrics['ensemble']}, {size}",
-        caption="mean over images [95% interval]; hd95 in pixels; 80% kept: without the most doubtful images",
+        caption="mean over images [95% interval]; hd95 in pixels; 80% kept: without the most doubtful images"
+        + (f"\n{escape(metrics['note'])}" if metrics.get("note") else ""),
     )
     table.add_column("measure")
     for name in PROTOCOLS:
         table.add_column(f"{name} (> {metrics['protocols'][name]['threshold']})", justify="right")
     for measure in metrics["protocols"]["mean"]["per_image"]:
-        cells = []
-        for name in PROTOCOLS:
-            value = metrics["protocols"][name]["per_image"][measure]
-            digits = 4 if value["high"] <= 1 else 2
-            cells.append(rf"{value['mean']:.{digits}f} \[{value['low']:.{digits}f}, {value['high']:.{digits}f}]")
+        values = [metrics["protocols"][name]["per_image"][measure] for name in PROTOCOLS]
+        digits = 4 if all(value["high"] <= 1 for value in values) else 2
+        cells = (rf"{v['mean']:.{digits}f} \[{v['low']:.{digits}f}, {v['high']:.{digits}f}]" for v in values)
         table.add_row(escape(measure), *cells)
     table.add_row("dice, pooled", *(f"{metrics['protocols'][name]['pooled']['dice']:.4f}" for name in PROTOCOLS))
     for label, value in (

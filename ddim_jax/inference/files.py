@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,7 +14,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ddim_jax.inference.failures import Failures
 from ddim_jax.inference.flagging import FLAGGED, check_doubts, check_share, remove_list, write_flagged
 from ddim_jax.inference.index import Index
-from ddim_jax.inference.options import Options
 from ddim_jax.inference.outputs import OUTPUTS, Job, plan_jobs
 from ddim_jax.inference.parts import INDEX, check_locks
 from ddim_jax.inference.processes import Process
@@ -22,6 +21,7 @@ from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.stream import Stream
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.remote import refuse_remote
+from ddim_jax.sampling_options import SamplingOptions
 
 
 class Summary(NamedTuple):
@@ -48,6 +48,7 @@ def segment_files(
     segmenter: Segmenter,
     inputs: str | os.PathLike | Sequence[str | os.PathLike],
     output_dir: str | os.PathLike,
+    options: SamplingOptions | None = None,
     *,
     save: Sequence[str] = ("mask",),
     flag_uncertain: float | None = None,
@@ -55,7 +56,7 @@ def segment_files(
     process_index: int = 0,
     process_count: int = 1,
     progress: bool = False,
-    **options: Unpack[Options],
+    **given: Any,
 ) -> Summary:
     """Segments image files and writes the results beside an index.
 
@@ -88,13 +89,14 @@ def segment_files(
       segmenter: the checkpoint.
       inputs: a file, a folder (searched recursively) or a glob, or several of these.
       output_dir: made where it does not exist.
+      options: how to segment; None for the checkpoint's own options.
       save: which results to write, of `OUTPUTS`: mask, probability, uncertainty, overlay.
       flag_uncertain: the share of the images to name in `flagged.csv`, above 0 and below 1; None for no such file.
       batch_size: images started on the device before the first result is fetched, >= 1.
       process_index: which of the processes this is, 0 .. process_count - 1.
       process_count: how many processes divide the images, >= 1.
       progress: whether to draw a progress bar on stderr.
-      **options: how to segment, as for `Segmenter.segment`.
+      **given: fields of `SamplingOptions` that replace those of `options`.
 
     Returns:
       Summary; its `failed` is empty if every image of this process has its results.
@@ -105,10 +107,10 @@ def segment_files(
       CheckpointError: the network gives values that are not finite; that image's results are not written.
     """
     began = time.monotonic()
-    for given in [inputs] if isinstance(inputs, str | os.PathLike) else inputs:
-        refuse_remote(given, "input")
+    for path in [inputs] if isinstance(inputs, str | os.PathLike) else inputs:
+        refuse_remote(path, "input")
     refuse_remote(output_dir, "output")
-    settings = segmenter.settings(**options)
+    options = segmenter.options(options, **given)
     kinds = check_kinds(save)
     flagging = flag_uncertain is not None
     if flagging:
@@ -131,13 +133,11 @@ def segment_files(
         "checkpoint": segmenter.checkpoint,
         "weights": segmenter.fingerprint(),
         "step": segmenter.step,
-        **settings._asdict(),
+        **options.as_dict(),
     }
-    # Folders of versions that took these from the checkpoint alone have no word of them.
-    unsaid = {name: segmenter.config["sample"][name] for name in ("eta", "clip_x0")}
 
     failed, flagged = Failures(), None
-    with contextlib.closing(Index(output_dir, common, process, unsaid)) as index:
+    with contextlib.closing(Index(output_dir, common, process)) as index:
         planned, jobs = planned.keeping(index.is_of), jobs.keeping(index.is_of)
         todo = jobs.only(lambda job: not index.is_done(job, kinds, with_doubt=flagging))
         if flagging:
@@ -151,7 +151,7 @@ def segment_files(
             # An earlier run may have saved more: these files must not stay behind from an older state of the image.
             return tuple(kind for kind in OUTPUTS if kind in kinds or kind in index.kinds(job.name))
 
-        stream = Stream(segmenter, settings, todo, output_dir, kinds_of, index.changed, batch_size)
+        stream = Stream(segmenter, options, todo, output_dir, kinds_of, index.changed, batch_size)
         with _bar(progress, len(todo)) as advance, contextlib.closing(iter(stream)) as records:
             for record in records:
                 index.add(record)

@@ -48,21 +48,20 @@ class Index:
       folder: the output folder; made where it does not exist.
       settings: what all results of the folder have in common; "checkpoint" is written down but not compared.
       process: which one of several this is.
-      unsaid: the values of settings that are not in the `settings.json` of earlier versions.
 
     Raises:
       InputError: the folder holds results of other settings (the differences are named), or a damaged record; or
         somebody is at work there as the same process or with another number of processes.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], process: Process, unsaid: Mapping[str, Any] = {}):
+    def __init__(self, folder: Path, settings: Mapping[str, Any], process: Process):
         self._folder = folder
         self._several = process.count > 1
         make_folder(folder)
         own = folder / part_name(process)
         with contextlib.ExitStack() as stack:
             with alone(folder, required=self._several):
-                _agree_on_settings(folder, settings, unsaid)
+                _agree_on_settings(folder, settings)
                 if check_free(folder, process):
                     # What a killed run was writing: results anywhere, records here.
                     remove_partial(folder)
@@ -175,7 +174,7 @@ class Index:
         )
 
 
-def _agree_on_settings(folder: Path, settings: Mapping[str, Any], unsaid: Mapping[str, Any]) -> None:
+def _agree_on_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     path = folder / SETTINGS
     try:
         there = json.loads(path.read_text(encoding="utf-8"))
@@ -189,7 +188,6 @@ def _agree_on_settings(folder: Path, settings: Mapping[str, Any], unsaid: Mappin
         raise InputError(f"{path} cannot be read ({error}); use an empty output folder") from error
     if not isinstance(there, dict):
         raise InputError(f"{path} holds no settings; use an empty output folder")
-    there = {**unsaid, **there}
     differences = [
         f"{name} is {there.get(name)} there and {settings.get(name)} now"
         for name in sorted(there.keys() | settings.keys())

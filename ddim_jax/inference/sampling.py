@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ddim_jax.preprocessing import ORIENTATIONS, mirrored
+from ddim_jax.sampling_options import SamplingOptions
 
 
 def sample_image(
@@ -18,12 +19,7 @@ def sample_image(
     seed: jax.Array,
     identity: jax.Array,
     *,
-    samples: int,
-    steps: int,
-    flips: bool,
-    sampler: str,
-    eta: float,
-    clip_x0: float | None,
+    options: SamplingOptions,
     return_trajectory: bool = False,
 ) -> Any:
     """Samples masks of one image.
@@ -35,41 +31,25 @@ def sample_image(
       image: uint8 [h, w, 3].
       seed: uint32 [], of the noise.
       identity: uint32 [], of the image; with the seed it decides the noise.
-      samples: how many.
-      steps: network evaluations per sample.
-      flips: whether sample i sees the image in orientation i mod 4.
-      sampler: "ddim", "ddpm" or "dpm++".
-      eta: of DDIM.
-      clip_x0: bound on estimates of x_0, or None.
+      options: how to sample; its seed is not read.
       return_trajectory: for the first sample alone, what was visited on the way.
 
     Returns:
       float32 [samples, h, w], estimates of x_0; with the trajectory the pair (x_t [steps + 1, h, w], x0 [steps, h, w]).
     """
     own = jax.random.fold_in(jax.random.key(seed), identity)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(own, jnp.arange(samples, dtype=jnp.uint32))
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(own, jnp.arange(options.samples, dtype=jnp.uint32))
     start_keys, step_keys = jnp.unstack(jax.vmap(jax.random.split)(keys), axis=1)
     noise = jax.vmap(lambda key: jax.random.normal(key, (*image.shape[:2], 1), jnp.float32))(start_keys)
     # As in training (`ddim_jax.training.step.normalise`): the two must agree.
     image = image.astype(jnp.float32) / 127.5 - 1.0
-    orientation = np.arange(samples) % ORIENTATIONS if flips else np.zeros(samples, int)
+    orientation = np.arange(options.samples) % ORIENTATIONS if options.flips else np.zeros(options.samples, int)
     images = jnp.stack([mirrored(image, k) for k in range(ORIENTATIONS)])[orientation]
     # Each sample has a key of its own, so that it is the same whatever their number.
-    drawn = process.sample(
-        apply,
-        params,
-        images,
-        noise,
-        steps,
-        key=step_keys,
-        sampler=sampler,
-        eta=eta,
-        clip_x0=clip_x0,
-        return_trajectory=return_trajectory,
-    )
+    drawn = process.sample(apply, params, images, noise, options, key=step_keys, return_trajectory=return_trajectory)
     if return_trajectory:
         _, visited = drawn
         return visited.x_t[:, 0, :, :, 0], visited.x0[:, 0, :, :, 0]
     masks = drawn[..., 0]
     back = jnp.stack([jax.vmap(lambda mask, k=k: mirrored(mask, k))(masks) for k in range(ORIENTATIONS)])
-    return back[orientation, np.arange(samples)]
+    return back[orientation, np.arange(options.samples)]

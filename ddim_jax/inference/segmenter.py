@@ -8,7 +8,7 @@ starting the next images before the results of the first are fetched.
 import functools
 import os
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, Unpack
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -18,13 +18,12 @@ from ddim_jax.diffusion import timestep_grid
 from ddim_jax.inference.ahead import start_ahead
 from ddim_jax.inference.export_cache import TracedPrograms
 from ddim_jax.inference.loading import fingerprint, load_network
-from ddim_jax.inference.options import Options, ProcessOptions, SampleOptions, filled
 from ddim_jax.inference.sampling import sample_image
 from ddim_jax.inference.segmentation import Segmentation, fuse
-from ddim_jax.inference.settings import Settings
 from ddim_jax.models import create_process
 from ddim_jax.preprocessing import Prepared, as_rgb, prepare
 from ddim_jax.runtime.errors import CheckpointError, InputError
+from ddim_jax.sampling_options import SamplingOptions
 
 _STARTED = 4  # images of a list that wait on the device at once
 
@@ -60,7 +59,7 @@ class Segmenter:
 
     The noise of sample i comes from fold_in(fold_in(key(seed), image_id), i), split into one key for the start and one
     for the steps (used by DDPM, or if eta > 0); `image_id` is made of the pixels. A result therefore depends only on
-    image, seed, settings and checkpoint.
+    image, options and checkpoint.
 
     Attributes:
       config: the checkpoint's configuration.
@@ -95,7 +94,7 @@ class Segmenter:
             self._process,
             lambda params, *inputs: model.apply({"params": params}, *inputs),
         )
-        static = ("samples", "steps", "flips", "sampler", "eta", "clip_x0", "return_trajectory")
+        static = ("options", "return_trajectory")
         self._compiled = jax.jit(sample, static_argnames=static) if programs is None else programs.kept(sample)
 
     @classmethod
@@ -125,17 +124,22 @@ class Segmenter:
         """Whether the network gives the mask in one pass, without diffusion: there is no reverse process to follow."""
         return self.config["diffusion"]["num_train_timesteps"] is None
 
-    def settings(self, **options: Unpack[Options]) -> Settings:
-        """Checks the options; errors as `Settings.create`."""
-        return Settings.create(self.config, **options)
+    def options(self, options: SamplingOptions | None = None, **given: Any) -> SamplingOptions:
+        """Returns checked options: the fields `given`, the rest from `options` or, without, from the checkpoint.
 
-    def sample(self, image: np.ndarray, **options: Unpack[SampleOptions]) -> np.ndarray:
+        Raises:
+          InputError, TypeError: as `SamplingOptions.create`.
+        """
+        return SamplingOptions.create(self.config, **({} if options is None else options.as_given()) | given)
+
+    def sample(self, image: np.ndarray, options: SamplingOptions | None = None, **given: Any) -> np.ndarray:
         """Samples masks of one image.
 
         Args:
           image: uint8 [H, W], [H, W, 1] or [H, W, 3] (RGB).
-          **options: of `ddim_jax.inference.options.SampleOptions`: steps, seed, size, sampler, eta, clip_x0, samples,
-            flips.
+          options: how to sample; None for the checkpoint's own options.
+          **given: fields of `SamplingOptions` that replace those, such as `steps=4, seed=1`. Protocol, ensemble and
+            threshold change nothing here.
 
         Returns:
           float32 [samples, h, w], estimates of x_0, about -1 outside and +1 inside, not clipped; h and w are
@@ -145,17 +149,17 @@ class Segmenter:
           InputError: the image or an option cannot be used.
           CheckpointError: the network gives values that are not finite.
         """
-        settings = self.settings(**filled(SampleOptions, options))
-        return self.fetch(self.start(self.prepare(image, settings), settings))
+        options = self.options(options, **given)
+        return self.fetch(self.start(self.prepare(image, options), options))
 
     def trajectory(
-        self, image: np.ndarray, **options: Unpack[ProcessOptions]
+        self, image: np.ndarray, options: SamplingOptions | None = None, **given: Any
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Follows the first sample of one image through the reverse process.
 
         Args:
           image: as for `sample`.
-          **options: of `ddim_jax.inference.options.ProcessOptions`: steps, seed, size, sampler, eta, clip_x0.
+          options, **given: as for `sample`; the number of samples and `flips` change nothing here.
 
         Returns:
           timesteps: int32 [steps + 1], strictly decreasing from T - 1; the last, -1, stands for the clean mask.
@@ -168,19 +172,20 @@ class Segmenter:
         """
         if self.one_pass:
             raise InputError(f"{self.config['model']['name']} works in one pass; there is no reverse process to follow")
-        settings = self.settings(samples=1, **filled(ProcessOptions, options))
-        x_t, x0 = self.fetch(self.start(self.prepare(image, settings), settings, return_trajectory=True))
-        grid = timestep_grid(self._process.num_train_timesteps, settings.steps)
+        options = self.options(options, **given | {"samples": 1, "flips": False})
+        x_t, x0 = self.fetch(self.start(self.prepare(image, options), options, return_trajectory=True))
+        grid = timestep_grid(self._process.num_train_timesteps, options.steps)
         return np.append(grid, -1).astype(np.int32), x_t, x0
 
     def segment(
-        self, images: np.ndarray | list[np.ndarray], **options: Unpack[Options]
+        self, images: np.ndarray | list[np.ndarray], options: SamplingOptions | None = None, **given: Any
     ) -> Segmentation | list[Segmentation]:
         """Segments one image, or each of a list of images of any sizes.
 
         Args:
           images: uint8 [H, W], [H, W, 1] or [H, W, 3] (RGB), or a list of such.
-          **options: of `ddim_jax.inference.options.Options`: those of `sample`, and protocol, threshold, ensemble.
+          options: how to sample and what to make of the samples; None for the checkpoint's own options.
+          **given: fields of `SamplingOptions` that replace those, such as `steps=4, seed=1`.
 
         Returns:
           A Segmentation at the image's own size; for a list, a list in the same order.
@@ -189,31 +194,26 @@ class Segmenter:
           InputError: an image or an option cannot be used.
           CheckpointError: the network gives values that are not finite.
         """
-        settings = self.settings(**options)
+        options = self.options(options, **given)
         single = not isinstance(images, list | tuple)
         rgb = [as_rgb(image) for image in ([images] if single else images)]  # all are checked before any work
 
-        started = start_ahead(lambda image: (image, self.start(self.prepare(image, settings), settings)), rgb, _STARTED)
-        results = [fuse(self.fetch(device), image.shape[:2], settings) for image, device in started]
+        started = start_ahead(lambda image: (image, self.start(self.prepare(image, options), options)), rgb, _STARTED)
+        results = [fuse(self.fetch(device), image.shape[:2], options) for image, device in started]
         return results[0] if single else results
 
-    def prepare(self, image: np.ndarray, settings: Settings) -> Prepared:
-        """What `start` needs of one image; nothing of it happens on the device, so it can be done in another thread."""
-        return prepare(image, None if settings.size == "native" else self.image_size, self._size_multiple)
+    def prepare(self, image: np.ndarray, options: SamplingOptions) -> Prepared:
+        """Returns what `start` needs of one image; no work for the device, so it can be done in another thread."""
+        return prepare(image, None if options.size == "native" else self.image_size, self._size_multiple)
 
-    def start(self, prepared: Prepared, settings: Settings, *, return_trajectory: bool = False) -> Started:
-        """Starts sampling one image and returns without waiting; `fetch` gives the result."""
+    def start(self, prepared: Prepared, options: SamplingOptions, *, return_trajectory: bool = False) -> Started:
+        """Starts sampling one image with checked options and returns without waiting; `fetch` gives the result."""
         values = self._compiled(
             self._params,
             prepared.pixels,
-            np.uint32(settings.seed),
+            np.uint32(options.seed),
             prepared.identity,
-            samples=settings.samples,
-            steps=settings.steps,
-            flips=settings.flips,
-            sampler=settings.sampler,
-            eta=settings.eta,
-            clip_x0=settings.clip_x0,
+            options=options.program(),
             return_trajectory=return_trajectory,
         )
         return Started(values, prepared.shape)

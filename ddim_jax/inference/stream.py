@@ -15,9 +15,9 @@ from ddim_jax.inference.outputs import Job, write_outputs
 from ddim_jax.inference.room import Room
 from ddim_jax.inference.segmentation import fuse
 from ddim_jax.inference.segmenter import Segmenter
-from ddim_jax.inference.settings import Settings
 from ddim_jax.preprocessing import Prepared
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.sampling_options import SamplingOptions
 
 PIXELS_AT_ONCE = 2 * MAX_PIXELS
 """Of the pictures between reading and written, two of the largest that are read at all: two GiB at the 12 bytes a pixel
@@ -59,7 +59,7 @@ class Stream:
     (`PIXELS_AT_ONCE`), and takes it until its results are written.
 
     Args:
-      segmenter, settings: what to compute.
+      segmenter, options: what to compute.
       jobs: in the order of the records.
       output_dir: where the results go.
       kinds: gives the kinds of results to write of a job.
@@ -75,7 +75,7 @@ class Stream:
     def __init__(
         self,
         segmenter: Segmenter,
-        settings: Settings,
+        options: SamplingOptions,
         jobs: Iterable[Job],
         output_dir: Path,
         kinds: Callable[[Job], tuple[str, ...]],
@@ -84,7 +84,7 @@ class Stream:
     ):
         self.waited = 0.0
         self._segmenter = segmenter
-        self._settings = settings
+        self._options = options
         self._jobs = jobs
         self._output_dir = output_dir
         self._kinds = kinds
@@ -144,7 +144,7 @@ class Stream:
             stat = job.source.stat()
             size, mtime_ns = stat.st_size, stat.st_mtime_ns
             image = read_image(job.source)
-            prepared = self._segmenter.prepare(image, self._settings)
+            prepared = self._segmenter.prepare(image, self._options)
         except FileNotFoundError:
             reason = f"{job.source}: no longer there"
         except OSError as error:  # of this file alone: a link to itself, no permission, a handle gone stale
@@ -169,7 +169,7 @@ class Stream:
             self.waited += time.monotonic() - began
 
     def _start_device(self, loaded: _Loaded) -> tuple[_Loaded, Any, float]:
-        device = None if loaded.prepared is None else self._segmenter.start(loaded.prepared, self._settings)
+        device = None if loaded.prepared is None else self._segmenter.start(loaded.prepared, self._options)
         return loaded, device, time.monotonic()
 
     def _start_writing(
@@ -206,7 +206,7 @@ class Stream:
             self._remove(job, kinds)
             return record | {"status": "failed", "reason": loaded.reason}
         began = time.monotonic()
-        result = fuse(samples, image.shape[:2], self._settings)
+        result = fuse(samples, image.shape[:2], self._options)
         try:
             write_outputs(job, self._output_dir, image, result, kinds)
         except OSError as error:

@@ -1,8 +1,8 @@
 """Scores of a mask, of a probability and of a doubt; pure functions.
 
 A metric that is registered (`@register.metric("name")`) appears in every evaluation. It is a function of the pixel
-counts, `metric(counts: Counts) -> float`, or of two masks, `metric(prediction, truth) -> float`, both [H, W] of 0 and 1.
-Its docstring says what it gives for empty masks; `metrics.json` holds that docstring.
+counts, `metric(counts: Counts) -> float`, or of two masks [H, W] of 0 and 1, `metric(prediction, truth) -> float`. Its
+docstring says what it gives for empty masks; `metrics.json` holds that docstring.
 """
 
 from ddim_jax.metrics.bootstrap import bootstrap_interval

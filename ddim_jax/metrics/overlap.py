@@ -82,19 +82,19 @@ def _ratio(counts: Counts, numerator: int, denominator: int) -> float:
 
 @METRICS.register("recall")
 def recall(counts: Counts) -> float:
-    """TP / (TP + FN), in [0, 1]; both masks empty: 1, truth alone empty: 0 (also prediction alone, where the formula is 0)."""
+    """TP / (TP + FN), in [0, 1]; both masks empty: 1, exactly one empty: 0."""
     return _ratio(counts, counts.true_positive, counts.true_positive + counts.false_negative)
 
 
 @METRICS.register("precision")
 def precision(counts: Counts) -> float:
-    """TP / (TP + FP), in [0, 1]; both empty: 1, prediction alone empty: 0."""
+    """TP / (TP + FP), in [0, 1]; both masks empty: 1, exactly one empty: 0."""
     return _ratio(counts, counts.true_positive, counts.true_positive + counts.false_positive)
 
 
 @METRICS.register("dice")
 def dice(counts: Counts) -> float:
-    """2 TP / (2 TP + FP + FN), in [0, 1]; both empty: 1, exactly one empty: 0."""
+    """2 TP / (2 TP + FP + FN), in [0, 1]; both masks empty: 1, exactly one empty: 0."""
     return _ratio(
         counts, 2 * counts.true_positive, 2 * counts.true_positive + counts.false_positive + counts.false_negative
     )
@@ -102,5 +102,5 @@ def dice(counts: Counts) -> float:
 
 @METRICS.register("iou")
 def iou(counts: Counts) -> float:
-    """TP / (TP + FP + FN), the Jaccard index, in [0, 1]; both empty: 1, exactly one empty: 0."""
+    """TP / (TP + FP + FN), the Jaccard index, in [0, 1]; both masks empty: 1, exactly one empty: 0."""
     return _ratio(counts, counts.true_positive, counts.true_positive + counts.false_positive + counts.false_negative)

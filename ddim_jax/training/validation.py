@@ -12,6 +12,7 @@ from ddim_jax.aggregation import PROTOCOLS, threshold_mask
 from ddim_jax.data import Source, Subset, load_arrays
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.metrics import confusion_counts, dice
+from ddim_jax.sampling_options import SamplingOptions
 from ddim_jax.training.step import normalise
 
 
@@ -66,6 +67,8 @@ class Validator:
         self._t = np.random.default_rng(seed).permutation(np.asarray(spread))
         self._key = jax.random.key(seed)
 
+        options = SamplingOptions(steps=steps, clip_x0=clip_x0)
+
         def score(params, image, mask, t, rows):
             def apply(params, *inputs):
                 return model.apply({"params": params}, *inputs)
@@ -74,7 +77,7 @@ class Validator:
             keys = jax.vmap(jax.random.fold_in, (None, 0))(self._key, rows)
             noise = jax.vmap(lambda key: jax.random.normal(key, mask.shape[1:]))(keys)
             losses = process.losses(apply, params, mask, image, noise, t)
-            samples = process.sample(apply, params, image, noise, steps, clip_x0=clip_x0)
+            samples = process.sample(apply, params, image, noise, options)
             return losses, samples[..., 0]
 
         self._score = jax.jit(score)

@@ -6,16 +6,19 @@ import numpy as np
 
 from ddim_jax.diffusion.reverse import Denoise, Trajectory, estimator, sampled, step_inputs, visited
 from ddim_jax.diffusion.schedule import Schedule
+from ddim_jax.registry import register
+from ddim_jax.sampling_options import SamplingOptions
 
 
+@register.sampler("dpm++")
 def dpm_solver_sample(
     denoise: Denoise,
     noise: jax.Array,
     schedule: Schedule,
-    steps: int,
+    options: SamplingOptions,
     *,
     prediction: str = "noise",
-    clip_x0: float | None = None,
+    key: jax.Array | None = None,
     return_trajectory: bool = False,
 ) -> jax.Array | tuple[jax.Array, Trajectory]:
     """Turns noise into clean masks with a second-order solver that still evaluates the network once a step.
@@ -31,10 +34,10 @@ def dpm_solver_sample(
     before it, and the last, where lambda_s is infinite; it lands on the estimate of x_0. With a schedule that ends at
     alpha_bar = 0 lambda begins at -infinity and the first h is infinite, so the second does so too.
 
-    It draws no noise: the sample is a function of `noise`.
-
     Args:
-      denoise, noise, schedule, steps, prediction, clip_x0, return_trajectory: as `ddim_sample`. D is not clipped.
+      denoise, noise, schedule, prediction, return_trajectory: as `ddim_sample`.
+      options: `steps` and `clip_x0`, as `ddim_sample`; D is not clipped.
+      key: not used. The sampler draws no noise: the sample is a function of `noise`.
 
     Returns:
       As `ddim_sample`.
@@ -42,7 +45,7 @@ def dpm_solver_sample(
     Raises:
       ConfigError: as `ddim_sample`.
     """
-    estimate = estimator(denoise, prediction, schedule, clip_x0)
+    estimate = estimator(denoise, prediction, schedule, options.clip_x0)
 
     def step(carry, inputs):
         x_t, before = carry
@@ -51,12 +54,12 @@ def dpm_solver_sample(
         x_s = of_x_t * x_t + of_data * (x0 + extrapolation * (x0 - before))
         return (x_s, x0), (x_s, x0) if return_trajectory else None
 
-    inputs = _dpm_solver_inputs(schedule, steps, noise.dtype)
+    inputs = _inputs(schedule, options.steps, noise.dtype)
     (sample, _), seen = jax.lax.scan(step, (noise, jnp.zeros_like(noise)), inputs)
     return sampled(noise, sample, seen)
 
 
-def _dpm_solver_inputs(schedule: Schedule, steps: int, dtype) -> tuple[jax.Array, ...]:
+def _inputs(schedule: Schedule, steps: int, dtype) -> tuple[jax.Array, ...]:
     """Of each step: t, its number, the rates at t, the factors of x_t and D in x_s, and h / (2 h'); from float64."""
     t, alpha_bar, alpha_bar_next = visited(schedule, steps)
     of_x_t = np.sqrt((1 - alpha_bar_next) / (1 - alpha_bar))

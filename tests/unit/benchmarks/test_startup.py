@@ -77,8 +77,8 @@ def config():
 def test_the_checkpoint_is_one_of_the_recommended_configuration(tmp_path):
     startup.save_untrained(tmp_path, "small", 32)
     segmenter = Segmenter.load(tmp_path)
-    settings = segmenter.settings()
-    assert (segmenter.image_size, settings.steps, settings.samples, settings.flips) == (32, 1, 4, True)
+    options = segmenter.options()
+    assert (segmenter.image_size, options.steps, options.samples, options.flips) == (32, 1, 4, True)
     assert sum(np.size(leaf) for leaf in leaves(segmenter._params)) == 529_980
 
 

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import table_figures
 from benchmarks.table_figures import Trained, choose, draw_failures, draw_side_by_side, find_runs
 from ddim_jax.data import Example
-from ddim_jax.evaluation.cases import make_case
+from ddim_jax.evaluation.pictures import make_case
 from ddim_jax.evaluation.scoring import score_image
 from ddim_jax.runtime.errors import InputError
 

@@ -72,7 +72,7 @@ def test_rows_of_a_run():
         "seconds_per_image": {"median_of_the_rest": 0.25},
         "protocols": {"paper": found(0.6), "calibrated": found(0.7)},
         "calibration": {"ece": 0.01},
-        "rejection": {"kept_dice": 0.8},
+        "risk_coverage": {"kept_dice": 0.8},
     }
     rows = rows_of(ABOUT, config, lines, 50, metrics)
     assert [row["protocol"] for row in rows] == ["paper", "calibrated"]

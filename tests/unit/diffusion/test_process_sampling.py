@@ -9,8 +9,10 @@ from numpy_schedules import cosine_alpha_bars, zero_terminal
 from scipy.special import expit
 from stand_ins import batch, some_network, some_network_numpy
 
-from ddim_jax.diffusion import SAMPLERS, DiffusionProcess
+from ddim_jax.diffusion import DiffusionProcess
+from ddim_jax.registry import SAMPLERS
 from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.sampling_options import SamplingOptions
 
 
 @pytest.mark.parametrize("mask_scale", [1.0, 0.1])
@@ -33,7 +35,13 @@ def test_one_clean_mask_is_recovered_in_its_own_units(fields, mask_scale, eta):
 
     process = DiffusionProcess.create(mask_scale=mask_scale, **fields)
     result, trajectory = process.sample(
-        exact, None, jnp.asarray(image), jnp.asarray(noise), 5, eta=eta, key=jax.random.key(0), return_trajectory=True
+        exact,
+        None,
+        jnp.asarray(image),
+        jnp.asarray(noise),
+        SamplingOptions(5, eta=eta),
+        key=jax.random.key(0),
+        return_trajectory=True,
     )
     np.testing.assert_allclose(result, mask, atol=5e-3)
     np.testing.assert_allclose(trajectory.x0[-1], mask, atol=5e-3)
@@ -55,7 +63,7 @@ def test_sampling_equals_the_independent_version(loss, clip):
 
     bound = None if clip is None else clip * scale  # the bound is in units of the mask
     _, x0 = numpy_ddim.sample(denoise, noise, 4, prediction="x0", clip=bound)
-    result = process.sample(some_network, 2.0, jnp.asarray(image), jnp.asarray(noise), 4, clip_x0=clip)
+    result = process.sample(some_network, 2.0, jnp.asarray(image), jnp.asarray(noise), SamplingOptions(4, clip_x0=clip))
     np.testing.assert_allclose(result, x0[-1] / scale, rtol=1e-4, atol=1e-5)
 
 
@@ -80,7 +88,12 @@ def test_v_and_x0_take_the_same_steps_down_to_one_from_pure_noise(mask_scale, sa
     for steps in (1, 2, 5):
         results = [
             DiffusionProcess.create(prediction=prediction, **fields).sample(
-                network, None, jnp.asarray(image), jnp.asarray(noise), steps, sampler=sampler, key=jax.random.key(1)
+                network,
+                None,
+                jnp.asarray(image),
+                jnp.asarray(noise),
+                SamplingOptions(steps, sampler=sampler),
+                key=jax.random.key(1),
             )
             for prediction, network in (("x0", mask_of), ("v", v_of))
         ]
@@ -95,7 +108,7 @@ def test_a_bound_that_is_not_positive_is_refused_in_units_of_the_mask(clip):
     _, image, noise = batch()
     process = DiffusionProcess.create(prediction="x0", mask_scale=0.1)
     with pytest.raises(ConfigError, match=f"sample.clip_x0 is {clip}; expected None"):
-        process.sample(some_network, 2.0, image, jnp.asarray(noise), 2, clip_x0=clip)
+        process.sample(some_network, 2.0, image, jnp.asarray(noise), SamplingOptions(2, clip_x0=clip))
 
 
 def test_clipping_is_in_units_of_the_mask():
@@ -105,5 +118,9 @@ def test_clipping_is_in_units_of_the_mask():
     def sure(params, noisy_mask, image, t):
         return jnp.full(noisy_mask.shape, 3.0)
 
-    np.testing.assert_allclose(process.sample(sure, None, image, jnp.asarray(noise), 2), 3.0, rtol=1e-6)
-    np.testing.assert_allclose(process.sample(sure, None, image, jnp.asarray(noise), 2, clip_x0=1.0), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(
+        process.sample(sure, None, image, jnp.asarray(noise), SamplingOptions(2)), 3.0, rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        process.sample(sure, None, image, jnp.asarray(noise), SamplingOptions(2, clip_x0=1.0)), 1.0, rtol=1e-6
+    )

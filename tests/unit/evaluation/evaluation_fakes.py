@@ -3,7 +3,7 @@
 import numpy as np
 
 from ddim_jax.data import Example
-from ddim_jax.inference.settings import Settings
+from ddim_jax.sampling_options import SamplingOptions
 
 CONFIG = {
     "diffusion": {"num_train_timesteps": 1000},
@@ -25,19 +25,19 @@ class FakeSegmenter:
 
     one_pass = False
 
-    def settings(self, **values):
-        return Settings.create(self.config, **values)
+    def options(self, options=None, **given):
+        return SamplingOptions.create(self.config, **({} if options is None else options.as_given()) | given)
 
-    def sample(
-        self, image, *, samples=None, steps=None, seed=0, size=None, flips=None, sampler=None, eta=None, clip_x0=None
-    ):
+    def sample(self, image, options=None, **given):
+        options = self.options(options, **given)
         key = int(image[0, 0, 0])
-        self.calls.append((key, samples, steps, seed))
-        self.bounds.add((eta, clip_x0))
-        return self.estimates[key][:samples]
+        self.calls.append((key, options.samples, options.steps, options.seed))
+        self.bounds.add((options.eta, options.clip_x0))
+        return self.estimates[key][: options.samples]
 
-    def trajectory(self, image, *, steps=None, seed=0, size=None, sampler=None, eta=None, clip_x0=None):
-        self.bounds.add((eta, clip_x0))
+    def trajectory(self, image, options):
+        self.bounds.add((options.eta, options.clip_x0))
+        steps = options.steps
         final = self.estimates[int(image[0, 0, 0])][0]
         rates = np.arange(steps + 1, dtype=np.float32)[:, None, None] / steps
         return np.append(np.arange(steps)[::-1] * 100, -1), rates * final, rates[1:] * final

@@ -81,12 +81,22 @@ def test_the_program_passes_its_arguments_and_prints_both_protocols(loaded, monk
         "train",
         "--output",
         str(tmp_path / "out"),
-        "--steps",
+        "--sampling-steps",
         "4",
         "--samples",
         "1",
     ]
-    arguments += ["--seed", "3", "--data-root", "/elsewhere", "--step", "800", "--limit", "2", "--no-figures"]
+    arguments += [
+        "--seed",
+        "3",
+        "--data-root",
+        "/elsewhere",
+        "--checkpoint-step",
+        "800",
+        "--limit",
+        "2",
+        "--no-figures",
+    ]
     run(monkeypatch, *arguments, "--resolution", "native", "--eta", "0.5", "--clip-x0", "0.9")
     assert (loaded["root"], loaded["split"], loaded["step"]) == ("/elsewhere", "train", 800)
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
@@ -95,7 +105,7 @@ def test_the_program_passes_its_arguments_and_prints_both_protocols(loaded, monk
     assert {key: metrics[key] for key in said} == said
     printed = capsys.readouterr().out
     assert "paper (> 0.9)" in printed and "mean (> 0.5)" in printed and str(tmp_path / "out") in printed
-    assert "calibration error" in printed and "Dice, 80% kept" in printed
+    assert "calibration error" in printed and "dice, 80% kept" in printed
     # With its first sample alone image a is right; c is a false alarm of the paper's protocol.
     assert "0.5000" in printed and "1.0000" in printed
 
@@ -116,9 +126,9 @@ def test_what_the_user_can_mend_is_one_line_and_status_two(loaded, monkeypatch, 
 
 def test_a_step_must_be_a_name_or_a_number(loaded, monkeypatch, capsys):
     with pytest.raises(SystemExit) as caught:
-        run(monkeypatch, "--ckpt", "RUN", "--step", "newest")
+        run(monkeypatch, "--ckpt", "RUN", "--checkpoint-step", "newest")
     assert caught.value.code == 2
-    told = "argument --step: step is 'newest'; expected best, latest or a number of training steps\n"
+    told = "argument --checkpoint-step: step is 'newest'; expected best, latest or a number of training steps\n"
     assert capsys.readouterr().err.endswith(told)
 
 

@@ -86,14 +86,10 @@ def test_files_are_made_with_them_and_say_so(segmenter, folder, tmp_path):
         segment_files(segmenter, folder, out, save=("probability",))
 
 
-def test_folders_that_say_nothing_of_them_have_the_checkpoints(segmenter, folder, tmp_path):
+def test_folders_of_another_eta_or_bound_are_refused(segmenter, folder, tmp_path):
     out = tmp_path / "out"
     segment_files(segmenter, folder, out)
     assert said(out) == (0.3, 0.2)
-    settings = json.loads((out / "settings.json").read_text())
-    old = {name: value for name, value in settings.items() if name not in ("eta", "clip_x0")}
-    (out / "settings.json").write_text(json.dumps(old))
-    assert segment_files(segmenter, folder, out).kept == 1
     assert segment_files(segmenter, folder, out, eta=0.3, clip_x0=0.2).kept == 1
     with pytest.raises(InputError, match=r"other settings: eta is 0.3 there and 0.0 now\. Use another"):
         segment_files(segmenter, folder, out, eta=0.0)

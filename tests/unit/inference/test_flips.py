@@ -6,6 +6,7 @@ import numpy as np
 from segmenters import SIZE, picture, red_segmenter, tiny_params, tiny_segmenter
 
 from ddim_jax.preprocessing import image_id, mirrored
+from ddim_jax.sampling_options import SamplingOptions
 
 
 def test_orientations_by_hand():
@@ -38,7 +39,7 @@ def test_flips_by_hand_through_the_process():
         noise = jax.random.normal(start, (1, SIZE, SIZE, 1))
         seen = jnp.asarray(mirrored(image, index).astype(np.float32) / 127.5 - 1.0)[None]
         answer = segmenter._process.sample(
-            lambda p, *inputs: model.apply({"params": p}, *inputs), params, seen, noise, 2
+            lambda p, *inputs: model.apply({"params": p}, *inputs), params, seen, noise, SamplingOptions(2)
         )
         expected.append(mirrored(np.asarray(answer)[0, :, :, 0], index))
     actual = segmenter.sample(image, samples=4, steps=2, seed=9, flips=True)
@@ -46,7 +47,7 @@ def test_flips_by_hand_through_the_process():
 
 
 def test_the_config_decides_and_the_argument_wins():
-    assert red_segmenter().settings().flips is False  # checkpoints from before the option
+    assert red_segmenter().options().flips is False  # checkpoints from before the option
     flipping = red_segmenter(flips=True)
-    assert flipping.settings().flips is True
-    assert flipping.settings(flips=False).flips is False
+    assert flipping.options().flips is True
+    assert flipping.options(flips=False).flips is False

@@ -10,6 +10,7 @@ from segmenters import SIZE, MixesNoise, config, picture, red_segmenter, tiny_pa
 from ddim_jax.diffusion import DiffusionProcess
 from ddim_jax.inference import Segmenter
 from ddim_jax.preprocessing import image_id
+from ddim_jax.sampling_options import SamplingOptions
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
@@ -83,7 +84,8 @@ def test_the_network_at_an_odd_size_is_the_process_on_the_hand_padded_picture():
     starts = [jax.random.split(jax.random.fold_in(own, i))[0] for i in range(2)]
     noise = jnp.stack([jax.random.normal(start, (64, 128, 1)) for start in starts])
     scaled = jnp.asarray(np.stack([padded] * 2), jnp.float32) / 127.5 - 1.0
-    x0 = jax.jit(lambda image, noise: process.sample(_applied(model), params, image, noise, 2))(scaled, noise)
+    options = SamplingOptions(2)
+    x0 = jax.jit(lambda image, noise: process.sample(_applied(model), params, image, noise, options))(scaled, noise)
     assert actual.shape == (2, 21, 67)
     np.testing.assert_allclose(actual, x0[:, :21, :67, 0], rtol=1e-4, atol=1e-4)
     assert np.abs(actual[0] - actual[1]).max() > 0.01

@@ -94,7 +94,18 @@ def test_doubtful_images_are_flagged_and_told(tiny, run, images, tmp_path, monke
 def test_options_reach_the_settings(run, tmp_path, monkeypatch):
     (tmp_path / "bad.png").write_bytes(b"")  # nothing to compute
     arguments = ("--ckpt", run / "checkpoints", "--input", tmp_path / "bad.png", "--output", tmp_path / "out")
-    options = ("--samples", 2, "--steps", 9, "--protocol", "paper", "--step", "latest", "--batch-size", 1)
+    options = (
+        "--samples",
+        2,
+        "--sampling-steps",
+        9,
+        "--protocol",
+        "paper",
+        "--checkpoint-step",
+        "latest",
+        "--batch-size",
+        1,
+    )
     more = ("--size", "native", "--flips", "--sampler", "ddpm", "--ensemble", "staple", "--clip-x0", "0.75")
     assert sample(monkeypatch, *arguments, *options, *more) == 1
     settings = json.loads((tmp_path / "out" / "settings.json").read_text())
@@ -111,21 +122,20 @@ def test_options_reach_the_settings(run, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--threshold", "1.5"), "1.5 is not between 0 and 1"),
-        (("--threshold", "nan"), "nan is not between 0 and 1"),
-        (("--eta", "2"), "2.0 is not between 0 and 1"),
-        (("--clip-x0", "-1"), "-1.0 is neither above 0 nor off"),
-        (("--clip-x0", "nan"), "nan is neither above 0 nor off"),
-        (("--clip-x0", "none"), "invalid bound value: 'none'"),
-        (("--steps", "0"), "0 is too small"),
-        (("--samples", "two"), "invalid whole number value: 'two'"),
+        (("--threshold", "1.5"), "threshold is 1.5; expected a number from 0 to 1"),
+        (("--threshold", "nan"), "threshold is nan; expected a number from 0 to 1"),
+        (("--eta", "2"), "eta is 2.0; expected a number from 0 (no noise in the steps) to 1"),
+        (("--clip-x0", "-1"), "clip_x0 is -1.0; expected a number above 0, or off"),
+        (("--clip-x0", "nan"), "clip_x0 is nan; expected a number above 0, or off"),
+        (("--clip-x0", "none"), "clip_x0 is 'none'; expected a number"),
+        (("--sampling-steps", "0"), "steps is 0; expected a whole number from 1"),
+        (("--samples", "two"), "samples is 'two'; expected a whole number"),
         (("--save", "mask,picture"), "save is 'picture'; expected some of mask"),
         (
-            ("--step", "newest"),
-            "argument --step: step is 'newest'; expected best, latest or a number of",
+            ("--checkpoint-step", "newest"),
+            "argument --checkpoint-step: step is 'newest'; expected best, latest or a number of",
         ),
         (("--size", "large"), "invalid choice: 'large'"),
-        (("--protocol", "mine"), "invalid choice: 'mine'"),
         (("--flag-uncertain", "1"), "flag_uncertain is 1.0; expected a share of the images, above 0 and below 1"),
         (("--flag-uncertain", "few"), "invalid share value: 'few'"),
     ],
@@ -140,10 +150,12 @@ def test_bad_inputs_are_one_line_and_status_2(run, images, tmp_path, monkeypatch
     common = ("--output", tmp_path / "out", "--ckpt")
     assert sample(monkeypatch, *common, tmp_path / "no-run", "--input", images) == 2
     assert sample(monkeypatch, *common, run, "--input", tmp_path / "nothing") == 2
-    assert sample(monkeypatch, *common, run, "--input", images, "--steps", 101) == 2
+    assert sample(monkeypatch, *common, run, "--input", images, "--sampling-steps", 101) == 2
+    assert sample(monkeypatch, *common, run, "--input", images, "--protocol", "mine") == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 3 and all(line.startswith("error: ") for line in lines)
+    assert len(lines) == 4 and all(line.startswith("error: ") for line in lines)
     assert "no-run" in lines[0] and "nothing" in lines[1] and "steps is 101" in lines[2]
+    assert "protocol is 'mine'; expected one of paper, mean" in lines[3]
     assert not (tmp_path / "out").exists()
 
 

@@ -11,6 +11,7 @@ from ddim_jax.diffusion import DiffusionProcess
 from ddim_jax.inference import Segmenter
 from ddim_jax.preprocessing import image_id
 from ddim_jax.runtime.errors import CheckpointError, InputError
+from ddim_jax.sampling_options import SamplingOptions
 
 
 def test_probability_mask_and_uncertainty_of_a_known_answer():
@@ -117,7 +118,8 @@ def test_samples_are_those_of_the_documented_keys(eta):
     for i in range(3):
         start, steps = jax.random.split(jax.random.fold_in(own, i))
         noise = jax.random.normal(start, (SIZE, SIZE, 1))[None]
-        x0 = process.sample(lambda _, *x: MixesNoise().apply({}, *x), {}, scaled, noise, 2, eta=eta, key=steps)
+        options = SamplingOptions(2, eta=eta)
+        x0 = process.sample(lambda _, *x: MixesNoise().apply({}, *x), {}, scaled, noise, options, key=steps)
         expected.append(x0[0, :, :, 0])
     actual = segmenter.sample(image, seed=5)
     assert actual.shape == (3, SIZE, SIZE) and actual.dtype == np.float32

@@ -15,6 +15,7 @@ from ddim_jax.inference import Segmenter, segment_files
 from ddim_jax.models import create_model, example_inputs
 from ddim_jax.preprocessing import image_id, mirrored
 from ddim_jax.runtime.errors import InputError
+from ddim_jax.sampling_options import SamplingOptions
 
 
 def unet_config():
@@ -94,8 +95,8 @@ def test_samples_of_ddpm_are_those_of_the_documented_keys():
     @jax.jit
     def sample(start, steps):
         noise = jax.random.normal(start, (SIZE, SIZE, 1))[None]
-        options = {"sampler": "ddpm", "key": steps}
-        return process.sample(lambda _, *x: MixesNoise().apply({}, *x), {}, scaled, noise, 10, **options)
+        options = SamplingOptions(10, sampler="ddpm")
+        return process.sample(lambda _, *x: MixesNoise().apply({}, *x), {}, scaled, noise, options, key=steps)
 
     expected = [sample(*jax.random.split(jax.random.fold_in(own, i)))[0, :, :, 0] for i in range(3)]
     segmenter = mixing(sampler="ddpm", steps=10)

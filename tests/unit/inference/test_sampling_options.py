@@ -1,0 +1,131 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from segmenters import SIZE, config, red_segmenter
+
+from ddim_jax.runtime.errors import InputError
+from ddim_jax.sampling_options import SamplingOptions
+
+create = SamplingOptions.create
+
+
+def test_defaults_come_from_the_config_and_the_protocol():
+    assert create(config()) == SamplingOptions(samples=3, steps=2, seed=0, protocol="mean", threshold=0.5)
+    assert create(config(protocol="paper", steps=4)) == SamplingOptions(4, 3, protocol="paper", threshold=0.9)
+    chosen = create(config(), samples=1, steps=100, seed=2**32 - 1, protocol="paper", threshold=0, size="native")
+    assert chosen == SamplingOptions(100, 1, seed=2**32 - 1, protocol="paper", threshold=0.0, size="native")
+    assert create(config()).size == create(config(), size="model").size == "model"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"samples": 0}, "samples is 0; expected a whole number from 1"),
+        ({"samples": 2.0}, "samples is 2.0"),
+        ({"steps": 101}, "steps is 101; expected a whole number from 1 to 100"),
+        ({"steps": True}, "steps is True"),
+        ({"seed": -1}, "seed is -1; expected a whole number from 0 to 4294967295"),
+        ({"threshold": 1.5}, "threshold is 1.5; expected a number from 0 to 1"),
+        ({"threshold": float("nan")}, "threshold is nan"),
+        ({"protocol": "papers"}, "protocol is 'papers'; expected one of paper, mean"),
+        ({"sampler": "dpm"}, "sampler is 'dpm'; expected one of ddim, ddpm, dpm"),
+        ({"ensemble": "median"}, "ensemble is 'median'; expected one of mean, majority, staple"),
+        ({"eta": 2}, "eta is 2; expected a number from 0"),
+        ({"eta": float("nan")}, "eta is nan"),
+        ({"eta": True}, "eta is True"),
+        ({"eta": 0.5, "sampler": "ddpm"}, "eta is 0.5; expected the checkpoint's, 0.0: the sampler ddpm has none"),
+        ({"clip_x0": -1}, "clip_x0 is -1; expected a number above 0, or off"),
+        ({"clip_x0": 0.0}, "clip_x0 is 0.0"),
+        ({"clip_x0": float("inf")}, "clip_x0 is inf"),
+        ({"clip_x0": 10**400}, "clip_x0 is 1000"),  # JSON has such numbers, no float is so large
+        ({"clip_x0": "none"}, "clip_x0 is 'none'"),
+        ({"size": 256}, "size is 256; expected one of model, native"),
+    ],
+)
+def test_values_out_of_range_are_named(values, message):
+    with pytest.raises(InputError, match=message):
+        create(config(), **values)
+
+
+def test_sampler_and_ensemble_come_from_the_config_and_staple_has_its_own_threshold():
+    old = create(config())  # of a checkpoint from before there was a choice
+    assert (old.sampler, old.ensemble) == ("ddim", "mean")
+    chosen = create(config(sampler="ddpm", ensemble="staple", protocol="paper"))
+    assert (chosen.sampler, chosen.ensemble, chosen.protocol, chosen.threshold) == ("ddpm", "staple", "paper", 0.5)
+    other = create(config(sampler="ddpm", ensemble="staple"), sampler="ddim", ensemble="mean", threshold=0.3)
+    assert (other.sampler, other.ensemble, other.threshold) == ("ddim", "mean", 0.3)
+
+
+def test_eta_and_the_bound_come_from_the_config():
+    about = config(eta=0.5, clip_x0=1)
+
+    def bounds(**given):
+        options = create(about, **given)
+        return options.eta, options.clip_x0
+
+    assert bounds() == (0.5, 1.0)
+    assert bounds(eta=1, clip_x0=0.25) == (1.0, 0.25)
+    assert bounds(eta=0.0, clip_x0="off") == (0.0, None)
+    # What another sampler has no use for is left as it is, and so can be given again.
+    assert bounds(sampler="dpm++") == bounds(sampler="dpm++", eta=0.5) == (0.5, 1.0)
+
+
+def test_a_network_without_diffusion_takes_one_step_and_no_sampler():
+    about = config(steps=1, sampler=None)
+    about["diffusion"] = dict.fromkeys(about["diffusion"])
+    assert create(about).sampler is None and create(about).steps == 1
+    with pytest.raises(InputError, match="steps is 2; expected a whole number from 1 to 1"):
+        create(about, steps=2)
+    with pytest.raises(InputError, match="sampler is 'ddpm'; expected None: the network works in one pass"):
+        create(about, sampler="ddpm")
+    with pytest.raises(InputError, match=r"eta is 1.0; expected the checkpoint's, 0.0: the network works in one pass"):
+        create(about, eta=1.0)
+    with pytest.raises(InputError, match=r"clip_x0 is 1.0; expected the checkpoint's, off: the network works in one"):
+        create(about, clip_x0=1.0)
+    assert create(about, eta=0.0, clip_x0="off") == create(about)
+
+
+def test_an_option_that_is_not_there_is_refused_by_name():
+    with pytest.raises(
+        TypeError, match="unexpected option 'step'; expected some of steps, samples, sampler, eta, clip_x0,"
+    ):
+        create(config(), step=4)
+
+
+def test_none_is_the_same_as_left_out():
+    assert create(config(), **dict.fromkeys(f.name for f in dataclasses.fields(SamplingOptions))) == create(config())
+
+
+@pytest.mark.parametrize(
+    "given", [{"clip_x0": "off"}, {"clip_x0": 0.5, "eta": 1, "samples": 7, "flips": True, "seed": 3}]
+)
+def test_options_given_as_a_whole_are_the_same_again_and_fields_replace_theirs(given):
+    about = config(clip_x0=1.0, eta=0.25, samples=2, steps=9, flips=True)
+    options = create(about, **given)
+    assert create(about, **options.as_given()) == options
+    segmenter = red_segmenter(clip_x0=1.0, eta=0.25, samples=2, steps=9, flips=True)
+    assert segmenter.options(options) == options == segmenter.options(**given)
+    assert segmenter.options(options, steps=4) == dataclasses.replace(options, steps=4)
+
+
+def test_a_program_does_not_depend_on_the_seed_or_on_what_is_made_of_the_samples():
+    options = SamplingOptions(7, 3, "ddpm", clip_x0=0.5, flips=True)
+    other = dataclasses.replace(options, seed=5, size="native", protocol="paper", ensemble="staple", threshold=0.2)
+    assert other.program() == options.program() == options and hash(other.program()) == hash(options)
+    for name, value in {
+        "steps": 8,
+        "samples": 4,
+        "sampler": "ddim",
+        "eta": 1.0,
+        "clip_x0": None,
+        "flips": False,
+    }.items():
+        assert dataclasses.replace(options, **{name: value}).program() != options.program()
+
+
+@pytest.mark.parametrize("method", ["sample", "trajectory", "segment", "options"])
+def test_each_method_refuses_what_it_does_not_know(method):
+    about = [] if method == "options" else [np.zeros((SIZE, SIZE, 3), np.uint8)]
+    with pytest.raises(TypeError, match="unexpected option 'step'"):
+        getattr(red_segmenter(), method)(*about, step=1)
