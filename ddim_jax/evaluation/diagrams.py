@@ -33,7 +33,7 @@ def draw_scores(path: str | os.PathLike, results: Sequence[ImageResult], metrics
     Args:
       path: of the PNG file.
       results: the images.
-      metrics: what `metrics.json` holds.
+      metrics: the contents of `metrics.json`.
     """
     figure = Figure(figsize=(10.0, 4.1), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.05, wspace=0.03)
@@ -109,7 +109,7 @@ def draw_calibration(path: str | os.PathLike, results: Sequence[ImageResult], me
     Args:
       path: of the PNG file.
       results: the images.
-      metrics: what `metrics.json` holds.
+      metrics: the contents of `metrics.json`.
     """
     figure = Figure(figsize=(10.0, 4.6), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.05, wspace=0.03)

@@ -40,7 +40,7 @@ def draw_figures(
       options: with which they were sampled.
       results: the numbers of the images scored.
       folder: made where it does not exist.
-      metrics: what `metrics.json` holds.
+      metrics: the contents of `metrics.json`.
       bar: shows how far the second sampling is.
     """
     draw_scores(folder / "scores.png", results, metrics)

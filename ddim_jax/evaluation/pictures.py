@@ -51,7 +51,7 @@ class Case:
       samples: float32 [S, s, t], each sample as a probability; s and t as the network had them, at most 512.
       probability: float32 [s, t], of the protocol 'mean' and the ensemble.
       uncertainty: float32 [s, t], the standard deviation of the samples.
-      ensemble: how the samples were fused, a name in `ddim_jax.registry.ENSEMBLES`.
+      ensemble: the way the samples were fused, a name in `ddim_jax.registry.ENSEMBLES`.
     """
 
     result: ImageResult
@@ -65,7 +65,7 @@ class Case:
 
     @property
     def dice(self) -> float:
-        """Of the protocol 'mean'."""
+        """Dice of the protocol 'mean'."""
         return self.result.scores["mean"].dice
 
 

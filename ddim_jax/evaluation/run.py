@@ -61,14 +61,14 @@ def evaluate(
       source: a data set as `ddim_jax.load_dataset` gives it; each pair is read
         once, but for those of the figures where the data set takes more than 512 MB of memory.
       output_dir: made where it does not exist.
-      options: how to sample and fuse; None for the checkpoint's own options.
+      options: of sampling and fusing; None for the checkpoint's own options.
       split: the name of the split, for the result files.
       resolution: "model": the truth is resized (nearest) to the working size; "native": the probability is resized
         (bilinear) to the picture's own size. With `size` "native" the two are one, and nothing is resized. None for
         the same as `size`.
-      figures: whether to draw them.
+      figures: draw them or not.
       limit: at most that many images, spread evenly over the data set; None for all.
-      progress: whether to show a progress bar.
+      progress: show a progress bar or not.
       **given: fields of `SamplingOptions` that replace those of `options`, but for protocol and threshold: every
         protocol is scored, at its own threshold.
 

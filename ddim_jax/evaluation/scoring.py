@@ -80,7 +80,7 @@ def score_image(name: str, samples: np.ndarray, truth: np.ndarray, ensemble: str
       samples: float32 [S, h, w] estimates of x_0, about [-1, 1], unclipped.
       truth: uint8 [H, W] of 0 and 1. Where its size is not that of the samples, the probability is resized to it
         (bilinear) before it is cut.
-      ensemble: how the samples are fused, a name in `ddim_jax.registry.ENSEMBLES`.
+      ensemble: the way the samples are fused, a name in `ddim_jax.registry.ENSEMBLES`.
 
     Raises:
       ValueError: the samples are not finite, or the truth holds other values.

@@ -95,5 +95,5 @@ def shorten(name: str, length: int) -> str:
 
 
 def _plain(name: str) -> str:
-    """What lies between two dollars is a formula to matplotlib, and an error if it is none."""
+    """The name with its dollars escaped: matplotlib reads what lies between two of them as a formula."""
     return name.replace("$", r"\$")

@@ -73,7 +73,7 @@ def worth_entering(folders: Iterable[str]) -> list[str]:
 
 
 def _images_below(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
-    """In the order of sorted paths, part by part: what is in the folder "a" comes before the file "a.png"."""
+    """Pictures in the order of sorted paths, part by part: what is in the folder "a" comes before the file "a.png"."""
     opened = [(folder, _names_in(folder, suffixes))]
     while opened:
         place, names = opened[-1]
@@ -107,7 +107,7 @@ def _names_in(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
 
 
 def _images_matching(pattern: str, suffixes: tuple[str, ...]) -> Iterator[Path]:
-    """In the same order."""
+    """Pictures in the same order."""
     found = (Path(name) for name in glob.iglob(pattern, recursive=True))
     # With a zero, which is below every other character, for the slash, texts are ordered as paths are, part by part.
     names = [os.fspath(file).replace(os.sep, "\0") for file in found if _is_image(file, suffixes)]

@@ -20,7 +20,7 @@ class RiskCoverage(NamedTuple):
       best_dice: float64 [n], the same for the best order there is, lowest Dice first.
       area: mean of `dice` over the coverages, the area under the curve.
       best_area: mean of `best_dice`.
-      unordered_area: what images removed in no order give: at every coverage the plain mean of Dice.
+      unordered_area: the same for images removed in no order: at every coverage the plain mean of Dice.
       gain: (area - unordered_area) / (best_area - unordered_area): 1 for the best order, about 0 where doubt says
         nothing, below 0 where it misleads. None where all Dice are equal, so that there is nothing to gain.
       kept_images: ceil(0.8 n).

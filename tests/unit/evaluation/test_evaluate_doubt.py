@@ -29,7 +29,7 @@ def test_calibration_and_doubt_of_the_hand_case(tmp_path):
         assert [float(row["doubt"]) for row in csv.DictReader(file)] == pytest.approx(doubts, abs=1e-7)
     assert metrics["doubt"]["mean"] == pytest.approx(np.mean(doubts))
     assert metrics["doubt"]["rank_correlation_with_dice"] is None
-    # All calibrated masks are right.
+    # All masks of the protocol "mean" are right.
     areas = {"area": 1.0, "best_area": 1.0, "unordered_area": 1.0, "gain": None, "kept_images": 3, "kept_dice": 1.0}
     assert metrics["risk_coverage"] == areas
 

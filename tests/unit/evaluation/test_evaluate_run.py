@@ -27,7 +27,7 @@ def hand_run(tmp_path_factory):
 
 
 def test_per_image_means_done_by_hand(hand_run):
-    paper, calibrated = (hand_run[0]["protocols"][name]["per_image"] for name in ("paper", "mean"))
+    paper, mean = (hand_run[0]["protocols"][name]["per_image"] for name in ("paper", "mean"))
     # Image a, paper: first row alone, 4 of 8 pixels: Dice 2/3, recall and IoU 1/2, the second row 1 pixel away.
     # Image b: 1 everywhere. Image c: one pixel where nothing is: 0 everywhere, HD95 the diagonal of 4 x 4.
     expected = {
@@ -42,22 +42,22 @@ def test_per_image_means_done_by_hand(hand_run):
         low, high = bootstrap_interval(values)
         assert paper[measure] == pytest.approx({"mean": np.mean(values), "low": low, "high": high}), measure
     for measure in ("dice", "recall", "precision", "iou"):
-        assert calibrated[measure] == {"mean": 1.0, "low": 1.0, "high": 1.0}
-    assert calibrated["hd95"]["mean"] == 0.0
+        assert mean[measure] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    assert mean["hd95"]["mean"] == 0.0
     # One sample of image a alone loses its second row.
-    assert calibrated["dice_single"]["mean"] == pytest.approx(((1 + 2 / 3) / 2 + 1 + 1) / 3)
+    assert mean["dice_single"]["mean"] == pytest.approx(((1 + 2 / 3) / 2 + 1 + 1) / 3)
 
 
 def test_pooled_counts_and_empty_masks_done_by_hand(hand_run):
     metrics = hand_run[0]
-    paper, calibrated = metrics["protocols"]["paper"], metrics["protocols"]["mean"]
+    paper, mean = metrics["protocols"]["paper"], metrics["protocols"]["mean"]
     counts = {"true_positive": 4, "false_positive": 1, "false_negative": 4, "true_negative": 39}
     ratios = {"dice": 8 / 13, "recall": 4 / 8, "precision": 4 / 5, "iou": 4 / 9}
     assert paper["pooled"] == pytest.approx(counts | ratios)
-    assert calibrated["pooled"]["dice"] == 1.0 and calibrated["pooled"]["true_negative"] == 40
+    assert mean["pooled"]["dice"] == 1.0 and mean["pooled"]["true_negative"] == 40
     assert metrics["empty_truths"] == 2
-    assert (paper["empty_predictions"], calibrated["empty_predictions"]) == (1, 2)
-    assert (paper["hd95_with_one_empty"], calibrated["hd95_with_one_empty"]) == (1, 0)
+    assert (paper["empty_predictions"], mean["empty_predictions"]) == (1, 2)
+    assert (paper["hd95_with_one_empty"], mean["hd95_with_one_empty"]) == (1, 0)
     # Image a: four of 16 pixels with probabilities 1 and 0.4.
     assert metrics["uncertainty"]["mean"] == pytest.approx(0.3 * 4 / 16 / 3)
     assert metrics["uncertainty"]["rank_correlation_with_dice"] is None

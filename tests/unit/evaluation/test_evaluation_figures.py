@@ -109,8 +109,8 @@ def test_scores_hold_every_image_and_no_picture(drawn):
     diagrams.draw_scores("scores.png", results, about | summarise(results))
     left, right = drawn[0].axes
     assert not left.images and not right.images
-    calibrated, paper = (np.asarray(dots.get_offsets()) for dots in left.collections)
-    assert sorted(paper[:, 0]) == pytest.approx([0, 2 / 3, 1]) and calibrated[:, 0] == pytest.approx(1)
+    mean, paper = (np.asarray(dots.get_offsets()) for dots in left.collections)
+    assert sorted(paper[:, 0]) == pytest.approx([0, 2 / 3, 1]) and mean[:, 0] == pytest.approx(1)
     np.testing.assert_allclose(right.collections[0].get_offsets(), [[0.075, 1], [0, 1], [0, 1]], atol=1e-7)
     texts = [text.get_text() for text in left.texts]
     assert texts[1].startswith("mean 0.556 [0.000, 1.000], one sample alone 0.611")
@@ -188,7 +188,7 @@ def test_maps_of_the_size_of_a_large_picture_are_kept_small_too():
 
 
 def test_a_dollar_in_a_name_begins_no_formula(tmp_path):
-    """What lies between two dollars is a formula to matplotlib, and "$^$" is an error."""
+    """To matplotlib, what lies between two dollars is a formula, and "$^$" is an error."""
     case = make("a$^$b", HALF_RIGHT, TOP_HALF)
     about = {"dataset": "of $^$", "split": "test", "images": 1, "samples": 2, "steps": 1, "step": 8, "ensemble": "mean"}
     pictures.draw_grid(tmp_path / "grid.png", [case])
