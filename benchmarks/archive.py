@@ -30,7 +30,7 @@ from benchmarks.table_machine import device_in_words
 from benchmarks.worker import Worker
 from ddim_jax import Segmenter, __version__
 from ddim_jax.inference import segment_files
-from ddim_jax.inference.parts import INDEX
+from ddim_jax.inference.index import INDEX
 from ddim_jax.models import create_model, example_inputs
 from ddim_jax.runtime import allocator
 from ddim_jax.runtime.errors import report_input_errors
@@ -137,10 +137,10 @@ class Run:
         Before, unmeasured, it segments the folder `warm`: what the first pictures make threads and allocators keep is
         then there in a short run as in a long one.
         """
-        segment_files(self._segmenter, warm, f"{output}_warm", batch_size=batch_size)
+        segment_files(self._segmenter, warm, f"{output}_warm", prefetch=batch_size)
         reset_high_water()
         with Held() as held:
-            summary = segment_files(self._segmenter, pictures, output, batch_size=batch_size)
+            summary = segment_files(self._segmenter, pictures, output, prefetch=batch_size)
         return {
             "done": summary.done,
             "seconds": summary.seconds,

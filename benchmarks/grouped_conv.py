@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from benchmarks.ceilings import widest_vectors
 from benchmarks.table_machine import device_in_words
-from ddim_jax.models.zoo import DTYPES
+from ddim_jax.models.spec import DTYPES
 from ddim_jax.ops import cpu_kernels
 from ddim_jax.ops.grouped_conv import _conv, _supergroup_conv
 from ddim_jax.runtime.atomic import write_json

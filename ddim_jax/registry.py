@@ -90,6 +90,7 @@ class Registry(Generic[T]):
 
 
 def _origin(entry: object) -> str:
+    entry = getattr(entry, "module", entry)  # a `ModelSpec` stands for the class of its network
     named = entry if hasattr(entry, "__qualname__") else type(entry)
     return f"{named.__module__}.{named.__qualname__}"
 

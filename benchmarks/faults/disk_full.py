@@ -182,7 +182,7 @@ def write_pictures(folder: Path) -> None:
 
 
 def _sampling(run: Path, pictures: Path, results: Path, log: Path) -> Program:
-    given = ["--ckpt", run, "--input", pictures, "--output", results, "--save", _KINDS, "--batch-size", "1"]
+    given = ["--ckpt", run, "--input", pictures, "--output", results, "--save", _KINDS, "--prefetch", "1"]
     return Program(["sample.py", *given], log)
 
 

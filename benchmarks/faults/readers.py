@@ -14,10 +14,9 @@ from benchmarks.faults.mutations import Damage, damage_bytes, damage_json, damag
 from ddim_jax.checkpoints import items
 from ddim_jax.data.splits import read_split
 from ddim_jax.imageio.images import count_pixels, read_image, read_mask
-from ddim_jax.inference.flagging import check_doubts, write_flagged
-from ddim_jax.inference.index import Index
-from ddim_jax.inference.outputs import Job
-from ddim_jax.inference.parts import INDEX
+from ddim_jax.inference.flagging import write_flagged
+from ddim_jax.inference.index import INDEX, Index
+from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.saved_config import read_config as read_saved_config
 from ddim_jax.models import create_model, create_process
@@ -76,11 +75,10 @@ def _go_through(place: Path, index: bytes, settings: bytes) -> list[str]:
     with contextlib.closing(Index(folder, seeds.SETTINGS, Process())) as opened:
         done = []
         for name in seeds.INDEXED:
-            if opened.is_done(Job(pictures / f"{name}.png", name), ("mask",), with_doubt=True):
+            if opened.is_done(Job(str(pictures), f"{name}.png", name), ("mask",)):
                 done.append(name)
             opened.kinds(name)
             opened.changed(name, len(b"bytes"), seeds.MTIME_NS)
-        check_doubts(folder / INDEX, opened.segmented, set(seeds.INDEXED))
         opened.close(lambda merged: write_flagged(folder / "flagged.csv", merged, 0.5))
     return done
 

@@ -79,13 +79,12 @@ MTIME_NS = 7 * 10**9
 
 
 def index_seeds() -> list[bytes]:
-    """Indices of an output folder as sample.py writes them, one with a failed picture and one of an earlier version."""
+    """Indices of an output folder as sample.py writes them, one with a failed picture."""
     done = {"bytes": 5, "mtime_ns": MTIME_NS, "status": "ok", "outputs": ["mask"], "height": 4, "width": 5, "area": 3}
     done |= {"mean_uncertainty": 0.25, "doubt": 0.5, "seconds": 0.1}
     lines = [{"name": name, "file": f"/in/{name}.png", **done} for name in INDEXED[:3]]
     failed = {"name": "d", "file": "/in/d.png", "bytes": 0, "mtime_ns": 1, "status": "failed", "reason": "empty"}
-    old = [{name: value for name, value in line.items() if name != "doubt"} for line in lines]
-    return ["".join(json.dumps(line) + "\n" for line in group).encode() for group in (lines, [*lines, failed], old)]
+    return ["".join(json.dumps(line) + "\n" for line in group).encode() for group in (lines, [*lines, failed])]
 
 
 SETTINGS = {

@@ -7,11 +7,11 @@ from pathlib import Path
 from ddim_jax.cli.arguments import add_checkpoint_arguments, add_sampling_arguments, checked, sampling_arguments
 from ddim_jax.inference.files import Summary, check_kinds, segment_files
 from ddim_jax.inference.flagging import FLAGGED, check_share
-from ddim_jax.inference.outputs import OUTPUTS
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
+from ddim_jax.registry import WRITERS, import_plugins
 from ddim_jax.runtime import allocator, compile_cache
-from ddim_jax.runtime.errors import report_input_errors
+from ddim_jax.runtime.errors import InputError, report_input_errors
 
 
 def whole_number(low: int):
@@ -32,9 +32,8 @@ def share(text: str) -> float:
     return value
 
 
-@checked
-def kinds(text: str) -> tuple[str, ...]:
-    return check_kinds([kind.strip() for kind in text.split(",") if kind.strip()])
+def words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def parse_arguments(about: str | None, arguments: list[str] | None = None) -> argparse.Namespace:
@@ -52,8 +51,9 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         help=f"name the images that a person should look at in {FLAGGED}: the most doubtful share Q, 0 < Q < 1, of all "
         "that the output folder has results of",
     )
-    add("--batch-size", type=whole_number(1), default=4, help="images on the device at once (default: 4)")
-    add("--save", type=kinds, default=("mask",), help=f"comma-separated, of {','.join(OUTPUTS)} (default: mask)")
+    add("--prefetch", type=whole_number(1), default=4, help="images on the device at once (default: 4)")
+    add("--save", type=words, default=("mask",), help=f"comma-separated, of {','.join(WRITERS)} (default: mask)")
+    add("--plugins", type=words, default=(), metavar="MODULE", help="comma-separated, modules with further writers")
     add("--process-id", type=int, metavar="I", help="which of several processes this is, from 0")
     add(
         "--process-count",
@@ -62,7 +62,13 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         help="how many processes divide the images, all started with the same arguments; by default both numbers come "
         "from srun, mpirun or an indexed Kubernetes Job (the index alone), and without them it is one process",
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    try:
+        import_plugins(options.plugins)
+        options.save = check_kinds(options.save)
+    except InputError as error:
+        parser.error(str(error))
+    return options
 
 
 def describe(summary: Summary, options: argparse.Namespace, process: Process) -> str:
@@ -75,15 +81,16 @@ def describe(summary: Summary, options: argparse.Namespace, process: Process) ->
     else:
         text = f"{whose}nothing to do, {summary.kept} images were done before: {options.output}"
     if summary.flagged is not None:
-        return f"{text}; {summary.flagged} flagged: {Path(options.output, FLAGGED)}"
+        text += f"; {summary.flagged} flagged: {Path(options.output, FLAGGED)}"
+    if summary.passed_over:
+        suffixes = ", ".join(suffix or "no suffix" for suffix in sorted(summary.passed_over))
+        text += f"\n{sum(summary.passed_over.values())} files passed over, which are no images: {suffixes}"
     return text
 
 
 def run(options: argparse.Namespace) -> int:
     """Does what the arguments ask for; returns the exit status."""
-    need_less = (
-        "Lower --batch-size or, with --size native, the size of the pictures; the same command goes on from here."
-    )
+    need_less = "Lower --prefetch or, with --size native, the size of the pictures; the same command goes on from here."
     with report_input_errors("stopped; the same command goes on from here", need_less):
         cache = compile_cache.keep_compiled_programs()
         allocator.keep_freed_memory()
@@ -94,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
             options.output,
             save=options.save,
             flag_uncertain=options.flag_uncertain,
-            batch_size=options.batch_size,
+            prefetch=options.prefetch,
             process_index=process.index,
             process_count=process.count,
             progress=sys.stderr.isatty(),

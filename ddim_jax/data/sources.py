@@ -52,7 +52,7 @@ class Pair(NamedTuple):
 
 
 def note_of(source: Source) -> str:
-    """A remark for readers of results on `source`, such as a split that is not the official one; "" where there is none."""
+    """A remark for readers of results on `source`, such as that its split is not the official one; "" for none."""
     return getattr(source, "note", "")
 
 

@@ -126,15 +126,6 @@ def write_mask(path: str | os.PathLike, mask: np.ndarray) -> None:
     _write_png(path, mask.astype(np.uint8) * 255)
 
 
-def write_map(path: str | os.PathLike, values: np.ndarray) -> None:
-    """Writes a float map [H, W] in [0, 1] as a 16-bit grey PNG (value x 65535, rounded), atomically."""
-    values = np.asarray(values, np.float64)
-    # Means of float32 values may pass 1 by a rounding error.
-    if values.ndim != 2 or not (np.isfinite(values).all() and values.min() >= -1e-5 and values.max() <= 1 + 1e-5):
-        raise ValueError(f"A map must be [H, W] with values in [0, 1], got shape {values.shape}.")
-    _write_png(path, np.round(np.clip(values, 0, 1) * 65535).astype(np.uint16))
-
-
 def write_rgb(path: str | os.PathLike, image: np.ndarray) -> None:
     """Writes uint8 [H, W, 3] as a PNG, atomically."""
     image = np.asarray(image)

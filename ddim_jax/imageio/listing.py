@@ -5,7 +5,7 @@ import errno
 import glob
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,7 +24,7 @@ def list_images(path: str | os.PathLike) -> list[Path]:
     return list(iterate_images(path))
 
 
-def iterate_images(path: str | os.PathLike) -> Iterator[Path]:
+def iterate_images(path: str | os.PathLike, pass_over: Callable[[str], None] = lambda file: None) -> Iterator[Path]:
     """Finds pictures: a file as it is, a folder searched through and through, or a glob (`**` goes into folders).
 
     Folders and globs give files with a suffix that a reader has registered for (in upper or lower case), sorted;
@@ -33,19 +33,32 @@ def iterate_images(path: str | os.PathLike) -> Iterator[Path]:
     says what is wrong. Of a folder, the names in one of its folders at a time are in memory (with those of the folders
     above it that are still to come); of a glob, all it matches.
 
+    Args:
+      path: a file, a folder or a glob.
+      pass_over: called with every file of a folder or a glob that is not hidden and has no such suffix.
+
     Raises:
       DataError: nothing is there, or no picture among it, or a folder below may not be read.
     """
     text, path = os.fspath(path), Path(path)
     suffixes = image_suffixes()
+
+    def wanted(file: Path, entry: os.DirEntry | None = None) -> bool:
+        if _is_image(file, suffixes, entry):
+            return True
+        other = not file.name.startswith(".") and not file.name.lower().endswith(suffixes)
+        if other and (entry is not None or file.is_file()):
+            pass_over(os.fspath(file))
+        return False
+
     is_pattern = glob.has_magic(text) and not os.path.lexists(path)
     if os.path.isfile(path) or (not is_pattern and _is_image(path, suffixes)):
         yield path
         return
     if os.path.isdir(path):
-        found, where = _images_below(path, suffixes), f"folder {text} holds"
+        found, where = _images_below(path, wanted), f"folder {text} holds"
     elif is_pattern:
-        found, where = _images_matching(text, suffixes), f"glob {text} matches"
+        found, where = _images_matching(text, wanted), f"glob {text} matches"
     else:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
             os.stat(path)  # what else stands in the way is said by itself
@@ -72,28 +85,28 @@ def worth_entering(folders: Iterable[str]) -> list[str]:
     return sorted(name for name in folders if not name.startswith(".") and name not in _SYSTEM_FOLDERS)
 
 
-def _images_below(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+def _images_below(folder: Path, wanted: Callable[..., bool]) -> Iterator[Path]:
     """Pictures in the order of sorted paths, part by part: what is in the folder "a" comes before the file "a.png"."""
-    opened = [(folder, _names_in(folder, suffixes))]
+    opened = [(folder, _names_in(folder, wanted))]
     while opened:
         place, names = opened[-1]
         if not names:
             opened.pop()
         elif (name := names.pop()).endswith("\0"):
             below = place / name[:-1]
-            opened.append((below, _names_in(below, suffixes)))
+            opened.append((below, _names_in(below, wanted)))
         else:
             yield place / name
 
 
-def _names_in(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
+def _names_in(folder: Path, wanted: Callable[..., bool]) -> list[str]:
     """Names of the pictures in a folder and, with a zero at the end, of folders worth entering; the last one first."""
     names, folders = [], []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if not _is_folder(entry):
-                    names += [entry.name] if _is_image(folder / entry.name, suffixes, entry) else []
+                    names += [entry.name] if wanted(folder / entry.name, entry) else []
                 elif not entry.is_symlink():
                     folders.append(entry.name)
                 elif worth_entering([entry.name]):
@@ -106,11 +119,11 @@ def _names_in(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
     return names
 
 
-def _images_matching(pattern: str, suffixes: tuple[str, ...]) -> Iterator[Path]:
+def _images_matching(pattern: str, wanted: Callable[..., bool]) -> Iterator[Path]:
     """Pictures in the same order."""
     found = (Path(name) for name in glob.iglob(pattern, recursive=True))
     # With a zero, which is below every other character, for the slash, texts are ordered as paths are, part by part.
-    names = [os.fspath(file).replace(os.sep, "\0") for file in found if _is_image(file, suffixes)]
+    names = [os.fspath(file).replace(os.sep, "\0") for file in found if wanted(file)]
     names.sort(reverse=True)
     while names:
         yield Path(names.pop().replace("\0", os.sep))

@@ -1,9 +1,8 @@
 """Segmenting new images with a trained checkpoint: in memory (`Segmenter`) and from files (`segment_files`)."""
 
 from ddim_jax.inference.files import Summary, segment_files
-from ddim_jax.inference.outputs import OUTPUTS
 from ddim_jax.inference.segmentation import Segmentation
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.sampling_options import SamplingOptions
 
-__all__ = ["OUTPUTS", "SamplingOptions", "Segmentation", "Segmenter", "Summary", "segment_files"]
+__all__ = ["SamplingOptions", "Segmentation", "Segmenter", "Summary", "segment_files"]

@@ -4,21 +4,22 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ddim_jax.inference.failures import Failures
-from ddim_jax.inference.flagging import FLAGGED, check_doubts, check_share, remove_list, write_flagged
-from ddim_jax.inference.index import Index
-from ddim_jax.inference.outputs import OUTPUTS, Job, plan_jobs
-from ddim_jax.inference.parts import INDEX, check_locks
+import ddim_jax
+from ddim_jax.imageio.writers import Context
+from ddim_jax.inference.flagging import FLAGGED, check_share, remove_list, write_flagged
+from ddim_jax.inference.index import Index, check_locks
+from ddim_jax.inference.jobs import name_jobs, plan_jobs
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.stream import Stream
+from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.remote import refuse_remote
 from ddim_jax.sampling_options import SamplingOptions
@@ -32,16 +33,18 @@ class Summary(NamedTuple):
       kept: images of this process whose results were there already.
       failed: (path, reason) of every image that could not be read, in their order.
       seconds: wall-clock time of the run.
-      waited: of these, the seconds that the next image was waited for, which was still being read (`Stream.waited`).
+      waited: of these, the seconds in which the device waited for an image that was being read (`Stream.waited`).
       flagged: images in `flagged.csv`; None where it was not asked for, or is left to a process still at work.
+      passed_over: how many files of the inputs are no images, by their suffix (lower case, "" for none).
     """
 
     done: int
     kept: int
-    failed: Failures
+    failed: Sequence[tuple[str, str]]
     seconds: float
     waited: float
     flagged: int | None
+    passed_over: Mapping[str, int]
 
 
 def segment_files(
@@ -52,7 +55,7 @@ def segment_files(
     *,
     save: Sequence[str] = ("mask",),
     flag_uncertain: float | None = None,
-    batch_size: int = 4,
+    prefetch: int = 4,
     process_index: int = 0,
     process_count: int = 1,
     progress: bool = False,
@@ -60,17 +63,16 @@ def segment_files(
 ) -> Summary:
     """Segments image files and writes the results beside an index.
 
-    Results are named as `plan_jobs` says: the same relative folder, `<stem>_<kind>.png`. Each file is written
-    atomically, and `index.jsonl` (see `Index`) has a line for every image. A second run with the same settings does
-    only what is missing, failed, changed (size or modification time) or was not saved before; other settings or another
-    checkpoint are refused. An image that cannot be read is recorded, loses the results of an earlier run and does not
-    stop the others; any other error stops the run, and what was finished stays.
+    Results are named as `plan_jobs` says: the same relative folder, `<stem>_<kind>` and the suffix of the writer. Each
+    file is written atomically, and `index.jsonl` (see `Index`) has a line for every image. A second run with the same
+    settings does only what is missing, failed, changed (size or modification time) or was not saved before; other
+    settings or another checkpoint are refused. An image that cannot be read is recorded, loses the results of an
+    earlier run and does not stop the others; any other error stops the run, and what was finished stays.
 
     With `flag_uncertain`, `flagged.csv` (see `write_flagged`) names at the end that share of all images the folder has
     results of, those of earlier runs with it: the most doubtful, for a person to look at. Images that could not be read
-    have no doubt and are told by themselves. Versions before this one wrote no doubt down: their images are segmented
-    again, to the same bits, if they are among the inputs, and refused if not. The list is of one state of the folder: a
-    run that segments an image removes an older one when it starts.
+    have no doubt and are told by themselves. The list is of one state of the folder: a run that segments an image
+    removes an older one when it starts.
 
     Several processes, on one machine or many that share the folders, divide the images when each is told which one of
     how many it is: an image belongs to the process given by the SHA-256 of its name (`Process.owns`), so they need not
@@ -79,20 +81,20 @@ def segment_files(
     processes. The same process twice at once, or runs of different numbers of processes, are refused, and several
     processes where the file system may not tell of such (`check_locks`).
 
-    Of each file, some tens of bytes are held while the work is planned (`plan_jobs`, and `Lines` for what was done
-    before) and about ten from then on. While images are segmented, memory does not grow: at most `batch_size` of them
-    are on the device and one more each are being read and being written (see `Stream`).
-    Every image runs the same compiled program, or with `size` "native" the one of its padded shape, so a result does
-    not depend on `batch_size`, on the other files nor on the number of processes, to the bit (on one kind of device).
+    Of each file, some hundred bytes are in memory: its path, and its line of an earlier run. The memory for pixels does
+    not grow with their number: at most `prefetch` images are on the device and one more each are being read and being
+    written (see `Stream`). Every image runs the same compiled program, or with `size` "native" the one of its padded
+    shape, so a result does not depend on `prefetch`, on the other files nor on the number of processes, to the bit (on
+    one kind of device).
 
     Args:
       segmenter: the checkpoint.
       inputs: a file, a folder (searched recursively) or a glob, or several of these.
       output_dir: made where it does not exist.
       options: how to segment; None for the checkpoint's own options.
-      save: which results to write, of `OUTPUTS`: mask, probability, uncertainty, overlay.
+      save: kinds of results to write, names in `ddim_jax.registry.WRITERS`: mask, probability, uncertainty, overlay.
       flag_uncertain: the share of the images to name in `flagged.csv`, above 0 and below 1; None for no such file.
-      batch_size: images started on the device before the first result is fetched, >= 1.
+      prefetch: images started on the device before the first result is fetched, >= 1.
       process_index: which of the processes this is, 0 .. process_count - 1.
       process_count: how many processes divide the images, >= 1.
       progress: whether to draw a progress bar on stderr.
@@ -102,8 +104,8 @@ def segment_files(
       Summary; its `failed` is empty if every image of this process has its results.
 
     Raises:
-      InputError: an argument cannot be used, nothing is to be segmented, or `output_dir` holds other results, or with
-        `flag_uncertain` results without a doubt of images that are no inputs; or this process is at work there already.
+      InputError: an argument cannot be used, nothing is to be segmented, or `output_dir` holds other results; or this
+        process is at work there already.
       CheckpointError: the network gives values that are not finite; that image's results are not written.
     """
     began = time.monotonic()
@@ -115,72 +117,65 @@ def segment_files(
     flagging = flag_uncertain is not None
     if flagging:
         check_share(flag_uncertain)
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}; expected at least 1")
+    if prefetch < 1:
+        raise InputError(f"prefetch is {prefetch}; expected at least 1")
     process = Process.create(process_index, process_count)
     output_dir = Path(os.path.abspath(output_dir))
     if output_dir.exists() and not output_dir.is_dir():
         raise InputError(f"{output_dir} is a file; expected a folder for the results")
     check_locks(output_dir, process)
-    planned = plan_jobs(inputs, output_dir)
-    if process.count > 1 and planned.inside is not None:
+    plan = plan_jobs(inputs, output_dir)
+    if process.count > 1 and plan.inside is not None:
         # A process could take for an image what another has just written.
-        raise InputError(
-            f"{planned.inside} lies in the output folder; with several processes, use another output folder"
-        )
-    jobs = planned.only(lambda job: process.owns(job.name)) if process.count > 1 else planned
-    common = {
-        "checkpoint": segmenter.checkpoint,
-        "weights": segmenter.fingerprint(),
-        "step": segmenter.step,
-        **options.as_dict(),
-    }
+        raise InputError(f"{plan.inside} lies in the output folder; with several processes, use another output folder")
+    context = Context(
+        software=f"ddim_jax {ddim_jax.__version__}",
+        checkpoint=segmenter.checkpoint,
+        weights=segmenter.fingerprint(),
+        step=segmenter.step,
+        options=options,
+    )
+    common = {"checkpoint": context.checkpoint, "weights": context.weights, "step": context.step, **options.as_dict()}
 
-    failed, flagged = Failures(), None
+    failed, flagged = [], None
     with contextlib.closing(Index(output_dir, common, process)) as index:
-        planned, jobs = planned.keeping(index.is_of), jobs.keeping(index.is_of)
-        todo = jobs.only(lambda job: not index.is_done(job, kinds, with_doubt=flagging))
-        if flagging:
-            check_doubts(output_dir / INDEX, index.segmented, (job.name for job in planned))
-        if len(todo):
+        # An image's name may depend on what is done already, its process does not.
+        named = zip(plan.jobs, name_jobs(plan.jobs, index.is_of), strict=True)
+        own = [job for planned, job in named if process.owns(planned.name)]
+        todo = [job for job in own if not index.is_done(job, kinds)]
+        if todo:
             remove_list(output_dir, replaced=flagging)
-        kept = len(jobs) - len(todo)
-        del planned, jobs
-
-        def kinds_of(job: Job) -> tuple[str, ...]:
-            # An earlier run may have saved more: these files must not stay behind from an older state of the image.
-            return tuple(kind for kind in OUTPUTS if kind in kinds or kind in index.kinds(job.name))
-
-        stream = Stream(segmenter, options, todo, output_dir, kinds_of, index.changed, batch_size)
+        stream = Stream(segmenter, todo, output_dir, index, kinds, context, prefetch)
         with _bar(progress, len(todo)) as advance, contextlib.closing(iter(stream)) as records:
             for record in records:
                 index.add(record)
                 if record["status"] == "failed":
-                    failed.append(record["file"], record["reason"])
+                    failed.append((record["file"], record["reason"]))
                 advance()
         if flagging:
             flagged = index.close(lambda merged: write_flagged(output_dir / FLAGGED, merged, flag_uncertain))
     return Summary(
         done=len(todo) - len(failed),
-        kept=kept,
+        kept=len(own) - len(todo),
         failed=failed,
         seconds=time.monotonic() - began,
         waited=stream.waited,
         flagged=flagged,
+        passed_over=plan.passed_over,
     )
 
 
 def check_kinds(save: Iterable[str]) -> tuple[str, ...]:
-    """The kinds of results to write, each once, in the order of `OUTPUTS`.
+    """The kinds of results to write, names in `WRITERS`, each once and in their order.
 
     Raises:
       InputError: none, or an unknown one.
     """
-    unknown = [kind for kind in save if kind not in OUTPUTS]
+    unknown = [kind for kind in save if kind not in WRITERS]
     if unknown or not save:
         found = ", ".join(map(repr, unknown)) or "empty"
-        raise InputError(f"save is {found}; expected some of {', '.join(OUTPUTS)}")
-    return tuple(kind for kind in OUTPUTS if kind in save)
+        raise InputError(f"save is {found}; expected some of {', '.join(WRITERS)}")
+    return tuple(kind for kind in WRITERS if kind in save)
 
 
 @contextlib.contextmanager

@@ -1,48 +1,44 @@
-"""What an output folder already holds: `settings.json` and `index.jsonl`, one line an image."""
+"""The record of an output folder: `settings.json` and `index.jsonl`, one line a picture.
+
+One process alone appends to `index.jsonl` itself, process I of N to a part, `index.<I>-of-<N>.jsonl`; the one that ends
+last, or the next that starts after processes were killed, merges the parts. A process holds the lock of the file it
+appends to, which the system takes back however the process ends: a file whose lock is free belongs to nobody. Starting,
+merging and ending happen under `.index.lock`, one process at a time.
+"""
 
 import contextlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ddim_jax.inference.lines import Lines
-from ddim_jax.inference.outputs import OUTPUTS, Job
-from ddim_jax.inference.parts import (
-    INDEX,
-    alone,
-    check_free,
-    find_parts,
-    held_files,
-    merge,
-    part_name,
-    remove_partial,
-    warn_torn,
-)
+from absl import logging
+
+from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.processes import Process
-from ddim_jax.runtime.atomic import errors_naming, make_folder, write_json
+from ddim_jax.registry import WRITERS
+from ddim_jax.runtime.atomic import atomic_path, errors_naming, make_folder, write_json
 from ddim_jax.runtime.errors import InputError
-from ddim_jax.runtime.locks import try_lock
+from ddim_jax.runtime.locks import locked, try_lock
+from ddim_jax.runtime.mounts import locks_of_one_host
 
 SETTINGS = "settings.json"
+INDEX = "index.jsonl"
+_PART = re.compile(r"index\.([0-9]+)-of-([0-9]+)\.jsonl")
+_PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial\..+")  # as `atomic_path` names files
 _Result = TypeVar("_Result")
 
 
 class Index:
     """The record of one output folder, so that a run can stop at any moment and go on later.
 
-    Each line of `index.jsonl` is a JSON object: `name` (of the results), `file` (the image), `bytes` and `mtime_ns` of
-    the image (null where the file system did not tell), `status` ("ok" or "failed"), and then `outputs`, `height`,
-    `width`, `area` (pixels of the mask), `mean_uncertainty`, `doubt` (lines of earlier versions lack it) and `seconds`,
-    or `reason`. Lines are appended while running; the last line of a name counts. With several processes each appends
-    to a part of its own, and the one that ends last merges them (see `ddim_jax.inference.parts`); what killed processes
-    left is merged by the next that starts while nobody is at work. Records stay on disk; of each image done before, 25
-    bytes are in memory (see `Lines`).
-
-    Starting and ending, others wait while settings are compared and, by the first one there and the last one, files are
-    merged. Each reads what was done before while the others go on.
+    Each line of `index.jsonl` is a JSON object: `name` (of the results), `file` (the picture), its `bytes` and
+    `mtime_ns` (null where the file system did not tell), `status` ("ok" or "failed"), and then `outputs` (kinds of
+    results), `height`, `width`, `area` (pixels of the mask), `mean_uncertainty`, `doubt` and `seconds`, or `reason`.
+    Lines are appended while running; the last line of a name counts. The lines of earlier runs are in memory, some
+    hundred bytes each.
 
     Args:
       folder: the output folder; made where it does not exist.
@@ -50,87 +46,80 @@ class Index:
       process: which one of several this is.
 
     Raises:
-      InputError: the folder holds results of other settings (the differences are named), or a damaged record; or
-        somebody is at work there as the same process or with another number of processes.
+      InputError: the folder holds results of other settings (the differences are named), a damaged record, or results
+        of a kind that no writer makes; or somebody is at work there as the same process or with another number of
+        processes.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], process: Process):
         self._folder = folder
-        self._several = process.count > 1
+        self._required = process.count > 1  # of locks: one process alone can do without
         make_folder(folder)
-        own = folder / part_name(process)
+        own = folder / _part_name(process)
         with contextlib.ExitStack() as stack:
-            with alone(folder, required=self._several):
+            with self._alone():
                 _agree_on_settings(folder, settings)
-                if check_free(folder, process):
-                    # What a killed run was writing: results anywhere, records here.
-                    remove_partial(folder)
-                    merge(folder)
+                alone = _check_free(folder, process)
+                if alone:
+                    # What killed runs left: half-written files anywhere, records here.
+                    _remove_partial(folder)
+                    self._lines = _merge(folder)
                 self._file = stack.enter_context(open(own, "ab"))
-                try_lock(self._file, required=self._several)
-            # This process is at work now, so that nobody merges: the others need not wait while it reads. It does not
-            # read the parts of others at work: the images in them are theirs.
-            self._lines = [
-                stack.enter_context(contextlib.closing(Lines(path))) for path in dict.fromkeys((own, folder / INDEX))
-            ]
-            before = self._lines[0]
-            if before.torn:
-                warn_torn(before)
-                # Cut it off, or the next line would be written behind it.
-                os.truncate(own, before.end)
+                try_lock(self._file, required=self._required)
+            # From here on nobody merges, so that processes that start together read at the same time. The parts of
+            # others at work are not read: the pictures in them are theirs.
+            if not alone:
+                self._lines = {}
+                _read(folder / INDEX, self._lines)
+                end, _ = _read(own, self._lines)
+                os.truncate(own, end)  # or the next line would be written behind a torn one
+            kinds = {kind for name in self._lines for kind in self.kinds(name)}
+            unknown = sorted(kind for kind in kinds if kind not in WRITERS)
+            if unknown:
+                raise InputError(
+                    f"{folder} holds results of kind {', '.join(unknown)}, which no writer makes: they would not be "
+                    "kept up to date. Name the module that registers it with --plugins, or use another output folder"
+                )
             self._opened = stack.pop_all()  # held for the run, closed by close()
 
-    def is_done(self, job: Job, kinds: tuple[str, ...], *, with_doubt: bool = False) -> bool:
-        """Whether the wanted results of this very image, unchanged since, are there.
-
-        Args:
-          job: the image.
-          kinds: of results that are wanted.
-          with_doubt: whether its doubt is wanted as well.
+    def is_done(self, job: Job, kinds: tuple[str, ...]) -> bool:
+        """Whether the wanted results of this very picture, unchanged since, are there.
 
         Raises:
-          InputError: the image is itself a result of this folder, or the results of that name belong to another image.
+          InputError: the picture is itself a result of this folder, or the results of that name belong to another one.
         """
         if self._is_result(job.source):
             raise InputError(f"{job.source} is a result of an earlier run, not an image; use another output folder")
         record = self._record(job.name)
-        if record is None or record["status"] != "ok":
+        if record.get("status") != "ok":
             return False
-        if record["file"] != str(job.source):
+        if record["file"] != job.source:
             raise InputError(
                 f"{self._folder / job.output('mask')} belongs to {record['file']}, not to {job.source}; "
                 "use another output folder"
             )
         try:
-            stat = job.source.stat()
+            stat = os.stat(job.source)
         except OSError:
             return False  # reading it will say why
         return (
-            (record.get("bytes"), record.get("mtime_ns")) == (stat.st_size, stat.st_mtime_ns)
+            not self.changed(job.name, stat.st_size, stat.st_mtime_ns)
             and set(kinds) <= set(record.get("outputs", ()))
-            and ("doubt" in record or not with_doubt)
             and all((self._folder / job.output(kind)).is_file() for kind in kinds)
         )
 
-    def is_of(self, name: str, source: Path) -> bool:
-        """Whether an earlier run gave this name to this image."""
-        record = self._record(name)
-        return record is not None and record["file"] == str(source)
+    def is_of(self, name: str, source: str) -> bool:
+        """Whether an earlier run gave this name to this picture."""
+        return self._record(name).get("file") == source
 
     def kinds(self, name: str) -> tuple[str, ...]:
         """The kinds of results an earlier run left for this name."""
-        return tuple((self._record(name) or {}).get("outputs", ()))
+        return tuple(self._record(name).get("outputs", ()))
 
     def changed(self, name: str, size: int, mtime_ns: int) -> bool:
         """Whether what an earlier run left for this name, if anything, is of another state of its file."""
         record = self._record(name)
-        return record is None or (record.get("bytes"), record.get("mtime_ns")) != (size, mtime_ns)
-
-    def segmented(self) -> Iterator[dict]:
-        """The records of all images that were segmented when this run began."""
-        own, *others = self._lines
-        rest = (record for lines in others for record in lines.records() if record["name"] not in own)
-        return (record for record in chain(own.records(), rest) if record["status"] == "ok")
+        return (record.get("bytes"), record.get("mtime_ns")) != (size, mtime_ns)
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Appends a line and hands it to the operating system at once."""
@@ -138,40 +127,179 @@ class Index:
             self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
             self._file.flush()
 
-    def close(self, then: Callable[[Path], _Result] | None = None) -> _Result | None:
+    def close(self, then: Callable[[Iterator[dict]], _Result] | None = None) -> _Result | None:
         """Ends this process's part; the last process at work makes one index of all, with one line a name, sorted.
 
         Closing again does nothing.
 
         Args:
-          then: called with the path of the index (no file if there is no record), if this process is the last one;
-            nobody starts or ends meanwhile.
+          then: called with all records, in the order of their names, if this process is the last one; nobody starts or
+            ends meanwhile.
 
         Returns:
           What `then` gave; None if it was not called.
         """
         if self._file.closed:
             return None
-        with alone(self._folder, required=self._several):
+        self._lines = {}
+        with self._alone():
             with errors_naming(self._file.name):
                 self._opened.close()
-            self._lines = []  # 25 bytes of each image, while those that merge are read
-            if held_files(self._folder):
+            if _held(self._folder):
                 return None
-            merge(self._folder)
-            return None if then is None else then(self._folder / INDEX)
+            merged = _merge(self._folder)
+            return None if then is None else then(json.loads(merged[name]) for name in sorted(merged))
 
-    def _record(self, name: str) -> dict | None:
-        return next((lines.record(name) for lines in self._lines if name in lines), None)
+    def _alone(self) -> contextlib.AbstractContextManager:
+        return locked(self._folder / ".index.lock", required=self._required)
 
-    def _is_result(self, path: Path) -> bool:
-        if not path.is_relative_to(self._folder):
+    def _record(self, name: str) -> dict:
+        line = self._lines.get(name)
+        return {} if line is None else json.loads(line)
+
+    def _is_result(self, source: str) -> bool:
+        below = os.path.join(self._folder, "")
+        if not source.startswith(below):
             return False
-        relative = path.relative_to(self._folder).as_posix()
-        return any(
-            relative.endswith(f"_{kind}.png") and kind in self.kinds(relative.removesuffix(f"_{kind}.png"))
-            for kind in OUTPUTS
+        relative = source.removeprefix(below)
+        ends = ((kind, f"_{kind}{writer.suffix}") for kind, writer in WRITERS.items())
+        return any(relative.endswith(end) and kind in self.kinds(relative.removesuffix(end)) for kind, end in ends)
+
+
+def check_locks(folder: Path, process: Process) -> None:
+    """Checks, without making anything, that several processes would see each other's locks in a folder.
+
+    Raises:
+      InputError: there are several, and the file system may keep its locks to one host.
+    """
+    mount = locks_of_one_host(folder) if process.count > 1 else None
+    if mount is not None:
+        raise InputError(
+            f"{folder} lies on {mount.point} ({mount.kind}), whose locks may be known to one machine only: several "
+            "processes would not see each other there. Give a folder on another file system, or start one process alone"
         )
+
+
+def _part_name(process: Process) -> str:
+    return INDEX if process.count == 1 else f"index.{process.index}-of-{process.count}.jsonl"
+
+
+def _parts(folder: Path) -> list[Path]:
+    """The parts that were not merged yet, sorted."""
+    with os.scandir(folder) as entries:  # entry by entry, for there may be millions of results
+        return sorted(folder / entry.name for entry in entries if _PART.fullmatch(entry.name))
+
+
+def _held(folder: Path) -> list[str]:
+    """The names of the files that processes at work append to; only under `.index.lock`."""
+    return [path.name for path in (folder / INDEX, *_parts(folder)) if _is_held(path)]
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        with open(path, "r+b") as file:
+            return not try_lock(file, required=False)
+    except FileNotFoundError:
+        return False
+
+
+def _check_free(folder: Path, process: Process) -> bool:
+    """Whether nobody else is at work in the folder; refuses a start beside others that would do their work again."""
+    held = _held(folder)
+    for name in held:
+        part = _PART.fullmatch(name)
+        count = int(part[2]) if part else 1
+        if name == _part_name(process) or count != process.count:
+            run = "another run" if count == 1 else f"process {part[1]} of {count}"
+            this = f", and this is {process}" if max(count, process.count) > 1 else ""
+            raise InputError(
+                f"{folder}: {run} is at work there ({name} is in use){this}; wait until it ends, or use another output "
+                "folder"
+            )
+    return not held
+
+
+def _remove_partial(folder: Path) -> None:
+    """Removes what killed runs were writing, results in any folder below and records here."""
+    folders = [folder]
+    while folders:
+        place = folders.pop()
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(place / entry.name)
+                    elif _PARTIAL.fullmatch(entry.name):
+                        (place / entry.name).unlink()
+        except PermissionError:
+            if place == folder:
+                raise
+            # Not a folder of results, such as lost+found at the root of a disk.
+
+
+def _read(path: Path, lines: dict[str, bytes]) -> tuple[int, bool]:
+    """Adds the lines of a file to those by name; the last line of a name counts. No file has no lines.
+
+    Returns:
+      The bytes of all whole lines (a last one may be torn: its writer was killed), and whether the file is as it is
+      after merging.
+
+    Raises:
+      InputError: a whole line is no record; the file and the line are named.
+    """
+    end, last, in_order = 0, "", True
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                logging.warning("%s: the last line is incomplete (the run was killed); that image is done again", path)
+                return end, False
+            try:
+                name = _checked(json.loads(line))["name"]
+            except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+                raise InputError(
+                    f"{path}: line {number} is damaged; remove the line (its image is done again)"
+                ) from error
+            in_order &= last < name
+            last = name
+            end += len(line)
+            lines[name] = line
+    return end, in_order
+
+
+def _checked(record: Any) -> dict:
+    """The record, if it is one; AttributeError, KeyError, TypeError or ValueError if not."""
+    outputs = record.get("outputs", [])
+    if not isinstance(record["name"], str) or not isinstance(record["file"], str):
+        raise TypeError("name and file are texts")
+    if record["status"] not in ("ok", "failed"):
+        raise ValueError("the status is neither ok nor failed")
+    if not isinstance(outputs, list) or not all(isinstance(kind, str) for kind in outputs):
+        raise TypeError("outputs are a list of kinds")
+    if record["status"] == "ok" and not 0 <= record["doubt"] <= 1:
+        raise ValueError("the doubt is a number from 0 to 1")
+    return record
+
+
+def _merge(folder: Path) -> dict[str, bytes]:
+    """Makes one `index.jsonl` of itself and the parts, sorted by name; only under `.index.lock`, with nobody at work.
+
+    The new file replaces the old one before the parts are removed: stopped at any point, merging can begin anew.
+
+    Returns:
+      Its lines by name.
+
+    Raises:
+      InputError: a line is damaged.
+    """
+    parts = _parts(folder)
+    lines: dict[str, bytes] = {}
+    _, in_order = _read(folder / INDEX, lines)
+    if any([_read(part, lines)[0] for part in parts]) or not in_order:
+        with atomic_path(folder / INDEX) as temporary, open(temporary, "wb") as file:
+            file.writelines(lines[name] for name in sorted(lines))
+    for part in parts:
+        part.unlink()
+    return lines
 
 
 def _agree_on_settings(folder: Path, settings: Mapping[str, Any]) -> None:
@@ -179,7 +307,7 @@ def _agree_on_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     try:
         there = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        for index in (folder / INDEX, *find_parts(folder)):
+        for index in (folder / INDEX, *_parts(folder)):
             if index.exists():
                 raise InputError(f"{folder} holds {index.name} but no {SETTINGS}; use an empty output folder") from None
         write_json(path, dict(settings))

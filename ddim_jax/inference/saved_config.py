@@ -30,8 +30,8 @@ _LATER = {"a text": ("model.preset",), "a section": ("model.overrides",)}
 def read_config(folder: Path, metadata: Mapping[str, Any]) -> tuple[dict[str, Any], nn.Module]:
     """The configuration in the metadata of step folder `folder`, with every field that segmenting asks for.
 
-    What a config may lack is what runs of earlier versions have not; `SamplingOptions` has the defaults, and checks what is
-    left to a call.
+    What a config may lack is what runs of earlier versions have not; `SamplingOptions` has the defaults, and checks
+    what is left to a call.
 
     Returns:
       (the configuration, the network).

@@ -1,46 +1,34 @@
 """Images from files to result files: read ahead in threads, computed on the device, written behind in threads."""
 
 import errno
+import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ddim_jax.imageio.images import MAX_PIXELS, count_pixels, read_image
-from ddim_jax.inference.outputs import Job, write_outputs
-from ddim_jax.inference.room import Room
-from ddim_jax.inference.segmentation import fuse
+from ddim_jax.imageio.writers import Context
+from ddim_jax.inference.index import Index
+from ddim_jax.inference.jobs import Job
+from ddim_jax.inference.segmentation import Segmentation, fuse
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.preprocessing import Prepared
+from ddim_jax.registry import WRITERS
+from ddim_jax.runtime.atomic import atomic_path
 from ddim_jax.runtime.errors import DataError
-from ddim_jax.sampling_options import SamplingOptions
 
 PIXELS_AT_ONCE = 2 * MAX_PIXELS
 """Of the pictures between reading and written, two of the largest that are read at all: two GiB at the 12 bytes a pixel
 that decoding takes at most; writing 16-bit maps takes up to three times as much of those that are being written."""
 
 
-class _Reading(NamedTuple):
-    """A picture on its way from the file.
-
-    Attributes:
-      turn: its place in the order.
-      sized: done when its header was read and it asked for room.
-      loaded: a `_Loaded`, once it had room.
-    """
-
-    turn: int
-    sized: Future
-    loaded: Future
-
-
 class _Loaded(NamedTuple):
     job: Job
-    pixels: int
     image: np.ndarray | None
     prepared: Prepared | None
     reason: str | None
@@ -53,162 +41,123 @@ class Stream:
     """Segments jobs one after the other; iterating gives an index record for each, after its files are written.
 
     Three things happen at once: threads read, decode and resize the next images, the device works on some, and threads
-    fuse, encode and write the results of the last. At most `batch_size` images are on the device and `batch_size` + 1
-    each are being read and being written, so that all three have something to do where `batch_size` is 1; nothing else
-    is kept. Of large pictures there are fewer: a picture is decoded when those before it leave room for its pixels
-    (`PIXELS_AT_ONCE`), and takes it until its results are written.
+    fuse, encode and write the results of the last. At most `prefetch` images are on the device and `prefetch` + 1 each
+    are being read and being written, so that all three have something to do where `prefetch` is 1; nothing else is
+    kept. Of large pictures there are fewer: a picture is decoded when those before it leave room for its pixels
+    (`PIXELS_AT_ONCE`), and takes it until its results are written; one alone is decoded at any size.
 
     Args:
-      segmenter, options: what to compute.
+      segmenter: the checkpoint.
       jobs: in the order of the records.
       output_dir: where the results go.
-      kinds: gives the kinds of results to write of a job.
-      changed: tells of (name, bytes, mtime_ns) of a job's file whether earlier results are of another state of it:
-        where it cannot be read, these are removed.
-      batch_size: images started on the device before the first result is fetched, >= 1.
+      index: what earlier runs left.
+      kinds: the kinds of results that are wanted, names in `WRITERS`. What an earlier run saved besides is written too:
+        no file may stay behind from an older state of its image.
+      context: for the writers, and how to segment.
+      prefetch: images started on the device before the first result is fetched, >= 1.
 
     Attributes:
-      waited: seconds that no image could be started because the next was not read yet; the device may have had
-        earlier ones to work on, so it was idle for want of input no longer than this.
+      waited: seconds in which the device had nothing to do because the next image was not read yet.
     """
 
     def __init__(
         self,
         segmenter: Segmenter,
-        options: SamplingOptions,
         jobs: Iterable[Job],
         output_dir: Path,
-        kinds: Callable[[Job], tuple[str, ...]],
-        changed: Callable[[str, int, int], bool],
-        batch_size: int,
+        index: Index,
+        kinds: tuple[str, ...],
+        context: Context,
+        prefetch: int,
     ):
         self.waited = 0.0
         self._segmenter = segmenter
-        self._options = options
         self._jobs = jobs
         self._output_dir = output_dir
+        self._index = index
         self._kinds = kinds
-        self._changed = changed
-        self._batch_size = batch_size
+        self._context = context
+        self._prefetch = prefetch
         self._device_free = 0.0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        ahead = self._batch_size + 1
-        jobs, room = enumerate(self._jobs), Room(PIXELS_AT_ONCE)
-        reading, running, writing = deque(), deque(), deque()
-        pool = ThreadPoolExecutor(min(32, 2 * ahead), thread_name_prefix="image-files")
+        ahead = self._prefetch + 1
+        jobs, pixels_inside = iter(self._jobs), 0
+        looking, reading, running, writing = deque(), deque(), deque(), deque()
+        pool = ThreadPoolExecutor(min(32, 3 * ahead), thread_name_prefix="image-files")
         try:
             while True:
-                while len(reading) < ahead and (following := next(jobs, None)):
-                    reading.append(self._start_reading(pool, room, *following))
-                # What is under way is brought to its end first where it takes the room that the next picture needs;
-                # once nothing is, there is room for any.
-                if (
-                    reading
-                    and len(running) < self._batch_size
-                    and not ((running or writing) and self._is_outside(reading[0], room))
-                ):
-                    running.append(self._start_device(self._taken(reading.popleft())))
+                while len(looking) + len(reading) < ahead and (job := next(jobs, None)):
+                    looking.append((job, pool.submit(_count_pixels, job)))
+                while looking and looking[0][1].done():
+                    job, pixels = looking[0][0], looking[0][1].result()
+                    if pixels_inside and pixels_inside + pixels > PIXELS_AT_ONCE:
+                        break
+                    looking.popleft()
+                    pixels_inside += pixels
+                    reading.append((pixels, pool.submit(self._load, job)))
+                if writing and writing[0][1].done():
+                    pixels, written = writing.popleft()
+                    pixels_inside -= pixels
+                    yield written.result()
+                elif reading and reading[0][1].done() and len(running) < self._prefetch:
+                    pixels, loaded = reading.popleft()
+                    running.append((pixels, *self._start_device(loaded.result())))
                 elif running and len(writing) < ahead:
-                    writing.append(self._start_writing(pool, room, *running.popleft()))
-                elif writing:
-                    yield writing.popleft().result()
+                    pixels, loaded, device, started = running.popleft()
+                    writing.append((pixels, self._start_writing(pool, loaded, device, started)))
+                elif looking or reading or writing:
+                    began, idle = time.monotonic(), not running and (looking or reading)
+                    first = [queue[0][1] for queue in (looking, reading, writing) if queue]
+                    wait([future for future in first if not future.done()], return_when=FIRST_COMPLETED)
+                    self.waited += time.monotonic() - began if idle else 0.0
                 else:
                     return
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _start_reading(self, pool: ThreadPoolExecutor, room: Room, turn: int, job: Job) -> _Reading:
-        loaded = Future()
-
-        def look() -> None:
-            try:
-                pixels = count_pixels(job.source)
-            except DataError:
-                pixels = 0  # reading it says what is wrong
-            room.ask(turn, pixels, lambda: pool.submit(load, pixels))
-
-        def load(pixels: int) -> None:
-            try:
-                loaded.set_result(self._load(job, pixels))
-            except BaseException as error:
-                loaded.set_exception(error)
-
-        return _Reading(turn, pool.submit(look), loaded)
-
-    def _load(self, job: Job, pixels: int) -> _Loaded:
+    def _load(self, job: Job) -> _Loaded:
         began = time.monotonic()
         image, prepared, reason, size, mtime_ns = None, None, None, 0, 0
         try:
             # Taken before reading: a file that changes meanwhile is done again next time.
-            stat = job.source.stat()
+            stat = os.stat(job.source)
             size, mtime_ns = stat.st_size, stat.st_mtime_ns
             image = read_image(job.source)
-            prepared = self._segmenter.prepare(image, self._options)
+            prepared = self._segmenter.prepare(image, self._context.options)
         except FileNotFoundError:
             reason = f"{job.source}: no longer there"
         except OSError as error:  # of this file alone: a link to itself, no permission, a handle gone stale
             reason, size, mtime_ns = f"{job.source}: cannot be read ({error.strerror})", None, None
         except DataError as error:
             reason = str(error)
-        return _Loaded(job, pixels, image, prepared, reason, size, mtime_ns, time.monotonic() - began)
-
-    def _is_outside(self, reading: _Reading, room: Room) -> bool:
-        self._wait_for(reading.sized)
-        return room.is_outside(reading.turn)
-
-    def _taken(self, reading: _Reading) -> _Loaded:
-        self._wait_for(reading.sized)
-        return self._wait_for(reading.loaded)
-
-    def _wait_for(self, future: Future) -> Any:
-        began = time.monotonic()
-        try:
-            return future.result()
-        finally:
-            self.waited += time.monotonic() - began
+        return _Loaded(job, image, prepared, reason, size, mtime_ns, time.monotonic() - began)
 
     def _start_device(self, loaded: _Loaded) -> tuple[_Loaded, Any, float]:
-        device = None if loaded.prepared is None else self._segmenter.start(loaded.prepared, self._options)
+        device = None if loaded.prepared is None else self._segmenter.start(loaded.prepared, self._context.options)
         return loaded, device, time.monotonic()
 
-    def _start_writing(
-        self, pool: ThreadPoolExecutor, room: Room, loaded: _Loaded, device: Any, started: float
-    ) -> Future:
+    def _start_writing(self, pool: ThreadPoolExecutor, loaded: _Loaded, device: Any, started: float) -> Future:
         samples = None if device is None else self._segmenter.fetch(device)
         now = time.monotonic()
         seconds, self._device_free = now - max(started, self._device_free), now
-        # A file that is as it was may be unreadable for a while, for want of memory, and while a file server is away
-        # nobody knows how it is: its results stay.
-        known = loaded.mtime_ns is not None
-        changed = known and self._changed(loaded.job.name, loaded.bytes, loaded.mtime_ns)
-        kinds = self._kinds(loaded.job) if samples is not None or changed else ()
+        return pool.submit(self._finish, loaded, samples, seconds)
 
-        def finish() -> dict[str, Any]:
-            try:
-                return self._finish(loaded, samples, kinds, seconds)
-            finally:
-                room.leave(loaded.pixels)
-
-        return pool.submit(finish)
-
-    def _finish(
-        self, loaded: _Loaded, samples: np.ndarray | None, kinds: tuple[str, ...], device_seconds: float
-    ) -> dict[str, Any]:
+    def _finish(self, loaded: _Loaded, samples: np.ndarray | None, device_seconds: float) -> dict[str, Any]:
         job, image = loaded.job, loaded.image
-        record = {
-            "name": job.name,
-            "file": str(job.source),
-            "bytes": loaded.bytes,
-            "mtime_ns": loaded.mtime_ns,
-        }
+        record = {"name": job.name, "file": job.source, "bytes": loaded.bytes, "mtime_ns": loaded.mtime_ns}
+        earlier = self._index.kinds(job.name)
         if samples is None:
-            self._remove(job, kinds)
+            # A file that is as it was may be unreadable for a while, for want of memory, and while a file server is
+            # away nobody knows how it is: its results stay.
+            if loaded.mtime_ns is not None and self._index.changed(job.name, loaded.bytes, loaded.mtime_ns):
+                self._remove(job, {*earlier, *self._kinds})
             return record | {"status": "failed", "reason": loaded.reason}
+        kinds = [kind for kind in WRITERS if kind in earlier or kind in self._kinds]
         began = time.monotonic()
-        result = fuse(samples, image.shape[:2], self._options)
+        result = fuse(samples, image.shape[:2], self._context.options)
         try:
-            write_outputs(job, self._output_dir, image, result, kinds)
+            write_outputs(job, self._output_dir, image, result, kinds, self._context)
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise
@@ -218,7 +167,7 @@ class Stream:
             return record | {"status": "failed", "reason": reason}
         return record | {
             "status": "ok",
-            "outputs": list(kinds),
+            "outputs": kinds,
             "height": image.shape[0],
             "width": image.shape[1],
             "area": int(result.mask.sum()),
@@ -234,3 +183,25 @@ class Stream:
             except OSError as error:
                 if error.errno != errno.ENAMETOOLONG:  # such a file cannot be there
                     raise
+
+
+def write_outputs(
+    job: Job,
+    output_dir: Path,
+    image: np.ndarray,
+    result: Segmentation,
+    kinds: Iterable[str],
+    context: Context,
+) -> None:
+    """Writes the results of one image, each file atomically; `kinds` are names in `WRITERS`."""
+    for kind in kinds:
+        writer = WRITERS.get(kind)()
+        with atomic_path(output_dir / job.output(kind), suffix=writer.suffix) as temporary:
+            writer.write(temporary, result, image, Path(job.source), context)
+
+
+def _count_pixels(job: Job) -> int:
+    try:
+        return count_pixels(job.source)
+    except DataError:
+        return 0  # reading it says what is wrong

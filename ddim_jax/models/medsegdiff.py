@@ -39,6 +39,8 @@ from ddim_jax.models.layers import (
     space_to_depth,
     timestep_embedding,
 )
+from ddim_jax.models.spec import DENOISER_DEFAULTS, SIZES, ModelSpec, check_levels
+from ddim_jax.registry import MODELS
 
 
 class FFParser(nn.Module):
@@ -188,3 +190,33 @@ class MedSegDiff(nn.Module):
 def _interpolation(places: np.ndarray, count: int) -> np.ndarray:
     """Weights float32 [places, count] of the linear interpolation of `count` points 0, 1, ... at `places`."""
     return np.maximum(1.0 - np.abs(places[:, None] - np.arange(count)), 0.0).astype(np.float32)
+
+
+DEFAULTS = {
+    "diffusion": DENOISER_DEFAULTS["diffusion"],
+    "train": {"learning_rate": 1e-4, "validation_steps": 10},  # its paper's learning rate
+    "sample": {
+        "sampler": "ddpm",
+        "steps": 1000,
+        "samples": 5,
+        "flips": False,
+        "protocol": "mean",
+        "clip_x0": 1.0,  # as DDPM samples: at large t the estimate is far off
+    },
+}
+"""Noise prediction, ancestral sampling over all timesteps."""
+SMALL = {
+    "base_channels": 16,
+    "channel_multipliers": (1, 2, 3, 4),
+    "blocks_per_level": 1,
+    "attention_levels": (),
+    "fusion_levels": (1, 2),
+    "frequency_bins": 8,
+    "norm_groups": 8,
+    "stem_stride": 2,
+}
+"""For CPUs."""
+
+MODELS.register("medsegdiff")(
+    ModelSpec(MedSegDiff, defaults=DEFAULTS, presets={"small": SMALL}, ranges=SIZES, check=check_levels)
+)

@@ -6,7 +6,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ddim_jax.diffusion import DirectProcess
 from ddim_jax.models.layers import Conv, Norm, depth_to_space, space_to_depth
+from ddim_jax.models.spec import SIZES, ModelSpec
+from ddim_jax.registry import MODELS
 
 
 class PlainUNet(nn.Module):
@@ -81,3 +84,9 @@ def max_pool(x: jax.Array) -> jax.Array:
     """[batch, H, W, C] -> [batch, H/2, W/2, C], the maximum of every 2 x 2 pixels."""
     batch, height, width, channels = x.shape
     return jnp.max(x.reshape(batch, height // 2, 2, width // 2, 2, channels), axis=(2, 4))
+
+
+SMALL = {"base_channels": 16, "channel_multipliers": (1, 2, 3, 4, 6), "stem_stride": 2}
+"""For CPUs, with the levels and widths of the small denoisers."""
+
+MODELS.register("unet")(ModelSpec(PlainUNet, process=DirectProcess, presets={"small": SMALL}, ranges=SIZES))

@@ -16,6 +16,8 @@ from ddim_jax.models.layers import (
     space_to_depth,
     timestep_embedding,
 )
+from ddim_jax.models.spec import SIZES, ModelSpec, check_levels
+from ddim_jax.registry import MODELS
 
 
 class DenoisingUNet(nn.Module):
@@ -117,3 +119,19 @@ class DenoisingUNet(nn.Module):
         x = Norm(self.norm_groups, silu=True, name="norm_out")(x)
         x = conv("conv_out", self.stem_stride**2)(x)
         return depth_to_space(x, self.stem_stride).astype(jnp.float32)
+
+
+SMALL = {
+    "base_channels": 24,
+    "channel_multipliers": (1, 2, 3, 4),
+    "blocks_per_level": 1,
+    "attention_levels": (),
+    "norm_groups": 8,
+    "stem_stride": 2,
+}
+"""For CPUs: the demo, the tests, pictures of 64 to 128 pixels."""
+
+for _name, _light in (("lightweight_ddim", True), ("ddim", False)):
+    MODELS.register(_name)(
+        ModelSpec(DenoisingUNet, {"light": _light}, presets={"small": SMALL}, ranges=SIZES, check=check_levels)
+    )

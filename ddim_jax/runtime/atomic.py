@@ -22,19 +22,20 @@ def errors_naming(path: str | os.PathLike) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike, suffix: str | None = None) -> Iterator[Path]:
     """Yields a temporary path beside `path`; what was written there replaces `path` when the block ends well.
 
     The temporary file is flushed to disk before the rename, so a crash leaves the old file or the new one, never a
     part. Its name is short, whatever that of `path` (a file system has 255 bytes for one), and keeps only the suffix,
-    because image writers choose their format by it. On an error it is removed.
+    because image writers choose their format by it: give it where it has two parts, as ".nii.gz". On an error it is
+    removed.
 
     Raises:
       OSError: the folder cannot be written to, the disk is full, or the name is too long; `path` is its file name.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{uuid.uuid4().hex}.partial{path.suffix}"
+    temporary = path.parent / f".{uuid.uuid4().hex}.partial{path.suffix if suffix is None else suffix}"
     try:
         with errors_naming(path):
             yield temporary

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ddim_jax.models.zoo import MODELS
+from ddim_jax.registry import MODELS
 from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.runtime.values import is_number
 

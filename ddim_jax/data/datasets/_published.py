@@ -121,8 +121,8 @@ def builder_class(dataset: Published) -> type:
         """Pairs of paths relative to `manual_dir`, the folder the data set was unpacked into."""
 
         VERSION = tfds.core.Version("1.0.0")
-        # The place where TFDS would look for checksums of downloads: there are none. Looking would take importlib_resources,
-        # which tensorflow-datasets uses without requiring it.
+        # TFDS would look here for checksums of downloads: there are none. Looking would take importlib_resources, which
+        # tensorflow-datasets uses without requiring it.
         code_path = None
 
         def _info(self):

@@ -86,17 +86,8 @@ def test_the_program_passes_its_arguments_and_prints_both_protocols(loaded, monk
         "--samples",
         "1",
     ]
-    arguments += [
-        "--seed",
-        "3",
-        "--data-root",
-        "/elsewhere",
-        "--checkpoint-step",
-        "800",
-        "--limit",
-        "2",
-        "--no-figures",
-    ]
+    arguments += ["--seed", "3", "--data-root", "/elsewhere", "--checkpoint-step", "800"]
+    arguments += ["--limit", "2", "--no-figures"]
     run(monkeypatch, *arguments, "--resolution", "native", "--eta", "0.5", "--clip-x0", "0.9")
     assert (loaded["root"], loaded["split"], loaded["step"]) == ("/elsewhere", "train", 800)
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())

@@ -4,4 +4,4 @@ import json
 
 
 def line(name, **fields):
-    return json.dumps({"name": name, "file": f"/in/{name}.png", "status": "ok", **fields}) + "\n"
+    return json.dumps({"name": name, "file": f"/in/{name}.png", "status": "ok", "doubt": 0.0, **fields}) + "\n"

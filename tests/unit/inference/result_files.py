@@ -2,7 +2,7 @@
 
 import json
 
-ALL = ("mask", "probability", "uncertainty", "overlay")
+ALL = ("mask", "overlay", "probability", "uncertainty")
 
 
 def contents(out):

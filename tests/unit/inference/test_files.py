@@ -43,9 +43,9 @@ def test_files_hold_what_segment_gives(tiny, folder, out):
     assert not [path for path in out.rglob("*") if "partial" in path.name]
 
 
-def test_batch_size_and_other_files_change_no_bit(tiny, folder, tmp_path):
-    segment_files(tiny, folder, tmp_path / "one", save=ALL, batch_size=1)
-    segment_files(tiny, folder, tmp_path / "three", save=ALL, batch_size=3)
+def test_prefetch_and_other_files_change_no_bit(tiny, folder, tmp_path):
+    segment_files(tiny, folder, tmp_path / "one", save=ALL, prefetch=1)
+    segment_files(tiny, folder, tmp_path / "three", save=ALL, prefetch=3)
     segment_files(tiny, folder / "c.png", tmp_path / "alone", save=ALL)
     assert contents(tmp_path / "one") == contents(tmp_path / "three")
     assert contents(tmp_path / "alone").items() <= contents(tmp_path / "one").items()
@@ -66,7 +66,7 @@ def test_resumes_after_a_kill(folder, out, started, caplog):
     lines = (out / "index.jsonl").read_text().splitlines(keepends=True)
     (out / "index.jsonl").write_text("".join(lines[:3]) + lines[3][:25])
     (out / "b_mask.png").unlink()
-    (out / "sub" / ".e_mask.0123456789abcdef.partial.png").write_bytes(b"half a picture")
+    (out / "sub" / ".0123456789abcdef0123456789abcdef.partial.png").write_bytes(b"half a picture")
     started.clear()
     summary = segment_files(red_segmenter(), folder, out)
     assert (summary.done, summary.kept) == (3, 2)
@@ -87,7 +87,7 @@ def test_an_error_keeps_what_was_finished(folder, out, monkeypatch, started):
     with monkeypatch.context() as patch:
         patch.setattr(stream_module, "write_outputs", full)
         with pytest.raises(OSError, match="No space left"):
-            segment_files(red_segmenter(), folder, out, batch_size=2)
+            segment_files(red_segmenter(), folder, out, prefetch=2)
     assert set(records(out)) == {"a", "b"}
     assert not any(thread.name.startswith("image-files") for thread in threading.enumerate())
     assert segment_files(red_segmenter(), folder, out).kept == 2
@@ -207,7 +207,7 @@ def test_results_stay_where_their_unchanged_file_cannot_be_read_for_a_while(fold
     before, read = contents(out), stream_module.read_image
 
     def refuses(path):
-        if path.name in ("b.png", "c.png"):
+        if os.path.basename(path) in ("b.png", "c.png"):
             raise DataError(f"{path}: there is not enough memory to decode it")
         return read(path)
 
@@ -276,5 +276,5 @@ def test_few_images_are_held_at_once(tmp_path, out, monkeypatch):
 
     monkeypatch.setattr(stream_module, "read_image", reading)
     monkeypatch.setattr(stream_module, "write_outputs", writing)
-    assert segment_files(red_segmenter(), tmp_path / "in", out, batch_size=2).done == 30
+    assert segment_files(red_segmenter(), tmp_path / "in", out, prefetch=2).done == 30
     assert held == 0 and 2 <= most <= 3 * 2 + 2

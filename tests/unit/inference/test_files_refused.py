@@ -75,9 +75,9 @@ def test_values_that_are_not_finite_are_not_written(folder, out):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"save": ("mask", "masks")}, "save is 'masks'; expected some of mask, probability, uncertainty, overlay"),
+        ({"save": ("mask", "masks")}, "save is 'masks'; expected some of mask, overlay, probability, uncertainty"),
         ({"save": ()}, "save is empty"),
-        ({"batch_size": 0}, "batch_size is 0"),
+        ({"prefetch": 0}, "prefetch is 0"),
         ({"steps": 101}, "steps is 101"),
     ],
 )

@@ -1,8 +1,6 @@
 """Which images `flagged.csv` names, in what order, and of which state of the folder."""
 
 import csv
-import json
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,7 +8,7 @@ from PIL import Image
 from segmenters import SIZE, red_segmenter
 
 from ddim_jax.inference import Segmenter, segment_files
-from ddim_jax.inference.flagging import check_doubts, check_share, write_flagged
+from ddim_jax.inference.flagging import check_share, write_flagged
 from ddim_jax.runtime.errors import InputError
 
 GREY = {
@@ -60,15 +58,6 @@ def names(out):
     return [row["name"] for row in table(out)]
 
 
-def forget_doubts(out, *forgotten):
-    """Lines as an earlier version wrote them."""
-    lines = [json.loads(line) for line in (out / "index.jsonl").read_text().splitlines()]
-    for line in lines:
-        if line["name"] in forgotten:
-            del line["doubt"]
-    (out / "index.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
 def record(name, doubt):
     return {
         "name": name,
@@ -80,60 +69,26 @@ def record(name, doubt):
     }
 
 
-def written(folder, records):
-    """An index as it is after merging: one line a name, in their order."""
-    lines = (json.dumps(record) + "\n" for record in sorted(records, key=lambda record: record["name"]))
-    (folder / "index.jsonl").write_text("".join(lines))
-    return folder / "index.jsonl"
-
-
 def test_the_most_doubtful_first_and_ties_by_name(tmp_path):
     failed = {"name": "aa", "file": "/in/aa.png", "status": "failed", "reason": "damaged"}
     records = [record("b", 0.2), record("c", 0.7), record("a", 0.2), record("d", 0.1), failed]
-    assert write_flagged(tmp_path / "flagged.csv", written(tmp_path, records), 0.6) == 3
+    assert write_flagged(tmp_path / "flagged.csv", records, 0.6) == 3
     assert (tmp_path / "flagged.csv").read_text() == (
         "rank,name,file,doubt,mean_uncertainty,area\n"
         "1,c,/in/c.png,0.7,0.25,7\n"
         "2,a,/in/a.png,0.2,0.25,7\n"
         "3,b,/in/b.png,0.2,0.25,7\n"
     )
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["flagged.csv", "index.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["flagged.csv"]
 
 
 def test_many_with_equal_doubts_against_sorted_rows(tmp_path):
     rng = np.random.default_rng(0)
     records = [record(f"{k}/é", round(float(rng.integers(20)) / 20, 6)) for k in rng.permutation(300)]
-    assert write_flagged(tmp_path / "flagged.csv", written(tmp_path, records), 0.37) == 111
+    assert write_flagged(tmp_path / "flagged.csv", records, 0.37) == 111
     expected = sorted(records, key=lambda record: (-record["doubt"], record["name"]))[:111]
     assert names(tmp_path) == [record["name"] for record in expected]
     assert len({record["doubt"] for record in expected}) < 20  # ties at the cut as well
-
-
-def test_little_is_held_of_each_image(tmp_path):
-    """Above what a tenth of them needs; a row of each took about 600 bytes, a dictionary of names 200."""
-
-    def peak(count, work):
-        index = written(tmp_path, (record(f"sub/image_{k:06}", k / count) for k in range(count)))
-        tracemalloc.start()
-        try:
-            work(index, count)
-            return tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
-
-    def flagging(index, count):
-        assert write_flagged(tmp_path / "flagged.csv", index, 0.99) == count * 99 // 100
-
-    def checking(index, count):
-        def owed():
-            return ({"name": f"sub/image_{k:06}", "file": "x"} for k in range(count))
-
-        check_doubts(index, owed, (f"sub/image_{k:06}" for k in range(count)))
-
-    for work, most in ((flagging, 40), (checking, 25)):
-        peak(100, work)  # what is imported and compiled once
-        few, many = peak(1000, work), peak(10_000, work)
-        assert (many - few) / 9000 < most
 
 
 @pytest.mark.parametrize(
@@ -142,12 +97,8 @@ def test_little_is_held_of_each_image(tmp_path):
 )
 def test_the_number_is_rounded_up_from_the_digits_of_the_share(tmp_path, share, count, flagged):
     """0.07 * 100 is 7.000000000000001 in floating point."""
-    index = written(tmp_path, [record(str(k), 0.5) for k in range(count)])
-    assert write_flagged(tmp_path / "flagged.csv", index, share) == flagged == len(table(tmp_path))
-
-
-def test_no_index_is_no_image(tmp_path):
-    assert write_flagged(tmp_path / "flagged.csv", tmp_path / "index.jsonl", 0.5) == 0 == len(table(tmp_path))
+    records = [record(str(k), 0.5) for k in range(count)]
+    assert write_flagged(tmp_path / "flagged.csv", records, share) == flagged == len(table(tmp_path))
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.1, 1.5, float("nan"), True, "0.5"])
@@ -214,37 +165,6 @@ def test_a_run_that_stops_leaves_no_list(folder, out, monkeypatch):
     assert not (out / "flagged.csv").exists()
 
 
-def test_lines_without_a_doubt_are_done_again_where_the_list_needs_them(folder, out, started):
-    segment_files(red_segmenter(), folder, out, save=("mask", "probability"), flag_uncertain=0.4)
-    before = {path.name: path.read_bytes() for path in out.iterdir() if path.name != "index.jsonl"}
-    forget_doubts(out, "b", "d")
-    started.clear()
-    assert segment_files(red_segmenter(), folder, out).kept == 5 and not started
-    summary = segment_files(red_segmenter(), folder, out, flag_uncertain=0.4)
-    assert (summary.done, summary.kept, len(started)) == (2, 3, 2)
-    assert {path.name: path.read_bytes() for path in out.iterdir() if path.name != "index.jsonl"} == before
-
-
-def test_no_list_while_another_process_owes_a_doubt(tmp_path, caplog):
-    owed = record("b", 0.5)
-    del owed["doubt"]
-    assert write_flagged(tmp_path / "flagged.csv", written(tmp_path, [record("a", 0.1), owed]), 0.5) is None
-    assert [path.name for path in tmp_path.iterdir()] == ["index.jsonl"]
-    assert "flagged.csv: not written, for 1 images, such as /in/b.png, have no doubt" in caplog.text
-    assert write_flagged(tmp_path / "flagged.csv", written(tmp_path, [record("a", 0.1), record("b", 0.5)]), 0.5) == 1
-    assert names(tmp_path) == ["b"]
-
-
-def test_lines_without_a_doubt_that_are_no_inputs_are_refused_before_anything_is_done(folder, out, started):
-    segment_files(red_segmenter(), folder, out)
-    forget_doubts(out, "b", "d")
-    started.clear()
-    message = r"index.jsonl: 1 of its images, such as .*in/d.png, were segmented by an earlier version"
-    with pytest.raises(InputError, match=message):
-        segment_files(red_segmenter(), folder / "b.png", out, flag_uncertain=0.4)
-    assert not started and not (out / "flagged.csv").exists()
-
-
 def test_a_name_that_is_no_text_is_written_all_the_same(tmp_path):
-    assert write_flagged(tmp_path / "flagged.csv", written(tmp_path, [record("gr\udcfcn", 0.5)]), 0.5) == 1
+    assert write_flagged(tmp_path / "flagged.csv", [record("gr\udcfcn", 0.5)], 0.5) == 1
     assert names(tmp_path) == ["gr\\udcfcn"]

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import threading
 import tracemalloc
 from pathlib import Path
@@ -12,8 +13,7 @@ from index_lines import line
 
 from ddim_jax.inference import index as index_module
 from ddim_jax.inference.index import Index
-from ddim_jax.inference.lines import Lines
-from ddim_jax.inference.outputs import Job
+from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.processes import Process
 from ddim_jax.runtime.errors import InputError
 
@@ -34,8 +34,8 @@ def text(folder):
     return (folder / "index.jsonl").read_text()
 
 
-def names(index):
-    return [json.loads(found)["name"] for found in index.read_text().splitlines()]
+def names(records):
+    return [record["name"] for record in records]
 
 
 def files(folder):
@@ -65,7 +65,7 @@ def test_one_process_appends_to_the_index_itself(tmp_path):
     assert text(tmp_path) == line("a") + line("b")
 
 
-def test_records_stay_on_disk(tmp_path):
+def test_what_this_run_adds_stays_on_disk(tmp_path):
     with open_index(tmp_path) as index:
         add(index, "warm")
         tracemalloc.start()
@@ -77,6 +77,26 @@ def test_records_stay_on_disk(tmp_path):
             tracemalloc.stop()
     assert held < 20 * 1000  # a record is several hundred bytes
     assert len(text(tmp_path).splitlines()) == 1001
+
+
+def test_some_hundred_bytes_are_held_of_a_picture_done_before(tmp_path):
+    """Above what a tenth of them needs; the records themselves would be two kilobytes each."""
+
+    def held(count):
+        folder = tmp_path / str(count)
+        with open_index(folder) as index:
+            add(index, *(f"sub/image_{k:06}" for k in range(count)), outputs=["mask"], bytes=5, mtime_ns=10**18)
+        tracemalloc.start()
+        try:
+            with open_index(folder) as index:
+                assert index.kinds(f"sub/image_{count - 1:06}") == ("mask",)
+                return tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+    held(10)
+    after, peak = ((b - a) / 1800 for a, b in zip(held(200), held(2000), strict=True))
+    assert after < 600 and peak < 1000
 
 
 def test_nothing_is_held_of_the_results_that_are_there(tmp_path):
@@ -111,10 +131,10 @@ def test_a_folder_that_is_not_ours_to_read_does_not_stand_in_the_way(tmp_path, m
 
     for name in ("lost+found", "sub"):
         (tmp_path / name).mkdir()
-    (tmp_path / "sub" / ".0123.partial.png").touch()
+    (tmp_path / "sub" / ".0123456789abcdef0123456789abcdef.partial.png").touch()
     monkeypatch.setattr(os, "scandir", refusing)
     with open_index(tmp_path):
-        assert not (tmp_path / "sub" / ".0123.partial.png").exists()
+        assert not (tmp_path / "sub" / ".0123456789abcdef0123456789abcdef.partial.png").exists()
 
 
 def test_others_start_while_one_reads_what_was_done_before(tmp_path, monkeypatch):
@@ -123,18 +143,20 @@ def test_others_start_while_one_reads_what_was_done_before(tmp_path, monkeypatch
         add(index, "a", outputs=["mask"])
     reading, go_on, opened = threading.Event(), threading.Event(), []
 
-    class SlowLines(Lines):
-        def __init__(self, path):
-            if threading.current_thread() is slow and path.name == "index.jsonl":
-                reading.set()
-                assert go_on.wait(60)
-            super().__init__(path)
+    read = index_module._read
 
-    monkeypatch.setattr(index_module, "Lines", SlowLines)
-    slow = threading.Thread(target=lambda: opened.append(Index(tmp_path, SETTINGS, Process(0, 2))))
+    def slow_read(path, lines):
+        if threading.current_thread() is slow and path.name == "index.jsonl":
+            reading.set()
+            assert go_on.wait(60)
+        return read(path, lines)
+
+    first = Index(tmp_path, SETTINGS, Process(2, 3))  # reads and merges while the others wait for it
+    monkeypatch.setattr(index_module, "_read", slow_read)
+    slow = threading.Thread(target=lambda: opened.append(Index(tmp_path, SETTINGS, Process(0, 3))))
     slow.start()
     assert reading.wait(60)
-    ended = threading.Thread(target=lambda: Index(tmp_path, SETTINGS, Process(1, 2)).close(), daemon=True)
+    ended = threading.Thread(target=lambda: Index(tmp_path, SETTINGS, Process(1, 3)).close(), daemon=True)
     ended.start()
     ended.join(30)
     assert not ended.is_alive()
@@ -142,6 +164,7 @@ def test_others_start_while_one_reads_what_was_done_before(tmp_path, monkeypatch
     slow.join()
     assert opened[0].kinds("a") == ("mask",)
     opened[0].close()
+    first.close()
     assert text(tmp_path) == line("a", outputs=["mask"])
 
 
@@ -172,8 +195,8 @@ def test_the_next_start_merges_what_a_killed_run_left(tmp_path, next_process, ca
     with open(tmp_path / "index.1-of-2.jsonl", "a") as part:
         part.write('{"name": "torn')
     (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / ".x_mask.0123.partial.png").touch()
-    (tmp_path / ".index.0123.partial.jsonl").touch()
+    (tmp_path / "sub" / ".0123456789abcdef0123456789abcdef.partial.png").touch()
+    (tmp_path / ".0123456789abcdef0123456789abcdef.partial.jsonl").touch()
     with open_index(tmp_path, next_process) as index:
         assert text(tmp_path) == line("a") + line("b", outputs=["mask"]) + line("c", outputs=["mask"]) + line("z")
         assert index.kinds("b") == ("mask",) and index.kinds("z") == index.kinds("torn") == ()
@@ -196,12 +219,12 @@ def test_a_killed_process_started_again_beside_the_others_goes_on_in_its_part(tm
         kill(killed)
         with open(tmp_path / "index.1-of-2.jsonl", "a") as part:
             part.write('{"name": "torn')
-        (tmp_path / ".a_mask.0123.partial.png").touch()  # the other process may be writing it
+        (tmp_path / ".0123456789abcdef0123456789abcdef.partial.png").touch()  # the other process may be writing it
         with open_index(tmp_path, Process(1, 2)) as index:
             assert index.kinds("b") == ("mask",) and "last line is incomplete" in caplog.text
             add(index, "c")
         assert (tmp_path / "index.1-of-2.jsonl").read_text() == line("b", outputs=["mask"]) + line("c")
-        assert (tmp_path / ".a_mask.0123.partial.png").exists()
+        assert (tmp_path / ".0123456789abcdef0123456789abcdef.partial.png").exists()
     assert text(tmp_path) == line("a") + line("b", outputs=["mask"]) + line("c")
 
 
@@ -279,10 +302,51 @@ def test_a_record_with_less_is_done_again(tmp_path):
     with contextlib.closing(Index(tmp_path, SETTINGS, Process())) as index:
         add(index, "a")  # neither outputs nor size
     with contextlib.closing(Index(tmp_path, SETTINGS, Process())) as index:
-        assert not index.is_done(Job(Path("/in/a.png"), "a"), ("mask",))
+        assert not index.is_done(Job("/in", "a.png", "a"), ("mask",))
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match=r"file/out: the folder for the results cannot be made \(Not a directory"):
         Index(tmp_path / "file" / "out", SETTINGS, Process())
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        *("{}\n", "[1]\n", "null\n", '{"name": 3, "status": "ok", "file": ""}\n', "\n", "[" * 100_000 + "\n"),
+        *(line("x", **fields) for fields in ({"outputs": 5}, {"outputs": [[]]}, {"doubt": "high"}, {"status": "done"})),
+        *(line("x", doubt=doubt) for doubt in (float("nan"), -0.1, 1.5, 10**400, None)),
+        '{"name": "x", "file": "", "status": "ok"}\n',
+    ],
+)
+def test_a_line_that_is_no_record_is_named(tmp_path, damaged):
+    with open_index(tmp_path):
+        pass
+    (tmp_path / "index.jsonl").write_text(line("a") + damaged + line("b"))
+    with pytest.raises(InputError, match=r"index\.jsonl: line 2 is damaged; remove the line"):
+        Index(tmp_path, SETTINGS, ONE)
+
+
+def test_many_names_against_a_dictionary(tmp_path):
+    """In several parts, with names that are no UTF-8; the last line of a name counts, of a later part too."""
+    rng = random.Random(0)
+    names = [f"{rng.randrange(60)}/é" for _ in range(150)] + ["\udcff", "\ud800"]
+    texts = [line(name, area=area) for area, name in enumerate(names)]
+    with open_index(tmp_path):
+        pass
+    (tmp_path / "index.jsonl").write_text("".join(texts[:50]))
+    (tmp_path / "index.0-of-2.jsonl").write_text("".join(texts[50:90]))
+    (tmp_path / "index.1-of-2.jsonl").write_text("".join(texts[90:]))
+    expected = {name: json.loads(text) for name, text in zip(names, texts, strict=True)}
+    with open_index(tmp_path) as index:
+        assert text(tmp_path) == "".join(json.dumps(expected[name]) + "\n" for name in sorted(expected))
+        assert index.close(list) == [expected[name] for name in sorted(expected)] and len(expected) < len(names)
+
+
+def test_kinds_that_no_writer_makes_are_refused(tmp_path):
+    with open_index(tmp_path) as index:
+        add(index, "a", outputs=["mask", "seg"])
+    with pytest.raises(InputError, match=r"results of kind seg, which no writer makes.*--plugins"):
+        Index(tmp_path, SETTINGS, ONE)
+    assert files(tmp_path) == [".index.lock", "index.jsonl", "settings.json"]

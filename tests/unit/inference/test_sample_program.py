@@ -44,15 +44,20 @@ def sample(monkeypatch, *arguments):
 def test_good_images_and_then_a_bad_one(tiny, run, images, tmp_path, monkeypatch, capsys):
     common = ("--ckpt", run, "--input", images, "--output", tmp_path / "out", "--seed", 4)
     assert sample(monkeypatch, *common, "--save", "mask,uncertainty", "--threshold", "0.4") == 0
-    assert "2 images segmented" in capsys.readouterr().out
+    captured = capsys.readouterr()
+    assert "2 images segmented" in captured.out
     expected = tiny.segment(picture(1), seed=4, threshold=0.4)  # the weights of `run`
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / "1_mask.png")), expected.mask * 255)
     assert (tmp_path / "out" / "0_uncertainty.png").exists() and not (tmp_path / "out" / "0_overlay.png").exists()
 
+    assert "passed over" not in captured.out
     (images / "bad.png").write_bytes(b"")
+    for name in ("a.DCM", "b.dcm", "notes"):
+        (images / name).write_text("no picture")
     assert sample(monkeypatch, *common, "--threshold", "0.4") == 1
     captured = capsys.readouterr()
     assert "0 images segmented" in captured.out and "2 were done before, 1 failed" in captured.out
+    assert captured.out.endswith("\n3 files passed over, which are no images: no suffix, .dcm\n")
     assert f"failed: {images / 'bad.png'}" in captured.err
 
 
@@ -94,18 +99,8 @@ def test_doubtful_images_are_flagged_and_told(tiny, run, images, tmp_path, monke
 def test_options_reach_the_settings(run, tmp_path, monkeypatch):
     (tmp_path / "bad.png").write_bytes(b"")  # nothing to compute
     arguments = ("--ckpt", run / "checkpoints", "--input", tmp_path / "bad.png", "--output", tmp_path / "out")
-    options = (
-        "--samples",
-        2,
-        "--sampling-steps",
-        9,
-        "--protocol",
-        "paper",
-        "--checkpoint-step",
-        "latest",
-        "--batch-size",
-        1,
-    )
+    options = ("--samples", 2, "--sampling-steps", 9, "--protocol")
+    options += ("paper", "--checkpoint-step", "latest", "--prefetch", 1)
     more = ("--size", "native", "--flips", "--sampler", "ddpm", "--ensemble", "staple", "--clip-x0", "0.75")
     assert sample(monkeypatch, *arguments, *options, *more) == 1
     settings = json.loads((tmp_path / "out" / "settings.json").read_text())
@@ -130,11 +125,12 @@ def test_options_reach_the_settings(run, tmp_path, monkeypatch):
         (("--clip-x0", "none"), "clip_x0 is 'none'; expected a number"),
         (("--sampling-steps", "0"), "steps is 0; expected a whole number from 1"),
         (("--samples", "two"), "samples is 'two'; expected a whole number"),
-        (("--save", "mask,picture"), "save is 'picture'; expected some of mask"),
+        (("--save", "mask,picture"), "save is 'picture'; expected some of mask, overlay, probability, uncertainty"),
         (
             ("--checkpoint-step", "newest"),
             "argument --checkpoint-step: step is 'newest'; expected best, latest or a number of",
         ),
+        (("--plugins", "no_such_module"), "plugins names 'no_such_module', which cannot be imported"),
         (("--size", "large"), "invalid choice: 'large'"),
         (("--flag-uncertain", "1"), "flag_uncertain is 1.0; expected a share of the images, above 0 and below 1"),
         (("--flag-uncertain", "few"), "invalid share value: 'few'"),

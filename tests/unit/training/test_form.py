@@ -33,8 +33,8 @@ def test_a_missing_field_is_named(field):
         ("data", [], "a section"),
         ("model.overrides", None, "a section"),
         ("model.preset", 3, "a text or none"),
-        ("model.name", None, "one of lightweight_ddim, ddim, unet, medsegdiff"),
-        ("model.name", ["unet"], "one of lightweight_ddim, ddim, unet, medsegdiff"),
+        ("model.name", None, "one of ddim, lightweight_ddim, medsegdiff, unet"),
+        ("model.name", ["unet"], "one of ddim, lightweight_ddim, medsegdiff, unet"),
         ("data.root", 7, "a text or none"),
         ("data.flips", "no", "true or false"),
         ("data.rotation_degrees", "15", "a number"),
@@ -66,5 +66,5 @@ def test_overrides_are_not_the_place_for_the_name(name):
 def test_an_unknown_model_is_told_before_what_it_leaves_unset():
     config = base.get_config()
     config.model.name = "lightweight"
-    with pytest.raises(ConfigError, match=r"model\.name is 'lightweight'; expected one of lightweight_ddim"):
+    with pytest.raises(ConfigError, match=r"model\.name is 'lightweight'; expected one of ddim, lightweight_ddim"):
         check_form(resolve_system(plain_config(config)))

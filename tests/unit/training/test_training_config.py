@@ -155,7 +155,7 @@ def test_what_is_no_config_is_refused(config, message):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({}, "model.name is missing or no text; expected one of lightweight_ddim"),
+        ({}, "model.name is missing or no text; expected one of "),
         ({"model": "unet"}, "model.name is missing or no text"),
         ({"model": {"name": ["unet"]}}, "model.name is missing or no text"),
         ({"model": {"name": "unet"}, "unet": 5}, "unet is 5; expected a section"),

@@ -1,6 +1,5 @@
 """An archive divided among processes of the operating system, some of them killed."""
 
-import csv
 import json
 import os
 import re
@@ -13,16 +12,15 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from segmenters import MixesNoise, config, picture, red_segmenter, tiny_params, tiny_segmenter
+from segmenters import MixesNoise, config, picture, tiny_params, tiny_segmenter
 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.inference import segment_files
 from ddim_jax.inference.processes import Process
-from ddim_jax.runtime import mounts
 from ddim_jax.runtime.errors import InputError
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[2]
+ROOT = HERE.parents[1]
 COUNT = 30
 TIMEOUT_S = 300
 
@@ -64,12 +62,12 @@ def index(out):
 
 
 def start(*program, **environment):
-    own = {"JAX_PLATFORMS": "cpu", "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}"}
+    own = {"JAX_PLATFORMS": "cpu", "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE.parent}"}
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([sys.executable, *map(str, program)], env=os.environ | own | environment, **streams)
 
 
-def test_two_processes_of_srun_make_what_one_makes(archive, tiny, tmp_path):
+def test_two_processes_of_srun_make_what_one_makes(archive, tmp_path):
     CheckpointStore(tmp_path / "run/checkpoints").save(
         5, state={"step": 5}, ema_params=tiny_params()[1], metadata={"config": config(), "package_version": "0"}
     )
@@ -81,7 +79,7 @@ def test_two_processes_of_srun_make_what_one_makes(archive, tiny, tmp_path):
     outputs = [process.communicate(timeout=TIMEOUT_S) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
 
-    one = segment_files(tiny, archive / "sub", tmp_path / "one", flag_uncertain=0.2)  # the weights of `run`
+    one = segment_files(tiny_segmenter(), archive / "sub", tmp_path / "one", flag_uncertain=0.2)  # the weights of `run`
     assert results(tmp_path / "out") == results(tmp_path / "one") and len(results(tmp_path / "out")) == one.done
     assert index(tmp_path / "out") == index(tmp_path / "one")
     assert (tmp_path / "out/flagged.csv").read_text() == (tmp_path / "one/flagged.csv").read_text()
@@ -149,66 +147,3 @@ def test_the_next_start_does_the_rest(archive, mixing, single, killed, count, tm
     assert sum(summary.done for summary in again) == 0
     assert sum(summary.kept for summary in again) == COUNT - 1
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.png")} == after and index(out) == index(single)
-
-
-def test_the_list_is_written_by_whoever_is_last(archive, tmp_path):
-    segmenter = red_segmenter()
-    one = segment_files(segmenter, archive, tmp_path / "one", flag_uncertain=0.5)
-    counts = [
-        segment_files(
-            segmenter, archive, tmp_path / "out", flag_uncertain=0.5, process_index=k, process_count=3
-        ).flagged
-        for k in range(3)
-    ]
-    assert counts[2] == one.flagged == COUNT // 2 and counts[0] < counts[1] < counts[2]
-    with open(tmp_path / "out/flagged.csv", newline="") as file:
-        assert [int(row["rank"]) for row in csv.DictReader(file)] == list(range(1, counts[2] + 1))
-    assert (tmp_path / "out/flagged.csv").read_text() == (tmp_path / "one/flagged.csv").read_text()
-
-
-def test_images_among_the_results_are_refused_with_several_processes(archive, tmp_path):
-    shutil.copy(archive / "00.png", tmp_path / "00.png")
-    with pytest.raises(InputError, match=r"00.png lies in the output folder; with several processes, use another"):
-        segment_files(red_segmenter(), tmp_path / "00.png", tmp_path, process_index=0, process_count=2)
-    assert segment_files(red_segmenter(), tmp_path / "00.png", tmp_path).done == 1
-
-
-@pytest.fixture
-def mounted(tmp_path, monkeypatch):
-    """Says that the folder of this test is a mount of that kind."""
-
-    def say(kind):
-        (tmp_path / "mountinfo").write_text(f"1 0 0:1 / / rw - ext4 /dev/a rw\n2 1 0:2 / {tmp_path} rw - {kind} b rw\n")
-        monkeypatch.setattr(mounts, "_MOUNTS", tmp_path / "mountinfo")
-
-    return say
-
-
-def test_several_processes_are_refused_where_each_host_has_locks_of_its_own(archive, tmp_path, mounted):
-    mounted("fuse.gcsfuse")
-    several = {"process_index": 0, "process_count": 2}
-    with pytest.raises(InputError, match=rf"out lies on {tmp_path} \(fuse.gcsfuse\), whose locks .* one process alone"):
-        segment_files(red_segmenter(), archive, tmp_path / "out", **several)
-    assert not (tmp_path / "out").exists()
-    assert segment_files(red_segmenter(), archive, tmp_path / "out").done == COUNT - 1
-    mounted("nfs4")
-    assert segment_files(red_segmenter(), archive, tmp_path / "out", **several).done == 0
-
-
-@pytest.mark.parametrize(("kind", "stay"), [("fuse.s3fs", True), ("ext4", False)])
-def test_unfinished_files_stay_where_another_host_may_be_writing_them(archive, tmp_path, mounted, caplog, kind, stay):
-    mounted(kind)
-    unfinished = [tmp_path / "out/sub/.0a.partial.png", tmp_path / "out/.0b.partial.jsonl"]
-    for path in unfinished:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    assert segment_files(red_segmenter(), archive / "00.png", tmp_path / "out").done == 1
-    assert [path.exists() for path in unfinished] == [stay, stay]
-    assert ("2 unfinished files (.*.partial.*) stay" in caplog.text) == stay
-
-
-@pytest.mark.parametrize("numbers", [{"process_index": 2, "process_count": 2}, {"process_count": 0}])
-def test_numbers_that_cannot_be_leave_no_trace(archive, tmp_path, numbers):
-    with pytest.raises(InputError, match=r"process_(index|count) is"):
-        segment_files(red_segmenter(), archive, tmp_path / "out", **numbers)
-    assert not (tmp_path / "out").exists()

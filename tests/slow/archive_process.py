@@ -18,4 +18,4 @@ def fetch_slowly(started):
 
 
 segmenter.fetch = fetch_slowly
-segment_files(segmenter, source, output, batch_size=2, process_index=int(index), process_count=int(count))
+segment_files(segmenter, source, output, prefetch=2, process_index=int(index), process_count=int(count))

@@ -1,0 +1,27 @@
+"""The probability as a 16-bit grey PNG: value x 65535, rounded."""
+
+import numpy as np
+from PIL import Image
+
+from ddim_jax.registry import WRITERS
+
+
+@WRITERS.register("probability")
+class Probability:
+    suffix = ".png"
+
+    def write(self, path, result, image, source, context):
+        save_map(path, result.probability)
+
+
+def save_map(path, values: np.ndarray) -> None:
+    """Writes a float map [H, W] in [0, 1] as a 16-bit grey PNG.
+
+    Raises:
+      ValueError: it is no such map.
+    """
+    values = np.asarray(values, np.float64)
+    # Means of float32 values may pass 1 by a rounding error.
+    if values.ndim != 2 or not (np.isfinite(values).all() and values.min() >= -1e-5 and values.max() <= 1 + 1e-5):
+        raise ValueError(f"A map must be [H, W] with values in [0, 1], got shape {values.shape}.")
+    Image.fromarray(np.round(np.clip(values, 0, 1) * 65535).astype(np.uint16)).save(path, format="PNG")

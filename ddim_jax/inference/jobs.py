@@ -1,0 +1,138 @@
+"""Which pictures are segmented and the names of their results."""
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from ddim_jax.imageio.listing import iterate_images
+from ddim_jax.registry import WRITERS
+from ddim_jax.runtime.errors import InputError
+
+
+class Job(NamedTuple):
+    """One picture and where its results go.
+
+    Attributes:
+      root: absolute path of the folder that results are placed relative to.
+      relative: path of the picture below it.
+      name: relative path of the results without `_<kind>` and suffix, with forward slashes.
+    """
+
+    root: str
+    relative: str
+    name: str
+
+    @property
+    def source(self) -> str:
+        """Absolute path of the picture."""
+        return os.path.join(self.root, self.relative)
+
+    def output(self, kind: str) -> str:
+        """The relative path of one result file; `kind` is a name in `ddim_jax.registry.WRITERS`."""
+        return f"{self.name}_{kind}{WRITERS.get(kind).suffix}"
+
+
+class Plan(NamedTuple):
+    """The pictures of all inputs.
+
+    Attributes:
+      jobs: in the order of the inputs, each file once.
+      inside: the first picture that lies in the output folder, which only a file or a glob given there can; else None.
+      passed_over: how many files of the folders and globs are no pictures, by their suffix (lower case, "" for none).
+    """
+
+    jobs: list[Job]
+    inside: str | None
+    passed_over: Counter[str]
+
+
+def plan_jobs(inputs: str | os.PathLike | Iterable[str | os.PathLike], output_dir: str | os.PathLike) -> Plan:
+    """Finds the pictures of files, folders and globs and names their results.
+
+    A result lies in the same folder relative to the output folder as its picture lies relative to the folder given (or
+    to the part of a glob before the first wildcard), and is named by the picture's stem; pictures of one folder whose
+    stems agree (a.png, a.jpg) keep their extension in the name. What lies in the output folder is not an input.
+
+    Raises:
+      DataError: an input does not exist or holds no picture.
+      InputError: the output folder is the input folder, or two inputs would write the same file; both are named.
+    """
+    output_dir = os.path.abspath(output_dir)
+    found: dict[str, Job] = {}
+    inside, others = None, Counter()
+    results = os.path.join(output_dir, "")
+
+    def pass_over(path: str) -> None:
+        path = os.path.abspath(path)
+        if not path.startswith(results):
+            others[os.path.splitext(path)[1].lower()] += 1
+
+    for given in [inputs] if isinstance(inputs, str | os.PathLike) else inputs:
+        root = _root(given)
+        if root == output_dir and not os.path.isfile(given):
+            raise InputError(
+                f"{output_dir} is both input and output; results would be taken for images. Use another output folder"
+            )
+        below = os.path.join(root, "")
+        for path in iterate_images(given, pass_over):
+            path = os.path.abspath(path)
+            if root == output_dir:
+                inside = inside or path
+            elif path.startswith(results):
+                continue
+            if not path.startswith(below):
+                raise InputError(f"{path}, found by {given}, does not lie in {root}; leave out .. behind a wildcard")
+            relative = path.removeprefix(below)
+            found.setdefault(path, Job(root, relative, _stem(relative)))
+    if not found:
+        raise InputError(f"nothing to segment: every image lies in the output folder {output_dir}")
+    return Plan(name_jobs(list(found.values())), inside, others)
+
+
+def name_jobs(jobs: list[Job], known: Callable[[str, str], bool] = lambda name, source: False) -> list[Job]:
+    """The same pictures under their stems, or with their extension where several have that stem.
+
+    Args:
+      jobs: all pictures of a run.
+      known: tells of (name, source) whether there are results of that name of that picture. Such a picture keeps its
+        name although another came beside it (a.jpg to a.png).
+
+    Raises:
+      InputError: two would write the same file; both are named.
+    """
+    # Compared without case: on many file systems A_mask.png and a_mask.png are one file.
+    counts = Counter(_stem(job.relative).casefold() for job in jobs)
+    if len(counts) == len(jobs):
+        return jobs
+    named, owners = [], {}
+    for job in jobs:
+        stem = _stem(job.relative)
+        shared = counts[stem.casefold()] > 1 and not known(stem, job.source)
+        job = job._replace(name=job.relative if shared else stem)
+        other = owners.setdefault(job.name.casefold(), job)
+        if other is not job:
+            raise InputError(
+                f"{other.source} and {job.source} would both write {job.output('mask')}; segment them separately"
+            )
+        named.append(job)
+    return named
+
+
+def _stem(relative: str) -> str:
+    """Without the suffix of the last part, as `Path.with_suffix`; a name that begins with its only dot has none."""
+    dot = relative.rfind(".")
+    return relative[:dot] if relative.rfind("/") + 1 < dot < len(relative) - 1 else relative
+
+
+def _root(given: str | os.PathLike) -> str:
+    """The folder that results are placed relative to: absolute, without `..`, symbolic links left alone."""
+    path = Path(given)
+    if os.path.isdir(path):  # which a link to itself, or a folder closed to the user, does not stop
+        return os.path.abspath(path)
+    parts = path.parts
+    if not os.path.lexists(path) and glob.has_magic(os.fspath(given)):
+        return os.path.abspath(Path(*parts[: next(i for i, part in enumerate(parts) if glob.has_magic(part))]))
+    return os.path.dirname(os.path.abspath(path))

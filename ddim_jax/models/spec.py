@@ -1,0 +1,213 @@
+"""What a network declares of itself, and the networks built from it by name."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ddim_jax.diffusion import DiffusionProcess, DirectProcess
+from ddim_jax.fields import Field
+from ddim_jax.registry import MODELS
+from ddim_jax.runtime.errors import ConfigError
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+SIZES = {
+    "base_channels": Field(int, help="channels at the first level", low=8, high=4096, multiple=8),
+    "channel_multipliers": Field(
+        tuple, help="channels of each level, in units of base_channels", low=1, high=64, lengths=(1, 12)
+    ),
+    "blocks_per_level": Field(int, help="blocks at a level on the way down", low=1, high=64),
+    "attention_levels": Field(tuple, help="levels with attention, counted from 0", low=0, high=11),
+    "fusion_levels": Field(tuple, help="levels where image and mask are fused, counted from 0", low=0, high=11),
+    "frequency_bins": Field(int, help="resolution of the FF-Parser", low=1, high=256),
+    "norm_groups": Field(int, help="groups of the group normalisation", low=1, high=4096),
+    "stem_stride": Field(int, help="side of the patches that the stem folds into channels", low=1, high=64),
+    "channel_shuffle": Field(bool, help="shuffle channels between the grouped convolutions"),
+    "remat": Field(bool, help="compute activations again on the way back: less memory, more time", resume="free"),
+    "dropout": Field(float, help="dropout rate in training", low=0.0, below=1.0),
+    "dtype": Field(str, help="type of the arithmetic; parameters stay float32", choices=DTYPES),
+}
+"""The fields of this package's networks. Those of others are derived from their class (`ModelSpec.fields`)."""
+
+NOISE_PREDICTION = {
+    "prediction": "noise",
+    "loss": "mse",
+    "loss_weight": "plain",
+    "mask_scale": 1.0,
+    "timestep_power": 1.0,
+    "num_train_timesteps": 1000,
+    "noise_schedule": "linear",
+    "beta_start": 1e-4,
+    "beta_end": 0.02,
+    "zero_terminal_snr": False,
+}
+"""The process of the paper, and of DDPM."""
+DENOISER_DEFAULTS = {
+    "diffusion": NOISE_PREDICTION,
+    "train": {"learning_rate": 2e-5, "validation_steps": 10},
+    "sample": {
+        "sampler": "ddim",
+        "steps": 50,
+        "samples": 5,
+        "flips": False,
+        "protocol": "paper",
+        "clip_x0": 1.0,  # the mask has no other values; docs/method.md has what that is worth
+    },
+}
+"""The paper's setting."""
+DIRECT_DEFAULTS = {
+    "train": {"learning_rate": 1e-3, "validation_steps": 1},
+    "sample": {"steps": 1, "samples": 4, "flips": True, "protocol": "mean"},
+}
+"""One pass; the samples are the four mirror images."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ModelSpec:
+    """A network with how it is called, trained and sampled; the entry of `ddim_jax.registry.MODELS`.
+
+    Attributes:
+      module: its class, a Flax module. It has an attribute or property `size_multiple`: height and width have to be
+        multiples of that many pixels. Its `__call__` takes a keyword argument `train` and, according to the process,
+        the noisy mask float32 [B, H, W, 1], the image float32 [B, H, W, 3] in [-1, 1] and the timesteps int32 [B], or
+        the image alone; it returns float32 [B, H, W, 1].
+      fixed: fields of the class that a config cannot set.
+      process: `DiffusionProcess`, for a denoiser, or `DirectProcess`, for a network that gives the mask in one pass.
+      defaults: values of a config's sections `diffusion`, `train` and `sample` for fields that are None there; None for
+        the paper's setting or, in one pass, that of the U-Net.
+      presets: sizes other than the defaults of the class, by name.
+      ranges: what fields of the class may be, where their type does not say it.
+      check: refuses networks whose fields do not fit together, with a `ConfigError`.
+    """
+
+    module: type[nn.Module]
+    fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    process: type = DiffusionProcess
+    defaults: Mapping[str, Any] | None = None
+    presets: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    ranges: Mapping[str, Field] = dataclasses.field(default_factory=dict)
+    check: Callable[[Any], None] = lambda model: None
+
+    def __post_init__(self):
+        if not hasattr(self.module, "size_multiple"):
+            raise TypeError(f"{self.module.__name__} has no size_multiple; give it one, 1 for pictures of any size")
+        if self.defaults is None:
+            direct = issubclass(self.process, DirectProcess)
+            object.__setattr__(self, "defaults", DIRECT_DEFAULTS if direct else DENOISER_DEFAULTS)
+
+    @functools.cached_property
+    def fields(self) -> dict[str, Field]:
+        """The fields that `model.overrides` of a config may have, by name."""
+        known = {}
+        for field in dataclasses.fields(self.module):
+            found = self.ranges.get(field.name) or _derived(field)
+            if found and field.name not in ("parent", "name", *self.fixed):
+                known[field.name] = dataclasses.replace(found, default=None if field.name == "dtype" else field.default)
+        return known
+
+    def create(self, preset: str | None = None, overrides: Mapping[str, Any] | None = None) -> nn.Module:
+        """The network; arguments and errors as `create_model`."""
+        if preset is not None and preset not in self.presets:
+            raise ConfigError(
+                f"model.preset is {preset!r}; expected {' or '.join([*self.presets, 'none'])}, the network's own size"
+            )
+        overrides = {name: value for name, value in (overrides or {}).items() if value is not None}
+        unknown = sorted(set(overrides) - set(self.fields))
+        if unknown:
+            raise ConfigError(f"model has no field {', '.join(map(repr, unknown))}; it has {', '.join(self.fields)}")
+        values = {**self.presets.get(preset, {}), **overrides}
+        # Configs carry lists (JSON) and names of dtypes; modules are hashed and compute with dtypes.
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        for name, value in values.items():
+            if name != "dtype" or value not in DTYPES.values():
+                self.fields[name].check(f"model.{name}", value)
+        if isinstance(values.get("dtype"), str):
+            values["dtype"] = DTYPES[values["dtype"]]
+        model = self.module(**self.fixed, **values)
+        self.check(model)
+        return model
+
+    def example_inputs(self, image_size: int) -> tuple[jax.Array, ...]:
+        """Zeros of the shapes that the network is called with, for one image: (image,) or (noisy_mask, image, t)."""
+        image = jnp.zeros((1, image_size, image_size, 3))
+        if issubclass(self.process, DirectProcess):
+            return (image,)
+        return image[..., :1], image, jnp.zeros((1,), jnp.int32)
+
+
+def check_levels(model: Any) -> None:
+    """Refuses levels that a U-Net does not have.
+
+    Raises:
+      ConfigError: names the field.
+    """
+    count = len(model.channel_multipliers)
+    for name in ("attention_levels", "fusion_levels"):
+        outside = [level for level in getattr(model, name, ()) if level >= count]
+        if outside:
+            raise ConfigError(f"model.{name} names {outside}; the levels are 0 to {count - 1}")
+
+
+def model_spec(name: str) -> ModelSpec:
+    """What the network of that name declares; a class that was registered as it is has the defaults of `ModelSpec`.
+
+    Raises:
+      ConfigError: there is no network of that name.
+    """
+    return _spec(MODELS.get(name, "model.name"))
+
+
+def create_model(name: str, *, preset: str | None = None, **overrides: Any) -> nn.Module:
+    """Builds a model. A denoiser is called as `model.apply({"params": p}, noisy_mask, image, t)`, "unet" with the image
+    alone.
+
+    Args:
+      name: "lightweight_ddim" (22,882,945 parameters), "ddim" (113,672,065), "unet" (23,772,449), "medsegdiff"
+        (143,405,825), or one that was registered.
+      preset: None for the size of the paper, or "small".
+      **overrides: fields of the model's class, over the preset; None keeps what the preset or the class says, whether
+        the class has the field or not. `dtype` is "float32" or "bfloat16".
+
+    Raises:
+      ConfigError: an unknown name, preset or field, or a value the field cannot take.
+    """
+    return model_spec(name).create(preset, overrides)
+
+
+def example_inputs(model: nn.Module, image_size: int) -> tuple[jax.Array, ...]:
+    """Zeros of the shapes that a model is called with, for one image: (image,) or (noisy_mask, image, t)."""
+    return _spec_of(model).example_inputs(image_size)
+
+
+def create_process(model: nn.Module, diffusion: Mapping[str, Any]) -> DiffusionProcess | DirectProcess:
+    """The process that trains and samples a model, from a config's `diffusion` section.
+
+    Raises:
+      ConfigError: a field cannot work, or the model has no diffusion and one is set.
+    """
+    return _spec_of(model).process.create(**diffusion)
+
+
+def _spec(entry: Any) -> ModelSpec:
+    return entry if isinstance(entry, ModelSpec) else ModelSpec(entry)
+
+
+def _spec_of(model: nn.Module) -> ModelSpec:
+    """What the class of a model declares; one that was not registered is a denoiser."""
+    declared = (_spec(entry) for _, entry in MODELS.items())
+    return next((spec for spec in declared if spec.module is type(model)), None) or ModelSpec(type(model))
+
+
+def _derived(field: dataclasses.Field) -> Field | None:
+    """The field of a config for one of a module, from its default or its annotation; None if JSON has no such value."""
+    if field.name == "dtype":
+        return SIZES["dtype"]
+    kind = field.type if field.default is dataclasses.MISSING else type(field.default)
+    if kind is tuple:
+        return Field(tuple, items=type(field.default[0]) if field.default else int)
+    return Field(kind) if kind in (bool, int, float, str) else None

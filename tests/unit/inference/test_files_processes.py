@@ -1,0 +1,77 @@
+"""Several processes in one, and where they are refused."""
+
+import csv
+import shutil
+
+import pytest
+from PIL import Image
+from segmenters import picture, red_segmenter
+
+from ddim_jax.inference import segment_files
+from ddim_jax.runtime import mounts
+from ddim_jax.runtime.errors import InputError
+
+COUNT = 30
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """Pictures of different sizes in two folders, one of them damaged."""
+    folder = tmp_path_factory.mktemp("archive")
+    (folder / "sub").mkdir()
+    for k in range(COUNT - 1):
+        name = f"sub/{k:02}.png" if k % 3 else f"{k:02}.png"
+        Image.fromarray(picture(k, 12 + k % 5, 20)).save(folder / name)
+    (folder / "damaged.png").write_bytes(b"not a picture")
+    return folder
+
+
+def test_the_list_is_written_by_whoever_is_last(archive, tmp_path):
+    segmenter = red_segmenter()
+    one = segment_files(segmenter, archive, tmp_path / "one", flag_uncertain=0.5)
+    counts = [
+        segment_files(
+            segmenter, archive, tmp_path / "out", flag_uncertain=0.5, process_index=k, process_count=3
+        ).flagged
+        for k in range(3)
+    ]
+    assert counts[2] == one.flagged == COUNT // 2 and counts[0] < counts[1] < counts[2]
+    with open(tmp_path / "out/flagged.csv", newline="") as file:
+        assert [int(row["rank"]) for row in csv.DictReader(file)] == list(range(1, counts[2] + 1))
+    assert (tmp_path / "out/flagged.csv").read_text() == (tmp_path / "one/flagged.csv").read_text()
+
+
+def test_images_among_the_results_are_refused_with_several_processes(archive, tmp_path):
+    shutil.copy(archive / "00.png", tmp_path / "00.png")
+    with pytest.raises(InputError, match=r"00.png lies in the output folder; with several processes, use another"):
+        segment_files(red_segmenter(), tmp_path / "00.png", tmp_path, process_index=0, process_count=2)
+    assert segment_files(red_segmenter(), tmp_path / "00.png", tmp_path).done == 1
+
+
+@pytest.fixture
+def mounted(tmp_path, monkeypatch):
+    """Says that the folder of this test is a mount of that kind."""
+
+    def say(kind):
+        (tmp_path / "mountinfo").write_text(f"1 0 0:1 / / rw - ext4 /dev/a rw\n2 1 0:2 / {tmp_path} rw - {kind} b rw\n")
+        monkeypatch.setattr(mounts, "_MOUNTS", tmp_path / "mountinfo")
+
+    return say
+
+
+def test_several_processes_are_refused_where_each_host_has_locks_of_its_own(archive, tmp_path, mounted):
+    mounted("fuse.gcsfuse")
+    several = {"process_index": 0, "process_count": 2}
+    with pytest.raises(InputError, match=rf"out lies on {tmp_path} \(fuse.gcsfuse\), whose locks .* one process alone"):
+        segment_files(red_segmenter(), archive, tmp_path / "out", **several)
+    assert not (tmp_path / "out").exists()
+    assert segment_files(red_segmenter(), archive, tmp_path / "out").done == COUNT - 1
+    mounted("nfs4")
+    assert segment_files(red_segmenter(), archive, tmp_path / "out", **several).done == 0
+
+
+@pytest.mark.parametrize("numbers", [{"process_index": 2, "process_count": 2}, {"process_count": 0}])
+def test_numbers_that_cannot_be_leave_no_trace(archive, tmp_path, numbers):
+    with pytest.raises(InputError, match=r"process_(index|count) is"):
+        segment_files(red_segmenter(), archive, tmp_path / "out", **numbers)
+    assert not (tmp_path / "out").exists()
