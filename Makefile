@@ -35,24 +35,24 @@ kernels: .venv/kernels
 	-$(RUN) -m ddim_jax.ops.cpu_kernels
 	touch $@
 
-# Both write benchmarks/results/ and docs/benchmarks.md; they need PyTorch (the `bench` extra) and an idle machine.
+# Both write benchmarks/results/ and the tables in docs/; they need PyTorch (the `bench` extra) and an idle machine.
 bench-cpu: .venv/installed-bench kernels
-	$(RUN) -m benchmarks.run --suite cpu
-	$(RUN) -m benchmarks.report
+	$(RUN) -m benchmarks.speed --suite cpu
+	$(RUN) -m benchmarks.render
 
 bench-gpu: .venv/installed-bench
-	$(RUN) -m benchmarks.run --suite gpu
-	$(RUN) -m benchmarks.report
+	$(RUN) -m benchmarks.speed --suite gpu
+	$(RUN) -m benchmarks.render
 
 # The comparison of the four systems; DATA lists data sets in the folder layout, by the directories they lie in.
 # MedSegDiff takes 5000 evaluations for a picture and is scored on 15 pictures; docs/results.md has all on the same 15.
 table1-cpu: data-given .venv/installed-bench kernels
-	$(RUN) -m benchmarks.table1 --data $(DATA) --budget 360 --size 64 --seeds 1 --limit medsegdiff=15
-	$(RUN) -m benchmarks.report
+	$(RUN) -m benchmarks.quality.table1 --data $(DATA) --budget 360 --size 64 --seeds 1 --limit medsegdiff=15
+	$(RUN) -m benchmarks.render
 
 table1-gpu: data-given .venv/installed-bench
-	$(RUN) -m benchmarks.table1 --data $(DATA) --budget 240 --size 128 --networks full --limit medsegdiff=15
-	$(RUN) -m benchmarks.report
+	$(RUN) -m benchmarks.quality.table1 --data $(DATA) --budget 240 --size 128 --networks full --limit medsegdiff=15
+	$(RUN) -m benchmarks.render
 
 data-given:
 	@test -n "$(strip $(DATA))" || { echo 'DATA is not set. It lists the folders of the data sets, each with images/ and' \

@@ -1,7 +1,7 @@
 """Segments image files with a trained checkpoint.
 
   python sample.py --ckpt runs/demo --input photos/ --output results/ --save mask,overlay
-  srun --ntasks 4 python sample.py ...    (or mpirun -n 4, or --process-id I --process-count 4: see docs/scale.md)
+  srun --ntasks 4 python sample.py ...    (or mpirun -n 4, or --process-id I --process-count 4)
 
 Exit status: 0 if every image was segmented, 1 if some could not be read (each is named at the end), 2 if an argument
 cannot be used, 130 if it was stopped with Ctrl-C. A run that was stopped goes on when it is started again.

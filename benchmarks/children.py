@@ -6,6 +6,7 @@ python benchmarks/children.py PARENT PROGRAM [ARGUMENT...]: becomes PROGRAM, whi
 import ctypes
 import os
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 
@@ -31,6 +32,13 @@ def end_on_sigterm() -> None:
         sys.exit(128 + number)
 
     signal.signal(signal.SIGTERM, end)
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 on which nothing listens now."""
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return trial.getsockname()[1]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The paper's setting, on which every other config builds; on its own it names no data.
 
-Lightweight DDIM at 256 x 256, noise prediction, Adam at 2e-5, batch 20, 2000 epochs, 50 steps x 5 samples.
+Lightweight DDIM, noise prediction, Adam at 2e-5, batch 20, 2000 epochs, 50 steps x 5 samples. Pictures of 256 x 256,
+the average of the weights and the constant learning rate are ours: the paper states none.
 Any field can be set from the command line: --config.train.learning_rate=1e-4
 
 Four systems can be trained: --config.model.name=lightweight_ddim, ddim, unet or medsegdiff. What differs between them
@@ -101,7 +102,7 @@ def _ddim() -> ConfigDict:
     own.train = ConfigDict({"learning_rate": 2e-5, "validation_steps": 10})
     own.sample = ConfigDict({"sampler": "ddim", "steps": 50, "samples": 5, "flips": False, "protocol": "paper"})
     own.sample.clip_x0 = config_dict.placeholder(float)
-    own.sample.clip_x0 = 1.0  # the mask has no other values; docs/method.md has what that is worth
+    own.sample.clip_x0 = 1.0  # the mask has no other values; docs/explanation/method.md has what that is worth
     return own
 
 

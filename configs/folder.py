@@ -3,7 +3,7 @@
 Command: python train.py --config configs/folder.py --config.data.root=DIR
 Give every set a run of its own with --workdir runs/NAME.
 Expected: a test Dice of .953 on 100 chest X-rays after training on 416, .920 on 150 pictures of skin lesions after 500:
-  the training is that of lightweight_ddim in docs/results.md.
+  the training is that of lightweight_ddim in docs/explanation/results.md.
 Cost: six minutes on two idle CPU cores, at 230 pictures a second, and a minute of compilation.
 Masks are found at 64 x 64 and brought to each picture's size; --config.data.image_size=128 is finer, at four times the
 cost.

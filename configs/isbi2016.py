@@ -3,7 +3,7 @@
 Command: python train.py --config configs/isbi2016.py --config.data.root=DIR
 Data: ISIC challenge 2016, part 1; DIR holds the four folders ISBI2016_ISIC_Part1_{Training,Test}_{Data,GroundTruth}.
   The published training and test parts are kept; validation is a seeded tenth of the training part.
-Paper: light DDIM, 50 steps x 5 samples (its Table 1).
+Paper: recall/Dice .8450/.8816 (its Table 1).
 Cost: not measured here.
 """
 

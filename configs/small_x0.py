@@ -1,6 +1,6 @@
 """What is ours to choose, for CPUs: the small network predicting the mask itself, sampled in one step.
 
-The base of fast.py and folder_gpu.py; why each value differs from the paper's stands in docs/method.md.
+The base of fast.py and folder_gpu.py; why each value differs from the paper's stands in docs/explanation/method.md.
 """
 
 from configs import base

@@ -4,7 +4,7 @@ Command: make table1-cpu DATA='DIR...'    (all of them)
 One run: python train.py --config configs/table1.py:SYSTEM --config.data.root=DIR --config.train.steps=N
   SYSTEM is lightweight_ddim, ddim (both as configs/fast.py: the mask in one step), lightweight_ddim_noise, ddim_noise
   (both as the paper: the noise, 50 steps), unet or medsegdiff.
-Expected: docs/results.md, which says what was measured.
+Expected: docs/explanation/results.md, which says what was measured.
 Cost: the budget, and compilation, validation and evaluation besides.
 """
 

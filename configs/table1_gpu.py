@@ -1,9 +1,9 @@
 """One run of the comparison of the systems, on a GPU: the networks of full size in bfloat16.
 
-Command: python -m benchmarks.table1 --data DIR... --budget 240 --size 128 --networks full
+Command: python -m benchmarks.quality.table1 --data DIR... --budget 240 --size 128 --networks full
 One run: python train.py --config configs/table1_gpu.py:SYSTEM --config.data.root=DIR --config.train.steps=N
   The systems are those of configs/table1.py.
-Expected: docs/results.md, once it was measured.
+Expected: docs/explanation/results.md, once it was measured.
 Cost: the budget, and compilation, validation and evaluation besides.
 """
 

@@ -1,6 +1,7 @@
 """How Sphinx builds these pages: `make docs` writes them to build/docs; warnings are errors."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,5 +62,18 @@ def _output(*arguments: str) -> str:
     return ran.stdout
 
 
+def as_restructured_text(_app, _what, _name, _object, _options, lines: list[str]) -> None:
+    """Docstrings are plain text: a bar is a bar, and several results are a list."""
+    start = next((i for i, line in enumerate(lines, 1) if line == "Returns:"), len(lines))
+    end = next((i for i in range(start, len(lines)) if not lines[i].startswith("  ")), len(lines))
+    results = [i for i in range(start, end) if re.match(r"  \w+: ", lines[i])]
+    if len(results) > 1:
+        for i in range(start, end):
+            lines[i] = ("  * " if i in results else "    ") + lines[i][2:]
+        lines.insert(start, "  tuple:")  # napoleon takes what stands before the first colon for the type
+    lines[:] = [line.replace("|", r"\|") for line in lines]
+
+
 def setup(app) -> None:
     app.connect("builder-inited", write_generated_pages)
+    app.connect("autodoc-process-docstring", as_restructured_text, priority=400)  # before napoleon

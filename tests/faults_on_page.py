@@ -1,9 +1,9 @@
-"""Whether docs/reliability.md shows what a campaign of faults counts."""
+"""Whether the tables show what a campaign of faults counts."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.faults_page import PARTS
+from benchmarks.fault_limits import PARTS
 
 _DESCRIBED = {"seconds", "period_s", "restarts_checked", "steps", "longest_seconds", "largest_bytes"}
 """Numbers that say what was done; every other one is a count that a reader has to see."""

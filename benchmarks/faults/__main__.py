@@ -25,10 +25,10 @@ from typing import Any
 
 import jax
 
-from benchmarks import faults_page
-from benchmarks.ceilings import describe_host
 from benchmarks.children import end_on_sigterm
+from benchmarks.fault_limits import short_of_limits
 from benchmarks.faults.programs import ROOT, FaultRunFailed
+from benchmarks.machine import describe_host, provenance
 from ddim_jax import __version__
 from ddim_jax.runtime.atomic import write_json
 from ddim_jax.runtime.errors import InputError
@@ -77,6 +77,7 @@ def make(given: argparse.Namespace, workdir: Path, say: Callable[[str], None]) -
             found = {"failed": " ".join(str(error).split()) or type(error).__name__}
         found = json.loads(json.dumps(found).replace(str(workdir), "DIR"))  # the same wherever it is measured
         about = {
+            **provenance(),
             "seed": given.seed,
             "measured_in_s": round(time.monotonic() - began, 1),
             "device": "cpu",
@@ -89,7 +90,7 @@ def make(given: argparse.Namespace, workdir: Path, say: Callable[[str], None]) -
         write_json(output, {part: measured[part] for part in PARTS if part in measured})
         numbers = ", ".join(f"{key} {value}" for key, value in found.items() if isinstance(value, bool | int | float))
         say(f"{name}: {numbers}")
-        if name not in failed and faults_page.short_of_ideal(name, found):
+        if name not in failed and short_of_limits(name, found):
             bad.append(name)
     return failed, bad
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.children import free_port
 from benchmarks.faults.programs import FaultRunFailed, Program, first_step, last_step, start_training
 from benchmarks.faults.weights import checkpoints, newest_complete
-from benchmarks.free_port import free_port
 
 DEATHS = tuple((kind, victim) for kind in ("anywhere", "starting", "saving") for victim in (0, 1))
 """When a process is killed and which of the two, each time in a run of its own; the first ones give the times."""

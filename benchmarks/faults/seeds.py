@@ -94,7 +94,7 @@ SETTINGS = {
     "samples": 3,
     "steps": 2,
     "seed": 0,
-    "protocol": "calibrated",
+    "protocol": "mean",
     "threshold": 0.5,
     "size": "model",
     "flips": False,

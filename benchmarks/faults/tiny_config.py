@@ -21,7 +21,7 @@ def get_config():
     config.ddim.train.validation_steps = 1
     config.ddim.sample.steps = 1
     config.ddim.sample.samples = 2
-    config.ddim.sample.protocol = "calibrated"
+    config.ddim.sample.protocol = "mean"
 
     config.data.name = "phantom"
     config.data.image_size = 16

@@ -192,15 +192,11 @@ def _parts(folder: Path) -> list[Path]:
 
 def _held(folder: Path) -> list[str]:
     """The names of the files that processes at work append to; only under `.index.lock`."""
-    return [path.name for path in (folder / INDEX, *_parts(folder)) if _is_held(path)]
-
-
-def _is_held(path: Path) -> bool:
-    try:
-        with open(path, "r+b") as file:
-            return not try_lock(file, required=False)
-    except FileNotFoundError:
-        return False
+    found = []
+    for path in (folder / INDEX, *_parts(folder)):
+        with contextlib.suppress(FileNotFoundError), open(path, "r+b") as file:
+            found += [] if try_lock(file, required=False) else [path.name]
+    return found
 
 
 def _check_free(folder: Path, process: Process) -> bool:
@@ -221,20 +217,10 @@ def _check_free(folder: Path, process: Process) -> bool:
 
 def _remove_partial(folder: Path) -> None:
     """Removes what killed runs were writing, results in any folder below and records here."""
-    folders = [folder]
-    while folders:
-        place = folders.pop()
-        try:
-            with os.scandir(place) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(place / entry.name)
-                    elif _PARTIAL.fullmatch(entry.name):
-                        (place / entry.name).unlink()
-        except PermissionError:
-            if place == folder:
-                raise
-            # Not a folder of results, such as lost+found at the root of a disk.
+    for place, _, names in os.walk(folder):  # folders that may not be read, such as lost+found, are passed over
+        for name in names:
+            if _PARTIAL.fullmatch(name):
+                os.unlink(os.path.join(place, name))
 
 
 def _read(path: Path, lines: dict[str, bytes]) -> tuple[int, bool]:

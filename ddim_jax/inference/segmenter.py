@@ -7,6 +7,7 @@ starting the next images before the results of the first are fetched.
 
 import functools
 import os
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -15,7 +16,6 @@ import jax
 import numpy as np
 
 from ddim_jax.diffusion import timestep_grid
-from ddim_jax.inference.ahead import start_ahead
 from ddim_jax.inference.export_cache import TracedPrograms
 from ddim_jax.inference.loading import fingerprint, load_network
 from ddim_jax.inference.sampling import sample_image
@@ -198,8 +198,15 @@ class Segmenter:
         single = not isinstance(images, list | tuple)
         rgb = [as_rgb(image) for image in ([images] if single else images)]  # all are checked before any work
 
-        started = start_ahead(lambda image: (image, self.start(self.prepare(image, options), options)), rgb, _STARTED)
-        results = [fuse(self.fetch(device), image.shape[:2], options) for image, device in started]
+        def finish(image: np.ndarray, started: Started) -> Segmentation:
+            return fuse(self.fetch(started), image.shape[:2], options)
+
+        waiting, results = deque(), []
+        for image in rgb:
+            waiting.append((image, self.start(self.prepare(image, options), options)))
+            if len(waiting) == _STARTED:
+                results.append(finish(*waiting.popleft()))
+        results += (finish(*one) for one in waiting)
         return results[0] if single else results
 
     def prepare(self, image: np.ndarray, options: SamplingOptions) -> Prepared:

@@ -148,11 +148,13 @@ class Stream:
         record = {"name": job.name, "file": job.source, "bytes": loaded.bytes, "mtime_ns": loaded.mtime_ns}
         earlier = self._index.kinds(job.name)
         if samples is None:
-            # A file that is as it was may be unreadable for a while, for want of memory, and while a file server is
-            # away nobody knows how it is: its results stay.
+            record |= {"status": "failed", "reason": loaded.reason}
             if loaded.mtime_ns is not None and self._index.changed(job.name, loaded.bytes, loaded.mtime_ns):
                 self._remove(job, {*earlier, *self._kinds})
-            return record | {"status": "failed", "reason": loaded.reason}
+                return record
+            # A file that is as it was may be unreadable for a while, for want of memory, and while a file server is
+            # away nobody knows how it is: its results stay, and are redone with the others once it can be read.
+            return record | {"outputs": list(earlier)}
         kinds = [kind for kind in WRITERS if kind in earlier or kind in self._kinds]
         began = time.monotonic()
         result = fuse(samples, image.shape[:2], self._context.options)

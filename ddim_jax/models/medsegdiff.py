@@ -6,13 +6,16 @@ of the mask (dynamic conditional encoding), from which high-frequency noise was 
 
 Where the paper and its public code differ:
 
-- The fusion is the paper's: LN(m_image) * LN(m_mask) * m_image. The code multiplies the image's features by two maps of
-  the mask's instead, one over the pixels and one over the channels.
-- It is done at the paper's two middle stages; the code does it at four.
+- The fusion is the paper's: LN(m_image) * LN(m_mask) * m_image, at its two middle stages. The code has neither fusion
+  nor FF-Parser unless it is told `--version 1`; then it multiplies the image's features by two maps of the mask's, one
+  over the pixels and one over the channels, at four stages.
 - The mask's encoder sees x_t alone, as in the paper; the code concatenates the image.
-- The code adds a loss on a mask that the image's encoder gives by itself, and learns the variance; the paper has the
-  noise prediction of DDPM alone, and so has this.
-- Sizes (channels, levels, blocks, attention) are those of the code's example at 256 x 256; the paper gives none.
+- The paper has the noise prediction of DDPM alone, and so has this. The code besides learns the variance, and trains a
+  whole U-Net on the image with a loss on its mask, weight 10. It noises masks in {0, 1}.
+- Channels, levels, blocks and attention are those of the code's example at 256 x 256. The paper gives the downsamplings
+  of its networks alone: 4, 5, 6 and 6 for S, B, L and ++.
+- The paper infers with 100 steps, 25 samples and STAPLE; 1000 steps and 5 samples are those of the code's README, and
+  its `staple()` is the squared mean.
 
 Where both leave no choice to a network whose parameters must not depend on the size of the picture, or are silent:
 

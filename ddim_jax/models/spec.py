@@ -56,7 +56,7 @@ DENOISER_DEFAULTS = {
         "samples": 5,
         "flips": False,
         "protocol": "paper",
-        "clip_x0": 1.0,  # the mask has no other values; docs/method.md has what that is worth
+        "clip_x0": 1.0,  # the mask has no other values; docs/explanation/method.md has what that is worth
     },
 }
 """The paper's setting."""

@@ -86,7 +86,7 @@ def initialise(
         how = f"{launched.by} started this process, but joining the others failed" if launched else "joining failed"
         raise InputError(
             f"{how} ({type(error).__name__}: {error}). Give --coordinator-address, --process-count and --process-id "
-            "by hand; see docs/scale.md."
+            "by hand; see docs/how-to/several_machines.md."
         ) from error
     finally:
         take_back()

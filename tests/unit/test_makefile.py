@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import table1
+from benchmarks.quality import table1
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,7 +22,7 @@ def make(*arguments: str) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize("target", ["table1-cpu", "table1-gpu"])
 def test_without_data(target):
     found = make(target)
-    assert found.returncode == 2 and "benchmarks.table1" not in found.stdout
+    assert found.returncode == 2 and "benchmarks.quality.table1" not in found.stdout
     assert "DATA is not set. It lists the folders of the data sets" in found.stderr
 
 
@@ -32,11 +32,11 @@ def test_without_data(target):
 def test_the_table(target, seeds, size, networks, monkeypatch, tmp_path):
     """With -n, make says what it would run; the command's own parser says what that is."""
     lines = make("-n", target, f"DATA={tmp_path}").stdout.splitlines()
-    (command,) = [line for line in lines if "benchmarks.table1" in line]
+    (command,) = [line for line in lines if "benchmarks.quality.table1" in line]
     given = []
     monkeypatch.setattr(table1, "make", lambda found, _: given.append(found) or 0)
-    assert table1.main(command.split("benchmarks.table1")[1].split()) == 0
+    assert table1.main(command.split("benchmarks.quality.table1")[1].split()) == 0
     (found,) = given
     assert (found.data, found.seeds, found.size, found.networks) == ([str(tmp_path)], seeds, size, networks)
     assert found.limit == {"medsegdiff": 15}
-    assert any("benchmarks.report" in line for line in lines)
+    assert any("benchmarks.render" in line for line in lines)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import archive, archive_page, memory
+from benchmarks import memory
+from benchmarks.speed import archive
 
 
 class Here:
@@ -150,47 +151,3 @@ def test_too_few_pictures_have_no_tenth(capsys):
     with pytest.raises(SystemExit):
         archive.main(["--count", "9"])
     assert "--count is 9" in capsys.readouterr().err
-
-
-def test_the_cost_of_ten_million_pictures_on_the_page(tmp_path):
-    row = {
-        "network": "recommended",
-        "pictures": 100,
-        "picture_size": 256,
-        "device": "a processor, 2 threads",
-        "images_per_second": 12.5,
-        "waited_share": 0.021,
-        "peak_bytes": 312 * 2**20,
-        "held_bytes_of_a_tenth": 300 * 2**20,
-        "held_bytes": 301 * 2**20,
-        "bytes_per_picture": 500.4,
-        "index_bytes": 30_000,
-        "result_bytes": 530_000,
-        "result_disk_bytes": 819_200,
-    }
-    folder = tmp_path / "docs" / "results"
-    folder.mkdir(parents=True)
-    assert archive_page.write(tmp_path) is None
-    many = {"pictures": 20_000, "index_bytes": 6_000_000, "result_bytes": 106_000_000, "result_disk_bytes": 163_840_000}
-    tiny = row | many | {"network": "tiny", "picture_size": 64}
-    slow, grows = tiny | {"waited_share": 0.1001, "bytes_per_picture": 80.0}, tiny | {"device": "another"}
-    (folder / "archive.json").write_text(json.dumps({"rows": [row, slow, grows]}))
-    training = {"what": "training", "one": 10.0, "two": 18.0, "ratio": 1.8, "ratios": [1.7, 1.8, 1.9]}
-    training |= {"batch_of_one": 4, "batch_of_two": 8}
-    segmenting = {"what": "segmenting", "one": 10.0, "two": 16.9, "ratio": 1.69, "ratios": [1.69]}
-    rows = {"size": 64, "device": "a processor", "rows": [training, segmenting]}
-    (folder / "processes.json").write_text(json.dumps(rows))
-    page = archive_page.write(tmp_path).read_text()
-    # 10,000,000 / 12.5 / 3600 = 222.2 hours; 5300 bytes a picture are 53 GB, 300 of them of the index 3 GB.
-    assert ": 222 hours, that is 9 days of one such process; 53 GB of masks and index, 3.0 GB" in page
-    assert "which take 82 GB of blocks" in page
-    assert "are 2.0 TB to read" in page and "GPU-hours are not known" in page
-    about = "| recommended | 100 of 256 x 256 | a processor, 2 threads"
-    memory = "312 MiB | 300.0 MiB | 301.0 MiB"
-    assert f"{about} | 12.5 | 2.1% | {memory} | too few to tell | 5.3 kB a picture | 8.2 kB a picture |" in page
-    assert f"| another | 12.5 | 2.1% | {memory} | 500.4 B a picture | 5.3 kB a picture | 8.2 kB a picture |" in page
-    assert f"{about} | met | too few to tell |" in page
-    assert "| tiny | 20,000 of 64 x 64 | a processor, 2 threads | **missed** | met |" in page
-    assert "| tiny | 20,000 of 64 x 64 | another | met | **missed** |" in page  # 500.4 bytes are more than 500
-    assert "| training, 4 and 8 a step | 10.0 a second | 18.0 a second | 1.80 | 1.70, 1.80, 1.90 | met |" in page
-    assert "| segmenting | 10.0 a second | 16.9 a second | 1.69 | 1.69 | **missed** |" in page

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import train_runs
 from benchmarks.children import dying_with_this
+from benchmarks.speed import train_runs
 
 ROOT = Path(__file__).parents[3]
 LIMIT = 60

@@ -8,10 +8,10 @@ import pytest
 from faults_on_page import on_page
 from pretends import Pretends
 
+from benchmarks.fault_limits import short_of_limits
 from benchmarks.faults import damage, disk_full, kills
 from benchmarks.faults.programs import first_step, last_step
 from benchmarks.faults.weights import checkpoints, same_checkpoint
-from benchmarks.faults_page import short_of_ideal
 from ddim_jax.checkpoints import CheckpointStore
 
 KILLS = 2
@@ -41,7 +41,7 @@ def test_a_run_killed_twice_loses_nothing(runs):
     assert found["starts_in_flight"] <= 1 and found["restarts_checked"] + found["starts_in_flight"] >= 1 + KILLS
     assert on_page("kills", found)
     many = {"n": 100, "saves_in_flight": 20}  # two kills need not hit a save
-    assert found["failed_restarts"] == 0 and short_of_ideal("kills", found | many) == []
+    assert found["failed_restarts"] == 0 and short_of_limits("kills", found | many) == []
     assert found["steps"] % kills.EVERY == 0
     assert [line.split(":")[0] for line in told] == ["kill 1 of 2", "kill 2 of 2"]
     assert CheckpointStore(checkpoints(folder / "killed")).steps()[-1] == found["steps"]
@@ -69,7 +69,7 @@ def test_damage_is_named_and_undone(run):
         assert (found["n"], found["silent"], found["named"]) == (count, 0, count)
         assert found["fell_back"] <= count and len(found["steps"]) >= 3
         assert on_page(kind, found)
-        assert found["offenders"] == {"silent": []} and short_of_ideal(kind, found | {"n": 1000}) == []
+        assert found["offenders"] == {"silent": []} and short_of_limits(kind, found | {"n": 1000}) == []
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     assert logging.getLogger("absl").filters == filters
 
@@ -81,7 +81,7 @@ def test_a_store_that_does_not_verify_is_silent(run, monkeypatch):
     assert (found["silent"], found["named"], found["fell_back"]) == (4, 0, 0)
     assert len(told) == 4 and all(line.startswith(f"silent: {run}") for line in told)
     assert [f"silent: {checkpoints(run)}/{one}" for one in found["offenders"]["silent"]] == told
-    assert len(short_of_ideal("flips", found | {"n": 1000})) == 1
+    assert len(short_of_limits("flips", found | {"n": 1000})) == 1
 
 
 def test_wrong_weights_are_silent_whatever_is_told(run):

@@ -5,7 +5,8 @@ import json
 import jax
 import pytest
 
-from benchmarks import startup, table2
+from benchmarks.quality import table2
+from benchmarks.speed import startup
 from configs import fast, table1_gpu
 from configs.table1 import SYSTEMS
 from ddim_jax.models import create_model, example_inputs

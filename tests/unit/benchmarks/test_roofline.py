@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks.cases import TINY, Case
-from benchmarks.roofline import case_work, count
+from benchmarks.speed.cases import TINY, Case
+from benchmarks.speed.roofline import case_work, count
 from ddim_jax.models import create_model
 from ddim_jax.models.layers import Attention, Conv, UpsampleConv
 from ddim_jax.training.state import parameter_count

@@ -5,12 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import startup, startup_page
+from benchmarks.speed import startup
 from ddim_jax import Segmenter
-from ddim_jax.ops import cpu_kernels
 
 
-def test_the_start_is_a_call_less_its_picture(tmp_path, monkeypatch):
+def test_the_start_is_a_call_less_its_picture(monkeypatch):
     times = iter([30.0, 6.0, 22.0, 7.0, 23.0, 9.0, 19.0])
     asked = []
     monkeypatch.setattr(startup._Calls, "seconds", lambda self, pictures: asked.append(pictures) or next(times))
@@ -21,13 +20,6 @@ def test_the_start_is_a_call_less_its_picture(tmp_path, monkeypatch):
     # The medians are 7 s for one picture and 22 s for five.
     assert (row["first_call_s"], row["call_s"], row["call_s_range"]) == (30.0, 7.0, [6.0, 9.0])
     assert (row["picture_s"], row["start_s"]) == (3.75, 3.25)
-
-    folder = tmp_path / "docs" / "results"
-    folder.mkdir(parents=True)
-    (folder / "startup.json").write_text(json.dumps({"rows": [row]}))
-    line = startup_page.write(tmp_path).read_text().splitlines()[-1]
-    kernels = "yes" if cpu_kernels.available() else "no"
-    assert line == f"| small `a network` | 64 x 64 | a machine | {kernels} | 30.0 s | 7.0 s | 3.75 s | 3.25 s | 3 |"
 
 
 def test_rows_of_other_networks_stay(tmp_path, monkeypatch):
@@ -64,10 +56,6 @@ def test_real_calls_find_what_the_first_has_left(tmp_path, environment, monkeypa
     monkeypatch.setattr(startup, "save_untrained", lambda folder, network, size: config())
     with pytest.raises(RuntimeError, match="traced the network again"):
         startup.measure("small", 32, 1, "a machine")
-
-
-def test_no_page_without_figures(tmp_path):
-    assert startup_page.write(tmp_path) is None and not any(tmp_path.iterdir())
 
 
 def config():

@@ -5,8 +5,8 @@ import json
 import pytest
 from PIL import Image
 
-from benchmarks import steps
-from benchmarks.steps import Setting, settings
+from benchmarks.quality import steps
+from benchmarks.quality.steps import Setting, settings
 
 
 def test_every_setting_once_the_cheap_first():

@@ -5,8 +5,8 @@ import json
 import jax  # noqa: F401, in a condition below
 import pytest
 
-from benchmarks import table2
-from benchmarks.table2 import OneImage
+from benchmarks.quality import table2
+from benchmarks.quality.table2 import OneImage
 
 on_cpu = pytest.mark.skipif("jax.default_backend() != 'cpu'")
 

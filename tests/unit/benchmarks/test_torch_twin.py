@@ -14,7 +14,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the comparison needs PyTorch: pip install 'ddim_jax[bench]'")
 
-from benchmarks.torch_twin import create_twin  # noqa: E402
+from benchmarks.speed.torch_twin import create_twin  # noqa: E402
 from ddim_jax.checkpoints.torch_weights import to_torch  # noqa: E402
 from ddim_jax.models import create_model  # noqa: E402
 from ddim_jax.runtime.errors import ConfigError  # noqa: E402

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from benchmarks import allocator, processes, train_runs
-from benchmarks.train_runs import Trained
+from benchmarks.speed import processes, train_runs
+from benchmarks.speed.train_runs import Trained
 
 STAND_IN = """
 import json, os, sys, time
@@ -72,46 +72,3 @@ def test_one_and_two_processes_train_in_turn(tmp_path, monkeypatch):
     assert row["ratios"] == [1.7, 1.6, 2.0]
     assert (row["one"], row["two"], row["ratio"]) == (12.0, 24.0, 2.0)  # medians of 10, 20, 12 and of 17, 32, 24
     assert (row["batch_of_one"], row["batch_of_two"]) == (16, 32)
-
-
-def test_memory_kept_and_given_back_in_turn(tmp_path, monkeypatch):
-    cpus = sorted(os.sched_getaffinity(0))
-    asked = []
-
-    def train(tied, workdir, *, steps, size, batch, environment):
-        assert tied == [cpus] and workdir.parent.is_dir() and environment["JAX_ENABLE_COMPILATION_CACHE"] == "false"
-        kept = "GLIBC_TUNABLES" not in environment
-        asked.append(kept)
-        return Trained(150.0 + len(asked) if kept else 100.0 + len(asked), 3000 if kept else 2000)
-
-    class Here:
-        def __init__(self, factory, network, size, *, cpus, environment):
-            assert (factory, network, size) == ("benchmarks.archive:Run", "recommended", 256)
-            self._kept = environment == {}
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def call(self, method, warm, pictures, output, batch_size):
-            assert len(os.listdir(f"{pictures}/000")) == 3 and len(os.listdir(f"{warm}/000")) == 8
-            return {"done": 3, "seconds": 0.25 if self._kept else 0.5, "peak_bytes": 7}
-
-    monkeypatch.setattr(allocator, "train", train)
-    monkeypatch.setattr(allocator, "Worker", Here)
-    for name in allocator.SAID_BY:
-        monkeypatch.delenv(name, raising=False)
-    arguments = ["--repeats", "2", "--pictures", "3", "--output", str(tmp_path / "allocator.json")]
-    assert allocator.main(arguments) == 0
-    first, second = json.loads((tmp_path / "allocator.json").read_text())["rows"]
-    assert asked == [True, False, False, True]  # neither is always first
-    assert (first["kept"], first["given_back"]) == (152.5, 102.5)  # medians of 151 and 154, of 102 and 103
-    assert first["ratios"] == [round(151 / 102, 3), round(154 / 103, 3)] and first["ratio"] == round(152.5 / 102.5, 3)
-    assert (first["kept_peak_bytes"], first["given_back_peak_bytes"]) == (3000, 2000)
-    assert (second["what"], second["kept"], second["given_back"], second["ratio"]) == ("segmenting", 12.0, 6.0, 2.0)
-    assert set(allocator.RULES) <= set(first)
-    monkeypatch.setenv("GLIBC_TUNABLES", "")
-    with pytest.raises(SystemExit):
-        allocator.main(arguments)

@@ -161,7 +161,7 @@ def test_a_file_that_cannot_be_looked_at_is_that_picture_alone(folder, out, clos
 
 
 def test_results_stay_while_nobody_knows_how_their_file_is(folder, out, closed):
-    segment_files(red_segmenter(), folder, out)
+    segment_files(red_segmenter(), folder, out, save=("mask", "overlay"))
     before = contents(out)
     closed["b.png"] = errno.EIO
     ((file, reason),) = segment_files(red_segmenter(), folder, out).failed
@@ -170,6 +170,13 @@ def test_results_stay_while_nobody_knows_how_their_file_is(folder, out, closed):
     closed.clear()
     assert segment_files(red_segmenter(), folder, out).done == 1
     assert contents(out) == before
+
+    closed["b.png"] = errno.EIO
+    segment_files(red_segmenter(), folder, out)
+    closed.clear()
+    Image.fromarray(picture(9, 30, 20)).save(folder / "b.png")
+    assert segment_files(red_segmenter(), folder, out).done == 1
+    assert Image.open(out / "b_overlay.png").size == (20, 30)  # no older one stays behind
 
 
 def test_a_name_too_long_for_its_result_is_that_picture_alone(folder, out):

@@ -150,6 +150,15 @@ def test_a_list_gives_the_same_bits_as_each_image_alone(tiny):
     assert tiny.segment([]) == []
 
 
+def test_few_images_of_a_list_wait_on_the_device(monkeypatch):
+    log, start, fetch = [], Segmenter.start, Segmenter.fetch
+    monkeypatch.setattr(Segmenter, "start", lambda *given: log.append(1) or start(*given))
+    monkeypatch.setattr(Segmenter, "fetch", lambda *given: log.append(-1) or fetch(*given))
+    results = red_segmenter().segment([picture(seed, 10 + seed, 12) for seed in range(7)])
+    assert np.cumsum(log).tolist() == [1, 2, 3, 4, 3, 4, 3, 4, 3, 4, 3, 2, 1, 0]
+    assert [len(result.mask) for result in results] == list(range(10, 17))
+
+
 def test_uncertainty_is_the_standard_deviation_of_the_sample_probabilities(tiny):
     image = picture(6, SIZE, SIZE)
     samples = tiny.sample(image).astype(np.float64)

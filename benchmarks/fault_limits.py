@@ -1,0 +1,127 @@
+"""What the fault trials count (docs/results/faults.json), and what each count ought to be."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class Limit(NamedTuple):
+    """A bound on a count: ">=" for a number of trials that shows something, "<=" for a time, "==" otherwise."""
+
+    sign: str
+    value: Any
+
+    def holds(self, found: Any) -> bool:
+        return {">=": found >= self.value, "<=": found <= self.value, "==": found == self.value}[self.sign]
+
+
+class Count(NamedTuple):
+    """One count of a part: its field, its words, and its limit if it has one."""
+
+    field: str
+    words: str
+    limit: Limit | None = None
+
+
+def _none(field: str, words: str) -> Count:
+    return Count(field, words, Limit("==", 0))
+
+
+def _enough(field: str, words: str, least: float) -> Count:
+    return Count(field, words, Limit(">=", least))
+
+
+_DAMAGE = (
+    Count("named", "told with the name of the file"),
+    Count("fell_back", "of these read on from another checkpoint, equal to the bit to what was saved"),
+    _none("silent", "not noticed, not named, or wrong weights"),
+)
+_AT_A_CHECKPOINT = _enough("while_saving", "of them while a checkpoint was due: in a validation or a save", 1)
+PARTS = {
+    "kills": (
+        _enough("n", "kills", 100),
+        _enough("saves_in_flight", "of them with a checkpoint half written", 20),
+        Count("removals_in_flight", "of them with an old checkpoint half removed"),
+        Count("starts_in_flight", "of them before the first step after a start"),
+        _none("failed_restarts", "starts after a kill that did not go on"),
+        _none("lost_beyond_checkpoint", "restarts that went back behind a checkpoint once complete"),
+        Count(
+            "bitwise_equal", "weights, average and optimiser's state equal in the end, to the bit", Limit("==", True)
+        ),
+    ),
+    "flips": (_enough("n", "bytes changed", 1000), *_DAMAGE),
+    "truncations": (_enough("n", "files cut short", 100), *_DAMAGE),
+    "disk_full": (
+        Count("n", "disks filled"),
+        _enough("in_a_save", "of them with the checkpoints named by the error: while one was saved", 4),
+        _enough("in_results", "of them with a result or the index named: while results were written", 4),
+        Count("before", "of them with another file: before"),
+        _none("lost", "with a loss: of the last checkpoint, of a finished result, or of the same end later"),
+        _none("unclear", "without a clear line that names the disk's path"),
+    ),
+    "peer_death": (
+        Count("n", "deaths"),
+        _enough("before_first_step", "of them before the first step, the processes joined", 1),
+        _AT_A_CHECKPOINT,
+        Count("seconds", "seconds until the other process had ended, the longest", Limit("<=", 60)),
+        _none("unnamed", "without a message that says that a process is lost and what to do"),
+        _none("not_continued", "that did not go on from the last checkpoint when started again"),
+    ),
+    "sigterm": (
+        Count("n", "stops"),
+        _enough("before_first_step", "of them before the first step after a start, nothing compiled", 1),
+        _AT_A_CHECKPOINT,
+        Count("seconds", "seconds from the signal to the end of the program, the longest", Limit("<=", 10)),
+        Count("median_seconds", "the median of them"),
+        _none("unsaved", "without a checkpoint of the step that was said to be saved, or another status than 75"),
+        _none("not_continued", "starts after it that did not go on from that step"),
+    ),
+    "bad_inputs": (
+        _enough("n", "inputs", 40),
+        Count("starts", "programs started with them, some with many"),
+        _none("tracebacks", "starts that ended in a traceback"),
+        _none("partial_outputs", "files left unfinished, or that claim success"),
+        _none("unclear", "inputs without a line that names them and what is wrong, or with another exit status"),
+    ),
+    "fuzz": (
+        _enough("executions", "inputs tried", 10_000),
+        Count("read", "of them read"),
+        Count("refused", "of them refused with a message"),
+        _none("one_sided", "readers that read nothing, or refused nothing: they show nothing"),
+        _enough("seconds", "seconds of trying", 600),
+        _none("unexpected", "errors other than the ones that are meant for users"),
+    ),
+}
+"""By part, what it counts; the first says how much was done."""
+
+
+def short_of_limits(part: str, found: Mapping[str, Any], *, long: bool = True) -> list[str]:
+    """The counts of a part that miss their limits, in words; one that is not there was not measured.
+
+    Args:
+      part: of `PARTS`.
+      found: what was counted.
+      long: whether so much was to be done that the limits from below hold as well.
+    """
+    missed = []
+    for field, words, limit in PARTS[part]:
+        if limit is None or (limit.sign == ">=" and not long):
+            continue
+        if field not in found:
+            missed.append(f"not measured: {words}")
+        elif not limit.holds(found[field]):
+            missed.append(f"{in_words(found[field])} {words} ({limit_in_words(limit)} expected)")
+    return missed
+
+
+def limit_in_words(limit: Limit | None) -> str:
+    """A limit as tables have it; "" for none."""
+    if limit is None:
+        return ""
+    return {">=": "at least ", "<=": "at most ", "==": ""}[limit.sign] + in_words(limit.value)
+
+
+def in_words(value: Any) -> str:
+    """A count as tables have it."""
+    if isinstance(value, bool):
+        return "yes" if value else "**no**"
+    return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"

@@ -1,0 +1,80 @@
+"""The machine and the state of the code that a measurement is of; every result file has both."""
+
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from ddim_jax.models import create_model, example_inputs
+from ddim_jax.ops import cpu_kernels
+from ddim_jax.training.state import parameter_count
+
+ROOT = Path(__file__).parents[1]
+
+
+def describe_host(threads: int) -> dict[str, Any]:
+    """Processor, threads, memory and system."""
+    names = [value for name, value in _cpuinfo() if name == "model name"]
+    memory = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
+    return {
+        "cpu": names[0] if names else platform.machine(),
+        "threads": threads,
+        "memory_gib": round(int(memory.split()[1]) / 2**20, 1),
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+    }
+
+
+def provenance() -> dict[str, str | None]:
+    """The vectors of the processor and the commit of the code, for every result file.
+
+    Returns:
+      isa: "avx512", "avx2" or "other", since processors of one name in a cloud differ; commit: of the repository, with
+      "+" where files differ from it, None outside of a repository.
+    """
+    flags = next((value.split() for name, value in _cpuinfo() if name == "flags"), [])
+    isa = "avx512" if "avx512f" in flags else "avx2" if "avx2" in flags else "other"
+    return {"isa": isa, "commit": commit()}
+
+
+def commit() -> str | None:
+    """The abbreviated commit of the code, as `provenance` gives it."""
+    asked = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*"]
+    try:
+        found = subprocess.run(asked, capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    return found.stdout.strip() or None
+
+
+def device_in_words(device: jax.Device, threads: int) -> str:
+    """The GPU, or the processor and how many of its threads are used."""
+    return f"{describe_host(threads)['cpu']}, {threads} threads" if device.platform == "cpu" else device.device_kind
+
+
+class Machine:
+    """The device, and the networks by their numbers of parameters; lives in a worker, so that a GPU stays free."""
+
+    def about(self, threads: int) -> dict[str, Any]:
+        """The device in words, its kind ("cpu", "gpu"), whether the CPU kernels are built, the version of JAX."""
+        device = jax.devices()[0]
+        return {
+            "device": device_in_words(device, threads),
+            "platform": device.platform,
+            "compiled_cpu_kernels": cpu_kernels.available(),
+            "jax": metadata.version("jax"),
+        }
+
+    def parameters(self, about: Mapping[str, Any], size: int) -> int:
+        """Weights of the network that a config's `model` section describes."""
+        model = create_model(about["name"], preset=about["preset"], **about["overrides"])
+        shapes = jax.eval_shape(model.init, jax.random.key(0), *example_inputs(model, size))
+        return parameter_count(shapes["params"])
+
+
+def _cpuinfo() -> list[tuple[str, str]]:
+    lines = (line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines())
+    return [(name.strip(), value.strip()) for name, _, value in lines]

@@ -1,0 +1,200 @@
+"""The rows of Table 1, from the files that its runs leave: what they took, and the scores of single pictures."""
+
+import csv
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.result_file import identity
+from ddim_jax.metrics import bootstrap_interval
+
+Row = Mapping[str, Any]
+IDENTITY = ("system", "dataset", "networks", "size", "device", "budget_s", "seed", "protocol")
+"""What tells one row from another. A new row takes the place of one that differs in nothing of this."""
+
+
+def run_folder(workdir: Path, about: Mapping[str, Any]) -> Path:
+    """Where the run is trained that a row, or the fields known beforehand of one, is about."""
+    name = "{system}-{size}-{budget_s:g}s-seed{seed}-{settings}".format(**about)
+    return workdir / about["dataset"] / name
+
+
+def step_seconds(
+    lines: Iterable[Mapping[str, Any]],
+    batch_size: int,
+    average: Callable[[Iterable[float]], float] = statistics.median,
+) -> float:
+    """Seconds of a training step, averaged over the lines of a `metrics.jsonl` that have a speed.
+
+    Raises:
+      ValueError: none has.
+    """
+    return average(batch_size / line["images_per_second"] for line in lines if "images_per_second" in line)
+
+
+def training_seconds(lines: Sequence[Mapping[str, Any]], batch_size: int) -> float:
+    """Seconds that all steps of a run took, without compilation, validation and checkpoints.
+
+    A speed in `metrics.jsonl` is that of the steps since the line before, the first step after a start aside, which
+    compiles; that one, and a line without a speed, are counted at the speed of their neighbours.
+    """
+    total, last, usual = 0.0, 0, step_seconds(lines, batch_size)
+    for line in lines:
+        if "loss" in line:
+            speed = line.get("images_per_second")
+            total += (line["step"] - last) * (batch_size / speed if speed else usual)
+            last = line["step"]
+    return total
+
+
+def rows_of(
+    about: Mapping[str, Any],
+    config: Mapping[str, Any],
+    lines: Sequence[Mapping[str, Any]],
+    train_examples: int,
+    metrics: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """The rows of one run, one for each protocol.
+
+    Args:
+      about: fields of the rows known beforehand; those of `IDENTITY`, but for the protocol, are among them.
+      config: the run's config.json.
+      lines: its metrics.jsonl.
+      train_examples: pictures of the training split.
+      metrics: the metrics.json of its evaluation.
+    """
+    train = config["train"]
+    validation = {line["step"]: line["validation_dice"] for line in lines if "validation_dice" in line}
+    shared = {
+        **about,
+        "prediction": config["diffusion"]["prediction"],
+        "dtype": config["model"]["overrides"]["dtype"] or "float32",
+        "learning_rate": train["learning_rate"],
+        "batch_size": train["batch_size"],
+        "train_s": round(training_seconds(lines, train["batch_size"]), 1),
+        "steps": train["steps"],
+        "epochs": round(train["steps"] * train["batch_size"] / train_examples, 2),
+        "picked_step": metrics["step"],
+        "validation_dice": validation[metrics["step"]],
+        "sampler": metrics["sampler"],
+        "sampling_steps": metrics["steps"],
+        "samples": metrics["samples"],
+        "flips": metrics["flips"],
+        "clip_x0": metrics["clip_x0"],
+        "seconds_per_image": metrics["seconds_per_image"]["median_of_the_rest"],
+        "n": metrics["images"],
+        "n_in_split": metrics["images_in_split"],
+        "ece": metrics["calibration"]["ece"],
+        "kept_dice": metrics["rejection"]["kept_dice"],
+    }
+    return [
+        {
+            **shared,
+            "protocol": name,
+            "recall_mean": found["per_image"]["recall"]["mean"],
+            "dice_mean": found["per_image"]["dice"]["mean"],
+            "dice_ci": [found["per_image"]["dice"]["low"], found["per_image"]["dice"]["high"]],
+            "dice_single": found["per_image"]["dice_single"]["mean"],
+            "dice_pooled": found["pooled"]["dice"],
+        }
+        for name, found in metrics["protocols"].items()
+    ]
+
+
+REFERENCE = "lightweight_ddim"
+"""The system whose lead over each of the others is taken picture by picture."""
+_COMPARED = tuple(name for name in IDENTITY if name != "system")
+
+
+def picture_scores(row: Row, workdir: Path) -> dict[str, float] | None:
+    """The Dice of every picture that a row is the mean of, by the picture's id.
+
+    None where `workdir` does not hold them: no such run, or an evaluation that gives another mean (of other pictures,
+    or of other settings).
+    """
+    path = run_folder(workdir, row) / "evaluation" / "test" / "per_image.csv"
+    if not path.exists():
+        return None
+    with open(path, newline="", encoding="utf-8") as file:
+        column = "dice" if row["protocol"] == "mean" else f"{row['protocol']}_dice"
+        scores = {line["id"]: float(line[column]) for line in csv.DictReader(file)}
+    same = len(scores) == row["n"] and math.isclose(statistics.fmean(scores.values()), row["dice_mean"], abs_tol=1e-9)
+    return scores if same else None
+
+
+def on_the_same_pictures(rows: Sequence[Row], workdir: Path, earlier: Iterable[Row] = ()) -> list[dict[str, Any]]:
+    """For every part of a split that a row is limited to, the scores of the rows it is compared with on that part.
+
+    Args:
+      rows: of Table 1.
+      workdir: of their runs.
+      earlier: what this gave before; it stands where the scores of single pictures are no longer in `workdir`, as long
+        as the run is the same.
+
+    Returns:
+      Entries with the fields that tell a row from another (`IDENTITY`), its settings, `n`, and `dice_mean` and
+      `dice_ci` over the n pictures; the row that is limited to them has one itself. A system that was not scored on all
+      of them has none.
+    """
+    known = {(identity(entry, IDENTITY), entry["settings"], entry["n"]): dict(entry) for entry in earlier}
+    found = {}
+    for part in rows:
+        if part["n"] == part["n_in_split"]:
+            continue
+        chosen = picture_scores(part, workdir)
+        for row in rows:
+            if identity(row, _COMPARED) != identity(part, _COMPARED):
+                continue
+            key = identity(row, IDENTITY), row["settings"], part["n"]
+            scores = picture_scores(row, workdir)
+            if chosen is None or scores is None:
+                if key in known:
+                    found[key] = known[key]
+            elif chosen.keys() <= scores.keys():
+                values = [scores[name] for name in chosen]
+                found[key] = {
+                    **{name: row[name] for name in IDENTITY},
+                    "settings": row["settings"],
+                    "n": part["n"],
+                    "dice_mean": statistics.fmean(values),
+                    "dice_ci": list(bootstrap_interval(values)),
+                }
+    return list(found.values())
+
+
+def leads(rows: Sequence[Row], workdir: Path, earlier: Iterable[Row] = ()) -> list[dict[str, Any]]:
+    """By how much `REFERENCE` is ahead of each other system on the pictures that both were scored on (protocol mean).
+
+    The difference of two Dice of one picture varies far less than either, since hard pictures are hard for both.
+
+    Args:
+      rows, workdir, earlier: as for `on_the_same_pictures`.
+
+    Returns:
+      Entries with the fields that tell the other system's row (`IDENTITY`), its settings and the reference's, `n`, and
+      `lead`, the mean of the differences, with `lead_ci`, their 95% bootstrap interval.
+    """
+    known = {
+        (identity(entry, IDENTITY), entry["settings"], entry["reference_settings"]): dict(entry) for entry in earlier
+    }
+    found = []
+    for own in rows:
+        if own["system"] != REFERENCE or own["protocol"] != "mean":
+            continue
+        for row in rows:
+            if row is own or identity(row, _COMPARED) != identity(own, _COMPARED):
+                continue
+            key = identity(row, IDENTITY), row["settings"], own["settings"]
+            scores, others = picture_scores(own, workdir), picture_scores(row, workdir)
+            if scores is None or others is None:
+                found += [known[key]] if key in known else []
+                continue
+            differences = [scores[name] - others[name] for name in scores.keys() & others.keys()]
+            if differences:
+                about = {name: row[name] for name in IDENTITY}
+                about |= {"settings": row["settings"], "reference_settings": own["settings"], "n": len(differences)}
+                interval = list(bootstrap_interval(differences))
+                found.append(about | {"lead": statistics.fmean(differences), "lead_ci": interval})
+    return found

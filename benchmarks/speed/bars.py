@@ -1,0 +1,127 @@
+"""What the package promises of its speed, beside what was measured. A bar that is missed is told like the others."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from benchmarks.speed.cases import CPU_STEPS, DTYPES, SAMPLER_STEPS
+
+LIGHT, STANDARD = "lightweight_ddim", "ddim"
+
+
+class Bar(NamedTuple):
+    """One promise.
+
+    Attributes:
+      promise: in words, with its limit.
+      limit: the largest or smallest value that keeps it.
+      at_most: whether `limit` is the largest; else it is the smallest.
+      unit: of `limit` and `value`, "" for a ratio.
+      value: what was measured, None if a part of it was not.
+    """
+
+    promise: str
+    limit: float
+    at_most: bool
+    unit: str
+    value: float | None
+
+    @property
+    def verdict(self) -> str:
+        if self.value is None:
+            return "not measured"
+        met = self.value <= self.limit if self.at_most else self.value >= self.limit
+        return "met" if met else "**missed**"
+
+
+def bars_of(result: Mapping[str, Any]) -> list[Bar]:
+    """The bars of a result file's suite."""
+    return (_cpu_bars if result["suite"] == "cpu" else _gpu_bars)(result["rows"])
+
+
+def _row(rows: Sequence[Mapping[str, Any]], **wanted: Any) -> Mapping[str, Any] | None:
+    """The first row with these values."""
+    return next((row for row in rows if all(row[name] == wish for name, wish in wanted.items())), None)
+
+
+def _value(rows, field: str, **wanted: Any) -> float | None:
+    row = _row(rows, **wanted)
+    return None if row is None else row[field]
+
+
+def _ratio(above: float | None, below: float | None) -> float | None:
+    return None if above is None or below is None else above / below
+
+
+def _in_turns(rows, side: str, other: str, **case: Any) -> float | None:
+    """The time of one side in times of another's, both of one run; None where they never took turns.
+
+    A side that was added to the file later has with it what the others took beside it (`added` in `__main__`).
+    """
+    above, below = (_row(rows, side=name, model=LIGHT, **case) for name in (side, other))
+    if above is None or below is None:
+        return None
+    if other in above.get("beside", {}):
+        return above["median_s"] / above["beside"][other]
+    if side in below.get("beside", {}):
+        return below["beside"][side] / below["median_s"]
+    return None if "beside" in above or "beside" in below else _ratio(above["median_s"], below["median_s"])
+
+
+def _cpu_bars(rows) -> list[Bar]:
+    forward = {"case": "forward", "size": 256, "batch": 1}
+    train = {"case": "train_step", "size": 64, "batch": 4}
+    ours = {"model": LIGHT, "side": "ours"}
+    of_standard = _value(rows, "median_s", **forward, model=STANDARD, side="ours")
+    compiling = [
+        _value(rows, "compile_s", **case, **ours) for case in (train, {"case": "segment", "steps": SAMPLER_STEPS})
+    ]
+    bars = [
+        ("light forward, batch 1: time of eager PyTorch", 1.0, "", _in_turns(rows, "ours", "torch_eager", **forward)),
+        ("light train step: time of eager PyTorch", 1.0, "", _in_turns(rows, "ours", "torch_eager", **train)),
+        ("compiling that train step", 30.0, "s", compiling[0]),
+        ("compiling the sampler of 50 steps", 20.0, "s", compiling[1]),
+        (
+            "light forward: time of ddim's",
+            0.2,
+            "",
+            _ratio(_value(rows, "median_s", **forward, **ours), of_standard),
+        ),
+    ]
+    cases = {"forward, batch 1": forward, "forward, batch 8": {**forward, "batch": 8}, "train step": train}
+    cases["segmentation"] = {"case": "segment", "steps": CPU_STEPS}
+    for name, case in cases.items():
+        peaks = [_value(rows, "peak_bytes", **case, model=LIGHT, side=side) for side in ("ours", "torch_eager")]
+        bars.append((f"light {name}: peak memory of eager PyTorch", 1.2, "", _ratio(*peaks)))
+    return [Bar(promise, limit, True, unit, value) for promise, limit, unit, value in bars]
+
+
+def _gpu_bars(rows) -> list[Bar]:
+    bars = []
+    picture = "one picture, 50 steps x 5 samples, light"
+    for dtype in reversed(DTYPES):
+        kinds = {kind: {"case": kind, "dtype": dtype} for kind in ("train_step", "segment")}
+        train, segment = kinds.values()
+        ours = {
+            (kind, model): _value(rows, "median_s", **case, model=model, side="ours")
+            for kind, case in kinds.items()
+            for model in (LIGHT, STANDARD)
+        }
+        against = {name: _in_turns(rows, name, "ours", **train) for name in ("torch_eager", "torch_compile")}
+        shares = {kind: _ratio(ours[kind, LIGHT], ours[kind, STANDARD]) for kind in kinds}
+        bars += [
+            Bar(f"{dtype}: light train step, throughput of eager PyTorch", 2.0, False, "", against["torch_eager"]),
+            Bar(f"{dtype}: light train step, throughput of torch.compile", 1.2, False, "", against["torch_compile"]),
+            Bar(
+                f"{dtype}: {picture}: speed of eager PyTorch",
+                5.0,
+                False,
+                "",
+                _in_turns(rows, "torch_eager", "ours", **segment),
+            ),
+            Bar(f"{dtype}: {picture}", 0.25, True, "s", ours["segment", LIGHT]),
+            Bar(f"{dtype}: light train step: time of ddim's", 0.3, True, "", shares["train_step"]),
+            Bar(f"{dtype}: one picture, light: time of ddim's", 0.3, True, "", shares["segment"]),
+        ]
+    loop = [_value(rows, "median_s", case="train_loop", model=LIGHT, side=side) for side in ("ours", "bare_step")]
+    bars.append(Bar("whole training loop, data included: time of its bare step", 1.05, True, "", _ratio(*loop)))
+    return bars

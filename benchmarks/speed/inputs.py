@@ -1,0 +1,131 @@
+"""The weights and inputs that all sides of a case share, drawn once with NumPy and kept in files."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from benchmarks.speed.cases import Case
+from benchmarks.speed.roofline import Work, case_work
+from ddim_jax.checkpoints.torch_weights import from_torch, load_state_dict, save_state_dict, to_torch
+from ddim_jax.diffusion import DiffusionProcess
+from ddim_jax.models import create_model, example_inputs
+
+SEED = 0
+"""Of the weights and pictures, and of the training step, whose own draws the other sides are given."""
+LEARNING_RATE = 2e-5
+"""The paper's."""
+EMA_DECAY = 0.9999
+WATCHED = ("conv_in.weight", "mid.block_1.conv1.weight", "conv_out.weight")
+"""Weights, in PyTorch's names, whose change by the first step is compared."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """Where the weights (.safetensors, PyTorch's names) and the inputs (.npz, channels last) of a case lie."""
+
+    weights: str
+    inputs: str
+
+
+class Preparation:
+    """Writes the files of the cases below `folder`; lives in a worker that leaves the GPU alone."""
+
+    def __init__(self, folder: str):
+        self._folder = Path(folder)
+
+    def prepare(self, case: Case) -> tuple[Files, Work]:
+        """The files of a case and what one run of it has to do."""
+        model = create_model(case.model, **case.overrides)
+        fields = "".join(f"-{name}={value}" for name, value in case.overrides.items())
+        weights = self._folder / f"{case.model}{fields}.safetensors"
+        if not weights.exists():
+            save_state_dict(weights, to_torch(draw_params(model)))
+        inputs = self._folder / ("-".join(map(str, case.key)) + ".npz")
+        np.savez(inputs, **draw_inputs(case))
+        return Files(str(weights), str(inputs)), case_work(case)
+
+    def networks(self) -> list[dict[str, Any]]:
+        """Weights and size of the file of each network of the paper's Table 2, as the package saves it."""
+        found = []
+        for name in ("lightweight_ddim", "ddim", "unet"):
+            model = create_model(name)
+            params = draw_params(model)
+            path = self._folder / "size.safetensors"
+            save_state_dict(path, to_torch(params))
+            leaves = jax.tree.leaves(params)
+            found.append(
+                {"model": name, "parameters": sum(leaf.size for leaf in leaves), "file_bytes": os.path.getsize(path)}
+            )
+            path.unlink()
+        return found
+
+
+def draw_params(model: nn.Module) -> Any:
+    """Weights that keep the signal near unit variance; no bias is 0 and no scale 1, so that every weight counts."""
+    rng = np.random.default_rng(SEED)
+
+    def draw(path, leaf):
+        kind = path[-1].key
+        z = rng.standard_normal(leaf.shape, dtype=np.float32)
+        if kind == "kernel":
+            return z / np.float32(np.sqrt(np.prod(leaf.shape[:-1])))
+        return np.float32(kind == "scale") + np.float32(0.1) * z
+
+    return jax.tree_util.tree_map_with_path(draw, param_shapes(model))
+
+
+def draw_inputs(case: Case) -> dict[str, np.ndarray]:
+    """What the network, the training step or the sampler of a case is given; batch first, channels last."""
+    rng = np.random.default_rng(SEED)
+    shape = (case.batch, case.size, case.size)
+    if case.kind == "segment":
+        image = rng.uniform(-1.0, 1.0, (1, case.size, case.size, 3)).astype(np.float32)
+        return {"image": image, "noise": rng.standard_normal((*shape, 1), dtype=np.float32)}
+    if case.kind == "forward":
+        return {
+            "noisy_mask": rng.standard_normal((*shape, 1), dtype=np.float32),
+            "image": rng.uniform(-1.0, 1.0, (*shape, 3)).astype(np.float32),
+            "t": rng.integers(0, 1000, case.batch, dtype=np.int32),
+        }
+    t, noise = first_draws(case.batch, case.size)
+    return {
+        "image": rng.integers(0, 256, (*shape, 3), dtype=np.uint8),
+        "mask": rng.integers(0, 2, shape, dtype=np.uint8),
+        "t": t,
+        "noise": noise,
+    }
+
+
+def first_draws(batch: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Timesteps and noise of step 0 of `ddim_jax.training.step.make_train_step` with `SEED`, drawn as it does.
+
+    Were they drawn otherwise, the losses of the two sides would not agree.
+    """
+    key = jax.random.fold_in(jax.random.key(SEED), 0)
+
+    def one(position):
+        _, time_key, noise_key = jax.random.split(jax.random.fold_in(key, position), 3)
+        t = DiffusionProcess.create().draw_timesteps(time_key, ())
+        return t, jax.random.normal(noise_key, (size, size, 1))
+
+    t, noise = jax.vmap(one)(np.arange(batch))
+    return np.asarray(t), np.asarray(noise)
+
+
+def read_params(model: nn.Module, files: Files) -> Any:
+    """The tree of weights of a case, as NumPy arrays."""
+    return from_torch(load_state_dict(files.weights), param_shapes(model))
+
+
+def param_shapes(model: nn.Module) -> Any:
+    return jax.eval_shape(model.init, jax.random.key(0), *example_inputs(model, model.size_multiple))["params"]
+
+
+def ema_decay(step: int) -> float:
+    """The decay of the average at `step`, counted from 0: short at first, as in `ddim_jax.training.step`."""
+    return min(EMA_DECAY, (1 + step) / (10 + step))

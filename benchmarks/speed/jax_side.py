@@ -1,0 +1,159 @@
+"""This package's side: the code a user runs, compiled ahead of time and timed; lives in a worker."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmarks.memory import high_water_bytes, reset_high_water, resident_bytes
+from benchmarks.speed.cases import Case
+from benchmarks.speed.inputs import EMA_DECAY, LEARNING_RATE, SEED, WATCHED, Files, read_params
+from benchmarks.speed.plain import plain_convolutions, without_kernels
+from ddim_jax.checkpoints.torch_weights import to_torch
+from ddim_jax.diffusion import DiffusionProcess
+from ddim_jax.models import create_model
+from ddim_jax.sampling_options import SamplingOptions
+from ddim_jax.training.optimiser import create_optimiser
+from ddim_jax.training.sharding import data_mesh, global_batch, replicated
+from ddim_jax.training.state import TrainState
+from ddim_jax.training.step import make_train_step
+
+_TRACED_WITH = {
+    "ours": contextlib.nullcontext,
+    "ours_without_kernels": without_kernels,
+    "xla_plain": plain_convolutions,
+}
+
+
+class JaxSide:
+    """One case on one of this package's sides, "ours", "ours_without_kernels" or "xla_plain".
+
+    On a GPU "float32" is without TensorFloat-32 (precision "highest"), "tf32" is JAX's default. In bfloat16 the weights
+    are float32 and the arithmetic is not, as the package does it.
+    """
+
+    def __init__(self, case: Case, files: Files, side: str):
+        if case.dtype == "float32":
+            jax.config.update("jax_default_matmul_precision", "highest")
+        # A folder of compiled programs, if the environment names one, would make the compile times false.
+        jax.config.update("jax_enable_compilation_cache", False)
+        self._device = jax.devices()[0]
+        self._libraries = resident_bytes()
+        self._case, self._side = case, side
+        dtype = "bfloat16" if case.dtype == "bfloat16" else "float32"
+        self._model = create_model(case.model, **case.overrides, dtype=dtype)
+        self._params = read_params(self._model, files)
+        with np.load(files.inputs) as stored:
+            self._inputs = dict(stored)
+        self._once: Callable[[], Any] | None = None
+
+    def compile(self) -> float:
+        """Seconds from the Python functions to a compiled program, without any cache; the program is kept."""
+        prepare = {"forward": self._forward, "train_step": self._train_step, "segment": self._segment}
+        function, arguments, use = prepare[self._case.kind]()
+        began = time.perf_counter()
+        with _TRACED_WITH[self._side]():
+            lowered = function.lower(*arguments)
+        program = lowered.compile()
+        seconds = time.perf_counter() - began
+        self._once = use(program)
+        return seconds
+
+    def first(self) -> tuple[dict[str, np.ndarray], float]:
+        """What the first call gives, to be compared with the other sides, channels last; and its seconds."""
+        began = time.perf_counter()
+        output = jax.block_until_ready(self._once())
+        seconds = time.perf_counter() - began
+        if self._case.kind != "train_step":
+            return {"output": np.asarray(output)}, seconds
+        return {**{name: np.asarray(value) for name, value in output.items()}, **self._changes()}, seconds
+
+    def run(self, calls: int) -> float:
+        """Mean seconds of a call, of `calls` started one after the other and waited for together."""
+        began = time.perf_counter()
+        for _ in range(calls):
+            output = self._once()
+        jax.block_until_ready(output)
+        return (time.perf_counter() - began) / calls
+
+    def watch_memory(self) -> None:
+        """From here on counts what `peak_bytes` tells, where that can be set back."""
+        reset_high_water()
+
+    def peak_bytes(self) -> int:
+        """CPU: most resident since `watch_memory`, less the libraries. GPU: most allocated since the start."""
+        if self._device.platform == "cpu":
+            return high_water_bytes() - self._libraries
+        return self._device.memory_stats()["peak_bytes_in_use"]
+
+    def _apply(self, params, *inputs):
+        return self._model.apply({"params": params}, *inputs)
+
+    def _forward(self):
+        self._params = jax.device_put(self._params, self._device)
+        inputs = jax.device_put([self._inputs[name] for name in ("noisy_mask", "image", "t")], self._device)
+        arguments = (self._params, *inputs)
+        return jax.jit(self._apply), arguments, lambda program: lambda: program(*arguments)
+
+    def _segment(self):
+        process, samples = DiffusionProcess.create(), self._case.batch
+        options = SamplingOptions(self._case.steps, samples)
+
+        def segment(params, image, noise):
+            return process.sample(self._apply, params, jnp.repeat(image, samples, axis=0), noise, options)
+
+        self._params = jax.device_put(self._params, self._device)
+        inputs = jax.device_put([self._inputs[name] for name in ("image", "noise")], self._device)
+        arguments = (self._params, *inputs)
+        return jax.jit(segment), arguments, lambda program: lambda: program(*arguments)
+
+    def _train_step(self):
+        mesh = data_mesh(self._case.batch, [self._device])
+        optimiser = create_optimiser(optax.constant_schedule(LEARNING_RATE))
+        params = jax.device_put(self._params, replicated(mesh))
+        state = TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            ema_params=jax.tree.map(jnp.copy, params),
+            opt_state=optimiser.init(params),
+        )
+        self._state = jax.device_put(state, replicated(mesh))
+        self._params = None  # the step overwrites the state it is given
+        self._watched = _watched(self._state.params)
+        batch = global_batch(mesh, {name: self._inputs[name] for name in ("image", "mask")})
+        step = make_train_step(
+            self._model,
+            DiffusionProcess.create(),
+            optimiser,
+            mesh,
+            seed=SEED,
+            ema_decay=EMA_DECAY,
+            rotation_degrees=0.0,
+            flips=False,
+        )
+
+        def use(program):
+            def once():
+                self._state, metrics = program(self._state, batch)
+                return metrics
+
+            return once
+
+        return step, (self._state, batch), use
+
+    def _changes(self) -> dict[str, np.ndarray]:
+        """By how much the step changed some of the weights, and of their averages."""
+        changes = {}
+        for kind, tree in (("update", self._state.params), ("ema_update", self._state.ema_params)):
+            changes |= {f"{kind} {name}": array - self._watched[name] for name, array in _watched(tree).items()}
+        return changes
+
+
+def _watched(params) -> dict[str, np.ndarray]:
+    named = to_torch(params)
+    return {name: named[name].copy() for name in WATCHED}

@@ -1,0 +1,158 @@
+"""What a second process brings: images a second of one process with one thread, and of two with one thread each.
+
+python -m benchmarks.speed.processes [--pictures 600] [--steps 120] [--size 64] [--repeats 3]
+
+Training: train.py on generated phantoms with configs/demo.py, one process and two that train together, once with the
+same batch in all and then with the same batch for each process, small and large. Segmenting: the files of one folder,
+divided as sample.py --process-count divides them, by processes that have loaded and compiled before they start
+together. One and two processes take turns; Linux alone can tie them to a processor. Writes docs/results/processes.json.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.children import end_on_sigterm
+from benchmarks.machine import ROOT, describe_host, provenance
+from benchmarks.speed.archive import write_pictures
+from benchmarks.speed.startup import save_untrained
+from benchmarks.speed.train_runs import LOG_EVERY, train
+from benchmarks.worker import Worker
+from ddim_jax import Segmenter, __version__
+from ddim_jax.inference import segment_files
+from ddim_jax.runtime import allocator
+from ddim_jax.runtime.atomic import write_json
+
+OUTPUT = ROOT / "docs" / "results" / "processes.json"
+RULES = {
+    "one": "images a second of one process that is tied to one processor, median of `repeats`",
+    "two": "the same of two processes, each tied to a processor of its own",
+    "training": "median over the run, compilation and validation apart; batch_of_one and batch_of_two are the pictures "
+    "of a step, of both processes together",
+    "segmenting": "all pictures over the time of the process that ends last; loading and compilation apart",
+}
+Batches = tuple[int, int]
+BATCHES: tuple[Batches, ...] = ((16, 16), (16, 32), (64, 128))
+"""Pictures of a step of one process and of two: the same in all, and the same for each of the two."""
+_ON_CPU = {"JAX_PLATFORMS": "cpu"}
+
+
+class Segmenting:
+    """One process of those that segment a folder; lives in a worker that is tied to its processor."""
+
+    def __init__(self, run: str, size: int):
+        allocator.keep_freed_memory()  # as sample.py does
+        self._segmenter = Segmenter.load(run)
+        self._segmenter.segment(np.zeros((size, size, 3), np.uint8))  # compiles
+
+    def segment(self, pictures: str, output: str, index: int, count: int) -> int:
+        """How many pictures this process segmented."""
+        done = segment_files(self._segmenter, pictures, output, process_index=index, process_count=count)
+        return done.done
+
+
+def segmenting(cpus: Sequence[int], folder: Path, pictures: int, size: int, repeats: int) -> dict[str, Any]:
+    """The row of segmenting `pictures` files."""
+    save_untrained(folder / "run", "small", size)
+    write_pictures(folder / "pictures", pictures, size)
+    with (
+        _worker(folder, size, cpus[0]) as first,
+        _worker(folder, size, cpus[1]) as second,
+    ):
+
+        def rate(workers: Sequence[Worker], output: Path) -> float:
+            found = [0] * len(workers)
+
+            def one(index: int) -> None:
+                found[index] = workers[index].call(
+                    "segment", str(folder / "pictures"), str(output), index, len(workers)
+                )
+
+            threads = [threading.Thread(target=one, args=(index,)) for index in range(len(workers))]
+            start = time.perf_counter()
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            seconds = time.perf_counter() - start
+            if sum(found) != pictures:
+                raise RuntimeError(f"{found} of {pictures} pictures were segmented")
+            return pictures / seconds
+
+        rate([first, second], folder / "warm")
+        rates = {1: [], 2: []}
+        for repeat in range(repeats):
+            rates[1].append(rate([first], folder / f"one{repeat}"))
+            rates[2].append(rate([first, second], folder / f"two{repeat}"))
+    return {"what": "segmenting", "pictures": pictures, **_row(rates)}
+
+
+def _worker(folder: Path, size: int, cpu: int) -> Worker:
+    return Worker("benchmarks.speed.processes:Segmenting", str(folder / "run"), size, cpus=[cpu], environment=_ON_CPU)
+
+
+def training(
+    cpus: Sequence[int], folder: Path, steps: int, size: int, repeats: int, batches: Batches
+) -> dict[str, Any]:
+    """The row of training `steps` steps of `batches` pictures, on one process and on two."""
+    rates = {1: [], 2: []}
+    for repeat in range(repeats):
+        for count, batch in zip(rates, batches, strict=True):
+            processes = [[cpu] for cpu in cpus[:count]]
+            workdir = folder / f"train-{'-'.join(map(str, batches))}-{count}-{repeat}"
+            rates[count].append(train(processes, workdir, steps=steps, size=size, batch=batch).images_per_second)
+    return {"what": "training", "steps": steps, "batch_of_one": batches[0], "batch_of_two": batches[1], **_row(rates)}
+
+
+def _row(rates: dict[int, list[float]]) -> dict[str, Any]:
+    one, two = (statistics.median(rates[count]) for count in (1, 2))
+    return {
+        "one": round(one, 2),
+        "two": round(two, 2),
+        "ratio": round(two / one, 3),
+        "ratios": [round(b / a, 3) for a, b in zip(rates[1], rates[2], strict=True)],
+        "repeats": len(rates[1]),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=600, metavar="N", help="to segment (default: 600)")
+    parser.add_argument("--steps", type=int, default=120, metavar="N", help="of training (default: 120)")
+    parser.add_argument("--size", type=int, default=64, metavar="N", help="height and width (default: 64)")
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="default: 3")
+    parser.add_argument("--output", default=str(OUTPUT), metavar="FILE", help="default: docs/results/processes.json")
+    given = parser.parse_args(arguments)
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        parser.error("two processors are needed; this process may use one")
+    if given.repeats < 1 or given.steps < 2 * LOG_EVERY:
+        parser.error(f"--repeats has to be at least 1 and --steps at least {2 * LOG_EVERY}")
+    about = {"device": describe_host(threads=1)["cpu"], "size": given.size, "package_version": __version__}
+    about |= provenance()
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for measured in (
+            lambda: segmenting(cpus, folder, given.pictures, given.size, given.repeats),
+            *(lambda own=own: training(cpus, folder, given.steps, given.size, given.repeats, own) for own in BATCHES),
+        ):
+            rows.append(measured())
+            row = rows[-1]
+            print(f"{row['what']}: {row['one']} and {row['two']} images a second, {row['ratio']} times", flush=True)
+            write_json(given.output, {"rules": RULES, **about, "rows": rows})
+    return 0
+
+
+if __name__ == "__main__":
+    end_on_sigterm()
+    sys.exit(main())

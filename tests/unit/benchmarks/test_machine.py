@@ -1,0 +1,50 @@
+"""What result files say of the networks, the machine and the code."""
+
+import subprocess
+
+import jax
+import pytest
+
+from benchmarks import machine
+from benchmarks.machine import Machine, provenance
+from ddim_jax.ops.cpu_kernels import library_path
+
+
+def test_the_weights_of_a_network():
+    assert Machine().parameters({"name": "unet", "preset": "small", "overrides": {"dtype": None}}, 64) == 510_788
+
+
+@pytest.mark.skipif("jax.default_backend() != 'cpu'")
+def test_a_cpu_is_told_with_its_threads():
+    about = Machine().about(3)
+    assert about["device"].endswith(", 3 threads") and about["platform"] == "cpu"
+
+
+def test_the_software():
+    about = Machine().about(1)
+    assert (about["jax"], about["compiled_cpu_kernels"]) == (jax.__version__, library_path().exists())
+
+
+@pytest.mark.parametrize(
+    ("flags", "isa"), [("fma avx avx2", "avx2"), ("avx2 avx512f", "avx512"), ("sse4_2 avx", "other")]
+)
+def test_the_vectors_of_the_processor(monkeypatch, flags, isa):
+    monkeypatch.setattr(machine, "_cpuinfo", lambda: [("model name", "A Processor"), ("flags", flags)])
+    assert provenance()["isa"] == isa
+
+
+def test_the_commit_of_the_code(tmp_path, monkeypatch):
+    def git(*arguments):
+        given = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+        return subprocess.run(given, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
+
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert machine.commit() is None
+    (tmp_path / "a").write_text("1")
+    git("init", "--quiet")
+    git("add", "a")
+    git("commit", "--quiet", "--message=a")
+    assert machine.commit() == git("rev-parse", "--short", "HEAD")
+    (tmp_path / "a").write_text("2")
+    assert machine.commit() == git("rev-parse", "--short", "HEAD") + "+"
