@@ -87,7 +87,7 @@ def rows_of(
         "n": metrics["images"],
         "n_in_split": metrics["images_in_split"],
         "ece": metrics["calibration"]["ece"],
-        "kept_dice": metrics["rejection"]["kept_dice"],
+        "kept_dice": metrics["risk_coverage"]["kept_dice"],
     }
     return [
         {
