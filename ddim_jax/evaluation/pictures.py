@@ -29,7 +29,7 @@ from ddim_jax.evaluation.style import (
     shorten,
     show,
 )
-from ddim_jax.imageio.images import resize_image, resize_mask, resize_unit_map
+from ddim_jax.preprocessing import resize_image, resize_mask, resize_unit_map
 
 # Longer side of the pictures kept for figures: panels are smaller, and a camera's own size would fill the memory.
 _LONGER_SIDE = 512
