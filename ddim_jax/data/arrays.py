@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ddim_jax.data.sources import Example, Source, data_error
-from ddim_jax.imageio.images import resize_image, resize_mask
+from ddim_jax.preprocessing import resize_image, resize_mask
 from ddim_jax.runtime.errors import DataError
 
 

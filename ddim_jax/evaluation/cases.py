@@ -8,7 +8,7 @@ import numpy as np
 from ddim_jax.aggregation import PROTOCOLS, ensemble_probability, sample_probabilities, uncertainty
 from ddim_jax.data import Example
 from ddim_jax.evaluation.scoring import ImageResult, protocol_mask
-from ddim_jax.imageio.images import resize_image, resize_mask, resize_unit_map
+from ddim_jax.preprocessing import resize_image, resize_mask, resize_unit_map
 
 # Longer side of the pictures kept for figures: panels are smaller, and a camera's own size would fill the memory.
 _LONGER_SIDE = 512

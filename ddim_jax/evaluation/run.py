@@ -16,8 +16,8 @@ from ddim_jax.evaluation.figures import FIGURES, draw_figures
 from ddim_jax.evaluation.scoring import ImageResult, score_image
 from ddim_jax.evaluation.summary import RULES, summarise
 from ddim_jax.evaluation.tables import write_per_image
-from ddim_jax.imageio.images import resize_mask
 from ddim_jax.inference import Segmenter
+from ddim_jax.preprocessing import resize_mask
 from ddim_jax.runtime.atomic import check_place, make_folder, write_json
 from ddim_jax.runtime.errors import DataError, InputError
 from ddim_jax.runtime.remote import refuse_remote

@@ -13,7 +13,6 @@ from ddim_jax.aggregation import (
     threshold_mask,
     uncertainty,
 )
-from ddim_jax.imageio.images import resize_unit_map
 from ddim_jax.metrics import (
     Calibration,
     Counts,
@@ -26,6 +25,7 @@ from ddim_jax.metrics import (
     recall,
     soft_dice_uncertainty,
 )
+from ddim_jax.preprocessing import resize_unit_map
 
 MEASURES = ("dice", "dice_single", "recall", "precision", "iou", "hd95")
 

@@ -97,27 +97,6 @@ def _reader_names() -> dict[str, str]:
     return names
 
 
-def resize_image(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resizes uint8 [H, W, 3] to `shape` (height, width): bilinear, antialiased where it shrinks."""
-    return np.asarray(Image.fromarray(image).resize(shape[::-1], Image.Resampling.BILINEAR))
-
-
-def resize_mask(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resizes uint8 [H, W] to `shape` (height, width) by the nearest pixel, so that no new value appears."""
-    return np.asarray(Image.fromarray(mask).resize(shape[::-1], Image.Resampling.NEAREST))
-
-
-def resize_map(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resizes a float32 map [H, W] to `shape` (height, width): bilinear, antialiased where it shrinks."""
-    picture = Image.fromarray(np.asarray(values, np.float32))
-    return np.asarray(picture.resize(shape[::-1], Image.Resampling.BILINEAR))
-
-
-def resize_unit_map(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """`resize_map` of values in [0, 1], kept there although interpolation rounds; as it is where the size is right."""
-    return values if values.shape == tuple(shape) else np.clip(resize_map(values, tuple(shape)), 0.0, 1.0)
-
-
 def write_mask(path: str | os.PathLike, mask: np.ndarray) -> None:
     """Writes a mask, [H, W] of {0, 1} or booleans, as an 8-bit grey PNG with 0 and 255, atomically."""
     mask = np.asarray(mask)

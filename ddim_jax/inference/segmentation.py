@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ddim_jax.aggregation import PROTOCOLS, ensemble_probability, mean_probability, threshold_mask, uncertainty
-from ddim_jax.imageio.images import resize_unit_map
 from ddim_jax.metrics import soft_dice_uncertainty
+from ddim_jax.preprocessing import resize_unit_map
 from ddim_jax.sampling_options import SamplingOptions
 
 
