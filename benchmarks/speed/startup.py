@@ -28,10 +28,10 @@ from benchmarks.result_file import merged, read_rows, write_rows
 from configs import fast
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
+from ddim_jax.config import resolve_config
 from ddim_jax.models import create_model, example_inputs
 from ddim_jax.ops import cpu_kernels
 from ddim_jax.runtime.cache_folder import cache_folder
-from ddim_jax.training.config import plain_config, resolve_system
 
 OUTPUT = ROOT / "docs" / "results" / "startup.json"
 NETWORKS = ("full", "small")
@@ -53,7 +53,8 @@ def configuration(network: str, size: int) -> dict[str, Any]:
     """That of configs/fast.py with one of `NETWORKS`, as a checkpoint carries it."""
     config = fast.get_config()
     config.data.image_size = size
-    return resolve_system(plain_config(fast.full_size(config) if network == "full" else config))
+    config.train.steps = 1000  # it is not trained
+    return resolve_config(fast.full_size(config) if network == "full" else config)
 
 
 def save_untrained(folder: Path, network: str, size: int) -> dict[str, Any]:
