@@ -87,7 +87,7 @@ def rows_of(
         "n": metrics["images"],
         "n_in_split": metrics["images_in_split"],
         "ece": metrics["calibration"]["ece"],
-        "kept_dice": metrics["rejection"]["kept_dice"],
+        "kept_dice": metrics["risk_coverage"]["kept_dice"],
     }
     return [
         {
@@ -118,7 +118,8 @@ def picture_scores(row: Row, workdir: Path) -> dict[str, float] | None:
     if not path.exists():
         return None
     with open(path, newline="", encoding="utf-8") as file:
-        scores = {line["id"]: float(line[f"{row['protocol']}_dice"]) for line in csv.DictReader(file)}
+        column = "dice" if row["protocol"] == "mean" else f"{row['protocol']}_dice"
+        scores = {line["id"]: float(line[column]) for line in csv.DictReader(file)}
     same = len(scores) == row["n"] and math.isclose(statistics.fmean(scores.values()), row["dice_mean"], abs_tol=1e-9)
     return scores if same else None
 

@@ -26,9 +26,9 @@ from benchmarks.worker import Worker
 from configs import table1_gpu
 from configs.table1 import SYSTEMS
 from ddim_jax import Segmenter
+from ddim_jax.config import resolve_config
 from ddim_jax.models import create_model, example_inputs
 from ddim_jax.ops import cpu_kernels
-from ddim_jax.training.config import plain_config, resolve_system
 from ddim_jax.training.state import parameter_count
 
 OUTPUT = ROOT / "docs" / "results" / "table2.json"
@@ -56,7 +56,7 @@ def configuration(system: str, size: int, dtype: str, preset: str | None) -> dic
     config.data.image_size = size
     config.model.preset = preset
     config.model.overrides.dtype = dtype
-    return resolve_system(plain_config(config))
+    return resolve_config(config)
 
 
 class OneImage:

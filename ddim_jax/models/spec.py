@@ -29,7 +29,7 @@ SIZES = {
     "stem_stride": Field(int, help="side of the patches that the stem folds into channels", low=1, high=64),
     "channel_shuffle": Field(bool, help="shuffle channels between the grouped convolutions"),
     "remat": Field(bool, help="compute activations again on the way back: less memory, more time", resume="free"),
-    "dropout": Field(float, help="dropout rate in training", low=0.0, below=1.0),
+    "dropout": Field(float, help="dropout rate in training", low=0, below=1),
     "dtype": Field(str, help="type of the arithmetic; parameters stay float32", choices=DTYPES),
 }
 """The fields of this package's networks. Those of others are derived from their class (`ModelSpec.fields`)."""
@@ -107,7 +107,8 @@ class ModelSpec:
         for field in dataclasses.fields(self.module):
             found = self.ranges.get(field.name) or _derived(field)
             if found and field.name not in ("parent", "name", *self.fixed):
-                known[field.name] = dataclasses.replace(found, default=None if field.name == "dtype" else field.default)
+                default = jnp.dtype(field.default).name if field.name == "dtype" else field.default
+                known[field.name] = dataclasses.replace(found, default=default)
         return known
 
     def create(self, preset: str | None = None, overrides: Mapping[str, Any] | None = None) -> nn.Module:

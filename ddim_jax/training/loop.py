@@ -11,18 +11,17 @@ import numpy as np
 
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
+from ddim_jax.config import resolve_config, total_steps
 from ddim_jax.data import Source, Subset, check_source, ids_digest, load_dataset
 from ddim_jax.models import create_model, create_process
 from ddim_jax.runtime.atomic import check_place, json_text, make_folder, write_json
 from ddim_jax.runtime.distributed import check_shared, first_alone
-from ddim_jax.runtime.errors import ConfigError, InUseError
+from ddim_jax.runtime.errors import InUseError
 from ddim_jax.runtime.one_training import OneTraining
 from ddim_jax.runtime.peers import Alone, Peers, watched_peers
 from ddim_jax.runtime.processes import as_first, wait_for_all
 from ddim_jax.runtime.remote import refuse_remote
 from ddim_jax.runtime.signals import StopRequest, stop_on_signals
-from ddim_jax.training.config import check_config, plain_config, resolve_system, total_steps
-from ddim_jax.training.form import check_form
 from ddim_jax.training.input_pipeline import Feed
 from ddim_jax.training.nan_guard import LossWatch, NonFiniteLoss
 from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
@@ -66,7 +65,7 @@ def train(config: Any, workdir: str | os.PathLike, request: StopRequest | None =
     request = StopRequest() if request is None else request  # one that was not made yet counts as False
     try:
         with OneTraining(Path(workdir)) as one_training, watched_peers(request) as peers:
-            return _train(resolve_system(plain_config(config)), Path(workdir), request, peers, one_training)
+            return _train(resolve_config(config), Path(workdir), request, peers, one_training)
     finally:
         request.leave_at_once(None)
 
@@ -74,16 +73,12 @@ def train(config: Any, workdir: str | os.PathLike, request: StopRequest | None =
 def _train(
     config: Mapping[str, Any], workdir: Path, request: StopRequest, peers: Alone | Peers, one_training: OneTraining
 ) -> int:
-    check_form(config)
     check_place(workdir)
     about = config["model"]
     model = create_model(about["name"], preset=about["preset"], **about["overrides"])
     process = create_process(model, config["diffusion"])
-    check_config(config)
     fields, data = config["train"], config["data"]
     batch_size, image_size, seed = fields["batch_size"], data["image_size"], config["seed"]
-    if image_size % model.size_multiple:
-        raise ConfigError(f"data.image_size is {image_size}; expected a multiple of {model.size_multiple}")
     mesh = data_mesh(batch_size, accumulate=fields["accumulate"])
 
     store = CheckpointStore(workdir / "checkpoints", keep_latest=fields["keep_latest"])

@@ -13,6 +13,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from ddim_jax.data import augment
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
+from ddim_jax.preprocessing import normalise, normalise_mask
 from ddim_jax.training.sharding import replicated
 from ddim_jax.training.state import TrainState
 
@@ -20,11 +21,6 @@ Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 _WHOLE = ("images", "masks")
 """Of a batch: all pictures there are, of which it has the rows."""
-
-
-def normalise(image: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """uint8 [B,H,W,3] and uint8 {0, 1} [B,H,W] -> float32 [B,H,W,3] in [-1, 1] and float32 {-1, +1} [B,H,W,1]."""
-    return image.astype(jnp.float32) / 127.5 - 1.0, 2.0 * mask.astype(jnp.float32)[..., None] - 1.0
 
 
 def make_train_step(
@@ -83,7 +79,8 @@ def make_train_step(
     def mean(params: Any, step: jax.Array, positions: jax.Array, batch: Batch) -> tuple[jax.Array, Any]:
         """Loss and gradients, the mean over the examples, which have these positions in the whole batch."""
         key = jax.random.fold_in(jax.random.key(seed), step)
-        examples = jax.vmap(functools.partial(drawn, key))(positions, *normalise(*_pictures(batch)))
+        images, masks = _pictures(batch)
+        examples = jax.vmap(functools.partial(drawn, key))(positions, normalise(images), normalise_mask(masks))
         dropout_key = jax.random.fold_in(key, len(positions))
         of_all = loss_and_gradients if accumulate == 1 else accumulated
         return of_all(params, dropout_key, *examples)

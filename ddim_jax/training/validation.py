@@ -12,8 +12,8 @@ from ddim_jax.aggregation import PROTOCOLS, threshold_mask
 from ddim_jax.data import Source, Subset, load_arrays
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.metrics import confusion_counts, dice
+from ddim_jax.preprocessing import normalise, normalise_mask
 from ddim_jax.sampling_options import SamplingOptions
-from ddim_jax.training.step import normalise
 
 
 class Validation(NamedTuple):
@@ -73,7 +73,7 @@ class Validator:
             def apply(params, *inputs):
                 return model.apply({"params": params}, *inputs)
 
-            image, mask = normalise(image, mask)
+            image, mask = normalise(image), normalise_mask(mask)
             keys = jax.vmap(jax.random.fold_in, (None, 0))(self._key, rows)
             noise = jax.vmap(lambda key: jax.random.normal(key, mask.shape[1:]))(keys)
             losses = process.losses(apply, params, mask, image, noise, t)
