@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import logging
 import os
 import sys
@@ -9,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ESTALE)
-_LEFT_BEHIND = "Event loop is closed"
 _LOGS = ("absl", "asyncio")
 
 
@@ -18,14 +18,16 @@ def disk_errors(folder: Path) -> Iterator[None]:
     """Gives a refusal of the file system in the block as an OSError with its number and `folder` for its file name.
 
     Orbax raises a ValueError that has the words of the system in it. Its other threads log the same with tracebacks,
-    before it and afterwards, asyncio logs those that nobody waited for, and the writes that are given up complain of
-    their event loop: none of this is let through after a refusal, for the error says it all, until a later block ends
-    in another way.
+    before it and afterwards, and asyncio logs those that nobody waited for: none of this is let through after a
+    refusal, for the error says it all, until a later block ends in another way. The writes that are given up complain
+    of their event loop on sys.stderr, which is held back until the block ends.
     """
-    _keep_quiet()
-    refused = False
+    for name in _LOGS:
+        logging.getLogger(name).addFilter(_is_no_echo)
+    refused, said = False, io.StringIO()
     try:
-        yield
+        with contextlib.redirect_stderr(said):
+            yield
     except OSError as error:
         refused = error.errno in _REFUSALS
         error.filename = error.filename or str(folder)
@@ -38,30 +40,9 @@ def disk_errors(folder: Path) -> Iterator[None]:
         raise OSError(number, os.strerror(number), str(folder)) from error
     finally:
         if not refused:
-            _speak_again()
-
-
-_hooks_before = []
-
-
-def _unraisable(arguments: "sys.UnraisableHookArgs") -> None:
-    if _LEFT_BEHIND not in str(arguments.exc_value):
-        _hooks_before[-1](arguments)
-
-
-def _keep_quiet() -> None:
-    for name in _LOGS:
-        logging.getLogger(name).addFilter(_is_no_echo)
-    if sys.unraisablehook is not _unraisable:
-        _hooks_before.append(sys.unraisablehook)
-        sys.unraisablehook = _unraisable
-
-
-def _speak_again() -> None:
-    for name in _LOGS:
-        logging.getLogger(name).removeFilter(_is_no_echo)
-    if sys.unraisablehook is _unraisable:
-        sys.unraisablehook = _hooks_before.pop()
+            sys.stderr.write(said.getvalue())
+            for name in _LOGS:
+                logging.getLogger(name).removeFilter(_is_no_echo)
 
 
 def _refusal(error: BaseException | None) -> int | None:
