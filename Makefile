@@ -76,4 +76,4 @@ data-given:
 	touch $@
 
 clean:
-	rm -rf .venv runs/demo ddim_jax/ops/cpu_kernels/built
+	rm -rf .venv runs/demo

@@ -1,19 +1,8 @@
-"""Scores a checkpoint on a split of its data set: tables, numbers per image and figures.
+"""Scores a checkpoint on a split of its data set: python evaluate.py --ckpt RUN --split test"""
 
-python evaluate.py --ckpt RUN --split test
-"""
+import sys
 
-from ddim_jax.runtime.signals import left_on_ctrl_c
-
-
-def main() -> None:
-    with left_on_ctrl_c("stopped before an image was evaluated"):
-        # Not at the head of the file: it takes seconds, in which Ctrl-C may come.
-        from ddim_jax.cli.evaluate import parse_arguments, run
-
-        arguments = parse_arguments(__doc__)
-    run(arguments)
-
+from ddim_jax.cli.main import evaluate
 
 if __name__ == "__main__":
-    main()
+    sys.exit(evaluate())

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import Any, Literal, get_args
 
-from ddim_jax.aggregation import ENSEMBLES, PROTOCOLS, ensemble_threshold
-from ddim_jax.registry import SAMPLERS
+from ddim_jax.aggregation import PROTOCOLS, ensemble_threshold
+from ddim_jax.registry import ENSEMBLES, SAMPLERS
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.values import is_number
 

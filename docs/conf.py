@@ -63,7 +63,8 @@ def _output(*arguments: str) -> str:
 
 
 def as_restructured_text(_app, _what, _name, _object, _options, lines: list[str]) -> None:
-    """Docstrings are plain text: a bar is a bar, and several results are a list."""
+    """Docstrings are plain text: a bar is a bar, a star a star, and several results are a list."""
+    lines[:] = [line.replace("|", r"\|").replace("*", r"\*") for line in lines]
     start = next((i for i, line in enumerate(lines, 1) if line == "Returns:"), len(lines))
     end = next((i for i in range(start, len(lines)) if not lines[i].startswith("  ")), len(lines))
     results = [i for i in range(start, end) if re.match(r"  \w+: ", lines[i])]
@@ -71,7 +72,6 @@ def as_restructured_text(_app, _what, _name, _object, _options, lines: list[str]
         for i in range(start, end):
             lines[i] = ("  * " if i in results else "    ") + lines[i][2:]
         lines.insert(start, "  tuple:")  # napoleon takes what stands before the first colon for the type
-    lines[:] = [line.replace("|", r"\|") for line in lines]
 
 
 def setup(app) -> None:

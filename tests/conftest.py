@@ -11,6 +11,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from ddim_jax.runtime import allocator, compile_cache
+from ddim_jax.runtime.cache_folder import cache_folder, processor_digest
 
 LONGEST_FILES = (
     "test_training_processes.py",
@@ -52,7 +53,11 @@ def no_cache_of_the_users(compiled_quickly, tmp_path_factory):
     Commands that run inside a test would turn the cache on for all tests after it: they keep nothing, nor memory.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        cache, kernels = tmp_path_factory.mktemp("cache"), cache_folder("kernels")
+        (cache / "ddim_jax").mkdir()
+        if kernels.is_dir():
+            (cache / "ddim_jax/kernels").symlink_to(kernels)
+        patch.setenv("XDG_CACHE_HOME", str(cache))
         patch.setattr(compile_cache, "keep_compiled_programs", lambda: None)
         patch.setattr(allocator, "keep_freed_memory", lambda: False)
         yield
@@ -67,7 +72,7 @@ def programs_folder():
     """
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     root = Path(os.environ.get("DDIM_JAX_TEST_CACHE") or Path(base) / "ddim_jax" / "tests")
-    folder = root / compile_cache.processor_digest()
+    folder = root / processor_digest()
     folder.mkdir(parents=True, exist_ok=True)
     stamp = folder / "checked"
     checked = stamp.stat().st_mtime if stamp.exists() else 0.0

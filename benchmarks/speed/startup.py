@@ -30,6 +30,7 @@ from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.models import create_model, example_inputs
 from ddim_jax.ops import cpu_kernels
+from ddim_jax.runtime.cache_folder import cache_folder
 from ddim_jax.training.config import plain_config, resolve_system
 
 OUTPUT = ROOT / "docs" / "results" / "startup.json"
@@ -113,7 +114,11 @@ class _Calls:
     def __init__(self, folder: Path, size: int):
         self._folder, self._size, self._made = folder, size, 0
         self._environment = {name: value for name, value in os.environ.items() if "COMPILATION_CACHE" not in name}
-        self._environment["XDG_CACHE_HOME"] = str(folder / "cache")
+        own = folder / "cache" / "ddim_jax"
+        self._environment["XDG_CACHE_HOME"] = str(own.parent)
+        if cache_folder("kernels").is_dir():  # these are no part of what starts cold
+            own.mkdir(parents=True, exist_ok=True)
+            (own / "kernels").symlink_to(cache_folder("kernels"))
 
     def traced(self) -> list[str]:
         """The traced programs on disk."""

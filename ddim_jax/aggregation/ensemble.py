@@ -1,16 +1,28 @@
-"""The samples of one image fused into one probability map, by mean, majority or STAPLE, under a protocol."""
+"""The samples of one image fused into one probability map, under a protocol and by a registered ensemble."""
 
-import jax
+import functools
+from collections.abc import Callable
+
 import numpy as np
 
 from ddim_jax.aggregation.fusion import check_samples
 from ddim_jax.aggregation.protocols import Protocol, threshold_mask
-from ddim_jax.aggregation.staple import staple
+from ddim_jax.registry import ENSEMBLES
 
-ENSEMBLES = ("mean", "majority", "staple")
-_FUSED_MASKS_THRESHOLD = 0.5
 
-_staple = jax.jit(staple)
+def of_masks(fuse: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray, Protocol], np.ndarray]:
+    """A decorator: makes an ensemble of a function of masks, uint8 [S, h, w] of 0 and 1 -> probability [h, w].
+
+    The protocol makes a mask of each sample by itself, with its own threshold. The result is cut at 0.5.
+    """
+
+    @functools.wraps(fuse)
+    def ensemble(samples: np.ndarray, protocol: Protocol) -> np.ndarray:
+        masks = [threshold_mask(protocol.probability(one[np.newaxis]), protocol.threshold) for one in samples]
+        return fuse(np.stack(masks))
+
+    ensemble.threshold = 0.5
+    return ensemble
 
 
 def ensemble_probability(samples: np.ndarray, protocol: Protocol, ensemble: str = "mean") -> np.ndarray:
@@ -23,44 +35,24 @@ def ensemble_probability(samples: np.ndarray, protocol: Protocol, ensemble: str 
     Args:
       samples: [S, h, w] estimates of x_0, about [-1, 1] and unclipped.
       protocol: one of `PROTOCOLS`.
-      ensemble: one of `ENSEMBLES`.
+      ensemble: a name in `ddim_jax.registry.ENSEMBLES`.
 
     Returns:
       float32 [h, w] in [0, 1]; cut it at `ensemble_threshold`.
 
     Raises:
-      ValueError: no sample, another shape, a value that is not finite, or an unknown ensemble.
+      ValueError: no sample, another shape, or a value that is not finite.
+      ConfigError: an unknown ensemble.
     """
-    if ensemble not in ENSEMBLES:
-        raise ValueError(f"ensemble is {ensemble!r}; expected one of {', '.join(ENSEMBLES)}")
-    if ensemble == "mean":
-        return protocol.probability(samples)
-    samples = check_samples(samples)
-    masks = np.stack([threshold_mask(protocol.probability(one[np.newaxis]), protocol.threshold) for one in samples])
-    if ensemble == "majority":
-        return masks.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return _staple_probability(masks)
-
-
-def _staple_probability(masks: np.ndarray) -> np.ndarray:
-    """`staple` of uint8 [S, h, w], run on the different votes and how often each is there.
-
-    Run on the pixels, it would be compiled for every size of picture, and each program stay in memory.
-    """
-    packed = np.packbits(masks.reshape(len(masks), -1), axis=0)
-    # Of numbers, as which eight masks fit in, NumPy finds the different ones much faster than of columns.
-    values, axis = (packed[0], None) if len(packed) == 1 else (packed, 1)
-    values, inverse, counts = np.unique(values, axis=axis, return_inverse=True, return_counts=True)
-    votes = np.unpackbits(values.reshape(len(packed), -1), axis=0, count=len(masks))
-    room = 2 ** (votes.shape[1] - 1).bit_length()  # few programs serve all numbers of different votes
-    unused = room - votes.shape[1]
-    probability = _staple(np.pad(votes, ((0, 0), (0, unused))), np.pad(counts, (0, unused))).probability
-    return np.asarray(probability)[inverse.reshape(masks.shape[1:])]
+    return ENSEMBLES.get(ensemble)(check_samples(samples), protocol).astype(np.float32)
 
 
 def ensemble_threshold(protocol: Protocol, ensemble: str = "mean") -> float:
-    """Where `ensemble_probability` is cut: the protocol's threshold for the mean, 0.5 for majority and STAPLE.
+    """Returns where `ensemble_probability` is cut: the protocol's threshold, but 0.5 for an ensemble of masks.
 
     Pixels strictly above it are foreground, so that half of the votes are not a majority.
+
+    Raises:
+      ConfigError: an unknown ensemble.
     """
-    return protocol.threshold if ensemble == "mean" else _FUSED_MASKS_THRESHOLD
+    return getattr(ENSEMBLES.get(ensemble), "threshold", protocol.threshold)

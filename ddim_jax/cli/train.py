@@ -2,16 +2,52 @@
 
 import logging
 import re
+import sys
 import traceback
 from pathlib import Path
 
 import absl.logging
-from absl import flags
+from absl import app, flags
+from ml_collections import config_flags
 
 import ddim_jax
+from ddim_jax.cli import configs
+from ddim_jax.runtime.allocator import keep_freed_memory
+from ddim_jax.runtime.compile_cache import keep_compiled_programs
+from ddim_jax.runtime.distributed import initialise
 from ddim_jax.runtime.errors import ConfigError, report_input_errors
+from ddim_jax.runtime.signals import StopRequest
+from ddim_jax.training import train
 
 _PACKAGE = str(Path(ddim_jax.__file__).parent)
+_NEED_LESS = "Raise train.accumulate, set model.overrides.remat, or lower data.image_size or train.batch_size."
+
+
+def run(request: StopRequest) -> int:
+    """Trains as the command line says, until `request` says stop; returns the exit status."""
+    config = config_flags.DEFINE_config_file("config", None, "The configuration: a name or a file, as configs/demo.py.")
+    workdir = flags.DEFINE_string(
+        "workdir", None, "Where the run goes and is resumed from; runs/<config.name> by default."
+    )
+    coordinator = flags.DEFINE_string(
+        "coordinator-address", None, "HOST:PORT of process 0, where several train together and no launcher says so."
+    )
+    processes = flags.DEFINE_integer("process-count", None, "How many processes train together.")
+    process = flags.DEFINE_integer("process-id", None, "Which of them this is, from 0.")
+
+    def main(_) -> int:
+        stopped = "stopped; the same command goes on from the last checkpoint, if there is one"
+        with report_input_errors(stopped, _NEED_LESS):
+            keep_compiled_programs()
+            keep_freed_memory()
+            initialise(coordinator.value, processes.value, process.value)
+            train(config.value, workdir.value or f"runs/{config.value.name}", request)
+        return request.exit_status
+
+    flags.mark_flag_as_required("config")
+    for holder in (config, workdir, coordinator, processes, process):  # what --help shows of the program
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[holder.name])
+    app.run(main, flags_parser=parse_flags)
 
 
 def parse_flags(arguments: list[str]) -> list[str]:
@@ -28,7 +64,7 @@ def parse_flags(arguments: list[str]) -> list[str]:
 
 
 def _parse(arguments: list[str]) -> list[str]:
-    file = _config_file(arguments)
+    arguments, file = _with_config_file(arguments)
     try:
         rest = flags.FLAGS(arguments)
         config = flags.FLAGS["config"].value
@@ -54,13 +90,18 @@ def _parse(arguments: list[str]) -> list[str]:
     return rest
 
 
-def _config_file(arguments: list[str]) -> str | None:
-    """What stands behind --config; None where it is not given."""
-    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+def _with_config_file(arguments: list[str]) -> tuple[list[str], str | None]:
+    """The arguments with the file that --config means in place of a name, and that file; None where it is not given."""
+    for place, argument in enumerate(arguments):
         name, equals, value = argument.lstrip("-").partition("=")
         if argument.startswith("-") and name == "config":
-            return value if equals else following
-    return None
+            if equals:
+                file = configs.config_file(value)
+                return [*arguments[:place], f"--config={file}", *arguments[place + 1 :]], file
+            if place + 1 < len(arguments):
+                file = configs.config_file(arguments[place + 1])
+                return [*arguments[: place + 1], file, *arguments[place + 2 :]], file
+    return arguments, None
 
 
 def _without_traceback(text: str) -> str:

@@ -26,7 +26,7 @@ class Case:
       samples: float32 [S, s, t], each sample as a probability; s and t as the network had them, at most 512.
       probability: float32 [s, t], of the protocol 'mean' and the ensemble.
       uncertainty: float32 [s, t], the standard deviation of the samples.
-      ensemble: how the samples were fused, one of `ddim_jax.metrics.ENSEMBLES`.
+      ensemble: how the samples were fused, one of `ddim_jax.registry.ENSEMBLES`.
     """
 
     result: ImageResult

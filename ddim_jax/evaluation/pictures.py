@@ -37,7 +37,7 @@ def draw_grid(path: str | os.PathLike, cases: Sequence[Case]) -> None:
       path: of the PNG file.
       cases: one or more, each with the same number of samples and the same ensemble.
     """
-    fused = {"mean": "mean", "majority": "majority", "staple": "STAPLE"}[cases[0].ensemble]
+    fused = {"staple": "STAPLE"}.get(cases[0].ensemble, cases[0].ensemble)
     samples = len(cases[0].samples)
     shown = min(samples, _SAMPLES_SHOWN)
     titles = ["image", "truth", *(f"sample {k + 1}" for k in range(shown)), "ensemble", "uncertainty"]

@@ -20,11 +20,11 @@ from ddim_jax.metrics import (
     calibration_sums,
     confusion_counts,
     dice,
-    doubt,
     hd95,
     iou,
     precision,
     recall,
+    soft_dice_uncertainty,
 )
 
 MEASURES = ("dice", "dice_single", "recall", "precision", "iou", "hd95")
@@ -57,7 +57,7 @@ class ImageResult(NamedTuple):
       shape: (H, W) at which it was scored.
       uncertainty: mean over the pixels of the standard deviation of the samples, at the working size, in [0, 0.5].
       doubt: of the calibrated mask by the mean of the samples' probabilities, at the working size, in [0, 1)
-        (`ddim_jax.metrics.doubt`).
+        (`ddim_jax.metrics.soft_dice_uncertainty`).
       calibration: of the pixels of the calibrated probability, as it was scored.
       scores: by the name of the protocol.
     """
@@ -86,7 +86,7 @@ def score_image(name: str, samples: np.ndarray, truth: np.ndarray, ensemble: str
       samples: float32 [S, h, w] estimates of x_0, about [-1, 1], unclipped.
       truth: uint8 [H, W] of 0 and 1. Where its size is not that of the samples, the probability is resized to it
         (bilinear) before it is cut.
-      ensemble: how the samples are fused, one of `ddim_jax.metrics.ENSEMBLES`.
+      ensemble: how the samples are fused, one of `ddim_jax.registry.ENSEMBLES`.
 
     Raises:
       ValueError: the samples are not finite, or the truth holds other values.
@@ -95,7 +95,9 @@ def score_image(name: str, samples: np.ndarray, truth: np.ndarray, ensemble: str
     for protocol in PROTOCOLS.values():
         fused = ensemble_probability(samples, protocol, ensemble)
         if protocol.name == "mean":
-            doubtful = doubt(mean_probability(samples), threshold_mask(fused, ensemble_threshold(protocol, ensemble)))
+            doubtful = soft_dice_uncertainty(
+                mean_probability(samples), threshold_mask(fused, ensemble_threshold(protocol, ensemble))
+            )
         probability = resized[protocol.name] = resize_unit_map(fused, truth.shape)
         mask = threshold_mask(probability, ensemble_threshold(protocol, ensemble))
         counts = confusion_counts(mask, truth)

@@ -107,7 +107,7 @@ _CODE = _code()  # now: the files may be others by the time that something is tr
 def _surroundings() -> list[str]:
     """What all programs of a process depend on besides the network."""
     # Asking for the kernels also tells XLA about them, which a program that is read back needs.
-    kernels = cpu_kernels.library_path().name if cpu_kernels.available() else "no kernels"
+    kernels = str(cpu_kernels.available() and cpu_kernels.library_path())
     device = jax.devices()[0]
     return [_CODE, kernels, jax.__version__, jaxlib.__version__, flax.__version__, device.platform, device.device_kind]
 

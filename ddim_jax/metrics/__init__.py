@@ -4,7 +4,7 @@ from ddim_jax.metrics.bootstrap import bootstrap_interval
 from ddim_jax.metrics.calibration import Calibration, calibration_sums, expected_calibration_error
 from ddim_jax.metrics.overlap import Counts, confusion_counts, dice, iou, precision, recall
 from ddim_jax.metrics.risk_coverage import Rejection, rejection
-from ddim_jax.metrics.soft_dice_uncertainty import doubt
+from ddim_jax.metrics.soft_dice_uncertainty import soft_dice_uncertainty
 from ddim_jax.metrics.surface import hausdorff, hd95
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     "calibration_sums",
     "confusion_counts",
     "dice",
-    "doubt",
     "expected_calibration_error",
     "hausdorff",
     "hd95",
@@ -23,4 +22,5 @@ __all__ = [
     "precision",
     "recall",
     "rejection",
+    "soft_dice_uncertainty",
 ]

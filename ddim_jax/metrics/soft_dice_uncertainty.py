@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def doubt(probability: np.ndarray, mask: np.ndarray) -> float:
+def soft_dice_uncertainty(probability: np.ndarray, mask: np.ndarray) -> float:
     """How much of Dice a mask is expected to miss, if the probabilities are right.
 
     With p the probability of each pixel and m the mask,

@@ -13,7 +13,7 @@ def keep_freed_memory() -> bool:
 
     XLA frees a program's temporary memory when the program ends. A block of more than 32 MiB goes back to the system at
     once (mallopt(3)), and the next call of the same program has every page of it made anew, filled with zeros: on a CPU
-    a good part of the time of a training step (`python -m benchmarks.allocator`). Kept, the process holds to its
+    a good part of the time of a training step (docs/results/allocator.json). Kept, the process holds to its
     end what its largest program took. Where other threads allocate, blocks above 64 MiB still go back.
 
     Changes nothing where one of the variables above says what the allocator shall do, or the C library is another.

@@ -5,8 +5,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ddim_jax.aggregation import ENSEMBLES, PROTOCOLS
-from ddim_jax.registry import SAMPLERS
+from ddim_jax.aggregation import PROTOCOLS
+from ddim_jax.registry import ENSEMBLES, SAMPLERS
 from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.runtime.remote import refuse_remote
 from ddim_jax.runtime.values import is_whole

@@ -1,4 +1,4 @@
-"""Compiled CPU kernels, an optional extra: `python -m ddim_jax.ops.cpu_kernels` builds them with a C++ compiler.
+"""Compiled CPU kernels, an optional extra: `ddim-jax doctor --build-kernels` builds them with a C++ compiler.
 
 XLA's CPU backend has no fast grouped convolution, and none of its formulations of group normalisation is near the speed
 of memory. These kernels are called through XLA's foreign function interface, on XLA's own threads; their results do not

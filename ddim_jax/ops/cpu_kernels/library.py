@@ -7,15 +7,16 @@ import os
 import platform
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import jax
 import jaxlib
+from absl import logging
 
-from ddim_jax.runtime.atomic import atomic_path
+from ddim_jax.runtime.cache_folder import cache_folder, make_private, processor_digest
 from ddim_jax.runtime.errors import InputError
 
-FOLDER = Path(__file__).parent
 SOURCES = ("common.h", "grouped_conv.cc", "group_norm.cc")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC", "-pthread")
 TARGETS = (
@@ -25,65 +26,87 @@ TARGETS = (
     "ddim_jax_group_norm",
     "ddim_jax_group_norm_grad",
 )
+BUILD = "ddim-jax doctor --build-kernels"
+
+_HERE = Path(__file__).parent
 
 
-def library_path() -> Path:
-    """Where the kernels for these sources, this jaxlib and this processor lie once they are built.
+def folder() -> Path:
+    """The folder of the user's cache that holds the kernels. Whoever can write to it can run code in this process."""
+    return cache_folder("kernels")
 
-    The name is a digest of all three: code for another processor, or for another version of XLA's interface, is never
-    loaded.
+
+def name() -> str:
+    """The start of a library's name: a digest of the sources, the flags, jaxlib, the system and the processor.
+
+    Code for another processor, or for another version of XLA's interface, is never loaded.
     """
     digest = hashlib.sha256()
-    for name in SOURCES:
-        digest.update((FOLDER / name).read_bytes())
-    for text in (*FLAGS, jaxlib.__version__, platform.platform(), _processor()):
+    for source in SOURCES:
+        digest.update((_HERE / source).read_bytes())
+    for text in (*FLAGS, jaxlib.__version__, platform.platform(), processor_digest()):
         digest.update(text.encode())
-    return FOLDER / "built" / f"kernels-{digest.hexdigest()[:16]}.so"
+    return f"kernels-{digest.hexdigest()[:16]}"
 
 
-def _processor() -> str:
-    """What the instructions of this processor depend on."""
+def library_path() -> Path | None:
+    """The library that was built for this machine; None where it was not, or where its content has changed since.
+
+    The end of its name is the SHA-256 of its content.
+    """
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.lower().startswith(("flags", "features"))), platform.machine())
+        for path in sorted(folder().glob(f"{name()}-*.so")):
+            if hashlib.sha256(path.read_bytes()).hexdigest() == path.stem.rpartition("-")[2]:
+                return path
+            logging.warning("%s is damaged and is not used; %s builds it again", path, BUILD)
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
+        logging.warning("the compiled CPU kernels are not used: %s", error)
+    return None
+
+
+def compiler() -> str | None:
+    """The C++ compiler that `build` uses: $CXX, or the first of c++, g++ and clang++; None where there is none."""
+    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["c++", "g++", "clang++"]
+    return next(filter(None, map(shutil.which, names)), None)
 
 
 def build() -> Path:
-    """Compiles the kernels for this processor with $CXX, or the first of c++, g++ and clang++; half a minute.
+    """Compiles the kernels for this processor, in half a minute.
 
     Returns:
-      The library's path. Programs started from now on use it.
+      The library's path, in the user's cache folder. Programs started from now on use it.
 
     Raises:
       InputError: no compiler was found, or it failed; the package works without the kernels.
+      OSError: the cache folder cannot be written to.
     """
-    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["c++", "g++", "clang++"]
-    compiler = next(filter(None, map(shutil.which, names)), None)
-    if compiler is None:
+    found = compiler()
+    if found is None:
         raise InputError(
-            f"no C++ compiler ({', '.join(names)}): install one (for example the package g++) or name it in CXX; "
-            "without the kernels everything works, slower on CPU"
+            f"no C++ compiler ({os.environ.get('CXX') or 'c++, g++, clang++'}): install one (for example the package "
+            "g++) or name it in CXX; without the kernels everything works, slower on CPU"
         )
-    path = library_path()
-    path.parent.mkdir(exist_ok=True)
-    units = [str(FOLDER / name) for name in SOURCES if name.endswith(".cc")]
-    with atomic_path(path) as temporary:
-        command = [compiler, *FLAGS, f"-I{jax.ffi.include_dir()}", "-o", str(temporary), *units]
+    make_private(folder())
+    units = [str(_HERE / source) for source in SOURCES if source.endswith(".cc")]
+    with tempfile.TemporaryDirectory(dir=folder()) as temporary:
+        made = Path(temporary, "kernels.so")
+        command = [found, *FLAGS, f"-I{jax.ffi.include_dir()}", "-o", str(made), *units]
         result = subprocess.run(command, capture_output=True, text=True)
         if result.returncode:
             raise InputError(f"{' '.join(command)} failed:\n{result.stderr[-2000:]}")
-    return path
+        path = folder() / f"{name()}-{hashlib.sha256(made.read_bytes()).hexdigest()}.so"
+        for before in folder().glob(f"{name()}-*.so"):
+            before.unlink()
+        return made.replace(path)
 
 
 @functools.cache
 def available() -> bool:
     """Whether the kernels are built for this machine; the first call loads them and tells XLA about them."""
     path = library_path()
-    if not path.is_file():
+    if path is None:
         return False
     library = ctypes.CDLL(str(path))
-    for name in TARGETS:
-        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
+    for target in TARGETS:
+        jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(library, target)), platform="cpu")
     return True

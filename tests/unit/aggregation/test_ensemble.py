@@ -1,10 +1,10 @@
-import jax
 import numpy as np
 import numpy_staple
 import pytest
 
-from ddim_jax.aggregation import ENSEMBLES, PROTOCOLS, ensemble_probability, ensemble_threshold, threshold_mask
-from ddim_jax.aggregation import ensemble as ensemble_module
+from ddim_jax.aggregation import PROTOCOLS, ensemble_probability, ensemble_threshold, threshold_mask
+from ddim_jax.registry import ENSEMBLES
+from ddim_jax.runtime.errors import ConfigError
 
 CALIBRATED, PAPER = PROTOCOLS["mean"], PROTOCOLS["paper"]
 
@@ -29,7 +29,7 @@ def test_staple_fuses_the_masks_that_the_protocol_makes_of_each_sample():
         expected, _, _ = numpy_staple.staple(masks)
         result = ensemble_probability(samples(), protocol, "staple")
         assert result.dtype == np.float32
-        np.testing.assert_allclose(result, expected, atol=5e-3)
+        np.testing.assert_allclose(result, expected, atol=1e-4)
         assert ensemble_threshold(protocol, "staple") == 0.5
 
 
@@ -38,18 +38,7 @@ def test_staple_of_any_number_of_samples(count):
     """Eight masks are one byte of votes."""
     noisy = samples(seed=2, count=count)
     expected, _, _ = numpy_staple.staple(noisy > 0.0)
-    np.testing.assert_allclose(ensemble_probability(noisy, CALIBRATED, "staple"), expected, atol=5e-3)
-
-
-def test_staple_is_not_compiled_for_every_size_of_picture(monkeypatch):
-    traced = []
-    monkeypatch.setattr(
-        ensemble_module, "_staple", jax.jit(lambda *arguments: traced.append(1) or ensemble_module.staple(*arguments))
-    )
-    rng = np.random.default_rng(0)
-    for height in range(20, 32):
-        ensemble_probability(rng.normal(0, 1, (3, height, 25)).astype(np.float32), CALIBRATED, "staple")
-    assert len(traced) == 1
+    np.testing.assert_allclose(ensemble_probability(noisy, CALIBRATED, "staple"), expected, atol=1e-4)
 
 
 def test_majority_is_the_fraction_of_votes_and_a_tie_is_background():
@@ -79,5 +68,5 @@ def test_what_cannot_be_fused_is_refused():
             ensemble_probability(broken, CALIBRATED, ensemble)
         with pytest.raises(ValueError, match="at least one sample"):
             ensemble_probability(samples()[:0], CALIBRATED, ensemble)
-    with pytest.raises(ValueError, match="ensemble is 'median'; expected one of mean, majority, staple"):
+    with pytest.raises(ConfigError, match="ensemble is 'median'; expected one of majority, mean, staple"):
         ensemble_probability(samples(), CALIBRATED, "median")

@@ -20,7 +20,9 @@ LATEST = kubernetes_validate.latest_version()
 
 
 def flags_of_train():
-    return set(re.findall(r'flags\.DEFINE_\w+\(\s*"([\w-]+)"', (ROOT / "train.py").read_text())) | {"config"}
+    return set(re.findall(r'flags\.DEFINE_\w+\(\s*"([\w-]+)"', (ROOT / "ddim_jax/cli/train.py").read_text())) | {
+        "config"
+    }
 
 
 def assert_train_takes(arguments):

@@ -30,7 +30,7 @@ def test_defaults_come_from_the_config_and_the_protocol():
         ({"threshold": float("nan")}, "threshold is nan"),
         ({"protocol": "papers"}, "protocol is 'papers'; expected one of paper, mean"),
         ({"sampler": "dpm"}, "sampler is 'dpm'; expected one of ddim, ddpm, dpm"),
-        ({"ensemble": "median"}, "ensemble is 'median'; expected one of mean, majority, staple"),
+        ({"ensemble": "median"}, "ensemble is 'median'; expected one of majority, mean, staple"),
         ({"eta": 2}, "eta is 2; expected a number from 0"),
         ({"eta": float("nan")}, "eta is nan"),
         ({"eta": True}, "eta is True"),

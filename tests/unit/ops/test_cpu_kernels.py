@@ -1,9 +1,11 @@
 """The compiled CPU kernels against XLA, in float32 on whole numbers: equal to the last bit, gradients too."""
 
+import hashlib
 import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -256,7 +258,7 @@ print(hashlib.sha256(b"".join(np.asarray(v).tobytes() for v in jax.tree.leaves(y
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="this processor has vectors of one width")
 def test_the_next_narrower_vectors_compute_the_same(tmp_path):
     """Kernels as a processor without this one's widest registers would build them pass the tests above."""
-    processor = library._processor().split()
+    processor = Path("/proc/cpuinfo").read_text().split()
     architecture = "x86-64-v3" if "avx512f" in processor else "x86-64-v2"
     chosen = "equals or transpose or compiled_gradients or merged or norm or silu"
     program = f"""
@@ -265,7 +267,7 @@ from pathlib import Path
 import pytest
 from ddim_jax.ops.cpu_kernels import library
 library.FLAGS = tuple(flag.replace("native", {architecture!r}) for flag in library.FLAGS)
-library.library_path = lambda: Path({str(tmp_path / "kernels.so")!r})
+library.folder = lambda: Path({str(tmp_path / "cache/kernels")!r})
 library.build()
 sys.exit(pytest.main(["-v", "-p", "no:cacheprovider", "-k", {chosen!r}, {__file__!r}]))
 """
@@ -286,16 +288,45 @@ def test_a_failing_compiler_is_quoted_and_leaves_nothing(monkeypatch, tmp_path):
     compiler.write_text("#!/bin/sh\necho 'common.h:1: cannot do it' >&2\nexit 1\n")
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
-    monkeypatch.setattr(library, "library_path", lambda: tmp_path / "built" / "kernels.so")
+    monkeypatch.setattr(library, "folder", lambda: tmp_path / "cache/kernels")
     with pytest.raises(InputError, match=r"(?s)failed:.*cannot do it"):
         library.build()
-    assert list((tmp_path / "built").iterdir()) == []
+    assert list((tmp_path / "cache/kernels").iterdir()) == []
 
 
 def test_the_library_belongs_to_these_sources_and_this_processor(monkeypatch):
-    here = library.library_path()
-    assert here == library.library_path()
-    monkeypatch.setattr(library, "_processor", lambda: "flags: another processor")
-    elsewhere = library.library_path()
+    here = library.name()
+    assert here == library.name()
+    monkeypatch.setattr(library, "processor_digest", lambda: "another processor")
+    elsewhere = library.name()
     monkeypatch.setattr(library, "FLAGS", (*library.FLAGS, "-DOTHER"))
-    assert len({here, elsewhere, library.library_path()}) == 3
+    assert len({here, elsewhere, library.name()}) == 3
+
+
+@pytest.fixture
+def built(monkeypatch, tmp_path):
+    """What a compiler that writes `library` builds into a cache of its own."""
+    compiler = tmp_path / "compiler"
+    compiler.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\nprintf library > "$2"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setattr(library, "folder", lambda: tmp_path / "cache/ddim_jax/kernels")
+    return library.build()
+
+
+def test_the_library_is_named_by_its_content_in_a_folder_of_the_user_alone(built):
+    assert built.name == f"{library.name()}-{hashlib.sha256(b'library').hexdigest()}.so"
+    assert library.library_path() == built and list(built.parent.iterdir()) == [built]
+    assert [path.stat().st_mode & 0o077 for path in (built.parent, built.parent.parent)] == [0, 0]
+
+
+def test_a_library_whose_content_changed_is_not_used_until_it_is_built_again(built, caplog):
+    built.write_bytes(b"librery")
+    assert library.library_path() is None
+    assert f"{built} is damaged and is not used; ddim-jax doctor --build-kernels builds it again" in caplog.text
+    assert library.build() == built == library.library_path()
+
+
+def test_a_library_for_another_processor_is_not_used(built, monkeypatch):
+    monkeypatch.setattr(library, "processor_digest", lambda: "another processor")
+    assert library.library_path() is None

@@ -72,7 +72,7 @@ def test_mirrored_samples_of_a_network_that_never_saw_a_mirrored_picture_are_ref
         ("sample.samples", None, "expected a whole number from 1"),
         ("sample.sampler", "dpm", r"expected ddim or ddpm or dpm\+\+"),
         ("sample.sampler", None, r"expected ddim or ddpm or dpm\+\+"),
-        ("sample.ensemble", "median", "expected one of mean, majority, staple"),
+        ("sample.ensemble", "median", "expected one of majority, mean, staple"),
         ("sample.protocol", "mine", "expected one of .*mean"),
         ("sample.eta", 1.5, "expected a number from 0 to 1"),
         ("sample.clip_x0", 0.0, "expected null .* or a positive bound"),

@@ -1,1 +1,0 @@
-"""Faults done to the programs on purpose, and how many of them they survive."""

@@ -1,0 +1,152 @@
+"""The command `ddim-jax doctor`: facts about an installation, each followed by what to do where something is amiss."""
+
+import argparse
+import hashlib
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import ddim_jax
+from ddim_jax.runtime.cache_folder import cache_folder
+from ddim_jax.runtime.errors import report_input_errors
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
+ABOUT = """Says what is installed, which devices, kernels and caches there are, and what to do about each.
+
+Exit status: 0 if the commands can work here, 1 if not, 2 if an argument cannot be used.
+"""
+
+Line = tuple[str, str, str]
+"""A name, what was found, and what to do about it ("" for nothing)."""
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Prints what the arguments ask for; returns the exit status."""
+    parser = argparse.ArgumentParser(description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build-kernels", action="store_true", help="compile the CPU kernels into the cache folder")
+    parser.add_argument("--ckpt", metavar="RUN", help="say what the checkpoints of a run hold instead")
+    options = parser.parse_args(arguments)
+    with report_input_errors("stopped"):
+        if options.ckpt is not None:
+            _show(_checkpoints(options.ckpt))
+            return 0
+        if options.build_kernels:
+            from ddim_jax.ops import cpu_kernels
+
+            print(f"built {cpu_kernels.build()}")
+        _show(_versions())
+        devices = list(_devices())
+        _show(devices)
+        if any(device == "no device" for device, *_ in devices):
+            return 1
+        _show(_kernels())
+        _show(_caches())
+    return 0
+
+
+def _show(lines: Iterator[Line] | list[Line]) -> None:
+    for name, found, advice in lines:
+        print(f"{name:17} {found}")
+        if advice:
+            print(f"{'':17} -> {advice}")
+
+
+def _versions() -> Iterator[Line]:
+    yield "ddim_jax", f"{ddim_jax.__version__}, {Path(ddim_jax.__file__).parent}", ""
+    yield "python", f"{platform.python_version()}, {sys.executable}", ""
+    for name in PACKAGES:
+        try:
+            yield name, metadata.version(name), ""
+        except metadata.PackageNotFoundError:
+            yield name, "not installed", "pip install ddim_jax brings it along"
+
+
+def _devices() -> Iterator[Line]:
+    import jax
+
+    try:
+        devices = jax.devices()
+    except RuntimeError as error:
+        chosen = os.environ.get("JAX_PLATFORMS")
+        advice = f"JAX_PLATFORMS is {chosen}: unset it" if chosen else "set JAX_PLATFORMS=cpu"
+        yield "no device", str(error).partition("\n")[0], advice
+        return
+    kinds = [device.device_kind for device in devices]
+    for kind in dict.fromkeys(kinds):
+        yield "device", f"{kinds.count(kind)} x {kind} ({devices[kinds.index(kind)].platform})", ""
+    if devices[0].platform == "cpu":
+        yield "cores", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()), ""
+        if shutil.which("nvidia-smi"):
+            yield "GPU", "there is an NVIDIA driver, but JAX uses the CPU", "pip install ddim_jax[cuda12]"
+
+
+def _kernels() -> Iterator[Line]:
+    from ddim_jax.ops.cpu_kernels import library
+
+    path, compiler = library.library_path(), library.compiler()
+    if path is not None:
+        yield "CPU kernels", f"{path}", ""
+    elif compiler:
+        yield "CPU kernels", f"not built; everything works, slower on CPU; compiler: {compiler}", library.BUILD
+    else:
+        advice = f"install a C++ compiler, for example the package g++, or name one in CXX; then {library.BUILD}"
+        yield "CPU kernels", "not built, and no compiler was found; everything works, slower on CPU", advice
+
+
+def _caches() -> Iterator[Line]:
+    try:
+        root = cache_folder()
+    except RuntimeError as error:
+        yield "cache", f"none: {error}", "set XDG_CACHE_HOME to a folder that you can write to"
+        return
+    above = next(path for path in (root, *root.parents) if path.exists())
+    advice = "" if os.access(above, os.W_OK) else "it cannot be written to: set XDG_CACHE_HOME to a folder that can"
+    yield "cache", f"{root}, {'writable' if not advice else 'not writable'}", advice
+    for folder in sorted(root.iterdir()) if root.is_dir() else ():
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        yield "", f"{folder}: {size / 2**20:.1f} MiB; may be removed at any time", ""
+    own = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if own:
+        yield "", f"{own}: compiled programs, by JAX_COMPILATION_CACHE_DIR", ""
+
+
+def _checkpoints(run: str) -> Iterator[Line]:
+    from ddim_jax.checkpoints import CheckpointStore, locate
+    from ddim_jax.checkpoints.manifest import MANIFEST, describe_damage, find_damage
+
+    folder, chosen = locate(run)
+    store = CheckpointStore(folder)
+    steps = store.steps() if chosen is None else [chosen]
+    if not steps:
+        yield "checkpoints", f"{folder}: no complete one", "train with this --workdir, or give another run"
+        return
+    intact = []
+    for step in steps:
+        manifest = folder / str(step) / MANIFEST
+        damage = find_damage(folder / str(step))
+        if damage:
+            yield f"step {step}", describe_damage(folder / str(step), damage), "restore these files from a copy"
+            continue
+        intact.append(step)
+        digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
+        size = sum(file.stat().st_size for file in manifest.parent.rglob("*") if file.is_file())
+        yield f"step {step}", f"intact, {size / 2**20:.1f} MiB, SHA-256 of its manifest {digest}", ""
+    if intact:
+        about = store.metadata(intact[-1])
+        config = about.get("config", {})
+        for section in ("model", "data", "sample"):
+            fields = config.get(section, {})
+            yield section, ", ".join(f"{name} {value}" for name, value in _set(fields)), ""
+
+
+def _set(fields: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """The fields that are set, those of sections by their names with dots."""
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            yield from _set(value, f"{prefix}{name}.")
+        elif value is not None and value != "":
+            yield prefix + name, value

@@ -1,0 +1,85 @@
+"""The command `ddim-jax`, also as `python -m ddim_jax`: train, evaluate, sample and doctor.
+
+Nothing that takes long to import is imported at the head of this file: a signal may come meanwhile, and each command
+listens before it imports what it needs.
+"""
+
+import sys
+from collections.abc import Callable
+
+import ddim_jax
+from ddim_jax.runtime.signals import StopRequest, left_on_ctrl_c, stop_on_signals
+
+
+def train() -> int:
+    """Trains a model: --config NAME|FILE [--workdir DIR] [--config.FIELD=VALUE ...]"""
+    request = StopRequest()
+    request.leave_at_once(lambda _: print("stopped before training began", file=sys.stderr, flush=True))
+    with stop_on_signals(request):
+        from ddim_jax.cli.train import run
+
+        return run(request)
+
+
+EVALUATE = """Scores a checkpoint on a split of its data set: tables, numbers per image and figures.
+
+  %(prog)s --ckpt RUN --split test
+"""
+
+
+def evaluate() -> int:
+    """Scores a checkpoint on a split of its data set: --ckpt RUN [--split test] ..."""
+    with left_on_ctrl_c("stopped before an image was evaluated"):
+        from ddim_jax.cli.evaluate import parse_arguments, run
+
+        arguments = parse_arguments(EVALUATE)
+    run(arguments)
+    return 0
+
+
+SAMPLE = """Segments image files with a trained checkpoint.
+
+  %(prog)s --ckpt runs/demo --input photos/ --output results/ --save mask,overlay
+
+Several processes share the images: start it under srun or mpirun, or with --process-id I --process-count N. Exit
+status: 0 if every image was segmented, 1 if some could not be read (each is named at the end), 2 if an argument cannot
+be used, 130 if it was stopped with Ctrl-C. A run that was stopped goes on when it is started again.
+"""
+
+
+def sample() -> int:
+    """Segments image files: --ckpt RUN --input PATH ... --output DIR ..."""
+    with left_on_ctrl_c("stopped before an image was segmented"):
+        from ddim_jax.cli.sample import parse_arguments, run
+
+        arguments = parse_arguments(SAMPLE)
+    return run(arguments)
+
+
+def doctor() -> int:
+    """Says what is installed, which devices, kernels and caches there are, and what to do about each"""
+    with left_on_ctrl_c("stopped"):
+        from ddim_jax.cli.doctor import run
+    return run()
+
+
+COMMANDS: dict[str, Callable[[], int]] = {"train": train, "evaluate": evaluate, "sample": sample, "doctor": doctor}
+
+
+def main() -> int:
+    """Runs the command that the first argument names, with the arguments behind it; returns the exit status."""
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name in COMMANDS:
+        sys.argv[:] = [f"ddim-jax {name}", *sys.argv[2:]]
+        return COMMANDS[name]()
+    if name == "--version":
+        print(f"ddim-jax {ddim_jax.__version__}")
+        return 0
+    usage = [f"ddim-jax {ddim_jax.__version__}: ddim-jax COMMAND ...; ddim-jax COMMAND --help has the options", ""]
+    usage += [f"  {name:9} {command.__doc__}" for name, command in COMMANDS.items()]
+    if name in ("-h", "--help"):
+        print("\n".join(usage))
+        return 0
+    wrong = f"error: {name!r} is not a command; expected one of {', '.join(COMMANDS)}" if name else "\n".join(usage)
+    print(wrong, file=sys.stderr)
+    return 2

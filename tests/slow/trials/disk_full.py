@@ -1,0 +1,258 @@
+"""A disk that is full in the middle of saving a checkpoint, and of writing results; then there is room again."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from tests.slow.trials.programs import (
+    FaultRunFailed,
+    Program,
+    checkpoints,
+    newest_complete,
+    same_checkpoint,
+    start_training,
+    trained,
+)
+
+SIZE = 16 * 2**20
+HOW = "a tmpfs of 16 MiB, filled up by a file beside what the program writes"
+_BALLAST = "ballast"
+CHECKPOINT_SHARES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
+RESULT_SHARES = (0.0, 0.1, 0.35, 0.6, 0.9)
+"""What is free when the program starts, as a share of what it is about to write."""
+_STEPS, _MORE_STEPS = 12, 15
+_PICTURES, _SIDE = 8, 96
+_KINDS = "mask,probability,uncertainty,overlay"
+_FULL = "No space left on device"
+RULES = {
+    "n": "starts of train.py and of sample.py on a disk with room for a share of what they write, "
+    f"{list(CHECKPOINT_SHARES)} of a checkpoint and {list(RESULT_SHARES)} of the results",
+    "in_a_save": "of these: the path that the error names lies below the folder of checkpoints",
+    "in_results": "of these: it is among the results, a picture or the index, and not their settings",
+    "before": "of these: it is another, or there was no such error",
+    "lost": "of these: the last checkpoint or a result that the index lists is gone or changed, or a picture is among "
+    "the results that is not whole, or the same command with room again does not end as if nothing had been",
+    "unclear": "of these: the program did not end with status 2 and one line that names the disk's path and says that "
+    "it is full, or a traceback is in what it said",
+}
+
+
+class SmallDisk:
+    """A tmpfs at `folder`, which is made; a context manager.
+
+    Raises:
+      FaultRunFailed: it cannot be mounted.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __enter__(self) -> "SmallDisk":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(self.folder)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise FaultRunFailed(
+                f"no small file system can be mounted ({done.stderr.strip()}); this part needs root, or the command "
+                "below `unshare --user --map-root-user --mount`"
+            )
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
+
+    def free(self) -> int:
+        """Bytes that can still be written."""
+        about = os.statvfs(self.folder)
+        return about.f_bavail * about.f_frsize
+
+    def fill(self, leave: int) -> None:
+        """Leaves `leave` bytes, rounded to whole pages."""
+        (self.folder / _BALLAST).write_bytes(bytes(max(0, self.free() - leave)))
+
+    def make_room(self) -> None:
+        """Takes away what `fill` wrote."""
+        (self.folder / _BALLAST).unlink()
+
+
+class Outcome(NamedTuple):
+    """Of one filled disk.
+
+    Attributes:
+      lost: whether anything was.
+      clear: whether the program said clearly what it was.
+      where: what was being written, by the path that the error names: "save", "results" or "before".
+    """
+
+    lost: bool
+    clear: bool
+    where: str
+
+
+def measure(
+    workdir: Path,
+    say: Callable[[str], None],
+    checkpoint_shares: Sequence[float] = CHECKPOINT_SHARES,
+    result_shares: Sequence[float] = RESULT_SHARES,
+) -> dict[str, Any]:
+    """Fills the disk at each share, for both programs.
+
+    Raises:
+      FaultRunFailed: no small disk can be had, or a program fails on a large one.
+    """
+    shutil.rmtree(workdir, ignore_errors=True)
+    run = trained(workdir)
+    expected = workdir / "expected"
+    shutil.copytree(run, expected)
+    with start_training(expected, workdir / "logs" / "expected.log", steps=_MORE_STEPS) as program:
+        program.finish()
+    found = {"checkpoints": [], "results": []}
+    for share in checkpoint_shares:
+        found["checkpoints"].append(during_a_save(workdir, run, expected, share))
+        say(f"checkpoint, room for {share:.0%}: {_words(found['checkpoints'][-1])}")
+    pictures, results = workdir / "pictures", workdir / "results"
+    write_pictures(pictures)
+    with _sampling(run, pictures, results, workdir / "logs" / "results.log") as program:
+        program.finish()
+    for share in result_shares:
+        found["results"].append(during_results(workdir, run, pictures, results, share))
+        say(f"results, room for {share:.0%}: {_words(found['results'][-1])}")
+    outcomes = [outcome for group in found.values() for outcome in group]
+    return {
+        "n": len(outcomes),
+        "lost": sum(outcome.lost for outcome in outcomes),
+        "unclear": sum(not outcome.clear for outcome in outcomes),
+        "in_a_save": sum(outcome.where == "save" for outcome in outcomes),
+        "in_results": sum(outcome.where == "results" for outcome in outcomes),
+        "before": sum(outcome.where == "before" for outcome in outcomes),
+        "how": HOW,
+        "rules": RULES,
+    }
+
+
+def during_a_save(workdir: Path, run: Path, expected: Path, share: float) -> Outcome:
+    """`run` goes on from step 12 to 15 where there is room for `share` of the checkpoint, and then with room."""
+    with SmallDisk(workdir / "disk") as disk:
+        own, logs = disk.folder / "run", workdir / "logs"
+        shutil.copytree(run, own)
+        disk.fill(int(share * _size(checkpoints(run) / str(_STEPS))))
+        with start_training(own, logs / f"full_save_{share}.log", steps=_MORE_STEPS) as program:
+            status = program.wait()
+        clear, where = (
+            is_clear(status, program.said, own),
+            "save" if named(program.said, checkpoints(own)) else "before",
+        )
+        kept = newest_complete(checkpoints(own)) == _STEPS and same_checkpoint(own, run, _STEPS)
+        disk.make_room()
+        with start_training(own, logs / f"room_save_{share}.log", steps=_MORE_STEPS) as program:
+            status = program.wait()
+        lost = not (kept and status == 0 and same_checkpoint(own, expected, _MORE_STEPS))
+        return Outcome(lost, clear, where)
+
+
+def during_results(workdir: Path, run: Path, pictures: Path, expected: Path, share: float) -> Outcome:
+    """The pictures segmented where there is room for `share` of the results, and then with room."""
+    with SmallDisk(workdir / "disk") as disk:
+        own, logs = disk.folder / "results", workdir / "logs"
+        disk.fill(int(share * _size(expected)))
+        with _sampling(run, pictures, own, logs / f"full_results_{share}.log") as program:
+            status = program.wait()
+        clear, path = is_clear(status, program.said, own), named(program.said, own)
+        where = "results" if path and (path.endswith(".png") or path.endswith("index.jsonl")) else "before"
+        listed = finished(own)
+        kept = all_whole(own, expected) and all((own / name).exists() for name in listed)
+        disk.make_room()
+        with _sampling(run, pictures, own, logs / f"room_results_{share}.log") as program:
+            status = program.wait()
+        went_on = status == 0 and same_results(own, expected) and sorted(finished(own)) == sorted(finished(expected))
+        kinds = len(_KINDS.split(","))
+        went_on &= done_before(program.said) == len(listed) // kinds
+        return Outcome(not (kept and went_on), clear, where)
+
+
+def is_clear(status: int | None, said: str, folder: Path) -> bool:
+    """Whether a program ended with status 2 and one `error: ` line that names a path below `folder` and a full disk."""
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    return (
+        status == 2
+        and "Traceback" not in said
+        and len(errors) == 1
+        and errors[0].startswith(f"error: {folder}")
+        and _FULL in errors[0]
+    )
+
+
+def named(said: str, folder: Path) -> str:
+    """The path below `folder`, or `folder` itself, that the error of a full disk names; "" where it names another."""
+    found = re.search(rf"^error: ({re.escape(str(folder))}(?:/.*?)?): {_FULL}", said, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def finished(results: Path) -> list[str]:
+    """The files of the pictures that the index lists as segmented; a last line that is not whole is not counted."""
+    index = results / "index.jsonl"
+    text = index.read_text(encoding="utf-8") if index.exists() else ""
+    records = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    return [f"{record['name']}_{kind}.png" for record in records for kind in record.get("outputs", ())]
+
+
+def all_whole(results: Path, expected: Path) -> bool:
+    """Whether every picture among the results is the expected one, byte for byte; hidden files do not count."""
+    found = [path for path in results.rglob("*.png") if not path.name.startswith(".")]
+    return all(_same_file(path, expected / path.relative_to(results)) for path in found)
+
+
+def same_results(results: Path, expected: Path) -> bool:
+    """Whether the results have the files of the expected ones and no others, and their pictures byte for byte.
+
+    Hidden files do not count; those beside the pictures hold times and need only be there.
+    """
+    names, others = _names(results), _names(expected)
+    return names == others and all(
+        _same_file(results / name, expected / name) for name in names if name.suffix == ".png"
+    )
+
+
+def done_before(said: str) -> int:
+    """How many pictures sample.py found done."""
+    found = re.search(r"(\d+) (?:images )?were done before", said)
+    return int(found[1]) if found else 0
+
+
+def write_pictures(folder: Path) -> None:
+    """Pictures of noise, which no format makes smaller."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    for number in range(_PICTURES):
+        Image.fromarray(rng.integers(0, 256, (_SIDE, _SIDE, 3), np.uint8)).save(folder / f"{number}.png")
+
+
+def _sampling(run: Path, pictures: Path, results: Path, log: Path) -> Program:
+    given = ["--ckpt", run, "--input", pictures, "--output", results, "--save", _KINDS, "--prefetch", "1"]
+    return Program(["sample.py", *given], log)
+
+
+def _names(folder: Path) -> set[Path]:
+    return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")}
+
+
+def _same_file(path: Path, other: Path) -> bool:
+    return other.exists() and path.read_bytes() == other.read_bytes()
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the whole pages that the files of a folder fill."""
+    return sum(-(-path.stat().st_size // 4096) * 4096 for path in folder.rglob("*") if path.is_file())
+
+
+def _words(outcome: Outcome) -> str:
+    clear = "clear" if outcome.clear else "NOT clear"
+    return f"{outcome.where}: {'something lost' if outcome.lost else 'nothing lost'}, {clear}"

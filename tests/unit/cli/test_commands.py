@@ -1,0 +1,86 @@
+"""The command ddim-jax: which commands there are, and the configs that it finds by name."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ddim_jax
+from ddim_jax.cli import configs, main
+from ddim_jax.runtime.errors import ConfigError
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def ddim_jax_command(monkeypatch, capsys):
+    """Runs `ddim-jax ARGUMENTS`: (exit status, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["ddim-jax", *arguments])
+        status = main.main()
+        return (status, *capsys.readouterr())
+
+    return run
+
+
+def test_a_command_gets_the_arguments_behind_its_name(ddim_jax_command, monkeypatch):
+    monkeypatch.setitem(main.COMMANDS, "sample", lambda: print(sys.argv) or 7)
+    status, said, _ = ddim_jax_command("sample", "--ckpt", "RUN", "train")
+    assert (status, said) == (7, "['ddim-jax sample', '--ckpt', 'RUN', 'train']\n")
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("-h",), ()])
+def test_help_has_all_commands(ddim_jax_command, arguments):
+    status, said, error = ddim_jax_command(*arguments)
+    assert (status, said if arguments else error) == (0 if arguments else 2, said + error)
+    assert [line.split()[0] for line in (said + error).splitlines()[2:]] == ["train", "evaluate", "sample", "doctor"]
+
+
+def test_the_version(ddim_jax_command):
+    assert ddim_jax_command("--version") == (0, f"ddim-jax {ddim_jax.__version__}\n", "")
+
+
+def test_a_command_that_is_none(ddim_jax_command):
+    status, said, error = ddim_jax_command("trian")
+    assert (status, said) == (2, "")
+    assert error == "error: 'trian' is not a command; expected one of train, evaluate, sample, doctor\n"
+
+
+def test_nothing_heavy_is_imported_before_a_command_listens_for_signals():
+    program = "import sys; import ddim_jax.cli.main; print(sorted({'jax', 'numpy', 'absl', 'flax'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_configs_by_name_with_or_without_py_and_with_an_argument(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    demo = str(ROOT / "configs/demo.py")
+    assert configs.config_file("demo") == configs.config_file("demo.py") == configs.config_file(demo) == demo
+    assert configs.config_file("table1:unet") == str(ROOT / "configs/table1.py:unet")
+    (tmp_path / "demo.py").touch()
+    assert configs.config_file("demo.py") == "demo.py"  # a file that exists is meant
+    assert configs.config_file("demo.py:unet") == "demo.py:unet"
+    assert configs.config_file("demo") == demo
+
+
+def test_a_name_that_there_is_not_lists_those_that_there_are():
+    with pytest.raises(ConfigError) as caught:
+        configs.config_file("configs/dmeo.py")
+    assert str(caught.value) == (
+        "--config: there is no file configs/dmeo.py; expected one, or a name of: "
+        + ", ".join(sorted(path.stem for path in (ROOT / "configs").glob("*.py")))
+    )
+
+
+def test_any_config_file_builds_on_those_of_the_package(tmp_path):
+    """From a folder that has neither the package nor configs/ in it, as with an installed package."""
+    program = (
+        "from ddim_jax.cli import configs; configs.config_file('demo')\n"
+        "from configs import base, demo; print(base.__file__, demo.get_config().name)"
+    )
+    first = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import ddim_jax; del sys.path[0]\n"
+    command = [sys.executable, "-I", "-c", first + program]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (f"{ROOT / 'configs/base.py'} demo\n", "")

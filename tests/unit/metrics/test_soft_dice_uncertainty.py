@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from ddim_jax.metrics import soft_dice_uncertainty
+
+
+def disc(radius=6, side=32):
+    rows, columns = np.mgrid[:side, :side] - side / 2
+    return (np.hypot(rows, columns) < radius).astype(float)
+
+
+def test_four_pixels_by_hand():
+    # One pixel drawn, expected with certainty; 1.75 pixels expected in all: 1 - (2 + 1) / (1.75 + 1 + 1).
+    probability, mask = np.array([[1.0, 0.5], [0.25, 0.0]]), np.array([[1, 0], [0, 0]], np.uint8)
+    assert soft_dice_uncertainty(probability, mask) == pytest.approx(0.2)
+    # All but the last drawn: 1 - (3.5 + 1) / (1.75 + 3 + 1).
+    assert soft_dice_uncertainty(probability.astype(np.float32), probability > 0) == pytest.approx(1 - 4.5 / 5.75)
+
+
+def test_the_certain_are_not_doubted_and_what_is_missed_is():
+    for mask in (disc(), np.zeros((4, 4)), np.ones((4, 4))):
+        assert soft_dice_uncertainty(mask, mask) == 0.0
+    assert soft_dice_uncertainty(np.full((16, 16), 0.5), np.zeros((16, 16))) == pytest.approx(128 / 129)
+
+
+def test_the_more_a_mask_is_blurred_the_more_doubtful_it_is():
+    blurred = [ndimage.gaussian_filter(disc(), width) for width in (0.5, 1.0, 2.0, 3.0)]
+    doubts = [soft_dice_uncertainty(p, p > 0.5) for p in blurred]
+    assert 0 < doubts[0] < doubts[1] < doubts[2] < doubts[3] < 1
+
+
+def test_an_empty_mask_is_doubted_by_the_number_of_pixels_expected():
+    empty = np.zeros((10, 10))
+    for expected in (0.01, 1.0, 30.0):
+        assert soft_dice_uncertainty(empty + expected / 100, empty) == pytest.approx(expected / (1 + expected))
+
+
+def test_one_doubtful_organ_and_four_of_them_are_equally_doubtful():
+    """Their mean spread over the picture is four times as large."""
+    one = np.zeros((64, 64))
+    one[:32, :32] = ndimage.gaussian_filter(disc(), 1.5)
+    four = np.tile(one[:32, :32], (2, 2))
+    assert soft_dice_uncertainty(four, four > 0.5) == pytest.approx(soft_dice_uncertainty(one, one > 0.5), rel=0.02)
+    spread = [np.sqrt(p * (1 - p)).mean() for p in (one, four)]
+    assert spread[1] == pytest.approx(4 * spread[0])
+
+
+def test_it_is_the_expected_dice_of_masks_drawn_from_the_probabilities():
+    rng = np.random.default_rng(0)
+    probability = ndimage.gaussian_filter(disc(), 2.0)
+    mask = probability > 0.5
+    truths = rng.random((400, *mask.shape)) < probability
+    dice = 2 * (truths & mask).sum((1, 2)) / (truths.sum((1, 2)) + mask.sum())
+    assert 1 - soft_dice_uncertainty(probability, mask) == pytest.approx(dice.mean(), abs=0.005)
+
+
+@pytest.mark.parametrize("mask", [np.zeros((4, 3)), np.zeros(4)])
+def test_maps_of_two_sizes_are_refused(mask):
+    with pytest.raises(ValueError, match=r"one size; found \(4, 4\) and"):
+        soft_dice_uncertainty(np.zeros((4, 4)), mask)
