@@ -15,9 +15,11 @@ def get_config():
     # As wide and as deep as the small U-Net: five levels, 0.53 million parameters.
     config.model.overrides.base_channels = 16
     config.model.overrides.channel_multipliers = (1, 2, 3, 4, 6)
-    config.ddim.model.overrides.channel_shuffle = True
-    config.ddim.diffusion.timestep_power = 8.0
-    config.ddim.sample.samples = 4
+    for name in ("lightweight_ddim", "ddim"):
+        own = config.systems[name]
+        own.model.overrides.channel_shuffle = True
+        own.diffusion.timestep_power = 8.0
+        own.sample.samples = 4
     config.data.image_size = 64
     return config
 
@@ -27,5 +29,6 @@ def full_size(config):
     config.model.preset = None
     config.model.overrides.base_channels = None
     config.model.overrides.channel_multipliers = None
-    config.ddim.model.overrides.channel_shuffle = None
+    for name in ("lightweight_ddim", "ddim"):
+        config.systems[name].model.overrides.channel_shuffle = None
     return config

@@ -19,9 +19,9 @@ def get_config():
     config.data.image_size = 256
     config.train.batch_size = 20
     config.train.steps = 3200
-    config.ddim.train.learning_rate = 2e-4
-    config.unet.train.learning_rate = 1e-3
-    config.medsegdiff.train.learning_rate = 1e-4
+    rates = {"lightweight_ddim": 2e-4, "ddim": 2e-4, "unet": 1e-3, "medsegdiff": 1e-4}
+    for name, rate in rates.items():
+        config.systems[name].train.learning_rate = rate
     config.train.warmup_steps = 200
     config.train.log_every = 100
     config.train.checkpoint_every = 1000

@@ -11,24 +11,25 @@ def get_config():
     config.name = "small_x0"
     config.model.preset = "small"
 
-    config.ddim.diffusion.prediction = "x0"
-    config.ddim.diffusion.loss = "bce_dice"
-    config.ddim.diffusion.mask_scale = 0.1
-    config.ddim.diffusion.timestep_power = 2.0
-    config.ddim.train.validation_steps = 1
-    config.ddim.sample.steps = 1
-    config.ddim.sample.clip_x0 = None  # the network's own estimate of the mask is no farther out
-    config.ddim.sample.flips = True
-    config.ddim.sample.protocol = "mean"
+    for name in ("lightweight_ddim", "ddim"):
+        own = config.systems[name]
+        own.diffusion.prediction = "x0"
+        own.diffusion.loss = "bce_dice"
+        own.diffusion.mask_scale = 0.1
+        own.diffusion.timestep_power = 2.0
+        own.train.validation_steps = 1
+        own.train.learning_rate = 2e-3  # of the baselines: as the comparison has them, configs/table1.py
+        own.sample.steps = 1
+        own.sample.clip_x0 = None  # the network's own estimate of the mask is no farther out
+        own.sample.flips = True
+        own.sample.protocol = "mean"
+    config.systems.unet.train.learning_rate = 2e-3
+    config.systems.medsegdiff.train.learning_rate = 1e-3
 
     config.data.image_size = 96
 
     config.train.batch_size = 16
     config.train.epochs = 0.0
-    config.train.learning_rate = None
-    config.ddim.train.learning_rate = 2e-3  # of the baselines: as the comparison has them, configs/table1.py
-    config.unet.train.learning_rate = 2e-3
-    config.medsegdiff.train.learning_rate = 1e-3
     config.train.lr_schedule = "cosine"
     config.train.warmup_steps = 100
     config.train.gradient_clip = 1.0

@@ -20,11 +20,12 @@ def get_config(system: str = "lightweight_ddim"):
     config = fast.get_config()
     config.name = "table1"
     config.model.name = system.removesuffix("_noise")
-    if system.endswith("_noise"):
-        config.ddim = base.get_config().ddim
+    for name in ("lightweight_ddim", "ddim"):
+        if system.endswith("_noise"):
+            config.systems[name] = base.get_config().systems[name]
+        config.systems[name].train.learning_rate = 2e-3  # with the noise too
     config.data.name = "folder"
     config.data.image_size = 64
     config.train.steps = 1000  # stands for what the budget buys
-    config.ddim.train.learning_rate = 2e-3  # with the noise too, which has a section of its own
     config.train.validation_images = 64
     return config

@@ -1,11 +1,11 @@
-"""A picture made fit for the network: three channels, at a size it can work at."""
+"""Pictures and masks made fit for the network, in training and inference alike: normalised, resized, mirrored."""
 
 import hashlib
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
-from ddim_jax.imageio.images import resize_image
 from ddim_jax.runtime.errors import InputError
 
 ORIENTATIONS = 4  # of a picture under left-right and top-bottom flips
@@ -86,6 +86,37 @@ def bucket_shape(shape: tuple[int, int], size_multiple: int) -> tuple[int, int]:
     step = -(-_BUCKET // size_multiple) * size_multiple
     height, width = (-(-side // step) * step for side in shape)
     return height, width
+
+
+def normalise(image: Any) -> Any:
+    """uint8 pixels -> float32 in [-1, 1], of any shape, in NumPy or JAX: what every network is trained on."""
+    return image.astype(np.float32) / 127.5 - 1.0
+
+
+def normalise_mask(mask: Any) -> Any:
+    """uint8 [..., H, W] of 0 and 1 -> float32 [..., H, W, 1] of -1 and +1, in NumPy or JAX."""
+    return 2.0 * mask.astype(np.float32)[..., None] - 1.0
+
+
+def resize_image(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Resizes uint8 [H, W, 3] to `shape` (height, width): bilinear, antialiased where it shrinks."""
+    return np.asarray(Image.fromarray(image).resize(shape[::-1], Image.Resampling.BILINEAR))
+
+
+def resize_mask(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Resizes uint8 [H, W] to `shape` (height, width) by the nearest pixel, so that no new value appears."""
+    return np.asarray(Image.fromarray(mask).resize(shape[::-1], Image.Resampling.NEAREST))
+
+
+def resize_unit_map(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Resizes a float32 map [H, W] of values in [0, 1] to `shape` (height, width), as `resize_image` resizes.
+
+    Values are kept in [0, 1] although interpolation rounds; a map of that size already is returned as it is.
+    """
+    if values.shape == tuple(shape):
+        return values
+    picture = Image.fromarray(np.asarray(values, np.float32))
+    return np.clip(np.asarray(picture.resize(tuple(shape)[::-1], Image.Resampling.BILINEAR)), 0.0, 1.0)
 
 
 def mirrored(values: Any, orientation: int) -> Any:

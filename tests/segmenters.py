@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tiny_runs import tiny_config
 
 from ddim_jax.inference import Segmenter
 from ddim_jax.models import create_model
@@ -14,24 +15,17 @@ SIZE = 16
 
 
 def config(**sample):
-    return {
-        "seed": 0,
-        "model": {
-            "name": "lightweight_ddim",
-            "preset": "small",
-            "overrides": {"base_channels": 8, "channel_multipliers": [1, 1], "norm_groups": 4, "stem_stride": 1},
-        },
-        "diffusion": {
-            "prediction": "x0",
-            "loss": "mse",
-            "num_train_timesteps": 100,
-            "beta_start": 1e-4,
-            "beta_end": 0.02,
-            "mask_scale": 0.5,
-        },
-        "data": {"name": "phantom", "root": None, "image_size": SIZE},
-        "sample": {"steps": 2, "samples": 3, "eta": 0.0, "clip_x0": None, "protocol": "mean", **sample},
+    about = tiny_config(seed=0)
+    about["model"]["overrides"] = {
+        "base_channels": 8,
+        "channel_multipliers": [1, 1],
+        "norm_groups": 4,
+        "stem_stride": 1,
     }
+    about["diffusion"] |= {"loss": "mse", "num_train_timesteps": 100, "beta_end": 0.02, "mask_scale": 0.5}
+    about["data"] |= {"root": None, "image_size": SIZE}
+    about["sample"] |= {"steps": 2, "samples": 3, **sample}
+    return about
 
 
 class ReadsRed(nn.Module):

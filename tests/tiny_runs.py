@@ -18,7 +18,7 @@ from configs import base
 
 def get_config():
     config = base.get_config()
-    config.ddim.sample.clip_x0 = None  # fills what is None in the values, which is off
+    config.systems.lightweight_ddim.sample.clip_x0 = None  # fills what is None in the values, which is off
     config.update({})
     config.name = "tiny"
     return config
@@ -30,6 +30,7 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
     return {
         "name": "tiny",
         "seed": seed,
+        "plugins": [],
         "model": {
             "name": "lightweight_ddim",
             "preset": "small",
@@ -44,11 +45,14 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
         "diffusion": {
             "prediction": "x0",
             "loss": "bce_dice",
+            "loss_weight": "plain",
             "mask_scale": 0.1,
             "timestep_power": 2.0,
             "num_train_timesteps": 50,
+            "noise_schedule": "linear",
             "beta_start": 1e-4,
             "beta_end": 0.2,
+            "zero_terminal_snr": False,
         },
         "data": {
             "name": "phantom",
@@ -114,6 +118,7 @@ def unet_config(**fields):
 def config_file(values):
     """A config file for the commands with `values` in place of the base config's."""
     values["model"]["overrides"]["channel_multipliers"] = tuple(values["model"]["overrides"]["channel_multipliers"])
+    values["plugins"] = ()
     return CONFIG_FILE.format(values)
 
 

@@ -19,10 +19,10 @@ from benchmarks.machine import ROOT
 from benchmarks.quality.rows import rows_of, run_folder, step_seconds
 from benchmarks.result_file import read_result
 from benchmarks.worker import Worker
+from ddim_jax.config import plain_config
 from ddim_jax.data import load_dataset
 from ddim_jax.runtime.atomic import write_json
 from ddim_jax.runtime.errors import INTERRUPTED, TRY_AGAIN, InputError
-from ddim_jax.training.config import plain_config
 
 CONFIGS = {"small": "table1", "full": "table1_gpu"}
 """The config for each kind of networks."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ddim_jax.data.sources import Example, Source, data_error
-from ddim_jax.imageio.images import resize_image, resize_mask
+from ddim_jax.preprocessing import resize_image, resize_mask
 from ddim_jax.runtime.errors import DataError
 
 
@@ -57,7 +57,7 @@ def load_selections(selections: Sequence[Selection], image_size: int, *, threads
     Args:
       selections: rows to keep and rows only to check.
       image_size: S, in pixels.
-      threads: how many pairs are decoded at once (decoding releases the interpreter's lock).
+      threads: number of pairs that are decoded at once (decoding releases the interpreter's lock).
 
     Returns:
       For each selection the pairs of `keep`.

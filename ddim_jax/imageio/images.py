@@ -20,7 +20,7 @@ MAX_PIXELS = 2**30 // 12
 
 
 class Reader(Protocol):
-    """How files of some kinds are read; registered by `@register.reader("name")` on a class with these static methods.
+    """Reads files with certain suffixes; registered by `@register.reader("name")` on a class with these static methods.
 
     All of them raise DataError, naming the file, for whatever may be wrong with it.
 
@@ -95,27 +95,6 @@ def _reader_names() -> dict[str, str]:
             if names.setdefault(suffix, name) != name:
                 raise ConfigError(f"the readers {names[suffix]} and {name} are both for files ending in {suffix}")
     return names
-
-
-def resize_image(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resizes uint8 [H, W, 3] to `shape` (height, width): bilinear, antialiased where it shrinks."""
-    return np.asarray(Image.fromarray(image).resize(shape[::-1], Image.Resampling.BILINEAR))
-
-
-def resize_mask(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resizes uint8 [H, W] to `shape` (height, width) by the nearest pixel, so that no new value appears."""
-    return np.asarray(Image.fromarray(mask).resize(shape[::-1], Image.Resampling.NEAREST))
-
-
-def resize_map(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resizes a float32 map [H, W] to `shape` (height, width): bilinear, antialiased where it shrinks."""
-    picture = Image.fromarray(np.asarray(values, np.float32))
-    return np.asarray(picture.resize(shape[::-1], Image.Resampling.BILINEAR))
-
-
-def resize_unit_map(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """`resize_map` of values in [0, 1], kept there although interpolation rounds; as it is where the size is right."""
-    return values if values.shape == tuple(shape) else np.clip(resize_map(values, tuple(shape)), 0.0, 1.0)
 
 
 def write_mask(path: str | os.PathLike, mask: np.ndarray) -> None:

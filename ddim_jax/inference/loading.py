@@ -12,9 +12,9 @@ import numpy as np
 
 from ddim_jax.checkpoints import CheckpointStore, locate, which_step
 from ddim_jax.checkpoints.items import check_tree
+from ddim_jax.config import saved_config
 from ddim_jax.inference.export_cache import TracedPrograms
-from ddim_jax.inference.saved_config import read_config
-from ddim_jax.models import example_inputs
+from ddim_jax.models import create_model, example_inputs
 from ddim_jax.runtime.errors import CheckpointError
 
 
@@ -48,7 +48,9 @@ def load_network(path: str | os.PathLike, step: str | int, programs: str | os.Pa
         raise CheckpointError(f"{path} is the checkpoint of step {own_step}, not of step {step}; give the run instead")
     step, params, metadata = CheckpointStore(directory).restore_params(step if own_step is None else own_step)
     folder = directory / str(step)
-    config, model = read_config(folder, metadata)
+    config = saved_config(folder / "metadata" / "metadata", metadata)
+    about = config["model"]
+    model = create_model(about["name"], preset=about["preset"], **about["overrides"])
     traced = None if programs is None else TracedPrograms(programs, _depends(config), params)
     if traced is None or not traced.known:  # what was traced with such weights fits them
         inputs = example_inputs(model, int(config["data"]["image_size"]))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ddim_jax.preprocessing import ORIENTATIONS, mirrored
+from ddim_jax.preprocessing import ORIENTATIONS, mirrored, normalise
 from ddim_jax.sampling_options import SamplingOptions
 
 
@@ -41,8 +41,7 @@ def sample_image(
     keys = jax.vmap(jax.random.fold_in, (None, 0))(own, jnp.arange(options.samples, dtype=jnp.uint32))
     start_keys, step_keys = jnp.unstack(jax.vmap(jax.random.split)(keys), axis=1)
     noise = jax.vmap(lambda key: jax.random.normal(key, (*image.shape[:2], 1), jnp.float32))(start_keys)
-    # As in training (`ddim_jax.training.step.normalise`): the two must agree.
-    image = image.astype(jnp.float32) / 127.5 - 1.0
+    image = normalise(image)
     orientation = np.arange(options.samples) % ORIENTATIONS if options.flips else np.zeros(options.samples, int)
     images = jnp.stack([mirrored(image, k) for k in range(ORIENTATIONS)])[orientation]
     # Each sample has a key of its own, so that it is the same whatever their number.

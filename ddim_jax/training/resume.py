@@ -1,4 +1,4 @@
-"""Going on with a run: whether a configuration and data are its own, and the state it was left in."""
+"""Going on with a run: its configuration and data compared, its state restored."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,40 +11,12 @@ import optax
 from jax.sharding import Mesh
 
 from ddim_jax.checkpoints import CheckpointStore
+from ddim_jax.config import differences, saved_config
 from ddim_jax.runtime.errors import CheckpointError, ConfigError
 from ddim_jax.runtime.processes import as_first
 from ddim_jax.runtime.values import is_whole
 from ddim_jax.training.sharding import replicated
 from ddim_jax.training.state import TrainState, create_state
-
-MAY_DIFFER = (
-    "name",
-    "data.root",  # the same pictures may lie elsewhere; their names are compared
-    "data.cache_dir",
-    "data.resident_bytes",
-    "model.overrides.remat",  # what is kept and what is computed again has the same values
-    "sample.ensemble",
-    "sample.eta",
-    "sample.flips",
-    "sample.protocol",
-    "sample.sampler",
-    "sample.samples",
-    "sample.steps",
-    "train.checkpoint_every",
-    "train.init_from",  # what a run began with is in its weights already
-    "train.keep_latest",
-    "train.log_every",
-)
-"""Fields that change neither what a run computes from here on nor how its checkpoints are ranked."""
-
-
-ADDED = {
-    "diffusion.noise_schedule": "linear",
-    "diffusion.zero_terminal_snr": False,
-    "diffusion.loss_weight": "plain",
-    "train.accumulate": 1,
-}
-"""Fields that runs of earlier versions do not have, with the value that is what they did."""
 
 
 def find_checkpoint(store: CheckpointStore, config: Mapping[str, Any], workdir: str) -> int | None:
@@ -97,15 +69,15 @@ def check_same_config(saved: Mapping[str, Any], config: Mapping[str, Any], workd
     """Compares the config in the metadata of the checkpoint in `step_folder` with that of the run that is to go on.
 
     Raises:
-      ConfigError: it was made with another configuration.
+      ConfigError: they differ in what matters; every field is named with both values.
       CheckpointError: its metadata are not those of a run.
     """
-    there = _section(saved, "config", step_folder)
-    if not isinstance(there.get("train"), Mapping):
-        raise CheckpointError(
-            f"{_metadata_file(step_folder)}: its config has no section train. Was it made by train.py?"
+    differing = differences(saved_config(_metadata_file(step_folder), saved), config)
+    if differing:
+        raise ConfigError(
+            f"{workdir} holds a run with another configuration ({'; '.join(differing)}). "
+            "Use the same values to resume it, or another --workdir."
         )
-    check_resumable(there, config, workdir)
 
 
 def check_same_data(saved: Mapping[str, Any], data: Mapping[str, Any], workdir: str, step_folder: Path) -> None:
@@ -115,7 +87,11 @@ def check_same_data(saved: Mapping[str, Any], data: Mapping[str, Any], workdir: 
       ConfigError: it was trained on others.
       CheckpointError: its metadata are not those of a run.
     """
-    there = _section(saved, "data", step_folder)
+    there = saved.get("data")
+    if not isinstance(there, Mapping):
+        raise CheckpointError(
+            f"{_metadata_file(step_folder)}: data is {there!r}; expected a section. Was it made by train.py?"
+        )
     if there == data:
         return
     count = there.get("train_examples")
@@ -129,54 +105,5 @@ def check_same_data(saved: Mapping[str, Any], data: Mapping[str, Any], workdir: 
     )
 
 
-def _section(saved: Mapping[str, Any], name: str, step_folder: Path) -> Mapping[str, Any]:
-    if not isinstance(saved.get(name), Mapping):
-        raise CheckpointError(
-            f"{_metadata_file(step_folder)}: {name} is {saved.get(name)!r}; expected a section. Was it made by "
-            "train.py?"
-        )
-    return saved[name]
-
-
 def _metadata_file(step_folder: Path) -> Path:
     return step_folder / "metadata" / "metadata"
-
-
-def check_resumable(saved: Mapping[str, Any], current: Mapping[str, Any], workdir: str) -> None:
-    """Compares the config of the run in `workdir` with the one it is to go on with.
-
-    With a constant learning rate the length of the run (train.steps, train.epochs) may differ as well; with another
-    schedule it decides the learning rate of every step.
-
-    Raises:
-      ConfigError: they differ in what matters; every field is named with both values.
-    """
-    may_differ = MAY_DIFFER
-    if saved.get("train", {}).get("lr_schedule") == "constant":
-        may_differ = (*may_differ, "train.steps", "train.epochs")
-    before, now = _flatten(saved), _flatten(current)
-    before = {field: value for field, value in ADDED.items() if now.get(field) is not None} | before
-    differing = [
-        f"{field}: {before.get(field, 'absent')!r} there, {now.get(field, 'absent')!r} now"
-        for field in sorted(before.keys() | now.keys())
-        if before.get(field) != now.get(field) and not _covered(field, may_differ)
-    ]
-    if differing:
-        raise ConfigError(
-            f"{workdir} holds a run with another configuration ({'; '.join(differing)}). "
-            "Use the same values to resume it, or another --workdir."
-        )
-
-
-def _covered(field: str, names: tuple[str, ...]) -> bool:
-    return any(field == name or field.startswith(name + ".") for name in names)
-
-
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
-    return flat

@@ -13,18 +13,16 @@ from jax.sharding import Mesh, PartitionSpec
 
 from ddim_jax.data import augment
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
+from ddim_jax.preprocessing import normalise, normalise_mask
 from ddim_jax.training.sharding import replicated
 from ddim_jax.training.state import TrainState
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
+STOP = "stop"
+"""In a batch, int32 [devices]: 1 where the process was asked to stop; in the metrics, int32: whether any was."""
 _WHOLE = ("images", "masks")
 """Of a batch: all pictures there are, of which it has the rows."""
-
-
-def normalise(image: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """uint8 [B,H,W,3] and uint8 {0, 1} [B,H,W] -> float32 [B,H,W,3] in [-1, 1] and float32 {-1, +1} [B,H,W,1]."""
-    return image.astype(jnp.float32) / 127.5 - 1.0, 2.0 * mask.astype(jnp.float32)[..., None] - 1.0
 
 
 def make_train_step(
@@ -83,7 +81,8 @@ def make_train_step(
     def mean(params: Any, step: jax.Array, positions: jax.Array, batch: Batch) -> tuple[jax.Array, Any]:
         """Loss and gradients, the mean over the examples, which have these positions in the whole batch."""
         key = jax.random.fold_in(jax.random.key(seed), step)
-        examples = jax.vmap(functools.partial(drawn, key))(positions, *normalise(*_pictures(batch)))
+        images, masks = _pictures(batch)
+        examples = jax.vmap(functools.partial(drawn, key))(positions, normalise(images), normalise_mask(masks))
         dropout_key = jax.random.fold_in(key, len(positions))
         of_all = loss_and_gradients if accumulate == 1 else accumulated
         return of_all(params, dropout_key, *examples)
@@ -93,6 +92,8 @@ def make_train_step(
         mean = _on_shares(mean, mesh)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        stop = {name: jnp.max(flags) for name, flags in batch.items() if name == STOP}
+        batch = {name: array for name, array in batch.items() if name != STOP}
         positions = jnp.arange(len(batch["row" if "row" in batch else "mask"]))
         loss, gradients = mean(state.params, state.step, positions, batch)
         updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
@@ -101,7 +102,7 @@ def make_train_step(
         decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
         ema_params = jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, state.ema_params, params)
         new_state = TrainState(step=state.step + 1, params=params, ema_params=ema_params, opt_state=opt_state)
-        return new_state, {"loss": loss, "gradient_norm": optax.tree.norm(gradients)}
+        return new_state, {"loss": loss, "gradient_norm": optax.tree.norm(gradients), **stop}
 
     everywhere = replicated(mesh)
     return jax.jit(step, donate_argnums=0, out_shardings=(everywhere, everywhere))

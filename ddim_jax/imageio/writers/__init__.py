@@ -28,7 +28,7 @@ class Context(NamedTuple):
     """The facts of a run that a result file may record.
 
     Attributes:
-      software: name and version, "ddim_jax 0.1.0".
+      software: name and version, "ddim_jax 0.2.0".
       checkpoint: path of the checkpoint's step folder.
       weights: SHA-256 of the weights and of the config, as in `settings.json`.
       step: training steps the checkpoint had taken.

@@ -10,17 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ddim_jax.checkpoints import items
+from ddim_jax.config import resolve_config, saved_config
 from ddim_jax.data.splits import read_split
 from ddim_jax.imageio.images import count_pixels, read_image, read_mask
 from ddim_jax.inference.flagging import write_flagged
 from ddim_jax.inference.index import INDEX, Index
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.processes import Process
-from ddim_jax.inference.saved_config import read_config as read_saved_config
-from ddim_jax.models import create_model, create_process
 from ddim_jax.sampling_options import SamplingOptions
-from ddim_jax.training.config import check_config, plain_config, resolve_system
-from ddim_jax.training.form import check_form
 from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
 from ddim_jax.training.resume import check_same_config, check_same_data
 from tests.slow.trials import seeds
@@ -85,12 +82,7 @@ def _go_through(place: Path, index: bytes, settings: bytes) -> list[str]:
 
 def read_config(path: Path) -> None:
     """As training goes through a configuration before it looks at the data."""
-    config = resolve_system(plain_config(json.loads(path.read_bytes())))
-    check_form(config)
-    about, train = config["model"], config["train"]
-    model = create_model(about["name"], preset=about["preset"], **about["overrides"])
-    create_process(model, config["diffusion"])
-    check_config(config)
+    train = resolve_config(json.loads(path.read_bytes()))["train"]
     rate = learning_rate_schedule(train["lr_schedule"], train["learning_rate"], train["warmup_steps"], 10**9)
     create_optimiser(rate, beta1=train["beta1"], beta2=train["beta2"], gradient_clip=train["gradient_clip"])
 
@@ -101,7 +93,7 @@ def read_metadata(path: Path) -> None:
     (folder / "metadata").mkdir(parents=True)
     (folder / "metadata" / "metadata").write_bytes(path.read_bytes())
     metadata = items.read_metadata(folder)
-    config, _ = read_saved_config(folder, metadata)
+    config = saved_config(folder / "metadata" / "metadata", metadata)
     SamplingOptions.create(config)
     run = _runs()[config["model"]["name"]]
     check_same_config(metadata, run["config"], "runs/mine", folder)

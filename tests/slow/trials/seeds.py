@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from ddim_jax.training.config import plain_config, resolve_system
+from ddim_jax.config import resolve_config
 
 SIZE = 24
 
@@ -124,7 +124,7 @@ TRAINED_ON = {"train_ids_sha256": "00ff", "train_examples": 12, "val_ids_sha256"
 
 def metadata_seeds() -> list[bytes]:
     """The metadata of a checkpoint of each system, as JSON."""
-    configs = [resolve_system(plain_config(json.loads(content))) for content in config_seeds()]
+    configs = [resolve_config(json.loads(content)) for content in config_seeds()]
     return [
         json.dumps({"config": config, "package_version": "0.1.0", "data": TRAINED_ON}).encode() for config in configs
     ]

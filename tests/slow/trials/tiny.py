@@ -7,9 +7,9 @@ import jax
 import numpy as np
 
 from ddim_jax.checkpoints import CheckpointStore
+from ddim_jax.config import resolve_config
 from ddim_jax.data import ids_digest, load_dataset
 from ddim_jax.models import create_model, example_inputs
-from ddim_jax.training.config import plain_config, resolve_system
 from tests.slow.trials import tiny_config
 
 _FIELDS = {"data.name": "folder", "data.root": "", "train.batch_size": 2, "train.steps": 2, "sample.samples": 1}
@@ -33,7 +33,7 @@ def training(config: Path, *flags: str) -> tuple[str, ...]:
 
 def run_config(channels: int = 8) -> dict[str, Any]:
     """What the checkpoint of `make_run` says of itself: phantoms, so that it can be evaluated without files."""
-    config = resolve_system(plain_config(tiny_config.get_config()))
+    config = resolve_config(tiny_config.get_config())
     config["model"]["overrides"]["base_channels"] = channels
     return config
 

@@ -14,14 +14,14 @@ def get_config():
     config.model.preset = "small"
     config.model.overrides.update(base_channels=8, channel_multipliers=(1,), norm_groups=4, stem_stride=1, dropout=0.1)
 
-    config.ddim.diffusion.prediction = "x0"
-    config.ddim.diffusion.loss = "bce_dice"
-    config.ddim.diffusion.mask_scale = 0.1
-    config.ddim.diffusion.num_train_timesteps = 50
-    config.ddim.train.validation_steps = 1
-    config.ddim.sample.steps = 1
-    config.ddim.sample.samples = 2
-    config.ddim.sample.protocol = "mean"
+    config.diffusion.prediction = "x0"
+    config.diffusion.loss = "bce_dice"
+    config.diffusion.mask_scale = 0.1
+    config.diffusion.num_train_timesteps = 50
+    config.train.validation_steps = 1
+    config.sample.steps = 1
+    config.sample.samples = 2
+    config.sample.protocol = "mean"
 
     config.data.name = "phantom"
     config.data.image_size = 16

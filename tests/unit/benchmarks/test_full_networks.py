@@ -9,8 +9,9 @@ from benchmarks.quality import table2
 from benchmarks.speed import startup
 from configs import fast, table1_gpu
 from configs.table1 import SYSTEMS
+from ddim_jax.config import plain_config, resolve_config
 from ddim_jax.models import create_model, example_inputs
-from ddim_jax.training.config import plain_config, resolve_system
+from ddim_jax.registry import MODELS
 from ddim_jax.training.state import parameter_count
 
 SIZES = {"lightweight_ddim": 22_882_945, "ddim": 113_672_065, "unet": 23_772_449, "medsegdiff": 143_405_825}
@@ -26,7 +27,7 @@ def network(config, dtype=None):
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_what_table_2_times_is_what_table_1_trains(system):
     timed = table2.configuration(system, 256, "float32", None)
-    trained = resolve_system(plain_config(table1_gpu.get_config(system)))
+    trained = resolve_config(table1_gpu.get_config(system))
     assert network(timed) == network(trained)
     assert timed["sample"] == trained["sample"] and timed["diffusion"] == trained["diffusion"]
     about = timed["model"]
@@ -38,7 +39,9 @@ def test_what_table_2_times_is_what_table_1_trains(system):
 def test_what_a_call_of_sample_py_is_timed_with():
     full, small = (startup.configuration(name, 256) for name in ("full", "small"))
     assert network(full) == network(table2.configuration("lightweight_ddim", 256, "float32", None))
-    assert network(small) == network(resolve_system(plain_config(fast.get_config())))
+    config = fast.get_config()
+    config.train.steps = 1000
+    assert network(small) == network(resolve_config(config))
     for name in ("diffusion", "sample", "data"):
         assert full[name] == small[name]
 
@@ -46,7 +49,11 @@ def test_what_a_call_of_sample_py_is_timed_with():
 def test_only_the_network_becomes_another():
     before, after = (plain_config(config) for config in (fast.get_config(), fast.full_size(fast.get_config())))
     changed = {name for name in before if before[name] != after[name]}
-    assert changed == {"model", "ddim"}
-    assert {name: value for name, value in after["ddim"].items() if name != "model"} == {
-        name: value for name, value in before["ddim"].items() if name != "model"
+    assert changed == {"model", "systems"}
+    assert {name for name in MODELS if before["systems"][name] != after["systems"][name]} == {
+        "ddim",
+        "lightweight_ddim",
     }
+    for name in ("ddim", "lightweight_ddim"):
+        del before["systems"][name]["model"], after["systems"][name]["model"]
+    assert before["systems"] == after["systems"]

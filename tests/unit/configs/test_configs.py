@@ -1,16 +1,18 @@
 """Every file of configs/ as train.py reads it."""
 
+import dataclasses
 import functools
 import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import pytest
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
+from ddim_jax.config import resolve_config, total_steps
 from ddim_jax.models import create_model, create_process, example_inputs
-from ddim_jax.registry import DATASETS
-from ddim_jax.training.config import SECTIONS, check_config, plain_config, resolve_system, total_steps
+from ddim_jax.registry import DATASETS, MODELS
 from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
 from ddim_jax.training.state import parameter_count
 
@@ -38,14 +40,16 @@ def parameters(about, size):
 
 
 def resolved(config):
-    return resolve_system(plain_config(config))
+    if not config.train.steps and not config.train.epochs:
+        config.train.steps = 1000  # which is left to those built on it
+    return resolve_config(config)
 
 
 def test_all_are_there():
     assert {"base", "demo", "folder", *PAPER} <= set(NAMES)
 
 
-@pytest.mark.parametrize("system", SECTIONS)
+@pytest.mark.parametrize("system", list(MODELS))
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_a_config_can_be_run_with_every_system(name, system, load):
     config = load(name)
@@ -53,8 +57,7 @@ def test_a_config_can_be_run_with_every_system(name, system, load):
     config.data.root = "somewhere"
     config.model.name = system
     plain = resolved(config)
-    check_config(plain)
-    assert not plain.keys() & set(SECTIONS.values())
+    assert "systems" not in plain
     assert plain["data"]["name"] in DATASETS
     about = plain["model"]
     model = create_model(about["name"], preset=about["preset"], **about["overrides"])
@@ -98,7 +101,7 @@ def test_the_papers_values(name, load):
     sample = {"steps": 50, "samples": 5, "eta": 0.0, "flips": False, "clip_x0": 1.0, "protocol": "paper"}
     assert config["sample"] == sample | {"sampler": "ddim", "ensemble": "mean"}
     assert config["model"]["name"] == "lightweight_ddim" and config["model"]["preset"] is None
-    assert set(config["model"]["overrides"].values()) == {None}
+    assert config["model"]["overrides"] == {}
 
 
 @pytest.mark.parametrize("name", ["fast", "demo", "folder"])
@@ -150,6 +153,44 @@ def test_what_is_set_wins_over_the_section_of_the_system(load):
     config = load("demo")
     config.model.name = "medsegdiff"
     config.sample.steps = 7  # as --config.sample.steps=7 does
-    config.medsegdiff.sample.clip_x0 = None  # off, which a None of the config itself could not say
+    config.systems.medsegdiff.sample.clip_x0 = None  # off, which a None of the config itself could not say
     plain = resolved(config)
     assert (plain["sample"]["steps"], plain["sample"]["sampler"], plain["sample"]["clip_x0"]) == (7, "ddpm", None)
+
+
+def flat(config, prefix=""):
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+RESOLVED = json.loads((Path(__file__).parent / "resolved.json").read_text())
+"""The values of every config with every model in version 0.1.0, and the fields of its network: those of the base config
+and, for the others, what differs. Null is also a field that there is not."""
+
+
+@pytest.mark.parametrize("case", RESOLVED)
+def test_the_values_are_those_of_0_1_0(case, load):
+    file, _, model = case.partition(" ")
+    name, colon, system = file.partition(":")
+    config = ConfigFileFlagParser("config").parse(str(FOLDER / f"{name}.py") + colon + system)
+    if model:
+        config.model.name = model
+    plain = resolved(config)
+    about = plain["model"]
+    network = create_model(about["name"], preset=about["preset"], **about.pop("overrides"))
+    values = dict(flat(plain))
+    del values["plugins"]
+    if name in ("small_x0", "fast"):
+        values["train.steps"] = 0
+    for field in dataclasses.fields(network):
+        value = getattr(network, field.name)
+        if field.name not in ("parent", "name"):
+            values[f"network.{field.name}"] = jnp.dtype(value).name if field.name == "dtype" else value
+    values = json.loads(json.dumps(values))
+    expected = RESOLVED["base lightweight_ddim"] | RESOLVED[case]
+    assert {name: value for name, value in values.items() if value is not None} == {
+        name: value for name, value in expected.items() if value is not None
+    }

@@ -6,9 +6,10 @@ from pair_files import mask, picture, save, save_pair
 from PIL import Image
 
 from ddim_jax.data import Example, Selection, check_source, load_arrays, load_dataset, load_selections
-from ddim_jax.imageio.images import count_pixels, read_image, resize_image, resize_mask
+from ddim_jax.imageio.images import count_pixels, read_image
 from ddim_jax.imageio.listing import list_images
 from ddim_jax.imageio.masks import mask_of_levels
+from ddim_jax.preprocessing import resize_image, resize_mask
 from ddim_jax.registry import DATASETS, READERS, register
 from ddim_jax.runtime.errors import ConfigError, DataError
 

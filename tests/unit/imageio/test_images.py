@@ -223,46 +223,6 @@ def test_a_lack_of_memory_and_a_size_pillow_warns_of(tmp_path, error, message, m
         images.read_image(path)
 
 
-def triangle_weights(before, after):
-    """The weights of a bilinear resize with antialiasing, [after, before]: a triangle as wide as the reduction."""
-    scale = before / after
-    centres = (np.arange(after) + 0.5) * scale
-    distance = np.abs(np.arange(before) + 0.5 - centres[:, None]) / max(scale, 1.0)
-    weights = np.maximum(1 - distance, 0)
-    return weights / weights.sum(axis=1, keepdims=True)
-
-
-@pytest.mark.parametrize("shape", [(8, 9), (20, 31), (50, 70), (13, 60)])
-def test_resize_is_bilinear_with_antialiasing(shape):
-    rng = np.random.default_rng(1)
-    image = rng.integers(0, 256, (37, 41, 3), np.uint8)
-    rows, columns = triangle_weights(37, shape[0]), triangle_weights(41, shape[1])
-    expected = np.einsum("ah,bw,hwc->abc", rows, columns, image)
-    resized = images.resize_image(image, shape)
-    assert resized.dtype == np.uint8
-    # Pillow rounds after each of its two passes.
-    np.testing.assert_allclose(resized, expected, atol=1.01)
-    values = rng.random((37, 41)).astype(np.float32)
-    np.testing.assert_allclose(images.resize_map(values, shape), rows @ values @ columns.T, atol=1e-5)
-    np.testing.assert_allclose(images.resize_unit_map(values, shape), rows @ values @ columns.T, atol=1e-5)
-
-
-def test_a_map_in_the_unit_interval_stays_in_it_and_is_not_touched_without_need():
-    values = np.array([[-0.25, 1.5], [0.5, 1.0]], np.float32)
-    assert images.resize_unit_map(values, (2, 2)) is values
-    large = images.resize_unit_map(values, (8, 8))
-    assert (large.min(), large.max(), large.dtype) == (0.0, 1.0, np.float32)
-    np.testing.assert_array_equal(large, np.clip(images.resize_map(values, (8, 8)), 0, 1))
-
-
-@pytest.mark.parametrize("shape", [(8, 9), (20, 31), (50, 70)])
-def test_masks_are_resized_to_the_nearest_pixel(shape):
-    mask = np.random.default_rng(2).integers(0, 2, (37, 41), np.uint8)
-    rows = np.floor((np.arange(shape[0]) + 0.5) * 37 / shape[0]).astype(int)
-    columns = np.floor((np.arange(shape[1]) + 0.5) * 41 / shape[1]).astype(int)
-    np.testing.assert_array_equal(images.resize_mask(mask, shape), mask[np.ix_(rows, columns)])
-
-
 def test_writers(tmp_path):
     mask = np.array([[0, 1], [1, 0]], np.uint8)
     images.write_mask(tmp_path / "m.png", mask)

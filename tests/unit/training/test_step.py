@@ -11,7 +11,7 @@ from ddim_jax.diffusion import DiffusionProcess
 from ddim_jax.training.optimiser import create_optimiser
 from ddim_jax.training.sharding import data_mesh, global_batch, replicated
 from ddim_jax.training.state import create_state, parameter_count
-from ddim_jax.training.step import make_train_step, normalise
+from ddim_jax.training.step import make_train_step
 
 ONE = jax.devices()[:1]
 BETAS = 0.9, 0.999
@@ -158,13 +158,6 @@ def test_flips_alone_are_whole():
         assert len(found) == 1
         seen |= set(found)
     assert len(seen) > 1
-
-
-def test_normalise_maps_the_ends():
-    image, mask = normalise(jnp.array([[[[0, 255, 51]]]], jnp.uint8), jnp.array([[[1]], [[0]]], jnp.uint8))
-    np.testing.assert_allclose(image, [[[[-1.0, 1.0, -0.6]]]], atol=1e-6)
-    np.testing.assert_array_equal(mask, [[[[1.0]]], [[[-1.0]]]])
-    assert image.dtype == mask.dtype == jnp.float32
 
 
 def test_a_fresh_state_follows_from_the_seed():

@@ -1,0 +1,427 @@
+"""The configuration of a run: every field with its type, default, range and help, and what is made from that.
+
+`SCHEMA` states each field once. From it come the config that the files of configs/ build on (`create_config`), its
+checks (`resolve_config`), the reading back of a saved one (`saved_config`), the comparison when a run goes on
+(`differences`) and the page "Configuration" of the reference (`python -m ddim_jax.config`).
+
+The networks of `ddim_jax.models` differ in how they are trained and sampled. A field that is None in a config takes its
+value from the section of its network in `systems`, where that was changed, or from what the network declares
+(`ddim_jax.models.ModelSpec`). A resolved config has one value for each field and no section `systems`.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict, config_dict
+
+from ddim_jax.aggregation import PROTOCOLS
+from ddim_jax.diffusion import DirectProcess
+from ddim_jax.fields import Field
+from ddim_jax.models import model_spec
+from ddim_jax.registry import DATASETS, ENSEMBLES, MODELS, SAMPLERS, import_plugins
+from ddim_jax.runtime.errors import CheckpointError, ConfigError
+from ddim_jax.runtime.remote import refuse_remote
+
+_MANY = 10**9
+_SEEDS = {"low": 0, "high": 2**32 - 1}
+
+SCHEMA: dict[str, Any] = {
+    "name": Field(str, "base", "the run goes to runs/<name>, unless --workdir says otherwise", resume="free"),
+    "seed": Field(int, 0, "of the initial weights, the order of the pictures, the noise", **_SEEDS),
+    "plugins": Field(
+        tuple, (), "modules to import, which register networks, samplers, data sets", items=str, resume="free"
+    ),
+    "model": {
+        "name": Field(str, "lightweight_ddim", "the network", choices=MODELS),
+        "preset": Field(str, None, "its size: small, or none for the network's own", optional=True),
+        "overrides": {},  # the fields of the network
+    },
+    "diffusion": {
+        "prediction": Field(str, help="what the network estimates", choices=("noise", "x0", "v"), of_model=True),
+        "loss": Field(str, help="bce_dice is for x0 alone", choices=("mse", "bce_dice"), of_model=True),
+        "loss_weight": Field(str, help="weight of each timestep's loss", choices=("plain", "min_snr"), of_model=True),
+        "mask_scale": Field(float, help="the mask enters as +- this", above=0, high=1, of_model=True),
+        "timestep_power": Field(
+            float, help="timesteps are drawn with a density of t^(this - 1): 1 is uniform", low=1, of_model=True
+        ),
+        "num_train_timesteps": Field(int, help="timesteps of the process", low=1, high=10**6, of_model=True),
+        "noise_schedule": Field(str, help="cosine is without the betas", choices=("linear", "cosine"), of_model=True),
+        "beta_start": Field(float, help="first beta of the linear schedule", above=0, below=1, of_model=True),
+        "beta_end": Field(float, help="last beta of the linear schedule", above=0, below=1, of_model=True),
+        "zero_terminal_snr": Field(bool, help="end in pure noise; x0 and v only", of_model=True),
+    },
+    "data": {
+        "name": Field(str, "folder", "the data set", choices=DATASETS),
+        "root": Field(str, "", "its folder; on resume the pictures' names are compared", optional=True, resume="free"),
+        "image_size": Field(int, 256, "side in pixels that pictures are resized to", low=1, high=2**14),
+        "rotation_degrees": Field(float, 15.0, "pictures are turned by up to that in training", low=0, high=180),
+        "flips": Field(bool, True, "pictures are mirrored in training"),
+        "split_seed": Field(int, 0, "of phantoms, and of the split of a folder without splits.csv", **_SEEDS),
+        "cache_dir": Field(str, None, "for indices and splits; none: ~/.cache/ddim_jax", optional=True, resume="free"),
+        "counts": {
+            split: Field(int, count, f"phantoms of the {split} split", low=1, high=10**7)
+            for split, count in (("train", 512), ("val", 64), ("test", 64))
+        },
+        "resident_bytes": Field(
+            int, 2 * 1024**3, "data sets up to this size are held on the device", low=0, high=2**50, resume="free"
+        ),
+    },
+    "train": {
+        "batch_size": Field(int, 20, "examples of a step, on all devices together", low=1, high=2**20),
+        "accumulate": Field(int, 1, "parts of a batch: less memory, more time", low=1, high=2**20),
+        "steps": Field(int, 0, "length of the run; 0 to count in epochs", low=0, high=_MANY, resume="length"),
+        "epochs": Field(float, 2000.0, "length of the run; 0 to count in steps", low=0, high=_MANY, resume="length"),
+        "learning_rate": Field(float, help="of Adam, after the warm-up", above=0, of_model=True),
+        "lr_schedule": Field(str, "constant", "cosine falls to 1% at the end", choices=("constant", "cosine")),
+        "init_from": Field(
+            str, None, "PyTorch weights to start from, .safetensors or .pt", optional=True, resume="ignored"
+        ),
+        "warmup_steps": Field(int, 0, "steps in which the learning rate rises from 0", low=0, high=_MANY),
+        "beta1": Field(float, 0.9, "of Adam", low=0, below=1),
+        "beta2": Field(float, 0.999, "of Adam", low=0, below=1),
+        "gradient_clip": Field(float, 0.0, "largest norm of the gradient; 0 for none", low=0),
+        "ema_decay": Field(float, 0.9999, "of the moving average of the weights, which samples are of", low=0, below=1),
+        "log_every": Field(int, 50, "steps between lines of metrics", low=1, high=_MANY, resume="free"),
+        "checkpoint_every": Field(
+            int, 1000, "steps between checkpoints, with a validation each time", low=1, high=_MANY, resume="free"
+        ),
+        "keep_latest": Field(int, 2, "checkpoints kept, besides the best", low=1, high=10**6, resume="free"),
+        "validation_images": Field(int, 64, "pictures of a validation, at most", low=1, high=_MANY),
+        "validation_steps": Field(int, help="sampling steps of a validation", low=1, high=10**6, of_model=True),
+    },
+    "sample": {
+        "sampler": Field(str, help="how samples are drawn", choices=SAMPLERS, of_model=True, resume="free"),
+        "steps": Field(int, help="network evaluations of a sample", low=1, high=10**6, of_model=True, resume="free"),
+        "samples": Field(int, help="samples of a picture", low=1, high=2**16, of_model=True, resume="free"),
+        "eta": Field(float, 0.0, "noise in the steps of DDIM: 1 is as much as DDPM", low=0, high=1, resume="free"),
+        "flips": Field(bool, help="samples see the picture mirrored in turn", of_model=True, resume="free"),
+        "clip_x0": Field(
+            float, help="bound on the estimates of x_0; none for no bound", above=0, optional=True, of_model=True
+        ),
+        "protocol": Field(
+            str,
+            help="how sample.py makes a mask of samples; evaluate.py reports all",
+            choices=PROTOCOLS,
+            of_model=True,
+            resume="free",
+        ),
+        "ensemble": Field(str, "mean", "how samples are fused", choices=ENSEMBLES, resume="free"),
+    },
+}
+"""Sections and fields. Fields `of_model` are None in a config until they are set or resolved."""
+
+_NO_DIFFUSION = ("diffusion.", "sample.sampler")
+"""Fields that a network without diffusion has no value for."""
+
+
+def create_config() -> ConfigDict:
+    """The base of every config: the paper's setting, with a section of `systems` for every network that there is.
+
+    It is locked, so that a misspelt field is refused; so are the fields of `model.overrides`, which are those of the
+    networks that are registered now: import your own first.
+    """
+    config = _config_dict(SCHEMA)
+    config.model.overrides = _config_dict(_override_fields(), unset=True)
+    config.systems = ConfigDict({name: _system(name) for name in MODELS})
+    return config.lock()
+
+
+def resolve_config(config: Any) -> dict[str, Any]:
+    """A config with one value for each field, checked.
+
+    Args:
+      config: of ml_collections or a mapping. Without a section `systems` it is taken for a resolved one.
+
+    Returns:
+      dicts, lists, numbers, texts and None, as JSON would give them back; `model.overrides` has what is set alone.
+
+    Raises:
+      ConfigError: a field is unknown, missing or cannot work; it is named, with what was found and what was expected.
+      InputError: a path is of remote storage.
+    """
+    plain = plain_config(config)
+    if "plugins" in plain:
+        SCHEMA["plugins"].check("plugins", plain["plugins"])
+        import_plugins(plain["plugins"])
+    if not isinstance(plain.get("model"), Mapping):
+        raise ConfigError(f"model is {plain.get('model')!r}; expected a section")
+    spec = model_spec(plain["model"].get("name"))
+    if "systems" in plain:
+        systems = plain.pop("systems")
+        _check_systems(systems)
+        name = plain["model"]["name"]
+        own = _filled(f"systems.{name}", systems.get(name, {}), spec.defaults, none_is_set=True)
+        plain = _filled("", plain, own)
+    if isinstance(plain["model"].get("overrides"), Mapping):
+        overrides = plain["model"]["overrides"]
+        plain["model"] = plain["model"] | {"overrides": {k: v for k, v in overrides.items() if v is not None}}
+    check_config(plain)
+    return plain
+
+
+def plain_config(config: Any) -> dict[str, Any]:
+    """A config (ml_collections or a mapping) as JSON would give it back: dicts, lists, numbers, strings, None.
+
+    Raises:
+      ConfigError: it is no mapping, or holds something else.
+    """
+    content = config.to_dict() if hasattr(config, "to_dict") else config
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"the configuration is {type(config).__name__}; expected fields and sections")
+    try:
+        return json.loads(json.dumps(content, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        what = next(_unwritable(content), "the configuration")
+        raise ConfigError(f"{what} cannot be written as JSON ({error})") from error
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Checks a resolved config; errors as `resolve_config`."""
+    if not isinstance(config.get("model"), Mapping):
+        raise ConfigError(f"model is {config.get('model')!r}; expected a section")
+    spec = model_spec(config["model"].get("name"))  # before what an unknown one leaves unset
+    direct = issubclass(spec.process, DirectProcess)
+    _check_sections(config, SCHEMA, "")
+    about, train, sample, data = (config[name] for name in ("model", "train", "sample", "data"))
+    for name, field in _fields(SCHEMA):
+        value = _at(config, name)
+        if direct and name.startswith(_NO_DIFFUSION):
+            if value is not None:
+                raise ConfigError(f"{name} is {value!r}; expected none, since {about['name']} works in one pass")
+        else:
+            field.check(name, value)
+    refuse_remote(train["init_from"], "train.init_from")
+    if (train["steps"] > 0) == (train["epochs"] > 0):
+        raise ConfigError(
+            f"train.steps is {train['steps']} and train.epochs is {train['epochs']}; expected one of them above 0, "
+            "the other 0"
+        )
+    if train["steps"] and train["warmup_steps"] >= train["steps"]:
+        raise ConfigError(
+            f"train.warmup_steps is {train['warmup_steps']}; expected 0 to below the {train['steps']} steps of the run"
+        )
+    total = config["diffusion"]["num_train_timesteps"]
+    for field, steps in (("sample.steps", sample["steps"]), ("train.validation_steps", train["validation_steps"])):
+        if direct and steps != 1:
+            raise ConfigError(f"{field} is {steps}; expected 1, since {about['name']} works in one pass")
+        if not direct and steps > total:
+            raise ConfigError(f"{field} is {steps}; expected at most diffusion.num_train_timesteps, {total}")
+    if sample["flips"] and not data["flips"]:
+        raise ConfigError(
+            "sample.flips is True and data.flips is False: samples would see mirrored pictures, which training "
+            "never shows; expected both True, or sample.flips=False as well"
+        )
+    model = spec.create(about["preset"], about["overrides"])
+    if data["image_size"] % model.size_multiple:
+        raise ConfigError(f"data.image_size is {data['image_size']}; expected a multiple of {model.size_multiple}")
+    spec.process.create(**config["diffusion"])
+
+
+def saved_config(file: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The resolved config in the metadata of a checkpoint, checked; the modules that it names are imported.
+
+    Args:
+      file: the metadata's, for messages.
+
+    Raises:
+      CheckpointError: there is none, or a field cannot work; the file and the field are named.
+    """
+    config, data = metadata.get("config"), metadata.get("data")
+    if not isinstance(config, Mapping):
+        raise CheckpointError(f"{file}: config is {config!r}; expected a section. Was it made by train.py?")
+    if not isinstance(data, Mapping | None):
+        raise CheckpointError(f"{file}: data is {data!r}; expected a section about the training images")
+    if "plugins" not in config:
+        raise CheckpointError(
+            f"{file}: its config has no plugins, so it is of a run of ddim_jax 0.1.0; use that version, or train again"
+        )
+    try:
+        SCHEMA["plugins"].check("plugins", config["plugins"])
+        import_plugins(config["plugins"])
+        check_config(config)
+    except ConfigError as error:
+        raise CheckpointError(f"{file}: {error}") from error
+    return dict(config)
+
+
+def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """The fields with other values in `current` than in `saved` with which a run cannot go on, with both values.
+
+    Args:
+      saved, current: resolved configs, checked.
+    """
+    may = {"free", "ignored"} | ({"length"} if saved["train"]["lr_schedule"] == "constant" else set())
+    before, now = dict(_leaves(saved)), dict(_leaves(current))
+    rules = {name: field.resume for name, field in _fields(SCHEMA)}
+    rules |= {f"model.overrides.{name}": field.resume for name, field in _override_fields().items()}
+    return [
+        f"{name}: {before.get(name)!r} there, {now.get(name)!r} now"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name) and rules.get(name) not in may
+    ]
+
+
+def total_steps(steps: int, epochs: float, batch_size: int, examples: int) -> int:
+    """The length of a run in steps: `steps` where it is above 0, else `epochs` passes over `examples`."""
+    return steps if steps > 0 else max(1, round(epochs * examples / batch_size))
+
+
+def markdown() -> str:
+    """The page "Configuration" of the reference."""
+    changes = {
+        "same": "no",
+        "length": "with a constant learning rate",
+        "free": "yes",
+        "ignored": "yes; no effect any more",
+    }
+    lines = [
+        "# Configuration",
+        "",
+        "A config is a file with a function `get_config()`, as those in `configs/`; any field can be set on the "
+        "command line, as `--config.train.steps=1000`. Fields with the default *model's* take it from the table below; "
+        "`config.systems.<model>` replaces it for one network, whichever is chosen later. The last column says whether "
+        "a run may go on (same `--workdir`) with another value.",
+    ]
+    sections = [("", [(name, field) for name, field in SCHEMA.items() if isinstance(field, Field)])]
+    sections += [
+        (name, list(_fields(section, f"{name}."))) for name, section in SCHEMA.items() if isinstance(section, dict)
+    ]
+    for section, fields in sections:
+        lines += ["", f"## {section or 'The run'}", "", *_row("field", "values", "default", "meaning", "may change")]
+        for name, field in fields:
+            default = "model's" if field.of_model else _shown(field.default)
+            lines += _row(f"`{name}`", field.expected(), default, field.help, changes[field.resume])[:1]
+    models = {name: model_spec(name) for name in MODELS}
+    lines += ["", "## model.overrides", "", "Fields of the network, with their defaults; none keeps the preset's.", ""]
+    lines += _row("field", "values", "meaning", *models)
+    for name, field in _override_fields().items():
+        defaults = (_shown(spec.fields[name].default) if name in spec.fields else "" for spec in models.values())
+        lines += _row(f"`{name}`", field.expected(), field.help, *defaults)[:1]
+    lines += ["", "## Defaults of the models", "", *_row("field", *models)]
+    for name, field in _fields(SCHEMA):
+        if field.of_model:
+            own = (dict(_leaves(spec.defaults)) for spec in models.values())
+            lines += _row(f"`{name}`", *(_shown(values[name]) if name in values else "" for values in own))[:1]
+    return "\n".join(lines) + "\n"
+
+
+def _row(*cells: str) -> list[str]:
+    """A row of a table, and the line that has to follow it where it is the head."""
+    return [f"| {' | '.join(cells)} |", "| --- " * len(cells) + "|"]
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None else f"`{json.dumps(value)}`"
+
+
+def _fields(sections: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Field]]:
+    """The fields of the schema with their full names."""
+    for name, field in sections.items():
+        if isinstance(field, Field):
+            yield f"{prefix}{name}", field
+        else:
+            yield from _fields(field, f"{prefix}{name}.")
+
+
+def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a config with their full names; tuples as lists."""
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", list(value) if isinstance(value, tuple) else value
+
+
+def _at(config: Mapping[str, Any], name: str) -> Any:
+    for part in name.split("."):
+        config = config[part]
+    return config
+
+
+def _override_fields() -> dict[str, Field]:
+    """The fields of all networks that are registered, by name."""
+    return {name: field for model in MODELS for name, field in model_spec(model).fields.items()}
+
+
+def _config_dict(fields: Mapping[str, Any], *, unset: bool = False) -> ConfigDict:
+    """A section with the defaults of its fields, or None for all; each field keeps its type."""
+    section = ConfigDict()
+    for name, field in fields.items():
+        if isinstance(field, Field):
+            section[name] = config_dict.placeholder(field.type)
+            section[name] = None if unset else field.default
+        else:
+            section[name] = _config_dict(field)
+    return section
+
+
+def _system(name: str) -> ConfigDict:
+    """What a network declares, to be changed: the values of its fields, and its `model.overrides`, which are unset."""
+    spec = model_spec(name)
+    section = ConfigDict()
+    section.model = ConfigDict({"overrides": _config_dict(spec.fields, unset=True)})
+    for part, values in spec.defaults.items():
+        section[part] = _config_dict({field: SCHEMA[part][field] for field in values})
+        section[part].update(values)
+    return section
+
+
+def _check_systems(systems: Any) -> None:
+    """Refuses a section of `systems` for a network that there is not, and fields that a network does not decide."""
+    if not isinstance(systems, Mapping):
+        raise ConfigError(f"systems is {systems!r}; expected a section for each network")
+    decided = {name for name, field in _fields(SCHEMA) if field.of_model}
+    for model, own in systems.items():
+        if model not in MODELS:
+            raise ConfigError(f"systems has {model!r}; expected some of {', '.join(MODELS)}")
+        if not isinstance(own, Mapping):
+            raise ConfigError(f"systems.{model} is {own!r}; expected a section")
+        for name, value in _leaves(own):
+            known = decided | {f"model.overrides.{field}" for field in model_spec(model).fields}
+            if value is not None and name not in known:
+                raise ConfigError(f"systems.{model} has {name!r}; expected some of {', '.join(sorted(known))}")
+
+
+def _filled(name: str, fields: Any, own: Mapping[str, Any], *, none_is_set: bool = False) -> dict[str, Any]:
+    """Section `name` with `fields`, and the values of `own` for those that are not set, at every depth."""
+    if not isinstance(fields, Mapping):
+        raise ConfigError(f"{name} is {fields!r}; expected a section")
+    filled = dict(fields)
+    for key, value in own.items():
+        if isinstance(value, Mapping):
+            filled[key] = _filled(f"{name}.{key}".lstrip("."), fields.get(key, {}), value, none_is_set=none_is_set)
+        elif fields.get(key) is None and not (none_is_set and key in fields):
+            filled[key] = value
+    return filled
+
+
+def _check_sections(config: Any, schema: Mapping[str, Any], prefix: str) -> None:
+    """Refuses fields that are missing or unknown, at every depth."""
+    if not isinstance(config, Mapping):
+        raise ConfigError(f"{prefix.rstrip('.')} is {config!r}; expected a section")
+    for name, field in schema.items():
+        if name not in config:
+            raise ConfigError(f"the configuration has no {prefix}{name}; `python -m ddim_jax.config` lists all")
+        if not isinstance(field, Field):
+            _check_sections(config[name], field, f"{prefix}{name}.")
+    unknown = sorted(set(config) - set(schema), key=str)
+    if unknown and prefix != "model.overrides.":  # which the network checks
+        raise ConfigError(f"the configuration has no field {prefix}{unknown[0]}; `python -m ddim_jax.config` lists all")
+
+
+def _unwritable(content: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """The fields, with their values, that JSON does not have."""
+    if isinstance(content, Mapping):
+        for name, value in content.items():
+            yield from _unwritable(value, (*path, str(name)))
+        return
+    try:
+        json.dumps(content, allow_nan=False)
+    except (TypeError, ValueError):
+        yield f"{'.'.join(path)} is {content!r}, which"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

@@ -1,0 +1,437 @@
+"""The schema of a config: what is made of it and what is refused."""
+
+import copy
+import json
+import re
+import sys
+from pathlib import Path
+
+import flax.linen as nn
+import numpy as np
+import pytest
+from ml_collections import ConfigDict, config_dict
+from tiny_runs import tiny_config, unet_config
+
+from ddim_jax import config as schema
+from ddim_jax.checkpoints import CheckpointStore
+from ddim_jax.checkpoints.manifest import write_manifest
+from ddim_jax.config import check_config, differences, plain_config, resolve_config, saved_config, total_steps
+from ddim_jax.inference import Segmenter
+from ddim_jax.registry import MODELS
+from ddim_jax.runtime.errors import CheckpointError, ConfigError, InputError
+from ddim_jax.training import train
+
+ABSENT = object()
+
+
+def changed(field, value, base=None):
+    """`base`, or the tiny config, with another value in one field."""
+    config = copy.deepcopy(base or tiny_config())
+    *sections, name = field.split(".")
+    place = config
+    for section in sections:
+        place = place[section]
+    if value is ABSENT:
+        del place[name]
+    else:
+        place[name] = value
+    return config
+
+
+def test_a_config_becomes_what_json_gives_back():
+    config = ConfigDict({"seed": 1, "model": {"levels": (1, 2), "preset": config_dict.placeholder(str)}})
+    config.rate = config_dict.FieldReference(0.5)
+    plain = plain_config(config)
+    assert plain == {"seed": 1, "model": {"levels": [1, 2], "preset": None}, "rate": 0.5}
+    assert type(plain["model"]) is dict and json.loads(json.dumps(plain)) == plain
+    mapping = {"a": {"b": (1,)}}
+    assert plain_config(mapping) == {"a": {"b": [1]}} and mapping == {"a": {"b": (1,)}}
+
+
+def test_a_config_that_works_passes():
+    config = tiny_config()
+    assert resolve_config(config) == config
+    config["train"].update(steps=0, epochs=0.5, ema_decay=0.0)
+    config["data"].update(rotation_degrees=0.0)
+    config["sample"].update(clip_x0=1.0, eta=1.0, steps=50, protocol="paper")
+    config["sample"]["sampler"] = "dpm++"
+    config["seed"] = 2**32 - 1
+    check_config(config)
+    check_config(unet_config())
+
+
+def test_mirrored_samples_of_a_network_that_never_saw_a_mirrored_picture_are_refused():
+    config = tiny_config()
+    config["sample"]["flips"] = True
+    check_config(config)
+    config["data"]["flips"] = False
+    with pytest.raises(ConfigError, match=r"sample\.flips is True and data\.flips is False.*or sample\.flips=False"):
+        check_config(config)
+    config["sample"]["flips"] = False
+    check_config(config)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("data.image_size", 0, "expected a whole number from 1 to 16384"),
+        ("data.image_size", 64.0, "expected a whole number from 1"),
+        ("data.image_size", 10**6, "expected a whole number from 1 to 16384"),
+        ("data.image_size", 2**30, "expected a whole number from 1 to 16384"),
+        ("train.batch_size", True, "expected a whole number from 1"),
+        ("train.checkpoint_every", 0, "expected a whole number from 1"),
+        ("train.keep_latest", 0, "expected a whole number from 1"),
+        ("train.log_every", -1, "expected a whole number from 1"),
+        ("train.validation_images", 0, "expected a whole number from 1"),
+        ("train.validation_steps", "2", "expected a whole number from 1"),
+        ("train.validation_steps", 51, "expected at most diffusion.num_train_timesteps, 50"),
+        ("train.steps", -5, "expected a whole number"),
+        ("train.steps", 2.5, "expected a whole number"),
+        ("train.epochs", float("inf"), "expected a number"),
+        ("train.epochs", -1.0, "expected a number"),
+        ("train.epochs", 3.0, "expected one of them above 0"),
+        ("train.steps", 0, "expected one of them above 0"),
+        ("train.ema_decay", 1.0, "expected a number from 0 to below 1"),
+        ("train.ema_decay", float("nan"), "expected a number from 0 to below 1"),
+        ("train.learning_rate", None, "expected a number above 0"),
+        ("train.learning_rate", 0.0, "expected a number above 0"),
+        ("train.lr_schedule", "linear", "expected one of constant, cosine"),
+        ("train.beta1", True, "expected a number from 0 to below 1"),
+        ("train.beta2", 1.0, "expected a number from 0 to below 1"),
+        ("train.gradient_clip", -1.0, "expected a number from 0"),
+        ("train.init_from", ["a.pt"], "expected a text or none"),
+        ("train.warmup_steps", 0.5, "expected a whole number from 0"),
+        ("train.warmup_steps", 12, "expected 0 to below the 12 steps of the run"),
+        ("data", [], "expected a section"),
+        ("data.name", "polyps", "expected one of .*phantom"),
+        ("data.root", 7, "expected a text or none"),
+        ("data.flips", "no", "expected true or false"),
+        ("data.rotation_degrees", -1.0, "expected a number from 0 to 180"),
+        ("data.rotation_degrees", "15", "expected a number from 0 to 180"),
+        ("data.resident_bytes", -1, "expected a whole number from 0"),
+        ("data.split_seed", -1, "expected a whole number from 0"),
+        ("data.counts", 12, "expected a section"),
+        ("data.counts.val", 0, "expected a whole number from 1 to 10000000"),
+        ("seed", True, "expected a whole number from 0"),
+        ("seed", -1, "expected a whole number from 0"),
+        ("seed", 2**32, "expected a whole number from 0"),
+        ("plugins", "numpy", "expected 0 to 64 values, each a text"),
+        ("model", 5, "expected a section"),
+        ("model.name", None, "expected one of ddim, lightweight_ddim, medsegdiff, unet"),
+        ("model.name", ["unet"], "expected one of ddim, lightweight_ddim, medsegdiff, unet"),
+        ("model.name", "unet3d", "expected one of ddim, lightweight_ddim, medsegdiff, unet"),
+        ("model.preset", 3, "expected a text or none"),
+        ("model.preset", "tiny", "expected small or none"),
+        ("model.overrides", None, "expected a section"),
+        ("diffusion", 5, "expected a section"),
+        ("diffusion.loss", ["mse"], "expected one of mse, bce_dice"),
+        ("diffusion.mask_scale", 0, "expected a number above 0 to 1"),
+        ("diffusion.num_train_timesteps", 2**30, "expected a whole number from 1 to 1000000"),
+        ("train", 5, "expected a section"),
+        ("sample.steps", 0, "expected a whole number from 1"),
+        ("sample.steps", 51, "expected at most diffusion.num_train_timesteps, 50"),
+        ("sample.samples", None, "expected a whole number from 1"),
+        ("sample.sampler", "dpm", r"expected one of ddim, ddpm, dpm\+\+"),
+        ("sample.sampler", None, r"expected one of ddim, ddpm, dpm\+\+"),
+        ("sample.sampler", 1, r"expected one of ddim, ddpm, dpm\+\+"),
+        ("sample.ensemble", "median", "expected one of majority, mean, staple"),
+        ("sample.protocol", "mine", "expected one of .*mean"),
+        ("sample.protocol", ["paper"], "expected one of .*mean"),
+        ("sample.eta", None, "expected a number from 0 to 1"),
+        ("sample.eta", 1.5, "expected a number from 0 to 1"),
+        ("sample.clip_x0", 0.0, "expected a number above 0 or none"),
+        ("sample.clip_x0", "1", "expected a number above 0 or none"),
+    ],
+)
+def test_a_value_that_cannot_work_is_named(field, value, expected):
+    config = changed(field, value)
+    with pytest.raises(ConfigError, match=f"{field} is {re.escape(repr(value))}.*{expected}"):
+        check_config(config)
+    with pytest.raises(CheckpointError, match=f"^a/metadata: .*{field} is {re.escape(repr(value))}.*{expected}"):
+        saved_config(Path("a/metadata"), {"config": config})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("model.overrides.base_channels", "8", "model.base_channels is '8'; expected a multiple of 8 from 8 to 4096"),
+        ("model.overrides.base_channels", 2**30, "model.base_channels is 1073741824; expected a multiple of 8"),
+        ("model.overrides.name", "unet", "model has no field 'name'"),
+        ("model.overrides.preset", "small", "model has no field 'preset'"),
+        ("model.overrides.channel_multipliers", [1, 1, 1, 1, 1, 1], "data.image_size is 16; expected a multiple of 32"),
+        ("diffusion.prediction", "noise", "diffusion.loss 'bce_dice' compares masks"),
+        ("train.stepz", 3, "the configuration has no field train.stepz"),
+        ("lr", 3, "the configuration has no field lr"),
+        ("model.preset", ABSENT, "the configuration has no model.preset"),
+        ("data.root", ABSENT, "the configuration has no data.root"),
+        ("train.steps", ABSENT, "the configuration has no train.steps"),
+        ("sample.clip_x0", ABSENT, "the configuration has no sample.clip_x0"),
+        ("sample.eta", ABSENT, "the configuration has no sample.eta"),
+        ("diffusion.num_train_timesteps", ABSENT, "the configuration has no diffusion.num_train_timesteps"),
+        ("seed", ABSENT, "the configuration has no seed"),
+        ("diffusion", ABSENT, "the configuration has no diffusion"),
+    ],
+)
+def test_fields_that_do_not_fit_together_are_unknown_or_missing_are_named(field, value, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        check_config(changed(field, value))
+
+
+def test_remote_weights_are_refused():
+    with pytest.raises(InputError, match=r"train\.init_from is gs://a/b.pt"):
+        check_config(changed("train.init_from", "gs://a/b.pt"))
+
+
+def test_the_length_of_a_run():
+    assert total_steps(7, 0.0, 20, 371) == 7
+    assert total_steps(0, 2000.0, 20, 371) == 37100
+    assert total_steps(0, 1.0, 8, 12) == 2  # 1.5, rounded to even
+    assert total_steps(0, 0.1, 8, 12) == 1
+
+
+def test_a_system_fills_what_is_none():
+    config = unet_config()
+    config["train"]["learning_rate"] = config["sample"]["samples"] = config["sample"]["steps"] = None
+    config["sample"]["flips"] = False
+    config["model"]["overrides"] |= {"norm_groups": None, "stem_stride": 1}
+    config["systems"] = {
+        "unet": {
+            "model": {"overrides": {"norm_groups": 2, "stem_stride": 4}},
+            "train": {"learning_rate": 0.5, "validation_steps": 9},
+            "sample": {"samples": 3, "flips": True},
+        },
+        "ddim": {"train": {"learning_rate": 0.1}},
+    }
+    before = copy.deepcopy(config)
+    resolved = resolve_config(config)
+    assert config == before
+    assert "systems" not in resolved
+    assert (resolved["train"]["learning_rate"], resolved["train"]["validation_steps"]) == (0.5, 1)
+    assert resolved["sample"] | {"samples": 3, "flips": False} == resolved["sample"]  # False is a value
+    assert resolved["sample"]["steps"] == 1  # as the network declares
+    assert (resolved["model"]["overrides"]["norm_groups"], resolved["model"]["overrides"]["stem_stride"]) == (2, 1)
+    del config["systems"]["unet"]
+    assert resolve_config(config)["train"]["learning_rate"] == 1e-3  # as the network declares
+
+
+def test_off_is_a_value_in_a_system():
+    config = changed("systems", {})
+    assert resolve_config(config)["sample"]["clip_x0"] == 1.0  # as the network declares
+    config["systems"] = {"lightweight_ddim": {"sample": {"clip_x0": None}}}
+    assert resolve_config(config)["sample"]["clip_x0"] is None
+    assert resolve_config(tiny_config())["sample"]["clip_x0"] is None  # a resolved one is as it is
+
+
+@pytest.mark.parametrize(
+    ("systems", "message"),
+    [
+        (5, "systems is 5; expected a section for each network"),
+        ({"resnet": {}}, "systems has 'resnet'; expected some of ddim, lightweight_ddim, medsegdiff, unet"),
+        ({"unet": 5}, "systems.unet is 5; expected a section"),
+        ({"unet": {"train": {"rate": 1}}}, "systems.unet has 'train.rate'; expected some of"),
+        ({"unet": {"train": {"batch_size": 1}}}, "systems.unet has 'train.batch_size'; expected some of"),
+        ({"unet": {"model": {"overrides": {"remat": True}}}}, "systems.unet has 'model.overrides.remat'"),
+    ],
+)
+def test_a_system_that_is_none_is_named(systems, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        resolve_config(changed("systems", systems))
+
+
+def test_without_diffusion_there_is_one_pass_and_no_sampler():
+    config = unet_config()
+    check_config(config)
+    for field in ("sample.steps", "train.validation_steps"):
+        with pytest.raises(ConfigError, match=f"{field} is 2; expected 1, since unet works in one pass"):
+            check_config(changed(field, 2, config))
+    for field, value in (("sample.sampler", "ddim"), ("diffusion.loss", "mse")):
+        with pytest.raises(ConfigError, match=f"{field} is '{value}'; expected none, since unet works in one pass"):
+            check_config(changed(field, value, config))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ([1], "the configuration is list; expected fields and sections"),
+        ({}, "model is None; expected a section"),
+        ({"model": "unet"}, "model is 'unet'; expected a section"),
+        ({"model": {"name": {1, 2}}}, r"model.name is \{1, 2\}, which cannot be written as JSON"),
+        ({"seed": 1, "sample": {"clip_x0": float("inf")}}, r"sample\.clip_x0 is inf, which cannot be written as JSON"),
+        ({"train": {"learning_rate": np.float32(0.5)}}, r"train.learning_rate is .*0\.5.*, which cannot be written"),
+        (changed("train", 3, changed("systems", {})), "train is 3; expected a section"),
+    ],
+)
+def test_what_is_no_config_is_refused(config, message):
+    with pytest.raises(ConfigError, match=message):
+        resolve_config(config)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", "renamed"),
+        ("plugins", ["moved"]),
+        ("data.root", "/elsewhere"),
+        ("data.cache_dir", "/elsewhere"),
+        ("data.resident_bytes", 0),
+        ("model.overrides.remat", True),
+        ("model.overrides.attention_levels", None),
+        ("sample.steps", 7),
+        ("sample.samples", 7),
+        ("sample.sampler", "ddpm"),
+        ("sample.ensemble", "staple"),
+        ("sample.protocol", "paper"),
+        ("sample.eta", 0.5),
+        ("sample.flips", True),
+        ("train.checkpoint_every", 1),
+        ("train.keep_latest", 9),
+        ("train.log_every", 9),
+        ("train.init_from", "weights.safetensors"),
+        ("train.steps", 1000),
+        ("train.epochs", 3.0),
+    ],
+)
+def test_what_does_not_change_the_steps_may_differ(field, value):
+    assert differences(tiny_config(), changed(field, value)) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("seed", 4, "seed: 3 there, 4 now"),
+        ("model.preset", None, "model.preset: 'small' there, None now"),
+        ("model.overrides.channel_multipliers", [1, 2], "model.overrides.channel_multipliers: [1] there, [1, 2] now"),
+        ("model.overrides.channel_shuffle", True, "model.overrides.channel_shuffle: None there, True now"),
+        ("diffusion.loss", "mse", "diffusion.loss: 'bce_dice' there, 'mse' now"),
+        ("diffusion.noise_schedule", "cosine", "diffusion.noise_schedule: 'linear' there, 'cosine' now"),
+        ("data.image_size", 32, "data.image_size: 16 there, 32 now"),
+        ("data.flips", False, "data.flips: True there, False now"),
+        ("data.counts.train", 13, "data.counts.train: 12 there, 13 now"),
+        ("train.batch_size", 4, "train.batch_size: 8 there, 4 now"),
+        ("train.accumulate", 2, "train.accumulate: 1 there, 2 now"),
+        ("train.learning_rate", 0.5, "train.learning_rate: 0.001 there, 0.5 now"),
+        ("train.validation_steps", 2, "train.validation_steps: 1 there, 2 now"),
+        ("sample.clip_x0", 1.0, "sample.clip_x0: None there, 1.0 now"),
+        ("train.ema_decay", 0.5, "train.ema_decay: 0.9 there, 0.5 now"),
+    ],
+)
+def test_what_changes_the_steps_is_named_with_both_values(field, value, message):
+    assert differences(tiny_config(), changed(field, value)) == [message]
+
+
+def test_every_difference_is_named():
+    now = changed("train.beta1", 0.5, changed("seed", 4))
+    assert differences(tiny_config(), now) == ["seed: 3 there, 4 now", "train.beta1: 0.9 there, 0.5 now"]
+    assert differences(tiny_config(), changed("model.overrides.channel_multipliers", (1,))) == []
+
+
+def test_the_length_matters_where_the_learning_rate_follows_it():
+    cosine = tiny_config(lr_schedule="cosine")
+    assert differences(cosine, copy.deepcopy(cosine)) == []
+    assert differences(cosine, changed("train.steps", 24, cosine)) == ["train.steps: 12 there, 24 now"]
+
+
+def test_a_run_of_0_1_0_is_refused_in_one_line():
+    old = changed("plugins", ABSENT)
+    del old["train"]["lr_schedule"]
+    with pytest.raises(CheckpointError, match=r"^a/metadata: .* is of a run of ddim_jax 0\.1\.0; use that version, or"):
+        saved_config(Path("a/metadata"), {"config": old})
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({}, "config is None; expected a section. Was it made by train.py?"),
+        ({"config": [1]}, "config is [1]; expected a section"),
+        ({"config": tiny_config(), "data": [1]}, "data is [1]; expected a section"),
+        ({"config": changed("plugins", ["nowhere_to_be_found"])}, "plugins names 'nowhere_to_be_found'"),
+    ],
+)
+def test_metadata_that_are_no_runs_are_named(metadata, message):
+    with pytest.raises(CheckpointError, match=rf"^a/metadata: {re.escape(message)}"):
+        saved_config(Path("a/metadata"), metadata)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ([1, 2], "holds list; expected an object with config and data"),
+        ({"config": changed("sample.eta", ABSENT)}, "the configuration has no sample.eta"),
+    ],
+)
+def test_loading_such_a_checkpoint_names_its_file(tmp_path, metadata, message):
+    CheckpointStore(tmp_path).save(
+        5, state={"step": 5}, ema_params={"a": np.zeros(3)}, metadata={"config": tiny_config()}
+    )
+    file = tmp_path / "5" / "metadata" / "metadata"
+    file.write_text(json.dumps(metadata))
+    write_manifest(tmp_path / "5")
+    with pytest.raises(CheckpointError, match=re.escape(f"{file}: {message}")):
+        Segmenter.load(tmp_path)
+
+
+PLUGIN = """
+import flax.linen as nn
+from ddim_jax.registry import register
+
+
+@register.model("elsewhere")
+class Elsewhere(nn.Module):
+    width: int = 4
+    size_multiple = 1
+
+    @nn.compact
+    def __call__(self, noisy_mask, image, t, *, train=False):
+        return nn.Dense(1)(nn.tanh(nn.Dense(self.width)(image))) + noisy_mask
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere_net.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(MODELS, "_entries", dict(MODELS.items()))
+    yield "elsewhere_net"
+    sys.modules.pop("elsewhere_net", None)
+
+
+def test_a_network_of_a_plugin_is_known_when_its_config_is_read(plugin):
+    config = tiny_config()
+    config["model"] = {"name": "elsewhere", "preset": None, "overrides": {"width": 3}}
+    with pytest.raises(ConfigError, match=r"model\.name is 'elsewhere'"):
+        resolve_config(config)
+    config["plugins"] = [plugin]
+    assert resolve_config(config) == config
+    assert isinstance(schema.model_spec("elsewhere").create(), nn.Module)
+    assert saved_config(Path("a/metadata"), {"config": config}) == config
+    assert schema.create_config().model.overrides.width is None  # once it is known
+    with pytest.raises(ConfigError, match="model has no field 'norm_groups'; it has width"):
+        resolve_config(changed("model.overrides.norm_groups", 4, config))
+
+
+@pytest.mark.slow
+def test_a_network_of_a_plugin_is_trained_and_found_again_by_its_checkpoint(plugin, tmp_path):
+    config = tiny_config(steps=2, warmup_steps=0)
+    config["model"] = {"name": "elsewhere", "preset": None, "overrides": {}}
+    config["plugins"] = [plugin]
+    config["systems"] = {}  # what is not set is the paper's, as for every denoiser that declares nothing
+    config["sample"] |= {"steps": None, "clip_x0": 1.0}
+    config["diffusion"] |= {"num_train_timesteps": None, "beta_end": None}
+    assert train(config, tmp_path / "run") == 2
+    del sys.modules[plugin], MODELS._entries["elsewhere"]  # as in a process that has not heard of it
+    segmenter = Segmenter.load(tmp_path / "run", step="latest")
+    assert "elsewhere" in MODELS and segmenter.step == 2
+    assert (segmenter.config["sample"]["steps"], segmenter.config["diffusion"]["num_train_timesteps"]) == (50, 1000)
+
+
+def test_the_page_has_every_field_and_the_values_of_every_network():
+    page = schema.markdown()
+    for line in (
+        "| `train.beta1` | a number from 0 to below 1 | `0.9` | of Adam | no |",
+        "| `frequency_bins` | a whole number from 1 to 256 | resolution of the FF-Parser |  |  | `16` |  |",
+        "| `sample.steps` | `50` | `50` | `1000` | `1` |",
+        "| `data.counts.val` | a whole number from 1 to 10000000 | `64` | phantoms of the val split | no |",
+    ):
+        assert line in page.splitlines()
+    assert all(f"`{name}`" in page for name, _ in schema._fields(schema.SCHEMA))
+    assert all(field.help for _, field in schema._fields(schema.SCHEMA))
