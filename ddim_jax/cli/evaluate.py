@@ -1,4 +1,4 @@
-"""What evaluate.py needs around the evaluation: its arguments, and the table that it shows."""
+"""The command `evaluate`: its arguments, and the table that it shows."""
 
 import argparse
 

@@ -57,7 +57,7 @@ def load_selections(selections: Sequence[Selection], image_size: int, *, threads
     Args:
       selections: rows to keep and rows only to check.
       image_size: S, in pixels.
-      threads: how many pairs are decoded at once (decoding releases the interpreter's lock).
+      threads: number of pairs that are decoded at once (decoding releases the interpreter's lock).
 
     Returns:
       For each selection the pairs of `keep`.

@@ -31,7 +31,7 @@ def load_dataset(
       image_size: side in pixels of the phantoms; the pictures of the others keep their own size.
       cache_dir: for indices and for splits that cannot be written beside the data; by default ddim_jax in the user's
         cache folder ($XDG_CACHE_HOME, else ~/.cache).
-      counts: how many phantoms each split has; by default 512, 64 and 64.
+      counts: number of phantoms in each split; by default 512, 64 and 64.
 
     Raises:
       ConfigError: the name, the split, the root or the counts are not as above.

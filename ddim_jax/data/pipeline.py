@@ -26,7 +26,7 @@ def training_indices(
       batch_size: examples in a global batch, a multiple of process_count.
       seed: of the order, 0 to 2**64 - 1.
       start_step: the first global step.
-      process_index, process_count: which share of each global batch; the shares, put together in the order of the
+      process_index, process_count: the share of each global batch; the shares, put together in the order of the
         processes, are the same batch for any process_count.
 
     Yields:
@@ -56,10 +56,10 @@ def training_batches(
     what float32 would send to the device.
 
     Args:
-      source: what to read.
+      source: the data set.
       image_size: S, in pixels.
       batch_size, seed, start_step, process_index, process_count: as in `training_indices`.
-      read_threads: how many batches are read at once; 0 reads in the calling thread.
+      read_threads: number of batches that are read at once; 0 reads in the calling thread.
 
     Yields:
       {"image": uint8 [b, S, S, 3], "mask": uint8 [b, S, S] in {0, 1}, "index": int32 [b], the rows of `source`}, with

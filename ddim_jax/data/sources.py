@@ -31,7 +31,7 @@ class Example(NamedTuple):
 class Source(Protocol):
     """One split of a data set; `source[i]` may be called from several threads and gives the same pair every time.
 
-    A source may have a text `note` that a reader of its results has to know (see `note_of`).
+    A source may also have a text `note` for readers of its results (see `note_of`).
     """
 
     name: str
@@ -52,19 +52,19 @@ class Pair(NamedTuple):
 
 
 def note_of(source: Source) -> str:
-    """What a reader of results on `source` has to know, such as a split that is not the official one; "" if nothing."""
+    """A remark for readers of results on `source`, such as that its split is not the official one; "" for none."""
     return getattr(source, "note", "")
 
 
 class DataOptions(NamedTuple):
-    """What a data set is loaded by, as the section `data` of a config has it; each takes what it needs.
+    """The options of a data set, from the section `data` of a config; each data set takes those that it needs.
 
     Attributes:
       root: the folder the files are in, None where none was given.
       seed: of a split that is drawn, and of generated pictures.
       image_size: side in pixels of generated pictures.
-      cache_dir: where indices, and splits that cannot be written beside the data, are kept.
-      counts: how many generated pictures each split has; None for the default.
+      cache_dir: the folder for indices, and for splits that cannot be written beside the data.
+      counts: number of generated pictures in each split; None for the default.
     """
 
     root: Path | None

@@ -1,4 +1,4 @@
-"""Which pair belongs to which split: drawn once by a seed, written down, and read back from then on."""
+"""The split of a data set: drawn once by a seed, written down, and read back from then on."""
 
 import csv
 import hashlib
@@ -28,7 +28,7 @@ def seeded_split(ids: Iterable[str], seed: int, groups: Mapping[str, str] | None
 
     Args:
       ids: the names.
-      seed: which of the possible splits.
+      seed: another seed gives another split.
       groups: a class for each name; val and test get a tenth of each class (rounded down), train what is left. Without
         it all names are one class.
 

@@ -1,17 +1,15 @@
 """All figures of an evaluation, from the numbers and a second look at the few images shown."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.progress import Progress
 
-from ddim_jax.data import Source
-from ddim_jax.evaluation.calibration import draw_calibration
-from ddim_jax.evaluation.cases import make_case, middle, rank, spread
-from ddim_jax.evaluation.pictures import draw_grid, draw_strip
-from ddim_jax.evaluation.reverse_process import draw_reverse_process
-from ddim_jax.evaluation.scores import draw_scores
+from ddim_jax.data import Example
+from ddim_jax.evaluation.diagrams import draw_calibration, draw_scores
+from ddim_jax.evaluation.pictures import draw_grid, draw_reverse_process, draw_strip, make_case
 from ddim_jax.evaluation.scoring import ImageResult
 from ddim_jax.evaluation.style import count
 from ddim_jax.inference import Segmenter
@@ -24,7 +22,7 @@ _STRIP_CASES = 6
 
 def draw_figures(
     segmenter: Segmenter,
-    source: Source,
+    look: Callable[[int], Example],
     options: SamplingOptions,
     results: Sequence[ImageResult],
     folder: Path,
@@ -38,11 +36,11 @@ def draw_figures(
 
     Args:
       segmenter: the checkpoint.
-      source: the images scored.
+      look: gives the pair of a position in `results`.
       options: with which they were sampled.
-      results: their numbers, in the same order.
+      results: the numbers of the images scored.
       folder: made where it does not exist.
-      metrics: what `metrics.json` holds.
+      metrics: the contents of `metrics.json`.
       bar: shows how far the second sampling is.
     """
     draw_scores(folder / "scores.png", results, metrics)
@@ -55,7 +53,7 @@ def draw_figures(
     }
     cases = {}
     for position in bar.track(sorted(set().union(*groups.values())), description="figures"):
-        example = source[position]
+        example = look(position)
         estimates = segmenter.sample(example.image, options)
         cases[position] = make_case(example, estimates, results[position], options.ensemble)
     shown = {name: [cases[position] for position in positions] for name, positions in groups.items()}
@@ -68,5 +66,22 @@ def draw_figures(
     draw_reverse_process(
         folder / "reverse_process.png",
         cases[typical],
-        *segmenter.trajectory(source[typical].image, options),
+        *segmenter.trajectory(look(typical).image, options),
     )
+
+
+def rank(results: Sequence[ImageResult]) -> list[int]:
+    """Positions in `results` from the lowest to the highest Dice of the protocol 'mean'; equal ones stay in order."""
+    return sorted(range(len(results)), key=lambda position: results[position].scores["mean"].dice)
+
+
+def spread(ranked: Sequence[int], count: int) -> list[int]:
+    """At most `count` of `ranked`, evenly from the last (best) to the first (worst)."""
+    places = np.linspace(len(ranked) - 1, 0, min(count, len(ranked))).round()
+    return [ranked[int(place)] for place in places]
+
+
+def middle(ranked: Sequence[int], count: int) -> list[int]:
+    """The `count` positions about the median rank (all where there are fewer)."""
+    start = max(0, (len(ranked) - count) // 2)
+    return list(ranked[start : start + count])

@@ -1,14 +1,18 @@
-"""Figures that show pictures of the data set: a grid of samples and a strip of results."""
+"""Figures that show pictures of the data set: samples, results, and one mask taking shape."""
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from ddim_jax.evaluation.cases import Case
+from ddim_jax.aggregation import PROTOCOLS, ensemble_probability, sample_probabilities, uncertainty
+from ddim_jax.data import Example
+from ddim_jax.evaluation.scoring import ImageResult, protocol_mask
 from ddim_jax.evaluation.style import (
     BOTH,
     LARGE,
@@ -25,9 +29,65 @@ from ddim_jax.evaluation.style import (
     shorten,
     show,
 )
+from ddim_jax.preprocessing import resize_image, resize_mask, resize_unit_map
 
+# Longer side of the pictures kept for figures: panels are smaller, and a camera's own size would fill the memory.
+_LONGER_SIDE = 512
 _SAMPLES_SHOWN = 5
 _CELL = 1.3  # inches
+_STEPS_SHOWN = 7
+_STEP_CELL = 1.45
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image of a figure. The maps may differ in size; each covers the whole picture.
+
+    Attributes:
+      result: its numbers.
+      image: uint8 [H, W, 3], the picture in its own proportions, longer side at most 512.
+      truth: uint8 [h, w] of 0 and 1, as it was scored.
+      prediction: uint8 [h, w] of 0 and 1, the mask of the protocol 'mean' as it was scored.
+      samples: float32 [S, s, t], each sample as a probability; s and t as the network had them, at most 512.
+      probability: float32 [s, t], of the protocol 'mean' and the ensemble.
+      uncertainty: float32 [s, t], the standard deviation of the samples.
+      ensemble: the way the samples were fused, a name in `ddim_jax.registry.ENSEMBLES`.
+    """
+
+    result: ImageResult
+    image: np.ndarray
+    truth: np.ndarray
+    prediction: np.ndarray
+    samples: np.ndarray
+    probability: np.ndarray
+    uncertainty: np.ndarray
+    ensemble: str
+
+    @property
+    def dice(self) -> float:
+        """Dice of the protocol 'mean'."""
+        return self.result.scores["mean"].dice
+
+
+def make_case(example: Example, estimates: np.ndarray, result: ImageResult, ensemble: str = "mean") -> Case:
+    """Keeps what the figures show of an image, its samples [S, h, w] (estimates of x_0) and its numbers."""
+    height, width = example.image.shape[:2]
+    shrink = min(1.0, _LONGER_SIDE / max(height, width))
+    shape = (max(1, round(height * shrink)), max(1, round(width * shrink)))
+
+    def shrunk(values: np.ndarray) -> np.ndarray:
+        return values if max(values.shape) <= _LONGER_SIDE else resize_unit_map(values, shape)
+
+    return Case(
+        result=result,
+        image=example.image if shrink == 1.0 else resize_image(example.image, shape),
+        truth=resize_mask(example.mask, result.shape),
+        prediction=protocol_mask(estimates, PROTOCOLS["mean"], result.shape, ensemble),
+        samples=np.stack([shrunk(sample) for sample in sample_probabilities(estimates)]),
+        probability=shrunk(ensemble_probability(estimates, PROTOCOLS["mean"], ensemble)),
+        uncertainty=shrunk(uncertainty(estimates)),
+        ensemble=ensemble,
+    )
 
 
 def draw_grid(path: str | os.PathLike, cases: Sequence[Case]) -> None:
@@ -121,6 +181,58 @@ def draw_strip(path: str | os.PathLike, cases: Sequence[Case], title: str) -> No
     save_figure(figure, path)
 
 
+def draw_reverse_process(
+    path: str | os.PathLike, case: Case, timesteps: np.ndarray, noisy: np.ndarray, estimates: np.ndarray
+) -> None:
+    """Draws one sample over t, noise on the left and the mask on the right, with picture and truth in front.
+
+    Args:
+      path: of the PNG file.
+      case: the image.
+      timesteps: int [steps + 1], falling; the last entry is the end of the process, where no noise is left.
+      noisy: float32 [steps + 1, h, w], x_t; the first is noise, the last the sample.
+      estimates: float32 [steps, h, w], the estimate of x_0 made at each of the first `steps` timesteps, about [-1, 1].
+    """
+    steps = len(estimates)
+    shown = np.unique(np.linspace(0, steps - 1, min(steps, _STEPS_SHOWN)).round().astype(int))
+    shape = case.image.shape[:2]
+    columns = len(shown) + 2
+    figure = Figure(
+        figsize=(max(_STEP_CELL * columns, 5.5) + 0.4, 2 * _STEP_CELL * shape[0] / shape[1] + 0.95), layout="compressed"
+    )
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, wspace=0, hspace=0)
+    axes = figure.subplots(2, columns, squeeze=False)
+    show(axes[0, 0], case.image, shape)
+    panel(axes[0, 0], "image")
+    show(axes[1, 0], case.truth, shape, cmap="gray", vmin=0, vmax=1)
+    panel(axes[1, 0])
+    axes[1, 0].set_xlabel("truth", fontsize=SMALL, color=TEXT, labelpad=3)
+    for column, step in zip(axes.T[1:-1], shown, strict=True):
+        _show_noisy(column[0], noisy[step], shape)
+        show(column[1], estimates[step], shape, cmap="gray", vmin=-1, vmax=1)
+        panel(column[0], f"t = {int(timesteps[step])}")
+        panel(column[1])
+    _show_noisy(axes[0, -1], noisy[-1], shape)
+    panel(axes[0, -1], "end")
+    show(axes[1, -1], noisy[-1] > 0, shape, cmap="gray", vmin=0, vmax=1)
+    outline(axes[1, -1], case.truth, shape, TRUTH)
+    panel(axes[1, -1])
+    axes[1, -1].set_xlabel("mask, truth outlined", fontsize=SMALL, color=TEXT, labelpad=3)
+    axes[0, 1].set_ylabel("$x_t$", fontsize=NORMAL, color=TEXT)
+    axes[1, 1].set_ylabel(r"estimate of $x_0$", fontsize=NORMAL, color=TEXT)
+    figure.suptitle(
+        f"Reverse process of {shorten(case.result.id, 30)}: {count(steps, 'step')}",
+        fontsize=LARGE,
+        color=TEXT,
+    )
+    figure.supxlabel(
+        "$x_t$: each panel in its own range about 0; estimates of $x_0$: -1, black, to 1, white.",
+        fontsize=SMALL,
+        color=MUTED,
+    )
+    save_figure(figure, path)
+
+
 def _agreement(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """RGBA [h, w, 4]: green in both, orange in the truth alone, blue in the prediction alone, clear elsewhere."""
     drawn, there = prediction.astype(bool), truth.astype(bool)
@@ -140,3 +252,9 @@ def _colour_bar(figure: Figure, heat, axes: np.ndarray) -> None:
     bar = figure.colorbar(heat, ax=list(axes), pad=0.015, aspect=22 if len(axes) > 1 else 12)
     bar.ax.tick_params(labelsize=SMALL, colors=TEXT, width=0.5, length=2)
     bar.outline.set_linewidth(0.5)
+
+
+def _show_noisy(axes: Axes, noisy: np.ndarray, shape: tuple[int, int]) -> None:
+    # x_t starts as standard normal noise and may end as a mask of another scale, so no fixed range shows both.
+    bound = max(float(np.percentile(np.abs(noisy), 99)), 1e-6)
+    show(axes, noisy, shape, cmap="gray", vmin=-bound, vmax=bound)

@@ -8,10 +8,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import ddim_jax
-from ddim_jax.data import Source, Subset, check_source
+from ddim_jax.data import Example, Source, Subset, read_ahead
+from ddim_jax.data.sources import data_error
 from ddim_jax.evaluation.figures import FIGURES, draw_figures
 from ddim_jax.evaluation.scoring import ImageResult, score_image
 from ddim_jax.evaluation.summary import RULES, summarise
@@ -24,10 +26,9 @@ from ddim_jax.runtime.remote import refuse_remote
 from ddim_jax.sampling_options import SamplingOptions
 
 RESOLUTIONS = ("model", "native")
-
-
 NOT_TAKEN = ("protocol", "threshold")
 """Fields of `SamplingOptions` that an evaluation does not read: it scores every protocol at its own threshold."""
+_KEPT_BYTES = 2**29  # of pictures for the figures, which are chosen when all are scored
 
 
 def evaluate(
@@ -45,11 +46,11 @@ def evaluate(
 ) -> dict[str, Any]:
     """Scores a checkpoint on a data set and writes the results.
 
-    Every image is sampled once; both protocols (`ddim_jax.metrics.PROTOCOLS`) are scored on the same samples. All pairs
-    are read and checked before the first image is sampled. Written into `output_dir`, each file atomically, replacing
-    what an earlier evaluation left there:
+    Every image is read and sampled once; all protocols (`ddim_jax.aggregation.PROTOCOLS`) are scored on the same
+    samples. A pair that cannot be read ends the sampling; the rest is still read, so that all of them are named, and
+    nothing is written. Written into `output_dir`, each file atomically, replacing what an earlier evaluation left:
 
-    - `per_image.csv`: one row per image, every measure and pixel count of both protocols;
+    - `per_image.csv`: one row per image, every measure and pixel count of every protocol;
     - `metrics.json`: what is returned;
     - `figures/grid.png`, `worst.png`, `median.png`, `reverse_process.png` (pictures from the data set; the few images
       shown are sampled a second time, which gives the same samples), `scores.png` and `calibration.png` (numbers only);
@@ -57,22 +58,23 @@ def evaluate(
 
     Args:
       segmenter: the checkpoint.
-      source: a data set as `ddim_jax.load_dataset` gives it; `source[i]` is read more than once.
+      source: a data set as `ddim_jax.load_dataset` gives it; each pair is read
+        once, but for those of the figures where the data set takes more than 512 MB of memory.
       output_dir: made where it does not exist.
-      options: how to sample and fuse; None for the checkpoint's own options.
+      options: of sampling and fusing; None for the checkpoint's own options.
       split: the name of the split, for the result files.
       resolution: "model": the truth is resized (nearest) to the working size; "native": the probability is resized
         (bilinear) to the picture's own size. With `size` "native" the two are one, and nothing is resized. None for
         the same as `size`.
-      figures: whether to draw them.
+      figures: draw them or not.
       limit: at most that many images, spread evenly over the data set; None for all.
-      progress: whether to show a progress bar.
+      progress: show a progress bar or not.
       **given: fields of `SamplingOptions` that replace those of `options`, but for protocol and threshold: every
         protocol is scored, at its own threshold.
 
     Returns:
-      What `metrics.json` holds: the settings, the numbers of `ddim_jax.evaluation.summary.summarise`, the time per
-      image and the rules in words.
+      What `metrics.json` holds: the options, the note of the data set ("" if it has none), the numbers of
+      `ddim_jax.evaluation.summary.summarise`, the time per image and the rules in words.
 
     Raises:
       DataError: the data set is empty, or pairs cannot be read; all of them are collected, up to ten are named.
@@ -98,13 +100,16 @@ def evaluate(
     if not chosen:
         raise DataError(f"the split {split!r} of {source.name} holds no image; there is nothing to evaluate")
     subset = Subset(source, chosen)
-    check_source(subset)
-    make_folder(output_dir)
+    if subset.note:
+        logging.warning("%s: %s", source.name, subset.note)
+    kept: dict[int, Example] = {}
     with _progress_bar(progress) as bar:
-        results, seconds = _score_all(segmenter, subset, options, resolution, bar)
+        results, seconds = _score_all(segmenter, subset, options, resolution, bar, kept)
+        make_folder(output_dir)
         metrics = {
             "dataset": source.name,
             "split": split,
+            "note": subset.note,
             "images": len(subset),
             "images_in_split": len(source),
             "checkpoint": "/".join(Path(segmenter.checkpoint).parts[-3:]),  # RUN/checkpoints/STEP, wherever it lies
@@ -130,22 +135,40 @@ def evaluate(
         write_per_image(output_dir / "per_image.csv", results)
         write_json(output_dir / "metrics.json", metrics)
         if figures:
-            draw_figures(segmenter, subset, options, results, output_dir / "figures", metrics, bar)
+            look = lambda row: kept[row] if row in kept else subset[row]  # noqa: E731
+            draw_figures(segmenter, look, options, results, output_dir / "figures", metrics, bar)
     return metrics
 
 
 def _score_all(
-    segmenter: Segmenter, source: Source, options: SamplingOptions, resolution: str, bar: Progress
+    segmenter: Segmenter,
+    source: Source,
+    options: SamplingOptions,
+    resolution: str,
+    bar: Progress,
+    kept: dict[int, Example],
 ) -> tuple[list[ImageResult], list[float]]:
-    """The numbers of every image and the seconds its sampling took."""
-    results, seconds = [], []
-    for row in bar.track(range(len(source)), description="sampling"):
-        example = source[row]
+    """The numbers of every image and the seconds its sampling took; `kept` gets the first pairs, up to `_KEPT_BYTES`.
+
+    Raises:
+      DataError: pairs cannot be read; up to ten are named.
+    """
+    results, seconds, problems, free = [], [], [], _KEPT_BYTES
+    for row, example in enumerate(bar.track(read_ahead(source), total=len(source), description="sampling")):
+        if isinstance(example, DataError):
+            problems.append(str(example))
+        if problems:
+            continue  # there will be no numbers: the rest is only read
         start = time.perf_counter()
         estimates = segmenter.sample(example.image, options)
         seconds.append(time.perf_counter() - start)
         truth = example.mask if resolution == "native" else resize_mask(example.mask, estimates.shape[1:])
         results.append(score_image(example.id, estimates, truth, options.ensemble))
+        free -= example.image.nbytes + example.mask.nbytes
+        if free >= 0:
+            kept[row] = example
+    if problems:
+        raise data_error(f"{len(problems)} of {len(source)} pairs of {source.name} cannot be used:", problems)
     return results, seconds
 
 

@@ -19,15 +19,10 @@ from ddim_jax.metrics import (
     calibration_sums,
     confusion_counts,
     dice,
-    hd95,
-    iou,
-    precision,
-    recall,
+    measure,
     soft_dice_uncertainty,
 )
 from ddim_jax.preprocessing import resize_unit_map
-
-MEASURES = ("dice", "dice_single", "recall", "precision", "iou", "hd95")
 
 
 class Score(NamedTuple):
@@ -35,18 +30,17 @@ class Score(NamedTuple):
 
     Attributes:
       counts: pixels of the ensemble's mask against the truth.
-      dice, recall, precision, iou: of these counts, in [0, 1].
-      hd95: distance of the outlines in pixels of the truth.
-      dice_single: Dice of one sample alone under the same protocol, averaged over the samples, in [0, 1].
+      measures: every registered metric by name, in the order of the names, with "dice_single": Dice of one sample alone
+        under the same protocol, averaged over the samples.
     """
 
     counts: Counts
-    dice: float
-    dice_single: float
-    recall: float
-    precision: float
-    iou: float
-    hd95: float
+    measures: dict[str, float]
+
+    @property
+    def dice(self) -> float:
+        """Dice of the ensemble's mask, in [0, 1]."""
+        return self.measures["dice"]
 
 
 class ImageResult(NamedTuple):
@@ -56,9 +50,9 @@ class ImageResult(NamedTuple):
       id: its name in the data set.
       shape: (H, W) at which it was scored.
       uncertainty: mean over the pixels of the standard deviation of the samples, at the working size, in [0, 0.5].
-      doubt: of the calibrated mask by the mean of the samples' probabilities, at the working size, in [0, 1)
-        (`ddim_jax.metrics.soft_dice_uncertainty`).
-      calibration: of the pixels of the calibrated probability, as it was scored.
+      doubt: about the mask of the protocol 'mean', by the mean of the samples' probabilities, at the working size, in
+        [0, 1) (`ddim_jax.metrics.soft_dice_uncertainty`).
+      calibration: of the pixels of the probability of the protocol 'mean', as it was scored.
       scores: by the name of the protocol.
     """
 
@@ -86,7 +80,7 @@ def score_image(name: str, samples: np.ndarray, truth: np.ndarray, ensemble: str
       samples: float32 [S, h, w] estimates of x_0, about [-1, 1], unclipped.
       truth: uint8 [H, W] of 0 and 1. Where its size is not that of the samples, the probability is resized to it
         (bilinear) before it is cut.
-      ensemble: how the samples are fused, one of `ddim_jax.registry.ENSEMBLES`.
+      ensemble: the way the samples are fused, a name in `ddim_jax.registry.ENSEMBLES`.
 
     Raises:
       ValueError: the samples are not finite, or the truth holds other values.
@@ -95,29 +89,21 @@ def score_image(name: str, samples: np.ndarray, truth: np.ndarray, ensemble: str
     for protocol in PROTOCOLS.values():
         fused = ensemble_probability(samples, protocol, ensemble)
         if protocol.name == "mean":
-            doubtful = soft_dice_uncertainty(
-                mean_probability(samples), threshold_mask(fused, ensemble_threshold(protocol, ensemble))
-            )
+            drawn = threshold_mask(fused, ensemble_threshold(protocol, ensemble))
+            doubt = soft_dice_uncertainty(mean_probability(samples), drawn)
         probability = resized[protocol.name] = resize_unit_map(fused, truth.shape)
         mask = threshold_mask(probability, ensemble_threshold(protocol, ensemble))
-        counts = confusion_counts(mask, truth)
+        counts, measures = measure(mask, truth)
         singles = [
             dice(confusion_counts(protocol_mask(one[np.newaxis], protocol, truth.shape), truth)) for one in samples
         ]
-        scores[protocol.name] = Score(
-            counts=counts,
-            dice=dice(counts),
-            dice_single=float(np.mean(singles)),
-            recall=recall(counts),
-            precision=precision(counts),
-            iou=iou(counts),
-            hd95=hd95(mask, truth),
-        )
+        measures["dice_single"] = float(np.mean(singles))
+        scores[protocol.name] = Score(counts, dict(sorted(measures.items())))
     return ImageResult(
         id=name,
         shape=(int(truth.shape[0]), int(truth.shape[1])),
         uncertainty=float(uncertainty(samples).mean(dtype=np.float64)),
-        doubt=doubtful,
+        doubt=doubt,
         calibration=calibration_sums(resized["mean"], truth),
         scores=scores,
     )

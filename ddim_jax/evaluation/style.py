@@ -1,4 +1,4 @@
-"""What the figures have in common: colours, panels that show pictures, diagrams, and saving."""
+"""Colours, panels and axes that the figures share."""
 
 import os
 from typing import Any
@@ -78,7 +78,7 @@ def count(number: int, noun: str) -> str:
 
 
 def headline(metrics: dict[str, Any]) -> str:
-    """What an evaluation was of, from what `metrics.json` holds."""
+    """The title of an evaluation, from what `metrics.json` holds."""
     return (
         f"{_plain(metrics['dataset'])}, {metrics['split']}: {count(metrics['images'], 'image')}, "
         f"{count(metrics['samples'], 'sample')} of {count(metrics['steps'], 'step')}, "
@@ -95,5 +95,5 @@ def shorten(name: str, length: int) -> str:
 
 
 def _plain(name: str) -> str:
-    """What lies between two dollars is a formula to matplotlib, and an error if it is none."""
+    """The name with its dollars escaped: matplotlib reads what lies between two of them as a formula."""
     return name.replace("$", r"\$")

@@ -1,6 +1,7 @@
 """The numbers of a data set: means over images with intervals, pooled counts, and the rules behind them."""
 
 import functools
+import inspect
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -9,31 +10,21 @@ import numpy as np
 from scipy import stats
 
 from ddim_jax.aggregation import PROTOCOLS
-from ddim_jax.evaluation.scoring import MEASURES, ImageResult
+from ddim_jax.evaluation.scoring import ImageResult
 from ddim_jax.metrics import (
     Calibration,
     Counts,
     bootstrap_interval,
-    dice,
     expected_calibration_error,
-    iou,
-    precision,
-    recall,
-    rejection,
+    measure_counts,
+    risk_coverage,
 )
+from ddim_jax.registry import METRICS
 
 RULES = {
-    "empty_masks": (
-        "both masks empty: Dice, recall, precision and IoU are 1 and HD95 is 0; exactly one empty: all four are 0 "
-        "(also where the formula is 0/0) and HD95 is the diagonal of the picture, sqrt(H^2 + W^2)"
-    ),
     "foreground": "probability strictly above the threshold",
     "per_image": "mean over images; the interval is a 95% percentile bootstrap over images (2000 resamples, seed 0)",
     "pooled": "pixel counts summed over all images, then one ratio",
-    "hd95": (
-        "pixels at the scored resolution; outline = foreground pixels with a background pixel (or the picture's edge) "
-        "among their 4 neighbours; 95th percentile of the distances in each direction, the larger of the two"
-    ),
     "dice_single": "Dice of one sample alone under the same protocol, averaged over the samples of an image",
     "flips": (
         "if true, sample i saw the picture in orientation i mod 4 (as it is, mirrored left to right, top to bottom, "
@@ -54,14 +45,14 @@ RULES = {
         "small: see the bins between"
     ),
     "doubt": (
-        "1 - (2 sum p m + 1) / (sum p + sum m + 1), p the mean of the samples' calibrated probabilities and m the mask "
+        "1 - (2 sum p m + 1) / (sum p + sum m + 1), p the mean of the samples' probabilities, m the mask "
         "of the protocol 'mean' and the ensemble, at the working size (whatever the resolution): how much of Dice "
         "the mask is expected to miss"
     ),
-    "rejection": (
-        "images removed one by one, most doubtful first (equal doubts: the mean over all orders), and the mean "
-        "calibrated Dice of those kept: all, all but one, ..., one; area: its mean over these coverages; best_area: "
-        "the same with the lowest Dice first; unordered_area: in no order, the mean Dice; "
+    "risk_coverage": (
+        "images removed one by one, most doubtful first (equal doubts: the mean over all orders), and the mean Dice of "
+        "the protocol 'mean' of those kept: all, all but one, ..., one; area: its mean over these coverages; "
+        "best_area: the same with the lowest Dice first; unordered_area: in no order, the mean Dice; "
         "gain: (area - unordered_area) / (best_area - unordered_area), null where all Dice are equal; "
         "kept_dice: with kept_images = ceil(0.8 n) kept"
     ),
@@ -120,13 +111,14 @@ def summarise(results: Sequence[ImageResult]) -> dict[str, Any]:
       A dict ready for JSON:
         "protocols": for each protocol its threshold and rule; "per_image": for each measure {"mean", "low", "high"};
           "pooled": the counts and their ratios; "empty_predictions" and "hd95_with_one_empty": numbers of images;
+        "metrics": for each registered metric its docstring, with its range and its rule for empty masks;
         "empty_truths": number of images without a foreground pixel in the truth;
         "uncertainty": {"mean", "low", "high", "rank_correlation_with_dice"}, the last for the protocol 'mean', None
           where it is not defined;
         "doubt": the same of the doubts;
         "calibration": see `summarise_calibration`, over the pixels of all images;
-        "rejection": {"area", "best_area", "unordered_area", "gain", "kept_images", "kept_dice"} of
-          `ddim_jax.metrics.Rejection`, with the Dice of the protocol 'mean'.
+        "risk_coverage": {"area", "best_area", "unordered_area", "gain", "kept_images", "kept_dice"} of
+          `ddim_jax.metrics.RiskCoverage`, with the Dice of the protocol 'mean'.
     """
     protocols = {}
     for name, protocol in PROTOCOLS.items():
@@ -137,33 +129,31 @@ def summarise(results: Sequence[ImageResult]) -> dict[str, Any]:
         protocols[name] = {
             "threshold": protocol.threshold,
             "probability": protocol.rule,
-            "per_image": {measure: mean_and_interval([getattr(s, measure) for s in scores]) for measure in MEASURES},
-            "pooled": {
-                "dice": dice(pooled),
-                "recall": recall(pooled),
-                "precision": precision(pooled),
-                "iou": iou(pooled),
-                **pooled._asdict(),
+            "per_image": {
+                measure: mean_and_interval([score.measures[measure] for score in scores])
+                for measure in scores[0].measures
             },
+            "pooled": measure_counts(pooled) | pooled._asdict(),
             "empty_predictions": sum(no_prediction),
             "hd95_with_one_empty": sum(drawn != there for drawn, there in zip(no_prediction, no_truth, strict=True)),
         }
-    calibrated = [result.scores["mean"].dice for result in results]
+    dice = [result.scores["mean"].dice for result in results]
     spreads, doubts = [result.uncertainty for result in results], [result.doubt for result in results]
-    curve = rejection(doubts, calibrated)
+    curve = risk_coverage(doubts, dice)
     return {
         "protocols": protocols,
+        "metrics": {name: inspect.getdoc(metric) for name, metric in METRICS.items()},
         "empty_truths": sum(no_truth),
         "uncertainty": {
             **mean_and_interval(spreads),
-            "rank_correlation_with_dice": rank_correlation(spreads, calibrated),
+            "rank_correlation_with_dice": rank_correlation(spreads, dice),
         },
         "doubt": {
             **mean_and_interval(doubts),
-            "rank_correlation_with_dice": rank_correlation(doubts, calibrated),
+            "rank_correlation_with_dice": rank_correlation(doubts, dice),
         },
         "calibration": summarise_calibration(functools.reduce(operator.add, (r.calibration for r in results))),
-        "rejection": {
+        "risk_coverage": {
             field: getattr(curve, field)
             for field in ("area", "best_area", "unordered_area", "gain", "kept_images", "kept_dice")
         },

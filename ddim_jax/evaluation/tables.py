@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ddim_jax.aggregation import PROTOCOLS
-from ddim_jax.evaluation.scoring import MEASURES, ImageResult
+from ddim_jax.evaluation.scoring import ImageResult
 from ddim_jax.metrics import Counts
 from ddim_jax.runtime.atomic import atomic_path
 
@@ -17,12 +17,14 @@ from ddim_jax.runtime.atomic import atomic_path
 def write_per_image(path: str | os.PathLike, results: Sequence[ImageResult]) -> None:
     """Writes one row per image, in the order of the data set, atomically.
 
-    Columns: id, height, width (as scored), uncertainty, doubt, then for each protocol `<protocol>_<measure>` for every
-    measure and the four pixel counts. Numbers are written in full, so means can be recomputed from the file.
+    Columns: id, height, width (as scored), uncertainty, doubt, then every measure and the four pixel counts of each
+    protocol: those of "mean" by their names (`dice`), those of others as `<protocol>_<measure>` (`paper_dice`). Numbers
+    are written in full, so means can be recomputed from the file.
     """
+    fields = [*results[0].scores["mean"].measures, *Counts._fields]
     header = ["id", "height", "width", "uncertainty", "doubt"]
     for name in PROTOCOLS:
-        header += [f"{name}_{field}" for field in (*MEASURES, *Counts._fields)]
+        header += [field if name == "mean" else f"{name}_{field}" for field in fields]
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
@@ -30,40 +32,31 @@ def write_per_image(path: str | os.PathLike, results: Sequence[ImageResult]) -> 
             row = [result.id, *result.shape, result.uncertainty, result.doubt]
             for name in PROTOCOLS:
                 score = result.scores[name]
-                row += [getattr(score, measure) for measure in MEASURES] + list(score.counts)
+                row += [*score.measures.values(), *score.counts]
             writer.writerow(row)
 
 
 def summary_table(metrics: dict[str, Any]) -> Table:
-    """A table of the two protocols for the terminal, made of what is in `metrics.json`."""
+    """A table of the protocols for the terminal, made of what is in `metrics.json`."""
     size = "native size" if metrics["size"] == "native" else f"{metrics['resolution']} resolution"
     table = Table(
         title=f"{escape(metrics['dataset'])} {metrics['split']}: {metrics['images']} images, "
         f"{metrics['samples']} samples x {metrics['steps']} steps, fused by {metrics['ensemble']}, {size}",
-        caption="mean over images [95% interval]; HD95 in pixels; 80% kept: without the most doubtful images",
+        caption="mean over images [95% interval]; hd95 in pixels; 80% kept: without the most doubtful images"
+        + (f"\n{escape(metrics['note'])}" if metrics.get("note") else ""),
     )
     table.add_column("measure")
     for name in PROTOCOLS:
         table.add_column(f"{name} (> {metrics['protocols'][name]['threshold']})", justify="right")
-    labels = {
-        "dice": "Dice",
-        "dice_single": "Dice of one sample",
-        "recall": "recall",
-        "precision": "precision",
-        "iou": "IoU",
-        "hd95": "HD95",
-    }
-    for measure in MEASURES:
-        digits = 2 if measure == "hd95" else 4
-        cells = []
-        for name in PROTOCOLS:
-            value = metrics["protocols"][name]["per_image"][measure]
-            cells.append(rf"{value['mean']:.{digits}f} \[{value['low']:.{digits}f}, {value['high']:.{digits}f}]")
-        table.add_row(labels[measure], *cells)
-    table.add_row("Dice, pooled", *(f"{metrics['protocols'][name]['pooled']['dice']:.4f}" for name in PROTOCOLS))
+    for measure in metrics["protocols"]["mean"]["per_image"]:
+        values = [metrics["protocols"][name]["per_image"][measure] for name in PROTOCOLS]
+        digits = 4 if all(value["high"] <= 1 for value in values) else 2
+        cells = (rf"{v['mean']:.{digits}f} \[{v['low']:.{digits}f}, {v['high']:.{digits}f}]" for v in values)
+        table.add_row(escape(measure), *cells)
+    table.add_row("dice, pooled", *(f"{metrics['protocols'][name]['pooled']['dice']:.4f}" for name in PROTOCOLS))
     for label, value in (
         ("calibration error", metrics["calibration"]["ece"]),
-        ("Dice, 80% kept", metrics["rejection"]["kept_dice"]),
+        ("dice, 80% kept", metrics["risk_coverage"]["kept_dice"]),
     ):
         table.add_row(label, *(f"{value:.4f}" if name == "mean" else "" for name in PROTOCOLS))
     return table

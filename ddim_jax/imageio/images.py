@@ -20,7 +20,7 @@ MAX_PIXELS = 2**30 // 12
 
 
 class Reader(Protocol):
-    """How files of some kinds are read; registered by `@register.reader("name")` on a class with these static methods.
+    """Reads files with certain suffixes; registered by `@register.reader("name")` on a class with these static methods.
 
     All of them raise DataError, naming the file, for whatever may be wrong with it.
 

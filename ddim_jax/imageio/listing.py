@@ -86,7 +86,7 @@ def worth_entering(folders: Iterable[str]) -> list[str]:
 
 
 def _images_below(folder: Path, wanted: Callable[..., bool]) -> Iterator[Path]:
-    """In the order of sorted paths, part by part: what is in the folder "a" comes before the file "a.png"."""
+    """Pictures in the order of sorted paths, part by part: what is in the folder "a" comes before the file "a.png"."""
     opened = [(folder, _names_in(folder, wanted))]
     while opened:
         place, names = opened[-1]
@@ -120,7 +120,7 @@ def _names_in(folder: Path, wanted: Callable[..., bool]) -> list[str]:
 
 
 def _images_matching(pattern: str, wanted: Callable[..., bool]) -> Iterator[Path]:
-    """In the same order."""
+    """Pictures in the same order."""
     found = (Path(name) for name in glob.iglob(pattern, recursive=True))
     # With a zero, which is below every other character, for the slash, texts are ordered as paths are, part by part.
     names = [os.fspath(file).replace(os.sep, "\0") for file in found if wanted(file)]

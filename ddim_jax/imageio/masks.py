@@ -1,4 +1,4 @@
-"""From whatever a mask file holds to {0, 1}: one rule, and an error where two readings are possible.
+"""Masks as {0, 1} from whatever a file holds: one rule, and an error where two readings are possible.
 
 Masks are published as 0/255, 0/1, booleans, palettes, pictures with soft (anti-aliased) edges, or JPEG files whose
 compression left noise around two levels. All of them are two levels with something in between, and half of the range is
@@ -36,8 +36,8 @@ def binary_mask(picture: Image.Image, *, lossy: bool, name: str) -> np.ndarray:
 
     Args:
       picture: one frame, any Pillow mode.
-      lossy: whether it came from a JPEG file.
-      name: how to call it in an error, usually the path.
+      lossy: True if it came from a JPEG file.
+      name: its name in an error, usually the path.
 
     Returns:
       uint8 [H, W], values {0, 1}.
@@ -114,24 +114,24 @@ def separated_levels(values: np.ndarray) -> list[float]:
     return sorted(levels)
 
 
-# Of 0..255: what lies within a tenth of the range from either end belongs to that end.
+# In 0..255; what lies within a tenth of the range from either end belongs to that end.
 _INNER = slice(26, 230)
 
 
 def _histogram(bins: np.ndarray) -> np.ndarray:
-    """How often each of 0..255 is there, int [256]; in parts, for NumPy would make 64-bit numbers of all of them."""
+    """Histogram of 0..255, int [256]; made in parts, since NumPy converts its input to 64-bit numbers."""
     flat = bins.ravel()
     parts = (flat[start : start + 2**20] for start in range(0, len(flat), 2**20))
     return sum((np.bincount(part, minlength=256) for part in parts), np.zeros(256, np.int64))
 
 
 def _window_counts(counts: np.ndarray) -> np.ndarray:
-    """How many values lie within 2 of each of 0..255, from the histogram int [256]."""
+    """Number of values within 2 of each of 0..255, from the histogram int [256]."""
     return np.convolve(counts, np.ones(5, counts.dtype), mode="same")
 
 
 def _slope_counts(counts: np.ndarray) -> np.ndarray:
-    """How many values a window of 5 would hold if the histogram beside it (4 to 16 off, the fuller side) went on."""
+    """Number of values that a window of 5 would hold if the histogram beside it (4 to 16 off, fuller side) went on."""
     sides = np.lib.stride_tricks.sliding_window_view(np.pad(counts, 16), 13)
     below, above = np.median(sides[:256], axis=-1), np.median(sides[20:276], axis=-1)
     return 5 * np.maximum(below, above)

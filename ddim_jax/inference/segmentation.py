@@ -17,10 +17,10 @@ class Segmentation(NamedTuple):
       mask: uint8, 1 where the probability is above the threshold, else 0.
       probability: float32 in [0, 1], as the protocol and the ensemble define it.
       uncertainty: float32 in [0, 0.5], the standard deviation of the samples' probabilities; 0 with one sample.
-      doubt: in [0, 1), how much of Dice the mask is expected to miss (`ddim_jax.metrics.soft_dice_uncertainty`): the
-        larger, the more a person should look at it. Of this protocol's, ensemble's and threshold's mask, by the mean of
-        the samples' probabilities as the protocol 'mean' has them, both at the size the network worked at: the
-        stretched probability of "paper" and the votes of few samples say nothing of how sure the network is.
+      doubt: in [0, 1), the part of Dice that the mask is expected to miss (`ddim_jax.metrics.soft_dice_uncertainty`):
+        the larger, the more a person should look at it. It is about the mask of this protocol, ensemble and threshold,
+        by the mean of the samples' probabilities as the protocol 'mean' has them, both at the size the network worked
+        at: the stretched probability of "paper" and the votes of few samples say nothing of how sure the network is.
     """
 
     mask: np.ndarray

@@ -1,16 +1,22 @@
-"""How good a mask is and how sure: overlap, surface distance, calibration, doubt; pure functions."""
+"""Scores of a mask, of a probability and of a doubt; pure functions.
+
+A metric that is registered (`@register.metric("name")`) appears in every evaluation. It is a function of the pixel
+counts, `metric(counts: Counts) -> float`, or of two masks [H, W] of 0 and 1, `metric(prediction, truth) -> float`. Its
+docstring says what it gives for empty masks; `metrics.json` holds that docstring.
+"""
 
 from ddim_jax.metrics.bootstrap import bootstrap_interval
 from ddim_jax.metrics.calibration import Calibration, calibration_sums, expected_calibration_error
 from ddim_jax.metrics.overlap import Counts, confusion_counts, dice, iou, precision, recall
-from ddim_jax.metrics.risk_coverage import Rejection, rejection
+from ddim_jax.metrics.registered import measure, measure_counts
+from ddim_jax.metrics.risk_coverage import RiskCoverage, risk_coverage
 from ddim_jax.metrics.soft_dice_uncertainty import soft_dice_uncertainty
 from ddim_jax.metrics.surface import hausdorff, hd95
 
 __all__ = [
     "Calibration",
     "Counts",
-    "Rejection",
+    "RiskCoverage",
     "bootstrap_interval",
     "calibration_sums",
     "confusion_counts",
@@ -19,8 +25,10 @@ __all__ = [
     "hausdorff",
     "hd95",
     "iou",
+    "measure",
+    "measure_counts",
     "precision",
     "recall",
-    "rejection",
+    "risk_coverage",
     "soft_dice_uncertainty",
 ]

@@ -1,4 +1,4 @@
-"""How far the mean over the images of a data set might lie from where it was found."""
+"""The bootstrap interval of a mean over the images of a data set."""
 
 import numpy as np
 

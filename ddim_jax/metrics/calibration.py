@@ -1,4 +1,4 @@
-"""Whether a foreground probability means what it says: expected calibration error over the pixels.
+"""Expected calibration error of a foreground probability over the pixels.
 
 Of the pixels that were given the probability 0.7, seven in ten should be foreground. Guo et al. (On calibration of
 modern neural networks, ICML 2017, Eq. 3) compare the two in equal bins; here for two classes, with the probability of

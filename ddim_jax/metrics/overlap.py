@@ -1,6 +1,6 @@
 """Overlap of two binary masks: confusion counts and the four ratios made from them.
 
-The rule for empty masks is the same for all four ratios:
+Empty masks. The rule is the same for all four ratios:
 
 - both masks empty: 1. Nothing was there and nothing was drawn, which is right.
 - exactly one of them empty: 0. Where the formula is 0/0 (recall without a true pixel, precision without a drawn one)
@@ -13,6 +13,8 @@ The ratios take counts, not masks, so they serve one image and counts summed ove
 from typing import NamedTuple
 
 import numpy as np
+
+from ddim_jax.registry import METRICS
 
 
 class Counts(NamedTuple):
@@ -78,23 +80,27 @@ def _ratio(counts: Counts, numerator: int, denominator: int) -> float:
     return numerator / denominator if denominator else 0.0
 
 
+@METRICS.register("recall")
 def recall(counts: Counts) -> float:
-    """TP / (TP + FN), in [0, 1]; both empty: 1, truth alone empty: 0."""
+    """TP / (TP + FN), in [0, 1]; both masks empty: 1, exactly one empty: 0."""
     return _ratio(counts, counts.true_positive, counts.true_positive + counts.false_negative)
 
 
+@METRICS.register("precision")
 def precision(counts: Counts) -> float:
-    """TP / (TP + FP), in [0, 1]; both empty: 1, prediction alone empty: 0."""
+    """TP / (TP + FP), in [0, 1]; both masks empty: 1, exactly one empty: 0."""
     return _ratio(counts, counts.true_positive, counts.true_positive + counts.false_positive)
 
 
+@METRICS.register("dice")
 def dice(counts: Counts) -> float:
-    """2 TP / (2 TP + FP + FN), in [0, 1]; both empty: 1, exactly one empty: 0."""
+    """2 TP / (2 TP + FP + FN), in [0, 1]; both masks empty: 1, exactly one empty: 0."""
     return _ratio(
         counts, 2 * counts.true_positive, 2 * counts.true_positive + counts.false_positive + counts.false_negative
     )
 
 
+@METRICS.register("iou")
 def iou(counts: Counts) -> float:
-    """TP / (TP + FP + FN), the Jaccard index, in [0, 1]; both empty: 1, exactly one empty: 0."""
+    """TP / (TP + FP + FN), the Jaccard index, in [0, 1]; both masks empty: 1, exactly one empty: 0."""
     return _ratio(counts, counts.true_positive, counts.true_positive + counts.false_positive + counts.false_negative)

@@ -1,7 +1,7 @@
-"""Whether doubt predicts error: the Dice of the images that are left when the most doubtful are handed to a person.
+"""Risk and coverage: the Dice of the images that are left when the most doubtful are handed to a person.
 
 This is the risk-coverage curve of selective prediction (El-Yaniv and Wiener, JMLR 2010) with Dice in the place of the
-risk: coverage is the share of the images that are kept.
+risk: coverage is the share of the images that are kept. It shows how well doubt predicts error.
 """
 
 from typing import NamedTuple
@@ -11,8 +11,8 @@ import numpy as np
 KEPT_SHARE = (4, 5)  # as a fraction, since 0.8 n in floating point can land above a whole number
 
 
-class Rejection(NamedTuple):
-    """What is left as images are removed one by one, most doubtful first.
+class RiskCoverage(NamedTuple):
+    """The images that are kept as they are removed one by one, most doubtful first.
 
     Attributes:
       coverages: float64 [n], the share kept: 1, (n - 1)/n, ..., 1/n.
@@ -20,7 +20,7 @@ class Rejection(NamedTuple):
       best_dice: float64 [n], the same for the best order there is, lowest Dice first.
       area: mean of `dice` over the coverages, the area under the curve.
       best_area: mean of `best_dice`.
-      unordered_area: what images removed in no order give: at every coverage the plain mean of Dice.
+      unordered_area: the same for images removed in no order: at every coverage the plain mean of Dice.
       gain: (area - unordered_area) / (best_area - unordered_area): 1 for the best order, about 0 where doubt says
         nothing, below 0 where it misleads. None where all Dice are equal, so that there is nothing to gain.
       kept_images: ceil(0.8 n).
@@ -38,8 +38,8 @@ class Rejection(NamedTuple):
     kept_dice: float
 
 
-def rejection(doubts: np.ndarray, dice: np.ndarray) -> Rejection:
-    """Removes the most doubtful images one by one and looks at the Dice of the rest.
+def risk_coverage(doubts: np.ndarray, dice: np.ndarray) -> RiskCoverage:
+    """The Dice of the rest as the most doubtful images are removed one by one.
 
     Images of equal doubt could be removed in any order; the curve is its mean over all of these orders.
 
@@ -67,7 +67,7 @@ def rejection(doubts: np.ndarray, dice: np.ndarray) -> Rejection:
     area, best_area = float(kept.mean()), float(best.mean())
     differ = np.ptp(dice) > 0 and best_area > mean  # where all are equal, the second is a matter of rounding
     kept_images = -(-KEPT_SHARE[0] * count // KEPT_SHARE[1])
-    return Rejection(
+    return RiskCoverage(
         coverages=np.arange(count, 0, -1) / count,
         dice=kept,
         best_dice=best,

@@ -1,10 +1,10 @@
-"""One number for how doubtful the mask of an image is, before anyone knows the truth."""
+"""The doubt about a mask in one number, without the truth."""
 
 import numpy as np
 
 
 def soft_dice_uncertainty(probability: np.ndarray, mask: np.ndarray) -> float:
-    """How much of Dice a mask is expected to miss, if the probabilities are right.
+    """The doubt about a mask: the part of Dice that it is expected to miss if the probabilities are right.
 
     With p the probability of each pixel and m the mask,
 

@@ -26,7 +26,7 @@ class Found(NamedTuple):
 
     Attributes:
       pairs: by split.
-      note: what a reader of the results has to know about them; may be empty.
+      note: a remark for readers of the results; may be empty.
     """
 
     pairs: dict[str, list[Pair]]
@@ -39,11 +39,11 @@ class Published(NamedTuple):
     Attributes:
       name: as `load_dataset` takes it.
       description: one sentence.
-      count: how many pairs were published.
-      homepage: where it is published.
+      count: number of pairs published.
+      homepage: the page that publishes it.
       licence: as its authors state it.
       citation: whom to cite.
-      instructions: how to get it.
+      instructions: the steps to get it.
       find: returns the pairs below the folder it was unpacked into; raises DataError that names what is missing.
     """
 
@@ -121,8 +121,8 @@ def builder_class(dataset: Published) -> type:
         """Pairs of paths relative to `manual_dir`, the folder the data set was unpacked into."""
 
         VERSION = tfds.core.Version("1.0.0")
-        # Where TFDS would look for checksums of downloads: there are none. Looking would take importlib_resources,
-        # which tensorflow-datasets uses without requiring it.
+        # TFDS would look here for checksums of downloads: there are none. Looking would take importlib_resources, which
+        # tensorflow-datasets uses without requiring it.
         code_path = None
 
         def _info(self):

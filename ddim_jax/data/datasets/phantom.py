@@ -47,7 +47,7 @@ class PhantomSource:
       split: train, val or test; pictures of different splits are independent.
       seed: of the whole data set, at least 0.
       size: height and width in pixels.
-      count: how many pairs.
+      count: number of pairs.
     """
 
     def __init__(self, split: str, *, seed: int, size: int, count: int):

@@ -78,7 +78,7 @@ def test_rows_of_a_run():
         "seconds_per_image": {"median_of_the_rest": 0.25},
         "protocols": {"paper": found(0.6), "mean": found(0.7)},
         "calibration": {"ece": 0.01},
-        "rejection": {"kept_dice": 0.8},
+        "risk_coverage": {"kept_dice": 0.8},
     }
     rows = rows_of(ABOUT, config, lines, 50, metrics)
     assert [row["protocol"] for row in rows] == ["paper", "mean"]
@@ -126,7 +126,9 @@ def leave_run(workdir, system, dice, protocol="mean", settings="abc", **fields):
     folder = workdir / "lungs" / f"{system}-64-360s-seed0-{settings}" / "evaluation" / "test"
     folder.mkdir(parents=True)
     lines = [f"{name},{value}" for name, value in dice.items()]
-    (folder / "per_image.csv").write_text("\n".join([f"id,{protocol}_dice", *lines]) + "\n")
+    (folder / "per_image.csv").write_text(
+        "\n".join([f"id,{'' if protocol == 'mean' else protocol + '_'}dice", *lines]) + "\n"
+    )
     row = {"system": system, "dataset": "lungs", "networks": "small", "size": 64, "device": "a machine"}
     row |= {"budget_s": 360.0, "seed": 0, "protocol": protocol, "settings": settings}
     return row | {"n": len(dice), "n_in_split": 4, "dice_mean": statistics.fmean(dice.values())} | fields

@@ -83,7 +83,7 @@ def hand_case() -> tuple[FakeSegmenter, MemorySource]:
     """Three images of 4 x 4 with two samples each.
 
     a: truth is the top half; one sample is right, the other has the second row at -0.2. Means 1, 0.4, -1, -1: the
-       calibrated mask is right, the paper's stretch gives the second row 0.7 and drops it.
+       mask of "mean" is right, the paper's stretch gives the second row 0.7 and drops it.
     b: nothing there, samples flat at -1.
     c: nothing there, one pixel at -0.5: stretched to 1 by the paper's protocol.
     """

@@ -29,9 +29,9 @@ def test_calibration_and_doubt_of_the_hand_case(tmp_path):
         assert [float(row["doubt"]) for row in csv.DictReader(file)] == pytest.approx(doubts, abs=1e-7)
     assert metrics["doubt"]["mean"] == pytest.approx(np.mean(doubts))
     assert metrics["doubt"]["rank_correlation_with_dice"] is None
-    # All calibrated masks are right.
+    # All masks of the protocol "mean" are right.
     areas = {"area": 1.0, "best_area": 1.0, "unordered_area": 1.0, "gain": None, "kept_images": 3, "kept_dice": 1.0}
-    assert metrics["rejection"] == areas
+    assert metrics["risk_coverage"] == areas
 
 
 def test_the_rest_gets_better_as_doubtful_images_are_removed_by_hand(tmp_path):
@@ -44,7 +44,7 @@ def test_the_rest_gets_better_as_doubtful_images_are_removed_by_hand(tmp_path):
         doubts = [float(row["doubt"]) for row in csv.DictReader(file)]
     # Image 3: 4 + 4 * 0.7 pixels expected of 8 drawn; image 4: 8 * 0.6 of 8.
     assert doubts == pytest.approx([0, 0, 1 - 14.6 / 15.8, 1 - 10.6 / 13.8], abs=1e-6)
-    found = metrics["rejection"]
+    found = metrics["risk_coverage"]
     # Removed: 4, then 3, then one of the two that are certain.
     curve = [(1 + 2 / 3 + 1 + 0) / 4, (1 + 2 / 3 + 1) / 3, (1 + 2 / 3) / 2, (1 + 2 / 3) / 2]
     best = [curve[0], curve[1], 1, 1]

@@ -1,4 +1,5 @@
 import csv
+import io
 import json
 import math
 
@@ -6,11 +7,13 @@ import numpy as np
 import pytest
 from evaluation_fakes import TOP_HALF, FakeSegmenter, MemorySource, hand_case, picture, rows
 from PIL import Image
+from rich.console import Console
 
 from ddim_jax.data import Example
-from ddim_jax.evaluation import evaluate
+from ddim_jax.evaluation import evaluate, summary_table
 from ddim_jax.evaluation.run import choose_images
 from ddim_jax.metrics import Counts, bootstrap_interval
+from ddim_jax.registry import METRICS, register
 from ddim_jax.runtime.errors import DataError, InputError
 
 FIGURES = {"grid.png", "worst.png", "median.png", "reverse_process.png", "scores.png", "calibration.png"}
@@ -24,7 +27,7 @@ def hand_run(tmp_path_factory):
 
 
 def test_per_image_means_done_by_hand(hand_run):
-    paper, calibrated = (hand_run[0]["protocols"][name]["per_image"] for name in ("paper", "mean"))
+    paper, mean = (hand_run[0]["protocols"][name]["per_image"] for name in ("paper", "mean"))
     # Image a, paper: first row alone, 4 of 8 pixels: Dice 2/3, recall and IoU 1/2, the second row 1 pixel away.
     # Image b: 1 everywhere. Image c: one pixel where nothing is: 0 everywhere, HD95 the diagonal of 4 x 4.
     expected = {
@@ -39,22 +42,22 @@ def test_per_image_means_done_by_hand(hand_run):
         low, high = bootstrap_interval(values)
         assert paper[measure] == pytest.approx({"mean": np.mean(values), "low": low, "high": high}), measure
     for measure in ("dice", "recall", "precision", "iou"):
-        assert calibrated[measure] == {"mean": 1.0, "low": 1.0, "high": 1.0}
-    assert calibrated["hd95"]["mean"] == 0.0
+        assert mean[measure] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    assert mean["hd95"]["mean"] == 0.0
     # One sample of image a alone loses its second row.
-    assert calibrated["dice_single"]["mean"] == pytest.approx(((1 + 2 / 3) / 2 + 1 + 1) / 3)
+    assert mean["dice_single"]["mean"] == pytest.approx(((1 + 2 / 3) / 2 + 1 + 1) / 3)
 
 
 def test_pooled_counts_and_empty_masks_done_by_hand(hand_run):
     metrics = hand_run[0]
-    paper, calibrated = metrics["protocols"]["paper"], metrics["protocols"]["mean"]
+    paper, mean = metrics["protocols"]["paper"], metrics["protocols"]["mean"]
     counts = {"true_positive": 4, "false_positive": 1, "false_negative": 4, "true_negative": 39}
     ratios = {"dice": 8 / 13, "recall": 4 / 8, "precision": 4 / 5, "iou": 4 / 9}
     assert paper["pooled"] == pytest.approx(counts | ratios)
-    assert calibrated["pooled"]["dice"] == 1.0 and calibrated["pooled"]["true_negative"] == 40
+    assert mean["pooled"]["dice"] == 1.0 and mean["pooled"]["true_negative"] == 40
     assert metrics["empty_truths"] == 2
-    assert (paper["empty_predictions"], calibrated["empty_predictions"]) == (1, 2)
-    assert (paper["hd95_with_one_empty"], calibrated["hd95_with_one_empty"]) == (1, 0)
+    assert (paper["empty_predictions"], mean["empty_predictions"]) == (1, 2)
+    assert (paper["hd95_with_one_empty"], mean["hd95_with_one_empty"]) == (1, 0)
     # Image a: four of 16 pixels with probabilities 1 and 0.4.
     assert metrics["uncertainty"]["mean"] == pytest.approx(0.3 * 4 / 16 / 3)
     assert metrics["uncertainty"]["rank_correlation_with_dice"] is None
@@ -83,7 +86,8 @@ def test_metrics_file_says_what_was_done(hand_run):
     assert {key: metrics[key] for key in said} == said
     assert metrics["protocols"]["paper"]["threshold"] == 0.9
     assert metrics["protocols"]["mean"]["threshold"] == 0.5
-    assert "both masks empty" in metrics["rules"]["empty_masks"]
+    assert set(metrics["metrics"]) == {"dice", "hd95", "iou", "precision", "recall"}
+    assert all("oth masks empty" in text for text in metrics["metrics"].values()) and metrics["note"] == ""
     times = metrics["seconds_per_image"]
     assert times["device"] and times["first_with_compilation"] > 0 and times["median_of_the_rest"] > 0
 
@@ -98,7 +102,8 @@ def test_per_image_file_gives_back_the_means(hand_run):
     assert (table[0]["height"], table[0]["width"]) == ("4", "4")
     for name, protocol in metrics["protocols"].items():
         for measure, summary in protocol["per_image"].items():
-            assert np.mean([float(row[f"{name}_{measure}"]) for row in table]) == summary["mean"]
+            column = {"mean": measure, "paper": f"paper_{measure}"}[name]
+            assert np.mean([float(row[column]) for row in table]) == summary["mean"]
 
 
 def test_figures_are_whole_and_nothing_else_is_left(hand_run):
@@ -216,7 +221,7 @@ class BrokenSource(MemorySource):
         return super().__getitem__(i)
 
 
-def test_broken_pairs_are_all_found_before_anything_is_sampled(tmp_path):
+def test_broken_pairs_are_all_found_and_nothing_is_written(tmp_path):
     source = BrokenSource([Example(str(i), picture(1), TOP_HALF) for i in range(24)])
     segmenter, _ = hand_case()
     with pytest.raises(DataError) as caught:
@@ -224,7 +229,65 @@ def test_broken_pairs_are_all_found_before_anything_is_sampled(tmp_path):
     message = str(caught.value)
     assert message.startswith("12 of 24 pairs of memory cannot be used:\n  pair 01 is truncated\n  pair 03")
     assert "pair 19" in message and "pair 21" not in message and message.endswith("... and 2 more")
-    assert segmenter.calls == [] and not (tmp_path / "out").exists()
+    assert len(segmenter.calls) == 1 and not (tmp_path / "out").exists()  # no more is sampled after the first of them
+
+
+class CountingSource(MemorySource):
+    """Counts how often each pair is read; its split is not the official one."""
+
+    name, note = "counting", "the split is not the official one"
+
+    def __init__(self, examples):
+        super().__init__(examples)
+        self.reads = []
+
+    def __getitem__(self, i):
+        self.reads.append(i)
+        return super().__getitem__(i)
+
+
+@pytest.mark.parametrize(("room", "most"), [(2**29, 1), (64, 3)])
+def test_each_pair_is_read_once_and_the_note_is_said_and_kept(tmp_path, monkeypatch, caplog, room, most):
+    """Where the pictures do not fit into memory (64 bytes hold one), those of the figures are read again."""
+    segmenter, source = hand_case()
+    source = CountingSource(source.examples)
+    monkeypatch.setattr("ddim_jax.evaluation.run._KEPT_BYTES", room)
+    metrics = evaluate(segmenter, source, tmp_path, split="test")
+    assert source.reads.count(0) == 1 and max(map(source.reads.count, range(3))) == most
+    assert metrics["note"] == json.loads((tmp_path / "metrics.json").read_text())["note"] == source.note
+    assert "counting: the split is not the official one" in caplog.text
+
+
+def test_a_metric_of_another_package_appears_wherever_metrics_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(METRICS, "_entries", dict(METRICS.items()))
+
+    @register.metric("area_error")
+    def area_error(prediction, truth):
+        """Pixels too many or too few; empty masks count as 0 pixels."""
+        return abs(int(prediction.sum()) - int(truth.sum()))
+
+    @register.metric("accuracy")
+    def accuracy(counts):
+        """Share of the pixels that are right."""
+        return (counts.true_positive + counts.true_negative) / sum(counts)
+
+    segmenter, source = hand_case()
+    metrics = evaluate(segmenter, source, tmp_path, split="test", figures=False)
+    with open(tmp_path / "per_image.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    # The paper's mask of image a misses four pixels, that of image c has one too many.
+    assert [float(row["paper_area_error"]) for row in table] == [4, 0, 1]
+    assert [float(row["area_error"]) for row in table] == [0, 0, 0]
+    assert [float(row["paper_accuracy"]) for row in table] == [12 / 16, 1, 15 / 16]
+    paper = metrics["protocols"]["paper"]
+    assert paper["per_image"]["area_error"]["mean"] == pytest.approx(5 / 3)
+    assert paper["pooled"]["accuracy"] == 43 / 48 and "area_error" not in paper["pooled"]
+    assert metrics["metrics"]["accuracy"] == "Share of the pixels that are right."
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(summary_table(metrics))
+    printed = [line.split() for line in console.export_text().splitlines()]
+    (line,) = [line for line in printed if "area_error" in line]
+    assert "1.67" in line and "0.00" in line
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from rich.console import Console
 
 from ddim_jax.aggregation import PROTOCOLS, ensemble_probability
 from ddim_jax.data import Example
-from ddim_jax.evaluation import calibration, pictures, reverse_process, scores, summary_table
-from ddim_jax.evaluation.cases import make_case, middle, rank, spread
+from ddim_jax.evaluation import diagrams, pictures, summary_table
+from ddim_jax.evaluation.figures import middle, rank, spread
+from ddim_jax.evaluation.pictures import make_case
 from ddim_jax.evaluation.scoring import score_image
 from ddim_jax.evaluation.style import BOTH, PREDICTION, TRUTH, shorten
 from ddim_jax.evaluation.summary import RULES, rank_correlation, summarise
@@ -25,7 +26,7 @@ def make(name: str, estimates, truth, image=None):
 def drawn(monkeypatch):
     """The figure that a drawing function would have written."""
     figures = []
-    for module in (calibration, pictures, reverse_process, scores):
+    for module in (diagrams, pictures):
         monkeypatch.setattr(module, "save_figure", lambda figure, path: figures.append(figure))
     return figures
 
@@ -87,7 +88,7 @@ def test_reverse_process_shows_first_and_last_step_and_the_mask(drawn):
     noisy = np.arange(51, dtype=np.float32)[:, None, None] * np.ones((1, 4, 4), np.float32) - 25
     estimates = np.linspace(-1, 1, 50, dtype=np.float32)[:, None, None] * np.ones((1, 4, 4), np.float32)
     timesteps = np.append(np.arange(999, 0, -20), -1)
-    reverse_process.draw_reverse_process("r.png", make("one", HALF_RIGHT, TOP_HALF), timesteps, noisy, estimates)
+    pictures.draw_reverse_process("r.png", make("one", HALF_RIGHT, TOP_HALF), timesteps, noisy, estimates)
     above, below = np.array(drawn[0].axes).reshape(2, 9)
     assert above[1].get_title() == "t = 999" and above[7].get_title() == "t = 19" and above[8].get_title() == "end"
     assert shown(above[1])[0, 0] == -25 and shown(above[8])[0, 0] == 25
@@ -97,9 +98,7 @@ def test_reverse_process_shows_first_and_last_step_and_the_mask(drawn):
 
 def test_one_step_is_enough_for_a_figure(drawn):
     noisy, estimates = np.zeros((2, 4, 4), np.float32), np.ones((1, 4, 4), np.float32)
-    reverse_process.draw_reverse_process(
-        "r.png", make("one", HALF_RIGHT, TOP_HALF), np.array([999, -1]), noisy, estimates
-    )
+    pictures.draw_reverse_process("r.png", make("one", HALF_RIGHT, TOP_HALF), np.array([999, -1]), noisy, estimates)
     assert [axes.get_title() for axes in drawn[0].axes[:3]] == ["image", "t = 999", "end"]
 
 
@@ -107,11 +106,11 @@ def test_scores_hold_every_image_and_no_picture(drawn):
     segmenter, source = hand_case()
     results = [score_image(e.id, segmenter.sample(e.image), e.mask) for e in source.examples]
     about = {"dataset": "memory", "split": "test", "images": 3, "samples": 2, "steps": 1, "step": 8}
-    scores.draw_scores("scores.png", results, about | summarise(results))
+    diagrams.draw_scores("scores.png", results, about | summarise(results))
     left, right = drawn[0].axes
     assert not left.images and not right.images
-    calibrated, paper = (np.asarray(dots.get_offsets()) for dots in left.collections)
-    assert sorted(paper[:, 0]) == pytest.approx([0, 2 / 3, 1]) and calibrated[:, 0] == pytest.approx(1)
+    mean, paper = (np.asarray(dots.get_offsets()) for dots in left.collections)
+    assert sorted(paper[:, 0]) == pytest.approx([0, 2 / 3, 1]) and mean[:, 0] == pytest.approx(1)
     np.testing.assert_allclose(right.collections[0].get_offsets(), [[0.075, 1], [0, 1], [0, 1]], atol=1e-7)
     texts = [text.get_text() for text in left.texts]
     assert texts[1].startswith("mean 0.556 [0.000, 1.000], one sample alone 0.611")
@@ -123,14 +122,14 @@ def test_calibration_shows_bins_and_the_three_orders(drawn):
     estimates = [rows(-1, -1, 1, 1), rows(0.2, -1, -1, -1), rows(1, 1, -1, -1)]
     results = [score_image("x", np.stack([e]).astype(np.float32), TOP_HALF) for e in estimates]
     about = {"dataset": "memory", "split": "test", "images": 3, "samples": 1, "steps": 1, "step": 8, "ensemble": "mean"}
-    calibration.draw_calibration("calibration.png", results, about | summarise(results))
+    diagrams.draw_calibration("calibration.png", results, about | summarise(results))
     reliability, shares, rest = (drawn[0].axes[k] for k in (0, 2, 1))
     # Of 48 pixels: 28 of 0 (12 of them foreground), 4 of 0.6, all foreground, 16 of 1 (8 of them foreground).
     points = np.array([[0, 12 / 28], [0.6, 1], [1, 8 / 16]])
     np.testing.assert_allclose(reliability.lines[1].get_xydata(), points, atol=1e-6)
     heights = [bar.get_height() for bar in shares.patches]
     assert heights == pytest.approx([28 / 48, *[0] * 7, 4 / 48, *[0] * 5, 16 / 48])
-    assert shares.get_xlabel() == "probability of a pixel (calibrated, mean)"
+    assert shares.get_xlabel() == "probability of a pixel (protocol mean, mean)"
     best, doubtful, none, kept = rest.lines
     np.testing.assert_allclose(best.get_xydata(), [[1, 5 / 9], [2 / 3, 5 / 6], [1 / 3, 1]])
     # The two certain images are tied: either may go first.
@@ -145,7 +144,7 @@ def test_calibration_shows_bins_and_the_three_orders(drawn):
 def test_where_all_dice_are_equal_the_figure_says_so(drawn):
     results = [score_image("one", rows(1, 1, -1, -1)[None], TOP_HALF)]
     about = {"dataset": "memory", "split": "test", "images": 1, "samples": 1, "steps": 1, "step": 8, "ensemble": "mean"}
-    calibration.draw_calibration("calibration.png", results, about | summarise(results))
+    diagrams.draw_calibration("calibration.png", results, about | summarise(results))
     assert drawn[0].axes[1].get_title("left") == "all Dice are equal: nothing to gain"
 
 
@@ -189,11 +188,11 @@ def test_maps_of_the_size_of_a_large_picture_are_kept_small_too():
 
 
 def test_a_dollar_in_a_name_begins_no_formula(tmp_path):
-    """What lies between two dollars is a formula to matplotlib, and "$^$" is an error."""
+    """To matplotlib, what lies between two dollars is a formula, and "$^$" is an error."""
     case = make("a$^$b", HALF_RIGHT, TOP_HALF)
     about = {"dataset": "of $^$", "split": "test", "images": 1, "samples": 2, "steps": 1, "step": 8, "ensemble": "mean"}
     pictures.draw_grid(tmp_path / "grid.png", [case])
-    scores.draw_scores(tmp_path / "scores.png", [case.result], about | summarise([case.result]))
+    diagrams.draw_scores(tmp_path / "scores.png", [case.result], about | summarise([case.result]))
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -201,8 +200,13 @@ def test_brackets_in_the_name_of_a_data_set_are_printed():
     results = [score_image("one", rows(1, 1, -1, -1)[None], TOP_HALF)]
     about = {"dataset": "set [red]", "split": "test", "images": 1, "samples": 1, "steps": 1, "ensemble": "mean"}
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(summary_table(about | {"size": "model", "resolution": "native"} | summarise(results)))
+    console.print(
+        summary_table(
+            about | {"size": "model", "resolution": "native", "note": "the [split] is ours"} | summarise(results)
+        )
+    )
     printed = " ".join(console.export_text().split())
+    assert printed.endswith("the [split] is ours")
     assert printed.startswith("set [red] test: 1 images, 1 samples x 1 steps, fused by mean, native resolution")
 
 

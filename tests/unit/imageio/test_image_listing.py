@@ -1,4 +1,4 @@
-"""Which files of a folder are pictures, and that none is passed over in silence."""
+"""The pictures of a folder; none is passed over in silence."""
 
 from pathlib import Path
 

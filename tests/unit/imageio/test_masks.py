@@ -1,4 +1,4 @@
-"""What counts as a mask, value by value."""
+"""The rules for masks, value by value."""
 
 import io
 import time
