@@ -61,7 +61,7 @@ TO_MASK = (
     "imageio/readers/pillow.py",
     "inference/segmenter.py",
     "preprocessing.py",
-    "inference/sampling.py",
+    "inference/segmentation.py",
     "diffusion/process.py",
     "diffusion/samplers/ddim.py",
     "models/unet.py",
