@@ -65,7 +65,6 @@ TO_MASK = (
     "diffusion/process.py",
     "diffusion/samplers/ddim.py",
     "models/unet.py",
-    "inference/segmentation.py",
     "imageio/writers/mask.py",
 )
 

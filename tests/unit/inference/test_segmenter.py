@@ -251,8 +251,7 @@ def test_load_refuses_weights_of_another_model(tmp_path):
 
 
 def test_load_names_what_a_config_lacks(tmp_path):
-    CheckpointStore(tmp_path).save(
-        1, state={"step": 1}, ema_params={"w": np.zeros(1)}, metadata={"config": {"model": {}, "sample": None}}
-    )
-    with pytest.raises(CheckpointError, match="no section diffusion, data, sample"):
+    about = {"model": {}, "sample": None, "plugins": []}
+    CheckpointStore(tmp_path).save(1, state={"step": 1}, ema_params={"w": np.zeros(1)}, metadata={"config": about})
+    with pytest.raises(CheckpointError, match=r"metadata: .*(model|sample)"):
         Segmenter.load(tmp_path)
