@@ -17,10 +17,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
-from ddim_jax.checkpoints.clearing import may_stay, remove, take_away
-from ddim_jax.checkpoints.full_disk import disk_errors
+from ddim_jax.checkpoints.folders import is_step_name, may_stay, remove, take_away, which_step
+from ddim_jax.checkpoints.full_disk import check_room, disk_errors
 from ddim_jax.checkpoints.items import read_metadata, read_params, read_state
-from ddim_jax.checkpoints.location import is_step_name, which_step
 from ddim_jax.checkpoints.manifest import (
     MANIFEST,
     describe_damage,
@@ -123,6 +122,8 @@ class CheckpointStore:
             best_fn=(lambda values: values[_METRIC]) if metrics else None,  # without it Orbax drops the metrics
         )
         with disk_errors(self.directory):
+            arrays = jax.tree.leaves((state, ema_params))
+            check_room(self.directory, sum(getattr(leaf, "nbytes", 0) for leaf in arrays))
             with ocp.CheckpointManager(self.directory, options=options) as manager:
                 manager.save(
                     step,

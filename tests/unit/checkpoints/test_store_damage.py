@@ -122,7 +122,7 @@ def test_a_removal_that_was_interrupted_is_finished_by_the_next_save(store, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("ddim_jax.checkpoints.clearing.shutil.rmtree", killed)
+        patch.setattr("ddim_jax.checkpoints.folders.shutil.rmtree", killed)
         fill(store, {40: 0.1})
     assert store.steps() == [10, 30, 40] and (store.directory / "20").is_dir()
     again = CheckpointStore(store.directory)
