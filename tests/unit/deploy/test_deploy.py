@@ -129,7 +129,7 @@ def test_the_manifest_fits_the_schema(manifest):
 
 
 def test_the_parts_of_the_manifest_belong_together(manifest):
-    """What jax._src.clusters.k8s_cluster looks for: an indexed Job, a headless service, leave to read."""
+    """What JAX looks for in a Kubernetes cluster: an indexed Job, a headless service, leave to read."""
     job, pod = manifest["Job"]["spec"], manifest["Job"]["spec"]["template"]["spec"]
     service, name = manifest["Service"]["spec"], manifest["Job"]["metadata"]["name"]
     assert job["completionMode"] == "Indexed" and job["completions"] == job["parallelism"] > 1
