@@ -63,11 +63,10 @@ TO_MASK = (
     "imageio/readers/pillow.py",
     "inference/segmenter.py",
     "preprocessing.py",
-    "inference/sampling.py",
+    "inference/segmentation.py",
     "diffusion/process.py",
     "diffusion/samplers/ddim.py",
     "models/unet.py",
-    "inference/segmentation.py",
     "imageio/writers/mask.py",
 )
 
