@@ -1,6 +1,6 @@
 """Image/mask pairs: sources, the input pipeline and augmentation."""
 
-from ddim_jax.data.arrays import Arrays, Selection, check_source, load_arrays, load_selections, read_ahead
+from ddim_jax.data.arrays import Arrays, Selection, check_source, load_arrays, load_selections
 from ddim_jax.data.augmentation import augment
 from ddim_jax.data.load import load_dataset
 from ddim_jax.data.pipeline import training_batches, training_indices
@@ -18,7 +18,6 @@ __all__ = [
     "load_arrays",
     "load_dataset",
     "load_selections",
-    "read_ahead",
     "training_batches",
     "training_indices",
 ]
