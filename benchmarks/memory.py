@@ -60,15 +60,8 @@ class Held:
 
     def at_the_end(self) -> int:
         """Bytes: the median of the looks in the last fifth of the time, of which one is when the block ended."""
-        return self.curve(5)[-1]
-
-    def curve(self, parts: int) -> list[int | None]:
-        """Bytes in each of so many equal parts of the time, the median of its looks; None where there was none."""
-        length = self._looks[-1][0] / parts
-        looks: list[list[int]] = [[] for _ in range(parts)]
-        for when, held in self._looks:
-            looks[min(int(when / length), parts - 1)].append(held)
-        return [int(statistics.median(held)) if held else None for held in looks]
+        end = self._looks[-1][0]
+        return int(statistics.median(held for when, held in self._looks if when >= 0.8 * end))
 
     def _watch(self) -> None:
         while not self._ended.wait(self._every):

@@ -39,6 +39,11 @@ def write_rows(path: Path, rules: Mapping[str, str], rows: Sequence[Mapping[str,
     write_json(path, {"rules": rules, "rows": rows, **more})
 
 
+def add_row(path: Path, rules: Mapping[str, str], row: Mapping[str, Any], fields: Sequence[str]) -> None:
+    """Writes a result file with one row more, in the place of one that is the same in `fields`."""
+    write_rows(path, rules, merged(read_rows(path), [row], fields))
+
+
 def identity(row: Mapping[str, Any], fields: Sequence[str]) -> tuple:
     """What tells this row from another: its values of `fields`."""
     return tuple(row[name] for name in fields)

@@ -16,16 +16,7 @@ from ddim_jax.evaluation.style import LARGE, MUTED, NORMAL, PROTOCOL_COLOURS, SM
 Row = Mapping[str, Any]
 GROUP = ("dataset", "split", "size", "networks", "device", "budget_s", "seed", "limit")
 """What rows have in common that stand in one table and one figure."""
-_COLOURS = {
-    **{"x0": "#0072B2", "v": "#009E73", "noise": "#D55E00"},
-    **{
-        "x0_mse": "#56B4E9",
-        "x0_even": "#CC79A7",
-        "x0_unscaled": "#E69F00",
-        "paper_x0": "#000000",
-        "paper_v": "#8A6D3B",
-    },
-}
+_COLOURS = {"x0": "#0072B2", "v": "#009E73", "noise": "#D55E00"}
 _DICES = (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99)
 _MARKERS = {"ddim": "o", "dpm++": "^", "ddpm": "s"}
 _LINES = ("-", "--", ":")

@@ -105,7 +105,7 @@ def rows_of(
 
 REFERENCE = "lightweight_ddim"
 """The system whose lead over each of the others is taken picture by picture."""
-_COMPARED = tuple(name for name in IDENTITY if name != "system")
+_SAME_RUN = (*IDENTITY, "settings")
 
 
 def picture_scores(row: Row, workdir: Path) -> dict[str, float] | None:
@@ -138,29 +138,18 @@ def on_the_same_pictures(rows: Sequence[Row], workdir: Path, earlier: Iterable[R
       `dice_ci` over the n pictures; the row that is limited to them has one itself. A system that was not scored on all
       of them has none.
     """
-    known = {(identity(entry, IDENTITY), entry["settings"], entry["n"]): dict(entry) for entry in earlier}
+    known = {(identity(entry, _SAME_RUN), entry["n"]): dict(entry) for entry in earlier}
     found = {}
-    for part in rows:
-        if part["n"] == part["n_in_split"]:
-            continue
+    for part in (row for row in rows if row["n"] < row["n_in_split"]):
         chosen = picture_scores(part, workdir)
-        for row in rows:
-            if identity(row, _COMPARED) != identity(part, _COMPARED):
-                continue
-            key = identity(row, IDENTITY), row["settings"], part["n"]
-            scores = picture_scores(row, workdir)
+        for row in _compared(rows, part):
+            key, scores = (identity(row, _SAME_RUN), part["n"]), picture_scores(row, workdir)
             if chosen is None or scores is None:
-                if key in known:
-                    found[key] = known[key]
+                found |= {key: known[key]} if key in known else {}
             elif chosen.keys() <= scores.keys():
                 values = [scores[name] for name in chosen]
-                found[key] = {
-                    **{name: row[name] for name in IDENTITY},
-                    "settings": row["settings"],
-                    "n": part["n"],
-                    "dice_mean": statistics.fmean(values),
-                    "dice_ci": list(bootstrap_interval(values)),
-                }
+                dice = {"dice_mean": statistics.fmean(values), "dice_ci": list(bootstrap_interval(values))}
+                found[key] = {**{name: row[name] for name in _SAME_RUN}, "n": part["n"], **dice}
     return list(found.values())
 
 
@@ -176,25 +165,24 @@ def leads(rows: Sequence[Row], workdir: Path, earlier: Iterable[Row] = ()) -> li
       Entries with the fields that tell the other system's row (`IDENTITY`), its settings and the reference's, `n`, and
       `lead`, the mean of the differences, with `lead_ci`, their 95% bootstrap interval.
     """
-    known = {
-        (identity(entry, IDENTITY), entry["settings"], entry["reference_settings"]): dict(entry) for entry in earlier
-    }
+    known = {(identity(entry, _SAME_RUN), entry["reference_settings"]): dict(entry) for entry in earlier}
     found = []
-    for own in rows:
-        if own["system"] != REFERENCE or own["protocol"] != "mean":
-            continue
-        for row in rows:
-            if row is own or identity(row, _COMPARED) != identity(own, _COMPARED):
-                continue
-            key = identity(row, IDENTITY), row["settings"], own["settings"]
+    for own in (row for row in rows if (row["system"], row["protocol"]) == (REFERENCE, "mean")):
+        for row in (other for other in _compared(rows, own) if other is not own):
+            key = identity(row, _SAME_RUN), own["settings"]
             scores, others = picture_scores(own, workdir), picture_scores(row, workdir)
             if scores is None or others is None:
                 found += [known[key]] if key in known else []
                 continue
             differences = [scores[name] - others[name] for name in scores.keys() & others.keys()]
             if differences:
-                about = {name: row[name] for name in IDENTITY}
-                about |= {"settings": row["settings"], "reference_settings": own["settings"], "n": len(differences)}
-                interval = list(bootstrap_interval(differences))
-                found.append(about | {"lead": statistics.fmean(differences), "lead_ci": interval})
+                about = {name: row[name] for name in _SAME_RUN} | {"reference_settings": own["settings"]}
+                lead = {"lead": statistics.fmean(differences), "lead_ci": list(bootstrap_interval(differences))}
+                found.append(about | {"n": len(differences)} | lead)
     return found
+
+
+def _compared(rows: Sequence[Row], with_row: Row) -> list[Row]:
+    """The rows that differ from one in nothing but the system, itself included."""
+    fields = tuple(name for name in IDENTITY if name != "system")
+    return [row for row in rows if identity(row, fields) == identity(with_row, fields)]

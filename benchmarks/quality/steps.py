@@ -4,9 +4,7 @@ python -m benchmarks.quality.steps --data ROOT... --budget SECONDS --size N [--t
 
 Trains the light network once for each target under the same budget, as `benchmarks.quality.table1` does and where it
 does, so that a run of Table 1 is used again; then scores it with every number of steps and samples. x0 and v are
-trained as in configs/fast.py, noise as in the paper; paper_x0 and paper_v differ from noise in the target alone.
-x0_mse, x0_even and x0_unscaled change one thing of x0 each (the loss, with clipping in place of the squashing; the
-density of the timesteps; the scale of the mask).
+trained as in configs/fast.py, noise as in the paper.
 Writes docs/results/steps.json after every row and draws a figure for each data set beside it; interrupted, the same
 command goes on, and where every row is there nothing is trained.
 """
@@ -33,7 +31,7 @@ from benchmarks.quality.runs import (
     this_machine,
     train_for_budget,
 )
-from benchmarks.result_file import merged, read_rows, write_rows
+from benchmarks.result_file import add_row, read_rows
 from ddim_jax import Segmenter, load_dataset
 from ddim_jax.evaluation import evaluate
 from ddim_jax.runtime import compile_cache
@@ -47,14 +45,8 @@ TARGETS = {
         ("--config.diffusion.prediction=v", "--config.diffusion.loss=mse", "--config.sample.clip_x0=1"),
     ),
     "noise": ("lightweight_ddim_noise", ()),
-    "x0_mse": ("lightweight_ddim", ("--config.diffusion.loss=mse", "--config.sample.clip_x0=1")),
-    "x0_even": ("lightweight_ddim", ("--config.diffusion.timestep_power=1",)),
-    "x0_unscaled": ("lightweight_ddim", ("--config.diffusion.mask_scale=1",)),
-    "paper_x0": ("lightweight_ddim_noise", ("--config.diffusion.prediction=x0",)),
-    "paper_v": ("lightweight_ddim_noise", ("--config.diffusion.prediction=v",)),
 }
 """For each target a system of Table 1 and what is changed in its config."""
-_USUAL = ("x0", "v", "noise")
 STEPS = (1, 2, 4, 10, 50)
 SAMPLES = (1, 4, 5)
 SAMPLERS = ("ddim", "dpm++", "ddpm")
@@ -69,14 +61,9 @@ RULES = {
     "budget": "of training, as in table1.json; one run for each target; train_s is what its train_steps took",
     "target": (
         "x0, v and noise are as in configs/fast.py but for the prediction (v with mean squared error) and as in the "
-        "paper (noise); the fields from prediction to clip_x0 say in what they differ. paper_x0 and paper_v are noise "
-        "with another prediction; x0_mse, x0_even and x0_unscaled are x0 with the loss, the density of the timesteps "
-        "or the scale of the mask changed to that of the paper"
+        "paper (noise); the fields from prediction to clip_x0 say in what they differ"
     ),
-    "picked": (
-        "the highest validation Dice of six, with one sample: by one step as in configs/fast.py (x0, v and what "
-        "changes one thing of x0), by ten as in the paper (noise, paper_x0, paper_v)"
-    ),
+    "picked": "the highest validation Dice of six, with one sample: by one step (x0, v) or by ten (noise)",
     "flips": "if true, samples see the picture mirrored in turn: 4 samples are one of each orientation",
     "seconds_per_image": "one picture from the array to its samples, median over the pictures without the first",
     "dice": "protocol mean; dice_ci is a 95% percentile bootstrap over the pictures",
@@ -166,23 +153,18 @@ def measure(curve: Curve, setting: Setting, segmenter: Segmenter, folder: Path) 
 
 def curves(given: argparse.Namespace, overrides: Sequence[str], device: str) -> list[Curve]:
     """All that were asked for."""
-    found = []
-    for root in given.data:
-        for target in given.targets:
-            system, own = TARGETS[target]
-            run = Run(
-                system=system,
-                data=Path(root),
-                networks=given.networks,
-                size=given.size,
-                budget_s=given.budget,
-                seed=given.seed,
-                limit=None,
-                device=device,
-                overrides=(*own, *overrides),
-            )
-            found.append(Curve(target, run, given.split, given.limit))
-    return found
+    shared = {"networks": given.networks, "size": given.size, "budget_s": given.budget, "seed": given.seed}
+    return [
+        Curve(
+            target,
+            Run(system, Path(root), **shared, limit=None, device=device, overrides=(*own, *overrides)),
+            given.split,
+            given.limit,
+        )
+        for root in given.data
+        for target, (system, own) in TARGETS.items()
+        if target in given.targets
+    ]
 
 
 def make(given: argparse.Namespace, overrides: Sequence[str], say: Callable[[str], None]) -> int:
@@ -208,10 +190,10 @@ def make(given: argparse.Namespace, overrides: Sequence[str], say: Callable[[str
         segmenter = Segmenter.load(folder)
         for setting in curve.missing(rows):
             row = measure(curve, setting, segmenter, folder)
-            rows = merged(rows, [row], IDENTITY)
-            write_rows(output, RULES, rows)
+            add_row(output, RULES, row, IDENTITY)
             about = f"{setting.sampler} {setting.steps} x {setting.samples}"
             say(f"{curve.run.dataset} {curve.target}: {about}: Dice {row['dice_mean']:.4f}")
+    rows = read_rows(output)
     for path in draw_curves(output.parent, rows):
         say(str(path))
     say(f"{output}: {len(rows)} rows, {failed} trainings failed")
@@ -220,9 +202,7 @@ def make(given: argparse.Namespace, overrides: Sequence[str], say: Callable[[str
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = run_parser(__doc__)
-    parser.add_argument(
-        "--targets", nargs="+", choices=tuple(TARGETS), default=_USUAL, help=f"default: {' '.join(_USUAL)}"
-    )
+    parser.add_argument("--targets", nargs="+", choices=tuple(TARGETS), default=tuple(TARGETS), help="default: all")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the trainings; default: 0")
     parser.add_argument("--split", choices=("val", "test"), default="test", help="default: test")
     parser.add_argument("--limit", type=int, metavar="N", help="N pictures, evenly over the split; default: all")

@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.machine import ROOT, device_in_words, provenance
 from benchmarks.memory import high_water_bytes, reset_high_water, resident_bytes
-from benchmarks.result_file import identity, merged, read_rows, write_rows
+from benchmarks.result_file import add_row, identity, read_rows
 from benchmarks.worker import Worker
 from configs import table1_gpu
 from configs.table1 import SYSTEMS
@@ -129,17 +129,15 @@ class OneImage:
 def make(given: argparse.Namespace) -> int:
     """Measures what is missing in the output; the exit status."""
     output = Path(given.output)
-    rows = read_rows(output)
     for system in given.systems:
         arguments = (system, given.size, given.dtype, given.steps, given.preset)
         with Worker("benchmarks.quality.table2:OneImage", *arguments, cpus=os.sched_getaffinity(0)) as worker:
             wanted = identity(worker.call("about"), IDENTITY)
-            if any(identity(row, IDENTITY) == wanted for row in rows):
+            if any(identity(row, IDENTITY) == wanted for row in read_rows(output)):
                 print(f"{system}: in {output} already", flush=True)
                 continue
             row = worker.call("measure")
-        rows = merged(rows, [row], IDENTITY)
-        write_rows(output, RULES, rows)
+        add_row(output, RULES, row, IDENTITY)
         print(
             f"{system}: {row['parameters']:,} parameters, {row['seconds']:.2f} s for {row['timed_steps']} of "
             f"{row['sampling_steps']} steps, {row['peak_bytes'] / 2**20:.0f} MiB",

@@ -24,7 +24,7 @@ from PIL import Image
 
 from benchmarks.machine import ROOT, describe_host, device_in_words, provenance
 from benchmarks.memory import Held, high_water_bytes, reset_high_water
-from benchmarks.result_file import merged, read_rows, write_rows
+from benchmarks.result_file import add_row
 from benchmarks.speed.startup import save_untrained
 from benchmarks.worker import Worker
 from ddim_jax import Segmenter, __version__
@@ -44,8 +44,6 @@ RULES = {
     "held_bytes_of_a_tenth": "resident memory while a fresh process segmented a tenth of the pictures: the median of "
     "the last fifth of the time, every five seconds after malloc_trim had given back what was free",
     "held_bytes": "the same of a fresh process that segmented all of them",
-    "held_curve": "of the same run, resident memory in each tenth of the time, measured in the same way; null where "
-    "the run was too short to look",
     "bytes_per_picture": "the difference of the two, by the pictures that the second had more",
     "result_bytes": "the sizes of all files that were written, the index included; masks of random weights are noise, "
     "which packs badly",
@@ -147,7 +145,6 @@ class Run:
             "waited": summary.waited,
             "peak_bytes": high_water_bytes(),
             "held_bytes": held.at_the_end(),
-            "held_curve": held.curve(10),
         }
 
 
@@ -191,7 +188,6 @@ def measure(network: str, count: int, size: int, batch_size: int) -> dict[str, A
         "peak_bytes": whole["peak_bytes"],
         "held_bytes_of_a_tenth": tenth["held_bytes"],
         "held_bytes": whole["held_bytes"],
-        "held_curve": whole["held_curve"],
         "bytes_per_picture": round((whole["held_bytes"] - tenth["held_bytes"]) / (count - count // 10), 1),
         "index_bytes": index_bytes,
         "result_bytes": sum(stat.st_size for stat in written),
@@ -211,8 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--count is {given.count}, expected at least 10")
     with report_input_errors():
         row = measure(given.network, given.count, given.size, given.batch_size)
-    output = Path(given.output)
-    write_rows(output, RULES, merged(read_rows(output), [row], IDENTITY))
+    add_row(Path(given.output), RULES, row, IDENTITY)
     print(
         f"{row['pictures']} pictures, {row['images_per_second']} a second; the device waited {row['waited_share']:.1%} "
         f"of the time; memory held {row['held_bytes_of_a_tenth'] / 2**20:.0f} MiB for a tenth of them, "

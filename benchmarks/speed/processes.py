@@ -9,23 +9,24 @@ together. One and two processes take turns; Linux alone can tie them to a proces
 """
 
 import argparse
+import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.children import end_on_sigterm
+from benchmarks.children import dying_with_this, end_on_sigterm, free_port
 from benchmarks.machine import ROOT, describe_host, provenance
 from benchmarks.speed.archive import write_pictures
 from benchmarks.speed.startup import save_untrained
-from benchmarks.speed.train_runs import LOG_EVERY, train
 from benchmarks.worker import Worker
 from ddim_jax import Segmenter, __version__
 from ddim_jax.inference import segment_files
@@ -40,10 +41,10 @@ RULES = {
     "of a step, of both processes together",
     "segmenting": "all pictures over the time of the process that ends last; loading and compilation apart",
 }
-Batches = tuple[int, int]
-BATCHES: tuple[Batches, ...] = ((16, 16), (16, 32), (64, 128))
+BATCHES = ((16, 16), (16, 32), (64, 128))
 """Pictures of a step of one process and of two: the same in all, and the same for each of the two."""
-_ON_CPU = {"JAX_PLATFORMS": "cpu"}
+LOG_EVERY = 10
+"""Steps of which one speed is reported."""
 
 
 class Segmenting:
@@ -64,25 +65,20 @@ def segmenting(cpus: Sequence[int], folder: Path, pictures: int, size: int, repe
     """The row of segmenting `pictures` files."""
     save_untrained(folder / "run", "small", size)
     write_pictures(folder / "pictures", pictures, size)
+    given = ("benchmarks.speed.processes:Segmenting", str(folder / "run"), size)
+    on_cpu = {"JAX_PLATFORMS": "cpu"}
     with (
-        _worker(folder, size, cpus[0]) as first,
-        _worker(folder, size, cpus[1]) as second,
+        Worker(*given, cpus=cpus[:1], environment=on_cpu) as first,
+        Worker(*given, cpus=cpus[1:2], environment=on_cpu) as second,
+        ThreadPoolExecutor() as threads,
     ):
 
         def rate(workers: Sequence[Worker], output: Path) -> float:
-            found = [0] * len(workers)
+            def one(index: int) -> int:
+                return workers[index].call("segment", str(folder / "pictures"), str(output), index, len(workers))
 
-            def one(index: int) -> None:
-                found[index] = workers[index].call(
-                    "segment", str(folder / "pictures"), str(output), index, len(workers)
-                )
-
-            threads = [threading.Thread(target=one, args=(index,)) for index in range(len(workers))]
             start = time.perf_counter()
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            found = list(threads.map(one, range(len(workers))))
             seconds = time.perf_counter() - start
             if sum(found) != pictures:
                 raise RuntimeError(f"{found} of {pictures} pictures were segmented")
@@ -96,20 +92,59 @@ def segmenting(cpus: Sequence[int], folder: Path, pictures: int, size: int, repe
     return {"what": "segmenting", "pictures": pictures, **_row(rates)}
 
 
-def _worker(folder: Path, size: int, cpu: int) -> Worker:
-    return Worker("benchmarks.speed.processes:Segmenting", str(folder / "run"), size, cpus=[cpu], environment=_ON_CPU)
+def train(cpus: Sequence[int], workdir: Path, *, steps: int, size: int, batch: int) -> float:
+    """Images a second of train.py on generated phantoms: the median of its reports, compiling and validating apart.
+
+    Args:
+      cpus: the processors; one process, with one thread, is tied to each.
+      workdir: of the run; it is not there yet.
+      steps: of training.
+      size: height and width.
+      batch: pictures of a step, of all processes together.
+
+    Raises:
+      RuntimeError: a process ended with another status than 0.
+    """
+    fields = {"train.steps": steps, "train.checkpoint_every": steps, "train.log_every": LOG_EVERY}
+    fields |= {
+        "train.validation_images": 1,
+        "train.warmup_steps": 1,
+        "train.batch_size": batch,
+        "data.image_size": size,
+    }
+    program = [sys.executable, str(ROOT / "train.py"), "--config", str(ROOT / "configs" / "demo.py")]
+    program += [f"--workdir={workdir}", *(f"--config.{name}={value}" for name, value in fields.items())]
+    if len(cpus) > 1:
+        program += [f"--coordinator-address=127.0.0.1:{free_port()}", f"--process-count={len(cpus)}"]
+    running = []
+    for index, cpu in enumerate(cpus):
+        own = [f"--process-id={index}"] if len(cpus) > 1 else []
+        command = dying_with_this(["taskset", "--cpu-list", str(cpu), *program, *own])
+        variables = {**os.environ, "JAX_PLATFORMS": "cpu"}
+        running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, env=variables))
+    try:
+        while any(process.poll() is None for process in running) and not any(process.returncode for process in running):
+            time.sleep(0.1)  # where one fails, the others would wait for it
+        failed = [process.returncode for process in running if process.returncode]
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+    if failed:
+        raise RuntimeError(f"train.py ended with {failed}")
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return statistics.median(line["images_per_second"] for line in lines if "images_per_second" in line)
 
 
 def training(
-    cpus: Sequence[int], folder: Path, steps: int, size: int, repeats: int, batches: Batches
+    cpus: Sequence[int], folder: Path, steps: int, size: int, repeats: int, batches: tuple[int, int]
 ) -> dict[str, Any]:
     """The row of training `steps` steps of `batches` pictures, on one process and on two."""
     rates = {1: [], 2: []}
     for repeat in range(repeats):
         for count, batch in zip(rates, batches, strict=True):
-            processes = [[cpu] for cpu in cpus[:count]]
             workdir = folder / f"train-{'-'.join(map(str, batches))}-{count}-{repeat}"
-            rates[count].append(train(processes, workdir, steps=steps, size=size, batch=batch).images_per_second)
+            rates[count].append(train(cpus[:count], workdir, steps=steps, size=size, batch=batch))
     return {"what": "training", "steps": steps, "batch_of_one": batches[0], "batch_of_two": batches[1], **_row(rates)}
 
 
@@ -139,17 +174,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--repeats has to be at least 1 and --steps at least {2 * LOG_EVERY}")
     about = {"device": describe_host(threads=1)["cpu"], "size": given.size, "package_version": __version__}
     about |= provenance()
-    rows = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        for measured in (
-            lambda: segmenting(cpus, folder, given.pictures, given.size, given.repeats),
-            *(lambda own=own: training(cpus, folder, given.steps, given.size, given.repeats, own) for own in BATCHES),
-        ):
-            rows.append(measured())
-            row = rows[-1]
-            print(f"{row['what']}: {row['one']} and {row['two']} images a second, {row['ratio']} times", flush=True)
+        rows = [segmenting(cpus, folder, given.pictures, given.size, given.repeats)]
+        for batches in BATCHES:
             write_json(given.output, {"rules": RULES, **about, "rows": rows})
+            rows.append(training(cpus, folder, given.steps, given.size, given.repeats, batches))
+        write_json(given.output, {"rules": RULES, **about, "rows": rows})
+    for row in rows:
+        print(f"{row['what']}: {row['one']} and {row['two']} images a second, {row['ratio']} times")
     return 0
 
 

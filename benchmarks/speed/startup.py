@@ -24,7 +24,7 @@ from PIL import Image
 
 from benchmarks.machine import ROOT, provenance
 from benchmarks.quality.runs import this_machine
-from benchmarks.result_file import merged, read_rows, write_rows
+from benchmarks.result_file import add_row
 from configs import fast
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
@@ -133,10 +133,10 @@ class _Calls:
             self._made += 1
             pixels = np.random.default_rng(self._made).integers(0, 256, (self._size, self._size, 3), np.uint8)
             Image.fromarray(pixels).save(call / f"{self._made}.png")
-        program = [sys.executable, str(ROOT / "sample.py"), "--ckpt", str(self._folder / "run")]
-        program += ["--input", str(call), "--output", str(call / "results")]
+        program = [sys.executable, str(ROOT / "sample.py"), f"--ckpt={self._folder / 'run'}"]
         start = time.perf_counter()
-        subprocess.run(program, env=self._environment, check=True, stdout=subprocess.DEVNULL)
+        given = [*program, f"--input={call}", f"--output={call / 'results'}"]
+        subprocess.run(given, env=self._environment, check=True, stdout=subprocess.DEVNULL)
         return time.perf_counter() - start
 
 
@@ -149,8 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.repeats < 1:
         parser.error("--repeats has to be at least 1")
-    device, output = this_machine()["device"], Path(given.output)
-    rows = read_rows(output)
+    device = this_machine()["device"]
     for network in given.networks:
         row = measure(network, given.size, given.repeats, device)
         print(
@@ -158,8 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"picture: starts in {row['start_s']} s",
             flush=True,
         )
-        rows = merged(rows, [row], IDENTITY)
-        write_rows(output, RULES, rows)
+        add_row(Path(given.output), RULES, row, IDENTITY)
     return 0
 
 

@@ -97,9 +97,7 @@ class DiffusionProcess:
         known = {field.name for field in dataclasses.fields(cls)} - {"schedule"}
         unknown = sorted(set(fields) - known)
         if unknown:
-            raise ConfigError(
-                f"diffusion has no field {', '.join(map(repr, unknown))}; configs/base.py has all of them"
-            )
+            raise ConfigError(f"diffusion has no field {', '.join(map(repr, unknown))}")
         built = create_schedule(noise_schedule, num_train_timesteps, beta_start, beta_end, zero_terminal_snr)
         return cls(schedule=built, **fields)
 

@@ -42,7 +42,7 @@ from ddim_jax.models.layers import (
     space_to_depth,
     timestep_embedding,
 )
-from ddim_jax.models.spec import DENOISER_DEFAULTS, SIZES, ModelSpec, check_levels
+from ddim_jax.models.spec import SIZES, ModelSpec, check_levels
 from ddim_jax.registry import MODELS
 
 
@@ -196,18 +196,10 @@ def _interpolation(places: np.ndarray, count: int) -> np.ndarray:
 
 
 DEFAULTS = {
-    "diffusion": DENOISER_DEFAULTS["diffusion"],
-    "train": {"learning_rate": 1e-4, "validation_steps": 10},  # its paper's learning rate
-    "sample": {
-        "sampler": "ddpm",
-        "steps": 1000,
-        "samples": 5,
-        "flips": False,
-        "protocol": "mean",
-        "clip_x0": 1.0,  # as DDPM samples: at large t the estimate is far off
-    },
+    "train": {"learning_rate": 1e-4},  # its paper's
+    "sample": {"sampler": "ddpm", "steps": 1000, "protocol": "mean"},
 }
-"""Noise prediction, ancestral sampling over all timesteps."""
+"""Ancestral sampling over all timesteps."""
 SMALL = {
     "base_channels": 16,
     "channel_multipliers": (1, 2, 3, 4),

@@ -34,21 +34,19 @@ SIZES = {
 }
 """The fields of this package's networks. Those of others are derived from their class (`ModelSpec.fields`)."""
 
-NOISE_PREDICTION = {
-    "prediction": "noise",
-    "loss": "mse",
-    "loss_weight": "plain",
-    "mask_scale": 1.0,
-    "timestep_power": 1.0,
-    "num_train_timesteps": 1000,
-    "noise_schedule": "linear",
-    "beta_start": 1e-4,
-    "beta_end": 0.02,
-    "zero_terminal_snr": False,
-}
-"""The process of the paper, and of DDPM."""
 DENOISER_DEFAULTS = {
-    "diffusion": NOISE_PREDICTION,
+    "diffusion": {
+        "prediction": "noise",
+        "loss": "mse",
+        "loss_weight": "plain",
+        "mask_scale": 1.0,
+        "timestep_power": 1.0,
+        "num_train_timesteps": 1000,
+        "noise_schedule": "linear",
+        "beta_start": 1e-4,
+        "beta_end": 0.02,
+        "zero_terminal_snr": False,
+    },
     "train": {"learning_rate": 2e-5, "validation_steps": 10},
     "sample": {
         "sampler": "ddim",
@@ -59,7 +57,7 @@ DENOISER_DEFAULTS = {
         "clip_x0": 1.0,  # the mask has no other values; docs/explanation/method.md has what that is worth
     },
 }
-"""The paper's setting."""
+"""The paper's setting, and the process of DDPM."""
 DIRECT_DEFAULTS = {
     "train": {"learning_rate": 1e-3, "validation_steps": 1},
     "sample": {"steps": 1, "samples": 4, "flips": True, "protocol": "mean"},
@@ -78,8 +76,9 @@ class ModelSpec:
         the image alone; it returns float32 [B, H, W, 1].
       fixed: fields of the class that a config cannot set.
       process: `DiffusionProcess`, for a denoiser, or `DirectProcess`, for a network that gives the mask in one pass.
-      defaults: values of a config's sections `diffusion`, `train` and `sample` for fields that are None there; None for
-        the paper's setting or, in one pass, that of the U-Net.
+      defaults: values of a config's sections `diffusion`, `train` and `sample` for fields that are None there, where
+        they differ from the paper's setting (`DENOISER_DEFAULTS`) or, in one pass, that of the U-Net
+        (`DIRECT_DEFAULTS`). Then they are complete.
       presets: sizes other than the defaults of the class, by name.
       ranges: what fields of the class may be, where their type does not say it.
       check: refuses networks whose fields do not fit together, with a `ConfigError`.
@@ -88,7 +87,7 @@ class ModelSpec:
     module: type[nn.Module]
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     process: type = DiffusionProcess
-    defaults: Mapping[str, Any] | None = None
+    defaults: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     presets: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     ranges: Mapping[str, Field] = dataclasses.field(default_factory=dict)
     check: Callable[[Any], None] = lambda model: None
@@ -96,9 +95,9 @@ class ModelSpec:
     def __post_init__(self):
         if not hasattr(self.module, "size_multiple"):
             raise TypeError(f"{self.module.__name__} has no size_multiple; give it one, 1 for pictures of any size")
-        if self.defaults is None:
-            direct = issubclass(self.process, DirectProcess)
-            object.__setattr__(self, "defaults", DIRECT_DEFAULTS if direct else DENOISER_DEFAULTS)
+        own = DIRECT_DEFAULTS if issubclass(self.process, DirectProcess) else DENOISER_DEFAULTS
+        parts = {part: {**own.get(part, {}), **self.defaults.get(part, {})} for part in {**own, **self.defaults}}
+        object.__setattr__(self, "defaults", parts)
 
     @functools.cached_property
     def fields(self) -> dict[str, Field]:

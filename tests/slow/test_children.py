@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.children import dying_with_this
-from benchmarks.speed import train_runs
+from benchmarks.speed import processes
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 60
@@ -71,11 +71,11 @@ def test_a_measurement_that_is_interrupted_ends_its_programs(tmp_path, monkeypat
         raise InterruptedError
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(train_runs, "ROOT", tmp_path)
+    monkeypatch.setattr(processes, "ROOT", tmp_path)
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
         with pytest.raises(InterruptedError):
-            train_runs.train([sorted(os.sched_getaffinity(0))[:1]], tmp_path / "run", steps=1, size=16, batch=1)
+            processes.train(sorted(os.sched_getaffinity(0))[:1], tmp_path / "run", steps=1, size=16, batch=1)
     finally:
         signal.signal(signal.SIGUSR1, before)
     until(lambda: not is_running(int((tmp_path / "number").read_text())))

@@ -19,6 +19,7 @@ from ddim_jax.config import check_config, differences, plain_config, resolve_con
 from ddim_jax.inference import Segmenter
 from ddim_jax.registry import MODELS
 from ddim_jax.runtime.errors import CheckpointError, ConfigError, InputError
+from ddim_jax.training import train
 
 ABSENT = object()
 
@@ -406,6 +407,21 @@ def test_a_network_of_a_plugin_is_known_when_its_config_is_read(plugin):
     assert schema.create_config().model.overrides.width is None  # once it is known
     with pytest.raises(ConfigError, match="model has no field 'norm_groups'; it has width"):
         resolve_config(changed("model.overrides.norm_groups", 4, config))
+
+
+@pytest.mark.slow
+def test_a_network_of_a_plugin_is_trained_and_found_again_by_its_checkpoint(plugin, tmp_path):
+    config = tiny_config(steps=2, warmup_steps=0)
+    config["model"] = {"name": "elsewhere", "preset": None, "overrides": {}}
+    config["plugins"] = [plugin]
+    config["systems"] = {}  # what is not set is the paper's, as for every denoiser that declares nothing
+    config["sample"] |= {"steps": None, "clip_x0": 1.0}
+    config["diffusion"] |= {"num_train_timesteps": None, "beta_end": None}
+    assert train(config, tmp_path / "run") == 2
+    del sys.modules[plugin], MODELS._entries["elsewhere"]  # as in a process that has not heard of it
+    segmenter = Segmenter.load(tmp_path / "run", step="latest")
+    assert "elsewhere" in MODELS and segmenter.step == 2
+    assert (segmenter.config["sample"]["steps"], segmenter.config["diffusion"]["num_train_timesteps"]) == (50, 1000)
 
 
 def test_the_page_has_every_field_and_the_values_of_every_network():

@@ -22,9 +22,7 @@ from tests.slow.trials.programs import (
     trained,
 )
 
-SIZE = 16 * 2**20
 HOW = "a tmpfs of 16 MiB, filled up by a file beside what the program writes"
-_BALLAST = "ballast"
 CHECKPOINT_SHARES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 RESULT_SHARES = (0.0, 0.1, 0.35, 0.6, 0.9)
 """What is free when the program starts, as a share of what it is about to write."""
@@ -46,7 +44,7 @@ RULES = {
 
 
 class SmallDisk:
-    """A tmpfs at `folder`, which is made; a context manager.
+    """A tmpfs of 16 MiB at `folder`, which is made; a context manager.
 
     Raises:
       FaultRunFailed: it cannot be mounted.
@@ -57,7 +55,7 @@ class SmallDisk:
 
     def __enter__(self) -> "SmallDisk":
         self.folder.mkdir(parents=True, exist_ok=True)
-        command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(self.folder)]
+        command = ["mount", "-t", "tmpfs", "-o", f"size={16 * 2**20}", "tmpfs", str(self.folder)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise FaultRunFailed(
@@ -69,28 +67,19 @@ class SmallDisk:
     def __exit__(self, *_: Any) -> None:
         subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
 
-    def free(self) -> int:
-        """Bytes that can still be written."""
-        about = os.statvfs(self.folder)
-        return about.f_bavail * about.f_frsize
-
     def fill(self, leave: int) -> None:
         """Leaves `leave` bytes, rounded to whole pages."""
-        (self.folder / _BALLAST).write_bytes(bytes(max(0, self.free() - leave)))
+        about = os.statvfs(self.folder)
+        (self.folder / "ballast").write_bytes(bytes(max(0, about.f_bavail * about.f_frsize - leave)))
 
     def make_room(self) -> None:
         """Takes away what `fill` wrote."""
-        (self.folder / _BALLAST).unlink()
+        (self.folder / "ballast").unlink()
 
 
 class Outcome(NamedTuple):
-    """Of one filled disk.
-
-    Attributes:
-      lost: whether anything was.
-      clear: whether the program said clearly what it was.
-      where: what was being written, by the path that the error names: "save", "results" or "before".
-    """
+    """Of one filled disk: whether anything was lost, whether the program said clearly what it was, and what was being
+    written, by the path that the error names: "save", "results" or "before"."""
 
     lost: bool
     clear: bool
@@ -108,31 +97,28 @@ def measure(
     Raises:
       FaultRunFailed: no small disk can be had, or a program fails on a large one.
     """
-    shutil.rmtree(workdir, ignore_errors=True)
-    run = trained(workdir)
-    expected = workdir / "expected"
+    run, expected, results = trained(workdir), workdir / "expected", workdir / "results"
     shutil.copytree(run, expected)
     with start_training(expected, workdir / "logs" / "expected.log", steps=_MORE_STEPS) as program:
         program.finish()
-    found = {"checkpoints": [], "results": []}
-    for share in checkpoint_shares:
-        found["checkpoints"].append(during_a_save(workdir, run, expected, share))
-        say(f"checkpoint, room for {share:.0%}: {_words(found['checkpoints'][-1])}")
-    pictures, results = workdir / "pictures", workdir / "results"
-    write_pictures(pictures)
-    with _sampling(run, pictures, results, workdir / "logs" / "results.log") as program:
+    write_pictures(workdir / "pictures")
+    with _sampling(workdir, run, results, "results") as program:
         program.finish()
+    outcomes = []
+    for share in checkpoint_shares:
+        outcomes.append(during_a_save(workdir, run, expected, share))
+        say(f"checkpoint, room for {share:.0%}: {outcomes[-1]}")
     for share in result_shares:
-        found["results"].append(during_results(workdir, run, pictures, results, share))
-        say(f"results, room for {share:.0%}: {_words(found['results'][-1])}")
-    outcomes = [outcome for group in found.values() for outcome in group]
+        outcomes.append(during_results(workdir, run, results, share))
+        say(f"results, room for {share:.0%}: {outcomes[-1]}")
+    where = [outcome.where for outcome in outcomes]
     return {
         "n": len(outcomes),
         "lost": sum(outcome.lost for outcome in outcomes),
         "unclear": sum(not outcome.clear for outcome in outcomes),
-        "in_a_save": sum(outcome.where == "save" for outcome in outcomes),
-        "in_results": sum(outcome.where == "results" for outcome in outcomes),
-        "before": sum(outcome.where == "before" for outcome in outcomes),
+        "in_a_save": where.count("save"),
+        "in_results": where.count("results"),
+        "before": where.count("before"),
         "how": HOW,
         "rules": RULES,
     }
@@ -145,49 +131,38 @@ def during_a_save(workdir: Path, run: Path, expected: Path, share: float) -> Out
         shutil.copytree(run, own)
         disk.fill(int(share * _size(checkpoints(run) / str(_STEPS))))
         with start_training(own, logs / f"full_save_{share}.log", steps=_MORE_STEPS) as program:
-            status = program.wait()
-        clear, where = (
-            is_clear(status, program.said, own),
-            "save" if named(program.said, checkpoints(own)) else "before",
-        )
+            clear, where = is_clear(program.wait(), program.said, own), named(program.said, checkpoints(own))
         kept = newest_complete(checkpoints(own)) == _STEPS and same_checkpoint(own, run, _STEPS)
         disk.make_room()
         with start_training(own, logs / f"room_save_{share}.log", steps=_MORE_STEPS) as program:
-            status = program.wait()
-        lost = not (kept and status == 0 and same_checkpoint(own, expected, _MORE_STEPS))
-        return Outcome(lost, clear, where)
+            went_on = program.wait() == 0 and same_checkpoint(own, expected, _MORE_STEPS)
+        return Outcome(not (kept and went_on), clear, "save" if where else "before")
 
 
-def during_results(workdir: Path, run: Path, pictures: Path, expected: Path, share: float) -> Outcome:
+def during_results(workdir: Path, run: Path, expected: Path, share: float) -> Outcome:
     """The pictures segmented where there is room for `share` of the results, and then with room."""
     with SmallDisk(workdir / "disk") as disk:
-        own, logs = disk.folder / "results", workdir / "logs"
+        own = disk.folder / "results"
         disk.fill(int(share * _size(expected)))
-        with _sampling(run, pictures, own, logs / f"full_results_{share}.log") as program:
-            status = program.wait()
-        clear, path = is_clear(status, program.said, own), named(program.said, own)
-        where = "results" if path and (path.endswith(".png") or path.endswith("index.jsonl")) else "before"
-        listed = finished(own)
-        kept = all_whole(own, expected) and all((own / name).exists() for name in listed)
+        with _sampling(workdir, run, own, f"full_results_{share}") as program:
+            clear, path = is_clear(program.wait(), program.said, own), named(program.said, own)
+        where = "results" if path.endswith((".png", "index.jsonl")) else "before"
+        listed, written = finished(own), _pictures(own)
+        kept = written.items() <= _pictures(expected).items() and set(listed) <= written.keys()
         disk.make_room()
-        with _sampling(run, pictures, own, logs / f"room_results_{share}.log") as program:
-            status = program.wait()
-        went_on = status == 0 and same_results(own, expected) and sorted(finished(own)) == sorted(finished(expected))
-        kinds = len(_KINDS.split(","))
-        went_on &= done_before(program.said) == len(listed) // kinds
+        with _sampling(workdir, run, own, f"room_results_{share}") as program:
+            went_on = program.wait() == 0 and _pictures(own) == _pictures(expected)
+        went_on = went_on and sorted(finished(own)) == sorted(finished(expected))
+        done_before = re.search(r"(\d+) (?:images )?were done before", program.said)
+        went_on &= int(done_before[1] if done_before else 0) == len(listed) // len(_KINDS.split(","))
         return Outcome(not (kept and went_on), clear, where)
 
 
 def is_clear(status: int | None, said: str, folder: Path) -> bool:
     """Whether a program ended with status 2 and one `error: ` line that names a path below `folder` and a full disk."""
     errors = [line for line in said.splitlines() if line.startswith("error: ")]
-    return (
-        status == 2
-        and "Traceback" not in said
-        and len(errors) == 1
-        and errors[0].startswith(f"error: {folder}")
-        and _FULL in errors[0]
-    )
+    one = len(errors) == 1 and errors[0].startswith(f"error: {folder}") and _FULL in errors[0]
+    return status == 2 and "Traceback" not in said and one
 
 
 def named(said: str, folder: Path) -> str:
@@ -204,29 +179,6 @@ def finished(results: Path) -> list[str]:
     return [f"{record['name']}_{kind}.png" for record in records for kind in record.get("outputs", ())]
 
 
-def all_whole(results: Path, expected: Path) -> bool:
-    """Whether every picture among the results is the expected one, byte for byte; hidden files do not count."""
-    found = [path for path in results.rglob("*.png") if not path.name.startswith(".")]
-    return all(_same_file(path, expected / path.relative_to(results)) for path in found)
-
-
-def same_results(results: Path, expected: Path) -> bool:
-    """Whether the results have the files of the expected ones and no others, and their pictures byte for byte.
-
-    Hidden files do not count; those beside the pictures hold times and need only be there.
-    """
-    names, others = _names(results), _names(expected)
-    return names == others and all(
-        _same_file(results / name, expected / name) for name in names if name.suffix == ".png"
-    )
-
-
-def done_before(said: str) -> int:
-    """How many pictures sample.py found done."""
-    found = re.search(r"(\d+) (?:images )?were done before", said)
-    return int(found[1]) if found else 0
-
-
 def write_pictures(folder: Path) -> None:
     """Pictures of noise, which no format makes smaller."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -235,24 +187,17 @@ def write_pictures(folder: Path) -> None:
         Image.fromarray(rng.integers(0, 256, (_SIDE, _SIDE, 3), np.uint8)).save(folder / f"{number}.png")
 
 
-def _sampling(run: Path, pictures: Path, results: Path, log: Path) -> Program:
-    given = ["--ckpt", run, "--input", pictures, "--output", results, "--save", _KINDS, "--prefetch", "1"]
-    return Program(["sample.py", *given], log)
+def _sampling(workdir: Path, run: Path, results: Path, log: str) -> Program:
+    given = ["--ckpt", run, "--input", workdir / "pictures", "--output", results, "--save", _KINDS, "--prefetch", "1"]
+    return Program(["sample.py", *given], workdir / "logs" / f"{log}.log")
 
 
-def _names(folder: Path) -> set[Path]:
-    return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")}
-
-
-def _same_file(path: Path, other: Path) -> bool:
-    return other.exists() and path.read_bytes() == other.read_bytes()
+def _pictures(folder: Path) -> dict[str, bytes]:
+    """The pictures among the results, byte for byte; hidden files do not count."""
+    found = [path for path in folder.rglob("*.png") if not path.name.startswith(".")]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
 def _size(folder: Path) -> int:
     """Bytes of the whole pages that the files of a folder fill."""
     return sum(-(-path.stat().st_size // 4096) * 4096 for path in folder.rglob("*") if path.is_file())
-
-
-def _words(outcome: Outcome) -> str:
-    clear = "clear" if outcome.clear else "NOT clear"
-    return f"{outcome.where}: {'something lost' if outcome.lost else 'nothing lost'}, {clear}"

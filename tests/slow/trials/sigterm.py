@@ -6,13 +6,13 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import ROOT
 from ddim_jax.runtime.errors import TRY_AGAIN
 from tests.slow.trials.programs import (
-    ROOT,
     FaultRunFailed,
     Hangs,
     Program,
@@ -42,22 +42,8 @@ RULES = {
 }
 
 
-class _Times(NamedTuple):
-    """Seconds of a run that has nothing compiled.
-
-    Attributes:
-      start: from where it says at which step it goes on to the report of its first step.
-      period: from there to the first complete checkpoint.
-      save: from the report of that checkpoint's step until it is complete, validation included.
-    """
-
-    start: float
-    period: float
-    save: float
-
-
 def measure(workdir: Path, count: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Trains the network of the demo, asks it to stop at random moments and starts it again each time.
+    """Trains the network of the demo, asks it `count` times to stop at random moments and starts it again each time.
 
     The result is of fewer stops where the training does not go on after one.
 
@@ -68,7 +54,7 @@ def measure(workdir: Path, count: int, seed: int, say: Callable[[str], None]) ->
     seconds: list[float] = []
     unsaved = not_continued = before_first_step = while_saving = 0
     saved: int | None = 0
-    times = None
+    times: dict[str, float] = {}
     for number in range(count + 1):  # the last start shows that it goes on, and is killed
         kind = _KINDS[number % len(_KINDS)]
         with _start(run, workdir, number, kind) as program:
@@ -78,7 +64,7 @@ def measure(workdir: Path, count: int, seed: int, say: Callable[[str], None]) ->
                 if number == count:
                     break
                 times = times or _measured(program, run)
-                _wait(program, kind, times, rng.random())
+                _wait(program, kind, times[kind] * rng.random())
             except FaultRunFailed as error:
                 if number == 0:
                     raise
@@ -103,7 +89,7 @@ def measure(workdir: Path, count: int, seed: int, say: Callable[[str], None]) ->
         "median_seconds": round(statistics.median(seconds), 2),
         "unsaved": unsaved,
         "not_continued": not_continued,
-        "period_s": round(times.period, 1),
+        "period_s": round(times["anywhere"], 1),
         "rules": RULES,
     }
 
@@ -126,8 +112,12 @@ def _says_where(program: Program) -> int | None:
     return first_step(program.said)
 
 
-def _measured(program: Program, run: Path) -> _Times:
-    """Waits for the first checkpoint of a run."""
+def _measured(program: Program, run: Path) -> dict[str, float]:
+    """Seconds that each kind of moment is spread over, of a run that has nothing compiled, to its first checkpoint.
+
+    early: from where it says at which step it goes on to the report of its first step; anywhere: from there to the
+    first complete checkpoint; saving: from the report of that checkpoint's step until it is complete.
+    """
     moments = [time.monotonic()]
     for condition in (
         lambda: last_step(program.said) is not None,
@@ -137,21 +127,21 @@ def _measured(program: Program, run: Path) -> _Times:
         _until(program, condition)
         moments.append(time.monotonic())
     began, first, due, complete = moments
-    return _Times(start=first - began, period=complete - first, save=complete - due)
+    return {"early": first - began, "anywhere": complete - first, "saving": complete - due}
 
 
-def _wait(program: Program, kind: str, times: _Times, part: float) -> None:
-    """Waits for a moment of the kind, `part` of the time that it takes."""
+def _wait(program: Program, kind: str, seconds: float) -> None:
+    """Waits until `seconds` after where the moments of a kind begin."""
 
     def reported() -> int | None:
         return last_step(program.said)
 
     if kind == "early":
-        moment = time.monotonic() + part * times.start
+        moment = time.monotonic() + seconds
         _until(program, lambda: time.monotonic() >= moment or reported() is not None)
         return
     _until(program, lambda: reported() is not None and (kind != "saving" or reported() % _EVERY == 0))
-    moment = time.monotonic() + part * (times.save if kind == "saving" else times.period)
+    moment = time.monotonic() + seconds
     _until(program, lambda: time.monotonic() >= moment)
 
 
