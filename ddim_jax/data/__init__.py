@@ -4,11 +4,13 @@ from ddim_jax.data.arrays import Arrays, Selection, check_source, load_arrays, l
 from ddim_jax.data.augmentation import augment
 from ddim_jax.data.load import load_dataset
 from ddim_jax.data.pipeline import training_batches, training_indices
-from ddim_jax.data.sources import Example, Source, Subset, ids_digest
+from ddim_jax.data.sources import Example, Pair, PairSource, Source, Subset, ids_digest, note_of
 
 __all__ = [
     "Arrays",
     "Example",
+    "Pair",
+    "PairSource",
     "Selection",
     "Source",
     "Subset",
@@ -18,6 +20,7 @@ __all__ = [
     "load_arrays",
     "load_dataset",
     "load_selections",
+    "note_of",
     "training_batches",
     "training_indices",
 ]
