@@ -2,15 +2,25 @@
 
 import contextlib
 import errno
-import io
 import logging
 import os
-import sys
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 _REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ESTALE)
 _LOGS = ("absl", "asyncio")
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Refuses to begin what will not fit: Orbax's threads would complain long after the error.
+
+    Raises:
+      OSError: the disk of `folder`, which need not be there yet, has less than `needed` bytes to spare.
+    """
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if shutil.disk_usage(there).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 @contextlib.contextmanager
@@ -19,15 +29,13 @@ def disk_errors(folder: Path) -> Iterator[None]:
 
     Orbax raises a ValueError that has the words of the system in it. Its other threads log the same with tracebacks,
     before it and afterwards, and asyncio logs those that nobody waited for: none of this is let through after a
-    refusal, for the error says it all, until a later block ends in another way. The writes that are given up complain
-    of their event loop on sys.stderr, which is held back until the block ends.
+    refusal, for the error says it all, until a later block ends in another way.
     """
     for name in _LOGS:
         logging.getLogger(name).addFilter(_is_no_echo)
-    refused, said = False, io.StringIO()
+    refused = False
     try:
-        with contextlib.redirect_stderr(said):
-            yield
+        yield
     except OSError as error:
         refused = error.errno in _REFUSALS
         error.filename = error.filename or str(folder)
@@ -40,7 +48,6 @@ def disk_errors(folder: Path) -> Iterator[None]:
         raise OSError(number, os.strerror(number), str(folder)) from error
     finally:
         if not refused:
-            sys.stderr.write(said.getvalue())
             for name in _LOGS:
                 logging.getLogger(name).removeFilter(_is_no_echo)
 

@@ -14,7 +14,7 @@ from typing import Any
 import ml_dtypes  # also teaches NumPy bfloat16, which safetensors then reads
 import numpy as np
 
-from ddim_jax.checkpoints.declared import check_declared
+from ddim_jax.checkpoints.items import check_declared
 from ddim_jax.runtime.atomic import atomic_path
 from ddim_jax.runtime.errors import CheckpointError
 

@@ -3,14 +3,14 @@
 import errno
 import logging
 import os
+import shutil
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from ddim_jax.checkpoints import CheckpointStore
-from ddim_jax.checkpoints.full_disk import disk_errors
+from ddim_jax.checkpoints.full_disk import check_room, disk_errors
 from ddim_jax.runtime.errors import report_input_errors
 
 ORBAX = (
@@ -30,16 +30,6 @@ def test_orbax_words_become_the_systems_number(tmp_path):
         raise KeyError("a bug")
 
 
-def test_what_is_printed_in_the_block_is_heard_unless_the_disk_refuses(tmp_path, capsys):
-    with disk_errors(tmp_path):
-        print("of a save", file=sys.stderr)
-    assert capsys.readouterr().err == "of a save\n"
-    with pytest.raises(OSError), disk_errors(tmp_path):
-        print("RuntimeError: Event loop is closed", file=sys.stderr)
-        raise ValueError(ORBAX)
-    assert capsys.readouterr().err == ""
-
-
 def test_what_orbax_says_besides_is_not_heard(tmp_path):
     def passes(name, path, error):
         exc_info = (type(error), error, None) if error else None
@@ -53,11 +43,17 @@ def test_what_orbax_says_besides_is_not_heard(tmp_path):
     assert not passes("absl", orbax, KeyError("what follows"))  # of a thread that fails later
     assert not passes("asyncio", "base_events.py", ValueError(ORBAX))  # of a task that nobody waited for
     assert passes("asyncio", "base_events.py", KeyError("a bug"))
-    with disk_errors(tmp_path):
-        pass
     with pytest.raises(ZeroDivisionError), disk_errors(tmp_path):
         raise ZeroDivisionError
     assert passes("absl", orbax, ValueError(ORBAX)) and passes("asyncio", "base_events.py", ValueError(ORBAX))
+
+
+def test_what_will_not_fit_is_not_begun(tmp_path):
+    room = shutil.disk_usage(tmp_path).free
+    check_room(tmp_path / "run/checkpoints", room // 2)
+    with pytest.raises(OSError) as error:
+        check_room(tmp_path / "run/checkpoints", 2 * room)
+    assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(tmp_path / "run/checkpoints"))
 
 
 @pytest.fixture(autouse=True)
