@@ -10,8 +10,10 @@ class BuildWithConfigs(build_py):
     def run(self) -> None:
         super().run()
         if not self.editable_mode:  # where they are used as they lie in the checkout
+            folder = Path(self.build_lib, "ddim_jax", "configs")
+            self.mkpath(str(folder))
             for path in sorted(Path("configs").glob("*.py")):
-                self.copy_file(str(path), str(Path(self.build_lib, "ddim_jax", "configs", path.name)))
+                self.copy_file(str(path), str(folder / path.name))
 
 
 setup(cmdclass={"build_py": BuildWithConfigs})

@@ -41,12 +41,10 @@ def write_generated_pages(_app) -> None:
     """Writes what the code says of itself into reference/generated/, from where pages include it."""
     folder = HERE / "reference" / "generated"
     folder.mkdir(exist_ok=True)
-    package = HERE.parent / "ddim_jax"
-    config = package / "config.py"
-    _write(folder / "configuration.md", _output("-m", "ddim_jax.config") if config.exists() else "")
+    # Its title is that of the page which includes it.
+    _write(folder / "configuration.md", _output("-m", "ddim_jax.config").partition("\n")[2])
     for command in COMMANDS:
-        program = ("-m", "ddim_jax", command) if (package / "__main__.py").exists() else (f"{command}.py",)
-        _write(folder / f"{command}.txt", _output(*program, "--help"))
+        _write(folder / f"{command}.txt", _output("-m", "ddim_jax", command, "--help"))
 
 
 def _write(path: Path, text: str) -> None:

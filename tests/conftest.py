@@ -15,9 +15,10 @@ from ddim_jax.runtime.cache_folder import cache_folder, processor_digest
 
 LONGEST_FILES = (
     "test_training_processes.py",
-    "test_benchmark_run.py",
+    "test_speed_suites.py",
+    "test_bad_inputs.py",
     "test_train_command.py",
-    "test_faults_kills.py",
+    "test_kills_and_damage.py",
     "test_torch_twin.py",
     "test_training_systems.py",
     "test_devices.py",

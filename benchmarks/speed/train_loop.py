@@ -15,7 +15,7 @@ from ddim_jax.data import load_dataset
 from ddim_jax.diffusion import DiffusionProcess
 from ddim_jax.models import create_model
 from ddim_jax.training import train
-from ddim_jax.training.input_pipeline import Feed
+from ddim_jax.training.input_pipeline import batches, read_pictures
 from ddim_jax.training.optimiser import create_optimiser
 from ddim_jax.training.sharding import data_mesh, replicated
 from ddim_jax.training.state import create_state
@@ -56,15 +56,11 @@ class TrainLoop:
         model = create_model(self._case.model, **self._case.overrides, dtype=self._config.model.overrides.dtype)
         optimiser = create_optimiser(optax.constant_schedule(LEARNING_RATE))
         mesh = data_mesh(self._case.batch)
-        source = load_dataset("phantom", "train", seed=0, image_size=data.image_size, counts=dict(data.counts))
-        feed = Feed(
-            source,
-            mesh,
-            image_size=data.image_size,
-            batch_size=fields.batch_size,
-            seed=SEED,
-            resident_bytes=data.resident_bytes,
-        )
+        size, counts = data.image_size, dict(data.counts)
+        source = load_dataset("phantom", "train", seed=0, image_size=size, counts=counts)
+        resident, _ = read_pictures(source, source, [0], mesh, image_size=size, resident_bytes=data.resident_bytes)
+        order = {"batch_size": fields.batch_size, "seed": SEED, "start_step": 0}
+        feed = batches(source, resident, mesh, image_size=size, **order)
         state = jax.device_put(create_state(model, optimiser, data.image_size, SEED), replicated(mesh))
         step = make_train_step(
             model,
@@ -76,7 +72,7 @@ class TrainLoop:
             rotation_degrees=data.rotation_degrees,
             flips=data.flips,
         )
-        batch = next(feed.batches(0))
+        batch = next(feed)
         state, metrics = step(state, batch)
         jax.block_until_ready(metrics)
         times = []

@@ -4,13 +4,23 @@ import contextlib
 import errno
 import logging
 import os
-import sys
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 _REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ESTALE)
-_LEFT_BEHIND = "Event loop is closed"
 _LOGS = ("absl", "asyncio")
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Refuses to begin what will not fit: Orbax's threads would complain long after the error.
+
+    Raises:
+      OSError: the disk of `folder`, which need not be there yet, has less than `needed` bytes to spare.
+    """
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if shutil.disk_usage(there).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 @contextlib.contextmanager
@@ -18,11 +28,11 @@ def disk_errors(folder: Path) -> Iterator[None]:
     """Gives a refusal of the file system in the block as an OSError with its number and `folder` for its file name.
 
     Orbax raises a ValueError that has the words of the system in it. Its other threads log the same with tracebacks,
-    before it and afterwards, asyncio logs those that nobody waited for, and the writes that are given up complain of
-    their event loop: none of this is let through after a refusal, for the error says it all, until a later block ends
-    in another way.
+    before it and afterwards, and asyncio logs those that nobody waited for: none of this is let through after a
+    refusal, for the error says it all, until a later block ends in another way.
     """
-    _keep_quiet()
+    for name in _LOGS:
+        logging.getLogger(name).addFilter(_is_no_echo)
     refused = False
     try:
         yield
@@ -38,30 +48,8 @@ def disk_errors(folder: Path) -> Iterator[None]:
         raise OSError(number, os.strerror(number), str(folder)) from error
     finally:
         if not refused:
-            _speak_again()
-
-
-_hooks_before = []
-
-
-def _unraisable(arguments: "sys.UnraisableHookArgs") -> None:
-    if _LEFT_BEHIND not in str(arguments.exc_value):
-        _hooks_before[-1](arguments)
-
-
-def _keep_quiet() -> None:
-    for name in _LOGS:
-        logging.getLogger(name).addFilter(_is_no_echo)
-    if sys.unraisablehook is not _unraisable:
-        _hooks_before.append(sys.unraisablehook)
-        sys.unraisablehook = _unraisable
-
-
-def _speak_again() -> None:
-    for name in _LOGS:
-        logging.getLogger(name).removeFilter(_is_no_echo)
-    if sys.unraisablehook is _unraisable:
-        sys.unraisablehook = _hooks_before.pop()
+            for name in _LOGS:
+                logging.getLogger(name).removeFilter(_is_no_echo)
 
 
 def _refusal(error: BaseException | None) -> int | None:

@@ -11,10 +11,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from ddim_jax.checkpoints.declared import check_declared
 from ddim_jax.runtime.errors import CheckpointError
 
 _NAMED = 5  # leaves spelt out in a message
+SMALL = 2**28  # bytes that may be declared in any case
+COMPRESSED = 100  # times smaller than its content a file may be; trained weights hardly shrink
 
 
 def read_state(folder: Path, template: Any) -> Any:
@@ -40,6 +41,26 @@ def read_params(folder: Path) -> Any:
     _check_size(folder / "ema_params", saved)
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
     return _read_item(folder, ema_params=ocp.args.PyTreeRestore(restore_args=as_numpy))
+
+
+def check_declared(path: Path, declared: int, stored: int, most: str = "") -> None:
+    """Refuses a file of a few bytes that declares terabytes.
+
+    Args:
+      path: named in the message.
+      declared: bytes of memory that reading it takes.
+      stored: bytes that it has.
+      most: what of it takes the most of them, if that is known.
+
+    Raises:
+      CheckpointError: it declares more than `COMPRESSED` times what it has, and more than `SMALL`.
+    """
+    if declared > max(SMALL, COMPRESSED * stored):
+        where = f", most of them in {most}" if most else ""
+        raise CheckpointError(
+            f"{path}: its {stored:,} bytes say that they hold {declared:,} bytes of weights{where}; expected at most "
+            f"{COMPRESSED} times as many as are stored. Is it from a source that you trust?"
+        )
 
 
 def _check_size(folder: Path, saved: Any) -> None:

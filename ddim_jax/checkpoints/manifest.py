@@ -107,8 +107,8 @@ def _compare(folder: Path, name: str, record: dict) -> str | None:
     return None
 
 
-def find_damage(folder: Path) -> list[str]:
-    """Compares every file below `folder` with its manifest.
+def find_damage(folder: Path, leave_out: str | None = None) -> list[str]:
+    """Compares every file below `folder`, but those in its folder `leave_out`, with its manifest.
 
     Returns:
       One line a problem, `<relative path>: <what is wrong>`, for files that are missing, shorter or longer, changed,
@@ -117,11 +117,19 @@ def find_damage(folder: Path) -> list[str]:
     records, problem = _read_manifest(folder)
     if problem:
         return [problem]
+    looked_at = [name for name in sorted(records) if name.partition("/")[0] != leave_out]
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = pool.map(lambda item: _compare(folder, *item), sorted(records.items()))
-        problems = [line for line in found if line]
-    surplus = sorted(set(_files(folder)) - set(records))
+        problems = [line for line in pool.map(lambda name: _compare(folder, name, records[name]), looked_at) if line]
+    there = (name for name in _files(folder) if name.partition("/")[0] != leave_out)
+    surplus = sorted(set(there) - set(records))
     return problems + [f"{name}: not in the manifest" for name in surplus]
+
+
+def recorded_digest(folder: Path, part: str) -> str:
+    """SHA-256 over what the manifest of `folder` records of the files in its folder `part`; none of them is read."""
+    records, _ = _read_manifest(folder)
+    own = {name: record for name, record in records.items() if name.partition("/")[0] == part}
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
 
 
 def fingerprint(folder: Path) -> tuple[tuple[str, int, int, int, int], ...] | None:

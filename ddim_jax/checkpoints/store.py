@@ -17,10 +17,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
-from ddim_jax.checkpoints.clearing import may_stay, remove, take_away
-from ddim_jax.checkpoints.full_disk import disk_errors
+from ddim_jax.checkpoints.folders import is_step_name, may_stay, remove, take_away, which_step
+from ddim_jax.checkpoints.full_disk import check_room, disk_errors
 from ddim_jax.checkpoints.items import read_metadata, read_params, read_state
-from ddim_jax.checkpoints.location import is_step_name, which_step
 from ddim_jax.checkpoints.manifest import (
     MANIFEST,
     describe_damage,
@@ -123,6 +122,8 @@ class CheckpointStore:
             best_fn=(lambda values: values[_METRIC]) if metrics else None,  # without it Orbax drops the metrics
         )
         with disk_errors(self.directory):
+            arrays = jax.tree.leaves((state, ema_params))
+            check_room(self.directory, sum(getattr(leaf, "nbytes", 0) for leaf in arrays))
             with ocp.CheckpointManager(self.directory, options=options) as manager:
                 manager.save(
                     step,
@@ -192,7 +193,9 @@ class CheckpointStore:
         return Restored(found, read_state(folder, template_state), read_params(folder), read_metadata(folder))
 
     def restore_params(self, which: Literal["best", "latest"] | int = "best") -> tuple[int, Any, dict]:
-        """Reads the EMA weights without a template and without the optimiser state, on any number of devices.
+        """Reads the EMA weights without a template, on any number of devices.
+
+        The training state, most of a step's bytes, is neither read nor verified; every other file is.
 
         Args:
           which: "best" (highest "dice", the newest among equals; the latest if none was scored), "latest", or a step.
@@ -210,9 +213,9 @@ class CheckpointStore:
             candidates = self._ranking() if which == "best" else self.steps()
             if not candidates:
                 raise CheckpointError(self._nothing_here())
-            found = self._first_intact(candidates[::-1])
+            found = self._first_intact(candidates[::-1], leave_out="state")
         else:
-            found = self._first_intact([self._existing(which)], fall_back=False)
+            found = self._first_intact([self._existing(which)], fall_back=False, leave_out="state")
         return found, read_params(self._folder(found)), read_metadata(self._folder(found))
 
     def _folder(self, step: int) -> Path:
@@ -235,11 +238,11 @@ class CheckpointStore:
             f"; without {MANIFEST}, so interrupted while saving: {partial}" if partial else ""
         )
 
-    def _first_intact(self, candidates: list[int], fall_back: bool = True) -> int:
-        """The first candidate without damage; what is wrong with those before it is logged."""
+    def _first_intact(self, candidates: list[int], *, fall_back: bool = True, leave_out: str | None = None) -> int:
+        """The first candidate without damage (outside its folder `leave_out`); that of those before it is logged."""
         reports = []
         for step in candidates:
-            if not (damage := self._damage(step)):
+            if not (damage := self._damage(step, leave_out)):
                 if reports:
                     logging.warning("using the checkpoint of step %d instead", step)
                 return step
@@ -283,13 +286,14 @@ class CheckpointStore:
                 take_away(self._folder(step), damage[step], only_remains=not intact)
         return intact
 
-    def _damage(self, step: int) -> list[str]:
+    def _damage(self, step: int, leave_out: str | None = None) -> list[str]:
         """`find_damage`, but that a step found intact here is hashed again only if a file was touched since."""
         now = fingerprint(self._folder(step))  # before it is hashed, so that what is written meanwhile shows later
         if now is not None and now == self._intact.get(step):
             return []
-        damage = find_damage(self._folder(step))
-        self._intact[step] = now if not damage else None
+        damage = find_damage(self._folder(step), leave_out)
+        if leave_out is None:
+            self._intact[step] = now if not damage else None
         return damage
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import ml_dtypes  # also teaches NumPy bfloat16, which safetensors then reads
 import numpy as np
 
-from ddim_jax.checkpoints.declared import check_declared
+from ddim_jax.checkpoints.items import check_declared
 from ddim_jax.runtime.atomic import atomic_path
 from ddim_jax.runtime.errors import CheckpointError
 
@@ -38,6 +38,7 @@ _TO_TORCH = {4: (3, 2, 0, 1), 2: (1, 0)}
 """Axes of a kernel: [kh, kw, in, out] -> [out, in, kh, kw] and [in, out] -> [out, in]."""
 _TO_FLAX = {4: (2, 3, 1, 0), 2: (1, 0)}
 _PREFIX = "module."
+_NAMED = 10  # entries spelt out in a message
 _WRAPPERS = ("ema", "ema_state_dict", "ema_model", "state_dict", "model_state_dict", "model")
 
 
@@ -64,7 +65,8 @@ def from_torch(
     """The parameter tree of a state dict.
 
     Args:
-      state_dict: name -> floating array, or tensor on the CPU; `module.` before every name (DataParallel) is dropped.
+      state_dict: name -> floating array or tensor of PyTorch, as from `net.state_dict()` or `net.named_parameters()`;
+        `module.` before every name (DataParallel) is dropped.
       params_template: the tree to fill: nested dict whose leaves have `shape` and `dtype`, for instance
         `jax.eval_shape(model.init, ...)["params"]`.
       names: the name table of the model.
@@ -75,30 +77,29 @@ def from_torch(
       half precision is widened exactly.
 
     Raises:
-      CheckpointError: an entry is missing, is not in the model, or has another shape or no floating dtype; all of them
-        are named.
+      CheckpointError: an entry is missing, is not in the model, has another shape or no floating dtype, or holds NaN or
+        infinite values; the first ten are named.
     """
     given = _without_prefix(state_dict)
     wanted = {name: (path, leaf) for name, path, leaf in _named(params_template, names)}
-    missing = [name for name in wanted if name not in given]
-    surplus = [name for name in given if name not in wanted]
-    misfits = []
-    for name, (path, leaf) in wanted.items():
-        if name not in given:
-            continue
+    problems = {
+        "missing": [name for name in wanted if name not in given],
+        "not in this model": [name for name in given if name not in wanted],
+        "of another form": [],
+        "with NaN or infinite values": [],
+    }
+    for name in wanted.keys() & given.keys():
+        path, leaf = wanted[name]
         expected, found = _torch_shape(path, leaf.shape), given[name]
-        if tuple(found.shape) != expected:
-            misfits.append(f"{name} is {list(found.shape)}, expected {list(expected)}")
+        if found.shape != expected:
+            problems["of another form"].append(f"{name} is {list(found.shape)}, expected {list(expected)}")
         elif not _is_floating(found.dtype):
-            misfits.append(f"{name} is {found.dtype}, expected {leaf.dtype}")
-    problems = [
-        f"{what} ({len(entries)}): {', '.join(entries)}"
-        for what, entries in (("missing", missing), ("not in this model", surplus), ("of another form", misfits))
-        if entries
-    ]
-    if problems:
+            problems["of another form"].append(f"{name} is {found.dtype}, expected {leaf.dtype}")
+        elif not np.isfinite(found).all():
+            problems["with NaN or infinite values"].append(name)
+    if any(problems.values()):
         raise CheckpointError(
-            f"{source} does not fit this model. {'; '.join(problems)}. "
+            f"{source} does not fit this model. {_listed(problems)}. "
             "Use the configuration of the network whose weights these are."
         )
     params: dict[str, Any] = {}
@@ -199,7 +200,26 @@ def _is_floating(dtype: np.dtype) -> bool:
 
 def _without_prefix(state_dict: Mapping[str, Any]) -> dict[str, np.ndarray]:
     prefix = _PREFIX if all(name.startswith(_PREFIX) for name in state_dict) else ""
-    return {name.removeprefix(prefix): np.asarray(array) for name, array in state_dict.items()}
+    return {name.removeprefix(prefix): _array(array) for name, array in state_dict.items()}
+
+
+def _array(value: Any) -> np.ndarray:
+    if hasattr(value, "detach"):  # a tensor of PyTorch, which need not be imported here
+        value = value.detach().cpu()
+        # NumPy by itself has no bfloat16; float32 holds every one of its values.
+        value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+    return np.asarray(value)
+
+
+def _listed(problems: Mapping[str, list[str]]) -> str:
+    """Each kind of problem with the number of entries that have it, and `_NAMED` of them in all."""
+    found = {kind: sorted(entries) for kind, entries in problems.items() if entries}
+    each = _NAMED // len(found)
+    return "; ".join(
+        f"{kind} ({len(entries)}): {', '.join(entries[:each])}"
+        + (f" and {len(entries) - each} more" if len(entries) > each else "")
+        for kind, entries in found.items()
+    )
 
 
 def _safetensors(path: Path):
@@ -252,11 +272,7 @@ def _read_pickled(path: Path) -> dict[str, np.ndarray]:
     # One number in the file can be a tensor of any shape, as `expand` makes it.
     declared = {name: tensor.numel() * tensor.element_size() for name, tensor in found.items()}
     check_declared(path, sum(declared.values()), path.stat().st_size, most=max(declared, key=declared.__getitem__))
-    # NumPy by itself has no bfloat16; float32 holds every one of its values.
-    return {
-        name: (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().numpy()
-        for name, tensor in found.items()
-    }
+    return {name: _array(tensor) for name, tensor in found.items()}
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:

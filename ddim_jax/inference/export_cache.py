@@ -27,13 +27,18 @@ from ddim_jax.runtime.atomic import atomic_path
 _MOST_BYTES = 256 * 1024**2
 """The programs used longest ago are removed beyond this."""
 _DIGEST_BYTES = 32
+_SETTINGS = (
+    *("jax_enable_x64", "jax_numpy_dtype_promotion", "jax_default_matmul_precision"),
+    *("jax_default_prng_impl", "jax_threefry_partitionable", "jax_debug_nans"),
+)
+"""The settings of JAX that change what is traced."""
 
 
 class TracedPrograms:
     """The programs of one network in a folder, shared by processes.
 
     A program is found again only by the same network, settings and shapes, with the same code of this package, versions
-    of JAX and Flax, settings of JAX and kind of device. One that was damaged is made again; what cannot be kept is
+    of JAX and Flax, `_SETTINGS` of JAX and kind of device. One that was damaged is made again; what cannot be kept is
     compiled as usual. Whoever can write to the folder can run code in this process.
 
     Args:
@@ -47,8 +52,7 @@ class TracedPrograms:
             f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}"
             for path, leaf in jax.tree_util.tree_leaves_with_path(params)
         ]
-        self._root = Path(folder)
-        self._folder = self._root / _digest([depends, leaves, _surroundings()])
+        self._folder = Path(folder) / _digest([depends, leaves, _surroundings()])
 
     @property
     def known(self) -> bool:
@@ -64,7 +68,8 @@ class TracedPrograms:
 
         def call(*args: Any, **static: Any) -> Any:
             shapes = [f"{np.shape(leaf)} {leaf.dtype}" for leaf in jax.tree.leaves(args[1:])]
-            key = (*shapes, *sorted(static.items()), *_settings())
+            settings = [getattr(jax.config, name) for name in _SETTINGS]  # as they hold now, in a `with` block too
+            key = (*shapes, *sorted(static.items()), *settings)
             if key not in programs:
                 name = f"{_digest([repr(part) for part in key])}.bin"
                 programs[key] = self._program(name, functools.partial(function, **static), args)
@@ -85,7 +90,6 @@ class TracedPrograms:
                 logging.warning("a traced program is not kept: %s: %s", type(error).__name__, error)
                 return jax.jit(function)
             _keep(self._folder / name, content)
-            _remove_oldest(self._root)
         return jax.jit(program.call)
 
 
@@ -112,51 +116,40 @@ def _surroundings() -> list[str]:
     return [_CODE, kernels, jax.__version__, jaxlib.__version__, flax.__version__, device.platform, device.device_kind]
 
 
-def _settings() -> list[str]:
-    """JAX's settings as they hold now, those of `with` blocks included."""
-    return [f"{name}={getattr(jax.config, name, value)!r}" for name, value in sorted(jax.config.values.items())]
-
-
 def _read(path: Path) -> export.Exported | None:
+    """The program in that file, which starts with the SHA-256 of the rest; None where it has to be made again."""
     try:
         content = path.read_bytes()
+        if hashlib.sha256(content[_DIGEST_BYTES:]).digest() != content[:_DIGEST_BYTES]:
+            raise ValueError("it was damaged")
+        program = export.deserialize(bytearray(content[_DIGEST_BYTES:]))
     except FileNotFoundError:
         return None
-    except OSError as error:
-        logging.warning("%s: a traced program cannot be read (%s); it is made again", path, error.strerror)
-        return None
-    digest, program = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-    if hashlib.sha256(program).digest() != digest:
-        logging.warning("%s: a traced program was damaged; it is made again", path)
+    except Exception as error:  # what wrote it may be anything
+        logging.warning("%s: a traced program cannot be used and is made again: %s", path, error)
         return None
     with contextlib.suppress(OSError):  # of another user, who lets it be read: the age only decides how long it is kept
         os.utime(path)  # used now
-    try:
-        return export.deserialize(bytearray(program))
-    except Exception as error:  # written by something else
-        logging.warning("%s: a traced program cannot be used (%s: %s)", path, type(error).__name__, error)
-        return None
+    return program
 
 
 def _keep(path: Path, program: bytes | bytearray) -> None:
+    """Writes the program, and removes those used longest ago where all networks' take more than `_MOST_BYTES`."""
     try:
         with atomic_path(path) as temporary:
             temporary.write_bytes(hashlib.sha256(program).digest() + program)
     except OSError as error:
         logging.warning("a traced program is not kept for the next call: %s: %s", error.filename, error.strerror)
-
-
-def _remove_oldest(root: Path) -> None:
     found = []
-    for path in root.glob("*/*.bin"):
+    for other in path.parent.parent.glob("*/*.bin"):
         with contextlib.suppress(OSError):  # removed by another process, or not to be looked at
-            about = path.stat()
-            found.append((about.st_mtime, about.st_size, path))
+            about = other.stat()
+            found.append((about.st_mtime, about.st_size, other))
     total = sum(size for _, size, _ in found)
-    for _, size, path in sorted(found):
+    for _, size, other in sorted(found):
         if total <= _MOST_BYTES:
             return
         with contextlib.suppress(OSError):  # of another user: theirs to remove
-            path.unlink()
+            other.unlink()
             total -= size
-            path.parent.rmdir()  # if it was the last of its network
+            other.parent.rmdir()  # if it was the last of its network

@@ -12,6 +12,7 @@ import numpy as np
 
 from ddim_jax.checkpoints import CheckpointStore, locate, which_step
 from ddim_jax.checkpoints.items import check_tree
+from ddim_jax.checkpoints.manifest import recorded_digest
 from ddim_jax.config import saved_config
 from ddim_jax.inference.export_cache import TracedPrograms
 from ddim_jax.models import create_model, example_inputs
@@ -27,6 +28,7 @@ class LoadedNetwork(NamedTuple):
       config: the checkpoint's configuration.
       step: training steps the checkpoint had taken.
       checkpoint: the path of the checkpoint's step folder.
+      weights: digest of the files of the weights, which were hashed when they were verified.
       training_data: what it says of the pictures it was trained on; None if nothing.
       programs: of this network; None if none are kept.
     """
@@ -36,6 +38,7 @@ class LoadedNetwork(NamedTuple):
     config: dict[str, Any]
     step: int
     checkpoint: str
+    weights: str
     training_data: Mapping[str, Any] | None
     programs: TracedPrograms | None
 
@@ -56,12 +59,18 @@ def load_network(path: str | os.PathLike, step: str | int, programs: str | os.Pa
         inputs = example_inputs(model, int(config["data"]["image_size"]))
         expected = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
         check_tree(folder, expected, params)
-    return LoadedNetwork(model, params, config, step, str(folder), metadata.get("data"), traced)
+    weights = recorded_digest(folder, "ema_params")
+    return LoadedNetwork(model, params, config, step, str(folder), weights, metadata.get("data"), traced)
 
 
-def fingerprint(config: Mapping[str, Any], params: Any) -> str:
-    """SHA-256 over the weights and every part of the config that a result depends on, wherever the files lie."""
-    digest = hashlib.sha256(json.dumps(_depends(config), sort_keys=True).encode())
+def fingerprint(config: Mapping[str, Any], weights: str) -> str:
+    """SHA-256 over the digest of the weights and every part of the config that a result depends on."""
+    return hashlib.sha256(json.dumps([_depends(config), weights], sort_keys=True).encode()).hexdigest()
+
+
+def weights_digest(params: Any) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of weights that are of no checkpoint."""
+    digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         leaf = np.asarray(leaf)
         digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}".encode())

@@ -17,9 +17,8 @@ import numpy as np
 
 from ddim_jax.diffusion import timestep_grid
 from ddim_jax.inference.export_cache import TracedPrograms
-from ddim_jax.inference.loading import fingerprint, load_network
-from ddim_jax.inference.sampling import sample_image
-from ddim_jax.inference.segmentation import Segmentation, fuse
+from ddim_jax.inference.loading import fingerprint, load_network, weights_digest
+from ddim_jax.inference.segmentation import Segmentation, fuse, sample_image
 from ddim_jax.models import create_process
 from ddim_jax.preprocessing import Prepared, as_rgb, prepare
 from ddim_jax.runtime.errors import CheckpointError, InputError
@@ -78,6 +77,7 @@ class Segmenter:
         config: dict,
         step: int,
         checkpoint: str,
+        weights: str | None = None,
         training_data: Mapping[str, Any] | None = None,
         programs: TracedPrograms | None = None,
     ):
@@ -89,11 +89,8 @@ class Segmenter:
         self._params = jax.device_put(params)
         self._size_multiple = model.size_multiple
         self._process = create_process(model, config["diffusion"])
-        sample = functools.partial(
-            sample_image,
-            self._process,
-            lambda params, *inputs: model.apply({"params": params}, *inputs),
-        )
+        self._weights = weights
+        sample = functools.partial(sample_image, self._process, lambda params, *x: model.apply({"params": params}, *x))
         static = ("options", "return_trajectory")
         self._compiled = jax.jit(sample, static_argnames=static) if programs is None else programs.kept(sample)
 
@@ -104,7 +101,7 @@ class Segmenter:
         step: Literal["best", "latest"] | int = "best",
         programs: str | os.PathLike | None = None,
     ) -> "Segmenter":
-        """Loads a checkpoint after verifying every file of it.
+        """Loads a checkpoint after verifying every file of it but the training state, which is not read.
 
         Args:
           path: a run directory, its `checkpoints` folder or one step's folder.
@@ -234,22 +231,19 @@ class Segmenter:
         Raises:
           CheckpointError: there is NaN or infinity.
         """
-        # Cropped here, not on the device: there, each size of image would compile programs of its own.
-        height, width = started.shape
-        return jax.tree.map(
-            lambda values: np.ascontiguousarray(self._finite(values)[..., :height, :width]), started.values
-        )
-
-    def _finite(self, values: jax.Array) -> np.ndarray:
-        fetched = np.asarray(values)
-        if not np.isfinite(fetched).all():
+        values = jax.tree.map(np.asarray, started.values)
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(values)):
             raise CheckpointError(
                 f"{self.checkpoint}: sampling gave NaN or infinity; its weights or its arithmetic "
                 f"(dtype {self.config['model'].get('overrides', {}).get('dtype', 'float32')}) cannot be used. "
                 "Try another step, or float32."
             )
-        return fetched
+        # Cropped here, not on the device: there, each size of image would compile programs of its own.
+        height, width = started.shape
+        return jax.tree.map(lambda leaf: np.ascontiguousarray(leaf[..., :height, :width]), values)
 
     def fingerprint(self) -> str:
-        """SHA-256 over the weights and every part of the config that a result depends on, wherever the files lie."""
-        return fingerprint(self.config, self._params)
+        """Returns a SHA-256 of the weights and every part of the config that a result depends on, wherever they lie."""
+        if self._weights is None:
+            self._weights = weights_digest(self._params)
+        return fingerprint(self.config, self._weights)

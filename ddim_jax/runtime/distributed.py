@@ -1,29 +1,18 @@
-"""Several processes that train one model: how they find each other, and what they decide together."""
+"""Several processes that train one model: how they find each other."""
 
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Mapping
 
 import jax
 
-from ddim_jax.runtime.abort import say_on_abort
 from ddim_jax.runtime.errors import ConfigError, InputError
 from ddim_jax.runtime.launchers import Launched, find_launcher
-from ddim_jax.runtime.processes import wait_for_all
-
-Result = TypeVar("Result")
+from ddim_jax.runtime.processes import HEARTBEAT_SECONDS, say_on_abort
 
 JOIN_SECONDS = 300
 """How long a process waits for the others when it starts."""
-HEARTBEAT_SECONDS = 80
-"""The runtime's own limit on a silent process, behind the earlier and better explained one of `peers`.
-
-A process beats for the runtime at every half of it, and the limit counts from the last beat: one that dies just before
-the next is missed after half of it already, which has to be later than `peers` tells who was lost.
-"""
 SHUTDOWN_SECONDS = 60
 """How long a process that is done waits for the others to be."""
 
@@ -52,7 +41,7 @@ def initialise(
     coordinator, count, index, launched = _settle(coordinator, count, index, os.environ)
     if count == 1:
         return
-    # Its handler would swallow SIGTERM until training begins; `peers` agrees on a stop instead.
+    # Its handler would swallow SIGTERM until training begins; `training.stopping` agrees on a stop instead.
     jax.config.update("jax_enable_preemption_service", False)
     if coordinator is not None:
         host = coordinator.rpartition(":")[0].strip("[]")
@@ -150,43 +139,3 @@ def _wait_for_port(address: str, timeout: float) -> None:
                     f"({error.strerror or error}). Is it started, is the port open, is the name right?"
                 ) from error
         time.sleep(0.5)
-
-
-def first_alone(work: Callable[[], Result]) -> Result:
-    """What `work` returns on this process, done by process 0 before the others begin: it may write what they read."""
-    if jax.process_index() == 0:
-        done = work()
-        wait_for_all("first_alone")
-        return done
-    wait_for_all("first_alone")
-    return work()
-
-
-def check_shared(path: Path, text: str, *, timeout: float = 60.0) -> None:
-    """Checks that this process reads in file `path` what process 0 wrote there: `text`, its own idea of it.
-
-    A network file system may take a while to show a new file.
-
-    Raises:
-      InputError: the file is not there, or says something else.
-    """
-    end = time.monotonic() + timeout
-    while True:
-        try:
-            found = path.read_text(encoding="utf-8")
-        except OSError:
-            found = None
-        if found == text:
-            return
-        if time.monotonic() > end:
-            break
-        time.sleep(0.5)
-    if found is None:
-        raise InputError(
-            f"{path}: written by process 0, not seen by process {jax.process_index()}; the run has to lie on a file "
-            "system that all processes share (--workdir)"
-        )
-    raise InputError(
-        f"{path}: process 0 wrote another configuration there than process {jax.process_index()} has; start all "
-        "processes with the same arguments, and with a --workdir that they share"
-    )

@@ -1,66 +1,79 @@
-"""Batches for the training step, from a data set held on the device or read as it goes."""
+"""The pictures of a run, decoded and checked once when it starts, and the batches that are made of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
-import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from ddim_jax.data import Source, Subset, load_arrays, training_batches, training_indices
+from ddim_jax.data import Arrays, Selection, Source, load_selections, training_batches, training_indices
 from ddim_jax.training.sharding import global_batch, place
 from ddim_jax.training.step import Batch
 
 
-class Feed:
-    """Gives the batches of a training set from any step on.
+def read_pictures(
+    train: Source, val: Source, val_rows: Sequence[int], mesh: Mesh, *, image_size: int, resident_bytes: int
+) -> tuple[Batch | None, Arrays]:
+    """Reads every pair of both splits once: those that are needed are kept, the others only checked.
 
-    A data set whose resized uint8 pictures take at most `resident_bytes` lies on every device and never leaves it; only
-    row numbers travel; each process reads its share of the files. A larger one is read by threads ahead of the step
-    that needs it, by each process the pictures of its share of the batch.
+    A training set whose resized uint8 pictures take at most `resident_bytes` lies on every device and never leaves it.
+    With several processes, each reads its share of the pairs and the validation pictures.
+
+    Returns:
+      (the training set on all devices: uint8 "images" [N, S, S, 3] and "masks" [N, S, S], or None where it is larger;
+      the validation pictures of `val_rows`).
 
     Raises:
-      DataError: pairs that cannot be used; the files are named.
+      DataError: pairs of either split cannot be used; the files are named.
     """
-
-    def __init__(self, source: Source, mesh: Mesh, *, image_size: int, batch_size: int, seed: int, resident_bytes: int):
-        self._source = source
-        self._mesh = mesh
-        self._image_size = image_size
-        self._order = {
-            "batch_size": batch_size,
-            "seed": seed,
-            "process_index": jax.process_index(),
-            "process_count": jax.process_count(),
-        }
-        size = len(source) * image_size * image_size * 4  # three channels and the mask
-        self._resident = None
-        if size <= resident_bytes:
-            self._resident = place(mesh, _load_together(source, image_size))
-        else:
-            logging.info("%.1f GB of pictures are read as training goes (data.resident_bytes)", size / 1e9)
-
-    def batches(self, start_step: int) -> Iterator[Batch]:
-        """The batches of steps start_step, start_step + 1, ... without end."""
-        if self._resident is not None:
-            for rows in training_indices(len(self._source), start_step=start_step, **self._order):
-                yield {**self._resident, **global_batch(self._mesh, {"row": rows})}
-        else:
-            local = training_batches(self._source, image_size=self._image_size, start_step=start_step, **self._order)
-            for batch in local:
-                yield global_batch(self._mesh, {"image": batch["image"], "mask": batch["mask"]})
-
-
-def _load_together(source: Source, image_size: int) -> dict[str, np.ndarray]:
-    """All pictures on every process, each file read by one of them."""
     index, count = jax.process_index(), jax.process_count()
-    share = -(-len(source) // count)
-    # All shares have one length; what the last one has too much is cut off again.
-    rows = np.arange(index * share, (index + 1) * share) % len(source)
-    arrays = load_arrays(source if count == 1 else Subset(source, rows.tolist()), image_size)
-    own = {"images": arrays.images, "masks": arrays.masks}
-    if count == 1:
-        return own
-    every = multihost_utils.process_allgather(own, tiled=True)
-    return {name: array[: len(source)] for name, array in every.items()}
+    size = len(train) * image_size * image_size * 4  # three channels and the mask
+    is_resident = size <= resident_bytes
+    # The shares of all processes have one length; what the last one has too much is cut off again.
+    length = -(-len(train) // count)
+    share = [row % len(train) for row in range(index * length, (index + 1) * length)]
+    own, validation = load_selections(
+        [
+            Selection(train, keep=share if is_resident else (), check=share),
+            Selection(val, keep=val_rows, check=range(index, len(val), count)),
+        ],
+        image_size,
+    )
+    if not is_resident:
+        logging.info("%.1f GB of pictures are read as training goes (data.resident_bytes)", size / 1e9)
+        return None, validation
+    arrays = {"images": own.images, "masks": own.masks}
+    if count > 1:
+        every = multihost_utils.process_allgather(arrays, tiled=True)
+        arrays = {name: array[: len(train)] for name, array in every.items()}
+    return place(mesh, arrays), validation
+
+
+def batches(
+    source: Source, resident: Batch | None, mesh: Mesh, *, image_size: int, batch_size: int, seed: int, start_step: int
+) -> Iterator[Batch]:
+    """Yields the batches of steps start_step, start_step + 1, ... without end.
+
+    Args:
+      source: the training set.
+      resident: the same on all devices, of which each batch takes rows; None to read the pictures of each batch with
+        threads ahead of the step that needs them, on each process those of its share.
+      mesh: the devices.
+      image_size: S, in pixels.
+      batch_size, seed: as in `ddim_jax.data.training_indices`.
+      start_step: the first step.
+    """
+    order = {
+        "batch_size": batch_size,
+        "seed": seed,
+        "start_step": start_step,
+        "process_index": jax.process_index(),
+        "process_count": jax.process_count(),
+    }
+    if resident is not None:
+        for rows in training_indices(len(source), **order):
+            yield {**resident, **global_batch(mesh, {"row": rows})}
+    else:
+        for batch in training_batches(source, image_size=image_size, **order):
+            yield global_batch(mesh, {"image": batch["image"], "mask": batch["mask"]})

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 
 from ddim_jax.runtime.errors import InputError
-from ddim_jax.training.step import Metrics
+from ddim_jax.training.step import STOP, Metrics
+from ddim_jax.training.stopping import Stop
 
 
 class NonFiniteLoss(InputError):
@@ -16,11 +17,14 @@ class NonFiniteLoss(InputError):
 class LossWatch:
     """Collects the metrics of steps without waiting for them, and finds the first that is not finite.
 
-    `ahead` steps wait on the device behind the one under way: one keeps it busy, more would make a stop slower.
+    Args:
+      ahead: steps that wait on the device behind the one under way: one keeps it busy, more would make a stop slower.
+      stop: told what the steps say of a stop.
     """
 
-    def __init__(self, ahead: int = 1):
+    def __init__(self, ahead: int = 1, stop: Stop | None = None):
         self._ahead = ahead
+        self._stop = stop
         self._pending: deque[tuple[int, Metrics]] = deque()
         self._values: list[dict[str, float]] = []
 
@@ -48,6 +52,8 @@ class LossWatch:
     def _fetch(self) -> None:
         step, metrics = self._pending.popleft()
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        if STOP in values:
+            self._stop.see(values.pop(STOP) > 0)
         for name, value in values.items():
             if not np.isfinite(value):
                 raise NonFiniteLoss(f"the {name.replace('_', ' ')} of step {step} is {value}")

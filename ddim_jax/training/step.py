@@ -19,6 +19,8 @@ from ddim_jax.training.state import TrainState
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
+STOP = "stop"
+"""In a batch, int32 [devices]: 1 where the process was asked to stop; in the metrics, int32: whether any was."""
 _WHOLE = ("images", "masks")
 """Of a batch: all pictures there are, of which it has the rows."""
 
@@ -90,6 +92,8 @@ def make_train_step(
         mean = _on_shares(mean, mesh)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        stop = {name: jnp.max(flags) for name, flags in batch.items() if name == STOP}
+        batch = {name: array for name, array in batch.items() if name != STOP}
         positions = jnp.arange(len(batch["row" if "row" in batch else "mask"]))
         loss, gradients = mean(state.params, state.step, positions, batch)
         updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
@@ -98,7 +102,7 @@ def make_train_step(
         decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
         ema_params = jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, state.ema_params, params)
         new_state = TrainState(step=state.step + 1, params=params, ema_params=ema_params, opt_state=opt_state)
-        return new_state, {"loss": loss, "gradient_norm": optax.tree.norm(gradients)}
+        return new_state, {"loss": loss, "gradient_norm": optax.tree.norm(gradients), **stop}
 
     everywhere = replicated(mesh)
     return jax.jit(step, donate_argnums=0, out_shardings=(everywhere, everywhere))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ddim_jax.aggregation import PROTOCOLS, threshold_mask
-from ddim_jax.data import Source, Subset, load_arrays
+from ddim_jax.data import Arrays
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.metrics import confusion_counts, dice
 from ddim_jax.preprocessing import normalise, normalise_mask
@@ -34,36 +34,36 @@ class Validation(NamedTuple):
     probabilities: np.ndarray
 
 
+def validation_rows(examples: int, most: int) -> list[int]:
+    """At most `most` rows of a split of `examples`, spread evenly over it."""
+    return np.unique(np.linspace(0, examples - 1, min(most, examples)).round().astype(int)).tolist()
+
+
 class Validator:
-    """Scores weights on at most `count` images spread evenly over a split.
+    """Scores weights on the pictures of `validation_rows`.
 
     The noise and the timesteps are drawn once from `seed`, so that two validations differ by the weights alone. What is
     sampled is sampled by DDIM without further noise, whatever the config's own sampler. It runs on the default device
     of each process; with several processes, all of them compute the same numbers.
-
-    Raises:
-      DataError: pairs of the subset cannot be used; the files are named.
     """
 
     def __init__(
         self,
         model: nn.Module,
         process: DiffusionProcess | DirectProcess,
-        source: Source,
+        pictures: Arrays,
         *,
-        image_size: int,
-        count: int,
         batch_size: int,
         steps: int,
         clip_x0: float | None,
         seed: int,
     ):
-        rows = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int))
-        _, self._images, self._masks = load_arrays(Subset(source, rows.tolist()), image_size)
-        self._batch_size = min(batch_size, len(rows))
+        _, self._images, self._masks = pictures
+        count = len(self._images)
+        self._batch_size = min(batch_size, count)
         # One timestep for each image, evenly over what training draws from, in an order that has nothing to do with the
         # images': the loss is then the training's, and not that of timesteps which the network has hardly seen.
-        spread = process.timesteps_at((np.arange(len(rows), dtype=np.float32) + 0.5) / len(rows))
+        spread = process.timesteps_at((np.arange(count, dtype=np.float32) + 0.5) / count)
         self._t = np.random.default_rng(seed).permutation(np.asarray(spread))
         self._key = jax.random.key(seed)
 

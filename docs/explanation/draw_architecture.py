@@ -11,11 +11,12 @@ FLOORS = (
     ("cli",),
     ("evaluation",),
     ("training", "inference"),
-    ("config.py", "models"),
-    ("data", "diffusion"),
+    ("config.py",),
+    ("models", "data"),
+    ("diffusion",),
     ("preprocessing.py", "sampling_options.py"),
     ("imageio", "aggregation", "metrics", "checkpoints"),
-    ("registry.py", "ops"),
+    ("registry.py", "fields.py", "ops"),
     ("runtime",),
 )
 """From the top to the bottom. A room imports from itself and from lower floors only."""
@@ -36,7 +37,8 @@ ABOUT = {
     "metrics": "one file each",
     "checkpoints": "verified",
     "registry.py": "things by name",
-    "ops": "grouped convolution, kernels",
+    "fields.py": "a field and its values",
+    "ops": "kernels",
     "runtime": "signals, processes, locks, errors: knows nothing of pictures",
 }
 
@@ -61,11 +63,10 @@ TO_MASK = (
     "imageio/readers/pillow.py",
     "inference/segmenter.py",
     "preprocessing.py",
-    "inference/sampling.py",
+    "inference/segmentation.py",
     "diffusion/process.py",
     "diffusion/samplers/ddim.py",
     "models/unet.py",
-    "inference/segmentation.py",
     "imageio/writers/mask.py",
 )
 

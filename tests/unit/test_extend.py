@@ -1,10 +1,15 @@
-"""The page docs/how-to/extend.md, executed."""
+"""The page docs/how-to/extend.md, executed: its module is imported, and a run uses all that it registers."""
 
+import csv
+import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ddim_jax import registry
 
@@ -41,3 +46,39 @@ def test_the_page_has_one_of_each(my_module):
     registry.import_plugins((my_module,))
     for kind, name in KINDS.items():
         assert name in getattr(registry, kind), kind
+
+
+def test_a_run_uses_all_that_it_registers(my_module, tmp_path):
+    from configs import base
+    from ddim_jax.cli import sample
+    from ddim_jax.evaluation import evaluate_checkpoint
+    from ddim_jax.training import train
+
+    registry.import_plugins((my_module,))
+    config = base.get_config()
+    config.plugins = (my_module,)
+    config.model.name = "three_layers"
+    config.model.overrides.width = 8
+    config.data.update({"name": "squares", "image_size": 16})
+    config.train.update({"batch_size": 4, "epochs": 0.0, "steps": 2})
+    config.sample.update({"sampler": "renoise", "steps": 2, "samples": 2, "ensemble": "unanimous"})
+    run, results = tmp_path / "run", tmp_path / "results"
+    assert train(config, run) == 2
+
+    metrics, _ = evaluate_checkpoint(run, "test", output_dir=results, figures=False)
+    assert metrics["ensemble"] == "unanimous" and metrics["sampler"] == "renoise"
+    assert metrics["metrics"]["area_error"].startswith("|predicted - true area|")
+    rows = list(csv.DictReader((results / "per_image.csv").open()))
+    assert [row["id"] for row in rows] == [f"test_{index}" for index in range(8)]
+    mean = metrics["protocols"]["mean"]["per_image"]["area_error"]["mean"]
+    assert np.mean([float(row["area_error"]) for row in rows]) == pytest.approx(mean)
+
+    picture = registry.DATASETS.get("squares")("test", SimpleNamespace(image_size=16))[0].image
+    np.save(tmp_path / "picture.npy", picture)
+    arguments = ["--ckpt", run, "--input", tmp_path / "picture.npy", "--output", results, "--save", "mask,box"]
+    assert sample.run(sample.parse_arguments(None, [str(argument) for argument in arguments])) == 0
+    mask = np.asarray(Image.open(results / "picture_mask.png"))
+    rows, columns = np.nonzero(mask)
+    found = json.loads((results / "picture_box.json").read_text())
+    expected = [rows.min(), columns.min(), rows.max(), columns.max()] if rows.size else None
+    assert found["source"] == "picture.npy" and found["box"] == expected

@@ -20,7 +20,7 @@ RULES = {
     "damage": "one at a time, undone before the next: a file drawn from those of a step with equal chances, then a "
     "position in it with equal chances; a flip changes one to eight bits of that byte, a truncation keeps what is "
     "before it",
-    "read": "each time by a call that has to read that step: restore or restore_params of it by number, or of the "
+    "read": "each time by a call that has to read that file: restore or restore_params of it by number, or of the "
     "newest or best where it is that",
     "named": "the error, or the warning before another step was used, has the file's path; where another step was "
     "used, it is the newest intact one, or the next best where the best was asked for, and all of it is as it was "
@@ -129,7 +129,8 @@ def damage(kind: str, run: Path, count: int, seed: int, say: Callable[[str], Non
         changed = content[:at]
         if kind == "flips":
             changed += bytes([content[at] ^ int(rng.integers(1, 256))]) + content[at + 1 :]
-        calls = originals.calls(step)
+        in_state = "state" in path.relative_to(originals.store.directory).parts
+        calls = [call for call in originals.calls(step) if call.reads_state or not in_state]
         path.write_bytes(changed)
         was_named, used_another = is_named(originals, calls[rng.integers(len(calls))], path)
         path.write_bytes(content)

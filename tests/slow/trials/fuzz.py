@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.children import dying_with_this
+from benchmarks.machine import ROOT
 from benchmarks.memory import high_water_bytes, reset_high_water, resident_bytes
 from ddim_jax.runtime.errors import InputError
 from tests.slow.trials.programs import FaultRunFailed
@@ -63,7 +64,7 @@ def measure(workdir: Path, *, seconds: float, seed: int, say: Callable[[str], No
         given = [str(workdir), str(seed), str(number), str(seconds - spent)]
         with open(workdir / "said.txt", "w") as said:  # decoders in C write a line on nearly every file
             command = dying_with_this([sys.executable, "-m", "tests.slow.trials.fuzz", *given])
-            status = _watch(subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=said), progress)
+            status = _watch(subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=said, cwd=ROOT), progress)
         if (status or 0) > 0 or not progress.exists():
             raise FaultRunFailed(f"the fuzzing itself failed, see {workdir / 'said.txt'}")
         told = json.loads(progress.read_text())

@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import pytest
 
 from benchmarks.speed import startup
 from ddim_jax import Segmenter
@@ -35,27 +34,6 @@ def test_rows_of_other_networks_stay(tmp_path, monkeypatch):
         assert startup.main(["--networks", *networks, "--repeats", repeats, "--output", str(output)]) == 0
     rows = json.loads(output.read_text())["rows"]
     assert [(row["network"], row["call_s"]) for row in rows] == [("full", 3), ("small", 4)]
-
-
-def test_real_calls_find_what_the_first_has_left(tmp_path, environment, monkeypatch):
-    """sample.py as a user calls it; a traced program that later calls make anew is not measured."""
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    startup.save_untrained(tmp_path / "run", "small", 32)
-    calls = startup._Calls(tmp_path, 32)
-    assert calls.traced() == []
-    first, left = calls.seconds(1), calls.traced()
-    assert len(left) == 1 and calls.seconds(2) > 0 < first
-    assert calls.traced() == left
-    masks = [path.name for path in tmp_path.glob("*/results/*_mask.png")]
-    assert sorted(masks) == ["1_mask.png", "2_mask.png", "3_mask.png"]
-
-    monkeypatch.setattr(startup._Calls, "seconds", lambda self, pictures: 1.0)
-    found = iter([["a"], ["a", "b"]])
-    monkeypatch.setattr(startup._Calls, "traced", lambda self: next(found))
-    monkeypatch.setattr(startup, "save_untrained", lambda folder, network, size: config())
-    with pytest.raises(RuntimeError, match="traced the network again"):
-        startup.measure("small", 32, 1, "a machine")
 
 
 def config():

@@ -32,7 +32,7 @@ def read_elsewhere(monkeypatch):
             (folder / ".nfs0001").touch()
             raise OSError(number, os.strerror(number), str(folder))
 
-        monkeypatch.setattr("ddim_jax.checkpoints.clearing.shutil.rmtree", busy)
+        monkeypatch.setattr("ddim_jax.checkpoints.folders.shutil.rmtree", busy)
 
     return begin
 

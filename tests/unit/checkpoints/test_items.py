@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorstore
 
-from ddim_jax.checkpoints import CheckpointStore, declared
+from ddim_jax.checkpoints import CheckpointStore, items
 from ddim_jax.checkpoints.manifest import write_manifest
 from ddim_jax.runtime.errors import CheckpointError
 
@@ -40,7 +40,7 @@ def test_terabytes_that_a_few_bytes_declare_are_not_allocated(store, fields):
 
 def test_weights_may_be_a_hundred_times_as_large_as_their_files(tmp_path, monkeypatch):
     """4 MB of zeros lie in a few hundred bytes; of random numbers, in hardly less than 4 MB."""
-    monkeypatch.setattr(declared, "SMALL", 0)
+    monkeypatch.setattr(items, "SMALL", 0)
     store = CheckpointStore(tmp_path)
     rng = np.random.default_rng(0)
     for step, weights in enumerate((np.zeros((1000, 1000)), rng.normal(size=(1000, 1000)))):
@@ -49,5 +49,5 @@ def test_weights_may_be_a_hundred_times_as_large_as_their_files(tmp_path, monkey
     with pytest.raises(CheckpointError, match="hold 4,000,000 bytes of weights, most of them in w"):
         store.restore_params(0)
     np.testing.assert_array_equal(store.restore_params(1)[1]["w"], weights.astype(np.float32))
-    monkeypatch.setattr(declared, "SMALL", 2**22)
+    monkeypatch.setattr(items, "SMALL", 2**22)
     np.testing.assert_array_equal(store.restore_params(0)[1]["w"], np.zeros((1000, 1000), np.float32))

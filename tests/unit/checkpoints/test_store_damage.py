@@ -38,9 +38,11 @@ def test_truncated_missing_and_surplus_files_are_named(store, caplog):
         original, name = path.read_bytes(), path.relative_to(store.directory / "30").as_posix()
         path.write_bytes(original[:-1])
         with pytest.raises(CheckpointError, match=name):
-            store.restore_params(30)
+            store.restore(template(), 30)
         path.unlink()
-        if name != "manifest.json":
+        if name.startswith("state/"):  # not needed by who wants the weights alone
+            assert store.restore_params(30)[0] == store.restore_params("latest")[0] == 30
+        elif name != "manifest.json":
             with pytest.raises(CheckpointError, match=f"{name}: missing"):
                 store.restore_params(30)
         path.write_bytes(original)
@@ -120,7 +122,7 @@ def test_a_removal_that_was_interrupted_is_finished_by_the_next_save(store, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("ddim_jax.checkpoints.clearing.shutil.rmtree", killed)
+        patch.setattr("ddim_jax.checkpoints.folders.shutil.rmtree", killed)
         fill(store, {40: 0.1})
     assert store.steps() == [10, 30, 40] and (store.directory / "20").is_dir()
     again = CheckpointStore(store.directory)
@@ -155,7 +157,7 @@ def test_old_steps_stay_until_the_new_one_is_complete(store, monkeypatch):
 def test_what_is_loaded_was_hashed_once_since_it_was_last_touched(store, monkeypatch, caplog):
     hashed = []
 
-    def counted(folder):
+    def counted(folder, leave_out=None):
         hashed.append(folder.name)
         return find_damage(folder)
 

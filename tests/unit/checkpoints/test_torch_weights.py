@@ -97,7 +97,7 @@ def test_axes(params, state_dict):
 
 
 def test_round_trip_keeps_every_bit(params, template, state_dict):
-    odd = np.array([-0.0, np.nan, np.inf, 1e-45], np.float32)
+    odd = np.array([-0.0, 3.4028235e38, 1e-38, 1e-45], np.float32)
     params = {**params, "norm_out": {"scale": np.resize(odd, 16), "bias": np.resize(-odd, 16)}}
     restored = from_torch(to_torch(params), template)
     assert_same_bits(restored, params)
@@ -143,6 +143,30 @@ def test_all_that_does_not_fit_is_named_at_once(template, state_dict):
     assert "conv_in.weight is [16, 12, 3, 3], expected [16, 16, 3, 3]" in misfits  # 4 channels in, patches of 2 x 2
     assert "temb.dense.0.weight is [16, 64], expected [64, 16]" in misfits
     assert "norm_out.bias is int64, expected float32" in misfits
+
+
+def test_of_many_that_do_not_fit_ten_are_named(template, state_dict):
+    with pytest.raises(CheckpointError) as caught:
+        from_torch({f"net.{name}": array for name, array in state_dict.items()}, template)
+    count = len(state_dict)
+    message = str(caught.value)
+    assert message.count(f"and {count - 5} more") == 2 and f"missing ({count}): conv_in.bias, conv_in.weight" in message
+    assert len(re.findall(r"\.(?:weight|bias)\b", message)) == 10
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_no_numbers_are_refused_by_name(template, state_dict, value):
+    state_dict["conv_out.bias"] = np.full_like(state_dict["conv_out.bias"], value)
+    with pytest.raises(CheckpointError, match=r"with NaN or infinite values \(1\): conv_out\.bias\."):
+        from_torch(state_dict, template)
+
+
+def test_parameters_with_gradients_and_bfloat16_tensors(template, state_dict, params):
+    torch = pytest.importorskip("torch")
+    own = {name: torch.nn.Parameter(tensor) for name, tensor in tensors(state_dict).items()}
+    assert_same_bits(from_torch(own, template), params)
+    halved = from_torch({name: tensor.bfloat16() for name, tensor in own.items()}, template)
+    assert_same_bits(halved, jax.tree.map(lambda leaf: leaf.astype(ml_dtypes.bfloat16).astype(np.float32), params))
 
 
 def test_safetensors_round_trip(tmp_path, params, template, state_dict):

@@ -147,8 +147,9 @@ def test_little_is_held_of_each_file(tmp_path, folders):
         return held, peak
 
     planned(100)  # what is imported and compiled once
-    few, many = planned(200), planned(2000)
-    held, peak = ((b - a) / 1800 for a, b in zip(few, many, strict=True))
+    few, *many = planned(200), planned(2000), planned(2001)
+    # The smaller one: the interpreter's table of names, which all paths share, doubles at some moment.
+    held, peak = ((b - a) / 1800 for a, b in zip(few, min(many), strict=True))
     assert held < 500 and peak < 1000
 
 

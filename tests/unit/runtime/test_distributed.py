@@ -8,9 +8,9 @@ import sys
 import jax
 import pytest
 
-from ddim_jax.runtime.distributed import _settle, check_shared, first_alone, initialise
+from ddim_jax.runtime.distributed import _settle, initialise
 from ddim_jax.runtime.errors import ConfigError, InputError
-from ddim_jax.runtime.processes import as_first
+from ddim_jax.runtime.processes import as_first, check_shared, first_alone, of_all
 
 SLURM = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_NTASKS": "8", "SLURM_PROCID": "3"}
 MPI = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "2"}
@@ -74,7 +74,7 @@ def test_a_single_process_is_not_joined_to_anything():
     initialise()
     initialise("nowhere.invalid:1", 1, 0)
     assert not jax.distributed.is_initialized()
-    assert (as_first(0.1), first_alone(lambda: 7)) == (0.1, 7)
+    assert (as_first(0.1), first_alone(lambda: 7), of_all(3)) == (0.1, 7, [3])
 
 
 HANDED = {"OMPI_COMM_WORLD_LOCAL_RANK": "1"}
@@ -106,22 +106,20 @@ def test_under_mpirun_each_process_takes_its_own_gpu(monkeypatch, environment, i
     assert given == [(address, 4, index, devices)]
 
 
-def test_processes_wait_at_the_board_and_not_in_a_collective(monkeypatch):
+def test_processes_wait_at_a_barrier_and_not_in_a_collective(monkeypatch):
     """A collective gives up after half a minute, while process 0 may be reading for longer than that."""
     done = []
 
-    class Board:
-        @staticmethod
-        def wait_at_barrier(name, milliseconds):
-            done.append((name.rpartition("/")[0], milliseconds))
+    def barrier(*, key, timeout_ms):
+        done.append((key.rpartition("/")[0], timeout_ms))
 
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    monkeypatch.setattr("ddim_jax.runtime.processes.distributed.global_state.client", Board)
+    monkeypatch.setattr("orbax.checkpoint.multihost.get_barrier_sync_fn", lambda: barrier)
     for index in (0, 1):
         monkeypatch.setattr(jax, "process_index", lambda index=index: index)
         first_alone(lambda: done.append("work"))
-    barrier = ("ddim_jax/first_alone", 24 * 3600 * 1000)
-    assert done == ["work", barrier, barrier, "work"]
+    waited = ("ddim_jax/first_alone", 24 * 3600 * 1000)
+    assert done == ["work", waited, waited, "work"]
 
 
 def test_nobody_there(environment):

@@ -14,8 +14,8 @@ from tiny_runs import tiny_config
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.inference import Segmenter
 from ddim_jax.runtime.errors import InUseError
-from ddim_jax.runtime.one_training import LOCK, OneTraining
 from ddim_jax.training import loop, train
+from ddim_jax.training.one_training import LOCK, OneTraining
 
 HOLDS = (
     "import filelock, sys; f = open(sys.argv[1], 'w'); filelock.lock_descriptor(f.fileno()); print(); sys.stdin.read()"
@@ -81,12 +81,15 @@ def test_one_that_began_and_ended_meanwhile_is_not_written_over(reference, tmp_p
     """Before the folder is there, nothing holds it: another training makes it while this one looks at its pictures."""
     workdir = tmp_path / "run"
 
-    def look(*sources):
+    read = loop.read_pictures
+
+    def look(*arguments, **options):
         workdir.mkdir()
         (workdir / "checkpoints").symlink_to(reference / "checkpoints")
         (workdir / "config.json").write_text("the other's")
+        return read(*arguments, **options)
 
-    monkeypatch.setattr(loop, "check_source", look)
+    monkeypatch.setattr(loop, "read_pictures", look)
     with pytest.raises(InUseError, match="another training was at work there; start the same command again"):
         train(tiny_config(steps=12), workdir)
     assert (workdir / "config.json").read_text() == "the other's"

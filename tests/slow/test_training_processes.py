@@ -20,7 +20,7 @@ from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.training import train
 
 HERE = Path(__file__).parent
-TRAIN = HERE.parents[2] / "train.py"
+TRAIN = HERE.parents[1] / "train.py"
 FIRST_PORT = 65535 - 2**12 + 1  # of those that JAX uses where a launcher gives the number of a job
 LIMIT = 300  # seconds after which processes that hang fail their test
 
@@ -65,14 +65,14 @@ class Processes:
 def start(environment, tmp_path_factory):
     """Starts `count` processes; `surroundings` makes what a launcher adds to the environment of each.
 
-    `program` is train.py with the config of `alone`, or on_processes.py, which takes `told`.
+    `program` is train.py with the config of `alone`, or training_process.py, which takes `told`.
     """
     folder = tmp_path_factory.mktemp("processes")
     (folder / "tiny.py").write_text(config_file(unet_config()))
 
     def start(workdir, count, surroundings=None, devices=1, **told):
         flags = {
-            "PYTHONPATH": f"{HERE.parents[1]}:{TRAIN.parent}",
+            "PYTHONPATH": f"{HERE.parent}:{TRAIN.parent}",
             "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         }
         address = f"127.0.0.1:{free_port()}"
@@ -80,7 +80,7 @@ def start(environment, tmp_path_factory):
         for index in range(count):
             joined = [] if surroundings else [address, str(count), str(index)]
             if told:
-                program = [str(HERE / "on_processes.py"), str(workdir), json.dumps(told), *joined]
+                program = [str(HERE / "training_process.py"), str(workdir), json.dumps(told), *joined]
             else:
                 names = ("coordinator-address", "process-count", "process-id")
                 by_hand = [f"--{name}={value}" for name, value in zip(names, joined, strict=False)]
@@ -173,32 +173,42 @@ def test_a_signal_to_one_stops_both_and_one_goes_on(start, alone, tmp_path, caps
     assert_same_curve(tmp_path, alone)
 
 
-@pytest.mark.parametrize("finishes", [0, 1])
-def test_a_signal_during_a_validation(start, tmp_path, finishes):
-    """Process `finishes` validates to the end, the other gives up: what process 0 does counts, and neither waits."""
-    processes = start(tmp_path, 2, validating=True, to=1, signal=signal.SIGTERM, finish=[finishes])
+@pytest.mark.parametrize("to", [0, 1])
+def test_a_signal_during_a_validation(start, tmp_path, to):
+    """All give it up before the same batch, whichever process the signal came to."""
+    processes = start(tmp_path, 2, validating=True, to=to, signal=signal.SIGTERM)
     assert processes.wait() == [75, 75], processes.said
-    for index, said in enumerate(processes.said):
-        assert ("validated\n" if index == finishes else "gave up\n") in said and "reached 4\n" in said
-    assert "SIGTERM to process 1: saved step 4, stopped; the same command" in processes.said[0]
+    assert all("gave up\n" in said and "reached 4\n" in said for said in processes.said)
+    assert f"SIGTERM to process {to}: saved step 4, stopped; the same command" in processes.said[0]
     assert CheckpointStore(tmp_path / "checkpoints").steps() == [4]
-    scored = (tmp_path / "checkpoints/4/metrics").exists()
-    assert scored == ("validation loss" in processes.said[0]) == (finishes == 0)
+    assert not (tmp_path / "checkpoints/4/metrics").exists() and "validation loss" not in processes.said[0]
+
+
+LOST = "for another one is lost: that failed, was killed or ran out of memory"
 
 
 @pytest.mark.parametrize(("to", "number", "status"), [(0, signal.SIGTERM, 75), (1, signal.SIGINT, 130)])
-def test_a_signal_to_one_before_training_ends_both_at_once(start, tmp_path, to, number, status):
+def test_a_signal_to_one_before_training_ends_both(start, tmp_path, to, number, status):
     processes = start(tmp_path / "run", 2, reading=True, to=to, signal=number)
     statuses = processes.wait()
     assert (statuses[to], statuses[1 - to]) == (status, 75), processes.said
     assert processes.said[to].endswith(f"error: process {to} of 2: stopped before training began\n")
-    told = f"error: process {to} of 2 was stopped before training began. There is no checkpoint yet. "
-    assert told in processes.said[1 - to]
+    (told,) = [line for line in processes.said[1 - to].splitlines() if line.startswith("error: ")]
+    assert LOST in told and "There is no checkpoint yet. Start the same command again" in told
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("broken", [0, 1])
+def test_an_error_of_one_ends_both(start, tmp_path, broken):
+    processes = start(tmp_path / "run", 2, reading=True, broken=broken)
+    statuses = processes.wait()
+    assert (statuses[broken], statuses[1 - broken]) == (2, 75), processes.said
+    assert processes.said[broken].endswith(f"error: process {broken} of 2: x.png: no picture\n")
+    assert LOST in processes.said[1 - broken]
+
+
 def test_a_killed_process_ends_the_other_with_a_message(start, alone, tmp_path):
-    """Either of two; what is told is which, where the last checkpoint is and that the same command goes on."""
+    """Either of two; what is told is that one is lost, where the last checkpoint is, and what goes on."""
     runs = [tmp_path / str(victim) for victim in (0, 1)]
     how = [None, as_srun(2)]
     copy_four_steps(alone, runs[0])  # the other begins
@@ -207,8 +217,7 @@ def test_a_killed_process_ends_the_other_with_a_message(start, alone, tmp_path):
         survivor = 1 - victim
         assert processes.wait()[survivor] == 75, processes.said
         (said,) = [line for line in processes.said[survivor].splitlines() if line.startswith("error: ")]
-        lost = "process 0 of 2, which coordinates" if victim == 0 else "process 1 of 2 is lost: nothing was heard of it"
-        assert lost in said, processes.said
+        assert said.startswith(f"error: process {survivor} of 2 ends, {LOST}"), processes.said
         assert said.endswith(
             f"The last checkpoint is step 4 in {run / 'checkpoints'}. Start the same command again on all processes, "
             "or on another number of them; it goes on from there."

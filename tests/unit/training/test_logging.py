@@ -2,15 +2,16 @@ import errno
 import importlib
 import json
 import struct
+import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from ddim_jax.training import events as events_module
-from ddim_jax.training.events import EventFile
-from ddim_jax.training.reporting import Reporter
+from ddim_jax.training import logging as logging_module
+from ddim_jax.training.logging import Reporter, Silent, create_reporter
 from ddim_jax.training.validation import Validation
 
 
@@ -58,7 +59,7 @@ def validation():
 def clock(monkeypatch):
     """Seconds that pass when the test says so."""
     now = [100.0]
-    monkeypatch.setattr("ddim_jax.training.reporting.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("ddim_jax.training.logging.time.perf_counter", lambda: now[0])
     return now
 
 
@@ -123,16 +124,41 @@ def test_long_runs_are_told_in_hours(tmp_path, clock, capsys):
     assert "0.2 images/s, 1 h 00 min left" in capsys.readouterr().err
 
 
-def test_an_event_that_the_disk_refuses_is_an_error_at_once(tmp_path):
-    """A writer in a thread of its own dies there, and after ten more events the run waits for it for ever."""
-    file = EventFile(tmp_path / "tensorboard", purge_step=1)
-    record = file._file._py_recordio_writer
-    record.close()
-    record._writer = open("/dev/full", "wb")  # noqa: SIM115
-    with pytest.raises(OSError) as error:
-        for step in range(1000):
-            file.scalar("loss", 0.5, step)
-    assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(tmp_path / "tensorboard"))
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_events_that_the_disk_refuses_are_an_error_and_no_end_of_the_run(small_disk, tmp_path):
+    """The thread that writes them ends there; the run must not wait for it."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/tensorboard").symlink_to(small_disk)
+    with pytest.raises(OSError) as error, reporter(tmp_path / "run") as report:
+        noise = np.random.default_rng(0).integers(0, 256, (2, 200, 200, 3), np.uint8)  # that PNG cannot make smaller
+        for step in range(8):
+            flat = np.zeros((2, 200, 200))
+            report.validation(step, validation()._replace(images=noise, truths=flat, probabilities=flat))
+            time.sleep(0.2)
+    assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(tmp_path / "run/tensorboard"))
+
+
+def test_processes_but_the_first_say_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("jax.process_index", lambda: 1)
+    with create_reporter(tmp_path, steps=1, start_step=0, batch_size=1) as report:
+        assert isinstance(report, Silent)
+        report.message("a")
+        report.restart_clock(1)
+        report.training(1, {"loss": 1.0})
+        report.validation(1, validation())
+    assert capsys.readouterr() == ("", "") and list(tmp_path.iterdir()) == []
 
 
 def test_a_line_that_the_disk_refuses_names_the_file(tmp_path):
@@ -146,9 +172,9 @@ def test_a_line_that_the_disk_refuses_names_the_file(tmp_path):
 def test_a_module_is_hidden_until_somebody_has_imported_it(monkeypatch):
     monkeypatch.delitem(sys.modules, "this", raising=False)
     monkeypatch.setattr("sys.stdout", None)  # the module prints
-    with events_module._hidden("this"), pytest.raises(ImportError):
+    with logging_module._hidden("this"), pytest.raises(ImportError):
         importlib.import_module("this")
     found = importlib.import_module("this")
-    with events_module._hidden("this"):
+    with logging_module._hidden("this"):
         assert importlib.import_module("this") is found
     assert sys.modules["this"] is found

@@ -1,18 +1,43 @@
-"""What a run tells while it trains: progress, `metrics.jsonl`, TensorBoard files."""
+"""The numbers of a run while it trains: progress on the terminal, `metrics.jsonl`, TensorBoard files."""
 
+import contextlib
+import errno
 import json
+import os
+import shutil
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from ddim_jax.runtime.atomic import errors_naming, write_text
-from ddim_jax.training.events import EventFile
 from ddim_jax.training.validation import Validation
+
+_LITTLE_BYTES = 2**20
+
+
+@contextlib.contextmanager
+def _hidden(name: str) -> Iterator[None]:
+    """Makes the import of a module fail in the block, if nobody has imported it so far."""
+    is_new = sys.modules.setdefault(name, None) is None
+    try:
+        yield
+    finally:
+        if is_new:
+            del sys.modules[name]
+
+
+# tensorboardX imports PyTorch where it is installed, for methods that are not used here; without it a program that
+# trains starts in half the time.
+with _hidden("torch"):
+    from tensorboardX import SummaryWriter
 
 
 class Reporter:
@@ -30,7 +55,11 @@ class Reporter:
         self._path = workdir / "metrics.jsonl"
         self._drop_lines_after(start_step)
         self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115, closed in __exit__
-        self._tensorboard = EventFile(workdir / "tensorboard", purge_step=start_step + 1)
+        self._events = workdir / "tensorboard"
+        before = set(threading.enumerate())
+        with errors_naming(self._events):
+            self._tensorboard = SummaryWriter(str(self._events), purge_step=start_step + 1, max_queue=1000)
+        self._writing = set(threading.enumerate()) - before
         self._progress = Progress(
             TextColumn("step {task.completed}/{task.total}"),
             BarColumn(),
@@ -48,7 +77,8 @@ class Reporter:
     def __exit__(self, *_: Any) -> None:
         self._progress.stop()
         try:
-            self._tensorboard.close()
+            with errors_naming(self._events):
+                self._tensorboard.close()
         finally:
             with errors_naming(self._path):
                 self._file.close()
@@ -75,7 +105,7 @@ class Reporter:
         """Reports a validation, with pictures for TensorBoard: image, truth and probability side by side."""
         self._write({"step": step, "validation_loss": result.loss, "validation_dice": result.dice})
         if len(result.probabilities):
-            self._tensorboard.picture("samples", _pictures(result), step)
+            self._tensorboard.add_image("samples", _pictures(result), step, dataformats="HWC")
         self._tensorboard.flush()
         self.message(f"step {step}/{self._steps}: validation loss {result.loss:.4f}, Dice {result.dice:.4f}")
 
@@ -87,9 +117,20 @@ class Reporter:
         with errors_naming(self._path):
             self._file.write(json.dumps(values) + "\n")
             self._file.flush()
+        self._check_events()
         for name, value in values.items():
             if name != "step":
-                self._tensorboard.scalar(name, value, values["step"])
+                self._tensorboard.add_scalar(name, value, values["step"])
+
+    def _check_events(self) -> None:
+        """The thread that writes events ends where the disk refuses one; what is handed over then is never written.
+
+        Raises:
+          OSError: it has ended.
+        """
+        if not all(thread.is_alive() for thread in self._writing):
+            number = errno.ENOSPC if shutil.disk_usage(self._events).free < _LITTLE_BYTES else errno.EIO
+            raise OSError(number, os.strerror(number), str(self._events))
 
     def _drop_lines_after(self, step: int) -> None:
         if not self._path.exists():
@@ -102,6 +143,26 @@ class Reporter:
             except (json.JSONDecodeError, KeyError):
                 continue  # a line torn by a kill belongs to steps that are done again
         write_text(self._path, "".join(kept))
+
+
+class Silent:
+    """In place of a `Reporter` on all processes but the first: says and writes nothing."""
+
+    def __enter__(self) -> "Silent":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+    def message(self, *_: Any) -> None:
+        """Nothing; and so do the others."""
+
+    restart_clock = training = validation = message
+
+
+def create_reporter(workdir: Path, **about: int) -> Reporter | Silent:
+    """The reporter of this process; arguments as for `Reporter`."""
+    return Reporter(workdir, **about) if jax.process_index() == 0 else Silent()
 
 
 def _pictures(result: Validation) -> np.ndarray:

@@ -14,9 +14,8 @@ LOCK = ".training.lock"
 class OneTraining:
     """Keeps other trainings out of a run's folder, from `hold` to the end of the block; process 0 does so for all.
 
-    It is the lock of an empty file in that folder, which the system takes back when the process ends, however it ends:
-    nothing is to be cleaned up, and the file stays. Who reads the run does not ask for it. On a file system without
-    locks nobody is kept out.
+    It is the lock of an empty file in that folder, which stays. Who reads the run does not ask for it. On a file system
+    without locks nobody is kept out.
     """
 
     def __init__(self, workdir: Path):

@@ -1,0 +1,43 @@
+"""The options and fields in the commands of README.md and docs/ are there."""
+
+import functools
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from ddim_jax.config import create_config
+
+ROOT = Path(__file__).parents[2]
+PAGES = (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")))
+COMMAND = re.compile(r"(?:ddim-jax (train|evaluate|sample|doctor)\b|python (train|evaluate|sample)\.py)([^\n#|;&]*)")
+
+
+def documented():
+    """(page, command, its arguments) of each command in a block of shell."""
+    for page in PAGES:
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            for ours, script, arguments in COMMAND.findall(block.replace("\\\n", " ")):
+                yield page.name, ours or script, arguments
+
+
+@functools.cache
+def help_of(command):
+    environment = os.environ | {"COLUMNS": "200", "JAX_PLATFORMS": "cpu"}
+    ran = subprocess.run([sys.executable, "-m", "ddim_jax", command, "--help"], capture_output=True, text=True,
+                         cwd=ROOT, env=environment)  # fmt: skip
+    return ran.stdout
+
+
+def test_options_and_fields_exist():
+    found = list(documented())
+    assert {command for _, command, _ in found} == {"train", "evaluate", "sample", "doctor"}
+    fields = create_config()
+    for page, command, arguments in found:
+        for option in re.findall(r"(?<!\S)(--[a-z][a-z0-9-]*)(?=[\s=]|$)", arguments):
+            assert re.search(rf"{option}\b", help_of(command)), f"{page}: {command} has no {option}"
+        for field in re.findall(r"--config\.([a-z_0-9.]+)=", arguments):
+            *sections, name = field.split(".")
+            section = functools.reduce(lambda config, part: config[part], sections, fields)
+            assert name in section, f"{page}: {field}"
