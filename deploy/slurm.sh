@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Trains on two machines of four GPUs, one process for each GPU.
 #
-#   sbatch deploy/slurm.sh --config configs/folder_gpu.py --config.data.root=DIR --workdir RUN \
+#   sbatch deploy/slurm.sh --config folder_gpu --config.data.root=DIR --workdir RUN \
 #     --config.train.batch_size=64
 #
-# Everything behind the script's name goes to train.py. DIR and RUN lie on a file system that all machines share. The
+# Everything behind the script's name goes to ddim-jax train. DIR and RUN lie on a file system that all machines share. The
 # folder this is submitted from holds the package and its environment, .venv (see README.md). train.batch_size has to be a
 # multiple of the number of GPUs, eight here.
 #SBATCH --job-name=ddim_jax
@@ -15,7 +15,7 @@
 #SBATCH --time=24:00:00
 #SBATCH --output=%x-%j.log
 #SBATCH --open-mode=append
-# Five minutes before the time is up every process gets SIGTERM: train.py saves a checkpoint and ends with status 75.
+# Five minutes before the time is up every process gets SIGTERM, saves a checkpoint and ends with status 75.
 #SBATCH --signal=TERM@300
 # After a machine is lost or the job is preempted Slurm starts it again, and training goes on from its last checkpoint.
 #SBATCH --requeue
@@ -35,7 +35,8 @@ cd "${SLURM_SUBMIT_DIR:?start this with sbatch}"
 status=0
 # Since Slurm 22.05 srun does not take --cpus-per-task over from the job, and would give each task one CPU.
 export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"
-srun --kill-on-bad-exit=0 .venv/bin/python -u train.py "$@" || status=$?
+export PYTHONUNBUFFERED=1 # what a process says last is what tells why it ended
+srun --kill-on-bad-exit=0 .venv/bin/ddim-jax train "$@" || status=$?
 if { [ "$status" -eq 75 ] || [ "$status" -eq 137 ] || [ "$status" -eq 143 ]; } && [ "${SLURM_RESTART_COUNT:-0}" -lt 10 ]; then
   scontrol requeue "$SLURM_JOB_ID"
 fi

@@ -1,14 +1,16 @@
 """Image/mask pairs: sources, the input pipeline and augmentation."""
 
-from ddim_jax.data.arrays import Arrays, Selection, check_source, load_arrays, load_selections, read_ahead
+from ddim_jax.data.arrays import Arrays, Selection, check_source, load_arrays, load_selections
 from ddim_jax.data.augmentation import augment
 from ddim_jax.data.load import load_dataset
 from ddim_jax.data.pipeline import training_batches, training_indices
-from ddim_jax.data.sources import Example, Source, Subset, ids_digest
+from ddim_jax.data.sources import Example, Pair, PairSource, Source, Subset, ids_digest, note_of
 
 __all__ = [
     "Arrays",
     "Example",
+    "Pair",
+    "PairSource",
     "Selection",
     "Source",
     "Subset",
@@ -18,7 +20,7 @@ __all__ = [
     "load_arrays",
     "load_dataset",
     "load_selections",
-    "read_ahead",
+    "note_of",
     "training_batches",
     "training_indices",
 ]

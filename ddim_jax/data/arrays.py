@@ -1,8 +1,7 @@
 """Splits decoded, checked and resized into uint8 arrays: each file is read once."""
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -101,26 +100,3 @@ def load_selections(selections: Sequence[Selection], image_size: int, *, threads
 def check_source(*sources: Source, threads: int = 8) -> None:
     """Reads every pair of the sources once and keeps none; see `load_selections`."""
     load_selections([Selection(source, (), range(len(source))) for source in sources], 1, threads=threads)
-
-
-def read_ahead(source: Source, *, threads: int = 8) -> Iterator[Example | DataError]:
-    """Yields the pairs of `source` in order, some read ahead by threads; a pair that cannot be used as its error."""
-
-    def attempt(row: int) -> Example | DataError:
-        try:
-            return source[row]
-        except DataError as error:
-            return error
-
-    with ThreadPoolExecutor(threads) as pool:
-        ahead: deque[Future] = deque()
-        try:
-            for row in range(len(source)):
-                ahead.append(pool.submit(attempt, row))
-                if len(ahead) > threads:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()

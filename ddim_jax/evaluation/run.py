@@ -12,8 +12,7 @@ from absl import logging
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import ddim_jax
-from ddim_jax.data import Example, Source, Subset, read_ahead
-from ddim_jax.data.sources import data_error
+from ddim_jax.data import Example, Source, Subset, check_source
 from ddim_jax.evaluation.figures import FIGURES, draw_figures
 from ddim_jax.evaluation.scoring import ImageResult, score_image
 from ddim_jax.evaluation.summary import RULES, summarise
@@ -47,8 +46,8 @@ def evaluate(
     """Scores a checkpoint on a data set and writes the results.
 
     Every image is read and sampled once; all protocols (`ddim_jax.aggregation.PROTOCOLS`) are scored on the same
-    samples. A pair that cannot be read ends the sampling; the rest is still read, so that all of them are named, and
-    nothing is written. Written into `output_dir`, each file atomically, replacing what an earlier evaluation left:
+    samples. A pair that cannot be read ends the evaluation; all of them are looked for then, and nothing is written.
+    Written into `output_dir`, each file atomically, replacing what an earlier evaluation left:
 
     - `per_image.csv`: one row per image, every measure and pixel count of every protocol;
     - `metrics.json`: what is returned;
@@ -153,12 +152,13 @@ def _score_all(
     Raises:
       DataError: pairs cannot be read; up to ten are named.
     """
-    results, seconds, problems, free = [], [], [], _KEPT_BYTES
-    for row, example in enumerate(bar.track(read_ahead(source), total=len(source), description="sampling")):
-        if isinstance(example, DataError):
-            problems.append(str(example))
-        if problems:
-            continue  # there will be no numbers: the rest is only read
+    results, seconds, free = [], [], _KEPT_BYTES
+    for row in bar.track(range(len(source)), description="sampling"):
+        try:
+            example = source[row]
+        except DataError:
+            check_source(source)  # names all that cannot be read
+            raise
         start = time.perf_counter()
         estimates = segmenter.sample(example.image, options)
         seconds.append(time.perf_counter() - start)
@@ -167,8 +167,6 @@ def _score_all(
         free -= example.image.nbytes + example.mask.nbytes
         if free >= 0:
             kept[row] = example
-    if problems:
-        raise data_error(f"{len(problems)} of {len(source)} pairs of {source.name} cannot be used:", problems)
     return results, seconds
 
 

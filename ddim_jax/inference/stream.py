@@ -154,7 +154,7 @@ class Stream:
                 return record
             # A file that is as it was may be unreadable for a while, for want of memory, and while a file server is
             # away nobody knows how it is: its results stay, and are redone with the others once it can be read.
-            return record | {"outputs": list(earlier)}
+            return record | ({"outputs": list(earlier)} if earlier else {})
         kinds = [kind for kind in WRITERS if kind in earlier or kind in self._kinds]
         began = time.monotonic()
         result = fuse(samples, image.shape[:2], self._context.options)

@@ -12,7 +12,7 @@ import numpy as np
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.config import resolve_config, total_steps
-from ddim_jax.data import Source, ids_digest, load_dataset
+from ddim_jax.data import Source, ids_digest, load_dataset, note_of
 from ddim_jax.models import create_model, create_process
 from ddim_jax.runtime.atomic import check_place, json_text, make_folder, write_json
 from ddim_jax.runtime.errors import InUseError
@@ -154,6 +154,8 @@ def _train(
             f"{len(jax.devices())} x {jax.devices()[0].device_kind}{_of_processes()}, "
             f"{'resumes' if start_step else 'starts'} at step {start_step} of {steps}"
         )
+        if note := note_of(train_source):
+            reporter.message(note)
         metadata = {"config": config, "package_version": __version__, "data": identity}
         rate_at = jax.jit(rate)  # one small program; each of its operations by itself would be ten, compiled one by one
         watch = LossWatch(stop=stop)

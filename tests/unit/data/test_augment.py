@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ddim_jax.data.augmentation import augment, rotate_and_flip
+from ddim_jax.data import augmentation
+
+augment = jax.jit(augmentation.augment, static_argnames=("rotation_degrees", "flips"))
+rotate_and_flip = jax.jit(augmentation.rotate_and_flip)
 
 
 def pair(height, width, seed=0):

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import subprocess
 import sys
 
 import numpy as np
@@ -275,44 +274,12 @@ def test_an_index_cut_short_is_not_used(tmp_path):
     assert ids("rsua", root) == first
 
 
-def run_python(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-
-
-def test_folders_and_phantoms_need_neither_tensorflow_nor_its_datasets(tmp_path):
-    save_pair(tmp_path / "images/a.png", tmp_path / "masks/a.png")
-    (tmp_path / "splits.csv").write_text("stem,split\na,train\n")
-    code = f"""
-import sys
-sys.modules["tensorflow_datasets"] = None
-from ddim_jax.data import load_dataset
-assert load_dataset("phantom", "val", image_size=16)[0].image.shape == (16, 16, 3)
-assert load_dataset("folder", "train", root={str(tmp_path)!r})[0].image.shape == (12, 10, 3)
-assert "tensorflow" not in sys.modules
-"""
-    result = run_python(code)
-    assert result.returncode == 0, result.stderr
-
-
 def test_without_tensorflow_datasets_the_error_says_what_to_install(tmp_path, monkeypatch):
     rsua_tree(tmp_path / "data", per_class=4)
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     monkeypatch.setattr(_published, "builder_class", builder_class.__wrapped__)
     with pytest.raises(InputError, match="pip install tensorflow-datasets"):
         load_dataset("rsua", "train", root=tmp_path / "data", cache_dir=tmp_path / "cache")
-
-
-def test_the_builders_do_not_import_tensorflow(tmp_path):
-    rsua_tree(tmp_path / "data", per_class=4)
-    code = f"""
-import sys
-from ddim_jax.data import load_dataset
-source = load_dataset("rsua", "val", root={str(tmp_path / "data")!r}, cache_dir={str(tmp_path / "cache")!r})
-assert source[0].image.shape == (12, 10, 3)
-assert "tensorflow_datasets" in sys.modules and "tensorflow" not in sys.modules
-"""
-    result = run_python(code)
-    assert result.returncode == 0, result.stderr
 
 
 def test_the_builders_are_known_to_tensorflow_datasets():

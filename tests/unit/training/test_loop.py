@@ -188,6 +188,17 @@ def test_other_training_images_are_refused(reference, monkeypatch):
         train(tiny_config(steps=20), reference)
 
 
+def test_a_remark_on_the_data_is_said_at_the_start(tmp_path, monkeypatch, capsys):
+    def remarked(*arguments, **options):
+        source = load_dataset(*arguments, **options)
+        source.note = "the split is not the official one"
+        return source
+
+    monkeypatch.setattr(loop, "load_dataset", remarked)
+    train(tiny_config(steps=3), tmp_path)
+    assert capsys.readouterr().err.splitlines()[1] == "the split is not the official one"
+
+
 def poisoned_from(step):
     """The real training step, which reports a loss that is no number from `step` on."""
     make = loop.make_train_step

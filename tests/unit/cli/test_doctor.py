@@ -1,0 +1,115 @@
+"""ddim-jax doctor: facts, and what to do about each."""
+
+import hashlib
+import platform
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import ddim_jax
+from ddim_jax.checkpoints import CheckpointStore
+from ddim_jax.cli import doctor
+from ddim_jax.ops.cpu_kernels import library
+
+
+@pytest.fixture
+def said(capsys):
+    """Runs `ddim-jax doctor ARGUMENTS`: (exit status, lines of stdout)."""
+
+    def run(*arguments):
+        status = doctor.run(list(arguments))
+        return status, capsys.readouterr().out.splitlines()
+
+    return run
+
+
+def test_versions_and_devices(said):
+    status, lines = said()
+    assert status == 0
+    assert lines[0].split() == ["ddim_jax", f"{ddim_jax.__version__},", str(Path(ddim_jax.__file__).parent)]
+    assert lines[1].startswith(f"python            {platform.python_version()}, ")
+    assert [line.split()[0] for line in lines[2:7]] == ["jax", "jaxlib", "flax", "optax", "orbax-checkpoint"]
+    assert lines[2].split() == ["jax", jax.__version__]
+    assert lines[7].startswith(f"device            {jax.device_count()} x ")
+
+
+def test_a_package_that_is_missing(said, monkeypatch):
+    monkeypatch.setattr(doctor, "PACKAGES", ("no-such-package",))
+    _, lines = said()
+    assert lines[2].split(maxsplit=1) == ["no-such-package", "not installed"]
+    assert lines[3].split(maxsplit=1) == ["->", "pip install ddim_jax brings it along"]
+
+
+def test_no_device_is_a_line_and_what_to_do(said, monkeypatch):
+    def none():
+        raise RuntimeError("Unable to initialize backend 'tpu': there is none\nmore of it")
+
+    monkeypatch.setattr(jax, "devices", none)
+    monkeypatch.setenv("JAX_PLATFORMS", "tpu")
+    status, lines = said()
+    assert status == 1
+    assert lines[-2:] == [
+        "no device         Unable to initialize backend 'tpu': there is none",
+        "                  -> JAX_PLATFORMS is tpu: unset it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("built", "compiler", "found", "advice"),
+    [
+        ("/cache/kernels-0-1.so", None, "/cache/kernels-0-1.so", None),
+        (None, "/usr/bin/c++", "not built; everything works, slower on CPU; compiler: /usr/bin/c++", library.BUILD),
+        (None, None, "not built, and no compiler was found; everything works, slower on CPU", "install a C++ compiler"),
+    ],
+)
+def test_the_kernels(said, monkeypatch, built, compiler, found, advice):
+    monkeypatch.setattr(library, "library_path", lambda: built and Path(built))
+    monkeypatch.setattr(library, "compiler", lambda: compiler)
+    _, lines = said()
+    (place,) = [number for number, line in enumerate(lines) if line.startswith("CPU kernels")]
+    assert lines[place] == f"CPU kernels       {found}"
+    assert lines[place + 1].strip().startswith(f"-> {advice}" if advice else "cache")
+
+
+def test_building_the_kernels(said, monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(SystemExit) as end:
+        said("--build-kernels")
+    assert end.value.code == 2
+    monkeypatch.setattr("ddim_jax.ops.cpu_kernels.build", lambda: tmp_path / "kernels.so")
+    assert said("--build-kernels")[1][0] == f"built {tmp_path / 'kernels.so'}"
+
+
+def test_the_caches_with_their_sizes(said, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert f"cache             {tmp_path}/ddim_jax, writable" in said()[1]
+    (tmp_path / "ddim_jax/xla-1").mkdir(parents=True)
+    (tmp_path / "ddim_jax/xla-1/a").write_bytes(bytes(3 * 2**20))
+    lines = said()[1]
+    assert f"{'':18}{tmp_path}/ddim_jax/xla-1: 3.0 MiB; may be removed at any time" in lines
+    monkeypatch.setattr(doctor.os, "access", lambda *_: False)
+    lines = said()[1]
+    place = lines.index(f"cache             {tmp_path}/ddim_jax, not writable")
+    assert lines[place + 1].strip() == "-> it cannot be written to: set XDG_CACHE_HOME to a folder that can"
+
+
+def test_a_checkpoint(said, tmp_path):
+    store = CheckpointStore(tmp_path / "run/checkpoints")
+    config = {"model": {"name": "unet", "overrides": {"base_channels": 8, "dtype": None}}, "data": {"root": ""}}
+    for step in (5, 9):
+        store.save(step, state={"step": np.int32(step)}, ema_params={"w": np.ones(3)}, metadata={"config": config})
+    manifests = [store.directory / str(step) / "manifest.json" for step in (5, 9)]
+    status, lines = said("--ckpt", str(tmp_path / "run"))
+    assert status == 0 and lines[2].split(maxsplit=1) == ["model", "name unet, overrides.base_channels 8"]
+    for step, line, manifest in zip((5, 9), lines, manifests, strict=False):
+        digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
+        assert re.fullmatch(rf"step {step} +intact, 0\.\d MiB, SHA-256 of its manifest {digest}", line)
+    _, lines = said("--ckpt", str(store.directory / "5"))
+    assert [line.split()[0] for line in lines[:2]] == ["step", "model"]
+    with open(next((store.directory / "9/ema_params").rglob("d/*")), "ab") as file:
+        file.write(b"x")
+    _, lines = said("--ckpt", str(tmp_path / "run"))
+    assert "9 is damaged: ema_params" in lines[1] and lines[2].strip() == "-> restore these files from a copy"
