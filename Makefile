@@ -54,7 +54,7 @@ bench-gpu: $(VENV)/installed-bench
 	$(RUN) -m benchmarks.render
 
 # The comparison of the four systems; DATA lists data sets in the folder layout, by the directories they lie in.
-# MedSegDiff takes 5000 evaluations for a picture and is scored on 15 pictures; docs/results.md has all on the same 15.
+# MedSegDiff takes 5000 evaluations for a picture and is scored on 15 pictures; the page Results has all on the same 15.
 table1-cpu: data-given $(VENV)/installed-bench kernels
 	$(RUN) -m benchmarks.quality.table1 --data $(DATA) --budget 360 --size 64 --seeds 1 --limit medsegdiff=15
 	$(RUN) -m benchmarks.render

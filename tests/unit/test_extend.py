@@ -1,5 +1,6 @@
 """The page docs/how-to/extend.md, executed: its module is imported, and a run uses all that it registers."""
 
+import csv
 import json
 import re
 import sys
@@ -66,6 +67,11 @@ def test_a_run_uses_all_that_it_registers(my_module, tmp_path):
 
     metrics, _ = evaluate_checkpoint(run, "test", output_dir=results, figures=False)
     assert metrics["ensemble"] == "unanimous" and metrics["sampler"] == "renoise"
+    assert metrics["metrics"]["area_error"].startswith("|predicted - true area|")
+    rows = list(csv.DictReader((results / "per_image.csv").open()))
+    assert [row["id"] for row in rows] == [f"test_{index}" for index in range(8)]
+    mean = metrics["protocols"]["mean"]["per_image"]["area_error"]["mean"]
+    assert np.mean([float(row["area_error"]) for row in rows]) == pytest.approx(mean)
 
     picture = registry.DATASETS.get("squares")("test", SimpleNamespace(image_size=16))[0].image
     np.save(tmp_path / "picture.npy", picture)
