@@ -30,7 +30,7 @@ from ddim_jax.training import train
 HERE = Path(__file__).parent
 TRAIN = HERE.parents[1] / "train.py"
 FIRST_PORT = 65535 - 2**12 + 1  # of those that JAX uses where a launcher gives the number of a job
-LIMIT = 300  # seconds after which processes that hang fail their test
+LIMIT = 600  # seconds after which processes that hang fail their test
 
 
 def free_port(*among):
