@@ -77,7 +77,7 @@ def of_commit(about: Row) -> str:
 
 
 def suite(root: Path, name: str) -> str:
-    """The machine, the bars, the paper's Table 2 and all rows of benchmarks/results/NAME.json."""
+    """The machine, the bars and all rows of benchmarks/results/NAME.json."""
     result = read_result(root / "benchmarks" / "results" / f"{name}.json")
     if not result:
         return "Not yet measured.\n"
@@ -100,8 +100,7 @@ def suite(root: Path, name: str) -> str:
     }
     parts = ["".join(f"- {line}\n" for line in about), "### Bars\n"]
     parts.append(table(bars, [{**bar._asdict(), "verdict": bar.verdict} for bar in bars_of(result)]))
-    parts += ["### Table 2 of the paper\n", _networks(result), "### All measurements\n"]
-    parts.append(table(_SUITE, result["rows"]))
+    parts += ["### All measurements\n", table(_SUITE, result["rows"])]
     parts += [
         f"{row['model']}, {row['case']}, {row['side']}: {row['note']}.\n" for row in result["rows"] if "note" in row
     ]
@@ -135,26 +134,6 @@ _SUITE: Columns = {
     "roofline": lambda row: f"{plain(100 * row['roofline_fraction'], 2)} %",
     "difference": "{difference:.0e}",
 }
-
-
-def _networks(result: Row) -> str:
-    timed = [row for row in result["rows"] if row["case"] == "segment" and row["median_s"] is not None]
-    rows = []
-    for network in result["networks"]:
-        paper = TABLE_2.get(network["model"]) or TABLE_2[f"{network['model']}_noise"]
-        own = [row for row in timed if row["model"] == network["model"]]
-        rows += [{**network, "paper": paper, **row} for row in own or [{}]]
-    columns = {
-        "network": "{model}",
-        "weights": "{parameters:,}",
-        "file": lambda row: f"{row['file_bytes'] / 2**20:.1f} MiB",
-        "file, paper": "{paper[file_mb]} MB",
-        "one picture": "{side}, {dtype}, {steps} x {batch}",
-        "time": lambda row: seconds(row["median_s"]),
-        "peak memory": lambda row: mebibytes(row["peak_bytes"]),
-        "time, paper": "{paper[seconds]} s",
-    }
-    return table(columns, rows)
 
 
 # The comparison of the systems

@@ -17,7 +17,8 @@ from typing import Any
 from ml_collections import ConfigDict, config_dict
 
 from ddim_jax.aggregation import PROTOCOLS
-from ddim_jax.diffusion import DirectProcess
+from ddim_jax.diffusion import PREDICTIONS, SCHEDULES, DirectProcess
+from ddim_jax.diffusion.process import LOSS_WEIGHTS, LOSSES
 from ddim_jax.fields import Field
 from ddim_jax.models import model_spec
 from ddim_jax.registry import DATASETS, ENSEMBLES, MODELS, SAMPLERS, import_plugins
@@ -39,15 +40,15 @@ SCHEMA: dict[str, Any] = {
         "overrides": {},  # the fields of the network
     },
     "diffusion": {
-        "prediction": Field(str, help="what the network estimates", choices=("noise", "x0", "v"), of_model=True),
-        "loss": Field(str, help="bce_dice is for x0 alone", choices=("mse", "bce_dice"), of_model=True),
-        "loss_weight": Field(str, help="weight of each timestep's loss", choices=("plain", "min_snr"), of_model=True),
+        "prediction": Field(str, help="what the network estimates", choices=PREDICTIONS, of_model=True),
+        "loss": Field(str, help="bce_dice is for x0 alone", choices=LOSSES, of_model=True),
+        "loss_weight": Field(str, help="weight of each timestep's loss", choices=LOSS_WEIGHTS, of_model=True),
         "mask_scale": Field(float, help="the mask enters as +- this", above=0, high=1, of_model=True),
         "timestep_power": Field(
             float, help="timesteps are drawn with a density of t^(this - 1): 1 is uniform", low=1, of_model=True
         ),
         "num_train_timesteps": Field(int, help="timesteps of the process", low=1, high=10**6, of_model=True),
-        "noise_schedule": Field(str, help="cosine is without the betas", choices=("linear", "cosine"), of_model=True),
+        "noise_schedule": Field(str, help="cosine is without the betas", choices=SCHEDULES, of_model=True),
         "beta_start": Field(float, help="first beta of the linear schedule", above=0, below=1, of_model=True),
         "beta_end": Field(float, help="last beta of the linear schedule", above=0, below=1, of_model=True),
         "zero_terminal_snr": Field(bool, help="end in pure noise; x0 and v only", of_model=True),
@@ -381,7 +382,7 @@ def _check_systems(systems: Any) -> None:
         for name, value in _leaves(own):
             known = decided | {f"model.overrides.{field}" for field in model_spec(model).fields}
             if value is not None and name not in known:
-                raise ConfigError(f"systems.{model} has {name!r}; expected some of {', '.join(sorted(known))}")
+                raise ConfigError(f"systems.{model} has {name!r}, which is no field that a network has a default for")
 
 
 def _filled(name: str, fields: Any, own: Mapping[str, Any], *, none_is_set: bool = False) -> dict[str, Any]:

@@ -12,6 +12,7 @@ module in the field `plugins` of a config, so that a checkpoint finds it again.
 
 import importlib
 import pkgutil
+import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Generic, TypeVar
@@ -33,7 +34,8 @@ class Registry(Generic[T]):
         self.kind = kind
         self._folder = folder
         self._entries: dict[str, T] = {}
-        self._complete = False
+        self._complete = self._finding = False
+        self._lock = threading.RLock()
 
     def register(self, name: str) -> Callable[[T], T]:
         """A decorator that registers what it decorates under `name` and returns it as it is.
@@ -81,12 +83,20 @@ class Registry(Generic[T]):
         return ((name, self._entries[name]) for name in self)
 
     def _find(self) -> None:
-        if not self._complete:
-            self._complete = True  # before the imports, which may look something up themselves
-            package = importlib.import_module(self._folder)
-            for module in pkgutil.iter_modules(package.__path__, f"{self._folder}."):
-                if not module.name.rpartition(".")[2].startswith("_"):
-                    importlib.import_module(module.name)
+        if self._complete:
+            return
+        with self._lock:  # pictures are read by several threads, and the first of them must not see half of the readers
+            if self._complete or self._finding:  # what is imported may look something up itself
+                return
+            self._finding = True
+            try:
+                package = importlib.import_module(self._folder)
+                for module in pkgutil.iter_modules(package.__path__, f"{self._folder}."):
+                    if not module.name.rpartition(".")[2].startswith("_"):
+                        importlib.import_module(module.name)
+                self._complete = True
+            finally:
+                self._finding = False
 
 
 def _origin(entry: object) -> str:

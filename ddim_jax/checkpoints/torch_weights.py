@@ -13,6 +13,7 @@ from typing import Any
 
 import ml_dtypes  # also teaches NumPy bfloat16, which safetensors then reads
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ddim_jax.checkpoints.items import check_declared
 from ddim_jax.runtime.atomic import atomic_path
@@ -102,14 +103,12 @@ def from_torch(
             f"{source} does not fit this model. {_listed(problems)}. "
             "Use the configuration of the network whose weights these are."
         )
-    params: dict[str, Any] = {}
-    for name, (path, leaf) in wanted.items():
-        *modules, last = path
-        node = params
-        for module in modules:
-            node = node.setdefault(module, {})
-        node[last] = _transposed(path, given[name], _TO_FLAX).astype(leaf.dtype, copy=False)
-    return params
+    return unflatten_dict(
+        {
+            path: _transposed(path, given[name], _TO_FLAX).astype(leaf.dtype, copy=False)
+            for name, (path, leaf) in wanted.items()
+        }
+    )
 
 
 def load_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -162,18 +161,10 @@ def save_state_dict(path: str | os.PathLike, state_dict: Mapping[str, Any]) -> N
 
 def _named(params: Mapping[str, Any], names: NameTable) -> Iterator[tuple[str, tuple[str, ...], Any]]:
     """(name in PyTorch, path in the tree, leaf) of every leaf."""
-    for path, leaf in _leaves(params):
+    for path, leaf in flatten_dict(params).items():
         *modules, last = path
         renamed = [_rename(module, names) for module in modules]
         yield ".".join([*renamed, _LEAVES.get(last, last)]), path, leaf
-
-
-def _leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    if isinstance(tree, Mapping):
-        for key, child in tree.items():
-            yield from _leaves(child, (*path, key))
-    else:
-        yield path, tree
 
 
 def _rename(module: str, names: NameTable) -> str:

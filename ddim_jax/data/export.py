@@ -7,10 +7,12 @@ import argparse
 import os
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from ddim_jax.data.load import load_dataset
 from ddim_jax.data.sources import SPLITS, Source
-from ddim_jax.imageio.images import write_mask, write_rgb
-from ddim_jax.runtime.atomic import make_folder
+from ddim_jax.runtime.atomic import atomic_path, make_folder
 from ddim_jax.runtime.errors import report_input_errors
 from ddim_jax.runtime.remote import refuse_remote
 
@@ -22,8 +24,9 @@ def export_pairs(source: Source, output_dir: str | os.PathLike) -> None:
     make_folder(output_dir)
     for row in range(len(source)):
         example = source[row]
-        write_rgb(output_dir / "images" / f"{example.id}.png", example.image)
-        write_mask(output_dir / "masks" / f"{example.id}.png", example.mask)
+        for folder, pixels in (("images", example.image), ("masks", example.mask * np.uint8(255))):
+            with atomic_path(output_dir / folder / f"{example.id}.png") as temporary:
+                Image.fromarray(pixels).save(temporary, format="PNG")
 
 
 def main() -> None:

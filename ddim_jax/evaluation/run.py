@@ -134,7 +134,10 @@ def evaluate(
         write_per_image(output_dir / "per_image.csv", results)
         write_json(output_dir / "metrics.json", metrics)
         if figures:
-            look = lambda row: kept[row] if row in kept else subset[row]  # noqa: E731
+
+            def look(row: int) -> Example:
+                return kept[row] if row in kept else subset[row]
+
             draw_figures(segmenter, look, options, results, output_dir / "figures", metrics, bar)
     return metrics
 

@@ -1,18 +1,15 @@
-"""Pictures and masks in and out of files: every picture is read as uint8 [H, W, 3], every mask as {0, 1}.
+"""Pictures and masks from files: every picture is read as uint8 [H, W, 3], every mask as {0, 1}.
 
 How a file is read depends on its suffix: each module of `ddim_jax.imageio.readers`, or of another package, registers a
 reader for some suffixes. A file with another suffix is read as if it were a PNG, JPEG, BMP or TIFF file.
 """
 
 import os
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image
 
 from ddim_jax.registry import READERS
-from ddim_jax.runtime.atomic import atomic_path
 from ddim_jax.runtime.errors import ConfigError
 
 MAX_PIXELS = 2**30 // 12
@@ -95,26 +92,3 @@ def _reader_names() -> dict[str, str]:
             if names.setdefault(suffix, name) != name:
                 raise ConfigError(f"the readers {names[suffix]} and {name} are both for files ending in {suffix}")
     return names
-
-
-def write_mask(path: str | os.PathLike, mask: np.ndarray) -> None:
-    """Writes a mask, [H, W] of {0, 1} or booleans, as an 8-bit grey PNG with 0 and 255, atomically."""
-    mask = np.asarray(mask)
-    if mask.ndim != 2 or not np.isin(mask, (0, 1)).all():
-        raise ValueError(f"A mask must be [H, W] of 0 and 1, got {mask.dtype} {mask.shape}.")
-    _write_png(path, mask.astype(np.uint8) * 255)
-
-
-def write_rgb(path: str | os.PathLike, image: np.ndarray) -> None:
-    """Writes uint8 [H, W, 3] as a PNG, atomically."""
-    image = np.asarray(image)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
-        raise ValueError(f"A picture must be uint8 [H, W, 3], got {image.dtype} {image.shape}.")
-    _write_png(path, image)
-
-
-def _write_png(path: str | os.PathLike, pixels: np.ndarray) -> None:
-    if Path(path).suffix.lower() != ".png":
-        raise ValueError(f"{path}: expected a name ending in .png.")
-    with atomic_path(path) as temporary:
-        Image.fromarray(pixels).save(temporary, format="PNG")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from ddim_jax.imageio.images import image_suffixes
 from ddim_jax.imageio.listing import iterate_images
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import InputError
@@ -62,7 +63,7 @@ def plan_jobs(inputs: str | os.PathLike | Iterable[str | os.PathLike], output_di
     """
     output_dir = os.path.abspath(output_dir)
     found: dict[str, Job] = {}
-    inside, others = None, Counter()
+    inside, others, suffixes = None, Counter(), image_suffixes()
     results = os.path.join(output_dir, "")
 
     def pass_over(path: str) -> None:
@@ -86,7 +87,7 @@ def plan_jobs(inputs: str | os.PathLike | Iterable[str | os.PathLike], output_di
             if not path.startswith(below):
                 raise InputError(f"{path}, found by {given}, does not lie in {root}; leave out .. behind a wildcard")
             relative = path.removeprefix(below)
-            found.setdefault(path, Job(root, relative, _stem(relative)))
+            found.setdefault(path, Job(root, relative, _stem(relative, suffixes)))
     if not found:
         raise InputError(f"nothing to segment: every image lies in the output folder {output_dir}")
     return Plan(name_jobs(list(found.values())), inside, others)
@@ -104,12 +105,13 @@ def name_jobs(jobs: list[Job], known: Callable[[str, str], bool] = lambda name, 
       InputError: two would write the same file; both are named.
     """
     # Compared without case: on many file systems A_mask.png and a_mask.png are one file.
-    counts = Counter(_stem(job.relative).casefold() for job in jobs)
+    suffixes = image_suffixes()
+    counts = Counter(_stem(job.relative, suffixes).casefold() for job in jobs)
     if len(counts) == len(jobs):
         return jobs
     named, owners = [], {}
     for job in jobs:
-        stem = _stem(job.relative)
+        stem = _stem(job.relative, suffixes)
         shared = counts[stem.casefold()] > 1 and not known(stem, job.source)
         job = job._replace(name=job.relative if shared else stem)
         other = owners.setdefault(job.name.casefold(), job)
@@ -121,10 +123,14 @@ def name_jobs(jobs: list[Job], known: Callable[[str, str], bool] = lambda name, 
     return named
 
 
-def _stem(relative: str) -> str:
-    """Without the suffix of the last part, as `Path.with_suffix`; a name that begins with its only dot has none."""
-    dot = relative.rfind(".")
-    return relative[:dot] if relative.rfind("/") + 1 < dot < len(relative) - 1 else relative
+def _stem(relative: str, suffixes: tuple[str, ...]) -> str:
+    """The path without the longest of `suffixes` that fits, such as .nii.gz, or else without the last dot and the rest.
+
+    A name that begins with its only dot, or ends with it, stays as it is.
+    """
+    name = os.path.basename(relative)
+    suffix = max((one for one in suffixes if name.lower().endswith(one)), key=len, default=Path(name).suffix)
+    return relative[: len(relative) - len(suffix)] if len(suffix) < len(name) else relative
 
 
 def _root(given: str | os.PathLike) -> str:

@@ -58,7 +58,7 @@ def report_input_errors(stopped: str | None = None, need_less: str | None = None
 
     With `stopped`, a line that says what is left of the work, Ctrl-C becomes that line and exit status `INTERRUPTED`.
     With `need_less`, what to change for less memory, so does a device or a host without enough of it become an error of
-    that kind. Used by the command-line programs alone.
+    that kind. A device that JAX does not find is one too. Used by the command-line programs alone.
     """
     try:
         yield
@@ -73,6 +73,9 @@ def report_input_errors(stopped: str | None = None, need_less: str | None = None
         print(f"error: {error.filename or 'writing'}: {error.strerror}{told}", file=sys.stderr)
         sys.exit(2)
     except (MemoryError, RuntimeError) as error:
+        if str(error).startswith("Unable to initialize backend"):
+            print(f"error: {str(error).splitlines()[0]}; ddim-jax doctor says more", file=sys.stderr)
+            sys.exit(2)
         # JAX raises a RuntimeError with the name of the status in front; a MemoryError is of NumPy or Pillow.
         exhausted = isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED")
         if need_less is None or not exhausted:

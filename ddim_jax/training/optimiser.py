@@ -1,12 +1,9 @@
 """Adam and the learning rate over the steps, both from optax."""
 
-import math
-
 import optax
 
+from ddim_jax.config import SCHEMA
 from ddim_jax.runtime.errors import ConfigError
-
-SCHEDULES = ("constant", "cosine")
 
 
 def learning_rate_schedule(schedule: str, learning_rate: float, warmup_steps: int, steps: int) -> optax.Schedule:
@@ -15,11 +12,8 @@ def learning_rate_schedule(schedule: str, learning_rate: float, warmup_steps: in
     Raises:
       ConfigError: an unknown schedule, a learning rate that is not a positive number, or a warm-up as long as the run.
     """
-    if schedule not in SCHEDULES:
-        raise ConfigError(f"train.lr_schedule is {schedule!r}; expected one of {', '.join(SCHEDULES)}")
-    if not 0.0 < learning_rate < math.inf:
-        raise ConfigError(f"train.learning_rate is {learning_rate}; expected a positive number")
-    if not 0 <= warmup_steps < steps:
+    _check(lr_schedule=schedule, learning_rate=learning_rate, warmup_steps=warmup_steps)
+    if warmup_steps >= steps:
         raise ConfigError(f"train.warmup_steps is {warmup_steps}; expected 0 to below the {steps} steps of the run")
     if schedule == "cosine":
         if warmup_steps == 0:
@@ -40,10 +34,11 @@ def create_optimiser(
     Raises:
       ConfigError: a decay rate outside [0, 1) or a negative clip.
     """
-    for name, beta in (("beta1", beta1), ("beta2", beta2)):
-        if not 0.0 <= beta < 1.0:
-            raise ConfigError(f"train.{name} is {beta}; expected a number from 0 to below 1")
-    if not 0.0 <= gradient_clip < math.inf:
-        raise ConfigError(f"train.gradient_clip is {gradient_clip}; expected 0 (off) or a positive norm")
+    _check(beta1=beta1, beta2=beta2, gradient_clip=gradient_clip)
     adam = optax.adam(learning_rate, b1=beta1, b2=beta2)
     return optax.chain(optax.clip_by_global_norm(gradient_clip), adam) if gradient_clip else adam
+
+
+def _check(**fields: object) -> None:
+    for name, value in fields.items():
+        SCHEMA["train"][name].check(f"train.{name}", value)

@@ -14,7 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_runs import assert_same_but_for_rounding, checkpoint, config_file, losses, metric_lines, unet_config
+from tiny_runs import (
+    assert_same_but_for_rounding,
+    checkpoint,
+    config_file,
+    losses,
+    metric_lines,
+    tiny_config,
+    unet_config,
+)
 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.training import train
@@ -97,6 +105,14 @@ def alone(tmp_path_factory):
     """A run of one process, 12 steps without an interruption and without dropout: devices compute their own shares."""
     workdir = tmp_path_factory.mktemp("alone")
     assert train(unet_config(), workdir) == 12
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The same with diffusion and dropout."""
+    workdir = tmp_path_factory.mktemp("reference")
+    assert train(tiny_config(), workdir) == 12
     return workdir
 
 

@@ -228,8 +228,8 @@ def test_off_is_a_value_in_a_system():
         (5, "systems is 5; expected a section for each network"),
         ({"resnet": {}}, "systems has 'resnet'; expected some of ddim, lightweight_ddim, medsegdiff, unet"),
         ({"unet": 5}, "systems.unet is 5; expected a section"),
-        ({"unet": {"train": {"rate": 1}}}, "systems.unet has 'train.rate'; expected some of"),
-        ({"unet": {"train": {"batch_size": 1}}}, "systems.unet has 'train.batch_size'; expected some of"),
+        ({"unet": {"train": {"rate": 1}}}, "systems.unet has 'train.rate', which is no field that a network"),
+        ({"unet": {"train": {"batch_size": 1}}}, "systems.unet has 'train.batch_size', which is no field"),
         ({"unet": {"model": {"overrides": {"remat": True}}}}, "systems.unet has 'model.overrides.remat'"),
     ],
 )

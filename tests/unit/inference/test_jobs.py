@@ -72,6 +72,14 @@ def test_a_name_is_what_is_before_the_suffix(tmp_path):
     assert [job.name for job in found] == ["a.b", "c", ".d", "e.", "g", ".h"]
 
 
+def test_the_suffix_may_have_two_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr("ddim_jax.inference.jobs.image_suffixes", lambda: (".gz", ".nii.gz", ".png"))
+    for name in ("a.NII.gz", "b.v2.nii.gz", "c.gz", "nii.gz", ".nii.gz"):
+        (tmp_path / name).touch()
+    given = [tmp_path / name for name in ("a.NII.gz", "b.v2.nii.gz", "c.gz", "nii.gz", ".nii.gz")]
+    assert [job.name for job in plan_jobs(given, Path("out")).jobs] == ["a", "b.v2", "c", "nii", ".nii.gz"]
+
+
 def test_a_pattern_that_leads_out_of_its_folder_is_refused(tree):
     with pytest.raises(InputError, match=r"in/a\.PNG, found by .*, does not lie in .*in/sub; leave out \.\."):
         plan_jobs(f"{tree}/sub/*/../../*.PNG", Path("out"))

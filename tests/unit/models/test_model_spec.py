@@ -190,7 +190,7 @@ def test_dtype_by_name(name, dtype):
         ({"blocks_per_level": True}, "model.blocks_per_level is True"),
         ({"dropout": "much"}, "model.dropout is 'much'"),
         ({"dropout": 1.0}, "model.dropout is 1.0"),
-        ({"dropout": -0.1}, "model.dropout is -0.1; expected a number from 0.0 to below 1.0"),
+        ({"dropout": -0.1}, "model.dropout is -0.1; expected a number from 0 to below 1"),
         ({"base_channels": 2**30}, "model.base_channels is 1073741824; expected a multiple of 8 from 8 to 4096"),
         ({"blocks_per_level": 2**30}, "model.blocks_per_level is 1073741824; expected a whole number from 1 to 64"),
         ({"channel_multipliers": (1,) * 13}, "model.channel_multipliers is .*expected 1 to 12 values"),

@@ -24,6 +24,11 @@ from ddim_jax.runtime.errors import ConfigError, InputError, InUseError, report_
             "error: writing: No space left on device. Make room there and start the same command again.\n",
         ),
         (KeyboardInterrupt(), 130, "stopped; it goes on\n"),
+        (
+            RuntimeError("Unable to initialize backend 'tpu': none\nmore"),
+            2,
+            "error: Unable to initialize backend 'tpu': none; ddim-jax doctor says more\n",
+        ),
         (MemoryError(), 2, "error: not enough memory (MemoryError). Take less.\n"),
         (RuntimeError("RESOURCE_EXHAUSTED: 9 bytes\nat 0"), 2, "error: not enough memory (9 bytes). Take less.\n"),
     ],

@@ -6,11 +6,11 @@ import signal
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_runs import SIZE, assert_same_bits, checkpoint, losses, metric_lines, tiny_config
 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.data import load_dataset
-from ddim_jax.imageio.images import write_mask, write_rgb
 from ddim_jax.runtime.errors import ConfigError, DataError, InputError
 from ddim_jax.runtime.signals import StopRequest
 from ddim_jax.training import loop, train
@@ -260,8 +260,9 @@ def test_what_cannot_work_is_refused_before_anything_is_written(section, field, 
 def folder_config(folder, **train_fields):
     """A config of three pairs that are written into `folder`, without a split."""
     for name in "abc":
-        write_rgb(folder / "images" / f"{name}.png", np.zeros((SIZE, SIZE, 3), np.uint8))
-        write_mask(folder / "masks" / f"{name}.png", np.zeros((SIZE, SIZE), np.uint8))
+        for kind, shape in (("images", (SIZE, SIZE, 3)), ("masks", (SIZE, SIZE))):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.zeros(shape, np.uint8)).save(folder / kind / f"{name}.png")
     config = tiny_config(**train_fields)
     config["data"] |= {"name": "folder", "root": str(folder), "cache_dir": str(folder.parent / "cache")}
     return config

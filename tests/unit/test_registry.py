@@ -1,0 +1,39 @@
+"""The first look-up of a registry."""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from ddim_jax.registry import Registry
+from ddim_jax.runtime.errors import ConfigError
+
+
+@pytest.fixture
+def shapes(tmp_path, monkeypatch):
+    """A registry whose two entries take a while to import."""
+    folder = tmp_path / "shapes_of_a_test"
+    folder.mkdir()
+    registry = Registry("shape", folder.name)
+    (folder / "__init__.py").write_text("registry = None")
+    for name in ("circle", "square"):
+        text = f"import time; time.sleep(0.1)\nfrom {folder.name} import registry\nregistry.register('{name}')(len)"
+        (folder / f"{name}.py").write_text(text)
+    (folder / "_shared.py").write_text("raise RuntimeError('a module of its own is not imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    package = __import__(folder.name)
+    package.registry = registry
+    yield registry
+    for name in [name for name in sys.modules if name.startswith(folder.name)]:
+        del sys.modules[name]
+
+
+def test_threads_that_look_up_first_at_once_all_see_every_entry(shapes):
+    with ThreadPoolExecutor(8) as pool:
+        assert [list(names) for names in pool.map(lambda _: list(shapes), range(8))] == [["circle", "square"]] * 8
+
+
+def test_an_unknown_name_is_told_with_those_there_are(shapes):
+    assert shapes.get("circle") is len and "square" in shapes and "cube" not in shapes
+    with pytest.raises(ConfigError, match=r"data\.shape is 'cube'; expected one of circle, square"):
+        shapes.get("cube", "data.shape")

@@ -1,0 +1,94 @@
+"""The pictures of a run: each file is read once, and what cannot be used is named with all others."""
+
+import jax
+import numpy as np
+import pytest
+
+from ddim_jax.data import Example
+from ddim_jax.runtime.errors import DataError
+from ddim_jax.training.input_pipeline import batches, read_pictures
+from ddim_jax.training.sharding import data_mesh
+
+SIZE = 4
+
+
+class Pictures:
+    """Pictures that count how often they are read; those in `broken` cannot be."""
+
+    name = "pictures"
+
+    def __init__(self, count, seed, broken=()):
+        self.ids = tuple(f"{seed}{i}" for i in range(count))
+        self.broken, self.reads = broken, [0] * count
+        rng = np.random.default_rng(seed)
+        self.images = rng.integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
+        self.masks = rng.integers(0, 2, (count, SIZE, SIZE), np.uint8)
+
+    def __len__(self):
+        return len(self.ids)
+
+    def __getitem__(self, index):
+        self.reads[index] += 1
+        if index in self.broken:
+            raise DataError(f"{self.ids[index]}.png: truncated")
+        return Example(self.ids[index], self.images[index], self.masks[index])
+
+
+def read(train, val, resident_bytes=2**20, rows=(0, 2)):
+    mesh = data_mesh(2, jax.devices()[:1])
+    return mesh, *read_pictures(train, val, rows, mesh, image_size=SIZE, resident_bytes=resident_bytes)
+
+
+@pytest.mark.parametrize("resident_bytes", [0, 5 * SIZE * SIZE * 4])
+def test_each_pair_is_read_once_when_a_run_starts(resident_bytes):
+    train, val = Pictures(5, 0), Pictures(3, 1)
+    _, resident, shown = read(train, val, resident_bytes)
+    assert train.reads == [1] * 5 and val.reads == [1] * 3
+    np.testing.assert_array_equal(shown.images, val.images[[0, 2]])
+    np.testing.assert_array_equal(shown.masks, val.masks[[0, 2]])
+    assert (resident is None) == (resident_bytes == 0)
+    if resident is not None:
+        np.testing.assert_array_equal(resident["images"], train.images)
+        np.testing.assert_array_equal(resident["masks"], train.masks)
+
+
+def test_all_that_cannot_be_used_is_named_at_once():
+    with pytest.raises(DataError, match=r"3 of 8 pairs of pictures(.|\n)*01\.png(.|\n)*10\.png(.|\n)*11\.png"):
+        read(Pictures(5, 0, broken=(1,)), Pictures(3, 1, broken=(0, 1)))  # 1 is not among those that are kept
+
+
+@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("resident_bytes", [0, 2**20])
+def test_two_processes_read_a_share_each(monkeypatch, index, resident_bytes):
+    train, val = Pictures(5, 0), Pictures(4, 1)
+    gathered = []
+
+    def gather(own, tiled):
+        gathered.append(own)
+        length = len(own["images"])
+        assert length == 3  # the last one reads the first pair as well, which is cut off again
+        return {"images": np.concatenate([train.images, train.images[:1]]), "masks": np.repeat(train.masks[:1], 6, 0)}
+
+    monkeypatch.setattr("jax.process_count", lambda: 2)
+    monkeypatch.setattr("jax.process_index", lambda: index)
+    monkeypatch.setattr("ddim_jax.training.input_pipeline.multihost_utils.process_allgather", gather)
+    _, resident, shown = read(train, val, resident_bytes)
+    assert train.reads == ([1, 1, 1, 0, 0] if index == 0 else [1, 0, 0, 1, 1])
+    # Every process has all that is validated, here 0 and 2; the rest is divided.
+    assert val.reads == ([1, 0, 1, 0] if index == 0 else [1, 1, 1, 1])
+    assert len(shown.images) == 2
+    if resident_bytes:
+        np.testing.assert_array_equal(gathered[0]["images"], train.images[[0, 1, 2] if index == 0 else [3, 4, 0]])
+        np.testing.assert_array_equal(resident["images"], train.images)
+        assert resident["masks"].shape == (5, SIZE, SIZE)
+
+
+def test_resident_and_read_batches_have_the_same_pictures():
+    train, val = Pictures(5, 0), Pictures(3, 1)
+    mesh, resident, _ = read(train, val)
+    order = {"image_size": SIZE, "batch_size": 2, "seed": 7, "start_step": 3}
+    rows, reads = batches(train, resident, mesh, **order), batches(train, None, mesh, **order)
+    for _ in range(4):
+        one, other = next(rows), next(reads)
+        np.testing.assert_array_equal(one["images"][one["row"]], other["image"])
+        np.testing.assert_array_equal(one["masks"][one["row"]], other["mask"])
