@@ -70,7 +70,7 @@ def rows_of(
     shared = {
         **about,
         "prediction": config["diffusion"]["prediction"],
-        "dtype": config["model"]["overrides"]["dtype"] or "float32",
+        "dtype": config["model"]["overrides"].get("dtype") or "float32",
         "learning_rate": train["learning_rate"],
         "batch_size": train["batch_size"],
         "train_s": round(training_seconds(lines, train["batch_size"]), 1),

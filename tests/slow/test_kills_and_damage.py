@@ -44,12 +44,12 @@ def run(killed, tmp_path):
 def test_a_training_that_is_killed_loses_nothing(killed):
     folder, found = killed
     assert_within_limits("kills", found)
-    assert found["n"] == KILLS
+    assert 1 <= found["n"] <= KILLS  # fewer where the machine becomes faster than it was, and the run is over
     # Kills that are aimed at the start of the program may come before it says where it resumes.
-    assert found["restarts_checked"] + found["starts_in_flight"] >= 1 + KILLS
+    assert found["restarts_checked"] + found["starts_in_flight"] >= 1 + found["n"]
     assert CheckpointStore(checkpoints(folder / "killed")).steps()[-1] == found["steps"]
     logs = sorted((folder / "logs").glob("killed_*.log"))
-    assert len(logs) == KILLS + 1
+    assert found["n"] + 1 <= len(logs) <= KILLS + 1
     assert first_step(logs[0].read_text()) == 0 and last_step(logs[-1].read_text()) == found["steps"]
 
 

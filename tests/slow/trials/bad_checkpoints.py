@@ -11,7 +11,7 @@ import numpy as np
 
 from ddim_jax.checkpoints.manifest import write_manifest
 from tests.slow.trials.bad_paths import Arguments, put_stray
-from tests.slow.trials.bad_pictures import put_pair
+from tests.slow.trials.bad_pictures import put_data
 from tests.slow.trials.judge import Input, Make, Start
 from tests.slow.trials.tiny import make_run, run_config
 
@@ -129,9 +129,7 @@ def begun_with(arguments: Arguments) -> Iterator[tuple[str, Make]]:
 
 def _beginning(name: str, write: Callable[[Path], object], told: str, arguments: Arguments) -> Make:
     def make(folder: Path) -> Start:
-        for stem in "abc":
-            put_pair(folder, stem)
-        (folder / "splits.csv").write_text("stem,split\na,train\nb,val\nc,test\n")
+        put_data(folder)
         write(folder / name)
         given = (*arguments(folder), f"--config.train.init_from={name}")
         return Start("train.py", given, (Input("", (name, told)),))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.slow.trials.bad_pictures import put_pair
+from tests.slow.trials.bad_pictures import put_data
 from tests.slow.trials.judge import Input, Make, Start
 from tests.slow.trials.seeds import encoded, pixels
 from tests.slow.trials.tiny import training
@@ -87,7 +87,7 @@ def _flags(text: str) -> tuple[str, ...]:
 
 def _with_flags(config: Path, flags: tuple[str, ...], told: tuple[str, ...]) -> Make:
     def make(folder: Path) -> Start:
-        _good_data(folder)
+        put_data(folder)
         return Start("train.py", training(config, *flags), (Input("", told),))
 
     return make
@@ -95,7 +95,7 @@ def _with_flags(config: Path, flags: tuple[str, ...], told: tuple[str, ...]) -> 
 
 def _with_file(name: str, content: bytes, told: tuple[str, ...]) -> Make:
     def make(folder: Path) -> Start:
-        _good_data(folder)
+        put_data(folder)
         (folder / name).write_bytes(content)
         return Start("train.py", training(Path(name)), (Input("", told),))
 
@@ -118,9 +118,3 @@ def _files(config: Path) -> dict[str, tuple[bytes, tuple[str, ...]]]:
         ),
         "none.py": (b"def get_config():\n    pass\n", ("none.py", "get_config")),
     }
-
-
-def _good_data(folder: Path) -> None:
-    for name in "abc":
-        put_pair(folder, name)
-    (folder / "splits.csv").write_text("stem,split\na,train\nb,val\nc,test\n")

@@ -4,13 +4,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.slow.trials.bad_pictures import put_pair
+from tests.slow.trials.bad_pictures import SPLITS, put_data
 from tests.slow.trials.judge import Input, Make, Start
 from tests.slow.trials.seeds import encoded, index_seeds, pixels
 
 Arguments = Callable[[Path], tuple[str, ...]]
 """Of train.py, from the folder with the data, which is also the working directory."""
-_SPLITS = "stem,split\na,train\nb,val\nc,test\n"
 
 
 def trained(arguments: Arguments) -> Iterator[tuple[str, Make]]:
@@ -18,9 +17,7 @@ def trained(arguments: Arguments) -> Iterator[tuple[str, Make]]:
 
     def case(change: Callable[[Path], object], *told: str) -> Make:
         def make(folder: Path) -> Start:
-            for name in "abc":
-                put_pair(folder, name)
-            (folder / "splits.csv").write_text(_SPLITS)
+            put_data(folder)
             change(folder)
             return Start("train.py", arguments(folder), (Input("", told),))
 
@@ -59,15 +56,15 @@ def trained(arguments: Arguments) -> Iterator[tuple[str, Make]]:
     yield "no-masks-folder", case(lambda folder: shutil.rmtree(folder / "masks"), "no folder masks")
     yield "empty-folder", case(elsewhere, "no folder images")
     yield "name-is-not-text", case(not_text, "gr", "UTF-8")
-    yield "splits-unknown-stem", case(table(_SPLITS + "zebra,train\n"), "zebra has a line")
-    yield "splits-lacks-a-stem", case(table(_SPLITS.replace("b,val\n", "")), "b has no line")
-    yield "splits-unknown-split", case(table(_SPLITS.replace("val", "dev")), "line 3", "'dev'")
-    yield "splits-no-column", case(table(_SPLITS.replace("stem", "name")), "splits.csv: the first line is name, split")
+    yield "splits-unknown-stem", case(table(SPLITS + "zebra,train\n"), "zebra has a line")
+    yield "splits-lacks-a-stem", case(table(SPLITS.replace("b,val\n", "")), "b has no line")
+    yield "splits-unknown-split", case(table(SPLITS.replace("val", "dev")), "line 3", "'dev'")
+    yield "splits-no-column", case(table(SPLITS.replace("stem", "name")), "splits.csv: the first line is name, split")
     yield "splits-empty", case(table(""), "splits.csv: the first line is empty")
-    yield "splits-twice", case(table(_SPLITS + "a,val\n"), "line 5: a appears a second time")
-    yield "splits-no-validation", case(table(_SPLITS.replace("val", "test")), "no pair belongs to the split val")
+    yield "splits-twice", case(table(SPLITS + "a,val\n"), "line 5: a appears a second time")
+    yield "splits-no-validation", case(table(SPLITS.replace("val", "test")), "no pair belongs to the split val")
     yield "splits-not-utf-8", case(table(b"stem,split\n\xe4,train\n"), "splits.csv", "UTF-8")
-    yield "splits-utf-16", case(table(_SPLITS.encode("utf-16")), "splits.csv", "UTF-8")
+    yield "splits-utf-16", case(table(SPLITS.encode("utf-16")), "splits.csv", "UTF-8")
     yield "splits-open-quote", case(table('stem,split\n"' + "a" * 200_000), "splits.csv", "field")
     yield "splits-picture", case(table(encoded(pixels(), "PNG")), "splits.csv")
 
@@ -174,9 +171,7 @@ def forbidden(run: Path, arguments: Arguments) -> Iterator[tuple[str, Make]]:
 
     def training(change: Callable[[Path], object], *told: str) -> Make:
         def make(folder: Path) -> Start:
-            for stem in "abc":
-                put_pair(folder, stem)
-            (folder / "splits.csv").write_text("stem,split\na,train\nb,val\nc,test\n")
+            put_data(folder)
             change(folder)
             return Start("train.py", arguments(folder), (Input("", told),), powerless=True)
 

@@ -15,6 +15,7 @@ from tests.slow.trials.seeds import encoded, mask_pixels, pixels
 
 _NOISE = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
 _PNG, _JPEG, _BMP, _TIFF = (encoded(_NOISE, kind) for kind in ("PNG", "JPEG", "BMP", "TIFF"))
+SPLITS = "stem,split\na,train\nb,val\nc,test\n"
 _NAMED_AT_ONCE = 10
 """As many problems of a data set are named in one message."""
 
@@ -150,6 +151,13 @@ def put_pair(folder: Path, name: str) -> None:
     """A good pair in the folder layout."""
     _put(folder / "images" / f"{name}.png", encoded(pixels(), "PNG"))
     _put(folder / "masks" / f"{name}.png", encoded(mask_pixels(), "PNG"))
+
+
+def put_data(folder: Path) -> None:
+    """Three good pairs a, b, c, one for each split."""
+    for name in "abc":
+        put_pair(folder, name)
+    (folder / "splits.csv").write_text(SPLITS)
 
 
 def _put(path: Path, content: bytes | None) -> None:
