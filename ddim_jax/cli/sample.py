@@ -1,4 +1,4 @@
-"""What sample.py needs around the segmentation: its arguments, what it says at the end, its exit status."""
+"""`ddim-jax sample`: its arguments, the lines it prints at the end, its exit status."""
 
 import argparse
 import sys
@@ -51,8 +51,14 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         help=f"name the images that a person should look at in {FLAGGED}: the most doubtful share Q, 0 < Q < 1, of all "
         "that the output folder has results of",
     )
-    add("--prefetch", type=whole_number(1), default=4, help="images on the device at once (default: 4)")
-    add("--save", type=words, default=("mask",), help=f"comma-separated, of {','.join(WRITERS)} (default: mask)")
+    add("--prefetch", type=whole_number(1), default=4, metavar="N", help="images on the device at once (default: 4)")
+    add(
+        "--save",
+        type=words,
+        default=("mask",),
+        metavar="KINDS",
+        help=f"some of {','.join(WRITERS)} (default: mask)",
+    )
     add("--plugins", type=words, default=(), metavar="MODULE", help="comma-separated, modules with further writers")
     add("--process-id", type=int, metavar="I", help="which of several processes this is, from 0")
     add(

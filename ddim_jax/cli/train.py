@@ -1,4 +1,4 @@
-"""What train.py needs around the training itself: arguments that are refused in one line, output without clutter."""
+"""The command that trains: arguments refused in one line, output without clutter."""
 
 import logging
 import re

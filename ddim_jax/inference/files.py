@@ -26,7 +26,7 @@ from ddim_jax.sampling_options import SamplingOptions
 
 
 class Summary(NamedTuple):
-    """What a run did.
+    """Result of a run of `segment_files`.
 
     Attributes:
       done: images segmented by this process.

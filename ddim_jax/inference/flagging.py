@@ -1,4 +1,4 @@
-"""Which of the segmented images a person should look at."""
+"""`flagged.csv`: the segmented images that a person should look at."""
 
 import csv
 import math
@@ -34,7 +34,7 @@ def remove_list(folder: Path, *, replaced: bool) -> None:
 
     Args:
       folder: the output folder.
-      replaced: whether a new list is written at the end; if not, the removal is told.
+      replaced: True if a new list is written at the end; if not, the removal is logged.
     """
     path = folder / FLAGGED
     try:

@@ -83,7 +83,7 @@ class Index:
             self._opened = stack.pop_all()  # held for the run, closed by close()
 
     def is_done(self, job: Job, kinds: tuple[str, ...]) -> bool:
-        """Whether the wanted results of this very picture, unchanged since, are there.
+        """Returns True if the wanted results of this very picture, unchanged since, are there.
 
         Raises:
           InputError: the picture is itself a result of this folder, or the results of that name belong to another one.
@@ -109,7 +109,7 @@ class Index:
         )
 
     def is_of(self, name: str, source: str) -> bool:
-        """Whether an earlier run gave this name to this picture."""
+        """Returns True if an earlier run gave this name to this picture."""
         return self._record(name).get("file") == source
 
     def kinds(self, name: str) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ class Index:
         return tuple(self._record(name).get("outputs", ()))
 
     def changed(self, name: str, size: int, mtime_ns: int) -> bool:
-        """Whether what an earlier run left for this name, if anything, is of another state of its file."""
+        """Returns True unless an earlier run recorded this state of the file of that name."""
         record = self._record(name)
         return (record.get("bytes"), record.get("mtime_ns")) != (size, mtime_ns)
 
@@ -200,7 +200,7 @@ def _held(folder: Path) -> list[str]:
 
 
 def _check_free(folder: Path, process: Process) -> bool:
-    """Whether nobody else is at work in the folder; refuses a start beside others that would do their work again."""
+    """Returns True if nobody else is at work in the folder; refuses a start that would do the work of others again."""
     held = _held(folder)
     for name in held:
         part = _PART.fullmatch(name)

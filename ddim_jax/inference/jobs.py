@@ -1,4 +1,4 @@
-"""Which pictures are segmented and the names of their results."""
+"""The pictures of all inputs, and the names of their results."""
 
 import glob
 import os

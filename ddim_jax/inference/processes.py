@@ -1,4 +1,4 @@
-"""Which of several processes segments which images; they share the output folder and nothing else."""
+"""Images divided among processes that share the output folder and nothing else."""
 
 import hashlib
 import os
@@ -70,7 +70,7 @@ class Process(NamedTuple):
         return cls.create(index, count)
 
     def owns(self, name: str) -> bool:
-        """Whether the image with this name is this process's: the SHA-256 of its UTF-8 bytes, modulo `count`."""
+        """Returns True if the image of that name is this process's: the SHA-256 of its UTF-8 bytes, modulo `count`."""
         digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
         return int.from_bytes(digest, "big") % self.count == self.index
 

@@ -23,8 +23,8 @@ from ddim_jax.runtime.atomic import atomic_path
 from ddim_jax.runtime.errors import DataError
 
 PIXELS_AT_ONCE = 2 * MAX_PIXELS
-"""Of the pictures between reading and written, two of the largest that are read at all: two GiB at the 12 bytes a pixel
-that decoding takes at most; writing 16-bit maps takes up to three times as much of those that are being written."""
+"""Bound on the pixels of all pictures between reading and written: two of the largest that are read at all, two GiB at
+the 12 bytes a pixel that decoding takes at most; writing 16-bit maps takes up to three times as much."""
 
 
 class _Loaded(NamedTuple):

@@ -1,1 +1,1 @@
-"""What programs need around their work: signals, locks, processes, caches, atomic writes, errors in one line."""
+"""Signals, locks, processes, caches, atomic writes and errors in one line: the surroundings of every program."""

@@ -1,4 +1,4 @@
-"""What the C library's allocator does with memory that a command frees and soon asks for again."""
+"""An option of the C library's allocator, for memory that a command frees and soon asks for again."""
 
 import ctypes
 import os
@@ -19,7 +19,7 @@ def keep_freed_memory() -> bool:
     Changes nothing where one of the variables above says what the allocator shall do, or the C library is another.
 
     Returns:
-      Whether the library accepted it.
+      True if the library accepted it.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is None or any(name in os.environ for name in SAID_BY):

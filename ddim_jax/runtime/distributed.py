@@ -12,9 +12,9 @@ from ddim_jax.runtime.launchers import Launched, find_launcher
 from ddim_jax.runtime.processes import HEARTBEAT_SECONDS, say_on_abort
 
 JOIN_SECONDS = 300
-"""How long a process waits for the others when it starts."""
+"""Limit on the wait for the others when a process starts."""
 SHUTDOWN_SECONDS = 60
-"""How long a process that is done waits for the others to be."""
+"""Limit on the wait for the others when a process is done."""
 
 
 def initialise(

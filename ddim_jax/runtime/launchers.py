@@ -1,4 +1,4 @@
-"""What the environment says of the launcher that started this process among others."""
+"""The launcher that started this process among others, as the environment tells of it."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -28,7 +28,7 @@ _LAUNCHERS = (
 
 
 class Launched(NamedTuple):
-    """How this process was started.
+    """The place of this process among those that a launcher started.
 
     Attributes:
       by: the launcher, in words.
@@ -46,7 +46,7 @@ class Launched(NamedTuple):
 
 
 def find_launcher(environment: Mapping[str, str]) -> Launched | None:
-    """What Open MPI's mpirun, Slurm's srun or an indexed Kubernetes Job says in `environment`; None without any.
+    """Reads what Open MPI's mpirun, Slurm's srun or an indexed Kubernetes Job wrote into `environment`; None without.
 
     Raises:
       InputError: a variable is no whole number.

@@ -1,4 +1,4 @@
-"""Which file systems grant the locks of `ddim_jax.runtime.locks` to each host by itself, as Linux tells of its mounts.
+"""File systems that grant the locks of `ddim_jax.runtime.locks` to each host by itself, found in Linux's mounts.
 
 On these a lock holds among the processes of one host; those of another host get it as well, and nobody is refused.
 """
@@ -47,7 +47,7 @@ def find_mount(path: str | os.PathLike, mountinfo: bytes) -> Mount | None:
 
 
 def has_locks_of_one_host(mount: Mount) -> bool:
-    """Whether a lock there may be unknown to other hosts.
+    """True if a lock there may be unknown to other hosts.
 
     So it is with FUSE, where the kernel answers for a program that has no locks itself, and whether it has is not told;
     with Lustre mounted with `localflock`, and NFS with `local_lock=flock` or `all` (`nolock` implies that).

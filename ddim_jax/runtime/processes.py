@@ -26,13 +26,13 @@ Result = TypeVar("Result")
 HEARTBEAT_SECONDS = 40
 """A process that the runtime has not heard of for so long is lost, and the runtime ends the others."""
 PATIENCE_HOURS = 24
-"""How long a process waits for the slowest: one that is lost is noticed by its heartbeat."""
+"""Limit on the wait for the slowest process: one that is lost is noticed by its heartbeat."""
 GRACE_SECONDS = 5.0
-"""How long process 0 outlives its own error: the others end with it, and may have the same error to tell."""
+"""Process 0 outlives its own error by this: the others end with it, and may have the same error to tell."""
 GO_ON = "Start the same command again on all processes, or on another number of them; it goes on from there."
 
 _BROKEN = re.compile(r"(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|DEADLINE_EXCEEDED|FAILED_PRECONDITION):")
-"""How errors of a collective or a barrier begin whose other end is gone."""
+"""The beginning of errors of collectives and barriers whose other end is gone."""
 _number = itertools.count()
 _handlers = []  # the C library keeps only the addresses; the objects have to live as long as the process
 
@@ -105,7 +105,7 @@ def check_shared(path: Path, text: str, *, timeout: float = 60.0) -> None:
 
 
 class LastWord:
-    """What a process says when another one of its run is lost.
+    """The message of a process when another one of its run is lost.
 
     Attributes:
       checkpoint: the sentence about the last checkpoint.

@@ -17,7 +17,7 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """Whether somebody asked the run to stop: SIGTERM (a scheduler) or SIGINT (Ctrl-C).
+    """A request to stop the run, true once it came: SIGTERM (a scheduler) or SIGINT (Ctrl-C).
 
     Attributes:
       signal_name: of the signal that came to this process; None before.
@@ -36,7 +36,7 @@ class StopRequest:
 
     @property
     def exit_status(self) -> int:
-        """Of the command: 0 only where the run came to its end, or a scheduler would take it for finished."""
+        """Exit status of the command, 0 only where the run came to its end: a scheduler takes that for finished."""
         if self.ended_by is None:
             return 0
         return exit_status(self.ended_by)
@@ -145,5 +145,5 @@ def left_on_ctrl_c(last_word: str) -> Iterator[None]:
 
 
 def exit_status(signal_name: str) -> int:
-    """Of a program that SIGTERM or SIGINT ended early and that goes on when it is started again."""
+    """Exit status of a program that SIGTERM or SIGINT ended early and that goes on when it is started again."""
     return INTERRUPTED if signal_name == signal.SIGINT.name else TRY_AGAIN

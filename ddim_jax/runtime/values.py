@@ -1,15 +1,15 @@
-"""What counts as a number where a user gives one: True is none, although Python says that it is 1."""
+"""Checks of numbers that a user gives: True is none, although Python says that it is 1."""
 
 from numbers import Integral, Real
 
 
 def is_whole(value: object, low: int) -> bool:
-    """Whether `value` is a whole number from `low` on."""
+    """True if `value` is a whole number from `low` on."""
     return isinstance(value, Integral) and not isinstance(value, bool) and bool(value >= low)
 
 
 def is_number(value: object) -> bool:
-    """Whether `value` is a number that a float holds, whole or not; NaN and the infinities are numbers too."""
+    """True if `value` is a number that a float holds, whole or not; NaN and the infinities are numbers too."""
     if not isinstance(value, Real) or isinstance(value, bool):
         return False
     try:

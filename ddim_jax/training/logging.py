@@ -155,7 +155,7 @@ class Silent:
         pass
 
     def message(self, *_: Any) -> None:
-        """Nothing; and so do the others."""
+        """Does nothing, as the other methods."""
 
     restart_clock = training = validation = message
 

@@ -22,7 +22,7 @@ Metrics = dict[str, jax.Array]
 STOP = "stop"
 """In a batch, int32 [devices]: 1 where the process was asked to stop; in the metrics, int32: whether any was."""
 _WHOLE = ("images", "masks")
-"""Of a batch: all pictures there are, of which it has the rows."""
+"""Parts of a batch that hold the whole data set, of which the batch has the rows."""
 
 
 def make_train_step(

@@ -37,11 +37,11 @@ class Stop:
         self._seen = self._seen or any_was_asked
 
     def __bool__(self) -> bool:
-        """Whether the run is to stop after the step that was begun last."""
+        """True if the run is to stop after the step that was begun last."""
         return self._seen if self._several else bool(self._request)
 
     def is_asked_anywhere(self) -> bool:
-        """Whether any process was asked to stop; all processes have to come here."""
+        """True if any process was asked to stop; all processes have to come here."""
         self.see(any(of_all(int(bool(self._request)))))
         return bool(self)
 
