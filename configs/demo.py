@@ -13,5 +13,6 @@ def get_config():
     config.name = "demo"
     config.data.name = "phantom"
     config.train.steps = 1000
+    config.train.warmup_steps = config.train.get_ref("steps") // 10  # of a shortened run too
     config.train.checkpoint_every = 250
     return config

@@ -39,7 +39,11 @@ def loaded(monkeypatch, tmp_path):
 
 def run(monkeypatch, *arguments: str) -> None:
     monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments])
-    runpy.run_path(str(PROGRAM), run_name="__main__")
+    try:
+        runpy.run_path(str(PROGRAM), run_name="__main__")
+    except SystemExit as exit:
+        if exit.code:
+            raise
 
 
 def test_the_data_set_is_the_one_of_the_checkpoint(loaded, tmp_path):

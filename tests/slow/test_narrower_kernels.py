@@ -1,0 +1,40 @@
+"""The compiled CPU kernels as a processor with narrower vectors would build them."""
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from ddim_jax.ops import cpu_kernels
+
+TESTS = Path(__file__).parents[1] / "unit/ops/test_cpu_kernels.py"
+
+
+@pytest.mark.skipif(
+    not cpu_kernels.available() or jax.default_backend() != "cpu",
+    reason="the kernels are not built: python -m ddim_jax.ops.cpu_kernels",
+)
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="this processor has vectors of one width")
+def test_the_next_narrower_vectors_compute_the_same(tmp_path):
+    """Kernels as a processor without this one's widest registers would build them pass the tests above."""
+    processor = Path("/proc/cpuinfo").read_text().split()
+    architecture = "x86-64-v3" if "avx512f" in processor else "x86-64-v2"
+    chosen = "equals or transpose or compiled_gradients or merged or norm or silu"
+    program = f"""
+import sys
+from pathlib import Path
+import pytest
+from ddim_jax.ops.cpu_kernels import library
+library.FLAGS = tuple(flag.replace("native", {architecture!r}) for flag in library.FLAGS)
+library.folder = lambda: Path({str(tmp_path / "cache/kernels")!r})
+library.build()
+sys.exit(pytest.main(["-v", "-p", "no:cacheprovider", "-k", {chosen!r}, {str(TESTS)!r}]))
+"""
+    environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "0"}
+    result = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "17 passed" in result.stdout and "skipped" not in result.stdout

@@ -1,0 +1,110 @@
+"""The command line of train.py: what it reads, and what it says of arguments that cannot be used."""
+
+import logging
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+from ml_collections import config_flags
+from tiny_runs import config_file, tiny_config
+
+from ddim_jax.cli import train as command
+
+ROOT = Path(__file__).parents[3]
+
+
+def tiny_file():
+    """tiny_runs' config as a config file."""
+    return config_file(tiny_config())
+
+
+def line_of(statement):
+    """The number of the line of `tiny_file` that begins with `statement`, from 1."""
+    lines = tiny_file().splitlines()
+    return next(number for number, line in enumerate(lines, start=1) if line.strip().startswith(statement))
+
+
+@pytest.fixture
+def parse(monkeypatch, tmp_path, capsys):
+    """`parse_flags` on flags of its own: its error message, or what it left over."""
+    (tmp_path / "tiny.py").write_text(tiny_file())
+    (tmp_path / "wrong.py").write_text(tiny_file().replace("config.name = ", "config.nmae = "))
+    (tmp_path / "syntax.py").write_text(tiny_file().replace("return config", "retrun config"))
+    (tmp_path / "types.py").write_text(
+        tiny_file().replace("config.update({", "config.seed = 'one'\n    config.update({")
+    )
+    (tmp_path / "latin.py").write_bytes(tiny_file().encode().replace(b'"tiny"', b'"gr\xfcn"'))
+    (tmp_path / "picture.py").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00")
+    (tmp_path / "empty.py").write_text("")
+    (tmp_path / "none.py").write_text("def get_config():\n    pass\n")
+    (tmp_path / "bug.py").write_text(tiny_file().replace('config.name = "tiny"', "None.name"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT))
+    handler = command.absl.logging.get_absl_handler()
+    formatter, filters = handler.formatter, list(handler.filters)
+    monkeypatch.delitem(sys.modules, "config_config", raising=False)  # what an earlier file left
+    own = flags.FlagValues()
+    monkeypatch.setattr(flags, "FLAGS", own)
+    config_flags.DEFINE_config_file("config", None, flag_values=own)
+    flags.mark_flag_as_required("config", flag_values=own)
+
+    def parse(*arguments):
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        try:
+            return command.parse_flags(sys.argv)
+        except SystemExit as exit:
+            assert exit.code == 2
+            (line,) = capsys.readouterr().err.splitlines()
+            return line
+
+    yield parse
+    handler.setFormatter(formatter)
+    handler.filters[:] = filters
+
+
+def test_arguments_that_work(parse):
+    assert parse("--config", "tiny.py", "--config.train.steps=7", "--config.data.root=DIR") == ["train.py"]
+    config = flags.FLAGS["config"].value
+    assert (config.train.steps, config.data.root, config.name) == (7, "DIR", "tiny")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--config"),
+        (("--config", "no.py"), "--config: there is no file no.py; expected one, or a name of: base, demo, "),
+        (("--config", "wrong.py"), "no field 'nmae'.*\"name\""),
+        (("--config", "syntax.py"), f"--config: .*syntax.py, line {line_of('return config')}: invalid syntax"),
+        (("--config", "types.py"), f"--config: .*types.py, line {line_of('config.update')}: TypeError: .*int"),
+        (("--config", "tiny.py:small"), "--config: TypeError: get_config.* takes 0 positional arguments"),
+        (("--config", "latin.py"), "--config: .*latin.py, line .*expected a file of Python"),
+        (("--config=picture.py",), "--config: .*picture.py.*expected a file of Python"),
+        (("--config", "empty.py"), "--config: .*empty.py .*get_config"),
+        (("--config", "none.py"), "--config: get_config.. of none.py gave nothing"),
+        (("--config", "tiny.py", "--config.trian.steps=3"), "no field 'trian'.*\"train\""),
+        (("--config", "tiny.py", "--config.train.stepz=3"), "no field 'stepz'.*\"steps\""),
+        (("--config", "tiny.py", "--config.train.steps=many"), "--config.train.steps=many"),
+        (("--config", "tiny.py", "--stepz=3"), "'stepz'"),
+        (("--config", "tiny.py", "config.train.steps=3"), "unexpected argument 'config.train.steps=3'"),
+    ],
+)
+def test_arguments_that_do_not(parse, arguments, message):
+    assert re.match(f"error: .*{message}", parse(*arguments))
+
+
+def test_a_bug_in_a_config_file_keeps_its_traceback(parse):
+    with pytest.raises(AttributeError, match="'NoneType' object has no attribute 'name'"):
+        parse("--config", "bug.py")
+
+
+def test_what_is_logged_is_ours_or_a_warning(parse, capsys):
+    parse("--config", "tiny.py")
+    handler = command.absl.logging.get_absl_handler()
+    ours, theirs = command._PACKAGE + "/data/splits.py", "/lib/site-packages/orbax/checkpoint/checkpoint.py"
+    cases = [(ours, logging.INFO), (theirs, logging.INFO), (theirs, logging.WARNING), (ours, logging.WARNING)]
+    kept = [handler.filter(logging.LogRecord("absl", level, path, 1, "text", (), None)) for path, level in cases]
+    assert [bool(k) for k in kept] == [True, False, True, True]
+    record = logging.LogRecord("absl", logging.INFO, ours, 1, "Split of %s read.", ("lungs",), None)
+    assert handler.format(record) == "INFO: Split of lungs read."
