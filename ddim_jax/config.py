@@ -359,7 +359,7 @@ def _config_dict(fields: Mapping[str, Any], *, unset: bool = False) -> ConfigDic
 
 
 def _system(name: str) -> ConfigDict:
-    """What a network declares, to be changed: the values of its fields, and its `model.overrides`, which are unset."""
+    """The declaration of a network, to be changed: the values of its fields, and its `model.overrides`, unset."""
     spec = model_spec(name)
     section = ConfigDict()
     section.model = ConfigDict({"overrides": _config_dict(spec.fields, unset=True)})

@@ -57,7 +57,7 @@ class Field:
             raise ConfigError(f"{name} is {value!r}; expected {self.expected()}")
 
     def takes(self, value: Any) -> bool:
-        """Whether the field can have that value; a tuple may be a list, as JSON has it."""
+        """Returns True if the field can have that value; a tuple may be a list, as JSON has it."""
         if value is None:
             return self.optional
         if self.type is tuple:

@@ -132,10 +132,12 @@ def import_plugins(modules: tuple[str, ...]) -> None:
       ConfigError: one of them cannot be found.
     """
     for name in modules:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise ConfigError(f"plugins names {name!r}; expected the name of a module, as package.module")
         try:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
-            if error.name != name.partition(".")[0] and error.name != name:
+            if not f"{name}.".startswith(f"{error.name}."):  # something that the module itself imports
                 raise
             raise ConfigError(
                 f"plugins names {name!r}, which cannot be imported; install it, or put its folder into PYTHONPATH"

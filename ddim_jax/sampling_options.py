@@ -1,10 +1,12 @@
-"""How a picture is segmented with a trained network: one value, passed whole from the commands down to the sampler."""
+"""The options of segmenting a picture: one value, passed whole from the commands down to the sampler."""
 
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import Any, Literal, get_args
+
+import numpy as np
 
 from ddim_jax.aggregation import PROTOCOLS, ensemble_threshold
 from ddim_jax.registry import ENSEMBLES, SAMPLERS
@@ -48,11 +50,18 @@ def bound(name: str, value: Any) -> float | None:
     return float(value)
 
 
+def yes_or_no(name: str, value: Any) -> bool:
+    """A check of (name, value): True or False, returned as bool."""
+    if not isinstance(value, bool | np.bool_):
+        raise InputError(f"{name} is {value!r}; expected True or False")
+    return bool(value)
+
+
 def one_of(names: Any) -> Callable[[str, Any], str]:
     """A check of (name, value): one of `names`, which are read when something is checked."""
 
     def check(name: str, value: Any) -> str:
-        if value not in names:
+        if not isinstance(value, str) or value not in names:
             raise InputError(f"{name} is {value!r}; expected one of {', '.join(names)}")
         return value
 
@@ -104,7 +113,7 @@ class SamplingOptions:
         program=True,
     )
     clip_x0: float | None = _option(None, "bound on the estimates of x_0", bound, program=True)
-    flips: bool = _option(False, "let the samples see the picture mirrored in turn", lambda _, v: bool(v), program=True)
+    flips: bool = _option(False, "let the samples see the picture mirrored in turn", yes_or_no, program=True)
     size: Size = _option(  # noqa: RUF009 - strings are not mutable
         "model",
         "model: images are resized to the size the network was trained at and results back; native: nothing is "
@@ -139,6 +148,8 @@ class SamplingOptions:
         values = {name: defaults[name] if given.get(name) is None else given[name] for name in fields}
         timesteps = config["diffusion"]["num_train_timesteps"]
         sampler = values["sampler"]
+        if not isinstance(sampler, str | None):
+            raise InputError(f"sampler is {sampler!r}; expected a name")
         if timesteps is None and sampler is not None:
             raise InputError(f"sampler is {sampler!r}; expected None: {_ONE_PASS}")
         for name, field in fields.items():

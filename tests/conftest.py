@@ -9,9 +9,11 @@ from pathlib import Path
 import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
+from tiny_runs import tiny_config
 
 from ddim_jax.runtime import allocator, compile_cache
 from ddim_jax.runtime.cache_folder import cache_folder, processor_digest
+from ddim_jax.training import train
 
 LONGEST_FILES = (
     "test_training_processes.py",
@@ -119,3 +121,11 @@ def compiled_quickly():
 def environment(compiled_quickly):
     """The environment of a program that a test starts: on CPUs."""
     return {**os.environ, "JAX_PLATFORMS": "cpu"}
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory):
+    """A run of 12 steps without an interruption."""
+    workdir = tmp_path_factory.mktemp("reference")
+    assert train(tiny_config(steps=12), workdir) == 12
+    return workdir

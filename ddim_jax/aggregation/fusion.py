@@ -49,7 +49,7 @@ def mean_probability(samples: np.ndarray) -> np.ndarray:
 
 
 def uncertainty(samples: np.ndarray) -> np.ndarray:
-    """Where the samples disagree: the pixel-wise standard deviation of `sample_probabilities`.
+    """The disagreement of the samples: the pixel-wise standard deviation of `sample_probabilities`.
 
     The population standard deviation (divided by S, not S - 1), so one sample gives 0 everywhere and the largest
     possible value is 0.5, half of the samples saying foreground and half saying background.

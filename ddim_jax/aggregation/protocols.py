@@ -18,7 +18,7 @@ _FLAT = 1e-6
 
 @dataclass(frozen=True)
 class Protocol:
-    """How the samples of one image become a probability map, and where that map is cut.
+    """A rule that makes a probability map of the samples of one image, and the threshold of that map.
 
     Attributes:
       name: the key in `PROTOCOLS`.

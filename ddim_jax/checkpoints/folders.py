@@ -41,12 +41,12 @@ def locate(path: str | os.PathLike) -> tuple[Path, int | None]:
 
 
 def is_step_name(name: str) -> bool:
-    """Whether a folder of this name is that of a step: its number in decimal digits."""
+    """Returns True if the name is that of a step folder: its number in decimal digits."""
     return name.isascii() and name.isdecimal() and str(int(name)) == name
 
 
 def which_step(value: Any) -> Literal["best", "latest"] | int:
-    """Which checkpoint of a run a user means: "best", "latest", or a number of training steps, also as a text.
+    """The checkpoint of a run that a user means: "best", "latest", or a number of training steps, also as a text.
 
     Raises:
       InputError: it is none of them.

@@ -71,7 +71,7 @@ def _flush_folder(folder: Path) -> None:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether `folder` was written to the end, i.e. has a manifest; says nothing about damage (see `find_damage`)."""
+    """Returns True if `folder` was written to the end, that is, has a manifest; `find_damage` looks for damage."""
     return (folder / MANIFEST).is_file()
 
 
@@ -133,7 +133,7 @@ def recorded_digest(folder: Path, part: str) -> str:
 
 
 def fingerprint(folder: Path) -> tuple[tuple[str, int, int, int, int], ...] | None:
-    """What the file system says of every file below `folder`, the manifest among them; no file is read.
+    """The file system's record of every file below `folder`, the manifest among them; no file is read.
 
     Whatever writes to a file, adds, replaces or removes one, changes it. None where a file cannot be looked at.
     """
@@ -145,7 +145,7 @@ def fingerprint(folder: Path) -> tuple[tuple[str, int, int, int, int], ...] | No
 
 
 def describe_damage(folder: Path, damage: Sequence[str]) -> str:
-    """What `find_damage` found in `folder`, on one line; of many problems the first few."""
+    """The damage that `find_damage` found in `folder`, on one line; of many problems the first few."""
     more = f" and {len(damage) - _NAMED} more" if len(damage) > _NAMED else ""
     return f"{folder} is damaged: " + "; ".join(damage[:_NAMED]) + more
 

@@ -38,7 +38,7 @@ _WORTH_SHARING = 2**20  # bytes
 
 
 class Restored(NamedTuple):
-    """What `CheckpointStore.restore` found: the step, the training state, NumPy EMA weights and the saved metadata."""
+    """The result of `CheckpointStore.restore`: the step, the training state, NumPy EMA weights, the metadata."""
 
     step: int
     state: Any

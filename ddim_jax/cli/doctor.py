@@ -62,7 +62,7 @@ def _versions() -> Iterator[Line]:
         try:
             yield name, metadata.version(name), ""
         except metadata.PackageNotFoundError:
-            yield name, "not installed", "pip install ddim_jax brings it along"
+            yield name, "not installed", "pip install . in a checkout of ddim_jax brings it along"
 
 
 def _devices() -> Iterator[Line]:
@@ -81,7 +81,11 @@ def _devices() -> Iterator[Line]:
     if devices[0].platform == "cpu":
         yield "cores", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()), ""
         if shutil.which("nvidia-smi"):
-            yield "GPU", "there is an NVIDIA driver, but JAX uses the CPU", "pip install ddim_jax[cuda12]"
+            yield (
+                "GPU",
+                "there is an NVIDIA driver, but JAX uses the CPU",
+                "pip install '.[cuda12]' in a checkout of ddim_jax",
+            )
 
 
 def _kernels() -> Iterator[Line]:

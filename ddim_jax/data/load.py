@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ddim_jax.data.sources import SPLITS, DataOptions, Source
 from ddim_jax.registry import DATASETS
-from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.runtime.cache_folder import cache_folder
+from ddim_jax.runtime.errors import ConfigError, InputError
 from ddim_jax.runtime.remote import refuse_remote
 
 
@@ -43,9 +44,8 @@ def load_dataset(
         raise ConfigError(f"Unknown split {split!r}; expected one of {', '.join(SPLITS)}.")
     refuse_remote(root, "data.root")
     refuse_remote(cache_dir, "data.cache_dir")
-    place = Path(cache_dir) if cache_dir else _user_cache() / "ddim_jax"
+    try:
+        place = Path(cache_dir) if cache_dir else cache_folder()
+    except RuntimeError as error:
+        raise InputError(f"no cache folder: {error} Set XDG_CACHE_HOME, or data.cache_dir.") from error
     return load(split, DataOptions(Path(root) if root else None, seed, image_size, place, counts))
-
-
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

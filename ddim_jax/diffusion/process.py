@@ -31,7 +31,7 @@ Apply = Callable[[Any, jax.Array, jax.Array, jax.Array], jax.Array]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DiffusionProcess:
-    """How masks are noised, what the network learns about them, and how they are sampled.
+    """A diffusion process: noises masks, defines the network's target and loss, and samples.
 
     Attributes:
       schedule: the noise schedule.
@@ -207,7 +207,7 @@ class DiffusionProcess:
         return signal_rate * self.mask_scale / norm, noise_rate / norm
 
     def _target(self, mask: jax.Array, noise: jax.Array, t: jax.Array) -> jax.Array:
-        """What the network should answer."""
+        """The target of the network."""
         if self.prediction == "v":
             return v_from_x0_and_noise(mask, noise, *self._input_rates(t, mask.ndim, mask.dtype))
         return noise if self.prediction == "noise" else mask

@@ -1,4 +1,4 @@
-"""What the samplers share: the timesteps visited, how the network's answer is read, and the one `jax.lax.scan`."""
+"""Parts of all samplers: the timesteps visited, the reading of the network's answer, the one `jax.lax.scan`."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -29,7 +29,7 @@ def uses(*options: str) -> Callable:
 
 
 class Trajectory(NamedTuple):
-    """What the reverse process went through.
+    """The states of the reverse process.
 
     Attributes:
       x_t: [steps + 1, ...], the noisy masks: the starting noise first, the sample last.
@@ -51,7 +51,7 @@ def check_clip(clip_x0: float | None) -> None:
 
 
 def estimator(denoise: Denoise, prediction: str, schedule: Schedule, clip_x0: float | None):
-    """How a step reads the network's answer: (x_t, t, rates of signal and noise at t) -> estimates of (x_0, eps).
+    """Builds the reader of the network's answer: (x_t, t, rates of signal and noise at t) -> estimates of (x_0, eps).
 
     Raises:
       ConfigError: a prediction that is unknown or does not go with the schedule, or a bound that is not positive.
@@ -89,13 +89,13 @@ def visited(schedule: Schedule, steps: int) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def step_inputs(t: np.ndarray, alpha_bar: np.ndarray, *factors: np.ndarray, dtype) -> tuple[jax.Array, ...]:
-    """Of each step: t, its number, the rates of signal and noise at t, and `factors`; from float64, cast once."""
+    """The inputs of each step: t, its number, the rates of signal and noise at t, and `factors`, cast from float64."""
     coefficients = (np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar), *factors)
     return (jnp.asarray(t), jnp.arange(len(t), dtype=jnp.int32), *(jnp.asarray(c, dtype) for c in coefficients))
 
 
 def sampled(noise: jax.Array, sample: jax.Array, seen: tuple[jax.Array, jax.Array] | None):
-    """What a sampler returns: the sample, and the `Trajectory` if the scan kept (x_s, x_0) of each step as `seen`."""
+    """The result of a sampler: the sample, and the `Trajectory` if the scan kept (x_s, x_0) of each step as `seen`."""
     if seen is None:
         return sample
     return sample, Trajectory(x_t=jnp.concatenate([noise[None], seen[0]]), x0=seen[1])

@@ -76,7 +76,7 @@ def _distributions(axes: Axes, results: Sequence[ImageResult], metrics: dict[str
     pad = 0.02 * (1.0 - low)
     axes.set_xlim(low - pad, 1.0 + pad)
     axes.set_ylim(-0.35, len(names) - 0.2)
-    labels = [f"{name}\n(> {PROTOCOLS[name].threshold})" for name in reversed(names)]
+    labels = [f"{name}\n(> {metrics['protocols'][name]['threshold']})" for name in reversed(names)]
     axes.set_yticks(range(len(names)), labels, fontsize=NORMAL, color=TEXT)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)

@@ -103,7 +103,7 @@ def evaluate(
         logging.warning("%s: %s", source.name, subset.note)
     kept: dict[int, Example] = {}
     with _progress_bar(progress) as bar:
-        results, seconds = _score_all(segmenter, subset, options, resolution, bar, kept)
+        results, seconds = _score_all(segmenter, subset, options, resolution, bar, kept, _KEPT_BYTES if figures else 0)
         make_folder(output_dir)
         metrics = {
             "dataset": source.name,
@@ -119,7 +119,7 @@ def evaluate(
             "resolution": resolution,
             "package": "ddim_jax",
             "package_version": ddim_jax.__version__,
-            **summarise(results),
+            **summarise(results, options.ensemble),
             "seconds_per_image": {
                 "device": jax.devices()[0].device_kind,
                 "first_with_compilation": seconds[0],
@@ -149,13 +149,14 @@ def _score_all(
     resolution: str,
     bar: Progress,
     kept: dict[int, Example],
+    free: int,
 ) -> tuple[list[ImageResult], list[float]]:
-    """The numbers of every image and the seconds its sampling took; `kept` gets the first pairs, up to `_KEPT_BYTES`.
+    """The numbers of every image and the seconds its sampling took; `kept` gets the first pairs, up to `free` bytes.
 
     Raises:
       DataError: pairs cannot be read; up to ten are named.
     """
-    results, seconds, free = [], [], _KEPT_BYTES
+    results, seconds = [], []
     for row in bar.track(range(len(source)), description="sampling"):
         try:
             example = source[row]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from ddim_jax.aggregation import PROTOCOLS
+from ddim_jax.aggregation import PROTOCOLS, ensemble_threshold
 from ddim_jax.evaluation.scoring import ImageResult
 from ddim_jax.metrics import (
     Calibration,
@@ -101,11 +101,12 @@ def summarise_calibration(sums: Calibration) -> dict[str, Any]:
     return {"ece": expected_calibration_error(sums), "bins": bins}
 
 
-def summarise(results: Sequence[ImageResult]) -> dict[str, Any]:
+def summarise(results: Sequence[ImageResult], ensemble: str = "mean") -> dict[str, Any]:
     """Summarises the images of a data set.
 
     Args:
       results: one or more images, each scored under every protocol.
+      ensemble: the one that fused their samples, which decides the threshold.
 
     Returns:
       A dict ready for JSON:
@@ -127,7 +128,7 @@ def summarise(results: Sequence[ImageResult]) -> dict[str, Any]:
         no_prediction = [score.counts.true_positive + score.counts.false_positive == 0 for score in scores]
         no_truth = [score.counts.true_positive + score.counts.false_negative == 0 for score in scores]
         protocols[name] = {
-            "threshold": protocol.threshold,
+            "threshold": ensemble_threshold(protocol, ensemble),
             "probability": protocol.rule,
             "per_image": {
                 measure: mean_and_interval([score.measures[measure] for score in scores])

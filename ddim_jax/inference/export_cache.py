@@ -56,7 +56,7 @@ class TracedPrograms:
 
     @property
     def known(self) -> bool:
-        """Whether a program is there that was traced for these very weights: they fit the network."""
+        """True if a program is there that was traced for these very weights: they fit the network."""
         return any(self._folder.glob("*.bin"))
 
     def kept(self, function: Callable) -> Callable:
@@ -109,7 +109,7 @@ _CODE = _code()  # now: the files may be others by the time that something is tr
 
 
 def _surroundings() -> list[str]:
-    """What all programs of a process depend on besides the network."""
+    """The part of a program's name that is the same for all networks of a process: code, versions, kernels, device."""
     # Asking for the kernels also tells XLA about them, which a program that is read back needs.
     kernels = str(cpu_kernels.available() and cpu_kernels.library_path())
     device = jax.devices()[0]

@@ -16,6 +16,7 @@ from ddim_jax.checkpoints.manifest import recorded_digest
 from ddim_jax.config import saved_config
 from ddim_jax.inference.export_cache import TracedPrograms
 from ddim_jax.models import create_model, example_inputs
+from ddim_jax.registry import MODELS, SAMPLERS
 from ddim_jax.runtime.errors import CheckpointError
 
 
@@ -54,7 +55,10 @@ def load_network(path: str | os.PathLike, step: str | int, programs: str | os.Pa
     config = saved_config(folder / "metadata" / "metadata", metadata)
     about = config["model"]
     model = create_model(about["name"], preset=about["preset"], **about["overrides"])
-    traced = None if programs is None else TracedPrograms(programs, _depends(config), params)
+    # The names of traced programs say nothing of code outside the package, which may change under them.
+    entries = [*MODELS.items(), *SAMPLERS.items()]
+    all_ours = all(getattr(entry, "module", entry).__module__.startswith("ddim_jax.") for _, entry in entries)
+    traced = TracedPrograms(programs, _depends(config), params) if programs is not None and all_ours else None
     if traced is None or not traced.known:  # what was traced with such weights fits them
         inputs = example_inputs(model, int(config["data"]["image_size"]))
         expected = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]

@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from ddim_jax.aggregation import PROTOCOLS, ensemble_threshold
 from ddim_jax.diffusion import timestep_grid
 from ddim_jax.inference.export_cache import TracedPrograms
 from ddim_jax.inference.loading import fingerprint, load_network, weights_digest
@@ -118,7 +119,7 @@ class Segmenter:
 
     @property
     def one_pass(self) -> bool:
-        """Whether the network gives the mask in one pass, without diffusion: there is no reverse process to follow."""
+        """True if the network gives the mask in one pass, without diffusion: there is no reverse process to follow."""
         return self.config["diffusion"]["num_train_timesteps"] is None
 
     def options(self, options: SamplingOptions | None = None, **given: Any) -> SamplingOptions:
@@ -127,7 +128,12 @@ class Segmenter:
         Raises:
           InputError, TypeError: as `SamplingOptions.create`.
         """
-        return SamplingOptions.create(self.config, **({} if options is None else options.as_given()) | given)
+        base = {} if options is None else options.as_given()
+        if options is not None and options.threshold == ensemble_threshold(
+            PROTOCOLS[options.protocol], options.ensemble
+        ):
+            del base["threshold"]  # it was not chosen: another protocol or ensemble has its own
+        return SamplingOptions.create(self.config, **base | given)
 
     def sample(self, image: np.ndarray, options: SamplingOptions | None = None, **given: Any) -> np.ndarray:
         """Samples masks of one image.

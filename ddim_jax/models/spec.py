@@ -1,4 +1,4 @@
-"""What a network declares of itself, and the networks built from it by name."""
+"""Networks by name, and the declaration that comes with each."""
 
 import dataclasses
 import functools
@@ -93,8 +93,6 @@ class ModelSpec:
     check: Callable[[Any], None] = lambda model: None
 
     def __post_init__(self):
-        if not hasattr(self.module, "size_multiple"):
-            raise TypeError(f"{self.module.__name__} has no size_multiple; give it one, 1 for pictures of any size")
         own = DIRECT_DEFAULTS if issubclass(self.process, DirectProcess) else DENOISER_DEFAULTS
         parts = {part: {**own.get(part, {}), **self.defaults.get(part, {})} for part in {**own, **self.defaults}}
         object.__setattr__(self, "defaults", parts)
@@ -112,6 +110,8 @@ class ModelSpec:
 
     def create(self, preset: str | None = None, overrides: Mapping[str, Any] | None = None) -> nn.Module:
         """The network; arguments and errors as `create_model`."""
+        if not hasattr(self.module, "size_multiple"):
+            raise TypeError(f"{self.module.__name__} has no size_multiple; give it one, 1 for pictures of any size")
         if preset is not None and preset not in self.presets:
             raise ConfigError(
                 f"model.preset is {preset!r}; expected {' or '.join([*self.presets, 'none'])}, the network's own size"
@@ -154,7 +154,7 @@ def check_levels(model: Any) -> None:
 
 
 def model_spec(name: str) -> ModelSpec:
-    """What the network of that name declares; a class that was registered as it is has the defaults of `ModelSpec`.
+    """The declaration of the network of that name; a class registered as it is has the defaults of `ModelSpec`.
 
     Raises:
       ConfigError: there is no network of that name.
@@ -198,7 +198,7 @@ def _spec(entry: Any) -> ModelSpec:
 
 
 def _spec_of(model: nn.Module) -> ModelSpec:
-    """What the class of a model declares; one that was not registered is a denoiser."""
+    """The declaration of a model's class; one that was not registered is a denoiser."""
     declared = (_spec(entry) for _, entry in MODELS.items())
     return next((spec for spec in declared if spec.module is type(model)), None) or ModelSpec(type(model))
 

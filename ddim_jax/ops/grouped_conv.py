@@ -101,7 +101,7 @@ def _then_bias(lowering):
 
 
 def _compiled(x_shape, kernel_shape, geometry):
-    """What the compiled kernels do better than XLA; None where XLA is as good."""
+    """The call of the compiled kernels where they beat XLA; None where XLA is as good."""
     if math.prod(x_shape[:3]) < _COMPILED_LEAST_PIXELS and geometry.groups == 1:
         if kernel_shape[:2] == (1, 1):
             return None
@@ -123,8 +123,8 @@ def _supergroups(kernel_shape, groups, strides, padding):
 def _gpu_lowering(x_shape, kernel_shape, groups, strides, padding):
     """cuDNN has fast kernels for groups as wide outside as inside; for others, unless small, wide blocks win.
 
-    Measured on an H100 in bfloat16, batch 20, forward / backward in ms (benchmarks/results/grouped_conv_h100.json, made
-    by benchmarks/grouped_conv.py): 256 x 256, 256 -> 128 channels in 32 groups: native 3.9 / 5.1, one dense convolution
+    Measured on an H100 in bfloat16, batch 20, forward / backward in ms (benchmarks/results/
+    grouped_conv_h100.json): 256 x 256, 256 -> 128 channels in 32 groups: native 3.9 / 5.1, one dense convolution
     1.0 / 2.1. 64 x 64, 512 -> 256 in 32: native 0.50 / 0.73, supergroups of 128 channels 0.28 / 0.44, dense
     0.27 / 0.55. 16 x 16, 512 -> 512 in 32: native 0.08 / 0.08, dense 0.10 / 0.13.
     """
@@ -143,7 +143,7 @@ def _conv(x, kernel, strides, padding, groups=1):
 
 
 def _cpu_merge(groups: int, group_width: int) -> int:
-    """How many neighbouring groups make one supergroup on CPU: the fewest that reach width and number (a divisor)."""
+    """The number of neighbouring groups in a supergroup on CPU: the fewest that reach width and number (a divisor)."""
     return next(
         m
         for m in range(1, groups + 1)

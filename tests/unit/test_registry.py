@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ddim_jax.registry import Registry
+from ddim_jax.registry import Registry, import_plugins
 from ddim_jax.runtime.errors import ConfigError
 
 
@@ -37,3 +37,24 @@ def test_an_unknown_name_is_told_with_those_there_are(shapes):
     assert shapes.get("circle") is len and "square" in shapes and "cube" not in shapes
     with pytest.raises(ConfigError, match=r"data\.shape is 'cube'; expected one of circle, square"):
         shapes.get("cube", "data.shape")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ddim_jax.nothere.mod", "cannot be imported"),
+        ("nothere_at_all", "cannot be imported"),
+        (".foo", "expected the name of a module"),
+        ("", "expected the name of a module"),
+    ],
+)
+def test_a_plugin_that_cannot_be_meant_is_named(name, message):
+    with pytest.raises(ConfigError, match=f"plugins names {name!r}.*{message}"):
+        import_plugins((name,))
+
+
+def test_what_a_plugin_itself_lacks_is_its_own_error(tmp_path, monkeypatch):
+    (tmp_path / "lacking_plugin.py").write_text("import nothere_at_all")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="nothere_at_all"):
+        import_plugins(("lacking_plugin",))

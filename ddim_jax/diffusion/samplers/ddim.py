@@ -72,7 +72,7 @@ def ddim_sample(
 
 
 def _inputs(schedule: Schedule, steps: int, eta: float, dtype) -> tuple[jax.Array, ...]:
-    """Of each step: t, its number, the rates at t, the factors of x_0, eps and z in x_s; from float64, cast once."""
+    """The inputs of each step: t, its number, the rates at t, the factors of x_0, eps and z in x_s."""
     t, alpha_bar, alpha_bar_next = visited(schedule, steps)
     sigma = eta * np.sqrt((1 - alpha_bar_next) / (1 - alpha_bar)) * np.sqrt(1 - alpha_bar / alpha_bar_next)
     # At the last step with eta = 1 the difference is zero but for rounding; it must not turn into a NaN.

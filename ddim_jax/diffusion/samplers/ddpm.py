@@ -59,7 +59,7 @@ def ddpm_sample(
 
 
 def _inputs(schedule: Schedule, steps: int, dtype) -> tuple[jax.Array, ...]:
-    """Of each step: t, its number, the rates at t, the factors of x_0, x_t and z in x_s; from float64, cast once."""
+    """The inputs of each step: t, its number, the rates at t, the factors of x_0, x_t and z in x_s."""
     t, alpha_bar, alpha_bar_next = visited(schedule, steps)
     alpha = alpha_bar / alpha_bar_next
     of_x0 = np.sqrt(alpha_bar_next) * (1 - alpha) / (1 - alpha_bar)

@@ -60,7 +60,7 @@ def dpm_solver_sample(
 
 
 def _inputs(schedule: Schedule, steps: int, dtype) -> tuple[jax.Array, ...]:
-    """Of each step: t, its number, the rates at t, the factors of x_t and D in x_s, and h / (2 h'); from float64."""
+    """The inputs of each step: t, its number, the rates at t, the factors of x_t and D in x_s, and h / (2 h')."""
     t, alpha_bar, alpha_bar_next = visited(schedule, steps)
     of_x_t = np.sqrt((1 - alpha_bar_next) / (1 - alpha_bar))
     # a_s (1 - exp(-h)) without a logarithm, so that neither end of lambda is a special case.

@@ -49,7 +49,7 @@ def _with_vmap(function: Callable, weights: Sequence[int]) -> Callable:
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
-    """Of a convolution: groups, strides (rows, columns) and zeros around the picture ((top, bottom), (left, right))."""
+    """The geometry of a convolution: groups, strides (rows, columns), zeros around ((top, bottom), (left, right))."""
 
     groups: int
     strides: tuple[int, int]

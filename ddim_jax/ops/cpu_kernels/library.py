@@ -102,7 +102,7 @@ def build() -> Path:
 
 @functools.cache
 def available() -> bool:
-    """Whether the kernels are built for this machine; the first call loads them and tells XLA about them."""
+    """Returns True if the kernels are built for this machine; the first call loads them and tells XLA about them."""
     path = library_path()
     if path is None:
         return False

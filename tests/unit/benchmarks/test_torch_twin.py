@@ -115,6 +115,7 @@ def test_full_size_values_at_128(full_size):
     assert_close(output, forward(model)(params, *inputs))
 
 
+@pytest.mark.slow
 def test_full_size_values_and_gradients_at_64(full_size):
     model, params, twin = full_size
     *inputs, weights = draw_inputs(1, 64, 64)

@@ -40,7 +40,7 @@ def test_a_package_that_is_missing(said, monkeypatch):
     monkeypatch.setattr(doctor, "PACKAGES", ("no-such-package",))
     _, lines = said()
     assert lines[2].split(maxsplit=1) == ["no-such-package", "not installed"]
-    assert lines[3].split(maxsplit=1) == ["->", "pip install ddim_jax brings it along"]
+    assert lines[3].split(maxsplit=1) == ["->", "pip install . in a checkout of ddim_jax brings it along"]
 
 
 def test_no_device_is_a_line_and_what_to_do(said, monkeypatch):

@@ -16,6 +16,7 @@ from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.inference import Segmenter
 from ddim_jax.inference import export_cache as programs
 from ddim_jax.inference.export_cache import TracedPrograms
+from ddim_jax.registry import SAMPLERS
 from ddim_jax.runtime.errors import CheckpointError
 
 WEIGHTS = {"gain": np.float32(3.0)}
@@ -148,6 +149,14 @@ def test_a_segmenter_gives_the_same_bits_with_and_without_them(run, tmp_path):
     for _ in range(2):  # traced, then read
         np.testing.assert_array_equal(Segmenter.load(run, programs=tmp_path).sample(image), plain)
     assert len(list(tmp_path.glob("*/*.bin"))) == 1
+
+
+def test_programs_with_code_from_outside_are_not_kept(run, tmp_path, monkeypatch):
+    """Their names would not change with that code."""
+    monkeypatch.setattr(SAMPLERS, "_entries", dict(SAMPLERS.items()))
+    SAMPLERS.register("one of this test")(lambda *arguments, **options: None)
+    Segmenter.load(run, programs=tmp_path).sample(picture(1))
+    assert list(tmp_path.glob("*/*.bin")) == []
 
 
 def test_weights_are_checked_until_a_program_was_traced_with_them(run, tmp_path):

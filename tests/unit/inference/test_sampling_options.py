@@ -31,6 +31,9 @@ def test_defaults_come_from_the_config_and_the_protocol():
         ({"protocol": "papers"}, "protocol is 'papers'; expected one of paper, mean"),
         ({"sampler": "dpm"}, "sampler is 'dpm'; expected one of ddim, ddpm, dpm"),
         ({"ensemble": "median"}, "ensemble is 'median'; expected one of majority, mean, staple"),
+        ({"flips": "no"}, "flips is 'no'; expected True or False"),
+        ({"sampler": ["ddim"]}, r"sampler is \['ddim'\]"),
+        ({"ensemble": ["mean"]}, r"ensemble is \['mean'\]"),
         ({"eta": 2}, "eta is 2; expected a number from 0"),
         ({"eta": float("nan")}, "eta is nan"),
         ({"eta": True}, "eta is True"),
@@ -129,3 +132,12 @@ def test_each_method_refuses_what_it_does_not_know(method):
     about = [] if method == "options" else [np.zeros((SIZE, SIZE, 3), np.uint8)]
     with pytest.raises(TypeError, match="unexpected option 'step'"):
         getattr(red_segmenter(), method)(*about, step=1)
+
+
+def test_a_threshold_that_was_not_chosen_is_that_of_the_new_protocol_or_ensemble():
+    segmenter = red_segmenter()
+    paper = segmenter.options(protocol="paper")
+    assert (paper.threshold, segmenter.options(paper).threshold) == (0.9, 0.9)
+    assert segmenter.options(paper, ensemble="majority").threshold == 0.5
+    assert segmenter.options(paper, protocol="mean").threshold == 0.5
+    assert segmenter.options(segmenter.options(threshold=0.3), protocol="paper").threshold == 0.3

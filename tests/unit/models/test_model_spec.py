@@ -243,6 +243,6 @@ def test_a_class_alone_is_a_denoiser_with_the_papers_setting(registered):
     spec = model_spec("bare")
     assert (spec.module, spec.process, spec.defaults["sample"]["steps"]) == (Threshold, DiffusionProcess, 50)
     with pytest.raises(TypeError, match="Dense has no size_multiple"):
-        ModelSpec(nn.Dense)
+        ModelSpec(nn.Dense).create(overrides={"features": 2})
     with pytest.raises(ValueError, match="there is a model 'unet' already"):
         registered("unet")(ModelSpec(Threshold))

@@ -25,7 +25,7 @@ def eight(reference, tmp_path_factory, environment):
     shutil.copytree(reference / "checkpoints/4", folder / "run/checkpoints/4")
     flags = {
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-        "PYTHONPATH": f"{HERE.parents[1]}:{HERE.parents[2]}",
+        "PYTHONPATH": f"{HERE.parent}:{HERE.parents[1]}",
     }
     program = [sys.executable, str(HERE / "on_eight_devices.py"), str(folder)]
     done = subprocess.run(program, env=environment | flags, capture_output=True, text=True)
