@@ -75,7 +75,7 @@ def test_damage_that_is_not_told_is_counted(run, monkeypatch):
     originals._content[older] = originals._content[newest]._replace(step=older)
     assert damage.is_named(originals, call, path) == (False, False)
     path.write_bytes(whole)
-    monkeypatch.setattr("ddim_jax.checkpoints.store.find_damage", lambda folder: [])
+    monkeypatch.setattr("ddim_jax.checkpoints.store.find_damage", lambda *_: [])
     found = damage.damage("flips", run, 4, 2, print)
     assert (found["silent"], found["named"], len(found["offenders"]["silent"])) == (4, 0, 4)
     assert len(short_of_limits("flips", found, long=False)) == 1

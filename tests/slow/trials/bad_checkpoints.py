@@ -103,7 +103,7 @@ def _runs() -> dict[str, tuple[Callable[[Path], object], tuple[str, ...], tuple[
         "config-of-a-later-version": (
             changed_config(diffusion={**run_config()["diffusion"], "foresight": 1}),
             (),
-            ("'foresight'",),
+            ("foresight",),
         ),
         "unknown-model": (changed_config(model={"name": "transformer"}), (), ("'transformer'",)),
     }
