@@ -1,4 +1,4 @@
-"""What the fault trials count (docs/results/faults.json), and what each count ought to be."""
+"""The counts of the fault trials (docs/results/faults.json), and the limit of each."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

@@ -346,7 +346,7 @@ def _best(rows: Sequence[Row], target: str) -> str:
 
 
 def startup(root: Path) -> str:
-    """What a call of sample.py costs besides its pictures."""
+    """The time of a call of sample.py besides its pictures."""
     columns = {
         "network": "{network} `{model}`",
         "size": "{size} x {size}",

@@ -1,4 +1,4 @@
-"""How Sphinx builds these pages: `make docs` writes them to build/docs; warnings are errors."""
+"""Settings of Sphinx, which builds these pages: `make docs` writes them to build/docs; warnings are errors."""
 
 import os
 import re

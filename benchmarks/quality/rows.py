@@ -12,11 +12,11 @@ from ddim_jax.metrics import bootstrap_interval
 
 Row = Mapping[str, Any]
 IDENTITY = ("system", "dataset", "networks", "size", "device", "budget_s", "seed", "protocol")
-"""What tells one row from another. A new row takes the place of one that differs in nothing of this."""
+"""Fields that tell one row from another. A new row takes the place of one that has the same values of them."""
 
 
 def run_folder(workdir: Path, about: Mapping[str, Any]) -> Path:
-    """Where the run is trained that a row, or the fields known beforehand of one, is about."""
+    """The folder of the run that a row, or the fields known beforehand of one, is about."""
     name = "{system}-{size}-{budget_s:g}s-seed{seed}-{settings}".format(**about)
     return workdir / about["dataset"] / name
 

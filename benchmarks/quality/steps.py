@@ -54,7 +54,7 @@ IDENTITY = (
     *("dataset", "split", "size", "networks", "device", "budget_s", "seed"),
     *("target", "sampler", "steps", "samples", "limit"),
 )
-"""What tells one row from another. A new row takes the place of one that differs in nothing of this."""
+"""Fields that tell one row from another. A new row takes the place of one that has the same values of them."""
 _SAME_AS_DDIM = {"ddim": 0, "ddpm": 1, "dpm++": 2}
 """Up to how many steps a sampler takes those of DDIM, which are not measured again."""
 RULES = {

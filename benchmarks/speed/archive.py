@@ -50,7 +50,7 @@ RULES = {
     "result_disk_bytes": "the blocks that the file system gave these files, 512 bytes times st_blocks",
 }
 IDENTITY = ("network", "pictures", "picture_size", "device", "batch_size")
-"""What tells one row from another."""
+"""Fields that tell one row from another."""
 NETWORKS = ("tiny", "recommended")
 _WARM = 64  # pictures that are segmented before memory is measured
 # With an arena for each thread, the peak is a matter of which threads meet, and jumps by 9 MB at a time.

@@ -1,4 +1,4 @@
-"""What the package promises of its speed, beside what was measured. A bar that is missed is told like the others."""
+"""The promises of the package on its speed, beside what was measured. A bar that is missed is told like the others."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

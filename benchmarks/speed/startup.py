@@ -45,7 +45,7 @@ RULES = {
     "start_s": "call_s - picture_s: loading the libraries, the checkpoint and the program, writing, ending",
 }
 IDENTITY = ("network", "size", "device", "compiled_cpu_kernels")
-"""What tells one row from another."""
+"""Fields that tell one row from another."""
 _MORE = 4  # pictures
 
 

@@ -31,11 +31,11 @@ from ddim_jax.runtime.atomic import write_json
 
 OUTPUT = ROOT / "docs" / "results" / "faults.json"
 COUNTS = {"kills": 100, "flips": 1000, "truncations": 100, "sigterm": 10}
-"""How often, where it can be said."""
+"""The parts whose number of trials can be given, with the number by default."""
 
 
 def measure(part: str, folder: Path, given: argparse.Namespace, say: Callable[[str], None]) -> dict[str, Any]:
-    """What a part of `PARTS` counts, in a folder of its own."""
+    """Runs a part of `PARTS` in a folder of its own; returns its counts."""
     module = importlib.import_module(f"tests.slow.trials.{'damage' if part in ('flips', 'truncations') else part}")
     arguments: dict[str, Any] = {} if part in ("disk_full", "bad_inputs") else {"seed": given.seed}
     if part in COUNTS:
