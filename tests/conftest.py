@@ -39,7 +39,9 @@ UNUSED_DAYS = 14
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: starts programs or takes longer than a few seconds; make test-all")
-    config.addinivalue_line("markers", "attack(kind): repeats a kind of attack; `python -m tests.slow.attacks` counts them")
+    config.addinivalue_line(
+        "markers", "attack(kind): repeats a kind of attack; `python -m tests.slow.attacks` counts them"
+    )
 
 
 def pytest_collection_modifyitems(items):
