@@ -58,8 +58,7 @@ def test_the_data_set_is_the_one_of_the_checkpoint(loaded, tmp_path):
         "root": "/data/lungs",
         "seed": CONFIG["data"]["split_seed"],
         "image_size": 4,
-        "cache_dir": None,
-        "counts": None,
+        "read_only": True,
     }
 
 
@@ -74,10 +73,11 @@ def test_a_training_split_that_has_changed_is_refused(loaded, tmp_path):
     ):
         evaluate_checkpoint(tmp_path / "RUN", figures=False, output_dir=tmp_path / "other")
     assert not (tmp_path / "other").exists()
-    evaluate_checkpoint(tmp_path / "RUN", figures=False, output_dir=tmp_path / "named", data_root="/elsewhere")
+    evaluate_checkpoint(tmp_path / "RUN", figures=False, output_dir=tmp_path / "named", data_root=tmp_path)
 
 
 def test_the_program_passes_its_arguments_and_prints_both_protocols(loaded, monkeypatch, tmp_path, capsys):
+    (tmp_path / "splits.csv").touch()
     arguments = [
         "--ckpt",
         "RUN",
@@ -90,10 +90,10 @@ def test_the_program_passes_its_arguments_and_prints_both_protocols(loaded, monk
         "--samples",
         "1",
     ]
-    arguments += ["--seed", "3", "--data-root", "/elsewhere", "--checkpoint-step", "800"]
+    arguments += ["--seed", "3", "--data-root", str(tmp_path), "--checkpoint-step", "800"]
     arguments += ["--limit", "2", "--no-figures"]
     run(monkeypatch, *arguments, "--resolution", "native", "--eta", "0.5", "--clip-x0", "0.9")
-    assert (loaded["root"], loaded["split"], loaded["step"]) == ("/elsewhere", "train", 800)
+    assert (loaded["root"], loaded["split"], loaded["step"]) == (tmp_path, "train", 800)
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     said = {"steps": 4, "samples": 1, "seed": 3, "images": 2, "resolution": "native", "split": "train"}
     said |= {"eta": 0.5, "clip_x0": 0.9}
