@@ -80,6 +80,17 @@ def _parse(name: str, kind: type, check: Callable[[str, Any], Any], text: str) -
     return check(name, value)
 
 
+def with_windows_joined(arguments: Sequence[str]) -> list[str]:
+    """`--window -600,1500` as one argument, for argparse takes what begins with a minus for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--window":
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
 def _window(text: str) -> tuple[float, float]:
     try:
         return window("window", [float(part) for part in text.split(",")])
