@@ -141,7 +141,7 @@ def test_options_reach_the_settings(run, tmp_path, monkeypatch):
         (("--eta", "2"), "eta is 2.0; expected a number from 0 (no noise in the steps) to 1"),
         (("--clip-x0", "-1"), "clip_x0 is -1.0; expected a number above 0, or off"),
         (("--clip-x0", "nan"), "clip_x0 is nan; expected a number above 0, or off"),
-        (("--window", "40"), "window is (40.0,); expected a centre and a width above 0"),
+        (("--window", "40"), "window is '40'; expected a centre and a width above 0"),
         (("--clip-x0", "none"), "clip_x0 is 'none'; expected a number"),
         (("--sampling-steps", "0"), "steps is 0; expected a whole number from 1"),
         (("--samples", "two"), "samples is 'two'; expected a whole number"),
