@@ -12,6 +12,7 @@ from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime import allocator, compile_cache
 from ddim_jax.runtime.errors import InputError, report_input_errors
+from ddim_jax.runtime.printable import Parser, printable
 
 
 def whole_number(low: int):
@@ -34,7 +35,7 @@ def share(text: str) -> float:
 
 def parse_arguments(about: str | None, arguments: list[str] | None = None) -> argparse.Namespace:
     """The arguments of the command line; `about` is what `--help` says of the program."""
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add_checkpoint_arguments(parser)
     add("--input", required=True, nargs="+", metavar="PATH", help="image files, folders (searched recursively), globs")
@@ -76,14 +77,14 @@ def describe(summary: Summary, options: argparse.Namespace, process: Process) ->
     if summary.done or summary.failed:
         text = (
             f"{whose}{summary.done} images segmented in {summary.seconds:.1f} s, {summary.kept} were done before, "
-            f"{len(summary.failed)} failed: {options.output}"
+            f"{len(summary.failed)} failed: {printable(options.output)}"
         )
     else:
-        text = f"{whose}nothing to do, {summary.kept} images were done before: {options.output}"
+        text = f"{whose}nothing to do, {summary.kept} images were done before: {printable(options.output)}"
     if summary.flagged is not None:
-        text += f"; {summary.flagged} flagged: {Path(options.output, FLAGGED)}"
+        text += f"; {summary.flagged} flagged: {printable(Path(options.output, FLAGGED))}"
     if summary.passed_over:
-        suffixes = ", ".join(suffix or "no suffix" for suffix in sorted(summary.passed_over))
+        suffixes = ", ".join(printable(suffix) or "no suffix" for suffix in sorted(summary.passed_over))
         text += f"\n{sum(summary.passed_over.values())} files passed over, which are no images: {suffixes}"
     return text
 
@@ -109,5 +110,5 @@ def run(options: argparse.Namespace) -> int:
         )
     print(describe(summary, options, process))
     for _, reason in summary.failed:
-        print(f"failed: {reason}", file=sys.stderr)
+        print(f"failed: {printable(reason)}", file=sys.stderr)
     return 1 if summary.failed else 0

@@ -21,6 +21,7 @@ from ddim_jax.runtime.allocator import keep_freed_memory
 from ddim_jax.runtime.compile_cache import keep_compiled_programs
 from ddim_jax.runtime.distributed import initialise
 from ddim_jax.runtime.errors import ConfigError, report_input_errors
+from ddim_jax.runtime.printable import Formatter
 from ddim_jax.runtime.signals import StopRequest
 from ddim_jax.training import train
 
@@ -62,7 +63,7 @@ def parse_flags(arguments: list[str]) -> list[str]:
     are shown, and information where it comes from this package: Orbax alone writes dozens of lines for a checkpoint.
     """
     handler = absl.logging.get_absl_handler()
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.setFormatter(Formatter("%(levelname)s: %(message)s"))
     handler.addFilter(_worth_showing)
     with report_input_errors("stopped before training began"):
         return _parse(arguments)
