@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from ddim_jax.imageio.images import count_pixels, read_image, read_mask
+from ddim_jax.imageio.images import ReadOptions, count_pixels, read_image, read_mask
 from ddim_jax.runtime.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")
@@ -80,6 +80,7 @@ class DataOptions(NamedTuple):
       folds: of a cross-validation, 0 for none.
       fold: which of them is held out.
       read_only: nothing may be written into the folder.
+      reading: how pictures are read.
     """
 
     root: Path | None
@@ -91,6 +92,7 @@ class DataOptions(NamedTuple):
     folds: int = 0
     fold: int = 0
     read_only: bool = False
+    reading: ReadOptions = ReadOptions()
 
     def folder(self, name: str) -> Path:
         """`root`, for the data set `name`.
@@ -110,10 +112,11 @@ class PairSource:
       name: the data set's name.
       pairs: in the order of the source.
       note: see `note_of`.
+      reading: how pictures are read.
     """
 
-    def __init__(self, name: str, pairs: list[Pair], note: str = ""):
-        self.name, self.note = name, note
+    def __init__(self, name: str, pairs: list[Pair], note: str = "", reading: ReadOptions = ReadOptions()):
+        self.name, self.note, self._reading = name, note, reading
         self.ids = tuple(pair.id for pair in pairs)
         self._pairs = tuple(pairs)
 
@@ -127,7 +130,7 @@ class PairSource:
           DataError: a file cannot be read, the mask is no mask, or the two differ in size; the message names the files.
         """
         pair = self._pairs[index]
-        image, mask = read_image(pair.image), None
+        image, mask = read_image(pair.image, self._reading), None
         for file in (pair.mask, *pair.more_masks):
             one = read_mask(file)
             if image.shape[:2] != one.shape:
@@ -178,4 +181,4 @@ def data_error(headline: str, problems: list[str]) -> DataError:
     lines = [headline, *(f"  {problem}" for problem in problems[:_NAMED_AT_MOST])]
     if len(problems) > _NAMED_AT_MOST:
         lines.append(f"  ... and {len(problems) - _NAMED_AT_MOST} more")
-    return DataError("\n".join(lines))
+    return DataError(*lines)

@@ -220,7 +220,7 @@ def test_names_that_are_no_text_are_told(tmp_path):
     """As an archive made on Windows leaves them: they could not be written into splits.csv."""
     for number, name in enumerate(["a", "b", "c", "gr\udcfcn"]):
         save_pair(tmp_path / f"images/{name}.png", tmp_path / f"masks/{name}.png", number)
-    with pytest.raises(DataError, match=r"(?s)2 files .*images/gr\udcfcn[.]png: the name is not UTF-8"):
+    with pytest.raises(DataError, match=r"(?s)2 files .*images/gr\\xfcn[.]png: the name is not UTF-8"):
         load_dataset("folder", "train", root=tmp_path)
     assert not (tmp_path / "splits.csv").exists()
 
@@ -252,7 +252,7 @@ def test_a_data_set_and_a_reader_of_another_package_are_found_by_name(tmp_path, 
         suffixes = (".npy",)
 
         @staticmethod
-        def read_image(path):
+        def read_image(path, options):
             return np.repeat(np.load(path, allow_pickle=False)[..., None], 3, axis=-1)
 
         @staticmethod
@@ -366,10 +366,7 @@ def test_files_that_name_their_patient_are_grouped_by_it(tmp_path, monkeypatch):
         save_pair(tmp_path / f"images/{name}.png", tmp_path / f"masks/{name}.png", number)
     ids = {split: load_dataset("folder", split, root=tmp_path).ids for split in ("train", "val", "test")}
     for split, found in ids.items():
-        assert {int(name[4:]) % 5 for name in found} == {int(name[4:]) % 5 for name in found if int(name[4:]) < 5}, (
-            split
-        )
-        assert len(found) == 2 * len({names[name] for name in found})
+        assert len(found) == 2 * len({names[name] for name in found}), split
     assert "Doe" not in (tmp_path / "splits.csv").read_text()
 
 
