@@ -4,16 +4,47 @@ How a file is read depends on its suffix: each module of `ddim_jax.imageio.reade
 reader for some suffixes. A file with another suffix is read as if it were a PNG, JPEG, BMP or TIFF file.
 """
 
+import dataclasses
 import os
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
+from absl import logging
 
 from ddim_jax.registry import READERS
 from ddim_jax.runtime.errors import ConfigError
 
 MAX_PIXELS = 2**30 // 12
 """A picture with more is refused by its header, before any of it is decoded: a GiB at 12 bytes a pixel, 89 million."""
+
+_NOTES_LOGGED = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadOptions:
+    """How pictures are read, besides what their files say; passed whole to the reader.
+
+    Attributes:
+      allow_damaged: read JPEG data with a hole or a missing end as far as that goes, with a note; else an error.
+    """
+
+    allow_damaged: bool = False
+
+
+class Picture(NamedTuple):
+    """A picture as it is read.
+
+    Attributes:
+      pixels: uint8 [H, W, 3], as the picture is shown: turned as the file says.
+      range: the stored values that became 0 and 255, of a file with more than 8 bits a channel; else None.
+      notes: what a user should know of it, each a kind and, in brackets, details: "few levels (17 are left ...)".
+      orientation: by which the stored pixels were turned, as EXIF numbers it: 1 for not at all.
+    """
+
+    pixels: np.ndarray
+    range: tuple[float, float] | None = None
+    notes: tuple[str, ...] = ()
+    orientation: int = 1
 
 
 class Reader(Protocol):
@@ -28,8 +59,8 @@ class Reader(Protocol):
     suffixes: tuple[str, ...]
 
     @staticmethod
-    def read_image(path: str | os.PathLike) -> np.ndarray:
-        """The picture, uint8 [H, W, 3]."""
+    def read_image(path: str | os.PathLike, options: ReadOptions) -> Picture:
+        """The picture."""
 
     @staticmethod
     def read_mask(path: str | os.PathLike) -> np.ndarray:
@@ -45,13 +76,21 @@ def image_suffixes() -> tuple[str, ...]:
     return tuple(sorted(_reader_names()))
 
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
-    """Reads a picture, uint8 [H, W, 3], by the reader of its suffix; for PNG and its like see `readers.pillow`.
+def read_picture(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> Picture:  # noqa: B008 - frozen
+    """Reads a picture by the reader of its suffix; for PNG and its like see `readers.pillow`.
 
     Raises:
       DataError: the file cannot be read; the message names it.
     """
-    return reader_of(path).read_image(path)
+    return reader_of(path).read_image(path, options)
+
+
+def read_image(path: str | os.PathLike) -> np.ndarray:
+    """The pixels of `read_picture`, uint8 [H, W, 3]; its notes are logged, the first ten."""
+    picture = read_picture(path)
+    for note in picture.notes:
+        logging.log_first_n(logging.WARNING, "%s: %s", _NOTES_LOGGED, os.fspath(path), note)
+    return picture.pixels
 
 
 def read_mask(path: str | os.PathLike) -> np.ndarray:

@@ -6,7 +6,7 @@ from pair_files import mask, picture, save, save_pair
 from PIL import Image
 
 from ddim_jax.data import Example, Selection, check_source, load_arrays, load_dataset, load_selections
-from ddim_jax.imageio.images import count_pixels, read_image
+from ddim_jax.imageio.images import Picture, count_pixels, read_image
 from ddim_jax.imageio.listing import list_images
 from ddim_jax.imageio.masks import mask_of_levels
 from ddim_jax.preprocessing import resize_image, resize_mask
@@ -249,8 +249,8 @@ def test_a_data_set_and_a_reader_of_another_package_are_found_by_name(tmp_path, 
         suffixes = (".npy",)
 
         @staticmethod
-        def read_image(path):
-            return np.repeat(np.load(path, allow_pickle=False)[..., None], 3, axis=-1)
+        def read_image(path, options):
+            return Picture(np.repeat(np.load(path, allow_pickle=False)[..., None], 3, axis=-1))
 
         @staticmethod
         def read_mask(path):
