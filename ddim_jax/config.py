@@ -9,6 +9,7 @@ value from the section of its network in `systems`, where that was changed, or f
 (`ddim_jax.models.ModelSpec`). A resolved config has one value for each field and no section `systems`.
 """
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -57,6 +58,14 @@ SCHEMA: dict[str, Any] = {
         "name": Field(str, "folder", "the data set", choices=DATASETS),
         "root": Field(str, "", "its folder; on resume the pictures' names are compared", optional=True, resume="free"),
         "image_size": Field(int, 256, "side in pixels that pictures are resized to", low=1, high=2**14),
+        "window": Field(
+            tuple,
+            None,
+            "centre and width of the values of DICOM and NIfTI that are shown; none: the file's own window",
+            items=float,
+            lengths=(2, 2),
+            optional=True,
+        ),
         "rotation_degrees": Field(float, 15.0, "pictures are turned by up to that in training", low=0, high=180),
         "flips": Field(bool, True, "pictures are mirrored in training"),
         "split_seed": Field(int, 0, "of phantoms, and of the split of a folder without splits.csv", **_SEEDS),
@@ -203,6 +212,8 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"train.warmup_steps is {train['warmup_steps']}; expected 0 to below the {train['steps']} steps of the run"
         )
+    if data["window"] is not None and data["window"][1] <= 0:
+        raise ConfigError(f"data.window is {data['window']!r}; expected a centre and a width above 0")
     total = config["diffusion"]["num_train_timesteps"]
     for field, steps in (("sample.steps", sample["steps"]), ("train.validation_steps", train["validation_steps"])):
         if direct and steps != 1:
@@ -256,7 +267,8 @@ def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[st
     may = {"free", "ignored"} | ({"length"} if saved["train"]["lr_schedule"] == "constant" else set())
     before, now = dict(_leaves(saved)), dict(_leaves(current))
     rules = {name: field.resume for name, field in _fields(SCHEMA)}
-    rules |= {f"model.overrides.{name}": field.resume for name, field in _override_fields().items()}
+    fields = model_spec(current["model"]["name"]).fields
+    rules |= {f"model.overrides.{name}": field.resume for name, field in fields.items()}
     return [
         f"{name}: {before.get(name)!r} there, {now.get(name)!r} now"
         for name in sorted(before.keys() | now.keys())
@@ -342,8 +354,13 @@ def _at(config: Mapping[str, Any], name: str) -> Any:
 
 
 def _override_fields() -> dict[str, Field]:
-    """The fields of all networks that are registered, by name."""
-    return {name: field for model in MODELS for name, field in model_spec(model).fields.items()}
+    """The fields of all networks that are registered, by name; of any type where two networks differ in it."""
+    fields: dict[str, Field] = {}
+    for model in MODELS:
+        for name, field in model_spec(model).fields.items():
+            if fields.setdefault(name, field).type is not field.type:
+                fields[name] = dataclasses.replace(field, type=object)
+    return fields
 
 
 def _config_dict(fields: Mapping[str, Any], *, unset: bool = False) -> ConfigDict:

@@ -33,8 +33,8 @@ class Depth(NamedTuple):
 def find_depth(counts: np.ndarray) -> Depth:
     """Finds the range of a picture with values of 0..65535.
 
-    Where all values are above half of the largest (numbers with an offset) and fewer than `FEW_LEVELS` would be left of them, the
-    range is that of the values, widened to round numbers so that pictures of one kind tend to share it.
+    Where all values are above half of the largest (numbers with an offset) and fewer than `FEW_LEVELS` would be left,
+    the range is that of the values, widened to round numbers so that pictures of one kind tend to share it.
 
     Args:
       counts: int [65536], how often each value occurs; not all 0.

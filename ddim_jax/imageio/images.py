@@ -4,9 +4,9 @@ How a file is read depends on its suffix: each module of `ddim_jax.imageio.reade
 reader for some suffixes. A file with another suffix is read as if it were a PNG, JPEG, BMP or TIFF file.
 """
 
-import dataclasses
 import os
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from absl import logging
@@ -18,17 +18,6 @@ MAX_PIXELS = 2**30 // 12
 """A picture with more is refused by its header, before any of it is decoded: a GiB at 12 bytes a pixel, 89 million."""
 
 _NOTES_LOGGED = 10
-
-
-@dataclasses.dataclass(frozen=True)
-class ReadOptions:
-    """How pictures are read, besides what their files say; passed whole to the reader.
-
-    Attributes:
-      allow_damaged: read JPEG data with a hole or a missing end as far as that goes, with a note; else an error.
-    """
-
-    allow_damaged: bool = False
 
 
 class Picture(NamedTuple):
@@ -47,6 +36,26 @@ class Picture(NamedTuple):
     orientation: int = 1
 
 
+class ReadOptions(NamedTuple):
+    """How pictures are read where a file leaves the choice to its user.
+
+    Attributes:
+      window: centre and width of the values that are shown, in the units of a DICOM or NIfTI file (Hounsfield units in
+        CT); what lies below is black, above white. None: the file's own window, or a robust range of its values. Files
+        of other formats have no such units.
+      allow_damaged: read JPEG data with a hole or a missing end as far as that goes, with a note; else an error.
+    """
+
+    window: tuple[float, float] | None = None
+    allow_damaged: bool = False
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> "ReadOptions":
+        """The options in the section `data` of a config."""
+        window = data.get("window")
+        return cls(window=None if window is None else (float(window[0]), float(window[1])))
+
+
 class Reader(Protocol):
     """Reads files with certain suffixes; registered by `@register.reader("name")` on a class with these static methods.
 
@@ -59,8 +68,8 @@ class Reader(Protocol):
     suffixes: tuple[str, ...]
 
     @staticmethod
-    def read_image(path: str | os.PathLike, options: ReadOptions) -> Picture:
-        """The picture."""
+    def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> Picture | np.ndarray:
+        """The picture; one of which there is nothing more to say may be its pixels alone."""
 
     @staticmethod
     def read_mask(path: str | os.PathLike) -> np.ndarray:
@@ -76,18 +85,19 @@ def image_suffixes() -> tuple[str, ...]:
     return tuple(sorted(_reader_names()))
 
 
-def read_picture(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> Picture:  # noqa: B008 - frozen
+def read_picture(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> Picture:
     """Reads a picture by the reader of its suffix; for PNG and its like see `readers.pillow`.
 
     Raises:
       DataError: the file cannot be read; the message names it.
     """
-    return reader_of(path).read_image(path, options)
+    found = reader_of(path).read_image(path, options)
+    return found if isinstance(found, Picture) else Picture(found)
 
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
+def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> np.ndarray:
     """The pixels of `read_picture`, uint8 [H, W, 3]; its notes are logged, the first ten."""
-    picture = read_picture(path)
+    picture = read_picture(path, options)
     for note in picture.notes:
         logging.log_first_n(logging.WARNING, "%s: %s", _NOTES_LOGGED, os.fspath(path), note)
     return picture.pixels

@@ -55,7 +55,7 @@ class Stream:
         no file may stay behind from an older state of its image.
       context: for the writers, and how to segment.
       prefetch: images started on the device before the first result is fetched, >= 1.
-      reading: how pictures are read.
+      allow_damaged: as in `ReadOptions`.
 
     Attributes:
       waited: seconds in which the device had nothing to do because the next image was not read yet.
@@ -70,7 +70,7 @@ class Stream:
         kinds: tuple[str, ...],
         context: Context,
         prefetch: int,
-        reading: ReadOptions = ReadOptions(),  # noqa: B008 - frozen
+        allow_damaged: bool = False,
     ):
         self.waited = 0.0
         self._segmenter = segmenter
@@ -80,7 +80,7 @@ class Stream:
         self._kinds = kinds
         self._context = context
         self._prefetch = prefetch
-        self._reading = reading
+        self._allow_damaged = allow_damaged
         self._device_free = 0.0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -126,7 +126,7 @@ class Stream:
             # Taken before reading: a file that changes meanwhile is done again next time.
             stat = os.stat(job.source)
             size, mtime_ns = stat.st_size, stat.st_mtime_ns
-            picture = read_picture(job.source, self._reading)
+            picture = read_picture(job.source, ReadOptions(self._context.options.window, self._allow_damaged))
             prepared = self._segmenter.prepare(picture.pixels, self._context.options)
         except FileNotFoundError:
             reason = f"{job.source}: no longer there"

@@ -1,7 +1,7 @@
 """Decoded pictures of Pillow, of any kind, as uint8 [H, W, 3].
 
-They are converted in bands: beside the 1 to 4 bytes a pixel that Pillow decodes to (twice of colours of 16 bits), nothing
-of a picture's size is held but the result.
+They are converted in bands: beside the 1 to 4 bytes a pixel that Pillow decodes to (twice of colours of 16 bits),
+nothing of a picture's size is held but the result.
 """
 
 import sys

@@ -38,7 +38,7 @@ class PillowReader:
     suffixes = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff")
 
     @staticmethod
-    def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> Picture:  # noqa: B008 - frozen
+    def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> Picture:
         """Reads a picture, upright as its EXIF orientation says.
 
         Grey is repeated to three channels; palettes and CMYK become RGB; what is transparent is laid over black. Files
