@@ -7,6 +7,7 @@ from typing import Any
 from ddim_jax.data import Source, ids_digest, load_dataset
 from ddim_jax.evaluation.run import evaluate
 from ddim_jax.inference import Segmenter
+from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.remote import refuse_remote
 from ddim_jax.sampling_options import SamplingOptions
@@ -53,6 +54,7 @@ def evaluate_checkpoint(
             image_size=data["image_size"],
             cache_dir=data.get("cache_dir"),
             counts=data.get("counts"),
+            labels=Labels.from_config(data),
         )
 
     source = load(split)
