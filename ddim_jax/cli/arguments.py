@@ -37,6 +37,11 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="STEP",
         help="best, latest or a number of training steps (default: best)",
     )
+    parser.add_argument(
+        "--require-sha256",
+        metavar="HEX",
+        help="refuse a checkpoint whose manifest has another SHA-256; `ddim-jax doctor --ckpt RUN` shows it",
+    )
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser, leave_out: Sequence[str] = ()) -> None:
