@@ -4,12 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from ddim_jax.cli.arguments import add_checkpoint_arguments, add_sampling_arguments, checked, sampling_arguments
+from ddim_jax.cli.arguments import add_checkpoint_arguments, add_sampling_arguments, checked, sampling_arguments, words
 from ddim_jax.inference.files import Summary, check_kinds, segment_files
 from ddim_jax.inference.flagging import FLAGGED, check_share
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
-from ddim_jax.registry import WRITERS, import_plugins
+from ddim_jax.registry import WRITERS
 from ddim_jax.runtime import allocator, compile_cache
 from ddim_jax.runtime.errors import InputError, report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
@@ -31,10 +31,6 @@ def share(text: str) -> float:
     value = float(text)
     check_share(value)
     return value
-
-
-def words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def parse_arguments(about: str | None, arguments: list[str] | None = None) -> argparse.Namespace:
@@ -60,7 +56,6 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         metavar="KINDS",
         help=f"some of {','.join(WRITERS)} (default: mask)",
     )
-    add("--plugins", type=words, default=(), metavar="MODULE", help="comma-separated, modules with further writers")
     add("--process-id", type=int, metavar="I", help="which of several processes this is, from 0")
     add(
         "--process-count",
@@ -71,7 +66,6 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
     )
     options = parser.parse_args(arguments)
     try:
-        import_plugins(options.plugins)
         options.save = check_kinds(options.save)
     except InputError as error:
         parser.error(str(error))
