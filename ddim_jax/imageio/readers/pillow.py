@@ -16,8 +16,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ddim_jax.imageio import jpeg
 from ddim_jax.imageio.images import MAX_PIXELS, Picture, ReadOptions
-from ddim_jax.imageio.masks import binary_mask
+from ddim_jax.imageio.masks import mask_of_picture
 from ddim_jax.imageio.readers._conversion import DeepPixels, as_stored, convert, raw_mode
+from ddim_jax.labels import Labels
 from ddim_jax.registry import READERS
 from ddim_jax.runtime.errors import DataError
 
@@ -70,8 +71,8 @@ class PillowReader:
             return Picture(pixels, (depth.low, depth.high), (*notes, *depth.notes), orientation)
 
     @staticmethod
-    def read_mask(path: str | os.PathLike) -> np.ndarray:
-        """Reads a mask by the rules of `ddim_jax.imageio.masks.binary_mask`, upright as its EXIF orientation says.
+    def read_mask(path: str | os.PathLike, labels: Labels = Labels()) -> np.ndarray:
+        """Reads a mask by the rules of `ddim_jax.imageio.masks.mask_of_picture`, upright as its EXIF orientation says.
 
         Returns:
           uint8 [H, W], values {0, 1}.
@@ -80,7 +81,7 @@ class PillowReader:
           DataError: as `read_image`, or the mask has more than two well-separated levels. The message names the file.
         """
         picture, lossy = _decode_mask(path)
-        return binary_mask(picture, lossy=lossy, name=str(path))
+        return mask_of_picture(picture, labels, lossy=lossy, name=str(path))
 
     @staticmethod
     def count_pixels(path: str | os.PathLike) -> int:
