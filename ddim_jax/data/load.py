@@ -8,6 +8,7 @@ from typing import Any, Literal
 from ddim_jax.data.sources import SPLITS, DataOptions, Source
 from ddim_jax.data.splits import find_table
 from ddim_jax.imageio.images import ReadOptions
+from ddim_jax.labels import Labels
 from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.cache_folder import cache_folder
 from ddim_jax.runtime.errors import ConfigError, InputError
@@ -27,6 +28,7 @@ def load_dataset(
     folds: int = 0,
     fold: int = 0,
     read_only: bool = False,
+    labels: Labels = Labels(),
     reading: ReadOptions = ReadOptions(),
 ) -> Source:
     """One split of a data set.
@@ -46,6 +48,7 @@ def load_dataset(
       folds: 3 or more: a folder is divided into so many folds, instead of by splits.csv; 0: it is not.
       fold: the fold that is held out, 0 .. folds - 1.
       read_only: write no split into a folder.
+      labels: the classes of the masks; by default one, read by the level.
       reading: how pictures are read from files.
 
     Raises:
@@ -65,14 +68,16 @@ def load_dataset(
     refuse_remote(cache_dir, "data.cache_dir")
     place = _cache(cache_dir)
     root = Path(root) if root else None
-    return load(split, DataOptions(root, seed, image_size, place, counts, groups, folds, fold, read_only, reading))
+    about = DataOptions(root, seed, image_size, place, counts, groups, folds, fold, read_only, labels, reading)
+    return load(split, about)
 
 
 def configured(data: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of `load_dataset`, but for the split, that the section `data` of a config stands for."""
     same = ("name", "root", "image_size", "cache_dir", "counts", "groups", "folds", "fold")
     found = {name: data[name] for name in same if name in data}
-    return found | {"seed": data.get("split_seed", 0), "reading": ReadOptions.of(data)}
+    values = {"labels": Labels.from_config(data), "reading": ReadOptions.of(data)}
+    return found | {"seed": data.get("split_seed", 0), **values}
 
 
 def has_split(root: str | os.PathLike, cache_dir: str | os.PathLike | None = None) -> bool:

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ddim_jax.imageio.images import ReadOptions, count_pixels, read_image, read_mask
+from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.runtime.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")
@@ -21,7 +22,8 @@ class Example(NamedTuple):
     Attributes:
       id: unique within its data set, the same on every machine.
       image: uint8 [H, W, 3].
-      mask: uint8 [H, W], values {0, 1}.
+      mask: uint8 [H, W] as `ddim_jax.labels` has it: 0 background, k = 1 .. K the class, 255 ignored; with
+        `labels.multilabel` bit k - 1 is class k.
     """
 
     id: str
@@ -80,6 +82,7 @@ class DataOptions(NamedTuple):
       folds: of a cross-validation, 0 for none.
       fold: which of them is held out.
       read_only: nothing may be written into the folder.
+      labels: the classes of the masks.
       reading: how pictures are read.
     """
 
@@ -92,6 +95,7 @@ class DataOptions(NamedTuple):
     folds: int = 0
     fold: int = 0
     read_only: bool = False
+    labels: Labels = Labels()
     reading: ReadOptions = ReadOptions()
 
     def folder(self, name: str) -> Path:
@@ -112,11 +116,19 @@ class PairSource:
       name: the data set's name.
       pairs: in the order of the source.
       note: see `note_of`.
+      labels: the classes of the masks.
       reading: how pictures are read.
     """
 
-    def __init__(self, name: str, pairs: list[Pair], note: str = "", reading: ReadOptions = ReadOptions()):
-        self.name, self.note, self._reading = name, note, reading
+    def __init__(
+        self,
+        name: str,
+        pairs: list[Pair],
+        note: str = "",
+        labels: Labels = Labels(),
+        reading: ReadOptions = ReadOptions(),
+    ):
+        self.name, self.note, self._labels, self._reading = name, note, labels, reading
         self.ids = tuple(pair.id for pair in pairs)
         self._pairs = tuple(pairs)
 
@@ -130,16 +142,16 @@ class PairSource:
           DataError: a file cannot be read, the mask is no mask, or the two differ in size; the message names the files.
         """
         pair = self._pairs[index]
-        image, mask = read_image(pair.image, self._reading), None
+        image, masks = read_image(pair.image, self._reading), {}
         for file in (pair.mask, *pair.more_masks):
-            one = read_mask(file)
+            one = read_mask(file, self._labels)
             if image.shape[:2] != one.shape:
                 raise DataError(
                     f"{pair.image} is {image.shape[1]} x {image.shape[0]} pixels, its mask {file} is "
                     f"{one.shape[1]} x {one.shape[0]}; expected the same size."
                 )
-            mask = one if mask is None else np.maximum(mask, one)
-        return Example(pair.id, image, mask)
+            masks[file] = one
+        return Example(pair.id, image, united(masks, self._labels))
 
     def count_pixels(self, index: int) -> int:
         """Pixels of the picture and the masks of pair `index`, from their headers.
@@ -149,6 +161,25 @@ class PairSource:
         """
         pair = self._pairs[index]
         return sum(count_pixels(file) for file in (pair.image, pair.mask, *pair.more_masks))
+
+
+def united(masks: Mapping[Path, np.ndarray], labels: Labels) -> np.ndarray:
+    """One decoded mask of several of one picture, by their files: each pixel has the class that any of them gives it.
+
+    A pixel that some ignore and none gives a class is ignored.
+
+    Raises:
+      DataError: two of them give a pixel different classes, which only `labels.multilabel` has room for.
+    """
+    (first, whole), *rest = masks.items()
+    for file, mask in rest:
+        both = (whole != 0) & (whole != IGNORED) & (mask != 0) & (mask != IGNORED)
+        if labels.multilabel:
+            mask = np.where(both, mask | whole, mask)
+        elif (whole[both] != mask[both]).any():
+            raise DataError(f"{first} and {file} give pixels different classes; data.multilabel has room for both")
+        whole = np.where((mask != 0) & ((mask != IGNORED) | (whole == 0)), mask, whole)
+    return whole
 
 
 class Subset:

@@ -23,6 +23,7 @@ def evaluate_checkpoint(
     output_dir: str | os.PathLike | None = None,
     data_root: str | os.PathLike | None = None,
     step: str | int = "best",
+    require_sha256: str | None = None,
     **given: Any,
 ) -> tuple[dict[str, Any], Path]:
     """Loads a checkpoint and the data set it was trained on, and evaluates a split of it.
@@ -36,6 +37,7 @@ def evaluate_checkpoint(
         for the place that the checkpoint's config names. Pictures from there that were trained on are the caller's to
         keep out of the split. Nothing is written there.
       step: "best", "latest" or a step.
+      require_sha256: as for `Segmenter.load`.
       options, **given: passed on to `ddim_jax.evaluation.evaluate`.
 
     Returns:
@@ -46,7 +48,7 @@ def evaluate_checkpoint(
     """
     refuse_remote(data_root, "data_root")
     refuse_remote(output_dir, "output_dir")
-    segmenter = Segmenter.load(checkpoint, step=step)
+    segmenter = Segmenter.load(checkpoint, step=step, require_sha256=require_sha256)
     if data_root is None:
         split = split or "test"
         source = _of_training(segmenter, split)

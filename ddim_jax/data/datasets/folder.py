@@ -35,7 +35,7 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
     root = options.folder("folder")
     pairs = find_pairs(root)
     if split == "all":
-        return PairSource(root.resolve().name, pairs, reading=options.reading)
+        return PairSource(root.resolve().name, pairs, labels=options.labels, reading=options.reading)
     split_of = folder_split(
         root,
         [pair.id for pair in pairs],
@@ -49,7 +49,7 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
     chosen = [pair for pair in pairs if split_of.get(pair.id) == split]
     if not chosen:
         raise DataError(f"{root}: no pair belongs to the split {split}; give it lines in splits.csv.")
-    return PairSource(root.resolve().name, chosen, reading=options.reading)
+    return PairSource(root.resolve().name, chosen, labels=options.labels, reading=options.reading)
 
 
 def find_pairs(root: Path) -> list[Pair]:

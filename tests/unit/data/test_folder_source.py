@@ -1,5 +1,7 @@
 """Folders of images/ and masks/: what pairs up, what is read, and what is said when it does not."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from absl import logging
@@ -9,9 +11,11 @@ from PIL import Image
 from ddim_jax.data import Example, Selection, check_source, load_arrays, load_dataset, load_selections
 from ddim_jax.data.datasets.folder import find_pairs
 from ddim_jax.data.discovery import all_images, folders_below
+from ddim_jax.data.sources import united
 from ddim_jax.imageio.images import count_pixels, read_image
 from ddim_jax.imageio.listing import list_images
-from ddim_jax.imageio.masks import mask_of_levels
+from ddim_jax.imageio.masks import mask_of_numbers
+from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import resize_image, resize_mask
 from ddim_jax.registry import DATASETS, READERS, register
 from ddim_jax.runtime.errors import ConfigError, DataError
@@ -165,7 +169,7 @@ def test_everything_wrong_with_the_files_is_said_at_once(tmp_path, use):
     assert "images/1.png: the file is empty" in lines[1]
     assert "masks/2.png" in lines[2]
     assert "images/3.png is 10 x 12 pixels, its mask" in lines[3] and "masks/3.png is 10 x 9" in lines[3]
-    assert "masks/4.png: holds 3 well-separated levels (0, 128, 255)" in lines[4]
+    assert "masks/4.png: is a label map, it holds the values 0 (40 pixels), 128 (40 pixels), 255 (40" in lines[4]
 
 
 def test_a_camera_turned_with_its_mask_drawn_upright(tmp_path):
@@ -256,8 +260,8 @@ def test_a_data_set_and_a_reader_of_another_package_are_found_by_name(tmp_path, 
             return np.repeat(np.load(path, allow_pickle=False)[..., None], 3, axis=-1)
 
         @staticmethod
-        def read_mask(path):
-            return mask_of_levels(np.load(path, allow_pickle=False), lossy=False, name=str(path))
+        def read_mask(path, labels):
+            return mask_of_numbers(np.load(path, allow_pickle=False), labels, name=str(path))
 
         @staticmethod
         def count_pixels(path):
@@ -265,7 +269,7 @@ def test_a_data_set_and_a_reader_of_another_package_are_found_by_name(tmp_path, 
 
     source = load_dataset("stripes", "val", seed=3)
     assert load_arrays(source, 8).ids == ("val3",)
-    with pytest.raises(ValueError, match="there is a data set 'folder' already"):
+    with pytest.raises(ValueError, match="registers a data set 'folder', and so did"):
         register.dataset("folder")(load_stripes)
 
     for number in range(3):
@@ -395,3 +399,35 @@ def test_links_to_folders_above_are_followed_once(tmp_path):
     # A folder outside is found through its link.
     save(tmp_path / "outside/b.png", picture(2))
     assert all_images(tmp_path / "real")[:2] == [tmp_path / "real/images/a.png", tmp_path / "real/linked/b.png"]
+
+
+def test_label_maps_are_told_together_and_read_by_the_labels_given(tmp_path):
+    for number in range(3):
+        save_pair(tmp_path / f"images/{number}.png", tmp_path / f"masks/{number}.png", number)
+        stored = np.zeros((12, 10), np.uint8)
+        stored[:4, :5], stored[4:8, :5], stored[8:] = 1, 2, 255
+        save(tmp_path / f"masks/{number}.png", stored)
+    write_splits(tmp_path, train=range(3))
+    with pytest.raises(DataError) as error:
+        load_arrays(load_dataset("folder", "train", root=tmp_path), 8)
+    text = str(error.value)
+    assert "3 of 3 masks are label maps" in text and text.count("data.labels=") == 1
+    assert "value 255: 120 pixels in 3 of them" in text
+
+    labels = Labels.create({"left": 1, "right": 2}, ignore=255)
+    masks = load_arrays(load_dataset("folder", "train", root=tmp_path, labels=labels), 12).masks
+    assert np.unique(masks).tolist() == [0, 1, 2, 255]
+
+
+def test_masks_of_classes_are_united_where_they_agree():
+    a, b = Path("a.png"), Path("b.png")
+    classes, overlapping = (Labels.create({"x": 1, "y": 2}, multilabel=multi) for multi in (False, True))
+    one, other = np.array([[0, 1, 0, 255, 255, 1, 0]], np.uint8), np.array([[0, 1, 2, 2, 0, 255, 255]], np.uint8)
+    assert united({a: one}, classes).tolist() == one.tolist()
+    for masks in ({a: one, b: other}, {b: other, a: one}):
+        assert united(masks, classes).tolist() == [[0, 1, 2, 2, 255, 1, 255]]
+        assert united(masks, overlapping).tolist() == [[0, 1, 2, 2, 255, 1, 255]]
+    clash = np.array([[2, 2, 0, 0, 0, 0, 0]], np.uint8)
+    with pytest.raises(DataError, match=r"a\.png and b\.png give pixels different classes"):
+        united({a: one, b: clash}, classes)
+    assert united({a: one, b: clash}, overlapping).tolist() == [[2, 3, 0, 255, 255, 1, 0]]
