@@ -5,8 +5,10 @@ import re
 
 from ddim_jax.runtime.errors import InputError
 
-# pathlib makes gs:/ of gs://. One letter before the colon is a drive.
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+# One letter before the colon is a drive.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(//?)")
+# Where pathlib has made gs:/ of gs://, only these are taken for schemes: exp1:/ may be a folder.
+_KNOWN = {"abfs", "abfss", "az", "file", "ftp", "gcs", "gs", "hdfs", "http", "https", "memory", "s3", "sftp", "ssh"}
 
 
 def refuse_remote(path: str | os.PathLike | None, name: str) -> None:
@@ -17,12 +19,17 @@ def refuse_remote(path: str | os.PathLike | None, name: str) -> None:
       name: the option, field or argument it was given as.
 
     Raises:
-      InputError: it begins with a scheme, such as gs:// or s3://.
+      InputError: it begins with a scheme, such as gs:// or s3://, or is empty.
     """
-    scheme = None if path is None else _SCHEME.match(os.fspath(path))
-    if scheme:
+    if path is None:
+        return
+    text = os.fspath(path)
+    if not text:
+        raise InputError(f"{name} is empty; expected a path (. is the current folder)")
+    scheme = _SCHEME.match(text)
+    if scheme and (scheme[2] == "//" or scheme[1].lower() in _KNOWN) and not os.path.lexists(text):
         raise InputError(
-            f"{name} is {os.fspath(path)}; {scheme[1]}:// paths are not read or written, expected a path of the file "
+            f"{name} is {text}; {scheme[1]}:// paths are not read or written, expected a path of the file "
             "system. Copy the files to one. A mount of the storage (gcsfuse, s3fs, rclone) will do to read from, and "
             "for the results of one process alone: it has no locks between machines"
         )
