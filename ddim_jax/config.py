@@ -9,6 +9,7 @@ value from the section of its network in `systems`, where that was changed, or f
 (`ddim_jax.models.ModelSpec`). A resolved config has one value for each field and no section `systems`.
 """
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -256,7 +257,8 @@ def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[st
     may = {"free", "ignored"} | ({"length"} if saved["train"]["lr_schedule"] == "constant" else set())
     before, now = dict(_leaves(saved)), dict(_leaves(current))
     rules = {name: field.resume for name, field in _fields(SCHEMA)}
-    rules |= {f"model.overrides.{name}": field.resume for name, field in _override_fields().items()}
+    fields = model_spec(current["model"]["name"]).fields
+    rules |= {f"model.overrides.{name}": field.resume for name, field in fields.items()}
     return [
         f"{name}: {before.get(name)!r} there, {now.get(name)!r} now"
         for name in sorted(before.keys() | now.keys())
@@ -342,8 +344,13 @@ def _at(config: Mapping[str, Any], name: str) -> Any:
 
 
 def _override_fields() -> dict[str, Field]:
-    """The fields of all networks that are registered, by name."""
-    return {name: field for model in MODELS for name, field in model_spec(model).fields.items()}
+    """The fields of all networks that are registered, by name; of any type where two networks differ in it."""
+    fields: dict[str, Field] = {}
+    for model in MODELS:
+        for name, field in model_spec(model).fields.items():
+            if fields.setdefault(name, field).type is not field.type:
+                fields[name] = dataclasses.replace(field, type=object)
+    return fields
 
 
 def _config_dict(fields: Mapping[str, Any], *, unset: bool = False) -> ConfigDict:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from ddim_jax.checkpoints import which_step
+from ddim_jax.registry import import_plugins
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.sampling_options import SamplingOptions
 
@@ -28,7 +29,7 @@ def checked(check: Callable[[str], _Value]) -> Callable[[str], _Value]:
 
 
 def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that name a checkpoint: `--ckpt` and `--checkpoint-step`."""
+    """Adds the arguments that name a checkpoint, and `--plugins`, which are imported at once."""
     parser.add_argument("--ckpt", required=True, metavar="RUN", help="run directory, its checkpoints, or one step")
     parser.add_argument(
         "--checkpoint-step",
@@ -37,6 +38,23 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="STEP",
         help="best, latest or a number of training steps (default: best)",
     )
+    parser.add_argument(
+        "--plugins",
+        type=checked(_imported),
+        default=(),
+        metavar="MODULES",
+        help="comma-separated, modules with further samplers, data sets, readers, writers, metrics, ensembles",
+    )
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The words between the commas of a text."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _imported(text: str) -> tuple[str, ...]:
+    import_plugins(words(text))
+    return words(text)
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser, leave_out: Sequence[str] = ()) -> None:

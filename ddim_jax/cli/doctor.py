@@ -13,6 +13,7 @@ from pathlib import Path
 import ddim_jax
 from ddim_jax.runtime.cache_folder import cache_folder
 from ddim_jax.runtime.errors import report_input_errors
+from ddim_jax.runtime.printable import Parser, printable
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
 ABOUT = """Says what is installed, which devices, kernels and caches there are, and what to do about each.
@@ -26,7 +27,7 @@ Line = tuple[str, str, str]
 
 def run(arguments: list[str] | None = None) -> int:
     """Prints what the arguments ask for; returns the exit status."""
-    parser = argparse.ArgumentParser(description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build-kernels", action="store_true", help="compile the CPU kernels into the cache folder")
     parser.add_argument("--ckpt", metavar="RUN", help="say what the checkpoints of a run hold instead")
     options = parser.parse_args(arguments)
@@ -37,7 +38,7 @@ def run(arguments: list[str] | None = None) -> int:
         if options.build_kernels:
             from ddim_jax.ops import cpu_kernels
 
-            print(f"built {cpu_kernels.build()}")
+            print(f"built {printable(cpu_kernels.build())}")
         _show(_versions())
         devices = list(_devices())
         _show(devices)
@@ -50,9 +51,9 @@ def run(arguments: list[str] | None = None) -> int:
 
 def _show(lines: Iterator[Line] | list[Line]) -> None:
     for name, found, advice in lines:
-        print(f"{name:17} {found}")
+        print(f"{name:17} {printable(found)}")
         if advice:
-            print(f"{'':17} -> {advice}")
+            print(f"{'':17} -> {printable(advice)}")
 
 
 def _versions() -> Iterator[Line]:

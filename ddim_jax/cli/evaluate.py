@@ -10,11 +10,12 @@ from ddim_jax.evaluation.run import NOT_TAKEN, RESOLUTIONS
 from ddim_jax.evaluation.tables import summary_table
 from ddim_jax.runtime import allocator, compile_cache
 from ddim_jax.runtime.errors import report_input_errors
+from ddim_jax.runtime.printable import Parser, printable
 
 
 def parse_arguments(about: str | None) -> argparse.Namespace:
     """The arguments of the command line; `about` is what `--help` says of the program."""
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_checkpoint_arguments(parser)
     parser.add_argument("--split", default="test", choices=("train", "val", "test"), help="default: test")
     parser.add_argument("--output", metavar="DIR", help="default: RUN/evaluation/<split>")
@@ -49,4 +50,4 @@ def run(arguments: argparse.Namespace) -> None:
         )
     console = Console()
     console.print(summary_table(metrics))
-    console.print(f"Written to {output_dir}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"Written to {printable(output_dir)}", highlight=False, markup=False, soft_wrap=True)

@@ -6,19 +6,20 @@ listens before it imports what it needs.
 
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 import ddim_jax
 from ddim_jax.runtime.signals import StopRequest, left_on_ctrl_c, stop_on_signals
 
 
-def train() -> int:
+def train() -> NoReturn:
     """Trains a model: --config NAME|FILE [--workdir DIR] [--config.FIELD=VALUE ...]"""
     request = StopRequest()
     request.leave_at_once(lambda _: print("stopped before training began", file=sys.stderr, flush=True))
     with stop_on_signals(request):
         from ddim_jax.cli.train import run
 
-        return run(request)
+        run(request)
 
 
 EVALUATE = """Scores a checkpoint on a split of its data set: tables, numbers per image and figures.

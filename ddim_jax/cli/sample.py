@@ -4,14 +4,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from ddim_jax.cli.arguments import add_checkpoint_arguments, add_sampling_arguments, checked, sampling_arguments
+from ddim_jax.cli.arguments import add_checkpoint_arguments, add_sampling_arguments, checked, sampling_arguments, words
 from ddim_jax.inference.files import Summary, check_kinds, segment_files
 from ddim_jax.inference.flagging import FLAGGED, check_share
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
-from ddim_jax.registry import WRITERS, import_plugins
+from ddim_jax.registry import WRITERS
 from ddim_jax.runtime import allocator, compile_cache
 from ddim_jax.runtime.errors import InputError, report_input_errors
+from ddim_jax.runtime.printable import Parser, printable
 
 
 def whole_number(low: int):
@@ -32,13 +33,9 @@ def share(text: str) -> float:
     return value
 
 
-def words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
 def parse_arguments(about: str | None, arguments: list[str] | None = None) -> argparse.Namespace:
     """The arguments of the command line; `about` is what `--help` says of the program."""
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add_checkpoint_arguments(parser)
     add("--input", required=True, nargs="+", metavar="PATH", help="image files, folders (searched recursively), globs")
@@ -59,7 +56,6 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         metavar="KINDS",
         help=f"some of {','.join(WRITERS)} (default: mask)",
     )
-    add("--plugins", type=words, default=(), metavar="MODULE", help="comma-separated, modules with further writers")
     add("--process-id", type=int, metavar="I", help="which of several processes this is, from 0")
     add(
         "--process-count",
@@ -70,7 +66,6 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
     )
     options = parser.parse_args(arguments)
     try:
-        import_plugins(options.plugins)
         options.save = check_kinds(options.save)
     except InputError as error:
         parser.error(str(error))
@@ -82,14 +77,14 @@ def describe(summary: Summary, options: argparse.Namespace, process: Process) ->
     if summary.done or summary.failed:
         text = (
             f"{whose}{summary.done} images segmented in {summary.seconds:.1f} s, {summary.kept} were done before, "
-            f"{len(summary.failed)} failed: {options.output}"
+            f"{len(summary.failed)} failed: {printable(options.output)}"
         )
     else:
-        text = f"{whose}nothing to do, {summary.kept} images were done before: {options.output}"
+        text = f"{whose}nothing to do, {summary.kept} images were done before: {printable(options.output)}"
     if summary.flagged is not None:
-        text += f"; {summary.flagged} flagged: {Path(options.output, FLAGGED)}"
+        text += f"; {summary.flagged} flagged: {printable(Path(options.output, FLAGGED))}"
     if summary.passed_over:
-        suffixes = ", ".join(suffix or "no suffix" for suffix in sorted(summary.passed_over))
+        suffixes = ", ".join(printable(suffix) or "no suffix" for suffix in sorted(summary.passed_over))
         text += f"\n{sum(summary.passed_over.values())} files passed over, which are no images: {suffixes}"
     return text
 
@@ -115,5 +110,5 @@ def run(options: argparse.Namespace) -> int:
         )
     print(describe(summary, options, process))
     for _, reason in summary.failed:
-        print(f"failed: {reason}", file=sys.stderr)
+        print(f"failed: {printable(reason)}", file=sys.stderr)
     return 1 if summary.failed else 0

@@ -1,10 +1,14 @@
 """The command that trains: arguments refused in one line, output without clutter."""
 
+import ast
+import contextlib
 import logging
 import re
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import absl.logging
 from absl import app, flags
@@ -12,10 +16,12 @@ from ml_collections import config_flags
 
 import ddim_jax
 from ddim_jax.cli import configs
+from ddim_jax.registry import import_plugins
 from ddim_jax.runtime.allocator import keep_freed_memory
 from ddim_jax.runtime.compile_cache import keep_compiled_programs
 from ddim_jax.runtime.distributed import initialise
 from ddim_jax.runtime.errors import ConfigError, report_input_errors
+from ddim_jax.runtime.printable import Formatter
 from ddim_jax.runtime.signals import StopRequest
 from ddim_jax.training import train
 
@@ -23,8 +29,8 @@ _PACKAGE = str(Path(ddim_jax.__file__).parent)
 _NEED_LESS = "Raise train.accumulate, set model.overrides.remat, or lower data.image_size or train.batch_size."
 
 
-def run(request: StopRequest) -> int:
-    """Trains as the command line says, until `request` says stop; returns the exit status."""
+def run(request: StopRequest) -> NoReturn:
+    """Trains as the command line says, until `request` says stop; ends the program with the exit status."""
     config = config_flags.DEFINE_config_file("config", None, "The configuration: a name or a file, as configs/demo.py.")
     workdir = flags.DEFINE_string(
         "workdir", None, "Where the run goes and is resumed from; runs/<config.name> by default."
@@ -57,7 +63,7 @@ def parse_flags(arguments: list[str]) -> list[str]:
     are shown, and information where it comes from this package: Orbax alone writes dozens of lines for a checkpoint.
     """
     handler = absl.logging.get_absl_handler()
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.setFormatter(Formatter("%(levelname)s: %(message)s"))
     handler.addFilter(_worth_showing)
     with report_input_errors("stopped before training began"):
         return _parse(arguments)
@@ -65,6 +71,7 @@ def parse_flags(arguments: list[str]) -> list[str]:
 
 def _parse(arguments: list[str]) -> list[str]:
     arguments, file = _with_config_file(arguments)
+    import_plugins(_plugins(arguments))  # the fields of their networks are known then
     try:
         rest = flags.FLAGS(arguments)
         config = flags.FLAGS["config"].value
@@ -92,16 +99,32 @@ def _parse(arguments: list[str]) -> list[str]:
 
 def _with_config_file(arguments: list[str]) -> tuple[list[str], str | None]:
     """The arguments with the file that --config means in place of a name, and that file; None where it is not given."""
+    for place, value in _given(arguments, "config"):
+        file = configs.config_file(value)
+        return [*arguments[:place], arguments[place].removesuffix(value) + file, *arguments[place + 1 :]], file
+    return arguments, None
+
+
+def _plugins(arguments: list[str]) -> tuple[str, ...]:
+    """The modules that --config.plugins names, as a tuple or one at a time."""
+    named: list[str] = []
+    for _, text in _given(arguments, "config.plugins"):
+        value: Any = text
+        with contextlib.suppress(SyntaxError, ValueError):
+            value = ast.literal_eval(text)
+        named += value if isinstance(value, tuple | list) else [value]
+    return tuple(map(str, named))
+
+
+def _given(arguments: list[str], flag: str) -> Iterator[tuple[int, str]]:
+    """The values that the command line gives a flag, each with the place of the argument that it ends."""
     for place, argument in enumerate(arguments):
         name, equals, value = argument.lstrip("-").partition("=")
-        if argument.startswith("-") and name == "config":
+        if argument.startswith("-") and name == flag:
             if equals:
-                file = configs.config_file(value)
-                return [*arguments[:place], f"--config={file}", *arguments[place + 1 :]], file
-            if place + 1 < len(arguments):
-                file = configs.config_file(arguments[place + 1])
-                return [*arguments[: place + 1], file, *arguments[place + 2 :]], file
-    return arguments, None
+                yield place, value
+            elif place + 1 < len(arguments):
+                yield place + 1, arguments[place + 1]
 
 
 def _without_traceback(text: str) -> str:

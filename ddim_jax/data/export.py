@@ -14,6 +14,7 @@ from ddim_jax.data.load import load_dataset
 from ddim_jax.data.sources import SPLITS, Source
 from ddim_jax.runtime.atomic import atomic_path, make_folder
 from ddim_jax.runtime.errors import report_input_errors
+from ddim_jax.runtime.printable import Parser, printable
 from ddim_jax.runtime.remote import refuse_remote
 
 
@@ -30,7 +31,7 @@ def export_pairs(source: Source, output_dir: str | os.PathLike) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", required=True, metavar="DIR", help="where images/ and masks/ go")
     parser.add_argument("--split", default="test", choices=SPLITS)
     parser.add_argument("--count", type=int, default=8, metavar="N")
@@ -41,7 +42,7 @@ def main() -> None:
         counts = {given.split: given.count}
         source = load_dataset("phantom", given.split, seed=given.seed, image_size=given.size, counts=counts)
         export_pairs(source, given.output)
-    print(f"{given.count} phantoms in {given.output}")
+    print(f"{given.count} phantoms in {printable(given.output)}")
 
 
 if __name__ == "__main__":

@@ -142,4 +142,4 @@ def data_error(headline: str, problems: list[str]) -> DataError:
     lines = [headline, *(f"  {problem}" for problem in problems[:_NAMED_AT_MOST])]
     if len(problems) > _NAMED_AT_MOST:
         lines.append(f"  ... and {len(problems) - _NAMED_AT_MOST} more")
-    return DataError("\n".join(lines))
+    return DataError(*lines)

@@ -10,6 +10,8 @@ import errno
 import sys
 from collections.abc import Iterator
 
+from ddim_jax.runtime.printable import printable
+
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells have it: 128 and the number of the signal."""
 TRY_AGAIN = 75
@@ -18,9 +20,15 @@ held up by another process."""
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used; the message is written for the user."""
+    """Something the user gave cannot be used; the message is written for the user.
+
+    Each argument is a line of the message, shown as `printable` has it, whatever names are in it.
+    """
 
     exit_status = 2
+
+    def __str__(self) -> str:
+        return "\n".join(printable(str(line)) for line in self.args)
 
 
 class DataError(InputError):
@@ -75,7 +83,7 @@ def report_input_errors(stopped: str | None = None, need_less: str | None = None
             raise
         room = ". Make room there and start the same command again."
         told = room if error.errno in _FULL else ""
-        print(f"error: {error.filename or 'writing'}: {error.strerror}{told}", file=sys.stderr)
+        print(f"error: {printable(str(error.filename or 'writing'))}: {error.strerror}{told}", file=sys.stderr)
         sys.exit(2)
     except (MemoryError, RuntimeError) as error:
         if str(error).startswith("Unable to initialize backend"):

@@ -19,6 +19,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
 
 from ddim_jax.runtime.errors import INTERRUPTED, TRY_AGAIN, InputError
+from ddim_jax.runtime.printable import printable_lines
 from ddim_jax.runtime.signals import StopRequest
 
 Result = TypeVar("Result")
@@ -195,4 +196,4 @@ def _this() -> str:
 
 def _say(text: str) -> None:
     with contextlib.suppress(OSError, ValueError):  # stderr may be gone
-        print(f"error: {text}", file=sys.stderr, flush=True)
+        print(f"error: {printable_lines(text)}", file=sys.stderr, flush=True)

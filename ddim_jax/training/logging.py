@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from ddim_jax.runtime.atomic import errors_naming, write_text
+from ddim_jax.runtime.printable import printable
 from ddim_jax.training.validation import Validation
 
 _LITTLE_BYTES = 2**20
@@ -111,7 +112,7 @@ class Reporter:
 
     def message(self, text: str) -> None:
         """A line for the person who watches."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def _write(self, values: dict[str, float]) -> None:
         with errors_naming(self._path):

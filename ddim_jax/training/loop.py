@@ -16,6 +16,7 @@ from ddim_jax.data import Source, ids_digest, load_dataset, note_of
 from ddim_jax.models import create_model, create_process
 from ddim_jax.runtime.atomic import check_place, json_text, make_folder, write_json
 from ddim_jax.runtime.errors import InUseError
+from ddim_jax.runtime.printable import printable
 from ddim_jax.runtime.processes import LastWord, as_first, check_shared, ending_together, first_alone, wait_for_all
 from ddim_jax.runtime.remote import refuse_remote
 from ddim_jax.runtime.signals import StopRequest, stop_on_signals
@@ -114,7 +115,7 @@ def _train(
     start_step = int(state.step)
     if start_step >= steps:
         if jax.process_index() == 0:
-            print(f"{workdir} holds a finished run of {start_step} steps; nothing to do.")
+            print(f"{printable(workdir)} holds a finished run of {start_step} steps; nothing to do.")
         return start_step
     state = place(mesh, state)
 

@@ -93,7 +93,7 @@ def build() -> Path:
         command = [found, *FLAGS, f"-I{jax.ffi.include_dir()}", "-o", str(made), *units]
         result = subprocess.run(command, capture_output=True, text=True)
         if result.returncode:
-            raise InputError(f"{' '.join(command)} failed:\n{result.stderr[-2000:]}")
+            raise InputError(f"{' '.join(command)} failed:", *result.stderr[-2000:].splitlines())
         path = folder() / f"{name()}-{hashlib.sha256(made.read_bytes()).hexdigest()}.so"
         for before in folder().glob(f"{name()}-*.so"):
             before.unlink()

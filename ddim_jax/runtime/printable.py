@@ -1,0 +1,51 @@
+"""Names and texts from outside, made safe to show: a file's name may hold escape sequences and newlines."""
+
+import argparse
+import logging
+import os
+import unicodedata
+from pathlib import Path
+from typing import NoReturn
+
+_PACKAGE = str(Path(__file__).parents[1])
+_JOINERS = "\u200c\u200d"  # of ordinary words in Persian and in languages of India
+
+
+def printable(text: str | os.PathLike) -> str:
+    r"""`text` in one line that leaves a terminal and a log as they are.
+
+    Escape sequences, newlines, marks that turn the direction of writing and all else that is not shown come as Python
+    writes them: `\x1b`, `\n`, `\u202e`; bytes of a name that are no UTF-8 as `\xff`. Done twice it changes nothing.
+
+    Args:
+      text: a path, a name, or a message with some in it.
+    """
+    return "".join(map(_shown, os.fspath(text)))
+
+
+def printable_lines(text: str) -> str:
+    """`text` of several lines, each as `printable` has it."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def _shown(character: str) -> str:
+    if character.isprintable() or character in _JOINERS or unicodedata.category(character) == "Zs":
+        return character
+    if "\udc80" <= character <= "\udcff":  # as `os.fsdecode` keeps a byte
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors show what was given as `printable` has it."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
+class Formatter(logging.Formatter):
+    """Shows each record of this package in one line; those of others, who may mean several, line by line."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        text = super().formatMessage(record)
+        return printable(text) if record.pathname.startswith(_PACKAGE) else printable_lines(text)
