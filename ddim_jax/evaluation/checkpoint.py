@@ -8,7 +8,7 @@ from ddim_jax.data import Source, ids_digest, load_dataset
 from ddim_jax.evaluation.run import evaluate
 from ddim_jax.inference import Segmenter
 from ddim_jax.runtime.errors import InputError
-from ddim_jax.runtime.remote import refuse_remote
+from ddim_jax.runtime.remote import check_given
 from ddim_jax.sampling_options import SamplingOptions
 
 
@@ -39,8 +39,8 @@ def evaluate_checkpoint(
     Raises:
       InputError: as `Segmenter.load`, `load_dataset` and `evaluate` do, or the split has changed since training.
     """
-    refuse_remote(data_root, "data_root")
-    refuse_remote(output_dir, "output_dir")
+    check_given(data_root, "data_root")
+    check_given(output_dir, "output_dir")
     segmenter = Segmenter.load(checkpoint, step=step)
     data = segmenter.config["data"]
 

@@ -21,7 +21,7 @@ from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.stream import Stream
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import InputError
-from ddim_jax.runtime.remote import refuse_remote
+from ddim_jax.runtime.remote import check_given
 from ddim_jax.sampling_options import SamplingOptions
 
 
@@ -111,8 +111,8 @@ def segment_files(
     """
     began = time.monotonic()
     for path in [inputs] if isinstance(inputs, str | os.PathLike) else inputs:
-        refuse_remote(path, "input")
-    refuse_remote(output_dir, "output")
+        check_given(path, "input")
+    check_given(output_dir, "output")
     options = segmenter.options(options, **given)
     kinds = check_kinds(save)
     flagging = flag_uncertain is not None

@@ -15,17 +15,13 @@ def refuse_remote(path: str | os.PathLike | None, name: str) -> None:
     """Checks that a path is one of the file system.
 
     Args:
-      path: as the user gave it; None passes.
+      path: as the user gave it; None and "" pass, which some fields take for none.
       name: the option, field or argument it was given as.
 
     Raises:
-      InputError: it begins with a scheme, such as gs:// or s3://, or is empty.
+      InputError: it begins with a scheme, such as gs:// or s3://.
     """
-    if path is None:
-        return
-    text = os.fspath(path)
-    if not text:
-        raise InputError(f"{name} is empty; expected a path (. is the current folder)")
+    text = "" if path is None else os.fspath(path)
     scheme = _SCHEME.match(text)
     if scheme and (scheme[2] == "//" or scheme[1].lower() in _KNOWN) and not os.path.lexists(text):
         raise InputError(
@@ -33,3 +29,14 @@ def refuse_remote(path: str | os.PathLike | None, name: str) -> None:
             "system. Copy the files to one. A mount of the storage (gcsfuse, s3fs, rclone) will do to read from, and "
             "for the results of one process alone: it has no locks between machines"
         )
+
+
+def check_given(path: str | os.PathLike | None, name: str) -> None:
+    """`refuse_remote` for what has to be a path: an empty one, as of a variable that is not set, is refused as well.
+
+    Raises:
+      InputError: as `refuse_remote`, or the path is empty.
+    """
+    refuse_remote(path, name)
+    if path is not None and not os.fspath(path):
+        raise InputError(f"{name} is empty; expected a path (. is the current folder)")
