@@ -58,6 +58,14 @@ SCHEMA: dict[str, Any] = {
         "name": Field(str, "folder", "the data set", choices=DATASETS),
         "root": Field(str, "", "its folder; on resume the pictures' names are compared", optional=True, resume="free"),
         "image_size": Field(int, 256, "side in pixels that pictures are resized to", low=1, high=2**14),
+        "window": Field(
+            tuple,
+            None,
+            "centre and width of the values of DICOM and NIfTI that are shown; none: the file's own window",
+            items=float,
+            lengths=(2, 2),
+            optional=True,
+        ),
         "rotation_degrees": Field(float, 15.0, "pictures are turned by up to that in training", low=0, high=180),
         "flips": Field(bool, True, "pictures are mirrored in training"),
         "split_seed": Field(int, 0, "of phantoms, and of the split of a folder without splits.csv", **_SEEDS),
@@ -204,6 +212,8 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"train.warmup_steps is {train['warmup_steps']}; expected 0 to below the {train['steps']} steps of the run"
         )
+    if data["window"] is not None and data["window"][1] <= 0:
+        raise ConfigError(f"data.window is {data['window']!r}; expected a centre and a width above 0")
     total = config["diffusion"]["num_train_timesteps"]
     for field, steps in (("sample.steps", sample["steps"]), ("train.validation_steps", train["validation_steps"])):
         if direct and steps != 1:

@@ -58,6 +58,7 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
             "name": "phantom",
             "root": "",
             "image_size": SIZE,
+            "window": None,
             "rotation_degrees": 15.0,
             "flips": True,
             "split_seed": 0,

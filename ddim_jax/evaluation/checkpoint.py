@@ -6,6 +6,7 @@ from typing import Any
 
 from ddim_jax.data import Source, ids_digest, load_dataset
 from ddim_jax.evaluation.run import evaluate
+from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.inference import Segmenter
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.remote import check_given
@@ -53,6 +54,7 @@ def evaluate_checkpoint(
             image_size=data["image_size"],
             cache_dir=data.get("cache_dir"),
             counts=data.get("counts"),
+            reading=ReadOptions.of(data),
         )
 
     source = load(split)

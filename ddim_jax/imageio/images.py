@@ -5,7 +5,8 @@ reader for some suffixes. A file with another suffix is read as if it were a PNG
 """
 
 import os
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,6 +15,24 @@ from ddim_jax.runtime.errors import ConfigError
 
 MAX_PIXELS = 2**30 // 12
 """A picture with more is refused by its header, before any of it is decoded: a GiB at 12 bytes a pixel, 89 million."""
+
+
+class ReadOptions(NamedTuple):
+    """How pictures are read where a file leaves the choice to its user.
+
+    Attributes:
+      window: centre and width of the values that are shown, in the units of a DICOM or NIfTI file (Hounsfield units in
+        CT); what lies below is black, above white. None: the file's own window, or a robust range of its values. Files
+        of other formats have no such units.
+    """
+
+    window: tuple[float, float] | None = None
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> "ReadOptions":
+        """The options in the section `data` of a config."""
+        window = data.get("window")
+        return cls(window=None if window is None else (float(window[0]), float(window[1])))
 
 
 class Reader(Protocol):
@@ -28,7 +47,7 @@ class Reader(Protocol):
     suffixes: tuple[str, ...]
 
     @staticmethod
-    def read_image(path: str | os.PathLike) -> np.ndarray:
+    def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> np.ndarray:
         """The picture, uint8 [H, W, 3]."""
 
     @staticmethod
@@ -45,13 +64,13 @@ def image_suffixes() -> tuple[str, ...]:
     return tuple(sorted(_reader_names()))
 
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
+def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> np.ndarray:
     """Reads a picture, uint8 [H, W, 3], by the reader of its suffix; for PNG and its like see `readers.pillow`.
 
     Raises:
       DataError: the file cannot be read; the message names it.
     """
-    return reader_of(path).read_image(path)
+    return reader_of(path).read_image(path, options)
 
 
 def read_mask(path: str | os.PathLike) -> np.ndarray:

@@ -120,11 +120,8 @@ class Index:
                 found = os.stat(self._folder / job.output(kind))
             except OSError:
                 return False
-            if (
-                not stat.S_ISREG(found.st_mode)
-                or not found.st_size
-                or found.st_size != recorded.get(kind, found.st_size)
-            ):
+            size = found.st_size
+            if not stat.S_ISREG(found.st_mode) or not size or recorded.get(kind, size) != size:
                 return False
         return True
 

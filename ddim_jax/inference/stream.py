@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ddim_jax.imageio.images import MAX_PIXELS, count_pixels, read_image
+from ddim_jax.imageio.images import MAX_PIXELS, ReadOptions, count_pixels, read_image
 from ddim_jax.imageio.writers import Context
 from ddim_jax.inference.index import Index
 from ddim_jax.inference.jobs import Job
@@ -45,8 +45,8 @@ class Stream:
     fuse, encode and write the results of the last. At most `prefetch` images are on the device and `prefetch` + 1 each
     are being read and being written, so that all three have something to do where `prefetch` is 1; nothing else is
     kept. Of large pictures there are fewer: a picture is decoded when those before it leave room for its pixels
-    (`PIXELS_AT_ONCE`), and takes it until its results are written; one alone is decoded at any size. A picture for which
-    the memory did not suffice beside the others is tried again at the end, alone, and fails if it does not suffice then.
+    (`PIXELS_AT_ONCE`), and takes it until its results are written; one alone is decoded at any size. A picture that
+    found too little memory beside the others is tried again at the end, alone, and fails if it is too little then.
 
     Args:
       segmenter: the checkpoint.
@@ -138,7 +138,7 @@ class Stream:
             if not stat.S_ISREG(before.st_mode):  # a FIFO would be waited for
                 raise OSError(errno.EINVAL, "no regular file")
             size, mtime_ns = before.st_size, before.st_mtime_ns
-            image = read_image(job.source)
+            image = read_image(job.source, ReadOptions(self._context.options.window))
             prepared = self._segmenter.prepare(image, self._context.options)
         except FileNotFoundError:
             reason = f"{job.source}: no longer there"
@@ -267,8 +267,8 @@ def _common(loaded: _Loaded) -> dict[str, Any]:
 
 def _needs_less(job: Job, pixels: int) -> str:
     return (
-        f"{job.source}: its {pixels:,} pixels take more memory than there is; cut or shrink it, or use fewer samples or "
-        "size model"
+        f"{job.source}: its {pixels:,} pixels take more memory than there is; cut or shrink it, or use fewer samples "
+        "or size model"
     )
 
 

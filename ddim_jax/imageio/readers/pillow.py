@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ddim_jax.imageio.images import MAX_PIXELS
+from ddim_jax.imageio.images import MAX_PIXELS, ReadOptions
 from ddim_jax.imageio.masks import binary_mask, over_black
 from ddim_jax.registry import READERS
 from ddim_jax.runtime.errors import DataError
@@ -30,7 +30,7 @@ class PillowReader:
     suffixes = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
     @staticmethod
-    def read_image(path: str | os.PathLike) -> np.ndarray:
+    def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> np.ndarray:
         """Reads a picture, upright as its EXIF orientation says.
 
         Grey is repeated to three channels; palettes and CMYK become RGB; what is transparent is laid over black. 16-bit

@@ -249,7 +249,7 @@ def test_a_data_set_and_a_reader_of_another_package_are_found_by_name(tmp_path, 
         suffixes = (".npy",)
 
         @staticmethod
-        def read_image(path):
+        def read_image(path, options):
             return np.repeat(np.load(path, allow_pickle=False)[..., None], 3, axis=-1)
 
         @staticmethod

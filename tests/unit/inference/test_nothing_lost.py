@@ -1,4 +1,4 @@
-"""Folders that vanish, links, results that are removed, names that are no files: nothing valid is deleted or passed by."""
+"""Folders that vanish, links, removed results, names that are no files: nothing valid is deleted or passed by."""
 
 import contextlib
 import errno
@@ -187,9 +187,7 @@ def test_results_that_are_removed_meanwhile_are_told(folder, out, monkeypatch, w
 
     with monkeypatch.context() as patch:
         patch.setattr(stream_module, "write_outputs", write_and_remove)
-        with pytest.raises(
-            InputError, match="removed or replaced while this run was at work, .*; start the same command"
-        ):
+        with pytest.raises(InputError, match=r"removed or replaced while this run was at work, .*; start the"):
             segment_files(red_segmenter(), folder, out)
     assert segment_files(red_segmenter(), folder, out).failed == []
     assert set(contents(out)) == {f"{name}_mask.png" for name in NAMES} and set(records(out)) == set(NAMES)
@@ -227,10 +225,12 @@ def test_a_picture_too_large_for_the_memory_is_that_picture_alone(folder, out, m
     assert reason.startswith(f"{file}: its 300 pixels take more memory than there is; ")
     assert set(contents(out)) == {f"{name}_mask.png" for name in NAMES if name != "d"}
     assert records(out)["d"]["status"] == "failed"
-    with pytest.raises(
-        RuntimeError, match="RESOURCE_EXHAUSTED"
-    ):  # where all take the same memory, it is not one picture
-        monkeypatch.setattr(Segmenter, where, lambda *_: (_ for _ in ()).throw(RuntimeError("RESOURCE_EXHAUSTED: all")))
+
+    def refuses_all(*_):
+        raise RuntimeError("RESOURCE_EXHAUSTED: all")
+
+    monkeypatch.setattr(Segmenter, where, refuses_all)
+    with pytest.raises(RuntimeError, match="RESOURCE_EXHAUSTED"):  # all of one size take the same memory
         segment_files(red_segmenter(), folder, out.with_name("model"))
 
 
