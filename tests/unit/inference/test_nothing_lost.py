@@ -78,7 +78,7 @@ def test_results_stay_while_a_changed_file_cannot_be_read_to_its_end(folder, out
     before = contents(out)
     Image.fromarray(picture(9, 30, 30)).save(folder / "b.png")
 
-    def refuses(path):
+    def refuses(path, *_):
         raise DataError(f"{path}: cannot be decoded, the file is truncated or damaged.")
 
     def fails(*_):
