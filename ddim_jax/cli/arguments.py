@@ -39,6 +39,11 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
         help="best, latest or a number of training steps (default: best)",
     )
     parser.add_argument(
+        "--require-sha256",
+        metavar="HEX",
+        help="refuse a checkpoint whose manifest has another SHA-256; `ddim-jax doctor --ckpt RUN` shows it",
+    )
+    parser.add_argument(
         "--plugins",
         type=checked(_imported),
         default=(),

@@ -104,7 +104,12 @@ def run(options: argparse.Namespace) -> int:
         allocator.keep_freed_memory()
         process = Process.find(options.process_id, options.process_count)
         summary = segment_files(
-            Segmenter.load(options.ckpt, step=options.checkpoint_step, programs=cache and cache / "traced"),
+            Segmenter.load(
+                options.ckpt,
+                step=options.checkpoint_step,
+                programs=cache and cache / "traced",
+                require_sha256=options.require_sha256,
+            ),
             options.input,
             options.output,
             save=options.save,

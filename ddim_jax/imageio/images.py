@@ -1,4 +1,4 @@
-"""Pictures and masks from files: every picture is read as uint8 [H, W, 3], every mask as {0, 1}.
+"""Pictures and masks from files: every picture is read as uint8 [H, W, 3], every mask as class numbers.
 
 How a file is read depends on its suffix: each module of `ddim_jax.imageio.readers`, or of another package, registers a
 reader for some suffixes. A file with another suffix is read as if it were a PNG, JPEG, BMP or TIFF file.
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from ddim_jax.labels import Labels
 from ddim_jax.registry import READERS
 from ddim_jax.runtime.errors import ConfigError
 
@@ -51,8 +52,9 @@ class Reader(Protocol):
         """The picture, uint8 [H, W, 3]."""
 
     @staticmethod
-    def read_mask(path: str | os.PathLike) -> np.ndarray:
-        """The mask, uint8 [H, W], values {0, 1}; `ddim_jax.imageio.masks.mask_of_levels` makes it from two levels."""
+    def read_mask(path: str | os.PathLike, labels: Labels = Labels()) -> np.ndarray:
+        """The mask, uint8 [H, W], as `ddim_jax.labels` has it; `ddim_jax.imageio.masks.mask_of_numbers` makes it from
+        the numbers that the file stores."""
 
     @staticmethod
     def count_pixels(path: str | os.PathLike) -> int:
@@ -73,13 +75,21 @@ def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) ->
     return reader_of(path).read_image(path, options)
 
 
-def read_mask(path: str | os.PathLike) -> np.ndarray:
-    """Reads a mask, uint8 [H, W] of {0, 1}, by the reader of its suffix.
+def read_mask(path: str | os.PathLike, labels: Labels = Labels()) -> np.ndarray:
+    """Reads a mask by the reader of its suffix.
+
+    Args:
+      path: of the file.
+      labels: the classes; one, read by the level, by default.
+
+    Returns:
+      uint8 [H, W] as `ddim_jax.labels` has it: 0 background, k = 1 .. K the class, 255 ignored; with
+      `labels.multilabel` bit k - 1 is class k.
 
     Raises:
-      DataError: as `read_image`, or the mask has more than two well-separated levels.
+      DataError: as `read_image`, or its values do not say what is foreground; they are named.
     """
-    return reader_of(path).read_mask(path)
+    return reader_of(path).read_mask(path, labels)
 
 
 def count_pixels(path: str | os.PathLike) -> int:
