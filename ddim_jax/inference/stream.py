@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ddim_jax.imageio.images import MAX_PIXELS, ReadOptions, count_pixels, read_image
+from ddim_jax.imageio.images import MAX_PIXELS, Picture, ReadOptions, count_pixels, read_picture
 from ddim_jax.imageio.writers import Context
 from ddim_jax.inference.index import Index
 from ddim_jax.inference.jobs import Job
@@ -30,7 +30,7 @@ the 12 bytes a pixel that decoding takes at most; writing 16-bit maps takes up t
 
 class _Loaded(NamedTuple):
     job: Job
-    image: np.ndarray | None
+    picture: Picture | None
     prepared: Prepared | None
     reason: str | None  # with no image, None: there was not enough memory
     bytes: int | None  # None, as mtime_ns: nobody knows how the file is
@@ -57,6 +57,7 @@ class Stream:
         no file may stay behind from an older state of its image.
       context: for the writers, and how to segment.
       prefetch: images started on the device before the first result is fetched, >= 1.
+      allow_damaged: as in `ReadOptions`.
 
     Attributes:
       waited: seconds in which the device had nothing to do because the next image was not read yet.
@@ -71,6 +72,7 @@ class Stream:
         kinds: tuple[str, ...],
         context: Context,
         prefetch: int,
+        allow_damaged: bool = False,
     ):
         self.waited = 0.0
         self._segmenter = segmenter
@@ -80,6 +82,7 @@ class Stream:
         self._kinds = kinds
         self._context = context
         self._prefetch = prefetch
+        self._allow_damaged = allow_damaged
         self._device_free = 0.0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -131,15 +134,15 @@ class Stream:
 
     def _load(self, job: Job) -> _Loaded:
         began = time.monotonic()
-        image, prepared, reason, size, mtime_ns = None, None, None, None, None
+        picture, prepared, reason, size, mtime_ns = None, None, None, None, None
         try:
             # Taken before reading: a file that changes meanwhile is done again next time.
             before = os.stat(job.source)
             if not stat.S_ISREG(before.st_mode):  # a FIFO would be waited for
                 raise OSError(errno.EINVAL, "no regular file")
             size, mtime_ns = before.st_size, before.st_mtime_ns
-            image = read_image(job.source, ReadOptions(self._context.options.window))
-            prepared = self._segmenter.prepare(image, self._context.options)
+            picture = read_picture(job.source, ReadOptions(self._context.options.window, self._allow_damaged))
+            prepared = self._segmenter.prepare(picture.pixels, self._context.options)
         except FileNotFoundError:
             reason = f"{job.source}: no longer there"
         except OSError as error:  # of this file alone: a link to itself, no permission, a handle gone stale
@@ -149,8 +152,8 @@ class Stream:
             if not _is_readable(job.source, before):  # so it need not be its content that is wrong
                 size, mtime_ns = None, None
         except MemoryError:
-            image = None
-        return _Loaded(job, image, prepared, reason, size, mtime_ns, time.monotonic() - began)
+            picture = None
+        return _Loaded(job, picture, prepared, reason, size, mtime_ns, time.monotonic() - began)
 
     def _start_device(self, loaded: _Loaded) -> tuple[_Loaded, Any, float]:
         device = None
@@ -195,20 +198,26 @@ class Stream:
         return record | ({"outputs": list(earlier)} if earlier else {})
 
     def _write(self, loaded: _Loaded, samples: np.ndarray, device_seconds: float) -> dict[str, Any]:
-        job, image = loaded.job, loaded.image
+        job, picture = loaded.job, loaded.picture
         earlier = self._index.kinds(job.name)
         kinds = [kind for kind in WRITERS if kind in earlier or kind in self._kinds]
         paths = {kind: self._output_dir / job.output(kind) for kind in kinds}
         too_long = [kind for kind in kinds if _is_too_long(paths[kind])]
         fitting = [kind for kind in kinds if kind not in too_long]
         began = time.monotonic()
+        image = picture.pixels
         result = fuse(samples, image.shape[:2], self._context.options)
         write_outputs(job, self._output_dir, image, result, fitting, self._context)
+        record = _common(loaded)
         if too_long:  # the fault of this name alone; others can be written
             name = paths[too_long[0]]
             reason = f"{job.source}: the name of a result is too long for the file system ({name}); rename it"
-            return _common(loaded) | {"status": "failed", "reason": reason, "outputs": fitting}
-        return _common(loaded) | {
+            return record | {"status": "failed", "reason": reason, "outputs": fitting}
+        # What there is to say of how it was read, where there is anything.
+        read = {"range": picture.range, "notes": picture.notes, "orientation": picture.orientation}
+        usual = Picture(image)._asdict()
+        record |= {name: value for name, value in read.items() if value != usual[name]}
+        return record | {
             "status": "ok",
             "outputs": kinds,
             "output_bytes": [_size(paths[kind]) for kind in kinds],

@@ -85,7 +85,7 @@ def test_results_stay_while_a_changed_file_cannot_be_read_to_its_end(folder, out
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as patch:
-        patch.setattr(stream_module, "read_image", refuses)
+        patch.setattr(stream_module, "read_picture", refuses)
         patch.setattr(stream_module, "open", fails, raising=False)
         assert len(segment_files(red_segmenter(), folder, out).failed) == 1
     assert contents(out) == before
