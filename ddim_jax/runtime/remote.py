@@ -1,7 +1,12 @@
-"""Paths of remote storage, which are refused: files are locked, renamed and verified as only a file system can."""
+"""Paths that a user gives: `~` is the home folder, as in a shell, and paths of remote storage are refused.
+
+Files are locked, renamed and verified as only a file system can.
+"""
 
 import os
 import re
+from pathlib import Path
+from typing import overload
 
 from ddim_jax.runtime.errors import InputError
 
@@ -26,3 +31,16 @@ def refuse_remote(path: str | os.PathLike | None, name: str) -> None:
             "system. Copy the files to one. A mount of the storage (gcsfuse, s3fs, rclone) will do to read from, and "
             "for the results of one process alone: it has no locks between machines"
         )
+
+
+@overload
+def local_path(path: None, name: str) -> None: ...
+@overload
+def local_path(path: str | os.PathLike, name: str) -> Path: ...
+def local_path(path: str | os.PathLike | None, name: str) -> Path | None:
+    """The path with the home folder in place of a leading `~` or `~user`; None for None. Errors as `refuse_remote`.
+
+    A config that names `~/data` holds on a machine with another home folder, and no shell reads `--workdir=~/run`.
+    """
+    refuse_remote(path, name)
+    return None if path is None else Path(os.path.expanduser(path))  # pathlib's own fails where there is no such user
