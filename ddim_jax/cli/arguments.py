@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from ddim_jax.checkpoints import which_step
 from ddim_jax.registry import import_plugins
 from ddim_jax.runtime.errors import InputError
-from ddim_jax.sampling_options import SamplingOptions
+from ddim_jax.sampling_options import SamplingOptions, window
 
 _Value = TypeVar("_Value")
 
@@ -37,6 +37,11 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
         default="best",
         metavar="STEP",
         help="best, latest or a number of training steps (default: best)",
+    )
+    parser.add_argument(
+        "--require-sha256",
+        metavar="HEX",
+        help="refuse a checkpoint whose manifest has another SHA-256; `ddim-jax doctor --ckpt RUN` shows it",
     )
     parser.add_argument(
         "--plugins",
@@ -74,6 +79,8 @@ def add_sampling_arguments(parser: argparse.ArgumentParser, leave_out: Sequence[
         common = {"dest": field.name, "default": None, "help": text}
         if kind is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
+        elif field.name == "window":
+            parser.add_argument(flag, type=checked(_window), metavar="C,W", **common)
         elif typing.get_origin(types[field.name]) is typing.Literal:
             parser.add_argument(flag, choices=typing.get_args(types[field.name]), **common)
         elif kind is str:
@@ -94,6 +101,24 @@ def _parse(name: str, kind: type, check: Callable[[str, Any], Any], text: str) -
     except ValueError as error:
         raise InputError(f"{name} is {text!r}; expected a {'whole ' if kind is int else ''}number") from error
     return check(name, value)
+
+
+def with_windows_joined(arguments: Sequence[str]) -> list[str]:
+    """`--window -600,1500` as one argument, for argparse takes what begins with a minus for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--window":
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _window(text: str) -> tuple[float, float]:
+    try:
+        return window("window", [float(part) for part in text.split(",")])
+    except ValueError as error:  # an InputError is one
+        raise InputError(f"window is {text!r}; expected a centre and a width above 0, as in 40,400") from error
 
 
 def sampling_arguments(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -42,6 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
             output_dir=arguments.output,
             data_root=arguments.data_root,
             step=arguments.checkpoint_step,
+            require_sha256=arguments.require_sha256,
             resolution=arguments.resolution,
             figures=not arguments.no_figures,
             limit=arguments.limit,

@@ -4,7 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from ddim_jax.cli.arguments import add_checkpoint_arguments, add_sampling_arguments, checked, sampling_arguments, words
+from ddim_jax.cli.arguments import (
+    add_checkpoint_arguments,
+    add_sampling_arguments,
+    checked,
+    sampling_arguments,
+    with_windows_joined,
+    words,
+)
 from ddim_jax.inference.files import Summary, check_kinds, segment_files
 from ddim_jax.inference.flagging import FLAGGED, check_share
 from ddim_jax.inference.processes import Process
@@ -64,7 +71,7 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         help="how many processes divide the images, all started with the same arguments; by default both numbers come "
         "from srun, mpirun or an indexed Kubernetes Job (the index alone), and without them it is one process",
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(with_windows_joined(sys.argv[1:] if arguments is None else arguments))
     try:
         options.save = check_kinds(options.save)
     except InputError as error:
@@ -97,7 +104,12 @@ def run(options: argparse.Namespace) -> int:
         allocator.keep_freed_memory()
         process = Process.find(options.process_id, options.process_count)
         summary = segment_files(
-            Segmenter.load(options.ckpt, step=options.checkpoint_step, programs=cache and cache / "traced"),
+            Segmenter.load(
+                options.ckpt,
+                step=options.checkpoint_step,
+                programs=cache and cache / "traced",
+                require_sha256=options.require_sha256,
+            ),
             options.input,
             options.output,
             save=options.save,

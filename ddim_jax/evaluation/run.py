@@ -25,8 +25,9 @@ from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
 
 RESOLUTIONS = ("model", "native")
-NOT_TAKEN = ("protocol", "threshold")
-"""Fields of `SamplingOptions` that an evaluation does not read: it scores every protocol at its own threshold."""
+NOT_TAKEN = ("protocol", "threshold", "window")
+"""Fields of `SamplingOptions` that an evaluation does not read: it scores every protocol at its own threshold, and its
+pictures are read as those of the training."""
 _KEPT_BYTES = 2**29  # of pictures for the figures, which are chosen when all are scored
 
 
@@ -84,7 +85,10 @@ def evaluate(
     output_dir = local_path(output_dir, "output_dir")
     unread = [name for name in NOT_TAKEN if given.get(name) is not None]
     if unread:
-        raise TypeError(f"unexpected option {unread[0]!r}: every protocol is scored, at its own threshold")
+        raise TypeError(
+            f"unexpected option {unread[0]!r}: every protocol is scored, at its own threshold, on pictures read as in "
+            "the training"
+        )
     options = segmenter.options(options, **given)
     resolution = options.size if resolution is None else resolution
     if limit is not None and limit < 1:

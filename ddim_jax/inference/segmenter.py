@@ -101,6 +101,7 @@ class Segmenter:
         path: str | os.PathLike,
         step: Literal["best", "latest"] | int = "best",
         programs: str | os.PathLike | None = None,
+        require_sha256: str | None = None,
     ) -> "Segmenter":
         """Loads a checkpoint after verifying every file of it but the training state, which is not read.
 
@@ -110,12 +111,15 @@ class Segmenter:
             stands for that step.
           programs: a folder in which the traced programs are kept, so that the next process with this network starts
             faster (`TracedPrograms`); None keeps nothing.
+          require_sha256: the SHA-256 of the step's manifest, which `ddim-jax doctor --ckpt` shows: any other checkpoint
+            is refused before its configuration is looked at. A manifest tells damage, and this number forgery.
 
         Raises:
-          CheckpointError: nothing is there, no intact checkpoint is left, or it does not fit the model it names.
+          CheckpointError: nothing is there, no intact checkpoint is left, it does not fit the model it names, or it is
+            not the one that is required.
           InputError: `step` is none of these.
         """
-        return cls(**load_network(path, step, programs)._asdict())
+        return cls(**load_network(path, step, programs, require_sha256)._asdict())
 
     @property
     def one_pass(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ddim_jax.imageio.images import MAX_PIXELS, count_pixels, read_image
+from ddim_jax.imageio.images import MAX_PIXELS, ReadOptions, count_pixels, read_image
 from ddim_jax.imageio.writers import Context
 from ddim_jax.inference.index import Index
 from ddim_jax.inference.jobs import Job
@@ -123,7 +123,7 @@ class Stream:
             # Taken before reading: a file that changes meanwhile is done again next time.
             stat = os.stat(job.source)
             size, mtime_ns = stat.st_size, stat.st_mtime_ns
-            image = read_image(job.source)
+            image = read_image(job.source, ReadOptions(self._context.options.window))
             prepared = self._segmenter.prepare(image, self._context.options)
         except FileNotFoundError:
             reason = f"{job.source}: no longer there"

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ddim_jax.imageio.images import MAX_PIXELS
-from ddim_jax.imageio.masks import binary_mask, over_black
+from ddim_jax.imageio.images import MAX_PIXELS, ReadOptions
+from ddim_jax.imageio.masks import mask_of_picture, over_black
+from ddim_jax.labels import Labels
 from ddim_jax.registry import READERS
 from ddim_jax.runtime.errors import DataError
 
@@ -30,7 +31,7 @@ class PillowReader:
     suffixes = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
     @staticmethod
-    def read_image(path: str | os.PathLike) -> np.ndarray:
+    def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> np.ndarray:
         """Reads a picture, upright as its EXIF orientation says.
 
         Grey is repeated to three channels; palettes and CMYK become RGB; what is transparent is laid over black. 16-bit
@@ -51,8 +52,8 @@ class PillowReader:
         return _to_rgb(picture, str(path))
 
     @staticmethod
-    def read_mask(path: str | os.PathLike) -> np.ndarray:
-        """Reads a mask by the rules of `ddim_jax.imageio.masks.binary_mask`, upright as its EXIF orientation says.
+    def read_mask(path: str | os.PathLike, labels: Labels = Labels()) -> np.ndarray:
+        """Reads a mask by the rules of `ddim_jax.imageio.masks.mask_of_picture`, upright as its EXIF orientation says.
 
         Returns:
           uint8 [H, W], values {0, 1}.
@@ -61,7 +62,7 @@ class PillowReader:
           DataError: as `read_image`, or the mask has more than two well-separated levels. The message names the file.
         """
         picture, lossy = _decode(path)
-        return binary_mask(picture, lossy=lossy, name=str(path))
+        return mask_of_picture(picture, labels, lossy=lossy, name=str(path))
 
     @staticmethod
     def count_pixels(path: str | os.PathLike) -> int:

@@ -213,7 +213,7 @@ def test_results_stay_where_their_unchanged_file_cannot_be_read_for_a_while(fold
     segment_files(red_segmenter(), folder, out)
     before, read = contents(out), stream_module.read_image
 
-    def refuses(path):
+    def refuses(path, *options):
         if os.path.basename(path) in ("b.png", "c.png"):
             raise DataError(f"{path}: there is not enough memory to decode it")
         return read(path)
@@ -268,7 +268,7 @@ def test_few_images_are_held_at_once(tmp_path, out, monkeypatch):
     lock, held, most = threading.Lock(), 0, 0
     read, write = stream_module.read_image, stream_module.write_outputs
 
-    def reading(path):
+    def reading(path, *options):
         nonlocal held, most
         with lock:
             held += 1

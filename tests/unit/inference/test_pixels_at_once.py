@@ -38,7 +38,7 @@ class InFlight:
         patch.setattr(stream_module, "read_image", self.read)
         patch.setattr(stream_module, "write_outputs", self.write)
 
-    def read(self, path):
+    def read(self, path, *options):
         image = self._read(path)
         with self._lock:
             self._sizes[os.path.splitext(os.path.basename(path))[0]] = image.shape[0] * image.shape[1]

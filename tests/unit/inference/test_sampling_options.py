@@ -141,3 +141,15 @@ def test_a_threshold_that_was_not_chosen_is_that_of_the_new_protocol_or_ensemble
     assert segmenter.options(paper, ensemble="majority").threshold == 0.5
     assert segmenter.options(paper, protocol="mean").threshold == 0.5
     assert segmenter.options(segmenter.options(threshold=0.3), protocol="paper").threshold == 0.3
+
+
+def test_a_window_is_the_checkpoint_s_unless_given_and_is_recorded_as_json_has_it():
+    about = config()
+    assert create(about).window is None
+    about["data"]["window"] = [40.0, 400.0]
+    assert create(about).window == (40.0, 400.0)
+    assert create(about, window=[50, 350]).window == (50.0, 350.0)
+    assert create(about, window=(50, 350)).as_dict()["window"] == [50.0, 350.0]
+    for wrong in ((40,), (40, 0), (40, float("inf")), "40,400"):
+        with pytest.raises(InputError, match=r"window is .*expected a centre and a width above 0"):
+            create(about, window=wrong)
