@@ -23,6 +23,7 @@ LONGEST_FILES = (
     "test_bad_inputs.py",
     "test_train_command.py",
     "test_kills_and_damage.py",
+    "test_stops.py",
     "test_torch_twin.py",
     "test_training_systems.py",
     "test_devices.py",
