@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ddim_jax.imageio.images import MAX_PIXELS, ReadOptions, count_pixels, read_image
+from ddim_jax.imageio.images import MAX_PIXELS, Picture, ReadOptions, count_pixels, read_picture
 from ddim_jax.imageio.writers import Context
 from ddim_jax.inference.index import Index
 from ddim_jax.inference.jobs import Job
@@ -29,7 +29,7 @@ the 12 bytes a pixel that decoding takes at most; writing 16-bit maps takes up t
 
 class _Loaded(NamedTuple):
     job: Job
-    image: np.ndarray | None
+    picture: Picture | None
     prepared: Prepared | None
     reason: str | None
     bytes: int | None  # None, as mtime_ns: the file system does not tell
@@ -55,6 +55,7 @@ class Stream:
         no file may stay behind from an older state of its image.
       context: for the writers, and how to segment.
       prefetch: images started on the device before the first result is fetched, >= 1.
+      allow_damaged: as in `ReadOptions`.
 
     Attributes:
       waited: seconds in which the device had nothing to do because the next image was not read yet.
@@ -69,6 +70,7 @@ class Stream:
         kinds: tuple[str, ...],
         context: Context,
         prefetch: int,
+        allow_damaged: bool = False,
     ):
         self.waited = 0.0
         self._segmenter = segmenter
@@ -78,6 +80,7 @@ class Stream:
         self._kinds = kinds
         self._context = context
         self._prefetch = prefetch
+        self._allow_damaged = allow_damaged
         self._device_free = 0.0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -118,20 +121,20 @@ class Stream:
 
     def _load(self, job: Job) -> _Loaded:
         began = time.monotonic()
-        image, prepared, reason, size, mtime_ns = None, None, None, 0, 0
+        picture, prepared, reason, size, mtime_ns = None, None, None, 0, 0
         try:
             # Taken before reading: a file that changes meanwhile is done again next time.
             stat = os.stat(job.source)
             size, mtime_ns = stat.st_size, stat.st_mtime_ns
-            image = read_image(job.source, ReadOptions(self._context.options.window))
-            prepared = self._segmenter.prepare(image, self._context.options)
+            picture = read_picture(job.source, ReadOptions(self._context.options.window, self._allow_damaged))
+            prepared = self._segmenter.prepare(picture.pixels, self._context.options)
         except FileNotFoundError:
             reason = f"{job.source}: no longer there"
         except OSError as error:  # of this file alone: a link to itself, no permission, a handle gone stale
             reason, size, mtime_ns = f"{job.source}: cannot be read ({error.strerror})", None, None
         except DataError as error:
             reason = str(error)
-        return _Loaded(job, image, prepared, reason, size, mtime_ns, time.monotonic() - began)
+        return _Loaded(job, picture, prepared, reason, size, mtime_ns, time.monotonic() - began)
 
     def _start_device(self, loaded: _Loaded) -> tuple[_Loaded, Any, float]:
         device = None if loaded.prepared is None else self._segmenter.start(loaded.prepared, self._context.options)
@@ -144,7 +147,7 @@ class Stream:
         return pool.submit(self._finish, loaded, samples, seconds)
 
     def _finish(self, loaded: _Loaded, samples: np.ndarray | None, device_seconds: float) -> dict[str, Any]:
-        job, image = loaded.job, loaded.image
+        job, picture = loaded.job, loaded.picture
         record = {"name": job.name, "file": job.source, "bytes": loaded.bytes, "mtime_ns": loaded.mtime_ns}
         earlier = self._index.kinds(job.name)
         if samples is None:
@@ -157,6 +160,7 @@ class Stream:
             return record | ({"outputs": list(earlier)} if earlier else {})
         kinds = [kind for kind in WRITERS if kind in earlier or kind in self._kinds]
         began = time.monotonic()
+        image = picture.pixels
         result = fuse(samples, image.shape[:2], self._context.options)
         try:
             write_outputs(job, self._output_dir, image, result, kinds, self._context)
@@ -167,6 +171,10 @@ class Stream:
             self._remove(job, kinds)
             reason = f"{job.source}: the name of a result is too long for the file system ({error.filename}); rename it"
             return record | {"status": "failed", "reason": reason}
+        # What there is to say of how it was read, where there is anything.
+        read = {"range": picture.range, "notes": picture.notes, "orientation": picture.orientation}
+        usual = Picture(image)._asdict()
+        record |= {name: value for name, value in read.items() if value != usual[name]}
         return record | {
             "status": "ok",
             "outputs": kinds,
