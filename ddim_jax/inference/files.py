@@ -22,7 +22,7 @@ from ddim_jax.inference.stream import Stream
 from ddim_jax.labels import Labels
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import InputError
-from ddim_jax.runtime.remote import check_given
+from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
 
 
@@ -111,9 +111,8 @@ def segment_files(
       CheckpointError: the network gives values that are not finite; that image's results are not written.
     """
     began = time.monotonic()
-    for path in [inputs] if isinstance(inputs, str | os.PathLike) else inputs:
-        check_given(path, "input")
-    check_given(output_dir, "output")
+    inputs = [local_path(path, "input") for path in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
+    output_dir = local_path(output_dir, "output")
     options = segmenter.options(options, **given)
     kinds = check_kinds(save)
     flagging = flag_uncertain is not None

@@ -1,7 +1,12 @@
-"""Paths of remote storage, which are refused: files are locked, renamed and verified as only a file system can."""
+"""Paths that a user gives: `~` is the home folder, as in a shell, and paths of remote storage are refused.
+
+Files are locked, renamed and verified as only a file system can.
+"""
 
 import os
 import re
+from pathlib import Path
+from typing import overload
 
 from ddim_jax.runtime.errors import InputError
 
@@ -31,12 +36,19 @@ def refuse_remote(path: str | os.PathLike | None, name: str) -> None:
         )
 
 
-def check_given(path: str | os.PathLike | None, name: str) -> None:
-    """`refuse_remote` for what has to be a path: an empty one, as of a variable that is not set, is refused as well.
+@overload
+def local_path(path: None, name: str) -> None: ...
+@overload
+def local_path(path: str | os.PathLike, name: str) -> Path: ...
+def local_path(path: str | os.PathLike | None, name: str) -> Path | None:
+    """The path with the home folder in place of a leading `~` or `~user`; None for None.
+
+    A config that names `~/data` holds on a machine with another home folder, and no shell reads `--workdir=~/run`.
 
     Raises:
-      InputError: as `refuse_remote`, or the path is empty.
+      InputError: as `refuse_remote`, or the path is empty, as of a variable that is not set.
     """
     refuse_remote(path, name)
     if path is not None and not os.fspath(path):
         raise InputError(f"{name} is empty; expected a path (. is the current folder)")
+    return None if path is None else Path(os.path.expanduser(path))  # pathlib's own fails where there is no such user

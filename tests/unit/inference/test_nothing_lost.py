@@ -336,3 +336,9 @@ def test_the_sizes_of_results_are_in_the_index(folder, out):
     for name, record in records(out).items():
         sizes = [(out / f"{name}_{kind}.png").stat().st_size for kind in record["outputs"]]
         assert record["output_bytes"] == sizes and np.all(np.array(sizes) > 0)
+
+
+def test_the_home_folder_is_where_a_tilde_stands(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert segment_files(red_segmenter(), "~/in/*.png", "~/results").done == 4
+    assert (folder.parent / "results/a_mask.png").exists()
