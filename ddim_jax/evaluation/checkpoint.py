@@ -11,7 +11,7 @@ from ddim_jax.data.discovery import images_and_masks
 from ddim_jax.evaluation.run import evaluate
 from ddim_jax.inference import Segmenter
 from ddim_jax.runtime.errors import DataError, InputError
-from ddim_jax.runtime.remote import refuse_remote
+from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
 
 
@@ -46,8 +46,7 @@ def evaluate_checkpoint(
     Raises:
       InputError: as `Segmenter.load`, `load_dataset` and `evaluate` do, or the split has changed since training.
     """
-    refuse_remote(data_root, "data_root")
-    refuse_remote(output_dir, "output_dir")
+    data_root, output_dir = local_path(data_root, "data_root"), local_path(output_dir, "output_dir")
     segmenter = Segmenter.load(checkpoint, step=step, require_sha256=require_sha256)
     if data_root is None:
         split = split or "test"

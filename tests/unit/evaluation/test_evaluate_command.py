@@ -9,6 +9,7 @@ from evaluation_fakes import CONFIG, hand_case
 from ddim_jax.data import ids_digest
 from ddim_jax.evaluation import checkpoint, evaluate_checkpoint
 from ddim_jax.imageio.images import ReadOptions
+from ddim_jax.labels import Labels
 from ddim_jax.registry import ENSEMBLES
 from ddim_jax.runtime.errors import CheckpointError, InputError
 
@@ -24,7 +25,7 @@ def loaded(monkeypatch, tmp_path):
 
     class Loader:
         @staticmethod
-        def load(path, step="best"):
+        def load(path, step="best", require_sha256=None):
             if "missing" in str(path):
                 raise CheckpointError(f"{path}: no such folder")
             asked.update(path=path, step=step)
@@ -61,6 +62,7 @@ def test_the_data_set_is_the_one_of_the_checkpoint(loaded, tmp_path):
         "seed": CONFIG["data"]["split_seed"],
         "image_size": 4,
         "read_only": True,
+        "labels": Labels(),
         "reading": ReadOptions(),
     }
 
@@ -89,12 +91,16 @@ def test_a_module_that_brings_what_an_evaluation_names(loaded, monkeypatch, tmp_
     arguments = ("--ckpt", f"{tmp_path}/RUN", "--ensemble", "largest", "--no-figures")
     with pytest.raises(SystemExit):
         run(monkeypatch, *arguments)
-    assert "ensemble is 'largest'; expected one of majority, mean, staple" in capsys.readouterr().err
+    assert "ensemble is 'largest'; expected one of majority, mean, mean_of_each, staple" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run(monkeypatch, *arguments, "--plugins", "own_ensemble,no_such_module")
     assert "--plugins: plugins names 'no_such_module', which cannot be imported" in capsys.readouterr().err
-    run(monkeypatch, *arguments, "--plugins", "own_ensemble")
-    written = json.loads((tmp_path / "RUN/evaluation/test/metrics.json").read_text())
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "lungs").mkdir()
+    (tmp_path / "lungs/splits.csv").touch()
+    run(monkeypatch, *arguments, "--plugins", "own_ensemble", "--output", "~/out", "--data-root", "~/lungs")
+    assert str(loaded["root"]) == f"{tmp_path}/lungs"
+    written = json.loads((tmp_path / "out/metrics.json").read_text())
     assert written["ensemble"] == "largest"
 
 
