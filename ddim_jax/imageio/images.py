@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from absl import logging
 
 from ddim_jax.imageio.archives import open_binary
 from ddim_jax.labels import Labels
@@ -18,6 +19,24 @@ from ddim_jax.runtime.errors import ConfigError, InputError
 MAX_PIXELS = 2**30 // 12
 """A picture with more is refused by its header, before any of it is decoded: a GiB at 12 bytes a pixel, 89 million."""
 
+_NOTES_LOGGED = 10
+
+
+class Picture(NamedTuple):
+    """A picture as it is read.
+
+    Attributes:
+      pixels: uint8 [H, W, 3], as the picture is shown: turned as the file says.
+      range: the stored values that became 0 and 255, of a file with more than 8 bits a channel; else None.
+      notes: what a user should know of it, each a kind and, in brackets, details: "few levels (17 are left ...)".
+      orientation: by which the stored pixels were turned, as EXIF numbers it: 1 for not at all.
+    """
+
+    pixels: np.ndarray
+    range: tuple[float, float] | None = None
+    notes: tuple[str, ...] = ()
+    orientation: int = 1
+
 
 class ReadOptions(NamedTuple):
     """How pictures are read where a file leaves the choice to its user.
@@ -26,9 +45,11 @@ class ReadOptions(NamedTuple):
       window: centre and width of the values that are shown, in the units of a DICOM or NIfTI file (Hounsfield units in
         CT); what lies below is black, above white. None: the file's own window, or a robust range of its values. Files
         of other formats have no such units.
+      allow_damaged: read JPEG data with a hole or a missing end as far as that goes, with a note; else an error.
     """
 
     window: tuple[float, float] | None = None
+    allow_damaged: bool = False
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> "ReadOptions":
@@ -52,8 +73,8 @@ class Reader(Protocol):
     suffixes: tuple[str, ...]
 
     @staticmethod
-    def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> np.ndarray:
-        """The picture, uint8 [H, W, 3]."""
+    def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> Picture | np.ndarray:
+        """The picture; one of which there is nothing more to say may be its pixels alone."""
 
     @staticmethod
     def read_mask(path: str | os.PathLike, labels: Labels = Labels()) -> np.ndarray:
@@ -70,13 +91,22 @@ def image_suffixes() -> tuple[str, ...]:
     return tuple(sorted(_reader_names()))
 
 
-def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> np.ndarray:
-    """Reads a picture, uint8 [H, W, 3], by the reader of its suffix; for PNG and its like see `readers.pillow`.
+def read_picture(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> Picture:
+    """Reads a picture by the reader of its suffix; for PNG and its like see `readers.pillow`.
 
     Raises:
       DataError: the file cannot be read; the message names it.
     """
-    return reader_of(path).read_image(path, options)
+    found = reader_of(path).read_image(path, options)
+    return found if isinstance(found, Picture) else Picture(found)
+
+
+def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> np.ndarray:
+    """The pixels of `read_picture`, uint8 [H, W, 3]; its notes are logged, the first ten."""
+    picture = read_picture(path, options)
+    for note in picture.notes:
+        logging.log_first_n(logging.WARNING, "%s: %s", _NOTES_LOGGED, os.fspath(path), note)
+    return picture.pixels
 
 
 def read_mask(path: str | os.PathLike, labels: Labels = Labels()) -> np.ndarray:

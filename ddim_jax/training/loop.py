@@ -20,7 +20,7 @@ from ddim_jax.runtime.atomic import check_place, json_text, make_folder, write_j
 from ddim_jax.runtime.errors import InUseError
 from ddim_jax.runtime.printable import printable
 from ddim_jax.runtime.processes import LastWord, as_first, check_shared, ending_together, first_alone, wait_for_all
-from ddim_jax.runtime.remote import refuse_remote
+from ddim_jax.runtime.remote import local_path
 from ddim_jax.runtime.signals import StopRequest, stop_on_signals
 from ddim_jax.training.input_pipeline import batches, read_pictures
 from ddim_jax.training.logging import Reporter, create_reporter
@@ -63,11 +63,11 @@ def train(config: Any, workdir: str | os.PathLike, request: StopRequest | None =
       InUseError: another training is at work in `workdir`.
       NonFiniteLoss: the loss or a gradient is not finite; the last good checkpoint stays.
     """
-    refuse_remote(workdir, "workdir")
+    workdir = local_path(workdir, "workdir")
     request = StopRequest() if request is None else request  # one that was not made yet counts as False
     try:
-        with OneTraining(Path(workdir)) as one_training, ending_together(request) as last_word:
-            return _train(resolve_config(config), Path(workdir), request, one_training, last_word)
+        with OneTraining(workdir) as one_training, ending_together(request) as last_word:
+            return _train(resolve_config(config), workdir, request, one_training, last_word)
     finally:
         request.leave_at_once(None)
 
