@@ -13,7 +13,7 @@ from benchmarks.result_file import read_result
 
 @pytest.fixture
 def root(tmp_path):
-    """Where result files are written by a test."""
+    """The folder of the result files of a test."""
     for folder in ("docs/results", "benchmarks/results"):
         (tmp_path / folder).mkdir(parents=True)
     return tmp_path
