@@ -6,7 +6,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.fault_limits import PARTS, short_of_limits
+from benchmarks.faults import PARTS, short_of_limits
 from tests.slow.trials.warm import Ended, Programs
 
 
