@@ -7,9 +7,9 @@ import pytest
 
 from benchmarks import render
 from benchmarks.faults import PARTS, short_of_limits
-from benchmarks.tables import table
 from benchmarks.quality.paper_figures import TABLE_1, TABLE_2
 from benchmarks.result_file import read_result
+from benchmarks.tables import table
 
 
 @pytest.fixture
