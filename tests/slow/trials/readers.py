@@ -1,4 +1,4 @@
-"""What reads what a user gives: each with valid inputs and a way to damage them."""
+"""Readers of files that a user gives: each with valid inputs and a way to damage them."""
 
 import collections
 import contextlib
@@ -88,7 +88,7 @@ def read_config(path: Path) -> None:
 
 
 def read_metadata(path: Path) -> None:
-    """What sample.py, and training that goes on, make of a checkpoint's metadata once its checksums agree."""
+    """The answer of sample.py, and of training that goes on, to a checkpoint's metadata once its checksums agree."""
     folder = path.parent / "5"
     (folder / "metadata").mkdir(parents=True)
     (folder / "metadata" / "metadata").write_bytes(path.read_bytes())
