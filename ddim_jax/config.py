@@ -74,6 +74,14 @@ SCHEMA: dict[str, Any] = {
         ),
         "rotation_degrees": Field(float, 15.0, "pictures are turned by up to that in training", low=0, high=180),
         "flips": Field(bool, True, "pictures are mirrored in training"),
+        "groups": Field(
+            str,
+            "folder",
+            "what stays together in a drawn split: the first folder below images/, a patient; or none",
+            choices=("folder", "none"),
+        ),
+        "folds": Field(int, 0, "of a cross-validation, 3 or more, instead of a split; 0 for none", low=0, high=1000),
+        "fold": Field(int, 0, "the fold that is held out, from 0", low=0, high=999),
         "split_seed": Field(int, 0, "of phantoms, and of the split of a folder without splits.csv", **_SEEDS),
         "cache_dir": Field(str, None, "for indices and splits; none: ~/.cache/ddim_jax", optional=True, resume="free"),
         "counts": {

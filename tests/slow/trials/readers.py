@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ddim_jax.checkpoints import items
 from ddim_jax.config import resolve_config, saved_config
-from ddim_jax.data.splits import read_split
+from ddim_jax.data.tables import read_split
 from ddim_jax.imageio.images import count_pixels, read_image, read_mask
 from ddim_jax.inference.flagging import write_flagged
 from ddim_jax.inference.index import INDEX, Index
