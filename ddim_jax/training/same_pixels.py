@@ -45,8 +45,8 @@ def check_same_pixels(saved: Mapping[str, Any], digests: Mapping[str, str], work
     text = f"{workdir} holds a run trained on other pixels: picture or mask {which} changed since"
     if refuse:
         raise ConfigError(
-            f"{text}. Bring the files back, or use another --workdir; data.same_pixels=false goes on with what is there "
-            "now, as after a change of the library that decodes them."
+            f"{text}. Bring the files back, or use another --workdir; data.same_pixels=false goes on with what is "
+            "there now, as after a change of the library that decodes them."
         )
     logging.warning("%s; the run goes on with what is there now", text)
 

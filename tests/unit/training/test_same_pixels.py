@@ -1,9 +1,14 @@
 """A run goes on with the pixels that it was trained on, or says of which pairs they changed."""
 
+import shutil
+
 import pytest
 from absl import logging
+from tiny_runs import tiny_config
 
+from ddim_jax.data import load_dataset
 from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.training import loop, train
 from ddim_jax.training.same_pixels import FIELD, check_same_pixels, digest_of, write_digests
 
 BEFORE = {"a": "1" * 64, "b,c": "2" * 64, "d": "3" * 64}
@@ -29,3 +34,27 @@ def test_without_the_table_they_are_refused_without_names(tmp_path, content):
         (tmp_path / "pixels.csv").write_bytes(content)
     with pytest.raises(ConfigError, match="picture or mask of some pairs changed since"):
         check_same_pixels({"data": {FIELD: digest_of(BEFORE)}}, NOW, tmp_path, refuse=True)
+
+
+class Inverted:
+    """A data set of which the mask of row 3 is inverted."""
+
+    def __init__(self, source):
+        self.name, self.ids, self._source = source.name, source.ids, source
+
+    def __len__(self):
+        return len(self.ids)
+
+    def __getitem__(self, row):
+        example = self._source[row]
+        return example._replace(mask=1 - example.mask) if row == 3 else example
+
+
+def test_a_mask_inverted_on_disk_stops_a_run_before_anything_is_written(reference, tmp_path, monkeypatch):
+    workdir = tmp_path / "run"
+    shutil.copytree(reference, workdir)
+    before = {file: file.stat().st_mtime_ns for file in workdir.rglob("*")}
+    monkeypatch.setattr(loop, "load_dataset", lambda split, **about: Inverted(load_dataset(split=split, **about)))
+    with pytest.raises(ConfigError, match=r"mask of train_00003, val_00003 \(2 of 17 pairs\) changed since"):
+        train(tiny_config(steps=14), workdir)
+    assert {file: file.stat().st_mtime_ns for file in workdir.rglob("*")} == before
