@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 import optax
+from absl import logging
 from jax.sharding import Mesh
 
 from ddim_jax.checkpoints import CheckpointStore
@@ -32,6 +33,21 @@ def find_checkpoint(store: CheckpointStore, config: Mapping[str, Any], workdir: 
         return None
     check_same_config(store.metadata(step), config, workdir, store.directory / str(step))
     return step
+
+
+def check_not_away(found: int | None, last_saved: int, store: CheckpointStore) -> None:
+    """Compares the checkpoint to go on from with the one that was saved last; for process 0.
+
+    Raises:
+      CheckpointError: there is none, although one was saved: its disk may be away.
+    """
+    if found is None and last_saved:
+        raise CheckpointError(
+            f"{store.directory}: there is no checkpoint, but the run had saved step {last_saved}. Is a disk away? "
+            "Bring it back and start again; without it, use another --workdir"
+        )
+    if found is not None and found < last_saved:
+        logging.warning("%s: goes on from step %d; the run had saved step %d", store.directory, found, last_saved)
 
 
 def restore(
