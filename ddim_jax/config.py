@@ -21,6 +21,7 @@ from ddim_jax.aggregation import PROTOCOLS
 from ddim_jax.diffusion import PREDICTIONS, SCHEDULES, DirectProcess
 from ddim_jax.diffusion.process import LOSS_WEIGHTS, LOSSES
 from ddim_jax.fields import Field
+from ddim_jax.labels import Labels
 from ddim_jax.models import model_spec
 from ddim_jax.registry import DATASETS, ENSEMBLES, MODELS, SAMPLERS, import_plugins
 from ddim_jax.runtime.errors import CheckpointError, ConfigError
@@ -57,6 +58,11 @@ SCHEMA: dict[str, Any] = {
     "data": {
         "name": Field(str, "folder", "the data set", choices=DATASETS),
         "root": Field(str, "", "its folder; on resume the pictures' names are compared", optional=True, resume="free"),
+        "labels": Field(
+            dict, None, "stored values of each class; none: one class, the brighter of two levels", optional=True
+        ),
+        "ignore": Field(tuple, (), "stored values that count nowhere", low=0, high=2**16 - 1, lengths=(0, 256)),
+        "multilabel": Field(bool, False, "classes may overlap: a stored value belongs to all that list it"),
         "image_size": Field(int, 256, "side in pixels that pictures are resized to", low=1, high=2**14),
         "window": Field(
             tuple,
@@ -168,6 +174,7 @@ def resolve_config(config: Any) -> dict[str, Any]:
         overrides = plain["model"]["overrides"]
         plain["model"] = plain["model"] | {"overrides": {k: v for k, v in overrides.items() if v is not None}}
     check_config(plain)
+    plain["data"] |= Labels.from_config(plain["data"]).as_config()
     return plain
 
 
@@ -202,6 +209,7 @@ def check_config(config: Mapping[str, Any]) -> None:
                 raise ConfigError(f"{name} is {value!r}; expected none, since {about['name']} works in one pass")
         else:
             field.check(name, value)
+    Labels.from_config(data)
     refuse_remote(train["init_from"], "train.init_from")
     if (train["steps"] > 0) == (train["epochs"] > 0):
         raise ConfigError(
@@ -368,7 +376,8 @@ def _config_dict(fields: Mapping[str, Any], *, unset: bool = False) -> ConfigDic
     section = ConfigDict()
     for name, field in fields.items():
         if isinstance(field, Field):
-            section[name] = config_dict.placeholder(field.type)
+            # A mapping is one value here, which ml_collections would make a section of.
+            section[name] = config_dict.placeholder(object if field.type is dict else field.type)
             section[name] = None if unset else field.default
         else:
             section[name] = _config_dict(field)

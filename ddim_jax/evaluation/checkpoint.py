@@ -8,8 +8,9 @@ from ddim_jax.data import Source, ids_digest, load_dataset
 from ddim_jax.evaluation.run import evaluate
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.inference import Segmenter
+from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import InputError
-from ddim_jax.runtime.remote import refuse_remote
+from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
 
 
@@ -42,8 +43,7 @@ def evaluate_checkpoint(
     Raises:
       InputError: as `Segmenter.load`, `load_dataset` and `evaluate` do, or the split has changed since training.
     """
-    refuse_remote(data_root, "data_root")
-    refuse_remote(output_dir, "output_dir")
+    data_root, output_dir = local_path(data_root, "data_root"), local_path(output_dir, "output_dir")
     segmenter = Segmenter.load(checkpoint, step=step, require_sha256=require_sha256)
     data = segmenter.config["data"]
 
@@ -56,6 +56,7 @@ def evaluate_checkpoint(
             image_size=data["image_size"],
             cache_dir=data.get("cache_dir"),
             counts=data.get("counts"),
+            labels=Labels.from_config(data),
             reading=ReadOptions.of(data),
         )
 

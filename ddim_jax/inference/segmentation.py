@@ -17,8 +17,10 @@ class Segmentation(NamedTuple):
     """The result for one image, at the image's own size [H, W].
 
     Attributes:
-      mask: uint8, 1 where the probability is above the threshold, else 0.
-      probability: float32 in [0, 1], as the protocol and the ensemble define it.
+      mask: uint8 [H, W], 1 where the probability is above the threshold, else 0; of several classes their numbers,
+        k = 1 .. K, and where they may overlap bit k - 1 for class k.
+      probability: float32 [H, W] in [0, 1], as the protocol and the ensemble define it; of several classes
+        [H, W, K], class k at k - 1.
       uncertainty: float32 in [0, 0.5], the standard deviation of the samples' probabilities; 0 with one sample.
       doubt: in [0, 1), the part of Dice that the mask is expected to miss (`ddim_jax.metrics.soft_dice_uncertainty`):
         the larger, the more a person should look at it. It is about the mask of this protocol, ensemble and threshold,

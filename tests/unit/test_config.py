@@ -134,7 +134,7 @@ def test_mirrored_samples_of_a_network_that_never_saw_a_mirrored_picture_are_ref
         ("sample.sampler", "dpm", r"expected one of ddim, ddpm, dpm\+\+"),
         ("sample.sampler", None, r"expected one of ddim, ddpm, dpm\+\+"),
         ("sample.sampler", 1, r"expected one of ddim, ddpm, dpm\+\+"),
-        ("sample.ensemble", "median", "expected one of majority, mean, staple"),
+        ("sample.ensemble", "median", "expected one of majority, mean, mean_of_each, staple"),
         ("sample.protocol", "mine", "expected one of .*mean"),
         ("sample.protocol", ["paper"], "expected one of .*mean"),
         ("sample.eta", None, "expected a number from 0 to 1"),

@@ -90,12 +90,14 @@ def test_a_module_that_brings_what_an_evaluation_names(loaded, monkeypatch, tmp_
     arguments = ("--ckpt", f"{tmp_path}/RUN", "--ensemble", "largest", "--no-figures")
     with pytest.raises(SystemExit):
         run(monkeypatch, *arguments)
-    assert "ensemble is 'largest'; expected one of majority, mean, staple" in capsys.readouterr().err
+    assert "ensemble is 'largest'; expected one of majority, mean, mean_of_each, staple" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run(monkeypatch, *arguments, "--plugins", "own_ensemble,no_such_module")
     assert "--plugins: plugins names 'no_such_module', which cannot be imported" in capsys.readouterr().err
-    run(monkeypatch, *arguments, "--plugins", "own_ensemble")
-    written = json.loads((tmp_path / "RUN/evaluation/test/metrics.json").read_text())
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run(monkeypatch, *arguments, "--plugins", "own_ensemble", "--output", "~/out", "--data-root", "~/lungs")
+    assert str(loaded["root"]) == f"{tmp_path}/lungs"
+    written = json.loads((tmp_path / "out/metrics.json").read_text())
     assert written["ensemble"] == "largest"
 
 
@@ -115,7 +117,7 @@ def test_the_program_passes_its_arguments_and_prints_both_protocols(loaded, monk
     arguments += ["--seed", "3", "--data-root", "/elsewhere", "--checkpoint-step", "800"]
     arguments += ["--limit", "2", "--no-figures"]
     run(monkeypatch, *arguments, "--resolution", "native", "--eta", "0.5", "--clip-x0", "0.9")
-    assert (loaded["root"], loaded["split"], loaded["step"]) == ("/elsewhere", "train", 800)
+    assert (loaded["root"], loaded["split"], loaded["step"]) == (Path("/elsewhere"), "train", 800)
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     said = {"steps": 4, "samples": 1, "seed": 3, "images": 2, "resolution": "native", "split": "train"}
     said |= {"eta": 0.5, "clip_x0": 0.9}
