@@ -125,9 +125,7 @@ def test_lines_that_cannot_be_read_are_left_out_counted_and_kept_aside(tmp_path,
     with Reporter(tmp_path, steps=9, start_step=2, batch_size=1):
         assert (tmp_path / "metrics.jsonl").read_bytes() == b"".join(good)
     assert (tmp_path / "metrics.jsonl.damaged").read_bytes() == content
-    expected = (
-        "metrics.jsonl: 8 lines cannot be read and are left out, line 2, 3, 4, 5, 6 and others; the file as"
-    )
+    expected = "metrics.jsonl: 8 lines cannot be read and are left out, line 2, 3, 4, 5, 6 and others; the file as"
     assert expected in capsys.readouterr().err
 
 
