@@ -17,6 +17,7 @@ from ddim_jax.data import Source, ids_digest, load_dataset, note_of
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, create_process
+from ddim_jax.models.spec import check_memory
 from ddim_jax.runtime.atomic import check_place, json_text, make_folder, write_json
 from ddim_jax.runtime.errors import InUseError
 from ddim_jax.runtime.printable import printable
@@ -84,6 +85,7 @@ def _train(
     model = create_model(about["name"], preset=about["preset"], **about["overrides"])
     process = create_process(model, config["diffusion"])
     batch_size, image_size = fields["batch_size"], data["image_size"]
+    check_memory(model, image_size)
     mesh = data_mesh(batch_size, accumulate=fields["accumulate"])
 
     # The run that lies there.
@@ -92,14 +94,16 @@ def _train(
     steps_there = store.steps()
     found = find_checkpoint(store, config, str(workdir))
     check_not_away(found, one_training.last_saved, store)
-    weights = None
+    begun = None
     if found is None and fields["init_from"] is not None:
-        weights = load_weights(fields["init_from"], model, image_size)
+        begun = load_weights(fields["init_from"], model, image_size)
 
     # The data set, which decides the length of an epoch, and the optimiser.
     train_source, val_source = first_alone(lambda: [_load(data, split) for split in ("train", "val")])
     steps = total_steps(fields["steps"], fields["epochs"], batch_size, len(train_source))
-    rate = learning_rate_schedule(fields["lr_schedule"], fields["learning_rate"], fields["warmup_steps"], steps)
+    rate = learning_rate_schedule(
+        fields["lr_schedule"], fields["learning_rate"], fields["warmup_steps"], fields["schedule_steps"] or steps
+    )
     optimiser = create_optimiser(
         rate, beta1=fields["beta1"], beta2=fields["beta2"], gradient_clip=fields["gradient_clip"]
     )
@@ -112,8 +116,8 @@ def _train(
     }
     if found is None:
         state = create_state(model, optimiser, image_size, seed)
-        if weights is not None:
-            state, weights = start_from(state, weights), None  # they would be kept for the whole run
+        if begun is not None:
+            state, begun = start_from(state, begun), begun.told  # they would be kept for the whole run
     else:
         here = {"model": model, "optimiser": optimiser, "image_size": image_size, "mesh": mesh}
         state = restore(store, found, identity, str(workdir), **here)
@@ -161,6 +165,8 @@ def _train(
             f"{len(jax.devices())} x {jax.devices()[0].device_kind}{_of_processes()}, "
             f"{'resumes' if start_step else 'starts'} at step {start_step} of {steps}"
         )
+        if begun:
+            reporter.message(begun)
         if note := note_of(train_source):
             reporter.message(note)
         metadata = {"config": config, "package_version": __version__, "data": identity}
