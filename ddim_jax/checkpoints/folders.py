@@ -130,7 +130,7 @@ def may_stay(folder: Path) -> Iterator[None]:
         logging.warning("%s: cannot be taken away (%s); the next save tries again", folder, error.strerror or error)
 
 
-def takeis_away(folder: Path, damage: Sequence[str], *, only_remains: bool) -> None:
+def take_away(folder: Path, damage: Sequence[str], *, only_remains: bool) -> None:
     """Takes a step folder that cannot be used out of the way, and says so.
 
     Args:
