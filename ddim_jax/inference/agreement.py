@@ -89,8 +89,8 @@ def agree_on_work(path: Path, work: Mapping[str, Any], process: Process, alone: 
         if given.get(name) != work.get(name):
             others = f"process {', '.join(map(str, started))} of {count}"
             raise InputError(
-                f"{path.parent}: {name} is {work.get(name)} here, and {given.get(name)} for {others}. Each process does "
-                "a share of one list of pictures: start all of them with the same arguments"
+                f"{path.parent}: {name} is {work.get(name)} here, and {given.get(name)} for {others}. Each process "
+                "does a share of one list of pictures: start all of them with the same arguments"
             )
     started = sorted({*started, process.index})
     write_json(path, {"count": process.count, "started": started, "work": dict(work)})
