@@ -80,6 +80,7 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
             "epochs": 0.0,
             "learning_rate": 1e-3,
             "lr_schedule": "constant",
+            "schedule_steps": 0,
             "init_from": None,
             "warmup_steps": 2,
             "beta1": 0.9,
