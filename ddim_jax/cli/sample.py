@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 
 from ddim_jax.cli.arguments import add_checkpoint_arguments, add_sampling_arguments, checked, sampling_arguments
+from ddim_jax.cli.begin import begin
 from ddim_jax.inference.files import Summary, check_kinds, segment_files
 from ddim_jax.inference.flagging import FLAGGED, check_share
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.registry import WRITERS, import_plugins
-from ddim_jax.runtime import allocator, compile_cache
 from ddim_jax.runtime.errors import InputError, report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
 
@@ -99,8 +99,7 @@ def run(options: argparse.Namespace) -> int:
     """Does what the arguments ask for; returns the exit status."""
     need_less = "Lower --prefetch or, with --size native, the size of the pictures; the same command goes on from here."
     with report_input_errors("stopped; the same command goes on from here", need_less):
-        cache = compile_cache.keep_compiled_programs()
-        allocator.keep_freed_memory()
+        cache = begin()
         process = Process.find(options.process_id, options.process_count)
         summary = segment_files(
             Segmenter.load(options.ckpt, step=options.checkpoint_step, programs=cache and cache / "traced"),
