@@ -9,6 +9,7 @@ value from the section of its network in `systems`, where that was changed, or f
 (`ddim_jax.models.ModelSpec`). A resolved config has one value for each field and no section `systems`.
 """
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from ddim_jax.aggregation import PROTOCOLS
 from ddim_jax.diffusion import PREDICTIONS, SCHEDULES, DirectProcess
 from ddim_jax.diffusion.process import LOSS_WEIGHTS, LOSSES
 from ddim_jax.fields import Field
+from ddim_jax.labels import Labels
 from ddim_jax.models import model_spec
 from ddim_jax.registry import DATASETS, ENSEMBLES, MODELS, SAMPLERS, import_plugins
 from ddim_jax.runtime.errors import CheckpointError, ConfigError
@@ -56,7 +58,20 @@ SCHEMA: dict[str, Any] = {
     "data": {
         "name": Field(str, "folder", "the data set", choices=DATASETS),
         "root": Field(str, "", "its folder; on resume the pictures' names are compared", optional=True, resume="free"),
+        "labels": Field(
+            dict, None, "stored values of each class; none: one class, the brighter of two levels", optional=True
+        ),
+        "ignore": Field(tuple, (), "stored values that count nowhere", low=0, high=2**16 - 1, lengths=(0, 256)),
+        "multilabel": Field(bool, False, "classes may overlap: a stored value belongs to all that list it"),
         "image_size": Field(int, 256, "side in pixels that pictures are resized to", low=1, high=2**14),
+        "window": Field(
+            tuple,
+            None,
+            "centre and width of the values of DICOM and NIfTI that are shown; none: the file's own window",
+            items=float,
+            lengths=(2, 2),
+            optional=True,
+        ),
         "rotation_degrees": Field(float, 15.0, "pictures are turned by up to that in training", low=0, high=180),
         "flips": Field(bool, True, "pictures are mirrored in training"),
         "split_seed": Field(int, 0, "of phantoms, and of the split of a folder without splits.csv", **_SEEDS),
@@ -159,6 +174,7 @@ def resolve_config(config: Any) -> dict[str, Any]:
         overrides = plain["model"]["overrides"]
         plain["model"] = plain["model"] | {"overrides": {k: v for k, v in overrides.items() if v is not None}}
     check_config(plain)
+    plain["data"] |= Labels.from_config(plain["data"]).as_config()
     return plain
 
 
@@ -193,6 +209,7 @@ def check_config(config: Mapping[str, Any]) -> None:
                 raise ConfigError(f"{name} is {value!r}; expected none, since {about['name']} works in one pass")
         else:
             field.check(name, value)
+    Labels.from_config(data)
     refuse_remote(train["init_from"], "train.init_from")
     if (train["steps"] > 0) == (train["epochs"] > 0):
         raise ConfigError(
@@ -203,6 +220,8 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"train.warmup_steps is {train['warmup_steps']}; expected 0 to below the {train['steps']} steps of the run"
         )
+    if data["window"] is not None and data["window"][1] <= 0:
+        raise ConfigError(f"data.window is {data['window']!r}; expected a centre and a width above 0")
     total = config["diffusion"]["num_train_timesteps"]
     for field, steps in (("sample.steps", sample["steps"]), ("train.validation_steps", train["validation_steps"])):
         if direct and steps != 1:
@@ -256,7 +275,8 @@ def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[st
     may = {"free", "ignored"} | ({"length"} if saved["train"]["lr_schedule"] == "constant" else set())
     before, now = dict(_leaves(saved)), dict(_leaves(current))
     rules = {name: field.resume for name, field in _fields(SCHEMA)}
-    rules |= {f"model.overrides.{name}": field.resume for name, field in _override_fields().items()}
+    fields = model_spec(current["model"]["name"]).fields
+    rules |= {f"model.overrides.{name}": field.resume for name, field in fields.items()}
     return [
         f"{name}: {before.get(name)!r} there, {now.get(name)!r} now"
         for name in sorted(before.keys() | now.keys())
@@ -342,8 +362,13 @@ def _at(config: Mapping[str, Any], name: str) -> Any:
 
 
 def _override_fields() -> dict[str, Field]:
-    """The fields of all networks that are registered, by name."""
-    return {name: field for model in MODELS for name, field in model_spec(model).fields.items()}
+    """The fields of all networks that are registered, by name; of any type where two networks differ in it."""
+    fields: dict[str, Field] = {}
+    for model in MODELS:
+        for name, field in model_spec(model).fields.items():
+            if fields.setdefault(name, field).type is not field.type:
+                fields[name] = dataclasses.replace(field, type=object)
+    return fields
 
 
 def _config_dict(fields: Mapping[str, Any], *, unset: bool = False) -> ConfigDict:
@@ -351,7 +376,8 @@ def _config_dict(fields: Mapping[str, Any], *, unset: bool = False) -> ConfigDic
     section = ConfigDict()
     for name, field in fields.items():
         if isinstance(field, Field):
-            section[name] = config_dict.placeholder(field.type)
+            # A mapping is one value here, which ml_collections would make a section of.
+            section[name] = config_dict.placeholder(object if field.type is dict else field.type)
             section[name] = None if unset else field.default
         else:
             section[name] = _config_dict(field)

@@ -1,7 +1,7 @@
 """A field of a configuration: what its values may be, said in words and checked."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from ddim_jax.runtime.errors import ConfigError
@@ -17,7 +17,8 @@ class Field:
     """One field.
 
     Attributes:
-      type: str, bool, int, float (which takes whole numbers too) or tuple (of `items`).
+      type: str, bool, int, float (which takes whole numbers too), tuple (of `items`), or dict: a mapping of names to
+        whole numbers or lists of them, or one of these alone.
       default: None where there is none; with `of_model` the model's own default stands there.
       help: one line for the reference, without a full stop.
       low, high: bounds of a number, or of each item of a tuple; they may be reached.
@@ -64,6 +65,8 @@ class Field:
             item = dataclasses.replace(self, type=self.items, optional=False)
             least, most = self.lengths
             return isinstance(value, tuple | list) and least <= len(value) <= most and all(map(item.takes, value))
+        if self.type is dict:
+            return isinstance(value, Mapping | tuple | list) or is_whole(value, 0)
         if self.type is bool:
             return isinstance(value, bool)
         if self.type is str:
@@ -83,6 +86,8 @@ class Field:
         if self.type is tuple:
             item = dataclasses.replace(self, type=self.items, optional=False).expected()
             words = f"{self.lengths[0]} to {self.lengths[1]} values, each {item}"
+        elif self.type is dict:
+            words = "names with whole numbers or lists of them, or one of these alone"
         elif self.type is bool:
             words = "true or false"
         elif self.type is str:

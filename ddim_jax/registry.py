@@ -11,6 +11,7 @@ module in the field `plugins` of a config, so that a checkpoint finds it again.
 """
 
 import importlib
+import inspect
 import pkgutil
 import threading
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ class Registry(Generic[T]):
         self.kind = kind
         self._folder = folder
         self._entries: dict[str, T] = {}
+        self._origins: dict[str, str] = {}
         self._complete = self._finding = False
         self._lock = threading.RLock()
 
@@ -41,15 +43,20 @@ class Registry(Generic[T]):
         """A decorator that registers what it decorates under `name` and returns it as it is.
 
         Raises:
-          ValueError: something else has that name.
+          ConfigError: something else has that name; both are named by where they come from.
         """
+        caller = inspect.currentframe().f_back
+        place = f"{caller.f_code.co_filename}, line {caller.f_lineno}"
 
         def add(entry: T) -> T:
-            there = self._entries.setdefault(name, entry)
+            origin, there = _origin(entry, place), self._entries.setdefault(name, entry)
             # A module that is imported again defines the same thing anew.
-            if there is not entry and _origin(there) != _origin(entry):
-                raise ValueError(f"there is a {self.kind} {name!r} already, from {_origin(there)}; choose another name")
-            self._entries[name] = entry
+            if there is not entry and origin != self._origins.get(name):
+                raise ConfigError(
+                    f"{origin} registers a {self.kind} {name!r}, and so did {self._origins.get(name)}; expected "
+                    "another name"
+                )
+            self._entries[name], self._origins[name] = entry, origin
             return entry
 
         return add
@@ -99,10 +106,10 @@ class Registry(Generic[T]):
                 self._finding = False
 
 
-def _origin(entry: object) -> str:
-    entry = getattr(entry, "module", entry)  # a `ModelSpec` stands for the class of its network
-    named = entry if hasattr(entry, "__qualname__") else type(entry)
-    return f"{named.__module__}.{named.__qualname__}"
+def _origin(entry: object, place: str) -> str:
+    """The full name of a function or class of a module; of anything else, which may share its name, `place`."""
+    name = getattr(entry, "__qualname__", "<none>")
+    return place if "<" in name else f"{entry.__module__}.{name}"
 
 
 MODELS = Registry("model", "ddim_jax.models")

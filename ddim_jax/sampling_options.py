@@ -57,6 +57,14 @@ def yes_or_no(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def window(name: str, value: Any) -> tuple[float, float]:
+    """A check of (name, value): a centre and a width above 0, returned as floats."""
+    pair = tuple(value) if isinstance(value, tuple | list) else ()
+    if len(pair) != 2 or not all(is_number(part) and abs(part) < math.inf for part in pair) or pair[1] <= 0:
+        raise InputError(f"{name} is {value!r}; expected a centre and a width above 0")
+    return float(pair[0]), float(pair[1])
+
+
 def one_of(names: Any) -> Callable[[str, Any], str]:
     """A check of (name, value): one of `names`, which are read when something is checked."""
 
@@ -100,6 +108,8 @@ class SamplingOptions:
       protocol: how samples become a probability, a key of `ddim_jax.aggregation.PROTOCOLS`.
       ensemble: how the samples are fused, a name in `ddim_jax.registry.ENSEMBLES`.
       threshold: pixels with a probability above it are foreground, in [0, 1]; None for that of protocol and ensemble.
+      window: centre and width of the values of a DICOM or NIfTI file that are shown; None for the one the training had
+        (`data.window`) or, where that had none, the file's own. Pictures that are given as arrays have none.
     """
 
     # `program`: the compiled program depends on it. `seed` reaches the program as an array instead.
@@ -127,6 +137,12 @@ class SamplingOptions:
     threshold: float | None = _option(
         None, "of the probability, from 0 to 1", fraction("from 0 to 1"), otherwise="that of protocol and ensemble"
     )
+    window: tuple[float, float] | None = _option(
+        None,
+        "centre and width of the values of DICOM and NIfTI files that are shown",
+        window,
+        otherwise="the checkpoint's, else each file's own",
+    )
 
     @classmethod
     def create(cls, config: Mapping[str, Any], **given: Any) -> "SamplingOptions":
@@ -144,7 +160,8 @@ class SamplingOptions:
         unknown = [name for name in given if name not in fields]
         if unknown:
             raise TypeError(f"unexpected option {unknown[0]!r}; expected some of {', '.join(fields)}")
-        defaults = {name: config["sample"].get(name, field.default) for name, field in fields.items()}
+        trained = {"window": config["data"].get("window"), **config["sample"]}
+        defaults = {name: trained.get(name, field.default) for name, field in fields.items()}
         values = {name: defaults[name] if given.get(name) is None else given[name] for name in fields}
         timesteps = config["diffusion"]["num_train_timesteps"]
         sampler = values["sampler"]
@@ -153,8 +170,9 @@ class SamplingOptions:
         if timesteps is None and sampler is not None:
             raise InputError(f"sampler is {sampler!r}; expected None: {_ONE_PASS}")
         for name, field in fields.items():
-            # The sampler of a network in one pass is None, as is a threshold that is not chosen.
-            if not (values[name] is None and (name == "threshold" or (name == "sampler" and timesteps is None))):
+            # The sampler of a network in one pass is None, as are a threshold and a window that are not chosen.
+            may_be_none = ("threshold", "window", *(() if timesteps else ("sampler",)))
+            if values[name] is not None or name not in may_be_none:
                 values[name] = field.metadata["check"](name, values[name])
         whole(1, timesteps or 1)("steps", values["steps"])
         has_eta = timesteps is not None and "eta" in getattr(SAMPLERS.get(sampler), "uses", ())
@@ -170,7 +188,7 @@ class SamplingOptions:
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name, as result files record them."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {"window": None if self.window is None else list(self.window)}
 
     def as_given(self) -> dict[str, Any]:
         """The arguments of `create` that give these options again with the same config: no bound is "off"."""

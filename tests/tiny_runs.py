@@ -57,7 +57,11 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
         "data": {
             "name": "phantom",
             "root": "",
+            "labels": None,
+            "ignore": [],
+            "multilabel": False,
             "image_size": SIZE,
+            "window": None,
             "rotation_degrees": 15.0,
             "flips": True,
             "split_seed": 0,

@@ -129,16 +129,16 @@ class Run:
             **provenance(),
         }
 
-    def segment(self, warm: str, pictures: str, output: str, batch_size: int) -> dict[str, Any]:
+    def segment(self, warm: str, pictures: str, output: str, prefetch: int) -> dict[str, Any]:
         """Segments a folder: pictures done, seconds, of these those that were waited for input, and memory.
 
         Before, unmeasured, it segments the folder `warm`: what the first pictures make threads and allocators keep is
         then there in a short run as in a long one.
         """
-        segment_files(self._segmenter, warm, f"{output}_warm", prefetch=batch_size)
+        segment_files(self._segmenter, warm, f"{output}_warm", prefetch=prefetch)
         reset_high_water()
         with Held() as held:
-            summary = segment_files(self._segmenter, pictures, output, prefetch=batch_size)
+            summary = segment_files(self._segmenter, pictures, output, prefetch=prefetch)
         return {
             "done": summary.done,
             "seconds": summary.seconds,
@@ -148,7 +148,7 @@ class Run:
         }
 
 
-def measure(network: str, count: int, size: int, batch_size: int) -> dict[str, Any]:
+def measure(network: str, count: int, size: int, prefetch: int) -> dict[str, Any]:
     """The row of a run with `count` pictures and one with a tenth of them.
 
     Raises:
@@ -165,7 +165,7 @@ def measure(network: str, count: int, size: int, batch_size: int) -> dict[str, A
             with Worker("benchmarks.speed.archive:Run", network, size, **own) as worker:
                 about = worker.call("about")
                 places = [str(folder / place) for place in ("warm", name, f"{name}_results")]
-                found = worker.call("segment", *places, batch_size)
+                found = worker.call("segment", *places, prefetch)
             if found["done"] != expected:
                 raise RuntimeError(f"{found['done']} of {expected} pictures segmented")
             return about, found
@@ -179,7 +179,7 @@ def measure(network: str, count: int, size: int, batch_size: int) -> dict[str, A
         "network": network,
         "pictures": count,
         "picture_size": size,
-        "batch_size": batch_size,
+        "batch_size": prefetch,
         **about,
         "package_version": __version__,
         "seconds": round(whole["seconds"], 2),
@@ -200,13 +200,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=20_000, metavar="N", help="pictures, at least 10 (default: 20000)")
     parser.add_argument("--size", type=int, default=64, metavar="PIXELS", help="of the pictures' sides (default: 64)")
     parser.add_argument("--network", choices=NETWORKS, default=NETWORKS[0], help="default: tiny")
-    parser.add_argument("--batch-size", type=int, default=4, metavar="N", help="as sample.py (default: 4)")
+    parser.add_argument("--prefetch", type=int, default=4, metavar="N", help="as sample.py (default: 4)")
     parser.add_argument("--output", default=OUTPUT, metavar="FILE", help="default: docs/results/archive.json")
     given = parser.parse_args(arguments)
     if given.count < 10:
         parser.error(f"--count is {given.count}, expected at least 10")
     with report_input_errors():
-        row = measure(given.network, given.count, given.size, given.batch_size)
+        row = measure(given.network, given.count, given.size, given.prefetch)
     add_row(Path(given.output), RULES, row, IDENTITY)
     print(
         f"{row['pictures']} pictures, {row['images_per_second']} a second; the device waited {row['waited_share']:.1%} "

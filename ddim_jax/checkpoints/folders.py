@@ -12,7 +12,7 @@ from absl import logging
 
 from ddim_jax.checkpoints.manifest import MANIFEST, describe_damage, is_complete
 from ddim_jax.runtime.errors import CheckpointError, InputError
-from ddim_jax.runtime.remote import refuse_remote
+from ddim_jax.runtime.remote import local_path
 
 
 def locate(path: str | os.PathLike) -> tuple[Path, int | None]:
@@ -25,8 +25,7 @@ def locate(path: str | os.PathLike) -> tuple[Path, int | None]:
       CheckpointError: there is no such path, or it is none of the three.
       InputError: the path is of remote storage.
     """
-    refuse_remote(path, "the checkpoint")
-    given = Path(os.path.expanduser(path)).absolute()  # pathlib's own fails where there is no such user
+    given = local_path(path, "the checkpoint").absolute()
     if not given.is_dir():
         raise CheckpointError(f"{path}: no such folder; give a run directory, its checkpoints folder or a step folder")
     if (given / "checkpoints").is_dir():
@@ -37,6 +36,51 @@ def locate(path: str | os.PathLike) -> tuple[Path, int | None]:
         return given, None
     raise CheckpointError(
         f"{path}: holds no checkpoints; expected a run directory, its checkpoints folder or one of the step folders"
+    )
+
+
+def check_path(directory: Path) -> None:
+    """Refuses a folder in which a checkpoint would be written that cannot be read again.
+
+    Orbax takes its path for a pattern of names when it puts the parts of an array together, and TensorStore takes a
+    backslash for a slash.
+
+    Raises:
+      InputError: names the characters.
+    """
+    odd = [character for character in "*?[\\" if character in str(directory)]
+    if odd:
+        raise InputError(
+            f"{directory}: checkpoints cannot be kept in a path with {' or '.join(odd)}, which would be taken for a "
+            "pattern of names; choose another --workdir (a link with a plain name to that folder works too)"
+        )
+
+
+def step_folders(directory: Path) -> list[int]:
+    """The steps in increasing order that have a folder in `directory`, complete or not.
+
+    Raises:
+      CheckpointError: `directory` cannot be looked at, for instance because it is a link to a disk that is away; or the
+        newest step is such a link. What is not there for now must not be taken for a run that was never begun.
+    """
+    try:
+        found = {int(path.name): path for path in directory.iterdir() if is_step_name(path.name)}
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not os.path.lexists(directory):
+            return []
+        raise CheckpointError(_away(directory, error.strerror)) from error
+    there = sorted(step for step, path in found.items() if path.is_dir())
+    away = sorted(step for step in found.keys() - set(there) if found[step].is_symlink())
+    if away and (not there or away[-1] > there[-1]):
+        raise CheckpointError(_away(found[away[-1]], "it leads nowhere"))
+    return there
+
+
+def _away(path: Path, why: str | None) -> str:
+    what = f"a link to {os.readlink(path)}" if path.is_symlink() else "where the checkpoints of a run lie"
+    return (
+        f"{path}: {what}, cannot be opened ({why}). Is a disk away? Bring it back and start again; without it, use "
+        "another --workdir"
     )
 
 
@@ -62,7 +106,13 @@ def which_step(value: Any) -> Literal["best", "latest"] | int:
 
 
 def remove(folder: Path) -> None:
-    """Removes a step folder; without its manifest, one whose removal is interrupted is incomplete and not damaged."""
+    """Removes a step folder; without its manifest, one whose removal is interrupted is incomplete and not damaged.
+
+    Of a link to it, as to an archive, the link alone is removed.
+    """
+    if folder.is_symlink():
+        folder.unlink()
+        return
     (folder / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(folder)
 

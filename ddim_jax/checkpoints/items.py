@@ -14,6 +14,8 @@ import orbax.checkpoint as ocp
 from ddim_jax.runtime.errors import CheckpointError
 
 _NAMED = 5  # leaves spelt out in a message
+_TOLD = 300  # characters of an error of Orbax, which prints its settings
+_LARGEST = 2**26  # bytes of metadata
 SMALL = 2**28  # bytes that may be declared in any case
 COMPRESSED = 100  # times smaller than its content a file may be; trained weights hardly shrink
 
@@ -27,7 +29,21 @@ def read_state(folder: Path, template: Any) -> Any:
     with _reading(folder):
         saved = ocp.PyTreeCheckpointHandler().metadata(folder / "state").tree
     check_tree(folder, template, saved)
+    check_chunks(folder / "state", saved)
     return _read_item(folder, state=ocp.args.StandardRestore(jax.tree.map(_with_placement, template)))
+
+
+def check_written(folder: Path, **items: Any) -> None:
+    """Opens what was saved in step folder `folder` and compares it with the `items` that it was saved from.
+
+    Raises:
+      CheckpointError: it cannot be opened, or its arrays have other names, shapes or dtypes.
+    """
+    for name, tree in items.items():
+        with _reading(folder, "it was saved"):
+            saved = ocp.PyTreeCheckpointHandler().metadata(folder / name).tree
+        check_tree(folder, tree, saved)
+    read_metadata(folder)
 
 
 def read_params(folder: Path) -> Any:
@@ -63,6 +79,22 @@ def check_declared(path: Path, declared: int, stored: int, most: str = "") -> No
         )
 
 
+def check_chunks(folder: Path, saved: Any) -> None:
+    """Refuses arrays stored in pieces larger than they are themselves: each piece is held in memory whole.
+
+    Raises:
+      CheckpointError: names the array.
+    """
+    for name, leaf in _leaves(saved).items():
+        chunk = getattr(getattr(leaf, "storage", None), "chunk_shape", None) or ()
+        numbers, whole = math.prod(chunk), math.prod(getattr(leaf, "shape", None) or ())
+        if numbers > max(1, whole):
+            raise CheckpointError(
+                f"{folder}: {name} has {whole:,} numbers and says that it is stored in pieces of {numbers:,}; expected "
+                "at most as many. Is it from a source that you trust?"
+            )
+
+
 def _check_size(folder: Path, saved: Any) -> None:
     """Checks arrays and their chunks with `check_declared`; `folder` holds the files."""
 
@@ -91,6 +123,8 @@ def read_metadata(folder: Path) -> dict:
     """
     file = folder / "metadata" / "metadata"
     with _reading(folder):
+        if file.stat().st_size > _LARGEST:
+            raise ValueError(f"metadata of {file.stat().st_size:,} bytes, expected at most {_LARGEST:,}")
         metadata = json.loads(file.read_text(encoding="utf-8"))
     if not isinstance(metadata, dict):
         raise CheckpointError(f"{file}: holds {type(metadata).__name__}; expected an object with config and data")
@@ -149,12 +183,13 @@ def _with_placement(leaf: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _reading(folder: Path) -> Iterator[None]:
+def _reading(folder: Path, but: str = "its checksums agree") -> Iterator[None]:
     """Orbax raises anything, down to a bare Exception, for what it cannot read; the user is told which folder it is."""
     try:
         yield
     except Exception as error:
+        told = " ".join(str(error).split())[:_TOLD]
         raise CheckpointError(
-            f"{folder}: its checksums agree but it cannot be read ({type(error).__name__}: {error}); "
+            f"{folder}: {but} but it cannot be read ({type(error).__name__}: {told}); "
             "was it written by another version of this package?"
         ) from error

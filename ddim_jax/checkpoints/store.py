@@ -8,6 +8,7 @@ import contextlib
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,20 +18,23 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
-from ddim_jax.checkpoints.folders import is_step_name, may_stay, remove, take_away, which_step
+from ddim_jax.checkpoints.folders import check_path, may_stay, remove, step_folders, take_away, which_step
 from ddim_jax.checkpoints.full_disk import check_room, disk_errors
-from ddim_jax.checkpoints.items import read_metadata, read_params, read_state
+from ddim_jax.checkpoints.items import check_written, read_metadata, read_params, read_state
 from ddim_jax.checkpoints.manifest import (
     MANIFEST,
     describe_damage,
     find_damage,
     fingerprint,
     is_complete,
+    manifest_digest,
     read_verified,
+    recorded_digest,
     write_manifest,
 )
-from ddim_jax.runtime.errors import CheckpointError
+from ddim_jax.runtime.errors import CheckpointError, InputError
 from ddim_jax.runtime.processes import as_first, wait_for_all
+from ddim_jax.runtime.values import is_number
 
 _METRIC = "dice"  # larger is better
 _METRICS_FILE = "metrics/metrics"
@@ -44,6 +48,18 @@ class Restored(NamedTuple):
     state: Any
     ema_params: Any
     metadata: dict
+
+
+class Weights(NamedTuple):
+    """The result of `CheckpointStore.restore_params`: the step, NumPy EMA weights, the metadata, the weights' digest.
+
+    The digest is SHA-256 over what the manifest records of the files of the weights.
+    """
+
+    step: int
+    params: Any
+    metadata: dict
+    digest: str
 
 
 class CheckpointStore:
@@ -83,7 +99,8 @@ class CheckpointStore:
 
         Damaged steps are renamed to `<step>.damaged`, never deleted; what an interrupted save or removal left is
         removed where an intact step is there. What cannot be taken away is named in a warning, and the next save tries
-        again. Process 0 decides and does all this, and the others wait.
+        again. Process 0 decides and does all this, and the others wait. What was written is opened again, and its
+        arrays compared by name, shape and dtype, before the manifest vouches for it.
 
         Args:
           step: training steps taken so far, >= 0.
@@ -97,15 +114,20 @@ class CheckpointStore:
 
         Raises:
           ValueError: the step is negative or a metric is not finite.
-          CheckpointError: an intact checkpoint of a later step is there.
+          InputError: the path has characters that Orbax takes for a pattern.
+          CheckpointError: an intact checkpoint of a later step is there, or those that were there are gone, so that
+            the new one would lie in another place; or what was written cannot be opened.
           OSError: the disk is full or not writable.
         """
+        check_path(self.directory)
         if step < 0:
             raise ValueError(f"step must be >= 0, not {step}")
         for name, value in (metrics or {}).items():
             if not math.isfinite(value):
                 raise ValueError(f"metric {name!r} of step {step} is {value}, not a finite number")
         # A folder on a network does not look the same to all hosts at the same moment, and they have to do the same.
+        if jax.process_index() == 0:
+            self._check_still_there()
         intact = self._clear_the_way(step) if jax.process_index() == 0 else []
         if as_first(int(step in intact)):
             return False
@@ -136,6 +158,7 @@ class CheckpointStore:
                     force=True,
                 )
             if jax.process_index() == 0:
+                check_written(self._folder(step), state=state, ema_params=ema_params)
                 write_manifest(self._folder(step))
                 self._intact[step] = fingerprint(self._folder(step))
                 for old in self._surplus():
@@ -192,23 +215,38 @@ class CheckpointStore:
         folder = self._folder(found)
         return Restored(found, read_state(folder, template_state), read_params(folder), read_metadata(folder))
 
-    def restore_params(self, which: Literal["best", "latest"] | int = "best") -> tuple[int, Any, dict]:
+    def restore_params(
+        self, which: Literal["best", "latest"] | int = "best", require_sha256: str | None = None
+    ) -> Weights:
         """Reads the EMA weights without a template, on any number of devices.
 
-        The training state, most of a step's bytes, is neither read nor verified; every other file is.
+        The training state, most of a step's bytes, is neither read nor verified; every other file is. A step that a
+        training removes while it is read is no damage: the choice is made again among those that are there then.
 
         Args:
           which: "best" (highest "dice", the newest among equals; the latest if none was scored), "latest", or a step.
             For the first two a damaged step is named in a warning and the next best or next newest is used.
-
-        Returns:
-          (step, nested dict of NumPy arrays, metadata).
+          require_sha256: the SHA-256 of the manifest that the step has to have, in hexadecimal digits; None for any.
 
         Raises:
-          CheckpointError: as for `restore`, and if the directory holds no complete checkpoint.
-          InputError: `which` is none of these.
+          CheckpointError: as for `restore`, and if the directory holds no complete checkpoint, or the step has another
+            manifest than `require_sha256`.
+          InputError: `which` is none of these, or `require_sha256` no SHA-256.
         """
         which = which_step(which)
+        if require_sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", require_sha256):
+            raise InputError(f"the SHA-256 is {require_sha256!r}; expected 64 hexadecimal digits, as doctor shows them")
+        while True:
+            before = self.steps()
+            try:
+                return self._read_params(which, require_sha256)
+            except (CheckpointError, FileNotFoundError):
+                # Another process saves and removes meanwhile. Each turn takes it at least one more save.
+                if which not in ("best", "latest") or set(before) <= set(self.steps()):
+                    raise
+                logging.info("%s: steps were removed while they were read; choosing again", self.directory)
+
+    def _read_params(self, which: Literal["best", "latest"] | int, require_sha256: str | None) -> Weights:
         if which in ("best", "latest"):
             candidates = self._ranking() if which == "best" else self.steps()
             if not candidates:
@@ -216,15 +254,36 @@ class CheckpointStore:
             found = self._first_intact(candidates[::-1], leave_out="state")
         else:
             found = self._first_intact([self._existing(which)], fall_back=False, leave_out="state")
-        return found, read_params(self._folder(found)), read_metadata(self._folder(found))
+        folder = self._folder(found)
+        if require_sha256 is not None and (digest := manifest_digest(folder)) != require_sha256.lower():
+            raise CheckpointError(
+                f"{folder}: the SHA-256 of its manifest is {digest}, not {require_sha256.lower()} as required. "
+                "If another step of the run has that one, give --checkpoint-step"
+            )
+        return Weights(found, read_params(folder), read_metadata(folder), recorded_digest(folder, "ema_params"))
+
+    def damage(self, step: int) -> list[str]:
+        """What is wrong with the files of a step, a line each; an empty list if all is as written."""
+        return self._damage(step)
+
+    def _check_still_there(self) -> None:
+        """Refuses to go on in a folder in which none of the steps that were there is left.
+
+        Raises:
+          CheckpointError: the folder was moved, emptied, or its disk taken away.
+        """
+        known = {step for step, intact in self._intact.items() if intact}
+        if known and not known & set(self._folders()):
+            raise CheckpointError(
+                f"{self.directory}: step {max(known)}, which was there, is gone; was the folder moved, or its disk "
+                "taken away? Bring it back and start the same command again"
+            )
 
     def _folder(self, step: int) -> Path:
         return self.directory / str(step)
 
     def _folders(self) -> list[int]:
-        if not self.directory.is_dir():
-            return []
-        return sorted(int(path.name) for path in self.directory.iterdir() if is_step_name(path.name) and path.is_dir())
+        return step_folders(self.directory)
 
     def _existing(self, step: int) -> int:
         if step not in self.steps():
@@ -246,9 +305,14 @@ class CheckpointStore:
                 if reports:
                     logging.warning("using the checkpoint of step %d instead", step)
                 return step
+            if not is_complete(self._folder(step)):  # removed since it was listed: no damage
+                continue
             reports.append(describe_damage(self._folder(step), damage))
             if fall_back:
                 logging.warning("%s", reports[-1])
+        if not reports:
+            gone = ", ".join(map(str, candidates))
+            raise CheckpointError(f"{self.directory}: step {gone} was removed while it was to be read")
         raise CheckpointError(
             "; ".join(reports) + ". No intact checkpoint is left: restore these files from a copy or train again."
             if fall_back
@@ -259,17 +323,27 @@ class CheckpointStore:
         """Complete steps from worst to best; one whose score cannot be trusted stands last, so that it is looked at."""
 
         def rank(step: int) -> tuple[float, int]:
-            content, problem = read_verified(self._folder(step), _METRICS_FILE)
-            if problem:
-                return math.inf, step
-            metrics = json.loads(content) if content is not None else {}
-            return metrics.get(_METRIC, -math.inf), step
+            metrics, problem = self._metrics(step)
+            return math.inf if problem else metrics.get(_METRIC, -math.inf), step
 
         return sorted(self.steps(), key=rank)
 
+    def _metrics(self, step: int) -> tuple[dict[str, float], str | None]:
+        """The scores of a step, {} if it has none, and what is wrong with them."""
+        content, problem = read_verified(self._folder(step), _METRICS_FILE)
+        if content is None:
+            return {}, problem
+        try:
+            metrics = json.loads(content)
+        except (ValueError, RecursionError):
+            metrics = None
+        if isinstance(metrics, dict) and all(is_number(value) and math.isfinite(value) for value in metrics.values()):
+            return metrics, None
+        return {}, f"{_METRICS_FILE}: not the scores of a step; expected names and finite numbers"
+
     def _surplus(self) -> list[int]:
         steps = self.steps()
-        scored = [s for s in self._ranking() if read_verified(self._folder(s), _METRICS_FILE)[0] is not None]
+        scored = [step for step in self._ranking() if self._metrics(step)[0]]
         best = scored[-self._keep_best :] if self._keep_best else []
         return sorted(set(steps) - set(steps[-self._keep_latest :]) - set(best))
 
@@ -292,6 +366,8 @@ class CheckpointStore:
         if now is not None and now == self._intact.get(step):
             return []
         damage = find_damage(self._folder(step), leave_out)
+        if not damage and (problem := self._metrics(step)[1]):
+            damage = [problem]
         if leave_out is None:
             self._intact[step] = now if not damage else None
         return damage

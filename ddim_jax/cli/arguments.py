@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from ddim_jax.checkpoints import which_step
+from ddim_jax.registry import import_plugins
 from ddim_jax.runtime.errors import InputError
-from ddim_jax.sampling_options import SamplingOptions
+from ddim_jax.sampling_options import SamplingOptions, window
 
 _Value = TypeVar("_Value")
 
@@ -28,7 +29,7 @@ def checked(check: Callable[[str], _Value]) -> Callable[[str], _Value]:
 
 
 def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that name a checkpoint: `--ckpt` and `--checkpoint-step`."""
+    """Adds the arguments that name a checkpoint, and `--plugins`, which are imported at once."""
     parser.add_argument("--ckpt", required=True, metavar="RUN", help="run directory, its checkpoints, or one step")
     parser.add_argument(
         "--checkpoint-step",
@@ -37,6 +38,28 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="STEP",
         help="best, latest or a number of training steps (default: best)",
     )
+    parser.add_argument(
+        "--require-sha256",
+        metavar="HEX",
+        help="refuse a checkpoint whose manifest has another SHA-256; `ddim-jax doctor --ckpt RUN` shows it",
+    )
+    parser.add_argument(
+        "--plugins",
+        type=checked(_imported),
+        default=(),
+        metavar="MODULES",
+        help="comma-separated, modules with further samplers, data sets, readers, writers, metrics, ensembles",
+    )
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The words between the commas of a text."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _imported(text: str) -> tuple[str, ...]:
+    import_plugins(words(text))
+    return words(text)
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser, leave_out: Sequence[str] = ()) -> None:
@@ -56,6 +79,8 @@ def add_sampling_arguments(parser: argparse.ArgumentParser, leave_out: Sequence[
         common = {"dest": field.name, "default": None, "help": text}
         if kind is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
+        elif field.name == "window":
+            parser.add_argument(flag, type=checked(_window), metavar="C,W", **common)
         elif typing.get_origin(types[field.name]) is typing.Literal:
             parser.add_argument(flag, choices=typing.get_args(types[field.name]), **common)
         elif kind is str:
@@ -76,6 +101,24 @@ def _parse(name: str, kind: type, check: Callable[[str, Any], Any], text: str) -
     except ValueError as error:
         raise InputError(f"{name} is {text!r}; expected a {'whole ' if kind is int else ''}number") from error
     return check(name, value)
+
+
+def with_windows_joined(arguments: Sequence[str]) -> list[str]:
+    """`--window -600,1500` as one argument, for argparse takes what begins with a minus for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--window":
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _window(text: str) -> tuple[float, float]:
+    try:
+        return window("window", [float(part) for part in text.split(",")])
+    except ValueError as error:  # an InputError is one
+        raise InputError(f"window is {text!r}; expected a centre and a width above 0, as in 40,400") from error
 
 
 def sampling_arguments(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The command `ddim-jax doctor`: facts about an installation, each followed by what to do where something is amiss."""
 
 import argparse
-import hashlib
 import os
 import platform
 import shutil
@@ -18,7 +17,8 @@ from ddim_jax.runtime.printable import Parser, printable
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
 ABOUT = """Says what is installed, which devices, kernels and caches there are, and what to do about each.
 
-Exit status: 0 if the commands can work here, 1 if not, 2 if an argument cannot be used.
+Exit status: 0 if the commands can work here, 1 if not, or if no checkpoint of --ckpt is intact, 2 if an argument cannot
+be used.
 """
 
 Line = tuple[str, str, str]
@@ -33,8 +33,9 @@ def run(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with report_input_errors("stopped"):
         if options.ckpt is not None:
-            _show(_checkpoints(options.ckpt))
-            return 0
+            lines, is_usable = _checkpoints(options.ckpt)
+            _show(lines)
+            return 0 if is_usable else 1
         if options.build_kernels:
             from ddim_jax.ops import cpu_kernels
 
@@ -71,7 +72,7 @@ def _devices() -> Iterator[Line]:
 
     try:
         devices = jax.devices()
-    except RuntimeError as error:
+    except (AssertionError, RuntimeError) as error:
         chosen = os.environ.get("JAX_PLATFORMS")
         advice = f"JAX_PLATFORMS is {chosen}: unset it" if chosen else "set JAX_PLATFORMS=cpu"
         yield "no device", str(error).partition("\n")[0], advice
@@ -119,33 +120,34 @@ def _caches() -> Iterator[Line]:
         yield "", f"{own}: compiled programs, by JAX_COMPILATION_CACHE_DIR", ""
 
 
-def _checkpoints(run: str) -> Iterator[Line]:
+def _checkpoints(run: str) -> tuple[list[Line], bool]:
+    """What the checkpoints of a run hold, and whether one of them is intact."""
     from ddim_jax.checkpoints import CheckpointStore, locate
-    from ddim_jax.checkpoints.manifest import MANIFEST, describe_damage, find_damage
+    from ddim_jax.checkpoints.manifest import describe_damage, manifest_digest
 
     folder, chosen = locate(run)
     store = CheckpointStore(folder)
     steps = store.steps() if chosen is None else [chosen]
-    if not steps:
-        yield "checkpoints", f"{folder}: no complete one", "train with this --workdir, or give another run"
-        return
-    intact = []
+    lines, intact = [], []
     for step in steps:
-        manifest = folder / str(step) / MANIFEST
-        damage = find_damage(folder / str(step))
-        if damage:
-            yield f"step {step}", describe_damage(folder / str(step), damage), "restore these files from a copy"
+        place = folder / str(step)
+        if damage := store.damage(step):
+            lines.append((f"step {step}", describe_damage(place, damage), "restore these files from a copy"))
             continue
         intact.append(step)
-        digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
-        size = sum(file.stat().st_size for file in manifest.parent.rglob("*") if file.is_file())
-        yield f"step {step}", f"intact, {size / 2**20:.1f} MiB, SHA-256 of its manifest {digest}", ""
-    if intact:
-        about = store.metadata(intact[-1])
-        config = about.get("config", {})
-        for section in ("model", "data", "sample"):
-            fields = config.get(section, {})
-            yield section, ", ".join(f"{name} {value}" for name, value in _set(fields)), ""
+        size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+        told = f"intact, {size / 2**20:.1f} MiB, SHA-256 of its manifest {manifest_digest(place)}"
+        lines.append((f"step {step}", told, ""))
+    if not intact:
+        left = "no intact one is left" if steps else "no complete one"
+        lines.append(("checkpoints", f"{folder}: {left}", "train with this --workdir, or give another run"))
+        return lines, False
+    config = store.metadata(intact[-1]).get("config")
+    for section in ("model", "data", "sample"):
+        fields = config.get(section) if isinstance(config, dict) else None
+        if isinstance(fields, dict):
+            lines.append((section, ", ".join(f"{name} {value}" for name, value in _set(fields)), ""))
+    return lines, True
 
 
 def _set(fields: dict, prefix: str = "") -> Iterator[tuple[str, object]]:

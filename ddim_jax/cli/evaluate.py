@@ -5,7 +5,7 @@ import argparse
 from rich.console import Console
 
 from ddim_jax.cli.arguments import add_checkpoint_arguments, add_sampling_arguments, sampling_arguments
-from ddim_jax.cli.begin import begin
+from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.evaluation.checkpoint import evaluate_checkpoint
 from ddim_jax.evaluation.run import NOT_TAKEN, RESOLUTIONS
 from ddim_jax.evaluation.tables import summary_table
@@ -35,12 +35,14 @@ def run(arguments: argparse.Namespace) -> None:
     """Does what the arguments ask for and shows the summary."""
     with report_input_errors("stopped; the same command starts over", "Fewer --samples or --size model take less."):
         begin()
+        find_device()
         metrics, output_dir = evaluate_checkpoint(
             arguments.ckpt,
             arguments.split,
             output_dir=arguments.output,
             data_root=arguments.data_root,
             step=arguments.checkpoint_step,
+            require_sha256=arguments.require_sha256,
             resolution=arguments.resolution,
             figures=not arguments.no_figures,
             limit=arguments.limit,

@@ -4,13 +4,20 @@ import argparse
 import sys
 from pathlib import Path
 
-from ddim_jax.cli.arguments import add_checkpoint_arguments, add_sampling_arguments, checked, sampling_arguments
-from ddim_jax.cli.begin import begin
+from ddim_jax.cli.arguments import (
+    add_checkpoint_arguments,
+    add_sampling_arguments,
+    checked,
+    sampling_arguments,
+    with_windows_joined,
+    words,
+)
+from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.inference.files import Summary, check_kinds, segment_files
 from ddim_jax.inference.flagging import FLAGGED, check_share
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
-from ddim_jax.registry import WRITERS, import_plugins
+from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import InputError, report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
 
@@ -31,10 +38,6 @@ def share(text: str) -> float:
     value = float(text)
     check_share(value)
     return value
-
-
-def words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def parse_arguments(about: str | None, arguments: list[str] | None = None) -> argparse.Namespace:
@@ -60,7 +63,6 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         metavar="KINDS",
         help=f"some of {','.join(WRITERS)} (default: mask)",
     )
-    add("--plugins", type=words, default=(), metavar="MODULE", help="comma-separated, modules with further writers")
     add("--process-id", type=int, metavar="I", help="which of several processes this is, from 0")
     add(
         "--process-count",
@@ -69,9 +71,8 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         help="how many processes divide the images, all started with the same arguments; by default both numbers come "
         "from srun, mpirun or an indexed Kubernetes Job (the index alone), and without them it is one process",
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(with_windows_joined(sys.argv[1:] if arguments is None else arguments))
     try:
-        import_plugins(options.plugins)
         options.save = check_kinds(options.save)
     except InputError as error:
         parser.error(str(error))
@@ -100,9 +101,15 @@ def run(options: argparse.Namespace) -> int:
     need_less = "Lower --prefetch or, with --size native, the size of the pictures; the same command goes on from here."
     with report_input_errors("stopped; the same command goes on from here", need_less):
         cache = begin()
+        find_device()
         process = Process.find(options.process_id, options.process_count)
         summary = segment_files(
-            Segmenter.load(options.ckpt, step=options.checkpoint_step, programs=cache and cache / "traced"),
+            Segmenter.load(
+                options.ckpt,
+                step=options.checkpoint_step,
+                programs=cache and cache / "traced",
+                require_sha256=options.require_sha256,
+            ),
             options.input,
             options.output,
             save=options.save,

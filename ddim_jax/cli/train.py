@@ -1,14 +1,19 @@
 """The command that trains: arguments refused in one line, output without clutter."""
 
+import ast
+import contextlib
 import re
 import sys
 import traceback
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 from absl import app, flags
 from ml_collections import config_flags
 
 from ddim_jax.cli import configs
-from ddim_jax.cli.begin import begin, log_in_lines
+from ddim_jax.cli.begin import begin, find_device, log_in_lines
+from ddim_jax.registry import import_plugins
 from ddim_jax.runtime.distributed import initialise
 from ddim_jax.runtime.errors import ConfigError, report_input_errors
 from ddim_jax.runtime.signals import StopRequest
@@ -17,8 +22,8 @@ from ddim_jax.training import train
 _NEED_LESS = "Raise train.accumulate, set model.overrides.remat, or lower data.image_size or train.batch_size."
 
 
-def run(request: StopRequest) -> int:
-    """Trains as the command line says, until `request` says stop; returns the exit status."""
+def run(request: StopRequest) -> NoReturn:
+    """Trains as the command line says, until `request` says stop; ends the program with the exit status."""
     config = config_flags.DEFINE_config_file("config", None, "The configuration: a name or a file, as configs/demo.py.")
     workdir = flags.DEFINE_string(
         "workdir", None, "Where the run goes and is resumed from; runs/<config.name> by default."
@@ -34,6 +39,7 @@ def run(request: StopRequest) -> int:
         with report_input_errors(stopped, _NEED_LESS):
             begin()
             initialise(coordinator.value, processes.value, process.value)
+            find_device()
             train(config.value, workdir.value or f"runs/{config.value.name}", request)
         return request.exit_status
 
@@ -55,6 +61,7 @@ def parse_flags(arguments: list[str]) -> list[str]:
 
 def _parse(arguments: list[str]) -> list[str]:
     arguments, file = _with_config_file(arguments)
+    import_plugins(_plugins(arguments))  # the fields of their networks are known then
     try:
         rest = flags.FLAGS(arguments)
         config = flags.FLAGS["config"].value
@@ -82,16 +89,32 @@ def _parse(arguments: list[str]) -> list[str]:
 
 def _with_config_file(arguments: list[str]) -> tuple[list[str], str | None]:
     """The arguments with the file that --config means in place of a name, and that file; None where it is not given."""
+    for place, value in _given(arguments, "config"):
+        file = configs.config_file(value)
+        return [*arguments[:place], arguments[place].removesuffix(value) + file, *arguments[place + 1 :]], file
+    return arguments, None
+
+
+def _plugins(arguments: list[str]) -> tuple[str, ...]:
+    """The modules that --config.plugins names, as a tuple or one at a time."""
+    named: list[str] = []
+    for _, text in _given(arguments, "config.plugins"):
+        value: Any = text
+        with contextlib.suppress(SyntaxError, ValueError):
+            value = ast.literal_eval(text)
+        named += value if isinstance(value, tuple | list) else [value]
+    return tuple(map(str, named))
+
+
+def _given(arguments: list[str], flag: str) -> Iterator[tuple[int, str]]:
+    """The values that the command line gives a flag, each with the place of the argument that it ends."""
     for place, argument in enumerate(arguments):
         name, equals, value = argument.lstrip("-").partition("=")
-        if argument.startswith("-") and name == "config":
+        if argument.startswith("-") and name == flag:
             if equals:
-                file = configs.config_file(value)
-                return [*arguments[:place], f"--config={file}", *arguments[place + 1 :]], file
-            if place + 1 < len(arguments):
-                file = configs.config_file(arguments[place + 1])
-                return [*arguments[: place + 1], file, *arguments[place + 2 :]], file
-    return arguments, None
+                yield place, value
+            elif place + 1 < len(arguments):
+                yield place + 1, arguments[place + 1]
 
 
 def _without_traceback(text: str) -> str:

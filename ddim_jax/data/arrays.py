@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ddim_jax.data.sources import Example, Source, data_error
+from ddim_jax.imageio.masks import LabelMapError, describe_label_maps
 from ddim_jax.preprocessing import resize_image, resize_mask
 from ddim_jax.runtime.errors import DataError
 
@@ -17,7 +18,7 @@ class Arrays(NamedTuple):
     Attributes:
       ids: N names.
       images: uint8 [N, S, S, 3].
-      masks: uint8 [N, S, S], values {0, 1}.
+      masks: uint8 [N, S, S] as `ddim_jax.labels` has them, 255 where they are ignored.
     """
 
     ids: tuple[str, ...]
@@ -73,12 +74,12 @@ def load_selections(selections: Sequence[Selection], image_size: int, *, threads
         for source, keep, _ in selections
     ]
 
-    def attempt(work: tuple[Source, int, Arrays, list[int]]) -> str | None:
+    def attempt(work: tuple[Source, int, Arrays, list[int]]) -> DataError | None:
         source, row, arrays, places = work
         try:
             example = source[row]
         except DataError as error:
-            return str(error)
+            return error
         if places:
             arrays.images[places], arrays.masks[places] = resized(example, image_size)
         return None
@@ -93,8 +94,17 @@ def load_selections(selections: Sequence[Selection], image_size: int, *, threads
         problems = [problem for problem in pool.map(attempt, work) if problem is not None]
     if problems:
         name = selections[0].source.name
-        raise data_error(f"{len(problems)} of {len(work)} pairs of {name} cannot be used:", problems)
+        raise data_error(f"{len(problems)} of {len(work)} pairs of {name} cannot be used:", _said(problems, len(work)))
     return found
+
+
+def _said(problems: Sequence[DataError], pairs: int) -> list[str]:
+    """The messages; one for all label maps, which are likely to be all masks of the set."""
+    maps = [problem for problem in problems if isinstance(problem, LabelMapError)]
+    if len(maps) < 2:
+        return [str(problem) for problem in problems]
+    others = [str(problem) for problem in problems if problem not in maps]
+    return [describe_label_maps(maps, pairs), *others]
 
 
 def check_source(*sources: Source, threads: int = 8) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ddim_jax.data.sources import SPLITS, DataOptions, Source
+from ddim_jax.imageio.images import ReadOptions
+from ddim_jax.labels import Labels
 from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.cache_folder import cache_folder
 from ddim_jax.runtime.errors import ConfigError, InputError
@@ -20,6 +22,8 @@ def load_dataset(
     image_size: int = 64,
     cache_dir: str | os.PathLike | None = None,
     counts: Mapping[str, int] | None = None,
+    labels: Labels = Labels(),
+    reading: ReadOptions = ReadOptions(),
 ) -> Source:
     """One split of a data set.
 
@@ -33,6 +37,8 @@ def load_dataset(
       cache_dir: for indices and for splits that cannot be written beside the data; by default ddim_jax in the user's
         cache folder ($XDG_CACHE_HOME, else ~/.cache).
       counts: number of phantoms in each split; by default 512, 64 and 64.
+      labels: the classes of the masks; by default one, read by the level.
+      reading: how pictures are read from files.
 
     Raises:
       ConfigError: the name, the split, the root or the counts are not as above.
@@ -48,4 +54,4 @@ def load_dataset(
         place = Path(cache_dir) if cache_dir else cache_folder()
     except RuntimeError as error:
         raise InputError(f"no cache folder: {error} Set XDG_CACHE_HOME, or data.cache_dir.") from error
-    return load(split, DataOptions(Path(root) if root else None, seed, image_size, place, counts))
+    return load(split, DataOptions(Path(root) if root else None, seed, image_size, place, counts, labels, reading))

@@ -7,7 +7,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from ddim_jax.imageio.images import read_image, read_mask
+from ddim_jax.imageio.images import ReadOptions, read_image, read_mask
+from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")
@@ -20,7 +21,8 @@ class Example(NamedTuple):
     Attributes:
       id: unique within its data set, the same on every machine.
       image: uint8 [H, W, 3].
-      mask: uint8 [H, W], values {0, 1}.
+      mask: uint8 [H, W] as `ddim_jax.labels` has it: 0 background, k = 1 .. K the class, 255 ignored; with
+        `labels.multilabel` bit k - 1 is class k.
     """
 
     id: str
@@ -65,6 +67,8 @@ class DataOptions(NamedTuple):
       image_size: side in pixels of generated pictures.
       cache_dir: the folder for indices, and for splits that cannot be written beside the data.
       counts: number of generated pictures in each split; None for the default.
+      labels: the classes of the masks.
+      reading: how pictures are read.
     """
 
     root: Path | None
@@ -72,6 +76,8 @@ class DataOptions(NamedTuple):
     image_size: int
     cache_dir: Path
     counts: Mapping[str, int] | None
+    labels: Labels = Labels()
+    reading: ReadOptions = ReadOptions()
 
     def folder(self, name: str) -> Path:
         """`root`, for the data set `name`.
@@ -91,10 +97,19 @@ class PairSource:
       name: the data set's name.
       pairs: in the order of the source.
       note: see `note_of`.
+      labels: the classes of the masks.
+      reading: how pictures are read.
     """
 
-    def __init__(self, name: str, pairs: list[Pair], note: str = ""):
-        self.name, self.note = name, note
+    def __init__(
+        self,
+        name: str,
+        pairs: list[Pair],
+        note: str = "",
+        labels: Labels = Labels(),
+        reading: ReadOptions = ReadOptions(),
+    ):
+        self.name, self.note, self._labels, self._reading = name, note, labels, reading
         self.ids = tuple(pair.id for pair in pairs)
         self._pairs = tuple(pairs)
 
@@ -108,7 +123,7 @@ class PairSource:
           DataError: a file cannot be read, the mask is no mask, or the two differ in size; the message names the files.
         """
         pair = self._pairs[index]
-        image, mask = read_image(pair.image), read_mask(pair.mask)
+        image, mask = read_image(pair.image, self._reading), read_mask(pair.mask, self._labels)
         if image.shape[:2] != mask.shape:
             raise DataError(
                 f"{pair.image} is {image.shape[1]} x {image.shape[0]} pixels, its mask {pair.mask} is "

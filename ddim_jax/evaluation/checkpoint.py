@@ -6,9 +6,11 @@ from typing import Any
 
 from ddim_jax.data import Source, ids_digest, load_dataset
 from ddim_jax.evaluation.run import evaluate
+from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.inference import Segmenter
+from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import InputError
-from ddim_jax.runtime.remote import refuse_remote
+from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
 
 
@@ -20,6 +22,7 @@ def evaluate_checkpoint(
     output_dir: str | os.PathLike | None = None,
     data_root: str | os.PathLike | None = None,
     step: str | int = "best",
+    require_sha256: str | None = None,
     **given: Any,
 ) -> tuple[dict[str, Any], Path]:
     """Loads a checkpoint and the data set it was trained on, and evaluates a split of it.
@@ -31,6 +34,7 @@ def evaluate_checkpoint(
       data_root: where the data set lies; None for the place that the checkpoint's config names. Pictures from there
         that were trained on are the caller's to keep out of the split.
       step: "best", "latest" or a step.
+      require_sha256: as for `Segmenter.load`.
       options, **given: passed on to `ddim_jax.evaluation.evaluate`.
 
     Returns:
@@ -39,9 +43,8 @@ def evaluate_checkpoint(
     Raises:
       InputError: as `Segmenter.load`, `load_dataset` and `evaluate` do, or the split has changed since training.
     """
-    refuse_remote(data_root, "data_root")
-    refuse_remote(output_dir, "output_dir")
-    segmenter = Segmenter.load(checkpoint, step=step)
+    data_root, output_dir = local_path(data_root, "data_root"), local_path(output_dir, "output_dir")
+    segmenter = Segmenter.load(checkpoint, step=step, require_sha256=require_sha256)
     data = segmenter.config["data"]
 
     def load(name: str) -> Source:
@@ -53,6 +56,8 @@ def evaluate_checkpoint(
             image_size=data["image_size"],
             cache_dir=data.get("cache_dir"),
             counts=data.get("counts"),
+            labels=Labels.from_config(data),
+            reading=ReadOptions.of(data),
         )
 
     source = load(split)

@@ -21,12 +21,13 @@ from ddim_jax.inference import Segmenter
 from ddim_jax.preprocessing import resize_mask
 from ddim_jax.runtime.atomic import check_place, make_folder, write_json
 from ddim_jax.runtime.errors import DataError, InputError
-from ddim_jax.runtime.remote import refuse_remote
+from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
 
 RESOLUTIONS = ("model", "native")
-NOT_TAKEN = ("protocol", "threshold")
-"""Fields of `SamplingOptions` that an evaluation does not read: it scores every protocol at its own threshold."""
+NOT_TAKEN = ("protocol", "threshold", "window")
+"""Fields of `SamplingOptions` that an evaluation does not read: it scores every protocol at its own threshold, and its
+pictures are read as those of the training."""
 _KEPT_BYTES = 2**29  # of pictures for the figures, which are chosen when all are scored
 
 
@@ -81,11 +82,13 @@ def evaluate(
       InputError: an argument is out of range, or `output_dir` cannot be made or written to.
       TypeError: there is no option of that name, or it is one that an evaluation does not read.
     """
-    refuse_remote(output_dir, "output_dir")
-    output_dir = Path(output_dir)
+    output_dir = local_path(output_dir, "output_dir")
     unread = [name for name in NOT_TAKEN if given.get(name) is not None]
     if unread:
-        raise TypeError(f"unexpected option {unread[0]!r}: every protocol is scored, at its own threshold")
+        raise TypeError(
+            f"unexpected option {unread[0]!r}: every protocol is scored, at its own threshold, on pictures read as in "
+            "the training"
+        )
     options = segmenter.options(options, **given)
     resolution = options.size if resolution is None else resolution
     if limit is not None and limit < 1:

@@ -1,19 +1,61 @@
-"""Pictures and masks from files: every picture is read as uint8 [H, W, 3], every mask as {0, 1}.
+"""Pictures and masks from files: every picture is read as uint8 [H, W, 3], every mask as class numbers.
 
 How a file is read depends on its suffix: each module of `ddim_jax.imageio.readers`, or of another package, registers a
 reader for some suffixes. A file with another suffix is read as if it were a PNG, JPEG, BMP or TIFF file.
 """
 
 import os
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from absl import logging
 
+from ddim_jax.imageio.archives import open_binary
+from ddim_jax.labels import Labels
 from ddim_jax.registry import READERS
-from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.runtime.errors import ConfigError, InputError
 
 MAX_PIXELS = 2**30 // 12
 """A picture with more is refused by its header, before any of it is decoded: a GiB at 12 bytes a pixel, 89 million."""
+
+_NOTES_LOGGED = 10
+
+
+class Picture(NamedTuple):
+    """A picture as it is read.
+
+    Attributes:
+      pixels: uint8 [H, W, 3], as the picture is shown: turned as the file says.
+      range: the stored values that became 0 and 255, of a file with more than 8 bits a channel; else None.
+      notes: what a user should know of it, each a kind and, in brackets, details: "few levels (17 are left ...)".
+      orientation: by which the stored pixels were turned, as EXIF numbers it: 1 for not at all.
+    """
+
+    pixels: np.ndarray
+    range: tuple[float, float] | None = None
+    notes: tuple[str, ...] = ()
+    orientation: int = 1
+
+
+class ReadOptions(NamedTuple):
+    """How pictures are read where a file leaves the choice to its user.
+
+    Attributes:
+      window: centre and width of the values that are shown, in the units of a DICOM or NIfTI file (Hounsfield units in
+        CT); what lies below is black, above white. None: the file's own window, or a robust range of its values. Files
+        of other formats have no such units.
+      allow_damaged: read JPEG data with a hole or a missing end as far as that goes, with a note; else an error.
+    """
+
+    window: tuple[float, float] | None = None
+    allow_damaged: bool = False
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> "ReadOptions":
+        """The options in the section `data` of a config."""
+        window = data.get("window")
+        return cls(window=None if window is None else (float(window[0]), float(window[1])))
 
 
 class Reader(Protocol):
@@ -23,17 +65,21 @@ class Reader(Protocol):
 
     Attributes:
       suffixes: in small letters with the dot, such as (".tif", ".tiff").
+
+    A reader may have more: `magic`, an offset and the bytes there by which it knows files without a suffix; and
+    `open_stack(files, options)`, for files of several pictures (`ddim_jax.imageio.stacks.Stack`).
     """
 
     suffixes: tuple[str, ...]
 
     @staticmethod
-    def read_image(path: str | os.PathLike) -> np.ndarray:
-        """The picture, uint8 [H, W, 3]."""
+    def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> Picture | np.ndarray:
+        """The picture; one of which there is nothing more to say may be its pixels alone."""
 
     @staticmethod
-    def read_mask(path: str | os.PathLike) -> np.ndarray:
-        """The mask, uint8 [H, W], values {0, 1}; `ddim_jax.imageio.masks.mask_of_levels` makes it from two levels."""
+    def read_mask(path: str | os.PathLike, labels: Labels = Labels()) -> np.ndarray:
+        """The mask, uint8 [H, W], as `ddim_jax.labels` has it; `ddim_jax.imageio.masks.mask_of_numbers` makes it from
+        the numbers that the file stores."""
 
     @staticmethod
     def count_pixels(path: str | os.PathLike) -> int:
@@ -45,22 +91,39 @@ def image_suffixes() -> tuple[str, ...]:
     return tuple(sorted(_reader_names()))
 
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
-    """Reads a picture, uint8 [H, W, 3], by the reader of its suffix; for PNG and its like see `readers.pillow`.
+def read_picture(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> Picture:
+    """Reads a picture by the reader of its suffix; for PNG and its like see `readers.pillow`.
 
     Raises:
       DataError: the file cannot be read; the message names it.
     """
-    return reader_of(path).read_image(path)
+    found = reader_of(path).read_image(path, options)
+    return found if isinstance(found, Picture) else Picture(found)
 
 
-def read_mask(path: str | os.PathLike) -> np.ndarray:
-    """Reads a mask, uint8 [H, W] of {0, 1}, by the reader of its suffix.
+def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> np.ndarray:
+    """The pixels of `read_picture`, uint8 [H, W, 3]; its notes are logged, the first ten."""
+    picture = read_picture(path, options)
+    for note in picture.notes:
+        logging.log_first_n(logging.WARNING, "%s: %s", _NOTES_LOGGED, os.fspath(path), note)
+    return picture.pixels
+
+
+def read_mask(path: str | os.PathLike, labels: Labels = Labels()) -> np.ndarray:
+    """Reads a mask by the reader of its suffix.
+
+    Args:
+      path: of the file.
+      labels: the classes; one, read by the level, by default.
+
+    Returns:
+      uint8 [H, W] as `ddim_jax.labels` has it: 0 background, k = 1 .. K the class, 255 ignored; with
+      `labels.multilabel` bit k - 1 is class k.
 
     Raises:
-      DataError: as `read_image`, or the mask has more than two well-separated levels.
+      DataError: as `read_image`, or its values do not say what is foreground; they are named.
     """
-    return reader_of(path).read_mask(path)
+    return reader_of(path).read_mask(path, labels)
 
 
 def count_pixels(path: str | os.PathLike) -> int:
@@ -73,7 +136,7 @@ def count_pixels(path: str | os.PathLike) -> int:
 
 
 def reader_of(path: str | os.PathLike) -> type[Reader]:
-    """The reader of a file by its suffix (the longest that fits); that of PNG files for an unknown one.
+    """The reader of a file by its suffix (the longest that fits), without one by what it begins with; else PNG's.
 
     Raises:
       ConfigError: two readers have registered for one suffix.
@@ -81,7 +144,27 @@ def reader_of(path: str | os.PathLike) -> type[Reader]:
     name = os.path.basename(os.fspath(path)).lower()
     names = _reader_names()
     fitting = [suffix for suffix in names if name.endswith(suffix)]
-    return READERS.get(names[max(fitting, key=len)] if fitting else "pillow")
+    if fitting:
+        return READERS.get(names[max(fitting, key=len)])
+    return READERS.get(name_by_content(path) or "pillow")
+
+
+def name_by_content(path: str | os.PathLike) -> str | None:
+    """The name of the reader that knows a file without a suffix by its bytes, or None: scanners write such files.
+
+    What follows a last dot and is a number is no suffix. An index of files (DICOMDIR) is no picture.
+    """
+    name = os.path.basename(os.fspath(path))
+    suffix = os.path.splitext(name)[1]
+    if (suffix and not suffix[1:].isdigit()) or name.upper() == "DICOMDIR":
+        return None
+    known = {reader_name: reader.magic for reader_name, reader in READERS.items() if hasattr(reader, "magic")}
+    try:
+        with open_binary(path) as file:
+            start = file.read(max((offset + len(magic) for offset, magic in known.values()), default=0))
+    except (OSError, InputError):
+        return None
+    return next((name for name, (offset, magic) in known.items() if start[offset:].startswith(magic)), None)
 
 
 def _reader_names() -> dict[str, str]:

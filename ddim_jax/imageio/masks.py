@@ -1,59 +1,212 @@
-"""Masks as {0, 1} from whatever a file holds: one rule, and an error where two readings are possible.
+"""Masks as class numbers from whatever a file holds, and an error where two readings are possible.
 
-Masks are published as 0/255, 0/1, booleans, palettes, pictures with soft (anti-aliased) edges, or JPEG files whose
+One class is published as 0/255, 0/1, booleans, palettes, pictures with soft (anti-aliased) edges, or JPEG files whose
 compression left noise around two levels. All of them are two levels with something in between, and half of the range is
-the border. What must not pass is a picture with a third level (several organs in one file): halving its range would
-silently merge or drop one of them.
+the border. A lossless file of few exact values is another thing: a label map, whose values only the user can tell the
+meaning of (two organs; "not annotated"). It is refused with its values until `data.labels` and `data.ignore` say what
+they stand for, and then read by value alone.
 """
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.runtime.errors import DataError
 
 # Label maps count 0, 1, 2, ...; pictures use their full range. Up to here each value is a label of its own.
 _LARGEST_LABEL = 15
 # The largest value in a JPEG file that can still be compression noise around 0.
 _JPEG_NOISE = 32
+# A lossless file with more different values is a picture, not a label map.
+_MOST_LABELS = 64
+# With more, those near both ends of the range are what is left of a JPEG file that was saved again.
+_MOST_WITHOUT_NOISE = 10
+_NAMED_AT_MOST = 10
 
 
-def binary_mask(picture: Image.Image, *, lossy: bool, name: str) -> np.ndarray:
+class LabelMapError(DataError):
+    """A mask holds more values than background and one class, and nothing says what they stand for.
+
+    Attributes:
+      counts: number of pixels of each value.
+      name: of the file.
+    """
+
+    def __init__(self, name: str, counts: Mapping[int, int]):
+        self.counts, self.name = dict(counts), name
+        found = ", ".join(f"{value} ({pixels} pixels)" for value, pixels in _first(sorted(self.counts.items())))
+        super().__init__(f"{name}: is a label map, it holds the values {found}; {_what_to_do(self.counts)}")
+
+
+def describe_label_maps(errors: Sequence[LabelMapError], total: int) -> str:
+    """One message for all label maps of a data set: each value with its pixels and files, and the option that decides.
+
+    Args:
+      errors: one or more.
+      total: the number of masks of the data set.
+    """
+    lines = [f"{len(errors)} of {total} masks are label maps:"]
+    for value in _first(sorted({value for error in errors for value in error.counts})):
+        holding = [error for error in errors if value in error.counts]
+        pixels = sum(error.counts[value] for error in holding)
+        lines.append(f"  value {value}: {pixels} pixels in {len(holding)} of them, such as {holding[0].name}")
+    counts = {value: 0 for error in errors for value in error.counts}
+    return "\n".join([*lines, f"  {_what_to_do(counts)}"])
+
+
+def _what_to_do(counts: Mapping[int, int]) -> str:
+    values = sorted(value for value in counts if value != 0)
+    ignored = [value for value in values if value == IGNORED and len(values) > 1]
+    named = ", ".join(f'"NAME{k}": {value}' for k, value in enumerate(_first(v for v in values if v not in ignored), 1))
+    return (
+        f"expected 0 and one other. Say what they stand for: --config.data.labels='{{{named}}}' for classes (a list "
+        "for several values, the name background for further background), --config.data.ignore="
+        f"{ignored[0] if ignored else 'VALUE'} for pixels that do not count."
+    )
+
+
+def _first(items) -> list:
+    return list(items)[:_NAMED_AT_MOST]
+
+
+def mask_of_picture(picture: Image.Image, labels: Labels = Labels(), *, lossy: bool, name: str) -> np.ndarray:
     """Reads a decoded picture as a mask.
 
-    The rules, in this order:
+    With `labels` that name values, pixels go by their exact value: grey as it is stored, a palette by its index.
+    Without:
 
-    * Booleans, grey of any depth and palettes or RGB made of greys go by brightness. A palette with colours goes by its
-      index (0 is the background). RGB with colours must be exactly two of them, one black (the background).
+    * Booleans, grey of any depth and palettes or RGB made of greys go by brightness. Palettes and RGB with colours must
+      be exactly two of them, one black (the background).
     * With an alpha channel that varies over a picture of one colour, alpha is the mask; else the picture is laid over
       black.
     * A constant mask is empty where it is 0 and full elsewhere (in a JPEG: elsewhere from 32 on).
+    * A lossless file of few exact values that are not 0 and one other is a label map and refused; soft edges between
+      two levels are none.
     * Otherwise the foreground is what lies above half of the range between the smallest and the largest value. Noise
       around the upper level alone (smallest value above three quarters of the largest) is a full mask; in a JPEG,
       values below 32 alone are an empty one.
     * A third well-separated level is an error: a flat area, or a tenth of all pixels, at one value inside the range;
-      and any third value where all of them are at most 15 (a label map).
+      and any third value where all of them are at most 15.
 
     Args:
       picture: one frame, any Pillow mode.
+      labels: the classes.
       lossy: True if it came from a JPEG file.
       name: its name in an error, usually the path.
 
     Returns:
-      uint8 [H, W], values {0, 1}.
+      uint8 [H, W], as `ddim_jax.labels` has it: of one class, values {0, 1}, and 255 where `labels.ignore` says so.
 
     Raises:
-      DataError: more than two levels, colours that do not say which is the background, or NaN.
+      LabelMapError: several values, and nothing says what they stand for.
+      DataError: more than two levels, colours that do not say which is the background, NaN, or a value that `labels`
+        does not have.
     """
-    return mask_of_levels(_levels_image(picture, lossy=lossy, name=name), lossy=lossy, name=name)
+    if picture.mode in ("P", "PA"):
+        return _mask_of_palette(picture, labels, name)
+    return mask_of_numbers(_levels_image(picture, labels, lossy=lossy, name=name), labels, lossy=lossy, name=name)
+
+
+def mask_of_numbers(values: np.ndarray, labels: Labels = Labels(), *, lossy: bool = False, name: str) -> np.ndarray:
+    """The part of `mask_of_picture` that goes by numbers alone: for readers of formats that store labels.
+
+    Args:
+      values: [H, W], whole numbers or finite floats.
+      labels, lossy, name: as for `mask_of_picture`.
+
+    Returns:
+      uint8 [H, W], as `mask_of_picture`.
+
+    Raises:
+      LabelMapError, DataError: as `mask_of_picture`.
+    """
+    if labels.by_value:
+        return _mask_by_value(values, labels, lossy=lossy, name=name)
+    if not lossy and (counts := label_counts(values)):
+        raise LabelMapError(name, counts)
+    return mask_of_levels(values, lossy=lossy, name=name)
+
+
+def _mask_by_value(values: np.ndarray, labels: Labels, *, lossy: bool, name: str) -> np.ndarray:
+    if lossy:
+        raise DataError(f"{name}: is a JPEG, which does not keep exact values as data.labels needs; save it as PNG.")
+    counts = _value_counts(values)
+    codes = labels.codes()
+    if not labels.names:  # values that are ignored alone: what is left has to be 0 and one other
+        rest = {value: pixels for value, pixels in counts.items() if value not in codes}
+        if len(rest) > 1:
+            raise LabelMapError(name, counts)
+        codes |= dict.fromkeys(rest, 1)
+    unknown = sorted(set(counts) - set(codes))
+    if unknown:
+        found = ", ".join(f"{value} ({counts[value]} pixels)" for value in _first(unknown))
+        more = f" and {len(unknown) - _NAMED_AT_MOST} more" if len(unknown) > _NAMED_AT_MOST else ""
+        raise DataError(
+            f"{name}: holds the values {found}{more}, which data.labels and data.ignore do not have; they have "
+            f"{', '.join(map(str, sorted(codes)))}. Give them to a class, to the name background, or to data.ignore."
+        )
+    if values.dtype == np.uint8:
+        table = np.zeros(256, np.uint8)
+        table[[value for value in counts]] = [codes[value] for value in counts]
+        return table[values]
+    known = np.array(sorted(counts))
+    table = np.array([codes[value] for value in known.tolist()], np.uint8)
+    return table[np.searchsorted(known, values)]
+
+
+def label_counts(values: np.ndarray) -> dict[int, int] | None:
+    """The pixels of each value of a lossless mask that is a label map; None for one of two levels or a soft one.
+
+    Two levels are 0 and one other value, or one value throughout. Of a few exact values, those inside the range are
+    either labels or what anti-aliasing left at the edges: the labels are small numbers, or have an area where 3 x 3
+    pixels agree, which an edge does not.
+    """
+    counts = _value_counts(values, most=_MOST_LABELS)
+    if counts is None or len(counts) == 1 or (len(counts) == 2 and 0 in counts):
+        return None
+    found = sorted(counts)
+    inner, high = found[1:-1], found[-1]
+    if len(found) == 2 or inner[-1] <= _LARGEST_LABEL:
+        return counts
+    if (
+        len(found) > _MOST_WITHOUT_NOISE
+        and any(value <= found[0] + _JPEG_NOISE for value in inner)
+        and any(value >= high - _JPEG_NOISE for value in inner)
+    ):
+        return None
+    agree = ndimage.maximum_filter(values, 3) == ndimage.minimum_filter(values, 3)
+    agree[[0, -1]] = agree[:, [0, -1]] = False
+    return counts if np.isin(values[agree], inner).any() else None
+
+
+def _value_counts(values: np.ndarray, most: int | None = None) -> dict[int, int] | None:
+    """The pixels of each value, ascending; None where there are more than `most` or they are not whole numbers."""
+    if values.dtype == np.uint8:
+        counts = _histogram(values)
+        found = np.flatnonzero(counts)
+        return None if most and len(found) > most else {int(value): int(counts[value]) for value in found}
+    # The first rows tell a picture from a label map without sorting all of it.
+    if most and len(np.unique(values[:64])) > most:
+        return None
+    found, counts = np.unique(values, return_counts=True)
+    if most and (len(found) > most or not np.array_equal(found, np.round(found)) or found[0] < 0):
+        return None
+    return {_plain(value): int(pixels) for value, pixels in zip(found, counts, strict=True)}
+
+
+def _plain(value: np.number) -> int | float:
+    return int(value) if value == int(value) else float(value)
 
 
 def mask_of_levels(values: np.ndarray, *, lossy: bool, name: str) -> np.ndarray:
-    """The part of `binary_mask` that goes by brightness alone.
+    """The part of `mask_of_picture` that goes by brightness alone.
 
     Args:
       values: [H, W], uint8 or finite float64; the foreground is what is larger.
-      lossy, name: as for `binary_mask`.
+      lossy, name: as for `mask_of_picture`.
 
     Returns:
       uint8 [H, W], values {0, 1}.
@@ -78,7 +231,8 @@ def mask_of_levels(values: np.ndarray, *, lossy: bool, name: str) -> np.ndarray:
         found = ", ".join(f"{level:g}" for level in levels[:10])
         raise DataError(
             f"{name}: holds {len(levels)} well-separated levels ({found}), expected two (background and foreground). "
-            "Decide which of them are foreground and save the mask as 0 and 255."
+            "Decide which of them are foreground and save the mask as 0 and 255, or save exact values without loss "
+            "and say in data.labels what they stand for."
         )
     return (values > (low + high) / 2).astype(np.uint8)
 
@@ -137,15 +291,33 @@ def _slope_counts(counts: np.ndarray) -> np.ndarray:
     return 5 * np.maximum(below, above)
 
 
-def _levels_image(picture: Image.Image, *, lossy: bool, name: str) -> np.ndarray:
+def _mask_of_palette(picture: Image.Image, labels: Labels, name: str) -> np.ndarray:
+    indices = np.asarray(picture if picture.mode == "P" else picture.getchannel(0)).astype(np.uint8)
+    if labels.by_value:
+        return mask_of_numbers(indices, labels, name=name)
+    palette = np.asarray(picture.convert("RGB"))
+    counts = _value_counts(indices)
+    if _is_grey(palette, 0):
+        if label_counts(palette[..., 0]):
+            raise LabelMapError(name, counts)  # with the indices, which data.labels goes by
+        return mask_of_levels(palette[..., 0], lossy=False, name=name)
+    if len(counts) > 2:
+        raise LabelMapError(name, counts)
+    black = ~palette.any(axis=-1)
+    if len(counts) == 2 and not black.any():
+        colours = np.unique(palette.reshape(-1, 3), axis=0).tolist()
+        raise DataError(
+            f"{name}: its palette has the colours {colours[0]} and {colours[-1]}, and none is black, the background. "
+            f"Say in data.labels which of the indices {', '.join(map(str, counts))} are foreground."
+        )
+    return (~black).astype(np.uint8)
+
+
+def _levels_image(picture: Image.Image, labels: Labels, *, lossy: bool, name: str) -> np.ndarray:
     """One number a pixel, [H, W], so that the foreground is the larger one: uint8 where the file has no more, else
     float64."""
-    if picture.mode in ("P", "PA"):
-        indices = np.asarray(picture if picture.mode == "P" else picture.getchannel(0))
-        palette = np.asarray(picture.convert("RGB"))
-        return palette[..., 0] if _is_grey(palette, 0) else indices.astype(np.uint8)
     if picture.mode in ("LA", "RGBa", "RGBA"):
-        return _without_alpha(np.asarray(picture.convert("RGBA")), name)
+        return _without_alpha(np.asarray(picture.convert("RGBA")), labels, name)
     if picture.mode in ("1", "L"):
         return np.asarray(picture).astype(np.uint8)
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
@@ -153,7 +325,8 @@ def _levels_image(picture: Image.Image, *, lossy: bool, name: str) -> np.ndarray
         if not np.isfinite(values).all():
             raise DataError(f"{name}: holds NaN or infinite values; save the mask as 0 and 255.")
         return values
-    return _from_colours(np.asarray(picture.convert("RGB")), tolerance=24 if lossy else 2, name=name)
+    rgb = np.asarray(picture.convert("RGB"))
+    return _from_colours(rgb, labels, tolerance=24 if lossy else 2, name=name)
 
 
 def over_black(rgba: np.ndarray) -> np.ndarray:
@@ -163,26 +336,27 @@ def over_black(rgba: np.ndarray) -> np.ndarray:
     return (product // np.uint16(255)).astype(np.uint8)
 
 
-def _without_alpha(rgba: np.ndarray, name: str) -> np.ndarray:
+def _without_alpha(rgba: np.ndarray, labels: Labels, name: str) -> np.ndarray:
     colours, alpha = rgba[..., :3], rgba[..., 3]
     if (colours == colours[0, 0]).all() and alpha.min() < alpha.max():
         return alpha
-    return _from_colours(over_black(rgba), tolerance=2, name=name)
+    return _from_colours(over_black(rgba), labels, tolerance=2, name=name)
 
 
-def _from_colours(rgb: np.ndarray, *, tolerance: int, name: str) -> np.ndarray:
+def _from_colours(rgb: np.ndarray, labels: Labels, *, tolerance: int, name: str) -> np.ndarray:
     if _is_grey(rgb, tolerance):
         return rgb[..., 1]
     # As one number a pixel: NumPy takes minutes to sort the rows of a large photograph.
     numbers, counts = np.unique(rgb.astype(np.int32) @ np.array([2**16, 2**8, 1], np.int32), return_counts=True)
     colours = np.stack([numbers >> 16, (numbers >> 8) & 255, numbers & 255], axis=-1)
-    if len(colours) <= 2 and (len(colours) == 1 or not colours[0].any()):
+    if not labels.by_value and len(colours) <= 2 and (len(colours) == 1 or not colours[0].any()):
         return (rgb.max(axis=-1) > 0).astype(np.uint8)
     most = colours[np.argsort(-counts, kind="stable")[:5]]
     found = ", ".join(str(tuple(int(channel) for channel in colour)) for colour in most)
     raise DataError(
         f"{name}: holds {len(colours)} colours (most often {found}), expected grey levels or one colour on black. "
-        "Save the mask as grey, with 0 for the background and 255 for the foreground."
+        "Save the mask as grey, with 0 for the background and 255 for the foreground, or as a palette or grey numbers "
+        "that data.labels names."
     )
 
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from ddim_jax.checkpoints import CheckpointStore, locate, which_step
 from ddim_jax.checkpoints.items import check_tree
-from ddim_jax.checkpoints.manifest import recorded_digest
 from ddim_jax.config import saved_config
 from ddim_jax.inference.export_cache import TracedPrograms
 from ddim_jax.models import create_model, example_inputs
 from ddim_jax.registry import MODELS, SAMPLERS
 from ddim_jax.runtime.errors import CheckpointError
+from ddim_jax.runtime.pinned import key as key_of
 
 
 class LoadedNetwork(NamedTuple):
@@ -44,13 +44,17 @@ class LoadedNetwork(NamedTuple):
     programs: TracedPrograms | None
 
 
-def load_network(path: str | os.PathLike, step: str | int, programs: str | os.PathLike | None) -> LoadedNetwork:
+def load_network(
+    path: str | os.PathLike, step: str | int, programs: str | os.PathLike | None, require_sha256: str | None = None
+) -> LoadedNetwork:
     """Reads a checkpoint; arguments and errors as `Segmenter.load`."""
     step = which_step(step)
     directory, own_step = locate(path)
     if own_step is not None and step not in ("best", "latest", own_step):
         raise CheckpointError(f"{path} is the checkpoint of step {own_step}, not of step {step}; give the run instead")
-    step, params, metadata = CheckpointStore(directory).restore_params(step if own_step is None else own_step)
+    step, params, metadata, weights = CheckpointStore(directory).restore_params(
+        step if own_step is None else own_step, require_sha256
+    )
     folder = directory / str(step)
     config = saved_config(folder / "metadata" / "metadata", metadata)
     about = config["model"]
@@ -61,9 +65,8 @@ def load_network(path: str | os.PathLike, step: str | int, programs: str | os.Pa
     traced = TracedPrograms(programs, _depends(config), params) if programs is not None and all_ours else None
     if traced is None or not traced.known:  # what was traced with such weights fits them
         inputs = example_inputs(model, int(config["data"]["image_size"]))
-        expected = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
+        expected = jax.eval_shape(model.init, key_of(0), *inputs)["params"]
         check_tree(folder, expected, params)
-    weights = recorded_digest(folder, "ema_params")
     return LoadedNetwork(model, params, config, step, str(folder), weights, metadata.get("data"), traced)
 
 

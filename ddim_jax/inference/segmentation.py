@@ -10,6 +10,7 @@ import numpy as np
 from ddim_jax.aggregation import PROTOCOLS, ensemble_probability, mean_probability, threshold_mask, uncertainty
 from ddim_jax.metrics import soft_dice_uncertainty
 from ddim_jax.preprocessing import ORIENTATIONS, mirrored, normalise, resize_unit_map
+from ddim_jax.runtime.pinned import key as key_of
 from ddim_jax.sampling_options import SamplingOptions
 
 
@@ -17,8 +18,10 @@ class Segmentation(NamedTuple):
     """The result for one image, at the image's own size [H, W].
 
     Attributes:
-      mask: uint8, 1 where the probability is above the threshold, else 0.
-      probability: float32 in [0, 1], as the protocol and the ensemble define it.
+      mask: uint8 [H, W], 1 where the probability is above the threshold, else 0; of several classes their numbers,
+        k = 1 .. K, and where they may overlap bit k - 1 for class k.
+      probability: float32 [H, W] in [0, 1], as the protocol and the ensemble define it; of several classes
+        [H, W, K], class k at k - 1.
       uncertainty: float32 in [0, 0.5], the standard deviation of the samples' probabilities; 0 with one sample.
       doubt: in [0, 1), the part of Dice that the mask is expected to miss (`ddim_jax.metrics.soft_dice_uncertainty`):
         the larger, the more a person should look at it. It is about the mask of this protocol, ensemble and threshold,
@@ -58,7 +61,7 @@ def sample_image(
     Returns:
       float32 [samples, h, w], estimates of x_0; with the trajectory the pair (x_t [steps + 1, h, w], x0 [steps, h, w]).
     """
-    own = jax.random.fold_in(jax.random.key(seed), identity)
+    own = jax.random.fold_in(key_of(seed), identity)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(own, jnp.arange(options.samples, dtype=jnp.uint32))
     start_keys, step_keys = jnp.unstack(jax.vmap(jax.random.split)(keys), axis=1)
     noise = jax.vmap(lambda key: jax.random.normal(key, (*image.shape[:2], 1), jnp.float32))(start_keys)

@@ -23,6 +23,7 @@ from ddim_jax.inference.segmentation import Segmentation, fuse, sample_image
 from ddim_jax.models import create_process
 from ddim_jax.preprocessing import Prepared, as_rgb, prepare
 from ddim_jax.runtime.errors import CheckpointError, InputError
+from ddim_jax.runtime.pinned import pinned
 from ddim_jax.sampling_options import SamplingOptions
 
 _STARTED = 4  # images of a list that wait on the device at once
@@ -70,6 +71,7 @@ class Segmenter:
         `ddim_jax.data.ids_digest` of the training split.
     """
 
+    @pinned()
     def __init__(
         self,
         model: nn.Module,
@@ -96,11 +98,13 @@ class Segmenter:
         self._compiled = jax.jit(sample, static_argnames=static) if programs is None else programs.kept(sample)
 
     @classmethod
+    @pinned()
     def load(
         cls,
         path: str | os.PathLike,
         step: Literal["best", "latest"] | int = "best",
         programs: str | os.PathLike | None = None,
+        require_sha256: str | None = None,
     ) -> "Segmenter":
         """Loads a checkpoint after verifying every file of it but the training state, which is not read.
 
@@ -110,12 +114,15 @@ class Segmenter:
             stands for that step.
           programs: a folder in which the traced programs are kept, so that the next process with this network starts
             faster (`TracedPrograms`); None keeps nothing.
+          require_sha256: the SHA-256 of the step's manifest, which `ddim-jax doctor --ckpt` shows: any other checkpoint
+            is refused before its configuration is looked at. A manifest tells damage, and this number forgery.
 
         Raises:
-          CheckpointError: nothing is there, no intact checkpoint is left, or it does not fit the model it names.
+          CheckpointError: nothing is there, no intact checkpoint is left, it does not fit the model it names, or it is
+            not the one that is required.
           InputError: `step` is none of these.
         """
-        return cls(**load_network(path, step, programs)._asdict())
+        return cls(**load_network(path, step, programs, require_sha256)._asdict())
 
     @property
     def one_pass(self) -> bool:
@@ -216,6 +223,7 @@ class Segmenter:
         """Returns what `start` needs of one image; no work for the device, so it can be done in another thread."""
         return prepare(image, None if options.size == "native" else self.image_size, self._size_multiple)
 
+    @pinned()
     def start(self, prepared: Prepared, options: SamplingOptions, *, return_trajectory: bool = False) -> Started:
         """Starts sampling one image with checked options and returns without waiting; `fetch` gives the result."""
         values = self._compiled(

@@ -39,5 +39,7 @@ def key(seed: int | jax.Array) -> jax.Array:
     Args:
       seed: 0 <= seed < 2^32; an array is uint32 [].
     """
-    seed = np.uint32(seed) if isinstance(seed, int) else seed
-    return jax.random.wrap_key_data(jnp.stack([jnp.zeros((), jnp.uint32), jnp.asarray(seed)]), impl=_IMPL)
+    seed = np.uint32(seed) if isinstance(seed, int) else seed  # as JAX reads an int, it would have to be below 2^31
+    return jax.random.wrap_key_data(
+        jnp.stack([jnp.zeros((), jnp.uint32), jnp.asarray(seed).astype(jnp.uint32)]), impl=_IMPL
+    )

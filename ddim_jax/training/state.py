@@ -12,6 +12,7 @@ import optax
 
 from ddim_jax.checkpoints.torch_weights import from_torch, load_state_dict
 from ddim_jax.models import example_inputs
+from ddim_jax.runtime.pinned import key as key_of
 
 
 @flax.struct.dataclass
@@ -38,7 +39,7 @@ def create_state(model: nn.Module, optimiser: optax.GradientTransformation, imag
         return model.init(key, *example_inputs(model, image_size))["params"]
 
     # Compiled, so that the forward pass, of which only the shapes matter, is dropped instead of run step by step.
-    params = jax.jit(initial)(jax.random.key(seed))
+    params = jax.jit(initial)(key_of(seed))
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
@@ -54,7 +55,7 @@ def load_weights(path: str | os.PathLike, model: nn.Module, image_size: int) -> 
       CheckpointError: the file cannot be read, or its weights are another network's: every name and shape that does not
         fit is told.
     """
-    fresh = jax.eval_shape(lambda key: model.init(key, *example_inputs(model, image_size)), jax.random.key(0))
+    fresh = jax.eval_shape(lambda key: model.init(key, *example_inputs(model, image_size)), key_of(0))
     return from_torch(load_state_dict(path), fresh["params"], source=path)
 
 

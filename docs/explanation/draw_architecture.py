@@ -16,7 +16,7 @@ FLOORS = (
     ("diffusion",),
     ("preprocessing.py", "sampling_options.py"),
     ("imageio", "aggregation", "metrics", "checkpoints"),
-    ("registry.py", "fields.py", "ops"),
+    ("registry.py", "fields.py", "labels.py", "ops"),
     ("runtime",),
 )
 """From the top to the bottom. A room imports from itself and from lower floors only."""
@@ -38,6 +38,7 @@ ABOUT = {
     "checkpoints": "verified",
     "registry.py": "things by name",
     "fields.py": "a field and its values",
+    "labels.py": "the classes of a mask",
     "ops": "kernels",
     "runtime": "signals, processes, locks, errors: knows nothing of pictures",
 }

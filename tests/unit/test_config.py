@@ -17,7 +17,7 @@ from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.checkpoints.manifest import write_manifest
 from ddim_jax.config import check_config, differences, plain_config, resolve_config, saved_config, total_steps
 from ddim_jax.inference import Segmenter
-from ddim_jax.registry import MODELS
+from ddim_jax.registry import MODELS, import_plugins
 from ddim_jax.runtime.errors import CheckpointError, ConfigError, InputError
 from ddim_jax.training import train
 
@@ -134,7 +134,7 @@ def test_mirrored_samples_of_a_network_that_never_saw_a_mirrored_picture_are_ref
         ("sample.sampler", "dpm", r"expected one of ddim, ddpm, dpm\+\+"),
         ("sample.sampler", None, r"expected one of ddim, ddpm, dpm\+\+"),
         ("sample.sampler", 1, r"expected one of ddim, ddpm, dpm\+\+"),
-        ("sample.ensemble", "median", "expected one of majority, mean, staple"),
+        ("sample.ensemble", "median", "expected one of majority, mean, mean_of_each, staple"),
         ("sample.protocol", "mine", "expected one of .*mean"),
         ("sample.protocol", ["paper"], "expected one of .*mean"),
         ("sample.eta", None, "expected a number from 0 to 1"),
@@ -407,6 +407,24 @@ def test_a_network_of_a_plugin_is_known_when_its_config_is_read(plugin):
     assert schema.create_config().model.overrides.width is None  # once it is known
     with pytest.raises(ConfigError, match="model has no field 'norm_groups'; it has width"):
         resolve_config(changed("model.overrides.norm_groups", 4, config))
+
+
+def test_two_networks_may_have_fields_of_one_name_and_two_types(plugin):
+    @MODELS.register("other")
+    class Other(nn.Module):
+        width: tuple = (1, 2)
+        size_multiple = 1
+
+    import_plugins((plugin,))
+    config = tiny_config() | {"plugins": [plugin]}
+    for model, value, wrong in (("elsewhere", 3, "3"), ("other", [3], 3)):
+        config["model"] = {"name": model, "preset": None, "overrides": {"width": value}}
+        base = schema.create_config()
+        base.model.overrides.width = value
+        assert base.model.overrides.width == value
+        assert resolve_config(config) == config
+        with pytest.raises(ConfigError, match=rf"model\.width is {re.escape(repr(wrong))}; expected"):
+            resolve_config(changed("model.overrides.width", wrong, config))
 
 
 @pytest.mark.slow

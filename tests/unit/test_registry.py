@@ -58,3 +58,24 @@ def test_what_a_plugin_itself_lacks_is_its_own_error(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="nothere_at_all"):
         import_plugins(("lacking_plugin",))
+
+
+def test_what_is_registered_again_from_another_place_is_refused_with_both(tmp_path):
+    registry = Registry("shape", "shapes")
+
+    def made(text, module):
+        exec(compile(text, f"{module}.py", "exec"), {"registry": registry, "__name__": module})
+
+    function = "@registry.register('circle')\ndef circle(): ..."
+    made(function, "a")
+    made(function, "a")  # a module that is imported again
+    with pytest.raises(ConfigError, match=r"^b\.circle registers a shape 'circle', and so did a\.circle; expected ano"):
+        made(function, "b")
+    # Things without a name of their own, and those of a function, are told apart by the line that registers them.
+    for name, thing in (("dot", "object()"), ("line", "lambda: 0"), ("arc", "(lambda: [lambda: 0])()[0]")):
+        made(f"registry.register('{name}')({thing})", "a")
+        made(f"registry.register('{name}')({thing})", "a")
+        with pytest.raises(ConfigError, match=rf"^b\.py, line 2 registers a shape '{name}', and so did a\.py, line 1;"):
+            made(f"\nregistry.register('{name}')({thing})", "b")
+    registry.register("length")(len)
+    assert registry.register("length")(len) is len  # the same thing, from wherever

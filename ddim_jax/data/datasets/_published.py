@@ -99,7 +99,7 @@ class Published(NamedTuple):
         records = builder(data_dir=index, file_format="array_record").as_data_source(split)
         texts = ({key: value.decode() for key, value in record.items()} for record in records)
         pairs = sorted(Pair(text["id"], root / text["image"], root / text["mask"]) for text in texts)
-        return PairSource(self.name, pairs, found.note)
+        return PairSource(self.name, pairs, found.note, labels=options.labels, reading=options.reading)
 
 
 def split_by_group(pairs: list[Pair], seed: int = 0) -> dict[str, list[Pair]]:

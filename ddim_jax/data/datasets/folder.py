@@ -28,7 +28,7 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
     chosen = [pair for pair in pairs if split_of[pair.id] == split]
     if not chosen:
         raise DataError(f"{root}: no pair belongs to the split {split}; give it lines in splits.csv.")
-    return PairSource(root.resolve().name, chosen)
+    return PairSource(root.resolve().name, chosen, labels=options.labels, reading=options.reading)
 
 
 def find_pairs(root: Path) -> list[Pair]:

@@ -5,54 +5,74 @@ other programs. Colour profiles are not applied.
 """
 
 import contextlib
+import io
 import os
+import stat
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ddim_jax.imageio.images import MAX_PIXELS
-from ddim_jax.imageio.masks import binary_mask, over_black
+from ddim_jax.imageio import jpeg
+from ddim_jax.imageio.images import MAX_PIXELS, Picture, ReadOptions
+from ddim_jax.imageio.masks import mask_of_picture
+from ddim_jax.imageio.readers._conversion import DeepPixels, as_stored, convert, raw_mode
+from ddim_jax.labels import Labels
 from ddim_jax.registry import READERS
 from ddim_jax.runtime.errors import DataError
 
-_TIFF_PHOTOMETRIC = 262
+_ORIENTATION, _COMPRESSION, _PHOTOMETRIC, _PLANAR, _TILE_SIDES = 274, 259, 262, 284, (322, 323)
+_OLD_JPEG, _JPEG, _TABLES = 6, 7, 347
+_PARTS = ((273, 279), (324, 325))  # offsets and lengths of strips, of tiles
 # A camera's MPO file is a JPEG with previews behind it: its first frame is the picture. Pillow opens it as a JPEG.
 _JPEG_FORMATS = ("JPEG", "MPO")
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "I", "F", "I;16", "I;16B", "I;16L")
+_SMALL_TILE = 2**24  # pixels; writers pad small pictures to a whole tile
 
 
 @READERS.register("pillow")
 class PillowReader:
     """See `ddim_jax.imageio.images.Reader`."""
 
-    suffixes = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+    suffixes = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff")
 
     @staticmethod
-    def read_image(path: str | os.PathLike) -> np.ndarray:
+    def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> Picture:
         """Reads a picture, upright as its EXIF orientation says.
 
-        Grey is repeated to three channels; palettes and CMYK become RGB; what is transparent is laid over black. 16-bit
-        grey is scaled by the smallest of 255, 1023, 4095, 16383 and 65535 (8, 10, 12, 14 and 16 bits) that holds the
-        largest value of the picture, because scanners store 10 or 12 bits in 16: so a full-range file maps 65535 to
-        255, a 12-bit one 4095 to 255, and no picture's contrast hangs on a single bright pixel beyond that choice.
-        16-bit RGB keeps the upper 8 bits.
-
-        Returns:
-          uint8 [H, W, 3].
+        Grey is repeated to three channels; palettes and CMYK become RGB; what is transparent is laid over black. Files
+        with 16 bits a channel, grey or colour, are brought to 8 as `ddim_jax.imageio.depth` says; 8 bits stay as they
+        are. Where white is stored as 0 (TIFF's MinIsWhite), the picture is turned round.
 
         Raises:
-          DataError: the file is missing, empty, truncated, no picture, of several frames, of more than `MAX_PIXELS`, or
-            holds numbers whose range is unknown (floating point, or integers outside 0..65535) or whose order is
-            reversed (16-bit TIFF with white as 0). The message names the file.
+          DataError: the file is missing, empty, truncated, damaged, no picture or no file, of several frames, wholly
+            transparent, of more than `MAX_PIXELS` (a tile of it counts too), or holds numbers whose range is unknown
+            (floating point, or integers outside 0..65535). The message names the file.
         """
-        picture, _ = _decode(path)
-        return _to_rgb(picture, str(path))
+        with _errors_naming(path), _opened(path, options.allow_damaged) as (file, picture, notes):
+            white_is_0 = _is_deep_white_0(picture)
+            deep = DeepPixels.of(file, picture)
+            orientation = picture.getexif().get(_ORIENTATION, 1)
+            orientation = orientation if orientation in range(1, 9) else 1
+            picture.load()
+            # Pillow turns TIFF pictures itself.
+            view = 1 if picture.format == "TIFF" else orientation
+            width, height = picture.size if view < 5 else picture.size[::-1]
+            pixels = np.empty((height, width, 3), np.uint8)
+            stored = as_stored(pixels, view)
+            if deep is None:
+                convert(picture, stored, str(path))
+                return Picture(pixels, None, notes, orientation)
+            depth = deep.convert(stored, str(path))
+            if white_is_0:
+                np.subtract(255, pixels, out=pixels)
+            return Picture(pixels, (depth.low, depth.high), (*notes, *depth.notes), orientation)
 
     @staticmethod
-    def read_mask(path: str | os.PathLike) -> np.ndarray:
-        """Reads a mask by the rules of `ddim_jax.imageio.masks.binary_mask`, upright as its EXIF orientation says.
+    def read_mask(path: str | os.PathLike, labels: Labels = Labels()) -> np.ndarray:
+        """Reads a mask by the rules of `ddim_jax.imageio.masks.mask_of_picture`, upright as its EXIF orientation says.
 
         Returns:
           uint8 [H, W], values {0, 1}.
@@ -60,8 +80,8 @@ class PillowReader:
         Raises:
           DataError: as `read_image`, or the mask has more than two well-separated levels. The message names the file.
         """
-        picture, lossy = _decode(path)
-        return binary_mask(picture, lossy=lossy, name=str(path))
+        picture, lossy = _decode_mask(path)
+        return mask_of_picture(picture, labels, lossy=lossy, name=str(path))
 
     @staticmethod
     def count_pixels(path: str | os.PathLike) -> int:
@@ -70,9 +90,16 @@ class PillowReader:
         Raises:
           DataError: as `read_image`, for what is wrong with the header.
         """
-        with _errors_naming(path), _open(path) as picture:
+        with _errors_naming(path), _open(path) as (_, picture):
             width, height = picture.size
         return width * height
+
+    @staticmethod
+    def orientation(path: str | os.PathLike) -> int:
+        """The EXIF orientation of a file, 1 to 8; 1 (as stored) where it has none."""
+        with _errors_naming(path), _open(path) as (_, picture):
+            found = picture.getexif().get(_ORIENTATION, 1)
+        return found if found in range(1, 9) else 1
 
 
 @contextlib.contextmanager
@@ -96,61 +123,102 @@ def _errors_naming(path: str | os.PathLike) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _open(path: str | os.PathLike) -> Iterator[Image.Image]:
-    if os.path.getsize(path) == 0:
+def _open(path: str | os.PathLike, ended: bool = False) -> Iterator[tuple[BinaryIO, Image.Image]]:
+    """The file and its picture, of which the header is read; `ended`: a JPEG file that lacks its end gets one."""
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):  # which opening it says better
+        raise DataError(f"{path}: is no regular file (a pipe, a device or a socket); copy what it gives into a file.")
+    if found.st_size == 0:
         raise DataError(f"{path}: the file is empty (0 bytes).")
     # Given a name, Pillow maps uncompressed files into memory and mixes up the sides of TIFF pictures stored turned.
-    with open(path, "rb") as file, Image.open(file, formats=_FORMATS) as picture:
-        width, height = picture.size
-        if width * height > MAX_PIXELS:
-            raise DataError(
-                f"{path}: {width} x {height} pixels, expected at most {MAX_PIXELS} in all; cut or shrink it."
-            )
-        if width < 1 or height < 1:
-            raise DataError(f"{path}: {width} x {height} pixels, there is nothing to see.")
-        yield picture
+    with open(path, "rb") as file:
+        source = io.BytesIO(file.read() + jpeg.END) if ended else file
+        with Image.open(source, formats=_FORMATS) as picture:
+            width, height = picture.size
+            if width * height > MAX_PIXELS:
+                raise DataError(
+                    f"{path}: {width} x {height} pixels, expected at most {MAX_PIXELS} in all; cut or shrink it."
+                )
+            if width < 1 or height < 1:
+                raise DataError(f"{path}: {width} x {height} pixels, there is nothing to see.")
+            yield source, picture
 
 
-def _decode(path: str | os.PathLike) -> tuple[Image.Image, bool]:
-    """The one picture of a file, decoded and upright, and whether it came from a JPEG."""
-    with _errors_naming(path), _open(path) as picture:
-        lossy = picture.format in _JPEG_FORMATS
-        frames = getattr(picture, "n_frames", 1)
-        if frames > 1 and not lossy:
-            raise DataError(f"{path}: holds {frames} frames, expected one; save the frame you mean as its own file.")
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike, allow_damaged: bool) -> Iterator[tuple[BinaryIO, Image.Image, tuple[str, ...]]]:
+    """A file whose picture can be decoded by `load`, and notes of what is wrong with it."""
+    with _open(path) as (file, picture):
+        if picture.format not in _JPEG_FORMATS:
+            frames = getattr(picture, "n_frames", 1)
+            if frames > 1:
+                raise DataError(
+                    f"{path}: holds {frames} frames, expected one; save the frame you mean as its own file."
+                )
         if picture.mode not in _MODES:
             raise DataError(f"{path}: pixels of kind {picture.mode!r} are not supported; save it as grey or RGB.")
-        _check_covered(picture, path)
-        if picture.mode.startswith("I") and picture.format == "TIFF" and picture.tag_v2.get(_TIFF_PHOTOMETRIC) == 0:
+        if picture.format == "TIFF":
+            _check_tiff(picture, path)
+        wrong = _jpeg_damage(file, picture)
+        if wrong is None:
+            yield file, picture, ()
+            return
+        if not allow_damaged:
+            raise DataError(f"{path}: the file is damaged, and pixels behind the damage would be wrong ({wrong}).")
+        lossy = picture.format in _JPEG_FORMATS
+    with _open(path, ended=lossy) as (file, picture):
+        yield file, picture, (f"damaged ({wrong})",)
+
+
+def _decode_mask(path: str | os.PathLike) -> tuple[Image.Image, bool]:
+    """The one picture of a file, decoded and upright, and whether it came from a JPEG."""
+    with _errors_naming(path), _opened(path, allow_damaged=False) as (_, picture, _notes):
+        lossy = picture.format in _JPEG_FORMATS
+        if _is_deep_white_0(picture):
             # Pillow turns 8 bits round and leaves 16 as they are; how many of them are used, the file does not say.
             raise DataError(f"{path}: 16-bit grey in which white is 0 (MinIsWhite); save it with black as 0.")
+        if ";16" in raw_mode(picture) and not picture.mode.startswith("I"):
+            raise DataError(f"{path}: holds 16 bits a colour, expected a mask of 8; save it as 8-bit grey.")
         picture.load()
         return ImageOps.exif_transpose(picture), lossy
 
 
-def _check_covered(picture: Image.Image, path: str | os.PathLike) -> None:
-    """Refuses a TIFF file with fewer strips than its size needs: Pillow would leave the rest of the picture black."""
+def _is_deep_white_0(picture: Image.Image) -> bool:
+    return picture.mode.startswith("I") and picture.format == "TIFF" and picture.tag_v2.get(_PHOTOMETRIC) == 0
+
+
+def _check_tiff(picture: Image.Image, path: str | os.PathLike) -> None:
+    """Refuses TIFF files that Pillow would decode wrongly, or with far more memory than their size says."""
     width, height = picture.size
-    parts = [tile.extents or (0, 0, width, height) for tile in picture.tile]
-    covered = sum((right - left) * (bottom - top) for left, top, right, bottom in parts)
-    if parts and covered < width * height:
+    extents = [tile.extents or (0, 0, width, height) for tile in picture.tile]
+    covered = sum((right - left) * (bottom - top) for left, top, right, bottom in extents)
+    if extents and covered < width * height:  # the rest would stay black
         raise DataError(f"{path}: is truncated or damaged, its parts cover {covered} of {width} x {height} pixels.")
+    across, down = (picture.tag_v2.get(tag, 0) for tag in _TILE_SIDES)
+    tile = across * down
+    if tile > MAX_PIXELS or tile > max(_SMALL_TILE, 4 * width * height):
+        raise DataError(
+            f"{path}: {width} x {height} pixels in tiles of {across} x {down}, which would be decoded whole; save it "
+            "with smaller tiles."
+        )
+    raw = raw_mode(picture)
+    planes = picture.tag_v2.get(_PLANAR, 1) == 2 and picture.mode not in ("1", "L", "P")
+    if planes and any(bits > 8 for bits in picture.tag_v2.get(258, (8,))) and not picture.mode.startswith("I"):
+        raise DataError(f"{path}: 16 bits a colour in separate planes are not supported; save it with one plane.")
+    if picture.tag_v2.get(_COMPRESSION) == _OLD_JPEG:
+        raise DataError(f"{path}: JPEG of the old kind in TIFF ({raw}) is not supported; save it without compression.")
 
 
-def _to_rgb(picture: Image.Image, name: str) -> np.ndarray:
-    if picture.mode == "I" or picture.mode.startswith("I;16"):
-        grey = _eight_bits(np.asarray(picture).astype(np.int64), name)
-        return np.repeat(grey[..., None], 3, axis=-1)
-    if picture.mode == "F":
-        raise DataError(f"{name}: holds floating-point grey, whose range is unknown; save it as 8- or 16-bit grey.")
-    if picture.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
-        return over_black(np.asarray(picture.convert("RGBA")))
-    return np.array(picture.convert("RGB"))
-
-
-def _eight_bits(values: np.ndarray, name: str) -> np.ndarray:
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 65535:
-        raise DataError(f"{name}: grey values reach from {low} to {high}, expected 0 to 65535; save a window of them.")
-    full = next(scale for scale in (255, 1023, 4095, 16383, 65535) if high <= scale)
-    return np.round(values * (255 / full)).astype(np.uint8)
+def _jpeg_damage(file: BinaryIO, picture: Image.Image) -> str | None:
+    """What libjpeg says of the first damage in a JPEG file, or in a strip or tile of a TIFF file."""
+    if picture.format in _JPEG_FORMATS:
+        file.seek(0)
+        return jpeg.damage(file.read())
+    if picture.format != "TIFF" or picture.tag_v2.get(_COMPRESSION) != _JPEG:
+        return None
+    tags = picture.tag_v2
+    places = next(((tags[start], tags[size]) for start, size in _PARTS if start in tags and size in tags), ((), ()))
+    for start, size in zip(*places, strict=False):
+        file.seek(start)
+        if wrong := jpeg.damage(jpeg.whole_stream(tags.get(_TABLES, b""), file.read(size))):
+            return wrong
+    return None

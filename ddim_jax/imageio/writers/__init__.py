@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from ddim_jax.labels import Labels
+
 if TYPE_CHECKING:
     from ddim_jax.inference.segmentation import Segmentation
     from ddim_jax.sampling_options import SamplingOptions
@@ -33,6 +35,7 @@ class Context(NamedTuple):
       weights: SHA-256 of the weights and of the config, as in `settings.json`.
       step: training steps the checkpoint had taken.
       options: how pictures are segmented.
+      labels: the classes of the masks.
     """
 
     software: str
@@ -40,6 +43,7 @@ class Context(NamedTuple):
     weights: str
     step: int
     options: SamplingOptions
+    labels: Labels = Labels()
 
 
 class Writer(Protocol):

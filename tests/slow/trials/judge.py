@@ -6,6 +6,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.fault_limits import PARTS, short_of_limits
 from tests.slow.trials.warm import Ended, Programs
 
 
@@ -101,3 +102,9 @@ def _listing(folder: Path) -> dict[str, object]:
         stat = path.lstat()
         found[path.relative_to(folder).as_posix()] = "folder" if path.is_dir() else (stat.st_size, stat.st_mtime_ns)
     return found
+
+
+def assert_within_limits(part: str, found: dict) -> None:
+    """Fails unless a part of the trials was counted in full, and within the limits of a short one."""
+    assert {count.field for count in PARTS[part]} <= found.keys()
+    assert short_of_limits(part, found, long=False) == []

@@ -6,7 +6,7 @@ from ddim_jax.aggregation import PROTOCOLS, ensemble_probability, ensemble_thres
 from ddim_jax.registry import ENSEMBLES
 from ddim_jax.runtime.errors import ConfigError
 
-CALIBRATED, PAPER = PROTOCOLS["mean"], PROTOCOLS["paper"]
+MEAN, PAPER = PROTOCOLS["mean"], PROTOCOLS["paper"]
 
 
 def samples(seed=0, count=4):
@@ -21,11 +21,22 @@ def test_the_mean_is_what_the_protocol_says():
         assert ensemble_threshold(protocol) == protocol.threshold
 
 
+def test_the_mean_of_each_stretches_each_sample_by_itself():
+    two = np.array([[[0.0, 1.0, 2.0, 4.0]], [[-1.0, -0.5, 1.0, 1.0]]], np.float32)
+    # Stretched: 0, 1/4, 1/2, 1 and 0, 1/4, 1, 1. The mean, -1/2, 1/4, 3/2, 5/2, is stretched to 0, 1/4, 2/3, 1.
+    np.testing.assert_allclose(ensemble_probability(two, PAPER, "mean_of_each"), [[0, 0.25, 0.75, 1]])
+    np.testing.assert_allclose(ensemble_probability(two, PAPER), [[0, 0.25, 2 / 3, 1]], rtol=1e-6)
+    assert ensemble_threshold(PAPER, "mean_of_each") == 0.9
+    np.testing.assert_allclose(  # clipping is of each sample anyway
+        ensemble_probability(samples(), MEAN, "mean_of_each"), ensemble_probability(samples(), MEAN), atol=1e-6
+    )
+
+
 def test_staple_fuses_the_masks_that_the_protocol_makes_of_each_sample():
-    calibrated = samples() > 0.0  # a clipped sample above 0 is a probability above a half
+    mean = samples() > 0.0  # a clipped sample above 0 is a probability above a half
     low, high = samples().min(axis=(1, 2), keepdims=True), samples().max(axis=(1, 2), keepdims=True)
     paper = (samples() - low) / (high - low) > 0.9
-    for protocol, masks in ((CALIBRATED, calibrated), (PAPER, paper)):
+    for protocol, masks in ((MEAN, mean), (PAPER, paper)):
         expected, _, _ = numpy_staple.staple(masks)
         result = ensemble_probability(samples(), protocol, "staple")
         assert result.dtype == np.float32
@@ -38,18 +49,18 @@ def test_staple_of_any_number_of_samples(count):
     """Eight masks are one byte of votes."""
     noisy = samples(seed=2, count=count)
     expected, _, _ = numpy_staple.staple(noisy > 0.0)
-    np.testing.assert_allclose(ensemble_probability(noisy, CALIBRATED, "staple"), expected, atol=1e-4)
+    np.testing.assert_allclose(ensemble_probability(noisy, MEAN, "staple"), expected, atol=1e-4)
 
 
 def test_majority_is_the_fraction_of_votes_and_a_tie_is_background():
-    # Calibrated masks (above 0) of five pixels: 4, 3, 2, 1 and 0 votes of four. Their mean would draw all but the last.
+    # Masks (above 0) of five pixels: 4, 3, 2, 1 and 0 votes of four. Their mean would draw all but the last.
     votes = np.array([[1, 1, 1, 1, 0], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0], [1, 0, 0, 0, 0]])
     values = np.where(votes, 1.0, -0.1).astype(np.float32)[:, None]
-    result = ensemble_probability(values, CALIBRATED, "majority")
+    result = ensemble_probability(values, MEAN, "majority")
     assert result.dtype == np.float32
     np.testing.assert_array_equal(result, [[1, 0.75, 0.5, 0.25, 0]])
-    np.testing.assert_array_equal(threshold_mask(result, ensemble_threshold(CALIBRATED, "majority")), [[1, 1, 0, 0, 0]])
-    np.testing.assert_array_equal(ensemble_probability(values, CALIBRATED) > 0.5, [[1, 1, 1, 1, 0]])
+    np.testing.assert_array_equal(threshold_mask(result, ensemble_threshold(MEAN, "majority")), [[1, 1, 0, 0, 0]])
+    np.testing.assert_array_equal(ensemble_probability(values, MEAN) > 0.5, [[1, 1, 1, 1, 0]])
 
 
 def test_majority_votes_under_the_threshold_of_the_protocol():
@@ -65,8 +76,8 @@ def test_what_cannot_be_fused_is_refused():
     broken[1, 2, 3] = np.nan
     for ensemble in ENSEMBLES:
         with pytest.raises(ValueError, match="finite"):
-            ensemble_probability(broken, CALIBRATED, ensemble)
+            ensemble_probability(broken, MEAN, ensemble)
         with pytest.raises(ValueError, match="at least one sample"):
-            ensemble_probability(samples()[:0], CALIBRATED, ensemble)
-    with pytest.raises(ConfigError, match="ensemble is 'median'; expected one of majority, mean, staple"):
-        ensemble_probability(samples(), CALIBRATED, "median")
+            ensemble_probability(samples()[:0], MEAN, ensemble)
+    with pytest.raises(ConfigError, match="ensemble is 'median'; expected one of majority, mean, mean_of_each, staple"):
+        ensemble_probability(samples(), MEAN, "median")

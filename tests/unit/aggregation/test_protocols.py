@@ -3,7 +3,7 @@ import pytest
 
 from ddim_jax.aggregation import PROTOCOLS, threshold_mask
 
-PAPER, CALIBRATED = PROTOCOLS["paper"], PROTOCOLS["mean"]
+PAPER, MEAN = PROTOCOLS["paper"], PROTOCOLS["mean"]
 
 
 def mask(protocol, samples):
@@ -11,7 +11,7 @@ def mask(protocol, samples):
 
 
 def test_thresholds_are_those_of_the_definition():
-    assert (PAPER.threshold, CALIBRATED.threshold) == (0.9, 0.5)
+    assert (PAPER.threshold, MEAN.threshold) == (0.9, 0.5)
     assert all(PROTOCOLS[name].name == name for name in PROTOCOLS)
 
 
@@ -23,17 +23,17 @@ def test_paper_stretches_the_unclipped_mean_and_cuts_at_nine_tenths():
     np.testing.assert_array_equal(mask(PAPER, samples), [[0, 0, 1, 1, 1]])
 
 
-def test_calibrated_clips_before_the_mean_and_cuts_at_a_half():
+def test_the_mean_clips_first_and_cuts_at_a_half():
     samples = np.array([[[-9.0, 9.0, 0.2, 0.0]], [[0.9, -0.9, -0.1, 0.0]]], np.float32)
     # Clipped means -0.05, 0.05, 0.05, 0: one wild value does not outvote the other sample.
-    np.testing.assert_allclose(CALIBRATED.probability(samples), [[0.475, 0.525, 0.525, 0.5]], rtol=1e-6)
-    np.testing.assert_array_equal(mask(CALIBRATED, samples), [[0, 1, 1, 0]])
+    np.testing.assert_allclose(MEAN.probability(samples), [[0.475, 0.525, 0.525, 0.5]], rtol=1e-6)
+    np.testing.assert_array_equal(mask(MEAN, samples), [[0, 1, 1, 0]])
 
 
 def test_noise_about_an_empty_mask_becomes_foreground_in_the_paper_protocol_only():
     samples = np.random.default_rng(0).normal(-1.0, 0.01, (5, 16, 16)).astype(np.float32)
     assert mask(PAPER, samples).sum() > 0
-    assert mask(CALIBRATED, samples).sum() == 0
+    assert mask(MEAN, samples).sum() == 0
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_pictures_differ_and_lie_a_thousand_a_folder(tmp_path):
 
 def test_a_row_says_what_was_measured(tmp_path, capsys):
     before, started = archive.high_water_bytes(), Here.started
-    arguments = ("--count", "20", "--size", "16", "--batch-size", "2", "--output", str(tmp_path / "archive.json"))
+    arguments = ("--count", "20", "--size", "16", "--prefetch", "2", "--output", str(tmp_path / "archive.json"))
     assert archive.main(arguments) == 0
     (row,) = json.loads((tmp_path / "archive.json").read_text())["rows"]
     assert (row["pictures"], row["picture_size"], row["image_size"], row["batch_size"]) == (20, 16, 16, 2)

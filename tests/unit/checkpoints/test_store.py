@@ -70,7 +70,7 @@ def test_the_latest_and_the_best_stay(tmp_path, scores, left, best):
 
 
 def test_restore_params_needs_no_template(store):
-    step, params, metadata = store.restore_params("best")
+    step, params, metadata, _ = store.restore_params("best")
     assert step == 10 and metadata["config"] == {"seed": 10}
     assert type(params["ema"]["w"]) is np.ndarray and params["ema"]["w"].dtype == np.float32
     np.testing.assert_array_equal(params["ema"]["w"], np.full((2, 3), 10, np.float32))

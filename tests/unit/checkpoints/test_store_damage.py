@@ -76,7 +76,7 @@ def test_a_damaged_best_falls_back_to_the_next_best_loudly(store, caplog, item):
         path.write_text(path.read_text().replace("0.9", "0.1"))
     else:
         flip(array_file(store, 10, item))
-    step, params, _ = store.restore_params("best")
+    step, params, *_ = store.restore_params("best")
     assert step == 30 and params["ema"]["w"][0, 0] == 30
     assert f"10 is damaged: {item}/" in caplog.text
 

@@ -113,3 +113,6 @@ def test_a_checkpoint(said, tmp_path):
         file.write(b"x")
     _, lines = said("--ckpt", str(tmp_path / "run"))
     assert "9 is damaged: ema_params" in lines[1] and lines[2].strip() == "-> restore these files from a copy"
+    manifests[0].write_text("{}")
+    status, lines = said("--ckpt", str(tmp_path / "run"))
+    assert status == 1 and lines[-2].endswith("run/checkpoints: no intact one is left")

@@ -1,16 +1,19 @@
 """The command line of train.py: what it reads, and what it says of arguments that cannot be used."""
 
+import ast
 import logging
 import re
 import sys
 from pathlib import Path
 
+import absl.logging
 import pytest
 from absl import flags
 from ml_collections import config_flags
 from tiny_runs import config_file, tiny_config
 
 from ddim_jax.cli import train as command
+from ddim_jax.registry import MODELS
 
 ROOT = Path(__file__).parents[3]
 
@@ -42,7 +45,7 @@ def parse(monkeypatch, tmp_path, capsys):
     (tmp_path / "bug.py").write_text(tiny_file().replace('config.name = "tiny"', "None.name"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT))
-    handler = command.absl.logging.get_absl_handler()
+    handler = absl.logging.get_absl_handler()
     formatter, filters = handler.formatter, list(handler.filters)
     monkeypatch.delitem(sys.modules, "config_config", raising=False)  # what an earlier file left
     own = flags.FlagValues()
@@ -94,6 +97,60 @@ def test_arguments_that_do_not(parse, arguments, message):
     assert re.match(f"error: .*{message}", parse(*arguments))
 
 
+NETWORK = """
+import flax.linen as nn
+from ddim_jax import register
+
+@register.model("{name}")
+class Network(nn.Module):
+    breadth: {type}
+    size_multiple = 1
+"""
+
+
+@pytest.fixture
+def networks(tmp_path, monkeypatch):
+    """Two modules with networks, whose fields of one name have two types."""
+    (tmp_path / "net_one.py").write_text(NETWORK.format(name="one", type="int = 4"))
+    (tmp_path / "net_two.py").write_text(NETWORK.format(name="two", type="tuple = (4,)"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(MODELS, "_entries", dict(MODELS.items()))
+    yield
+    for name in ("net_one", "net_two"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    ("plugins", "breadth"),
+    [
+        (("--config.plugins=('net_one',)",), "5"),
+        (("--config.plugins", "['net_one']"), "5"),
+        (("--config.plugins=net_one",), "5"),
+        (("--config.plugins=net_one", "--config.plugins=net_two"), "5"),
+        (("--config.plugins=('net_one', 'net_two')",), "(5, 6)"),
+    ],
+)
+def test_fields_of_networks_that_the_same_command_line_brings(parse, networks, plugins, breadth):
+    said = parse("--config", str(ROOT / "configs/base.py"), f"--config.model.overrides.breadth={breadth}", *plugins)
+    assert said == ["train.py"]
+    config = flags.FLAGS["config"].value
+    assert config.model.overrides.breadth == ast.literal_eval(breadth)
+    assert config.plugins[0] == "net_one"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--config.plugins=('no_such_module',)",), "plugins names 'no_such_module', which cannot be imported"),
+        (("--config.plugins=('net_one'",), r"plugins names \"\('net_one'\"; expected the name of a module"),
+        (("--config.model.overrides.breadth=5",), "no field 'breadth'"),
+    ],
+)
+def test_plugins_that_are_none(parse, networks, arguments, message):
+    said = parse("--config", str(ROOT / "configs/base.py"), *arguments)
+    assert re.match(f"error: .*{message}", said)
+
+
 def test_a_bug_in_a_config_file_keeps_its_traceback(parse):
     with pytest.raises(AttributeError, match="'NoneType' object has no attribute 'name'"):
         parse("--config", "bug.py")
@@ -101,7 +158,7 @@ def test_a_bug_in_a_config_file_keeps_its_traceback(parse):
 
 def test_what_is_logged_is_ours_or_a_warning(parse, capsys):
     parse("--config", "tiny.py")
-    handler = command.absl.logging.get_absl_handler()
+    handler = absl.logging.get_absl_handler()
     ours, theirs = command._PACKAGE + "/data/splits.py", "/lib/site-packages/orbax/checkpoint/checkpoint.py"
     cases = [(ours, logging.INFO), (theirs, logging.INFO), (theirs, logging.WARNING), (ours, logging.WARNING)]
     kept = [handler.filter(logging.LogRecord("absl", level, path, 1, "text", (), None)) for path, level in cases]

@@ -8,7 +8,8 @@ from PIL import Image
 from ddim_jax.data import Example, Selection, check_source, load_arrays, load_dataset, load_selections
 from ddim_jax.imageio.images import count_pixels, read_image
 from ddim_jax.imageio.listing import list_images
-from ddim_jax.imageio.masks import mask_of_levels
+from ddim_jax.imageio.masks import mask_of_numbers
+from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import resize_image, resize_mask
 from ddim_jax.registry import DATASETS, READERS, register
 from ddim_jax.runtime.errors import ConfigError, DataError
@@ -162,7 +163,7 @@ def test_everything_wrong_with_the_files_is_said_at_once(tmp_path, use):
     assert "images/1.png: the file is empty" in lines[1]
     assert "masks/2.png" in lines[2]
     assert "images/3.png is 10 x 12 pixels, its mask" in lines[3] and "masks/3.png is 10 x 9" in lines[3]
-    assert "masks/4.png: holds 3 well-separated levels (0, 128, 255)" in lines[4]
+    assert "masks/4.png: is a label map, it holds the values 0 (40 pixels), 128 (40 pixels), 255 (40" in lines[4]
 
 
 def test_a_camera_turned_with_its_mask_drawn_upright(tmp_path):
@@ -249,12 +250,12 @@ def test_a_data_set_and_a_reader_of_another_package_are_found_by_name(tmp_path, 
         suffixes = (".npy",)
 
         @staticmethod
-        def read_image(path):
+        def read_image(path, options):
             return np.repeat(np.load(path, allow_pickle=False)[..., None], 3, axis=-1)
 
         @staticmethod
-        def read_mask(path):
-            return mask_of_levels(np.load(path, allow_pickle=False), lossy=False, name=str(path))
+        def read_mask(path, labels):
+            return mask_of_numbers(np.load(path, allow_pickle=False), labels, name=str(path))
 
         @staticmethod
         def count_pixels(path):
@@ -262,7 +263,7 @@ def test_a_data_set_and_a_reader_of_another_package_are_found_by_name(tmp_path, 
 
     source = load_dataset("stripes", "val", seed=3)
     assert load_arrays(source, 8).ids == ("val3",)
-    with pytest.raises(ValueError, match="there is a data set 'folder' already"):
+    with pytest.raises(ValueError, match="registers a data set 'folder', and so did"):
         register.dataset("folder")(load_stripes)
 
     for number in range(3):
@@ -287,3 +288,21 @@ def test_a_data_set_and_a_reader_of_another_package_are_found_by_name(tmp_path, 
 
     with pytest.raises(ConfigError, match=r"the readers npy and numpy are both for files ending in \.npy"):
         read_image(tmp_path / "images/0.npy")
+
+
+def test_label_maps_are_told_together_and_read_by_the_labels_given(tmp_path):
+    for number in range(3):
+        save_pair(tmp_path / f"images/{number}.png", tmp_path / f"masks/{number}.png", number)
+        stored = np.zeros((12, 10), np.uint8)
+        stored[:4, :5], stored[4:8, :5], stored[8:] = 1, 2, 255
+        save(tmp_path / f"masks/{number}.png", stored)
+    write_splits(tmp_path, train=range(3))
+    with pytest.raises(DataError) as error:
+        load_arrays(load_dataset("folder", "train", root=tmp_path), 8)
+    text = str(error.value)
+    assert "3 of 3 masks are label maps" in text and text.count("data.labels=") == 1
+    assert "value 255: 120 pixels in 3 of them" in text
+
+    labels = Labels.create({"left": 1, "right": 2}, ignore=255)
+    masks = load_arrays(load_dataset("folder", "train", root=tmp_path, labels=labels), 12).masks
+    assert np.unique(masks).tolist() == [0, 1, 2, 255]

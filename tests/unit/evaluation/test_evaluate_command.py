@@ -8,6 +8,8 @@ from evaluation_fakes import CONFIG, hand_case
 
 from ddim_jax.data import ids_digest
 from ddim_jax.evaluation import checkpoint, evaluate_checkpoint
+from ddim_jax.imageio.images import ReadOptions
+from ddim_jax.registry import ENSEMBLES
 from ddim_jax.runtime.errors import CheckpointError, InputError
 
 PROGRAM = Path(__file__).parents[3] / "evaluate.py"
@@ -60,6 +62,7 @@ def test_the_data_set_is_the_one_of_the_checkpoint(loaded, tmp_path):
         "image_size": 4,
         "cache_dir": None,
         "counts": None,
+        "reading": ReadOptions(),
     }
 
 
@@ -75,6 +78,27 @@ def test_a_training_split_that_has_changed_is_refused(loaded, tmp_path):
         evaluate_checkpoint(tmp_path / "RUN", figures=False, output_dir=tmp_path / "other")
     assert not (tmp_path / "other").exists()
     evaluate_checkpoint(tmp_path / "RUN", figures=False, output_dir=tmp_path / "named", data_root="/elsewhere")
+
+
+def test_a_module_that_brings_what_an_evaluation_names(loaded, monkeypatch, tmp_path, capsys):
+    (tmp_path / "own_ensemble.py").write_text(
+        "from ddim_jax import register\n\n"
+        "@register.ensemble('largest')\ndef largest(samples, protocol):\n    return (samples.max(axis=0) > 0) * 1.0\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(ENSEMBLES, "_entries", dict(ENSEMBLES.items()))
+    arguments = ("--ckpt", f"{tmp_path}/RUN", "--ensemble", "largest", "--no-figures")
+    with pytest.raises(SystemExit):
+        run(monkeypatch, *arguments)
+    assert "ensemble is 'largest'; expected one of majority, mean, mean_of_each, staple" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(monkeypatch, *arguments, "--plugins", "own_ensemble,no_such_module")
+    assert "--plugins: plugins names 'no_such_module', which cannot be imported" in capsys.readouterr().err
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run(monkeypatch, *arguments, "--plugins", "own_ensemble", "--output", "~/out", "--data-root", "~/lungs")
+    assert str(loaded["root"]) == f"{tmp_path}/lungs"
+    written = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert written["ensemble"] == "largest"
 
 
 def test_the_program_passes_its_arguments_and_prints_both_protocols(loaded, monkeypatch, tmp_path, capsys):
@@ -93,7 +117,7 @@ def test_the_program_passes_its_arguments_and_prints_both_protocols(loaded, monk
     arguments += ["--seed", "3", "--data-root", "/elsewhere", "--checkpoint-step", "800"]
     arguments += ["--limit", "2", "--no-figures"]
     run(monkeypatch, *arguments, "--resolution", "native", "--eta", "0.5", "--clip-x0", "0.9")
-    assert (loaded["root"], loaded["split"], loaded["step"]) == ("/elsewhere", "train", 800)
+    assert (loaded["root"], loaded["split"], loaded["step"]) == (Path("/elsewhere"), "train", 800)
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     said = {"steps": 4, "samples": 1, "seed": 3, "images": 2, "resolution": "native", "split": "train"}
     said |= {"eta": 0.5, "clip_x0": 0.9}

@@ -40,7 +40,7 @@ def test_the_format_is_told_by_content_not_by_name(tmp_path):
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 @pytest.mark.parametrize(("largest", "full"), [(200, 255), (256, 1023), (4000, 4095), (9000, 16383), (65535, 65535)])
 def test_sixteen_bit_grey_is_scaled_by_the_smallest_bit_depth_that_holds_it(tmp_path, suffix, largest, full):
-    values = np.array([[0, 17, largest // 3], [largest // 2, largest - 1, largest]], np.uint16)
+    values = np.array([[0, 17, largest // 3], [largest // 2, largest - 1, largest]] * 2, np.uint16)
     expected = np.round(values.astype(float) * 255 / full)
     np.testing.assert_array_equal(images.read_image(saved(tmp_path / f"x.{suffix}", values)), grey3(expected))
 
@@ -56,11 +56,14 @@ def test_values_of_unknown_range_are_refused(tmp_path):
 
 @pytest.mark.parametrize("reader", [images.read_image, images.read_mask])
 def test_a_tiff_with_white_as_zero_is_turned_round_or_refused(tmp_path, reader):
-    """Pillow inverts what has 8 bits, and would give 16 bits inverted."""
+    """Pillow inverts what has 8 bits and leaves 16 as they are."""
     mask = np.array([[0, 255, 255], [0, 0, 255]], np.uint8)
     usual, eight = (saved(tmp_path / f"{k}.tif", mask, tiffinfo={262: k}) for k in (1, 0))
     np.testing.assert_array_equal(reader(eight), reader(usual))
     sixteen = saved(tmp_path / "16.tif", mask.astype(np.uint16) * 257, tiffinfo={262: 0})
+    if reader is images.read_image:
+        np.testing.assert_array_equal(reader(sixteen)[..., 0], 255 - mask)
+        return
     with pytest.raises(DataError, match=r"16\.tif: 16-bit grey in which white is 0 \(MinIsWhite\); save it with black"):
         reader(sixteen)
 

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from ddim_jax.imageio.masks import binary_mask, over_black, separated_levels
+from ddim_jax.imageio.masks import (
+    LabelMapError,
+    describe_label_maps,
+    mask_of_numbers,
+    mask_of_picture,
+    over_black,
+    separated_levels,
+)
+from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
 
 
@@ -18,7 +26,7 @@ def disk(size, centre, radius):
 
 def read(array_or_picture, lossy=False):
     picture = array_or_picture if isinstance(array_or_picture, Image.Image) else Image.fromarray(array_or_picture)
-    return binary_mask(picture, lossy=lossy, name="m.png")
+    return mask_of_picture(picture, lossy=lossy, name="m.png")
 
 
 def as_jpeg(picture, quality):
@@ -39,7 +47,6 @@ TRUTH = disk(64, (30, 34), 17)
         TRUTH,
         TRUTH.astype(bool),
         TRUTH * 128,
-        TRUTH + 1,
         TRUTH.astype(np.uint16) * 65535,
         TRUTH.astype(np.uint16) * 4095,
         TRUTH.astype(np.int32) * 7,
@@ -52,7 +59,7 @@ TRUTH = disk(64, (30, 34), 17)
         np.dstack([TRUTH * 255, np.full_like(TRUTH, 255)]),
     ],
     ids=[
-        "0-255", "0-1", "boolean", "0-128", "1-2", "16-bit", "12-in-16-bit", "32-bit", "float", "rgb-grey",
+        "0-255", "0-1", "boolean", "0-128", "16-bit", "12-in-16-bit", "32-bit", "float", "rgb-grey",
         "red-on-black", "rgba", "white-alpha", "black-alpha", "grey-alpha",
     ],
 )  # fmt: skip
@@ -66,13 +73,27 @@ def test_palettes_go_by_brightness_when_grey_and_by_index_when_coloured():
     np.testing.assert_array_equal(read(grey), TRUTH)
 
     coloured = Image.fromarray(TRUTH, "P")
-    coloured.putpalette([255, 255, 255, 128, 0, 0])
+    coloured.putpalette([0, 0, 0, 128, 0, 0])
     np.testing.assert_array_equal(read(coloured), TRUTH)
 
     three = Image.fromarray(TRUTH + disk(64, (30, 34), 5), "P")
     three.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
-    with pytest.raises(DataError, match=r"m\.png: holds 3 well-separated levels \(0, 1, 2\)"):
+    with pytest.raises(LabelMapError, match=r"m\.png: is a label map, it holds the values 0 \(3195 pixels\), 1 "):
         read(three)
+
+
+@pytest.mark.attack("16.4")
+def test_black_is_the_background_of_a_palette_whatever_its_index():
+    red_first = Image.fromarray(1 - TRUTH, "P")
+    red_first.putpalette([255, 0, 0, 0, 0, 0])
+    np.testing.assert_array_equal(read(red_first), TRUTH)
+
+    no_black = Image.fromarray(TRUTH, "P")
+    no_black.putpalette([255, 255, 255, 128, 0, 0])
+    with pytest.raises(DataError, match=r"none is black.*data.labels which of the indices 0, 1"):
+        read(no_black)
+    by_index = mask_of_picture(no_black, Labels.create(1), lossy=False, name="m.png")
+    np.testing.assert_array_equal(by_index, TRUTH)
 
 
 def test_soft_edges_are_cut_at_half_of_the_range():
@@ -128,8 +149,9 @@ def test_label_one_in_a_jpeg_is_refused_rather_than_read_as_empty():
 @pytest.mark.parametrize("radius", [3, 9])
 def test_a_third_level_is_named(third, radius):
     mask = np.maximum(disk(96, (30, 30), 20) * np.uint8(255), disk(96, (70, 70), radius) * np.uint8(third))
-    with pytest.raises(DataError, match=rf"m\.png: holds 3 well-separated levels \(0, {third}, 255\).*expected two"):
+    with pytest.raises(LabelMapError, match=rf"m\.png: is a label map.* 0 \(.*, {third} \(.*, 255 \(") as refused:
         read(mask)
+    assert refused.value.counts == {value: int((mask == value).sum()) for value in (0, third, 255)}
     softened = np.asarray(Image.fromarray(mask).filter(ImageFilter.BoxBlur(0.5)), np.float64)
     assert radius < 9 or separated_levels(softened) == [0, third, 255]
 
@@ -146,7 +168,7 @@ def test_a_third_level_in_a_jpeg_and_without_an_inside():
 @pytest.mark.parametrize("factor", [1, 20, 50])
 def test_label_maps_name_all_their_labels(factor):
     labels = np.repeat(np.arange(5, dtype=np.uint8) * factor, 10)[None].repeat(40, axis=0)
-    with pytest.raises(DataError, match=", ".join(str(level * factor) for level in range(5))):
+    with pytest.raises(DataError, match=", ".join(rf"{level * factor} \(400 pixels\)" for level in range(5))):
         read(labels)
 
 
@@ -174,7 +196,7 @@ def test_a_large_photograph_is_no_mask_and_is_told_soon():
     np.sort(pixels.astype(np.int64) @ [65536, 256, 1], axis=None)
     sorting = time.process_time() - began
     with pytest.raises(DataError, match=rf"photo\.png: holds {colours} colours"):
-        binary_mask(Image.fromarray(pixels), lossy=False, name="photo.png")
+        mask_of_picture(Image.fromarray(pixels), lossy=False, name="photo.png")
     assert time.process_time() - began < 10 * sorting + 0.5
 
 
@@ -193,3 +215,81 @@ def test_eight_bits_have_the_levels_of_the_same_numbers_in_floating_point(low, h
     values[:8], values[-8:] = low, high
     levels = separated_levels(values)
     assert levels == separated_levels(values.astype(np.float64)) and len(levels) > 2
+
+
+def stored(*regions):
+    """A 40 x 40 label map with a 10 x 10 square of each value, side by side, on 0."""
+    mask = np.zeros((40, 40), np.uint8)
+    for place, value in enumerate(regions):
+        mask[10:20, 10 * place : 10 * place + 10] = value
+    return mask
+
+
+@pytest.mark.parametrize(
+    "values",
+    [(1, 255), (1, 2, 255), (1, 20), (1, 2), (128, 255), (100, 200), (85, 170, 255), (7, 8, 9, 250)],
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_few_exact_values_are_a_label_map(values, dtype):
+    with pytest.raises(
+        LabelMapError, match=r"m\.png: is a label map.*--config.data.labels=.*--config.data.ignore="
+    ) as error:
+        mask_of_numbers(stored(*values).astype(dtype), name="m.png")
+    assert error.value.counts == {0: 1600 - 100 * len(values), **dict.fromkeys(values, 100)}
+
+
+def test_two_values_without_zero_are_a_label_map_and_one_value_is_none():
+    for pair in ((1, 2), (1, 20), (100, 200)):
+        with pytest.raises(LabelMapError):
+            read(np.where(TRUTH == 1, *pair).astype(np.uint8))
+    for value in (1, 2, 255):
+        np.testing.assert_array_equal(read(stored(value)), stored(1))
+
+
+def test_small_labels_without_an_inside_are_found_beside_a_high_one():
+    mask = stored(255)
+    mask[30, ::2] = 1  # single pixels
+    with pytest.raises(LabelMapError, match=r"1 \(20 pixels\), 255 \(100 pixels\)"):
+        read(mask)
+
+
+def test_a_label_map_is_read_by_value():
+    mask = stored(1, 2, 7, 255)
+    labels = Labels.create({"lung": [1, 2], "heart": 7}, ignore=255)
+    np.testing.assert_array_equal(mask_of_numbers(mask, labels, name="m.png"), stored(1, 1, 2, 255))
+    np.testing.assert_array_equal(mask_of_numbers(mask.astype(np.float64), labels, name="m"), stored(1, 1, 2, 255))
+    one = Labels.create({"heart": 7, "background": [1, 2]}, ignore=255)
+    np.testing.assert_array_equal(mask_of_numbers(mask, one, name="m.png"), stored(0, 0, 1, 255))
+    overlapping = Labels.create({"lung": [1, 7], "heart": [2, 7]}, ignore=255, multilabel=True)
+    np.testing.assert_array_equal(mask_of_numbers(mask, overlapping, name="m.png"), stored(1, 2, 3, 255))
+    coloured = Image.fromarray(mask, "P")
+    coloured.putpalette([255, 255, 255] * 256)
+    np.testing.assert_array_equal(mask_of_picture(coloured, labels, lossy=False, name="m.png"), stored(1, 1, 2, 255))
+
+
+def test_values_that_no_label_has_are_refused_by_name():
+    labels = Labels.create({"lung": 1}, ignore=255)
+    with pytest.raises(
+        DataError, match=r"m\.png: holds the values 2 \(100 pixels\), 9 \(100 pixels\).*they have 0, 1, 255"
+    ):
+        mask_of_numbers(stored(1, 2, 9, 255), labels, name="m.png")
+    with pytest.raises(DataError, match=r"holds the values 0\.5 "):
+        mask_of_numbers(stored(1) / 2, labels, name="m.png")
+    with pytest.raises(DataError, match="is a JPEG, which does not keep exact values"):
+        mask_of_numbers(stored(1), labels, lossy=True, name="m.png")
+
+
+def test_ignored_values_alone_leave_two_levels():
+    only_ignored = Labels.create(ignore=(255,))
+    np.testing.assert_array_equal(mask_of_numbers(stored(1, 255), only_ignored, name="m"), stored(1, 255))
+    with pytest.raises(LabelMapError, match=r"1 \(100 pixels\), 2 \(100 pixels\), 255"):
+        mask_of_numbers(stored(1, 2, 255), only_ignored, name="m")
+
+
+def test_label_maps_of_a_data_set_are_described_once():
+    errors = [LabelMapError("a.png", {0: 10, 1: 5, 255: 1}), LabelMapError("b.png", {0: 8, 2: 8})]
+    text = describe_label_maps(errors, 7)
+    assert text.startswith("2 of 7 masks are label maps:")
+    assert "value 0: 18 pixels in 2 of them, such as a.png" in text
+    assert "value 2: 8 pixels in 1 of them, such as b.png" in text
+    assert text.count("--config.data.labels=") == 1 and "--config.data.ignore=255" in text

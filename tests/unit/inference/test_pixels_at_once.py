@@ -34,19 +34,20 @@ class InFlight:
 
     def __init__(self, patch):
         self.most, self.alone, self._sizes, self._lock = 0, 0, {}, threading.Lock()
-        self._read, self._write = stream_module.read_image, stream_module.write_outputs
-        patch.setattr(stream_module, "read_image", self.read)
+        self._read, self._write = stream_module.read_picture, stream_module.write_outputs
+        patch.setattr(stream_module, "read_picture", self.read)
         patch.setattr(stream_module, "write_outputs", self.write)
 
-    def read(self, path):
-        image = self._read(path)
+    def read(self, path, options):
+        read = self._read(path, options)
+        image = read.pixels
         with self._lock:
             self._sizes[os.path.splitext(os.path.basename(path))[0]] = image.shape[0] * image.shape[1]
             if len(self._sizes) == 1:
                 self.alone = max(self.alone, *self._sizes.values())
             else:
                 self.most = max(self.most, sum(self._sizes.values()))
-        return image
+        return read
 
     def write(self, job, *arguments):
         self._write(job, *arguments)

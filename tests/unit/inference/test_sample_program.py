@@ -101,12 +101,31 @@ def test_options_reach_the_settings(run, tmp_path, monkeypatch):
     arguments = ("--ckpt", run / "checkpoints", "--input", tmp_path / "bad.png", "--output", tmp_path / "out")
     options = ("--samples", 2, "--sampling-steps", 9, "--protocol")
     options += ("paper", "--checkpoint-step", "latest", "--prefetch", 1)
-    more = ("--size", "native", "--flips", "--sampler", "ddpm", "--ensemble", "staple", "--clip-x0", "0.75")
+    more = (
+        "--size",
+        "native",
+        "--flips",
+        "--sampler",
+        "ddpm",
+        "--ensemble",
+        "staple",
+        "--clip-x0",
+        "0.75",
+        "--window",
+        "-600,1500",
+    )
     assert sample(monkeypatch, *arguments, *options, *more) == 1
     settings = json.loads((tmp_path / "out" / "settings.json").read_text())
     del settings["checkpoint"], settings["weights"]
     expected = {"samples": 2, "steps": 9, "seed": 0, "protocol": "paper", "threshold": 0.5, "size": "native"}
-    more = {"flips": True, "sampler": "ddpm", "ensemble": "staple", "eta": 0.0, "clip_x0": 0.75}
+    more = {
+        "flips": True,
+        "sampler": "ddpm",
+        "ensemble": "staple",
+        "eta": 0.0,
+        "clip_x0": 0.75,
+        "window": [-600.0, 1500.0],
+    }
     assert settings == {"step": 5, **expected, **more}
     other = ("--output", tmp_path / "other", "--eta", "0.5", "--clip-x0", "off")
     assert sample(monkeypatch, *arguments[:4], *other) == 1
@@ -122,6 +141,7 @@ def test_options_reach_the_settings(run, tmp_path, monkeypatch):
         (("--eta", "2"), "eta is 2.0; expected a number from 0 (no noise in the steps) to 1"),
         (("--clip-x0", "-1"), "clip_x0 is -1.0; expected a number above 0, or off"),
         (("--clip-x0", "nan"), "clip_x0 is nan; expected a number above 0, or off"),
+        (("--window", "40"), "window is '40'; expected a centre and a width above 0"),
         (("--clip-x0", "none"), "clip_x0 is 'none'; expected a number"),
         (("--sampling-steps", "0"), "steps is 0; expected a whole number from 1"),
         (("--samples", "two"), "samples is 'two'; expected a whole number"),

@@ -30,7 +30,7 @@ def test_defaults_come_from_the_config_and_the_protocol():
         ({"threshold": float("nan")}, "threshold is nan"),
         ({"protocol": "papers"}, "protocol is 'papers'; expected one of paper, mean"),
         ({"sampler": "dpm"}, "sampler is 'dpm'; expected one of ddim, ddpm, dpm"),
-        ({"ensemble": "median"}, "ensemble is 'median'; expected one of majority, mean, staple"),
+        ({"ensemble": "median"}, "ensemble is 'median'; expected one of majority, mean, mean_of_each, staple"),
         ({"flips": "no"}, "flips is 'no'; expected True or False"),
         ({"sampler": ["ddim"]}, r"sampler is \['ddim'\]"),
         ({"ensemble": ["mean"]}, r"ensemble is \['mean'\]"),
@@ -141,3 +141,15 @@ def test_a_threshold_that_was_not_chosen_is_that_of_the_new_protocol_or_ensemble
     assert segmenter.options(paper, ensemble="majority").threshold == 0.5
     assert segmenter.options(paper, protocol="mean").threshold == 0.5
     assert segmenter.options(segmenter.options(threshold=0.3), protocol="paper").threshold == 0.3
+
+
+def test_a_window_is_the_checkpoint_s_unless_given_and_is_recorded_as_json_has_it():
+    about = config()
+    assert create(about).window is None
+    about["data"]["window"] = [40.0, 400.0]
+    assert create(about).window == (40.0, 400.0)
+    assert create(about, window=[50, 350]).window == (50.0, 350.0)
+    assert create(about, window=(50, 350)).as_dict()["window"] == [50.0, 350.0]
+    for wrong in ((40,), (40, 0), (40, float("inf")), "40,400"):
+        with pytest.raises(InputError, match=r"window is .*expected a centre and a width above 0"):
+            create(about, window=wrong)

@@ -7,6 +7,7 @@ from PIL import Image
 from segmenters import SIZE, MixesNoise, config, picture, red_segmenter, tiny_params, tiny_segmenter
 
 from ddim_jax.checkpoints import CheckpointStore
+from ddim_jax.checkpoints.manifest import manifest_digest
 from ddim_jax.diffusion import DiffusionProcess
 from ddim_jax.inference import Segmenter
 from ddim_jax.preprocessing import image_id
@@ -238,6 +239,10 @@ def test_load_chooses_the_step_and_gives_its_weights(run):
     assert best.fingerprint() == Segmenter.load(run / "checkpoints" / "10").fingerprint() != other.fingerprint()
     with pytest.raises(CheckpointError, match="step 20, not of step 10"):
         Segmenter.load(run / "checkpoints" / "20", step=10)
+    pin = manifest_digest(run / "checkpoints" / "20")
+    assert Segmenter.load(run, "latest", require_sha256=pin).fingerprint() == other.fingerprint()
+    with pytest.raises(CheckpointError, match=f"10: the SHA-256 of its manifest is .*, not {pin} as required"):
+        Segmenter.load(run, require_sha256=pin)
 
 
 def test_load_refuses_weights_of_another_model(tmp_path):

@@ -1,0 +1,77 @@
+"""JPEG data with a hole in them are no picture, as JPEG files and within TIFF files."""
+
+import io
+
+import numpy as np
+import pytest
+from picture_files import tiff
+from PIL import Image
+
+from ddim_jax.imageio import images
+from ddim_jax.runtime.errors import DataError
+
+WAVES = np.sin(np.arange(256) / 9)
+SMOOTH = (127 + 60 * WAVES[:, None] * WAVES[None] + np.random.default_rng(0).normal(0, 8, (256, 256))).astype(np.uint8)
+RGB = np.stack([SMOOTH, SMOOTH[::-1], SMOOTH.T], axis=-1)
+
+
+def jpeg(pixels, **options):
+    file = io.BytesIO()
+    Image.fromarray(pixels, "CMYK" if pixels.shape[-1] == 4 else None).save(file, "JPEG", quality=90, **options)
+    return file.getvalue()
+
+
+def holed(content, size=4096):
+    middle = len(content) // 2
+    return content[:middle] + bytes(size) + content[middle + size :]
+
+
+KINDS = {
+    "rgb": (RGB, {}),
+    "grey": (SMOOTH, {}),
+    "cmyk": (np.dstack([RGB, SMOOTH]), {}),
+    "progressive": (RGB, {"progressive": True}),
+    "restarts": (RGB, {"restart_marker_rows": 1}),
+}
+
+
+@pytest.mark.attack("16.37")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_hole_or_a_missing_end_is_an_error_or_a_note(tmp_path, kind):
+    pixels, options = KINDS[kind]
+    whole = jpeg(pixels, **options)
+    path = tmp_path / "x.jpg"
+    path.write_bytes(whole)
+    expected = images.read_picture(path)
+    assert expected.notes == ()
+    np.testing.assert_array_equal(expected.pixels, np.asarray(Image.open(path).convert("RGB")))
+    for damaged in (holed(whole), whole[: len(whole) // 2], whole[: len(whole) // 2] + b"\xff\xd9"):
+        path.write_bytes(damaged)
+        for read in (images.read_image, images.read_mask):
+            with pytest.raises(DataError, match=r"x\.jpg: the file is damaged, and pixels behind the damage"):
+                read(path)
+        found = images.read_picture(path, images.ReadOptions(allow_damaged=True))
+        assert found.pixels.shape == expected.pixels.shape and found.notes[0].startswith("damaged (")
+        assert (found.pixels[:64] == expected.pixels[:64]).mean() > 0.5 or kind == "progressive"
+
+
+def test_jpeg_within_tiff(tmp_path):
+    """Each strip is a JPEG stream of its own; the second has a hole."""
+    path = tmp_path / "x.tif"
+    parts = [jpeg(SMOOTH[:128]), jpeg(SMOOTH[128:])]
+    tags = {256: 256, 257: 256, 258: 8, 259: 7, 262: 1, 277: 1, 278: 128}
+    path.write_bytes(tiff(tags, parts))
+    found = images.read_picture(path)
+    decoded = [np.asarray(Image.open(io.BytesIO(part))) for part in parts]
+    np.testing.assert_array_equal(found.pixels[..., 0], np.concatenate(decoded))
+    path.write_bytes(tiff(tags, [parts[0], holed(parts[1])]))
+    with pytest.raises(DataError, match=r"x\.tif: the file is damaged"):
+        images.read_image(path)
+    assert images.read_picture(path, images.ReadOptions(allow_damaged=True)).notes[0].startswith("damaged (")
+    # As Pillow writes them, with the tables shared.
+    Image.fromarray(RGB).save(path, compression="jpeg", quality=90)
+    assert images.read_picture(path).pixels.shape == (256, 256, 3)
+    content = path.read_bytes()
+    path.write_bytes(content[:9000] + bytes(4096) + content[13096:])
+    with pytest.raises(DataError, match=r"x\.tif: the file is damaged"):
+        images.read_image(path)
