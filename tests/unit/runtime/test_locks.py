@@ -1,11 +1,13 @@
 import errno
+import os
 import threading
 
 import filelock
 import pytest
 
-from ddim_jax.runtime.errors import InputError
-from ddim_jax.runtime.locks import locked, try_lock
+from ddim_jax.runtime import locks
+from ddim_jax.runtime.errors import InputError, InUseError
+from ddim_jax.runtime.locks import holder, locked, try_lock
 
 
 def test_a_lock_is_one_files_until_it_is_closed(tmp_path):
@@ -45,3 +47,27 @@ def test_a_file_system_without_locks_is_named_where_they_are_needed(tmp_path, mo
         pass
     with locked(tmp_path / "file", required=False):
         pass
+
+
+@pytest.mark.attack("16.33")
+def test_who_waits_says_for_whom_and_gives_up_with_the_status_of_one_who_comes_back(tmp_path, monkeypatch, caplog):
+    path = tmp_path / "lock"
+    clock = iter(range(1000))
+    monkeypatch.setattr(locks.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(locks.time, "sleep", lambda _: None)
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 5)
+    with locked(path):
+        told = r"held by process .* for more than 5 s.*start the same command again"
+        with pytest.raises(InUseError, match=told) as e, locked(path):
+            pass
+        assert e.value.exit_status == 75
+        assert f"process {os.getpid()} (" in str(e.value)
+    assert caplog.text.count("waiting for it") == 1
+    with locked(path):
+        pass
+
+
+@pytest.mark.attack("16.33")
+def test_a_holder_that_the_system_does_not_tell_of(tmp_path):
+    (tmp_path / "file").touch()
+    assert holder(tmp_path / "file") == holder(tmp_path / "none") == "another process, perhaps of another machine"
