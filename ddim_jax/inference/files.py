@@ -20,6 +20,7 @@ from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.stream import Stream
 from ddim_jax.labels import Labels
+from ddim_jax.ops.surroundings import surroundings
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.remote import local_path
@@ -138,6 +139,7 @@ def segment_files(
         labels=Labels.from_config(segmenter.config["data"]),
     )
     common = {"checkpoint": context.checkpoint, "weights": context.weights, "step": context.step, **options.as_dict()}
+    common |= {"surroundings": surroundings()}
 
     failed, flagged = [], None
     with contextlib.closing(Index(output_dir, common, process)) as index:

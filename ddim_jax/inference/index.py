@@ -19,6 +19,7 @@ from absl import logging
 
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.processes import Process
+from ddim_jax.ops.surroundings import warn_of_others
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.atomic import atomic_path, errors_naming, make_folder, write_json
 from ddim_jax.runtime.errors import InputError, InUseError
@@ -45,7 +46,8 @@ class Index:
 
     Args:
       folder: the output folder; made where it does not exist.
-      settings: what all results of the folder have in common; "checkpoint" is written down but not compared.
+      settings: what all results of the folder have in common; "checkpoint" is written down but not compared,
+        and of other "surroundings" (`ddim_jax.ops.surroundings`) a warning is given.
       process: which one of several this is.
 
     Raises:
@@ -372,7 +374,7 @@ def _agree_on_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     differences = [
         f"{name} is {there.get(name)} there and {settings.get(name)} now"
         for name in sorted(there.keys() | settings.keys())
-        if name != "checkpoint" and there.get(name) != settings.get(name)
+        if name not in ("checkpoint", "surroundings") and there.get(name) != settings.get(name)
     ]
     if differences:
         if there.get("weights") != settings.get("weights"):
@@ -380,3 +382,4 @@ def _agree_on_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         raise InputError(
             f"{folder} holds results of other settings: {'; '.join(differences)}. Use another output folder"
         )
+    warn_of_others(there.get("surroundings"), os.fspath(folder))

@@ -14,6 +14,7 @@ from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.config import resolve_config, total_steps
 from ddim_jax.data import Source, configured, ids_digest, load_dataset, note_of
 from ddim_jax.models import create_model, create_process
+from ddim_jax.ops.surroundings import surroundings
 from ddim_jax.runtime.atomic import check_place, json_text, make_folder, write_json
 from ddim_jax.runtime.errors import InUseError
 from ddim_jax.runtime.pinned import pinned
@@ -160,6 +161,7 @@ def _train(
         if note := note_of(train_source):
             reporter.message(note)
         metadata = {"config": config, "package_version": __version__, "data": identity}
+        metadata |= {"surroundings": surroundings()}
         rate_at = jax.jit(rate)  # one small program; each of its operations by itself would be ten, compiled one by one
         watch = LossWatch(stop=stop)
         feed = batches(
