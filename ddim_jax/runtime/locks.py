@@ -18,8 +18,9 @@ from absl import logging
 from ddim_jax.runtime.errors import InputError, InUseError
 from ddim_jax.runtime.printable import printable
 
-PATIENCE_SECONDS = 600
-"""Limit on the wait for a lock, which is held while an index is merged: seconds, with millions of lines a minute."""
+_LOOK_EVERY = 0.05  # seconds, as all of these
+_TOLD_AFTER = 3.0
+_LONGEST_WAIT = 600.0
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
@@ -51,33 +52,32 @@ def try_lock(file: IO, *, required: bool = True) -> bool:
 
 @contextlib.contextmanager
 def locked(path: str | os.PathLike, *, required: bool = True) -> Iterator[None]:
-    """Holds the lock of a file, made if it is not there, while the block runs.
+    """Holds the lock of a file, made if it is not there, while the block runs; waits for whoever holds it before.
 
-    Waits for whoever holds it, says for whom after a second, and gives up after `PATIENCE_SECONDS`.
+    A wait of some seconds is told, with the process that is waited for.
 
     Raises:
       InputError: the file system has no locks, and one is `required`.
-      InUseError: it was held for too long.
+      InUseError: it is still held after `_LONGEST_WAIT`.
     """
     with open(path, "ab") as file:
         began, told = time.monotonic(), False
         while not try_lock(file, required=required):
             waited = time.monotonic() - began
-            if waited > PATIENCE_SECONDS:
+            if waited > _LONGEST_WAIT:
                 raise InUseError(
-                    f"{path}: held by {holder(path)} for more than {PATIENCE_SECONDS} s. Wait until it ends, or end "
-                    "it, and start the same command again"
+                    f"{path}: {holder(path)} has held this lock for {waited:.0f} s; let it end, or end it, and start "
+                    "the same command again"
                 )
-            if waited > 1 and not told:
-                logging.warning("%s is held by %s; waiting for it", path, holder(path))
+            if waited > _TOLD_AFTER and not told:
                 told = True
-            time.sleep(0.05)
+                logging.warning("waiting for %s, which %s holds", path, holder(path))
+            time.sleep(_LOOK_EVERY)
         yield
 
 
 def holder(path: str | os.PathLike) -> str:
     """The process of this machine that holds the lock of a file, in words, as far as the system tells."""
-    unknown = "another process, perhaps of another machine"
     try:
         inode = os.stat(path).st_ino
         for line in Path("/proc/locks").read_text().splitlines():
@@ -87,4 +87,4 @@ def holder(path: str | os.PathLike) -> str:
                 return f"process {fields[4]} ({printable(os.fsdecode(b' '.join(command[:3]).strip()))})"
     except (IndexError, OSError, ValueError):
         pass  # not Linux, gone meanwhile, or of another user
-    return unknown
+    return "another process, perhaps of another machine,"
