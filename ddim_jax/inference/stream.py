@@ -17,6 +17,7 @@ from ddim_jax.inference.index import Index
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.segmentation import Segmentation, fuse
 from ddim_jax.inference.segmenter import Segmenter
+from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import Prepared
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.atomic import atomic_path
@@ -161,7 +162,7 @@ class Stream:
         kinds = [kind for kind in WRITERS if kind in earlier or kind in self._kinds]
         began = time.monotonic()
         image = picture.pixels
-        result = fuse(samples, image.shape[:2], self._context.options)
+        result = fuse(samples, image.shape[:2], self._context.options, self._context.labels)
         try:
             write_outputs(job, self._output_dir, image, result, kinds, self._context)
         except OSError as error:
@@ -180,7 +181,7 @@ class Stream:
             "outputs": kinds,
             "height": image.shape[0],
             "width": image.shape[1],
-            "area": int(result.mask.sum()),
+            **_areas(result.mask, self._context.labels),
             "mean_uncertainty": round(float(result.uncertainty.mean(dtype=np.float64)), 6),
             "doubt": round(result.doubt, 6),
             "seconds": round(loaded.seconds + device_seconds + time.monotonic() - began, 4),
@@ -208,6 +209,15 @@ def write_outputs(
         writer = WRITERS.get(kind)()
         with atomic_path(output_dir / job.output(kind), suffix=writer.suffix) as temporary:
             writer.write(temporary, result, image, Path(job.source), context)
+
+
+def _areas(mask: np.ndarray, labels: Labels) -> dict[str, Any]:
+    """The pixels of the mask and, of several classes, of each."""
+    areas = {"area": int(np.count_nonzero(mask))}
+    if labels.several:
+        names = enumerate(labels.class_names, start=1)
+        areas["areas"] = {name: int(np.count_nonzero(labels.of_class(mask, number))) for number, name in names}
+    return areas
 
 
 def _count_pixels(job: Job) -> int:

@@ -78,8 +78,9 @@ def _train(
     # The model and its process. What can be refused is, before the data are touched.
     check_place(workdir)
     about, fields, data, seed = config["model"], config["train"], config["data"], config["seed"]
-    model = create_model(about["name"], preset=about["preset"], **about["overrides"])
-    process = create_process(model, config["diffusion"])
+    labels = Labels.from_config(data)
+    model = create_model(about["name"], preset=about["preset"], mask_channels=labels.channels, **about["overrides"])
+    process = create_process(model, config["diffusion"], labels)
     batch_size, image_size = fields["batch_size"], data["image_size"]
     mesh = data_mesh(batch_size, accumulate=fields["accumulate"])
 

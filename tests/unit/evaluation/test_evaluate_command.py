@@ -9,6 +9,7 @@ from evaluation_fakes import CONFIG, hand_case
 from ddim_jax.data import ids_digest
 from ddim_jax.evaluation import checkpoint, evaluate_checkpoint
 from ddim_jax.imageio.images import ReadOptions
+from ddim_jax.labels import Labels
 from ddim_jax.registry import ENSEMBLES
 from ddim_jax.runtime.errors import CheckpointError, InputError
 
@@ -62,6 +63,7 @@ def test_the_data_set_is_the_one_of_the_checkpoint(loaded, tmp_path):
         "image_size": 4,
         "cache_dir": None,
         "counts": None,
+        "labels": Labels(),
         "reading": ReadOptions(),
     }
 
