@@ -1,9 +1,11 @@
 """Fixtures of all tests, and the marker `slow` of everything below tests/slow."""
 
 import contextlib
+import json
 import os
 import time
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -13,7 +15,7 @@ from tiny_runs import tiny_config
 
 from ddim_jax.runtime import allocator, compile_cache
 from ddim_jax.runtime.cache_folder import cache_folder, processor_digest
-from ddim_jax.training import train
+from ddim_jax.training import loop, train
 
 LONGEST_FILES = (
     "test_training_processes.py",
@@ -21,6 +23,7 @@ LONGEST_FILES = (
     "test_bad_inputs.py",
     "test_train_command.py",
     "test_kills_and_damage.py",
+    "test_stops.py",
     "test_torch_twin.py",
     "test_training_systems.py",
     "test_devices.py",
@@ -117,6 +120,36 @@ def compiled_quickly():
             jax.config.update(name, value)
             patch.setenv(name.upper(), str(value))
         compilation_cache.reset_cache()  # the folder is looked up once
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def traced_once():
+    """Trainings of one configuration share what the first of them traced: tracing takes longer than their steps."""
+
+    def once(make):
+        made = {}
+
+        def make_once(*args, **fields):
+            key = (*map(hashable, args), *((name, hashable(fields[name])) for name in sorted(fields)))
+            if key not in made:
+                made[key] = make(*args, **fields)
+            return made[key]
+
+        return make_once
+
+    def hashable(value):
+        return json.dumps(value) if isinstance(value, Mapping | list) else value
+
+    def score_once(self, model, process, pictures, *, steps, clip_x0, seed, **rest):
+        initialise(self, model, process, pictures, steps=steps, clip_x0=clip_x0, seed=seed, **rest)
+        self._score = scores.setdefault((model, process, steps, clip_x0, seed), self._score)
+
+    initialise, scores = loop.Validator.__init__, {}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("create_model", "create_process", "learning_rate_schedule", "create_optimiser", "make_train_step"):
+            patch.setattr(loop, name, once(getattr(loop, name)))
+        patch.setattr(loop.Validator, "__init__", score_once)
         yield
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from ddim_jax.labels import Labels
 from ddim_jax.training.sharding import data_mesh, global_batch, replicated
 from ddim_jax.training.state import TrainState
 from ddim_jax.training.step import make_train_step
@@ -25,6 +26,8 @@ class Nothing(nn.Module):
 
 class Reveals:
     """Stands in for the diffusion process; draws timesteps of 0 .. 999."""
+
+    labels = Labels()
 
     def draw_timesteps(self, key, shape):
         return jax.random.randint(key, shape, 0, 1000)
@@ -55,13 +58,13 @@ def prepared(images, masks, *, devices, seed, step, rotation_degrees=15.0, flips
 
 
 def drawn(images, masks, **how):
-    """What the step draws for a batch of uint8 pictures, one row an example: {"mask", "image", "noise", "t"}."""
+    """The draws of a step for a batch of uint8 pictures, one row an example: {"mask", "image", "noise", "t"}."""
     train_step, state, batch = prepared(images, masks, **how)
     return jax.tree.map(np.asarray, train_step(state, batch)[0].params)
 
 
 def collectives(images, masks, **how):
-    """What devices send each other in a step: the names of the operations of the compiled program."""
+    """The exchanges of devices in a step: the names of the operations of the compiled program."""
     train_step, state, batch = prepared(images, masks, **how)
     text = train_step.lower(state, batch).compile().as_text()
     return re.findall(r" (all-\w+|reduce-scatter|collective-\w+)(?:-start)?\(", text)

@@ -29,9 +29,9 @@ def of_masks(fuse: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray, 
 def ensemble_probability(samples: np.ndarray, protocol: Protocol, ensemble: str = "mean") -> np.ndarray:
     """Fuses the samples of an image; of several classes each by itself, against the rest.
 
-    "mean": what the protocol makes of all samples together. For the other two, the protocol makes a mask of each sample
-    by itself, with its own threshold. "majority": the fraction of the masks that hold the pixel. "staple": the
-    probability of the mask behind them, found by STAPLE.
+    "mean": what the protocol makes of all samples together. "mean_of_each": the mean of what it makes of each sample by
+    itself. For the other two, it makes a mask of each sample, with its own threshold. "majority": the fraction of the
+    masks that hold the pixel. "staple": the probability of the mask behind them, found by STAPLE.
 
     Args:
       samples: [S, h, w] estimates of x_0, about [-1, 1] and unclipped; of several classes [S, h, w, K].

@@ -12,7 +12,7 @@ from absl import logging
 
 from ddim_jax.checkpoints.manifest import MANIFEST, describe_damage, is_complete
 from ddim_jax.runtime.errors import CheckpointError, InputError
-from ddim_jax.runtime.remote import refuse_remote
+from ddim_jax.runtime.remote import local_path
 
 
 def locate(path: str | os.PathLike) -> tuple[Path, int | None]:
@@ -25,8 +25,7 @@ def locate(path: str | os.PathLike) -> tuple[Path, int | None]:
       CheckpointError: there is no such path, or it is none of the three.
       InputError: the path is of remote storage.
     """
-    refuse_remote(path, "the checkpoint")
-    given = Path(os.path.expanduser(path)).absolute()  # pathlib's own fails where there is no such user
+    given = local_path(path, "the checkpoint").absolute()
     if not given.is_dir():
         raise CheckpointError(f"{path}: no such folder; give a run directory, its checkpoints folder or a step folder")
     if (given / "checkpoints").is_dir():

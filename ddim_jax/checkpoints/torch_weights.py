@@ -18,6 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ddim_jax.checkpoints.items import check_declared
 from ddim_jax.runtime.atomic import atomic_path
 from ddim_jax.runtime.errors import CheckpointError
+from ddim_jax.runtime.remote import local_path
 
 NameTable = tuple[tuple[str, str], ...]
 
@@ -129,7 +130,7 @@ def load_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
       CheckpointError: the file is not there, cannot be read, has another suffix or holds no state dict, or the library
         that reads it is not installed.
     """
-    path = Path(os.path.expanduser(path))
+    path = local_path(path, "the path of weights")
     readers = {".safetensors": _read_safetensors, ".pt": _read_pickled, ".pth": _read_pickled}
     if path.suffix.lower() not in readers:
         raise CheckpointError(f"{path}: expected a file ending in {', '.join(readers)}")
@@ -149,7 +150,7 @@ def save_state_dict(path: str | os.PathLike, state_dict: Mapping[str, Any]) -> N
       CheckpointError: another suffix, or safetensors is not installed.
       OSError: the disk is full or not writable.
     """
-    path = Path(os.path.expanduser(path))
+    path = local_path(path, "the path of weights")
     if path.suffix.lower() != ".safetensors":
         raise CheckpointError(f"{path}: state dicts are written as .safetensors; choose such a name")
     safetensors = _safetensors(path)

@@ -1,5 +1,6 @@
 """The configs that travel with the package, by name: `--config demo` is `--config configs/demo.py` of a checkout."""
 
+import os
 import sys
 import types
 from pathlib import Path
@@ -31,6 +32,7 @@ def config_file(given: str) -> str:
         package = types.ModuleType("configs")
         package.__path__ = [str(FOLDER)]
         sys.modules.setdefault("configs", package)
+    given = os.path.expanduser(given)
     file, colon, argument = given.partition(":")
     if Path(file).is_file():
         return given

@@ -5,7 +5,6 @@ python -m ddim_jax.data.export --output DIR [--split test] [--count 8] [--size 6
 
 import argparse
 import os
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -15,13 +14,12 @@ from ddim_jax.data.sources import SPLITS, Source
 from ddim_jax.runtime.atomic import atomic_path, make_folder
 from ddim_jax.runtime.errors import report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
-from ddim_jax.runtime.remote import refuse_remote
+from ddim_jax.runtime.remote import local_path
 
 
 def export_pairs(source: Source, output_dir: str | os.PathLike) -> None:
     """Writes every pair of `source` as output_dir/images/<id>.png and output_dir/masks/<id>.png (0 and 255)."""
-    refuse_remote(output_dir, "output")
-    output_dir = Path(output_dir)
+    output_dir = local_path(output_dir, "output")
     make_folder(output_dir)
     for row in range(len(source)):
         example = source[row]

@@ -242,7 +242,10 @@ def draw_reverse_process(
     axes[1, 0].set_xlabel("truth", fontsize=SMALL, color=TEXT, labelpad=3)
     for column, step in zip(axes.T[1:-1], shown, strict=True):
         _show_noisy(column[0], noisy[step], shape)
-        _show_probability(column[1], (np.clip(estimates[step], -1.0, 1.0) + 1.0) / 2.0, shape, labels)
+        if labels.several:
+            _show_probability(column[1], sample_probabilities(estimates[step][np.newaxis])[0], shape, labels)
+        else:
+            show(column[1], estimates[step], shape, cmap="gray", vmin=-1, vmax=1)
         panel(column[0], f"t = {int(timesteps[step])}")
         panel(column[1])
     _show_noisy(axes[0, -1], noisy[-1], shape)

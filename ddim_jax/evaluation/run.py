@@ -21,7 +21,7 @@ from ddim_jax.inference import Segmenter
 from ddim_jax.preprocessing import resize_mask
 from ddim_jax.runtime.atomic import check_place, make_folder, write_json
 from ddim_jax.runtime.errors import DataError, InputError
-from ddim_jax.runtime.remote import refuse_remote
+from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
 
 RESOLUTIONS = ("model", "native")
@@ -82,8 +82,7 @@ def evaluate(
       InputError: an argument is out of range, or `output_dir` cannot be made or written to.
       TypeError: there is no option of that name, or it is one that an evaluation does not read.
     """
-    refuse_remote(output_dir, "output_dir")
-    output_dir = Path(output_dir)
+    output_dir = local_path(output_dir, "output_dir")
     unread = [name for name in NOT_TAKEN if given.get(name) is not None]
     if unread:
         raise TypeError(

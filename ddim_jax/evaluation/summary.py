@@ -40,8 +40,9 @@ RULES = {
         "both) and was mirrored back: the samples differ by noise and orientation, those of the paper by noise alone"
     ),
     "ensemble": (
-        "mean: as each protocol says; majority: each sample's own mask under the protocol, the fraction of the masks "
-        "that hold a pixel, cut at 0.5; staple: the same masks, fused by STAPLE (expectation-maximisation), cut at 0.5"
+        "mean: as each protocol says; mean_of_each: the mean of its probabilities of the samples by themselves; "
+        "majority: each sample's own mask under the protocol, the fraction of the masks that hold a pixel, cut at 0.5; "
+        "staple: the same masks, fused by STAPLE (expectation-maximisation), cut at 0.5"
     ),
     "uncertainty": (
         "standard deviation of the samples' probabilities (clipped to [-1, 1], mapped to [0, 1]), of several "

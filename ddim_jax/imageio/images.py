@@ -11,9 +11,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from absl import logging
 
+from ddim_jax.imageio.archives import open_binary
 from ddim_jax.labels import Labels
 from ddim_jax.registry import READERS
-from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.runtime.errors import ConfigError, InputError
 
 MAX_PIXELS = 2**30 // 12
 """A picture with more is refused by its header, before any of it is decoded: a GiB at 12 bytes a pixel, 89 million."""
@@ -64,6 +65,9 @@ class Reader(Protocol):
 
     Attributes:
       suffixes: in small letters with the dot, such as (".tif", ".tiff").
+
+    A reader may have more: `magic`, an offset and the bytes there by which it knows files without a suffix; and
+    `open_stack(files, options)`, for files of several pictures (`ddim_jax.imageio.stacks.Stack`).
     """
 
     suffixes: tuple[str, ...]
@@ -132,7 +136,7 @@ def count_pixels(path: str | os.PathLike) -> int:
 
 
 def reader_of(path: str | os.PathLike) -> type[Reader]:
-    """The reader of a file by its suffix (the longest that fits); that of PNG files for an unknown one.
+    """The reader of a file by its suffix (the longest that fits), without one by what it begins with; else PNG's.
 
     Raises:
       ConfigError: two readers have registered for one suffix.
@@ -140,7 +144,27 @@ def reader_of(path: str | os.PathLike) -> type[Reader]:
     name = os.path.basename(os.fspath(path)).lower()
     names = _reader_names()
     fitting = [suffix for suffix in names if name.endswith(suffix)]
-    return READERS.get(names[max(fitting, key=len)] if fitting else "pillow")
+    if fitting:
+        return READERS.get(names[max(fitting, key=len)])
+    return READERS.get(name_by_content(path) or "pillow")
+
+
+def name_by_content(path: str | os.PathLike) -> str | None:
+    """The name of the reader that knows a file without a suffix by its bytes, or None: scanners write such files.
+
+    What follows a last dot and is a number is no suffix. An index of files (DICOMDIR) is no picture.
+    """
+    name = os.path.basename(os.fspath(path))
+    suffix = os.path.splitext(name)[1]
+    if (suffix and not suffix[1:].isdigit()) or name.upper() == "DICOMDIR":
+        return None
+    known = {reader_name: reader.magic for reader_name, reader in READERS.items() if hasattr(reader, "magic")}
+    try:
+        with open_binary(path) as file:
+            start = file.read(max((offset + len(magic) for offset, magic in known.values()), default=0))
+    except (OSError, InputError):
+        return None
+    return next((name for name, (offset, magic) in known.items() if start[offset:].startswith(magic)), None)
 
 
 def _reader_names() -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from absl import logging
 
-from ddim_jax.imageio.images import image_suffixes
+from ddim_jax.imageio.images import image_suffixes, name_by_content
 from ddim_jax.runtime.errors import DataError
 
 # What macOS adds to archives, and what the root of a disk has, which a user may not even read.
@@ -27,7 +27,8 @@ def list_images(path: str | os.PathLike) -> list[Path]:
 def iterate_images(path: str | os.PathLike, pass_over: Callable[[str], None] = lambda file: None) -> Iterator[Path]:
     """Finds pictures: a file as it is, a folder searched through and through, or a glob (`**` goes into folders).
 
-    Folders and globs give files with a suffix that a reader has registered for (in upper or lower case), sorted;
+    Folders and globs give files with a suffix that a reader has registered for (in upper or lower case), or without a
+    suffix where a reader knows their content, sorted;
     hidden files and folders (a leading dot) are left out; so are links to folders below the one given, which is told.
     What has such a name and cannot be looked at (a link to nothing, no permission) is given as well, so that reading it
     says what is wrong. Of a folder, the names in one of its folders at a time are in memory (with those of the folders
@@ -48,6 +49,8 @@ def iterate_images(path: str | os.PathLike, pass_over: Callable[[str], None] = l
             return True
         other = not file.name.startswith(".") and not file.name.lower().endswith(suffixes)
         if other and (entry is not None or file.is_file()):
+            if file.is_file() and name_by_content(file):
+                return True
             pass_over(os.fspath(file))
         return False
 

@@ -12,15 +12,14 @@ import numpy as np
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.config import resolve_config, total_steps
-from ddim_jax.data import Source, ids_digest, load_dataset, note_of
-from ddim_jax.imageio.images import ReadOptions
+from ddim_jax.data import Source, configured, ids_digest, load_dataset, note_of
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, create_process
 from ddim_jax.runtime.atomic import check_place, json_text, make_folder, write_json
 from ddim_jax.runtime.errors import InUseError
 from ddim_jax.runtime.printable import printable
 from ddim_jax.runtime.processes import LastWord, as_first, check_shared, ending_together, first_alone, wait_for_all
-from ddim_jax.runtime.remote import refuse_remote
+from ddim_jax.runtime.remote import local_path
 from ddim_jax.runtime.signals import StopRequest, stop_on_signals
 from ddim_jax.training.input_pipeline import batches, read_pictures
 from ddim_jax.training.logging import Reporter, create_reporter
@@ -63,11 +62,11 @@ def train(config: Any, workdir: str | os.PathLike, request: StopRequest | None =
       InUseError: another training is at work in `workdir`.
       NonFiniteLoss: the loss or a gradient is not finite; the last good checkpoint stays.
     """
-    refuse_remote(workdir, "workdir")
+    workdir = local_path(workdir, "workdir")
     request = StopRequest() if request is None else request  # one that was not made yet counts as False
     try:
-        with OneTraining(Path(workdir)) as one_training, ending_together(request) as last_word:
-            return _train(resolve_config(config), Path(workdir), request, one_training, last_word)
+        with OneTraining(workdir) as one_training, ending_together(request) as last_word:
+            return _train(resolve_config(config), workdir, request, one_training, last_word)
     finally:
         request.leave_at_once(None)
 
@@ -206,17 +205,7 @@ def _train(
 
 
 def _load(data: Mapping[str, Any], split: str) -> Source:
-    return load_dataset(
-        data["name"],
-        split,
-        root=data["root"],
-        seed=data["split_seed"],
-        image_size=data["image_size"],
-        cache_dir=data["cache_dir"],
-        counts=data["counts"],
-        labels=Labels.from_config(data),
-        reading=ReadOptions.of(data),
-    )
+    return load_dataset(split=split, **configured(data))
 
 
 def _begin_folder(

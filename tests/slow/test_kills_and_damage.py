@@ -1,4 +1,4 @@
-"""A training that is killed, asked to stop or loses its disk or its peer, and checkpoints that are damaged: a few each.
+"""A training that is killed, and checkpoints that are damaged: a few each.
 
 `python -m tests.slow.trials` does many, and counts them in docs/results/faults.json.
 """
@@ -7,25 +7,15 @@ import shutil
 
 import pytest
 
-from benchmarks.fault_limits import PARTS, short_of_limits
+from benchmarks.faults import short_of_limits
 from ddim_jax.checkpoints import CheckpointStore
-from tests.slow.trials import damage, disk_full, kills, peer_death, sigterm
+from tests.slow.trials import damage, kills
+from tests.slow.trials.judge import assert_within_limits
 from tests.slow.trials.programs import checkpoints, first_step, last_step, newest_complete
 
+pytestmark = pytest.mark.usefixtures("programs_share_the_cache")
+
 KILLS = 3
-
-
-def assert_within_limits(part, found):
-    assert {count.field for count in PARTS[part]} <= found.keys()
-    assert short_of_limits(part, found, long=False) == []
-
-
-@pytest.fixture(autouse=True, scope="module")
-def programs_share_the_cache(environment):
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -115,45 +105,3 @@ def test_a_save_is_told_from_a_removal(tmp_path):
     (tmp_path / "8").mkdir()
     (tmp_path / "8" / "manifest.json").write_text("{}")  # 6 is older than it, and has none: it is about to be removed
     assert kills._new_halves(tmp_path, before) == [] and kills._new_halves(tmp_path, set()) == [None]
-
-
-def test_a_disk_that_is_full(tmp_path):
-    try:
-        with disk_full.SmallDisk(tmp_path / "trial"):
-            pass
-    except disk_full.FaultRunFailed as error:
-        pytest.skip(str(error))
-    found = disk_full.measure(tmp_path / "work", print, checkpoint_shares=(0.5,), result_shares=(0.6,))
-    assert_within_limits("disk_full", found)
-    assert (found["n"], found["in_a_save"], found["in_results"]) == (2, 1, 1)
-
-
-def test_a_training_that_is_asked_to_stop(tmp_path):
-    found = sigterm.measure(tmp_path, 3, 0, print)
-    assert found["n"] == 3
-    assert short_of_limits("sigterm", found | {"seconds": 0.0}, long=False) == []
-    assert found["seconds"] < 60  # the limit of 10 s is that of an idle machine
-
-
-def test_one_of_two_processes_dies(tmp_path):
-    found = peer_death.measure(tmp_path, 0, print, deaths=(("anywhere", 1),))
-    assert_within_limits("peer_death", found)
-
-
-FULL = "error: {}/metrics.jsonl: No space left on device. Make room there.\n"
-
-
-@pytest.mark.parametrize(
-    ("status", "said", "clear"),
-    [
-        (2, "step 1\n" + FULL, True),
-        (1, FULL, False),
-        (2, "Traceback (most recent call last):\n" + FULL, False),
-        (2, FULL + FULL, False),
-        (2, "error: writing: No space left on device\n", False),
-        (2, "error: {}: it did not work\n", False),
-        (None, FULL, False),
-    ],
-)
-def test_what_a_clear_message_of_a_full_disk_is(tmp_path, status, said, clear):
-    assert disk_full.is_clear(status, said.replace("{}", str(tmp_path)), tmp_path) is clear

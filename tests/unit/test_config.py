@@ -15,6 +15,7 @@ from tiny_runs import tiny_config, unet_config
 from ddim_jax import config as schema
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.checkpoints.manifest import write_manifest
+from ddim_jax.cli.config_page import markdown
 from ddim_jax.config import check_config, differences, plain_config, resolve_config, saved_config, total_steps
 from ddim_jax.inference import Segmenter
 from ddim_jax.registry import MODELS, import_plugins
@@ -134,7 +135,7 @@ def test_mirrored_samples_of_a_network_that_never_saw_a_mirrored_picture_are_ref
         ("sample.sampler", "dpm", r"expected one of ddim, ddpm, dpm\+\+"),
         ("sample.sampler", None, r"expected one of ddim, ddpm, dpm\+\+"),
         ("sample.sampler", 1, r"expected one of ddim, ddpm, dpm\+\+"),
-        ("sample.ensemble", "median", "expected one of majority, mean, staple"),
+        ("sample.ensemble", "median", "expected one of majority, mean, mean_of_each, staple"),
         ("sample.protocol", "mine", "expected one of .*mean"),
         ("sample.protocol", ["paper"], "expected one of .*mean"),
         ("sample.eta", None, "expected a number from 0 to 1"),
@@ -443,7 +444,7 @@ def test_a_network_of_a_plugin_is_trained_and_found_again_by_its_checkpoint(plug
 
 
 def test_the_page_has_every_field_and_the_values_of_every_network():
-    page = schema.markdown()
+    page = markdown()
     for line in (
         "| `train.beta1` | a number from 0 to below 1 | `0.9` | of Adam | no |",
         "| `frequency_bins` | a whole number from 1 to 256 | resolution of the FF-Parser |  |  | `16` |  |",
@@ -451,5 +452,5 @@ def test_the_page_has_every_field_and_the_values_of_every_network():
         "| `data.counts.val` | a whole number from 1 to 10000000 | `64` | phantoms of the val split | no |",
     ):
         assert line in page.splitlines()
-    assert all(f"`{name}`" in page for name, _ in schema._fields(schema.SCHEMA))
-    assert all(field.help for _, field in schema._fields(schema.SCHEMA))
+    assert all(f"`{name}`" in page for name, _ in schema.fields_of(schema.SCHEMA))
+    assert all(field.help for _, field in schema.fields_of(schema.SCHEMA))

@@ -1,4 +1,4 @@
-"""Whether a program refused what it was given as it should: in a line, with a name, leaving nothing half done."""
+"""Judges if a program refused its input as it should: in a line, with a name, leaving nothing half done."""
 
 import json
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.faults import PARTS, short_of_limits
 from tests.slow.trials.warm import Ended, Programs
 
 
@@ -45,7 +46,7 @@ Make = Callable[[Path], Start]
 
 
 class Verdict(NamedTuple):
-    """What was wrong with how a program ended; all empty if nothing.
+    """Faults in the end of a program; all empty if there are none.
 
     Attributes:
       traceback: the exception or the signal that ended it.
@@ -86,7 +87,7 @@ def judge(start: Start, ended: Ended, folder: Path, before: dict[str, object], a
 
 
 def _claims(index: Path, start: Start) -> bool:
-    """Whether the index of an output folder says that a bad picture was segmented."""
+    """Returns True if the index of an output folder says that a bad picture was segmented."""
     if not index.exists():
         return False
     records = [json.loads(line) for line in index.read_text().splitlines()]
@@ -101,3 +102,9 @@ def _listing(folder: Path) -> dict[str, object]:
         stat = path.lstat()
         found[path.relative_to(folder).as_posix()] = "folder" if path.is_dir() else (stat.st_size, stat.st_mtime_ns)
     return found
+
+
+def assert_within_limits(part: str, found: dict) -> None:
+    """Fails unless a part of the trials was counted in full, and within the limits of a short one."""
+    assert {count.field for count in PARTS[part]} <= found.keys()
+    assert short_of_limits(part, found, long=False) == []

@@ -21,6 +21,17 @@ def test_the_mean_is_what_the_protocol_says():
         assert ensemble_threshold(protocol) == protocol.threshold
 
 
+def test_the_mean_of_each_stretches_each_sample_by_itself():
+    two = np.array([[[0.0, 1.0, 2.0, 4.0]], [[-1.0, -0.5, 1.0, 1.0]]], np.float32)
+    # Stretched: 0, 1/4, 1/2, 1 and 0, 1/4, 1, 1. The mean, -1/2, 1/4, 3/2, 5/2, is stretched to 0, 1/4, 2/3, 1.
+    np.testing.assert_allclose(ensemble_probability(two, PAPER, "mean_of_each"), [[0, 0.25, 0.75, 1]])
+    np.testing.assert_allclose(ensemble_probability(two, PAPER), [[0, 0.25, 2 / 3, 1]], rtol=1e-6)
+    assert ensemble_threshold(PAPER, "mean_of_each") == 0.9
+    np.testing.assert_allclose(  # clipping is of each sample anyway
+        ensemble_probability(samples(), MEAN, "mean_of_each"), ensemble_probability(samples(), MEAN), atol=1e-6
+    )
+
+
 def test_staple_fuses_the_masks_that_the_protocol_makes_of_each_sample():
     mean = samples() > 0.0  # a clipped sample above 0 is a probability above a half
     low, high = samples().min(axis=(1, 2), keepdims=True), samples().max(axis=(1, 2), keepdims=True)
@@ -68,5 +79,5 @@ def test_what_cannot_be_fused_is_refused():
             ensemble_probability(broken, MEAN, ensemble)
         with pytest.raises(ValueError, match="at least one sample"):
             ensemble_probability(samples()[:0], MEAN, ensemble)
-    with pytest.raises(ConfigError, match="ensemble is 'median'; expected one of majority, mean, staple"):
+    with pytest.raises(ConfigError, match="ensemble is 'median'; expected one of majority, mean, mean_of_each, staple"):
         ensemble_probability(samples(), MEAN, "median")

@@ -107,6 +107,7 @@ def assert_close(output, expected):
     assert np.abs(output - expected).max() < 1e-4 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 def test_full_size_values_at_128(full_size):
     model, params, twin = full_size
     *inputs, _ = draw_inputs(1, 128, 128)

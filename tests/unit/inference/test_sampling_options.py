@@ -30,7 +30,7 @@ def test_defaults_come_from_the_config_and_the_protocol():
         ({"threshold": float("nan")}, "threshold is nan"),
         ({"protocol": "papers"}, "protocol is 'papers'; expected one of paper, mean"),
         ({"sampler": "dpm"}, "sampler is 'dpm'; expected one of ddim, ddpm, dpm"),
-        ({"ensemble": "median"}, "ensemble is 'median'; expected one of majority, mean, staple"),
+        ({"ensemble": "median"}, "ensemble is 'median'; expected one of majority, mean, mean_of_each, staple"),
         ({"flips": "no"}, "flips is 'no'; expected True or False"),
         ({"sampler": ["ddim"]}, r"sampler is \['ddim'\]"),
         ({"ensemble": ["mean"]}, r"ensemble is \['mean'\]"),

@@ -1,16 +1,19 @@
-"""Remote paths are refused wherever one can be given, before anything is read or written."""
+"""Paths as a user gives them: remote ones are refused before anything is read or written, ~ is the home folder."""
 
 from pathlib import Path
 
 import pytest
 
 from configs import demo
+from ddim_jax.checkpoints.folders import locate
+from ddim_jax.checkpoints.torch_weights import load_state_dict
+from ddim_jax.cli.configs import config_file
 from ddim_jax.data import load_dataset
 from ddim_jax.data.export import export_pairs
 from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.inference import Segmenter, segment_files
 from ddim_jax.runtime.errors import InputError
-from ddim_jax.runtime.remote import refuse_remote
+from ddim_jax.runtime.remote import local_path, refuse_remote
 from ddim_jax.training import train
 
 
@@ -59,3 +62,39 @@ def test_every_way_in_refuses(name, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=rf"{name.strip()} is gs://bucket/x; gs:// paths are not read or written"):
         CALLS[name]("gs://bucket/x")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert (
+        local_path("~/data/in", "data.root") == local_path(Path("~/data/in"), "data.root") == Path("/home/me/data/in")
+    )
+    assert local_path("~", "data.root") == Path("/home/me")
+    assert local_path("~nobody-of-that-name/x", "data.root") == Path("~nobody-of-that-name/x")
+    assert local_path("a/~/b", "data.root") == Path("a/~/b")
+    assert local_path(None, "data.root") is None
+    with pytest.raises(InputError, match=r"^data\.root is gs:"):
+        local_path("gs://bucket/~", "data.root")
+
+
+NAMED_IN_HOME = {
+    "workdir": lambda path: train(demo.get_config(), path),
+    "train.init_from": load_state_dict,
+    "output": lambda path: export_pairs([], path),
+}
+
+
+@pytest.mark.parametrize("name", NAMED_IN_HOME)
+def test_every_way_in_finds_the_home_folder(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "file").touch()
+    with pytest.raises((InputError, OSError), match=f"{tmp_path}/file"):
+        NAMED_IN_HOME[name]("~/file")
+
+
+def test_a_run_and_a_config_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "run/checkpoints/5/ema_params").mkdir(parents=True)
+    (tmp_path / "mine.py").touch()
+    assert locate("~/run") == (tmp_path / "run/checkpoints", None)
+    assert config_file("~/mine.py:small") == f"{tmp_path}/mine.py:small"
