@@ -14,6 +14,7 @@ from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.config import resolve_config, total_steps
 from ddim_jax.data import Source, configured, ids_digest, load_dataset, note_of
+from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, create_process
 from ddim_jax.models.spec import check_memory
 from ddim_jax.ops.surroundings import surroundings
@@ -84,8 +85,9 @@ def _train(
     check_place(workdir)
     check_files(workdir)
     about, fields, data, seed = config["model"], config["train"], config["data"], config["seed"]
-    model = create_model(about["name"], preset=about["preset"], **about["overrides"])
-    process = create_process(model, config["diffusion"])
+    labels = Labels.from_config(data)
+    model = create_model(about["name"], preset=about["preset"], mask_channels=labels.channels, **about["overrides"])
+    process = create_process(model, config["diffusion"], labels)
     batch_size, image_size = fields["batch_size"], data["image_size"]
     check_memory(model, image_size)
     mesh = data_mesh(batch_size, accumulate=fields["accumulate"])
