@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from ddim_jax.imageio.images import ReadOptions, read_image, read_mask
+from ddim_jax.imageio.images import ReadOptions, read_pair
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import ConfigError, DataError
 
@@ -120,16 +120,10 @@ class PairSource:
         """Reads pair `index`.
 
         Raises:
-          DataError: a file cannot be read, the mask is no mask, or the two differ in size; the message names the files.
+          DataError: as `ddim_jax.imageio.images.read_pair`.
         """
         pair = self._pairs[index]
-        image, mask = read_image(pair.image, self._reading), read_mask(pair.mask, self._labels)
-        if image.shape[:2] != mask.shape:
-            raise DataError(
-                f"{pair.image} is {image.shape[1]} x {image.shape[0]} pixels, its mask {pair.mask} is "
-                f"{mask.shape[1]} x {mask.shape[0]}; expected the same size."
-            )
-        return Example(pair.id, image, mask)
+        return Example(pair.id, *read_pair(pair.image, pair.mask, self._labels, self._reading))
 
 
 class Subset:

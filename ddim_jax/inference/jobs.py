@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ddim_jax.imageio.images import image_suffixes
-from ddim_jax.imageio.listing import iterate_images
+from ddim_jax.imageio.listing import iterate_images, kind_of
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import InputError
 
@@ -69,7 +69,7 @@ def plan_jobs(inputs: str | os.PathLike | Iterable[str | os.PathLike], output_di
     def pass_over(path: str) -> None:
         path = os.path.abspath(path)
         if not path.startswith(results):
-            others[os.path.splitext(path)[1].lower()] += 1
+            others[kind_of(path)] += 1
 
     for given in [inputs] if isinstance(inputs, str | os.PathLike) else inputs:
         root = _root(given)

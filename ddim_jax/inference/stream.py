@@ -22,9 +22,9 @@ from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.atomic import atomic_path
 from ddim_jax.runtime.errors import DataError
 
-PIXELS_AT_ONCE = 2 * MAX_PIXELS
-"""Bound on the pixels of all pictures between reading and written: two of the largest that are read at all, two GiB at
-the 12 bytes a pixel that decoding takes at most; writing 16-bit maps takes up to three times as much."""
+PIXELS_AT_ONCE = MAX_PIXELS
+"""Bound on the pixels of all pictures between reading and written: as many as the largest that is read at all has, so
+that reading and writing stay below 2 GiB."""
 
 
 class _Loaded(NamedTuple):
@@ -126,7 +126,9 @@ class Stream:
             # Taken before reading: a file that changes meanwhile is done again next time.
             stat = os.stat(job.source)
             size, mtime_ns = stat.st_size, stat.st_mtime_ns
-            picture = read_picture(job.source, ReadOptions(self._context.options.window, self._allow_damaged))
+            options = self._context.options
+            reading = ReadOptions(options.window, options.invert, self._allow_damaged)
+            picture = read_picture(job.source, reading)
             prepared = self._segmenter.prepare(picture.pixels, self._context.options)
         except FileNotFoundError:
             reason = f"{job.source}: no longer there"
