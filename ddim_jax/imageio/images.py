@@ -11,9 +11,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from absl import logging
 
+from ddim_jax.imageio.archives import open_binary
 from ddim_jax.labels import Labels
 from ddim_jax.registry import READERS
-from ddim_jax.runtime.errors import ConfigError, DataError
+from ddim_jax.runtime.errors import ConfigError, DataError, InputError
 
 MAX_PIXELS = 2**30 // 12
 """A picture with more is refused by its header, before any of it is decoded: 89 million.
@@ -72,6 +73,9 @@ class Reader(Protocol):
 
     Attributes:
       suffixes: in small letters with the dot, such as (".tif", ".tiff").
+
+    A reader may have more: `magic`, an offset and the bytes there by which it knows files without a suffix; and
+    `open_stack(files, options)`, for files of several pictures (`ddim_jax.imageio.stacks.Stack`).
     """
 
     suffixes: tuple[str, ...]
@@ -111,31 +115,25 @@ def read_picture(path: str | os.PathLike, options: ReadOptions = ReadOptions()) 
 def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> np.ndarray:
     """The pixels of `read_picture`, uint8 [H, W, 3]; its notes are logged, the first ten."""
     picture = read_picture(path, options)
-    _log_notes(path, picture)
+    log_notes(path, picture)
     return picture.pixels
 
 
-def _log_notes(path: str | os.PathLike, picture: Picture) -> None:
+def log_notes(path: str | os.PathLike, picture: Picture) -> None:
+    """Logs what a user should know of how a picture was read; the first ten times in a process."""
     for note in picture.notes:
         logging.log_first_n(logging.WARNING, "%s: %s", _NOTES_LOGGED, os.fspath(path), note)
 
 
-def read_pair(
-    image_path: str | os.PathLike,
-    mask_path: str | os.PathLike,
-    labels: Labels = Labels(),
-    options: ReadOptions = ReadOptions(),
-) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels of a picture, uint8 [H, W, 3], and its mask, uint8 [H, W], as `read_image` and `read_mask` give them.
+def check_fits(image_path: str | os.PathLike, picture: Picture, mask_path: str | os.PathLike, mask: np.ndarray) -> None:
+    """Refuses a mask [H, W] that does not lie on its picture for certain.
 
     Where EXIF turns one of them and not the other, nothing says which pixels the mask was drawn on, unless the sides of
     the picture differ and those of the mask fit one way alone.
 
     Raises:
-      DataError: a file cannot be read, the two differ in size, or they do not lie on each other for certain.
+      DataError: the two differ in size or in EXIF orientation; both are named.
     """
-    picture, mask = read_picture(image_path, options), read_mask(mask_path, labels)
-    _log_notes(image_path, picture)
     height, width = picture.pixels.shape[:2]
     turned = [picture.orientation, getattr(reader_of(mask_path), "orientation", lambda path: 1)(mask_path)]
     if turned[0] != turned[1] and (
@@ -143,15 +141,14 @@ def read_pair(
     ):
         raise DataError(
             f"{image_path} has EXIF orientation {turned[0]} and its mask {mask_path} {turned[1]} (1 is not turned), so "
-            "they may not lie on each other; turn the stored pixels of both upright and remove the EXIF "
-            "orientation, or give both the same."
+            "they may not lie on each other; turn the stored pixels of both upright and remove the EXIF orientation, "
+            "or give both the same."
         )
     if mask.shape != (height, width):
         raise DataError(
             f"{image_path} is {width} x {height} pixels, its mask {mask_path} is {mask.shape[1]} x {mask.shape[0]}; "
             "expected the same size."
         )
-    return picture.pixels, mask
 
 
 def _sides_tell(turned: Sequence[int], shape: tuple[int, int]) -> bool:
@@ -186,7 +183,7 @@ def count_pixels(path: str | os.PathLike) -> int:
 
 
 def reader_of(path: str | os.PathLike) -> type[Reader]:
-    """The reader of a file by its suffix (the longest that fits); that of PNG files for an unknown one.
+    """The reader of a file by its suffix (the longest that fits), without one by what it begins with; else PNG's.
 
     Raises:
       ConfigError: two readers have registered for one suffix.
@@ -194,7 +191,27 @@ def reader_of(path: str | os.PathLike) -> type[Reader]:
     name = os.path.basename(os.fspath(path)).lower()
     names = _reader_names()
     fitting = [suffix for suffix in names if name.endswith(suffix)]
-    return READERS.get(names[max(fitting, key=len)] if fitting else "pillow")
+    if fitting:
+        return READERS.get(names[max(fitting, key=len)])
+    return READERS.get(name_by_content(path) or "pillow")
+
+
+def name_by_content(path: str | os.PathLike) -> str | None:
+    """The name of the reader that knows a file without a suffix by its bytes, or None: scanners write such files.
+
+    What follows a last dot and is a number is no suffix. An index of files (DICOMDIR) is no picture.
+    """
+    name = os.path.basename(os.fspath(path))
+    suffix = os.path.splitext(name)[1]
+    if (suffix and not suffix[1:].isdigit()) or name.upper() == "DICOMDIR":
+        return None
+    known = {reader_name: reader.magic for reader_name, reader in READERS.items() if hasattr(reader, "magic")}
+    try:
+        with open_binary(path) as file:
+            start = file.read(max((offset + len(magic) for offset, magic in known.values()), default=0))
+    except (OSError, InputError):
+        return None
+    return next((name for name, (offset, magic) in known.items() if start[offset:].startswith(magic)), None)
 
 
 def _reader_names() -> dict[str, str]:

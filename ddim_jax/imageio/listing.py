@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from absl import logging
 
-from ddim_jax.imageio.images import image_suffixes
+from ddim_jax.imageio.images import image_suffixes, name_by_content
 from ddim_jax.runtime.errors import DataError
 
 # What macOS adds to archives, and what the root of a disk has, which a user may not even read.
@@ -37,7 +37,8 @@ def kind_of(file: str) -> str:
 def iterate_images(path: str | os.PathLike, pass_over: Callable[[str], None] = lambda file: None) -> Iterator[Path]:
     """Finds pictures: a file as it is, a folder searched through and through, or a glob (`**` goes into folders).
 
-    Folders and globs give files with a suffix that a reader has registered for (in upper or lower case), sorted;
+    Folders and globs give files with a suffix that a reader has registered for (in upper or lower case), or without a
+    suffix where a reader knows their content, sorted;
     hidden files and folders (a leading dot) are left out; so are links to folders below the one given, which is told.
     What has such a name and cannot be looked at (a link to nothing, no permission) is given as well, so that reading it
     says what is wrong. Of a folder, the names in one of its folders at a time are in memory (with those of the folders
@@ -58,6 +59,8 @@ def iterate_images(path: str | os.PathLike, pass_over: Callable[[str], None] = l
         if _is_image(file, suffixes, entry):
             return True
         if not file.name.startswith(".") and (entry is not None or (file.exists() and not file.is_dir())):
+            if not file.name.lower().endswith(suffixes) and file.is_file() and name_by_content(file):
+                return True
             others[kind_of(os.fspath(file))] += 1
             pass_over(os.fspath(file))
         return False
@@ -73,8 +76,11 @@ def iterate_images(path: str | os.PathLike, pass_over: Callable[[str], None] = l
     elif is_pattern:
         found, where = _images_matching(text, wanted), f"glob {text} matches"
     else:
+        there = False
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
             os.stat(path)  # what else stands in the way is said by itself
+            there = True
+        if there:
             raise DataError(f"{text}: is a pipe, a device or a socket; copy what it gives into a file.")
         raise DataError(f"{text}: no such file or folder.")
     nothing = True

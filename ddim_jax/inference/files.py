@@ -15,15 +15,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import ddim_jax
 from ddim_jax.imageio.writers import Context
 from ddim_jax.inference.flagging import FLAGGED, check_share, remove_list, write_flagged
-from ddim_jax.inference.index import Index, check_locks
-from ddim_jax.inference.jobs import name_jobs, plan_jobs
+from ddim_jax.inference.index import Index, check_locks, removed
+from ddim_jax.inference.jobs import absolute, name_jobs, plan_jobs
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.stream import Stream
 from ddim_jax.labels import Labels
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import InputError
-from ddim_jax.runtime.remote import refuse_remote
+from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
 
 
@@ -110,14 +110,14 @@ def segment_files(
       Summary; its `failed` is empty if every image of this process has its results.
 
     Raises:
-      InputError: an argument cannot be used, nothing is to be segmented, or `output_dir` holds other results; or this
-        process is at work there already.
+      InputError: an argument cannot be used, nothing is to be segmented, `output_dir` holds other results, or results
+        were removed while this process was at work.
+      InUseError: this process is at work there already.
       CheckpointError: the network gives values that are not finite; that image's results are not written.
     """
     began = time.monotonic()
-    for path in [inputs] if isinstance(inputs, str | os.PathLike) else inputs:
-        refuse_remote(path, "input")
-    refuse_remote(output_dir, "output")
+    inputs = [local_path(path, "input") for path in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
+    output_dir = local_path(output_dir, "output")
     options = segmenter.options(options, **given)
     kinds = check_kinds(save)
     flagging = flag_uncertain is not None
@@ -126,7 +126,7 @@ def segment_files(
     if prefetch < 1:
         raise InputError(f"prefetch is {prefetch}; expected at least 1")
     process = Process.create(process_index, process_count)
-    output_dir = Path(os.path.abspath(output_dir))
+    output_dir = Path(absolute(output_dir))
     if output_dir.exists() and not output_dir.is_dir():
         raise InputError(f"{output_dir} is a file; expected a folder for the results")
     check_locks(output_dir, process)
@@ -153,13 +153,19 @@ def segment_files(
         if todo:
             remove_list(output_dir, replaced=flagging)
         stream = Stream(segmenter, todo, output_dir, index, kinds, context, prefetch, allow_damaged)
-        with _bar(progress, len(todo)) as advance, contextlib.closing(iter(stream)) as records:
+        with _bar(progress, len(todo)) as advance, _told_if_removed(), contextlib.closing(iter(stream)) as records:
             for record in records:
-                index.add(record)
+                # The line of an earlier run stays where nobody could look at the file: its results are there.
+                if record["mtime_ns"] is not None or not index.is_of(record["name"], record["file"]):
+                    index.add(record)
                 notes.update(note.partition(" (")[0] for note in record.get("notes", ()))
                 if record["status"] == "failed":
                     failed.append((record["file"], record["reason"]))
                 advance()
+        unread = {file for file, _ in failed}
+        gone = [job for job in own if job.source not in unread and not index.has_results(job, {}, kinds)]
+        if gone:
+            raise InputError(f"{len(gone)} of {len(own)} results: {removed(output_dir / gone[0].output(kinds[0]))}")
         if flagging:
             flagged = index.close(lambda merged: write_flagged(output_dir / FLAGGED, merged, flag_uncertain))
     return Summary(
@@ -185,6 +191,15 @@ def check_kinds(save: Iterable[str]) -> tuple[str, ...]:
         found = ", ".join(map(repr, unknown)) or "empty"
         raise InputError(f"save is {found}; expected some of {', '.join(WRITERS)}")
     return tuple(kind for kind in WRITERS if kind in save)
+
+
+@contextlib.contextmanager
+def _told_if_removed() -> Iterator[None]:
+    """Writing a result makes its folder, so that it finds none only where somebody removes it at that moment."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError(removed(error.filename or "a result")) from error
 
 
 @contextlib.contextmanager

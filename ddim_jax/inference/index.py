@@ -10,7 +10,8 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,14 +21,16 @@ from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.processes import Process
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.atomic import atomic_path, errors_naming, make_folder, write_json
-from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.errors import InputError, InUseError
 from ddim_jax.runtime.locks import locked, try_lock
 from ddim_jax.runtime.mounts import locks_of_one_host
 
 SETTINGS = "settings.json"
 INDEX = "index.jsonl"
+_LOCK = ".index.lock"
 _PART = re.compile(r"index\.([0-9]+)-of-([0-9]+)\.jsonl")
 _PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial\..+")  # as `atomic_path` names files
+_OTHER_LOCK = re.compile(r"\..+\.lock")  # in the folder of another run of any command
 _Result = TypeVar("_Result")
 
 
@@ -55,6 +58,7 @@ class Index:
         self._folder = folder
         self._required = process.count > 1  # of locks: one process alone can do without
         make_folder(folder)
+        _check_regular(folder)
         own = folder / _part_name(process)
         with contextlib.ExitStack() as stack:
             with self._alone():
@@ -99,14 +103,27 @@ class Index:
                 "use another output folder"
             )
         try:
-            stat = os.stat(job.source)
+            now = os.stat(job.source)
         except OSError:
             return False  # reading it will say why
         return (
-            not self.changed(job.name, stat.st_size, stat.st_mtime_ns)
+            not self.changed(job.name, now.st_size, now.st_mtime_ns)
             and set(kinds) <= set(record.get("outputs", ()))
-            and all((self._folder / job.output(kind)).is_file() for kind in kinds)
+            and self.has_results(job, record, kinds)
         )
+
+    def has_results(self, job: Job, record: Mapping[str, Any], kinds: Iterable[str]) -> bool:
+        """Returns True if these results are there as the picture's record says, by their sizes."""
+        recorded = dict(zip(record.get("outputs", ()), record.get("output_bytes", ()), strict=False))
+        for kind in kinds:
+            try:
+                found = os.stat(self._folder / job.output(kind))
+            except OSError:
+                return False
+            size = found.st_size
+            if not stat.S_ISREG(found.st_mode) or not size or recorded.get(kind, size) != size:
+                return False
+        return True
 
     def is_of(self, name: str, source: str) -> bool:
         """Returns True if an earlier run gave this name to this picture."""
@@ -122,10 +139,15 @@ class Index:
         return (record.get("bytes"), record.get("mtime_ns")) != (size, mtime_ns)
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Appends a line and hands it to the operating system at once."""
+        """Appends a line and hands it to the operating system at once.
+
+        Raises:
+          InputError: the file that this process appends to is no longer there: the folder was removed or moved.
+        """
         with errors_naming(self._file.name):
             self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
             self._file.flush()
+        self._check_there()
 
     def close(self, then: Callable[[Iterator[dict]], _Result] | None = None) -> _Result | None:
         """Ends this process's part; the last process at work makes one index of all, with one line a name, sorted.
@@ -138,10 +160,18 @@ class Index:
 
         Returns:
           What `then` gave; None if it was not called.
+
+        Raises:
+          InputError: as `add`.
         """
         if self._file.closed:
             return None
         self._lines = {}
+        try:
+            self._check_there()
+        except InputError:
+            self._opened.close()
+            raise
         with self._alone():
             with errors_naming(self._file.name):
                 self._opened.close()
@@ -150,8 +180,17 @@ class Index:
             merged = _merge(self._folder)
             return None if then is None else then(json.loads(merged[name]) for name in sorted(merged))
 
+    def _check_there(self) -> None:
+        """Nobody else appends to this process's file, so one of another size in its place is not that file."""
+        try:
+            there = os.stat(self._file.name).st_size == self._file.tell()
+        except FileNotFoundError:
+            there = False
+        if not there:
+            raise InputError(removed(self._file.name))
+
     def _alone(self) -> contextlib.AbstractContextManager:
-        return locked(self._folder / ".index.lock", required=self._required)
+        return locked(self._folder / _LOCK, required=self._required)
 
     def _record(self, name: str) -> dict:
         line = self._lines.get(name)
@@ -164,6 +203,14 @@ class Index:
         relative = source.removeprefix(below)
         ends = ((kind, f"_{kind}{writer.suffix}") for kind, writer in WRITERS.items())
         return any(relative.endswith(end) and kind in self.kinds(relative.removesuffix(end)) for kind, end in ends)
+
+
+def removed(path: str | os.PathLike) -> str:
+    """The message for a file of the results that somebody took away while a run was at work."""
+    return (
+        f"{path}: removed or replaced while this run was at work, with the results or some of them; start the same "
+        "command again, which does what is missing"
+    )
 
 
 def check_locks(folder: Path, process: Process) -> None:
@@ -190,6 +237,21 @@ def _parts(folder: Path) -> list[Path]:
         return sorted(folder / entry.name for entry in entries if _PART.fullmatch(entry.name))
 
 
+def _check_regular(folder: Path) -> None:
+    """Refuses records that are FIFOs, which are waited for, or links, behind which somebody else's file may be.
+
+    Raises:
+      InputError: one is; it is named.
+    """
+    for path in (folder / SETTINGS, folder / INDEX, folder / _LOCK, *_parts(folder)):
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.lstat(path).st_mode):
+                raise InputError(
+                    f"{path} is {'a link' if path.is_symlink() else 'no regular file'}; expected a record that was "
+                    "written here. Use another output folder"
+                )
+
+
 def _held(folder: Path) -> list[str]:
     """The names of the files that processes at work append to; only under `.index.lock`."""
     found = []
@@ -208,7 +270,7 @@ def _check_free(folder: Path, process: Process) -> bool:
         if name == _part_name(process) or count != process.count:
             run = "another run" if count == 1 else f"process {part[1]} of {count}"
             this = f", and this is {process}" if max(count, process.count) > 1 else ""
-            raise InputError(
+            raise InUseError(
                 f"{folder}: {run} is at work there ({name} is in use){this}; wait until it ends, or use another output "
                 "folder"
             )
@@ -217,9 +279,12 @@ def _check_free(folder: Path, process: Process) -> bool:
 
 def _remove_partial(folder: Path) -> None:
     """Removes what killed runs were writing, results in any folder below and records here."""
-    for place, _, names in os.walk(folder):  # folders that may not be read, such as lost+found, are passed over
-        for name in names:
-            if _PARTIAL.fullmatch(name):
+    for place, folders, names in os.walk(folder):  # folders that may not be read, such as lost+found, are passed over
+        if place != os.fspath(folder) and any(_OTHER_LOCK.fullmatch(name) for name in names):
+            folders.clear()  # another run's: it may be writing them
+            continue
+        for name in filter(_PARTIAL.fullmatch, names):
+            with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(place, name))
 
 
@@ -261,6 +326,8 @@ def _checked(record: Any) -> dict:
         raise ValueError("the status is neither ok nor failed")
     if not isinstance(outputs, list) or not all(isinstance(kind, str) for kind in outputs):
         raise TypeError("outputs are a list of kinds")
+    if not isinstance(record.get("output_bytes", []), list):
+        raise TypeError("output_bytes are a list of sizes")
     if record["status"] == "ok" and not 0 <= record["doubt"] <= 1:
         raise ValueError("the doubt is a number from 0 to 1")
     return record

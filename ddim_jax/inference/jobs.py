@@ -1,11 +1,14 @@
 """The pictures of all inputs, and the names of their results."""
 
+import functools
 import glob
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
+
+from absl import logging
 
 from ddim_jax.imageio.images import image_suffixes
 from ddim_jax.imageio.listing import iterate_images, kind_of
@@ -61,28 +64,38 @@ def plan_jobs(inputs: str | os.PathLike | Iterable[str | os.PathLike], output_di
       DataError: an input does not exist or holds no picture.
       InputError: the output folder is the input folder, or two inputs would write the same file; both are named.
     """
-    output_dir = os.path.abspath(output_dir)
+    output_dir = absolute(output_dir)
     found: dict[str, Job] = {}
     inside, others, suffixes = None, Counter(), image_suffixes()
-    results = os.path.join(output_dir, "")
+    results = os.path.join(os.path.realpath(output_dir), "")
+    # Of the folder last asked for: the files of one come one after the other.
+    real_folder = functools.lru_cache(1)(os.path.realpath)
+
+    def is_result(path: str) -> bool:
+        """Links are followed: the output folder may be reached by several paths."""
+        return os.path.join(real_folder(os.path.dirname(path)), "").startswith(results)
 
     def pass_over(path: str) -> None:
-        path = os.path.abspath(path)
-        if not path.startswith(results):
+        if not is_result(absolute(path)):
             others[kind_of(path)] += 1
 
     for given in [inputs] if isinstance(inputs, str | os.PathLike) else inputs:
+        _check_kind(given)
         root = _root(given)
-        if root == output_dir and not os.path.isfile(given):
+        is_output = os.path.join(os.path.realpath(root), "") == results
+        if is_output and not os.path.isfile(given):
             raise InputError(
                 f"{output_dir} is both input and output; results would be taken for images. Use another output folder"
             )
         below = os.path.join(root, "")
-        for path in iterate_images(given, pass_over):
-            path = os.path.abspath(path)
-            if root == output_dir:
+        for path in iterate_images(root if os.path.isdir(given) else given, pass_over):
+            path = absolute(path)
+            if is_output:
                 inside = inside or path
-            elif path.startswith(results):
+            elif is_result(path):
+                continue
+            elif os.path.islink(path) and os.path.realpath(path).startswith(results):
+                logging.warning("%s is a link into the output folder and not segmented", path)
                 continue
             if not path.startswith(below):
                 raise InputError(f"{path}, found by {given}, does not lie in {root}; leave out .. behind a wildcard")
@@ -133,12 +146,30 @@ def _stem(relative: str, suffixes: tuple[str, ...]) -> str:
     return relative[: len(relative) - len(suffix)] if len(suffix) < len(name) else relative
 
 
+def absolute(path: str | os.PathLike) -> str:
+    """The absolute path of the same file, without `..`: a link before a `..` is followed, as the system follows it.
+
+    Other links are left alone: a folder may be moved to another disk behind one.
+    """
+    path = os.path.join(os.getcwd(), path)
+    if ".." in (parts := path.split(os.sep)):
+        last = len(parts) - parts[::-1].index("..")
+        path = os.path.join(os.path.realpath(os.sep.join(parts[:last])), *parts[last:])
+    return os.path.normpath(path)
+
+
+def _check_kind(given: str | os.PathLike) -> None:
+    """Refuses what is there and neither a file nor a folder: reading a FIFO or a device may wait for ever."""
+    if os.path.exists(given) and not os.path.isfile(given) and not os.path.isdir(given):
+        raise InputError(f"{given} is neither a file nor a folder; expected images")
+
+
 def _root(given: str | os.PathLike) -> str:
-    """The folder that results are placed relative to: absolute, without `..`, symbolic links left alone."""
+    """The folder that results are placed relative to, an `absolute` path."""
     path = Path(given)
     if os.path.isdir(path):  # which a link to itself, or a folder closed to the user, does not stop
-        return os.path.abspath(path)
+        return absolute(path)
     parts = path.parts
     if not os.path.lexists(path) and glob.has_magic(os.fspath(given)):
-        return os.path.abspath(Path(*parts[: next(i for i, part in enumerate(parts) if glob.has_magic(part))]))
-    return os.path.dirname(os.path.abspath(path))
+        return absolute(Path(*parts[: next(i for i, part in enumerate(parts) if glob.has_magic(part))]))
+    return os.path.dirname(absolute(path))

@@ -2,9 +2,10 @@
 
 import errno
 import os
+import stat
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.preprocessing import Prepared
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.atomic import atomic_path
-from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.errors import DataError, is_out_of_memory
 
 PIXELS_AT_ONCE = MAX_PIXELS
 """Bound on the pixels of all pictures between reading and written: as many as the largest that is read at all has, so
@@ -31,8 +32,8 @@ class _Loaded(NamedTuple):
     job: Job
     picture: Picture | None
     prepared: Prepared | None
-    reason: str | None
-    bytes: int | None  # None, as mtime_ns: the file system does not tell
+    reason: str | None  # with no image, None: there was not enough memory
+    bytes: int | None  # None, as mtime_ns: nobody knows how the file is
     mtime_ns: int | None
     seconds: float
 
@@ -44,7 +45,8 @@ class Stream:
     fuse, encode and write the results of the last. At most `prefetch` images are on the device and `prefetch` + 1 each
     are being read and being written, so that all three have something to do where `prefetch` is 1; nothing else is
     kept. Of large pictures there are fewer: a picture is decoded when those before it leave room for its pixels
-    (`PIXELS_AT_ONCE`), and takes it until its results are written; one alone is decoded at any size.
+    (`PIXELS_AT_ONCE`), and takes it until its results are written; one alone is decoded at any size. A picture that
+    found too little memory beside the others is tried again at the end, alone, and fails if it is too little then.
 
     Args:
       segmenter: the checkpoint.
@@ -84,8 +86,15 @@ class Stream:
         self._device_free = 0.0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
+        large: list[Job] = []
+        yield from self._run(self._jobs, large)
+        for job in large:
+            yield from self._run([job], None)
+
+    def _run(self, jobs: Iterable[Job], large: list[Job] | None) -> Iterator[dict[str, Any]]:
+        """The records of all jobs but those that ran out of memory, which `large` gets; None: they have failed."""
         ahead = self._prefetch + 1
-        jobs, pixels_inside = iter(self._jobs), 0
+        jobs, pixels_inside = iter(jobs), 0
         looking, reading, running, writing = deque(), deque(), deque(), deque()
         pool = ThreadPoolExecutor(min(32, 3 * ahead), thread_name_prefix="image-files")
         try:
@@ -102,7 +111,11 @@ class Stream:
                 if writing and writing[0][1].done():
                     pixels, written = writing.popleft()
                     pixels_inside -= pixels
-                    yield written.result()
+                    loaded, record = written.result()
+                    if record is None and large is not None:
+                        large.append(loaded.job)
+                    else:
+                        yield record or self._failed(loaded._replace(reason=_needs_less(loaded.job, pixels)))
                 elif reading and reading[0][1].done() and len(running) < self._prefetch:
                     pixels, loaded = reading.popleft()
                     running.append((pixels, *self._start_device(loaded.result())))
@@ -121,58 +134,86 @@ class Stream:
 
     def _load(self, job: Job) -> _Loaded:
         began = time.monotonic()
-        picture, prepared, reason, size, mtime_ns = None, None, None, 0, 0
+        picture, prepared, reason, size, mtime_ns = None, None, None, None, None
         try:
             # Taken before reading: a file that changes meanwhile is done again next time.
-            stat = os.stat(job.source)
-            size, mtime_ns = stat.st_size, stat.st_mtime_ns
+            before = os.stat(job.source)
+            if not stat.S_ISREG(before.st_mode):  # a FIFO would be waited for
+                raise OSError(errno.EINVAL, "no regular file")
+            size, mtime_ns = before.st_size, before.st_mtime_ns
             options = self._context.options
-            reading = ReadOptions(options.window, options.invert, self._allow_damaged)
-            picture = read_picture(job.source, reading)
+            picture = read_picture(job.source, ReadOptions(options.window, options.invert, self._allow_damaged))
             prepared = self._segmenter.prepare(picture.pixels, self._context.options)
         except FileNotFoundError:
             reason = f"{job.source}: no longer there"
         except OSError as error:  # of this file alone: a link to itself, no permission, a handle gone stale
-            reason, size, mtime_ns = f"{job.source}: cannot be read ({error.strerror})", None, None
+            reason = f"{job.source}: cannot be read ({error.strerror})"
         except DataError as error:
             reason = str(error)
+            if not _is_readable(job.source, before):  # so it need not be its content that is wrong
+                size, mtime_ns = None, None
+        except MemoryError:
+            picture = None
         return _Loaded(job, picture, prepared, reason, size, mtime_ns, time.monotonic() - began)
 
     def _start_device(self, loaded: _Loaded) -> tuple[_Loaded, Any, float]:
-        device = None if loaded.prepared is None else self._segmenter.start(loaded.prepared, self._context.options)
+        device = None
+        if loaded.prepared is not None:
+            device = self._on_device(self._segmenter.start, loaded.prepared, self._context.options)
         return loaded, device, time.monotonic()
 
     def _start_writing(self, pool: ThreadPoolExecutor, loaded: _Loaded, device: Any, started: float) -> Future:
-        samples = None if device is None else self._segmenter.fetch(device)
+        samples = None if device is None else self._on_device(self._segmenter.fetch, device)
         now = time.monotonic()
         seconds, self._device_free = now - max(started, self._device_free), now
         return pool.submit(self._finish, loaded, samples, seconds)
 
-    def _finish(self, loaded: _Loaded, samples: np.ndarray | None, device_seconds: float) -> dict[str, Any]:
+    def _on_device(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """The result of `work`; None where one picture of its own size takes more memory than there is."""
+        try:
+            return work(*arguments)
+        except (MemoryError, RuntimeError) as error:
+            if self._context.options.size == "model" or not is_out_of_memory(error):  # the others take as much
+                raise
+            return None
+
+    def _finish(
+        self, loaded: _Loaded, samples: np.ndarray | None, device_seconds: float
+    ) -> tuple[_Loaded, dict[str, Any] | None]:
+        """The same `loaded`, and a record; None in its place if there was not enough memory."""
+        if loaded.reason is not None:
+            return loaded, self._failed(loaded)
+        try:
+            return loaded, None if samples is None else self._write(loaded, samples, device_seconds)
+        except MemoryError:
+            return loaded, None
+
+    def _failed(self, loaded: _Loaded) -> dict[str, Any]:
+        job, earlier = loaded.job, self._index.kinds(loaded.job.name)
+        record = _common(loaded) | {"status": "failed", "reason": loaded.reason}
+        if loaded.mtime_ns is not None and self._index.changed(job.name, loaded.bytes, loaded.mtime_ns):
+            self._remove(job, {*earlier, *self._kinds})
+            return record
+        # A file that is as it was may be unreadable for a while, for want of memory, and while a disk is away nobody
+        # knows how it is: its results stay, and are redone with the others once it can be read.
+        return record | ({"outputs": list(earlier)} if earlier else {})
+
+    def _write(self, loaded: _Loaded, samples: np.ndarray, device_seconds: float) -> dict[str, Any]:
         job, picture = loaded.job, loaded.picture
-        record = {"name": job.name, "file": job.source, "bytes": loaded.bytes, "mtime_ns": loaded.mtime_ns}
         earlier = self._index.kinds(job.name)
-        if samples is None:
-            record |= {"status": "failed", "reason": loaded.reason}
-            if loaded.mtime_ns is not None and self._index.changed(job.name, loaded.bytes, loaded.mtime_ns):
-                self._remove(job, {*earlier, *self._kinds})
-                return record
-            # A file that is as it was may be unreadable for a while, for want of memory, and while a file server is
-            # away nobody knows how it is: its results stay, and are redone with the others once it can be read.
-            return record | ({"outputs": list(earlier)} if earlier else {})
         kinds = [kind for kind in WRITERS if kind in earlier or kind in self._kinds]
+        paths = {kind: self._output_dir / job.output(kind) for kind in kinds}
+        too_long = [kind for kind in kinds if _is_too_long(paths[kind])]
+        fitting = [kind for kind in kinds if kind not in too_long]
         began = time.monotonic()
         image = picture.pixels
         result = fuse(samples, image.shape[:2], self._context.options)
-        try:
-            write_outputs(job, self._output_dir, image, result, kinds, self._context)
-        except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:
-                raise
-            # The fault of this name alone; others can be written.
-            self._remove(job, kinds)
-            reason = f"{job.source}: the name of a result is too long for the file system ({error.filename}); rename it"
-            return record | {"status": "failed", "reason": reason}
+        write_outputs(job, self._output_dir, image, result, fitting, self._context)
+        record = _common(loaded)
+        if too_long:  # the fault of this name alone; others can be written
+            name = paths[too_long[0]]
+            reason = f"{job.source}: the name of a result is too long for the file system ({name}); rename it"
+            return record | {"status": "failed", "reason": reason, "outputs": fitting}
         # What there is to say of how it was read, where there is anything.
         read = {"range": picture.range, "notes": picture.notes, "orientation": picture.orientation}
         usual = Picture(image)._asdict()
@@ -180,6 +221,7 @@ class Stream:
         return record | {
             "status": "ok",
             "outputs": kinds,
+            "output_bytes": [_size(paths[kind]) for kind in kinds],
             "height": image.shape[0],
             "width": image.shape[1],
             "area": int(result.mask.sum()),
@@ -212,8 +254,48 @@ def write_outputs(
             writer.write(temporary, result, image, Path(job.source), context)
 
 
+def _is_too_long(path: Path) -> bool:
+    try:
+        os.lstat(path)
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
+    return False
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # removed at once, which is told at the end
+        return 0
+
+
+def _common(loaded: _Loaded) -> dict[str, Any]:
+    """The fields that every record has."""
+    job = loaded.job
+    return {"name": job.name, "file": job.source, "bytes": loaded.bytes, "mtime_ns": loaded.mtime_ns}
+
+
+def _needs_less(job: Job, pixels: int) -> str:
+    return (
+        f"{job.source}: its {pixels:,} pixels take more memory than there is; cut or shrink it, or use fewer samples "
+        "or size model"
+    )
+
+
+def _is_readable(source: str, before: os.stat_result) -> bool:
+    """True if all of a file that is not empty can be read, and it is still what it was `before`."""
+    try:
+        with open(source, "rb") as file:
+            while file.read(2**20):
+                pass
+            now = os.fstat(file.fileno())
+    except OSError:
+        return False
+    return now.st_size > 0 and (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
 def _count_pixels(job: Job) -> int:
     try:
-        return count_pixels(job.source)
+        return count_pixels(job.source) if os.path.isfile(job.source) else 0
     except DataError:
         return 0  # reading it says what is wrong

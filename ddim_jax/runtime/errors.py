@@ -59,6 +59,11 @@ file should be, a name that is too long, a file that its server no longer knows:
 read or written."""
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """True for a MemoryError, of NumPy or Pillow, and for the RuntimeError of JAX: its text begins with the status."""
+    return isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED")
+
+
 @contextlib.contextmanager
 def report_input_errors(stopped: str | None = None, need_less: str | None = None) -> Iterator[None]:
     """Turns an `InputError`, and a refusal of the file system, into `error: ...` on stderr and exit status 2
@@ -84,9 +89,7 @@ def report_input_errors(stopped: str | None = None, need_less: str | None = None
         if str(error).startswith("Unable to initialize backend"):
             print(f"error: {str(error).splitlines()[0]}; ddim-jax doctor says more", file=sys.stderr)
             sys.exit(2)
-        # JAX raises a RuntimeError with the name of the status in front; a MemoryError is of NumPy or Pillow.
-        exhausted = isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED")
-        if need_less is None or not exhausted:
+        if need_less is None or not is_out_of_memory(error):
             raise
         told = str(error).partition("\n")[0].removeprefix("RESOURCE_EXHAUSTED: ")
         print(f"error: not enough memory ({told or type(error).__name__}). {need_less}", file=sys.stderr)

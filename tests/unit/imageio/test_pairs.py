@@ -16,6 +16,12 @@ def save(path, pixels, orientation=None):
     return path
 
 
+def read_pair(image, mask, options=images.ReadOptions()):
+    picture, found = images.read_picture(image, options), images.read_mask(mask)
+    images.check_fits(image, picture, mask, found)
+    return picture.pixels, found
+
+
 def scene(height, width):
     """A bright corner, top left, and its mask."""
     mask = np.zeros((height, width), np.uint8)
@@ -30,13 +36,13 @@ def test_a_square_pair_turned_by_different_exif_is_refused(tmp_path, image_turne
     paths = save(tmp_path / f"a.{suffix}", image, image_turned), save(tmp_path / f"m.{suffix}", mask, mask_turned)
     found = rf"a\.{suffix} has EXIF orientation {image_turned or 1} and its mask .*m\.{suffix} {mask_turned or 1}"
     with pytest.raises(DataError, match=found):
-        images.read_pair(*paths)
+        read_pair(*paths)
 
 
 @pytest.mark.parametrize("turned", [None, 1, 3, 6, 7])
 def test_a_pair_of_one_orientation_is_turned_alike(tmp_path, turned):
     image, mask = scene(24, 30)
-    pixels, read = images.read_pair(save(tmp_path / "a.png", image, turned), save(tmp_path / "m.png", mask, turned))
+    pixels, read = read_pair(save(tmp_path / "a.png", image, turned), save(tmp_path / "m.png", mask, turned))
     np.testing.assert_array_equal(pixels[..., 0], read * 127 + 20)
     assert read.shape == ((30, 24) if turned in (6, 7) else (24, 30))
 
@@ -45,22 +51,22 @@ def test_sides_tell_what_a_mask_was_drawn_on(tmp_path):
     image, mask = scene(24, 30)  # as stored; shown, it is 30 high
     path = save(tmp_path / "a.png", image, 6)
     shown = np.rot90(mask, -1)
-    pixels, read = images.read_pair(path, save(tmp_path / "shown.png", shown))
+    pixels, read = read_pair(path, save(tmp_path / "shown.png", shown))
     np.testing.assert_array_equal(pixels[..., 0], read * 127 + 20)
     with pytest.raises(DataError, match=r"has EXIF orientation 6 and its mask .*stored\.png 1"):
-        images.read_pair(path, save(tmp_path / "stored.png", mask))
+        read_pair(path, save(tmp_path / "stored.png", mask))
     with pytest.raises(DataError, match=r"is 24 x 30 pixels, its mask .*other\.png is 9 x 9; expected the same size"):
-        images.read_pair(path, save(tmp_path / "other.png", mask[:9, :9]))
+        read_pair(path, save(tmp_path / "other.png", mask[:9, :9]))
     # Turned upside down, the sides say nothing.
     with pytest.raises(DataError, match="EXIF orientation 3"):
-        images.read_pair(save(tmp_path / "b.png", image, 3), save(tmp_path / "mask.png", mask))
+        read_pair(save(tmp_path / "b.png", image, 3), save(tmp_path / "mask.png", mask))
 
 
 def test_inverted_pictures_are_turned_round(tmp_path):
     image, mask = scene(24, 30)
     path, other = save(tmp_path / "a.png", 255 - image), save(tmp_path / "m.png", mask)
     assert images.ReadOptions.of({"invert": True}) == images.ReadOptions(invert=True)
-    pixels, read = images.read_pair(path, other, options=images.ReadOptions(invert=True))
+    pixels, read = read_pair(path, other, options=images.ReadOptions(invert=True))
     np.testing.assert_array_equal(pixels, image)
     np.testing.assert_array_equal(read * 255, mask)  # masks are not turned round
     deep = np.linspace(0, 4000, 24 * 30).astype(np.uint16).reshape(24, 30)

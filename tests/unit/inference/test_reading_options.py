@@ -41,7 +41,7 @@ def test_notes_range_and_orientation_are_recorded(tmp_path):
     assert found["turned"]["orientation"] == 6 and (found["turned"]["height"], found["turned"]["width"]) == (24, 20)
     assert not {"orientation", "range", "notes"} & found["usual"].keys()
     assert found["deep"]["range"] == [0, 4095] and "notes" not in found["deep"]
-    assert found["marked"]["range"] == [0, 65535] and found["marked"]["notes"][0].startswith("few levels (17 are left")
+    assert found["marked"]["range"] == [0, 65535] and found["marked"]["notes"][0].startswith("few levels (14 are left")
 
     # With the same settings: only what failed is done.
     summary = segment_files(red_segmenter(), tmp_path / "in", tmp_path / "out", allow_damaged=True)

@@ -125,6 +125,7 @@ def test_options_reach_the_settings(run, tmp_path, monkeypatch):
         "eta": 0.0,
         "clip_x0": 0.75,
         "window": [-600.0, 1500.0],
+        "invert": False,
     }
     assert settings == {"step": 5, **expected, **more}
     other = ("--output", tmp_path / "other", "--eta", "0.5", "--clip-x0", "off")

@@ -1,0 +1,22 @@
+"""Values of any range as grey levels."""
+
+import numpy as np
+
+_SHARE = 0.5  # per cent of the values at either end that may be out of range: noise, metal, a text
+
+
+def robust_limits(values: np.ndarray) -> tuple[float, float]:
+    """The range of 99% of the values that are finite, so that one odd pixel changes nothing; (0, 1) without any."""
+    values = values[np.isfinite(values)] if values.dtype.kind == "f" else values.ravel()
+    if not values.size:
+        return 0.0, 1.0
+    low, high = np.percentile(values, [_SHARE, 100 - _SHARE])
+    if low == high:
+        low, high = values.min(), values.max()
+    return float(low), float(high)
+
+
+def linear(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """uint8 of the same shape: 0 at `low` and below (and where a value is not finite), 255 at `high` and above."""
+    scaled = (values.astype(np.float32) - np.float32(low)) * np.float32(255 / max(high - low, 1e-12))
+    return np.round(np.clip(np.nan_to_num(scaled, nan=0.0), 0, 255)).astype(np.uint8)

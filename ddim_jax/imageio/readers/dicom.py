@@ -1,0 +1,79 @@
+"""DICOM files: pictures as a radiologist sees them, and DICOM-SEG files as masks.
+
+Needs the extra `clinic`. Files are known by their suffix, or by the letters DICM where they have none.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ddim_jax.imageio import dicom
+from ddim_jax.imageio.images import ReadOptions
+from ddim_jax.imageio.masks import mask_of_numbers
+from ddim_jax.imageio.segments import read_segments
+from ddim_jax.imageio.series import DicomStack
+from ddim_jax.labels import Labels
+from ddim_jax.registry import READERS
+from ddim_jax.runtime.errors import DataError
+
+
+@READERS.register("dicom")
+class DicomReader:
+    """See `ddim_jax.imageio.images.Reader`."""
+
+    suffixes = (".dcm", ".dicom")
+    magic = dicom.MAGIC
+
+    @staticmethod
+    def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> np.ndarray:
+        """Reads a file of one frame as `ddim_jax.imageio.dicom.shown_frame` shows it, uint8 [H, W, 3].
+
+        Raises:
+          DataError: the file is missing, damaged, holds no picture or several frames, or no installed library decodes
+            it. The message names the file, and nothing of the patient.
+          InputError: the libraries of the extra `clinic` are not installed.
+        """
+        header = dicom.picture_header(path)
+        _check_single(path, header)
+        return dicom.shown_frame(path, header, 0, options)
+
+    @staticmethod
+    def read_mask(path: str | os.PathLike, labels: Labels = Labels()) -> np.ndarray:
+        """Reads a DICOM-SEG file of one picture, or a grey DICOM file whose values are a mask.
+
+        The values of a DICOM-SEG file are the numbers of its segments. Where all names of `labels` are labels of its
+        segments, they are found by name instead. Segments that overlap need `data.multilabel`.
+
+        Raises:
+          DataError, InputError: as `read_image` and `ddim_jax.imageio.masks.mask_of_numbers`.
+        """
+        header = dicom.read_header(path)
+        if header.get("Modality") == "SEG":
+            (mask,) = read_segments(path, header, labels)
+            return mask
+        header = dicom.picture_header(path)
+        _check_single(path, header)
+        stored = dicom.read_frame(path, header, 0)
+        if stored.ndim != 2:
+            raise DataError(f"{path}: is a colour picture, expected grey values; save the mask as grey.")
+        lossy = header.get("LossyImageCompression") == "01"
+        return mask_of_numbers(stored, labels, lossy=lossy, name=str(path))
+
+    @staticmethod
+    def count_pixels(path: str | os.PathLike) -> int:
+        """Height times width of a frame, from the header alone; errors as `read_image`."""
+        header = dicom.picture_header(path)
+        return int(header.Rows) * int(header.Columns)
+
+    @staticmethod
+    def open_stack(files: Sequence[Path], options: ReadOptions = ReadOptions()) -> DicomStack:
+        """A file of one or more frames, or the files of a series; errors as `read_image`."""
+        return DicomStack(files, options)
+
+
+def _check_single(path: str | os.PathLike, header) -> None:
+    with dicom.errors_naming(path):
+        if (count := dicom.frames(header)) > 1:
+            raise DataError(f"{path}: holds {count} frames, expected one; ddim-jax sample takes it as a stack.")

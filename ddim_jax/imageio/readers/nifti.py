@@ -1,0 +1,248 @@
+"""NIfTI files: 2-D pictures, and volumes as stacks of slices. Needs the extra `clinic`.
+
+Slices lie across the axis with the largest spacing; in a volume of equal spacings they are axial. They are turned as
+radiologists see them: the patient's left on the right, the front above in axial slices, the head above in others.
+"""
+
+import gzip
+import io
+import math
+import os
+import struct
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ddim_jax.imageio.dicom import errors_naming, library
+from ddim_jax.imageio.grey import linear, robust_limits
+from ddim_jax.imageio.images import MAX_PIXELS, ReadOptions
+from ddim_jax.imageio.masks import mask_of_numbers
+from ddim_jax.imageio.stacks import MAX_VOXELS
+from ddim_jax.labels import Labels
+from ddim_jax.registry import READERS
+from ddim_jax.runtime.errors import DataError
+
+_MOST_BYTES = 2**29  # of a volume's values, which a compressed file has in memory
+_HEADER_BYTES = 2**20
+_SAMPLED = 8  # slices whose values decide on black and white
+_ABOUT_EQUAL = 1.01  # spacings that differ by less are the same
+
+
+@READERS.register("nifti")
+class NiftiReader:
+    """See `ddim_jax.imageio.images.Reader`."""
+
+    suffixes = (".nii", ".nii.gz")
+
+    @staticmethod
+    def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> np.ndarray:
+        """Reads a file of one slice, uint8 [H, W, 3].
+
+        Values go through the window of `options`, or else the range of 99% of them; 8 bits stay as they are.
+
+        Raises:
+          DataError: the file is missing, damaged, holds several slices, or numbers that are no grey levels or RGB.
+          InputError: nibabel is not installed.
+        """
+        stack = NiftiStack((Path(path),), options)
+        _check_single(stack)
+        return stack.read(0)
+
+    @staticmethod
+    def read_mask(path: str | os.PathLike, labels: Labels = Labels()) -> np.ndarray:
+        """Reads a file of one slice by the rules of `ddim_jax.imageio.masks.mask_of_numbers`; errors as these."""
+        stack = NiftiStack((Path(path),))
+        _check_single(stack)
+        return stack.read_mask(0, labels)
+
+    @staticmethod
+    def count_pixels(path: str | os.PathLike) -> int:
+        """Height times width of a slice, from the header alone; errors as `read_image`."""
+        stack = NiftiStack((Path(path),))
+        return stack.shape[0] * stack.shape[1]
+
+    @staticmethod
+    def open_stack(files: Sequence[Path], options: ReadOptions = ReadOptions()) -> "NiftiStack":
+        """A file of one or more slices; errors as `read_image`."""
+        return NiftiStack(files, options)
+
+
+class NiftiStack:
+    """See `ddim_jax.imageio.stacks.Stack`.
+
+    Attributes:
+      affine: float64 [4, 4], of the file.
+    """
+
+    def __init__(self, files: Sequence[Path], options: ReadOptions = ReadOptions()):
+        (path,) = files
+        self.files, self._options = (path,), options
+        self._values: np.ndarray | None = None
+        self._limits: tuple[float, float] | None = None
+        self._lock = threading.Lock()
+        with errors_naming(path, "NIfTI"):
+            self._header = _read_header(path)
+            dims = tuple(int(side) for side in self._header.get_data_shape())
+            if len(dims) < 2 or 0 in dims or any(side > 1 for side in dims[3:]):
+                raise DataError(f"{path}: holds {' x '.join(map(str, dims))} values; expected two or three dimensions.")
+            self._stored_shape, dims = dims, (*dims[:3], 1)[:3]
+            self.affine = np.asarray(self._header.get_best_affine(), np.float64)
+            if not np.isfinite(self.affine).all() or abs(np.linalg.det(self.affine[:3, :3])) < 1e-12:
+                raise DataError(f"{path}: its affine is no map from voxels to millimetres.")
+            self._order, self._flips = _upright(self.affine, dims)
+            self.count, *shape = (dims[axis] for axis in self._order)
+            self.shape = (shape[0], shape[1])
+            self._check_size(dims)
+
+    def read(self, index: int) -> np.ndarray:
+        """Slice `index`, uint8 [H, W, 3]; errors as `NiftiReader.read_image`."""
+        path = self.files[0]
+        with errors_naming(path, "NIfTI"):
+            stored = self._upright_values()[index]
+            if stored.dtype.names:  # RGB
+                return np.stack([stored[name] for name in stored.dtype.names[:3]], axis=-1)
+            scaled = self._scaled(stored)
+            if self._options.window is not None:
+                centre, width = self._options.window
+                grey = linear(scaled, centre - width / 2, centre + width / 2)
+            elif stored.dtype == np.uint8 and scaled is stored:
+                grey = np.ascontiguousarray(stored)
+            else:
+                grey = linear(scaled, *self._common_limits())
+            return np.repeat(grey[..., None], 3, axis=-1)
+
+    def read_mask(self, index: int, labels: Labels) -> np.ndarray:
+        """Slice `index` as a mask, uint8 [H, W]; errors as `NiftiReader.read_mask`."""
+        path = self.files[0]
+        with errors_naming(path, "NIfTI"):
+            stored = self._scaled(self._upright_values()[index])
+            if stored.dtype.names or not np.isfinite(stored).all():
+                raise DataError(f"{path}: is no mask, it holds colours, NaN or infinite values.")
+            return mask_of_numbers(stored, labels, name=str(path))
+
+    def as_stored(self, slices: np.ndarray) -> np.ndarray:
+        """Slices [n, H, W] as the file has its values."""
+        turned = slices[tuple(slice(None, None, -1 if flip else 1) for flip in self._flips)]
+        return turned.transpose(np.argsort(self._order)).reshape(self._stored_shape)
+
+    def image_of(self, values: np.ndarray, about: str) -> Any:
+        """A NIfTI image with the place and the spacing of this one, of values as `as_stored` gives them."""
+        nibabel = library("nibabel")
+        header = self._header.copy()
+        header.set_data_dtype(values.dtype)
+        header.set_slope_inter(1, 0)
+        header["cal_min"] = header["cal_max"] = 0
+        header["descrip"] = about.encode()[:79]
+        header.extensions.clear()
+        kind = nibabel.Nifti2Image if int(header["sizeof_hdr"]) == 540 else nibabel.Nifti1Image
+        return kind(values, None, header)
+
+    def _check_size(self, dims: tuple[int, ...]) -> None:
+        path = self.files[0]
+        size = math.prod(dims) * self._header.get_data_dtype().itemsize
+        kind = self._header.get_data_dtype()
+        if kind.kind not in "iuf" and not (kind.names and kind.names[0] == "R"):
+            raise DataError(f"{path}: holds values of kind {kind}, expected numbers or RGB.")
+        if self.shape[0] * self.shape[1] > MAX_PIXELS or math.prod(dims) > MAX_VOXELS or size > _MOST_BYTES:
+            raise DataError(f"{path}: {' x '.join(map(str, dims))} values of {kind} are too many; cut or shrink it.")
+        offset = int(self._header["vox_offset"])
+        there = os.path.getsize(path)
+        # A stream cannot be packed to less than a thousandth.
+        if there * (1032 if _is_packed(path) else 1) < offset + size:
+            raise DataError(f"{path}: is truncated or damaged: {there} bytes cannot hold the {size} of its values.")
+
+    def _scaled(self, stored: np.ndarray) -> np.ndarray:
+        slope, intercept = self._header.get_slope_inter()
+        if slope is None or (slope, intercept) == (1, 0):
+            return stored
+        return stored * np.float32(slope) + np.float32(intercept or 0)
+
+    def _upright_values(self) -> np.ndarray:
+        """The stored values as [slice, row, column]."""
+        with self._lock:
+            if self._values is None:
+                self._values = self._read_values().reshape((*self._stored_shape[:3], 1)[:3])
+        turned = self._values.transpose(self._order)
+        return turned[tuple(slice(None, None, -1 if flip else 1) for flip in self._flips)]
+
+    def _read_values(self) -> np.ndarray:
+        path, header = self.files[0], self._header
+        kind, offset = header.get_data_dtype(), int(header["vox_offset"])
+        size = math.prod(self._stored_shape) * kind.itemsize
+        if not _is_packed(path):
+            return np.memmap(path, kind, "r", offset, self._stored_shape, order="F")
+        with gzip.open(path) as file:
+            file.read(offset)
+            values = bytearray(size)
+            view, filled = memoryview(values), 0
+            while filled < size and (read := file.readinto(view[filled:])):
+                filled += read
+            if filled < size or (file.read(2**20) and file.read(1)):
+                raise DataError(f"{path}: is truncated or damaged, its values do not have {size} bytes.")
+        return np.frombuffer(values, kind).reshape(self._stored_shape, order="F")
+
+    def _common_limits(self) -> tuple[float, float]:
+        with self._lock:
+            limits = self._limits
+        if limits is None:
+            values = self._upright_values()
+            chosen = np.unique(np.linspace(0, self.count - 1, _SAMPLED).astype(int))
+            limits = robust_limits(self._scaled(values[chosen]))
+            with self._lock:
+                self._limits = limits
+        return limits
+
+
+def _is_packed(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
+
+
+def _read_header(path: Path) -> Any:
+    """The header of a NIfTI-1 or NIfTI-2 file, without extensions."""
+    nibabel = library("nibabel")
+    with gzip.open(path) if _is_packed(path) else open(path, "rb") as file:
+        start = file.read(540)
+        if not start:
+            raise DataError(f"{path}: the file is empty (0 bytes).")
+        sizes = {struct.unpack(order, start[:4])[0] for order in ("<i", ">i")} if len(start) >= 348 else set()
+        if sizes & {348}:
+            header = nibabel.Nifti1Header.from_fileobj(io.BytesIO(start[:348]))
+        elif sizes & {540} and len(start) == 540:
+            header = nibabel.Nifti2Header.from_fileobj(io.BytesIO(start))
+        else:
+            raise DataError(f"{path}: is no NIfTI file.")
+    if header["magic"].item()[:2] != b"n+":
+        raise DataError(f"{path}: its values are in another file (.img), expected them in one .nii file.")
+    if not 348 <= float(header["vox_offset"]) <= _HEADER_BYTES:
+        raise DataError(f"{path}: is damaged, its values would begin at byte {float(header['vox_offset']):g}.")
+    return header
+
+
+def _upright(affine: np.ndarray, dims: tuple[int, int, int]) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+    """The axes of the file that become slices, rows and columns, and which of them run the other way."""
+    orientations = library("nibabel.orientations").io_orientation(affine)
+    if np.isnan(orientations).any():
+        raise DataError("an axis has no direction")
+    of_world = {
+        int(world): axis for axis, (world, _) in enumerate(orientations)
+    }  # 0 left-right, 1 front-back, 2 height
+    signs = orientations[:, 1]  # +1 towards right, front, head
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    thin = [axis for axis in range(3) if dims[axis] == 1]
+    widest = thin or [axis for axis in range(3) if spacing[axis] * _ABOUT_EQUAL >= spacing.max()]
+    slices = max(widest, key=lambda axis: int(orientations[axis, 0]))  # the height first
+    rows = next(of_world[world] for world in (2, 1) if of_world[world] != slices)
+    (columns,) = {0, 1, 2} - {slices, rows}
+    flips = []
+    for axis in (slices, rows, columns):
+        upwards = axis == slices and int(orientations[axis, 0]) == 2
+        flips.append(bool(signs[axis] < 0) if upwards else bool(signs[axis] > 0))
+    return (slices, rows, columns), (flips[0], flips[1], flips[2])
+
+
+def _check_single(stack: NiftiStack) -> None:
+    if stack.count > 1:
+        raise DataError(f"{stack.files[0]}: holds {stack.count} slices, expected one; ddim-jax sample takes it whole.")

@@ -1,0 +1,126 @@
+"""DICOM-SEG files as masks."""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ddim_jax.imageio import dicom
+from ddim_jax.imageio.masks import mask_of_numbers
+from ddim_jax.imageio.series import Slice, position
+from ddim_jax.imageio.stacks import MAX_VOXELS
+from ddim_jax.labels import Labels
+from ddim_jax.runtime.errors import DataError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+
+def read_segments(
+    path: str | os.PathLike, header: "Dataset", labels: Labels, slices: Sequence[Slice] | None = None
+) -> np.ndarray:
+    """The masks in a DICOM-SEG file.
+
+    A pixel's value is the number of its segment, which `labels` gives to a class; where all names of `labels` are
+    labels of segments, those are taken instead. A picture without a frame in the file has an empty mask.
+
+    Args:
+      path: of the file.
+      header: as `ddim_jax.imageio.dicom.read_header` gives it.
+      labels: the classes.
+      slices: the pictures that masks are wanted of; None: the file is of one picture.
+
+    Returns:
+      uint8 [n, H, W], as `ddim_jax.labels` has masks.
+
+    Raises:
+      DataError: the file is damaged, holds probabilities, or segments that overlap without `data.multilabel`; or it is
+        of other pictures.
+      LabelMapError: several segments, and nothing says which are foreground.
+    """
+    with dicom.errors_naming(path):
+        kind = str(header.SegmentationType)
+        if kind not in ("BINARY", "LABELMAP"):
+            raise DataError(f"{path}: holds probabilities ({kind}), expected masks (BINARY or LABELMAP).")
+        numbers = {int(item.SegmentNumber): str(item.get("SegmentLabel", "")) for item in header.SegmentSequence}
+        codes = _codes(numbers, labels)
+        rows, columns, count = int(header.Rows), int(header.Columns), dicom.frames(header)
+        groups = header.PerFrameFunctionalGroupsSequence
+        if len(groups) != count:
+            raise DataError(f"{path}: is damaged, {count} frames and {len(groups)} descriptions of them.")
+        places = _places(path, header, count, slices)
+        size = (1 if slices is None else len(slices), rows, columns)
+        if size[1] * size[2] * size[0] > MAX_VOXELS:
+            raise DataError(f"{path}: {size[0]} masks of {columns} x {rows} pixels are too many.")
+        masks = np.zeros(size, np.uint16)
+        for frame in range(count):
+            stored = dicom.read_frame(path, header, frame)
+            place = places[frame]
+            if kind == "LABELMAP":
+                found = np.zeros(stored.shape, np.uint16)
+                for number in np.unique(stored[stored > 0]):
+                    found[stored == number] = codes[int(number)]
+            else:
+                item = groups[frame].SegmentIdentificationSequence[0]
+                found = np.where(stored > 0, np.uint16(codes[int(item.ReferencedSegmentNumber)]), np.uint16(0))
+            there = masks[place]
+            if not labels.multilabel and ((there > 0) & (found > 0) & (there != found)).any():
+                raise DataError(f"{path}: segments overlap; set data.multilabel and name them in data.labels.")
+            masks[place] = there | found if labels.multilabel else np.maximum(there, found)
+    if labels.names:
+        return masks.astype(np.uint8)
+    return np.stack([mask_of_numbers(mask, labels, name=str(path)) for mask in masks])
+
+
+def _codes(numbers: dict[int, str], labels: Labels) -> dict[int, int]:
+    """The value in a mask of each segment: of its class, or its number where nothing is said of classes."""
+    if not labels.names:
+        return {number: number for number in numbers}
+    if set(labels.names) <= set(numbers.values()):
+        by_name = {name: 1 << k if labels.multilabel else k + 1 for k, name in enumerate(labels.names)}
+        return {number: by_name.get(name, 0) for number, name in numbers.items()}
+    known = labels.codes()
+    unknown = sorted(number for number in numbers if number not in known)
+    if unknown:
+        found = ", ".join(f"{number} ({numbers[number]})" for number in sorted(numbers))
+        raise DataError(
+            f"holds the segments {found}, expected those of data.labels by number or all by name; "
+            f"{', '.join(map(str, unknown))} are neither. The name background in data.labels takes what does not count."
+        )
+    return {number: known[number] for number in numbers}
+
+
+def _places(path: str | os.PathLike, header: "Dataset", count: int, slices: Sequence[Slice] | None) -> list[int]:
+    """For each frame of the file the number of the picture that it is of."""
+    keys = [_reference(header, frame) for frame in range(count)]
+    if slices is None:
+        if len(set(keys)) > 1:
+            raise DataError(f"{path}: holds masks of {len(set(keys))} pictures, expected of one.")
+        return [0] * count
+    known: dict[object, int] = {}
+    for number, (_, own, frame) in enumerate(slices):
+        known[(str(own.get("SOPInstanceUID", "")), frame + 1)] = number
+        if (place := position(own, frame)) is not None:
+            known[tuple(np.round(place, 2))] = number
+    found = []
+    for frame, key in enumerate(keys):
+        place = position(header, frame)
+        number = known.get(key, None if place is None else known.get(tuple(np.round(place, 2))))
+        if number is None:
+            raise DataError(
+                f"{path}: frame {frame + 1} is of a picture that is not among {slices[0].path} and its like."
+            )
+        found.append(number)
+    return found
+
+
+def _reference(header: "Dataset", frame: int) -> object:
+    """The picture that a frame is of: instance and frame number, or else the position."""
+    groups = header.PerFrameFunctionalGroupsSequence[frame]
+    for derivation in groups.get("DerivationImageSequence") or []:
+        for source in derivation.get("SourceImageSequence") or []:
+            number = source.get("ReferencedFrameNumber") or 1
+            return str(source.ReferencedSOPInstanceUID), int(number if isinstance(number, int | str) else number[0])
+    place = position(header, frame)
+    return None if place is None else tuple(np.round(place, 2))

@@ -1,0 +1,185 @@
+"""DICOM files that belong together as slices of one volume, in the order of their positions."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from absl import logging
+
+from ddim_jax.imageio import dicom
+from ddim_jax.imageio.images import ReadOptions
+from ddim_jax.imageio.stacks import MAX_VOXELS
+from ddim_jax.runtime.errors import DataError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_SAMPLED = 8  # slices whose values decide on black and white where no file says so
+_SAME_PLACE = 1e-3  # millimetres
+
+
+class Slice(NamedTuple):
+    """One picture of a series.
+
+    Attributes:
+      path: its file.
+      header: of the file.
+      frame: in the file, from 0.
+    """
+
+    path: Path
+    header: "Dataset"
+    frame: int
+
+
+class DicomStack:
+    """See `ddim_jax.imageio.stacks.Stack`; `slices` has the header of each.
+
+    Files are sorted by their position along the normal of the slices, frames stay in the order of their file.
+    """
+
+    def __init__(self, files: Sequence[Path], options: ReadOptions):
+        headers = [dicom.picture_header(file) for file in files]
+        if len(files) > 1:
+            files, headers = _sorted(files, headers)
+        self.files = tuple(files)
+        self.slices = [
+            Slice(file, header, frame)
+            for file, header in zip(files, headers, strict=True)
+            for frame in range(dicom.frames(header))
+        ]
+        self.count = len(self.slices)
+        with dicom.errors_naming(files[0]):
+            self.shape = (int(headers[0].Rows), int(headers[0].Columns))
+        if self.count * self.shape[0] * self.shape[1] > MAX_VOXELS and self.count > 1:
+            raise DataError(
+                f"{files[0]}: {self.count} slices of {self.shape[1]} x {self.shape[0]} pixels, expected at most "
+                f"{MAX_VOXELS} in all; segment parts of it."
+            )
+        self._options, self._limits = options, None
+
+    def read(self, index: int) -> np.ndarray:
+        """Slice `index`, uint8 [H, W, 3]; errors as `ddim_jax.imageio.dicom.shown_frame`."""
+        path, header, frame = self.slices[index]
+        limits = None
+        if self.count > 1 and self._options.window is None and not _says_its_range(path, header):
+            limits = self._common_limits()
+        return dicom.shown_frame(path, header, frame, self._options, limits)
+
+    def _common_limits(self) -> tuple[float, float]:
+        """The same black and white for all slices, from some of them."""
+        if self._limits is None:
+            chosen = np.unique(np.linspace(0, self.count - 1, _SAMPLED).astype(int))
+            found = [dicom.stored_limits(*self.slices[index]) for index in chosen]
+            self._limits = min(low for low, _ in found), max(high for _, high in found)
+        return self._limits
+
+
+def _says_its_range(path: Path, header: "Dataset") -> bool:
+    with dicom.errors_naming(path):
+        return bool(dicom.says_its_range(header))
+
+
+def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str]]:
+    """Groups DICOM files into series of slices.
+
+    Files are of one series if they lie in one folder (or archive) and share SeriesInstanceUID, size, orientation and
+    kind, and each has a position and one frame. Others, such as the views of an X-ray, are pictures by themselves; so
+    is what cannot be read, which reading will say.
+
+    Args:
+      paths: of DICOM files.
+
+    Returns:
+      Lists of paths, in the order of the first of each; and the kind of each file that holds no picture.
+    """
+    groups: dict[object, list[str]] = {}
+    others: dict[str, str] = {}
+    for path in paths:
+        try:
+            header = dicom.read_header(path)
+        except DataError:
+            groups[path] = [path]
+            continue
+        if (kind := dicom.no_picture(header)) is not None:
+            others[path] = kind
+        else:
+            groups.setdefault(_series_key(path, header), []).append(path)
+    return list(groups.values()), others
+
+
+def _series_key(path: str, header: "Dataset") -> object:
+    names = ("SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient")
+    try:
+        if all(header.get(name) for name in names) and dicom.frames(header) == 1:
+            orientation = tuple(round(float(value), 3) for value in header.ImageOrientationPatient)
+            # Echoes and series of several kinds of reconstruction share a UID with some scanners.
+            kind = (str(header.get("EchoNumbers", "")), str(header.get("SOPClassUID", "")))
+            folder = os.path.dirname(path)
+            return folder, str(header.SeriesInstanceUID), int(header.Rows), int(header.Columns), orientation, kind
+    except Exception:  # a damaged header: reading it says so
+        return path
+    return path
+
+
+def position(header: "Dataset", frame: int = 0) -> np.ndarray | None:
+    """The centre of the first pixel of a frame in millimetres, [3], or None where the file does not say."""
+    return _numbers(header, frame, "PlanePositionSequence", "ImagePositionPatient", 3)
+
+
+def orientation(header: "Dataset", frame: int = 0) -> np.ndarray | None:
+    """The directions of a frame's rows and columns, [6], or None where the file does not say."""
+    return _numbers(header, frame, "PlaneOrientationSequence", "ImageOrientationPatient", 6)
+
+
+def _numbers(header: "Dataset", frame: int, group: str, name: str, length: int) -> np.ndarray | None:
+    places = [header]
+    for sequence, item in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", frame)):
+        items = header.get(sequence) or []
+        if item < len(items) and items[item].get(group):
+            places.append(items[item][group][0])
+    values = next((place.get(name) for place in reversed(places) if place.get(name)), None)
+    if values is None or len(values) != length:
+        return None
+    numbers = np.array([float(value) for value in values])
+    return numbers if np.isfinite(numbers).all() else None
+
+
+def _sorted(files: Sequence[Path], headers: list["Dataset"]) -> tuple[list[Path], list["Dataset"]]:
+    """The files in the order of their positions along the normal of the slices; missing ones are logged.
+
+    Raises:
+      DataError: two are at one place, or they differ in size; the files are named.
+    """
+    along = []
+    for file, header in zip(files, headers, strict=True):
+        with dicom.errors_naming(file):
+            directions, place = orientation(headers[0]), position(header)
+            if place is None or directions is None:
+                raise DataError(
+                    f"{file}: has no position (ImagePositionPatient), so its place in the series is unknown."
+                )
+            if (header.Rows, header.Columns) != (headers[0].Rows, headers[0].Columns):
+                raise DataError(f"{file}: differs in size from {files[0]} of the same series; segment them separately.")
+            along.append(float(np.cross(directions[:3], directions[3:]) @ place))
+    order = sorted(range(len(files)), key=lambda number: (along[number], str(files[number])))
+    files, headers = [files[number] for number in order], [headers[number] for number in order]
+    steps = np.diff([along[number] for number in order])
+    doubled = [number for number, step in enumerate(steps) if step < _SAME_PLACE]
+    if doubled:
+        first = doubled[0]
+        raise DataError(
+            f"{files[first]} and {files[first + 1]}: two slices of one series at one position ({len(doubled)} such "
+            "pairs); a series of several times or contrasts is no stack: give each in a folder of its own."
+        )
+    usual = float(np.median(steps))
+    gaps = [number for number, step in enumerate(steps) if step > 1.5 * usual]
+    if gaps:  # each slice is segmented by itself: those that are there can be
+        first = gaps[0]
+        logging.warning(
+            "%s and %s: slices of one series lie %.4g mm apart, the others %.4g mm; slices are missing in %d places",
+            files[first], files[first + 1], steps[first], usual, len(gaps),
+        )  # fmt: skip
+    return files, headers

@@ -1,0 +1,169 @@
+import logging
+
+import numpy as np
+import pydicom
+import pytest
+from dicom_files import bundled, ct_series, ct_slice
+from pydicom.pixels import apply_voi_lut, pixel_array
+
+from ddim_jax.imageio.images import ReadOptions, count_pixels, read_image, read_mask
+from ddim_jax.imageio.listing import iterate_images, list_images
+from ddim_jax.imageio.series import group_series
+from ddim_jax.imageio.stacks import open_stack
+from ddim_jax.labels import Labels
+from ddim_jax.runtime.errors import DataError
+
+HU = np.array([[-1000, -160, 40], [240, 400, 3000]])
+
+
+def grey(path, **options):
+    picture = read_image(path, ReadOptions(**options))
+    assert picture.dtype == np.uint8 and (picture == picture[..., :1]).all()
+    return picture[..., 0].tolist()
+
+
+def test_a_window_counts_in_hounsfield_units(tmp_path):
+    path = ct_slice(tmp_path / "a.dcm", HU)
+    assert grey(path, window=(40.0, 400.0)) == [[0, 0, 128], [255, 255, 255]]
+    ct_slice(path, HU, WindowCenter=[40, 0], WindowWidth=[401, 10])  # the first of two
+    # PS3.3 C.11.2.1.2.1: (x - (c - 0.5)) / (w - 1) + 0.5
+    assert grey(path) == [[0, 0, round((0.5 / 400 + 0.5) * 255)], [255, 255, 255]]
+    assert grey(path, window=(0.0, 2000.0)) == [[0, 107, 133], [158, 178, 255]]
+
+
+def test_monochrome1_is_turned_round(tmp_path):
+    path = ct_slice(tmp_path / "a.dcm", HU, PhotometricInterpretation="MONOCHROME1")
+    assert grey(path, window=(40.0, 400.0)) == [[255, 255, 127], [0, 0, 0]]
+
+
+def test_one_hot_pixel_changes_nothing_where_no_window_is_given(tmp_path):
+    values = np.tile(np.arange(100), (100, 1))
+    plain = grey(ct_slice(tmp_path / "a.dcm", values))
+    values[0, 0] = 30000
+    hot = grey(ct_slice(tmp_path / "b.dcm", values))
+    assert np.abs(np.subtract(hot, plain)[1:]).max() <= 3 and max(plain[0]) == 255 and min(plain[1]) == 0
+
+
+def test_the_file_s_own_window_is_that_of_pydicom():
+    path = bundled("MR_small.dcm")
+    dataset = pydicom.dcmread(path)
+    shown = apply_voi_lut(dataset.pixel_array, dataset).astype(float)
+    low = dataset.WindowCenter - 0.5 - (dataset.WindowWidth - 1) / 2
+    assert shown.min() >= -(2**15)
+    expected = np.clip((dataset.pixel_array - low) / (dataset.WindowWidth - 1) * 255, 0, 255)
+    np.testing.assert_allclose(np.array(grey(path)), expected, atol=0.51)
+    scaled = (shown + 2**15) / (2**16 - 1) * 255
+    np.testing.assert_allclose(scaled, expected, atol=0.51)
+
+
+@pytest.mark.parametrize("name", ["RLE", "bigendian", "expb", "implicit", "jp2klossless", "jpeg_ls_lossless", "padded"])
+def test_encodings_that_lose_nothing_give_the_same_picture(name):
+    assert grey(bundled(f"MR_small_{name}.dcm")) == grey(bundled("MR_small.dcm"))
+
+
+@pytest.mark.parametrize("name", ["examples_palette.dcm", "examples_ybr_color.dcm", "SC_rgb_rle_16bit.dcm"])
+def test_colours_become_rgb(name):
+    path = bundled(name)
+    picture = open_stack([path]).read(0)
+    expected = pixel_array(path, index=0)
+    if expected.ndim == 2:
+        expected = pydicom.pixels.apply_color_lut(expected, pydicom.dcmread(path))
+    if expected.dtype == np.uint16:
+        expected = expected >> 8
+    np.testing.assert_array_equal(picture, expected)
+
+
+def test_what_no_installed_library_decodes_is_said_with_the_library():
+    with pytest.raises(DataError, match=r"JPEG-lossy.dcm: JPEG with 12 bits needs python-gdcm or pylibjpeg-libjpeg"):
+        read_image(bundled("JPEG-lossy.dcm"))
+
+
+def test_files_without_a_picture_are_named_by_their_kind():
+    for name, kind in (("rtdose.dcm", "a dose"), ("reportsi.dcm", "a report"), ("rtplan.dcm", "a file without pixels")):
+        with pytest.raises(DataError, match=f"{name}: is {kind}, no picture"):
+            read_image(bundled(name))
+
+
+def test_scanners_write_files_without_a_suffix(tmp_path):
+    for name in ("IM000001", "1.2.840.113619.2.5"):
+        ct_slice(tmp_path / name, HU)
+    (tmp_path / "README").write_text("no picture")
+    passed = []
+    found = [path.name for path in iterate_images(tmp_path, passed.append)]
+    assert found == ["1.2.840.113619.2.5", "IM000001"] and passed == [str(tmp_path / "README")]
+    assert grey(tmp_path / "IM000001") == grey(ct_slice(tmp_path / "a.dcm", HU))
+    assert count_pixels(tmp_path / "IM000001") == 6
+
+
+def test_a_series_is_sorted_by_its_places(tmp_path):
+    values = ct_series(tmp_path)
+    ct_slice(tmp_path / "scout.dcm", HU, ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
+    series, others = group_series(map(str, list_images(tmp_path)))
+    assert [len(files) for files in series] == [4, 1] and others == {}
+    stack = open_stack(series[0], ReadOptions(window=(0.0, 510.0)))
+    assert (stack.count, stack.shape) == (4, (12, 10))
+    assert [path.name for path in stack.files] == ["IM004", "IM003", "IM002", "IM001"]
+    for number, expected in enumerate(values):
+        np.testing.assert_allclose(stack.read(number)[..., 0], np.clip((expected + 255) / 2, 0, 255), atol=0.51)
+
+
+def test_slices_at_one_place_are_refused_and_missing_ones_said(tmp_path, caplog):
+    ct_series(tmp_path, count=5)
+    (tmp_path / "IM003").unlink()
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        assert open_stack(list_images(tmp_path)).count == 4
+    assert "IM004 and " in caplog.text and "lie 5 mm apart, the others 2.5 mm" in caplog.text
+    ct_slice(tmp_path / "again.dcm", np.zeros((12, 10)), place=(-10.0, 5.0, 5.0 + 2.5), number=9)
+    with pytest.raises(DataError, match=r"IM002 and .*again.dcm: two slices of one series at one position"):
+        open_stack(list_images(tmp_path))
+
+
+def test_slices_without_a_window_share_black_and_white(tmp_path):
+    for number in range(3):
+        ct_slice(tmp_path / f"{number}.dcm", np.full((4, 4), 100 * number), place=(0, 0, number), number=number)
+    stack = open_stack(list_images(tmp_path))
+    assert [int(stack.read(number).mean()) for number in range(3)] == [0, 128, 255]
+
+
+def test_frames_are_slices():
+    stack = open_stack([bundled("emri_small.dcm")])
+    assert (stack.count, stack.shape) == (10, (64, 64))
+    packed = open_stack([bundled("emri_small_jpeg_ls_lossless.dcm")])
+    for number in (0, 9):
+        np.testing.assert_array_equal(stack.read(number), packed.read(number))
+    with pytest.raises(DataError, match="holds 10 frames, expected one"):
+        read_image(bundled("emri_small.dcm"))
+
+
+def test_a_grey_file_is_a_mask(tmp_path):
+    inside = np.zeros((8, 8), int)
+    inside[2:5, 2:6] = 1
+    path = ct_slice(tmp_path / "m.dcm", inside - 1024)
+    np.testing.assert_array_equal(read_mask(path), inside)
+    ct_slice(path, 3 * inside - 1024)
+    np.testing.assert_array_equal(read_mask(path, Labels.create({"organ": 3})), inside)
+
+
+def test_no_error_quotes_the_header(tmp_path):
+    path = ct_slice(tmp_path / "a.dcm", HU, PatientID="Secret^Id")
+    whole = path.read_bytes()
+    at = whole.index(b"\x28\x00\x10\x00US")  # Rows
+    for damaged in (whole[:at], whole[:-3], whole.replace(b"DS\x08\0-1024.0 ", b"DS\x08\0Secret^N"), b"", b"\0" * 999):
+        assert damaged != whole
+        path.write_bytes(damaged)
+        with pytest.raises(DataError) as error:
+            read_image(path)
+        assert str(path) in str(error.value) and "Secret" not in str(error.value)
+        assert error.value.__suppress_context__ or error.value.__context__ is None
+
+
+def test_a_header_that_claims_more_than_there_is_fills_no_memory(tmp_path):
+    path = ct_slice(tmp_path / "a.dcm", HU, Rows=60000, Columns=60000)
+    with pytest.raises(DataError, match="60000 x 60000 pixels, expected at most"):
+        read_image(path)
+    ct_slice(path, HU, Rows=6000, Columns=6000)
+    with pytest.raises(DataError, match="truncated, damaged"):
+        read_image(path)
+    ct_slice(path, HU, NumberOfFrames=10**6)
+    with pytest.raises(DataError, match="expected one"):
+        read_image(path)

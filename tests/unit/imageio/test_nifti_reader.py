@@ -1,0 +1,139 @@
+import gzip
+
+import nibabel
+import numpy as np
+import pytest
+
+from ddim_jax.imageio.images import ReadOptions, count_pixels, read_image, read_mask
+from ddim_jax.imageio.stacks import open_stack
+from ddim_jax.labels import Labels
+from ddim_jax.runtime.errors import DataError
+
+SHAPE = (5, 6, 7)
+
+
+def saved(path, values, codes="RAS", spacing=(1, 1, 3)):
+    affine = np.diag([0.0, 0, 0, 1])
+    for axis, code in enumerate(codes):
+        world = next(k for k, pair in enumerate(("LR", "PA", "IS")) if code in pair)
+        affine[world, axis] = spacing[axis] * (1 if code in "RAS" else -1)
+    nibabel.save(nibabel.Nifti1Image(values, affine), path)
+    return path
+
+
+def landmark(codes, spacing, world):
+    """A volume whose one bright voxel lies farthest towards `world`, such as L, P and S."""
+    values = np.zeros(SHAPE, np.uint8)
+    values[tuple(-1 if code in world else 0 for code in codes)] = 255
+    return values, codes, spacing
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "ARI", "SPL"])
+def test_slices_are_turned_as_radiologists_see_them(codes, suffix, tmp_path):
+    def slice_of(across, world):
+        spacing = [3 if code in across else 1 for code in codes]
+        stack = open_stack([saved(tmp_path / f"v{suffix}", *landmark(codes, spacing, world))])
+        assert stack.count == SHAPE[next(axis for axis, code in enumerate(codes) if code in across)]
+        seen = np.stack([stack.read(number)[..., 0] for number in range(stack.count)])
+        return [int(place) for place in np.argwhere(seen == 255)[0]], [side - 1 for side in seen.shape]
+
+    place, last = slice_of("SI", "LPS")  # axial: the left on the right, the back below, the head last
+    assert place == last
+    place, last = slice_of("AP", "LIP")  # coronal: the left on the right, the feet below
+    assert place == last
+    place, last = slice_of("RL", "PIL")  # sagittal: the back on the right, the feet below
+    assert place == last
+
+
+def test_equal_spacings_give_axial_slices(tmp_path):
+    stack = open_stack([saved(tmp_path / "v.nii", np.zeros(SHAPE, np.int16), "SRA", (1, 1, 1.004))])
+    assert stack.count == SHAPE[0]
+
+
+def test_results_lie_where_the_values_lay(tmp_path):
+    rng = np.random.default_rng(0)
+    values = rng.integers(-9, 9, SHAPE).astype(np.int16)
+    for codes in ("RAS", "PIR", "LSA"):
+        stack = open_stack([saved(tmp_path / "v.nii.gz", values, codes, (2, 1, 1))])
+        slices = np.stack([stack.read(number)[..., 0] for number in range(stack.count)])
+        image = stack.image_of(stack.as_stored((slices > 127).astype(np.uint8)), "about")
+        nibabel.save(image, tmp_path / "out.nii.gz")
+        back = nibabel.load(tmp_path / "out.nii.gz")
+        np.testing.assert_array_equal(back.affine, nibabel.load(tmp_path / "v.nii.gz").affine)
+        assert back.get_data_dtype() == np.uint8
+        np.testing.assert_array_equal(np.asarray(back.dataobj), values > -0.5)
+
+
+def test_a_window_and_the_range_of_all_slices(tmp_path):
+    values = np.zeros((4, 5, 3), np.float32) + np.array([-100, 0, 300], np.float32)
+    path = saved(tmp_path / "v.nii", values)
+    assert [int(open_stack([path]).read(k).mean()) for k in range(3)] == [0, 64, 255]
+    stack = open_stack([path], ReadOptions(window=(0.0, 200.0)))
+    assert [int(stack.read(k).mean()) for k in range(3)] == [0, 128, 255]
+    values[0, 0, 0], values[1, 1, 0] = np.nan, np.inf
+    assert open_stack([saved(path, values)]).read(0).max() == 255
+
+
+def test_one_slice_is_a_picture_and_a_mask(tmp_path):
+    values = np.zeros((6, 4, 1), np.uint8)
+    values[1:3, 2:] = 2
+    path = saved(tmp_path / "m.nii.gz", values, "LPS", (1, 1, 1))
+    assert read_image(path).shape == (4, 6, 3) and count_pixels(path) == 24
+    np.testing.assert_array_equal(read_image(path)[..., 0], values[..., 0].T)
+    np.testing.assert_array_equal(read_mask(path, Labels.create({"organ": 2})), values[..., 0].T // 2)
+    with pytest.raises(DataError, match="holds 7 slices, expected one"):
+        read_image(saved(tmp_path / "v.nii", np.zeros(SHAPE, np.int16)))
+
+
+def damaged(whole):
+    longer = bytearray(whole)
+    longer[40:56] = np.array([3, 600, 600, 600, 1, 1, 1, 1], "<i2").tobytes()
+    bomb = bytearray(whole)
+    bomb[40:56] = np.array([3, 30000, 30000, 30000, 1, 1, 1, 1], "<i2").tobytes()
+    offset = bytearray(whole)
+    offset[108:112] = np.float32(1e9).tobytes()
+    no_map = bytearray(whole)
+    no_map[280:328] = np.full(12, np.nan, "<f4").tobytes()
+    kind = bytearray(whole)
+    kind[70:72] = b"\xff\x7f"
+    return {
+        "empty": (b"", "is empty"),
+        "no NIfTI": (b"\0" * 999, "is no NIfTI file"),
+        "cut": (whole[:-5], "truncated or damaged"),
+        "cut in the header": (whole[:300], "is no NIfTI file"),
+        "longer": (bytes(longer), "truncated or damaged"),
+        "bomb": (bytes(bomb), "too many"),
+        "offset": (bytes(offset), "begin at byte 1e"),
+        "affine": (bytes(no_map), "its affine"),
+        "kind": (bytes(kind), "truncated, damaged"),
+    }
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("case", damaged(b"\0" * 400))
+def test_damaged_files_are_named(case, packed, tmp_path):
+    whole = saved(tmp_path / "v.nii", np.zeros((60, 50, 1), np.int16), "LPS", (1, 1, 1)).read_bytes()
+    content, message = damaged(whole)[case]
+    path = tmp_path / ("d.nii.gz" if packed else "d.nii")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    with pytest.raises(DataError, match=message) as error:
+        read_image(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_flipped_bit_in_a_packed_file_is_seen(tmp_path):
+    values = np.random.default_rng(0).integers(0, 99, (40, 40, 1)).astype(np.int16)
+    whole = bytearray(saved(tmp_path / "v.nii.gz", values).read_bytes())
+    for at in (len(whole) // 2, len(whole) - 6):
+        flipped = bytearray(whole)
+        flipped[at] ^= 16
+        (tmp_path / "d.nii.gz").write_bytes(flipped)
+        with pytest.raises(DataError, match="truncated, damaged"):
+            read_image(tmp_path / "d.nii.gz")
+
+
+def test_times_are_refused(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4, 2), np.int16), np.eye(4)), tmp_path / "t.nii")
+    with pytest.raises(DataError, match="holds 4 x 4 x 4 x 2 values; expected two or three dimensions"):
+        read_image(tmp_path / "t.nii")
