@@ -6,11 +6,13 @@ import re
 import sys
 from pathlib import Path
 
+import absl.logging
 import pytest
 from absl import flags
 from ml_collections import config_flags
 from tiny_runs import config_file, tiny_config
 
+from ddim_jax.cli import begin
 from ddim_jax.cli import train as command
 from ddim_jax.registry import MODELS
 
@@ -44,7 +46,7 @@ def parse(monkeypatch, tmp_path, capsys):
     (tmp_path / "bug.py").write_text(tiny_file().replace('config.name = "tiny"', "None.name"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT))
-    handler = command.absl.logging.get_absl_handler()
+    handler = absl.logging.get_absl_handler()
     formatter, filters = handler.formatter, list(handler.filters)
     monkeypatch.delitem(sys.modules, "config_config", raising=False)  # what an earlier file left
     own = flags.FlagValues()
@@ -157,8 +159,8 @@ def test_a_bug_in_a_config_file_keeps_its_traceback(parse):
 
 def test_what_is_logged_is_ours_or_a_warning(parse, capsys):
     parse("--config", "tiny.py")
-    handler = command.absl.logging.get_absl_handler()
-    ours, theirs = command._PACKAGE + "/data/splits.py", "/lib/site-packages/orbax/checkpoint/checkpoint.py"
+    handler = absl.logging.get_absl_handler()
+    ours, theirs = begin._PACKAGE + "/data/splits.py", "/lib/site-packages/orbax/checkpoint/checkpoint.py"
     cases = [(ours, logging.INFO), (theirs, logging.INFO), (theirs, logging.WARNING), (ours, logging.WARNING)]
     kept = [handler.filter(logging.LogRecord("absl", level, path, 1, "text", (), None)) for path, level in cases]
     assert [bool(k) for k in kept] == [True, False, True, True]
