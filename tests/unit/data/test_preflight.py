@@ -46,7 +46,7 @@ def test_settings_say_why():
 def test_a_folder_is_read_and_the_loss_named(tmp_path):
     for number in range(4):
         mask = np.zeros((256, 256), np.uint8)
-        mask[10:13, 20:23] = 255
+        mask[13:16, 20:23] = 255  # between rows 12 and 20, which 32 rows sample
         save(tmp_path / f"images/{number}.png", np.full((256, 256), number, np.uint8))
         save(tmp_path / f"masks/{number}.png", mask)
     lines = {name: found for name, found, _ in examine(tmp_path, 32, "cpu", 2)}
