@@ -32,8 +32,8 @@ def disk_errors(folder: Path) -> Iterator[None]:
 
     Orbax raises a ValueError that has the words of the system in it. Its other threads log the same with tracebacks,
     before it and afterwards, asyncio logs those that nobody waited for, and TensorStore's threads find the event loop
-    closed, which goes to `sys.excepthook`: none of this is let through after a refusal, for the error says it all, until
-    a later block ends in another way.
+    closed, which goes to `sys.excepthook`: none of this is let through after a refusal, for the error says it all,
+    until a later block ends in another way.
     """
     for name in _LOGS:
         logging.getLogger(name).addFilter(_is_no_echo)

@@ -55,13 +55,11 @@ class Archive:
             Image.fromarray(picture(k, 12 + k % 5, 20)).save(path)
 
     def expected(self):
-        """The masks of the pictures as they are now."""
-        if not self.folder.exists():
-            return masks(self._reference)
+        """The masks of the pictures as they are now, without the links to results of the archive."""
         segmenter = RedMasks()
         segmenter.seconds = 0
         segment_files(segmenter, self.folder, self._reference)
-        return masks(self._reference)
+        return {name: data for name, data in masks(self._reference).items() if not name.startswith("link")}
 
     def start(self, count):
         python_path = f"{HERE.parents[1]}{os.pathsep}{HERE.parent}{os.pathsep}{HERE}"
@@ -125,8 +123,6 @@ class Archive:
 
     def come_back(self):
         if not self.away.exists():
-            return
-        if self.folder.is_symlink():
             return
         if self.folder.is_dir() and any(self.folder.iterdir()):
             for path in self.away.iterdir():
@@ -249,7 +245,8 @@ def test_nothing_is_lost(tmp_path, seed):
             changed = {name for name in expected if expected[name] != expected_before.get(name)}
             assert set(expected) - taken == set(found) and taken == set(), context
             assert {name for name in expected if found[name] != expected[name]} <= changed, context
-        archive.mend()
+        if any("is damaged" in text for text in told):
+            archive.mend()
     for _ in range(3):
         (process,) = archive.start(1)
         told = process.communicate(timeout=TIMEOUT_S)[1]
