@@ -11,6 +11,7 @@ from ddim_jax.aggregation import PROTOCOLS, ensemble_probability, mean_probabili
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import mask_doubt
 from ddim_jax.preprocessing import ORIENTATIONS, class_estimates, mirrored, normalise, resize_unit_map
+from ddim_jax.runtime.pinned import key as key_of
 from ddim_jax.sampling_options import SamplingOptions
 
 
@@ -64,7 +65,7 @@ def sample_image(
       With the trajectory the pair (x_t [steps + 1, h, w], x0 [steps, h, w]), x0 again with K classes, and x_t then
       [steps + 1, h, w, C] with the channels of the mask.
     """
-    own = jax.random.fold_in(jax.random.key(seed), identity)
+    own = jax.random.fold_in(key_of(seed), identity)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(own, jnp.arange(options.samples, dtype=jnp.uint32))
     start_keys, step_keys = jnp.unstack(jax.vmap(jax.random.split)(keys), axis=1)
     noise = jax.vmap(lambda key: jax.random.normal(key, (*image.shape[:2], process.labels.channels), jnp.float32))(

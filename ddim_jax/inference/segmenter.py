@@ -24,6 +24,7 @@ from ddim_jax.labels import Labels
 from ddim_jax.models import create_process
 from ddim_jax.preprocessing import Prepared, as_rgb, prepare
 from ddim_jax.runtime.errors import CheckpointError, InputError
+from ddim_jax.runtime.pinned import pinned
 from ddim_jax.sampling_options import SamplingOptions
 
 _STARTED = 4  # images of a list that wait on the device at once
@@ -72,6 +73,7 @@ class Segmenter:
         `ddim_jax.data.ids_digest` of the training split.
     """
 
+    @pinned()
     def __init__(
         self,
         model: nn.Module,
@@ -99,6 +101,7 @@ class Segmenter:
         self._compiled = jax.jit(sample, static_argnames=static) if programs is None else programs.kept(sample)
 
     @classmethod
+    @pinned()
     def load(
         cls,
         path: str | os.PathLike,
@@ -224,6 +227,7 @@ class Segmenter:
         """Returns what `start` needs of one image; no work for the device, so it can be done in another thread."""
         return prepare(image, None if options.size == "native" else self.image_size, self._size_multiple)
 
+    @pinned()
     def start(self, prepared: Prepared, options: SamplingOptions, *, return_trajectory: bool = False) -> Started:
         """Starts sampling one image with checked options and returns without waiting; `fetch` gives the result."""
         values = self._compiled(

@@ -17,8 +17,10 @@ from ddim_jax.data import Source, configured, ids_digest, load_dataset, note_of
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, create_process
 from ddim_jax.models.spec import check_memory
+from ddim_jax.ops.surroundings import surroundings
 from ddim_jax.runtime.atomic import check_place, json_text, make_folder, write_json
 from ddim_jax.runtime.errors import InUseError
+from ddim_jax.runtime.pinned import pinned
 from ddim_jax.runtime.printable import printable
 from ddim_jax.runtime.processes import LastWord, as_first, check_shared, ending_together, first_alone, wait_for_all
 from ddim_jax.runtime.remote import local_path
@@ -37,6 +39,7 @@ from ddim_jax.training.stopping import Stop
 from ddim_jax.training.validation import Validator, validation_rows
 
 
+@pinned()
 def train(config: Any, workdir: str | os.PathLike, request: StopRequest | None = None) -> int:
     """Trains as `config` says, with everything it writes below `workdir`; resumes the run that lies there.
 
@@ -182,6 +185,7 @@ def _train(
         if note := note_of(train_source):
             reporter.message(note)
         metadata = {"config": config, "package_version": __version__, "data": identity}
+        metadata |= {"surroundings": surroundings()}
         rate_at = jax.jit(rate)  # one small program; each of its operations by itself would be ten, compiled one by one
         watch, told = LossWatch(stop=stop), Told()
         feed = batches(

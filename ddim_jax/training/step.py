@@ -14,6 +14,7 @@ from jax.sharding import Mesh, PartitionSpec
 from ddim_jax.data import augment
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.preprocessing import normalise, normalise_mask
+from ddim_jax.runtime.pinned import key as key_of
 from ddim_jax.training.sharding import replicated
 from ddim_jax.training.state import TrainState
 
@@ -83,7 +84,7 @@ def make_train_step(
 
     def mean(params: Any, step: jax.Array, positions: jax.Array, batch: Batch) -> tuple[jax.Array, Any]:
         """Loss and gradients, the mean over the examples, which have these positions in the whole batch."""
-        key = jax.random.fold_in(jax.random.key(seed), step)
+        key = jax.random.fold_in(key_of(seed), step)
         images, masks = _pictures(batch)
         examples = jax.vmap(functools.partial(drawn, key))(positions, normalise(images), masks)
         dropout_key = jax.random.fold_in(key, len(positions))

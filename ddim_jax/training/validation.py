@@ -14,6 +14,7 @@ from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import class_counts, dice
 from ddim_jax.preprocessing import class_estimates, normalise, normalise_mask
+from ddim_jax.runtime.pinned import key as key_of
 from ddim_jax.sampling_options import SamplingOptions
 
 
@@ -69,7 +70,7 @@ class Validator:
         # images': the loss is then the training's, and not that of timesteps which the network has hardly seen.
         spread = process.timesteps_at((np.arange(count, dtype=np.float32) + 0.5) / count)
         self._t = np.random.default_rng(seed).permutation(np.asarray(spread))
-        self._key = jax.random.key(seed)
+        self._key = key_of(seed)
 
         options = SamplingOptions(steps=steps, clip_x0=clip_x0)
         self._labels = process.labels
