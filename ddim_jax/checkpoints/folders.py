@@ -85,6 +85,17 @@ def is_away(path: Path, why: str | None) -> str:
     )
 
 
+@contextlib.contextmanager
+def vanishing(directory: Path) -> Iterator[None]:
+    """Gives any error of the block, where `directory` is away after it, as a CheckpointError that says so."""
+    try:
+        yield
+    except Exception as error:
+        if directory.is_dir():
+            raise
+        raise CheckpointError(is_away(directory, "it went away while a checkpoint was saved")) from error
+
+
 def is_step_name(name: str) -> bool:
     """Returns True if the name is that of a step folder: its number in decimal digits."""
     return name.isascii() and name.isdecimal() and str(int(name)) == name

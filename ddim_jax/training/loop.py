@@ -32,6 +32,7 @@ from ddim_jax.training.sharding import data_mesh, place
 from ddim_jax.training.state import TrainState, create_state, load_weights, parameter_count, start_from
 from ddim_jax.training.step import make_train_step
 from ddim_jax.training.stopping import Stop
+from ddim_jax.training.surroundings import surroundings, warn_of_changes
 from ddim_jax.training.validation import Validator, validation_rows
 
 
@@ -107,6 +108,7 @@ def _train(
     )
 
     # The state, fresh or restored.
+    around = surroundings()
     identity = {
         "train_ids_sha256": ids_digest(train_source),
         "train_examples": len(train_source),
@@ -119,6 +121,7 @@ def _train(
     else:
         here = {"model": model, "optimiser": optimiser, "image_size": image_size, "mesh": mesh}
         state = restore(store, found, identity, str(workdir), **here)
+        warn_of_changes(store.metadata(found).get("surroundings"), around, found)
         last_word.checkpoint = _last_checkpoint(store)
     start_step = int(state.step)
     if start_step >= steps:
@@ -167,7 +170,7 @@ def _train(
             reporter.message(begun)
         if note := note_of(train_source):
             reporter.message(note)
-        metadata = {"config": config, "package_version": __version__, "data": identity}
+        metadata = {"config": config, "package_version": __version__, "data": identity, "surroundings": around}
         rate_at = jax.jit(rate)  # one small program; each of its operations by itself would be ten, compiled one by one
         watch, told = LossWatch(stop=stop), Told()
         feed = batches(

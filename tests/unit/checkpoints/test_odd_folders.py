@@ -270,9 +270,9 @@ def test_a_required_manifest_pins_the_checkpoint(store):
 
 
 def test_weights_that_are_not_those_saved_get_no_manifest(tmp_path, monkeypatch):
-    save = store_module._small_by_one
+    save = store_module.small_by_one
     monkeypatch.setattr(
-        store_module, "_small_by_one", lambda tree: {"w": np.zeros(3)} if type(tree) is dict else save(tree)
+        store_module, "small_by_one", lambda tree: {"w": np.zeros(3)} if type(tree) is dict else save(tree)
     )
     store = CheckpointStore(tmp_path)
     with pytest.raises(CheckpointError, match=r"ema.w: only in this model \(float32\[2, 3\]\)"):
