@@ -88,6 +88,9 @@ SCHEMA: dict[str, Any] = {
             split: Field(int, count, f"phantoms of the {split} split", low=1, high=10**7)
             for split, count in (("train", 512), ("val", 64), ("test", 64))
         },
+        "same_pixels": Field(
+            bool, True, "go on only with the pixels of before; false: say which pairs changed", resume="free"
+        ),
         "resident_bytes": Field(
             int, 2 * 1024**3, "data sets up to this size are held on the device", low=0, high=2**50, resume="free"
         ),

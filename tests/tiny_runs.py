@@ -70,6 +70,7 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
             "split_seed": 0,
             "cache_dir": None,
             "counts": counts or {"train": 12, "val": 5, "test": 1},
+            "same_pixels": True,
             "resident_bytes": resident_bytes,
         },
         "train": {

@@ -22,6 +22,7 @@ from ddim_jax.runtime.printable import printable
 from ddim_jax.runtime.processes import LastWord, as_first, check_shared, ending_together, first_alone, wait_for_all
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.runtime.signals import StopRequest, stop_on_signals
+from ddim_jax.training import same_pixels
 from ddim_jax.training.input_pipeline import batches, read_pictures
 from ddim_jax.training.logging import Reporter, Told, create_reporter
 from ddim_jax.training.nan_guard import LossWatch, NonFiniteLoss
@@ -132,9 +133,12 @@ def _train(
 
     # The pictures, the step and the validation.
     rows = validation_rows(len(val_source), fields["validation_images"])
-    resident, shown = read_pictures(
+    pictures = read_pictures(
         train_source, val_source, rows, mesh, image_size=image_size, resident_bytes=data["resident_bytes"]
     )
+    identity[same_pixels.FIELD] = same_pixels.digest_of(pictures.digests)
+    if found is not None:
+        same_pixels.check_same_pixels(store.metadata(found), pictures.digests, workdir, refuse=data["same_pixels"])
     train_step = make_train_step(
         model,
         process,
@@ -148,10 +152,18 @@ def _train(
     )
     clip_x0 = config["sample"]["clip_x0"]
     validator = Validator(
-        model, process, shown, batch_size=batch_size, steps=fields["validation_steps"], clip_x0=clip_x0, seed=seed
+        model,
+        process,
+        pictures.validation,
+        batch_size=batch_size,
+        steps=fields["validation_steps"],
+        clip_x0=clip_x0,
+        seed=seed,
     )
 
     _begin_folder(workdir, config, one_training, is_unchanged=lambda: store.steps() == steps_there)
+    if jax.process_index() == 0:
+        same_pixels.write_digests(workdir, pictures.digests)
     with contextlib.ExitStack() as stack:
         stack.enter_context(stop_on_signals(request))
         reporter = stack.enter_context(
@@ -175,7 +187,7 @@ def _train(
         watch, told = LossWatch(stop=stop), Told()
         feed = batches(
             train_source,
-            resident,
+            pictures.resident,
             mesh,
             image_size=image_size,
             batch_size=batch_size,
