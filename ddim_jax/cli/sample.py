@@ -12,12 +12,12 @@ from ddim_jax.cli.arguments import (
     with_windows_joined,
     words,
 )
+from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.inference.files import Summary, check_kinds, segment_files
 from ddim_jax.inference.flagging import FLAGGED, check_share
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.registry import WRITERS
-from ddim_jax.runtime import allocator, compile_cache
 from ddim_jax.runtime.errors import InputError, report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
 
@@ -100,8 +100,8 @@ def run(options: argparse.Namespace) -> int:
     """Does what the arguments ask for; returns the exit status."""
     need_less = "Lower --prefetch or, with --size native, the size of the pictures; the same command goes on from here."
     with report_input_errors("stopped; the same command goes on from here", need_less):
-        cache = compile_cache.keep_compiled_programs()
-        allocator.keep_freed_memory()
+        cache = begin()
+        find_device()
         process = Process.find(options.process_id, options.process_count)
         summary = segment_files(
             Segmenter.load(

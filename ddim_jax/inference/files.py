@@ -20,7 +20,7 @@ from ddim_jax.inference.jobs import absolute, name_jobs, plan_jobs
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.stream import Stream
-from ddim_jax.labels import Labels
+from ddim_jax.ops.surroundings import surroundings
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.remote import local_path
@@ -138,9 +138,10 @@ def segment_files(
         weights=segmenter.fingerprint(),
         step=segmenter.step,
         options=options,
-        labels=Labels.from_config(segmenter.config["data"]),
+        labels=segmenter.labels,
     )
     common = {"checkpoint": context.checkpoint, "weights": context.weights, "step": context.step, **options.as_dict()}
+    common |= {"surroundings": surroundings()}
 
     work = {"input": _described(inputs), "save": list(kinds), "flag_uncertain": flag_uncertain}
 

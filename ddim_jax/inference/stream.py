@@ -18,6 +18,7 @@ from ddim_jax.inference.index import Index
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.segmentation import Segmentation, fuse
 from ddim_jax.inference.segmenter import Segmenter
+from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import Prepared
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.atomic import atomic_path
@@ -206,7 +207,7 @@ class Stream:
         fitting = [kind for kind in kinds if kind not in too_long]
         began = time.monotonic()
         image = picture.pixels
-        result = fuse(samples, image.shape[:2], self._context.options)
+        result = fuse(samples, image.shape[:2], self._context.options, self._context.labels)
         write_outputs(job, self._output_dir, image, result, fitting, self._context)
         record = _common(loaded)
         if too_long:  # the fault of this name alone; others can be written
@@ -223,7 +224,7 @@ class Stream:
             "output_bytes": [_size(paths[kind]) for kind in kinds],
             "height": image.shape[0],
             "width": image.shape[1],
-            "area": int(result.mask.sum()),
+            **_areas(result.mask, self._context.labels),
             "mean_uncertainty": round(float(result.uncertainty.mean(dtype=np.float64)), 6),
             "doubt": round(result.doubt, 6),
             "seconds": round(loaded.seconds + device_seconds + time.monotonic() - began, 4),
@@ -251,6 +252,15 @@ def write_outputs(
         writer = WRITERS.get(kind)()
         with atomic_path(output_dir / job.output(kind), suffix=writer.suffix) as temporary:
             writer.write(temporary, result, image, Path(job.source), context)
+
+
+def _areas(mask: np.ndarray, labels: Labels) -> dict[str, Any]:
+    """The pixels of the mask and, of several classes, of each."""
+    areas = {"area": int(np.count_nonzero(mask))}
+    if labels.several:
+        names = enumerate(labels.class_names, start=1)
+        areas["areas"] = {name: int(np.count_nonzero(labels.of_class(mask, number))) for number, name in names}
+    return areas
 
 
 def _is_too_long(path: Path) -> bool:

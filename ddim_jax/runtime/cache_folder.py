@@ -1,9 +1,13 @@
-"""The user's cache folder, and the processor that compiled code in it is for."""
+"""The user's cache folder, which is private, and the processor that compiled code in it is for."""
 
 import hashlib
 import os
 import platform
+import shlex
+import stat
 from pathlib import Path
+
+from ddim_jax.runtime.errors import InputError
 
 
 def cache_folder(name: str = "") -> Path:
@@ -11,9 +15,13 @@ def cache_folder(name: str = "") -> Path:
 
     Raises:
       RuntimeError: there is no home directory.
+      InputError: it is of another user, or others may write to it (`check_private`).
     """
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "ddim_jax" / name
+    root = (Path(base) if base else Path.home() / ".cache") / "ddim_jax"
+    check_private(root)
+    check_private(root / name)
+    return root / name
 
 
 def make_private(folder: Path) -> None:
@@ -25,6 +33,33 @@ def make_private(folder: Path) -> None:
     folder.parent.parent.mkdir(parents=True, exist_ok=True)
     for part in (folder.parent, folder):
         part.mkdir(exist_ok=True, mode=0o700)
+
+
+def check_private(folder: str | os.PathLike) -> None:
+    """Checks that nobody but this user, and root, can put something into a folder; one that is not there passes.
+
+    What a cache holds is run or believed, so whoever can write there decides on the results.
+
+    Raises:
+      InputError: somebody else can; the message says how to mend it.
+    """
+    try:
+        about = os.stat(folder)
+    except OSError:
+        return  # whoever uses it says why it cannot be
+    if not hasattr(os, "geteuid"):
+        return
+    other = "name another folder in XDG_CACHE_HOME (JAX_COMPILATION_CACHE_DIR, where that is set)"
+    if about.st_uid not in (os.geteuid(), 0):
+        raise InputError(
+            f"{folder} is a cache and belongs to another user (user id {about.st_uid}, this is {os.geteuid()}), who "
+            f"could replace what is run from it: chown it, or {other}"
+        )
+    if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise InputError(
+            f"{folder} is a cache that other users may write to (mode {stat.S_IMODE(about.st_mode):o}), who could "
+            f"replace what is run from it: chmod go-w {shlex.quote(os.fspath(folder))}, or {other}"
+        )
 
 
 def processor_digest() -> str:

@@ -116,7 +116,7 @@ def test_options_reach_the_settings(run, tmp_path, monkeypatch):
     )
     assert sample(monkeypatch, *arguments, *options, *more) == 1
     settings = json.loads((tmp_path / "out" / "settings.json").read_text())
-    del settings["checkpoint"], settings["weights"]
+    del settings["checkpoint"], settings["weights"], settings["surroundings"]
     expected = {"samples": 2, "steps": 9, "seed": 0, "protocol": "paper", "threshold": 0.5, "size": "native"}
     more = {
         "flips": True,
