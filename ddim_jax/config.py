@@ -72,6 +72,7 @@ SCHEMA: dict[str, Any] = {
             lengths=(2, 2),
             optional=True,
         ),
+        "invert": Field(bool, False, "files store pictures inverted, white as the smallest value: turn them round"),
         "rotation_degrees": Field(float, 15.0, "pictures are turned by up to that in training", low=0, high=180),
         "flips": Field(bool, True, "pictures are mirrored in training"),
         "groups": Field(

@@ -49,8 +49,15 @@ def as_rgb(image: Any) -> np.ndarray:
     """Checks one image and repeats grey to three channels: uint8 [H, W, 3].
 
     Raises:
-      InputError: another dtype or shape, or an empty image; both are named.
+      InputError: another dtype or shape, or an empty image; both are named. A Pillow image of another mode than L and
+        RGB: that of a palette has the indices for its numbers.
     """
+    if isinstance(image, Image.Image) and image.mode not in ("L", "RGB"):
+        # The numbers of such pictures are indices into colours, or have another meaning.
+        raise InputError(
+            f"image is a Pillow image of mode {image.mode!r}, expected L or RGB; give image.convert('RGB'), or the "
+            "file to ddim-jax sample"
+        )
     image = np.asarray(image)
     shape = list(image.shape)
     if image.dtype != np.uint8:

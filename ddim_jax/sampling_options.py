@@ -112,6 +112,8 @@ class SamplingOptions:
         and once checked for exclusive classes of which the likeliest is taken, the background among them.
       window: centre and width of the values of a DICOM or NIfTI file that are shown; None for the one the training had
         (`data.window`) or, where that had none, the file's own. Pictures that are given as arrays have none.
+      invert: files store their pictures inverted, white as the smallest value, and they are turned round when they are
+        read; arrays are taken as they are. None in `create` for what the training had (`data.invert`).
     """
 
     # `program`: the compiled program depends on it. `seed` reaches the program as an array instead.
@@ -145,6 +147,7 @@ class SamplingOptions:
         window,
         otherwise="the checkpoint's, else each file's own",
     )
+    invert: bool = _option(False, "files store pictures inverted, white as the smallest value", yes_or_no)
 
     @classmethod
     def create(cls, config: Mapping[str, Any], **given: Any) -> "SamplingOptions":
@@ -162,8 +165,9 @@ class SamplingOptions:
         unknown = [name for name in given if name not in fields]
         if unknown:
             raise TypeError(f"unexpected option {unknown[0]!r}; expected some of {', '.join(fields)}")
-        trained = {"window": config["data"].get("window"), **config["sample"]}
+        trained = {"window": config["data"].get("window"), "invert": config["data"].get("invert"), **config["sample"]}
         defaults = {name: trained.get(name, field.default) for name, field in fields.items()}
+        defaults["invert"] = bool(defaults["invert"])
         values = {name: defaults[name] if given.get(name) is None else given[name] for name in fields}
         timesteps = config["diffusion"]["num_train_timesteps"]
         sampler = values["sampler"]

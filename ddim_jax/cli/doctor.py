@@ -111,9 +111,6 @@ def _kernels() -> Iterator[Line]:
 def _caches() -> Iterator[Line]:
     try:
         root = cache_folder()
-    except RuntimeError as error:
-        yield "cache", f"none: {error}", "set XDG_CACHE_HOME to a folder that you can write to"
-        return
     except InputError as error:
         yield "cache", "refused", str(error)
         return

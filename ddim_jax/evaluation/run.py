@@ -27,7 +27,7 @@ from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
 
 RESOLUTIONS = ("model", "native")
-NOT_TAKEN = ("protocol", "threshold", "window")
+NOT_TAKEN = ("protocol", "threshold", "window", "invert")
 """Fields of `SamplingOptions` that an evaluation does not read: it scores every protocol at its own threshold, and its
 pictures are read as those of the training."""
 _KEPT_BYTES = 2**29  # of pictures, which are read before any is sampled, and again for the figures

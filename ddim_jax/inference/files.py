@@ -5,6 +5,7 @@ import hashlib
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +39,7 @@ class Summary(NamedTuple):
       waited: of these, the seconds in which the device waited for an image that was being read (`Stream.waited`).
       flagged: images in `flagged.csv`; None where it was not asked for, or is left to a process still at work.
       passed_over: how many files of the inputs are no images, by their suffix (lower case, "" for none).
+      notes: how many images have a note in the index of how they were read, by kind ("damaged", "few levels").
     """
 
     done: int
@@ -47,6 +49,7 @@ class Summary(NamedTuple):
     waited: float
     flagged: int | None
     passed_over: Mapping[str, int]
+    notes: Mapping[str, int]
 
 
 def segment_files(
@@ -61,6 +64,7 @@ def segment_files(
     process_index: int = 0,
     process_count: int = 1,
     progress: bool = False,
+    allow_damaged: bool = False,
     **given: Any,
 ) -> Summary:
     """Segments image files and writes the results beside an index.
@@ -102,6 +106,7 @@ def segment_files(
       process_index: which of the processes this is, 0 .. process_count - 1.
       process_count: how many processes divide the images, >= 1.
       progress: whether to draw a progress bar on stderr.
+      allow_damaged: segment JPEG files whose data have a hole or no end, as far as they go, with a note in the index.
       **given: fields of `SamplingOptions` that replace those of `options`.
 
     Returns:
@@ -145,7 +150,7 @@ def segment_files(
 
     work = {"input": _described(inputs), "save": list(kinds), "flag_uncertain": flag_uncertain}
 
-    failed, flagged = [], None
+    failed, flagged, notes = [], None, Counter()
     with contextlib.closing(Index(output_dir, common, process, work)) as index:
         # An image's name may depend on what is done already, its process does not.
         named = zip(plan.jobs, name_jobs(plan.jobs, index.is_of), strict=True)
@@ -153,12 +158,13 @@ def segment_files(
         todo = [job for job in own if not index.is_done(job, kinds)]
         if todo:
             remove_list(output_dir, replaced=flagging)
-        stream = Stream(segmenter, todo, output_dir, index, kinds, context, prefetch)
+        stream = Stream(segmenter, todo, output_dir, index, kinds, context, prefetch, allow_damaged)
         with _bar(progress, len(todo)) as advance, _told_if_removed(), contextlib.closing(iter(stream)) as records:
             for record in records:
                 # The line of an earlier run stays where nobody could look at the file: its results are there.
                 if record["mtime_ns"] is not None or not index.is_of(record["name"], record["file"]):
                     index.add(record)
+                notes.update(note.partition(" (")[0] for note in record.get("notes", ()))
                 if record["status"] == "failed":
                     failed.append((record["file"], record["reason"]))
                 advance()
@@ -176,6 +182,7 @@ def segment_files(
         waited=stream.waited,
         flagged=flagged,
         passed_over=plan.passed_over,
+        notes=notes,
     )
 
 

@@ -24,9 +24,9 @@ from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.atomic import atomic_path
 from ddim_jax.runtime.errors import DataError, is_out_of_memory
 
-PIXELS_AT_ONCE = 2 * MAX_PIXELS
-"""Bound on the pixels of all pictures between reading and written: two of the largest that are read at all, two GiB at
-the 12 bytes a pixel that decoding takes at most; writing 16-bit maps takes up to three times as much."""
+PIXELS_AT_ONCE = MAX_PIXELS
+"""Bound on the pixels of all pictures between reading and written: as many as the largest that is read at all has, so
+that reading and writing stay below 2 GiB."""
 
 
 class _Loaded(NamedTuple):
@@ -142,7 +142,8 @@ class Stream:
             if not stat.S_ISREG(before.st_mode):  # a FIFO would be waited for
                 raise OSError(errno.EINVAL, "no regular file")
             size, mtime_ns = before.st_size, before.st_mtime_ns
-            picture = read_picture(job.source, ReadOptions(self._context.options.window, self._allow_damaged))
+            options = self._context.options
+            picture = read_picture(job.source, ReadOptions(options.window, options.invert, self._allow_damaged))
             prepared = self._segmenter.prepare(picture.pixels, self._context.options)
         except FileNotFoundError:
             reason = f"{job.source}: no longer there"

@@ -63,7 +63,7 @@ def keep_compiled_programs() -> Path | None:
         check_private(folder)
         programs = CompiledPrograms(folder)
         programs.lend()
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         logging.warning("compiled programs are not kept between calls: %s", error)
         return None
     jax.config.update("jax_compilation_cache_dir", str(programs.lent))

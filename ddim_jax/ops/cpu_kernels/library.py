@@ -69,7 +69,7 @@ def _verified() -> tuple[Path, bytes] | None:
             if hashlib.sha256(content).hexdigest() == path.stem.rpartition("-")[2]:
                 return path, content
             logging.warning("%s is damaged and is not used; %s builds it again", path, BUILD)
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
+    except OSError as error:
         logging.warning("the compiled CPU kernels are not used: %s", error)
     return None
 
