@@ -87,7 +87,7 @@ def _pairs(prediction: np.ndarray, truth: np.ndarray, labels: Labels) -> Iterato
 
 
 def _truths(truth: np.ndarray, labels: Labels) -> list[np.ndarray]:
-    """Of each class the pixels in the truth."""
+    """The pixels of each class in the truth."""
     if not labels.several and not labels.ignore:
         return [truth]  # other values than 0 and 1 are for whoever counts them to refuse
     return [labels.of_class(truth, number) for number in range(1, labels.count + 1)]
