@@ -111,9 +111,6 @@ def _kernels() -> Iterator[Line]:
 def _caches() -> Iterator[Line]:
     try:
         root = cache_folder()
-    except RuntimeError as error:
-        yield "cache", f"none: {error}", "set XDG_CACHE_HOME to a folder that you can write to"
-        return
     except InputError as error:
         yield "cache", "refused", str(error)
         return
@@ -132,7 +129,7 @@ def _caches() -> Iterator[Line]:
 
 
 def _checkpoints(run: str) -> tuple[list[Line], bool]:
-    """What the checkpoints of a run hold, and whether one of them is intact."""
+    """The content of the checkpoints of a run, and if one of them is intact."""
     from ddim_jax.checkpoints import CheckpointStore, locate
     from ddim_jax.checkpoints.manifest import describe_damage, manifest_digest
 

@@ -5,6 +5,7 @@ import os
 import platform
 import shlex
 import stat
+import tempfile
 from pathlib import Path
 
 from ddim_jax.runtime.errors import InputError
@@ -13,12 +14,18 @@ from ddim_jax.runtime.errors import InputError
 def cache_folder(name: str = "") -> Path:
     """The folder ddim_jax/`name` in $XDG_CACHE_HOME, else in ~/.cache; it may not be there.
 
+    A user without a home, such as a number given to a container, has one in the folder for temporary files.
+
     Raises:
-      RuntimeError: there is no home directory.
       InputError: it is of another user, or others may write to it (`check_private`).
     """
     base = os.environ.get("XDG_CACHE_HOME")
-    root = (Path(base) if base else Path.home() / ".cache") / "ddim_jax"
+    try:
+        above = Path(base) if base else Path.home() / ".cache"
+    except RuntimeError:
+        above = Path(tempfile.gettempdir(), f"cache-{os.geteuid() if hasattr(os, 'geteuid') else 'user'}")
+        check_private(above)
+    root = above / "ddim_jax"
     check_private(root)
     check_private(root / name)
     return root / name
@@ -30,7 +37,7 @@ def make_private(folder: Path) -> None:
     Raises:
       OSError: it cannot be made.
     """
-    folder.parent.parent.mkdir(parents=True, exist_ok=True)
+    folder.parent.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     for part in (folder.parent, folder):
         part.mkdir(exist_ok=True, mode=0o700)
 

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 import threading
 import time
@@ -63,7 +64,7 @@ def keep_compiled_programs() -> Path | None:
         check_private(folder)
         programs = CompiledPrograms(folder)
         programs.lend()
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         logging.warning("compiled programs are not kept between calls: %s", error)
         return None
     jax.config.update("jax_compilation_cache_dir", str(programs.lent))
@@ -99,7 +100,8 @@ class CompiledPrograms:
         for path in self._folder.glob("*-cache.*"):
             with contextlib.suppress(OSError):  # removed by another process
                 about = path.stat()
-                found.append((about.st_mtime, about.st_size, path))
+                if stat.S_ISREG(about.st_mode):  # a FIFO would be waited for
+                    found.append((about.st_mtime, about.st_size, path))
         total = sum(size for _, size, _ in found)
         found.sort()
         while found and total > _MOST_BYTES:

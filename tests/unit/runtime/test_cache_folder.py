@@ -1,12 +1,14 @@
 """A cache that another user could change is refused, with what mends it."""
 
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from ddim_jax.inference.export_cache import TracedPrograms
 from ddim_jax.ops.cpu_kernels import library
-from ddim_jax.runtime.cache_folder import cache_folder, check_private
+from ddim_jax.runtime.cache_folder import cache_folder, check_private, make_private
 from ddim_jax.runtime.errors import InputError
 
 pytestmark = pytest.mark.attack("by design")
@@ -46,3 +48,20 @@ def test_every_cache_is_looked_at(tmp_path, monkeypatch, which):
             use()
     with pytest.raises(InputError, match="chmod go-w"):
         TracedPrograms(folder, {}, {})
+
+
+@pytest.mark.attack("16.29")
+def test_a_user_without_a_home_has_a_cache_among_the_temporary_files(tmp_path, monkeypatch):
+    def none():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", none)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = cache_folder("kernels")
+    assert folder == tmp_path / f"cache-{os.geteuid()}" / "ddim_jax" / "kernels"
+    make_private(folder)
+    assert [path.stat().st_mode & 0o777 for path in (folder, *folder.parents[:2])] == [0o700] * 3
+    folder.parents[1].chmod(0o777)  # made before by somebody else
+    with pytest.raises(InputError, match="chmod go-w"):
+        cache_folder("kernels")
