@@ -58,11 +58,11 @@ def library(name: str) -> Any:
         module = importlib.import_module(name)
     except ImportError as error:
         raise InputError(f"{name.partition('.')[0]} is not installed; pip install 'ddim_jax[clinic]'") from error
+    for package in ("pydicom", "highdicom"):  # which quote what they find odd in a header, such as a name
+        logging.getLogger(package).setLevel(logging.CRITICAL)
+        warnings.filterwarnings("ignore", module=rf"{package}\b.*")
     if name == "pydicom":
-        # Both would quote what they find odd in a header.
         module.config.settings.reading_validation_mode = module.config.IGNORE
-        logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-        warnings.filterwarnings("ignore", module=r"pydicom\..*")
     return module
 
 
@@ -78,6 +78,8 @@ def errors_naming(path: str | os.PathLike, kind: str = "DICOM") -> Iterator[None
     except Exception as error:  # a damaged file makes the libraries raise anything
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+
+            raise
         raise DataError(f"{path}: is truncated, damaged or no {kind} file ({type(error).__name__}).") from None
 
 
