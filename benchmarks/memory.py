@@ -10,7 +10,7 @@ from typing import Any
 
 
 def resident_bytes() -> int:
-    """What is resident now."""
+    """Bytes that are resident now."""
     return _status("VmRSS")
 
 
@@ -33,7 +33,7 @@ def high_water_bytes(process: int | None = None) -> int:
 
 
 class Held:
-    """What this process holds while the block runs: resident memory, each time after what is free was given back.
+    """Resident memory of this process while the block runs, each time after what is free was given back.
 
     Without that, the number is what malloc keeps for another time, which goes up and down by tens of MB. What was given
     back has to be made anew, so each look costs some milliseconds.

@@ -45,7 +45,7 @@ def add_row(path: Path, rules: Mapping[str, str], row: Mapping[str, Any], fields
 
 
 def identity(row: Mapping[str, Any], fields: Sequence[str]) -> tuple:
-    """What tells this row from another: its values of `fields`."""
+    """The values of `fields` that tell this row from another."""
     return tuple(row[name] for name in fields)
 
 

@@ -22,7 +22,7 @@ _MEMORY_AS_NEEDED = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # several worker
 
 
 class WorkerError(RuntimeError):
-    """What went wrong in a worker; the message ends with its own traceback."""
+    """An error in a worker; the message ends with its own traceback."""
 
 
 class Worker:

@@ -1,4 +1,4 @@
-"""What is ours to choose, for CPUs: the small network predicting the mask itself, sampled in one step.
+"""Our own choices, for CPUs: the small network predicting the mask itself, sampled in one step.
 
 The base of fast.py and folder_gpu.py; why each value differs from the paper's stands in docs/explanation/method.md.
 """

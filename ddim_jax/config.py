@@ -74,6 +74,14 @@ SCHEMA: dict[str, Any] = {
         ),
         "rotation_degrees": Field(float, 15.0, "pictures are turned by up to that in training", low=0, high=180),
         "flips": Field(bool, True, "pictures are mirrored in training"),
+        "groups": Field(
+            str,
+            "folder",
+            "what stays together in a drawn split: the first folder below images/, a patient; or none",
+            choices=("folder", "none"),
+        ),
+        "folds": Field(int, 0, "of a cross-validation, 3 or more, instead of a split; 0 for none", low=0, high=1000),
+        "fold": Field(int, 0, "the fold that is held out, from 0", low=0, high=999),
         "split_seed": Field(int, 0, "of phantoms, and of the split of a folder without splits.csv", **_SEEDS),
         "cache_dir": Field(str, None, "for indices and splits; none: ~/.cache/ddim_jax", optional=True, resume="free"),
         "counts": {
@@ -139,7 +147,7 @@ def create_config() -> ConfigDict:
     networks that are registered now: import your own first.
     """
     config = _config_dict(SCHEMA)
-    config.model.overrides = _config_dict(_override_fields(), unset=True)
+    config.model.overrides = _config_dict(override_fields(), unset=True)
     config.systems = ConfigDict({name: _system(name) for name in MODELS})
     return config.lock()
 
@@ -202,7 +210,7 @@ def check_config(config: Mapping[str, Any]) -> None:
     direct = issubclass(spec.process, DirectProcess)
     _check_sections(config, SCHEMA, "")
     about, train, sample, data = (config[name] for name in ("model", "train", "sample", "data"))
-    for name, field in _fields(SCHEMA):
+    for name, field in fields_of(SCHEMA):
         value = _at(config, name)
         if direct and name.startswith(_NO_DIFFUSION):
             if value is not None:
@@ -273,8 +281,8 @@ def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[st
       saved, current: resolved configs, checked.
     """
     may = {"free", "ignored"} | ({"length"} if saved["train"]["lr_schedule"] == "constant" else set())
-    before, now = dict(_leaves(saved)), dict(_leaves(current))
-    rules = {name: field.resume for name, field in _fields(SCHEMA)}
+    before, now = dict(leaves(saved)), dict(leaves(current))
+    rules = {name: field.resume for name, field in fields_of(SCHEMA)}
     fields = model_spec(current["model"]["name"]).fields
     rules |= {f"model.overrides.{name}": field.resume for name, field in fields.items()}
     return [
@@ -289,68 +297,20 @@ def total_steps(steps: int, epochs: float, batch_size: int, examples: int) -> in
     return steps if steps > 0 else max(1, round(epochs * examples / batch_size))
 
 
-def markdown() -> str:
-    """The page "Configuration" of the reference."""
-    changes = {
-        "same": "no",
-        "length": "with a constant learning rate",
-        "free": "yes",
-        "ignored": "yes; no effect any more",
-    }
-    lines = [
-        "# Configuration",
-        "",
-        "A config is a file with a function `get_config()`, as those in `configs/`; any field can be set on the "
-        "command line, as `--config.train.steps=1000`. Fields with the default *model's* take it from the table below; "
-        "`config.systems.<model>` replaces it for one network, whichever is chosen later. The last column says whether "
-        "a run may go on (same `--workdir`) with another value.",
-    ]
-    sections = [("", [(name, field) for name, field in SCHEMA.items() if isinstance(field, Field)])]
-    sections += [
-        (name, list(_fields(section, f"{name}."))) for name, section in SCHEMA.items() if isinstance(section, dict)
-    ]
-    for section, fields in sections:
-        lines += ["", f"## {section or 'The run'}", "", *_row("field", "values", "default", "meaning", "may change")]
-        for name, field in fields:
-            default = "model's" if field.of_model else _shown(field.default)
-            lines += _row(f"`{name}`", field.expected(), default, field.help, changes[field.resume])[:1]
-    models = {name: model_spec(name) for name in MODELS}
-    lines += ["", "## model.overrides", "", "Fields of the network, with their defaults; none keeps the preset's.", ""]
-    lines += _row("field", "values", "meaning", *models)
-    for name, field in _override_fields().items():
-        defaults = (_shown(spec.fields[name].default) if name in spec.fields else "" for spec in models.values())
-        lines += _row(f"`{name}`", field.expected(), field.help, *defaults)[:1]
-    lines += ["", "## Defaults of the models", "", *_row("field", *models)]
-    for name, field in _fields(SCHEMA):
-        if field.of_model:
-            own = (dict(_leaves(spec.defaults)) for spec in models.values())
-            lines += _row(f"`{name}`", *(_shown(values[name]) if name in values else "" for values in own))[:1]
-    return "\n".join(lines) + "\n"
-
-
-def _row(*cells: str) -> list[str]:
-    """A row of a table, and the line that has to follow it where it is the head."""
-    return [f"| {' | '.join(cells)} |", "| --- " * len(cells) + "|"]
-
-
-def _shown(value: Any) -> str:
-    return "" if value is None else f"`{json.dumps(value)}`"
-
-
-def _fields(sections: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Field]]:
+def fields_of(sections: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Field]]:
     """The fields of the schema with their full names."""
     for name, field in sections.items():
         if isinstance(field, Field):
             yield f"{prefix}{name}", field
         else:
-            yield from _fields(field, f"{prefix}{name}.")
+            yield from fields_of(field, f"{prefix}{name}.")
 
 
-def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The values of a config with their full names; tuples as lists."""
     for name, value in config.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
+            yield from leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", list(value) if isinstance(value, tuple) else value
 
@@ -361,7 +321,7 @@ def _at(config: Mapping[str, Any], name: str) -> Any:
     return config
 
 
-def _override_fields() -> dict[str, Field]:
+def override_fields() -> dict[str, Field]:
     """The fields of all networks that are registered, by name; of any type where two networks differ in it."""
     fields: dict[str, Field] = {}
     for model in MODELS:
@@ -399,13 +359,13 @@ def _check_systems(systems: Any) -> None:
     """Refuses a section of `systems` for a network that there is not, and fields that a network does not decide."""
     if not isinstance(systems, Mapping):
         raise ConfigError(f"systems is {systems!r}; expected a section for each network")
-    decided = {name for name, field in _fields(SCHEMA) if field.of_model}
+    decided = {name for name, field in fields_of(SCHEMA) if field.of_model}
     for model, own in systems.items():
         if model not in MODELS:
             raise ConfigError(f"systems has {model!r}; expected some of {', '.join(MODELS)}")
         if not isinstance(own, Mapping):
             raise ConfigError(f"systems.{model} is {own!r}; expected a section")
-        for name, value in _leaves(own):
+        for name, value in leaves(own):
             known = decided | {f"model.overrides.{field}" for field in model_spec(model).fields}
             if value is not None and name not in known:
                 raise ConfigError(f"systems.{model} has {name!r}, which is no field that a network has a default for")
@@ -451,4 +411,6 @@ def _unwritable(content: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    from ddim_jax.config_page import markdown  # it imports this module
+
     print(markdown(), end="")

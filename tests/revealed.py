@@ -55,13 +55,13 @@ def prepared(images, masks, *, devices, seed, step, rotation_degrees=15.0, flips
 
 
 def drawn(images, masks, **how):
-    """What the step draws for a batch of uint8 pictures, one row an example: {"mask", "image", "noise", "t"}."""
+    """The draws of a step for a batch of uint8 pictures, one row an example: {"mask", "image", "noise", "t"}."""
     train_step, state, batch = prepared(images, masks, **how)
     return jax.tree.map(np.asarray, train_step(state, batch)[0].params)
 
 
 def collectives(images, masks, **how):
-    """What devices send each other in a step: the names of the operations of the compiled program."""
+    """The exchanges of devices in a step: the names of the operations of the compiled program."""
     train_step, state, batch = prepared(images, masks, **how)
     text = train_step.lower(state, batch).compile().as_text()
     return re.findall(r" (all-\w+|reduce-scatter|collective-\w+)(?:-start)?\(", text)

@@ -15,7 +15,7 @@ from ddim_jax.evaluation.style import LARGE, MUTED, NORMAL, PROTOCOL_COLOURS, SM
 
 Row = Mapping[str, Any]
 GROUP = ("dataset", "split", "size", "networks", "device", "budget_s", "seed", "limit")
-"""What rows have in common that stand in one table and one figure."""
+"""Fields in which the rows of one table and one figure agree."""
 _COLOURS = {"x0": "#0072B2", "v": "#009E73", "noise": "#D55E00"}
 _DICES = (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99)
 _MARKERS = {"ddim": "o", "dpm++": "^", "ddpm": "s"}

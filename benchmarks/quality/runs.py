@@ -95,12 +95,12 @@ class Run:
         }
 
     def folder(self, workdir: Path) -> Path:
-        """Where it is trained."""
+        """Its folder."""
         return run_folder(workdir, self.about)
 
 
 def this_machine() -> dict[str, Any]:
-    """What `Machine.about` says, asked of a worker, so that a GPU stays free for the runs."""
+    """The answer of `Machine.about`, from a worker, so that a GPU stays free for the runs."""
     cpus = os.sched_getaffinity(0)
     with Worker("benchmarks.machine:Machine", cpus=cpus) as machine:
         return machine.call("about", len(cpus))

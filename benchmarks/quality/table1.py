@@ -116,7 +116,7 @@ def _write(output: Path, rows: Sequence[dict[str, Any]], workdir: Path) -> None:
 
 
 def _is_there(run: Run, rows: Sequence[dict[str, Any]]) -> bool:
-    """Whether the rows of this run, with its very settings, are among `rows`."""
+    """Returns True if the rows of this run, with its very settings, are among `rows`."""
     return any(
         identity({**run.about, "protocol": row["protocol"]}, IDENTITY) == identity(row, IDENTITY)
         and (row["settings"], row["limit"]) == (run.settings, run.limit)

@@ -1,4 +1,4 @@
-"""What each system costs at full size: the paper's Table 2.
+"""The cost of each system at full size: the paper's Table 2.
 
 python -m benchmarks.quality.table2 [--systems ...] [--size 256] [--dtype float32|bfloat16] [--steps N]
 
@@ -51,7 +51,7 @@ RULES = {
 
 
 def configuration(system: str, size: int, dtype: str, preset: str | None) -> dict[str, Any]:
-    """That of the system's run in Table 1 at full size, as a checkpoint carries it; a preset is for trials."""
+    """The config of the system's run in Table 1 at full size, as a checkpoint carries it; a preset is for trials."""
     config = table1_gpu.get_config(system)
     config.data.image_size = size
     config.model.preset = preset

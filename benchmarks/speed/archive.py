@@ -118,7 +118,7 @@ class Run:
         self._segmenter.segment(np.zeros((size, size, 3), np.uint8))  # compiles
 
     def about(self) -> dict[str, Any]:
-        """What it computes, and on what."""
+        """The network and the device, for the row."""
         threads = len(os.sched_getaffinity(0))
         return {
             "image_size": self._segmenter.image_size,

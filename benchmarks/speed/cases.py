@@ -1,4 +1,4 @@
-"""What is measured: every kind of work, network, number format and size, and the sides it is measured on."""
+"""The cases that are measured: every kind of work, network, number format and size, and the sides it is measured on."""
 
 import dataclasses
 from collections.abc import Collection
@@ -68,7 +68,7 @@ class Case:
 
     @property
     def key(self) -> tuple:
-        """What tells the rows of one case from those of another in a result file: their values of `CASE_FIELDS`."""
+        """The values of `CASE_FIELDS`, which tell the rows of one case from those of another in a result file."""
         return self.kind, self.model, self.dtype, self.size, self.batch, self.steps
 
 
@@ -101,7 +101,7 @@ def chosen(
 
 
 def unmeasured(case: Case, measured: Collection[str], cannot: Collection[str] = ()) -> Case | None:
-    """What of a case is to be run where a result file has rows of it on the sides `measured`.
+    """The part of a case that is to be run where a result file has rows of it on the sides `measured`.
 
     None where all of its sides are there, or are among those that `cannot` be measured. Otherwise the case with the
     sides that are missing, and beside them those of `COMPANIONS` that are there, or else one that is: sides are

@@ -1,4 +1,4 @@
-"""What the machine can do at most: matrix products and copies, measured in both frameworks; each lives in a worker."""
+"""Upper bounds of the machine: matrix products and copies, measured in both frameworks; each lives in a worker."""
 
 import time
 from collections.abc import Callable, Sequence

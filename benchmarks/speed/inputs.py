@@ -16,7 +16,7 @@ from ddim_jax.diffusion import DiffusionProcess
 from ddim_jax.models import create_model, example_inputs
 
 SEED = 0
-"""Of the weights and pictures, and of the training step, whose own draws the other sides are given."""
+"""Seed of the weights and pictures, and of the training step, whose own draws the other sides are given."""
 LEARNING_RATE = 2e-5
 """The paper's."""
 EMA_DECAY = 0.9999
@@ -26,7 +26,7 @@ WATCHED = ("conv_in.weight", "mid.block_1.conv1.weight", "conv_out.weight")
 
 @dataclasses.dataclass(frozen=True)
 class Files:
-    """Where the weights (.safetensors, PyTorch's names) and the inputs (.npz, channels last) of a case lie."""
+    """Paths of the weights (.safetensors, PyTorch's names) and the inputs (.npz, channels last) of a case."""
 
     weights: str
     inputs: str
@@ -80,7 +80,7 @@ def draw_params(model: nn.Module) -> Any:
 
 
 def draw_inputs(case: Case) -> dict[str, np.ndarray]:
-    """What the network, the training step or the sampler of a case is given; batch first, channels last."""
+    """Inputs of the network, the training step or the sampler of a case; batch first, channels last."""
     rng = np.random.default_rng(SEED)
     shape = (case.batch, case.size, case.size)
     if case.kind == "segment":

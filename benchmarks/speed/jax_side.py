@@ -65,7 +65,7 @@ class JaxSide:
         return seconds
 
     def first(self) -> tuple[dict[str, np.ndarray], float]:
-        """What the first call gives, to be compared with the other sides, channels last; and its seconds."""
+        """The output of the first call, to be compared with the other sides, channels last; and its seconds."""
         began = time.perf_counter()
         output = jax.block_until_ready(self._once())
         seconds = time.perf_counter() - began

@@ -23,7 +23,7 @@ StartSide = Callable[[str], Worker]
 
 @dataclasses.dataclass(frozen=True)
 class Effort:
-    """How often a side is run: at most `runs` times, and not for longer than `seconds` where three runs are done.
+    """The number of runs of a side: at most `runs` times, and not for longer than `seconds` where three runs are done.
 
     Sides that do not fit into the memory together come round `visits` times.
     """
@@ -41,7 +41,7 @@ class Effort:
 
 @dataclasses.dataclass
 class Measured:
-    """What one side of a case gave."""
+    """Times, memory and difference of one side of a case."""
 
     compile_s: float | None = None
     first_s: float = math.nan
@@ -97,7 +97,7 @@ def measure_loop(case: Case, worker: Worker) -> list[dict]:
 
 
 def _visits(case: Case, visits: int) -> list[tuple[str, ...]]:
-    """Who is in memory together, visit after visit; one after the other they come round forwards, then backwards."""
+    """The sides that are in memory together, visit after visit; one by one they come round forwards, then backwards."""
     if case.together:
         return [case.sides]
     return [(side,) for turn in range(visits) for side in case.sides[:: -1 if turn % 2 else 1]]
@@ -146,7 +146,7 @@ def _prepare(case, side, worker, measured: Measured, reference) -> tuple[float, 
 
 
 def _turns(plan: dict[str, int]) -> Iterator[str]:
-    """Who runs when: round after round, a side with fewer runs spread evenly over the rounds."""
+    """The sides in the order of their runs: round after round, a side with fewer runs spread evenly over the rounds."""
     rounds = max(plan.values(), default=0)
     for turn in range(rounds):
         for side, runs in plan.items():

@@ -13,7 +13,7 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 @contextlib.contextmanager
 def plain_convolutions() -> Iterator[None]:
-    """What is traced inside has plain convolutions and no compiled kernels; group normalisation stays one pass in JAX.
+    """Traces plain convolutions inside and no compiled kernels; group normalisation stays one pass in JAX.
 
     The layers are patched from outside, so that the package needs no switch.
     """
@@ -27,7 +27,7 @@ def plain_convolutions() -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_kernels() -> Iterator[None]:
-    """What is traced inside is what a user has who did not build the compiled CPU kernels."""
+    """Traces inside as for a user who did not build the compiled CPU kernels."""
     with mock.patch("ddim_jax.ops.cpu_kernels.available", lambda: False):
         yield
 

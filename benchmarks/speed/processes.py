@@ -1,4 +1,4 @@
-"""What a second process brings: images a second of one process with one thread, and of two with one thread each.
+"""The gain of a second process: images a second of one process with one thread, and of two with one thread each.
 
 python -m benchmarks.speed.processes [--pictures 600] [--steps 120] [--size 64] [--repeats 3]
 
@@ -56,7 +56,7 @@ class Segmenting:
         self._segmenter.segment(np.zeros((size, size, 3), np.uint8))  # compiles
 
     def segment(self, pictures: str, output: str, index: int, count: int) -> int:
-        """How many pictures this process segmented."""
+        """The number of pictures that this process segmented."""
         done = segment_files(self._segmenter, pictures, output, process_index=index, process_count=count)
         return done.done
 

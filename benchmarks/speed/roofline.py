@@ -30,14 +30,14 @@ _NUMBERS_PER_TRAINED_WEIGHT = 12
 
 
 class Work(NamedTuple):
-    """Of one run: operations of the arithmetic, and bytes moved."""
+    """Operations and bytes moved of one run."""
 
     flops: float
     bytes: float
 
 
 def case_work(case: Case) -> Work:
-    """What one run of a case has to do; by tracing alone, nothing is computed."""
+    """The work of one run of a case; by tracing alone, nothing is computed."""
     dtype = "bfloat16" if case.dtype == "bfloat16" else "float32"
     model = create_model(case.model, **case.overrides, dtype=dtype)
     pictures = [jax.ShapeDtypeStruct((case.batch, case.size, case.size, channels), jnp.float32) for channels in (1, 3)]

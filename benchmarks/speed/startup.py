@@ -1,4 +1,4 @@
-"""What a call of sample.py costs besides its pictures: the first one, and those that find what it left on disk.
+"""Times a call of sample.py besides its pictures: the first one, and those that find what it left on disk.
 
 python -m benchmarks.speed.startup [--networks full small] [--size 256] [--repeats 5]
 
@@ -50,7 +50,7 @@ _MORE = 4  # pictures
 
 
 def configuration(network: str, size: int) -> dict[str, Any]:
-    """That of configs/fast.py with one of `NETWORKS`, as a checkpoint carries it."""
+    """The config of configs/fast.py with one of `NETWORKS`, as a checkpoint carries it."""
     config = fast.get_config()
     config.data.image_size = size
     config.train.steps = 1000  # it is not trained
@@ -126,7 +126,7 @@ class _Calls:
         return sorted(str(path) for path in (self._folder / "cache").rglob("traced/*/*.bin"))
 
     def seconds(self, pictures: int) -> float:
-        """How long a call with so many pictures takes."""
+        """Seconds of a call with so many pictures."""
         call = self._folder / str(self._made)
         call.mkdir()
         for _ in range(pictures):

@@ -195,7 +195,7 @@ class TorchSide:
 
 
 class Training(NamedTuple):
-    """What a training step changes: float32 weights and their averages, and the places of those in `WATCHED`."""
+    """The changed state of a training: float32 weights and their averages, and the places of those in `WATCHED`."""
 
     weights: list[Tensor]
     averages: list[Tensor]

@@ -17,9 +17,17 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
     """The arguments of the command line; `about` is what `--help` says of the program."""
     parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_checkpoint_arguments(parser)
-    parser.add_argument("--split", default="test", choices=("train", "val", "test"), help="default: test")
+    parser.add_argument(
+        "--split",
+        choices=("train", "val", "test", "all"),
+        help="default: test, or all of a --data-root without splits.csv",
+    )
     parser.add_argument("--output", metavar="DIR", help="default: RUN/evaluation/<split>")
-    parser.add_argument("--data-root", metavar="DIR", help="where the data set lies; default: the checkpoint's config")
+    parser.add_argument(
+        "--data-root",
+        metavar="DIR",
+        help="another folder of images/ and masks/; default: the one trained on",
+    )
     parser.add_argument(
         "--resolution",
         choices=RESOLUTIONS,

@@ -2,7 +2,7 @@
 
 from ddim_jax.data.arrays import Arrays, Selection, check_source, load_arrays, load_selections
 from ddim_jax.data.augmentation import augment
-from ddim_jax.data.load import load_dataset
+from ddim_jax.data.load import configured, has_split, load_dataset
 from ddim_jax.data.pipeline import training_batches, training_indices
 from ddim_jax.data.sources import Example, Pair, PairSource, Source, Subset, ids_digest, note_of
 
@@ -16,6 +16,8 @@ __all__ = [
     "Subset",
     "augment",
     "check_source",
+    "configured",
+    "has_split",
     "ids_digest",
     "load_arrays",
     "load_dataset",

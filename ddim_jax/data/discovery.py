@@ -1,10 +1,11 @@
 """Images and masks in an unpacked archive, however deep its folders lie, and the pairs they make."""
 
 import os
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ddim_jax.data.sources import Pair
+from ddim_jax.data.sources import Pair, same_name
 from ddim_jax.imageio.images import image_suffixes
 from ddim_jax.imageio.listing import unreadable_folder, worth_entering
 
@@ -15,10 +16,9 @@ _MASK_FOLDERS = ("masks", "mask", "annotations", "annotation")
 def all_images(folder: Path) -> list[Path]:
     """Every picture below `folder`, sorted; hidden entries and folders of the system are left out."""
     found, suffixes = [], image_suffixes()
-    for place, folders, files in os.walk(folder, onerror=unreadable_folder, followlinks=True):
-        folders[:] = worth_entering(folders)
+    for place, files in _walk(folder):
         names = (name for name in files if not name.startswith(".") and name.lower().endswith(suffixes))
-        found.extend(Path(place, name) for name in names)
+        found.extend(place / name for name in names)
     return sorted(found)
 
 
@@ -31,12 +31,23 @@ def images_and_masks(folder: Path) -> tuple[Path | None, Path | None]:
 
 
 def folders_below(root: Path) -> list[Path]:
-    """`root` and every folder below it, sorted, but for hidden ones and those of the system."""
-    found = []
-    for place, folders, _ in os.walk(root, onerror=unreadable_folder, followlinks=True):
-        folders[:] = worth_entering(folders)
-        found.append(Path(place))
-    return found
+    """`root` and every folder below it, links followed, but for hidden ones and those of the system."""
+    return [place for place, _ in _walk(root)]
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder that `folders_below` gives, with the names of its files. Links are followed, each folder is visited
+    once, whatever the number of links to it: links that lead back up would otherwise have no end."""
+    visited = set()
+    for place, folders, files in os.walk(root, onerror=unreadable_folder, followlinks=True):
+        about = os.stat(place)
+        if (about.st_dev, about.st_ino) in visited:
+            folders.clear()
+            continue
+        visited.add((about.st_dev, about.st_ino))
+        # A folder is found under its own name before that of a link beside it.
+        folders[:] = sorted(worth_entering(folders), key=lambda name: (os.path.islink(os.path.join(place, name)), name))
+        yield Path(place), files
 
 
 def listed(names: Iterable[object]) -> str:
@@ -51,14 +62,14 @@ def entries(root: Path) -> str:
 
 
 def match_pairs(
-    images: Iterable[tuple[str, Path]], masks: Iterable[tuple[str, Path]], group: str = ""
+    images: Iterable[tuple[str, Path]], masks: Iterable[tuple[str, Path]], stratum: str = ""
 ) -> tuple[list[Pair], list[str]]:
     """Joins images and masks of the same key.
 
     Args:
-      images, masks: (key, file), where the key says what belongs together and becomes the pair's id. Keys are compared
-        without regard to case.
-      group: given to all pairs.
+      images, masks: (key, file), where the key says what belongs together and, composed (NFC), becomes the pair's id.
+        Keys are compared without regard to case and composition.
+      stratum: given to all pairs.
 
     Returns:
       The pairs, sorted by id, and a line for each problem: an image without a mask, a mask without an image, several
@@ -70,7 +81,7 @@ def match_pairs(
     of_masks = _by_key(masks, "masks", problems, {})
     problems += [f"{of_images[key]} has no mask" for key in of_images if key not in of_masks]
     problems += [f"{of_masks[key]} has no image" for key in of_masks if key not in of_images]
-    pairs = [Pair(names[key], of_images[key], of_masks[key], group) for key in of_images if key in of_masks]
+    pairs = [Pair(names[key], of_images[key], of_masks[key], stratum) for key in of_images if key in of_masks]
     return sorted(pairs, key=lambda pair: pair.id), problems
 
 
@@ -79,11 +90,11 @@ def _by_key(
 ) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for name, file in files:
-        key = name.casefold()
+        key = same_name(name)
         if any("\ud800" <= character <= "\udfff" for character in name):
             problems.append(f"{file}: the name is not UTF-8, and could not be written into splits.csv; rename the file")
         elif key in found:
             problems.append(f"{found[key]} and {file} are both {kind} of {name}")
         else:
-            found[key], names[key] = file, name
+            found[key], names[key] = file, unicodedata.normalize("NFC", name)
     return found

@@ -3,8 +3,10 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Literal
 
 from ddim_jax.data.sources import SPLITS, DataOptions, Source
+from ddim_jax.data.splits import find_table
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.labels import Labels
 from ddim_jax.registry import DATASETS
@@ -22,6 +24,10 @@ def load_dataset(
     image_size: int = 64,
     cache_dir: str | os.PathLike | None = None,
     counts: Mapping[str, int] | None = None,
+    groups: Literal["folder", "none"] = "folder",
+    folds: int = 0,
+    fold: int = 0,
+    read_only: bool = False,
     labels: Labels = Labels(),
     reading: ReadOptions = ReadOptions(),
 ) -> Source:
@@ -30,28 +36,61 @@ def load_dataset(
     Args:
       name: of a registered data set: phantom (generated), folder (images/ and masks/ below `root`), a published one as
         it is unpacked below `root` (rsua, isbi2016, polypdb), or one of another package.
-      split: train, val or test.
+      split: train, val or test; "all" of a folder of pairs alone, in which no split is then read or drawn.
       root: the folder; phantom needs none.
       seed: of the phantoms, and of a folder's split where it has none. The splits of published sets are fixed.
       image_size: side in pixels of the phantoms; the pictures of the others keep their own size.
       cache_dir: for indices and for splits that cannot be written beside the data; by default ddim_jax in the user's
         cache folder ($XDG_CACHE_HOME, else ~/.cache).
       counts: number of phantoms in each split; by default 512, 64 and 64.
+      groups: what stays together when the split of a folder is drawn: "folder", the pictures of each first folder below
+        images/ (or of each patient, where the files name one); "none", each pair by itself.
+      folds: 3 or more: a folder is divided into so many folds, instead of by splits.csv; 0: it is not.
+      fold: the fold that is held out, 0 .. folds - 1.
+      read_only: write no split into a folder.
       labels: the classes of the masks; by default one, read by the level.
       reading: how pictures are read from files.
 
     Raises:
-      ConfigError: the name, the split, the root or the counts are not as above.
+      ConfigError: the name, the split, the root, the counts or the folds are not as above.
       DataError: the data below `root` cannot be used; files are named, up to ten.
       InputError: a published set is asked for and tensorflow-datasets is not installed, or a path is of remote storage.
     """
     load = DATASETS.get(name, "data.name")
-    if split not in SPLITS:
+    if split not in SPLITS and not (split == "all" and name == "folder"):
         raise ConfigError(f"Unknown split {split!r}; expected one of {', '.join(SPLITS)}.")
+    if folds and (name != "folder" or folds < 3 or not 0 <= fold < folds):
+        raise ConfigError(
+            f"data.folds is {folds} and data.fold {fold}, of the data set {name}; expected at least 3 folds of a "
+            "folder, and one of them, from 0"
+        )
     refuse_remote(root, "data.root")
     refuse_remote(cache_dir, "data.cache_dir")
+    place = _cache(cache_dir)
+    root = Path(root) if root else None
+    about = DataOptions(root, seed, image_size, place, counts, groups, folds, fold, read_only, labels, reading)
+    return load(split, about)
+
+
+def configured(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `load_dataset`, but for the split, that the section `data` of a config stands for."""
+    same = ("name", "root", "image_size", "cache_dir", "counts", "groups", "folds", "fold")
+    found = {name: data[name] for name in same if name in data}
+    values = {"labels": Labels.from_config(data), "reading": ReadOptions.of(data)}
+    return found | {"seed": data.get("split_seed", 0), **values}
+
+
+def has_split(root: str | os.PathLike, cache_dir: str | os.PathLike | None = None) -> bool:
+    """Returns True if the folder of pairs `root` has a table of its split, beside the pictures or in the cache.
+
+    Raises:
+      DataError: the table is a link to nothing.
+    """
+    return find_table(Path(root), _cache(cache_dir)) is not None
+
+
+def _cache(cache_dir: str | os.PathLike | None) -> Path:
     try:
-        place = Path(cache_dir) if cache_dir else cache_folder()
+        return Path(cache_dir) if cache_dir else cache_folder()
     except RuntimeError as error:
         raise InputError(f"no cache folder: {error} Set XDG_CACHE_HOME, or data.cache_dir.") from error
-    return load(split, DataOptions(Path(root) if root else None, seed, image_size, place, counts, labels, reading))

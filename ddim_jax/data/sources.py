@@ -1,14 +1,15 @@
 """Sources: the named pairs of a data set with random access."""
 
 import hashlib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from ddim_jax.imageio.images import ReadOptions, read_image, read_mask
-from ddim_jax.labels import Labels
+from ddim_jax.imageio.images import ReadOptions, count_pixels, read_image, read_mask
+from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.runtime.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")
@@ -45,12 +46,21 @@ class Source(Protocol):
 
 
 class Pair(NamedTuple):
-    """The files of one pair; `group` (a class, a modality; may be empty) is what a split is balanced over."""
+    """The files of one pair.
+
+    Attributes:
+      id: its name.
+      image: the file of the picture.
+      mask: the file of its mask.
+      stratum: a class or a modality that a split is balanced over; may be empty.
+      more_masks: files of further structures of the same picture, united with `mask`.
+    """
 
     id: str
     image: Path
     mask: Path
-    group: str = ""
+    stratum: str = ""
+    more_masks: tuple[Path, ...] = ()
 
 
 def note_of(source: Source) -> str:
@@ -67,6 +77,11 @@ class DataOptions(NamedTuple):
       image_size: side in pixels of generated pictures.
       cache_dir: the folder for indices, and for splits that cannot be written beside the data.
       counts: number of generated pictures in each split; None for the default.
+      groups: what stays together in a drawn split: "folder", the first folder below images/ (or the patient that a file
+        names); "none", nothing.
+      folds: of a cross-validation, 0 for none.
+      fold: which of them is held out.
+      read_only: nothing may be written into the folder.
       labels: the classes of the masks.
       reading: how pictures are read.
     """
@@ -76,6 +91,10 @@ class DataOptions(NamedTuple):
     image_size: int
     cache_dir: Path
     counts: Mapping[str, int] | None
+    groups: str = "folder"
+    folds: int = 0
+    fold: int = 0
+    read_only: bool = False
     labels: Labels = Labels()
     reading: ReadOptions = ReadOptions()
 
@@ -123,13 +142,44 @@ class PairSource:
           DataError: a file cannot be read, the mask is no mask, or the two differ in size; the message names the files.
         """
         pair = self._pairs[index]
-        image, mask = read_image(pair.image, self._reading), read_mask(pair.mask, self._labels)
-        if image.shape[:2] != mask.shape:
-            raise DataError(
-                f"{pair.image} is {image.shape[1]} x {image.shape[0]} pixels, its mask {pair.mask} is "
-                f"{mask.shape[1]} x {mask.shape[0]}; expected the same size."
-            )
-        return Example(pair.id, image, mask)
+        image, masks = read_image(pair.image, self._reading), {}
+        for file in (pair.mask, *pair.more_masks):
+            one = read_mask(file, self._labels)
+            if image.shape[:2] != one.shape:
+                raise DataError(
+                    f"{pair.image} is {image.shape[1]} x {image.shape[0]} pixels, its mask {file} is "
+                    f"{one.shape[1]} x {one.shape[0]}; expected the same size."
+                )
+            masks[file] = one
+        return Example(pair.id, image, united(masks, self._labels))
+
+    def count_pixels(self, index: int) -> int:
+        """Pixels of the picture and the masks of pair `index`, from their headers.
+
+        Raises:
+          DataError: a header cannot be read.
+        """
+        pair = self._pairs[index]
+        return sum(count_pixels(file) for file in (pair.image, pair.mask, *pair.more_masks))
+
+
+def united(masks: Mapping[Path, np.ndarray], labels: Labels) -> np.ndarray:
+    """One decoded mask of several of one picture, by their files: each pixel has the class that any of them gives it.
+
+    A pixel that some ignore and none gives a class is ignored.
+
+    Raises:
+      DataError: two of them give a pixel different classes, which only `labels.multilabel` has room for.
+    """
+    (first, whole), *rest = masks.items()
+    for file, mask in rest:
+        both = (whole != 0) & (whole != IGNORED) & (mask != 0) & (mask != IGNORED)
+        if labels.multilabel:
+            mask = np.where(both, mask | whole, mask)
+        elif (whole[both] != mask[both]).any():
+            raise DataError(f"{first} and {file} give pixels different classes; data.multilabel has room for both")
+        whole = np.where((mask != 0) & ((mask != IGNORED) | (whole == 0)), mask, whole)
+    return whole
 
 
 class Subset:
@@ -145,6 +195,11 @@ class Subset:
 
     def __getitem__(self, index: int) -> Example:
         return self._source[self._rows[index]]
+
+
+def same_name(name: str) -> str:
+    """The form in which names are compared: without regard to case, composed (NFC)."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def ids_digest(source: Source) -> str:

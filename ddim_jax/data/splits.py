@@ -1,35 +1,32 @@
-"""The split of a data set: drawn once by a seed, written down, and read back from then on."""
+"""The split of a folder of pairs: drawn once by a seed, written down, and read back from then on."""
 
-import csv
+import bisect
 import hashlib
-import io
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from absl import logging
 
-from ddim_jax.data.sources import SPLITS, data_error
+from ddim_jax.data.sources import SPLITS, data_error, same_name
+from ddim_jax.data.tables import SplitTable, read_split, write_split
 from ddim_jax.imageio.images import image_suffixes
-from ddim_jax.runtime.atomic import write_text
 from ddim_jax.runtime.errors import DataError
-
-_SPELLINGS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 def seeded_order(ids: Iterable[str], seed: int) -> list[str]:
     """Shuffles names by the SHA-256 of seed and name: the same on every machine, and where a name stands among the
     others does not change when names are added."""
-    return sorted(ids, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+    return sorted(ids, key=lambda name: _digest(name, seed))
 
 
-def seeded_split(ids: Iterable[str], seed: int, groups: Mapping[str, str] | None = None) -> dict[str, str]:
+def seeded_split(ids: Iterable[str], seed: int, strata: Mapping[str, str] | None = None) -> dict[str, str]:
     """Splits names 8:1:1 into train, val and test.
 
     Args:
-      ids: the names.
+      ids: the names, of pictures or of groups of pictures that stay together.
       seed: another seed gives another split.
-      groups: a class for each name; val and test get a tenth of each class (rounded down), train what is left. Without
+      strata: a class for each name; val and test get a tenth of each class (rounded down), train what is left. Without
         it all names are one class.
 
     Returns:
@@ -43,7 +40,7 @@ def seeded_split(ids: Iterable[str], seed: int, groups: Mapping[str, str] | None
         raise DataError(f"{len(ordered)} pairs cannot be split into train, val and test; expected at least 3.")
     members: dict[str, list[str]] = {}
     for name in ordered:
-        members.setdefault(groups[name] if groups else "", []).append(name)
+        members.setdefault(strata[name] if strata else "", []).append(name)
     split = dict.fromkeys(ordered, "train")
     if all(len(names) < 10 for names in members.values()):
         members = {"": ordered}
@@ -54,116 +51,232 @@ def seeded_split(ids: Iterable[str], seed: int, groups: Mapping[str, str] | None
     return split
 
 
-def folder_split(root: Path, ids: Iterable[str], *, seed: int, cache_dir: Path) -> dict[str, str]:
+def folder_split(
+    root: Path,
+    ids: Sequence[str],
+    *,
+    seed: int,
+    cache_dir: Path,
+    groups: Mapping[str, str] | None = None,
+    folds: int = 0,
+    fold: int = 0,
+    read_only: bool = False,
+) -> dict[str, str]:
     """The split of a folder of pairs: its splits.csv, or one drawn by `seed` (8:1:1) once and written down.
 
-    A drawn split goes to `root`/splits.csv or, where that cannot be written, into `cache_dir`; the log says where.
+    A drawn split goes to `root`/splits.csv or, where that cannot be written, into `cache_dir`. Pictures that come to a
+    drawn split later are added to it: a group that it does not know takes the split of the next one in the seed's
+    order. A table that somebody made stays as it is, and pictures that it leaves out are in no split. The log says all
+    of that.
+
+    Args:
+      ids: the names of the pairs.
+      groups: the group of each (a patient); pairs of one group are in one split. A column group of the table goes
+        before. None: each pair for itself.
+      folds: of a cross-validation, 0 for none. Fold `fold` is the test split, the next one the validation; where
+        somebody's table has test pictures, these stay it, and the fold is the validation. Nothing is written.
+      read_only: write nothing.
+
+    Returns:
+      The split of the pairs that are in one.
 
     Raises:
-      DataError: splits.csv does not fit the folder; each name is given, up to ten.
+      DataError: splits.csv does not fit the folder (each name is given, up to ten) or is a link to nothing, or there
+        are too few groups.
     """
-    ids = list(ids)
-    beside = root / "splits.csv"
-    place = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
-    cached = cache_dir / "splits" / f"{root.resolve().name}-{place}.csv"
-    for path in (beside, cached):
+    path = find_table(root, cache_dir)
+    table = None if path is None else _fitted(path, read_split(path), ids)
+    # A blank group of the table is a group of its own.
+    group = {name: (table and table.group.get(name)) or (groups or {}).get(name) or name for name in ids}
+    if table is not None and not table.split and not folds:
+        raise DataError(f"{path}: has a column group and no column split, which only data.folds can do without.")
+    if folds:
+        split = _fold(group, {} if table is None or table.seed is not None else table.split, seed, folds, fold)
+        _told(root, f"fold {fold} of {folds} by seed {seed}", split, group)
+        return split
+    if table is None:
+        drawn = _drawn(root, group, seed)
+        where = "not written" if read_only else f"written to {_write(root, cache_dir, drawn, group, seed)}"
+        _told(root, f"no splits.csv, split by seed {seed}, {where}", drawn, group)
+        return drawn
+    _check_groups(path, table.split, group if table.group else {})
+    split, new = dict(table.split), [name for name in ids if name not in table.split]
+    if new and table.seed is None:
+        some = ", ".join(new[:10]) + (", ..." if len(new) > 10 else "")
+        logging.warning("%s leaves out %d of %d pairs, which are not used: %s", path, len(new), len(ids), some)
+    elif new:
+        split |= _joined(table.split, new, group, table.seed)
+        where = f"not added to {path}" if read_only else f"added to {path}"
+        if not read_only:
+            try:
+                write_split(path, split, _column(split, group), table.seed)
+            except OSError as error:
+                where = f"not added to {path} ({error.strerror}), and taken in the same way next time"
+        counts = _counts(split[name] for name in new)
+        logging.warning("%d pairs came to %s since its split was drawn: %s, %s", len(new), root, counts, where)
+    _told(root, f"read from {path}", split, group)
+    return split
+
+
+def find_table(root: Path, cache_dir: Path) -> Path | None:
+    """The table of the split of `root`, beside the pictures or in the cache; None where there is none.
+
+    Raises:
+      DataError: something that is no file has its name, such as a link to a disk that is away: a split that was drawn
+        anew would train on test pictures.
+    """
+    for path in _places(root, cache_dir):
         if path.is_file():
-            logging.info("Split of %s read from %s.", root, path)
-            return _fitted(path, read_split(path), ids)
-    split = seeded_split(ids, seed)
-    try:
-        write_split(beside, split)
-        path = beside
-    except OSError as error:
-        try:
-            write_split(cached, split)
-        except OSError as second:
+            return path
+        if os.path.lexists(path):
+            what = f"a link to {os.readlink(path)}, which is not there" if path.is_symlink() else "no file"
             raise DataError(
-                f"The split cannot be written to {beside} ({error.strerror}) nor to {cached} ({second.strerror}); "
-                "write a splits.csv beside the data or choose cache_dir."
-            ) from second
-        path = cached
-        logging.warning("%s cannot be written (%s), so the split is kept in the cache.", beside, error.strerror)
-    counts = ", ".join(f"{list(split.values()).count(name)} {name}" for name in SPLITS)
-    logging.info("No splits.csv in %s: split by seed %d into %s, written to %s.", root, seed, counts, path)
-    return split
+                f"{path} is {what}. Bring it back, or remove it: a split drawn anew would train on test pictures."
+            )
+    return None
 
 
-def read_split(path: str | os.PathLike) -> dict[str, str]:
-    """Reads a table with the columns stem and split (train, val or test), separated by commas or semicolons.
+def _places(root: Path, cache_dir: Path) -> tuple[Path, Path]:
+    place = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
+    return root / "splits.csv", cache_dir / "splits" / f"{root.resolve().name}-{place}.csv"
 
-    Raises:
-      DataError: the file cannot be read or is no such table, a column is missing, a split is unknown or a stem appears
-        twice; up to ten lines are named.
-    """
-    rows = read_table(path)
-    header = [cell.lower() for cell in rows[0]] if rows else []
-    if "stem" not in header or "split" not in header:
+
+def _drawn(root: Path, group: Mapping[str, str], seed: int) -> dict[str, str]:
+    names = set(group.values())
+    if len(names) < 3 <= len(group):
         raise DataError(
-            f"{path}: the first line is {', '.join(header) or 'empty'}; expected the columns stem and split."
+            f"{root}: the {len(group)} pairs are of {len(names)} groups (folders below images/, or patients that the "
+            "files name), which stay together; a split needs at least 3. Set data.groups=none if the folders are no "
+            "patients, or write a splits.csv."
         )
-    split: dict[str, str] = {}
-    problems = []
-    for number, row in enumerate(rows[1:], start=2):
-        if not any(row):
-            continue
-        values = dict(zip(header, row, strict=False))
-        stem, name = values.get("stem", ""), values.get("split", "").lower()
-        if not stem or name not in _SPELLINGS:
-            problems.append(f"line {number}: stem {stem!r}, split {name!r}; expected train, val or test")
-        elif stem in split:
-            problems.append(f"line {number}: {stem} appears a second time")
-        else:
-            split[stem] = _SPELLINGS[name]
-    if problems:
-        raise data_error(f"{path} has {len(problems)} lines that cannot be used:", problems)
-    return split
+    of_groups = seeded_split(names, seed)
+    return {name: of_groups[group[name]] for name in group}
 
 
-def read_table(path: str | os.PathLike) -> list[list[str]]:
-    """The rows of a UTF-8 table separated by commas or semicolons, without spaces around the cells.
+def _joined(split: Mapping[str, str], new: Iterable[str], group: Mapping[str, str], seed: int) -> dict[str, str]:
+    """The splits of new pairs: that of their group, or of the group that follows theirs in the order of the seed."""
+    of_group = {group[name]: split[name] for name in split}
+    order = seeded_order(of_group, seed)
+    digests = [_digest(name, seed) for name in order]
+
+    def of_new(name: str) -> str:
+        after = bisect.bisect(digests, _digest(group[name], seed))
+        return of_group.get(group[name]) or of_group[order[min(after, len(order) - 1)]]
+
+    return {name: of_new(name) for name in new}
+
+
+def _fold(group: Mapping[str, str], of_user: Mapping[str, str], seed: int, folds: int, fold: int) -> dict[str, str]:
+    kept = {name for name, split in of_user.items() if split == "test"}
+    kept_groups = {group[name] for name in kept}
+    names = seeded_order({group[name] for name in group if group[name] not in kept_groups}, seed)
+    if len(names) < folds:
+        raise DataError(f"{len(names)} groups of pairs cannot be divided into {folds} folds (data.folds).")
+    number = {name: place % folds for place, name in enumerate(names)}
+    held_out = {fold: "val"} if kept else {fold: "test", (fold + 1) % folds: "val"}
+    return {
+        name: "test" if group[name] in kept_groups else held_out.get(number[group[name]], "train") for name in group
+    }
+
+
+def _fitted(path: Path, table: SplitTable, ids: Sequence[str]) -> SplitTable:
+    """The table by the names of the pairs; a stem may be written with the suffix of its file, blanks around it, other
+    case or the slashes of Windows.
 
     Raises:
-      DataError: the file cannot be read or is no such table.
+      DataError: lines have no pair.
     """
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            text = file.read()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is not UTF-8; save the table as UTF-8.") from error
-    delimiter = ";" if ";" in text.partition("\n")[0] else ","
-    try:
-        return [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, ""), delimiter=delimiter)]
-    except csv.Error as error:
-        raise DataError(f"{path}: is not a table separated by commas or semicolons ({error}).") from error
-
-
-def write_split(path: str | os.PathLike, split: Mapping[str, str]) -> None:
-    """Writes the table `read_split` reads, sorted by stem, atomically."""
-    rows = sorted(split.items())
-    if any(character in stem for stem, _ in rows for character in ',"\r\n'):
-        rows = [('"' + stem.replace('"', '""') + '"', name) for stem, name in rows]
-    write_text(path, "".join(f"{stem},{name}\n" for stem, name in [("stem", "split"), *rows]))
-
-
-def _fitted(path: Path, split: dict[str, str], ids: list[str]) -> dict[str, str]:
-    """The table's rows for `ids`; a stem may be written with the suffix of its file."""
-    unused = dict(split)
-    fitted, problems = {}, []
+    exact, loose = {same_name(name): name for name in ids}, {}
+    for name in ids:  # None where several names differ by blanks alone
+        key = same_name(name).strip()
+        loose[key] = None if key in loose else name
     suffixes = image_suffixes()
-    by_stem = {os.path.splitext(stem)[0]: stem for stem in split if stem.lower().endswith(suffixes)}
-    for name in ids:
-        stem = name if name in split else by_stem.get(name, name)
-        if stem in unused:
-            fitted[name] = unused.pop(stem)
+
+    def pair_of(stem: str) -> str | None:
+        for text in (stem, stem.replace("\\", "/")):
+            bare = os.path.splitext(text)[0] if text.strip().lower().endswith(suffixes) else text
+            for key in (same_name(text), same_name(bare)):
+                if name := exact.get(key) or loose.get(key.strip()):
+                    return name
+        return None
+
+    stems = [*table.split, *(stem for stem in table.group if stem not in table.split)]
+    found, problems = {}, []
+    for stem in stems:
+        name = pair_of(stem)
+        if name is None:
+            problems.append(f"{stem} has a line, but there is no such pair")
+        elif name in found:
+            problems.append(f"{stem} and {found[name]} are both lines of {name}")
         else:
-            problems.append(f"{name} has no line in it")
-    problems += [f"{stem} has a line, but there is no such pair" for stem in unused]
+            found[name] = stem
+    if not found and not problems:
+        problems.append("it has no line")
     if problems:
         raise data_error(
             f"{path} does not fit the folder ({len(problems)} differences; mend it, or delete it to draw a new split):",
             problems,
         )
-    return fitted
+    split, group = (
+        {name: column[stem] for name, stem in found.items() if stem in column} for column in (table.split, table.group)
+    )
+    return SplitTable(split, group, table.seed)
+
+
+def _check_groups(path: Path, split: Mapping[str, str], group: Mapping[str, str]) -> None:
+    splits: dict[str, set[str]] = {}
+    for name, one in group.items():
+        if name in split:
+            splits.setdefault(one, set()).add(split[name])
+    problems = [f"{one} is in {' and in '.join(sorted(s))}" for one, s in sorted(splits.items()) if len(s) > 1]
+    if problems:
+        raise data_error(f"{path}: {len(problems)} groups are in several splits; expected each in one:", problems)
+
+
+def _write(root: Path, cache_dir: Path, split: Mapping[str, str], group: Mapping[str, str], seed: int) -> Path:
+    beside, cached = _places(root, cache_dir)
+    try:
+        write_split(beside, split, _column(split, group), seed)
+        return beside
+    except OSError as error:
+        try:
+            write_split(cached, split, _column(split, group), seed)
+        except OSError as second:
+            raise DataError(
+                f"The split cannot be written to {beside} ({error.strerror}) nor to {cached} ({second.strerror}); "
+                "write a splits.csv beside the data or choose cache_dir."
+            ) from second
+        logging.warning("%s cannot be written (%s), so the split is kept in the cache.", beside, error.strerror)
+        return cached
+
+
+def _column(split: Mapping[str, str], group: Mapping[str, str]) -> dict[str, str] | None:
+    """The column group of a table, None where every pair is by itself."""
+    return {name: group[name] for name in split} if any(group[name] != name for name in split) else None
+
+
+def _told(root: Path, how: str, split: Mapping[str, str], group: Mapping[str, str]) -> None:
+    """Logs the numbers of pairs, and of groups where there are any; a group may be called after a patient."""
+    text = f"Split of {root} ({how}): {_counts(split.values())}"
+    of_group = {(group[name], one) for name, one in split.items()}
+    if any(group[name] != name for name in split):
+        names = {name for name, _ in of_group}
+        text += f"; {len(names)} groups of pairs: {_counts(one for _, one in of_group)}"
+        if several := len(of_group) - len(names):
+            logging.warning(
+                "%s: %d of %d groups of pairs (folders below images/) have pictures in more than one split. If they "
+                "are patients, the test pictures are not new to the network; if not, set data.groups=none.",
+                root,
+                several,
+                len(names),
+            )
+    logging.info("%s", text)
+
+
+def _counts(splits: Iterable[str]) -> str:
+    splits = list(splits)
+    return ", ".join(f"{splits.count(name)} {name}" for name in SPLITS)
+
+
+def _digest(name: str, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed}/{name}".encode()).digest()

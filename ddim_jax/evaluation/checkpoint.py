@@ -4,19 +4,20 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ddim_jax.data import Source, ids_digest, load_dataset
+from absl import logging
+
+from ddim_jax.data import Source, configured, has_split, ids_digest, load_dataset
+from ddim_jax.data.discovery import images_and_masks
 from ddim_jax.evaluation.run import evaluate
-from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.inference import Segmenter
-from ddim_jax.labels import Labels
-from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.errors import DataError, InputError
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
 
 
 def evaluate_checkpoint(
     checkpoint: str | os.PathLike,
-    split: str = "test",
+    split: str | None = None,
     options: SamplingOptions | None = None,
     *,
     output_dir: str | os.PathLike | None = None,
@@ -29,10 +30,12 @@ def evaluate_checkpoint(
 
     Args:
       checkpoint: a run directory, its `checkpoints` folder, or the folder of one step.
-      split: "train", "val" or "test".
-      output_dir: None for `evaluation/<split>` in the run directory.
-      data_root: where the data set lies; None for the place that the checkpoint's config names. Pictures from there
-        that were trained on are the caller's to keep out of the split.
+      split: "train", "val" or "test"; with `data_root` also "all". None: "test", or "all" of a folder that has no table
+        of its split.
+      output_dir: None for `evaluation/<split>` in the run directory, with `data_root` `evaluation/<folder>_<split>`.
+      data_root: another folder of images/ and masks/, or another place of the published set that was trained on; None
+        for the place that the checkpoint's config names. Pictures from there that were trained on are the caller's to
+        keep out of the split. Nothing is written there.
       step: "best", "latest" or a step.
       require_sha256: as for `Segmenter.load`.
       options, **given: passed on to `ddim_jax.evaluation.evaluate`.
@@ -45,32 +48,67 @@ def evaluate_checkpoint(
     """
     data_root, output_dir = local_path(data_root, "data_root"), local_path(output_dir, "output_dir")
     segmenter = Segmenter.load(checkpoint, step=step, require_sha256=require_sha256)
+    if data_root is None:
+        split = split or "test"
+        source = _of_training(segmenter, split)
+    else:
+        source, split = _elsewhere(segmenter, Path(data_root), split)
+    if output_dir is None:
+        # The step folder lies in RUN/checkpoints; a folder of steps under another name stands for itself.
+        steps_folder = Path(segmenter.checkpoint).parent
+        run = steps_folder.parent if steps_folder.name == "checkpoints" else steps_folder
+        output_dir = run / "evaluation" / (split if data_root is None else f"{source.name}_{split}")
+    return evaluate(segmenter, source, output_dir, options, split=split, **given), Path(output_dir)
+
+
+def _of_training(segmenter: Segmenter, split: str) -> Source:
+    """A split of the data set that the checkpoint was trained on, where it lay then."""
     data = segmenter.config["data"]
-
-    def load(name: str) -> Source:
-        return load_dataset(
-            data["name"],
-            name,
-            root=data.get("root") if data_root is None else data_root,
-            seed=data.get("split_seed", 0),
-            image_size=data["image_size"],
-            cache_dir=data.get("cache_dir"),
-            counts=data.get("counts"),
-            labels=Labels.from_config(data),
-            reading=ReadOptions.of(data),
-        )
-
-    source = load(split)
+    if split == "all":
+        raise InputError("the split all is for a folder given by --data-root: here it holds what was trained on")
+    about = configured(data) | {"read_only": True}
+    source = load_dataset(split=split, **about)
     trained_on = segmenter.training_data.get("train_ids_sha256")
-    if data_root is None and trained_on is not None and trained_on != ids_digest(load("train")):
+    if trained_on is not None and trained_on != ids_digest(load_dataset(split="train", **about)):
         raise InputError(
             f"{data.get('root') or data['name']}: its training split is not the one {segmenter.checkpoint} was trained "
             "on, so pictures of it may be in the other splits now. Restore its splits.csv, or name the folder with "
             "--data-root if none of its pictures was trained on."
         )
-    if output_dir is None:
-        # The step folder lies in RUN/checkpoints; a folder of steps under another name stands for itself.
-        steps_folder = Path(segmenter.checkpoint).parent
-        run = steps_folder.parent if steps_folder.name == "checkpoints" else steps_folder
-        output_dir = run / "evaluation" / split
-    return evaluate(segmenter, source, output_dir, options, split=split, **given), Path(output_dir)
+    return source
+
+
+def _elsewhere(segmenter: Segmenter, root: Path, split: str | None) -> tuple[Source, str]:
+    """The data set at `root`, and the split of it that is scored; nothing is written there.
+
+    It is a folder of images/ and masks/ unless it is the published set that was trained on, unpacked elsewhere. A
+    folder without a table is scored whole, unless it is the one that was trained on, moved: then it has its split.
+    """
+    data = segmenter.config["data"]
+    about = configured(data) | {"root": root, "read_only": True}
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; expected a folder with images/ and masks/ in it.")
+    if data["name"] == "phantom" or all(images_and_masks(root)):
+        about["name"] = "folder"
+    if about["name"] != "folder":
+        return load_dataset(split=split or "test", **about), split or "test"
+    about |= {"counts": None}
+    if split == "all":
+        return load_dataset(split="all", **about), "all"
+    if about.get("folds") or not has_split(root, about.get("cache_dir")):
+        if segmenter.training_data.get("train_ids_sha256") == _train_digest(about):
+            return load_dataset(split=split or "test", **about), split or "test"
+        about |= {"folds": 0}
+    if has_split(root, about.get("cache_dir")):
+        return load_dataset(split=split or "test", **about), split or "test"
+    if split is not None:
+        raise InputError(f"{root} has no splits.csv, so there is no split {split}; without --split it is scored whole")
+    logging.warning("%s has no splits.csv: all of its pairs are scored", root)
+    return load_dataset(split="all", **about), "all"
+
+
+def _train_digest(about: dict[str, Any]) -> str | None:
+    try:
+        return ids_digest(load_dataset(split="train", **about))
+    except DataError:  # too few pairs for a split
+        return None

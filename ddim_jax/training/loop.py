@@ -12,9 +12,7 @@ import numpy as np
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.config import resolve_config, total_steps
-from ddim_jax.data import Source, ids_digest, load_dataset, note_of
-from ddim_jax.imageio.images import ReadOptions
-from ddim_jax.labels import Labels
+from ddim_jax.data import Source, configured, ids_digest, load_dataset, note_of
 from ddim_jax.models import create_model, create_process
 from ddim_jax.runtime.atomic import check_place, json_text, make_folder, write_json
 from ddim_jax.runtime.errors import InUseError
@@ -205,17 +203,7 @@ def _train(
 
 
 def _load(data: Mapping[str, Any], split: str) -> Source:
-    return load_dataset(
-        data["name"],
-        split,
-        root=data["root"],
-        seed=data["split_seed"],
-        image_size=data["image_size"],
-        cache_dir=data["cache_dir"],
-        counts=data["counts"],
-        labels=Labels.from_config(data),
-        reading=ReadOptions.of(data),
-    )
+    return load_dataset(split=split, **configured(data))
 
 
 def _begin_folder(

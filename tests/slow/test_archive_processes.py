@@ -44,7 +44,7 @@ def mixing():
 
 @pytest.fixture(scope="module")
 def single(archive, mixing, tmp_path_factory):
-    """What one process makes of the archive."""
+    """The output of one process for the archive."""
     out = tmp_path_factory.mktemp("single")
     summary = segment_files(mixing, archive, out)
     assert (summary.done, len(summary.failed)) == (COUNT - 1, 1)

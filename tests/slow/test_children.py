@@ -1,4 +1,4 @@
-"""What a benchmark leaves behind when it is killed, or asked to end."""
+"""Programs that a benchmark leaves behind when it is killed, or asked to end."""
 
 import os
 import signal

@@ -65,7 +65,7 @@ def test_the_same_is_drawn(eight):
 
 
 def test_the_devices_send_each_other_one_sum(eight):
-    """Of the loss and all gradients; one for each of the arrays would wait for the network as often."""
+    """The sum of the loss and all gradients; one for each of the arrays would wait for the network as often."""
     assert (eight / "collectives").read_text().split() == ["all-reduce"]
 
 

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from benchmarks.fault_limits import short_of_limits
+from benchmarks.faults import short_of_limits
 from ddim_jax.checkpoints import CheckpointStore
 from tests.slow.trials import damage, kills
 from tests.slow.trials.judge import assert_within_limits

@@ -5,7 +5,7 @@
 
 import pytest
 
-from benchmarks.fault_limits import short_of_limits
+from benchmarks.faults import short_of_limits
 from tests.slow.trials import peer_death, sigterm
 from tests.slow.trials.judge import assert_within_limits
 

@@ -117,7 +117,7 @@ def reference(tmp_path_factory):
 
 
 def as_srun(count):
-    """What srun puts into the environment of each of `count` processes on this machine."""
+    """Variables that srun puts into the environment of each of `count` processes on this machine."""
     # Slurm's support in JAX takes the port from the number of the job.
     job = free_port(*range(FIRST_PORT, 65536)) - FIRST_PORT
     shared = {"SLURM_JOB_ID": str(job), "SLURM_STEP_NODELIST": "localhost"}
@@ -126,7 +126,7 @@ def as_srun(count):
 
 
 def as_mpirun(count):
-    """What Open MPI's mpirun puts there."""
+    """Variables that Open MPI's mpirun puts there."""
     job = (free_port(*range(FIRST_PORT, 65536)) - FIRST_PORT) * 2**12
     shared = {"OMPI_MCA_orte_hnp_uri": f"{job}.0;tcp://127.0.0.1:34911", "OMPI_COMM_WORLD_SIZE": str(count)}
     ranks = ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK")

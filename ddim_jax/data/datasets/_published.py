@@ -17,7 +17,8 @@ from typing import NamedTuple
 from absl import logging
 
 from ddim_jax.data.sources import SPLITS, DataOptions, Pair, PairSource
-from ddim_jax.data.splits import seeded_split, write_split
+from ddim_jax.data.splits import seeded_split
+from ddim_jax.data.tables import write_split
 from ddim_jax.runtime.errors import DataError, InputError
 
 
@@ -102,9 +103,9 @@ class Published(NamedTuple):
         return PairSource(self.name, pairs, found.note, labels=options.labels, reading=options.reading)
 
 
-def split_by_group(pairs: list[Pair], seed: int = 0) -> dict[str, list[Pair]]:
-    """Splits pairs 8:1:1 within each group by a fixed seed, for data sets without a published split."""
-    split = seeded_split([pair.id for pair in pairs], seed, {pair.id: pair.group for pair in pairs})
+def split_by_stratum(pairs: list[Pair], seed: int = 0) -> dict[str, list[Pair]]:
+    """Splits pairs 8:1:1 within each stratum by a fixed seed, for data sets without a published split."""
+    split = seeded_split([pair.id for pair in pairs], seed, {pair.id: pair.stratum for pair in pairs})
     return {name: [pair for pair in pairs if split[pair.id] == name] for name in SPLITS}
 
 

@@ -1,21 +1,31 @@
 """A folder of images/ and masks/ as a data set."""
 
+import hashlib
+import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
+from absl import logging
+
 from ddim_jax.data.discovery import entries, match_pairs
-from ddim_jax.data.sources import DataOptions, Pair, PairSource, data_error
+from ddim_jax.data.sources import DataOptions, Pair, PairSource, data_error, same_name
 from ddim_jax.data.splits import folder_split
+from ddim_jax.imageio.images import image_suffixes, reader_of
 from ddim_jax.imageio.listing import list_images
 from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.errors import DataError
 
 _MASK_SUFFIX = re.compile(r"[_-](masks?|segmentation|seg|labels?)$", re.IGNORECASE)
+_NUMBER = re.compile(r"([_-]\d+|\s*\(\d+\))$")
+_NUMBERED_SUFFIX = re.compile(r"[_-](masks?|segmentation|seg|labels?)([_-]?\d+|\s*\(\d+\))$", re.IGNORECASE)
 
 
 @DATASETS.register("folder")
 def load_folder(split: str, options: DataOptions) -> PairSource:
     """One split of the pairs below `options.root`, by its splits.csv or a split drawn once (`splits.folder_split`).
+
+    The split "all" holds every pair; no table is read or written for it.
 
     Raises:
       ConfigError: `options.root` is not given.
@@ -24,8 +34,19 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
     """
     root = options.folder("folder")
     pairs = find_pairs(root)
-    split_of = folder_split(root, [pair.id for pair in pairs], seed=options.seed, cache_dir=options.cache_dir)
-    chosen = [pair for pair in pairs if split_of[pair.id] == split]
+    if split == "all":
+        return PairSource(root.resolve().name, pairs, labels=options.labels, reading=options.reading)
+    split_of = folder_split(
+        root,
+        [pair.id for pair in pairs],
+        seed=options.seed,
+        cache_dir=options.cache_dir,
+        groups={pair.id: group for pair in pairs if (group := _patient(pair))} if options.groups == "folder" else None,
+        folds=options.folds,
+        fold=options.fold,
+        read_only=options.read_only,
+    )
+    chosen = [pair for pair in pairs if split_of.get(pair.id) == split]
     if not chosen:
         raise DataError(f"{root}: no pair belongs to the split {split}; give it lines in splits.csv.")
     return PairSource(root.resolve().name, chosen, labels=options.labels, reading=options.reading)
@@ -35,7 +56,8 @@ def find_pairs(root: Path) -> list[Pair]:
     """Pairs the files of `root`/images with those of `root`/masks, both searched through and through.
 
     A pair shares its path below images/ and masks/ but for the suffix; the mask's name may end in _mask, _segmentation,
-    _seg or _label. That path without the suffix is the id.
+    _seg or _label. That path without the suffix is the id. Numbered masks of one picture, such as x_mask and x_mask_1,
+    are masks of several structures in it; the log says of how many pictures.
 
     Raises:
       DataError: as `load_folder`.
@@ -52,17 +74,67 @@ def find_pairs(root: Path) -> list[Pair]:
     if missing:
         raise DataError(f"{root} has no folder {' and no folder '.join(missing)}; it holds {entries(root)}.")
     images = [(_stem(file, folders["images"]), file) for file in list_images(folders["images"])]
-    known = {stem.casefold() for stem, _ in images}
-    masks = []
-    for file in list_images(folders["masks"]):
-        stem = _stem(file, folders["masks"])
-        # An image may itself be called x_mask: its own name goes first.
-        masks.append((stem if stem.casefold() in known else _MASK_SUFFIX.sub("", stem), file))
+    masks, numbered = _masks_of(
+        {same_name(stem) for stem, _ in images},
+        ((_stem(file, folders["masks"]), file) for file in list_images(folders["masks"])),
+    )
     pairs, problems = match_pairs(images, masks)
     if problems:
         raise data_error(f"{root}: {len(problems)} files of images/ and masks/ do not pair up by name:", problems)
-    return pairs
+    if numbered:
+        files = next(iter(numbered.values()))
+        logging.warning(
+            "%s: %d pictures have numbered masks, which are united (%s and the like). If they are of several raters, "
+            "keep one of them in masks/.",
+            root,
+            len(numbered),
+            " + ".join(file.name for file in files),
+        )
+    return [pair._replace(more_masks=tuple(numbered.get(same_name(pair.id), ())[1:])) for pair in pairs]
+
+
+def _masks_of(
+    images: set[str], masks: Iterable[tuple[str, Path]]
+) -> tuple[list[tuple[str, Path]], dict[str, list[Path]]]:
+    """Masks by the stem of their image, and the files of those images that have several, the one without number first.
+
+    Args:
+      images: the stems, as `same_name` gives them.
+      masks: stem and file.
+    """
+    found: list[tuple[str, Path]] = []
+    numbered: dict[str, list[Path]] = {}
+    # Beside images x and x_1, a mask x_2 may be that of an image that is missing, and is not taken for a second of x.
+    may_be_bare = not any((base := _NUMBER.sub("", name)) != name and base in images for name in images)
+    for stem, file in masks:
+        # An image may itself be called x_mask, or x_1: its own name goes first.
+        bare = _MASK_SUFFIX.sub("", stem)
+        names = (stem, bare, _NUMBERED_SUFFIX.sub("", stem), *([_NUMBER.sub("", bare)] if may_be_bare else []))
+        own = next((name for name in names if same_name(name) in images), bare)
+        if own in (stem, bare):
+            found.append((own, file))
+        else:
+            numbered.setdefault(same_name(own), []).append(file)
+    with_number = dict.fromkeys(numbered, "")
+    for stem, file in found:
+        if (key := same_name(stem)) in with_number and not with_number[key]:
+            with_number[key] = stem
+            numbered[key].insert(0, file)
+    # Where all masks of a picture have numbers, the first of them stands for it.
+    found += [(key, numbered[key][0]) for key, stem in with_number.items() if not stem]
+    return found, {key: files for key, files in numbered.items() if len(files) > 1}
 
 
 def _stem(file: Path, folder: Path) -> str:
-    return file.relative_to(folder).with_suffix("").as_posix()
+    name = file.relative_to(folder).as_posix()
+    suffixes = [suffix for suffix in image_suffixes() if name.lower().endswith(suffix)]
+    return name[: -len(max(suffixes, key=len))] if suffixes else os.path.splitext(name)[0]
+
+
+def _patient(pair: Pair) -> str:
+    """A name for all pictures of one patient: by what the file says, else the first folder; "" for neither."""
+    patient = getattr(reader_of(pair.image), "patient", None)
+    if patient is not None and (identity := patient(pair.image)):
+        # The table of the split is copied about: it does not tell who it was.
+        return "patient " + hashlib.sha256(identity.encode()).hexdigest()[:16]
+    return pair.id.partition("/")[0] if "/" in pair.id else ""

@@ -23,8 +23,10 @@ def load_phantom(split: str, options: DataOptions) -> "PhantomSource":
     """One split of the phantoms: 512, 64 and 64 of them unless `options.counts` says otherwise.
 
     Raises:
-      ConfigError: counts, size or seed cannot be used.
+      ConfigError: counts, size or seed cannot be used, or there is a folder.
     """
+    if options.root is not None:
+        raise ConfigError(f"data.root is {options.root}, but phantoms have no files; data.name=folder reads a folder")
     counts = {**_COUNTS, **(options.counts or {})}
     if set(counts) != set(SPLITS) or not all(is_whole(n, 1) and n <= _LARGEST_COUNT for n in counts.values()):
         raise ConfigError(

@@ -5,10 +5,10 @@ from pathlib import Path, PurePath
 
 from absl import logging
 
-from ddim_jax.data.datasets._published import Found, Published, split_by_group
+from ddim_jax.data.datasets._published import Found, Published, split_by_stratum
 from ddim_jax.data.discovery import all_images, entries, folders_below, images_and_masks, listed, match_pairs
 from ddim_jax.data.sources import DataOptions, Pair, Source, data_error
-from ddim_jax.data.splits import read_table
+from ddim_jax.data.tables import read_table
 from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.errors import DataError
 
@@ -64,12 +64,12 @@ def find_polypdb(root: Path) -> Found:
     problems += unmatched
     if problems:
         raise data_error(f"{root}: PolypDB is not complete ({len(problems)} problems):", problems)
-    pairs = [pair._replace(group=pair.id.partition("/")[0]) for pair in matched]
+    pairs = [pair._replace(stratum=pair.id.partition("/")[0]) for pair in matched]
     tables = {folder: found for folder, found in tables.items() if found}
     if tables:
         return Found(_official_split(root, pairs, tables))
     return Found(
-        split_by_group(pairs),
+        split_by_stratum(pairs),
         "the split is not the official one of PolypDB: its tables (train.csv, valid.csv and test.csv of each modality, "
         "dataset-split/Modality-Wise in github.com/DebeshJha/PolypDB) do not lie below the data; split 8:1:1 by a seed",
     )
@@ -93,7 +93,7 @@ def _official_split(root: Path, pairs: list[Pair], tables: dict[Path, list[Path]
                 if split_of.setdefault(key, split) != split:
                     problems.append(f"{modality}/{stem} is in {split} and in {split_of[key]}")
     # A table names the file alone, in whatever folder below images/ it lies.
-    keys = [f"{pair.group}/{PurePath(pair.id).name}".casefold() for pair in pairs]
+    keys = [f"{pair.stratum}/{PurePath(pair.id).name}".casefold() for pair in pairs]
     if not problems:
         problems += [f"{pair.id} is in no table" for pair, key in zip(pairs, keys, strict=True) if key not in split_of]
         there = set(keys)
@@ -110,11 +110,11 @@ def _official_split(root: Path, pairs: list[Pair], tables: dict[Path, list[Path]
 def _stems(table: Path) -> list[str]:
     """The names without suffix in the column ImagePath."""
     header, *rows = read_table(table) or [[]]
-    columns = [cell.lower() for cell in header]
+    columns = [cell.strip().lower() for cell in header]
     if "imagepath" not in columns:
         raise DataError(f"{table}: the first line is {', '.join(header) or 'empty'}; expected a column ImagePath.")
     at = columns.index("imagepath")
-    return [PurePath(row[at]).stem for row in rows if len(row) > at and row[at]]
+    return [PurePath(row[at].strip()).stem for row in rows if len(row) > at and row[at].strip()]
 
 
 POLYPDB = Published(

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from ddim_jax.data.datasets._published import Found, Published, split_by_group
+from ddim_jax.data.datasets._published import Found, Published, split_by_stratum
 from ddim_jax.data.discovery import all_images, entries, folders_below, images_and_masks, listed, match_pairs
 from ddim_jax.data.sources import DataOptions, Source, data_error
 from ddim_jax.registry import DATASETS
@@ -57,7 +57,7 @@ def find_rsua(root: Path) -> Found:
             f"{root}: no RSUA data set. Expected, at any depth, folders {', '.join(CLASSES)} with images/ and masks/ "
             f"in each; found {entries(root)}."
         )
-    return Found(split_by_group(pairs))
+    return Found(split_by_stratum(pairs))
 
 
 def _key(file: Path) -> str:

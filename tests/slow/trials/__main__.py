@@ -24,7 +24,7 @@ from typing import Any
 import jax
 
 from benchmarks.children import end_on_sigterm
-from benchmarks.fault_limits import PARTS, short_of_limits
+from benchmarks.faults import PARTS, short_of_limits
 from benchmarks.machine import ROOT, describe_host, provenance
 from ddim_jax import __version__
 from ddim_jax.runtime.atomic import write_json

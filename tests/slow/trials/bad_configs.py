@@ -54,7 +54,7 @@ _IMPOSSIBLE = {
     "trian.steps=3": ("'trian'", "train"),
     "train.steps=many": ("train.steps", "many"),
 }
-"""What is set (a second field stands in the section of the first) -> what the message holds."""
+"""Fields that are set (a second one stands in the section of the first) -> a part of the message."""
 
 
 def trained(config: Path) -> Iterator[tuple[str, Make]]:

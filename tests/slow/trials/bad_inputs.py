@@ -30,7 +30,7 @@ GROUPS = {
     "weights": lambda run, config, arguments: bad_checkpoints.begun_with(arguments),
     "forbidden": lambda run, config, arguments: bad_paths.forbidden(run, arguments),
 }
-"""Where the cases are made, from a run and a config that work, and the arguments of train.py in a folder."""
+"""The folder of the cases, made from a run and a config that work, and the arguments of train.py in a folder."""
 
 
 def measure(workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:

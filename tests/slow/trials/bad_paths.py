@@ -9,7 +9,7 @@ from tests.slow.trials.judge import Input, Make, Start
 from tests.slow.trials.seeds import encoded, index_seeds, pixels
 
 Arguments = Callable[[Path], tuple[str, ...]]
-"""Of train.py, from the folder with the data, which is also the working directory."""
+"""Paths given to train.py, from the folder with the data, which is also the working directory."""
 
 
 def trained(arguments: Arguments) -> Iterator[tuple[str, Make]]:

@@ -44,7 +44,7 @@ class Call(NamedTuple):
 
 
 class Originals:
-    """What a folder of checkpoints holds before anything is done to it.
+    """The content of a folder of checkpoints before anything is done to it.
 
     Args:
       run: a training run.
@@ -75,7 +75,7 @@ class Originals:
         return found
 
     def equal(self, call: Call, result: Any) -> bool:
-        """Whether what `call` gave is what that step held."""
+        """Returns True if `call` gave what that step held."""
         expected = self._content.get(result[0])
         if expected is None:
             return False
@@ -162,7 +162,7 @@ def _dice(folder: Path) -> float:
 
 @contextlib.contextmanager
 def _warnings() -> Iterator[list[str]]:
-    """What is logged in the block, and not shown."""
+    """The records that the block logs, which are not shown."""
     told: list[str] = []
     log = logging.getLogger("absl")
 

@@ -25,7 +25,7 @@ from tests.slow.trials.programs import (
 HOW = "a tmpfs of 16 MiB, filled up by a file beside what the program writes"
 CHECKPOINT_SHARES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 RESULT_SHARES = (0.0, 0.1, 0.35, 0.6, 0.9)
-"""What is free when the program starts, as a share of what it is about to write."""
+"""Free space when the program starts, as a share of the bytes that it is about to write."""
 _STEPS, _MORE_STEPS = 12, 15
 _PICTURES, _SIDE = 8, 96
 _KINDS = "mask,probability,uncertainty,overlay"
@@ -78,7 +78,7 @@ class SmallDisk:
 
 
 class Outcome(NamedTuple):
-    """Of one filled disk: whether anything was lost, whether the program said clearly what it was, and what was being
+    """One filled disk: whether anything was lost, whether the program said clearly what it was, and what was being
     written, by the path that the error names: "save", "results" or "before"."""
 
     lost: bool
@@ -159,7 +159,7 @@ def during_results(workdir: Path, run: Path, expected: Path, share: float) -> Ou
 
 
 def is_clear(status: int | None, said: str, folder: Path) -> bool:
-    """Whether a program ended with status 2 and one `error: ` line that names a path below `folder` and a full disk."""
+    """True if a program ended with status 2 and one `error: ` line with a path below `folder` and a full disk."""
     errors = [line for line in said.splitlines() if line.startswith("error: ")]
     one = len(errors) == 1 and errors[0].startswith(f"error: {folder}") and _FULL in errors[0]
     return status == 2 and "Traceback" not in said and one

@@ -33,9 +33,9 @@ from tests.slow.trials.readers import Reader, all_readers
 TOOL = "seeded loop of mutations (tests/slow/trials/fuzz.py)"
 _COUNTS = ("executions", "read", "refused", "unexpected")
 _MOST_SECONDS, _PATIENCE = 20.0, 10
-"""Of the processor, so that a busy machine is no finding; so many times as many by the clock are one."""
+"""Seconds of the processor, so that a busy machine is no finding; so many times as many by the clock are one."""
 _MOST_BYTES, _ADDRESS_SPACE = 2**30, 6 * 2**30
-"""That become resident; and beyond what the process has when the loop begins, where a MemoryError comes."""
+"""Bytes that become resident; and beyond what the process has when the loop begins, where a MemoryError comes."""
 _HANGS_S = 300.0
 """A decoder in C never comes back to Python's signal handler: its process is killed."""
 

@@ -1,4 +1,4 @@
-"""Whether a program refused what it was given as it should: in a line, with a name, leaving nothing half done."""
+"""Judges if a program refused its input as it should: in a line, with a name, leaving nothing half done."""
 
 import json
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.fault_limits import PARTS, short_of_limits
+from benchmarks.faults import PARTS, short_of_limits
 from tests.slow.trials.warm import Ended, Programs
 
 
@@ -46,7 +46,7 @@ Make = Callable[[Path], Start]
 
 
 class Verdict(NamedTuple):
-    """What was wrong with how a program ended; all empty if nothing.
+    """Faults in the end of a program; all empty if there are none.
 
     Attributes:
       traceback: the exception or the signal that ended it.
@@ -87,7 +87,7 @@ def judge(start: Start, ended: Ended, folder: Path, before: dict[str, object], a
 
 
 def _claims(index: Path, start: Start) -> bool:
-    """Whether the index of an output folder says that a bad picture was segmented."""
+    """Returns True if the index of an output folder says that a bad picture was segmented."""
     if not index.exists():
         return False
     records = [json.loads(line) for line in index.read_text().splitlines()]

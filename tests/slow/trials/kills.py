@@ -54,7 +54,7 @@ RULES = {
 
 
 class Ledger:
-    """What was complete at any time, and the restarts that went back behind it.
+    """The checkpoints that were complete at any time, and the restarts that went back behind it.
 
     Attributes:
       newest: the newest step that was ever complete.
@@ -215,7 +215,7 @@ def _new_halves(folder: Path, before: set[tuple[int | None, int, int]]) -> list[
 
 
 def _unfinished(folder: Path) -> set[tuple[int | None, int, int]]:
-    """What is half written or half removed: (step, or None while Orbax still writes it; inode; time of change)."""
+    """Folders half written or half removed: (step, or None while Orbax still writes it; inode; time of change)."""
     found = set()
     for path in folder.iterdir() if folder.is_dir() else ():
         is_step = path.name.isdecimal()

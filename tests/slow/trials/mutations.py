@@ -108,7 +108,7 @@ def _holders(value: Any) -> list:
 
 
 def _place_of_number(data: bytearray, rng: np.random.Generator) -> int:
-    """Where a number stands: in a TIFF file mostly in its directory, in others mostly in the first 64 bytes."""
+    """Likely places of a number: in a TIFF file mostly in its directory, in others mostly in the first 64 bytes."""
     if data[:4] in (b"II*\0", b"MM\0*") and len(data) >= 8 and rng.random() < 0.8:
         (directory,) = struct.unpack_from("<I" if data[:1] == b"I" else ">I", data, 4)
         if directory + 2 < len(data):

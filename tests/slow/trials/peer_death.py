@@ -23,7 +23,7 @@ from tests.slow.trials.programs import (
 )
 
 DEATHS = tuple((kind, victim) for kind in ("anywhere", "starting", "saving") for victim in (0, 1))
-"""When a process is killed and which of the two, each time in a run of its own; the first ones give the times."""
+"""Moment and number of the process that is killed, each in a run of its own; the first ones give the times."""
 _STEPS, _EVERY, _COUNT = 80, 5, 2
 RULES = {
     "n": "SIGKILL to one of two processes of train.py, each in turn: after a random step, at a moment uniform over the "
@@ -141,7 +141,7 @@ def _wait(process: Program, kind: str, run: Path, rng: np.random.Generator, time
 
 
 def is_named(status: int | None, said: str) -> bool:
-    """Whether the other process said that one is lost and what to do; a `status` of None: it had to be killed."""
+    """True if the other process said that one is lost and what to do; a `status` of None: it had to be killed."""
     errors = [line for line in said.splitlines() if line.startswith("error: ")]
     lost = len(errors) == 1 and re.search(r"process \d+( of \d+)?, which coordinates|is lost|was lost", errors[0])
     return status == TRY_AGAIN and bool(lost) and "tart the same command again" in errors[0]

@@ -27,7 +27,7 @@ LIMIT_S = 900.0
 
 
 class FaultRunFailed(RuntimeError):
-    """What was to be measured could not be; the message says why."""
+    """A trial that could not be made; the message says why."""
 
 
 class Hangs(FaultRunFailed):
@@ -141,7 +141,7 @@ def last_step(said: str) -> int | None:
 
 
 def checkpoints(run: Path) -> Path:
-    """Where the checkpoints of a run lie."""
+    """The folder of the checkpoints of a run."""
     return run / "checkpoints"
 
 
@@ -170,7 +170,7 @@ def template(run: Path) -> dict[str, Any]:
 
 
 def same_bits(one: Any, other: Any) -> bool:
-    """Whether two pytrees have the same structure and the same numbers, to the bit."""
+    """Returns True if two pytrees have the same structure and the same numbers, to the bit."""
     if jax.tree.structure(one) != jax.tree.structure(other):
         return False
     pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
@@ -183,7 +183,7 @@ def _bits(leaf: Any) -> tuple[Any, ...]:
 
 
 def same_checkpoint(run: Path, other: Path, step: int) -> bool:
-    """Whether a step of two runs is intact in both and holds the same training state and average, to the bit.
+    """Returns True if a step of two runs is intact in both and holds the same training state and average, to the bit.
 
     What cannot be read is not the same, whatever the error: a damaged checkpoint is a finding.
     """

@@ -1,4 +1,4 @@
-"""What reads what a user gives: each with valid inputs and a way to damage them."""
+"""Readers of files that a user gives: each with valid inputs and a way to damage them."""
 
 import collections
 import contextlib
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ddim_jax.checkpoints import items
 from ddim_jax.config import resolve_config, saved_config
-from ddim_jax.data.splits import read_split
+from ddim_jax.data.tables import read_split
 from ddim_jax.imageio.images import count_pixels, read_image, read_mask
 from ddim_jax.inference.flagging import write_flagged
 from ddim_jax.inference.index import INDEX, Index
@@ -88,7 +88,7 @@ def read_config(path: Path) -> None:
 
 
 def read_metadata(path: Path) -> None:
-    """What sample.py, and training that goes on, make of a checkpoint's metadata once its checksums agree."""
+    """The answer of sample.py, and of training that goes on, to a checkpoint's metadata once its checksums agree."""
     folder = path.parent / "5"
     (folder / "metadata").mkdir(parents=True)
     (folder / "metadata" / "metadata").write_bytes(path.read_bytes())

@@ -75,7 +75,7 @@ def split_seeds() -> list[bytes]:
 INDEXED = ("a", "b", "sub/c", "d")
 """The names in those indices; the last one failed, where it is there."""
 MTIME_NS = 7 * 10**9
-"""When their pictures, of five bytes, were changed."""
+"""Times of change of their pictures, of five bytes."""
 
 
 def index_seeds() -> list[bytes]:
@@ -103,7 +103,7 @@ SETTINGS = {
     "eta": 0.0,
     "clip_x0": None,
 }
-"""What settings.json of an output folder holds."""
+"""The content of settings.json of an output folder."""
 
 
 def config_seeds() -> list[bytes]:
@@ -119,7 +119,7 @@ def config_seeds() -> list[bytes]:
 
 
 TRAINED_ON = {"train_ids_sha256": "00ff", "train_examples": 12, "val_ids_sha256": "ff00"}
-"""What the metadata of a checkpoint say of the data."""
+"""The part of a checkpoint's metadata about the data."""
 
 
 def metadata_seeds() -> list[bytes]:

@@ -26,7 +26,7 @@ _STEPS, _EVERY = 100_000, 100
 """More steps than are trained before the last stop; steps from one checkpoint, with a validation, to the next."""
 _OVERRIDES = (f"--config.train.steps={_STEPS}", f"--config.train.checkpoint_every={_EVERY}")
 _KINDS = ("anywhere", "saving", "early")
-"""Which the stops are in turn; the first measures what the others need to know."""
+"""Kinds of the stops in turn; the first measures what the others need to know."""
 RULES = {
     "n": f"SIGTERM to train.py with configs/demo.py and {' '.join(_OVERRIDES)}; in turn at a moment uniform over the "
     "time from one checkpoint to the next, over that of a validation and a save, and over that from where the program "

@@ -13,7 +13,7 @@ from ddim_jax.models import create_model, example_inputs
 from tests.slow.trials import tiny_config
 
 _FIELDS = {"data.name": "folder", "data.root": "", "train.batch_size": 2, "train.steps": 2, "sample.samples": 1}
-"""What is other than in `tiny_config` where training reads the pictures of a folder."""
+"""Differences from `tiny_config` where training reads the pictures of a folder."""
 
 
 def write_config(path: Path) -> None:
@@ -32,7 +32,7 @@ def training(config: Path, *flags: str) -> tuple[str, ...]:
 
 
 def run_config(channels: int = 8) -> dict[str, Any]:
-    """What the checkpoint of `make_run` says of itself: phantoms, so that it can be evaluated without files."""
+    """The config in the checkpoint of `make_run`: phantoms, so that it can be evaluated without files."""
     config = resolve_config(tiny_config.get_config())
     config["model"]["overrides"]["base_channels"] = channels
     return config

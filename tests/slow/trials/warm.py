@@ -29,7 +29,7 @@ _PRELOAD = (
 
 
 class Ended(NamedTuple):
-    """How a program ended: its exit status (minus the signal, if one ended it), and what it said on both streams."""
+    """The end of a program: its exit status (minus the signal, if one ended it), and what it said on both streams."""
 
     status: int
     out: str
@@ -116,7 +116,7 @@ def _become(asked: dict[str, Any]) -> None:
 
 
 def _give_up_capabilities() -> None:
-    """Of this process, by capset(2): version 3, this thread, and none effective, permitted or inheritable."""
+    """Drops capabilities, by capset(2): version 3, this thread, and none effective, permitted or inheritable."""
     header, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
     if ctypes.CDLL(None, use_errno=True).capset(header, none):
         raise OSError(ctypes.get_errno(), "the capabilities cannot be given up")

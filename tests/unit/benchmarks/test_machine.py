@@ -1,4 +1,4 @@
-"""What result files say of the networks, the machine and the code."""
+"""The entries of result files about the networks, the machine and the code."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""Who runs when, how often, what becomes of the times, and what counts as agreement: with sides that only pretend."""
+"""The order and number of runs, the use of the times, and what counts as agreement: with sides that only pretend."""
 
 import numpy as np
 import pytest

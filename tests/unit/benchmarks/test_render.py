@@ -6,14 +6,15 @@ import re
 import pytest
 
 from benchmarks import render
-from benchmarks.fault_limits import PARTS, short_of_limits
+from benchmarks.faults import PARTS, short_of_limits
 from benchmarks.quality.paper_figures import TABLE_1, TABLE_2
 from benchmarks.result_file import read_result
+from benchmarks.tables import table
 
 
 @pytest.fixture
 def root(tmp_path):
-    """Where result files are written by a test."""
+    """The folder of the result files of a test."""
     for folder in ("docs/results", "benchmarks/results"):
         (tmp_path / folder).mkdir(parents=True)
     return tmp_path
@@ -25,7 +26,7 @@ def write(path, content):
 
 def test_a_table_is_a_row_of_formats_and_functions():
     columns = {"a": "{a:.2f}", "twice": lambda row: f"{2 * row['a']:g}", "b": "{b[0]}"}
-    assert render.table(columns, [{"a": 1.25, "b": ["x"]}, {"a": 3.0}, {"a": None}]) == (
+    assert table(columns, [{"a": 1.25, "b": ["x"]}, {"a": 3.0}, {"a": None}]) == (
         "| a | twice | b |\n| --- | --- | --- |\n| 1.25 | 2.5 | x |\n| 3.00 | 6 |  |\n|  |  |  |\n"
     )
 

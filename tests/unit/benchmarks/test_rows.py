@@ -135,7 +135,7 @@ def leave_run(workdir, system, dice, protocol="mean", settings="abc", **fields):
 
 
 def test_all_on_the_part_that_one_is_limited_to(tmp_path):
-    """Of .1, .4, .7 and 1 the second and the last: .7, with an interval from .4 to 1."""
+    """The second and the last of .1, .4, .7 and 1: .7, with an interval from .4 to 1."""
     rows = [leave_run(tmp_path, "unet", DICE), leave_run(tmp_path, "medsegdiff", {"b": 0.5, "d": 0.3})]
     rows.append(leave_run(tmp_path, "ddim", {"a": 1.0}))  # another part
     other = rows[0] | {"size": 128}  # not compared with these

@@ -1,4 +1,4 @@
-"""What the command keeps, adds, refuses and returns: with workers that answer from a list."""
+"""The command keeps, adds, refuses and returns rows: with workers that answer from a list."""
 
 import json
 

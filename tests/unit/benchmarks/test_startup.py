@@ -1,4 +1,4 @@
-"""What a call of sample.py costs besides its pictures: the arithmetic, and the checkpoint that is timed."""
+"""The cost of a call of sample.py besides its pictures: the arithmetic, and the checkpoint that is timed."""
 
 import json
 

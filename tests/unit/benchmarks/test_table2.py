@@ -1,4 +1,4 @@
-"""What a row of Table 2 says, and that rows that are there are not measured again."""
+"""The fields of a row of Table 2; rows that are there are not measured again."""
 
 import json
 

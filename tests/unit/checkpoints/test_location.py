@@ -1,4 +1,4 @@
-"""What names a checkpoint: paths, and steps of a run."""
+"""Names of a checkpoint: paths, and steps of a run."""
 
 import numpy as np
 import pytest

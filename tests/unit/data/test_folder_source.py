@@ -1,11 +1,17 @@
 """Folders of images/ and masks/: what pairs up, what is read, and what is said when it does not."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from absl import logging
 from pair_files import mask, picture, save, save_pair
 from PIL import Image
 
 from ddim_jax.data import Example, Selection, check_source, load_arrays, load_dataset, load_selections
+from ddim_jax.data.datasets.folder import find_pairs
+from ddim_jax.data.discovery import all_images, folders_below
+from ddim_jax.data.sources import united
 from ddim_jax.imageio.images import count_pixels, read_image
 from ddim_jax.imageio.listing import list_images
 from ddim_jax.imageio.masks import mask_of_numbers
@@ -290,6 +296,111 @@ def test_a_data_set_and_a_reader_of_another_package_are_found_by_name(tmp_path, 
         read_image(tmp_path / "images/0.npy")
 
 
+def stems_of(root):
+    return {pair.id: [pair.mask.name, *(file.name for file in pair.more_masks)] for pair in find_pairs(root)}
+
+
+@pytest.mark.parametrize("numbered", ["_mask_1", "_mask1", "_mask (1)", "-seg-2", "_1_mask", "_1", " (1)"])
+def test_numbered_masks_of_one_picture_are_united_and_said_once(tmp_path, monkeypatch, numbered):
+    said = []
+    monkeypatch.setattr(logging, "warning", lambda text, *values: said.append(text % values))
+    for name in ("benign (1)", "benign (4)", "x_mask"):
+        save(tmp_path / f"images/{name}.png", picture(1))
+        save(tmp_path / f"masks/{name}_mask.png", mask(2))
+    other = np.flipud(mask(3)).copy()
+    save(tmp_path / f"masks/benign (4){numbered}.png", other)
+    assert stems_of(tmp_path) == {
+        "benign (1)": ["benign (1)_mask.png"],
+        "benign (4)": ["benign (4)_mask.png", f"benign (4){numbered}.png"],
+        "x_mask": ["x_mask_mask.png"],
+    }
+    (line,) = said
+    assert "1 pictures have numbered masks, which are united (benign (4)_mask.png + " in line
+    source = load_dataset("folder", "all", root=tmp_path)
+    np.testing.assert_array_equal(source[1].mask, np.maximum(mask(2), other) // 255)
+    np.testing.assert_array_equal(source[0].mask, mask(2) // 255)
+    assert source.count_pixels(1) == 3 * 120
+
+
+def test_masks_that_all_have_numbers_and_one_of_another_size(tmp_path):
+    for name in ("a", "b", "c"):
+        save(tmp_path / f"images/{name}.png", picture(1))
+    for name in ("a_mask_1", "a_mask_2", "a_mask_10", "b_mask_1", "c"):
+        save(tmp_path / f"masks/{name}.png", mask(2))
+    masks = {"a": ["a_mask_1.png", "a_mask_10.png", "a_mask_2.png"], "b": ["b_mask_1.png"], "c": ["c.png"]}
+    assert stems_of(tmp_path) == masks
+    save(tmp_path / "masks/a_mask_2.png", mask(2, (12, 11)))
+    with pytest.raises(DataError, match=r"its mask .*a_mask_2\.png is 11 x 12; expected the same size"):
+        load_dataset("folder", "all", root=tmp_path)[0]
+
+
+def test_a_mask_of_a_missing_picture_is_not_a_second_one_of_another(tmp_path):
+    for name in ("scan", "scan_1"):
+        save_pair(tmp_path / f"images/{name}.png", tmp_path / f"masks/{name}.png")
+    save(tmp_path / "masks/scan_2.png", mask(1))
+    with pytest.raises(DataError, match=r"scan_2\.png has no image"):
+        find_pairs(tmp_path)
+
+
+def test_names_pair_up_composed_and_decomposed(tmp_path):
+    save_pair(tmp_path / "images/Mu\u0308ller.png", tmp_path / "masks/M\u00fcller_mask.png", 1)
+    save_pair(tmp_path / "images/b.png", tmp_path / "masks/b.png", 2)
+    assert list(stems_of(tmp_path)) == ["M\u00fcller", "b"]
+
+
+def test_slices_of_a_patient_are_in_one_split(tmp_path):
+    for patient in range(6):
+        for number in range(3):
+            save_pair(tmp_path / f"images/p{patient}/{number}.png", tmp_path / f"masks/p{patient}/{number}.png", number)
+    found = {split: load_dataset("folder", split, root=tmp_path).ids for split in ("train", "val", "test")}
+    assert [len(names) for names in found.values()] == [12, 3, 3]
+    patients = [{name[:2] for name in names} for names in found.values()]
+    assert sum(map(len, patients)) == 6
+    (tmp_path / "splits.csv").unlink()
+    one_by_one = load_dataset("folder", "test", root=tmp_path, groups="none", read_only=True).ids
+    assert len(one_by_one) == 1 and not (tmp_path / "splits.csv").exists()
+    assert len(load_dataset("folder", "all", root=tmp_path)) == 18
+
+
+def test_files_that_name_their_patient_are_grouped_by_it(tmp_path, monkeypatch):
+    names = {f"scan{number}": f"Doe^Jane{number % 5}" for number in range(10)}
+    reader = READERS.get("pillow")
+    monkeypatch.setattr(reader, "patient", staticmethod(lambda path: names[path.stem]), raising=False)
+    for number, name in enumerate(names):
+        save_pair(tmp_path / f"images/{name}.png", tmp_path / f"masks/{name}.png", number)
+    ids = {split: load_dataset("folder", split, root=tmp_path).ids for split in ("train", "val", "test")}
+    for split, found in ids.items():
+        assert len(found) == 2 * len({names[name] for name in found}), split
+    assert "Doe" not in (tmp_path / "splits.csv").read_text()
+
+
+@pytest.mark.parametrize(("folds", "fold"), [(2, 0), (5, 5), (5, -1)])
+def test_folds_that_cannot_be_are_refused(tmp_path, folds, fold):
+    with pytest.raises(ConfigError, match=rf"data\.folds is {folds} and data\.fold {fold}"):
+        load_dataset("folder", "train", root=tmp_path, folds=folds, fold=fold)
+
+
+def test_phantoms_have_no_folder(tmp_path):
+    with pytest.raises(ConfigError, match=r"data\.root is .*phantoms have no files; data\.name=folder"):
+        load_dataset("phantom", "train", root=tmp_path)
+
+
+@pytest.mark.attack("16.19")
+def test_links_to_folders_above_are_followed_once(tmp_path):
+    save(tmp_path / "real/images/a.png", picture(1))
+    for name in ("one", "two", "three"):
+        (tmp_path / "real" / name).symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "again").symlink_to(tmp_path / "real", target_is_directory=True)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "real/linked").symlink_to(tmp_path / "outside", target_is_directory=True)
+    assert all_images(tmp_path) == [tmp_path / "real/images/a.png"]
+    below = ["", "outside", "real", "real/images"]
+    assert folders_below(tmp_path) == [tmp_path / name for name in below]
+    # A folder outside is found through its link.
+    save(tmp_path / "outside/b.png", picture(2))
+    assert all_images(tmp_path / "real")[:2] == [tmp_path / "real/images/a.png", tmp_path / "real/linked/b.png"]
+
+
 def test_label_maps_are_told_together_and_read_by_the_labels_given(tmp_path):
     for number in range(3):
         save_pair(tmp_path / f"images/{number}.png", tmp_path / f"masks/{number}.png", number)
@@ -306,3 +417,17 @@ def test_label_maps_are_told_together_and_read_by_the_labels_given(tmp_path):
     labels = Labels.create({"left": 1, "right": 2}, ignore=255)
     masks = load_arrays(load_dataset("folder", "train", root=tmp_path, labels=labels), 12).masks
     assert np.unique(masks).tolist() == [0, 1, 2, 255]
+
+
+def test_masks_of_classes_are_united_where_they_agree():
+    a, b = Path("a.png"), Path("b.png")
+    classes, overlapping = (Labels.create({"x": 1, "y": 2}, multilabel=multi) for multi in (False, True))
+    one, other = np.array([[0, 1, 0, 255, 255, 1, 0]], np.uint8), np.array([[0, 1, 2, 2, 0, 255, 255]], np.uint8)
+    assert united({a: one}, classes).tolist() == one.tolist()
+    for masks in ({a: one, b: other}, {b: other, a: one}):
+        assert united(masks, classes).tolist() == [[0, 1, 2, 2, 255, 1, 255]]
+        assert united(masks, overlapping).tolist() == [[0, 1, 2, 2, 255, 1, 255]]
+    clash = np.array([[2, 2, 0, 0, 0, 0, 0]], np.uint8)
+    with pytest.raises(DataError, match=r"a\.png and b\.png give pixels different classes"):
+        united({a: one, b: clash}, classes)
+    assert united({a: one, b: clash}, overlapping).tolist() == [[2, 3, 0, 255, 255, 1, 0]]

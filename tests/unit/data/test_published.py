@@ -16,7 +16,7 @@ from ddim_jax.data.datasets.isbi2016 import ISBI2016
 from ddim_jax.data.datasets.polypdb import POLYPDB
 from ddim_jax.data.datasets.rsua import RSUA
 from ddim_jax.data.sources import Subset, note_of
-from ddim_jax.data.splits import read_split
+from ddim_jax.data.tables import read_split
 from ddim_jax.runtime.errors import DataError, InputError
 
 SPLITS = ("train", "val", "test")
@@ -76,7 +76,7 @@ def test_rsua_as_published(tmp_path):
         np.testing.assert_array_equal(source[row].image, picture(number))
         np.testing.assert_array_equal(source[row].mask, mask(number) // 255)
     (table,) = (tmp_path / "cache").rglob("splits.csv")
-    assert read_split(table) == {name: split for split in SPLITS for name in found[split]}
+    assert read_split(table).split == {name: split for split in SPLITS for name in found[split]}
     assert len(list((tmp_path / "cache").rglob("*.array_record*"))) == 3
 
 

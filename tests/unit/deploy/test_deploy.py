@@ -28,7 +28,7 @@ def flags_of_train():
 
 
 def assert_train_takes(arguments):
-    """That the flags are train.py's and the fields those of the config they name."""
+    """Checks that the flags are train.py's and the fields those of the config they name."""
     names = dict(argument.removeprefix("--").split("=", 1) for argument in arguments)
     config = ConfigFileFlagParser("config").parse(configs.config_file(names["config"]))
     for name in names:
@@ -131,7 +131,7 @@ def test_the_manifest_fits_the_schema(manifest):
 
 
 def test_the_parts_of_the_manifest_belong_together(manifest):
-    """What JAX looks for on Kubernetes: an indexed Job, a headless service, leave to read."""
+    """Things that JAX looks for on Kubernetes: an indexed Job, a headless service, leave to read."""
     job, pod = manifest["Job"]["spec"], manifest["Job"]["spec"]["template"]["spec"]
     service, name = manifest["Service"]["spec"], manifest["Job"]["metadata"]["name"]
     assert job["completionMode"] == "Indexed" and job["completions"] == job["parallelism"] > 1

@@ -1,4 +1,4 @@
-"""How fast each sampler approaches a solution that is known.
+"""The order with which each sampler approaches a solution that is known.
 
 The data are x_0 ~ N(0, s^2). Then x_t has the variance V = alpha_bar s^2 + 1 - alpha_bar, the best estimate of x_0 is
 sqrt(alpha_bar) s^2 x_t / V, DDIM's differential equation carries x_t to x_t sqrt(V' / V) where the variance is V', and
@@ -51,7 +51,7 @@ def path(sampler, schedule, steps, s, start, **options):
 
 
 def orders(errors):
-    """Of convergence, one from each pair of neighbours: log2 of how much smaller the error is with twice the steps."""
+    """Orders, one from each pair of neighbours: log2 of how much smaller the error is with twice the steps."""
     errors = np.abs(errors)
     return np.log2(errors[:-1] / errors[1:])
 

@@ -143,7 +143,7 @@ def test_eta_one_with_every_timestep_is_ancestral_ddpm():
     ("steps", "prediction", "eta"), list(itertools.product([1, 7, 50, 1000], ["noise", "x0"], [0.0, 1.0]))
 )
 def test_data_of_one_point_is_recovered_from_every_grid(steps, prediction, eta):
-    """Where all data are one x_0, eps is (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t) exactly."""
+    """For data that are one x_0, eps is (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t) exactly."""
     point = np.random.default_rng(8).choice([-1.0, 1.0], SHAPE).astype(np.float32)
     bars = numpy_ddim.alpha_bars()
     signal, rate = (jnp.asarray(np.sqrt(a), jnp.float32) for a in (bars, 1 - bars))

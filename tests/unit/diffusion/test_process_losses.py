@@ -1,4 +1,4 @@
-"""What the network is asked in training, and the loss of its answer, with stand-ins whose answer is known."""
+"""The inputs of the network in training, and the loss of its answer, with stand-ins whose answer is known."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ def output_in_numpy(mask_scale):
 
 
 def signal_to_noise(mask_scale):
-    """Of the network's input, at T."""
+    """The network's input, at T."""
     bars = numpy_ddim.alpha_bars()[T]
     return mask_scale**2 * bars / (1 - bars)
 

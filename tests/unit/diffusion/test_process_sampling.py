@@ -1,4 +1,4 @@
-"""How masks are sampled, in their own units, with stand-ins for the network whose answer is known."""
+"""Sampling of masks, in their own units, with stand-ins for the network whose answer is known."""
 
 import jax
 import jax.numpy as jnp

@@ -9,6 +9,7 @@ from evaluation_fakes import CONFIG, hand_case
 from ddim_jax.data import ids_digest
 from ddim_jax.evaluation import checkpoint, evaluate_checkpoint
 from ddim_jax.imageio.images import ReadOptions
+from ddim_jax.labels import Labels
 from ddim_jax.registry import ENSEMBLES
 from ddim_jax.runtime.errors import CheckpointError, InputError
 
@@ -24,7 +25,7 @@ def loaded(monkeypatch, tmp_path):
 
     class Loader:
         @staticmethod
-        def load(path, step="best"):
+        def load(path, step="best", require_sha256=None):
             if "missing" in str(path):
                 raise CheckpointError(f"{path}: no such folder")
             asked.update(path=path, step=step)
@@ -60,8 +61,8 @@ def test_the_data_set_is_the_one_of_the_checkpoint(loaded, tmp_path):
         "root": "/data/lungs",
         "seed": CONFIG["data"]["split_seed"],
         "image_size": 4,
-        "cache_dir": None,
-        "counts": None,
+        "read_only": True,
+        "labels": Labels(),
         "reading": ReadOptions(),
     }
 
@@ -77,7 +78,7 @@ def test_a_training_split_that_has_changed_is_refused(loaded, tmp_path):
     ):
         evaluate_checkpoint(tmp_path / "RUN", figures=False, output_dir=tmp_path / "other")
     assert not (tmp_path / "other").exists()
-    evaluate_checkpoint(tmp_path / "RUN", figures=False, output_dir=tmp_path / "named", data_root="/elsewhere")
+    evaluate_checkpoint(tmp_path / "RUN", figures=False, output_dir=tmp_path / "named", data_root=tmp_path)
 
 
 def test_a_module_that_brings_what_an_evaluation_names(loaded, monkeypatch, tmp_path, capsys):
@@ -95,6 +96,8 @@ def test_a_module_that_brings_what_an_evaluation_names(loaded, monkeypatch, tmp_
         run(monkeypatch, *arguments, "--plugins", "own_ensemble,no_such_module")
     assert "--plugins: plugins names 'no_such_module', which cannot be imported" in capsys.readouterr().err
     monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "lungs").mkdir()
+    (tmp_path / "lungs/splits.csv").touch()
     run(monkeypatch, *arguments, "--plugins", "own_ensemble", "--output", "~/out", "--data-root", "~/lungs")
     assert str(loaded["root"]) == f"{tmp_path}/lungs"
     written = json.loads((tmp_path / "out/metrics.json").read_text())
@@ -102,6 +105,7 @@ def test_a_module_that_brings_what_an_evaluation_names(loaded, monkeypatch, tmp_
 
 
 def test_the_program_passes_its_arguments_and_prints_both_protocols(loaded, monkeypatch, tmp_path, capsys):
+    (tmp_path / "splits.csv").touch()
     arguments = [
         "--ckpt",
         "RUN",
@@ -114,10 +118,10 @@ def test_the_program_passes_its_arguments_and_prints_both_protocols(loaded, monk
         "--samples",
         "1",
     ]
-    arguments += ["--seed", "3", "--data-root", "/elsewhere", "--checkpoint-step", "800"]
+    arguments += ["--seed", "3", "--data-root", str(tmp_path), "--checkpoint-step", "800"]
     arguments += ["--limit", "2", "--no-figures"]
     run(monkeypatch, *arguments, "--resolution", "native", "--eta", "0.5", "--clip-x0", "0.9")
-    assert (loaded["root"], loaded["split"], loaded["step"]) == (Path("/elsewhere"), "train", 800)
+    assert (loaded["root"], loaded["split"], loaded["step"]) == (tmp_path, "train", 800)
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     said = {"steps": 4, "samples": 1, "seed": 3, "images": 2, "resolution": "native", "split": "train"}
     said |= {"eta": 0.5, "clip_x0": 0.9}

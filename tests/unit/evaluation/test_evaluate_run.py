@@ -248,7 +248,7 @@ class CountingSource(MemorySource):
 
 @pytest.mark.parametrize(("room", "most"), [(2**29, 1), (64, 3)])
 def test_each_pair_is_read_once_and_the_note_is_said_and_kept(tmp_path, monkeypatch, caplog, room, most):
-    """Where the pictures do not fit into memory (64 bytes hold one), those of the figures are read again."""
+    """Pictures that do not fit into memory (64 bytes hold one): those of the figures are read again."""
     segmenter, source = hand_case()
     source = CountingSource(source.examples)
     monkeypatch.setattr("ddim_jax.evaluation.run._KEPT_BYTES", room)

@@ -162,7 +162,7 @@ def test_several_frames_are_refused(tmp_path, suffix):
 
 
 def test_no_other_decoder_is_tried(tmp_path):
-    """Of the others in Pillow, the one for EPS starts Ghostscript on the file."""
+    """Another reader of Pillow, the one for EPS starts Ghostscript on the file."""
     saved(tmp_path / "x.png", GREY, format="GIF")
     (tmp_path / "y.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n")
     for name in ("x.png", "y.png"):

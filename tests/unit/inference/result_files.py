@@ -1,4 +1,4 @@
-"""What a run has left in its output folder."""
+"""The files that a run has left in its output folder."""
 
 import json
 

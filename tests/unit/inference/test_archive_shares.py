@@ -1,4 +1,4 @@
-"""Which of several processes this is, and which images are its own."""
+"""The number of a process among several, and its share of the images."""
 
 import hashlib
 

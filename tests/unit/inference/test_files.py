@@ -127,7 +127,7 @@ def test_a_file_that_vanishes_is_reported(folder, out, monkeypatch):
 
 @pytest.fixture
 def closed(monkeypatch):
-    """What is put in here (name of a file: number of an error), the system refuses to look at."""
+    """Files that the system refuses to look at: put in the name of a file and the number of an error."""
     refused, stat = {}, os.stat
 
     def refusing(path, *arguments, **options):

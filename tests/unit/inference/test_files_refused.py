@@ -1,4 +1,4 @@
-"""What is refused before results of two kinds mix, and before anything is written."""
+"""Inputs that are refused before results of two kinds mix, and before anything is written."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def test_the_same_name_from_another_folder_is_refused(folder, out, tmp_path):
 
 
 def test_results_beside_their_images_are_not_taken_for_images(folder):
-    """What a shell makes of `--input in/*.png --output in`, run twice."""
+    """The arguments that a shell makes of `--input in/*.png --output in`, run twice."""
     segment_files(red_segmenter(), sorted(folder.glob("*.png")), folder)
     assert (folder / "a_mask.png").exists()
     with pytest.raises(InputError, match=r"a_mask.png is a result of an earlier run"):

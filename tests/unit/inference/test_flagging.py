@@ -1,4 +1,4 @@
-"""Which images `flagged.csv` names, in what order, and of which state of the folder."""
+"""The images that `flagged.csv` names, their order, and the state of the folder that it is of."""
 
 import csv
 

@@ -179,7 +179,7 @@ def test_nothing_is_rewritten_where_nothing_was_done(tmp_path):
 
 
 def kill(index):
-    """What the system does with the files of a killed process."""
+    """The end of a killed process, as the system does it to its files."""
     index._opened.close()
 
 

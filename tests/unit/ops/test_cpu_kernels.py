@@ -280,7 +280,7 @@ def test_the_library_belongs_to_these_sources_and_this_processor(monkeypatch):
 
 @pytest.fixture
 def built(monkeypatch, tmp_path):
-    """What a compiler that writes `library` builds into a cache of its own."""
+    """The library that a compiler which writes `library` builds into a cache of its own."""
     compiler = tmp_path / "compiler"
     compiler.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\nprintf library > "$2"\n')
     compiler.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Whether results can be written at all, asked before there are any, and files that are whole or not there."""
+"""The check that results can be written, before there are any, and files that are whole or not there."""
 
 import os
 import re

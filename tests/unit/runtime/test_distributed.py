@@ -1,4 +1,4 @@
-"""How processes find each other, as far as one process shows it."""
+"""Processes that find each other, as far as one process shows it."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""What the commands make of errors: one line and an exit status for what a user can mend, a traceback for the rest."""
+"""Errors as the commands show them: one line and an exit status for what a user can mend, a traceback for the rest."""
 
 import errno
 

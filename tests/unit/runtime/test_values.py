@@ -1,4 +1,4 @@
-"""What counts as a number."""
+"""Values that count as a number."""
 
 from fractions import Fraction
 

@@ -1,7 +1,11 @@
-"""The counts of the fault trials (docs/results/faults.json), and the limit of each."""
+"""The counts of the fault trials (docs/results/faults.json), the limit of each, and their tables."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from benchmarks.result_file import read_result
+from benchmarks.tables import Row, of_commit, table
 
 
 class Limit(NamedTuple):
@@ -125,3 +129,48 @@ def in_words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "**no**"
     return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"
+
+
+def faults(root: Path) -> str:
+    """A line for each part of docs/results/faults.json."""
+    measured = read_result(root / "docs" / "results" / "faults.json")
+
+    def survived(row: Row) -> str:
+        if "failed" in row["found"]:
+            return f"could not be measured: {row['found']['failed']}"
+        return "; ".join(short_of_limits(row["part"], row["found"])) or "all"
+
+    columns = {
+        "fault": "{part}",
+        "done": lambda row: f"{row['found'][row['first'].field]:,} {row['first'].words}",
+        "survived": survived,
+        "code": lambda row: of_commit(row["found"]),
+    }
+    return table(columns, [{"part": p, "first": PARTS[p][0], "found": measured[p]} for p in PARTS if p in measured])
+
+
+def faults_of(root: Path, part: str) -> str:
+    """All counts of one part, what went wrong one by one, and how it was measured."""
+    found = read_result(root / "docs" / "results" / "faults.json").get(part)
+    if found is None or "failed" in found:
+        return "Not measured.\n" if found is None else f"Could not be measured: {found['failed']}\n"
+    rows = [{"words": words, "found": found, "field": field, "limit": limit} for field, words, limit in PARTS[part]]
+    columns = {
+        "what": "{words}",
+        "count": lambda row: in_words(row["found"][row["field"]]),
+        "expected": lambda row: limit_in_words(row["limit"]),
+    }
+    text = [table(columns, rows)]
+    if "readers" in found:
+        each = {"reader": "{name}", "tried": "{executions:,}", "read": "{read:,}", "refused": "{refused:,}"}
+        each["unexpected"] = "{unexpected:,}"
+        text.append(table(each, [{"name": name, **counts} for name, counts in found["readers"].items()]))
+    for kind, ones in found.get("offenders", {}).items():
+        text += [f"- `{kind}: {one}`\n" for one in ([ones] if isinstance(ones, str) else ones)]
+    where = ", ".join(str(found[name]) for name in ("device", "cpu", "system") if name in found)
+    rules = "".join(f"- {term}: {rule}\n" for term, rule in found.get("rules", {}).items())
+    text.append(
+        f"Measured on {where}, in {found['measured_in_s']:,.0f} s; {of_commit(found)}. "
+        f"`python -m tests.slow.trials {part}` measures it again.\n"
+    )
+    return "\n".join([*text, *([rules] if rules else [])])

@@ -1,0 +1,215 @@
+"""The tables of the comparison of the systems: the paper's two, and Dice against network evaluations."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.quality.figures import figure_name, groups, table1_figures
+from benchmarks.quality.paper_figures import DATASETS, NOTES, TABLE_1, TABLE_2
+from benchmarks.result_file import read_result
+from benchmarks.tables import Columns, Row, distinct, of_commit, table
+from configs.table1 import SYSTEMS
+
+
+def table1(root: Path) -> str:
+    """Recall and Dice of all systems, a section for each data set of docs/results/table1.json."""
+    result = read_result(root / "docs" / "results" / "table1.json")
+    parts = []
+    for comparison in table1_figures(_of_one_state(result["rows"])).values():
+        for dataset in distinct(row["dataset"] for row in comparison):
+            rows = [row for row in comparison if row["dataset"] == dataset]
+            parts += _dataset(dataset, rows, result["on_the_same_pictures"], result["leads"])
+    return "\n".join(parts)
+
+
+def _of_one_state(rows: Sequence[Row]) -> list[Row]:
+    """The rows with the settings of the last row of their data set and system: only such are seeds of one thing."""
+    last = {_place(row): row["settings"] for row in rows}
+    return [row for row in rows if row["settings"] == last[_place(row)]]
+
+
+def _place(row: Row) -> tuple:
+    return tuple(row[name] for name in ("dataset", "size", "networks", "device", "budget_s", "system"))
+
+
+def _dataset(dataset: str, rows: Sequence[Row], parts: Sequence[Row], leads: Sequence[Row]) -> list[str]:
+    first, there = rows[0], {(row["system"], row["seed"], row["settings"]) for row in rows}
+
+    def of(known: Sequence[Row]) -> list[Row]:
+        """The entries about these very rows."""
+        about = [one for one in known if all(one[name] == first[name] for name in ("dataset", "size", "budget_s"))]
+        return [one for one in about if (one["system"], one["seed"], one["settings"]) in there]
+
+    code = distinct(of_commit(row) for row in rows if row.get("commit"))
+    scored = [{**row, "paper": TABLE_1.get((row["system"], dataset))} for row in _by_system(rows)]
+    text = [
+        f"### {dataset}, {first['size']} x {first['size']}, {first['networks']} networks, {first['budget_s']:g} s\n",
+        f"On {'; '.join([first['device'], first['dtype'], *code])}.\n",
+        table(_SCORES | ({f"the paper ({DATASETS[dataset]})": "{paper[dice]}"} if dataset in DATASETS else {}), scored),
+    ]
+    missing = [f"`{system}`" for system in SYSTEMS if all(row["system"] != system for row in rows)]
+    if missing:
+        text.append(f"Not measured: {', '.join(missing)}.\n")
+    for n in distinct(row["n"] for row in rows if row["n"] < row["n_in_split"]):
+        same = [part for part in of(parts) if part["n"] == n]
+        text += [f"All systems on the same {n} pictures:\n", table(_SAME, _by_system(same))]
+    text += [
+        "Picture by picture, with the bootstrap interval of the differences:\n",
+        table(_LEADS, of(leads)),
+        *(f"`{system}`: {NOTES[system, dataset]}\n" for system in SYSTEMS if (system, dataset) in NOTES),
+        "What the budget bought:\n",
+        table(_COSTS, scored),
+    ]
+    return text
+
+
+def _by_system(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """For each system one row: that of its first seed, with all its rows in `mean` and `paper_protocol`."""
+    found = []
+    for system in sorted(distinct(row["system"] for row in rows), key=SYSTEMS.index):
+        own = {name: [r for r in rows if (r["system"], r["protocol"]) == (system, name)] for name in ("mean", "paper")}
+        found.append({**own["mean"][0], "by": own, "seeds": len(own["mean"])})
+    return found
+
+
+def _dice(protocol: str) -> Callable[[Row], str]:
+    def cell(row: Row) -> str:
+        seeds = row["by"][protocol]
+        mean = statistics.fmean(one["dice_mean"] for one in seeds)
+        if len(seeds) == 1:
+            return "{:.4f} [{:.4f}, {:.4f}]".format(mean, *seeds[0]["dice_ci"])
+        return f"{mean:.4f} +- {statistics.stdev(one['dice_mean'] for one in seeds):.4f}"
+
+    return cell
+
+
+def _over_seeds(field: str, form: str = "{:.4f}", protocol: str = "mean") -> Callable[[Row], str]:
+    return lambda row: form.format(statistics.fmean(one[field] for one in row["by"][protocol]))
+
+
+def _each(field: str) -> Callable[[Row], str]:
+    """The values of the seeds, each once; None is "no"."""
+    return lambda row: ", ".join(
+        "no" if value is None else str(value) for value in distinct(one[field] for one in row["by"]["mean"])
+    )
+
+
+_SYSTEM: Columns = {"system": "`{system}`"}
+_SAME: Columns = _SYSTEM | {"Dice, mean": _dice("mean"), "Dice, paper": _dice("paper"), "seeds": "{seeds}"}
+_SCORES: Columns = _SYSTEM | {
+    "Dice, mean": _dice("mean"),
+    "recall": _over_seeds("recall_mean"),
+    "pooled": _over_seeds("dice_pooled"),
+    "one sample": _over_seeds("dice_single"),
+    "Dice, paper": _dice("paper"),
+    "recall, paper": _over_seeds("recall_mean", protocol="paper"),
+    "pooled, paper": _over_seeds("dice_pooled", protocol="paper"),
+    "ECE": _over_seeds("ece"),
+    "Dice of 80%": _over_seeds("kept_dice"),
+    "pictures": lambda row: "{n}".format(**row) + ("" if row["n"] == row["n_in_split"] else f" of {row['n_in_split']}"),
+    "seeds": "{seeds}",
+}
+_COSTS: Columns = _SYSTEM | {
+    "parameters": "{parameters:,}",
+    "learning rate": _each("learning_rate"),
+    "trained": _over_seeds("train_s", "{:.0f} s"),
+    "steps": _over_seeds("steps", "{:.0f}"),
+    "epochs": _over_seeds("epochs", "{:.1f}"),
+    "picked at": _each("picked_step"),
+    "x_0 clipped": _each("clip_x0"),
+    "evaluations a picture": lambda row: (
+        f"{row['sampling_steps']} x {row['samples']} = {row['sampling_steps'] * row['samples']}"
+        + (", mirrored" if row["flips"] else "")
+    ),
+    "s a picture": _over_seeds("seconds_per_image", "{:.3g}"),
+}
+_LEADS: Columns = {
+    "`lightweight_ddim` is ahead of": "`{system}`",
+    "by, Dice": "{lead:+.4f} [{lead_ci[0]:+.4f}, {lead_ci[1]:+.4f}]",
+    "pictures": "{n}",
+    "seed": "{seed}",
+}
+
+
+def table2(root: Path) -> str:
+    """Memory and time of one picture, from docs/results/table2.json."""
+    rows = read_result(root / "docs" / "results" / "table2.json")["rows"]
+    columns = _SYSTEM | {
+        "parameters": "{parameters:,}",
+        "weights, MiB": lambda row: f"{row['weights_bytes'] / 2**20:.1f}",
+        "sampling": "{sampling_steps} x {samples}",
+        "steps timed": "{timed_steps}",
+        "s, of the steps timed": "{seconds:.2f}",
+        "computed: s a picture": lambda row: (
+            f"{row['seconds'] * row['sampling_steps'] / row['timed_steps']:.0f}"
+            if row["timed_steps"] < row["sampling_steps"]
+            else ""
+        ),
+        "peak MiB": lambda row: f"{row['peak_bytes'] / 2**20:.0f}",
+        "paper: cost MB, file MB, s": lambda row: "{cost_mb}, {file_mb}, {seconds}".format(**TABLE_2[row["system"]]),
+    }
+    text = []
+    for device, size, dtype in distinct((row["device"], row["size"], row["dtype"]) for row in rows):
+        own = [row for row in rows if (row["device"], row["size"], row["dtype"]) == (device, size, dtype)]
+        own.sort(key=lambda row: SYSTEMS.index(row["system"]))
+        text += [f"### {device}, {size} x {size}, {dtype}\n", table(columns, own)]
+    return "\n".join(text)
+
+
+def steps(root: Path) -> str:
+    """Dice against network evaluations, from docs/results/steps.json, a section for each data set."""
+    trained = {
+        "target": "{target}",
+        "predicts": "{prediction}",
+        "loss": "{loss}",
+        "mask at +-": "{mask_scale:g}",
+        "density of t": lambda row: "even" if row["timestep_power"] == 1 else f"t^{row['timestep_power'] - 1:g}",
+        "shuffled": lambda row: "yes" if row["channel_shuffle"] else "no",
+        "x_0 clipped": lambda row: "no" if row["clip_x0"] is None else f"+-{row['clip_x0']:g}",
+        "mirrored": lambda row: "yes" if row["flips"] else "no",
+        "steps trained": "{train_steps}",
+        "in": "{train_s:.0f} s",
+        "picked": "{picked_step}",
+        "validation Dice": "{validation_dice:.4f}",
+    }
+    scored = {
+        "target": "{target}",
+        "sampler": "{sampler}",
+        "steps x samples": "{steps} x {samples}",
+        "evaluations": "{evaluations}",
+        "Dice": "{dice_mean:.4f} [{dice_ci[0]:.4f}, {dice_ci[1]:.4f}]",
+        "one sample": "{dice_single:.4f}",
+        "ECE": "{ece:.4f}",
+        "s a picture": "{seconds_per_image:.3g}",
+    }
+    text = []
+    for rows in groups(read_result(root / "docs" / "results" / "steps.json")["rows"]):
+        first, targets = rows[0], {row["target"]: row for row in reversed(rows)}
+        n = (
+            f"{first['n']} pictures"
+            if first["n"] == first["n_in_split"]
+            else "{n} of {n_in_split} pictures".format(**first)
+        )
+        text += [
+            f"## {first['dataset']}, {first['size']} x {first['size']}, {first['split']} split\n",
+            f"{first['networks']} networks, {first['budget_s']:g} s of training each, seed {first['seed']}, on "
+            f"{first['device']}; {n}.\n",
+            f"![Dice against evaluations and seconds](../results/{figure_name(first)})\n",
+            table(trained, [targets[name] for name in distinct(row["target"] for row in rows)]),
+            "".join(
+                f"- {name}: highest Dice {_best(rows, name)}\n" for name in distinct(row["target"] for row in rows)
+            ),
+            table(scored, sorted(rows, key=lambda row: (row["evaluations"], row["target"]))),
+        ]
+    return "\n".join(text)
+
+
+def _best(rows: Sequence[Row], target: str) -> str:
+    """The best setting of all, of at most four evaluations and of one, chosen by these very rows."""
+    found = []
+    for label, most in (("at all", float("inf")), ("with at most 4 evaluations", 4), ("with one", 1)):
+        own = [row for row in rows if row["target"] == target and row["evaluations"] <= most]
+        best = max(own, key=lambda row: row["dice_mean"])
+        found.append(f"{label} {best['dice_mean']:.4f} ({best['sampler']} {best['steps']} x {best['samples']})")
+    return ", ".join(found)

@@ -1,0 +1,131 @@
+"""The tables of the measurements of speed: against PyTorch, of starts, of archives and of two processes."""
+
+from pathlib import Path
+
+from benchmarks.result_file import read_result
+from benchmarks.speed.bars import bars_of
+from benchmarks.tables import Columns, Row, distinct, mebibytes, met, of_commit, plain, seconds, table
+
+_ENOUGH_PICTURES, _LEAST_RATIO, _MOST_WAITED, _MOST_GROWTH = 10_000, 1.7, 0.1, 500
+"""Bars of archives and of two processes: below so many pictures growth is chance; images a second of two by those of
+one; share of the time waited for input; bytes of memory a picture."""
+
+
+def suite(root: Path, name: str) -> str:
+    """The machine, the bars and all rows of benchmarks/results/NAME.json."""
+    result = read_result(root / "benchmarks" / "results" / f"{name}.json")
+    if not result:
+        return "Not yet measured.\n"
+    machine, rates = result["machine"], result["ceilings"]
+    ceilings = [f"{rate / 1e9:.0f} GFLOP/s in {name}" for name, rate in rates.items() if name != "bytes"]
+    about = [
+        f"Machine: {machine['cpu']}, {machine['threads']} threads, {machine['memory_gib']} GiB, {machine['system']}; "
+        f"device {machine['device']}; compiled CPU kernels {'' if machine['compiled_cpu_kernels'] else 'not '}built",
+        "Versions: " + ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
+        *distinct(f"Code: {of_commit(row)}" for row in result["rows"] if row.get("commit")),
+        f"Ceilings measured: {', '.join(ceilings)}, copies of {rates['bytes'] / 1e9:.0f} GB/s (read and written)",
+        f"Command: `{result['command']}`",
+        *(["A quick run, in part or whole: fewer repetitions than the page calls for."] if result["quick"] else []),
+    ]
+    bars = {
+        "what": "{promise}",
+        "bar": lambda bar: f"{'at most' if bar['at_most'] else 'at least'} {bar['limit']:g} {bar['unit'] or 'times'}",
+        "measured": lambda bar: f"{bar['value']:.3g} {bar['unit']}".strip(),
+        "": "{verdict}",
+    }
+    parts = ["".join(f"- {line}\n" for line in about), "### Bars\n"]
+    parts.append(table(bars, [{**bar._asdict(), "verdict": bar.verdict} for bar in bars_of(result)]))
+    parts += ["### All measurements\n", table(_SUITE, result["rows"])]
+    parts += [
+        f"{row['model']}, {row['case']}, {row['side']}: {row['note']}.\n" for row in result["rows"] if "note" in row
+    ]
+    parts += [
+        f"{row['model']}, {row['case']}, {row['side']}: added later, timed in turns with "
+        f"{', '.join(f'{seconds(took)} of {side}' for side, took in row['beside'].items())}.\n"
+        for row in result["rows"]
+        if "beside" in row
+    ]
+    troubles = [
+        f"- {entry['case']}, {entry['side']}: not measured. {entry['reason']}\n" for entry in result["left_out"]
+    ]
+    troubles += [f"- {entry['reason']}\n" for entry in result["refused"]]
+    return "\n".join([*parts, *(["### What could not be measured\n", "".join(troubles)] if troubles else [])])
+
+
+_SUITE: Columns = {
+    "case": lambda row: (
+        "{case} {size} x {size} batch {batch}".format(**row) + (f", {row['steps']} steps" if row["steps"] else "")
+    ),
+    "network": "{model}",
+    "format": "{dtype}",
+    "side": "{side}",
+    "time": lambda row: seconds(row["median_s"]),
+    "spread": lambda row: seconds(row["spread_s"]),
+    "runs": "{runs}",
+    "compile": lambda row: seconds(row["compile_s"]),
+    "peak memory": lambda row: mebibytes(row["peak_bytes"]),
+    "GFLOP": lambda row: plain(row["flops"] / 1e9, 3),
+    "GB": lambda row: plain(row["bytes"] / 1e9, 3),
+    "roofline": lambda row: f"{plain(100 * row['roofline_fraction'], 2)} %",
+    "difference": "{difference:.0e}",
+}
+
+
+def startup(root: Path) -> str:
+    """The time of a call of sample.py besides its pictures."""
+    columns = {
+        "network": "{network} `{model}`",
+        "size": "{size} x {size}",
+        "device": "{device}",
+        "kernels": lambda row: "yes" if row["compiled_cpu_kernels"] else "no",
+        "first call": "{first_call_s} s",
+        "later calls": "{call_s} s",
+        "a picture": "{picture_s} s",
+        "start": "{start_s} s",
+        "calls timed": "{repeats}",
+        "code": of_commit,
+    }
+    return table(columns, read_result(root / "docs" / "results" / "startup.json")["rows"])
+
+
+def archive(root: Path) -> str:
+    """Speed and memory of segmenting many files."""
+
+    def many(row: Row, text: str) -> str:
+        return text if row["pictures"] >= _ENOUGH_PICTURES else "too few to tell"
+
+    columns = {
+        "network": "{network}",
+        "pictures": "{pictures:,} of {picture_size} x {picture_size}",
+        "device": "{device}",
+        "pictures a second": "{images_per_second:.1f}",
+        "waited": "{waited_share:.1%}",
+        f"at most {_MOST_WAITED:.0%}": lambda row: met(row["waited_share"] <= _MOST_WAITED),
+        "memory": lambda row: mebibytes(row["peak_bytes"]),
+        "held for a tenth": lambda row: f"{row['held_bytes_of_a_tenth'] / 2**20:.1f} MiB",
+        "for all": lambda row: f"{row['held_bytes'] / 2**20:.1f} MiB",
+        "growth": lambda row: many(row, f"{row['bytes_per_picture']:.1f} B a picture"),
+        f"at most {_MOST_GROWTH} B": lambda row: many(row, met(row["bytes_per_picture"] <= _MOST_GROWTH)),
+        "written": lambda row: f"{row['result_bytes'] / row['pictures'] / 1000:.1f} kB a picture",
+        "on disk": lambda row: f"{row['result_disk_bytes'] / row['pictures'] / 1000:.1f} kB a picture",
+        "ten million": lambda row: f"{10_000_000 / row['images_per_second'] / 3600:,.0f} hours",
+        "code": of_commit,
+    }
+    return table(columns, read_result(root / "docs" / "results" / "archive.json")["rows"])
+
+
+def processes(root: Path) -> str:
+    """Images a second of one process and of two."""
+    found = read_result(root / "docs" / "results" / "processes.json")
+    columns = {
+        "what": lambda row: (
+            row["what"] + (f", {row['batch_of_one']} and {row['batch_of_two']} a step" if "batch_of_one" in row else "")
+        ),
+        "one process": "{one} a second",
+        "two processes": "{two} a second",
+        "times": "{ratio:.2f}",
+        "in each turn": lambda row: ", ".join(f"{ratio:.2f}" for ratio in row["ratios"]),
+        f"bar: {_LEAST_RATIO} times": lambda row: met(row["ratio"] >= _LEAST_RATIO),
+    }
+    about = f"At {found['size']} x {found['size']} on {found['device']}; {of_commit(found)}.\n\n"
+    return about + table(columns, found["rows"])

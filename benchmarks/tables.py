@@ -1,0 +1,50 @@
+"""Markdown tables of rows of result files, and how their cells say numbers."""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any
+
+Row = Mapping[str, Any]
+Columns = Mapping[str, str | Callable[[Row], str]]
+"""Heading -> how a cell is made of a row: a format of its fields ("{median_s:.3g} s"), or a function of it."""
+
+
+def table(columns: Columns, rows: Iterable[Row]) -> str:
+    """A Markdown table; a cell whose field a row does not have, or has as None, is empty."""
+    lines = [list(columns), ["---"] * len(columns)]
+    lines += [[_cell(how, row) for how in columns.values()] for row in rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell(how: str | Callable[[Row], str], row: Row) -> str:
+    try:
+        return how.format_map(row) if isinstance(how, str) else how(row)
+    except (KeyError, TypeError):  # None in a format of a number
+        return ""
+
+
+def distinct(values: Iterable[Hashable]) -> list:
+    """Each value once, in the order in which they come."""
+    return list(dict.fromkeys(values))
+
+
+def plain(value: float, digits: int) -> str:
+    """A number with so many digits, or all that stand before the point; never with an exponent for its size."""
+    return f"{value:,.0f}" if value >= 10 ** (digits - 1) else f"{value:.{digits}g}"
+
+
+def seconds(value: float) -> str:
+    return f"{1e3 * value:.3g} ms" if value < 1.0 else f"{value:.3g} s"
+
+
+def mebibytes(value: int) -> str:
+    return f"{value / 2**20:,.0f} MiB"
+
+
+def met(good: bool) -> str:
+    return "met" if good else "**missed**"
+
+
+def of_commit(about: Row) -> str:
+    """The state of the code and the vectors of the processor, as far as a result file says them."""
+    names = (("commit", "commit {}"), ("package_version", "version {}"), ("isa", "{}"))
+    return ", ".join(form.format(about[name]) for name, form in names if about.get(name))

@@ -1,0 +1,76 @@
+"""Folders that a checkpoint was not trained on: what is scored, and that nothing is written there."""
+
+import os
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddim_jax.data import ids_digest, load_dataset
+from ddim_jax.evaluation import checkpoint
+from ddim_jax.runtime.errors import DataError, InputError
+
+
+def make_folder(root, count=12):
+    for kind in ("images", "masks"):
+        (root / kind).mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(np.full((4, 4), 255 * (number % 2), np.uint8)).save(root / kind / f"{number:02d}.png")
+    return root
+
+
+@pytest.fixture
+def scored(monkeypatch, tmp_path):
+    """A function that evaluates a checkpoint and gives the ids, the split and the folder of the results."""
+
+    def score(data, trained_on=None, **given):
+        config = {"data": {"image_size": 4, "cache_dir": str(tmp_path / "cache"), **data}}
+        place = str(tmp_path / "run/checkpoints/8")
+        loaded = SimpleNamespace(config=config, training_data={"train_ids_sha256": trained_on}, checkpoint=place)
+        monkeypatch.setattr(checkpoint, "Segmenter", SimpleNamespace(load=lambda path, **_: loaded))
+        monkeypatch.setattr(checkpoint, "evaluate", lambda segmenter, source, *_, split: (source, split))
+        (source, split), output = checkpoint.evaluate_checkpoint("run", **given)
+        return source.ids, split, output.relative_to(tmp_path).as_posix()
+
+    return score
+
+
+ALL = tuple(f"{number:02d}" for number in range(12))
+
+
+@pytest.mark.parametrize("name", ["folder", "phantom", "rsua", "polypdb"])
+def test_a_folder_without_a_table_is_scored_whole_and_nothing_is_written(scored, tmp_path, name):
+    root = make_folder(tmp_path / "hospital")
+    data = {"name": name, "root": "/nowhere", "counts": {"train": 3, "val": 1, "test": 1}}
+    assert scored(data, "of other pictures", data_root=root) == (ALL, "all", "run/evaluation/hospital_all")
+    assert sorted(os.listdir(root)) == ["images", "masks"] and not (tmp_path / "cache").exists()
+    with pytest.raises(InputError, match=r"hospital has no splits\.csv, so there is no split val"):
+        scored(data, data_root=root, split="val")
+    (root / "splits.csv").write_text("stem,split\n" + "".join(f"{i},{'val' if i > '08' else 'test'}\n" for i in ALL))
+    assert scored(data, data_root=root, split="val") == (ALL[9:], "val", "run/evaluation/hospital_val")
+    assert scored(data, data_root=root)[:2] == (ALL[:9], "test")
+    assert scored(data, data_root=root, split="all")[:2] == (ALL, "all")
+
+
+@pytest.mark.parametrize("folds", [0, 3])
+def test_the_folder_of_the_training_elsewhere_keeps_its_split(scored, tmp_path, folds):
+    root = make_folder(tmp_path / "moved")
+    about = {"root": root, "folds": folds, "read_only": True, "cache_dir": tmp_path / "cache"}
+    ids = {split: load_dataset("folder", split, **about).ids for split in ("train", "test")}
+    digest = ids_digest(SimpleNamespace(ids=ids["train"]))
+    data = {"name": "folder", "root": "/nowhere", "folds": folds}
+    assert scored(data, digest, data_root=root)[:2] == (ids["test"], "test")
+    assert scored(data, "of other pictures", data_root=root)[:2] == (ALL, "all")
+    assert sorted(os.listdir(root)) == ["images", "masks"]
+
+
+def test_without_a_folder_given_nothing_is_written_either(scored, tmp_path):
+    data = {"name": "folder", "root": str(make_folder(tmp_path / "own"))}
+    ids, split, output = scored(data)
+    assert (len(ids), split, output) == (1, "test", "run/evaluation/test")
+    assert sorted(os.listdir(tmp_path / "own")) == ["images", "masks"]
+    with pytest.raises(InputError, match="the split all is for a folder given by --data-root"):
+        scored(data, split="all")
+    with pytest.raises(DataError, match="nowhere: no such folder"):
+        scored(data, data_root=tmp_path / "nowhere")
