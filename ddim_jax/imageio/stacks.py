@@ -34,7 +34,7 @@ class Stack(Protocol):
         """
 
 
-class Picture:
+class _OnePicture:
     """A file of one picture as a stack."""
 
     count = 1
@@ -56,7 +56,7 @@ def open_stack(files: Sequence[str | os.PathLike], options: ReadOptions = ReadOp
     """
     paths = tuple(Path(file) for file in files)
     opener = getattr(reader_of(paths[0]), "open_stack", None)
-    return Picture(paths[0], options) if opener is None else opener(paths, options)
+    return _OnePicture(paths[0], options) if opener is None else opener(paths, options)
 
 
 def may_be_stack(path: str | os.PathLike) -> bool:

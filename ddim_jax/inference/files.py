@@ -137,9 +137,12 @@ def segment_files(
         options=options,
         labels=Labels.from_config(segmenter.config["data"]),
     )
+    for kind in kinds:
+        if (check := getattr(WRITERS.get(kind), "check", None)) is not None:
+            check([Path(job.files[0]) for job in plan.jobs], context)
     common = {"checkpoint": context.checkpoint, "weights": context.weights, "step": context.step, **options.as_dict()}
 
-    failed, flagged = [], None
+    failed, flagged, slices = [], None, {}
     with contextlib.closing(Index(output_dir, common, process)) as index:
         # An image's name may depend on what is done already, its process does not.
         named = zip(plan.jobs, name_jobs(plan.jobs, index.is_of), strict=True)
@@ -153,11 +156,17 @@ def segment_files(
                 # The line of an earlier run stays where nobody could look at the file: its results are there.
                 if record["mtime_ns"] is not None or not index.is_of(record["name"], record["file"]):
                     index.add(record)
+                slices[record["name"]] = record.get("slices", 1)
                 if record["status"] == "failed":
                     failed.append((record["file"], record["reason"]))
                 advance()
         unread = {file for file, _ in failed}
-        gone = [job for job in own if job.source not in unread and not index.has_results(job, {}, kinds)]
+        gone = [
+            job
+            for job in own
+            if job.source not in unread
+            and not index.has_results(job, {"slices": slices.get(job.name) or index.slices(job.name)}, kinds)
+        ]
         if gone:
             raise InputError(f"{len(gone)} of {len(own)} results: {removed(output_dir / gone[0].output(kinds[0]))}")
         if flagging:
