@@ -411,6 +411,6 @@ def _unwritable(content: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    from ddim_jax.config_page import markdown  # it imports this module
+    from ddim_jax.cli.config_page import markdown  # it imports this module
 
     print(markdown(), end="")

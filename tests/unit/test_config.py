@@ -15,8 +15,8 @@ from tiny_runs import tiny_config, unet_config
 from ddim_jax import config as schema
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.checkpoints.manifest import write_manifest
+from ddim_jax.cli.config_page import markdown
 from ddim_jax.config import check_config, differences, plain_config, resolve_config, saved_config, total_steps
-from ddim_jax.config_page import markdown
 from ddim_jax.inference import Segmenter
 from ddim_jax.registry import MODELS, import_plugins
 from ddim_jax.runtime.errors import CheckpointError, ConfigError, InputError
