@@ -78,8 +78,6 @@ def errors_naming(path: str | os.PathLike, kind: str = "DICOM") -> Iterator[None
     except Exception as error:  # a damaged file makes the libraries raise anything
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
-
-            raise
         raise DataError(f"{path}: is truncated, damaged or no {kind} file ({type(error).__name__}).") from None
 
 

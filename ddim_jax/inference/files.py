@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import ddim_jax
+from ddim_jax.imageio.coded import parse_segments
 from ddim_jax.imageio.writers import Context
 from ddim_jax.inference.flagging import FLAGGED, check_share, remove_list, write_flagged
 from ddim_jax.inference.index import Index, check_locks, removed
@@ -55,6 +56,7 @@ def segment_files(
     options: SamplingOptions | None = None,
     *,
     save: Sequence[str] = ("mask",),
+    segments: Sequence[str] = (),
     flag_uncertain: float | None = None,
     prefetch: int = 4,
     process_index: int = 0,
@@ -94,6 +96,7 @@ def segment_files(
       output_dir: made where it does not exist.
       options: how to segment; None for the checkpoint's own options.
       save: kinds of results to write, names in `ddim_jax.registry.WRITERS`: mask, probability, uncertainty, overlay.
+      segments: what the classes are, for DICOM-SEG, as in `data.segments` of the config, which they come before.
       flag_uncertain: the share of the images to name in `flagged.csv`, above 0 and below 1; None for no such file.
       prefetch: images started on the device before the first result is fetched, >= 1.
       process_index: which of the processes this is, 0 .. process_count - 1.
@@ -137,6 +140,8 @@ def segment_files(
         options=options,
         labels=Labels.from_config(segmenter.config["data"]),
     )
+    known = [*(segmenter.config["data"].get("segments") or ()), *segments]
+    context = context._replace(segments=parse_segments(known, context.labels.class_names))
     for kind in kinds:
         if (check := getattr(WRITERS.get(kind), "check", None)) is not None:
             check([Path(job.files[0]) for job in plan.jobs], context)
