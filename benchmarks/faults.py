@@ -52,6 +52,21 @@ PARTS = {
             "bitwise_equal", "weights, average and optimiser's state equal in the end, to the bit", Limit("==", True)
         ),
     ),
+    "troubles": (
+        _enough("n", "kills and disks taken away", 30),
+        Count("killed", "of them killed, checkpoints/ a link"),
+        Count("archived", "of them killed with an older step behind a link to an archive"),
+        Count("suspended", "of them killed while suspended, or after it"),
+        Count("vanished", "of them with the disk of the checkpoints taken away"),
+        Count("moved", "of them with the folder of the run moved away"),
+        _none("unclear", "without a line that names the folder, with a traceback, or with a file written meanwhile"),
+        _none("failed_restarts", "starts that did not go on once all was back in its place"),
+        _none("lost_beyond_checkpoint", "restarts that went back behind a checkpoint once complete"),
+        _none("archives_harmed", "archived steps that are not as they were"),
+        Count(
+            "bitwise_equal", "weights, average and optimiser's state equal in the end, to the bit", Limit("==", True)
+        ),
+    ),
     "flips": (_enough("n", "bytes changed", 1000), *_DAMAGE),
     "truncations": (_enough("n", "files cut short", 100), *_DAMAGE),
     "disk_full": (

@@ -49,7 +49,7 @@ SCHEMA: dict[str, Any] = {
         "timestep_power": Field(
             float, help="timesteps are drawn with a density of t^(this - 1): 1 is uniform", low=1, of_model=True
         ),
-        "num_train_timesteps": Field(int, help="timesteps of the process", low=1, high=10**6, of_model=True),
+        "num_train_timesteps": Field(int, help="timesteps of the process", low=1, high=10**5, of_model=True),
         "noise_schedule": Field(str, help="cosine is without the betas", choices=SCHEDULES, of_model=True),
         "beta_start": Field(float, help="first beta of the linear schedule", above=0, below=1, of_model=True),
         "beta_end": Field(float, help="last beta of the linear schedule", above=0, below=1, of_model=True),
@@ -96,6 +96,9 @@ SCHEMA: dict[str, Any] = {
             split: Field(int, count, f"phantoms of the {split} split", low=1, high=10**7)
             for split, count in (("train", 512), ("val", 64), ("test", 64))
         },
+        "same_pixels": Field(
+            bool, True, "go on only with the pixels of before; false: say which pairs changed", resume="free"
+        ),
         "resident_bytes": Field(
             int, 2 * 1024**3, "data sets up to this size are held on the device", low=0, high=2**50, resume="free"
         ),
@@ -107,8 +110,16 @@ SCHEMA: dict[str, Any] = {
         "epochs": Field(float, 2000.0, "length of the run; 0 to count in steps", low=0, high=_MANY, resume="length"),
         "learning_rate": Field(float, help="of Adam, after the warm-up", above=0, of_model=True),
         "lr_schedule": Field(str, "constant", "cosine falls to 1% at the end", choices=("constant", "cosine")),
+        "schedule_steps": Field(
+            int,
+            0,
+            "length of lr_schedule, whose last rate stays; 0: that of the run",
+            low=0,
+            high=_MANY,
+            resume="length",
+        ),
         "init_from": Field(
-            str, None, "PyTorch weights to start from, .safetensors or .pt", optional=True, resume="ignored"
+            str, None, "a run, or PyTorch weights (.safetensors, .pt), to start from", optional=True, resume="ignored"
         ),
         "warmup_steps": Field(int, 0, "steps in which the learning rate rises from 0", low=0, high=_MANY),
         "beta1": Field(float, 0.9, "of Adam", low=0, below=1),
@@ -282,13 +293,18 @@ def saved_config(file: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
     return dict(config)
 
 
-def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+def differences(saved: Mapping[str, Any], current: Mapping[str, Any], schedule_steps: int = 0) -> list[str]:
     """The fields with other values in `current` than in `saved` with which a run cannot go on, with both values.
 
     Args:
       saved, current: resolved configs, checked.
+      schedule_steps: over which the learning rate of `saved` runs, if that is known.
     """
-    may = {"free", "ignored"} | ({"length"} if saved["train"]["lr_schedule"] == "constant" else set())
+    may = {"free", "ignored"}
+    if saved["train"]["lr_schedule"] == "constant" or (
+        schedule_steps and current["train"]["schedule_steps"] == schedule_steps
+    ):
+        may.add("length")
     before, now = dict(leaves(saved)), dict(leaves(current))
     rules = {name: field.resume for name, field in fields_of(SCHEMA)}
     fields = model_spec(current["model"]["name"]).fields

@@ -71,6 +71,7 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
             "split_seed": 0,
             "cache_dir": None,
             "counts": counts or {"train": 12, "val": 5, "test": 1},
+            "same_pixels": True,
             "resident_bytes": resident_bytes,
         },
         "train": {
@@ -80,6 +81,7 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
             "epochs": 0.0,
             "learning_rate": 1e-3,
             "lr_schedule": "constant",
+            "schedule_steps": 0,
             "init_from": None,
             "warmup_steps": 2,
             "beta1": 0.9,

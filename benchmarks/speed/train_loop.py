@@ -58,7 +58,9 @@ class TrainLoop:
         mesh = data_mesh(self._case.batch)
         size, counts = data.image_size, dict(data.counts)
         source = load_dataset("phantom", "train", seed=0, image_size=size, counts=counts)
-        resident, _ = read_pictures(source, source, [0], mesh, image_size=size, resident_bytes=data.resident_bytes)
+        resident = read_pictures(
+            source, source, [0], mesh, image_size=size, resident_bytes=data.resident_bytes
+        ).resident
         order = {"batch_size": fields.batch_size, "seed": SEED, "start_step": 0}
         feed = batches(source, resident, mesh, image_size=size, **order)
         state = jax.device_put(create_state(model, optimiser, data.image_size, SEED), replicated(mesh))

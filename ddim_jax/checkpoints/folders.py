@@ -68,15 +68,16 @@ def step_folders(directory: Path) -> list[int]:
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not os.path.lexists(directory):
             return []
-        raise CheckpointError(_away(directory, error.strerror)) from error
+        raise CheckpointError(is_away(directory, error.strerror)) from error
     there = sorted(step for step, path in found.items() if path.is_dir())
     away = sorted(step for step in found.keys() - set(there) if found[step].is_symlink())
     if away and (not there or away[-1] > there[-1]):
-        raise CheckpointError(_away(found[away[-1]], "it leads nowhere"))
+        raise CheckpointError(is_away(found[away[-1]], "it leads nowhere"))
     return there
 
 
-def _away(path: Path, why: str | None) -> str:
+def is_away(path: Path, why: str | None) -> str:
+    """Says that `path` cannot be opened, why, and where it leads if it is a link."""
     what = f"a link to {os.readlink(path)}" if path.is_symlink() else "where the checkpoints of a run lie"
     return (
         f"{path}: {what}, cannot be opened ({why}). Is a disk away? Bring it back and start again; without it, use "

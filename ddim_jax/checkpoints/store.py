@@ -9,7 +9,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,7 +18,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
-from ddim_jax.checkpoints.folders import check_path, may_stay, remove, step_folders, take_away, which_step
+from ddim_jax.checkpoints.folders import check_path, is_away, may_stay, remove, step_folders, take_away, which_step
 from ddim_jax.checkpoints.full_disk import check_room, disk_errors
 from ddim_jax.checkpoints.items import check_written, read_metadata, read_params, read_state
 from ddim_jax.checkpoints.manifest import (
@@ -143,7 +143,7 @@ class CheckpointStore:
             cleanup_tmp_directories=True,
             best_fn=(lambda values: values[_METRIC]) if metrics else None,  # without it Orbax drops the metrics
         )
-        with disk_errors(self.directory):
+        with self._vanishing(), disk_errors(self.directory):
             arrays = jax.tree.leaves((state, ema_params))
             check_room(self.directory, sum(getattr(leaf, "nbytes", 0) for leaf in arrays))
             with ocp.CheckpointManager(self.directory, options=options) as manager:
@@ -265,6 +265,16 @@ class CheckpointStore:
     def damage(self, step: int) -> list[str]:
         """What is wrong with the files of a step, a line each; an empty list if all is as written."""
         return self._damage(step)
+
+    @contextlib.contextmanager
+    def _vanishing(self) -> Iterator[None]:
+        """Gives any error of the block, where the folder is away after it, as one line that says so."""
+        try:
+            yield
+        except Exception as error:
+            if self.directory.is_dir():
+                raise
+            raise CheckpointError(is_away(self.directory, "it went away while a checkpoint was saved")) from error
 
     def _check_still_there(self) -> None:
         """Refuses to go on in a folder in which none of the steps that were there is left.

@@ -13,7 +13,7 @@ def markdown() -> str:
     """The page "Configuration" of the reference."""
     changes = {
         "same": "no",
-        "length": "with a constant learning rate",
+        "length": "with a constant learning rate, or the same `train.schedule_steps`",
         "free": "yes",
         "ignored": "yes; no effect any more",
     }

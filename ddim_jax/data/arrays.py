@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ddim_jax.data.facts import PairFacts, PixelBudget, facts_of
 from ddim_jax.data.sources import Example, Source, data_error
 from ddim_jax.imageio.masks import LabelMapError, describe_label_maps
 from ddim_jax.preprocessing import resize_image, resize_mask
@@ -19,11 +20,13 @@ class Arrays(NamedTuple):
       ids: N names.
       images: uint8 [N, S, S, 3].
       masks: uint8 [N, S, S] as `ddim_jax.labels` has them, 255 where they are ignored.
+      facts: about every row that was read, kept or not, at its own size, with the digest of its pixels.
     """
 
     ids: tuple[str, ...]
     images: np.ndarray
     masks: np.ndarray
+    facts: dict[int, PairFacts]
 
 
 class Selection(NamedTuple):
@@ -41,7 +44,7 @@ class Selection(NamedTuple):
 
 
 def resized(example: Example, image_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The pair at `image_size` x `image_size`: the image bilinear and antialiased, the mask nearest."""
+    """The pair at `image_size` x `image_size`: the image bilinear and antialiased, the mask as `resize_mask` has it."""
     shape = (image_size, image_size)
     return resize_image(example.image, shape), resize_mask(example.mask, shape)
 
@@ -57,7 +60,8 @@ def load_selections(selections: Sequence[Selection], image_size: int, *, threads
     Args:
       selections: rows to keep and rows only to check.
       image_size: S, in pixels.
-      threads: number of pairs that are decoded at once (decoding releases the interpreter's lock).
+      threads: number of pairs that are decoded at once (decoding releases the interpreter's lock); fewer where they are
+        large (`PixelBudget`).
 
     Returns:
       For each selection the pairs of `keep`.
@@ -70,6 +74,7 @@ def load_selections(selections: Sequence[Selection], image_size: int, *, threads
             tuple(source.ids[row] for row in keep),
             np.empty((len(keep), image_size, image_size, 3), np.uint8),
             np.empty((len(keep), image_size, image_size), np.uint8),
+            {},
         )
         for source, keep, _ in selections
     ]
@@ -77,14 +82,16 @@ def load_selections(selections: Sequence[Selection], image_size: int, *, threads
     def attempt(work: tuple[Source, int, Arrays, list[int]]) -> DataError | None:
         source, row, arrays, places = work
         try:
-            example = source[row]
+            with budget.room_for(source, row):
+                example = source[row]
+                arrays.facts[row] = facts_of(example)
+                if places:
+                    arrays.images[places], arrays.masks[places] = resized(example, image_size)
         except DataError as error:
             return error
-        if places:
-            arrays.images[places], arrays.masks[places] = resized(example, image_size)
         return None
 
-    work = []
+    budget, work = PixelBudget(), []
     for (source, keep, check), arrays in zip(selections, found, strict=True):
         places: dict[int, list[int]] = {row: [] for row in sorted({*keep, *check})}
         for place, row in enumerate(keep):

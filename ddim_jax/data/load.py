@@ -12,7 +12,7 @@ from ddim_jax.labels import Labels
 from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.cache_folder import cache_folder
 from ddim_jax.runtime.errors import ConfigError, InputError
-from ddim_jax.runtime.remote import refuse_remote
+from ddim_jax.runtime.remote import local_path
 
 
 def load_dataset(
@@ -64,10 +64,7 @@ def load_dataset(
             f"data.folds is {folds} and data.fold {fold}, of the data set {name}; expected at least 3 folds of a "
             "folder, and one of them, from 0"
         )
-    refuse_remote(root, "data.root")
-    refuse_remote(cache_dir, "data.cache_dir")
-    place = _cache(cache_dir)
-    root = Path(root) if root else None
+    root, place = local_path(root or None, "data.root"), _cache(cache_dir)
     about = DataOptions(root, seed, image_size, place, counts, groups, folds, fold, read_only, labels, reading)
     return load(split, about)
 
@@ -91,6 +88,6 @@ def has_split(root: str | os.PathLike, cache_dir: str | os.PathLike | None = Non
 
 def _cache(cache_dir: str | os.PathLike | None) -> Path:
     try:
-        return Path(cache_dir) if cache_dir else cache_folder()
+        return local_path(cache_dir or None, "data.cache_dir") or cache_folder()
     except RuntimeError as error:
         raise InputError(f"no cache folder: {error} Set XDG_CACHE_HOME, or data.cache_dir.") from error

@@ -13,6 +13,7 @@ import grain
 import numpy as np
 
 from ddim_jax.data.arrays import resized
+from ddim_jax.data.facts import PixelBudget
 from ddim_jax.data.sources import Source
 
 
@@ -71,8 +72,14 @@ def training_batches(
     """
     shares = _Shares(len(source), batch_size, seed, start_step, process_index, process_count)
 
+    budget = PixelBudget()
+
+    def fitted(row: int) -> tuple[np.ndarray, np.ndarray]:
+        with budget.room_for(source, row):
+            return resized(source[row], image_size)
+
     def read(rows: np.ndarray) -> dict[str, np.ndarray]:
-        images, masks = zip(*(resized(source[row], image_size) for row in rows.tolist()), strict=True)
+        images, masks = zip(*map(fitted, rows.tolist()), strict=True)
         return {"image": np.stack(images), "mask": np.stack(masks), "index": rows}
 
     options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=2 * read_threads)

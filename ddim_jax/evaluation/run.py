@@ -3,6 +3,7 @@
 import os
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ import ddim_jax
 from ddim_jax.data import Example, Source, Subset, check_source
 from ddim_jax.evaluation.figures import FIGURES, draw_figures
 from ddim_jax.evaluation.scoring import ImageResult, score_image
+from ddim_jax.evaluation.staging import check_targets, staged
 from ddim_jax.evaluation.summary import RULES, summarise
 from ddim_jax.evaluation.tables import write_per_image
 from ddim_jax.inference import Segmenter
 from ddim_jax.preprocessing import resize_mask
-from ddim_jax.runtime.atomic import check_place, make_folder, write_json
+from ddim_jax.runtime.atomic import check_place, write_json
 from ddim_jax.runtime.errors import DataError, InputError
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
@@ -28,7 +30,8 @@ RESOLUTIONS = ("model", "native")
 NOT_TAKEN = ("protocol", "threshold", "window")
 """Fields of `SamplingOptions` that an evaluation does not read: it scores every protocol at its own threshold, and its
 pictures are read as those of the training."""
-_KEPT_BYTES = 2**29  # of pictures for the figures, which are chosen when all are scored
+_KEPT_BYTES = 2**29  # of pictures, which are read before any is sampled, and again for the figures
+_FILES = ("per_image.csv", *(f"figures/{figure}.png" for figure in FIGURES), "metrics.json")
 
 
 def evaluate(
@@ -46,9 +49,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Scores a checkpoint on a data set and writes the results.
 
-    Every image is read and sampled once; all protocols (`ddim_jax.aggregation.PROTOCOLS`) are scored on the same
-    samples. A pair that cannot be read ends the evaluation; all of them are looked for then, and nothing is written.
-    Written into `output_dir`, each file atomically, replacing what an earlier evaluation left:
+    Every image is sampled once; all protocols (`ddim_jax.aggregation.PROTOCOLS`) are scored on the same samples. A pair
+    that cannot be read ends the evaluation before anything is sampled, and nothing is written. Written into
+    `output_dir`, replacing what an earlier evaluation left, all of it or nothing (`staged`):
 
     - `per_image.csv`: one row per image, every measure and pixel count of every protocol;
     - `metrics.json`: what is returned;
@@ -58,8 +61,8 @@ def evaluate(
 
     Args:
       segmenter: the checkpoint.
-      source: a data set as `ddim_jax.load_dataset` gives it; each pair is read
-        once, but for those of the figures where the data set takes more than 512 MB of memory.
+      source: a data set as `ddim_jax.load_dataset` gives it; each pair is read once where the data set takes up to
+        512 MB of memory, and otherwise twice.
       output_dir: made where it does not exist.
       options: of sampling and fusing; None for the checkpoint's own options.
       split: the name of the split, for the result files.
@@ -98,16 +101,16 @@ def evaluate(
     if options.size == "native" and resolution != "native":
         raise InputError("resolution is 'model' and size 'native'; there is no other size than each picture's own")
     check_place(output_dir)  # not only when everything was sampled
+    check_targets(output_dir, _FILES)
     chosen = choose_images(len(source), limit)
     if not chosen:
         raise DataError(f"the split {split!r} of {source.name} holds no image; there is nothing to evaluate")
     subset = Subset(source, chosen)
     if subset.note:
         logging.warning("%s: %s", source.name, subset.note)
-    kept: dict[int, Example] = {}
     with _progress_bar(progress) as bar:
-        results, seconds = _score_all(segmenter, subset, options, resolution, bar, kept, _KEPT_BYTES if figures else 0)
-        make_folder(output_dir)
+        look = _read_all(subset, bar)
+        results, seconds = _score_all(segmenter, look, len(subset), options, resolution, bar)
         metrics = {
             "dataset": source.name,
             "split": split,
@@ -131,49 +134,57 @@ def evaluate(
             },
             "rules": RULES,
         }
-        # Figures of an earlier evaluation must not stand beside these numbers, should drawing be off or cut short.
-        for figure in FIGURES:
-            (output_dir / "figures" / f"{figure}.png").unlink(missing_ok=True)
-        write_per_image(output_dir / "per_image.csv", results)
-        write_json(output_dir / "metrics.json", metrics)
-        if figures:
-
-            def look(row: int) -> Example:
-                return kept[row] if row in kept else subset[row]
-
-            draw_figures(segmenter, look, options, results, output_dir / "figures", metrics, bar)
+        cut_short = None
+        with staged(output_dir, _FILES) as stage:
+            write_per_image(stage / "per_image.csv", results)
+            write_json(stage / "metrics.json", metrics)
+            try:
+                if figures:
+                    draw_figures(segmenter, look, options, results, stage / "figures", metrics, bar)
+            except BaseException as error:  # the numbers took far longer, and stay
+                cut_short = error
+        if cut_short is not None:
+            raise cut_short
     return metrics
 
 
-def _score_all(
-    segmenter: Segmenter,
-    source: Source,
-    options: SamplingOptions,
-    resolution: str,
-    bar: Progress,
-    kept: dict[int, Example],
-    free: int,
-) -> tuple[list[ImageResult], list[float]]:
-    """The numbers of every image and the seconds its sampling took; `kept` gets the first pairs, up to `free` bytes.
+def _read_all(source: Source, bar: Progress) -> Callable[[int], Example]:
+    """Reads every pair before anything is sampled, and keeps the first in `_KEPT_BYTES`; returns what gives a pair.
 
     Raises:
       DataError: pairs cannot be read; up to ten are named.
     """
-    results, seconds = [], []
-    for row in bar.track(range(len(source)), description="sampling"):
+    kept: dict[int, Example] = {}
+    free = _KEPT_BYTES
+    for row in bar.track(range(len(source)), description="reading"):
         try:
             example = source[row]
         except DataError:
             check_source(source)  # names all that cannot be read
             raise
+        free -= example.image.nbytes + example.mask.nbytes
+        if free >= 0:
+            kept[row] = example
+    return lambda row: kept[row] if row in kept else source[row]
+
+
+def _score_all(
+    segmenter: Segmenter,
+    look: Callable[[int], Example],
+    count: int,
+    options: SamplingOptions,
+    resolution: str,
+    bar: Progress,
+) -> tuple[list[ImageResult], list[float]]:
+    """The numbers of every image, and the seconds its sampling took."""
+    results, seconds = [], []
+    for row in bar.track(range(count), description="sampling"):
+        example = look(row)
         start = time.perf_counter()
         estimates = segmenter.sample(example.image, options)
         seconds.append(time.perf_counter() - start)
         truth = example.mask if resolution == "native" else resize_mask(example.mask, estimates.shape[1:])
         results.append(score_image(example.id, estimates, truth, options.ensemble))
-        free -= example.image.nbytes + example.mask.nbytes
-        if free >= 0:
-            kept[row] = example
     return results, seconds
 
 

@@ -12,6 +12,7 @@ from ddim_jax.aggregation import PROTOCOLS
 from ddim_jax.evaluation.scoring import ImageResult
 from ddim_jax.metrics import Counts
 from ddim_jax.runtime.atomic import atomic_path
+from ddim_jax.runtime.printable import spreadsheet_cell
 
 
 def write_per_image(path: str | os.PathLike, results: Sequence[ImageResult]) -> None:
@@ -19,7 +20,7 @@ def write_per_image(path: str | os.PathLike, results: Sequence[ImageResult]) -> 
 
     Columns: id, height, width (as scored), uncertainty, doubt, then every measure and the four pixel counts of each
     protocol: those of "mean" by their names (`dice`), those of others as `<protocol>_<measure>` (`paper_dice`). Numbers
-    are written in full, so means can be recomputed from the file.
+    are written in full, so means can be recomputed from the file; ids as `spreadsheet_cell` has them.
     """
     fields = [*results[0].scores["mean"].measures, *Counts._fields]
     header = ["id", "height", "width", "uncertainty", "doubt"]
@@ -29,7 +30,7 @@ def write_per_image(path: str | os.PathLike, results: Sequence[ImageResult]) -> 
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         for result in results:
-            row = [result.id, *result.shape, result.uncertainty, result.doubt]
+            row = [spreadsheet_cell(result.id), *result.shape, result.uncertainty, result.doubt]
             for name in PROTOCOLS:
                 score = result.scores[name]
                 row += [*score.measures.values(), *score.counts]

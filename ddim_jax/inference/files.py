@@ -1,6 +1,7 @@
 """A folder of images segmented by one process or several, going on where an earlier run stopped."""
 
 import contextlib
+import hashlib
 import os
 import sys
 import time
@@ -68,9 +69,10 @@ def segment_files(
 
     Results are named as `plan_jobs` says: the same relative folder, `<stem>_<kind>` and the suffix of the writer. Each
     file is written atomically, and `index.jsonl` (see `Index`) has a line for every image. A second run with the same
-    settings does only what is missing, failed, changed (size or modification time) or was not saved before; other
-    settings or another checkpoint are refused. An image that cannot be read is recorded, loses the results of an
-    earlier run and does not stop the others; any other error stops the run, and what was finished stays.
+    settings does only what is missing or not whole, failed, changed (size or modification time) or not saved before;
+    other settings or another checkpoint are refused. An image that cannot be read is recorded and does not stop the
+    others; it loses the results of an earlier run only if it was replaced by a file that is no image. Any other error
+    stops the run, and what was finished stays.
 
     With `flag_uncertain`, `flagged.csv` (see `write_flagged`) names at the end that share of all images the folder has
     results of, those of earlier runs with it: the most doubtful, for a person to look at. Images that could not be read
@@ -79,10 +81,11 @@ def segment_files(
 
     Several processes, on one machine or many that share the folders, divide the images when each is told which one of
     how many it is: an image belongs to the process given by the SHA-256 of its name (`Process.owns`), so they need not
-    speak with each other. Each appends to its own part of the index, and the one that ends last merges the parts, and
-    with `flag_uncertain` writes `flagged.csv`. What a killed process left undone, the next run does, with any number of
-    processes. The same process twice at once, or runs of different numbers of processes, are refused, and several
-    processes where the file system may not tell of such (`check_locks`).
+    speak with each other; `inputs`, `save` and `flag_uncertain` have to be the same for all. Each appends to its own
+    part of the index, and the one that ends last merges the parts, and with `flag_uncertain` writes `flagged.csv`. What
+    a killed process left undone, the next run does, with any number of processes. The same process twice at once, or
+    runs of different numbers of processes, are refused, and several processes where the file system may not tell of
+    such (`check_locks`).
 
     Of each file, some hundred bytes are in memory: its path, and its line of an earlier run. The memory for pixels does
     not grow with their number: at most `prefetch` images are on the device and one more each are being read and being
@@ -147,8 +150,15 @@ def segment_files(
             check([Path(job.files[0]) for job in plan.jobs], context)
     common = {"checkpoint": context.checkpoint, "weights": context.weights, "step": context.step, **options.as_dict()}
 
+    work = {
+        "input": _described(inputs),
+        "save": list(kinds),
+        "segments": dict(context.segments),
+        "flag_uncertain": flag_uncertain,
+    }
+
     failed, flagged, slices = [], None, {}
-    with contextlib.closing(Index(output_dir, common, process)) as index:
+    with contextlib.closing(Index(output_dir, common, process, work)) as index:
         # An image's name may depend on what is done already, its process does not.
         named = zip(plan.jobs, name_jobs(plan.jobs, index.is_of), strict=True)
         own = [job for planned, job in named if process.owns(planned.name)]
@@ -185,6 +195,15 @@ def segment_files(
         flagged=flagged,
         passed_over=plan.passed_over,
     )
+
+
+def _described(inputs: Sequence[Path]) -> str:
+    """What was given, in one line; of many files, as a shell makes of a pattern, the first and a digest of all."""
+    paths = [absolute(path) for path in inputs]
+    if len(paths) <= 3:
+        return ", ".join(paths)
+    digest = hashlib.sha256("\0".join(paths).encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{paths[0]} and {len(paths) - 1} more (SHA-256 {digest[:16]})"
 
 
 def check_kinds(save: Iterable[str]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from absl import logging
 
 from ddim_jax.runtime.atomic import atomic_path
 from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.printable import spreadsheet_cell
 
 FLAGGED = "flagged.csv"
 _FIELDS = ("name", "file", "doubt", "mean_uncertainty", "area")
@@ -48,8 +49,9 @@ def remove_list(folder: Path, *, replaced: bool) -> None:
 def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]], share: float) -> int:
     """Writes the most doubtful images as a table, atomically.
 
-    Columns: rank (from 1), name (of the results), file (the image), doubt (see `Segmentation`), mean_uncertainty and
-    area (pixels of the mask). The most doubtful stand first; equal ones are in the order of their names.
+    Columns: rank (from 1), name (of the results) and file (the image), both as `spreadsheet_cell` has them, doubt (see
+    `Segmentation`), mean_uncertainty and area (pixels of the mask). The most doubtful stand first; equal ones are in
+    the order of their names.
 
     Args:
       path: of the CSV file.
@@ -66,9 +68,9 @@ def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]],
     rows = [tuple(record.get(field) for field in _FIELDS) for record in records if record["status"] == "ok"]
     rows.sort(key=lambda row: (-row[2], row[0]))
     flagged = rows[: math.ceil(share * len(rows))]
-    options = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}  # names of files need not be UTF-8
-    with atomic_path(path) as temporary, open(temporary, "w", **options) as file:
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("rank", *_FIELDS))
-        writer.writerows((rank, *row) for rank, row in enumerate(flagged, start=1))
+        for rank, (name, picture, *numbers) in enumerate(flagged, start=1):
+            writer.writerow((rank, spreadsheet_cell(name), spreadsheet_cell(picture), *numbers))
     return len(flagged)

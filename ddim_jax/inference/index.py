@@ -1,7 +1,8 @@
 """The record of an output folder: `settings.json` and `index.jsonl`, one line a picture.
 
 One process alone appends to `index.jsonl` itself, process I of N to a part, `index.<I>-of-<N>.jsonl`; the one that ends
-last, or the next that starts after processes were killed, merges the parts. A process holds the lock of the file it
+last, or the next that starts after processes were killed, merges the parts; `.processes.json` has what all of them have
+to be given alike. A process holds the lock of the file it
 appends to, which the system takes back however the process ends: a file whose lock is free belongs to nobody. Starting,
 merging and ending happen under `.index.lock`, one process at a time.
 """
@@ -18,15 +19,15 @@ from typing import Any, TypeVar
 
 from absl import logging
 
+from ddim_jax.inference.agreement import PROCESSES, SETTINGS, agree_on_settings, agree_on_work, check_regular
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.processes import Process
 from ddim_jax.registry import WRITERS
-from ddim_jax.runtime.atomic import atomic_path, errors_naming, make_folder, write_json
+from ddim_jax.runtime.atomic import atomic_path, errors_naming, make_folder
 from ddim_jax.runtime.errors import InputError, InUseError
 from ddim_jax.runtime.locks import locked, try_lock
 from ddim_jax.runtime.mounts import locks_of_one_host
 
-SETTINGS = "settings.json"
 INDEX = "index.jsonl"
 _LOCK = ".index.lock"
 _PART = re.compile(r"index\.([0-9]+)-of-([0-9]+)\.jsonl")
@@ -48,23 +49,28 @@ class Index:
       folder: the output folder; made where it does not exist.
       settings: what all results of the folder have in common; "checkpoint" is written down but not compared.
       process: which one of several this is.
+      work: what all processes have to be given alike, since each does a share of it, by the names of the arguments.
 
     Raises:
       InputError: the folder holds results of other settings (the differences are named), a damaged record, or results
-        of a kind that no writer makes; or somebody is at work there as the same process or with another number of
-        processes.
+        of a kind that no writer makes; or another process was given other work.
+      InUseError: somebody is at work there as the same process or with another number of processes.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], process: Process):
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Any], process: Process, work: Mapping[str, Any] | None = None
+    ):
         self._folder = folder
         self._required = process.count > 1  # of locks: one process alone can do without
         make_folder(folder)
-        _check_regular(folder)
+        check_regular([folder / name for name in (SETTINGS, INDEX, _LOCK, PROCESSES)] + _parts(folder))
         own = folder / _part_name(process)
         with contextlib.ExitStack() as stack:
             with self._alone():
-                _agree_on_settings(folder, settings)
+                agree_on_settings(folder / SETTINGS, settings, [folder / INDEX, *_parts(folder)])
                 alone = _check_free(folder, process)
+                if work is not None and process.count > 1:
+                    agree_on_work(folder / PROCESSES, work, process, alone)
                 if alone:
                     # What killed runs left: half-written files anywhere, records here.
                     _remove_partial(folder)
@@ -250,21 +256,6 @@ def _parts(folder: Path) -> list[Path]:
         return sorted(folder / entry.name for entry in entries if _PART.fullmatch(entry.name))
 
 
-def _check_regular(folder: Path) -> None:
-    """Refuses records that are FIFOs, which are waited for, or links, behind which somebody else's file may be.
-
-    Raises:
-      InputError: one is; it is named.
-    """
-    for path in (folder / SETTINGS, folder / INDEX, folder / _LOCK, *_parts(folder)):
-        with contextlib.suppress(FileNotFoundError):
-            if not stat.S_ISREG(os.lstat(path).st_mode):
-                raise InputError(
-                    f"{path} is {'a link' if path.is_symlink() else 'no regular file'}; expected a record that was "
-                    "written here. Use another output folder"
-                )
-
-
 def _held(folder: Path) -> list[str]:
     """The names of the files that processes at work append to; only under `.index.lock`."""
     found = []
@@ -368,30 +359,3 @@ def _merge(folder: Path) -> dict[str, bytes]:
     for part in parts:
         part.unlink()
     return lines
-
-
-def _agree_on_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    path = folder / SETTINGS
-    try:
-        there = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        for index in (folder / INDEX, *_parts(folder)):
-            if index.exists():
-                raise InputError(f"{folder} holds {index.name} but no {SETTINGS}; use an empty output folder") from None
-        write_json(path, dict(settings))
-        return
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read ({error}); use an empty output folder") from error
-    if not isinstance(there, dict):
-        raise InputError(f"{path} holds no settings; use an empty output folder")
-    differences = [
-        f"{name} is {there.get(name)} there and {settings.get(name)} now"
-        for name in sorted(there.keys() | settings.keys())
-        if name != "checkpoint" and there.get(name) != settings.get(name)
-    ]
-    if differences:
-        if there.get("weights") != settings.get("weights"):
-            differences.append(f"made with {there.get('checkpoint')}, now {settings['checkpoint']}")
-        raise InputError(
-            f"{folder} holds results of other settings: {'; '.join(differences)}. Use another output folder"
-        )

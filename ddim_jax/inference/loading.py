@@ -15,8 +15,9 @@ from ddim_jax.checkpoints.items import check_tree
 from ddim_jax.config import saved_config
 from ddim_jax.inference.export_cache import TracedPrograms
 from ddim_jax.models import create_model, example_inputs
+from ddim_jax.models.spec import check_memory
 from ddim_jax.registry import MODELS, SAMPLERS
-from ddim_jax.runtime.errors import CheckpointError
+from ddim_jax.runtime.errors import CheckpointError, ConfigError
 
 
 class LoadedNetwork(NamedTuple):
@@ -58,12 +59,17 @@ def load_network(
     config = saved_config(folder / "metadata" / "metadata", metadata)
     about = config["model"]
     model = create_model(about["name"], preset=about["preset"], **about["overrides"])
+    image_size = int(config["data"]["image_size"])
+    try:
+        check_memory(model, image_size)
+    except ConfigError as error:
+        raise CheckpointError(f"{folder / 'metadata' / 'metadata'}: {error}") from error
     # The names of traced programs say nothing of code outside the package, which may change under them.
     entries = [*MODELS.items(), *SAMPLERS.items()]
     all_ours = all(getattr(entry, "module", entry).__module__.startswith("ddim_jax.") for _, entry in entries)
     traced = TracedPrograms(programs, _depends(config), params) if programs is not None and all_ours else None
     if traced is None or not traced.known:  # what was traced with such weights fits them
-        inputs = example_inputs(model, int(config["data"]["image_size"]))
+        inputs = jax.eval_shape(lambda: example_inputs(model, image_size))  # their shapes alone
         expected = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
         check_tree(folder, expected, params)
     return LoadedNetwork(model, params, config, step, str(folder), weights, metadata.get("data"), traced)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from ddim_jax.fields import Field
 from ddim_jax.registry import MODELS
 from ddim_jax.runtime.errors import ConfigError
 
+MOST_PARAMETERS = 2**31
+"""A network of more, by a low estimate, is a mistake or an attack: its weights take 8 GiB."""
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 SIZES = {
@@ -21,7 +24,7 @@ SIZES = {
     "channel_multipliers": Field(
         tuple, help="channels of each level, in units of base_channels", low=1, high=64, lengths=(1, 12)
     ),
-    "blocks_per_level": Field(int, help="blocks at a level on the way down", low=1, high=64),
+    "blocks_per_level": Field(int, help="blocks at a level on the way down", low=1, high=16),
     "attention_levels": Field(tuple, help="levels with attention, counted from 0", low=0, high=11),
     "fusion_levels": Field(tuple, help="levels where image and mask are fused, counted from 0", low=0, high=11),
     "frequency_bins": Field(int, help="resolution of the FF-Parser", low=1, high=256),
@@ -129,6 +132,7 @@ class ModelSpec:
         if isinstance(values.get("dtype"), str):
             values["dtype"] = DTYPES[values["dtype"]]
         model = self.module(**self.fixed, **values)
+        _check_parameters(model)
         self.check(model)
         return model
 
@@ -138,6 +142,46 @@ class ModelSpec:
         if issubclass(self.process, DirectProcess):
             return (image,)
         return image[..., :1], image, jnp.zeros((1,), jnp.int32)
+
+
+def _check_parameters(model: Any) -> None:
+    """Refuses a network with levels whose 3 x 3 convolutions alone would have more than `MOST_PARAMETERS` weights.
+
+    They are estimated: even to count them, the network would have to be traced, which takes minutes for thousands of
+    blocks.
+    """
+    if all(hasattr(model, name) for name in ("base_channels", "channel_multipliers", "blocks_per_level")):
+        widths = (multiplier * model.base_channels for multiplier in model.channel_multipliers)
+        weights = sum(2 * 9 * width**2 * (2 * model.blocks_per_level + 1) for width in widths)
+        if weights > MOST_PARAMETERS:
+            raise ConfigError(
+                f"model.base_channels {model.base_channels}, channel_multipliers {list(model.channel_multipliers)} and "
+                f"blocks_per_level {model.blocks_per_level} make a network of some {weights:,} weights; expected at "
+                f"most {MOST_PARAMETERS:,}"
+            )
+
+
+def check_memory(model: nn.Module, image_size: int) -> None:
+    """Refuses pictures of which one array within the network would not fit into the memory of this machine.
+
+    Raises:
+      ConfigError: names the size, the bytes and the memory.
+    """
+    stem = getattr(model, "stem_stride", 1)
+    numbers = {"the first level": (image_size // stem) ** 2 * getattr(model, "base_channels", 1)}
+    if hasattr(model, "attention_levels"):  # and in the bottleneck
+        last = len(model.channel_multipliers) - 1
+        numbers |= {
+            f"the attention of level {level}": (image_size // (stem * 2**level)) ** 4
+            for level in (*model.attention_levels, last)
+        }
+    where, most = max(numbers.items(), key=lambda item: item[1])
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if 4 * most > memory:
+        raise ConfigError(
+            f"data.image_size is {image_size}, for which one array of {where} takes {4 * most / 2**30:,.0f} GiB; this "
+            f"machine has {memory / 2**30:,.0f} GiB. Lower it, or give the network more levels or a larger stem_stride"
+        )
 
 
 def check_levels(model: Any) -> None:

@@ -7,23 +7,27 @@ leaves none behind. Some file systems grant locks to each host by itself: `ddim_
 import contextlib
 import errno
 import os
+import time
 from collections.abc import Iterator
 from typing import IO
 
 import filelock
+from absl import logging
 
-from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.errors import InputError, InUseError
 
+_LOOK_EVERY = 0.05  # seconds, as all of these
+_TOLD_AFTER = 3.0
+_LONGEST_WAIT = 600.0
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
-def try_lock(file: IO, *, required: bool = True, wait: bool = False) -> bool:
+def try_lock(file: IO, *, required: bool = True) -> bool:
     """Takes the exclusive lock of a file that is open for writing; the file keeps it until it is closed.
 
     Args:
       file: of the file system.
       required: if False, a file system without locks is taken for one where nobody else is.
-      wait: for whoever holds it.
 
     Returns:
       False if somebody else, in this process or another, holds it.
@@ -32,7 +36,7 @@ def try_lock(file: IO, *, required: bool = True, wait: bool = False) -> bool:
       InputError: the file system has no locks, and one is required.
     """
     try:
-        return filelock.lock_descriptor(file.fileno(), blocking=wait)
+        return filelock.lock_descriptor(file.fileno(), blocking=False)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
@@ -48,9 +52,23 @@ def try_lock(file: IO, *, required: bool = True, wait: bool = False) -> bool:
 def locked(path: str | os.PathLike, *, required: bool = True) -> Iterator[None]:
     """Holds the lock of a file, made if it is not there, while the block runs; waits for whoever holds it before.
 
+    A wait of some seconds is told.
+
     Raises:
       InputError: the file system has no locks, and one is `required`.
+      InUseError: it is still held after `_LONGEST_WAIT`.
     """
     with open(path, "ab") as file:
-        try_lock(file, required=required, wait=True)
+        began, told = time.monotonic(), False
+        while not try_lock(file, required=required):
+            waited = time.monotonic() - began
+            if waited > _LONGEST_WAIT:
+                raise InUseError(
+                    f"{path}: another process has held this lock for {waited:.0f} s; let it end, or end it, and start "
+                    "the same command again"
+                )
+            if waited > _TOLD_AFTER and not told:
+                told = True
+                logging.warning("waiting for %s, which another process holds", path)
+            time.sleep(_LOOK_EVERY)
         yield

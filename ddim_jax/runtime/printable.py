@@ -3,11 +3,13 @@
 import argparse
 import logging
 import os
+import re
 import unicodedata
 from pathlib import Path
 from typing import NoReturn
 
 _PACKAGE = str(Path(__file__).parents[1])
+_SIGNS = "-=+@\uff0d\uff1d\uff0b\uff20"  # begin a formula; the last four are the wide ones of East Asia
 _JOINERS = "\u200c\u200d"  # of ordinary words in Persian and in languages of India
 
 
@@ -26,6 +28,15 @@ def printable(text: str | os.PathLike) -> str:
 def printable_lines(text: str) -> str:
     """`text` of several lines, each as `printable` has it."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def spreadsheet_cell(text: str | os.PathLike) -> str:
+    """`printable` text for a table in CSV, with an apostrophe in front where a spreadsheet would compute it.
+
+    Some take a semicolon for the end of a cell whatever the file uses: one before a sign is written `\\x3b`.
+    """
+    text = re.sub(rf";(?=\s*[{_SIGNS}])", r"\\x3b", printable(text))
+    return f"'{text}" if text.lstrip()[:1] in tuple(_SIGNS) else text
 
 
 def _shown(character: str) -> str:

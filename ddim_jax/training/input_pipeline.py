@@ -1,28 +1,44 @@
 """The pictures of a run, decoded and checked once when it starts, and the batches that are made of them."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import jax
+import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from ddim_jax.data import Arrays, Selection, Source, load_selections, training_batches, training_indices
+from ddim_jax.data.facts import PairFacts
 from ddim_jax.training.sharding import global_batch, place
 from ddim_jax.training.step import Batch
 
 
+class Pictures(NamedTuple):
+    """The pictures of a run.
+
+    Attributes:
+      resident: the training set on all devices, uint8 "images" [N, S, S, 3] and "masks" [N, S, S]; None where it is too
+        large for that.
+      validation: the pairs that are validated.
+      digests: for each pair that is trained on or validated, the SHA-256 of its pixels.
+      facts: about the training pairs that this process has read, by row.
+    """
+
+    resident: Batch | None
+    validation: Arrays
+    digests: dict[str, str]
+    facts: dict[int, PairFacts]
+
+
 def read_pictures(
     train: Source, val: Source, val_rows: Sequence[int], mesh: Mesh, *, image_size: int, resident_bytes: int
-) -> tuple[Batch | None, Arrays]:
+) -> Pictures:
     """Reads every pair of both splits once: those that are needed are kept, the others only checked.
 
     A training set whose resized uint8 pictures take at most `resident_bytes` lies on every device and never leaves it.
     With several processes, each reads its share of the pairs and the validation pictures.
-
-    Returns:
-      (the training set on all devices: uint8 "images" [N, S, S, 3] and "masks" [N, S, S], or None where it is larger;
-      the validation pictures of `val_rows`).
 
     Raises:
       DataError: pairs of either split cannot be used; the files are named.
@@ -40,14 +56,19 @@ def read_pictures(
         ],
         image_size,
     )
+    digests = np.array([np.frombuffer(own.facts[row].sha256, np.uint8) for row in share])
+    if count > 1:
+        digests = multihost_utils.process_allgather({"digests": digests}, tiled=True)["digests"]
+    digests = {one: digest.tobytes().hex() for one, digest in zip(train.ids, digests, strict=False)}
+    digests |= {val.ids[row]: validation.facts[row].sha256.hex() for row in val_rows}
     if not is_resident:
         logging.info("%.1f GB of pictures are read as training goes (data.resident_bytes)", size / 1e9)
-        return None, validation
+        return Pictures(None, validation, digests, own.facts)
     arrays = {"images": own.images, "masks": own.masks}
     if count > 1:
         every = multihost_utils.process_allgather(arrays, tiled=True)
         arrays = {name: array[: len(train)] for name, array in every.items()}
-    return place(mesh, arrays), validation
+    return Pictures(place(mesh, arrays), validation, digests, own.facts)
 
 
 def batches(

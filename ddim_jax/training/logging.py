@@ -8,7 +8,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from ddim_jax.runtime.atomic import errors_naming, write_text
+from ddim_jax.runtime.atomic import atomic_path, errors_naming
 from ddim_jax.runtime.printable import printable
+from ddim_jax.runtime.values import is_whole
 from ddim_jax.training.validation import Validation
 
 _LITTLE_BYTES = 2**20
+_NAMED = 5  # lines that are numbered in a message
 
 
 @contextlib.contextmanager
@@ -41,19 +43,53 @@ with _hidden("torch"):
     from tensorboardX import SummaryWriter
 
 
+class Told:
+    """Calls what reports numbers, and keeps what the disk refuses until a checkpoint is saved.
+
+    Attributes:
+      refusal: the first one; None so far. With several processes it is raised at once: the others know nothing of it.
+    """
+
+    def __init__(self):
+        self.refusal: OSError | None = None
+
+    def __call__(self, report: Callable[..., None], *values: Any) -> None:
+        try:
+            report(*values)
+        except OSError as error:
+            if jax.process_count() > 1:
+                raise
+            self.refusal = self.refusal or error
+
+    def raise_refusal(self) -> None:
+        """Raises the refusal that was kept, if there is one."""
+        if self.refusal is not None:
+            raise self.refusal
+
+
+class _Terminal(Console):
+    """A console that leaves the program alone where nobody reads it any more; rich would end it."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 class Reporter:
     """Writes the numbers of a run where people look for them; used as a context manager, by process 0 alone.
 
     `metrics.jsonl` has one JSON object a line: {"step", "loss", "learning_rate", "gradient_norm", "images_per_second"}
     for training (means since the last such line; no speed where nothing was timed), {"step", "validation_loss",
-    "validation_dice"} for validation. Lines of steps that a resumed run will do again are removed when it starts.
+    "validation_dice"} for validation. Lines of steps that a resumed run will do again are removed when it starts; where
+    others cannot be read, the file as it was is kept as metrics.jsonl.damaged.
+
+    A terminal or a pipe that takes no more is no reason to end a run. A file that is refused is: an OSError.
     """
 
     def __init__(self, workdir: Path, *, steps: int, start_step: int, batch_size: int):
         self._steps = steps
         self._batch_size = batch_size
-        self._console = Console(file=sys.stderr)
-        self._path = workdir / "metrics.jsonl"
+        self._console = _Terminal(file=sys.stderr)
+        self._path = Path(os.path.realpath(workdir / "metrics.jsonl"))  # a link to it stays one
         self._drop_lines_after(start_step)
         self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115, closed in __exit__
         self._events = workdir / "tensorboard"
@@ -72,11 +108,11 @@ class Reporter:
         self._last = (start_step, time.perf_counter())
 
     def __enter__(self) -> "Reporter":
-        self._progress.start()
+        self._shown(self._progress.start)
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._progress.stop()
+        self._shown(self._progress.stop)
         try:
             with errors_naming(self._events):
                 self._tensorboard.close()
@@ -98,7 +134,7 @@ class Reporter:
             numbers += f", {rate:.1f} images/s, {_duration((self._steps - step) * self._batch_size / rate)} left"
         self._last = (step, time.perf_counter())
         self._write(line)
-        self._progress.update(self._task, completed=step, numbers=numbers)
+        self._shown(self._progress.update, self._task, completed=step, numbers=numbers)
         if not self._console.is_terminal:
             self.message(f"step {step}/{self._steps}: {numbers}")
 
@@ -112,7 +148,13 @@ class Reporter:
 
     def message(self, text: str) -> None:
         """A line for the person who watches."""
-        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+        self._shown(self._console.print, printable(text), markup=False, highlight=False, soft_wrap=True)
+
+    def _shown(self, show: Callable[..., Any], *values: Any, **options: Any) -> None:
+        try:
+            show(*values, **options)
+        except (OSError, ValueError):  # closed, full, or nobody reads
+            self._console.quiet = True
 
     def _write(self, values: dict[str, float]) -> None:
         with errors_naming(self._path):
@@ -136,14 +178,31 @@ class Reporter:
     def _drop_lines_after(self, step: int) -> None:
         if not self._path.exists():
             return
-        kept = []
-        for line in self._path.read_text(encoding="utf-8").splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except (json.JSONDecodeError, KeyError):
-                continue  # a line torn by a kill belongs to steps that are done again
-        write_text(self._path, "".join(kept))
+        content = self._path.read_bytes()
+        whole = content.split(b"\n")[:-1]  # what a kill tore at the end is of a step that is done again
+        steps = {number: _step_of(line) for number, line in enumerate(whole, 1)}
+        unread = [str(number) for number, at in steps.items() if at is None and whole[number - 1].strip()]
+        if unread:
+            kept = self._path.with_name(self._path.name + ".damaged")
+            with atomic_path(kept) as temporary:
+                temporary.write_bytes(content)
+            self.message(
+                f"{self._path}: {len(unread)} lines cannot be read and are left out, line {', '.join(unread[:_NAMED])}"
+                f"{' and others' if len(unread) > _NAMED else ''}; the file as it was is kept as {kept.name}"
+            )
+        left = [whole[number - 1] + b"\n" for number, at in steps.items() if at is not None and at <= step]
+        with atomic_path(self._path) as temporary:
+            temporary.write_bytes(b"".join(left))
+
+
+def _step_of(line: bytes) -> int | None:
+    """The step of a line of `metrics.jsonl`; None where it is none."""
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    step = values.get("step") if isinstance(values, dict) else None
+    return step if is_whole(step, 0) else None
 
 
 class Silent:

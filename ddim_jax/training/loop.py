@@ -1,6 +1,7 @@
 """The training run: from a configuration and a folder to checkpoints in it, resumable at any moment."""
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,18 +15,20 @@ from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.config import resolve_config, total_steps
 from ddim_jax.data import Source, configured, ids_digest, load_dataset, note_of
 from ddim_jax.models import create_model, create_process
+from ddim_jax.models.spec import check_memory
 from ddim_jax.runtime.atomic import check_place, json_text, make_folder, write_json
 from ddim_jax.runtime.errors import InUseError
 from ddim_jax.runtime.printable import printable
 from ddim_jax.runtime.processes import LastWord, as_first, check_shared, ending_together, first_alone, wait_for_all
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.runtime.signals import StopRequest, stop_on_signals
+from ddim_jax.training import same_pixels
 from ddim_jax.training.input_pipeline import batches, read_pictures
-from ddim_jax.training.logging import Reporter, create_reporter
+from ddim_jax.training.logging import Reporter, Told, create_reporter
 from ddim_jax.training.nan_guard import LossWatch, NonFiniteLoss
-from ddim_jax.training.one_training import OneTraining
+from ddim_jax.training.one_training import OneTraining, check_files
 from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
-from ddim_jax.training.resume import find_checkpoint, restore
+from ddim_jax.training.resume import check_not_away, find_checkpoint, restore
 from ddim_jax.training.sharding import data_mesh, place
 from ddim_jax.training.state import TrainState, create_state, load_weights, parameter_count, start_from
 from ddim_jax.training.step import make_train_step
@@ -59,6 +62,7 @@ def train(config: Any, workdir: str | os.PathLike, request: StopRequest | None =
       DataError: the data cannot be used.
       CheckpointError: there are checkpoints, none of them intact.
       InUseError: another training is at work in `workdir`.
+      OSError: the disk refuses a checkpoint, or the numbers of the run: then a checkpoint was saved before.
       NonFiniteLoss: the loss or a gradient is not finite; the last good checkpoint stays.
     """
     workdir = local_path(workdir, "workdir")
@@ -75,10 +79,12 @@ def _train(
 ) -> int:
     # The model and its process. What can be refused is, before the data are touched.
     check_place(workdir)
+    check_files(workdir)
     about, fields, data, seed = config["model"], config["train"], config["data"], config["seed"]
     model = create_model(about["name"], preset=about["preset"], **about["overrides"])
     process = create_process(model, config["diffusion"])
     batch_size, image_size = fields["batch_size"], data["image_size"]
+    check_memory(model, image_size)
     mesh = data_mesh(batch_size, accumulate=fields["accumulate"])
 
     # The run that lies there.
@@ -86,14 +92,17 @@ def _train(
     one_training.hold_if_known()
     steps_there = store.steps()
     found = find_checkpoint(store, config, str(workdir))
-    weights = None
+    check_not_away(found, one_training.last_saved, store)
+    begun = None
     if found is None and fields["init_from"] is not None:
-        weights = load_weights(fields["init_from"], model, image_size)
+        begun = load_weights(fields["init_from"], model, image_size)
 
     # The data set, which decides the length of an epoch, and the optimiser.
     train_source, val_source = first_alone(lambda: [_load(data, split) for split in ("train", "val")])
     steps = total_steps(fields["steps"], fields["epochs"], batch_size, len(train_source))
-    rate = learning_rate_schedule(fields["lr_schedule"], fields["learning_rate"], fields["warmup_steps"], steps)
+    rate = learning_rate_schedule(
+        fields["lr_schedule"], fields["learning_rate"], fields["warmup_steps"], fields["schedule_steps"] or steps
+    )
     optimiser = create_optimiser(
         rate, beta1=fields["beta1"], beta2=fields["beta2"], gradient_clip=fields["gradient_clip"]
     )
@@ -106,8 +115,8 @@ def _train(
     }
     if found is None:
         state = create_state(model, optimiser, image_size, seed)
-        if weights is not None:
-            state, weights = start_from(state, weights), None  # they would be kept for the whole run
+        if begun is not None:
+            state, begun = start_from(state, begun), begun.told  # they would be kept for the whole run
     else:
         here = {"model": model, "optimiser": optimiser, "image_size": image_size, "mesh": mesh}
         state = restore(store, found, identity, str(workdir), **here)
@@ -121,9 +130,12 @@ def _train(
 
     # The pictures, the step and the validation.
     rows = validation_rows(len(val_source), fields["validation_images"])
-    resident, shown = read_pictures(
+    pictures = read_pictures(
         train_source, val_source, rows, mesh, image_size=image_size, resident_bytes=data["resident_bytes"]
     )
+    identity[same_pixels.FIELD] = same_pixels.digest_of(pictures.digests)
+    if found is not None:
+        same_pixels.check_same_pixels(store.metadata(found), pictures.digests, workdir, refuse=data["same_pixels"])
     train_step = make_train_step(
         model,
         process,
@@ -137,10 +149,18 @@ def _train(
     )
     clip_x0 = config["sample"]["clip_x0"]
     validator = Validator(
-        model, process, shown, batch_size=batch_size, steps=fields["validation_steps"], clip_x0=clip_x0, seed=seed
+        model,
+        process,
+        pictures.validation,
+        batch_size=batch_size,
+        steps=fields["validation_steps"],
+        clip_x0=clip_x0,
+        seed=seed,
     )
 
     _begin_folder(workdir, config, one_training, is_unchanged=lambda: store.steps() == steps_there)
+    if jax.process_index() == 0:
+        same_pixels.write_digests(workdir, pictures.digests)
     with contextlib.ExitStack() as stack:
         stack.enter_context(stop_on_signals(request))
         reporter = stack.enter_context(
@@ -155,14 +175,16 @@ def _train(
             f"{len(jax.devices())} x {jax.devices()[0].device_kind}{_of_processes()}, "
             f"{'resumes' if start_step else 'starts'} at step {start_step} of {steps}"
         )
+        if begun:
+            reporter.message(begun)
         if note := note_of(train_source):
             reporter.message(note)
         metadata = {"config": config, "package_version": __version__, "data": identity}
         rate_at = jax.jit(rate)  # one small program; each of its operations by itself would be ten, compiled one by one
-        watch = LossWatch(stop=stop)
+        watch, told = LossWatch(stop=stop), Told()
         feed = batches(
             train_source,
-            resident,
+            pictures.resident,
             mesh,
             image_size=image_size,
             batch_size=batch_size,
@@ -181,16 +203,19 @@ def _train(
             if step % fields["log_every"] == 0 or due or stopping:
                 means = watch.drain()
                 if means:
-                    reporter.training(step, {**means, "learning_rate": float(rate_at(step - 1))})
-            if due or stopping:
+                    told(reporter.training, step, {**means, "learning_rate": float(rate_at(step - 1))})
+            if due or stopping or told.refusal:
                 scores = None
                 if due and not stopping:
                     # That of the last step is not given up for a signal: no other would ever score it.
                     given_up = stop.is_asked_anywhere if step < steps else lambda: False
-                    scores = _validate(validator, state, step, reporter, given_up)
+                    scores = _validate(validator, state, step, functools.partial(told, reporter.validation), given_up)
+                one_training.check_place()
                 kept = {"step": state.step, "params": state.params, "opt_state": state.opt_state}
                 store.save(step, state=kept, ema_params=state.ema_params, metadata=metadata, metrics=scores)
+                one_training.saved(step)
                 last_word.checkpoint = _last_checkpoint(store)
+                told.raise_refusal()
                 # A signal may have come meanwhile; nobody has begun another step.
                 stopping = stopping or (step < steps and stop.is_asked_anywhere())
                 reporter.restart_clock(step)
@@ -238,7 +263,7 @@ def _leave_at_once_until_the_first_step(request: StopRequest, reporter: Reporter
 
 
 def _validate(
-    validator: Validator, state: TrainState, step: int, reporter: Reporter, given_up: Callable[[], bool]
+    validator: Validator, state: TrainState, step: int, report: Callable[..., None], given_up: Callable[[], bool]
 ) -> dict[str, float] | None:
     """Scores the averaged weights; None where that was given up because the run is to stop.
 
@@ -252,7 +277,7 @@ def _validate(
     result = result._replace(loss=as_first(result.loss), dice=as_first(result.dice))
     if not np.isfinite(result.loss):
         raise NonFiniteLoss(f"the validation loss of step {step} is {result.loss}")
-    reporter.validation(step, result)
+    report(step, result)
     return {"dice": result.dice, "loss": result.loss}
 
 

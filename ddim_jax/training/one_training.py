@@ -1,21 +1,52 @@
-"""One training at a time in the folder of a run: a second one would remove what the first is writing."""
+"""The folder of a run: fit for what is written there, held by one training at a time, and the same until its end."""
 
+import contextlib
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from ddim_jax.runtime.errors import InUseError
+from ddim_jax.checkpoints.folders import check_path
+from ddim_jax.runtime.errors import InputError, InUseError
 from ddim_jax.runtime.locks import try_lock
 
 LOCK = ".training.lock"
+_DIGITS = 20
+"""Of the step in the lock's file: it is always written whole."""
+
+
+def check_files(workdir: Path) -> None:
+    """Checks, without writing, that what a run writes can be written where something of that name is already.
+
+    Raises:
+      InputError: the path cannot hold checkpoints; a file of the run is a link to a disk that is away, or something
+        else than a file, such as a pipe.
+    """
+    check_path((workdir / "checkpoints").absolute())
+    for name, is_kind, kind in (
+        ("config.json", stat.S_ISREG, "a file"),
+        ("metrics.jsonl", stat.S_ISREG, "a file"),
+        (LOCK, stat.S_ISREG, "a file"),
+        ("tensorboard", stat.S_ISDIR, "a folder"),
+    ):
+        path = workdir / name
+        if not os.path.lexists(path):
+            continue
+        if not path.exists():
+            raise InputError(
+                f"{path}: a link to {os.readlink(path)}, which is not there. Is a disk away? Bring it back"
+            )
+        if not is_kind(path.stat().st_mode):
+            raise InputError(f"{path}: expected {kind}; remove what is there, or use another --workdir")
 
 
 class OneTraining:
     """Keeps other trainings out of a run's folder, from `hold` to the end of the block; process 0 does so for all.
 
-    It is the lock of an empty file in that folder, which stays. Who reads the run does not ask for it. On a file system
-    without locks nobody is kept out.
+    It is the lock of a file in that folder, which stays, with the step that was saved last in it. Who reads the run
+    does not ask for it. On a file system without locks nobody is kept out.
     """
 
     def __init__(self, workdir: Path):
@@ -42,10 +73,46 @@ class OneTraining:
         """
         if jax.process_index() != 0 or self._file is not None:
             return
-        self._file = open(self._workdir / LOCK, "ab")  # noqa: SIM115, closed in __exit__
+        descriptor = os.open(self._workdir / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        self._file = open(descriptor, "rb+", buffering=0)  # noqa: SIM115, closed in __exit__
         if not try_lock(self._file, required=False):
             raise InUseError(
                 f"{self._workdir}: another training is at work there ({LOCK} is in use). Stop it or wait until it "
                 "ends, then start the same command again; or use another --workdir. The lock of a machine that "
                 "crashed may live on for a minute or two."
+            )
+
+    @property
+    def last_saved(self) -> int:
+        """The step of the checkpoint that was saved last in the folder that is held, 0 if none was."""
+        if self._file is None:
+            return 0
+        self._file.seek(0)
+        with contextlib.suppress(ValueError):
+            return int(self._file.read(_DIGITS))
+        return 0
+
+    def saved(self, step: int) -> None:
+        """Notes that a checkpoint of `step` is complete."""
+        if self._file is not None:
+            self._file.seek(0)
+            self._file.write(f"{step:{_DIGITS - 1}}\n".encode())
+
+    def check_place(self) -> None:
+        """Checks that the folder is still the one that was taken: a save would make another in its place.
+
+        Raises:
+          InputError: it was moved, replaced, or its disk taken away.
+        """
+        if self._file is None:
+            return
+        try:
+            is_same = os.path.samestat(os.fstat(self._file.fileno()), (self._workdir / LOCK).stat())
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise InputError(
+                f"{self._workdir}: the folder was moved, replaced or taken away while the run was at work, so nothing "
+                "more is saved there. Start the same command again with the --workdir where it lies; it goes on from "
+                "the last checkpoint"
             )

@@ -8,15 +8,18 @@ import flax.linen as nn
 import jax
 import numpy as np
 import optax
+from absl import logging
 from jax.sharding import Mesh
 
 from ddim_jax.checkpoints import CheckpointStore
-from ddim_jax.config import differences, saved_config
+from ddim_jax.config import differences, saved_config, total_steps
 from ddim_jax.runtime.errors import CheckpointError, ConfigError
 from ddim_jax.runtime.processes import as_first
 from ddim_jax.runtime.values import is_whole
 from ddim_jax.training.sharding import replicated
 from ddim_jax.training.state import TrainState, create_state
+
+_LENGTH = ("train.steps", "train.epochs", "train.schedule_steps")
 
 
 def find_checkpoint(store: CheckpointStore, config: Mapping[str, Any], workdir: str) -> int | None:
@@ -32,6 +35,21 @@ def find_checkpoint(store: CheckpointStore, config: Mapping[str, Any], workdir: 
         return None
     check_same_config(store.metadata(step), config, workdir, store.directory / str(step))
     return step
+
+
+def check_not_away(found: int | None, last_saved: int, store: CheckpointStore) -> None:
+    """Compares the checkpoint to go on from with the one that was saved last; for process 0.
+
+    Raises:
+      CheckpointError: there is none, although one was saved: its disk may be away.
+    """
+    if found is None and last_saved:
+        raise CheckpointError(
+            f"{store.directory}: there is no checkpoint, but the run had saved step {last_saved}. Is a disk away? "
+            "Bring it back and start again; without it, use another --workdir"
+        )
+    if found is not None and found < last_saved:
+        logging.warning("%s: goes on from step %d; the run had saved step %d", store.directory, found, last_saved)
 
 
 def restore(
@@ -72,12 +90,25 @@ def check_same_config(saved: Mapping[str, Any], config: Mapping[str, Any], workd
       ConfigError: they differ in what matters; every field is named with both values.
       CheckpointError: its metadata are not those of a run.
     """
-    differing = differences(saved_config(_metadata_file(step_folder), saved), config)
+    there = saved_config(_metadata_file(step_folder), saved)
+    schedule_steps = _schedule_steps(there["train"], saved.get("data"))
+    differing = differences(there, config, schedule_steps)
     if differing:
+        longer = ""
+        if schedule_steps and all(name.partition(":")[0] in _LENGTH for name in differing):
+            longer = f" To train longer at its last learning rate, add --config.train.schedule_steps={schedule_steps}."
         raise ConfigError(
             f"{workdir} holds a run with another configuration ({'; '.join(differing)}). "
-            "Use the same values to resume it, or another --workdir."
+            f"Use the same values to resume it, or another --workdir.{longer}"
         )
+
+
+def _schedule_steps(train: Mapping[str, Any], data: Any) -> int:
+    """The steps over which the learning rate of a saved run goes; 0 if they depend on examples it does not tell of."""
+    examples = data.get("train_examples") if isinstance(data, Mapping) else None
+    if train["schedule_steps"] or train["steps"]:
+        return train["schedule_steps"] or train["steps"]
+    return total_steps(0, train["epochs"], train["batch_size"], examples) if is_whole(examples, 1) else 0
 
 
 def check_same_data(saved: Mapping[str, Any], data: Mapping[str, Any], workdir: str, step_folder: Path) -> None:
@@ -92,7 +123,7 @@ def check_same_data(saved: Mapping[str, Any], data: Mapping[str, Any], workdir: 
         raise CheckpointError(
             f"{_metadata_file(step_folder)}: data is {there!r}; expected a section. Was it made by train.py?"
         )
-    if there == data:
+    if {name: there.get(name) for name in data} == data:
         return
     count = there.get("train_examples")
     if not is_whole(count, 1):

@@ -1,7 +1,8 @@
 """The state that training carries from step to step."""
 
 import os
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import flax.struct
@@ -9,8 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 
+from ddim_jax.checkpoints import CheckpointStore, locate
+from ddim_jax.checkpoints.items import check_tree
 from ddim_jax.checkpoints.torch_weights import from_torch, load_state_dict
+from ddim_jax.config import saved_config
+from ddim_jax.labels import Labels
 from ddim_jax.models import example_inputs
 
 
@@ -47,20 +53,52 @@ def create_state(model: nn.Module, optimiser: optax.GradientTransformation, imag
     )
 
 
-def load_weights(path: str | os.PathLike, model: nn.Module, image_size: int) -> Any:
-    """The weights of `model` from a file of PyTorch or safetensors, as NumPy arrays.
+class Begun(NamedTuple):
+    """Weights that a run starts from.
+
+    Attributes:
+      params: nested dict of NumPy arrays; those of layers that are new are not in it.
+      told: one line about where they are from and what is new.
+    """
+
+    params: Any
+    told: str
+
+
+def load_weights(path: str | os.PathLike, model: nn.Module, image_size: int) -> Begun:
+    """The weights of `model` from a run, or from a file of PyTorch or safetensors.
+
+    Of a run, it is the average of its best checkpoint. Where it has another number of classes, the layers whose shapes
+    depend on it are new.
 
     Raises:
-      CheckpointError: the file cannot be read, or its weights are another network's: every name and shape that does not
-        fit is told.
+      CheckpointError: the file or the run cannot be read, or its weights are another network's: every name and shape
+        that does not fit is told.
     """
-    fresh = jax.eval_shape(lambda key: model.init(key, *example_inputs(model, image_size)), jax.random.key(0))
-    return from_torch(load_state_dict(path), fresh["params"], source=path)
+    fresh = jax.eval_shape(lambda key: model.init(key, *example_inputs(model, image_size)), jax.random.key(0))["params"]
+    if not Path(path).is_dir():
+        return Begun(from_torch(load_state_dict(path), fresh, source=path), f"starts from the weights of {path}")
+    directory, step = locate(path)
+    found = CheckpointStore(directory).restore_params("best" if step is None else step)
+    folder = directory / str(found.step)
+    config = saved_config(folder / "metadata" / "metadata", found.metadata)
+    before, now = Labels.from_config(config["data"]).channels, getattr(model, "mask_channels", 1)
+    wanted, given = flatten_dict(fresh, sep="."), flatten_dict(found.params, sep=".")
+    new = [name for name in wanted if name in given and wanted[name].shape != given[name].shape]
+    if before == now:
+        new = []
+    kept = {name: array for name, array in given.items() if name not in new}
+    check_tree(folder, {name: leaf for name, leaf in wanted.items() if name not in new}, kept)
+    told = f"starts from step {found.step} of {path}"
+    if new:
+        told += f"; its mask has {before} channels in the network, this one {now}, so these are new: {', '.join(new)}"
+    return Begun(unflatten_dict(kept, sep="."), told)
 
 
-def start_from(state: TrainState, params: Any) -> TrainState:
-    """A fresh state with `params` in place of the initial weights, and of their average."""
-    return state.replace(params=params, ema_params=jax.tree.map(np.copy, params))
+def start_from(state: TrainState, begun: Begun) -> TrainState:
+    """A fresh state with the weights that it starts from in place of the initial ones, and of their average."""
+    params = unflatten_dict({**flatten_dict(state.params), **flatten_dict(begun.params)})
+    return state.replace(params=params, ema_params=jax.tree.map(lambda leaf: np.array(leaf), params))
 
 
 def parameter_count(params: Any) -> int:

@@ -58,7 +58,7 @@ class Validator:
         clip_x0: float | None,
         seed: int,
     ):
-        _, self._images, self._masks = pictures
+        self._images, self._masks = pictures.images, pictures.masks
         count = len(self._images)
         self._batch_size = min(batch_size, count)
         # One timestep for each image, evenly over what training draws from, in an order that has nothing to do with the

@@ -30,7 +30,7 @@ from ddim_jax import __version__
 from ddim_jax.runtime.atomic import write_json
 
 OUTPUT = ROOT / "docs" / "results" / "faults.json"
-COUNTS = {"kills": 100, "flips": 1000, "truncations": 100, "sigterm": 10}
+COUNTS = {"kills": 100, "troubles": 30, "flips": 1000, "truncations": 100, "sigterm": 10}
 """The parts whose number of trials can be given, with the number by default."""
 
 

@@ -167,4 +167,15 @@ def test_a_run_that_stops_leaves_no_list(folder, out, monkeypatch):
 
 def test_a_name_that_is_no_text_is_written_all_the_same(tmp_path):
     assert write_flagged(tmp_path / "flagged.csv", [record("gr\udcfcn", 0.5)], 0.5) == 1
-    assert names(tmp_path) == ["gr\\udcfcn"]
+    assert names(tmp_path) == ["gr\\xfcn"]
+
+
+@pytest.mark.attack("16.34")
+def test_names_that_a_spreadsheet_would_compute_are_shown_as_texts(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("=cmd|'", "b\n\x1b[2J"):
+        Image.fromarray(grey_square(90)).save(tmp_path / "in" / f"{name}.png")
+    segment_files(red_segmenter(), tmp_path / "in", tmp_path / "out", flag_uncertain=0.9)
+    assert sorted(names(tmp_path / "out")) == ["'=cmd|'", r"b\n\x1b[2J"]
+    assert len((tmp_path / "out/flagged.csv").read_text().splitlines()) == 3
+    assert len((tmp_path / "out/index.jsonl").read_bytes().splitlines()) == 2

@@ -162,10 +162,10 @@ def test_little_is_held_of_each_file(tmp_path, folders):
 
 
 def test_files_that_are_no_pictures_are_counted_by_suffix(tree, tmp_path):
-    for name in ("sub/scan.DCM", "sub/deep/scan.dcm", "sub/README", ".hidden.txt", "out/index.jsonl", "broken.png"):
+    for name in ("sub/scan.XML", "sub/deep/scan.xml", "sub/README", ".hidden.txt", "out/index.jsonl", "broken.png"):
         (tree / name).parent.mkdir(exist_ok=True)
         (tree / name).touch()
-    assert plan_jobs(tree, tree / "out").passed_over == {".txt": 1, ".dcm": 2, "": 1}
+    assert plan_jobs(tree, tree / "out").passed_over == {".txt": 1, ".xml": 2, "": 1}
     assert plan_jobs(f"{tree}/*", tree / "out").passed_over == {".txt": 1}
-    assert plan_jobs(f"{tree}/**/*", tree / "out").passed_over == {".txt": 1, ".dcm": 2, "": 1}
+    assert plan_jobs(f"{tree}/**/*", tree / "out").passed_over == {".txt": 1, ".xml": 2, "": 1}
     assert plan_jobs(tree / "notes.txt", tree / "out").passed_over == {}  # given by name: reading it says what it is

@@ -52,12 +52,12 @@ def test_good_images_and_then_a_bad_one(tiny, run, images, tmp_path, monkeypatch
 
     assert "passed over" not in captured.out
     (images / "bad.png").write_bytes(b"")
-    for name in ("a.DCM", "b.dcm", "notes"):
+    for name in ("a.XML", "b.xml", "notes"):
         (images / name).write_text("no picture")
     assert sample(monkeypatch, *common, "--threshold", "0.4") == 1
     captured = capsys.readouterr()
     assert "0 images segmented" in captured.out and "2 were done before, 1 failed" in captured.out
-    assert captured.out.endswith("\n3 files passed over, which are no images: no suffix, .dcm\n")
+    assert captured.out.endswith("\n3 files passed over, which are no images: no suffix, .xml\n")
     assert f"failed: {images / 'bad.png'}" in captured.err
 
 

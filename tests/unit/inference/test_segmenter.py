@@ -260,3 +260,25 @@ def test_load_names_what_a_config_lacks(tmp_path):
     CheckpointStore(tmp_path).save(1, state={"step": 1}, ema_params={"w": np.zeros(1)}, metadata={"config": about})
     with pytest.raises(CheckpointError, match=r"metadata: .*(model|sample)"):
         Segmenter.load(tmp_path)
+
+
+@pytest.mark.attack("16.20")
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("data", {"image_size": 2**30}, "data.image_size is 1073741824; expected a whole number from 1 to 16384"),
+        ("data", {"image_size": 2**14}, r"data.image_size is 16384, for which one array of the attention of level 1"),
+        ("model", {"overrides": {"blocks_per_level": 10**9}}, "model.blocks_per_level is 1000000000"),
+        ("model", {"overrides": {"base_channels": 4096, "channel_multipliers": [64, 64]}}, "make a network of some"),
+        ("diffusion", {"num_train_timesteps": 10**9}, "diffusion.num_train_timesteps is 1000000000"),
+        ("sample", {"samples": 10**9}, "sample.samples is 1000000000"),
+        ("train", {"batch_size": 10**12}, "train.batch_size is 1000000000000"),
+    ],
+)
+def test_a_config_that_no_machine_could_run_is_refused_before_anything_is_built(section, values, message, tmp_path):
+    about = config()
+    about[section] |= values
+    _, params = tiny_params()
+    CheckpointStore(tmp_path).save(1, state={"step": 1}, ema_params=params, metadata={"config": about})
+    with pytest.raises(CheckpointError, match=f"1/metadata/metadata: .*{message}"):
+        Segmenter.load(tmp_path)

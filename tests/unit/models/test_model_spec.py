@@ -9,6 +9,7 @@ import pytest
 
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.models import ModelSpec, create_model, create_process, example_inputs, model_spec
+from ddim_jax.models.spec import check_memory
 from ddim_jax.registry import MODELS
 from ddim_jax.runtime.errors import ConfigError
 
@@ -246,3 +247,34 @@ def test_a_class_alone_is_a_denoiser_with_the_papers_setting(registered):
         ModelSpec(nn.Dense).create(overrides={"features": 2})
     with pytest.raises(ValueError, match="there is a model 'unet' already"):
         registered("unet")(ModelSpec(Threshold))
+
+
+@pytest.mark.attack("16.20")
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"blocks_per_level": 10**9}, "model.blocks_per_level is 1000000000; expected a whole number from 1 to 16"),
+        ({"base_channels": 2**40}, "model.base_channels is 1099511627776; expected a multiple of 8 from 8 to 4096"),
+        ({"channel_multipliers": (1,) * 10**4}, "expected 1 to 12 values, each a whole number from 1 to 64"),
+        ({"base_channels": 4096, "channel_multipliers": (64,) * 12}, r"make a network of some [0-9,]{17,} weights"),
+        ({"base_channels": 4096, "blocks_per_level": 16}, "expected at most 2,147,483,648"),
+    ],
+)
+@pytest.mark.parametrize("name", ["lightweight_ddim", "unet", "medsegdiff"])
+def test_networks_that_no_machine_holds_are_refused_before_they_are_built(name, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        create_model(name, **overrides)
+
+
+@pytest.mark.attack("16.20")
+def test_pictures_that_no_memory_holds_are_refused(monkeypatch):
+    memory = {"SC_PHYS_PAGES": 2**18, "SC_PAGE_SIZE": 2**12}  # 1 GiB
+    monkeypatch.setattr("os.sysconf", memory.__getitem__)
+    network = create_model("ddim", base_channels=32, channel_multipliers=(1, 1), attention_levels=())
+    check_memory(network, 256)  # the bottleneck's attention: 128^4 numbers of 4 bytes are 1 GiB
+    with pytest.raises(ConfigError, match="image_size is 258, for which one array of the attention of level 1 takes"):
+        check_memory(network, 258)
+    flat = create_model("unet", base_channels=64)
+    check_memory(flat, 2048)  # 2^22 pixels, 64 channels of 4 bytes
+    with pytest.raises(ConfigError, match="one array of the first level takes 4 GiB; this machine has 1 GiB"):
+        check_memory(flat, 4096)

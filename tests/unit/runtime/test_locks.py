@@ -4,7 +4,8 @@ import threading
 import filelock
 import pytest
 
-from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime import locks
+from ddim_jax.runtime.errors import InputError, InUseError
 from ddim_jax.runtime.locks import locked, try_lock
 
 
@@ -45,3 +46,14 @@ def test_a_file_system_without_locks_is_named_where_they_are_needed(tmp_path, mo
         pass
     with locked(tmp_path / "file", required=False):
         pass
+
+
+@pytest.mark.attack("16.33")
+def test_a_wait_is_told_and_has_an_end(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(locks, "_TOLD_AFTER", 0.1)
+    monkeypatch.setattr(locks, "_LONGEST_WAIT", 0.5)
+    held, again = locked(tmp_path / "lock"), locked(tmp_path / "lock")
+    with held, pytest.raises(InUseError, match=r"another process has held this lock for \d s") as error, again:
+        pass
+    assert error.value.exit_status == 75
+    assert caplog.text.count(f"waiting for {tmp_path / 'lock'}, which another process holds") == 1

@@ -9,7 +9,7 @@ import pytest
 
 from ddim_jax.runtime import errors
 from ddim_jax.runtime.errors import DataError, report_input_errors
-from ddim_jax.runtime.printable import Formatter, Parser, printable, printable_lines
+from ddim_jax.runtime.printable import Formatter, Parser, printable, printable_lines, spreadsheet_cell
 
 pytestmark = pytest.mark.attack("16.34")
 
@@ -66,3 +66,24 @@ def test_a_logged_message_is_one_line_where_it_is_ours():
     ):
         record = logging.LogRecord("absl", logging.WARNING, pathname, 1, "%s: gone", (BAD,), None)
         assert shown.format(record) == f"WARNING: {text}: gone"
+
+
+@pytest.mark.attack("16.34")
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("scan-01/a=b", "scan-01/a=b"),
+        ("=cmd|'/c calc'!A1", "'=cmd|'/c calc'!A1"),
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("  =1", "'  =1"),
+        ("＝1", "'＝1"),
+        ("\t=1", r"\t=1"),
+        ("a; =1;b", r"a\x3b =1;b"),
+        ("\x1b]0;x\x07", r"\x1b]0;x\x07"),
+        ("\udcff", r"\xff"),
+    ],
+)
+def test_a_spreadsheet_computes_nothing(text, cell):
+    assert spreadsheet_cell(text) == cell

@@ -12,6 +12,8 @@ from ddim_jax.data import load_dataset
 from ddim_jax.data.export import export_pairs
 from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.inference import Segmenter, segment_files
+from ddim_jax.registry import DATASETS
+from ddim_jax.runtime.cache_folder import cache_folder
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.remote import local_path, refuse_remote
 from ddim_jax.training import train
@@ -90,6 +92,22 @@ def test_every_way_in_finds_the_home_folder(name, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises((InputError, OSError), match=f"{tmp_path}/file"):
         NAMED_IN_HOME[name]("~/file")
+
+
+def test_data_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(InputError, match=f"{tmp_path}/lungs"):
+        load_dataset("folder", "test", root="~/lungs")
+    seen = []
+    monkeypatch.setattr(
+        DATASETS, "_entries", {**dict(DATASETS.items()), "seen": lambda split, about: seen.append(about)}
+    )
+    load_dataset("seen", "test", root="~/lungs", cache_dir="~/cache")
+    load_dataset("seen", "test", root="", cache_dir="")
+    assert [(about.root, about.cache_dir) for about in seen] == [
+        (tmp_path / "lungs", tmp_path / "cache"),
+        (None, cache_folder()),
+    ]
 
 
 def test_a_run_and_a_config_in_the_home_folder(tmp_path, monkeypatch):

@@ -1,16 +1,23 @@
 """Training that starts from weights in PyTorch's form."""
 
+import importlib.util
+
 import jax
 import numpy as np
 import pytest
 from tiny_runs import checkpoint, tiny_config
 
+from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.checkpoints.torch_weights import save_state_dict, to_torch
 from ddim_jax.models import create_model, example_inputs
 from ddim_jax.runtime.errors import CheckpointError
 from ddim_jax.training import train
+from ddim_jax.training.optimiser import create_optimiser
+from ddim_jax.training.state import create_state, load_weights, start_from
 
-pytest.importorskip("safetensors", reason="needs safetensors: pip install 'ddim_jax[bench]'")
+needs_safetensors = pytest.mark.skipif(
+    importlib.util.find_spec("safetensors") is None, reason="needs safetensors: pip install 'ddim_jax[bench]'"
+)
 
 
 def random_weights(overrides):
@@ -20,17 +27,20 @@ def random_weights(overrides):
     return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape, scale=0.05).astype(np.float32), shapes)
 
 
-def test_a_run_starts_from_the_weights_of_a_file(tmp_path):
+@needs_safetensors
+def test_a_run_starts_from_the_weights_of_a_file(tmp_path, capsys):
     config = tiny_config(steps=1, learning_rate=1e-30, warmup_steps=0)  # the step changes no float32
     weights = random_weights(config["model"]["overrides"])
     config["train"]["init_from"] = str(tmp_path / "weights.safetensors")
     save_state_dict(config["train"]["init_from"], to_torch(weights))
     assert train(config, tmp_path / "run") == 1
+    assert f"starts from the weights of {config['train']['init_from']}\n" in capsys.readouterr().err
     state, average = checkpoint(tmp_path / "run", 1)
     for got in (state["params"], average):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), got, weights)
 
 
+@needs_safetensors
 def test_weights_of_another_network_are_refused_before_anything_is_written(tmp_path):
     config = tiny_config()
     weights = random_weights({**config["model"]["overrides"], "base_channels": 16})
@@ -39,3 +49,60 @@ def test_weights_of_another_network_are_refused_before_anything_is_written(tmp_p
     with pytest.raises(CheckpointError, match=r"(?s)weights.safetensors.*conv_in.weight"):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def saved_run(folder, weights, labels=None):
+    """A run with two checkpoints, the first of which is the best and has `weights`."""
+    config = tiny_config()
+    config["data"]["labels"] = labels
+    for step, dice in ((4, 0.9), (8, 0.1)):
+        own = weights if step == 4 else jax.tree.map(np.zeros_like, weights)
+        CheckpointStore(folder / "checkpoints").save(
+            step, state={"step": step}, ema_params=own, metadata={"config": config}, metrics={"dice": dice}
+        )
+    return folder
+
+
+def network():
+    return create_model("lightweight_ddim", preset="small", **tiny_config()["model"]["overrides"])
+
+
+def test_a_run_starts_from_the_best_checkpoint_of_a_run_of_ones_own(tmp_path):
+    weights = random_weights(tiny_config()["model"]["overrides"])
+    saved_run(tmp_path / "before", weights)
+    fresh = create_state(network(), create_optimiser(lambda step: 1.0), 16, seed=1)
+    started = start_from(fresh, load_weights(tmp_path / "before", network(), 16))
+    for got in (started.params, started.ema_params):
+        jax.tree.map(np.testing.assert_array_equal, got, weights)
+    latest = load_weights(tmp_path / "before/checkpoints/8", network(), 16)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(latest.params))
+    assert latest.told == f"starts from step 8 of {tmp_path / 'before/checkpoints/8'}"
+
+
+def test_another_number_of_classes_makes_the_layers_new_that_depend_on_it(tmp_path):
+    weights = random_weights(tiny_config()["model"]["overrides"])
+    wide = jax.tree.map(lambda leaf: leaf, weights)  # as three classes with a background have it
+    wide["conv_out"] = {name: np.repeat(leaf, 4, axis=-1) for name, leaf in weights["conv_out"].items()}
+    wide["conv_in"] = {**weights["conv_in"], "kernel": np.repeat(weights["conv_in"]["kernel"], 2, axis=2)}
+    before = saved_run(tmp_path / "before", wide, {"lung": 1, "heart": 2, "rib": 3})
+    begun = load_weights(before, network(), 16)
+    assert begun.told.startswith(f"starts from step 4 of {before}; its mask has 4 channels in the network, this one 1")
+    assert begun.told.endswith("so these are new: conv_in.kernel, conv_out.bias, conv_out.kernel")
+    fresh = create_state(network(), create_optimiser(lambda step: 1.0), 16, seed=1)
+    started = start_from(fresh, begun)
+    for params in (started.params, started.ema_params):
+        np.testing.assert_array_equal(params["conv_out"]["kernel"], fresh.params["conv_out"]["kernel"])
+        np.testing.assert_array_equal(params["conv_in"]["kernel"], fresh.params["conv_in"]["kernel"])
+        np.testing.assert_array_equal(params["conv_in"]["bias"], weights["conv_in"]["bias"])
+        same = [name for name in weights if name not in ("conv_in", "conv_out")]
+        jax.tree.map(
+            np.testing.assert_array_equal, *({name: tree[name] for name in same} for tree in (params, weights))
+        )
+
+
+def test_a_run_of_another_network_is_refused(tmp_path):
+    weights = random_weights({**tiny_config()["model"]["overrides"], "base_channels": 16})
+    with pytest.raises(CheckpointError, match=r"before/checkpoints/4 belongs to another model.* conv_in.kernel: "):
+        load_weights(saved_run(tmp_path / "before", weights), network(), 16)
+    with pytest.raises(CheckpointError, match="holds no checkpoints"):
+        load_weights(tmp_path, network(), 16)

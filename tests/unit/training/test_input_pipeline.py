@@ -1,5 +1,8 @@
 """The pictures of a run: each file is read once, and what cannot be used is named with all others."""
 
+import hashlib
+import struct
+
 import jax
 import numpy as np
 import pytest
@@ -34,15 +37,24 @@ class Pictures:
         return Example(self.ids[index], self.images[index], self.masks[index])
 
 
+def digests_of(source, rows):
+    """SHA-256 of the shape as three little-endian numbers, the picture and the mask, done independently."""
+    head = struct.pack("<QQQ", SIZE, SIZE, 3)
+    parts = {row: head + source.images[row].tobytes() + source.masks[row].tobytes() for row in rows}
+    return {source.ids[row]: hashlib.sha256(part).hexdigest() for row, part in parts.items()}
+
+
 def read(train, val, resident_bytes=2**20, rows=(0, 2)):
     mesh = data_mesh(2, jax.devices()[:1])
-    return mesh, *read_pictures(train, val, rows, mesh, image_size=SIZE, resident_bytes=resident_bytes)
+    found = read_pictures(train, val, rows, mesh, image_size=SIZE, resident_bytes=resident_bytes)
+    return mesh, found.resident, found.validation, found.digests
 
 
 @pytest.mark.parametrize("resident_bytes", [0, 5 * SIZE * SIZE * 4])
 def test_each_pair_is_read_once_when_a_run_starts(resident_bytes):
     train, val = Pictures(5, 0), Pictures(3, 1)
-    _, resident, shown = read(train, val, resident_bytes)
+    _, resident, shown, digests = read(train, val, resident_bytes)
+    assert digests == {**digests_of(train, range(5)), **digests_of(val, (0, 2))}
     assert train.reads == [1] * 5 and val.reads == [1] * 3
     np.testing.assert_array_equal(shown.images, val.images[[0, 2]])
     np.testing.assert_array_equal(shown.masks, val.masks[[0, 2]])
@@ -64,6 +76,12 @@ def test_two_processes_read_a_share_each(monkeypatch, index, resident_bytes):
     gathered = []
 
     def gather(own, tiled):
+        if "digests" in own:
+            rows = [0, 1, 2, 3, 4, 0]
+            every = [bytes.fromhex(digests_of(train, [row])[train.ids[row]]) for row in rows]
+            half = rows[:3] if index == 0 else rows[3:]
+            assert [one.tobytes() for one in own["digests"]] == [every[row] for row in half]
+            return {"digests": np.array([np.frombuffer(one, np.uint8) for one in every])}
         gathered.append(own)
         length = len(own["images"])
         assert length == 3  # the last one reads the first pair as well, which is cut off again
@@ -72,7 +90,8 @@ def test_two_processes_read_a_share_each(monkeypatch, index, resident_bytes):
     monkeypatch.setattr("jax.process_count", lambda: 2)
     monkeypatch.setattr("jax.process_index", lambda: index)
     monkeypatch.setattr("ddim_jax.training.input_pipeline.multihost_utils.process_allgather", gather)
-    _, resident, shown = read(train, val, resident_bytes)
+    _, resident, shown, digests = read(train, val, resident_bytes)
+    assert digests == {**digests_of(train, range(5)), **digests_of(val, (0, 2))}
     assert train.reads == ([1, 1, 1, 0, 0] if index == 0 else [1, 0, 0, 1, 1])
     # Every process has all that is validated, here 0 and 2; the rest is divided.
     assert val.reads == ([1, 0, 1, 0] if index == 0 else [1, 1, 1, 1])
@@ -85,7 +104,7 @@ def test_two_processes_read_a_share_each(monkeypatch, index, resident_bytes):
 
 def test_resident_and_read_batches_have_the_same_pictures():
     train, val = Pictures(5, 0), Pictures(3, 1)
-    mesh, resident, _ = read(train, val)
+    mesh, resident, *_ = read(train, val)
     order = {"image_size": SIZE, "batch_size": 2, "seed": 7, "start_step": 3}
     rows, reads = batches(train, resident, mesh, **order), batches(train, None, mesh, **order)
     for _ in range(4):

@@ -98,3 +98,9 @@ def test_adam(clip):
 def test_optimisers_that_cannot_work_name_the_field(fields, message):
     with pytest.raises(ConfigError, match=message):
         create_optimiser(optax.constant_schedule(0.1), **fields)
+
+
+@pytest.mark.parametrize("warmup", [0, 3])
+def test_the_last_rate_of_a_cosine_stays_after_its_end(warmup):
+    rate = learning_rate_schedule("cosine", 1e-3, warmup, 10)
+    np.testing.assert_allclose([float(rate(step)) for step in (10, 11, 500)], 1e-5, rtol=1e-5)

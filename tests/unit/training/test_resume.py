@@ -39,3 +39,30 @@ def test_another_configuration_is_refused_with_every_difference():
     )
     with pytest.raises(ConfigError, match=message):
         check_same_config({"config": tiny_config()}, now, "runs/x", Path("runs/x/checkpoints/8"))
+
+
+def test_a_cosine_run_is_trained_longer_at_its_last_rate_if_that_is_said():
+    def check(before, now, examples=12):
+        saved = {"config": tiny_config(lr_schedule="cosine", **before), "data": {"train_examples": examples}}
+        check_same_config(saved, tiny_config(lr_schedule="cosine", **now), "runs/x", Path("runs/x/checkpoints/8"))
+
+    check({}, {})
+    check({}, {"steps": 20, "schedule_steps": 12})
+    check({"steps": 20, "schedule_steps": 12}, {"steps": 30, "schedule_steps": 12})
+    in_epochs = {"steps": 0, "epochs": 6.0}  # 6 passes over 12 pictures in batches of 8 are 9 steps
+    check(in_epochs, {"steps": 20, "schedule_steps": 9})
+    longer = r"To train longer at its last learning rate, add --config.train.schedule_steps=%d\."
+    with pytest.raises(ConfigError, match=rf"\(train.steps: 12 there, 20 now\).*{longer % 12}"):
+        check({}, {"steps": 20})
+    with pytest.raises(ConfigError, match=longer % 9):
+        check(in_epochs, {"steps": 20, "epochs": 0.0})
+    with pytest.raises(ConfigError, match="schedule_steps: 0 there, 13 now"):
+        check({}, {"steps": 20, "schedule_steps": 13})
+    with pytest.raises(ConfigError) as error:
+        check({}, {"steps": 20, "beta1": 0.5})
+    assert "train longer" not in str(error.value)
+
+
+def test_with_a_constant_rate_the_length_of_the_schedule_means_nothing():
+    saved = {"config": tiny_config(), "data": {"train_examples": 12}}
+    check_same_config(saved, tiny_config(steps=40, schedule_steps=7), "runs/x", Path("runs/x/checkpoints/8"))

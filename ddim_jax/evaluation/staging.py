@@ -1,0 +1,76 @@
+"""The files of an evaluation, which belong together: all of them replace those of an earlier one, or none does."""
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.locks import locked
+
+_PREFIX = ".evaluation-"
+_ABANDONED = 24 * 3600.0  # seconds
+
+
+def check_targets(folder: Path, names: Sequence[str]) -> None:
+    """Checks that nothing but files stands in the place of the files to come.
+
+    Raises:
+      InputError: a folder does; it is named.
+    """
+    for name in names:
+        if (folder / name).is_dir():
+            raise InputError(f"{folder / name} is a folder; expected a file of an evaluation there, or nothing")
+
+
+@contextlib.contextmanager
+def staged(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+    """Yields an empty folder for the files `names`; when the block ends well, they replace those in `folder`.
+
+    What was not written there is removed from `folder`. Other files stay. Evaluations that end at the same moment take
+    turns. The last of `names` goes first and comes last: it vouches for the others, even where a kill comes in between.
+
+    Args:
+      folder: of the results; made where it does not exist.
+      names: relative paths.
+
+    Raises:
+      OSError: a file cannot be written or replaced; `folder` is as it was.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    stage = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
+    try:
+        yield stage
+        with locked(folder / f"{_PREFIX.rstrip('-')}.lock", required=False):
+            _replace(stage, folder, names)
+            for other in folder.glob(f"{_PREFIX}*"):  # of killed evaluations
+                if other.is_dir() and other.stat().st_mtime < time.time() - _ABANDONED:
+                    shutil.rmtree(other, ignore_errors=True)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _replace(stage: Path, folder: Path, names: Sequence[str]) -> None:
+    moves: list[tuple[Path, Path]] = []
+
+    def move(source: Path, target: Path) -> None:
+        if os.path.lexists(source):
+            if source.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(source))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(source, target)
+            moves.append((source, target))
+
+    try:
+        for name in reversed(names):
+            move(folder / name, stage / "before" / name)
+        for name in names:
+            move(stage / name, folder / name)
+    except BaseException:
+        for source, target in reversed(moves):
+            os.rename(target, source)
+        raise

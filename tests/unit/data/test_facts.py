@@ -1,0 +1,106 @@
+"""Facts about pairs, with masks whose fate at each size can be told by hand, and the bound on pixels read at once."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from pair_files import save_pair
+
+from ddim_jax.data import Example, check_source, load_arrays, load_dataset
+from ddim_jax.data.facts import PairFacts, PixelBudget, facts_of, is_lost
+from ddim_jax.preprocessing import resize_mask
+
+
+def test_facts_of_a_pair():
+    image, mask = np.zeros((100, 200, 3), np.uint8), np.zeros((100, 200), np.uint8)
+    image[..., 1] = np.arange(200) // 2
+    mask[50:52, 100:103], mask[0, 0] = 1, 255
+    facts = facts_of(Example("a", image, mask))
+    assert facts[1:] == PairFacts(b"", 100, 200, 100, (1,), 6 / 20_000, 3, 64)[1:]
+    # 32 rows of 3.125 pixels sample rows 48 and 51, and columns 96 and 103 (of 6.25): at 64 row 50 and column 101.
+    assert is_lost(mask, 32) and not is_lost(mask, 64)
+    mask[60] = 2
+    assert facts_of(Example("a", image, mask)).values == (1, 2)
+    empty = facts_of(Example("a", image, np.full((100, 200), 255, np.uint8)))
+    assert (empty.values, empty.share, empty.extent, empty.kept_at) == ((), 0.0, 0, 0)
+
+
+def test_digests_differ_with_one_pixel_and_with_the_shape():
+    image, mask = np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.uint8)
+    digests = {facts_of(Example("a", image, mask)).sha256}
+    digests.add(facts_of(Example("a", image.reshape(6, 4, 3), mask.reshape(6, 4))).sha256)
+    image[0, 0, 2] = 1
+    digests.add(facts_of(Example("a", image, mask)).sha256)
+    mask[3, 5] = 1
+    digests.add(facts_of(Example("a", image, mask)).sha256)
+    assert len(digests) == 4
+
+
+def test_a_value_that_would_vanish_keeps_the_pixel_at_its_centre():
+    mask = np.zeros((768, 768), np.uint8)
+    mask[100:105, 301:306] = 1
+    mask[400:410, 400:410] = 2
+    mask[0, :2] = 255
+    small = resize_mask(mask, (64, 64))
+    assert (np.argwhere(small == 1) == [[102 * 64 // 768, 303 * 64 // 768]]).all() and (small == 1).sum() == 1
+    assert (small == 2).sum() == 1 and not (small == 255).any()
+    assert resize_mask(mask, (256, 256))[33:35, 100:102].sum() == 4  # nothing is added to what is left
+
+
+@pytest.mark.attack("16.17")
+def test_the_pixels_that_are_read_at_once_are_bounded(tmp_path, monkeypatch):
+    """Of pairs of 240 pixels, 500 have room for two at once; one of 5000 is read alone."""
+    from ddim_jax.data import arrays, facts, pipeline
+
+    pixels, inside, most = [240] * 6 + [5000], [], []
+
+    class Slow:
+        name, ids = "slow", tuple("abcdefg")
+
+        def __len__(self):
+            return 7
+
+        def count_pixels(self, row):
+            return pixels[row]
+
+        def __getitem__(self, row):
+            inside.append(pixels[row])
+            most.append(sum(inside))
+            time.sleep(0.02)
+            inside.remove(pixels[row])
+            return Example(self.ids[row], np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8))
+
+    monkeypatch.setattr(arrays, "PixelBudget", lambda: facts.PixelBudget(500))
+    monkeypatch.setattr(pipeline, "PixelBudget", lambda: facts.PixelBudget(500))
+    load_arrays(Slow(), 4)
+    assert sorted(set(most)) in ([240, 480, 5000], [240, 5000]) and len(most) == 7
+    most.clear()
+    batches = pipeline.training_batches(Slow(), image_size=4, batch_size=7, seed=0, read_threads=4)
+    for _ in range(3):
+        next(batches)
+    assert max(most) == 5000 and all(total in (240, 480, 5000) for total in most)
+
+
+def test_a_header_that_cannot_be_read_takes_no_room_and_frees_it(tmp_path):
+    save_pair(tmp_path / "images/a.png", tmp_path / "masks/a.png")
+    source = load_dataset("folder", "all", root=tmp_path)
+    assert source.count_pixels(0) == 240
+    check_source(source)
+    (tmp_path / "images/a.png").write_bytes(b"no picture")
+    budget, done = PixelBudget(100), []
+    with budget.room_for(source, 0), budget.room_for(source, 0):
+        pass
+    save_pair(tmp_path / "images/a.png", tmp_path / "masks/a.png")
+
+    def later():
+        with budget.room_for(source, 0):
+            done.append(1)
+
+    with budget.room_for(source, 0):
+        thread = threading.Thread(target=later)
+        thread.start()
+        time.sleep(0.05)
+        assert not done
+    thread.join(5)
+    assert done == [1]
