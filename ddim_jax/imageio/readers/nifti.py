@@ -214,7 +214,7 @@ def _read_header(path: Path) -> Any:
             header = nibabel.Nifti2Header.from_fileobj(io.BytesIO(start))
         else:
             raise DataError(f"{path}: is no NIfTI file.")
-    if header["magic"].item()[:2] != b"n+":
+    if header["magic"].item()[:3] not in (b"n+1", b"n+2"):
         raise DataError(f"{path}: its values are in another file (.img), expected them in one .nii file.")
     if not 348 <= float(header["vox_offset"]) <= _HEADER_BYTES:
         raise DataError(f"{path}: is damaged, its values would begin at byte {float(header['vox_offset']):g}.")
