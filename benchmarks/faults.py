@@ -189,3 +189,19 @@ def faults_of(root: Path, part: str) -> str:
         f"`python -m tests.slow.trials {part}` measures it again.\n"
     )
     return "\n".join([*text, *([rules] if rules else [])])
+
+
+def attacks(root: Path) -> str:
+    """The tests of each kind of attack and what became of them, from docs/results/attacks.json."""
+    found = read_result(root / "docs" / "results" / "attacks.json")
+    if not found:
+        return "Not measured.\n"
+    names = ("tests", "failed", "tracebacks", "hangs", "skipped")
+    total = {"kind": f"all {len(found['rows'])} kinds"}
+    total |= {name: sum(row[name] for row in found["rows"]) for name in names}
+    columns = {"attack": "{kind}", **{name: f"{{{name}:,}}" for name in names}}
+    rules = "".join(f"- {term}: {rule}\n" for term, rule in found["rules"].items())
+    return (
+        f"{table(columns, [*found['rows'], total])}\nMeasured on {found['cpu']}, in {found['measured_in_s']:,.0f} s, "
+        f"with at most {found['limit_s']:g} s for a test; {of_commit(found)}.\n\n{rules}"
+    )

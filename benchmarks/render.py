@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.faults import PARTS, faults, faults_of
+from benchmarks.faults import PARTS, attacks, faults, faults_of
 from benchmarks.machine import ROOT
 from benchmarks.quality.tables import steps, table1, table2
 from benchmarks.speed.tables import archive, processes, startup, suite
@@ -27,6 +27,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "startup": startup,
     "archive": archive,
     "processes": processes,
+    "attacks": attacks,
     "faults": faults,
     **{f"faults-{part}": lambda root, part=part: faults_of(root, part) for part in PARTS},
 }

@@ -80,6 +80,7 @@ SCHEMA: dict[str, Any] = {
             lengths=(2, 2),
             optional=True,
         ),
+        "invert": Field(bool, False, "files store pictures inverted, white as the smallest value: turn them round"),
         "rotation_degrees": Field(float, 15.0, "pictures are turned by up to that in training", low=0, high=180),
         "flips": Field(bool, True, "pictures are mirrored in training"),
         "groups": Field(
@@ -236,7 +237,7 @@ def check_config(config: Mapping[str, Any]) -> None:
                 raise ConfigError(f"{name} is {value!r}; expected none, since {about['name']} works in one pass")
         else:
             field.check(name, value)
-    Labels.from_config(data)
+    labels = Labels.from_config(data)
     refuse_remote(train["init_from"], "train.init_from")
     if (train["steps"] > 0) == (train["epochs"] > 0):
         raise ConfigError(
@@ -260,7 +261,7 @@ def check_config(config: Mapping[str, Any]) -> None:
             "sample.flips is True and data.flips is False: samples would see mirrored pictures, which training "
             "never shows; expected both True, or sample.flips=False as well"
         )
-    model = spec.create(about["preset"], about["overrides"])
+    model = spec.create(about["preset"], about["overrides"], labels.channels)
     if data["image_size"] % model.size_multiple:
         raise ConfigError(f"data.image_size is {data['image_size']}; expected a multiple of {model.size_multiple}")
     spec.process.create(**config["diffusion"])

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.runtime.errors import InputError
 
 ORIENTATIONS = 4  # of a picture under left-right and top-bottom flips
@@ -48,8 +49,15 @@ def as_rgb(image: Any) -> np.ndarray:
     """Checks one image and repeats grey to three channels: uint8 [H, W, 3].
 
     Raises:
-      InputError: another dtype or shape, or an empty image; both are named.
+      InputError: another dtype or shape, or an empty image; both are named. A Pillow image of another mode than L and
+        RGB: that of a palette has the indices for its numbers.
     """
+    if isinstance(image, Image.Image) and image.mode not in ("L", "RGB"):
+        # The numbers of such pictures are indices into colours, or have another meaning.
+        raise InputError(
+            f"image is a Pillow image of mode {image.mode!r}, expected L or RGB; give image.convert('RGB'), or the "
+            "file to ddim-jax sample"
+        )
     image = np.asarray(image)
     shape = list(image.shape)
     if image.dtype != np.uint8:
@@ -93,9 +101,45 @@ def normalise(image: Any) -> Any:
     return image.astype(np.float32) / 127.5 - 1.0
 
 
-def normalise_mask(mask: Any) -> Any:
-    """uint8 [..., H, W] of 0 and 1 -> float32 [..., H, W, 1] of -1 and +1, in NumPy or JAX."""
-    return 2.0 * mask.astype(np.float32)[..., None] - 1.0
+def normalise_mask(mask: Any, labels: Labels = Labels()) -> Any:
+    """The x_0 of a decoded mask, in NumPy or JAX.
+
+    Args:
+      mask: uint8 [..., H, W] as `ddim_jax.labels` has it.
+      labels: the classes.
+
+    Returns:
+      float32 [..., H, W, C] with C = `labels.channels`: +1 in the channel of a class where that class is, else -1; of
+      exclusive classes the first channel is the background. 0 in all channels where the mask is ignored.
+    """
+    if not labels.several:
+        inside = mask.astype(np.float32)[..., None]
+    elif labels.multilabel:
+        inside = ((mask[..., None] >> np.arange(labels.count, dtype=np.uint8)) & 1).astype(np.float32)
+    else:
+        inside = (mask[..., None] == np.arange(labels.channels, dtype=np.uint8)).astype(np.float32)
+    x0 = 2.0 * inside - 1.0
+    return x0 * (mask != IGNORED).astype(np.float32)[..., None] if labels.ignore else x0
+
+
+def class_estimates(x0: Any, labels: Labels = Labels()) -> Any:
+    """What estimates of x_0 say of each class, in NumPy or JAX: the way back from `normalise_mask`.
+
+    Args:
+      x0: float32 [..., H, W, C], about -1 outside and +1 inside, C = `labels.channels`.
+      labels: the classes.
+
+    Returns:
+      float32 [..., H, W] for one class, else [..., H, W, K], class k at k - 1; about -1 outside and +1 inside. Of
+      exclusive classes the channels, clipped and moved to [0, 1], are divided by their sum, so that what the classes
+      leave to 1 is the probability of the background.
+    """
+    if not labels.several:
+        return x0[..., 0]
+    if labels.multilabel:
+        return x0
+    share = (x0.clip(-1.0, 1.0) + 1.0) / 2.0
+    return 2.0 * share[..., 1:] / share.sum(axis=-1, keepdims=True).clip(1e-6) - 1.0
 
 
 def resize_image(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -127,12 +171,14 @@ def resize_mask(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def resize_unit_map(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resizes a float32 map [H, W] of values in [0, 1] to `shape` (height, width), as `resize_image` resizes.
+    """Resizes a float32 map [H, W] or maps [H, W, K] in [0, 1] to `shape` (height, width), as `resize_image` resizes.
 
     Values are kept in [0, 1] although interpolation rounds; a map of that size already is returned as it is.
     """
-    if values.shape == tuple(shape):
+    if values.shape[:2] == tuple(shape):
         return values
+    if values.ndim == 3:
+        return np.stack([resize_unit_map(one, shape) for one in np.moveaxis(values, -1, 0)], axis=-1)
     picture = Image.fromarray(np.asarray(values, np.float32))
     return np.clip(np.asarray(picture.resize(tuple(shape)[::-1], Image.Resampling.BILINEAR)), 0.0, 1.0)
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ddim_jax.aggregation import PROTOCOLS, ensemble_threshold
+from ddim_jax.labels import Labels
 from ddim_jax.registry import ENSEMBLES, SAMPLERS
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.values import is_number
@@ -107,9 +108,12 @@ class SamplingOptions:
       seed: of the noise, 0 .. 2^32 - 1.
       protocol: how samples become a probability, a key of `ddim_jax.aggregation.PROTOCOLS`.
       ensemble: how the samples are fused, a name in `ddim_jax.registry.ENSEMBLES`.
-      threshold: pixels with a probability above it are foreground, in [0, 1]; None for that of protocol and ensemble.
+      threshold: pixels with a probability above it are foreground, in [0, 1]; None for that of protocol and ensemble,
+        and once checked for exclusive classes of which the likeliest is taken, the background among them.
       window: centre and width of the values of a DICOM or NIfTI file that are shown; None for the one the training had
         (`data.window`) or, where that had none, the file's own. Pictures that are given as arrays have none.
+      invert: files store their pictures inverted, white as the smallest value, and they are turned round when they are
+        read; arrays are taken as they are. None in `create` for what the training had (`data.invert`).
     """
 
     # `program`: the compiled program depends on it. `seed` reaches the program as an array instead.
@@ -143,6 +147,7 @@ class SamplingOptions:
         window,
         otherwise="the checkpoint's, else each file's own",
     )
+    invert: bool = _option(False, "files store pictures inverted, white as the smallest value", yes_or_no)
 
     @classmethod
     def create(cls, config: Mapping[str, Any], **given: Any) -> "SamplingOptions":
@@ -160,8 +165,9 @@ class SamplingOptions:
         unknown = [name for name in given if name not in fields]
         if unknown:
             raise TypeError(f"unexpected option {unknown[0]!r}; expected some of {', '.join(fields)}")
-        trained = {"window": config["data"].get("window"), **config["sample"]}
+        trained = {"window": config["data"].get("window"), "invert": config["data"].get("invert"), **config["sample"]}
         defaults = {name: trained.get(name, field.default) for name, field in fields.items()}
+        defaults["invert"] = bool(defaults["invert"])
         values = {name: defaults[name] if given.get(name) is None else given[name] for name in fields}
         timesteps = config["diffusion"]["num_train_timesteps"]
         sampler = values["sampler"]
@@ -183,7 +189,8 @@ class SamplingOptions:
             expected = defaults["clip_x0"] or "off"
             raise InputError(f"clip_x0 is {values['clip_x0']!r}; expected the checkpoint's, {expected}: {_ONE_PASS}")
         if values["threshold"] is None:
-            values["threshold"] = ensemble_threshold(PROTOCOLS[values["protocol"]], values["ensemble"])
+            labels = Labels.from_config(config["data"])
+            values["threshold"] = ensemble_threshold(PROTOCOLS[values["protocol"]], values["ensemble"], labels)
         return cls(**values)
 
     def as_dict(self) -> dict[str, Any]:

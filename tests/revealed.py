@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from ddim_jax.labels import Labels
 from ddim_jax.training.sharding import data_mesh, global_batch, replicated
 from ddim_jax.training.state import TrainState
 from ddim_jax.training.step import make_train_step
@@ -25,6 +26,8 @@ class Nothing(nn.Module):
 
 class Reveals:
     """Stands in for the diffusion process; draws timesteps of 0 .. 999."""
+
+    labels = Labels()
 
     def draw_timesteps(self, key, shape):
         return jax.random.randint(key, shape, 0, 1000)

@@ -7,6 +7,7 @@ import numpy as np
 
 from ddim_jax.aggregation.fusion import check_samples
 from ddim_jax.aggregation.protocols import Protocol, threshold_mask
+from ddim_jax.labels import Labels
 from ddim_jax.registry import ENSEMBLES
 
 
@@ -26,33 +27,38 @@ def of_masks(fuse: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray, 
 
 
 def ensemble_probability(samples: np.ndarray, protocol: Protocol, ensemble: str = "mean") -> np.ndarray:
-    """Fuses the samples of an image.
+    """Fuses the samples of an image; of several classes each by itself, against the rest.
 
     "mean": what the protocol makes of all samples together. "mean_of_each": the mean of what it makes of each sample by
     itself. For the other two, it makes a mask of each sample, with its own threshold. "majority": the fraction of the
     masks that hold the pixel. "staple": the probability of the mask behind them, found by STAPLE.
 
     Args:
-      samples: [S, h, w] estimates of x_0, about [-1, 1] and unclipped.
+      samples: [S, h, w] estimates of x_0, about [-1, 1] and unclipped; of several classes [S, h, w, K].
       protocol: one of `PROTOCOLS`.
       ensemble: a name in `ddim_jax.registry.ENSEMBLES`.
 
     Returns:
-      float32 [h, w] in [0, 1]; cut it at `ensemble_threshold`.
+      float32 [h, w] or [h, w, K] in [0, 1]; cut it at `ensemble_threshold`.
 
     Raises:
       ValueError: no sample, another shape, or a value that is not finite.
       ConfigError: an unknown ensemble.
     """
-    return ENSEMBLES.get(ensemble)(check_samples(samples), protocol).astype(np.float32)
+    samples, fuse = check_samples(samples), ENSEMBLES.get(ensemble)
+    if samples.ndim == 4:
+        return np.stack([ensemble_probability(one, protocol, ensemble) for one in np.moveaxis(samples, -1, 0)], axis=-1)
+    return fuse(samples, protocol).astype(np.float32)
 
 
-def ensemble_threshold(protocol: Protocol, ensemble: str = "mean") -> float:
+def ensemble_threshold(protocol: Protocol, ensemble: str = "mean", labels: Labels = Labels()) -> float | None:
     """Returns where `ensemble_probability` is cut: the protocol's threshold, but 0.5 for an ensemble of masks.
 
-    Pixels strictly above it are foreground, so that half of the votes are not a majority.
+    Pixels strictly above it are foreground, so that half of the votes are not a majority. None for exclusive classes
+    where that is 0.5: in the place of what is more likely than not comes the likeliest.
 
     Raises:
       ConfigError: an unknown ensemble.
     """
-    return getattr(ENSEMBLES.get(ensemble), "threshold", protocol.threshold)
+    threshold = getattr(ENSEMBLES.get(ensemble), "threshold", protocol.threshold)
+    return None if labels.exclusive and threshold == 0.5 else threshold

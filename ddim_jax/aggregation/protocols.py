@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ddim_jax.aggregation.fusion import mean_probability, mean_sample
+from ddim_jax.labels import Labels
 
 # A smaller spread in a map of values about [-1, 1] is float32 rounding, and stretching it would draw a mask from that.
 _FLAT = 1e-6
@@ -62,14 +63,23 @@ PROTOCOLS = {
 }
 
 
-def threshold_mask(probability: np.ndarray, threshold: float) -> np.ndarray:
-    """Cuts a probability map.
+def threshold_mask(probability: np.ndarray, threshold: float | None, labels: Labels = Labels()) -> np.ndarray:
+    """Makes a mask of a probability: where a probability becomes a class.
 
     Args:
-      probability: float [H, W] in [0, 1].
-      threshold: in [0, 1].
+      probability: float [H, W] in [0, 1], of several classes [H, W, K].
+      threshold: in [0, 1]; None, for exclusive classes alone, takes the likeliest, with the background at 1 minus their
+        sum.
+      labels: the classes.
 
     Returns:
-      uint8 [H, W]: 1 where the probability is strictly above the threshold, else 0.
+      uint8 [H, W] as `ddim_jax.labels` has it: 1 where the probability is strictly above the threshold, else 0; of
+      exclusive classes the likeliest where it is, else 0; of others bit k - 1 where that of class k is.
     """
-    return (probability > threshold).astype(np.uint8)
+    if not labels.several:
+        return (probability > threshold).astype(np.uint8)
+    if labels.multilabel:
+        return ((probability > threshold) << np.arange(labels.count, dtype=np.uint8)).sum(axis=-1, dtype=np.uint8)
+    likeliest = probability.max(axis=-1)
+    above = 1.0 - probability.sum(axis=-1) if threshold is None else threshold
+    return np.where(likeliest > above, probability.argmax(axis=-1) + 1, 0).astype(np.uint8)

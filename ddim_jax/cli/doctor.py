@@ -1,6 +1,7 @@
 """The command `ddim-jax doctor`: facts about an installation, each followed by what to do where something is amiss."""
 
 import argparse
+import contextlib
 import os
 import platform
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import ddim_jax
 from ddim_jax.runtime.cache_folder import cache_folder
-from ddim_jax.runtime.errors import report_input_errors
+from ddim_jax.runtime.errors import InputError, report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
@@ -72,7 +73,7 @@ def _devices() -> Iterator[Line]:
 
     try:
         devices = jax.devices()
-    except RuntimeError as error:
+    except (AssertionError, RuntimeError) as error:
         chosen = os.environ.get("JAX_PLATFORMS")
         advice = f"JAX_PLATFORMS is {chosen}: unset it" if chosen else "set JAX_PLATFORMS=cpu"
         yield "no device", str(error).partition("\n")[0], advice
@@ -93,7 +94,11 @@ def _devices() -> Iterator[Line]:
 def _kernels() -> Iterator[Line]:
     from ddim_jax.ops.cpu_kernels import library
 
-    path, compiler = library.library_path(), library.compiler()
+    try:
+        path, compiler = library.library_path(), library.compiler()
+    except InputError as error:
+        yield "CPU kernels", "not used", str(error)
+        return
     if path is not None:
         yield "CPU kernels", f"{path}", ""
     elif compiler:
@@ -106,14 +111,17 @@ def _kernels() -> Iterator[Line]:
 def _caches() -> Iterator[Line]:
     try:
         root = cache_folder()
-    except RuntimeError as error:
-        yield "cache", f"none: {error}", "set XDG_CACHE_HOME to a folder that you can write to"
+    except InputError as error:
+        yield "cache", "refused", str(error)
         return
     above = next(path for path in (root, *root.parents) if path.exists())
     advice = "" if os.access(above, os.W_OK) else "it cannot be written to: set XDG_CACHE_HOME to a folder that can"
     yield "cache", f"{root}, {'writable' if not advice else 'not writable'}", advice
     for folder in sorted(root.iterdir()) if root.is_dir() else ():
-        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        size = 0
+        for file in folder.rglob("*"):
+            with contextlib.suppress(OSError):  # gone meanwhile
+                size += file.stat().st_size if file.is_file() else 0
         yield "", f"{folder}: {size / 2**20:.1f} MiB; may be removed at any time", ""
     own = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     if own:

@@ -5,10 +5,10 @@ import argparse
 from rich.console import Console
 
 from ddim_jax.cli.arguments import add_checkpoint_arguments, add_sampling_arguments, sampling_arguments
+from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.evaluation.checkpoint import evaluate_checkpoint
 from ddim_jax.evaluation.run import NOT_TAKEN, RESOLUTIONS
 from ddim_jax.evaluation.tables import summary_table
-from ddim_jax.runtime import allocator, compile_cache
 from ddim_jax.runtime.errors import report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
 
@@ -42,8 +42,8 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
 def run(arguments: argparse.Namespace) -> None:
     """Does what the arguments ask for and shows the summary."""
     with report_input_errors("stopped; the same command starts over", "Fewer --samples or --size model take less."):
-        compile_cache.keep_compiled_programs()
-        allocator.keep_freed_memory()
+        begin()
+        find_device()
         metrics, output_dir = evaluate_checkpoint(
             arguments.ckpt,
             arguments.split,

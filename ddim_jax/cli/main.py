@@ -9,14 +9,19 @@ from collections.abc import Callable
 from typing import NoReturn
 
 import ddim_jax
+from ddim_jax.runtime.printable import printable
 from ddim_jax.runtime.signals import StopRequest, left_on_ctrl_c, stop_on_signals
+from ddim_jax.runtime.streams import enduring, lost_output, when_unread
 
 
+@enduring()
 def train() -> NoReturn:
     """Trains a model: --config NAME|FILE [--workdir DIR] [--config.FIELD=VALUE ...]"""
     request = StopRequest()
     request.leave_at_once(lambda _: print("stopped before training began", file=sys.stderr, flush=True))
+    when_unread(lambda: request.ask("SIGPIPE"))
     with stop_on_signals(request):
+        _import_jax()
         from ddim_jax.cli.train import run
 
         run(request)
@@ -28,9 +33,11 @@ EVALUATE = """Scores a checkpoint on a split of its data set: tables, numbers pe
 """
 
 
+@enduring()
 def evaluate() -> int:
     """Scores a checkpoint on a split of its data set: --ckpt RUN [--split test] ..."""
     with left_on_ctrl_c("stopped before an image was evaluated"):
+        _import_jax()
         from ddim_jax.cli.evaluate import parse_arguments, run
 
         arguments = parse_arguments(EVALUATE)
@@ -48,25 +55,41 @@ be used, 130 if it was stopped with Ctrl-C. A run that was stopped goes on when 
 """
 
 
+@enduring()
 def sample() -> int:
     """Segments image files: --ckpt RUN --input PATH ... --output DIR ..."""
     with left_on_ctrl_c("stopped before an image was segmented"):
+        _import_jax()
         from ddim_jax.cli.sample import parse_arguments, run
 
         arguments = parse_arguments(SAMPLE)
     return run(arguments)
 
 
+@enduring()
 def doctor() -> int:
     """Says what is installed, which devices, kernels and caches there are, and what to do about each"""
     with left_on_ctrl_c("stopped"):
+        _import_jax()
         from ddim_jax.cli.doctor import run
-    return run()
+    return run() or (1 if lost_output() else 0)  # what it prints is all that it does
 
 
 COMMANDS: dict[str, Callable[[], int]] = {"train": train, "evaluate": evaluate, "sample": sample, "doctor": doctor}
 
 
+def _import_jax() -> None:
+    """Ends the program with one line where JAX cannot read a variable of the environment."""
+    try:
+        import jax  # noqa: F401
+    except ImportError:
+        pass  # whoever needs it says so
+    except ValueError as error:
+        print(f"error: {printable(str(error))}; change or unset that environment variable", file=sys.stderr)
+        sys.exit(2)
+
+
+@enduring()
 def main() -> int:
     """Runs the command that the first argument names, with the arguments behind it; returns the exit status."""
     name = sys.argv[1] if len(sys.argv) > 1 else ""

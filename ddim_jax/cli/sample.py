@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from ddim_jax.cli.arguments import (
@@ -12,12 +13,14 @@ from ddim_jax.cli.arguments import (
     with_windows_joined,
     words,
 )
+from ddim_jax.cli.begin import begin, find_device
+from ddim_jax.imageio.images import image_suffixes
 from ddim_jax.inference.files import Summary, check_kinds, segment_files
 from ddim_jax.inference.flagging import FLAGGED, check_share
+from ddim_jax.inference.index import INDEX
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.registry import WRITERS
-from ddim_jax.runtime import allocator, compile_cache
 from ddim_jax.runtime.errors import InputError, report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
 
@@ -63,6 +66,11 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         metavar="KINDS",
         help=f"some of {','.join(WRITERS)} (default: mask)",
     )
+    add(
+        "--allow-damaged",
+        action="store_true",
+        help="segment JPEG files whose data have a hole or no end, with a note in index.jsonl, instead of failing them",
+    )
     add("--process-id", type=int, metavar="I", help="which of several processes this is, from 0")
     add(
         "--segments",
@@ -98,17 +106,26 @@ def describe(summary: Summary, options: argparse.Namespace, process: Process) ->
     if summary.flagged is not None:
         text += f"; {summary.flagged} flagged: {printable(Path(options.output, FLAGGED))}"
     if summary.passed_over:
-        suffixes = ", ".join(printable(suffix) or "no suffix" for suffix in sorted(summary.passed_over))
-        text += f"\n{sum(summary.passed_over.values())} files passed over, which are no images: {suffixes}"
+        text += (
+            f"\n{sum(summary.passed_over.values())} files passed over: {counted(summary.passed_over)}; images end in "
+            f"{', '.join(image_suffixes())}"
+        )
+    if summary.notes:
+        text += f"\n{sum(summary.notes.values())} notes on images in {INDEX}: {counted(summary.notes)}"
     return text
+
+
+def counted(numbers: Mapping[str, int]) -> str:
+    """As ".gif 2, no suffix 1"."""
+    return ", ".join(f"{printable(name) or 'no suffix'} {number}" for name, number in sorted(numbers.items()))
 
 
 def run(options: argparse.Namespace) -> int:
     """Does what the arguments ask for; returns the exit status."""
     need_less = "Lower --prefetch or, with --size native, the size of the pictures; the same command goes on from here."
     with report_input_errors("stopped; the same command goes on from here", need_less):
-        cache = compile_cache.keep_compiled_programs()
-        allocator.keep_freed_memory()
+        cache = begin()
+        find_device()
         process = Process.find(options.process_id, options.process_count)
         summary = segment_files(
             Segmenter.load(
@@ -126,6 +143,7 @@ def run(options: argparse.Namespace) -> int:
             process_index=process.index,
             process_count=process.count,
             progress=sys.stderr.isatty(),
+            allow_damaged=options.allow_damaged,
             **sampling_arguments(options),
         )
     print(describe(summary, options, process))

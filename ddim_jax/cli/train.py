@@ -2,30 +2,23 @@
 
 import ast
 import contextlib
-import logging
 import re
 import sys
 import traceback
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NoReturn
 
-import absl.logging
 from absl import app, flags
 from ml_collections import config_flags
 
-import ddim_jax
 from ddim_jax.cli import configs
+from ddim_jax.cli.begin import begin, find_device, log_in_lines
 from ddim_jax.registry import import_plugins
-from ddim_jax.runtime.allocator import keep_freed_memory
-from ddim_jax.runtime.compile_cache import keep_compiled_programs
 from ddim_jax.runtime.distributed import initialise
 from ddim_jax.runtime.errors import ConfigError, report_input_errors
-from ddim_jax.runtime.printable import Formatter
 from ddim_jax.runtime.signals import StopRequest
 from ddim_jax.training import train
 
-_PACKAGE = str(Path(ddim_jax.__file__).parent)
 _NEED_LESS = "Raise train.accumulate, set model.overrides.remat, or lower data.image_size or train.batch_size."
 
 
@@ -44,9 +37,9 @@ def run(request: StopRequest) -> NoReturn:
     def main(_) -> int:
         stopped = "stopped; the same command goes on from the last checkpoint, if there is one"
         with report_input_errors(stopped, _NEED_LESS):
-            keep_compiled_programs()
-            keep_freed_memory()
+            begin()
             initialise(coordinator.value, processes.value, process.value)
+            find_device()
             train(config.value, workdir.value or f"runs/{config.value.name}", request)
         return request.exit_status
 
@@ -59,12 +52,9 @@ def run(request: StopRequest) -> NoReturn:
 def parse_flags(arguments: list[str]) -> list[str]:
     """Parses the command line, for `app.run(main, flags_parser=parse_flags)`.
 
-    An argument that cannot be used ends the program with `error: ...` and exit status 2. Of what is logged, warnings
-    are shown, and information where it comes from this package: Orbax alone writes dozens of lines for a checkpoint.
+    An argument that cannot be used ends the program with `error: ...` and exit status 2.
     """
-    handler = absl.logging.get_absl_handler()
-    handler.setFormatter(Formatter("%(levelname)s: %(message)s"))
-    handler.addFilter(_worth_showing)
+    log_in_lines()
     with report_input_errors("stopped before training began"):
         return _parse(arguments)
 
@@ -143,7 +133,3 @@ def _unknown_field(error: AttributeError | KeyError) -> str:
     name = quoted[1] if quoted else text
     hint = text.rpartition("\n")[2] if "Did you mean" in text else "`python -m ddim_jax.config` lists all"
     return f"the configuration has no field {name!r}; {hint[0].lower()}{hint[1:]}"
-
-
-def _worth_showing(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.WARNING or record.pathname.startswith(_PACKAGE)

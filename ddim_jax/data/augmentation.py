@@ -6,7 +6,7 @@ from jax import Array
 
 
 def augment(
-    key: Array, image: Array, mask: Array, *, rotation_degrees: float = 15.0, flips: bool = True
+    key: Array, image: Array, mask: Array, *, rotation_degrees: float = 15.0, flips: bool = True, outside: float = -1.0
 ) -> tuple[Array, Array]:
     """Rotates one pair about its centre by a uniform angle and flips it along each axis with probability 1/2.
 
@@ -15,30 +15,31 @@ def augment(
     Args:
       key: a JAX random key; the result is a function of it.
       image: float32 [H, W, 3], any range (in training [-1, 1]).
-      mask: float32 [H, W, 1], values {-1, +1}.
+      mask: [H, W, C], of any dtype.
       rotation_degrees: r, the angle is uniform in [-r, r]; static.
       flips: whether to flip; static. Without flips and with r = 0 the pair is returned as it is.
+      outside: the mask beyond the edge.
 
     Returns:
-      The image (bilinear, the edge's value beyond the edge) and the mask (nearest, -1 beyond the edge, still exactly
-      {-1, +1}), transformed alike.
+      The image (bilinear, the edge's value beyond the edge) and the mask (nearest, so that no new value appears),
+      transformed alike.
     """
     if rotation_degrees == 0 and not flips:
         return image, mask
     angle_key, flip_key = jax.random.split(key)
     radians = jnp.deg2rad(jax.random.uniform(angle_key, minval=-rotation_degrees, maxval=rotation_degrees))
     flipped = jax.random.bernoulli(flip_key, shape=(2,)) & flips
-    return rotate_and_flip(image, mask, radians, flipped[0], flipped[1])
+    return rotate_and_flip(image, mask, radians, flipped[0], flipped[1], outside)
 
 
 def rotate_and_flip(
-    image: Array, mask: Array, radians: Array, vertical: Array, horizontal: Array
+    image: Array, mask: Array, radians: Array, vertical: Array, horizontal: Array, outside: float = -1.0
 ) -> tuple[Array, Array]:
     """Rotates anticlockwise (as seen with row 0 on top) about the centre, then flips; one resample in all.
 
     Args:
       image: float32 [H, W, C].
-      mask: float32 [H, W, 1].
+      mask: [H, W, C].
       radians: the angle, a scalar.
       vertical: whether rows are reversed, a boolean scalar.
       horizontal: whether columns are reversed, a boolean scalar.
@@ -54,7 +55,7 @@ def rotate_and_flip(
     cos, sin = jnp.cos(radians), jnp.sin(radians)
     from_y = centre_y + cos * y + sin * x
     from_x = centre_x + cos * x - sin * y
-    return _bilinear(image, from_y, from_x), _nearest(mask, from_y, from_x, outside=-1.0)
+    return _bilinear(image, from_y, from_x), _nearest(mask, from_y, from_x, outside=outside)
 
 
 def _bilinear(image: Array, y: Array, x: Array) -> Array:

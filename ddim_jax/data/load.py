@@ -11,7 +11,7 @@ from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.labels import Labels
 from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.cache_folder import cache_folder
-from ddim_jax.runtime.errors import ConfigError, InputError
+from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.runtime.remote import local_path
 
 
@@ -87,7 +87,4 @@ def has_split(root: str | os.PathLike, cache_dir: str | os.PathLike | None = Non
 
 
 def _cache(cache_dir: str | os.PathLike | None) -> Path:
-    try:
-        return local_path(cache_dir or None, "data.cache_dir") or cache_folder()
-    except RuntimeError as error:
-        raise InputError(f"no cache folder: {error} Set XDG_CACHE_HOME, or data.cache_dir.") from error
+    return local_path(cache_dir or None, "data.cache_dir") or cache_folder()

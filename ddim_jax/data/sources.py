@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from ddim_jax.imageio.images import ReadOptions, count_pixels, read_image, read_mask
+from ddim_jax.imageio.images import ReadOptions, check_fits, count_pixels, log_notes, read_mask, read_picture
 from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.runtime.errors import ConfigError, DataError
 
@@ -139,19 +139,15 @@ class PairSource:
         """Reads pair `index`.
 
         Raises:
-          DataError: a file cannot be read, the mask is no mask, or the two differ in size; the message names the files.
+          DataError: a file cannot be read, or they do not lie on each other (`ddim_jax.imageio.images.check_fits`).
         """
         pair = self._pairs[index]
-        image, masks = read_image(pair.image, self._reading), {}
+        picture, masks = read_picture(pair.image, self._reading), {}
+        log_notes(pair.image, picture)
         for file in (pair.mask, *pair.more_masks):
-            one = read_mask(file, self._labels)
-            if image.shape[:2] != one.shape:
-                raise DataError(
-                    f"{pair.image} is {image.shape[1]} x {image.shape[0]} pixels, its mask {file} is "
-                    f"{one.shape[1]} x {one.shape[0]}; expected the same size."
-                )
-            masks[file] = one
-        return Example(pair.id, image, united(masks, self._labels))
+            masks[file] = read_mask(file, self._labels)
+            check_fits(pair.image, picture, file, masks[file])
+        return Example(pair.id, picture.pixels, united(masks, self._labels))
 
     def count_pixels(self, index: int) -> int:
         """Pixels of the picture and the masks of pair `index`, from their headers.

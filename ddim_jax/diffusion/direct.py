@@ -10,12 +10,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ddim_jax.diffusion.losses import bce_dice
+from ddim_jax.diffusion.losses import cross_entropy_dice, mask_of_logits
+from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.sampling_options import SamplingOptions
 
 Apply = Callable[[Any, jax.Array], jax.Array]
-"""(params, image [B,H,W,3]) -> logits of "this pixel is in the mask" [B,H,W,1]."""
+"""(params, image [B,H,W,3]) -> logits of "this pixel is of that channel" [B,H,W,C]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,10 +25,15 @@ class DirectProcess:
 
     The loss is binary cross-entropy plus soft Dice. The methods take the arguments of `DiffusionProcess` and ignore the
     noise and the timesteps, so that a sample of an image is the same whatever the noise.
+
+    Attributes:
+      labels: the classes of the masks.
     """
 
+    labels: Labels = Labels()
+
     @classmethod
-    def create(cls, **fields: Any) -> "DirectProcess":
+    def create(cls, labels: Labels = Labels(), **fields: Any) -> "DirectProcess":
         """Builds the process from a config's `diffusion` section, in which nothing may be set.
 
         Raises:
@@ -39,7 +45,7 @@ class DirectProcess:
                     f"diffusion.{name} is {value!r}, but this network gives the mask in one pass, without diffusion; "
                     "leave it unset"
                 )
-        return cls()
+        return cls(labels)
 
     @property
     def num_train_timesteps(self) -> int:
@@ -57,15 +63,15 @@ class DirectProcess:
     def losses(
         self, apply: Apply, params: Any, mask: jax.Array, image: jax.Array, noise: jax.Array, t: jax.Array
     ) -> jax.Array:
-        """The training loss of each example, float32 [batch]; `mask` [batch, H, W, 1] holds -1 and +1."""
-        return bce_dice(apply(params, image).astype(jnp.float32), (mask + 1.0) / 2.0)
+        """The training loss of each example, float32 [batch]; `mask` [batch, H, W, C] as `normalise_mask` makes it."""
+        return cross_entropy_dice(apply(params, image).astype(jnp.float32), mask, self.labels)
 
     def sample(
         self, apply: Apply, params: Any, image: jax.Array, noise: jax.Array, options: SamplingOptions, **_: Any
     ) -> jax.Array:
-        """The mask of `image` [batch, H, W, 3] as float32 [batch, H, W, 1] in [-1, 1]: 2 sigmoid(logits) - 1.
+        """The mask of `image` [batch, H, W, 3] as float32 [batch, H, W, C] in [-1, 1]: 2 p - 1.
 
-        That is the estimate of x_0 whose calibrated probability is the sigmoid.
+        p is the sigmoid of the logits or, of exclusive classes, their softmax.
 
         Raises:
           ConfigError: steps is not 1.
@@ -74,4 +80,4 @@ class DirectProcess:
             raise ConfigError(
                 f"sample.steps is {options.steps}; expected 1, since this network gives the mask in one pass"
             )
-        return jnp.tanh(apply(params, image).astype(jnp.float32) / 2.0)
+        return mask_of_logits(apply(params, image).astype(jnp.float32), self.labels)

@@ -1,29 +1,62 @@
-"""The overlap loss that segmentation networks are trained with, and the weight of each timestep's loss."""
+"""The overlap loss that segmentation networks are trained with, ignored pixels, and the weight of each timestep."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ddim_jax.labels import Labels
+
 MIN_SNR_GAMMA = 5.0
 
 
-def bce_dice(logits: jax.Array, truth: jax.Array) -> jax.Array:
-    """Binary cross-entropy (mean over the pixels) plus 1 - soft Dice of each example.
+def cross_entropy_dice(logits: jax.Array, x0: jax.Array, labels: Labels = Labels()) -> jax.Array:
+    """Cross-entropy (mean over the pixels) plus 1 - soft Dice (mean over the classes) of each example.
+
+    Binary for one class and for classes that may overlap, a logit for each; softmax for exclusive ones. The background
+    has no Dice. Pixels that are ignored are in neither.
 
     Args:
-      logits: float32 [batch, H, W, 1] of "this pixel is in the mask".
-      truth: float32, the shape of `logits`, values in {0, 1}.
+      logits: float32 [batch, H, W, C] of "this pixel is of that channel".
+      x0: the truth, the shape of `logits`, as `ddim_jax.preprocessing.normalise_mask` makes it.
+      labels: the classes.
 
     Returns:
       float32 [batch].
     """
-    axes = (1, 2, 3)
-    bce = jnp.mean(jnp.maximum(logits, 0.0) - logits * truth + jnp.log1p(jnp.exp(-jnp.abs(logits))), axis=axes)
-    probability = jax.nn.sigmoid(logits)
-    overlap = jnp.sum(probability * truth, axis=axes)
+    truth, valid = (x0 + 1.0) / 2.0, valid_pixels(x0, labels)
+    if labels.exclusive:
+        log_probability = jax.nn.log_softmax(logits)
+        entropy = -jnp.sum(truth * log_probability, axis=-1, keepdims=True)
+        probability, truth = jnp.exp(log_probability)[..., 1:], truth[..., 1:]
+    else:
+        entropy = jnp.maximum(logits, 0.0) - logits * truth + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+        probability = jax.nn.sigmoid(logits)
+    if valid is not None:
+        probability, truth = probability * valid, truth * valid
+    overlap = jnp.sum(probability * truth, axis=(1, 2))
     # The 1 in both places makes an empty mask met by an empty prediction a Dice of one instead of 0/0.
-    dice = (2.0 * overlap + 1.0) / (jnp.sum(probability, axis=axes) + jnp.sum(truth, axis=axes) + 1.0)
-    return bce + 1.0 - dice
+    dice = (2.0 * overlap + 1.0) / (jnp.sum(probability, axis=(1, 2)) + jnp.sum(truth, axis=(1, 2)) + 1.0)
+    return mean_over_pixels(entropy, valid) + 1.0 - jnp.mean(dice, axis=-1)
+
+
+def mask_of_logits(logits: jax.Array, labels: Labels = Labels()) -> jax.Array:
+    """The estimate of x_0 in [-1, 1] whose probability is the sigmoid or, of exclusive classes, the softmax."""
+    if labels.exclusive:
+        return 2.0 * jax.nn.softmax(logits) - 1.0
+    return jnp.tanh(logits / 2.0)  # 2 sigmoid(l) - 1
+
+
+def valid_pixels(x0: jax.Array, labels: Labels) -> jax.Array | None:
+    """float32 [batch, H, W, 1], 1 for pixels that count and 0 for ignored ones; None where all count."""
+    return (x0[..., :1] != 0.0).astype(x0.dtype) if labels.ignore else None
+
+
+def mean_over_pixels(values: jax.Array, valid: jax.Array | None) -> jax.Array:
+    """The mean of [batch, H, W, C] over the pixels that count and the channels: [batch]; 0 where none counts."""
+    if valid is None:
+        return jnp.mean(values, axis=(1, 2, 3))
+    pixels = jnp.maximum(jnp.sum(valid, axis=(1, 2, 3)), 1.0)
+    return jnp.sum(values * valid, axis=(1, 2, 3)) / (pixels * values.shape[-1])
 
 
 def min_snr_weights(snr: np.ndarray, prediction: str) -> np.ndarray:

@@ -14,9 +14,16 @@ import jax.numpy as jnp
 
 from ddim_jax.diffusion.conversions import check_prediction, v_from_x0_and_noise, x0_and_noise_from_v
 from ddim_jax.diffusion.forward import add_noise, signal_and_noise_rates
-from ddim_jax.diffusion.losses import bce_dice, min_snr_weights
+from ddim_jax.diffusion.losses import (
+    cross_entropy_dice,
+    mask_of_logits,
+    mean_over_pixels,
+    min_snr_weights,
+    valid_pixels,
+)
 from ddim_jax.diffusion.reverse import Trajectory, check_clip
 from ddim_jax.diffusion.schedule import Schedule, create_schedule
+from ddim_jax.labels import Labels
 from ddim_jax.registry import SAMPLERS
 from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.runtime.values import is_number
@@ -26,7 +33,7 @@ LOSSES = ("mse", "bce_dice")
 LOSS_WEIGHTS = ("plain", "min_snr")
 
 Apply = Callable[[Any, jax.Array, jax.Array, jax.Array], jax.Array]
-"""(params, noisy_mask [B,H,W,1], image [B,H,W,3], t int32 [B]) -> network output [B,H,W,1]."""
+"""(params, noisy_mask [B,H,W,C], image [B,H,W,3], t int32 [B]) -> network output [B,H,W,C]."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,7 +47,8 @@ class DiffusionProcess:
         variance: with the input sqrt(a) mask + sqrt(1 - a) noise, v = sqrt(a) noise - sqrt(1 - a) mask, so that the
         target has unit variance as well, whatever `mask_scale`.
       loss: "mse" is the mean squared error of the prediction (the paper's Eq. 3). "bce_dice", for x0 alone, reads the
-        network's output as logits of "this pixel is in the mask" and adds binary cross-entropy and soft Dice.
+        network's output as logits of "this pixel is in the mask" and adds cross-entropy and soft Dice
+        (`ddim_jax.diffusion.losses.cross_entropy_dice`): binary for one class, softmax for exclusive ones.
       mask_scale: the mask enters the process as +-mask_scale. A mask is so redundant that at +-1 it can be read off x_t
         at almost every t; below 1 the network has to look at the image (the signal factor of "analog bits", Chen et al.
         2023, arXiv 2208.04202; "input scaling", Chen 2023, arXiv 2301.10972). The network's input is brought back to
@@ -50,6 +58,8 @@ class DiffusionProcess:
       loss_weight: "plain" (the paper), or "min_snr", which multiplies the loss of an example by the `min_snr_weights`
         of its timestep; the signal is the mask at +-mask_scale. With x0 and v these weights vanish with the signal: the
         network learns little at large t, where sampling starts and with few steps stays, and nothing at alpha_bar = 0.
+      labels: the classes, which decide the mask's channels C: one for one class; of several, x_0 is +1 in the channel
+        of a class where it is, else -1, and of exclusive ones the first channel is the background.
     """
 
     schedule: Schedule
@@ -58,6 +68,7 @@ class DiffusionProcess:
     mask_scale: float = 1.0
     timestep_power: float = 1.0
     loss_weight: str = "plain"
+    labels: Labels = Labels()
 
     def __post_init__(self):
         check_prediction(self.prediction, self.schedule)
@@ -124,7 +135,7 @@ class DiffusionProcess:
         Args:
           apply: the network.
           params: its parameters.
-          mask: float32 [batch, H, W, 1], values in {-1, +1}.
+          mask: float32 [batch, H, W, C], as `ddim_jax.preprocessing.normalise_mask` makes it.
           image: float32 [batch, H, W, 3], in [-1, 1].
           noise: standard normal, the shape of `mask`.
           t: int32 [batch].
@@ -132,9 +143,10 @@ class DiffusionProcess:
         noisy = add_noise(self.mask_scale * mask, noise, t, self.schedule)
         output = apply(params, self._network_input(noisy, t), image, t).astype(jnp.float32)
         if self.loss == "bce_dice":
-            losses = bce_dice(output, (mask + 1.0) / 2.0)
+            losses = cross_entropy_dice(output, mask, self.labels)
         else:
-            losses = jnp.mean((output - self._target(mask, noise, t)) ** 2, axis=(1, 2, 3))
+            errors = (output - self._target(mask, noise, t)) ** 2
+            losses = mean_over_pixels(errors, valid_pixels(mask, self.labels))
         return losses if self.loss_weight == "plain" else self._min_snr_weights(t) * losses
 
     def sample(
@@ -148,13 +160,13 @@ class DiffusionProcess:
         key: jax.Array | None = None,
         return_trajectory: bool = False,
     ) -> jax.Array | tuple[jax.Array, Trajectory]:
-        """Samples masks for `image` [batch, H, W, 3] from `noise` [batch, H, W, 1].
+        """Samples masks for `image` [batch, H, W, 3] from `noise` [batch, H, W, C].
 
         `options.sampler` names the sampler, which reads `steps`, `clip_x0` (in units of the mask: 1 clips to [-1, 1])
         and what is its own. `key` and `return_trajectory` are as `ddim_sample` has them.
 
         Returns:
-          Estimates of x_0, float32 [batch, H, W, 1], about -1 outside and +1 inside the mask, not clipped unless
+          Estimates of x_0, float32 [batch, H, W, C], about -1 outside and +1 inside the mask, not clipped unless
           `clip_x0` says so; with `return_trajectory` also the `Trajectory`, whose x_t is in the units of the process
           and whose x0 is in those of the mask.
 
@@ -171,7 +183,7 @@ class DiffusionProcess:
                 return output
             if self.prediction == "v":
                 return self._v_of_process(network_input, output, t)
-            x0 = jnp.tanh(output / 2.0) if self.loss == "bce_dice" else output  # tanh(l/2) = 2 sigmoid(l) - 1
+            x0 = mask_of_logits(output, self.labels) if self.loss == "bce_dice" else output
             return self.mask_scale * x0
 
         if options.clip_x0 is not None:

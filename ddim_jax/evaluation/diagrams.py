@@ -20,8 +20,10 @@ from ddim_jax.evaluation.style import (
     TEXT,
     frame,
     headline,
+    plain,
     save_figure,
 )
+from ddim_jax.imageio.class_colours import class_colour
 from ddim_jax.metrics import risk_coverage
 
 _COLOUR = PROTOCOL_COLOURS["mean"]
@@ -128,6 +130,17 @@ def _reliability(axes: Axes, calibration: dict[str, Any]) -> None:
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.vlines(told, told, came_true, color=_COLOUR, linewidth=3.0, alpha=0.3)
     axes.plot(told, came_true, color=_COLOUR, linewidth=1.2, marker="o", markersize=4, clip_on=False)
+    for number, (name, own) in enumerate(calibration.get("classes", {}).items(), start=1):
+        bins = [found for found in own["bins"] if found["pixels"]]
+        axes.plot(
+            [found["mean_probability"] for found in bins],
+            [found["foreground_fraction"] for found in bins],
+            color=tuple(channel / 255 for channel in class_colour(number)),
+            linewidth=1.0,
+            label=f"{plain(name)}: {own['ece']:.4f}",
+        )
+    if "classes" in calibration:
+        axes.legend(loc="upper left", fontsize=SMALL, frameon=False, labelcolor=TEXT)
     frame(axes, "", "fraction that is foreground")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)

@@ -55,7 +55,7 @@ def draw_figures(
     for position in bar.track(sorted(set().union(*groups.values())), description="figures"):
         example = look(position)
         estimates = segmenter.sample(example.image, options)
-        cases[position] = make_case(example, estimates, results[position], options.ensemble)
+        cases[position] = make_case(example, estimates, results[position], options.ensemble, segmenter.labels)
     shown = {name: [cases[position] for position in positions] for name, positions in groups.items()}
     draw_grid(folder / "grid.png", shown["grid"])
     draw_strip(folder / "worst.png", shown["worst"], f"Lowest Dice of {count(len(results), 'image')}")

@@ -18,6 +18,7 @@ from ddim_jax.evaluation.style import (
     LARGE,
     MUTED,
     NORMAL,
+    OTHER_CLASS,
     PREDICTION,
     SMALL,
     TEXT,
@@ -25,10 +26,13 @@ from ddim_jax.evaluation.style import (
     count,
     outline,
     panel,
+    plain,
     save_figure,
     shorten,
     show,
 )
+from ddim_jax.imageio.class_colours import blended, class_colour, palette
+from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import resize_image, resize_mask, resize_unit_map
 
 # Longer side of the pictures kept for figures: panels are smaller, and a camera's own size would fill the memory.
@@ -46,12 +50,14 @@ class Case:
     Attributes:
       result: its numbers.
       image: uint8 [H, W, 3], the picture in its own proportions, longer side at most 512.
-      truth: uint8 [h, w] of 0 and 1, as it was scored.
-      prediction: uint8 [h, w] of 0 and 1, the mask of the protocol 'mean' as it was scored.
-      samples: float32 [S, s, t], each sample as a probability; s and t as the network had them, at most 512.
-      probability: float32 [s, t], of the protocol 'mean' and the ensemble.
+      truth: uint8 [h, w] as `ddim_jax.labels` has it, as it was scored.
+      prediction: uint8 [h, w], the mask of the protocol 'mean' as it was scored.
+      samples: float32 [S, s, t], each sample as a probability; s and t as the network had them, at most 512; of several
+        classes [S, s, t, K].
+      probability: float32 [s, t] or [s, t, K], of the protocol 'mean' and the ensemble.
       uncertainty: float32 [s, t], the standard deviation of the samples.
       ensemble: the way the samples were fused, a name in `ddim_jax.registry.ENSEMBLES`.
+      labels: the classes.
     """
 
     result: ImageResult
@@ -62,6 +68,7 @@ class Case:
     probability: np.ndarray
     uncertainty: np.ndarray
     ensemble: str
+    labels: Labels = Labels()
 
     @property
     def dice(self) -> float:
@@ -69,24 +76,31 @@ class Case:
         return self.result.scores["mean"].dice
 
 
-def make_case(example: Example, estimates: np.ndarray, result: ImageResult, ensemble: str = "mean") -> Case:
+def make_case(
+    example: Example,
+    estimates: np.ndarray,
+    result: ImageResult,
+    ensemble: str = "mean",
+    labels: Labels = Labels(),
+) -> Case:
     """Keeps what the figures show of an image, its samples [S, h, w] (estimates of x_0) and its numbers."""
     height, width = example.image.shape[:2]
     shrink = min(1.0, _LONGER_SIDE / max(height, width))
     shape = (max(1, round(height * shrink)), max(1, round(width * shrink)))
 
     def shrunk(values: np.ndarray) -> np.ndarray:
-        return values if max(values.shape) <= _LONGER_SIDE else resize_unit_map(values, shape)
+        return values if max(values.shape[:2]) <= _LONGER_SIDE else resize_unit_map(values, shape)
 
     return Case(
         result=result,
         image=example.image if shrink == 1.0 else resize_image(example.image, shape),
         truth=resize_mask(example.mask, result.shape),
-        prediction=protocol_mask(estimates, PROTOCOLS["mean"], result.shape, ensemble),
+        prediction=protocol_mask(estimates, PROTOCOLS["mean"], result.shape, ensemble, labels),
         samples=np.stack([shrunk(sample) for sample in sample_probabilities(estimates)]),
         probability=shrunk(ensemble_probability(estimates, PROTOCOLS["mean"], ensemble)),
         uncertainty=shrunk(uncertainty(estimates)),
         ensemble=ensemble,
+        labels=labels,
     )
 
 
@@ -109,11 +123,11 @@ def draw_grid(path: str | os.PathLike, cases: Sequence[Case]) -> None:
     for row, case in zip(axes, cases, strict=True):
         shape = case.image.shape[:2]
         show(row[0], case.image, shape)
-        show(row[1], case.truth, shape, cmap="gray", vmin=0, vmax=1)
+        _show_mask(row[1], case.truth, shape, case.labels)
         for cell, sample in zip(row[2:-2], case.samples, strict=False):
-            show(cell, sample, shape, cmap="gray", vmin=0, vmax=1)
-        show(row[-2], case.probability, shape, cmap="gray", vmin=0, vmax=1)
-        outline(row[-2], case.truth, shape, TRUTH)
+            _show_probability(cell, sample, shape, case.labels)
+        _show_probability(row[-2], case.probability, shape, case.labels)
+        _outline_truth(row[-2], case, shape)
         heat = show(row[-1], case.uncertainty, shape, cmap="magma", vmin=0, vmax=top)
         for cell in row:
             panel(cell)
@@ -124,12 +138,23 @@ def draw_grid(path: str | os.PathLike, cases: Sequence[Case]) -> None:
         panel(cell, title)
     _colour_bar(figure, heat, axes[:, -1])
     figure.suptitle("From the best to the worst Dice", fontsize=LARGE, color=TEXT)
+    several = cases[0].labels.several
+    scale = "the colours of the classes on black" if several else "0 is black and 1 white"
     figure.supxlabel(
-        f"Samples and ensemble ({fused} of {count(samples, 'sample')}): probability, 0 is black and 1 white.\n"
-        "Orange: outline of the truth. Uncertainty: standard deviation of the samples.",
+        f"Samples and ensemble ({fused} of {count(samples, 'sample')}): probability, {scale}.\n"
+        f"{'White' if several else 'Orange'}: outline of the truth. Uncertainty: standard deviation of the samples.",
         fontsize=SMALL,
         color=MUTED,
     )
+    if several:
+        figure.legend(
+            handles=_class_patches(cases[0].labels),
+            loc="outside upper center",
+            ncols=6,
+            fontsize=SMALL,
+            frameon=False,
+            labelcolor=TEXT,
+        )
     save_figure(figure, path)
 
 
@@ -151,10 +176,12 @@ def draw_strip(path: str | os.PathLike, cases: Sequence[Case], title: str) -> No
         shape = case.image.shape[:2]
         show(column[0], case.image, shape)
         # The truth is the wider line, so that it shows on both sides where the two run together.
-        outline(column[0], case.truth, shape, TRUTH, width=2.4)
-        outline(column[0], case.prediction, shape, PREDICTION, width=1.0)
+        for number in range(1, case.labels.count + 1):
+            truth, colour = ("white", _colour(number)) if case.labels.several else (TRUTH, PREDICTION)
+            outline(column[0], case.labels.of_class(case.truth, number), shape, truth, width=2.4)
+            outline(column[0], case.labels.of_class(case.prediction, number), shape, colour, width=1.0)
         show(column[1], case.image.mean(axis=-1), shape, cmap="gray", vmin=0, vmax=255)
-        show(column[1], _agreement(case.prediction, case.truth), shape)
+        show(column[1], _agreement(case.prediction, case.truth, case.labels), shape)
         heat = show(column[2], case.uncertainty, shape, cmap="magma", vmin=0, vmax=top)
         paper = case.result.scores["paper"].dice
         panel(column[0], f"{shorten(case.result.id, 24)}\nDice {case.dice:.3f} (paper {paper:.3f})")
@@ -166,11 +193,12 @@ def draw_strip(path: str | os.PathLike, cases: Sequence[Case], title: str) -> No
     figure.suptitle(title, fontsize=LARGE, color=TEXT)
     figure.legend(
         handles=[
-            Patch(facecolor="none", edgecolor=TRUTH, linewidth=1.5, label="outline of the truth"),
-            Patch(facecolor="none", edgecolor=PREDICTION, linewidth=1.5, label="outline of the prediction"),
+            _truth_patch(cases[0].labels),
+            *_prediction_patches(cases[0].labels),
             Patch(color=BOTH, label="in both"),
             Patch(color=TRUTH, label="truth only (missed)"),
             Patch(color=PREDICTION, label="prediction only"),
+            *([Patch(color=OTHER_CLASS, label="another class")] if cases[0].labels.several else []),
         ],
         loc="outside lower center",
         ncols=5 if figure.get_figwidth() > 8 else 3,
@@ -190,9 +218,14 @@ def draw_reverse_process(
       path: of the PNG file.
       case: the image.
       timesteps: int [steps + 1], falling; the last entry is the end of the process, where no noise is left.
-      noisy: float32 [steps + 1, h, w], x_t; the first is noise, the last the sample.
-      estimates: float32 [steps, h, w], the estimate of x_0 made at each of the first `steps` timesteps, about [-1, 1].
+      noisy: float32 [steps + 1, h, w], x_t; the first is noise, the last the sample. Of several classes
+        [steps + 1, h, w, C], of which what is not background is shown.
+      estimates: float32 [steps, h, w], the estimate of x_0 made at each of the first `steps` timesteps, about [-1, 1];
+        of several classes [steps, h, w, K].
     """
+    labels = case.labels
+    if labels.several:
+        noisy = -noisy[..., 0] if labels.exclusive else noisy.mean(axis=-1)
     steps = len(estimates)
     shown = np.unique(np.linspace(0, steps - 1, min(steps, _STEPS_SHOWN)).round().astype(int))
     shape = case.image.shape[:2]
@@ -204,18 +237,22 @@ def draw_reverse_process(
     axes = figure.subplots(2, columns, squeeze=False)
     show(axes[0, 0], case.image, shape)
     panel(axes[0, 0], "image")
-    show(axes[1, 0], case.truth, shape, cmap="gray", vmin=0, vmax=1)
+    _show_mask(axes[1, 0], case.truth, shape, labels)
     panel(axes[1, 0])
     axes[1, 0].set_xlabel("truth", fontsize=SMALL, color=TEXT, labelpad=3)
     for column, step in zip(axes.T[1:-1], shown, strict=True):
         _show_noisy(column[0], noisy[step], shape)
-        show(column[1], estimates[step], shape, cmap="gray", vmin=-1, vmax=1)
+        if labels.several:
+            _show_probability(column[1], sample_probabilities(estimates[step][np.newaxis])[0], shape, labels)
+        else:
+            show(column[1], estimates[step], shape, cmap="gray", vmin=-1, vmax=1)
         panel(column[0], f"t = {int(timesteps[step])}")
         panel(column[1])
     _show_noisy(axes[0, -1], noisy[-1], shape)
     panel(axes[0, -1], "end")
-    show(axes[1, -1], noisy[-1] > 0, shape, cmap="gray", vmin=0, vmax=1)
-    outline(axes[1, -1], case.truth, shape, TRUTH)
+    drawn = protocol_mask(estimates[-1:], PROTOCOLS["mean"], estimates.shape[1:3], labels=labels)
+    _show_mask(axes[1, -1], drawn if labels.several else noisy[-1] > 0, shape, labels)
+    _outline_truth(axes[1, -1], case, shape)
     panel(axes[1, -1])
     axes[1, -1].set_xlabel("mask, truth outlined", fontsize=SMALL, color=TEXT, labelpad=3)
     axes[0, 1].set_ylabel("$x_t$", fontsize=NORMAL, color=TEXT)
@@ -226,21 +263,69 @@ def draw_reverse_process(
         color=TEXT,
     )
     figure.supxlabel(
-        "$x_t$: each panel in its own range about 0; estimates of $x_0$: -1, black, to 1, white.",
+        "$x_t$: each panel in its own range about 0; estimates of $x_0$: "
+        + ("the colours of the classes on black." if labels.several else "-1, black, to 1, white."),
         fontsize=SMALL,
         color=MUTED,
     )
     save_figure(figure, path)
 
 
-def _agreement(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """RGBA [h, w, 4]: green in both, orange in the truth alone, blue in the prediction alone, clear elsewhere."""
-    drawn, there = prediction.astype(bool), truth.astype(bool)
+def _agreement(prediction: np.ndarray, truth: np.ndarray, labels: Labels = Labels()) -> np.ndarray:
+    """RGBA [h, w, 4]: green in both, orange in the truth alone, blue in the prediction alone, purple where both have
+    another class, clear elsewhere and where the truth is ignored."""
+    valid = labels.valid(truth)
+    drawn, there, same = prediction.astype(bool) & valid, truth.astype(bool) & valid, prediction == truth
     overlay = np.zeros((*truth.shape, 4))
-    overlay[drawn & there] = (*to_rgb(BOTH), 0.45)
+    overlay[drawn & there & same] = (*to_rgb(BOTH), 0.45)
+    overlay[drawn & there & ~same] = (*to_rgb(OTHER_CLASS), 0.9)
     overlay[~drawn & there] = (*to_rgb(TRUTH), 0.9)
     overlay[drawn & ~there] = (*to_rgb(PREDICTION), 0.9)
     return overlay
+
+
+def _show_mask(axes: Axes, mask: np.ndarray, shape: tuple[int, int], labels: Labels) -> None:
+    """A decoded mask: white, or in the colours of the classes, on black; grey where it is ignored."""
+    if labels.several:
+        show(axes, palette(labels)[mask], shape)
+    else:
+        show(axes, np.where(labels.valid(mask), mask, 0.5), shape, cmap="gray", vmin=0, vmax=1)
+
+
+def _show_probability(axes: Axes, probability: np.ndarray, shape: tuple[int, int], labels: Labels) -> None:
+    if labels.several:
+        show(axes, blended(probability, labels), shape)
+    else:
+        show(axes, probability, shape, cmap="gray", vmin=0, vmax=1)
+
+
+def _outline_truth(axes: Axes, case: Case, shape: tuple[int, int]) -> None:
+    for number in range(1, case.labels.count + 1):
+        colour = "white" if case.labels.several else TRUTH
+        outline(axes, case.labels.of_class(case.truth, number), shape, colour)
+
+
+def _colour(number: int) -> tuple[float, ...]:
+    return tuple(channel / 255 for channel in class_colour(number))
+
+
+def _class_patches(labels: Labels) -> list[Patch]:
+    return [Patch(color=_colour(k), label=plain(name)) for k, name in enumerate(labels.class_names, start=1)]
+
+
+def _truth_patch(labels: Labels) -> Patch:
+    face, edge = (MUTED, "white") if labels.several else ("none", TRUTH)
+    return Patch(facecolor=face, edgecolor=edge, linewidth=1.5, label="outline of the truth")
+
+
+def _prediction_patches(labels: Labels) -> list[Patch]:
+    """What the outlines of the prediction are in the legend."""
+    if not labels.several:
+        return [Patch(facecolor="none", edgecolor=PREDICTION, linewidth=1.5, label="outline of the prediction")]
+    return [
+        Patch(facecolor="none", edgecolor=_colour(k), linewidth=1.5, label=f"prediction: {plain(name)}")
+        for k, name in enumerate(labels.class_names, start=1)
+    ]
 
 
 def _uncertainty_top(cases: Sequence[Case]) -> float:

@@ -27,7 +27,7 @@ from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
 
 RESOLUTIONS = ("model", "native")
-NOT_TAKEN = ("protocol", "threshold", "window")
+NOT_TAKEN = ("protocol", "threshold", "window", "invert")
 """Fields of `SamplingOptions` that an evaluation does not read: it scores every protocol at its own threshold, and its
 pictures are read as those of the training."""
 _KEPT_BYTES = 2**29  # of pictures, which are read before any is sampled, and again for the figures
@@ -125,7 +125,8 @@ def evaluate(
             "resolution": resolution,
             "package": "ddim_jax",
             "package_version": ddim_jax.__version__,
-            **summarise(results, options.ensemble),
+            "classes": list(segmenter.labels.class_names),
+            **summarise(results, options.ensemble, segmenter.labels),
             "seconds_per_image": {
                 "device": jax.devices()[0].device_kind,
                 "first_with_compilation": seconds[0],
@@ -183,8 +184,8 @@ def _score_all(
         start = time.perf_counter()
         estimates = segmenter.sample(example.image, options)
         seconds.append(time.perf_counter() - start)
-        truth = example.mask if resolution == "native" else resize_mask(example.mask, estimates.shape[1:])
-        results.append(score_image(example.id, estimates, truth, options.ensemble))
+        truth = example.mask if resolution == "native" else resize_mask(example.mask, estimates.shape[1:3])
+        results.append(score_image(example.id, estimates, truth, options.ensemble, segmenter.labels))
     return results, seconds
 
 

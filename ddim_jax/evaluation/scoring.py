@@ -1,5 +1,7 @@
 """The numbers of one image: the same samples scored under every protocol."""
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -13,14 +15,15 @@ from ddim_jax.aggregation import (
     threshold_mask,
     uncertainty,
 )
+from ddim_jax.labels import Labels
 from ddim_jax.metrics import (
     Calibration,
     Counts,
-    calibration_sums,
-    confusion_counts,
+    calibration_of_classes,
+    class_counts,
     dice,
-    measure,
-    soft_dice_uncertainty,
+    mask_doubt,
+    measure_classes,
 )
 from ddim_jax.preprocessing import resize_unit_map
 
@@ -32,10 +35,13 @@ class Score(NamedTuple):
       counts: pixels of the ensemble's mask against the truth.
       measures: every registered metric by name, in the order of the names, with "dice_single": Dice of one sample alone
         under the same protocol, averaged over the samples.
+      classes: of several classes the score of each by its name; the counts are then their sum and the measures their
+        mean. Empty for one class.
     """
 
     counts: Counts
     measures: dict[str, float]
+    classes: Mapping[str, "Score"] = MappingProxyType({})
 
     @property
     def dice(self) -> float:
@@ -52,7 +58,7 @@ class ImageResult(NamedTuple):
       uncertainty: mean over the pixels of the standard deviation of the samples, at the working size, in [0, 0.5].
       doubt: about the mask of the protocol 'mean', by the mean of the samples' probabilities, at the working size, in
         [0, 1) (`ddim_jax.metrics.soft_dice_uncertainty`).
-      calibration: of the pixels of the probability of the protocol 'mean', as it was scored.
+      calibration: of the pixels of the probability of the protocol 'mean', as it was scored; one for each class.
       scores: by the name of the protocol.
     """
 
@@ -60,27 +66,34 @@ class ImageResult(NamedTuple):
     shape: tuple[int, int]
     uncertainty: float
     doubt: float
-    calibration: Calibration
+    calibration: list[Calibration]
     scores: dict[str, Score]
 
 
 def protocol_mask(
-    samples: np.ndarray, protocol: Protocol, shape: tuple[int, int], ensemble: str = "mean"
+    samples: np.ndarray,
+    protocol: Protocol,
+    shape: tuple[int, int],
+    ensemble: str = "mean",
+    labels: Labels = Labels(),
 ) -> np.ndarray:
     """The mask that protocol and ensemble make of samples [S, h, w]: probability resized, then cut; uint8 [H, W]."""
     probability = resize_unit_map(ensemble_probability(samples, protocol, ensemble), shape)
-    return threshold_mask(probability, ensemble_threshold(protocol, ensemble))
+    return threshold_mask(probability, ensemble_threshold(protocol, ensemble, labels), labels)
 
 
-def score_image(name: str, samples: np.ndarray, truth: np.ndarray, ensemble: str = "mean") -> ImageResult:
+def score_image(
+    name: str, samples: np.ndarray, truth: np.ndarray, ensemble: str = "mean", labels: Labels = Labels()
+) -> ImageResult:
     """Scores the samples of one image under every protocol; calibration and doubt are those of "mean".
 
     Args:
       name: the image's id.
-      samples: float32 [S, h, w] estimates of x_0, about [-1, 1], unclipped.
-      truth: uint8 [H, W] of 0 and 1. Where its size is not that of the samples, the probability is resized to it
-        (bilinear) before it is cut.
+      samples: float32 [S, h, w] estimates of x_0, about [-1, 1], unclipped; of several classes [S, h, w, K].
+      truth: uint8 [H, W] as `ddim_jax.labels` has it. Where its size is not that of the samples, the probability is
+        resized to it (bilinear) before it is cut.
       ensemble: the way the samples are fused, a name in `ddim_jax.registry.ENSEMBLES`.
+      labels: the classes.
 
     Raises:
       ValueError: the samples are not finite, or the truth holds other values.
@@ -88,22 +101,33 @@ def score_image(name: str, samples: np.ndarray, truth: np.ndarray, ensemble: str
     scores, resized = {}, {}
     for protocol in PROTOCOLS.values():
         fused = ensemble_probability(samples, protocol, ensemble)
+        threshold = ensemble_threshold(protocol, ensemble, labels)
         if protocol.name == "mean":
-            drawn = threshold_mask(fused, ensemble_threshold(protocol, ensemble))
-            doubt = soft_dice_uncertainty(mean_probability(samples), drawn)
+            doubt = mask_doubt(mean_probability(samples), threshold_mask(fused, threshold, labels), labels)
         probability = resized[protocol.name] = resize_unit_map(fused, truth.shape)
-        mask = threshold_mask(probability, ensemble_threshold(protocol, ensemble))
-        counts, measures = measure(mask, truth)
-        singles = [
-            dice(confusion_counts(protocol_mask(one[np.newaxis], protocol, truth.shape), truth)) for one in samples
-        ]
-        measures["dice_single"] = float(np.mean(singles))
-        scores[protocol.name] = Score(counts, dict(sorted(measures.items())))
+        mask = threshold_mask(probability, threshold, labels)
+        alone = [protocol_mask(one[np.newaxis], protocol, truth.shape, labels=labels) for one in samples]
+        scores[protocol.name] = _score(mask, alone, truth, labels)
     return ImageResult(
         id=name,
         shape=(int(truth.shape[0]), int(truth.shape[1])),
         uncertainty=float(uncertainty(samples).mean(dtype=np.float64)),
         doubt=doubt,
-        calibration=calibration_sums(resized["mean"], truth),
+        calibration=calibration_of_classes(resized["mean"], truth, labels),
         scores=scores,
     )
+
+
+def _score(mask: np.ndarray, alone: Sequence[np.ndarray], truth: np.ndarray, labels: Labels) -> Score:
+    """The score of a mask, and of the masks that single samples make alone."""
+    singles = [[dice(counts) for counts in class_counts(one, truth, labels)] for one in alone]
+    scores = []
+    for (counts, measures), single in zip(
+        measure_classes(mask, truth, labels), zip(*singles, strict=True), strict=True
+    ):
+        scores.append(Score(counts, dict(sorted({**measures, "dice_single": float(np.mean(single))}.items()))))
+    if not labels.several:
+        return scores[0]
+    means = {name: float(np.mean([score.measures[name] for score in scores])) for name in scores[0].measures}
+    counts = sum((score.counts for score in scores), Counts(0, 0, 0, 0))
+    return Score(counts, means, dict(zip(labels.class_names, scores, strict=True)))

@@ -13,6 +13,7 @@ from ddim_jax.runtime.atomic import atomic_path
 TRUTH = "#E69F00"
 PREDICTION = "#56B4E9"
 BOTH = "#009E73"
+OTHER_CLASS = "#CC79A7"
 PROTOCOL_COLOURS = {"paper": "#D55E00", "mean": "#0072B2"}
 TEXT = "#2B2B2B"
 MUTED = "#6E6E6E"
@@ -80,7 +81,7 @@ def count(number: int, noun: str) -> str:
 def headline(metrics: dict[str, Any]) -> str:
     """The title of an evaluation, from what `metrics.json` holds."""
     return (
-        f"{_plain(metrics['dataset'])}, {metrics['split']}: {count(metrics['images'], 'image')}, "
+        f"{plain(metrics['dataset'])}, {metrics['split']}: {count(metrics['images'], 'image')}, "
         f"{count(metrics['samples'], 'sample')} of {count(metrics['steps'], 'step')}, "
         f"checkpoint at step {metrics['step']}"
     )
@@ -91,9 +92,9 @@ def shorten(name: str, length: int) -> str:
     if len(name) > length:
         tail = (length - 1) // 2
         name = f"{name[: length - 1 - tail]}…{name[-tail:]}"
-    return _plain(name)
+    return plain(name)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """The name with its dollars escaped: matplotlib reads what lies between two of them as a formula."""
     return name.replace("$", r"\$")

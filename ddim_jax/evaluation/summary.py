@@ -10,7 +10,8 @@ import numpy as np
 from scipy import stats
 
 from ddim_jax.aggregation import PROTOCOLS, ensemble_threshold
-from ddim_jax.evaluation.scoring import ImageResult
+from ddim_jax.evaluation.scoring import ImageResult, Score
+from ddim_jax.labels import Labels
 from ddim_jax.metrics import (
     Calibration,
     Counts,
@@ -22,7 +23,15 @@ from ddim_jax.metrics import (
 from ddim_jax.registry import METRICS
 
 RULES = {
-    "foreground": "probability strictly above the threshold",
+    "foreground": (
+        "probability strictly above the threshold; of exclusive classes with no threshold (null) the likeliest, the "
+        "background at 1 minus their sum"
+    ),
+    "classes": (
+        "several classes: each against all else. per_image and pooled are means over the classes of each measure; the "
+        "pixel counts are sums; classes has each by its name. Dice, doubt and risk_coverage are of those means"
+    ),
+    "ignored": "pixels with the truth's values of data.ignore are in no count and no calibration; background for hd95",
     "per_image": "mean over images; the interval is a 95% percentile bootstrap over images (2000 resamples, seed 0)",
     "pooled": "pixel counts summed over all images, then one ratio",
     "dice_single": "Dice of one sample alone under the same protocol, averaged over the samples of an image",
@@ -36,14 +45,14 @@ RULES = {
         "staple: the same masks, fused by STAPLE (expectation-maximisation), cut at 0.5"
     ),
     "uncertainty": (
-        "standard deviation of the samples' probabilities (clipped to [-1, 1], mapped to [0, 1]), mean over the pixels "
-        "of an image at the working size; at most 0.5"
+        "standard deviation of the samples' probabilities (clipped to [-1, 1], mapped to [0, 1]), of several "
+        "classes the largest, mean over the pixels of an image at the working size; at most 0.5"
     ),
     "calibration": (
         "probability of the protocol 'mean' and the ensemble at the scored resolution (native: resized), over the "
         "pixels of all images; 15 equal bins of it, (b/15, (b + 1)/15], the first with 0; ece is the sum over bins of "
         "their share of the pixels times |mean probability - fraction that is foreground|. Plain background makes it "
-        "small: see the bins between"
+        "small: see the bins between. Of several classes each probability against all else, all of them together"
     ),
     "doubt": (
         "1 - (2 sum p m + 1) / (sum p + sum m + 1), p the mean of the samples' probabilities, m the mask "
@@ -102,50 +111,81 @@ def summarise_calibration(sums: Calibration) -> dict[str, Any]:
     return {"ece": expected_calibration_error(sums), "bins": bins}
 
 
-def summarise(results: Sequence[ImageResult], ensemble: str = "mean") -> dict[str, Any]:
+def _summarise_scores(scores: Sequence[Score]) -> dict[str, Any]:
+    """The part of a protocol's summary, or of a class's, that is about the scores of the images alone."""
+    pooled = sum((score.counts for score in scores), Counts(0, 0, 0, 0))
+    return {
+        "per_image": {
+            measure: mean_and_interval([score.measures[measure] for score in scores]) for measure in scores[0].measures
+        },
+        "pooled": measure_counts(pooled) | pooled._asdict(),
+        "empty_predictions": sum(_is_empty(score.counts, "false_positive") for score in scores),
+        "hd95_with_one_empty": sum(
+            _is_empty(score.counts, "false_positive") != _is_empty(score.counts, "false_negative") for score in scores
+        ),
+    }
+
+
+def _is_empty(counts: Counts, others: str) -> bool:
+    return counts.true_positive + getattr(counts, others) == 0
+
+
+def _calibration(sums: Sequence[Sequence[Calibration]], labels: Labels) -> dict[str, Any]:
+    """Of all images, each with one for each class."""
+    of_class = [functools.reduce(operator.add, own) for own in zip(*sums, strict=True)]
+    together = summarise_calibration(functools.reduce(operator.add, of_class))
+    if not labels.several:
+        return together
+    return together | {"classes": dict(zip(labels.class_names, map(summarise_calibration, of_class), strict=True))}
+
+
+def summarise(results: Sequence[ImageResult], ensemble: str = "mean", labels: Labels = Labels()) -> dict[str, Any]:
     """Summarises the images of a data set.
 
     Args:
       results: one or more images, each scored under every protocol.
       ensemble: the one that fused their samples, which decides the threshold.
+      labels: the classes.
 
     Returns:
       A dict ready for JSON:
         "protocols": for each protocol its threshold and rule; "per_image": for each measure {"mean", "low", "high"};
-          "pooled": the counts and their ratios; "empty_predictions" and "hd95_with_one_empty": numbers of images;
+          "pooled": the counts and their ratios; "empty_predictions" and "hd95_with_one_empty": numbers of images; of
+          several classes these are means (of counts, sums), and "classes" has the same of each by its name;
         "metrics": for each registered metric its docstring, with its range and its rule for empty masks;
         "empty_truths": number of images without a foreground pixel in the truth;
         "uncertainty": {"mean", "low", "high", "rank_correlation_with_dice"}, the last for the protocol 'mean', None
           where it is not defined;
         "doubt": the same of the doubts;
-        "calibration": see `summarise_calibration`, over the pixels of all images;
+        "calibration": see `summarise_calibration`, over the pixels of all images; of several classes of all of them
+          together, and "classes" has each;
         "risk_coverage": {"area", "best_area", "unordered_area", "gain", "kept_images", "kept_dice"} of
           `ddim_jax.metrics.RiskCoverage`, with the Dice of the protocol 'mean'.
     """
     protocols = {}
     for name, protocol in PROTOCOLS.items():
         scores = [result.scores[name] for result in results]
-        pooled = sum((score.counts for score in scores), Counts(0, 0, 0, 0))
-        no_prediction = [score.counts.true_positive + score.counts.false_positive == 0 for score in scores]
-        no_truth = [score.counts.true_positive + score.counts.false_negative == 0 for score in scores]
         protocols[name] = {
-            "threshold": ensemble_threshold(protocol, ensemble),
+            "threshold": ensemble_threshold(protocol, ensemble, labels),
             "probability": protocol.rule,
-            "per_image": {
-                measure: mean_and_interval([score.measures[measure] for score in scores])
-                for measure in scores[0].measures
-            },
-            "pooled": measure_counts(pooled) | pooled._asdict(),
-            "empty_predictions": sum(no_prediction),
-            "hd95_with_one_empty": sum(drawn != there for drawn, there in zip(no_prediction, no_truth, strict=True)),
+            **_summarise_scores(scores),
         }
+        if labels.several:
+            classes = {one: _summarise_scores([score.classes[one] for score in scores]) for one in labels.class_names}
+            pooled = {
+                measure: float(np.mean([own["pooled"][measure] for own in classes.values()]))
+                for measure in measure_counts(scores[0].counts)
+            }
+            protocols[name]["pooled"] |= pooled
+            protocols[name]["hd95_with_one_empty"] = sum(own["hd95_with_one_empty"] for own in classes.values())
+            protocols[name]["classes"] = classes
     dice = [result.scores["mean"].dice for result in results]
     spreads, doubts = [result.uncertainty for result in results], [result.doubt for result in results]
     curve = risk_coverage(doubts, dice)
     return {
         "protocols": protocols,
         "metrics": {name: inspect.getdoc(metric) for name, metric in METRICS.items()},
-        "empty_truths": sum(no_truth),
+        "empty_truths": sum(_is_empty(result.scores["mean"].counts, "false_negative") for result in results),
         "uncertainty": {
             **mean_and_interval(spreads),
             "rank_correlation_with_dice": rank_correlation(spreads, dice),
@@ -154,7 +194,7 @@ def summarise(results: Sequence[ImageResult], ensemble: str = "mean") -> dict[st
             **mean_and_interval(doubts),
             "rank_correlation_with_dice": rank_correlation(doubts, dice),
         },
-        "calibration": summarise_calibration(functools.reduce(operator.add, (r.calibration for r in results))),
+        "calibration": _calibration([r.calibration for r in results], labels),
         "risk_coverage": {
             field: getattr(curve, field)
             for field in ("area", "best_area", "unordered_area", "gain", "kept_images", "kept_dice")

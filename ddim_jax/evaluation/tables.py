@@ -19,21 +19,24 @@ def write_per_image(path: str | os.PathLike, results: Sequence[ImageResult]) -> 
     """Writes one row per image, in the order of the data set, atomically.
 
     Columns: id, height, width (as scored), uncertainty, doubt, then every measure and the four pixel counts of each
-    protocol: those of "mean" by their names (`dice`), those of others as `<protocol>_<measure>` (`paper_dice`). Numbers
-    are written in full, so means can be recomputed from the file; ids as `spreadsheet_cell` has them.
+    protocol: those of "mean" by their names (`dice`), those of others as `<protocol>_<measure>` (`paper_dice`). Of
+    several classes these are means (counts: sums), and those of each class follow as `<class>_<measure>` and
+    `<protocol>_<class>_<measure>`. Numbers are written in full, so means can be recomputed from the file;
+    ids as `spreadsheet_cell` has them.
     """
     fields = [*results[0].scores["mean"].measures, *Counts._fields]
+    of_classes = [f"{one}_{field}" for one in results[0].scores["mean"].classes for field in fields]
     header = ["id", "height", "width", "uncertainty", "doubt"]
     for name in PROTOCOLS:
-        header += [field if name == "mean" else f"{name}_{field}" for field in fields]
+        header += [field if name == "mean" else f"{name}_{field}" for field in [*fields, *of_classes]]
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         for result in results:
             row = [spreadsheet_cell(result.id), *result.shape, result.uncertainty, result.doubt]
             for name in PROTOCOLS:
-                score = result.scores[name]
-                row += [*score.measures.values(), *score.counts]
+                for score in (result.scores[name], *result.scores[name].classes.values()):
+                    row += [*score.measures.values(), *score.counts]
             writer.writerow(row)
 
 
@@ -48,12 +51,16 @@ def summary_table(metrics: dict[str, Any]) -> Table:
     )
     table.add_column("measure")
     for name in PROTOCOLS:
-        table.add_column(f"{name} (> {metrics['protocols'][name]['threshold']})", justify="right")
+        threshold = metrics["protocols"][name]["threshold"]
+        table.add_column(f"{name} ({'likeliest' if threshold is None else f'> {threshold}'})", justify="right")
     for measure in metrics["protocols"]["mean"]["per_image"]:
         values = [metrics["protocols"][name]["per_image"][measure] for name in PROTOCOLS]
         digits = 4 if all(value["high"] <= 1 for value in values) else 2
         cells = (rf"{v['mean']:.{digits}f} \[{v['low']:.{digits}f}, {v['high']:.{digits}f}]" for v in values)
         table.add_row(escape(measure), *cells)
+    for one in metrics["protocols"]["mean"].get("classes", ()):
+        values = [metrics["protocols"][name]["classes"][one]["per_image"]["dice"] for name in PROTOCOLS]
+        table.add_row(f"dice, {escape(one)}", *(rf"{v['mean']:.4f} \[{v['low']:.4f}, {v['high']:.4f}]" for v in values))
     table.add_row("dice, pooled", *(f"{metrics['protocols'][name]['pooled']['dice']:.4f}" for name in PROTOCOLS))
     for label, value in (
         ("calibration error", metrics["calibration"]["ece"]),

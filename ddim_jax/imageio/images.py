@@ -5,7 +5,7 @@ reader for some suffixes. A file with another suffix is read as if it were a PNG
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -14,10 +14,15 @@ from absl import logging
 from ddim_jax.imageio.archives import open_binary
 from ddim_jax.labels import Labels
 from ddim_jax.registry import READERS
-from ddim_jax.runtime.errors import ConfigError, InputError
+from ddim_jax.runtime.errors import ConfigError, DataError, InputError
 
 MAX_PIXELS = 2**30 // 12
-"""A picture with more is refused by its header, before any of it is decoded: a GiB at 12 bytes a pixel, 89 million."""
+"""A picture with more is refused by its header, before any of it is decoded: 89 million.
+
+Reading one takes at most 12 bytes a pixel, which is a GiB: 5 of 8-bit grey, 8 of RGB, 9 with alpha, 7 of 16-bit grey,
+11 of 16-bit colours, 10 and 12 of a progressive JPEG file (RGB, CMYK). A TIFF file of 16-bit colours in one strip is
+the exception with 16. `python -m tests.slow.picture_memory` measures it.
+"""
 
 _NOTES_LOGGED = 10
 
@@ -45,17 +50,20 @@ class ReadOptions(NamedTuple):
       window: centre and width of the values that are shown, in the units of a DICOM or NIfTI file (Hounsfield units in
         CT); what lies below is black, above white. None: the file's own window, or a robust range of its values. Files
         of other formats have no such units.
+      invert: pictures are stored inverted, white as the smallest value: they are turned round.
       allow_damaged: read JPEG data with a hole or a missing end as far as that goes, with a note; else an error.
     """
 
     window: tuple[float, float] | None = None
+    invert: bool = False
     allow_damaged: bool = False
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> "ReadOptions":
         """The options in the section `data` of a config."""
         window = data.get("window")
-        return cls(window=None if window is None else (float(window[0]), float(window[1])))
+        pair = None if window is None else (float(window[0]), float(window[1]))
+        return cls(window=pair, invert=bool(data.get("invert", False)))
 
 
 class Reader(Protocol):
@@ -85,6 +93,8 @@ class Reader(Protocol):
     def count_pixels(path: str | os.PathLike) -> int:
         """Height times width, from the header alone."""
 
+    # A format that can say so has `orientation(path) -> int` too: by which `Picture.orientation` pixels are turned.
+
 
 def image_suffixes() -> tuple[str, ...]:
     """The suffixes of all readers, in small letters with the dot, sorted."""
@@ -98,15 +108,52 @@ def read_picture(path: str | os.PathLike, options: ReadOptions = ReadOptions()) 
       DataError: the file cannot be read; the message names it.
     """
     found = reader_of(path).read_image(path, options)
-    return found if isinstance(found, Picture) else Picture(found)
+    picture = found if isinstance(found, Picture) else Picture(found)
+    return picture._replace(pixels=255 - picture.pixels) if options.invert else picture
 
 
 def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> np.ndarray:
     """The pixels of `read_picture`, uint8 [H, W, 3]; its notes are logged, the first ten."""
     picture = read_picture(path, options)
+    log_notes(path, picture)
+    return picture.pixels
+
+
+def log_notes(path: str | os.PathLike, picture: Picture) -> None:
+    """Logs what a user should know of how a picture was read; the first ten times in a process."""
     for note in picture.notes:
         logging.log_first_n(logging.WARNING, "%s: %s", _NOTES_LOGGED, os.fspath(path), note)
-    return picture.pixels
+
+
+def check_fits(image_path: str | os.PathLike, picture: Picture, mask_path: str | os.PathLike, mask: np.ndarray) -> None:
+    """Refuses a mask [H, W] that does not lie on its picture for certain.
+
+    Where EXIF turns one of them and not the other, nothing says which pixels the mask was drawn on, unless the sides of
+    the picture differ and those of the mask fit one way alone.
+
+    Raises:
+      DataError: the two differ in size or in EXIF orientation; both are named.
+    """
+    height, width = picture.pixels.shape[:2]
+    turned = [picture.orientation, getattr(reader_of(mask_path), "orientation", lambda path: 1)(mask_path)]
+    if turned[0] != turned[1] and (
+        mask.shape == (width, height) or (mask.shape == (height, width) and not _sides_tell(turned, mask.shape))
+    ):
+        raise DataError(
+            f"{image_path} has EXIF orientation {turned[0]} and its mask {mask_path} {turned[1]} (1 is not turned), so "
+            "they may not lie on each other; turn the stored pixels of both upright and remove the EXIF orientation, "
+            "or give both the same."
+        )
+    if mask.shape != (height, width):
+        raise DataError(
+            f"{image_path} is {width} x {height} pixels, its mask {mask_path} is {mask.shape[1]} x {mask.shape[0]}; "
+            "expected the same size."
+        )
+
+
+def _sides_tell(turned: Sequence[int], shape: tuple[int, int]) -> bool:
+    """True if of two orientations one swaps the sides and the other does nothing, and the sides differ."""
+    return min(turned) == 1 and max(turned) >= 5 and shape[0] != shape[1]
 
 
 def read_mask(path: str | os.PathLike, labels: Labels = Labels()) -> np.ndarray:

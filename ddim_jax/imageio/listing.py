@@ -5,6 +5,7 @@ import errno
 import glob
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -25,6 +26,15 @@ def list_images(path: str | os.PathLike) -> list[Path]:
     return list(iterate_images(path))
 
 
+def kind_of(file: str) -> str:
+    """A file by its suffix, in small letters with the dot, "" for none; pipes, devices and sockets by that as well."""
+    suffix = os.path.splitext(file)[1].lower()
+    try:
+        return suffix if stat.S_ISREG(os.stat(file).st_mode) else f"{suffix} (a pipe, a device or a socket)".lstrip()
+    except OSError:
+        return suffix
+
+
 def iterate_images(path: str | os.PathLike, pass_over: Callable[[str], None] = lambda file: None) -> Iterator[Path]:
     """Finds pictures: a file as it is, a folder searched through and through, or a glob (`**` goes into folders).
 
@@ -39,7 +49,8 @@ def iterate_images(path: str | os.PathLike, pass_over: Callable[[str], None] = l
 
     Args:
       path: a file, a folder or a glob.
-      pass_over: called with every file of a folder or a glob that is not hidden and has no such suffix.
+      pass_over: called with every file of a folder or a glob that is not hidden and has no such suffix, and with what
+        is no regular file (a pipe, a device or a socket).
 
     Raises:
       DataError: nothing is there, or no picture among it, or a folder below may not be read.
@@ -50,12 +61,14 @@ def iterate_images(path: str | os.PathLike, pass_over: Callable[[str], None] = l
     def wanted(file: Path, entry: os.DirEntry | None = None) -> bool:
         if _is_image(file, suffixes, entry):
             return True
-        other = not file.name.startswith(".") and not file.name.lower().endswith(suffixes)
-        if other and (entry is not None or file.is_file()):
-            if file.is_file() and name_by_content(file):
+        if not file.name.startswith(".") and (entry is not None or (file.exists() and not file.is_dir())):
+            if not file.name.lower().endswith(suffixes) and file.is_file() and name_by_content(file):
                 return True
+            others[kind_of(os.fspath(file))] += 1
             pass_over(os.fspath(file))
         return False
+
+    others: Counter[str] = Counter()
 
     is_pattern = glob.has_magic(text) and not os.path.lexists(path)
     if os.path.isfile(path) or (not is_pattern and _is_image(path, suffixes)):
@@ -67,15 +80,21 @@ def iterate_images(path: str | os.PathLike, pass_over: Callable[[str], None] = l
     elif is_pattern:
         found, where = _images_matching(text, wanted), f"glob {text} matches"
     else:
+        there = False
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
             os.stat(path)  # what else stands in the way is said by itself
+            there = True
+        if there:
+            raise DataError(f"{text}: is a pipe, a device or a socket; copy what it gives into a file.")
         raise DataError(f"{text}: no such file or folder.")
     nothing = True
     for file in found:
         nothing = False
         yield file
     if nothing:
-        raise DataError(f"The {where} no pictures; expected files ending in {', '.join(suffixes)}.")
+        held = ", ".join(f"{kind or 'no suffix'} {number}" for kind, number in sorted(others.items()))
+        there = f" (but other files: {held})" if held else ""
+        raise DataError(f"The {where} no pictures{there}; expected files ending in {', '.join(suffixes)}.")
 
 
 def unreadable_folder(error: OSError) -> NoReturn:

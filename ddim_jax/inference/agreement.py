@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ddim_jax.inference.processes import Process
+from ddim_jax.ops.surroundings import warn_of_others
 from ddim_jax.runtime.atomic import write_json
 from ddim_jax.runtime.errors import InputError
 
@@ -53,7 +54,7 @@ def agree_on_settings(path: Path, settings: Mapping[str, Any], records: Sequence
     differences = [
         f"{name} is {there.get(name)} there and {settings.get(name)} now"
         for name in sorted(there.keys() | settings.keys())
-        if name != "checkpoint" and there.get(name) != settings.get(name)
+        if name not in ("checkpoint", "surroundings") and there.get(name) != settings.get(name)
     ]
     if differences:
         if there.get("weights") != settings.get("weights"):
@@ -61,6 +62,7 @@ def agree_on_settings(path: Path, settings: Mapping[str, Any], records: Sequence
         raise InputError(
             f"{path.parent} holds results of other settings: {'; '.join(differences)}. Use another output folder"
         )
+    warn_of_others(there.get("surroundings"), os.fspath(path.parent))
 
 
 def agree_on_work(path: Path, work: Mapping[str, Any], process: Process, alone: bool) -> None:

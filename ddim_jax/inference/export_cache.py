@@ -23,6 +23,7 @@ from jax import export
 import ddim_jax
 from ddim_jax.ops import cpu_kernels
 from ddim_jax.runtime.atomic import atomic_path
+from ddim_jax.runtime.cache_folder import check_private
 
 _MOST_BYTES = 256 * 1024**2
 """The programs used longest ago are removed beyond this."""
@@ -45,6 +46,9 @@ class TracedPrograms:
       folder: of all networks; made when there is something to keep.
       depends: JSON-serialisable, all of the configuration that the network and what is done with it depend on.
       params: its weights; their names, shapes and dtypes count.
+
+    Raises:
+      InputError: others may write to the folder.
     """
 
     def __init__(self, folder: str | os.PathLike, depends: Mapping[str, Any], params: Any):
@@ -52,6 +56,7 @@ class TracedPrograms:
             f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}"
             for path, leaf in jax.tree_util.tree_leaves_with_path(params)
         ]
+        check_private(folder)
         self._folder = Path(folder) / _digest([depends, leaves, _surroundings()])
 
     @property

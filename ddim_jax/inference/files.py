@@ -5,6 +5,7 @@ import hashlib
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from ddim_jax.inference.jobs import absolute, name_jobs, plan_jobs
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.stream import Stream
-from ddim_jax.labels import Labels
+from ddim_jax.ops.surroundings import surroundings
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.remote import local_path
@@ -39,6 +40,7 @@ class Summary(NamedTuple):
       waited: of these, the seconds in which the device waited for an image that was being read (`Stream.waited`).
       flagged: images in `flagged.csv`; None where it was not asked for, or is left to a process still at work.
       passed_over: how many files of the inputs are no images, by their suffix (lower case, "" for none).
+      notes: how many images have a note in the index of how they were read, by kind ("damaged", "few levels").
     """
 
     done: int
@@ -48,6 +50,7 @@ class Summary(NamedTuple):
     waited: float
     flagged: int | None
     passed_over: Mapping[str, int]
+    notes: Mapping[str, int]
 
 
 def segment_files(
@@ -63,6 +66,7 @@ def segment_files(
     process_index: int = 0,
     process_count: int = 1,
     progress: bool = False,
+    allow_damaged: bool = False,
     **given: Any,
 ) -> Summary:
     """Segments image files and writes the results beside an index.
@@ -105,6 +109,7 @@ def segment_files(
       process_index: which of the processes this is, 0 .. process_count - 1.
       process_count: how many processes divide the images, >= 1.
       progress: whether to draw a progress bar on stderr.
+      allow_damaged: segment JPEG files whose data have a hole or no end, as far as they go, with a note in the index.
       **given: fields of `SamplingOptions` that replace those of `options`.
 
     Returns:
@@ -141,7 +146,7 @@ def segment_files(
         weights=segmenter.fingerprint(),
         step=segmenter.step,
         options=options,
-        labels=Labels.from_config(segmenter.config["data"]),
+        labels=segmenter.labels,
     )
     known = [*(segmenter.config["data"].get("segments") or ()), *segments]
     context = context._replace(segments=parse_segments(known, context.labels.class_names))
@@ -149,6 +154,7 @@ def segment_files(
         if (check := getattr(WRITERS.get(kind), "check", None)) is not None:
             check([Path(job.files[0]) for job in plan.jobs], context)
     common = {"checkpoint": context.checkpoint, "weights": context.weights, "step": context.step, **options.as_dict()}
+    common |= {"surroundings": surroundings()}
 
     work = {
         "input": _described(inputs),
@@ -157,7 +163,7 @@ def segment_files(
         "flag_uncertain": flag_uncertain,
     }
 
-    failed, flagged, slices = [], None, {}
+    failed, flagged, slices, notes = [], None, {}, Counter()
     with contextlib.closing(Index(output_dir, common, process, work)) as index:
         # An image's name may depend on what is done already, its process does not.
         named = zip(plan.jobs, name_jobs(plan.jobs, index.is_of), strict=True)
@@ -165,13 +171,14 @@ def segment_files(
         todo = [job for job in own if not index.is_done(job, kinds)]
         if todo:
             remove_list(output_dir, replaced=flagging)
-        stream = Stream(segmenter, todo, output_dir, index, kinds, context, prefetch)
+        stream = Stream(segmenter, todo, output_dir, index, kinds, context, prefetch, allow_damaged)
         with _bar(progress, len(todo)) as advance, _told_if_removed(), contextlib.closing(iter(stream)) as records:
             for record in records:
                 # The line of an earlier run stays where nobody could look at the file: its results are there.
                 if record["mtime_ns"] is not None or not index.is_of(record["name"], record["file"]):
                     index.add(record)
                 slices[record["name"]] = record.get("slices", 1)
+                notes.update(note.partition(" (")[0] for note in record.get("notes", ()))
                 if record["status"] == "failed":
                     failed.append((record["file"], record["reason"]))
                 advance()
@@ -194,6 +201,7 @@ def segment_files(
         waited=stream.waited,
         flagged=flagged,
         passed_over=plan.passed_over,
+        notes=notes,
     )
 
 

@@ -41,13 +41,15 @@ class Index:
 
     Each line of `index.jsonl` is a JSON object: `name` (of the results), `file` (the picture), its `bytes` and
     `mtime_ns` (null where the file system did not tell), `status` ("ok" or "failed"), and then `outputs` (kinds of
-    results), `height`, `width`, `area` (pixels of the mask), `mean_uncertainty`, `doubt` and `seconds`, or `reason`.
+    results), `height`, `width`, `area` (pixels of the mask; of several classes `areas` has each),
+    `mean_uncertainty`, `doubt` and `seconds`, or `reason`.
     Lines are appended while running; the last line of a name counts. The lines of earlier runs are in memory, some
     hundred bytes each.
 
     Args:
       folder: the output folder; made where it does not exist.
-      settings: what all results of the folder have in common; "checkpoint" is written down but not compared.
+      settings: what all results of the folder have in common; "checkpoint" is written down but not compared,
+        and of other "surroundings" (`ddim_jax.ops.surroundings`) a warning is given.
       process: which one of several this is.
       work: what all processes have to be given alike, since each does a share of it, by the names of the arguments.
 

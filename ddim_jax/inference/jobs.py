@@ -14,7 +14,7 @@ from absl import logging
 
 from ddim_jax.imageio.archives import on_disk
 from ddim_jax.imageio.images import image_suffixes
-from ddim_jax.imageio.listing import iterate_images
+from ddim_jax.imageio.listing import iterate_images, kind_of
 from ddim_jax.imageio.series import group_series
 from ddim_jax.registry import READERS, WRITERS
 from ddim_jax.runtime.errors import InputError
@@ -105,7 +105,7 @@ def plan_jobs(inputs: str | os.PathLike | Iterable[str | os.PathLike], output_di
 
     def pass_over(path: str) -> None:
         if not is_result(absolute(path)):
-            others[os.path.splitext(path)[1].lower()] += 1
+            others[kind_of(path)] += 1
 
     for given in [inputs] if isinstance(inputs, str | os.PathLike) else inputs:
         _check_kind(given)

@@ -14,10 +14,12 @@ from ddim_jax.checkpoints import CheckpointStore, locate, which_step
 from ddim_jax.checkpoints.items import check_tree
 from ddim_jax.config import saved_config
 from ddim_jax.inference.export_cache import TracedPrograms
+from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, example_inputs
 from ddim_jax.models.spec import check_memory
 from ddim_jax.registry import MODELS, SAMPLERS
 from ddim_jax.runtime.errors import CheckpointError, ConfigError
+from ddim_jax.runtime.pinned import key as key_of
 
 
 class LoadedNetwork(NamedTuple):
@@ -58,7 +60,8 @@ def load_network(
     folder = directory / str(step)
     config = saved_config(folder / "metadata" / "metadata", metadata)
     about = config["model"]
-    model = create_model(about["name"], preset=about["preset"], **about["overrides"])
+    labels = Labels.from_config(config["data"])
+    model = create_model(about["name"], preset=about["preset"], mask_channels=labels.channels, **about["overrides"])
     image_size = int(config["data"]["image_size"])
     try:
         check_memory(model, image_size)
@@ -70,7 +73,7 @@ def load_network(
     traced = TracedPrograms(programs, _depends(config), params) if programs is not None and all_ours else None
     if traced is None or not traced.known:  # what was traced with such weights fits them
         inputs = jax.eval_shape(lambda: example_inputs(model, image_size))  # their shapes alone
-        expected = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
+        expected = jax.eval_shape(model.init, key_of(0), *inputs)["params"]
         check_tree(folder, expected, params)
     return LoadedNetwork(model, params, config, step, str(folder), weights, metadata.get("data"), traced)
 
@@ -93,5 +96,7 @@ def weights_digest(params: Any) -> str:
 def _depends(config: Mapping[str, Any]) -> dict[str, Any]:
     """Every part of a checkpoint's configuration that its results depend on."""
     depends = {name: config[name] for name in ("model", "diffusion")}
+    labels = Labels.from_config(config["data"])
     depends |= {"image_size": int(config["data"]["image_size"])}
+    depends |= {"classes": labels.class_names, "multilabel": labels.multilabel}
     return depends | {name: config["sample"][name] for name in ("eta", "clip_x0")}

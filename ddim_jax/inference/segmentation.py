@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ddim_jax.aggregation import PROTOCOLS, ensemble_probability, mean_probability, threshold_mask, uncertainty
-from ddim_jax.metrics import soft_dice_uncertainty
-from ddim_jax.preprocessing import ORIENTATIONS, mirrored, normalise, resize_unit_map
+from ddim_jax.labels import Labels
+from ddim_jax.metrics import mask_doubt
+from ddim_jax.preprocessing import ORIENTATIONS, class_estimates, mirrored, normalise, resize_unit_map
+from ddim_jax.runtime.pinned import key as key_of
 from ddim_jax.sampling_options import SamplingOptions
 
 
@@ -21,7 +23,8 @@ class Segmentation(NamedTuple):
         k = 1 .. K, and where they may overlap bit k - 1 for class k.
       probability: float32 [H, W] in [0, 1], as the protocol and the ensemble define it; of several classes
         [H, W, K], class k at k - 1.
-      uncertainty: float32 in [0, 0.5], the standard deviation of the samples' probabilities; 0 with one sample.
+      uncertainty: float32 [H, W] in [0, 0.5], the standard deviation of the samples' probabilities, of several classes
+        the largest; 0 with one sample.
       doubt: in [0, 1), the part of Dice that the mask is expected to miss (`ddim_jax.metrics.soft_dice_uncertainty`):
         the larger, the more a person should look at it. It is about the mask of this protocol, ensemble and threshold,
         by the mean of the samples' probabilities as the protocol 'mean' has them, both at the size the network worked
@@ -58,12 +61,16 @@ def sample_image(
       return_trajectory: for the first sample alone, what was visited on the way.
 
     Returns:
-      float32 [samples, h, w], estimates of x_0; with the trajectory the pair (x_t [steps + 1, h, w], x0 [steps, h, w]).
+      float32 [samples, h, w], estimates of x_0; of several classes [samples, h, w, K], as `class_estimates` makes them.
+      With the trajectory the pair (x_t [steps + 1, h, w], x0 [steps, h, w]), x0 again with K classes, and x_t then
+      [steps + 1, h, w, C] with the channels of the mask.
     """
-    own = jax.random.fold_in(jax.random.key(seed), identity)
+    own = jax.random.fold_in(key_of(seed), identity)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(own, jnp.arange(options.samples, dtype=jnp.uint32))
     start_keys, step_keys = jnp.unstack(jax.vmap(jax.random.split)(keys), axis=1)
-    noise = jax.vmap(lambda key: jax.random.normal(key, (*image.shape[:2], 1), jnp.float32))(start_keys)
+    noise = jax.vmap(lambda key: jax.random.normal(key, (*image.shape[:2], process.labels.channels), jnp.float32))(
+        start_keys
+    )
     image = normalise(image)
     orientation = np.arange(options.samples) % ORIENTATIONS if options.flips else np.zeros(options.samples, int)
     images = jnp.stack([mirrored(image, k) for k in range(ORIENTATIONS)])[orientation]
@@ -71,26 +78,30 @@ def sample_image(
     drawn = process.sample(apply, params, images, noise, options, key=step_keys, return_trajectory=return_trajectory)
     if return_trajectory:
         _, visited = drawn
-        return visited.x_t[:, 0, :, :, 0], visited.x0[:, 0, :, :, 0]
-    masks = drawn[..., 0]
+        x_t = visited.x_t[:, 0]
+        return x_t if process.labels.several else x_t[..., 0], class_estimates(visited.x0[:, 0], process.labels)
+    masks = class_estimates(drawn, process.labels)
     back = jnp.stack([jax.vmap(lambda mask, k=k: mirrored(mask, k))(masks) for k in range(ORIENTATIONS)])
     return back[orientation, np.arange(options.samples)]
 
 
-def fuse(samples: np.ndarray, shape: tuple[int, int], options: SamplingOptions) -> Segmentation:
+def fuse(
+    samples: np.ndarray, shape: tuple[int, int], options: SamplingOptions, labels: Labels = Labels()
+) -> Segmentation:
     """Turns the samples of one image into its result.
 
     Args:
-      samples: float32 [S, h, w], estimates of x_0 at the size the network worked at.
+      samples: float32 [S, h, w], of several classes [S, h, w, K]: estimates of x_0 at the size the network worked at.
       shape: (H, W) of the image; where it differs, probability and uncertainty are resized to it (bilinear) before the
         threshold is applied.
       options: checked; of these, protocol, ensemble and threshold.
+      labels: the classes.
     """
     fused = ensemble_probability(samples, PROTOCOLS[options.protocol], options.ensemble)
     probability = resize_unit_map(fused, shape)
     return Segmentation(
-        mask=threshold_mask(probability, options.threshold),
+        mask=threshold_mask(probability, options.threshold, labels),
         probability=probability,
         uncertainty=resize_unit_map(uncertainty(samples), shape),
-        doubt=soft_dice_uncertainty(mean_probability(samples), threshold_mask(fused, options.threshold)),
+        doubt=mask_doubt(mean_probability(samples), threshold_mask(fused, options.threshold, labels), labels),
     )

@@ -20,9 +20,11 @@ from ddim_jax.diffusion import timestep_grid
 from ddim_jax.inference.export_cache import TracedPrograms
 from ddim_jax.inference.loading import fingerprint, load_network, weights_digest
 from ddim_jax.inference.segmentation import Segmentation, fuse, sample_image
+from ddim_jax.labels import Labels
 from ddim_jax.models import create_process
 from ddim_jax.preprocessing import Prepared, as_rgb, prepare
 from ddim_jax.runtime.errors import CheckpointError, InputError
+from ddim_jax.runtime.pinned import pinned
 from ddim_jax.sampling_options import SamplingOptions
 
 _STARTED = 4  # images of a list that wait on the device at once
@@ -32,7 +34,7 @@ class Started(NamedTuple):
     """One image under way, from `Segmenter.start` to `Segmenter.fetch`.
 
     Attributes:
-      values: device arrays [..., h, w] at the size the network works at.
+      values: device arrays [:, h, w, ...] at the size the network works at.
       shape: the part of (h, w) that is the image; what lies below and to the right of it is padding.
     """
 
@@ -65,11 +67,13 @@ class Segmenter:
       config: the checkpoint's configuration.
       step: training steps the checkpoint had taken.
       image_size: height and width the network was trained at.
+      labels: the classes of the masks.
       checkpoint: the path of the checkpoint's step folder.
       training_data: what the checkpoint says of the pictures it was trained on, {} if nothing; "train_ids_sha256" is
         `ddim_jax.data.ids_digest` of the training split.
     """
 
+    @pinned()
     def __init__(
         self,
         model: nn.Module,
@@ -89,13 +93,15 @@ class Segmenter:
         self.image_size = int(config["data"]["image_size"])
         self._params = jax.device_put(params)
         self._size_multiple = model.size_multiple
-        self._process = create_process(model, config["diffusion"])
+        self.labels = Labels.from_config(config["data"])
+        self._process = create_process(model, config["diffusion"], self.labels)
         self._weights = weights
         sample = functools.partial(sample_image, self._process, lambda params, *x: model.apply({"params": params}, *x))
         static = ("options", "return_trajectory")
         self._compiled = jax.jit(sample, static_argnames=static) if programs is None else programs.kept(sample)
 
     @classmethod
+    @pinned()
     def load(
         cls,
         path: str | os.PathLike,
@@ -134,7 +140,7 @@ class Segmenter:
         """
         base = {} if options is None else options.as_given()
         if options is not None and options.threshold == ensemble_threshold(
-            PROTOCOLS[options.protocol], options.ensemble
+            PROTOCOLS[options.protocol], options.ensemble, self.labels
         ):
             del base["threshold"]  # it was not chosen: another protocol or ensemble has its own
         return SamplingOptions.create(self.config, **base | given)
@@ -150,7 +156,7 @@ class Segmenter:
 
         Returns:
           float32 [samples, h, w], estimates of x_0, about -1 outside and +1 inside, not clipped; h and w are
-          `image_size`, or H and W if `size` is "native".
+          `image_size`, or H and W if `size` is "native". Of several classes [samples, h, w, K], class k at k - 1.
 
         Raises:
           InputError: the image or an option cannot be used.
@@ -173,6 +179,7 @@ class Segmenter:
           x_t: float32 [steps + 1, h, w], from the starting noise to the sample, in the units of the process (a mask is
             +-mask_scale there).
           x0: float32 [steps, h, w], the estimate of the mask at each of the first `steps` timesteps, about [-1, 1].
+          Of several classes x_t has the channels of the mask, [.., C], and x0 the classes, [.., K].
 
         Raises:
           InputError, CheckpointError: as `sample`; and where the network works in one pass.
@@ -206,7 +213,7 @@ class Segmenter:
         rgb = [as_rgb(image) for image in ([images] if single else images)]  # all are checked before any work
 
         def finish(image: np.ndarray, started: Started) -> Segmentation:
-            return fuse(self.fetch(started), image.shape[:2], options)
+            return fuse(self.fetch(started), image.shape[:2], options, self.labels)
 
         waiting, results = deque(), []
         for image in rgb:
@@ -220,6 +227,7 @@ class Segmenter:
         """Returns what `start` needs of one image; no work for the device, so it can be done in another thread."""
         return prepare(image, None if options.size == "native" else self.image_size, self._size_multiple)
 
+    @pinned()
     def start(self, prepared: Prepared, options: SamplingOptions, *, return_trajectory: bool = False) -> Started:
         """Starts sampling one image with checked options and returns without waiting; `fetch` gives the result."""
         values = self._compiled(
@@ -236,7 +244,8 @@ class Segmenter:
         """Waits for an image that was started and cuts off its padding.
 
         Returns:
-          float32 [samples, h, w]; of a trajectory the pair (x_t [steps + 1, h, w], x0 [steps, h, w]).
+          float32 [samples, h, w]; of a trajectory the pair (x_t [steps + 1, h, w], x0 [steps, h, w]); with an axis more
+          for several classes, as `trajectory` and `sample` have them.
 
         Raises:
           CheckpointError: there is NaN or infinity.
@@ -250,7 +259,7 @@ class Segmenter:
             )
         # Cropped here, not on the device: there, each size of image would compile programs of its own.
         height, width = started.shape
-        return jax.tree.map(lambda leaf: np.ascontiguousarray(leaf[..., :height, :width]), values)
+        return jax.tree.map(lambda leaf: np.ascontiguousarray(leaf[:, :height, :width]), values)
 
     def fingerprint(self) -> str:
         """Returns a SHA-256 of the weights and every part of the config that a result depends on, wherever they lie."""

@@ -62,7 +62,7 @@ class Source:
         if self.reason is not None:
             raise DataError(self.reason)
         pixels = self._stack.read(index)
-        return Picture(255 - pixels if getattr(self._options, "invert", False) else pixels)
+        return Picture(255 - pixels if self._options.invert else pixels)
 
     def add(
         self,

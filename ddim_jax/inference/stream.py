@@ -21,14 +21,15 @@ from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.segmentation import Segmentation, fuse
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.source import Source, remove_result, summed
+from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import Prepared
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.atomic import atomic_path
 from ddim_jax.runtime.errors import DataError, is_out_of_memory
 
-PIXELS_AT_ONCE = 2 * MAX_PIXELS
-"""Bound on the pixels of all pictures between reading and written: two of the largest that are read at all, two GiB at
-the 12 bytes a pixel that decoding takes at most; writing 16-bit maps takes up to three times as much."""
+PIXELS_AT_ONCE = MAX_PIXELS
+"""Bound on the pixels of all pictures between reading and written: as many as the largest that is read at all has, so
+that reading and writing stay below 2 GiB."""
 
 
 class _Opened(NamedTuple):
@@ -167,7 +168,8 @@ class Stream:
                 source.discard()
 
     def _reading(self) -> ReadOptions:
-        return ReadOptions(self._context.options.window, self._allow_damaged)
+        options = self._context.options
+        return ReadOptions(options.window, options.invert, self._allow_damaged)
 
     def _look(self, job: Job) -> _Opened:
         """Opens a source that may hold several pictures, and counts the pixels of one of them."""
@@ -275,8 +277,8 @@ class Stream:
         else:
             began = time.monotonic()
             image = loaded.picture.pixels
-            result = fuse(samples, image.shape[:2], self._context.options)
-            facts = _facts(image, result) | {"seconds": loaded.seconds + device_seconds}
+            result = fuse(samples, image.shape[:2], self._context.options, self._context.labels)
+            facts = _facts(image, result, self._context.labels) | {"seconds": loaded.seconds + device_seconds}
             kinds, _ = self._fitting(loaded.job, source.count)
             try:
                 source.add(loaded.slice, image, result, facts, kinds, self._output_dir, self._context)
@@ -334,7 +336,7 @@ class Stream:
         kinds, too_long = self._fitting(job, 1)
         began = time.monotonic()
         image = picture.pixels
-        result = fuse(samples, image.shape[:2], self._context.options)
+        result = fuse(samples, image.shape[:2], self._context.options, self._context.labels)
         write_outputs(job, self._output_dir, image, result, kinds, self._context)
         record = _common(loaded)
         if too_long:  # the fault of this name alone; others can be written
@@ -347,7 +349,7 @@ class Stream:
             "status": "ok",
             "outputs": kinds,
             "output_bytes": [result_size(self._output_dir / job.output(kind)) for kind in kinds],
-            **_facts(image, result),
+            **_facts(image, result, self._context.labels),
             "seconds": round(loaded.seconds + device_seconds + time.monotonic() - began, 4),
         }
 
@@ -376,6 +378,15 @@ def write_outputs(
             writer.write(temporary, result, image, Path(job.source), context)
 
 
+def _areas(mask: np.ndarray, labels: Labels) -> dict[str, Any]:
+    """The pixels of the mask and, of several classes, of each."""
+    areas = {"area": int(np.count_nonzero(mask))}
+    if labels.several:
+        names = enumerate(labels.class_names, start=1)
+        areas["areas"] = {name: int(np.count_nonzero(labels.of_class(mask, number))) for number, name in names}
+    return areas
+
+
 def _is_too_long(path: Path) -> bool:
     try:
         os.lstat(path)
@@ -388,12 +399,12 @@ def _too_long(job: Job, path: Path) -> str:
     return f"{job.source}: the name of a result is too long for the file system ({path}); rename it"
 
 
-def _facts(image: np.ndarray, result: Segmentation) -> dict[str, Any]:
+def _facts(image: np.ndarray, result: Segmentation, labels: Labels) -> dict[str, Any]:
     """The fields of a record that are of the picture and its mask."""
     return {
         "height": image.shape[0],
         "width": image.shape[1],
-        "area": int(result.mask.sum()),
+        **_areas(result.mask, labels),
         "mean_uncertainty": round(float(result.uncertainty.mean(dtype=np.float64)), 6),
         "doubt": round(result.doubt, 6),
     }

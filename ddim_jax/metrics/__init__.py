@@ -7,6 +7,7 @@ docstring says what it gives for empty masks; `metrics.json` holds that docstrin
 
 from ddim_jax.metrics.bootstrap import bootstrap_interval
 from ddim_jax.metrics.calibration import Calibration, calibration_sums, expected_calibration_error
+from ddim_jax.metrics.classes import calibration_of_classes, class_counts, mask_doubt, measure_classes
 from ddim_jax.metrics.overlap import Counts, confusion_counts, dice, iou, precision, recall
 from ddim_jax.metrics.registered import measure, measure_counts
 from ddim_jax.metrics.risk_coverage import RiskCoverage, risk_coverage
@@ -18,14 +19,18 @@ __all__ = [
     "Counts",
     "RiskCoverage",
     "bootstrap_interval",
+    "calibration_of_classes",
     "calibration_sums",
+    "class_counts",
     "confusion_counts",
     "dice",
     "expected_calibration_error",
     "hausdorff",
     "hd95",
     "iou",
+    "mask_doubt",
     "measure",
+    "measure_classes",
     "measure_counts",
     "precision",
     "recall",

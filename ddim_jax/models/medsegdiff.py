@@ -103,6 +103,7 @@ class MedSegDiff(nn.Module):
       stem_stride: side of the patches the stem folds into channels (space to depth), 1 for none.
       remat: whether training keeps only what enters each residual block and computes its inside again on the way back
         (Chen et al. 2016, arXiv 1604.06174): less memory, more time, the same values.
+      mask_channels: of the noisy mask and of what is estimated (`ddim_jax.labels.Labels.channels`).
       dtype: of the arithmetic ("float32" or "bfloat16"); parameters, normalisation, softmax and FFT are float32.
     """
 
@@ -116,6 +117,7 @@ class MedSegDiff(nn.Module):
     dropout: float = 0.0
     stem_stride: int = 1
     remat: bool = False
+    mask_channels: int = 1
     dtype: Any = jnp.float32
 
     @property
@@ -125,7 +127,7 @@ class MedSegDiff(nn.Module):
 
     @nn.compact
     def __call__(self, noisy_mask: jax.Array, image: jax.Array, t: jax.Array, *, train: bool = False) -> jax.Array:
-        """[B, H, W, 1], [B, H, W, 3] in [-1, 1], int [B] -> float32 [B, H, W, 1].
+        """[B, H, W, C], [B, H, W, 3] in [-1, 1], int [B] -> float32 [B, H, W, C], C = `mask_channels`.
 
         Raises:
           ValueError: H or W is not a multiple of `size_multiple`.
@@ -186,7 +188,7 @@ class MedSegDiff(nn.Module):
         assert not skips
 
         x = Norm(self.norm_groups, silu=True, name="norm_out")(x)
-        x = conv("conv_out", self.stem_stride**2)(x)
+        x = conv("conv_out", self.mask_channels * self.stem_stride**2)(x)
         return depth_to_space(x, self.stem_stride).astype(jnp.float32)
 
 

@@ -27,6 +27,7 @@ class PlainUNet(nn.Module):
       norm_groups: groups of the group normalisation.
       dropout: rate after every level of the encoder while training.
       stem_stride: side of the patches the stem folds into channels (space to depth), 1 for none.
+      mask_channels: of the answer (`ddim_jax.labels.Labels.channels`).
       dtype: of the arithmetic ("float32" or "bfloat16"); parameters and normalisation are float32.
     """
 
@@ -36,6 +37,7 @@ class PlainUNet(nn.Module):
     norm_groups: int = 8
     dropout: float = 0.0
     stem_stride: int = 1
+    mask_channels: int = 1
     dtype: Any = jnp.float32
 
     @property
@@ -45,7 +47,7 @@ class PlainUNet(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool = False) -> jax.Array:
-        """[B, H, W, 3] in [-1, 1] -> float32 logits [B, H, W, 1].
+        """[B, H, W, 3] in [-1, 1] -> float32 logits [B, H, W, C], C = `mask_channels`.
 
         Raises:
           ValueError: H or W is not a multiple of `size_multiple`.
@@ -76,7 +78,7 @@ class PlainUNet(nn.Module):
             x = jnp.concatenate([depth_to_space(x, 2), skips.pop()], axis=-1)
             x = blocks(f"up_{level}", features, x)
         assert not skips
-        x = Conv(self.stem_stride**2, kernel_size=1, dtype=self.dtype, name="conv_out")(x)
+        x = Conv(self.mask_channels * self.stem_stride**2, kernel_size=1, dtype=self.dtype, name="conv_out")(x)
         return depth_to_space(x, self.stem_stride).astype(jnp.float32)
 
 

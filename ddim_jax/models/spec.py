@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.fields import Field
+from ddim_jax.labels import Labels
 from ddim_jax.registry import MODELS
 from ddim_jax.runtime.errors import ConfigError
 
@@ -75,8 +76,9 @@ class ModelSpec:
     Attributes:
       module: its class, a Flax module. It has an attribute or property `size_multiple`: height and width have to be
         multiples of that many pixels. Its `__call__` takes a keyword argument `train` and, according to the process,
-        the noisy mask float32 [B, H, W, 1], the image float32 [B, H, W, 3] in [-1, 1] and the timesteps int32 [B], or
-        the image alone; it returns float32 [B, H, W, 1].
+        the noisy mask float32 [B, H, W, C], the image float32 [B, H, W, 3] in [-1, 1] and the timesteps int32 [B], or
+        the image alone; it returns float32 [B, H, W, C]. C, the channels of the mask, is its field `mask_channels`; a
+        class without that field has one channel, and takes one class.
       fixed: fields of the class that a config cannot set.
       process: `DiffusionProcess`, for a denoiser, or `DirectProcess`, for a network that gives the mask in one pass.
       defaults: values of a config's sections `diffusion`, `train` and `sample` for fields that are None there, where
@@ -106,12 +108,14 @@ class ModelSpec:
         known = {}
         for field in dataclasses.fields(self.module):
             found = self.ranges.get(field.name) or _derived(field)
-            if found and field.name not in ("parent", "name", *self.fixed):
+            if found and field.name not in ("parent", "name", "mask_channels", *self.fixed):
                 default = jnp.dtype(field.default).name if field.name == "dtype" else field.default
                 known[field.name] = dataclasses.replace(found, default=default)
         return known
 
-    def create(self, preset: str | None = None, overrides: Mapping[str, Any] | None = None) -> nn.Module:
+    def create(
+        self, preset: str | None = None, overrides: Mapping[str, Any] | None = None, mask_channels: int = 1
+    ) -> nn.Module:
         """The network; arguments and errors as `create_model`."""
         if not hasattr(self.module, "size_multiple"):
             raise TypeError(f"{self.module.__name__} has no size_multiple; give it one, 1 for pictures of any size")
@@ -131,17 +135,24 @@ class ModelSpec:
                 self.fields[name].check(f"model.{name}", value)
         if isinstance(values.get("dtype"), str):
             values["dtype"] = DTYPES[values["dtype"]]
+        if mask_channels != 1:  # of one class a network needs to know nothing
+            if "mask_channels" not in {field.name for field in dataclasses.fields(self.module)}:
+                raise ConfigError(
+                    f"data.labels needs {mask_channels} channels of the mask, and {self.module.__name__} has one; give "
+                    "it a field mask_channels, or choose another model.name"
+                )
+            values["mask_channels"] = mask_channels
         model = self.module(**self.fixed, **values)
         _check_parameters(model)
         self.check(model)
         return model
 
-    def example_inputs(self, image_size: int) -> tuple[jax.Array, ...]:
+    def example_inputs(self, image_size: int, mask_channels: int = 1) -> tuple[jax.Array, ...]:
         """Zeros of the shapes that the network is called with, for one image: (image,) or (noisy_mask, image, t)."""
         image = jnp.zeros((1, image_size, image_size, 3))
         if issubclass(self.process, DirectProcess):
             return (image,)
-        return image[..., :1], image, jnp.zeros((1,), jnp.int32)
+        return jnp.zeros((*image.shape[:3], mask_channels)), image, jnp.zeros((1,), jnp.int32)
 
 
 def _check_parameters(model: Any) -> None:
@@ -206,7 +217,7 @@ def model_spec(name: str) -> ModelSpec:
     return _spec(MODELS.get(name, "model.name"))
 
 
-def create_model(name: str, *, preset: str | None = None, **overrides: Any) -> nn.Module:
+def create_model(name: str, *, preset: str | None = None, mask_channels: int = 1, **overrides: Any) -> nn.Module:
     """Builds a model. A denoiser is called as `model.apply({"params": p}, noisy_mask, image, t)`, "unet" with the image
     alone.
 
@@ -214,27 +225,30 @@ def create_model(name: str, *, preset: str | None = None, **overrides: Any) -> n
       name: "lightweight_ddim" (22,882,945 parameters), "ddim" (113,672,065), "unet" (23,772,449), "medsegdiff"
         (143,405,825), or one that was registered.
       preset: None for the size of the paper, or "small".
+      mask_channels: of the mask, `ddim_jax.labels.Labels.channels`; 1 for one class.
       **overrides: fields of the model's class, over the preset; None keeps what the preset or the class says, whether
         the class has the field or not. `dtype` is "float32" or "bfloat16".
 
     Raises:
       ConfigError: an unknown name, preset or field, or a value the field cannot take.
     """
-    return model_spec(name).create(preset, overrides)
+    return model_spec(name).create(preset, overrides, mask_channels)
 
 
 def example_inputs(model: nn.Module, image_size: int) -> tuple[jax.Array, ...]:
     """Zeros of the shapes that a model is called with, for one image: (image,) or (noisy_mask, image, t)."""
-    return _spec_of(model).example_inputs(image_size)
+    return _spec_of(model).example_inputs(image_size, getattr(model, "mask_channels", 1))
 
 
-def create_process(model: nn.Module, diffusion: Mapping[str, Any]) -> DiffusionProcess | DirectProcess:
-    """The process that trains and samples a model, from a config's `diffusion` section.
+def create_process(
+    model: nn.Module, diffusion: Mapping[str, Any], labels: Labels = Labels()
+) -> DiffusionProcess | DirectProcess:
+    """The process that trains and samples a model, from a config's `diffusion` section and the classes of the masks.
 
     Raises:
       ConfigError: a field cannot work, or the model has no diffusion and one is set.
     """
-    return _spec_of(model).process.create(**diffusion)
+    return _spec_of(model).process.create(**diffusion, labels=labels)
 
 
 def _spec(entry: Any) -> ModelSpec:

@@ -53,10 +53,11 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _MENDABLE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.EIO, *_FULL),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.ESTALE),
+    *(errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EBUSY, errno.EMFILE, errno.ENFILE),
 }
 """No permission, a read-only file system, a full or failing disk, a file where a folder should be or a folder where a
-file should be, a name that is too long, a file that its server no longer knows: the user's to mend, whatever was being
-read or written."""
+file should be, a name that is too long, a file that its server no longer knows, one that was removed or whose disk is
+gone, too many open files: the user's to mend, whatever was being read or written."""
 
 
 def is_out_of_memory(error: Exception) -> bool:

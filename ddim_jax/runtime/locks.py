@@ -9,12 +9,14 @@ import errno
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO
 
 import filelock
 from absl import logging
 
 from ddim_jax.runtime.errors import InputError, InUseError
+from ddim_jax.runtime.printable import printable
 
 _LOOK_EVERY = 0.05  # seconds, as all of these
 _TOLD_AFTER = 3.0
@@ -52,7 +54,7 @@ def try_lock(file: IO, *, required: bool = True) -> bool:
 def locked(path: str | os.PathLike, *, required: bool = True) -> Iterator[None]:
     """Holds the lock of a file, made if it is not there, while the block runs; waits for whoever holds it before.
 
-    A wait of some seconds is told.
+    A wait of some seconds is told, with the process that is waited for.
 
     Raises:
       InputError: the file system has no locks, and one is `required`.
@@ -64,11 +66,25 @@ def locked(path: str | os.PathLike, *, required: bool = True) -> Iterator[None]:
             waited = time.monotonic() - began
             if waited > _LONGEST_WAIT:
                 raise InUseError(
-                    f"{path}: another process has held this lock for {waited:.0f} s; let it end, or end it, and start "
+                    f"{path}: {holder(path)} has held this lock for {waited:.0f} s; let it end, or end it, and start "
                     "the same command again"
                 )
             if waited > _TOLD_AFTER and not told:
                 told = True
-                logging.warning("waiting for %s, which another process holds", path)
+                logging.warning("waiting for %s, which %s holds", path, holder(path))
             time.sleep(_LOOK_EVERY)
         yield
+
+
+def holder(path: str | os.PathLike) -> str:
+    """The process of this machine that holds the lock of a file, in words, as far as the system tells."""
+    try:
+        inode = os.stat(path).st_ino
+        for line in Path("/proc/locks").read_text().splitlines():
+            fields = line.split()
+            if "->" not in fields and fields[5].rpartition(":")[2] == str(inode) and int(fields[4]) > 0:
+                command = Path(f"/proc/{fields[4]}/cmdline").read_bytes().split(b"\0")
+                return f"process {fields[4]} ({printable(os.fsdecode(b' '.join(command[:3]).strip()))})"
+    except (IndexError, OSError, ValueError):
+        pass  # not Linux, gone meanwhile, or of another user
+    return "another process, perhaps of another machine,"

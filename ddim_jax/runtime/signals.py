@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: a run that has done nothing yet ends at once, one that has loses nothing.
+"""SIGTERM, Ctrl-C and the like: a run that has done nothing yet ends at once, one that has loses nothing.
 
 Nothing but the standard library is imported, so that a program can listen before it imports what takes seconds.
 """
@@ -14,10 +14,14 @@ from collections.abc import Callable, Iterator
 from ddim_jax.runtime.errors import INTERRUPTED, TRY_AGAIN
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
+_ALSO = tuple(getattr(signal, name) for name in ("SIGHUP", "SIGXCPU") if hasattr(signal, name))
+"""The terminal is gone, the time of the processor is used up: those that are ignored, as by nohup, stay so."""
+_UNREAD = getattr(signal, "SIGPIPE", None)
+"""Never waited for: Python ignores it, and `ddim_jax.runtime.streams` tells of it."""
 
 
 class StopRequest:
-    """A request to stop the run, true once it came: SIGTERM (a scheduler) or SIGINT (Ctrl-C).
+    """A request to stop the run, true once it came: SIGTERM (a scheduler), SIGINT (Ctrl-C), SIGHUP or SIGXCPU.
 
     Attributes:
       signal_name: of the signal that came to this process; None before.
@@ -28,7 +32,7 @@ class StopRequest:
         self.signal_name: str | None = None
         self.ended_by: str | None = None
         self._say: Callable[[str], None] | None = None
-        self._deciding = threading.Lock()
+        self._deciding = threading.RLock()
         self._listening = False
 
     def __bool__(self) -> bool:
@@ -54,9 +58,14 @@ class StopRequest:
         with self._deciding:
             self._say = say
 
+    def ask(self, signal_name: str) -> None:
+        """Asks the run to stop as that signal would, whose handler is not called."""
+        self.signal_name = self.signal_name or signal_name
+        self._hear(signal.Signals[signal_name])
+
     def _hear(self, number: int) -> None:
-        with self._deciding:
-            if self._say is not None and number in _STOPPING:
+        with self._deciding:  # by the thread that holds it too, where what it says has no reader
+            if self._say is not None and number in (*_STOPPING, *_ALSO, _UNREAD):
                 name = signal.Signals(number).name
                 try:
                     self._say(name)
@@ -66,7 +75,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_on_signals(request: StopRequest | None = None) -> Iterator[StopRequest]:
-    """Notes the first SIGTERM or SIGINT in `request` instead of dying of it; a second one acts as usual.
+    """Notes the first signal that asks to stop in `request` instead of dying of it; a second one acts as usual.
 
     A block inside another with the same request changes nothing. Signal handlers exist only in the main thread;
     elsewhere the request simply never comes.
@@ -75,7 +84,8 @@ def stop_on_signals(request: StopRequest | None = None) -> Iterator[StopRequest]
     if request._listening or threading.current_thread() is not threading.main_thread():
         yield request
         return
-    previous = {number: signal.getsignal(number) for number in _STOPPING}
+    heard = [*_STOPPING, *(number for number in _ALSO if signal.getsignal(number) is not signal.SIG_IGN)]
+    previous = {number: signal.getsignal(number) for number in heard}
 
     def take_back() -> None:
         for number, handler in previous.items():
@@ -145,5 +155,5 @@ def left_on_ctrl_c(last_word: str) -> Iterator[None]:
 
 
 def exit_status(signal_name: str) -> int:
-    """Exit status of a program that SIGTERM or SIGINT ended early and that goes on when it is started again."""
+    """Exit status of a program that a signal ended early and that goes on when it is started again."""
     return INTERRUPTED if signal_name == signal.SIGINT.name else TRY_AGAIN

@@ -17,6 +17,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from ddim_jax.imageio.class_colours import blended, palette
+from ddim_jax.labels import IGNORED
 from ddim_jax.runtime.atomic import atomic_path, errors_naming
 from ddim_jax.runtime.printable import printable
 from ddim_jax.runtime.values import is_whole
@@ -229,9 +231,16 @@ def _pictures(result: Validation) -> np.ndarray:
     """uint8 [n H, 3 W, 3]: one row for each image."""
     rows = []
     for image, truth, probability in zip(result.images, result.truths, result.probabilities, strict=True):
-        grey = [np.repeat((255.0 * part)[..., None], 3, axis=-1).astype(np.uint8) for part in (truth, probability)]
-        rows.append(np.concatenate([image, *grey], axis=1))
+        if result.labels.several:
+            parts = palette(result.labels)[truth], blended(probability, result.labels)
+        else:
+            parts = _grey(np.where(truth == IGNORED, 0.5, truth)), _grey(probability)
+        rows.append(np.concatenate([image, *parts], axis=1))
     return np.concatenate(rows)
+
+
+def _grey(values: np.ndarray) -> np.ndarray:
+    return np.repeat((255.0 * values)[..., None], 3, axis=-1).astype(np.uint8)
 
 
 def _duration(seconds: float) -> str:

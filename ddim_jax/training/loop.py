@@ -14,10 +14,13 @@ from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.config import resolve_config, total_steps
 from ddim_jax.data import Source, configured, ids_digest, load_dataset, note_of
+from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, create_process
 from ddim_jax.models.spec import check_memory
+from ddim_jax.ops.surroundings import surroundings
 from ddim_jax.runtime.atomic import check_place, json_text, make_folder, write_json
 from ddim_jax.runtime.errors import InUseError
+from ddim_jax.runtime.pinned import pinned
 from ddim_jax.runtime.printable import printable
 from ddim_jax.runtime.processes import LastWord, as_first, check_shared, ending_together, first_alone, wait_for_all
 from ddim_jax.runtime.remote import local_path
@@ -36,6 +39,7 @@ from ddim_jax.training.stopping import Stop
 from ddim_jax.training.validation import Validator, validation_rows
 
 
+@pinned()
 def train(config: Any, workdir: str | os.PathLike, request: StopRequest | None = None) -> int:
     """Trains as `config` says, with everything it writes below `workdir`; resumes the run that lies there.
 
@@ -81,8 +85,9 @@ def _train(
     check_place(workdir)
     check_files(workdir)
     about, fields, data, seed = config["model"], config["train"], config["data"], config["seed"]
-    model = create_model(about["name"], preset=about["preset"], **about["overrides"])
-    process = create_process(model, config["diffusion"])
+    labels = Labels.from_config(data)
+    model = create_model(about["name"], preset=about["preset"], mask_channels=labels.channels, **about["overrides"])
+    process = create_process(model, config["diffusion"], labels)
     batch_size, image_size = fields["batch_size"], data["image_size"]
     check_memory(model, image_size)
     mesh = data_mesh(batch_size, accumulate=fields["accumulate"])
@@ -180,6 +185,7 @@ def _train(
         if note := note_of(train_source):
             reporter.message(note)
         metadata = {"config": config, "package_version": __version__, "data": identity}
+        metadata |= {"surroundings": surroundings()}
         rate_at = jax.jit(rate)  # one small program; each of its operations by itself would be ten, compiled one by one
         watch, told = LossWatch(stop=stop), Told()
         feed = batches(

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.config import differences, saved_config, total_steps
+from ddim_jax.ops.surroundings import warn_of_others
 from ddim_jax.runtime.errors import CheckpointError, ConfigError
 from ddim_jax.runtime.processes import as_first
 from ddim_jax.runtime.values import is_whole
@@ -72,7 +73,10 @@ def restore(
       ConfigError: it was trained on others.
       CheckpointError: the checkpoint cannot be read, or was damaged meanwhile; or its metadata are not those of a run.
     """
-    check_same_data(store.metadata(step), data, workdir, store.directory / str(step))
+    metadata = store.metadata(step)
+    check_same_data(metadata, data, workdir, store.directory / str(step))
+    if jax.process_index() == 0:
+        warn_of_others(metadata.get("surroundings"), f"{workdir}: step {step}")
     fresh = jax.eval_shape(lambda: create_state(model, optimiser, image_size, seed=0))
     everywhere = replicated(mesh)
     template = jax.tree.map(

@@ -18,6 +18,7 @@ from ddim_jax.checkpoints.torch_weights import from_torch, load_state_dict
 from ddim_jax.config import saved_config
 from ddim_jax.labels import Labels
 from ddim_jax.models import example_inputs
+from ddim_jax.runtime.pinned import key as key_of
 
 
 @flax.struct.dataclass
@@ -44,7 +45,7 @@ def create_state(model: nn.Module, optimiser: optax.GradientTransformation, imag
         return model.init(key, *example_inputs(model, image_size))["params"]
 
     # Compiled, so that the forward pass, of which only the shapes matter, is dropped instead of run step by step.
-    params = jax.jit(initial)(jax.random.key(seed))
+    params = jax.jit(initial)(key_of(seed))
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
@@ -75,7 +76,7 @@ def load_weights(path: str | os.PathLike, model: nn.Module, image_size: int) -> 
       CheckpointError: the file or the run cannot be read, or its weights are another network's: every name and shape
         that does not fit is told.
     """
-    fresh = jax.eval_shape(lambda key: model.init(key, *example_inputs(model, image_size)), jax.random.key(0))["params"]
+    fresh = jax.eval_shape(lambda key: model.init(key, *example_inputs(model, image_size)), key_of(0))["params"]
     if not Path(path).is_dir():
         return Begun(from_torch(load_state_dict(path), fresh, source=path), f"starts from the weights of {path}")
     directory, step = locate(path)

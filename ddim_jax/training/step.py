@@ -14,6 +14,7 @@ from jax.sharding import Mesh, PartitionSpec
 from ddim_jax.data import augment
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.preprocessing import normalise, normalise_mask
+from ddim_jax.runtime.pinned import key as key_of
 from ddim_jax.training.sharding import replicated
 from ddim_jax.training.state import TrainState
 
@@ -53,10 +54,13 @@ def make_train_step(
     """
 
     def drawn(key: jax.Array, position: jax.Array, image: jax.Array, mask: jax.Array) -> tuple[jax.Array, ...]:
-        """One example as the losses take it: mask [S,S,1] and image [S,S,3], augmented, noise [S,S,1], timestep []."""
+        """One example as the losses take it: x_0 [S,S,C] and image [S,S,3], augmented, noise [S,S,C], timestep []."""
         augment_key, time_key, noise_key = jax.random.split(jax.random.fold_in(key, position), 3)
-        image, mask = augment(augment_key, image, mask, rotation_degrees=rotation_degrees, flips=flips)
-        return mask, image, jax.random.normal(noise_key, mask.shape), process.draw_timesteps(time_key, ())
+        image, mask = augment(
+            augment_key, image, mask[..., None], rotation_degrees=rotation_degrees, flips=flips, outside=0
+        )
+        x0 = normalise_mask(mask[..., 0], process.labels)
+        return x0, image, jax.random.normal(noise_key, x0.shape), process.draw_timesteps(time_key, ())
 
     def loss_and_gradients(params: Any, dropout_key: jax.Array, *examples: jax.Array) -> tuple[jax.Array, Any]:
         def apply(params, *inputs):
@@ -80,9 +84,9 @@ def make_train_step(
 
     def mean(params: Any, step: jax.Array, positions: jax.Array, batch: Batch) -> tuple[jax.Array, Any]:
         """Loss and gradients, the mean over the examples, which have these positions in the whole batch."""
-        key = jax.random.fold_in(jax.random.key(seed), step)
+        key = jax.random.fold_in(key_of(seed), step)
         images, masks = _pictures(batch)
-        examples = jax.vmap(functools.partial(drawn, key))(positions, normalise(images), normalise_mask(masks))
+        examples = jax.vmap(functools.partial(drawn, key))(positions, normalise(images), masks)
         dropout_key = jax.random.fold_in(key, len(positions))
         of_all = loss_and_gradients if accumulate == 1 else accumulated
         return of_all(params, dropout_key, *examples)

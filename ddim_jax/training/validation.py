@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ddim_jax.aggregation import PROTOCOLS, threshold_mask
+from ddim_jax.aggregation import PROTOCOLS, ensemble_probability, ensemble_threshold, threshold_mask
 from ddim_jax.data import Arrays
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
-from ddim_jax.metrics import confusion_counts, dice
-from ddim_jax.preprocessing import normalise, normalise_mask
+from ddim_jax.labels import Labels
+from ddim_jax.metrics import class_counts, dice
+from ddim_jax.preprocessing import class_estimates, normalise, normalise_mask
+from ddim_jax.runtime.pinned import key as key_of
 from ddim_jax.sampling_options import SamplingOptions
 
 
@@ -21,10 +23,12 @@ class Validation(NamedTuple):
 
     Attributes:
       loss: mean training loss over the subset.
-      dice: mean over the images of the Dice of one sample each, protocol "mean", at the training size.
+      dice: mean over the images (and the classes) of the Dice of one sample each, protocol "mean", at the training
+        size.
       images: uint8 [n, S, S, 3], the first few images.
-      truths: uint8 [n, S, S] in {0, 1}.
-      probabilities: float32 [n, S, S].
+      truths: uint8 [n, S, S], decoded masks.
+      probabilities: float32 [n, S, S], of several classes [n, S, S, K].
+      labels: the classes.
     """
 
     loss: float
@@ -32,6 +36,7 @@ class Validation(NamedTuple):
     images: np.ndarray
     truths: np.ndarray
     probabilities: np.ndarray
+    labels: Labels = Labels()
 
 
 def validation_rows(examples: int, most: int) -> list[int]:
@@ -65,20 +70,22 @@ class Validator:
         # images': the loss is then the training's, and not that of timesteps which the network has hardly seen.
         spread = process.timesteps_at((np.arange(count, dtype=np.float32) + 0.5) / count)
         self._t = np.random.default_rng(seed).permutation(np.asarray(spread))
-        self._key = jax.random.key(seed)
+        self._key = key_of(seed)
 
         options = SamplingOptions(steps=steps, clip_x0=clip_x0)
+        self._labels = process.labels
+        self._threshold = ensemble_threshold(PROTOCOLS["mean"], labels=process.labels)
 
         def score(params, image, mask, t, rows):
             def apply(params, *inputs):
                 return model.apply({"params": params}, *inputs)
 
-            image, mask = normalise(image), normalise_mask(mask)
+            image, x0 = normalise(image), normalise_mask(mask, process.labels)
             keys = jax.vmap(jax.random.fold_in, (None, 0))(self._key, rows)
-            noise = jax.vmap(lambda key: jax.random.normal(key, mask.shape[1:]))(keys)
-            losses = process.losses(apply, params, mask, image, noise, t)
+            noise = jax.vmap(lambda key: jax.random.normal(key, x0.shape[1:]))(keys)
+            losses = process.losses(apply, params, x0, image, noise, t)
             samples = process.sample(apply, params, image, noise, options)
-            return losses, samples[..., 0]
+            return losses, class_estimates(samples, process.labels)
 
         self._score = jax.jit(score)
 
@@ -104,9 +111,9 @@ class Validator:
                     # Weights gone wrong: a score of nothing; the loop stops at the loss.
                     scores[row] = 0.0
                     continue
-                protocol = PROTOCOLS["mean"]
-                probability = protocol.probability(sample[None])
-                scores[row] = dice(confusion_counts(threshold_mask(probability, protocol.threshold), self._masks[row]))
+                probability = ensemble_probability(sample[None], PROTOCOLS["mean"])
+                mask = threshold_mask(probability, self._threshold, self._labels)
+                scores[row] = np.mean([dice(counts) for counts in class_counts(mask, self._masks[row], self._labels)])
                 if row == len(probabilities) and row < pictures:
                     probabilities.append(probability)
         shown = len(probabilities)
@@ -116,4 +123,5 @@ class Validator:
             images=self._images[:shown],
             truths=self._masks[:shown],
             probabilities=np.array(probabilities, np.float32),
+            labels=self._labels,
         )

@@ -1,8 +1,12 @@
 """Compiled programs on disk: written by one process, read by the next, and only where they should be."""
 
 import os
+import pathlib
+import re
 import subprocess
 import sys
+
+import pytest
 
 PROGRAM = """
 import sys
@@ -32,16 +36,41 @@ def run(**environment):
 
 def test_the_next_process_reads_what_one_has_compiled(tmp_path):
     first, folder, hits, _ = run(XDG_CACHE_HOME=str(tmp_path))
-    assert folder.startswith(f"{tmp_path}/ddim_jax/xla-") and hits == 0
+    assert folder.startswith(f"{tmp_path}/ddim_jax/programs-") and hits == 0
     assert os.stat(folder).st_mode & 0o077 == 0
-    assert os.listdir(folder)
+    (entry,) = os.listdir(folder)  # what JAX was lent is gone
+    assert re.fullmatch(r".*-cache\.[0-9a-f]{64}", entry)
     second, again, hits, _ = run(XDG_CACHE_HOME=str(tmp_path))
     assert (second, again) == (first, folder) and hits > 0
 
 
 def test_the_users_own_folder_is_used(tmp_path):
     _, folder, _, _ = run(XDG_CACHE_HOME=str(tmp_path / "other"), JAX_COMPILATION_CACHE_DIR=str(tmp_path / "own"))
-    assert folder == str(tmp_path / "own") and not (tmp_path / "other").exists()
+    assert folder.startswith(f"{tmp_path}/own/ddim_jax/") and not (tmp_path / "other").exists()
+    assert os.listdir(folder)
+
+
+@pytest.mark.attack("16.3")
+def test_a_program_of_which_a_byte_changed_is_made_again(tmp_path):
+    """With zstandard JAX itself does not notice, and runs it."""
+    first, folder, _, _ = run(XDG_CACHE_HOME=str(tmp_path))
+    (entry,) = os.listdir(folder)
+    path = pathlib.Path(folder, entry)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    second, _, hits, said = run(XDG_CACHE_HOME=str(tmp_path))
+    assert (second, hits) == (first, 0) and f"{path}: a compiled program was damaged" in said
+    assert run(XDG_CACHE_HOME=str(tmp_path))[2] == 1
+
+
+@pytest.mark.attack("by design")
+def test_a_folder_that_others_may_write_to_is_refused(tmp_path):
+    (tmp_path / "ddim_jax").mkdir()
+    (tmp_path / "ddim_jax").chmod(0o777)
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run(XDG_CACHE_HOME=str(tmp_path))
+    assert f"chmod go-w {tmp_path}/ddim_jax" in failed.value.stderr
 
 
 def test_turned_off_or_impossible_the_program_runs_all_the_same(tmp_path):

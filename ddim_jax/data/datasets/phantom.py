@@ -10,12 +10,15 @@ import numpy as np
 from scipy import ndimage
 
 from ddim_jax.data.sources import SPLITS, DataOptions, Example
+from ddim_jax.imageio.masks import mask_of_numbers
+from ddim_jax.labels import Labels
 from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.runtime.values import is_whole
 
 _COUNTS = {"train": 512, "val": 64, "test": 64}
 _LARGEST_COUNT = 10**7
+_HEART_CONTRAST = 0.14  # of the classes: without, the heart ends in the mediastinum unseen
 
 
 @DATASETS.register("phantom")
@@ -39,7 +42,7 @@ def load_phantom(split: str, options: DataOptions) -> "PhantomSource":
             f"The phantoms' size (data.image_size) is {size!r} and their seed (data.split_seed) {seed!r}; "
             "expected whole numbers, from 1 and from 0."
         )
-    return PhantomSource(split, seed=seed, size=size, count=counts[split])
+    return PhantomSource(split, seed=seed, size=size, count=counts[split], labels=options.labels)
 
 
 class PhantomSource:
@@ -50,10 +53,11 @@ class PhantomSource:
       seed: of the whole data set, at least 0.
       size: height and width in pixels.
       count: number of pairs.
+      labels: the classes; where they have names, of the three structures of `draw_phantom`.
     """
 
-    def __init__(self, split: str, *, seed: int, size: int, count: int):
-        self.name = "phantom"
+    def __init__(self, split: str, *, seed: int, size: int, count: int, labels: Labels = Labels()):
+        self.name, self._labels = "phantom", labels
         self.ids = tuple(f"{split}_{index:05d}" for index in range(count))
         self._split, self._seed, self._size = split, seed, size
 
@@ -63,19 +67,31 @@ class PhantomSource:
     def __getitem__(self, index: int) -> Example:
         if not 0 <= index < len(self):
             raise IndexError(f"phantom {self._split} has {len(self)} pictures, got index {index}.")
-        image, mask = draw_phantom(self._split, self._seed, index, self._size)
+        classes = bool(self._labels.names)
+        image, mask = draw_phantom(self._split, self._seed, index, self._size, classes=classes)
+        if classes:
+            mask = mask_of_numbers(mask, self._labels, name=self.ids[index])
         return Example(self.ids[index], image, mask)
 
 
-def draw_phantom(split: str, seed: int, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_phantom(
+    split: str, seed: int, index: int, size: int, *, classes: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Draws one pair.
 
+    Args:
+      split, seed, index: which one.
+      size: side in pixels.
+      classes: whether the mask is a label map of three structures; the heart can then be seen, a little brighter than
+        what surrounds it.
+
     Returns:
-      image uint8 [size, size, 3] (grey, three equal channels) and mask uint8 [size, size], {0, 1}.
+      image uint8 [size, size, 3] (grey, three equal channels) and mask uint8 [size, size]: 1 both lungs; with `classes`
+      1 the lung on the left of the picture (the right lung, as films are viewed), 2 the other, 3 the heart.
     """
     rng = np.random.default_rng([SPLITS.index(split), seed, index])
     # Noise is drawn last, so that the anatomy is the same at every size.
-    grey, mask = _scene(rng, _Canvas(size))
+    grey, mask = _scene(rng, _Canvas(size), classes)
     grey = _exposure(rng, grey, size)
     image = np.round(np.clip(grey, 0, 1) * 255).astype(np.uint8)
     return np.repeat(image[..., None], 3, axis=-1), mask.astype(np.uint8)
@@ -101,14 +117,14 @@ class _Canvas:
         return (radius - 1) * min(ry, rx)
 
 
-def _scene(rng: np.random.Generator, canvas: _Canvas) -> tuple[np.ndarray, np.ndarray]:
+def _scene(rng: np.random.Generator, canvas: _Canvas, classes: bool) -> tuple[np.ndarray, np.ndarray]:
     middle = 0.5 + rng.uniform(-0.04, 0.04)
     top = rng.uniform(0.10, 0.18)
     body = canvas.soft(canvas.ellipse(0.62, middle, rng.uniform(0.58, 0.7), rng.uniform(0.43, 0.5), power=3.0))
     grey = 0.06 + 0.52 * body
     grey += 0.10 * body * np.exp(-(((canvas.x - middle) / rng.uniform(0.035, 0.06)) ** 2))
 
-    outline = _lungs(rng, canvas, middle, top)
+    fields = _lungs(rng, canvas, middle, top)
     heart = canvas.ellipse(
         rng.uniform(0.58, 0.66),
         middle + rng.uniform(0.05, 0.09),
@@ -116,10 +132,12 @@ def _scene(rng: np.random.Generator, canvas: _Canvas) -> tuple[np.ndarray, np.nd
         rng.uniform(0.09, 0.13),
         -0.5,
     )
-    lungs = np.maximum(outline, -heart)
+    lungs = np.maximum(np.minimum(*fields), -heart)
     inside = canvas.soft(lungs)
     grey = grey * (1 - inside) + inside * (0.20 + rng.uniform(-0.03, 0.05))
 
+    if classes:
+        grey += _HEART_CONTRAST * canvas.soft(heart)
     for _ in range(rng.integers(0, 3)):
         grey += _opacity(rng, canvas, inside)
     grey += _ribs(rng, canvas, middle, top) * body
@@ -127,11 +145,14 @@ def _scene(rng: np.random.Generator, canvas: _Canvas) -> tuple[np.ndarray, np.nd
         grey = grey * (1 - blob) + 0.17 * blob
     for _ in range(rng.integers(0, 3)):
         grey += 0.3 * _cable(rng, canvas)
-    return grey, lungs < 0
+    if not classes:
+        return grey, lungs < 0
+    nearer = np.where(fields[0] <= fields[1], 1, 2)
+    return grey, np.where(heart < 0, 3, np.where(lungs < 0, nearer, 0))
 
 
-def _lungs(rng: np.random.Generator, canvas: _Canvas, middle: float, top: float) -> np.ndarray:
-    """The signed distance to both lung fields before the heart is taken away."""
+def _lungs(rng: np.random.Generator, canvas: _Canvas, middle: float, top: float) -> list[np.ndarray]:
+    """The signed distances to both lung fields, that on the left first, before the heart is taken away."""
     fields = []
     for side in (-1, 1):
         height = rng.uniform(0.27, 0.36)
@@ -151,7 +172,7 @@ def _lungs(rng: np.random.Generator, canvas: _Canvas, middle: float, top: float)
             rng.uniform(0.2, 0.3),
         )
         fields.append(np.maximum(field, -dome))
-    return np.minimum(*fields)
+    return fields
 
 
 def _opacity(rng: np.random.Generator, canvas: _Canvas, inside: np.ndarray) -> np.ndarray:

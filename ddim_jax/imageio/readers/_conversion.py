@@ -15,7 +15,7 @@ from ddim_jax.imageio.depth import Depth, count_values, find_depth
 from ddim_jax.imageio.masks import over_black
 from ddim_jax.runtime.errors import DataError
 
-_BAND = 2**20  # pixels that are converted at once
+_BAND = 2**18  # pixels that are converted at once
 _OTHER_BYTE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
 

@@ -29,6 +29,8 @@ _PARTS = ((273, 279), (324, 325))  # offsets and lengths of strips, of tiles
 _JPEG_FORMATS = ("JPEG", "MPO")
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "I", "F", "I;16", "I;16B", "I;16L")
+# Telling levels and colours of a mask apart takes up to 30 bytes a pixel where it is not 8-bit grey.
+_MASK_MODES, _MASK_PIXELS = ("1", "L", "P"), 3 * 2**29 // 30
 _SMALL_TILE = 2**24  # pixels; writers pad small pictures to a whole tile
 
 
@@ -172,7 +174,12 @@ def _opened(path: str | os.PathLike, allow_damaged: bool) -> Iterator[tuple[Bina
 def _decode_mask(path: str | os.PathLike) -> tuple[Image.Image, bool]:
     """The one picture of a file, decoded and upright, and whether it came from a JPEG."""
     with _errors_naming(path), _opened(path, allow_damaged=False) as (_, picture, _notes):
-        lossy = picture.format in _JPEG_FORMATS
+        lossy, (width, height) = picture.format in _JPEG_FORMATS, picture.size
+        if width * height > _MASK_PIXELS and picture.mode not in _MASK_MODES:
+            raise DataError(
+                f"{path}: a mask of {width} x {height} pixels of kind {picture.mode!r}, expected 8-bit grey where "
+                f"there are more than {_MASK_PIXELS}; save it so."
+            )
         if _is_deep_white_0(picture):
             # Pillow turns 8 bits round and leaves 16 as they are; how many of them are used, the file does not say.
             raise DataError(f"{path}: 16-bit grey in which white is 0 (MinIsWhite); save it with black as 0.")

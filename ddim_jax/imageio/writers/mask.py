@@ -1,8 +1,12 @@
-"""The mask as an 8-bit grey PNG: 0 and 255."""
+"""The mask as an 8-bit PNG: grey, 0 and 255; of several classes their numbers, with a palette.
+
+Where classes overlap, bit k - 1 of a number is class k.
+"""
 
 import numpy as np
 from PIL import Image
 
+from ddim_jax.imageio.class_colours import palette
 from ddim_jax.registry import WRITERS
 
 
@@ -11,4 +15,9 @@ class Mask:
     suffix = ".png"
 
     def write(self, path, result, image, source, context):
-        Image.fromarray(result.mask * np.uint8(255)).save(path, format="PNG")
+        if context.labels.several:
+            picture = Image.fromarray(result.mask)
+            picture.putpalette(palette(context.labels).tobytes())
+        else:
+            picture = Image.fromarray(result.mask * np.uint8(255))
+        picture.save(path, format="PNG")

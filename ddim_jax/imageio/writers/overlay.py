@@ -1,9 +1,11 @@
-"""A picture to check a mask with, as a PNG: its outline drawn on the image."""
+"""A picture to check a mask with, as a PNG: its outline drawn on the image, of several classes each in its colour."""
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from ddim_jax.imageio.class_colours import class_colour
+from ddim_jax.labels import Labels
 from ddim_jax.registry import WRITERS
 
 _COLOUR = np.array([0, 255, 170], np.float32)  # stands out on grey X-rays, on skin and on mucosa alike
@@ -15,25 +17,28 @@ class Overlay:
     suffix = ".png"
 
     def write(self, path, result, image, source, context):
-        Image.fromarray(draw_overlay(image, result.mask)).save(path, format="PNG")
+        Image.fromarray(draw_overlay(image, result.mask, context.labels)).save(path, format="PNG")
 
 
-def draw_overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def draw_overlay(image: np.ndarray, mask: np.ndarray, labels: Labels = Labels()) -> np.ndarray:
     """Draws the mask's outline on the image and tints its inside.
 
     Args:
       image: uint8 [H, W, 3].
-      mask: uint8 [H, W], values {0, 1}.
+      mask: uint8 [H, W] as `ddim_jax.labels` has it.
+      labels: the classes.
 
     Returns:
       uint8 [H, W, 3]; pixels outside the mask are those of the image. The outline lies inside the mask and is 1 pixel
       wide, wider in large images (1/256 of the shorter side).
     """
-    inside = mask.astype(bool)
     width = max(1, round(min(mask.shape) / 256))
-    # The outside of the picture counts as mask: where it cuts a mask off there is no border to draw.
-    outline = inside & ~ndimage.binary_erosion(inside, iterations=width, border_value=1)
     result = image.astype(np.float32)
-    result[inside] = (1.0 - _TINT) * result[inside] + _TINT * _COLOUR
-    result[outline] = _COLOUR
+    for number in range(1, labels.count + 1):
+        inside = labels.of_class(mask, number)
+        colour = np.array(class_colour(number), np.float32) if labels.several else _COLOUR
+        # The outside of the picture counts as mask: where it cuts a mask off there is no border to draw.
+        outline = inside & ~ndimage.binary_erosion(inside, iterations=width, border_value=1)
+        result[inside] = (1.0 - _TINT) * result[inside] + _TINT * colour
+        result[outline] = colour
     return np.round(result).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The probability as a 16-bit grey PNG: value x 65535, rounded."""
+"""The probability as a 16-bit grey PNG: value x 65535, rounded; of several classes their maps side by side."""
 
 import numpy as np
 from PIL import Image
@@ -11,7 +11,8 @@ class Probability:
     suffix = ".png"
 
     def write(self, path, result, image, source, context):
-        save_map(path, result.probability)
+        maps = result.probability
+        save_map(path, maps if maps.ndim == 2 else np.concatenate(np.moveaxis(maps, -1, 0), axis=1))
 
 
 def save_map(path, values: np.ndarray) -> None:

@@ -53,13 +53,23 @@ def library_path() -> Path | None:
     """The library that was built for this machine; None where it was not, or where its content has changed since.
 
     The end of its name is the SHA-256 of its content.
+
+    Raises:
+      InputError: others may write to the folder (`ddim_jax.runtime.cache_folder.check_private`).
     """
+    found = _verified()
+    return None if found is None else found[0]
+
+
+def _verified() -> tuple[Path, bytes] | None:
+    """The library and its content."""
     try:
         for path in sorted(folder().glob(f"{name()}-*.so")):
-            if hashlib.sha256(path.read_bytes()).hexdigest() == path.stem.rpartition("-")[2]:
-                return path
+            content = path.read_bytes()
+            if hashlib.sha256(content).hexdigest() == path.stem.rpartition("-")[2]:
+                return path, content
             logging.warning("%s is damaged and is not used; %s builds it again", path, BUILD)
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
+    except OSError as error:
         logging.warning("the compiled CPU kernels are not used: %s", error)
     return None
 
@@ -100,13 +110,28 @@ def build() -> Path:
         return made.replace(path)
 
 
+def _load(path: Path, content: bytes) -> ctypes.CDLL:
+    """Loads the very content that was verified: a file that is cut short while its code is in use ends the process."""
+    try:
+        descriptor = os.memfd_create(path.name)
+    except (AttributeError, OSError):  # not Linux, or not allowed
+        return ctypes.CDLL(str(path))
+    with open(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        try:
+            return ctypes.CDLL(f"/proc/self/fd/{descriptor}")
+        except OSError:  # a system that runs nothing from memory
+            return ctypes.CDLL(str(path))
+
+
 @functools.cache
 def available() -> bool:
     """Returns True if the kernels are built for this machine; the first call loads them and tells XLA about them."""
-    path = library_path()
-    if path is None:
+    found = _verified()
+    if found is None:
         return False
-    library = ctypes.CDLL(str(path))
+    library = _load(*found)
     for target in TARGETS:
         jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(library, target)), platform="cpu")
     return True

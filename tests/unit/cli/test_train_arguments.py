@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+import absl.logging
 import pytest
 from absl import flags
 from ml_collections import config_flags
@@ -44,7 +45,7 @@ def parse(monkeypatch, tmp_path, capsys):
     (tmp_path / "bug.py").write_text(tiny_file().replace('config.name = "tiny"', "None.name"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT))
-    handler = command.absl.logging.get_absl_handler()
+    handler = absl.logging.get_absl_handler()
     formatter, filters = handler.formatter, list(handler.filters)
     monkeypatch.delitem(sys.modules, "config_config", raising=False)  # what an earlier file left
     own = flags.FlagValues()
@@ -157,7 +158,7 @@ def test_a_bug_in_a_config_file_keeps_its_traceback(parse):
 
 def test_what_is_logged_is_ours_or_a_warning(parse, capsys):
     parse("--config", "tiny.py")
-    handler = command.absl.logging.get_absl_handler()
+    handler = absl.logging.get_absl_handler()
     ours, theirs = command._PACKAGE + "/data/splits.py", "/lib/site-packages/orbax/checkpoint/checkpoint.py"
     cases = [(ours, logging.INFO), (theirs, logging.INFO), (theirs, logging.WARNING), (ours, logging.WARNING)]
     kept = [handler.filter(logging.LogRecord("absl", level, path, 1, "text", (), None)) for path, level in cases]

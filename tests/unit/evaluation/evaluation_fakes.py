@@ -3,6 +3,7 @@
 import numpy as np
 
 from ddim_jax.data import Example
+from ddim_jax.labels import Labels
 from ddim_jax.sampling_options import SamplingOptions
 
 CONFIG = {
@@ -15,10 +16,16 @@ CONFIG = {
 class FakeSegmenter:
     """The red value of an image's first pixel is the key to its samples in `estimates`."""
 
-    def __init__(self, estimates: dict[int, np.ndarray], checkpoint: str = "RUN/checkpoints/800"):
+    def __init__(
+        self,
+        estimates: dict[int, np.ndarray],
+        checkpoint: str = "RUN/checkpoints/800",
+        labels: Labels = Labels(),
+    ):
         self.estimates = {key: np.asarray(value, np.float32) for key, value in estimates.items()}
-        self.config, self.step, self.checkpoint = CONFIG, 800, checkpoint
-        self.image_size = next(iter(self.estimates.values())).shape[-1]
+        self.config = CONFIG | {"data": CONFIG["data"] | labels.as_config()}
+        self.labels, self.step, self.checkpoint = labels, 800, checkpoint
+        self.image_size = next(iter(self.estimates.values())).shape[2]
         self.calls = []
         self.bounds = set()  # eta and clip_x0 of all calls
         self.training_data = {}

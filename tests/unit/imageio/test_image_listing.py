@@ -1,5 +1,7 @@
 """The pictures of a folder; none is passed over in silence."""
 
+import os
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -112,3 +114,33 @@ def test_a_folder_inside_a_hidden_one_and_one_with_brackets_are_searched(tmp_pat
     folder.mkdir(parents=True)
     saved(folder / "x.png")
     assert listing.list_images(folder) == [folder / "x.png"]
+
+
+@pytest.mark.attack("16.36")
+def test_pipes_and_sockets_are_no_pictures(tmp_path, monkeypatch):
+    """Reading a pipe would wait for ever."""
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png: is a pipe, a device or a socket; copy what it gives into a file"):
+        listing.list_images(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"null: is a pipe, a device or a socket"):
+        listing.list_images("/dev/null")
+    saved(tmp_path / "b.png")
+    monkeypatch.chdir(tmp_path)  # the path of a socket has to be short
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind("c.jpg")
+        passed_over = []
+        assert list(listing.iterate_images(tmp_path, passed_over.append)) == [tmp_path / "b.png"]
+        assert sorted(map(listing.kind_of, passed_over)) == [
+            ".jpg (a pipe, a device or a socket)",
+            ".png (a pipe, a device or a socket)",
+        ]
+        for name in ("a.png", "c.jpg"):
+            with pytest.raises(DataError, match=rf"{name}: is no regular file \(a pipe, a device or a socket\)"):
+                images.read_image(tmp_path / name)
+
+
+def test_a_folder_without_pictures_says_what_it_holds(tmp_path):
+    for name in ("a.xyz", "b.XYZ", "notes"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(DataError, match=r"holds no pictures \(but other files: no suffix 1, \.xyz 2\); expected files"):
+        listing.list_images(tmp_path)

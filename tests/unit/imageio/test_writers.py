@@ -1,6 +1,7 @@
 """The writers of this package, pixel by pixel."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from ddim_jax.imageio.images import read_mask
 from ddim_jax.imageio.writers.overlay import draw_overlay
 from ddim_jax.imageio.writers.probability import save_map
 from ddim_jax.inference import Segmentation
+from ddim_jax.labels import Labels
 from ddim_jax.registry import WRITERS
 
+CONTEXT = SimpleNamespace(labels=Labels())
 COLOUR = np.array([0, 255, 170])
 
 
@@ -56,7 +59,7 @@ def test_each_writer_writes_its_part_of_the_result(tmp_path):
     written = {}
     for kind, writer in WRITERS.items():
         path = tmp_path / f"{kind}{writer.suffix}"
-        writer().write(path, result, image, Path("/in/a.png"), None)
+        writer().write(path, result, image, Path("/in/a.png"), CONTEXT)
         with Image.open(path) as picture:
             written[kind] = picture.mode, np.asarray(picture)
     assert {kind: mode for kind, (mode, _) in written.items()} == {

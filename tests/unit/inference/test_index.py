@@ -15,6 +15,7 @@ from ddim_jax.inference import index as index_module
 from ddim_jax.inference.index import Index
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.processes import Process
+from ddim_jax.ops.surroundings import surroundings
 from ddim_jax.runtime.errors import InputError
 
 SETTINGS = {"checkpoint": "run/7", "weights": "abc", "steps": 2}
@@ -282,6 +283,15 @@ def test_processes_that_start_at_once_agree_on_the_settings(tmp_path):
     assert all(f"steps is {steps} there and {1 - steps} now" in message for _, message in refused)
     for _, index in opened:
         index.close()
+
+
+@pytest.mark.attack("16.7")
+def test_other_versions_or_flags_are_told_and_not_refused(tmp_path, caplog):
+    Index(tmp_path, SETTINGS | {"surroundings": surroundings() | {"jaxlib": "0.1"}}, Process()).close()
+    assert caplog.text == ""
+    Index(tmp_path, SETTINGS | {"surroundings": surroundings()}, Process()).close()
+    assert f"{tmp_path}: jaxlib was 0.1, is " in caplog.text
+    assert json.loads((tmp_path / "settings.json").read_text())["surroundings"]["jaxlib"] == "0.1"
 
 
 def test_parts_without_settings_are_not_built_upon(tmp_path):

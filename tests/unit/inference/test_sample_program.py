@@ -57,7 +57,7 @@ def test_good_images_and_then_a_bad_one(tiny, run, images, tmp_path, monkeypatch
     assert sample(monkeypatch, *common, "--threshold", "0.4") == 1
     captured = capsys.readouterr()
     assert "0 images segmented" in captured.out and "2 were done before, 1 failed" in captured.out
-    assert captured.out.endswith("\n3 files passed over, which are no images: no suffix, .xml\n")
+    assert "\n3 files passed over: no suffix 1, .xml 2; images end in .bmp, " in captured.out
     assert f"failed: {images / 'bad.png'}" in captured.err
 
 
@@ -116,7 +116,7 @@ def test_options_reach_the_settings(run, tmp_path, monkeypatch):
     )
     assert sample(monkeypatch, *arguments, *options, *more) == 1
     settings = json.loads((tmp_path / "out" / "settings.json").read_text())
-    del settings["checkpoint"], settings["weights"]
+    del settings["checkpoint"], settings["weights"], settings["surroundings"]
     expected = {"samples": 2, "steps": 9, "seed": 0, "protocol": "paper", "threshold": 0.5, "size": "native"}
     more = {
         "flips": True,
@@ -125,6 +125,7 @@ def test_options_reach_the_settings(run, tmp_path, monkeypatch):
         "eta": 0.0,
         "clip_x0": 0.75,
         "window": [-600.0, 1500.0],
+        "invert": False,
     }
     assert settings == {"step": 5, **expected, **more}
     other = ("--output", tmp_path / "other", "--eta", "0.5", "--clip-x0", "off")

@@ -1,4 +1,5 @@
 import errno
+import os
 import threading
 
 import filelock
@@ -6,7 +7,7 @@ import pytest
 
 from ddim_jax.runtime import locks
 from ddim_jax.runtime.errors import InputError, InUseError
-from ddim_jax.runtime.locks import locked, try_lock
+from ddim_jax.runtime.locks import holder, locked, try_lock
 
 
 def test_a_lock_is_one_files_until_it_is_closed(tmp_path):
@@ -53,7 +54,17 @@ def test_a_wait_is_told_and_has_an_end(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(locks, "_TOLD_AFTER", 0.1)
     monkeypatch.setattr(locks, "_LONGEST_WAIT", 0.5)
     held, again = locked(tmp_path / "lock"), locked(tmp_path / "lock")
-    with held, pytest.raises(InUseError, match=r"another process has held this lock for \d s") as error, again:
+    with (
+        held,
+        pytest.raises(InUseError, match=rf"process {os.getpid()} .* has held this lock for \d s") as error,
+        again,
+    ):
         pass
     assert error.value.exit_status == 75
-    assert caplog.text.count(f"waiting for {tmp_path / 'lock'}, which another process holds") == 1
+    assert caplog.text.count(f"waiting for {tmp_path / 'lock'}, which process {os.getpid()} (") == 1
+
+
+@pytest.mark.attack("16.33")
+def test_a_holder_that_the_system_does_not_tell_of(tmp_path):
+    (tmp_path / "file").touch()
+    assert holder(tmp_path / "file") == holder(tmp_path / "none") == "another process, perhaps of another machine,"

@@ -10,6 +10,21 @@ from ddim_jax.runtime.signals import StopRequest, left_on_ctrl_c, stop_on_signal
 BOTH = (signal.SIGTERM, signal.SIGINT)
 
 
+@pytest.mark.attack("16.26")
+def test_a_terminal_that_is_gone_stops_too_unless_that_is_ignored():
+    for number in (signal.SIGHUP, signal.SIGXCPU):
+        with stop_on_signals() as stop:
+            signal.raise_signal(number)
+            assert stop.signal_name == number.name
+        before = signal.signal(number, signal.SIG_IGN)  # as nohup does
+        try:
+            with stop_on_signals() as stop:
+                signal.raise_signal(number)
+                assert not stop
+        finally:
+            signal.signal(number, before)
+
+
 @pytest.mark.parametrize("number", BOTH)
 def test_the_first_signal_is_noted(number):
     before = [signal.getsignal(n) for n in BOTH]

@@ -1,0 +1,60 @@
+"""The beginning of every command that computes."""
+
+import logging
+import os
+from pathlib import Path
+
+import absl.logging
+import jax
+
+import ddim_jax
+from ddim_jax.runtime import allocator, compile_cache
+from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.limits import allow_open_files
+from ddim_jax.runtime.pinned import pin
+from ddim_jax.runtime.printable import Formatter
+
+_PACKAGE = str(Path(ddim_jax.__file__).parent)
+
+
+def begin() -> Path | None:
+    """Prepares this process for a command; called once, before anything is computed.
+
+    Returns:
+      The folder in which programs are kept between calls, as `compile_cache.keep_compiled_programs` has it.
+
+    Raises:
+      InputError: the system, the environment or the cache folder do not allow the command to work.
+    """
+    log_in_lines()
+    allow_open_files()
+    pin()
+    allocator.keep_freed_memory()
+    return compile_cache.keep_compiled_programs()
+
+
+def find_device() -> None:
+    """Checks that there is a device to compute on; after the processes of a run have found each other.
+
+    Raises:
+      InputError: JAX finds none.
+    """
+    try:
+        jax.devices()
+    except (AssertionError, RuntimeError) as error:  # the former without a word, for CUDA that is not installed
+        chosen = os.environ.get("JAX_PLATFORMS")
+        todo = f"JAX_PLATFORMS is {chosen!r}: unset it, or set it to cpu" if chosen else "set JAX_PLATFORMS=cpu"
+        said = str(error).partition("\n")[0] or "there is no such device, or no plugin for it"
+        raise InputError(f"JAX finds no device ({said}); {todo}; ddim-jax doctor says more") from error
+
+
+def log_in_lines() -> None:
+    """Has what is logged shown in lines; of other packages warnings alone, Orbax writes dozens for a checkpoint."""
+    absl.logging.use_absl_handler()
+    handler = absl.logging.get_absl_handler()
+    handler.setFormatter(Formatter("%(levelname)s: %(message)s"))
+    handler.addFilter(_worth_showing)
+
+
+def _worth_showing(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING or record.pathname.startswith(_PACKAGE)

@@ -1,0 +1,95 @@
+"""Scores of masks of several classes, and of those with ignored pixels: each class by itself against the rest."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ddim_jax.labels import Labels
+from ddim_jax.metrics.calibration import Calibration, calibration_sums
+from ddim_jax.metrics.overlap import Counts, confusion_counts
+from ddim_jax.metrics.registered import measure
+from ddim_jax.metrics.soft_dice_uncertainty import soft_dice_uncertainty
+
+
+def class_counts(prediction: np.ndarray, truth: np.ndarray, labels: Labels = Labels()) -> list[Counts]:
+    """The pixel counts of each class, of the pixels that count.
+
+    Args:
+      prediction: uint8 [H, W] as `ddim_jax.labels` has it.
+      truth: the same; its ignored pixels are in no count.
+      labels: the classes.
+
+    Raises:
+      ValueError: the masks differ in size or hold other values.
+    """
+    ignored = _ignored(truth, labels)
+    counts = (confusion_counts(*pair) for pair in _pairs(prediction, truth, labels))
+    return [one._replace(true_negative=one.true_negative - ignored) for one in counts]
+
+
+def measure_classes(
+    prediction: np.ndarray, truth: np.ndarray, labels: Labels = Labels()
+) -> list[tuple[Counts, dict[str, float]]]:
+    """For each class its pixel counts and every registered metric by name; arguments and errors as `class_counts`.
+
+    Metrics of two masks see ignored pixels as background in both.
+    """
+    ignored = _ignored(truth, labels)
+    return [measure(*pair, ignored=ignored) for pair in _pairs(prediction, truth, labels)]
+
+
+def calibration_of_classes(probability: np.ndarray, truth: np.ndarray, labels: Labels = Labels()) -> list[Calibration]:
+    """For each class the calibration of its probability against all else, over the pixels that count.
+
+    Args:
+      probability: [H, W] in [0, 1], of several classes [H, W, K].
+      truth: uint8 [H, W] as `ddim_jax.labels` has it.
+      labels: the classes.
+
+    Raises:
+      ValueError: as `calibration_sums`.
+    """
+    maps = probability if labels.several else probability[..., np.newaxis]
+    pairs = zip(np.moveaxis(maps, -1, 0), _truths(truth, labels), strict=True)
+    if not labels.ignore:
+        return [calibration_sums(values, inside) for values, inside in pairs]
+    valid = labels.valid(truth)  # as maps of one row
+    return [calibration_sums(values[valid][np.newaxis], inside[valid][np.newaxis]) for values, inside in pairs]
+
+
+def mask_doubt(probability: np.ndarray, mask: np.ndarray, labels: Labels = Labels()) -> float:
+    """The `soft_dice_uncertainty` of a mask; of several classes the mean of theirs.
+
+    Args:
+      probability: [h, w] in [0, 1], of several classes [h, w, K].
+      mask: uint8 [h, w] as `ddim_jax.labels` has it, what was made of it.
+      labels: the classes.
+    """
+    if not labels.several:
+        return soft_dice_uncertainty(probability, mask)
+    doubts = [
+        soft_dice_uncertainty(probability[..., number - 1], labels.of_class(mask, number))
+        for number in range(1, labels.count + 1)
+    ]
+    return float(np.mean(doubts))
+
+
+def _pairs(prediction: np.ndarray, truth: np.ndarray, labels: Labels) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    if prediction.shape != truth.shape:
+        raise ValueError(
+            f"prediction and truth must be two masks [H, W] of one size; found {prediction.shape} and {truth.shape}"
+        )
+    for number, inside in enumerate(_truths(truth, labels), start=1):
+        drawn = labels.of_class(prediction, number) if labels.several else prediction
+        yield (drawn & labels.valid(truth) if labels.ignore else drawn), inside
+
+
+def _truths(truth: np.ndarray, labels: Labels) -> list[np.ndarray]:
+    """Of each class the pixels in the truth."""
+    if not labels.several and not labels.ignore:
+        return [truth]  # other values than 0 and 1 are for whoever counts them to refuse
+    return [labels.of_class(truth, number) for number in range(1, labels.count + 1)]
+
+
+def _ignored(truth: np.ndarray, labels: Labels) -> int:
+    return int(np.count_nonzero(~labels.valid(truth))) if labels.ignore else 0
