@@ -263,7 +263,7 @@ class CheckpointStore:
         return Weights(found, read_params(folder), read_metadata(folder), recorded_digest(folder, "ema_params"))
 
     def damage(self, step: int) -> list[str]:
-        """What is wrong with the files of a step, a line each; an empty list if all is as written."""
+        """The faults of the files of a step, a line each; an empty list if all is as written."""
         return self._damage(step)
 
     @contextlib.contextmanager

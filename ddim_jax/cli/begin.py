@@ -6,6 +6,7 @@ from pathlib import Path
 
 import absl.logging
 import jax
+from absl import flags
 
 import ddim_jax
 from ddim_jax.runtime import allocator, compile_cache
@@ -27,6 +28,9 @@ def begin() -> Path | None:
       InputError: the system, the environment or the cache folder do not allow the command to work.
     """
     log_in_lines()
+    if not flags.FLAGS.is_parsed():  # a command without flags of absl, which would warn of it
+        flags.FLAGS.mark_as_parsed()
+    absl.logging.use_absl_handler()
     allow_open_files()
     pin()
     allocator.keep_freed_memory()
@@ -50,7 +54,6 @@ def find_device() -> None:
 
 def log_in_lines() -> None:
     """Has what is logged shown in lines; of other packages warnings alone, Orbax writes dozens for a checkpoint."""
-    absl.logging.use_absl_handler()
     handler = absl.logging.get_absl_handler()
     handler.setFormatter(Formatter("%(levelname)s: %(message)s"))
     handler.addFilter(_worth_showing)

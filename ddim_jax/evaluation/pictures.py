@@ -319,7 +319,7 @@ def _truth_patch(labels: Labels) -> Patch:
 
 
 def _prediction_patches(labels: Labels) -> list[Patch]:
-    """What the outlines of the prediction are in the legend."""
+    """The outlines of the prediction, as the legend has them."""
     if not labels.several:
         return [Patch(facecolor="none", edgecolor=PREDICTION, linewidth=1.5, label="outline of the prediction")]
     return [

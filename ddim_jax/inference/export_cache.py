@@ -124,6 +124,8 @@ def _surroundings() -> list[str]:
 def _read(path: Path) -> export.Exported | None:
     """The program in that file, which starts with the SHA-256 of the rest; None where it has to be made again."""
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no file")  # a FIFO would be waited for
         content = path.read_bytes()
         if hashlib.sha256(content[_DIGEST_BYTES:]).digest() != content[:_DIGEST_BYTES]:
             raise ValueError("it was damaged")

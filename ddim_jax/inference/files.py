@@ -206,7 +206,7 @@ def segment_files(
 
 
 def _described(inputs: Sequence[Path]) -> str:
-    """What was given, in one line; of many files, as a shell makes of a pattern, the first and a digest of all."""
+    """The inputs as given, in one line; of many files, as a shell makes of a pattern, the first and a digest of all."""
     paths = [absolute(path) for path in inputs]
     if len(paths) <= 3:
         return ", ".join(paths)

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 import threading
 import time
@@ -99,7 +100,8 @@ class CompiledPrograms:
         for path in self._folder.glob("*-cache.*"):
             with contextlib.suppress(OSError):  # removed by another process
                 about = path.stat()
-                found.append((about.st_mtime, about.st_size, path))
+                if stat.S_ISREG(about.st_mode):  # a FIFO would be waited for
+                    found.append((about.st_mtime, about.st_size, path))
         total = sum(size for _, size, _ in found)
         found.sort()
         while found and total > _MOST_BYTES:

@@ -14,7 +14,7 @@ from ddim_jax.runtime.locks import try_lock
 
 LOCK = ".training.lock"
 _DIGITS = 20
-"""Of the step in the lock's file: it is always written whole."""
+"""Digits of the step in the lock's file: it is always written whole."""
 
 
 def check_files(workdir: Path) -> None:

@@ -38,8 +38,8 @@ def test_the_next_process_reads_what_one_has_compiled(tmp_path):
     first, folder, hits, _ = run(XDG_CACHE_HOME=str(tmp_path))
     assert folder.startswith(f"{tmp_path}/ddim_jax/programs-") and hits == 0
     assert os.stat(folder).st_mode & 0o077 == 0
-    (entry,) = os.listdir(folder)  # what JAX was lent is gone
-    assert re.fullmatch(r".*-cache\.[0-9a-f]{64}", entry)
+    assert os.listdir(folder)  # what JAX was lent is gone
+    assert all(re.fullmatch(r".*-cache\.[0-9a-f]{64}", entry) for entry in os.listdir(folder))
     second, again, hits, _ = run(XDG_CACHE_HOME=str(tmp_path))
     assert (second, again) == (first, folder) and hits > 0
 
@@ -54,14 +54,14 @@ def test_the_users_own_folder_is_used(tmp_path):
 def test_a_program_of_which_a_byte_changed_is_made_again(tmp_path):
     """With zstandard JAX itself does not notice, and runs it."""
     first, folder, _, _ = run(XDG_CACHE_HOME=str(tmp_path))
-    (entry,) = os.listdir(folder)
-    path = pathlib.Path(folder, entry)
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+    entries = list(pathlib.Path(folder).iterdir())
+    for path in entries:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
     second, _, hits, said = run(XDG_CACHE_HOME=str(tmp_path))
-    assert (second, hits) == (first, 0) and f"{path}: a compiled program was damaged" in said
-    assert run(XDG_CACHE_HOME=str(tmp_path))[2] == 1
+    assert (second, hits) == (first, 0) and all(f"{path}: a compiled program was damaged" in said for path in entries)
+    assert run(XDG_CACHE_HOME=str(tmp_path))[2] > 0
 
 
 @pytest.mark.attack("by design")

@@ -64,7 +64,7 @@ def library_path() -> Path | None:
 def _verified() -> tuple[Path, bytes] | None:
     """The library and its content."""
     try:
-        for path in sorted(folder().glob(f"{name()}-*.so")):
+        for path in sorted(filter(Path.is_file, folder().glob(f"{name()}-*.so"))):
             content = path.read_bytes()
             if hashlib.sha256(content).hexdigest() == path.stem.rpartition("-")[2]:
                 return path, content

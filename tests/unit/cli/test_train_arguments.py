@@ -12,6 +12,7 @@ from absl import flags
 from ml_collections import config_flags
 from tiny_runs import config_file, tiny_config
 
+from ddim_jax.cli import begin
 from ddim_jax.cli import train as command
 from ddim_jax.registry import MODELS
 
@@ -159,7 +160,7 @@ def test_a_bug_in_a_config_file_keeps_its_traceback(parse):
 def test_what_is_logged_is_ours_or_a_warning(parse, capsys):
     parse("--config", "tiny.py")
     handler = absl.logging.get_absl_handler()
-    ours, theirs = command._PACKAGE + "/data/splits.py", "/lib/site-packages/orbax/checkpoint/checkpoint.py"
+    ours, theirs = begin._PACKAGE + "/data/splits.py", "/lib/site-packages/orbax/checkpoint/checkpoint.py"
     cases = [(ours, logging.INFO), (theirs, logging.INFO), (theirs, logging.WARNING), (ours, logging.WARNING)]
     kept = [handler.filter(logging.LogRecord("absl", level, path, 1, "text", (), None)) for path, level in cases]
     assert [bool(k) for k in kept] == [True, False, True, True]

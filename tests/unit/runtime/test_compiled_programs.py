@@ -1,4 +1,4 @@
-"""What JAX is lent of the programs on disk, and what is kept of what it adds."""
+"""The programs on disk that JAX is lent, and those of its own that are kept."""
 
 import hashlib
 import os
@@ -50,6 +50,15 @@ def test_a_damaged_program_is_removed_and_told(folder, damage, caplog):
     (programs.lent / "one-cache").write_bytes(b"one" * 1000)  # JAX compiles it again
     programs.close()
     assert path.read_bytes() == b"one" * 1000
+
+
+def test_what_is_no_file_is_passed_over(folder):
+    os.mkfifo(folder / f"pipe-cache.{'0' * 64}")
+    (folder / f"folder-cache.{'0' * 64}").mkdir()
+    programs = CompiledPrograms(folder)
+    programs.lend()
+    assert set(lent(programs)) == {"one-cache", "two-cache"}
+    programs.close()
 
 
 def test_what_a_killed_process_was_lent_is_removed_and_that_of_a_living_one_stays(folder):
