@@ -127,7 +127,7 @@ class Stream:
                     pixels = opened.pixels
                     if pixels_inside and pixels_inside + pixels > PIXELS_AT_ONCE:
                         break
-                    if opened.source is not None:
+                    if opened.source is not None and following == 0:
                         sources.append(opened.source)
                     pixels_inside += pixels
                     reading.append((pixels, pool.submit(self._load, job, opened, following)))
