@@ -149,8 +149,7 @@ def draw_grid(path: str | os.PathLike, cases: Sequence[Case]) -> None:
     if several:
         figure.legend(
             handles=_class_patches(cases[0].labels),
-            loc="outside upper center",
-            ncols=6,
+            loc="outside right upper",
             fontsize=SMALL,
             frameon=False,
             labelcolor=TEXT,
