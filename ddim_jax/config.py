@@ -10,17 +10,25 @@ value from the section of its network in `systems`, where that was changed, or f
 """
 
 import dataclasses
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict, config_dict
+from ml_collections import ConfigDict
 
 from ddim_jax.aggregation import PROTOCOLS
 from ddim_jax.diffusion import PREDICTIONS, SCHEDULES, DirectProcess
 from ddim_jax.diffusion.process import LOSS_WEIGHTS, LOSSES
-from ddim_jax.fields import Field
+from ddim_jax.fields import (
+    Field,
+    check_sections,
+    fields_of,
+    leaves,
+    plain_config,
+    section_dict,
+    value_at,
+    with_defaults,
+)
 from ddim_jax.labels import Labels
 from ddim_jax.models import model_spec
 from ddim_jax.registry import DATASETS, ENSEMBLES, MODELS, SAMPLERS, import_plugins
@@ -60,6 +68,14 @@ SCHEMA: dict[str, Any] = {
         "root": Field(str, "", "its folder; on resume the pictures' names are compared", optional=True, resume="free"),
         "labels": Field(
             dict, None, "stored values of each class; none: one class, the brighter of two levels", optional=True
+        ),
+        "segments": Field(
+            tuple,
+            (),
+            "what each class is in SNOMED CT, for DICOM-SEG: NAME=Lung, NAME=Tissue/Artery",
+            items=str,
+            lengths=(0, 254),
+            resume="free",
         ),
         "ignore": Field(tuple, (), "stored values that count nowhere", low=0, high=2**16 - 1, lengths=(0, 256)),
         "multilabel": Field(bool, False, "classes may overlap: a stored value belongs to all that list it"),
@@ -158,8 +174,8 @@ def create_config() -> ConfigDict:
     It is locked, so that a misspelt field is refused; so are the fields of `model.overrides`, which are those of the
     networks that are registered now: import your own first.
     """
-    config = _config_dict(SCHEMA)
-    config.model.overrides = _config_dict(override_fields(), unset=True)
+    config = section_dict(SCHEMA)
+    config.model.overrides = section_dict(override_fields(), unset=True)
     config.systems = ConfigDict({name: _system(name) for name in MODELS})
     return config.lock()
 
@@ -188,8 +204,8 @@ def resolve_config(config: Any) -> dict[str, Any]:
         systems = plain.pop("systems")
         _check_systems(systems)
         name = plain["model"]["name"]
-        own = _filled(f"systems.{name}", systems.get(name, {}), spec.defaults, none_is_set=True)
-        plain = _filled("", plain, own)
+        own = with_defaults(f"systems.{name}", systems.get(name, {}), spec.defaults, none_is_set=True)
+        plain = with_defaults("", plain, own)
     if isinstance(plain["model"].get("overrides"), Mapping):
         overrides = plain["model"]["overrides"]
         plain["model"] = plain["model"] | {"overrides": {k: v for k, v in overrides.items() if v is not None}}
@@ -198,32 +214,16 @@ def resolve_config(config: Any) -> dict[str, Any]:
     return plain
 
 
-def plain_config(config: Any) -> dict[str, Any]:
-    """A config (ml_collections or a mapping) as JSON would give it back: dicts, lists, numbers, strings, None.
-
-    Raises:
-      ConfigError: it is no mapping, or holds something else.
-    """
-    content = config.to_dict() if hasattr(config, "to_dict") else config
-    if not isinstance(content, Mapping):
-        raise ConfigError(f"the configuration is {type(config).__name__}; expected fields and sections")
-    try:
-        return json.loads(json.dumps(content, allow_nan=False))
-    except (TypeError, ValueError) as error:
-        what = next(_unwritable(content), "the configuration")
-        raise ConfigError(f"{what} cannot be written as JSON ({error})") from error
-
-
 def check_config(config: Mapping[str, Any]) -> None:
     """Checks a resolved config; errors as `resolve_config`."""
     if not isinstance(config.get("model"), Mapping):
         raise ConfigError(f"model is {config.get('model')!r}; expected a section")
     spec = model_spec(config["model"].get("name"))  # before what an unknown one leaves unset
     direct = issubclass(spec.process, DirectProcess)
-    _check_sections(config, SCHEMA, "")
+    check_sections(config, SCHEMA, "")
     about, train, sample, data = (config[name] for name in ("model", "train", "sample", "data"))
     for name, field in fields_of(SCHEMA):
-        value = _at(config, name)
+        value = value_at(config, name)
         if direct and name.startswith(_NO_DIFFUSION):
             if value is not None:
                 raise ConfigError(f"{name} is {value!r}; expected none, since {about['name']} works in one pass")
@@ -314,30 +314,6 @@ def total_steps(steps: int, epochs: float, batch_size: int, examples: int) -> in
     return steps if steps > 0 else max(1, round(epochs * examples / batch_size))
 
 
-def fields_of(sections: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Field]]:
-    """The fields of the schema with their full names."""
-    for name, field in sections.items():
-        if isinstance(field, Field):
-            yield f"{prefix}{name}", field
-        else:
-            yield from fields_of(field, f"{prefix}{name}.")
-
-
-def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of a config with their full names; tuples as lists."""
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", list(value) if isinstance(value, tuple) else value
-
-
-def _at(config: Mapping[str, Any], name: str) -> Any:
-    for part in name.split("."):
-        config = config[part]
-    return config
-
-
 def override_fields() -> dict[str, Field]:
     """The fields of all networks that are registered, by name; of any type where two networks differ in it."""
     fields: dict[str, Field] = {}
@@ -348,26 +324,13 @@ def override_fields() -> dict[str, Field]:
     return fields
 
 
-def _config_dict(fields: Mapping[str, Any], *, unset: bool = False) -> ConfigDict:
-    """A section with the defaults of its fields, or None for all; each field keeps its type."""
-    section = ConfigDict()
-    for name, field in fields.items():
-        if isinstance(field, Field):
-            # A mapping is one value here, which ml_collections would make a section of.
-            section[name] = config_dict.placeholder(object if field.type is dict else field.type)
-            section[name] = None if unset else field.default
-        else:
-            section[name] = _config_dict(field)
-    return section
-
-
 def _system(name: str) -> ConfigDict:
     """The declaration of a network, to be changed: the values of its fields, and its `model.overrides`, unset."""
     spec = model_spec(name)
     section = ConfigDict()
-    section.model = ConfigDict({"overrides": _config_dict(spec.fields, unset=True)})
+    section.model = ConfigDict({"overrides": section_dict(spec.fields, unset=True)})
     for part, values in spec.defaults.items():
-        section[part] = _config_dict({field: SCHEMA[part][field] for field in values})
+        section[part] = section_dict({field: SCHEMA[part][field] for field in values})
         section[part].update(values)
     return section
 
@@ -386,45 +349,6 @@ def _check_systems(systems: Any) -> None:
             known = decided | {f"model.overrides.{field}" for field in model_spec(model).fields}
             if value is not None and name not in known:
                 raise ConfigError(f"systems.{model} has {name!r}, which is no field that a network has a default for")
-
-
-def _filled(name: str, fields: Any, own: Mapping[str, Any], *, none_is_set: bool = False) -> dict[str, Any]:
-    """Section `name` with `fields`, and the values of `own` for those that are not set, at every depth."""
-    if not isinstance(fields, Mapping):
-        raise ConfigError(f"{name} is {fields!r}; expected a section")
-    filled = dict(fields)
-    for key, value in own.items():
-        if isinstance(value, Mapping):
-            filled[key] = _filled(f"{name}.{key}".lstrip("."), fields.get(key, {}), value, none_is_set=none_is_set)
-        elif fields.get(key) is None and not (none_is_set and key in fields):
-            filled[key] = value
-    return filled
-
-
-def _check_sections(config: Any, schema: Mapping[str, Any], prefix: str) -> None:
-    """Refuses fields that are missing or unknown, at every depth."""
-    if not isinstance(config, Mapping):
-        raise ConfigError(f"{prefix.rstrip('.')} is {config!r}; expected a section")
-    for name, field in schema.items():
-        if name not in config:
-            raise ConfigError(f"the configuration has no {prefix}{name}; `python -m ddim_jax.config` lists all")
-        if not isinstance(field, Field):
-            _check_sections(config[name], field, f"{prefix}{name}.")
-    unknown = sorted(set(config) - set(schema), key=str)
-    if unknown and prefix != "model.overrides.":  # which the network checks
-        raise ConfigError(f"the configuration has no field {prefix}{unknown[0]}; `python -m ddim_jax.config` lists all")
-
-
-def _unwritable(content: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
-    """The fields, with their values, that JSON does not have."""
-    if isinstance(content, Mapping):
-        for name, value in content.items():
-            yield from _unwritable(value, (*path, str(name)))
-        return
-    try:
-        json.dumps(content, allow_nan=False)
-    except (TypeError, ValueError):
-        yield f"{'.'.join(path)} is {content!r}, which"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
-"""A field of a configuration: what its values may be, said in words and checked."""
+"""A field of a configuration: what its values may be, said in words and checked; and sections of fields."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
+
+from ml_collections import ConfigDict, config_dict
 
 from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.runtime.values import is_number, is_whole
@@ -98,3 +101,97 @@ class Field:
             bounds = (("from", self.low), ("above", self.above), ("to", self.high), ("to below", self.below))
             words = " ".join([words, *(f"{where} {bound}" for where, bound in bounds if bound is not None)])
         return f"{words} or none" if self.optional else words
+
+
+def plain_config(config: Any) -> dict[str, Any]:
+    """A config (ml_collections or a mapping) as JSON would give it back: dicts, lists, numbers, strings, None.
+
+    Raises:
+      ConfigError: it is no mapping, or holds something else.
+    """
+    content = config.to_dict() if hasattr(config, "to_dict") else config
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"the configuration is {type(config).__name__}; expected fields and sections")
+    try:
+        return json.loads(json.dumps(content, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        what = next(_unwritable(content), "the configuration")
+        raise ConfigError(f"{what} cannot be written as JSON ({error})") from error
+
+
+def fields_of(sections: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Field]]:
+    """The fields of a schema with their full names."""
+    for name, field in sections.items():
+        if isinstance(field, Field):
+            yield f"{prefix}{name}", field
+        else:
+            yield from fields_of(field, f"{prefix}{name}.")
+
+
+def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a config with their full names; tuples as lists."""
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", list(value) if isinstance(value, tuple) else value
+
+
+def value_at(config: Mapping[str, Any], name: str) -> Any:
+    for part in name.split("."):
+        config = config[part]
+    return config
+
+
+def section_dict(fields: Mapping[str, Any], *, unset: bool = False) -> ConfigDict:
+    """A section with the defaults of its fields, or None for all; each field keeps its type."""
+    section = ConfigDict()
+    for name, field in fields.items():
+        if isinstance(field, Field):
+            # A mapping is one value here, which ml_collections would make a section of.
+            section[name] = config_dict.placeholder(object if field.type is dict else field.type)
+            section[name] = None if unset else field.default
+        else:
+            section[name] = section_dict(field)
+    return section
+
+
+def with_defaults(name: str, fields: Any, own: Mapping[str, Any], *, none_is_set: bool = False) -> dict[str, Any]:
+    """Section `name` with `fields`, and the values of `own` for those that are not set, at every depth."""
+    if not isinstance(fields, Mapping):
+        raise ConfigError(f"{name} is {fields!r}; expected a section")
+    filled = dict(fields)
+    for key, value in own.items():
+        if isinstance(value, Mapping):
+            filled[key] = with_defaults(
+                f"{name}.{key}".lstrip("."), fields.get(key, {}), value, none_is_set=none_is_set
+            )
+        elif fields.get(key) is None and not (none_is_set and key in fields):
+            filled[key] = value
+    return filled
+
+
+def check_sections(config: Any, schema: Mapping[str, Any], prefix: str) -> None:
+    """Refuses fields that are missing or unknown, at every depth."""
+    if not isinstance(config, Mapping):
+        raise ConfigError(f"{prefix.rstrip('.')} is {config!r}; expected a section")
+    for name, field in schema.items():
+        if name not in config:
+            raise ConfigError(f"the configuration has no {prefix}{name}; `python -m ddim_jax.config` lists all")
+        if not isinstance(field, Field):
+            check_sections(config[name], field, f"{prefix}{name}.")
+    unknown = sorted(set(config) - set(schema), key=str)
+    if unknown and prefix != "model.overrides.":  # which the network checks
+        raise ConfigError(f"the configuration has no field {prefix}{unknown[0]}; `python -m ddim_jax.config` lists all")
+
+
+def _unwritable(content: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """The fields, with their values, that JSON does not have."""
+    if isinstance(content, Mapping):
+        for name, value in content.items():
+            yield from _unwritable(value, (*path, str(name)))
+        return
+    try:
+        json.dumps(content, allow_nan=False)
+    except (TypeError, ValueError):
+        yield f"{'.'.join(path)} is {content!r}, which"

@@ -123,7 +123,7 @@ def normalise_mask(mask: Any, labels: Labels = Labels()) -> Any:
 
 
 def class_estimates(x0: Any, labels: Labels = Labels()) -> Any:
-    """What estimates of x_0 say of each class, in NumPy or JAX: the way back from `normalise_mask`.
+    """The estimate of each class from those of x_0, in NumPy or JAX: the way back from `normalise_mask`.
 
     Args:
       x0: float32 [..., H, W, C], about -1 outside and +1 inside, C = `labels.channels`.

@@ -108,7 +108,7 @@ class Registry(Generic[T]):
 
 def _origin(entry: object, place: str) -> str:
     """The full name of a function or class of a module; of anything else, which may share its name, `place`."""
-    name = getattr(entry, "__qualname__", "<none>")
+    name = "<bound>" if hasattr(entry, "__self__") else getattr(entry, "__qualname__", "<none>")
     return place if "<" in name else f"{entry.__module__}.{name}"
 
 

@@ -19,8 +19,8 @@ from benchmarks.machine import ROOT
 from benchmarks.quality.rows import rows_of, run_folder, step_seconds
 from benchmarks.result_file import read_result
 from benchmarks.worker import Worker
-from ddim_jax.config import plain_config
 from ddim_jax.data import load_dataset
+from ddim_jax.fields import plain_config
 from ddim_jax.runtime.atomic import write_json
 from ddim_jax.runtime.errors import INTERRUPTED, TRY_AGAIN, InputError
 

@@ -30,7 +30,6 @@ from benchmarks.worker import Worker
 from ddim_jax import Segmenter, __version__
 from ddim_jax.inference import segment_files
 from ddim_jax.inference.index import INDEX
-from ddim_jax.models import create_model, example_inputs
 from ddim_jax.runtime import allocator
 from ddim_jax.runtime.errors import report_input_errors
 
@@ -51,7 +50,8 @@ RULES = {
 }
 IDENTITY = ("network", "pictures", "picture_size", "device", "batch_size")
 """Fields that tell one row from another."""
-NETWORKS = ("tiny", "recommended")
+NETWORKS = {"tiny": "tiny", "recommended": "small"}
+"""The networks of `benchmarks.speed.startup`, by their names here: two levels, and that of configs/fast.py."""
 _WARM = 64  # pictures that are segmented before memory is measured
 # With an arena for each thread, the peak is a matter of which threads meet, and jumps by 9 MB at a time.
 _ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
@@ -66,33 +66,10 @@ def write_pictures(folder: Path, count: int, size: int) -> None:
         Image.fromarray(pixels).save(path)
 
 
-def untrained(size: int) -> Segmenter:
-    """A network of two levels with random weights, for pictures of `size` pixels: one step, two samples."""
-    overrides = {"base_channels": 8, "channel_multipliers": [1, 1], "norm_groups": 4, "stem_stride": 1}
-    config = {
-        "model": {"name": "lightweight_ddim", "preset": "small", "overrides": overrides},
-        "diffusion": {
-            "prediction": "x0",
-            "loss": "mse",
-            "num_train_timesteps": 100,
-            "beta_start": 1e-4,
-            "beta_end": 0.02,
-            "mask_scale": 1.0,
-        },
-        "data": {"image_size": size},
-        "sample": {"steps": 1, "samples": 2, "eta": 0.0, "clip_x0": None, "protocol": "mean"},
-    }
-    model = create_model("lightweight_ddim", preset="small", **overrides)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), *example_inputs(model, size))["params"]
-    rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: rng.normal(0.0, 0.2, leaf.shape).astype(np.float32), shapes)
-    return Segmenter(model, params, config=config, step=0, checkpoint="untrained")
-
-
-def recommended(size: int) -> Segmenter:
-    """The network of configs/fast.py with random weights, for pictures of `size` pixels."""
+def untrained(network: str, size: int) -> Segmenter:
+    """One of `NETWORKS` with random weights, for pictures of `size` pixels."""
     with tempfile.TemporaryDirectory() as folder:
-        save_untrained(Path(folder), "small", size)
+        save_untrained(Path(folder), NETWORKS[network], size)
         return Segmenter.load(folder)
 
 
@@ -114,7 +91,7 @@ class Run:
 
     def __init__(self, network: str, size: int):
         allocator.keep_freed_memory()  # as sample.py does
-        self._segmenter = (untrained if network == "tiny" else recommended)(size)
+        self._segmenter = untrained(network, size)
         self._segmenter.segment(np.zeros((size, size, 3), np.uint8))  # compiles
 
     def about(self) -> dict[str, Any]:
@@ -199,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=20_000, metavar="N", help="pictures, at least 10 (default: 20000)")
     parser.add_argument("--size", type=int, default=64, metavar="PIXELS", help="of the pictures' sides (default: 64)")
-    parser.add_argument("--network", choices=NETWORKS, default=NETWORKS[0], help="default: tiny")
+    parser.add_argument("--network", choices=tuple(NETWORKS), default="tiny", help="default: tiny")
     parser.add_argument("--prefetch", type=int, default=4, metavar="N", help="as sample.py (default: 4)")
     parser.add_argument("--output", default=OUTPUT, metavar="FILE", help="default: docs/results/archive.json")
     given = parser.parse_args(arguments)

@@ -50,10 +50,13 @@ _MORE = 4  # pictures
 
 
 def configuration(network: str, size: int) -> dict[str, Any]:
-    """The config of configs/fast.py with one of `NETWORKS`, as a checkpoint carries it."""
+    """The config of configs/fast.py with one of `NETWORKS`, or "tiny" (of two levels), as a checkpoint carries it."""
     config = fast.get_config()
     config.data.image_size = size
     config.train.steps = 1000  # it is not trained
+    if network == "tiny":
+        config.model.overrides.update(base_channels=8, channel_multipliers=(1, 1), norm_groups=4, stem_stride=1)
+        config.sample.update(samples=2, flips=False)
     return resolve_config(fast.full_size(config) if network == "full" else config)
 
 

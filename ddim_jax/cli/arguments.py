@@ -89,18 +89,23 @@ def add_sampling_arguments(parser: argparse.ArgumentParser, leave_out: Sequence[
             parser.add_argument(flag, metavar="NAME", **common | {"help": f"{names}: {text}"})
         else:
             metavar = "X|off" if field.name == "clip_x0" else {int: "N", float: "X"}[kind]
-            parse = functools.partial(_parse, field.name, kind, field.metadata["check"])
-            parser.add_argument(flag, type=checked(parse), metavar=metavar, **common)
+            parse = number(field.name, kind, field.metadata["check"])
+            parser.add_argument(flag, type=parse, metavar=metavar, **common)
 
 
-def _parse(name: str, kind: type, check: Callable[[str, Any], Any], text: str) -> Any:
-    if name == "clip_x0" and text == "off":
-        return text
-    try:
-        value = kind(text)
-    except ValueError as error:
-        raise InputError(f"{name} is {text!r}; expected a {'whole ' if kind is int else ''}number") from error
-    return check(name, value)
+def number(name: str, kind: type, check: Callable[[str, Any], _Value]) -> Callable[[str], _Value]:
+    """The `type` of an option that is a number, int or float, and is checked as `check(name, value)`."""
+
+    def parse(text: str) -> _Value:
+        if name == "clip_x0" and text == "off":
+            return text
+        try:
+            value = kind(text)
+        except ValueError as error:
+            raise InputError(f"{name} is {text!r}; expected a {'whole ' if kind is int else ''}number") from error
+        return check(name, value)
+
+    return checked(parse)
 
 
 def with_windows_joined(arguments: Sequence[str]) -> list[str]:

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from ddim_jax.config import SCHEMA, fields_of, leaves, override_fields
-from ddim_jax.fields import Field
+from ddim_jax.config import SCHEMA, override_fields
+from ddim_jax.fields import Field, fields_of, leaves
 from ddim_jax.models import model_spec
 from ddim_jax.registry import MODELS
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from ddim_jax.cli.arguments import (
     add_checkpoint_arguments,
     add_sampling_arguments,
-    checked,
+    number,
     sampling_arguments,
     with_windows_joined,
     words,
@@ -23,24 +23,7 @@ from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import InputError, report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
-
-
-def whole_number(low: int):
-    def parse(text: str) -> int:
-        value = int(text)
-        if value < low:
-            raise argparse.ArgumentTypeError(f"{value} is too small, expected at least {low}")
-        return value
-
-    parse.__name__ = "whole number"
-    return parse
-
-
-@checked
-def share(text: str) -> float:
-    value = float(text)
-    check_share(value)
-    return value
+from ddim_jax.sampling_options import whole
 
 
 def parse_arguments(about: str | None, arguments: list[str] | None = None) -> argparse.Namespace:
@@ -53,12 +36,18 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
     add_sampling_arguments(parser)
     add(
         "--flag-uncertain",
-        type=share,
+        type=number("flag_uncertain", float, lambda _, share: check_share(share) and share),
         metavar="Q",
         help=f"name the images that a person should look at in {FLAGGED}: the most doubtful share Q, 0 < Q < 1, of all "
         "that the output folder has results of",
     )
-    add("--prefetch", type=whole_number(1), default=4, metavar="N", help="images on the device at once (default: 4)")
+    add(
+        "--prefetch",
+        type=number("prefetch", int, whole(1, 2**31 - 1)),
+        default=4,
+        metavar="N",
+        help="images on the device at once (default: 4)",
+    )
     add(
         "--save",
         type=words,
@@ -72,6 +61,13 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         help="segment JPEG files whose data have a hole or no end, with a note in index.jsonl, instead of failing them",
     )
     add("--process-id", type=int, metavar="I", help="which of several processes this is, from 0")
+    add(
+        "--segments",
+        type=words,
+        default=(),
+        metavar="NAME=CONCEPT",
+        help="what the classes are, for --save dicom-seg: SNOMED CT names, such as lung=Lung,heart=Heart",
+    )
     add(
         "--process-count",
         type=int,
@@ -130,6 +126,7 @@ def run(options: argparse.Namespace) -> int:
             options.input,
             options.output,
             save=options.save,
+            segments=options.segments,
             flag_uncertain=options.flag_uncertain,
             prefetch=options.prefetch,
             process_index=process.index,

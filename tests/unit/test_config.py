@@ -16,7 +16,8 @@ from ddim_jax import config as schema
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.checkpoints.manifest import write_manifest
 from ddim_jax.cli.config_page import markdown
-from ddim_jax.config import check_config, differences, plain_config, resolve_config, saved_config, total_steps
+from ddim_jax.config import check_config, differences, resolve_config, saved_config, total_steps
+from ddim_jax.fields import fields_of, plain_config
 from ddim_jax.inference import Segmenter
 from ddim_jax.registry import MODELS, import_plugins
 from ddim_jax.runtime.errors import CheckpointError, ConfigError, InputError
@@ -452,5 +453,5 @@ def test_the_page_has_every_field_and_the_values_of_every_network():
         "| `data.counts.val` | a whole number from 1 to 10000000 | `64` | phantoms of the val split | no |",
     ):
         assert line in page.splitlines()
-    assert all(f"`{name}`" in page for name, _ in schema.fields_of(schema.SCHEMA))
-    assert all(field.help for _, field in schema.fields_of(schema.SCHEMA))
+    assert all(f"`{name}`" in page for name, _ in fields_of(schema.SCHEMA))
+    assert all(field.help for _, field in fields_of(schema.SCHEMA))

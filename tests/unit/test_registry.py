@@ -72,7 +72,12 @@ def test_what_is_registered_again_from_another_place_is_refused_with_both(tmp_pa
     with pytest.raises(ConfigError, match=r"^b\.circle registers a shape 'circle', and so did a\.circle; expected ano"):
         made(function, "b")
     # Things without a name of their own, and those of a function, are told apart by the line that registers them.
-    for name, thing in (("dot", "object()"), ("line", "lambda: 0"), ("arc", "(lambda: [lambda: 0])()[0]")):
+    for name, thing in (
+        ("dot", "object()"),
+        ("line", "lambda: 0"),
+        ("arc", "(lambda: [lambda: 0])()[0]"),
+        ("bow", "[].append"),
+    ):
         made(f"registry.register('{name}')({thing})", "a")
         made(f"registry.register('{name}')({thing})", "a")
         with pytest.raises(ConfigError, match=rf"^b\.py, line 2 registers a shape '{name}', and so did a\.py, line 1;"):

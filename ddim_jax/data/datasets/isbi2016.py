@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ddim_jax.data.datasets._published import Found, Published
 from ddim_jax.data.discovery import all_images, entries, match_pairs
-from ddim_jax.data.sources import DataOptions, Pair, Source, data_error
+from ddim_jax.data.sources import Pair, data_error
 from ddim_jax.data.splits import seeded_order
 from ddim_jax.registry import DATASETS
 
@@ -16,12 +16,6 @@ _IMAGE = re.compile(r"(isic_\d+)", re.IGNORECASE)
 _MASK = re.compile(r"(isic_\d+)_segmentation", re.IGNORECASE)
 # Parts 2 and 3 of the challenge show the same pictures for other tasks.
 _OTHER_PART = re.compile(r"part_?[23]b?(?![0-9])", re.IGNORECASE)
-
-
-@DATASETS.register("isbi2016")
-def load_isbi2016(split: str, options: DataOptions) -> Source:
-    """One split of ISBI 2016, part 1, below `options.root`; raises what `Published.load` does."""
-    return ISBI2016.load(split, options)
 
 
 def find_isbi2016(root: Path) -> Found:
@@ -100,3 +94,4 @@ ISBI2016 = Published(
     ),
     find=find_isbi2016,
 )
+DATASETS.register("isbi2016")(ISBI2016.load)

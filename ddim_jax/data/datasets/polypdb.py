@@ -7,19 +7,13 @@ from absl import logging
 
 from ddim_jax.data.datasets._published import Found, Published, split_by_stratum
 from ddim_jax.data.discovery import all_images, entries, folders_below, images_and_masks, listed, match_pairs
-from ddim_jax.data.sources import DataOptions, Pair, Source, data_error
+from ddim_jax.data.sources import Pair, data_error
 from ddim_jax.data.tables import read_table
 from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.errors import DataError
 
 MODALITIES = ("BLI", "FICE", "LCI", "NBI", "WLI")
 _TABLES = {"train": "train.csv", "val": "valid.csv", "test": "test.csv"}
-
-
-@DATASETS.register("polypdb")
-def load_polypdb(split: str, options: DataOptions) -> Source:
-    """One split of PolypDB below `options.root`; raises what `Published.load` does."""
-    return POLYPDB.load(split, options)
 
 
 def find_polypdb(root: Path) -> Found:
@@ -134,3 +128,4 @@ POLYPDB = Published(
     ),
     find=find_polypdb,
 )
+DATASETS.register("polypdb")(POLYPDB.load)

@@ -5,17 +5,11 @@ from pathlib import Path
 
 from ddim_jax.data.datasets._published import Found, Published, split_by_stratum
 from ddim_jax.data.discovery import all_images, entries, folders_below, images_and_masks, listed, match_pairs
-from ddim_jax.data.sources import DataOptions, Source, data_error
+from ddim_jax.data.sources import data_error
 from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.errors import DataError
 
 CLASSES = ("covid", "non_covid", "non_covid_pneumonia")
-
-
-@DATASETS.register("rsua")
-def load_rsua(split: str, options: DataOptions) -> Source:
-    """One split of the RSUA chest X-rays below `options.root`; raises what `Published.load` does."""
-    return RSUA.load(split, options)
 
 
 def find_rsua(root: Path) -> Found:
@@ -88,3 +82,4 @@ RSUA = Published(
     ),
     find=find_rsua,
 )
+DATASETS.register("rsua")(RSUA.load)

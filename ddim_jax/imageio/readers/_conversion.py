@@ -20,7 +20,7 @@ _OTHER_BYTE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L
 
 
 def raw_mode(picture: Image.Image) -> str:
-    """How pixels are stored, as Pillow's decoders call it: "RGB;16B"; "" where it does not say."""
+    """The storage of pixels, as Pillow's decoders call it: "RGB;16B"; "" where it does not say."""
     arguments = picture.tile[0].args if picture.tile else ""
     return (arguments if isinstance(arguments, str) else (arguments or ("",))[0]) or ""
 

@@ -35,9 +35,9 @@ class Here:
 
 @pytest.fixture(autouse=True, scope="module")
 def compiled_once():
-    segmenter = archive.untrained(16)
+    segmenter = archive.untrained("tiny", 16)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(archive, "untrained", lambda size: segmenter)
+        patch.setattr(archive, "untrained", lambda network, size: segmenter)
         patch.setattr(archive, "Worker", Here)
         yield
 

@@ -9,7 +9,8 @@ from benchmarks.quality import table2
 from benchmarks.speed import startup
 from configs import fast, table1_gpu
 from configs.table1 import SYSTEMS
-from ddim_jax.config import plain_config, resolve_config
+from ddim_jax.config import resolve_config
+from ddim_jax.fields import plain_config
 from ddim_jax.models import create_model, example_inputs
 from ddim_jax.registry import MODELS
 from ddim_jax.training.state import parameter_count

@@ -146,7 +146,10 @@ def test_options_reach_the_settings(run, tmp_path, monkeypatch):
         (("--clip-x0", "none"), "clip_x0 is 'none'; expected a number"),
         (("--sampling-steps", "0"), "steps is 0; expected a whole number from 1"),
         (("--samples", "two"), "samples is 'two'; expected a whole number"),
-        (("--save", "mask,picture"), "save is 'picture'; expected some of mask, overlay, probability, uncertainty"),
+        (
+            ("--save", "mask,picture"),
+            "save is 'picture'; expected some of dicom-overlay, dicom-probability, dicom-seg, mask, nifti",
+        ),
         (
             ("--checkpoint-step", "newest"),
             "argument --checkpoint-step: step is 'newest'; expected best, latest or a number of",
@@ -154,7 +157,7 @@ def test_options_reach_the_settings(run, tmp_path, monkeypatch):
         (("--plugins", "no_such_module"), "plugins names 'no_such_module', which cannot be imported"),
         (("--size", "large"), "invalid choice: 'large'"),
         (("--flag-uncertain", "1"), "flag_uncertain is 1.0; expected a share of the images, above 0 and below 1"),
-        (("--flag-uncertain", "few"), "invalid share value: 'few'"),
+        (("--flag-uncertain", "few"), "flag_uncertain is 'few'; expected a number"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_loaded(arguments, message, tmp_path, monkeypatch, capsys):
