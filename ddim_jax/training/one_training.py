@@ -28,6 +28,7 @@ def check_files(workdir: Path) -> None:
     for name, is_kind, kind in (
         ("config.json", stat.S_ISREG, "a file"),
         ("metrics.jsonl", stat.S_ISREG, "a file"),
+        ("pixels.csv", stat.S_ISREG, "a file"),
         (LOCK, stat.S_ISREG, "a file"),
         ("tensorboard", stat.S_ISDIR, "a folder"),
     ):
