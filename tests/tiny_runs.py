@@ -62,6 +62,7 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
             "multilabel": False,
             "image_size": SIZE,
             "window": None,
+            "segments": [],
             "invert": False,
             "rotation_degrees": 15.0,
             "flips": True,

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 MAGIC = (128, b"DICM")
 """Offset and bytes by which a DICOM file is known."""
-_HEADER_BYTES = 2**25  # the headers of enhanced files of some thousand frames have a few MiB
+_HEADER_BYTES = 2**24  # the headers of enhanced files of some thousand frames have a few MiB
 _LONG_VALUE = 2**23  # bytes; longer values of the header are not read
+_RLE = "1.2.840.10008.1.2.5"
+_ITEM = b"\xfe\xff\x00\xe0"
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _NO_PICTURES = {
     "SEG": "a segmentation",
@@ -58,11 +60,11 @@ def library(name: str) -> Any:
         module = importlib.import_module(name)
     except ImportError as error:
         raise InputError(f"{name.partition('.')[0]} is not installed; pip install 'ddim_jax[clinic]'") from error
+    for package in ("pydicom", "highdicom", "nibabel"):  # which quote what they find odd in a header, such as a name
+        logging.getLogger(package).setLevel(logging.CRITICAL)
+        warnings.filterwarnings("ignore", module=rf"{package}\b.*")
     if name == "pydicom":
-        # Both would quote what they find odd in a header.
         module.config.settings.reading_validation_mode = module.config.IGNORE
-        logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-        warnings.filterwarnings("ignore", module=r"pydicom\..*")
     return module
 
 
@@ -75,7 +77,9 @@ def errors_naming(path: str | os.PathLike, kind: str = "DICOM") -> Iterator[None
         raise
     except MemoryError as error:
         raise DataError(f"{path}: there is not enough memory to decode it, or it is damaged.") from error
-    except Exception as error:  # a damaged file makes the libraries raise anything
+    except BaseException as error:  # a damaged file makes the libraries raise anything, a panic of Rust among it
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
         raise DataError(f"{path}: is truncated, damaged or no {kind} file ({type(error).__name__}).") from None
@@ -255,22 +259,68 @@ def _check_encoded(path: str | os.PathLike, file: BinaryIO, header: "Dataset", i
     pydicom = library("pydicom")
     pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[], defer_size=_LONG_VALUE)
     file.seek(12, os.SEEK_CUR)  # tag, VR and length of the pixels
+    if index == 0:
+        _check_whole(path, file)
     encoded = library("pydicom.encaps").get_frame(file, index, number_of_frames=frames(header))
     file.seek(0)
     raw = rows * columns * int(header.get("SamplesPerPixel", 1)) * (int(header.BitsAllocated) + 7) // 8
     if len(encoded) > 2 * raw + 2**16:
         raise DataError(f"{path}: is damaged, frame {index + 1} has {len(encoded)} bytes, decoded ones have {raw}.")
+    if str(header.file_meta.TransferSyntaxUID) == _RLE:
+        _check_runs(path, encoded, header)
+        return
     size = _encoded_size(encoded)
-    if size is not None and size != (rows, columns):
+    # Decoders take minutes over a JPEG-LS stream without its end. JPEG 2000 may lack it.
+    if size is None or (encoded[:2] == b"\xff\xd8" and b"\xff\xd9" not in encoded[-64:]):
+        raise DataError(f"{path}: is truncated or damaged, frame {index + 1} has no end.")
+    if size != (rows, columns):
         raise DataError(
             f"{path}: is damaged, frame {index + 1} is {size[1]} x {size[0]}, its header says {columns} x {rows}."
         )
 
 
+def _check_whole(path: str | os.PathLike, file: BinaryIO) -> None:
+    """Refuses a file that ends within a frame: some decoders would leave the rest of the picture out."""
+    start = file.tell()
+    end = file.seek(0, os.SEEK_END)
+    at = start
+    while at + 8 <= end:
+        file.seek(at)
+        tag, length = file.read(4), int.from_bytes(file.read(4), "little")
+        if tag != _ITEM:
+            break
+        at += 8 + length
+    if at > end:
+        raise DataError(f"{path}: is truncated, it ends within a frame.")
+    file.seek(start)
+
+
+def _check_runs(path: str | os.PathLike, encoded: bytes, header: "Dataset") -> None:
+    """Refuses an RLE frame whose runs do not give its pixels (PS3.5 annex G): the decoder trusts them."""
+    size = int(header.Rows) * int(header.Columns)
+    parts = int(header.get("SamplesPerPixel", 1)) * int(header.BitsAllocated) // 8
+    starts = [int(start) for start in np.frombuffer(encoded, "<u4", 16)]
+    ends = [*starts[2 : parts + 1], len(encoded)]
+    if starts[0] != parts or starts[1] != 64 or ends != sorted(ends):
+        raise DataError(f"{path}: is damaged, its runs do not begin where its header says.")
+    for start, end in zip(starts[1 : parts + 1], ends, strict=True):
+        at, length = start, 0
+        while length < size and at + 1 < end:
+            control = encoded[at]
+            if control < 128:
+                at, length = at + control + 2, length + control + 1
+            elif control > 128:
+                at, length = at + 2, length + 257 - control
+            else:
+                at += 1
+        if length != size or at > end or end - at > 1:
+            raise DataError(f"{path}: is damaged, its runs give another number of pixels than its header says.")
+
+
 def _encoded_size(encoded: bytes) -> tuple[int, int] | None:
-    """Height and width in the head of a JPEG, JPEG-LS or JPEG 2000 stream; None for RLE, which has none."""
+    """Height and width in the head of a JPEG, JPEG-LS or JPEG 2000 stream; None for another."""
     at = encoded.find(b"\xff\x4f\xff\x51")
-    if 0 <= at < 256:  # a JPEG 2000 stream, perhaps in a box
+    if 0 <= at < 4096:  # a JPEG 2000 stream, perhaps in a box
         right, below, left, above = np.frombuffer(encoded, ">u4", 4, at + 8).astype(int)
         return below - above, right - left
     if encoded[:2] != b"\xff\xd8":

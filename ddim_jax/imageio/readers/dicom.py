@@ -3,9 +3,11 @@
 Needs the extra `clinic`. Files are known by their suffix, or by the letters DICM where they have none.
 """
 
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,9 +16,13 @@ from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.imageio.masks import mask_of_numbers
 from ddim_jax.imageio.segments import read_segments
 from ddim_jax.imageio.series import DicomStack
+from ddim_jax.imageio.stacks import file_state
 from ddim_jax.labels import Labels
 from ddim_jax.registry import READERS
 from ddim_jax.runtime.errors import DataError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 
 @READERS.register("dicom")
@@ -68,12 +74,34 @@ class DicomReader:
         return int(header.Rows) * int(header.Columns)
 
     @staticmethod
+    def read_slice_mask(path: str | os.PathLike, stack: Any, index: int, labels: Labels = Labels()) -> np.ndarray:
+        """The mask of slice `index` of `stack` in a DICOM-SEG file; errors as `read_mask`, or it is of others."""
+        if not isinstance(stack, DicomStack):
+            raise DataError(f"{path}: is DICOM, {stack.files[0]} is not; expected a NIfTI mask.")
+        return _all_masks(os.fspath(path), file_state(path), stack, labels)[index]
+
+    @staticmethod
+    def patient(path: str | os.PathLike) -> str:
+        """The PatientID, so that the pictures of one patient stay together; "" where there is none; errors as above."""
+        header = dicom.read_header(path)
+        with dicom.errors_naming(path):
+            return str(header.get("PatientID") or "").strip()
+
+    @staticmethod
     def open_stack(files: Sequence[Path], options: ReadOptions = ReadOptions()) -> DicomStack:
         """A file of one or more frames, or the files of a series; errors as `read_image`."""
         return DicomStack(files, options)
 
 
-def _check_single(path: str | os.PathLike, header) -> None:
+@functools.lru_cache(2)  # the slices of one file are read one after the other
+def _all_masks(path: str, state: tuple[int, int], stack: DicomStack, labels: Labels) -> np.ndarray:
+    header = dicom.read_header(path)
+    if header.get("Modality") != "SEG":
+        raise DataError(f"{path}: is no DICOM-SEG file; expected one for the {stack.count} slices.")
+    return read_segments(path, header, labels, stack.slices)
+
+
+def _check_single(path: str | os.PathLike, header: "Dataset") -> None:
     with dicom.errors_naming(path):
         if (count := dicom.frames(header)) > 1:
             raise DataError(f"{path}: holds {count} frames, expected one; ddim-jax sample takes it as a stack.")
