@@ -7,6 +7,7 @@ import numpy as np
 from segmenters import SIZE, config
 
 from ddim_jax.inference import segment_files
+from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import prepare
 from ddim_jax.runtime.errors import report_input_errors
 from ddim_jax.sampling_options import SamplingOptions
@@ -16,6 +17,7 @@ class RedMasks:
     """Takes the red channel for the mask, and some milliseconds for a picture."""
 
     config, step, checkpoint, image_size = config(), 7, "run/checkpoints/7", SIZE
+    labels = Labels()
     seconds = 0.01
 
     def options(self, options=None, **given):
