@@ -227,7 +227,7 @@ def test_nothing_is_lost(tmp_path, seed):
                 valid.remove(name)
         processes = archive.start(count)
         taken = set()
-        if archive.wait_for_work(processes, rng.randrange(COUNT // 5)):
+        if archive.wait_for_work(processes, rng.randrange(1, COUNT // 5)):
             taken = archive.events[event](processes)
             archive.go_on(processes)
         told = [process.communicate(timeout=TIMEOUT_S)[1] for process in processes]
