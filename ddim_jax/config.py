@@ -70,6 +70,14 @@ SCHEMA: dict[str, Any] = {
         "labels": Field(
             dict, None, "stored values of each class; none: one class, the brighter of two levels", optional=True
         ),
+        "segments": Field(
+            tuple,
+            (),
+            "what each class is in SNOMED CT, for DICOM-SEG: NAME=Lung, NAME=Tissue/Artery",
+            items=str,
+            lengths=(0, 254),
+            resume="free",
+        ),
         "ignore": Field(tuple, (), "stored values that count nowhere", low=0, high=2**16 - 1, lengths=(0, 256)),
         "multilabel": Field(bool, False, "classes may overlap: a stored value belongs to all that list it"),
         "image_size": Field(int, 256, "side in pixels that pictures are resized to", low=1, high=2**14),

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from ddim_jax.imageio.bands import bands
 from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.runtime.errors import InputError
 
@@ -123,7 +124,7 @@ def normalise_mask(mask: Any, labels: Labels = Labels()) -> Any:
 
 
 def class_estimates(x0: Any, labels: Labels = Labels()) -> Any:
-    """What estimates of x_0 say of each class, in NumPy or JAX: the way back from `normalise_mask`.
+    """The estimate of each class from those of x_0, in NumPy or JAX: the way back from `normalise_mask`.
 
     Args:
       x0: float32 [..., H, W, C], about -1 outside and +1 inside, C = `labels.channels`.
@@ -179,8 +180,13 @@ def resize_unit_map(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         return values
     if values.ndim == 3:
         return np.stack([resize_unit_map(one, shape) for one in np.moveaxis(values, -1, 0)], axis=-1)
-    picture = Image.fromarray(np.asarray(values, np.float32))
-    return np.clip(np.asarray(picture.resize(tuple(shape)[::-1], Image.Resampling.BILINEAR)), 0.0, 1.0)
+    height, width = shape
+    picture = Image.fromarray(np.asarray(values, np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+    # In bands: Pillow gives an array as bytes, which takes twice its size.
+    result = np.empty((height, width), np.float32)
+    for rows in bands(height, width):
+        np.clip(np.asarray(picture.crop((0, rows.start, width, rows.stop))), 0.0, 1.0, out=result[rows])
+    return result
 
 
 def mirrored(values: Any, orientation: int) -> Any:

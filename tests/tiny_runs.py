@@ -63,6 +63,7 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
             "image_size": SIZE,
             "window": None,
             "crop": 0,
+            "segments": [],
             "invert": False,
             "rotation_degrees": 15.0,
             "flips": True,

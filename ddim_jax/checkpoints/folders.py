@@ -85,6 +85,39 @@ def is_away(path: Path, why: str | None) -> str:
     )
 
 
+@contextlib.contextmanager
+def vanishing(directory: Path, step: int) -> Iterator[None]:
+    """Makes `directory`, and sees that it is the same folder after the block, which saves `step` there.
+
+    What is written to a path whose folder was moved away meanwhile makes a new one there. Where it holds nothing but
+    that step, it is removed again.
+
+    Raises:
+      CheckpointError: it is another folder then, or gone.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    held = os.open(directory, os.O_RDONLY)
+
+    def check(error: Exception | None = None) -> None:
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(held), directory.stat()):
+                return
+            if all(path.name.partition(".")[0] == str(step) for path in directory.iterdir()):
+                shutil.rmtree(directory)
+                directory.parent.rmdir()  # if it was made for that alone
+        raise CheckpointError(is_away(directory, "it went away while a checkpoint was saved")) from error
+
+    try:
+        yield
+    except Exception as error:
+        check(error)
+        raise
+    else:
+        check()
+    finally:
+        os.close(held)
+
+
 def is_step_name(name: str) -> bool:
     """Returns True if the name is that of a step folder: its number in decimal digits."""
     return name.isascii() and name.isdecimal() and str(int(name)) == name

@@ -1,4 +1,4 @@
-"""Reading the parts of one verified step folder: the training state, the EMA weights, the metadata."""
+"""The parts of one step folder: the training state, the EMA weights, the metadata, the scores."""
 
 import contextlib
 import json
@@ -11,8 +11,14 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from ddim_jax.checkpoints.manifest import read_verified
 from ddim_jax.runtime.errors import CheckpointError
+from ddim_jax.runtime.values import is_number
 
+METRIC = "dice"
+"""The score that decides which step is the best: larger is better."""
+_SCORES = "metrics/metrics"
+_WORTH_SHARING = 2**20  # bytes
 _NAMED = 5  # leaves spelt out in a message
 _TOLD = 300  # characters of an error of Orbax, which prints its settings
 _LARGEST = 2**26  # bytes of metadata
@@ -129,6 +135,34 @@ def read_metadata(folder: Path) -> dict:
     if not isinstance(metadata, dict):
         raise CheckpointError(f"{file}: holds {type(metadata).__name__}; expected an object with config and data")
     return metadata
+
+
+def read_scores(folder: Path) -> tuple[dict[str, float], str | None]:
+    """The scores of step folder `folder`, {} if it has none, and what is wrong with them or the manifest."""
+    content, problem = read_verified(folder, _SCORES)
+    if content is None:
+        return {}, problem
+    try:
+        scores = json.loads(content)
+    except (ValueError, RecursionError):
+        scores = None
+    if isinstance(scores, dict) and all(is_number(value) and math.isfinite(value) for value in scores.values()):
+        return scores, None
+    return {}, f"{_SCORES}: not the scores of a step; expected names and finite numbers"
+
+
+def small_by_one(tree: Any) -> Any:
+    """Replicated arrays below `_WORTH_SHARING` as NumPy arrays, which process 0 writes.
+
+    What stays, Orbax writes in slices, one by each device; cutting them compiles a program for every shape, which for a
+    small network takes far longer than writing it.
+    """
+
+    def one(leaf: Any) -> Any:
+        shared = isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
+        return np.asarray(leaf) if shared and leaf.is_fully_replicated and leaf.nbytes < _WORTH_SHARING else leaf
+
+    return jax.tree.map(one, tree)
 
 
 def _describe(leaf: Any) -> str:

@@ -5,22 +5,28 @@ which is written last: a step without it was interrupted and does not count.
 """
 
 import contextlib
-import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
-from ddim_jax.checkpoints.folders import check_path, is_away, may_stay, remove, step_folders, take_away, which_step
+from ddim_jax.checkpoints.folders import check_path, may_stay, remove, step_folders, take_away, vanishing, which_step
 from ddim_jax.checkpoints.full_disk import check_room, disk_errors
-from ddim_jax.checkpoints.items import check_written, read_metadata, read_params, read_state
+from ddim_jax.checkpoints.items import (
+    METRIC,
+    check_written,
+    read_metadata,
+    read_params,
+    read_scores,
+    read_state,
+    small_by_one,
+)
 from ddim_jax.checkpoints.manifest import (
     MANIFEST,
     describe_damage,
@@ -28,17 +34,11 @@ from ddim_jax.checkpoints.manifest import (
     fingerprint,
     is_complete,
     manifest_digest,
-    read_verified,
     recorded_digest,
     write_manifest,
 )
 from ddim_jax.runtime.errors import CheckpointError, InputError
 from ddim_jax.runtime.processes import as_first, wait_for_all
-from ddim_jax.runtime.values import is_number
-
-_METRIC = "dice"  # larger is better
-_METRICS_FILE = "metrics/metrics"
-_WORTH_SHARING = 2**20  # bytes
 
 
 class Restored(NamedTuple):
@@ -141,17 +141,18 @@ class CheckpointStore:
         options = ocp.CheckpointManagerOptions(
             enable_async_checkpointing=False,
             cleanup_tmp_directories=True,
-            best_fn=(lambda values: values[_METRIC]) if metrics else None,  # without it Orbax drops the metrics
+            best_fn=(lambda values: values[METRIC]) if metrics else None,  # without it Orbax drops the metrics
         )
-        with self._vanishing(), disk_errors(self.directory):
+        with disk_errors(self.directory), contextlib.ExitStack() as stack:
             arrays = jax.tree.leaves((state, ema_params))
             check_room(self.directory, sum(getattr(leaf, "nbytes", 0) for leaf in arrays))
+            stack.enter_context(vanishing(self.directory, step))
             with ocp.CheckpointManager(self.directory, options=options) as manager:
                 manager.save(
                     step,
                     args=ocp.args.Composite(
-                        state=ocp.args.StandardSave(_small_by_one(state)),
-                        ema_params=ocp.args.StandardSave(_small_by_one(ema_params)),
+                        state=ocp.args.StandardSave(small_by_one(state)),
+                        ema_params=ocp.args.StandardSave(small_by_one(ema_params)),
                         metadata=ocp.args.JsonSave(dict(metadata)),
                     ),
                     metrics={name: float(value) for name, value in metrics.items()} if metrics else None,
@@ -263,18 +264,8 @@ class CheckpointStore:
         return Weights(found, read_params(folder), read_metadata(folder), recorded_digest(folder, "ema_params"))
 
     def damage(self, step: int) -> list[str]:
-        """What is wrong with the files of a step, a line each; an empty list if all is as written."""
+        """The faults of the files of a step, a line each; an empty list if all is as written."""
         return self._damage(step)
-
-    @contextlib.contextmanager
-    def _vanishing(self) -> Iterator[None]:
-        """Gives any error of the block, where the folder is away after it, as one line that says so."""
-        try:
-            yield
-        except Exception as error:
-            if self.directory.is_dir():
-                raise
-            raise CheckpointError(is_away(self.directory, "it went away while a checkpoint was saved")) from error
 
     def _check_still_there(self) -> None:
         """Refuses to go on in a folder in which none of the steps that were there is left.
@@ -333,27 +324,14 @@ class CheckpointStore:
         """Complete steps from worst to best; one whose score cannot be trusted stands last, so that it is looked at."""
 
         def rank(step: int) -> tuple[float, int]:
-            metrics, problem = self._metrics(step)
-            return math.inf if problem else metrics.get(_METRIC, -math.inf), step
+            metrics, problem = read_scores(self._folder(step))
+            return math.inf if problem else metrics.get(METRIC, -math.inf), step
 
         return sorted(self.steps(), key=rank)
 
-    def _metrics(self, step: int) -> tuple[dict[str, float], str | None]:
-        """The scores of a step, {} if it has none, and what is wrong with them."""
-        content, problem = read_verified(self._folder(step), _METRICS_FILE)
-        if content is None:
-            return {}, problem
-        try:
-            metrics = json.loads(content)
-        except (ValueError, RecursionError):
-            metrics = None
-        if isinstance(metrics, dict) and all(is_number(value) and math.isfinite(value) for value in metrics.values()):
-            return metrics, None
-        return {}, f"{_METRICS_FILE}: not the scores of a step; expected names and finite numbers"
-
     def _surplus(self) -> list[int]:
         steps = self.steps()
-        scored = [step for step in self._ranking() if self._metrics(step)[0]]
+        scored = [step for step in self._ranking() if read_scores(self._folder(step))[0]]
         best = scored[-self._keep_best :] if self._keep_best else []
         return sorted(set(steps) - set(steps[-self._keep_latest :]) - set(best))
 
@@ -376,22 +354,8 @@ class CheckpointStore:
         if now is not None and now == self._intact.get(step):
             return []
         damage = find_damage(self._folder(step), leave_out)
-        if not damage and (problem := self._metrics(step)[1]):
+        if not damage and (problem := read_scores(self._folder(step))[1]):
             damage = [problem]
         if leave_out is None:
             self._intact[step] = now if not damage else None
         return damage
-
-
-def _small_by_one(tree: Any) -> Any:
-    """Replicated arrays below `_WORTH_SHARING` as NumPy arrays, which process 0 writes.
-
-    What stays, Orbax writes in slices, one by each device; cutting them compiles a program for every shape, which for a
-    small network takes far longer than writing it.
-    """
-
-    def one(leaf: Any) -> Any:
-        shared = isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
-        return np.asarray(leaf) if shared and leaf.is_fully_replicated and leaf.nbytes < _WORTH_SHARING else leaf
-
-    return jax.tree.map(one, tree)

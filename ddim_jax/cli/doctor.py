@@ -142,7 +142,7 @@ def _caches() -> Iterator[Line]:
 
 
 def _checkpoints(run: str) -> tuple[list[Line], bool]:
-    """What the checkpoints of a run hold, and whether one of them is intact."""
+    """The content of the checkpoints of a run, and if one of them is intact."""
     from ddim_jax.checkpoints import CheckpointStore, locate
     from ddim_jax.checkpoints.manifest import describe_damage, manifest_digest
 

@@ -62,6 +62,13 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
     )
     add("--process-id", type=int, metavar="I", help="which of several processes this is, from 0")
     add(
+        "--segments",
+        type=words,
+        default=(),
+        metavar="NAME=CONCEPT",
+        help="what the classes are, for --save dicom-seg: SNOMED CT names, such as lung=Lung,heart=Heart",
+    )
+    add(
         "--process-count",
         type=int,
         metavar="N",
@@ -119,6 +126,7 @@ def run(options: argparse.Namespace) -> int:
             options.input,
             options.output,
             save=options.save,
+            segments=options.segments,
             flag_uncertain=options.flag_uncertain,
             prefetch=options.prefetch,
             process_index=process.index,

@@ -20,7 +20,7 @@ SIZES = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 
 
 class PairFacts(NamedTuple):
-    """What a decoded pair is like.
+    """The properties of a decoded pair.
 
     Attributes:
       sha256: of the shape and the pixels of picture and mask.

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ddim_jax.imageio.images import ReadOptions, check_fits, count_pixels, log_notes, read_mask, read_picture
+from ddim_jax.imageio.stacks import read_slice
 from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.runtime.errors import ConfigError, DataError
 
@@ -54,6 +55,7 @@ class Pair(NamedTuple):
       mask: the file of its mask.
       stratum: a class or a modality that a split is balanced over; may be empty.
       more_masks: files of further structures of the same picture, united with `mask`.
+      slice: of files of several pictures, which of them, from 0.
     """
 
     id: str
@@ -61,6 +63,7 @@ class Pair(NamedTuple):
     mask: Path
     stratum: str = ""
     more_masks: tuple[Path, ...] = ()
+    slice: int | None = None
 
 
 def note_of(source: Source) -> str:
@@ -142,6 +145,10 @@ class PairSource:
           DataError: a file cannot be read, or they do not lie on each other (`ddim_jax.imageio.images.check_fits`).
         """
         pair = self._pairs[index]
+        if pair.slice is not None:
+            files = (pair.mask, *pair.more_masks)
+            pixels, found = read_slice(pair.image, files, pair.slice, self._reading, self._labels)
+            return Example(pair.id, pixels, united(dict(zip(files, found, strict=True)), self._labels))
         picture, masks = read_picture(pair.image, self._reading), {}
         log_notes(pair.image, picture)
         for file in (pair.mask, *pair.more_masks):

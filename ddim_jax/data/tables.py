@@ -18,7 +18,7 @@ _LONGEST_HEADER = 2**16
 
 
 class SplitTable(NamedTuple):
-    """What a splits.csv says.
+    """The content of a splits.csv.
 
     Attributes:
       split: train, val or test for each stem; {} where the table has no such column.

@@ -149,8 +149,7 @@ def draw_grid(path: str | os.PathLike, cases: Sequence[Case]) -> None:
     if several:
         figure.legend(
             handles=_class_patches(cases[0].labels),
-            loc="outside upper center",
-            ncols=6,
+            loc="outside right upper",
             fontsize=SMALL,
             frameon=False,
             labelcolor=TEXT,
@@ -319,7 +318,7 @@ def _truth_patch(labels: Labels) -> Patch:
 
 
 def _prediction_patches(labels: Labels) -> list[Patch]:
-    """What the outlines of the prediction are in the legend."""
+    """The outlines of the prediction, as the legend has them."""
     if not labels.several:
         return [Patch(facecolor="none", edgecolor=PREDICTION, linewidth=1.5, label="outline of the prediction")]
     return [

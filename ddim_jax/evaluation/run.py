@@ -20,6 +20,7 @@ from ddim_jax.evaluation.staging import check_targets, staged
 from ddim_jax.evaluation.summary import RULES, summarise
 from ddim_jax.evaluation.tables import write_per_image
 from ddim_jax.inference import Segmenter
+from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import resize_mask
 from ddim_jax.runtime.atomic import check_place, write_json
 from ddim_jax.runtime.errors import DataError, InputError
@@ -109,7 +110,7 @@ def evaluate(
     if subset.note:
         logging.warning("%s: %s", source.name, subset.note)
     with _progress_bar(progress) as bar:
-        look = _read_all(subset, bar)
+        look = _read_all(subset, bar, segmenter.labels)
         results, seconds = _score_all(segmenter, look, len(subset), options, resolution, bar)
         metrics = {
             "dataset": source.name,
@@ -149,11 +150,11 @@ def evaluate(
     return metrics
 
 
-def _read_all(source: Source, bar: Progress) -> Callable[[int], Example]:
+def _read_all(source: Source, bar: Progress, labels: Labels) -> Callable[[int], Example]:
     """Reads every pair before anything is sampled, and keeps the first in `_KEPT_BYTES`; returns what gives a pair.
 
     Raises:
-      DataError: pairs cannot be read; up to ten are named.
+      DataError: pairs cannot be read, of which up to ten are named, or a mask is ignored everywhere.
     """
     kept: dict[int, Example] = {}
     free = _KEPT_BYTES
@@ -163,6 +164,8 @@ def _read_all(source: Source, bar: Progress) -> Callable[[int], Example]:
         except DataError:
             check_source(source)  # names all that cannot be read
             raise
+        if not labels.valid(example.mask).any():
+            raise DataError(f"{example.id}: its mask is ignored everywhere (data.ignore), so there is nothing to score")
         free -= example.image.nbytes + example.mask.nbytes
         if free >= 0:
             kept[row] = example

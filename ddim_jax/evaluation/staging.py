@@ -17,14 +17,17 @@ _ABANDONED = 24 * 3600.0  # seconds
 
 
 def check_targets(folder: Path, names: Sequence[str]) -> None:
-    """Checks that nothing but files stands in the place of the files to come.
+    """Checks that the files to come can replace what stands in their place.
 
     Raises:
-      InputError: a folder does; it is named.
+      InputError: a folder stands there, or the place is on another disk, so that no file can be renamed to it.
     """
     for name in names:
-        if (folder / name).is_dir():
-            raise InputError(f"{folder / name} is a folder; expected a file of an evaluation there, or nothing")
+        path = folder / name
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; expected a file of an evaluation there, or nothing")
+        if path.parent.exists() and path.parent.stat().st_dev != folder.stat().st_dev:
+            raise InputError(f"{path.parent} is on another disk than {folder}; expected a folder on the same")
 
 
 @contextlib.contextmanager

@@ -133,7 +133,7 @@ def _is_empty(counts: Counts, others: str) -> bool:
 
 
 def _calibration(sums: Sequence[Sequence[Calibration]], labels: Labels) -> dict[str, Any]:
-    """Of all images, each with one for each class."""
+    """The calibration over all images, also of each class."""
     of_class = [functools.reduce(operator.add, own) for own in zip(*sums, strict=True)]
     together = summarise_calibration(functools.reduce(operator.add, of_class))
     if not labels.several:

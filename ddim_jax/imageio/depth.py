@@ -12,11 +12,11 @@ import numpy as np
 _DEPTHS = np.array([255, 1023, 4095, 16383, 65535])
 _TAIL = 1e-3
 FEW_LEVELS = 64
-"""Of 256; with fewer, numbers with an offset are stretched, and of others it is said."""
+"""Levels of 256; with fewer, numbers with an offset are stretched, and of others it is said."""
 
 
 class Depth(NamedTuple):
-    """How values of 0..65535 become 0..255.
+    """The mapping of values 0..65535 to 0..255.
 
     Attributes:
       low, high: the stored values that become 0 and 255; what lies beyond them becomes 0 and 255 too.

@@ -44,7 +44,7 @@ class Picture(NamedTuple):
 
 
 class ReadOptions(NamedTuple):
-    """How pictures are read where a file leaves the choice to its user.
+    """Options of reading pictures where a file leaves the choice to its user.
 
     Attributes:
       window: centre and width of the values that are shown, in the units of a DICOM or NIfTI file (Hounsfield units in

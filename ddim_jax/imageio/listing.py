@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from absl import logging
 
+from ddim_jax.imageio.containers import files_inside
 from ddim_jax.imageio.images import image_suffixes, name_by_content
 from ddim_jax.runtime.errors import DataError
 
@@ -36,6 +37,8 @@ def kind_of(file: str) -> str:
 
 def iterate_images(path: str | os.PathLike, pass_over: Callable[[str], None] = lambda file: None) -> Iterator[Path]:
     """Finds pictures: a file as it is, a folder searched through and through, or a glob (`**` goes into folders).
+
+    Of a zip archive and of a DICOMDIR, the DICOM files in it (`ddim_jax.imageio.containers.files_inside`).
 
     Folders and globs give files with a suffix that a reader has registered for (in upper or lower case), or without a
     suffix where a reader knows their content, sorted;
@@ -69,7 +72,8 @@ def iterate_images(path: str | os.PathLike, pass_over: Callable[[str], None] = l
 
     is_pattern = glob.has_magic(text) and not os.path.lexists(path)
     if os.path.isfile(path) or (not is_pattern and _is_image(path, suffixes)):
-        yield path
+        inside = files_inside(path, pass_over) if os.path.isfile(path) else None
+        yield from [path] if inside is None else inside
         return
     if os.path.isdir(path):
         found, where = _images_below(path, wanted), f"folder {text} holds"

@@ -48,13 +48,13 @@ def describe_label_maps(errors: Sequence[LabelMapError], total: int) -> str:
       errors: one or more.
       total: the number of masks of the data set.
     """
-    lines = [f"{len(errors)} of {total} masks are label maps:"]
+    found = []
     for value in _first(sorted({value for error in errors for value in error.counts})):
         holding = [error for error in errors if value in error.counts]
         pixels = sum(error.counts[value] for error in holding)
-        lines.append(f"  value {value}: {pixels} pixels in {len(holding)} of them, such as {holding[0].name}")
+        found.append(f"{value} ({pixels} pixels in {len(holding)} of them, such as {holding[0].name})")
     counts = {value: 0 for error in errors for value in error.counts}
-    return "\n".join([*lines, f"  {_what_to_do(counts)}"])
+    return f"{len(errors)} of {total} masks are label maps, with the values {', '.join(found)}; {_what_to_do(counts)}"
 
 
 def _what_to_do(counts: Mapping[int, int]) -> str:

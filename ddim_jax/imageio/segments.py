@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ddim_jax.imageio import dicom
+from ddim_jax.imageio.dicom_frames import read_frame
 from ddim_jax.imageio.masks import mask_of_numbers
 from ddim_jax.imageio.series import Slice, position
 from ddim_jax.imageio.stacks import MAX_VOXELS
@@ -44,7 +45,7 @@ def read_segments(
         if kind not in ("BINARY", "LABELMAP"):
             raise DataError(f"{path}: holds probabilities ({kind}), expected masks (BINARY or LABELMAP).")
         numbers = {int(item.SegmentNumber): str(item.get("SegmentLabel", "")) for item in header.SegmentSequence}
-        codes = _codes(numbers, labels)
+        codes = _codes(path, numbers, labels)
         rows, columns, count = int(header.Rows), int(header.Columns), dicom.frames(header)
         groups = header.PerFrameFunctionalGroupsSequence
         if len(groups) != count:
@@ -55,14 +56,14 @@ def read_segments(
             raise DataError(f"{path}: {size[0]} masks of {columns} x {rows} pixels are too many.")
         masks = np.zeros(size, np.uint16)
         for frame in range(count):
-            stored = dicom.read_frame(path, header, frame)
+            stored = read_frame(path, header, frame)
             place = places[frame]
             if kind == "LABELMAP":
                 found = np.zeros(stored.shape, np.uint16)
                 for number in np.unique(stored[stored > 0]):
                     found[stored == number] = codes[int(number)]
             else:
-                item = groups[frame].SegmentIdentificationSequence[0]
+                (item,) = _group(header, frame, "SegmentIdentificationSequence")
                 found = np.where(stored > 0, np.uint16(codes[int(item.ReferencedSegmentNumber)]), np.uint16(0))
             there = masks[place]
             if not labels.multilabel and ((there > 0) & (found > 0) & (there != found)).any():
@@ -73,7 +74,7 @@ def read_segments(
     return np.stack([mask_of_numbers(mask, labels, name=str(path)) for mask in masks])
 
 
-def _codes(numbers: dict[int, str], labels: Labels) -> dict[int, int]:
+def _codes(path: str | os.PathLike, numbers: dict[int, str], labels: Labels) -> dict[int, int]:
     """The value in a mask of each segment: of its class, or its number where nothing is said of classes."""
     if not labels.names:
         return {number: number for number in numbers}
@@ -85,7 +86,7 @@ def _codes(numbers: dict[int, str], labels: Labels) -> dict[int, int]:
     if unknown:
         found = ", ".join(f"{number} ({numbers[number]})" for number in sorted(numbers))
         raise DataError(
-            f"holds the segments {found}, expected those of data.labels by number or all by name; "
+            f"{path}: holds the segments {found}, expected those of data.labels by number or all by name; "
             f"{', '.join(map(str, unknown))} are neither. The name background in data.labels takes what does not count."
         )
     return {number: known[number] for number in numbers}
@@ -115,10 +116,15 @@ def _places(path: str | os.PathLike, header: "Dataset", count: int, slices: Sequ
     return found
 
 
+def _group(header: "Dataset", frame: int, name: str) -> Sequence["Dataset"]:
+    """The items of a frame's functional group, which may be that of all frames."""
+    shared = header.get("SharedFunctionalGroupsSequence") or [{}]
+    return header.PerFrameFunctionalGroupsSequence[frame].get(name) or shared[0].get(name) or []
+
+
 def _reference(header: "Dataset", frame: int) -> object:
     """The picture that a frame is of: instance and frame number, or else the position."""
-    groups = header.PerFrameFunctionalGroupsSequence[frame]
-    for derivation in groups.get("DerivationImageSequence") or []:
+    for derivation in _group(header, frame, "DerivationImageSequence"):
         for source in derivation.get("SourceImageSequence") or []:
             number = source.get("ReferencedFrameNumber") or 1
             return str(source.ReferencedSOPInstanceUID), int(number if isinstance(number, int | str) else number[0])

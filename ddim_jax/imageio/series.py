@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from absl import logging
 
-from ddim_jax.imageio import dicom
+from ddim_jax.imageio import dicom, dicom_shown
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.imageio.stacks import MAX_VOXELS
 from ddim_jax.runtime.errors import DataError
@@ -61,25 +61,25 @@ class DicomStack:
         self._options, self._limits = options, None
 
     def read(self, index: int) -> np.ndarray:
-        """Slice `index`, uint8 [H, W, 3]; errors as `ddim_jax.imageio.dicom.shown_frame`."""
+        """Slice `index`, uint8 [H, W, 3]; errors as `ddim_jax.imageio.dicom_shown.shown_frame`."""
         path, header, frame = self.slices[index]
         limits = None
         if self.count > 1 and self._options.window is None and not _says_its_range(path, header):
             limits = self._common_limits()
-        return dicom.shown_frame(path, header, frame, self._options, limits)
+        return dicom_shown.shown_frame(path, header, frame, self._options, limits)
 
     def _common_limits(self) -> tuple[float, float]:
         """The same black and white for all slices, from some of them."""
         if self._limits is None:
             chosen = np.unique(np.linspace(0, self.count - 1, _SAMPLED).astype(int))
-            found = [dicom.stored_limits(*self.slices[index]) for index in chosen]
+            found = [dicom_shown.stored_limits(*self.slices[index]) for index in chosen]
             self._limits = min(low for low, _ in found), max(high for _, high in found)
         return self._limits
 
 
 def _says_its_range(path: Path, header: "Dataset") -> bool:
     with dicom.errors_naming(path):
-        return bool(dicom.says_its_range(header))
+        return bool(dicom_shown.says_its_range(header))
 
 
 def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str]]:
@@ -134,6 +134,18 @@ def orientation(header: "Dataset", frame: int = 0) -> np.ndarray | None:
     return _numbers(header, frame, "PlaneOrientationSequence", "ImageOrientationPatient", 6)
 
 
+def pixel_spacing(header: "Dataset", frame: int = 0) -> list[float] | None:
+    """Spacing of rows and of columns in millimetres; None where they are no lengths."""
+    found = _numbers(header, frame, "PixelMeasuresSequence", "PixelSpacing", 2)
+    return found.tolist() if found is not None and found.min() > 0 else None
+
+
+def slice_thickness(header: "Dataset", frame: int = 0) -> float | None:
+    """In millimetres; None where it is no length."""
+    found = _numbers(header, frame, "PixelMeasuresSequence", "SliceThickness", 1)
+    return float(found[0]) if found is not None and found[0] > 0 else None
+
+
 def _numbers(header: "Dataset", frame: int, group: str, name: str, length: int) -> np.ndarray | None:
     places = [header]
     for sequence, item in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", frame)):
@@ -141,6 +153,7 @@ def _numbers(header: "Dataset", frame: int, group: str, name: str, length: int) 
         if item < len(items) and items[item].get(group):
             places.append(items[item][group][0])
     values = next((place.get(name) for place in reversed(places) if place.get(name)), None)
+    values = [values] if length == 1 and values is not None else values
     if values is None or len(values) != length:
         return None
     numbers = np.array([float(value) for value in values])
@@ -183,3 +196,29 @@ def _sorted(files: Sequence[Path], headers: list["Dataset"]) -> tuple[list[Path]
             files[first], files[first + 1], steps[first], usual, len(gaps),
         )  # fmt: skip
     return files, headers
+
+
+def affine(stack: DicomStack) -> np.ndarray:
+    """The map from (column, row, slice) to millimetres towards right, front and head, float64 [4, 4], as NIfTI has it.
+
+    Raises:
+      DataError: a slice has no place, or they lie at uneven distances.
+    """
+    path, header, frame = stack.slices[0]
+    with dicom.errors_naming(path):
+        directions = orientation(header, frame)
+        places = [position(part.header, part.frame) for part in stack.slices]
+        spacing = pixel_spacing(header, frame)
+        if directions is None or spacing is None or any(place is None for place in places):
+            raise DataError(f"{path}: has no position, orientation or spacing; expected them for NIfTI.")
+        rows, columns = directions[:3], directions[3:]
+        steps = np.diff(np.array(places), axis=0)
+        if len(steps):
+            step = steps.mean(axis=0)
+            if np.abs(steps - step).max() > 0.01 * np.linalg.norm(step):
+                raise DataError(f"{path}: the slices lie at uneven distances or places; NIfTI has one affine for all.")
+        else:
+            step = np.cross(rows, columns) * (slice_thickness(header, frame) or 1.0)
+        found = np.eye(4)
+        found[:3] = np.stack([rows * spacing[1], columns * spacing[0], step, places[0]], axis=1)
+        return np.diag([-1.0, -1.0, 1.0, 1.0]) @ found

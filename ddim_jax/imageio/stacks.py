@@ -1,5 +1,6 @@
 """Sources of several pictures: a DICOM series, a file of several frames, a NIfTI volume."""
 
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +8,10 @@ from typing import Protocol
 
 import numpy as np
 
+from ddim_jax.imageio.archives import on_disk
 from ddim_jax.imageio.images import ReadOptions, count_pixels, read_image, reader_of
+from ddim_jax.labels import Labels
+from ddim_jax.runtime.errors import DataError
 
 MAX_VOXELS = 2**28
 """A source with more in all is refused by its headers: 1024 slices of 512 x 512."""
@@ -34,7 +38,7 @@ class Stack(Protocol):
         """
 
 
-class Picture:
+class _OnePicture:
     """A file of one picture as a stack."""
 
     count = 1
@@ -56,7 +60,53 @@ def open_stack(files: Sequence[str | os.PathLike], options: ReadOptions = ReadOp
     """
     paths = tuple(Path(file) for file in files)
     opener = getattr(reader_of(paths[0]), "open_stack", None)
-    return Picture(paths[0], options) if opener is None else opener(paths, options)
+    return _OnePicture(paths[0], options) if opener is None else opener(paths, options)
+
+
+def count_slices(path: str | os.PathLike) -> int:
+    """The number of pictures in a file, from its header.
+
+    Raises:
+      DataError: it cannot be read.
+    """
+    return open_stack([path]).count if may_be_stack(path) else 1
+
+
+def read_slice(
+    image: str | os.PathLike, masks: Sequence[str | os.PathLike], index: int, options: ReadOptions, labels: Labels
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Slice `index` of a file of several pictures, uint8 [H, W, 3], and of its masks, each uint8 [H, W].
+
+    Raises:
+      DataError: a file cannot be read, or a mask is not of the same slices.
+    """
+    stack = _opened(os.fspath(image), file_state(image), options)
+    found = []
+    for mask in masks:
+        read = getattr(reader_of(mask), "read_slice_mask", None)
+        if read is None:
+            raise DataError(f"{mask}: is one picture, {image} has {stack.count} slices; expected NIfTI or DICOM-SEG.")
+        found.append(read(mask, stack, index, labels))
+    pixels = stack.read(index)
+    return 255 - pixels if options.invert else pixels, found
+
+
+def file_state(path: str | os.PathLike) -> tuple[int, int]:
+    """Bytes and time of the last change of a file: what is kept of it holds as long as they do.
+
+    Raises:
+      DataError: it is not there.
+    """
+    try:
+        found = os.stat(on_disk(path))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+    return found.st_size, found.st_mtime_ns
+
+
+@functools.lru_cache(4)  # the slices of one file are read one after the other
+def _opened(path: str, state: tuple[int, int], options: ReadOptions) -> Stack:
+    return open_stack([path], options)
 
 
 def may_be_stack(path: str | os.PathLike) -> bool:

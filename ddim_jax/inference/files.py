@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import ddim_jax
+from ddim_jax.imageio.coded import parse_segments
 from ddim_jax.imageio.writers import Context
 from ddim_jax.inference.flagging import FLAGGED, check_share, remove_list, write_flagged
 from ddim_jax.inference.index import Index, check_locks, removed
@@ -59,6 +60,7 @@ def segment_files(
     options: SamplingOptions | None = None,
     *,
     save: Sequence[str] = ("mask",),
+    segments: Sequence[str] = (),
     flag_uncertain: float | None = None,
     prefetch: int = 4,
     process_index: int = 0,
@@ -101,6 +103,7 @@ def segment_files(
       output_dir: made where it does not exist.
       options: how to segment; None for the checkpoint's own options.
       save: kinds of results to write, names in `ddim_jax.registry.WRITERS`: mask, probability, uncertainty, overlay.
+      segments: what the classes are, for DICOM-SEG, as in `data.segments` of the config, which they come before.
       flag_uncertain: the share of the images to name in `flagged.csv`, above 0 and below 1; None for no such file.
       prefetch: images started on the device before the first result is fetched, >= 1.
       process_index: which of the processes this is, 0 .. process_count - 1.
@@ -145,12 +148,22 @@ def segment_files(
         options=options,
         labels=segmenter.labels,
     )
+    known = [*(segmenter.config["data"].get("segments") or ()), *segments]
+    context = context._replace(segments=parse_segments(known, context.labels.class_names))
+    for kind in kinds:
+        if (check := getattr(WRITERS.get(kind), "check", None)) is not None:
+            check([Path(job.files[0]) for job in plan.jobs], context)
     common = {"checkpoint": context.checkpoint, "weights": context.weights, "step": context.step, **options.as_dict()}
     common |= {"surroundings": surroundings()}
 
-    work = {"input": _described(inputs), "save": list(kinds), "flag_uncertain": flag_uncertain}
+    work = {
+        "input": _described(inputs),
+        "save": list(kinds),
+        "segments": dict(context.segments),
+        "flag_uncertain": flag_uncertain,
+    }
 
-    failed, flagged, notes = [], None, Counter()
+    failed, flagged, slices, notes = [], None, {}, Counter()
     with contextlib.closing(Index(output_dir, common, process, work)) as index:
         # An image's name may depend on what is done already, its process does not.
         named = zip(plan.jobs, name_jobs(plan.jobs, index.is_of), strict=True)
@@ -164,12 +177,18 @@ def segment_files(
                 # The line of an earlier run stays where nobody could look at the file: its results are there.
                 if record["mtime_ns"] is not None or not index.is_of(record["name"], record["file"]):
                     index.add(record)
+                slices[record["name"]] = record.get("slices", 1)
                 notes.update(note.partition(" (")[0] for note in record.get("notes", ()))
                 if record["status"] == "failed":
                     failed.append((record["file"], record["reason"]))
                 advance()
         unread = {file for file, _ in failed}
-        gone = [job for job in own if job.source not in unread and not index.has_results(job, {}, kinds)]
+        gone = [
+            job
+            for job in own
+            if job.source not in unread
+            and not index.has_results(job, {"slices": slices.get(job.name) or index.slices(job.name)}, kinds)
+        ]
         if gone:
             raise InputError(f"{len(gone)} of {len(own)} results: {removed(output_dir / gone[0].output(kinds[0]))}")
         if flagging:
@@ -187,7 +206,7 @@ def segment_files(
 
 
 def _described(inputs: Sequence[Path]) -> str:
-    """What was given, in one line; of many files, as a shell makes of a pattern, the first and a digest of all."""
+    """The inputs as given, in one line; of many files, as a shell makes of a pattern, the first and a digest of all."""
     paths = [absolute(path) for path in inputs]
     if len(paths) <= 3:
         return ", ".join(paths)

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -111,11 +112,11 @@ class Index:
                 "use another output folder"
             )
         try:
-            now = os.stat(job.source)
+            size, mtime_ns = job.state()
         except OSError:
             return False  # reading it will say why
         return (
-            not self.changed(job.name, now.st_size, now.st_mtime_ns)
+            not self.changed(job.name, size, mtime_ns)
             and set(kinds) <= set(record.get("outputs", ()))
             and self.has_results(job, record, kinds)
         )
@@ -124,12 +125,8 @@ class Index:
         """Returns True if these results are there as the picture's record says, by their sizes."""
         recorded = dict(zip(record.get("outputs", ()), record.get("output_bytes", ()), strict=False))
         for kind in kinds:
-            try:
-                found = os.stat(self._folder / job.output(kind))
-            except OSError:
-                return False
-            size = found.st_size
-            if not stat.S_ISREG(found.st_mode) or not size or recorded.get(kind, size) != size:
+            size = result_size(self._folder / job.output(kind, record.get("slices", 1)))
+            if not size or recorded.get(kind, size) != size:
                 return False
         return True
 
@@ -140,6 +137,10 @@ class Index:
     def kinds(self, name: str) -> tuple[str, ...]:
         """The kinds of results an earlier run left for this name."""
         return tuple(self._record(name).get("outputs", ()))
+
+    def slices(self, name: str) -> int:
+        """The number of slices of which an earlier run left results of this name, 1 for a picture."""
+        return self._record(name).get("slices", 1)
 
     def changed(self, name: str, size: int, mtime_ns: int) -> bool:
         """Returns True unless an earlier run recorded this state of the file of that name."""
@@ -213,6 +214,18 @@ class Index:
         return any(relative.endswith(end) and kind in self.kinds(relative.removesuffix(end)) for kind, end in ends)
 
 
+def result_size(path: Path) -> int:
+    """Bytes of a result, a file or the folder of a source's slices; 0 where there is none."""
+    try:
+        found = os.stat(path)
+        if stat.S_ISDIR(found.st_mode):
+            with os.scandir(path) as entries:
+                return sum(entry.stat().st_size for entry in entries)
+        return found.st_size if stat.S_ISREG(found.st_mode) else 0
+    except OSError:
+        return 0
+
+
 def removed(path: str | os.PathLike) -> str:
     """The message for a file of the results that somebody took away while a run was at work."""
     return (
@@ -276,6 +289,8 @@ def _remove_partial(folder: Path) -> None:
         if place != os.fspath(folder) and any(_OTHER_LOCK.fullmatch(name) for name in names):
             folders.clear()  # another run's: it may be writing them
             continue
+        for name in filter(_PARTIAL.fullmatch, folders):  # of the slices of one source
+            shutil.rmtree(os.path.join(place, name), ignore_errors=True)
         for name in filter(_PARTIAL.fullmatch, names):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(place, name))

@@ -1,8 +1,10 @@
 """The pictures of all inputs, and the names of their results."""
 
+import errno
 import functools
 import glob
 import os
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,9 +12,11 @@ from typing import NamedTuple
 
 from absl import logging
 
+from ddim_jax.imageio.archives import on_disk
 from ddim_jax.imageio.images import image_suffixes
 from ddim_jax.imageio.listing import iterate_images, kind_of
-from ddim_jax.registry import WRITERS
+from ddim_jax.imageio.series import group_series
+from ddim_jax.registry import READERS, WRITERS
 from ddim_jax.runtime.errors import InputError
 
 
@@ -21,22 +25,45 @@ class Job(NamedTuple):
 
     Attributes:
       root: absolute path of the folder that results are placed relative to.
-      relative: path of the picture below it.
+      relative: path of the picture below it; of a series its folder, or its first file where that holds others.
       name: relative path of the results without `_<kind>` and suffix, with forward slashes.
+      slices: absolute paths of the files of a series; () for a picture of one file.
     """
 
     root: str
     relative: str
     name: str
+    slices: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:
         """Absolute path of the picture."""
         return os.path.join(self.root, self.relative)
 
-    def output(self, kind: str) -> str:
-        """The relative path of one result file; `kind` is a name in `ddim_jax.registry.WRITERS`."""
-        return f"{self.name}_{kind}{WRITERS.get(kind).suffix}"
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Absolute paths of all files."""
+        return self.slices or (self.source,)
+
+    def state(self) -> tuple[int, int]:
+        """Bytes and time of the last change, in nanoseconds, of all files, or of the archive that they are in.
+
+        Raises:
+          OSError: one is not there, or no regular file, which might be waited for.
+        """
+        found = [os.stat(file) for file in dict.fromkeys(map(on_disk, self.files))]
+        if not all(stat.S_ISREG(one.st_mode) for one in found):
+            raise OSError(errno.EINVAL, "no regular file")
+        return sum(one.st_size for one in found), max(one.st_mtime_ns for one in found)
+
+    def output(self, kind: str, slices: int = 1) -> str:
+        """The relative path of one result; `kind` is a name in `ddim_jax.registry.WRITERS`.
+
+        A source of several slices has a folder of files in place of one file, of the kinds that are of each slice.
+        """
+        writer = WRITERS.get(kind)
+        is_folder = slices > 1 and not hasattr(writer, "write_stack")
+        return f"{self.name}_{kind}{'' if is_folder else writer.suffix}"
 
 
 class Plan(NamedTuple):
@@ -67,6 +94,7 @@ def plan_jobs(inputs: str | os.PathLike | Iterable[str | os.PathLike], output_di
     output_dir = absolute(output_dir)
     found: dict[str, Job] = {}
     inside, others, suffixes = None, Counter(), image_suffixes()
+    grouped: list[str] = []
     results = os.path.join(os.path.realpath(output_dir), "")
     # Of the folder last asked for: the files of one come one after the other.
     real_folder = functools.lru_cache(1)(os.path.realpath)
@@ -101,9 +129,39 @@ def plan_jobs(inputs: str | os.PathLike | Iterable[str | os.PathLike], output_di
                 raise InputError(f"{path}, found by {given}, does not lie in {root}; leave out .. behind a wildcard")
             relative = path.removeprefix(below)
             found.setdefault(path, Job(root, relative, _stem(relative, suffixes)))
+            if path != absolute(given):  # one file that is given is one picture
+                grouped.append(path)
+    found = _series(found, grouped, suffixes, others)
     if not found:
         raise InputError(f"nothing to segment: every image lies in the output folder {output_dir}")
     return Plan(name_jobs(list(found.values())), inside, others)
+
+
+def _series(found: dict[str, Job], paths: list[str], suffixes: tuple[str, ...], others: Counter) -> dict[str, Job]:
+    """The jobs with one for each DICOM series in place of its files; files without a picture are counted in `others`.
+
+    A series that is alone in its folder is named by that, one of several by its first file.
+    """
+    own = READERS.get("dicom").suffixes
+    paths = [path for path in paths if path.lower().endswith(own) or not path.lower().endswith(suffixes)]
+    series, without = group_series(paths) if paths else ([], {})
+    for path, kind in without.items():
+        del found[path]
+        others[f"DICOM, {kind}"] += 1
+    in_folder = Counter(os.path.dirname(path) for path in found)
+    jobs = dict(found)
+    for files in series:
+        if len(files) < 2:
+            continue
+        job, folder = found[files[0]], os.path.dirname(files[0])
+        if in_folder[folder] == len(files):
+            root = os.path.dirname(folder) if folder == job.root else job.root
+            relative = folder.removeprefix(os.path.join(root, ""))
+            job = Job(root, relative, _stem(relative, suffixes))
+        for file in files[1:]:
+            del jobs[file]
+        jobs[files[0]] = job._replace(slices=tuple(files))
+    return jobs
 
 
 def name_jobs(jobs: list[Job], known: Callable[[str, str], bool] = lambda name, source: False) -> list[Job]:

@@ -12,12 +12,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ddim_jax.imageio.archives import on_disk
 from ddim_jax.imageio.images import MAX_PIXELS, Picture, ReadOptions, count_pixels, read_picture
+from ddim_jax.imageio.stacks import may_be_stack
 from ddim_jax.imageio.writers import Context
-from ddim_jax.inference.index import Index
+from ddim_jax.inference.index import Index, result_size
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.segmentation import Segmentation, fuse
 from ddim_jax.inference.segmenter import Segmenter
+from ddim_jax.inference.source import Source, remove_result, summed
 from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import Prepared
 from ddim_jax.registry import WRITERS
@@ -29,6 +32,19 @@ PIXELS_AT_ONCE = MAX_PIXELS
 that reading and writing stay below 2 GiB."""
 
 
+class _Opened(NamedTuple):
+    """A job by its header; `source` for formats that may hold several pictures."""
+
+    pixels: int
+    source: Source | None = None
+    reason: str | None = None
+    state: tuple[int, int] | tuple[None, None] = (None, None)
+
+    @property
+    def count(self) -> int:
+        return 1 if self.source is None else self.source.count
+
+
 class _Loaded(NamedTuple):
     job: Job
     picture: Picture | None
@@ -37,6 +53,8 @@ class _Loaded(NamedTuple):
     bytes: int | None  # None, as mtime_ns: nobody knows how the file is
     mtime_ns: int | None
     seconds: float
+    source: Source | None = None
+    slice: int = 0
 
 
 class Stream:
@@ -48,6 +66,7 @@ class Stream:
     kept. Of large pictures there are fewer: a picture is decoded when those before it leave room for its pixels
     (`PIXELS_AT_ONCE`), and takes it until its results are written; one alone is decoded at any size. A picture that
     found too little memory beside the others is tried again at the end, alone, and fails if it is too little then.
+    A source of several pictures goes through slice by slice; its record comes when all of it is written.
 
     Args:
       segmenter: the checkpoint.
@@ -95,24 +114,37 @@ class Stream:
     def _run(self, jobs: Iterable[Job], large: list[Job] | None) -> Iterator[dict[str, Any]]:
         """The records of all jobs but those that ran out of memory, which `large` gets; None: they have failed."""
         ahead = self._prefetch + 1
-        jobs, pixels_inside = iter(jobs), 0
+        jobs, pixels_inside, following = iter(jobs), 0, 0  # the next slice of the first that is looked at
+        sources: list[Source] = []
         looking, reading, running, writing = deque(), deque(), deque(), deque()
         pool = ThreadPoolExecutor(min(32, 3 * ahead), thread_name_prefix="image-files")
         try:
             while True:
                 while len(looking) + len(reading) < ahead and (job := next(jobs, None)):
-                    looking.append((job, pool.submit(_count_pixels, job)))
-                while looking and looking[0][1].done():
-                    job, pixels = looking[0][0], looking[0][1].result()
+                    looking.append((job, pool.submit(self._look, job)))
+                while looking and looking[0][1].done() and len(reading) < ahead:
+                    job, opened = looking[0][0], looking[0][1].result()
+                    pixels = opened.pixels
                     if pixels_inside and pixels_inside + pixels > PIXELS_AT_ONCE:
                         break
-                    looking.popleft()
+                    if opened.source is not None and following == 0:
+                        sources.append(opened.source)
                     pixels_inside += pixels
-                    reading.append((pixels, pool.submit(self._load, job)))
+                    reading.append((pixels, pool.submit(self._load, job, opened, following)))
+                    following += 1
+                    if following == opened.count:
+                        looking.popleft()
+                        following = 0
                 if writing and writing[0][1].done():
                     pixels, written = writing.popleft()
                     pixels_inside -= pixels
                     loaded, record = written.result()
+                    if loaded.source is not None:
+                        if loaded.slice + 1 < loaded.source.count:
+                            continue
+                        # Its slices before are written: they come in their order.
+                        record = self._complete(loaded)
+                        sources.remove(loaded.source)
                     if record is None and large is not None:
                         large.append(loaded.job)
                     else:
@@ -132,8 +164,50 @@ class Stream:
                     return
         finally:
             pool.shutdown(cancel_futures=True)
+            for source in sources:
+                source.discard()
 
-    def _load(self, job: Job) -> _Loaded:
+    def _reading(self) -> ReadOptions:
+        options = self._context.options
+        return ReadOptions(options.window, options.invert, self._allow_damaged)
+
+    def _look(self, job: Job) -> _Opened:
+        """Opens a source that may hold several pictures, and counts the pixels of one of them."""
+        state = None, None
+        try:
+            if not may_be_stack(job.files[0]):
+                return _Opened(count_pixels(job.source) if os.path.isfile(job.source) else 0)
+            # Taken before reading: a file that changes meanwhile is done again next time.
+            state = job.state()
+            source = Source(job, self._reading())
+            return _Opened(source.pixels, source, None, state)
+        except FileNotFoundError as error:
+            return _Opened(0, None, f"{error.filename or job.source}: no longer there")
+        except OSError as error:
+            return _Opened(0, None, f"{error.filename or job.source}: cannot be read ({error.strerror})")
+        except DataError as error:
+            # Of a picture of one file, reading it says what is wrong.
+            return _Opened(0, None, None if state == (None, None) else str(error), state)
+
+    def _load(self, job: Job, opened: _Opened, number: int) -> _Loaded:
+        if opened.source is None and opened.reason is None:
+            return self._load_picture(job)
+        began = time.monotonic()
+        picture, prepared, reason, (size, mtime_ns) = None, None, opened.reason, opened.state
+        try:
+            if opened.source is not None:
+                picture = opened.source.read(number)
+                prepared = self._segmenter.prepare(picture.pixels, self._context.options)
+        except DataError as error:
+            reason = opened.source.reason = str(error)
+        except MemoryError:
+            picture, opened.source.out_of_memory = None, True
+        if opened.source is None and not _are_readable(job, opened.state):  # it need not be the content that is wrong
+            size, mtime_ns = None, None
+        seconds = time.monotonic() - began
+        return _Loaded(job, picture, prepared, reason, size, mtime_ns, seconds, opened.source, number)
+
+    def _load_picture(self, job: Job) -> _Loaded:
         began = time.monotonic()
         picture, prepared, reason, size, mtime_ns = None, None, None, None, None
         try:
@@ -142,8 +216,7 @@ class Stream:
             if not stat.S_ISREG(before.st_mode):  # a FIFO would be waited for
                 raise OSError(errno.EINVAL, "no regular file")
             size, mtime_ns = before.st_size, before.st_mtime_ns
-            options = self._context.options
-            picture = read_picture(job.source, ReadOptions(options.window, options.invert, self._allow_damaged))
+            picture = read_picture(job.source, self._reading())
             prepared = self._segmenter.prepare(picture.pixels, self._context.options)
         except FileNotFoundError:
             reason = f"{job.source}: no longer there"
@@ -182,12 +255,71 @@ class Stream:
         self, loaded: _Loaded, samples: np.ndarray | None, device_seconds: float
     ) -> tuple[_Loaded, dict[str, Any] | None]:
         """The same `loaded`, and a record; None in its place if there was not enough memory."""
-        if loaded.reason is not None:
-            return loaded, self._failed(loaded)
         try:
+            if loaded.source is not None:
+                self._add_slice(loaded, samples, device_seconds)
+                return loaded, None
+            if loaded.reason is not None:
+                return loaded, self._failed(loaded)
             return loaded, None if samples is None else self._write(loaded, samples, device_seconds)
         except MemoryError:
+            if loaded.source is not None:
+                loaded.source.out_of_memory = True
             return loaded, None
+
+    def _add_slice(self, loaded: _Loaded, samples: np.ndarray | None, device_seconds: float) -> None:
+        """Takes the result of a slice into its source."""
+        source = loaded.source
+        if source.reason is not None or loaded.reason is not None:
+            source.reason = source.reason or loaded.reason
+        elif samples is None or source.out_of_memory:
+            source.out_of_memory = True
+        else:
+            began = time.monotonic()
+            image = loaded.picture.pixels
+            result = fuse(samples, image.shape[:2], self._context.options, self._context.labels)
+            facts = _facts(image, result, self._context.labels) | {"seconds": loaded.seconds + device_seconds}
+            kinds, _ = self._fitting(loaded.job, source.count)
+            try:
+                source.add(loaded.slice, image, result, facts, kinds, self._output_dir, self._context)
+            except DataError as error:
+                source.reason = str(error)
+            facts["seconds"] += time.monotonic() - began
+
+    def _complete(self, loaded: _Loaded) -> dict[str, Any] | None:
+        """The record of a source all of whose slices were taken; None if there was not enough memory."""
+        job, source = loaded.job, loaded.source
+        try:
+            kinds, too_long = self._fitting(job, source.count)
+            began = time.monotonic()
+            if source.reason is None and not source.out_of_memory:
+                facts = source.complete(kinds, self._output_dir, self._context)
+        except MemoryError:
+            source.out_of_memory = True
+        except DataError as error:
+            source.reason = str(error)
+        finally:
+            source.discard()
+        if source.reason is not None:
+            if not _are_readable(job, (loaded.bytes, loaded.mtime_ns)):
+                loaded = loaded._replace(bytes=None, mtime_ns=None)
+            return self._failed(loaded._replace(reason=source.reason))
+        if source.out_of_memory:
+            return None
+        record = _common(loaded) | summed(facts)
+        if too_long:
+            return record | {"status": "failed", "reason": _too_long(job, too_long[0]), "outputs": kinds}
+        sizes = [result_size(self._output_dir / job.output(kind, source.count)) for kind in kinds]
+        seconds = round(record.pop("seconds") + time.monotonic() - began, 4)
+        return record | {"status": "ok", "outputs": kinds, "output_bytes": sizes, "seconds": seconds}
+
+    def _fitting(self, job: Job, slices: int) -> tuple[list[str], list[Path]]:
+        """The kinds of results to write, and the paths of those whose names are too long for the file system."""
+        earlier = self._index.kinds(job.name)
+        kinds = [kind for kind in WRITERS if kind in earlier or kind in self._kinds]
+        paths = {kind: self._output_dir / job.output(kind, slices) for kind in kinds}
+        too_long = [kind for kind in kinds if _is_too_long(paths[kind])]
+        return [kind for kind in kinds if kind not in too_long], [paths[kind] for kind in too_long]
 
     def _failed(self, loaded: _Loaded) -> dict[str, Any]:
         job, earlier = loaded.job, self._index.kinds(loaded.job.name)
@@ -201,20 +333,14 @@ class Stream:
 
     def _write(self, loaded: _Loaded, samples: np.ndarray, device_seconds: float) -> dict[str, Any]:
         job, picture = loaded.job, loaded.picture
-        earlier = self._index.kinds(job.name)
-        kinds = [kind for kind in WRITERS if kind in earlier or kind in self._kinds]
-        paths = {kind: self._output_dir / job.output(kind) for kind in kinds}
-        too_long = [kind for kind in kinds if _is_too_long(paths[kind])]
-        fitting = [kind for kind in kinds if kind not in too_long]
+        kinds, too_long = self._fitting(job, 1)
         began = time.monotonic()
         image = picture.pixels
         result = fuse(samples, image.shape[:2], self._context.options, self._context.labels)
-        write_outputs(job, self._output_dir, image, result, fitting, self._context)
+        write_outputs(job, self._output_dir, image, result, kinds, self._context)
         record = _common(loaded)
         if too_long:  # the fault of this name alone; others can be written
-            name = paths[too_long[0]]
-            reason = f"{job.source}: the name of a result is too long for the file system ({name}); rename it"
-            return record | {"status": "failed", "reason": reason, "outputs": fitting}
+            return record | {"status": "failed", "reason": _too_long(job, too_long[0]), "outputs": kinds}
         # What there is to say of how it was read, where there is anything.
         read = {"range": picture.range, "notes": picture.notes, "orientation": picture.orientation}
         usual = Picture(image)._asdict()
@@ -222,19 +348,16 @@ class Stream:
         return record | {
             "status": "ok",
             "outputs": kinds,
-            "output_bytes": [_size(paths[kind]) for kind in kinds],
-            "height": image.shape[0],
-            "width": image.shape[1],
-            **_areas(result.mask, self._context.labels),
-            "mean_uncertainty": round(float(result.uncertainty.mean(dtype=np.float64)), 6),
-            "doubt": round(result.doubt, 6),
+            "output_bytes": [result_size(self._output_dir / job.output(kind)) for kind in kinds],
+            **_facts(image, result, self._context.labels),
             "seconds": round(loaded.seconds + device_seconds + time.monotonic() - began, 4),
         }
 
     def _remove(self, job: Job, kinds: Iterable[str]) -> None:
         for kind in kinds:
             try:
-                (self._output_dir / job.output(kind)).unlink(missing_ok=True)
+                for slices in (1, 2):  # nobody knows how many there were
+                    remove_result(self._output_dir / job.output(kind, slices))
             except OSError as error:
                 if error.errno != errno.ENAMETOOLONG:  # such a file cannot be there
                     raise
@@ -272,11 +395,19 @@ def _is_too_long(path: Path) -> bool:
     return False
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:  # removed at once, which is told at the end
-        return 0
+def _too_long(job: Job, path: Path) -> str:
+    return f"{job.source}: the name of a result is too long for the file system ({path}); rename it"
+
+
+def _facts(image: np.ndarray, result: Segmentation, labels: Labels) -> dict[str, Any]:
+    """The fields of a record that are of the picture and its mask."""
+    return {
+        "height": image.shape[0],
+        "width": image.shape[1],
+        **_areas(result.mask, labels),
+        "mean_uncertainty": round(float(result.uncertainty.mean(dtype=np.float64)), 6),
+        "doubt": round(result.doubt, 6),
+    }
 
 
 def _common(loaded: _Loaded) -> dict[str, Any]:
@@ -304,8 +435,10 @@ def _is_readable(source: str, before: os.stat_result) -> bool:
     return now.st_size > 0 and (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
 
 
-def _count_pixels(job: Job) -> int:
+def _are_readable(job: Job, state: tuple[int, int]) -> bool:
+    """`_is_readable` of all files of a source."""
     try:
-        return count_pixels(job.source) if os.path.isfile(job.source) else 0
-    except DataError:
-        return 0  # reading it says what is wrong
+        files = [(file, os.stat(file)) for file in dict.fromkeys(map(on_disk, job.files))]
+        return job.state() == state and all(_is_readable(file, before) for file, before in files)
+    except OSError:
+        return False

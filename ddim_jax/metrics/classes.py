@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ddim_jax.labels import Labels
-from ddim_jax.metrics.calibration import Calibration, calibration_sums
+from ddim_jax.metrics.calibration import BINS, Calibration, calibration_sums
 from ddim_jax.metrics.overlap import Counts, confusion_counts
 from ddim_jax.metrics.registered import measure
 from ddim_jax.metrics.soft_dice_uncertainty import soft_dice_uncertainty
@@ -54,6 +54,8 @@ def calibration_of_classes(probability: np.ndarray, truth: np.ndarray, labels: L
     if not labels.ignore:
         return [calibration_sums(values, inside) for values, inside in pairs]
     valid = labels.valid(truth)  # as maps of one row
+    if not valid.any():
+        return [Calibration(np.zeros(BINS, np.int64), np.zeros(BINS), np.zeros(BINS, np.int64))] * labels.count
     return [calibration_sums(values[valid][np.newaxis], inside[valid][np.newaxis]) for values, inside in pairs]
 
 
@@ -85,7 +87,7 @@ def _pairs(prediction: np.ndarray, truth: np.ndarray, labels: Labels) -> Iterato
 
 
 def _truths(truth: np.ndarray, labels: Labels) -> list[np.ndarray]:
-    """Of each class the pixels in the truth."""
+    """The pixels of each class in the truth."""
     if not labels.several and not labels.ignore:
         return [truth]  # other values than 0 and 1 are for whoever counts them to refuse
     return [labels.of_class(truth, number) for number in range(1, labels.count + 1)]

@@ -49,7 +49,7 @@ def warn_of_others(before: Any, of: str) -> None:
 
 
 def differences(before: Any) -> list[str]:
-    """What has changed since, a text for each; only what both have is compared."""
+    """The changes since, a text for each; only what both have is compared."""
     if not isinstance(before, Mapping):
         return []
     now = surroundings()

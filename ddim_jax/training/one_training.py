@@ -14,7 +14,7 @@ from ddim_jax.runtime.locks import try_lock
 
 LOCK = ".training.lock"
 _DIGITS = 20
-"""Of the step in the lock's file: it is always written whole."""
+"""Digits of the step in the lock's file: it is always written whole."""
 
 
 def check_files(workdir: Path) -> None:
@@ -28,6 +28,7 @@ def check_files(workdir: Path) -> None:
     for name, is_kind, kind in (
         ("config.json", stat.S_ISREG, "a file"),
         ("metrics.jsonl", stat.S_ISREG, "a file"),
+        ("pixels.csv", stat.S_ISREG, "a file"),
         (LOCK, stat.S_ISREG, "a file"),
         ("tensorboard", stat.S_ISDIR, "a folder"),
     ):

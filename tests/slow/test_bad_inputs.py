@@ -64,7 +64,8 @@ def test_a_program_that_fails_badly_is_counted(name, tmp_path, programs):
 
 @pytest.mark.parametrize("name", all_readers())
 def test_readers_refuse_what_they_cannot_read(tmp_path, name):
-    told = fuzz.campaign({name: all_readers()[name]}, tmp_path, seed=11, executions=80)
+    executions = 300 if name in ("picture", "mask") else 80
+    told = fuzz.campaign({name: all_readers()[name]}, tmp_path, seed=11, executions=executions)
     why = [path.read_text() for path in tmp_path.glob("unexpected/*/why.txt")]
     counts = told["readers"][name]
     assert counts["unexpected"] == 0, "\n".join(why)

@@ -17,14 +17,14 @@ import jax
 from tiny_runs import tiny_config, unet_config
 
 from ddim_jax.checkpoints import store
-from ddim_jax.runtime import distributed
+from ddim_jax.runtime import distributed, heartbeats, processes
 from ddim_jax.runtime.errors import DataError, report_input_errors
 from ddim_jax.runtime.signals import StopRequest, stop_on_signals
 from ddim_jax.training import loop, train
 
 if __name__ == "__main__":
     folder, told, joined = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:]
-    distributed.HEARTBEAT_SECONDS = 10
+    heartbeats.BEAT_SECONDS, heartbeats.ANSWER_SECONDS, processes.NOTICED_SECONDS = 2.0, 4.0, 10.0
     if told.get("slices"):
         store._WORTH_SHARING = 0
     batches = loop.batches

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import (
     bucket_shape,
+    class_estimates,
     image_id,
     normalise,
     normalise_mask,
@@ -103,3 +105,33 @@ def test_masks_are_resized_to_the_nearest_pixel(shape):
     rows = np.floor((np.arange(shape[0]) + 0.5) * 37 / shape[0]).astype(int)
     columns = np.floor((np.arange(shape[1]) + 0.5) * 41 / shape[1]).astype(int)
     np.testing.assert_array_equal(resize_mask(mask, shape), mask[np.ix_(rows, columns)])
+
+
+EXCLUSIVE = Labels.create({"lung": 1, "heart": 2}, ignore=9)
+OVERLAPPING = Labels.create({"lung": [1, 3], "heart": [2, 3]}, multilabel=True)
+
+
+@pytest.mark.parametrize("library", [np, jnp])
+def test_the_x0_of_classes_is_one_hot_and_zero_where_ignored(library):
+    x0 = normalise_mask(library.array([[0, 1, 2, 255]], library.uint8), EXCLUSIVE)
+    np.testing.assert_array_equal(x0[0], [[1, -1, -1], [-1, 1, -1], [-1, -1, 1], [0, 0, 0]])
+    bits = normalise_mask(library.array([[0, 1, 2, 3]], library.uint8), OVERLAPPING)
+    np.testing.assert_array_equal(bits[0], [[-1, -1], [1, -1], [-1, 1], [1, 1]])
+    one = normalise_mask(library.array([[0, 1, 255]], library.uint8), Labels.create(ignore=9))
+    np.testing.assert_array_equal(one[0, :, 0], [-1, 1, 0])
+
+
+@pytest.mark.parametrize("library", [np, jnp])
+def test_estimates_of_classes_share_what_the_channels_add_up_to(library):
+    x0 = library.array([[1.0, -1, -1], [-1, 3, -1], [0, 0, -1], [-0.5, -0.5, 0], [-1, -1, -1]], library.float32)
+    share = [[0, 0], [1, 0], [0.5, 0], [0.25, 0.5], [0, 0]]  # 1/4, 1/4, 1/2 of the fourth
+    np.testing.assert_allclose(class_estimates(x0, EXCLUSIVE), 2 * np.array(share) - 1, atol=1e-6)
+    np.testing.assert_array_equal(class_estimates(x0[:, :2], OVERLAPPING), x0[:, :2])
+    np.testing.assert_array_equal(class_estimates(x0[:, :1]), x0[:, 0])
+
+
+def test_maps_of_classes_are_resized_each_by_itself():
+    maps = np.random.default_rng(0).random((5, 7, 2)).astype(np.float32)
+    found = resize_unit_map(maps, (10, 9))
+    for k in range(2):
+        np.testing.assert_array_equal(found[..., k], resize_unit_map(maps[..., k], (10, 9)))

@@ -13,6 +13,7 @@ from ddim_jax.data.sources import DataOptions, Pair, PairSource, data_error, sam
 from ddim_jax.data.splits import folder_split
 from ddim_jax.imageio.images import image_suffixes, reader_of
 from ddim_jax.imageio.listing import list_images
+from ddim_jax.imageio.stacks import count_slices
 from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.errors import DataError
 
@@ -90,7 +91,8 @@ def find_pairs(root: Path) -> list[Pair]:
             len(numbered),
             " + ".join(file.name for file in files),
         )
-    return [pair._replace(more_masks=tuple(numbered.get(same_name(pair.id), ())[1:])) for pair in pairs]
+    pairs = [pair._replace(more_masks=tuple(numbered.get(same_name(pair.id), ())[1:])) for pair in pairs]
+    return [part for pair in pairs for part in _slices(pair)]
 
 
 def _masks_of(
@@ -131,10 +133,20 @@ def _stem(file: Path, folder: Path) -> str:
     return name[: -len(max(suffixes, key=len))] if suffixes else os.path.splitext(name)[0]
 
 
+def _slices(pair: Pair) -> list[Pair]:
+    """The pair, or one for each slice of a volume, named x#001, x#002, ..."""
+    count = count_slices(pair.image)
+    if count == 1:
+        return [pair]
+    return [pair._replace(id=f"{pair.id}#{number + 1:03d}", slice=number) for number in range(count)]
+
+
 def _patient(pair: Pair) -> str:
-    """A name for all pictures of one patient: by what the file says, else the first folder; "" for neither."""
+    """A name for all pictures of one patient: by what the file says, else the first folder, else the volume; or ""."""
     patient = getattr(reader_of(pair.image), "patient", None)
     if patient is not None and (identity := patient(pair.image)):
         # The table of the split is copied about: it does not tell who it was.
         return "patient " + hashlib.sha256(identity.encode()).hexdigest()[:16]
-    return pair.id.partition("/")[0] if "/" in pair.id else ""
+    if "/" in pair.id:
+        return pair.id.partition("/")[0]
+    return pair.id.rpartition("#")[0] if pair.slice is not None else ""

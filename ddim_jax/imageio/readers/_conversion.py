@@ -11,16 +11,16 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from ddim_jax.imageio.bands import bands
 from ddim_jax.imageio.depth import Depth, count_values, find_depth
 from ddim_jax.imageio.masks import over_black
 from ddim_jax.runtime.errors import DataError
 
-_BAND = 2**18  # pixels that are converted at once
 _OTHER_BYTE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
 
 def raw_mode(picture: Image.Image) -> str:
-    """How pixels are stored, as Pillow's decoders call it: "RGB;16B"; "" where it does not say."""
+    """The storage of pixels, as Pillow's decoders call it: "RGB;16B"; "" where it does not say."""
     arguments = picture.tile[0].args if picture.tile else ""
     return (arguments if isinstance(arguments, str) else (arguments or ("",))[0]) or ""
 
@@ -129,13 +129,9 @@ class DeepPixels:
 def _bands(picture: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
     """The picture in parts of some rows each: rows, and those pixels."""
     width, height = picture.size
-    step = max(1, _BAND // width)
-    if step >= height:
-        yield slice(None), picture
-        return
-    for top in range(0, height, step):
-        bottom = min(top + step, height)
-        yield slice(top, bottom), picture.crop((0, top, width, bottom))
+    for rows in bands(height, width):
+        whole = rows == slice(0, height)
+        yield rows, picture if whole else picture.crop((0, rows.start, width, rows.stop))
 
 
 def _store_as(picture: Image.Image, raw: str) -> None:

@@ -3,20 +3,27 @@
 Needs the extra `clinic`. Files are known by their suffix, or by the letters DICM where they have none.
 """
 
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ddim_jax.imageio import dicom
+from ddim_jax.imageio import dicom, dicom_shown
+from ddim_jax.imageio.dicom_frames import read_frame
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.imageio.masks import mask_of_numbers
 from ddim_jax.imageio.segments import read_segments
 from ddim_jax.imageio.series import DicomStack
+from ddim_jax.imageio.stacks import file_state
 from ddim_jax.labels import Labels
 from ddim_jax.registry import READERS
 from ddim_jax.runtime.errors import DataError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 
 @READERS.register("dicom")
@@ -28,7 +35,7 @@ class DicomReader:
 
     @staticmethod
     def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> np.ndarray:
-        """Reads a file of one frame as `ddim_jax.imageio.dicom.shown_frame` shows it, uint8 [H, W, 3].
+        """Reads a file of one frame as `ddim_jax.imageio.dicom_shown.shown_frame` shows it, uint8 [H, W, 3].
 
         Raises:
           DataError: the file is missing, damaged, holds no picture or several frames, or no installed library decodes
@@ -37,7 +44,7 @@ class DicomReader:
         """
         header = dicom.picture_header(path)
         _check_single(path, header)
-        return dicom.shown_frame(path, header, 0, options)
+        return dicom_shown.shown_frame(path, header, 0, options)
 
     @staticmethod
     def read_mask(path: str | os.PathLike, labels: Labels = Labels()) -> np.ndarray:
@@ -55,7 +62,7 @@ class DicomReader:
             return mask
         header = dicom.picture_header(path)
         _check_single(path, header)
-        stored = dicom.read_frame(path, header, 0)
+        stored = read_frame(path, header, 0)
         if stored.ndim != 2:
             raise DataError(f"{path}: is a colour picture, expected grey values; save the mask as grey.")
         lossy = header.get("LossyImageCompression") == "01"
@@ -68,12 +75,34 @@ class DicomReader:
         return int(header.Rows) * int(header.Columns)
 
     @staticmethod
+    def read_slice_mask(path: str | os.PathLike, stack: Any, index: int, labels: Labels = Labels()) -> np.ndarray:
+        """The mask of slice `index` of `stack` in a DICOM-SEG file; errors as `read_mask`, or it is of others."""
+        if not isinstance(stack, DicomStack):
+            raise DataError(f"{path}: is DICOM, {stack.files[0]} is not; expected a NIfTI mask.")
+        return _all_masks(os.fspath(path), file_state(path), stack, labels)[index]
+
+    @staticmethod
+    def patient(path: str | os.PathLike) -> str:
+        """The PatientID, so that the pictures of one patient stay together; "" where there is none; errors as above."""
+        header = dicom.read_header(path)
+        with dicom.errors_naming(path):
+            return str(header.get("PatientID") or "").strip()
+
+    @staticmethod
     def open_stack(files: Sequence[Path], options: ReadOptions = ReadOptions()) -> DicomStack:
         """A file of one or more frames, or the files of a series; errors as `read_image`."""
         return DicomStack(files, options)
 
 
-def _check_single(path: str | os.PathLike, header) -> None:
+@functools.lru_cache(2)  # the slices of one file are read one after the other
+def _all_masks(path: str, state: tuple[int, int], stack: DicomStack, labels: Labels) -> np.ndarray:
+    header = dicom.read_header(path)
+    if header.get("Modality") != "SEG":
+        raise DataError(f"{path}: is no DICOM-SEG file; expected one for the {stack.count} slices.")
+    return read_segments(path, header, labels, stack.slices)
+
+
+def _check_single(path: str | os.PathLike, header: "Dataset") -> None:
     with dicom.errors_naming(path):
         if (count := dicom.frames(header)) > 1:
             raise DataError(f"{path}: holds {count} frames, expected one; ddim-jax sample takes it as a stack.")

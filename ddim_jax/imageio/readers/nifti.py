@@ -4,6 +4,7 @@ Slices lie across the axis with the largest spacing; in a volume of equal spacin
 radiologists see them: the patient's left on the right, the front above in axial slices, the head above in others.
 """
 
+import functools
 import gzip
 import io
 import math
@@ -20,7 +21,7 @@ from ddim_jax.imageio.dicom import errors_naming, library
 from ddim_jax.imageio.grey import linear, robust_limits
 from ddim_jax.imageio.images import MAX_PIXELS, ReadOptions
 from ddim_jax.imageio.masks import mask_of_numbers
-from ddim_jax.imageio.stacks import MAX_VOXELS
+from ddim_jax.imageio.stacks import MAX_VOXELS, file_state
 from ddim_jax.labels import Labels
 from ddim_jax.registry import READERS
 from ddim_jax.runtime.errors import DataError
@@ -63,6 +64,18 @@ class NiftiReader:
         """Height times width of a slice, from the header alone; errors as `read_image`."""
         stack = NiftiStack((Path(path),))
         return stack.shape[0] * stack.shape[1]
+
+    @staticmethod
+    def read_slice_mask(path: str | os.PathLike, stack: Any, index: int, labels: Labels = Labels()) -> np.ndarray:
+        """The mask of slice `index` of `stack`, uint8 [H, W]; errors as `read_mask`, or the two differ in place."""
+        own = _opened_mask(os.fspath(path), file_state(path))
+        if (own.count, own.shape) != (stack.count, stack.shape):
+            sides = [f"{one.count} slices of {one.shape[1]} x {one.shape[0]}" for one in (own, stack)]
+            raise DataError(f"{path}: has {sides[0]}, {stack.files[0]} has {sides[1]}; expected the same.")
+        affine = getattr(stack, "affine", own.affine)
+        if np.abs(own.affine - affine).max() > 0.01 * np.abs(affine[:3, :3]).max():
+            raise DataError(f"{path}: lies elsewhere than {stack.files[0]} (their affines differ); resample it first.")
+        return own.read_mask(index, labels)
 
     @staticmethod
     def open_stack(files: Sequence[Path], options: ReadOptions = ReadOptions()) -> "NiftiStack":
@@ -196,6 +209,11 @@ class NiftiStack:
         return limits
 
 
+@functools.lru_cache(4)  # the slices of one file are read one after the other
+def _opened_mask(path: str, state: tuple[int, int]) -> NiftiStack:
+    return NiftiStack((Path(path),))
+
+
 def _is_packed(path: Path) -> bool:
     return path.name.lower().endswith(".gz")
 
@@ -214,7 +232,7 @@ def _read_header(path: Path) -> Any:
             header = nibabel.Nifti2Header.from_fileobj(io.BytesIO(start))
         else:
             raise DataError(f"{path}: is no NIfTI file.")
-    if header["magic"].item()[:2] != b"n+":
+    if header["magic"].item()[:3] not in (b"n+1", b"n+2"):
         raise DataError(f"{path}: its values are in another file (.img), expected them in one .nii file.")
     if not 348 <= float(header["vox_offset"]) <= _HEADER_BYTES:
         raise DataError(f"{path}: is damaged, its values would begin at byte {float(header['vox_offset']):g}.")

@@ -216,7 +216,7 @@ def _check_tiff(picture: Image.Image, path: str | os.PathLike) -> None:
 
 
 def _jpeg_damage(file: BinaryIO, picture: Image.Image) -> str | None:
-    """What libjpeg says of the first damage in a JPEG file, or in a strip or tile of a TIFF file."""
+    """The message of libjpeg about the first damage in a JPEG file, or in a strip or tile of a TIFF file."""
     if picture.format in _JPEG_FORMATS:
         file.seek(0)
         return jpeg.damage(file.read())

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -22,6 +23,7 @@ import numpy as np
 from ddim_jax.labels import Labels
 
 if TYPE_CHECKING:
+    from ddim_jax.imageio.stacks import Stack
     from ddim_jax.inference.segmentation import Segmentation
     from ddim_jax.sampling_options import SamplingOptions
 
@@ -36,6 +38,8 @@ class Context(NamedTuple):
       step: training steps the checkpoint had taken.
       options: how pictures are segmented.
       labels: the classes of the masks.
+      segments: a coded concept for each class, for DICOM (`ddim_jax.imageio.coded`).
+      slice: the number of the picture in its source, from 0.
     """
 
     software: str
@@ -44,6 +48,8 @@ class Context(NamedTuple):
     step: int
     options: SamplingOptions
     labels: Labels = Labels()
+    segments: Mapping[str, str] = {}
+    slice: int = 0
 
 
 class Writer(Protocol):
@@ -56,7 +62,7 @@ class Writer(Protocol):
     suffix: str
 
     def write(self, path: Path, result: Segmentation, image: np.ndarray, source: Path, context: Context) -> None:
-        """Writes one file.
+        """Writes one file, of one picture; of a source of several, one after the other into a folder.
 
         Args:
           path: where to, with the suffix: a temporary name that is flushed to disk and renamed afterwards, so that
@@ -65,4 +71,39 @@ class Writer(Protocol):
           image: the picture as it was read, uint8 [H, W, 3].
           source: absolute path of the picture's file.
           context: facts of the run.
+        """
+
+
+class StackWriter(Protocol):
+    """A kind of result of whole sources, such as a DICOM series or a volume: one file.
+
+    Attributes:
+      suffix: as of `Writer`.
+      needs_probability: True if `write_stack` reads the probability; without it, False.
+    """
+
+    suffix: str
+
+    def write_stack(
+        self, path: Path, masks: np.ndarray, probability: np.ndarray | None, stack: Stack, context: Context
+    ) -> None:
+        """Writes one file.
+
+        Args:
+          path: as for `Writer.write`.
+          masks: uint8 [n, H, W], as `ddim_jax.labels` has them.
+          probability: float32 [n, H, W]; of several classes [n, H, W, K]; None if the writer does not need it.
+          stack: the source; `stack.files` are its files.
+          context: facts of the run.
+
+        Raises:
+          DataError: the source lacks what the format needs.
+        """
+
+    @staticmethod
+    def check(sources: Sequence[Path], context: Context) -> None:
+        """Checks the sources of a run before any work; a `Writer` may have it too.
+
+        Raises:
+          InputError: some are no sources for it; they are named.
         """

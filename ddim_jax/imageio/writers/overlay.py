@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from ddim_jax.imageio.bands import bands
 from ddim_jax.imageio.class_colours import class_colour
 from ddim_jax.labels import Labels
 from ddim_jax.registry import WRITERS
@@ -33,12 +34,17 @@ def draw_overlay(image: np.ndarray, mask: np.ndarray, labels: Labels = Labels())
       wide, wider in large images (1/256 of the shorter side).
     """
     width = max(1, round(min(mask.shape) / 256))
-    result = image.astype(np.float32)
+    drawn = []
     for number in range(1, labels.count + 1):
         inside = labels.of_class(mask, number)
         colour = np.array(class_colour(number), np.float32) if labels.several else _COLOUR
         # The outside of the picture counts as mask: where it cuts a mask off there is no border to draw.
-        outline = inside & ~ndimage.binary_erosion(inside, iterations=width, border_value=1)
-        result[inside] = (1.0 - _TINT) * result[inside] + _TINT * colour
-        result[outline] = colour
-    return np.round(result).astype(np.uint8)
+        drawn.append((colour, inside, inside & ~ndimage.binary_erosion(inside, iterations=width, border_value=1)))
+    result = np.empty_like(image)
+    for rows in bands(*mask.shape):
+        part = image[rows].astype(np.float32)
+        for colour, inside, outline in drawn:
+            part[inside[rows]] = (1.0 - _TINT) * part[inside[rows]] + _TINT * colour
+            part[outline[rows]] = colour
+        result[rows] = np.round(part)
+    return result

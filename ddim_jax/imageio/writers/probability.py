@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image
 
+from ddim_jax.imageio.bands import bands
 from ddim_jax.registry import WRITERS
 
 
@@ -21,8 +22,11 @@ def save_map(path, values: np.ndarray) -> None:
     Raises:
       ValueError: it is no such map.
     """
-    values = np.asarray(values, np.float64)
-    # Means of float32 values may pass 1 by a rounding error.
-    if values.ndim != 2 or not (np.isfinite(values).all() and values.min() >= -1e-5 and values.max() <= 1 + 1e-5):
+    values = np.asarray(values)
+    # Means of float32 values may pass 1 by a rounding error. With a NaN, the smallest is NaN.
+    if values.ndim != 2 or not (values.min() >= -1e-5 and values.max() <= 1 + 1e-5):
         raise ValueError(f"A map must be [H, W] with values in [0, 1], got shape {values.shape}.")
-    Image.fromarray(np.round(np.clip(values, 0, 1) * 65535).astype(np.uint16)).save(path, format="PNG")
+    stored = np.empty(values.shape, np.uint16)
+    for rows in bands(*values.shape):
+        stored[rows] = np.round(np.clip(values[rows].astype(np.float64), 0, 1) * 65535)
+    Image.fromarray(stored).save(path, format="PNG")

@@ -8,6 +8,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ddim_jax.config import resolve_config
+from tests import picture_files
 
 SIZE = 24
 
@@ -34,7 +35,7 @@ def encoded(picture: Image.Image | np.ndarray, kind: str, **options) -> bytes:
 
 
 def picture_seeds() -> list[bytes]:
-    """Picture files of every kind and mode: compressions, palettes, transparency, texts, EXIF, several frames."""
+    """Picture files of every kind and mode: depths, tiles, palettes, transparency, texts, EXIF, several frames."""
     rgb, mask = Image.fromarray(pixels()), Image.fromarray(mask_pixels())
     alpha = rgb.copy()
     alpha.putalpha(mask)
@@ -59,6 +60,16 @@ def picture_seeds() -> list[bytes]:
     tiff += [encoded(colours["1"], "TIFF", compression="group4"), encoded(rgb, "TIFF", big_tiff=True, exif=exif)]
     tiff += [encoded(deep, "TIFF", compression="tiff_lzw"), encoded(real, "TIFF", compression="tiff_adobe_deflate")]
     tiff += [encoded(rgb, "TIFF", save_all=True, append_images=[rgb])]
+    numbers = np.dstack([pixels(), pixels(1)]).astype(np.uint16) * 17
+    png += [picture_files.png(numbers[..., :count], kind) for count, kind in ((2, 4), (3, 2), (4, 6))]
+    sides = {256: SIZE, 257: SIZE, 258: (16, 16, 16), 259: 1, 262: 2, 277: 3}
+    tiff += [picture_files.tiff(sides, numbers[..., :3].astype("<u2").tobytes())]
+    tiles = [np.full((16, 16), value, np.uint8).tobytes() for value in (0, 80, 160, 240)]
+    tiff += [picture_files.tiff(picture_files.grey_tags(SIZE, SIZE, t322=16, t323=16), tiles)]
+    strips = [encoded(pixels()[rows], "JPEG") for rows in (slice(0, 16), slice(16, SIZE))]
+    tiff += [picture_files.tiff({**sides, 258: (8, 8, 8), 259: 7, 262: 6, 278: 16}, strips)]
+    large = np.asarray(rgb.resize((200, 200), Image.Resampling.BICUBIC))
+    jpeg += [encoded(large, "JPEG", quality=95), encoded(large, "JPEG", restart_marker_rows=2)]
     gif = [encoded(palette, "GIF"), encoded(palette, "GIF", save_all=True, append_images=[mask.convert("P")])]
     return [*png, *jpeg, *bmp, *tiff, *gif]
 

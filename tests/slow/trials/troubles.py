@@ -30,7 +30,7 @@ _WITHIN_S = 0.5
 _SUSPENDED_S = 2.0
 _ENDS_S = 300.0
 _WHOLE_RUN_S = 3600.0
-KINDS = ("killed", "archived", "suspended", "vanished", "moved")
+KINDS = ("killed", "suspended", "vanished", "moved", "archived")
 RULES = {
     "n": "starts of train.py whose checkpoints/ is a link to another folder, each ended in turn by one of: SIGKILL; "
     "SIGKILL after an older step was replaced by a link to an archive; SIGSTOP for up to "

@@ -87,6 +87,37 @@ def test_steps_that_vanish_while_a_run_is_at_work_are_not_begun_anew(store, tmp_
     assert store.steps() == [10, 30, 40]
 
 
+@pytest.mark.attack("16.36")
+@pytest.mark.parametrize("moment", ["write_manifest", "check_written"])
+@pytest.mark.parametrize("is_made_anew", [True, False])
+def test_a_folder_that_is_moved_during_a_save_is_not_made_anew(moment, is_made_anew, store, tmp_path, monkeypatch):
+    run, original = store.directory.parent, getattr(store_module, moment)
+
+    def moved(*arguments, **items):
+        (run / "checkpoints").rename(tmp_path / "elsewhere")
+        if is_made_anew:  # as what writes by path does
+            shutil.copytree(tmp_path / "elsewhere/40", run / "checkpoints/40")
+        original(*arguments, **items)
+
+    monkeypatch.setattr(store_module, moment, moved)
+    with pytest.raises(CheckpointError, match=r"checkpoints: .* \(it went away while a checkpoint was saved\)"):
+        fill(store, {40: 0.1})
+    assert not store.directory.exists()
+    assert CheckpointStore(tmp_path / "elsewhere").steps() == [10, 20, 30]
+
+
+@pytest.mark.attack("16.36")
+def test_another_folder_in_the_place_of_one_that_was_moved_is_left_alone(store, tmp_path, monkeypatch):
+    def replaced(folder, **items):
+        store.directory.rename(tmp_path / "elsewhere")
+        shutil.copytree(tmp_path / "elsewhere/20", store.directory / "20")
+
+    monkeypatch.setattr(store_module, "check_written", replaced)
+    with pytest.raises(CheckpointError, match=r"\(it went away while a checkpoint was saved\)"):
+        fill(store, {40: 0.1})
+    assert CheckpointStore(store.directory).steps() == [20]
+
+
 @pytest.mark.attack("16.10")
 def test_of_an_old_step_in_an_archive_the_link_alone_is_removed(store, tmp_path):
     archive = (store.directory / "20").rename(tmp_path / "archive")
@@ -270,9 +301,9 @@ def test_a_required_manifest_pins_the_checkpoint(store):
 
 
 def test_weights_that_are_not_those_saved_get_no_manifest(tmp_path, monkeypatch):
-    save = store_module._small_by_one
+    save = store_module.small_by_one
     monkeypatch.setattr(
-        store_module, "_small_by_one", lambda tree: {"w": np.zeros(3)} if type(tree) is dict else save(tree)
+        store_module, "small_by_one", lambda tree: {"w": np.zeros(3)} if type(tree) is dict else save(tree)
     )
     store = CheckpointStore(tmp_path)
     with pytest.raises(CheckpointError, match=r"ema.w: only in this model \(float32\[2, 3\]\)"):

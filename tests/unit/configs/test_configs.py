@@ -11,6 +11,7 @@ import pytest
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
 from ddim_jax.config import resolve_config, total_steps
+from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, create_process, example_inputs
 from ddim_jax.registry import DATASETS, MODELS
 from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
@@ -112,6 +113,23 @@ def test_ours_predict_the_mask_in_few_evaluations(name, load):
     assert config["sample"]["protocol"] == "mean"
     assert config["data"]["image_size"] == 64
     assert name == "fast" or config["data"]["name"] == {"demo": "phantom", "folder": "folder"}[name]
+
+
+def test_the_demo_of_classes_has_three_and_mirrors_nothing(load):
+    config = resolved(load("demo_classes"))
+    labels = Labels.from_config(config["data"])
+    assert labels.names == ("right lung", "left lung", "heart") and labels.channels == 4
+    assert config["data"]["flips"] is False and config["sample"]["flips"] is False
+    about = config["model"]
+    one, four = (
+        jax.eval_shape(model.init, jax.random.key(0), *example_inputs(model, 64))["params"]
+        for model in (
+            create_model(about["name"], preset=about["preset"], mask_channels=channels, **about["overrides"])
+            for channels in (1, 4)
+        )
+    )
+    assert four["conv_in"]["kernel"].shape[2] - one["conv_in"]["kernel"].shape[2] == 3 * 4
+    assert four["conv_out"]["kernel"].shape[3] == 4 * one["conv_out"]["kernel"].shape[3]
 
 
 @pytest.mark.parametrize("name", ["rsua", "demo"])

@@ -50,7 +50,7 @@ def test_a_value_that_would_vanish_keeps_the_pixel_at_its_centre():
 
 @pytest.mark.attack("16.17")
 def test_the_pixels_that_are_read_at_once_are_bounded(tmp_path, monkeypatch):
-    """Of pairs of 240 pixels, 500 have room for two at once; one of 5000 is read alone."""
+    """A budget of 500 pixels has room for two pairs of 240 at once; a pair of 5000 is read alone."""
     from ddim_jax.data import arrays, facts, pipeline
 
     pixels, inside, most = [240] * 6 + [5000], [], []

@@ -412,7 +412,7 @@ def test_label_maps_are_told_together_and_read_by_the_labels_given(tmp_path):
         load_arrays(load_dataset("folder", "train", root=tmp_path), 8)
     text = str(error.value)
     assert "3 of 3 masks are label maps" in text and text.count("data.labels=") == 1
-    assert "value 255: 120 pixels in 3 of them" in text
+    assert "255 (120 pixels in 3 of them, such as " in text
 
     labels = Labels.create({"left": 1, "right": 2}, ignore=255)
     masks = load_arrays(load_dataset("folder", "train", root=tmp_path, labels=labels), 12).masks

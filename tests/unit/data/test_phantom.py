@@ -6,6 +6,7 @@ from scipy import ndimage
 
 from ddim_jax.data import load_dataset
 from ddim_jax.data.datasets.phantom import draw_phantom
+from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import ConfigError
 
 
@@ -69,3 +70,21 @@ def test_brightness_alone_does_not_find_the_lungs_but_says_something():
         # The best threshold, chosen with the truth at hand: dark is lung.
         scores.append(max(dice(smooth < threshold, mask > 0) for threshold in range(5, 250, 5)))
     assert 0.5 < np.mean(scores) < 0.9
+
+
+def test_three_structures_are_drawn_as_the_labels_say():
+    labels = Labels.create({"right lung": 1, "left lung": 2, "heart": 3})
+    counts = {"train": 3, "val": 1, "test": 1}
+    plain = load_dataset("phantom", "train", image_size=48, counts=counts)
+    three = load_dataset("phantom", "train", image_size=48, counts=counts, labels=labels)
+    one = load_dataset(
+        "phantom", "train", image_size=48, counts=counts, labels=Labels.create({"lung": [1, 2], "background": 3})
+    )
+    for row in range(3):
+        mask = three[row].mask
+        assert np.unique(mask).tolist() == [0, 1, 2, 3]
+        columns = [np.nonzero(mask == k)[1].mean() for k in (1, 3, 2)]
+        assert columns == sorted(columns)  # right lung, heart, left lung, from the left of the picture
+        np.testing.assert_array_equal(one[row].mask, (mask == 1) | (mask == 2))
+        np.testing.assert_array_equal(one[row].mask, plain[row].mask)
+        assert three[row].image[mask == 3].mean() > plain[row].image[mask == 3].mean() + 10

@@ -159,7 +159,7 @@ def test_names_with_line_separators_come_back(tmp_path):
 
 @pytest.fixture
 def said(monkeypatch):
-    """What is logged."""
+    """The lines that are logged."""
     lines = []
     for level in ("info", "warning"):
         monkeypatch.setattr(logging, level, lambda text, *values: lines.append(text % values))

@@ -46,7 +46,7 @@ class FakeSegmenter:
         self.bounds.add((options.eta, options.clip_x0))
         steps = options.steps
         final = self.estimates[int(image[0, 0, 0])][0]
-        rates = np.arange(steps + 1, dtype=np.float32)[:, None, None] / steps
+        rates = np.arange(steps + 1, dtype=np.float32).reshape(-1, *[1] * final.ndim) / steps
         return np.append(np.arange(steps)[::-1] * 100, -1), rates * final, rates[1:] * final
 
 

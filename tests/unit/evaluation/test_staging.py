@@ -3,8 +3,11 @@
 import csv
 import json
 import os
+import shutil
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from evaluation_fakes import MemorySource, hand_case
@@ -149,6 +152,20 @@ def test_a_folder_in_the_place_of_a_file_is_found_before_anything_is_sampled(tmp
     assert segmenter.calls == [] and (tmp_path / "metrics.json" / "mine").exists()
 
 
+def test_figures_on_another_disk_are_found_before_anything_is_sampled(tmp_path):
+    other = Path(tempfile.mkdtemp(dir="/dev/shm")) if Path("/dev/shm").is_dir() else tmp_path
+    try:
+        if other.stat().st_dev == tmp_path.stat().st_dev:
+            pytest.skip("there is no other disk")
+        segmenter, source = hand_case()
+        (tmp_path / "figures").symlink_to(other)
+        with pytest.raises(InputError, match=r"figures is on another disk than "):
+            evaluate(segmenter, source, tmp_path, split="test")
+        assert segmenter.calls == []
+    finally:
+        shutil.rmtree(other, ignore_errors=True)
+
+
 def test_figures_that_cannot_be_drawn_do_not_cost_the_numbers(tmp_path, monkeypatch):
     segmenter, source = hand_case()
     evaluate(segmenter, source, tmp_path, split="val")
@@ -163,7 +180,7 @@ def test_figures_that_cannot_be_drawn_do_not_cost_the_numbers(tmp_path, monkeypa
 
 
 def test_a_pair_that_breaks_after_it_was_read_is_named(tmp_path, monkeypatch):
-    """Where the data set does not fit into memory; nothing is written."""
+    """A data set that does not fit into memory; nothing is written."""
     segmenter, source = hand_case()
     monkeypatch.setattr(run_module, "_KEPT_BYTES", 0)
 

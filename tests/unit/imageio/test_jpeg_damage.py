@@ -35,7 +35,7 @@ KINDS = {
 }
 
 
-@pytest.mark.attack("16.37")
+@pytest.mark.attack("by design")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_hole_or_a_missing_end_is_an_error_or_a_note(tmp_path, kind):
     pixels, options = KINDS[kind]
@@ -75,3 +75,12 @@ def test_jpeg_within_tiff(tmp_path):
     path.write_bytes(content[:9000] + bytes(4096) + content[13096:])
     with pytest.raises(DataError, match=r"x\.tif: the file is damaged"):
         images.read_image(path)
+
+
+def test_a_file_of_very_many_scans_is_refused(tmp_path):
+    """Each goes over all of the picture again: a small file could keep a decoder busy for hours."""
+    whole = jpeg(SMOOTH, progressive=True)
+    last = whole.rindex(b"\xff\xda")
+    (tmp_path / "x.jpg").write_bytes(whole[:last] + whole[last:-2] * 501 + whole[-2:])
+    with pytest.raises(DataError, match=r"x\.jpg: the file is damaged, .* \(more than 500 scans\)"):
+        images.read_image(tmp_path / "x.jpg")

@@ -289,7 +289,6 @@ def test_ignored_values_alone_leave_two_levels():
 def test_label_maps_of_a_data_set_are_described_once():
     errors = [LabelMapError("a.png", {0: 10, 1: 5, 255: 1}), LabelMapError("b.png", {0: 8, 2: 8})]
     text = describe_label_maps(errors, 7)
-    assert text.startswith("2 of 7 masks are label maps:")
-    assert "value 0: 18 pixels in 2 of them, such as a.png" in text
-    assert "value 2: 8 pixels in 1 of them, such as b.png" in text
+    assert text.startswith("2 of 7 masks are label maps, with the values 0 (18 pixels in 2 of them, such as a.png), ")
+    assert "2 (8 pixels in 1 of them, such as b.png)" in text
     assert text.count("--config.data.labels=") == 1 and "--config.data.ignore=255" in text

@@ -80,3 +80,29 @@ def test_maps_that_would_be_spoilt_are_refused(tmp_path, values):
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         save_map(tmp_path / "p.png", np.array(values, np.float32))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_several_classes_are_numbers_with_a_palette_and_read_back(tmp_path):
+    labels = Labels.create({"lung": 1, "heart": 2})
+    probability = np.array([[[0.7, 0.1], [0.1, 0.6]], [[0.2, 0.2], [0.9, 0.0]]], np.float32)
+    result = Segmentation(np.array([[1, 2], [0, 1]], np.uint8), probability, probability[..., 0] / 2, 0.25)
+    image, context = np.full((2, 2, 3), 9, np.uint8), SimpleNamespace(labels=labels)
+    for kind in ("mask", "probability", "overlay"):
+        WRITERS.get(kind)().write(tmp_path / f"{kind}.png", result, image, Path("/in/a.png"), context)
+    with Image.open(tmp_path / "mask.png") as picture:
+        assert picture.mode == "P"
+        np.testing.assert_array_equal(np.asarray(picture), result.mask)
+        np.testing.assert_array_equal(np.asarray(picture.convert("RGB"))[0], [[86, 180, 233], [230, 159, 0]])
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", labels), result.mask)
+    with Image.open(tmp_path / "probability.png") as picture:
+        maps = np.asarray(picture) / 65535
+    np.testing.assert_allclose(maps, np.concatenate([probability[..., 0], probability[..., 1]], axis=1), atol=1e-5)
+    overlay = np.asarray(Image.open(tmp_path / "overlay.png"))
+    assert overlay[1, 0].tolist() == [9, 9, 9] and len(np.unique(overlay.reshape(-1, 3), axis=0)) == 3
+
+
+def test_overlapping_classes_are_written_as_bits(tmp_path):
+    labels = Labels.create({"lung": [1, 3], "heart": [2, 3]}, multilabel=True)
+    result = Segmentation(np.array([[0, 1], [2, 3]], np.uint8), np.zeros((2, 2, 2)), np.zeros((2, 2)), 0.0)
+    WRITERS.get("mask")().write(tmp_path / "m.png", result, None, Path("a"), SimpleNamespace(labels=labels))
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png", labels), result.mask)

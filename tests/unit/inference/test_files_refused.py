@@ -75,7 +75,10 @@ def test_values_that_are_not_finite_are_not_written(folder, out):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"save": ("mask", "masks")}, "save is 'masks'; expected some of mask, overlay, probability, uncertainty"),
+        (
+            {"save": ("mask", "masks")},
+            "save is 'masks'; expected some of dicom-overlay, dicom-probability, dicom-seg, mask, nifti",
+        ),
         ({"save": ()}, "save is empty"),
         ({"prefetch": 0}, "prefetch is 0"),
         ({"steps": 101}, "steps is 101"),

@@ -81,7 +81,10 @@ def test_the_command_finds_it_in_a_module(module, folder, out, tmp_path, capsys)
     arguments = ["--ckpt", f"{tmp_path}/run", "--input", f"{folder}/a.png", "--output", str(out), "--save", "area,mask"]
     with pytest.raises(SystemExit):
         sample.parse_arguments(None, arguments)
-    assert "save is 'area'; expected some of mask, overlay, probability, uncertainty" in capsys.readouterr().err
+    assert (
+        "save is 'area'; expected some of dicom-overlay, dicom-probability, dicom-seg, mask, nifti"
+        in capsys.readouterr().err
+    )
     assert sample.run(sample.parse_arguments(None, [*arguments, "--plugins", module])) == 0
     assert sorted(os.listdir(out)) == [".index.lock", "a_area.area.txt", "a_mask.png", "index.jsonl", "settings.json"]
     assert json.loads((out / "index.jsonl").read_text())["outputs"] == ["area", "mask"]

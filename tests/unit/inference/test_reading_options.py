@@ -1,4 +1,4 @@
-"""How pictures were read is in the index: their range, their orientation, damage that the user allows, inversion."""
+"""The reading of pictures is in the index: their range, their orientation, damage that the user allows, inversion."""
 
 import io
 

@@ -146,7 +146,10 @@ def test_options_reach_the_settings(run, tmp_path, monkeypatch):
         (("--clip-x0", "none"), "clip_x0 is 'none'; expected a number"),
         (("--sampling-steps", "0"), "steps is 0; expected a whole number from 1"),
         (("--samples", "two"), "samples is 'two'; expected a whole number"),
-        (("--save", "mask,picture"), "save is 'picture'; expected some of mask, overlay, probability, uncertainty"),
+        (
+            ("--save", "mask,picture"),
+            "save is 'picture'; expected some of dicom-overlay, dicom-probability, dicom-seg, mask, nifti",
+        ),
         (
             ("--checkpoint-step", "newest"),
             "argument --checkpoint-step: step is 'newest'; expected best, latest or a number of",

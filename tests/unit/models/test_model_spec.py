@@ -278,3 +278,10 @@ def test_pictures_that_no_memory_holds_are_refused(monkeypatch):
     check_memory(flat, 2048)  # 2^22 pixels, 64 channels of 4 bytes
     with pytest.raises(ConfigError, match="one array of the first level takes 4 GiB; this machine has 1 GiB"):
         check_memory(flat, 4096)
+
+
+def test_a_network_without_a_field_for_the_channels_takes_one_class(registered):
+    registered("one_channel")(Threshold)
+    assert create_model("one_channel", mask_channels=1) == create_model("one_channel")
+    with pytest.raises(ConfigError, match=r"data\.labels needs 3 channels.*Threshold has one; give it a field mask_ch"):
+        create_model("one_channel", mask_channels=3)

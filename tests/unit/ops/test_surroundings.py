@@ -1,4 +1,4 @@
-"""What a result was computed with is kept, and a difference is told once, by name."""
+"""The surroundings of a result are kept, and a difference is told once, by name."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What JAX is lent of the programs on disk, and what is kept of what it adds."""
+"""The programs on disk that JAX is lent, and those of its own that are kept."""
 
 import hashlib
 import os

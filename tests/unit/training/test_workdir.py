@@ -86,6 +86,7 @@ REFUSED = {
     "a field that cannot work": (None, {"batch_size": 0}, "train.batch_size is 0"),
     "damage": (damaged, {}, "No intact checkpoint is left"),
     "a pipe for numbers": (pipe("metrics.jsonl"), {}, "metrics.jsonl: expected a file; remove what is there"),
+    "a pipe for the digests": (pipe("pixels.csv"), {}, "pixels.csv: expected a file"),
     "a pipe for the config": (pipe("config.json"), {}, "config.json: expected a file"),
     "a file for events": (
         lambda run: (shutil.rmtree(run / "tensorboard"), (run / "tensorboard").touch()),

@@ -1,0 +1,58 @@
+"""What is given as one file and holds others: zip archives of DICOM files, and DICOMDIR."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from absl import logging
+
+from ddim_jax.imageio import archives, dicom
+from ddim_jax.imageio.images import name_by_content
+from ddim_jax.runtime.errors import DataError
+
+
+def files_inside(path: str | os.PathLike, pass_over: Callable[[str], None] = lambda file: None) -> list[Path] | None:
+    """The DICOM files that a zip archive holds or a DICOMDIR lists, sorted; None for any other file.
+
+    Args:
+      path: of an existing file.
+      pass_over: called with every other file of an archive.
+
+    Raises:
+      DataError: the file is damaged, or there is no DICOM file in it. Files that a DICOMDIR lists and that are not
+        there are logged.
+    """
+    path = Path(path)
+    if path.suffix.lower() == archives.SUFFIX:
+        found = []
+        for name in archives.members(path):
+            member = path / name
+            if member.suffix.lower() in (".dcm", ".dicom") or name_by_content(member) == "dicom":
+                found.append(member)
+            elif member.name.upper() != "DICOMDIR":
+                pass_over(os.fspath(member))
+    elif path.name.upper() == "DICOMDIR":
+        found = _listed(path)
+    else:
+        return None
+    if not found:
+        raise DataError(f"{path}: holds no DICOM files.")
+    return found
+
+
+def _listed(path: Path) -> list[Path]:
+    header = dicom.read_header(path)
+    with dicom.errors_naming(path):
+        listed = []
+        for record in header.get("DirectoryRecordSequence") or []:
+            if "ReferencedFileID" in record:
+                names = record.ReferencedFileID
+                listed.append((names,) if isinstance(names, str) else tuple(names))
+        if any(part in ("", ".", "..") or "/" in part for names in listed for part in names):
+            raise DataError(f"{path}: lists a file outside of its folder.")
+    files = sorted({path.parent.joinpath(*names) for names in listed})
+    there = [file for file in files if file.is_file()]
+    if len(there) < len(files):
+        missing = next(file for file in files if file not in there)
+        logging.warning("%s lists %d files that are not there, such as %s", path, len(files) - len(there), missing)
+    return there

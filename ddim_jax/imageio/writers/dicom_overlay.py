@@ -1,0 +1,45 @@
+"""A picture to check a mask with, as DICOM secondary capture in colour: the mask's outline on the image."""
+
+from ddim_jax.imageio import dicom_results as results
+from ddim_jax.imageio.dicom import errors_naming, library
+from ddim_jax.imageio.images import ReadOptions
+from ddim_jax.imageio.series import DicomStack
+from ddim_jax.imageio.writers.overlay import draw_overlay
+from ddim_jax.registry import WRITERS
+
+
+@WRITERS.register("dicom-overlay")
+class DicomOverlay:
+    suffix = ".dcm"
+
+    @staticmethod
+    def check(sources, context):
+        results.check_dicom("dicom-overlay", sources)
+
+    def write(self, path, result, image, source, context):
+        sc = library("highdicom.sc")
+        drawn = draw_overlay(image, result.mask)
+        (header,) = results.sources_of(DicomStack((source,), ReadOptions()))
+        series = results.series_uid("dicom-overlay", header, context)
+        spacing = results.spacing(header)
+        with errors_naming(source):
+            dataset = sc.SCImage.from_ref_dataset(
+                header,
+                drawn,
+                photometric_interpretation="RGB",
+                bits_allocated=8,
+                coordinate_system="PATIENT",
+                series_instance_uid=series,
+                series_number=results.series_number("dicom-overlay"),
+                sop_instance_uid=results.instance_uid(series, str(header.SOPInstanceUID), str(context.slice), drawn),
+                instance_number=context.slice + 1,
+                manufacturer=results.MAKER,
+                pixel_spacing=None if spacing is None else tuple(spacing[0]),
+                patient_orientation=("L", "P"),  # replaced below
+                transfer_syntax_uid="1.2.840.10008.1.2.1",
+            )
+        dataset.ManufacturerModelName, dataset.SoftwareVersions = results.MAKER, context.software
+        dataset.PatientOrientation = header.get("PatientOrientation")  # empty, where it is not known
+        dataset.Laterality = header.get("Laterality")
+        dataset.BurnedInAnnotation = "YES"
+        results.finish(dataset, path, context, "overlay")

@@ -1,0 +1,91 @@
+"""The masks of a DICOM source as DICOM-SEG, BINARY: one file, a segment for each class."""
+
+import numpy as np
+
+from ddim_jax.imageio import dicom_results as results
+from ddim_jax.imageio.coded import coded
+from ddim_jax.imageio.dicom import errors_naming, library
+from ddim_jax.registry import WRITERS
+
+
+@WRITERS.register("dicom-seg")
+class DicomSeg:
+    suffix = ".dcm"
+
+    @staticmethod
+    def check(sources, context):
+        results.check_segments("dicom-seg", sources, context)
+
+    def write_stack(self, path, masks, probability, stack, context):
+        labels = context.labels
+        if labels.multilabel:
+            pixels = np.stack([labels.of_class(masks, k + 1) for k in range(labels.count)], axis=-1).astype(np.uint8)
+        else:
+            pixels = masks
+        write_segmentation(path, pixels, stack, context, kind="dicom-seg")
+
+
+def write_segmentation(path, pixels, stack, context, *, kind):
+    """Writes a segmentation of all slices.
+
+    Args:
+      path: where to.
+      pixels: uint8 [n, H, W] of class numbers or [n, H, W, K] of {0, 1}; or float32 [n, H, W, K], probabilities.
+      stack: the source, a `ddim_jax.imageio.series.DicomStack`.
+      context: facts of the run.
+      kind: name of the writer.
+
+    Raises:
+      DataError: the source cannot be referred to.
+    """
+    highdicom, seg = library("highdicom"), library("highdicom.seg")
+    cid7162 = library("pydicom.sr.codedict").codes.cid7162
+    headers = results.sources_of(stack)
+    algorithm = highdicom.AlgorithmIdentificationSequence(
+        name=results.MAKER,
+        family=cid7162.ArtificialIntelligence,
+        version=context.software.split()[-1],
+        parameters={"checkpoint": results.checkpoint_name(context), "weights": context.weights},
+    )
+    names = context.labels.class_names
+    descriptions = [
+        seg.SegmentDescription(
+            segment_number=number,
+            segment_label=name,
+            segmented_property_category=category,
+            segmented_property_type=kind_of,
+            algorithm_type=seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+            algorithm_identification=algorithm,
+        )
+        for number, (name, (category, kind_of)) in enumerate(
+            zip(names, coded(context.segments, names), strict=True), start=1
+        )
+    ]
+    fractional = pixels.dtype != np.uint8
+    measures, placed = None, results.have_places(stack)
+    if stack.count > 1 and not placed:
+        headers = [results.with_made_up_places(headers[0], stack.count)]
+    elif not placed or results.spacing(headers[0]) is None:
+        measures = highdicom.PixelMeasuresSequence(*(results.spacing(headers[0]) or ([1.0, 1.0], 1.0)))
+    series = results.series_uid(kind, headers[0], context)
+    instances = ",".join(str(header.SOPInstanceUID) for header in headers)
+    with errors_naming(stack.files[0]):
+        dataset = seg.Segmentation(
+            source_images=headers,
+            pixel_array=pixels,
+            segmentation_type="FRACTIONAL" if fractional else "BINARY",
+            segment_descriptions=descriptions,
+            series_instance_uid=series,
+            series_number=results.series_number(kind),
+            sop_instance_uid=results.instance_uid(series, instances, pixels),
+            instance_number=1,
+            content_label="PROBABILITY" if fractional else "SEGMENTATION",
+            content_description=f"{results.NOT_CLINICAL}",
+            pixel_measures=measures,
+            **results.about(context),
+        )
+    if stack.count > 1 and not placed:
+        results.remove_places(dataset)
+    if not placed:
+        dataset.PatientOrientation = headers[0].get("PatientOrientation")  # empty, where it is not known
+    results.finish(dataset, path, context, "probability" if fractional else "segmentation")

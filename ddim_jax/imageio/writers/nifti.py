@@ -1,0 +1,83 @@
+"""Masks and probabilities of a NIfTI or DICOM source as NIfTI, with the source's place and spacing."""
+
+import numpy as np
+
+from ddim_jax.imageio.dicom import errors_naming, library
+from ddim_jax.imageio.dicom_results import NOT_CLINICAL
+from ddim_jax.imageio.images import reader_of
+from ddim_jax.imageio.series import DicomStack, affine
+from ddim_jax.registry import WRITERS
+from ddim_jax.runtime.errors import InputError
+
+
+@WRITERS.register("nifti")
+class Nifti:
+    """The mask, uint8: 0, and the number of the class or, where classes overlap, its bit."""
+
+    suffix = ".nii.gz"
+
+    @staticmethod
+    def check(sources, context):
+        check_sources("nifti", sources)
+
+    def write_stack(self, path, masks, probability, stack, context):
+        save(path, masks, stack, context)
+
+
+@WRITERS.register("nifti-probability")
+class NiftiProbability:
+    """The probability, float32; of several classes, one after the other in a fourth dimension."""
+
+    suffix = ".nii.gz"
+    needs_probability = True
+
+    @staticmethod
+    def check(sources, context):
+        check_sources("nifti-probability", sources)
+
+    def write_stack(self, path, masks, probability, stack, context):
+        save(path, probability.astype(np.float32), stack, context)
+
+
+def check_sources(kind, sources):
+    """Refuses sources without a place in space.
+
+    Raises:
+      InputError: the first of them is named.
+    """
+    library("nibabel")
+    others = [source for source in sources if not hasattr(reader_of(source), "open_stack")]
+    if others:
+        more = f" and {len(others) - 1} others" if len(others) > 1 else ""
+        raise InputError(
+            f"--save {kind} keeps the place of a NIfTI or DICOM file; {others[0]}{more} of {len(sources)} have none. "
+            f"Leave them out, or {kind}"
+        )
+
+
+def save(path, slices, stack, context):
+    """Writes [n, H, W] or [n, H, W, K] as the source has its values.
+
+    Raises:
+      DataError: the slices of a DICOM source lie at uneven distances.
+    """
+    nibabel = library("nibabel")
+    about = f"{context.software} step {context.step}, {NOT_CLINICAL}"
+    parts = [slices] if slices.ndim == 3 else list(np.moveaxis(slices, -1, 0))
+    with errors_naming(stack.files[0]):
+        if isinstance(stack, DicomStack):
+            # [column, row, slice], as converters from DICOM have it.
+            values = [part.transpose(2, 1, 0) for part in parts]
+            image = nibabel.Nifti1Image(_joined(values), affine(stack))
+            image.header["descrip"] = about.encode()[:79]
+            image.header.set_xyzt_units("mm")
+        else:
+            image = stack.image_of(_joined([stack.as_stored(part) for part in parts]), about)
+        nibabel.save(image, path)
+
+
+def _joined(parts):
+    if len(parts) == 1:
+        return parts[0]
+    shape = (*parts[0].shape, 1)[:3]
+    return np.stack([part.reshape(shape) for part in parts], axis=-1)

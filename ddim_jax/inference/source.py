@@ -1,0 +1,162 @@
+"""One source of several pictures on its way from its files to its results."""
+
+import os
+import shutil
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ddim_jax.imageio.images import Picture, ReadOptions
+from ddim_jax.imageio.stacks import MAX_VOXELS, Stack, open_stack
+from ddim_jax.imageio.writers import Context
+from ddim_jax.inference.jobs import Job
+from ddim_jax.inference.segmentation import Segmentation
+from ddim_jax.registry import WRITERS
+from ddim_jax.runtime.atomic import atomic_path
+from ddim_jax.runtime.errors import DataError
+
+
+class Source:
+    """A DICOM series, a file of several frames, a volume, or a picture of such a format: its slices and results.
+
+    Results of slices are written into folders with temporary names, which `complete` renames; those of the whole source
+    are written then, so that nothing of it is there before all of it is.
+
+    Args:
+      job: the source.
+      options: how to read.
+
+    Attributes:
+      count: number of slices.
+      pixels: of one slice.
+      reason: what went wrong with a slice; the source has failed then.
+
+    Raises:
+      DataError: it cannot be opened.
+    """
+
+    def __init__(self, job: Job, options: ReadOptions):
+        self.job = job
+        self._options = options
+        self._stack: Stack = open_stack(job.files, options)
+        self.count = self._stack.count
+        self.pixels = self._stack.shape[0] * self._stack.shape[1]
+        self.reason: str | None = None
+        self.out_of_memory = False
+        self._lock = threading.Lock()
+        self._masks: np.ndarray | None = None
+        self._probability: np.ndarray | None = None
+        self._facts: list[Mapping[str, Any]] = [{}] * self.count
+        self._folders: dict[str, Path] = {}
+
+    def read(self, index: int) -> Picture:
+        """Slice `index`.
+
+        Raises:
+          DataError: it cannot be decoded, or another slice could not be.
+        """
+        if self.reason is not None:
+            raise DataError(self.reason)
+        pixels = self._stack.read(index)
+        return Picture(255 - pixels if self._options.invert else pixels)
+
+    def add(
+        self,
+        index: int,
+        image: np.ndarray,
+        result: Segmentation,
+        facts: Mapping[str, Any],
+        kinds: Sequence[str],
+        output_dir: Path,
+        context: Context,
+    ) -> None:
+        """Takes the result of a slice and writes what there is of each slice; called from several threads.
+
+        Raises:
+          DataError: the masks of all slices are more than are kept.
+        """
+        writers = {kind: WRITERS.get(kind) for kind in kinds}
+        whole = [writer for writer in writers.values() if is_whole(writer)]
+        with self._lock:
+            if whole and self._masks is None:
+                self._masks = np.zeros((self.count, *result.mask.shape), np.uint8)
+                if any(getattr(writer, "needs_probability", False) for writer in whole):
+                    shape = (self.count, *result.probability.shape)
+                    if np.prod(shape, dtype=np.int64) > MAX_VOXELS:
+                        raise DataError(f"{self.job.source}: its probabilities are too many to be kept; save masks.")
+                    self._probability = np.zeros(shape, np.float32)
+            for kind, writer in writers.items():
+                if not is_whole(writer) and self.count > 1 and kind not in self._folders:
+                    target = output_dir / self.job.output(kind, self.count)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    self._folders[kind] = target.parent / f".{uuid.uuid4().hex}.partial.slices"
+                    self._folders[kind].mkdir()
+        if self._masks is not None:
+            self._masks[index] = result.mask
+        if self._probability is not None:
+            self._probability[index] = result.probability
+        file = self._stack.files[index if len(self._stack.files) == self.count else 0]
+        for kind, writer in writers.items():
+            if is_whole(writer):
+                continue
+            if self.count > 1:
+                path = self._folders[kind] / f"{index + 1:0{len(str(self.count))}d}{writer.suffix}"
+                writer().write(path, result, image, file, context._replace(slice=index))
+            else:
+                with atomic_path(output_dir / self.job.output(kind), suffix=writer.suffix) as temporary:
+                    writer().write(temporary, result, image, file, context)
+        self._facts[index] = facts
+
+    def complete(self, kinds: Sequence[str], output_dir: Path, context: Context) -> list[Mapping[str, Any]]:
+        """Writes the results of the whole source, gives all their names, and returns the facts of the slices.
+
+        Raises:
+          DataError: the source lacks what a format needs.
+        """
+        for kind in kinds:
+            writer = WRITERS.get(kind)
+            if is_whole(writer):
+                with atomic_path(output_dir / self.job.output(kind), suffix=writer.suffix) as temporary:
+                    writer().write_stack(temporary, self._masks, self._probability, self._stack, context)
+        for kind, folder in self._folders.items():
+            target = output_dir / self.job.output(kind, self.count)
+            remove_result(target)
+            os.replace(folder, target)
+        self._folders.clear()
+        return self._facts
+
+    def discard(self) -> None:
+        """Removes what was written under temporary names."""
+        for folder in self._folders.values():
+            shutil.rmtree(folder, ignore_errors=True)
+        self._folders.clear()
+        self._masks = self._probability = None
+
+
+def is_whole(writer: Any) -> bool:
+    """True for a writer of whole sources."""
+    return hasattr(writer, "write_stack")
+
+
+def remove_result(path: Path) -> None:
+    """Removes a result, a file or the folder of a source's slices; nothing where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def summed(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The facts of all slices as those of the source: areas added, uncertainty averaged, the largest doubt."""
+    found = dict(facts[0])
+    for name in ("area", "seconds"):
+        found[name] = round(sum(one[name] for one in facts), 4)
+    if "areas" in found:
+        found["areas"] = {name: sum(one["areas"][name] for one in facts) for name in found["areas"]}
+    found["mean_uncertainty"] = round(float(np.mean([one["mean_uncertainty"] for one in facts])), 6)
+    found["doubt"] = max(one["doubt"] for one in facts)
+    return found | ({"slices": len(facts)} if len(facts) > 1 else {})

@@ -1,0 +1,132 @@
+"""Broken DICOM and NIfTI files, segmented in a process of their own: `python broken_files.py FOLDER COUNT SEED`.
+
+Writes one line of JSON: how many files there are, how many were segmented, what was said of the others, the peak of the
+memory in bytes, and results that belong to no segmented file.
+"""
+
+import gzip
+import io
+import json
+import resource
+import struct
+import sys
+import zipfile
+import zlib
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from pydicom.data import get_testdata_file
+
+DICOM = (
+    *("CT_small.dcm", "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm"),
+    *("SC_rgb_jpeg_dcmtk.dcm", "SC_rgb_rle_2frame.dcm", "examples_palette.dcm", "image_dfl.dcm", "rtdose.dcm"),
+)
+
+
+def seeds():
+    """Whole files by name."""
+    rng = np.random.default_rng(0)
+    found = {name: Path(get_testdata_file(name, download=False)).read_bytes() for name in DICOM}
+    for name, shape in (("a.nii", (20, 24, 6)), ("b.nii.gz", (20, 24, 6)), ("c.nii.gz", (31, 33, 1))):
+        image = nibabel.Nifti1Image(rng.integers(-99, 999, shape).astype(np.int16), np.diag([1, 1, 3, 1]))
+        whole = image.to_bytes()
+        found[name] = gzip.compress(whole) if name.endswith(".gz") else whole
+    return found
+
+
+def damaged(name, whole, rng):
+    """A file cut, with flipped bytes, with wrong lengths, or with sizes that are too large."""
+    kind = rng.choice(["cut", "flip", "flip the head", "lengths", "sizes"])
+    packed = name.endswith(".gz")
+    content = bytearray(gzip.decompress(whole) if packed and kind in ("lengths", "sizes") else whole)
+    if kind == "cut":
+        return bytes(content[: rng.integers(0, len(content))])
+    if kind in ("flip", "flip the head"):
+        end = len(content) if kind == "flip" else min(len(content), 1500)
+        for at in rng.integers(0, end, rng.integers(1, 9)):
+            content[at] ^= 1 << rng.integers(0, 8)
+        return bytes(content)
+    if kind == "lengths":  # of anything in the head
+        at = rng.integers(132 if name.endswith(".dcm") else 0, min(len(content), 1400) - 4)
+        content[at : at + 4] = struct.pack("<I", rng.choice([0xFFFFFFFF, 0x7FFFFFFF, 0x10000000, 0]))
+    elif name.endswith(".dcm"):
+        for tag in (b"\x28\x00\x10\x00", b"\x28\x00\x11\x00", b"\x28\x00\x08\x00", b"\x28\x00\x00\x01"):
+            at = content.find(tag)
+            if at > 0 and rng.random() < 0.6:
+                content[at + 8 : at + 10] = rng.choice([b"\xff\xff", b"\x00\x00", b"\x00\x40", b"99"])
+        at = content.find(b"\xff\x4f\xff\x51")  # of JPEG 2000
+        if at > 0:
+            content[at + 8 : at + 16] = struct.pack(">II", 60000, 60000)
+        at = max(content.find(b"\xff\xc0"), content.find(b"\xff\xf7"))  # of JPEG and JPEG-LS
+        if at > 0:
+            content[at + 5 : at + 9] = struct.pack(">HH", 65000, 65000)
+    else:
+        dims = rng.choice([[3, 30000, 30000, 30000, 1], [3, 700, 700, 700, 1], [3, 20, 24, -6, 1], [7, 20, 24, 6, 99]])
+        content[40:50] = np.array(dims, "<i2").tobytes()
+    return gzip.compress(bytes(content)) if packed else bytes(content)
+
+
+def bombs(folder):
+    """Files that are small and would fill the memory."""
+    zeros = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    many_zeros = b"".join(zeros.compress(bytes(2**24)) for _ in range(24)) + zeros.flush()
+    header = nibabel.Nifti1Image(np.zeros((1, 1, 1), np.int16), np.eye(4)).to_bytes()[:352]
+    for name, dims in (("large", (1000, 1000, 200)), ("longer", (30, 30, 3))):
+        grown = bytearray(header)
+        grown[40:48] = np.array([3, *dims], "<i2").tobytes()
+        with gzip.open(folder / f"{name}.nii.gz", "wb", compresslevel=9) as file:
+            file.write(grown)
+            for _ in range(24):
+                file.write(bytes(2**24))
+    whole = Path(get_testdata_file("image_dfl.dcm", download=False)).read_bytes()
+    end = 144 + int.from_bytes(whole[140:144], "little")
+    (folder / "deflated.dcm").write_bytes(whole[:end] + many_zeros)
+    whole = bytearray(Path(get_testdata_file("MR_small_RLE.dcm", download=False)).read_bytes())
+    at = whole.find(b"\xe0\x7f\x10\x00")
+    runs = b"\x81\x00" * 2**22  # 128 bytes each
+    frame = struct.pack("<16I", 2, 64, 64 + len(runs) // 2, *[0] * 13) + runs
+    item = b"\xfe\xff\x00\xe0" + struct.pack("<I", 0) + b"\xfe\xff\x00\xe0" + struct.pack("<I", len(frame)) + frame
+    (folder / "runs.dcm").write_bytes(bytes(whole[: at + 12]) + item + b"\xfe\xff\xdd\xe0\0\0\0\0")
+    with zipfile.ZipFile(folder.parent / "bomb.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        with archive.open("IM1.dcm", "w", force_zip64=True) as file:
+            file.write(bytes(128) + b"DICM")
+            for _ in range(40):
+                file.write(bytes(2**24))
+        many = io.BytesIO(bytes(128) + b"DICM" + b"\x02\x00\x10\x00UI\x14\x001.2.840.10008.1.2.1\0")
+        many.seek(0, 2)
+        many.write(b"\x09\x00\x10\x10UN\0\0\0\0\0\0" * 2**21)  # empty attributes
+        archive.writestr("IM2.dcm", many.getvalue())
+    (folder / "attributes.dcm").write_bytes(many.getvalue())
+
+
+def main(folder, count, seed):
+    from segmenters import red_segmenter
+
+    from ddim_jax.inference import segment_files
+
+    folder, rng, whole = Path(folder), np.random.default_rng(seed), seeds()
+    (folder / "in").mkdir(parents=True)
+    for number in range(count):
+        name = list(whole)[number % len(whole)]
+        (folder / f"in/{number:03d}_{name}").write_bytes(damaged(name, whole[name], rng))
+    bombs(folder / "in")
+    out = folder / "out"
+    inputs = [folder / "in", folder / "bomb.zip"]
+    summary = segment_files(red_segmenter(), inputs, out, save=("mask", "overlay", "nifti", "nifti-probability"))
+    known = {json.loads(line)["name"] for line in (out / "index.jsonl").open() if '"status": "ok"' in line}
+    results = {path.relative_to(out).as_posix() for path in out.rglob("*_mask*") if path.parent == out}
+    told = {
+        "files": len(list((folder / "in").iterdir())) + 2,
+        "done": summary.done,
+        "passed_over": sum(summary.passed_over.values()),
+        "failed": [reason for _, reason in summary.failed],
+        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "stray": sorted(name for name in results if not any(name.startswith(f"{one}_mask") for one in known)),
+        "partial": [str(path) for path in out.rglob("*partial*")],
+    }
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

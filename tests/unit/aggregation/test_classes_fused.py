@@ -1,0 +1,56 @@
+"""Samples of several classes made into probabilities and masks."""
+
+import numpy as np
+
+from ddim_jax.aggregation import PROTOCOLS, ensemble_probability, ensemble_threshold, threshold_mask, uncertainty
+from ddim_jax.labels import Labels
+
+EXCLUSIVE = Labels.create({"lung": 1, "heart": 2})
+OVERLAPPING = Labels.create({"lung": [1, 3], "heart": [2, 3]}, multilabel=True)
+MEAN = PROTOCOLS["mean"]
+
+
+def samples(*votes):
+    """[S, 1, pixels, K]: of each sample the class of each pixel, 0 for none, as sure estimates."""
+    return np.stack([[[[1.0 if v == k else -1.0 for k in (1, 2)] for v in one]] for one in votes]).astype(np.float32)
+
+
+def test_the_likeliest_of_exclusive_classes_is_taken_the_background_among_them():
+    probability = np.array([[[0.4, 0.35], [0.3, 0.3], [0.2, 0.7], [0.1, 0.2], [0.45, 0.1]]], np.float32)
+    assert ensemble_threshold(MEAN, "mean", EXCLUSIVE) is None
+    np.testing.assert_array_equal(threshold_mask(probability, None, EXCLUSIVE), [[1, 0, 2, 0, 0]])
+    np.testing.assert_array_equal(threshold_mask(probability, 0.3, EXCLUSIVE), [[1, 0, 2, 0, 1]])
+    np.testing.assert_array_equal(threshold_mask(probability, 0.9, EXCLUSIVE), [[0, 0, 0, 0, 0]])
+
+
+def test_classes_that_may_overlap_are_cut_one_by_one():
+    probability = np.array([[[0.9, 0.8], [0.6, 0.1], [0.2, 0.7], [0.5, 0.5]]], np.float32)
+    threshold = ensemble_threshold(MEAN, "mean", OVERLAPPING)
+    assert threshold == 0.5
+    mask = threshold_mask(probability, threshold, OVERLAPPING)
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask, [[3, 1, 2, 0]])
+
+
+def test_ensembles_fuse_each_class_against_the_rest():
+    drawn = samples([1, 1, 2, 0], [1, 2, 2, 0], [1, 1, 0, 0])
+    for ensemble in ("mean", "majority"):
+        found = ensemble_probability(drawn, MEAN, ensemble)
+        np.testing.assert_allclose(found[0], [[1, 0], [2 / 3, 1 / 3], [0, 2 / 3], [0, 0]], atol=1e-6)
+    staple = ensemble_probability(drawn, MEAN, "staple")
+    for k in range(2):
+        np.testing.assert_array_equal(staple[..., k], ensemble_probability(drawn[..., k], MEAN, "staple"))
+    np.testing.assert_array_equal(threshold_mask(staple, None, EXCLUSIVE), [[1, 1, 2, 0]])
+
+
+def test_the_uncertainty_of_a_pixel_is_that_of_its_least_sure_class():
+    drawn = samples([1, 1, 0], [1, 2, 0])
+    np.testing.assert_allclose(uncertainty(drawn), [[0, 0.5, 0]])
+
+
+def test_the_papers_protocol_cuts_each_class_at_its_own_stretch():
+    drawn = samples([1, 1, 2, 0])
+    probability = ensemble_probability(0.5 * drawn, PROTOCOLS["paper"])
+    np.testing.assert_array_equal(probability[0], [[1, 0], [1, 0], [0, 1], [0, 0]])
+    threshold = ensemble_threshold(PROTOCOLS["paper"], "mean", EXCLUSIVE)
+    np.testing.assert_array_equal(threshold_mask(probability, threshold, EXCLUSIVE), [[1, 1, 2, 0]])

@@ -1,0 +1,88 @@
+"""Training pairs of DICOM and NIfTI files."""
+
+import nibabel
+import numpy as np
+import pytest
+from dicom_files import bundled, ct_slice
+from PIL import Image
+
+from ddim_jax.data import load_dataset
+from ddim_jax.data.datasets.folder import find_pairs
+from ddim_jax.imageio.images import ReadOptions
+from ddim_jax.imageio.stacks import open_stack
+from ddim_jax.imageio.writers import Context
+from ddim_jax.registry import WRITERS
+from ddim_jax.runtime.errors import DataError
+from ddim_jax.sampling_options import SamplingOptions
+
+CONTEXT = Context(
+    "ddim_jax 0", "runs/a/checkpoints/1", "ab" * 32, 1, SamplingOptions(), segments={"foreground": "Lung"}
+)
+
+
+@pytest.fixture
+def root(tmp_path):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    return tmp_path
+
+
+def volume(path, values):
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([-1.0, -1, 3, 1])), path)
+
+
+def test_a_slice_with_masks_of_three_formats(root):
+    values = np.zeros((8, 10), int)
+    values[2:5, 3:7] = 200
+    inside = (values > 0).astype(np.uint8)
+    for number, name in enumerate(("a", "b", "c")):
+        ct_slice(root / f"images/{name}.dcm", values, number=number, patient=f"P{number}")
+    Image.fromarray(inside * 255).save(root / "masks/a.png")
+    stack = open_stack([root / "images/b.dcm"])
+    WRITERS.get("dicom-seg")().write_stack(root / "masks/b_seg.dcm", inside[None], None, stack, CONTEXT)
+    volume(root / "masks/c.nii.gz", inside.T[..., None])
+    source = load_dataset("folder", "all", root=root, reading=ReadOptions(window=(100.0, 200.0)))
+    assert source.ids == ("a", "b", "c")
+    for example in (source[0], source[1], source[2]):
+        np.testing.assert_array_equal(example.mask, inside)
+        np.testing.assert_array_equal(example.image, np.repeat(inside[..., None] * 255, 3, -1))
+
+
+def test_the_slices_of_volumes_are_pairs_that_stay_together(root):
+    rng = np.random.default_rng(0)
+    for name in ("u", "v", "w"):
+        values = rng.integers(0, 2, (6, 5, 4)).astype(np.uint8)
+        volume(root / f"images/{name}.nii.gz", values * 200)
+        volume(root / f"masks/{name}_mask.nii.gz", values)
+    source = load_dataset("folder", "all", root=root)
+    assert source.ids[:5] == ("u#001", "u#002", "u#003", "u#004", "v#001")
+    np.testing.assert_array_equal(source[11].mask, values[..., 3].T)
+    np.testing.assert_array_equal(source[11].image[..., 0], values[..., 3].T * 200)
+    names = [{name[0] for name in load_dataset("folder", split, root=root).ids} for split in ("train", "val", "test")]
+    assert [len(name) for name in names] == [1, 1, 1]
+    volume(root / "masks/w_mask.nii.gz", np.zeros((6, 5, 3), np.uint8))
+    with pytest.raises(DataError, match=r"has 3 slices of 6 x 5, .*w.nii.gz has 4 slices of 6 x 5"):
+        load_dataset("folder", "all", root=root)[11]
+
+
+def test_frames_with_a_dicom_seg_file(root):
+    stack = open_stack([bundled("emri_small.dcm")])
+    (root / "images/e.dcm").write_bytes(stack.files[0].read_bytes())
+    masks = np.random.default_rng(0).integers(0, 2, (10, 64, 64)).astype(np.uint8)
+    WRITERS.get("dicom-seg")().write_stack(root / "masks/e.dcm", masks, None, stack, CONTEXT)
+    source = load_dataset("folder", "all", root=root)
+    assert len(source) == 10
+    for number in (0, 9):
+        np.testing.assert_array_equal(source[number].mask, masks[number])
+        np.testing.assert_array_equal(source[number].image, stack.read(number))
+
+
+def test_pictures_of_one_patient_stay_together_by_a_hash(root):
+    for number in range(12):
+        ct_slice(root / f"images/{number:02d}.dcm", np.zeros((4, 4)), number=number, patient=f"Secret{number // 4}")
+        Image.fromarray(np.eye(4, dtype=np.uint8) * 255).save(root / f"masks/{number:02d}.png")
+    assert len(find_pairs(root)) == 12
+    splits = [load_dataset("folder", split, root=root).ids for split in ("train", "val", "test")]
+    assert sorted(len(ids) for ids in splits) == [4, 4, 4]
+    assert all(len({int(name) // 4 for name in ids}) == 1 for ids in splits)
+    assert "Secret" not in (root / "splits.csv").read_text()

@@ -1,0 +1,90 @@
+"""An evaluation of two classes whose scores are computed by hand."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from evaluation_fakes import FakeSegmenter, MemorySource, picture
+from PIL import Image
+from rich.console import Console
+
+from ddim_jax.data import Example
+from ddim_jax.evaluation import evaluate, summary_table
+from ddim_jax.labels import Labels
+
+LABELS = Labels.create({"lung": 1, "heart": 2}, ignore=9)
+TRUTH = np.repeat(np.array([[1], [2], [0], [255]], np.uint8), 4, axis=1)
+
+
+def estimates(*classes):
+    """A sample of 4 x 4 whose rows are sure of these classes: [h, w, K]."""
+    rows = np.array([[1.0 if number == k else -1.0 for k in (1, 2)] for number in classes], np.float32)
+    return np.repeat(rows[:, None], 4, axis=1)
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """a is right where it counts; of b the heart's row is taken for lung."""
+    folder = tmp_path_factory.mktemp("classes")
+    segmenter = FakeSegmenter(
+        {1: [estimates(1, 2, 0, 1), estimates(1, 2, 0, 2)], 2: [estimates(1, 1, 0, 0)] * 2}, labels=LABELS
+    )
+    source = MemorySource([Example("a", picture(1), TRUTH), Example("b", picture(2), TRUTH)])
+    return evaluate(segmenter, source, folder, split="test"), folder
+
+
+def test_measures_are_of_each_class_and_their_mean(scored):
+    metrics, folder = scored
+    mean = metrics["protocols"]["mean"]
+    assert metrics["classes"] == ["lung", "heart"] and mean["threshold"] is None
+    lung, heart = (mean["classes"][name]["per_image"]["dice"]["mean"] for name in ("lung", "heart"))
+    assert lung == pytest.approx((1 + 8 / 12) / 2)  # of b 4 right, 4 too many
+    assert heart == pytest.approx((1 + 0) / 2)
+    assert mean["per_image"]["dice"]["mean"] == pytest.approx((lung + heart) / 2)
+    assert set(mean["per_image"]["dice"]) == {"mean", "low", "high"}
+    pooled = [mean["classes"][name]["pooled"]["dice"] for name in ("lung", "heart")]
+    assert pooled == [pytest.approx(16 / 20), pytest.approx(8 / 12)]
+    assert mean["pooled"]["dice"] == pytest.approx(np.mean(pooled))
+    counts = mean["classes"]["lung"]["pooled"]
+    assert sum(counts[name] for name in ("true_positive", "false_positive", "false_negative", "true_negative")) == 24
+    assert json.loads((folder / "metrics.json").read_text()) == metrics
+
+
+def test_calibration_is_of_all_classes_and_of_each(scored):
+    calibration = scored[0]["calibration"]
+    assert set(calibration["classes"]) == {"lung", "heart"}
+    assert sum(one["pixels"] for one in calibration["bins"]) == 2 * 2 * 12
+    assert calibration["classes"]["lung"]["ece"] == pytest.approx(4 / 24)
+
+
+def test_the_table_of_images_has_columns_of_each_class(scored):
+    rows = list(csv.DictReader((scored[1] / "per_image.csv").open()))
+    assert [float(row["lung_dice"]) for row in rows] == [1.0, pytest.approx(8 / 12)]
+    assert [float(row["heart_dice"]) for row in rows] == [1.0, 0.0]
+    assert float(rows[1]["dice"]) == pytest.approx(4 / 12)
+    assert "paper_heart_hd95" in rows[0]
+
+
+def test_the_screen_names_the_classes(scored):
+    console = Console(width=120, file=io.StringIO())
+    console.print(summary_table(scored[0]))
+    text = console.file.getvalue()
+    assert "dice, lung" in text and "dice, heart" in text and "likeliest" in text
+
+
+def test_figures_are_drawn_in_colours(scored):
+    for name in ("grid", "worst", "calibration", "scores"):
+        with Image.open(scored[1] / "figures" / f"{name}.png") as figure:
+            pixels = np.asarray(figure.convert("RGB")).reshape(-1, 3)
+            found = {tuple(colour) for colour in np.unique(pixels, axis=0).tolist()}
+        if name in ("grid", "worst"):
+            assert {(86, 180, 233), (230, 159, 0)} <= found  # lung and heart
+
+
+def test_a_picture_that_is_ignored_everywhere_is_refused(tmp_path):
+    segmenter = FakeSegmenter({1: [estimates(1, 2, 0, 1)]}, labels=LABELS)
+    source = MemorySource([Example("a", picture(1), np.full((4, 4), 255, np.uint8))])
+    with pytest.raises(ValueError, match=r"a: its mask is ignored everywhere"):
+        evaluate(segmenter, source, tmp_path, split="test", figures=False)

@@ -1,0 +1,103 @@
+"""DICOM-SEG files that are written and read back, by this package and by highdicom."""
+
+import highdicom
+import numpy as np
+import pytest
+from dicom_files import bundled, ct_series, ct_slice
+
+from ddim_jax.imageio.dicom import read_header
+from ddim_jax.imageio.images import read_mask
+from ddim_jax.imageio.masks import LabelMapError
+from ddim_jax.imageio.segments import read_segments
+from ddim_jax.imageio.stacks import open_stack
+from ddim_jax.imageio.writers import Context
+from ddim_jax.labels import Labels
+from ddim_jax.registry import WRITERS
+from ddim_jax.runtime.errors import DataError
+from ddim_jax.sampling_options import SamplingOptions
+
+TWO = Labels.create({"lung": 1, "heart": 2})
+BOTH = Labels.create({"lung": [1, 3], "heart": [2, 3]}, multilabel=True)
+CONCEPTS = {"lung": "Lung", "heart": "AnatomicalStructure/Heart", "foreground": "AnatomicalStructure/SCT:39607008:Lung"}
+
+
+def context(labels=Labels()):
+    about = Context("ddim_jax 0.2.0", "/somewhere/runs/lungs/checkpoints/600", "ab" * 32, 600, SamplingOptions())
+    return about._replace(labels=labels, segments=CONCEPTS)
+
+
+def written(path, masks, stack, labels, kind="dicom-seg", probability=None):
+    WRITERS.get(kind)().write_stack(path, masks, probability, stack, context(labels))
+    return path
+
+
+@pytest.fixture
+def stack(tmp_path):
+    ct_series(tmp_path / "ct", count=4, shape=(8, 10))
+    return open_stack(sorted((tmp_path / "ct").iterdir()))
+
+
+@pytest.mark.parametrize("labels", [Labels(), TWO, BOTH])
+def test_masks_come_back(labels, stack, tmp_path):
+    most = 4 if labels.multilabel else labels.count + 1
+    masks = np.random.default_rng(0).integers(0, most, (4, 8, 10)).astype(np.uint8)
+    masks[2] = 0  # has no frame
+    path = written(tmp_path / "s.dcm", masks, stack, labels)
+    np.testing.assert_array_equal(read_segments(path, read_header(path), labels, stack.slices), masks)
+    uids = [part.header.SOPInstanceUID for part in stack.slices]
+    seg = highdicom.seg.segread(path)
+    found = seg.get_pixels_by_source_instance(uids, assert_missing_frames_are_empty=True)
+    expected = np.stack([labels.of_class(masks, number + 1) for number in range(labels.count)], axis=-1)
+    np.testing.assert_array_equal(found, expected)
+    assert [item.SegmentLabel for item in seg.SegmentSequence] == list(labels.class_names)
+
+
+def test_probabilities_come_back_to_eight_bits(stack, tmp_path):
+    probability = np.random.default_rng(0).random((4, 8, 10, 2)).astype(np.float32)
+    path = written(tmp_path / "s.dcm", None, stack, TWO, "dicom-probability", probability)
+    uids = [part.header.SOPInstanceUID for part in stack.slices]
+    found = highdicom.seg.segread(path).get_pixels_by_source_instance(uids, assert_missing_frames_are_empty=True)
+    np.testing.assert_allclose(found, probability, atol=0.5 / 255 + 1e-6)
+    with pytest.raises(DataError, match="holds probabilities"):
+        read_mask(path)
+
+
+def test_segments_are_found_by_name_or_number_or_refused(tmp_path):
+    ct_slice(tmp_path / "a.dcm", np.zeros((4, 4)))
+    stack, masks = open_stack([tmp_path / "a.dcm"]), np.array([[[0, 1, 2, 2]] * 4], np.uint8)
+    path = written(tmp_path / "s.dcm", masks, stack, TWO)
+    np.testing.assert_array_equal(read_mask(path, TWO), masks[0])
+    # Names come first: these numbers are of another order.
+    np.testing.assert_array_equal(read_mask(path, Labels.create({"heart": 1, "lung": 2})), [[0, 2, 1, 1]] * 4)
+    np.testing.assert_array_equal(read_mask(path, Labels.create({"heart": 7})), [[0, 0, 1, 1]] * 4)
+    with pytest.raises(LabelMapError, match=r"holds the values 0 \(4 pixels\), 1 \(4 pixels\), 2 \(8 pixels\)"):
+        read_mask(path)
+    with pytest.raises(DataError, match=r"s.dcm: holds the segments 1 \(lung\), 2 \(heart\), expected"):
+        read_mask(path, Labels.create({"left": 1, "right": 3}))
+    overlapping = written(tmp_path / "o.dcm", np.full((1, 4, 4), 3, np.uint8), stack, BOTH)
+    with pytest.raises(DataError, match=r"segments overlap; set data\.multilabel"):
+        read_mask(overlapping, TWO)
+
+
+def test_masks_of_other_pictures_are_refused(stack, tmp_path):
+    path = written(tmp_path / "s.dcm", np.ones((4, 8, 10), np.uint8), stack, Labels())
+    with pytest.raises(DataError, match="holds masks of 4 pictures, expected of one"):
+        read_mask(path)
+    other = open_stack([bundled("CT_small.dcm")])
+    with pytest.raises(DataError, match="frame 1 is of a picture that is not among"):
+        read_segments(path, read_header(path), Labels(), other.slices)
+
+
+def test_the_same_content_has_the_same_uids(stack, tmp_path):
+    ones, uids = np.ones((4, 8, 10), np.uint8), []
+    for masks in (ones, ones, 1 - ones):
+        header = read_header(written(tmp_path / "s.dcm", masks, stack, Labels()))
+        uids.append((header.SeriesInstanceUID, header.SOPInstanceUID))
+    assert uids[0] == uids[1] and uids[0][0] == uids[2][0] and uids[0][1] != uids[2][1]
+
+
+@pytest.mark.parametrize("missing", ["StudyInstanceUID", "SOPInstanceUID"])
+def test_a_source_that_cannot_be_referred_to_is_refused(missing, tmp_path):
+    path = ct_slice(tmp_path / "a.dcm", np.zeros((4, 4)), **{missing: ""})
+    with pytest.raises(DataError, match=f"a.dcm: has no {missing}, so that no DICOM file can refer to it"):
+        written(tmp_path / "s.dcm", np.ones((1, 4, 4), np.uint8), open_stack([path]), Labels())

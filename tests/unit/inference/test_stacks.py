@@ -1,0 +1,204 @@
+"""Sources of several pictures, from their files to results of slices and of the whole."""
+
+import json
+import zipfile
+
+import highdicom
+import nibabel
+import numpy as np
+import pytest
+from dicom_files import FRAME, STUDY, bundled, ct_series, ct_slice
+from PIL import Image
+from pydicom.fileset import FileSet
+from result_files import records
+from segmenters import picture, red_segmenter
+
+from ddim_jax.imageio.images import read_mask
+from ddim_jax.inference import segment_files, stream
+from ddim_jax.inference.jobs import plan_jobs
+from ddim_jax.labels import Labels
+from ddim_jax.runtime.errors import InputError
+
+SIZE = 16
+WINDOW = {"window": (0.0, 100.0)}
+LUNG = ("foreground=Lung",)
+
+
+def bright(values):
+    """The mask that the network of `red_segmenter` makes of Hounsfield units in that window."""
+    grey = np.round(np.clip((values + 50) / 100 * 255, 0, 255))
+    return (grey > 127).astype(np.uint8)
+
+
+def read_segments(path, uids):
+    return highdicom.seg.segread(path).get_pixels_by_source_instance(uids, assert_missing_frames_are_empty=True)
+
+
+@pytest.fixture
+def series(tmp_path):
+    values = ct_series(tmp_path / "in/p1/ct", count=5, shape=(SIZE, SIZE))
+    return tmp_path / "in", values
+
+
+def run(source, out, **options):
+    return segment_files(red_segmenter(), source, out, segments=LUNG, **WINDOW | options)
+
+
+def test_a_series_gives_its_slices_and_the_whole(series, out):
+    folder, values = series
+    summary = run(folder, out, save=("mask", "dicom-seg", "dicom-probability", "dicom-overlay", "nifti"))
+    assert (summary.done, list(summary.failed)) == (1, [])
+    expected = np.stack([bright(one) for one in values])
+    found = sorted((out / "p1/ct_mask").iterdir())
+    assert [path.name for path in found] == [f"{number}.png" for number in range(1, 6)]
+    np.testing.assert_array_equal([np.asarray(Image.open(path)) for path in found], expected * 255)
+
+    uids = [f"1.2.826.0.1.3680043.8.498.2.{5 - place}" for place in range(5)]  # in the order of places
+    seg = highdicom.seg.segread(out / "p1/ct_dicom-seg.dcm")
+    np.testing.assert_array_equal(read_segments(out / "p1/ct_dicom-seg.dcm", uids)[..., 0], expected)
+    assert (seg.PatientID, seg.StudyInstanceUID, seg.FrameOfReferenceUID) == ("P1", STUDY, FRAME)
+    assert "ddim_jax" in seg.SeriesDescription and "NOT FOR CLINICAL USE" in seg.SeriesDescription
+    assert "run step 7" in seg.DerivationDescription and seg.SoftwareVersions.startswith("ddim_jax ")
+    (segment,) = seg.SegmentSequence
+    assert segment.SegmentedPropertyTypeCodeSequence[0].CodeValue == "39607008"
+    assert segment.SegmentedPropertyCategoryCodeSequence[0].CodeMeaning == "Anatomical Structure"
+    probability = read_segments(out / "p1/ct_dicom-probability.dcm", uids)[..., 0]
+    np.testing.assert_array_equal(probability > 0.5, expected == 1)
+    assert len(list((out / "p1/ct_dicom-overlay").iterdir())) == 5
+
+    image = nibabel.load(out / "p1/ct_nifti.nii.gz")
+    np.testing.assert_array_equal(np.asarray(image.dataobj), expected.transpose(2, 1, 0))
+    # 0.5 mm between rows and 0.75 between columns; from the head down is up for NIfTI, left and back are negative.
+    np.testing.assert_allclose(image.affine[:3], [[-0.75, 0, 0, 10], [0, -0.5, 0, -5], [0, 0, 2.5, 0]])
+    record = records(out)["p1/ct"]
+    assert record["slices"] == 5 and record["area"] == expected.sum() and record["file"] == str(folder / "p1/ct")
+    assert not [path for path in out.rglob("*") if "partial" in path.name]
+
+
+def test_what_is_done_is_kept_and_what_changed_is_done_again(series, out):
+    folder, values = series
+    run(folder, out, save=("mask", "dicom-seg"))
+    before = (out / "p1/ct_dicom-seg.dcm").read_bytes()
+    assert run(folder, out, save=("mask", "dicom-seg")).kept == 1
+    (out / "p1/ct_mask/3.png").unlink()
+    assert run(folder, out, save=("mask",)).done == 1 and (out / "p1/ct_mask/3.png").is_file()
+    ct_slice(folder / "p1/ct/IM001", values[0] * 0, place=(-10.0, 5.0, 10.0), number=1)
+    assert run(folder, out, save=("mask", "dicom-seg")).done == 1
+    assert (out / "p1/ct_dicom-seg.dcm").read_bytes() != before
+
+
+def test_a_damaged_slice_fails_the_series_and_leaves_nothing(series, out):
+    folder, _ = series
+    run(folder, out, save=("mask", "dicom-seg"))
+    file = folder / "p1/ct/IM003"
+    file.write_bytes(file.read_bytes()[:-40])
+    Image.fromarray(picture(0)).save(folder / "x.png")
+    summary = run(folder, out)
+    assert summary.done == 1 and len(summary.failed) == 1 and "IM003: is truncated" in summary.failed[0][1]
+    assert [path.name for path in out.rglob("*_*")] == ["x_mask.png"]
+
+
+def test_a_zip_and_a_dicomdir_are_folders_of_files(series, out, tmp_path):
+    folder, values = series
+    ct_series(tmp_path / "other", count=2, shape=(SIZE, SIZE), series="1.2.3.4", seed=1)
+    with zipfile.ZipFile(tmp_path / "scans.zip", "w") as archive:
+        for number, file in enumerate(sorted((tmp_path / "other").iterdir())):
+            archive.write(file, f"a/{number}")
+        archive.writestr("a/readme.txt", "no picture")
+        archive.writestr("../outside.dcm", "what would leave the archive is not looked at")
+    summary = run(tmp_path / "scans.zip", out)
+    assert summary.done == 1 and summary.passed_over == {".txt": 1}
+    assert len(list((out / "scans.zip/a_mask").iterdir())) == 2
+
+    fileset = FileSet()
+    for file in sorted((folder / "p1/ct").iterdir()):
+        fileset.add(file)
+    fileset.write(tmp_path / "disk")
+    summary = run(tmp_path / "disk/DICOMDIR", tmp_path / "out2")
+    assert summary.done == 1
+    (record,) = records(tmp_path / "out2").values()
+    assert record["slices"] == 5 and record["area"] == sum(bright(one).sum() for one in values)
+
+
+def test_a_volume_comes_back_with_its_affine(out, tmp_path):
+    values = np.random.default_rng(0).integers(-100, 100, (SIZE, SIZE, 32)).astype(np.int16)
+    affine = np.array([[0, -1.5, 0, 3], [1.5, 0, 0, 4], [0, 0, 4, 5], [0, 0, 0, 1]])
+    nibabel.save(nibabel.Nifti1Image(values, affine), tmp_path / "v.nii.gz")
+    assert run(tmp_path / "v.nii.gz", out, save=("nifti", "nifti-probability", "mask")).done == 1
+    image, probability = (nibabel.load(out / f"v_{kind}.nii.gz") for kind in ("nifti", "nifti-probability"))
+    np.testing.assert_array_equal(image.affine, affine)
+    assert (image.get_data_dtype(), probability.get_data_dtype()) == (np.uint8, np.float32)
+    np.testing.assert_array_equal(np.asarray(image.dataobj), bright(values))
+    np.testing.assert_array_equal(probability.get_fdata() > 0.5, bright(values))
+    assert len(list((out / "v_mask").iterdir())) == 32
+
+
+def test_frames_and_single_files(out, tmp_path):
+    files = [bundled(name) for name in ("CT_small.dcm", "MR_small_RLE.dcm", "emri_small.dcm")]
+    assert run(files, out, save=("mask", "dicom-seg")).done == 3
+    seg = highdicom.seg.segread(out / "emri_small_dicom-seg.dcm")
+    frames = seg.get_pixels_by_source_frame(
+        seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence[0].ReferencedSOPInstanceUID,
+        list(range(1, 11)),
+        assert_missing_frames_are_empty=True,
+    )[..., 0]
+    masks = [np.asarray(Image.open(out / f"emri_small_mask/{number:02d}.png")) for number in range(1, 11)]
+    np.testing.assert_array_equal(frames * 255, masks)
+    mask = np.asarray(Image.open(out / "CT_small_mask.png")) // 255
+    np.testing.assert_array_equal(read_mask(out / "CT_small_dicom-seg.dcm"), mask)
+    np.testing.assert_array_equal(read_mask(out / "CT_small_dicom-seg.dcm", Labels.create({"foreground": 9})), mask)
+
+
+def test_what_a_writer_cannot_do_is_refused_before_any_work(series, out, tmp_path):
+    folder, _ = series
+    Image.fromarray(picture(0)).save(folder / "x.png")
+    for kind, message in (
+        ("dicom-seg", "--save dicom-seg refers to DICOM files; .*x.png of 2 are none"),
+        ("nifti", "--save nifti keeps the place of a NIfTI or DICOM file; .*x.png of 2 have none"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run(folder, out, save=(kind,))
+    (folder / "x.png").unlink()
+    for segments, message in (
+        ((), "the class 'foreground' has no coded concept"),
+        (("foreground=Lnug",), r"which is no name of a SNOMED CT concept in DICOM; did you mean Lung"),
+        (("foreground=Artery",), r"the category of 'foreground' is not clear from 'Artery' \(AnatomicalStructure, Ti"),
+        (("heart=Heart",), "segments has 'heart=Heart'; expected NAME=CONCEPT with a name among foreground"),
+        (("foreground=Organ/Lung",), "the category of 'foreground' is 'Organ'; expected one of AnatomicalStructure"),
+    ):
+        with pytest.raises(InputError, match=message):
+            segment_files(red_segmenter(), folder, out, save=("dicom-seg",), segments=segments)
+    assert not out.exists()
+
+
+def test_series_are_named_by_their_folder_or_their_first_file(tmp_path):
+    ct_series(tmp_path / "in/a", count=2)
+    ct_series(tmp_path / "in/b", count=2, series="1.2.3")
+    for number in (1, 2):  # a second series in one folder
+        ct_slice(
+            tmp_path / f"in/b/z{number}.dcm", np.zeros((4, 4)), place=(0, 0, number), number=number, series="1.2.4"
+        )
+    ct_slice(tmp_path / "in/report.dcm", np.zeros((4, 4)), Modality="SR")
+    plan = plan_jobs(tmp_path / "in", tmp_path / "out")
+    assert [(job.name, len(job.files)) for job in plan.jobs] == [("a", 2), ("b/IM001", 2), ("b/z1", 2)]
+    assert plan.passed_over == {"DICOM, a report": 1}
+    (job,) = plan_jobs(tmp_path / "in/a", tmp_path / "out").jobs
+    assert (job.name, job.source) == ("a", str(tmp_path / "in/a"))
+    (job,) = plan_jobs(tmp_path / "in/a/IM001", tmp_path / "out").jobs
+    assert (job.name, job.files) == ("IM001", (str(tmp_path / "in/a/IM001"),))
+
+
+def test_a_run_that_is_stopped_leaves_no_half_source(series, out, monkeypatch):
+    folder, _ = series
+
+    def failing(self, index, *arguments):
+        if index == 3:
+            raise RuntimeError("a bug")
+        return add(self, index, *arguments)
+
+    add = stream.Source.add
+    monkeypatch.setattr(stream.Source, "add", failing)
+    with pytest.raises(RuntimeError):
+        run(folder, out)
+    assert not list(out.rglob("*.png")) and not list(out.rglob("*partial*"))
+    assert json.loads((out / "settings.json").read_text())["window"] == [0.0, 100.0]
