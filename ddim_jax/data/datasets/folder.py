@@ -87,8 +87,8 @@ def find_pairs(root: Path) -> list[Pair]:
         files = next(iter(numbered.values()))
         _say_once(
             f"{root}: {len(numbered)} pictures have numbered masks, which are united "
-            f"({' + '.join(file.name for file in files)} and the like). If they are of several raters, keep one of them "
-            "in masks/."
+            f"({' + '.join(file.name for file in files)} and the like). If they are of several raters, keep one "
+            "of them in masks/."
         )
     pairs = [pair._replace(more_masks=tuple(numbered.get(same_name(pair.id), ())[1:])) for pair in pairs]
     return [part for pair in pairs for part in _slices(pair)]
