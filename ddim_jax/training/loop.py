@@ -190,10 +190,10 @@ def _train(
         )
         if begun:
             reporter.message(begun)
-        for name, told, advice in describe(list(pictures.facts.values()), None if data["crop"] else image_size):
-            reporter.message(f"{name}: {told}" + (f" -> {advice}" if advice else ""))
         if note := note_of(train_source):
             reporter.message(note)
+        for name, told, advice in describe(list(pictures.facts.values()), None if data["crop"] else image_size):
+            reporter.message(f"{name}: {told}" + (f" -> {advice}" if advice else ""))
         metadata = {"config": config, "package_version": __version__, "data": identity}
         metadata |= {"surroundings": surroundings()}
         rate_at = jax.jit(rate)  # one small program; each of its operations by itself would be ten, compiled one by one
