@@ -34,6 +34,7 @@ from ddim_jax.models import model_spec
 from ddim_jax.registry import DATASETS, ENSEMBLES, MODELS, SAMPLERS, import_plugins
 from ddim_jax.runtime.errors import CheckpointError, ConfigError
 from ddim_jax.runtime.remote import refuse_remote
+from ddim_jax.runtime.values import is_whole
 
 _MANY = 10**9
 _SEEDS = {"low": 0, "high": 2**32 - 1}
@@ -87,6 +88,13 @@ SCHEMA: dict[str, Any] = {
             items=float,
             lengths=(2, 2),
             optional=True,
+        ),
+        "crop": Field(
+            int,
+            0,
+            "train on squares of that side at the pictures' own scale; image_size follows; 0: resize",
+            low=0,
+            high=2**14,
         ),
         "invert": Field(bool, False, "files store pictures inverted, white as the smallest value: turn them round"),
         "rotation_degrees": Field(float, 15.0, "pictures are turned by up to that in training", low=0, high=180),
@@ -209,6 +217,8 @@ def resolve_config(config: Any) -> dict[str, Any]:
     if isinstance(plain["model"].get("overrides"), Mapping):
         overrides = plain["model"]["overrides"]
         plain["model"] = plain["model"] | {"overrides": {k: v for k, v in overrides.items() if v is not None}}
+    if is_whole(plain.get("data", {}).get("crop"), 1):
+        plain["data"] = plain["data"] | {"image_size": plain["data"]["crop"]}
     check_config(plain)
     plain["data"] |= Labels.from_config(plain["data"]).as_config()
     return plain

@@ -14,7 +14,7 @@ from ddim_jax.registry import ENSEMBLES, SAMPLERS
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.values import is_number
 
-Size = Literal["model", "native"]
+Size = Literal["model", "native", "tiles"]
 SIZES: tuple[str, ...] = get_args(Size)
 
 _ONE_PASS = "the network works in one pass, without diffusion"
@@ -104,7 +104,8 @@ class SamplingOptions:
       eta: of DDIM, in [0, 1]: 0 draws no noise in the steps, 1 as much as DDPM. Other samplers have none.
       clip_x0: bound on the estimate of x_0 in each step, above 0; None for no bound.
       flips: True if the samples see the picture in turn as it is, mirrored left to right, top to bottom, and both.
-      size: the size the network works at: "model", the one it was trained at; "native", each picture's own.
+      size: the size the network works at: "model", the one it was trained at; "native", each picture's own;
+        "tiles", the one it was trained at, in overlapping tiles of each picture at its own size.
       seed: of the noise, 0 .. 2^32 - 1.
       protocol: how samples become a probability, a key of `ddim_jax.aggregation.PROTOCOLS`.
       ensemble: how the samples are fused, a name in `ddim_jax.registry.ENSEMBLES`.
@@ -131,9 +132,10 @@ class SamplingOptions:
     size: Size = _option(  # noqa: RUF009 - strings are not mutable
         "model",
         "model: images are resized to the size the network was trained at and results back; native: nothing is "
-        "resized, time and memory grow with the image",
+        "resized, time and memory grow with the image; tiles: nothing is resized, overlapping tiles of the size the "
+        "network was trained at are blended, time grows with the image",
         one_of(SIZES),
-        otherwise="model",
+        otherwise="model; tiles for a network trained on crops",
     )
     seed: int = _option(0, "of the noise", whole(0, 2**32 - 1), otherwise="0")
     protocol: str = _option("mean", "how samples become a probability", one_of(PROTOCOLS))
@@ -153,9 +155,9 @@ class SamplingOptions:
     def create(cls, config: Mapping[str, Any], **given: Any) -> "SamplingOptions":
         """Options checked against a checkpoint's config, whose section `sample` fills what is None or left out.
 
-        The size is "model" and the seed 0 unless given, the threshold that of protocol and ensemble. "off" is no bound
-        on x_0. Another eta than the checkpoint's is refused with samplers that have none, and another eta or bound for
-        a network that works in one pass: nothing would come of them.
+        The size is "model", or "tiles" for a network trained on crops, and the seed 0 unless given, the threshold that
+        of protocol and ensemble. "off" is no bound on x_0. Another eta than the checkpoint's is refused with samplers
+        that have none, and another eta or bound for a network that works in one pass: nothing would come of them.
 
         Raises:
           InputError: a value is out of range; the message names it.
@@ -165,7 +167,9 @@ class SamplingOptions:
         unknown = [name for name in given if name not in fields]
         if unknown:
             raise TypeError(f"unexpected option {unknown[0]!r}; expected some of {', '.join(fields)}")
-        trained = {"window": config["data"].get("window"), "invert": config["data"].get("invert"), **config["sample"]}
+        size = "tiles" if config["data"].get("crop") else "model"
+        read = {name: config["data"].get(name) for name in ("window", "invert")}
+        trained = read | {"size": size, **config["sample"]}
         defaults = {name: trained.get(name, field.default) for name, field in fields.items()}
         defaults["invert"] = bool(defaults["invert"])
         values = {name: defaults[name] if given.get(name) is None else given[name] for name in fields}

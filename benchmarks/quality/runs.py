@@ -142,7 +142,10 @@ def carry_out(run: Run, workdir: Path, say: Callable[[str], None]) -> list[dict[
     folder = run.folder(workdir)
     say("evaluating")
     limit = [] if run.limit is None else ["--limit", str(run.limit)]
-    _program(["evaluate.py", "--ckpt", str(folder), "--split", "test", "--no-figures", *limit], folder)
+    _program(
+        ["evaluate.py", "--ckpt", str(folder), "--split", "test", "--resolution", "model", "--no-figures", *limit],
+        folder,
+    )
     metrics = read_result(folder / "evaluation" / "test" / "metrics.json")
     config = read_config(folder)
     examples = len(load_dataset("folder", "train", root=run.data, seed=config["data"]["split_seed"]))

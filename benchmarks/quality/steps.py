@@ -121,7 +121,14 @@ def measure(curve: Curve, setting: Setting, segmenter: Segmenter, folder: Path) 
     source = load_dataset("folder", curve.split, root=curve.run.data, seed=config["data"]["split_seed"])
     with tempfile.TemporaryDirectory() as results:
         metrics = evaluate(
-            segmenter, source, results, split=curve.split, figures=False, limit=curve.limit, **setting._asdict()
+            segmenter,
+            source,
+            results,
+            split=curve.split,
+            resolution="model",
+            figures=False,
+            limit=curve.limit,
+            **setting._asdict(),
         )
     scores = metrics["protocols"]["mean"]["per_image"]
     diffusion = config["diffusion"]

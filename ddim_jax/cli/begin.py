@@ -32,6 +32,10 @@ def begin() -> Path | None:
         flags.FLAGS.mark_as_parsed()
     absl.logging.use_absl_handler()
     allow_open_files()
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise InputError("the current folder was removed; change to one that is there (cd)") from error
     pin()
     allocator.keep_freed_memory()
     return compile_cache.keep_compiled_programs()

@@ -31,12 +31,21 @@ def run(arguments: list[str] | None = None) -> int:
     parser = Parser(description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build-kernels", action="store_true", help="compile the CPU kernels into the cache folder")
     parser.add_argument("--ckpt", metavar="RUN", help="say what the checkpoints of a run hold instead")
+    parser.add_argument("--data", metavar="DIR", help="say what a folder of images/ and masks/ holds instead")
+    parser.add_argument("--image-size", type=int, default=64, metavar="N", help="with --data (default: 64)")
     options = parser.parse_args(arguments)
     with report_input_errors("stopped"):
         if options.ckpt is not None:
             lines, is_usable = _checkpoints(options.ckpt)
             _show(lines)
             return 0 if is_usable else 1
+        if options.data is not None:
+            import jax
+
+            from ddim_jax.data.preflight import examine
+
+            _show(examine(options.data, options.image_size, jax.default_backend(), _cores()))
+            return 0
         if options.build_kernels:
             from ddim_jax.ops import cpu_kernels
 
@@ -82,13 +91,17 @@ def _devices() -> Iterator[Line]:
     for kind in dict.fromkeys(kinds):
         yield "device", f"{kinds.count(kind)} x {kind} ({devices[kinds.index(kind)].platform})", ""
     if devices[0].platform == "cpu":
-        yield "cores", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()), ""
+        yield "cores", str(_cores()), ""
         if shutil.which("nvidia-smi"):
             yield (
                 "GPU",
                 "there is an NVIDIA driver, but JAX uses the CPU",
                 "pip install '.[cuda12]' in a checkout of ddim_jax",
             )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _kernels() -> Iterator[Line]:

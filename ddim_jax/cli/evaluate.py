@@ -31,7 +31,7 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
     parser.add_argument(
         "--resolution",
         choices=RESOLUTIONS,
-        help="score at the size the network works at (model) or at each picture's own size (native); default: --size",
+        help="score at the size the network works at (model) or at each picture's own size (native); default: native",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="evaluate N images only, spread evenly over the split")
     add_sampling_arguments(parser, leave_out=NOT_TAKEN)

@@ -15,7 +15,7 @@ from ddim_jax.cli import configs
 from ddim_jax.cli.begin import begin, find_device, log_in_lines
 from ddim_jax.registry import import_plugins
 from ddim_jax.runtime.distributed import initialise
-from ddim_jax.runtime.errors import ConfigError, report_input_errors
+from ddim_jax.runtime.errors import ConfigError, InputError, report_input_errors
 from ddim_jax.runtime.signals import StopRequest
 from ddim_jax.training import train
 
@@ -82,6 +82,13 @@ def _parse(arguments: list[str]) -> list[str]:
         if "ml_collections" not in traceback.extract_tb(error.__traceback__)[-1].filename:
             raise  # a mistake in the program of a config file
         raise ConfigError(_unknown_field(error)) from error
+    except ValueError as error:
+        if (
+            isinstance(error, InputError)
+            or "ml_collections" not in traceback.extract_tb(error.__traceback__)[-1].filename
+        ):
+            raise
+        raise ConfigError(f"{error}; a field is set as --config.train.steps=100") from error
     if rest[1:]:
         raise ConfigError(f"unexpected argument {rest[1]!r}; a field is set as --config.train.steps=100")
     return rest

@@ -29,8 +29,7 @@ class PairFacts(NamedTuple):
       values: those of the mask, ascending, without 0 and the ignored ones.
       share: of the pixels that are foreground, 0 .. 1.
       extent: the longer side of the box around the foreground, in pixels; 0 where there is none.
-      kept_at: the smallest of `SIZES` at which every value of the mask is left by the nearest pixel; None where none of
-        them does that, 0 where the mask is empty.
+      lost: those of `SIZES` at which the nearest pixel leaves nothing of some value of the mask, ascending.
     """
 
     sha256: bytes
@@ -40,7 +39,7 @@ class PairFacts(NamedTuple):
     values: tuple[int, ...]
     share: float
     extent: int
-    kept_at: int | None
+    lost: tuple[int, ...]
 
 
 def facts_of(example: Example) -> PairFacts:
@@ -62,7 +61,7 @@ def facts_of(example: Example) -> PairFacts:
         values=values,
         share=float(inside.mean()) if values else 0.0,
         extent=extent,
-        kept_at=_kept_at(example.mask, values),
+        lost=tuple(size for size in SIZES if size < max(example.mask.shape) and is_lost(example.mask, size)),
     )
 
 
@@ -75,12 +74,6 @@ def values_of(mask: np.ndarray) -> tuple[int, ...]:
 def is_lost(mask: np.ndarray, size: int) -> bool:
     """Returns True if a value of the mask is not left when it is resized to `size` x `size` by the nearest pixel."""
     return values_of(resize_nearest(mask, (size, size))) != values_of(mask)
-
-
-def _kept_at(mask: np.ndarray, values: tuple[int, ...]) -> int | None:
-    if not values:
-        return 0
-    return next((size for size in SIZES if values_of(resize_nearest(mask, (size, size))) == values), None)
 
 
 class PixelBudget:

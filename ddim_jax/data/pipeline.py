@@ -36,7 +36,7 @@ def training_indices(
     Raises:
       ValueError: an argument is out of its range.
     """
-    shares = _Shares(n, batch_size, seed, start_step, process_index, process_count)
+    shares = Shares(n, batch_size, seed, start_step, process_index, process_count)
     return map(shares.__getitem__, itertools.count())
 
 
@@ -70,7 +70,7 @@ def training_batches(
       ValueError: an argument is out of its range.
       DataError: a pair cannot be read; the message names the file.
     """
-    shares = _Shares(len(source), batch_size, seed, start_step, process_index, process_count)
+    shares = Shares(len(source), batch_size, seed, start_step, process_index, process_count)
 
     budget = PixelBudget()
 
@@ -86,10 +86,18 @@ def training_batches(
     return iter(grain.MapDataset.source(shares).map(read).to_iter_dataset(options))
 
 
-class _Shares:
+class Shares:
     """Element k is this process's share of global batch start_step + k: int32 rows."""
 
-    def __init__(self, n: int, batch_size: int, seed: int, start_step: int, process_index: int, process_count: int):
+    def __init__(
+        self,
+        n: int,
+        batch_size: int,
+        seed: int,
+        start_step: int = 0,
+        process_index: int = 0,
+        process_count: int = 1,
+    ):
         if n < 1:
             raise ValueError("There are no examples to train on.")
         if batch_size < 1 or process_count < 1 or batch_size % process_count:
@@ -104,13 +112,16 @@ class _Shares:
         return 2**40  # without end, for Grain
 
     def __getitem__(self, step: int) -> np.ndarray:
-        positions = self._first + step * self._batch_size + np.arange(self._share)
-        passes, places = np.divmod(positions, self._n)
+        passes, places = np.divmod(self.numbers(step), self._n)
         rows = np.empty(self._share, np.int32)
         for one in np.unique(passes):
             here = passes == one
             rows[here] = _order(self._n, self._seed, int(one))[places[here]]
         return rows
+
+    def numbers(self, step: int) -> np.ndarray:
+        """The numbers of these examples in the training stream, int64."""
+        return self._first + step * self._batch_size + np.arange(self._share)
 
 
 # Grain's own shuffle gives one index at a time, which for the few hundred examples usual in medicine costs more than

@@ -60,7 +60,7 @@ def draw_figures(
     draw_grid(folder / "grid.png", shown["grid"])
     draw_strip(folder / "worst.png", shown["worst"], f"Lowest Dice of {count(len(results), 'image')}")
     draw_strip(folder / "median.png", shown["median"], f"About the median Dice of {count(len(results), 'image')}")
-    if segmenter.one_pass:
+    if segmenter.one_pass or options.size == "tiles":
         return
     typical = middle(ranked, 1)[0]
     draw_reverse_process(

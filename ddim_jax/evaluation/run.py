@@ -68,8 +68,8 @@ def evaluate(
       options: of sampling and fusing; None for the checkpoint's own options.
       split: the name of the split, for the result files.
       resolution: "model": the truth is resized (nearest) to the working size; "native": the probability is resized
-        (bilinear) to the picture's own size. With `size` "native" the two are one, and nothing is resized. None for
-        the same as `size`.
+        (bilinear) to the picture's own size. With `size` "native" or "tiles" the two are one, and nothing is resized.
+        None for "native".
       figures: draw them or not.
       limit: at most that many images, spread evenly over the data set; None for all.
       progress: show a progress bar or not.
@@ -94,13 +94,13 @@ def evaluate(
             "the training"
         )
     options = segmenter.options(options, **given)
-    resolution = options.size if resolution is None else resolution
+    resolution = "native" if resolution is None else resolution
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; expected 1 or more")
     if resolution not in RESOLUTIONS:
         raise InputError(f"resolution is {resolution!r}; expected one of {', '.join(RESOLUTIONS)}")
-    if options.size == "native" and resolution != "native":
-        raise InputError("resolution is 'model' and size 'native'; there is no other size than each picture's own")
+    if options.size != "model" and resolution != "native":
+        raise InputError(f"resolution is 'model' and size {options.size!r}, at which there is native alone")
     check_place(output_dir)  # not only when everything was sampled
     check_targets(output_dir, _FILES)
     chosen = choose_images(len(source), limit)

@@ -67,12 +67,14 @@ RULES = {
         "kept_dice: with kept_images = ceil(0.8 n) kept"
     ),
     "resolution": (
-        "model: truth resized (nearest) to the working size; native: probability resized (bilinear) to the picture's "
-        "own size before the threshold"
+        "native: probability resized (bilinear) to the picture's own size before the threshold; model: truth resized "
+        "to the working size (nearest; a class that would vanish keeps a pixel: a picture whose truth is not empty "
+        "never counts as correctly empty)"
     ),
     "size": (
         "what the network works at, the working size: model, the image resized to image_size x image_size; native, the "
-        "image at its own size, padded, and the result cropped"
+        "image at its own size, padded, and the result cropped; tiles, overlapping tiles of image_size x image_size of "
+        "the image at its own size, blended"
     ),
     "seconds_per_image": (
         "from the image in memory to its samples in memory; with native size the first image of each padded shape "

@@ -42,12 +42,13 @@ def write_per_image(path: str | os.PathLike, results: Sequence[ImageResult]) -> 
 
 def summary_table(metrics: dict[str, Any]) -> Table:
     """A table of the protocols for the terminal, made of what is in `metrics.json`."""
-    size = "native size" if metrics["size"] == "native" else f"{metrics['resolution']} resolution"
+    size = {"model": "resized", "native": "native size", "tiles": "in tiles"}[metrics["size"]]
+    scored = "each picture's own size" if metrics["resolution"] == "native" else "the working size"
     table = Table(
         title=f"{escape(metrics['dataset'])} {metrics['split']}: {metrics['images']} images, "
         f"{metrics['samples']} samples x {metrics['steps']} steps, fused by {metrics['ensemble']}, {size}",
-        caption="mean over images [95% interval]; hd95 in pixels; 80% kept: without the most doubtful images"
-        + (f"\n{escape(metrics['note'])}" if metrics.get("note") else ""),
+        caption=f"scored at {scored}; mean over images [95% interval]; hd95 in pixels; 80% kept: without the most "
+        "doubtful images" + (f"\n{escape(metrics['note'])}" if metrics.get("note") else ""),
     )
     table.add_column("measure")
     for name in PROTOCOLS:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ddim_jax.imageio import dicom
+from ddim_jax.imageio.dicom_frames import read_frame
 from ddim_jax.imageio.masks import mask_of_numbers
 from ddim_jax.imageio.series import Slice, position
 from ddim_jax.imageio.stacks import MAX_VOXELS
@@ -55,7 +56,7 @@ def read_segments(
             raise DataError(f"{path}: {size[0]} masks of {columns} x {rows} pixels are too many.")
         masks = np.zeros(size, np.uint16)
         for frame in range(count):
-            stored = dicom.read_frame(path, header, frame)
+            stored = read_frame(path, header, frame)
             place = places[frame]
             if kind == "LABELMAP":
                 found = np.zeros(stored.shape, np.uint16)

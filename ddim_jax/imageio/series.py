@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from absl import logging
 
-from ddim_jax.imageio import dicom
+from ddim_jax.imageio import dicom, dicom_shown
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.imageio.stacks import MAX_VOXELS
 from ddim_jax.runtime.errors import DataError
@@ -61,25 +61,25 @@ class DicomStack:
         self._options, self._limits = options, None
 
     def read(self, index: int) -> np.ndarray:
-        """Slice `index`, uint8 [H, W, 3]; errors as `ddim_jax.imageio.dicom.shown_frame`."""
+        """Slice `index`, uint8 [H, W, 3]; errors as `ddim_jax.imageio.dicom_shown.shown_frame`."""
         path, header, frame = self.slices[index]
         limits = None
         if self.count > 1 and self._options.window is None and not _says_its_range(path, header):
             limits = self._common_limits()
-        return dicom.shown_frame(path, header, frame, self._options, limits)
+        return dicom_shown.shown_frame(path, header, frame, self._options, limits)
 
     def _common_limits(self) -> tuple[float, float]:
         """The same black and white for all slices, from some of them."""
         if self._limits is None:
             chosen = np.unique(np.linspace(0, self.count - 1, _SAMPLED).astype(int))
-            found = [dicom.stored_limits(*self.slices[index]) for index in chosen]
+            found = [dicom_shown.stored_limits(*self.slices[index]) for index in chosen]
             self._limits = min(low for low, _ in found), max(high for _, high in found)
         return self._limits
 
 
 def _says_its_range(path: Path, header: "Dataset") -> bool:
     with dicom.errors_naming(path):
-        return bool(dicom.says_its_range(header))
+        return bool(dicom_shown.says_its_range(header))
 
 
 def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str]]:

@@ -5,10 +5,11 @@ runs the same executable and its result cannot depend on which other images are 
 starting the next images before the results of the first are fetched.
 """
 
+import dataclasses
 import functools
 import os
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -20,9 +21,10 @@ from ddim_jax.diffusion import timestep_grid
 from ddim_jax.inference.export_cache import TracedPrograms
 from ddim_jax.inference.loading import fingerprint, load_network, weights_digest
 from ddim_jax.inference.segmentation import Segmentation, fuse, sample_image
+from ddim_jax.inference.tiles import Blend, tile_starts
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_process
-from ddim_jax.preprocessing import Prepared, as_rgb, prepare
+from ddim_jax.preprocessing import Prepared, as_rgb, image_id, pad_to, prepare
 from ddim_jax.runtime.errors import CheckpointError, InputError
 from ddim_jax.runtime.pinned import pinned
 from ddim_jax.sampling_options import SamplingOptions
@@ -45,11 +47,16 @@ class Started(NamedTuple):
 class Segmenter:
     """Segments images with the EMA weights of a checkpoint; `Segmenter.load(path)` makes one.
 
-    The network works at one of two sizes. "model", the default: images are resized to the size it was trained at
+    The network works at one of three sizes. "model", the default: images are resized to the size it was trained at
     (`image_size`, square), and the probability and the uncertainty are resized back (bilinear) to each image's own size
     before the threshold is applied. "native": nothing is resized; the image is padded below and to the right with its
     edge values, both sides up to a multiple of 64 pixels (`bucket_shape`), and the result is cropped back. Each padded
     shape compiles a program. The network sees the padding, so the result depends on it; it is made of the image alone.
+
+    "tiles": nothing is resized either; tiles of `image_size`, each sharing half with its neighbours, are segmented like
+    pictures of their own and blended, the middle of a tile counting more than its borders. It suits networks trained on
+    crops (`data.crop`), whose default it is. The device holds a few tiles at a time, the computer's memory the samples
+    of the whole picture.
 
     A native size far from `image_size` shows the network structures at a scale it was not trained on. Time and memory
     grow with the number of pixels, and in the attention layers faster: one at h x w pixels holds (h w)^2 numbers per
@@ -156,7 +163,8 @@ class Segmenter:
 
         Returns:
           float32 [samples, h, w], estimates of x_0, about -1 outside and +1 inside, not clipped; h and w are
-          `image_size`, or H and W if `size` is "native". Of several classes [samples, h, w, K], class k at k - 1.
+          `image_size`, or H and W if `size` is "native" or "tiles". Of several classes [samples, h, w, K], class k at
+          k - 1.
 
         Raises:
           InputError: the image or an option cannot be used.
@@ -187,6 +195,8 @@ class Segmenter:
         if self.one_pass:
             raise InputError(f"{self.config['model']['name']} works in one pass; there is no reverse process to follow")
         options = self.options(options, **given | {"samples": 1, "flips": False})
+        if options.size == "tiles":
+            raise InputError("size is 'tiles'; a reverse process is followed at the size model or native")
         x_t, x0 = self.fetch(self.start(self.prepare(image, options), options, return_trajectory=True))
         grid = timestep_grid(self._process.num_train_timesteps, options.steps)
         return np.append(grid, -1).astype(np.int32), x_t, x0
@@ -225,11 +235,20 @@ class Segmenter:
 
     def prepare(self, image: np.ndarray, options: SamplingOptions) -> Prepared:
         """Returns what `start` needs of one image; no work for the device, so it can be done in another thread."""
+        if options.size == "tiles":
+            rgb = as_rgb(image)
+            shape = tuple(max(side, self.image_size) for side in rgb.shape[:2])
+            return Prepared(pad_to(rgb, shape), rgb.shape[:2], image_id(rgb))
         return prepare(image, None if options.size == "native" else self.image_size, self._size_multiple)
 
     @pinned()
     def start(self, prepared: Prepared, options: SamplingOptions, *, return_trajectory: bool = False) -> Started:
-        """Starts sampling one image with checked options and returns without waiting; `fetch` gives the result."""
+        """Starts sampling one image with checked options and returns without waiting; `fetch` gives the result.
+
+        Tiles of an image are begun by `fetch`, a few at a time: the device holds no more than these.
+        """
+        if options.size == "tiles":
+            return Started(self._tiles(prepared, options), prepared.shape)
         values = self._compiled(
             self._params,
             prepared.pixels,
@@ -250,16 +269,41 @@ class Segmenter:
         Raises:
           CheckpointError: there is NaN or infinity.
         """
-        values = jax.tree.map(np.asarray, started.values)
+        if isinstance(started.values, Iterator):
+            blend = None
+            for place, values, shape in started.values:
+                blend = Blend(shape, self.image_size) if blend is None else blend
+                blend.add(self._finite(values), *place)
+            values = blend.result()
+        else:
+            values = self._finite(started.values)
+        # Cropped here, not on the device: there, each size of image would compile programs of its own.
+        height, width = started.shape
+        return jax.tree.map(lambda leaf: np.ascontiguousarray(leaf[:, :height, :width]), values)
+
+    def _tiles(self, prepared: Prepared, options: SamplingOptions) -> Iterator[tuple[tuple[int, int], Any, Any]]:
+        """Yields the place of each tile, its samples on the device, and the shape of the picture."""
+        tile, shape, waiting = self.image_size, prepared.pixels.shape[:2], deque()
+        places = [(y, x) for y in tile_starts(shape[0], tile) for x in tile_starts(shape[1], tile)]
+        whole = dataclasses.replace(options, size="model")
+        for y, x in places:
+            pixels = np.ascontiguousarray(prepared.pixels[y : y + tile, x : x + tile])
+            # The noise of a tile is made of its own pixels; one that is the whole picture has that of the picture.
+            identity = prepared.identity if len(places) == 1 else image_id(pixels)
+            waiting.append(((y, x), self.start(Prepared(pixels, (tile, tile), identity), whole).values, shape))
+            if len(waiting) == _STARTED:
+                yield waiting.popleft()
+        yield from waiting
+
+    def _finite(self, values: Any) -> Any:
+        values = jax.tree.map(np.asarray, values)
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(values)):
             raise CheckpointError(
                 f"{self.checkpoint}: sampling gave NaN or infinity; its weights or its arithmetic "
                 f"(dtype {self.config['model'].get('overrides', {}).get('dtype', 'float32')}) cannot be used. "
                 "Try another step, or float32."
             )
-        # Cropped here, not on the device: there, each size of image would compile programs of its own.
-        height, width = started.shape
-        return jax.tree.map(lambda leaf: np.ascontiguousarray(leaf[:, :height, :width]), values)
+        return values
 
     def fingerprint(self) -> str:
         """Returns a SHA-256 of the weights and every part of the config that a result depends on, wherever they lie."""

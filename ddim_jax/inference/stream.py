@@ -247,7 +247,7 @@ class Stream:
         try:
             return work(*arguments)
         except (MemoryError, RuntimeError) as error:
-            if self._context.options.size == "model" or not is_out_of_memory(error):  # the others take as much
+            if self._context.options.size != "native" or not is_out_of_memory(error):  # the others take as much
                 raise
             return None
 

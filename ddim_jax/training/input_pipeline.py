@@ -10,6 +10,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from ddim_jax.data import Arrays, Selection, Source, load_selections, training_batches, training_indices
+from ddim_jax.data.crops import training_crops, validation_crops
 from ddim_jax.data.facts import PairFacts
 from ddim_jax.training.sharding import global_batch, place
 from ddim_jax.training.step import Batch
@@ -33,26 +34,38 @@ class Pictures(NamedTuple):
 
 
 def read_pictures(
-    train: Source, val: Source, val_rows: Sequence[int], mesh: Mesh, *, image_size: int, resident_bytes: int
+    train: Source,
+    val: Source,
+    val_rows: Sequence[int],
+    mesh: Mesh,
+    *,
+    image_size: int,
+    resident_bytes: int,
+    crop_seed: int | None = None,
 ) -> Pictures:
     """Reads every pair of both splits once: those that are needed are kept, the others only checked.
 
     A training set whose resized uint8 pictures take at most `resident_bytes` lies on every device and never leaves it.
-    With several processes, each reads its share of the pairs and the validation pictures.
+    With several processes, each reads its share of the pairs and the validation pictures. With `crop_seed` the training
+    is on crops of `image_size` (`ddim_jax.data.crops`): nothing is resident, and the validation is of crops too.
 
     Raises:
       DataError: pairs of either split cannot be used; the files are named.
     """
     index, count = jax.process_index(), jax.process_count()
     size = len(train) * image_size * image_size * 4  # three channels and the mask
-    is_resident = size <= resident_bytes
+    is_resident = crop_seed is None and size <= resident_bytes
     # The shares of all processes have one length; what the last one has too much is cut off again.
     length = -(-len(train) // count)
     share = [row % len(train) for row in range(index * length, (index + 1) * length)]
     own, validation = load_selections(
         [
             Selection(train, keep=share if is_resident else (), check=share),
-            Selection(val, keep=val_rows, check=range(index, len(val), count)),
+            Selection(
+                val,
+                keep=val_rows if crop_seed is None else (),
+                check=sorted({*val_rows, *range(index, len(val), count)}),
+            ),
         ],
         image_size,
     )
@@ -61,6 +74,8 @@ def read_pictures(
         digests = multihost_utils.process_allgather({"digests": digests}, tiled=True)["digests"]
     digests = {one: digest.tobytes().hex() for one, digest in zip(train.ids, digests, strict=False)}
     digests |= {val.ids[row]: validation.facts[row].sha256.hex() for row in val_rows}
+    if crop_seed is not None:
+        return Pictures(None, validation_crops(val, val_rows, image_size, crop_seed), digests, own.facts)
     if not is_resident:
         logging.info("%.1f GB of pictures are read as training goes (data.resident_bytes)", size / 1e9)
         return Pictures(None, validation, digests, own.facts)
@@ -72,7 +87,15 @@ def read_pictures(
 
 
 def batches(
-    source: Source, resident: Batch | None, mesh: Mesh, *, image_size: int, batch_size: int, seed: int, start_step: int
+    source: Source,
+    resident: Batch | None,
+    mesh: Mesh,
+    *,
+    image_size: int,
+    batch_size: int,
+    seed: int,
+    start_step: int,
+    crops_of_bytes: int | None = None,
 ) -> Iterator[Batch]:
     """Yields the batches of steps start_step, start_step + 1, ... without end.
 
@@ -84,6 +107,7 @@ def batches(
       image_size: S, in pixels.
       batch_size, seed: as in `ddim_jax.data.training_indices`.
       start_step: the first step.
+      crops_of_bytes: not None for crops of `image_size`; pictures of so many bytes are kept in memory.
     """
     order = {
         "batch_size": batch_size,
@@ -95,6 +119,9 @@ def batches(
     if resident is not None:
         for rows in training_indices(len(source), **order):
             yield {**resident, **global_batch(mesh, {"row": rows})}
+    elif crops_of_bytes is not None:
+        for batch in training_crops(source, size=image_size, keep_bytes=crops_of_bytes, **order):
+            yield global_batch(mesh, batch)
     else:
         for batch in training_batches(source, image_size=image_size, **order):
             yield global_batch(mesh, {"image": batch["image"], "mask": batch["mask"]})

@@ -14,6 +14,7 @@ from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.config import resolve_config, total_steps
 from ddim_jax.data import Source, configured, ids_digest, load_dataset, note_of
+from ddim_jax.data.preflight import describe
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, create_process
 from ddim_jax.models.spec import check_memory
@@ -136,7 +137,13 @@ def _train(
     # The pictures, the step and the validation.
     rows = validation_rows(len(val_source), fields["validation_images"])
     pictures = read_pictures(
-        train_source, val_source, rows, mesh, image_size=image_size, resident_bytes=data["resident_bytes"]
+        train_source,
+        val_source,
+        rows,
+        mesh,
+        image_size=image_size,
+        resident_bytes=data["resident_bytes"],
+        crop_seed=seed if data["crop"] else None,
     )
     identity[same_pixels.FIELD] = same_pixels.digest_of(pictures.digests)
     if found is not None:
@@ -176,12 +183,15 @@ def _train(
         _leave_at_once_until_the_first_step(request, reporter, start_step)
         reporter.message(
             f"{about['name']}: {parameter_count(state.params):,} parameters, {len(train_source)} training and "
-            f"{len(val_source)} validation images at {image_size} x {image_size}, "
+            f"{len(val_source)} validation images {'in crops of' if data['crop'] else 'at'} "
+            f"{image_size} x {image_size}, "
             f"{len(jax.devices())} x {jax.devices()[0].device_kind}{_of_processes()}, "
             f"{'resumes' if start_step else 'starts'} at step {start_step} of {steps}"
         )
         if begun:
             reporter.message(begun)
+        for name, told, advice in describe(list(pictures.facts.values()), None if data["crop"] else image_size):
+            reporter.message(f"{name}: {told}" + (f" -> {advice}" if advice else ""))
         if note := note_of(train_source):
             reporter.message(note)
         metadata = {"config": config, "package_version": __version__, "data": identity}
@@ -196,6 +206,7 @@ def _train(
             batch_size=batch_size,
             seed=seed,
             start_step=start_step,
+            crops_of_bytes=data["resident_bytes"] if data["crop"] else None,
         )
         for step, batch in enumerate(feed, start=start_step + 1):
             state, metrics = train_step(state, stop.flagged(batch))

@@ -1,5 +1,6 @@
 """A folder of images/ and masks/ as a data set."""
 
+import functools
 import hashlib
 import os
 import re
@@ -84,15 +85,19 @@ def find_pairs(root: Path) -> list[Pair]:
         raise data_error(f"{root}: {len(problems)} files of images/ and masks/ do not pair up by name:", problems)
     if numbered:
         files = next(iter(numbered.values()))
-        logging.warning(
-            "%s: %d pictures have numbered masks, which are united (%s and the like). If they are of several raters, "
-            "keep one of them in masks/.",
-            root,
-            len(numbered),
-            " + ".join(file.name for file in files),
+        _say_once(
+            f"{root}: {len(numbered)} pictures have numbered masks, which are united "
+            f"({' + '.join(file.name for file in files)} and the like). If they are of several raters, keep one "
+            "of them in masks/."
         )
     pairs = [pair._replace(more_masks=tuple(numbered.get(same_name(pair.id), ())[1:])) for pair in pairs]
     return [part for pair in pairs for part in _slices(pair)]
+
+
+@functools.cache
+def _say_once(text: str) -> None:
+    """Logs a warning once, however often the folder is looked through."""
+    logging.warning("%s", text)
 
 
 def _masks_of(

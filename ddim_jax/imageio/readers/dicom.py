@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ddim_jax.imageio import dicom
+from ddim_jax.imageio import dicom, dicom_shown
+from ddim_jax.imageio.dicom_frames import read_frame
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.imageio.masks import mask_of_numbers
 from ddim_jax.imageio.segments import read_segments
@@ -34,7 +35,7 @@ class DicomReader:
 
     @staticmethod
     def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> np.ndarray:
-        """Reads a file of one frame as `ddim_jax.imageio.dicom.shown_frame` shows it, uint8 [H, W, 3].
+        """Reads a file of one frame as `ddim_jax.imageio.dicom_shown.shown_frame` shows it, uint8 [H, W, 3].
 
         Raises:
           DataError: the file is missing, damaged, holds no picture or several frames, or no installed library decodes
@@ -43,7 +44,7 @@ class DicomReader:
         """
         header = dicom.picture_header(path)
         _check_single(path, header)
-        return dicom.shown_frame(path, header, 0, options)
+        return dicom_shown.shown_frame(path, header, 0, options)
 
     @staticmethod
     def read_mask(path: str | os.PathLike, labels: Labels = Labels()) -> np.ndarray:
@@ -61,7 +62,7 @@ class DicomReader:
             return mask
         header = dicom.picture_header(path)
         _check_single(path, header)
-        stored = dicom.read_frame(path, header, 0)
+        stored = read_frame(path, header, 0)
         if stored.ndim != 2:
             raise DataError(f"{path}: is a colour picture, expected grey values; save the mask as grey.")
         lossy = header.get("LossyImageCompression") == "01"

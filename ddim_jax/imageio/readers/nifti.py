@@ -99,7 +99,7 @@ class NiftiStack:
         with errors_naming(path, "NIfTI"):
             self._header = _read_header(path)
             dims = tuple(int(side) for side in self._header.get_data_shape())
-            if len(dims) < 2 or 0 in dims or any(side > 1 for side in dims[3:]):
+            if len(dims) < 2 or min(dims) < 1 or any(side > 1 for side in dims[3:]):
                 raise DataError(f"{path}: holds {' x '.join(map(str, dims))} values; expected two or three dimensions.")
             self._stored_shape, dims = dims, (*dims[:3], 1)[:3]
             self.affine = np.asarray(self._header.get_best_affine(), np.float64)

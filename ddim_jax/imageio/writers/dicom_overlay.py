@@ -18,7 +18,7 @@ class DicomOverlay:
 
     def write(self, path, result, image, source, context):
         sc = library("highdicom.sc")
-        drawn = draw_overlay(image, result.mask)
+        drawn = draw_overlay(image, result.mask, context.labels)
         (header,) = results.sources_of(DicomStack((source,), ReadOptions()))
         series = results.series_uid("dicom-overlay", header, context)
         spacing = results.spacing(header)

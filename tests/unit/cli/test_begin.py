@@ -6,6 +6,7 @@ import sys
 import jax
 import pytest
 
+from ddim_jax.cli import begin as begin_module
 from ddim_jax.cli import main
 from ddim_jax.cli.begin import find_device
 from ddim_jax.runtime.errors import InputError
@@ -30,6 +31,15 @@ def test_a_device_that_is_not_there_is_one_line(error, said, monkeypatch):
         find_device()
     assert said in str(raised.value) and "JAX_PLATFORMS is 'nothere': unset it" in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_current_folder_that_was_removed_is_said(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    monkeypatch.setattr(begin_module, "log_in_lines", lambda: None)
+    with pytest.raises(InputError, match="the current folder was removed"):
+        begin_module.begin()
 
 
 @pytest.mark.parametrize("name", main.COMMANDS)

@@ -152,6 +152,13 @@ def test_plugins_that_are_none(parse, networks, arguments, message):
     assert re.match(f"error: .*{message}", said)
 
 
+@pytest.mark.attack("16.34")
+@pytest.mark.parametrize("name", ["\x1b[31mfoo", "a b", "1x", "train..steps"])
+def test_a_field_that_is_no_name_is_one_line_that_a_terminal_bears(parse, name):
+    said = parse("--config", "tiny.py", f"--config.{name}=1")
+    assert said.startswith("error: ") and said.isprintable()
+
+
 def test_a_bug_in_a_config_file_keeps_its_traceback(parse):
     with pytest.raises(AttributeError, match="'NoneType' object has no attribute 'name'"):
         parse("--config", "bug.py")

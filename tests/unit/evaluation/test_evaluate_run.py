@@ -80,7 +80,7 @@ def test_metrics_file_says_what_was_done(hand_run):
         "ensemble": "mean",
         "seed": 5,
         "image_size": 4,
-        "resolution": "model",
+        "resolution": "native",
         "package": "ddim_jax",
     }
     assert {key: metrics[key] for key in said} == said
@@ -298,8 +298,11 @@ def test_a_metric_of_another_package_appears_wherever_metrics_do(tmp_path, monke
         ({"steps": 1001}, "steps is 1001; expected a whole number from 1 to 1000"),
         ({"limit": 0}, "limit is 0; expected 1 or more"),
         ({"resolution": "full"}, "resolution is 'full'; expected one of model, native"),
-        ({"size": "large"}, "size is 'large'; expected one of model, native"),
-        ({"size": "native", "resolution": "model"}, "resolution is 'model' and size 'native'"),
+        ({"size": "large"}, "size is 'large'; expected one of model, native, tiles"),
+        (
+            {"size": "native", "resolution": "model"},
+            "resolution is 'model' and size 'native', at which there is native alone",
+        ),
     ],
 )
 def test_arguments_out_of_range_are_named(tmp_path, arguments, message):

@@ -35,7 +35,7 @@ KINDS = {
 }
 
 
-@pytest.mark.attack("16.37")
+@pytest.mark.attack("by design")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_hole_or_a_missing_end_is_an_error_or_a_note(tmp_path, kind):
     pixels, options = KINDS[kind]

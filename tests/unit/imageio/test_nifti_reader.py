@@ -97,7 +97,10 @@ def damaged(whole):
     no_map[280:328] = np.full(12, np.nan, "<f4").tobytes()
     kind = bytearray(whole)
     kind[70:72] = b"\xff\x7f"
+    negative = bytearray(whole)
+    negative[40:56] = np.array([3, 60, 50, -1, 1, 1, 1, 1], "<i2").tobytes()
     return {
+        "negative": (bytes(negative), "holds 60 x 50 x -1 values; expected two or three dimensions"),
         "empty": (b"", "is empty"),
         "no NIfTI": (b"\0" * 999, "is no NIfTI file"),
         "cut": (whole[:-5], "truncated or damaged"),

@@ -43,7 +43,7 @@ def test_defaults_come_from_the_config_and_the_protocol():
         ({"clip_x0": float("inf")}, "clip_x0 is inf"),
         ({"clip_x0": 10**400}, "clip_x0 is 1000"),  # JSON has such numbers, no float is so large
         ({"clip_x0": "none"}, "clip_x0 is 'none'"),
-        ({"size": 256}, "size is 256; expected one of model, native"),
+        ({"size": 256}, "size is 256; expected one of model, native, tiles"),
     ],
 )
 def test_values_out_of_range_are_named(values, message):

@@ -1,0 +1,119 @@
+"""What a data set is like, what a working size would lose of it, and which settings suit it: a table that says why."""
+
+import os
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ddim_jax.data.arrays import Selection, load_selections
+from ddim_jax.data.facts import SIZES, PairFacts
+from ddim_jax.data.load import load_dataset
+
+Line = tuple[str, str, str]
+"""A name, what was found, and what to do about it ("" for nothing)."""
+KEEP = 0.99
+"""The share of the masks that a recommended size keeps."""
+_LARGEST_RESIZED = 256  # beyond it, a network that sees crops does the same with less
+_BATCH, _PASSES, _MOST_STEPS = 16, 100, 20_000
+_PICTURES_PER_CORE = 115  # a second, of configs/folder.py at 64 x 64: 230 on two cores
+
+
+def examine(root: str | os.PathLike, image_size: int, device: str, cores: int) -> list[Line]:
+    """The table for a folder of pairs, each of which is read; see `describe` and `recommend`.
+
+    Raises:
+      DataError: pairs cannot be used; up to ten are named.
+    """
+    source = load_dataset("folder", "all", root=Path(root))
+    (arrays,) = load_selections([Selection(source, (), range(len(source)))], 1)
+    facts = list(arrays.facts.values())
+    return [*describe(facts, image_size), *recommend(facts, device, cores)]
+
+
+def describe(facts: Sequence[PairFacts], image_size: int | None) -> list[Line]:
+    """Sizes, grey levels, classes and foreground of pairs, and what is lost where they are resized to `image_size`.
+
+    Args:
+      facts: of one pair or more.
+      image_size: in pixels; None where nothing is resized.
+    """
+    sides = sorted({(one.width, one.height) for one in facts})
+    sizes = f"{sides[0][0]} x {sides[0][1]}" + (f" to {sides[-1][0]} x {sides[-1][1]}" if len(sides) > 1 else "")
+    levels = [one.levels for one in facts]
+    few = sum(one < 32 for one in levels)
+    lines = [
+        ("pairs", f"{len(facts)}, {sizes} pixels", ""),
+        (
+            "grey levels",
+            f"{min(levels)} to {max(levels)}, median {statistics.median(levels):g}",
+            f"{few} pictures have fewer than 32: look at how they were saved" if few else "",
+        ),
+    ]
+    values = sorted({value for one in facts for value in one.values})
+    there = ", ".join(f"{value} in {sum(value in one.values for one in facts)}" for value in values[:10])
+    full = [one for one in facts if one.values]
+    lines.append(("classes", f"{len(values)} ({there} pairs)" if values else "none: every mask is empty", ""))
+    if not full:
+        return lines
+    shares = [one.share for one in full]
+    lines.append(
+        (
+            "foreground",
+            f"{min(shares):.2%} to {max(shares):.2%} of a picture, median {statistics.median(shares):.2%}; "
+            f"{min(one.extent for one in full)} to {max(one.extent for one in full)} pixels long; "
+            f"{len(facts) - len(full)} masks are empty",
+            "",
+        )
+    )
+    if image_size is not None:
+        lost, enough = lost_at(full, image_size), keeping_size(full)
+        named = f"no size up to {SIZES[-1]}" if enough is None else f"{enough} x {enough}"
+        lines.append(
+            (
+                f"at {image_size} x {image_size}",
+                f"{lost} of {len(full)} masks lose a class; {named} keeps {KEEP:.0%}",
+                "raise data.image_size, or train on crops with data.crop" if lost > (1 - KEEP) * len(full) else "",
+            )
+        )
+    return lines
+
+
+def lost_at(facts: Iterable[PairFacts], size: int) -> int:
+    """The number of masks that lose a value at `size` x `size`, or at the next size below that is tried (`SIZES`)."""
+    tried = max((one for one in SIZES if one <= size), default=SIZES[0])
+    return sum(tried in one.lost for one in facts)
+
+
+def keeping_size(facts: Sequence[PairFacts]) -> int | None:
+    """The smallest of `SIZES` that keeps every value of `KEEP` of the masks; None where none of them does."""
+    return next((size for size in SIZES if lost_at(facts, size) <= (1 - KEEP) * len(facts)), None)
+
+
+def recommend(facts: Sequence[PairFacts], device: str, cores: int) -> list[Line]:
+    """Settings for configs/folder.py on this machine, each with its reason.
+
+    Args:
+      facts: of one pair or more.
+      device: the platform, as JAX names it: "cpu", "gpu".
+      cores: of the processor.
+    """
+    full = [one for one in facts if one.values]
+    enough = keeping_size(full) if full else 64
+    if enough is None or enough > _LARGEST_RESIZED:
+        extent = statistics.quantiles([one.extent for one in full], n=10)[-1] if len(full) > 1 else full[0].extent
+        size = next((size for size in (64, 128) if size >= 4 * extent), 256)
+        why = (
+            f"masks are lost when pictures are resized to {_LARGEST_RESIZED}; nine in ten are at most {extent:.0f} long"
+        )
+        lines = [("data.crop", str(size), why)]
+    else:
+        size = max(64, enough)
+        lines = [("data.image_size", str(size), f"{enough} keeps {KEEP:.0%} of the masks; time grows with its square")]
+    lines.append(("train.batch_size", str(_BATCH), "of the config; raise train.accumulate if the memory is too small"))
+    steps = min(_MOST_STEPS, max(2000, round(_PASSES * len(facts) * 0.8 / _BATCH, -2)))
+    why = f"{_PASSES} passes over eight tenths of {len(facts)} pairs, from 2000 to {_MOST_STEPS} steps"
+    if device == "cpu":
+        minutes = steps * _BATCH / (_PICTURES_PER_CORE * cores * (64 / size) ** 2) / 60
+        why += f"; some {max(1, round(minutes))} minutes on {cores} cores"
+    lines.append(("train.steps", str(int(steps)), why))
+    return lines

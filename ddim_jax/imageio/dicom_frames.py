@@ -1,0 +1,142 @@
+"""Frames of DICOM files as they are stored; what a decoder would stumble over is refused before it sees it."""
+
+import os
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from ddim_jax.imageio.archives import open_binary
+from ddim_jax.imageio.dicom import DEFLATED, LONG_VALUE, errors_naming, frames, library
+from ddim_jax.runtime.errors import DataError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_PLUGINS = {
+    "1.2.840.10008.1.2.4.51": "JPEG with 12 bits needs python-gdcm or pylibjpeg-libjpeg (GPL)",
+    "1.2.840.10008.1.2.4.57": "lossless JPEG needs python-gdcm or pylibjpeg-libjpeg (GPL)",
+    "1.2.840.10008.1.2.4.70": "lossless JPEG needs python-gdcm or pylibjpeg-libjpeg (GPL)",
+    "1.2.840.10008.1.2.4.80": "JPEG-LS needs pyjpegls",
+    "1.2.840.10008.1.2.4.81": "JPEG-LS needs pyjpegls",
+    "1.2.840.10008.1.2.4.90": "JPEG 2000 needs pylibjpeg-openjpeg",
+    "1.2.840.10008.1.2.4.91": "JPEG 2000 needs pylibjpeg-openjpeg",
+    "1.2.840.10008.1.2.5": "RLE needs pylibjpeg-rle",
+}
+_RLE = "1.2.840.10008.1.2.5"
+_ITEM = b"\xfe\xff\x00\xe0"
+
+
+def read_frame(path: str | os.PathLike, header: "Dataset", index: int) -> np.ndarray:
+    """The stored values of a frame, [H, W] or, in RGB, [H, W, 3]; errors as `shown_frame`."""
+    pixels = library("pydicom.pixels")
+    syntax = header.file_meta.TransferSyntaxUID
+    with errors_naming(path), open_binary(path) as file:
+        if syntax.is_encapsulated:
+            _check_encoded(path, file, header, index)
+        deflated = str(syntax) == DEFLATED.decode()  # which is read whole; `read_header` has bounded it
+        try:
+            stored = pixels.pixel_array(library("pydicom").dcmread(file) if deflated else file, index=index)
+        except (NotImplementedError, RuntimeError):
+            # Of a damaged frame too; but then the libraries are there.
+            needed = _PLUGINS.get(str(syntax))
+            if needed is not None and not _decodes(pixels, syntax, header):
+                raise DataError(f"{path}: {needed}; install it, or save the file without compression.") from None
+            raise
+        shape = (int(header.Rows), int(header.Columns))
+        if stored.shape[:2] != shape or stored.ndim != (3 if int(header.get("SamplesPerPixel", 1)) == 3 else 2):
+            raise DataError(f"{path}: is damaged, its pixels are {list(stored.shape)}, its header says {list(shape)}.")
+        return stored
+
+
+def _check_encoded(path: str | os.PathLike, file: BinaryIO, header: "Dataset", index: int) -> None:
+    """Refuses a frame whose own header says another size: a decoder would go by that one, however large."""
+    rows, columns = int(header.Rows), int(header.Columns)
+    pydicom = library("pydicom")
+    pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[], defer_size=LONG_VALUE)
+    file.seek(12, os.SEEK_CUR)  # tag, VR and length of the pixels
+    if index == 0:
+        _check_whole(path, file)
+    encoded = library("pydicom.encaps").get_frame(file, index, number_of_frames=frames(header))
+    file.seek(0)
+    raw = rows * columns * int(header.get("SamplesPerPixel", 1)) * (int(header.BitsAllocated) + 7) // 8
+    if len(encoded) > 2 * raw + 2**16:
+        raise DataError(f"{path}: is damaged, frame {index + 1} has {len(encoded)} bytes, decoded ones have {raw}.")
+    if str(header.file_meta.TransferSyntaxUID) == _RLE:
+        _check_runs(path, encoded, header)
+        return
+    size = _encoded_size(encoded)
+    # Decoders take minutes over a JPEG-LS stream without its end. JPEG 2000 may lack it.
+    if size is None or (encoded[:2] == b"\xff\xd8" and b"\xff\xd9" not in encoded[-64:]):
+        raise DataError(f"{path}: is truncated or damaged, frame {index + 1} has no end.")
+    if size != (rows, columns):
+        raise DataError(
+            f"{path}: is damaged, frame {index + 1} is {size[1]} x {size[0]}, its header says {columns} x {rows}."
+        )
+
+
+def _check_whole(path: str | os.PathLike, file: BinaryIO) -> None:
+    """Refuses a file that ends within a frame: some decoders would leave the rest of the picture out."""
+    start = file.tell()
+    end = file.seek(0, os.SEEK_END)
+    at = start
+    while at + 8 <= end:
+        file.seek(at)
+        tag, length = file.read(4), int.from_bytes(file.read(4), "little")
+        if tag != _ITEM:
+            break
+        at += 8 + length
+    if at > end:
+        raise DataError(f"{path}: is truncated, it ends within a frame.")
+    file.seek(start)
+
+
+def _check_runs(path: str | os.PathLike, encoded: bytes, header: "Dataset") -> None:
+    """Refuses an RLE frame whose runs do not give its pixels (PS3.5 annex G): the decoder trusts them."""
+    size = int(header.Rows) * int(header.Columns)
+    parts = int(header.get("SamplesPerPixel", 1)) * int(header.BitsAllocated) // 8
+    starts = [int(start) for start in np.frombuffer(encoded, "<u4", 16)]
+    ends = [*starts[2 : parts + 1], len(encoded)]
+    if starts[0] != parts or starts[1] != 64 or ends != sorted(ends):
+        raise DataError(f"{path}: is damaged, its runs do not begin where its header says.")
+    for start, end in zip(starts[1 : parts + 1], ends, strict=True):
+        at, length = start, 0
+        while length < size and at + 1 < end:
+            control = encoded[at]
+            if control < 128:
+                at, length = at + control + 2, length + control + 1
+            elif control > 128:
+                at, length = at + 2, length + 257 - control
+            else:
+                at += 1
+        if length != size or at > end or end - at > 1:
+            raise DataError(f"{path}: is damaged, its runs give another number of pixels than its header says.")
+
+
+def _encoded_size(encoded: bytes) -> tuple[int, int] | None:
+    """Height and width in the head of a JPEG, JPEG-LS or JPEG 2000 stream; None for another."""
+    at = encoded.find(b"\xff\x4f\xff\x51")
+    if 0 <= at < 4096:  # a JPEG 2000 stream, perhaps in a box
+        right, below, left, above = np.frombuffer(encoded, ">u4", 4, at + 8).astype(int)
+        return below - above, right - left
+    if encoded[:2] != b"\xff\xd8":
+        return None
+    at = 2
+    while at + 9 <= len(encoded) and encoded[at] == 0xFF:
+        marker, length = encoded[at + 1], int.from_bytes(encoded[at + 2 : at + 4], "big")
+        if marker == 0xFF:  # fill bytes
+            at += 1
+        elif marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            return int.from_bytes(encoded[at + 5 : at + 7], "big"), int.from_bytes(encoded[at + 7 : at + 9], "big")
+        else:
+            at += 2 + length
+    raise DataError("no size in a JPEG stream")
+
+
+def _decodes(pixels: Any, syntax: Any, header: "Dataset") -> bool:
+    """True if a library that is installed decodes such frames."""
+    twelve_bits = str(syntax).endswith(".4.51") and int(header.BitsStored) > 8  # which Pillow has no decoder for
+    try:
+        decoder = pixels.get_decoder(syntax)
+    except NotImplementedError:
+        return False
+    return decoder.is_available and not (twelve_bits and set(decoder.available_plugins) <= {"pillow"})

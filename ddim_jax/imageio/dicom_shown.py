@@ -1,0 +1,153 @@
+"""Frames of DICOM files as pictures: grey levels by window or table, colours as RGB."""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ddim_jax.imageio.dicom import errors_naming, library
+from ddim_jax.imageio.dicom_frames import read_frame
+from ddim_jax.imageio.grey import linear, robust_limits
+from ddim_jax.imageio.images import ReadOptions
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+
+def shown_frame(
+    path: str | os.PathLike,
+    header: "Dataset",
+    index: int,
+    options: ReadOptions,
+    limits: tuple[float, float] | None = None,
+) -> np.ndarray:
+    """A frame as a picture, uint8 [H, W, 3].
+
+    Grey values go through the modality LUT and then the window of `options`, or the file's VOI LUT or window, or
+    `limits`, or the range of 99% of the frame's values; 8 bits without any of these stay as they are. MONOCHROME1 is
+    turned round. Palettes and YBR become RGB, of which 8 bits are kept.
+
+    Args:
+      path: of the file.
+      header: as `picture_header` gives it.
+      index: of the frame, from 0.
+      options: how to read.
+      limits: the values that become black and white where the file says nothing, as `stored_limits` gives them.
+
+    Raises:
+      DataError: the frame is damaged or missing, or no installed library decodes it; the message names the file.
+    """
+    stored = read_frame(path, header, index)
+    with errors_naming(path):
+        colours = str(header.get("PhotometricInterpretation", ""))
+        if stored.ndim == 3:
+            return _eight_bits(stored, int(header.BitsStored) if stored.dtype.itemsize > 1 else 8)
+        if colours == "PALETTE COLOR":
+            pixels = library("pydicom.pixels").apply_color_lut(stored, header)
+            return _eight_bits(pixels, 8 * pixels.dtype.itemsize)
+        attributes = _frame_attributes(header, index)
+        low, high = int(stored.min()), int(stored.max())
+        if high - low < 2**16:  # one value of each instead of millions
+            grey = _grey(np.arange(low, high + 1, dtype=stored.dtype), stored, attributes, options, limits)
+            grey = grey[stored - low]
+        else:
+            grey = _grey(stored, stored, attributes, options, limits)
+        if colours == "MONOCHROME1":
+            grey = 255 - grey
+        return np.repeat(grey[..., None], 3, axis=-1)
+
+
+def stored_limits(path: str | os.PathLike, header: "Dataset", index: int) -> tuple[float, float]:
+    """The range of 99% of a frame's values after the modality LUT, without its padding."""
+    stored = read_frame(path, header, index)
+    with errors_naming(path):
+        attributes = _frame_attributes(header, index)
+        return robust_limits(_modality(_without_padding(stored, attributes), attributes))
+
+
+def says_its_range(header: "Dataset") -> bool:
+    """True if a file says how its values become grey levels, so that `stored_limits` are not needed."""
+    attributes = _frame_attributes(header, 0)
+    colours = str(header.get("PhotometricInterpretation", ""))
+    plain = int(header.BitsStored) <= 8 and not ({"RescaleSlope", "ModalityLUTSequence"} & attributes.keys())
+    return plain or not colours.startswith("MONOCHROME") or "VOILUTSequence" in attributes or _window(attributes)
+
+
+def _frame_attributes(header: "Dataset", index: int) -> dict[str, Any]:
+    """The attributes that decide how a frame is shown, from its functional groups where the file has such."""
+    groups = [header]
+    for name, item in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", index)):
+        sequence = header.get(name) or []
+        if item < len(sequence):
+            groups += [part[0] for group in ("PixelValueTransformationSequence", "FrameVOILUTSequence")
+                       if (part := sequence[item].get(group))]  # fmt: skip
+    names = ("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth",
+             "VOILUTFunction", "VOILUTSequence", "BitsStored", "PixelRepresentation", "PixelPaddingValue")  # fmt: skip
+    return {name: group[name].value for group in groups for name in names if group.get(name) not in (None, "", [])}
+
+
+def _dataset(attributes: dict[str, Any]) -> "Dataset":
+    dataset = library("pydicom").Dataset()
+    for name, value in attributes.items():
+        setattr(dataset, name, value)
+    return dataset
+
+
+def _modality(stored: np.ndarray, attributes: dict[str, Any]) -> np.ndarray:
+    """Values in the file's units, such as Hounsfield units."""
+    if "ModalityLUTSequence" in attributes:
+        return library("pydicom.pixels").apply_modality_lut(stored, _dataset(attributes))
+    slope, intercept = float(attributes.get("RescaleSlope", 1)), float(attributes.get("RescaleIntercept", 0))
+    return stored if (slope, intercept) == (1, 0) else stored * np.float32(slope) + np.float32(intercept)
+
+
+def _grey(
+    stored: np.ndarray,
+    frame: np.ndarray,
+    attributes: dict[str, Any],
+    options: ReadOptions,
+    limits: tuple[float, float] | None,
+) -> np.ndarray:
+    """Stored values as grey levels, uint8; `frame` has all that there are, for their range."""
+    values = _modality(stored, attributes)
+    if options.window is not None:
+        centre, width = options.window
+        return linear(values, centre - width / 2, centre + width / 2)
+    if "VOILUTSequence" in attributes:
+        table = attributes["VOILUTSequence"][0]
+        bits = int(table.LUTDescriptor[2])
+        shown = library("pydicom.pixels").apply_voi(values.astype(np.int64), _dataset(attributes))
+        return linear(shown, 0, 2**bits - 1)
+    if (window := _window(attributes)) is not None:
+        centre, width, function = window
+        if function == "SIGMOID":
+            return np.round(255 / (1 + np.exp(-4 * (values - centre) / width))).astype(np.uint8)
+        if function == "LINEAR":  # PS3.3 C.11.2.1.2.1
+            centre, width = centre - 0.5, max(width - 1, 1e-6)
+        return linear(values, centre - width / 2, centre + width / 2)
+    bits = int(attributes["BitsStored"])
+    if bits <= 8 and values is stored:
+        return linear(values, 0, 2**bits - 1)
+    return linear(values, *(limits or robust_limits(_modality(_without_padding(frame, attributes), attributes))))
+
+
+def _window(attributes: dict[str, Any]) -> tuple[float, float, str] | None:
+    """Centre, width and function of the first window of a file that has one that can be used."""
+    first = []
+    for name in ("WindowCenter", "WindowWidth"):
+        value = attributes.get(name)
+        value = value[0] if isinstance(value, list | tuple) or hasattr(value, "insert") else value
+        first.append(np.nan if value is None else float(value))
+    usable = np.isfinite(first).all() and first[1] > 0
+    return (*first, str(attributes.get("VOILUTFunction", "LINEAR"))) if usable else None
+
+
+def _without_padding(stored: np.ndarray, attributes: dict[str, Any]) -> np.ndarray:
+    padding = attributes.get("PixelPaddingValue")
+    kept = stored if padding is None else stored[stored != int(padding)]
+    return kept if kept.size else stored
+
+
+def _eight_bits(colours: np.ndarray, bits: int) -> np.ndarray:
+    """[H, W, 3] of so many bits as uint8: the upper 8 of them."""
+    return np.ascontiguousarray(colours[..., :3] >> max(0, bits - 8)).astype(np.uint8)

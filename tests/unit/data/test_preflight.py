@@ -1,0 +1,54 @@
+"""The preflight: counts by hand, and settings that follow from them."""
+
+import numpy as np
+from pair_files import save
+
+from ddim_jax.data.facts import SIZES, PairFacts
+from ddim_jax.data.preflight import describe, examine, keeping_size, lost_at, recommend
+
+
+def facts(kept_at, extent=7, values=(1,), levels=200, width=768):
+    lost = tuple(size for size in SIZES if kept_at is None or size < kept_at)
+    return PairFacts(b"", 768, width, levels, values, 0.0001 if values else 0.0, extent, lost)
+
+
+def test_what_a_size_loses_and_which_keeps_enough():
+    some = [facts(64)] * 12 + [facts(128)] * 27 + [facts(256)]
+    assert [lost_at(some, size) for size in (32, 64, 100, 128, 256)] == [40, 28, 28, 1, 0]
+    assert keeping_size(some) == 256 and keeping_size(some[:-1]) == 128 and keeping_size([facts(None)]) is None
+    assert keeping_size([facts(64)] * 99 + [facts(None)]) == 64
+    lines = {name: (found, advice) for name, found, advice in describe([*some, facts(0, 0, ())], 64)}
+    assert lines["pairs"][0] == "41, 768 x 768 pixels"
+    assert lines["classes"][0] == "1 (1 in 40 pairs)"
+    assert lines["foreground"][0].endswith("7 to 7 pixels long; 1 masks are empty")
+    assert lines["at 64 x 64"] == (
+        "28 of 40 masks lose a class; 256 x 256 keeps 99%",
+        "raise data.image_size, or train on crops with data.crop",
+    )
+    assert describe([facts(0, 0, ())], 64)[-1][1] == "none: every mask is empty"
+    assert "2 pictures have fewer than 32" in describe([facts(64, levels=14)] * 2, 64)[1][2]
+
+
+def test_settings_say_why():
+    small = dict(line[:2] for line in recommend([facts(512)] * 40, "cpu", 2))
+    assert small == {"data.crop": "64", "train.batch_size": "16", "train.steps": "2000"}
+    assert recommend([facts(None, 60)] * 40, "cpu", 2)[0][:2] == ("data.crop", "256")
+    large = recommend([facts(32, 300)] * 1000, "cpu", 2)
+    assert [line[:2] for line in large] == [
+        ("data.image_size", "64"),
+        ("train.batch_size", "16"),
+        ("train.steps", "5000"),
+    ]
+    assert large[2][2].endswith("some 6 minutes on 2 cores")  # 5000 * 16 / 230 s
+    assert recommend([facts(192)], "gpu", 8)[0][1] == "192"
+
+
+def test_a_folder_is_read_and_the_loss_named(tmp_path):
+    for number in range(4):
+        mask = np.zeros((256, 256), np.uint8)
+        mask[13:16, 20:23] = 255  # between rows 12 and 20, which 32 rows sample
+        save(tmp_path / f"images/{number}.png", np.full((256, 256), number, np.uint8))
+        save(tmp_path / f"masks/{number}.png", mask)
+    lines = {name: found for name, found, _ in examine(tmp_path, 32, "cpu", 2)}
+    assert lines["at 32 x 32"].startswith("4 of 4 masks lose a class; ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "masks"]
