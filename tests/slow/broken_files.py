@@ -109,15 +109,17 @@ def main(folder, count, seed):
     (folder / "in").mkdir(parents=True)
     for number in range(count):
         name = list(whole)[number % len(whole)]
-        (folder / f"in/{number:03d}_{name}").write_bytes(damaged(name, whole[name], rng))
+        # In a folder of its own: copies of one file would be slices of one series.
+        (folder / f"in/{number:03d}").mkdir()
+        (folder / f"in/{number:03d}/{name}").write_bytes(damaged(name, whole[name], rng))
     bombs(folder / "in")
     out = folder / "out"
     inputs = [folder / "in", folder / "bomb.zip"]
     summary = segment_files(red_segmenter(), inputs, out, save=("mask", "overlay", "nifti", "nifti-probability"))
     known = {json.loads(line)["name"] for line in (out / "index.jsonl").open() if '"status": "ok"' in line}
-    results = {path.relative_to(out).as_posix() for path in out.rglob("*_mask*") if path.parent == out}
+    results = {path.relative_to(out).as_posix() for path in out.rglob("*_mask*")}
     told = {
-        "files": len(list((folder / "in").iterdir())) + 2,
+        "files": sum(path.is_file() for path in (folder / "in").rglob("*")) + 2,
         "done": summary.done,
         "passed_over": sum(summary.passed_over.values()),
         "failed": [reason for _, reason in summary.failed],

@@ -238,10 +238,10 @@ def test_a_picture_too_large_for_the_memory_is_that_picture_alone(folder, out, m
 def test_a_result_too_large_to_be_made_is_that_picture_alone(folder, out, monkeypatch):
     fuse = stream_module.fuse
 
-    def refuses(samples, shape, options):
+    def refuses(samples, shape, *options):
         if shape == (15, 20):
             raise MemoryError
-        return fuse(samples, shape, options)
+        return fuse(samples, shape, *options)
 
     monkeypatch.setattr(stream_module, "fuse", refuses)
     summary = segment_files(red_segmenter(), folder, out)
