@@ -52,8 +52,7 @@ def test_who_was_suspended_goes_on(two, tmp_path, who, seconds):
     assert all("lived" in (tmp_path / f"{index}.log").read_text() for index in range(2))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize(("lost", "number"), [(0, signal.SIGSTOP), (1, signal.SIGKILL)])
 def test_who_does_not_come_back_is_lost(two, tmp_path, lost, number):
     processes = two(LIMIT)
     time.sleep(2)
