@@ -5,11 +5,8 @@ import errno
 import logging
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple
 
 _REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ESTALE)
 _LOGS = ("absl", "asyncio")
@@ -31,14 +28,11 @@ def disk_errors(folder: Path) -> Iterator[None]:
     """Gives a refusal of the file system in the block as an OSError with its number and `folder` for its file name.
 
     Orbax raises a ValueError that has the words of the system in it. Its other threads log the same with tracebacks,
-    before it and afterwards, asyncio logs those that nobody waited for, and TensorStore's threads find the event loop
-    closed, which goes to `sys.excepthook`: none of this is let through after a refusal, for the error says it all,
-    until a later block ends in another way.
+    before it and afterwards, and asyncio logs those that nobody waited for: none of this is let through after a
+    refusal, for the error says it all, until a later block ends in another way.
     """
     for name in _LOGS:
         logging.getLogger(name).addFilter(_is_no_echo)
-    if not isinstance(sys.excepthook, _Hook):
-        sys.excepthook = _Hook(sys.excepthook)
     refused = False
     try:
         yield
@@ -56,18 +50,6 @@ def disk_errors(folder: Path) -> Iterator[None]:
         if not refused:
             for name in _LOGS:
                 logging.getLogger(name).removeFilter(_is_no_echo)
-            if isinstance(sys.excepthook, _Hook):
-                sys.excepthook = sys.excepthook.otherwise
-
-
-class _Hook(NamedTuple):
-    """A `sys.excepthook` that passes on all but the complaint about the closed event loop."""
-
-    otherwise: Callable[..., Any]
-
-    def __call__(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if not (kind is RuntimeError and str(error) == "Event loop is closed"):
-            self.otherwise(kind, error, trace)
 
 
 def _refusal(error: BaseException | None) -> int | None:

@@ -157,7 +157,9 @@ def segment_files(
     common |= {"surroundings": surroundings()}
 
     work = {
-        "input": _described(inputs),
+        "input": _described([absolute(path) for path in inputs]),
+        # A part of an archive may be away while one of the processes looks at it.
+        "list of pictures": _described(sorted(job.source for job in plan.jobs)),
         "save": list(kinds),
         "segments": dict(context.segments),
         "flag_uncertain": flag_uncertain,
@@ -205,9 +207,8 @@ def segment_files(
     )
 
 
-def _described(inputs: Sequence[Path]) -> str:
-    """The inputs as given, in one line; of many files, as a shell makes of a pattern, the first and a digest of all."""
-    paths = [absolute(path) for path in inputs]
+def _described(paths: Sequence[str]) -> str:
+    """Paths in one line; of many, as a shell makes of a pattern, the first, their number and a digest of all."""
     if len(paths) <= 3:
         return ", ".join(paths)
     digest = hashlib.sha256("\0".join(paths).encode("utf-8", "surrogateescape")).hexdigest()

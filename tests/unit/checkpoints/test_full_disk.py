@@ -5,7 +5,6 @@ import logging
 import os
 import shutil
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -100,20 +99,3 @@ def test_a_disk_that_fills_leaves_the_last_checkpoint_and_a_line(small_disk, cap
     assert save(2) and store.steps() == [1, 2]
     restored = store.restore({"step": np.int32(0), **weights})
     assert restored.step == 2 and all(np.array_equal(restored.state[name], weights[name]) for name in weights)
-
-
-def test_a_closed_event_loop_is_not_heard_after_a_refusal(tmp_path, monkeypatch):
-    heard = []
-    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: heard.append(str(error)))
-    closed, other = RuntimeError("Event loop is closed"), RuntimeError("a bug")
-    for _ in range(2):
-        with pytest.raises(OSError), disk_errors(tmp_path):
-            raise ValueError(ORBAX)
-    for error in (closed, other):
-        sys.excepthook(RuntimeError, error, None)
-    assert heard == ["a bug"]
-    with disk_errors(tmp_path):
-        sys.excepthook(RuntimeError, closed, None)
-    assert heard == ["a bug"]
-    sys.excepthook(RuntimeError, closed, None)
-    assert heard == ["a bug", "Event loop is closed"]

@@ -379,6 +379,22 @@ def test_processes_that_were_given_different_work_are_refused(folder, out, monke
 
 
 @pytest.mark.attack("16.13")
+def test_processes_that_find_other_pictures_are_refused(folder, out):
+    """A part of the archive was away while one of them looked: nobody would do what is its share alone."""
+    away = folder.parent / "away"
+    (folder / "sub").rename(away)
+    segment_files(red_segmenter(), folder, out, process_index=0, process_count=2)
+    away.rename(folder / "sub")
+    with pytest.raises(
+        InputError, match=r"list of pictures is .*a\.png and \d more .* here, and .* for process 0 of 2"
+    ):
+        segment_files(red_segmenter(), folder, out, process_index=1, process_count=2)
+    for index in (0, 1):
+        segment_files(red_segmenter(), folder, out, process_index=index, process_count=2)
+    assert set(contents(out)) == {f"{name}_mask.png" for name in NAMES}
+
+
+@pytest.mark.attack("16.13")
 def test_many_files_are_one_line_and_a_damaged_record_begins_anew(folder, out):
     files = sorted(folder.rglob("*.png"))
     several = {"process_count": 2}
