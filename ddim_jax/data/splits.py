@@ -94,10 +94,9 @@ def folder_split(
     of_user = {} if table is None or table.seed is not None else table.split
     if table is not None and (of_user or not folds):
         _check_groups(path, table.split, group if table.group else {})
-    if of_user:
-        if new := [name for name in ids if name not in of_user]:
-            some = ", ".join(new[:10]) + (", ..." if len(new) > 10 else "")
-            logging.warning("%s leaves out %d of %d pairs, which are not used: %s", path, len(new), len(ids), some)
+    if of_user and (new := [name for name in ids if name not in of_user]):
+        some = ", ".join(new[:10]) + (", ..." if len(new) > 10 else "")
+        logging.warning("%s leaves out %d of %d pairs, which are not used: %s", path, len(new), len(ids), some)
     if folds:
         split = _fold({name: group[name] for name in of_user or ids}, of_user, seed, folds, fold)
         _told(root, f"fold {fold} of {folds} by seed {seed}", split, group)
