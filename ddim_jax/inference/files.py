@@ -170,7 +170,7 @@ def segment_files(
         # An image's name may depend on what is done already, its process does not.
         named = zip(plan.jobs, name_jobs(plan.jobs, index.is_of), strict=True)
         own = [job for planned, job in named if process.owns(planned.name)]
-        todo = [job for job in own if not index.is_done(job, kinds)]
+        todo = [job for job in own if not index.is_done(job, kinds, context.segments)]
         if todo:
             remove_list(output_dir, replaced=flagging)
         stream = Stream(segmenter, todo, output_dir, index, kinds, context, prefetch, allow_damaged)

@@ -95,8 +95,8 @@ class Index:
                 )
             self._opened = stack.pop_all()  # held for the run, closed by close()
 
-    def is_done(self, job: Job, kinds: tuple[str, ...]) -> bool:
-        """Returns True if the wanted results of this very picture, unchanged since, are there.
+    def is_done(self, job: Job, kinds: tuple[str, ...], segments: Mapping[str, str] | None = None) -> bool:
+        """Returns True if the wanted results of this very picture, unchanged since, are there, with these `segments`.
 
         Raises:
           InputError: the picture is itself a result of this folder, or the results of that name belong to another one.
@@ -118,6 +118,7 @@ class Index:
         return (
             not self.changed(job.name, size, mtime_ns)
             and set(kinds) <= set(record.get("outputs", ()))
+            and (not with_segments(kinds) or record.get("segments", {}) == dict(segments or {}))
             and self.has_results(job, record, kinds)
         )
 
@@ -212,6 +213,11 @@ class Index:
         relative = source.removeprefix(below)
         ends = ((kind, f"_{kind}{writer.suffix}") for kind, writer in WRITERS.items())
         return any(relative.endswith(end) and kind in self.kinds(relative.removesuffix(end)) for kind, end in ends)
+
+
+def with_segments(kinds: Iterable[str]) -> list[str]:
+    """Those of the kinds whose files hold the coded concepts of the classes."""
+    return [kind for kind in kinds if getattr(WRITERS.get(kind), "has_segments", False)]
 
 
 def result_size(path: Path) -> int:

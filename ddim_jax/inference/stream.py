@@ -16,7 +16,7 @@ from ddim_jax.imageio.archives import on_disk
 from ddim_jax.imageio.images import MAX_PIXELS, Picture, ReadOptions, count_pixels, read_picture
 from ddim_jax.imageio.stacks import may_be_stack
 from ddim_jax.imageio.writers import Context
-from ddim_jax.inference.index import Index, result_size
+from ddim_jax.inference.index import Index, result_size, with_segments
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.segmentation import Segmentation, fuse
 from ddim_jax.inference.segmenter import Segmenter
@@ -311,6 +311,7 @@ class Stream:
             return record | {"status": "failed", "reason": _too_long(job, too_long[0]), "outputs": kinds}
         sizes = [result_size(self._output_dir / job.output(kind, source.count)) for kind in kinds]
         seconds = round(record.pop("seconds") + time.monotonic() - began, 4)
+        record |= {"segments": dict(self._context.segments)} if with_segments(kinds) else {}
         return record | {"status": "ok", "outputs": kinds, "output_bytes": sizes, "seconds": seconds}
 
     def _fitting(self, job: Job, slices: int) -> tuple[list[str], list[Path]]:

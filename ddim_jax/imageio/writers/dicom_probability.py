@@ -10,6 +10,7 @@ from ddim_jax.registry import WRITERS
 @WRITERS.register("dicom-probability")
 class DicomProbability:
     suffix = ".dcm"
+    has_segments = True
     needs_probability = True
 
     @staticmethod

@@ -11,6 +11,7 @@ from ddim_jax.registry import WRITERS
 @WRITERS.register("dicom-seg")
 class DicomSeg:
     suffix = ".dcm"
+    has_segments = True
 
     @staticmethod
     def check(sources, context):

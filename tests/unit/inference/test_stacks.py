@@ -44,6 +44,21 @@ def run(source, out, **options):
     return segment_files(red_segmenter(), source, out, segments=LUNG, **WINDOW | options)
 
 
+def test_with_other_segments_the_files_that_hold_them_are_made_again(tmp_path, series, out):
+    folder, _ = series
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/a.dcm").write_bytes(next((folder / "p1/ct").iterdir()).read_bytes())
+    for source, name in ((folder, "p1/ct"), (tmp_path / "one", "a")):
+        results = out / name.replace("/", "_")
+        assert run(source, results, save=("mask", "dicom-seg")).done == 1
+        assert run(source, results, save=("mask", "dicom-seg")).kept == 1
+        heart = {"segments": ("foreground=Heart",), **WINDOW}
+        assert segment_files(red_segmenter(), source, results, save=("mask",), **heart).kept == 1
+        assert segment_files(red_segmenter(), source, results, save=("mask", "dicom-seg"), **heart).done == 1
+        (segment,) = highdicom.seg.segread(results / f"{name}_dicom-seg.dcm").SegmentSequence
+        assert segment.SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Heart"
+
+
 def test_a_series_gives_its_slices_and_the_whole(series, out):
     folder, values = series
     summary = run(folder, out, save=("mask", "dicom-seg", "dicom-probability", "dicom-overlay", "nifti"))
