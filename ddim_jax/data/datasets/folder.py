@@ -14,8 +14,9 @@ from ddim_jax.data.sources import DataOptions, Pair, PairSource, data_error, sam
 from ddim_jax.data.splits import folder_split
 from ddim_jax.imageio.images import image_suffixes, reader_of
 from ddim_jax.imageio.listing import list_images
+from ddim_jax.imageio.series import without_range
 from ddim_jax.imageio.stacks import count_slices
-from ddim_jax.registry import DATASETS
+from ddim_jax.registry import DATASETS, READERS
 from ddim_jax.runtime.errors import DataError
 
 _MASK_SUFFIX = re.compile(r"[_-](masks?|segmentation|seg|labels?)$", re.IGNORECASE)
@@ -32,10 +33,12 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
     Raises:
       ConfigError: `options.root` is not given.
       DataError: there are no pairs, some files have no partner, or splits.csv does not fit; all of it is said at once,
-        up to ten names.
+        up to ten names. DICOM files are slices of one series and say no window, and `options.reading` has none.
     """
     root = options.folder("folder")
     pairs = find_pairs(root)
+    if options.reading.window is None:
+        _check_ranges(root, pairs)
     if split == "all":
         return PairSource(root.resolve().name, pairs, labels=options.labels, reading=options.reading)
     split_of = folder_split(
@@ -92,6 +95,19 @@ def find_pairs(root: Path) -> list[Pair]:
         )
     pairs = [pair._replace(more_masks=tuple(numbered.get(same_name(pair.id), ())[1:])) for pair in pairs]
     return [part for pair in pairs for part in _slices(pair)]
+
+
+def _check_ranges(root: Path, pairs: Iterable[Pair]) -> None:
+    """Refuses slices of a series that would have a range of grey levels each, and share one in inference."""
+    dicom = READERS.get("dicom")
+    files = [str(pair.image) for pair in pairs if pair.slice is None and reader_of(pair.image) is dicom]
+    if found := without_range(files):
+        raise data_error(
+            f"{root}: {len(found)} DICOM files are single slices of a series and have no window. Each would be stretched "
+            "by its own values, where ddim-jax sample gives the whole series one range; set data.window (centre and "
+            "width), or save each series as one NIfTI file:",
+            found,
+        )
 
 
 @functools.cache

@@ -79,10 +79,38 @@ def test_frames_with_a_dicom_seg_file(root):
 
 def test_pictures_of_one_patient_stay_together_by_a_hash(root):
     for number in range(12):
-        ct_slice(root / f"images/{number:02d}.dcm", np.zeros((4, 4)), number=number, patient=f"Secret{number // 4}")
+        ct_slice(
+            root / f"images/{number:02d}.dcm",
+            np.zeros((4, 4)),
+            series=f"1.2.{number}",
+            patient=f"Secret{number // 4}",
+        )
         Image.fromarray(np.eye(4, dtype=np.uint8) * 255).save(root / f"masks/{number:02d}.png")
     assert len(find_pairs(root)) == 12
     splits = [load_dataset("folder", split, root=root).ids for split in ("train", "val", "test")]
     assert sorted(len(ids) for ids in splits) == [4, 4, 4]
     assert all(len({int(name) // 4 for name in ids}) == 1 for ids in splits)
     assert "Secret" not in (root / "splits.csv").read_text()
+
+
+def test_slices_of_a_series_without_a_window_need_one(root):
+    """Read one by one, each would have its own range; `sample` gives them a common one."""
+    for number, top in enumerate((300, 1000, 3000)):
+        values = np.linspace(0, top, 16).reshape(4, 4).astype(int)
+        ct_slice(root / f"images/{number}.dcm", values, number=number, place=(0.0, 0.0, number))
+        Image.fromarray(np.eye(4, dtype=np.uint8) * 255).save(root / f"masks/{number}.png")
+    with pytest.raises(DataError, match=r"3 DICOM files are single slices .* set data\.window") as error:
+        load_dataset("folder", "all", root=root)
+    assert str(root / "images/2.dcm") in "".join(error.value.args)
+    reading = ReadOptions(window=(500.0, 1000.0))
+    stack = open_stack([root / f"images/{number}.dcm" for number in range(3)], reading)
+    source = load_dataset("folder", "all", root=root, reading=reading)
+    for number in range(3):
+        np.testing.assert_array_equal(source[number].image, stack.read(number))
+    for number in range(2):  # those that say it are no concern
+        ct_slice(root / f"images/{number}.dcm", values, number=number, WindowCenter=500, WindowWidth=1000)
+    assert len(load_dataset("folder", "all", root=root, reading=reading)) == 3
+    with pytest.raises(DataError, match="1 DICOM files are single"):
+        load_dataset("folder", "all", root=root)
+    ct_slice(root / "images/2.dcm", values, series="1.2.9")  # a picture by itself
+    assert len(load_dataset("folder", "all", root=root)) == 3
