@@ -1,7 +1,6 @@
 """A folder of images/ and masks/ as a data set."""
 
 import functools
-import hashlib
 import os
 import re
 from collections.abc import Iterable
@@ -46,7 +45,7 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
         [pair.id for pair in pairs],
         seed=options.seed,
         cache_dir=options.cache_dir,
-        groups={pair.id: group for pair in pairs if (group := _patient(pair))} if options.groups == "folder" else None,
+        groups=_groups(pairs) if options.groups == "folder" else None,
         folds=options.folds,
         fold=options.fold,
         read_only=options.read_only,
@@ -103,9 +102,9 @@ def _check_ranges(root: Path, pairs: Iterable[Pair]) -> None:
     files = [str(pair.image) for pair in pairs if pair.slice is None and reader_of(pair.image) is dicom]
     if found := without_range(files):
         raise data_error(
-            f"{root}: {len(found)} DICOM files are single slices of a series and have no window. Each would be stretched "
-            "by its own values, where ddim-jax sample gives the whole series one range; set data.window (centre and "
-            "width), or save each series as one NIfTI file:",
+            f"{root}: {len(found)} DICOM files are single slices of a series and have no window. Each would be "
+            "stretched by its own values, where ddim-jax sample gives the whole series one range; set data.window "
+            "(centre and width), or save each series as one NIfTI file:",
             found,
         )
 
@@ -162,12 +161,19 @@ def _slices(pair: Pair) -> list[Pair]:
     return [pair._replace(id=f"{pair.id}#{number + 1:03d}", slice=number) for number in range(count)]
 
 
-def _patient(pair: Pair) -> str:
-    """A name for all pictures of one patient: by what the file says, else the first folder, else the volume; or ""."""
-    patient = getattr(reader_of(pair.image), "patient", None)
-    if patient is not None and (identity := patient(pair.image)):
-        # The table of the split is copied about: it does not tell who it was.
-        return "patient " + hashlib.sha256(identity.encode()).hexdigest()[:16]
-    if "/" in pair.id:
-        return pair.id.partition("/")[0]
-    return pair.id.rpartition("#")[0] if pair.slice is not None else ""
+def _groups(pairs: Iterable[Pair]) -> dict[str, str]:
+    """The group of each pair: of one patient by what the files say, else of the first folder, else of the volume.
+
+    A patient is called after the first of the pairs: the table of the split is copied about, and not even a digest of
+    the identity is in it, which trying numbers would turn back.
+    """
+    groups, first = {}, {}
+    for pair in pairs:
+        patient = getattr(reader_of(pair.image), "patient", None)
+        if patient is not None and (identity := patient(pair.image)):
+            groups[pair.id] = f"patient of {first.setdefault(identity, pair.id)}"
+        elif "/" in pair.id:
+            groups[pair.id] = pair.id.partition("/")[0]
+        elif pair.slice is not None:
+            groups[pair.id] = pair.id.rpartition("#")[0]
+    return groups

@@ -77,20 +77,34 @@ def test_frames_with_a_dicom_seg_file(root):
         np.testing.assert_array_equal(source[number].image, stack.read(number))
 
 
-def test_pictures_of_one_patient_stay_together_by_a_hash(root):
-    for number in range(12):
-        ct_slice(
-            root / f"images/{number:02d}.dcm",
-            np.zeros((4, 4)),
-            series=f"1.2.{number}",
-            patient=f"Secret{number // 4}",
-        )
-        Image.fromarray(np.eye(4, dtype=np.uint8) * 255).save(root / f"masks/{number:02d}.png")
-    assert len(find_pairs(root)) == 12
-    splits = [load_dataset("folder", split, root=root).ids for split in ("train", "val", "test")]
-    assert sorted(len(ids) for ids in splits) == [4, 4, 4]
-    assert all(len({int(name) // 4 for name in ids}) == 1 for ids in splits)
-    assert "Secret" not in (root / "splits.csv").read_text()
+def one_of(root, name, patient):
+    ct_slice(root / f"images/{name}.dcm", np.zeros((4, 4)), series=f"1.2.{int(name)}", patient=patient)
+    Image.fromarray(np.eye(4, dtype=np.uint8) * 255).save(root / f"masks/{name}.png")
+
+
+def test_pictures_of_one_patient_stay_together_and_the_table_tells_nothing_of_him(root):
+    for number in range(12, 24):
+        one_of(root, f"{number}", f"Secret{number // 4}")
+
+    def drawn():
+        found = {split: load_dataset("folder", split, root=root).ids for split in ("train", "val", "test")}
+        return {name: split for split, ids in found.items() for name in ids}
+
+    before = drawn()
+    assert len(find_pairs(root)) == 12 and sorted(before.values()) == ["test"] * 4 + ["train"] * 4 + ["val"] * 4
+    assert all(before[str(number)] == before[str(number // 4 * 4)] for number in range(12, 24))
+    table = (root / "splits.csv").read_text()
+    for number in range(12, 24):  # for all other identities it is the same
+        one_of(root, f"{number}", f"Other{number // 4}")
+    (root / "splits.csv").unlink()
+    assert drawn() == before and (root / "splits.csv").read_text() == table
+    for name, patient in (("01", 5), ("02", 4), ("30", 3), ("31", 5), ("03", 9), ("32", 9)):
+        one_of(root, name, f"Other{patient}")
+    after = drawn()
+    assert {name: after[name] for name in before} == before
+    assert [after[name] for name in ("01", "02", "30", "31")] == [before[name] for name in ("20", "16", "12", "20")]
+    assert after["03"] == after["32"]
+    assert drawn() == after and "Other" not in (root / "splits.csv").read_text()
 
 
 def test_slices_of_a_series_without_a_window_need_one(root):
