@@ -128,3 +128,12 @@ def test_slices_of_a_series_without_a_window_need_one(root):
         load_dataset("folder", "all", root=root)
     ct_slice(root / "images/2.dcm", values, series="1.2.9")  # a picture by itself
     assert len(load_dataset("folder", "all", root=root)) == 3
+
+
+def test_names_that_are_uids_keep_their_last_number(root):
+    for number in (4, 5):
+        ct_slice(root / f"images/1.2.840.7.{number}", np.zeros((4, 4)), series=f"1.2.{number}")
+        Image.fromarray(np.eye(4, dtype=np.uint8) * 255).save(root / f"masks/1.2.840.7.{number}.png")
+    assert [(pair.id, pair.mask.name) for pair in find_pairs(root)] == [
+        (f"1.2.840.7.{number}", f"1.2.840.7.{number}.png") for number in (4, 5)
+    ]
