@@ -72,9 +72,10 @@ def folder_split(
     Args:
       ids: the names of the pairs.
       groups: the group of each (a patient); pairs of one group are in one split. A column group of the table goes
-        before. None: each pair for itself.
+        before, and may call them otherwise. None: each pair for itself.
       folds: of a cross-validation, 0 for none. Fold `fold` is the test split, the next one the validation; where
-        somebody's table has test pictures, these stay it, and the fold is the validation. Nothing is written.
+        somebody's table has test pictures, these and no others stay it, and the fold is the validation. Nothing is
+        written.
       read_only: write nothing.
 
     Returns:
@@ -86,12 +87,17 @@ def folder_split(
     """
     path = find_table(root, cache_dir)
     table = None if path is None else _fitted(path, read_split(path), ids)
-    # A blank group of the table is a group of its own.
-    group = {name: (table and table.group.get(name)) or (groups or {}).get(name) or name for name in ids}
+    group = _group_of(ids, groups or {}, {} if table is None else table.group)
     if table is not None and not table.split and not folds:
         raise DataError(f"{path}: has a column group and no column split, which only data.folds can do without.")
+    of_user = {} if table is None or table.seed is not None else table.split
+    if table is not None and (of_user or not folds):
+        _check_groups(path, table.split, group if table.group else {})
+    if of_user and (new := [name for name in ids if name not in of_user]):
+        some = ", ".join(new[:10]) + (", ..." if len(new) > 10 else "")
+        logging.warning("%s leaves out %d of %d pairs, which are not used: %s", path, len(new), len(ids), some)
     if folds:
-        split = _fold(group, {} if table is None or table.seed is not None else table.split, seed, folds, fold)
+        split = _fold({name: group[name] for name in of_user or ids}, of_user, seed, folds, fold)
         _told(root, f"fold {fold} of {folds} by seed {seed}", split, group)
         return split
     if table is None:
@@ -99,12 +105,8 @@ def folder_split(
         where = "not written" if read_only else f"written to {_write(root, cache_dir, drawn, group, seed)}"
         _told(root, f"no splits.csv, split by seed {seed}, {where}", drawn, group)
         return drawn
-    _check_groups(path, table.split, group if table.group else {})
     split, new = dict(table.split), [name for name in ids if name not in table.split]
-    if new and table.seed is None:
-        some = ", ".join(new[:10]) + (", ..." if len(new) > 10 else "")
-        logging.warning("%s leaves out %d of %d pairs, which are not used: %s", path, len(new), len(ids), some)
-    elif new:
+    if new and table.seed is not None:
         split |= _joined(table.split, new, group, table.seed)
         where = f"not added to {path}" if read_only else f"added to {path}"
         if not read_only:
@@ -116,6 +118,16 @@ def folder_split(
         logging.warning("%d pairs came to %s since its split was drawn: %s, %s", len(new), root, counts, where)
     _told(root, f"read from {path}", split, group)
     return split
+
+
+def _group_of(ids: Sequence[str], groups: Mapping[str, str], of_table: Mapping[str, str]) -> dict[str, str]:
+    """The group of each pair: that of the table, where one that it does not know has that of its like, or its own."""
+    called = {}
+    for name in ids:
+        if of_table.get(name) and name in groups:
+            called.setdefault(groups[name], of_table[name])
+    new = {name: called.get(group, group) for name, group in groups.items() if name not in of_table}
+    return {name: of_table.get(name) or new.get(name) or groups.get(name) or name for name in ids}
 
 
 def find_table(root: Path, cache_dir: Path) -> Path | None:
@@ -167,16 +179,14 @@ def _joined(split: Mapping[str, str], new: Iterable[str], group: Mapping[str, st
 
 
 def _fold(group: Mapping[str, str], of_user: Mapping[str, str], seed: int, folds: int, fold: int) -> dict[str, str]:
+    """The splits of the pairs in `group`; those that are test in a user's table are, and no other is then."""
     kept = {name for name, split in of_user.items() if split == "test"}
-    kept_groups = {group[name] for name in kept}
-    names = seeded_order({group[name] for name in group if group[name] not in kept_groups}, seed)
+    names = seeded_order({group[name] for name in group if name not in kept}, seed)
     if len(names) < folds:
         raise DataError(f"{len(names)} groups of pairs cannot be divided into {folds} folds (data.folds).")
     number = {name: place % folds for place, name in enumerate(names)}
     held_out = {fold: "val"} if kept else {fold: "test", (fold + 1) % folds: "val"}
-    return {
-        name: "test" if group[name] in kept_groups else held_out.get(number[group[name]], "train") for name in group
-    }
+    return {name: "test" if name in kept else held_out.get(number[group[name]], "train") for name in group}
 
 
 def _fitted(path: Path, table: SplitTable, ids: Sequence[str]) -> SplitTable:

@@ -252,13 +252,26 @@ def test_folds_leave_the_test_pictures_of_a_table_and_take_its_groups(tmp_path):
     splits = [draw(tmp_path, ids, folds=3, fold=fold) for fold in range(3)]
     for split in splits:
         assert split["7"] == "test" and count(split)[2] == 1
-    assert all([split[name] for split in splits].count("val") == 1 for name in ids if name != "7")
+    assert all([split[name] for split in splits].count("val") == 1 for name in ids if name not in ("6", "7"))
     assert all(split["0"] == split["1"] for split in splits)
     (tmp_path / "splits.csv").write_text("stem,group\n" + "\n".join(f"{name},g{int(name) // 2}" for name in ids))
     split = draw(tmp_path, ids, folds=3, fold=1)
     assert count(split) == [4, 4, 4] and split["10"] == split["11"]
     with pytest.raises(DataError, match=r"no column split, which only data\.folds can do without"):
         draw(tmp_path, ids)
+
+
+def test_folds_leave_out_what_a_table_leaves_out_and_keep_its_test_set(tmp_path, said):
+    ids = [f"p{number // 2}/{number:02d}" for number in range(12)]
+    groups = {name: name.partition("/")[0] for name in ids}
+    lines = [f"{name},{'test' if number < 3 else 'train'}" for number, name in enumerate(ids[:9])]
+    (tmp_path / "splits.csv").write_text("stem,split\n" + "\n".join(lines))
+    for fold in range(3):
+        split = draw(tmp_path, ids, groups=groups, folds=3, fold=fold)
+        assert set(split) == set(ids[:9])
+        assert {name for name in split if split[name] == "test"} == set(ids[:3])
+    assert any(f"leaves out 3 of 12 pairs, which are not used: {', '.join(ids[9:])}" in line for line in said)
+    assert any("1 of 5 groups of pairs" in line for line in said)  # p1, which the table divides
 
 
 EXCEL = {
