@@ -138,7 +138,7 @@ def ending_together(request: StopRequest) -> Iterator[LastWord]:
         yield last_word
         return
     say_on_abort(lambda: str(last_word))
-    heartbeats = Heartbeats(lambda said: _leave(f"{said}\nerror: {last_word}"))
+    heartbeats = Heartbeats(lambda said: _leave(said, str(last_word)))
     request.leave_at_once(lambda _: _say(f"{_this()}: stopped before training began"))
     try:
         yield last_word
@@ -150,7 +150,10 @@ def ending_together(request: StopRequest) -> Iterator[LastWord]:
     heartbeats.stop()
 
 
-def _leave(text: str) -> NoReturn:
+def _leave(said: str, text: str) -> NoReturn:
+    """Ends this process; `said` is what the runtime says of the reason."""
+    with contextlib.suppress(OSError, ValueError):
+        print(printable_lines(said), file=sys.stderr)
     _say(text)
     os._exit(TRY_AGAIN)
 
