@@ -72,7 +72,7 @@ def folder_split(
     Args:
       ids: the names of the pairs.
       groups: the group of each (a patient); pairs of one group are in one split. A column group of the table goes
-        before. None: each pair for itself.
+        before, and may call them otherwise. None: each pair for itself.
       folds: of a cross-validation, 0 for none. Fold `fold` is the test split, the next one the validation; where
         somebody's table has test pictures, these and no others stay it, and the fold is the validation. Nothing is
         written.
@@ -87,8 +87,7 @@ def folder_split(
     """
     path = find_table(root, cache_dir)
     table = None if path is None else _fitted(path, read_split(path), ids)
-    # A blank group of the table is a group of its own.
-    group = {name: (table and table.group.get(name)) or (groups or {}).get(name) or name for name in ids}
+    group = _group_of(ids, groups or {}, {} if table is None else table.group)
     if table is not None and not table.split and not folds:
         raise DataError(f"{path}: has a column group and no column split, which only data.folds can do without.")
     of_user = {} if table is None or table.seed is not None else table.split
@@ -119,6 +118,16 @@ def folder_split(
         logging.warning("%d pairs came to %s since its split was drawn: %s, %s", len(new), root, counts, where)
     _told(root, f"read from {path}", split, group)
     return split
+
+
+def _group_of(ids: Sequence[str], groups: Mapping[str, str], of_table: Mapping[str, str]) -> dict[str, str]:
+    """The group of each pair: that of the table, where one that it does not know has that of its like, or its own."""
+    called = {}
+    for name in ids:
+        if of_table.get(name) and name in groups:
+            called.setdefault(groups[name], of_table[name])
+    new = {name: called.get(group, group) for name, group in groups.items() if name not in of_table}
+    return {name: of_table.get(name) or new.get(name) or groups.get(name) or name for name in ids}
 
 
 def find_table(root: Path, cache_dir: Path) -> Path | None:

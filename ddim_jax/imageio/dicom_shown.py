@@ -48,8 +48,8 @@ def shown_frame(
         attributes = _frame_attributes(header, index)
         low, high = int(stored.min()), int(stored.max())
         if high - low < 2**16:  # one value of each instead of millions
-            grey = _grey(np.arange(low, high + 1, dtype=stored.dtype), stored, attributes, options, limits)
-            grey = grey[stored - low]
+            grey = _grey(np.arange(low, high + 1).astype(stored.dtype), stored, attributes, options, limits)
+            grey = grey[np.subtract(stored, low, dtype=np.int64)]  # which may not fit into int16
         else:
             grey = _grey(stored, stored, attributes, options, limits)
         if colours == "MONOCHROME1":
@@ -96,7 +96,7 @@ def _dataset(attributes: dict[str, Any]) -> "Dataset":
 def _modality(stored: np.ndarray, attributes: dict[str, Any]) -> np.ndarray:
     """Values in the file's units, such as Hounsfield units."""
     if "ModalityLUTSequence" in attributes:
-        return library("pydicom.pixels").apply_modality_lut(stored, _dataset(attributes))
+        return library("pydicom.pixels").apply_modality_lut(stored.astype(np.int64), _dataset(attributes))
     slope, intercept = float(attributes.get("RescaleSlope", 1)), float(attributes.get("RescaleIntercept", 0))
     return stored if (slope, intercept) == (1, 0) else stored * np.float32(slope) + np.float32(intercept)
 
@@ -144,7 +144,8 @@ def _window(attributes: dict[str, Any]) -> tuple[float, float, str] | None:
 
 def _without_padding(stored: np.ndarray, attributes: dict[str, Any]) -> np.ndarray:
     padding = attributes.get("PixelPaddingValue")
-    kept = stored if padding is None else stored[stored != int(padding)]
+    # Some files give a negative value as unsigned.
+    kept = stored if padding is None else stored[stored != np.asarray(int(padding)).astype(stored.dtype)]
     return kept if kept.size else stored
 
 

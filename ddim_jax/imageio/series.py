@@ -110,6 +110,23 @@ def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str]]
     return list(groups.values()), others
 
 
+def without_range(paths: Iterable[str]) -> list[str]:
+    """The files of series of several slices that do not say how their values become grey levels, by their headers.
+
+    As slices of one source they share a range; read one by one, each would have its own. What cannot be read is left
+    out, which reading will say.
+    """
+    groups: dict[object, list[tuple[str, bool]]] = {}
+    for path in paths:
+        try:
+            header = dicom.read_header(path)
+            said = _says_its_range(Path(path), header)
+        except DataError:
+            continue
+        groups.setdefault(_series_key(path, header), []).append((path, said))
+    return [path for files in groups.values() if len(files) > 1 for path, said in files if not said]
+
+
 def _series_key(path: str, header: "Dataset") -> object:
     names = ("SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient")
     try:

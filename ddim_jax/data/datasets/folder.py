@@ -1,7 +1,6 @@
 """A folder of images/ and masks/ as a data set."""
 
 import functools
-import hashlib
 import os
 import re
 from collections.abc import Iterable
@@ -14,8 +13,9 @@ from ddim_jax.data.sources import DataOptions, Pair, PairSource, data_error, sam
 from ddim_jax.data.splits import folder_split
 from ddim_jax.imageio.images import image_suffixes, reader_of
 from ddim_jax.imageio.listing import list_images
+from ddim_jax.imageio.series import without_range
 from ddim_jax.imageio.stacks import count_slices
-from ddim_jax.registry import DATASETS
+from ddim_jax.registry import DATASETS, READERS
 from ddim_jax.runtime.errors import DataError
 
 _MASK_SUFFIX = re.compile(r"[_-](masks?|segmentation|seg|labels?)$", re.IGNORECASE)
@@ -32,10 +32,12 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
     Raises:
       ConfigError: `options.root` is not given.
       DataError: there are no pairs, some files have no partner, or splits.csv does not fit; all of it is said at once,
-        up to ten names.
+        up to ten names. DICOM files are slices of one series and say no window, and `options.reading` has none.
     """
     root = options.folder("folder")
     pairs = find_pairs(root)
+    if options.reading.window is None:
+        _check_ranges(root, pairs)
     if split == "all":
         return PairSource(root.resolve().name, pairs, labels=options.labels, reading=options.reading)
     split_of = folder_split(
@@ -43,7 +45,7 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
         [pair.id for pair in pairs],
         seed=options.seed,
         cache_dir=options.cache_dir,
-        groups={pair.id: group for pair in pairs if (group := _patient(pair))} if options.groups == "folder" else None,
+        groups=_groups(pairs) if options.groups == "folder" else None,
         folds=options.folds,
         fold=options.fold,
         read_only=options.read_only,
@@ -92,6 +94,19 @@ def find_pairs(root: Path) -> list[Pair]:
         )
     pairs = [pair._replace(more_masks=tuple(numbered.get(same_name(pair.id), ())[1:])) for pair in pairs]
     return [part for pair in pairs for part in _slices(pair)]
+
+
+def _check_ranges(root: Path, pairs: Iterable[Pair]) -> None:
+    """Refuses slices of a series that would have a range of grey levels each, and share one in inference."""
+    dicom = READERS.get("dicom")
+    files = [str(pair.image) for pair in pairs if pair.slice is None and reader_of(pair.image) is dicom]
+    if found := without_range(files):
+        raise data_error(
+            f"{root}: {len(found)} DICOM files are single slices of a series and have no window. Each would be "
+            "stretched by its own values, where ddim-jax sample gives the whole series one range; set data.window "
+            "(centre and width), or save each series as one NIfTI file:",
+            found,
+        )
 
 
 @functools.cache
@@ -146,12 +161,19 @@ def _slices(pair: Pair) -> list[Pair]:
     return [pair._replace(id=f"{pair.id}#{number + 1:03d}", slice=number) for number in range(count)]
 
 
-def _patient(pair: Pair) -> str:
-    """A name for all pictures of one patient: by what the file says, else the first folder, else the volume; or ""."""
-    patient = getattr(reader_of(pair.image), "patient", None)
-    if patient is not None and (identity := patient(pair.image)):
-        # The table of the split is copied about: it does not tell who it was.
-        return "patient " + hashlib.sha256(identity.encode()).hexdigest()[:16]
-    if "/" in pair.id:
-        return pair.id.partition("/")[0]
-    return pair.id.rpartition("#")[0] if pair.slice is not None else ""
+def _groups(pairs: Iterable[Pair]) -> dict[str, str]:
+    """The group of each pair: of one patient by what the files say, else of the first folder, else of the volume.
+
+    A patient is called after the first of the pairs: the table of the split is copied about, and not even a digest of
+    the identity is in it, which trying numbers would turn back.
+    """
+    groups, first = {}, {}
+    for pair in pairs:
+        patient = getattr(reader_of(pair.image), "patient", None)
+        if patient is not None and (identity := patient(pair.image)):
+            groups[pair.id] = f"patient of {first.setdefault(identity, pair.id)}"
+        elif "/" in pair.id:
+            groups[pair.id] = pair.id.partition("/")[0]
+        elif pair.slice is not None:
+            groups[pair.id] = pair.id.rpartition("#")[0]
+    return groups

@@ -77,12 +77,54 @@ def test_frames_with_a_dicom_seg_file(root):
         np.testing.assert_array_equal(source[number].image, stack.read(number))
 
 
-def test_pictures_of_one_patient_stay_together_by_a_hash(root):
-    for number in range(12):
-        ct_slice(root / f"images/{number:02d}.dcm", np.zeros((4, 4)), number=number, patient=f"Secret{number // 4}")
-        Image.fromarray(np.eye(4, dtype=np.uint8) * 255).save(root / f"masks/{number:02d}.png")
-    assert len(find_pairs(root)) == 12
-    splits = [load_dataset("folder", split, root=root).ids for split in ("train", "val", "test")]
-    assert sorted(len(ids) for ids in splits) == [4, 4, 4]
-    assert all(len({int(name) // 4 for name in ids}) == 1 for ids in splits)
-    assert "Secret" not in (root / "splits.csv").read_text()
+def one_of(root, name, patient):
+    ct_slice(root / f"images/{name}.dcm", np.zeros((4, 4)), series=f"1.2.{int(name)}", patient=patient)
+    Image.fromarray(np.eye(4, dtype=np.uint8) * 255).save(root / f"masks/{name}.png")
+
+
+def test_pictures_of_one_patient_stay_together_and_the_table_tells_nothing_of_him(root):
+    for number in range(12, 24):
+        one_of(root, f"{number}", f"Secret{number // 4}")
+
+    def drawn():
+        found = {split: load_dataset("folder", split, root=root).ids for split in ("train", "val", "test")}
+        return {name: split for split, ids in found.items() for name in ids}
+
+    before = drawn()
+    assert len(find_pairs(root)) == 12 and sorted(before.values()) == ["test"] * 4 + ["train"] * 4 + ["val"] * 4
+    assert all(before[str(number)] == before[str(number // 4 * 4)] for number in range(12, 24))
+    table = (root / "splits.csv").read_text()
+    for number in range(12, 24):  # for all other identities it is the same
+        one_of(root, f"{number}", f"Other{number // 4}")
+    (root / "splits.csv").unlink()
+    assert drawn() == before and (root / "splits.csv").read_text() == table
+    for name, patient in (("01", 5), ("02", 4), ("30", 3), ("31", 5), ("03", 9), ("32", 9)):
+        one_of(root, name, f"Other{patient}")
+    after = drawn()
+    assert {name: after[name] for name in before} == before
+    assert [after[name] for name in ("01", "02", "30", "31")] == [before[name] for name in ("20", "16", "12", "20")]
+    assert after["03"] == after["32"]
+    assert drawn() == after and "Other" not in (root / "splits.csv").read_text()
+
+
+def test_slices_of_a_series_without_a_window_need_one(root):
+    """Read one by one, each would have its own range; `sample` gives them a common one."""
+    for number, top in enumerate((300, 1000, 3000)):
+        values = np.linspace(0, top, 16).reshape(4, 4).astype(int)
+        ct_slice(root / f"images/{number}.dcm", values, number=number, place=(0.0, 0.0, number))
+        Image.fromarray(np.eye(4, dtype=np.uint8) * 255).save(root / f"masks/{number}.png")
+    with pytest.raises(DataError, match=r"3 DICOM files are single slices .* set data\.window") as error:
+        load_dataset("folder", "all", root=root)
+    assert str(root / "images/2.dcm") in "".join(error.value.args)
+    reading = ReadOptions(window=(500.0, 1000.0))
+    stack = open_stack([root / f"images/{number}.dcm" for number in range(3)], reading)
+    source = load_dataset("folder", "all", root=root, reading=reading)
+    for number in range(3):
+        np.testing.assert_array_equal(source[number].image, stack.read(number))
+    for number in range(2):  # those that say it are no concern
+        ct_slice(root / f"images/{number}.dcm", values, number=number, WindowCenter=500, WindowWidth=1000)
+    assert len(load_dataset("folder", "all", root=root, reading=reading)) == 3
+    with pytest.raises(DataError, match="1 DICOM files are single"):
+        load_dataset("folder", "all", root=root)
+    ct_slice(root / "images/2.dcm", values, series="1.2.9")  # a picture by itself
+    assert len(load_dataset("folder", "all", root=root)) == 3

@@ -44,6 +44,56 @@ def test_one_hot_pixel_changes_nothing_where_no_window_is_given(tmp_path):
     assert np.abs(np.subtract(hot, plain)[1:]).max() <= 3 and max(plain[0]) == 255 and min(plain[1]) == 0
 
 
+@pytest.mark.parametrize(
+    ("dtype", "values", "padding"),
+    [
+        (np.int16, np.linspace(-1000, 3000, 64).astype(int), -32768),
+        (np.int16, np.linspace(-1000, 32767, 64).astype(int), -32768),
+        (np.int16, np.linspace(-1000, 3000, 64).astype(int), 32767),
+        (np.uint16, np.linspace(40000, 65535, 64).astype(int), 0),
+        (np.int32, np.linspace(-(2**31) + 1000, -(2**31) + 1100, 64).astype(int), -(2**31)),
+        (np.uint32, np.linspace(2**32 - 101, 2**32 - 1, 64).astype(int), 0),
+    ],
+)
+@pytest.mark.parametrize("window", [False, True])
+def test_values_at_the_ends_of_their_type_stay_in_order(tmp_path, dtype, values, padding, window):
+    stored = np.full((8, 9), padding, dtype)
+    stored[:, :8] = values.reshape(8, 8)
+    low, high = np.percentile(values, [0.5, 99.5])
+    said = {"WindowCenter": (low + high) / 2, "WindowWidth": high - low, "VOILUTFunction": "LINEAR_EXACT"}
+    bits = 8 * stored.itemsize
+    path = ct_slice(
+        tmp_path / "a.dcm",
+        np.zeros((8, 9)),
+        RescaleIntercept=0,
+        BitsAllocated=bits,
+        BitsStored=bits,
+        HighBit=bits - 1,
+        PixelRepresentation=int(stored.dtype.kind == "i"),
+        PixelData=stored.tobytes(),
+        **(said if window else {}),
+    )
+    dataset = pydicom.dcmread(path)
+    if bits == 16:  # the attribute has no longer form
+        dataset.add_new("PixelPaddingValue", "US", padding % 2**16)  # the sign is often lost
+    elif not window:
+        return
+    dataset.save_as(path)
+    expected = np.clip((values - low) / (high - low) * 255, 0, 255).reshape(8, 8)
+    np.testing.assert_allclose(np.array(grey(path))[:, :8], expected, atol=1.01)
+
+
+@pytest.mark.parametrize(("signed", "first"), [(True, -128), (False, 0)])
+def test_eight_bits_of_either_sign(tmp_path, signed, first):
+    stored = np.arange(first, first + 256).reshape(16, 16)
+    attributes = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelRepresentation": int(signed)}
+    content = stored.astype(np.int8 if signed else np.uint8).tobytes()
+    path = ct_slice(
+        tmp_path / "a.dcm", stored, RescaleIntercept=-first, RescaleSlope=1, PixelData=content, **attributes
+    )
+    assert np.array_equal(grey(path, window=(127.5, 255.0)), np.arange(256).reshape(16, 16))
+
+
 def test_the_file_s_own_window_is_that_of_pydicom():
     path = bundled("MR_small.dcm")
     dataset = pydicom.dcmread(path)
