@@ -11,7 +11,7 @@ from ddim_jax.imageio.dicom_frames import read_frame
 from ddim_jax.imageio.masks import mask_of_numbers
 from ddim_jax.imageio.series import Slice, position
 from ddim_jax.imageio.stacks import MAX_VOXELS
-from ddim_jax.labels import Labels
+from ddim_jax.labels import BACKGROUND, IGNORED, Labels
 from ddim_jax.runtime.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,8 +23,10 @@ def read_segments(
 ) -> np.ndarray:
     """The masks in a DICOM-SEG file.
 
-    A pixel's value is the number of its segment, which `labels` gives to a class; where all names of `labels` are
-    labels of segments, those are taken instead. A picture without a frame in the file has an empty mask.
+    Segments are classes by their label where any of them is labelled with a name of `labels`, since a file without one
+    of the classes numbers the others from 1 all the same; a class without a segment is empty. Where none is, the
+    number of a segment is a value that `labels` gives to a class. A picture without a frame in the
+    file has an empty mask.
 
     Args:
       path: of the file.
@@ -78,18 +80,28 @@ def _codes(path: str | os.PathLike, numbers: dict[int, str], labels: Labels) -> 
     """The value in a mask of each segment: of its class, or its number where nothing is said of classes."""
     if not labels.names:
         return {number: number for number in numbers}
-    if set(labels.names) <= set(numbers.values()):
-        by_name = {name: 1 << k if labels.multilabel else k + 1 for k, name in enumerate(labels.names)}
-        return {number: by_name.get(name, 0) for number, name in numbers.items()}
     known = labels.codes()
-    unknown = sorted(number for number in numbers if number not in known)
+    folded = {name.strip().casefold() for name in labels.names}
+    fold = str.casefold if len(folded) == len(labels.names) else str
+    by_name = {fold(name.strip()): 1 << k if labels.multilabel else k + 1 for k, name in enumerate(labels.names)}
+    own = {number: fold(name.strip()) for number, name in numbers.items()}
+    if set(own.values()) & set(by_name):
+        # A segment of another name may have the number of a class by chance: it is what is said to be none, or unknown.
+        by_name.setdefault(BACKGROUND, 0)
+        none = {number: code for number, code in known.items() if code in (0, IGNORED)}
+        found = {number: by_name.get(name, none.get(number)) for number, name in own.items()}
+        expected = "some have names of data.labels, so all need one"
+    else:
+        found = {number: known.get(number) for number in numbers}
+        expected = "none has a name of data.labels, so all need a number of it"
+    unknown = [f"{number} ({numbers[number]})" for number in sorted(numbers) if found[number] is None]
     if unknown:
-        found = ", ".join(f"{number} ({numbers[number]})" for number in sorted(numbers))
+        held = ", ".join(f"{number} ({numbers[number]})" for number in sorted(numbers))
         raise DataError(
-            f"{path}: holds the segments {found}, expected those of data.labels by number or all by name; "
-            f"{', '.join(map(str, unknown))} are neither. The name background in data.labels takes what does not count."
+            f"{path}: holds the segments {held}; {expected}, which is not so for {', '.join(unknown)}. The classes are "
+            f"{', '.join(labels.names)}; the name background in data.labels takes the number of what does not count."
         )
-    return {number: known[number] for number in numbers}
+    return found
 
 
 def _places(path: str | os.PathLike, header: "Dataset", count: int, slices: Sequence[Slice] | None) -> list[int]:

@@ -50,8 +50,8 @@ class DicomReader:
     def read_mask(path: str | os.PathLike, labels: Labels = Labels()) -> np.ndarray:
         """Reads a DICOM-SEG file of one picture, or a grey DICOM file whose values are a mask.
 
-        The values of a DICOM-SEG file are the numbers of its segments. Where all names of `labels` are labels of its
-        segments, they are found by name instead. Segments that overlap need `data.multilabel`.
+        The segments of a DICOM-SEG file are classes by name, or by number where none has the name of a class
+        (`ddim_jax.imageio.segments.read_segments`). Segments that overlap need `data.multilabel`.
 
         Raises:
           DataError, InputError: as `read_image` and `ddim_jax.imageio.masks.mask_of_numbers`.
