@@ -101,6 +101,17 @@ def image_suffixes() -> tuple[str, ...]:
     return tuple(sorted(_reader_names()))
 
 
+def suffix_of(name: str, suffixes: tuple[str, ...]) -> str:
+    """The longest of `suffixes` that a file's name ends with, such as .nii.gz, or else its last dot and the rest.
+
+    A number behind the last dot is none: DICOM files are called by UIDs, such as 1.2.840.7.4.
+    """
+    if fitting := [one for one in suffixes if name.lower().endswith(one)]:
+        return name[-len(max(fitting, key=len)) :]
+    suffix = os.path.splitext(name)[1]
+    return "" if suffix[1:].isdigit() else suffix
+
+
 def read_picture(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> Picture:
     """Reads a picture by the reader of its suffix; for PNG and its like see `readers.pillow`.
 
@@ -199,11 +210,10 @@ def reader_of(path: str | os.PathLike) -> type[Reader]:
 def name_by_content(path: str | os.PathLike) -> str | None:
     """The name of the reader that knows a file without a suffix by its bytes, or None: scanners write such files.
 
-    What follows a last dot and is a number is no suffix. An index of files (DICOMDIR) is no picture.
+    An index of files (DICOMDIR) is no picture.
     """
     name = os.path.basename(os.fspath(path))
-    suffix = os.path.splitext(name)[1]
-    if (suffix and not suffix[1:].isdigit()) or name.upper() == "DICOMDIR":
+    if suffix_of(name, ()) or name.upper() == "DICOMDIR":
         return None
     known = {reader_name: reader.magic for reader_name, reader in READERS.items() if hasattr(reader, "magic")}
     try:

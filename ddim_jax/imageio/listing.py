@@ -13,7 +13,7 @@ from typing import NoReturn
 from absl import logging
 
 from ddim_jax.imageio.containers import files_inside
-from ddim_jax.imageio.images import image_suffixes, name_by_content
+from ddim_jax.imageio.images import image_suffixes, name_by_content, suffix_of
 from ddim_jax.runtime.errors import DataError
 
 # What macOS adds to archives, and what the root of a disk has, which a user may not even read.
@@ -28,7 +28,7 @@ def list_images(path: str | os.PathLike) -> list[Path]:
 
 def kind_of(file: str) -> str:
     """A file by its suffix, in small letters with the dot, "" for none; pipes, devices and sockets by that as well."""
-    suffix = os.path.splitext(file)[1].lower()
+    suffix = suffix_of(file, ()).lower()
     try:
         return suffix if stat.S_ISREG(os.stat(file).st_mode) else f"{suffix} (a pipe, a device or a socket)".lstrip()
     except OSError:

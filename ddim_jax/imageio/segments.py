@@ -9,13 +9,19 @@ import numpy as np
 from ddim_jax.imageio import dicom
 from ddim_jax.imageio.dicom_frames import read_frame
 from ddim_jax.imageio.masks import mask_of_numbers
-from ddim_jax.imageio.series import Slice, position
+from ddim_jax.imageio.series import Slice, orientation, pixel_spacing, position
 from ddim_jax.imageio.stacks import MAX_VOXELS
-from ddim_jax.labels import Labels
+from ddim_jax.labels import BACKGROUND, IGNORED, Labels
 from ddim_jax.runtime.errors import DataError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+
+_COMPARED = (
+    ("position", position, 0.01),  # millimetres
+    ("orientation", orientation, 1e-3),
+    ("spacing", pixel_spacing, None),  # None: a thousandth
+)
 
 
 def read_segments(
@@ -23,8 +29,10 @@ def read_segments(
 ) -> np.ndarray:
     """The masks in a DICOM-SEG file.
 
-    A pixel's value is the number of its segment, which `labels` gives to a class; where all names of `labels` are
-    labels of segments, those are taken instead. A picture without a frame in the file has an empty mask.
+    Segments are classes by their label where any of them is labelled with a name of `labels`, since a file without one
+    of the classes numbers the others from 1 all the same; a class without a segment is empty. Where none is, the
+    number of a segment is a value that `labels` gives to a class. A picture without a frame in the
+    file has an empty mask.
 
     Args:
       path: of the file.
@@ -78,26 +86,38 @@ def _codes(path: str | os.PathLike, numbers: dict[int, str], labels: Labels) -> 
     """The value in a mask of each segment: of its class, or its number where nothing is said of classes."""
     if not labels.names:
         return {number: number for number in numbers}
-    if set(labels.names) <= set(numbers.values()):
-        by_name = {name: 1 << k if labels.multilabel else k + 1 for k, name in enumerate(labels.names)}
-        return {number: by_name.get(name, 0) for number, name in numbers.items()}
     known = labels.codes()
-    unknown = sorted(number for number in numbers if number not in known)
+    folded = {name.strip().casefold() for name in labels.names}
+    fold = str.casefold if len(folded) == len(labels.names) else str
+    by_name = {fold(name.strip()): 1 << k if labels.multilabel else k + 1 for k, name in enumerate(labels.names)}
+    own = {number: fold(name.strip()) for number, name in numbers.items()}
+    if set(own.values()) & set(by_name):
+        # A segment of another name may have the number of a class by chance: it is what is said to be none, or unknown.
+        by_name.setdefault(BACKGROUND, 0)
+        none = {number: code for number, code in known.items() if code in (0, IGNORED)}
+        found = {number: by_name.get(name, none.get(number)) for number, name in own.items()}
+        expected = "some have names of data.labels, so all need one"
+    else:
+        found = {number: known.get(number) for number in numbers}
+        expected = "none has a name of data.labels, so all need a number of it"
+    unknown = [f"{number} ({numbers[number]})" for number in sorted(numbers) if found[number] is None]
     if unknown:
-        found = ", ".join(f"{number} ({numbers[number]})" for number in sorted(numbers))
+        held = ", ".join(f"{number} ({numbers[number]})" for number in sorted(numbers))
         raise DataError(
-            f"{path}: holds the segments {found}, expected those of data.labels by number or all by name; "
-            f"{', '.join(map(str, unknown))} are neither. The name background in data.labels takes what does not count."
+            f"{path}: holds the segments {held}; {expected}, which is not so for {', '.join(unknown)}. The classes are "
+            f"{', '.join(labels.names)}; the name background in data.labels takes the number of what does not count."
         )
-    return {number: known[number] for number in numbers}
+    return found
 
 
 def _places(path: str | os.PathLike, header: "Dataset", count: int, slices: Sequence[Slice] | None) -> list[int]:
     """For each frame of the file the number of the picture that it is of."""
     keys = [_reference(header, frame) for frame in range(count)]
-    if slices is None:
+    if slices is None or len(slices) == 1:
         if len(set(keys)) > 1:
             raise DataError(f"{path}: holds masks of {len(set(keys))} pictures, expected of one.")
+        for frame in range(count if slices else 0):
+            check_place(path, header, frame, slices[0])
         return [0] * count
     known: dict[object, int] = {}
     for number, (_, own, frame) in enumerate(slices):
@@ -112,8 +132,33 @@ def _places(path: str | os.PathLike, header: "Dataset", count: int, slices: Sequ
             raise DataError(
                 f"{path}: frame {frame + 1} is of a picture that is not among {slices[0].path} and its like."
             )
+        check_place(path, header, frame, slices[number])
         found.append(number)
     return found
+
+
+def check_place(path: str | os.PathLike, header: "Dataset", frame: int, picture: Slice) -> None:
+    """Refuses a frame of a mask whose header gives it other pixels than its picture's; what one lacks is not compared.
+
+    Raises:
+      DataError: they differ in size, position, orientation or spacing; both are named.
+    """
+    sizes = [(int(one.Columns), int(one.Rows)) for one in (header, picture.header)]
+    if sizes[0] != sizes[1]:
+        raise DataError(
+            f"{path}: has {sizes[0][0]} x {sizes[0][1]} pixels, {picture.path} has {sizes[1][0]} x {sizes[1][1]}; "
+            "expected the same."
+        )
+    for name, read, most in _COMPARED:
+        own, wanted = read(header, frame), read(picture.header, picture.frame)
+        if own is None or wanted is None:
+            continue
+        if np.abs(np.subtract(own, wanted)).max() > (most or 1e-3 * min(wanted)) + 1e-9:
+            found, expected = (" ".join(f"{number:.6g}" for number in numbers) for numbers in (own, wanted))
+            raise DataError(
+                f"{path}: frame {frame + 1} has the {name} ({found}), frame {picture.frame + 1} of {picture.path} has "
+                f"({expected}); expected the same. Resample the mask onto the picture first."
+            )
 
 
 def _group(header: "Dataset", frame: int, name: str) -> Sequence["Dataset"]:

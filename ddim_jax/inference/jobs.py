@@ -13,7 +13,7 @@ from typing import NamedTuple
 from absl import logging
 
 from ddim_jax.imageio.archives import on_disk
-from ddim_jax.imageio.images import image_suffixes
+from ddim_jax.imageio.images import image_suffixes, suffix_of
 from ddim_jax.imageio.listing import iterate_images, kind_of
 from ddim_jax.imageio.series import group_series
 from ddim_jax.registry import READERS, WRITERS
@@ -195,13 +195,10 @@ def name_jobs(jobs: list[Job], known: Callable[[str, str], bool] = lambda name, 
 
 
 def _stem(relative: str, suffixes: tuple[str, ...]) -> str:
-    """The path without the longest of `suffixes` that fits, such as .nii.gz, or else without the last dot and the rest.
-
-    A name that begins with its only dot, or ends with it, stays as it is.
-    """
+    """The path without its suffix; a name that begins with its only dot, or ends with it, stays as it is."""
     name = os.path.basename(relative)
-    suffix = max((one for one in suffixes if name.lower().endswith(one)), key=len, default=Path(name).suffix)
-    return relative[: len(relative) - len(suffix)] if len(suffix) < len(name) else relative
+    suffix = suffix_of(name, suffixes)
+    return relative.removesuffix(suffix) if 1 < len(suffix) < len(name) else relative
 
 
 def absolute(path: str | os.PathLike) -> str:

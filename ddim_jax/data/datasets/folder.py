@@ -1,7 +1,6 @@
 """A folder of images/ and masks/ as a data set."""
 
 import functools
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +10,7 @@ from absl import logging
 from ddim_jax.data.discovery import entries, match_pairs
 from ddim_jax.data.sources import DataOptions, Pair, PairSource, data_error, same_name
 from ddim_jax.data.splits import folder_split
-from ddim_jax.imageio.images import image_suffixes, reader_of
+from ddim_jax.imageio.images import image_suffixes, reader_of, suffix_of
 from ddim_jax.imageio.listing import list_images
 from ddim_jax.imageio.series import without_range
 from ddim_jax.imageio.stacks import count_slices
@@ -149,8 +148,7 @@ def _masks_of(
 
 def _stem(file: Path, folder: Path) -> str:
     name = file.relative_to(folder).as_posix()
-    suffixes = [suffix for suffix in image_suffixes() if name.lower().endswith(suffix)]
-    return name[: -len(max(suffixes, key=len))] if suffixes else os.path.splitext(name)[0]
+    return name.removesuffix(suffix_of(name, image_suffixes()))
 
 
 def _slices(pair: Pair) -> list[Pair]:

@@ -15,7 +15,7 @@ from ddim_jax.imageio import dicom, dicom_shown
 from ddim_jax.imageio.dicom_frames import read_frame
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.imageio.masks import mask_of_numbers
-from ddim_jax.imageio.segments import read_segments
+from ddim_jax.imageio.segments import check_place, read_segments
 from ddim_jax.imageio.series import DicomStack
 from ddim_jax.imageio.stacks import file_state
 from ddim_jax.labels import Labels
@@ -50,8 +50,8 @@ class DicomReader:
     def read_mask(path: str | os.PathLike, labels: Labels = Labels()) -> np.ndarray:
         """Reads a DICOM-SEG file of one picture, or a grey DICOM file whose values are a mask.
 
-        The values of a DICOM-SEG file are the numbers of its segments. Where all names of `labels` are labels of its
-        segments, they are found by name instead. Segments that overlap need `data.multilabel`.
+        The segments of a DICOM-SEG file are classes by name, or by number where none has the name of a class
+        (`ddim_jax.imageio.segments.read_segments`). Segments that overlap need `data.multilabel`.
 
         Raises:
           DataError, InputError: as `read_image` and `ddim_jax.imageio.masks.mask_of_numbers`.
@@ -76,10 +76,21 @@ class DicomReader:
 
     @staticmethod
     def read_slice_mask(path: str | os.PathLike, stack: Any, index: int, labels: Labels = Labels()) -> np.ndarray:
-        """The mask of slice `index` of `stack` in a DICOM-SEG file; errors as `read_mask`, or it is of others."""
-        if not isinstance(stack, DicomStack):
+        """The mask of slice `index` of `stack` in a DICOM-SEG file, or of its only one in a grey file.
+
+        Raises:
+          DataError: as `read_mask`; or it is of another picture, or lies elsewhere.
+        """
+        if isinstance(stack, DicomStack):
+            header = dicom.read_header(path)
+            if stack.count == 1 and header.get("Modality") != "SEG":
+                mask = DicomReader.read_mask(path, labels)
+                check_place(path, header, 0, stack.slices[0])
+                return mask
+            return _all_masks(os.fspath(path), file_state(path), stack, labels)[index]
+        if stack.count > 1 or hasattr(stack, "affine"):  # NIfTI, whose slices are turned upright
             raise DataError(f"{path}: is DICOM, {stack.files[0]} is not; expected a NIfTI mask.")
-        return _all_masks(os.fspath(path), file_state(path), stack, labels)[index]
+        return DicomReader.read_mask(path, labels)
 
     @staticmethod
     def patient(path: str | os.PathLike) -> str:

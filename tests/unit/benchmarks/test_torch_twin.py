@@ -163,6 +163,7 @@ def test_other_sizes(name, form):
         assert torch.equal(tensor, in_torch(array))
 
 
+@pytest.mark.slow
 def test_no_break_in_the_compiled_graph(small_light):
     twin, inputs, expected = small_light
     with torch.inference_mode():

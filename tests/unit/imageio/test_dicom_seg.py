@@ -69,21 +69,33 @@ def test_segments_are_found_by_name_or_number_or_refused(tmp_path):
     np.testing.assert_array_equal(read_mask(path, TWO), masks[0])
     # Names come first: these numbers are of another order.
     np.testing.assert_array_equal(read_mask(path, Labels.create({"heart": 1, "lung": 2})), [[0, 2, 1, 1]] * 4)
-    np.testing.assert_array_equal(read_mask(path, Labels.create({"heart": 7})), [[0, 0, 1, 1]] * 4)
+    for other in ({"heart": 7, "background": 1}, {"HEART ": 7, "background": [1, 2]}):
+        np.testing.assert_array_equal(read_mask(path, Labels.create(other)), [[0, 0, 1, 1]] * 4)
+    np.testing.assert_array_equal(read_mask(path, Labels.create({"heart": 7}, ignore=1)), [[0, 255, 1, 1]] * 4)
     with pytest.raises(LabelMapError, match=r"holds the values 0 \(4 pixels\), 1 \(4 pixels\), 2 \(8 pixels\)"):
         read_mask(path)
-    with pytest.raises(DataError, match=r"s.dcm: holds the segments 1 \(lung\), 2 \(heart\), expected"):
+    with pytest.raises(DataError, match=r"s.dcm: .* 1 \(lung\), 2 \(heart\); none has .* for 2 \(heart\)\."):
         read_mask(path, Labels.create({"left": 1, "right": 3}))
+    with pytest.raises(DataError, match=r"some have names of data.labels, so all need one, .* for 1 \(lung\)\."):
+        read_mask(path, Labels.create({"rib": 1, "heart": 2}))
     overlapping = written(tmp_path / "o.dcm", np.full((1, 4, 4), 3, np.uint8), stack, BOTH)
     with pytest.raises(DataError, match=r"segments overlap; set data\.multilabel"):
         read_mask(overlapping, TWO)
+
+
+def test_a_class_without_a_segment_is_empty_and_the_others_keep_their_names(tmp_path):
+    ct_slice(tmp_path / "a.dcm", np.zeros((4, 4)))
+    stack, ones = open_stack([tmp_path / "a.dcm"]), np.array([[[0, 1, 1, 0]] * 4], np.uint8)
+    path = written(tmp_path / "s.dcm", ones, stack, Labels.create({"heart": 1}))  # which is segment 1
+    np.testing.assert_array_equal(read_mask(path, TWO), 2 * ones[0])
+    np.testing.assert_array_equal(read_mask(path, BOTH), 2 * ones[0])
 
 
 def test_masks_of_other_pictures_are_refused(stack, tmp_path):
     path = written(tmp_path / "s.dcm", np.ones((4, 8, 10), np.uint8), stack, Labels())
     with pytest.raises(DataError, match="holds masks of 4 pictures, expected of one"):
         read_mask(path)
-    other = open_stack([bundled("CT_small.dcm")])
+    other = open_stack([bundled("emri_small.dcm")])
     with pytest.raises(DataError, match="frame 1 is of a picture that is not among"):
         read_segments(path, read_header(path), Labels(), other.slices)
 

@@ -170,6 +170,7 @@ def test_weights_are_checked_until_a_program_was_traced_with_them(run, tmp_path)
             Segmenter.load(tmp_path / "run", programs=tmp_path / "programs")
 
 
+@pytest.mark.slow
 def test_another_process_reads_what_one_has_traced(run, environment, tmp_path):
     """With the compiled kernels where they are built: a program that is read back has to find them registered."""
     program = (

@@ -43,6 +43,17 @@ def test_files_and_globs(tree, tmp_path, monkeypatch):
     assert names(several) == {"b.png": "b", "sub/deep/c.jpg": "c"}
 
 
+def test_a_number_behind_the_last_dot_is_no_suffix(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("1.2.840.8.1", "1.2.840.8.2", "IM.0001", "1.2.840.9.5.dcm"):
+        (tmp_path / "in" / name).write_bytes(bytes(128) + b"DICM")
+    plan = plan_jobs(tmp_path / "in", tmp_path / "out")
+    expected = {name: name for name in ("1.2.840.8.1", "1.2.840.8.2", "IM.0001")}
+    assert names(plan.jobs) == expected | {"1.2.840.9.5.dcm": "1.2.840.9.5"}
+    (tmp_path / "in/1.2.840.8.3").write_bytes(b"none")
+    assert plan_jobs(tmp_path / "in", tmp_path / "out").passed_over == {"": 1}
+
+
 def test_equal_stems_keep_the_extension(tree, tmp_path):
     Image.fromarray(picture(9)).save(tree / "B.jpg")  # one file with b.png where case does not count
     found = names(plan_jobs(tree, tmp_path / "out").jobs)
