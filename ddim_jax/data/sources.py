@@ -8,8 +8,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from ddim_jax.imageio.images import ReadOptions, check_fits, count_pixels, log_notes, read_mask, read_picture
-from ddim_jax.imageio.stacks import read_slice
+from ddim_jax.imageio.images import Picture, ReadOptions, check_fits, count_pixels, log_notes, read_picture
+from ddim_jax.imageio.stacks import read_mask_of, read_slice
 from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.runtime.errors import ConfigError, DataError
 
@@ -148,11 +148,13 @@ class PairSource:
         if pair.slice is not None:
             files = (pair.mask, *pair.more_masks)
             pixels, found = read_slice(pair.image, files, pair.slice, self._reading, self._labels)
+            for file, mask in zip(files, found, strict=True):
+                check_fits(pair.image, Picture(pixels), file, mask)
             return Example(pair.id, pixels, united(dict(zip(files, found, strict=True)), self._labels))
         picture, masks = read_picture(pair.image, self._reading), {}
         log_notes(pair.image, picture)
         for file in (pair.mask, *pair.more_masks):
-            masks[file] = read_mask(file, self._labels)
+            masks[file] = read_mask_of(pair.image, file, self._labels)
             check_fits(pair.image, picture, file, masks[file])
         return Example(pair.id, picture.pixels, united(masks, self._labels))
 

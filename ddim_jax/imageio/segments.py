@@ -9,13 +9,19 @@ import numpy as np
 from ddim_jax.imageio import dicom
 from ddim_jax.imageio.dicom_frames import read_frame
 from ddim_jax.imageio.masks import mask_of_numbers
-from ddim_jax.imageio.series import Slice, position
+from ddim_jax.imageio.series import Slice, orientation, pixel_spacing, position
 from ddim_jax.imageio.stacks import MAX_VOXELS
 from ddim_jax.labels import BACKGROUND, IGNORED, Labels
 from ddim_jax.runtime.errors import DataError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+
+_COMPARED = (
+    ("position", position, 0.01),  # millimetres
+    ("orientation", orientation, 1e-3),
+    ("spacing", pixel_spacing, None),  # None: a thousandth
+)
 
 
 def read_segments(
@@ -107,9 +113,11 @@ def _codes(path: str | os.PathLike, numbers: dict[int, str], labels: Labels) -> 
 def _places(path: str | os.PathLike, header: "Dataset", count: int, slices: Sequence[Slice] | None) -> list[int]:
     """For each frame of the file the number of the picture that it is of."""
     keys = [_reference(header, frame) for frame in range(count)]
-    if slices is None:
+    if slices is None or len(slices) == 1:
         if len(set(keys)) > 1:
             raise DataError(f"{path}: holds masks of {len(set(keys))} pictures, expected of one.")
+        for frame in range(count if slices else 0):
+            check_place(path, header, frame, slices[0])
         return [0] * count
     known: dict[object, int] = {}
     for number, (_, own, frame) in enumerate(slices):
@@ -124,8 +132,33 @@ def _places(path: str | os.PathLike, header: "Dataset", count: int, slices: Sequ
             raise DataError(
                 f"{path}: frame {frame + 1} is of a picture that is not among {slices[0].path} and its like."
             )
+        check_place(path, header, frame, slices[number])
         found.append(number)
     return found
+
+
+def check_place(path: str | os.PathLike, header: "Dataset", frame: int, picture: Slice) -> None:
+    """Refuses a frame of a mask whose header gives it other pixels than its picture's; what one lacks is not compared.
+
+    Raises:
+      DataError: they differ in size, position, orientation or spacing; both are named.
+    """
+    sizes = [(int(one.Columns), int(one.Rows)) for one in (header, picture.header)]
+    if sizes[0] != sizes[1]:
+        raise DataError(
+            f"{path}: has {sizes[0][0]} x {sizes[0][1]} pixels, {picture.path} has {sizes[1][0]} x {sizes[1][1]}; "
+            "expected the same."
+        )
+    for name, read, most in _COMPARED:
+        own, wanted = read(header, frame), read(picture.header, picture.frame)
+        if own is None or wanted is None:
+            continue
+        if np.abs(np.subtract(own, wanted)).max() > (most or 1e-3 * min(wanted)) + 1e-9:
+            found, expected = (" ".join(f"{number:.6g}" for number in numbers) for numbers in (own, wanted))
+            raise DataError(
+                f"{path}: frame {frame + 1} has the {name} ({found}), frame {picture.frame + 1} of {picture.path} has "
+                f"({expected}); expected the same. Resample the mask onto the picture first."
+            )
 
 
 def _group(header: "Dataset", frame: int, name: str) -> Sequence["Dataset"]:

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from ddim_jax.imageio.archives import on_disk
-from ddim_jax.imageio.images import ReadOptions, count_pixels, read_image, reader_of
+from ddim_jax.imageio.images import ReadOptions, count_pixels, read_image, read_mask, reader_of
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
 
@@ -89,6 +89,18 @@ def read_slice(
         found.append(read(mask, stack, index, labels))
     pixels = stack.read(index)
     return 255 - pixels if options.invert else pixels, found
+
+
+def read_mask_of(image: str | os.PathLike, mask: str | os.PathLike, labels: Labels) -> np.ndarray:
+    """The mask of a file of one picture, uint8 [H, W], laid on it by their places in space where both have such.
+
+    Raises:
+      DataError: the mask cannot be read, or lies elsewhere.
+    """
+    read = getattr(reader_of(mask), "read_slice_mask", None)
+    if read is None:
+        return read_mask(mask, labels)
+    return read(mask, _opened(os.fspath(image), file_state(image), ReadOptions()), 0, labels)
 
 
 def file_state(path: str | os.PathLike) -> tuple[int, int]:

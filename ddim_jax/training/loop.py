@@ -101,7 +101,7 @@ def _train(
     check_not_away(found, one_training.last_saved, store)
     begun = None
     if found is None and fields["init_from"] is not None:
-        begun = load_weights(fields["init_from"], model, image_size)
+        begun = load_weights(fields["init_from"], model, image_size, labels)
 
     # The data set, which decides the length of an epoch, and the optimiser.
     train_source, val_source = first_alone(lambda: [_load(data, split) for split in ("train", "val")])

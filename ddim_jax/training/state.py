@@ -66,34 +66,63 @@ class Begun(NamedTuple):
     told: str
 
 
-def load_weights(path: str | os.PathLike, model: nn.Module, image_size: int) -> Begun:
-    """The weights of `model` from a run, or from a file of PyTorch or safetensors.
+def load_weights(path: str | os.PathLike, model: nn.Module, image_size: int, labels: Labels = Labels()) -> Begun:
+    """The weights of `model`, whose classes are `labels`, from a run, or from a file of PyTorch or safetensors.
 
-    Of a run, it is the average of its best checkpoint. Where it has another number of classes, the layers whose shapes
-    depend on it are new.
+    Of a run, it is the average of its best checkpoint. Where its mask has another number of channels, the layers whose
+    shapes depend on it are new; where only the classes are others, the last layer is.
 
     Raises:
       CheckpointError: the file or the run cannot be read, or its weights are another network's: every name and shape
         that does not fit is told.
     """
-    fresh = jax.eval_shape(lambda key: model.init(key, *example_inputs(model, image_size)), key_of(0))["params"]
+    fresh = _shapes(model, image_size)
     if not Path(path).is_dir():
         return Begun(from_torch(load_state_dict(path), fresh, source=path), f"starts from the weights of {path}")
     directory, step = locate(path)
     found = CheckpointStore(directory).restore_params("best" if step is None else step)
     folder = directory / str(found.step)
     config = saved_config(folder / "metadata" / "metadata", found.metadata)
-    before, now = Labels.from_config(config["data"]).channels, getattr(model, "mask_channels", 1)
+    before = Labels.from_config(config["data"])
+    channels = getattr(model, "mask_channels", 1)
     wanted, given = flatten_dict(fresh, sep="."), flatten_dict(found.params, sep=".")
-    new = [name for name in wanted if name in given and wanted[name].shape != given[name].shape]
-    if before == now:
-        new = []
+    told, new = f"starts from step {found.step} of {path}", []
+    if before.channels != channels:
+        new = [name for name in wanted if name in given and wanted[name].shape != given[name].shape]
+        about = f"its mask has {before.channels} channels in the network, this one {channels}"
+    elif _meaning(before) != _meaning(labels):
+        new = _last_layer(model, image_size)
+        about = f"its classes are {_meaning(before)}, those of this run {_meaning(labels)}"
+        if not new:
+            told += f"; {about}, and all layers are kept, since the network has no field mask_channels"
     kept = {name: array for name, array in given.items() if name not in new}
     check_tree(folder, {name: leaf for name, leaf in wanted.items() if name not in new}, kept)
-    told = f"starts from step {found.step} of {path}"
     if new:
-        told += f"; its mask has {before} channels in the network, this one {now}, so these are new: {', '.join(new)}"
+        told += f"; {about}, so these are new: {', '.join(new)}"
     return Begun(unflatten_dict(kept, sep="."), told)
+
+
+def _shapes(model: nn.Module, image_size: int) -> Any:
+    return jax.eval_shape(lambda key: model.init(key, *example_inputs(model, image_size)), key_of(0))["params"]
+
+
+def _meaning(labels: Labels) -> str:
+    """The channels of the mask in words: classes in their order, and how they exclude each other."""
+    return ", ".join(labels.class_names) + (" (which overlap)" if labels.several and labels.multilabel else "")
+
+
+def _last_layer(model: nn.Module, image_size: int) -> list[str]:
+    """Names of the weights of which each channel of the mask has its own part at the end: the last axis grows with it.
+
+    Those that take the mask in, and the picture with it, are not among them.
+    """
+    if not hasattr(model, "mask_channels"):
+        return []
+    own, wider = (
+        flatten_dict(_shapes(one, image_size), sep=".")
+        for one in (model, model.clone(mask_channels=model.mask_channels + 1))
+    )
+    return [name for name, leaf in own.items() if leaf.shape[-1:] != wider[name].shape[-1:]]
 
 
 def start_from(state: TrainState, begun: Begun) -> TrainState:

@@ -15,7 +15,7 @@ from ddim_jax.imageio import dicom, dicom_shown
 from ddim_jax.imageio.dicom_frames import read_frame
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.imageio.masks import mask_of_numbers
-from ddim_jax.imageio.segments import read_segments
+from ddim_jax.imageio.segments import check_place, read_segments
 from ddim_jax.imageio.series import DicomStack
 from ddim_jax.imageio.stacks import file_state
 from ddim_jax.labels import Labels
@@ -51,7 +51,8 @@ class DicomReader:
         """Reads a DICOM-SEG file of one picture, or a grey DICOM file whose values are a mask.
 
         The segments of a DICOM-SEG file are classes by name, or by number where none has the name of a class
-        (`ddim_jax.imageio.segments.read_segments`). Segments that overlap need `data.multilabel`.
+        (`ddim_jax.imageio.segments.read_segments`). Segments that overlap need `data.multilabel`. A MONOCHROME1 file is
+        turned round where it is read by level, and refused where it is read by value.
 
         Raises:
           DataError, InputError: as `read_image` and `ddim_jax.imageio.masks.mask_of_numbers`.
@@ -66,6 +67,13 @@ class DicomReader:
         if stored.ndim != 2:
             raise DataError(f"{path}: is a colour picture, expected grey values; save the mask as grey.")
         lossy = header.get("LossyImageCompression") == "01"
+        if header.get("PhotometricInterpretation") == "MONOCHROME1":
+            if labels.by_value:
+                raise DataError(
+                    f"{path}: is MONOCHROME1, white as the smallest value, and data.labels and data.ignore go by exact "
+                    "values; save the mask as MONOCHROME2 or as DICOM-SEG."
+                )
+            stored = _turned_round(path, header, stored, lossy=lossy)
         return mask_of_numbers(stored, labels, lossy=lossy, name=str(path))
 
     @staticmethod
@@ -76,10 +84,21 @@ class DicomReader:
 
     @staticmethod
     def read_slice_mask(path: str | os.PathLike, stack: Any, index: int, labels: Labels = Labels()) -> np.ndarray:
-        """The mask of slice `index` of `stack` in a DICOM-SEG file; errors as `read_mask`, or it is of others."""
-        if not isinstance(stack, DicomStack):
+        """The mask of slice `index` of `stack` in a DICOM-SEG file, or of its only one in a grey file.
+
+        Raises:
+          DataError: as `read_mask`; or it is of another picture, or lies elsewhere.
+        """
+        if isinstance(stack, DicomStack):
+            header = dicom.read_header(path)
+            if stack.count == 1 and header.get("Modality") != "SEG":
+                mask = DicomReader.read_mask(path, labels)
+                check_place(path, header, 0, stack.slices[0])
+                return mask
+            return _all_masks(os.fspath(path), file_state(path), stack, labels)[index]
+        if stack.count > 1 or hasattr(stack, "affine"):  # NIfTI, whose slices are turned upright
             raise DataError(f"{path}: is DICOM, {stack.files[0]} is not; expected a NIfTI mask.")
-        return _all_masks(os.fspath(path), file_state(path), stack, labels)[index]
+        return DicomReader.read_mask(path, labels)
 
     @staticmethod
     def patient(path: str | os.PathLike) -> str:
@@ -100,6 +119,28 @@ def _all_masks(path: str, state: tuple[int, int], stack: DicomStack, labels: Lab
     if header.get("Modality") != "SEG":
         raise DataError(f"{path}: is no DICOM-SEG file; expected one for the {stack.count} slices.")
     return read_segments(path, header, labels, stack.slices)
+
+
+def _turned_round(path: str | os.PathLike, header: "Dataset", stored: np.ndarray, *, lossy: bool) -> np.ndarray:
+    """The values of a MONOCHROME1 mask with the brightest as the largest, int64 [H, W]; the darkest of any is 0.
+
+    Raises:
+      DataError: one value throughout, which is neither black nor white.
+    """
+    with dicom.errors_naming(path):
+        bits, signed = int(header.BitsStored), int(header.get("PixelRepresentation", 0)) == 1
+    white = -(2 ** (bits - 1)) if signed else 0
+    black = white + 2**bits - 1
+    low, high = int(stored.min()), int(stored.max())
+    if lossy:
+        return black - stored.astype(np.int64)
+    if low == high and low not in (white, black):
+        raise DataError(
+            f"{path}: is MONOCHROME1 and has the value {low} throughout, which is neither white ({white}) nor black "
+            f"({black}), so that nothing says if it is foreground; save the mask as MONOCHROME2."
+        )
+    # Of two levels the darker is background, however little of the range they use.
+    return (black if low == high else high) - stored.astype(np.int64)
 
 
 def _check_single(path: str | os.PathLike, header: "Dataset") -> None:

@@ -7,6 +7,7 @@ radiologists see them: the patient's left on the right, the front above in axial
 import functools
 import gzip
 import io
+import itertools
 import math
 import os
 import struct
@@ -21,6 +22,7 @@ from ddim_jax.imageio.dicom import errors_naming, library
 from ddim_jax.imageio.grey import linear, robust_limits
 from ddim_jax.imageio.images import MAX_PIXELS, ReadOptions
 from ddim_jax.imageio.masks import mask_of_numbers
+from ddim_jax.imageio.series import DicomStack, affine
 from ddim_jax.imageio.stacks import MAX_VOXELS, file_state
 from ddim_jax.labels import Labels
 from ddim_jax.registry import READERS
@@ -29,6 +31,7 @@ from ddim_jax.runtime.errors import DataError
 _MOST_BYTES = 2**29  # of a volume's values, which a compressed file has in memory
 _HEADER_BYTES = 2**20
 _SAMPLED = 8  # slices whose values decide on black and white
+_SAME_PLACE = 0.01  # millimetres between a voxel of a mask and of its picture
 _ABOUT_EQUAL = 1.01  # spacings that differ by less are the same
 
 
@@ -67,15 +70,20 @@ class NiftiReader:
 
     @staticmethod
     def read_slice_mask(path: str | os.PathLike, stack: Any, index: int, labels: Labels = Labels()) -> np.ndarray:
-        """The mask of slice `index` of `stack`, uint8 [H, W]; errors as `read_mask`, or the two differ in place."""
+        """The mask of slice `index` of `stack`, uint8 [H, W]: its voxels are taken where the picture has them in space.
+
+        Raises:
+          DataError: as `read_mask`; or the two have not the same grid in space, or the picture none.
+        """
         own = _opened_mask(os.fspath(path), file_state(path))
-        if (own.count, own.shape) != (stack.count, stack.shape):
-            sides = [f"{one.count} slices of {one.shape[1]} x {one.shape[0]}" for one in (own, stack)]
-            raise DataError(f"{path}: has {sides[0]}, {stack.files[0]} has {sides[1]}; expected the same.")
-        affine = getattr(stack, "affine", own.affine)
-        if np.abs(own.affine - affine).max() > 0.01 * np.abs(affine[:3, :3]).max():
-            raise DataError(f"{path}: lies elsewhere than {stack.files[0]} (their affines differ); resample it first.")
-        return own.read_mask(index, labels)
+        if isinstance(stack, NiftiStack):
+            return own.decoded(stack.upright(_on_grid(own, stack))[index], labels)
+        if isinstance(stack, DicomStack):
+            return own.decoded(_on_grid(own, stack)[..., index].T, labels)
+        raise DataError(
+            f"{path}: is NIfTI, and {stack.files[0]} has no place in space that says how the mask lies on it; save the "
+            "mask as PNG, drawn on the picture as it is shown."
+        )
 
     @staticmethod
     def open_stack(files: Sequence[Path], options: ReadOptions = ReadOptions()) -> "NiftiStack":
@@ -88,6 +96,7 @@ class NiftiStack:
 
     Attributes:
       affine: float64 [4, 4], of the file.
+      grid: the number of voxels along each of its axes, three.
     """
 
     def __init__(self, files: Sequence[Path], options: ReadOptions = ReadOptions()):
@@ -102,6 +111,7 @@ class NiftiStack:
             if len(dims) < 2 or min(dims) < 1 or any(side > 1 for side in dims[3:]):
                 raise DataError(f"{path}: holds {' x '.join(map(str, dims))} values; expected two or three dimensions.")
             self._stored_shape, dims = dims, (*dims[:3], 1)[:3]
+            self.grid = dims
             self.affine = np.asarray(self._header.get_best_affine(), np.float64)
             if not np.isfinite(self.affine).all() or abs(np.linalg.det(self.affine[:3, :3])) < 1e-12:
                 raise DataError(f"{path}: its affine is no map from voxels to millimetres.")
@@ -129,9 +139,15 @@ class NiftiStack:
 
     def read_mask(self, index: int, labels: Labels) -> np.ndarray:
         """Slice `index` as a mask, uint8 [H, W]; errors as `NiftiReader.read_mask`."""
+        with errors_naming(self.files[0], "NIfTI"):
+            stored = self._upright_values()[index]
+        return self.decoded(stored, labels)
+
+    def decoded(self, stored: np.ndarray, labels: Labels) -> np.ndarray:
+        """Stored values [H, W] as a mask; errors as `NiftiReader.read_mask`."""
         path = self.files[0]
         with errors_naming(path, "NIfTI"):
-            stored = self._scaled(self._upright_values()[index])
+            stored = self._scaled(stored)
             if stored.dtype.names or not np.isfinite(stored).all():
                 raise DataError(f"{path}: is no mask, it holds colours, NaN or infinite values.")
             return mask_of_numbers(stored, labels, name=str(path))
@@ -175,10 +191,19 @@ class NiftiStack:
 
     def _upright_values(self) -> np.ndarray:
         """The stored values as [slice, row, column]."""
+        return self.upright(self.stored())
+
+    def stored(self) -> np.ndarray:
+        """The values as they are stored, of the shape `grid`; errors as `NiftiReader.read_image`."""
         with self._lock:
             if self._values is None:
-                self._values = self._read_values().reshape((*self._stored_shape[:3], 1)[:3])
-        turned = self._values.transpose(self._order)
+                with errors_naming(self.files[0], "NIfTI"):
+                    self._values = self._read_values().reshape(self.grid)
+        return self._values
+
+    def upright(self, stored: np.ndarray) -> np.ndarray:
+        """Values of the shape `grid` as [slice, row, column]."""
+        turned = stored.transpose(self._order)
         return turned[tuple(slice(None, None, -1 if flip else 1) for flip in self._flips)]
 
     def _read_values(self) -> np.ndarray:
@@ -212,6 +237,49 @@ class NiftiStack:
 @functools.lru_cache(4)  # the slices of one file are read one after the other
 def _opened_mask(path: str, state: tuple[int, int]) -> NiftiStack:
     return NiftiStack((Path(path),))
+
+
+def _on_grid(mask: NiftiStack, picture: NiftiStack | DicomStack) -> np.ndarray:
+    """The stored values of a mask in the order of its picture's voxels: of its `grid`, or [column, row, slice].
+
+    Raises:
+      DataError: no order of its axes lays all voxels on those of the picture, or that has no one map to millimetres.
+    """
+    if isinstance(picture, DicomStack):
+        grid, to_space, most = (picture.shape[1], picture.shape[0], picture.count), affine(picture), _SAME_PLACE
+    else:  # of which some have their directions in single precision only
+        grid, to_space = picture.grid, picture.affine
+        most = max(_SAME_PLACE, 0.05 * float(np.linalg.norm(to_space[:3, :3], axis=0).min()))
+    last = np.array(grid) - 1
+    corners = np.array(list(itertools.product((0, 1), repeat=3))) * last  # an axis of one voxel has no direction
+    apart = []
+    for order in itertools.permutations(range(3)):
+        if tuple(mask.grid[axis] for axis in order) != tuple(grid):
+            continue
+        for flips in itertools.product((False, True), repeat=3):
+            own = np.empty_like(corners)
+            own[:, order] = np.where(flips, last - corners, corners)
+            places = (_in_space(mask.affine, own), _in_space(to_space, corners))
+            apart.append(float(np.abs(places[0] - places[1]).max()))
+            if apart[-1] <= most:
+                return mask.stored().transpose(order)[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
+    one, other = mask.files[0], picture.files[0]
+    if not apart:
+        sides = [f"{part.count} slices of {part.shape[1]} x {part.shape[0]}" for part in (mask, picture)]
+        raise DataError(f"{one}: has {sides[0]}, {other} has {sides[1]}; expected the same.")
+    raise DataError(
+        f"{one}: lies elsewhere than {other}, by {min(apart):.3g} mm at best, expected at most {most:.3g}. Its voxels "
+        f"begin at {_described(mask.affine)}, those of the picture at {_described(to_space)}; resample it first."
+    )
+
+
+def _in_space(to_space: np.ndarray, voxels: np.ndarray) -> np.ndarray:
+    return voxels @ to_space[:3, :3].T + to_space[:3, 3]
+
+
+def _described(affine: np.ndarray) -> str:
+    origin, *steps = (" ".join(f"{number:.4g}" for number in affine[:3, column]) for column in (3, 0, 1, 2))
+    return f"({origin}) mm with the steps " + ", ".join(f"({step})" for step in steps)
 
 
 def _is_packed(path: Path) -> bool:

@@ -194,6 +194,32 @@ def test_a_grey_file_is_a_mask(tmp_path):
     np.testing.assert_array_equal(read_mask(path, Labels.create({"organ": 3})), inside)
 
 
+@pytest.mark.parametrize(
+    "white, black, rest", [(0, 1, {}), (0, 255, {}), (0, 65535, {}), (-128, 127, {"BitsStored": 8})]
+)
+def test_a_mask_with_white_as_the_smallest_value_is_turned_round(white, black, rest, tmp_path):
+    inside = np.zeros((8, 8), int)
+    inside[2:5, 2:6] = 1
+    signed = {"PixelRepresentation": int(white < 0), "PhotometricInterpretation": "MONOCHROME1", **rest}
+    path = ct_slice(tmp_path / "m.dcm", np.where(inside, white, black) - 1024, **signed)
+    np.testing.assert_array_equal(read_mask(path), inside)
+    window = ((white + black) / 2 - 1024.0, float(black - white))
+    np.testing.assert_array_equal(read_image(path, ReadOptions(window=window))[..., 0] > 127, inside)
+    with pytest.raises(DataError, match=r"m.dcm: is MONOCHROME1, .* data.labels .* save the mask as MONOCHROME2"):
+        read_mask(path, Labels.create({"organ": 3}))
+
+
+@pytest.mark.parametrize("value, found", [(0, 1), (65535, 0), (1, None)])
+def test_an_even_mask_with_white_as_the_smallest_value(value, found, tmp_path):
+    unsigned = {"PixelRepresentation": 0, "PhotometricInterpretation": "MONOCHROME1"}
+    path = ct_slice(tmp_path / "m.dcm", np.full((4, 4), value - 1024), **unsigned)
+    if found is None:
+        with pytest.raises(DataError, match=r"has the value 1 throughout, .* white \(0\) nor black \(65535\)"):
+            read_mask(path)
+    else:
+        np.testing.assert_array_equal(read_mask(path), np.full((4, 4), found))
+
+
 def test_no_error_quotes_the_header(tmp_path):
     path = ct_slice(tmp_path / "a.dcm", HU, PatientID="Secret^Id")
     whole = path.read_bytes()

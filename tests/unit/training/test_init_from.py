@@ -9,6 +9,7 @@ from tiny_runs import checkpoint, tiny_config
 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.checkpoints.torch_weights import save_state_dict, to_torch
+from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, example_inputs
 from ddim_jax.runtime.errors import CheckpointError
 from ddim_jax.training import train
@@ -98,6 +99,38 @@ def test_another_number_of_classes_makes_the_layers_new_that_depend_on_it(tmp_pa
         jax.tree.map(
             np.testing.assert_array_equal, *({name: tree[name] for name in same} for tree in (params, weights))
         )
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "channels", "told"),
+    [
+        ({"lung": 1, "heart": 2}, {"heart": 1, "lung": 2}, 3, "lung, heart, those of this run heart, lung"),
+        (
+            {"a": 1, "b": 2},
+            {"a": 1, "b": 2, "c": 3, "multilabel": True},
+            3,
+            "a, b, those of this run a, b, c (which overlap)",
+        ),
+        ({"lung": 1}, {"heart": 1}, 1, "lung, those of this run heart"),
+        ({"lung": 1, "heart": 2}, {"lung": 5, "heart": 7}, 3, ""),
+        (None, {"foreground": [1, 2]}, 1, ""),
+    ],
+)
+def test_other_classes_make_the_last_layer_new_although_the_channels_agree(tmp_path, before, now, channels, told):
+    multilabel = now.pop("multilabel", False)
+    weights = random_weights({**tiny_config()["model"]["overrides"], "mask_channels": channels})
+    saved_run(tmp_path / "before", weights, before)
+    model = create_model(
+        "lightweight_ddim", preset="small", mask_channels=channels, **tiny_config()["model"]["overrides"]
+    )
+    labels = Labels.create(now, multilabel=multilabel)
+    assert labels.channels == channels
+    begun = load_weights(tmp_path / "before", model, 16, labels)
+    new = f"; its classes are {told}, so these are new: conv_out.bias, conv_out.kernel" if told else ""
+    assert begun.told == f"starts from step 4 of {tmp_path / 'before'}{new}"
+    assert set(weights) - set(begun.params) == ({"conv_out"} if told else set())
+    for name, layer in begun.params.items():
+        jax.tree.map(np.testing.assert_array_equal, layer, weights[name])
 
 
 def test_a_run_of_another_network_is_refused(tmp_path):
