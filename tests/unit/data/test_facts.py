@@ -9,6 +9,7 @@ from pair_files import save_pair
 
 from ddim_jax.data import Example, check_source, load_arrays, load_dataset
 from ddim_jax.data.facts import PairFacts, PixelBudget, facts_of, is_lost
+from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import resize_mask
 
 
@@ -24,6 +25,16 @@ def test_facts_of_a_pair():
     assert facts_of(Example("a", image, mask)).values == (1, 2)
     empty = facts_of(Example("a", image, np.full((100, 200), 255, np.uint8)))
     assert (empty.values, empty.share, empty.extent, empty.lost) == ((), 0.0, 0, ())
+
+
+def test_classes_that_overlap_are_counted_by_their_bits():
+    labels = Labels.create({"a": [1, 3], "b": [2, 3]}, multilabel=True)
+    mask = np.zeros((100, 100), np.uint8)
+    mask[:50], mask[50:52, 50:52], mask[99] = 1, 3, 255
+    facts = facts_of(Example("a", np.zeros((100, 100, 3), np.uint8), mask), labels)
+    assert facts.values == (1, 2) and facts.share == 5004 / 10_000
+    mask[60:, :50] = 2  # at 32 the 3 is lost, and neither class
+    assert 32 not in facts_of(Example("a", np.zeros((100, 100, 3), np.uint8), mask), labels).lost
 
 
 def test_digests_differ_with_one_pixel_and_with_the_shape():
