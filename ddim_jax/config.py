@@ -78,7 +78,7 @@ SCHEMA: dict[str, Any] = {
             lengths=(0, 254),
             resume="free",
         ),
-        "ignore": Field(tuple, (), "stored values that count nowhere", low=0, high=2**16 - 1, lengths=(0, 256)),
+        "ignore": Field(tuple, (), "stored values that count nowhere", low=-(2**15), high=2**16 - 1, lengths=(0, 256)),
         "multilabel": Field(bool, False, "classes may overlap: a stored value belongs to all that list it"),
         "image_size": Field(int, 256, "side in pixels that pictures are resized to", low=1, high=2**14),
         "window": Field(

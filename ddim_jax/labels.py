@@ -22,7 +22,7 @@ BACKGROUND = "background"
 """The name in `data.labels` of further values that are background, as 0 is."""
 _MOST = 254
 _MOST_BITS = 7
-_LARGEST_VALUE = 2**16 - 1
+_SMALLEST_VALUE, _LARGEST_VALUE = -(2**15), 2**16 - 1  # negative ones for what is no class: ignored, background
 _ABOUT = 'names with numbers, such as {"lung": [1, 2], "heart": 3}, or one number or list for a single class'
 
 
@@ -54,12 +54,15 @@ class Labels:
         if labels is None or (isinstance(labels, Mapping) and not labels):
             named = {}
         elif isinstance(labels, Mapping):
-            named = {name: _numbers(f"data.labels.{name}", values) for name, values in labels.items()}
+            named = {
+                name: _numbers(f"data.labels.{name}", values, _SMALLEST_VALUE if name == BACKGROUND else 0)
+                for name, values in labels.items()
+            }
         elif is_whole(labels, 0) or isinstance(labels, list | tuple):
             named = {"foreground": _numbers("data.labels", labels)}
         else:
             raise ConfigError(f"data.labels is {labels!r}; expected {_ABOUT}")
-        ignored = tuple(sorted(_numbers("data.ignore", ignore, empty=True)))
+        ignored = tuple(sorted(_numbers("data.ignore", ignore, _SMALLEST_VALUE, empty=True)))
         further = named.pop(BACKGROUND, ())
         if further and not named:
             raise ConfigError(f"data.labels names the {BACKGROUND} alone; expected a class besides")
@@ -161,11 +164,11 @@ class Labels:
         return {"labels": labels or None, "ignore": list(self.ignore), "multilabel": self.multilabel}
 
 
-def _numbers(field: str, values: Any, *, empty: bool = False) -> tuple[int, ...]:
-    """One whole number or a list of them, without repetition."""
+def _numbers(field: str, values: Any, low: int = 0, *, empty: bool = False) -> tuple[int, ...]:
+    """One whole number from `low` on, or a list of them, without repetition."""
     listed = tuple(values) if isinstance(values, list | tuple) else (values,)
-    if not all(is_whole(value, 0) and value <= _LARGEST_VALUE for value in listed) or not (listed or empty):
+    if not all(is_whole(value, low) and value <= _LARGEST_VALUE for value in listed) or not (listed or empty):
         raise ConfigError(
-            f"{field} is {values!r}; expected a whole number from 0 to {_LARGEST_VALUE}, or a list of them"
+            f"{field} is {values!r}; expected a whole number from {low} to {_LARGEST_VALUE}, or a list of them"
         )
     return tuple(dict.fromkeys(listed))

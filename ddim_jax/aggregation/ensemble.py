@@ -14,7 +14,8 @@ from ddim_jax.registry import ENSEMBLES
 def of_masks(fuse: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray, Protocol], np.ndarray]:
     """A decorator: makes an ensemble of a function of masks, uint8 [S, h, w] of 0 and 1 -> probability [h, w].
 
-    The protocol makes a mask of each sample by itself, with its own threshold. The result is cut at 0.5.
+    The protocol makes a mask of each sample by itself, with its own threshold. The result is cut at 0.5. Of several
+    classes `fuse` has those of each class by itself, which of exclusive ones do not overlap.
     """
 
     @functools.wraps(fuse)
@@ -22,21 +23,25 @@ def of_masks(fuse: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray, 
         masks = [threshold_mask(protocol.probability(one[np.newaxis]), protocol.threshold) for one in samples]
         return fuse(np.stack(masks))
 
-    ensemble.threshold = 0.5
+    ensemble.threshold, ensemble.of_masks = 0.5, fuse
     return ensemble
 
 
-def ensemble_probability(samples: np.ndarray, protocol: Protocol, ensemble: str = "mean") -> np.ndarray:
+def ensemble_probability(
+    samples: np.ndarray, protocol: Protocol, ensemble: str = "mean", labels: Labels = Labels()
+) -> np.ndarray:
     """Fuses the samples of an image; of several classes each by itself, against the rest.
 
     "mean": what the protocol makes of all samples together. "mean_of_each": the mean of what it makes of each sample by
     itself. For the other two, it makes a mask of each sample, with its own threshold. "majority": the fraction of the
-    masks that hold the pixel. "staple": the probability of the mask behind them, found by STAPLE.
+    masks that hold the pixel. "staple": the probability of the mask behind them, found by STAPLE. The mask of a sample
+    of exclusive classes has the likeliest of them and the background, as `threshold_mask` makes it.
 
     Args:
       samples: [S, h, w] estimates of x_0, about [-1, 1] and unclipped; of several classes [S, h, w, K].
       protocol: one of `PROTOCOLS`.
       ensemble: a name in `ddim_jax.registry.ENSEMBLES`.
+      labels: the classes.
 
     Returns:
       float32 [h, w] or [h, w, K] in [0, 1]; cut it at `ensemble_threshold`.
@@ -46,6 +51,14 @@ def ensemble_probability(samples: np.ndarray, protocol: Protocol, ensemble: str 
       ConfigError: an unknown ensemble.
     """
     samples, fuse = check_samples(samples), ENSEMBLES.get(ensemble)
+    if labels.exclusive and hasattr(fuse, "of_masks"):
+        threshold, masks = ensemble_threshold(protocol, labels=labels), []
+        for one in samples:
+            probability = [protocol.probability(one[np.newaxis, ..., k]) for k in range(labels.count)]
+            masks.append(threshold_mask(np.stack(probability, axis=-1), threshold, labels))
+        votes = np.stack(masks)
+        fused = [fuse.of_masks((votes == k).astype(np.uint8)) for k in range(1, labels.count + 1)]
+        return np.stack(fused, axis=-1).astype(np.float32)
     if samples.ndim == 4:
         return np.stack([ensemble_probability(one, protocol, ensemble) for one in np.moveaxis(samples, -1, 0)], axis=-1)
     return fuse(samples, protocol).astype(np.float32)

@@ -81,5 +81,6 @@ def threshold_mask(probability: np.ndarray, threshold: float | None, labels: Lab
     if labels.multilabel:
         return ((probability > threshold) << np.arange(labels.count, dtype=np.uint8)).sum(axis=-1, dtype=np.uint8)
     likeliest = probability.max(axis=-1)
-    above = 1.0 - probability.sum(axis=-1) if threshold is None else threshold
+    # Not by rounding alone: where votes are equal, the background is kept.
+    above = 1.0 - probability.sum(axis=-1) + _FLAT if threshold is None else threshold
     return np.where(likeliest > above, probability.argmax(axis=-1) + 1, 0).astype(np.uint8)

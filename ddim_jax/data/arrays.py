@@ -8,6 +8,7 @@ import numpy as np
 
 from ddim_jax.data.facts import PairFacts, PixelBudget, facts_of
 from ddim_jax.data.sources import Example, Source, data_error
+from ddim_jax.imageio.foregrounds import Foreground, describe_foregrounds, noting
 from ddim_jax.imageio.masks import LabelMapError, describe_label_maps
 from ddim_jax.preprocessing import resize_image, resize_mask
 from ddim_jax.runtime.errors import DataError
@@ -68,6 +69,7 @@ def load_selections(selections: Sequence[Selection], image_size: int, *, threads
 
     Raises:
       DataError: some pairs of any selection cannot be used; up to ten are named with what is wrong, the rest counted.
+        Or the foreground of masks that are read by level is not the same value in all files.
     """
     found = [
         Arrays(
@@ -82,7 +84,7 @@ def load_selections(selections: Sequence[Selection], image_size: int, *, threads
     def attempt(work: tuple[Source, int, Arrays, list[int]]) -> DataError | None:
         source, row, arrays, places = work
         try:
-            with budget.room_for(source, row):
+            with budget.room_for(source, row), noting(foregrounds):
                 example = source[row]
                 arrays.facts[row] = facts_of(example)
                 if places:
@@ -91,6 +93,7 @@ def load_selections(selections: Sequence[Selection], image_size: int, *, threads
             return error
         return None
 
+    foregrounds: list[Foreground] = []
     budget, work = PixelBudget(), []
     for (source, keep, check), arrays in zip(selections, found, strict=True):
         places: dict[int, list[int]] = {row: [] for row in sorted({*keep, *check})}
@@ -102,6 +105,8 @@ def load_selections(selections: Sequence[Selection], image_size: int, *, threads
     if problems:
         name = selections[0].source.name
         raise data_error(f"{len(problems)} of {len(work)} pairs of {name} cannot be used:", _said(problems, len(work)))
+    if several := describe_foregrounds(foregrounds):
+        raise DataError(f"{selections[0].source.name}: {several}")
     return found
 
 

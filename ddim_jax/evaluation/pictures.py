@@ -97,7 +97,7 @@ def make_case(
         truth=resize_mask(example.mask, result.shape),
         prediction=protocol_mask(estimates, PROTOCOLS["mean"], result.shape, ensemble, labels),
         samples=np.stack([shrunk(sample) for sample in sample_probabilities(estimates)]),
-        probability=shrunk(ensemble_probability(estimates, PROTOCOLS["mean"], ensemble)),
+        probability=shrunk(ensemble_probability(estimates, PROTOCOLS["mean"], ensemble, labels)),
         uncertainty=shrunk(uncertainty(estimates)),
         ensemble=ensemble,
         labels=labels,

@@ -78,7 +78,7 @@ def protocol_mask(
     labels: Labels = Labels(),
 ) -> np.ndarray:
     """The mask that protocol and ensemble make of samples [S, h, w]: probability resized, then cut; uint8 [H, W]."""
-    probability = resize_unit_map(ensemble_probability(samples, protocol, ensemble), shape)
+    probability = resize_unit_map(ensemble_probability(samples, protocol, ensemble, labels), shape)
     return threshold_mask(probability, ensemble_threshold(protocol, ensemble, labels), labels)
 
 
@@ -100,7 +100,7 @@ def score_image(
     """
     scores, resized = {}, {}
     for protocol in PROTOCOLS.values():
-        fused = ensemble_probability(samples, protocol, ensemble)
+        fused = ensemble_probability(samples, protocol, ensemble, labels)
         threshold = ensemble_threshold(protocol, ensemble, labels)
         if protocol.name == "mean":
             doubt = mask_doubt(mean_probability(samples), threshold_mask(fused, threshold, labels), labels)

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from ddim_jax.imageio.foregrounds import note
 from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.runtime.errors import DataError
 
@@ -59,10 +60,12 @@ def describe_label_maps(errors: Sequence[LabelMapError], total: int) -> str:
 
 def _what_to_do(counts: Mapping[int, int]) -> str:
     values = sorted(value for value in counts if value != 0)
-    ignored = [value for value in values if value == IGNORED and len(values) > 1]
-    named = ", ".join(f'"NAME{k}": {value}' for k, value in enumerate(_first(v for v in values if v not in ignored), 1))
+    ignored = [value for value in values if value < 0 or (value == IGNORED and len(values) > 1)]
+    classes = _first(v for v in values if v not in ignored) or ["VALUE"]
+    named = ", ".join(f'"NAME{k}": {value}' for k, value in enumerate(classes, 1))
     return (
-        f"expected 0 and one other. Say what they stand for: --config.data.labels='{{{named}}}' for classes (a list "
+        "expected 0 and one other. Say what they stand for: "
+        f"--config.data.labels='{{{named}}}' for classes (a list "
         "for several values, the name background for further background), --config.data.ignore="
         f"{ignored[0] if ignored else 'VALUE'} for pixels that do not count."
     )
@@ -82,6 +85,7 @@ def mask_of_picture(picture: Image.Image, labels: Labels = Labels(), *, lossy: b
       be exactly two of them, one black (the background).
     * With an alpha channel that varies over a picture of one colour, alpha is the mask; else the picture is laid over
       black.
+    * Negative values are refused.
     * A constant mask is empty where it is 0 and full elsewhere (in a JPEG: elsewhere from 32 on).
     * A lossless file of few exact values that are not 0 and one other is a label map and refused; soft edges between
       two levels are none.
@@ -107,6 +111,8 @@ def mask_of_picture(picture: Image.Image, labels: Labels = Labels(), *, lossy: b
     """
     if picture.mode in ("P", "PA"):
         return _mask_of_palette(picture, labels, name)
+    if picture.mode == "1" and not labels.by_value:
+        return np.asarray(picture).astype(np.uint8)
     return mask_of_numbers(_levels_image(picture, labels, lossy=lossy, name=name), labels, lossy=lossy, name=name)
 
 
@@ -125,9 +131,26 @@ def mask_of_numbers(values: np.ndarray, labels: Labels = Labels(), *, lossy: boo
     """
     if labels.by_value:
         return _mask_by_value(values, labels, lossy=lossy, name=name)
-    if not lossy and (counts := label_counts(values)):
-        raise LabelMapError(name, counts)
+    if values.dtype.kind not in "bu" and values.min() < 0:
+        if counts := _value_counts(values, most=_MOST_LABELS):
+            raise LabelMapError(name, counts)
+        raise DataError(
+            f"{name}: holds values from {values.min():g} to {values.max():g}, expected 0 and one other; save the mask "
+            "as 0 and 255."
+        )
+    if not lossy:
+        if counts := label_counts(values):
+            raise LabelMapError(name, counts)
+        _note_levels(values, name)
     return mask_of_levels(values, lossy=lossy, name=name)
+
+
+def _note_levels(values: np.ndarray, name: str) -> None:
+    """Notes the foreground of a mask of two exact levels; one with soft edges has a level, but no value."""
+    high = values.max()
+    inside = int(np.count_nonzero(values == high))
+    if high > 0 and inside + np.count_nonzero(values == 0) == values.size:
+        note(_plain(high), _plain(high), inside, name)
 
 
 def _mask_by_value(values: np.ndarray, labels: Labels, *, lossy: bool, name: str) -> np.ndarray:
@@ -137,8 +160,10 @@ def _mask_by_value(values: np.ndarray, labels: Labels, *, lossy: bool, name: str
     codes = labels.codes()
     if not labels.names:  # values that are ignored alone: what is left has to be 0 and one other
         rest = {value: pixels for value, pixels in counts.items() if value not in codes}
-        if len(rest) > 1:
+        if len(rest) > 1 or any(value < 0 for value in rest):
             raise LabelMapError(name, counts)
+        for value, pixels in rest.items():
+            note(value, value, pixels, name)
         codes |= dict.fromkeys(rest, 1)
     unknown = sorted(set(counts) - set(codes))
     if unknown:
@@ -192,7 +217,7 @@ def _value_counts(values: np.ndarray, most: int | None = None) -> dict[int, int]
     if most and len(np.unique(values[:64])) > most:
         return None
     found, counts = np.unique(values, return_counts=True)
-    if most and (len(found) > most or not np.array_equal(found, np.round(found)) or found[0] < 0):
+    if most and (len(found) > most or not np.array_equal(found, np.round(found))):
         return None
     return {_plain(value): int(pixels) for value, pixels in zip(found, counts, strict=True)}
 
@@ -300,6 +325,7 @@ def _mask_of_palette(picture: Image.Image, labels: Labels, name: str) -> np.ndar
     if _is_grey(palette, 0):
         if label_counts(palette[..., 0]):
             raise LabelMapError(name, counts)  # with the indices, which data.labels goes by
+        _note_palette(indices, palette, name)
         return mask_of_levels(palette[..., 0], lossy=False, name=name)
     if len(counts) > 2:
         raise LabelMapError(name, counts)
@@ -310,7 +336,17 @@ def _mask_of_palette(picture: Image.Image, labels: Labels, name: str) -> np.ndar
             f"{name}: its palette has the colours {colours[0]} and {colours[-1]}, and none is black, the background. "
             f"Say in data.labels which of the indices {', '.join(map(str, counts))} are foreground."
         )
+    _note_palette(indices, palette, name)
     return (~black).astype(np.uint8)
+
+
+def _note_palette(indices: np.ndarray, palette: np.ndarray, name: str) -> None:
+    """Notes the foreground of a palette of black and one other colour: by its colour, named by its index."""
+    inside = palette.any(axis=-1)
+    indices, colours = np.unique(indices[inside]), palette[inside]
+    if len(indices) == 1:
+        red, green, blue = colours[0].tolist()
+        note(red if red == green == blue else (red, green, blue), int(indices[0]), len(colours), name)
 
 
 def _levels_image(picture: Image.Image, labels: Labels, *, lossy: bool, name: str) -> np.ndarray:
@@ -350,6 +386,8 @@ def _from_colours(rgb: np.ndarray, labels: Labels, *, tolerance: int, name: str)
     numbers, counts = np.unique(rgb.astype(np.int32) @ np.array([2**16, 2**8, 1], np.int32), return_counts=True)
     colours = np.stack([numbers >> 16, (numbers >> 8) & 255, numbers & 255], axis=-1)
     if not labels.by_value and len(colours) <= 2 and (len(colours) == 1 or not colours[0].any()):
+        if colours[-1].any():
+            note(tuple(colours[-1].tolist()), None, int(counts[-1]), name)
         return (rgb.max(axis=-1) > 0).astype(np.uint8)
     most = colours[np.argsort(-counts, kind="stable")[:5]]
     found = ", ".join(str(tuple(int(channel) for channel in colour)) for colour in most)

@@ -97,7 +97,7 @@ def fuse(
       options: checked; of these, protocol, ensemble and threshold.
       labels: the classes.
     """
-    fused = ensemble_probability(samples, PROTOCOLS[options.protocol], options.ensemble)
+    fused = ensemble_probability(samples, PROTOCOLS[options.protocol], options.ensemble, labels)
     probability = resize_unit_map(fused, shape)
     return Segmentation(
         mask=threshold_mask(probability, options.threshold, labels),

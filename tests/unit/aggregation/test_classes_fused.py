@@ -43,6 +43,26 @@ def test_ensembles_fuse_each_class_against_the_rest():
     np.testing.assert_array_equal(threshold_mask(staple, None, EXCLUSIVE), [[1, 1, 2, 0]])
 
 
+def test_exclusive_classes_vote_with_the_samples_own_masks():
+    """Samples whose masks are 1, 1 and 0 at one pixel, none of them with a class above a half, and 2, 0 and 1."""
+    shares = np.array(
+        [[[[0.4, 0.35], [0.3, 0.4]]], [[[0.45, 0.2], [0.2, 0.3]]], [[[0.2, 0.3], [0.9, 0.1]]]], np.float32
+    )
+    drawn = 2 * shares - 1
+    own = [threshold_mask(one, None, EXCLUSIVE)[0].tolist() for one in shares]
+    assert own == [[1, 2], [1, 0], [0, 1]]
+    found = ensemble_probability(drawn, MEAN, "majority", EXCLUSIVE)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, [[[2 / 3, 0], [1 / 3, 1 / 3]]], atol=1e-6)
+    np.testing.assert_array_equal(threshold_mask(found, None, EXCLUSIVE), [[1, 0]])
+    staple = ensemble_probability(drawn, MEAN, "staple", EXCLUSIVE)
+    for k in (1, 2):
+        one_hot = np.where(np.array(own)[:, None] == k, 1.0, -1.0)
+        np.testing.assert_array_equal(staple[..., k - 1], ensemble_probability(one_hot, MEAN, "staple"))
+    # Structures that overlap are cut one by one, at a half.
+    assert ensemble_probability(drawn, MEAN, "majority", OVERLAPPING)[0, 0].tolist() == [0, 0]
+
+
 def test_the_uncertainty_of_a_pixel_is_that_of_its_least_sure_class():
     drawn = samples([1, 1, 0], [1, 2, 0])
     np.testing.assert_allclose(uncertainty(drawn), [[0, 0.5, 0]])

@@ -48,6 +48,18 @@ def test_a_value_that_would_vanish_keeps_the_pixel_at_its_centre():
     assert resize_mask(mask, (256, 256))[33:35, 100:102].sum() == 4  # nothing is added to what is left
 
 
+def test_values_that_would_vanish_do_not_take_each_others_pixel():
+    mask = np.zeros((768, 768), np.uint8)
+    mask[301:304, 301:303], mask[301:304, 303:305], mask[304:306, 301:303] = 1, 2, 3  # all in row and column 25 of 64
+    small = resize_mask(mask, (64, 64))
+    assert [(small == value).sum() for value in (1, 2, 3)] == [1, 1, 1] and small[25, 25] == 1
+    assert np.abs(np.argwhere(small) - 25).max() == 1
+    mask[:] = 0
+    mask[306, 306], mask[307, 307] = 1, 2  # the nearest pixel keeps 1 alone
+    assert np.unique(resize_mask(mask, (64, 64))).tolist() == [0, 1, 2]
+    assert np.unique(resize_mask(np.array([[1, 2, 3]], np.uint8), (1, 1))).size == 1
+
+
 @pytest.mark.attack("16.17")
 def test_the_pixels_that_are_read_at_once_are_bounded(tmp_path, monkeypatch):
     """A budget of 500 pixels has room for two pairs of 240 at once; a pair of 5000 is read alone."""

@@ -431,3 +431,49 @@ def test_masks_of_classes_are_united_where_they_agree():
     with pytest.raises(DataError, match=r"a\.png and b\.png give pixels different classes"):
         united({a: one, b: clash}, classes)
     assert united({a: one, b: clash}, overlapping).tolist() == [[2, 3, 0, 255, 255, 1, 0]]
+
+
+def _palette(index, colour):
+    picture = Image.fromarray(np.repeat([0, index], 60).reshape(12, 10).astype(np.uint8), "P")
+    picture.putpalette([*([0] * (3 * index)), *colour])
+    return picture
+
+
+GREY = [Image.fromarray(np.repeat([0, value], 60).reshape(12, 10).astype(np.uint8)) for value in (1, 2, 3, 255)]
+RED, GREEN = ([*(0 if k != channel else 200 for k in range(3))] for channel in (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("masks", "told"),
+    [
+        (
+            GREY[:3],
+            r"1 \(60 pixels in 1 of them, such as .*0\.png\), 2 \(60 .*, 3 \(60 .*1, \"NAME2\": 2, \"NAME3\": 3",
+        ),
+        ([GREY[0], GREY[0], GREY[3]], r"1 \(120 pixels in 2 of them, .*, 255 \(.*2\.png\).*\"NAME\": \[1, 255\]"),
+        ([GREY[0], Image.fromarray(np.full((12, 10), 3, np.uint8))], r"1 \(60 .*, 3 \(120 pixels"),
+        ([_palette(1, RED), _palette(2, GREEN)], r"2 of the colour \(0, 200, 0\) .*1 of the colour \(200, 0, 0\)"),
+        (
+            [_palette(1, RED).convert("RGB"), _palette(1, GREEN).convert("RGB")],
+            r"the colour \(0, .*save the masks as grey",
+        ),
+    ],
+)
+def test_masks_of_one_class_each_are_not_merged_in_silence(tmp_path, masks, told):
+    for number, one in enumerate(masks):
+        save_pair(tmp_path / f"images/{number}.png", tmp_path / f"masks/{number}.png")
+        one.save(tmp_path / f"masks/{number}.png")
+    source = load_dataset("folder", "all", root=tmp_path)
+    with pytest.raises(DataError, match=rf"{len(masks)} masks have one value each.* not the same: {told}"):
+        check_source(source)
+    if masks[0] in GREY:
+        check_source(load_dataset("folder", "all", root=tmp_path, labels=Labels.create([1, 2, 3, 255])))
+
+
+def test_masks_without_a_value_of_their_own_go_with_all(tmp_path):
+    soft = Image.fromarray(np.array([[0] * 5 + [edge] + [255] * 4 for edge in range(60, 180, 10)], np.uint8))
+    empty = Image.fromarray(np.zeros((12, 10), np.uint8))
+    for number, one in enumerate([GREY[0], soft, empty, GREY[0].point(lambda v: 255 * v).convert("1")]):
+        save_pair(tmp_path / f"images/{number}.png", tmp_path / f"masks/{number}.png")
+        one.save(tmp_path / f"masks/{number}.png")
+    check_source(load_dataset("folder", "all", root=tmp_path))

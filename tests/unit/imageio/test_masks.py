@@ -286,6 +286,25 @@ def test_ignored_values_alone_leave_two_levels():
         mask_of_numbers(stored(1, 2, 255), only_ignored, name="m")
 
 
+@pytest.mark.parametrize("dtype", [np.int16, np.float64])
+@pytest.mark.parametrize("values", [(-1, 0), (-1, 0, 1), (-1, 0, 1, 2), (-1, 255), (-1,), (-2, -1)])
+def test_a_negative_value_is_refused_and_can_be_ignored(values, dtype):
+    mask = np.repeat(values, 12).reshape(-1, 12).astype(dtype)
+    with pytest.raises(LabelMapError, match=rf"values {values[0]} \(12 pixels\).*--config\.data\.ignore={values[0]} "):
+        mask_of_numbers(mask, name="m.nii")
+    if values == (-1, 0, 1):
+        with pytest.raises(LabelMapError, match="values -1"):
+            mask_of_numbers(mask, Labels.create(ignore=7), name="m.nii")
+        assert mask_of_numbers(mask, Labels.create(ignore=-1), name="m.nii")[:, 0].tolist() == [255, 0, 1]
+        labels = Labels.create({"a": 1, "background": -1})
+        assert mask_of_numbers(mask, labels, name="m.nii")[:, 0].tolist() == [0, 0, 1]
+
+
+def test_negative_fractions_are_no_mask():
+    with pytest.raises(DataError, match=r"m\.nii: holds values from -0\.5 to 1, expected 0 and one other"):
+        mask_of_numbers(np.array([[-0.5, 0.0, 1.0]]), name="m.nii")
+
+
 def test_label_maps_of_a_data_set_are_described_once():
     errors = [LabelMapError("a.png", {0: 10, 1: 5, 255: 1}), LabelMapError("b.png", {0: 8, 2: 8})]
     text = describe_label_maps(errors, 7)
