@@ -156,7 +156,8 @@ def resize_nearest(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def resize_mask(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """`resize_nearest`, but a value above 0 never vanishes: one that no pixel is left of keeps the pixel at its centre.
 
-    So a small finding stays a finding: what draws nothing there is not right.
+    So a small finding stays a finding: what draws nothing there is not right. Where that pixel is the last one of
+    another value, the nearest that is not takes its place; only with fewer pixels than values some vanish.
     """
     small = resize_nearest(mask, shape)
     before, after = Image.fromarray(mask).histogram(), Image.fromarray(small).histogram()
@@ -167,7 +168,12 @@ def resize_mask(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         rows, columns = np.nonzero(mask == value)
         centre = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
         place = rows[centre] * shape[0] // mask.shape[0], columns[centre] * shape[1] // mask.shape[1]
-        small[place] = value
+        left = Image.fromarray(small).histogram()
+        last = [other for other in range(1, 255) if left[other] == 1]
+        down, across = np.ogrid[: shape[0], : shape[1]]
+        distance = (down - place[0]) ** 2 + (across - place[1]) ** 2 + np.where(np.isin(small, last), np.inf, 0.0)
+        if np.isfinite(distance.min()):
+            small.flat[distance.argmin()] = value
     return small
 
 

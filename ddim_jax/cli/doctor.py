@@ -1,12 +1,13 @@
 """The command `ddim-jax doctor`: facts about an installation, each followed by what to do where something is amiss."""
 
 import argparse
+import ast
 import contextlib
 import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -33,7 +34,15 @@ def run(arguments: list[str] | None = None) -> int:
     parser.add_argument("--ckpt", metavar="RUN", help="say what the checkpoints of a run hold instead")
     parser.add_argument("--data", metavar="DIR", help="say what a folder of images/ and masks/ holds instead")
     parser.add_argument("--image-size", type=int, default=64, metavar="N", help="with --data (default: 64)")
-    options = parser.parse_args(arguments)
+    # With the names that training has for them too, which its messages tell.
+    about = "with --data, as data.%s of a config"
+    for name, kind in (("labels", "JSON"), ("ignore", "VALUES"), ("window", "CENTRE,WIDTH")):
+        parser.add_argument(
+            f"--{name}", f"--config.data.{name}", type=_literal, metavar=kind, dest=name, help=about % name
+        )
+    for name in ("multilabel", "invert"):
+        parser.add_argument(f"--{name}", f"--config.data.{name}", action="store_true", dest=name, help=about % name)
+    options = parser.parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
     with report_input_errors("stopped"):
         if options.ckpt is not None:
             lines, is_usable = _checkpoints(options.ckpt)
@@ -43,8 +52,15 @@ def run(arguments: list[str] | None = None) -> int:
             import jax
 
             from ddim_jax.data.preflight import examine
+            from ddim_jax.imageio.images import ReadOptions
+            from ddim_jax.labels import Labels
+            from ddim_jax.sampling_options import window
 
-            _show(examine(options.data, options.image_size, jax.default_backend(), _cores()))
+            data = vars(options)
+            if options.window is not None:
+                data["window"] = window("--window", options.window)
+            read = Labels.from_config(data), ReadOptions.of(data)
+            _show(examine(options.data, options.image_size, jax.default_backend(), _cores(), *read))
             return 0
         if options.build_kernels:
             from ddim_jax.ops import cpu_kernels
@@ -58,6 +74,25 @@ def run(arguments: list[str] | None = None) -> int:
         _show(_kernels())
         _show(_caches())
     return 0
+
+
+def _literal(text: str) -> object:
+    """The number, list or table that a text is; else the text, which the check of its option refuses."""
+    try:
+        return ast.literal_eval(text.strip())
+    except (SyntaxError, ValueError):
+        return text
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Values that begin with a minus as one argument with their option, for argparse takes them for options."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] in ("--window", "--ignore") and argument[:1] == "-" and argument[1:2].isdigit():
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _show(lines: Iterator[Line] | list[Line]) -> None:

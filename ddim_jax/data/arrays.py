@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ddim_jax.data.facts import PairFacts, PixelBudget, facts_of
-from ddim_jax.data.sources import Example, Source, data_error
+from ddim_jax.data.sources import Example, Source, data_error, labels_of
 from ddim_jax.imageio.foregrounds import Foreground, describe_foregrounds, noting
 from ddim_jax.imageio.masks import LabelMapError, describe_label_maps
 from ddim_jax.preprocessing import resize_image, resize_mask
@@ -86,7 +86,7 @@ def load_selections(selections: Sequence[Selection], image_size: int, *, threads
         try:
             with budget.room_for(source, row), noting(foregrounds):
                 example = source[row]
-                arrays.facts[row] = facts_of(example)
+                arrays.facts[row] = facts_of(example, labels_of(source))
                 if places:
                     arrays.images[places], arrays.masks[places] = resized(example, image_size)
         except DataError as error:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ddim_jax.data.sources import Example, Source
 from ddim_jax.imageio.images import MAX_PIXELS
-from ddim_jax.labels import IGNORED
+from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.preprocessing import resize_nearest
 from ddim_jax.runtime.errors import DataError
 
@@ -26,10 +26,10 @@ class PairFacts(NamedTuple):
       sha256: of the shape and the pixels of picture and mask.
       height, width: in pixels.
       levels: the largest number of different values in a channel, 1 .. 256.
-      values: those of the mask, ascending, without 0 and the ignored ones.
+      values: those of the mask, ascending, without 0 and the ignored ones; of classes that overlap, their numbers.
       share: of the pixels that are foreground, 0 .. 1.
       extent: the longer side of the box around the foreground, in pixels; 0 where there is none.
-      lost: those of `SIZES` at which the nearest pixel leaves nothing of some value of the mask, ascending.
+      lost: those of `SIZES` at which the nearest pixel leaves nothing of some of `values`, ascending.
     """
 
     sha256: bytes
@@ -42,14 +42,14 @@ class PairFacts(NamedTuple):
     lost: tuple[int, ...]
 
 
-def facts_of(example: Example) -> PairFacts:
-    """The facts of one pair."""
+def facts_of(example: Example, labels: Labels = Labels()) -> PairFacts:
+    """The facts of one pair, with a mask of `labels`."""
     digest = hashlib.sha256(np.asarray(example.image.shape, "<u8").tobytes())
     digest.update(np.ascontiguousarray(example.image))
     digest.update(np.ascontiguousarray(example.mask))
     levels = np.reshape(Image.fromarray(example.image).histogram(), (3, 256))
-    values = values_of(example.mask)
-    inside = np.isin(example.mask, values) if values else None
+    values = values_of(example.mask, labels)
+    inside = (example.mask != 0) & (example.mask != IGNORED) if values else None
     extent = 0
     if values:
         extent = max(int(np.ptp(np.flatnonzero(inside.any(axis=axis)))) + 1 for axis in (0, 1))
@@ -61,19 +61,21 @@ def facts_of(example: Example) -> PairFacts:
         values=values,
         share=float(inside.mean()) if values else 0.0,
         extent=extent,
-        lost=tuple(size for size in SIZES if size < max(example.mask.shape) and is_lost(example.mask, size)),
+        lost=tuple(size for size in SIZES if size < max(example.mask.shape) and is_lost(example.mask, size, labels)),
     )
 
 
-def values_of(mask: np.ndarray) -> tuple[int, ...]:
-    """The values of a decoded mask, ascending, without 0 and the ignored ones."""
+def values_of(mask: np.ndarray, labels: Labels = Labels()) -> tuple[int, ...]:
+    """The values of a decoded mask, ascending, without 0 and the ignored ones; the classes where they may overlap."""
+    if labels.multilabel:
+        return tuple(number for number in range(1, labels.count + 1) if labels.of_class(mask, number).any())
     counts = Image.fromarray(mask).histogram()
     return tuple(value for value in range(1, IGNORED) if counts[value])
 
 
-def is_lost(mask: np.ndarray, size: int) -> bool:
-    """Returns True if a value of the mask is not left when it is resized to `size` x `size` by the nearest pixel."""
-    return values_of(resize_nearest(mask, (size, size))) != values_of(mask)
+def is_lost(mask: np.ndarray, size: int, labels: Labels = Labels()) -> bool:
+    """Returns True if one of `values_of` is lost when the mask is resized to `size` x `size` by the nearest pixel."""
+    return values_of(resize_nearest(mask, (size, size)), labels) != values_of(mask, labels)
 
 
 class PixelBudget:

@@ -8,6 +8,8 @@ from pathlib import Path
 from ddim_jax.data.arrays import Selection, load_selections
 from ddim_jax.data.facts import SIZES, PairFacts
 from ddim_jax.data.load import load_dataset
+from ddim_jax.imageio.images import ReadOptions
+from ddim_jax.labels import Labels
 
 Line = tuple[str, str, str]
 """A name, what was found, and what to do about it ("" for nothing)."""
@@ -18,13 +20,20 @@ _BATCH, _PASSES, _MOST_STEPS = 16, 100, 20_000
 _PICTURES_PER_CORE = 115  # a second, of configs/folder.py at 64 x 64: 230 on two cores
 
 
-def examine(root: str | os.PathLike, image_size: int, device: str, cores: int) -> list[Line]:
-    """The table for a folder of pairs, each of which is read; see `describe` and `recommend`.
+def examine(
+    root: str | os.PathLike,
+    image_size: int,
+    device: str,
+    cores: int,
+    labels: Labels = Labels(),
+    reading: ReadOptions = ReadOptions(),
+) -> list[Line]:
+    """The table for a folder of pairs, read one by one with `labels` and `reading`; see `describe` and `recommend`.
 
     Raises:
       DataError: pairs cannot be used; up to ten are named.
     """
-    source = load_dataset("folder", "all", root=Path(root))
+    source = load_dataset("folder", "all", root=Path(root), labels=labels, reading=reading)
     (arrays,) = load_selections([Selection(source, (), range(len(source)))], 1)
     facts = list(arrays.facts.values())
     return [*describe(facts, image_size), *recommend(facts, device, cores)]

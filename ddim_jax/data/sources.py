@@ -35,7 +35,7 @@ class Example(NamedTuple):
 class Source(Protocol):
     """One split of a data set; `source[i]` may be called from several threads and gives the same pair every time.
 
-    A source may also have a text `note` for readers of its results (see `note_of`).
+    A source may also have a text `note` for readers of its results (see `note_of`) and `labels` (see `labels_of`).
     """
 
     name: str
@@ -69,6 +69,11 @@ class Pair(NamedTuple):
 def note_of(source: Source) -> str:
     """A remark for readers of results on `source`, such as that its split is not the official one; "" for none."""
     return getattr(source, "note", "")
+
+
+def labels_of(source: Source) -> Labels:
+    """The classes of the masks of a source that says them; else one class."""
+    return getattr(source, "labels", Labels())
 
 
 class DataOptions(NamedTuple):
@@ -131,7 +136,7 @@ class PairSource:
         labels: Labels = Labels(),
         reading: ReadOptions = ReadOptions(),
     ):
-        self.name, self.note, self._labels, self._reading = name, note, labels, reading
+        self.name, self.note, self.labels, self._reading = name, note, labels, reading
         self.ids = tuple(pair.id for pair in pairs)
         self._pairs = tuple(pairs)
 
@@ -147,16 +152,16 @@ class PairSource:
         pair = self._pairs[index]
         if pair.slice is not None:
             files = (pair.mask, *pair.more_masks)
-            pixels, found = read_slice(pair.image, files, pair.slice, self._reading, self._labels)
+            pixels, found = read_slice(pair.image, files, pair.slice, self._reading, self.labels)
             for file, mask in zip(files, found, strict=True):
                 check_fits(pair.image, Picture(pixels), file, mask)
-            return Example(pair.id, pixels, united(dict(zip(files, found, strict=True)), self._labels))
+            return Example(pair.id, pixels, united(dict(zip(files, found, strict=True)), self.labels))
         picture, masks = read_picture(pair.image, self._reading), {}
         log_notes(pair.image, picture)
         for file in (pair.mask, *pair.more_masks):
-            masks[file] = read_mask_of(pair.image, file, self._labels)
+            masks[file] = read_mask_of(pair.image, file, self.labels)
             check_fits(pair.image, picture, file, masks[file])
-        return Example(pair.id, picture.pixels, united(masks, self._labels))
+        return Example(pair.id, picture.pixels, united(masks, self.labels))
 
     def count_pixels(self, index: int) -> int:
         """Pixels of the picture and the masks of pair `index`, from their headers.
@@ -191,7 +196,7 @@ class Subset:
     """The chosen rows of a source, as a source."""
 
     def __init__(self, source: Source, rows: Sequence[int]):
-        self.name, self.note = source.name, note_of(source)
+        self.name, self.note, self.labels = source.name, note_of(source), labels_of(source)
         self.ids = tuple(source.ids[row] for row in rows)
         self._source, self._rows = source, rows
 

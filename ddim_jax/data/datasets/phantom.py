@@ -57,7 +57,7 @@ class PhantomSource:
     """
 
     def __init__(self, split: str, *, seed: int, size: int, count: int, labels: Labels = Labels()):
-        self.name, self._labels = "phantom", labels
+        self.name, self.labels = "phantom", labels
         self.ids = tuple(f"{split}_{index:05d}" for index in range(count))
         self._split, self._seed, self._size = split, seed, size
 
@@ -67,10 +67,10 @@ class PhantomSource:
     def __getitem__(self, index: int) -> Example:
         if not 0 <= index < len(self):
             raise IndexError(f"phantom {self._split} has {len(self)} pictures, got index {index}.")
-        classes = bool(self._labels.names)
+        classes = bool(self.labels.names)
         image, mask = draw_phantom(self._split, self._seed, index, self._size, classes=classes)
         if classes:
-            mask = mask_of_numbers(mask, self._labels, name=self.ids[index])
+            mask = mask_of_numbers(mask, self.labels, name=self.ids[index])
         return Example(self.ids[index], image, mask)
 
 

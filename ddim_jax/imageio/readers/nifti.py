@@ -239,6 +239,7 @@ def _opened_mask(path: str, state: tuple[int, int]) -> NiftiStack:
     return NiftiStack((Path(path),))
 
 
+@functools.lru_cache(4)  # the slices of one file are read one after the other
 def _on_grid(mask: NiftiStack, picture: NiftiStack | DicomStack) -> np.ndarray:
     """The stored values of a mask in the order of its picture's voxels: of its `grid`, or [column, row, slice].
 

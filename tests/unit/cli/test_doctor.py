@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import ddim_jax
 from ddim_jax.checkpoints import CheckpointStore
@@ -116,3 +117,21 @@ def test_a_checkpoint(said, tmp_path):
     manifests[0].write_text("{}")
     status, lines = said("--ckpt", str(tmp_path / "run"))
     assert status == 1 and lines[-2].endswith("run/checkpoints: no intact one is left")
+
+
+def test_label_maps_are_looked_at_with_the_options_of_training(said, tmp_path, capsys):
+    mask = np.repeat([0, 1, 2, 3, 255], 8).reshape(10, 4).astype(np.uint8)
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(mask).save(tmp_path / folder / "a.png")
+    with pytest.raises(SystemExit):
+        doctor.run(["--data", str(tmp_path)])
+    advice = re.search(r"--config.data.labels='(.*?)' .*(--config.data.ignore=255) ", capsys.readouterr().err)
+    status, lines = said("--data", str(tmp_path), f"--config.data.labels={advice[1]}", advice[2])
+    assert status == 0 and "3 (1 in 1, 2 in 1, 3 in 1 pairs)" in "".join(lines)
+    overlapping = ("--labels", '{"a": [1, 3], "b": [2, 3]}', "--ignore", "255,-1", "--multilabel", "--invert")
+    status, lines = said("--data", str(tmp_path), *overlapping, "--window", "-600,1500")
+    assert status == 0 and "2 (1 in 1, 2 in 1 pairs)" in "".join(lines)
+    with pytest.raises(SystemExit):
+        doctor.run(["--data", str(tmp_path), "--labels", "lung"])
+    assert "data.labels is 'lung'" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.imageio.series import affine
 from ddim_jax.imageio.stacks import open_stack
 from ddim_jax.imageio.writers import Context
-from ddim_jax.registry import WRITERS
+from ddim_jax.registry import READERS, WRITERS
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.sampling_options import SamplingOptions
 
@@ -175,6 +175,15 @@ def test_a_dicom_seg_mask_lies_where_its_picture_is(several, field, value, root)
         file.PixelData = file.PixelData[: len(file.PixelData) // 2]
     file.save_as(root / "masks/v.dcm")
     with pytest.raises(DataError, match=rf"masks/v.dcm: .*{field}.*images/v.dcm has .*; expected the same"):
+        load_dataset("folder", "all", root=root)[0]
+
+
+def test_a_slice_and_its_mask_have_one_size_whatever_the_reader(root, monkeypatch):
+    volume(root / "images/v.nii.gz", np.zeros((6, 5, 4), np.uint8))
+    volume(root / "masks/v.nii.gz", np.zeros((6, 5, 4), np.uint8))
+    smaller = staticmethod(lambda path, stack, index, labels: np.zeros((5, 5), np.uint8))
+    monkeypatch.setattr(READERS.get("nifti"), "read_slice_mask", smaller)
+    with pytest.raises(DataError, match=r"v.nii.gz is 6 x 5 pixels, its mask .* is 5 x 5; expected the same size"):
         load_dataset("folder", "all", root=root)[0]
 
 

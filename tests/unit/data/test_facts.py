@@ -9,6 +9,7 @@ from pair_files import save_pair
 
 from ddim_jax.data import Example, check_source, load_arrays, load_dataset
 from ddim_jax.data.facts import PairFacts, PixelBudget, facts_of, is_lost
+from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import resize_mask
 
 
@@ -24,6 +25,16 @@ def test_facts_of_a_pair():
     assert facts_of(Example("a", image, mask)).values == (1, 2)
     empty = facts_of(Example("a", image, np.full((100, 200), 255, np.uint8)))
     assert (empty.values, empty.share, empty.extent, empty.lost) == ((), 0.0, 0, ())
+
+
+def test_classes_that_overlap_are_counted_by_their_bits():
+    labels = Labels.create({"a": [1, 3], "b": [2, 3]}, multilabel=True)
+    mask = np.zeros((100, 100), np.uint8)
+    mask[:50], mask[50:52, 50:52], mask[99] = 1, 3, 255
+    facts = facts_of(Example("a", np.zeros((100, 100, 3), np.uint8), mask), labels)
+    assert facts.values == (1, 2) and facts.share == 5004 / 10_000
+    mask[60:, :50] = 2  # at 32 the 3 is lost, and neither class
+    assert 32 not in facts_of(Example("a", np.zeros((100, 100, 3), np.uint8), mask), labels).lost
 
 
 def test_digests_differ_with_one_pixel_and_with_the_shape():
@@ -46,6 +57,18 @@ def test_a_value_that_would_vanish_keeps_the_pixel_at_its_centre():
     assert (np.argwhere(small == 1) == [[102 * 64 // 768, 303 * 64 // 768]]).all() and (small == 1).sum() == 1
     assert (small == 2).sum() == 1 and not (small == 255).any()
     assert resize_mask(mask, (256, 256))[33:35, 100:102].sum() == 4  # nothing is added to what is left
+
+
+def test_values_that_would_vanish_do_not_take_each_others_pixel():
+    mask = np.zeros((768, 768), np.uint8)
+    mask[301:304, 301:303], mask[301:304, 303:305], mask[304:306, 301:303] = 1, 2, 3  # all in row and column 25 of 64
+    small = resize_mask(mask, (64, 64))
+    assert [(small == value).sum() for value in (1, 2, 3)] == [1, 1, 1] and small[25, 25] == 1
+    assert np.abs(np.argwhere(small) - 25).max() == 1
+    mask[:] = 0
+    mask[306, 306], mask[307, 307] = 1, 2  # the nearest pixel keeps 1 alone
+    assert np.unique(resize_mask(mask, (64, 64))).tolist() == [0, 1, 2]
+    assert np.unique(resize_mask(np.array([[1, 2, 3]], np.uint8), (1, 1))).size == 1
 
 
 @pytest.mark.attack("16.17")
