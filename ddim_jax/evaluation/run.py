@@ -19,6 +19,7 @@ from ddim_jax.evaluation.scoring import ImageResult, score_image
 from ddim_jax.evaluation.staging import check_targets, staged
 from ddim_jax.evaluation.summary import RULES, summarise
 from ddim_jax.evaluation.tables import write_per_image
+from ddim_jax.imageio.foregrounds import describe_foregrounds, noting
 from ddim_jax.inference import Segmenter
 from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import resize_mask
@@ -154,13 +155,15 @@ def _read_all(source: Source, bar: Progress, labels: Labels) -> Callable[[int], 
     """Reads every pair before anything is sampled, and keeps the first in `_KEPT_BYTES`; returns what gives a pair.
 
     Raises:
-      DataError: pairs cannot be read, of which up to ten are named, or a mask is ignored everywhere.
+      DataError: pairs cannot be read, of which up to ten are named, or a mask is ignored everywhere; or
+        masks that are read by level have several values for their foreground.
     """
     kept: dict[int, Example] = {}
-    free = _KEPT_BYTES
+    free, foregrounds = _KEPT_BYTES, []
     for row in bar.track(range(len(source)), description="reading"):
         try:
-            example = source[row]
+            with noting(foregrounds):
+                example = source[row]
         except DataError:
             check_source(source)  # names all that cannot be read
             raise
@@ -169,6 +172,8 @@ def _read_all(source: Source, bar: Progress, labels: Labels) -> Callable[[int], 
         free -= example.image.nbytes + example.mask.nbytes
         if free >= 0:
             kept[row] = example
+    if several := describe_foregrounds(foregrounds):
+        raise DataError(f"{source.name}: {several}")
     return lambda row: kept[row] if row in kept else source[row]
 
 

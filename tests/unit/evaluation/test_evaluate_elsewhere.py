@@ -6,9 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from rich.progress import Progress
 
 from ddim_jax.data import ids_digest, load_dataset
 from ddim_jax.evaluation import checkpoint
+from ddim_jax.evaluation.run import _read_all
+from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError, InputError
 
 
@@ -74,3 +77,15 @@ def test_without_a_folder_given_nothing_is_written_either(scored, tmp_path):
         scored(data, split="all")
     with pytest.raises(DataError, match="nowhere: no such folder"):
         scored(data, data_root=tmp_path / "nowhere")
+
+
+def test_masks_with_several_foregrounds_are_not_scored_as_one(tmp_path):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+        for value in (1, 2):
+            Image.fromarray(np.repeat([0, value], 8).reshape(4, 4).astype(np.uint8)).save(
+                tmp_path / folder / f"{value}.png"
+            )
+    source = load_dataset("folder", "all", root=tmp_path)
+    with pytest.raises(DataError, match=r"2 masks have one value each .* 1 \(8 pixels .* 2 \(8 pixels"):
+        _read_all(source, Progress(), Labels())
