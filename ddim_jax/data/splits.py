@@ -1,9 +1,10 @@
 """The split of a folder of pairs: drawn once by a seed, written down, and read back from then on."""
 
 import bisect
+import functools
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from absl import logging
@@ -95,7 +96,7 @@ def folder_split(
         _check_groups(path, table.split, group if table.group else {})
     if of_user and (new := [name for name in ids if name not in of_user]):
         some = ", ".join(new[:10]) + (", ..." if len(new) > 10 else "")
-        logging.warning("%s leaves out %d of %d pairs, which are not used: %s", path, len(new), len(ids), some)
+        say_once(logging.warning, f"{path} leaves out {len(new)} of {len(ids)} pairs, which are not used: {some}")
     if folds:
         split = _fold({name: group[name] for name in of_user or ids}, of_user, seed, folds, fold)
         _told(root, f"fold {fold} of {folds} by seed {seed}", split, group)
@@ -280,7 +281,13 @@ def _told(root: Path, how: str, split: Mapping[str, str], group: Mapping[str, st
                 several,
                 len(names),
             )
-    logging.info("%s", text)
+    say_once(logging.info, text)
+
+
+@functools.cache
+def say_once(log: Callable[..., None], text: str) -> None:
+    """Logs a line once, however often the folder is looked through: it is for each split of a training."""
+    log("%s", text)
 
 
 def _counts(splits: Iterable[str]) -> str:

@@ -1,6 +1,5 @@
 """A folder of images/ and masks/ as a data set."""
 
-import functools
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +8,7 @@ from absl import logging
 
 from ddim_jax.data.discovery import entries, match_pairs
 from ddim_jax.data.sources import DataOptions, Pair, PairSource, data_error, same_name
-from ddim_jax.data.splits import folder_split
+from ddim_jax.data.splits import folder_split, say_once
 from ddim_jax.imageio.images import image_suffixes, reader_of, suffix_of
 from ddim_jax.imageio.listing import list_images
 from ddim_jax.imageio.series import without_range
@@ -86,10 +85,11 @@ def find_pairs(root: Path) -> list[Pair]:
         raise data_error(f"{root}: {len(problems)} files of images/ and masks/ do not pair up by name:", problems)
     if numbered:
         files = next(iter(numbered.values()))
-        _say_once(
+        say_once(
+            logging.warning,
             f"{root}: {len(numbered)} pictures have numbered masks, which are united "
             f"({' + '.join(file.name for file in files)} and the like). If they are of several raters, keep one "
-            "of them in masks/."
+            "of them in masks/.",
         )
     pairs = [pair._replace(more_masks=tuple(numbered.get(same_name(pair.id), ())[1:])) for pair in pairs]
     return [part for pair in pairs for part in _slices(pair)]
@@ -106,12 +106,6 @@ def _check_ranges(root: Path, pairs: Iterable[Pair]) -> None:
             "(centre and width), or save each series as one NIfTI file:",
             found,
         )
-
-
-@functools.cache
-def _say_once(text: str) -> None:
-    """Logs a warning once, however often the folder is looked through."""
-    logging.warning("%s", text)
 
 
 def _masks_of(
