@@ -121,7 +121,7 @@ def begun_with(arguments: Arguments) -> Iterator[tuple[str, Make]]:
         "other.safetensors": (_other_safetensors, "does not fit this model"),
         "huge_header.safetensors": (lambda path: path.write_bytes(b"\xff" * 64), "cannot be read"),
         "none.safetensors": (lambda path: None, "no such file"),
-        "folder.pt": (lambda path: path.mkdir(), "no such file"),
+        "folder.pt": (lambda path: path.mkdir(), "folder.pt: holds no checkpoints"),
     }
     for name, (write, told) in torch_errors.items():
         yield name, _beginning(name, write, told, arguments)
