@@ -80,7 +80,7 @@ class Originals:
         if expected is None:
             return False
         whole = tuple(expected) if call.reads_state else (expected.step, expected.ema_params, expected.metadata)
-        return same_bits(tuple(result), whole)
+        return same_bits(tuple(result)[: len(whole)], whole)  # without the digest of the weights
 
 
 def is_named(originals: Originals, call: Call, damaged: Path) -> tuple[bool, bool]:
