@@ -64,7 +64,8 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
     add(
         "--segments",
         type=words,
-        default=(),
+        action="extend",
+        default=[],
         metavar="NAME=CONCEPT",
         help="what the classes are, for --save dicom-seg: SNOMED CT names, such as lung=Lung,heart=Heart",
     )

@@ -12,6 +12,7 @@ from PIL import Image
 from segmenters import config, picture, tiny_params
 
 from ddim_jax.checkpoints import CheckpointStore
+from ddim_jax.cli.sample import parse_arguments
 from ddim_jax.inference.processes import Process
 
 PROGRAM = Path(__file__).parents[3] / "sample.py"
@@ -186,3 +187,9 @@ def test_ctrl_c_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("ddim_jax.inference.Segmenter.load", stopped)
     assert sample(monkeypatch, "--ckpt", tmp_path, "--input", tmp_path, "--output", tmp_path / "out") == 130
     assert capsys.readouterr().err == "stopped; the same command goes on from here\n"
+
+
+def test_segments_may_be_given_one_by_one():
+    given = ["--ckpt", "run", "--input", "in", "--output", "out", "--segments", "right lung=Lung"]
+    assert parse_arguments(None, given).segments == ["right lung=Lung"]
+    assert parse_arguments(None, [*given, "--segments", "b=Lung,c=Heart"]).segments == [given[-1], "b=Lung", "c=Heart"]
