@@ -138,8 +138,7 @@ def steps_saved(workdir):
 def test_a_training_whose_reader_leaves_saves_what_it_has(environment, folder, tmp_path):
     process = training(environment, folder, tmp_path / "run", subprocess.PIPE)
     try:
-        for _ in range(3):
-            assert process.stdout.readline()
+        assert any("loss" in str(line) for line in process.stdout)  # until the first step
         process.stdout.close()  # as head does
         assert process.wait(LIMIT) == 75
     finally:
