@@ -1,4 +1,4 @@
-"""What a data set is like, what a working size would lose of it, and which settings suit it: a table that says why."""
+"""Table of a data set: its sizes and levels, the masks that a working size would lose, and settings with their reasons."""
 
 import os
 import statistics

@@ -1,4 +1,4 @@
-"""What is given as one file and holds others: zip archives of DICOM files, and DICOMDIR."""
+"""Files that hold others: zip archives of DICOM files, and DICOMDIR."""
 
 import os
 from collections.abc import Callable

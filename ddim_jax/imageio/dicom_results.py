@@ -1,4 +1,4 @@
-"""What all DICOM files of results have in common: who made them, from what, and that they are not for clinical use."""
+"""Fields common to all DICOM files of results: their maker and sources, and that they are not for clinical use."""
 
 import hashlib
 import uuid

@@ -9,7 +9,7 @@ _NAMED_AT_MOST = 10
 
 
 class Foreground(NamedTuple):
-    """What a lossless mask of two levels has besides 0, where that is foreground whatever it is.
+    """The value besides 0 of a lossless mask of two levels, where it is foreground whatever it is.
 
     Attributes:
       key: equal for two masks that mean the same: a grey value, or a colour.

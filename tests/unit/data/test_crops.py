@@ -31,7 +31,7 @@ class Pairs:
 
 
 def place(crop, whole):
-    """Where the crop lies in the picture."""
+    """The place of the crop in the picture."""
     size = len(crop.mask)
     windows = np.lib.stride_tricks.sliding_window_view(whole.image, (size, size, 3))[:, :, 0]
     (found,) = np.argwhere((windows == crop.image).all(axis=(2, 3, 4)))
