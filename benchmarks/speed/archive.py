@@ -29,7 +29,7 @@ from benchmarks.speed.startup import save_untrained
 from benchmarks.worker import Worker
 from ddim_jax import Segmenter, __version__
 from ddim_jax.inference import segment_files
-from ddim_jax.inference.index import INDEX
+from ddim_jax.inference.parts import INDEX
 from ddim_jax.runtime import allocator
 from ddim_jax.runtime.errors import report_input_errors
 

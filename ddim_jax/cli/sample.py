@@ -17,7 +17,7 @@ from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.imageio.images import image_suffixes
 from ddim_jax.inference.files import Summary, check_kinds, segment_files
 from ddim_jax.inference.flagging import FLAGGED, check_share
-from ddim_jax.inference.index import INDEX
+from ddim_jax.inference.parts import INDEX
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.registry import WRITERS

@@ -1,4 +1,4 @@
-"""Table of a data set: its sizes and levels, the masks that a working size would lose, and settings with their reasons."""
+"""Table of a data set: its sizes and levels, the masks that a working size loses, and settings with their reasons."""
 
 import os
 import statistics

@@ -1,28 +1,24 @@
 """Images from files to result files: read ahead in threads, computed on the device, written behind in threads."""
 
 import errno
-import os
-import stat
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ddim_jax.imageio.archives import on_disk
-from ddim_jax.imageio.images import MAX_PIXELS, Picture, ReadOptions, count_pixels, read_picture
-from ddim_jax.imageio.stacks import may_be_stack
+from ddim_jax.imageio.images import MAX_PIXELS, Picture
 from ddim_jax.imageio.writers import Context
 from ddim_jax.inference.index import Index, result_size, with_segments
 from ddim_jax.inference.jobs import Job
+from ddim_jax.inference.reading import Loaded, Reading, are_readable
+from ddim_jax.inference.records import common, facts_of, is_too_long, name_too_long, needs_less
 from ddim_jax.inference.segmentation import Segmentation, fuse
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.source import Source, remove_result, summed
-from ddim_jax.labels import Labels
-from ddim_jax.preprocessing import Prepared
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.atomic import atomic_path
 from ddim_jax.runtime.errors import DataError, is_out_of_memory
@@ -30,31 +26,6 @@ from ddim_jax.runtime.errors import DataError, is_out_of_memory
 PIXELS_AT_ONCE = MAX_PIXELS
 """Bound on the pixels of all pictures between reading and written: as many as the largest that is read at all has, so
 that reading and writing stay below 2 GiB."""
-
-
-class _Opened(NamedTuple):
-    """A job by its header; `source` for formats that may hold several pictures."""
-
-    pixels: int
-    source: Source | None = None
-    reason: str | None = None
-    state: tuple[int, int] | tuple[None, None] = (None, None)
-
-    @property
-    def count(self) -> int:
-        return 1 if self.source is None else self.source.count
-
-
-class _Loaded(NamedTuple):
-    job: Job
-    picture: Picture | None
-    prepared: Prepared | None
-    reason: str | None  # with no image, None: there was not enough memory
-    bytes: int | None  # None, as mtime_ns: nobody knows how the file is
-    mtime_ns: int | None
-    seconds: float
-    source: Source | None = None
-    slice: int = 0
 
 
 class Stream:
@@ -102,7 +73,7 @@ class Stream:
         self._kinds = kinds
         self._context = context
         self._prefetch = prefetch
-        self._allow_damaged = allow_damaged
+        self._reading = Reading(segmenter, context.options, allow_damaged)
         self._device_free = 0.0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -121,7 +92,7 @@ class Stream:
         try:
             while True:
                 while len(looking) + len(reading) < ahead and (job := next(jobs, None)):
-                    looking.append((job, pool.submit(self._look, job)))
+                    looking.append((job, pool.submit(self._reading.look, job)))
                 while looking and looking[0][1].done() and len(reading) < ahead:
                     job, opened = looking[0][0], looking[0][1].result()
                     pixels = opened.pixels
@@ -130,7 +101,7 @@ class Stream:
                     if opened.source is not None and following == 0:
                         sources.append(opened.source)
                     pixels_inside += pixels
-                    reading.append((pixels, pool.submit(self._load, job, opened, following)))
+                    reading.append((pixels, pool.submit(self._reading.load, job, opened, following)))
                     following += 1
                     if following == opened.count:
                         looking.popleft()
@@ -148,7 +119,7 @@ class Stream:
                     if record is None and large is not None:
                         large.append(loaded.job)
                     else:
-                        yield record or self._failed(loaded._replace(reason=_needs_less(loaded.job, pixels)))
+                        yield record or self._failed(loaded._replace(reason=needs_less(loaded.job, pixels)))
                 elif reading and reading[0][1].done() and len(running) < self._prefetch:
                     pixels, loaded = reading.popleft()
                     running.append((pixels, *self._start_device(loaded.result())))
@@ -167,76 +138,13 @@ class Stream:
             for source in sources:
                 source.discard()
 
-    def _reading(self) -> ReadOptions:
-        options = self._context.options
-        return ReadOptions(options.window, options.invert, self._allow_damaged)
-
-    def _look(self, job: Job) -> _Opened:
-        """Opens a source that may hold several pictures, and counts the pixels of one of them."""
-        state = None, None
-        try:
-            if not may_be_stack(job.files[0]):
-                return _Opened(count_pixels(job.source) if os.path.isfile(job.source) else 0)
-            # Taken before reading: a file that changes meanwhile is done again next time.
-            state = job.state()
-            source = Source(job, self._reading())
-            return _Opened(source.pixels, source, None, state)
-        except FileNotFoundError as error:
-            return _Opened(0, None, f"{error.filename or job.source}: no longer there")
-        except OSError as error:
-            return _Opened(0, None, f"{error.filename or job.source}: cannot be read ({error.strerror})")
-        except DataError as error:
-            # Of a picture of one file, reading it says what is wrong.
-            return _Opened(0, None, None if state == (None, None) else str(error), state)
-
-    def _load(self, job: Job, opened: _Opened, number: int) -> _Loaded:
-        if opened.source is None and opened.reason is None:
-            return self._load_picture(job)
-        began = time.monotonic()
-        picture, prepared, reason, (size, mtime_ns) = None, None, opened.reason, opened.state
-        try:
-            if opened.source is not None:
-                picture = opened.source.read(number)
-                prepared = self._segmenter.prepare(picture.pixels, self._context.options)
-        except DataError as error:
-            reason = opened.source.reason = str(error)
-        except MemoryError:
-            picture, opened.source.out_of_memory = None, True
-        if opened.source is None and not _are_readable(job, opened.state):  # it need not be the content that is wrong
-            size, mtime_ns = None, None
-        seconds = time.monotonic() - began
-        return _Loaded(job, picture, prepared, reason, size, mtime_ns, seconds, opened.source, number)
-
-    def _load_picture(self, job: Job) -> _Loaded:
-        began = time.monotonic()
-        picture, prepared, reason, size, mtime_ns = None, None, None, None, None
-        try:
-            # Taken before reading: a file that changes meanwhile is done again next time.
-            before = os.stat(job.source)
-            if not stat.S_ISREG(before.st_mode):  # a FIFO would be waited for
-                raise OSError(errno.EINVAL, "no regular file")
-            size, mtime_ns = before.st_size, before.st_mtime_ns
-            picture = read_picture(job.source, self._reading())
-            prepared = self._segmenter.prepare(picture.pixels, self._context.options)
-        except FileNotFoundError:
-            reason = f"{job.source}: no longer there"
-        except OSError as error:  # of this file alone: a link to itself, no permission, a handle gone stale
-            reason = f"{job.source}: cannot be read ({error.strerror})"
-        except DataError as error:
-            reason = str(error)
-            if not _is_readable(job.source, before):  # so it need not be its content that is wrong
-                size, mtime_ns = None, None
-        except MemoryError:
-            picture = None
-        return _Loaded(job, picture, prepared, reason, size, mtime_ns, time.monotonic() - began)
-
-    def _start_device(self, loaded: _Loaded) -> tuple[_Loaded, Any, float]:
+    def _start_device(self, loaded: Loaded) -> tuple[Loaded, Any, float]:
         device = None
         if loaded.prepared is not None:
             device = self._on_device(self._segmenter.start, loaded.prepared, self._context.options)
         return loaded, device, time.monotonic()
 
-    def _start_writing(self, pool: ThreadPoolExecutor, loaded: _Loaded, device: Any, started: float) -> Future:
+    def _start_writing(self, pool: ThreadPoolExecutor, loaded: Loaded, device: Any, started: float) -> Future:
         samples = None if device is None else self._on_device(self._segmenter.fetch, device)
         now = time.monotonic()
         seconds, self._device_free = now - max(started, self._device_free), now
@@ -252,8 +160,8 @@ class Stream:
             return None
 
     def _finish(
-        self, loaded: _Loaded, samples: np.ndarray | None, device_seconds: float
-    ) -> tuple[_Loaded, dict[str, Any] | None]:
+        self, loaded: Loaded, samples: np.ndarray | None, device_seconds: float
+    ) -> tuple[Loaded, dict[str, Any] | None]:
         """The same `loaded`, and a record; None in its place if there was not enough memory."""
         try:
             if loaded.source is not None:
@@ -267,7 +175,7 @@ class Stream:
                 loaded.source.out_of_memory = True
             return loaded, None
 
-    def _add_slice(self, loaded: _Loaded, samples: np.ndarray | None, device_seconds: float) -> None:
+    def _add_slice(self, loaded: Loaded, samples: np.ndarray | None, device_seconds: float) -> None:
         """Takes the result of a slice into its source."""
         source = loaded.source
         if source.reason is not None or loaded.reason is not None:
@@ -278,7 +186,7 @@ class Stream:
             began = time.monotonic()
             image = loaded.picture.pixels
             result = fuse(samples, image.shape[:2], self._context.options, self._context.labels)
-            facts = _facts(image, result, self._context.labels) | {"seconds": loaded.seconds + device_seconds}
+            facts = facts_of(image, result, self._context.labels) | {"seconds": loaded.seconds + device_seconds}
             kinds, _ = self._fitting(loaded.job, source.count)
             try:
                 source.add(loaded.slice, image, result, facts, kinds, self._output_dir, self._context)
@@ -286,7 +194,7 @@ class Stream:
                 source.reason = str(error)
             facts["seconds"] += time.monotonic() - began
 
-    def _complete(self, loaded: _Loaded) -> dict[str, Any] | None:
+    def _complete(self, loaded: Loaded) -> dict[str, Any] | None:
         """The record of a source all of whose slices were taken; None if there was not enough memory."""
         job, source = loaded.job, loaded.source
         try:
@@ -301,14 +209,14 @@ class Stream:
         finally:
             source.discard()
         if source.reason is not None:
-            if not _are_readable(job, (loaded.bytes, loaded.mtime_ns)):
+            if not are_readable(job, (loaded.bytes, loaded.mtime_ns)):
                 loaded = loaded._replace(bytes=None, mtime_ns=None)
             return self._failed(loaded._replace(reason=source.reason))
         if source.out_of_memory:
             return None
-        record = _common(loaded) | summed(facts)
+        record = common(loaded) | summed(facts)
         if too_long:
-            return record | {"status": "failed", "reason": _too_long(job, too_long[0]), "outputs": kinds}
+            return record | {"status": "failed", "reason": name_too_long(job, too_long[0]), "outputs": kinds}
         sizes = [result_size(self._output_dir / job.output(kind, source.count)) for kind in kinds]
         seconds = round(record.pop("seconds") + time.monotonic() - began, 4)
         record |= {"segments": dict(self._context.segments)} if with_segments(kinds) else {}
@@ -319,12 +227,12 @@ class Stream:
         earlier = self._index.kinds(job.name)
         kinds = [kind for kind in WRITERS if kind in earlier or kind in self._kinds]
         paths = {kind: self._output_dir / job.output(kind, slices) for kind in kinds}
-        too_long = [kind for kind in kinds if _is_too_long(paths[kind])]
+        too_long = [kind for kind in kinds if is_too_long(paths[kind])]
         return [kind for kind in kinds if kind not in too_long], [paths[kind] for kind in too_long]
 
-    def _failed(self, loaded: _Loaded) -> dict[str, Any]:
+    def _failed(self, loaded: Loaded) -> dict[str, Any]:
         job, earlier = loaded.job, self._index.kinds(loaded.job.name)
-        record = _common(loaded) | {"status": "failed", "reason": loaded.reason}
+        record = common(loaded) | {"status": "failed", "reason": loaded.reason}
         if loaded.mtime_ns is not None and self._index.changed(job.name, loaded.bytes, loaded.mtime_ns):
             self._remove(job, {*earlier, *self._kinds})
             return record
@@ -332,16 +240,16 @@ class Stream:
         # knows how it is: its results stay, and are redone with the others once it can be read.
         return record | ({"outputs": list(earlier)} if earlier else {})
 
-    def _write(self, loaded: _Loaded, samples: np.ndarray, device_seconds: float) -> dict[str, Any]:
+    def _write(self, loaded: Loaded, samples: np.ndarray, device_seconds: float) -> dict[str, Any]:
         job, picture = loaded.job, loaded.picture
         kinds, too_long = self._fitting(job, 1)
         began = time.monotonic()
         image = picture.pixels
         result = fuse(samples, image.shape[:2], self._context.options, self._context.labels)
         write_outputs(job, self._output_dir, image, result, kinds, self._context)
-        record = _common(loaded)
+        record = common(loaded)
         if too_long:  # the fault of this name alone; others can be written
-            return record | {"status": "failed", "reason": _too_long(job, too_long[0]), "outputs": kinds}
+            return record | {"status": "failed", "reason": name_too_long(job, too_long[0]), "outputs": kinds}
         # What there is to say of how it was read, where there is anything.
         read = {"range": picture.range, "notes": picture.notes, "orientation": picture.orientation}
         usual = Picture(image)._asdict()
@@ -350,7 +258,7 @@ class Stream:
             "status": "ok",
             "outputs": kinds,
             "output_bytes": [result_size(self._output_dir / job.output(kind)) for kind in kinds],
-            **_facts(image, result, self._context.labels),
+            **facts_of(image, result, self._context.labels),
             "seconds": round(loaded.seconds + device_seconds + time.monotonic() - began, 4),
         }
 
@@ -377,69 +285,3 @@ def write_outputs(
         writer = WRITERS.get(kind)()
         with atomic_path(output_dir / job.output(kind), suffix=writer.suffix) as temporary:
             writer.write(temporary, result, image, Path(job.source), context)
-
-
-def _areas(mask: np.ndarray, labels: Labels) -> dict[str, Any]:
-    """The pixels of the mask and, of several classes, of each."""
-    areas = {"area": int(np.count_nonzero(mask))}
-    if labels.several:
-        names = enumerate(labels.class_names, start=1)
-        areas["areas"] = {name: int(np.count_nonzero(labels.of_class(mask, number))) for number, name in names}
-    return areas
-
-
-def _is_too_long(path: Path) -> bool:
-    try:
-        os.lstat(path)
-    except OSError as error:
-        return error.errno == errno.ENAMETOOLONG
-    return False
-
-
-def _too_long(job: Job, path: Path) -> str:
-    return f"{job.source}: the name of a result is too long for the file system ({path}); rename it"
-
-
-def _facts(image: np.ndarray, result: Segmentation, labels: Labels) -> dict[str, Any]:
-    """The fields of a record that are of the picture and its mask."""
-    return {
-        "height": image.shape[0],
-        "width": image.shape[1],
-        **_areas(result.mask, labels),
-        "mean_uncertainty": round(float(result.uncertainty.mean(dtype=np.float64)), 6),
-        "doubt": round(result.doubt, 6),
-    }
-
-
-def _common(loaded: _Loaded) -> dict[str, Any]:
-    """The fields that every record has."""
-    job = loaded.job
-    return {"name": job.name, "file": job.source, "bytes": loaded.bytes, "mtime_ns": loaded.mtime_ns}
-
-
-def _needs_less(job: Job, pixels: int) -> str:
-    return (
-        f"{job.source}: its {pixels:,} pixels take more memory than there is; cut or shrink it, or use fewer samples "
-        "or size model"
-    )
-
-
-def _is_readable(source: str, before: os.stat_result) -> bool:
-    """True if all of a file that is not empty can be read, and it is still what it was `before`."""
-    try:
-        with open(source, "rb") as file:
-            while file.read(2**20):
-                pass
-            now = os.fstat(file.fileno())
-    except OSError:
-        return False
-    return now.st_size > 0 and (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-
-
-def _are_readable(job: Job, state: tuple[int, int]) -> bool:
-    """`_is_readable` of all files of a source."""
-    try:
-        files = [(file, os.stat(file)) for file in dict.fromkeys(map(on_disk, job.files))]
-        return job.state() == state and all(_is_readable(file, before) for file, before in files)
-    except OSError:
-        return False

@@ -14,8 +14,9 @@ from ddim_jax.config import resolve_config, saved_config
 from ddim_jax.data.tables import read_split
 from ddim_jax.imageio.images import count_pixels, read_image, read_mask
 from ddim_jax.inference.flagging import write_flagged
-from ddim_jax.inference.index import INDEX, Index
+from ddim_jax.inference.index import Index
 from ddim_jax.inference.jobs import Job
+from ddim_jax.inference.parts import INDEX
 from ddim_jax.inference.processes import Process
 from ddim_jax.sampling_options import SamplingOptions
 from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from ddim_jax.imageio.levels import separated_levels
 from ddim_jax.imageio.masks import (
     LabelMapError,
     describe_label_maps,
     mask_of_numbers,
     mask_of_picture,
     over_black,
-    separated_levels,
 )
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError

@@ -12,6 +12,7 @@ from result_files import ALL, contents, records
 from segmenters import SIZE, picture, red_segmenter
 
 from ddim_jax.inference import files as files_module
+from ddim_jax.inference import reading as reading_module
 from ddim_jax.inference import segment_files
 from ddim_jax.inference import stream as stream_module
 from ddim_jax.runtime.errors import DataError
@@ -211,21 +212,21 @@ def test_changed_images_are_done_again(folder, out, started):
 
 def test_results_stay_where_their_unchanged_file_cannot_be_read_for_a_while(folder, out, monkeypatch):
     segment_files(red_segmenter(), folder, out)
-    before, read = contents(out), stream_module.read_picture
+    before, read = contents(out), reading_module.read_picture
 
     def refuses(path, options):
         if os.path.basename(path) in ("b.png", "c.png"):
             raise DataError(f"{path}: there is not enough memory to decode it")
         return read(path, options)
 
-    monkeypatch.setattr(stream_module, "read_picture", refuses)
+    monkeypatch.setattr(reading_module, "read_picture", refuses)
     Image.fromarray(picture(9, 9, 9)).save(folder / "c.png")
     summary = segment_files(red_segmenter(), folder, out, save=("mask", "probability"))
     assert sorted(file for file, _ in summary.failed) == [str(folder / "b.png"), str(folder / "c.png")]
     assert records(out)["b"]["status"] == "failed"
     after = contents(out)
     assert after["b_mask.png"] == before["b_mask.png"] and "c_mask.png" not in after
-    monkeypatch.setattr(stream_module, "read_picture", read)
+    monkeypatch.setattr(reading_module, "read_picture", read)
     assert segment_files(red_segmenter(), folder, out, save=("mask", "probability")).done == 2
     assert contents(out)["b_mask.png"] == before["b_mask.png"] and "b_probability.png" in contents(out)
 
@@ -266,7 +267,7 @@ def test_few_images_are_held_at_once(tmp_path, out, monkeypatch):
     for seed in range(30):
         Image.fromarray(picture(seed, SIZE, SIZE)).save(tmp_path / "in" / f"{seed:02}.png")
     lock, held, most = threading.Lock(), 0, 0
-    read, write = stream_module.read_picture, stream_module.write_outputs
+    read, write = reading_module.read_picture, stream_module.write_outputs
 
     def reading(path, options):
         nonlocal held, most
@@ -281,7 +282,7 @@ def test_few_images_are_held_at_once(tmp_path, out, monkeypatch):
         with lock:
             held -= 1
 
-    monkeypatch.setattr(stream_module, "read_picture", reading)
+    monkeypatch.setattr(reading_module, "read_picture", reading)
     monkeypatch.setattr(stream_module, "write_outputs", writing)
     assert segment_files(red_segmenter(), tmp_path / "in", out, prefetch=2).done == 30
     assert held == 0 and 2 <= most <= 3 * 2 + 2

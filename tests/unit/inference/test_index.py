@@ -143,7 +143,7 @@ def test_others_start_while_one_reads_what_was_done_before(tmp_path, monkeypatch
         add(index, "a", outputs=["mask"])
     reading, go_on, opened = threading.Event(), threading.Event(), []
 
-    read = index_module._read
+    read = index_module.read_lines
 
     def slow_read(path, lines):
         if threading.current_thread() is slow and path.name == "index.jsonl":
@@ -152,7 +152,7 @@ def test_others_start_while_one_reads_what_was_done_before(tmp_path, monkeypatch
         return read(path, lines)
 
     first = Index(tmp_path, SETTINGS, Process(2, 3))  # reads and merges while the others wait for it
-    monkeypatch.setattr(index_module, "_read", slow_read)
+    monkeypatch.setattr(index_module, "read_lines", slow_read)
     slow = threading.Thread(target=lambda: opened.append(Index(tmp_path, SETTINGS, Process(0, 3))))
     slow.start()
     assert reading.wait(60)

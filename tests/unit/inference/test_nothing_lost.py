@@ -12,6 +12,7 @@ from result_files import contents, records
 from segmenters import picture, red_segmenter
 
 from ddim_jax.inference import files as files_module
+from ddim_jax.inference import reading as reading_module
 from ddim_jax.inference import segment_files
 from ddim_jax.inference import stream as stream_module
 from ddim_jax.inference.index import Index
@@ -85,8 +86,8 @@ def test_results_stay_while_a_changed_file_cannot_be_read_to_its_end(folder, out
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as patch:
-        patch.setattr(stream_module, "read_picture", refuses)
-        patch.setattr(stream_module, "open", fails, raising=False)
+        patch.setattr(reading_module, "read_picture", refuses)
+        patch.setattr(reading_module, "open", fails, raising=False)
         assert len(segment_files(red_segmenter(), folder, out).failed) == 1
     assert contents(out) == before
     assert segment_files(red_segmenter(), folder, out).done == 1

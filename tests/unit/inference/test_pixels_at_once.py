@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from segmenters import picture, red_segmenter
 
+from ddim_jax.inference import reading as reading_module
 from ddim_jax.inference import segment_files
 from ddim_jax.inference import stream as stream_module
 
@@ -34,8 +35,8 @@ class InFlight:
 
     def __init__(self, patch):
         self.most, self.alone, self._sizes, self._lock = 0, 0, {}, threading.Lock()
-        self._read, self._write = stream_module.read_picture, stream_module.write_outputs
-        patch.setattr(stream_module, "read_picture", self.read)
+        self._read, self._write = reading_module.read_picture, stream_module.write_outputs
+        patch.setattr(reading_module, "read_picture", self.read)
         patch.setattr(stream_module, "write_outputs", self.write)
 
     def read(self, path, options):
