@@ -10,10 +10,10 @@ import numpy as np
 
 from ddim_jax.imageio.coded import coded
 from ddim_jax.imageio.dicom import library
-from ddim_jax.imageio.images import reader_of
 from ddim_jax.imageio.series import DicomStack, orientation, pixel_spacing, position, slice_thickness
+from ddim_jax.imageio.stacks import refuse_sources_without
 from ddim_jax.imageio.writers import Context
-from ddim_jax.runtime.errors import DataError, InputError
+from ddim_jax.runtime.errors import DataError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -35,13 +35,7 @@ def check_dicom(kind: str, sources: Sequence[Path]) -> None:
       InputError: the first source that is none, and how many others are none.
     """
     library("highdicom")
-    others = [source for source in sources if not hasattr(reader_of(source), "magic")]
-    if others:
-        more = f" and {len(others) - 1} others" if len(others) > 1 else ""
-        raise InputError(
-            f"--save {kind} refers to DICOM files; {others[0]}{more} of {len(sources)} are none. Leave them out, or "
-            f"{kind}"
-        )
+    refuse_sources_without("magic", kind, sources, "refers to DICOM files", "are none")
 
 
 def check_segments(kind: str, sources: Sequence[Path], context: Context) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from ddim_jax.imageio.archives import on_disk
 from ddim_jax.imageio.images import ReadOptions, count_pixels, read_image, read_mask, reader_of
 from ddim_jax.labels import Labels
-from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.errors import DataError, InputError
 
 MAX_VOXELS = 2**28
 """A source with more in all is refused by its headers: 1024 slices of 512 x 512."""
@@ -119,6 +119,23 @@ def file_state(path: str | os.PathLike) -> tuple[int, int]:
 @functools.lru_cache(4)  # the slices of one file are read one after the other
 def _opened(path: str, state: tuple[int, int], options: ReadOptions) -> Stack:
     return open_stack([path], options)
+
+
+def refuse_sources_without(hook: str, kind: str, sources: Sequence[Path], needs: str, lack: str) -> None:
+    """Refuses a kind of result where some sources are of a format whose reader does not have `hook`.
+
+    Args:
+      needs, lack: for the message: what the kind does with its source, and what the others are.
+
+    Raises:
+      InputError: names the first of them, and how many there are.
+    """
+    others = [source for source in sources if not hasattr(reader_of(source), hook)]
+    if others:
+        more = f" and {len(others) - 1} others" if len(others) > 1 else ""
+        raise InputError(
+            f"--save {kind} {needs}; {others[0]}{more} of {len(sources)} {lack}. Leave them out, or {kind}"
+        )
 
 
 def may_be_stack(path: str | os.PathLike) -> bool:

@@ -4,10 +4,9 @@ import numpy as np
 
 from ddim_jax.imageio.dicom import errors_naming, library
 from ddim_jax.imageio.dicom_results import NOT_CLINICAL
-from ddim_jax.imageio.images import reader_of
 from ddim_jax.imageio.series import DicomStack, affine
+from ddim_jax.imageio.stacks import refuse_sources_without
 from ddim_jax.registry import WRITERS
-from ddim_jax.runtime.errors import InputError
 
 
 @WRITERS.register("nifti")
@@ -46,13 +45,7 @@ def check_sources(kind, sources):
       InputError: the first of them is named.
     """
     library("nibabel")
-    others = [source for source in sources if not hasattr(reader_of(source), "open_stack")]
-    if others:
-        more = f" and {len(others) - 1} others" if len(others) > 1 else ""
-        raise InputError(
-            f"--save {kind} keeps the place of a NIfTI or DICOM file; {others[0]}{more} of {len(sources)} have none. "
-            f"Leave them out, or {kind}"
-        )
+    refuse_sources_without("open_stack", kind, sources, "keeps the place of a NIfTI or DICOM file", "have none")
 
 
 def save(path, slices, stack, context):
