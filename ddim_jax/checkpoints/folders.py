@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -13,6 +14,8 @@ from absl import logging
 from ddim_jax.checkpoints.manifest import MANIFEST, describe_damage, is_complete
 from ddim_jax.runtime.errors import CheckpointError, InputError
 from ddim_jax.runtime.remote import local_path
+
+_LOOKS, _LOOK_SECONDS = 10, 0.1
 
 
 def locate(path: str | os.PathLike) -> tuple[Path, int | None]:
@@ -98,13 +101,21 @@ def vanishing(directory: Path, step: int) -> Iterator[None]:
     directory.mkdir(parents=True, exist_ok=True)
     held = os.open(directory, os.O_RDONLY)
 
+    def is_same() -> bool:
+        try:
+            return os.path.samestat(os.fstat(held), directory.stat())
+        except OSError:
+            return False
+
     def check(error: Exception | None = None) -> None:
-        with contextlib.suppress(OSError):
-            if os.path.samestat(os.fstat(held), directory.stat()):
-                return
-            if all(path.name.partition(".")[0] == str(step) for path in directory.iterdir()):
-                shutil.rmtree(directory)
-                directory.parent.rmdir()  # if it was made for that alone
+        if is_same():
+            return
+        for _ in range(_LOOKS):  # threads of Orbax write on for a moment after it has failed
+            with contextlib.suppress(OSError):
+                if not is_same() and all(path.name.partition(".")[0] == str(step) for path in directory.iterdir()):
+                    shutil.rmtree(directory)
+                    directory.parent.rmdir()  # if it was made for that alone
+            time.sleep(_LOOK_SECONDS)
         raise CheckpointError(is_away(directory, "it went away while a checkpoint was saved")) from error
 
     try:

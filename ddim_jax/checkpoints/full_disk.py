@@ -1,14 +1,21 @@
-"""Orbax on a disk that is full: what it raises, and what it says besides."""
+"""Orbax on a disk that is full or away: what it raises, and what it says besides."""
 
 import contextlib
 import errno
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ESTALE)
+from ddim_jax.runtime.errors import CheckpointError
+
+_REFUSALS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ESTALE),
+    errno.ENOENT,
+)
 _LOGS = ("absl", "asyncio")
 
 
@@ -28,17 +35,22 @@ def disk_errors(folder: Path) -> Iterator[None]:
     """Gives a refusal of the file system in the block as an OSError with its number and `folder` for its file name.
 
     Orbax raises a ValueError that has the words of the system in it. Its other threads log the same with tracebacks,
-    before it and afterwards, and asyncio logs those that nobody waited for: none of this is let through after a
-    refusal, for the error says it all, until a later block ends in another way.
+    before it and afterwards, asyncio logs those that nobody waited for, and threads that finish when the event loop is
+    closed report that as unraisable: none of this is let through after a refusal, for the error says it all, until a
+    later block ends in another way.
     """
     for name in _LOGS:
         logging.getLogger(name).addFilter(_is_no_echo)
+    sys.unraisablehook = _Deaf(sys.unraisablehook)
     refused = False
     try:
         yield
     except OSError as error:
         refused = error.errno in _REFUSALS
         error.filename = error.filename or str(folder)
+        raise
+    except CheckpointError:  # what is written there is not what it should be, or the folder is away
+        refused = True
         raise
     except Exception as error:
         number = _refusal(error)
@@ -50,6 +62,20 @@ def disk_errors(folder: Path) -> Iterator[None]:
         if not refused:
             for name in _LOGS:
                 logging.getLogger(name).removeFilter(_is_no_echo)
+            while isinstance(sys.unraisablehook, _Deaf):
+                sys.unraisablehook = sys.unraisablehook.hook
+
+
+class _Deaf:
+    """An `unraisablehook` that passes on to `hook` all but what comes too late for an event loop."""
+
+    def __init__(self, hook: Callable[[Any], None]):
+        self.hook = hook
+
+    def __call__(self, unraisable: Any) -> None:
+        error = unraisable.exc_value
+        if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+            self.hook(unraisable)
 
 
 def _refusal(error: BaseException | None) -> int | None:

@@ -143,10 +143,8 @@ class CheckpointStore:
             cleanup_tmp_directories=True,
             best_fn=(lambda values: values[METRIC]) if metrics else None,  # without it Orbax drops the metrics
         )
-        with disk_errors(self.directory), contextlib.ExitStack() as stack:
-            arrays = jax.tree.leaves((state, ema_params))
-            check_room(self.directory, sum(getattr(leaf, "nbytes", 0) for leaf in arrays))
-            stack.enter_context(vanishing(self.directory, step))
+        check_room(self.directory, sum(getattr(leaf, "nbytes", 0) for leaf in jax.tree.leaves((state, ema_params))))
+        with disk_errors(self.directory), vanishing(self.directory, step):
             with ocp.CheckpointManager(self.directory, options=options) as manager:
                 manager.save(
                     step,

@@ -7,7 +7,6 @@ memory in bytes, and results that belong to no segmented file.
 import gzip
 import io
 import json
-import resource
 import struct
 import sys
 import zipfile
@@ -17,6 +16,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 from pydicom.data import get_testdata_file
+
+from tests.slow.picture_memory import peak
 
 DICOM = (
     *("CT_small.dcm", "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm"),
@@ -123,7 +124,7 @@ def main(folder, count, seed):
         "done": summary.done,
         "passed_over": sum(summary.passed_over.values()),
         "failed": [reason for _, reason in summary.failed],
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak": peak(),
         "stray": sorted(name for name in results if not any(name.startswith(f"{one}_mask") for one in known)),
         "partial": [str(path) for path in out.rglob("*partial*")],
     }

@@ -14,7 +14,7 @@ from ddim_jax.runtime.signals import StopRequest
 
 if __name__ == "__main__":
     address, index, folder, seconds = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
-    heartbeats.BEAT_SECONDS, heartbeats.ANSWER_SECONDS = 1.0, 4.0
+    heartbeats.BEAT_SECONDS, heartbeats.ANSWER_SECONDS, heartbeats.SILENT_SECONDS = 1.0, 4.0, 5.0
     initialise(address, 2, index)
     wait_for_all("begin")
     with ending_together(StopRequest()):

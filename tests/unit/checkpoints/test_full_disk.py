@@ -5,13 +5,15 @@ import logging
 import os
 import shutil
 import subprocess
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.checkpoints.full_disk import check_room, disk_errors
-from ddim_jax.runtime.errors import report_input_errors
+from ddim_jax.runtime.errors import CheckpointError, report_input_errors
 
 ORBAX = (
     'RESOURCE_EXHAUSTED: Error writing "w/0.0" in OCDBT database at local file "x/": Failed to write 79064 bytes to '
@@ -43,9 +45,28 @@ def test_what_orbax_says_besides_is_not_heard(tmp_path):
     assert not passes("absl", orbax, KeyError("what follows"))  # of a thread that fails later
     assert not passes("asyncio", "base_events.py", ValueError(ORBAX))  # of a task that nobody waited for
     assert passes("asyncio", "base_events.py", KeyError("a bug"))
+    with pytest.raises(CheckpointError), disk_errors(tmp_path):
+        raise CheckpointError("the folder is away")
+    assert not passes("absl", orbax, KeyError("what follows"))
     with pytest.raises(ZeroDivisionError), disk_errors(tmp_path):
         raise ZeroDivisionError
     assert passes("absl", orbax, ValueError(ORBAX)) and passes("asyncio", "base_events.py", ValueError(ORBAX))
+
+
+def test_threads_that_finish_late_are_not_heard(tmp_path, monkeypatch):
+    """What Orbax's event loop gets after it was closed; everything else that cannot be raised is told as before."""
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    late = SimpleNamespace(exc_value=RuntimeError("Event loop is closed"))
+    other = SimpleNamespace(exc_value=RuntimeError("a bug"))
+    with pytest.raises(OSError), disk_errors(tmp_path):
+        raise ValueError(ORBAX.replace("No space left on device", "No such file or directory"))
+    sys.unraisablehook(late)
+    sys.unraisablehook(other)
+    assert told == [other]
+    with disk_errors(tmp_path):
+        pass
+    assert sys.unraisablehook == told.append
 
 
 def test_what_will_not_fit_is_not_begun(tmp_path):
