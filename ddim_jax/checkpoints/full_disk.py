@@ -1,12 +1,12 @@
 """Orbax on a disk that is full or away: what it raises, and what it says besides."""
 
+import asyncio
 import contextlib
 import errno
 import logging
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,14 @@ def disk_errors(folder: Path) -> Iterator[None]:
     """Gives a refusal of the file system in the block as an OSError with its number and `folder` for its file name.
 
     Orbax raises a ValueError that has the words of the system in it. Its other threads log the same with tracebacks,
-    before it and afterwards, asyncio logs those that nobody waited for, and threads that finish when the event loop is
-    closed report that as unraisable: none of this is let through after a refusal, for the error says it all, until a
-    later block ends in another way.
+    before it and afterwards, and asyncio logs those that nobody waited for: none of this is let through after a
+    refusal, for the error says it all, until a later block ends in another way. Threads that finish when Orbax has
+    closed its event loop would print tracebacks too: the loops of the block are such that take this.
     """
+    policy = asyncio.get_event_loop_policy()
+    asyncio.set_event_loop_policy(_Loops())
     for name in _LOGS:
         logging.getLogger(name).addFilter(_is_no_echo)
-    sys.unraisablehook = _Deaf(sys.unraisablehook)
     refused = False
     try:
         yield
@@ -59,23 +60,26 @@ def disk_errors(folder: Path) -> Iterator[None]:
         refused = True
         raise OSError(number, os.strerror(number), str(folder)) from error
     finally:
+        asyncio.set_event_loop_policy(policy)
         if not refused:
             for name in _LOGS:
                 logging.getLogger(name).removeFilter(_is_no_echo)
-            while isinstance(sys.unraisablehook, _Deaf):
-                sys.unraisablehook = sys.unraisablehook.hook
 
 
-class _Deaf:
-    """An `unraisablehook` that passes on to `hook` all but what comes too late for an event loop."""
+class _Loop(asyncio.SelectorEventLoop):
+    """A loop that takes what threads tell it after it was closed, and does nothing."""
 
-    def __init__(self, hook: Callable[[Any], None]):
-        self.hook = hook
+    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> Any:
+        try:
+            return super().call_soon_threadsafe(callback, *args, context=context)
+        except RuntimeError:
+            if not self.is_closed():
+                raise
 
-    def __call__(self, unraisable: Any) -> None:
-        error = unraisable.exc_value
-        if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
-            self.hook(unraisable)
+
+class _Loops(asyncio.DefaultEventLoopPolicy):
+    def new_event_loop(self) -> asyncio.AbstractEventLoop:
+        return _Loop()
 
 
 def _refusal(error: BaseException | None) -> int | None:
