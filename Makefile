@@ -24,7 +24,7 @@ demo: $(VENV)/installed kernels
 PYTEST := -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/installed-test $(VENV)/installed-bench kernels
-	$(RUN) $(PYTEST) -m "not slow"
+	$(RUN) $(PYTEST) tests/unit -m "not slow"
 
 test-all: $(VENV)/installed-test $(VENV)/installed-bench kernels
 	$(RUN) $(PYTEST)

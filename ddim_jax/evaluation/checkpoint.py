@@ -10,6 +10,7 @@ from ddim_jax.data import Source, configured, has_split, ids_digest, load_datase
 from ddim_jax.data.discovery import images_and_masks
 from ddim_jax.evaluation.run import evaluate
 from ddim_jax.inference import Segmenter
+from ddim_jax.inference.calibration import run_folder
 from ddim_jax.runtime.errors import DataError, InputError
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
@@ -50,14 +51,17 @@ def evaluate_checkpoint(
     segmenter = Segmenter.load(checkpoint, step=step, require_sha256=require_sha256)
     if data_root is None:
         split = split or "test"
+        if given.get("calibrate") is not None and split == "test":
+            raise InputError(
+                "calibrate on the split test; expected val: test is left to measure what the bounds hold for"
+            )
         source = _of_training(segmenter, split)
     else:
         source, split = _elsewhere(segmenter, Path(data_root), split)
     if output_dir is None:
-        # The step folder lies in RUN/checkpoints; a folder of steps under another name stands for itself.
-        steps_folder = Path(segmenter.checkpoint).parent
-        run = steps_folder.parent if steps_folder.name == "checkpoints" else steps_folder
-        output_dir = run / "evaluation" / (split if data_root is None else f"{source.name}_{split}")
+        output_dir = (
+            run_folder(segmenter.checkpoint) / "evaluation" / (split if data_root is None else f"{source.name}_{split}")
+        )
     return evaluate(segmenter, source, output_dir, options, split=split, **given), Path(output_dir)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from ddim_jax.aggregation import PROTOCOLS, ensemble_threshold
 from ddim_jax.diffusion import timestep_grid
+from ddim_jax.inference.calibration import Calibrated, load_calibration
 from ddim_jax.inference.export_cache import TracedPrograms
 from ddim_jax.inference.loading import fingerprint, load_network, weights_digest
 from ddim_jax.inference.segmentation import Segmentation, fuse, sample_image
@@ -103,6 +104,7 @@ class Segmenter:
         self.labels = Labels.from_config(config["data"])
         self._process = create_process(model, config["diffusion"], self.labels)
         self._weights = weights
+        self._calibrations: dict[SamplingOptions, tuple[Calibrated | None, str]] = {}
         sample = functools.partial(sample_image, self._process, lambda params, *x: model.apply({"params": params}, *x))
         static = ("options", "return_trajectory")
         self._compiled = jax.jit(sample, static_argnames=static) if programs is None else programs.kept(sample)
@@ -222,8 +224,10 @@ class Segmenter:
         single = not isinstance(images, list | tuple)
         rgb = [as_rgb(image) for image in ([images] if single else images)]  # all are checked before any work
 
+        calibration, _ = self.calibration(options)
+
         def finish(image: np.ndarray, started: Started) -> Segmentation:
-            return fuse(self.fetch(started), image.shape[:2], options, self.labels)
+            return fuse(self.fetch(started), image.shape[:2], options, self.labels, calibration)
 
         waiting, results = deque(), []
         for image in rgb:
@@ -304,6 +308,13 @@ class Segmenter:
                 "Try another step, or float32."
             )
         return values
+
+    def calibration(self, options: SamplingOptions | None = None) -> tuple[Calibrated | None, str]:
+        """Returns what `load_calibration` does for these options; the file is read once for each."""
+        options = self.options(options)
+        if options not in self._calibrations:
+            self._calibrations[options] = load_calibration(self, options)
+        return self._calibrations[options]
 
     def fingerprint(self) -> str:
         """Returns a SHA-256 of the weights and every part of the config that a result depends on, wherever they lie."""

@@ -82,14 +82,14 @@ def test_equals_the_filter_of_simpleitk(masks):
 @pytest.mark.parametrize("masks", DIVERSE.values(), ids=DIVERSE)
 def test_reaches_the_maximum_of_the_likelihood(masks):
     """The maximum that a general optimiser finds from the best of three starts, on the logits of p and q."""
-    raters, votes = len(masks), masks.reshape(len(masks), -1).astype(float)
-    prior = votes.mean()
+    raters, prior = len(masks), masks.mean()
+    votes, pixels = np.unique(masks.reshape(raters, -1).astype(float), axis=1, return_counts=True)
 
     def negative_log_likelihood(logits):
         p, q = logits[:raters, None], logits[raters:, None]
         inside = np.log(prior) + (votes * log_expit(p) + (1 - votes) * log_expit(-p)).sum(axis=0)
         outside = np.log(1 - prior) + (votes * log_expit(-q) + (1 - votes) * log_expit(q)).sum(axis=0)
-        return -logsumexp([inside, outside], axis=0).sum()
+        return -(pixels * logsumexp([inside, outside], axis=0)).sum()
 
     starts = np.random.default_rng(0).uniform(0.5, 3.0, (3, 2 * raters))  # raters that are better than chance
     best = min((minimize(negative_log_likelihood, start, method="L-BFGS-B") for start in starts), key=lambda r: r.fun)

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.quality import steps
+from benchmarks.quality.figures import draw_curves
 from benchmarks.quality.steps import Setting, settings
 
 
@@ -30,6 +31,7 @@ class Recorded:
         monkeypatch.setattr(steps, "train_for_budget", self.train)
         monkeypatch.setattr(steps.Segmenter, "load", lambda folder: folder)
         monkeypatch.setattr(steps, "measure", self.measure)
+        monkeypatch.setattr(steps, "draw_curves", lambda folder, rows: [])
         self.output = tmp_path / "steps.json"
         self.fixed = ["--data", str(tmp_path / "lungs"), "--budget", "9", "--size", "64", "--output", str(self.output)]
         self.fixed += ["--workdir", str(self.workdir)]
@@ -64,7 +66,8 @@ def recorded(monkeypatch, tmp_path):
     return Recorded(monkeypatch, tmp_path)
 
 
-def test_one_training_a_target_and_all_settings_of_each(recorded, tmp_path):
+def test_one_training_a_target_and_all_settings_of_each(recorded, tmp_path, monkeypatch):
+    monkeypatch.setattr(steps, "draw_curves", draw_curves)
     assert recorded.call() == 0
     assert [(run.system, run.overrides) for run in recorded.trained] == [
         ("lightweight_ddim", ()),

@@ -13,14 +13,6 @@ remove_tree = shutil.rmtree
 
 
 @pytest.fixture
-def store(tmp_path):
-    """Steps 10 (best), 20 and 30."""
-    store = CheckpointStore(tmp_path)
-    fill(store, {10: 0.9, 20: 0.5, 30: 0.6})
-    return store
-
-
-@pytest.fixture
 def read_elsewhere(monkeypatch):
     """A function after which a folder loses its contents, and cannot be removed."""
 

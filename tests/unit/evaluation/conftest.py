@@ -1,0 +1,21 @@
+import itertools
+
+import pytest
+
+from ddim_jax.evaluation import figures
+
+
+@pytest.fixture(autouse=True)
+def sketched(monkeypatch):
+    """The figures of what a test evaluates are files that differ; drawing them takes seconds.
+
+    A module's own fixtures come before this one: what they evaluate has real figures.
+    """
+    number = itertools.count()
+
+    def sketch(path, *_):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"figure {next(number)}")
+
+    for name in ("draw_scores", "draw_calibration", "draw_grid", "draw_strip", "draw_reverse_process"):
+        monkeypatch.setattr(figures, name, sketch)
