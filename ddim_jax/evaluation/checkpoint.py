@@ -30,10 +30,11 @@ def evaluate_checkpoint(
     """Loads a checkpoint and the data set it was trained on, and evaluates a split of it.
 
     Args:
-      checkpoint: a run directory, its `checkpoints` folder, or the folder of one step.
+      checkpoint: as for `Segmenter.load`.
       split: "train", "val" or "test"; with `data_root` also "all". None: "test", or "all" of a folder that has no table
         of its split.
-      output_dir: None for `evaluation/<split>` in the run directory, with `data_root` `evaluation/<folder>_<split>`.
+      output_dir: None for `evaluation/<split>` in the run directory, with `data_root` `evaluation/<folder>_<split>`; of
+        weights without a run it has to be given.
       data_root: another folder of images/ and masks/, or another place of the published set that was trained on; None
         for the place that the checkpoint's config names. Pictures from there that were trained on are the caller's to
         keep out of the split. Nothing is written there.
@@ -49,6 +50,13 @@ def evaluate_checkpoint(
     """
     data_root, output_dir = local_path(data_root, "data_root"), local_path(output_dir, "output_dir")
     segmenter = Segmenter.load(checkpoint, step=step, require_sha256=require_sha256)
+    packed = Path(segmenter.checkpoint).is_file()
+    if packed and output_dir is None:
+        raise InputError(f"{checkpoint} is a file of weights, beside which nothing is written; give --output DIR")
+    if packed and given.get("calibrate") is not None:
+        raise InputError(f"{checkpoint} is a file of weights; a calibration is kept in a run: calibrate that")
+    if packed and data_root is None and segmenter.config["data"]["name"] != "phantom":
+        raise InputError(f"{checkpoint} does not say where its pictures lie; give --data-root DIR")
     if data_root is None:
         split = split or "test"
         if given.get("calibrate") is not None and split == "test":

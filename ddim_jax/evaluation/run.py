@@ -130,6 +130,7 @@ def evaluate(
     coverage = calibrate or (calibration.coverage if calibration else COVERAGE)
     with _progress_bar(progress) as bar:
         look = _read_all(subset, bar, segmenter.labels)
+        place = Path(segmenter.checkpoint)
         results, seconds = _score_all(segmenter, look, len(subset), options, resolution, coverage, bar)
         if calibrate is not None:
             calibration = fit_calibration(results, subset, split, coverage, segmenter.labels)
@@ -139,7 +140,8 @@ def evaluate(
             "note": subset.note,
             "images": len(subset),
             "images_in_split": len(source),
-            "checkpoint": "/".join(Path(segmenter.checkpoint).parts[-3:]),  # RUN/checkpoints/STEP, wherever it lies
+            # RUN/checkpoints/STEP or the file of packed weights, wherever it lies
+            "checkpoint": "/".join(place.parts[-1 if place.suffix else -3 :]),
             "step": segmenter.step,
             **{name: value for name, value in options.as_dict().items() if name not in NOT_TAKEN},
             "network_evaluations_per_image": options.steps * options.samples,
