@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import pytest
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
+from configs import table1
 from ddim_jax.config import resolve_config, total_steps
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, create_process, example_inputs
@@ -104,6 +105,16 @@ def test_the_papers_values(name, load):
     assert config["sample"] == sample | {"sampler": "ddim", "ensemble": "mean"}
     assert config["model"]["name"] == "lightweight_ddim" and config["model"]["preset"] is None
     assert config["model"]["overrides"] == {}
+
+
+def test_all_systems_of_the_comparison_get_the_same_augmentation(load):
+    sections = []
+    for system in table1.SYSTEMS:
+        config = table1.get_config(system)
+        config.data.augmentation, config.data.rotation_degrees = "strong", 180.0
+        sections.append(resolved(config)["data"])
+    assert len(sections) == 6 and all(section == sections[0] for section in sections)
+    assert sections[0]["augment"]["zoom"] == 0.3 and sections[0]["rotation_degrees"] == 180
 
 
 @pytest.mark.parametrize("name", ["fast", "demo", "folder"])
