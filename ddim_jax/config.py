@@ -136,7 +136,11 @@ SCHEMA: dict[str, Any] = {
             resume="length",
         ),
         "init_from": Field(
-            str, None, "a run, or PyTorch weights (.safetensors, .pt), to start from", optional=True, resume="ignored"
+            str,
+            None,
+            "a run, packed weights, or PyTorch weights (.safetensors, .pt), to start from",
+            optional=True,
+            resume="ignored",
         ),
         "warmup_steps": Field(int, 0, "steps in which the learning rate rises from 0", low=0, high=_MANY),
         "beta1": Field(float, 0.9, "of Adam", low=0, below=1),

@@ -13,6 +13,7 @@ from typing import Any
 
 import ml_dtypes  # also teaches NumPy bfloat16, which safetensors then reads
 import numpy as np
+import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ddim_jax.checkpoints.items import check_declared
@@ -147,17 +148,16 @@ def save_state_dict(path: str | os.PathLike, state_dict: Mapping[str, Any]) -> N
       state_dict: name -> array, for instance from `to_torch`.
 
     Raises:
-      CheckpointError: another suffix, or safetensors is not installed.
+      CheckpointError: another suffix.
       OSError: the disk is full or not writable.
     """
     path = local_path(path, "the path of weights")
     if path.suffix.lower() != ".safetensors":
         raise CheckpointError(f"{path}: state dicts are written as .safetensors; choose such a name")
-    safetensors = _safetensors(path)
     # The library writes the memory of an array as it lies there, so anything but C order would be saved scrambled.
     arrays = {name: np.asarray(array, order="C") for name, array in state_dict.items()}
     with atomic_path(path) as temporary:
-        safetensors.save_file(arrays, temporary)
+        safetensors.numpy.save_file(arrays, temporary)
 
 
 def _named(params: Mapping[str, Any], names: NameTable) -> Iterator[tuple[str, tuple[str, ...], Any]]:
@@ -214,20 +214,9 @@ def _listed(problems: Mapping[str, list[str]]) -> str:
     )
 
 
-def _safetensors(path: Path):
-    try:
-        import safetensors.numpy
-    except ImportError as error:
-        raise CheckpointError(
-            f"{path}: needs the package safetensors; install it with `pip install safetensors`"
-        ) from error
-    return safetensors.numpy
-
-
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    library = _safetensors(path)
     try:
-        return library.load_file(path)
+        return safetensors.numpy.load_file(path)
     except Exception as error:  # of several kinds, by what is wrong
         raise _unreadable(path, error) from error
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from ddim_jax.checkpoints import which_step
+from ddim_jax.pretrained import SHA256
 from ddim_jax.registry import import_plugins
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.sampling_options import SamplingOptions, window
@@ -30,7 +31,13 @@ def checked(check: Callable[[str], _Value]) -> Callable[[str], _Value]:
 
 def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that name a checkpoint, and `--plugins`, which are imported at once."""
-    parser.add_argument("--ckpt", required=True, metavar="RUN", help="run directory, its checkpoints, or one step")
+    parser.add_argument(
+        "--ckpt",
+        required=True,
+        metavar="RUN",
+        help="run directory, its checkpoints, one step, a file of ddim-jax pack, or the name of packaged weights: "
+        + (", ".join(SHA256) or "none"),
+    )
     parser.add_argument(
         "--checkpoint-step",
         type=checked(which_step),
@@ -41,7 +48,8 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--require-sha256",
         metavar="HEX",
-        help="refuse a checkpoint whose manifest has another SHA-256; `ddim-jax doctor --ckpt RUN` shows it",
+        help="refuse a checkpoint whose manifest, or a file which, has another SHA-256; `ddim-jax doctor --ckpt RUN` "
+        "shows it",
     )
     parser.add_argument(
         "--plugins",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import ddim_jax
 from ddim_jax.runtime.cache_folder import cache_folder
-from ddim_jax.runtime.errors import InputError, report_input_errors
+from ddim_jax.runtime.errors import CheckpointError, InputError, report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
@@ -31,7 +31,7 @@ def run(arguments: list[str] | None = None) -> int:
     """Prints what the arguments ask for; returns the exit status."""
     parser = Parser(description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build-kernels", action="store_true", help="compile the CPU kernels into the cache folder")
-    parser.add_argument("--ckpt", metavar="RUN", help="say what the checkpoints of a run hold instead")
+    parser.add_argument("--ckpt", metavar="RUN", help="say what a run, or a file of packed weights, holds instead")
     parser.add_argument("--data", metavar="DIR", help="say what a folder of images/ and masks/ holds instead")
     parser.add_argument("--image-size", type=int, default=64, metavar="N", help="with --data (default: 64)")
     # With the names that training has for them too, which its messages tell.
@@ -180,7 +180,11 @@ def _checkpoints(run: str) -> tuple[list[Line], bool]:
     """The content of the checkpoints of a run, and if one of them is intact."""
     from ddim_jax.checkpoints import CheckpointStore, locate
     from ddim_jax.checkpoints.manifest import describe_damage, manifest_digest
+    from ddim_jax.checkpoints.weights import packed_file
 
+    file, known = packed_file(run)
+    if file is not None:
+        return _packed(file, known)
     folder, chosen = locate(run)
     store = CheckpointStore(folder)
     steps = store.steps() if chosen is None else [chosen]
@@ -198,12 +202,31 @@ def _checkpoints(run: str) -> tuple[list[Line], bool]:
         left = "no intact one is left" if steps else "no complete one"
         lines.append(("checkpoints", f"{folder}: {left}", "train with this --workdir, or give another run"))
         return lines, False
-    config = store.metadata(intact[-1]).get("config")
+    return lines + _sections(store.metadata(intact[-1]).get("config")), True
+
+
+def _packed(file: Path, known: str | None) -> tuple[list[Line], bool]:
+    """The content of a file of packed weights, and if it is intact."""
+    from ddim_jax.checkpoints.packed import read_packed
+
+    try:
+        packed = read_packed(file, known)
+    except CheckpointError as error:
+        return [("weights", str(error), "")], False
+    size = file.stat().st_size / 2**20
+    told = f"{file}: intact, step {packed.step}, {packed.dtype}, {size:.1f} MiB, SHA-256 {packed.file_sha256}"
+    texts = ((name, packed.metadata["data"].get(name, ""), "") for name in ("note", "terms"))
+    return [("weights", told, ""), *(line for line in texts if line[1]), *_sections(packed.metadata["config"])], True
+
+
+def _sections(config: object) -> list[Line]:
+    """What a config says of the network, the pictures and the sampling."""
+    lines = []
     for section in ("model", "data", "sample"):
         fields = config.get(section) if isinstance(config, dict) else None
         if isinstance(fields, dict):
             lines.append((section, ", ".join(f"{name} {value}" for name, value in _set(fields)), ""))
-    return lines, True
+    return lines
 
 
 def _set(fields: dict, prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -4,9 +4,10 @@ import argparse
 
 from rich.console import Console
 
-from ddim_jax.cli.arguments import add_checkpoint_arguments, add_sampling_arguments, sampling_arguments
+from ddim_jax.cli.arguments import add_checkpoint_arguments, add_sampling_arguments, number, sampling_arguments
 from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.evaluation.checkpoint import evaluate_checkpoint
+from ddim_jax.evaluation.intervals import COVERAGE
 from ddim_jax.evaluation.run import NOT_TAKEN, RESOLUTIONS
 from ddim_jax.evaluation.tables import summary_table
 from ddim_jax.runtime.errors import report_input_errors
@@ -34,6 +35,15 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
         help="score at the size the network works at (model) or at each picture's own size (native); default: native",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="evaluate N images only, spread evenly over the split")
+    parser.add_argument(
+        "--calibrate",
+        type=number("calibrate", float, lambda _, share: share),
+        nargs="?",
+        const=COVERAGE,
+        metavar="SHARE",
+        help="make an interval of each area and a lowest Dice that hold for this share of pictures like those scored, "
+        f"and keep them in the run for sample and evaluate; with --split val (default of SHARE: {COVERAGE})",
+    )
     add_sampling_arguments(parser, leave_out=NOT_TAKEN)
     parser.add_argument("--no-figures", action="store_true", help="write the numbers only")
     return parser.parse_args()
@@ -54,6 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
             resolution=arguments.resolution,
             figures=not arguments.no_figures,
             limit=arguments.limit,
+            calibrate=arguments.calibrate,
             progress=True,
             **sampling_arguments(arguments),
         )

@@ -1,4 +1,4 @@
-"""The command `ddim-jax`, also as `python -m ddim_jax`: train, evaluate, sample and doctor.
+"""The command `ddim-jax`, also as `python -m ddim_jax`: train, evaluate, sample, pack and doctor.
 
 Nothing that takes long to import is imported at the head of this file: a signal may come meanwhile, and each command
 listens before it imports what it needs.
@@ -66,6 +66,26 @@ def sample() -> int:
     return run(arguments)
 
 
+PACK = """Puts what segmenting needs of a run into one file, to give away or to keep.
+
+  %(prog)s runs/mine --output mine.safetensors --note "what it was trained on" --terms "how it may be used"
+
+The file holds the averaged weights, the config without paths, and SHA-256 sums; sample, evaluate and doctor take it as
+--ckpt, Segmenter.from_pretrained in Python.
+"""
+
+
+@enduring()
+def pack() -> int:
+    """Puts the weights of a run into one file: RUN --output FILE.safetensors [--dtype float16] ..."""
+    with left_on_ctrl_c("stopped before anything was packed"):
+        _import_jax()
+        from ddim_jax.cli.pack import parse_arguments, run
+
+        arguments = parse_arguments(PACK)
+    return run(arguments) or (1 if lost_output() else 0)
+
+
 @enduring()
 def doctor() -> int:
     """Says what is installed, which devices, kernels and caches there are, and what to do about each"""
@@ -75,7 +95,9 @@ def doctor() -> int:
     return run() or (1 if lost_output() else 0)  # what it prints is all that it does
 
 
-COMMANDS: dict[str, Callable[[], int]] = {"train": train, "evaluate": evaluate, "sample": sample, "doctor": doctor}
+COMMANDS: dict[str, Callable[[], int]] = {
+    command.__name__: command for command in (train, evaluate, sample, pack, doctor)
+}
 
 
 def _import_jax() -> None:

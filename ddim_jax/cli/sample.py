@@ -95,6 +95,8 @@ def describe(summary: Summary, options: argparse.Namespace, process: Process) ->
         text = f"{whose}nothing to do, {summary.kept} images were done before: {printable(options.output)}"
     if summary.flagged is not None:
         text += f"; {summary.flagged} flagged: {printable(Path(options.output, FLAGGED))}"
+    if summary.bounds:
+        text += f"\nbounds in {INDEX}: {printable(summary.bounds)}"
     if summary.passed_over:
         text += (
             f"\n{sum(summary.passed_over.values())} files passed over: {counted(summary.passed_over)}; images end in "

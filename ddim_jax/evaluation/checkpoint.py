@@ -10,6 +10,7 @@ from ddim_jax.data import Source, configured, has_split, ids_digest, load_datase
 from ddim_jax.data.discovery import images_and_masks
 from ddim_jax.evaluation.run import evaluate
 from ddim_jax.inference import Segmenter
+from ddim_jax.inference.calibration import run_folder
 from ddim_jax.runtime.errors import DataError, InputError
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
@@ -29,10 +30,11 @@ def evaluate_checkpoint(
     """Loads a checkpoint and the data set it was trained on, and evaluates a split of it.
 
     Args:
-      checkpoint: a run directory, its `checkpoints` folder, or the folder of one step.
+      checkpoint: as for `Segmenter.load`.
       split: "train", "val" or "test"; with `data_root` also "all". None: "test", or "all" of a folder that has no table
         of its split.
-      output_dir: None for `evaluation/<split>` in the run directory, with `data_root` `evaluation/<folder>_<split>`.
+      output_dir: None for `evaluation/<split>` in the run directory, with `data_root` `evaluation/<folder>_<split>`; of
+        weights without a run it has to be given.
       data_root: another folder of images/ and masks/, or another place of the published set that was trained on; None
         for the place that the checkpoint's config names. Pictures from there that were trained on are the caller's to
         keep out of the split. Nothing is written there.
@@ -48,16 +50,26 @@ def evaluate_checkpoint(
     """
     data_root, output_dir = local_path(data_root, "data_root"), local_path(output_dir, "output_dir")
     segmenter = Segmenter.load(checkpoint, step=step, require_sha256=require_sha256)
+    packed = Path(segmenter.checkpoint).is_file()
+    if packed and output_dir is None:
+        raise InputError(f"{checkpoint} is a file of weights, beside which nothing is written; give --output DIR")
+    if packed and given.get("calibrate") is not None:
+        raise InputError(f"{checkpoint} is a file of weights; a calibration is kept in a run: calibrate that")
+    if packed and data_root is None and segmenter.config["data"]["name"] != "phantom":
+        raise InputError(f"{checkpoint} does not say where its pictures lie; give --data-root DIR")
     if data_root is None:
         split = split or "test"
+        if given.get("calibrate") is not None and split == "test":
+            raise InputError(
+                "calibrate on the split test; expected val: test is left to measure what the bounds hold for"
+            )
         source = _of_training(segmenter, split)
     else:
         source, split = _elsewhere(segmenter, Path(data_root), split)
     if output_dir is None:
-        # The step folder lies in RUN/checkpoints; a folder of steps under another name stands for itself.
-        steps_folder = Path(segmenter.checkpoint).parent
-        run = steps_folder.parent if steps_folder.name == "checkpoints" else steps_folder
-        output_dir = run / "evaluation" / (split if data_root is None else f"{source.name}_{split}")
+        output_dir = (
+            run_folder(segmenter.checkpoint) / "evaluation" / (split if data_root is None else f"{source.name}_{split}")
+        )
     return evaluate(segmenter, source, output_dir, options, split=split, **given), Path(output_dir)
 
 

@@ -15,13 +15,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import ddim_jax
 from ddim_jax.data import Example, Source, Subset, check_source
 from ddim_jax.evaluation.figures import FIGURES, draw_figures
+from ddim_jax.evaluation.intervals import COVERAGE, summarise_bounds
+from ddim_jax.evaluation.intervals import calibrate as fit_calibration
 from ddim_jax.evaluation.scoring import ImageResult, score_image
 from ddim_jax.evaluation.staging import check_targets, staged
 from ddim_jax.evaluation.summary import RULES, summarise
 from ddim_jax.evaluation.tables import write_per_image
 from ddim_jax.imageio.foregrounds import describe_foregrounds, noting
 from ddim_jax.inference import Segmenter
+from ddim_jax.inference.calibration import calibrated_options, load_calibration, run_folder, save_calibration
 from ddim_jax.labels import Labels
+from ddim_jax.metrics import pictures_needed
 from ddim_jax.preprocessing import resize_mask
 from ddim_jax.runtime.atomic import check_place, write_json
 from ddim_jax.runtime.errors import DataError, InputError
@@ -46,6 +50,7 @@ def evaluate(
     resolution: str | None = None,
     figures: bool = True,
     limit: int | None = None,
+    calibrate: float | None = None,
     progress: bool = False,
     **given: Any,
 ) -> dict[str, Any]:
@@ -60,6 +65,10 @@ def evaluate(
     - `figures/grid.png`, `worst.png`, `median.png`, `reverse_process.png` (pictures from the data set; the few images
       shown are sampled a second time, which gives the same samples), `scores.png` and `calibration.png` (numbers only);
       no reverse process for a network that works in one pass.
+    - `calibration.json` in the checkpoint's run, with `calibrate` alone.
+
+    Where the run has a calibration of these weights and options, both tables say how many of the pictures its bounds
+    hold for.
 
     Args:
       segmenter: the checkpoint.
@@ -73,6 +82,8 @@ def evaluate(
         None for "native".
       figures: draw them or not.
       limit: at most that many images, spread evenly over the data set; None for all.
+      calibrate: the share of pictures, above 0 and below 1, that the bounds of areas and of Dice are made for, from
+        these pictures on; they must not be those of the training. None to use the calibration that there is.
       progress: show a progress bar or not.
       **given: fields of `SamplingOptions` that replace those of `options`, but for protocol and threshold: every
         protocol is scored, at its own threshold.
@@ -84,7 +95,8 @@ def evaluate(
     Raises:
       DataError: the data set is empty, or pairs cannot be read; all of them are collected, up to ten are named.
       CheckpointError: the network gives values that are not finite.
-      InputError: an argument is out of range, or `output_dir` cannot be made or written to.
+      InputError: an argument is out of range, `output_dir` cannot be made or written to, or the pictures are too few to
+        calibrate on.
       TypeError: there is no option of that name, or it is one that an evaluation does not read.
     """
     output_dir = local_path(output_dir, "output_dir")
@@ -102,6 +114,9 @@ def evaluate(
         raise InputError(f"resolution is {resolution!r}; expected one of {', '.join(RESOLUTIONS)}")
     if options.size != "model" and resolution != "native":
         raise InputError(f"resolution is 'model' and size {options.size!r}, at which there is native alone")
+    if calibrate is not None:
+        _check_calibrate(calibrate, resolution, len(choose_images(len(source), limit)), split)
+        check_place(run_folder(segmenter.checkpoint))
     check_place(output_dir)  # not only when everything was sampled
     check_targets(output_dir, _FILES)
     chosen = choose_images(len(source), limit)
@@ -110,16 +125,23 @@ def evaluate(
     subset = Subset(source, chosen)
     if subset.note:
         logging.warning("%s: %s", source.name, subset.note)
+    mean_options = calibrated_options(options, segmenter.labels)
+    calibration, why_not = (None, "") if calibrate is not None else load_calibration(segmenter, mean_options)
+    coverage = calibrate or (calibration.coverage if calibration else COVERAGE)
     with _progress_bar(progress) as bar:
         look = _read_all(subset, bar, segmenter.labels)
-        results, seconds = _score_all(segmenter, look, len(subset), options, resolution, bar)
+        place = Path(segmenter.checkpoint)
+        results, seconds = _score_all(segmenter, look, len(subset), options, resolution, coverage, bar)
+        if calibrate is not None:
+            calibration = fit_calibration(results, subset, split, coverage, segmenter.labels)
         metrics = {
             "dataset": source.name,
             "split": split,
             "note": subset.note,
             "images": len(subset),
             "images_in_split": len(source),
-            "checkpoint": "/".join(Path(segmenter.checkpoint).parts[-3:]),  # RUN/checkpoints/STEP, wherever it lies
+            # RUN/checkpoints/STEP or the file of packed weights, wherever it lies
+            "checkpoint": "/".join(place.parts[-1 if place.suffix else -3 :]),
             "step": segmenter.step,
             **{name: value for name, value in options.as_dict().items() if name not in NOT_TAKEN},
             "network_evaluations_per_image": options.steps * options.samples,
@@ -129,6 +151,7 @@ def evaluate(
             "package_version": ddim_jax.__version__,
             "classes": list(segmenter.labels.class_names),
             **summarise(results, options.ensemble, segmenter.labels),
+            "bounds": summarise_bounds(results, calibration, why_not, subset, segmenter.labels),
             "seconds_per_image": {
                 "device": jax.devices()[0].device_kind,
                 "first_with_compilation": seconds[0],
@@ -139,16 +162,43 @@ def evaluate(
         }
         cut_short = None
         with staged(output_dir, _FILES) as stage:
-            write_per_image(stage / "per_image.csv", results)
+            write_per_image(stage / "per_image.csv", results, calibration, segmenter.labels)
             write_json(stage / "metrics.json", metrics)
             try:
                 if figures:
                     draw_figures(segmenter, look, options, results, stage / "figures", metrics, bar)
             except BaseException as error:  # the numbers took far longer, and stay
                 cut_short = error
+        if calibrate is not None:
+            logging.info("calibrated: %s", save_calibration(segmenter, mean_options, calibration))
         if cut_short is not None:
             raise cut_short
     return metrics
+
+
+def _check_calibrate(coverage: float, resolution: str, count: int, split: str) -> None:
+    """Refuses a calibration that could not be used, before any work.
+
+    Raises:
+      InputError: as `evaluate`.
+    """
+    try:
+        needed = pictures_needed(coverage)
+    except ValueError as error:
+        raise InputError(f"calibrate: {error}") from error
+    if resolution != "native":
+        raise InputError(
+            "calibrate with the resolution 'model'; expected native: new pictures are told of at their size"
+        )
+    if split == "train":
+        raise InputError(
+            "calibrate on the split train; expected val: of what it was trained on the network is too sure"
+        )
+    if count < needed:
+        raise InputError(
+            f"calibrate on {count} pictures; bounds that hold for {coverage} of them need {needed} or more. Take more "
+            "pictures (--data-root), or a lower share"
+        )
 
 
 def _read_all(source: Source, bar: Progress, labels: Labels) -> Callable[[int], Example]:
@@ -183,6 +233,7 @@ def _score_all(
     count: int,
     options: SamplingOptions,
     resolution: str,
+    coverage: float,
     bar: Progress,
 ) -> tuple[list[ImageResult], list[float]]:
     """The numbers of every image, and the seconds its sampling took."""
@@ -193,7 +244,7 @@ def _score_all(
         estimates = segmenter.sample(example.image, options)
         seconds.append(time.perf_counter() - start)
         truth = example.mask if resolution == "native" else resize_mask(example.mask, estimates.shape[1:3])
-        results.append(score_image(example.id, estimates, truth, options.ensemble, segmenter.labels))
+        results.append(score_image(example.id, estimates, truth, options.ensemble, segmenter.labels, coverage))
     return results, seconds
 
 

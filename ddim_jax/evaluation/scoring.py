@@ -19,11 +19,14 @@ from ddim_jax.labels import Labels
 from ddim_jax.metrics import (
     Calibration,
     Counts,
+    Statement,
     calibration_of_classes,
     class_counts,
+    class_doubts,
     dice,
-    mask_doubt,
+    logit_counts_of_classes,
     measure_classes,
+    state,
 )
 from ddim_jax.preprocessing import resize_unit_map
 
@@ -60,6 +63,8 @@ class ImageResult(NamedTuple):
         [0, 1) (`ddim_jax.metrics.soft_dice_uncertainty`).
       calibration: of the pixels of the probability of the protocol 'mean', as it was scored; one for each class.
       scores: by the name of the protocol.
+      statements: all that the network says of each class under the protocol 'mean', as it was scored.
+      logits: of the pixels of that probability (`ddim_jax.metrics.temperature.logit_counts`), of all classes.
     """
 
     id: str
@@ -68,6 +73,8 @@ class ImageResult(NamedTuple):
     doubt: float
     calibration: list[Calibration]
     scores: dict[str, Score]
+    statements: list[Statement]
+    logits: np.ndarray
 
 
 def protocol_mask(
@@ -83,7 +90,12 @@ def protocol_mask(
 
 
 def score_image(
-    name: str, samples: np.ndarray, truth: np.ndarray, ensemble: str = "mean", labels: Labels = Labels()
+    name: str,
+    samples: np.ndarray,
+    truth: np.ndarray,
+    ensemble: str = "mean",
+    labels: Labels = Labels(),
+    coverage: float = 0.9,
 ) -> ImageResult:
     """Scores the samples of one image under every protocol; calibration and doubt are those of "mean".
 
@@ -94,6 +106,7 @@ def score_image(
         resized to it (bilinear) before it is cut.
       ensemble: the way the samples are fused, a name in `ddim_jax.registry.ENSEMBLES`.
       labels: the classes.
+      coverage: decides the levels of the probability that make the interval of an area that is not calibrated.
 
     Raises:
       ValueError: the samples are not finite, or the truth holds other values.
@@ -103,18 +116,22 @@ def score_image(
         fused = ensemble_probability(samples, protocol, ensemble, labels)
         threshold = ensemble_threshold(protocol, ensemble, labels)
         if protocol.name == "mean":
-            doubt = mask_doubt(mean_probability(samples), threshold_mask(fused, threshold, labels), labels)
+            doubts = class_doubts(mean_probability(samples), threshold_mask(fused, threshold, labels), labels)
         probability = resized[protocol.name] = resize_unit_map(fused, truth.shape)
         mask = threshold_mask(probability, threshold, labels)
         alone = [protocol_mask(one[np.newaxis], protocol, truth.shape, labels=labels) for one in samples]
         scores[protocol.name] = _score(mask, alone, truth, labels)
+        if protocol.name == "mean":
+            statements = state(probability, mask, doubts, coverage, labels, labels.valid(truth))
     return ImageResult(
         id=name,
         shape=(int(truth.shape[0]), int(truth.shape[1])),
         uncertainty=float(uncertainty(samples).mean(dtype=np.float64)),
-        doubt=doubt,
+        doubt=float(np.mean(doubts)),
         calibration=calibration_of_classes(resized["mean"], truth, labels),
         scores=scores,
+        statements=statements,
+        logits=logit_counts_of_classes(resized["mean"], truth, labels),
     )
 
 

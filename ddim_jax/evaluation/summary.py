@@ -54,6 +54,15 @@ RULES = {
         "their share of the pixels times |mean probability - fraction that is foreground|. Plain background makes it "
         "small: see the bins between. Of several classes each probability against all else, all of them together"
     ),
+    "bounds": (
+        "of the protocol 'mean', for each class: area_uncalibrated, from the pixels above the probability "
+        "(1 + nominal)/2 to those above (1 - nominal)/2; area and dice_low, calibrated by split-conformal prediction: "
+        "of pictures drawn as those of the calibration, each holds for the share nominal or more, on average over "
+        "pictures and draws; coverage: the share of these pictures that it holds for, low and high its 95% interval of "
+        "Clopper and Pearson; mean_width in pixels, mean_width_share of the pixels that count; same_pictures: they are "
+        "the pictures of the calibration, so that coverage measures nothing; ece: before and after the logits are "
+        "divided by the temperature, with logits beyond 10 taken for 10"
+    ),
     "doubt": (
         "1 - (2 sum p m + 1) / (sum p + sum m + 1), p the mean of the samples' probabilities, m the mask "
         "of the protocol 'mean' and the ensemble, at the working size (whatever the resolution): how much of Dice "

@@ -9,26 +9,39 @@ from rich.markup import escape
 from rich.table import Table
 
 from ddim_jax.aggregation import PROTOCOLS
+from ddim_jax.evaluation.intervals import bounds_of, true_area
 from ddim_jax.evaluation.scoring import ImageResult
-from ddim_jax.metrics import Counts
+from ddim_jax.inference.calibration import Calibrated
+from ddim_jax.labels import Labels
+from ddim_jax.metrics import Bounds, Counts
 from ddim_jax.runtime.atomic import atomic_path
 from ddim_jax.runtime.printable import spreadsheet_cell
 
 
-def write_per_image(path: str | os.PathLike, results: Sequence[ImageResult]) -> None:
+def write_per_image(
+    path: str | os.PathLike,
+    results: Sequence[ImageResult],
+    calibration: Calibrated | None = None,
+    labels: Labels = Labels(),
+) -> None:
     """Writes one row per image, in the order of the data set, atomically.
 
     Columns: id, height, width (as scored), uncertainty, doubt, then every measure and the four pixel counts of each
     protocol: those of "mean" by their names (`dice`), those of others as `<protocol>_<measure>` (`paper_dice`). Of
     several classes these are means (counts: sums), and those of each class follow as `<class>_<measure>` and
-    `<protocol>_<class>_<measure>`. Numbers are written in full, so means can be recomputed from the file;
-    ids as `spreadsheet_cell` has them.
+    `<protocol>_<class>_<measure>`. Then for each class, of several with `<class>_` in front, the pixels `area` of the
+    mask of "mean", `true_area`, and `area_inner` and `area_outer`, between which it lies by the probability alone; with
+    a calibration also `area_low`, `area_high` and `dice_low`. Numbers are written in full, so means can be
+    recomputed from the file; ids as `spreadsheet_cell` has them.
     """
     fields = [*results[0].scores["mean"].measures, *Counts._fields]
     of_classes = [f"{one}_{field}" for one in results[0].scores["mean"].classes for field in fields]
     header = ["id", "height", "width", "uncertainty", "doubt"]
     for name in PROTOCOLS:
         header += [field if name == "mean" else f"{name}_{field}" for field in [*fields, *of_classes]]
+    bounds = ("area", "true_area", "area_inner", "area_outer", *(Bounds._fields if calibration else ()))
+    prefixes = [f"{name}_" for name in labels.class_names] if labels.several else [""]
+    header += [prefix + name for prefix in prefixes for name in bounds]
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
@@ -37,6 +50,10 @@ def write_per_image(path: str | os.PathLike, results: Sequence[ImageResult]) -> 
             for name in PROTOCOLS:
                 for score in (result.scores[name], *result.scores[name].classes.values()):
                     row += [*score.measures.values(), *score.counts]
+            scores = list(result.scores["mean"].classes.values()) or [result.scores["mean"]]
+            found = bounds_of(result, calibration) if calibration else [()] * len(scores)
+            for said, score, own in zip(result.statements, scores, found, strict=True):
+                row += [said.area, true_area(score), said.inner, said.outer, *own]
             writer.writerow(row)
 
 
@@ -68,4 +85,12 @@ def summary_table(metrics: dict[str, Any]) -> Table:
         ("dice, 80% kept", metrics["risk_coverage"]["kept_dice"]),
     ):
         table.add_row(label, *(f"{value:.4f}" if name == "mean" else "" for name in PROTOCOLS))
+    bounds = metrics["bounds"]
+    for one, found in bounds["classes"].items():
+        for name, label in (("area", "area interval holds"), ("dice_low", "lowest dice holds")):
+            if name in found:
+                part = found[name]
+                cell = rf"{part['coverage']:.4f} \[{part['low']:.4f}, {part['high']:.4f}]"
+                whose = f", {escape(one)}" if len(bounds["classes"]) > 1 else ""
+                table.add_row(label + whose, *(cell if name == "mean" else "" for name in PROTOCOLS))
     return table

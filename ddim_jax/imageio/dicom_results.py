@@ -55,9 +55,9 @@ def about(context: Context) -> dict[str, Any]:
 
 
 def checkpoint_name(context: Context) -> str:
-    """The checkpoint's run and step, without the folders that they lie in."""
-    parts = Path(context.checkpoint).parts
-    run = [part for part in parts[:-1] if part != "checkpoints"][-1:]
+    """The checkpoint's run, or the name of its file, and the step, without the folders that they lie in."""
+    place = Path(context.checkpoint)
+    run = [place.stem] if place.suffix else [part for part in place.parts[:-1] if part != "checkpoints"][-1:]
     return " ".join([*run, f"step {context.step}"])
 
 

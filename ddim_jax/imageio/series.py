@@ -68,6 +68,13 @@ class DicomStack:
             limits = self._common_limits()
         return dicom_shown.shown_frame(path, header, frame, self._options, limits)
 
+    def pixel_area(self, index: int) -> float | None:
+        """Square millimetres of a pixel of slice `index`, of PixelSpacing; None where the file has none."""
+        path, header, frame = self.slices[index]
+        with dicom.errors_naming(path):
+            spacing = pixel_spacing(header, frame)
+        return None if spacing is None else spacing[0] * spacing[1]
+
     def _common_limits(self) -> tuple[float, float]:
         """The same black and white for all slices, from some of them."""
         if self._limits is None:

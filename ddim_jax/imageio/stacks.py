@@ -37,6 +37,12 @@ class Stack(Protocol):
           DataError: it cannot be decoded; the message names the file.
         """
 
+    def pixel_area(self, index: int) -> float | None:
+        """The area of a pixel of slice `index` in square millimetres; None where the file does not say.
+
+        A stack without this method never knows.
+        """
+
 
 class _OnePicture:
     """A file of one picture as a stack."""

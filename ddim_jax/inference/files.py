@@ -41,6 +41,7 @@ class Summary(NamedTuple):
       flagged: images in `flagged.csv`; None where it was not asked for, or is left to a process still at work.
       passed_over: how many files of the inputs are no images, by their suffix (lower case, "" for none).
       notes: how many images have a note in the index of how they were read, by kind ("damaged", "few levels").
+      bounds: one line: what the bounds in the index are made to hold for; "" where it has none.
     """
 
     done: int
@@ -51,6 +52,7 @@ class Summary(NamedTuple):
     flagged: int | None
     passed_over: Mapping[str, int]
     notes: Mapping[str, int]
+    bounds: str = ""
 
 
 def segment_files(
@@ -150,11 +152,15 @@ def segment_files(
     )
     known = [*(segmenter.config["data"].get("segments") or ()), *segments]
     context = context._replace(segments=parse_segments(known, context.labels.class_names))
+    calibration, _ = segmenter.calibration(options)
+    context = context._replace(calibration=calibration)
     for kind in kinds:
         if (check := getattr(WRITERS.get(kind), "check", None)) is not None:
             check([Path(job.files[0]) for job in plan.jobs], context)
     common = {"checkpoint": context.checkpoint, "weights": context.weights, "step": context.step, **options.as_dict()}
     common |= {"surroundings": surroundings()}
+    # The masks are the same without: a folder that knows of none is one of a run that was not calibrated.
+    common |= {} if calibration is None else {"calibration": calibration.digest()}
 
     work = {
         "input": _described([absolute(path) for path in inputs]),
@@ -204,6 +210,7 @@ def segment_files(
         flagged=flagged,
         passed_over=plan.passed_over,
         notes=notes,
+        bounds="" if calibration is None else calibration.in_words(),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from absl import logging
 
+from ddim_jax.metrics import Bounds
 from ddim_jax.runtime.atomic import atomic_path
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.printable import spreadsheet_cell
@@ -51,7 +52,8 @@ def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]],
 
     Columns: rank (from 1), name (of the results) and file (the image), both as `spreadsheet_cell` has them, doubt (see
     `Segmentation`), mean_uncertainty and area (pixels of the mask). The most doubtful stand first; equal ones are in
-    the order of their names.
+    the order of their names. Of a calibrated run area_low, area_high and dice_low follow, of several classes with
+    `<class>_` in front; empty for a source of several pictures, whose slices have bounds of their own.
 
     Args:
       path: of the CSV file.
@@ -65,12 +67,20 @@ def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]],
       InputError: the share is out of range.
     """
     share = check_share(share)
-    rows = [tuple(record.get(field) for field in _FIELDS) for record in records if record["status"] == "ok"]
-    rows.sort(key=lambda row: (-row[2], row[0]))
+    rows = [
+        (tuple(record.get(field) for field in _FIELDS), record.get("bounds", {}))
+        for record in records
+        if record["status"] == "ok"
+    ]
+    rows.sort(key=lambda row: (-row[0][2], row[0][0]))
     flagged = rows[: math.ceil(share * len(rows))]
+    classes = max((tuple(bounds) for _, bounds in rows), key=len, default=())
+    columns = [(name, field) for name in classes for field in Bounds._fields]
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("rank", *_FIELDS))
-        for rank, (name, picture, *numbers) in enumerate(flagged, start=1):
+        titles = (field if len(classes) == 1 else f"{name}_{field}" for name, field in columns)
+        writer.writerow(("rank", *_FIELDS, *titles))
+        for rank, ((name, picture, *numbers), bounds) in enumerate(flagged, start=1):
+            numbers += [bounds.get(one, {}).get(field) for one, field in columns]
             writer.writerow((rank, spreadsheet_cell(name), spreadsheet_cell(picture), *numbers))
     return len(flagged)

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import numpy as np
+from absl import logging
 
-from ddim_jax.checkpoints import CheckpointStore, locate, which_step
 from ddim_jax.checkpoints.items import check_tree
+from ddim_jax.checkpoints.weights import open_weights
 from ddim_jax.config import saved_config
 from ddim_jax.inference.export_cache import TracedPrograms
 from ddim_jax.labels import Labels
@@ -29,8 +30,8 @@ class LoadedNetwork(NamedTuple):
       params: nested dict of NumPy arrays, the EMA weights.
       config: the checkpoint's configuration.
       step: training steps the checkpoint had taken.
-      checkpoint: the path of the checkpoint's step folder.
-      weights: digest of the files of the weights, which were hashed when they were verified.
+      checkpoint: the path of the checkpoint's step folder, or of the file of packed weights.
+      weights: digest of the weights or of their files, which were hashed when they were verified.
       training_data: what it says of the pictures it was trained on; None if nothing.
       programs: of this network; None if none are kept.
     """
@@ -49,15 +50,8 @@ def load_network(
     path: str | os.PathLike, step: str | int, programs: str | os.PathLike | None, require_sha256: str | None = None
 ) -> LoadedNetwork:
     """Reads a checkpoint; arguments and errors as `Segmenter.load`."""
-    step = which_step(step)
-    directory, own_step = locate(path)
-    if own_step is not None and step not in ("best", "latest", own_step):
-        raise CheckpointError(f"{path} is the checkpoint of step {own_step}, not of step {step}; give the run instead")
-    step, params, metadata, weights = CheckpointStore(directory).restore_params(
-        step if own_step is None else own_step, require_sha256
-    )
-    folder = directory / str(step)
-    config = saved_config(folder / "metadata" / "metadata", metadata)
+    step, params, metadata, weights, place, file = open_weights(path, step, require_sha256)
+    config = saved_config(file, metadata)
     about = config["model"]
     labels = Labels.from_config(config["data"])
     model = create_model(about["name"], preset=about["preset"], mask_channels=labels.channels, **about["overrides"])
@@ -65,14 +59,17 @@ def load_network(
     try:
         check_memory(model, image_size)
     except ConfigError as error:
-        raise CheckpointError(f"{folder / 'metadata' / 'metadata'}: {error}") from error
+        raise CheckpointError(f"{file}: {error}") from error
     # The names of traced programs say nothing of code outside the package, which may change under them.
     entries = [*MODELS.items(), *SAMPLERS.items()]
     all_ours = all(getattr(entry, "module", entry).__module__.startswith("ddim_jax.") for _, entry in entries)
     traced = TracedPrograms(programs, _depends(config), params) if programs is not None and all_ours else None
     if traced is None or not traced.known:  # what was traced with such weights fits them
-        check_tree(folder, param_shapes(model, image_size), params)
-    return LoadedNetwork(model, params, config, step, str(folder), weights, metadata.get("data"), traced)
+        check_tree(place, param_shapes(model, image_size), params)
+    data = metadata.get("data") or {}
+    if data.get("terms"):
+        logging.warning("%s: %s", path, data["terms"])
+    return LoadedNetwork(model, params, config, step, str(place), weights, data, traced)
 
 
 def fingerprint(config: Mapping[str, Any], weights: str) -> str:

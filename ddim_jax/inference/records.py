@@ -1,7 +1,9 @@
 """Parts of the records of an index: the fields of a picture and its mask, and the reasons why there is none."""
 
 import errno
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +38,32 @@ def name_too_long(job: Job, path: Path) -> str:
     return f"{job.source}: the name of a result is too long for the file system ({path}); rename it"
 
 
-def facts_of(image: np.ndarray, result: Segmentation, labels: Labels) -> dict[str, Any]:
-    """The fields of a record that are of the picture and its mask."""
+def _bounds(result: Segmentation, mask_areas: Mapping[str, int], pixel_area: float | None) -> dict[str, Any]:
+    """The bounds of each class by its name, areas rounded outwards."""
+    found = {}
+    for name, one in result.bounds.items():
+        areas = {
+            "area": mask_areas[name],
+            "area_low": math.floor(one.area_low),
+            "area_high": math.ceil(one.area_high),
+        }
+        found[name] = areas | {"dice_low": math.floor(one.dice_low * 1e6) / 1e6}
+        if pixel_area is not None:
+            found[name] |= {f"{field}_mm2": float(f"{value * pixel_area:.6g}") for field, value in areas.items()}
+    return {"bounds": found} if found else {}
+
+
+def facts_of(
+    image: np.ndarray, result: Segmentation, labels: Labels, pixel_area: float | None = None
+) -> dict[str, Any]:
+    """The fields of a record that are of the picture and its mask; `pixel_area` in square millimetres."""
+    areas = _areas(result.mask, labels)
+    of_classes = areas.get("areas") or {labels.class_names[0]: areas["area"]}
     return {
         "height": image.shape[0],
         "width": image.shape[1],
-        **_areas(result.mask, labels),
+        **areas,
+        **_bounds(result, of_classes, pixel_area),
         "mean_uncertainty": round(float(result.uncertainty.mean(dtype=np.float64)), 6),
         "doubt": round(result.doubt, 6),
     }

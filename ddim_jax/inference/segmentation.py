@@ -1,6 +1,7 @@
 """One image: its samples, compiled as one program, and the result that is made of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -8,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ddim_jax.aggregation import PROTOCOLS, ensemble_probability, mean_probability, threshold_mask, uncertainty
+from ddim_jax.inference.calibration import Calibrated
 from ddim_jax.labels import Labels
-from ddim_jax.metrics import mask_doubt
+from ddim_jax.metrics import Bounds, class_doubts
 from ddim_jax.preprocessing import ORIENTATIONS, class_estimates, mirrored, normalise, resize_unit_map
 from ddim_jax.runtime.pinned import key as key_of
 from ddim_jax.sampling_options import SamplingOptions
@@ -29,12 +31,15 @@ class Segmentation(NamedTuple):
         the larger, the more a person should look at it. It is about the mask of this protocol, ensemble and threshold,
         by the mean of the samples' probabilities as the protocol 'mean' has them, both at the size the network worked
         at: the stretched probability of "paper" and the votes of few samples say nothing of how sure the network is.
+      bounds: with a calibrated checkpoint, for each class by its name the interval of its area in pixels and the lowest
+        Dice (`ddim_jax.metrics.Bounds`), each made to hold for the calibrated share of pictures; else empty.
     """
 
     mask: np.ndarray
     probability: np.ndarray
     uncertainty: np.ndarray
     doubt: float
+    bounds: Mapping[str, Bounds] = MappingProxyType({})
 
 
 def sample_image(
@@ -86,7 +91,11 @@ def sample_image(
 
 
 def fuse(
-    samples: np.ndarray, shape: tuple[int, int], options: SamplingOptions, labels: Labels = Labels()
+    samples: np.ndarray,
+    shape: tuple[int, int],
+    options: SamplingOptions,
+    labels: Labels = Labels(),
+    calibration: Calibrated | None = None,
 ) -> Segmentation:
     """Turns the samples of one image into its result.
 
@@ -96,12 +105,16 @@ def fuse(
         threshold is applied.
       options: checked; of these, protocol, ensemble and threshold.
       labels: the classes.
+      calibration: of these options; None for no bounds.
     """
     fused = ensemble_probability(samples, PROTOCOLS[options.protocol], options.ensemble, labels)
     probability = resize_unit_map(fused, shape)
+    mask = threshold_mask(probability, options.threshold, labels)
+    doubts = class_doubts(mean_probability(samples), threshold_mask(fused, options.threshold, labels), labels)
     return Segmentation(
-        mask=threshold_mask(probability, options.threshold, labels),
+        mask=mask,
         probability=probability,
         uncertainty=resize_unit_map(uncertainty(samples), shape),
-        doubt=mask_doubt(mean_probability(samples), threshold_mask(fused, options.threshold, labels), labels),
+        doubt=float(np.mean(doubts)),
+        bounds={} if calibration is None else calibration.bounds(probability, mask, doubts, labels),
     )

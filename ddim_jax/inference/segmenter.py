@@ -18,6 +18,7 @@ import numpy as np
 
 from ddim_jax.aggregation import PROTOCOLS, ensemble_threshold
 from ddim_jax.diffusion import timestep_grid
+from ddim_jax.inference.calibration import Calibrated, load_calibration
 from ddim_jax.inference.export_cache import TracedPrograms
 from ddim_jax.inference.loading import fingerprint, load_network, weights_digest
 from ddim_jax.inference.segmentation import Segmentation, fuse, sample_image
@@ -45,7 +46,7 @@ class Started(NamedTuple):
 
 
 class Segmenter:
-    """Segments images with the EMA weights of a checkpoint; `Segmenter.load(path)` makes one.
+    """Segments images with the EMA weights of a checkpoint; `load` and `from_pretrained` make one.
 
     The network works at one of three sizes. "model", the default: images are resized to the size it was trained at
     (`image_size`, square), and the probability and the uncertainty are resized back (bilinear) to each image's own size
@@ -75,9 +76,10 @@ class Segmenter:
       step: training steps the checkpoint had taken.
       image_size: height and width the network was trained at.
       labels: the classes of the masks.
-      checkpoint: the path of the checkpoint's step folder.
+      checkpoint: the path of the checkpoint's step folder, or of the file of packed weights.
       training_data: what the checkpoint says of the pictures it was trained on, {} if nothing; "train_ids_sha256" is
-        `ddim_jax.data.ids_digest` of the training split.
+        `ddim_jax.data.ids_digest` of the training split; of packed weights "note" and "terms" say what they were
+        trained on and how they may be used.
     """
 
     @pinned()
@@ -103,6 +105,7 @@ class Segmenter:
         self.labels = Labels.from_config(config["data"])
         self._process = create_process(model, config["diffusion"], self.labels)
         self._weights = weights
+        self._calibrations: dict[SamplingOptions, tuple[Calibrated | None, str]] = {}
         sample = functools.partial(sample_image, self._process, lambda params, *x: model.apply({"params": params}, *x))
         static = ("options", "return_trajectory")
         self._compiled = jax.jit(sample, static_argnames=static) if programs is None else programs.kept(sample)
@@ -119,13 +122,14 @@ class Segmenter:
         """Loads a checkpoint after verifying every file of it but the training state, which is not read.
 
         Args:
-          path: a run directory, its `checkpoints` folder or one step's folder.
+          path: a run directory, its `checkpoints` folder, one step's folder, a file of `ddim-jax pack`, or the name of
+            packaged weights (`ddim_jax.pretrained`).
           step: "best" (highest Dice in validation), "latest" or a number of training steps; the folder of one step
             stands for that step.
           programs: a folder in which the traced programs are kept, so that the next process with this network starts
             faster (`TracedPrograms`); None keeps nothing.
-          require_sha256: the SHA-256 of the step's manifest, which `ddim-jax doctor --ckpt` shows: any other checkpoint
-            is refused before its configuration is looked at. A manifest tells damage, and this number forgery.
+          require_sha256: the SHA-256 of the step's manifest or of the file, which `ddim-jax doctor --ckpt` shows: any
+            other is refused before its configuration is looked at. A manifest tells damage, and this number forgery.
 
         Raises:
           CheckpointError: nothing is there, no intact checkpoint is left, it does not fit the model it names, or it is
@@ -133,6 +137,20 @@ class Segmenter:
           InputError: `step` is none of these.
         """
         return cls(**load_network(path, step, programs, require_sha256)._asdict())
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike, **given: Any) -> "Segmenter":
+        """Loads packaged weights by name, or a file of `ddim-jax pack`; what its terms are is logged as a warning.
+
+        Args:
+          name: such as "lung_xray"; `ddim_jax.pretrained.SHA256` has all names. What `load` takes works too.
+          **given: `programs` and `require_sha256` of `load`.
+
+        Raises:
+          CheckpointError: there is no such name or file, the file is damaged, no file of packed weights or of a later
+            format, or the name is that of a local path as well.
+        """
+        return cls.load(name, **given)
 
     @property
     def one_pass(self) -> bool:
@@ -222,8 +240,10 @@ class Segmenter:
         single = not isinstance(images, list | tuple)
         rgb = [as_rgb(image) for image in ([images] if single else images)]  # all are checked before any work
 
+        calibration, _ = self.calibration(options)
+
         def finish(image: np.ndarray, started: Started) -> Segmentation:
-            return fuse(self.fetch(started), image.shape[:2], options, self.labels)
+            return fuse(self.fetch(started), image.shape[:2], options, self.labels, calibration)
 
         waiting, results = deque(), []
         for image in rgb:
@@ -304,6 +324,13 @@ class Segmenter:
                 "Try another step, or float32."
             )
         return values
+
+    def calibration(self, options: SamplingOptions | None = None) -> tuple[Calibrated | None, str]:
+        """Returns what `load_calibration` does for these options; the file is read once for each."""
+        options = self.options(options)
+        if options not in self._calibrations:
+            self._calibrations[options] = load_calibration(self, options)
+        return self._calibrations[options]
 
     def fingerprint(self) -> str:
         """Returns a SHA-256 of the weights and every part of the config that a result depends on, wherever they lie."""

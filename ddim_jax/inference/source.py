@@ -64,6 +64,11 @@ class Source:
         pixels = self._stack.read(index)
         return Picture(255 - pixels if self._options.invert else pixels)
 
+    def pixel_area(self, index: int) -> float | None:
+        """The area of a pixel of slice `index` in square millimetres; None where the source does not say."""
+        tell = getattr(self._stack, "pixel_area", None)
+        return None if tell is None else tell(index)
+
     def add(
         self,
         index: int,
@@ -151,8 +156,13 @@ def remove_result(path: Path) -> None:
 
 
 def summed(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The facts of all slices as those of the source: areas added, uncertainty averaged, the largest doubt."""
+    """The facts of all slices as those of the source: areas added, uncertainty averaged, the largest doubt.
+
+    The bounds stay those of each slice, in a list: what holds for each need not hold for their sum.
+    """
     found = dict(facts[0])
+    if len(facts) > 1 and found.pop("bounds", None):
+        found["bounds_of_slices"] = [one["bounds"] for one in facts]
     for name in ("area", "seconds"):
         found[name] = round(sum(one[name] for one in facts), 4)
     if "areas" in found:

@@ -185,8 +185,10 @@ class Stream:
         else:
             began = time.monotonic()
             image = loaded.picture.pixels
-            result = fuse(samples, image.shape[:2], self._context.options, self._context.labels)
-            facts = facts_of(image, result, self._context.labels) | {"seconds": loaded.seconds + device_seconds}
+            result = self._fuse(samples, image.shape[:2])
+            facts = facts_of(image, result, self._context.labels, source.pixel_area(loaded.slice)) | {
+                "seconds": loaded.seconds + device_seconds
+            }
             kinds, _ = self._fitting(loaded.job, source.count)
             try:
                 source.add(loaded.slice, image, result, facts, kinds, self._output_dir, self._context)
@@ -245,7 +247,7 @@ class Stream:
         kinds, too_long = self._fitting(job, 1)
         began = time.monotonic()
         image = picture.pixels
-        result = fuse(samples, image.shape[:2], self._context.options, self._context.labels)
+        result = self._fuse(samples, image.shape[:2])
         write_outputs(job, self._output_dir, image, result, kinds, self._context)
         record = common(loaded)
         if too_long:  # the fault of this name alone; others can be written
@@ -261,6 +263,9 @@ class Stream:
             **facts_of(image, result, self._context.labels),
             "seconds": round(loaded.seconds + device_seconds + time.monotonic() - began, 4),
         }
+
+    def _fuse(self, samples: np.ndarray, shape: tuple[int, int]) -> Segmentation:
+        return fuse(samples, shape, self._context.options, self._context.labels, self._context.calibration)
 
     def _remove(self, job: Job, kinds: Iterable[str]) -> None:
         for kind in kinds:

@@ -7,33 +7,68 @@ docstring says what it gives for empty masks; `metrics.json` holds that docstrin
 
 from ddim_jax.metrics.bootstrap import bootstrap_interval
 from ddim_jax.metrics.calibration import Calibration, calibration_sums, expected_calibration_error
-from ddim_jax.metrics.classes import calibration_of_classes, class_counts, mask_doubt, measure_classes
+from ddim_jax.metrics.classes import (
+    calibration_of_classes,
+    class_counts,
+    class_doubts,
+    logit_counts_of_classes,
+    mask_doubt,
+    measure_classes,
+)
+from ddim_jax.metrics.conformal import (
+    Bounds,
+    Quantiles,
+    Statement,
+    area_score,
+    calibrated_bounds,
+    check_coverage,
+    conformal_quantile,
+    dice_score,
+    pictures_needed,
+    state,
+)
 from ddim_jax.metrics.overlap import Counts, confusion_counts, dice, iou, precision, recall
 from ddim_jax.metrics.registered import measure, measure_counts
 from ddim_jax.metrics.risk_coverage import RiskCoverage, risk_coverage
 from ddim_jax.metrics.soft_dice_uncertainty import soft_dice_uncertainty
 from ddim_jax.metrics.surface import hausdorff, hd95
+from ddim_jax.metrics.temperature import calibration_at, fit_temperature, scale_probability
 
 __all__ = [
+    "Bounds",
     "Calibration",
     "Counts",
+    "Quantiles",
     "RiskCoverage",
+    "Statement",
+    "area_score",
     "bootstrap_interval",
+    "calibrated_bounds",
+    "calibration_at",
     "calibration_of_classes",
     "calibration_sums",
+    "check_coverage",
     "class_counts",
+    "class_doubts",
+    "conformal_quantile",
     "confusion_counts",
     "dice",
+    "dice_score",
     "expected_calibration_error",
+    "fit_temperature",
     "hausdorff",
     "hd95",
     "iou",
+    "logit_counts_of_classes",
     "mask_doubt",
     "measure",
     "measure_classes",
     "measure_counts",
+    "pictures_needed",
     "precision",
     "recall",
     "risk_coverage",
+    "scale_probability",
     "soft_dice_uncertainty",
+    "state",
 ]

@@ -53,13 +53,18 @@ def calibration_sums(probability: np.ndarray, truth: np.ndarray) -> Calibration:
         raise ValueError(f"probability must lie in [0, 1]; found {probability.min()} to {probability.max()}")
     if truth.dtype != bool and not np.isin(truth, (0, 1)).all():
         raise ValueError(f"truth must hold 0 and 1 only; found values from {truth.min()} to {truth.max()}")
-    # The edges rounded as the probabilities are, so that the vote of three in five lies on its edge.
-    bins = np.searchsorted(_INNER_EDGES.astype(probability.dtype), probability.ravel())
+    bins = bin_numbers(probability.ravel())
     return Calibration(
         pixels=np.bincount(bins, minlength=BINS),
         probability=np.bincount(bins, probability.ravel(), minlength=BINS),
         foreground=np.bincount(bins[truth.ravel().astype(bool)], minlength=BINS),
     )
+
+
+def bin_numbers(probability: np.ndarray) -> np.ndarray:
+    """The bin of each probability, from 0."""
+    # The edges rounded as the probabilities are, so that the vote of three in five lies on its edge.
+    return np.searchsorted(_INNER_EDGES.astype(probability.dtype), probability)
 
 
 def expected_calibration_error(sums: Calibration) -> float:

@@ -9,6 +9,7 @@ from ddim_jax.metrics.calibration import BINS, Calibration, calibration_sums
 from ddim_jax.metrics.overlap import Counts, confusion_counts
 from ddim_jax.metrics.registered import measure
 from ddim_jax.metrics.soft_dice_uncertainty import soft_dice_uncertainty
+from ddim_jax.metrics.temperature import logit_counts
 
 
 def class_counts(prediction: np.ndarray, truth: np.ndarray, labels: Labels = Labels()) -> list[Counts]:
@@ -59,8 +60,18 @@ def calibration_of_classes(probability: np.ndarray, truth: np.ndarray, labels: L
     return [calibration_sums(values[valid][np.newaxis], inside[valid][np.newaxis]) for values, inside in pairs]
 
 
-def mask_doubt(probability: np.ndarray, mask: np.ndarray, labels: Labels = Labels()) -> float:
-    """The `soft_dice_uncertainty` of a mask; of several classes the mean of theirs.
+def logit_counts_of_classes(probability: np.ndarray, truth: np.ndarray, labels: Labels = Labels()) -> np.ndarray:
+    """The `logit_counts` of each class against all else, added up, over the pixels that count; arguments as
+    `calibration_of_classes`."""
+    maps, valid = probability if labels.several else probability[..., np.newaxis], labels.valid(truth)
+    return sum(
+        logit_counts(maps[..., number - 1][valid], labels.of_class(truth, number)[valid])
+        for number in range(1, labels.count + 1)
+    )
+
+
+def class_doubts(probability: np.ndarray, mask: np.ndarray, labels: Labels = Labels()) -> list[float]:
+    """The `soft_dice_uncertainty` of the mask of each class.
 
     Args:
       probability: [h, w] in [0, 1], of several classes [h, w, K].
@@ -68,12 +79,16 @@ def mask_doubt(probability: np.ndarray, mask: np.ndarray, labels: Labels = Label
       labels: the classes.
     """
     if not labels.several:
-        return soft_dice_uncertainty(probability, mask)
-    doubts = [
+        return [soft_dice_uncertainty(probability, mask)]
+    return [
         soft_dice_uncertainty(probability[..., number - 1], labels.of_class(mask, number))
         for number in range(1, labels.count + 1)
     ]
-    return float(np.mean(doubts))
+
+
+def mask_doubt(probability: np.ndarray, mask: np.ndarray, labels: Labels = Labels()) -> float:
+    """The `soft_dice_uncertainty` of a mask; of several classes the mean of theirs; arguments as `class_doubts`."""
+    return float(np.mean(class_doubts(probability, mask, labels)))
 
 
 def _pairs(prediction: np.ndarray, truth: np.ndarray, labels: Labels) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -1,7 +1,6 @@
 """The state that training carries from step to step."""
 
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -12,9 +11,9 @@ import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from ddim_jax.checkpoints import CheckpointStore, locate
 from ddim_jax.checkpoints.items import check_tree
 from ddim_jax.checkpoints.torch_weights import from_torch, load_state_dict
+from ddim_jax.checkpoints.weights import is_weights, open_weights
 from ddim_jax.config import saved_config
 from ddim_jax.labels import Labels
 from ddim_jax.models import example_inputs, param_shapes
@@ -67,7 +66,7 @@ class Begun(NamedTuple):
 
 
 def load_weights(path: str | os.PathLike, model: nn.Module, image_size: int, labels: Labels = Labels()) -> Begun:
-    """The weights of `model`, whose classes are `labels`, from a run, or from a file of PyTorch or safetensors.
+    """The weights of `model`, whose classes are `labels`, from a run, a file of packed weights, or one of PyTorch.
 
     Of a run, it is the average of its best checkpoint. Where its mask has another number of channels, the layers whose
     shapes depend on it are new; where only the classes are others, the last layer is.
@@ -77,12 +76,10 @@ def load_weights(path: str | os.PathLike, model: nn.Module, image_size: int, lab
         that does not fit is told.
     """
     fresh = param_shapes(model, image_size)
-    if not Path(path).is_dir():
+    if not is_weights(path):
         return Begun(from_torch(load_state_dict(path), fresh, source=path), f"starts from the weights of {path}")
-    directory, step = locate(path)
-    found = CheckpointStore(directory).restore_params("best" if step is None else step)
-    folder = directory / str(found.step)
-    config = saved_config(folder / "metadata" / "metadata", found.metadata)
+    found = open_weights(path)
+    config = saved_config(found.about, found.metadata)
     before = Labels.from_config(config["data"])
     channels = getattr(model, "mask_channels", 1)
     wanted, given = flatten_dict(fresh, sep="."), flatten_dict(found.params, sep=".")
@@ -96,7 +93,7 @@ def load_weights(path: str | os.PathLike, model: nn.Module, image_size: int, lab
         if not new:
             told += f"; {about}, and all layers are kept, since the network has no field mask_channels"
     kept = {name: array for name, array in given.items() if name not in new}
-    check_tree(folder, {name: leaf for name, leaf in wanted.items() if name not in new}, kept)
+    check_tree(found.place, {name: leaf for name, leaf in wanted.items() if name not in new}, kept)
     if new:
         told += f"; {about}, so these are new: {', '.join(new)}"
     return Begun(unflatten_dict(kept, sep="."), told)

@@ -16,7 +16,7 @@ FLOORS = (
     ("diffusion",),
     ("preprocessing.py", "sampling_options.py"),
     ("imageio", "aggregation", "metrics", "checkpoints"),
-    ("registry.py", "fields.py", "labels.py", "ops"),
+    ("registry.py", "fields.py", "labels.py", "ops", "pretrained"),
     ("runtime",),
 )
 """From the top to the bottom. A room imports from itself and from lower floors only."""
@@ -40,6 +40,7 @@ ABOUT = {
     "fields.py": "a field and its values",
     "labels.py": "the classes of a mask",
     "ops": "kernels",
+    "pretrained": "packaged weights",
     "runtime": "signals, processes, locks, errors: knows nothing of pictures",
 }
 

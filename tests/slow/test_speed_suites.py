@@ -5,7 +5,6 @@ import json
 import pytest
 
 pytest.importorskip("torch", reason="the benchmark needs PyTorch: pip install 'ddim_jax[bench]'")
-pytest.importorskip("safetensors", reason="the benchmark needs safetensors: pip install 'ddim_jax[bench]'")
 
 from safetensors.numpy import load_file, save_file
 

@@ -32,6 +32,7 @@ _MOST_BYTES = 2**29  # of a volume's values, which a compressed file has in memo
 _HEADER_BYTES = 2**20
 _SAMPLED = 8  # slices whose values decide on black and white
 _SAME_PLACE = 0.01  # millimetres between a voxel of a mask and of its picture
+_MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 _ABOUT_EQUAL = 1.01  # spacings that differ by less are the same
 
 
@@ -136,6 +137,15 @@ class NiftiStack:
             else:
                 grey = linear(scaled, *self._common_limits())
             return np.repeat(grey[..., None], 3, axis=-1)
+
+    def pixel_area(self, index: int) -> float | None:
+        """Square millimetres of a pixel; None where the header does not say what its lengths are."""
+        with errors_naming(self.files[0], "NIfTI"):
+            unit = _MILLIMETRES.get(self._header.get_xyzt_units()[0])
+        if unit is None:
+            return None
+        across, along = (self.affine[:3, axis] * unit for axis in self._order[1:])
+        return float(np.linalg.norm(np.cross(across, along)))
 
     def read_mask(self, index: int, labels: Labels) -> np.ndarray:
         """Slice `index` as a mask, uint8 [H, W]; errors as `NiftiReader.read_mask`."""

@@ -24,6 +24,7 @@ from ddim_jax.labels import Labels
 
 if TYPE_CHECKING:
     from ddim_jax.imageio.stacks import Stack
+    from ddim_jax.inference.calibration import Calibrated
     from ddim_jax.inference.segmentation import Segmentation
     from ddim_jax.sampling_options import SamplingOptions
 
@@ -40,6 +41,7 @@ class Context(NamedTuple):
       labels: the classes of the masks.
       segments: a coded concept for each class, for DICOM (`ddim_jax.imageio.coded`).
       slice: the number of the picture in its source, from 0.
+      calibration: what the bounds of a result (`Segmentation.bounds`) come from; None without any.
     """
 
     software: str
@@ -50,6 +52,7 @@ class Context(NamedTuple):
     labels: Labels = Labels()
     segments: Mapping[str, str] = {}
     slice: int = 0
+    calibration: Calibrated | None = None
 
 
 class Writer(Protocol):

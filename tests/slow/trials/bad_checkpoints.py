@@ -84,7 +84,7 @@ def _runs() -> dict[str, tuple[Callable[[Path], object], tuple[str, ...], tuple[
 
     return {
         "missing": (shutil.rmtree, (), ("run", "no such folder")),
-        "a-file": (file, (), ("run", "no such folder")),
+        "a-file": (file, (), ("run", "no file of packed weights")),
         "no-checkpoints": (empty, (), ("run", "holds no checkpoints")),
         "no-such-step": (nothing, ("--checkpoint-step", "7"), ("checkpoints/7", "there are: 5")),
         "no-such-user": (

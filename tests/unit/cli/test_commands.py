@@ -35,7 +35,7 @@ def test_a_command_gets_the_arguments_behind_its_name(ddim_jax_command, monkeypa
 def test_help_has_all_commands(ddim_jax_command, arguments):
     status, said, error = ddim_jax_command(*arguments)
     assert (status, said if arguments else error) == (0 if arguments else 2, said + error)
-    assert [line.split()[0] for line in (said + error).splitlines()[2:]] == ["train", "evaluate", "sample", "doctor"]
+    assert [line.split()[0] for line in (said + error).splitlines()[2:]] == list(main.COMMANDS)
 
 
 def test_the_version(ddim_jax_command):
@@ -45,7 +45,7 @@ def test_the_version(ddim_jax_command):
 def test_a_command_that_is_none(ddim_jax_command):
     status, said, error = ddim_jax_command("trian")
     assert (status, said) == (2, "")
-    assert error == "error: 'trian' is not a command; expected one of train, evaluate, sample, doctor\n"
+    assert error == "error: 'trian' is not a command; expected one of train, evaluate, sample, pack, doctor\n"
 
 
 def test_nothing_heavy_is_imported_before_a_command_listens_for_signals():

@@ -140,3 +140,13 @@ def test_times_are_refused(tmp_path):
     nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4, 2), np.int16), np.eye(4)), tmp_path / "t.nii")
     with pytest.raises(DataError, match="holds 4 x 4 x 4 x 2 values; expected two or three dimensions"):
         read_image(tmp_path / "t.nii")
+
+
+@pytest.mark.parametrize(
+    ("unit", "area"), [("mm", 2.0 * 1.5), ("micron", 2.0 * 1.5 * 1e-6), ("meter", 2.0 * 1.5 * 1e6), ("unknown", None)]
+)
+def test_the_area_of_a_pixel_is_known_where_the_unit_is(unit, area, tmp_path):
+    image = nibabel.Nifti1Image(np.zeros(SHAPE, np.uint8), np.diag([2.0, 1.5, 9.0, 1.0]))
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, tmp_path / "v.nii")
+    assert open_stack([tmp_path / "v.nii"]).pixel_area(3) == (None if area is None else pytest.approx(area))

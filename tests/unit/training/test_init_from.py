@@ -1,7 +1,6 @@
 """Training that starts from weights in PyTorch's form."""
 
 import functools
-import importlib.util
 
 import jax
 import numpy as np
@@ -17,10 +16,6 @@ from ddim_jax.training import train
 from ddim_jax.training.optimiser import create_optimiser
 from ddim_jax.training.state import create_state, load_weights, start_from
 
-needs_safetensors = pytest.mark.skipif(
-    importlib.util.find_spec("safetensors") is None, reason="needs safetensors: pip install 'ddim_jax[bench]'"
-)
-
 
 @functools.cache
 def shapes_of(model):
@@ -33,7 +28,6 @@ def random_weights(overrides):
     return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape, scale=0.05).astype(np.float32), shapes)
 
 
-@needs_safetensors
 def test_a_run_starts_from_the_weights_of_a_file(tmp_path, capsys):
     config = tiny_config(steps=1, learning_rate=1e-30, warmup_steps=0)  # the step changes no float32
     weights = random_weights(config["model"]["overrides"])
@@ -46,7 +40,6 @@ def test_a_run_starts_from_the_weights_of_a_file(tmp_path, capsys):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), got, weights)
 
 
-@needs_safetensors
 def test_weights_of_another_network_are_refused_before_anything_is_written(tmp_path):
     config = tiny_config()
     weights = random_weights({**config["model"]["overrides"], "base_channels": 16})

@@ -1,0 +1,162 @@
+"""From what a user points at to weights and their configuration: a run, a file of packed weights, a packaged name."""
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from ddim_jax import pretrained
+from ddim_jax.checkpoints.folders import locate, which_step
+from ddim_jax.checkpoints.packed import Packed, check_output, is_packed, read_packed, write_packed
+from ddim_jax.checkpoints.store import CheckpointStore
+from ddim_jax.runtime.errors import CheckpointError, InputError
+from ddim_jax.runtime.remote import local_path
+
+
+class Found(NamedTuple):
+    """Weights that were read and verified.
+
+    Attributes:
+      step: training steps taken.
+      params: nested dict of NumPy arrays, the EMA weights.
+      metadata: config, data (about the training images), package_version.
+      digest: SHA-256 of the weights.
+      place: the step folder, or the file of packed weights.
+      about: the file that the metadata are in, for messages.
+    """
+
+    step: int
+    params: Any
+    metadata: dict[str, Any]
+    digest: str
+    place: Path
+    about: Path
+
+
+def open_weights(
+    path: str | os.PathLike, step: Literal["best", "latest"] | int = "best", require_sha256: str | None = None
+) -> Found:
+    """Reads and verifies the weights that a user points at.
+
+    Args:
+      path: a run directory, its `checkpoints` folder, one step's folder, a file of `ddim-jax pack`, or, as a text, a
+        name of `ddim_jax.pretrained`.
+      step: of a run, "best", "latest" or a number of training steps. Of the rest there is one.
+      require_sha256: of the step's manifest, or of the file.
+
+    Raises:
+      CheckpointError: nothing is there, it is damaged or no such thing, or the name is that of a local path as well.
+      InputError: `step` is none of these, or `require_sha256` no SHA-256.
+    """
+    step = which_step(step)
+    file, known = packed_file(path)
+    if file is not None:
+        if require_sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", require_sha256):
+            raise InputError(f"the SHA-256 is {require_sha256!r}; expected 64 hexadecimal digits, as doctor shows them")
+        if known is not None and require_sha256 is None:
+            require_sha256 = known
+        packed = read_packed(file, require_sha256)
+        if step not in ("best", "latest", packed.step):
+            raise CheckpointError(f"{path} has the weights of step {packed.step}, not of step {step}; give its run")
+        _check_plugins(file, packed.metadata["config"])
+        return Found(packed.step, packed.params, packed.metadata, packed.digest, file, file)
+    directory, own_step = locate(path)
+    if own_step is not None and step not in ("best", "latest", own_step):
+        raise CheckpointError(f"{path} is the checkpoint of step {own_step}, not of step {step}; give the run instead")
+    found = CheckpointStore(directory).restore_params(step if own_step is None else own_step, require_sha256)
+    place = directory / str(found.step)
+    return Found(*found, place, place / "metadata" / "metadata")
+
+
+def _check_plugins(file: Path, config: Any) -> None:
+    """Refuses a file that would have modules imported: it may be from anybody, and they can do anything."""
+    plugins = config.get("plugins") if isinstance(config, dict) else None
+    wanted = [name for name in plugins if name not in sys.modules] if isinstance(plugins, list) else []
+    if wanted:
+        names = ",".join(map(str, wanted))
+        raise CheckpointError(
+            f"{file}: needs the modules {names}, which a file does not import by itself; if you trust them, give "
+            f"--plugins {names} (or import them first)"
+        )
+
+
+def packed_file(path: str | os.PathLike) -> tuple[Path | None, str | None]:
+    """The file of packed weights that `path` means, and its SHA-256 if it is packaged; (None, None) for a folder.
+
+    Raises:
+      CheckpointError: it is neither a path nor a name of `ddim_jax.pretrained`, or it is both.
+      InputError: the path is of remote storage.
+    """
+    given = local_path(path, "the checkpoint").absolute()
+    there = os.path.lexists(given)
+    if isinstance(path, str) and path in pretrained.SHA256:
+        if there:
+            what = "folder" if given.is_dir() else "file"
+            raise CheckpointError(
+                f"{path} is a {what} here, and a name of packaged weights as well; give ./{path} for the {what}, or "
+                "call from another folder for the packaged weights"
+            )
+        return pretrained.file_of(path), pretrained.SHA256[path]
+    if given.is_dir():
+        return None, None
+    if given.is_file():
+        return given, None
+    names = ", ".join(pretrained.SHA256) or "none"
+    raise CheckpointError(
+        f"{path}: no such folder or file; give a run directory, its checkpoints folder, a step folder, a file made by "
+        f"ddim-jax pack, or a name of packaged weights: {names}"
+    )
+
+
+def is_weights(path: str | os.PathLike) -> bool:
+    """Returns True for a folder, a file of packed weights and a packaged name, which `open_weights` reads."""
+    given = local_path(path, "the checkpoint")
+    return given.is_dir() or (isinstance(path, str) and path in pretrained.SHA256) or is_packed(given)
+
+
+def pack(
+    path: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    step: Literal["best", "latest"] | int = "best",
+    dtype: Literal["float32", "float16"] = "float32",
+    note: str = "",
+    terms: str = "",
+) -> Packed:
+    """Writes the weights that a user points at into one file of packed weights, and returns what is in it.
+
+    The paths of the config (`data.root`, `data.cache_dir`, `train.init_from`) stay out: they say where things lay on
+    the machine of the training.
+
+    Args:
+      path, step: as for `open_weights`.
+      output: ends in .safetensors; nothing is written over.
+      dtype: float32 keeps every bit; float16 halves the file.
+      note: on what the weights were trained; "" keeps the note of weights that were packed before.
+      terms: under which they may be used; "" keeps those of weights that were packed before.
+
+    Raises:
+      InputError, CheckpointError, OSError: as `open_weights` and `ddim_jax.checkpoints.packed.write_packed`.
+    """
+    output = local_path(output, "output")
+    check_output(output)
+    found = open_weights(path, step)
+    data = dict(found.metadata.get("data") or {})
+    before = {name: data.pop(name, "") for name in ("note", "terms")}
+    config = found.metadata.get("config")
+    if not isinstance(config, dict) or not all(isinstance(config.get(part), dict) for part in ("data", "train")):
+        raise CheckpointError(f"{found.about}: config is {config!r}; expected sections. Was it made by train.py?")
+    config = config | {
+        "data": config["data"] | {"root": "", "cache_dir": None},
+        "train": config["train"] | {"init_from": None},
+    }
+    return write_packed(
+        output,
+        found.params,
+        step=found.step,
+        metadata=found.metadata | {"config": config, "data": data},
+        dtype=dtype,
+        note=note or before["note"],
+        terms=terms or before["terms"],
+    )

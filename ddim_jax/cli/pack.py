@@ -1,0 +1,55 @@
+"""`ddim-jax pack`: its arguments, and the line that it prints."""
+
+import argparse
+from pathlib import Path
+
+from ddim_jax.checkpoints.folders import which_step
+from ddim_jax.checkpoints.packed import DTYPES
+from ddim_jax.checkpoints.weights import pack
+from ddim_jax.cli.arguments import checked
+from ddim_jax.cli.begin import log_in_lines
+from ddim_jax.runtime.errors import report_input_errors
+from ddim_jax.runtime.printable import Parser, printable
+
+
+def parse_arguments(about: str | None, arguments: list[str] | None = None) -> argparse.Namespace:
+    """The arguments of the command line; `about` is what `--help` says of the program."""
+    parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", metavar="RUN", help="run directory, its checkpoints, or one step")
+    parser.add_argument("--output", required=True, metavar="FILE.safetensors", help="nothing is written over")
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default="float32",
+        help="float32 keeps every bit, float16 halves the file (default: float32)",
+    )
+    parser.add_argument(
+        "--checkpoint-step",
+        type=checked(which_step),
+        default="best",
+        metavar="STEP",
+        help="best, latest or a number of training steps (default: best)",
+    )
+    parser.add_argument("--note", default="", metavar="TEXT", help="what the weights were trained on")
+    parser.add_argument("--terms", default="", metavar="TEXT", help="how they may be used; said at every load")
+    return parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Does what the arguments ask for; returns the exit status."""
+    with report_input_errors("stopped; nothing was packed"):
+        log_in_lines()
+        packed = pack(
+            options.run,
+            options.output,
+            step=options.checkpoint_step,
+            dtype=options.dtype,
+            note=options.note,
+            terms=options.terms,
+        )
+    size = Path(options.output).expanduser().stat().st_size
+    print(
+        f"{printable(options.output)}: step {packed.step}, {packed.dtype}, {size / 2**20:.1f} MiB, "
+        f"SHA-256 {packed.file_sha256}"
+    )
+    return 0

@@ -1,0 +1,136 @@
+"""The calibration of a data set's pictures, and how many of them their bounds hold for."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from ddim_jax.data import Source, ids_digest
+from ddim_jax.evaluation.scoring import ImageResult, Score
+from ddim_jax.inference.calibration import Calibrated
+from ddim_jax.labels import Labels
+from ddim_jax.metrics import (
+    Bounds,
+    Quantiles,
+    Statement,
+    area_score,
+    calibrated_bounds,
+    calibration_at,
+    conformal_quantile,
+    dice_score,
+    expected_calibration_error,
+    fit_temperature,
+)
+
+COVERAGE = 0.9
+
+
+def calibrate(
+    results: Sequence[ImageResult], source: Source, split: str, coverage: float, labels: Labels
+) -> Calibrated:
+    """Finds the calibration of the protocol 'mean' on pictures that were not trained on.
+
+    Args:
+      results: their scores.
+      source: where they are from.
+      split: the name of the split.
+      coverage: the share of pictures that each bound is made for.
+      labels: the classes.
+
+    Raises:
+      ValueError: there are too few.
+    """
+    quantiles = []
+    for number in range(labels.count):
+        pairs = [(result.statements[number], _score(result, number)) for result in results]
+        quantiles.append(
+            Quantiles(
+                area=conformal_quantile([area_score(said, true_area(score)) for said, score in pairs], coverage),
+                dice=conformal_quantile([dice_score(said, score.dice) for said, score in pairs], coverage),
+            )
+        )
+    about = {"dataset": source.name, "split": split, "images": len(results), "ids_sha256": ids_digest(source)}
+    return Calibrated(coverage, tuple(quantiles), fit_temperature(_logits(results)), about)
+
+
+def summarise_bounds(
+    results: Sequence[ImageResult], calibration: Calibrated | None, why_not: str, source: Source, labels: Labels
+) -> dict[str, Any]:
+    """The part of `metrics.json` about bounds; `why_not` says in words why there is no calibration.
+
+    Returns:
+      {"nominal", "calibration", "same_pictures", "ece", "classes"}: "calibration" None or its facts with the "file's"
+      temperature; "ece" before and after scaling by it; for each class by its name "area_uncalibrated" and, of a
+      calibration, "area" and "dice_low", each as {"held", "images", "coverage", "low", "high"} with the 95% interval of
+      Clopper and Pearson, and "mean_width" (pixels), "mean_width_share" (of the pixels) or "mean".
+    """
+    counts = _logits(results)
+    found: dict[str, Any] = {
+        "nominal": COVERAGE if calibration is None else calibration.coverage,
+        "calibration": None,
+        "why_not_calibrated": why_not or None,
+        "classes": {name: _of_class(results, number, calibration) for number, name in enumerate(labels.class_names)},
+    }
+    if calibration is not None:
+        found["calibration"] = dict(calibration.about) | {"temperature": calibration.temperature}
+        found["same_pictures"] = calibration.about["ids_sha256"] == ids_digest(source)
+        found["ece"] = {
+            name: expected_calibration_error(calibration_at(counts, temperature))
+            for name, temperature in (("before", 1.0), ("after", calibration.temperature))
+        }
+    return found
+
+
+def bounds_of(result: ImageResult, calibration: Calibrated) -> list[Bounds]:
+    """The bounds of each class of one picture."""
+    return [calibrated_bounds(*pair) for pair in zip(result.statements, calibration.quantiles, strict=True)]
+
+
+def true_area(score: Score) -> int:
+    """The pixels of the truth."""
+    return score.counts.true_positive + score.counts.false_negative
+
+
+def _of_class(results: Sequence[ImageResult], number: int, calibration: Calibrated | None) -> dict[str, Any]:
+    said = [result.statements[number] for result in results]
+    scores = [_score(result, number) for result in results]
+    found = {"area_uncalibrated": _areas(said, [(one.inner, one.outer) for one in said], scores)}
+    if calibration is None:
+        return found
+    bounds = [bounds_of(result, calibration)[number] for result in results]
+    lowest = [one.dice_low for one in bounds]
+    found["area"] = _areas(said, [(one.area_low, one.area_high) for one in bounds], scores)
+    found["dice_low"] = _held([low <= score.dice + 1e-9 for low, score in zip(lowest, scores, strict=True)])
+    found["dice_low"]["mean"] = float(np.mean(lowest))
+    return found
+
+
+def _areas(
+    said: Sequence[Statement], intervals: Sequence[tuple[float, float]], scores: Sequence[Score]
+) -> dict[str, Any]:
+    # Solved for the truth and back, a bound that the truth lies on may miss it by rounding.
+    held = [low - 1e-6 <= true_area(score) <= high + 1e-6 for (low, high), score in zip(intervals, scores, strict=True)]
+    widths = np.array([high - low for low, high in intervals])
+    shares = widths / [max(one.pixels, 1) for one in said]
+    return _held(held) | {"mean_width": float(widths.mean()), "mean_width_share": float(shares.mean())}
+
+
+def _held(held: Sequence[bool]) -> dict[str, Any]:
+    interval = stats.binomtest(sum(held), len(held)).proportion_ci(0.95, method="exact")
+    return {
+        "held": sum(held),
+        "images": len(held),
+        "coverage": sum(held) / len(held),
+        "low": float(interval.low),
+        "high": float(interval.high),
+    }
+
+
+def _score(result: ImageResult, number: int) -> Score:
+    score = result.scores["mean"]
+    return list(score.classes.values())[number] if score.classes else score
+
+
+def _logits(results: Sequence[ImageResult]) -> np.ndarray:
+    return sum(result.logits for result in results)

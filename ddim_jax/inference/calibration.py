@@ -1,0 +1,163 @@
+"""`calibration.json` of a run: what `evaluate --calibrate` found on pictures that were not trained on.
+
+It holds for the weights, the size of the training and the sampling options that it was made with, and is not used with
+any others. The seed may be another: the noise of a picture is drawn alike under every seed.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import logging
+
+import ddim_jax
+from ddim_jax.aggregation import PROTOCOLS, ensemble_threshold
+from ddim_jax.labels import Labels
+from ddim_jax.metrics import Bounds, Quantiles, calibrated_bounds, check_coverage, state
+from ddim_jax.runtime.atomic import write_json
+from ddim_jax.runtime.values import is_number
+from ddim_jax.sampling_options import SamplingOptions
+
+CALIBRATION = "calibration.json"
+_LARGEST = 2**20  # bytes
+
+
+class Calibrated(NamedTuple):
+    """The calibration of a checkpoint with some sampling options.
+
+    Attributes:
+      coverage: the share of pictures that each bound is made for, in (0, 1).
+      quantiles: for each class, in their order.
+      temperature: fitted to the same pictures (`ddim_jax.metrics.scale_probability`); the bounds do not use it.
+      about: where it comes from: "dataset", "split", "images" and "ids_sha256" of the pictures.
+    """
+
+    coverage: float
+    quantiles: tuple[Quantiles, ...]
+    temperature: float
+    about: Mapping[str, Any]
+
+    def digest(self) -> str:
+        """SHA-256 of all that bounds depend on."""
+        return hashlib.sha256(json.dumps([self.coverage, self.quantiles]).encode()).hexdigest()
+
+    def in_words(self) -> str:
+        """One line for people."""
+        return (
+            f"each interval of an area and each lower bound of a Dice made to hold for {self.coverage:.4g} of pictures "
+            f"like the {self.about['images']} of {self.about['dataset']} {self.about['split']}"
+        )
+
+    def bounds(
+        self, probability: np.ndarray, mask: np.ndarray, doubts: list[float], labels: Labels
+    ) -> dict[str, Bounds]:
+        """The bounds of each class by its name; arguments as `ddim_jax.metrics.state`."""
+        said = state(probability, mask, doubts, self.coverage, labels)
+        return {
+            name: calibrated_bounds(*pair) for name, *pair in zip(labels.class_names, said, self.quantiles, strict=True)
+        }
+
+
+def run_folder(checkpoint: str | os.PathLike) -> Path:
+    """The run of a step folder, which lies in RUN/checkpoints; a folder of steps under another name is itself a run."""
+    steps = Path(checkpoint).parent
+    return steps.parent if steps.name == "checkpoints" else steps
+
+
+def calibrated_options(options: SamplingOptions, labels: Labels) -> SamplingOptions:
+    """The options with the protocol and the threshold that an evaluation calibrates."""
+    threshold = ensemble_threshold(PROTOCOLS["mean"], options.ensemble, labels)
+    return dataclasses.replace(options, protocol="mean", threshold=threshold)
+
+
+def save_calibration(segmenter: Any, options: SamplingOptions, found: Calibrated) -> Path:
+    """Writes `calibration.json` into the run of the segmenter's checkpoint, whole or not at all; returns its path."""
+    path = run_folder(segmenter.checkpoint) / CALIBRATION
+    quantiles = (one._asdict() for one in found.quantiles)
+    record = _holds_for(segmenter, options) | {
+        "step": segmenter.step,
+        **found._asdict(),
+        "quantiles": dict(zip(segmenter.labels.class_names, quantiles, strict=True)),
+        "about": dict(found.about),
+        "package_version": ddim_jax.__version__,
+    }
+    write_json(path, record)
+    return path
+
+
+def load_calibration(segmenter: Any, options: SamplingOptions) -> tuple[Calibrated | None, str]:
+    """Reads the calibration of the segmenter's run, if it holds for these weights and options.
+
+    A file that is there and not used is told of with a warning.
+
+    Returns:
+      (calibration, ""); or (None, one line that says why there is none).
+    """
+    path = run_folder(segmenter.checkpoint) / CALIBRATION
+    found, why_not = _load(path, segmenter, options)
+    if why_not and os.path.lexists(path):
+        logging.warning("%s", why_not)
+    return found, why_not
+
+
+def _load(path: Path, segmenter: Any, options: SamplingOptions) -> tuple[Calibrated | None, str]:
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise ValueError("too large")
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None, f"not calibrated: {path.parent} has no {CALIBRATION}"
+    except (OSError, ValueError, RecursionError) as error:
+        why = getattr(error, "strerror", None) or "it is damaged"
+        return None, f"{path} is not used: it cannot be read ({why}). {_AGAIN}"
+    if not isinstance(record, dict):
+        return None, f"{path} is not used: it holds no calibration. {_AGAIN}"
+    differences = _differences(record, _holds_for(segmenter, options))
+    if differences:
+        return None, f"{path} is not used: {'; '.join(differences)}. {_AGAIN}"
+    try:
+        return _parsed(record, segmenter.labels), ""
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None, f"{path} is not used: it is damaged. {_AGAIN}"
+
+
+_AGAIN = "`ddim-jax evaluate --split val --calibrate` with this checkpoint and these options makes it anew"
+
+
+def _holds_for(segmenter: Any, options: SamplingOptions) -> dict[str, Any]:
+    own = options.as_dict()
+    del own["seed"]
+    return {"weights": segmenter.fingerprint(), "image_size": segmenter.image_size, "options": own}
+
+
+def _differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    if there.get("weights") != now["weights"]:
+        return [f"it was made with other weights (step {there.get('step')})"]
+    options = there.get("options")
+    options = options if isinstance(options, dict) else {}
+    pairs = [("image_size", there.get("image_size"), now["image_size"])]
+    pairs += [(name, options.get(name), now["options"].get(name)) for name in sorted(options | now["options"])]
+    return [f"{name} is {value!r} now and was {was!r}" for name, was, value in pairs if was != value]
+
+
+def _parsed(record: Mapping[str, Any], labels: Labels) -> Calibrated:
+    """Raises KeyError, TypeError, ValueError or AttributeError for what is no calibration."""
+    quantiles = tuple(
+        Quantiles(_number(record["quantiles"][name]["area"]), _number(record["quantiles"][name]["dice"]))
+        for name in labels.class_names
+    )
+    check_coverage(record["coverage"])
+    about = {name: record["about"][name] for name in ("dataset", "split", "images", "ids_sha256")}
+    return Calibrated(record["coverage"], quantiles, _number(record["temperature"]), about)
+
+
+def _number(value: Any) -> float:
+    if not is_number(value) or not math.isfinite(value):
+        raise ValueError("no number")
+    return float(value)

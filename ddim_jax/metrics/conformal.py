@@ -1,0 +1,157 @@
+"""Intervals of a structure's area and lower bounds of a mask's Dice that hold for a chosen share of pictures.
+
+Split-conformal prediction (Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, 2005; Lei, G'Sell,
+Rinaldo, Tibshirani and Wasserman, JASA 2018; Angelopoulos and Bates, arXiv 2107.07511, Section 1). Pictures that the
+network was not trained on get a score, which says how far the truth lies from what the network said, in units of the
+doubt that it said. With S_(k) the k-th smallest of their n scores and k = ceil((n + 1) coverage), a further picture has
+
+  P(score <= S_(k)) >= coverage,
+
+and solving that for the truth gives the interval. It needs no assumption on the network. It needs the further picture
+to be exchangeable with the n: drawn alike, from the same source. The probability is over both draws, on average over
+pictures: not for each kind of picture by itself, not for all classes at once, and not on pictures from elsewhere.
+"""
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from numbers import Real
+from typing import NamedTuple
+
+import numpy as np
+
+from ddim_jax.labels import Labels
+
+_SURE_AREA = 0.002  # of the pixels: the scale of the area's error where the network says that it has no doubt
+_SURE_DICE = 0.02  # likewise of the Dice
+
+
+class Statement(NamedTuple):
+    """All that the network says of one class of one picture, in pixels that count.
+
+    Attributes:
+      area: pixels of the mask.
+      inner: pixels with a probability above (1 + coverage) / 2.
+      outer: pixels with a probability above (1 - coverage) / 2. From `inner` to `outer` is the interval that the
+        probability gives by itself, not calibrated.
+      pixels: all of them.
+      doubt: in [0, 1), see `ddim_jax.metrics.soft_dice_uncertainty`.
+    """
+
+    area: int
+    inner: int
+    outer: int
+    pixels: int
+    doubt: float
+
+
+class Quantiles(NamedTuple):
+    """The quantiles of the scores of one class: of its area and of its Dice."""
+
+    area: float
+    dice: float
+
+
+class Bounds(NamedTuple):
+    """The bounds of one class of one picture.
+
+    Attributes:
+      area_low, area_high: in pixels; the true area lies between them.
+      dice_low: in [0, 1]; the Dice of the mask is at least that.
+    """
+
+    area_low: float
+    area_high: float
+    dice_low: float
+
+
+def check_coverage(coverage: float) -> Fraction:
+    """The coverage as the fraction that its digits say: in floating point 0.9 is a little more.
+
+    Raises:
+      ValueError: it is not a number above 0 and below 1.
+    """
+    if isinstance(coverage, bool) or not isinstance(coverage, Real) or not 0 < coverage < 1:
+        raise ValueError(f"coverage is {coverage!r}; expected a number above 0 and below 1")
+    return Fraction(str(float(coverage)))
+
+
+def pictures_needed(coverage: float) -> int:
+    """The fewest scores that have a quantile: ceil(1 / (1 - coverage)) - 1, 9 for 0.9; raises as `check_coverage`."""
+    return math.ceil(1 / (1 - check_coverage(coverage))) - 1
+
+
+def conformal_quantile(scores: Sequence[float], coverage: float) -> float:
+    """The k-th smallest of n scores, k = ceil((n + 1) coverage).
+
+    Raises:
+      ValueError: k is larger than n, so that no bound holds for that share; a score is NaN; or as `check_coverage`.
+    """
+    scores = np.asarray(scores, np.float64)
+    rank = math.ceil((len(scores) + 1) * check_coverage(coverage))
+    if rank > len(scores):
+        raise ValueError(
+            f"{len(scores)} pictures; a coverage of {coverage} needs {pictures_needed(coverage)} to be calibrated"
+        )
+    if np.isnan(scores).any():
+        raise ValueError("a score is NaN")
+    return float(np.sort(scores)[rank - 1])
+
+
+def state(
+    probability: np.ndarray,
+    mask: np.ndarray,
+    doubts: Sequence[float],
+    coverage: float,
+    labels: Labels = Labels(),
+    valid: np.ndarray | None = None,
+) -> list[Statement]:
+    """The statement of each class.
+
+    Args:
+      probability: [H, W] in [0, 1], of several classes [H, W, K].
+      mask: uint8 [H, W] as `ddim_jax.labels` has it, what was made of it.
+      doubts: of each class.
+      coverage: decides the levels of `inner` and `outer`.
+      labels: the classes.
+      valid: boolean [H, W], the pixels that count; None for all of them.
+    """
+    maps = probability if labels.several else probability[..., np.newaxis]
+    valid = np.ones(mask.shape, bool) if valid is None else valid
+    statements = []
+    for number, doubt in enumerate(doubts, start=1):
+        values = maps[..., number - 1][valid]
+        statements.append(
+            Statement(
+                area=int(np.count_nonzero(labels.of_class(mask, number) & valid)),
+                inner=int(np.count_nonzero(values > (1 + coverage) / 2)),
+                outer=int(np.count_nonzero(values > (1 - coverage) / 2)),
+                pixels=int(np.count_nonzero(valid)),
+                doubt=float(doubt),
+            )
+        )
+    return statements
+
+
+def area_score(said: Statement, true_area: int) -> float:
+    """|true area - area of the mask| / (half of the width between the level sets + a small share of the pixels)."""
+    return abs(true_area - said.area) / _area_scale(said)
+
+
+def dice_score(said: Statement, true_dice: float) -> float:
+    """(expected Dice - true Dice) / (doubt + a small constant), with the expected Dice 1 - doubt."""
+    return (1 - said.doubt - true_dice) / (said.doubt + _SURE_DICE)
+
+
+def calibrated_bounds(said: Statement, quantiles: Quantiles) -> Bounds:
+    """The areas and the lowest Dice whose scores are at most the quantiles, within what is possible at all."""
+    margin = quantiles.area * _area_scale(said)
+    return Bounds(
+        area_low=max(0.0, said.area - margin),
+        area_high=min(float(said.pixels), said.area + margin),
+        dice_low=min(1.0, max(0.0, 1 - said.doubt - quantiles.dice * (said.doubt + _SURE_DICE))),
+    )
+
+
+def _area_scale(said: Statement) -> float:
+    return (said.outer - said.inner) / 2 + _SURE_AREA * said.pixels

@@ -1,0 +1,59 @@
+"""One number that makes a probability more or less sure, fitted to pictures that were not trained on.
+
+Temperature scaling (Guo, Pleiss, Sun and Weinberger, On calibration of modern neural networks, ICML 2017, Section 4.2):
+the logit of the probability is divided by T. T above 1 makes it less sure; 0.5 stays 0.5. Of several classes each
+probability is scaled against all else, with one T.
+"""
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, logit
+
+from ddim_jax.metrics.calibration import BINS, Calibration, bin_numbers
+
+_LARGEST, _STEP = 10.0, 0.05
+_GRID = np.linspace(-_LARGEST, _LARGEST, round(2 * _LARGEST / _STEP) + 1)
+_RANGE = 0.05, 20.0
+
+
+def logit_counts(probability: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Counts the pixels by the logit of their probability, so that all pixels of a data set fit into memory.
+
+    Args:
+      probability: in [0, 1], any shape. Logits beyond -10 and 10, those of 0 and 1 among them, are taken for these.
+      truth: boolean, the same shape.
+
+    Returns:
+      int64 [2, 401]: background and foreground at the logits -10, -9.95, ..., 10. Sums over pictures add up.
+    """
+    edge = expit(-_LARGEST)
+    clipped = np.clip(np.asarray(probability, np.float64), edge, 1 - edge)
+    places = np.rint((logit(clipped) + _LARGEST) / _STEP).astype(int).clip(0, len(_GRID) - 1)
+    return np.stack([np.bincount(places[truth == inside], minlength=len(_GRID)) for inside in (False, True)])
+
+
+def fit_temperature(counts: np.ndarray) -> float:
+    """The T from 0.05 to 20 with the least negative log-likelihood of the pixels that `logit_counts` counted."""
+
+    def loss(log_temperature: float) -> float:
+        scaled = _GRID / np.exp(log_temperature)
+        return float((counts[0] * np.logaddexp(0, scaled) + counts[1] * np.logaddexp(0, -scaled)).sum())
+
+    return float(np.exp(minimize_scalar(loss, bounds=np.log(_RANGE), method="bounded").x))
+
+
+def scale_probability(probability: np.ndarray, temperature: float) -> np.ndarray:
+    """The probability with its logit divided by `temperature`, float32, the same shape; 0 and 1 stay what they are."""
+    with np.errstate(divide="ignore"):
+        return expit(logit(np.asarray(probability, np.float64)) / temperature).astype(np.float32)
+
+
+def calibration_at(counts: np.ndarray, temperature: float) -> Calibration:
+    """The pixels that `logit_counts` counted, sorted into bins by their scaled probability."""
+    scaled, pixels = expit(_GRID / temperature), counts.sum(axis=0)
+    bins = bin_numbers(scaled)
+
+    def sums(weights: np.ndarray) -> np.ndarray:
+        return np.bincount(bins, weights, minlength=BINS)
+
+    return Calibration(sums(pixels).astype(np.int64), sums(pixels * scaled), sums(counts[1]).astype(np.int64))

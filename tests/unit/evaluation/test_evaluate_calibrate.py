@@ -1,0 +1,130 @@
+"""Bounds calibrated on one split and measured on another, with scores computed by hand."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from evaluation_fakes import EMPTY, TOP_HALF, FakeSegmenter, MemorySource, picture, rows
+from rich.console import Console
+
+from ddim_jax.data import Example
+from ddim_jax.evaluation import evaluate, summary_table
+from ddim_jax.labels import Labels
+from ddim_jax.runtime.errors import InputError
+
+RIGHT, ONE_ROW = 1, 2
+SAMPLES = {RIGHT: [rows(1, 1, -1, -1)] * 2, ONE_ROW: [rows(1, -1, -1, -1)] * 2}
+
+
+@pytest.fixture
+def segmenter(tmp_path):
+    return FakeSegmenter(SAMPLES, checkpoint=str(tmp_path / "RUN/checkpoints/800"))
+
+
+def source(*pairs):
+    return MemorySource([Example(f"{i}", picture(key), truth) for i, (key, truth) in enumerate(pairs)])
+
+
+VALIDATION = source(*[(RIGHT, TOP_HALF)] * 8, (ONE_ROW, TOP_HALF))
+TEST = source((RIGHT, TOP_HALF), (RIGHT, EMPTY), (ONE_ROW, TOP_HALF))
+
+
+def scored(segmenter, data, folder, split="test", **given):
+    return evaluate(segmenter, data, folder, split=split, figures=False, **given)
+
+
+def calibrated(segmenter, tmp_path, **given):
+    return scored(segmenter, VALIDATION, tmp_path / "val", "val", calibrate=0.9, **given)
+
+
+def test_the_hand_case(segmenter, tmp_path):
+    """All are sure, so that the scale is 0.002 * 16 pixels; of nine scores the largest counts: 4 pixels, Dice 2/3."""
+    metrics = calibrated(segmenter, tmp_path)
+    assert metrics["bounds"]["same_pictures"] and metrics["bounds"]["classes"]["foreground"]["area"]["held"] == 9
+    written = json.loads((tmp_path / "RUN/calibration.json").read_text())
+    found = written["quantiles"]["foreground"]
+    assert found == {"area": pytest.approx(4 / 0.032), "dice": pytest.approx(1 / 3 / 0.02)}
+    assert written["about"] | {"ids_sha256": ""} == {"dataset": "memory", "split": "val", "images": 9, "ids_sha256": ""}
+    metrics = scored(segmenter, TEST, tmp_path / "test")
+    bounds = metrics["bounds"]
+    assert (bounds["nominal"], bounds["same_pictures"], bounds["why_not_calibrated"]) == (0.9, False, None)
+    # The intervals are 8 +- 4, 8 +- 4 and 4 +- 4, the true areas 8, 0 and 8.
+    area = bounds["classes"]["foreground"]["area"]
+    assert (area["held"], area["images"], area["mean_width"], area["mean_width_share"]) == (2, 3, 8, 0.5)
+    # Clopper and Pearson: P(X >= 2) = 3 p^2 - 2 p^3 = 0.025 and P(X <= 2) = 1 - p^3 = 0.025.
+    low, high = area["low"], area["high"]
+    assert 3 * low**2 - 2 * low**3 == pytest.approx(0.025) and 1 - high**3 == pytest.approx(0.025)
+    dice = bounds["classes"]["foreground"]["dice_low"]
+    assert (dice["held"], dice["mean"]) == (2, pytest.approx(2 / 3))
+    alone = bounds["classes"]["foreground"]["area_uncalibrated"]
+    assert (alone["held"], alone["mean_width"]) == (1, 0)
+    with open(tmp_path / "test/per_image.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    names = ("area", "true_area", "area_inner", "area_outer", "area_low", "area_high")
+    assert [[round(float(row[name]), 9) for name in names] for row in table] == [
+        [8, 8, 8, 8, 4, 12],
+        [8, 0, 8, 8, 4, 12],
+        [4, 8, 4, 4, 0, 8],
+    ]
+    assert [float(row["dice_low"]) for row in table] == pytest.approx([2 / 3] * 3)
+    console = Console(width=120, file=io.StringIO())
+    console.print(summary_table(metrics))
+    assert "area interval holds" in console.file.getvalue() and "0.6667 [0.0943, 0.9916]" in console.file.getvalue()
+
+
+def test_without_a_calibration_nothing_is_called_calibrated(segmenter, tmp_path):
+    metrics = scored(segmenter, TEST, tmp_path)
+    assert metrics["bounds"]["calibration"] is None and "no calibration.json" in metrics["bounds"]["why_not_calibrated"]
+    assert set(metrics["bounds"]["classes"]["foreground"]) == {"area_uncalibrated"}
+    header = (tmp_path / "per_image.csv").read_text().splitlines()[0]
+    assert header.endswith(",area,true_area,area_inner,area_outer")
+
+
+@pytest.mark.parametrize(
+    ("given", "split", "message"),
+    [
+        ({"calibrate": 0.95}, "val", "on 9 pictures; bounds that hold for 0.95 of them need 19 or more"),
+        ({"calibrate": 0.9, "limit": 8}, "val", "on 8 pictures; bounds that hold for 0.9 of them need 9"),
+        ({"calibrate": 0.9}, "train", "expected val"),
+        ({"calibrate": 1.0}, "val", "coverage is 1.0; expected a number above 0 and below 1"),
+        ({"calibrate": 0.9, "resolution": "model"}, "val", "expected native"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_refused_before_any_work(segmenter, tmp_path, given, split, message):
+    with pytest.raises(InputError, match=message):
+        scored(segmenter, VALIDATION, tmp_path / "out", split, **given)
+    assert not (tmp_path / "RUN").exists() and not (tmp_path / "out").exists() and segmenter.calls == []
+
+
+def test_each_class_has_bounds_of_its_own_and_ignored_pixels_are_in_none(tmp_path):
+    labels = Labels.create({"lung": 1, "heart": 2}, ignore=9)
+    truth = np.repeat(np.array([[1], [2], [0], [255]], np.uint8), 4, axis=1)
+
+    def sample(*classes):
+        drawn = np.array([[1.0 if number == k else -1.0 for k in (1, 2)] for number in classes], np.float32)
+        return [np.repeat(drawn[:, None], 4, axis=1)] * 2
+
+    # Right where it counts; and of the second the heart's row is taken for lung.
+    fake = FakeSegmenter({1: sample(1, 2, 0, 1), 2: sample(1, 1, 0, 2)}, str(tmp_path / "RUN/checkpoints/800"), labels)
+    data = source(*[(1, truth)] * 8, (2, truth))
+    found = scored(fake, data, tmp_path / "out", "val", calibrate=0.9)["bounds"]["classes"]
+    quantiles = json.loads((tmp_path / "RUN/calibration.json").read_text())["quantiles"]
+    assert quantiles["lung"]["area"] == pytest.approx(4 / 0.024) == quantiles["heart"]["area"]  # of 12 that count
+    assert quantiles["lung"]["dice"] == pytest.approx((1 - 8 / 12) / 0.02)
+    assert quantiles["heart"]["dice"] == pytest.approx(1 / 0.02)
+    assert (found["lung"]["area"]["held"], found["heart"]["dice_low"]["mean"]) == (9, pytest.approx(0))
+    with open(tmp_path / "out/per_image.csv", newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    assert [float(last[f"heart_{name}"]) for name in ("area", "true_area", "area_low", "area_high")] == [0, 4, 0, 4]
+    assert [float(last[f"lung_{name}"]) for name in ("area", "true_area", "area_low", "area_high")] == [8, 4, 4, 12]
+
+
+def test_empty_truths_and_masks_are_pictures_like_others(tmp_path):
+    fake = FakeSegmenter({1: [rows(-1, -1, -1, -1)] * 2}, str(tmp_path / "RUN/checkpoints/800"))
+    found = scored(fake, source(*[(1, EMPTY)] * 9), tmp_path / "out", "val", calibrate=0.9)["bounds"]
+    assert found["classes"]["foreground"]["area"] | {"low": 0} == {
+        "held": 9, "images": 9, "coverage": 1.0, "low": 0, "high": 1.0, "mean_width": 0.0, "mean_width_share": 0.0
+    }  # fmt: skip
+    assert found["classes"]["foreground"]["dice_low"]["mean"] == 1.0

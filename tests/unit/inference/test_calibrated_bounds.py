@@ -1,0 +1,186 @@
+"""Bounds of a calibrated run in memory and in the index; of any other, none."""
+
+import json
+import logging
+import shutil
+
+import numpy as np
+import pytest
+from dicom_files import ct_series
+from PIL import Image
+from segmenters import ReadsRed, config
+
+from ddim_jax.evaluation import evaluate_checkpoint
+from ddim_jax.inference import Segmenter, segment_files
+from ddim_jax.inference.calibration import Calibrated, calibrated_options, load_calibration, save_calibration
+from ddim_jax.inference.segmentation import fuse
+from ddim_jax.labels import Labels
+from ddim_jax.metrics import Quantiles
+from ddim_jax.runtime.errors import InputError
+from ddim_jax.sampling_options import SamplingOptions
+
+ABOUT = {"dataset": "lungs", "split": "val", "images": 40, "ids_sha256": "0" * 64}
+CALIBRATED = Calibrated(0.9, (Quantiles(area=10.0, dice=5.0),), 1.5, ABOUT)
+
+
+@pytest.fixture
+def segmenter(tmp_path):
+    """Red is foreground; without options the result is sure of it."""
+    params = {"gain": np.float32(1), "bias": np.float32(0)}
+    checkpoint = str(tmp_path / "run/checkpoints/7")
+    (tmp_path / "run").mkdir()
+    return Segmenter(ReadsRed(), params, config=config(), step=7, checkpoint=checkpoint)
+
+
+def save(segmenter, **given):
+    return save_calibration(segmenter, calibrated_options(segmenter.options(**given), segmenter.labels), CALIBRATED)
+
+
+def red_block(side=16, height=4):
+    image = np.zeros((side, side, 3), np.uint8)
+    image[:height, :, 0] = 255
+    return image
+
+
+def test_bounds_in_memory_by_hand(segmenter):
+    assert segmenter.segment(red_block()).bounds == {}
+    save(segmenter)
+    again = Segmenter(ReadsRed(), segmenter._params, config=config(), step=7, checkpoint=segmenter.checkpoint)
+    result = again.segment(red_block())
+    assert int(result.mask.sum()) == 64 and result.doubt == 0
+    # 64 +- 10 * 0.002 * 256, and 1 - 5 * 0.02.
+    assert result.bounds["foreground"] == pytest.approx((64 - 5.12, 64 + 5.12, 0.9))
+
+
+def test_bounds_of_classes_are_by_their_names():
+    labels = Labels.create({"lung": 1, "heart": 2})
+    samples = np.full((1, 10, 10, 2), -1.0, np.float32)
+    samples[0, :5, :, 0] = 1
+    samples[0, 5:, :2, 1] = 0.6  # a probability of 0.8
+    found = Calibrated(0.9, (Quantiles(10, 1), Quantiles(2, 1)), 1.0, ABOUT)
+    options = SamplingOptions(protocol="mean", ensemble="mean", threshold=None)
+    bounds = fuse(samples, (10, 10), options, labels, found).bounds
+    assert bounds["lung"] == pytest.approx((48, 52, 0.98))  # 50 +- 10 * 0.002 * 100
+    # 10 pixels of 0.8 lie between the levels 0.95 and 0.05; a doubt of 1 - (2 * 8 + 1) / (8 + 10 + 1).
+    assert bounds["heart"] == pytest.approx((0, 20.4, 1 - 2 / 19 - (2 / 19 + 0.02)), abs=1e-6)
+
+
+def test_the_index_has_bounds_and_says_what_they_hold_for(segmenter, tmp_path):
+    save(segmenter)
+    Image.fromarray(red_block()).save(tmp_path / "a.png")
+    summary = segment_files(segmenter, tmp_path / "a.png", tmp_path / "out", flag_uncertain=0.5)
+    flagged = (tmp_path / "out/flagged.csv").read_text().splitlines()
+    assert flagged[0].endswith(",area,area_low,area_high,dice_low") and ",64,58,70,0." in flagged[1]
+    assert summary.bounds.endswith("hold for 0.9 of pictures like the 40 of lungs val")
+    record = json.loads((tmp_path / "out/index.jsonl").read_text())
+    assert record["area"] == 64
+    # Rounded outwards: 58.88 and 69.12.
+    assert record["bounds"] == {
+        "foreground": {"area": 64, "area_low": 58, "area_high": 70, "dice_low": pytest.approx(0.9, abs=2e-6)}
+    }
+    assert json.loads((tmp_path / "out/settings.json").read_text())["calibration"] == CALIBRATED.digest()
+
+
+def test_slices_have_bounds_of_their_own_in_square_millimetres(segmenter, tmp_path):
+    save(segmenter)
+    ct_series(tmp_path / "series", count=2, shape=(16, 16))  # pixels of 0.5 x 0.75 mm
+    segment_files(segmenter, tmp_path / "series", tmp_path / "out")
+    record = json.loads((tmp_path / "out/index.jsonl").read_text())
+    first, second = (one["foreground"] for one in record["bounds_of_slices"])
+    assert "bounds" not in record and first["area"] + second["area"] == record["area"]
+    for one in (first, second):
+        assert one["area_low"] <= one["area"] <= one["area_high"] and one["area"] > 0
+        for name in ("area", "area_low", "area_high"):
+            assert one[f"{name}_mm2"] == pytest.approx(one[name] * 0.375)
+
+
+def test_results_with_and_without_bounds_do_not_mix(segmenter, tmp_path):
+    Image.fromarray(red_block()).save(tmp_path / "a.png")
+    assert segment_files(segmenter, tmp_path / "a.png", tmp_path / "out").bounds == ""
+    assert "bounds" not in json.loads((tmp_path / "out/index.jsonl").read_text())
+    save(segmenter)
+    fresh = Segmenter(ReadsRed(), segmenter._params, config=config(), step=7, checkpoint=segmenter.checkpoint)
+    with pytest.raises(InputError, match="calibration is None there and"):
+        segment_files(fresh, tmp_path / "a.png", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"steps": 3}, "steps is 3 now and was 2"),
+        ({"protocol": "paper"}, "protocol is 'paper' now and was 'mean'; threshold is 0.9 now and was 0.5"),
+        ({"threshold": 0.4}, "threshold is 0.4 now and was 0.5"),
+        ({"invert": True}, "invert is True now and was False"),
+    ],
+)
+def test_other_options_have_no_bounds_and_say_why_once(segmenter, caplog, given, reason):
+    save(segmenter)
+    with caplog.at_level(logging.WARNING):
+        assert segmenter.segment(red_block(), **given).bounds == {}
+        assert segmenter.segment(red_block(), **given).bounds == {}
+    told = [record.getMessage() for record in caplog.records if "calibration.json" in record.getMessage()]
+    assert len(told) == 1 and f"is not used: {reason}. " in told[0]
+
+
+def reason_now(segmenter, **given):
+    """The reason why the calibration is not used with these options; None if it is."""
+    found, why_not = load_calibration(segmenter, segmenter.options(**given))
+    assert (found is None) == bool(why_not)
+    return why_not or None
+
+
+def test_only_the_seed_may_differ_of_the_options(segmenter):
+    save(segmenter)
+    assert reason_now(segmenter, seed=5) is None
+    for given in ({"samples": 2}, {"size": "native"}, {"ensemble": "majority"}, {"flips": True}, {"eta": 0.5}):
+        (name, value), was = *given.items(), segmenter.options().as_dict()
+        assert f"{name} is {value!r} now and was {was[name]!r}" in reason_now(segmenter, **given)
+
+
+def test_other_weights_have_no_bounds(segmenter):
+    save(segmenter)
+    params = {"gain": np.float32(1), "bias": np.float32(0.1)}
+    other = Segmenter(ReadsRed(), params, config=config(), step=8, checkpoint=segmenter.checkpoint)
+    assert "made with other weights (step 7)" in reason_now(other)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda text: text[:-9], "it is damaged"),
+        (lambda text: "", "it is damaged"),
+        (lambda text: "[]", "holds no calibration"),
+        (lambda text: text + " " * 2**20, "it is damaged"),
+        (lambda text: text.replace('"area": ', '"area": 1e999, "x": '), "it is damaged"),
+        (lambda text: text.replace('"area": ', '"area": true, "x": '), "it is damaged"),
+        (lambda text: text.replace('"coverage": 0.9', '"coverage": 1.9'), "it is damaged"),
+        (lambda text: text.replace("foreground", "lung"), "it is damaged"),
+        (lambda text: text.replace('"about": {', '"about": 1, "x": {'), "it is damaged"),
+        (lambda text: text.replace('"image_size": 16', '"image_size": 8'), "image_size is 16 now and was 8"),
+        (lambda text: text.replace('"options": {', '"options": 1, "x": {'), "steps is 2 now and was None"),
+    ],
+)
+def test_a_file_that_is_not_whole_is_not_used(segmenter, damage, reason):
+    path = save(segmenter)
+    text = path.read_text()
+    path.write_text(damage(text))
+    assert path.read_text() != text and reason in reason_now(segmenter)
+
+
+def test_a_run_is_calibrated_and_its_bounds_are_used(reference, tmp_path):
+    """The whole: validation, calibration.json, the test split, a picture in memory."""
+    run = tmp_path / "run"
+    shutil.copytree(reference, run)
+    metrics, _ = evaluate_checkpoint(run, "val", calibrate=0.8, figures=False)
+    assert metrics["bounds"]["same_pictures"] and metrics["bounds"]["calibration"]["images"] == 5
+    # The rank is ceil(6 * 0.8) = 5 of 5: all are held.
+    assert metrics["bounds"]["classes"]["foreground"]["area"]["held"] == 5
+    metrics, _ = evaluate_checkpoint(run, "test", figures=False)
+    assert not metrics["bounds"]["same_pictures"]
+    found = metrics["bounds"]["classes"]["foreground"]
+    assert (found["area"]["images"], found["dice_low"]["images"]) == (1, 1)
+    segmenter = Segmenter.load(run)  # the manifest of the step is whole
+    bounds = segmenter.segment(np.zeros((16, 16, 3), np.uint8)).bounds["foreground"]
+    assert 0 <= bounds.area_low <= bounds.area_high <= 256 and 0 <= bounds.dice_low <= 1
+    with pytest.raises(InputError, match="calibrate on the split test; expected val"):
+        evaluate_checkpoint(run, "test", calibrate=0.8)

@@ -1,0 +1,355 @@
+"""Packed weights: one file in place of a run, and packaged weights by name."""
+
+import json
+import os
+import struct
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+from segmenters import SIZE, config, picture, tiny_params
+from tiny_runs import assert_same_bits
+
+from ddim_jax import pretrained
+from ddim_jax.checkpoints import CheckpointStore, packed, weights
+from ddim_jax.cli import doctor
+from ddim_jax.cli import pack as command
+from ddim_jax.evaluation import evaluate_checkpoint
+from ddim_jax.inference import Segmenter
+from ddim_jax.models import create_model
+from ddim_jax.runtime.errors import CheckpointError, InputError
+from ddim_jax.training.state import load_weights
+
+TERMS = "for these tests alone"
+
+
+def save_run(folder):
+    about = config()
+    about["data"] = about["data"] | {"root": "/home/somebody/patients", "cache_dir": "/home/somebody/.cache"}
+    own = tiny_params(seed=10)[1]
+    for step, dice, given in ((10, 0.9, own), (20, 0.8, jax.tree.map(np.zeros_like, own))):
+        metadata = {"config": about, "package_version": "0", "data": {"train_ids_sha256": "ab", "train_examples": 3}}
+        CheckpointStore(folder / "checkpoints").save(
+            step, state={"step": step}, ema_params=given, metadata=metadata, metrics={"dice": dice}
+        )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return save_run(tmp_path_factory.mktemp("packed") / "run")
+
+
+@pytest.fixture(scope="module")
+def file(run):
+    path = run.parent / "mine.safetensors"
+    weights.pack(run, path, note="twelve phantoms", terms=TERMS)
+    return path
+
+
+def parts(path):
+    """The header, as a dict, and the bytes of the weights."""
+    content = path.read_bytes()
+    length = struct.unpack("<Q", content[:8])[0]
+    return json.loads(content[8 : 8 + length]), content[8 + length :]
+
+
+def put(path, header, body):
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + body)
+    return path
+
+
+def test_a_file_segments_as_its_run_does_to_the_bit(run, file):
+    of_run, of_file = Segmenter.load(run), Segmenter.from_pretrained(file)
+    assert_same_bits(of_file._params, of_run._params)
+    assert of_file.step == 10
+    assert of_file.image_size == SIZE
+    a, b = (one.segment(picture(1), seed=3) for one in (of_run, of_file))
+    for name in ("mask", "probability", "uncertainty"):
+        assert getattr(a, name).tobytes() == getattr(b, name).tobytes()
+    assert of_file.training_data == {
+        "train_ids_sha256": "ab",
+        "train_examples": 3,
+        "note": "twelve phantoms",
+        "terms": TERMS,
+    }
+    assert of_file.checkpoint == str(file)
+    assert len(of_file.fingerprint()) == 64
+
+
+def test_any_reader_of_safetensors_sees_weights_and_metadata_without_paths(run, file):
+    tensors = safetensors.numpy.load_file(file)
+    kernel = tiny_params(seed=10)[1]["conv_in"]["kernel"]
+    assert tensors["conv_in.kernel"].tobytes() == kernel.tobytes()
+    about = parts(file)[0]["__metadata__"]
+    assert {name: about[name] for name in ("format", "format_version", "step", "note", "terms")} == {
+        "format": "ddim_jax weights",
+        "format_version": "1",
+        "step": "10",
+        "note": "twelve phantoms",
+        "terms": TERMS,
+    }
+    saved = json.loads(about["config"])
+    assert (saved["data"]["root"], saved["data"]["cache_dir"], saved["train"]["init_from"]) == ("", None, None)
+    assert saved["sample"] == config()["sample"]
+    assert b"somebody" not in file.read_bytes()
+
+
+def test_the_same_run_gives_the_same_bytes_and_another_note_the_same_weights(run, file, tmp_path):
+    again = weights.pack(run, tmp_path / "again.safetensors", note="twelve phantoms", terms=TERMS)
+    assert (tmp_path / "again.safetensors").read_bytes() == file.read_bytes()
+    other = weights.pack(file, tmp_path / "other.safetensors", note="others")
+    assert other.metadata["data"]["terms"] == TERMS  # which go on with the weights
+    assert other.file_sha256 != again.file_sha256
+    assert other.digest == again.digest == weights.open_weights(file).digest
+    latest = weights.pack(run, tmp_path / "latest.safetensors", step="latest")
+    assert latest.step == 20
+    assert latest.digest != other.digest
+
+
+def test_half_precision_is_half_the_size_and_rounds_each_weight_once(run, file, tmp_path):
+    half = tmp_path / "half.safetensors"
+    assert weights.pack(run, half, dtype="float16").dtype == "float16"
+    assert len(parts(half)[1]) * 2 == len(parts(file)[1])
+    exact, rounded = (jax.tree.leaves(weights.open_weights(path).params) for path in (run, half))
+    for a, b in zip(exact, rounded, strict=True):
+        assert b.dtype == np.float32
+        # Eleven bits: half a unit in the last place; below 2^-14 the spacing stays 2^-24.
+        assert np.all(np.abs(a - b) <= np.maximum(np.abs(a) * 2.0**-11, 2.0**-25))
+
+
+def test_weights_that_half_precision_cannot_hold_are_refused(tmp_path):
+    params = tiny_params(seed=10)[1]
+    params["conv_in"]["bias"][0] = 1e6
+    given = {"step": 1, "metadata": {"config": config()}, "note": "", "terms": ""}
+    with pytest.raises(CheckpointError, match=r"NaN or infinite weights in conv_in.bias; .*take float32"):
+        packed.write_packed(tmp_path / "a.safetensors", params, dtype="float16", **given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_written_over_and_the_name_has_to_say_what_it_is(run, file):
+    before = file.read_bytes()
+    with pytest.raises(InputError, match=r"mine\.safetensors: is there already and is not written over"):
+        weights.pack(run, file)
+    with pytest.raises(InputError, match=r"mine\.pt: packed weights end in \.safetensors"):
+        weights.pack(run, file.with_suffix(".pt"))
+    assert file.read_bytes() == before
+
+
+def _cut(header, body):
+    return header, body[:-4]
+
+
+def _longer(header, body):
+    return header, body + b"\0"
+
+
+def _flipped(header, body):
+    return header, body[:40] + bytes([body[40] ^ 1]) + body[41:]
+
+
+def _said(name, value):
+    def change(header, body):
+        header["__metadata__"][name] = value
+        return header, body
+
+    return change
+
+
+def _foreign(header, body):
+    del header["__metadata__"]
+    return header, body
+
+
+def _wide(header, body):
+    header["conv_in.bias"] |= {"dtype": "BF16"}
+    return header, body
+
+
+def _far(header, body):
+    header["conv_in.bias"] |= {"data_offsets": [0, 10**15]}
+    return header, body
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (_cut, r"bytes, its header speaks of [0-9,]+; copy the file again, to the end"),
+        (_longer, r"bytes, its header speaks of [0-9,]+; copy the file again, to the end"),
+        (_far, r"its header speaks of 1,000,000,\d{3},\d{3}"),
+        (_flipped, r"changed after it was packed .*; copy the file again"),
+        (_said("config", "{}"), r"changed after it was packed"),
+        (_said("terms", "anything goes"), r"changed after it was packed"),
+        (_said("format_version", "2"), r"its format is 2, expected 1; upgrade ddim_jax to read it"),
+        (_said("format_version", "x"), r"its format is x, expected 1; make one with"),
+        (_foreign, r"holds weights without a configuration of this package; make one with .*init_from"),
+        (_wide, r"conv_in.bias is BF16, expected float32 or float16"),
+    ],
+)
+def test_a_file_that_is_not_as_it_was_packed_is_refused_by_name(file, tmp_path, change, told):
+    path = put(tmp_path / "bad.safetensors", *change(*parts(file)))
+    with pytest.raises(CheckpointError, match=rf"bad\.safetensors: .*{told}") as caught:
+        Segmenter.from_pretrained(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4" + bytes(99), b"\xff" * 64, b"\x80\x04\x95", b"text\n" * 9])
+def test_a_file_of_another_kind_is_refused_by_name(tmp_path, content):
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"bad\.safetensors: no file of packed weights; make one with"):
+        Segmenter.from_pretrained(path)
+
+
+def test_a_file_cut_within_its_header_is_told_so(file, tmp_path):
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(file.read_bytes()[:60])
+    with pytest.raises(CheckpointError, match=r"bad\.safetensors: ends within its header; copy the file again"):
+        Segmenter.from_pretrained(path)
+
+
+@pytest.fixture
+def forged(file, tmp_path):
+    """Makes a file anew, with its sums, from changed weights and metadata: somebody may mean to."""
+
+    def make(params=None, **about):
+        given = packed.read_packed(file)
+        path = tmp_path / "bad.safetensors"
+        metadata = given.metadata | {"config": given.metadata["config"] | about}
+        packed.write_packed(path, params or given.params, step=10, metadata=metadata, note="", terms="")
+        return path
+
+    return make
+
+
+def test_weights_that_are_not_finite_are_refused(file, tmp_path, forged, monkeypatch):
+    params = packed.read_packed(file).params
+    params["conv_in"]["bias"] = np.full_like(params["conv_in"]["bias"], np.nan)
+    with pytest.raises(CheckpointError, match=r"NaN or infinite weights in conv_in.bias"):
+        forged(params)
+    check = packed._check_finite
+    monkeypatch.setattr(packed, "_check_finite", lambda *_: None)
+    path = forged(params)
+    monkeypatch.setattr(packed, "_check_finite", check)
+    with pytest.raises(
+        CheckpointError, match=r"bad\.safetensors: NaN or infinite weights in conv_in.bias; pack another"
+    ):
+        Segmenter.from_pretrained(path)
+
+
+def test_weights_of_another_shape_are_named(file, forged):
+    params = packed.read_packed(file).params
+    params["conv_in"]["kernel"] = params["conv_in"]["kernel"][..., :4]
+    with pytest.raises(CheckpointError, match=r"bad\.safetensors .*conv_in.kernel: float32\[3, 3, 4, 4\] in the check"):
+        Segmenter.from_pretrained(forged(params))
+
+
+def test_a_config_that_cannot_work_is_named(forged):
+    path = forged(model={"name": "transformer", "preset": None, "overrides": {}})
+    with pytest.raises(CheckpointError, match=r"bad\.safetensors: .*'transformer'"):
+        Segmenter.from_pretrained(path)
+
+
+def test_modules_that_a_file_names_are_not_imported(forged, tmp_path, monkeypatch):
+    (tmp_path / "harmful.py").write_text("open('ran', 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match=r"bad\.safetensors: needs the modules harmful, .*--plugins harmful"):
+        Segmenter.from_pretrained(forged(plugins=["harmful"]))
+    assert not os.path.exists("ran")
+
+
+def test_which_step_and_which_sha256(file):
+    assert weights.open_weights(file, step=10).step == 10
+    with pytest.raises(CheckpointError, match=r"mine\.safetensors has the weights of step 10, not of step 20"):
+        weights.open_weights(file, step=20)
+    own = packed.read_packed(file).file_sha256
+    assert weights.open_weights(file, require_sha256=own.upper()).step == 10
+    with pytest.raises(CheckpointError, match=rf"mine\.safetensors: its SHA-256 is {own}, not 0+ as required"):
+        weights.open_weights(file, require_sha256="0" * 64)
+    with pytest.raises(InputError, match="expected 64 hexadecimal digits"):
+        weights.open_weights(file, require_sha256="12")
+
+
+def test_a_training_starts_from_a_file(file):
+    about = config()["model"]
+    model = create_model(about["name"], preset=about["preset"], **about["overrides"])
+    begun = load_weights(file, model, SIZE)
+    assert_same_bits(begun.params, tiny_params(seed=10)[1])
+    assert begun.told == f"starts from step 10 of {file}"
+
+
+def test_an_evaluation_asks_where_the_pictures_lie_and_where_to_write(forged, file, tmp_path):
+    with pytest.raises(InputError, match=r"beside which nothing is written; give --output DIR"):
+        evaluate_checkpoint(file)
+    with pytest.raises(InputError, match=r"a calibration is kept in a run"):
+        evaluate_checkpoint(file, output_dir=tmp_path / "out", calibrate=0.9)
+    path = forged(data=config()["data"] | {"name": "folder", "root": ""})
+    with pytest.raises(InputError, match=r"does not say where its pictures lie; give --data-root DIR"):
+        evaluate_checkpoint(path, output_dir=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_says_what_it_made(run, tmp_path, capsys):
+    path = tmp_path / "a.safetensors"
+    given = command.parse_arguments(None, [str(run), "--output", str(path), "--dtype", "float16", "--terms", TERMS])
+    assert command.run(given) == 0
+    sha256 = packed.read_packed(path).file_sha256
+    assert capsys.readouterr().out == f"{path}: step 10, float16, 0.0 MiB, SHA-256 {sha256}\n"
+    with pytest.raises(SystemExit) as ended:
+        command.run(given)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        f"error: {path}: is there already and is not written over; remove it or choose another name\n"
+    )
+
+
+def test_doctor_says_what_is_in_a_file(file, tmp_path, capsys):
+    assert doctor.run(["--ckpt", str(file)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].split(maxsplit=1) == [
+        "weights",
+        f"{file}: intact, step 10, float32, {file.stat().st_size / 2**20:.1f} MiB, "
+        f"SHA-256 {packed.read_packed(file).file_sha256}",
+    ]
+    assert said[1].split(maxsplit=1) == ["note", "twelve phantoms"]
+    assert said[2].split(maxsplit=1) == ["terms", TERMS]
+    assert said[3].startswith("model             name lightweight_ddim")
+    path = put(tmp_path / "bad.safetensors", *_flipped(*parts(file)))
+    assert doctor.run(["--ckpt", str(path)]) == 1
+    assert "bad.safetensors: changed after it was packed" in capsys.readouterr().out
+
+
+@pytest.fixture
+def packaged(file, tmp_path, monkeypatch):
+    """A package with the weights "mine", and an empty folder to call from."""
+    monkeypatch.setattr(pretrained, "SHA256", {"mine": packed.read_packed(file).file_sha256})
+    monkeypatch.setattr(pretrained, "file_of", lambda name: file.with_name(f"{name}.safetensors"))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_packaged_weights_are_found_by_name_and_say_their_terms(packaged, file, caplog):
+    segmenter = Segmenter.from_pretrained("mine")
+    assert segmenter.checkpoint == str(file)
+    assert f"mine: {TERMS}" in caplog.text
+
+
+def test_a_name_that_there_is_not_lists_those_there_are(packaged):
+    with pytest.raises(CheckpointError, match=r"^yours: no such folder or file; .* name of packaged weights: mine$"):
+        Segmenter.from_pretrained("yours")
+
+
+def test_a_name_that_is_a_path_as_well_is_refused(packaged, file, tmp_path):
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(CheckpointError, match=r"mine is a folder here, and a name .* give \./mine for the folder"):
+        Segmenter.from_pretrained("mine")
+    with pytest.raises(CheckpointError, match=r"\./mine: holds no checkpoints"):
+        Segmenter.from_pretrained("./mine")
+
+
+def test_a_packaged_file_that_is_another_is_refused(packaged, monkeypatch):
+    monkeypatch.setitem(pretrained.SHA256, "mine", "0" * 64)
+    with pytest.raises(CheckpointError, match=r"mine\.safetensors: its SHA-256 is .*, not 0+ as required"):
+        Segmenter.from_pretrained("mine")
