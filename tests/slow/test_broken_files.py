@@ -1,4 +1,4 @@
-"""Two hundred broken DICOM and NIfTI files, and bombs: each is read or named, and the memory is bounded."""
+"""A hundred broken DICOM and NIfTI files, and bombs: each is read or named, and the memory is bounded."""
 
 import json
 import subprocess
@@ -9,13 +9,13 @@ TESTS = Path(__file__).parents[1]
 
 
 def test_broken_files_are_named_and_leave_nothing(environment, tmp_path):
-    program = [sys.executable, str(TESTS / "slow/broken_files.py"), str(tmp_path / "work"), "200", "1"]
+    program = [sys.executable, str(TESTS / "slow/broken_files.py"), str(tmp_path / "work"), "100", "1"]
     paths = f"{TESTS.parent}:{TESTS}"
     run = subprocess.run(program, capture_output=True, text=True, timeout=900, env={**environment, "PYTHONPATH": paths})
     assert run.returncode == 0 and "Traceback" not in run.stderr and "panicked" not in run.stderr, run.stderr[-4000:]
     told = json.loads(run.stdout.splitlines()[-1])
     assert told["done"] + len(told["failed"]) + told["passed_over"] == told["files"]
-    assert len(told["failed"]) > 80 and told["done"] > 20  # both are tried
+    assert len(told["failed"]) > 40 and told["done"] > 10  # both are tried
     assert all(str(tmp_path) in reason for reason in told["failed"])
     bombs = ("large.nii.gz", "deflated.dcm", "runs.dcm", "attributes.dcm", "IM1.dcm", "IM2.dcm")
     assert [name for name in bombs if not any(name in reason for reason in told["failed"])] == []

@@ -22,7 +22,8 @@ def config_of(name, **train_fields):
     config["model"]["overrides"] |= OWN[name]
     if name == "medsegdiff":
         config["diffusion"] |= {"prediction": "noise", "loss": "mse", "mask_scale": 1.0, "timestep_power": 1.0}
-        config["sample"] |= {"sampler": "ddpm", "steps": 50, "clip_x0": 1.0}
+        config["diffusion"]["num_train_timesteps"] = 10
+        config["sample"] |= {"sampler": "ddpm", "steps": 10, "clip_x0": 1.0}
     return config
 
 
@@ -40,7 +41,7 @@ def test_trained_in_two_halves_loaded_and_scored(name, tmp_path):
     source = load_dataset("phantom", "val", image_size=SIZE, counts=config_of(name)["data"]["counts"])
     metrics = evaluate(segmenter, source, tmp_path / "scores", split="val", limit=3, figures=True)
     assert (metrics["sampler"], metrics["steps"], metrics["samples"]) == (
-        (None, 1, 4) if name == "unet" else ("ddpm", 50, 2)
+        (None, 1, 4) if name == "unet" else ("ddpm", 10, 2)
     )
     # A network that works in one pass has no reverse process to draw; every other figure is drawn.
     drawn = {path.stem for path in (tmp_path / "scores" / "figures").iterdir()}

@@ -172,7 +172,9 @@ def _judged(name: str, status: int | None, said: str, folder: Path) -> list[str]
     lines = [line for line in said.splitlines() if line.startswith("error: ") and str(folder) in line]
     if status == 0 and last_step(said) is not None:
         return []  # it was at its end
-    return [] if status == 2 and len(lines) == 1 else [f"{name}: status {status}, {len(lines)} lines of error"]
+    if status == 2 and len(lines) == 1:
+        return []
+    return [f"{name}: status {status}, {len(lines)} lines of error that name the folder: {said.splitlines()[-2:]}"]
 
 
 def _archive_one(disk: Path, archive: Path, number: int) -> bool:
