@@ -6,7 +6,8 @@ checks (`resolve_config`), the reading back of a saved one (`saved_config`), the
 
 The networks of `ddim_jax.models` differ in how they are trained and sampled. A field that is None in a config takes its
 value from the section of its network in `systems`, where that was changed, or from what the network declares
-(`ddim_jax.models.ModelSpec`). A resolved config has one value for each field and no section `systems`.
+(`ddim_jax.models.ModelSpec`); the name in `data.augmentation` fills its ranges likewise. A resolved config has
+one value for each field and no section `systems`.
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ddim_jax.aggregation import PROTOCOLS
+from ddim_jax.data.augmentation import AUGMENTATIONS
 from ddim_jax.diffusion import PREDICTIONS, SCHEDULES, DirectProcess
 from ddim_jax.diffusion.process import LOSS_WEIGHTS, LOSSES
 from ddim_jax.fields import (
@@ -97,8 +99,37 @@ SCHEMA: dict[str, Any] = {
             high=2**14,
         ),
         "invert": Field(bool, False, "files store pictures inverted, white as the smallest value: turn them round"),
-        "rotation_degrees": Field(float, 15.0, "pictures are turned by up to that in training", low=0, high=180),
+        "augmentation": Field(
+            str,
+            "paper",
+            "pictures are changed in training: the values of rotation_degrees and augment that are none",
+            choices=AUGMENTATIONS,
+        ),
+        "rotation_degrees": Field(
+            float,
+            None,
+            "pictures are turned by up to that in training; 180 where they have no upper side",
+            low=0,
+            high=180,
+            of_augmentation=True,
+        ),
         "flips": Field(bool, True, "pictures are mirrored in training"),
+        "augment": {
+            name: Field(float, None, help, low=0, high=high, of_augmentation=True)
+            for name, high, help in (
+                ("zoom", 1, "pictures are larger or smaller by up to e^this"),
+                ("aspect", 1, "height by width changes by up to e^this"),
+                ("shear", 1, "a row moves by up to that for each row of distance from the centre"),
+                ("shift", 0.5, "pictures move along each axis by up to that part of their side"),
+                ("contrast", 2, "distances from the mean grow or shrink by up to e^this"),
+                ("brightness", 1, "is added or subtracted, up to that; 1 is from black to white"),
+                ("saturation", 2, "distances of the channels from their mean grow or shrink by up to e^this"),
+                ("tint", 1, "as brightness, for each channel by itself"),
+                ("gamma", 2, "values from 0 to 1 are raised to powers of up to e^+-this"),
+                ("blur", 0.1, "standard deviation of a Gaussian, up to that part of the longer side"),
+                ("noise", 1, "standard deviation of noise, up to that; 1 is from black to white"),
+            )
+        },
         "groups": Field(
             str,
             "folder",
@@ -174,7 +205,7 @@ SCHEMA: dict[str, Any] = {
         "ensemble": Field(str, "mean", "how samples are fused", choices=ENSEMBLES, resume="free"),
     },
 }
-"""Sections and fields. Fields `of_model` are None in a config until they are set or resolved."""
+"""Sections and fields. Fields `of_model` and `of_augmentation` are None in a config until they are set or resolved."""
 
 _NO_DIFFUSION = ("diffusion.", "sample.sampler")
 """Fields that a network without diffusion has no value for."""
@@ -218,6 +249,9 @@ def resolve_config(config: Any) -> dict[str, Any]:
         name = plain["model"]["name"]
         own = with_defaults(f"systems.{name}", systems.get(name, {}), spec.defaults, none_is_set=True)
         plain = with_defaults("", plain, own)
+    data = plain.get("data")
+    if isinstance(data, Mapping) and isinstance(data.get("augmentation"), str):
+        plain["data"] = with_defaults("data", data, AUGMENTATIONS.get(data["augmentation"], {}))
     if isinstance(plain["model"].get("overrides"), Mapping):
         overrides = plain["model"]["overrides"]
         plain["model"] = plain["model"] | {"overrides": {k: v for k, v in overrides.items() if v is not None}}
@@ -291,6 +325,9 @@ def saved_config(file: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
         raise CheckpointError(
             f"{file}: its config has no plugins, so it is of a run of ddim_jax 0.1.0; use that version, or train again"
         )
+    if isinstance(config.get("data"), Mapping) and "augmentation" not in config["data"]:  # there was the paper's alone
+        paper = {"augmentation": "paper", "augment": AUGMENTATIONS["paper"]["augment"]}
+        config = {**config, "data": {**config["data"], **paper}}
     try:
         SCHEMA["plugins"].check("plugins", config["plugins"])
         import_plugins(config["plugins"])

@@ -32,6 +32,7 @@ class Field:
       lengths: the least and the largest number of items of a tuple.
       optional: whether None is a value.
       of_model: whether None stands for the default that the model declares.
+      of_augmentation: whether None stands for the value that the name in `data.augmentation` stands for.
       resume: whether a run may go on with another value.
     """
 
@@ -49,6 +50,7 @@ class Field:
     lengths: tuple[int, int] = (0, 64)
     optional: bool = False
     of_model: bool = False
+    of_augmentation: bool = False
     resume: Resume = "same"
 
     def check(self, name: str, value: Any) -> None:

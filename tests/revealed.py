@@ -12,12 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from ddim_jax.data import Augmentation
 from ddim_jax.labels import Labels
 from ddim_jax.training.sharding import data_mesh, global_batch, replicated
 from ddim_jax.training.state import TrainState
 from ddim_jax.training.step import make_train_step
 
 SIZE = 8
+PAPER = Augmentation(rotation_degrees=15.0, flips=True)
 
 
 class Nothing(nn.Module):
@@ -43,7 +45,7 @@ class Reveals:
         return inner("mask", mask) + inner("image", image) + inner("noise", noise) + inner("t", t)
 
 
-def prepared(images, masks, *, devices, seed, step, rotation_degrees=15.0, flips=True):
+def prepared(images, masks, *, devices, seed, step, augmentation=PAPER):
     """(the training step, its state, its batch) for uint8 pictures."""
     batch, size = images.shape[:2]
     shapes = {"mask": (size, size, 1), "image": (size, size, 3), "noise": (size, size, 1), "t": ()}
@@ -52,7 +54,7 @@ def prepared(images, masks, *, devices, seed, step, rotation_degrees=15.0, flips
     optimiser = optax.sgd(-float(batch))  # undoes the mean over the batch; exact where that is a power of two
     state = TrainState(jnp.int32(step), zeros, jax.tree.map(jnp.copy, zeros), optimiser.init(zeros))
     train_step = make_train_step(
-        Nothing(), Reveals(), optimiser, mesh, seed=seed, ema_decay=0.0, rotation_degrees=rotation_degrees, flips=flips
+        Nothing(), Reveals(), optimiser, mesh, seed=seed, ema_decay=0.0, augmentation=augmentation
     )
     return train_step, jax.device_put(state, replicated(mesh)), global_batch(mesh, {"image": images, "mask": masks})
 

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from ddim_jax.checkpoints import CheckpointStore
+from ddim_jax.data.augmentation import AUGMENTATIONS
 from ddim_jax.models import create_model
 from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
 from ddim_jax.training.state import create_state
@@ -65,8 +66,10 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
             "crop": 0,
             "segments": [],
             "invert": False,
+            "augmentation": "paper",
             "rotation_degrees": 15.0,
             "flips": True,
+            "augment": dict(AUGMENTATIONS["paper"]["augment"]),
             "groups": "folder",
             "folds": 0,
             "fold": 0,

@@ -15,6 +15,7 @@ from benchmarks.speed.cases import Case
 from benchmarks.speed.inputs import EMA_DECAY, LEARNING_RATE, SEED, WATCHED, Files, read_params
 from benchmarks.speed.plain import plain_convolutions, without_kernels
 from ddim_jax.checkpoints.torch_weights import to_torch
+from ddim_jax.data import Augmentation
 from ddim_jax.diffusion import DiffusionProcess
 from ddim_jax.models import create_model
 from ddim_jax.sampling_options import SamplingOptions
@@ -133,8 +134,7 @@ class JaxSide:
             mesh,
             seed=SEED,
             ema_decay=EMA_DECAY,
-            rotation_degrees=0.0,
-            flips=False,
+            augmentation=Augmentation(),
         )
 
         def use(program):

@@ -11,7 +11,8 @@ import optax
 from benchmarks.speed.cases import Case
 from benchmarks.speed.inputs import EMA_DECAY, LEARNING_RATE, SEED
 from configs import base
-from ddim_jax.data import load_dataset
+from ddim_jax.config import resolve_config
+from ddim_jax.data import Augmentation, load_dataset
 from ddim_jax.diffusion import DiffusionProcess
 from ddim_jax.models import create_model
 from ddim_jax.training import train
@@ -71,8 +72,7 @@ class TrainLoop:
             mesh,
             seed=SEED,
             ema_decay=EMA_DECAY,
-            rotation_degrees=data.rotation_degrees,
-            flips=data.flips,
+            augmentation=Augmentation.from_config(resolve_config(self._config)["data"]),
         )
         batch = next(feed)
         state, metrics = step(state, batch)

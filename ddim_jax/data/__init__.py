@@ -1,13 +1,14 @@
 """Image/mask pairs: sources, the input pipeline and augmentation."""
 
 from ddim_jax.data.arrays import Arrays, Selection, check_source, load_arrays, load_selections
-from ddim_jax.data.augmentation import augment
+from ddim_jax.data.augmentation import Augmentation, augment
 from ddim_jax.data.load import configured, has_split, load_dataset
 from ddim_jax.data.pipeline import training_batches, training_indices
 from ddim_jax.data.sources import Example, Pair, PairSource, Source, Subset, ids_digest, note_of
 
 __all__ = [
     "Arrays",
+    "Augmentation",
     "Example",
     "Pair",
     "PairSource",

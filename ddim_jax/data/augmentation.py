@@ -1,61 +1,252 @@
-"""Augmentation on the device: one rotation with flips for the image and its mask, under jit and vmap."""
+"""Augmentation on the device, under jit and vmap: a picture and its mask are moved together, the picture recoloured.
+
+A range r of `Augmentation` is what is drawn from: uniform in [-r, r], or in [0, r] for blur and noise. Factors are e
+to the power of what is drawn: .3 is .74 to 1.35. Lengths are in shares of the picture's side, values in shares of the
+range from black to white, so a setting means the same at every working size.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 
-def augment(
-    key: Array, image: Array, mask: Array, *, rotation_degrees: float = 15.0, flips: bool = True, outside: float = -1.0
-) -> tuple[Array, Array]:
-    """Rotates one pair about its centre by a uniform angle and flips it along each axis with probability 1/2.
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """The ranges that are drawn from; `Augmentation()` changes nothing.
 
-    The paper's augmentation: rotation in [-15, 15] degrees and both flips. For a batch, vmap over keys and pairs.
+    Attributes:
+      rotation_degrees: of the angle about the centre.
+      flips: each axis is mirrored with probability 1/2.
+      zoom, aspect: of the logarithm of the size, and of height by width at the same area.
+      shear: of the columns that a row moves for each row of distance from the centre.
+      shift: along each axis, in shares of the side.
+      contrast, saturation: of the logarithm of the factor of distances from the picture's mean, from each pixel's grey.
+      brightness, tint: of what is added to all values, to each channel.
+      gamma: of the logarithm of the power of the values.
+      blur: of the standard deviation of a Gaussian, in shares of the longer side.
+      noise: of the standard deviation of what is added to each value.
+    """
+
+    rotation_degrees: float = 0.0
+    flips: bool = False
+    zoom: float = 0.0
+    aspect: float = 0.0
+    shear: float = 0.0
+    shift: float = 0.0
+    contrast: float = 0.0
+    brightness: float = 0.0
+    saturation: float = 0.0
+    tint: float = 0.0
+    gamma: float = 0.0
+    blur: float = 0.0
+    noise: float = 0.0
+
+    @classmethod
+    def from_config(cls, data: Mapping[str, Any]) -> "Augmentation":
+        """The augmentation of the section `data` of a resolved config."""
+        return cls(rotation_degrees=data["rotation_degrees"], flips=data["flips"], **data["augment"])
+
+
+_NAMES = tuple(field.name for field in dataclasses.fields(Augmentation))
+_IN_SECTION = _NAMES[2:]  # of the config; rotation and flips stand beside it
+
+AUGMENTATIONS: dict[str, dict[str, Any]] = {
+    "paper": {"rotation_degrees": 15.0, "augment": dict.fromkeys(_IN_SECTION, 0.0)},
+    "strong": {
+        "rotation_degrees": 20.0,
+        "augment": {
+            "zoom": 0.3,
+            "aspect": 0.15,
+            "shear": 0.1,
+            "shift": 0.1,
+            "contrast": 0.3,
+            "brightness": 0.15,
+            "saturation": 0.4,
+            "tint": 0.05,
+            "gamma": 0.2,
+            "blur": 0.01,
+            "noise": 0.03,
+        },
+    },
+}
+"""The values of the fields of `data` that a name of `data.augmentation` stands for, where they are not set."""
+
+
+def augment(key: Array, image: Array, mask: Array, how: Augmentation, *, outside: float = -1.0) -> tuple[Array, Array]:
+    """Moves one pair as drawn, in one resample, then recolours its image. For a batch, vmap over keys and pairs.
 
     Args:
       key: a JAX random key; the result is a function of it.
-      image: float32 [H, W, 3], any range (in training [-1, 1]).
+      image: float32 [H, W, 3], in [-1, 1].
       mask: [H, W, C], of any dtype.
-      rotation_degrees: r, the angle is uniform in [-r, r]; static.
-      flips: whether to flip; static. Without flips and with r = 0 the pair is returned as it is.
+      how: the ranges; static. What is 0 is not drawn, and takes no time.
       outside: the mask beyond the edge.
 
     Returns:
-      The image (bilinear, the edge's value beyond the edge) and the mask (nearest, so that no new value appears),
-      transformed alike.
+      The image (bilinear, the edge's value beyond the edge; in [-1, 1] where its colours change) and the mask (nearest,
+      so that no new value appears), moved alike. `Augmentation()` returns the pair as it is.
     """
-    if rotation_degrees == 0 and not flips:
+    image, mask = _moved(key, image, mask, how, outside)
+    return _recoloured(key, image, how), mask
+
+
+def _moved(key: Array, image: Array, mask: Array, how: Augmentation, outside: float) -> tuple[Array, Array]:
+    if not (how.rotation_degrees or how.flips or how.zoom or how.aspect or how.shear or how.shift):
         return image, mask
     angle_key, flip_key = jax.random.split(key)
-    radians = jnp.deg2rad(jax.random.uniform(angle_key, minval=-rotation_degrees, maxval=rotation_degrees))
-    flipped = jax.random.bernoulli(flip_key, shape=(2,)) & flips
-    return rotate_and_flip(image, mask, radians, flipped[0], flipped[1], outside)
+    radians = jnp.deg2rad(jax.random.uniform(angle_key, minval=-how.rotation_degrees, maxval=how.rotation_degrees))
+    flipped = jax.random.bernoulli(flip_key, shape=(2,)) & how.flips
+    zoom, aspect, shear = (_drawn(key, how, name) for name in ("zoom", "aspect", "shear"))
+    return move(
+        image,
+        mask,
+        radians,
+        flipped[0],
+        flipped[1],
+        outside,
+        # By name in Python: without a range nothing is computed, and the paper's pairs stay the same to the bit.
+        scale=(jnp.exp(zoom + aspect / 2), jnp.exp(zoom - aspect / 2)) if how.zoom or how.aspect else None,
+        shear=shear if how.shear else None,
+        shift=_drawn(key, how, "shift", 2) * jnp.array(image.shape[:2]) if how.shift else None,
+    )
 
 
-def rotate_and_flip(
-    image: Array, mask: Array, radians: Array, vertical: Array, horizontal: Array, outside: float = -1.0
+def move(
+    image: Array,
+    mask: Array,
+    radians: Array,
+    vertical: Array,
+    horizontal: Array,
+    outside: float = -1.0,
+    *,
+    scale: tuple[Array, Array] | None = None,
+    shear: Array | None = None,
+    shift: Array | None = None,
 ) -> tuple[Array, Array]:
-    """Rotates anticlockwise (as seen with row 0 on top) about the centre, then flips; one resample in all.
+    """Scales, shears, rotates and flips about the centre, then shifts, in this order; one resample in all.
 
     Args:
       image: float32 [H, W, C].
       mask: [H, W, C].
-      radians: the angle, a scalar.
+      radians: the angle, a scalar; anticlockwise as seen with row 0 on top.
       vertical: whether rows are reversed, a boolean scalar.
       horizontal: whether columns are reversed, a boolean scalar.
+      outside: the mask beyond the edge.
+      scale: factors of height and width, above 1 to enlarge.
+      shear: columns that a row moves to the right for each row below the centre.
+      shift: float32 [2], rows down and columns to the right.
 
     Returns:
       Image and mask as `augment` gives them.
     """
     height, width = image.shape[:2]
     centre_y, centre_x = (height - 1) / 2, (width - 1) / 2
-    # For each pixel of the result, where it comes from: back through the flips, then back through the rotation.
-    y = (jnp.arange(height, dtype=jnp.float32) - centre_y)[:, None] * jnp.where(vertical, -1.0, 1.0)
-    x = (jnp.arange(width, dtype=jnp.float32) - centre_x)[None, :] * jnp.where(horizontal, -1.0, 1.0)
+    # For each pixel of the result, where it comes from: back through each of the moves, the last one first.
+    down, right = (0.0, 0.0) if shift is None else (shift[0], shift[1])
+    y = (jnp.arange(height, dtype=jnp.float32) - centre_y - down)[:, None] * jnp.where(vertical, -1.0, 1.0)
+    x = (jnp.arange(width, dtype=jnp.float32) - centre_x - right)[None, :] * jnp.where(horizontal, -1.0, 1.0)
     cos, sin = jnp.cos(radians), jnp.sin(radians)
-    from_y = centre_y + cos * y + sin * x
-    from_x = centre_x + cos * x - sin * y
+    if scale is None and shear is None:
+        from_y = centre_y + cos * y + sin * x
+        from_x = centre_x + cos * x - sin * y
+    else:
+        tall, wide = (1.0, 1.0) if scale is None else scale
+        back_y, back_x = cos * y + sin * x, cos * x - sin * y
+        back_x = back_x - (0.0 if shear is None else shear) * back_y
+        from_y, from_x = centre_y + back_y / tall, centre_x + back_x / wide
     return _bilinear(image, from_y, from_x), _nearest(mask, from_y, from_x, outside=outside)
+
+
+def _recoloured(key: Array, image: Array, how: Augmentation) -> Array:
+    drawn: dict[str, Array] = {}
+    for name in ("contrast", "brightness", "saturation", "tint", "gamma", "blur", "noise"):
+        if getattr(how, name):
+            is_width = name in ("blur", "noise")
+            drawn[name] = _drawn(key, how, name, 3 if name == "tint" else None, low=0.0 if is_width else -1.0)
+            if name in ("contrast", "saturation", "gamma"):
+                drawn[name] = jnp.exp(drawn[name])
+    if "noise" in drawn:
+        drawn["noise"] = drawn["noise"] * jax.random.normal(jax.random.split(_key(key, "noise"))[1], image.shape)
+    return recolour(image, **drawn)
+
+
+def recolour(
+    image: Array,
+    *,
+    contrast: Array | None = None,
+    brightness: Array | None = None,
+    saturation: Array | None = None,
+    tint: Array | None = None,
+    gamma: Array | None = None,
+    blur: Array | None = None,
+    noise: Array | None = None,
+) -> Array:
+    """The image with other colours; what is None does nothing, and with nothing the image is returned as it is.
+
+    In this order, on values v from 0 (black) to 1 (white): m + contrast (v - m) with m the picture's mean;
+    v + brightness; g + saturation (v - g) with g the mean of the pixel's channels; v + tint; the bounds 0 and 1;
+    v^gamma; a Gaussian; v + noise; the bounds again.
+
+    Args:
+      image: float32 [H, W, C], in [-1, 1].
+      contrast, brightness, saturation, gamma: scalars.
+      tint: float32 [C].
+      blur: the standard deviation of the Gaussian in shares of the longer side; pixels outside do not count.
+      noise: float32 [H, W, C].
+
+    Returns:
+      float32 [H, W, C] in [-1, 1].
+    """
+    if all(change is None for change in (contrast, brightness, saturation, tint, gamma, blur, noise)):
+        return image
+    v = (image + 1) / 2
+    if contrast is not None:
+        mean = jnp.mean(v)
+        v = mean + contrast * (v - mean)
+    if brightness is not None:
+        v = v + brightness
+    if saturation is not None:
+        grey = jnp.mean(v, axis=-1, keepdims=True)
+        v = grey + saturation * (v - grey)
+    if tint is not None:
+        v = v + tint
+    v = jnp.clip(v, 0, 1)
+    if gamma is not None:
+        v = v**gamma
+    if blur is not None:
+        v = _blurred(v, blur * max(image.shape[:2]))
+    if noise is not None:
+        v = jnp.clip(v + noise, 0, 1)
+    return 2 * v - 1
+
+
+def _key(key: Array, name: str) -> Array:
+    """A key for each field, whatever else is drawn; `split` gives the first two, of rotation and flips."""
+    return jax.random.fold_in(key, _NAMES.index(name))
+
+
+def _drawn(key: Array, how: Augmentation, name: str, count: int | None = None, low: float = -1.0) -> Array:
+    """Uniform in [low r, r] with r the range of that name; a scalar, or [count]."""
+    limit = getattr(how, name)
+    shape = () if count is None else (count,)
+    return jax.random.uniform(_key(key, name), shape, minval=low * limit, maxval=limit)
+
+
+def _blurred(v: Array, sigma: Array) -> Array:
+    """A Gaussian of `sigma` pixels along both axes, each as a product with a matrix: sigma is no constant."""
+
+    def weights(length: int) -> Array:
+        place = jnp.arange(length, dtype=jnp.float32)
+        distance = (place[:, None] - place) / jnp.maximum(sigma, 1e-3)
+        gauss = jnp.exp(-(distance**2) / 2)
+        return gauss / jnp.sum(gauss, axis=1, keepdims=True)
+
+    height, width = v.shape[:2]
+    return jnp.einsum("yi,xj,ijc->yxc", weights(height), weights(width), v, precision="highest")
 
 
 def _bilinear(image: Array, y: Array, x: Array) -> Array:

@@ -13,7 +13,7 @@ import numpy as np
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.config import resolve_config, total_steps
-from ddim_jax.data import Source, configured, ids_digest, load_dataset, note_of
+from ddim_jax.data import Augmentation, Source, configured, ids_digest, load_dataset, note_of
 from ddim_jax.data.preflight import describe
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, create_process
@@ -155,8 +155,7 @@ def _train(
         mesh,
         seed=seed,
         ema_decay=fields["ema_decay"],
-        rotation_degrees=data["rotation_degrees"],
-        flips=data["flips"],
+        augmentation=Augmentation.from_config(data),
         accumulate=fields["accumulate"],
     )
     clip_x0 = config["sample"]["clip_x0"]

@@ -11,7 +11,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
-from ddim_jax.data import augment
+from ddim_jax.data import Augmentation, augment
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.preprocessing import normalise, normalise_mask
 from ddim_jax.runtime.pinned import key as key_of
@@ -34,8 +34,7 @@ def make_train_step(
     *,
     seed: int,
     ema_decay: float,
-    rotation_degrees: float,
-    flips: bool,
+    augmentation: Augmentation,
     accumulate: int = 1,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Builds the compiled step (state, batch) -> (state, metrics).
@@ -56,9 +55,7 @@ def make_train_step(
     def drawn(key: jax.Array, position: jax.Array, image: jax.Array, mask: jax.Array) -> tuple[jax.Array, ...]:
         """One example as the losses take it: x_0 [S,S,C] and image [S,S,3], augmented, noise [S,S,C], timestep []."""
         augment_key, time_key, noise_key = jax.random.split(jax.random.fold_in(key, position), 3)
-        image, mask = augment(
-            augment_key, image, mask[..., None], rotation_degrees=rotation_degrees, flips=flips, outside=0
-        )
+        image, mask = augment(augment_key, image, mask[..., None], augmentation, outside=0)
         x0 = normalise_mask(mask[..., 0], process.labels)
         return x0, image, jax.random.normal(noise_key, x0.shape), process.draw_timesteps(time_key, ())
 

@@ -12,7 +12,9 @@ from tiny_runs import tiny_config, unet_config
 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.checkpoints.manifest import write_manifest
-from ddim_jax.config import check_config, differences, resolve_config, saved_config, total_steps
+from ddim_jax.config import check_config, create_config, differences, resolve_config, saved_config, total_steps
+from ddim_jax.data import Augmentation
+from ddim_jax.data.augmentation import AUGMENTATIONS
 from ddim_jax.fields import plain_config
 from ddim_jax.inference import Segmenter
 from ddim_jax.runtime.errors import CheckpointError, ConfigError, InputError
@@ -54,6 +56,28 @@ def test_a_config_that_works_passes():
     config["seed"] = 2**32 - 1
     check_config(config)
     check_config(unet_config())
+
+
+def test_a_name_of_an_augmentation_stands_for_its_ranges_and_set_ones_hold():
+    config = create_config()
+    config.data.augmentation = "strong"
+    config.data.augment.zoom = 0.2
+    config.data.augment.noise = 0.0
+    data = resolve_config(config)["data"]
+    strong = AUGMENTATIONS["strong"]
+    assert data["rotation_degrees"] == strong["rotation_degrees"] == 20
+    assert data["augment"] == strong["augment"] | {"zoom": 0.2, "noise": 0.0}
+    assert Augmentation.from_config(data) == Augmentation(20.0, True, **data["augment"])
+    assert resolve_config(create_config())["data"]["augment"] == dict.fromkeys(strong["augment"], 0.0)
+    config.data.augmentation, config.data.rotation_degrees = "paper", 180.0
+    data = resolve_config(config)["data"]
+    assert (data["rotation_degrees"], data["augment"]["zoom"], data["augment"]["shift"]) == (180, 0.2, 0)
+
+
+def test_a_saved_config_without_an_augmentation_has_the_papers():
+    config = tiny_config()
+    del config["data"]["augmentation"], config["data"]["augment"]
+    assert saved_config(Path("metadata"), {"config": config, "data": None}) == tiny_config()
 
 
 def test_mirrored_samples_of_a_network_that_never_saw_a_mirrored_picture_are_refused():
@@ -104,6 +128,12 @@ def test_mirrored_samples_of_a_network_that_never_saw_a_mirrored_picture_are_ref
         ("data.flips", "no", "expected true or false"),
         ("data.rotation_degrees", -1.0, "expected a number from 0 to 180"),
         ("data.rotation_degrees", "15", "expected a number from 0 to 180"),
+        ("data.augmentation", "weak", "expected one of paper, strong"),
+        ("data.augmentation", None, "expected one of paper, strong"),
+        ("data.augment", 3, "expected a section"),
+        ("data.augment.zoom", 1.5, "expected a number from 0 to 1"),
+        ("data.augment.shift", -0.1, "expected a number from 0 to 0.5"),
+        ("data.augment.noise", float("nan"), "expected a number from 0 to 1"),
         ("data.resident_bytes", -1, "expected a whole number from 0"),
         ("data.split_seed", -1, "expected a whole number from 0"),
         ("data.counts", 12, "expected a section"),
@@ -302,6 +332,7 @@ def test_what_does_not_change_the_steps_may_differ(field, value):
         ("diffusion.noise_schedule", "cosine", "diffusion.noise_schedule: 'linear' there, 'cosine' now"),
         ("data.image_size", 32, "data.image_size: 16 there, 32 now"),
         ("data.flips", False, "data.flips: True there, False now"),
+        ("data.augment.zoom", 0.1, "data.augment.zoom: 0.0 there, 0.1 now"),
         ("data.counts.train", 13, "data.counts.train: 12 there, 13 now"),
         ("train.batch_size", 4, "train.batch_size: 8 there, 4 now"),
         ("train.accumulate", 2, "train.accumulate: 1 there, 2 now"),

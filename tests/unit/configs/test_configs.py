@@ -84,6 +84,7 @@ def test_a_misspelt_field_is_refused(name, load):
 def test_the_papers_values(name, load):
     config = resolved(load(name))
     assert config["data"] | {"name": name, "image_size": 256, "rotation_degrees": 15.0, "flips": True} == config["data"]
+    assert config["data"]["augmentation"] == "paper" and set(config["data"]["augment"].values()) == {0.0}
     train = {"batch_size": 20, "epochs": 2000.0, "steps": 0, "learning_rate": 2e-5, "beta1": 0.9, "beta2": 0.999}
     train |= {"lr_schedule": "constant", "warmup_steps": 0, "gradient_clip": 0.0}
     assert config["train"] | train == config["train"]

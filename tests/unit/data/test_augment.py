@@ -1,4 +1,6 @@
-"""Augmentation against scipy's affine transform and plain NumPy flips."""
+"""Augmentation against scipy's affine transform and filter, and arithmetic in NumPy."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -6,10 +8,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ddim_jax.data import augmentation
+from ddim_jax.data import Augmentation, augmentation
 
-augment = jax.jit(augmentation.augment, static_argnames=("rotation_degrees", "flips"))
-rotate_and_flip = jax.jit(augmentation.rotate_and_flip)
+augment = jax.jit(augmentation.augment, static_argnames="how")
+move = jax.jit(augmentation.move)
+recolour = jax.jit(augmentation.recolour)
+PAPER = Augmentation(rotation_degrees=15.0, flips=True)
+STRONG = Augmentation.from_config(augmentation.AUGMENTATIONS["strong"] | {"flips": True})
 
 
 def pair(height, width, seed=0):
@@ -19,13 +24,15 @@ def pair(height, width, seed=0):
     return image, mask[..., None]
 
 
-def with_scipy(image, mask, degrees, vertical, horizontal):
-    """Rotates anticlockwise about the centre, then flips: what the package does in one resample."""
+def with_scipy(image, mask, degrees, vertical, horizontal, *, scale=(1, 1), shear=0.0, shift=(0, 0)):
+    """Scales, shears and rotates anticlockwise about the centre, flips, shifts: in one resample, as the package."""
     radians = np.deg2rad(degrees)
     # scipy maps output to input coordinates (row, column); rows point down, so anticlockwise as seen is this matrix.
-    back = np.array([[np.cos(radians), np.sin(radians)], [-np.sin(radians), np.cos(radians)]])
+    turn = np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
+    flip = np.diag([-1.0 if vertical else 1.0, -1.0 if horizontal else 1.0])
+    back = np.linalg.inv(flip @ turn @ np.array([[1, 0], [shear, 1]]) @ np.diag(scale))
     centre = (np.array(image.shape[:2]) - 1) / 2
-    offset = centre - back @ centre
+    offset = centre - back @ (centre + shift)
     channels = [
         ndimage.affine_transform(image[..., c].astype(np.float64), back, offset, order=1, mode="nearest")
         for c in range(3)
@@ -34,8 +41,7 @@ def with_scipy(image, mask, degrees, vertical, horizontal):
     turned_mask = ndimage.affine_transform(mask[..., 0], back, offset, order=0, mode="grid-constant", cval=-1)[
         ..., None
     ]
-    flips = (slice(None, None, -1 if vertical else 1), slice(None, None, -1 if horizontal else 1))
-    return turned[flips], turned_mask[flips]
+    return turned, turned_mask
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (31, 44)])
@@ -44,9 +50,7 @@ def with_scipy(image, mask, degrees, vertical, horizontal):
 def test_rotation_and_flips_agree_with_scipy(shape, degrees, vertical, horizontal):
     image, mask = pair(*shape)
     expected_image, expected_mask = with_scipy(image, mask, degrees, vertical, horizontal)
-    moved_image, moved_mask = rotate_and_flip(
-        jnp.asarray(image), jnp.asarray(mask), np.deg2rad(degrees), vertical, horizontal
-    )
+    moved_image, moved_mask = move(jnp.asarray(image), jnp.asarray(mask), np.deg2rad(degrees), vertical, horizontal)
     np.testing.assert_allclose(moved_image, expected_image, atol=2e-5)
     # A pixel centre may fall within a rounding error of the border between two pixels or of the picture's edge.
     assert np.mean(np.asarray(moved_mask) != expected_mask) < 0.002
@@ -56,7 +60,7 @@ def test_the_direction_is_anticlockwise_as_seen():
     image = np.zeros((21, 21, 3), np.float32)
     image[10, 18] = 1.0
     mask = np.where(image[..., :1] > 0, 1.0, -1.0).astype(np.float32)
-    moved, moved_mask = rotate_and_flip(jnp.asarray(image), jnp.asarray(mask), np.pi / 2, False, False)
+    moved, moved_mask = move(jnp.asarray(image), jnp.asarray(mask), np.pi / 2, False, False)
     assert np.asarray(moved)[2, 10, 0] == pytest.approx(1, abs=1e-5)
     assert np.argwhere(np.asarray(moved_mask)[..., 0] > 0).tolist() == [[2, 10]]
 
@@ -65,14 +69,14 @@ def test_the_direction_is_anticlockwise_as_seen():
 def test_without_rotation_flips_are_exact(vertical, horizontal):
     image, mask = pair(16, 17)
     flips = (slice(None, None, -1 if vertical else 1), slice(None, None, -1 if horizontal else 1))
-    moved_image, moved_mask = rotate_and_flip(jnp.asarray(image), jnp.asarray(mask), 0.0, vertical, horizontal)
+    moved_image, moved_mask = move(jnp.asarray(image), jnp.asarray(mask), 0.0, vertical, horizontal)
     np.testing.assert_array_equal(moved_image, image[flips])
     np.testing.assert_array_equal(moved_mask, mask[flips])
 
 
 def test_beyond_the_edge_the_image_repeats_it_and_the_mask_is_background():
     image, mask = np.full((20, 20, 3), 0.7, np.float32), np.ones((20, 20, 1), np.float32)
-    moved_image, moved_mask = rotate_and_flip(jnp.asarray(image), jnp.asarray(mask), np.deg2rad(15), False, False)
+    moved_image, moved_mask = move(jnp.asarray(image), jnp.asarray(mask), np.deg2rad(15), False, False)
     np.testing.assert_allclose(moved_image, 0.7, atol=1e-6)
     moved_mask = np.asarray(moved_mask)[..., 0]
     assert moved_mask[[0, 0, -1, -1], [0, -1, 0, -1]].tolist() == [-1, -1, -1, -1]
@@ -83,11 +87,11 @@ def test_a_batch_under_jit_and_vmap():
     image, mask = pair(24, 24)
     count = 400
     keys = jax.random.split(jax.random.key(0), count)
-    batched = jax.jit(jax.vmap(augment, in_axes=(0, None, None)))
+    batched = jax.jit(jax.vmap(lambda *pair: augment(*pair, PAPER), in_axes=(0, None, None)))
     images, masks = (np.asarray(x) for x in batched(keys, image, mask))
     assert set(np.unique(masks)) == {-1.0, 1.0}
     for row in (0, 7):
-        alone, _ = augment(keys[row], jnp.asarray(image), jnp.asarray(mask))
+        alone, _ = augment(keys[row], jnp.asarray(image), jnp.asarray(mask), PAPER)
         np.testing.assert_allclose(images[row], alone, atol=1e-5)
     # A gradient from left to right tells the horizontal flip, one from top to bottom the vertical one.
     ramp = np.linspace(-1, 1, 24, dtype=np.float32)
@@ -109,8 +113,208 @@ def test_a_batch_under_jit_and_vmap():
 def test_nothing_asked_is_the_identity():
     image, mask = pair(16, 16)
     for key in jax.random.split(jax.random.key(1), 3):
-        moved_image, moved_mask = augment(key, jnp.asarray(image), jnp.asarray(mask), rotation_degrees=0.0, flips=False)
+        moved_image, moved_mask = augment(key, jnp.asarray(image), jnp.asarray(mask), Augmentation())
         np.testing.assert_array_equal(moved_image, image)
         np.testing.assert_array_equal(moved_mask, mask)
-        unflipped, _ = augment(key, jnp.asarray(image), jnp.asarray(mask), rotation_degrees=1e-6, flips=False)
+        unflipped, _ = augment(key, jnp.asarray(image), jnp.asarray(mask), Augmentation(rotation_degrees=1e-6))
         np.testing.assert_allclose(unflipped, image, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"scale": (1.3, 1.3)},
+        {"scale": (0.83, 0.94)},
+        {"shear": 0.25},
+        {"shift": (3, -5)},
+        {"shift": (0.4, 2.7)},
+        {"scale": (1.2, 0.9), "shear": -0.2, "shift": (2.5, -1.25)},
+    ],
+)
+@pytest.mark.parametrize(("degrees", "vertical"), [(0.0, False), (160.0, True)])
+def test_every_move_agrees_with_scipy(how, degrees, vertical):
+    image, mask = pair(31, 44)
+    expected_image, expected_mask = with_scipy(image, mask, degrees, vertical, False, **how)
+    arguments = {name: jnp.asarray(value, jnp.float32) for name, value in how.items()}
+    moved_image, moved_mask = move(image, mask, np.deg2rad(degrees), vertical, False, **arguments)
+    np.testing.assert_allclose(moved_image, expected_image, atol=1e-4)
+    assert np.mean(np.asarray(moved_mask) != expected_mask) < 0.002
+
+
+def test_a_quarter_turn_and_a_shift_move_picture_and_mask_by_whole_pixels():
+    image, _ = pair(24, 24)
+    mask = np.arange(24 * 24, dtype=np.uint8).reshape(24, 24, 1) % 7
+    turned, turned_mask = move(image, mask, np.pi / 2, False, False, 0)
+    np.testing.assert_allclose(turned, np.rot90(image), atol=1e-4)
+    np.testing.assert_array_equal(turned_mask, np.rot90(mask))
+    shifted, shifted_mask = move(image, mask, 0.0, False, False, 0, shift=jnp.array([4.0, -6.0]))
+    np.testing.assert_array_equal(shifted[4:, :-6], image[:-4, 6:])
+    np.testing.assert_array_equal(shifted[:4, :-6], np.broadcast_to(image[:1, 6:], (4, 18, 3)))  # repeats the edge
+    expected = np.zeros_like(mask)
+    expected[4:, :-6] = mask[:-4, 6:]
+    np.testing.assert_array_equal(shifted_mask, expected)
+
+
+def test_the_papers_pairs_are_those_of_one_angle_and_two_coins():
+    image, mask = pair(24, 24)
+    for key in jax.random.split(jax.random.key(4), 5):
+        angle, coins = jax.random.split(key)
+        radians = jnp.deg2rad(jax.random.uniform(angle, minval=-15.0, maxval=15.0))
+        vertical, horizontal = jax.random.bernoulli(coins, shape=(2,))
+        expected = move(image, mask, radians, vertical, horizontal)
+        jax.tree.map(np.testing.assert_array_equal, augment(key, image, mask, PAPER), expected)
+
+
+def test_classes_and_ignored_pixels_keep_their_values_and_move_with_the_picture():
+    """The mask is a function of the picture's own values, and still is after both have moved."""
+    codes = np.array([0, 1, 2, 5, 255], np.uint8)
+    blocks = np.random.default_rng(3).integers(0, 5, (6, 6)).repeat(8, axis=0).repeat(8, axis=1)
+    image = np.repeat(blocks[..., None] / 2.0 - 1, 3, axis=-1).astype(np.float32)
+    how = dataclasses.replace(STRONG, **dict.fromkeys(IN_COLOUR, 0.0))
+    agree = []
+    for key in jax.random.split(jax.random.key(5), 20):
+        moved, moved_mask = (np.asarray(a) for a in augment(key, image, codes[blocks][..., None], how, outside=0))
+        assert moved_mask.dtype == np.uint8 and set(np.unique(moved_mask)) <= set(codes)
+        shown = codes[np.rint((moved[..., 0] + 1) * 2).astype(int)][..., None]
+        agree.append(np.mean((shown == moved_mask)[moved_mask > 0]))
+    assert min(agree) > 0.85 and np.mean(agree) > 0.9  # but for the borders of the blocks
+
+
+def test_the_strong_augmentation_is_a_function_of_the_key_under_vmap():
+    image, mask = map(jnp.asarray, pair(24, 24))
+    keys = jax.random.split(jax.random.key(0), 6)
+    images, masks = jax.jit(jax.vmap(lambda key: augmentation.augment(key, image, mask, STRONG)))(keys)
+    assert len(np.unique(np.asarray(images).reshape(6, -1), axis=0)) == 6
+    assert np.min(images) >= -1 and np.max(images) <= 1 and set(np.unique(masks)) == {-1.0, 1.0}
+    for row in range(6):
+        alone, alone_mask = augment(keys[row], image, mask, STRONG)
+        np.testing.assert_allclose(images[row], alone, atol=1e-4)
+        assert np.mean(np.asarray(masks[row]) != alone_mask) < 0.005
+
+
+IN_COLOUR = ("contrast", "brightness", "saturation", "tint", "gamma", "blur", "noise")
+CHANGES = {
+    "contrast": (1.3, lambda v: v.mean() + 1.3 * (v - v.mean())),
+    "brightness": (-0.2, lambda v: v - 0.2),
+    "saturation": (0.6, lambda v: v.mean(-1, keepdims=True) + 0.6 * (v - v.mean(-1, keepdims=True))),
+    "tint": ((0.1, 0.0, -0.05), lambda v: v + np.array([0.1, 0.0, -0.05])),
+    "gamma": (1.5, lambda v: v**1.5),
+    "blur": (0.05, lambda v: gaussian(v, 0.05 * 32)),
+    "noise": (np.full((24, 32, 3), 0.125), lambda v: v + 0.125),
+}
+
+
+def gaussian(v, sigma):
+    def of(array):
+        return ndimage.gaussian_filter(array, (sigma, sigma, 0), mode="constant", truncate=20)
+
+    return of(v) / of(np.ones_like(v))
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_each_change_of_colour_is_its_formula(name):
+    image, _ = pair(24, 32)
+    value, formula = CHANGES[name]
+    expected = 2 * np.clip(formula((image.astype(float) + 1) / 2), 0, 1) - 1
+    np.testing.assert_allclose(recolour(image, **{name: jnp.asarray(value)}), expected, atol=2e-5)
+
+
+def test_changes_of_colour_follow_their_order():
+    image, _ = pair(24, 32)
+    v = (image.astype(float) + 1) / 2
+    for name, (_, formula) in CHANGES.items():
+        v = formula(v)
+        if name in ("tint", "noise"):
+            v = np.clip(v, 0, 1)
+    values = {name: jnp.asarray(value) for name, (value, _) in CHANGES.items()}
+    np.testing.assert_allclose(recolour(image, **values), 2 * v - 1, atol=2e-5)
+
+
+def test_what_does_nothing_gives_the_picture_back():
+    image, mask = pair(16, 17)
+    still = {
+        "contrast": 1.0,
+        "brightness": 0.0,
+        "saturation": 1.0,
+        "tint": 0.0,
+        "gamma": 1.0,
+        "blur": 0.0,
+        "noise": 0.0,
+    }
+    np.testing.assert_allclose(recolour(image, **still), image, atol=1e-6)
+    moved, moved_mask = move(image, mask, 0.0, False, False, scale=(1.0, 1.0), shear=0.0, shift=jnp.zeros(2))
+    np.testing.assert_array_equal(moved, image)
+    np.testing.assert_array_equal(moved_mask, mask)
+
+
+DRAWS = 300
+
+
+def drawn(image, *hows):
+    """For each augmentation the images [300, H, W, 3] that it gives, and the masks, which are 1 inside."""
+    mask = jnp.ones((*image.shape[:2], 1))
+
+    def of_key(key):
+        return [augmentation.augment(key, jnp.asarray(image), mask, how) for how in hows]
+
+    pairs = jax.jit(jax.vmap(of_key))(jax.random.split(jax.random.key(11), DRAWS))
+    return [(np.asarray(images, float), np.asarray(masks)[..., 0]) for images, masks in pairs]
+
+
+def assert_fills(values, low, high):
+    """Uniform draws come within 3% of both ends, never pass them, and have the mean between."""
+    width = high - low
+    assert low - 1e-3 * width <= values.min() <= low + 0.03 * width, values.min()
+    assert high - 0.03 * width <= values.max() <= high + 1e-3 * width, values.max()
+    assert values.mean() == pytest.approx((low + high) / 2, abs=4 * width / np.sqrt(12 * values.size))
+
+
+def test_ranges_of_moves_are_reached_and_not_passed():
+    # Channel 0 rises with the rows, channel 1 with the columns: the centre shows where it comes from, and the slopes.
+    y, x = np.mgrid[:33, :33] - 16.0
+    ramps = np.stack([y, x, 0 * y], axis=-1).astype(np.float32) / 100
+    how = Augmentation(rotation_degrees=180.0, zoom=0.3, aspect=0.15, shear=0.2, shift=0.1)
+    ((images, _),) = drawn(ramps, how)
+    down, along = images[:, 17, 16] - images[:, 15, 16], images[:, 16, 17] - images[:, 16, 15]
+    move = np.linalg.inv(50 * np.stack([down, along], axis=-1)[:, :2])  # turn @ shear @ scale
+    shift = -move @ (100 * images[:, 16, 16, :2, None])
+    angle = np.arctan2(-move[:, 0, 1], move[:, 1, 1])
+    wide = np.hypot(move[:, 0, 1], move[:, 1, 1])
+    tall, sheared = (
+        np.cos(angle) * move[:, 0, 0] + np.sin(angle) * move[:, 1, 0],
+        -np.sin(angle) * move[:, 0, 0] + np.cos(angle) * move[:, 1, 0],
+    )
+    assert_fills(np.rad2deg(angle), -180, 180)
+    assert_fills(np.log(tall * wide) / 2, -0.3, 0.3)
+    assert_fills(np.log(tall / wide), -0.15, 0.15)
+    assert_fills(sheared / tall, -0.2, 0.2)
+    assert_fills(shift, -3.3, 3.3)
+    both = np.stack([angle, np.log(tall * wide), np.log(tall / wide), sheared / tall, *shift[..., 0].T])
+    assert np.abs(np.corrcoef(both) - np.eye(6)).max() < 4 / np.sqrt(DRAWS)  # drawn independently
+
+
+def test_ranges_of_colours_are_reached_and_not_passed():
+    image = np.zeros((8, 8, 3), np.float32)
+    image[:4], image[4:] = (0.2, 0.0, -0.2), (-0.2, 0.0, 0.2)
+    names = ("brightness", "tint", "contrast", "saturation", "gamma")
+    shown = drawn(image, *(Augmentation(**{name: 0.1}) for name in names))
+    brightness, tint, contrast, saturation, gamma = ((images[:, 0, 0] + 1) / 2 for images, _ in shown)
+    assert_fills(brightness[:, 1] - 0.5, -0.1, 0.1)
+    assert_fills(tint - (image[0, 0] + 1) / 2, -0.1, 0.1)
+    assert np.abs(np.corrcoef(tint.T) - np.eye(3)).max() < 4 / np.sqrt(DRAWS)  # each channel by itself
+    assert_fills(np.log((contrast[:, 0] - 0.5) / 0.1), -0.1, 0.1)
+    assert_fills(np.log((saturation[:, 0] - 0.5) / 0.1), -0.1, 0.1)
+    assert_fills(np.log(np.log(gamma[:, 1]) / np.log(0.5)), -0.1, 0.1)
+
+
+def test_ranges_of_blur_and_noise_are_reached_and_not_passed():
+    image = np.where(np.arange(64) < 32, -1.0, 1.0)[None, :, None] * np.ones((64, 1, 3))
+    image[..., 1] = 0
+    (blurred, _), (noisy, _) = drawn(image.astype(np.float32), Augmentation(blur=0.05), Augmentation(noise=0.05))
+    # The derivative of a blurred edge is the Gaussian: its second moment about the edge gives sigma.
+    weights = np.diff(blurred[:, 32, :, 0], axis=1) / 2
+    sigma = np.sqrt(np.maximum(0, weights @ (np.arange(63) - 31.0) ** 2))
+    assert sigma.min() < 0.4 and 3.05 < sigma.max() < 3.21  # .05 x 64 = 3.2
+    noise = noisy[..., 1].std(axis=(1, 2)) / 2
+    assert noise.min() < 0.002 and 0.0475 < noise.max() < 0.0515
+    assert np.mean(noise) == pytest.approx(0.025, rel=0.15)

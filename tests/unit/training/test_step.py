@@ -5,8 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from revealed import drawn, pictures
+from revealed import PAPER, drawn, pictures
 
+from ddim_jax.data import Augmentation
 from ddim_jax.diffusion import DiffusionProcess
 from ddim_jax.training.optimiser import create_optimiser
 from ddim_jax.training.sharding import data_mesh, global_batch, replicated
@@ -36,7 +37,7 @@ def by_hand(images, masks, *, steps, rate, clip, ema_decay, seed):
     history = []
     for step in range(steps):
         # Only the random numbers come from the package; its own augmentation is off.
-        random = drawn(images, masks, devices=ONE, seed=seed, step=step, rotation_degrees=0.0, flips=False)
+        random = drawn(images, masks, devices=ONE, seed=seed, step=step, augmentation=Augmentation())
         eps = random["noise"].astype(float)
         alpha_bar = alpha_bars[random["t"].astype(int)].reshape(-1, 1, 1, 1)
         x_t = np.sqrt(alpha_bar) * (2.0 * masks[..., None] - 1) + np.sqrt(1 - alpha_bar) * eps
@@ -74,7 +75,7 @@ def test_steps_equal_those_by_hand(clip, accumulate):
     optimiser = create_optimiser(rate, beta1=BETAS[0], beta2=BETAS[1], gradient_clip=clip)
     process, mesh = SameTimesteps.create(prediction="noise", loss="mse"), data_mesh(8, ONE)
     train_step = make_train_step(
-        Line(), process, optimiser, mesh, rotation_degrees=0.0, flips=False, accumulate=accumulate, **options
+        Line(), process, optimiser, mesh, augmentation=Augmentation(), accumulate=accumulate, **options
     )
     state = jax.device_put(create_state(Line(), optimiser, 8, 0), replicated(mesh))
     batch = global_batch(mesh, {"image": images, "mask": masks})
@@ -100,9 +101,7 @@ def test_rows_of_resident_pictures_are_those_pictures():
     mesh = data_mesh(8, ONE)
     optimiser = create_optimiser(lambda step: 0.01)
     process = DiffusionProcess.create(prediction="noise", loss="mse")
-    train_step = make_train_step(
-        Line(), process, optimiser, mesh, seed=0, ema_decay=0.9, rotation_degrees=15.0, flips=True
-    )
+    train_step = make_train_step(Line(), process, optimiser, mesh, seed=0, ema_decay=0.9, augmentation=PAPER)
     rows = np.array([11, 3, 3, 0, 7, 8, 1, 2], np.int32)
     states = []
     for batch in (
@@ -138,14 +137,14 @@ def test_randomness_is_a_function_of_seed_step_and_position():
 
 def test_without_augmentation_the_pictures_stay():
     images, masks = pictures()
-    shown = drawn(images, masks, devices=ONE, seed=0, step=0, rotation_degrees=0.0, flips=False)
+    shown = drawn(images, masks, devices=ONE, seed=0, step=0, augmentation=Augmentation())
     np.testing.assert_allclose(shown["image"], images / 127.5 - 1, atol=1e-6)
     np.testing.assert_array_equal(shown["mask"][..., 0], np.where(masks, 1.0, -1.0))
 
 
 def test_flips_alone_are_whole():
     images, masks = pictures()
-    shown = drawn(images, masks, devices=ONE, seed=0, step=0, rotation_degrees=0.0, flips=True)
+    shown = drawn(images, masks, devices=ONE, seed=0, step=0, augmentation=Augmentation(flips=True))
     seen = set()
     for image, mask, result, own in zip(images, masks, shown["image"], shown["mask"], strict=True):
         found = []
