@@ -9,13 +9,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
-from tiny_runs import tiny_config
+from tiny_runs import tiny_config, unet_config
 
+from ddim_jax.inference import loading
 from ddim_jax.runtime import allocator, compile_cache
 from ddim_jax.runtime.cache_folder import cache_folder, processor_digest
-from ddim_jax.training import loop, train
+from ddim_jax.training import loop, resume, state, train
 
 LONGEST_FILES = (
     "test_training_processes.py",
@@ -141,14 +144,33 @@ def traced_once():
     def hashable(value):
         return json.dumps(value) if isinstance(value, Mapping | list) else value
 
+    def rate_once(schedule, learning_rate, warmup_steps, steps):
+        if schedule == "constant" and warmup_steps < steps:
+            steps = warmup_steps + 1  # on which it does not depend further
+        return rate_of(schedule, learning_rate, warmup_steps, steps)
+
+    def state_once(*arguments, **fields):
+        # Also where only its shapes are asked for; copies, for a training gives away what it begins with.
+        return jax.tree.map(jnp.array, fresh(*arguments, **fields))
+
+    def computed(*arguments, **fields):
+        with jax.ensure_compile_time_eval():
+            return jax.tree.map(np.asarray, create_state(*arguments, **fields))
+
     def score_once(self, model, process, pictures, *, steps, clip_x0, seed, **rest):
         initialise(self, model, process, pictures, steps=steps, clip_x0=clip_x0, seed=seed, **rest)
         self._score = scores.setdefault((model, process, steps, clip_x0, seed), self._score)
 
     initialise, scores = loop.Validator.__init__, {}
+    rate_of, create_state, fresh = once(loop.learning_rate_schedule), loop.create_state, once(computed)
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("create_model", "create_process", "learning_rate_schedule", "create_optimiser", "make_train_step"):
+        for name in ("create_model", "create_process", "create_optimiser", "make_train_step"):
             patch.setattr(loop, name, once(getattr(loop, name)))
+        patch.setattr(loop, "learning_rate_schedule", rate_once)
+        for module in (loop, resume):
+            patch.setattr(module, "create_state", state_once)
+        for module in (loading, state):
+            patch.setattr(module, "param_shapes", once(module.param_shapes))
         patch.setattr(loop.Validator, "__init__", score_once)
         yield
 
@@ -164,4 +186,12 @@ def reference(tmp_path_factory):
     """A run of 12 steps without an interruption."""
     workdir = tmp_path_factory.mktemp("reference")
     assert train(tiny_config(steps=12), workdir) == 12
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory):
+    """The same of a network without diffusion, in a fraction of the time: for what is no matter of the network."""
+    workdir = tmp_path_factory.mktemp("plain")
+    assert train(unet_config(steps=12), workdir) == 12
     return workdir

@@ -1,5 +1,6 @@
 """Runs of seconds: a network of one level on pictures of 16 x 16 pixels."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -140,14 +141,20 @@ def config_file(values):
 def checkpoint(workdir, step):
     """Everything that a checkpoint of `workdir` holds of the state, read from the files: (state, ema_params)."""
     config = json.loads((Path(workdir) / "config.json").read_text())
-    about, fields = config["model"], config["train"]
-    model = create_model(about["name"], preset=about["preset"], **about["overrides"])
+    fields = {name: config["train"][name] for name in ("lr_schedule", "warmup_steps", "gradient_clip")}
+    about = json.dumps([config["model"], fields, config["data"]["image_size"]])
+    restored = CheckpointStore(Path(workdir) / "checkpoints").restore(_template(about), step)
+    return restored.state, restored.ema_params
+
+
+@functools.cache
+def _template(about):
+    network, fields, size = json.loads(about)
+    model = create_model(network["name"], preset=network["preset"], **network["overrides"])
     rate = learning_rate_schedule(fields["lr_schedule"], 1.0, fields["warmup_steps"], 10**6)
     optimiser = create_optimiser(rate, gradient_clip=fields["gradient_clip"])
-    fresh = jax.eval_shape(lambda: create_state(model, optimiser, config["data"]["image_size"], 0))
-    template = {"step": fresh.step, "params": fresh.params, "opt_state": fresh.opt_state}
-    restored = CheckpointStore(Path(workdir) / "checkpoints").restore(template, step)
-    return restored.state, restored.ema_params
+    fresh = jax.eval_shape(lambda: create_state(model, optimiser, size, 0))
+    return {"step": fresh.step, "params": fresh.params, "opt_state": fresh.opt_state}
 
 
 def assert_same_but_for_rounding(actual, expected):

@@ -16,6 +16,7 @@ from ddim_jax.runtime.errors import CheckpointError, InputError
 from ddim_jax.runtime.remote import local_path
 
 _LOOKS, _LOOK_SECONDS = 10, 0.1
+_WENT = "it went away while a checkpoint was saved"
 
 
 def locate(path: str | os.PathLike) -> tuple[Path, int | None]:
@@ -88,9 +89,19 @@ def is_away(path: Path, why: str | None) -> str:
     )
 
 
+def check_there(directory: Path) -> None:
+    """Refuses a folder of checkpoints that is no longer there.
+
+    Raises:
+      CheckpointError: it is not.
+    """
+    if not directory.is_dir():
+        raise CheckpointError(is_away(directory, _WENT))
+
+
 @contextlib.contextmanager
-def vanishing(directory: Path, step: int) -> Iterator[None]:
-    """Makes `directory`, and sees that it is the same folder after the block, which saves `step` there.
+def vanishing(directory: Path, step: int, *, is_first: bool) -> Iterator[None]:
+    """Sees that `directory`, made for a first step, is the same folder after the block, which saves `step` there.
 
     What is written to a path whose folder was moved away meanwhile makes a new one there. Where it holds nothing but
     that step, it is removed again.
@@ -98,7 +109,9 @@ def vanishing(directory: Path, step: int) -> Iterator[None]:
     Raises:
       CheckpointError: it is another folder then, or gone.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    if is_first and not directory.is_symlink():
+        directory.mkdir(parents=True, exist_ok=True)
+    check_there(directory)
     held = os.open(directory, os.O_RDONLY)
 
     def is_same() -> bool:
@@ -116,7 +129,7 @@ def vanishing(directory: Path, step: int) -> Iterator[None]:
                     shutil.rmtree(directory)
                     directory.parent.rmdir()  # if it was made for that alone
             time.sleep(_LOOK_SECONDS)
-        raise CheckpointError(is_away(directory, "it went away while a checkpoint was saved")) from error
+        raise CheckpointError(is_away(directory, _WENT)) from error
 
     try:
         yield

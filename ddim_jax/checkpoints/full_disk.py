@@ -90,4 +90,7 @@ def _refusal(error: BaseException | None) -> int | None:
 def _is_no_echo(record: logging.LogRecord) -> bool:
     if not record.exc_info:
         return True
-    return f"{os.sep}orbax{os.sep}" not in record.pathname and _refusal(record.exc_info[1]) is None
+    of_orbax = (
+        f"{os.sep}orbax{os.sep}" in record.pathname or "orbax" in record.getMessage()
+    )  # a task's code, or its path
+    return not of_orbax and _refusal(record.exc_info[1]) is None

@@ -16,7 +16,16 @@ import jax
 import orbax.checkpoint as ocp
 from absl import logging
 
-from ddim_jax.checkpoints.folders import check_path, may_stay, remove, step_folders, take_away, vanishing, which_step
+from ddim_jax.checkpoints.folders import (
+    check_path,
+    check_there,
+    may_stay,
+    remove,
+    step_folders,
+    take_away,
+    vanishing,
+    which_step,
+)
 from ddim_jax.checkpoints.full_disk import check_room, disk_errors
 from ddim_jax.checkpoints.items import (
     METRIC,
@@ -144,7 +153,7 @@ class CheckpointStore:
             best_fn=(lambda values: values[METRIC]) if metrics else None,  # without it Orbax drops the metrics
         )
         check_room(self.directory, sum(getattr(leaf, "nbytes", 0) for leaf in jax.tree.leaves((state, ema_params))))
-        with disk_errors(self.directory), vanishing(self.directory, step):
+        with disk_errors(self.directory), vanishing(self.directory, step, is_first=not self._known()):
             with ocp.CheckpointManager(self.directory, options=options) as manager:
                 manager.save(
                     step,
@@ -271,12 +280,16 @@ class CheckpointStore:
         Raises:
           CheckpointError: the folder was moved, emptied, or its disk taken away.
         """
-        known = {step for step, intact in self._intact.items() if intact}
+        known = self._known()
         if known and not known & set(self._folders()):
             raise CheckpointError(
                 f"{self.directory}: step {max(known)}, which was there, is gone; was the folder moved, or its disk "
                 "taken away? Bring it back and start the same command again"
             )
+
+    def _known(self) -> set[int]:
+        """The steps that were found or saved here, and intact."""
+        return {step for step, intact in self._intact.items() if intact}
 
     def _folder(self, step: int) -> Path:
         return self.directory / str(step)
@@ -340,6 +353,8 @@ class CheckpointStore:
         is an error only in the place of step `new`.
         """
         damage = {step: self._damage(step) for step in self._folders()}
+        if damage:
+            check_there(self.directory)  # or all steps would be found damaged
         intact = [step for step in damage if not damage[step]]
         for step in (step for step in damage if damage[step]):
             with may_stay(self._folder(step)) if step != new else contextlib.nullcontext():

@@ -51,8 +51,8 @@ class Augmentation:
         return cls(rotation_degrees=data["rotation_degrees"], flips=data["flips"], **data["augment"])
 
 
-_NAMES = tuple(field.name for field in dataclasses.fields(Augmentation))
-_IN_SECTION = _NAMES[2:]  # of the config; rotation and flips stand beside it
+# The section `data.augment` of a config; rotation and flips stand beside it.
+_IN_SECTION = tuple(field.name for field in dataclasses.fields(Augmentation))[2:]
 
 AUGMENTATIONS: dict[str, dict[str, Any]] = {
     "paper": {"rotation_degrees": 15.0, "augment": dict.fromkeys(_IN_SECTION, 0.0)},
@@ -90,17 +90,32 @@ def augment(key: Array, image: Array, mask: Array, how: Augmentation, *, outside
       The image (bilinear, the edge's value beyond the edge; in [-1, 1] where its colours change) and the mask (nearest,
       so that no new value appears), moved alike. `Augmentation()` returns the pair as it is.
     """
-    image, mask = _moved(key, image, mask, how, outside)
-    return _recoloured(key, image, how), mask
+    drawn = _drawn(key, how)
+    image, mask = _moved(key, image, mask, how, drawn, outside)
+    return _recoloured(key, image, how, drawn), mask
 
 
-def _moved(key: Array, image: Array, mask: Array, how: Augmentation, outside: float) -> tuple[Array, Array]:
+def _drawn(key: Array, how: Augmentation) -> dict[str, Array]:
+    """What is drawn for each field beside rotation and flips, a scalar or [n]."""
+    counts = {name: {"shift": 2, "tint": 3}.get(name, 1) for name in _IN_SECTION}
+    # 0 and 1 would give the keys that `_moved` has from `split`.
+    values = jax.random.uniform(jax.random.fold_in(key, 2), (sum(counts.values()),), minval=-1.0)
+    drawn = {}
+    for name, count in counts.items():
+        own, values = values[:count] if count > 1 else values[0], values[count:]
+        drawn[name] = getattr(how, name) * ((own + 1) / 2 if name in ("blur", "noise") else own)
+    return drawn
+
+
+def _moved(
+    key: Array, image: Array, mask: Array, how: Augmentation, drawn: dict[str, Array], outside: float
+) -> tuple[Array, Array]:
     if not (how.rotation_degrees or how.flips or how.zoom or how.aspect or how.shear or how.shift):
         return image, mask
     angle_key, flip_key = jax.random.split(key)
     radians = jnp.deg2rad(jax.random.uniform(angle_key, minval=-how.rotation_degrees, maxval=how.rotation_degrees))
     flipped = jax.random.bernoulli(flip_key, shape=(2,)) & how.flips
-    zoom, aspect, shear = (_drawn(key, how, name) for name in ("zoom", "aspect", "shear"))
+    zoom, aspect = drawn["zoom"], drawn["aspect"]
     return move(
         image,
         mask,
@@ -110,8 +125,8 @@ def _moved(key: Array, image: Array, mask: Array, how: Augmentation, outside: fl
         outside,
         # By name in Python: without a range nothing is computed, and the paper's pairs stay the same to the bit.
         scale=(jnp.exp(zoom + aspect / 2), jnp.exp(zoom - aspect / 2)) if how.zoom or how.aspect else None,
-        shear=shear if how.shear else None,
-        shift=_drawn(key, how, "shift", 2) * jnp.array(image.shape[:2]) if how.shift else None,
+        shear=drawn["shear"] if how.shear else None,
+        shift=drawn["shift"] * jnp.array(image.shape[:2]) if how.shift else None,
     )
 
 
@@ -161,17 +176,13 @@ def move(
     return _bilinear(image, from_y, from_x), _nearest(mask, from_y, from_x, outside=outside)
 
 
-def _recoloured(key: Array, image: Array, how: Augmentation) -> Array:
-    drawn: dict[str, Array] = {}
-    for name in ("contrast", "brightness", "saturation", "tint", "gamma", "blur", "noise"):
-        if getattr(how, name):
-            is_width = name in ("blur", "noise")
-            drawn[name] = _drawn(key, how, name, 3 if name == "tint" else None, low=0.0 if is_width else -1.0)
-            if name in ("contrast", "saturation", "gamma"):
-                drawn[name] = jnp.exp(drawn[name])
-    if "noise" in drawn:
-        drawn["noise"] = drawn["noise"] * jax.random.normal(jax.random.split(_key(key, "noise"))[1], image.shape)
-    return recolour(image, **drawn)
+def _recoloured(key: Array, image: Array, how: Augmentation, drawn: dict[str, Array]) -> Array:
+    names = ("contrast", "brightness", "saturation", "tint", "gamma", "blur", "noise")
+    changes = {name: drawn[name] for name in names if getattr(how, name)}
+    changes |= {name: jnp.exp(changes[name]) for name in ("contrast", "saturation", "gamma") if name in changes}
+    if "noise" in changes:
+        changes["noise"] = changes["noise"] * jax.random.normal(jax.random.fold_in(key, 3), image.shape)
+    return recolour(image, **changes)
 
 
 def recolour(
@@ -222,18 +233,6 @@ def recolour(
     if noise is not None:
         v = jnp.clip(v + noise, 0, 1)
     return 2 * v - 1
-
-
-def _key(key: Array, name: str) -> Array:
-    """A key for each field, whatever else is drawn; `split` gives the first two, of rotation and flips."""
-    return jax.random.fold_in(key, _NAMES.index(name))
-
-
-def _drawn(key: Array, how: Augmentation, name: str, count: int | None = None, low: float = -1.0) -> Array:
-    """Uniform in [low r, r] with r the range of that name; a scalar, or [count]."""
-    limit = getattr(how, name)
-    shape = () if count is None else (count,)
-    return jax.random.uniform(_key(key, name), shape, minval=low * limit, maxval=limit)
 
 
 def _blurred(v: Array, sigma: Array) -> Array:

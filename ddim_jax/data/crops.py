@@ -6,7 +6,6 @@ is stored and a run goes on to the same bit, on any number of processes.
 
 from collections.abc import Iterator, Sequence
 
-import grain
 import numpy as np
 
 from ddim_jax.data.arrays import Arrays
@@ -78,6 +77,8 @@ def training_crops(
     def made(work: np.ndarray) -> dict[str, np.ndarray]:
         crops = [one(row, number) for row, number in work.T.tolist()]
         return {"image": np.stack([crop.image for crop in crops]), "mask": np.stack([crop.mask for crop in crops])}
+
+    import grain  # not at the head: pictures that are all in memory do not need it, and it takes long to import
 
     options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=2 * read_threads)
     return iter(grain.MapDataset.source(_Numbered(shares)).map(made).to_iter_dataset(options))

@@ -9,7 +9,6 @@ import functools
 import itertools
 from collections.abc import Iterator
 
-import grain
 import numpy as np
 
 from ddim_jax.data.arrays import resized
@@ -81,6 +80,8 @@ def training_batches(
     def read(rows: np.ndarray) -> dict[str, np.ndarray]:
         images, masks = zip(*map(fitted, rows.tolist()), strict=True)
         return {"image": np.stack(images), "mask": np.stack(masks), "index": rows}
+
+    import grain  # not at the head: pictures that are all in memory do not need it, and it takes long to import
 
     options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=2 * read_threads)
     return iter(grain.MapDataset.source(shares).map(read).to_iter_dataset(options))

@@ -92,5 +92,6 @@ def summary_table(metrics: dict[str, Any]) -> Table:
                 part = found[name]
                 cell = rf"{part['coverage']:.4f} \[{part['low']:.4f}, {part['high']:.4f}]"
                 whose = f", {escape(one)}" if len(bounds["classes"]) > 1 else ""
+                whose += " (calibrated on these)" if bounds["same_pictures"] else ""
                 table.add_row(label + whose, *(cell if name == "mean" else "" for name in PROTOCOLS))
     return table

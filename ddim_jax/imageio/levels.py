@@ -1,7 +1,6 @@
 """The levels of a mask of one class: two, with soft edges or compression noise between them, or an error."""
 
 import numpy as np
-from scipy import ndimage
 
 from ddim_jax.runtime.errors import DataError
 
@@ -61,6 +60,8 @@ def separated_levels(values: np.ndarray) -> list[float]:
     bins = np.round((given - low) * (255 / (high - low))).astype(np.uint8)
     bins = bins[values] if values.dtype == np.uint8 else bins
     # A soft edge changes from pixel to pixel; a region of its own has an inside, where 3 x 3 pixels agree.
+    from scipy import ndimage  # not at the head: few need it, and it takes long to import
+
     flat = ndimage.maximum_filter(bins, 3) - ndimage.minimum_filter(bins, 3) <= 4
     flat[[0, -1]] = flat[:, [0, -1]] = False
     counts = histogram(bins)

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 from ddim_jax.imageio.foregrounds import note
 from ddim_jax.imageio.levels import JPEG_NOISE, LARGEST_LABEL, histogram, mask_of_levels
@@ -199,6 +198,8 @@ def label_counts(values: np.ndarray) -> dict[int, int] | None:
         and any(value >= high - JPEG_NOISE for value in inner)
     ):
         return None
+    from scipy import ndimage  # not at the head: few need it, and it takes long to import
+
     agree = ndimage.maximum_filter(values, 3) == ndimage.minimum_filter(values, 3)
     agree[[0, -1]] = agree[:, [0, -1]] = False
     return counts if np.isin(values[agree], inner).any() else None

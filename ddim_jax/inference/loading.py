@@ -16,11 +16,10 @@ from ddim_jax.checkpoints.weights import open_weights
 from ddim_jax.config import saved_config
 from ddim_jax.inference.export_cache import TracedPrograms
 from ddim_jax.labels import Labels
-from ddim_jax.models import create_model, example_inputs
+from ddim_jax.models import create_model, param_shapes
 from ddim_jax.models.spec import check_memory
 from ddim_jax.registry import MODELS, SAMPLERS
 from ddim_jax.runtime.errors import CheckpointError, ConfigError
-from ddim_jax.runtime.pinned import key as key_of
 
 
 class LoadedNetwork(NamedTuple):
@@ -66,9 +65,7 @@ def load_network(
     all_ours = all(getattr(entry, "module", entry).__module__.startswith("ddim_jax.") for _, entry in entries)
     traced = TracedPrograms(programs, _depends(config), params) if programs is not None and all_ours else None
     if traced is None or not traced.known:  # what was traced with such weights fits them
-        inputs = jax.eval_shape(lambda: example_inputs(model, image_size))  # their shapes alone
-        expected = jax.eval_shape(model.init, key_of(0), *inputs)["params"]
-        check_tree(place, expected, params)
+        check_tree(place, param_shapes(model, image_size), params)
     data = metadata.get("data") or {}
     if data.get("terms"):
         logging.warning("%s: %s", path, data["terms"])

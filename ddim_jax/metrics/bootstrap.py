@@ -31,7 +31,9 @@ def bootstrap_interval(
     if resamples < 1 or not 0 < level < 1:
         raise ValueError(f"resamples must be >= 1 and level in (0, 1); found {resamples} and {level}")
     rng = np.random.default_rng(seed)
-    # One draw at a time: a table of resamples x images would take gigabytes for a large data set.
-    means = [values[rng.integers(values.size, size=values.size)].mean() for _ in range(resamples)]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    # Some draws at a time: a table of resamples x images would take gigabytes for a large data set.
+    most = max(1, 2**16 // values.size)
+    parts = [min(most, resamples - done) for done in range(0, resamples, most)]
+    means = [values[rng.integers(values.size, size=(part, values.size))].mean(axis=1) for part in parts]
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

@@ -14,7 +14,6 @@ pixels can be apart, so a missed object costs more than a misplaced one and the 
 import math
 
 import numpy as np
-from scipy import ndimage
 
 from ddim_jax.metrics.overlap import check_masks
 from ddim_jax.registry import METRICS
@@ -39,6 +38,8 @@ def hausdorff(prediction: np.ndarray, truth: np.ndarray, percentile: float = 100
         return 0.0
     if not prediction.any() or not truth.any():
         return math.hypot(*truth.shape)
+    from scipy import ndimage  # not at the head: few need it, and it takes long to import
+
     # Nothing lies outside the box around both masks, so cutting it out changes no outline and saves most of the work.
     box = ndimage.find_objects((prediction | truth).astype(np.uint8))[0]
     outlines = [mask[box] & ~ndimage.binary_erosion(mask[box]) for mask in (prediction, truth)]

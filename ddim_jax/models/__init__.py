@@ -2,7 +2,7 @@
 
 from ddim_jax.models.medsegdiff import MedSegDiff
 from ddim_jax.models.plain_unet import PlainUNet
-from ddim_jax.models.spec import ModelSpec, create_model, create_process, example_inputs, model_spec
+from ddim_jax.models.spec import ModelSpec, create_model, create_process, example_inputs, model_spec, param_shapes
 from ddim_jax.models.unet import DenoisingUNet
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "create_process",
     "example_inputs",
     "model_spec",
+    "param_shapes",
 ]

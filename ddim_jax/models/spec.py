@@ -15,6 +15,7 @@ from ddim_jax.fields import Field
 from ddim_jax.labels import Labels
 from ddim_jax.registry import MODELS
 from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.runtime.pinned import key as key_of
 
 MOST_PARAMETERS = 2**31
 """A network of more, by a low estimate, is a mistake or an attack: its weights take 8 GiB."""
@@ -238,6 +239,11 @@ def create_model(name: str, *, preset: str | None = None, mask_channels: int = 1
 def example_inputs(model: nn.Module, image_size: int) -> tuple[jax.Array, ...]:
     """Zeros of the shapes that a model is called with, for one image: (image,) or (noisy_mask, image, t)."""
     return _spec_of(model).example_inputs(image_size, getattr(model, "mask_channels", 1))
+
+
+def param_shapes(model: nn.Module, image_size: int) -> Any:
+    """The tree of a model's weights as `jax.ShapeDtypeStruct`; nothing is computed."""
+    return jax.eval_shape(lambda key: model.init(key, *example_inputs(model, image_size)), key_of(0))["params"]
 
 
 def create_process(

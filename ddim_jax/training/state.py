@@ -16,7 +16,7 @@ from ddim_jax.checkpoints.torch_weights import from_torch, load_state_dict
 from ddim_jax.checkpoints.weights import is_weights, open_weights
 from ddim_jax.config import saved_config
 from ddim_jax.labels import Labels
-from ddim_jax.models import example_inputs
+from ddim_jax.models import example_inputs, param_shapes
 from ddim_jax.runtime.pinned import key as key_of
 
 
@@ -75,7 +75,7 @@ def load_weights(path: str | os.PathLike, model: nn.Module, image_size: int, lab
       CheckpointError: the file or the run cannot be read, or its weights are another network's: every name and shape
         that does not fit is told.
     """
-    fresh = _shapes(model, image_size)
+    fresh = param_shapes(model, image_size)
     if not is_weights(path):
         return Begun(from_torch(load_state_dict(path), fresh, source=path), f"starts from the weights of {path}")
     found = open_weights(path)
@@ -99,10 +99,6 @@ def load_weights(path: str | os.PathLike, model: nn.Module, image_size: int, lab
     return Begun(unflatten_dict(kept, sep="."), told)
 
 
-def _shapes(model: nn.Module, image_size: int) -> Any:
-    return jax.eval_shape(lambda key: model.init(key, *example_inputs(model, image_size)), key_of(0))["params"]
-
-
 def _meaning(labels: Labels) -> str:
     """The channels of the mask in words: classes in their order, and how they exclude each other."""
     return ", ".join(labels.class_names) + (" (which overlap)" if labels.several and labels.multilabel else "")
@@ -116,7 +112,7 @@ def _last_layer(model: nn.Module, image_size: int) -> list[str]:
     if not hasattr(model, "mask_channels"):
         return []
     own, wider = (
-        flatten_dict(_shapes(one, image_size), sep=".")
+        flatten_dict(param_shapes(one, image_size), sep=".")
         for one in (model, model.clone(mask_channels=model.mask_channels + 1))
     )
     return [name for name, leaf in own.items() if leaf.shape[-1:] != wider[name].shape[-1:]]

@@ -9,7 +9,6 @@ from ddim_jax.runtime.errors import DataError
 from tests.slow.trials import bad_inputs, bad_pictures, fuzz, mutations, seeds
 from tests.slow.trials.judge import Input, Start, try_start
 from tests.slow.trials.readers import Reader, all_readers
-from tests.slow.trials.warm import warm_programs
 
 GOOD = "import sys\nprint('error: b.png: empty', file=sys.stderr)\nsys.exit(2)\n"
 FAKES = {
@@ -26,19 +25,13 @@ FAKES = {
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory):
-    with warm_programs(tmp_path_factory.mktemp("cache")) as programs:
-        yield programs
-
-
-@pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     return bad_inputs.prepare(tmp_path_factory.mktemp("prepared") / "here")
 
 
 @pytest.mark.parametrize("group", bad_inputs.GROUPS)
-def test_every_input_is_refused_by_name(tmp_path, programs, prepared, group):
-    found = bad_inputs.try_cases(bad_inputs.cases_of(group, *prepared), tmp_path / "cases", programs, print)
+def test_every_input_is_refused_by_name(tmp_path, warm, prepared, group):
+    found = bad_inputs.try_cases(bad_inputs.cases_of(group, *prepared), tmp_path / "cases", warm, print)
     assert found.pop("offenders") == {"tracebacks": [], "partial_outputs": [], "unclear": []}
     assert found["starts"] > 0
 
@@ -50,7 +43,7 @@ def test_the_corpus_is_large(prepared):
 
 
 @pytest.mark.parametrize("name", FAKES)
-def test_a_program_that_fails_badly_is_counted(name, tmp_path, programs):
+def test_a_program_that_fails_badly_is_counted(name, tmp_path, warm):
     source, raises, partial, unclear = FAKES[name]
     (tmp_path / "program.py").write_text(source)
 
@@ -58,7 +51,7 @@ def test_a_program_that_fails_badly_is_counted(name, tmp_path, programs):
         (folder / "mine.txt").write_text("mine")
         return Start(str(tmp_path / "program.py"), (), (Input("b.png", ("b.png", "empty")),))
 
-    _, verdict = try_start(make, tmp_path / "case", programs)
+    _, verdict = try_start(make, tmp_path / "case", warm)
     assert (bool(verdict.traceback), tuple(verdict.partial), tuple(verdict.unclear)) == (raises, partial, unclear)
 
 

@@ -32,6 +32,17 @@ assert "tensorflow" not in sys.modules
     assert result.returncode == 0, result.stderr
 
 
+def test_a_training_or_a_segmenting_does_not_wait_for_what_few_need():
+    """Libraries that take long to import, and are needed for some data, metrics or writers alone."""
+    code = """
+import sys
+import ddim_jax.cli.train, ddim_jax.cli.sample
+assert not {"scipy", "grain", "matplotlib", "pydicom", "nibabel", "tensorflow_datasets", "torch"} & set(sys.modules)
+"""
+    result = run_python(code)
+    assert result.returncode == 0, result.stderr
+
+
 def test_the_builders_do_not_import_tensorflow(tmp_path):
     for group in ("Covid", "Non_Covid", "Non_Covid_Pneumonia"):
         for number in range(4):

@@ -2,12 +2,9 @@
 
 import contextlib
 import json
-import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -31,7 +28,9 @@ def masks(folder):
 class Archive:
     """The archive, its results, and what they would be if nothing had happened."""
 
-    def __init__(self, folder, rng):
+    def __init__(self, folder, rng, warm):
+        self._warm, self._logs = warm, folder / "logs"
+        self._logs.mkdir()
         self.folder, self.out, self.away = folder / "archive", folder / "results", folder / "away"
         self._reference, self.rng = folder / "reference", rng
         self.events = {
@@ -63,17 +62,12 @@ class Archive:
         return {name: data for name, data in masks(self._reference).items() if not name.startswith("link")}
 
     def start(self, count):
-        python_path = f"{HERE.parents[1]}{os.pathsep}{HERE.parent}{os.pathsep}{HERE}"
-        return [
-            subprocess.Popen(
-                [sys.executable, str(HERE / "archive_of_fakes.py"), self.folder, self.out, str(k), str(count)],
-                env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": python_path},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for k in range(count)
-        ]
+        processes = []
+        for k in range(count):
+            out, err = (self._logs / f"{len(list(self._logs.iterdir()))}.{stream}" for stream in ("out", "err"))
+            command = [HERE / "archive_of_fakes.py", self.folder, self.out, k, count]
+            processes.append(self._warm.start(command, HERE, out, err))
+        return processes
 
     def lines(self):
         found = 0
@@ -216,9 +210,9 @@ class Archive:
 
 
 @pytest.mark.parametrize("seed", [0])  # every event once; other seeds draw them
-def test_nothing_is_lost(tmp_path, seed):
+def test_nothing_is_lost(tmp_path, warm, seed):
     rng = random.Random(seed)
-    archive = Archive(tmp_path, rng)
+    archive = Archive(tmp_path, rng, warm)
     events = list(archive.events) if seed == 0 else rng.choices(list(archive.events), k=ROUNDS)
     rng.shuffle(events)
     for event in events:
@@ -235,8 +229,8 @@ def test_nothing_is_lost(tmp_path, seed):
         if archive.wait_for_work(processes, rng.randrange(1, COUNT // 5)):
             taken = archive.events[event](processes)
             archive.go_on(processes)
-        told = [process.communicate(timeout=TIMEOUT_S)[1] for process in processes]
-        statuses = [process.returncode for process in processes]
+        statuses = [process.wait(TIMEOUT_S) for process in processes]
+        told = [process.err.read_text() for process in processes]
         archive.come_back()
         context = (seed, event, count, statuses, told)
         assert not any("Traceback" in text for text in told), context
@@ -254,10 +248,10 @@ def test_nothing_is_lost(tmp_path, seed):
             archive.mend()
     for _ in range(3):
         (process,) = archive.start(1)
-        told = process.communicate(timeout=TIMEOUT_S)[1]
-        if process.returncode == 0:
+        status, told = process.wait(TIMEOUT_S), process.err.read_text()
+        if status == 0:
             break
         archive.mend()
-    assert process.returncode == 0, told
+    assert status == 0, told
     assert masks(archive.out) == archive.expected() and len(archive.expected()) == COUNT
     assert not [path for path in archive.out.rglob("*") if "partial" in path.name]

@@ -2,8 +2,6 @@
 
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,7 +13,7 @@ LIMIT = 300
 
 
 @pytest.fixture
-def two(environment, tmp_path):
+def two(warm, tmp_path):
     """Two processes that have met and live for so many seconds."""
     running = []
 
@@ -24,9 +22,8 @@ def two(environment, tmp_path):
             free.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{free.getsockname()[1]}"
         for index in range(2):
-            with open(tmp_path / f"{index}.log", "wb") as log:
-                command = [sys.executable, str(PROGRAM), address, str(index), str(tmp_path), str(seconds)]
-                running.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+            command = [PROGRAM, address, index, tmp_path, seconds]
+            running.append(warm.start(command, tmp_path, tmp_path / f"{index}.log"))
         end = time.monotonic() + LIMIT
         while len(list(tmp_path.glob("*.met"))) < 2 and time.monotonic() < end:
             time.sleep(0.1)

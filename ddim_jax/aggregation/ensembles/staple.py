@@ -7,7 +7,6 @@ and, with them, the probability of each pixel to be foreground.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit
 
 from ddim_jax.aggregation.ensemble import of_masks
 from ddim_jax.registry import register
@@ -64,6 +63,8 @@ def staple(masks: np.ndarray, counts: np.ndarray | None = None) -> Staple:
     if prior in (0.0, 1.0):  # nothing to learn about the raters
         certain = np.ones(len(votes))
         return Staple(np.full(masks.shape[1:], prior), certain, certain, 0.0, 0)
+
+    from scipy.special import expit  # not at the head: few need it, and it takes long to import
 
     weights, before = votes.mean(axis=0), -np.inf
     for iterations in range(1, MAX_ITERATIONS + 1):  # noqa: B007 - returned

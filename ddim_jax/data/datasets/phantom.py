@@ -7,7 +7,6 @@ what surrounds it, brightness and contrast change from picture to picture, and e
 """
 
 import numpy as np
-from scipy import ndimage
 
 from ddim_jax.data.sources import SPLITS, DataOptions, Example
 from ddim_jax.imageio.masks import mask_of_numbers
@@ -224,4 +223,6 @@ def _exposure(rng: np.random.Generator, grey: np.ndarray, size: int) -> np.ndarr
     grey = lift + gain * np.clip(grey, 0, 1) ** gamma
     ramp = (np.arange(size) + 0.5) / size - 0.5
     grey = grey + tilt_y * ramp[:, None] + tilt_x * ramp[None, :]
+    from scipy import ndimage  # not at the head: few need it, and it takes long to import
+
     return ndimage.gaussian_filter(grey, blur * size) + rng.normal(0, 0.02 + 0.04 * noise, grey.shape)

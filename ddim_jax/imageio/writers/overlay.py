@@ -2,7 +2,6 @@
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 from ddim_jax.imageio.bands import bands
 from ddim_jax.imageio.class_colours import class_colour
@@ -33,6 +32,8 @@ def draw_overlay(image: np.ndarray, mask: np.ndarray, labels: Labels = Labels())
       uint8 [H, W, 3]; pixels outside the mask are those of the image. The outline lies inside the mask and is 1 pixel
       wide, wider in large images (1/256 of the shorter side).
     """
+    from scipy import ndimage  # not at the head: few need it, and it takes long to import
+
     width = max(1, round(min(mask.shape) / 256))
     drawn = []
     for number in range(1, labels.count + 1):

@@ -5,6 +5,7 @@ file or the field, no traceback, and nothing half done left behind. What only lo
 used: exit status 0, and a line that says so.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -45,7 +46,7 @@ def measure(workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
     workdir = workdir.resolve()
     prepared = prepare(workdir / "prepared")
     cases = ((f"{group}/{name}", make) for group in GROUPS for name, make in cases_of(group, *prepared))
-    with warm_programs(workdir / "cache") as programs:
+    with warm_programs({**os.environ, "XDG_CACHE_HOME": str(workdir / "cache")}) as programs:
         result = try_cases(cases, workdir / "cases", programs, say)
     return {**result, "seconds": round(time.monotonic() - began, 1)}
 

@@ -40,16 +40,20 @@ RULES = {
 
 
 def measure(
-    workdir: Path, seed: int, say: Callable[[str], None], deaths: Sequence[tuple[str, int]] = DEATHS
+    workdir: Path,
+    seed: int,
+    say: Callable[[str], None],
+    deaths: Sequence[tuple[str, int]] = DEATHS,
+    steps: int = _STEPS,
 ) -> dict[str, Any]:
-    """Kills a process as each of `deaths` says and starts both again.
+    """Kills a process as each of `deaths` says and starts both again, for `steps` in all.
 
     Raises:
       FaultRunFailed: a run was over before the kill.
     """
     rng, each, times = np.random.default_rng(seed), [], {}
     for number, (kind, victim) in enumerate(deaths):
-        each.append(death(workdir / str(number), kind, victim, rng, times))
+        each.append(death(workdir / str(number), kind, victim, rng, times, steps))
         say(f"process {victim} killed, {kind}, after step {each[-1]['step']}: {each[-1]}")
     return {
         "seconds": max(one["seconds"] for one in each),
@@ -63,7 +67,9 @@ def measure(
     }
 
 
-def death(workdir: Path, kind: str, victim: int, rng: np.random.Generator, times: dict[str, float]) -> dict[str, Any]:
+def death(
+    workdir: Path, kind: str, victim: int, rng: np.random.Generator, times: dict[str, float], steps: int = _STEPS
+) -> dict[str, Any]:
     """One run whose process `victim` is killed at a random moment of `kind`, and that is started again.
 
     Args:
@@ -71,16 +77,17 @@ def death(workdir: Path, kind: str, victim: int, rng: np.random.Generator, times
       kind, victim: of `DEATHS`.
       rng: of the moment.
       times: seconds that the moments of a kind are spread over; filled in by a death of the kind "anywhere".
+      steps: of the whole run.
 
     Raises:
       FaultRunFailed: a process had ended before the kill.
     """
     shutil.rmtree(workdir, ignore_errors=True)
     run = workdir / "run"
-    processes = _start(run, workdir / "logs", "killed")
+    processes = _start(run, workdir / "logs", "killed", steps)
     survivor = processes[1 - victim]
     try:
-        _wait(processes[0], kind, run, rng, times)  # process 0 speaks for both
+        _wait(processes[0], kind, run, rng, times, steps)  # process 0 speaks for both
         killed, began = processes[victim].kill(), time.monotonic()
         step, newest = last_step(processes[0].said) or 0, newest_complete(checkpoints(run))
         if killed != -signal.SIGKILL:
@@ -92,13 +99,13 @@ def death(workdir: Path, kind: str, victim: int, rng: np.random.Generator, times
             process.kill()
     while_saving = step > 0 and step % _EVERY == 0 and newest < step
     newest = newest_complete(checkpoints(run))
-    again = _start(run, workdir / "logs", "again")
+    again = _start(run, workdir / "logs", "again", steps)
     try:
         ended = [process.wait() for process in again]
     finally:
         for process in again:
             process.kill()
-    resumed, complete = first_step(again[0].said), newest_complete(checkpoints(run)) == _STEPS
+    resumed, complete = first_step(again[0].said), newest_complete(checkpoints(run)) == steps
     return {
         "kind": kind,
         "victim": victim,
@@ -110,7 +117,9 @@ def death(workdir: Path, kind: str, victim: int, rng: np.random.Generator, times
     }
 
 
-def _wait(process: Program, kind: str, run: Path, rng: np.random.Generator, times: dict[str, float]) -> None:
+def _wait(
+    process: Program, kind: str, run: Path, rng: np.random.Generator, times: dict[str, float], steps: int
+) -> None:
     """Waits for the moment to kill; fills in the times of a run that is left alone until after its first checkpoint.
 
     Raises:
@@ -126,7 +135,7 @@ def _wait(process: Program, kind: str, run: Path, rng: np.random.Generator, time
         return last_step(process.said) or 0
 
     if kind == "anywhere":
-        step = int(rng.integers(_EVERY + 1, _STEPS // 2))
+        step = int(rng.integers(_EVERY + 1, steps // 2))
         began = until(lambda: first_step(process.said) is not None)
         times["starting"] = until(lambda: reported() > 0) - began
         due = until(lambda: reported() >= _EVERY)
@@ -147,9 +156,9 @@ def is_named(status: int | None, said: str) -> bool:
     return status == TRY_AGAIN and bool(lost) and "tart the same command again" in errors[0]
 
 
-def _start(run: Path, logs: Path, name: str) -> list[Program]:
+def _start(run: Path, logs: Path, name: str, steps: int) -> list[Program]:
     joined = [f"--coordinator-address=127.0.0.1:{free_port()}", f"--process-count={_COUNT}"]
-    fields = {"steps": _STEPS, "checkpoint_every": _EVERY}
+    fields = {"steps": steps, "checkpoint_every": _EVERY}
     return [
         start_training(run, logs / f"{name}_{index}.log", *joined, f"--process-id={index}", **fields)
         for index in range(_COUNT)

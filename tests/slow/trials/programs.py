@@ -19,9 +19,12 @@ from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.models import create_model
 from ddim_jax.training.optimiser import create_optimiser
 from ddim_jax.training.state import create_state
+from tests.slow.trials.warm import Programs
 
 CONFIG = Path(__file__).with_name("tiny_config.py")
 _POLL_S = 0.003
+WARM: Programs | None = None
+"""Starts the programs of a short trial, which share their imports; where it is None, the interpreter does."""
 LIMIT_S = 900.0
 """Seconds after which a program hangs, whatever it says on the way."""
 
@@ -50,12 +53,16 @@ class Program:
         log.parent.mkdir(parents=True, exist_ok=True)
         program, *given = arguments
         with open(log, "w", encoding="utf-8") as file:
-            self.process = subprocess.Popen(
-                dying_with_this([sys.executable, str(ROOT / program), *map(str, given)]),
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "JAX_PLATFORMS": "cpu", **(environment or {})},
-            )
+            variables = {**os.environ, "JAX_PLATFORMS": "cpu", **(environment or {})}
+            if WARM is not None:
+                self.process = WARM.start(arguments, Path.cwd(), log, environment=variables)
+            else:
+                self.process = subprocess.Popen(
+                    dying_with_this([sys.executable, str(ROOT / program), *map(str, given)]),
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    env=variables,
+                )
         self.started = time.monotonic()
 
     def __enter__(self) -> "Program":

@@ -24,14 +24,13 @@ from tests.slow.trials.programs import (
 
 _STEPS, _EVERY = 100_000, 100
 """More steps than are trained before the last stop; steps from one checkpoint, with a validation, to the next."""
-_OVERRIDES = (f"--config.train.steps={_STEPS}", f"--config.train.checkpoint_every={_EVERY}")
 _KINDS = ("anywhere", "saving", "early")
 """Kinds of the stops in turn; the first measures what the others need to know."""
 RULES = {
-    "n": f"SIGTERM to train.py with configs/demo.py and {' '.join(_OVERRIDES)}; in turn at a moment uniform over the "
-    "time from one checkpoint to the next, over that of a validation and a save, and over that from where the program "
-    "says at which step it goes on to its first report, with nothing compiled before; the times are measured before "
-    "the first stop",
+    "n": f"SIGTERM to train.py with configs/demo.py, train.steps={_STEPS} and train.checkpoint_every={_EVERY}; in turn "
+    "at a moment uniform over the time from one checkpoint to the next, over that of a validation and a save, and over "
+    "that from where the program says at which step it goes on to its first report, with nothing compiled before; the "
+    "times are measured before the first stop",
     "before_first_step": "of these: no step of that start had been reported",
     "while_saving": "of these: a step was reported with which a checkpoint is due, and the checkpoint was not complete",
     "seconds": "from SIGTERM to the end of the program, the longest of `n`; one that does not end is killed",
@@ -42,10 +41,22 @@ RULES = {
 }
 
 
-def measure(workdir: Path, count: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(
+    workdir: Path,
+    count: int,
+    seed: int,
+    say: Callable[[str], None],
+    config: Path = ROOT / "configs" / "demo.py",
+    every: int = _EVERY,
+) -> dict[str, Any]:
     """Trains the network of the demo, asks it `count` times to stop at random moments and starts it again each time.
 
     The result is of fewer stops where the training does not go on after one.
+
+    Args:
+      workdir, count, seed, say: as for every part.
+      config: of another network.
+      every: steps from one checkpoint to the next, a multiple of 10.
 
     Raises:
       FaultRunFailed: the program ended before it was asked to for the first time.
@@ -57,14 +68,14 @@ def measure(workdir: Path, count: int, seed: int, say: Callable[[str], None]) ->
     times: dict[str, float] = {}
     for number in range(count + 1):  # the last start shows that it goes on, and is killed
         kind = _KINDS[number % len(_KINDS)]
-        with _start(run, workdir, number, kind) as program:
+        with _start(run, workdir, number, kind, config, every) as program:
             try:
                 begun = _says_where(program)
                 not_continued += number > 0 and begun != saved
                 if number == count:
                     break
-                times = times or _measured(program, run)
-                _wait(program, kind, times[kind] * rng.random())
+                times = times or _measured(program, run, every)
+                _wait(program, kind, times[kind] * rng.random(), every)
             except FaultRunFailed as error:
                 if number == 0:
                     raise
@@ -78,7 +89,7 @@ def measure(workdir: Path, count: int, seed: int, say: Callable[[str], None]) ->
             seconds.append(time.monotonic() - asked)
             saved = saved_step(program.said)
         before_first_step += reported is None
-        while_saving += reported is not None and reported % _EVERY == 0 and complete < reported
+        while_saving += reported is not None and reported % every == 0 and complete < reported
         unsaved += status != TRY_AGAIN or saved is None or saved != newest_complete(checkpoints(run))
         say(f"stop {number + 1} of {count}, {kind}: from step {begun} to {saved}, {seconds[-1]:.1f} s")
     return {
@@ -94,11 +105,12 @@ def measure(workdir: Path, count: int, seed: int, say: Callable[[str], None]) ->
     }
 
 
-def _start(run: Path, workdir: Path, number: int, kind: str) -> Program:
+def _start(run: Path, workdir: Path, number: int, kind: str, config: Path, every: int) -> Program:
     """Starts the training; before an early stop, with an empty folder for what it compiles."""
     measures = number == 0 or kind == "early"
-    given = ["--config", ROOT / "configs" / "demo.py", f"--workdir={run}", *_OVERRIDES]
-    given.append(f"--config.train.log_every={1 if measures else 10}")
+    fields = {"steps": _STEPS, "checkpoint_every": every, "log_every": 1 if measures else 10}
+    given = ["--config", config, f"--workdir={run}"]
+    given += [f"--config.train.{name}={value}" for name, value in fields.items()]
     own = {"XDG_CACHE_HOME": str(workdir / f"cold_{number:02}")} if kind == "early" else {}
     return Program(["train.py", *given], workdir / "logs" / f"stop_{number:02}.log", own)
 
@@ -112,7 +124,7 @@ def _says_where(program: Program) -> int | None:
     return first_step(program.said)
 
 
-def _measured(program: Program, run: Path) -> dict[str, float]:
+def _measured(program: Program, run: Path, every: int) -> dict[str, float]:
     """Seconds that each kind of moment is spread over, of a run that has nothing compiled, to its first checkpoint.
 
     early: from where it says at which step it goes on to the report of its first step; anywhere: from there to the
@@ -121,7 +133,7 @@ def _measured(program: Program, run: Path) -> dict[str, float]:
     moments = [time.monotonic()]
     for condition in (
         lambda: last_step(program.said) is not None,
-        lambda: last_step(program.said) >= _EVERY,
+        lambda: last_step(program.said) >= every,
         lambda: newest_complete(checkpoints(run)) > 0,
     ):
         _until(program, condition)
@@ -130,7 +142,7 @@ def _measured(program: Program, run: Path) -> dict[str, float]:
     return {"early": first - began, "anywhere": complete - first, "saving": complete - due}
 
 
-def _wait(program: Program, kind: str, seconds: float) -> None:
+def _wait(program: Program, kind: str, seconds: float, every: int) -> None:
     """Waits until `seconds` after where the moments of a kind begin."""
 
     def reported() -> int | None:
@@ -140,7 +152,7 @@ def _wait(program: Program, kind: str, seconds: float) -> None:
         moment = time.monotonic() + seconds
         _until(program, lambda: time.monotonic() >= moment or reported() is not None)
         return
-    _until(program, lambda: reported() is not None and (kind != "saving" or reported() % _EVERY == 0))
+    _until(program, lambda: reported() is not None and (kind != "saving" or reported() % every == 0))
     moment = time.monotonic() + seconds
     _until(program, lambda: time.monotonic() >= moment)
 

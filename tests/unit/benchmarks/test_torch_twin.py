@@ -32,6 +32,15 @@ SMALL = {
 }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """The test processes have a core each; threads of PyTorch would only wait for one another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(autouse=True)
 def full_precision():
     """On a GPU float32 products are rounded to about three digits by default."""

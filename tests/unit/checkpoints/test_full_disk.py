@@ -44,6 +44,9 @@ def test_what_orbax_says_besides_is_not_heard(tmp_path):
     assert not passes("absl", orbax, KeyError("what follows"))  # of a thread that fails later
     assert not passes("asyncio", "base_events.py", ValueError(ORBAX))  # of a task that nobody waited for
     assert passes("asyncio", "base_events.py", KeyError("a bug"))
+    task = logging.LogRecord("asyncio", 40, "base_events.py", 1, "<Task coro=<save() at /orbax/save.py:1>>", (), None)
+    task.exc_info = (KeyError, KeyError("without words of the system"), None)
+    assert not logging.getLogger("asyncio").filter(task)
     with pytest.raises(CheckpointError), disk_errors(tmp_path):
         raise CheckpointError("the folder is away")
     assert not passes("absl", orbax, KeyError("what follows"))

@@ -106,6 +106,30 @@ def test_a_folder_that_is_moved_during_a_save_is_not_made_anew(moment, is_made_a
     assert CheckpointStore(tmp_path / "elsewhere").steps() == [10, 20, 30]
 
 
+@pytest.mark.attack("16.9")
+@pytest.mark.attack("16.36")
+@pytest.mark.parametrize("is_link", [True, False])
+@pytest.mark.parametrize("moment", ["_check_still_there", "_clear_the_way"])
+def test_a_folder_that_goes_away_as_a_save_begins(moment, is_link, store, tmp_path, monkeypatch, caplog):
+    """It is neither made anew nor are its steps called damaged."""
+    assert store.newest_intact() == 30
+    if is_link:
+        store.directory.rename(tmp_path / "disk")
+        store.directory.symlink_to(tmp_path / "disk")
+    folder, original = store.directory.resolve(), getattr(CheckpointStore, moment)
+
+    def goes_away(self, *arguments):
+        result = original(self, *arguments)
+        folder.rename(tmp_path / "elsewhere")
+        return result
+
+    monkeypatch.setattr(CheckpointStore, moment, goes_away)
+    with pytest.raises(CheckpointError, match=r"checkpoints: .*, cannot be opened .* Is a disk away"):
+        fill(store, {40: 0.1})
+    assert not folder.exists() and "damaged" not in caplog.text
+    assert CheckpointStore(tmp_path / "elsewhere").steps() == [10, 20, 30]
+
+
 @pytest.mark.attack("16.36")
 def test_another_folder_in_the_place_of_one_that_was_moved_is_left_alone(store, tmp_path, monkeypatch):
     def replaced(folder, **items):

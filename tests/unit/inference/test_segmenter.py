@@ -146,7 +146,8 @@ def test_a_list_gives_the_same_bits_as_each_image_alone(tiny):
     reverse = tiny.segment(images[::-1])[::-1]
     assert len(together) == 6
     for image, result, again in zip(images, together, reverse, strict=True):
-        for alone, a, b in zip(tiny.segment(image), result, again, strict=True):
+        assert result.bounds == again.bounds == {}
+        for alone, a, b in zip(tiny.segment(image)[:4], result[:4], again[:4], strict=True):
             assert np.asarray(alone).tobytes() == np.asarray(a).tobytes() == np.asarray(b).tobytes()
     assert tiny.segment([]) == []
 

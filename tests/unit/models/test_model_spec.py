@@ -15,11 +15,15 @@ from ddim_jax.runtime.errors import ConfigError
 
 
 @functools.cache  # tracing a network of the paper's size takes a second or two
-def shapes(name, preset=None, height=256, width=256):
+def traced(name, preset=None, height=256, width=256):
     model = create_model(name, preset=preset)
     mask, image = (jax.ShapeDtypeStruct((1, height, width, channels), jnp.float32) for channels in (1, 3))
     inputs = [image] if name == "unet" else [mask, image, jax.ShapeDtypeStruct((1,), jnp.int32)]
-    return jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
+    return jax.eval_shape(model.init_with_output, jax.random.key(0), *inputs)
+
+
+def shapes(*network):
+    return traced(*network)[1]["params"]
 
 
 def parameters(tree):
@@ -78,7 +82,7 @@ def test_each_model_has_its_inputs_and_its_process(name):
         if name == "unet"
         else [(1, 32, 32, 1), (1, 32, 32, 3), (1,)]
     )
-    assert jax.eval_shape(model.init_with_output, jax.random.key(0), *inputs)[0].shape == (1, 32, 32, 1)
+    assert traced(name, "small", 64, 96)[0].shape == (1, 64, 96, 1)
     if name == "unet":
         assert create_process(model, {"loss": None}) == DirectProcess()
         with pytest.raises(ConfigError, match=r"diffusion.loss is 'mse'"):

@@ -1,5 +1,7 @@
 """Training that starts from weights in PyTorch's form."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -15,9 +17,13 @@ from ddim_jax.training.optimiser import create_optimiser
 from ddim_jax.training.state import create_state, load_weights, start_from
 
 
+@functools.cache
+def shapes_of(model):
+    return jax.eval_shape(lambda key: model.init(key, *example_inputs(model, 16)), jax.random.key(0))["params"]
+
+
 def random_weights(overrides):
-    model = create_model("lightweight_ddim", preset="small", **overrides)
-    shapes = jax.eval_shape(lambda key: model.init(key, *example_inputs(model, 16)), jax.random.key(0))["params"]
+    shapes = shapes_of(create_model("lightweight_ddim", preset="small", **overrides))
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape, scale=0.05).astype(np.float32), shapes)
 
@@ -44,11 +50,11 @@ def test_weights_of_another_network_are_refused_before_anything_is_written(tmp_p
     assert not (tmp_path / "run").exists()
 
 
-def saved_run(folder, weights, labels=None):
-    """A run with two checkpoints, the first of which is the best and has `weights`."""
+def saved_run(folder, weights, labels=None, scores=((4, 0.9),)):
+    """A run with a checkpoint of `weights` at step 4, and of zeros at other steps; their Dice are `scores`."""
     config = tiny_config()
     config["data"]["labels"] = labels
-    for step, dice in ((4, 0.9), (8, 0.1)):
+    for step, dice in scores:
         own = weights if step == 4 else jax.tree.map(np.zeros_like, weights)
         CheckpointStore(folder / "checkpoints").save(
             step, state={"step": step}, ema_params=own, metadata={"config": config}, metrics={"dice": dice}
@@ -62,7 +68,7 @@ def network():
 
 def test_a_run_starts_from_the_best_checkpoint_of_a_run_of_ones_own(tmp_path):
     weights = random_weights(tiny_config()["model"]["overrides"])
-    saved_run(tmp_path / "before", weights)
+    saved_run(tmp_path / "before", weights, scores=((4, 0.9), (8, 0.1)))
     fresh = create_state(network(), create_optimiser(lambda step: 1.0), 16, seed=1)
     started = start_from(fresh, load_weights(tmp_path / "before", network(), 16))
     for got in (started.params, started.ema_params):

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_runs import SIZE, assert_same_bits, checkpoint, losses, metric_lines, tiny_config
+from tiny_runs import SIZE, assert_same_bits, checkpoint, losses, metric_lines, tiny_config, unet_config
 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.data import load_dataset
@@ -44,9 +44,9 @@ def test_a_run_learns_and_says_so(reference):
 
 @on_cpu
 def test_half_a_run_and_the_other_half_are_a_run_to_the_bit(reference, tmp_path):
-    assert train(tiny_config(steps=6), tmp_path) == 6
-    assert steps_in(tmp_path) == [4, 6]
-    assert train(tiny_config(steps=12), tmp_path) == 12
+    assert train(tiny_config(steps=6, checkpoint_every=5), tmp_path) == 6
+    assert steps_in(tmp_path) == [5, 6]
+    assert train(tiny_config(steps=12, checkpoint_every=12), tmp_path) == 12
     assert_same_bits(checkpoint(tmp_path, 12), checkpoint(reference, 12))
     assert losses(tmp_path) == losses(reference)
 
@@ -77,18 +77,18 @@ def lines_but_the_first_validation(workdir):
     return [line for line in lines if line["step"] != 4 or "loss" in line], [line["step"] for line in lines]
 
 
-def assert_stopped_unscored_at_4(workdir, reference, capsys):
+def assert_stopped_unscored_at_4(workdir, plain, capsys):
     assert "SIGTERM: saved step 4, stopped" in capsys.readouterr().err
     assert steps_in(workdir) == [4] and not (workdir / "checkpoints/4/metrics").exists()
-    assert train(tiny_config(steps=12), workdir) == 12
-    assert_same_bits(checkpoint(workdir, 12), checkpoint(reference, 12))
-    expected, steps = lines_but_the_first_validation(reference)
+    assert train(unet_config(steps=12), workdir) == 12
+    assert_same_bits(checkpoint(workdir, 12), checkpoint(plain, 12))
+    expected, steps = lines_but_the_first_validation(plain)
     assert metric_lines(workdir) == expected and steps.count(4) == 2
     assert CheckpointStore(workdir / "checkpoints").restore_params("best")[0] in (8, 12)
 
 
 @on_cpu
-def test_a_stop_where_a_validation_is_due_does_not_validate(reference, tmp_path, monkeypatch, capsys):
+def test_a_stop_where_a_validation_is_due_does_not_validate(plain, tmp_path, monkeypatch, capsys):
     report = loop.Reporter.training
 
     def interrupted(self, step, values):
@@ -100,13 +100,13 @@ def test_a_stop_where_a_validation_is_due_does_not_validate(reference, tmp_path,
     with monkeypatch.context() as patch:
         patch.setattr(loop.Reporter, "training", interrupted)
         patch.setattr(loop.Validator, "__call__", lambda *_, **__: pytest.fail("it validated"))
-        assert train(tiny_config(steps=12), tmp_path, request) == 4
+        assert train(unet_config(steps=12), tmp_path, request) == 4
     assert (request.ended_by, request.exit_status) == ("SIGTERM", 75)
-    assert_stopped_unscored_at_4(tmp_path, reference, capsys)
+    assert_stopped_unscored_at_4(tmp_path, plain, capsys)
 
 
 @on_cpu
-def test_a_validation_is_given_up_for_a_stop(reference, tmp_path, monkeypatch, capsys):
+def test_a_validation_is_given_up_for_a_stop(plain, tmp_path, monkeypatch, capsys):
     validate = loop.Validator.__call__
 
     def interrupted(self, params, **options):
@@ -115,15 +115,15 @@ def test_a_validation_is_given_up_for_a_stop(reference, tmp_path, monkeypatch, c
 
     with monkeypatch.context() as patch:
         patch.setattr(loop.Validator, "__call__", interrupted)
-        assert train(tiny_config(steps=12), tmp_path) == 4
-    assert_stopped_unscored_at_4(tmp_path, reference, capsys)
+        assert train(unet_config(steps=12), tmp_path) == 4
+    assert_stopped_unscored_at_4(tmp_path, plain, capsys)
 
 
 @on_cpu
 @pytest.mark.parametrize("place", ["validation", "save"])
-def test_a_signal_at_the_very_end_changes_nothing(place, reference, tmp_path, monkeypatch):
+def test_a_signal_at_the_very_end_changes_nothing(place, plain, tmp_path, monkeypatch):
     """The run goes on at step 8; a signal while a checkpoint is saved does not begin another step, but for the last."""
-    shutil.copytree(reference, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(plain, tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / "checkpoints/12")
     owner, name = (loop.Validator, "__call__") if place == "validation" else (CheckpointStore, "save")
     original = getattr(owner, name)
@@ -134,9 +134,9 @@ def test_a_signal_at_the_very_end_changes_nothing(place, reference, tmp_path, mo
 
     request = StopRequest()
     monkeypatch.setattr(owner, name, interrupted)
-    assert train(tiny_config(steps=12), tmp_path, request) == 12
+    assert train(unet_config(steps=12), tmp_path, request) == 12
     assert (request.ended_by, request.exit_status) == (None, 0)
-    assert_same_run(tmp_path, reference)
+    assert_same_run(tmp_path, plain)
     assert (tmp_path / "checkpoints/12/metrics").exists()
 
 
@@ -150,19 +150,19 @@ def test_a_signal_during_a_save_begins_no_other_step(tmp_path, monkeypatch):
 
     request = StopRequest()
     monkeypatch.setattr(CheckpointStore, "save", interrupted)
-    assert train(tiny_config(steps=12), tmp_path, request) == 4
+    assert train(unet_config(steps=12), tmp_path, request) == 4
     assert (request.ended_by, request.exit_status) == ("SIGINT", 130)
     assert (tmp_path / "checkpoints/4/metrics").exists()
 
 
 @on_cpu
-def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(reference, tmp_path):
-    shutil.copytree(reference, tmp_path, dirs_exist_ok=True)
+def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(plain, tmp_path):
+    shutil.copytree(plain, tmp_path, dirs_exist_ok=True)
     manifest = tmp_path / "checkpoints/12/manifest.json"
     manifest.write_bytes(manifest.read_bytes().replace(b"0", b"1", 1))
-    assert train(tiny_config(steps=12), tmp_path) == 12
+    assert train(unet_config(steps=12), tmp_path) == 12
     assert steps_in(tmp_path) == [4, 8, 12] and (tmp_path / "checkpoints/12.damaged").is_dir()
-    assert_same_run(tmp_path, reference)
+    assert_same_run(tmp_path, plain)
 
 
 def test_a_finished_run_is_left_alone(reference, capsys):
@@ -195,7 +195,7 @@ def test_a_remark_on_the_data_is_said_at_the_start(tmp_path, monkeypatch, capsys
         return source
 
     monkeypatch.setattr(loop, "load_dataset", remarked)
-    train(tiny_config(steps=3), tmp_path)
+    train(unet_config(steps=3), tmp_path)
     assert capsys.readouterr().err.splitlines()[1] == "the split is not the official one"
 
 
@@ -220,7 +220,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path, monkeypatch):
     """Step 8 is due for a checkpoint: what is bad must not be saved."""
     monkeypatch.setattr(loop, "make_train_step", poisoned_from(8))
     with pytest.raises(NonFiniteLoss, match="the loss of step 8 is nan; stopped, the last good checkpoint is step 4"):
-        train(tiny_config(steps=12), tmp_path)
+        train(unet_config(steps=12), tmp_path)
     assert steps_in(tmp_path) == [4]
     assert int(checkpoint(tmp_path, 4)[0]["step"]) == 4
     assert max(losses(tmp_path)) == 7
@@ -233,7 +233,7 @@ def test_a_validation_that_is_no_number_is_not_saved(tmp_path, monkeypatch):
 
     monkeypatch.setattr(loop, "Validator", Broken)
     with pytest.raises(NonFiniteLoss, match="validation loss of step 4 is nan; stopped, there is no checkpoint yet"):
-        train(tiny_config(steps=12), tmp_path)
+        train(unet_config(steps=12), tmp_path)
     assert steps_in(tmp_path) == []
 
 

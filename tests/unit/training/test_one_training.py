@@ -9,7 +9,7 @@ from pathlib import Path
 
 import filelock
 import pytest
-from tiny_runs import tiny_config
+from tiny_runs import unet_config
 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.inference import Segmenter
@@ -43,7 +43,7 @@ def test_a_second_training_is_refused_and_changes_nothing(held):
     with pytest.raises(
         InUseError, match=rf"^{workdir}: another training is at work there \({LOCK} .*--workdir"
     ) as error:
-        train(tiny_config(), workdir)
+        train(unet_config(), workdir)
     assert error.value.exit_status == 75
     assert listing(workdir) == before
 
@@ -70,14 +70,14 @@ def test_the_folder_is_held_from_the_first_file_to_the_last(tmp_path, monkeypatc
     write, save = loop.write_json, CheckpointStore.save
     monkeypatch.setattr(loop, "write_json", lambda *arguments: (refused(), write(*arguments)))
     monkeypatch.setattr(CheckpointStore, "save", lambda *arguments, **all: (refused(), save(*arguments, **all))[1])
-    assert train(tiny_config(steps=4), tmp_path) == 4
+    assert train(unet_config(steps=4), tmp_path) == 4
     assert len(asked) == 2
     with OneTraining(tmp_path) as other:
         other.hold()
         assert Segmenter.load(tmp_path).step == 4  # who reads a run that is being trained
 
 
-def test_one_that_began_and_ended_meanwhile_is_not_written_over(reference, tmp_path, monkeypatch):
+def test_one_that_began_and_ended_meanwhile_is_not_written_over(plain, tmp_path, monkeypatch):
     """Before the folder is there, nothing holds it: another training makes it while this one looks at its pictures."""
     workdir = tmp_path / "run"
 
@@ -85,13 +85,13 @@ def test_one_that_began_and_ended_meanwhile_is_not_written_over(reference, tmp_p
 
     def look(*arguments, **options):
         workdir.mkdir()
-        (workdir / "checkpoints").symlink_to(reference / "checkpoints")
+        (workdir / "checkpoints").symlink_to(plain / "checkpoints")
         (workdir / "config.json").write_text("the other's")
         return read(*arguments, **options)
 
     monkeypatch.setattr(loop, "read_pictures", look)
     with pytest.raises(InUseError, match="another training was at work there; start the same command again"):
-        train(tiny_config(steps=12), workdir)
+        train(unet_config(steps=12), workdir)
     assert (workdir / "config.json").read_text() == "the other's"
 
 

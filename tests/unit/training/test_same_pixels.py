@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 from absl import logging
-from tiny_runs import tiny_config
+from tiny_runs import unet_config
 
 from ddim_jax.data import load_dataset
 from ddim_jax.runtime.errors import ConfigError
@@ -50,11 +50,11 @@ class Inverted:
         return example._replace(mask=1 - example.mask) if row == 3 else example
 
 
-def test_a_mask_inverted_on_disk_stops_a_run_before_anything_is_written(reference, tmp_path, monkeypatch):
+def test_a_mask_inverted_on_disk_stops_a_run_before_anything_is_written(plain, tmp_path, monkeypatch):
     workdir = tmp_path / "run"
-    shutil.copytree(reference, workdir)
+    shutil.copytree(plain, workdir)
     before = {file: file.stat().st_mtime_ns for file in workdir.rglob("*")}
     monkeypatch.setattr(loop, "load_dataset", lambda split, **about: Inverted(load_dataset(split=split, **about)))
     with pytest.raises(ConfigError, match=r"mask of train_00003, val_00003 \(2 of 17 pairs\) changed since"):
-        train(tiny_config(steps=14), workdir)
+        train(unet_config(steps=14), workdir)
     assert {file: file.stat().st_mtime_ns for file in workdir.rglob("*")} == before

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny_runs import tiny_config
+from tiny_runs import unet_config
 
 from ddim_jax.runtime.errors import CheckpointError, ConfigError, InputError
 from ddim_jax.training import loop, train
@@ -26,16 +26,16 @@ def tree(folder: Path):
 
 
 @pytest.fixture
-def run(reference, tmp_path):
+def run(plain, tmp_path):
     """A finished run of 12 steps, of the test's own."""
-    return Path(shutil.copytree(reference, tmp_path / "run", symlinks=True))
+    return Path(shutil.copytree(plain, tmp_path / "run", symlinks=True))
 
 
 @pytest.mark.attack("16.1")
 @pytest.mark.parametrize("name", ["run[seed=1]", "a*/run", "what?"])
 def test_a_workdir_that_would_be_taken_for_a_pattern_is_refused_at_the_start(name, tmp_path):
     with pytest.raises(InputError, match=r"checkpoints: checkpoints cannot be kept in a path with .*--workdir"):
-        train(tiny_config(), tmp_path / name)
+        train(unet_config(), tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -46,12 +46,12 @@ def test_a_disk_that_is_away_begins_nothing_and_wipes_nothing(run, tmp_path):
     disk.rename(tmp_path / "away")
     before = tree(run)
     with pytest.raises(CheckpointError, match=rf"checkpoints: a link to {disk}, cannot be opened"):
-        train(tiny_config(steps=20), run)
+        train(unet_config(steps=20), run)
     (run / "checkpoints").unlink()
     for empty in (lambda: None, (run / "checkpoints").mkdir):  # and the empty place where a disk belongs
         empty()
         with pytest.raises(CheckpointError, match=r"there is no checkpoint, but the run had saved step 12\. Is a disk"):
-            train(tiny_config(steps=20), run)
+            train(unet_config(steps=20), run)
     (run / "checkpoints").rmdir()
     (run / "checkpoints").symlink_to(disk)
     assert {name: about[0] for name, about in tree(run).items()} == {name: about[0] for name, about in before.items()}
@@ -105,7 +105,7 @@ def test_a_resume_that_is_refused_writes_nothing(kind, run):
         prepare(run)
     before = tree(run)
     with pytest.raises(InputError, match=message):
-        train(tiny_config(**{"steps": 20, **fields}), run)
+        train(unet_config(**{"steps": 20, **fields}), run)
     assert tree(run) == before
 
 
@@ -113,7 +113,7 @@ def test_other_pictures_of_the_same_number_write_nothing(run, monkeypatch):
     monkeypatch.setattr(loop, "ids_digest", lambda source: "of others")
     before = tree(run)
     with pytest.raises(ConfigError, match="the names of training or validation images differ"):
-        train(tiny_config(steps=20), run)
+        train(unet_config(steps=20), run)
     assert tree(run) == before
 
 
