@@ -59,18 +59,17 @@ def test_the_gpu_suite_on_a_cpu(tmp_path):
     path = tmp_path / "gpu.json"
     command = ["--suite", "gpu", "--tiny", "--quick", "--dtypes", "bfloat16", "--output", str(path)]
     sides = ["--sides", "torch_eager", "ours"]
-    assert main([*command, *sides, "--cases", "train_step", "train_loop", "segment"]) == 0
+    assert main([*command, *sides, "--cases", "train_step", "train_loop"]) == 0
     result = measured(path)
     assert result["ceilings"].keys() == {"float32", "tf32", "bfloat16", "bytes"}
     assert [(row["case"], row["side"]) for row in result["rows"]] == [
         *(("train_step", side) for side in ("torch_eager", "ours")),
-        *(("segment", side) for side in ("torch_eager", "ours")),
         ("train_loop", "bare_step"),
         ("train_loop", "ours"),
     ]
     compared = [row["difference"] for row in result["rows"] if row["case"] != "train_loop"]
     assert all(0 <= difference < 0.1 for difference in compared if difference is not None)
-    assert sum(difference is None for difference in compared) == 2
+    assert sum(difference is None for difference in compared) == 1
 
 
 def test_an_altered_weight_is_noticed(tmp_path):

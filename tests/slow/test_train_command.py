@@ -17,7 +17,7 @@ from ddim_jax.checkpoints import CheckpointStore
 
 ROOT = Path(__file__).parents[2]
 STEPS = 80
-LIMIT = 300  # seconds after which a program that hangs fails its test
+LIMIT = 900  # seconds after which a program that hangs fails its test
 
 
 class Program:
