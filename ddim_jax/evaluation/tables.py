@@ -85,7 +85,7 @@ def summary_table(metrics: dict[str, Any]) -> Table:
         ("dice, 80% kept", metrics["risk_coverage"]["kept_dice"]),
     ):
         table.add_row(label, *(f"{value:.4f}" if name == "mean" else "" for name in PROTOCOLS))
-    bounds = metrics["bounds"]
+    bounds = metrics.get("bounds", {"classes": {}})  # files of earlier versions have none
     for one, found in bounds["classes"].items():
         for name, label in (("area", "area interval holds"), ("dice_low", "lowest dice holds")):
             if name in found:
