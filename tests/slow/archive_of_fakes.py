@@ -23,6 +23,9 @@ class RedMasks:
     def options(self, options=None, **given):
         return SamplingOptions.create(self.config, **({} if options is None else options.as_given()) | given)
 
+    def calibration(self, options):
+        return None, None
+
     def fingerprint(self):
         return "0" * 64
 
