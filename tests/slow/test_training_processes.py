@@ -8,8 +8,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -48,13 +46,12 @@ def free_port(*among):
 class Processes:
     """Programs started together; what each says goes to a file of its own in `logs`."""
 
-    def __init__(self, programs, environments, logs):
-        logs.mkdir(parents=True, exist_ok=True)
+    def __init__(self, warm, programs, environments, logs):
         self._logs = [logs / f"{index}.log" for index in range(len(programs))]
-        self._running = []
-        for program, environment, path in zip(programs, environments, self._logs, strict=True):
-            with open(path, "w") as log:
-                self._running.append(subprocess.Popen(program, env=environment, stdout=log, stderr=log, cwd=logs))
+        self._running = [
+            warm.start(program, logs, path, environment=environment)
+            for program, environment, path in zip(programs, environments, self._logs, strict=True)
+        ]
 
     def wait(self):
         """Exit status of each."""
@@ -70,7 +67,7 @@ class Processes:
 
 
 @pytest.fixture(scope="module")
-def start(environment, tmp_path_factory):
+def start(environment, warm, tmp_path_factory):
     """Starts `count` processes; `surroundings` makes what a launcher adds to the environment of each.
 
     `program` is train.py with the config of `alone`, or training_process.py, which takes `told`.
@@ -93,9 +90,9 @@ def start(environment, tmp_path_factory):
                 names = ("coordinator-address", "process-count", "process-id")
                 by_hand = [f"--{name}={value}" for name, value in zip(names, joined, strict=False)]
                 program = [str(TRAIN), "--config", str(folder / "tiny.py"), "--workdir", str(workdir), *by_hand]
-            programs.append([sys.executable, *program])
+            programs.append(program)
             environments.append(environment | flags | (surroundings(index) if surroundings else {}))
-        return Processes(programs, environments, tmp_path_factory.mktemp("logs"))
+        return Processes(warm, programs, environments, tmp_path_factory.mktemp("logs"))
 
     return start
 
