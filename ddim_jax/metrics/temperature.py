@@ -6,8 +6,6 @@ probability is scaled against all else, with one T.
 """
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import expit, logit
 
 from ddim_jax.metrics.calibration import BINS, Calibration, bin_numbers
 
@@ -26,6 +24,8 @@ def logit_counts(probability: np.ndarray, truth: np.ndarray) -> np.ndarray:
     Returns:
       int64 [2, 401]: background and foreground at the logits -10, -9.95, ..., 10. Sums over pictures add up.
     """
+    from scipy.special import expit, logit  # not at the head: few need it, and it takes long to import
+
     edge = expit(-_LARGEST)
     clipped = np.clip(np.asarray(probability, np.float64), edge, 1 - edge)
     places = np.rint((logit(clipped) + _LARGEST) / _STEP).astype(int).clip(0, len(_GRID) - 1)
@@ -34,6 +34,7 @@ def logit_counts(probability: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 def fit_temperature(counts: np.ndarray) -> float:
     """The T from 0.05 to 20 with the least negative log-likelihood of the pixels that `logit_counts` counted."""
+    from scipy.optimize import minimize_scalar  # not at the head: few need it, and it takes long to import
 
     def loss(log_temperature: float) -> float:
         scaled = _GRID / np.exp(log_temperature)
@@ -44,12 +45,16 @@ def fit_temperature(counts: np.ndarray) -> float:
 
 def scale_probability(probability: np.ndarray, temperature: float) -> np.ndarray:
     """The probability with its logit divided by `temperature`, float32, the same shape; 0 and 1 stay what they are."""
+    from scipy.special import expit, logit  # not at the head: few need it, and it takes long to import
+
     with np.errstate(divide="ignore"):
         return expit(logit(np.asarray(probability, np.float64)) / temperature).astype(np.float32)
 
 
 def calibration_at(counts: np.ndarray, temperature: float) -> Calibration:
     """The pixels that `logit_counts` counted, sorted into bins by their scaled probability."""
+    from scipy.special import expit  # not at the head: few need it, and it takes long to import
+
     scaled, pixels = expit(_GRID / temperature), counts.sum(axis=0)
     bins = bin_numbers(scaled)
 
