@@ -7,7 +7,7 @@ DEMO_DIR ?= runs/demo
 # Extra options of the demo's training, e.g. DEMO_FLAGS=--config.train.steps=50
 DEMO_FLAGS ?=
 
-.PHONY: demo kernels test test-all lint docs bench-cpu bench-gpu table1-cpu table1-gpu data-given clean
+.PHONY: demo kernels test test-all test-long lint docs bench-cpu bench-gpu table1-cpu table1-gpu data-given clean
 
 demo: $(VENV)/installed kernels
 	$(RUN) train.py --config configs/demo.py --workdir $(DEMO_DIR) $(DEMO_FLAGS)
@@ -18,16 +18,20 @@ demo: $(VENV)/installed kernels
 	@echo "See $(DEMO_DIR)/metrics.json, $(DEMO_DIR)/per_image.csv and the pictures in $(DEMO_DIR)/figures/ and $(DEMO_DIR)/segmented/"
 
 # Everything quick, the networks against PyTorch's among it: minutes. test-all adds tests/slow: programs that are started,
-# killed and damaged. A process for each core; the tests of one file stay together, for they share their fixtures. The
-# files come in the order of tests/conftest.py: by the number of their tests, the longest would come last. What is
-# compiled is kept for the next run, in the user's cache folder or in DDIM_JAX_TEST_CACHE.
+# killed and damaged. test-long is the rest: both suites of the benchmark, and the largest pictures.
+# A process for each core; the tests of one file stay together, for they share their fixtures. The files come in the order
+# of tests/conftest.py: by the number of their tests, the longest would come last. What is compiled is kept for the next
+# run, in the user's cache folder or in DDIM_JAX_TEST_CACHE.
 PYTEST := -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/installed-test $(VENV)/installed-bench kernels
 	$(RUN) $(PYTEST) tests/unit -m "not slow"
 
 test-all: $(VENV)/installed-test $(VENV)/installed-bench kernels
-	$(RUN) $(PYTEST)
+	$(RUN) $(PYTEST) -m "not long"
+
+test-long: $(VENV)/installed-test $(VENV)/installed-bench kernels
+	$(RUN) -m pytest -m long
 
 lint: $(VENV)/installed-test
 	$(RUN) -m ruff check .

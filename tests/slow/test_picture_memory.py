@@ -6,10 +6,11 @@ from ddim_jax.imageio.images import MAX_PIXELS
 from tests.slow.picture_memory import LIMIT, measure
 
 LARGEST = int(MAX_PIXELS**0.5)
+LONG = ("CMYK progressive.jpg", "RGBA16 deflate.tif")
 
 
 @pytest.mark.attack("16.16")
-@pytest.mark.parametrize("name", ["CMYK progressive.jpg", "RGBA16 deflate.tif", "I;16.png"])
+@pytest.mark.parametrize("name", [*(pytest.param(name, marks=pytest.mark.long) for name in LONG), "I;16.png"])
 def test_the_largest_pictures(tmp_path, name):
     found = list(measure(tmp_path, LARGEST, [name]))
     assert [one.reader for one in found] == ["read_image", "read_mask"]
@@ -17,6 +18,7 @@ def test_the_largest_pictures(tmp_path, name):
     assert found[0].bytes_a_pixel < (17 if name.startswith("RGBA16") else 13)
 
 
+@pytest.mark.long
 @pytest.mark.attack("16.16")
 def test_the_largest_masks(tmp_path):
     """Colours have to be told apart: there are fewer of them."""

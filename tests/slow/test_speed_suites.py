@@ -36,6 +36,7 @@ def measured(path):
     return result
 
 
+@pytest.mark.long
 def test_the_cpu_suite(tmp_path):
     path = tmp_path / "cpu.json"
     command = ["--suite", "cpu", "--tiny", "--quick", "--threads", "1", "--output", str(path)]
@@ -55,6 +56,7 @@ def test_the_cpu_suite(tmp_path):
         assert row["peak_bytes"] is None or row["peak_bytes"] > 0
 
 
+@pytest.mark.long
 def test_the_gpu_suite_on_a_cpu(tmp_path):
     path = tmp_path / "gpu.json"
     command = ["--suite", "gpu", "--tiny", "--quick", "--dtypes", "bfloat16", "--output", str(path)]
