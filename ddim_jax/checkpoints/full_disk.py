@@ -90,7 +90,6 @@ def _refusal(error: BaseException | None) -> int | None:
 def _is_no_echo(record: logging.LogRecord) -> bool:
     if not record.exc_info:
         return True
-    of_orbax = (
-        f"{os.sep}orbax{os.sep}" in record.pathname or "orbax" in record.getMessage()
-    )  # a task's code, or its path
+    # A task that asyncio tells of is Orbax's by its code or by the path that it wrote to.
+    of_orbax = f"{os.sep}orbax{os.sep}" in record.pathname or "orbax" in record.getMessage()
     return not of_orbax and _refusal(record.exc_info[1]) is None

@@ -29,6 +29,17 @@ def checked(check: Callable[[str], _Value]) -> Callable[[str], _Value]:
     return parse
 
 
+def add_checkpoint_step(parser: argparse.ArgumentParser) -> None:
+    """Adds the argument that chooses one of the steps of a run."""
+    parser.add_argument(
+        "--checkpoint-step",
+        type=checked(which_step),
+        default="best",
+        metavar="STEP",
+        help="best, latest or a number of training steps (default: best)",
+    )
+
+
 def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that name a checkpoint, and `--plugins`, which are imported at once."""
     parser.add_argument(
@@ -38,13 +49,7 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
         help="run directory, its checkpoints, one step, a file of ddim-jax pack, or the name of packaged weights: "
         + (", ".join(SHA256) or "none"),
     )
-    parser.add_argument(
-        "--checkpoint-step",
-        type=checked(which_step),
-        default="best",
-        metavar="STEP",
-        help="best, latest or a number of training steps (default: best)",
-    )
+    add_checkpoint_step(parser)
     parser.add_argument(
         "--require-sha256",
         metavar="HEX",

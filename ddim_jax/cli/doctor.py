@@ -220,7 +220,7 @@ def _packed(file: Path, known: str | None) -> tuple[list[Line], bool]:
 
 
 def _sections(config: object) -> list[Line]:
-    """What a config says of the network, the pictures and the sampling."""
+    """The lines on the network, the pictures and the sampling of a config."""
     lines = []
     for section in ("model", "data", "sample"):
         fields = config.get(section) if isinstance(config, dict) else None

@@ -3,10 +3,9 @@
 import argparse
 from pathlib import Path
 
-from ddim_jax.checkpoints.folders import which_step
 from ddim_jax.checkpoints.packed import DTYPES
 from ddim_jax.checkpoints.weights import pack
-from ddim_jax.cli.arguments import checked
+from ddim_jax.cli.arguments import add_checkpoint_step
 from ddim_jax.cli.begin import log_in_lines
 from ddim_jax.runtime.errors import report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
@@ -23,13 +22,7 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         default="float32",
         help="float32 keeps every bit, float16 halves the file (default: float32)",
     )
-    parser.add_argument(
-        "--checkpoint-step",
-        type=checked(which_step),
-        default="best",
-        metavar="STEP",
-        help="best, latest or a number of training steps (default: best)",
-    )
+    add_checkpoint_step(parser)
     parser.add_argument("--note", default="", metavar="TEXT", help="what the weights were trained on")
     parser.add_argument("--terms", default="", metavar="TEXT", help="how they may be used; said at every load")
     return parser.parse_args(arguments)

@@ -96,7 +96,7 @@ def augment(key: Array, image: Array, mask: Array, how: Augmentation, *, outside
 
 
 def _drawn(key: Array, how: Augmentation) -> dict[str, Array]:
-    """What is drawn for each field beside rotation and flips, a scalar or [n]."""
+    """Draws a value for each field beside rotation and flips, a scalar or [n]."""
     counts = {name: {"shift": 2, "tint": 3}.get(name, 1) for name in _IN_SECTION}
     # 0 and 1 would give the keys that `_moved` has from `split`.
     values = jax.random.uniform(jax.random.fold_in(key, 2), (sum(counts.values()),), minval=-1.0)

@@ -84,7 +84,7 @@ def drawn(rng, count):
 
 
 def test_the_share_that_is_covered_is_the_nominal_one_on_exchangeable_pictures():
-    """Of 2,000 pictures, each with a calibration of its own of 19, as many as a binomial of 0.9 gives."""
+    """As many of 2,000 pictures, each with a calibration of its own of 19, as a binomial of 0.9 gives."""
     rng, held, trials = np.random.default_rng(0), 0, 2_000
     said, truths = drawn(rng, trials * 20)
     scores = np.array([area_score(*pair) for pair in zip(said, truths, strict=True)]).reshape(trials, 20)
