@@ -89,9 +89,21 @@ def _onnx_model(program: Program, batch: int | None, about: str) -> Any:
         output_names=list(OUTPUTS),
         model_name=ABOUT,
     )
+    graphs = _graphs(model.graph)
+    read = {name for graph in graphs for node in graph.node for name in node.input}
+    for graph in graphs:  # the converter leaves some that are read nowhere, of which onnxruntime would warn, one by one
+        kept = [one for one in graph.initializer if one.name in read | {output.name for output in graph.output}]
+        del graph.initializer[:]
+        graph.initializer.extend(kept)
     entry = model.metadata_props.add()
     entry.key, entry.value = ABOUT, about
     return model
+
+
+def _graphs(graph: Any) -> list[Any]:
+    """The graph and those of the loops within it."""
+    inner = [attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")]
+    return [graph, *(one for part in inner for one in _graphs(part))]
 
 
 def _write_onnx(program: Program, batch: int | None, about: str, path: Path) -> None:

@@ -120,7 +120,15 @@ def read_picture(path: str | os.PathLike, options: ReadOptions = ReadOptions()) 
     """
     found = reader_of(path).read_image(path, options)
     picture = found if isinstance(found, Picture) else Picture(found)
+    if not picture.notes and is_even(picture.pixels):
+        picture = picture._replace(notes=("even (there is one value in all pixels)",))
     return picture._replace(pixels=255 - picture.pixels) if options.invert else picture
+
+
+def is_even(pixels: np.ndarray) -> bool:
+    """True if all pixels [H, W, C] have one value: there is nothing to see."""
+    first = pixels[0, 0]
+    return bool((pixels[0] == first).all() and (pixels == first).all())
 
 
 def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> np.ndarray:
