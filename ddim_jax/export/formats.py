@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import logging
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
@@ -81,6 +82,7 @@ def _run_stablehlo(path: Path) -> Run:
 def _onnx_model(program: Program, batch: int | None, about: str) -> Any:
     """The program as an `onnx.ModelProto`."""
     jax2onnx = needed("jax2onnx", "export")
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of each shape that hangs on the batch
     leading = BATCH if batch is None else batch
     model = jax2onnx.to_onnx(
         program.function,
