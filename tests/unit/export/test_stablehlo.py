@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -131,3 +133,20 @@ def test_bfloat16_becomes_float32():
     loaded = LoadedNetwork(model, {}, about, 7, "run", "digest", None, None)
     assert in_float32(loaded).model == dataclasses.replace(model, dtype=tiny_params()[0].dtype)
     assert about["model"]["overrides"]["dtype"] == "bfloat16"
+
+
+def test_a_library_that_is_missing_and_a_network_that_it_cannot_convert(tmp_path, monkeypatch):
+    def cannot(*_, **__):
+        raise NotImplementedError("no plugin for 'erf_inv'\nand more")
+
+    monkeypatch.setitem(sys.modules, "jax2onnx", None)
+    with pytest.raises(InputError, match=r"jax2onnx cannot be imported .*pip install 'ddim_jax\[export\]'"):
+        exported(tmp_path / "a.onnx", network(MixesNoise(), {}), kind="onnx")
+    monkeypatch.setitem(sys.modules, "jax2onnx", types.SimpleNamespace(to_onnx=cannot))
+    with pytest.raises(
+        InputError, match=r"cannot convert this network \(NotImplementedError: no plugin for 'erf_inv'\)"
+    ):
+        exported(tmp_path / "a.onnx", network(MixesNoise(), {}), kind="onnx")
+    with pytest.raises(InputError, match="no picture to check"):
+        exported(tmp_path / "a.zip", network(MixesNoise(), {}), pictures=[])
+    assert not list(tmp_path.iterdir())
