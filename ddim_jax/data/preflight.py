@@ -2,6 +2,7 @@
 
 import os
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -58,6 +59,8 @@ def describe(facts: Sequence[PairFacts], image_size: int | None) -> list[Line]:
             f"{few} pictures have fewer than 32: look at how they were saved" if few else "",
         ),
     ]
+    if notes := Counter(note for one in facts for note in one.notes):
+        lines.append(("notes", ", ".join(f"{note} {number}" for note, number in sorted(notes.items())), ""))
     values = sorted({value for one in facts for value in one.values})
     there = ", ".join(f"{value} in {sum(value in one.values for one in facts)}" for value in values[:10])
     full = [one for one in facts if one.values]
