@@ -64,6 +64,21 @@ def stored_limits(path: str | os.PathLike, header: "Dataset", index: int) -> tup
         return robust_limits(_modality(_without_padding(stored, attributes), attributes))
 
 
+def shown_window(path: str | os.PathLike, header: "Dataset", index: int) -> tuple[float, float] | None:
+    """The centre and width by which `shown_frame` shows a frame without others; None for colours or a table."""
+    with errors_naming(path):
+        attributes = _frame_attributes(header, index)
+        colours = str(header.get("PhotometricInterpretation", ""))
+        if not colours.startswith("MONOCHROME") or "VOILUTSequence" in attributes:
+            return None
+        if (window := _window(attributes)) is not None:
+            return window[:2]
+        if says_its_range(header):  # the bits as they are
+            return 2.0 ** int(attributes["BitsStored"]) / 2, 2.0 ** int(attributes["BitsStored"])
+    low, high = stored_limits(path, header, index)
+    return (low + high) / 2, high - low
+
+
 def says_its_range(header: "Dataset") -> bool:
     """True if a file says how its values become grey levels, so that `stored_limits` are not needed."""
     attributes = _frame_attributes(header, 0)

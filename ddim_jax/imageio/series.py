@@ -1,5 +1,6 @@
 """DICOM files that belong together as slices of one volume, in the order of their positions."""
 
+import copy
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -67,6 +68,22 @@ class DicomStack:
         if self.count > 1 and self._options.window is None and not _says_its_range(path, header):
             limits = self._common_limits()
         return dicom_shown.shown_frame(path, header, frame, self._options, limits)
+
+    def with_window(self, window: tuple[float, float]) -> "DicomStack":
+        """The same files, shown with that centre and width."""
+        other = copy.copy(self)
+        other._options = self._options._replace(window=window)
+        return other
+
+    def window(self, index: int) -> tuple[float, float] | None:
+        """The centre and width that slice `index` is shown with; None for colours, and for a table in place of one."""
+        path, header, frame = self.slices[index]
+        if self._options.window is not None:
+            return self._options.window
+        if self.count > 1 and not _says_its_range(path, header):
+            low, high = self._common_limits()
+            return (low + high) / 2, high - low
+        return dicom_shown.shown_window(path, header, frame)
 
     def pixel_area(self, index: int) -> float | None:
         """Square millimetres of a pixel of slice `index`, of PixelSpacing; None where the file has none."""

@@ -79,6 +79,11 @@ class Source:
         tell = getattr(self._stack, "pixel_area", None)
         return None if tell is None else tell(index)
 
+    def window(self) -> tuple[float, float] | None:
+        """The centre and width that the middle slice is shown with; None where there is no such thing."""
+        tell = getattr(self._stack, "window", None)
+        return None if tell is None else tell(self.count // 2)
+
     def add(
         self,
         index: int,

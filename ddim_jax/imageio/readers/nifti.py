@@ -144,6 +144,25 @@ class NiftiStack:
                 grey = linear(scaled, *self._common_limits())
             return np.repeat(grey[..., None], 3, axis=-1)
 
+    def with_window(self, window: tuple[float, float]) -> "NiftiStack":
+        """The same file, shown with that centre and width."""
+        other = NiftiStack(self.files, self._options._replace(window=window))
+        other._values = self._values
+        return other
+
+    def window(self, index: int) -> tuple[float, float] | None:
+        """The centre and width that slices are shown with; None for colours."""
+        with errors_naming(self.files[0], "NIfTI"):
+            stored = self._upright_values()[index]
+            if stored.dtype.names:
+                return None
+            if self._options.window is not None:
+                return self._options.window
+            if stored.dtype == np.uint8 and self._scaled(stored) is stored:
+                return 127.5, 255.0
+            low, high = self._common_limits()
+            return (low + high) / 2, high - low
+
     def pixel_area(self, index: int) -> float | None:
         """Square millimetres of a pixel; None where the header does not say what its lengths are."""
         with errors_naming(self.files[0], "NIfTI"):
