@@ -197,7 +197,8 @@ def _train(
             )
         if note := note_of(train_source):
             reporter.message(note)
-        for name, told, advice in describe(list(pictures.facts.values()), None if data["crop"] else image_size):
+        facts = list(pictures.facts.values())
+        for name, told, advice in describe(facts, None if data["crop"] else image_size, labels):
             reporter.message(f"{name}: {told}" + (f" -> {advice}" if advice else ""))
         metadata = {"config": config, "package_version": __version__, "data": identity}
         metadata |= {"surroundings": surroundings()}
