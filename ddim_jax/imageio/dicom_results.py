@@ -137,6 +137,20 @@ def spacing(header: "Dataset") -> tuple[list[float], float] | None:
     return None if pair is None else (pair, thickness or 1.0)
 
 
+def with_thickness(headers: list["Dataset"], stack: DicomStack) -> list["Dataset"]:
+    """The headers of a stack with places; slices that say no thickness get their usual distance, a single one 1 mm.
+
+    A segmentation with places has to have a thickness.
+    """
+    if all(slice_thickness(part.header, part.frame) for part in stack.slices) or not have_places(stack):
+        return headers
+    places = np.array([position(part.header, part.frame) for part in stack.slices])
+    distance = float(np.median(np.linalg.norm(np.diff(places, axis=0), axis=1))) if stack.count > 1 else 1.0
+    for header in headers:
+        header.SliceThickness = round(distance, 6)
+    return headers
+
+
 def has_place(header: "Dataset") -> bool:
     """True if the picture has a position and an orientation in the patient."""
     return position(header) is not None and orientation(header) is not None

@@ -41,7 +41,7 @@ def write_segmentation(path, pixels, stack, context, *, kind):
     """
     highdicom, seg = library("highdicom"), library("highdicom.seg")
     cid7162 = library("pydicom.sr.codedict").codes.cid7162
-    sources = results.sources_of(stack)
+    sources = results.with_thickness(results.sources_of(stack), stack)
     headers = [results.with_class_of_today(header) for header in sources]
     algorithm = highdicom.AlgorithmIdentificationSequence(
         name=results.MAKER,
