@@ -1,4 +1,4 @@
-"""The command `ddim-jax`, also as `python -m ddim_jax`: train, evaluate, sample, pack and doctor.
+"""The command `ddim-jax`, also as `python -m ddim_jax`: train, evaluate, sample, serve, pack, export and doctor.
 
 Nothing that takes long to import is imported at the head of this file: a signal may come meanwhile, and each command
 listens before it imports what it needs.
@@ -66,6 +66,27 @@ def sample() -> int:
     return run(arguments)
 
 
+SERVE = """Shows a page that segments pictures which are dropped on it, and answers other programs by REST.
+
+  %(prog)s --ckpt lung_xray
+
+It listens at this machine alone unless --host says otherwise, and fetches nothing from elsewhere. Two checkpoints are
+shown beside each other. Options of sampling hold for all requests; a request may choose seed, protocol, ensemble,
+threshold, window and invert.
+"""
+
+
+@enduring()
+def serve() -> int:
+    """Shows a page, and answers POST /segment, until it is stopped: --ckpt RUN [RUN] [--port N] ..."""
+    with left_on_ctrl_c("stopped before it listened"):
+        _import_jax()
+        from ddim_jax.cli.serve import parse_arguments, run
+
+        arguments = parse_arguments(SERVE)
+    return run(arguments)
+
+
 PACK = """Puts what segmenting needs of a run into one file, to give away or to keep.
 
   %(prog)s runs/mine --output mine.safetensors --note "what it was trained on" --terms "how it may be used"
@@ -86,6 +107,26 @@ def pack() -> int:
     return run(arguments) or (1 if lost_output() else 0)
 
 
+EXPORT = """Writes a checkpoint as one program that segments without this package, checked against JAX.
+
+  %(prog)s --ckpt RUN --format onnx --output model.onnx
+
+It takes normalised pictures and noise and gives probability, uncertainty and mask; config and calibration are in its
+metadata. The page "Export" of the documentation has programs of 30 lines that run it.
+"""
+
+
+@enduring()
+def export() -> int:
+    """Writes a program that runs elsewhere: --ckpt RUN --format onnx|stablehlo|openvino --output FILE ..."""
+    with left_on_ctrl_c("stopped before anything was exported"):
+        _import_jax()
+        from ddim_jax.cli.export import parse_arguments, run
+
+        arguments = parse_arguments(EXPORT)
+    return run(arguments) or (1 if lost_output() else 0)
+
+
 @enduring()
 def doctor() -> int:
     """Says what is installed, which devices, kernels and caches there are, and what to do about each"""
@@ -96,7 +137,7 @@ def doctor() -> int:
 
 
 COMMANDS: dict[str, Callable[[], int]] = {
-    command.__name__: command for command in (train, evaluate, sample, pack, doctor)
+    command.__name__: command for command in (train, evaluate, sample, serve, pack, export, doctor)
 }
 
 

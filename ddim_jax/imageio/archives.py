@@ -54,6 +54,14 @@ def open_binary(path: str | os.PathLike) -> BinaryIO:
             raise DataError(f"{path}: cannot be read from its archive, which is damaged ({error}).") from error
 
 
+def size_of(path: str | os.PathLike) -> int:
+    """The bytes of a file, or of a file in an archive when it is unpacked; errors as `open_binary`."""
+    if archive_of(path) is None:
+        return os.path.getsize(path)
+    with open_binary(path) as file:
+        return file.seek(0, os.SEEK_END)
+
+
 def members(archive: str | os.PathLike) -> list[str]:
     """The names of the files in an archive, sorted; no hidden ones, none that leave it.
 

@@ -1,4 +1,4 @@
-"""Files that hold others: zip archives of DICOM files, and DICOMDIR."""
+"""Files that hold others: zip archives of DICOM and NIfTI files, and DICOMDIR."""
 
 import os
 from collections.abc import Callable
@@ -8,35 +8,37 @@ from absl import logging
 
 from ddim_jax.imageio import archives, dicom
 from ddim_jax.imageio.images import name_by_content
+from ddim_jax.registry import READERS
 from ddim_jax.runtime.errors import DataError
 
 
 def files_inside(path: str | os.PathLike, pass_over: Callable[[str], None] = lambda file: None) -> list[Path] | None:
-    """The DICOM files that a zip archive holds or a DICOMDIR lists, sorted; None for any other file.
+    """The DICOM and NIfTI files that a zip archive holds, or those that a DICOMDIR lists, sorted; None for other files.
 
     Args:
       path: of an existing file.
       pass_over: called with every other file of an archive.
 
     Raises:
-      DataError: the file is damaged, or there is no DICOM file in it. Files that a DICOMDIR lists and that are not
+      DataError: the file is damaged, or there is no such file in it. Files that a DICOMDIR lists and that are not
         there are logged.
     """
     path = Path(path)
     if path.suffix.lower() == archives.SUFFIX:
-        found = []
+        found, kind = [], "DICOM or NIfTI"
+        suffixes = (*READERS.get("dicom").suffixes, *READERS.get("nifti").suffixes)
         for name in archives.members(path):
             member = path / name
-            if member.suffix.lower() in (".dcm", ".dicom") or name_by_content(member) == "dicom":
+            if name.lower().endswith(suffixes) or name_by_content(member) == "dicom":
                 found.append(member)
             elif member.name.upper() != "DICOMDIR":
                 pass_over(os.fspath(member))
     elif path.name.upper() == "DICOMDIR":
-        found = _listed(path)
+        found, kind = _listed(path), "DICOM"
     else:
         return None
     if not found:
-        raise DataError(f"{path}: holds no DICOM files.")
+        raise DataError(f"{path}: holds no {kind} files.")
     return found
 
 

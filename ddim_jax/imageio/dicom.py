@@ -56,8 +56,11 @@ def library(name: str) -> Any:
 
 
 @contextlib.contextmanager
-def errors_naming(path: str | os.PathLike, kind: str = "DICOM") -> Iterator[None]:
-    """Turns whatever reading a file raises into a DataError that names it and quotes nothing of its content."""
+def errors_naming(path: str | os.PathLike, kind: str = "DICOM", fault: str | None = None) -> Iterator[None]:
+    """Turns whatever reading a file raises into a DataError that names it and quotes nothing of its content.
+
+    It says `fault`, by default that the file is damaged or none of `kind`.
+    """
     try:
         yield
     except InputError:
@@ -69,7 +72,8 @@ def errors_naming(path: str | os.PathLike, kind: str = "DICOM") -> Iterator[None
             raise
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
-        raise DataError(f"{path}: is truncated, damaged or no {kind} file ({type(error).__name__}).") from None
+        fault = fault or f"is truncated, damaged or no {kind} file"
+        raise DataError(f"{path}: {fault} ({type(error).__name__}).") from None
 
 
 def read_header(path: str | os.PathLike) -> "Dataset":
@@ -84,7 +88,10 @@ def read_header(path: str | os.PathLike) -> "Dataset":
         if not start:
             raise DataError(f"{path}: the file is empty (0 bytes).")
         if start[128:132] != MAGIC[1]:
-            raise DataError(f"{path}: is no DICOM file; expected the letters DICM at byte 128.")
+            raise DataError(
+                f"{path}: is no DICOM file; expected the letters DICM at byte 128, which dcmconv "
+                "of dcmtk gives to old files."
+            )
         if DEFLATED in start:
             _check_inflated(file, start, path)
         file.seek(0)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from ddim_jax.imageio import jpeg
 from ddim_jax.imageio.archives import open_binary
 from ddim_jax.imageio.dicom import DEFLATED, LONG_VALUE, errors_naming, frames, library
 from ddim_jax.runtime.errors import DataError
@@ -68,6 +69,8 @@ def _check_encoded(path: str | os.PathLike, file: BinaryIO, header: "Dataset", i
     # Decoders take minutes over a JPEG-LS stream without its end. JPEG 2000 may lack it.
     if size is None or (encoded[:2] == b"\xff\xd8" and b"\xff\xd9" not in encoded[-64:]):
         raise DataError(f"{path}: is truncated or damaged, frame {index + 1} has no end.")
+    if encoded[:2] == b"\xff\xd8" and (wrong := jpeg.damage(encoded)):
+        raise DataError(f"{path}: frame {index + 1} is damaged, and pixels behind the damage would be wrong ({wrong}).")
     if size != (rows, columns):
         raise DataError(
             f"{path}: is damaged, frame {index + 1} is {size[1]} x {size[0]}, its header says {columns} x {rows}."
@@ -129,7 +132,7 @@ def _encoded_size(encoded: bytes) -> tuple[int, int] | None:
             return int.from_bytes(encoded[at + 5 : at + 7], "big"), int.from_bytes(encoded[at + 7 : at + 9], "big")
         else:
             at += 2 + length
-    raise DataError("no size in a JPEG stream")
+    raise ValueError("no size in a JPEG stream")
 
 
 def _decodes(pixels: Any, syntax: Any, header: "Dataset") -> bool:

@@ -1,5 +1,6 @@
 """Fields common to all DICOM files of results: their maker and sources, and that they are not for clinical use."""
 
+import copy
 import hashlib
 import uuid
 from collections.abc import Sequence
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from absl import logging
 
 from ddim_jax.imageio.coded import coded
 from ddim_jax.imageio.dicom import library
@@ -25,6 +27,8 @@ _MAY_BE_EMPTY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"),
     *("StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
+NO_REFERENCE = "has a header that no other DICOM file can refer to; save the mask as PNG"
+_SEVERAL_FRAMES = "1.2.840.10008.5.1.4.1.1.7.4"  # pictures of several frames, in colour
 _NAMES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 
 
@@ -103,11 +107,26 @@ def sources_of(stack: DicomStack) -> list["Dataset"]:
         for name in _MAY_BE_EMPTY:
             if name not in header:
                 setattr(header, name, None)
+        _mend_moments(file, header)
         if "FrameOfReferenceUID" not in header and position(header) is not None:
             # Of the same series the same one, so that its slices stay together.
             header.FrameOfReferenceUID = _uid("frame of reference", str(header.SeriesInstanceUID))
         headers.append(header)
     return headers
+
+
+def _mend_moments(file: Path, header: "Dataset") -> None:
+    """Takes the dots and colons of old files out of dates and times (PS3.5 6.2); logs what is neither, and drops it."""
+    values = library("pydicom.valuerep")
+    moments = {"StudyDate": (".", values.DA), "StudyTime": (":", values.TM), "PatientBirthDate": (".", values.DA)}
+    for name, (mark, kind) in moments.items():
+        text = str(header.get(name) or "").strip().replace(mark, "")
+        try:
+            kind(text)
+        except ValueError:
+            logging.warning("%s: its %s cannot be one, and is left empty in the results", file, name)
+            text = ""
+        setattr(header, name, text or None)
 
 
 def spacing(header: "Dataset") -> tuple[list[float], float] | None:
@@ -134,14 +153,16 @@ def have_places(stack: DicomStack) -> bool:
 def with_made_up_places(header: "Dataset", count: int) -> "Dataset":
     """The header of a file of several frames that have no place, such as ultrasound, with places one behind another.
 
-    highdicom refers to several frames only where they have places; `remove_places` takes them out of its result again.
+    highdicom refers to several frames only where they have places and a class of such files, which scanners do not all
+    give them; `remove_places` takes both out of its result again.
     """
     pydicom, highdicom = library("pydicom"), library("highdicom")
     placed = pydicom.Dataset()
     for name in (*_MAY_BE_EMPTY, *_NAMES, "Rows", "Columns", "NumberOfFrames", "Modality", "LossyImageCompression",
                  "LossyImageCompressionRatio", "LossyImageCompressionMethod", "PatientOrientation"):  # fmt: skip
         if name in header:
-            placed[name] = header[name]
+            placed[name] = copy.copy(header[name])
+    placed.SOPClassUID = _SEVERAL_FRAMES
     placed.FrameOfReferenceUID = _uid("no frame of reference", str(header.SOPInstanceUID))
     shared = pydicom.Dataset()
     shared.PlaneOrientationSequence = highdicom.PlaneOrientationSequence("PATIENT", [1, 0, 0, 0, 1, 0])
@@ -156,8 +177,11 @@ def with_made_up_places(header: "Dataset", count: int) -> "Dataset":
     return placed
 
 
-def remove_places(dataset: "Dataset") -> None:
-    """Takes the places that `with_made_up_places` has made up out of a segmentation; its frames refer to frames."""
+def remove_places(dataset: "Dataset", header: "Dataset") -> None:
+    """Takes what `with_made_up_places` has made up out of a segmentation of `header`; its frames refer to frames."""
+    for element in dataset.iterall():
+        if element.keyword == "ReferencedSOPClassUID" and element.value == _SEVERAL_FRAMES:
+            element.value = header.SOPClassUID
     tags = library("pydicom.datadict")
     for name in ("FrameOfReferenceUID", "PositionReferenceIndicator"):
         if name in dataset:

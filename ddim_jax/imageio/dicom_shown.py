@@ -43,8 +43,7 @@ def shown_frame(
         if stored.ndim == 3:
             return _eight_bits(stored, int(header.BitsStored) if stored.dtype.itemsize > 1 else 8)
         if colours == "PALETTE COLOR":
-            pixels = library("pydicom.pixels").apply_color_lut(stored, header)
-            return _eight_bits(pixels, 8 * pixels.dtype.itemsize)
+            return _with_palette(stored, header)
         attributes = _frame_attributes(header, index)
         low, high = int(stored.min()), int(stored.max())
         if high - low < 2**16:  # one value of each instead of millions
@@ -65,6 +64,21 @@ def stored_limits(path: str | os.PathLike, header: "Dataset", index: int) -> tup
         return robust_limits(_modality(_without_padding(stored, attributes), attributes))
 
 
+def shown_window(path: str | os.PathLike, header: "Dataset", index: int) -> tuple[float, float] | None:
+    """The centre and width by which `shown_frame` shows a frame without others; None for colours or a table."""
+    with errors_naming(path):
+        attributes = _frame_attributes(header, index)
+        colours = str(header.get("PhotometricInterpretation", ""))
+        if not colours.startswith("MONOCHROME") or "VOILUTSequence" in attributes:
+            return None
+        if (window := _window(attributes)) is not None:
+            return window[:2]
+        if says_its_range(header):  # the bits as they are
+            return 2.0 ** int(attributes["BitsStored"]) / 2, 2.0 ** int(attributes["BitsStored"])
+    low, high = stored_limits(path, header, index)
+    return (low + high) / 2, high - low
+
+
 def says_its_range(header: "Dataset") -> bool:
     """True if a file says how its values become grey levels, so that `stored_limits` are not needed."""
     attributes = _frame_attributes(header, 0)
@@ -83,20 +97,56 @@ def _frame_attributes(header: "Dataset", index: int) -> dict[str, Any]:
                        if (part := sequence[item].get(group))]  # fmt: skip
     names = ("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth",
              "VOILUTFunction", "VOILUTSequence", "BitsStored", "PixelRepresentation", "PixelPaddingValue")  # fmt: skip
-    return {name: group[name].value for group in groups for name in names if group.get(name) not in (None, "", [])}
+    found = {name: group[name].value for group in groups for name in names if group.get(name) not in (None, "", [])}
+    return found | {"big_endian": _is_big_endian(header)}
 
 
-def _dataset(attributes: dict[str, Any]) -> "Dataset":
-    dataset = library("pydicom").Dataset()
-    for name, value in attributes.items():
-        setattr(dataset, name, value)
-    return dataset
+def _is_big_endian(header: "Dataset") -> bool:
+    return not header.file_meta.TransferSyntaxUID.is_little_endian
+
+
+def _looked_up(values: np.ndarray, descriptor: Any, data: Any, big_endian: bool) -> np.ndarray:
+    """Values through a table (PS3.3 C.11.1.1): what lies before or behind it gets its first or its last entry.
+
+    The libraries read such tables in the order of the machine's bytes, and count places in the type of the entries.
+
+    Args:
+      values: integers, or real numbers that are rounded.
+      descriptor: number of entries (0 for 65536), first value, bits of an entry.
+      data: the entries, as numbers or as words of 16 bits that have one or two entries each.
+      big_endian: the order of the bytes in these words.
+    """
+    count, first = int(descriptor[0]) or 2**16, int(descriptor[1])
+    if isinstance(data, bytes):
+        wide = len(data) >= 2 * count
+        words = np.frombuffer(data[: len(data) // 2 * 2], ">u2" if big_endian else "<u2")
+        table = words if wide else words.astype("<u2").view(np.uint8)
+    else:
+        table = np.atleast_1d(np.asarray(data))
+    if len(table) < count:
+        raise ValueError(f"a table has {len(table)} entries, its descriptor says {count}")
+    places = np.clip(np.round(values).astype(np.int64) - first, 0, count - 1)
+    return table[:count].astype(np.int64)[places]
+
+
+def _with_palette(stored: np.ndarray, header: "Dataset") -> np.ndarray:
+    """Colours of a palette, uint8 [H, W, 3]."""
+    names = [f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue")]
+    if f"{names[0]}Data" not in header:  # in segments
+        pixels = library("pydicom.pixels").apply_color_lut(stored, header)
+        return _eight_bits(pixels, 8 * pixels.dtype.itemsize)
+    is_big = _is_big_endian(header)
+    tables = ((header[f"{name}Descriptor"].value, header[f"{name}Data"].value) for name in names)
+    pixels = np.stack([_looked_up(stored, *table, is_big) for table in tables], axis=-1)
+    # Entries of 8 bits may be kept, and called, as ones of 16.
+    return _eight_bits(pixels, 16 if pixels.max() > 255 else 8)
 
 
 def _modality(stored: np.ndarray, attributes: dict[str, Any]) -> np.ndarray:
     """Values in the file's units, such as Hounsfield units."""
     if "ModalityLUTSequence" in attributes:
-        return library("pydicom.pixels").apply_modality_lut(stored.astype(np.int64), _dataset(attributes))
+        table = attributes["ModalityLUTSequence"][0]
+        return _looked_up(stored, table.LUTDescriptor, table.LUTData, attributes["big_endian"])
     slope, intercept = float(attributes.get("RescaleSlope", 1)), float(attributes.get("RescaleIntercept", 0))
     return stored if (slope, intercept) == (1, 0) else stored * np.float32(slope) + np.float32(intercept)
 
@@ -116,7 +166,7 @@ def _grey(
     if "VOILUTSequence" in attributes:
         table = attributes["VOILUTSequence"][0]
         bits = int(table.LUTDescriptor[2])
-        shown = library("pydicom.pixels").apply_voi(values.astype(np.int64), _dataset(attributes))
+        shown = _looked_up(values, table.LUTDescriptor, table.LUTData, attributes["big_endian"])
         return linear(shown, 0, 2**bits - 1)
     if (window := _window(attributes)) is not None:
         centre, width, function = window

@@ -63,7 +63,8 @@ class ReadOptions(NamedTuple):
         """The options in the section `data` of a config."""
         window = data.get("window")
         pair = None if window is None else (float(window[0]), float(window[1]))
-        return cls(window=pair, invert=bool(data.get("invert", False)))
+        invert, allow_damaged = (bool(data.get(name, False)) for name in ("invert", "allow_damaged"))
+        return cls(pair, invert, allow_damaged)
 
 
 class Reader(Protocol):
@@ -120,7 +121,15 @@ def read_picture(path: str | os.PathLike, options: ReadOptions = ReadOptions()) 
     """
     found = reader_of(path).read_image(path, options)
     picture = found if isinstance(found, Picture) else Picture(found)
+    if not picture.notes and is_even(picture.pixels):
+        picture = picture._replace(notes=("even (there is one value in all pixels)",))
     return picture._replace(pixels=255 - picture.pixels) if options.invert else picture
+
+
+def is_even(pixels: np.ndarray) -> bool:
+    """True if all pixels [H, W, C] have one value: there is nothing to see."""
+    first = pixels[0, 0]
+    return bool((pixels[0] == first).all() and (pixels == first).all())
 
 
 def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> np.ndarray:

@@ -38,7 +38,7 @@ def kind_of(file: str) -> str:
 def iterate_images(path: str | os.PathLike, pass_over: Callable[[str], None] = lambda file: None) -> Iterator[Path]:
     """Finds pictures: a file as it is, a folder searched through and through, or a glob (`**` goes into folders).
 
-    Of a zip archive and of a DICOMDIR, the DICOM files in it (`ddim_jax.imageio.containers.files_inside`).
+    Of a zip archive and of a DICOMDIR, the DICOM and NIfTI files in it (`ddim_jax.imageio.containers.files_inside`).
 
     Folders and globs give files with a suffix that a reader has registered for (in upper or lower case), or without a
     suffix where a reader knows their content, sorted;

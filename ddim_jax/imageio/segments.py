@@ -30,9 +30,9 @@ def read_segments(
     """The masks in a DICOM-SEG file.
 
     Segments are classes by their label where any of them is labelled with a name of `labels`, since a file without one
-    of the classes numbers the others from 1 all the same; a class without a segment is empty. Where none is, the
-    number of a segment is a value that `labels` gives to a class. A picture without a frame in the
-    file has an empty mask.
+    of the classes numbers the others from 1 all the same; a class without a segment is empty. Segments without labels,
+    and those of one class that has no name either (`data.labels=1`), go by their numbers, as values do in other files.
+    A picture without a frame in the file has an empty mask.
 
     Args:
       path: of the file.
@@ -44,8 +44,8 @@ def read_segments(
       uint8 [n, H, W], as `ddim_jax.labels` has masks.
 
     Raises:
-      DataError: the file is damaged, holds probabilities, or segments that overlap without `data.multilabel`; or it is
-        of other pictures.
+      DataError: the file is damaged, holds probabilities, segments with other names than the classes, or such that
+        overlap without `data.multilabel`; or it is of other pictures.
       LabelMapError: several segments, and nothing says which are foreground.
     """
     with dicom.errors_naming(path):
@@ -97,9 +97,17 @@ def _codes(path: str | os.PathLike, numbers: dict[int, str], labels: Labels) -> 
         none = {number: code for number, code in known.items() if code in (0, IGNORED)}
         found = {number: by_name.get(name, none.get(number)) for number, name in own.items()}
         expected = "some have names of data.labels, so all need one"
+    elif any(own.values()) and labels.names != Labels().class_names:
+        held = ", ".join(f"{number} ({numbers[number]})" for number in sorted(numbers))
+        named = ", ".join(f'"{name}": {number}' for number, name in sorted(numbers.items()))
+        raise DataError(
+            f"{path}: holds the segments {held}, and none has a name of data.labels ({', '.join(labels.names)}). Give "
+            f"the classes the names of the segments, data.labels={{{named}}}, or the numbers of one class alone, such "
+            f"as data.labels={sorted(numbers)}."
+        )
     else:
         found = {number: known.get(number) for number in numbers}
-        expected = "none has a name of data.labels, so all need a number of it"
+        expected = "data.labels has numbers alone, or these have no names, so all need a number of it"
     unknown = [f"{number} ({numbers[number]})" for number in sorted(numbers) if found[number] is None]
     if unknown:
         held = ", ".join(f"{number} ({numbers[number]})" for number in sorted(numbers))

@@ -1,5 +1,6 @@
 """DICOM files that belong together as slices of one volume, in the order of their positions."""
 
+import copy
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -68,6 +69,22 @@ class DicomStack:
             limits = self._common_limits()
         return dicom_shown.shown_frame(path, header, frame, self._options, limits)
 
+    def with_window(self, window: tuple[float, float]) -> "DicomStack":
+        """The same files, shown with that centre and width."""
+        other = copy.copy(self)
+        other._options = self._options._replace(window=window)
+        return other
+
+    def window(self, index: int) -> tuple[float, float] | None:
+        """The centre and width that slice `index` is shown with; None for colours, and for a table in place of one."""
+        path, header, frame = self.slices[index]
+        if self._options.window is not None:
+            return self._options.window
+        if self.count > 1 and not _says_its_range(path, header):
+            low, high = self._common_limits()
+            return (low + high) / 2, high - low
+        return dicom_shown.shown_window(path, header, frame)
+
     def pixel_area(self, index: int) -> float | None:
         """Square millimetres of a pixel of slice `index`, of PixelSpacing; None where the file has none."""
         path, header, frame = self.slices[index]
@@ -93,8 +110,8 @@ def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str]]
     """Groups DICOM files into series of slices.
 
     Files are of one series if they lie in one folder (or archive) and share SeriesInstanceUID, size, orientation and
-    kind, and each has a position and one frame. Others, such as the views of an X-ray, are pictures by themselves; so
-    is what cannot be read, which reading will say.
+    kind, and each has a position and one frame. Others, such as the views of an X-ray, are pictures by themselves, and
+    the log says so where several are of one series; so is what cannot be read, which reading will say.
 
     Args:
       paths: of DICOM files.
@@ -103,6 +120,7 @@ def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str]]
       Lists of paths, in the order of the first of each; and the kind of each file that holds no picture.
     """
     groups: dict[object, list[str]] = {}
+    without_place: dict[tuple[str, str], list[str]] = {}
     others: dict[str, str] = {}
     for path in paths:
         try:
@@ -114,6 +132,15 @@ def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str]]
             others[path] = kind
         else:
             groups.setdefault(_series_key(path, header), []).append(path)
+            series = str(header.get("SeriesInstanceUID") or "")
+            if series and not header.get("ImagePositionPatient") and "NumberOfFrames" not in header:
+                without_place.setdefault((os.path.dirname(path), series), []).append(path)
+    if several := [files for files in without_place.values() if len(files) > 1]:
+        logging.warning(
+            "%d files of %d DICOM series have no position in the patient (ImagePositionPatient), such as %s: their "
+            "order is unknown, so each is a picture by itself and has results of its own, not one for the series",
+            sum(map(len, several)), len(several), several[0][0],
+        )  # fmt: skip
     return list(groups.values()), others
 
 
@@ -234,7 +261,10 @@ def affine(stack: DicomStack) -> np.ndarray:
         places = [position(part.header, part.frame) for part in stack.slices]
         spacing = pixel_spacing(header, frame)
         if directions is None or spacing is None or any(place is None for place in places):
-            raise DataError(f"{path}: has no position, orientation or spacing; expected them for NIfTI.")
+            raise DataError(
+                f"{path}: has no position, orientation or spacing in the patient; expected them for NIfTI, whose "
+                "voxels lie in space. Save masks as PNG or DICOM-SEG."
+            )
         rows, columns = directions[:3], directions[3:]
         steps = np.diff(np.array(places), axis=0)
         if len(steps):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ddim_jax.imageio.images import Picture, ReadOptions
+from ddim_jax.imageio.images import Picture, ReadOptions, is_even
 from ddim_jax.imageio.stacks import MAX_VOXELS, Stack, open_stack
 from ddim_jax.imageio.writers import Context
 from ddim_jax.inference.jobs import Job
@@ -50,6 +50,7 @@ class Source:
         self._lock = threading.Lock()
         self._masks: np.ndarray | None = None
         self._probability: np.ndarray | None = None
+        self._even: set[int] = set()
         self._facts: list[Mapping[str, Any]] = [{}] * self.count
         self._folders: dict[str, Path] = {}
 
@@ -62,12 +63,26 @@ class Source:
         if self.reason is not None:
             raise DataError(self.reason)
         pixels = self._stack.read(index)
+        if is_even(pixels):
+            with self._lock:
+                self._even.add(index)
         return Picture(255 - pixels if self._options.invert else pixels)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks on the slices that were read, as `Picture.notes`."""
+        said = f"even (there is one value in all pixels of {len(self._even)} of {self.count} slices)"
+        return (said,) if self._even else ()
 
     def pixel_area(self, index: int) -> float | None:
         """The area of a pixel of slice `index` in square millimetres; None where the source does not say."""
         tell = getattr(self._stack, "pixel_area", None)
         return None if tell is None else tell(index)
+
+    def window(self) -> tuple[float, float] | None:
+        """The centre and width that the middle slice is shown with; None where there is no such thing."""
+        tell = getattr(self._stack, "window", None)
+        return None if tell is None else tell(self.count // 2)
 
     def add(
         self,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ddim_jax.ops import cpu_kernels
+from ddim_jax.ops.portable import is_portable
 
 
 def group_norm(
@@ -35,6 +36,8 @@ def group_norm(
     channels = x.shape[-1]
     if channels % groups:
         raise ValueError(f"{groups} groups do not divide {channels} channels")
+    if is_portable():
+        return _one_pass(x, scale, bias, groups=groups, eps=eps, silu=silu)
     with_kernels = cpu_kernels.available() and x.dtype == scale.dtype == bias.dtype == jnp.float32
     return _by_platform(x, scale, bias, groups, eps, silu, with_kernels)
 

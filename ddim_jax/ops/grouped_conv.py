@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ddim_jax.ops import cpu_kernels
+from ddim_jax.ops.portable import is_portable
 
 Padding = str | Sequence[tuple[int, int]]
 
@@ -81,6 +82,8 @@ def grouped_conv(
         if isinstance(padding, str)
         else map(tuple, padding)
     )
+    if is_portable():
+        return _add_bias(_conv(x, kernel, tuple(strides), pads, groups), bias)
     with_kernels = cpu_kernels.available() and x.dtype == kernel.dtype == jnp.float32
     return _by_platform(x, kernel, bias, groups, tuple(strides), pads, with_kernels)
 

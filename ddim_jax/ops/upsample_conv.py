@@ -14,6 +14,7 @@ from jax import lax
 
 from ddim_jax.ops import cpu_kernels
 from ddim_jax.ops.grouped_conv import grouped_conv
+from ddim_jax.ops.portable import is_portable
 
 _LEAST_PIXELS = 256
 """Pixels of the batch before upsampling from which merging the taps costs less than it saves."""
@@ -36,7 +37,7 @@ def upsample_conv(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array
     if kernel.shape[:3] != (3, 3, x.shape[-1]):
         raise ValueError(f"kernel is {kernel.shape}; expected (3, 3, {x.shape[-1]}, out_channels)")
     compiled = cpu_kernels.available() and x.dtype == kernel.dtype == jnp.float32
-    if not compiled or math.prod(x.shape[:3]) < _LEAST_PIXELS:
+    if is_portable() or not compiled or math.prod(x.shape[:3]) < _LEAST_PIXELS:
         return _upsample_then_convolve(x, kernel, bias)
     return _by_platform(x, kernel, bias)
 

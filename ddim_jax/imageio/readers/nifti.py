@@ -4,6 +4,7 @@ Slices lie across the axis with the largest spacing; in a volume of equal spacin
 radiologists see them: the patient's left on the right, the front above in axial slices, the head above in others.
 """
 
+import contextlib
 import functools
 import gzip
 import io
@@ -12,16 +13,17 @@ import math
 import os
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from ddim_jax.imageio.archives import archive_of, open_binary, size_of
 from ddim_jax.imageio.dicom import errors_naming, library
 from ddim_jax.imageio.grey import linear, robust_limits
 from ddim_jax.imageio.images import MAX_PIXELS, ReadOptions
-from ddim_jax.imageio.masks import mask_of_numbers
+from ddim_jax.imageio.masks import mask_of_numbers, over_black
 from ddim_jax.imageio.series import DicomStack, affine
 from ddim_jax.imageio.stacks import MAX_VOXELS, file_state
 from ddim_jax.labels import Labels
@@ -110,7 +112,10 @@ class NiftiStack:
             self._header = _read_header(path)
             dims = tuple(int(side) for side in self._header.get_data_shape())
             if len(dims) < 2 or min(dims) < 1 or any(side > 1 for side in dims[3:]):
-                raise DataError(f"{path}: holds {' x '.join(map(str, dims))} values; expected two or three dimensions.")
+                raise DataError(
+                    f"{path}: holds {' x '.join(map(str, dims))} values; expected two or three dimensions, one "
+                    "picture or one volume. Save the volume that you mean as a file of its own."
+                )
             self._stored_shape, dims = dims, (*dims[:3], 1)[:3]
             self.grid = dims
             self.affine = np.asarray(self._header.get_best_affine(), np.float64)
@@ -127,7 +132,8 @@ class NiftiStack:
         with errors_naming(path, "NIfTI"):
             stored = self._upright_values()[index]
             if stored.dtype.names:  # RGB
-                return np.stack([stored[name] for name in stored.dtype.names[:3]], axis=-1)
+                colours = np.stack([stored[name] for name in stored.dtype.names], axis=-1)
+                return over_black(colours) if colours.shape[-1] == 4 else colours
             scaled = self._scaled(stored)
             if self._options.window is not None:
                 centre, width = self._options.window
@@ -137,6 +143,25 @@ class NiftiStack:
             else:
                 grey = linear(scaled, *self._common_limits())
             return np.repeat(grey[..., None], 3, axis=-1)
+
+    def with_window(self, window: tuple[float, float]) -> "NiftiStack":
+        """The same file, shown with that centre and width."""
+        other = NiftiStack(self.files, self._options._replace(window=window))
+        other._values = self._values
+        return other
+
+    def window(self, index: int) -> tuple[float, float] | None:
+        """The centre and width that slices are shown with; None for colours."""
+        with errors_naming(self.files[0], "NIfTI"):
+            stored = self._upright_values()[index]
+            if stored.dtype.names:
+                return None
+            if self._options.window is not None:
+                return self._options.window
+            if stored.dtype == np.uint8 and self._scaled(stored) is stored:
+                return 127.5, 255.0
+            low, high = self._common_limits()
+            return (low + high) / 2, high - low
 
     def pixel_area(self, index: int) -> float | None:
         """Square millimetres of a pixel; None where the header does not say what its lengths are."""
@@ -184,11 +209,12 @@ class NiftiStack:
         size = math.prod(dims) * self._header.get_data_dtype().itemsize
         kind = self._header.get_data_dtype()
         if kind.kind not in "iuf" and not (kind.names and kind.names[0] == "R"):
-            raise DataError(f"{path}: holds values of kind {kind}, expected numbers or RGB.")
+            what = "complex numbers" if kind.kind == "c" else f"values of kind {kind}"
+            raise DataError(f"{path}: holds {what}, expected real numbers or RGB; save it so, such as its magnitude.")
         if self.shape[0] * self.shape[1] > MAX_PIXELS or math.prod(dims) > MAX_VOXELS or size > _MOST_BYTES:
             raise DataError(f"{path}: {' x '.join(map(str, dims))} values of {kind} are too many; cut or shrink it.")
         offset = int(self._header["vox_offset"])
-        there = os.path.getsize(path)
+        there = size_of(path)
         # A stream cannot be packed to less than a thousandth.
         if there * (1032 if _is_packed(path) else 1) < offset + size:
             raise DataError(f"{path}: is truncated or damaged: {there} bytes cannot hold the {size} of its values.")
@@ -220,9 +246,9 @@ class NiftiStack:
         path, header = self.files[0], self._header
         kind, offset = header.get_data_dtype(), int(header["vox_offset"])
         size = math.prod(self._stored_shape) * kind.itemsize
-        if not _is_packed(path):
+        if not _is_packed(path) and archive_of(path) is None:
             return np.memmap(path, kind, "r", offset, self._stored_shape, order="F")
-        with gzip.open(path) as file:
+        with _unpacked(path) as file:
             file.read(offset)
             values = bytearray(size)
             view, filled = memoryview(values), 0
@@ -297,10 +323,16 @@ def _is_packed(path: Path) -> bool:
     return path.name.lower().endswith(".gz")
 
 
+@contextlib.contextmanager
+def _unpacked(path: Path) -> Iterator[BinaryIO]:
+    with open_binary(path) as file, gzip.GzipFile(fileobj=file) if _is_packed(path) else file as unpacked:
+        yield unpacked
+
+
 def _read_header(path: Path) -> Any:
     """The header of a NIfTI-1 or NIfTI-2 file, without extensions."""
     nibabel = library("nibabel")
-    with gzip.open(path) if _is_packed(path) else open(path, "rb") as file:
+    with _unpacked(path) as file:
         start = file.read(540)
         if not start:
             raise DataError(f"{path}: the file is empty (0 bytes).")
@@ -322,7 +354,7 @@ def _upright(affine: np.ndarray, dims: tuple[int, int, int]) -> tuple[tuple[int,
     """The axes of the file that become slices, rows and columns, and which of them run the other way."""
     orientations = library("nibabel.orientations").io_orientation(affine)
     if np.isnan(orientations).any():
-        raise DataError("an axis has no direction")
+        raise ValueError("an axis has no direction")
     of_world = {
         int(world): axis for axis, (world, _) in enumerate(orientations)
     }  # 0 left-right, 1 front-back, 2 height

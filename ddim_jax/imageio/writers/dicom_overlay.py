@@ -22,7 +22,7 @@ class DicomOverlay:
         (header,) = results.sources_of(DicomStack((source,), ReadOptions()))
         series = results.series_uid("dicom-overlay", header, context)
         spacing = results.spacing(header)
-        with errors_naming(source):
+        with errors_naming(source, fault=results.NO_REFERENCE):
             dataset = sc.SCImage.from_ref_dataset(
                 header,
                 drawn,

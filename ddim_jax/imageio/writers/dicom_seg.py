@@ -65,12 +65,12 @@ def write_segmentation(path, pixels, stack, context, *, kind):
     fractional = pixels.dtype != np.uint8
     measures, placed = None, results.have_places(stack)
     if stack.count > 1 and not placed:
-        headers = [results.with_made_up_places(headers[0], stack.count)]
+        source, headers = headers[0], [results.with_made_up_places(headers[0], stack.count)]
     elif not placed or results.spacing(headers[0]) is None:
         measures = highdicom.PixelMeasuresSequence(*(results.spacing(headers[0]) or ([1.0, 1.0], 1.0)))
     series = results.series_uid(kind, headers[0], context)
     instances = ",".join(str(header.SOPInstanceUID) for header in headers)
-    with errors_naming(stack.files[0]):
+    with errors_naming(stack.files[0], fault=results.NO_REFERENCE):
         dataset = seg.Segmentation(
             source_images=headers,
             pixel_array=pixels,
@@ -86,7 +86,7 @@ def write_segmentation(path, pixels, stack, context, *, kind):
             **results.about(context),
         )
     if stack.count > 1 and not placed:
-        results.remove_places(dataset)
+        results.remove_places(dataset, source)
     if not placed:
         dataset.PatientOrientation = headers[0].get("PatientOrientation")  # empty, where it is not known
     results.finish(dataset, path, context, "probability" if fractional else "segmentation")

@@ -1,4 +1,5 @@
 import logging
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -123,6 +124,74 @@ def test_colours_become_rgb(name):
     np.testing.assert_array_equal(picture, expected)
 
 
+def palette(path, entries, order="<", bits=16, words="u2"):
+    """Writes the values 0, 1, 2 with these colours."""
+    dataset = pydicom.dcmread(ct_slice(path, np.array([[0, 1, 2, 9]]) - 1024, PixelRepresentation=0))
+    del dataset.RescaleSlope, dataset.RescaleIntercept
+    dataset.PhotometricInterpretation = "PALETTE COLOR"
+    for colour, own in zip(("Red", "Green", "Blue"), np.transpose(entries), strict=True):
+        dataset.add_new(f"{colour}PaletteColorLookupTableDescriptor", "US", [len(own), 0, bits])
+        dataset.add_new(f"{colour}PaletteColorLookupTableData", "OW", as_words(own, order, words))
+    return big_endian(dataset, path) if order == ">" else dataset.save_as(path)
+
+
+def as_words(entries, order, words):
+    content = np.asarray(entries, f"<{words}").tobytes()
+    return np.frombuffer(content, "<u2").astype(f"{order}u2").tobytes()
+
+
+def big_endian(dataset, path):
+    dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
+    fresh = pydicom.Dataset()
+    fresh.update(dataset)
+    fresh.file_meta = dataset.file_meta
+    fresh.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
+    fresh.save_as(path, enforce_file_format=True)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_palettes_of_either_order_and_width(order, tmp_path):
+    """Values behind the last entry have its colour."""
+    shown = [[0, 200, 7], [255, 1, 130], [9, 8, 250], [0, 0, 0]]
+    path, expected = tmp_path / "a.dcm", [[*shown[:3], shown[3]]]
+    palette(path, np.multiply(shown, 257), order)
+    np.testing.assert_array_equal(read_image(path), expected)
+    palette(path, shown, order)  # eight bits, called and kept as 16
+    np.testing.assert_array_equal(read_image(path), expected)
+    palette(path, shown, order, 8, "u1")
+    np.testing.assert_array_equal(read_image(path), expected)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("name", ["ModalityLUTSequence", "VOILUTSequence"])
+def test_tables_of_words(name, order, tmp_path):
+    """A table of 1000 entries with 8 bits each, whose places need more; and one of 16."""
+    values = np.array([[-5, 0, 300, 999, 30000]])
+    for bits, entries in ((8, np.arange(1000) // 4), (16, np.arange(1000) * 60)):
+        dataset = pydicom.dcmread(ct_slice(tmp_path / "a.dcm", values - 1024, RescaleIntercept=0))
+        item = pydicom.Dataset()
+        item.add_new("LUTDescriptor", "SS", [1000, 0, bits])
+        item.add_new("LUTData", "OW", as_words(entries, order, "u2"))
+        setattr(dataset, name, [item])
+        if order == ">":
+            big_endian(dataset, tmp_path / "a.dcm")
+        else:
+            dataset.save_as(tmp_path / "a.dcm")
+        top = 2.0**bits - 1 if name == "VOILUTSequence" else 255.0
+        # A window that shows the modality's values as they are.
+        window = {"window": (127.5, 255.0)} if name == "ModalityLUTSequence" else {}
+        expected = np.clip(entries[[0, 0, 300, 999, 999]] * 255 / top, 0, 255)
+        np.testing.assert_allclose(grey(tmp_path / "a.dcm", **window)[0], expected, atol=0.51)
+
+
+def test_a_frame_of_damaged_jpeg_data_is_refused(tmp_path):
+    content = Path(bundled("SC_rgb_jpeg_dcmtk.dcm")).read_bytes()
+    middle = (content.index(b"\xff\xda") + len(content)) // 2
+    (tmp_path / "a.dcm").write_bytes(content[:middle] + bytes(200) + content[middle + 200 :])
+    with pytest.raises(DataError, match=r"a\.dcm: frame 1 is damaged, and pixels behind .* \(Corrupt JPEG data"):
+        read_image(tmp_path / "a.dcm")
+
+
 def test_what_no_installed_library_decodes_is_said_with_the_library():
     with pytest.raises(DataError, match=r"JPEG-lossy.dcm: JPEG with 12 bits needs python-gdcm or pylibjpeg-libjpeg"):
         read_image(bundled("JPEG-lossy.dcm"))
@@ -166,6 +235,19 @@ def test_slices_at_one_place_are_refused_and_missing_ones_said(tmp_path, caplog)
     ct_slice(tmp_path / "again.dcm", np.zeros((12, 10)), place=(-10.0, 5.0, 5.0 + 2.5), number=9)
     with pytest.raises(DataError, match=r"IM002 and .*again.dcm: two slices of one series at one position"):
         open_stack(list_images(tmp_path))
+
+
+def test_files_of_a_series_without_places_are_pictures_by_themselves_and_that_is_said(tmp_path, caplog):
+    for number in range(3):
+        ct_slice(tmp_path / f"{number}.dcm", HU, number=number, ImagePositionPatient=None)
+    ct_slice(tmp_path / "other.dcm", HU, series="1.2.3", ImagePositionPatient=None)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        series, _ = group_series(map(str, list_images(tmp_path)))
+    assert [len(files) for files in series] == [1, 1, 1, 1]
+    assert "3 files of 1 DICOM series have no position in the patient (ImagePositionPatient), such as" in caplog.text
+    caplog.clear()
+    group_series([str(tmp_path / "0.dcm"), str(tmp_path / "other.dcm")])
+    assert not caplog.text
 
 
 def test_slices_without_a_window_share_black_and_white(tmp_path):

@@ -74,8 +74,14 @@ def test_segments_are_found_by_name_or_number_or_refused(tmp_path):
     np.testing.assert_array_equal(read_mask(path, Labels.create({"heart": 7}, ignore=1)), [[0, 255, 1, 1]] * 4)
     with pytest.raises(LabelMapError, match=r"holds the values 0 \(4 pixels\), 1 \(4 pixels\), 2 \(8 pixels\)"):
         read_mask(path)
-    with pytest.raises(DataError, match=r"s.dcm: .* 1 \(lung\), 2 \(heart\); none has .* for 2 \(heart\)\."):
-        read_mask(path, Labels.create({"left": 1, "right": 3}))
+    for foreign in ({"left": 1, "right": 2}, {"organ": [1, 2]}):
+        message = r's.dcm: .* 1 \(lung\), 2 \(heart\), and none has a name of .* data.labels={"lung": 1, "heart": 2}'
+        with pytest.raises(DataError, match=message):
+            read_mask(path, Labels.create(foreign))
+    # Numbers without a name are what the user said.
+    np.testing.assert_array_equal(read_mask(path, Labels.create([1, 2])), masks[0] > 0)
+    with pytest.raises(DataError, match=r"numbers alone, .* so all need a number of it, .* for 2 \(heart\)\."):
+        read_mask(path, Labels.create(1))
     with pytest.raises(DataError, match=r"some have names of data.labels, so all need one, .* for 1 \(lung\)\."):
         read_mask(path, Labels.create({"rib": 1, "heart": 2}))
     overlapping = written(tmp_path / "o.dcm", np.full((1, 4, 4), 3, np.uint8), stack, BOTH)

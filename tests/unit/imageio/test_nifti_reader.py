@@ -1,9 +1,11 @@
 import gzip
+import zipfile
 
 import nibabel
 import numpy as np
 import pytest
 
+from ddim_jax.imageio.containers import files_inside
 from ddim_jax.imageio.images import ReadOptions, count_pixels, read_image, read_mask
 from ddim_jax.imageio.stacks import open_stack
 from ddim_jax.labels import Labels
@@ -150,3 +152,53 @@ def test_the_area_of_a_pixel_is_known_where_the_unit_is(unit, area, tmp_path):
     image.header.set_xyzt_units(unit)
     nibabel.save(image, tmp_path / "v.nii")
     assert open_stack([tmp_path / "v.nii"]).pixel_area(3) == (None if area is None else pytest.approx(area))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            np.zeros((4, 5, 6, 7), np.int16),
+            r"holds 4 x 5 x 6 x 7 values; expected two or .* volume\. Save",
+        ),
+        (np.zeros((4, 5, 1, 7), np.float32), r"holds 4 x 5 x 1 x 7 values"),
+        (np.zeros((4, 5, 6, 1, 3), np.float32), r"holds 4 x 5 x 6 x 1 x 3 values"),
+        (np.zeros((4, 5, 6), np.complex64), r"holds complex numbers, expected real numbers or RGB; save it so"),
+    ],
+)
+def test_what_is_no_picture_and_no_volume_is_refused_with_its_shape_or_kind(values, said, tmp_path):
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "v.nii.gz")
+    for read in (read_image, read_mask, lambda path: open_stack([path])):
+        with pytest.raises(DataError, match=f"v.nii.gz: {said}") as error:
+            read(tmp_path / "v.nii.gz")
+        assert len(error.value.args) == 1
+
+
+def test_colours_with_alpha_lie_on_black(tmp_path):
+    values = np.zeros((4, 5, 1), [(name, "u1") for name in "RGBA"])
+    values["R"], values["B"], values["A"] = 200, 100, 128
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "v.nii")
+    assert (read_image(tmp_path / "v.nii") == [100, 0, 50]).all()
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_volume_in_a_zip_is_that_volume(suffix, tmp_path):
+    values = np.random.default_rng(0).integers(-90, 900, SHAPE).astype(np.int16)
+    path = saved(tmp_path / f"v{suffix}", values)
+    with zipfile.ZipFile(tmp_path / "scans.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(path, f"p1/v{suffix}")
+        archive.writestr(f"p1/cut{suffix}", path.read_bytes()[:-40])
+        archive.writestr("p1/readme.txt", "no picture")
+    passed = []
+    found = files_inside(tmp_path / "scans.zip", passed.append)
+    assert [file.name for file in found] == [f"cut{suffix}", f"v{suffix}"] and len(passed) == 1
+    stack, whole = open_stack([found[1]]), open_stack([path])
+    assert stack.count == SHAPE[2] and np.array_equal(stack.affine, whole.affine)
+    for index in range(stack.count):
+        np.testing.assert_array_equal(stack.read(index), whole.read(index))
+    with pytest.raises(DataError, match=rf"scans\.zip/p1/cut{suffix}: is truncated"):
+        open_stack([found[0]]).read(0)
+    with zipfile.ZipFile(tmp_path / "none.zip", "w") as archive:
+        archive.writestr("readme.txt", "no picture")
+    with pytest.raises(DataError, match=r"none\.zip: holds no DICOM or NIfTI files"):
+        files_inside(tmp_path / "none.zip")

@@ -31,12 +31,13 @@ def test_notes_range_and_orientation_are_recorded(tmp_path):
     Image.fromarray(deep).save(tmp_path / "in/deep.png")
     deep[:5] = 65535
     Image.fromarray(deep).save(tmp_path / "in/marked.png")
+    Image.new("L", (20, 20), 7).save(tmp_path / "in/even.png")
     (tmp_path / "in/hole.jpg").write_bytes(jpeg_with_a_hole())
     summary = segment_files(red_segmenter(), tmp_path / "in", tmp_path / "out")
     assert [reason.partition(": ")[2].partition(" (")[0] for _, reason in summary.failed] == [
         "the file is damaged, and pixels behind the damage would be wrong"
     ]
-    assert summary.notes == {"few levels": 1} and "hole_mask.png" not in contents(tmp_path / "out")
+    assert summary.notes == {"few levels": 1, "even": 1} and "hole_mask.png" not in contents(tmp_path / "out")
     found = records(tmp_path / "out")
     assert found["turned"]["orientation"] == 6 and (found["turned"]["height"], found["turned"]["width"]) == (24, 20)
     assert not {"orientation", "range", "notes"} & found["usual"].keys()
@@ -45,7 +46,7 @@ def test_notes_range_and_orientation_are_recorded(tmp_path):
 
     # With the same settings: only what failed is done.
     summary = segment_files(red_segmenter(), tmp_path / "in", tmp_path / "out", allow_damaged=True)
-    assert (summary.done, summary.kept, summary.notes) == (1, 4, {"damaged": 1})
+    assert (summary.done, summary.kept, summary.notes) == (1, 5, {"damaged": 1})
     assert records(tmp_path / "out")["hole"]["notes"][0].startswith("damaged (Corrupt JPEG data")
 
 

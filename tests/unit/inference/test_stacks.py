@@ -6,6 +6,7 @@ import zipfile
 import highdicom
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from dicom_files import FRAME, STUDY, bundled, ct_series, ct_slice
 from PIL import Image
@@ -119,11 +120,14 @@ def test_a_zip_and_a_dicomdir_are_folders_of_files(series, out, tmp_path):
     with zipfile.ZipFile(tmp_path / "scans.zip", "w") as archive:
         for number, file in enumerate(sorted((tmp_path / "other").iterdir())):
             archive.write(file, f"a/{number}")
+        volume = nibabel.Nifti1Image(np.zeros((SIZE, SIZE, 3), np.int16), np.diag([1, 1, 2, 1]))
+        archive.writestr("b/v.nii", volume.to_bytes())
         archive.writestr("a/readme.txt", "no picture")
         archive.writestr("../outside.dcm", "what would leave the archive is not looked at")
-    summary = run(tmp_path / "scans.zip", out)
-    assert summary.done == 1 and summary.passed_over == {".txt": 1}
+    summary = run(tmp_path / "scans.zip", out, save=("mask", "nifti"))
+    assert summary.done == 2 and summary.passed_over == {".txt": 1}
     assert len(list((out / "scans.zip/a_mask").iterdir())) == 2
+    assert nibabel.load(out / "scans.zip/b/v_nifti.nii.gz").shape == (SIZE, SIZE, 3)
 
     fileset = FileSet()
     for file in sorted((folder / "p1/ct").iterdir()):
@@ -162,6 +166,35 @@ def test_frames_and_single_files(out, tmp_path):
     mask = np.asarray(Image.open(out / "CT_small_mask.png")) // 255
     np.testing.assert_array_equal(read_mask(out / "CT_small_dicom-seg.dcm"), mask)
     np.testing.assert_array_equal(read_mask(out / "CT_small_dicom-seg.dcm", Labels.create({"foreground": 9})), mask)
+
+
+def test_frames_of_a_class_of_single_pictures_and_moments_of_old_files(out, tmp_path, caplog):
+    """Files that scanners write and the standard does not know; results refer to them as they are."""
+    odd = {"StudyDate": "1997.04.24", "StudyTime": "14:04:38", "PatientBirthDate": "unknown"}
+    for name in ("SC_rgb_rle_2frame.dcm", "CT_small.dcm"):
+        dataset = pydicom.dcmread(bundled(name))
+        for field, value in odd.items():
+            dataset.add_new(field, "LO", value)  # which checks nothing
+            dataset[field].VR = "TM" if field == "StudyTime" else "DA"
+        dataset.save_as(tmp_path / name)
+    files = [tmp_path / name for name in ("SC_rgb_rle_2frame.dcm", "CT_small.dcm")]
+    with caplog.at_level("WARNING", logger="absl"):
+        summary = run(files, out, save=("dicom-seg", "dicom-overlay"))
+    assert (summary.done, list(summary.failed)) == (2, [])
+    assert "its PatientBirthDate cannot be one" in caplog.text and "unknown" not in caplog.text
+    for file in files:
+        source, found = pydicom.dcmread(file), pydicom.dcmread(out / f"{file.stem}_dicom-seg.dcm")
+        classes = {one.value for one in found.iterall() if one.keyword == "ReferencedSOPClassUID"}
+        assert classes == {source.SOPClassUID}
+        assert (found.StudyDate, found.StudyTime, found.PatientBirthDate) == ("19970424", "140438", "")
+
+
+def test_slices_with_nothing_to_see_are_counted(out, tmp_path):
+    values = np.zeros((SIZE, SIZE, 3), np.int16)
+    values[..., 1] = np.arange(SIZE)
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([1, 1, 2, 1])), tmp_path / "v.nii.gz")
+    assert segment_files(red_segmenter(), tmp_path / "v.nii.gz", out).notes == {"even": 1}
+    assert records(out)["v"]["notes"] == ["even (there is one value in all pixels of 2 of 3 slices)"]
 
 
 def test_what_a_writer_cannot_do_is_refused_before_any_work(series, out, tmp_path):

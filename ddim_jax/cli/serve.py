@@ -1,0 +1,125 @@
+"""`ddim-jax serve`: its arguments, and the server that it runs."""
+
+import argparse
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+from absl import logging
+
+from ddim_jax.cli.arguments import (
+    add_checkpoint_arguments,
+    add_sampling_arguments,
+    number,
+    sampling_arguments,
+    with_windows_joined,
+    words,
+)
+from ddim_jax.cli.begin import begin, find_device
+from ddim_jax.inference.segmenter import Segmenter
+from ddim_jax.runtime.errors import InputError, report_input_errors
+from ddim_jax.runtime.printable import Parser
+from ddim_jax.sampling_options import whole
+
+TOKEN = "DDIM_JAX_TOKEN"
+_SECONDS_TO_END = 10
+
+
+def parse_arguments(about: str | None, arguments: list[str] | None = None) -> argparse.Namespace:
+    """The arguments of the command line; `about` is what `--help` says of the program."""
+    parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add_checkpoint_arguments(parser, several=True)
+    add("--host", default="127.0.0.1", metavar="ADDRESS", help="to listen at (default: 127.0.0.1, this machine alone)")
+    add("--port", type=number("port", int, whole(0, 65535)), default=8000, metavar="N",
+        help="to listen at; 0 takes any that is free (default: 8000)")  # fmt: skip
+    add("--root-path", default="", metavar="/PATH", help="where a proxy shows the server")
+    add("--allow-host", action="append", default=[], metavar="NAME",
+        help="a name by which a proxy calls this server; others than those of loopback are refused at it")  # fmt: skip
+    add("--token", metavar="TEXT",
+        help=f"ask for this token; the variable {TOKEN} is not seen by other users of the machine")  # fmt: skip
+    for name, default, text in (
+        ("upload-mib", 256, "of one upload at most"),
+        ("kept-mib", 1024, "of uploads and results at most; the oldest results go first"),
+        ("kept-minutes", 30, "after which a result is removed"),
+    ):
+        parse = number(name.replace("-", "_"), int, whole(1, 2**20))
+        add(f"--{name}", type=parse, default=default, metavar="N", help=f"{text} (default: {default})")
+    add("--segments", type=words, action="extend", default=[], metavar="NAME=CONCEPT",
+        help="what the classes are, for DICOM-SEG, as of ddim-jax sample")  # fmt: skip
+    add_sampling_arguments(parser)
+    options = parser.parse_args(with_windows_joined(sys.argv[1:] if arguments is None else arguments))
+    if len(options.ckpt) > 2:
+        parser.error(f"--ckpt names {len(options.ckpt)} checkpoints; expected one, or two to compare")
+    if options.require_sha256 and len(options.ckpt) > 1:
+        parser.error("--require-sha256 is of one checkpoint; expected one --ckpt")
+    if options.root_path and not re.fullmatch(r"(/[\w.~-]+)+", options.root_path):
+        parser.error(
+            f"--root-path is {options.root_path!r}; expected a path such as /segment, without a slash at its end"
+        )
+    options.token = options.token or os.environ.get(TOKEN) or None
+    return options
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serves until it is stopped; returns the exit status."""
+    with report_input_errors("stopped"):
+        try:
+            import uvicorn
+
+            from ddim_jax.serve.app import create_app
+            from ddim_jax.serve.guard import LOOPBACK
+            from ddim_jax.serve.limits import Limits
+            from ddim_jax.serve.segmenting import Network
+        except ImportError as error:
+            raise InputError(f"{error.name} is not installed; pip install 'ddim_jax[serve]'") from error
+        cache = begin()
+        find_device()
+        networks = []
+        for ckpt in options.ckpt:
+            segmenter = Segmenter.load(
+                ckpt,
+                step=options.checkpoint_step,
+                programs=cache and cache / "traced",
+                require_sha256=options.require_sha256,
+            )
+            chosen = segmenter.options(**sampling_arguments(options))
+            networks.append(Network.create(Path(ckpt).name or ckpt, segmenter, options.segments, chosen))
+        limits = Limits(
+            upload_bytes=options.upload_mib * 2**20,
+            kept_bytes=options.kept_mib * 2**20,
+            kept_seconds=options.kept_minutes * 60.0,
+        )
+        is_loopback = options.host in LOOPBACK
+        if not is_loopback and options.token is None:
+            logging.warning("whoever reaches port %d of this machine can use it; --token asks for one", options.port)
+        hosts = (*(LOOPBACK if is_loopback else ()), *options.allow_host) or None
+        config = uvicorn.Config(
+            create_app(networks, limits, token=options.token, hosts=hosts),
+            host=options.host,
+            port=options.port,
+            root_path=options.root_path,
+            log_config=None,  # the lines of this program alone
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_SECONDS_TO_END,
+        )
+        return _serve(uvicorn.Server(config), config, options.root_path)
+
+
+def _serve(server, config, root_path: str) -> int:
+    try:
+        socket = config.bind_socket()
+    except SystemExit:  # uvicorn's, after a line of its own
+        raise InputError(f"port {config.port} of {config.host} cannot be used; choose another with --port") from None
+    with socket:
+        host, port = socket.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        # uvicorn stops on these and then raises them again, for whoever started it.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
+        print(f"serving at http://{shown}:{port}{root_path}/ (Ctrl-C ends it)", flush=True)
+        server.run(sockets=[socket])
+    return 0

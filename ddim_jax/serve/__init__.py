@@ -1,0 +1,1 @@
+"""`ddim-jax serve`: a page and a REST endpoint that segment what is sent to them. Needs the extra `serve`."""

@@ -1,0 +1,82 @@
+"""The fields of a request, as text, and the options that they choose.
+
+A request chooses what the compiled program does not depend on. The rest, such as steps and samples, is chosen for the
+whole server when it is started: each combination compiles a program, and strangers shall not fill the memory with them.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ddim_jax.inference.segmenter import Segmenter
+from ddim_jax.runtime.errors import InputError
+from ddim_jax.sampling_options import SamplingOptions
+
+OPTIONS = ("seed", "protocol", "ensemble", "threshold", "window", "invert")
+EXAMPLES = 16
+"""Phantoms to choose from, the numbers 0 .. 15 of the field `example`."""
+_BOOLEANS = {"true": True, "false": False}
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """A request without its files.
+
+    Attributes:
+      options: fields of `SamplingOptions`.
+      example: the number of a phantom in place of a file; None for a file.
+      wait: True if the answer comes with the result, False if at once.
+    """
+
+    options: Mapping[str, Any]
+    example: int | None = None
+    wait: bool = True
+
+
+def parse(fields: Mapping[str, str]) -> Asked:
+    """The request that the fields make.
+
+    Raises:
+      InputError: a field is not known, or its value cannot be used.
+    """
+    unknown = [name for name in fields if name not in (*OPTIONS, "example", "wait")]
+    if unknown:
+        raise InputError(
+            f"there is a field {unknown[0][:40]!r}; expected some of {', '.join((*OPTIONS, 'example', 'wait'))}"
+        )
+    options = {name: _value(name, text) for name, text in fields.items() if name in OPTIONS and text != ""}
+    example = None
+    if "example" in fields:
+        example = _number("example", fields["example"], int)
+        if not 0 <= example < EXAMPLES:
+            raise InputError(f"example is {example}; expected a number from 0 to {EXAMPLES - 1}")
+    return Asked(options, example, _boolean("wait", fields.get("wait", "true")))
+
+
+def options_of(segmenter: Segmenter, base: SamplingOptions, asked: Asked) -> SamplingOptions:
+    """The server's options with those of a request in their place; errors as `SamplingOptions.create`."""
+    return segmenter.options(base, **asked.options)
+
+
+def _value(name: str, text: str) -> Any:
+    if name in ("protocol", "ensemble"):
+        return text[:40]
+    if name == "invert":
+        return _boolean(name, text)
+    if name == "window":
+        return tuple(_number(name, part, float) for part in text.split(","))
+    return _number(name, text, int if name == "seed" else float)
+
+
+def _number(name: str, text: str, kind: type) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        expected = "a centre and a width, as in 40,400" if name == "window" else "a number"
+        raise InputError(f"{name} is {text[:40]!r}; expected {expected}") from None
+
+
+def _boolean(name: str, text: str) -> bool:
+    if text not in _BOOLEANS:
+        raise InputError(f"{name} is {text[:40]!r}; expected true or false")
+    return _BOOLEANS[text]

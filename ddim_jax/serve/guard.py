@@ -1,0 +1,127 @@
+"""What stands before every route: who may ask, how much may be sent, which headers go out, what is logged."""
+
+import hmac
+import json
+import time
+from collections.abc import Collection
+from typing import Any
+
+from absl import logging
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+
+from ddim_jax.serve.jobs import fault
+from ddim_jax.serve.refusals import Refusal
+
+OPEN = ("/", "/healthz", "/openapi.json", "/static")
+"""Paths, and folders of such, that need no token: they tell nothing of anybody's pictures."""
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+
+
+class Guard:
+    """An ASGI application around another.
+
+    Args:
+      app: the other.
+      most_bytes: of a request's body, by its header and as it comes.
+      token: that requests have to have as `Authorization: Bearer TOKEN`; None for none.
+      hosts: names of this server that requests may be for: those of another may come from a page whose name was made to
+        lead here. None for any.
+    """
+
+    def __init__(self, app: Any, *, most_bytes: int, token: str | None = None, hosts: Collection[str] | None = None):
+        self._app, self._most, self._token, self._hosts = app, most_bytes, token, hosts
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                return
+            await self._app(scope, receive, send)
+            return
+        began, status, taken = time.monotonic(), 0, 0
+
+        async def receive_bounded() -> Any:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self._most:
+                raise Refusal(413, f"The upload has more than {self._most} bytes.")
+            return message
+
+        async def send_with_headers(message: Any) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers[name] = value
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        try:
+            refused = self._refusal(scope)
+            if refused is not None:
+                await answer(send_with_headers, refused)
+            else:
+                await self._app(scope, receive_bounded, send_with_headers)
+        except ClientDisconnect:
+            pass
+        except Exception as error:
+            refused = error if isinstance(error, Refusal) else fault(error)
+            if not status:
+                await answer(send_with_headers, refused)
+        if scope["method"] != "GET" or status >= 500:
+            # No path: it may hold the number of a result.
+            logging.info("%s %s in %.2f s, %d bytes", scope["method"], status, time.monotonic() - began, taken)
+
+    def _refusal(self, scope: Any) -> Refusal | None:
+        headers = Headers(scope=scope)
+        if self._hosts is not None and host_name(headers.get("host", "")) not in self._hosts:
+            return Refusal(421, "This server is not known by that name; --allow-host NAME allows it.")
+        if scope["method"] not in ("GET", "HEAD") and headers.get("sec-fetch-site", "none") not in (
+            "none", "same-origin",
+        ):  # fmt: skip
+            return Refusal(403, "A page of another site asks; only this server's own page may.")
+        path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
+        needs_token = path not in OPEN and not path.startswith("/static/")
+        if self._token is not None and needs_token:
+            kind, _, given = headers.get("authorization", "").partition(" ")
+            if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token.encode()):
+                return Refusal(401, "The token is missing or wrong.", {"WWW-Authenticate": "Bearer"})
+        length = headers.get("content-length", "0")
+        if not length.isascii() or not length.isdigit() or int(length[:20]) > self._most:
+            return Refusal(413, f"The upload has more than {self._most} bytes.")
+        return None
+
+
+def host_name(header: str) -> str:
+    """The name in a Host header, without the port."""
+    if header.startswith("["):
+        return header[1:].partition("]")[0].lower()
+    return header.partition(":")[0].lower()
+
+
+async def answer(send: Any, refusal: Refusal) -> None:
+    """Sends a refusal as JSON."""
+    body = body_of(refusal)
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **(refusal.headers or {})}
+    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": refusal.status_code, "headers": pairs})
+    await send({"type": "http.response.body", "body": body})
+
+
+def body_of(refusal: Any) -> bytes:
+    """The body of a refusal: {"status": 422, "error": "one sentence"}."""
+    return json.dumps({"status": refusal.status_code, "error": refusal.detail}).encode()

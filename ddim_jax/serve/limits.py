@@ -1,0 +1,28 @@
+"""Bounds on what a server takes and keeps."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """The bounds of one server; an upload past one of them is refused with a message that says so.
+
+    Attributes:
+      upload_bytes: of one request, and of what an archive in it holds when it is unpacked.
+      upload_files: in one upload, those in an archive too.
+      upload_seconds: that a client may take to send it.
+      picture_pixels: of one picture.
+      source_pixels: of all slices of a source.
+      waiting: uploads received, waiting and being segmented at once; more are told to try again.
+      kept_bytes: of uploads and results; the oldest results go first.
+      kept_seconds: after which a result is removed.
+    """
+
+    upload_bytes: int = 2**28
+    upload_files: int = 2048
+    upload_seconds: float = 120.0
+    picture_pixels: int = 2**25
+    source_pixels: int = 2**26
+    waiting: int = 64
+    kept_bytes: int = 2**30
+    kept_seconds: float = 1800.0

@@ -1,0 +1,181 @@
+"""The OpenAPI document of the server."""
+
+import dataclasses
+from typing import Any
+
+import ddim_jax
+from ddim_jax.sampling_options import SamplingOptions
+from ddim_jax.serve.fields import EXAMPLES, OPTIONS
+from ddim_jax.serve.limits import Limits
+
+_NUMBER, _TEXT, _WHOLE = {"type": "number"}, {"type": "string"}, {"type": "integer"}
+
+
+def document(root_path: str, limits: Limits) -> dict[str, Any]:
+    """The document as JSON has it; `root_path` is where a proxy shows the server."""
+    asked = _fields()
+    form = {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}, **asked}
+    body = {
+        "required": False,
+        "content": {
+            "multipart/form-data": {"schema": {"type": "object", "properties": form}},
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+    result_id = _parameter("id", "path", _TEXT, "of the result")
+    upload = {
+        "summary": "Segments one picture, a DICOM file or series, or a NIfTI file",
+        "description": f"At most {limits.upload_bytes} bytes, {limits.picture_pixels} pixels a picture and "
+        f"{limits.source_pixels} in all slices. Fields may stand in the form or in the address. A result is kept for "
+        f"{limits.kept_seconds:g} seconds at most. Not for clinical use.",
+        "parameters": [_parameter(name, "query", {k: v for k, v in one.items() if k != "description"},
+                                  one["description"]) for name, one in asked.items()],
+        "requestBody": body,
+        "responses": {
+            "200": _answer("The result", _ref("Result")),
+            "202": _answer("With wait=false: the job, to be asked for at its Location", _ref("Result")),
+            **_refusals(401, 403, 408, 413, 415, 422, 500, 503),
+        },
+    }  # fmt: skip
+    png = {"200": {"description": "A picture", "content": {"image/png": {}}}}
+    files = {"200": {"description": "The file", "content": {
+        kind: {} for kind in ("image/png", "application/dicom", "application/gzip")}}}  # fmt: skip
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "ddim_jax",
+            "version": ddim_jax.__version__,
+            "description": "Segmentation of medical pictures. Not a medical device, not for clinical use.",
+        },
+        "servers": [{"url": root_path or "/"}],
+        "security": [{}, {"token": []}],
+        "paths": {
+            "/segment": {"post": upload},
+            "/results/{id}": {
+                "get": {
+                    "summary": "A job or its result",
+                    "parameters": [result_id],
+                    "responses": {"200": _answer("It", _ref("Result")), **_refusals(401, 404)},
+                },
+                "delete": {
+                    "summary": "Removes a result and all of its files",
+                    "parameters": [result_id],
+                    "responses": {"204": {"description": "It is removed"}, **_refusals(401, 404)},
+                },
+            },
+            "/results/{id}/files/{name}": {
+                "get": {
+                    "summary": "A file of a result, as its links have it",
+                    "parameters": [result_id, _parameter("name", "path", _TEXT, "such as 1/1/mask.png")],
+                    "responses": files | _refusals(401, 404),
+                }
+            },
+            "/results/{id}/picture": {
+                "get": {
+                    "summary": "A slice of a DICOM or NIfTI source with another window",
+                    "parameters": [
+                        result_id,
+                        _parameter("slice", "query", _WHOLE, "from 1"),
+                        _parameter("window", "query", _TEXT, "centre and width, as in 40,400"),
+                    ],
+                    "responses": png | _refusals(401, 404, 422),
+                }
+            },
+            "/about": {"get": {"summary": "The checkpoints and the limits", "responses": {
+                "200": _answer("They", {"type": "object"}), **_refusals(401)}}},
+            "/healthz": {"get": {"summary": "Whether the server is ready", "security": [], "responses": {
+                "200": _answer("status is ok, or starting while programs are compiled", {"type": "object"})}}},
+            "/openapi.json": {"get": {"summary": "This document", "security": [], "responses": {
+                "200": _answer("It", {"type": "object"})}}},
+        },
+        "components": {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "schemas": _schemas(),
+        },
+    }  # fmt: skip
+
+
+def _fields() -> dict[str, Any]:
+    kinds = {"seed": _WHOLE, "threshold": _NUMBER, "invert": {"type": "boolean"}}
+    about = {field.name: field.metadata["help"] for field in dataclasses.fields(SamplingOptions)}
+    return {name: kinds.get(name, _TEXT) | {"description": about[name]} for name in OPTIONS} | {
+        "example": _WHOLE | {"description": f"a phantom in place of a file, 0 to {EXAMPLES - 1}"},
+        "wait": {"type": "boolean", "description": "false: answer at once, with the address of the result"},
+    }
+
+
+def _schemas() -> dict[str, Any]:
+    of_class = {name: _NUMBER for name in ("area", "area_low", "area_high", "dice_low")}
+    of_class |= {f"{name}_mm2": _NUMBER for name in ("area", "area_low", "area_high")}
+    links = {"type": "object", "additionalProperties": _TEXT}
+    one_slice = {
+        "height": _WHOLE,
+        "width": _WHOLE,
+        "pixel_mm2": {"type": ["number", "null"]},
+        "mean_uncertainty": _NUMBER,
+        "doubt": _NUMBER,
+        "classes": _list({"type": "object", "properties": {"name": _TEXT, **of_class}}),
+        "files": links,
+    }
+    network = {
+        **dict.fromkeys(("name", "sha256", "note", "terms"), _TEXT),
+        "step": _WHOLE,
+        "options": {"type": "object"},
+        "calibration": {"type": ["string", "null"]},
+        "coverage": {"type": ["number", "null"]},
+        "window": {"type": ["array", "null"], "items": _NUMBER},
+        "notes": _list(_TEXT),
+        "slices": _list({"type": "object", "properties": one_slice}),
+        "files": links,
+        "unavailable": links,
+    }
+    progress = {"type": "object", "properties": dict.fromkeys(("before", "done", "of"), _WHOLE)}
+    status = {"type": "string", "enum": ["receiving", "waiting", "running", "done", "failed"]}
+    result = {
+        "id": _TEXT,
+        "status": status,
+        "progress": progress,
+        "links": links,
+        "refusal": _ref("Refusal"),
+        "networks": _list({"type": "object", "properties": network}),
+        "not_for_clinical_use": {"const": True},
+    }
+    return {
+        "Result": {"type": "object", "properties": result, "required": ["id", "status", "progress", "links"]},
+        "Refusal": {
+            "type": "object",
+            "properties": {"status": _WHOLE, "error": _TEXT},
+            "required": ["status", "error"],
+        },
+    }
+
+
+def _list(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _parameter(name: str, place: str, schema: dict[str, Any], about: str) -> dict[str, Any]:
+    return {"name": name, "in": place, "required": place == "path", "schema": schema, "description": about}
+
+
+def _answer(about: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": about, "content": {"application/json": {"schema": schema}}}
+
+
+def _refusals(*statuses: int) -> dict[str, Any]:
+    about = {
+        401: "The token is missing or wrong",
+        403: "A page of another site asks",
+        404: "There is no such thing, or no more",
+        408: "It came too slowly",
+        413: "It is too large",
+        415: "It is of no kind that can be read",
+        422: "It cannot be read, or a field cannot be used",
+        500: "The program has a fault",
+        503: "The queue is full; see Retry-After",
+    }
+    return {str(status): _answer(about[status], _ref("Refusal")) for status in statuses}

@@ -1,0 +1,289 @@
+"""One upload segmented by one checkpoint: the result as JSON has it, and its artefacts."""
+
+import dataclasses
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import ddim_jax
+from ddim_jax.imageio.class_colours import class_colour
+from ddim_jax.imageio.coded import parse_segments
+from ddim_jax.imageio.images import Picture
+from ddim_jax.imageio.stacks import open_stack
+from ddim_jax.imageio.writers import Context
+from ddim_jax.inference.jobs import Job as Planned
+from ddim_jax.inference.jobs import plan_jobs
+from ddim_jax.inference.reading import Opened, Reading
+from ddim_jax.inference.records import facts_of
+from ddim_jax.inference.segmentation import Segmentation, fuse
+from ddim_jax.inference.segmenter import Segmenter
+from ddim_jax.labels import Labels
+from ddim_jax.preprocessing import resize_unit_map
+from ddim_jax.registry import WRITERS
+from ddim_jax.runtime.errors import DataError, InputError
+from ddim_jax.sampling_options import SamplingOptions
+from ddim_jax.serve.limits import Limits
+from ddim_jax.serve.refusals import Refusal, without_paths
+
+OF_A_SLICE = ("mask", "probability", "uncertainty", "overlay")
+OF_A_SOURCE = ("dicom-seg", "nifti")
+_BOUNDS = ("area_low", "area_high", "dice_low", "area_mm2", "area_low_mm2", "area_high_mm2")
+_LARGEST_SAMPLE = 512  # pixels of the longer side: they are for looking at
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A checkpoint that a server segments with.
+
+    Attributes:
+      name: what the user calls it, without the folders it lies in.
+      segmenter: of the checkpoint.
+      options: of the server.
+      segments: a coded concept for each class, for DICOM-SEG; {} for none.
+    """
+
+    name: str
+    segmenter: Segmenter
+    options: SamplingOptions
+    segments: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def create(
+        cls, name: str, segmenter: Segmenter, segments: Sequence[str] = (), options: SamplingOptions | None = None
+    ) -> "Network":
+        """Errors as `SamplingOptions.create` and `parse_segments`."""
+        known = [*(segmenter.config["data"].get("segments") or ()), *segments]
+        concepts = parse_segments(known, segmenter.labels.class_names)
+        return cls(name, segmenter, options or segmenter.options(), concepts)
+
+    def about(self) -> dict[str, Any]:
+        """The checkpoint as JSON has it."""
+        data, names = self.segmenter.training_data, self.segmenter.labels.class_names
+        return {
+            "name": self.name,
+            "step": self.segmenter.step,
+            "sha256": self.segmenter.fingerprint(),
+            "classes": [{"name": name, "colour": class_colour(number)} for number, name in enumerate(names, start=1)],
+            "exclusive": self.segmenter.labels.several and not self.segmenter.labels.multilabel,
+            "options": self.options.as_dict(),
+            "note": str(data.get("note") or ""),
+            "terms": str(data.get("terms") or ""),
+        }
+
+
+def plan(files: Sequence[Path], output_dir: Path) -> Planned:
+    """The one source that the files of an upload are.
+
+    Raises:
+      Refusal: they are several.
+      DataError: none can be read.
+    """
+    jobs = plan_jobs(files[0] if len(files) == 1 else files[0].parent, output_dir).jobs
+    if len(jobs) > 1:
+        raise Refusal(
+            422, f"The upload holds {len(jobs)} pictures that are no slices of one series; send them one by one."
+        )
+    return jobs[0]
+
+
+def segment(
+    planned: Planned,
+    network: Network,
+    options: SamplingOptions,
+    limits: Limits,
+    prefix: str,
+    folder: Path,
+    advance: Callable[[int], None],
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Segments all slices of a source.
+
+    Args:
+      planned: the source.
+      network: the checkpoint.
+      options: checked.
+      limits: of its pixels.
+      prefix: of the names of artefacts, with a slash.
+      folder: private, for files on their way.
+      advance: called with the number of slices after each of them.
+
+    Returns:
+      The result, whose "files" name artefacts, and these.
+
+    Raises:
+      DataError: it cannot be read.
+      Refusal: it is too large.
+      CheckpointError: the network gives values that are not finite.
+    """
+    segmenter, labels = network.segmenter, network.segmenter.labels
+    calibration, _ = segmenter.calibration(options)
+    context = Context(
+        software=f"ddim_jax {ddim_jax.__version__}",
+        checkpoint=segmenter.checkpoint,
+        weights=segmenter.fingerprint(),
+        step=segmenter.step,
+        options=options,
+        labels=labels,
+        segments=network.segments,
+        calibration=calibration,
+    )
+    reading = Reading(segmenter, options, allow_damaged=False)
+    opened = reading.look(planned)
+    _check_size(opened, limits)
+    kinds, unavailable = _of_the_source(planned, opened, context)
+    files: dict[str, bytes] = {}
+    slices, notes = [], []
+    for index in range(opened.count):
+        loaded = reading.load(planned, opened, index)
+        if loaded.picture is None:
+            if loaded.reason is None:
+                raise MemoryError
+            raise DataError(loaded.reason)
+        image = loaded.picture.pixels
+        samples = segmenter.fetch(segmenter.start(loaded.prepared, options))
+        result = fuse(samples, image.shape[:2], options, labels, calibration)
+        area = None if opened.source is None else opened.source.pixel_area(index)
+        facts = facts_of(image, result, labels, area)
+        if opened.source is not None:
+            opened.source.add(index, image, result, facts, kinds, folder, context)
+        made = _written(image, result, planned, context._replace(slice=index), folder)
+        made |= {
+            "picture.png": picture_png(image),
+            "masks.png": _masks(result, labels),
+            "samples.png": _samples(samples),
+        }
+        names = {name.partition(".")[0]: f"{prefix}{index + 1}/{name}" for name in made}
+        files |= {f"{prefix}{index + 1}/{name}": data for name, data in made.items()}
+        slices.append(_slice(facts, labels, area) | {"files": names})
+        notes += [note for note in _notes(loaded.picture) if note not in notes]
+        advance(opened.count)
+    whole = {}
+    if opened.source is not None:
+        opened.source.complete(kinds, folder, context)
+        for kind in kinds:
+            path = folder / planned.output(kind)
+            whole[kind] = f"{prefix}{kind}{WRITERS.get(kind).suffix}"
+            files[whole[kind]] = path.read_bytes()
+            path.unlink()
+    body = network.about() | {
+        "options": options.as_dict(),
+        "calibration": None if calibration is None else calibration.in_words(),
+        "coverage": None if calibration is None else calibration.coverage,
+        "window": _window(opened),
+        "notes": notes,
+        "slices": slices,
+        "files": whole,
+        "unavailable": {kind: without_paths(reason, folder.parent) for kind, reason in unavailable.items()},
+    }
+    return body, files
+
+
+def show(files: Sequence[str], index: int, window: tuple[float, float], invert: bool) -> bytes:
+    """Slice `index` of a DICOM or NIfTI source with another window, as PNG.
+
+    Raises:
+      DataError: it cannot be read.
+      Refusal: it is of another format, or has no such slice.
+    """
+    stack = open_stack(files)
+    if not hasattr(stack, "with_window") or not 0 <= index < stack.count:
+        raise Refusal(404, "There is no such slice of a DICOM or NIfTI file.")
+    pixels = stack.with_window(window).read(index)
+    return picture_png(255 - pixels if invert else pixels)
+
+
+def picture_png(image: np.ndarray) -> bytes:
+    """A picture uint8 [H, W, 3] as PNG, of one channel if its channels are equal; for looking at, so quickly packed."""
+    grey = image[..., 0]
+    same = np.array_equal(grey, image[..., 1]) and np.array_equal(grey, image[..., 2])
+    return _png(np.ascontiguousarray(grey) if same else image)
+
+
+def _check_size(opened: Opened, limits: Limits) -> None:
+    if opened.reason is not None:
+        raise DataError(opened.reason)
+    if opened.pixels > limits.picture_pixels:
+        raise Refusal(413, f"The picture has {opened.pixels:,} pixels; expected at most {limits.picture_pixels:,}.")
+    if opened.pixels * opened.count > limits.source_pixels:
+        raise Refusal(
+            413, f"{opened.count} slices have {opened.pixels * opened.count:,} pixels; expected at most "
+            f"{limits.source_pixels:,} in all."
+        )  # fmt: skip
+
+
+def _of_the_source(planned: Planned, opened: Opened, context: Context) -> tuple[list[str], dict[str, str]]:
+    """The kinds of results of whole sources that this one can have, and why not the others of its format."""
+    kinds, unavailable = [], {}
+    if opened.source is None:
+        return [], {}
+    for kind in OF_A_SOURCE if planned.files[0].endswith(".dcm") else OF_A_SOURCE[1:]:
+        try:
+            WRITERS.get(kind).check([Path(planned.files[0])], context)
+            kinds.append(kind)
+        except InputError as error:
+            unavailable[kind] = str(error)
+    return kinds, unavailable
+
+
+def _written(
+    image: np.ndarray, result: Segmentation, planned: Planned, context: Context, folder: Path
+) -> dict[str, bytes]:
+    made = {}
+    for kind in OF_A_SLICE:
+        writer = WRITERS.get(kind)
+        path = folder / f"slice{writer.suffix}"
+        writer().write(path, result, image, Path(planned.files[0]), context)
+        made[f"{kind}{writer.suffix}"] = path.read_bytes()
+        path.unlink()
+    return made
+
+
+def _masks(result: Segmentation, labels: Labels) -> bytes:
+    """The masks of all classes side by side, 0 and 255."""
+    parts = [
+        np.uint8(255) * labels.of_class(result.mask, number + 1).astype(np.uint8) for number in range(labels.count)
+    ]
+    return _png(np.concatenate(parts, axis=1))
+
+
+def _samples(samples: np.ndarray) -> bytes:
+    """The samples below each other, 0 where a pixel is outside for certain and 255 inside; classes side by side."""
+    maps = np.clip(samples * 0.5 + 0.5, 0, 1).reshape(*samples.shape[:3], -1)
+    height, width = maps.shape[1:3]
+    scale = min(1.0, _LARGEST_SAMPLE / max(height, width))
+    shape = max(1, round(height * scale)), max(1, round(width * scale))
+    rows = [np.concatenate([resize_unit_map(one, shape) for one in np.moveaxis(sample, -1, 0)], 1) for sample in maps]
+    return _png(np.round(np.concatenate(rows) * 255).astype(np.uint8))
+
+
+def _slice(facts: Mapping[str, Any], labels: Labels, pixel_area: float | None) -> dict[str, Any]:
+    areas = facts.get("areas") or {labels.class_names[0]: facts["area"]}
+    classes = []
+    for name in labels.class_names:
+        one = {"name": name, "area": areas[name]}
+        if pixel_area is not None:
+            one["area_mm2"] = float(f"{areas[name] * pixel_area:.6g}")
+        bounds = facts.get("bounds", {}).get(name, {})
+        classes.append(one | {field: bounds[field] for field in _BOUNDS if field in bounds})
+    same = ("height", "width", "mean_uncertainty", "doubt")
+    return {name: facts[name] for name in same} | {"pixel_mm2": pixel_area, "classes": classes}
+
+
+def _notes(picture: Picture) -> list[str]:
+    deep = picture.range
+    return [*picture.notes, *([f"values from {deep[0]:g} to {deep[1]:g} are black to white"] if deep else [])]
+
+
+def _window(opened: Opened) -> list[float] | None:
+    """The centre and width that a DICOM or NIfTI source is shown with."""
+    found = None if opened.source is None else opened.source.window()
+    return None if found is None else [float(f"{value:.6g}") for value in found]
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG", compress_level=1)
+    return file.getvalue()

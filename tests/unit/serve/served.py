@@ -1,0 +1,30 @@
+"""What the tests of the server send: pictures, and the network whose masks are known."""
+
+import io
+
+import numpy as np
+from PIL import Image
+from segmenters import SIZE, red_segmenter
+
+from ddim_jax.serve.segmenting import Network
+
+
+def network(name="red", segments=("Lung",), **sample):
+    return Network.create(name, red_segmenter(**sample), segments)
+
+
+def png(pixels):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG")
+    return file.getvalue()
+
+
+def decoded(data):
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def half(rows=SIZE // 2, size=SIZE):
+    """A picture at the size of the network, white in its first rows, and black."""
+    pixels = np.zeros((size, size, 3), np.uint8)
+    pixels[:rows] = 255
+    return pixels

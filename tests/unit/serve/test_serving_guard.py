@@ -1,0 +1,148 @@
+"""Who may ask, how much may be sent, and what goes out besides."""
+
+import json
+
+import pytest
+from served import half, network, png
+from starlette.routing import Mount, Route
+
+from ddim_jax.cli import serve as command
+from ddim_jax.serve.app import STATIC, create_app
+from ddim_jax.serve.guard import host_name
+from ddim_jax.serve.limits import Limits
+from ddim_jax.serve.openapi import document
+
+
+def test_a_page_that_fetches_nothing_from_elsewhere(client):
+    answer = client.get("/")
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
+    assert "unsafe" not in policy and answer.headers["x-content-type-options"] == "nosniff"
+    assert client.get("/static/app.js").headers["content-security-policy"] == policy
+    for file in STATIC.iterdir():
+        text = file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert "http://" not in text and "https://" not in text, file
+        for dangerous in (
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            " onclick=",
+            "style=",
+        ):
+            assert dangerous not in text, file
+        assert client.get(f"/static/{file.name}").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static//etc/passwd", "/nothing"])
+def test_no_other_file_is_served(client, path):
+    answer = client.get(path)
+    assert answer.status_code in (404, 405) and answer.json()["status"] == answer.status_code
+
+
+def test_a_token(serving):
+    client = serving(token="s3cret")
+    for path in ("/", "/healthz", "/openapi.json", "/static/app.js"):
+        assert client.get(path).status_code == 200
+    for path in ("/about", "/results/x", "/results/x/files/1/1/mask.png", "/healthz/x"):
+        assert client.get(path).status_code in (401, 404), path
+    assert client.get("/about").status_code == 401
+    for given in ("Bearer wrong", "Basic s3cret", "s3cret", "Bearer", "Bearer \xe4"):
+        answer = client.post("/segment", content=png(half()), headers={"Authorization": given.encode("latin-1")})
+        assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
+    client.headers["Authorization"] = "Bearer s3cret"
+    assert client.post("/segment", content=png(half())).status_code == 200
+
+
+def test_a_page_of_another_site_is_refused(serving):
+    client = serving(hosts=("localhost", "127.0.0.1", "::1"))
+    for host, status in (
+        ("localhost:8000", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:8000", 200),
+        ("evil.example", 421),
+        ("", 421),
+    ):
+        assert client.get("/healthz", headers={"Host": host}).status_code == status, host
+    client.headers["Host"] = "localhost"
+    for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)):
+        headers = {"Sec-Fetch-Site": site}
+        assert client.post("/segment", content=png(half()), headers=headers).status_code == status
+    assert [host_name(name) for name in ("A.b:80", "[::1]:80", "[::1]", "a")] == ["a.b", "::1", "::1", "a"]
+
+
+def test_an_upload_that_is_too_large(serving):
+    client = serving(upload_bytes=1000)
+
+    def chunks():
+        for _ in range(1000):
+            yield b"x" * 100
+
+    for answer in (
+        client.post("/segment", content=b"x" * 1001),
+        client.post("/segment", content=chunks()),
+        client.post("/segment", content=b"", headers={"Content-Length": "9" * 30}),
+        client.post("/segment", files={"file": b"x" * 2000}),
+        client.post("/segment", content=chunks(), headers={"Content-Type": "multipart/form-data; boundary=x"}),
+    ):
+        assert answer.status_code == 413 and "more than 1000 bytes" in answer.json()["error"]
+    assert client.get("/healthz").json()["unfinished"] == 0
+
+
+def test_links_behind_a_proxy(serving):
+    client = serving(root_path="/seg")
+    answer = client.post("/segment", content=png(half())).json()
+    assert answer["links"]["self"].startswith("/seg/results/")
+    assert answer["networks"][0]["slices"][0]["files"]["mask"].startswith(answer["links"]["self"])
+    assert client.get("/openapi.json").json()["servers"] == [{"url": "/seg"}]
+
+
+def test_the_document_has_all_routes_and_its_references_lead_somewhere():
+    app = create_app([network()])
+    there = {
+        (route.path.replace(":path", ""), method.lower())
+        for route in app.routes
+        if isinstance(route, Route) and route.path != "/"
+        for method in route.methods - {"HEAD"}
+    }
+    text = document("", Limits())
+    assert there == {(path, method) for path, item in text["paths"].items() for method in item}
+    assert [route.path for route in app.routes if isinstance(route, Mount)] == ["/static"]
+    schemas = text["components"]["schemas"]
+    references = [part.partition('"')[0] for part in json.dumps(text).split("#/components/schemas/")[1:]]
+    assert references and set(references) <= set(schemas)
+
+
+def test_the_document_describes_what_is_answered(client):
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    body = client.post("/segment", content=png(half())).json()
+    one = schemas["Result"]["properties"]["networks"]["items"]["properties"]
+    assert set(body) <= set(schemas["Result"]["properties"])
+    # What is of the network rather than of the result is told by /about.
+    assert set(body["networks"][0]) - {"classes", "exclusive"} == set(one)
+    assert set(body["networks"][0]["slices"][0]) == set(one["slices"]["items"]["properties"])
+
+
+def test_arguments(capsys):
+    def parse(*given):
+        return command.parse_arguments(None, ["--ckpt", "A", *given])
+
+    options = parse()
+    assert (options.ckpt, options.host, options.port, options.token) == (["A"], "127.0.0.1", 8000, None)
+    assert parse("B", "--port", "0", "--threshold", "0.4").ckpt == ["A", "B"]
+    for wrong, said in (
+        (["B", "C"], "names 3 checkpoints"),
+        (["--port", "70000"], "port is 70000"),
+        (["--root-path", "x/"], "--root-path is 'x/'"),
+        (["B", "--require-sha256", "x"], "of one checkpoint"),
+        (["--kept-mib", "0"], "kept_mib is 0"),
+    ):
+        with pytest.raises(SystemExit):
+            parse(*wrong)
+        assert said in capsys.readouterr().err
+
+
+def test_the_token_of_the_environment(monkeypatch):
+    monkeypatch.setenv(command.TOKEN, "abc")
+    assert command.parse_arguments(None, ["--ckpt", "A"]).token == "abc"
