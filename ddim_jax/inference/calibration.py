@@ -172,7 +172,7 @@ def _holds_for(segmenter: Any, options: SamplingOptions) -> dict[str, Any]:
 
 
 def _differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    if there.get("weights") != now["weights"]:
+    if there.get("weights") != now.get("weights"):
         return [f"it was made with other weights (step {there.get('step')})"]
     options = there.get("options")
     options = options if isinstance(options, dict) else {}
