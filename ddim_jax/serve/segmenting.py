@@ -3,6 +3,7 @@
 import dataclasses
 import io
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -161,13 +162,16 @@ def segment(
         notes += [note for note in _notes(loaded.picture) if note not in notes]
         advance(opened.count)
     whole = {}
-    if opened.source is not None:
-        opened.source.complete(kinds, folder, context)
-        for kind in kinds:
-            path = folder / planned.output(kind)
-            whole[kind] = f"{prefix}{kind}{WRITERS.get(kind).suffix}"
-            files[whole[kind]] = path.read_bytes()
-            path.unlink()
+    for kind in kinds:
+        try:
+            opened.source.complete([kind], folder, context)
+        except DataError as error:  # the source lacks what this format needs; there are others
+            unavailable[kind] = str(error)
+            continue
+        path = folder / planned.output(kind)
+        whole[kind] = f"{prefix}{kind}{WRITERS.get(kind).suffix}"
+        files[whole[kind]] = path.read_bytes()
+        path.unlink()
     body = network.about() | {
         "options": options.as_dict(),
         "calibration": None if calibration is None else calibration.in_words(),
@@ -231,14 +235,16 @@ def _of_the_source(planned: Planned, opened: Opened, context: Context) -> tuple[
 def _written(
     image: np.ndarray, result: Segmentation, planned: Planned, context: Context, folder: Path
 ) -> dict[str, bytes]:
-    made = {}
-    for kind in OF_A_SLICE:
+    def write(kind: str) -> tuple[str, bytes]:
         writer = WRITERS.get(kind)
-        path = folder / f"slice{writer.suffix}"
+        path = folder / f"{kind}{writer.suffix}"
         writer().write(path, result, image, Path(planned.files[0]), context)
-        made[f"{kind}{writer.suffix}"] = path.read_bytes()
+        data = path.read_bytes()
         path.unlink()
-    return made
+        return path.name, data
+
+    with ThreadPoolExecutor(len(OF_A_SLICE)) as pool:  # packing a large picture takes longer than segmenting it
+        return dict(pool.map(write, OF_A_SLICE))
 
 
 def _masks(result: Segmentation, labels: Labels) -> bytes:
