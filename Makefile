@@ -78,6 +78,7 @@ $(VENV)/installed: pyproject.toml
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(RUN) -m pip install --quiet --editable '.[test]'
+	$(RUN) -m pip install --quiet --no-deps 'jax2onnx>=0.17.1,<0.18'
 	touch $@
 
 $(VENV)/installed-docs: $(VENV)/installed

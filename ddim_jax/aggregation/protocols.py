@@ -14,7 +14,7 @@ from ddim_jax.aggregation.fusion import mean_probability, mean_sample
 from ddim_jax.labels import Labels
 
 # A smaller spread in a map of values about [-1, 1] is float32 rounding, and stretching it would draw a mask from that.
-_FLAT = 1e-6
+FLAT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Protocol:
 def _min_max_probability(samples: np.ndarray) -> np.ndarray:
     mean = mean_sample(samples)
     low, high = float(mean.min()), float(mean.max())
-    if high - low < _FLAT:
+    if high - low < FLAT:
         return mean_probability(samples)
     # Divided in float64: the maximum must become exactly 1, and an unclipped map can span more than float32 resolves.
     return ((mean.astype(np.float64) - low) / (high - low)).astype(np.float32)
@@ -82,5 +82,5 @@ def threshold_mask(probability: np.ndarray, threshold: float | None, labels: Lab
         return ((probability > threshold) << np.arange(labels.count, dtype=np.uint8)).sum(axis=-1, dtype=np.uint8)
     likeliest = probability.max(axis=-1)
     # Not by rounding alone: where votes are equal, the background is kept.
-    above = 1.0 - probability.sum(axis=-1) + _FLAT if threshold is None else threshold
+    above = 1.0 - probability.sum(axis=-1) + FLAT if threshold is None else threshold
     return np.where(likeliest > above, probability.argmax(axis=-1) + 1, 0).astype(np.uint8)

@@ -40,8 +40,10 @@ def run(arguments: list[str] | None = None) -> int:
         parser.add_argument(
             f"--{name}", f"--config.data.{name}", type=_literal, metavar=kind, dest=name, help=about % name
         )
-    for name in ("multilabel", "invert"):
-        parser.add_argument(f"--{name}", f"--config.data.{name}", action="store_true", dest=name, help=about % name)
+    for name in ("multilabel", "invert", "allow_damaged"):
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", f"--config.data.{name}", action="store_true", dest=name, help=about % name
+        )
     options = parser.parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
     with report_input_errors("stopped"):
         if options.ckpt is not None:

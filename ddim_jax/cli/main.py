@@ -1,4 +1,4 @@
-"""The command `ddim-jax`, also as `python -m ddim_jax`: train, evaluate, sample, serve, pack and doctor.
+"""The command `ddim-jax`, also as `python -m ddim_jax`: train, evaluate, sample, serve, pack, export and doctor.
 
 Nothing that takes long to import is imported at the head of this file: a signal may come meanwhile, and each command
 listens before it imports what it needs.
@@ -107,6 +107,26 @@ def pack() -> int:
     return run(arguments) or (1 if lost_output() else 0)
 
 
+EXPORT = """Writes a checkpoint as one program that segments without this package, checked against JAX.
+
+  %(prog)s --ckpt RUN --format onnx --output model.onnx
+
+It takes normalised pictures and noise and gives probability, uncertainty and mask; config and calibration are in its
+metadata. The page "Export" of the documentation has programs of 30 lines that run it.
+"""
+
+
+@enduring()
+def export() -> int:
+    """Writes a program that runs elsewhere: --ckpt RUN --format onnx|stablehlo|openvino --output FILE ..."""
+    with left_on_ctrl_c("stopped before anything was exported"):
+        _import_jax()
+        from ddim_jax.cli.export import parse_arguments, run
+
+        arguments = parse_arguments(EXPORT)
+    return run(arguments) or (1 if lost_output() else 0)
+
+
 @enduring()
 def doctor() -> int:
     """Says what is installed, which devices, kernels and caches there are, and what to do about each"""
@@ -117,7 +137,7 @@ def doctor() -> int:
 
 
 COMMANDS: dict[str, Callable[[], int]] = {
-    command.__name__: command for command in (train, evaluate, sample, serve, pack, doctor)
+    command.__name__: command for command in (train, evaluate, sample, serve, pack, export, doctor)
 }
 
 

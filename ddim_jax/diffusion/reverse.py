@@ -60,7 +60,8 @@ def estimator(denoise: Denoise, prediction: str, schedule: Schedule, clip_x0: fl
     check_clip(clip_x0)
 
     def estimate(x_t, t, signal_t, noise_t):
-        output = denoise(x_t, jnp.full(x_t.shape[:1], t, jnp.int32))
+        # Broadcast, not jnp.full, which needs to know how many pictures an exported program will get.
+        output = denoise(x_t, jnp.broadcast_to(jnp.asarray(t, jnp.int32), x_t.shape[:1]))
         x0, eps = x0_and_noise(prediction, output, x_t, signal_t, noise_t)
         if clip_x0 is not None:
             x0 = jnp.clip(x0, -clip_x0, clip_x0)
@@ -71,7 +72,12 @@ def estimator(denoise: Denoise, prediction: str, schedule: Schedule, clip_x0: fl
 
 
 def draw(key: jax.Array, index: jax.Array, x_t: jax.Array) -> jax.Array:
-    """Standard normal noise like `x_t` for step number `index`, from one key or from one for each example."""
+    """Standard normal noise like `x_t` for step number `index`.
+
+    `key` is one key, or one for each example, or the noise itself where it was drawn before: float [steps, *x_t.shape].
+    """
+    if jnp.issubdtype(key.dtype, jnp.floating):
+        return key[index]
     if key.ndim == 0:
         return jax.random.normal(jax.random.fold_in(key, index), x_t.shape, x_t.dtype)
     return jax.vmap(lambda own: jax.random.normal(jax.random.fold_in(own, index), x_t.shape[1:], x_t.dtype))(key)

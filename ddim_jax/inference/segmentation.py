@@ -70,12 +70,7 @@ def sample_image(
       With the trajectory the pair (x_t [steps + 1, h, w], x0 [steps, h, w]), x0 again with K classes, and x_t then
       [steps + 1, h, w, C] with the channels of the mask.
     """
-    own = jax.random.fold_in(key_of(seed), identity)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(own, jnp.arange(options.samples, dtype=jnp.uint32))
-    start_keys, step_keys = jnp.unstack(jax.vmap(jax.random.split)(keys), axis=1)
-    noise = jax.vmap(lambda key: jax.random.normal(key, (*image.shape[:2], process.labels.channels), jnp.float32))(
-        start_keys
-    )
+    noise, step_keys = starting_noise(seed, identity, options.samples, (*image.shape[:2], process.labels.channels))
     image = normalise(image)
     orientation = np.arange(options.samples) % ORIENTATIONS if options.flips else np.zeros(options.samples, int)
     images = jnp.stack([mirrored(image, k) for k in range(ORIENTATIONS)])[orientation]
@@ -88,6 +83,26 @@ def sample_image(
     masks = class_estimates(drawn, process.labels)
     back = jnp.stack([jax.vmap(lambda mask, k=k: mirrored(mask, k))(masks) for k in range(ORIENTATIONS)])
     return back[orientation, np.arange(options.samples)]
+
+
+def starting_noise(
+    seed: jax.Array, identity: jax.Array, samples: int, shape: tuple[int, int, int]
+) -> tuple[jax.Array, jax.Array]:
+    """Draws the noise that the samples of one image start from.
+
+    Args:
+      seed, identity: as for `sample_image`.
+      samples: their number.
+      shape: (h, w, C) of one.
+
+    Returns:
+      noise: float32 [samples, h, w, C].
+      step_keys: [samples], the keys of the noise in the steps (`ddim_jax.diffusion.reverse.draw`).
+    """
+    own = jax.random.fold_in(key_of(seed), identity)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(own, jnp.arange(samples, dtype=jnp.uint32))
+    start_keys, step_keys = jnp.unstack(jax.vmap(jax.random.split)(keys), axis=1)
+    return jax.vmap(lambda key: jax.random.normal(key, shape, jnp.float32))(start_keys), step_keys
 
 
 def fuse(

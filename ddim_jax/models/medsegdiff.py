@@ -43,6 +43,7 @@ from ddim_jax.models.layers import (
     timestep_embedding,
 )
 from ddim_jax.models.spec import SIZES, ModelSpec, check_levels
+from ddim_jax.ops import filter_spectrum
 from ddim_jax.registry import MODELS
 
 
@@ -70,9 +71,7 @@ class FFParser(nn.Module):
         rows = _interpolation((np.fft.fftfreq(height) + 0.5) * 2 * bins, 2 * bins + 1)
         columns = _interpolation(np.fft.rfftfreq(width) * 2 * bins, bins + 1)
         weight = jnp.einsum("hi,wj,ijcp->hwcp", rows, columns, weight)
-        spectrum = jnp.fft.rfft2(x.astype(jnp.float32), axes=(1, 2))
-        spectrum *= jax.lax.complex(weight[..., 0], weight[..., 1])
-        return jnp.fft.irfft2(spectrum, s=(height, width), axes=(1, 2)).astype(x.dtype)
+        return filter_spectrum(x.astype(jnp.float32), weight).astype(x.dtype)
 
 
 class DynamicEncoding(nn.Module):

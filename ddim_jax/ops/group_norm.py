@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ddim_jax.ops import cpu_kernels
+from ddim_jax.ops.portable import is_portable
 
 
 def group_norm(
@@ -37,7 +38,7 @@ def group_norm(
         raise ValueError(f"{groups} groups do not divide {channels} channels")
     compiled = cpu_kernels.available() and x.dtype == scale.dtype == bias.dtype == jnp.float32
     one_pass = functools.partial(_one_pass, groups=groups, eps=eps, silu=silu)
-    if not compiled:
+    if is_portable() or not compiled:
         return one_pass(x, scale, bias)
     return lax.platform_dependent(
         x, scale, bias, cpu=lambda x, scale, bias: cpu_kernels.norm(x, scale, bias, groups, eps, silu), default=one_pass

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ddim_jax.ops import cpu_kernels
+from ddim_jax.ops.portable import is_portable
 
 Padding = str | Sequence[tuple[int, int]]
 
@@ -81,6 +82,8 @@ def grouped_conv(
         if isinstance(padding, str)
         else map(tuple, padding)
     )
+    if is_portable():
+        return _add_bias(_conv(x, kernel, strides, pads, groups), bias)
     if kernel.shape[:2] == (1, 1) and strides == (1, 1) and pads == ((0, 0), (0, 0)):
         cpu = gpu = functools.partial(_pointwise, groups=groups)
     else:

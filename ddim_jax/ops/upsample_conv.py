@@ -11,6 +11,7 @@ from jax import lax
 
 from ddim_jax.ops import cpu_kernels
 from ddim_jax.ops.grouped_conv import grouped_conv
+from ddim_jax.ops.portable import is_portable
 
 _LEAST_PIXELS = 256
 """Pixels of the batch before upsampling from which merging the taps costs less than it saves."""
@@ -34,7 +35,7 @@ def upsample_conv(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array
         raise ValueError(f"kernel is {kernel.shape}; expected (3, 3, {x.shape[-1]}, out_channels)")
     batch, height, width, _ = x.shape
     compiled = cpu_kernels.available() and x.dtype == kernel.dtype == jnp.float32
-    if not compiled or batch * height * width < _LEAST_PIXELS:
+    if is_portable() or not compiled or batch * height * width < _LEAST_PIXELS:
         return _upsample_then_convolve(x, kernel, bias)
     return lax.platform_dependent(x, kernel, bias, cpu=_transposed, default=_upsample_then_convolve)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 FLOORS = (
     ("cli",),
-    ("evaluation", "serve"),
+    ("evaluation", "export", "serve"),
     ("training", "inference"),
     ("config.py",),
     ("models", "data"),
@@ -24,6 +24,7 @@ FLOORS = (
 ABOUT = {
     "cli": "the commands",
     "evaluation": "a data set scored",
+    "export": "ONNX, StableHLO, OpenVINO",
     "serve": "a page, REST",
     "training": "loop, step, input, validation",
     "inference": "Segmenter, folders of files",

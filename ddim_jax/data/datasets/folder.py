@@ -8,7 +8,7 @@ from absl import logging
 
 from ddim_jax.data.discovery import entries, match_pairs
 from ddim_jax.data.sources import DataOptions, Pair, PairSource, data_error, same_name
-from ddim_jax.data.splits import folder_split, say_once
+from ddim_jax.data.splits import divide, say_once
 from ddim_jax.imageio.images import image_suffixes, reader_of, suffix_of
 from ddim_jax.imageio.listing import list_images
 from ddim_jax.imageio.series import without_range
@@ -23,7 +23,7 @@ _NUMBERED_SUFFIX = re.compile(r"[_-](masks?|segmentation|seg|labels?)([_-]?\d+|\
 
 @DATASETS.register("folder")
 def load_folder(split: str, options: DataOptions) -> PairSource:
-    """One split of the pairs below `options.root`, by its splits.csv or a split drawn once (`splits.folder_split`).
+    """One split of the pairs below `options.root`, by its splits.csv or a split drawn once (`splits.divide`).
 
     The split "all" holds every pair; no table is read or written for it.
 
@@ -38,7 +38,7 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
         _check_ranges(root, pairs)
     if split == "all":
         return PairSource(root.resolve().name, pairs, labels=options.labels, reading=options.reading)
-    split_of = folder_split(
+    division = divide(
         root,
         [pair.id for pair in pairs],
         seed=options.seed,
@@ -48,10 +48,12 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
         fold=options.fold,
         read_only=options.read_only,
     )
-    chosen = [pair for pair in pairs if split_of.get(pair.id) == split]
+    chosen = [pair for pair in pairs if division.split.get(pair.id) == split]
     if not chosen:
         raise DataError(f"{root}: no pair belongs to the split {split}; give it lines in splits.csv.")
-    return PairSource(root.resolve().name, chosen, labels=options.labels, reading=options.reading)
+    source = PairSource(root.resolve().name, chosen, labels=options.labels, reading=options.reading)
+    source.division = division
+    return source
 
 
 def find_pairs(root: Path) -> list[Pair]:

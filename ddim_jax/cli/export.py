@@ -1,0 +1,98 @@
+"""`ddim-jax export`: its arguments, and the line that it prints."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from absl import logging
+
+from ddim_jax.cli.arguments import (
+    add_checkpoint_arguments,
+    add_sampling_arguments,
+    number,
+    sampling_arguments,
+    with_windows_joined,
+)
+from ddim_jax.cli.begin import begin, find_device
+from ddim_jax.data.datasets.phantom import draw_phantom
+from ddim_jax.export import FORMATS, export_checkpoint
+from ddim_jax.export.file import check_output, in_float32, in_words
+from ddim_jax.export.program import check_exportable
+from ddim_jax.imageio.images import ReadOptions, read_image
+from ddim_jax.imageio.listing import list_images
+from ddim_jax.inference.loading import LoadedNetwork, load_network
+from ddim_jax.runtime.errors import report_input_errors
+from ddim_jax.runtime.printable import Parser, printable
+from ddim_jax.runtime.remote import local_path
+from ddim_jax.sampling_options import SamplingOptions, whole
+
+_PHANTOMS = 4
+_LARGEST_BATCH = 4096
+
+
+def parse_arguments(about: str | None, arguments: list[str] | None = None) -> argparse.Namespace:
+    """The arguments of the command line; `about` is what `--help` says of the program."""
+    parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_checkpoint_arguments(parser)
+    suffixes = ", ".join(f"{name} {kind.suffix}" for name, kind in FORMATS.items())
+    parser.add_argument("--format", required=True, choices=FORMATS, help="what runs the file")
+    parser.add_argument(
+        "--output", required=True, metavar="FILE", help=f"nothing is written over; its suffix: {suffixes}"
+    )
+    parser.add_argument(
+        "--batch",
+        type=_batch,
+        default=1,
+        metavar="N|dynamic",
+        help="pictures in a call, or dynamic for any number (default: 1)",
+    )
+    parser.add_argument(
+        "--input",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help=f"image files, folders or globs to check the file with against JAX (default: {_PHANTOMS} phantoms)",
+    )
+    add_sampling_arguments(parser)
+    return parser.parse_args(with_windows_joined(sys.argv[1:] if arguments is None else arguments))
+
+
+def _batch(text: str) -> int | None:
+    return None if text == "dynamic" else number("batch", int, whole(1, _LARGEST_BATCH))(text)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Does what the arguments ask for; returns the exit status."""
+    need_less = "Lower --batch, --samples or the number of --sampling-steps."
+    with report_input_errors("stopped; nothing was exported", need_less):
+        begin()
+        check_output(local_path(options.output, "output"), options.format)
+        find_device()
+        network = load_network(options.ckpt, options.checkpoint_step, None, options.require_sha256)
+        sampling = SamplingOptions.create(network.config, **{"size": "model"} | sampling_arguments(options))
+        check_exportable(sampling)
+        as_trained = network
+        network = in_float32(network)
+        if network is not as_trained:
+            logging.warning("the network computes in bfloat16; it is exported, and checked, with float32")
+        done = export_checkpoint(
+            network,
+            sampling,
+            options.format,
+            options.output,
+            batch=options.batch,
+            pictures=_pictures(options.input, network, sampling),
+        )
+    print(
+        f"{printable(done.path)}: {done.bytes / 2**20:.1f} MiB; checked on {done.pictures} "
+        f"{'pictures' if options.input else 'phantoms'}, largest difference from JAX: {in_words(done.differences)}"
+    )
+    return 0
+
+
+def _pictures(paths: list[str], network: LoadedNetwork, sampling: SamplingOptions) -> list:
+    if paths:
+        reading = ReadOptions(sampling.window, sampling.invert)
+        return [read_image(file, reading) for path in paths for file in list_images(Path(path))]
+    size = int(network.config["data"]["image_size"])
+    return [draw_phantom("test", 0, index, size)[0] for index in range(_PHANTOMS)]

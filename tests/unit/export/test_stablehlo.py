@@ -1,0 +1,133 @@
+"""Exported files, in the format that needs no extra: their check before they are written, inputs, metadata."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from segmenters import SIZE, MixesNoise, ReadsRed, config, picture, tiny_params
+
+from ddim_jax.export import export_checkpoint, file
+from ddim_jax.export.file import in_float32, inputs_of
+from ddim_jax.export.formats import FORMATS, read_about
+from ddim_jax.export.program import create_program
+from ddim_jax.inference import Segmenter
+from ddim_jax.inference.loading import LoadedNetwork
+from ddim_jax.models import create_model
+from ddim_jax.runtime.errors import InputError
+from ddim_jax.sampling_options import SamplingOptions
+
+PICTURES = [picture(0), picture(1, 30, 16), picture(2)]
+
+
+def network(model, params, **sample):
+    about = config(**sample)
+    about["data"] |= {"root": "/home/somebody/pictures"}
+    return LoadedNetwork(model, params, about, 7, "run/checkpoints/7", "digest", {"note": "drawn"}, None)
+
+
+def exported(path, loaded, batch=1, pictures=PICTURES, kind="stablehlo", **given):
+    options = SamplingOptions.create(loaded.config, size="model", **given)
+    return export_checkpoint(loaded, options, kind, path, batch=batch, pictures=pictures), options
+
+
+def test_a_file_with_its_metadata(tmp_path):
+    loaded = network(MixesNoise(), {}, samples=4, flips=True, steps=2, clip_x0=1.0)
+    done, options = exported(tmp_path / "a.zip", loaded)
+    assert done.pictures == 3 and done.bytes == (tmp_path / "a.zip").stat().st_size
+    assert set(done.differences) == {"probability", "uncertainty", "mask"}
+    assert done.differences["probability"] < 1e-5 and done.differences["mask"] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+
+    about = read_about(tmp_path / "a.zip")
+    assert about["inputs"] == {"image": [1, SIZE, SIZE, 3], "noise": [1, 4, SIZE, SIZE, 1]}
+    assert about["config"]["data"]["root"] == "" and "somebody" not in json.dumps(about)
+    assert about["training_data"] == {"note": "drawn"} and about["options"]["steps"] == 2
+    assert about["calibration"] is None and about["not_calibrated"] == "not calibrated"
+
+    # With the same noise it gives what the package gives.
+    program, segmenter = create_program(loaded, options), Segmenter(**loaded._asdict())
+    inputs = inputs_of(segmenter, program, options, PICTURES[0])
+    probability, _, mask = FORMATS["stablehlo"].run(tmp_path / "a.zip")({k: v[None] for k, v in inputs.items()})
+    expected = (np.clip(segmenter.sample(PICTURES[0], options), -1, 1).mean(0) + 1) / 2
+    np.testing.assert_allclose(probability[0], expected, atol=1e-5)
+    np.testing.assert_array_equal(mask[0], expected > 0.5)
+
+
+@pytest.mark.parametrize(
+    ("given", "shape"),
+    [
+        ({"sampler": "ddpm"}, (2, 3, SIZE, SIZE, 1)),
+        ({"eta": 0.7}, (2, 3, SIZE, SIZE, 1)),
+        ({"eta": 0.0}, None),
+        ({"sampler": "dpm++"}, None),
+    ],
+)
+def test_inputs_of_samplers(given, shape):
+    loaded = network(MixesNoise(), {}, steps=3, samples=2)
+    options = SamplingOptions.create(loaded.config, **given)
+    assert create_program(loaded, options).inputs.get("step_noise") == shape
+
+
+def test_noise_of_the_steps_is_an_input(tmp_path):
+    done, _ = exported(tmp_path / "a.zip", network(MixesNoise(), {}, steps=3, samples=2), batch=None, sampler="ddpm")
+    assert done.differences["probability"] < 1e-5
+    assert read_about(tmp_path / "a.zip")["inputs"]["step_noise"] == [None, 2, 3, SIZE, SIZE, 1]
+
+
+def test_any_number_of_pictures(tmp_path):
+    loaded = network(ReadsRed(), {"gain": np.float32(1), "bias": np.float32(0)}, steps=1, samples=2)
+    exported(tmp_path / "a.zip", loaded, batch=None)
+    run = FORMATS["stablehlo"].run(tmp_path / "a.zip")
+    images = np.random.default_rng(0).uniform(-1, 1, (5, SIZE, SIZE, 3)).astype(np.float32)
+    probability, uncertainty, _ = run({"image": images, "noise": np.zeros((5, 2, SIZE, SIZE, 1), np.float32)})
+    np.testing.assert_allclose(probability, (images[..., 0] + 1) / 2, atol=1e-5)  # x_0 = red, whatever the noise
+    assert probability.shape == (5, SIZE, SIZE) and not uncertainty.any()
+
+
+def test_more_pictures_in_a_call_than_there_are_to_check(tmp_path):
+    loaded = network(MixesNoise(), {}, steps=1, samples=2)
+    done, _ = exported(tmp_path / "a.zip", loaded, batch=2)
+    assert done.differences["mask"] == 0
+
+
+def test_what_differs_is_not_written(tmp_path, monkeypatch):
+    def wrong(path):
+        run = FORMATS["stablehlo"].run(path)
+
+        def other(inputs):
+            probability, uncertainty, mask = run(inputs)
+            return [probability + np.float32(2e-4), uncertainty, 1 - mask]
+
+        return other
+
+    shifted = FORMATS["stablehlo"]._replace(run=wrong)
+    monkeypatch.setattr(file, "FORMATS", {"stablehlo": shifted})
+    message = r"a.zip is not written: on 3 pictures .*: probability 2.0e-04, mask 768 pixels; expected less than 0.0001"
+    with pytest.raises(InputError, match=message):
+        exported(tmp_path / "a.zip", network(MixesNoise(), {}, steps=1))
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_written_over(tmp_path):
+    (tmp_path / "a.zip").write_text("mine")
+    with pytest.raises(InputError, match=r"a.zip is there already"):
+        exported(tmp_path / "a.zip", network(MixesNoise(), {}))
+    with pytest.raises(InputError, match=r"a.onnx: expected a name that ends in .zip for stablehlo"):
+        exported(tmp_path / "a.onnx", network(MixesNoise(), {}))
+    assert (tmp_path / "a.zip").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_same_checkpoint_gives_the_same_bytes(tmp_path):
+    for name in ("a.zip", "b.zip"):
+        exported(tmp_path / name, network(MixesNoise(), {}, steps=1), pictures=PICTURES[:1])
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+
+def test_bfloat16_becomes_float32():
+    about = config()
+    about["model"]["overrides"]["dtype"] = "bfloat16"
+    model = create_model(about["model"]["name"], preset=about["model"]["preset"], **about["model"]["overrides"])
+    loaded = LoadedNetwork(model, {}, about, 7, "run", "digest", None, None)
+    assert in_float32(loaded).model == dataclasses.replace(model, dtype=tiny_params()[0].dtype)
+    assert about["model"]["overrides"]["dtype"] == "bfloat16"

@@ -1,0 +1,55 @@
+"""Operations of programs that leave this machine have the values of those that stay."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ddim_jax.ops import (
+    filter_spectrum,
+    group_norm,
+    grouped_conv,
+    is_portable,
+    portable_operations,
+    upsample_conv,
+)
+
+
+def drawn(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+OPERATIONS = {
+    "convolution": lambda: grouped_conv(
+        drawn(2, 16, 16, 32), drawn(3, 3, 8, 16), drawn(16), groups=4, strides=(2, 2), padding=((0, 1), (0, 1))
+    ),
+    "bias for each picture": lambda: grouped_conv(drawn(2, 8, 8, 8), drawn(1, 1, 4, 8), drawn(2, 8), groups=2),
+    "upsampling": lambda: upsample_conv(drawn(2, 16, 16, 8), drawn(3, 3, 8, 4), drawn(4)),
+    "normalisation": lambda: group_norm(drawn(2, 8, 8, 8), drawn(8), drawn(8), groups=2, silu=True),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_values(name):
+    expected = OPERATIONS[name]()
+    with portable_operations():
+        np.testing.assert_allclose(OPERATIONS[name](), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 10, 2), (1, 7, 9, 1)])
+def test_the_spectrum_by_matrices(shape):
+    x, weight = drawn(*shape), drawn(shape[1], shape[2] // 2 + 1, shape[3], 2, seed=1)
+    spectrum = np.fft.rfft2(x, axes=(1, 2)) * (weight[..., 0] + 1j * weight[..., 1])
+    expected = np.fft.irfft2(spectrum, s=shape[1:3], axes=(1, 2))
+    np.testing.assert_allclose(filter_spectrum(x, jnp.asarray(weight)), expected, atol=1e-5)
+    with portable_operations():
+        np.testing.assert_allclose(filter_spectrum(x, jnp.asarray(weight)), expected, atol=1e-5)
+
+
+def test_one_form_for_every_platform():
+    with portable_operations():
+        assert is_portable()
+        for operation in OPERATIONS.values():
+            text = str(jax.make_jaxpr(lambda operation=operation: operation())())
+            assert "platform_index" not in text and "ffi_call" not in text
+    assert not is_portable()
