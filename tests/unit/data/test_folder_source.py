@@ -418,3 +418,16 @@ def test_damaged_jpeg_data_are_refused_by_name_or_read_and_counted(tmp_path):
     (tmp_path / "masks/2.jpg").write_bytes(content[: len(content) * 9 // 10])
     with pytest.raises(DataError, match=r"masks/2\.jpg: the file is damaged"):
         check_source(load_dataset("folder", "all", root=tmp_path, reading=reading))
+
+
+def test_files_that_are_no_pictures_are_counted(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(logging, "warning", lambda text, *values: said.append(text % values))
+    for number in range(3):
+        save_pair(tmp_path / f"images/{number}.png", tmp_path / f"masks/{number}.png", number)
+    for name in ("images/3.webp", "masks/3.webp", "images/README", "images/.DS_Store"):
+        (tmp_path / name).write_bytes(b"x")
+    assert len(find_pairs(tmp_path)) == len(find_pairs(tmp_path)) == 3
+    assert said == [
+        f"{tmp_path}: files of images/ and masks/ that are no pictures are passed over: no suffix 1, .webp 2"
+    ]

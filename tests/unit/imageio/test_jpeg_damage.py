@@ -48,8 +48,9 @@ def test_a_hole_or_a_missing_end_is_an_error_or_a_note(tmp_path, kind):
     for damaged in (holed(whole), whole[: len(whole) // 2], whole[: len(whole) // 2] + b"\xff\xd9"):
         path.write_bytes(damaged)
         for read in (images.read_image, images.read_mask):
-            with pytest.raises(DataError, match=r"x\.jpg: the file is damaged, and pixels behind the damage"):
+            with pytest.raises(DataError, match=r"x\.jpg: the file is damaged, and pixels behind the damage") as error:
                 read(path)
+            assert ("--allow-damaged" in str(error.value)) == (read is images.read_image)
         found = images.read_picture(path, images.ReadOptions(allow_damaged=True))
         assert found.pixels.shape == expected.pixels.shape and found.notes[0].startswith("damaged (")
         assert (found.pixels[:64] == expected.pixels[:64]).mean() > 0.5 or kind == "progressive"
