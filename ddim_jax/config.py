@@ -99,6 +99,11 @@ SCHEMA: dict[str, Any] = {
             high=2**14,
         ),
         "invert": Field(bool, False, "files store pictures inverted, white as the smallest value: turn them round"),
+        "allow_damaged": Field(
+            bool,
+            False,
+            "read JPEG files with a hole or no end as far as they go, and name them; false: refuse",
+        ),
         "augmentation": Field(
             str,
             "paper",
@@ -328,6 +333,8 @@ def saved_config(file: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(config.get("data"), Mapping) and "augmentation" not in config["data"]:  # there was the paper's alone
         paper = {"augmentation": "paper", "augment": AUGMENTATIONS["paper"]["augment"]}
         config = {**config, "data": {**config["data"], **paper}}
+    if isinstance(config.get("data"), Mapping):  # there was no such choice
+        config = {**config, "data": {"allow_damaged": False, **config["data"]}}
     try:
         SCHEMA["plugins"].check("plugins", config["plugins"])
         import_plugins(config["plugins"])

@@ -67,6 +67,7 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
             "crop": 0,
             "segments": [],
             "invert": False,
+            "allow_damaged": False,
             "augmentation": "paper",
             "rotation_degrees": 15.0,
             "flips": True,

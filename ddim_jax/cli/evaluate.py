@@ -45,6 +45,11 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
         f"and keep them in the run for sample and evaluate; with --split val (default of SHARE: {COVERAGE})",
     )
     add_sampling_arguments(parser, leave_out=NOT_TAKEN)
+    parser.add_argument(
+        "--allow-damaged",
+        action="store_true",
+        help="score pictures of JPEG files whose data have a hole or no end, and name them, instead of refusing them",
+    )
     parser.add_argument("--no-figures", action="store_true", help="write the numbers only")
     return parser.parse_args()
 
@@ -65,6 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
             figures=not arguments.no_figures,
             limit=arguments.limit,
             calibrate=arguments.calibrate,
+            allow_damaged=arguments.allow_damaged,
             progress=True,
             **sampling_arguments(arguments),
         )

@@ -76,6 +76,7 @@ def run(options: argparse.Namespace) -> int:
         except ImportError as error:
             raise InputError(f"{error.name} is not installed; pip install 'ddim_jax[serve]'") from error
         cache = begin()
+        logging.set_verbosity(logging.INFO)
         find_device()
         networks = []
         for ckpt in options.ckpt:

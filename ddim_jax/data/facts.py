@@ -30,6 +30,7 @@ class PairFacts(NamedTuple):
       share: of the pixels that are foreground, 0 .. 1.
       extent: the longer side of the box around the foreground, in pixels; 0 where there is none.
       lost: those of `SIZES` at which the nearest pixel leaves nothing of some of `values`, ascending.
+      notes: the kinds of the example's notes.
     """
 
     sha256: bytes
@@ -40,6 +41,7 @@ class PairFacts(NamedTuple):
     share: float
     extent: int
     lost: tuple[int, ...]
+    notes: tuple[str, ...] = ()
 
 
 def facts_of(example: Example, labels: Labels = Labels()) -> PairFacts:
@@ -62,6 +64,7 @@ def facts_of(example: Example, labels: Labels = Labels()) -> PairFacts:
         share=float(inside.mean()) if values else 0.0,
         extent=extent,
         lost=tuple(size for size in SIZES if size < max(example.mask.shape) and is_lost(example.mask, size, labels)),
+        notes=tuple(note.partition(" (")[0] for note in example.notes),
     )
 
 

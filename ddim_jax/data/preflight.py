@@ -2,6 +2,7 @@
 
 import os
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -36,15 +37,16 @@ def examine(
     source = load_dataset("folder", "all", root=Path(root), labels=labels, reading=reading)
     (arrays,) = load_selections([Selection(source, (), range(len(source)))], 1)
     facts = list(arrays.facts.values())
-    return [*describe(facts, image_size), *recommend(facts, device, cores)]
+    return [*describe(facts, image_size, labels), *recommend(facts, device, cores)]
 
 
-def describe(facts: Sequence[PairFacts], image_size: int | None) -> list[Line]:
+def describe(facts: Sequence[PairFacts], image_size: int | None, labels: Labels = Labels()) -> list[Line]:
     """Sizes, grey levels, classes and foreground of pairs, and what is lost where they are resized to `image_size`.
 
     Args:
       facts: of one pair or more.
       image_size: in pixels; None where nothing is resized.
+      labels: the classes of the masks; one that is in no mask is said.
     """
     sides = sorted({(one.width, one.height) for one in facts})
     sizes = f"{sides[0][0]} x {sides[0][1]}" + (f" to {sides[-1][0]} x {sides[-1][1]}" if len(sides) > 1 else "")
@@ -58,10 +60,19 @@ def describe(facts: Sequence[PairFacts], image_size: int | None) -> list[Line]:
             f"{few} pictures have fewer than 32: look at how they were saved" if few else "",
         ),
     ]
-    values = sorted({value for one in facts for value in one.values})
-    there = ", ".join(f"{value} in {sum(value in one.values for one in facts)}" for value in values[:10])
+    if notes := Counter(note for one in facts for note in one.notes):
+        lines.append(("notes", ", ".join(f"{note} {number}" for note, number in sorted(notes.items())), ""))
+    pairs = {name: sum(k in one.values for one in facts) for k, name in enumerate(labels.class_names, start=1)}
+    there = ", ".join(f"{name} in {count}" for name, count in list(pairs.items())[:10])
+    without = [name for name, count in pairs.items() if not count]
     full = [one for one in facts if one.values]
-    lines.append(("classes", f"{len(values)} ({there} pairs)" if values else "none: every mask is empty", ""))
+    lines.append(
+        (
+            "classes",
+            f"{len(pairs)} ({there} pairs)" if full else "none: every mask is empty",
+            f"no mask has {', '.join(without[:10])}: look at data.labels" if full and without else "",
+        )
+    )
     if not full:
         return lines
     shares = [one.share for one in full]

@@ -4,7 +4,7 @@ import hashlib
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -25,11 +25,13 @@ class Example(NamedTuple):
       image: uint8 [H, W, 3].
       mask: uint8 [H, W] as `ddim_jax.labels` has it: 0 background, k = 1 .. K the class, 255 ignored; with
         `labels.multilabel` bit k - 1 is class k.
+      notes: on how the picture was read, as `ddim_jax.imageio.images.Picture` has them.
     """
 
     id: str
     image: np.ndarray
     mask: np.ndarray
+    notes: tuple[str, ...] = ()
 
 
 class Source(Protocol):
@@ -126,7 +128,12 @@ class PairSource:
       note: see `note_of`.
       labels: the classes of the masks.
       reading: how pictures are read.
+
+    Attributes:
+      division: of the whole folder that it is a split of, a `ddim_jax.data.splits.Division`; None for other sources.
     """
+
+    division: Any = None
 
     def __init__(
         self,
@@ -161,7 +168,7 @@ class PairSource:
         for file in (pair.mask, *pair.more_masks):
             masks[file] = read_mask_of(pair.image, file, self.labels)
             check_fits(pair.image, picture, file, masks[file])
-        return Example(pair.id, picture.pixels, united(masks, self.labels))
+        return Example(pair.id, picture.pixels, united(masks, self.labels), picture.notes)
 
     def count_pixels(self, index: int) -> int:
         """Pixels of the picture and the masks of pair `index`, from their headers.

@@ -6,53 +6,36 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from absl import logging
 
+from ddim_jax.data.seeded import digest, seeded_order, seeded_split
 from ddim_jax.data.sources import SPLITS, data_error, same_name
 from ddim_jax.data.tables import SplitTable, read_split, write_split
 from ddim_jax.imageio.images import image_suffixes
 from ddim_jax.runtime.errors import DataError
 
 
-def seeded_order(ids: Iterable[str], seed: int) -> list[str]:
-    """Shuffles names by the SHA-256 of seed and name: the same on every machine, and where a name stands among the
-    others does not change when names are added."""
-    return sorted(ids, key=lambda name: _digest(name, seed))
+class Division(NamedTuple):
+    """The splits of the pairs of a folder.
 
-
-def seeded_split(ids: Iterable[str], seed: int, strata: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Splits names 8:1:1 into train, val and test.
-
-    Args:
-      ids: the names, of pictures or of groups of pictures that stay together.
-      seed: another seed gives another split.
-      strata: a class for each name; val and test get a tenth of each class (rounded down), train what is left. Without
-        it all names are one class.
-
-    Returns:
-      The split of each name. Val and test have at least one name each.
-
-    Raises:
-      DataError: fewer than three names.
+    Attributes:
+      split: of each pair that is in one.
+      fold: of each pair that is in one, 0 ..; {} without folds.
+      group: of each pair: its own name, where it is by itself.
     """
-    ordered = seeded_order(ids, seed)
-    if len(ordered) < 3:
-        raise DataError(f"{len(ordered)} pairs cannot be split into train, val and test; expected at least 3.")
-    members: dict[str, list[str]] = {}
-    for name in ordered:
-        members.setdefault(strata[name] if strata else "", []).append(name)
-    split = dict.fromkeys(ordered, "train")
-    if all(len(names) < 10 for names in members.values()):
-        members = {"": ordered}
-    for names in members.values():
-        tenth = len(names) // 10 if len(ordered) >= 10 else 1
-        split.update(dict.fromkeys(names[:tenth], "val"))
-        split.update(dict.fromkeys(names[tenth : 2 * tenth], "test"))
-    return split
+
+    split: dict[str, str]
+    fold: dict[str, int]
+    group: dict[str, str]
+
+    def write(self, path: Path) -> None:
+        """Writes the table of splits, groups and folds; as splits.csv of the folder it gives the same splits again."""
+        write_split(path, self.split, _column(self.split, self.group), fold=self.fold or None)
 
 
-def folder_split(
+def divide(
     root: Path,
     ids: Sequence[str],
     *,
@@ -62,7 +45,7 @@ def folder_split(
     folds: int = 0,
     fold: int = 0,
     read_only: bool = False,
-) -> dict[str, str]:
+) -> Division:
     """The split of a folder of pairs: its splits.csv, or one drawn by `seed` (8:1:1) once and written down.
 
     A drawn split goes to `root`/splits.csv or, where that cannot be written, into `cache_dir`. Pictures that come to a
@@ -76,11 +59,8 @@ def folder_split(
         before, and may call them otherwise. None: each pair for itself.
       folds: of a cross-validation, 0 for none. Fold `fold` is the test split, the next one the validation; where
         somebody's table has test pictures, these and no others stay it, and the fold is the validation. Nothing is
-        written.
+        written into the folder; a training writes what it used into its run.
       read_only: write nothing.
-
-    Returns:
-      The split of the pairs that are in one.
 
     Raises:
       DataError: splits.csv does not fit the folder (each name is given, up to ten) or is a link to nothing, or there
@@ -98,14 +78,14 @@ def folder_split(
         some = ", ".join(new[:10]) + (", ..." if len(new) > 10 else "")
         say_once(logging.warning, f"{path} leaves out {len(new)} of {len(ids)} pairs, which are not used: {some}")
     if folds:
-        split = _fold({name: group[name] for name in of_user or ids}, of_user, seed, folds, fold)
+        split, number = _fold({name: group[name] for name in of_user or ids}, of_user, seed, folds, fold)
         _told(root, f"fold {fold} of {folds} by seed {seed}", split, group)
-        return split
+        return Division(split, number, group)
     if table is None:
         drawn = _drawn(root, group, seed)
         where = "not written" if read_only else f"written to {_write(root, cache_dir, drawn, group, seed)}"
         _told(root, f"no splits.csv, split by seed {seed}, {where}", drawn, group)
-        return drawn
+        return Division(drawn, {}, group)
     split, new = dict(table.split), [name for name in ids if name not in table.split]
     if new and table.seed is not None:
         split |= _joined(table.split, new, group, table.seed)
@@ -118,7 +98,7 @@ def folder_split(
         counts = _counts(split[name] for name in new)
         logging.warning("%d pairs came to %s since its split was drawn: %s, %s", len(new), root, counts, where)
     _told(root, f"read from {path}", split, group)
-    return split
+    return Division(split, {}, group)
 
 
 def _group_of(ids: Sequence[str], groups: Mapping[str, str], of_table: Mapping[str, str]) -> dict[str, str]:
@@ -170,24 +150,30 @@ def _joined(split: Mapping[str, str], new: Iterable[str], group: Mapping[str, st
     """The splits of new pairs: that of their group, or of the group that follows theirs in the order of the seed."""
     of_group = {group[name]: split[name] for name in split}
     order = seeded_order(of_group, seed)
-    digests = [_digest(name, seed) for name in order]
+    digests = [digest(name, seed) for name in order]
 
     def of_new(name: str) -> str:
-        after = bisect.bisect(digests, _digest(group[name], seed))
+        after = bisect.bisect(digests, digest(group[name], seed))
         return of_group.get(group[name]) or of_group[order[min(after, len(order) - 1)]]
 
     return {name: of_new(name) for name in new}
 
 
-def _fold(group: Mapping[str, str], of_user: Mapping[str, str], seed: int, folds: int, fold: int) -> dict[str, str]:
-    """The splits of the pairs in `group`; those that are test in a user's table are, and no other is then."""
+def _fold(
+    group: Mapping[str, str], of_user: Mapping[str, str], seed: int, folds: int, fold: int
+) -> tuple[dict[str, str], dict[str, int]]:
+    """The splits and the folds of the pairs in `group`.
+
+    Those that are test in a user's table are in no fold, and no other is test then.
+    """
     kept = {name for name, split in of_user.items() if split == "test"}
     names = seeded_order({group[name] for name in group if name not in kept}, seed)
     if len(names) < folds:
         raise DataError(f"{len(names)} groups of pairs cannot be divided into {folds} folds (data.folds).")
     number = {name: place % folds for place, name in enumerate(names)}
     held_out = {fold: "val"} if kept else {fold: "test", (fold + 1) % folds: "val"}
-    return {name: "test" if name in kept else held_out.get(number[group[name]], "train") for name in group}
+    of_pair = {name: number[group[name]] for name in group if name not in kept}
+    return {name: held_out.get(of_pair[name], "train") if name in of_pair else "test" for name in group}, of_pair
 
 
 def _fitted(path: Path, table: SplitTable, ids: Sequence[str]) -> SplitTable:
@@ -293,7 +279,3 @@ def say_once(log: Callable[..., None], text: str) -> None:
 def _counts(splits: Iterable[str]) -> str:
     splits = list(splits)
     return ", ".join(f"{splits.count(name)} {name}" for name in SPLITS)
-
-
-def _digest(name: str, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed}/{name}".encode()).digest()

@@ -107,7 +107,11 @@ def read_table(path: str | os.PathLike) -> list[list[str]]:
 
 
 def write_split(
-    path: str | os.PathLike, split: Mapping[str, str], group: Mapping[str, str] | None = None, seed: int | None = None
+    path: str | os.PathLike,
+    split: Mapping[str, str],
+    group: Mapping[str, str] | None = None,
+    seed: int | None = None,
+    fold: Mapping[str, int] | None = None,
 ) -> None:
     """Writes the table that `read_split` reads, sorted by stem, atomically; where `path` is a link, to what it names.
 
@@ -115,10 +119,12 @@ def write_split(
       split: of each stem.
       group: of each stem; None for no such column.
       seed: that it was drawn by; None for no such column.
+      fold: of the stems that are in one; None for no such column.
     """
     columns = {"split": split}
     columns |= {} if group is None else {"group": group}
     columns |= {} if seed is None else {"seed": dict.fromkeys(split, str(seed))}
+    columns |= {} if fold is None else {"fold": {stem: str(fold.get(stem, "")) for stem in split}}
     rows = [("stem", *columns), *((stem, *(values[stem] for values in columns.values())) for stem in sorted(split))]
     if any(character in cell for row in rows for cell in row for character in ',;\t"\r\n'):
         rows = [tuple('"' + cell.replace('"', '""') + '"' for cell in row) for row in rows]

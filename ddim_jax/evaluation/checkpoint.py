@@ -1,6 +1,7 @@
 """The whole of an evaluation from the names of a checkpoint and a split."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ def evaluate_checkpoint(
     data_root: str | os.PathLike | None = None,
     step: str | int = "best",
     require_sha256: str | None = None,
+    allow_damaged: bool = False,
     **given: Any,
 ) -> tuple[dict[str, Any], Path]:
     """Loads a checkpoint and the data set it was trained on, and evaluates a split of it.
@@ -40,6 +42,7 @@ def evaluate_checkpoint(
         keep out of the split. Nothing is written there.
       step: "best", "latest" or a step.
       require_sha256: as for `Segmenter.load`.
+      allow_damaged: score pictures with damaged JPEG data, which are named; as the training did, if it did.
       options, **given: passed on to `ddim_jax.evaluation.evaluate`.
 
     Returns:
@@ -57,15 +60,18 @@ def evaluate_checkpoint(
         raise InputError(f"{checkpoint} is a file of weights; a calibration is kept in a run: calibrate that")
     if packed and data_root is None and segmenter.config["data"]["name"] != "phantom":
         raise InputError(f"{checkpoint} does not say where its pictures lie; give --data-root DIR")
+    data = segmenter.config["data"]
+    if allow_damaged:
+        data = {**data, "allow_damaged": True}
     if data_root is None:
         split = split or "test"
         if given.get("calibrate") is not None and split == "test":
             raise InputError(
                 "calibrate on the split test; expected val: test is left to measure what the bounds hold for"
             )
-        source = _of_training(segmenter, split)
+        source = _of_training(segmenter, split, data)
     else:
-        source, split = _elsewhere(segmenter, Path(data_root), split)
+        source, split = _elsewhere(segmenter, Path(data_root), split, data)
     if output_dir is None:
         output_dir = (
             run_folder(segmenter.checkpoint) / "evaluation" / (split if data_root is None else f"{source.name}_{split}")
@@ -73,9 +79,8 @@ def evaluate_checkpoint(
     return evaluate(segmenter, source, output_dir, options, split=split, **given), Path(output_dir)
 
 
-def _of_training(segmenter: Segmenter, split: str) -> Source:
+def _of_training(segmenter: Segmenter, split: str, data: Mapping[str, Any]) -> Source:
     """A split of the data set that the checkpoint was trained on, where it lay then."""
-    data = segmenter.config["data"]
     if split == "all":
         raise InputError("the split all is for a folder given by --data-root: here it holds what was trained on")
     about = configured(data) | {"read_only": True}
@@ -90,13 +95,12 @@ def _of_training(segmenter: Segmenter, split: str) -> Source:
     return source
 
 
-def _elsewhere(segmenter: Segmenter, root: Path, split: str | None) -> tuple[Source, str]:
+def _elsewhere(segmenter: Segmenter, root: Path, split: str | None, data: Mapping[str, Any]) -> tuple[Source, str]:
     """The data set at `root`, and the split of it that is scored; nothing is written there.
 
     It is a folder of images/ and masks/ unless it is the published set that was trained on, unpacked elsewhere. A
     folder without a table is scored whole, unless it is the one that was trained on, moved: then it has its split.
     """
-    data = segmenter.config["data"]
     about = configured(data) | {"root": root, "read_only": True}
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected a folder with images/ and masks/ in it.")

@@ -27,8 +27,9 @@ _MAY_BE_EMPTY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"),
     *("StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
+_TOLD_AT_MOST = 10  # in a process
 NO_REFERENCE = "has a header that no other DICOM file can refer to; save the mask as PNG"
-_SEVERAL_FRAMES = "1.2.840.10008.5.1.4.1.1.7.4"  # pictures of several frames, in colour
+_ONE_FRAME, _SEVERAL_FRAMES = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.7.4"  # secondary captures
 _NAMES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 
 
@@ -124,7 +125,8 @@ def _mend_moments(file: Path, header: "Dataset") -> None:
         try:
             kind(text)
         except ValueError:
-            logging.warning("%s: its %s cannot be one, and is left empty in the results", file, name)
+            text_of = "%s: its %s cannot be one, and is left empty in the results"
+            logging.log_first_n(logging.WARNING, text_of, _TOLD_AT_MOST, file, name)
             text = ""
         setattr(header, name, text or None)
 
@@ -133,6 +135,20 @@ def spacing(header: "Dataset") -> tuple[list[float], float] | None:
     """Spacing of rows and columns and thickness of slices in millimetres; None where they are no lengths."""
     pair, thickness = pixel_spacing(header), slice_thickness(header)
     return None if pair is None else (pair, thickness or 1.0)
+
+
+def with_thickness(headers: list["Dataset"], stack: DicomStack) -> list["Dataset"]:
+    """The headers of a stack with places; slices that say no thickness get their usual distance, a single one 1 mm.
+
+    A segmentation with places has to have a thickness.
+    """
+    if all(slice_thickness(part.header, part.frame) for part in stack.slices) or not have_places(stack):
+        return headers
+    places = np.array([position(part.header, part.frame) for part in stack.slices])
+    distance = float(np.median(np.linalg.norm(np.diff(places, axis=0), axis=1))) if stack.count > 1 else 1.0
+    for header in headers:
+        header.SliceThickness = round(distance, 6)
+    return headers
 
 
 def has_place(header: "Dataset") -> bool:
@@ -150,11 +166,29 @@ def have_places(stack: DicomStack) -> bool:
     return len(apart) == len(places) and np.abs(np.array(turned) - turned[0]).max() < 1e-4
 
 
+def with_class_of_today(header: "Dataset") -> "Dataset":
+    """The header, of a retired class as a secondary capture: highdicom knows no others. See `restore_class`."""
+    kind = header.SOPClassUID
+    if kind.is_private or not kind.is_retired:
+        return header
+    placed = library("pydicom").Dataset()
+    placed.update(header)
+    placed.add_new("SOPClassUID", "UI", _ONE_FRAME)
+    return placed
+
+
+def restore_class(dataset: "Dataset", header: "Dataset") -> None:
+    """Has a segmentation of `header` alone, or of its series, refer to the class that this has."""
+    for element in dataset.iterall():
+        if element.keyword == "ReferencedSOPClassUID" and element.value in (_ONE_FRAME, _SEVERAL_FRAMES):
+            element.value = header.SOPClassUID
+
+
 def with_made_up_places(header: "Dataset", count: int) -> "Dataset":
     """The header of a file of several frames that have no place, such as ultrasound, with places one behind another.
 
     highdicom refers to several frames only where they have places and a class of such files, which scanners do not all
-    give them; `remove_places` takes both out of its result again.
+    give them; `remove_places` and `restore_class` take both out of its result again.
     """
     pydicom, highdicom = library("pydicom"), library("highdicom")
     placed = pydicom.Dataset()
@@ -177,11 +211,8 @@ def with_made_up_places(header: "Dataset", count: int) -> "Dataset":
     return placed
 
 
-def remove_places(dataset: "Dataset", header: "Dataset") -> None:
-    """Takes what `with_made_up_places` has made up out of a segmentation of `header`; its frames refer to frames."""
-    for element in dataset.iterall():
-        if element.keyword == "ReferencedSOPClassUID" and element.value == _SEVERAL_FRAMES:
-            element.value = header.SOPClassUID
+def remove_places(dataset: "Dataset") -> None:
+    """Takes the places that `with_made_up_places` has made up out of a segmentation; its frames refer to frames."""
     tags = library("pydicom.datadict")
     for name in ("FrameOfReferenceUID", "PositionReferenceIndicator"):
         if name in dataset:

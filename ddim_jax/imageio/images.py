@@ -63,7 +63,8 @@ class ReadOptions(NamedTuple):
         """The options in the section `data` of a config."""
         window = data.get("window")
         pair = None if window is None else (float(window[0]), float(window[1]))
-        return cls(window=pair, invert=bool(data.get("invert", False)))
+        invert, allow_damaged = (bool(data.get(name, False)) for name in ("invert", "allow_damaged"))
+        return cls(pair, invert, allow_damaged)
 
 
 class Reader(Protocol):

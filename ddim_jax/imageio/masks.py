@@ -109,7 +109,10 @@ def mask_of_picture(picture: Image.Image, labels: Labels = Labels(), *, lossy: b
         return _mask_of_palette(picture, labels, name)
     if picture.mode == "1" and not labels.by_value:
         return np.asarray(picture).astype(np.uint8)
-    return mask_of_numbers(_levels_image(picture, labels, lossy=lossy, name=name), labels, lossy=lossy, name=name)
+    values = _levels_image(picture, labels, lossy=lossy, name=name)
+    if values.dtype == bool:  # a colour on black, which is noted as that and has no level
+        return values.astype(np.uint8)
+    return mask_of_numbers(values, labels, lossy=lossy, name=name)
 
 
 def mask_of_numbers(values: np.ndarray, labels: Labels = Labels(), *, lossy: bool = False, name: str) -> np.ndarray:
@@ -259,7 +262,7 @@ def _note_palette(indices: np.ndarray, palette: np.ndarray, name: str) -> None:
 
 def _levels_image(picture: Image.Image, labels: Labels, *, lossy: bool, name: str) -> np.ndarray:
     """One number a pixel, [H, W], so that the foreground is the larger one: uint8 where the file has no more, else
-    float64."""
+    float64; booleans of a colour on black."""
     if picture.mode in ("LA", "RGBa", "RGBA"):
         return _without_alpha(np.asarray(picture.convert("RGBA")), labels, name)
     if picture.mode in ("1", "L"):
@@ -296,7 +299,7 @@ def _from_colours(rgb: np.ndarray, labels: Labels, *, tolerance: int, name: str)
     if not labels.by_value and len(colours) <= 2 and (len(colours) == 1 or not colours[0].any()):
         if colours[-1].any():
             note(tuple(colours[-1].tolist()), None, int(counts[-1]), name)
-        return (rgb.max(axis=-1) > 0).astype(np.uint8)
+        return rgb.max(axis=-1) > 0
     most = colours[np.argsort(-counts, kind="stable")[:5]]
     found = ", ".join(str(tuple(int(channel) for channel in colour)) for colour in most)
     raise DataError(

@@ -79,6 +79,11 @@ class Source:
         tell = getattr(self._stack, "pixel_area", None)
         return None if tell is None else tell(index)
 
+    def place(self, index: int) -> tuple[Path, int]:
+        """The file of slice `index`, and its number in that file."""
+        of_each = len(self._stack.files) == self.count
+        return self._stack.files[index if of_each else 0], 0 if of_each else index
+
     def window(self) -> tuple[float, float] | None:
         """The centre and width that the middle slice is shown with; None where there is no such thing."""
         tell = getattr(self._stack, "window", None)
@@ -119,7 +124,7 @@ class Source:
             self._masks[index] = result.mask
         if self._probability is not None:
             self._probability[index] = result.probability
-        file = self._stack.files[index if len(self._stack.files) == self.count else 0]
+        file, _ = self.place(index)
         for kind, writer in writers.items():
             if is_whole(writer):
                 continue

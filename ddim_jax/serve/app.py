@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,8 @@ class _Server:
         if job.refusal is not None:
             self._jobs.remove(job)
             raise job.refusal
+        if job.removed:
+            raise Refusal(503, "There is no room to keep the result; try again later.", {"Retry-After": "60"})
         return JSONResponse(self._body(request, job), 200, headers)
 
     def _segment(self, job: Job, asked: fields.Asked, options: Sequence[Any]) -> None:
@@ -151,17 +154,15 @@ class _Server:
         out = job.folder / "out"
         out.mkdir()
         planned = plan(uploads.unpack(folder, self._limits), out)
-        results, files = [], {}
         count = len(self._networks)
-        for number, (network, chosen) in enumerate(zip(self._networks, options, strict=True), start=1):
-            body, made = segment(
-                planned, network, chosen, self._limits, f"{number}/", out, lambda slices: job.advance(count * slices)
-            )
-            results.append(body)
-            files |= made
-        job.body, job.files = {"networks": results}, files
-        job.sources = planned.files if results[0]["window"] is not None else ()
-        if not job.sources:  # nobody looks at it again
+        results = [
+            segment(planned, network, chosen, self._limits, f"{number}/", out, lambda of: job.advance(count * of))
+            for number, (network, chosen) in enumerate(zip(self._networks, options, strict=True), start=1)
+        ]
+        job.body = {"networks": [one.body for one in results]}
+        job.files = {name: data for one in results for name, data in one.files.items()}
+        job.places = results[0].places
+        if not job.places:  # nobody looks at it again
             for path in folder.iterdir():
                 path.unlink()
 
@@ -184,18 +185,13 @@ class _Server:
         job, asked = self._find(request), dict(request.query_params)
         number = asked.pop("slice", "1")
         options = fields.parse(asked).options
-        if (
-            job.status != "done"
-            or not job.sources
-            or "window" not in options
-            or not number.isascii()
-            or not number.isdigit()
-        ):
+        index = int(number) - 1 if re.fullmatch("[0-9]{1,6}", number) else -1
+        if "window" not in options or not 0 <= index < len(job.places):
             raise Refusal(404, "Expected the result of a DICOM or NIfTI file, slice=N and window=CENTRE,WIDTH.")
         window = self._networks[0].segmenter.options(window=options["window"]).window
         invert = job.body["networks"][0]["options"]["invert"]
         try:
-            png = await run_in_threadpool(show, job.sources, int(number[:6]) - 1, window, invert)
+            png = await run_in_threadpool(show, job.places[index], window, invert)
         except InputError as error:
             raise Refusal(422, "The slice cannot be read.") from error
         return Response(png, media_type="image/png")
@@ -230,5 +226,5 @@ class _Server:
             body["refusal"] = {"status": job.refusal.status_code, "error": job.refusal.detail}
         if job.status == "done":
             body |= linked(job.body) | {"not_for_clinical_use": True}
-            body["links"] |= {"picture": f"{link}/picture"} if job.sources else {}
+            body["links"] |= {"picture": f"{link}/picture"} if job.places else {}
         return body

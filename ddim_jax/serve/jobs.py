@@ -33,7 +33,7 @@ class Job:
       refusal: why it failed.
       body: the result as JSON has it.
       files: the artefacts of the result by their name.
-      sources: the files of a source that may be shown again, with another window.
+      places: file and number of each slice that may be shown again, with another window.
       ended: `time.monotonic` of the end.
       bytes: as of the last `measure`.
     """
@@ -46,7 +46,7 @@ class Job:
         self.refusal: Refusal | None = None
         self.body: dict[str, Any] = {}
         self.files: dict[str, bytes] = {}
-        self.sources: Sequence[str] = ()
+        self.places: Sequence[tuple[Path, int]] = ()
         self.ended = 0.0
         self.bytes = 0
         self.removed = False

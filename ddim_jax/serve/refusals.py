@@ -33,7 +33,9 @@ def refusal_of(error: Exception, folder: Path) -> Refusal | None:
 
 
 def without_paths(text: str, folder: Path) -> str:
-    """`text` with "file 3" for the path of the third file of the upload, and "the upload" for its folder."""
+    """`text` with "file 3" for the path of the third file of the upload, or "the file" for the only one."""
     place = re.escape(str(folder))
-    text = re.sub(rf"{place}/\w+/0*(\d+)(\.[a-z]+)*", r"file \1", text)
-    return re.sub(rf"{place}(/\w+)?", "the upload", text)
+    several = sum(1 for _ in (folder / "in").glob("*")) > 1
+    text = re.sub(rf"{place}/\w+/0*(\d+)(\.[a-z]+)*", r"file \1" if several else "the file", text)
+    text = re.sub(rf"{place}(/\w+)?", "the upload", text)
+    return text[:1].upper() + text[1:]

@@ -3,8 +3,9 @@
 import dataclasses
 import io
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -75,6 +76,20 @@ class Network:
         }
 
 
+class Segmented(NamedTuple):
+    """A source segmented by one checkpoint.
+
+    Attributes:
+      body: the result as JSON has it; "files" in it name artefacts.
+      files: the artefacts by their names.
+      places: file and number of each slice that can be shown with another window.
+    """
+
+    body: dict[str, Any]
+    files: dict[str, bytes]
+    places: list[tuple[Path, int]]
+
+
 def plan(files: Sequence[Path], output_dir: Path) -> Planned:
     """The one source that the files of an upload are.
 
@@ -98,7 +113,7 @@ def segment(
     prefix: str,
     folder: Path,
     advance: Callable[[int], None],
-) -> tuple[dict[str, Any], dict[str, bytes]]:
+) -> Segmented:
     """Segments all slices of a source.
 
     Args:
@@ -110,12 +125,9 @@ def segment(
       folder: private, for files on their way.
       advance: called with the number of slices after each of them.
 
-    Returns:
-      The result, whose "files" name artefacts, and these.
-
     Raises:
       DataError: it cannot be read.
-      Refusal: it is too large.
+      Refusal: it, or its result, is too large.
       CheckpointError: the network gives values that are not finite.
     """
     segmenter, labels = network.segmenter, network.segmenter.labels
@@ -159,15 +171,20 @@ def segment(
         files |= {f"{prefix}{index + 1}/{name}": data for name, data in made.items()}
         slices.append(_slice(facts, labels, area) | {"files": names})
         notes += [note for note in _notes(loaded.picture) if note not in notes]
+        if sum(map(len, files.values())) > limits.kept_bytes // 2:
+            raise Refusal(413, f"The result takes more than {limits.kept_bytes // 2} bytes; cut the source into parts.")
         advance(opened.count)
     whole = {}
-    if opened.source is not None:
-        opened.source.complete(kinds, folder, context)
-        for kind in kinds:
-            path = folder / planned.output(kind)
-            whole[kind] = f"{prefix}{kind}{WRITERS.get(kind).suffix}"
-            files[whole[kind]] = path.read_bytes()
-            path.unlink()
+    for kind in kinds:
+        try:
+            opened.source.complete([kind], folder, context)
+        except DataError as error:  # the source lacks what this format needs; there are others
+            unavailable[kind] = str(error)
+            continue
+        path = folder / planned.output(kind)
+        whole[kind] = f"{prefix}{kind}{WRITERS.get(kind).suffix}"
+        files[whole[kind]] = path.read_bytes()
+        path.unlink()
     body = network.about() | {
         "options": options.as_dict(),
         "calibration": None if calibration is None else calibration.in_words(),
@@ -178,19 +195,18 @@ def segment(
         "files": whole,
         "unavailable": {kind: without_paths(reason, folder.parent) for kind, reason in unavailable.items()},
     }
-    return body, files
+    places = [] if body["window"] is None else [opened.source.place(index) for index in range(opened.count)]
+    return Segmented(body, files, places)
 
 
-def show(files: Sequence[str], index: int, window: tuple[float, float], invert: bool) -> bytes:
-    """Slice `index` of a DICOM or NIfTI source with another window, as PNG.
+def show(place: tuple[Path, int], window: tuple[float, float], invert: bool) -> bytes:
+    """A slice of a DICOM or NIfTI source, as `Segmented.places` has it, with another window, as PNG.
 
     Raises:
       DataError: it cannot be read.
-      Refusal: it is of another format, or has no such slice.
     """
-    stack = open_stack(files)
-    if not hasattr(stack, "with_window") or not 0 <= index < stack.count:
-        raise Refusal(404, "There is no such slice of a DICOM or NIfTI file.")
+    file, index = place
+    stack = open_stack([file])
     pixels = stack.with_window(window).read(index)
     return picture_png(255 - pixels if invert else pixels)
 
@@ -231,14 +247,16 @@ def _of_the_source(planned: Planned, opened: Opened, context: Context) -> tuple[
 def _written(
     image: np.ndarray, result: Segmentation, planned: Planned, context: Context, folder: Path
 ) -> dict[str, bytes]:
-    made = {}
-    for kind in OF_A_SLICE:
+    def write(kind: str) -> tuple[str, bytes]:
         writer = WRITERS.get(kind)
-        path = folder / f"slice{writer.suffix}"
+        path = folder / f"{kind}{writer.suffix}"
         writer().write(path, result, image, Path(planned.files[0]), context)
-        made[f"{kind}{writer.suffix}"] = path.read_bytes()
+        data = path.read_bytes()
         path.unlink()
-    return made
+        return path.name, data
+
+    with ThreadPoolExecutor(len(OF_A_SLICE)) as pool:  # packing a large picture takes longer than segmenting it
+        return dict(pool.map(write, OF_A_SLICE))
 
 
 def _masks(result: Segmentation, labels: Labels) -> bytes:

@@ -21,6 +21,7 @@ from ddim_jax.serve.limits import Limits
 from ddim_jax.serve.refusals import Refusal
 
 _MARKS = (
+    (128, b"DICM", ".dcm"),  # before others: what stands there may be the beginning of a TIFF file
     (0, b"\x89PNG\r\n\x1a\n", ".png"),
     (0, b"\xff\xd8\xff", ".jpg"),
     (0, b"II*\0", ".tif"),
@@ -28,7 +29,6 @@ _MARKS = (
     (0, b"II+\0", ".tif"),
     (0, b"MM\0+", ".tif"),
     (0, b"BM", ".bmp"),
-    (128, b"DICM", ".dcm"),
     (0, b"PK\x03\x04", SUFFIX),
     (344, b"n+1\0", ".nii"),
     (4, b"n+2\0", ".nii"),

@@ -172,6 +172,8 @@ def _train(
     _begin_folder(workdir, config, one_training, is_unchanged=lambda: store.steps() == steps_there)
     if jax.process_index() == 0:
         same_pixels.write_digests(workdir, pictures.digests)
+        if data["folds"]:
+            train_source.division.write(workdir / "folds.csv")
     with contextlib.ExitStack() as stack:
         stack.enter_context(stop_on_signals(request))
         reporter = stack.enter_context(
@@ -189,9 +191,14 @@ def _train(
         )
         if begun:
             reporter.message(begun)
+        if data["folds"]:
+            reporter.message(
+                f"fold {data['fold']} of {data['folds']}; those of all pictures are in the run's folds.csv"
+            )
         if note := note_of(train_source):
             reporter.message(note)
-        for name, told, advice in describe(list(pictures.facts.values()), None if data["crop"] else image_size):
+        facts = list(pictures.facts.values())
+        for name, told, advice in describe(facts, None if data["crop"] else image_size, labels):
             reporter.message(f"{name}: {told}" + (f" -> {advice}" if advice else ""))
         metadata = {"config": config, "package_version": __version__, "data": identity}
         metadata |= {"surroundings": surroundings()}

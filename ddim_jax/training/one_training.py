@@ -29,6 +29,7 @@ def check_files(workdir: Path) -> None:
         ("config.json", stat.S_ISREG, "a file"),
         ("metrics.jsonl", stat.S_ISREG, "a file"),
         ("pixels.csv", stat.S_ISREG, "a file"),
+        ("folds.csv", stat.S_ISREG, "a file"),
         (LOCK, stat.S_ISREG, "a file"),
         ("tensorboard", stat.S_ISDIR, "a folder"),
     ):

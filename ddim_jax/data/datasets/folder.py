@@ -1,6 +1,7 @@
 """A folder of images/ and masks/ as a data set."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,9 +9,9 @@ from absl import logging
 
 from ddim_jax.data.discovery import entries, match_pairs
 from ddim_jax.data.sources import DataOptions, Pair, PairSource, data_error, same_name
-from ddim_jax.data.splits import folder_split, say_once
+from ddim_jax.data.splits import divide, say_once
 from ddim_jax.imageio.images import image_suffixes, reader_of, suffix_of
-from ddim_jax.imageio.listing import list_images
+from ddim_jax.imageio.listing import iterate_images, kind_of
 from ddim_jax.imageio.series import without_range
 from ddim_jax.imageio.stacks import count_slices
 from ddim_jax.registry import DATASETS, READERS
@@ -23,7 +24,7 @@ _NUMBERED_SUFFIX = re.compile(r"[_-](masks?|segmentation|seg|labels?)([_-]?\d+|\
 
 @DATASETS.register("folder")
 def load_folder(split: str, options: DataOptions) -> PairSource:
-    """One split of the pairs below `options.root`, by its splits.csv or a split drawn once (`splits.folder_split`).
+    """One split of the pairs below `options.root`, by its splits.csv or a split drawn once (`splits.divide`).
 
     The split "all" holds every pair; no table is read or written for it.
 
@@ -38,7 +39,7 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
         _check_ranges(root, pairs)
     if split == "all":
         return PairSource(root.resolve().name, pairs, labels=options.labels, reading=options.reading)
-    split_of = folder_split(
+    division = divide(
         root,
         [pair.id for pair in pairs],
         seed=options.seed,
@@ -48,10 +49,12 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
         fold=options.fold,
         read_only=options.read_only,
     )
-    chosen = [pair for pair in pairs if split_of.get(pair.id) == split]
+    chosen = [pair for pair in pairs if division.split.get(pair.id) == split]
     if not chosen:
         raise DataError(f"{root}: no pair belongs to the split {split}; give it lines in splits.csv.")
-    return PairSource(root.resolve().name, chosen, labels=options.labels, reading=options.reading)
+    source = PairSource(root.resolve().name, chosen, labels=options.labels, reading=options.reading)
+    source.division = division
+    return source
 
 
 def find_pairs(root: Path) -> list[Pair]:
@@ -59,7 +62,7 @@ def find_pairs(root: Path) -> list[Pair]:
 
     A pair shares its path below images/ and masks/ but for the suffix; the mask's name may end in _mask, _segmentation,
     _seg or _label. That path without the suffix is the id. Numbered masks of one picture, such as x_mask and x_mask_1,
-    are masks of several structures in it; the log says of how many pictures.
+    are masks of several structures in it; the log says of how many pictures, and which files it passes over.
 
     Raises:
       DataError: as `load_folder`.
@@ -75,14 +78,21 @@ def find_pairs(root: Path) -> list[Pair]:
     missing = [name for name in ("images", "masks") if name not in folders]
     if missing:
         raise DataError(f"{root} has no folder {' and no folder '.join(missing)}; it holds {entries(root)}.")
-    images = [(_stem(file, folders["images"]), file) for file in list_images(folders["images"])]
-    masks, numbered = _masks_of(
-        {same_name(stem) for stem, _ in images},
-        ((_stem(file, folders["masks"]), file) for file in list_images(folders["masks"])),
+    others: Counter[str] = Counter()
+    images, masks = (
+        [
+            (_stem(file, folders[name]), file)
+            for file in iterate_images(folders[name], lambda file: others.update([kind_of(file)]))
+        ]
+        for name in ("images", "masks")
     )
+    masks, numbered = _masks_of({same_name(stem) for stem, _ in images}, masks)
     pairs, problems = match_pairs(images, masks)
     if problems:
         raise data_error(f"{root}: {len(problems)} files of images/ and masks/ do not pair up by name:", problems)
+    if others:
+        kinds = ", ".join(f"{kind or 'no suffix'} {number}" for kind, number in sorted(others.items()))
+        say_once(logging.warning, f"{root}: files of images/ and masks/ that are no pictures are passed over: {kinds}")
     if numbered:
         files = next(iter(numbered.values()))
         say_once(

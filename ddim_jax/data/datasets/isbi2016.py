@@ -5,8 +5,8 @@ from pathlib import Path
 
 from ddim_jax.data.datasets._published import Found, Published
 from ddim_jax.data.discovery import all_images, entries, match_pairs
+from ddim_jax.data.seeded import seeded_order
 from ddim_jax.data.sources import Pair, data_error
-from ddim_jax.data.splits import seeded_order
 from ddim_jax.registry import DATASETS
 
 _PARTS = ("training", "test")

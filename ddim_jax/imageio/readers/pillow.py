@@ -147,8 +147,13 @@ def _open(path: str | os.PathLike, ended: bool = False) -> Iterator[tuple[Binary
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike, allow_damaged: bool) -> Iterator[tuple[BinaryIO, Image.Image, tuple[str, ...]]]:
-    """A file whose picture can be decoded by `load`, and notes of what is wrong with it."""
+def _opened(
+    path: str | os.PathLike, allow_damaged: bool | None
+) -> Iterator[tuple[BinaryIO, Image.Image, tuple[str, ...]]]:
+    """A file whose picture can be decoded by `load`, and notes of what is wrong with it.
+
+    With `allow_damaged` None no option allows damage.
+    """
     with _open(path) as (file, picture):
         if picture.format not in _JPEG_FORMATS:
             frames = getattr(picture, "n_frames", 1)
@@ -165,7 +170,10 @@ def _opened(path: str | os.PathLike, allow_damaged: bool) -> Iterator[tuple[Bina
             yield file, picture, ()
             return
         if not allow_damaged:
-            raise DataError(f"{path}: the file is damaged, and pixels behind the damage would be wrong ({wrong}).")
+            advice = "" if allow_damaged is None else " --allow-damaged (data.allow_damaged in training) reads it."
+            raise DataError(
+                f"{path}: the file is damaged, and pixels behind the damage would be wrong ({wrong}).{advice}"
+            )
         lossy = picture.format in _JPEG_FORMATS
     with _open(path, ended=lossy) as (file, picture):
         yield file, picture, (f"damaged ({wrong})",)
@@ -173,7 +181,7 @@ def _opened(path: str | os.PathLike, allow_damaged: bool) -> Iterator[tuple[Bina
 
 def _decode_mask(path: str | os.PathLike) -> tuple[Image.Image, bool]:
     """The one picture of a file, decoded and upright, and whether it came from a JPEG."""
-    with _errors_naming(path), _opened(path, allow_damaged=False) as (_, picture, _notes):
+    with _errors_naming(path), _opened(path, allow_damaged=None) as (_, picture, _notes):
         lossy, (width, height) = picture.format in _JPEG_FORMATS, picture.size
         if width * height > _MASK_PIXELS and picture.mode not in _MASK_MODES:
             raise DataError(

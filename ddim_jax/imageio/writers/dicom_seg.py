@@ -41,7 +41,8 @@ def write_segmentation(path, pixels, stack, context, *, kind):
     """
     highdicom, seg = library("highdicom"), library("highdicom.seg")
     cid7162 = library("pydicom.sr.codedict").codes.cid7162
-    headers = results.sources_of(stack)
+    sources = results.with_thickness(results.sources_of(stack), stack)
+    headers = [results.with_class_of_today(header) for header in sources]
     algorithm = highdicom.AlgorithmIdentificationSequence(
         name=results.MAKER,
         family=cid7162.ArtificialIntelligence,
@@ -65,7 +66,7 @@ def write_segmentation(path, pixels, stack, context, *, kind):
     fractional = pixels.dtype != np.uint8
     measures, placed = None, results.have_places(stack)
     if stack.count > 1 and not placed:
-        source, headers = headers[0], [results.with_made_up_places(headers[0], stack.count)]
+        headers = [results.with_made_up_places(headers[0], stack.count)]
     elif not placed or results.spacing(headers[0]) is None:
         measures = highdicom.PixelMeasuresSequence(*(results.spacing(headers[0]) or ([1.0, 1.0], 1.0)))
     series = results.series_uid(kind, headers[0], context)
@@ -86,7 +87,8 @@ def write_segmentation(path, pixels, stack, context, *, kind):
             **results.about(context),
         )
     if stack.count > 1 and not placed:
-        results.remove_places(dataset, source)
+        results.remove_places(dataset)
     if not placed:
         dataset.PatientOrientation = headers[0].get("PatientOrientation")  # empty, where it is not known
+    results.restore_class(dataset, sources[0])
     results.finish(dataset, path, context, "probability" if fractional else "segmentation")

@@ -1,5 +1,5 @@
 // The page of `ddim-jax serve`. Every text from outside reaches the page as textContent.
-import { Viewer } from "./viewer.js";
+import { Viewer, titled } from "./viewer.js";
 
 const $ = (id) => document.getElementById(id);
 const POLL = 300;
@@ -154,7 +154,7 @@ function fill(select, pairs) {
 
 function fillStructures(networks) {
   const names = [...new Set(networks.flatMap((one) => one.classes.map((other) => other.name)))];
-  fill($("structure"), [...(names.length > 1 ? [["", "All"]] : []), ...names.map((name) => [name, name])]);
+  fill($("structure"), [...(names.length > 1 ? [["", "All"]] : []), ...names.map((name) => [name, titled(name)])]);
   $("structure-field").hidden = names.length < 2;
 }
 

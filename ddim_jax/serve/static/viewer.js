@@ -1,6 +1,8 @@
 // One checkpoint's result on a canvas: the picture through its window, layers and outlines.
 
 const [SMALLEST, LARGEST] = [768, 1600]; // pixels of the longer side that is drawn
+// A single class that nobody named.
+export const titled = (name) => (name === "foreground" ? "mask" : name);
 const OUTLINE = [0, 255, 170];
 const PROBABILITY = [60, 160, 255];
 const UNCERTAINTY = [255, 150, 40];
@@ -115,7 +117,7 @@ export class Viewer {
     const chosen = classes.map((one, number) => ({ ...one, number })).filter((one) => !asked.structure || one.name === asked.structure);
     const own = asked.threshold !== null && chosen.length === 1;
     if (asked.layer === "probability") {
-      for (const one of chosen) tint(data, this.field("probability", one.number), chosen.length > 1 ? one.colour : PROBABILITY, 0.75 / 255);
+      for (const one of chosen) tint(data, this.field("probability", one.number), chosen.length > 1 ? one.colour : PROBABILITY, 0.55 / 255);
       legend.push([PROBABILITY, "probability: the stronger, the higher"]);
     } else if (asked.layer === "uncertainty") {
       tint(data, this.field("uncertainty", 0), UNCERTAINTY, 2 * 0.85 / 255);
@@ -133,7 +135,7 @@ export class Viewer {
       const colour = classes.length > 1 ? one.colour : OUTLINE;
       if (own) outline(data, this.field("probability", one.number), 255 * asked.threshold, width, height, thick, colour);
       else outline(data, this.field("masks", one.number), 127, width, height, thick, colour);
-      legend.push([colour, own ? `${one.name}, probability above ${asked.threshold.toFixed(2)}` : one.name]);
+      legend.push([colour, own ? `${titled(one.name)}: probability above ${asked.threshold.toFixed(2)}` : titled(one.name)]);
     }
     context.putImageData(image, 0, 0);
     this.describe(asked, legend);
@@ -157,7 +159,7 @@ export class Viewer {
   words() {
     const { slices, name } = this.network;
     const one = slices[(this.shown.slice ?? 1) - 1];
-    const areas = one.classes.map((found) => `${found.name} ${Math.round(found.area)} pixels`).join(", ");
+    const areas = one.classes.map((found) => `${titled(found.name)} ${Math.round(found.area)} pixels`).join(", ");
     const where = slices.length > 1 ? `slice ${this.shown.slice} of ${slices.length}, ` : "";
     return `${name}: ${where}${areas}, doubt ${one.doubt.toFixed(3)}.`;
   }

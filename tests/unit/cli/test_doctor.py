@@ -128,10 +128,10 @@ def test_label_maps_are_looked_at_with_the_options_of_training(said, tmp_path, c
         doctor.run(["--data", str(tmp_path)])
     advice = re.search(r"--config.data.labels='(.*?)' .*(--config.data.ignore=255) ", capsys.readouterr().err)
     status, lines = said("--data", str(tmp_path), f"--config.data.labels={advice[1]}", advice[2])
-    assert status == 0 and "3 (1 in 1, 2 in 1, 3 in 1 pairs)" in "".join(lines)
+    assert status == 0 and "3 (NAME1 in 1, NAME2 in 1, NAME3 in 1 pairs)" in "".join(lines)
     overlapping = ("--labels", '{"a": [1, 3], "b": [2, 3]}', "--ignore", "255,-1", "--multilabel", "--invert")
     status, lines = said("--data", str(tmp_path), *overlapping, "--window", "-600,1500")
-    assert status == 0 and "2 (1 in 1, 2 in 1 pairs)" in "".join(lines)
+    assert status == 0 and "2 (a in 1, b in 1 pairs)" in "".join(lines)
     with pytest.raises(SystemExit):
         doctor.run(["--data", str(tmp_path), "--labels", "lung"])
     assert "data.labels is 'lung'" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from pair_files import save, save_pair
 from PIL import Image
 from test_folder_source import write_splits
 
-from ddim_jax.data import check_source, load_arrays, load_dataset
+from ddim_jax.data import Selection, check_source, load_arrays, load_dataset, load_selections
 from ddim_jax.data.sources import united
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
@@ -90,3 +90,15 @@ def test_masks_without_a_value_of_their_own_go_with_all(tmp_path):
         save_pair(tmp_path / f"images/{number}.png", tmp_path / f"masks/{number}.png")
         one.save(tmp_path / f"masks/{number}.png")
     check_source(load_dataset("folder", "all", root=tmp_path))
+
+
+@pytest.mark.parametrize("mode", ["P", "RGB", "RGBA"])
+def test_masks_of_one_colour_on_black_go_together_and_with_no_others(tmp_path, mode):
+    for number in range(3):
+        save_pair(tmp_path / f"images/{number}.png", tmp_path / f"masks/{number}.png")
+        (_palette(2, RED) if number else _palette(1, RED)).convert(mode).save(tmp_path / f"masks/{number}.png")
+    (arrays,) = load_selections([Selection(load_dataset("folder", "all", root=tmp_path), [0, 1, 2])], 12)
+    assert (arrays.masks.mean(axis=(1, 2)) == 0.5).all() and set(np.unique(arrays.masks)) == {0, 1}
+    GREY[0].save(tmp_path / "masks/2.png")
+    with pytest.raises(DataError, match=r"have one value each besides the background, and not the same"):
+        check_source(load_dataset("folder", "all", root=tmp_path))

@@ -9,7 +9,8 @@ from PIL import Image
 from ddim_jax.data import Example, Selection, check_source, load_arrays, load_dataset, load_selections
 from ddim_jax.data.datasets.folder import find_pairs
 from ddim_jax.data.discovery import all_images, folders_below
-from ddim_jax.imageio.images import count_pixels, read_image
+from ddim_jax.data.preflight import examine
+from ddim_jax.imageio.images import ReadOptions, count_pixels, read_image
 from ddim_jax.imageio.listing import list_images
 from ddim_jax.imageio.masks import mask_of_numbers
 from ddim_jax.preprocessing import resize_image, resize_mask
@@ -395,3 +396,38 @@ def test_links_to_folders_above_are_followed_once(tmp_path):
     # A folder outside is found through its link.
     save(tmp_path / "outside/b.png", picture(2))
     assert all_images(tmp_path / "real")[:2] == [tmp_path / "real/images/a.png", tmp_path / "real/linked/b.png"]
+
+
+def test_damaged_jpeg_data_are_refused_by_name_or_read_and_counted(tmp_path):
+    """Masks are never read so: what they lack would be learnt as background."""
+    for number in range(3):
+        save_pair(tmp_path / f"images/{number}.png", tmp_path / f"masks/{number}.png", number)
+        save(tmp_path / f"masks/{number}.png", mask(number, (64, 64)))
+        (tmp_path / f"images/{number}.png").unlink()
+        save(tmp_path / f"images/{number}.jpg", picture(number, (64, 64)))
+    whole = (tmp_path / "images/1.jpg").read_bytes()
+    (tmp_path / "images/1.jpg").write_bytes(whole[: len(whole) // 2] + bytes(400) + whole[len(whole) // 2 + 400 :])
+    with pytest.raises(DataError, match=r"1 of 3 pairs .*\n.*images/1\.jpg: the file is damaged, and pixels behind"):
+        check_source(load_dataset("folder", "all", root=tmp_path))
+    reading = ReadOptions.of({"allow_damaged": True})
+    lines = dict(line[:2] for line in examine(tmp_path, 64, "cpu", 2, reading=reading))
+    assert lines["notes"] == "damaged 1"
+    Image.fromarray(mask(2, (64, 64))).save(tmp_path / "masks/2.jpg")
+    (tmp_path / "masks/2.png").unlink()
+    content = (tmp_path / "masks/2.jpg").read_bytes()
+    (tmp_path / "masks/2.jpg").write_bytes(content[: len(content) * 9 // 10])
+    with pytest.raises(DataError, match=r"masks/2\.jpg: the file is damaged"):
+        check_source(load_dataset("folder", "all", root=tmp_path, reading=reading))
+
+
+def test_files_that_are_no_pictures_are_counted(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(logging, "warning", lambda text, *values: said.append(text % values))
+    for number in range(3):
+        save_pair(tmp_path / f"images/{number}.png", tmp_path / f"masks/{number}.png", number)
+    for name in ("images/3.webp", "masks/3.webp", "images/README", "images/.DS_Store"):
+        (tmp_path / name).write_bytes(b"x")
+    assert len(find_pairs(tmp_path)) == len(find_pairs(tmp_path)) == 3
+    assert said == [
+        f"{tmp_path}: files of images/ and masks/ that are no pictures are passed over: no suffix 1, .webp 2"
+    ]

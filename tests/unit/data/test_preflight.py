@@ -5,6 +5,7 @@ from pair_files import save
 
 from ddim_jax.data.facts import SIZES, PairFacts
 from ddim_jax.data.preflight import describe, examine, keeping_size, lost_at, recommend
+from ddim_jax.labels import Labels
 
 
 def facts(kept_at, extent=7, values=(1,), levels=200, width=768):
@@ -19,7 +20,13 @@ def test_what_a_size_loses_and_which_keeps_enough():
     assert keeping_size([facts(64)] * 99 + [facts(None)]) == 64
     lines = {name: (found, advice) for name, found, advice in describe([*some, facts(0, 0, ())], 64)}
     assert lines["pairs"][0] == "41, 768 x 768 pixels"
-    assert lines["classes"][0] == "1 (1 in 40 pairs)"
+    assert lines["classes"][0] == "1 (foreground in 40 pairs)"
+    classes = Labels.create({"lung": 1, "heart": 2, "rib": 5})
+    assert describe([facts(64), facts(64, values=(1, 3))], None, classes)[2] == (
+        "classes",
+        "3 (lung in 2, heart in 0, rib in 1 pairs)",
+        "no mask has heart: look at data.labels",
+    )
     assert lines["foreground"][0].endswith("7 to 7 pixels long; 1 masks are empty")
     assert lines["at 64 x 64"] == (
         "28 of 40 masks lose a class; 256 x 256 keeps 99%",

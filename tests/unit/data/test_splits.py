@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from absl import logging
 
-from ddim_jax.data.splits import folder_split, seeded_order, seeded_split
-from ddim_jax.data.tables import read_split, write_split
+from ddim_jax.data.seeded import seeded_order, seeded_split
+from ddim_jax.data.splits import divide
+from ddim_jax.data.tables import read_split, read_table, write_split
 from ddim_jax.runtime.errors import DataError
 
 
@@ -55,11 +56,11 @@ def test_a_drawn_split_is_written_and_then_obeyed(tmp_path):
     root = tmp_path / "set"
     root.mkdir()
     names = [f"case {number}" for number in range(30)]
-    drawn = folder_split(root, names, seed=1, cache_dir=tmp_path / "cache")
+    drawn = split_of(root, names, seed=1, cache_dir=tmp_path / "cache")
     assert drawn == seeded_split(names, 1)
     assert read_split(root / "splits.csv").split == drawn
     # Another seed does not draw again: what was test stays test.
-    assert folder_split(root, names, seed=2, cache_dir=tmp_path / "cache") == drawn
+    assert split_of(root, names, seed=2, cache_dir=tmp_path / "cache") == drawn
     assert not (tmp_path / "cache").exists()
 
 
@@ -75,11 +76,11 @@ def test_where_the_data_cannot_be_written_the_split_goes_to_the_cache(tmp_path, 
         write(path, text)
 
     monkeypatch.setattr(tables, "write_text", refuse)
-    drawn = folder_split(root, names, seed=1, cache_dir=cache)
+    drawn = split_of(root, names, seed=1, cache_dir=cache)
     (written,) = (cache / "splits").iterdir()
     assert written.name.startswith("set-")
     assert read_split(written).split == drawn
-    assert folder_split(root, names, seed=2, cache_dir=cache) == drawn
+    assert split_of(root, names, seed=2, cache_dir=cache) == drawn
     assert list(root.iterdir()) == []
 
 
@@ -91,7 +92,7 @@ def test_where_nothing_can_be_written_both_places_are_named(tmp_path, monkeypatc
 
     monkeypatch.setattr(tables, "write_text", refuse)
     with pytest.raises(DataError, match=r"splits\.csv \(Permission denied\) nor to .*cache.*choose cache_dir"):
-        folder_split(tmp_path, list("abc"), seed=0, cache_dir=tmp_path / "cache")
+        split_of(tmp_path, list("abc"), seed=0, cache_dir=tmp_path / "cache")
 
 
 def test_tables_of_other_programs_are_read(tmp_path):
@@ -127,7 +128,7 @@ def test_lines_that_cannot_be_used_are_named(tmp_path):
 def test_a_table_that_does_not_fit_is_refused_with_names(tmp_path):
     (tmp_path / "splits.csv").write_text("stem,split\na,train\nb.png,val\ngone,test\n")
     with pytest.raises(DataError) as error:
-        folder_split(tmp_path, ["a", "b", "new"], seed=0, cache_dir=tmp_path / "cache")
+        split_of(tmp_path, ["a", "b", "new"], seed=0, cache_dir=tmp_path / "cache")
     message = str(error.value)
     assert "1 differences" in message
     assert "gone has a line, but there is no such pair" in message
@@ -167,7 +168,11 @@ def said(monkeypatch):
 
 
 def draw(root, ids, **options):
-    return folder_split(root, ids, **{"seed": 0, "cache_dir": root / "cache", **options})
+    return split_of(root, ids, **{"seed": 0, "cache_dir": root / "cache", **options})
+
+
+def split_of(*arguments, **options):
+    return divide(*arguments, **options).split
 
 
 def test_patients_stay_together(tmp_path, said):
@@ -272,6 +277,36 @@ def test_folds_leave_out_what_a_table_leaves_out_and_keep_its_test_set(tmp_path,
         assert {name for name in split if split[name] == "test"} == set(ids[:3])
     assert any(f"leaves out 3 of 12 pairs, which are not used: {', '.join(ids[9:])}" in line for line in said)
     assert any("1 of 5 groups of pairs" in line for line in said)  # p1, which the table divides
+
+
+def test_the_folds_are_written_as_a_table_that_gives_the_same_splits_again(tmp_path):
+    ids = [f"p{number // 2}/{number:02d}" for number in range(14)]
+    groups = {name: name.partition("/")[0] for name in ids}
+    (tmp_path / "splits.csv").write_text(
+        "stem,split\n" + "".join(f"{name},train\n" for name in ids[2:]) + f"{ids[0]},test"
+    )
+    folds = []
+    for fold in range(3):
+        division = divide(tmp_path, ids, seed=0, cache_dir=tmp_path / "cache", groups=groups, folds=3, fold=fold)
+        division.write(tmp_path / "folds.csv")
+        header, *rows = read_table(tmp_path / "folds.csv")
+        assert header == ["stem", "split", "group", "fold"]
+        table = {row[0]: dict(zip(header[1:], row[1:], strict=True)) for row in rows}
+        assert list(table) == [ids[0], *ids[2:]]  # what the user's table leaves out is in no fold
+        assert table[ids[0]] == {"split": "test", "group": "p0", "fold": ""}
+        assert {name for name in table if table[name]["split"] == "val"} == {
+            name for name in table if table[name]["fold"] == str(fold)
+        }
+        folds.append({name: about["fold"] for name, about in table.items()})
+        (tmp_path / "again").mkdir(exist_ok=True)
+        (tmp_path / "again/splits.csv").write_bytes((tmp_path / "folds.csv").read_bytes())
+        assert draw(tmp_path / "again", ids) == division.split
+    assert folds[0] == folds[1] == folds[2]
+    for fold in "012":  # complete, and patients together
+        members = {groups[name] for name, own in folds[0].items() if own == fold}
+        assert len(members) == 2 and members.isdisjoint(
+            groups[name] for name, own in folds[0].items() if own not in ("", fold)
+        )
 
 
 EXCEL = {

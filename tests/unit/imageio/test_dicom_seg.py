@@ -106,6 +106,15 @@ def test_masks_of_other_pictures_are_refused(stack, tmp_path):
         read_segments(path, read_header(path), Labels(), other.slices)
 
 
+@pytest.mark.parametrize("count", [1, 4])
+def test_slices_without_a_thickness_have_their_distance(count, tmp_path):
+    ct_series(tmp_path / "ct", count=count, shape=(8, 10), SliceThickness=None)
+    stack = open_stack(sorted((tmp_path / "ct").iterdir()))
+    header = read_header(written(tmp_path / "s.dcm", np.ones((count, 8, 10), np.uint8), stack, Labels()))
+    (measures,) = header.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+    assert measures.SliceThickness == (2.5 if count > 1 else 1.0) and measures.PixelSpacing == [0.5, 0.75]
+
+
 def test_the_same_content_has_the_same_uids(stack, tmp_path):
     ones, uids = np.ones((4, 8, 10), np.uint8), []
     for masks in (ones, ones, 1 - ones):

@@ -168,7 +168,7 @@ def test_frames_and_single_files(out, tmp_path):
     np.testing.assert_array_equal(read_mask(out / "CT_small_dicom-seg.dcm", Labels.create({"foreground": 9})), mask)
 
 
-def test_frames_of_a_class_of_single_pictures_and_moments_of_old_files(out, tmp_path, caplog):
+def test_odd_and_retired_classes_and_moments_of_old_files(out, tmp_path, caplog):
     """Files that scanners write and the standard does not know; results refer to them as they are."""
     odd = {"StudyDate": "1997.04.24", "StudyTime": "14:04:38", "PatientBirthDate": "unknown"}
     for name in ("SC_rgb_rle_2frame.dcm", "CT_small.dcm"):
@@ -177,10 +177,15 @@ def test_frames_of_a_class_of_single_pictures_and_moments_of_old_files(out, tmp_
             dataset.add_new(field, "LO", value)  # which checks nothing
             dataset[field].VR = "TM" if field == "StudyTime" else "DA"
         dataset.save_as(tmp_path / name)
-    files = [tmp_path / name for name in ("SC_rgb_rle_2frame.dcm", "CT_small.dcm")]
+    retired = pydicom.dcmread(bundled("CT_small.dcm"))
+    retired.SOPClassUID = retired.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.6"
+    retired.StudyDate, retired.StudyTime = odd["StudyDate"], odd["StudyTime"]
+    del retired.PatientBirthDate
+    retired.save_as(tmp_path / "retired.dcm")
+    files = [tmp_path / name for name in ("SC_rgb_rle_2frame.dcm", "CT_small.dcm", "retired.dcm")]
     with caplog.at_level("WARNING", logger="absl"):
         summary = run(files, out, save=("dicom-seg", "dicom-overlay"))
-    assert (summary.done, list(summary.failed)) == (2, [])
+    assert (summary.done, list(summary.failed)) == (3, [])
     assert "its PatientBirthDate cannot be one" in caplog.text and "unknown" not in caplog.text
     for file in files:
         source, found = pydicom.dcmread(file), pydicom.dcmread(out / f"{file.stem}_dicom-seg.dcm")

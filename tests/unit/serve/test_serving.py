@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import nibabel
 import numpy as np
 import pytest
-from dicom_files import ct_series
+from dicom_files import ct_series, ct_slice
 from pydicom import dcmread
 from segmenters import SIZE, picture, red_segmenter
 from served import decoded, half, network, png
@@ -75,7 +75,7 @@ def test_a_job_that_fails_says_why(client):
     while (body := client.get(link).json())["status"] != "failed":
         assert time.monotonic() < until
         time.sleep(0.01)
-    assert body["refusal"]["status"] == 422 and body["refusal"]["error"].startswith("file 1: ")
+    assert body["refusal"]["status"] == 422 and body["refusal"]["error"].startswith("The file: ")
 
 
 def test_an_example_needs_no_file(client, monkeypatch):
@@ -157,6 +157,19 @@ def test_a_nifti_volume_and_a_zip_of_dicom_files(client, tmp_path):
         archive.writestr("readme.txt", "no picture")
     (result,) = client.post("/segment", content=(tmp_path / "x.zip").read_bytes()).json()["networks"]
     assert len(result["slices"]) == 2 and set(result["files"]) == {"dicom-seg", "nifti"}
+
+
+def test_a_dicom_file_that_begins_like_a_tiff_file(client, tmp_path):
+    path = ct_slice(tmp_path / "x.dcm", np.zeros((8, 6), int))
+    (result,) = client.post("/segment", content=b"II*\0" + path.read_bytes()[4:]).json()["networks"]
+    assert result["slices"][0]["pixel_mm2"] == 0.375 and set(result["files"]) == {"dicom-seg", "nifti"}
+
+
+def test_a_format_that_needs_more_than_the_source_says_does_not_fail_the_others(client, tmp_path):
+    ct_slice(tmp_path / "x.dcm", np.zeros((8, 6), int), ImagePositionPatient=None, ImageOrientationPatient=None)
+    (result,) = client.post("/segment", content=(tmp_path / "x.dcm").read_bytes()).json()["networks"]
+    assert set(result["files"]) == {"dicom-seg"} and len(result["slices"]) == 1
+    assert result["unavailable"]["nifti"].startswith("The file: has no position")
 
 
 def test_why_there_is_no_dicom_seg(serving, tmp_path):

@@ -268,6 +268,18 @@ def folder_config(folder, **train_fields):
     return config
 
 
+def test_a_run_on_a_fold_writes_the_folds_of_all_pictures(tmp_path, monkeypatch):
+    """Before its first step, which is not made here."""
+    config = folder_config(tmp_path / "data")
+    config["data"] |= {"folds": 3, "fold": 1}
+    monkeypatch.setattr(loop, "create_reporter", lambda *_, **__: (_ for _ in ()).throw(TimeoutError))
+    with pytest.raises(TimeoutError):
+        train(config, tmp_path / "run")
+    rows = [line.split(",") for line in (tmp_path / "run/folds.csv").read_text().splitlines()]
+    assert rows[0] == ["stem", "split", "fold"] and [row[0] for row in rows[1:]] == ["a", "b", "c"]
+    assert sorted(row[1:] for row in rows[1:]) == [["test", "1"], ["train", "0"], ["val", "2"]]
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -1,0 +1,234 @@
+"""The page in a real Chromium: what is dropped on it is shown, to its own tab alone, and everybody can use it."""
+
+import contextlib
+import io
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dicom_files import ct_series
+from PIL import Image
+
+from ddim_jax.data.datasets.phantom import draw_phantom
+
+api = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium; apt-get install chromium")
+SCRIPT = "<img src=x onerror=alert(1)>"
+
+LABELS = """() => [...document.querySelectorAll("input, select, button, canvas, progress, summary")]
+  .filter((one) => !one.hidden)
+  .filter((one) => !(one.labels?.length || one.ariaLabel || one.getAttribute("aria-labelledby")))
+  .filter((one) => !one.textContent.trim())
+  .map((one) => one.outerHTML)"""
+
+# The contrast of every text with what is behind it, as WCAG 2 defines it.
+CONTRAST = """() => {
+  const parse = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
+  const linear = (c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => [r, g, b].map((c) => linear(c / 255))
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (one) => {
+    for (let at = one; at; at = at.parentElement) {
+      const colour = parse(getComputedStyle(at).backgroundColor);
+      if (colour.length === 3 || colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const found = [];
+  for (const one of document.querySelectorAll("body *")) {
+    const text = [...one.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    const own = text || one.matches("input[type=number], select");
+    const box = one.getBoundingClientRect();
+    if (!own || box.width < 2 || box.height < 2 || one.disabled || !one.checkVisibility()) continue;
+    const [a, b] = [light(parse(getComputedStyle(one).color)), light(behind(one))];
+    found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), one.outerHTML.slice(0, 120)]);
+  }
+  return found;
+}"""
+
+GREEN = """() => {
+  const canvas = document.querySelector("canvas");
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  let sum = 0;
+  for (let i = 0; i < data.length; i += 4) sum += data[i] === 0 && data[i + 1] === 255 && data[i + 2] === 170;
+  return sum;
+}"""
+
+
+@pytest.fixture(scope="module")
+def address(environment):
+    command = [
+        sys.executable,
+        "-m",
+        "ddim_jax",
+        "serve",
+        "--ckpt",
+        "lung_xray",
+        "--port",
+        "0",
+        "--segments",
+        "foreground=Lung",
+    ]
+    # Nothing leads out of this machine: whoever asked for another would fail, and the page with it.
+    nowhere = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy")}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment | nowhere
+    ) as server:
+        try:
+            line = server.stdout.readline()
+            yield re.search(r"http://127\.0\.0\.1:\d+/", line)[0]
+        finally:
+            server.send_signal(signal.SIGTERM)
+            _, said = server.communicate(timeout=60)
+    assert server.returncode == 0
+    assert "secret" not in said and "Traceback" not in said and "POST 202" in said
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with api.sync_playwright() as playwright:
+        options = ["--no-sandbox"] if os.getuid() == 0 else []
+        with contextlib.closing(playwright.chromium.launch(executable_path=CHROMIUM, args=options)) as browser:
+            yield browser
+
+
+@pytest.fixture
+def tab(chromium, address):
+    """Makes tabs of the page; anything in their console, or asked of another machine, fails the test."""
+    wrong, contexts = [], []
+
+    def make(scheme="light", size=(1360, 860)):
+        context = chromium.new_context(color_scheme=scheme, viewport=dict(zip(("width", "height"), size, strict=True)))
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("console", lambda line: line.type == "error" and wrong.append(line.text))
+        page.wrong = wrong
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+        page.on("request", lambda asked: asked.url.startswith((address, "blob:")) or wrong.append(asked.url))
+        page.goto(address)
+        page.wait_for_selector("#start:not([hidden])")
+        return page
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def shown(page):
+    page.wait_for_selector("#result:not([hidden])")
+    page.wait_for_selector("canvas[aria-label]")
+    return page
+
+
+@pytest.mark.parametrize(("scheme", "size"), [("light", (1360, 860)), ("dark", (390, 844))])
+def test_an_example_is_shown_to_everybody(tab, scheme, size):
+    page = tab(scheme, size)
+    places = [page.evaluate(CONTRAST)]
+    assert page.evaluate(LABELS) == []
+    # By keyboard alone: the second control of the page is the button of the examples.
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    shown(page)
+    assert page.evaluate(GREEN) > 500
+    assert page.evaluate("document.activeElement.tagName") == "CANVAS"
+    assert re.search(r"Done\. lung_xray: mask \d+ pixels, doubt", page.text_content("#status"))
+    page.click("summary")
+    places.append(page.evaluate(CONTRAST))
+    assert page.evaluate(LABELS) == []
+    assert min(len(found) for found in places) > 5
+    poor = [one for found in places for one in found if one[0] < 4.5]
+    assert poor == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+
+
+def test_threshold_layers_and_hypotheses(tab):
+    page = tab()
+    page.click("#example")
+    shown(page)
+    before = page.text_content("td.main"), page.evaluate(GREEN)
+    page.fill("#threshold", "0.95")
+    api.expect(page.locator("figcaption")).to_contain_text("above 0.95")
+    after = page.text_content("td.main"), page.evaluate(GREEN)
+    assert int(after[0].split()[0].replace(",", "")) < int(before[0].split()[0].replace(",", ""))
+    assert after[1] != before[1]
+    page.uncheck("#outline")
+    page.wait_for_timeout(200)
+    assert page.evaluate(GREEN) == 0
+    for layer in ("probability", "uncertainty"):
+        page.check(f"input[value={layer}]")
+        api.expect(page.locator("figcaption")).to_contain_text(layer)
+    page.select_option("#hypothesis", "all")
+    api.expect(page.locator("figcaption")).to_contain_text("4 hypotheses")
+    with page.expect_download() as download:
+        page.click("#downloads button >> nth=0")
+    with Image.open(download.value.path()) as mask:
+        assert mask.size == (512, 512) and set(np.unique(mask)) == {0, 255}
+        area = int((np.asarray(mask) > 0).sum())
+    assert f"{area:,} px" == before[0] and download.value.suggested_filename == "Example 1_mask.png"
+
+
+def test_a_dicom_series_with_scripts_in_its_tags_and_names(tab, tmp_path):
+    ct_series(tmp_path / "in", count=3, shape=(40, 30), PatientName=SCRIPT, SeriesDescription=SCRIPT)
+    page = tab()
+    page.set_input_files("#files", sorted((tmp_path / "in").iterdir()))
+    shown(page)
+    assert page.text_content("#slice-value") == "2 / 3"
+    page.locator("canvas").press("ArrowDown")
+    api.expect(page.locator("#slice-value")).to_have_text("3 / 3")
+    assert re.fullmatch(r"[\d.]+ [cm]m²", page.text_content("td.main"))
+    box = page.locator("canvas").bounding_box()
+    width = float(page.input_value("#width"))
+    page.mouse.move(box["x"] + 200, box["y"] + 200)
+    page.mouse.down()
+    with page.expect_response(lambda answer: "/picture?" in answer.url and answer.ok):
+        page.mouse.move(box["x"] + 100, box["y"] + 200, steps=4)
+        page.mouse.up()
+    assert float(page.input_value("#width")) < width
+    with page.expect_response(lambda answer: answer.url.endswith("/segment") and answer.status == 202):
+        page.click("#window-segment")
+    shown(page)
+    for kind, start in (("DICOM-SEG", (128, b"DICM")), ("NIfTI", (0, b"\x1f\x8b"))):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=kind).click()
+        assert Path(download.value.path()).read_bytes()[start[0] :].startswith(start[1])
+
+
+def test_a_second_tab_sees_its_own_only_and_refusals_are_told(tab, address, tmp_path):
+    named = tmp_path / f"secret{SCRIPT}.png"
+    Image.fromarray(draw_phantom("test", 0, 3, 96)[0]).save(named)
+    first, second = tab(), tab()
+    first.set_input_files("#files", named)
+    shown(first)
+    assert first.text_content("#name") == named.name
+    assert not second.is_visible("#result")
+    link = first.evaluate(
+        "performance.getEntriesByType('resource').map((one) => one.name).find((one) => one.includes('/results/'))"
+    )
+    assert re.fullmatch(rf"{address}results/[\w-]{{32}}(/.*)?", link)
+    for broken, said in ((b"no picture", "of no kind that can be read"), (b"\x89PNG\r\n\x1a\ncut", "The file: ")):
+        second.set_input_files("#files", {"name": SCRIPT, "mimeType": "image/png", "buffer": broken})
+        second.wait_for_selector("#error:not([hidden])")
+        assert said in second.text_content("#error")
+        # The browser tells of every answer above 400 there.
+        assert [line for line in second.wrong if "status of 4" not in line] == []
+        second.wrong.clear()
+    asked = urllib.request.Request(f"{address}segment", io.BytesIO(b"x").read(), {"Sec-Fetch-Site": "cross-site"})
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(asked)
+    # The picture goes with its tab.
+    first.goto("about:blank")
+    second.wait_for_timeout(500)
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(re.sub(r"(results/[\w-]+).*", r"\1", link))
