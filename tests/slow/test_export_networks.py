@@ -9,11 +9,10 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from segmenters import MixesNoise, config, picture
+from segmenters import MixesNoise, config, loaded_network, picture
 
 from ddim_jax.export import export_checkpoint
 from ddim_jax.export.formats import FORMATS, read_about
-from ddim_jax.inference.loading import LoadedNetwork
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, model_spec, param_shapes
 from ddim_jax.sampling_options import SamplingOptions
@@ -69,7 +68,7 @@ def loaded(name, classes="one", size=64, **sample):
         return (rng.normal(0.0, 0.1, leaf.shape) + (last == "scale")).astype(np.float32)
 
     params = jax.tree_util.tree_map_with_path(drawn, param_shapes(model, size))
-    return LoadedNetwork(model, params, about, 7, "run/checkpoints/7", "digest", {"terms": "none"}, None)
+    return loaded_network(model, params, about, {"terms": "none"})
 
 
 def pictures(size, count=2):
@@ -107,7 +106,7 @@ def test_the_program_of_the_page(kind, tmp_path):
     (script,) = [text for text, name in blocks if name == kind]
     assert script.count("\n") <= 35
     (tmp_path / "run.py").write_text(script)
-    network = LoadedNetwork(MixesNoise(), {}, config(steps=2, samples=3), 7, "run/checkpoints/7", "digest", {}, None)
+    network = loaded_network(MixesNoise(), {}, config(steps=2, samples=3), {})
     options = SamplingOptions.create(network.config, size="model")
     path = tmp_path / f"a{FORMATS[kind].suffix}"
     export_checkpoint(network, options, kind, path, batch=None, pictures=[picture(0)])

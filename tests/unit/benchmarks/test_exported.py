@@ -1,15 +1,14 @@
 """The benchmark of exported programs: each is measured in turn with JAX, on the same picture."""
 
 import numpy as np
-from segmenters import MixesNoise, config
+from segmenters import MixesNoise, config, loaded_network
 
 from benchmarks.speed import exported
-from ddim_jax.inference.loading import LoadedNetwork
 
 
 def test_a_network_in_turn_with_jax(monkeypatch):
     monkeypatch.setattr(exported.time, "perf_counter", iter(np.arange(100.0)).__next__)
-    network = LoadedNetwork(MixesNoise(), {}, config(steps=1, samples=2), 7, "run/checkpoints/7", "digest", None, None)
+    network = loaded_network(MixesNoise(), {}, config(steps=1, samples=2))
     jax_row, file_row = exported.measure("mixes", network, ["stablehlo"], repeats=3)
     assert jax_row["by"] == "jax" and jax_row["times"] == 1.0 and "bytes" not in jax_row
     assert file_row["by"] == "stablehlo" and file_row["bytes"] > 1000 and file_row["probability"] < 1e-5

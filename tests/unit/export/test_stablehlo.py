@@ -7,14 +7,13 @@ import types
 
 import numpy as np
 import pytest
-from segmenters import SIZE, MixesNoise, ReadsRed, config, picture, tiny_params
+from segmenters import SIZE, MixesNoise, ReadsRed, config, loaded_network, picture, tiny_params
 
 from ddim_jax.export import export_checkpoint, file
 from ddim_jax.export.file import in_float32, inputs_of
 from ddim_jax.export.formats import FORMATS, read_about
 from ddim_jax.export.program import create_program
 from ddim_jax.inference import Segmenter
-from ddim_jax.inference.loading import LoadedNetwork
 from ddim_jax.models import create_model
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.sampling_options import SamplingOptions
@@ -25,7 +24,7 @@ PICTURES = [picture(0), picture(1, 30, 16), picture(2)]
 def network(model, params, **sample):
     about = config(**sample)
     about["data"] |= {"root": "/home/somebody/pictures"}
-    return LoadedNetwork(model, params, about, 7, "run/checkpoints/7", "digest", {"note": "drawn"}, None)
+    return loaded_network(model, params, about, {"note": "drawn"})
 
 
 def exported(path, loaded, batch=1, pictures=PICTURES, kind="stablehlo", **given):
@@ -130,7 +129,7 @@ def test_bfloat16_becomes_float32():
     about = config()
     about["model"]["overrides"]["dtype"] = "bfloat16"
     model = create_model(about["model"]["name"], preset=about["model"]["preset"], **about["model"]["overrides"])
-    loaded = LoadedNetwork(model, {}, about, 7, "run", "digest", None, None)
+    loaded = loaded_network(model, {}, about)
     assert in_float32(loaded).model == dataclasses.replace(model, dtype=tiny_params()[0].dtype)
     assert about["model"]["overrides"]["dtype"] == "bfloat16"
 
