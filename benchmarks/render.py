@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks.faults import PARTS, attacks, faults, faults_of
 from benchmarks.machine import ROOT
 from benchmarks.quality.tables import steps, table1, table2
+from benchmarks.quality.transfer import transfer
 from benchmarks.speed.tables import archive, processes, startup, suite
 from ddim_jax.runtime.atomic import write_text
 
@@ -24,6 +25,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "table1": table1,
     "table2": table2,
     "steps": steps,
+    "transfer": transfer,
     "startup": startup,
     "archive": archive,
     "processes": processes,

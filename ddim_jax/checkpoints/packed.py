@@ -1,9 +1,9 @@
 """Files of packed weights: what segmenting needs of a checkpoint, in one .safetensors file.
 
 The tensors are the EMA weights, named by their place in the parameter tree with dots. The metadata of the file hold
-`config` and `training_data` (JSON; the classes are in `data.labels` of the config, the defaults of sampling in
-`sample`), `step`, `package_version`, `format` and `format_version`, the texts `note` and `terms`, and `sha256`, over
-the weights and all the other metadata. Nothing in such a file is run.
+`config`, `training_data` and, if there is one, `calibration` (JSON; the classes are in `data.labels` of the config, the
+defaults of sampling in `sample`), `step`, `package_version`, `format` and `format_version`, the texts `note` and
+`terms`, and `sha256`, over the weights and all the other metadata. Nothing in such a file is run.
 """
 
 import hashlib
@@ -36,7 +36,8 @@ class Packed(NamedTuple):
     Attributes:
       step: training steps taken.
       params: nested dict of float32 NumPy arrays, the EMA weights.
-      metadata: as that of a checkpoint (config, data, package_version); `data` has `note` and `terms` besides.
+      metadata: as that of a checkpoint (config, data, package_version) with `calibration`, a dict or None; `data` has
+        `note` and `terms` besides.
       digest: SHA-256 over names, shapes, dtypes and bytes of the weights as they are stored.
       dtype: in which they are stored, float32 or float16.
       file_sha256: of the file as a whole.
@@ -67,7 +68,8 @@ def write_packed(
     Args:
       path: a file that is not there yet, ending in .safetensors.
       params: nested dict of float32 arrays.
-      step, metadata: as those of a checkpoint; `config`, `data` and `package_version` are kept.
+      step, metadata: as those of a checkpoint; `config`, `data`, `package_version` and `calibration` are
+        kept.
       dtype: float32 keeps every bit; float16 halves the file and rounds each weight.
       note: what the pictures were that the weights were trained on.
       terms: under which the weights may be used.
@@ -91,6 +93,8 @@ def write_packed(
         "note": note,
         "terms": terms,
     }
+    if metadata.get("calibration"):
+        about["calibration"] = json.dumps(metadata["calibration"], sort_keys=True)
     about["sha256"] = _sha256(_weights_digest(tensors), about)
     with atomic_path(path) as temporary:
         temporary.write_bytes(_in_order(safetensors.numpy.save(tensors, about)))
@@ -151,15 +155,17 @@ def read_packed(path: Path, require_sha256: str | None = None) -> Packed:
     _check_finite(path, tensors, "; pack another step of the run")
     try:
         config, data, step = json.loads(about["config"]), json.loads(about["training_data"]), int(about["step"])
+        calibration = json.loads(about.get("calibration", "null"))
         # float32 holds every float16 exactly.
         wide = {name: array.astype(np.float32, copy=False) for name, array in tensors.items()}
         params = unflatten_dict(wide, sep=".")
-        if not isinstance(data, dict) or not is_whole(step, 0):
-            raise ValueError("training_data or step is of another kind")
+        if not (isinstance(data, dict) and is_whole(step, 0) and isinstance(calibration, dict | None)):
+            raise ValueError("training_data, step or calibration is of another kind")
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: its metadata cannot be read ({_first_line(error)}); {MAKE}") from error
     data |= {name: about[name] for name in ("note", "terms") if about.get(name)}
     metadata = {"config": config, "data": data, "package_version": about.get("package_version")}
+    metadata["calibration"] = calibration
     dtypes = sorted({str(array.dtype) for array in tensors.values()})
     return Packed(step, params, metadata, digest, " and ".join(dtypes), file_sha256)
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from ddim_jax import pretrained
 from ddim_jax.checkpoints.folders import locate, which_step
-from ddim_jax.checkpoints.packed import Packed, check_output, is_packed, read_packed, write_packed
+from ddim_jax.checkpoints.packed import is_packed, read_packed
 from ddim_jax.checkpoints.store import CheckpointStore
 from ddim_jax.runtime.errors import CheckpointError, InputError
 from ddim_jax.runtime.remote import local_path
@@ -113,50 +113,3 @@ def is_weights(path: str | os.PathLike) -> bool:
     """Returns True for a folder, a file of packed weights and a packaged name, which `open_weights` reads."""
     given = local_path(path, "the checkpoint")
     return given.is_dir() or (isinstance(path, str) and path in pretrained.SHA256) or is_packed(given)
-
-
-def pack(
-    path: str | os.PathLike,
-    output: str | os.PathLike,
-    *,
-    step: Literal["best", "latest"] | int = "best",
-    dtype: Literal["float32", "float16"] = "float32",
-    note: str = "",
-    terms: str = "",
-) -> Packed:
-    """Writes the weights that a user points at into one file of packed weights, and returns what is in it.
-
-    The paths of the config (`data.root`, `data.cache_dir`, `train.init_from`) stay out: they say where things lay on
-    the machine of the training.
-
-    Args:
-      path, step: as for `open_weights`.
-      output: ends in .safetensors; nothing is written over.
-      dtype: float32 keeps every bit; float16 halves the file.
-      note: on what the weights were trained; "" keeps the note of weights that were packed before.
-      terms: under which they may be used; "" keeps those of weights that were packed before.
-
-    Raises:
-      InputError, CheckpointError, OSError: as `open_weights` and `ddim_jax.checkpoints.packed.write_packed`.
-    """
-    output = local_path(output, "output")
-    check_output(output)
-    found = open_weights(path, step)
-    data = dict(found.metadata.get("data") or {})
-    before = {name: data.pop(name, "") for name in ("note", "terms")}
-    config = found.metadata.get("config")
-    if not isinstance(config, dict) or not all(isinstance(config.get(part), dict) for part in ("data", "train")):
-        raise CheckpointError(f"{found.about}: config is {config!r}; expected sections. Was it made by train.py?")
-    config = config | {
-        "data": config["data"] | {"root": "", "cache_dir": None},
-        "train": config["train"] | {"init_from": None},
-    }
-    return write_packed(
-        output,
-        found.params,
-        step=found.step,
-        metadata=found.metadata | {"config": config, "data": data},
-        dtype=dtype,
-        note=note or before["note"],
-        terms=terms or before["terms"],
-    )

@@ -217,7 +217,9 @@ def _packed(file: Path, known: str | None) -> tuple[list[Line], bool]:
         return [("weights", str(error), "")], False
     size = file.stat().st_size / 2**20
     told = f"{file}: intact, step {packed.step}, {packed.dtype}, {size:.1f} MiB, SHA-256 {packed.file_sha256}"
-    texts = ((name, packed.metadata["data"].get(name, ""), "") for name in ("note", "terms"))
+    texts = [(name, packed.metadata["data"].get(name, ""), "") for name in ("note", "terms")]
+    record = packed.metadata["calibration"]
+    texts.append(("calibration", f"coverage {record.get('coverage')}, {record.get('about')}" if record else "none", ""))
     return [("weights", told, ""), *(line for line in texts if line[1]), *_sections(packed.metadata["config"])], True
 
 

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from ddim_jax.checkpoints.packed import DTYPES
-from ddim_jax.checkpoints.weights import pack
 from ddim_jax.cli.arguments import add_checkpoint_step
 from ddim_jax.cli.begin import log_in_lines
+from ddim_jax.inference.packing import pack
 from ddim_jax.runtime.errors import report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
 
@@ -41,8 +41,9 @@ def run(options: argparse.Namespace) -> int:
             terms=options.terms,
         )
     size = Path(options.output).expanduser().stat().st_size
+    calibrated = "calibrated" if packed.metadata["calibration"] else "not calibrated"
     print(
-        f"{printable(options.output)}: step {packed.step}, {packed.dtype}, {size / 2**20:.1f} MiB, "
+        f"{printable(options.output)}: step {packed.step}, {packed.dtype}, {size / 2**20:.1f} MiB, {calibrated}, "
         f"SHA-256 {packed.file_sha256}"
     )
     return 0

@@ -1,4 +1,4 @@
-"""Augmentation on the device, under jit and vmap: a picture and its mask are moved together, the picture recoloured.
+"""Augmentation on the device, under jit and vmap: the picture recoloured, then moved with its mask, then noise.
 
 A range r of `Augmentation` is what is drawn from: uniform in [-r, r], or in [0, r] for blur and noise. Factors are e
 to the power of what is drawn: .3 is .74 to 1.35. Lengths are in shares of the picture's side, values in shares of the
@@ -77,7 +77,7 @@ AUGMENTATIONS: dict[str, dict[str, Any]] = {
 
 
 def augment(key: Array, image: Array, mask: Array, how: Augmentation, *, outside: float = -1.0) -> tuple[Array, Array]:
-    """Moves one pair as drawn, in one resample, then recolours its image. For a batch, vmap over keys and pairs.
+    """Recolours a picture as drawn, moves the pair in one resample, adds noise. For a batch, vmap over keys and pairs.
 
     Args:
       key: a JAX random key; the result is a function of it.
@@ -91,8 +91,9 @@ def augment(key: Array, image: Array, mask: Array, how: Augmentation, *, outside
       so that no new value appears), moved alike. `Augmentation()` returns the pair as it is.
     """
     drawn = _drawn(key, how)
-    image, mask = _moved(key, image, mask, how, drawn, outside)
-    return _recoloured(key, image, how, drawn), mask
+    # Colours come first: those of a moved picture would be computed from gathers that XLA repeats for each use of them.
+    image, mask = _moved(key, _recoloured(image, how, drawn), mask, how, drawn, outside)
+    return _with_noise(key, image, how, drawn), mask
 
 
 def _drawn(key: Array, how: Augmentation) -> dict[str, Array]:
@@ -176,13 +177,19 @@ def move(
     return _bilinear(image, from_y, from_x), _nearest(mask, from_y, from_x, outside=outside)
 
 
-def _recoloured(key: Array, image: Array, how: Augmentation, drawn: dict[str, Array]) -> Array:
-    names = ("contrast", "brightness", "saturation", "tint", "gamma", "blur", "noise")
+def _recoloured(image: Array, how: Augmentation, drawn: dict[str, Array]) -> Array:
+    names = ("contrast", "brightness", "saturation", "tint", "gamma", "blur")
     changes = {name: drawn[name] for name in names if getattr(how, name)}
     changes |= {name: jnp.exp(changes[name]) for name in ("contrast", "saturation", "gamma") if name in changes}
-    if "noise" in changes:
-        changes["noise"] = changes["noise"] * jax.random.normal(jax.random.fold_in(key, 3), image.shape)
     return recolour(image, **changes)
+
+
+def _with_noise(key: Array, image: Array, how: Augmentation, drawn: dict[str, Array]) -> Array:
+    if not how.noise:
+        return image
+    # Values are shares of the range from black to white, which is 2 here.
+    noise = 2 * drawn["noise"] * jax.random.normal(jax.random.fold_in(key, 3), image.shape)
+    return jnp.clip(image + noise, -1, 1)
 
 
 def recolour(
@@ -194,25 +201,23 @@ def recolour(
     tint: Array | None = None,
     gamma: Array | None = None,
     blur: Array | None = None,
-    noise: Array | None = None,
 ) -> Array:
     """The image with other colours; what is None does nothing, and with nothing the image is returned as it is.
 
     In this order, on values v from 0 (black) to 1 (white): m + contrast (v - m) with m the picture's mean;
     v + brightness; g + saturation (v - g) with g the mean of the pixel's channels; v + tint; the bounds 0 and 1;
-    v^gamma; a Gaussian; v + noise; the bounds again.
+    v^gamma; a Gaussian.
 
     Args:
       image: float32 [H, W, C], in [-1, 1].
       contrast, brightness, saturation, gamma: scalars.
       tint: float32 [C].
       blur: the standard deviation of the Gaussian in shares of the longer side; pixels outside do not count.
-      noise: float32 [H, W, C].
 
     Returns:
       float32 [H, W, C] in [-1, 1].
     """
-    if all(change is None for change in (contrast, brightness, saturation, tint, gamma, blur, noise)):
+    if all(change is None for change in (contrast, brightness, saturation, tint, gamma, blur)):
         return image
     v = (image + 1) / 2
     if contrast is not None:
@@ -230,8 +235,6 @@ def recolour(
         v = v**gamma
     if blur is not None:
         v = _blurred(v, blur * max(image.shape[:2]))
-    if noise is not None:
-        v = jnp.clip(v + noise, 0, 1)
     return 2 * v - 1
 
 

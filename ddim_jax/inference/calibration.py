@@ -18,6 +18,9 @@ from absl import logging
 
 import ddim_jax
 from ddim_jax.aggregation import PROTOCOLS, ensemble_threshold
+from ddim_jax.checkpoints.weights import Found
+from ddim_jax.config import saved_config
+from ddim_jax.inference.loading import fingerprint
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import Bounds, Quantiles, calibrated_bounds, check_coverage, state
 from ddim_jax.runtime.atomic import write_json
@@ -91,40 +94,72 @@ def save_calibration(segmenter: Any, options: SamplingOptions, found: Calibrated
     return path
 
 
+def packable_calibration(found: Found, dtype: str) -> dict[str, Any] | None:
+    """The record to pack with these weights; None if there is none or, with a warning, if it holds for others."""
+    record, told = found.metadata.get("calibration"), str(found.place)
+    if found.place.is_dir():
+        path = run_folder(found.place) / CALIBRATION
+        told = str(path)
+        record, why_not = _read(path) if os.path.lexists(path) else (None, "")
+        weights = fingerprint(saved_config(found.about, found.metadata), found.digest)
+        if record is not None and record.pop("weights", None) != weights:
+            record, why_not = None, f"{path} is left out: it was made with other weights (step {record.get('step')})"
+        if why_not:
+            logging.warning("%s", why_not)
+    if record is not None and dtype != "float32":
+        logging.warning("the calibration of %s is left out: it holds for weights not rounded to %s", told, dtype)
+        record = None
+    return record
+
+
 def load_calibration(segmenter: Any, options: SamplingOptions) -> tuple[Calibrated | None, str]:
-    """Reads the calibration of the segmenter's run, if it holds for these weights and options.
+    """The calibration of the segmenter's run or file, if it holds for these weights and options.
 
     A file that is there and not used is told of with a warning.
 
     Returns:
       (calibration, ""); or (None, one line that says why there is none).
     """
-    path = run_folder(segmenter.checkpoint) / CALIBRATION
-    found, why_not = _load(path, segmenter, options)
-    if why_not and os.path.lexists(path):
+    place, holds_for = Path(segmenter.checkpoint), _holds_for(segmenter, options)
+    if place.is_file():
+        # What holds for other weights is not packed, and the SHA-256 of the file binds them together.
+        del holds_for["weights"]
+        record, why_not = segmenter.packed_calibration, f"not calibrated: {place} was packed without a calibration"
+        there, told = record is not None, f"the calibration in {place}"
+    else:
+        path = run_folder(place) / CALIBRATION
+        there, told = os.path.lexists(path), str(path)
+        record, why_not = _read(path) if there else (None, f"not calibrated: {path.parent} has no {CALIBRATION}")
+    found = None
+    if record is not None:
+        found, why_not = _fitting(record, holds_for, segmenter.labels)
+        why_not = f"{told} is not used: {why_not}. {_AGAIN}" if why_not else ""
+    if why_not and there:
         logging.warning("%s", why_not)
     return found, why_not
 
 
-def _load(path: Path, segmenter: Any, options: SamplingOptions) -> tuple[Calibrated | None, str]:
+def _read(path: Path) -> tuple[dict[str, Any] | None, str]:
     try:
         if path.stat().st_size > _LARGEST:
             raise ValueError("too large")
         record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None, f"not calibrated: {path.parent} has no {CALIBRATION}"
     except (OSError, ValueError, RecursionError) as error:
         why = getattr(error, "strerror", None) or "it is damaged"
         return None, f"{path} is not used: it cannot be read ({why}). {_AGAIN}"
     if not isinstance(record, dict):
         return None, f"{path} is not used: it holds no calibration. {_AGAIN}"
-    differences = _differences(record, _holds_for(segmenter, options))
+    return record, ""
+
+
+def _fitting(record: Mapping[str, Any], holds_for: Mapping[str, Any], labels: Labels) -> tuple[Calibrated | None, str]:
+    differences = _differences(record, holds_for)
     if differences:
-        return None, f"{path} is not used: {'; '.join(differences)}. {_AGAIN}"
+        return None, "; ".join(differences)
     try:
-        return _parsed(record, segmenter.labels), ""
+        return _parsed(record, labels), ""
     except (KeyError, TypeError, ValueError, AttributeError):
-        return None, f"{path} is not used: it is damaged. {_AGAIN}"
+        return None, "it is damaged"
 
 
 _AGAIN = "`ddim-jax evaluate --split val --calibrate` with this checkpoint and these options makes it anew"
@@ -137,7 +172,7 @@ def _holds_for(segmenter: Any, options: SamplingOptions) -> dict[str, Any]:
 
 
 def _differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    if there.get("weights") != now["weights"]:
+    if there.get("weights") != now.get("weights"):
         return [f"it was made with other weights (step {there.get('step')})"]
     options = there.get("options")
     options = options if isinstance(options, dict) else {}

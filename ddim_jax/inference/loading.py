@@ -33,6 +33,7 @@ class LoadedNetwork(NamedTuple):
       checkpoint: the path of the checkpoint's step folder, or of the file of packed weights.
       weights: digest of the weights or of their files, which were hashed when they were verified.
       training_data: what it says of the pictures it was trained on; None if nothing.
+      calibration: the record that was packed with the weights; None if they are those of a run, or have none.
       programs: of this network; None if none are kept.
     """
 
@@ -43,6 +44,7 @@ class LoadedNetwork(NamedTuple):
     checkpoint: str
     weights: str
     training_data: Mapping[str, Any] | None
+    calibration: Mapping[str, Any] | None
     programs: TracedPrograms | None
 
 
@@ -69,7 +71,7 @@ def load_network(
     data = metadata.get("data") or {}
     if data.get("terms"):
         logging.warning("%s: %s", path, data["terms"])
-    return LoadedNetwork(model, params, config, step, str(place), weights, data, traced)
+    return LoadedNetwork(model, params, config, step, str(place), weights, data, metadata.get("calibration"), traced)
 
 
 def fingerprint(config: Mapping[str, Any], weights: str) -> str:

@@ -80,6 +80,7 @@ class Segmenter:
       training_data: what the checkpoint says of the pictures it was trained on, {} if nothing; "train_ids_sha256" is
         `ddim_jax.data.ids_digest` of the training split; of packed weights "note" and "terms" say what they were
         trained on and how they may be used.
+      packed_calibration: the record of `calibration.json` in a file of packed weights; None if there is none.
     """
 
     @pinned()
@@ -93,12 +94,14 @@ class Segmenter:
         checkpoint: str,
         weights: str | None = None,
         training_data: Mapping[str, Any] | None = None,
+        calibration: Mapping[str, Any] | None = None,
         programs: TracedPrograms | None = None,
     ):
         self.config = config
         self.step = step
         self.checkpoint = checkpoint
         self.training_data = dict(training_data or {})
+        self.packed_calibration = calibration
         self.image_size = int(config["data"]["image_size"])
         self._params = jax.device_put(params)
         self._size_multiple = model.size_multiple

@@ -36,9 +36,17 @@ def group_norm(
     channels = x.shape[-1]
     if channels % groups:
         raise ValueError(f"{groups} groups do not divide {channels} channels")
-    compiled = cpu_kernels.available() and x.dtype == scale.dtype == bias.dtype == jnp.float32
+    if is_portable():
+        return _one_pass(x, scale, bias, groups=groups, eps=eps, silu=silu)
+    with_kernels = cpu_kernels.available() and x.dtype == scale.dtype == bias.dtype == jnp.float32
+    return _by_platform(x, scale, bias, groups, eps, silu, with_kernels)
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4, 5, 6), inline=True)
+def _by_platform(x, scale, bias, groups, eps, silu, with_kernels):
+    """Traced once for all normalisations of a network that are alike."""
     one_pass = functools.partial(_one_pass, groups=groups, eps=eps, silu=silu)
-    if is_portable() or not compiled:
+    if not with_kernels:
         return one_pass(x, scale, bias)
     return lax.platform_dependent(
         x, scale, bias, cpu=lambda x, scale, bias: cpu_kernels.norm(x, scale, bias, groups, eps, silu), default=one_pass

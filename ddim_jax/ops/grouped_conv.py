@@ -83,14 +83,21 @@ def grouped_conv(
         else map(tuple, padding)
     )
     if is_portable():
-        return _add_bias(_conv(x, kernel, strides, pads, groups), bias)
+        return _add_bias(_conv(x, kernel, tuple(strides), pads, groups), bias)
+    with_kernels = cpu_kernels.available() and x.dtype == kernel.dtype == jnp.float32
+    return _by_platform(x, kernel, bias, groups, tuple(strides), pads, with_kernels)
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4, 5, 6), inline=True)
+def _by_platform(x, kernel, bias, groups, strides, pads, with_kernels):
+    """Traced once for all convolutions of a network that are alike, with the forms of all platforms."""
     if kernel.shape[:2] == (1, 1) and strides == (1, 1) and pads == ((0, 0), (0, 0)):
         cpu = gpu = functools.partial(_pointwise, groups=groups)
     else:
         cpu = _supergroups(kernel.shape, groups, strides, pads)
         gpu = _gpu_lowering(x.shape, kernel.shape, groups, strides, pads)
     compiled = None
-    if cpu_kernels.available() and x.dtype == kernel.dtype == jnp.float32:
+    if with_kernels:
         compiled = _compiled(x.shape, kernel.shape, cpu_kernels.Geometry(groups, strides, pads))
     return lax.platform_dependent(x, kernel, bias, cpu=compiled or _then_bias(cpu), default=_then_bias(gpu))
 

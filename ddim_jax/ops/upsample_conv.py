@@ -5,6 +5,9 @@ different pixels: the taps that meet can be added up beforehand. What remains is
 with stride 2, four taps for each pixel of the result instead of nine.
 """
 
+import functools
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -33,10 +36,15 @@ def upsample_conv(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array
     """
     if kernel.shape[:3] != (3, 3, x.shape[-1]):
         raise ValueError(f"kernel is {kernel.shape}; expected (3, 3, {x.shape[-1]}, out_channels)")
-    batch, height, width, _ = x.shape
     compiled = cpu_kernels.available() and x.dtype == kernel.dtype == jnp.float32
-    if is_portable() or not compiled or batch * height * width < _LEAST_PIXELS:
+    if is_portable() or not compiled or math.prod(x.shape[:3]) < _LEAST_PIXELS:
         return _upsample_then_convolve(x, kernel, bias)
+    return _by_platform(x, kernel, bias)
+
+
+@functools.partial(jax.jit, inline=True)
+def _by_platform(x, kernel, bias):
+    """Traced once for all of a network that are alike."""
     return lax.platform_dependent(x, kernel, bias, cpu=_transposed, default=_upsample_then_convolve)
 
 

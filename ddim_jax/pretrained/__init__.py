@@ -6,7 +6,10 @@ terms of the pictures and masks that they were trained on, which are in the file
 
 from pathlib import Path
 
-SHA256: dict[str, str] = {"lung_xray": "ca184f075883d08b7ca80f973b4e48c3ba95323593beceb1995afe7a23800139"}
+SHA256: dict[str, str] = {
+    "lung_xray": "12cebb38bcb2de45869e5cfb1acc8cbe2e6367e8f7569e195dd7f10fefe09cc0",
+    "skin_lesion": "5cf4c0915438223633cfce0cd135eda941bfacd2d56980be914810e8fe8563fb",
+}
 """Name -> SHA-256 of its file, which is checked before anything in it is used."""
 
 
