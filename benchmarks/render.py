@@ -15,7 +15,7 @@ from benchmarks.faults import PARTS, attacks, faults, faults_of
 from benchmarks.machine import ROOT
 from benchmarks.quality.tables import steps, table1, table2
 from benchmarks.quality.transfer import transfer
-from benchmarks.speed.tables import archive, processes, startup, suite
+from benchmarks.speed.tables import archive, exported, processes, startup, suite
 from ddim_jax.runtime.atomic import write_text
 
 _MARKED = re.compile(r"(<!-- table: (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -29,6 +29,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "startup": startup,
     "archive": archive,
     "processes": processes,
+    "exported": exported,
     "attacks": attacks,
     "faults": faults,
     **{f"faults-{part}": lambda root, part=part: faults_of(root, part) for part in PARTS},

@@ -9,6 +9,7 @@ import numpy as np
 from tiny_runs import tiny_config
 
 from ddim_jax.inference import Segmenter
+from ddim_jax.inference.loading import LoadedNetwork
 from ddim_jax.models import create_model
 
 SIZE = 16
@@ -71,6 +72,21 @@ def tiny_params(seed=0):
 def tiny_segmenter(model=None, seed=0, **sample):
     own, params = tiny_params(seed)
     return Segmenter(model or own, params, config=config(**sample), step=7, checkpoint="run/checkpoints/7")
+
+
+def loaded_network(model, params, about, training_data=None):
+    """What `ddim_jax.inference.loading.load_network` would give of a run with that config."""
+    return LoadedNetwork(
+        model=model,
+        params=params,
+        config=about,
+        step=7,
+        checkpoint="run/checkpoints/7",
+        weights="digest",
+        training_data=training_data,
+        calibration=None,
+        programs=None,
+    )
 
 
 def picture(seed, height=20, width=24):

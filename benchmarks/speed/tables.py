@@ -1,4 +1,4 @@
-"""The tables of the measurements of speed: against PyTorch, of starts, of archives and of two processes."""
+"""The tables of the measurements of speed: against PyTorch, of starts, archives, two processes, exported programs."""
 
 from pathlib import Path
 
@@ -128,4 +128,22 @@ def processes(root: Path) -> str:
         f"bar: {_LEAST_RATIO} times": lambda row: met(row["ratio"] >= _LEAST_RATIO),
     }
     about = f"At {found['size']} x {found['size']} on {found['device']}; {of_commit(found)}.\n\n"
+    return about + table(columns, found["rows"])
+
+
+def exported(root: Path) -> str:
+    """The time of exported programs beside JAX."""
+    found = read_result(root / "docs" / "results" / "exported.json")
+    if not found:
+        return "Not yet measured.\n"
+    columns = {
+        "network": "`{network}`, {size} x {size}",
+        "steps x samples": "{steps} x {samples}",
+        "by": lambda row: {"jax": "JAX" + (" with kernels" if row["kernels"] else "")}.get(row["by"], row["by"]),
+        "a picture": lambda row: seconds(row["median_s"]),
+        "times JAX": "{times:.2f}",
+        "file": lambda row: f"{row['bytes'] / 2**20:.1f} MiB",
+        "largest difference": "{probability:.1e}",
+    }
+    about = f"On {found['device']}, {found['threads']} threads; {of_commit(found)}.\n\n"
     return about + table(columns, found["rows"])

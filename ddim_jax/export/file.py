@@ -87,6 +87,8 @@ def export_checkpoint(
     """
     wanted, output = FORMATS[kind], local_path(output, "output")
     check_output(output, kind)
+    if not pictures:
+        raise InputError("there is no picture to check the program with; expected at least one")
     program = create_program(network, options)
     segmenter = Segmenter(**network._asdict())
     about = json.dumps(_about(segmenter, program, options, batch), sort_keys=True, allow_nan=False)

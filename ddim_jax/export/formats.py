@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import logging
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
@@ -81,14 +82,19 @@ def _run_stablehlo(path: Path) -> Run:
 def _onnx_model(program: Program, batch: int | None, about: str) -> Any:
     """The program as an `onnx.ModelProto`."""
     jax2onnx = needed("jax2onnx", "export")
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of each shape that hangs on the batch
     leading = BATCH if batch is None else batch
-    model = jax2onnx.to_onnx(
-        program.function,
-        [(leading, *shape) for shape in program.inputs.values()],
-        input_names=list(program.inputs),
-        output_names=list(OUTPUTS),
-        model_name=ABOUT,
-    )
+    try:
+        model = jax2onnx.to_onnx(
+            program.function,
+            [(leading, *shape) for shape in program.inputs.values()],
+            input_names=list(program.inputs),
+            output_names=list(OUTPUTS),
+            model_name=ABOUT,
+        )
+    except Exception as error:  # of a network of somebody else; what a converter cannot do, it says in many ways
+        told = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise InputError(f"jax2onnx cannot convert this network ({told}); --format stablehlo takes any") from error
     graphs = _graphs(model.graph)
     read = {name for graph in graphs for node in graph.node for name in node.input}
     for graph in graphs:  # the converter leaves some that are read nowhere, of which onnxruntime would warn, one by one

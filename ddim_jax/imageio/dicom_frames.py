@@ -121,18 +121,8 @@ def _encoded_size(encoded: bytes) -> tuple[int, int] | None:
     if 0 <= at < 4096:  # a JPEG 2000 stream, perhaps in a box
         right, below, left, above = np.frombuffer(encoded, ">u4", 4, at + 8).astype(int)
         return below - above, right - left
-    if encoded[:2] != b"\xff\xd8":
-        return None
-    at = 2
-    while at + 9 <= len(encoded) and encoded[at] == 0xFF:
-        marker, length = encoded[at + 1], int.from_bytes(encoded[at + 2 : at + 4], "big")
-        if marker == 0xFF:  # fill bytes
-            at += 1
-        elif marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            return int.from_bytes(encoded[at + 5 : at + 7], "big"), int.from_bytes(encoded[at + 7 : at + 9], "big")
-        else:
-            at += 2 + length
-    raise ValueError("no size in a JPEG stream")
+    frame = jpeg.frame_of(encoded)
+    return None if frame is None else (frame.height, frame.width)
 
 
 def _decodes(pixels: Any, syntax: Any, header: "Dataset") -> bool:

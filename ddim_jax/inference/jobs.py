@@ -131,7 +131,11 @@ def plan_jobs(inputs: str | os.PathLike | Iterable[str | os.PathLike], output_di
             found.setdefault(path, Job(root, relative, _stem(relative, suffixes)))
             if path != absolute(given):  # one file that is given is one picture
                 grouped.append(path)
+    count = len(found)
     found = _series(found, grouped, suffixes, others)
+    if count and not found:
+        kinds = ", ".join(f"{kind} {number}" for kind, number in sorted(others.items()) if kind.startswith("DICOM"))
+        raise InputError(f"nothing to segment: none of the {count} DICOM files holds a picture ({kinds})")
     if not found:
         raise InputError(f"nothing to segment: every image lies in the output folder {output_dir}")
     return Plan(name_jobs(list(found.values())), inside, others)

@@ -168,6 +168,21 @@ def test_archives_and_processes(root):
     assert "| segmenting | 10.0 a second | 16.9 a second | 1.69 | 1.69 | **missed** |" in text
 
 
+def test_exported_programs(root):
+    case = {"network": "lung_xray", "size": 64, "steps": 1, "samples": 4, "kernels": True}
+    ours = case | {"by": "jax", "median_s": 0.0123, "times": 1.0}
+    theirs = case | {"by": "onnx", "median_s": 0.0246, "times": 2.0, "bytes": 3 * 2**20, "probability": 8.9e-7}
+    assert render.exported(root) == "Not yet measured.\n"
+    content = {"device": "a processor", "threads": 2, "commit": "abc", "rows": [ours, theirs]}
+    write(root / "docs/results/exported.json", content)
+    lines = render.exported(root).splitlines()
+    assert lines[0] == "On a processor, 2 threads; commit abc."
+    assert lines[-2:] == [
+        "| `lung_xray`, 64 x 64 | 1 x 4 | JAX with kernels | 12.3 ms | 1.00 |  |  |",
+        "| `lung_xray`, 64 x 64 | 1 x 4 | onnx | 24.6 ms | 2.00 | 3.0 MiB | 8.9e-07 |",
+    ]
+
+
 @pytest.mark.parametrize(
     ("part", "field", "good", "bad", "told"),
     [

@@ -2,17 +2,18 @@
 
 import dataclasses
 import json
+import sys
+import types
 
 import numpy as np
 import pytest
-from segmenters import SIZE, MixesNoise, ReadsRed, config, picture, tiny_params
+from segmenters import SIZE, MixesNoise, ReadsRed, config, loaded_network, picture, tiny_params
 
 from ddim_jax.export import export_checkpoint, file
 from ddim_jax.export.file import in_float32, inputs_of
 from ddim_jax.export.formats import FORMATS, read_about
 from ddim_jax.export.program import create_program
 from ddim_jax.inference import Segmenter
-from ddim_jax.inference.loading import LoadedNetwork
 from ddim_jax.models import create_model
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.sampling_options import SamplingOptions
@@ -23,7 +24,7 @@ PICTURES = [picture(0), picture(1, 30, 16), picture(2)]
 def network(model, params, **sample):
     about = config(**sample)
     about["data"] |= {"root": "/home/somebody/pictures"}
-    return LoadedNetwork(model, params, about, 7, "run/checkpoints/7", "digest", {"note": "drawn"}, None)
+    return loaded_network(model, params, about, {"note": "drawn"})
 
 
 def exported(path, loaded, batch=1, pictures=PICTURES, kind="stablehlo", **given):
@@ -128,6 +129,23 @@ def test_bfloat16_becomes_float32():
     about = config()
     about["model"]["overrides"]["dtype"] = "bfloat16"
     model = create_model(about["model"]["name"], preset=about["model"]["preset"], **about["model"]["overrides"])
-    loaded = LoadedNetwork(model, {}, about, 7, "run", "digest", None, None)
+    loaded = loaded_network(model, {}, about)
     assert in_float32(loaded).model == dataclasses.replace(model, dtype=tiny_params()[0].dtype)
     assert about["model"]["overrides"]["dtype"] == "bfloat16"
+
+
+def test_a_library_that_is_missing_and_a_network_that_it_cannot_convert(tmp_path, monkeypatch):
+    def cannot(*_, **__):
+        raise NotImplementedError("no plugin for 'erf_inv'\nand more")
+
+    monkeypatch.setitem(sys.modules, "jax2onnx", None)
+    with pytest.raises(InputError, match=r"jax2onnx cannot be imported .*pip install 'ddim_jax\[export\]'"):
+        exported(tmp_path / "a.onnx", network(MixesNoise(), {}), kind="onnx")
+    monkeypatch.setitem(sys.modules, "jax2onnx", types.SimpleNamespace(to_onnx=cannot))
+    with pytest.raises(
+        InputError, match=r"cannot convert this network \(NotImplementedError: no plugin for 'erf_inv'\)"
+    ):
+        exported(tmp_path / "a.onnx", network(MixesNoise(), {}), kind="onnx")
+    with pytest.raises(InputError, match="no picture to check"):
+        exported(tmp_path / "a.zip", network(MixesNoise(), {}), pictures=[])
+    assert not list(tmp_path.iterdir())

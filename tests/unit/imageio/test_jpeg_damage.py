@@ -1,13 +1,18 @@
 """JPEG data with a hole in them are no picture, as JPEG files and within TIFF files."""
 
+import contextlib
 import io
 
 import numpy as np
+import pydicom
 import pytest
+from dicom_files import bundled
 from picture_files import tiff
 from PIL import Image
+from pydicom.encaps import get_frame
 
 from ddim_jax.imageio import images
+from ddim_jax.imageio import jpeg as jpeg_of
 from ddim_jax.runtime.errors import DataError
 
 WAVES = np.sin(np.arange(256) / 9)
@@ -85,3 +90,23 @@ def test_a_file_of_very_many_scans_is_refused(tmp_path):
     (tmp_path / "x.jpg").write_bytes(whole[:last] + whole[last:-2] * 501 + whole[-2:])
     with pytest.raises(DataError, match=r"x\.jpg: the file is damaged, .* \(more than 500 scans\)"):
         images.read_image(tmp_path / "x.jpg")
+
+
+def test_what_is_no_dct_of_8_bits_is_not_asked_for_at_an_eighth(tmp_path):
+    """simplejpeg ends the process over lossless JPEG."""
+    dataset = pydicom.dcmread(bundled("SC_rgb_jpeg_gdcm.dcm"))
+    lossless = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    assert jpeg_of.frame_of(lossless) == (0xC3, 8, 100, 100) and jpeg_of.damage(lossless) is None
+    if (grey := bundled("JPGLosslessP14SV1_1s_1f_8b.dcm")) is not None:  # of the package pydicom-data
+        assert jpeg_of.damage(get_frame(pydicom.dcmread(grey).PixelData, 0, number_of_frames=1)) is None
+    assert jpeg_of.frame_of(jpeg(RGB[:40])) == (0xC0, 8, 40, 256)
+    assert jpeg_of.frame_of(jpeg(SMOOTH, progressive=True)) == (0xC2, 8, 256, 256)
+    # As libjpeg finds it: behind bytes that belong to no marker, and fill bytes; nothing behind the pixels or the end.
+    whole = jpeg(RGB)
+    odd = whole[:2] + b"\0\7\xff\xff\xfe\0\4\xff\xc3" + whole[2:]
+    assert jpeg_of.frame_of(odd) == (0xC0, 8, 256, 256)
+    for none in (b"", whole[:2], b"\xff\xd8\xff\xd9" + whole, b"\xff\xd8\xff\xda\0\2" + whole[2:], b"GIF"):
+        assert jpeg_of.frame_of(none) is None and jpeg_of.damage(none) is None
+    (tmp_path / "x.jpg").write_bytes(lossless)
+    with contextlib.suppress(DataError):  # which some versions of Pillow decode
+        assert images.read_image(tmp_path / "x.jpg").shape == (100, 100, 3)

@@ -1,6 +1,7 @@
 """Sources of several pictures, from their files to results of slices and of the whole."""
 
 import json
+import shutil
 import zipfile
 
 import highdicom
@@ -222,6 +223,15 @@ def test_what_a_writer_cannot_do_is_refused_before_any_work(series, out, tmp_pat
         with pytest.raises(InputError, match=message):
             segment_files(red_segmenter(), folder, out, save=("dicom-seg",), segments=segments)
     assert not out.exists()
+
+
+def test_a_folder_of_dicom_files_without_a_picture_is_refused_with_their_kinds(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("rtdose.dcm", "reportsi.dcm", "test-SR.dcm"):
+        shutil.copy(bundled(name), tmp_path / "in")
+    message = r"none of the 3 DICOM files holds a picture \(DICOM, a dose 1, DICOM, a report 2\)"
+    with pytest.raises(InputError, match=message):
+        plan_jobs(tmp_path / "in", tmp_path / "out")
 
 
 def test_series_are_named_by_their_folder_or_their_first_file(tmp_path):

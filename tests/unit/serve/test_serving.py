@@ -1,22 +1,28 @@
 """`POST /segment` and what comes of it."""
 
+import sys
 import threading
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
+import flax.linen as nn
+import jax.numpy as jnp
 import nibabel
 import numpy as np
 import pytest
 from dicom_files import ct_series, ct_slice
 from pydicom import dcmread
-from segmenters import SIZE, picture, red_segmenter
+from segmenters import SIZE, config, picture, red_segmenter
 from served import decoded, half, network, png
 
+from ddim_jax.cli import serve as command
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.imageio.stacks import open_stack
+from ddim_jax.inference import Segmenter
 from ddim_jax.metrics import Quantiles
 from ddim_jax.serve import app, jobs
+from ddim_jax.serve.segmenting import Network
 
 
 def test_a_picture_gives_its_mask_and_its_area(client):
@@ -229,6 +235,23 @@ def test_a_full_queue_says_when_to_try_again(serving, monkeypatch):
     assert client.get(links[0]).json()["status"] == "done"
 
 
+def test_a_job_that_is_removed_while_it_is_segmented(client, monkeypatch, caplog):
+    begun, gate = threading.Event(), threading.Event()
+
+    def slow(planned, network, options, limits, prefix, folder, advance):
+        begun.set()
+        assert gate.wait(20)
+        return (folder / "gone").read_bytes()
+
+    monkeypatch.setattr(app, "segment", slow)
+    link = client.post("/segment?wait=false", content=png(half())).json()["links"]["self"]
+    assert begun.wait(20) and client.delete(link).status_code == 204
+    gate.set()
+    monkeypatch.undo()
+    assert client.post("/segment", content=png(half())).status_code == 200
+    assert client.get(link).status_code == 404 and "fault" not in caplog.text
+
+
 def test_results_are_removed_after_a_while_and_when_they_are_too_many(serving):
     client = serving(kept_seconds=0.2)
     link = client.post("/segment", content=png(half())).json()["links"]["self"]
@@ -254,3 +277,48 @@ def test_nothing_is_left_in_the_folder_of_the_server(serving, tmp_path, monkeypa
     client.__exit__(None, None, None)
     client.__enter__()
     assert not root.exists()
+
+
+class ReadsColours(nn.Module):
+    """Red is the first class, green the second, and what is neither the background."""
+
+    size_multiple = 2
+
+    @nn.compact
+    def __call__(self, noisy_mask, image, t):
+        self.param("unused", nn.initializers.zeros, ())
+        classes = image[..., :2]
+        return jnp.concatenate([-classes.max(axis=-1, keepdims=True), classes], axis=-1)
+
+
+def test_several_classes_stand_side_by_side(serving):
+    about = config()
+    about["data"] |= {"labels": {"lung": 1, "heart": 2}}
+    segmenter = Segmenter(
+        ReadsColours(), {"unused": np.float32(0)}, config=about, step=7, checkpoint="run/checkpoints/7"
+    )
+    image = np.zeros((SIZE, SIZE, 3), np.uint8)
+    image[:4, :, 0], image[6:9, :5, 1] = 255, 255
+    client = serving([Network.create("two", segmenter)])
+    (result,) = client.post("/segment", content=png(image)).json()["networks"]
+    (found,) = result["slices"]
+    assert result["exclusive"] and [one["name"] for one in result["classes"]] == ["lung", "heart"]
+    assert found["classes"] == [{"name": "lung", "area": 4 * SIZE}, {"name": "heart", "area": 15}]
+    both = np.concatenate([image[..., 0], image[..., 1]], axis=1)
+    for kind, scale in (("masks", 1), ("samples", 1), ("probability", 257)):
+        pixels = decoded(client.get(found["files"][kind]).content)
+        np.testing.assert_array_equal(pixels[:SIZE], both.astype(int) * scale)
+    assert pixels.shape == (SIZE, 2 * SIZE)
+
+
+def test_a_missing_extra_is_named(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(SystemExit, match="2"):
+        command.run(command.parse_arguments(None, ["--ckpt", "A"]))
+    assert "error: uvicorn is not installed; pip install 'ddim_jax[serve]'" in capsys.readouterr().err
+
+
+def test_a_result_that_takes_too_much_room_is_refused(serving):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    answer = serving(kept_bytes=20_000).post("/segment", content=png(noise))
+    assert answer.status_code == 413 and "takes more than 10000 bytes" in answer.json()["error"]
