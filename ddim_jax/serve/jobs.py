@@ -19,6 +19,7 @@ from absl import logging
 from ddim_jax.serve.limits import Limits
 from ddim_jax.serve.refusals import Refusal, refusal_of
 
+GONE = "It was removed."
 FULL = "The queue is full; try again in a few seconds."
 
 
@@ -64,7 +65,7 @@ class Job:
         """
         self.done, self.of = self.done + 1, of
         if self.removed:
-            raise Refusal(410, "It was removed.")
+            raise Refusal(410, GONE)
 
 
 class Jobs:
@@ -170,7 +171,8 @@ class Jobs:
             job.status = "done"
         except Exception as error:
             job.status, job.files = "failed", {}
-            job.refusal = refusal_of(error, job.folder) or fault(error)
+            # Of a job that was removed, the files went while it was segmented.
+            job.refusal = Refusal(410, GONE) if job.removed else refusal_of(error, job.folder) or fault(error)
         job.measure()
         job.ended = time.monotonic()
         if job.removed:

@@ -235,6 +235,23 @@ def test_a_full_queue_says_when_to_try_again(serving, monkeypatch):
     assert client.get(links[0]).json()["status"] == "done"
 
 
+def test_a_job_that_is_removed_while_it_is_segmented(client, monkeypatch, caplog):
+    begun, gate = threading.Event(), threading.Event()
+
+    def slow(planned, network, options, limits, prefix, folder, advance):
+        begun.set()
+        assert gate.wait(20)
+        return (folder / "gone").read_bytes()
+
+    monkeypatch.setattr(app, "segment", slow)
+    link = client.post("/segment?wait=false", content=png(half())).json()["links"]["self"]
+    assert begun.wait(20) and client.delete(link).status_code == 204
+    gate.set()
+    monkeypatch.undo()
+    assert client.post("/segment", content=png(half())).status_code == 200
+    assert client.get(link).status_code == 404 and "fault" not in caplog.text
+
+
 def test_results_are_removed_after_a_while_and_when_they_are_too_many(serving):
     client = serving(kept_seconds=0.2)
     link = client.post("/segment", content=png(half())).json()["links"]["self"]
