@@ -163,7 +163,7 @@ function fillAbout(networks) {
   for (const one of networks) {
     const { options } = one;
     rows.push(["Checkpoint", `${one.name}, step ${one.step}`], ["SHA-256", one.sha256]);
-    rows.push(["Samples", `${options.samples}, ${options.steps} steps each${options.sampler ? ` (${options.sampler})` : ""}, seed ${options.seed}`]);
+    rows.push(["Samples", `${options.samples}, ${options.steps} ${options.steps === 1 ? "step" : "steps"} each${options.sampler ? ` (${options.sampler})` : ""}, seed ${options.seed}`]);
     if (options.threshold !== null) rows.push(["Threshold", `${options.threshold}`]);
     rows.push(["Intervals", one.calibration ?? "none: the checkpoint is not calibrated"]);
     if (one.note) rows.push(["Trained on", one.note]);
@@ -260,7 +260,7 @@ function fillFigures(asked) {
       const own = viewer.areaAt(found.name, asked.threshold);
       row(own === null ? name : `${name} at ${asked.threshold.toFixed(2)}`, area(own ?? found.area, one.pixel_mm2), true);
       if ("area_low" in found) {
-        row(`${Math.round(100 * network.coverage)}% interval`, `${area(found.area_low, one.pixel_mm2)} to ${area(found.area_high, one.pixel_mm2)}`);
+        row(`${Math.round(100 * network.coverage)}% interval`, range(found.area_low, found.area_high, one.pixel_mm2));
         row("Dice at least", found.dice_low.toFixed(2));
       }
       if (own !== null) row("Area of the mask", area(found.area, one.pixel_mm2));
@@ -277,6 +277,13 @@ function area(pixels, mm2) {
   if (mm2 === null) return `${Math.round(pixels).toLocaleString("en")} px`;
   const value = pixels * mm2;
   return value >= 1000 ? `${(value / 100).toPrecision(4)} cm²` : `${value.toPrecision(3)} mm²`;
+}
+
+// Two areas, with their unit once where it is the same.
+function range(low, high, mm2) {
+  const [from, to] = [area(low, mm2), area(high, mm2)];
+  const unit = to.slice(to.indexOf(" "));
+  return `${from.endsWith(unit) ? from.slice(0, -unit.length) : from} to ${to}`;
 }
 
 function fillDownloads(slice) {
