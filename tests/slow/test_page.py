@@ -144,6 +144,7 @@ def test_an_example_is_shown_to_everybody(tab, scheme, size):
     assert page.evaluate(GREEN) > 500
     assert page.evaluate("document.activeElement.tagName") == "CANVAS"
     assert re.search(r"Done\. lung_xray: mask \d+ pixels, doubt", page.text_content("#status"))
+    assert re.search(r"90% interval.*pictures like those of the calibration", page.text_content("#figures"))
     page.click("summary")
     places.append(page.evaluate(CONTRAST))
     assert page.evaluate(LABELS) == []

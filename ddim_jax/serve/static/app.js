@@ -269,8 +269,11 @@ function fillFigures(asked) {
     row("Size", `${one.width} × ${one.height}`);
     return table;
   });
-  const help = element("p", "Doubt is the part of Dice that the mask is expected to miss: the larger, the more a person should look.", { class: "quiet" });
-  $("figures").replaceChildren(...tables, help);
+  const help = ["Doubt is the part of Dice that the mask is expected to miss: the larger, the more a person should look."];
+  if (state.viewers.some(({ network }) => network.slices[asked.slice - 1].classes.some((found) => "area_low" in found))) {
+    help.push("Interval and lowest Dice are made for pictures like those of the calibration, below; for others they can be wrong.");
+  }
+  $("figures").replaceChildren(...tables, ...help.map((text) => element("p", text, { class: "quiet" })));
 }
 
 function area(pixels, mm2) {
