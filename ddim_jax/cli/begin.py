@@ -27,10 +27,7 @@ def begin() -> Path | None:
     Raises:
       InputError: the system, the environment or the cache folder do not allow the command to work.
     """
-    log_in_lines()
-    if not flags.FLAGS.is_parsed():  # a command without flags of absl, which would warn of it
-        flags.FLAGS.mark_as_parsed()
-    absl.logging.use_absl_handler()
+    show_log()
     allow_open_files()
     try:
         os.getcwd()
@@ -54,6 +51,14 @@ def find_device() -> None:
         todo = f"JAX_PLATFORMS is {chosen!r}: unset it, or set it to cpu" if chosen else "set JAX_PLATFORMS=cpu"
         said = str(error).partition("\n")[0] or "there is no such device, or no plugin for it"
         raise InputError(f"JAX finds no device ({said}); {todo}; ddim-jax doctor says more") from error
+
+
+def show_log() -> None:
+    """Has what is logged shown in lines, by a command whose arguments are parsed."""
+    log_in_lines()
+    if not flags.FLAGS.is_parsed():  # a command without flags of absl, which would warn of it
+        flags.FLAGS.mark_as_parsed()
+    absl.logging.use_absl_handler()
 
 
 def log_in_lines() -> None:

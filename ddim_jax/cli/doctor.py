@@ -53,11 +53,13 @@ def run(arguments: list[str] | None = None) -> int:
         if options.data is not None:
             import jax
 
+            from ddim_jax.cli.begin import show_log
             from ddim_jax.data.preflight import examine
             from ddim_jax.imageio.images import ReadOptions
             from ddim_jax.labels import Labels
             from ddim_jax.sampling_options import window
 
+            show_log()
             data = vars(options)
             if options.window is not None:
                 data["window"] = window("--window", options.window)

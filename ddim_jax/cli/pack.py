@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ddim_jax.checkpoints.packed import DTYPES
 from ddim_jax.cli.arguments import add_checkpoint_step
-from ddim_jax.cli.begin import log_in_lines
+from ddim_jax.cli.begin import show_log
 from ddim_jax.inference.packing import pack
 from ddim_jax.runtime.errors import report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
@@ -31,7 +31,7 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
 def run(options: argparse.Namespace) -> int:
     """Does what the arguments ask for; returns the exit status."""
     with report_input_errors("stopped; nothing was packed"):
-        log_in_lines()
+        show_log()
         packed = pack(
             options.run,
             options.output,

@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from ddim_jax.config import create_config
 
 ROOT = Path(__file__).parents[2]
@@ -43,3 +46,18 @@ def test_options_and_fields_exist():
             *sections, name = field.split(".")
             section = functools.reduce(lambda config, part: config[part], sections, fields)
             assert name in section, f"{page}: {field}"
+
+
+def test_warnings_are_plain_lines(tmp_path):
+    """Of a command that has no flags of absl: its log would name the library in each line."""
+    for kind, level in (("images", 90), ("masks", 255)):
+        (tmp_path / kind).mkdir()
+        for name in "abc":
+            Image.fromarray(np.pad(np.full((8, 8), level, np.uint8), 4)).save(tmp_path / kind / f"{name}.png")
+    (tmp_path / "images/odd.xyz").touch()
+    command = [sys.executable, "-m", "ddim_jax", "doctor", "--data", str(tmp_path)]
+    ran = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"})
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.splitlines() == [
+        f"WARNING: {tmp_path}: files of images/ and masks/ that are no pictures are passed over: .xyz 1"
+    ]
