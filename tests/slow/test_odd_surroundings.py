@@ -148,8 +148,13 @@ def test_a_training_whose_reader_leaves_saves_what_it_has(environment, folder, t
 
 @pytest.mark.attack("16.26")
 def test_a_training_whose_terminal_goes_away_saves_what_it_has(environment, folder, tmp_path):
-    with open(tmp_path / "log", "wb") as log:
-        process = training(environment, folder, tmp_path / "run", log)
+    # Under nohup the signal is ignored, by these tests and so by what they start; here it is to be heard.
+    ours = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with open(tmp_path / "log", "wb") as log:
+            process = training(environment, folder, tmp_path / "run", log)
+    finally:
+        signal.signal(signal.SIGHUP, ours)
     try:
         numbers, end = tmp_path / "run/metrics.jsonl", time.monotonic() + LIMIT
         while not (numbers.exists() and numbers.stat().st_size) and time.monotonic() < end:
