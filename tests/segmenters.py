@@ -75,7 +75,7 @@ def tiny_segmenter(model=None, seed=0, **sample):
 
 
 def loaded_network(model, params, about, training_data=None):
-    """What `ddim_jax.inference.loading.load_network` would give of a run with that config."""
+    """Returns what `ddim_jax.inference.loading.load_network` would of a run with that config."""
     return LoadedNetwork(
         model=model,
         params=params,

@@ -13,15 +13,13 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-import ddim_jax
-from ddim_jax.imageio.coded import parse_segments
-from ddim_jax.imageio.writers import Context
 from ddim_jax.inference.flagging import FLAGGED, check_share, remove_list, write_flagged
 from ddim_jax.inference.index import Index, check_locks, removed
 from ddim_jax.inference.jobs import absolute, name_jobs, plan_jobs
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.stream import Stream
+from ddim_jax.inference.writing import writing_context
 from ddim_jax.ops.surroundings import surroundings
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import InputError
@@ -142,18 +140,8 @@ def segment_files(
     if process.count > 1 and plan.inside is not None:
         # A process could take for an image what another has just written.
         raise InputError(f"{plan.inside} lies in the output folder; with several processes, use another output folder")
-    context = Context(
-        software=f"ddim_jax {ddim_jax.__version__}",
-        checkpoint=segmenter.checkpoint,
-        weights=segmenter.fingerprint(),
-        step=segmenter.step,
-        options=options,
-        labels=segmenter.labels,
-    )
-    known = [*(segmenter.config["data"].get("segments") or ()), *segments]
-    context = context._replace(segments=parse_segments(known, context.labels.class_names))
-    calibration, _ = segmenter.calibration(options)
-    context = context._replace(calibration=calibration)
+    context = writing_context(segmenter, options, segments)
+    calibration = context.calibration
     for kind in kinds:
         if (check := getattr(WRITERS.get(kind), "check", None)) is not None:
             check([Path(job.files[0]) for job in plan.jobs], context)

@@ -1,4 +1,4 @@
-"""What stands before every route: who may ask, how much may be sent, which headers go out, what is logged."""
+"""The guard before every route: it decides who may ask and how much may be sent, adds headers, and logs."""
 
 import hmac
 import json

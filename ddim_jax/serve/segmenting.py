@@ -10,9 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-import ddim_jax
 from ddim_jax.imageio.class_colours import class_colour
-from ddim_jax.imageio.coded import parse_segments
 from ddim_jax.imageio.images import Picture
 from ddim_jax.imageio.stacks import open_stack
 from ddim_jax.imageio.writers import Context
@@ -22,6 +20,7 @@ from ddim_jax.inference.reading import Opened, Reading
 from ddim_jax.inference.records import facts_of
 from ddim_jax.inference.segmentation import Segmentation, fuse
 from ddim_jax.inference.segmenter import Segmenter
+from ddim_jax.inference.writing import writing_context
 from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import resize_unit_map
 from ddim_jax.registry import WRITERS
@@ -44,22 +43,22 @@ class Network:
       name: what the user calls it, without the folders it lies in.
       segmenter: of the checkpoint.
       options: of the server.
-      segments: a coded concept for each class, for DICOM-SEG; {} for none.
+      segments: coded concepts of classes for DICOM-SEG, beside those of the checkpoint.
     """
 
     name: str
     segmenter: Segmenter
     options: SamplingOptions
-    segments: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    segments: tuple[str, ...] = ()
 
     @classmethod
     def create(
         cls, name: str, segmenter: Segmenter, segments: Sequence[str] = (), options: SamplingOptions | None = None
     ) -> "Network":
-        """Errors as `SamplingOptions.create` and `parse_segments`."""
-        known = [*(segmenter.config["data"].get("segments") or ()), *segments]
-        concepts = parse_segments(known, segmenter.labels.class_names)
-        return cls(name, segmenter, options or segmenter.options(), concepts)
+        """Errors as `SamplingOptions.create` and `writing_context`."""
+        options = options or segmenter.options()
+        writing_context(segmenter, options, segments)  # what is wrong is told at the start
+        return cls(name, segmenter, options, tuple(segments))
 
     def about(self) -> dict[str, Any]:
         """The checkpoint as JSON has it."""
@@ -131,17 +130,8 @@ def segment(
       CheckpointError: the network gives values that are not finite.
     """
     segmenter, labels = network.segmenter, network.segmenter.labels
-    calibration, _ = segmenter.calibration(options)
-    context = Context(
-        software=f"ddim_jax {ddim_jax.__version__}",
-        checkpoint=segmenter.checkpoint,
-        weights=segmenter.fingerprint(),
-        step=segmenter.step,
-        options=options,
-        labels=labels,
-        segments=network.segments,
-        calibration=calibration,
-    )
+    context = writing_context(segmenter, options, network.segments)
+    calibration = context.calibration
     reading = Reading(segmenter, options, allow_damaged=False)
     opened = reading.look(planned)
     _check_size(opened, limits)

@@ -1,4 +1,4 @@
-"""What a request holds: its files, in a private folder under names made here, and its fields.
+"""The content of a request: its files, in a private folder under names made here, and its fields.
 
 A file is known by its content. Of its name the suffix alone is looked at, for formats without such a mark; the name may
 be a patient's, so nothing keeps it.

@@ -49,7 +49,7 @@ def test_options_and_fields_exist():
 
 
 def test_warnings_are_plain_lines(tmp_path):
-    """Of a command that has no flags of absl: its log would name the library in each line."""
+    """A command without flags of absl, whose log would name the library in each line."""
     for kind, level in (("images", 90), ("masks", 255)):
         (tmp_path / kind).mkdir()
         for name in "abc":

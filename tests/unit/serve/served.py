@@ -1,4 +1,4 @@
-"""What the tests of the server send: pictures, and the network whose masks are known."""
+"""Pictures that the tests of the server send, and the network whose masks are known."""
 
 import io
 

@@ -128,7 +128,7 @@ REFUSED = {
     "a cut zip": (lambda at: archive(**{"x.dcm": dicom(at)})[:-40], 422),
     "a zip of text": (lambda at: archive(**{"a.txt": b"x", f"{SECRET}.html": SCRIPT.encode()}), 422),
 }
-"""What is sent, and the status."""
+"""Bodies that are sent, and the status of each."""
 
 
 @pytest.mark.parametrize("kind", REFUSED)

@@ -1,4 +1,4 @@
-"""Who may ask, how much may be sent, and what goes out besides."""
+"""Limits on who may ask and how much may be sent, and the headers that go out."""
 
 import json
 
