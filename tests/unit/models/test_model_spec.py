@@ -168,7 +168,10 @@ def test_dtype_by_name(name, dtype):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "unet9"}, "model.name is 'unet9'; expected one of ddim, lightweight_ddim, medsegdiff, unet"),
+        (
+            {"name": "unet9"},
+            "model.name is 'unet9'; expected one of ddim, lightweight_ddim, medsegdiff, stochastic_unet, unet",
+        ),
         ({"preset": "tiny"}, "model.preset is 'tiny'; expected small or none"),
         ({"width": 3}, "model has no field 'width'; it has .*base_channels"),
         ({"light": False}, "model has no field 'light'"),
