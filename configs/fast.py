@@ -17,7 +17,7 @@ def get_config():
     config.model.overrides.channel_multipliers = (1, 2, 3, 4, 6)
     for name in ("lightweight_ddim", "trunk_ddim", "ddim"):
         own = config.systems[name]
-        if name != "trunk_ddim":
+        if name != "trunk_ddim":  # which has no such field
             own.model.overrides.channel_shuffle = True
         own.diffusion.timestep_power = 8.0
         own.sample.samples = 4

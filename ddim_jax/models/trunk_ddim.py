@@ -93,7 +93,7 @@ class Head(_Sized):
             return self.norm(name, self.conv(name, x, features, shift=shift))
 
         first, second = self.widths[:2]
-        x = self.conv("in", space_to_depth(noisy_mask.astype(self.dtype), self.stem_stride), first)
+        x = self.conv("in", space_to_depth(noisy_mask.astype(self.dtype), self.stem_stride), first, kernel_size=1)
         x = skip = block("fine_0", self.norm("in", fine + x), first)
         x = self.conv("down", x, second, strides=2)
         x = block("coarse", self.norm("down", coarse + x), second)
