@@ -36,7 +36,13 @@ def by_name(tree):
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("lightweight_ddim", 22_882_945), ("ddim", 113_672_065), ("unet", 23_772_449), ("medsegdiff", 143_405_825)],
+    [
+        ("lightweight_ddim", 22_882_945),
+        ("ddim", 113_672_065),
+        ("unet", 23_772_449),
+        ("medsegdiff", 143_405_825),
+        ("trunk_ddim", 12_219_315),
+    ],
 )
 def test_parameter_counts_at_full_size(name, count):
     assert parameters(shapes(name)) == count

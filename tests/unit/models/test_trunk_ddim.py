@@ -84,12 +84,9 @@ def test_equals_numpy(draw_params, light, patch, sizes):
             np.testing.assert_allclose(output, expected, atol=2e-4 * np.abs(expected).max())
 
 
-def test_parameters_of_the_sizes():
-    def count(model):
-        return sum(leaf.size for leaf in jax.tree.leaves(param_shapes(model, model.size_multiple)))
-
-    assert count(create_model("trunk_ddim", preset="small")) == 324_616
-    assert count(create_model("trunk_ddim")) < count(create_model("unet"))
+def test_the_small_preset():
+    model = create_model("trunk_ddim", preset="small")
+    assert sum(leaf.size for leaf in jax.tree.leaves(param_shapes(model, model.size_multiple))) == 324_616
 
 
 def test_sizes_and_levels_that_cannot_work_are_refused():
