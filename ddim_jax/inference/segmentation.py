@@ -11,6 +11,7 @@ import numpy as np
 from ddim_jax.aggregation import PROTOCOLS, ensemble_probability, mean_probability, threshold_mask, uncertainty
 from ddim_jax.diffusion import encode
 from ddim_jax.inference.calibration import Calibrated
+from ddim_jax.inference.hypotheses import Hypothesis, hypotheses_of
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import Bounds, class_doubts
 from ddim_jax.preprocessing import ORIENTATIONS, class_estimates, mirrored, normalise, resize_unit_map
@@ -34,6 +35,7 @@ class Segmentation(NamedTuple):
         at: the stretched probability of "paper" and the votes of few samples say nothing of how sure the network is.
       bounds: with a calibrated checkpoint, for each class by its name the interval of its area in pixels and the lowest
         Dice (`ddim_jax.metrics.Bounds`), each made to hold for the calibrated share of pictures; else empty.
+      hypotheses: the whole masks that the samples fall into, the heaviest first; empty where nobody asked for them.
     """
 
     mask: np.ndarray
@@ -41,6 +43,7 @@ class Segmentation(NamedTuple):
     uncertainty: np.ndarray
     doubt: float
     bounds: Mapping[str, Bounds] = MappingProxyType({})
+    hypotheses: tuple[Hypothesis, ...] = ()
 
 
 def sample_image(
@@ -114,6 +117,7 @@ def fuse(
     options: SamplingOptions,
     labels: Labels = Labels(),
     calibration: Calibrated | None = None,
+    hypotheses: bool = False,
 ) -> Segmentation:
     """Turns the samples of one image into its result.
 
@@ -124,6 +128,7 @@ def fuse(
       options: checked; of these, protocol, ensemble and threshold.
       labels: the classes.
       calibration: of these options; None for no bounds.
+      hypotheses: whether the result has them.
     """
     fused = ensemble_probability(samples, PROTOCOLS[options.protocol], options.ensemble, labels)
     probability = resize_unit_map(fused, shape)
@@ -135,4 +140,5 @@ def fuse(
         uncertainty=resize_unit_map(uncertainty(samples), shape),
         doubt=float(np.mean(doubts)),
         bounds={} if calibration is None else calibration.bounds(probability, mask, doubts, labels),
+        hypotheses=hypotheses_of(samples, shape, options, labels) if hypotheses else (),
     )

@@ -20,6 +20,7 @@ from ddim_jax.aggregation import PROTOCOLS, ensemble_threshold
 from ddim_jax.diffusion import timestep_grid
 from ddim_jax.inference.calibration import Calibrated, load_calibration
 from ddim_jax.inference.export_cache import TracedPrograms
+from ddim_jax.inference.hypotheses import Hypothesis, hypotheses_of
 from ddim_jax.inference.loading import fingerprint, load_network, weights_digest
 from ddim_jax.inference.segmentation import Segmentation, fuse, sample_image
 from ddim_jax.inference.tiles import Blend, tile_starts
@@ -255,6 +256,16 @@ class Segmenter:
                 results.append(finish(*waiting.popleft()))
         results += (finish(*one) for one in waiting)
         return results[0] if single else results
+
+    def hypotheses(
+        self, image: np.ndarray, options: SamplingOptions | None = None, **given: Any
+    ) -> tuple[Hypothesis, ...]:
+        """The whole masks that the samples of one image fall into, at its own size, the heaviest first.
+
+        Arguments and errors are those of `sample`; the protocol decides the mask of a sample.
+        """
+        options = self.options(options, **given)
+        return hypotheses_of(self.sample(image, options), as_rgb(image).shape[:2], options, self.labels)
 
     def prepare(self, image: np.ndarray, options: SamplingOptions) -> Prepared:
         """Returns what `start` needs of one image; no work for the device, so it can be done in another thread."""
