@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.faults import PARTS, attacks, faults, faults_of
 from benchmarks.machine import ROOT
+from benchmarks.quality.accuracy import accuracy
 from benchmarks.quality.hypotheses import hypotheses
 from benchmarks.quality.tables import steps, table1, table2
 from benchmarks.quality.transfer import transfer
@@ -28,6 +29,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "steps": steps,
     "transfer": transfer,
     "hypotheses": hypotheses,
+    "accuracy": accuracy,
     "startup": startup,
     "archive": archive,
     "processes": processes,
