@@ -13,6 +13,8 @@ from pathlib import Path
 
 from benchmarks.faults import PARTS, attacks, faults, faults_of
 from benchmarks.machine import ROOT
+from benchmarks.quality.accuracy import accuracy
+from benchmarks.quality.hypotheses import hypotheses
 from benchmarks.quality.tables import steps, table1, table2
 from benchmarks.quality.transfer import transfer
 from benchmarks.speed.tables import archive, exported, processes, startup, suite
@@ -26,6 +28,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "table2": table2,
     "steps": steps,
     "transfer": transfer,
+    "hypotheses": hypotheses,
+    "accuracy": accuracy,
     "startup": startup,
     "archive": archive,
     "processes": processes,

@@ -20,7 +20,7 @@ def get_config():
     # Squared errors and every step of an ancestral sampler: an overlap loss favours the likeliest mask, and one step
     # gives the mean of all. At a tenth of its height no mask can be read off x_t; at a third the choice falls in the
     # middle of the schedule, where there are steps to make it in.
-    for name in ("lightweight_ddim", "ddim"):
+    for name in ("lightweight_ddim", "trunk_ddim", "ddim"):
         own = config.systems[name]
         own.diffusion.loss = "mse"
         own.diffusion.mask_scale = 0.3
@@ -30,7 +30,7 @@ def get_config():
         own.sample.sampler = "ddpm"
         own.sample.steps = 20
         own.sample.clip_x0 = 1.0
-    for name in ("lightweight_ddim", "ddim", "medsegdiff", "unet", "stochastic_unet"):
+    for name in ("lightweight_ddim", "trunk_ddim", "ddim", "medsegdiff", "unet", "stochastic_unet"):
         config.systems[name].sample.samples = 16
         config.systems[name].sample.flips = False
 

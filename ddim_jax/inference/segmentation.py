@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ddim_jax.aggregation import PROTOCOLS, ensemble_probability, mean_probability, threshold_mask, uncertainty
+from ddim_jax.diffusion import encode
 from ddim_jax.inference.calibration import Calibrated
 from ddim_jax.inference.hypotheses import Hypothesis, hypotheses_of
 from ddim_jax.labels import Labels
@@ -60,7 +61,8 @@ def sample_image(
 
     Args:
       process: as `ddim_jax.models.create_process` makes it.
-      apply: the network, (params, noisy_mask, image, t) -> prediction, or (params, image) -> mask without diffusion.
+      apply: the network, (params, noisy_mask, image, t) -> prediction, or (params, image) -> mask without diffusion; if
+        it has a method `encode` (`ddim_jax.models.Network`), that is called once for each orientation.
       params: its weights.
       image: uint8 [h, w, 3].
       seed: uint32 [], of the noise.
@@ -76,7 +78,8 @@ def sample_image(
     noise, step_keys = starting_noise(seed, identity, options.samples, (*image.shape[:2], process.labels.channels))
     image = normalise(image)
     orientation = np.arange(options.samples) % ORIENTATIONS if options.flips else np.zeros(options.samples, int)
-    images = jnp.stack([mirrored(image, k) for k in range(ORIENTATIONS)])[orientation]
+    pictures = encode(apply, params, jnp.stack([mirrored(image, k) for k in np.unique(orientation)]))
+    images = jax.tree.map(lambda part: part[orientation], pictures)
     # Each sample has a key of its own, so that it is the same whatever their number.
     drawn = process.sample(apply, params, images, noise, options, key=step_keys, return_trajectory=return_trajectory)
     if return_trajectory:

@@ -25,7 +25,7 @@ from ddim_jax.inference.loading import fingerprint, load_network, weights_digest
 from ddim_jax.inference.segmentation import Segmentation, fuse, sample_image
 from ddim_jax.inference.tiles import Blend, tile_starts
 from ddim_jax.labels import Labels
-from ddim_jax.models import create_process
+from ddim_jax.models import Network, create_process
 from ddim_jax.preprocessing import Prepared, as_rgb, image_id, pad_to, prepare
 from ddim_jax.runtime.errors import CheckpointError, InputError
 from ddim_jax.runtime.pinned import pinned
@@ -110,7 +110,7 @@ class Segmenter:
         self._process = create_process(model, config["diffusion"], self.labels)
         self._weights = weights
         self._calibrations: dict[SamplingOptions, tuple[Calibrated | None, str]] = {}
-        sample = functools.partial(sample_image, self._process, lambda params, *x: model.apply({"params": params}, *x))
+        sample = functools.partial(sample_image, self._process, Network(model))
         static = ("options", "return_trajectory")
         self._compiled = jax.jit(sample, static_argnames=static) if programs is None else programs.kept(sample)
 

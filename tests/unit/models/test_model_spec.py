@@ -39,7 +39,13 @@ def by_name(tree):
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("lightweight_ddim", 22_882_945), ("ddim", 113_672_065), ("unet", 23_772_449), ("medsegdiff", 143_405_825)],
+    [
+        ("lightweight_ddim", 22_882_945),
+        ("ddim", 113_672_065),
+        ("unet", 23_772_449),
+        ("medsegdiff", 143_405_825),
+        ("trunk_ddim", 12_219_315),
+    ],
 )
 def test_parameter_counts_at_full_size(name, count):
     assert parameters(shapes(name)) == count
@@ -170,7 +176,7 @@ def test_dtype_by_name(name, dtype):
     [
         (
             {"name": "unet9"},
-            "model.name is 'unet9'; expected one of ddim, lightweight_ddim, medsegdiff, stochastic_unet, unet",
+            f"model.name is 'unet9'; expected one of {', '.join(MODELS)}",
         ),
         ({"preset": "tiny"}, "model.preset is 'tiny'; expected small or none"),
         ({"width": 3}, "model has no field 'width'; it has .*base_channels"),
