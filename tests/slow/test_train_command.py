@@ -11,12 +11,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from tiny_runs import assert_same_bits, checkpoint, config_file, tiny_config
+from tiny_runs import assert_same_bits, checkpoint, config_file, unet_config
 
 from ddim_jax.checkpoints import CheckpointStore
 
 ROOT = Path(__file__).parents[2]
-STEPS = 80
+STEPS = 1000  # of some milliseconds: time enough for two signals
 LIMIT = 900  # seconds after which a program that hangs fails its test
 
 
@@ -60,8 +60,8 @@ def start(environment, tmp_path):
 
 
 def tiny_file():
-    """tiny_runs' config as a config file; the programs it needs are compiled for other tests as well."""
-    return config_file(tiny_config(steps=STEPS, checkpoint_every=1000, log_every=5))
+    """A network without diffusion, each start of which takes a fraction of the time; as a config file."""
+    return config_file(unet_config(steps=STEPS, checkpoint_every=10 * STEPS, log_every=20))
 
 
 def test_killed_stopped_twice_and_finished_is_the_same_as_left_alone(start, tmp_path):
@@ -97,8 +97,7 @@ def test_killed_stopped_twice_and_finished_is_the_same_as_left_alone(start, tmp_
     # A user sees lines of this package alone.
     first, *others = undisturbed.said.splitlines()
     assert first == (
-        "lightweight_ddim: 9,431 parameters, 12 training and 5 validation images at 16 x 16, 1 x cpu, "
-        f"starts at step 0 of {STEPS}"
+        f"unet: 849 parameters, 12 training and 5 validation images at 16 x 16, 1 x cpu, starts at step 0 of {STEPS}"
     )
     facts = ("pairs: ", "grey levels: ", "classes: ", "foreground: ", "at 16 x 16: ")
     assert [line for line in others if not line.startswith(("step ", *facts))] == []
