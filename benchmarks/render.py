@@ -15,6 +15,7 @@ from benchmarks.faults import PARTS, attacks, faults, faults_of
 from benchmarks.machine import ROOT
 from benchmarks.quality.tables import steps, table1, table2
 from benchmarks.quality.transfer import transfer
+from benchmarks.quality.unlike import unlike
 from benchmarks.speed.tables import archive, exported, processes, startup, suite
 from ddim_jax.runtime.atomic import write_text
 
@@ -26,6 +27,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "table2": table2,
     "steps": steps,
     "transfer": transfer,
+    "unlike": unlike,
     "startup": startup,
     "archive": archive,
     "processes": processes,

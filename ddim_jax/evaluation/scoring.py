@@ -65,6 +65,7 @@ class ImageResult(NamedTuple):
       scores: by the name of the protocol.
       statements: all that the network says of each class under the protocol 'mean', as it was scored.
       logits: of the pixels of that probability (`ddim_jax.metrics.temperature.logit_counts`), of all classes.
+      descriptor: of the picture (`ddim_jax.inference.unlikeness.describe_picture`); None where nothing is known of it.
     """
 
     id: str
@@ -75,6 +76,7 @@ class ImageResult(NamedTuple):
     scores: dict[str, Score]
     statements: list[Statement]
     logits: np.ndarray
+    descriptor: np.ndarray | None = None
 
 
 def protocol_mask(

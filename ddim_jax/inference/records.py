@@ -66,6 +66,7 @@ def facts_of(
         **_bounds(result, of_classes, pixel_area),
         "mean_uncertainty": round(float(result.uncertainty.mean(dtype=np.float64)), 6),
         "doubt": round(result.doubt, 6),
+        "unlikeness": None if result.unlikeness is None else float(f"{result.unlikeness:.4g}"),
     }
 
 

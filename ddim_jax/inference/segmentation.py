@@ -33,6 +33,9 @@ class Segmentation(NamedTuple):
         at: the stretched probability of "paper" and the votes of few samples say nothing of how sure the network is.
       bounds: with a calibrated checkpoint, for each class by its name the interval of its area in pixels and the lowest
         Dice (`ddim_jax.metrics.Bounds`), each made to hold for the calibrated share of pictures; else empty.
+      unlikeness: the distance of the picture from those that the checkpoint was calibrated on, as a multiple of the
+        limit (`ddim_jax.inference.unlikeness`): above 1 the picture is flagged, and the bounds do not hold for it;
+        None: not judged, for there is no calibration, or it has no reference of its pictures.
     """
 
     mask: np.ndarray
@@ -40,6 +43,7 @@ class Segmentation(NamedTuple):
     uncertainty: np.ndarray
     doubt: float
     bounds: Mapping[str, Bounds] = MappingProxyType({})
+    unlikeness: float | None = None
 
 
 def sample_image(
@@ -111,6 +115,7 @@ def fuse(
     options: SamplingOptions,
     labels: Labels = Labels(),
     calibration: Calibrated | None = None,
+    unlikeness: float | None = None,
 ) -> Segmentation:
     """Turns the samples of one image into its result.
 
@@ -121,6 +126,7 @@ def fuse(
       options: checked; of these, protocol, ensemble and threshold.
       labels: the classes.
       calibration: of these options; None for no bounds.
+      unlikeness: of the image, goes into the result.
     """
     fused = ensemble_probability(samples, PROTOCOLS[options.protocol], options.ensemble, labels)
     probability = resize_unit_map(fused, shape)
@@ -132,4 +138,5 @@ def fuse(
         uncertainty=resize_unit_map(uncertainty(samples), shape),
         doubt=float(np.mean(doubts)),
         bounds={} if calibration is None else calibration.bounds(probability, mask, doubts, labels),
+        unlikeness=unlikeness,
     )

@@ -185,7 +185,7 @@ class Stream:
         else:
             began = time.monotonic()
             image = loaded.picture.pixels
-            result = self._fuse(samples, image.shape[:2])
+            result = self._fuse(samples, image)
             facts = facts_of(image, result, self._context.labels, source.pixel_area(loaded.slice)) | {
                 "seconds": loaded.seconds + device_seconds
             }
@@ -247,7 +247,7 @@ class Stream:
         kinds, too_long = self._fitting(job, 1)
         began = time.monotonic()
         image = picture.pixels
-        result = self._fuse(samples, image.shape[:2])
+        result = self._fuse(samples, image)
         write_outputs(job, self._output_dir, image, result, kinds, self._context)
         record = common(loaded)
         if too_long:  # the fault of this name alone; others can be written
@@ -264,8 +264,9 @@ class Stream:
             "seconds": round(loaded.seconds + device_seconds + time.monotonic() - began, 4),
         }
 
-    def _fuse(self, samples: np.ndarray, shape: tuple[int, int]) -> Segmentation:
-        return fuse(samples, shape, self._context.options, self._context.labels, self._context.calibration)
+    def _fuse(self, samples: np.ndarray, image: np.ndarray) -> Segmentation:
+        context, unlikeness = self._context, self._segmenter.unlikeness(image)
+        return fuse(samples, image.shape[:2], context.options, context.labels, context.calibration, unlikeness)
 
     def _remove(self, job: Job, kinds: Iterable[str]) -> None:
         for kind in kinds:
