@@ -82,6 +82,13 @@ SCHEMA: dict[str, Any] = {
         ),
         "ignore": Field(tuple, (), "stored values that count nowhere", low=-(2**15), high=2**16 - 1, lengths=(0, 256)),
         "multilabel": Field(bool, False, "classes may overlap: a stored value belongs to all that list it"),
+        "annotators": Field(
+            tuple,
+            (),
+            "folders of masks, one for each of several annotators, or numbered: x_mask_1, x_mask_2 of each picture; "
+            "none: one truth, numbered masks are parts of it",
+            items=str,
+        ),
         "image_size": Field(int, 256, "side in pixels that pictures are resized to", low=1, high=2**14),
         "window": Field(
             tuple,
@@ -334,7 +341,7 @@ def saved_config(file: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
         paper = {"augmentation": "paper", "augment": AUGMENTATIONS["paper"]["augment"]}
         config = {**config, "data": {**config["data"], **paper}}
     if isinstance(config.get("data"), Mapping):  # there was no such choice
-        config = {**config, "data": {"allow_damaged": False, **config["data"]}}
+        config = {**config, "data": {"allow_damaged": False, "annotators": [], **config["data"]}}
     try:
         SCHEMA["plugins"].check("plugins", config["plugins"])
         import_plugins(config["plugins"])

@@ -118,6 +118,7 @@ DATASETS = Registry("data set", "ddim_jax.data.datasets")
 READERS = Registry("reader", "ddim_jax.imageio.readers")
 WRITERS = Registry("writer", "ddim_jax.imageio.writers")
 METRICS = Registry("metric", "ddim_jax.metrics")
+HYPOTHESIS_METRICS = Registry("metric of hypotheses", "ddim_jax.metrics")
 ENSEMBLES = Registry("ensemble", "ddim_jax.aggregation.ensembles")
 
 register = SimpleNamespace(
@@ -127,6 +128,7 @@ register = SimpleNamespace(
     reader=READERS.register,
     writer=WRITERS.register,
     metric=METRICS.register,
+    hypothesis_metric=HYPOTHESIS_METRICS.register,
     ensemble=ENSEMBLES.register,
 )
 """Decorators, one for each kind: `@register.metric("dice")`."""

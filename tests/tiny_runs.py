@@ -62,6 +62,7 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
             "labels": None,
             "ignore": [],
             "multilabel": False,
+            "annotators": [],
             "image_size": SIZE,
             "window": None,
             "crop": 0,

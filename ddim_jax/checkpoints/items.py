@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from ddim_jax.checkpoints.manifest import read_verified
 from ddim_jax.runtime.errors import CheckpointError
@@ -32,6 +31,8 @@ def read_state(folder: Path, template: Any) -> Any:
     Raises:
       CheckpointError: leaves of the template differ from the saved ones in name, shape or dtype; some are named.
     """
+    import orbax.checkpoint as ocp  # not at the head: packed weights do not need it, and it takes long to import
+
     with _reading(folder):
         saved = ocp.PyTreeCheckpointHandler().metadata(folder / "state").tree
     check_tree(folder, template, saved)
@@ -45,6 +46,8 @@ def check_written(folder: Path, **items: Any) -> None:
     Raises:
       CheckpointError: it cannot be opened, or its arrays have other names, shapes or dtypes.
     """
+    import orbax.checkpoint as ocp  # not at the head: packed weights do not need it, and it takes long to import
+
     for name, tree in items.items():
         with _reading(folder, "it was saved"):
             saved = ocp.PyTreeCheckpointHandler().metadata(folder / name).tree
@@ -58,6 +61,8 @@ def read_params(folder: Path) -> Any:
     Raises:
       CheckpointError: they cannot be read, or say that they are far larger than their files.
     """
+    import orbax.checkpoint as ocp  # not at the head: packed weights do not need it, and it takes long to import
+
     with _reading(folder):
         saved = ocp.PyTreeCheckpointHandler().metadata(folder / "ema_params").tree
     _check_size(folder / "ema_params", saved)
@@ -116,6 +121,8 @@ def _check_size(folder: Path, saved: Any) -> None:
 
 def _read_item(folder: Path, **item: Any) -> Any:
     """Reads one part of a step through the step's folder: only that one carries the metadata Orbax looks for."""
+    import orbax.checkpoint as ocp  # not at the head: packed weights do not need it, and it takes long to import
+
     (name,) = item
     with _reading(folder), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
         return reader.restore(folder, ocp.args.Composite(**item))[name]

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
-import orbax.checkpoint as ocp
 from absl import logging
 
 from ddim_jax.checkpoints.folders import (
@@ -128,6 +127,8 @@ class CheckpointStore:
             the new one would lie in another place; or what was written cannot be opened.
           OSError: the disk is full or not writable.
         """
+        import orbax.checkpoint as ocp  # not at the head: packed weights do not need it, and it takes long to import
+
         check_path(self.directory)
         if step < 0:
             raise ValueError(f"step must be >= 0, not {step}")

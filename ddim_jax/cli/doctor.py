@@ -40,6 +40,14 @@ def run(arguments: list[str] | None = None) -> int:
         parser.add_argument(
             f"--{name}", f"--config.data.{name}", type=_literal, metavar=kind, dest=name, help=about % name
         )
+    parser.add_argument(
+        "--annotators",
+        "--config.data.annotators",
+        type=lambda names: tuple(filter(None, names.split(","))),
+        default=(),
+        metavar="NAMES",
+        help=about % "annotators" + ": a,b or numbered",
+    )
     for name in ("multilabel", "invert", "allow_damaged"):
         parser.add_argument(
             f"--{name.replace('_', '-')}", f"--config.data.{name}", action="store_true", dest=name, help=about % name
@@ -63,7 +71,7 @@ def run(arguments: list[str] | None = None) -> int:
             data = vars(options)
             if options.window is not None:
                 data["window"] = window("--window", options.window)
-            read = Labels.from_config(data), ReadOptions.of(data)
+            read = Labels.from_config(data), ReadOptions.of(data), options.annotators
             _show(examine(options.data, options.image_size, jax.default_backend(), _cores(), *read))
             return 0
         if options.build_kernels:

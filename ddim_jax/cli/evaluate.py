@@ -50,6 +50,13 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
         action="store_true",
         help="score pictures of JPEG files whose data have a hole or no end, and name them, instead of refusing them",
     )
+    parser.add_argument(
+        "--annotators",
+        type=lambda names: tuple(filter(None, names.split(","))),
+        metavar="NAMES",
+        help="of --data-root: the folders of the annotators' masks, as a,b, or numbered; an empty text for one truth; "
+        "default: as data.annotators of the training",
+    )
     parser.add_argument("--no-figures", action="store_true", help="write the numbers only")
     return parser.parse_args()
 
@@ -71,6 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
             limit=arguments.limit,
             calibrate=arguments.calibrate,
             allow_damaged=arguments.allow_damaged,
+            annotators=arguments.annotators,
             progress=True,
             **sampling_arguments(arguments),
         )

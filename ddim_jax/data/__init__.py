@@ -2,11 +2,12 @@
 
 from ddim_jax.data.arrays import Arrays, Selection, check_source, load_arrays, load_selections
 from ddim_jax.data.augmentation import Augmentation, augment
-from ddim_jax.data.load import configured, has_split, load_dataset
+from ddim_jax.data.load import GENERATED, configured, has_split, load_dataset
 from ddim_jax.data.pipeline import training_batches, training_indices
-from ddim_jax.data.sources import Example, Pair, PairSource, Source, Subset, ids_digest, note_of
+from ddim_jax.data.sources import Example, Pair, PairSource, Source, Subset, annotators_of, ids_digest, note_of
 
 __all__ = [
+    "GENERATED",
     "Arrays",
     "Augmentation",
     "Example",
@@ -15,6 +16,7 @@ __all__ = [
     "Selection",
     "Source",
     "Subset",
+    "annotators_of",
     "augment",
     "check_source",
     "configured",

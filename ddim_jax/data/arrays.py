@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ddim_jax.data.facts import PairFacts, PixelBudget, facts_of
-from ddim_jax.data.sources import Example, Source, data_error, labels_of
+from ddim_jax.data.sources import Example, Source, annotators_of, data_error, labels_of
 from ddim_jax.imageio.foregrounds import Foreground, describe_foregrounds, noting
 from ddim_jax.imageio.masks import LabelMapError, describe_label_maps
 from ddim_jax.preprocessing import resize_image, resize_mask
@@ -21,6 +21,8 @@ class Arrays(NamedTuple):
       ids: N names.
       images: uint8 [N, S, S, 3].
       masks: uint8 [N, S, S] as `ddim_jax.labels` has them, 255 where they are ignored.
+      annotators: uint8 [N, A, S, S], the masks of several annotators, of which `masks` is the consensus; None
+        where there is one truth.
       facts: about every row that was read, kept or not, at its own size, with the digest of its pixels.
     """
 
@@ -28,6 +30,7 @@ class Arrays(NamedTuple):
     images: np.ndarray
     masks: np.ndarray
     facts: dict[int, PairFacts]
+    annotators: np.ndarray | None = None
 
 
 class Selection(NamedTuple):
@@ -48,6 +51,11 @@ def resized(example: Example, image_size: int) -> tuple[np.ndarray, np.ndarray]:
     """The pair at `image_size` x `image_size`: the image bilinear and antialiased, the mask as `resize_mask` has it."""
     shape = (image_size, image_size)
     return resize_image(example.image, shape), resize_mask(example.mask, shape)
+
+
+def resized_annotators(example: Example, image_size: int) -> np.ndarray:
+    """The masks of the annotators at `image_size` x `image_size`: uint8 [A, S, S]."""
+    return np.stack([resize_mask(mask, (image_size, image_size)) for mask in example.annotators])
 
 
 def load_arrays(source: Source, image_size: int, *, threads: int = 8) -> Arrays:
@@ -77,6 +85,9 @@ def load_selections(selections: Sequence[Selection], image_size: int, *, threads
             np.empty((len(keep), image_size, image_size, 3), np.uint8),
             np.empty((len(keep), image_size, image_size), np.uint8),
             {},
+            np.empty((len(keep), count, image_size, image_size), np.uint8)
+            if (count := annotators_of(source))
+            else None,
         )
         for source, keep, _ in selections
     ]
@@ -89,6 +100,8 @@ def load_selections(selections: Sequence[Selection], image_size: int, *, threads
                 arrays.facts[row] = facts_of(example, labels_of(source))
                 if places:
                     arrays.images[places], arrays.masks[places] = resized(example, image_size)
+                    if arrays.annotators is not None:
+                        arrays.annotators[places] = resized_annotators(example, image_size)
         except DataError as error:
             return error
         return None

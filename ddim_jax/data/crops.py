@@ -10,7 +10,7 @@ import numpy as np
 
 from ddim_jax.data.arrays import Arrays
 from ddim_jax.data.facts import PixelBudget, values_of
-from ddim_jax.data.pipeline import Shares
+from ddim_jax.data.pipeline import Numbered, Shares, drawn
 from ddim_jax.data.sources import Example, Source
 from ddim_jax.preprocessing import pad_to
 
@@ -68,11 +68,11 @@ def training_crops(
         if example is None:
             with budget.room_for(source, row):
                 example = source[row]
-                crop = cut(example, size, seed, number)
-            if (bytes_left := free[0] - example.image.nbytes - example.mask.nbytes) >= 0 and row not in kept:
+                crop = cut(drawn(example, seed, number), size, seed, number)
+            if (bytes_left := free[0] - example.nbytes) >= 0 and row not in kept:
                 free[0], kept[row] = bytes_left, example
             return crop
-        return cut(example, size, seed, number)
+        return cut(drawn(example, seed, number), size, seed, number)
 
     def made(work: np.ndarray) -> dict[str, np.ndarray]:
         crops = [one(row, number) for row, number in work.T.tolist()]
@@ -81,7 +81,7 @@ def training_crops(
     import grain  # not at the head: pictures that are all in memory do not need it, and it takes long to import
 
     options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=2 * read_threads)
-    return iter(grain.MapDataset.source(_Numbered(shares)).map(made).to_iter_dataset(options))
+    return iter(grain.MapDataset.source(Numbered(shares)).map(made).to_iter_dataset(options))
 
 
 def validation_crops(source: Source, rows: Sequence[int], size: int, seed: int) -> Arrays:
@@ -92,16 +92,3 @@ def validation_crops(source: Source, rows: Sequence[int], size: int, seed: int) 
         crops += [cut(example, size, seed, 2 * row + kind, on_foreground=kind == 0) for kind in (0, 1)]
     ids = tuple(crop.id for crop in crops)
     return Arrays(ids, np.stack([crop.image for crop in crops]), np.stack([crop.mask for crop in crops]), {})
-
-
-class _Numbered:
-    """Element k is int64 [2, b]: the rows of a process's share of batch k, and their numbers in the stream."""
-
-    def __init__(self, shares: Shares):
-        self._shares = shares
-
-    def __len__(self) -> int:
-        return len(self._shares)
-
-    def __getitem__(self, step: int) -> np.ndarray:
-        return np.stack([self._shares[step].astype(np.int64), self._shares.numbers(step)])

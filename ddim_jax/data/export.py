@@ -1,6 +1,6 @@
 """Generated phantoms as image files in the folder layout: pictures to try the commands on.
 
-python -m ddim_jax.data.export --output DIR [--split test] [--count 8] [--size 64] [--seed 0]
+python -m ddim_jax.data.export --output DIR [--dataset phantom] [--split test] [--count 8] [--size 64] [--seed 0]
 """
 
 import argparse
@@ -9,7 +9,7 @@ import os
 import numpy as np
 from PIL import Image
 
-from ddim_jax.data.load import load_dataset
+from ddim_jax.data.load import GENERATED, load_dataset
 from ddim_jax.data.sources import SPLITS, Source
 from ddim_jax.runtime.atomic import atomic_path, make_folder
 from ddim_jax.runtime.errors import report_input_errors
@@ -18,12 +18,19 @@ from ddim_jax.runtime.remote import local_path
 
 
 def export_pairs(source: Source, output_dir: str | os.PathLike) -> None:
-    """Writes every pair of `source` as output_dir/images/<id>.png and output_dir/masks/<id>.png (0 and 255)."""
+    """Writes every pair of `source` as output_dir/images/<id>.png and output_dir/masks/<id>.png (0 and 255).
+
+    Of several annotators each has a folder: masks_1, masks_2, ...
+    """
     output_dir = local_path(output_dir, "output")
     make_folder(output_dir)
     for row in range(len(source)):
         example = source[row]
-        for folder, pixels in (("images", example.image), ("masks", example.mask * np.uint8(255))):
+        files = {"images": example.image, "masks": example.mask * np.uint8(255)}
+        if example.annotators is not None:
+            del files["masks"]
+            files |= {f"masks_{k}": mask * np.uint8(255) for k, mask in enumerate(example.annotators, start=1)}
+        for folder, pixels in files.items():
             with atomic_path(output_dir / folder / f"{example.id}.png") as temporary:
                 Image.fromarray(pixels).save(temporary, format="PNG")
 
@@ -31,6 +38,7 @@ def export_pairs(source: Source, output_dir: str | os.PathLike) -> None:
 def main() -> None:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", required=True, metavar="DIR", help="where images/ and masks/ go")
+    parser.add_argument("--dataset", default="phantom", choices=GENERATED)
     parser.add_argument("--split", default="test", choices=SPLITS)
     parser.add_argument("--count", type=int, default=8, metavar="N")
     parser.add_argument("--size", type=int, default=64, metavar="PIXELS")
@@ -38,9 +46,9 @@ def main() -> None:
     given = parser.parse_args()
     with report_input_errors("stopped; the same command writes all of them"):
         counts = {given.split: given.count}
-        source = load_dataset("phantom", given.split, seed=given.seed, image_size=given.size, counts=counts)
+        source = load_dataset(given.dataset, given.split, seed=given.seed, image_size=given.size, counts=counts)
         export_pairs(source, given.output)
-    print(f"{given.count} phantoms in {printable(given.output)}")
+    print(f"{given.count} pictures in {printable(given.output)}")
 
 
 if __name__ == "__main__":

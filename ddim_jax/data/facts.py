@@ -48,7 +48,7 @@ def facts_of(example: Example, labels: Labels = Labels()) -> PairFacts:
     """The facts of one pair, with a mask of `labels`."""
     digest = hashlib.sha256(np.asarray(example.image.shape, "<u8").tobytes())
     digest.update(np.ascontiguousarray(example.image))
-    digest.update(np.ascontiguousarray(example.mask))
+    digest.update(np.ascontiguousarray(example.mask if example.annotators is None else example.annotators))
     levels = np.reshape(Image.fromarray(example.image).histogram(), (3, 256))
     values = values_of(example.mask, labels)
     inside = (example.mask != 0) & (example.mask != IGNORED) if values else None

@@ -1,7 +1,7 @@
 """Data sets by name."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,9 @@ from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.cache_folder import cache_folder
 from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.runtime.remote import local_path
+
+GENERATED = ("phantom", "ambiguous")
+"""Data sets without files."""
 
 
 def load_dataset(
@@ -30,14 +33,15 @@ def load_dataset(
     read_only: bool = False,
     labels: Labels = Labels(),
     reading: ReadOptions = ReadOptions(),
+    annotators: Sequence[str] = (),
 ) -> Source:
     """One split of a data set.
 
     Args:
-      name: of a registered data set: phantom (generated), folder (images/ and masks/ below `root`), a published one as
-        it is unpacked below `root` (rsua, isbi2016, polypdb), or one of another package.
+      name: of a registered data set: phantom and ambiguous (generated), folder (images/ and masks/ below `root`), a
+        published one as it is unpacked below `root` (rsua, isbi2016, polypdb), or one of another package.
       split: train, val or test; "all" of a folder of pairs alone, in which no split is then read or drawn.
-      root: the folder; phantom needs none.
+      root: the folder; generated ones need none.
       seed: of the phantoms, and of a folder's split where it has none. The splits of published sets are fixed.
       image_size: side in pixels of the phantoms; the pictures of the others keep their own size.
       cache_dir: for indices and for splits that cannot be written beside the data; by default ddim_jax in the user's
@@ -50,9 +54,11 @@ def load_dataset(
       read_only: write no split into a folder.
       labels: the classes of the masks; by default one, read by the level.
       reading: how pictures are read from files.
+      annotators: of a folder, the names of two or more folders beside images/, each with one annotator's mask of every
+        picture; ("numbered",) for numbered names in masks/; () for one truth.
 
     Raises:
-      ConfigError: the name, the split, the root, the counts or the folds are not as above.
+      ConfigError: the name, the split, the root, the counts, the folds or the annotators are not as above.
       DataError: the data below `root` cannot be used; files are named, up to ten.
       InputError: a published set is asked for and tensorflow-datasets is not installed, or a path is of remote storage.
     """
@@ -64,14 +70,19 @@ def load_dataset(
             f"data.folds is {folds} and data.fold {fold}, of the data set {name}; expected at least 3 folds of a "
             "folder, and one of them, from 0"
         )
+    if annotators and name != "folder":
+        raise ConfigError(
+            f"data.annotators is {list(annotators)} of the data set {name}; expected it of a folder alone"
+        )
     root, place = local_path(root or None, "data.root"), _cache(cache_dir)
     about = DataOptions(root, seed, image_size, place, counts, groups, folds, fold, read_only, labels, reading)
+    about = about._replace(annotators=tuple(annotators))
     return load(split, about)
 
 
 def configured(data: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of `load_dataset`, but for the split, that the section `data` of a config stands for."""
-    same = ("name", "root", "image_size", "cache_dir", "counts", "groups", "folds", "fold")
+    same = ("name", "root", "image_size", "cache_dir", "counts", "groups", "folds", "fold", "annotators")
     found = {name: data[name] for name in same if name in data}
     values = {"labels": Labels.from_config(data), "reading": ReadOptions.of(data)}
     return found | {"seed": data.get("split_seed", 0), **values}

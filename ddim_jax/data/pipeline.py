@@ -13,7 +13,10 @@ import numpy as np
 
 from ddim_jax.data.arrays import resized
 from ddim_jax.data.facts import PixelBudget
-from ddim_jax.data.sources import Source
+from ddim_jax.data.sources import Example, Source
+
+_ANNOTATORS = 2**62
+"""The stream of random numbers that draws annotators, apart from that of the order and that of crops."""
 
 
 def training_indices(
@@ -37,6 +40,20 @@ def training_indices(
     """
     shares = Shares(n, batch_size, seed, start_step, process_index, process_count)
     return map(shares.__getitem__, itertools.count())
+
+
+def training_annotators(count: int, n: int, **order: int) -> Iterator[np.ndarray]:
+    """Yields for the examples of `training_indices` their `drawn_annotator`, int32 in [0, count).
+
+    Args:
+      count: of annotators, at least 1.
+      n, **order: as for `training_indices`.
+    """
+    shares, seed = Shares(n, **order), order["seed"]
+    return (
+        np.array([drawn_annotator(seed, number, count) for number in shares.numbers(step).tolist()], np.int32)
+        for step in itertools.count()
+    )
 
 
 def training_batches(
@@ -73,18 +90,34 @@ def training_batches(
 
     budget = PixelBudget()
 
-    def fitted(row: int) -> tuple[np.ndarray, np.ndarray]:
+    def fitted(row: int, number: int) -> tuple[np.ndarray, np.ndarray]:
         with budget.room_for(source, row):
-            return resized(source[row], image_size)
+            return resized(drawn(source[row], seed, number), image_size)
 
-    def read(rows: np.ndarray) -> dict[str, np.ndarray]:
-        images, masks = zip(*map(fitted, rows.tolist()), strict=True)
-        return {"image": np.stack(images), "mask": np.stack(masks), "index": rows}
+    def read(work: np.ndarray) -> dict[str, np.ndarray]:
+        images, masks = zip(*(fitted(*one) for one in work.T.tolist()), strict=True)
+        return {"image": np.stack(images), "mask": np.stack(masks), "index": work[0].astype(np.int32)}
 
     import grain  # not at the head: pictures that are all in memory do not need it, and it takes long to import
 
     options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=2 * read_threads)
-    return iter(grain.MapDataset.source(shares).map(read).to_iter_dataset(options))
+    return iter(grain.MapDataset.source(Numbered(shares)).map(read).to_iter_dataset(options))
+
+
+def drawn_annotator(seed: int, number: int, count: int) -> int:
+    """The annotator, 0 .. count - 1, whose mask example `number` of the training stream has.
+
+    A pure function of (seed, number), so each pass over the data draws anew and a run goes on to the same bit.
+    """
+    return int(np.random.Philox(key=np.array([seed, _ANNOTATORS + number], np.uint64)).random_raw() % count)
+
+
+def drawn(example: Example, seed: int, number: int) -> Example:
+    """The example with the mask of its `drawn_annotator`; as it is where there is one truth."""
+    if example.annotators is None:
+        return example
+    mask = example.annotators[drawn_annotator(seed, number, len(example.annotators))]
+    return example._replace(mask=mask, annotators=None)
 
 
 class Shares:
@@ -123,6 +156,19 @@ class Shares:
     def numbers(self, step: int) -> np.ndarray:
         """The numbers of these examples in the training stream, int64."""
         return self._first + step * self._batch_size + np.arange(self._share)
+
+
+class Numbered:
+    """Element k is int64 [2, b]: the rows of a process's share of batch k, and their numbers in the stream."""
+
+    def __init__(self, shares: Shares):
+        self._shares = shares
+
+    def __len__(self) -> int:
+        return len(self._shares)
+
+    def __getitem__(self, step: int) -> np.ndarray:
+        return np.stack([self._shares[step].astype(np.int64), self._shares.numbers(step)])
 
 
 # Grain's own shuffle gives one index at a time, which for the few hundred examples usual in medicine costs more than

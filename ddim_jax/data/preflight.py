@@ -28,13 +28,16 @@ def examine(
     cores: int,
     labels: Labels = Labels(),
     reading: ReadOptions = ReadOptions(),
+    annotators: Sequence[str] = (),
 ) -> list[Line]:
-    """The table for a folder of pairs, read one by one with `labels` and `reading`; see `describe` and `recommend`.
+    """The table for a folder of pairs, read one by one with `labels`, `reading` and `annotators`.
+
+    See `describe` and `recommend`.
 
     Raises:
       DataError: pairs cannot be used; up to ten are named.
     """
-    source = load_dataset("folder", "all", root=Path(root), labels=labels, reading=reading)
+    source = load_dataset("folder", "all", root=Path(root), labels=labels, reading=reading, annotators=annotators)
     (arrays,) = load_selections([Selection(source, (), range(len(source)))], 1)
     facts = list(arrays.facts.values())
     return [*describe(facts, image_size, labels), *recommend(facts, device, cores)]

@@ -26,18 +26,27 @@ class Example(NamedTuple):
       mask: uint8 [H, W] as `ddim_jax.labels` has it: 0 background, k = 1 .. K the class, 255 ignored; with
         `labels.multilabel` bit k - 1 is class k.
       notes: on how the picture was read, as `ddim_jax.imageio.images.Picture` has them.
+      annotators: uint8 [A, H, W], the mask of each of several annotators; None where there is one truth. `mask` is then
+        their `consensus`.
     """
 
     id: str
     image: np.ndarray
     mask: np.ndarray
     notes: tuple[str, ...] = ()
+    annotators: np.ndarray | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the picture and all masks."""
+        return sum(array.nbytes for array in (self.image, self.mask, self.annotators) if array is not None)
 
 
 class Source(Protocol):
     """One split of a data set; `source[i]` may be called from several threads and gives the same pair every time.
 
-    A source may also have a text `note` for readers of its results (see `note_of`) and `labels` (see `labels_of`).
+    A source may also have a text `note` for readers of its results (see `note_of`), `labels` (see `labels_of`) and the
+    number of its `annotators` (see `annotators_of`).
     """
 
     name: str
@@ -56,8 +65,9 @@ class Pair(NamedTuple):
       image: the file of the picture.
       mask: the file of its mask.
       stratum: a class or a modality that a split is balanced over; may be empty.
-      more_masks: files of further structures of the same picture, united with `mask`.
+      more_masks: files of further structures of the same picture, united with `mask`, and those of other annotators.
       slice: of files of several pictures, which of them, from 0.
+      annotators: for each of several annotators those of the masks that are theirs; () for one truth.
     """
 
     id: str
@@ -66,6 +76,7 @@ class Pair(NamedTuple):
     stratum: str = ""
     more_masks: tuple[Path, ...] = ()
     slice: int | None = None
+    annotators: tuple[tuple[Path, ...], ...] = ()
 
 
 def note_of(source: Source) -> str:
@@ -76,6 +87,11 @@ def note_of(source: Source) -> str:
 def labels_of(source: Source) -> Labels:
     """The classes of the masks of a source that says them; else one class."""
     return getattr(source, "labels", Labels())
+
+
+def annotators_of(source: Source) -> int:
+    """The number of annotators, each of whom gave a mask of every picture of the source; 0 where there is one truth."""
+    return getattr(source, "annotators", 0)
 
 
 class DataOptions(NamedTuple):
@@ -94,6 +110,7 @@ class DataOptions(NamedTuple):
       read_only: nothing may be written into the folder.
       labels: the classes of the masks.
       reading: how pictures are read.
+      annotators: of several annotators, the folder of the masks of each, or ("numbered",); () for one truth.
     """
 
     root: Path | None
@@ -107,6 +124,7 @@ class DataOptions(NamedTuple):
     read_only: bool = False
     labels: Labels = Labels()
     reading: ReadOptions = ReadOptions()
+    annotators: tuple[str, ...] = ()
 
     def folder(self, name: str) -> Path:
         """`root`, for the data set `name`.
@@ -146,6 +164,7 @@ class PairSource:
         self.name, self.note, self.labels, self._reading = name, note, labels, reading
         self.ids = tuple(pair.id for pair in pairs)
         self._pairs = tuple(pairs)
+        self.annotators = len(pairs[0].annotators) if pairs else 0
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -162,13 +181,21 @@ class PairSource:
             pixels, found = read_slice(pair.image, files, pair.slice, self._reading, self.labels)
             for file, mask in zip(files, found, strict=True):
                 check_fits(pair.image, Picture(pixels), file, mask)
-            return Example(pair.id, pixels, united(dict(zip(files, found, strict=True)), self.labels))
+            return self._example(pair, pixels, dict(zip(files, found, strict=True)))
         picture, masks = read_picture(pair.image, self._reading), {}
         log_notes(pair.image, picture)
         for file in (pair.mask, *pair.more_masks):
             masks[file] = read_mask_of(pair.image, file, self.labels)
             check_fits(pair.image, picture, file, masks[file])
-        return Example(pair.id, picture.pixels, united(masks, self.labels), picture.notes)
+        return self._example(pair, picture.pixels, masks, picture.notes)
+
+    def _example(
+        self, pair: Pair, pixels: np.ndarray, masks: Mapping[Path, np.ndarray], notes: tuple[str, ...] = ()
+    ) -> Example:
+        if not pair.annotators:
+            return Example(pair.id, pixels, united(masks, self.labels), notes)
+        of_each = [united({file: masks[file] for file in files}, self.labels) for files in pair.annotators]
+        return annotated(pair.id, pixels, np.stack(of_each), self.labels, notes)
 
     def count_pixels(self, index: int) -> int:
         """Pixels of the picture and the masks of pair `index`, from their headers.
@@ -199,12 +226,42 @@ def united(masks: Mapping[Path, np.ndarray], labels: Labels) -> np.ndarray:
     return whole
 
 
+def annotated(
+    name: str, image: np.ndarray, masks: np.ndarray, labels: Labels = Labels(), notes: tuple[str, ...] = ()
+) -> Example:
+    """A picture uint8 [H, W, 3] with the masks of its annotators, uint8 [A, H, W]; its `mask` is their consensus."""
+    return Example(name, image, consensus(masks, labels), notes, masks)
+
+
+def consensus(masks: np.ndarray, labels: Labels = Labels()) -> np.ndarray:
+    """The value that most annotators give each pixel, of those as frequent the smallest: background before a class.
+
+    Of classes that may overlap, each by itself.
+
+    Args:
+      masks: uint8 [A, H, W] as `ddim_jax.labels` has it.
+      labels: the classes.
+
+    Returns:
+      uint8 [H, W].
+    """
+    if labels.multilabel:
+        whole = np.zeros(masks.shape[1:], np.uint8)
+        for number in range(1, labels.count + 1):
+            votes = labels.of_class(masks, number).sum(axis=0)
+            whole |= np.where(2 * votes > len(masks), 2 ** (number - 1), 0).astype(np.uint8)
+        return np.where(2 * (masks == IGNORED).sum(axis=0) > len(masks), np.uint8(IGNORED), whole)
+    values = np.unique(masks)
+    votes = np.stack([(masks == value).sum(axis=0) for value in values])
+    return values[votes.argmax(axis=0)].astype(np.uint8)
+
+
 class Subset:
     """The chosen rows of a source, as a source."""
 
     def __init__(self, source: Source, rows: Sequence[int]):
         self.name, self.note, self.labels = source.name, note_of(source), labels_of(source)
-        self.ids = tuple(source.ids[row] for row in rows)
+        self.ids, self.annotators = tuple(source.ids[row] for row in rows), annotators_of(source)
         self._source, self._rows = source, rows
 
     def __len__(self) -> int:

@@ -1,13 +1,13 @@
 """The whole of an evaluation from the names of a checkpoint and a split."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import logging
 
-from ddim_jax.data import Source, configured, has_split, ids_digest, load_dataset
+from ddim_jax.data import GENERATED, Source, configured, has_split, ids_digest, load_dataset
 from ddim_jax.data.discovery import images_and_masks
 from ddim_jax.evaluation.run import evaluate
 from ddim_jax.inference import Segmenter
@@ -27,6 +27,7 @@ def evaluate_checkpoint(
     step: str | int = "best",
     require_sha256: str | None = None,
     allow_damaged: bool = False,
+    annotators: Sequence[str] | None = None,
     **given: Any,
 ) -> tuple[dict[str, Any], Path]:
     """Loads a checkpoint and the data set it was trained on, and evaluates a split of it.
@@ -43,6 +44,7 @@ def evaluate_checkpoint(
       step: "best", "latest" or a step.
       require_sha256: as for `Segmenter.load`.
       allow_damaged: score pictures with damaged JPEG data, which are named; as the training did, if it did.
+      annotators: of `data_root`, as `data.annotators` of a config; () for one truth. None for those of the training.
       options, **given: passed on to `ddim_jax.evaluation.evaluate`.
 
     Returns:
@@ -58,9 +60,13 @@ def evaluate_checkpoint(
         raise InputError(f"{checkpoint} is a file of weights, beside which nothing is written; give --output DIR")
     if packed and given.get("calibrate") is not None:
         raise InputError(f"{checkpoint} is a file of weights; a calibration is kept in a run: calibrate that")
-    if packed and data_root is None and segmenter.config["data"]["name"] != "phantom":
+    if packed and data_root is None and segmenter.config["data"]["name"] not in GENERATED:
         raise InputError(f"{checkpoint} does not say where its pictures lie; give --data-root DIR")
     data = segmenter.config["data"]
+    if annotators is not None:
+        if data_root is None:
+            raise InputError("annotators are those of a folder of pictures; expected --data-root as well")
+        data = {**data, "annotators": list(annotators)}
     if allow_damaged:
         data = {**data, "allow_damaged": True}
     if data_root is None:
@@ -104,9 +110,10 @@ def _elsewhere(segmenter: Segmenter, root: Path, split: str | None, data: Mappin
     about = configured(data) | {"root": root, "read_only": True}
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected a folder with images/ and masks/ in it.")
-    if data["name"] == "phantom" or all(images_and_masks(root)):
+    if data["name"] in GENERATED or all(images_and_masks(root)):
         about["name"] = "folder"
     if about["name"] != "folder":
+        about |= {"annotators": ()}
         return load_dataset(split=split or "test", **about), split or "test"
     about |= {"counts": None}
     if split == "all":

@@ -67,7 +67,8 @@ def evaluate(
     that cannot be read ends the evaluation before anything is sampled, and nothing is written. Written into
     `output_dir`, replacing what an earlier evaluation left, all of it or nothing (`staged`):
 
-    - `per_image.csv`: one row per image, every measure and pixel count of every protocol;
+    - `per_image.csv`: one row per image, every measure and pixel count of every protocol, and the measures of the
+      samples against several annotators;
     - `metrics.json`: what is returned;
     - `figures/grid.png`, `worst.png`, `median.png`, `reverse_process.png` (pictures from the data set; the few images
       shown are sampled a second time, which gives the same samples), `scores.png` and `calibration.png` (numbers only);
@@ -233,7 +234,7 @@ def _read_all(source: Source, bar: Progress, labels: Labels) -> Callable[[int], 
             raise
         if not labels.valid(example.mask).any():
             raise DataError(f"{example.id}: its mask is ignored everywhere (data.ignore), so there is nothing to score")
-        free -= example.image.nbytes + example.mask.nbytes
+        free -= example.nbytes
         if free >= 0:
             kept[row] = example
     if several := describe_foregrounds(foregrounds):
@@ -257,8 +258,13 @@ def _score_all(
         start = time.perf_counter()
         estimates = segmenter.sample(example.image, options)
         seconds.append(time.perf_counter() - start)
-        truth = example.mask if resolution == "native" else resize_mask(example.mask, estimates.shape[1:3])
-        scored = score_image(example.id, estimates, truth, options.ensemble, segmenter.labels, coverage)
+        truth, annotators = example.mask, example.annotators
+        if resolution == "model":
+            shape = estimates.shape[1:3]
+            truth = resize_mask(truth, shape)
+            annotators = None if annotators is None else np.stack([resize_mask(mask, shape) for mask in annotators])
+        how = (options.ensemble, segmenter.labels, coverage, annotators)
+        scored = score_image(example.id, estimates, truth, *how)
         results.append(scored._replace(descriptor=describe_picture(example.image)))
     return results, seconds
 

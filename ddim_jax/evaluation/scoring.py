@@ -26,6 +26,7 @@ from ddim_jax.metrics import (
     dice,
     logit_counts_of_classes,
     measure_classes,
+    measure_hypotheses,
     state,
 )
 from ddim_jax.preprocessing import resize_unit_map
@@ -65,6 +66,9 @@ class ImageResult(NamedTuple):
       scores: by the name of the protocol.
       statements: all that the network says of each class under the protocol 'mean', as it was scored.
       logits: of the pixels of that probability (`ddim_jax.metrics.temperature.logit_counts`), of all classes.
+      hypotheses: `ddim_jax.metrics.measure_hypotheses` of the masks that the samples make alone under the protocol
+        'mean', against several annotators; {} where there is one truth.
+      annotators: their number, 0 where there is one truth.
       descriptor: of the picture (`ddim_jax.inference.unlikeness.describe_picture`); None where nothing is known of it.
     """
 
@@ -76,6 +80,8 @@ class ImageResult(NamedTuple):
     scores: dict[str, Score]
     statements: list[Statement]
     logits: np.ndarray
+    hypotheses: Mapping[str, float] = MappingProxyType({})
+    annotators: int = 0
     descriptor: np.ndarray | None = None
 
 
@@ -98,6 +104,7 @@ def score_image(
     ensemble: str = "mean",
     labels: Labels = Labels(),
     coverage: float = 0.9,
+    annotators: np.ndarray | None = None,
 ) -> ImageResult:
     """Scores the samples of one image under every protocol; calibration and doubt are those of "mean".
 
@@ -108,12 +115,13 @@ def score_image(
         resized to it (bilinear) before it is cut.
       ensemble: the way the samples are fused, a name in `ddim_jax.registry.ENSEMBLES`.
       labels: the classes.
+      annotators: uint8 [A, H, W], the masks of several annotators, of the size of `truth`; None for one truth.
       coverage: decides the levels of the probability that make the interval of an area that is not calibrated.
 
     Raises:
       ValueError: the samples are not finite, or the truth holds other values.
     """
-    scores, resized = {}, {}
+    scores, resized, hypotheses = {}, {}, {}
     for protocol in PROTOCOLS.values():
         fused = ensemble_probability(samples, protocol, ensemble, labels)
         threshold = ensemble_threshold(protocol, ensemble, labels)
@@ -125,6 +133,8 @@ def score_image(
         scores[protocol.name] = _score(mask, alone, truth, labels)
         if protocol.name == "mean":
             statements = state(probability, mask, doubts, coverage, labels, labels.valid(truth))
+            if annotators is not None:
+                hypotheses = measure_hypotheses(np.stack(alone), annotators, labels)
     return ImageResult(
         id=name,
         shape=(int(truth.shape[0]), int(truth.shape[1])),
@@ -134,6 +144,8 @@ def score_image(
         scores=scores,
         statements=statements,
         logits=logit_counts_of_classes(resized["mean"], truth, labels),
+        hypotheses=hypotheses,
+        annotators=0 if annotators is None else len(annotators),
     )
 
 

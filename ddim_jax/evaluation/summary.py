@@ -20,7 +20,7 @@ from ddim_jax.metrics import (
     measure_counts,
     risk_coverage,
 )
-from ddim_jax.registry import METRICS
+from ddim_jax.registry import HYPOTHESIS_METRICS, METRICS
 
 RULES = {
     "foreground": (
@@ -90,6 +90,11 @@ RULES = {
         "image at its own size, padded, and the result cropped; tiles, overlapping tiles of image_size x image_size of "
         "the image at its own size, blended"
     ),
+    "annotators": (
+        "of several annotators the truth of all other numbers is their consensus: the value that most of them give a "
+        "pixel, of those as frequent the smallest. hypotheses: the N masks that single samples make under the protocol "
+        "mean, against the masks of all annotators; N ends the name of each measure"
+    ),
     "seconds_per_image": (
         "from the image in memory to its samples in memory; with native size the first image of each padded shape "
         "compiles a program, and counts among the rest"
@@ -155,6 +160,18 @@ def _calibration(sums: Sequence[Sequence[Calibration]], labels: Labels) -> dict[
     return together | {"classes": dict(zip(labels.class_names, map(summarise_calibration, of_class), strict=True))}
 
 
+def _summarise_hypotheses(results: Sequence[ImageResult]) -> dict[str, Any] | None:
+    if not results[0].hypotheses:
+        return None
+    return {
+        "annotators": results[0].annotators,
+        "per_image": {
+            name: mean_and_interval([result.hypotheses[name] for result in results]) for name in results[0].hypotheses
+        },
+        "metrics": {name: inspect.getdoc(metric) for name, metric in HYPOTHESIS_METRICS.items()},
+    }
+
+
 def summarise(results: Sequence[ImageResult], ensemble: str = "mean", labels: Labels = Labels()) -> dict[str, Any]:
     """Summarises the images of a data set.
 
@@ -175,6 +192,8 @@ def summarise(results: Sequence[ImageResult], ensemble: str = "mean", labels: La
         "doubt": the same of the doubts;
         "calibration": see `summarise_calibration`, over the pixels of all images; of several classes of all of them
           together, and "classes" has each;
+        "hypotheses": of several annotators {"annotators", "per_image", "metrics"}, with the mean and interval of each
+          measure of `ddim_jax.metrics.hypotheses` and its docstring; null where there is one truth;
         "risk_coverage": {"area", "best_area", "unordered_area", "gain", "kept_images", "kept_dice"} of
           `ddim_jax.metrics.RiskCoverage`, with the Dice of the protocol 'mean'.
     """
@@ -211,6 +230,7 @@ def summarise(results: Sequence[ImageResult], ensemble: str = "mean", labels: La
             "rank_correlation_with_dice": rank_correlation(doubts, dice),
         },
         "calibration": _calibration([r.calibration for r in results], labels),
+        "hypotheses": _summarise_hypotheses(results),
         "risk_coverage": {
             field: getattr(curve, field)
             for field in ("area", "best_area", "unordered_area", "gain", "kept_images", "kept_dice")

@@ -34,7 +34,8 @@ def write_per_image(
     several classes these are means (counts: sums), and those of each class follow as `<class>_<measure>` and
     `<protocol>_<class>_<measure>`. Then for each class, of several with `<class>_` in front, the pixels `area` of the
     mask of "mean", `true_area`, and `area_inner` and `area_outer`, between which it lies by the probability alone; with
-    a calibration also `area_low`, `area_high` and `dice_low`. Numbers are written in full, so means can be
+    a calibration also `area_low`, `area_high` and `dice_low`. Last, of several annotators, the measures of the samples
+    against them, such as `ged_16`. Numbers are written in full, so means can be
     recomputed from the file; ids as `spreadsheet_cell` has them.
     """
     fields = [*results[0].scores["mean"].measures, *Counts._fields]
@@ -45,6 +46,7 @@ def write_per_image(
     bounds = ("area", "true_area", "area_inner", "area_outer", *(Bounds._fields if calibration else ()))
     prefixes = [f"{name}_" for name in labels.class_names] if labels.several else [""]
     header += [prefix + name for prefix in prefixes for name in bounds]
+    header += results[0].hypotheses
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
@@ -58,6 +60,7 @@ def write_per_image(
             found = bounds_of(result, calibration) if calibration else [()] * len(scores)
             for said, score, own in zip(result.statements, scores, found, strict=True):
                 row += [said.area, true_area(score), said.inner, said.outer, *own]
+            row += result.hypotheses.values()
             writer.writerow(row)
 
 
@@ -84,6 +87,11 @@ def summary_table(metrics: dict[str, Any]) -> Table:
         values = [metrics["protocols"][name]["classes"][one]["per_image"]["dice"] for name in PROTOCOLS]
         table.add_row(f"dice, {escape(one)}", *(rf"{v['mean']:.4f} \[{v['low']:.4f}, {v['high']:.4f}]" for v in values))
     table.add_row("dice, pooled", *(f"{metrics['protocols'][name]['pooled']['dice']:.4f}" for name in PROTOCOLS))
+    hypotheses = metrics.get("hypotheses") or {"per_image": {}}  # of one truth, and of earlier versions, there are none
+    for measure, value in hypotheses["per_image"].items():
+        cell = rf"{value['mean']:.4f} \[{value['low']:.4f}, {value['high']:.4f}]"
+        label = f"{measure}, {hypotheses['annotators']} annotators"
+        table.add_row(escape(label), *(cell if name == "mean" else "" for name in PROTOCOLS))
     for label, value in (
         ("calibration error", metrics["calibration"]["ece"]),
         ("dice, 80% kept", metrics["risk_coverage"]["kept_dice"]),

@@ -2,7 +2,8 @@
 
 A metric that is registered (`@register.metric("name")`) appears in every evaluation. It is a function of the pixel
 counts, `metric(counts: Counts) -> float`, or of two masks [H, W] of 0 and 1, `metric(prediction, truth) -> float`. Its
-docstring says what it gives for empty masks; `metrics.json` holds that docstring.
+docstring says what it gives for empty masks; `metrics.json` holds that docstring. Metrics of several masks against
+several annotators are registered apart (`ddim_jax.metrics.hypotheses`).
 """
 
 from ddim_jax.metrics.bootstrap import bootstrap_interval
@@ -27,6 +28,7 @@ from ddim_jax.metrics.conformal import (
     pictures_needed,
     state,
 )
+from ddim_jax.metrics.hypotheses import best_dice, d_max, ged, matched_iou, measure_hypotheses, overlaps
 from ddim_jax.metrics.overlap import Counts, confusion_counts, dice, iou, precision, recall
 from ddim_jax.metrics.registered import measure, measure_counts
 from ddim_jax.metrics.risk_coverage import RiskCoverage, risk_coverage
@@ -42,6 +44,7 @@ __all__ = [
     "RiskCoverage",
     "Statement",
     "area_score",
+    "best_dice",
     "bootstrap_interval",
     "calibrated_bounds",
     "calibration_at",
@@ -52,18 +55,23 @@ __all__ = [
     "class_doubts",
     "conformal_quantile",
     "confusion_counts",
+    "d_max",
     "dice",
     "dice_score",
     "expected_calibration_error",
     "fit_temperature",
+    "ged",
     "hausdorff",
     "hd95",
     "iou",
     "logit_counts_of_classes",
     "mask_doubt",
+    "matched_iou",
     "measure",
     "measure_classes",
     "measure_counts",
+    "measure_hypotheses",
+    "overlaps",
     "pictures_needed",
     "precision",
     "recall",

@@ -4,8 +4,6 @@ import queue
 import threading
 from collections.abc import Callable
 
-from orbax.checkpoint import multihost
-
 BEAT_SECONDS = 10.0
 """The time from one heartbeat to the next."""
 ANSWER_SECONDS = 12.0
@@ -28,6 +26,8 @@ class Heartbeats:
     """
 
     def __init__(self, lost: Callable[[str], None]):
+        from orbax.checkpoint import multihost  # not at the head: few need it, and it takes long to import
+
         self._lost = lost
         self._stop = threading.Event()
         self._meet = multihost.get_barrier_sync_fn()

@@ -16,7 +16,6 @@ from typing import NoReturn, TypeVar
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from orbax.checkpoint import multihost
 
 from ddim_jax.runtime.errors import INTERRUPTED, TRY_AGAIN, InputError
 from ddim_jax.runtime.heartbeats import Heartbeats
@@ -46,6 +45,8 @@ def wait_for_all(name: str) -> None:
     if a process is still on its way.
     """
     if jax.process_count() > 1:
+        from orbax.checkpoint import multihost  # not at the head: few need it, and it takes long to import
+
         barrier = multihost.get_barrier_sync_fn()
         barrier(key=f"ddim_jax/{name}/{next(_number)}", timeout_ms=PATIENCE_HOURS * 3600 * 1000)
 

@@ -9,9 +9,18 @@ from absl import logging
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from ddim_jax.data import Arrays, Selection, Source, load_selections, training_batches, training_indices
+from ddim_jax.data import (
+    Arrays,
+    Selection,
+    Source,
+    annotators_of,
+    load_selections,
+    training_batches,
+    training_indices,
+)
 from ddim_jax.data.crops import training_crops, validation_crops
 from ddim_jax.data.facts import PairFacts
+from ddim_jax.data.pipeline import training_annotators
 from ddim_jax.training.sharding import global_batch, place
 from ddim_jax.training.step import Batch
 
@@ -20,8 +29,8 @@ class Pictures(NamedTuple):
     """The pictures of a run.
 
     Attributes:
-      resident: the training set on all devices, uint8 "images" [N, S, S, 3] and "masks" [N, S, S]; None where it is too
-        large for that.
+      resident: the training set on all devices, uint8 "images" [N, S, S, 3] and "masks" [N, S, S], of several
+        annotators [N, A, S, S]; None where it is too large for that.
       validation: the pairs that are validated.
       digests: for each pair that is trained on or validated, the SHA-256 of its pixels.
       facts: about the training pairs that this process has read, by row.
@@ -53,7 +62,7 @@ def read_pictures(
       DataError: pairs of either split cannot be used; the files are named.
     """
     index, count = jax.process_index(), jax.process_count()
-    size = len(train) * image_size * image_size * 4  # three channels and the mask
+    size = len(train) * image_size * image_size * (3 + max(1, annotators_of(train)))  # three channels and the masks
     is_resident = crop_seed is None and size <= resident_bytes
     # The shares of all processes have one length; what the last one has too much is cut off again.
     length = -(-len(train) // count)
@@ -79,7 +88,7 @@ def read_pictures(
     if not is_resident:
         logging.info("%.1f GB of pictures are read as training goes (data.resident_bytes)", size / 1e9)
         return Pictures(None, validation, digests, own.facts)
-    arrays = {"images": own.images, "masks": own.masks}
+    arrays = {"images": own.images, "masks": own.masks if own.annotators is None else own.annotators}
     if count > 1:
         every = multihost_utils.process_allgather(arrays, tiled=True)
         arrays = {name: array[: len(train)] for name, array in every.items()}
@@ -117,8 +126,11 @@ def batches(
         "process_count": jax.process_count(),
     }
     if resident is not None:
-        for rows in training_indices(len(source), **order):
-            yield {**resident, **global_batch(mesh, {"row": rows})}
+        names, streams = ["row"], [training_indices(len(source), **order)]
+        if count := annotators_of(source):
+            names, streams = [*names, "annotator"], [*streams, training_annotators(count, len(source), **order)]
+        for batch in zip(*streams, strict=True):
+            yield {**resident, **global_batch(mesh, dict(zip(names, batch, strict=True)))}
     elif crops_of_bytes is not None:
         for batch in training_crops(source, size=image_size, keep_bytes=crops_of_bytes, **order):
             yield global_batch(mesh, batch)

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import orbax.checkpoint  # noqa: F401  now: the installation may be another one by the first save
 
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore

@@ -40,7 +40,8 @@ def make_train_step(
     """Builds the compiled step (state, batch) -> (state, metrics).
 
     The batch holds uint8 "image" [B,S,S,3] and "mask" [B,S,S]; or, for data that lies on the device, "row" int32 [B]
-    besides the whole "images" and "masks", from which the rows are taken there.
+    besides the whole "images" and "masks", from which the rows are taken there; of several annotators also "annotator"
+    int32 [B], whose mask is taken of "masks" [N,A,S,S].
 
     Randomness (augmentation, timesteps, noise, dropout) comes from fold_in(fold_in(key(seed), step), position in the
     batch): a run is the same on any number of devices and after any number of restarts.
@@ -134,5 +135,7 @@ def _on_shares(mean: Callable, mesh: Mesh) -> Callable:
 
 def _pictures(batch: Batch) -> tuple[jax.Array, jax.Array]:
     if "row" in batch:
-        return batch["images"][batch["row"]], batch["masks"][batch["row"]]
+        rows = batch["row"]
+        masks = batch["masks"][rows, batch["annotator"]] if "annotator" in batch else batch["masks"][rows]
+        return batch["images"][rows], masks
     return batch["image"], batch["mask"]

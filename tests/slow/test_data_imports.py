@@ -36,7 +36,9 @@ def test_a_training_or_a_segmenting_does_not_wait_for_what_few_need():
     """Libraries that take long to import, and are needed for some data, metrics or writers alone."""
     code = """
 import sys
-import ddim_jax.cli.train, ddim_jax.cli.sample
+import ddim_jax.cli.sample
+assert "orbax" not in sys.modules
+import ddim_jax.cli.train
 assert not {"scipy", "grain", "matplotlib", "pydicom", "nibabel", "tensorflow_datasets", "torch"} & set(sys.modules)
 """
     result = run_python(code)

@@ -1,14 +1,25 @@
 """sample.py as a user calls it, and timed; a traced program that later calls make anew is not measured."""
 
+import jax
+import numpy as np
 import pytest
 
 from benchmarks.speed import startup
+from ddim_jax import Segmenter
+
+
+def assert_of_the_recommended_configuration(run):
+    segmenter = Segmenter.load(run)
+    options = segmenter.options()
+    assert (segmenter.image_size, options.steps, options.samples, options.flips) == (32, 1, 4, True)
+    assert sum(np.size(leaf) for leaf in jax.tree.leaves(segmenter._params)) == 529_980
 
 
 def test_real_calls_find_what_the_first_has_left(tmp_path, environment, monkeypatch):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     startup.save_untrained(tmp_path / "run", "small", 32)
+    assert_of_the_recommended_configuration(tmp_path / "run")
     calls = startup._Calls(tmp_path, 32)
     assert calls.traced() == []
     first, left = calls.seconds(1), calls.traced()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from absl import logging
 
+from ddim_jax.data.annotators import NUMBERED, check_annotators, of_annotators
 from ddim_jax.data.discovery import entries, match_pairs
 from ddim_jax.data.sources import DataOptions, Pair, PairSource, data_error, same_name
 from ddim_jax.data.splits import divide, say_once
@@ -34,7 +35,7 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
         up to ten names. DICOM files are slices of one series and say no window, and `options.reading` has none.
     """
     root = options.folder("folder")
-    pairs = find_pairs(root)
+    pairs = find_pairs(root, options.annotators)
     if options.reading.window is None:
         _check_ranges(root, pairs)
     if split == "all":
@@ -57,52 +58,85 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
     return source
 
 
-def find_pairs(root: Path) -> list[Pair]:
+def find_pairs(root: Path, annotators: tuple[str, ...] = ()) -> list[Pair]:
     """Pairs the files of `root`/images with those of `root`/masks, both searched through and through.
 
     A pair shares its path below images/ and masks/ but for the suffix; the mask's name may end in _mask, _segmentation,
     _seg or _label. That path without the suffix is the id. Numbered masks of one picture, such as x_mask and x_mask_1,
     are masks of several structures in it; the log says of how many pictures, and which files it passes over.
 
+    Args:
+      root: the folder.
+      annotators: as `ddim_jax.data.load_dataset` has them: folders in the place of masks/, each with one annotator's
+        masks of all pictures, or ("numbered",): then the numbered masks are each of one annotator.
+
     Raises:
-      DataError: as `load_folder`.
+      ConfigError: `annotators` are neither.
+      DataError: as `load_folder`; or a picture lacks the mask of an annotator.
     """
+    check_annotators(annotators)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected a folder with images/ and masks/ in it.")
-    folders: dict[str, Path] = {}
-    for entry in sorted(entry for entry in root.iterdir() if entry.is_dir()):
-        name = entry.name.lower()
-        if name in ("images", "masks") and name in folders:
-            raise DataError(f"{root} holds both {folders[name].name} and {entry.name}; put all {name} into one.")
-        folders[name] = entry
-    missing = [name for name in ("images", "masks") if name not in folders]
-    if missing:
-        raise DataError(f"{root} has no folder {' and no folder '.join(missing)}; it holds {entries(root)}.")
+    of_each = annotators if len(annotators) > 1 else ("masks",)
+    folders = _folders(root, ("images", *of_each))
     others: Counter[str] = Counter()
-    images, masks = (
+    images, *masks = (
         [
             (_stem(file, folders[name]), file)
             for file in iterate_images(folders[name], lambda file: others.update([kind_of(file)]))
         ]
-        for name in ("images", "masks")
+        for name in folders
     )
-    masks, numbered = _masks_of({same_name(stem) for stem, _ in images}, masks)
-    pairs, problems = match_pairs(images, masks)
+    found, problems = [], []
+    for name, own in zip(of_each, masks, strict=True):
+        own, numbered = _masks_of({same_name(stem) for stem, _ in images}, own)
+        pairs, wrong = match_pairs(images, own)
+        problems += wrong if len(of_each) == 1 else [f"{name}/: {problem}" for problem in wrong]
+        if numbered and annotators != NUMBERED:
+            _say_united(root, numbered)
+        more = (pair._replace(more_masks=tuple(numbered.get(same_name(pair.id), ())[1:])) for pair in pairs)
+        found.append(list(more))
     if problems:
-        raise data_error(f"{root}: {len(problems)} files of images/ and masks/ do not pair up by name:", problems)
+        where = " and ".join(f"{name}/" for name in ("images", *of_each))
+        raise data_error(f"{root}: {len(problems)} files of {where} do not pair up by name:", problems)
     if others:
         kinds = ", ".join(f"{kind or 'no suffix'} {number}" for kind, number in sorted(others.items()))
         say_once(logging.warning, f"{root}: files of images/ and masks/ that are no pictures are passed over: {kinds}")
-    if numbered:
-        files = next(iter(numbered.values()))
-        say_once(
-            logging.warning,
-            f"{root}: {len(numbered)} pictures have numbered masks, which are united "
-            f"({' + '.join(file.name for file in files)} and the like). If they are of several raters, keep one "
-            "of them in masks/.",
-        )
-    pairs = [pair._replace(more_masks=tuple(numbered.get(same_name(pair.id), ())[1:])) for pair in pairs]
+    if annotators:
+        pairs = of_annotators(root, found)
+    else:
+        (pairs,) = found
     return [part for pair in pairs for part in _slices(pair)]
+
+
+def _folders(root: Path, wanted: tuple[str, ...]) -> dict[str, Path]:
+    """The folders of these names directly in `root`, whatever their case, in that order.
+
+    Raises:
+      DataError: one is missing, or there are two of one name.
+    """
+    found: dict[str, Path] = {}
+    for entry in sorted(entry for entry in root.iterdir() if entry.is_dir()):
+        for name in wanted:
+            if same_name(entry.name) == same_name(name):
+                if name in found:
+                    raise DataError(f"{root} holds both {found[name].name} and {entry.name}; put all {name} into one.")
+                found[name] = entry
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        said = " (data.annotators)" if len(wanted) > 2 else ""
+        raise DataError(f"{root} has no folder {' and no folder '.join(missing)}{said}; it holds {entries(root)}.")
+    return {name: found[name] for name in wanted}
+
+
+def _say_united(root: Path, numbered: dict[str, list[Path]]) -> None:
+    files = next(iter(numbered.values()))
+    say_once(
+        logging.warning,
+        f"{root}: {len(numbered)} pictures have numbered masks, which are united "
+        f"({' + '.join(file.name for file in files)} and the like). If they are of several annotators, set "
+        "data.annotators to numbered.",
+    )
 
 
 def _check_ranges(root: Path, pairs: Iterable[Pair]) -> None:

@@ -55,7 +55,7 @@ def test_pictures_differ_and_lie_a_thousand_a_folder(tmp_path):
     assert len({picture.tobytes() for picture in pictures}) == 50
 
 
-def test_a_row_says_what_was_measured(tmp_path, capsys):
+def test_a_row_says_what_was_measured(tmp_path, capsys, monkeypatch):
     before, started = archive.high_water_bytes(), Here.started
     arguments = ("--count", "20", "--size", "16", "--prefetch", "2", "--output", str(tmp_path / "archive.json"))
     assert archive.main(arguments) == 0
@@ -74,7 +74,8 @@ def test_a_row_says_what_was_measured(tmp_path, capsys):
     assert row["result_disk_bytes"] % 512 == 0 and row["result_disk_bytes"] != row["result_bytes"]
     assert set(archive.RULES) <= set(row)
     assert "20 pictures, " in capsys.readouterr().out
-    assert archive.main((*arguments[:-1], str(tmp_path / "archive.json"))) == 0
+    monkeypatch.setattr(archive, "measure", lambda *_: row)
+    assert archive.main(arguments) == 0
     again = json.loads((tmp_path / "archive.json").read_text())["rows"]
     assert len(again) == 1  # in the place of the first
 
@@ -128,8 +129,8 @@ def test_memory_grows_by_the_difference_of_the_two_runs(tmp_path, monkeypatch):
         return found | {"held_bytes": 10_000 + 37 * found["done"]}
 
     monkeypatch.setattr(archive.Run, "segment", playing)
-    row = archive.measure("tiny", 25, 16, 4)
-    assert (row["held_bytes_of_a_tenth"], row["held_bytes"]) == (10_000 + 37 * 2, 10_000 + 37 * 25)
+    row = archive.measure("tiny", 11, 16, 4)
+    assert (row["held_bytes_of_a_tenth"], row["held_bytes"]) == (10_000 + 37 * 1, 10_000 + 37 * 11)
     assert row["bytes_per_picture"] == 37
 
 

@@ -45,6 +45,7 @@ def test_bfloat16_moves_half():
     assert half.bytes == whole.bytes / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "gflop"), [("lightweight_ddim", 98.6), ("ddim", 496.9)])
 def test_the_networks(model, gflop):
     work = case_work(Case("forward", model, "float32", 256, 1, ("ours",)))

@@ -1,11 +1,8 @@
-"""The cost of a call of sample.py besides its pictures: the arithmetic, and the checkpoint that is timed."""
+"""The cost of a call of sample.py besides its pictures: the arithmetic, and the rows of a file."""
 
 import json
 
-import numpy as np
-
 from benchmarks.speed import startup
-from ddim_jax import Segmenter
 
 
 def test_the_start_is_a_call_less_its_picture(monkeypatch):
@@ -38,15 +35,3 @@ def test_rows_of_other_networks_stay(tmp_path, monkeypatch):
 
 def config():
     return {"model": {"name": "a network"}, "sample": {"steps": 1, "samples": 4}}
-
-
-def test_the_checkpoint_is_one_of_the_recommended_configuration(tmp_path):
-    startup.save_untrained(tmp_path, "small", 32)
-    segmenter = Segmenter.load(tmp_path)
-    options = segmenter.options()
-    assert (segmenter.image_size, options.steps, options.samples, options.flips) == (32, 1, 4, True)
-    assert sum(np.size(leaf) for leaf in leaves(segmenter._params)) == 529_980
-
-
-def leaves(tree):
-    return [leaf for value in tree.values() for leaf in (leaves(value) if isinstance(value, dict) else [value])]

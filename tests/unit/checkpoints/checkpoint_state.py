@@ -1,5 +1,6 @@
 """A small training state with every kind of leaf that a real one has; saved, compared and damaged."""
 
+import functools
 from typing import Any
 
 import flax.struct
@@ -17,6 +18,7 @@ class State:
     epoch: int
 
 
+@functools.cache  # the optimiser's operations one by one take longer than a checkpoint
 def make_state(step: int, width: int = 4) -> State:
     rng = np.random.default_rng(step)
     params = {
