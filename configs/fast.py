@@ -15,9 +15,10 @@ def get_config():
     # As wide and as deep as the small U-Net: five levels, 0.53 million parameters.
     config.model.overrides.base_channels = 16
     config.model.overrides.channel_multipliers = (1, 2, 3, 4, 6)
-    for name in ("lightweight_ddim", "ddim"):
+    for name in ("lightweight_ddim", "trunk_ddim", "ddim"):
         own = config.systems[name]
-        own.model.overrides.channel_shuffle = True
+        if name != "trunk_ddim":  # which has no such field
+            own.model.overrides.channel_shuffle = True
         own.diffusion.timestep_power = 8.0
         own.sample.samples = 4
     config.data.image_size = 64

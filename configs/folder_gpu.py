@@ -19,7 +19,7 @@ def get_config():
     config.data.image_size = 256
     config.train.batch_size = 20
     config.train.steps = 3200
-    rates = {"lightweight_ddim": 2e-4, "ddim": 2e-4, "unet": 1e-3, "medsegdiff": 1e-4}
+    rates = {"lightweight_ddim": 2e-4, "trunk_ddim": 1e-3, "ddim": 2e-4, "unet": 1e-3, "medsegdiff": 1e-4}
     for name, rate in rates.items():
         config.systems[name].train.learning_rate = rate
     config.train.warmup_steps = 200

@@ -11,7 +11,7 @@ def get_config():
     config.name = "small_x0"
     config.model.preset = "small"
 
-    for name in ("lightweight_ddim", "ddim"):
+    for name in ("lightweight_ddim", "trunk_ddim", "ddim"):
         own = config.systems[name]
         own.diffusion.prediction = "x0"
         own.diffusion.loss = "bce_dice"

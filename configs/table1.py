@@ -2,15 +2,15 @@
 
 Command: make table1-cpu DATA='DIR...'    (all of them)
 One run: python train.py --config configs/table1.py:SYSTEM --config.data.root=DIR --config.train.steps=N
-  SYSTEM is lightweight_ddim, ddim (both as configs/fast.py: the mask in one step), lightweight_ddim_noise, ddim_noise
-  (both as the paper: the noise, 50 steps), unet or medsegdiff.
+  SYSTEM is lightweight_ddim, trunk_ddim, ddim (as configs/fast.py: the mask in one step), lightweight_ddim_noise,
+  ddim_noise (both as the paper: the noise, 50 steps), unet or medsegdiff.
 Expected: docs/explanation/results.md, which says what was measured.
 Cost: the budget, and compilation, validation and evaluation besides.
 """
 
 from configs import base, fast
 
-SYSTEMS = ("lightweight_ddim", "unet", "ddim", "medsegdiff", "lightweight_ddim_noise", "ddim_noise")
+SYSTEMS = ("lightweight_ddim", "unet", "trunk_ddim", "ddim", "medsegdiff", "lightweight_ddim_noise", "ddim_noise")
 """In the order of their value to the comparison."""
 
 

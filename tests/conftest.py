@@ -1,6 +1,7 @@
 """Fixtures of all tests, and the marker `slow` of everything below tests/slow."""
 
 import contextlib
+import gc
 import json
 import os
 import time
@@ -15,7 +16,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 from tiny_runs import tiny_config, unet_config
 
-from ddim_jax.inference import loading
+from ddim_jax.inference import Segmenter, loading
 from ddim_jax.runtime import allocator, compile_cache
 from ddim_jax.runtime.cache_folder import cache_folder, processor_digest
 from ddim_jax.training import loop, resume, state, train
@@ -56,6 +57,11 @@ def pytest_configure(config):
     config.addinivalue_line(
         "markers", "attack(kind): repeats a kind of attack; `python -m tests.slow.attacks` counts them"
     )
+    gc.set_threshold(50_000, 20, 20)  # tracing makes many objects and little garbage; a tenth of the time was this
+
+
+def pytest_collection_finish():
+    gc.freeze()  # what was imported stays
 
 
 def pytest_collection_modifyitems(items):
@@ -136,7 +142,7 @@ def compiled_quickly():
 
 @pytest.fixture(autouse=True, scope="session")
 def traced_once():
-    """Trainings of one configuration share what the first of them traced: tracing takes longer than their steps."""
+    """Trainings and segmenters of one network share what the first traced: tracing takes longer than their steps."""
 
     def once(make):
         made = {}
@@ -169,7 +175,14 @@ def traced_once():
         initialise(self, model, process, pictures, steps=steps, clip_x0=clip_x0, seed=seed, **rest)
         self._score = scores.setdefault((model, process, steps, clip_x0, seed), self._score)
 
+    def segmenter_once(self, model, *arguments, programs=None, **fields):
+        make_segmenter(self, model, *arguments, programs=programs, **fields)
+        if programs is None:
+            key = (model, self._process, self.labels, self.image_size)
+            self._compiled = compiled.setdefault(key, self._compiled)
+
     initialise, scores = loop.Validator.__init__, {}
+    make_segmenter, compiled = Segmenter.__init__, {}
     rate_of, create_state, fresh = once(loop.learning_rate_schedule), loop.create_state, once(computed)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("create_model", "create_process", "create_optimiser", "make_train_step"):
@@ -180,6 +193,7 @@ def traced_once():
         for module in (loading, state):
             patch.setattr(module, "param_shapes", once(module.param_shapes))
         patch.setattr(loop.Validator, "__init__", score_once)
+        patch.setattr(Segmenter, "__init__", segmenter_once)
         yield
 
 

@@ -16,8 +16,8 @@ from benchmarks.speed.inputs import EMA_DECAY, LEARNING_RATE, SEED, WATCHED, Fil
 from benchmarks.speed.plain import plain_convolutions, without_kernels
 from ddim_jax.checkpoints.torch_weights import to_torch
 from ddim_jax.data import Augmentation
-from ddim_jax.diffusion import DiffusionProcess
-from ddim_jax.models import create_model
+from ddim_jax.diffusion import DiffusionProcess, encode
+from ddim_jax.models import Network, create_model
 from ddim_jax.sampling_options import SamplingOptions
 from ddim_jax.training.optimiser import create_optimiser
 from ddim_jax.training.sharding import data_mesh, global_batch, replicated
@@ -103,10 +103,12 @@ class JaxSide:
 
     def _segment(self):
         process, samples = DiffusionProcess.create(), self._case.batch
-        options = SamplingOptions(self._case.steps, samples)
+        options, network = SamplingOptions(self._case.steps, samples), Network(self._model)
 
         def segment(params, image, noise):
-            return process.sample(self._apply, params, jnp.repeat(image, samples, axis=0), noise, options)
+            encoded = encode(network, params, image)
+            images = jax.tree.map(lambda part: jnp.repeat(part, samples, axis=0), encoded)
+            return process.sample(network, params, images, noise, options)
 
         self._params = jax.device_put(self._params, self._device)
         inputs = jax.device_put([self._inputs[name] for name in ("image", "noise")], self._device)

@@ -9,6 +9,7 @@ from ddim_jax.diffusion.conversions import (
     x0_from_noise,
 )
 from ddim_jax.diffusion.direct import DirectProcess
+from ddim_jax.diffusion.encoded import Encoded, encode
 from ddim_jax.diffusion.forward import add_noise
 from ddim_jax.diffusion.losses import min_snr_weights
 from ddim_jax.diffusion.process import DiffusionProcess
@@ -31,6 +32,7 @@ __all__ = [
     "SCHEDULES",
     "DiffusionProcess",
     "DirectProcess",
+    "Encoded",
     "Schedule",
     "Trajectory",
     "add_noise",
@@ -39,6 +41,7 @@ __all__ = [
     "ddim_sample",
     "ddpm_sample",
     "dpm_solver_sample",
+    "encode",
     "linear_schedule",
     "min_snr_weights",
     "noise_from_x0",

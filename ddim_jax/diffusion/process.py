@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from ddim_jax.diffusion.conversions import check_prediction, v_from_x0_and_noise, x0_and_noise_from_v
+from ddim_jax.diffusion.encoded import Encoded, encode
 from ddim_jax.diffusion.forward import add_noise, signal_and_noise_rates
 from ddim_jax.diffusion.losses import (
     cross_entropy_dice,
@@ -132,6 +133,8 @@ class DiffusionProcess:
     ) -> jax.Array:
         """The training loss of each example, float32 [batch].
 
+        Of a network with `Encoded` pictures, cross-entropy and Dice of the trunk's own logits are added.
+
         Args:
           apply: the network.
           params: its parameters.
@@ -141,13 +144,17 @@ class DiffusionProcess:
           t: int32 [batch].
         """
         noisy = add_noise(self.mask_scale * mask, noise, t, self.schedule)
+        image = encode(apply, params, image)
         output = apply(params, self._network_input(noisy, t), image, t).astype(jnp.float32)
         if self.loss == "bce_dice":
             losses = cross_entropy_dice(output, mask, self.labels)
         else:
             errors = (output - self._target(mask, noise, t)) ** 2
             losses = mean_over_pixels(errors, valid_pixels(mask, self.labels))
-        return losses if self.loss_weight == "plain" else self._min_snr_weights(t) * losses
+        losses = losses if self.loss_weight == "plain" else self._min_snr_weights(t) * losses
+        if isinstance(image, Encoded):  # whatever the head learns, the trunk learns the mask
+            losses += cross_entropy_dice(image.logits.astype(jnp.float32), mask, self.labels)
+        return losses
 
     def sample(
         self,
@@ -160,7 +167,7 @@ class DiffusionProcess:
         key: jax.Array | None = None,
         return_trajectory: bool = False,
     ) -> jax.Array | tuple[jax.Array, Trajectory]:
-        """Samples masks for `image` [batch, H, W, 3] from `noise` [batch, H, W, C].
+        """Samples masks for `image` [batch, H, W, 3], or for what it was encoded as, from `noise` [batch, H, W, C].
 
         `options.sampler` names the sampler, which reads `steps`, `clip_x0` (in units of the mask: 1 clips to [-1, 1])
         and what is its own. `key` and `return_trajectory` are as `ddim_sample` has them.
@@ -174,6 +181,7 @@ class DiffusionProcess:
           ConfigError: an unknown sampler, or as the sampler does.
         """
 
+        image = encode(apply, params, image)
         check_clip(options.clip_x0)  # here, where it is in the user's units
 
         def denoise(x_t, t):

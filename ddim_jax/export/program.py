@@ -1,7 +1,7 @@
 """The program that is exported: from a normalised picture and noise to probability, uncertainty and mask."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +9,10 @@ import numpy as np
 
 from ddim_jax.aggregation import PROTOCOLS
 from ddim_jax.aggregation.protocols import FLAT
+from ddim_jax.diffusion import encode
 from ddim_jax.inference.loading import LoadedNetwork
 from ddim_jax.labels import Labels
-from ddim_jax.models import create_process
+from ddim_jax.models import Network, create_process
 from ddim_jax.ops import portable_operations
 from ddim_jax.preprocessing import ORIENTATIONS, class_estimates, mirrored
 from ddim_jax.runtime.errors import InputError
@@ -77,13 +78,11 @@ def create_program(network: LoadedNetwork, options: SamplingOptions) -> Program:
         inputs["noise"] = (samples, size, size, labels.channels)
         if options.sampler == "ddpm" or (options.sampler == "ddim" and options.eta > 0.0):
             inputs["step_noise"] = (samples, options.steps, size, size, labels.channels)
-    orientation = [k % ORIENTATIONS if options.flips else 0 for k in range(samples)]
+    orientation = np.arange(samples) % ORIENTATIONS if options.flips else np.zeros(samples, int)
+    distinct, apply = np.unique(orientation), Network(network.model)
 
-    def apply(params: Any, *given: jax.Array) -> jax.Array:
-        return network.model.apply({"params": params}, *given)
-
-    def turned(pictures: jax.Array) -> jax.Array:
-        """Each sample [batch, samples, h, w, ..] in its orientation; twice is as it was."""
+    def turned(pictures: jax.Array, orientation: np.ndarray) -> jax.Array:
+        """Each of [batch, n, h, w, ..] in its orientation; twice is as it was."""
         parts = [jax.vmap(lambda one, o=o: mirrored(one, o))(pictures[:, k]) for k, o in enumerate(orientation)]
         return jnp.stack(parts, axis=1)
 
@@ -91,16 +90,20 @@ def create_program(network: LoadedNetwork, options: SamplingOptions) -> Program:
         batch = image.shape[0]
 
         def flat(values: jax.Array) -> jax.Array:
-            return values.reshape(batch * samples, *values.shape[2:])
+            return values.reshape(batch * values.shape[1], *values.shape[2:])
+
+        def of_samples(part: jax.Array) -> jax.Array:
+            return flat(part.reshape(batch, len(distinct), *part.shape[1:])[:, orientation])
 
         # A network without diffusion has none, and does not look at it.
         noise = jnp.zeros(()) if noise is None else flat(noise)
         key = None if step_noise is None else jnp.moveaxis(flat(step_noise), 1, 0)
-        images = flat(turned(jnp.stack([image] * samples, axis=1)))
+        images = flat(turned(jnp.stack([image] * len(distinct), axis=1), distinct))
         with portable_operations():
+            images = jax.tree.map(of_samples, encode(apply, network.params, images))
             drawn = process.sample(apply, network.params, images, noise, options, key=key)
         masks = class_estimates(drawn, labels)
-        return summarise(turned(masks.reshape(batch, samples, *masks.shape[1:])), options, labels)
+        return summarise(turned(masks.reshape(batch, samples, *masks.shape[1:]), orientation), options, labels)
 
     return Program(function, inputs)
 

@@ -58,12 +58,17 @@ def facts_of(
 ) -> dict[str, Any]:
     """The fields of a record that are of the picture and its mask; `pixel_area` in square millimetres."""
     areas = _areas(result.mask, labels)
+    hypotheses = [
+        {"weight": round(one.weight, 6), "samples": len(one.samples), **_areas(one.mask, labels)}
+        for one in result.hypotheses
+    ]
     of_classes = areas.get("areas") or {labels.class_names[0]: areas["area"]}
     return {
         "height": image.shape[0],
         "width": image.shape[1],
         **areas,
         **_bounds(result, of_classes, pixel_area),
+        **({"hypotheses": hypotheses} if hypotheses else {}),
         "mean_uncertainty": round(float(result.uncertainty.mean(dtype=np.float64)), 6),
         "doubt": round(result.doubt, 6),
         "unlikeness": None if result.unlikeness is None else float(f"{result.unlikeness:.4g}"),

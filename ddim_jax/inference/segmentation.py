@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ddim_jax.aggregation import PROTOCOLS, ensemble_probability, mean_probability, threshold_mask, uncertainty
+from ddim_jax.diffusion import encode
 from ddim_jax.inference.calibration import Calibrated
+from ddim_jax.inference.hypotheses import Hypothesis, hypotheses_of
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import Bounds, class_doubts
 from ddim_jax.preprocessing import ORIENTATIONS, class_estimates, mirrored, normalise, resize_unit_map
@@ -33,6 +35,7 @@ class Segmentation(NamedTuple):
         at: the stretched probability of "paper" and the votes of few samples say nothing of how sure the network is.
       bounds: with a calibrated checkpoint, for each class by its name the interval of its area in pixels and the lowest
         Dice (`ddim_jax.metrics.Bounds`), each made to hold for the calibrated share of pictures; else empty.
+      hypotheses: the whole masks that the samples fall into, the heaviest first; empty where nobody asked for them.
       unlikeness: the distance of the picture from those that the checkpoint was calibrated on, as a multiple of the
         limit (`ddim_jax.inference.unlikeness`): above 1 the picture is flagged, and the bounds do not hold for it;
         None: not judged, for there is no calibration, or it has no reference of its pictures.
@@ -43,6 +46,7 @@ class Segmentation(NamedTuple):
     uncertainty: np.ndarray
     doubt: float
     bounds: Mapping[str, Bounds] = MappingProxyType({})
+    hypotheses: tuple[Hypothesis, ...] = ()
     unlikeness: float | None = None
 
 
@@ -61,7 +65,8 @@ def sample_image(
 
     Args:
       process: as `ddim_jax.models.create_process` makes it.
-      apply: the network, (params, noisy_mask, image, t) -> prediction, or (params, image) -> mask without diffusion.
+      apply: the network, (params, noisy_mask, image, t) -> prediction, or (params, image) -> mask without diffusion; if
+        it has a method `encode` (`ddim_jax.models.Network`), that is called once for each orientation.
       params: its weights.
       image: uint8 [h, w, 3].
       seed: uint32 [], of the noise.
@@ -77,7 +82,8 @@ def sample_image(
     noise, step_keys = starting_noise(seed, identity, options.samples, (*image.shape[:2], process.labels.channels))
     image = normalise(image)
     orientation = np.arange(options.samples) % ORIENTATIONS if options.flips else np.zeros(options.samples, int)
-    images = jnp.stack([mirrored(image, k) for k in range(ORIENTATIONS)])[orientation]
+    pictures = encode(apply, params, jnp.stack([mirrored(image, k) for k in np.unique(orientation)]))
+    images = jax.tree.map(lambda part: part[orientation], pictures)
     # Each sample has a key of its own, so that it is the same whatever their number.
     drawn = process.sample(apply, params, images, noise, options, key=step_keys, return_trajectory=return_trajectory)
     if return_trajectory:
@@ -115,6 +121,7 @@ def fuse(
     options: SamplingOptions,
     labels: Labels = Labels(),
     calibration: Calibrated | None = None,
+    hypotheses: bool = False,
     unlikeness: float | None = None,
 ) -> Segmentation:
     """Turns the samples of one image into its result.
@@ -126,6 +133,7 @@ def fuse(
       options: checked; of these, protocol, ensemble and threshold.
       labels: the classes.
       calibration: of these options; None for no bounds.
+      hypotheses: whether the result has them.
       unlikeness: of the image, goes into the result.
     """
     fused = ensemble_probability(samples, PROTOCOLS[options.protocol], options.ensemble, labels)
@@ -138,5 +146,6 @@ def fuse(
         uncertainty=resize_unit_map(uncertainty(samples), shape),
         doubt=float(np.mean(doubts)),
         bounds={} if calibration is None else calibration.bounds(probability, mask, doubts, labels),
+        hypotheses=hypotheses_of(samples, shape, options, labels) if hypotheses else (),
         unlikeness=unlikeness,
     )

@@ -20,12 +20,13 @@ from ddim_jax.aggregation import PROTOCOLS, ensemble_threshold
 from ddim_jax.diffusion import timestep_grid
 from ddim_jax.inference.calibration import Calibrated, load_calibration, load_reference
 from ddim_jax.inference.export_cache import TracedPrograms
+from ddim_jax.inference.hypotheses import Hypothesis, hypotheses_of
 from ddim_jax.inference.loading import fingerprint, load_network, weights_digest
 from ddim_jax.inference.segmentation import Segmentation, fuse, sample_image
 from ddim_jax.inference.tiles import Blend, tile_starts
 from ddim_jax.inference.unlikeness import Reference, describe_picture
 from ddim_jax.labels import Labels
-from ddim_jax.models import create_process
+from ddim_jax.models import Network, create_process
 from ddim_jax.preprocessing import Prepared, as_rgb, image_id, pad_to, prepare
 from ddim_jax.runtime.errors import CheckpointError, InputError
 from ddim_jax.runtime.pinned import pinned
@@ -111,7 +112,7 @@ class Segmenter:
         self._weights = weights
         self._calibrations: dict[SamplingOptions, tuple[Calibrated | None, str]] = {}
         self._reference: tuple[Reference | None, str] | None = None
-        sample = functools.partial(sample_image, self._process, lambda params, *x: model.apply({"params": params}, *x))
+        sample = functools.partial(sample_image, self._process, Network(model))
         static = ("options", "return_trajectory")
         self._compiled = jax.jit(sample, static_argnames=static) if programs is None else programs.kept(sample)
 
@@ -249,7 +250,7 @@ class Segmenter:
 
         def finish(image: np.ndarray, started: Started) -> Segmentation:
             samples = self.fetch(started)
-            return fuse(samples, image.shape[:2], options, self.labels, calibration, self.unlikeness(image))
+            return fuse(samples, image.shape[:2], options, self.labels, calibration, unlikeness=self.unlikeness(image))
 
         waiting, results = deque(), []
         for image in rgb:
@@ -258,6 +259,16 @@ class Segmenter:
                 results.append(finish(*waiting.popleft()))
         results += (finish(*one) for one in waiting)
         return results[0] if single else results
+
+    def hypotheses(
+        self, image: np.ndarray, options: SamplingOptions | None = None, **given: Any
+    ) -> tuple[Hypothesis, ...]:
+        """The whole masks that the samples of one image fall into, at its own size, the heaviest first.
+
+        Arguments and errors are those of `sample`; the protocol decides the mask of a sample.
+        """
+        options = self.options(options, **given)
+        return hypotheses_of(self.sample(image, options), as_rgb(image).shape[:2], options, self.labels)
 
     def prepare(self, image: np.ndarray, options: SamplingOptions) -> Prepared:
         """Returns what `start` needs of one image; no work for the device, so it can be done in another thread."""

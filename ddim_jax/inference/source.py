@@ -178,12 +178,15 @@ def remove_result(path: Path) -> None:
 def summed(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The facts of all slices as those of the source: areas added, uncertainty averaged, the largest doubt.
 
-    The bounds stay those of each slice, in a list: what holds for each need not hold for their sum. Of the unlikeness
-    there is such a list too, and the median: of many slices one in twenty is beyond the limit where all are alike.
+    The bounds and the hypotheses stay those of each slice, in a list: what holds for each need not hold for their sum.
+    Of the unlikeness there is such a list too, and the median: of many slices one in twenty is beyond the limit where
+    all are alike.
     """
     found = dict(facts[0])
     if len(facts) > 1 and found.pop("bounds", None):
         found["bounds_of_slices"] = [one["bounds"] for one in facts]
+    if len(facts) > 1 and found.pop("hypotheses", None):
+        found["hypotheses_of_slices"] = [one["hypotheses"] for one in facts]
     for name in ("area", "seconds"):
         found[name] = round(sum(one[name] for one in facts), 4)
     if "areas" in found:

@@ -147,7 +147,7 @@ def segment(
             raise DataError(loaded.reason)
         image = loaded.picture.pixels
         samples = segmenter.fetch(segmenter.start(loaded.prepared, options))
-        result = fuse(samples, image.shape[:2], options, labels, calibration, segmenter.unlikeness(image))
+        result = fuse(samples, image.shape[:2], options, labels, calibration, unlikeness=segmenter.unlikeness(image))
         area = None if opened.source is None else opened.source.pixel_area(index)
         facts = facts_of(image, result, labels, area)
         if opened.source is not None:

@@ -13,6 +13,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from ddim_jax.data import Augmentation, augment
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
+from ddim_jax.models import Network
 from ddim_jax.preprocessing import normalise, normalise_mask
 from ddim_jax.runtime.pinned import key as key_of
 from ddim_jax.training.sharding import replicated
@@ -61,9 +62,7 @@ def make_train_step(
         return x0, image, jax.random.normal(noise_key, x0.shape), process.draw_timesteps(time_key, ())
 
     def loss_and_gradients(params: Any, dropout_key: jax.Array, *examples: jax.Array) -> tuple[jax.Array, Any]:
-        def apply(params, *inputs):
-            return model.apply({"params": params}, *inputs, train=True, rngs={"dropout": dropout_key})
-
+        apply = Network(model, train=True, rngs={"dropout": dropout_key})
         return jax.value_and_grad(lambda params: jnp.mean(process.losses(apply, params, *examples)))(params)
 
     def accumulated(params: Any, dropout_key: jax.Array, *examples: jax.Array) -> tuple[jax.Array, Any]:

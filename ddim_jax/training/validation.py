@@ -13,6 +13,7 @@ from ddim_jax.data import Arrays
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import class_counts, dice
+from ddim_jax.models import Network
 from ddim_jax.preprocessing import class_estimates, normalise, normalise_mask
 from ddim_jax.runtime.pinned import key as key_of
 from ddim_jax.sampling_options import SamplingOptions
@@ -76,15 +77,14 @@ class Validator:
         self._labels = process.labels
         self._threshold = ensemble_threshold(PROTOCOLS["mean"], labels=process.labels)
 
-        def score(params, image, mask, t, rows):
-            def apply(params, *inputs):
-                return model.apply({"params": params}, *inputs)
+        network = Network(model)
 
+        def score(params, image, mask, t, rows):
             image, x0 = normalise(image), normalise_mask(mask, process.labels)
             keys = jax.vmap(jax.random.fold_in, (None, 0))(self._key, rows)
             noise = jax.vmap(lambda key: jax.random.normal(key, x0.shape[1:]))(keys)
-            losses = process.losses(apply, params, x0, image, noise, t)
-            samples = process.sample(apply, params, image, noise, options)
+            losses = process.losses(network, params, x0, image, noise, t)
+            samples = process.sample(network, params, image, noise, options)
             return losses, class_estimates(samples, process.labels)
 
         self._score = jax.jit(score)

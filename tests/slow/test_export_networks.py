@@ -82,6 +82,7 @@ def pictures(size, count=2):
     [
         ("openvino", "lightweight_ddim", "exclusive", 32, 1, {"steps": 1, "samples": 4, "flips": True}),
         ("onnx", "medsegdiff", "multilabel", 32, 1, {"steps": 2, "sampler": "ddpm"}),
+        ("onnx", "trunk_ddim", "exclusive", 32, None, {"steps": 2, "samples": 5, "flips": True}),
         ("onnx", "unet", "multilabel", 96, None, {"flips": True, "ensemble": "majority"}),
         ("stablehlo", "ddim", "one", 64, None, {"steps": 2, "eta": 0.5, "protocol": "paper"}),
     ],

@@ -13,7 +13,11 @@ from ddim_jax.inference import Segmenter
 from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.training import train
 
-OWN = {"unet": {}, "medsegdiff": {"fusion_levels": [0], "frequency_bins": 2}}
+OWN = {
+    "unet": {},
+    "trunk_ddim": {"channel_multipliers": [1, 2]},
+    "medsegdiff": {"fusion_levels": [0], "frequency_bins": 2},
+}
 
 
 def config_of(name, **train_fields):
@@ -40,9 +44,11 @@ def test_trained_in_two_halves_loaded_and_scored(name, tmp_path):
     segmenter = Segmenter.load(whole, step="latest")
     source = load_dataset("phantom", "val", image_size=SIZE, counts=config_of(name)["data"]["counts"])
     metrics = evaluate(segmenter, source, tmp_path / "scores", split="val", limit=3, figures=True)
-    assert (metrics["sampler"], metrics["steps"], metrics["samples"]) == (
-        (None, 1, 4) if name == "unet" else ("ddpm", 10, 2)
-    )
+    assert (metrics["sampler"], metrics["steps"], metrics["samples"]) == {
+        "unet": (None, 1, 4),
+        "trunk_ddim": ("ddim", 1, 2),
+        "medsegdiff": ("ddpm", 10, 2),
+    }[name]
     # A network that works in one pass has no reverse process to draw; every other figure is drawn.
     drawn = {path.stem for path in (tmp_path / "scores" / "figures").iterdir()}
     assert drawn == set(FIGURES) - ({"reverse_process"} if name == "unet" else set())

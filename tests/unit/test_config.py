@@ -17,9 +17,11 @@ from ddim_jax.data import Augmentation
 from ddim_jax.data.augmentation import AUGMENTATIONS
 from ddim_jax.fields import plain_config
 from ddim_jax.inference import Segmenter
+from ddim_jax.registry import MODELS
 from ddim_jax.runtime.errors import CheckpointError, ConfigError, InputError
 
 ABSENT = object()
+NETWORKS = f"expected one of {', '.join(MODELS)}"
 
 
 def changed(field, value, base=None):
@@ -143,9 +145,9 @@ def test_mirrored_samples_of_a_network_that_never_saw_a_mirrored_picture_are_ref
         ("seed", 2**32, "expected a whole number from 0"),
         ("plugins", "numpy", "expected 0 to 64 values, each a text"),
         ("model", 5, "expected a section"),
-        ("model.name", None, "expected one of ddim, lightweight_ddim, medsegdiff, unet"),
-        ("model.name", ["unet"], "expected one of ddim, lightweight_ddim, medsegdiff, unet"),
-        ("model.name", "unet3d", "expected one of ddim, lightweight_ddim, medsegdiff, unet"),
+        ("model.name", None, NETWORKS),
+        ("model.name", ["unet"], NETWORKS),
+        ("model.name", "unet3d", NETWORKS),
         ("model.preset", 3, "expected a text or none"),
         ("model.preset", "tiny", "expected small or none"),
         ("model.overrides", None, "expected a section"),
@@ -252,7 +254,7 @@ def test_off_is_a_value_in_a_system():
     ("systems", "message"),
     [
         (5, "systems is 5; expected a section for each network"),
-        ({"resnet": {}}, "systems has 'resnet'; expected some of ddim, lightweight_ddim, medsegdiff, unet"),
+        ({"resnet": {}}, f"systems has 'resnet'; expected some of {', '.join(MODELS)}"),
         ({"unet": 5}, "systems.unet is 5; expected a section"),
         ({"unet": {"train": {"rate": 1}}}, "systems.unet has 'train.rate', which is no field that a network"),
         ({"unet": {"train": {"batch_size": 1}}}, "systems.unet has 'train.batch_size', which is no field"),

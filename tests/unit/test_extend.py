@@ -21,6 +21,7 @@ KINDS = {
     "READERS": "numpy",
     "WRITERS": "box",
     "METRICS": "area_error",
+    "HYPOTHESIS_METRICS": "spread",
     "ENSEMBLES": "unanimous",
 }
 

@@ -4,38 +4,32 @@ Slices lie across the axis with the largest spacing; in a volume of equal spacin
 radiologists see them: the patient's left on the right, the front above in axial slices, the head above in others.
 """
 
-import contextlib
 import functools
-import gzip
-import io
-import itertools
 import math
 import os
-import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
-from ddim_jax.imageio.archives import archive_of, open_binary, size_of
+from ddim_jax.imageio.archives import archive_of, size_of
 from ddim_jax.imageio.dicom import errors_naming, library
 from ddim_jax.imageio.grey import linear, robust_limits
 from ddim_jax.imageio.images import MAX_PIXELS, ReadOptions
 from ddim_jax.imageio.masks import mask_of_numbers, over_black
-from ddim_jax.imageio.series import DicomStack, affine
+from ddim_jax.imageio.nifti_header import is_packed, read_header, unpacked, upright_axes
+from ddim_jax.imageio.nifti_mask_grid import on_grid
+from ddim_jax.imageio.series import DicomStack
 from ddim_jax.imageio.stacks import MAX_VOXELS, file_state
 from ddim_jax.labels import Labels
 from ddim_jax.registry import READERS
 from ddim_jax.runtime.errors import DataError
 
 _MOST_BYTES = 2**29  # of a volume's values, which a compressed file has in memory
-_HEADER_BYTES = 2**20
 _SAMPLED = 8  # slices whose values decide on black and white
-_SAME_PLACE = 0.01  # millimetres between a voxel of a mask and of its picture
 _MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
-_ABOUT_EQUAL = 1.01  # spacings that differ by less are the same
 
 
 @READERS.register("nifti")
@@ -80,9 +74,9 @@ class NiftiReader:
         """
         own = _opened_mask(os.fspath(path), file_state(path))
         if isinstance(stack, NiftiStack):
-            return own.decoded(stack.upright(_on_grid(own, stack))[index], labels)
+            return own.decoded(stack.upright(on_grid(own, stack))[index], labels)
         if isinstance(stack, DicomStack):
-            return own.decoded(_on_grid(own, stack)[..., index].T, labels)
+            return own.decoded(on_grid(own, stack)[..., index].T, labels)
         raise DataError(
             f"{path}: is NIfTI, and {stack.files[0]} has no place in space that says how the mask lies on it; save the "
             "mask as PNG, drawn on the picture as it is shown."
@@ -109,7 +103,7 @@ class NiftiStack:
         self._limits: tuple[float, float] | None = None
         self._lock = threading.Lock()
         with errors_naming(path, "NIfTI"):
-            self._header = _read_header(path)
+            self._header = read_header(path)
             dims = tuple(int(side) for side in self._header.get_data_shape())
             if len(dims) < 2 or min(dims) < 1 or any(side > 1 for side in dims[3:]):
                 raise DataError(
@@ -121,7 +115,7 @@ class NiftiStack:
             self.affine = np.asarray(self._header.get_best_affine(), np.float64)
             if not np.isfinite(self.affine).all() or abs(np.linalg.det(self.affine[:3, :3])) < 1e-12:
                 raise DataError(f"{path}: its affine is no map from voxels to millimetres.")
-            self._order, self._flips = _upright(self.affine, dims)
+            self._order, self._flips = upright_axes(self.affine, dims)
             self.count, *shape = (dims[axis] for axis in self._order)
             self.shape = (shape[0], shape[1])
             self._check_size(dims)
@@ -216,7 +210,7 @@ class NiftiStack:
         offset = int(self._header["vox_offset"])
         there = size_of(path)
         # A stream cannot be packed to less than a thousandth.
-        if there * (1032 if _is_packed(path) else 1) < offset + size:
+        if there * (1032 if is_packed(path) else 1) < offset + size:
             raise DataError(f"{path}: is truncated or damaged: {there} bytes cannot hold the {size} of its values.")
 
     def _scaled(self, stored: np.ndarray) -> np.ndarray:
@@ -246,9 +240,9 @@ class NiftiStack:
         path, header = self.files[0], self._header
         kind, offset = header.get_data_dtype(), int(header["vox_offset"])
         size = math.prod(self._stored_shape) * kind.itemsize
-        if not _is_packed(path) and archive_of(path) is None:
+        if not is_packed(path) and archive_of(path) is None:
             return np.memmap(path, kind, "r", offset, self._stored_shape, order="F")
-        with _unpacked(path) as file:
+        with unpacked(path) as file:
             file.read(offset)
             values = bytearray(size)
             view, filled = memoryview(values), 0
@@ -273,103 +267,6 @@ class NiftiStack:
 @functools.lru_cache(4)  # the slices of one file are read one after the other
 def _opened_mask(path: str, state: tuple[int, int]) -> NiftiStack:
     return NiftiStack((Path(path),))
-
-
-@functools.lru_cache(4)  # the slices of one file are read one after the other
-def _on_grid(mask: NiftiStack, picture: NiftiStack | DicomStack) -> np.ndarray:
-    """The stored values of a mask in the order of its picture's voxels: of its `grid`, or [column, row, slice].
-
-    Raises:
-      DataError: no order of its axes lays all voxels on those of the picture, or that has no one map to millimetres.
-    """
-    if isinstance(picture, DicomStack):
-        grid, to_space, most = (picture.shape[1], picture.shape[0], picture.count), affine(picture), _SAME_PLACE
-    else:  # of which some have their directions in single precision only
-        grid, to_space = picture.grid, picture.affine
-        most = max(_SAME_PLACE, 0.05 * float(np.linalg.norm(to_space[:3, :3], axis=0).min()))
-    last = np.array(grid) - 1
-    corners = np.array(list(itertools.product((0, 1), repeat=3))) * last  # an axis of one voxel has no direction
-    apart = []
-    for order in itertools.permutations(range(3)):
-        if tuple(mask.grid[axis] for axis in order) != tuple(grid):
-            continue
-        for flips in itertools.product((False, True), repeat=3):
-            own = np.empty_like(corners)
-            own[:, order] = np.where(flips, last - corners, corners)
-            places = (_in_space(mask.affine, own), _in_space(to_space, corners))
-            apart.append(float(np.abs(places[0] - places[1]).max()))
-            if apart[-1] <= most:
-                return mask.stored().transpose(order)[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
-    one, other = mask.files[0], picture.files[0]
-    if not apart:
-        sides = [f"{part.count} slices of {part.shape[1]} x {part.shape[0]}" for part in (mask, picture)]
-        raise DataError(f"{one}: has {sides[0]}, {other} has {sides[1]}; expected the same.")
-    raise DataError(
-        f"{one}: lies elsewhere than {other}, by {min(apart):.3g} mm at best, expected at most {most:.3g}. Its voxels "
-        f"begin at {_described(mask.affine)}, those of the picture at {_described(to_space)}; resample it first."
-    )
-
-
-def _in_space(to_space: np.ndarray, voxels: np.ndarray) -> np.ndarray:
-    return voxels @ to_space[:3, :3].T + to_space[:3, 3]
-
-
-def _described(affine: np.ndarray) -> str:
-    origin, *steps = (" ".join(f"{number:.4g}" for number in affine[:3, column]) for column in (3, 0, 1, 2))
-    return f"({origin}) mm with the steps " + ", ".join(f"({step})" for step in steps)
-
-
-def _is_packed(path: Path) -> bool:
-    return path.name.lower().endswith(".gz")
-
-
-@contextlib.contextmanager
-def _unpacked(path: Path) -> Iterator[BinaryIO]:
-    with open_binary(path) as file, gzip.GzipFile(fileobj=file) if _is_packed(path) else file as unpacked:
-        yield unpacked
-
-
-def _read_header(path: Path) -> Any:
-    """The header of a NIfTI-1 or NIfTI-2 file, without extensions."""
-    nibabel = library("nibabel")
-    with _unpacked(path) as file:
-        start = file.read(540)
-        if not start:
-            raise DataError(f"{path}: the file is empty (0 bytes).")
-        sizes = {struct.unpack(order, start[:4])[0] for order in ("<i", ">i")} if len(start) >= 348 else set()
-        if sizes & {348}:
-            header = nibabel.Nifti1Header.from_fileobj(io.BytesIO(start[:348]))
-        elif sizes & {540} and len(start) == 540:
-            header = nibabel.Nifti2Header.from_fileobj(io.BytesIO(start))
-        else:
-            raise DataError(f"{path}: is no NIfTI file.")
-    if header["magic"].item()[:3] not in (b"n+1", b"n+2"):
-        raise DataError(f"{path}: its values are in another file (.img), expected them in one .nii file.")
-    if not 348 <= float(header["vox_offset"]) <= _HEADER_BYTES:
-        raise DataError(f"{path}: is damaged, its values would begin at byte {float(header['vox_offset']):g}.")
-    return header
-
-
-def _upright(affine: np.ndarray, dims: tuple[int, int, int]) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
-    """The axes of the file that become slices, rows and columns, and which of them run the other way."""
-    orientations = library("nibabel.orientations").io_orientation(affine)
-    if np.isnan(orientations).any():
-        raise ValueError("an axis has no direction")
-    of_world = {
-        int(world): axis for axis, (world, _) in enumerate(orientations)
-    }  # 0 left-right, 1 front-back, 2 height
-    signs = orientations[:, 1]  # +1 towards right, front, head
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    thin = [axis for axis in range(3) if dims[axis] == 1]
-    widest = thin or [axis for axis in range(3) if spacing[axis] * _ABOUT_EQUAL >= spacing.max()]
-    slices = max(widest, key=lambda axis: int(orientations[axis, 0]))  # the height first
-    rows = next(of_world[world] for world in (2, 1) if of_world[world] != slices)
-    (columns,) = {0, 1, 2} - {slices, rows}
-    flips = []
-    for axis in (slices, rows, columns):
-        upwards = axis == slices and int(orientations[axis, 0]) == 2
-        flips.append(bool(signs[axis] < 0) if upwards else bool(signs[axis] > 0))
-    return (slices, rows, columns), (flips[0], flips[1], flips[2])
 
 
 def _check_single(stack: NiftiStack) -> None:

@@ -61,10 +61,12 @@ class Writer(Protocol):
     Attributes:
       suffix: of the files, with its dot: ".png", ".nii.gz".
       has_segments: whether the files hold the coded concepts of `Context.segments`: with others, they are made again.
+      needs_hypotheses: whether `write` reads the hypotheses of the result.
     """
 
     suffix: str
     has_segments: bool = False
+    needs_hypotheses: bool = False
 
     def write(self, path: Path, result: Segmentation, image: np.ndarray, source: Path, context: Context) -> None:
         """Writes one file, of one picture; of a source of several, one after the other into a folder.

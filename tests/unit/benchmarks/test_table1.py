@@ -79,7 +79,7 @@ def test_systems_before_data_sets_before_seeds(recorded, call):
     assert call("--seeds", "2") == 0
     expected = [(seed, name, system) for seed in (0, 1) for name in ("lungs", "skin") for system in SYSTEMS]
     assert [(run.seed, run.dataset, run.system) for run in runs] == expected
-    assert [run.system for run in runs[:4]] == ["lightweight_ddim", "unet", "ddim", "medsegdiff"]
+    assert [run.system for run in runs[:3]] == ["lightweight_ddim", "unet", "trunk_ddim"]
 
 
 def test_an_interrupted_table_goes_on(recorded, call, monkeypatch):

@@ -125,6 +125,7 @@ def test_another_model_is_named_by_its_leaves(store):
     assert "params.odd: only in the checkpoint (float32[4])" in str(error.value)
 
 
+@pytest.mark.slow
 def test_other_numbers_of_devices(tmp_path):
     """Saved by a process with four devices, sharded and replicated; read by this one, and back onto four."""
     script = textwrap.dedent(

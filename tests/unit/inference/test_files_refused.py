@@ -77,7 +77,7 @@ def test_values_that_are_not_finite_are_not_written(folder, out):
     [
         (
             {"save": ("mask", "masks")},
-            "save is 'masks'; expected some of dicom-overlay, dicom-probability, dicom-seg, mask, nifti",
+            "save is 'masks'; expected some of dicom-overlay, dicom-probability, dicom-seg, hypotheses, mask, nifti",
         ),
         ({"save": ()}, "save is empty"),
         ({"prefetch": 0}, "prefetch is 0"),

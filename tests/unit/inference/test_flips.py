@@ -30,17 +30,18 @@ def test_flips_by_hand_through_the_process():
     image = picture(6, SIZE, SIZE)
     key = jax.random.fold_in(jax.random.key(9), image_id(image))
 
-    def apply(params, *inputs):
-        return model.apply({"params": params}, *inputs)
+    @jax.jit
+    def process(params, seen, noise):
+        return segmenter._process.sample(
+            lambda p, *inputs: model.apply({"params": p}, *inputs), params, seen, noise, SamplingOptions(2)
+        )
 
     expected = []
     for index in range(4):
         start, _ = jax.random.split(jax.random.fold_in(key, index))
         noise = jax.random.normal(start, (1, SIZE, SIZE, 1))
         seen = jnp.asarray(mirrored(image, index).astype(np.float32) / 127.5 - 1.0)[None]
-        answer = segmenter._process.sample(
-            lambda p, *inputs: model.apply({"params": p}, *inputs), params, seen, noise, SamplingOptions(2)
-        )
+        answer = process(params, seen, noise)
         expected.append(mirrored(np.asarray(answer)[0, :, :, 0], index))
     actual = segmenter.sample(image, samples=4, steps=2, seed=9, flips=True)
     np.testing.assert_allclose(actual, np.stack(expected), rtol=1e-4, atol=1e-4)

@@ -82,7 +82,7 @@ def test_the_command_finds_it_in_a_module(module, folder, out, tmp_path, capsys)
     with pytest.raises(SystemExit):
         sample.parse_arguments(None, arguments)
     assert (
-        "save is 'area'; expected some of dicom-overlay, dicom-probability, dicom-seg, mask, nifti"
+        "save is 'area'; expected some of dicom-overlay, dicom-probability, dicom-seg, hypotheses, mask, nifti"
         in capsys.readouterr().err
     )
     assert sample.run(sample.parse_arguments(None, [*arguments, "--plugins", module])) == 0

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -19,21 +20,27 @@ ABOUT = {"dataset": "lungs", "split": "val", "images": 40, "ids_sha256": "0" * 6
 CALIBRATED = Calibrated(0.9, (Quantiles(area=2.0, dice=5.0),), 1.5, ABOUT)
 
 
-@pytest.fixture
-def run(tmp_path):
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory):
     """A calibrated run of two steps; the calibration is that of step 10."""
+    folder = tmp_path_factory.mktemp("calibrated") / "run"
     for step in (10, 20):
         metadata = {"config": config(), "package_version": "0", "data": {}}
-        CheckpointStore(tmp_path / "run/checkpoints").save(
+        CheckpointStore(folder / "checkpoints").save(
             step,
             state={"step": step},
             ema_params=tiny_params(seed=step)[1],
             metadata=metadata,
             metrics={"dice": 1 / step},
         )
-    segmenter = Segmenter.load(tmp_path / "run")
+    segmenter = Segmenter.load(folder)
     save_calibration(segmenter, calibrated_options(segmenter.options(), segmenter.labels), CALIBRATED)
-    return tmp_path / "run"
+    return folder
+
+
+@pytest.fixture
+def run(calibrated, tmp_path):
+    return shutil.copytree(calibrated, tmp_path / "run")
 
 
 def test_a_packed_run_gives_the_bounds_of_the_run(run, tmp_path, capsys):

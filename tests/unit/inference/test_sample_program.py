@@ -149,7 +149,7 @@ def test_options_reach_the_settings(run, tmp_path, monkeypatch):
         (("--samples", "two"), "samples is 'two'; expected a whole number"),
         (
             ("--save", "mask,picture"),
-            "save is 'picture'; expected some of dicom-overlay, dicom-probability, dicom-seg, mask, nifti",
+            "save is 'picture'; expected some of dicom-overlay, dicom-probability, dicom-seg, hypotheses, mask, nifti",
         ),
         (
             ("--checkpoint-step", "newest"),

@@ -8,17 +8,20 @@ import jax.numpy as jnp
 import pytest
 
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
+from ddim_jax.diffusion.stochastic import StochasticProcess
 from ddim_jax.models import ModelSpec, create_model, create_process, example_inputs, model_spec
 from ddim_jax.models.spec import check_memory
 from ddim_jax.registry import MODELS
 from ddim_jax.runtime.errors import ConfigError
+
+ONE_PASS = {"unet": DirectProcess, "stochastic_unet": StochasticProcess}
 
 
 @functools.cache  # tracing a network of the paper's size takes a second or two
 def traced(name, preset=None, height=256, width=256):
     model = create_model(name, preset=preset)
     mask, image = (jax.ShapeDtypeStruct((1, height, width, channels), jnp.float32) for channels in (1, 3))
-    inputs = [image] if name == "unet" else [mask, image, jax.ShapeDtypeStruct((1,), jnp.int32)]
+    inputs = [image] if name in ONE_PASS else [mask, image, jax.ShapeDtypeStruct((1,), jnp.int32)]
     return jax.eval_shape(model.init_with_output, jax.random.key(0), *inputs)
 
 
@@ -36,7 +39,13 @@ def by_name(tree):
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("lightweight_ddim", 22_882_945), ("ddim", 113_672_065), ("unet", 23_772_449), ("medsegdiff", 143_405_825)],
+    [
+        ("lightweight_ddim", 22_882_945),
+        ("ddim", 113_672_065),
+        ("unet", 23_772_449),
+        ("medsegdiff", 143_405_825),
+        ("trunk_ddim", 12_219_315),
+    ],
 )
 def test_parameter_counts_at_full_size(name, count):
     assert parameters(shapes(name)) == count
@@ -79,12 +88,13 @@ def test_each_model_has_its_inputs_and_its_process(name):
     inputs = example_inputs(model, 32)
     assert (
         [leaf.shape for leaf in inputs] == [(1, 32, 32, 3)]
-        if name == "unet"
+        if name in ONE_PASS
         else [(1, 32, 32, 1), (1, 32, 32, 3), (1,)]
     )
-    assert traced(name, "small", 64, 96)[0].shape == (1, 64, 96, 1)
-    if name == "unet":
-        assert create_process(model, {"loss": None}) == DirectProcess()
+    channels = 2 + model.rank if name == "stochastic_unet" else 1
+    assert traced(name, "small", 64, 96)[0].shape == (1, 64, 96, channels)
+    if name in ONE_PASS:
+        assert create_process(model, {"loss": None}) == ONE_PASS[name]()
         with pytest.raises(ConfigError, match=r"diffusion.loss is 'mse'"):
             create_process(model, {"loss": "mse"})
     else:
@@ -164,7 +174,10 @@ def test_dtype_by_name(name, dtype):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "unet9"}, "model.name is 'unet9'; expected one of ddim, lightweight_ddim, medsegdiff, unet"),
+        (
+            {"name": "unet9"},
+            "model.name is 'unet9'; expected one of ddim, lightweight_ddim, medsegdiff, stochastic_unet, trunk_ddim, unet",
+        ),
         ({"preset": "tiny"}, "model.preset is 'tiny'; expected small or none"),
         ({"width": 3}, "model has no field 'width'; it has .*base_channels"),
         ({"light": False}, "model has no field 'light'"),

@@ -76,7 +76,7 @@ def convolutions(draw):
     }
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=12, deadline=None, derandomize=True)
 @given(convolutions())
 def test_equals_the_native_grouped_convolution(case):
     groups, strides, padding = case["groups"], case["strides"], case["padding"]

@@ -1,0 +1,25 @@
+"""A picture as a network has encoded it, for denoisers that do this once and not at every step."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+
+class Encoded(NamedTuple):
+    """What a network made of pictures; it may stand in their place where the network is called.
+
+    Attributes:
+      features: whatever the network needs again at each step; arrays whose first axis is the batch.
+      logits: float32 [batch, H, W, C], the network's answer without x_t, trained as an answer of its own.
+    """
+
+    features: Any
+    logits: jax.Array
+
+
+def encode(apply: Callable[..., jax.Array], params: Any, image: jax.Array | Encoded) -> jax.Array | Encoded:
+    """The picture as `apply` wants it at every step: what its method `encode` makes of it, or else the picture."""
+    if isinstance(image, Encoded) or not hasattr(apply, "encode"):
+        return image
+    return apply.encode(params, image)

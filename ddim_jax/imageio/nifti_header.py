@@ -1,0 +1,75 @@
+"""The header of a NIfTI file, and the order of its axes that shows slices upright."""
+
+import contextlib
+import gzip
+import io
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ddim_jax.imageio.archives import open_binary
+from ddim_jax.imageio.dicom import library
+from ddim_jax.runtime.errors import DataError
+
+_HEADER_BYTES = 2**20
+_ABOUT_EQUAL = 1.01  # spacings that differ by less are the same
+
+
+def is_packed(path: Path) -> bool:
+    """Returns True if the name says that the file is compressed."""
+    return path.name.lower().endswith(".gz")
+
+
+@contextlib.contextmanager
+def unpacked(path: Path) -> Iterator[BinaryIO]:
+    """The open file, decompressed as it is read."""
+    with open_binary(path) as file, gzip.GzipFile(fileobj=file) if is_packed(path) else file as unpacked:
+        yield unpacked
+
+
+def read_header(path: Path) -> Any:
+    """The header of a NIfTI-1 or NIfTI-2 file, without extensions."""
+    nibabel = library("nibabel")
+    with unpacked(path) as file:
+        start = file.read(540)
+        if not start:
+            raise DataError(f"{path}: the file is empty (0 bytes).")
+        sizes = {struct.unpack(order, start[:4])[0] for order in ("<i", ">i")} if len(start) >= 348 else set()
+        if sizes & {348}:
+            header = nibabel.Nifti1Header.from_fileobj(io.BytesIO(start[:348]))
+        elif sizes & {540} and len(start) == 540:
+            header = nibabel.Nifti2Header.from_fileobj(io.BytesIO(start))
+        else:
+            raise DataError(f"{path}: is no NIfTI file.")
+    if header["magic"].item()[:3] not in (b"n+1", b"n+2"):
+        raise DataError(f"{path}: its values are in another file (.img), expected them in one .nii file.")
+    if not 348 <= float(header["vox_offset"]) <= _HEADER_BYTES:
+        raise DataError(f"{path}: is damaged, its values would begin at byte {float(header['vox_offset']):g}.")
+    return header
+
+
+def upright_axes(
+    affine: np.ndarray, dims: tuple[int, int, int]
+) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+    """The axes of the file that become slices, rows and columns, and which of them run the other way."""
+    orientations = library("nibabel.orientations").io_orientation(affine)
+    if np.isnan(orientations).any():
+        raise ValueError("an axis has no direction")
+    of_world = {
+        int(world): axis for axis, (world, _) in enumerate(orientations)
+    }  # 0 left-right, 1 front-back, 2 height
+    signs = orientations[:, 1]  # +1 towards right, front, head
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    thin = [axis for axis in range(3) if dims[axis] == 1]
+    widest = thin or [axis for axis in range(3) if spacing[axis] * _ABOUT_EQUAL >= spacing.max()]
+    slices = max(widest, key=lambda axis: int(orientations[axis, 0]))  # the height first
+    rows = next(of_world[world] for world in (2, 1) if of_world[world] != slices)
+    (columns,) = {0, 1, 2} - {slices, rows}
+    flips = []
+    for axis in (slices, rows, columns):
+        upwards = axis == slices and int(orientations[axis, 0]) == 2
+        flips.append(bool(signs[axis] < 0) if upwards else bool(signs[axis] > 0))
+    return (slices, rows, columns), (flips[0], flips[1], flips[2])

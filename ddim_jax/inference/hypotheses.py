@@ -1,0 +1,69 @@
+"""Hypotheses: the whole masks that the samples of a picture fall into, each with its weight."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ddim_jax.aggregation import PROTOCOLS, ensemble_probability, ensemble_threshold, threshold_mask
+from ddim_jax.labels import Labels
+from ddim_jax.metrics import overlaps
+from ddim_jax.preprocessing import resize_unit_map
+from ddim_jax.sampling_options import SamplingOptions
+
+ALIKE = 0.8
+"""Samples are grouped by average linkage until no two groups have a mean IoU of this or more."""
+
+
+class Hypothesis(NamedTuple):
+    """A group of samples that are alike.
+
+    Attributes:
+      mask: uint8 [H, W] as of `Segmentation`, that of one sample, which is the nearest to the others of its group: a
+        mean of masks need not be a mask that anybody would draw.
+      weight: the share of the samples that are in the group, in (0, 1]; those of a picture add up to 1.
+      samples: the numbers of the samples in the group, from 0.
+    """
+
+    mask: np.ndarray
+    weight: float
+    samples: tuple[int, ...]
+
+
+def hypotheses_of(
+    samples: np.ndarray, shape: tuple[int, int], options: SamplingOptions, labels: Labels = Labels()
+) -> tuple[Hypothesis, ...]:
+    """The hypotheses of a picture, the heaviest first; of equal weight, that with the first sample.
+
+    Each sample makes a mask by itself under the protocol of `options`. Of several classes the IoU of two masks is the
+    mean over the classes; two empty masks have 1.
+
+    Args:
+      samples: float32 [S, h, w], of several classes [S, h, w, K]: estimates of x_0.
+      shape: (H, W) of the picture; the masks are compared at the size of the samples.
+      options: checked; of these, the protocol.
+      labels: the classes.
+    """
+    protocol = PROTOCOLS[options.protocol]
+    threshold = ensemble_threshold(protocol, labels=labels)
+    maps = [ensemble_probability(one[np.newaxis], protocol, labels=labels) for one in samples]
+    masks = np.stack([threshold_mask(one, threshold, labels) for one in maps])
+    of_classes = (labels.of_class(masks, number) for number in range(1, labels.count + 1))
+    iou = np.mean([overlaps(own, own)[0] for own in of_classes], axis=0)
+    found = []
+    for group in _groups(iou):
+        medoid = group[int(iou[np.ix_(group, group)].sum(axis=1).argmax())]
+        mask = threshold_mask(resize_unit_map(maps[medoid], shape), threshold, labels)
+        found.append(Hypothesis(mask, len(group) / len(samples), tuple(group)))
+    return tuple(sorted(found, key=lambda one: (-one.weight, one.samples[0])))
+
+
+def _groups(iou: np.ndarray) -> list[list[int]]:
+    """The numbers of the masks in each group, ascending."""
+    if len(iou) == 1:
+        return [[0]]
+    from scipy.cluster import hierarchy  # not at the head: few need it, and it takes long to import
+    from scipy.spatial.distance import squareform
+
+    distance = squareform(np.maximum(1 - iou, 0), checks=False)
+    numbers = hierarchy.fcluster(hierarchy.linkage(distance, "average"), 1 - ALIKE, criterion="distance")
+    return [np.flatnonzero(numbers == number).tolist() for number in np.unique(numbers)]

@@ -1,0 +1,46 @@
+"""A U-Net whose logits are a Gaussian with correlated pixels, so that it draws whole masks without diffusion."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+
+from ddim_jax.diffusion.stochastic import StochasticProcess
+from ddim_jax.fields import Field
+from ddim_jax.models.plain_unet import SMALL, PlainUNet
+from ddim_jax.models.spec import SIZES, ModelSpec
+from ddim_jax.registry import MODELS
+
+
+class StochasticUNet(PlainUNet):
+    """A stochastic segmentation network (Monteiro et al. 2020, arXiv 2006.06015) on the trunk of `PlainUNet`.
+
+    Attributes:
+      rank: R, the number of factors that the pixels have in common. The others are those of `PlainUNet`.
+    """
+
+    rank: int = 10
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool = False) -> jax.Array:
+        """[B, H, W, 3] in [-1, 1] -> float32 [B, H, W, C (2 + R)], as `StochasticProcess` takes it.
+
+        Raises:
+          ValueError: H or W is not a multiple of `size_multiple`.
+        """
+        own = {field.name for field in dataclasses.fields(PlainUNet)} - {"parent", "name", "mask_channels"}
+        fields = {name: getattr(self, name) for name in own}
+        channels = self.mask_channels * (2 + self.rank)
+        return PlainUNet(**fields, mask_channels=channels, name="trunk")(image, train=train)
+
+
+MODELS.register("stochastic_unet")(
+    ModelSpec(
+        StochasticUNet,
+        process=StochasticProcess,
+        # Samples differ by their draws; mirrored pictures would only blur what they disagree about.
+        defaults={"sample": {"samples": 16, "flips": False}},
+        presets={"small": SMALL},
+        ranges=SIZES | {"rank": Field(int, help="factors that all pixels have in common", low=1, high=64)},
+    )
+)

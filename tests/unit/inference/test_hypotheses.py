@@ -1,0 +1,88 @@
+"""Samples grouped into whole-mask hypotheses, and their file."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+
+from ddim_jax.imageio.writers.hypotheses import Hypotheses
+from ddim_jax.inference.hypotheses import Hypothesis, hypotheses_of
+from ddim_jax.inference.records import facts_of
+from ddim_jax.inference.segmentation import Segmentation, fuse
+from ddim_jax.inference.source import summed
+from ddim_jax.labels import Labels
+from ddim_jax.sampling_options import SamplingOptions
+
+OPTIONS = SamplingOptions(steps=1, samples=5, protocol="mean", threshold=0.5)
+
+
+def estimate(*columns, size=10, value=0.9):
+    """x_0 whose given columns are foreground."""
+    x0 = np.full((size, size), -1.0, np.float32)
+    x0[:, list(columns)] = value
+    return x0
+
+
+LEFT, LEFT_LESS, RIGHT, NOTHING = estimate(*range(5)), estimate(*range(4)), estimate(8, 9), estimate()
+
+
+def test_groups_weights_and_their_order_by_hand():
+    # LEFT and LEFT_LESS have an IoU of 4/5, and the others of 0.
+    found = hypotheses_of(np.stack([NOTHING, LEFT, RIGHT, LEFT_LESS, LEFT]), (10, 10), OPTIONS)
+    assert [one.samples for one in found] == [(1, 3, 4), (0,), (2,)]
+    assert [one.weight for one in found] == pytest.approx([0.6, 0.2, 0.2])
+    np.testing.assert_array_equal(found[0].mask, LEFT > 0)  # of the three, the nearest to the others
+    assert not found[1].mask.any()
+
+
+def test_below_an_iou_of_four_fifths_there_are_two():
+    found = hypotheses_of(np.stack([LEFT, estimate(*range(3))]), (10, 10), OPTIONS)
+    assert [one.samples for one in found] == [(0,), (1,)]
+
+
+def test_one_sample_and_equal_samples_make_one_hypothesis_at_the_size_of_the_picture():
+    for samples in ([LEFT], [LEFT] * 4, [NOTHING] * 2):
+        (one,) = hypotheses_of(np.stack(samples), (20, 30), OPTIONS)
+        assert one.weight == 1
+        assert one.mask.shape == (20, 30)
+        assert one.mask.any() == (samples[0] is LEFT)
+
+
+def test_of_several_classes_masks_are_of_numbers():
+    labels = Labels.create({"a": 1, "b": 2})
+    both = np.stack([LEFT, RIGHT], axis=-1)
+    other = np.stack([NOTHING, RIGHT], axis=-1)
+    found = hypotheses_of(np.stack([both, other, both]), (10, 10), OPTIONS, labels)
+    assert [one.samples for one in found] == [(0, 2), (1,)]
+    np.testing.assert_array_equal(found[0].mask, (LEFT > 0) + 2 * (RIGHT > 0))
+
+
+def test_a_result_has_them_where_they_are_asked_for():
+    samples = np.stack([LEFT, RIGHT])
+    assert fuse(samples, (10, 10), OPTIONS).hypotheses == ()
+    result = fuse(samples, (10, 10), OPTIONS, hypotheses=True)
+    facts = facts_of(np.zeros((10, 10, 3), np.uint8), result, Labels())
+    assert facts["hypotheses"] == [
+        {"weight": 0.5, "samples": 1, "area": 50},
+        {"weight": 0.5, "samples": 1, "area": 20},
+    ]
+    json.dumps(facts)
+    of_two = summed([facts | {"seconds": 1}, facts | {"seconds": 1}])
+    assert of_two["hypotheses_of_slices"] == [facts["hypotheses"]] * 2
+    assert "hypotheses" not in of_two
+
+
+@pytest.mark.parametrize("labels", [Labels(), Labels.create({"a": 1, "b": 2})])
+def test_the_file_has_a_page_for_each_with_its_weight(tmp_path, labels):
+    masks = [(x0 > 0).astype(np.uint8) * labels.count for x0 in (LEFT, RIGHT)]
+    hypotheses = (Hypothesis(masks[0], 0.75, (0, 1, 2)), Hypothesis(masks[1], 0.25, (3,)))
+    result = Segmentation(masks[0], LEFT, LEFT, 0.0, hypotheses=hypotheses)
+    Hypotheses().write(tmp_path / "x.tif", result, None, None, SimpleNamespace(labels=labels))
+    with Image.open(tmp_path / "x.tif") as file:
+        pages = [(np.array(page), page.tag_v2[270]) for page in ImageSequence.Iterator(file)]
+    assert len(pages) == 2
+    for (page, about), mask, weight in zip(pages, masks, ("0.7500 (3 samples)", "0.2500 (1 samples)"), strict=True):
+        np.testing.assert_array_equal(page, mask if labels.several else 255 * mask)
+        assert about.endswith(f"weight {weight}")

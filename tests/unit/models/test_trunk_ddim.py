@@ -1,0 +1,145 @@
+"""The denoiser that encodes the picture once, tiny, against float64 NumPy; and how the processes use it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy_unet import conv, dense, embedding, fold, norm, silu, unfold
+
+from ddim_jax.diffusion import DiffusionProcess, Encoded
+from ddim_jax.diffusion.losses import cross_entropy_dice
+from ddim_jax.inference.segmentation import sample_image
+from ddim_jax.labels import Labels
+from ddim_jax.models import Network, TrunkDDIM, create_model, param_shapes
+from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.sampling_options import SamplingOptions
+
+GROUPS = 4
+
+
+def build(**fields):
+    return TrunkDDIM(base_channels=16, channel_multipliers=(1, 2, 3), norm_groups=GROUPS, **fields)
+
+
+def inputs(height, width, channels=1, seed=0):
+    rng = np.random.default_rng(seed)
+    noisy = rng.normal(size=(2, height, width, channels)).astype(np.float32)
+    return noisy, rng.uniform(-1, 1, (2, height, width, 3)).astype(np.float32), np.array([3, 900])
+
+
+def pooled(x):
+    corners = [x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
+    return np.maximum(np.maximum(corners[0], corners[1]), np.maximum(corners[2], corners[3]))
+
+
+def block(p, name, x, shift=0.0):
+    return silu(norm(p[f"{name}_norm"], conv(p[f"{name}_conv"], x) + shift, GROUPS))
+
+
+def trunk(p, image, patch):
+    x, stack = fold(image.astype(np.float64), patch), []
+    for level in range(3):
+        x = pooled(x) if level else x
+        x = block(p, f"down_{level}_0", x)
+        x = x + block(p, f"down_{level}_1", x)
+        stack.append(x)
+    found = [stack.pop()]
+    for level in (1, 0):
+        x = unfold(conv(p[f"up_{level}_upsample_conv"], x), 2)
+        x = block(p, f"up_{level}", np.concatenate([x, stack.pop()], axis=-1))
+        found.append(x)
+    return found[-1], found[-2], unfold(conv(p["out_conv"], x), patch)
+
+
+def head(p, noisy, fine, coarse, logits, t, patch):
+    time = silu(dense(p["temb_dense"], embedding(t, 16)))
+
+    def shifted(name, x):
+        return block(p, name, x, dense(p[f"{name}_temb"], time)[:, None, None])
+
+    x = fine + conv(p["in_conv"], fold(noisy.astype(np.float64), patch))
+    x = skip = shifted("fine_0", silu(norm(p["in_norm"], x, GROUPS)))
+    x = coarse + conv(p["down_conv"], x, stride=2, padding=((0, 1), (0, 1)))
+    x = shifted("coarse", silu(norm(p["down_norm"], x, GROUPS)))
+    x = shifted("fine_1", unfold(conv(p["up_conv"], x), 2) + skip)
+    return unfold(conv(p["out_conv"], np.concatenate([x, fold(logits, patch)], axis=-1)), patch)
+
+
+@pytest.mark.parametrize(("light", "patch", "sizes"), [(True, 1, [(8, 12), (4, 8)]), (False, 2, [(16, 24)])])
+def test_equals_numpy(draw_params, light, patch, sizes):
+    model = build(light=light, stem_stride=patch)
+    params = draw_params(model, *inputs(*sizes[0]))
+    groups = 16 // params["trunk"]["down_0_1_conv"]["kernel"].shape[2]
+    assert groups == (2 if light else 1)  # 8 channels a group, as the paper has them
+    for size in sizes:  # the same parameters
+        noisy, image, t = inputs(*size)
+        fine, coarse, logits = trunk(params["trunk"], image, patch)
+        encoded = model.apply({"params": params}, image, method="encode")
+        for found, expected in zip([*encoded.features, encoded.logits], [fine, coarse, logits], strict=True):
+            np.testing.assert_allclose(found, expected, atol=2e-4 * np.abs(expected).max())
+        expected = head(params["head"], noisy, fine, coarse, logits, t, patch)
+        for second in (image, encoded):
+            output = jax.jit(model.apply)({"params": params}, noisy, second, t)
+            assert output.dtype == jnp.float32 and output.shape == (2, *size, 1)
+            np.testing.assert_allclose(output, expected, atol=2e-4 * np.abs(expected).max())
+
+
+def test_the_small_preset():
+    model = create_model("trunk_ddim", preset="small")
+    assert sum(leaf.size for leaf in jax.tree.leaves(param_shapes(model, model.size_multiple))) == 324_616
+
+
+def test_sizes_and_levels_that_cannot_work_are_refused():
+    with pytest.raises(ConfigError, match=r"channel_multipliers is \[1\]; expected two levels or more"):
+        create_model("trunk_ddim", channel_multipliers=(1,))
+    model = build()
+    with pytest.raises(ValueError, match="size 6 x 8: both have to be multiples of 4"):
+        model.init(jax.random.key(0), *inputs(6, 8))
+
+
+def test_the_loss_is_that_of_the_head_and_that_of_the_trunk(draw_params):
+    labels = Labels(names=("a", "b"), values=(1, 2))
+    model = build(mask_channels=3)
+    noisy, image, t = inputs(8, 8, channels=3)
+    params = draw_params(model, noisy, image, t)
+    process = DiffusionProcess.create(prediction="x0", loss="bce_dice", labels=labels)
+    mask = np.where(np.eye(3)[np.random.default_rng(1).integers(0, 3, (2, 8, 8))] > 0, 1.0, -1.0).astype(np.float32)
+    found = process.losses(Network(model), params, mask, image, noisy, t)
+    logits = model.apply({"params": params}, image, method="encode").logits
+    whole = process.losses(lambda p, *given: model.apply({"params": p}, *given), params, mask, image, noisy, t)
+    np.testing.assert_allclose(found, whole + cross_entropy_dice(logits, mask, labels), rtol=1e-5)
+    gradients = jax.grad(lambda p: jnp.sum(process.losses(Network(model), p, mask, image, noisy, t)))(params)
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradients))
+
+
+class Counted:
+    """A network that adds the red channel to the noise, and counts how often it encodes."""
+
+    def __init__(self):
+        self.encoded = []
+
+    def __call__(self, params, noisy, image, t):
+        image = image.features if isinstance(image, Encoded) else image
+        return jnp.tanh(noisy + image[..., :1] + 0.01 * t[:, None, None, None])
+
+    def encode(self, params, image):
+        self.encoded.append(image.shape)
+        return Encoded(image, image[..., :1])
+
+
+@pytest.mark.parametrize(("flips", "samples", "times"), [(False, 5, 1), (True, 3, 3), (True, 6, 4)])
+@pytest.mark.parametrize("prediction", ["noise", "x0", "v"])
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm++"])
+def test_a_picture_is_encoded_once_for_each_orientation(flips, samples, times, prediction, sampler):
+    process = DiffusionProcess.create(num_train_timesteps=50, prediction=prediction)
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    options = SamplingOptions(steps=4, samples=samples, flips=flips, sampler=sampler)
+    once = Counted()
+    found = sample_image(process, once, None, image, np.uint32(3), np.uint32(4), options=options)
+    assert once.encoded == [(times, 8, 8, 3)]
+
+    def whole(*given):
+        return once(*given)
+
+    expected = sample_image(process, whole, None, image, np.uint32(3), np.uint32(4), options=options)
+    np.testing.assert_array_equal(found, expected)
