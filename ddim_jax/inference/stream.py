@@ -268,7 +268,7 @@ class Stream:
         hypotheses = any(getattr(WRITERS.get(kind), "needs_hypotheses", False) for kind in kinds)
         how, unlikeness = self._context, self._segmenter.unlikeness(image)
         shape = image.shape[:2]
-        return fuse(samples, shape, how.options, how.labels, how.calibration, hypotheses, unlikeness=unlikeness)
+        return fuse(samples, shape, how.options, how.labels, how.calibration, hypotheses, unlikeness)
 
     def _remove(self, job: Job, kinds: Iterable[str]) -> None:
         for kind in kinds:
