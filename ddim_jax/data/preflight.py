@@ -40,7 +40,10 @@ def examine(
     source = load_dataset("folder", "all", root=Path(root), labels=labels, reading=reading, annotators=annotators)
     (arrays,) = load_selections([Selection(source, (), range(len(source)))], 1)
     facts = list(arrays.facts.values())
-    return [*describe(facts, image_size, labels), *recommend(facts, device, cores)]
+    several = (
+        [("annotators", f"{source.annotators}, each with a mask of every picture", "")] if source.annotators else []
+    )
+    return [*describe(facts, image_size, labels), *several, *recommend(facts, device, cores)]
 
 
 def describe(facts: Sequence[PairFacts], image_size: int | None, labels: Labels = Labels()) -> list[Line]:

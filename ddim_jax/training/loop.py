@@ -14,7 +14,7 @@ import orbax.checkpoint  # noqa: F401  now: the installation may be another one 
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.config import resolve_config, total_steps
-from ddim_jax.data import Augmentation, Source, configured, ids_digest, load_dataset, note_of
+from ddim_jax.data import Augmentation, Source, annotators_of, configured, ids_digest, load_dataset, note_of
 from ddim_jax.data.preflight import describe
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, create_process
@@ -196,6 +196,8 @@ def _train(
             reporter.message(
                 f"fold {data['fold']} of {data['folds']}; those of all pictures are in the run's folds.csv"
             )
+        if annotators := annotators_of(train_source):
+            reporter.message(f"{annotators} annotators: the mask of one is drawn each time a picture is trained on")
         if note := note_of(train_source):
             reporter.message(note)
         facts = list(pictures.facts.values())

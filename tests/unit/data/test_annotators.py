@@ -9,6 +9,7 @@ from ddim_jax.data.crops import training_crops
 from ddim_jax.data.datasets.ambiguous import MODES
 from ddim_jax.data.export import export_pairs
 from ddim_jax.data.pipeline import drawn_annotator, training_annotators, training_indices
+from ddim_jax.data.preflight import examine
 from ddim_jax.data.sources import consensus
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import ConfigError, DataError
@@ -219,3 +220,9 @@ def test_exported_ambiguous_phantoms_come_back_with_their_annotators(tmp_path):
     back = everything(tmp_path, [f"masks_{k}" for k in range(1, 5)])
     for row in range(2):
         np.testing.assert_array_equal(back[row].annotators, source[row].annotators)
+
+
+def test_the_doctor_counts_the_annotators(folders):
+    assert ("annotators", "2, each with a mask of every picture", "") in examine(
+        folders, SIZE, "cpu", 2, annotators=["anna", "ben"]
+    )

@@ -176,7 +176,7 @@ def test_dtype_by_name(name, dtype):
     [
         (
             {"name": "unet9"},
-            "model.name is 'unet9'; expected one of ddim, lightweight_ddim, medsegdiff, stochastic_unet, trunk_ddim, unet",
+            f"model.name is 'unet9'; expected one of {', '.join(MODELS)}",
         ),
         ({"preset": "tiny"}, "model.preset is 'tiny'; expected small or none"),
         ({"width": 3}, "model has no field 'width'; it has .*base_channels"),

@@ -1,0 +1,93 @@
+"""Rows of what a network reaches and costs, against hand computation."""
+
+import json
+
+import pytest
+
+from benchmarks.quality import accuracy
+from benchmarks.render import rendered
+from benchmarks.result_file import read_rows
+from configs import fast
+from ddim_jax.config import resolve_config
+from ddim_jax.models import create_model
+
+COSTS = {"parameters": 324616, "train_step_ratio_to_unet": 0.97, "evaluation_ratio_to_unet": 1.1}
+
+
+def config_of(system, **data):
+    config = fast.get_config()
+    config.model.name, config.train.steps = system, 9000
+    config.data.update({"name": "folder", "root": "/somewhere/polyp", "augmentation": "strong", **data})
+    return resolve_config(config)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run whose evaluations and costs are known."""
+
+    def fake(run, split, *, output_dir, calibrate=None):
+        assert (split, calibrate) in [("val", 0.9), ("test", None)]
+        dice = {"mean": 0.75 if split == "val" else 0.8, "low": 0.7, "high": 0.9}
+        return {
+            "images": 150,
+            "network_evaluations_per_image": 4,
+            "protocols": {"mean": {"per_image": {"dice": dice}}},
+            "calibration": {"ece": 0.02},
+            "bounds": {"classes": {"foreground": {"area": {"coverage": 0.91}}}},
+        }, output_dir
+
+    monkeypatch.setattr(accuracy, "evaluate_checkpoint", fake)
+    monkeypatch.setattr(accuracy, "costs", lambda config, repeats: COSTS)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text(json.dumps(config_of("trunk_ddim")))
+    return run
+
+
+def test_a_run_is_a_row_and_a_table(run, tmp_path):
+    output = tmp_path / "docs/results/accuracy.json"
+    output.parent.mkdir(parents=True)
+    arguments = ["--runs", run, "--budget", 360, "--workdir", tmp_path / "work", "--output", output]
+    for _ in range(2):  # the second replaces the first
+        assert accuracy.main([str(one) for one in arguments]) == 0
+    (row,) = read_rows(output)
+    assert (row["dataset"], row["system"], row["size"], row["steps"], row["seed"]) == (
+        "polyp", "trunk_ddim", 64, 9000, 0
+    )  # fmt: skip
+    assert (row["dice_mean"], row["dice_ci"], row["dice_val"]) == (0.8, [0.7, 0.9], 0.75)
+    assert (row["budget_s"], row["ece"], row["area_coverage"], row["n"]) == (360.0, 0.02, 0.91, 150)
+    page = rendered("<!-- table: accuracy -->\n<!-- end -->", tmp_path)
+    assert (
+        "| polyp | `trunk_ddim` | strong | 64 | 360 s, 9000 steps | 0 | 324,616 | 0.97 | 1.10 | 0.800 [0.700, 0.900] | "
+        "0.750 | 0.020 | 0.91 |" in page
+    )
+
+
+def test_the_ratio_is_that_of_the_medians_of_calls_in_turns(monkeypatch):
+    clock, order = [0.0], []
+    monkeypatch.setattr(accuracy.time, "perf_counter", lambda: clock[0])
+
+    def call(name, times):
+        times = iter(times)
+
+        def once():
+            order.append(name)
+            clock[0] += next(times)
+
+        return once
+
+    mine = call("mine", [9.0, *[1.0] * 5, *[3.0] * 5, *[50.0] * 5])
+    other = call("other", [9.0, *[2.0] * 5, *[1.0] * 5, *[4.0] * 5])
+    assert accuracy.ratio(mine, other, 3) == 3.0 / 2.0
+    assert order == ["mine", "other", *(["mine"] * 5 + ["other"] * 5) * 3]
+
+
+def test_the_unet_beside_it_sees_the_same_pictures():
+    config = config_of("trunk_ddim", rotation_degrees=20.0, image_size=32)
+    plain = accuracy.as_unet(config)
+    about = plain["model"]
+    assert create_model(about["name"], preset=about["preset"], **about["overrides"]) == create_model(
+        "unet", preset="small"
+    )
+    assert plain["data"] == config["data"] and plain["train"]["batch_size"] == config["train"]["batch_size"]
+    assert (plain["sample"]["steps"], plain["sample"]["samples"]) == (1, 4)
