@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks.faults import PARTS, attacks, faults, faults_of
 from benchmarks.machine import ROOT
 from benchmarks.quality.accuracy import accuracy
+from benchmarks.quality.hypotheses import hypotheses
 from benchmarks.quality.tables import steps, table1, table2
 from benchmarks.quality.transfer import transfer
 from benchmarks.quality.unlike import unlike
@@ -28,6 +29,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "table2": table2,
     "steps": steps,
     "transfer": transfer,
+    "hypotheses": hypotheses,
     "accuracy": accuracy,
     "unlike": unlike,
     "startup": startup,

@@ -116,7 +116,10 @@ def test_one_seed_has_its_interval_and_the_paper_its_column(root):
     assert "| `unet` | 510,788 | 0.002 | 360 s | 3000 | 115.4 | 2500 | no | 1 x 4 = 4, mirrored | 0.0123 |" in lines
     assert f"| `unet` | 0.5000 {interval} | 0.9000 {interval} | 1 |" in lines
     assert [line for line in lines if "-0.5" in line] == ["| `unet` | -0.5000 [-0.7500, +0.2500] | 20 | 0 |"]
-    assert "Not measured: `lightweight_ddim`, `trunk_ddim`, `ddim`, `medsegdiff`, `lightweight_ddim_noise`, `ddim_noise`." in lines
+    assert (
+        "Not measured: `lightweight_ddim`, `trunk_ddim`, `ddim`, `medsegdiff`, `lightweight_ddim_noise`, `ddim_noise`."
+        in lines
+    )
 
 
 def test_several_seeds_have_their_spread_and_those_of_another_state_are_left_out(root):
