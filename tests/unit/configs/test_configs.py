@@ -133,6 +133,7 @@ def test_the_demo_of_classes_has_three_and_mirrors_nothing(load):
     assert labels.names == ("right lung", "left lung", "heart") and labels.channels == 4
     assert config["data"]["flips"] is False and config["sample"]["flips"] is False
     about = config["model"]
+    about["overrides"] |= {"blocks_per_level": 1, "channel_multipliers": (1,), "attention_levels": ()}
     one, four = (
         jax.eval_shape(model.init, jax.random.key(0), *example_inputs(model, 64))["params"]
         for model in (

@@ -1,5 +1,6 @@
 """The sampler against an independent float64 version, against a closed form, and against ancestral DDPM."""
 
+import functools
 import itertools
 import re
 
@@ -35,6 +36,7 @@ def starting_noise(dtype=np.float64):
     return np.random.default_rng(3).normal(size=SHAPE).astype(dtype)
 
 
+@functools.cache
 def drawn_noise(steps, dtype=jnp.float64):
     """The documented chain: step k draws from fold_in(key, k)."""
     key = jax.random.key(KEY_SEED)

@@ -167,10 +167,10 @@ def test_a_file_that_is_not_whole_is_not_used(segmenter, damage, reason):
     assert path.read_text() != text and reason in reason_now(segmenter)
 
 
-def test_a_run_is_calibrated_and_its_bounds_are_used(reference, tmp_path):
+def test_a_run_is_calibrated_and_its_bounds_are_used(plain, tmp_path):
     """The whole: validation, calibration.json, the test split, a picture in memory."""
     run = tmp_path / "run"
-    shutil.copytree(reference, run)
+    shutil.copytree(plain, run)
     metrics, _ = evaluate_checkpoint(run, "val", calibrate=0.8, figures=False)
     assert metrics["bounds"]["same_pictures"] and metrics["bounds"]["calibration"]["images"] == 5
     # The rank is ceil(6 * 0.8) = 5 of 5: all are held.
