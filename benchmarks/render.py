@@ -17,6 +17,7 @@ from benchmarks.quality.accuracy import accuracy
 from benchmarks.quality.hypotheses import hypotheses
 from benchmarks.quality.tables import steps, table1, table2
 from benchmarks.quality.transfer import transfer
+from benchmarks.quality.unlike import unlike
 from benchmarks.speed.tables import archive, exported, processes, startup, suite
 from ddim_jax.runtime.atomic import write_text
 
@@ -30,6 +31,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "transfer": transfer,
     "hypotheses": hypotheses,
     "accuracy": accuracy,
+    "unlike": unlike,
     "startup": startup,
     "archive": archive,
     "processes": processes,

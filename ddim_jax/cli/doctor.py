@@ -230,6 +230,8 @@ def _packed(file: Path, known: str | None) -> tuple[list[Line], bool]:
     texts = [(name, packed.metadata["data"].get(name, ""), "") for name in ("note", "terms")]
     record = packed.metadata["calibration"]
     texts.append(("calibration", f"coverage {record.get('coverage')}, {record.get('about')}" if record else "none", ""))
+    if record:
+        texts.append(("unlike pictures", "are flagged" if record.get("unlikeness") else "not judged", ""))
     return [("weights", told, ""), *(line for line in texts if line[1]), *_sections(packed.metadata["config"])], True
 
 

@@ -25,6 +25,8 @@ from ddim_jax.runtime.errors import InputError, report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
 from ddim_jax.sampling_options import whole
 
+_NAMED = 10  # unlike images in the last lines; the index has all
+
 
 def parse_arguments(about: str | None, arguments: list[str] | None = None) -> argparse.Namespace:
     """The arguments of the command line; `about` is what `--help` says of the program."""
@@ -39,7 +41,7 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         type=number("flag_uncertain", float, lambda _, share: check_share(share) and share),
         metavar="Q",
         help=f"name the images that a person should look at in {FLAGGED}: the most doubtful share Q, 0 < Q < 1, of all "
-        "that the output folder has results of",
+        "that the output folder has results of, and those unlike the pictures of the calibration",
     )
     add(
         "--prefetch",
@@ -97,6 +99,16 @@ def describe(summary: Summary, options: argparse.Namespace, process: Process) ->
         text += f"; {summary.flagged} flagged: {printable(Path(options.output, FLAGGED))}"
     if summary.bounds:
         text += f"\nbounds in {INDEX}: {printable(summary.bounds)}"
+    if summary.unlike:
+        named = sorted(summary.unlike, key=lambda one: -one[1])
+        shown = ", ".join(f"{printable(file)} ({unlikeness:.3g})" for file, unlikeness in named[:_NAMED])
+        more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+        text += (
+            f"\n{len(named)} of {summary.done + summary.kept} images are unlike the pictures that the model was "
+            f"calibrated on: intervals do not hold for them (unlikeness in {INDEX}, 1 is the limit): {shown}{more}"
+        )
+    if summary.not_judged:
+        text += f"\nnot judged if images are unlike those of the calibration: {printable(summary.not_judged)}"
     if summary.passed_over:
         text += (
             f"\n{sum(summary.passed_over.values())} files passed over: {counted(summary.passed_over)}; images end in "

@@ -9,6 +9,7 @@ from scipy import stats
 from ddim_jax.data import Source, ids_digest
 from ddim_jax.evaluation.scoring import ImageResult, Score
 from ddim_jax.inference.calibration import Calibrated
+from ddim_jax.inference.unlikeness import WITHIN, Reference, is_unlike
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import (
     Bounds,
@@ -79,6 +80,23 @@ def summarise_bounds(
             name: expected_calibration_error(calibration_at(counts, temperature))
             for name, temperature in (("before", 1.0), ("after", calibration.temperature))
         }
+    return found
+
+
+def summarise_unlikeness(results: Sequence[ImageResult], reference: Reference | None, why_not: str) -> dict[str, Any]:
+    """The part of `metrics.json` about pictures unlike those of the calibration.
+
+    Returns:
+      {"within", "why_not_judged"}, the share of pictures like the calibration's that is within the limit; and where
+      they were judged {"flagged", "images", "share", "low", "high", "median"}: how many are flagged, their share with
+      the 95% interval of Clopper and Pearson, and the median unlikeness.
+    """
+    found: dict[str, Any] = {"within": WITHIN, "why_not_judged": why_not or None}
+    if reference is not None:
+        values = [reference.unlikeness(result.descriptor) for result in results]
+        held = _held([is_unlike(value) for value in values])
+        found |= {"flagged": held.pop("held"), "share": held.pop("coverage"), **held}
+        found["median"] = float(np.median(values))
     return found
 
 

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import ddim_jax
 from ddim_jax.data import Example, Source, Subset, check_source
 from ddim_jax.evaluation.figures import FIGURES, draw_figures
-from ddim_jax.evaluation.intervals import COVERAGE, summarise_bounds
+from ddim_jax.evaluation.intervals import COVERAGE, summarise_bounds, summarise_unlikeness
 from ddim_jax.evaluation.intervals import calibrate as fit_calibration
 from ddim_jax.evaluation.scoring import ImageResult, score_image
 from ddim_jax.evaluation.staging import check_targets, staged
@@ -23,7 +23,14 @@ from ddim_jax.evaluation.summary import RULES, summarise
 from ddim_jax.evaluation.tables import write_per_image
 from ddim_jax.imageio.foregrounds import describe_foregrounds, noting
 from ddim_jax.inference import Segmenter
-from ddim_jax.inference.calibration import calibrated_options, load_calibration, run_folder, save_calibration
+from ddim_jax.inference.calibration import (
+    calibrated_options,
+    load_calibration,
+    load_reference,
+    run_folder,
+    save_calibration,
+)
+from ddim_jax.inference.unlikeness import PICTURES_NEEDED, describe_picture, fit_reference
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import pictures_needed
 from ddim_jax.preprocessing import resize_mask
@@ -69,7 +76,7 @@ def evaluate(
     - `calibration.json` in the checkpoint's run, with `calibrate` alone.
 
     Where the run has a calibration of these weights and options, both tables say how many of the pictures its bounds
-    hold for.
+    hold for, and how many are flagged as unlike the pictures of the calibration.
 
     Args:
       segmenter: the checkpoint.
@@ -128,6 +135,7 @@ def evaluate(
         logging.warning("%s: %s", source.name, subset.note)
     mean_options = calibrated_options(options, segmenter.labels)
     calibration, why_not = (None, "") if calibrate is not None else load_calibration(segmenter, mean_options)
+    reference, not_judged = (None, "") if calibrate is not None else load_reference(segmenter)
     coverage = calibrate or (calibration.coverage if calibration else COVERAGE)
     with _progress_bar(progress) as bar:
         look = _read_all(subset, bar, segmenter.labels)
@@ -135,6 +143,11 @@ def evaluate(
         results, seconds = _score_all(segmenter, look, len(subset), options, resolution, coverage, bar)
         if calibrate is not None:
             calibration = fit_calibration(results, subset, split, coverage, segmenter.labels)
+            if len(results) >= PICTURES_NEEDED:
+                reference = fit_reference([result.descriptor for result in results])
+            else:
+                not_judged = f"{len(results)} pictures; it takes {PICTURES_NEEDED} to judge if others are unlike them"
+                logging.warning("calibrated on %s", not_judged)
         metrics = {
             "dataset": source.name,
             "split": split,
@@ -153,6 +166,7 @@ def evaluate(
             "classes": list(segmenter.labels.class_names),
             **summarise(results, options.ensemble, segmenter.labels),
             "bounds": summarise_bounds(results, calibration, why_not, subset, segmenter.labels),
+            "unlikeness": summarise_unlikeness(results, reference, not_judged),
             "seconds_per_image": {
                 "device": jax.devices()[0].device_kind,
                 "first_with_compilation": seconds[0],
@@ -163,7 +177,7 @@ def evaluate(
         }
         cut_short = None
         with staged(output_dir, _FILES) as stage:
-            write_per_image(stage / "per_image.csv", results, calibration, segmenter.labels)
+            write_per_image(stage / "per_image.csv", results, calibration, segmenter.labels, reference)
             write_json(stage / "metrics.json", metrics)
             try:
                 if figures:
@@ -171,7 +185,7 @@ def evaluate(
             except BaseException as error:  # the numbers took far longer, and stay
                 cut_short = error
         if calibrate is not None:
-            logging.info("calibrated: %s", save_calibration(segmenter, mean_options, calibration))
+            logging.info("calibrated: %s", save_calibration(segmenter, mean_options, calibration, reference))
         if cut_short is not None:
             raise cut_short
     return metrics
@@ -250,7 +264,8 @@ def _score_all(
             truth = resize_mask(truth, shape)
             annotators = None if annotators is None else np.stack([resize_mask(mask, shape) for mask in annotators])
         how = (options.ensemble, segmenter.labels, coverage, annotators)
-        results.append(score_image(example.id, estimates, truth, *how))
+        scored = score_image(example.id, estimates, truth, *how)
+        results.append(scored._replace(descriptor=describe_picture(example.image)))
     return results, seconds
 
 

@@ -69,6 +69,7 @@ class ImageResult(NamedTuple):
       hypotheses: `ddim_jax.metrics.measure_hypotheses` of the masks that the samples make alone under the protocol
         'mean', against several annotators; {} where there is one truth.
       annotators: their number, 0 where there is one truth.
+      descriptor: of the picture (`ddim_jax.inference.unlikeness.describe_picture`); None where nothing is known of it.
     """
 
     id: str
@@ -81,6 +82,7 @@ class ImageResult(NamedTuple):
     logits: np.ndarray
     hypotheses: Mapping[str, float] = MappingProxyType({})
     annotators: int = 0
+    descriptor: np.ndarray | None = None
 
 
 def protocol_mask(

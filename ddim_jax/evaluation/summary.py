@@ -63,6 +63,11 @@ RULES = {
         "the pictures of the calibration, so that coverage measures nothing; ece: before and after the logits are "
         "divided by the temperature, with logits beyond 10 taken for 10"
     ),
+    "unlikeness": (
+        "distance of a picture, by 24 numbers of its look at 64 x 64 pixels, from those of the calibration, as a "
+        "multiple of its limit; flagged: above 1; within: the share of pictures like the calibration's that is not, by "
+        "leaving one out; low and high: the 95% interval of Clopper and Pearson of the share that is"
+    ),
     "doubt": (
         "1 - (2 sum p m + 1) / (sum p + sum m + 1), p the mean of the samples' probabilities, m the mask "
         "of the protocol 'mean' and the ensemble, at the working size (whatever the resolution): how much of Dice "

@@ -12,6 +12,7 @@ from ddim_jax.aggregation import PROTOCOLS
 from ddim_jax.evaluation.intervals import bounds_of, true_area
 from ddim_jax.evaluation.scoring import ImageResult
 from ddim_jax.inference.calibration import Calibrated
+from ddim_jax.inference.unlikeness import Reference
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import Bounds, Counts
 from ddim_jax.runtime.atomic import atomic_path
@@ -23,10 +24,12 @@ def write_per_image(
     results: Sequence[ImageResult],
     calibration: Calibrated | None = None,
     labels: Labels = Labels(),
+    reference: Reference | None = None,
 ) -> None:
     """Writes one row per image, in the order of the data set, atomically.
 
-    Columns: id, height, width (as scored), uncertainty, doubt, then every measure and the four pixel counts of each
+    Columns: id, height, width (as scored), uncertainty, doubt, unlikeness (as `ddim_jax.Segmentation` has it; empty
+    without a reference), then every measure and the four pixel counts of each
     protocol: those of "mean" by their names (`dice`), those of others as `<protocol>_<measure>` (`paper_dice`). Of
     several classes these are means (counts: sums), and those of each class follow as `<class>_<measure>` and
     `<protocol>_<class>_<measure>`. Then for each class, of several with `<class>_` in front, the pixels `area` of the
@@ -37,7 +40,7 @@ def write_per_image(
     """
     fields = [*results[0].scores["mean"].measures, *Counts._fields]
     of_classes = [f"{one}_{field}" for one in results[0].scores["mean"].classes for field in fields]
-    header = ["id", "height", "width", "uncertainty", "doubt"]
+    header = ["id", "height", "width", "uncertainty", "doubt", "unlikeness"]
     for name in PROTOCOLS:
         header += [field if name == "mean" else f"{name}_{field}" for field in [*fields, *of_classes]]
     bounds = ("area", "true_area", "area_inner", "area_outer", *(Bounds._fields if calibration else ()))
@@ -49,6 +52,7 @@ def write_per_image(
         writer.writerow(header)
         for result in results:
             row = [spreadsheet_cell(result.id), *result.shape, result.uncertainty, result.doubt]
+            row.append(None if reference is None else reference.unlikeness(result.descriptor))
             for name in PROTOCOLS:
                 for score in (result.scores[name], *result.scores[name].classes.values()):
                     row += [*score.measures.values(), *score.counts]
@@ -102,4 +106,9 @@ def summary_table(metrics: dict[str, Any]) -> Table:
                 whose = f", {escape(one)}" if len(bounds["classes"]) > 1 else ""
                 whose += " (calibrated on these)" if bounds["same_pictures"] else ""
                 table.add_row(label + whose, *(cell if name == "mean" else "" for name in PROTOCOLS))
+    unlike = metrics.get("unlikeness", {})
+    if "share" in unlike:
+        cell = rf"{unlike['share']:.4f} \[{unlike['low']:.4f}, {unlike['high']:.4f}]"
+        whose = " (calibrated on these)" if bounds.get("same_pictures") else ""
+        table.add_row("unlike pictures" + whose, *(cell if name == "mean" else "" for name in PROTOCOLS))
     return table

@@ -196,6 +196,7 @@ def _about(segmenter: Segmenter, program: Program, options: SamplingOptions, bat
     if "train" in config:
         config = config | {"train": config["train"] | {"init_from": None}}
     calibration, why_not = segmenter.calibration(options)
+    reference, _ = segmenter.reference()
     calibrated = None
     if calibration is not None:
         names = segmenter.labels.class_names
@@ -216,5 +217,6 @@ def _about(segmenter: Segmenter, program: Program, options: SamplingOptions, bat
         "outputs": list(OUTPUTS),
         "preprocessing": "RGB resized to [h, w] (bilinear, antialiased where it shrinks), value / 127.5 - 1",
         "calibration": calibrated,
+        "unlikeness": None if reference is None else reference.as_record(),
         "not_calibrated": None if calibrated else why_not.partition(":")[0],
     }

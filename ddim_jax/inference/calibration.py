@@ -1,7 +1,8 @@
 """`calibration.json` of a run: what `evaluate --calibrate` found on pictures that were not trained on.
 
 It holds for the weights, the size of the training and the sampling options that it was made with, and is not used with
-any others. The seed may be another: the noise of a picture is drawn alike under every seed.
+any others. The seed may be another: the noise of a picture is drawn alike under every seed. The reference that other
+pictures are compared with (`ddim_jax.inference.unlikeness`) holds for any options.
 """
 
 import dataclasses
@@ -21,6 +22,7 @@ from ddim_jax.aggregation import PROTOCOLS, ensemble_threshold
 from ddim_jax.checkpoints.weights import Found
 from ddim_jax.config import saved_config
 from ddim_jax.inference.loading import fingerprint
+from ddim_jax.inference.unlikeness import PICTURES_NEEDED, Reference
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import Bounds, Quantiles, calibrated_bounds, check_coverage, state
 from ddim_jax.runtime.atomic import write_json
@@ -79,8 +81,16 @@ def calibrated_options(options: SamplingOptions, labels: Labels) -> SamplingOpti
     return dataclasses.replace(options, protocol="mean", threshold=threshold)
 
 
-def save_calibration(segmenter: Any, options: SamplingOptions, found: Calibrated) -> Path:
-    """Writes `calibration.json` into the run of the segmenter's checkpoint, whole or not at all; returns its path."""
+def save_calibration(
+    segmenter: Any, options: SamplingOptions, found: Calibrated, reference: Reference | None = None
+) -> Path:
+    """Writes `calibration.json` into the run of the segmenter's checkpoint, whole or not at all; returns its path.
+
+    Args:
+      segmenter, options: what was calibrated.
+      found: its calibration.
+      reference: its pictures; None if they were too few.
+    """
     path = run_folder(segmenter.checkpoint) / CALIBRATION
     quantiles = (one._asdict() for one in found.quantiles)
     record = _holds_for(segmenter, options) | {
@@ -88,6 +98,7 @@ def save_calibration(segmenter: Any, options: SamplingOptions, found: Calibrated
         **found._asdict(),
         "quantiles": dict(zip(segmenter.labels.class_names, quantiles, strict=True)),
         "about": dict(found.about),
+        "unlikeness": None if reference is None else reference.as_record(),
         "package_version": ddim_jax.__version__,
     }
     write_json(path, record)
@@ -120,23 +131,55 @@ def load_calibration(segmenter: Any, options: SamplingOptions) -> tuple[Calibrat
     Returns:
       (calibration, ""); or (None, one line that says why there is none).
     """
-    place, holds_for = Path(segmenter.checkpoint), _holds_for(segmenter, options)
-    if place.is_file():
-        # What holds for other weights is not packed, and the SHA-256 of the file binds them together.
-        del holds_for["weights"]
-        record, why_not = segmenter.packed_calibration, f"not calibrated: {place} was packed without a calibration"
-        there, told = record is not None, f"the calibration in {place}"
-    else:
-        path = run_folder(place) / CALIBRATION
-        there, told = os.path.lexists(path), str(path)
-        record, why_not = _read(path) if there else (None, f"not calibrated: {path.parent} has no {CALIBRATION}")
+    record, told, why_not = _find(segmenter)
     found = None
     if record is not None:
+        holds_for = _holds_for(segmenter, options)
+        if Path(segmenter.checkpoint).is_file():
+            # What holds for other weights is not packed, and the SHA-256 of the file binds them together.
+            del holds_for["weights"]
         found, why_not = _fitting(record, holds_for, segmenter.labels)
         why_not = f"{told} is not used: {why_not}. {_AGAIN}" if why_not else ""
-    if why_not and there:
+    if why_not and told:
         logging.warning("%s", why_not)
     return found, why_not
+
+
+def load_reference(segmenter: Any) -> tuple[Reference | None, str]:
+    """The reference of the calibration's pictures, of the segmenter's run or file, if it was made with these weights.
+
+    Returns:
+      (reference, ""); or (None, one line that says why there is none, without a path).
+    """
+    record, told, _ = _find(segmenter)
+    if record is None:
+        return None, f"{CALIBRATION} cannot be read" if told else "not calibrated"
+    if record.get("weights", segmenter.fingerprint()) != segmenter.fingerprint():
+        return None, f"the calibration was made with other weights (step {record.get('step')})"
+    try:
+        if record.get("unlikeness") is not None:
+            return Reference.from_record(record["unlikeness"]), ""
+        images = _number(record["about"]["images"])
+    except (KeyError, TypeError, ValueError):
+        return None, "the calibration is damaged"
+    if images < PICTURES_NEEDED:
+        return None, f"the calibration was made of {images:g} pictures; it takes {PICTURES_NEEDED}"
+    return None, "the calibration was made by an earlier version"
+
+
+def _find(segmenter: Any) -> tuple[dict[str, Any] | None, str, str]:
+    """The record, a name for it ("" if none is there), and why there is none that can be read."""
+    place = Path(segmenter.checkpoint)
+    if place.is_file():
+        record = segmenter.packed_calibration
+        if record is None:
+            return None, "", f"not calibrated: {place} was packed without a calibration"
+        return record, f"the calibration in {place}", ""
+    path = run_folder(place) / CALIBRATION
+    if not os.path.lexists(path):
+        return None, "", f"not calibrated: {path.parent} has no {CALIBRATION}"
+    record, why_not = _read(path)
+    return record, str(path), why_not
 
 
 def _read(path: Path) -> tuple[dict[str, Any] | None, str]:

@@ -19,6 +19,7 @@ from ddim_jax.inference.jobs import absolute, name_jobs, plan_jobs
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.stream import Stream
+from ddim_jax.inference.unlikeness import is_unlike
 from ddim_jax.inference.writing import writing_context
 from ddim_jax.ops.surroundings import surroundings
 from ddim_jax.registry import WRITERS
@@ -40,6 +41,9 @@ class Summary(NamedTuple):
       passed_over: how many files of the inputs are no images, by their suffix (lower case, "" for none).
       notes: how many images have a note in the index of how they were read, by kind ("damaged", "few levels").
       bounds: one line: what the bounds in the index are made to hold for; "" where it has none.
+      unlike: (path, unlikeness) of every image of this process, segmented now or before, that is flagged as unlike the
+        pictures that the checkpoint was calibrated on (`Segmentation.unlikeness`).
+      not_judged: one line: why no image was compared with those; "" where they were.
     """
 
     done: int
@@ -51,6 +55,8 @@ class Summary(NamedTuple):
     passed_over: Mapping[str, int]
     notes: Mapping[str, int]
     bounds: str = ""
+    unlike: Sequence[tuple[str, float]] = ()
+    not_judged: str = ""
 
 
 def segment_files(
@@ -149,6 +155,8 @@ def segment_files(
     common |= {"surroundings": surroundings()}
     # The masks are the same without: a folder that knows of none is one of a run that was not calibrated.
     common |= {} if calibration is None else {"calibration": calibration.digest()}
+    reference, not_judged = segmenter.reference()
+    common |= {} if reference is None else {"unlikeness": reference.digest()}
 
     work = {
         "input": _described([absolute(path) for path in inputs]),
@@ -159,12 +167,16 @@ def segment_files(
         "flag_uncertain": flag_uncertain,
     }
 
-    failed, flagged, slices, notes = [], None, {}, Counter()
+    failed, flagged, slices, notes, unlike = [], None, {}, Counter(), {}
     with contextlib.closing(Index(output_dir, common, process, work)) as index:
         # An image's name may depend on what is done already, its process does not.
         named = zip(plan.jobs, name_jobs(plan.jobs, index.is_of), strict=True)
         own = [job for planned, job in named if process.owns(planned.name)]
         todo = [job for job in own if not index.is_done(job, kinds, context.segments)]
+        if reference is not None:
+            anew = {job.name for job in todo}
+            before = ((job.source, index.unlikeness(job.name)) for job in own if job.name not in anew)
+            unlike |= {file: unlikeness for file, unlikeness in before if is_unlike(unlikeness)}
         if todo:
             remove_list(output_dir, replaced=flagging)
         stream = Stream(segmenter, todo, output_dir, index, kinds, context, prefetch, allow_damaged)
@@ -177,6 +189,8 @@ def segment_files(
                 notes.update(note.partition(" (")[0] for note in record.get("notes", ()))
                 if record["status"] == "failed":
                     failed.append((record["file"], record["reason"]))
+                elif is_unlike(record["unlikeness"]):
+                    unlike[record["file"]] = record["unlikeness"]
                 advance()
         unread = {file for file, _ in failed}
         gone = [
@@ -199,6 +213,8 @@ def segment_files(
         passed_over=plan.passed_over,
         notes=notes,
         bounds="" if calibration is None else calibration.in_words(),
+        unlike=list(unlike.items()),
+        not_judged=not_judged,
     )
 
 

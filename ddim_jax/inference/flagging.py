@@ -11,13 +11,14 @@ from typing import Any
 
 from absl import logging
 
+from ddim_jax.inference.unlikeness import is_unlike
 from ddim_jax.metrics import Bounds
 from ddim_jax.runtime.atomic import atomic_path
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.printable import spreadsheet_cell
 
 FLAGGED = "flagged.csv"
-_FIELDS = ("name", "file", "doubt", "mean_uncertainty", "area")
+_FIELDS = ("name", "file", "doubt", "mean_uncertainty", "unlikeness", "area")
 
 
 def check_share(share: float) -> Fraction:
@@ -48,17 +49,18 @@ def remove_list(folder: Path, *, replaced: bool) -> None:
 
 
 def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]], share: float) -> int:
-    """Writes the most doubtful images as a table, atomically.
+    """Writes the most doubtful images, then others that are unlike those of the calibration, as a table, atomically.
 
     Columns: rank (from 1), name (of the results) and file (the image), both as `spreadsheet_cell` has them, doubt (see
-    `Segmentation`), mean_uncertainty and area (pixels of the mask). The most doubtful stand first; equal ones are in
-    the order of their names. Of a calibrated run area_low, area_high and dice_low follow, of several classes with
-    `<class>_` in front; empty for a source of several pictures, whose slices have bounds of their own.
+    `Segmentation`), mean_uncertainty, unlikeness (see `Segmentation`; empty: not judged) and area (pixels of the mask).
+    The most doubtful stand first, of both kinds; equal ones are in the order of their names. Of a calibrated run
+    area_low, area_high and dice_low follow, of several classes with `<class>_` in front; empty for a source of several
+    pictures, whose slices have bounds of their own.
 
     Args:
       path: of the CSV file.
       records: of the index, one a name; those of images that failed are passed over.
-      share: of the images that are flagged, above 0 and below 1; their number is rounded up.
+      share: of the images that are flagged for their doubt, above 0 and below 1; their number is rounded up.
 
     Returns:
       How many were flagged.
@@ -73,7 +75,9 @@ def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]],
         if record["status"] == "ok"
     ]
     rows.sort(key=lambda row: (-row[0][2], row[0][0]))
-    flagged = rows[: math.ceil(share * len(rows))]
+    count = math.ceil(share * len(rows))
+    unlike = _FIELDS.index("unlikeness")
+    flagged = rows[:count] + [row for row in rows[count:] if is_unlike(row[0][unlike])]
     classes = max((tuple(bounds) for _, bounds in rows), key=len, default=())
     columns = [(name, field) for name in classes for field in Bounds._fields]
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:

@@ -44,7 +44,7 @@ class Index:
     Each line of `index.jsonl` is a JSON object: `name` (of the results), `file` (the picture), its `bytes` and
     `mtime_ns` (null where the file system did not tell), `status` ("ok" or "failed"), and then `outputs` (kinds of
     results), `height`, `width`, `area` (pixels of the mask; of several classes `areas` has each),
-    `mean_uncertainty`, `doubt` and `seconds`, or `reason`.
+    `mean_uncertainty`, `doubt`, `unlikeness` (null: not judged) and `seconds`, or `reason`.
     Lines are appended while running; the last line of a name counts. The lines of earlier runs are in memory, some
     hundred bytes each.
 
@@ -144,6 +144,10 @@ class Index:
     def slices(self, name: str) -> int:
         """The number of slices of which an earlier run left results of this name, 1 for a picture."""
         return self._record(name).get("slices", 1)
+
+    def unlikeness(self, name: str) -> float | None:
+        """The unlikeness that an earlier run recorded for this name; None where it was not judged."""
+        return self._record(name).get("unlikeness")
 
     def changed(self, name: str, size: int, mtime_ns: int) -> bool:
         """Returns True unless an earlier run recorded this state of the file of that name."""

@@ -71,6 +71,7 @@ def facts_of(
         **({"hypotheses": hypotheses} if hypotheses else {}),
         "mean_uncertainty": round(float(result.uncertainty.mean(dtype=np.float64)), 6),
         "doubt": round(result.doubt, 6),
+        "unlikeness": None if result.unlikeness is None else float(f"{result.unlikeness:.4g}"),
     }
 
 

@@ -36,6 +36,9 @@ class Segmentation(NamedTuple):
       bounds: with a calibrated checkpoint, for each class by its name the interval of its area in pixels and the lowest
         Dice (`ddim_jax.metrics.Bounds`), each made to hold for the calibrated share of pictures; else empty.
       hypotheses: the whole masks that the samples fall into, the heaviest first; empty where nobody asked for them.
+      unlikeness: the distance of the picture from those that the checkpoint was calibrated on, as a multiple of the
+        limit (`ddim_jax.inference.unlikeness`): above 1 the picture is flagged, and the bounds do not hold for it;
+        None: not judged, for there is no calibration, or it has no reference of its pictures.
     """
 
     mask: np.ndarray
@@ -44,6 +47,7 @@ class Segmentation(NamedTuple):
     doubt: float
     bounds: Mapping[str, Bounds] = MappingProxyType({})
     hypotheses: tuple[Hypothesis, ...] = ()
+    unlikeness: float | None = None
 
 
 def sample_image(
@@ -118,6 +122,7 @@ def fuse(
     labels: Labels = Labels(),
     calibration: Calibrated | None = None,
     hypotheses: bool = False,
+    unlikeness: float | None = None,
 ) -> Segmentation:
     """Turns the samples of one image into its result.
 
@@ -129,6 +134,7 @@ def fuse(
       labels: the classes.
       calibration: of these options; None for no bounds.
       hypotheses: whether the result has them.
+      unlikeness: of the image, goes into the result.
     """
     fused = ensemble_probability(samples, PROTOCOLS[options.protocol], options.ensemble, labels)
     probability = resize_unit_map(fused, shape)
@@ -141,4 +147,5 @@ def fuse(
         doubt=float(np.mean(doubts)),
         bounds={} if calibration is None else calibration.bounds(probability, mask, doubts, labels),
         hypotheses=hypotheses_of(samples, shape, options, labels) if hypotheses else (),
+        unlikeness=unlikeness,
     )

@@ -18,12 +18,13 @@ import numpy as np
 
 from ddim_jax.aggregation import PROTOCOLS, ensemble_threshold
 from ddim_jax.diffusion import timestep_grid
-from ddim_jax.inference.calibration import Calibrated, load_calibration
+from ddim_jax.inference.calibration import Calibrated, load_calibration, load_reference
 from ddim_jax.inference.export_cache import TracedPrograms
 from ddim_jax.inference.hypotheses import Hypothesis, hypotheses_of
 from ddim_jax.inference.loading import fingerprint, load_network, weights_digest
 from ddim_jax.inference.segmentation import Segmentation, fuse, sample_image
 from ddim_jax.inference.tiles import Blend, tile_starts
+from ddim_jax.inference.unlikeness import Reference, describe_picture
 from ddim_jax.labels import Labels
 from ddim_jax.models import Network, create_process
 from ddim_jax.preprocessing import Prepared, as_rgb, image_id, pad_to, prepare
@@ -110,6 +111,7 @@ class Segmenter:
         self._process = create_process(model, config["diffusion"], self.labels)
         self._weights = weights
         self._calibrations: dict[SamplingOptions, tuple[Calibrated | None, str]] = {}
+        self._reference: tuple[Reference | None, str] | None = None
         sample = functools.partial(sample_image, self._process, Network(model))
         static = ("options", "return_trajectory")
         self._compiled = jax.jit(sample, static_argnames=static) if programs is None else programs.kept(sample)
@@ -247,7 +249,8 @@ class Segmenter:
         calibration, _ = self.calibration(options)
 
         def finish(image: np.ndarray, started: Started) -> Segmentation:
-            return fuse(self.fetch(started), image.shape[:2], options, self.labels, calibration)
+            samples = self.fetch(started)
+            return fuse(samples, image.shape[:2], options, self.labels, calibration, unlikeness=self.unlikeness(image))
 
         waiting, results = deque(), []
         for image in rgb:
@@ -345,6 +348,17 @@ class Segmenter:
         if options not in self._calibrations:
             self._calibrations[options] = load_calibration(self, options)
         return self._calibrations[options]
+
+    def reference(self) -> tuple[Reference | None, str]:
+        """Returns what `load_reference` does; the file is read once."""
+        if self._reference is None:
+            self._reference = load_reference(self)
+        return self._reference
+
+    def unlikeness(self, image: np.ndarray) -> float | None:
+        """The distance of an image, as for `sample`, from the pictures of the calibration, as `Segmentation` has it."""
+        reference, _ = self.reference()
+        return None if reference is None else reference.unlikeness(describe_picture(image))
 
     def fingerprint(self) -> str:
         """Returns a SHA-256 of the weights and every part of the config that a result depends on, wherever they lie."""

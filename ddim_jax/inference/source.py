@@ -179,6 +179,8 @@ def summed(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The facts of all slices as those of the source: areas added, uncertainty averaged, the largest doubt.
 
     The bounds and the hypotheses stay those of each slice, in a list: what holds for each need not hold for their sum.
+    Of the unlikeness there is such a list too, and the median: of many slices one in twenty is beyond the limit where
+    all are alike.
     """
     found = dict(facts[0])
     if len(facts) > 1 and found.pop("bounds", None):
@@ -191,4 +193,7 @@ def summed(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         found["areas"] = {name: sum(one["areas"][name] for one in facts) for name in found["areas"]}
     found["mean_uncertainty"] = round(float(np.mean([one["mean_uncertainty"] for one in facts])), 6)
     found["doubt"] = max(one["doubt"] for one in facts)
+    if len(facts) > 1 and found["unlikeness"] is not None:
+        found["unlikeness_of_slices"] = [one["unlikeness"] for one in facts]
+        found["unlikeness"] = float(np.median(found["unlikeness_of_slices"]))
     return found | ({"slices": len(facts)} if len(facts) > 1 else {})

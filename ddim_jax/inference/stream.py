@@ -186,7 +186,7 @@ class Stream:
             began = time.monotonic()
             image = loaded.picture.pixels
             kinds, _ = self._fitting(loaded.job, source.count)
-            result = self._fuse(samples, image.shape[:2], kinds)
+            result = self._fuse(samples, image, kinds)
             facts = facts_of(image, result, self._context.labels, source.pixel_area(loaded.slice)) | {
                 "seconds": loaded.seconds + device_seconds
             }
@@ -247,7 +247,7 @@ class Stream:
         kinds, too_long = self._fitting(job, 1)
         began = time.monotonic()
         image = picture.pixels
-        result = self._fuse(samples, image.shape[:2], kinds)
+        result = self._fuse(samples, image, kinds)
         write_outputs(job, self._output_dir, image, result, kinds, self._context)
         record = common(loaded)
         if too_long:  # the fault of this name alone; others can be written
@@ -264,10 +264,11 @@ class Stream:
             "seconds": round(loaded.seconds + device_seconds + time.monotonic() - began, 4),
         }
 
-    def _fuse(self, samples: np.ndarray, shape: tuple[int, int], kinds: Iterable[str]) -> Segmentation:
+    def _fuse(self, samples: np.ndarray, image: np.ndarray, kinds: Iterable[str]) -> Segmentation:
         hypotheses = any(getattr(WRITERS.get(kind), "needs_hypotheses", False) for kind in kinds)
-        how = self._context
-        return fuse(samples, shape, how.options, how.labels, how.calibration, hypotheses)
+        how, unlikeness = self._context, self._segmenter.unlikeness(image)
+        shape = image.shape[:2]
+        return fuse(samples, shape, how.options, how.labels, how.calibration, hypotheses, unlikeness)
 
     def _remove(self, job: Job, kinds: Iterable[str]) -> None:
         for kind in kinds:

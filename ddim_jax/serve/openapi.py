@@ -114,6 +114,8 @@ def _schemas() -> dict[str, Any]:
         "pixel_mm2": {"type": ["number", "null"]},
         "mean_uncertainty": _NUMBER,
         "doubt": _NUMBER,
+        "unlikeness": {"type": ["number", "null"]},
+        "warning": {"type": ["string", "null"]},
         "classes": _list({"type": "object", "properties": {"name": _TEXT, **of_class}}),
         "files": links,
     }
@@ -123,6 +125,7 @@ def _schemas() -> dict[str, Any]:
         "options": {"type": "object"},
         "calibration": {"type": ["string", "null"]},
         "coverage": {"type": ["number", "null"]},
+        "not_judged": {"type": ["string", "null"]},
         "window": {"type": ["array", "null"], "items": _NUMBER},
         "notes": _list(_TEXT),
         "slices": _list({"type": "object", "properties": one_slice}),

@@ -20,6 +20,7 @@ from ddim_jax.inference.reading import Opened, Reading
 from ddim_jax.inference.records import facts_of
 from ddim_jax.inference.segmentation import Segmentation, fuse
 from ddim_jax.inference.segmenter import Segmenter
+from ddim_jax.inference.unlikeness import UNLIKE, is_unlike
 from ddim_jax.inference.writing import writing_context
 from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import resize_unit_map
@@ -146,7 +147,7 @@ def segment(
             raise DataError(loaded.reason)
         image = loaded.picture.pixels
         samples = segmenter.fetch(segmenter.start(loaded.prepared, options))
-        result = fuse(samples, image.shape[:2], options, labels, calibration)
+        result = fuse(samples, image.shape[:2], options, labels, calibration, unlikeness=segmenter.unlikeness(image))
         area = None if opened.source is None else opened.source.pixel_area(index)
         facts = facts_of(image, result, labels, area)
         if opened.source is not None:
@@ -179,6 +180,7 @@ def segment(
         "options": options.as_dict(),
         "calibration": None if calibration is None else calibration.in_words(),
         "coverage": None if calibration is None else calibration.coverage,
+        "not_judged": segmenter.reference()[1] or None,
         "window": _window(opened),
         "notes": notes,
         "slices": slices,
@@ -276,8 +278,9 @@ def _slice(facts: Mapping[str, Any], labels: Labels, pixel_area: float | None) -
             one["area_mm2"] = float(f"{areas[name] * pixel_area:.6g}")
         bounds = facts.get("bounds", {}).get(name, {})
         classes.append(one | {field: bounds[field] for field in _BOUNDS if field in bounds})
-    same = ("height", "width", "mean_uncertainty", "doubt")
-    return {name: facts[name] for name in same} | {"pixel_mm2": pixel_area, "classes": classes}
+    same = ("height", "width", "mean_uncertainty", "doubt", "unlikeness")
+    warning = UNLIKE if is_unlike(facts["unlikeness"]) else None
+    return {name: facts[name] for name in same} | {"warning": warning, "pixel_mm2": pixel_area, "classes": classes}
 
 
 def _notes(picture: Picture) -> list[str]:

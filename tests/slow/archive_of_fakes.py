@@ -26,6 +26,12 @@ class RedMasks:
     def calibration(self, options):
         return None, None
 
+    def reference(self):
+        return None, "not calibrated"
+
+    def unlikeness(self, image):
+        return None
+
     def fingerprint(self):
         return "0" * 64
 

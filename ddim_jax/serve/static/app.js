@@ -166,6 +166,7 @@ function fillAbout(networks) {
     rows.push(["Samples", `${options.samples}, ${options.steps} ${options.steps === 1 ? "step" : "steps"} each${options.sampler ? ` (${options.sampler})` : ""}, seed ${options.seed}`]);
     if (options.threshold !== null) rows.push(["Threshold", `${options.threshold}`]);
     rows.push(["Intervals", one.calibration ?? "none: the checkpoint is not calibrated"]);
+    if (one.not_judged) rows.push(["Unlike pictures", `not judged: ${one.not_judged}`]);
     if (one.note) rows.push(["Trained on", one.note]);
     if (one.terms) rows.push(["Terms", one.terms]);
     for (const note of one.notes) rows.push(["Note", note]);
@@ -266,6 +267,7 @@ function fillFigures(asked) {
       if (own !== null) row("Area of the mask", area(found.area, one.pixel_mm2));
     }
     row("Doubt", one.doubt.toFixed(3));
+    if (one.unlikeness !== null) row("Unlikeness", `${one.unlikeness.toPrecision(3)} of at most 1`);
     row("Size", `${one.width} × ${one.height}`);
     return table;
   });
@@ -273,7 +275,9 @@ function fillFigures(asked) {
   if (state.viewers.some(({ network }) => network.slices[asked.slice - 1].classes.some((found) => "area_low" in found))) {
     help.push("Interval and lowest Dice are made for pictures like those of the calibration, below; for others they can be wrong.");
   }
-  $("figures").replaceChildren(...tables, ...help.map((text) => element("p", text, { class: "quiet" })));
+  const warnings = [...new Set(state.viewers.map(({ network }) => network.slices[asked.slice - 1].warning))].filter(Boolean);
+  const said = warnings.map((text) => element("p", text, { class: "warning", role: "note" }));
+  $("figures").replaceChildren(...said, ...tables, ...help.map((text) => element("p", text, { class: "quiet" })));
 }
 
 function area(pixels, mm2) {

@@ -161,7 +161,7 @@ export class Viewer {
     const one = slices[(this.shown.slice ?? 1) - 1];
     const areas = one.classes.map((found) => `${titled(found.name)} ${Math.round(found.area)} pixels`).join(", ");
     const where = slices.length > 1 ? `slice ${this.shown.slice} of ${slices.length}, ` : "";
-    return `${name}: ${where}${areas}, doubt ${one.doubt.toFixed(3)}.`;
+    return `${name}: ${where}${areas}, doubt ${one.doubt.toFixed(3)}.${one.warning ? ` ${one.warning}` : ""}`;
   }
 }
 

@@ -58,12 +58,13 @@ def names(out):
     return [row["name"] for row in table(out)]
 
 
-def record(name, doubt):
+def record(name, doubt, unlikeness=None):
     return {
         "name": name,
         "file": f"/in/{name}.png",
         "doubt": doubt,
         "mean_uncertainty": 0.25,
+        "unlikeness": unlikeness,
         "area": 7,
         "status": "ok",
     }
@@ -74,12 +75,21 @@ def test_the_most_doubtful_first_and_ties_by_name(tmp_path):
     records = [record("b", 0.2), record("c", 0.7), record("a", 0.2), record("d", 0.1), failed]
     assert write_flagged(tmp_path / "flagged.csv", records, 0.6) == 3
     assert (tmp_path / "flagged.csv").read_text() == (
-        "rank,name,file,doubt,mean_uncertainty,area\n"
-        "1,c,/in/c.png,0.7,0.25,7\n"
-        "2,a,/in/a.png,0.2,0.25,7\n"
-        "3,b,/in/b.png,0.2,0.25,7\n"
+        "rank,name,file,doubt,mean_uncertainty,unlikeness,area\n"
+        "1,c,/in/c.png,0.7,0.25,,7\n"
+        "2,a,/in/a.png,0.2,0.25,,7\n"
+        "3,b,/in/b.png,0.2,0.25,,7\n"
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flagged.csv"]
+
+
+def test_pictures_unlike_those_of_the_calibration_follow_however_sure_they_are(tmp_path):
+    records = [record("b", 0.2, 0.9), record("c", 0.7, 1.2), record("a", 0.1, 1.0), record("d", 0.0, 40.5)]
+    assert write_flagged(tmp_path / "flagged.csv", records, 0.2) == 2
+    assert [(row["rank"], row["name"], row["unlikeness"]) for row in table(tmp_path)] == [
+        ("1", "c", "1.2"),
+        ("2", "d", "40.5"),
+    ]
 
 
 def test_many_with_equal_doubts_against_sorted_rows(tmp_path):

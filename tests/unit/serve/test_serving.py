@@ -202,6 +202,28 @@ def test_the_interval_of_a_calibrated_checkpoint(serving, monkeypatch, tmp_path)
     assert of_class["area_low"] <= own.mask.sum() <= of_class["area_high"] and 0 <= of_class["dice_low"] <= 1
 
 
+def test_a_picture_unlike_those_of_the_calibration_has_a_warning(serving, monkeypatch):
+    from ddim_jax.inference.unlikeness import describe_picture, fit_reference
+
+    rng = np.random.default_rng(0)
+    ramp = np.tile(np.linspace(0, 255, SIZE), (SIZE, 1))
+    own = [np.clip(ramp + rng.normal(0, 9, ramp.shape), 0, 255).astype(np.uint8) for _ in range(30)]
+    reference = fit_reference([describe_picture(image) for image in own[:29]])
+    served = network()
+    monkeypatch.setattr(served.segmenter, "_reference", (reference, ""))
+    client = serving([served])
+    black, like = (
+        client.post("/segment", content=png(image)).json()["networks"][0]["slices"][0]
+        for image in (np.zeros((SIZE, SIZE), np.uint8), own[29])
+    )
+    assert black["unlikeness"] > 1 and black["warning"].startswith("This picture is unlike the pictures that the model")
+    assert like["unlikeness"] < 1 and like["warning"] is None
+    monkeypatch.setattr(served.segmenter, "_reference", (None, "not calibrated"))
+    (result,) = client.post("/segment", content=png(own[29])).json()["networks"]
+    assert result["not_judged"] == "not calibrated"
+    assert (result["slices"][0]["unlikeness"], result["slices"][0]["warning"]) == (None, None)
+
+
 def test_fifty_uploads_at_once_from_ten_clients_are_not_mixed_up(client):
     def send(number):
         rows = number % 15 + 1

@@ -1,0 +1,117 @@
+"""Measures how well pictures unlike those of the calibration are told from a checkpoint's own.
+
+python -m benchmarks.quality.unlike --ckpt CKPT --own FOLDER [--elsewhere FOLDER] [--others FOLDER...]
+
+CKPT is calibrated; no network runs. FOLDER has images and masks: --own is the one that was trained on, --elsewhere
+holds pictures of the same structures from another source, --others of other structures; of a folder with a splits.csv
+its test split counts, else all. Noise, flat greys and the own pictures inverted or turned by a right angle are made
+here. Writes a row for each kind of pictures into docs/results/unlike.json; `python -m benchmarks.render` puts the table
+into the pages.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.machine import ROOT, provenance
+from benchmarks.result_file import add_row, read_result
+from benchmarks.tables import Columns, distinct, of_commit, table
+from ddim_jax.data import has_split, load_dataset
+from ddim_jax.inference import Segmenter
+from ddim_jax.inference.unlikeness import Reference, describe_picture, is_unlike
+from ddim_jax.runtime.errors import InputError, report_input_errors
+
+OUTPUT = ROOT / "docs" / "results" / "unlike.json"
+IDENTITY = ("dataset", "pictures")
+RULES = {
+    "pictures": "the test split of the folder that was trained on, and what is compared with it",
+    "flagged": "of n, those with an unlikeness above 1",
+    "median": "of the unlikeness",
+    "auroc": "the chance that one of these pictures is more unlike the calibration than one of the own test split",
+}
+_MADE = 20
+
+
+def auroc(own: Sequence[float], others: Sequence[float]) -> float:
+    """The share of pairs in which the other is larger, equal ones by half; in [0, 1]."""
+    own, others = np.asarray(own)[:, None], np.asarray(others)[None]
+    return float(np.mean(others > own) + 0.5 * np.mean(others == own))
+
+
+def made(own: Sequence[np.ndarray]) -> dict[str, list[np.ndarray]]:
+    """Pictures that are made: uint8 [H, W, 3] by their kind."""
+    rng = np.random.default_rng(0)
+    return {
+        "noise": [rng.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(_MADE)],
+        "flat": [np.full((64, 64, 3), level, np.uint8) for level in np.linspace(0, 255, _MADE).round()],
+        "own, inverted": [255 - image for image in own],
+        "own, turned": [np.rot90(image) for image in own],
+    }
+
+
+def rows_of(dataset: str, reference: Reference, pictures: dict[str, Iterable[np.ndarray]]) -> list[dict[str, Any]]:
+    """A row for each kind of pictures; the first is the own test split."""
+    found, own = [], []
+    for kind, images in pictures.items():
+        values = [reference.unlikeness(describe_picture(image)) for image in images]
+        own = own or values
+        flagged = sum(map(is_unlike, values))
+        row = {"dataset": dataset, "pictures": kind, "n": len(values), "flagged": flagged}
+        row |= {"share": flagged / len(values), "median": float(np.median(values))}
+        found.append(row | {"auroc": auroc(own, values) if len(found) else None} | provenance())
+    return found
+
+
+def unlike(root: Path) -> str:
+    """The table of docs/results/unlike.json."""
+    rows = read_result(root / "docs" / "results" / "unlike.json").get("rows", [])
+    code = distinct(of_commit(row) for row in rows)
+    return table(_COLUMNS, rows) + (f"\nMeasured at {'; '.join(code)}.\n" if code else "")
+
+
+_COLUMNS: Columns = {
+    "calibrated on": "{dataset}, validation",
+    "pictures": "{pictures}",
+    "n": "{n}",
+    "flagged": "{share:.0%}",
+    "median unlikeness": "{median:.2f}",
+    "AUROC": "{auroc:.3f}",
+}
+
+
+def _read(folder: Path) -> list[np.ndarray]:
+    split = "test" if has_split(folder) else "all"
+    source = load_dataset("folder", split, root=folder, read_only=True)
+    return [source[row].image for row in range(len(source))]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ckpt", required=True, metavar="CKPT", help="a run, a file of weights or a packaged name")
+    parser.add_argument("--own", required=True, type=Path, metavar="FOLDER", help="that was trained on")
+    parser.add_argument("--elsewhere", type=Path, metavar="FOLDER", help="of the same structures, another source")
+    parser.add_argument("--others", nargs="*", default=[], type=Path, metavar="FOLDER", help="of other structures")
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/results/unlike.json")
+    given = parser.parse_args(arguments)
+    with report_input_errors("stopped"):
+        reference, why_not = Segmenter.load(given.ckpt).reference()
+        if reference is None:
+            raise InputError(f"{given.ckpt} judges no picture: {why_not}")
+        own = _read(given.own)
+        pictures = {"own test split": own}
+        if given.elsewhere is not None:
+            pictures["elsewhere"] = _read(given.elsewhere)
+        pictures |= {f"{folder.resolve().name}, test" if has_split(folder) else folder.resolve().name: _read(folder)
+                     for folder in given.others}  # fmt: skip
+        for row in rows_of(given.own.resolve().name, reference, pictures | made(own)):
+            add_row(given.output, RULES, row, IDENTITY)
+            print(f"{row['dataset']}, {row['pictures']}: {row['flagged']} of {row['n']} flagged", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

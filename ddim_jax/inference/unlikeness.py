@@ -1,0 +1,143 @@
+"""Unlikeness: the distance of a picture from the pictures that a checkpoint was calibrated on.
+
+A picture is described by 24 numbers of its look at 64 x 64 pixels, and its distance is that of Mahalanobis (Proceedings
+of the National Institute of Sciences of India, 1936) from the mean of the calibration's descriptors, their correlations
+shrunk towards none (Ledoit and Wolf, J. Multivariate Analysis, 2004, with a fixed share), so that few pictures suffice.
+The limit is the conformal quantile of the distances of those very pictures, each from the others: of pictures drawn
+like them about one in twenty is beyond it.
+
+It sees how light and dark lie, contrast, colour and sharpness. It does not see what the picture shows: one that is
+within the limit can still be of another kind, and one beyond it can be segmented well.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ddim_jax.metrics import conformal_quantile, pictures_needed
+from ddim_jax.preprocessing import as_rgb, resize_image
+
+WITHIN = 0.95
+"""The share of pictures like those of the calibration that is within the limit."""
+PICTURES_NEEDED = pictures_needed(WITHIN)
+"""The fewest pictures that a reference is made of."""
+UNLIKE = "This picture is unlike the pictures that the model was calibrated on: intervals do not hold for it."
+_SIDE, _BLOCKS = 64, 3
+_LENGTH = 2 * _BLOCKS**2 + 6
+_SHRINKAGE = 0.3
+_SMALLEST_SCALE = 0.02  # added to each deviation: what never differed in the calibration may differ a little
+_SMALLEST_LIMIT = 1e-6  # of pictures that are all the same
+
+
+def describe_picture(image: np.ndarray) -> np.ndarray:
+    """Describes the look of a picture.
+
+    Args:
+      image: uint8 [H, W], [H, W, 1] or [H, W, 3] (RGB), resized to 64 x 64.
+
+    Returns:
+      float64 [24], of values in [0, 1]: the mean grey of 3 x 3 blocks and the logs of its standard deviation there, the
+      means of R - G and G - B and the logs of their deviations, the logs of the mean absolute steps across and down.
+
+    Raises:
+      InputError: as `ddim_jax.preprocessing.as_rgb`.
+    """
+    values = resize_image(as_rgb(image), (_SIDE, _SIDE)).astype(np.float64) / 255
+    grey, chroma = values.mean(axis=-1), -np.diff(values, axis=-1).reshape(-1, 2)
+    side = _SIDE // _BLOCKS
+    kept = grey[: side * _BLOCKS, : side * _BLOCKS].reshape(_BLOCKS, side, _BLOCKS, side)
+    blocks = kept.transpose(0, 2, 1, 3).reshape(_BLOCKS**2, -1)
+    steps = [np.abs(np.diff(grey, axis=axis)).mean() for axis in (1, 0)]
+    return np.concatenate(
+        [
+            blocks.mean(axis=1),
+            np.log(blocks.std(axis=1) + 0.01),
+            chroma.mean(axis=0),
+            np.log(chroma.std(axis=0) + 0.01),
+            np.log(np.array(steps) + 0.003),
+        ]
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reference:
+    """The pictures of a calibration, as far as another is compared with them.
+
+    Attributes:
+      mean: float64 [24], of their descriptors.
+      whitening: float64 [24, 24]; the distance of a descriptor is the root mean square of `whitening @ (it - mean)`.
+      limit: distances above it are flagged.
+    """
+
+    mean: np.ndarray
+    whitening: np.ndarray
+    limit: float
+
+    def unlikeness(self, descriptor: np.ndarray) -> float:
+        """The distance as a multiple of the limit, >= 0; above 1 the picture is flagged."""
+        return _distance(descriptor, self.mean, self.whitening) / self.limit
+
+    def digest(self) -> str:
+        """SHA-256 of all that an unlikeness depends on."""
+        return hashlib.sha256(json.dumps(self.as_record()).encode()).hexdigest()
+
+    def as_record(self) -> dict[str, Any]:
+        """The reference as JSON has it."""
+        return {"mean": self.mean.tolist(), "whitening": self.whitening.tolist(), "limit": self.limit}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Reference":
+        """The reference that `as_record` described.
+
+        Raises:
+          ValueError, KeyError, TypeError: it is none.
+        """
+        mean, whitening = (np.array(record[name], np.float64) for name in ("mean", "whitening"))
+        limit = float(record["limit"])
+        if mean.shape != (_LENGTH,) or whitening.shape != (_LENGTH, _LENGTH) or not limit > 0:
+            raise ValueError(f"mean {mean.shape}, whitening {whitening.shape}, limit {limit}")
+        if not all(np.isfinite(values).all() for values in (mean, whitening, limit)):
+            raise ValueError("a number is not finite")
+        return cls(mean, whitening, limit)
+
+
+def is_unlike(unlikeness: float | None) -> bool:
+    """True if a picture of this unlikeness (`Reference.unlikeness`; None: not judged) is flagged."""
+    return unlikeness is not None and unlikeness > 1
+
+
+def fit_reference(descriptors: Sequence[np.ndarray]) -> Reference:
+    """Makes the reference of a calibration from the descriptors [24] of its pictures.
+
+    Raises:
+      ValueError: there are fewer than `PICTURES_NEEDED`.
+    """
+    count = len(descriptors)
+    if count < PICTURES_NEEDED:
+        raise ValueError(f"{count} pictures; it takes {PICTURES_NEEDED} to judge if others are unlike them")
+    values = np.asarray(descriptors, np.float64)
+    centre = values.mean(axis=0)
+    centred = values - centre
+    products = centred.T @ centred
+    distances = []
+    for one in centred:  # from the others, whose sums are those of all without it
+        mean = -one / (count - 1)
+        covariance = (products - np.outer(one, one)) / (count - 1) - np.outer(mean, mean)
+        distances.append(_distance(one, mean, _whitening(covariance)))
+    limit = max(conformal_quantile(distances, WITHIN), _SMALLEST_LIMIT)
+    return Reference(centre, _whitening(products / count), limit)
+
+
+def _whitening(covariance: np.ndarray) -> np.ndarray:
+    """What takes a deviation to numbers that are about uncorrelated and of variance 1."""
+    scale = np.sqrt(np.diag(covariance).clip(0)) + _SMALLEST_SCALE
+    shrunk = (1 - _SHRINKAGE) * covariance / np.outer(scale, scale) + _SHRINKAGE * np.eye(len(scale))
+    return np.linalg.inv(np.linalg.cholesky(shrunk)) / scale
+
+
+def _distance(descriptor: np.ndarray, mean: np.ndarray, whitening: np.ndarray) -> float:
+    return float(np.sqrt(np.mean((whitening @ (descriptor - mean)) ** 2)))

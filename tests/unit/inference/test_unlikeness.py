@@ -1,0 +1,121 @@
+"""Distances against SciPy's, the limit by leaving one out, and pictures of another kind."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import mahalanobis
+
+from ddim_jax.data.datasets.phantom import draw_phantom
+from ddim_jax.inference.unlikeness import PICTURES_NEEDED, Reference, describe_picture, fit_reference, is_unlike
+from ddim_jax.runtime.errors import InputError
+
+
+def drawn(count, seed=0):
+    """Descriptors that are correlated, of very different scales, one of them always the same."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(count, 24)) @ rng.normal(size=(24, 24)) * np.geomspace(0.001, 3, 24) + rng.normal(size=24)
+    values[:, 5] = 0.25
+    return values
+
+
+def by_scipy(one, others):
+    """Mahalanobis on standardised values, correlations shrunk by 30 percent; the root mean square of 24."""
+    scale = others.std(axis=0) + 0.02
+    z = (others - others.mean(axis=0)) / scale
+    inverse = np.linalg.inv(0.7 * np.cov(z, rowvar=False, bias=True) + 0.3 * np.eye(24))
+    return mahalanobis((one - others.mean(axis=0)) / scale, np.zeros(24), inverse) / np.sqrt(24)
+
+
+def phantoms(indices, side=64):
+    return [draw_phantom("test", 0, index, side)[0] for index in indices]
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return fit_reference([describe_picture(image) for image in phantoms(range(40))])
+
+
+@pytest.mark.parametrize(("count", "rank"), [(19, 19), (30, 30), (50, 49)])  # ceil(0.95 (n + 1))
+def test_distance_and_limit_are_those_of_scipy(count, rank):
+    values = drawn(count)
+    found = fit_reference(values)
+    limit = sorted(by_scipy(values[k], np.delete(values, k, axis=0)) for k in range(count))[rank - 1]
+    assert found.limit == pytest.approx(limit, rel=1e-9)
+    for one in drawn(5, seed=1):
+        assert found.unlikeness(one) == pytest.approx(by_scipy(one, values) / limit, rel=1e-9)
+
+
+def test_too_few_pictures_make_no_reference():
+    assert PICTURES_NEEDED == 19
+    for count in (1, 2, 18):
+        with pytest.raises(ValueError, match=rf"{count} pictures; it takes 19"):
+            fit_reference(drawn(count))
+
+
+def test_about_one_in_twenty_of_the_same_kind_is_flagged():
+    values = drawn(2050)
+    found = fit_reference(values[:50])
+    assert 0.01 < np.mean([is_unlike(found.unlikeness(one)) for one in values[50:]]) < 0.12
+
+
+def test_the_descriptor_by_hand():
+    image = np.zeros((63, 63, 3), np.uint8)
+    image = np.pad(image, ((0, 1), (0, 1), (0, 0)))
+    image[:21, 21:42] = 255, 51, 0
+    found = describe_picture(image)
+    grey = 306 / 3 / 255
+    assert found[:9] == pytest.approx([0, grey, 0, 0, 0, 0, 0, 0, 0])
+    assert found[9:18] == pytest.approx(np.log(0.01))
+    share = 21 * 21 / 64**2
+    assert found[18:20] == pytest.approx([share * 0.8, share * 0.2])
+    deviation = np.sqrt(share * (1 - share))
+    assert found[20:22] == pytest.approx(np.log([0.8 * deviation + 0.01, 0.2 * deviation + 0.01]))
+    # 21 rows with two steps of 63 pairs each, and 21 columns with one step.
+    steps = np.array([2 * 21, 21]) * grey / (64 * 63)
+    assert found[22:] == pytest.approx(np.log(steps + 0.003))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 500), (64, 64, 1), (200, 90, 3)])
+def test_pictures_of_any_size_are_described(shape):
+    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    found = describe_picture(image)
+    assert found.shape == (24,) and np.isfinite(found).all()
+    if len(shape) == 2:  # grey is what its three channels are
+        assert np.array_equal(found, describe_picture(np.repeat(image[..., None], 3, axis=-1)))
+    with pytest.raises(InputError, match="expected uint8"):
+        describe_picture(image.astype(np.float32))
+
+
+def test_pictures_of_another_kind_are_flagged_and_phantoms_are_not(reference):
+    rng = np.random.default_rng(0)
+    others = [np.full((80, 60), value, np.uint8) for value in (0, 90, 255)]
+    others.append(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    others += [255 - image for image in phantoms(range(100, 103))]
+    others += [image * np.array([1, 0, 0], np.uint8) for image in phantoms(range(100, 103))]
+    assert all(is_unlike(reference.unlikeness(describe_picture(image))) for image in others)
+    own = [reference.unlikeness(describe_picture(image)) for image in phantoms(range(100, 140))]
+    assert np.mean([is_unlike(value) for value in own]) <= 0.1
+
+
+def test_what_is_all_the_same_has_a_reference_and_anything_else_is_far():
+    image = np.full((64, 64, 3), 100, np.uint8)
+    found = fit_reference([describe_picture(image)] * 19)
+    assert found.unlikeness(describe_picture(image)) < 1e-3
+    assert found.unlikeness(describe_picture(image + np.uint8(20))) > 1e3
+    assert not is_unlike(None) and not is_unlike(1.0) and is_unlike(1.0001)
+
+
+def test_a_record_is_the_same_reference_and_another_thing_is_none(reference):
+    record = json.loads(json.dumps(reference.as_record()))
+    again = Reference.from_record(record)
+    one = describe_picture(np.zeros((8, 8), np.uint8))
+    assert again.unlikeness(one) == reference.unlikeness(one) and again.digest() == reference.digest()
+    damaged = [
+        {}, [], 1, record | {"limit": 0}, record | {"limit": "x"}, record | {"limit": float("nan")},
+        record | {"mean": record["mean"][:-1]}, record | {"whitening": record["mean"]}, record | {"mean": None},
+        record | {"mean": [float("inf")] * 24}, record | {"whitening": [["x"] * 24] * 24},
+    ]  # fmt: skip
+    for wrong in damaged:
+        with pytest.raises((ValueError, KeyError, TypeError)):
+            Reference.from_record(wrong)
