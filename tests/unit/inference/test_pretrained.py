@@ -11,7 +11,7 @@ from ddim_jax.inference import Segmenter
 def test_packaged_weights_say_their_terms_and_are_calibrated(caplog, name, terms):
     segmenter = Segmenter.from_pretrained(name)
     assert terms in caplog.text and "not for clinical use" in caplog.text
-    assert segmenter.step == 5190
+    assert segmenter.step == 7000
     calibration, why_not = segmenter.calibration()
     assert (why_not, calibration.coverage) == ("", 0.9)
     assert (calibration.about["dataset"], calibration.about["split"]) == (name, "val")
