@@ -7,11 +7,14 @@ from ddim_jax import load_dataset, pretrained
 from ddim_jax.inference import Segmenter
 
 
-@pytest.mark.parametrize(("name", "terms"), [("lung_xray", "CC BY-NC-SA 4.0"), ("skin_lesion", "CC BY-NC")])
-def test_packaged_weights_say_their_terms_and_are_calibrated(caplog, name, terms):
+@pytest.mark.parametrize(
+    ("name", "terms", "step"),
+    [("lung_xray", "CC BY-NC-SA 4.0", 7000), ("skin_lesion", "CC BY-NC", 7000), ("polyp", "CC BY 4.0", 9000)],
+)
+def test_packaged_weights_say_their_terms_and_are_calibrated(caplog, name, terms, step):
     segmenter = Segmenter.from_pretrained(name)
     assert terms in caplog.text and "not for clinical use" in caplog.text
-    assert segmenter.step == 7000
+    assert segmenter.step == step
     calibration, why_not = segmenter.calibration()
     assert (why_not, calibration.coverage) == ("", 0.9)
     assert (calibration.about["dataset"], calibration.about["split"]) == (name, "val")
