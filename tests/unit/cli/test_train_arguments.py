@@ -78,7 +78,10 @@ def test_arguments_that_work(parse):
     ("arguments", "message"),
     [
         ((), "--config"),
-        (("--config", "no.py"), "--config: there is no file no.py; expected one, or a name of: base, demo, "),
+        (
+            ("--config", "no.py"),
+            "--config: there is no file no.py; expected one, or a name of: ambiguous, base, demo, ",
+        ),
         (("--config", "wrong.py"), "no field 'nmae'.*\"name\""),
         (("--config", "syntax.py"), f"--config: .*syntax.py, line {line_of('return config')}: invalid syntax"),
         (("--config", "types.py"), f"--config: .*types.py, line {line_of('config.update')}: TypeError: .*int"),

@@ -17,6 +17,8 @@ from ddim_jax.inference.processes import Process
 
 PROGRAM = Path(__file__).parents[3] / "sample.py"
 
+NOT_JUDGED = "not judged if images are unlike those of the calibration: not calibrated"
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
@@ -77,11 +79,13 @@ def test_processes_share_the_work_and_a_second_start_says_that_there_is_none(
             f"process {index} of 2: {count} images segmented in " if count else f"process {index} of 2: nothing to do"
         )
         assert told[index].startswith(done)
-        assert told[index + 2] == (
-            f"process {index} of 2: nothing to do, {count} images were done before: {tmp_path / 'out'}\n"
-        )
+        assert told[index + 2].splitlines() == [
+            f"process {index} of 2: nothing to do, {count} images were done before: {tmp_path / 'out'}",
+            NOT_JUDGED,
+        ]
     assert sample(monkeypatch, *common[:6]) == 0
-    assert capsys.readouterr().out == f"nothing to do, 2 images were done before: {tmp_path / 'out'}\n"
+    done = f"nothing to do, 2 images were done before: {tmp_path / 'out'}"
+    assert capsys.readouterr().out.splitlines() == [done, NOT_JUDGED]
     assert sample(monkeypatch, *common, 2) == 2
     assert capsys.readouterr().err == "error: process_index is 2 with process_count 2; expected 0 to 1\n"
 
@@ -89,7 +93,8 @@ def test_processes_share_the_work_and_a_second_start_says_that_there_is_none(
 def test_doubtful_images_are_flagged_and_told(tiny, run, images, tmp_path, monkeypatch, capsys):
     common = ("--ckpt", run, "--input", images, "--output", tmp_path / "out")
     assert sample(monkeypatch, *common, "--flag-uncertain", "0.5") == 0
-    assert capsys.readouterr().out.rstrip().endswith(f"/out; 1 flagged: {tmp_path / 'out' / 'flagged.csv'}")
+    *_, flagged, judged = capsys.readouterr().out.splitlines()
+    assert flagged.endswith(f"/out; 1 flagged: {tmp_path / 'out' / 'flagged.csv'}") and judged == NOT_JUDGED
     doubts = {f"{seed}": tiny.segment(picture(seed)).doubt for seed in range(2)}
     with open(tmp_path / "out" / "flagged.csv", newline="") as file:
         (row,) = csv.DictReader(file)
