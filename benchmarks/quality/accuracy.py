@@ -1,4 +1,4 @@
-"""What a network of a run reaches and what it costs beside a plain U-Net: docs/results/accuracy.json.
+"""Scores the network of a run and times it beside a plain U-Net, for docs/results/accuracy.json.
 
 python -m benchmarks.quality.accuracy --runs RUN... --budget SECONDS [--workdir DIR] [--repeats N]
 

@@ -7,7 +7,7 @@ import jax
 
 
 class Encoded(NamedTuple):
-    """What a network made of pictures; it may stand in their place where the network is called.
+    """Pictures as a network has encoded them; they may stand in the place of the pictures where it is called.
 
     Attributes:
       features: whatever the network needs again at each step; arrays whose first axis is the batch.

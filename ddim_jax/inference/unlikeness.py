@@ -133,7 +133,7 @@ def fit_reference(descriptors: Sequence[np.ndarray]) -> Reference:
 
 
 def _whitening(covariance: np.ndarray) -> np.ndarray:
-    """What takes a deviation to numbers that are about uncorrelated and of variance 1."""
+    """The matrix that takes a deviation to numbers about uncorrelated and of variance 1."""
     scale = np.sqrt(np.diag(covariance).clip(0)) + _SMALLEST_SCALE
     shrunk = (1 - _SHRINKAGE) * covariance / np.outer(scale, scale) + _SHRINKAGE * np.eye(len(scale))
     return np.linalg.inv(np.linalg.cholesky(shrunk)) / scale

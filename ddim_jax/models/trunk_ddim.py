@@ -79,7 +79,7 @@ class Trunk(_Sized):
 
 
 class Head(_Sized):
-    """What is left to do at each timestep: x_t added to what the trunk found, each convolution shifted by t."""
+    """The work of each timestep: x_t is added to the features of the trunk, and convolutions are shifted by t."""
 
     @nn.compact
     def __call__(self, noisy_mask: jax.Array, encoded: Encoded, t: jax.Array) -> jax.Array:
@@ -144,7 +144,7 @@ class TrunkDDIM(_Sized):
         return self.head(noisy_mask, image if isinstance(image, Encoded) else self.encode(image, train=train), t)
 
     def encode(self, image: jax.Array, *, train: bool = False) -> Encoded:
-        """What the head needs of pictures [B, H, W, 3] in [-1, 1].
+        """Encodes pictures [B, H, W, 3] in [-1, 1] for the head.
 
         Raises:
           ValueError: H or W is not a multiple of `size_multiple`.

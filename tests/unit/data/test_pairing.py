@@ -1,4 +1,4 @@
-"""Which mask belongs to which picture of a folder, and what is said of a file that stays alone."""
+"""Masks are paired with the pictures of a folder, and a file that stays alone is named."""
 
 import numpy as np
 import pytest

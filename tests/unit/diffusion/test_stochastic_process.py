@@ -15,7 +15,7 @@ SURE = -40.0  # softplus of it is nothing: the variance is the smallest there is
 
 
 def output(mean, variance, factors):
-    """What a network gives of one picture: [1, H, W, C (2 + R)] of maps [H, W] and R maps."""
+    """The output of a network for one picture: [1, H, W, C (2 + R)] of maps [H, W] and R maps."""
     return jnp.stack([mean, variance, *factors], axis=-1)[None].astype(jnp.float32)
 
 

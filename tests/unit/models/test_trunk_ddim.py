@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy_unet import conv, dense, embedding, fold, norm, silu, unfold
 
+from benchmarks.speed.roofline import count
 from ddim_jax.diffusion import DiffusionProcess, Encoded
 from ddim_jax.diffusion.losses import cross_entropy_dice
 from ddim_jax.inference.segmentation import sample_image
@@ -87,6 +88,26 @@ def test_equals_numpy(draw_params, light, patch, sizes):
 def test_the_small_preset():
     model = create_model("trunk_ddim", preset="small")
     assert sum(leaf.size for leaf in jax.tree.leaves(param_shapes(model, model.size_multiple))) == 324_616
+
+
+def test_many_heads_cost_less_than_many_networks():
+    """Multiplications at 64 x 64 in units of the small U-Net's; 50 steps of 5 samples are 250 evaluations."""
+    noisy, image, t = (jax.ShapeDtypeStruct(one.shape[1:], one.dtype) for one in map(jnp.asarray, inputs(64, 64)))
+    noisy, image, t = (jax.ShapeDtypeStruct((1, *one.shape), one.dtype) for one in (noisy, image, t))
+
+    def work(model, *given, **how):
+        return count(
+            lambda params, *x: model.apply({"params": params}, *x, **how), param_shapes(model, 64), *given
+        ).flops
+
+    model = create_model("trunk_ddim", preset="small")
+    encoded = jax.eval_shape(
+        lambda params, x: model.apply({"params": params}, x, method="encode"), param_shapes(model, 64), image
+    )
+    trunk, head = work(model, image, method="encode"), work(model, noisy, encoded, t)
+    unet = work(create_model("unet", preset="small"), image)
+    assert head < trunk / 3
+    assert 37 < (trunk + 250 * head) / unet < 38
 
 
 def test_sizes_and_levels_that_cannot_work_are_refused():
