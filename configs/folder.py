@@ -19,6 +19,6 @@ def get_config():
     config.data.name = "folder"
     config.data.augmentation = "strong"
     config.data.rotation_degrees = 20.0
-    config.train.steps = 9000
+    config.train.steps = 8000
     config.train.checkpoint_every = 1000
     return config

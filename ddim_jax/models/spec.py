@@ -224,7 +224,7 @@ def create_model(name: str, *, preset: str | None = None, mask_channels: int = 1
 
     Args:
       name: "lightweight_ddim" (22,882,945 parameters), "ddim" (113,672,065), "unet" (23,772,449), "medsegdiff"
-        (143,405,825), "trunk_ddim" (12,219,315), or one that was registered.
+        (143,405,825), "trunk_ddim" (23,878,683), or one that was registered.
       preset: None for the size of the paper, or "small".
       mask_channels: of the mask, `ddim_jax.labels.Labels.channels`; 1 for one class.
       **overrides: fields of the model's class, over the preset; None keeps what the preset or the class says, whether

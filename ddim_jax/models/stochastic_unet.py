@@ -1,22 +1,20 @@
 """A U-Net whose logits are a Gaussian with correlated pixels, so that it draws whole masks without diffusion."""
 
-import dataclasses
-
 import flax.linen as nn
 import jax
 
 from ddim_jax.diffusion.stochastic import StochasticProcess
 from ddim_jax.fields import Field
-from ddim_jax.models.plain_unet import SMALL, PlainUNet
+from ddim_jax.models.plain_unet import SMALL, Levels, PlainUNet
 from ddim_jax.models.spec import SIZES, ModelSpec
 from ddim_jax.registry import MODELS
 
 
-class StochasticUNet(PlainUNet):
+class StochasticUNet(Levels):
     """A stochastic segmentation network (Monteiro et al. 2020, arXiv 2006.06015) on the trunk of `PlainUNet`.
 
     Attributes:
-      rank: R, the number of factors that the pixels have in common. The others are those of `PlainUNet`.
+      rank: R, the number of factors that the pixels have in common. The others are those of `Levels`.
     """
 
     rank: int = 10
@@ -28,10 +26,8 @@ class StochasticUNet(PlainUNet):
         Raises:
           ValueError: H or W is not a multiple of `size_multiple`.
         """
-        own = {field.name for field in dataclasses.fields(PlainUNet)} - {"parent", "name", "mask_channels"}
-        fields = {name: getattr(self, name) for name in own}
         channels = self.mask_channels * (2 + self.rank)
-        return PlainUNet(**fields, mask_channels=channels, name="trunk")(image, train=train)
+        return PlainUNet(**self.shared(mask_channels=channels), name="trunk")(image, train=train)
 
 
 MODELS.register("stochastic_unet")(

@@ -44,7 +44,7 @@ def by_name(tree):
         ("ddim", 113_672_065),
         ("unet", 23_772_449),
         ("medsegdiff", 143_405_825),
-        ("trunk_ddim", 12_219_315),
+        ("trunk_ddim", 23_878_683),
     ],
 )
 def test_parameter_counts_at_full_size(name, count):
