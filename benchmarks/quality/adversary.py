@@ -36,7 +36,18 @@ Gradient = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def attacks(network: LoadedNetwork, options: SamplingOptions, *, one_step: bool = False) -> dict[str, Attack]:
-    """The attacks by name, of one compiled gradient.
+    """The attacks by name; arguments as `loss_gradient`."""
+    gradient_of = loss_gradient(network, options, one_step=one_step)
+    return {
+        "fgsm": lambda prepared, truth, epsilon: fgsm(gradient_of(prepared, truth), prepared.pixels, epsilon),
+        "pgd": lambda prepared, truth, epsilon: pgd(gradient_of(prepared, truth), prepared.pixels, epsilon),
+    }
+
+
+def loss_gradient(
+    network: LoadedNetwork, options: SamplingOptions, *, one_step: bool = False
+) -> Callable[[Prepared, np.ndarray], Gradient]:
+    """A function of a picture and its true mask [H, W] to the gradient there, compiled once.
 
     Args:
       network: its weights are known to the attack.
@@ -51,17 +62,13 @@ def attacks(network: LoadedNetwork, options: SamplingOptions, *, one_step: bool 
     def loss(pixels: jax.Array, params: Any, x0: jax.Array, identity: jax.Array) -> jax.Array:
         return missed(sample(params, pixels, jnp.uint32(options.seed), identity), x0, labels)
 
-    params = jax.device_put(network.params)
-    compiled = jax.jit(jax.value_and_grad(loss))
+    params, compiled = jax.device_put(network.params), jax.jit(jax.value_and_grad(loss))
 
     def gradient_of(prepared: Prepared, truth: np.ndarray) -> Gradient:
         x0 = normalise_mask(resize_mask(truth, prepared.pixels.shape[:2]), labels)
         return lambda pixels: jax.tree.map(np.asarray, compiled(pixels, params, x0, prepared.identity))
 
-    return {
-        "fgsm": lambda prepared, truth, epsilon: fgsm(gradient_of(prepared, truth), prepared.pixels, epsilon),
-        "pgd": lambda prepared, truth, epsilon: pgd(gradient_of(prepared, truth), prepared.pixels, epsilon),
-    }
+    return gradient_of
 
 
 def missed(samples: jax.Array, x0: jax.Array, labels: Labels = Labels()) -> jax.Array:

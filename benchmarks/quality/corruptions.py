@@ -3,7 +3,7 @@
 | name | what is done | severity 1 | 2 | 3 | 4 | 5 |
 | --- | --- | --- | --- | --- | --- | --- |
 | blur | Gaussian of that standard deviation, in units (their gaussian_blur) | 1 | 2 | 3 | 4 | 6 |
-| low_resolution | averaged to that many units a side, and back (pixelate) | 134 | 112 | 89 | 67 | 56 |
+| low_resolution | averaged to that many pixels along the shorter side, and back (pixelate) | 134 | 112 | 89 | 67 | 56 |
 | noise | Gaussian of that standard deviation, of 1 (gaussian_noise) | .08 | .12 | .18 | .26 | .38 |
 | jpeg | stored with that quality (jpeg_compression) | 25 | 18 | 15 | 10 | 7 |
 | brightness | is added to the value of HSV, of 1 (brightness) | .1 | .2 | .3 | .4 | .5 |
@@ -53,7 +53,7 @@ def _blur(image: np.ndarray, sigma: float, seed: int) -> np.ndarray:
 
 
 def _low_resolution(image: np.ndarray, side: float, seed: int) -> np.ndarray:
-    share = min(1.0, side / _SIDE / _unit(image) * min(1.0, _unit(image)))
+    share = min(1.0, side / min(image.shape[:2]))
     small = [max(1, round(length * share)) for length in image.shape[:2]]
     return _resized(_resized(image, small), image.shape[:2])
 
