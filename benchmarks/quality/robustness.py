@@ -1,6 +1,6 @@
 """Measures Dice and doubt on corrupted and on attacked pictures.
 
-python -m benchmarks.quality.robustness --ckpt RUN_OR_NAME... [--data-root DIR] [--count N] [--steps N] [--output FILE]
+python -m benchmarks.quality.robustness --ckpt RUN_OR_NAME... [--data-root DIR] [--count N] [--attacked N]
 
 RUN_OR_NAME is a run, a file of weights or a packaged name; its pictures are the test split of what it was trained on,
 which lies at DIR where it does not say where. Corruptions (table in `benchmarks.quality.corruptions`) are made of the
@@ -142,12 +142,17 @@ def attacked_rows(
 
 
 def rows_of(
-    ckpt: str, data_root: Path | None, count: int | None, given: dict[str, Any], say: Callable[[str], None]
+    ckpt: str,
+    data_root: Path | None,
+    count: int | None,
+    attacked: int | None,
+    given: dict[str, Any],
+    say: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     """The rows of one checkpoint.
 
     Args:
-      ckpt, data_root, count: as on the command line.
+      ckpt, data_root, count, attacked: as on the command line.
       given: fields of `SamplingOptions`.
       say: called with lines of progress.
 
@@ -180,6 +185,8 @@ def rows_of(
     }
     clean, rows = corrupted_rows(segmenter, examples, options)
     say(f"corruptions: Dice {rows[0]['dice_mean']:.3f} clean")
+    chosen = choose_images(len(examples), attacked)
+    examples, clean = ([some[place] for place in chosen] for some in (examples, clean))
     rows += attacked_rows(network, segmenter, examples, options, clean, say)
     return [about | row for row in rows]
 
@@ -239,17 +246,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="default: where the pictures of the training lay")
     parser.add_argument("--count", type=int, metavar="N", help="pictures, spread over the split; default: all")
+    parser.add_argument("--attacked", type=int, metavar="N", help="of these, spread alike; default: all")
     parser.add_argument("--steps", type=int, metavar="N", help="of the sampler; default: the checkpoint's")
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/results/...")
     given = parser.parse_args(arguments)
-    if given.count is not None and given.count < 1:
-        parser.error(f"--count is {given.count}; expected 1 or more")
+    for name in ("count", "attacked"):
+        if getattr(given, name) is not None and getattr(given, name) < 1:
+            parser.error(f"--{name} is {getattr(given, name)}; expected 1 or more")
     with report_input_errors("stopped"):
         machine = provenance() | {"device": device_in_words(jax.devices()[0], len(os.sched_getaffinity(0)))}
         for ckpt in given.ckpt:
-            new = rows_of(
-                ckpt, given.data_root, given.count, {"steps": given.steps}, lambda line: print(line, flush=True)
-            )
+            chosen = given.data_root, given.count, given.attacked
+            new = rows_of(ckpt, *chosen, {"steps": given.steps}, lambda line: print(line, flush=True))
             rows = merged(read_rows(given.output), [row | machine for row in new], IDENTITY)
             write_rows(given.output, RULES, rows)
             dataset = new[0]["dataset"]
