@@ -22,6 +22,7 @@ from ddim_jax.fields import (
     plain_config,
     section_dict,
     value_at,
+    with_added,
     with_defaults,
 )
 from ddim_jax.labels import Labels
@@ -150,17 +151,14 @@ def saved_config(file: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
         raise CheckpointError(
             f"{file}: its config has no plugins, so it is of a run of ddim_jax 0.1.0; use that version, or train again"
         )
-    if isinstance(config.get("data"), Mapping):  # the packaged weights were packed before there was that choice
-        config = {**config, "data": {"allow_damaged": False, "annotators": [], **config["data"]}}
-    if isinstance(config.get("train"), Mapping):
-        config = {**config, "train": {"adversarial_epsilon": 0.0, **config["train"]}}
+    config = with_added(config, SCHEMA)
     try:
         SCHEMA["plugins"].check("plugins", config["plugins"])
         import_plugins(config["plugins"])
         check_config(config)
     except ConfigError as error:
         raise CheckpointError(f"{file}: {error}") from error
-    return dict(config)
+    return config
 
 
 def differences(saved: Mapping[str, Any], current: Mapping[str, Any], schedule_steps: int = 0) -> list[str]:

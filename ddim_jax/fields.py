@@ -34,6 +34,7 @@ class Field:
       of_model: whether None stands for the default that the model declares.
       of_augmentation: whether None stands for the value that the name in `data.augmentation` stands for.
       resume: whether a run may go on with another value.
+      added: whether there are configs that were saved before there was this field; they mean its default.
     """
 
     type: type
@@ -52,6 +53,7 @@ class Field:
     of_model: bool = False
     of_augmentation: bool = False
     resume: Resume = "same"
+    added: bool = False
 
     def check(self, name: str, value: Any) -> None:
         """Refuses a value that the field cannot have.
@@ -170,6 +172,18 @@ def with_defaults(name: str, fields: Any, own: Mapping[str, Any], *, none_is_set
             )
         elif fields.get(key) is None and not (none_is_set and key in fields):
             filled[key] = value
+    return filled
+
+
+def with_added(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A saved config with the defaults of the fields that were added since, in the sections that it has."""
+    filled = dict(config)
+    for name, field in schema.items():
+        if isinstance(field, Field):
+            if field.added:
+                filled.setdefault(name, list(field.default) if field.type is tuple else field.default)
+        elif isinstance(filled.get(name), Mapping):
+            filled[name] = with_added(filled[name], field)
     return filled
 
 

@@ -67,6 +67,7 @@ SCHEMA: dict[str, Any] = {
             "folders of masks, one for each of several annotators, or numbered: x_mask_1, x_mask_2 of each picture; "
             "none: one truth, numbered masks are parts of it",
             items=str,
+            added=True,
         ),
         "image_size": Field(int, 256, "side in pixels that pictures are resized to", low=1, high=2**14),
         "window": Field(
@@ -89,6 +90,7 @@ SCHEMA: dict[str, Any] = {
             bool,
             False,
             "read JPEG files with a hole or no end as far as they go, and name them; false: refuse",
+            added=True,
         ),
         "augmentation": Field(
             str,
@@ -175,6 +177,7 @@ SCHEMA: dict[str, Any] = {
             "1 is from black to white, 0.0078 is 2 levels; 0: not",
             low=0,
             high=0.5,
+            added=True,
         ),
         "ema_decay": Field(float, 0.9999, "of the moving average of the weights, which samples are of", low=0, below=1),
         "log_every": Field(int, 50, "steps between lines of metrics", low=1, high=_MANY, resume="free"),

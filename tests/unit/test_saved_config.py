@@ -19,7 +19,8 @@ from ddim_jax.runtime.errors import CheckpointError
 
 def test_a_saved_config_of_weights_that_are_older_than_a_field_has_its_default():
     config = tiny_config()
-    del config["data"]["allow_damaged"], config["data"]["annotators"]
+    for section, name in (("data", "allow_damaged"), ("data", "annotators"), ("train", "adversarial_epsilon")):
+        del config[section][name]
     assert saved_config(Path("metadata"), {"config": config, "data": None}) == tiny_config()
 
 
