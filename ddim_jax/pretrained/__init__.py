@@ -8,8 +8,8 @@ from pathlib import Path
 
 SHA256: dict[str, str] = {
     "lung_xray": "72e1332a4cb0f71fe2d9be7c5a73ab86839c6f1aa87e5631e8ee92e7dde19765",
-    "polyp": "85794b9f036963684f99a244dc74d6f9e9c164513f67fbeb6ff1f08c7fa8a92d",
-    "skin_lesion": "c8463f6c0faf86d8cb4a2bdc07824d300cd783d0dcc5534884b3409205b6371d",
+    "polyp": "27d642c3ec0e578cc148cfdf62bff9ece0809c4bd43a08fcf784a491729df587",
+    "skin_lesion": "478f67c0e020b5c74ff135d5b20788c36f1c0435baafce5c5ef2e3852f066387",
 }
 """Name -> SHA-256 of its file, which is checked before anything in it is used."""
 
