@@ -7,7 +7,7 @@ terms of the pictures and masks that they were trained on, which are in the file
 from pathlib import Path
 
 SHA256: dict[str, str] = {
-    "lung_xray": "72e1332a4cb0f71fe2d9be7c5a73ab86839c6f1aa87e5631e8ee92e7dde19765",
+    "lung_xray": "e98ec25889b1e9388fb350b466dd1ff556e840180975bd1cf03277eddba74846",
     "polyp": "27d642c3ec0e578cc148cfdf62bff9ece0809c4bd43a08fcf784a491729df587",
     "skin_lesion": "478f67c0e020b5c74ff135d5b20788c36f1c0435baafce5c5ef2e3852f066387",
 }
