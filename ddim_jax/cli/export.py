@@ -24,6 +24,7 @@ from ddim_jax.inference.loading import LoadedNetwork, load_network
 from ddim_jax.runtime.errors import report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
 from ddim_jax.runtime.remote import local_path
+from ddim_jax.runtime.signals import cleaned_up_on_sigterm
 from ddim_jax.sampling_options import SamplingOptions, whole
 
 _PHANTOMS = 4
@@ -64,7 +65,8 @@ def _batch(text: str) -> int | None:
 def run(options: argparse.Namespace) -> int:
     """Does what the arguments ask for; returns the exit status."""
     need_less = "Lower --batch, --samples or the number of --sampling-steps."
-    with report_input_errors("stopped; nothing was exported", need_less):
+    stopped = "stopped; nothing was exported"
+    with cleaned_up_on_sigterm(stopped), report_input_errors(stopped, need_less):
         begin()
         check_output(local_path(options.output, "output"), options.format)
         find_device()

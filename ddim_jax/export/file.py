@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +22,7 @@ from ddim_jax.preprocessing import normalise
 from ddim_jax.runtime.atomic import errors_naming
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.pinned import pinned
+from ddim_jax.runtime.process_folder import ProcessFolder
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
 
@@ -94,8 +94,8 @@ def export_checkpoint(
     about = json.dumps(_about(segmenter, program, options, batch), sort_keys=True, allow_nan=False)
     output.parent.mkdir(parents=True, exist_ok=True)
     # In a folder of its own: some formats are several files that know each other by name.
-    with errors_naming(output), tempfile.TemporaryDirectory(dir=output.parent, prefix=".export-") as folder:
-        made = Path(folder, output.name)
+    with errors_naming(output), ProcessFolder(".ddim-jax-export-", output.parent) as folder:
+        made = folder / output.name
         wanted.write(program, batch, about, made)
         differences = _compare(wanted.run(made), segmenter, program, options, batch, pictures)
         wrong = {name: found for name, found in differences.items() if not found < (1 if name == "mask" else TOLERANCE)}

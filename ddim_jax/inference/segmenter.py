@@ -332,6 +332,10 @@ class Segmenter:
                 yield waiting.popleft()
         yield from waiting
 
+    def drop_programs(self) -> None:
+        """Frees the compiled programs; what is used again is compiled again, or read where programs are kept."""
+        self._compiled.clear_cache()
+
     def _finite(self, values: Any) -> Any:
         values = jax.tree.map(np.asarray, values)
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(values)):
