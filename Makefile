@@ -3,11 +3,13 @@
 PYTHON ?= python3
 VENV := $(if $(filter file,$(origin PYTHON)),.venv,.venv-$(notdir $(PYTHON)))
 RUN := $(VENV)/bin/python
+# Modules are compiled when they are first imported, most of them never.
+PIP := $(RUN) -m pip install --quiet --no-compile
 DEMO_DIR ?= runs/demo
 # Extra options of the demo's training, e.g. DEMO_FLAGS=--config.train.steps=50
 DEMO_FLAGS ?=
 
-.PHONY: demo kernels test test-all test-long lint docs bench-cpu bench-gpu table1-cpu table1-gpu data-given clean
+.PHONY: demo installed kernels test test-all test-long lint docs bench-cpu bench-gpu table1-cpu table1-gpu data-given clean
 
 demo: $(VENV)/installed kernels
 	$(RUN) train.py --config configs/demo.py --workdir $(DEMO_DIR) $(DEMO_FLAGS)
@@ -73,21 +75,28 @@ data-given:
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --editable .
+	$(PIP) --editable .
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
-	$(RUN) -m pip install --quiet --editable '.[test]'
-	$(RUN) -m pip install --quiet --no-deps 'jax2onnx>=0.17.1,<0.18'
+	$(PIP) --editable '.[test]'
+	$(PIP) --no-deps 'jax2onnx>=0.17.1,<0.18'
 	touch $@
 
 $(VENV)/installed-docs: $(VENV)/installed
-	$(RUN) -m pip install --quiet --editable '.[docs]'
+	$(PIP) --editable '.[docs]'
 	touch $@
 
 $(VENV)/installed-bench: $(VENV)/installed
-	$(RUN) -m pip install --quiet --editable '.[bench]'
+	$(PIP) --editable '.[bench]'
 	touch $@
+
+# All of these at once, in less time.
+installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable '.[test,docs,bench]'
+	$(PIP) --no-deps 'jax2onnx>=0.17.1,<0.18'
+	touch $(VENV)/installed $(VENV)/installed-test $(VENV)/installed-docs $(VENV)/installed-bench
 
 clean:
 	rm -rf .venv .venv-* build runs/demo

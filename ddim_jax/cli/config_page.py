@@ -3,11 +3,12 @@
 import json
 from typing import Any
 
-from ddim_jax.config import SCHEMA, override_fields
+from ddim_jax.config import override_fields
 from ddim_jax.data.augmentation import AUGMENTATIONS
 from ddim_jax.fields import Field, fields_of, leaves, value_at
 from ddim_jax.models import model_spec
 from ddim_jax.registry import MODELS
+from ddim_jax.schema import SCHEMA
 
 
 def markdown() -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from ddim_jax.data.facts import PairFacts, PixelBudget, facts_of
 from ddim_jax.data.sources import Example, Source, annotators_of, data_error, labels_of
 from ddim_jax.imageio.foregrounds import Foreground, describe_foregrounds, noting
-from ddim_jax.imageio.masks import LabelMapError, describe_label_maps
+from ddim_jax.imageio.label_maps import LabelMapError, describe_label_maps
 from ddim_jax.preprocessing import resize_image, resize_mask
 from ddim_jax.runtime.errors import DataError
 

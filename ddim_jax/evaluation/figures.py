@@ -8,8 +8,9 @@ import numpy as np
 from rich.progress import Progress
 
 from ddim_jax.data import Example
+from ddim_jax.evaluation.cases import make_case
 from ddim_jax.evaluation.diagrams import draw_calibration, draw_scores
-from ddim_jax.evaluation.pictures import draw_grid, draw_reverse_process, draw_strip, make_case
+from ddim_jax.evaluation.pictures import draw_grid, draw_reverse_process, draw_strip
 from ddim_jax.evaluation.scoring import ImageResult
 from ddim_jax.evaluation.style import count
 from ddim_jax.inference import Segmenter

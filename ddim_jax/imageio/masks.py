@@ -7,68 +7,22 @@ meaning of (two organs; "not annotated"). It is refused with its values until `d
 they stand for, and then read by value alone.
 """
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 from PIL import Image
 
 from ddim_jax.imageio.foregrounds import note
-from ddim_jax.imageio.levels import JPEG_NOISE, LARGEST_LABEL, histogram, mask_of_levels
-from ddim_jax.labels import IGNORED, Labels
+from ddim_jax.imageio.label_maps import (
+    MOST_LABELS,
+    NAMED_AT_MOST,
+    LabelMapError,
+    first_of,
+    label_counts,
+    plain_number,
+    value_counts,
+)
+from ddim_jax.imageio.levels import mask_of_levels
+from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
-
-# A lossless file with more different values is a picture, not a label map.
-_MOST_LABELS = 64
-# With more, those near both ends of the range are what is left of a JPEG file that was saved again.
-_MOST_WITHOUT_NOISE = 10
-_NAMED_AT_MOST = 10
-
-
-class LabelMapError(DataError):
-    """A mask holds more values than background and one class, and nothing says what they stand for.
-
-    Attributes:
-      counts: number of pixels of each value.
-      name: of the file.
-    """
-
-    def __init__(self, name: str, counts: Mapping[int, int]):
-        self.counts, self.name = dict(counts), name
-        found = ", ".join(f"{value} ({pixels} pixels)" for value, pixels in _first(sorted(self.counts.items())))
-        super().__init__(f"{name}: is a label map, it holds the values {found}; {_what_to_do(self.counts)}")
-
-
-def describe_label_maps(errors: Sequence[LabelMapError], total: int) -> str:
-    """One message for all label maps of a data set: each value with its pixels and files, and the option that decides.
-
-    Args:
-      errors: one or more.
-      total: the number of masks of the data set.
-    """
-    found = []
-    for value in _first(sorted({value for error in errors for value in error.counts})):
-        holding = [error for error in errors if value in error.counts]
-        pixels = sum(error.counts[value] for error in holding)
-        found.append(f"{value} ({pixels} pixels in {len(holding)} of them, such as {holding[0].name})")
-    counts = {value: 0 for error in errors for value in error.counts}
-    return f"{len(errors)} of {total} masks are label maps, with the values {', '.join(found)}; {_what_to_do(counts)}"
-
-
-def _what_to_do(counts: Mapping[int, int]) -> str:
-    values = sorted(value for value in counts if value != 0)
-    ignored = [value for value in values if value < 0 or (value == IGNORED and len(values) > 1)]
-    classes = _first(v for v in values if v not in ignored) or ["VALUE"]
-    named = ", ".join(f'"NAME{k}": {value}' for k, value in enumerate(classes, 1))
-    return (
-        "expected 0 and one other. Say what they stand for: "
-        f"--config.data.labels='{{{named}}}' for classes (a list "
-        "for several values, the name background for further background), --config.data.ignore="
-        f"{ignored[0] if ignored else 'VALUE'} for pixels that do not count."
-    )
-
-
-def _first(items) -> list:
-    return list(items)[:_NAMED_AT_MOST]
 
 
 def mask_of_picture(picture: Image.Image, labels: Labels = Labels(), *, lossy: bool, name: str) -> np.ndarray:
@@ -131,7 +85,7 @@ def mask_of_numbers(values: np.ndarray, labels: Labels = Labels(), *, lossy: boo
     if labels.by_value:
         return _mask_by_value(values, labels, lossy=lossy, name=name)
     if values.dtype.kind not in "bu" and values.min() < 0:
-        if counts := _value_counts(values, most=_MOST_LABELS):
+        if counts := value_counts(values, most=MOST_LABELS):
             raise LabelMapError(name, counts)
         raise DataError(
             f"{name}: holds values from {values.min():g} to {values.max():g}, expected 0 and one other; save the mask "
@@ -149,13 +103,13 @@ def _note_levels(values: np.ndarray, name: str) -> None:
     high = values.max()
     inside = int(np.count_nonzero(values == high))
     if high > 0 and inside + np.count_nonzero(values == 0) == values.size:
-        note(_plain(high), _plain(high), inside, name)
+        note(plain_number(high), plain_number(high), inside, name)
 
 
 def _mask_by_value(values: np.ndarray, labels: Labels, *, lossy: bool, name: str) -> np.ndarray:
     if lossy:
         raise DataError(f"{name}: is a JPEG, which does not keep exact values as data.labels needs; save it as PNG.")
-    counts = _value_counts(values)
+    counts = value_counts(values)
     codes = labels.codes()
     if not labels.names:  # values that are ignored alone: what is left has to be 0 and one other
         rest = {value: pixels for value, pixels in counts.items() if value not in codes}
@@ -166,8 +120,8 @@ def _mask_by_value(values: np.ndarray, labels: Labels, *, lossy: bool, name: str
         codes |= dict.fromkeys(rest, 1)
     unknown = sorted(set(counts) - set(codes))
     if unknown:
-        found = ", ".join(f"{value} ({counts[value]} pixels)" for value in _first(unknown))
-        more = f" and {len(unknown) - _NAMED_AT_MOST} more" if len(unknown) > _NAMED_AT_MOST else ""
+        found = ", ".join(f"{value} ({counts[value]} pixels)" for value in first_of(unknown))
+        more = f" and {len(unknown) - NAMED_AT_MOST} more" if len(unknown) > NAMED_AT_MOST else ""
         raise DataError(
             f"{name}: holds the values {found}{more}, which data.labels and data.ignore do not have; they have "
             f"{', '.join(map(str, sorted(codes)))}. Give them to a class, to the name background, or to data.ignore."
@@ -181,58 +135,12 @@ def _mask_by_value(values: np.ndarray, labels: Labels, *, lossy: bool, name: str
     return table[np.searchsorted(known, values)]
 
 
-def label_counts(values: np.ndarray) -> dict[int, int] | None:
-    """The pixels of each value of a lossless mask that is a label map; None for one of two levels or a soft one.
-
-    Two levels are 0 and one other value, or one value throughout. Of a few exact values, those inside the range are
-    either labels or what anti-aliasing left at the edges: the labels are small numbers, or have an area where 3 x 3
-    pixels agree, which an edge does not.
-    """
-    counts = _value_counts(values, most=_MOST_LABELS)
-    if counts is None or len(counts) == 1 or (len(counts) == 2 and 0 in counts):
-        return None
-    found = sorted(counts)
-    inner, high = found[1:-1], found[-1]
-    if len(found) == 2 or inner[-1] <= LARGEST_LABEL:
-        return counts
-    if (
-        len(found) > _MOST_WITHOUT_NOISE
-        and any(value <= found[0] + JPEG_NOISE for value in inner)
-        and any(value >= high - JPEG_NOISE for value in inner)
-    ):
-        return None
-    from scipy import ndimage  # not at the head: few need it, and it takes long to import
-
-    agree = ndimage.maximum_filter(values, 3) == ndimage.minimum_filter(values, 3)
-    agree[[0, -1]] = agree[:, [0, -1]] = False
-    return counts if np.isin(values[agree], inner).any() else None
-
-
-def _value_counts(values: np.ndarray, most: int | None = None) -> dict[int, int] | None:
-    """The pixels of each value, ascending; None where there are more than `most` or they are not whole numbers."""
-    if values.dtype == np.uint8:
-        counts = histogram(values)
-        found = np.flatnonzero(counts)
-        return None if most and len(found) > most else {int(value): int(counts[value]) for value in found}
-    # The first rows tell a picture from a label map without sorting all of it.
-    if most and len(np.unique(values[:64])) > most:
-        return None
-    found, counts = np.unique(values, return_counts=True)
-    if most and (len(found) > most or not np.array_equal(found, np.round(found))):
-        return None
-    return {_plain(value): int(pixels) for value, pixels in zip(found, counts, strict=True)}
-
-
-def _plain(value: np.number) -> int | float:
-    return int(value) if value == int(value) else float(value)
-
-
 def _mask_of_palette(picture: Image.Image, labels: Labels, name: str) -> np.ndarray:
     indices = np.asarray(picture if picture.mode == "P" else picture.getchannel(0)).astype(np.uint8)
     if labels.by_value:
         return mask_of_numbers(indices, labels, name=name)
     palette = np.asarray(picture.convert("RGB"))
-    counts = _value_counts(indices)
+    counts = value_counts(indices)
     if _is_grey(palette, 0):
         if label_counts(palette[..., 0]):
             raise LabelMapError(name, counts)  # with the indices, which data.labels goes by

@@ -13,7 +13,6 @@ from ddim_jax.metrics.classes import (
     class_counts,
     class_doubts,
     logit_counts_of_classes,
-    mask_doubt,
     measure_classes,
 )
 from ddim_jax.metrics.conformal import (
@@ -65,7 +64,6 @@ __all__ = [
     "hd95",
     "iou",
     "logit_counts_of_classes",
-    "mask_doubt",
     "matched_iou",
     "measure",
     "measure_classes",

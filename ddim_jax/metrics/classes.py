@@ -86,11 +86,6 @@ def class_doubts(probability: np.ndarray, mask: np.ndarray, labels: Labels = Lab
     ]
 
 
-def mask_doubt(probability: np.ndarray, mask: np.ndarray, labels: Labels = Labels()) -> float:
-    """The `soft_dice_uncertainty` of a mask; of several classes the mean of theirs; arguments as `class_doubts`."""
-    return float(np.mean(class_doubts(probability, mask, labels)))
-
-
 def _pairs(prediction: np.ndarray, truth: np.ndarray, labels: Labels) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     if prediction.shape != truth.shape:
         raise ValueError(

@@ -54,7 +54,7 @@ def train(config: Any, workdir: str | os.PathLike, request: StopRequest | None =
     message, and each of the others within a minute, with one that says that a process is lost.
 
     Args:
-      config: with the fields of `ddim_jax.config.SCHEMA`; ml_collections or a plain mapping.
+      config: with the fields of `ddim_jax.schema.SCHEMA`; ml_collections or a plain mapping.
       workdir: the folder of the run, made if it is not there.
       request: told by which signal the run ended early, if it did. A caller may listen for signals with it already
         (`stop_on_signals`); what it does with one until training begins stays so with a single process.

@@ -2,8 +2,8 @@
 
 import optax
 
-from ddim_jax.config import SCHEMA
 from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.schema import SCHEMA
 
 
 def learning_rate_schedule(schedule: str, learning_rate: float, warmup_steps: int, steps: int) -> optax.Schedule:

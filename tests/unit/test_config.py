@@ -76,9 +76,9 @@ def test_a_name_of_an_augmentation_stands_for_its_ranges_and_set_ones_hold():
     assert (data["rotation_degrees"], data["augment"]["zoom"], data["augment"]["shift"]) == (180, 0.2, 0)
 
 
-def test_a_saved_config_without_an_augmentation_has_the_papers():
+def test_a_saved_config_of_weights_that_are_older_than_a_field_has_its_default():
     config = tiny_config()
-    del config["data"]["augmentation"], config["data"]["augment"]
+    del config["data"]["allow_damaged"], config["data"]["annotators"]
     assert saved_config(Path("metadata"), {"config": config, "data": None}) == tiny_config()
 
 

@@ -9,13 +9,14 @@ import pytest
 from test_config import changed
 from tiny_runs import tiny_config
 
-from ddim_jax import config as schema
 from ddim_jax.cli.config_page import markdown
-from ddim_jax.config import resolve_config, saved_config
+from ddim_jax.config import create_config, resolve_config, saved_config
 from ddim_jax.fields import fields_of
 from ddim_jax.inference import Segmenter
+from ddim_jax.models import model_spec
 from ddim_jax.registry import MODELS, import_plugins
 from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.schema import SCHEMA
 from ddim_jax.training import train
 
 PLUGIN = """
@@ -50,9 +51,9 @@ def test_a_network_of_a_plugin_is_known_when_its_config_is_read(plugin):
         resolve_config(config)
     config["plugins"] = [plugin]
     assert resolve_config(config) == config
-    assert isinstance(schema.model_spec("elsewhere").create(), nn.Module)
+    assert isinstance(model_spec("elsewhere").create(), nn.Module)
     assert saved_config(Path("a/metadata"), {"config": config}) == config
-    assert schema.create_config().model.overrides.width is None  # once it is known
+    assert create_config().model.overrides.width is None  # once it is known
     with pytest.raises(ConfigError, match="model has no field 'norm_groups'; it has width"):
         resolve_config(changed("model.overrides.norm_groups", 4, config))
 
@@ -67,7 +68,7 @@ def test_two_networks_may_have_fields_of_one_name_and_two_types(plugin):
     config = tiny_config() | {"plugins": [plugin]}
     for model, value, wrong in (("elsewhere", 3, "3"), ("other", [3], 3)):
         config["model"] = {"name": model, "preset": None, "overrides": {"width": value}}
-        base = schema.create_config()
+        base = create_config()
         base.model.overrides.width = value
         assert base.model.overrides.width == value
         assert resolve_config(config) == config
@@ -99,5 +100,5 @@ def test_the_page_has_every_field_and_the_values_of_every_network():
         "| `data.counts.val` | a whole number from 1 to 10000000 | `64` | phantoms of the val split | no |",
     ):
         assert line in page.splitlines()
-    assert all(f"`{name}`" in page for name, _ in fields_of(schema.SCHEMA))
-    assert all(field.help for _, field in fields_of(schema.SCHEMA))
+    assert all(f"`{name}`" in page for name, _ in fields_of(SCHEMA))
+    assert all(field.help for _, field in fields_of(SCHEMA))

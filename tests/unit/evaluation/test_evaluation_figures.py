@@ -9,8 +9,8 @@ from rich.console import Console
 from ddim_jax.aggregation import PROTOCOLS, ensemble_probability
 from ddim_jax.data import Example
 from ddim_jax.evaluation import diagrams, pictures, summary_table
+from ddim_jax.evaluation.cases import make_case
 from ddim_jax.evaluation.figures import middle, rank, spread
-from ddim_jax.evaluation.pictures import make_case
 from ddim_jax.evaluation.scoring import score_image
 from ddim_jax.evaluation.style import BOTH, PREDICTION, TRUTH, shorten
 from ddim_jax.evaluation.summary import RULES, rank_correlation, summarise

@@ -7,7 +7,7 @@ from dicom_files import bundled, ct_series, ct_slice
 
 from ddim_jax.imageio.dicom import read_header
 from ddim_jax.imageio.images import read_mask
-from ddim_jax.imageio.masks import LabelMapError
+from ddim_jax.imageio.label_maps import LabelMapError
 from ddim_jax.imageio.segments import read_segments
 from ddim_jax.imageio.stacks import open_stack
 from ddim_jax.imageio.writers import Context

@@ -7,14 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from ddim_jax.imageio.label_maps import LabelMapError, describe_label_maps
 from ddim_jax.imageio.levels import separated_levels
-from ddim_jax.imageio.masks import (
-    LabelMapError,
-    describe_label_maps,
-    mask_of_numbers,
-    mask_of_picture,
-    over_black,
-)
+from ddim_jax.imageio.masks import mask_of_numbers, mask_of_picture, over_black
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
 

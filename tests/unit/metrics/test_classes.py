@@ -8,7 +8,7 @@ from ddim_jax.metrics import (
     Counts,
     calibration_of_classes,
     class_counts,
-    mask_doubt,
+    class_doubts,
     measure_classes,
     soft_dice_uncertainty,
 )
@@ -48,11 +48,11 @@ def test_calibration_is_of_each_class_over_the_pixels_that_count():
     assert (lung.pixels[-1], lung.foreground[-1]) == (2, 1) and (heart.pixels[-1], heart.foreground[-1]) == (2, 1)
 
 
-def test_the_doubt_is_the_mean_of_the_classes():
+def test_each_class_has_a_doubt_of_its_own():
     probability = np.random.default_rng(0).random((4, 4, 2)) / 2
     mask = np.array([[0, 1, 2, 1]] * 4, np.uint8)
     each = [soft_dice_uncertainty(probability[..., k], mask == k + 1) for k in range(2)]
-    assert mask_doubt(probability, mask, EXCLUSIVE) == pytest.approx(np.mean(each))
+    assert class_doubts(probability, mask, EXCLUSIVE) == pytest.approx(each)
 
 
 def test_a_map_that_is_ignored_everywhere_has_no_pixel_to_calibrate():
