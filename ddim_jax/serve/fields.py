@@ -17,6 +17,7 @@ OPTIONS = ("steps", "samples", "seed", "protocol", "ensemble", "threshold", "win
 _WHOLE = ("steps", "samples", "seed")
 EXAMPLES = 16
 """Phantoms to choose from, the numbers 0 .. 15 of the field `example`."""
+_LONGEST_NUMBER = 40
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -80,6 +81,8 @@ def _value(name: str, text: str) -> Any:
 
 def _number(name: str, text: str, kind: type) -> Any:
     try:
+        if len(text) > _LONGEST_NUMBER or not text.isascii() or "_" in text:  # Python reads more than people write
+            raise ValueError
         return kind(text)
     except ValueError:
         expected = "a centre and a width, as in 40,400" if name == "window" else "a number"
