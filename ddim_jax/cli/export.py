@@ -27,7 +27,7 @@ from ddim_jax.runtime.remote import local_path
 from ddim_jax.runtime.signals import cleaned_up_on_sigterm
 from ddim_jax.sampling_options import SamplingOptions, whole
 
-_PHANTOMS = 4
+_PHANTOMS, _MANY_EVALUATIONS = 4, 32
 _LARGEST_BATCH = 4096
 
 
@@ -52,7 +52,9 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         nargs="+",
         default=[],
         metavar="PATH",
-        help=f"image files, folders or globs to check the file with against JAX (default: {_PHANTOMS} phantoms)",
+        help="image files, folders or globs to check the file with against JAX (default: "
+        f"{_PHANTOMS} phantoms; with more than {_MANY_EVALUATIONS} evaluations of the network a picture 1, or 3 for "
+        "--batch dynamic)",
     )
     add_sampling_arguments(parser)
     return parser.parse_args(with_windows_joined(sys.argv[1:] if arguments is None else arguments))
@@ -68,6 +70,7 @@ def run(options: argparse.Namespace) -> int:
     stopped = "stopped; nothing was exported"
     with cleaned_up_on_sigterm(stopped), report_input_errors(stopped, need_less):
         begin()
+        logging.set_verbosity(logging.INFO)
         check_output(local_path(options.output, "output"), options.format)
         find_device()
         network = load_network(options.ckpt, options.checkpoint_step, None, options.require_sha256)
@@ -83,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
             options.format,
             options.output,
             batch=options.batch,
-            pictures=_pictures(options.input, network, sampling),
+            pictures=_pictures(options.input, network, sampling, options.batch),
         )
     print(
         f"{printable(done.path)}: {done.bytes / 2**20:.1f} MiB; checked on {done.pictures} "
@@ -92,9 +95,12 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _pictures(paths: list[str], network: LoadedNetwork, sampling: SamplingOptions) -> list:
+def _pictures(paths: list[str], network: LoadedNetwork, sampling: SamplingOptions, batch: int | None) -> list:
     if paths:
         reading = ReadOptions(sampling.window, sampling.invert)
         return [read_image(file, reading) for path in paths for file in list_images(Path(path))]
     size = int(network.config["data"]["image_size"])
-    return [draw_phantom("test", 0, index, size)[0] for index in range(_PHANTOMS)]
+    count = _PHANTOMS
+    if sampling.steps * sampling.samples > _MANY_EVALUATIONS:  # each takes minutes, by JAX and by the file
+        count = 3 if batch is None else 1  # of one and of two in a call
+    return [draw_phantom("test", 0, index, size)[0] for index in range(count)]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 
 import ddim_jax
 from ddim_jax.diffusion.reverse import draw
@@ -96,7 +97,9 @@ def export_checkpoint(
     # In a folder of its own: some formats are several files that know each other by name.
     with errors_naming(output), ProcessFolder(".ddim-jax-export-", output.parent) as folder:
         made = folder / output.name
+        logging.info("converting the program: %d steps of %d samples", options.steps, options.samples)
         wanted.write(program, batch, about, made)
+        logging.info("checking %d bytes on %d pictures, by JAX and by the file", made.stat().st_size, len(pictures))
         differences = _compare(wanted.run(made), segmenter, program, options, batch, pictures)
         wrong = {name: found for name, found in differences.items() if not found < (1 if name == "mask" else TOLERANCE)}
         if wrong:

@@ -177,3 +177,13 @@ def test_sigterm_leaves_nothing_behind_and_the_next_export_removes_what_a_kill_l
     (left / ".lock").touch()
     assert command.run(command.parse_arguments(None, arguments)) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "samples", "batch", "count"),
+    [(1, 4, 1, 4), (8, 4, None, 4), (50, 5, 1, 1), (50, 5, 8, 1), (33, 1, None, 3)],
+)
+def test_a_program_of_many_evaluations_is_checked_on_fewer_phantoms(steps, samples, batch, count):
+    loaded = network(ReadsRed(), {}, steps=steps, samples=samples)
+    found = command._pictures([], loaded, SamplingOptions.create(loaded.config), batch)
+    assert [picture.shape[:2] for picture in found] == [(SIZE, SIZE)] * count
