@@ -15,6 +15,7 @@ from benchmarks.faults import PARTS, attacks, faults, faults_of
 from benchmarks.machine import ROOT
 from benchmarks.quality.accuracy import accuracy
 from benchmarks.quality.hypotheses import hypotheses
+from benchmarks.quality.robustness import robustness, robustness_attacks, robustness_severities
 from benchmarks.quality.tables import steps, table1, table2
 from benchmarks.quality.transfer import transfer
 from benchmarks.quality.unlike import unlike
@@ -32,6 +33,9 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "hypotheses": hypotheses,
     "accuracy": accuracy,
     "unlike": unlike,
+    "robustness": robustness,
+    "robustness-severities": robustness_severities,
+    "robustness-attacks": robustness_attacks,
     "startup": startup,
     "archive": archive,
     "processes": processes,

@@ -152,6 +152,8 @@ def saved_config(file: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
         )
     if isinstance(config.get("data"), Mapping):  # the packaged weights were packed before there was that choice
         config = {**config, "data": {"allow_damaged": False, "annotators": [], **config["data"]}}
+    if isinstance(config.get("train"), Mapping):
+        config = {**config, "train": {"adversarial_epsilon": 0.0, **config["train"]}}
     try:
         SCHEMA["plugins"].check("plugins", config["plugins"])
         import_plugins(config["plugins"])

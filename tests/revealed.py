@@ -45,7 +45,7 @@ class Reveals:
         return inner("mask", mask) + inner("image", image) + inner("noise", noise) + inner("t", t)
 
 
-def prepared(images, masks, *, devices, seed, step, augmentation=PAPER):
+def prepared(images, masks, *, devices, seed, step, augmentation=PAPER, **more):
     """(the training step, its state, its batch) for uint8 pictures."""
     batch, size = images.shape[:2]
     shapes = {"mask": (size, size, 1), "image": (size, size, 3), "noise": (size, size, 1), "t": ()}
@@ -54,7 +54,7 @@ def prepared(images, masks, *, devices, seed, step, augmentation=PAPER):
     optimiser = optax.sgd(-float(batch))  # undoes the mean over the batch; exact where that is a power of two
     state = TrainState(jnp.int32(step), zeros, jax.tree.map(jnp.copy, zeros), optimiser.init(zeros))
     train_step = make_train_step(
-        Nothing(), Reveals(), optimiser, mesh, seed=seed, ema_decay=0.0, augmentation=augmentation
+        Nothing(), Reveals(), optimiser, mesh, seed=seed, ema_decay=0.0, augmentation=augmentation, **more
     )
     return train_step, jax.device_put(state, replicated(mesh)), global_batch(mesh, {"image": images, "mask": masks})
 

@@ -95,6 +95,7 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
             "beta1": 0.9,
             "beta2": 0.999,
             "gradient_clip": 1.0,
+            "adversarial_epsilon": 0.0,
             "ema_decay": 0.9,
             "log_every": 1,
             "checkpoint_every": 4,

@@ -161,3 +161,49 @@ def _caption(rows: Sequence[Row]) -> str:
         if row["n"] < row["n_in_split"]
     )
     return text + (f"\nNot on all test pictures: {', '.join(parts)}." if parts else "")
+
+
+def draw_robustness(path: Path, rows: Sequence[Row]) -> None:
+    """Draws Dice above and doubt below against the severity of each corruption and attack, one line a network.
+
+    Args:
+      path: of the PNG file.
+      rows: of docs/results/robustness.json, of one data set; severity 0 is the clean pictures.
+    """
+    lines: dict[tuple, list[Row]] = {}
+    for row in rows:
+        lines.setdefault(
+            tuple(row[name] for name in ("system", "adversarial_epsilon", "train_steps", "steps")), []
+        ).append(row)
+    changes = [
+        (name, through) for name, through in dict.fromkeys((r["change"], r["through"]) for r in rows) if name != "none"
+    ]
+    figure = Figure(figsize=(1.75 * len(changes) + 0.6, 4.4), layout="constrained")
+    axes = figure.subplots(2, len(changes), squeeze=False, sharex="col", sharey="row")
+    palette = [*_COLOURS.values(), "#CC79A7", "#E69F00", "#56B4E9"]
+    for number, (key, own) in enumerate(lines.items()):
+        style = {"color": palette[number % len(palette)], "marker": ".", "linewidth": 1.2, "markersize": 4}
+        for column, (change, through) in enumerate(changes):
+            curve = [r for r in own if r["change"] == "none" or (r["change"], r["through"]) == (change, through)]
+            if len(curve) > 1:
+                for place, field in enumerate(("dice_mean", "doubt_mean")):
+                    axes[place, column].plot([r["severity"] for r in curve], [r[field] for r in curve], **style)
+        axes[0, 0].plot([], [], **style, label=_robust_name(key))
+    for column, (change, through) in enumerate(changes):
+        axes[0, column].set_title(change if through in (None, "sampler") else f"{change}, {through}", fontsize=NORMAL)
+        for place, label in enumerate(("Dice", "doubt")):
+            unit = "severity" if through is None else "levels of 255"
+            frame(axes[place, column], unit if place else "", label if column == 0 else "")
+            axes[place, column].grid(axis="y", linewidth=0.4, color="#DDDDDD")
+    axes[0, 0].set_ylim(0, 1)
+    axes[1, 0].set_ylim(bottom=0)
+    first = rows[0]
+    figure.suptitle(f"{first['dataset']}, {first['split']} split, {first['n']} pictures", fontsize=LARGE, color=TEXT)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=SMALL, frameon=False)
+    save_figure(figure, path)
+
+
+def _robust_name(key: tuple) -> str:
+    system, epsilon, steps, sampling = key
+    trained = f", trained on attacks of {epsilon * 255:g}/255" if epsilon else ""
+    return f"{system}, {steps} steps of training{trained}; {sampling} of the sampler"

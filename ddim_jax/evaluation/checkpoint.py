@@ -60,8 +60,6 @@ def evaluate_checkpoint(
         raise InputError(f"{checkpoint} is a file of weights, beside which nothing is written; give --output DIR")
     if packed and given.get("calibrate") is not None:
         raise InputError(f"{checkpoint} is a file of weights; a calibration is kept in a run: calibrate that")
-    if packed and data_root is None and segmenter.config["data"]["name"] not in GENERATED:
-        raise InputError(f"{checkpoint} does not say where its pictures lie; give --data-root DIR")
     data = segmenter.config["data"]
     if annotators is not None:
         if data_root is None:
@@ -69,20 +67,38 @@ def evaluate_checkpoint(
         data = {**data, "annotators": list(annotators)}
     if allow_damaged:
         data = {**data, "allow_damaged": True}
-    if data_root is None:
-        split = split or "test"
-        if given.get("calibrate") is not None and split == "test":
-            raise InputError(
-                "calibrate on the split test; expected val: test is left to measure what the bounds hold for"
-            )
-        source = _of_training(segmenter, split, data)
-    else:
-        source, split = _elsewhere(segmenter, Path(data_root), split, data)
+    if data_root is None and given.get("calibrate") is not None and (split or "test") == "test":
+        raise InputError("calibrate on the split test; expected val: test is left to measure what the bounds hold for")
+    source, split = open_split(segmenter, split, data_root, data)
     if output_dir is None:
         output_dir = (
             run_folder(segmenter.checkpoint) / "evaluation" / (split if data_root is None else f"{source.name}_{split}")
         )
     return evaluate(segmenter, source, output_dir, options, split=split, **given), Path(output_dir)
+
+
+def open_split(
+    segmenter: Segmenter,
+    split: str | None = None,
+    data_root: str | os.PathLike | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> tuple[Source, str]:
+    """The data set that a checkpoint is evaluated on, and the name of its split.
+
+    Args:
+      segmenter: the checkpoint.
+      split, data_root: as for `evaluate_checkpoint`.
+      data: the section of a config that says how the pictures are read; None for that of the training.
+
+    Raises:
+      InputError, DataError: as `evaluate_checkpoint`.
+    """
+    data = segmenter.config["data"] if data is None else data
+    if data_root is not None:
+        return _elsewhere(segmenter, Path(data_root), split, data)
+    if Path(segmenter.checkpoint).is_file() and data["name"] not in GENERATED:
+        raise InputError(f"{segmenter.checkpoint} does not say where its pictures lie; give --data-root DIR")
+    return _of_training(segmenter, split or "test", data), split or "test"
 
 
 def _of_training(segmenter: Segmenter, split: str, data: Mapping[str, Any]) -> Source:

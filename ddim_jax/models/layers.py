@@ -96,29 +96,62 @@ class Attention(nn.Module):
 
     Ordinary: Q, K, V are 1 x 1 convolutions to all C channels. Light (the paper's section 3.2): Q, K, V are grouped
     1 x 1 convolutions to C/4 channels, an ordinary one leads back to C. The softmax is taken in float32, with scale
-    (channels of Q)^-0.5.
+    (channels of Q)^-0.5. If `dual`, `ChannelAttention` on the same normalised input is added as well (DANet, Fu et al.
+    2019, arXiv 1809.02983: attention over positions plus attention over channels).
     """
 
     light: bool
     norm_groups: int = 32
     dtype: Dtype = jnp.float32
+    dual: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         batch, height, width, channels = x.shape
-        inner = channels // 4 if self.light else channels
         y = Norm(self.norm_groups, name="norm")(x)
-
-        def project(name: str, wish: int | None) -> jax.Array:
-            groups = light_groups(channels, inner, wish) if self.light else 1
-            z = Conv(inner, kernel_size=1, groups=groups, dtype=self.dtype, name=name)(y)
-            return z.reshape(batch, height * width, inner)
-
-        q, k, v = project("q", None), project("k", MAX_GROUPS), project("v", MAX_GROUPS)
-        logits = jnp.einsum("bqc,bkc->bqk", q, k, preferred_element_type=jnp.float32) * inner**-0.5
+        q, k, v = _projections(y, self.light, self.dtype)
+        logits = jnp.einsum("bqc,bkc->bqk", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
         weights = jax.nn.softmax(logits, axis=-1).astype(self.dtype)
-        z = jnp.einsum("bqk,bkc->bqc", weights, v).reshape(batch, height, width, inner)
-        return x + Conv(channels, kernel_size=1, dtype=self.dtype, name="proj_out")(z)
+        z = jnp.einsum("bqk,bkc->bqc", weights, v).reshape(batch, height, width, -1)
+        x = x + Conv(channels, kernel_size=1, dtype=self.dtype, name="proj_out")(z)
+        return x + ChannelAttention(self.light, self.dtype, name="channel")(y) if self.dual else x
+
+
+class ChannelAttention(nn.Module):
+    """Attention of channels to channels, to be added to its input.
+
+    With Q, K, V projected as those of `Attention` are, the weight of channel i for channel j is the softmax over i of
+    the mean over the pixels of Q_j K_i: a mean, so that it does not depend on the size of the picture. The sum of the
+    channels of V with these weights is led back to C channels and multiplied by a number that is learnt, from 0: at
+    first nothing is added (Fu et al.'s beta). They project nothing; here channels that are normalised would each attend
+    to themselves.
+    """
+
+    light: bool
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, y: jax.Array) -> jax.Array:
+        """[batch, H, W, C], normalised -> [batch, H, W, C]."""
+        height, width, channels = y.shape[1:]
+        q, k, v = _projections(y, self.light, self.dtype)
+        logits = jnp.einsum("bpj,bpi->bji", q, k, preferred_element_type=jnp.float32) / (height * width)
+        weights = jax.nn.softmax(logits, axis=-1).astype(self.dtype)
+        z = jnp.einsum("bji,bpi->bpj", weights, v).reshape(*y.shape[:3], -1)
+        scale = self.param("scale", nn.initializers.zeros, ()).astype(self.dtype)
+        return scale * Conv(channels, kernel_size=1, dtype=self.dtype, name="proj_out")(z)
+
+
+def _projections(y: jax.Array, light: bool, dtype: Dtype) -> list[jax.Array]:
+    """Q, K and V of the attention in whose `__call__` this is called, each [batch, pixels, C or C/4 if light]."""
+    batch, height, width, channels = y.shape
+    inner = channels // 4 if light else channels
+    found = []
+    for name, wish in (("q", None), ("k", MAX_GROUPS), ("v", MAX_GROUPS)):
+        groups = light_groups(channels, inner, wish) if light else 1
+        z = Conv(inner, kernel_size=1, groups=groups, dtype=dtype, name=name)(y)
+        found.append(z.reshape(batch, height * width, inner))
+    return found
 
 
 class ResidualBlock(nn.Module):

@@ -28,6 +28,7 @@ SIZES = {
     ),
     "blocks_per_level": Field(int, help="blocks at a level on the way down", low=1, high=16),
     "attention_levels": Field(tuple, help="levels with attention, counted from 0", low=0, high=11),
+    "attention": Field(str, help="over the pixels, or over these and the channels", choices=("position", "dual")),
     "fusion_levels": Field(tuple, help="levels where image and mask are fused, counted from 0", low=0, high=11),
     "frequency_bins": Field(int, help="resolution of the FF-Parser", low=1, high=256),
     "norm_groups": Field(int, help="groups of the group normalisation", low=1, high=4096),

@@ -33,6 +33,7 @@ class DenoisingUNet(nn.Module):
       channel_multipliers: of base_channels, one for each level; the resolution halves from level to level.
       blocks_per_level: residual blocks at a level on the way down; one more on the way up.
       attention_levels: the levels, counted from 0, with attention after each block; the bottleneck always has one.
+      attention: "position", over the pixels, or "dual", over the pixels and over the channels.
       norm_groups: groups of the group normalisation.
       dropout: rate inside the residual blocks while training.
       stem_stride: side of the patches the stem folds into channels (space to depth), 1 for none.
@@ -49,6 +50,7 @@ class DenoisingUNet(nn.Module):
     channel_multipliers: tuple[int, ...] = (1, 1, 2, 2, 4, 4)
     blocks_per_level: int = 2
     attention_levels: tuple[int, ...] = (4,)
+    attention: str = "position"
     norm_groups: int = 32
     dropout: float = 0.0
     stem_stride: int = 1
@@ -83,7 +85,7 @@ class DenoisingUNet(nn.Module):
             return layer(x, time, train)
 
         def attend(name: str, x: jax.Array) -> jax.Array:
-            return Attention(self.light, self.norm_groups, self.dtype, name=name)(x)
+            return Attention(self.light, self.norm_groups, self.dtype, self.attention == "dual", name=name)(x)
 
         time = timestep_embedding(t, self.base_channels)
         time = nn.Dense(4 * self.base_channels, dtype=self.dtype, name="temb_dense_0")(time)

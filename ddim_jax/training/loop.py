@@ -158,6 +158,7 @@ def _train(
         ema_decay=fields["ema_decay"],
         augmentation=Augmentation.from_config(data),
         accumulate=fields["accumulate"],
+        adversarial_epsilon=fields["adversarial_epsilon"],
     )
     clip_x0 = config["sample"]["clip_x0"]
     validator = Validator(

@@ -16,6 +16,7 @@ from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.models import Network
 from ddim_jax.preprocessing import normalise, normalise_mask
 from ddim_jax.runtime.pinned import key as key_of
+from ddim_jax.training.adversarial import adversarial, start_of
 from ddim_jax.training.sharding import replicated
 from ddim_jax.training.state import TrainState
 
@@ -37,6 +38,7 @@ def make_train_step(
     ema_decay: float,
     augmentation: Augmentation,
     accumulate: int = 1,
+    adversarial_epsilon: float = 0.0,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Builds the compiled step (state, batch) -> (state, metrics).
 
@@ -51,18 +53,31 @@ def make_train_step(
     their gradients makes one update: what the whole batch would have given, but for rounding and for what dropout
     drops, with the activations of one part in memory at a time.
 
+    With `adversarial_epsilon` above 0 the network is trained on what `ddim_jax.training.adversarial` makes of each
+    picture, with the same noise, timestep and dropout; that takes about twice the time.
+
     The metrics are float32 scalars on the device: "loss" and "gradient_norm" (before clipping).
     """
 
     def drawn(key: jax.Array, position: jax.Array, image: jax.Array, mask: jax.Array) -> tuple[jax.Array, ...]:
-        """One example as the losses take it: x_0 [S,S,C] and image [S,S,3], augmented, noise [S,S,C], timestep []."""
-        augment_key, time_key, noise_key = jax.random.split(jax.random.fold_in(key, position), 3)
+        """One example as the losses take it: x_0 [S,S,C] and image [S,S,3], augmented, noise [S,S,C], timestep [].
+
+        After them, with `adversarial_epsilon`, where its step begins [S,S,3].
+        """
+        own = jax.random.fold_in(key, position)
+        augment_key, time_key, noise_key = jax.random.split(own, 3)
         image, mask = augment(augment_key, image, mask[..., None], augmentation, outside=0)
         x0 = normalise_mask(mask[..., 0], process.labels)
-        return x0, image, jax.random.normal(noise_key, x0.shape), process.draw_timesteps(time_key, ())
+        example = x0, image, jax.random.normal(noise_key, x0.shape), process.draw_timesteps(time_key, ())
+        return (*example, start_of(jax.random.fold_in(own, 3), image)) if adversarial_epsilon else example
 
     def loss_and_gradients(params: Any, dropout_key: jax.Array, *examples: jax.Array) -> tuple[jax.Array, Any]:
         apply = Network(model, train=True, rngs={"dropout": dropout_key})
+        if adversarial_epsilon:
+            x0, image, *drawn_, start = examples
+            # The sum: the gradient of an example does not depend on the batch, and its size does not matter.
+            of_image = lambda image: jnp.sum(process.losses(apply, params, x0, image, *drawn_))  # noqa: E731
+            examples = x0, adversarial(of_image, image, start, adversarial_epsilon), *drawn_
         return jax.value_and_grad(lambda params: jnp.mean(process.losses(apply, params, *examples)))(params)
 
     def accumulated(params: Any, dropout_key: jax.Array, *examples: jax.Array) -> tuple[jax.Array, Any]:

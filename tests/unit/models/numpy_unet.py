@@ -51,7 +51,21 @@ def attention(p, x, norm_groups):
     logits = q @ k.transpose(0, 2, 1) / np.sqrt(q.shape[-1])
     weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
     weights /= weights.sum(axis=-1, keepdims=True)
-    return x + conv(p["proj_out"], (weights @ v).reshape(batch, height, width, -1))
+    x = x + conv(p["proj_out"], (weights @ v).reshape(batch, height, width, -1))
+    return x + channel_attention(p["channel"], y) if "channel" in p else x
+
+
+def channel_attention(p, y):
+    """One channel at a time."""
+    q, k, v = (conv(p[name], y) for name in "qkv")
+    z = np.zeros_like(v)
+    for n in range(len(y)):
+        for j in range(v.shape[-1]):
+            alike = np.array([np.mean(q[n, :, :, j] * k[n, :, :, i]) for i in range(v.shape[-1])])
+            weights = np.exp(alike - alike.max())
+            for i, weight in enumerate(weights / weights.sum()):
+                z[n, :, :, j] += weight * v[n, :, :, i]
+    return p["scale"] * conv(p["proj_out"], z)
 
 
 def residual_block(p, x, time, norm_groups, shuffled=1):

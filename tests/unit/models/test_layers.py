@@ -8,6 +8,7 @@ import pytest
 
 from ddim_jax.models.layers import (
     Attention,
+    ChannelAttention,
     Conv,
     Norm,
     ResidualBlock,
@@ -149,11 +150,13 @@ def test_groups_meet_in_a_block_if_its_channels_are_shuffled(draw_params, shuffl
     assert touched.sum() == (64 if shuffle else 8)
 
 
+@pytest.mark.parametrize("dual", [False, True])
 @pytest.mark.parametrize("light", [True, False])
-def test_attention_equals_numpy(draw_params, light):
-    attention = Attention(light, norm_groups=4)
+def test_attention_equals_numpy(draw_params, light, dual):
+    attention = Attention(light, norm_groups=4, dual=dual)
     x = normal(2, 3, 5, 64)
     params = draw_params(attention, x)
+    assert ("channel" in params) == dual
     y = jax.jit(attention.apply)({"params": params}, x)
     expected = numpy_unet.attention(params, x.astype(np.float64), 4)
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
@@ -172,6 +175,36 @@ def test_shapes_of_attention(draw_params, light, channels, shapes):
     params = draw_params(Attention(light), np.zeros((1, 2, 2, channels), np.float32))
     assert {name: params[name]["kernel"].shape for name in shapes} == shapes
     assert set(params) == {"norm", *shapes}
+
+
+def test_dual_attention_starts_as_that_of_the_pixels():
+    x = normal(1, 3, 5, 64)
+    plain, dual = (Attention(True, norm_groups=4, dual=dual).init(jax.random.key(3), x)["params"] for dual in (0, 1))
+    channel = dual.pop("channel")
+    jax.tree.map(np.testing.assert_array_equal, plain, dual)
+    applied = [
+        Attention(True, norm_groups=4, dual=dual).apply({"params": params}, x)
+        for dual, params in ((False, plain), (True, plain | {"channel": channel}))
+    ]
+    np.testing.assert_array_equal(*applied)
+    # and learns to differ: the factor that is 0 has a gradient
+    gradient = jax.grad(
+        lambda scale: jnp.sum(
+            Attention(True, norm_groups=4, dual=True).apply(
+                {"params": plain | {"channel": channel | {"scale": scale}}}, x
+            )
+            ** 2
+        )
+    )(0.0)
+    assert abs(gradient) > 1e-3
+
+
+def test_channels_attend_to_channels_whatever_the_number_of_pixels(draw_params):
+    module = ChannelAttention(light=True)
+    x = normal(1, 4, 4, 32)
+    params = {"params": draw_params(module, x)}
+    wide = module.apply(params, np.tile(x, (1, 2, 3, 1)))
+    np.testing.assert_allclose(wide, np.tile(module.apply(params, x), (1, 2, 3, 1)), rtol=1e-4, atol=1e-5)
 
 
 def test_dropout_acts_in_training_alone(draw_params):

@@ -9,7 +9,7 @@ import pytest
 
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.diffusion.stochastic import StochasticProcess
-from ddim_jax.models import ModelSpec, create_model, create_process, example_inputs, model_spec
+from ddim_jax.models import ModelSpec, create_model, create_process, example_inputs, model_spec, param_shapes
 from ddim_jax.models.spec import check_memory
 from ddim_jax.registry import MODELS
 from ddim_jax.runtime.errors import ConfigError
@@ -50,6 +50,18 @@ def by_name(tree):
 def test_parameter_counts_at_full_size(name, count):
     assert parameters(shapes(name)) == count
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes(name))} == {jnp.dtype("float32")}
+
+
+def test_dual_attention_is_counted_by_hand():
+    """Six attentions of 512 channels: to 128 in 32 groups three times, back to 512, and one factor."""
+    one = 3 * (512 // 32 * 128 + 128) + (128 * 512 + 512) + 1
+    model = create_model("lightweight_ddim", attention="dual")
+    assert parameters(param_shapes(model, 256)) == 22_882_945 + 6 * one
+    small = create_model(
+        "lightweight_ddim", preset="small", attention="dual"
+    )  # in the bottleneck alone: 96 to 24 channels
+    one = (96 // 12 * 24 + 24) + 2 * (96 // 24 * 24 + 24) + (24 * 96 + 96) + 1
+    assert parameters(param_shapes(small, 64)) == parameters(shapes("lightweight_ddim", "small", 64, 64)) + one
 
 
 @pytest.mark.parametrize("name", list(MODELS))

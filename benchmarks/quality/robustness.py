@@ -1,0 +1,270 @@
+"""Measures Dice and doubt on corrupted and on attacked pictures.
+
+python -m benchmarks.quality.robustness --ckpt RUN_OR_NAME... [--data-root DIR] [--count N] [--attacked N]
+
+RUN_OR_NAME is a run, a file of weights or a packaged name; its pictures are the test split of what it was trained on,
+which lies at DIR where it does not say where. Corruptions (table in `benchmarks.quality.corruptions`) are made of the
+picture at its own size, before it is prepared; attacks (`benchmarks.quality.adversary`) at the size of the network. The
+noise that the samples start from is that of the clean picture. Writes rows into docs/results/robustness.json and a
+figure for each data set beside it; `python -m benchmarks.render` puts the tables into the pages.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from scipy import stats
+
+from benchmarks.machine import ROOT, device_in_words, provenance
+from benchmarks.quality.adversary import EPSILONS, PGD_RESTARTS, PGD_STEPS, attacks
+from benchmarks.quality.corruptions import CORRUPTIONS, MIDDLE, SEVERITIES, corrupt
+from benchmarks.quality.figures import draw_robustness
+from benchmarks.result_file import merged, read_rows, write_rows
+from benchmarks.tables import Columns, Row, distinct, of_commit, table
+from ddim_jax.data import Example
+from ddim_jax.evaluation import open_split
+from ddim_jax.evaluation.run import choose_images
+from ddim_jax.evaluation.summary import rank_correlation
+from ddim_jax.inference import Segmenter
+from ddim_jax.inference.loading import LoadedNetwork, load_network
+from ddim_jax.inference.segmentation import fuse
+from ddim_jax.metrics import bootstrap_interval, class_counts, dice
+from ddim_jax.preprocessing import Prepared
+from ddim_jax.runtime.errors import InputError, report_input_errors
+from ddim_jax.sampling_options import SamplingOptions
+
+OUTPUT = ROOT / "docs" / "results" / "robustness.json"
+_RUN = ("dataset", "system", "augmentation", "adversarial_epsilon", "train_steps", "seed", "steps")
+IDENTITY = (*_RUN, "change", "through", "severity")
+RULES = {
+    "change": "a corruption, an attack, or none: the clean pictures; severity: of a corruption 1 to 5, of an attack "
+    "the largest change of a level, of 255",
+    "through": "the gradient of an attack: sampler, of all steps of the sampler; one step, of one evaluation at the "
+    "last timestep; the masks are made by all steps in both",
+    "dice_mean": "at each picture's own size, over the n pictures; share: of the mean on the same pictures, clean",
+    "lost": "mean of the differences clean - changed, picture by picture; lost_ci: its 95% bootstrap interval",
+    "doubt_correlation": "Spearman's, of the doubt of the changed picture with its Dice; doubt_pearson: Pearson's; "
+    "none: fewer than 3 pictures, or equal values",
+    "flagged": "share of the pictures that are told to be unlike those of the calibration; none: no calibration, or an "
+    "attack, which is made at the size of the network",
+    "pgd": f"{PGD_STEPS} steps, {PGD_RESTARTS} random starts, the worst of them by the loss",
+}
+
+
+class Judged(NamedTuple):
+    """One picture segmented: Dice (of several classes their mean), doubt, mean uncertainty, and if it is flagged."""
+
+    dice: float
+    doubt: float
+    uncertainty: float
+    flagged: bool | None
+
+
+def judge(segmenter: Segmenter, prepared: Prepared, options: SamplingOptions, truth: np.ndarray) -> Judged:
+    """Segments one prepared picture, and says nothing of flagging."""
+    found = fuse(segmenter.fetch(segmenter.start(prepared, options)), truth.shape, options, segmenter.labels)
+    scores = [dice(counts) for counts in class_counts(found.mask, truth, segmenter.labels)]
+    return Judged(float(np.mean(scores)), found.doubt, float(found.uncertainty.mean()), None)
+
+
+def figures_of(judged: Sequence[Judged], clean: Sequence[Judged]) -> dict[str, Any]:
+    """The figures of a row, from the same pictures changed and clean."""
+    dices, doubts, own = ([one[k] for one in some] for some, k in ((judged, 0), (judged, 1), (clean, 0)))
+    lost = np.subtract(own, dices)
+    known = [one.flagged for one in judged if one.flagged is not None]
+    rank = rank_correlation(doubts, dices)
+    return {
+        "n": len(judged),
+        "dice_mean": float(np.mean(dices)),
+        "share": float(np.mean(dices) / np.mean(own)) if np.mean(own) else None,
+        "lost": float(lost.mean()),
+        "lost_ci": list(bootstrap_interval(lost)),
+        "doubt_mean": float(np.mean(doubts)),
+        "uncertainty_mean": float(np.mean([one.uncertainty for one in judged])),
+        "doubt_correlation": rank,
+        "doubt_pearson": None if rank is None else float(stats.pearsonr(doubts, dices).statistic),
+        "flagged": float(np.mean(known)) if known else None,
+    }
+
+
+def corrupted_rows(
+    segmenter: Segmenter, examples: Sequence[Example], options: SamplingOptions
+) -> tuple[list[Judged], list[dict[str, Any]]]:
+    """The clean pictures as they are judged, and a row for them and for each corruption and severity."""
+
+    def judged(image: np.ndarray, example: Example, identity: np.uint32 | None = None) -> Judged:
+        prepared = segmenter.prepare(image, options)
+        prepared = prepared if identity is None else prepared._replace(identity=identity)
+        unlike = segmenter.unlikeness(image)
+        return judge(segmenter, prepared, options, example.mask)._replace(
+            flagged=None if unlike is None else unlike > 1
+        )
+
+    clean = [judged(example.image, example) for example in examples]
+    identities = [segmenter.prepare(example.image, options).identity for example in examples]
+    rows = [{"change": "none", "through": None, "severity": 0, **figures_of(clean, clean)}]
+    for name in CORRUPTIONS:
+        for severity in SEVERITIES:
+            changed = [
+                judged(corrupt(example.image, name, severity, int(identity)), example, identity)
+                for example, identity in zip(examples, identities, strict=True)
+            ]
+            rows.append({"change": name, "through": None, "severity": severity, **figures_of(changed, clean)})
+    return clean, rows
+
+
+def attacked_rows(
+    network: LoadedNetwork,
+    segmenter: Segmenter,
+    examples: Sequence[Example],
+    options: SamplingOptions,
+    clean: Sequence[Judged],
+    say: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """A row for each attack and epsilon, through the sampler and, where that has several steps, through one."""
+    rows = []
+    for through in ("sampler", "one step")[: 1 if options.steps == 1 else 2]:
+        for name, attack in attacks(network, options, one_step=through == "one step").items():
+            for epsilon in EPSILONS:
+                judged = []
+                for example in examples:
+                    prepared = segmenter.prepare(example.image, options)
+                    pixels = attack(prepared, example.mask, epsilon)
+                    judged.append(judge(segmenter, prepared._replace(pixels=pixels), options, example.mask))
+                rows.append({"change": name, "through": through, "severity": epsilon, **figures_of(judged, clean)})
+                say(f"{name} {epsilon}/255 through {through}: Dice {rows[-1]['dice_mean']:.3f}")
+    return rows
+
+
+def rows_of(
+    ckpt: str,
+    data_root: Path | None,
+    count: int | None,
+    attacked: int | None,
+    given: dict[str, Any],
+    say: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """The rows of one checkpoint.
+
+    Args:
+      ckpt, data_root, count, attacked: as on the command line.
+      given: fields of `SamplingOptions`.
+      say: called with lines of progress.
+
+    Raises:
+      InputError: the checkpoint or its pictures cannot be used, or it works on pictures of any size.
+    """
+    network = load_network(ckpt, "best", None)
+    segmenter, config = Segmenter(**network._asdict()), network.config
+    options = segmenter.options(**given)
+    if options.size != "model":
+        raise InputError(
+            f"{ckpt} segments at the size {options.size!r}; expected 'model', since attacks are made there"
+        )
+    source, split = open_split(segmenter, None, data_root)
+    examples = [source[row] for row in choose_images(len(source), count)]
+    say(f"{ckpt}: {len(examples)} of {len(source)} pictures of {source.name}, {split}")
+    about = {
+        "dataset": source.name,
+        "split": split,
+        "system": config["model"]["name"],
+        "augmentation": config["data"]["augmentation"],
+        "adversarial_epsilon": config["train"].get("adversarial_epsilon", 0.0),
+        "size": config["data"]["image_size"],
+        "train_steps": network.step,
+        "seed": config["seed"],
+        "sampler": options.sampler,
+        "steps": options.steps,
+        "samples": options.samples,
+        "flips": options.flips,
+    }
+    clean, rows = corrupted_rows(segmenter, examples, options)
+    say(f"corruptions: Dice {rows[0]['dice_mean']:.3f} clean")
+    chosen = choose_images(len(examples), attacked)
+    examples, clean = ([some[place] for place in chosen] for some in (examples, clean))
+    rows += attacked_rows(network, segmenter, examples, options, clean, say)
+    return [about | row for row in rows]
+
+
+def robustness(root: Path) -> str:
+    """The table of the corruptions of docs/results/robustness.json at middle severity."""
+    rows = read_rows(root / "docs" / "results" / "robustness.json")
+    shown = [
+        row for row in rows if row["change"] == "none" or (row["change"] in CORRUPTIONS and row["severity"] == MIDDLE)
+    ]
+    code = distinct(of_commit(row) for row in rows)
+    return table(_ABOUT | _COLUMNS, shown) + (f"\nMeasured at {'; '.join(code)}.\n" if code else "")
+
+
+def robustness_severities(root: Path) -> str:
+    """The table of Dice and doubt at every severity."""
+    rows = read_rows(root / "docs" / "results" / "robustness.json")
+
+    def cell(row: Row, severity: int) -> str:
+        same = [other for other in rows if all(other[name] == row[name] for name in (*_RUN, "change"))]
+        found = next((other for other in same if other["severity"] == severity), None)
+        return f"{found['dice_mean']:.3f} ({found['doubt_mean']:.2f})" if found else ""
+
+    columns = {f"severity {number}": lambda row, number=number: cell(row, number) for number in SEVERITIES}
+    first = [row for row in rows if row["change"] in CORRUPTIONS and row["severity"] == SEVERITIES[0]]
+    return table(_ABOUT | {"change": "{change}"} | columns, first)
+
+
+def robustness_attacks(root: Path) -> str:
+    """The table of the attacks."""
+    rows = read_rows(root / "docs" / "results" / "robustness.json")
+    shown = [row for row in rows if row["through"]]
+    return table(_ABOUT | {"attack": "{change} {severity}/255", "through": "{through}"} | _SCORES, shown)
+
+
+def _network(row: Row) -> str:
+    adversarial = f", adversarial {row['adversarial_epsilon'] * 255:g}/255" if row["adversarial_epsilon"] else ""
+    return f"`{row['system']}`, {row['augmentation']}{adversarial}"
+
+
+_ABOUT: Columns = {"pictures": "{dataset}", "network": _network, "steps": "{steps}", "n": "{n}"}
+_SCORES: Columns = {
+    "Dice": "{dice_mean:.3f}",
+    "of clean": "{share:.2f}",
+    "lost": lambda row: f"{row['lost']:.3f} [{row['lost_ci'][0]:.3f}, {row['lost_ci'][1]:.3f}]",
+    "doubt": "{doubt_mean:.3f}",
+    "uncertainty": "{uncertainty_mean:.4f}",
+    "doubt with Dice": "{doubt_correlation:.2f}",
+}
+_COLUMNS: Columns = {"change": "{change}"} | _SCORES | {"flagged": "{flagged:.0%}"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--ckpt", nargs="+", required=True, metavar="RUN", help="runs, files of weights, packaged names"
+    )
+    parser.add_argument("--data-root", type=Path, metavar="DIR", help="default: where the pictures of the training lay")
+    parser.add_argument("--count", type=int, metavar="N", help="pictures, spread over the split; default: all")
+    parser.add_argument("--attacked", type=int, metavar="N", help="of these, spread alike; default: all")
+    parser.add_argument("--steps", type=int, metavar="N", help="of the sampler; default: the checkpoint's")
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/results/...")
+    given = parser.parse_args(arguments)
+    for name in ("count", "attacked"):
+        if getattr(given, name) is not None and getattr(given, name) < 1:
+            parser.error(f"--{name} is {getattr(given, name)}; expected 1 or more")
+    with report_input_errors("stopped"):
+        machine = provenance() | {"device": device_in_words(jax.devices()[0], len(os.sched_getaffinity(0)))}
+        for ckpt in given.ckpt:
+            chosen = given.data_root, given.count, given.attacked
+            new = rows_of(ckpt, *chosen, {"steps": given.steps}, lambda line: print(line, flush=True))
+            rows = merged(read_rows(given.output), [row | machine for row in new], IDENTITY)
+            write_rows(given.output, RULES, rows)
+            dataset = new[0]["dataset"]
+            own = [row for row in rows if row["dataset"] == dataset]
+            draw_robustness(given.output.with_name(f"{given.output.stem}_{dataset}.png"), own)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
