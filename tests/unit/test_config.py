@@ -10,13 +10,10 @@ import pytest
 from ml_collections import ConfigDict, config_dict
 from tiny_runs import tiny_config, unet_config
 
-from ddim_jax.checkpoints import CheckpointStore
-from ddim_jax.checkpoints.manifest import write_manifest
-from ddim_jax.config import check_config, create_config, differences, resolve_config, saved_config, total_steps
+from ddim_jax.config import check_config, create_config, resolve_config, saved_config, total_steps
 from ddim_jax.data import Augmentation
 from ddim_jax.data.augmentation import AUGMENTATIONS
 from ddim_jax.fields import plain_config
-from ddim_jax.inference import Segmenter
 from ddim_jax.registry import MODELS
 from ddim_jax.runtime.errors import CheckpointError, ConfigError, InputError
 
@@ -74,12 +71,6 @@ def test_a_name_of_an_augmentation_stands_for_its_ranges_and_set_ones_hold():
     config.data.augmentation, config.data.rotation_degrees = "paper", 180.0
     data = resolve_config(config)["data"]
     assert (data["rotation_degrees"], data["augment"]["zoom"], data["augment"]["shift"]) == (180, 0.2, 0)
-
-
-def test_a_saved_config_of_weights_that_are_older_than_a_field_has_its_default():
-    config = tiny_config()
-    del config["data"]["allow_damaged"], config["data"]["annotators"]
-    assert saved_config(Path("metadata"), {"config": config, "data": None}) == tiny_config()
 
 
 def test_mirrored_samples_of_a_network_that_never_saw_a_mirrored_picture_are_refused():
@@ -292,108 +283,3 @@ def test_without_diffusion_there_is_one_pass_and_no_sampler():
 def test_what_is_no_config_is_refused(config, message):
     with pytest.raises(ConfigError, match=message):
         resolve_config(config)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("name", "renamed"),
-        ("plugins", ["moved"]),
-        ("data.root", "/elsewhere"),
-        ("data.cache_dir", "/elsewhere"),
-        ("data.resident_bytes", 0),
-        ("model.overrides.remat", True),
-        ("model.overrides.attention_levels", None),
-        ("sample.steps", 7),
-        ("sample.samples", 7),
-        ("sample.sampler", "ddpm"),
-        ("sample.ensemble", "staple"),
-        ("sample.protocol", "paper"),
-        ("sample.eta", 0.5),
-        ("sample.flips", True),
-        ("train.checkpoint_every", 1),
-        ("train.keep_latest", 9),
-        ("train.log_every", 9),
-        ("train.init_from", "weights.safetensors"),
-        ("train.steps", 1000),
-        ("train.epochs", 3.0),
-    ],
-)
-def test_what_does_not_change_the_steps_may_differ(field, value):
-    assert differences(tiny_config(), changed(field, value)) == []
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "message"),
-    [
-        ("seed", 4, "seed: 3 there, 4 now"),
-        ("model.preset", None, "model.preset: 'small' there, None now"),
-        ("model.overrides.channel_multipliers", [1, 2], "model.overrides.channel_multipliers: [1] there, [1, 2] now"),
-        ("model.overrides.channel_shuffle", True, "model.overrides.channel_shuffle: None there, True now"),
-        ("diffusion.loss", "mse", "diffusion.loss: 'bce_dice' there, 'mse' now"),
-        ("diffusion.noise_schedule", "cosine", "diffusion.noise_schedule: 'linear' there, 'cosine' now"),
-        ("data.image_size", 32, "data.image_size: 16 there, 32 now"),
-        ("data.flips", False, "data.flips: True there, False now"),
-        ("data.augment.zoom", 0.1, "data.augment.zoom: 0.0 there, 0.1 now"),
-        ("data.counts.train", 13, "data.counts.train: 12 there, 13 now"),
-        ("train.batch_size", 4, "train.batch_size: 8 there, 4 now"),
-        ("train.accumulate", 2, "train.accumulate: 1 there, 2 now"),
-        ("train.learning_rate", 0.5, "train.learning_rate: 0.001 there, 0.5 now"),
-        ("train.validation_steps", 2, "train.validation_steps: 1 there, 2 now"),
-        ("sample.clip_x0", 1.0, "sample.clip_x0: None there, 1.0 now"),
-        ("train.ema_decay", 0.5, "train.ema_decay: 0.9 there, 0.5 now"),
-    ],
-)
-def test_what_changes_the_steps_is_named_with_both_values(field, value, message):
-    assert differences(tiny_config(), changed(field, value)) == [message]
-
-
-def test_every_difference_is_named():
-    now = changed("train.beta1", 0.5, changed("seed", 4))
-    assert differences(tiny_config(), now) == ["seed: 3 there, 4 now", "train.beta1: 0.9 there, 0.5 now"]
-    assert differences(tiny_config(), changed("model.overrides.channel_multipliers", (1,))) == []
-
-
-def test_the_length_matters_where_the_learning_rate_follows_it():
-    cosine = tiny_config(lr_schedule="cosine")
-    assert differences(cosine, copy.deepcopy(cosine)) == []
-    assert differences(cosine, changed("train.steps", 24, cosine)) == ["train.steps: 12 there, 24 now"]
-
-
-def test_a_run_of_0_1_0_is_refused_in_one_line():
-    old = changed("plugins", ABSENT)
-    del old["train"]["lr_schedule"]
-    with pytest.raises(CheckpointError, match=r"^a/metadata: .* is of a run of ddim_jax 0\.1\.0; use that version, or"):
-        saved_config(Path("a/metadata"), {"config": old})
-
-
-@pytest.mark.parametrize(
-    ("metadata", "message"),
-    [
-        ({}, "config is None; expected a section. Was it made by train.py?"),
-        ({"config": [1]}, "config is [1]; expected a section"),
-        ({"config": tiny_config(), "data": [1]}, "data is [1]; expected a section"),
-        ({"config": changed("plugins", ["nowhere_to_be_found"])}, "plugins names 'nowhere_to_be_found'"),
-    ],
-)
-def test_metadata_that_are_no_runs_are_named(metadata, message):
-    with pytest.raises(CheckpointError, match=rf"^a/metadata: {re.escape(message)}"):
-        saved_config(Path("a/metadata"), metadata)
-
-
-@pytest.mark.parametrize(
-    ("metadata", "message"),
-    [
-        ([1, 2], "holds list; expected an object with config and data"),
-        ({"config": changed("sample.eta", ABSENT)}, "the configuration has no sample.eta"),
-    ],
-)
-def test_loading_such_a_checkpoint_names_its_file(tmp_path, metadata, message):
-    CheckpointStore(tmp_path).save(
-        5, state={"step": 5}, ema_params={"a": np.zeros(3)}, metadata={"config": tiny_config()}
-    )
-    file = tmp_path / "5" / "metadata" / "metadata"
-    file.write_text(json.dumps(metadata))
-    write_manifest(tmp_path / "5")
-    with pytest.raises(CheckpointError, match=re.escape(f"{file}: {message}")):
-        Segmenter.load(tmp_path)

@@ -25,3 +25,8 @@ def save(path, pixels):
 def save_pair(image_path, mask_path, number=0):
     save(image_path, picture(number))
     save(mask_path, mask(number))
+
+
+def write_splits(root, **names):
+    lines = [f"{stem},{split}\n" for split, stems in names.items() for stem in stems]
+    (root / "splits.csv").write_text("stem,split\n" + "".join(lines))

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pair_files import save, save_pair
+from pair_files import save, save_pair, write_splits
 from PIL import Image
-from test_folder_source import write_splits
 
 from ddim_jax.data import Selection, check_source, load_arrays, load_dataset, load_selections
 from ddim_jax.data.sources import united

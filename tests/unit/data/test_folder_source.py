@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from absl import logging
-from pair_files import mask, picture, save, save_pair
+from pair_files import mask, picture, save, save_pair, write_splits
 from PIL import Image
 
-from ddim_jax.data import Example, Selection, check_source, load_arrays, load_dataset, load_selections
+from ddim_jax.data import Example, check_source, load_arrays, load_dataset
 from ddim_jax.data.datasets.folder import find_pairs
 from ddim_jax.data.discovery import all_images, folders_below
 from ddim_jax.data.preflight import examine
@@ -16,11 +16,6 @@ from ddim_jax.imageio.masks import mask_of_numbers
 from ddim_jax.preprocessing import resize_image, resize_mask
 from ddim_jax.registry import DATASETS, READERS, register
 from ddim_jax.runtime.errors import ConfigError, DataError
-
-
-def write_splits(root, **names):
-    lines = [f"{stem},{split}\n" for split, stems in names.items() for stem in stems]
-    (root / "splits.csv").write_text("stem,split\n" + "".join(lines))
 
 
 @pytest.mark.parametrize(
@@ -108,42 +103,6 @@ def test_an_empty_split_and_wrong_arguments(tmp_path):
             load_dataset("folder", "train", root=root)
 
 
-def test_arrays_hold_the_resized_pairs(tmp_path):
-    for number in range(5):
-        save_pair(tmp_path / f"images/{number}.png", tmp_path / f"masks/{number}.png", number)
-    write_splits(tmp_path, train=[0, 1, 2, 3, 4])
-    source = load_dataset("folder", "train", root=tmp_path)
-    arrays = load_arrays(source, 8, threads=3)
-    assert arrays.ids == source.ids
-    assert (arrays.images.dtype, arrays.masks.dtype) == (np.uint8, np.uint8)
-    for number in range(5):
-        np.testing.assert_array_equal(arrays.images[number], resize_image(picture(number), (8, 8)))
-        np.testing.assert_array_equal(arrays.masks[number], resize_mask(mask(number) // 255, (8, 8)))
-    check_source(source)
-
-
-@pytest.mark.parametrize("use", [check_source, lambda source: load_arrays(source, 8)], ids=["check", "load"])
-def test_everything_wrong_with_the_files_is_said_at_once(tmp_path, use):
-    for number in range(6):
-        save_pair(tmp_path / f"images/{number}.png", tmp_path / f"masks/{number}.png", number)
-    write_splits(tmp_path, train=range(6))
-    (tmp_path / "images/1.png").write_bytes(b"")
-    (tmp_path / "masks/2.png").write_bytes((tmp_path / "masks/2.png").read_bytes()[:50])
-    save(tmp_path / "masks/3.png", mask(3, (9, 10)))
-    save(tmp_path / "masks/4.png", np.kron(np.array([[0, 100, 255]], np.uint8), np.ones((12, 10), np.uint8))[:, 10:20])
-    three = np.zeros((12, 10), np.uint8)
-    three[:4], three[4:8] = 128, 255
-    save(tmp_path / "masks/4.png", three)
-    with pytest.raises(DataError) as error:
-        use(load_dataset("folder", "train", root=tmp_path))
-    lines = str(error.value).splitlines()
-    assert lines[0] == f"4 of 6 pairs of {tmp_path.name} cannot be used:"
-    assert "images/1.png: the file is empty" in lines[1]
-    assert "masks/2.png" in lines[2]
-    assert "images/3.png is 10 x 12 pixels, its mask" in lines[3] and "masks/3.png is 10 x 9" in lines[3]
-    assert "masks/4.png: is a label map, it holds the values 0 (40 pixels), 128 (40 pixels), 255 (40" in lines[4]
-
-
 def test_a_camera_turned_with_its_mask_drawn_upright(tmp_path):
     # The picture is stored on its side with an EXIF tag; the mask was drawn on the upright picture.
     exif = Image.Exif()
@@ -155,41 +114,6 @@ def test_a_camera_turned_with_its_mask_drawn_upright(tmp_path):
     example = load_dataset("folder", "train", root=tmp_path)[0]
     np.testing.assert_array_equal(example.image, picture(0))
     assert example.mask.shape == (12, 10)
-
-
-class Counting:
-    """A source that counts how often each of its pairs is read."""
-
-    def __init__(self, source):
-        self.name, self.ids, self.source, self.reads = source.name, source.ids, source, []
-
-    def __len__(self):
-        return len(self.ids)
-
-    def __getitem__(self, row):
-        self.reads.append(row)
-        return self.source[row]
-
-
-def test_two_splits_are_read_checked_and_kept_in_one_pass(tmp_path):
-    for number in range(6):
-        save_pair(tmp_path / f"images/{number}.png", tmp_path / f"masks/{number}.png", number)
-    write_splits(tmp_path, train=[0, 1, 2, 3], val=[4, 5])
-    train, val = (Counting(load_dataset("folder", split, root=tmp_path)) for split in ("train", "val"))
-    # As one of two processes: rows 2 and 3 of the first split, the last one twice; of the second, row 0 is kept.
-    first, second = load_selections([Selection(train, [2, 3, 3]), Selection(val, [0], check=[0, 1])], 8)
-    assert (first.ids, second.ids) == (("2", "3", "3"), ("4",))
-    assert (sorted(train.reads), sorted(val.reads)) == ([2, 3], [0, 1])
-    for image, number in zip([*first.images, *second.images], [2, 3, 3, 4], strict=True):
-        np.testing.assert_array_equal(image, resize_image(picture(number), (8, 8)))
-    for truth, number in zip([*first.masks, *second.masks], [2, 3, 3, 4], strict=True):
-        np.testing.assert_array_equal(truth, resize_mask(mask(number) // 255, (8, 8)))
-
-    for stem in (0, 2, 5):
-        (tmp_path / f"images/{stem}.png").write_bytes(b"")
-    with pytest.raises(DataError, match="2 of 4 pairs") as error:
-        load_selections([Selection(train, [2, 3]), Selection(val, [0], check=[0, 1])], 8)
-    assert "2.png" in str(error.value) and "5.png" in str(error.value) and "0.png" not in str(error.value)
 
 
 def test_names_that_are_no_text_are_told(tmp_path):
