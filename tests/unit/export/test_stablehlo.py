@@ -154,7 +154,7 @@ def test_a_library_that_is_missing_and_a_network_that_it_cannot_convert(tmp_path
 
 
 def test_sigterm_leaves_nothing_behind_and_the_next_export_removes_what_a_kill_left(tmp_path, monkeypatch):
-    loaded = network(ReadsRed(), {})
+    loaded = network(ReadsRed(), {"gain": np.float32(1), "bias": np.float32(0)})
     monkeypatch.setattr(command, "begin", lambda: None)
     monkeypatch.setattr(command, "load_network", lambda *_: loaded)
 

@@ -216,8 +216,6 @@ def test_scripts_and_names_in_dicom_are_not_told(shared, tmp_path, caplog):
         ({"window": ","}, "as in 40,400"),
         ({"ensemble": "__class__"}, "nsemble is '__class__'"),
         ({"protocol": "mean\r\nX: y"}, "rotocol is"),
-        ({"example": "-1"}, "example is -1"),
-        ({"example": SCRIPT}, "expected a number"),
         ({"threshold": "nan"}, "threshold is nan"),
         ({"threshold": "1e999"}, "threshold is inf"),
         ({"threshold": SCRIPT}, "expected a number"),
