@@ -227,4 +227,5 @@ def test_figures_of_a_row_by_hand():
     assert found["lost"] == pytest.approx(0.3) and found["lost_ci"][0] <= 0.3 <= found["lost_ci"][1]
     assert found["doubt_correlation"] == pytest.approx(-1) and found["flagged"] == 0.5
     assert found["doubt_pearson"] == pytest.approx(np.corrcoef([0.9, 0.2, 0.5, 0.8], [0.1, 0.6, 0.4, 0.2])[0, 1])
+    assert found["doubt_clean"] == pytest.approx(0.1)
     assert found["uncertainty_mean"] == pytest.approx(0.2) and found["doubt_mean"] == pytest.approx(0.325)
