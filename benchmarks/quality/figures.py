@@ -168,7 +168,7 @@ def draw_robustness(path: Path, rows: Sequence[Row]) -> None:
 
     Args:
       path: of the PNG file.
-      rows: of docs/results/robustness.json, of one data set; severity 0 is the clean pictures.
+      rows: of docs/results/robustness.json, of one data set; at 0 are the same pictures, clean.
     """
     lines: dict[tuple, list[Row]] = {}
     for row in rows:
@@ -184,10 +184,16 @@ def draw_robustness(path: Path, rows: Sequence[Row]) -> None:
     for number, (key, own) in enumerate(lines.items()):
         style = {"color": palette[number % len(palette)], "marker": ".", "linewidth": 1.2, "markersize": 4}
         for column, (change, through) in enumerate(changes):
-            curve = [r for r in own if r["change"] == "none" or (r["change"], r["through"]) == (change, through)]
-            if len(curve) > 1:
-                for place, field in enumerate(("dice_mean", "doubt_mean")):
-                    axes[place, column].plot([r["severity"] for r in curve], [r[field] for r in curve], **style)
+            curve = [r for r in own if (r["change"], r["through"]) == (change, through)]
+            if curve:
+                clean = {
+                    "dice_mean": curve[0]["dice_mean"] + curve[0]["lost"],
+                    "doubt_mean": curve[0].get("doubt_clean"),
+                }
+                for place, field in enumerate(clean):
+                    points = [(0, clean[field])] if clean[field] is not None else []  # of the same pictures
+                    points += [(r["severity"], r[field]) for r in curve]
+                    axes[place, column].plot(*zip(*points, strict=True), **style)
         axes[0, 0].plot([], [], **style, label=_robust_name(key))
     for column, (change, through) in enumerate(changes):
         axes[0, column].set_title(change if through in (None, "sampler") else f"{change}, {through}", fontsize=NORMAL)
@@ -197,8 +203,9 @@ def draw_robustness(path: Path, rows: Sequence[Row]) -> None:
             axes[place, column].grid(axis="y", linewidth=0.4, color="#DDDDDD")
     axes[0, 0].set_ylim(0, 1)
     axes[1, 0].set_ylim(bottom=0)
-    first = rows[0]
-    figure.suptitle(f"{first['dataset']}, {first['split']} split, {first['n']} pictures", fontsize=LARGE, color=TEXT)
+    first, numbers = rows[0], sorted({row["n"] for row in rows}, reverse=True)
+    of = f"{numbers[0]} pictures" + (f", of which {numbers[-1]} are attacked" if len(numbers) > 1 else "")
+    figure.suptitle(f"{first['dataset']}, {first['split']} split, {of}", fontsize=LARGE, color=TEXT)
     figure.legend(loc="outside lower center", ncols=4, fontsize=SMALL, frameon=False)
     save_figure(figure, path)
 

@@ -50,6 +50,7 @@ RULES = {
     "lost": "mean of the differences clean - changed, picture by picture; lost_ci: its 95% bootstrap interval",
     "doubt_correlation": "Spearman's, of the doubt of the changed picture with its Dice; doubt_pearson: Pearson's; "
     "none: fewer than 3 pictures, or equal values",
+    "doubt_clean": "mean doubt of the same pictures, clean; attacks may be of fewer pictures than the rest",
     "flagged": "share of the pictures that are told to be unlike those of the calibration; none: no calibration, or an "
     "attack, which is made at the size of the network",
     "pgd": f"{PGD_STEPS} steps, {PGD_RESTARTS} random starts, the worst of them by the loss",
@@ -85,6 +86,7 @@ def figures_of(judged: Sequence[Judged], clean: Sequence[Judged]) -> dict[str, A
         "lost": float(lost.mean()),
         "lost_ci": list(bootstrap_interval(lost)),
         "doubt_mean": float(np.mean(doubts)),
+        "doubt_clean": float(np.mean([one.doubt for one in clean])),
         "uncertainty_mean": float(np.mean([one.uncertainty for one in judged])),
         "doubt_correlation": rank,
         "doubt_pearson": None if rank is None else float(stats.pearsonr(doubts, dices).statistic),

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ddim_jax.inference.flagging import FLAGGED, check_share, remove_list, write_flagged
 from ddim_jax.inference.index import Index, check_locks, removed
@@ -258,7 +256,13 @@ def _told_if_removed() -> Iterator[None]:
 @contextlib.contextmanager
 def _bar(shown: bool, total: int) -> Iterator[Any]:
     """A function to call for every image that is done."""
+    if not shown:
+        yield lambda: None
+        return
+    from rich.console import Console  # not at the head: programs have no use for it, and it takes long to import
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("segmenting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(file=sys.stderr), disable=not shown) as bar:
+    with Progress(*columns, console=Console(file=sys.stderr)) as bar:
         task = bar.add_task("images", total=total)
         yield lambda: bar.advance(task)

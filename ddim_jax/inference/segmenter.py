@@ -389,6 +389,10 @@ class Segmenter:
         for place, one in zip(places, started, strict=True):
             yield place, self._finite(one), shape
 
+    def drop_programs(self) -> None:
+        """Frees the compiled programs; what is used again is compiled again, or read where programs are kept."""
+        self._compiled.clear_cache()
+
     def _finite(self, started: Started) -> Any:
         """The image's part of the batch, once it is there."""
         values = jax.tree.map(lambda leaf: np.asarray(leaf)[started.row], started.values)
