@@ -1,6 +1,7 @@
 """The options of segmenting a picture: one value, passed whole from the commands down to the sampler."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
 from numbers import Integral
@@ -76,6 +77,13 @@ def one_of(names: Any) -> Callable[[str, Any], str]:
 
     check.names = names
     return check
+
+
+check_batch_size = functools.partial(whole(1, 4096), "batch_size")
+"""Returns pictures to one program as int; InputError for what is no whole number or out of range.
+
+Their number is no field of `SamplingOptions`: on a CPU no result depends on it, elsewhere no more than last bits.
+"""
 
 
 def _option(

@@ -1,5 +1,7 @@
 """The time of exported programs beside JAX with its kernels: python -m benchmarks.speed.exported [--repeats 20]
 
+In minutes: --only lung_xray, or --only lightweight_ddim --formats onnx --repeats 3.
+
 Each case is a network with its sampling, from a normalised picture to probability, uncertainty and mask, one picture
 in a call: by `Segmenter`, which draws its noise within that time, and by the exported file in its own runtime. They
 take turns, each time in another order; all use the threads that they choose by themselves. Writes
@@ -20,7 +22,7 @@ import jax
 
 from benchmarks.children import end_on_sigterm
 from benchmarks.machine import ROOT, describe_host, provenance
-from benchmarks.result_file import write_rows
+from benchmarks.result_file import merged, read_rows, write_rows
 from benchmarks.speed.startup import save_untrained
 from ddim_jax import Segmenter, __version__
 from ddim_jax.data.datasets.phantom import draw_phantom
@@ -32,6 +34,9 @@ from ddim_jax.inference.segmentation import fuse
 from ddim_jax.ops import cpu_kernels
 from ddim_jax.runtime import allocator
 
+IDENTITY = ("network", "size", "by")
+"""Fields that tell one row from another."""
+NETWORKS = ("lung_xray", "lightweight_ddim")
 OUTPUT = ROOT / "docs" / "results" / "exported.json"
 RULES = {
     "median_s": "seconds of a picture, median of `repeats` turns; compilation and loading apart",
@@ -87,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=20, metavar="N", help="turns (default: 20)")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS), help="default: all")
-    parser.add_argument("--small-only", action="store_true", help="leave the light network of 256 x 256 out")
+    parser.add_argument("--only", choices=NETWORKS, help="one network; the rows of the others stay as they are")
     parser.add_argument("--output", default=str(OUTPUT), metavar="FILE", help="default: docs/results/exported.json")
     given = parser.parse_args(arguments)
     if given.repeats < 1:
@@ -97,14 +102,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     allocator.keep_freed_memory()
     about = {"device": describe_host(threads=os.cpu_count())["cpu"], "threads": os.cpu_count()}
     about |= {"package_version": __version__, **provenance()}
-    rows = measure("lung_xray", load_network("lung_xray", "best", None), given.formats, given.repeats)
-    if not given.small_only:
+    rows = []
+    if given.only in (None, "lung_xray"):
+        rows += measure("lung_xray", load_network("lung_xray", "best", None), given.formats, given.repeats)
+    if given.only in (None, "lightweight_ddim"):
         with tempfile.TemporaryDirectory() as folder:
             save_untrained(Path(folder), "full", 256)
             network = load_network(folder, "latest", None)
             one = {"steps": 1, "samples": 1, "protocol": "mean"}
             rows += measure("lightweight_ddim", network, given.formats, given.repeats, **one)
-    write_rows(Path(given.output), RULES, rows, **about)
+    rows = [row | about for row in rows]  # those that stay in the file may be of another machine and version
+    write_rows(Path(given.output), RULES, merged(read_rows(Path(given.output)), rows, IDENTITY))
     for row in rows:
         print(f"{row['network']} {row['size']} {row['by']}: {1e3 * row['median_s']:.4g} ms, {row['times']} times JAX")
     return 0

@@ -145,5 +145,5 @@ def exported(root: Path) -> str:
         "file": lambda row: f"{row['bytes'] / 2**20:.1f} MiB",
         "largest difference": "{probability:.1e}",
     }
-    about = f"On {found['device']}, {found['threads']} threads; {of_commit(found)}.\n\n"
-    return about + table(columns, found["rows"])
+    places = dict.fromkeys(f"On {row['device']}, {row['threads']} threads; {of_commit(row)}." for row in found["rows"])
+    return "\n".join(places) + "\n\n" + table(columns, found["rows"])

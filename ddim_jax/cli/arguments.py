@@ -11,7 +11,7 @@ from ddim_jax.checkpoints import which_step
 from ddim_jax.pretrained import SHA256
 from ddim_jax.registry import import_plugins
 from ddim_jax.runtime.errors import InputError
-from ddim_jax.sampling_options import SamplingOptions, window
+from ddim_jax.sampling_options import SamplingOptions, check_batch_size, window
 
 _Value = TypeVar("_Value")
 
@@ -105,6 +105,17 @@ def add_sampling_arguments(parser: argparse.ArgumentParser, leave_out: Sequence[
             metavar = "X|off" if field.name == "clip_x0" else {int: "N", float: "X"}[kind]
             parse = number(field.name, kind, field.metadata["check"])
             parser.add_argument(flag, type=parse, metavar=metavar, **common)
+
+
+def add_batch_size_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--batch-size`, None where it is not given."""
+    parser.add_argument(
+        "--batch-size",
+        type=number("batch_size", int, lambda _, size: check_batch_size(size)),
+        metavar="N",
+        help="images to one compiled program (default: on a CPU 1, where results are the same to the bit whatever it "
+        "is; elsewhere up to 64, as the memory of the device has room)",
+    )
 
 
 def number(name: str, kind: type, check: Callable[[str, Any], _Value]) -> Callable[[str], _Value]:

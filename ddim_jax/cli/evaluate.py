@@ -4,7 +4,13 @@ import argparse
 
 from rich.console import Console
 
-from ddim_jax.cli.arguments import add_checkpoint_arguments, add_sampling_arguments, number, sampling_arguments
+from ddim_jax.cli.arguments import (
+    add_batch_size_argument,
+    add_checkpoint_arguments,
+    add_sampling_arguments,
+    number,
+    sampling_arguments,
+)
 from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.evaluation.checkpoint import evaluate_checkpoint
 from ddim_jax.evaluation.intervals import COVERAGE
@@ -45,6 +51,7 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
         f"and keep them in the run for sample and evaluate; with --split val (default of SHARE: {COVERAGE})",
     )
     add_sampling_arguments(parser, leave_out=NOT_TAKEN)
+    add_batch_size_argument(parser)
     parser.add_argument(
         "--allow-damaged",
         action="store_true",
@@ -63,7 +70,8 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
 
 def run(arguments: argparse.Namespace) -> None:
     """Does what the arguments ask for and shows the summary."""
-    with report_input_errors("stopped; the same command starts over", "Fewer --samples or --size model take less."):
+    need_less = "A lower --batch-size, fewer --samples or --size model take less."
+    with report_input_errors("stopped; the same command starts over", need_less):
         begin()
         find_device()
         metrics, output_dir = evaluate_checkpoint(
@@ -79,6 +87,7 @@ def run(arguments: argparse.Namespace) -> None:
             calibrate=arguments.calibrate,
             allow_damaged=arguments.allow_damaged,
             annotators=arguments.annotators,
+            batch_size=arguments.batch_size,
             progress=True,
             **sampling_arguments(arguments),
         )

@@ -24,9 +24,10 @@ from ddim_jax.inference.loading import LoadedNetwork, load_network
 from ddim_jax.runtime.errors import report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
 from ddim_jax.runtime.remote import local_path
+from ddim_jax.runtime.signals import cleaned_up_on_sigterm
 from ddim_jax.sampling_options import SamplingOptions, whole
 
-_PHANTOMS = 4
+_PHANTOMS, _MANY_EVALUATIONS = 4, 32
 _LARGEST_BATCH = 4096
 
 
@@ -51,7 +52,9 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         nargs="+",
         default=[],
         metavar="PATH",
-        help=f"image files, folders or globs to check the file with against JAX (default: {_PHANTOMS} phantoms)",
+        help="image files, folders or globs to check the file with against JAX (default: "
+        f"{_PHANTOMS} phantoms; with more than {_MANY_EVALUATIONS} evaluations of the network a picture 1, or 3 for "
+        "--batch dynamic)",
     )
     add_sampling_arguments(parser)
     return parser.parse_args(with_windows_joined(sys.argv[1:] if arguments is None else arguments))
@@ -64,8 +67,10 @@ def _batch(text: str) -> int | None:
 def run(options: argparse.Namespace) -> int:
     """Does what the arguments ask for; returns the exit status."""
     need_less = "Lower --batch, --samples or the number of --sampling-steps."
-    with report_input_errors("stopped; nothing was exported", need_less):
+    stopped = "stopped; nothing was exported"
+    with cleaned_up_on_sigterm(stopped), report_input_errors(stopped, need_less):
         begin()
+        logging.set_verbosity(logging.INFO)
         check_output(local_path(options.output, "output"), options.format)
         find_device()
         network = load_network(options.ckpt, options.checkpoint_step, None, options.require_sha256)
@@ -81,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
             options.format,
             options.output,
             batch=options.batch,
-            pictures=_pictures(options.input, network, sampling),
+            pictures=_pictures(options.input, network, sampling, options.batch),
         )
     print(
         f"{printable(done.path)}: {done.bytes / 2**20:.1f} MiB; checked on {done.pictures} "
@@ -90,9 +95,12 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _pictures(paths: list[str], network: LoadedNetwork, sampling: SamplingOptions) -> list:
+def _pictures(paths: list[str], network: LoadedNetwork, sampling: SamplingOptions, batch: int | None) -> list:
     if paths:
         reading = ReadOptions(sampling.window, sampling.invert)
         return [read_image(file, reading) for path in paths for file in list_images(Path(path))]
     size = int(network.config["data"]["image_size"])
-    return [draw_phantom("test", 0, index, size)[0] for index in range(_PHANTOMS)]
+    count = _PHANTOMS
+    if sampling.steps * sampling.samples > _MANY_EVALUATIONS:  # each takes minutes, by JAX and by the file
+        count = 3 if batch is None else 1  # of one and of two in a call
+    return [draw_phantom("test", 0, index, size)[0] for index in range(count)]

@@ -4,14 +4,32 @@ Nothing that takes long to import is imported at the head of this file: a signal
 listens before it imports what it needs.
 """
 
+import contextlib
+import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import ddim_jax
 from ddim_jax.runtime.printable import printable
 from ddim_jax.runtime.signals import StopRequest, left_on_ctrl_c, stop_on_signals
 from ddim_jax.runtime.streams import enduring, lost_output, when_unread
+
+
+@contextlib.contextmanager
+def _starting(told: str) -> Iterator[None]:
+    """For the imports and arguments of a command, which Ctrl-C ends with the line `told`.
+
+    Nothing is looked through for garbage meanwhile: what is imported lives as long as the process, and Python would go
+    over all of it again and again, for a tenth of the time of a start.
+    """
+    gc.disable()
+    try:
+        with left_on_ctrl_c(told):
+            _import_jax()
+            yield
+    finally:
+        gc.enable()
 
 
 @enduring()
@@ -36,8 +54,7 @@ EVALUATE = """Scores a checkpoint on a split of its data set: tables, numbers pe
 @enduring()
 def evaluate() -> int:
     """Scores a checkpoint on a split of its data set: --ckpt RUN [--split test] ..."""
-    with left_on_ctrl_c("stopped before an image was evaluated"):
-        _import_jax()
+    with _starting("stopped before an image was evaluated"):
         from ddim_jax.cli.evaluate import parse_arguments, run
 
         arguments = parse_arguments(EVALUATE)
@@ -58,8 +75,7 @@ be used, 130 if it was stopped with Ctrl-C. A run that was stopped goes on when 
 @enduring()
 def sample() -> int:
     """Segments image files: --ckpt RUN --input PATH ... --output DIR ..."""
-    with left_on_ctrl_c("stopped before an image was segmented"):
-        _import_jax()
+    with _starting("stopped before an image was segmented"):
         from ddim_jax.cli.sample import parse_arguments, run
 
         arguments = parse_arguments(SAMPLE)
@@ -71,16 +87,15 @@ SERVE = """Shows a page that segments pictures which are dropped on it, and answ
   %(prog)s --ckpt lung_xray
 
 It listens at this machine alone unless --host says otherwise, and fetches nothing from elsewhere. Two checkpoints are
-shown beside each other. Options of sampling hold for all requests; a request may choose seed, protocol, ensemble,
-threshold, window and invert.
+shown beside each other. Options of sampling hold for all requests; a request may choose steps, samples, seed,
+protocol, ensemble, threshold, window and invert.
 """
 
 
 @enduring()
 def serve() -> int:
     """Shows a page, and answers POST /segment, until it is stopped: --ckpt RUN [RUN] [--port N] ..."""
-    with left_on_ctrl_c("stopped before it listened"):
-        _import_jax()
+    with _starting("stopped before it listened"):
         from ddim_jax.cli.serve import parse_arguments, run
 
         arguments = parse_arguments(SERVE)
@@ -99,8 +114,7 @@ The file holds the averaged weights, the config without paths, and SHA-256 sums;
 @enduring()
 def pack() -> int:
     """Puts the weights of a run into one file: RUN --output FILE.safetensors [--dtype float16] ..."""
-    with left_on_ctrl_c("stopped before anything was packed"):
-        _import_jax()
+    with _starting("stopped before anything was packed"):
         from ddim_jax.cli.pack import parse_arguments, run
 
         arguments = parse_arguments(PACK)
@@ -119,8 +133,7 @@ metadata. The page "Export" of the documentation has programs of 30 lines that r
 @enduring()
 def export() -> int:
     """Writes a program that runs elsewhere: --ckpt RUN --format onnx|stablehlo|openvino --output FILE ..."""
-    with left_on_ctrl_c("stopped before anything was exported"):
-        _import_jax()
+    with _starting("stopped before anything was exported"):
         from ddim_jax.cli.export import parse_arguments, run
 
         arguments = parse_arguments(EXPORT)
@@ -130,8 +143,7 @@ def export() -> int:
 @enduring()
 def doctor() -> int:
     """Says what is installed, which devices, kernels and caches there are, and what to do about each"""
-    with left_on_ctrl_c("stopped"):
-        _import_jax()
+    with _starting("stopped"):
         from ddim_jax.cli.doctor import run
     return run() or (1 if lost_output() else 0)  # what it prints is all that it does
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ddim_jax.cli.arguments import (
+    add_batch_size_argument,
     add_checkpoint_arguments,
     add_sampling_arguments,
     number,
@@ -50,6 +51,7 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         metavar="N",
         help="images on the device at once (default: 4)",
     )
+    add_batch_size_argument(parser)
     add(
         "--save",
         type=words,
@@ -126,7 +128,10 @@ def counted(numbers: Mapping[str, int]) -> str:
 
 def run(options: argparse.Namespace) -> int:
     """Does what the arguments ask for; returns the exit status."""
-    need_less = "Lower --prefetch or, with --size native, the size of the pictures; the same command goes on from here."
+    need_less = (
+        "Lower --batch-size, --prefetch or, with --size native, the size of the pictures; the same command goes on "
+        "from here."
+    )
     with report_input_errors("stopped; the same command goes on from here", need_less):
         cache = begin()
         find_device()
@@ -144,6 +149,7 @@ def run(options: argparse.Namespace) -> int:
             segments=options.segments,
             flag_uncertain=options.flag_uncertain,
             prefetch=options.prefetch,
+            batch_size=options.batch_size,
             process_index=process.index,
             process_count=process.count,
             progress=sys.stderr.isatty(),

@@ -44,6 +44,8 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         ("upload-mib", 256, "of one upload at most"),
         ("kept-mib", 1024, "of uploads and results at most; the oldest results go first"),
         ("kept-minutes", 30, "after which a result is removed"),
+        ("most-steps", 50, "sampling steps that a request may ask for"),
+        ("most-samples", 16, "samples that a request may ask for"),
     ):
         parse = number(name.replace("-", "_"), int, whole(1, 2**20))
         add(f"--{name}", type=parse, default=default, metavar="N", help=f"{text} (default: {default})")
@@ -92,6 +94,8 @@ def run(options: argparse.Namespace) -> int:
             upload_bytes=options.upload_mib * 2**20,
             kept_bytes=options.kept_mib * 2**20,
             kept_seconds=options.kept_minutes * 60.0,
+            steps=options.most_steps,
+            samples=options.most_samples,
         )
         is_loopback = options.host in LOOPBACK
         if not is_loopback and options.token is None:

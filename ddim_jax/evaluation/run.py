@@ -1,5 +1,6 @@
 """The evaluation of a data set: every image sampled once, scored under every protocol, summed up and drawn."""
 
+import itertools
 import os
 import statistics
 import time
@@ -58,6 +59,7 @@ def evaluate(
     figures: bool = True,
     limit: int | None = None,
     calibrate: float | None = None,
+    batch_size: int | None = None,
     progress: bool = False,
     **given: Any,
 ) -> dict[str, Any]:
@@ -92,6 +94,7 @@ def evaluate(
       limit: at most that many images, spread evenly over the data set; None for all.
       calibrate: the share of pictures, above 0 and below 1, that the bounds of areas and of Dice are made for, from
         these pictures on; they must not be those of the training. None to use the calibration that there is.
+      batch_size: pictures to one program, as for `Segmenter.segment`.
       progress: show a progress bar or not.
       **given: fields of `SamplingOptions` that replace those of `options`, but for protocol and threshold: every
         protocol is scored, at its own threshold.
@@ -128,6 +131,7 @@ def evaluate(
     check_place(output_dir)  # not only when everything was sampled
     check_targets(output_dir, _FILES)
     chosen = choose_images(len(source), limit)
+    batch_size = segmenter.batch_size(options, batch_size, len(chosen))
     if not chosen:
         raise DataError(f"the split {split!r} of {source.name} holds no image; there is nothing to evaluate")
     subset = Subset(source, chosen)
@@ -140,7 +144,8 @@ def evaluate(
     with _progress_bar(progress) as bar:
         look = _read_all(subset, bar, segmenter.labels)
         place = Path(segmenter.checkpoint)
-        results, seconds = _score_all(segmenter, look, len(subset), options, resolution, coverage, bar)
+        results, seconds = _score_all(segmenter, look, len(subset), options, resolution, coverage, batch_size, bar)
+        rest = seconds[batch_size:]  # but the first batch
         if calibrate is not None:
             calibration = fit_calibration(results, subset, split, coverage, segmenter.labels)
             if len(results) >= PICTURES_NEEDED:
@@ -158,6 +163,7 @@ def evaluate(
             "checkpoint": "/".join(place.parts[-1 if place.suffix else -3 :]),
             "step": segmenter.step,
             **{name: value for name, value in options.as_dict().items() if name not in NOT_TAKEN},
+            "batch_size": batch_size,
             "network_evaluations_per_image": options.steps * options.samples,
             "image_size": segmenter.image_size,
             "resolution": resolution,
@@ -169,9 +175,9 @@ def evaluate(
             "unlikeness": summarise_unlikeness(results, reference, not_judged),
             "seconds_per_image": {
                 "device": jax.devices()[0].device_kind,
-                "first_with_compilation": seconds[0],
-                "mean_of_the_rest": statistics.fmean(seconds[1:]) if seconds[1:] else None,
-                "median_of_the_rest": statistics.median(seconds[1:]) if seconds[1:] else None,
+                "first_with_compilation": sum(seconds[:batch_size]),
+                "mean_of_the_rest": statistics.fmean(rest) if rest else None,
+                "median_of_the_rest": statistics.median(rest) if rest else None,
             },
             "rules": RULES,
         }
@@ -249,23 +255,25 @@ def _score_all(
     options: SamplingOptions,
     resolution: str,
     coverage: float,
+    batch_size: int,
     bar: Progress,
 ) -> tuple[list[ImageResult], list[float]]:
-    """The numbers of every image, and the seconds its sampling took."""
+    """The numbers of every image, and the seconds its sampling took, of a batch the share of each."""
     results, seconds = [], []
-    for row in bar.track(range(count), description="sampling"):
-        example = look(row)
+    rows = iter(bar.track(range(count), description="sampling"))
+    while examples := [look(row) for row in itertools.islice(rows, batch_size)]:
         start = time.perf_counter()
-        estimates = segmenter.sample(example.image, options)
-        seconds.append(time.perf_counter() - start)
-        truth, annotators = example.mask, example.annotators
-        if resolution == "model":
-            shape = estimates.shape[1:3]
-            truth = resize_mask(truth, shape)
-            annotators = None if annotators is None else np.stack([resize_mask(mask, shape) for mask in annotators])
-        how = (options.ensemble, segmenter.labels, coverage, annotators)
-        scored = score_image(example.id, estimates, truth, *how)
-        results.append(scored._replace(descriptor=describe_picture(example.image)))
+        samples = list(segmenter.sample_each([example.image for example in examples], options, batch_size))
+        seconds += [(time.perf_counter() - start) / len(examples)] * len(examples)
+        for example, estimates in zip(examples, samples, strict=True):
+            truth, annotators = example.mask, example.annotators
+            if resolution == "model":
+                shape = estimates.shape[1:3]
+                truth = resize_mask(truth, shape)
+                annotators = None if annotators is None else np.stack([resize_mask(mask, shape) for mask in annotators])
+            how = (options.ensemble, segmenter.labels, coverage, annotators)
+            scored = score_image(example.id, estimates, truth, *how)
+            results.append(scored._replace(descriptor=describe_picture(example.image)))
     return results, seconds
 
 

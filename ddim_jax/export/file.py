@@ -3,13 +3,13 @@
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 
 import ddim_jax
 from ddim_jax.diffusion.reverse import draw
@@ -23,6 +23,7 @@ from ddim_jax.preprocessing import normalise
 from ddim_jax.runtime.atomic import errors_naming
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.pinned import pinned
+from ddim_jax.runtime.process_folder import ProcessFolder
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
 
@@ -94,9 +95,11 @@ def export_checkpoint(
     about = json.dumps(_about(segmenter, program, options, batch), sort_keys=True, allow_nan=False)
     output.parent.mkdir(parents=True, exist_ok=True)
     # In a folder of its own: some formats are several files that know each other by name.
-    with errors_naming(output), tempfile.TemporaryDirectory(dir=output.parent, prefix=".export-") as folder:
-        made = Path(folder, output.name)
+    with errors_naming(output), ProcessFolder(".ddim-jax-export-", output.parent) as folder:
+        made = folder / output.name
+        logging.info("converting the program: %d steps of %d samples", options.steps, options.samples)
         wanted.write(program, batch, about, made)
+        logging.info("checking %d bytes on %d pictures, by JAX and by the file", made.stat().st_size, len(pictures))
         differences = _compare(wanted.run(made), segmenter, program, options, batch, pictures)
         wrong = {name: found for name, found in differences.items() if not found < (1 if name == "mask" else TOLERANCE)}
         if wrong:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _SAMPLED = 8  # slices whose values decide on black and white where no file says so
 _SAME_PLACE = 1e-3  # millimetres
+_MAX_SLICES = 2**17  # of one pixel, say: a header can speak of billions, and each is an object
 
 
 class Slice(NamedTuple):
@@ -46,19 +47,19 @@ class DicomStack:
         if len(files) > 1:
             files, headers = _sorted(files, headers)
         self.files = tuple(files)
+        self.count = sum(dicom.frames(header) for header in headers)
+        with dicom.errors_naming(files[0]):
+            self.shape = (int(headers[0].Rows), int(headers[0].Columns))
+        if (self.count * self.shape[0] * self.shape[1] > MAX_VOXELS and self.count > 1) or self.count > _MAX_SLICES:
+            raise DataError(
+                f"{files[0]}: {self.count} slices of {self.shape[1]} x {self.shape[0]} pixels, expected at most "
+                f"{MAX_VOXELS} in all and {_MAX_SLICES} slices; segment parts of it."
+            )
         self.slices = [
             Slice(file, header, frame)
             for file, header in zip(files, headers, strict=True)
             for frame in range(dicom.frames(header))
         ]
-        self.count = len(self.slices)
-        with dicom.errors_naming(files[0]):
-            self.shape = (int(headers[0].Rows), int(headers[0].Columns))
-        if self.count * self.shape[0] * self.shape[1] > MAX_VOXELS and self.count > 1:
-            raise DataError(
-                f"{files[0]}: {self.count} slices of {self.shape[1]} x {self.shape[0]} pixels, expected at most "
-                f"{MAX_VOXELS} in all; segment parts of it."
-            )
         self._options, self._limits = options, None
 
     def read(self, index: int) -> np.ndarray:

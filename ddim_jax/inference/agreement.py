@@ -62,7 +62,7 @@ def agree_on_settings(path: Path, settings: Mapping[str, Any], records: Sequence
         raise InputError(
             f"{path.parent} holds results of other settings: {'; '.join(differences)}. Use another output folder"
         )
-    warn_of_others(there.get("surroundings"), os.fspath(path.parent))
+    warn_of_others(there.get("surroundings"), os.fspath(path.parent), settings.get("surroundings"))
 
 
 def agree_on_work(path: Path, work: Mapping[str, Any], process: Process, alone: bool) -> None:

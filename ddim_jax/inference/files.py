@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+import jax
 
 from ddim_jax.inference.flagging import FLAGGED, check_share, remove_list, write_flagged
 from ddim_jax.inference.index import Index, check_locks, removed
@@ -69,6 +68,7 @@ def segment_files(
     segments: Sequence[str] = (),
     flag_uncertain: float | None = None,
     prefetch: int = 4,
+    batch_size: int | None = None,
     process_index: int = 0,
     process_count: int = 1,
     progress: bool = False,
@@ -98,10 +98,10 @@ def segment_files(
     such (`check_locks`).
 
     Of each file, some hundred bytes are in memory: its path, and its line of an earlier run. The memory for pixels does
-    not grow with their number: at most `prefetch` images are on the device and one more each are being read and being
-    written (see `Stream`). Every image runs the same compiled program, or with `size` "native" the one of its padded
-    shape, so a result does not depend on `prefetch`, on the other files nor on the number of processes, to the bit (on
-    one kind of device).
+    not grow with their number: at most `prefetch` images, or two batches, are on the device and about as many each are
+    being read and being written (see `Stream`). Every image runs the same compiled program, or with `size` "native" the
+    one of its padded shape, so a result does not depend on `prefetch`, on the other files nor on the number of
+    processes, to the bit (on one kind of device); on a CPU nor on `batch_size`, which elsewhere may change last bits.
 
     Args:
       segmenter: the checkpoint.
@@ -112,6 +112,8 @@ def segment_files(
       segments: what the classes are, for DICOM-SEG, as in `data.segments` of the config, which they come before.
       flag_uncertain: the share of the images to name in `flagged.csv`, above 0 and below 1; None for no such file.
       prefetch: images started on the device before the first result is fetched, >= 1.
+      batch_size: images to one program, 1 .. 4096; None for what the device has memory for
+        (`ddim_jax.inference.batches.choose_batch_size`), on a CPU 1.
       process_index: which of the processes this is, 0 .. process_count - 1.
       process_count: how many processes divide the images, >= 1.
       progress: whether to draw a progress bar on stderr.
@@ -152,7 +154,10 @@ def segment_files(
         if (check := getattr(WRITERS.get(kind), "check", None)) is not None:
             check([Path(job.files[0]) for job in plan.jobs], context)
     common = {"checkpoint": context.checkpoint, "weights": context.weights, "step": context.step, **options.as_dict()}
-    common |= {"surroundings": surroundings()}
+    batch_size = segmenter.batch_size(options, batch_size, len(plan.jobs))
+    common |= {
+        "surroundings": surroundings() | ({} if jax.default_backend() == "cpu" else {"batch_size": str(batch_size)})
+    }
     # The masks are the same without: a folder that knows of none is one of a run that was not calibrated.
     common |= {} if calibration is None else {"calibration": calibration.digest()}
     reference, not_judged = segmenter.reference()
@@ -179,7 +184,7 @@ def segment_files(
             unlike |= {file: unlikeness for file, unlikeness in before if is_unlike(unlikeness)}
         if todo:
             remove_list(output_dir, replaced=flagging)
-        stream = Stream(segmenter, todo, output_dir, index, kinds, context, prefetch, allow_damaged)
+        stream = Stream(segmenter, todo, output_dir, index, kinds, context, prefetch, allow_damaged, batch_size)
         with _bar(progress, len(todo)) as advance, _told_if_removed(), contextlib.closing(iter(stream)) as records:
             for record in records:
                 # The line of an earlier run stays where nobody could look at the file: its results are there.
@@ -251,7 +256,13 @@ def _told_if_removed() -> Iterator[None]:
 @contextlib.contextmanager
 def _bar(shown: bool, total: int) -> Iterator[Any]:
     """A function to call for every image that is done."""
+    if not shown:
+        yield lambda: None
+        return
+    from rich.console import Console  # not at the head: programs have no use for it, and it takes long to import
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("segmenting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(file=sys.stderr), disable=not shown) as bar:
+    with Progress(*columns, console=Console(file=sys.stderr)) as bar:
         task = bar.add_task("images", total=total)
         yield lambda: bar.advance(task)

@@ -1,5 +1,6 @@
-"""One image: its samples, compiled as one program, and the result that is made of them."""
+"""Images: their samples, compiled as one program, and the result that is made of those of one."""
 
+import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -50,6 +51,71 @@ class Segmentation(NamedTuple):
     unlikeness: float | None = None
 
 
+def sample_images(
+    process: Any,
+    apply: Callable[..., jax.Array],
+    params: Any,
+    images: jax.Array,
+    seed: jax.Array,
+    identities: jax.Array,
+    *,
+    options: SamplingOptions,
+    in_turn: bool = False,
+    return_trajectory: bool = False,
+) -> Any:
+    """Samples masks of several images: together, which keeps a GPU busy, or one after the other.
+
+    Only one after the other is the arithmetic of an image the same whatever the others are, and however many, to the
+    bit: compilers for CPUs do not grant that for the rows of one batch.
+
+    Args:
+      process: as `ddim_jax.models.create_process` makes it.
+      apply: the network, (params, noisy_mask, image, t) -> prediction, or (params, image) -> mask without diffusion; if
+        it has a method `encode` (`ddim_jax.models.Network`), that is called once for each orientation.
+      params: its weights.
+      images: uint8 [B, h, w, 3].
+      seed: uint32 [], of the noise.
+      identities: uint32 [B], of the images; with the seed they decide the noise.
+      options: how to sample; its seed is not read.
+      in_turn: one image after the other, not all samples as one batch of the network.
+      return_trajectory: for the first sample of each image alone, what was visited on the way.
+
+    Returns:
+      float32 [B, samples, h, w], estimates of x_0; of several classes [B, samples, h, w, K], as `class_estimates` makes
+      them. With the trajectory the pair (x_t [B, steps + 1, h, w], x0 [B, steps, h, w]), x0 again with K classes, and
+      x_t then [B, steps + 1, h, w, C] with the channels of the mask.
+    """
+    if in_turn:
+        sample = functools.partial(sample_image, process, apply, params, options=options)
+        return jax.lax.map(lambda one: sample(one[0], seed, one[1]), (images, identities))
+    total, samples, shape = len(images), options.samples, (*images.shape[1:3], process.labels.channels)
+    draw = functools.partial(starting_noise, seed, samples=samples, shape=shape)
+    noise, step_keys = (part.reshape(-1, *part.shape[2:]) for part in jax.vmap(draw)(identities))
+    orientation = np.arange(samples) % ORIENTATIONS if options.flips else np.zeros(samples, int)
+    seen = np.unique(orientation)
+    images = normalise(images)
+    turned = jnp.stack([jax.vmap(lambda image, k=k: mirrored(image, k))(images) for k in seen], axis=1)
+    pictures = encode(apply, params, turned.reshape(-1, *images.shape[1:]))
+    rows = (np.arange(total)[:, None] * len(seen) + orientation).ravel()
+    # Each sample has a key of its own, so that it is the same whatever their number.
+    drawn = process.sample(
+        apply,
+        params,
+        jax.tree.map(lambda part: part[rows], pictures),
+        noise,
+        options,
+        key=step_keys,
+        return_trajectory=return_trajectory,
+    )
+    if return_trajectory:
+        _, visited = drawn
+        x_t, x0 = (jnp.moveaxis(part[:, ::samples], 1, 0) for part in visited)
+        return x_t if process.labels.several else x_t[..., 0], class_estimates(x0, process.labels)
+    masks = class_estimates(drawn, process.labels)
+    back = jnp.stack([jax.vmap(lambda mask, k=k: mirrored(mask, k))(masks) for k in range(ORIENTATIONS)])
+    return back[np.tile(orientation, total), np.arange(len(masks))].reshape(total, samples, *masks.shape[1:])
+
+
 def sample_image(
     process: Any,
     apply: Callable[..., jax.Array],
@@ -57,42 +123,11 @@ def sample_image(
     image: jax.Array,
     seed: jax.Array,
     identity: jax.Array,
-    *,
-    options: SamplingOptions,
-    return_trajectory: bool = False,
+    **given: Any,
 ) -> Any:
-    """Samples masks of one image.
-
-    Args:
-      process: as `ddim_jax.models.create_process` makes it.
-      apply: the network, (params, noisy_mask, image, t) -> prediction, or (params, image) -> mask without diffusion; if
-        it has a method `encode` (`ddim_jax.models.Network`), that is called once for each orientation.
-      params: its weights.
-      image: uint8 [h, w, 3].
-      seed: uint32 [], of the noise.
-      identity: uint32 [], of the image; with the seed it decides the noise.
-      options: how to sample; its seed is not read.
-      return_trajectory: for the first sample alone, what was visited on the way.
-
-    Returns:
-      float32 [samples, h, w], estimates of x_0; of several classes [samples, h, w, K], as `class_estimates` makes them.
-      With the trajectory the pair (x_t [steps + 1, h, w], x0 [steps, h, w]), x0 again with K classes, and x_t then
-      [steps + 1, h, w, C] with the channels of the mask.
-    """
-    noise, step_keys = starting_noise(seed, identity, options.samples, (*image.shape[:2], process.labels.channels))
-    image = normalise(image)
-    orientation = np.arange(options.samples) % ORIENTATIONS if options.flips else np.zeros(options.samples, int)
-    pictures = encode(apply, params, jnp.stack([mirrored(image, k) for k in np.unique(orientation)]))
-    images = jax.tree.map(lambda part: part[orientation], pictures)
-    # Each sample has a key of its own, so that it is the same whatever their number.
-    drawn = process.sample(apply, params, images, noise, options, key=step_keys, return_trajectory=return_trajectory)
-    if return_trajectory:
-        _, visited = drawn
-        x_t = visited.x_t[:, 0]
-        return x_t if process.labels.several else x_t[..., 0], class_estimates(visited.x0[:, 0], process.labels)
-    masks = class_estimates(drawn, process.labels)
-    back = jnp.stack([jax.vmap(lambda mask, k=k: mirrored(mask, k))(masks) for k in range(ORIENTATIONS)])
-    return back[orientation, np.arange(options.samples)]
+    """`sample_images` of one image [h, w, 3] with its identity []; the results have no axis for the images."""
+    result = sample_images(process, apply, params, image[None], seed, identity[None], **given)
+    return jax.tree.map(lambda part: part[0], result)
 
 
 def starting_noise(
@@ -101,7 +136,7 @@ def starting_noise(
     """Draws the noise that the samples of one image start from.
 
     Args:
-      seed, identity: as for `sample_image`.
+      seed, identity: of `sample_images`.
       samples: their number.
       shape: (h, w, C) of one.
 

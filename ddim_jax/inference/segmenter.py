@@ -1,15 +1,15 @@
 """A trained checkpoint as a function from images to masks.
 
-One compiled program handles one image with all its samples as the network's batch, so every image of one working size
-runs the same executable and its result cannot depend on which other images are segmented with it. Throughput comes from
-starting the next images before the results of the first are fetched.
+One compiled program handles the images of a batch with all their samples, a smaller batch filled up to its size, so
+every image of one working size runs the same executable. On a CPU the program takes one image after the other, and a
+result cannot depend, to the bit, on which other images are segmented with it. Throughput comes from starting the next
+images before the results of the first are fetched.
 """
 
 import dataclasses
 import functools
 import os
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -18,11 +18,12 @@ import numpy as np
 
 from ddim_jax.aggregation import PROTOCOLS, ensemble_threshold
 from ddim_jax.diffusion import timestep_grid
+from ddim_jax.inference.batches import LARGEST, activation_bytes, choose_batch_size, in_batches
 from ddim_jax.inference.calibration import Calibrated, load_calibration, load_reference
 from ddim_jax.inference.export_cache import TracedPrograms
 from ddim_jax.inference.hypotheses import Hypothesis, hypotheses_of
 from ddim_jax.inference.loading import fingerprint, load_network, weights_digest
-from ddim_jax.inference.segmentation import Segmentation, fuse, sample_image
+from ddim_jax.inference.segmentation import Segmentation, fuse, sample_images
 from ddim_jax.inference.tiles import Blend, tile_starts
 from ddim_jax.inference.unlikeness import Reference, describe_picture
 from ddim_jax.labels import Labels
@@ -30,21 +31,21 @@ from ddim_jax.models import Network, create_process
 from ddim_jax.preprocessing import Prepared, as_rgb, image_id, pad_to, prepare
 from ddim_jax.runtime.errors import CheckpointError, InputError
 from ddim_jax.runtime.pinned import pinned
-from ddim_jax.sampling_options import SamplingOptions
-
-_STARTED = 4  # images of a list that wait on the device at once
+from ddim_jax.sampling_options import SamplingOptions, check_batch_size
 
 
 class Started(NamedTuple):
     """One image under way, from `Segmenter.start` to `Segmenter.fetch`.
 
     Attributes:
-      values: device arrays [:, h, w, ...] at the size the network works at.
+      values: device arrays [B, :, h, w, ...] of the batch, at the size the network works at.
       shape: the part of (h, w) that is the image; what lies below and to the right of it is padding.
+      row: the image's place in the batch.
     """
 
     values: Any
     shape: tuple[int, int]
+    row: int = 0
 
 
 class Segmenter:
@@ -112,8 +113,11 @@ class Segmenter:
         self._weights = weights
         self._calibrations: dict[SamplingOptions, tuple[Calibrated | None, str]] = {}
         self._reference: tuple[Reference | None, str] | None = None
-        sample = functools.partial(sample_image, self._process, Network(model))
-        static = ("options", "return_trajectory")
+        self._model = model
+        self._bytes: int | None = None  # of a sample, once it was asked for
+        (self._device,) = jax.device_put(np.int32(0)).devices()  # where the weights are
+        sample = functools.partial(sample_images, self._process, Network(model))
+        static = ("options", "in_turn", "return_trajectory")
         self._compiled = jax.jit(sample, static_argnames=static) if programs is None else programs.kept(sample)
 
     @classmethod
@@ -226,13 +230,19 @@ class Segmenter:
         return np.append(grid, -1).astype(np.int32), x_t, x0
 
     def segment(
-        self, images: np.ndarray | list[np.ndarray], options: SamplingOptions | None = None, **given: Any
+        self,
+        images: np.ndarray | list[np.ndarray],
+        options: SamplingOptions | None = None,
+        *,
+        batch_size: int | None = None,
+        **given: Any,
     ) -> Segmentation | list[Segmentation]:
         """Segments one image, or each of a list of images of any sizes.
 
         Args:
           images: uint8 [H, W], [H, W, 1] or [H, W, 3] (RGB), or a list of such.
           options: how to sample and what to make of the samples; None for the checkpoint's own options.
+          batch_size: images to one program, 1 .. 4096; None for what the device has memory for, on a CPU 1.
           **given: fields of `SamplingOptions` that replace those, such as `steps=4, seed=1`.
 
         Returns:
@@ -245,20 +255,49 @@ class Segmenter:
         options = self.options(options, **given)
         single = not isinstance(images, list | tuple)
         rgb = [as_rgb(image) for image in ([images] if single else images)]  # all are checked before any work
-
         calibration, _ = self.calibration(options)
-
-        def finish(image: np.ndarray, started: Started) -> Segmentation:
-            samples = self.fetch(started)
-            return fuse(samples, image.shape[:2], options, self.labels, calibration, unlikeness=self.unlikeness(image))
-
-        waiting, results = deque(), []
-        for image in rgb:
-            waiting.append((image, self.start(self.prepare(image, options), options)))
-            if len(waiting) == _STARTED:
-                results.append(finish(*waiting.popleft()))
-        results += (finish(*one) for one in waiting)
+        results = [
+            fuse(samples, image.shape[:2], options, self.labels, calibration, unlikeness=self.unlikeness(image))
+            for image, samples in zip(rgb, self.sample_each(rgb, options, batch_size), strict=True)
+        ]
         return results[0] if single else results
+
+    def sample_each(
+        self, images: Sequence[np.ndarray], options: SamplingOptions, batch_size: int | None = None
+    ) -> Iterator[np.ndarray]:
+        """Yields what `sample` gives for each image; the device works on the next ones meanwhile.
+
+        Args:
+          images: as for `sample`.
+          options: checked.
+          batch_size: as for `segment`.
+
+        Raises:
+          InputError, CheckpointError: as `sample`.
+        """
+        size = self.batch_size(options, batch_size, len(images))
+        pictures = (self.prepare(image, options) for image in images)
+        together = 1 if options.size == "tiles" else size
+        return map(self.fetch, in_batches(pictures, together, lambda batch: self.start_batch(batch, options, size)))
+
+    def batch_size(self, options: SamplingOptions, given: int | None = None, count: int = 1) -> int:
+        """The images, or tiles of one, that a program is made for: the number given or, for None, the device's.
+
+        `ddim_jax.inference.batches.choose_batch_size` says which that is, of `count` images.
+
+        Raises:
+          InputError: the number is no whole number, or out of range.
+        """
+        if given is not None:
+            return check_batch_size(given)
+        return choose_batch_size(
+            self._device, self._sample_bytes, options, LARGEST if options.size == "tiles" else count
+        )
+
+    def _sample_bytes(self) -> int:
+        if self._bytes is None:
+            self._bytes = activation_bytes(self._model, self._params, self.image_size)
+        return self._bytes
 
     def hypotheses(
         self, image: np.ndarray, options: SamplingOptions | None = None, **given: Any
@@ -284,17 +323,30 @@ class Segmenter:
 
         Tiles of an image are begun by `fetch`, a few at a time: the device holds no more than these.
         """
+        if return_trajectory:
+            pixels, identities = prepared.pixels[None], np.array([prepared.identity], np.uint32)
+            values = self._program(pixels, identities, options, return_trajectory=True)
+            return Started(values, prepared.shape)
+        (started,) = self.start_batch([prepared], options, self.batch_size(options))
+        return started
+
+    @pinned()
+    def start_batch(self, pictures: Sequence[Prepared], options: SamplingOptions, size: int) -> list[Started]:
+        """Starts one program, made for `size` images, on as many or fewer images of one shape, as `start` does.
+
+        Of "tiles" the images start one by one, each with `size` of its tiles to a program.
+        """
         if options.size == "tiles":
-            return Started(self._tiles(prepared, options), prepared.shape)
-        values = self._compiled(
-            self._params,
-            prepared.pixels,
-            np.uint32(options.seed),
-            prepared.identity,
-            options=options.program(),
-            return_trajectory=return_trajectory,
-        )
-        return Started(values, prepared.shape)
+            return [Started(self._tiles(picture, options, size), picture.shape) for picture in pictures]
+        filled = [*pictures, *[pictures[-1]] * (size - len(pictures))]
+        pixels = np.stack([picture.pixels for picture in filled])
+        identities = np.array([picture.identity for picture in filled], np.uint32)
+        values = self._program(pixels, identities, options, in_turn=self._device.platform == "cpu")
+        return [Started(values, picture.shape, row) for row, picture in enumerate(pictures)]
+
+    def _program(self, pixels: np.ndarray, identities: np.ndarray, options: SamplingOptions, **how: bool) -> Any:
+        seed = np.uint32(options.seed)
+        return self._compiled(self._params, pixels, seed, identities, options=options.program(), **how)
 
     def fetch(self, started: Started) -> Any:
         """Waits for an image that was started and cuts off its padding.
@@ -310,30 +362,40 @@ class Segmenter:
             blend = None
             for place, values, shape in started.values:
                 blend = Blend(shape, self.image_size) if blend is None else blend
-                blend.add(self._finite(values), *place)
+                blend.add(values, *place)
             values = blend.result()
         else:
-            values = self._finite(started.values)
+            values = self._finite(started)
         # Cropped here, not on the device: there, each size of image would compile programs of its own.
         height, width = started.shape
         return jax.tree.map(lambda leaf: np.ascontiguousarray(leaf[:, :height, :width]), values)
 
-    def _tiles(self, prepared: Prepared, options: SamplingOptions) -> Iterator[tuple[tuple[int, int], Any, Any]]:
-        """Yields the place of each tile, its samples on the device, and the shape of the picture."""
-        tile, shape, waiting = self.image_size, prepared.pixels.shape[:2], deque()
+    def _tiles(
+        self, prepared: Prepared, options: SamplingOptions, size: int
+    ) -> Iterator[tuple[tuple[int, int], Any, Any]]:
+        """Yields the place of each tile, its samples, and the shape of the picture."""
+        tile, shape = self.image_size, prepared.pixels.shape[:2]
         places = [(y, x) for y in tile_starts(shape[0], tile) for x in tile_starts(shape[1], tile)]
         whole = dataclasses.replace(options, size="model")
-        for y, x in places:
-            pixels = np.ascontiguousarray(prepared.pixels[y : y + tile, x : x + tile])
-            # The noise of a tile is made of its own pixels; one that is the whole picture has that of the picture.
-            identity = prepared.identity if len(places) == 1 else image_id(pixels)
-            waiting.append(((y, x), self.start(Prepared(pixels, (tile, tile), identity), whole).values, shape))
-            if len(waiting) == _STARTED:
-                yield waiting.popleft()
-        yield from waiting
 
-    def _finite(self, values: Any) -> Any:
-        values = jax.tree.map(np.asarray, values)
+        def cut() -> Iterator[Prepared]:
+            for y, x in places:
+                pixels = np.ascontiguousarray(prepared.pixels[y : y + tile, x : x + tile])
+                # The noise of a tile is made of its own pixels; one that is the whole picture has that of the picture.
+                identity = prepared.identity if len(places) == 1 else image_id(pixels)
+                yield Prepared(pixels, (tile, tile), identity)
+
+        started = in_batches(cut(), size, lambda batch: self.start_batch(batch, whole, size))
+        for place, one in zip(places, started, strict=True):
+            yield place, self._finite(one), shape
+
+    def drop_programs(self) -> None:
+        """Frees the compiled programs; what is used again is compiled again, or read where programs are kept."""
+        self._compiled.clear_cache()
+
+    def _finite(self, started: Started) -> Any:
+        """The image's part of the batch, once it is there."""
+        values = jax.tree.map(lambda leaf: np.asarray(leaf)[started.row], started.values)
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(values)):
             raise CheckpointError(
                 f"{self.checkpoint}: sampling gave NaN or infinity; its weights or its arithmetic "

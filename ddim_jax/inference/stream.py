@@ -1,5 +1,6 @@
 """Images from files to result files: read ahead in threads, computed on the device, written behind in threads."""
 
+import dataclasses
 import errno
 import time
 from collections import deque
@@ -21,11 +22,20 @@ from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.source import Source, remove_result, summed
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.atomic import atomic_path
-from ddim_jax.runtime.errors import DataError, is_out_of_memory
+from ddim_jax.runtime.errors import CheckpointError, DataError, is_out_of_memory
 
 PIXELS_AT_ONCE = MAX_PIXELS
 """Bound on the pixels of all pictures between reading and written: as many as the largest that is read at all has, so
 that reading and writing stay below 2 GiB."""
+
+
+@dataclasses.dataclass
+class _Batch:
+    """Pictures that were started on the device together; `seconds` is the share of each, once the first is there."""
+
+    started: float
+    pictures: int
+    seconds: float | None = None
 
 
 class Stream:
@@ -33,11 +43,13 @@ class Stream:
 
     Three things happen at once: threads read, decode and resize the next images, the device works on some, and threads
     fuse, encode and write the results of the last. At most `prefetch` images are on the device and `prefetch` + 1 each
-    are being read and being written, so that all three have something to do where `prefetch` is 1; nothing else is
-    kept. Of large pictures there are fewer: a picture is decoded when those before it leave room for its pixels
-    (`PIXELS_AT_ONCE`), and takes it until its results are written; one alone is decoded at any size. A picture that
-    found too little memory beside the others is tried again at the end, alone, and fails if it is too little then.
-    A source of several pictures goes through slice by slice; its record comes when all of it is written.
+    are being read and being written, so that all three have something to do where `prefetch` is 1; of batches there are
+    two on the device and as many images each being read and written, where that is more. A batch is neighbours of one
+    size; it starts when it is full, or when nothing else is being read. Nothing else is kept. Of large pictures there
+    are fewer: a picture is decoded when those before it leave room for its pixels (`PIXELS_AT_ONCE`), and takes it
+    until its results are written; one alone is decoded at any size. A picture that found too little memory beside the
+    others is tried again at the end, alone, and fails if it is too little then. A source of several pictures goes
+    through slice by slice; its record comes when all of it is written.
 
     Args:
       segmenter: the checkpoint.
@@ -49,6 +61,7 @@ class Stream:
       context: for the writers, and how to segment.
       prefetch: images started on the device before the first result is fetched, >= 1.
       allow_damaged: as in `ReadOptions`.
+      batch_size: images to one program, >= 1.
 
     Attributes:
       waited: seconds in which the device had nothing to do because the next image was not read yet.
@@ -64,6 +77,7 @@ class Stream:
         context: Context,
         prefetch: int,
         allow_damaged: bool = False,
+        batch_size: int = 1,
     ):
         self.waited = 0.0
         self._segmenter = segmenter
@@ -73,6 +87,7 @@ class Stream:
         self._kinds = kinds
         self._context = context
         self._prefetch = prefetch
+        self._batch_size = batch_size
         self._reading = Reading(segmenter, context.options, allow_damaged)
         self._device_free = 0.0
 
@@ -84,10 +99,14 @@ class Stream:
 
     def _run(self, jobs: Iterable[Job], large: list[Job] | None) -> Iterator[dict[str, Any]]:
         """The records of all jobs but those that ran out of memory, which `large` gets; None: they have failed."""
-        ahead = self._prefetch + 1
+        # What was too much for the memory in a batch is tried alone. Tiles of one picture make batches of their own.
+        batch = 1 if large is None or self._context.options.size == "tiles" else self._batch_size
+        ahead, at_once = max(self._prefetch + 1, 2 * batch), max(self._prefetch, 2 * batch if batch > 1 else 1)
         jobs, pixels_inside, following = iter(jobs), 0, 0  # the next slice of the first that is looked at
         sources: list[Source] = []
         looking, reading, running, writing = deque(), deque(), deque(), deque()
+        gathered: list[tuple[int, Loaded]] = []  # for the next batch
+        fault: CheckpointError | None = None
         pool = ThreadPoolExecutor(min(32, 3 * ahead), thread_name_prefix="image-files")
         try:
             while True:
@@ -120,17 +139,29 @@ class Stream:
                         large.append(loaded.job)
                     else:
                         yield record or self._failed(loaded._replace(reason=needs_less(loaded.job, pixels)))
-                elif reading and reading[0][1].done() and len(running) < self._prefetch:
+                elif len(running) + batch <= at_once and reading and _goes_with(gathered, batch, reading[0][1]):
                     pixels, loaded = reading.popleft()
-                    running.append((pixels, *self._start_device(loaded.result())))
+                    gathered.append((pixels, loaded.result()))
+                elif gathered and len(running) + batch <= at_once and _is_complete(gathered, batch, reading, looking):
+                    running += self._start_device(gathered, 1 if large is None else self._batch_size)
+                    gathered = []
                 elif running and len(writing) < ahead:
                     pixels, loaded, device, started = running.popleft()
-                    writing.append((pixels, self._start_writing(pool, loaded, device, started)))
+                    try:
+                        writing.append((pixels, self._start_writing(pool, loaded, device, started)))
+                    except CheckpointError as error:
+                        # Nothing new begins, and what is under way is finished: the others are not to blame.
+                        fault, jobs = fault or error, iter(())
+                        looking.clear(), reading.clear(), gathered.clear()
+                        whole = loaded.source
+                        running = deque(one for one in running if whole is None or one[1].source is not whole)
                 elif looking or reading or writing:
                     began, idle = time.monotonic(), not running and (looking or reading)
                     first = [queue[0][1] for queue in (looking, reading, writing) if queue]
                     wait([future for future in first if not future.done()], return_when=FIRST_COMPLETED)
                     self.waited += time.monotonic() - began if idle else 0.0
+                elif fault is not None:
+                    raise fault
                 else:
                     return
         finally:
@@ -138,17 +169,21 @@ class Stream:
             for source in sources:
                 source.discard()
 
-    def _start_device(self, loaded: Loaded) -> tuple[Loaded, Any, float]:
-        device = None
-        if loaded.prepared is not None:
-            device = self._on_device(self._segmenter.start, loaded.prepared, self._context.options)
-        return loaded, device, time.monotonic()
+    def _start_device(self, gathered: list[tuple[int, Loaded]], size: int) -> list[tuple[int, Loaded, Any, "_Batch"]]:
+        pictures = [loaded.prepared for _, loaded in gathered if loaded.prepared is not None]
+        batch, started = _Batch(time.monotonic(), len(pictures)), None
+        if pictures:
+            started = self._on_device(self._segmenter.start_batch, pictures, self._context.options, size)
+        rows = iter(started or ())
+        return [(pixels, loaded, loaded.prepared and next(rows, None), batch) for pixels, loaded in gathered]
 
-    def _start_writing(self, pool: ThreadPoolExecutor, loaded: Loaded, device: Any, started: float) -> Future:
+    def _start_writing(self, pool: ThreadPoolExecutor, loaded: Loaded, device: Any, batch: "_Batch") -> Future:
         samples = None if device is None else self._on_device(self._segmenter.fetch, device)
-        now = time.monotonic()
-        seconds, self._device_free = now - max(started, self._device_free), now
-        return pool.submit(self._finish, loaded, samples, seconds)
+        if batch.seconds is None:
+            now = time.monotonic()
+            batch.seconds = (now - max(batch.started, self._device_free)) / max(1, batch.pictures)
+            self._device_free = now
+        return pool.submit(self._finish, loaded, samples, batch.seconds)
 
     def _on_device(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """The result of `work`; None where one picture of its own size takes more memory than there is."""
@@ -278,6 +313,23 @@ class Stream:
             except OSError as error:
                 if error.errno != errno.ENAMETOOLONG:  # such a file cannot be there
                     raise
+
+
+def _goes_with(gathered: list[tuple[int, Loaded]], batch: int, following: Future) -> bool:
+    """True if the picture is read, and the batch has room for it and nothing of another size."""
+    if len(gathered) == batch or not following.done():
+        return False
+    shapes = {one.prepared.pixels.shape for _, one in gathered if one.prepared is not None}
+    prepared = following.result().prepared
+    return prepared is None or shapes <= {prepared.pixels.shape}
+
+
+def _is_complete(gathered: list[tuple[int, Loaded]], batch: int, reading: deque, looking: deque) -> bool:
+    """True if the batch is full or nothing can join it: the next picture is of another size, none is being read, or
+    the next has to wait for room."""
+    if len(gathered) == batch:
+        return True
+    return reading[0][1].done() if reading else not looking or looking[0][1].done()
 
 
 def write_outputs(

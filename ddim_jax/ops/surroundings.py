@@ -36,23 +36,24 @@ def surroundings() -> dict[str, str]:
     }
 
 
-def warn_of_others(before: Any, of: str) -> None:
+def warn_of_others(before: Any, of: str, now: Mapping[str, str] | None = None) -> None:
     """Logs a warning where what was computed before was so in other surroundings: the bits may differ.
 
     Args:
       before: what `surroundings` gave then, as it was read back; anything else says nothing, as of older versions.
       of: the thing it was kept with, for the message.
+      now: what to compare with; None for `surroundings()`.
     """
-    found = differences(before)
+    found = differences(before, now)
     if found:
         logging.warning("%s: %s. Results may differ in their last bits from what is there", of, "; ".join(found))
 
 
-def differences(before: Any) -> list[str]:
+def differences(before: Any, now: Mapping[str, str] | None = None) -> list[str]:
     """The changes since, a text for each; only what both have is compared."""
     if not isinstance(before, Mapping):
         return []
-    now = surroundings()
+    now = surroundings() if now is None else now
     return [
         f"{name} was {before[name] or 'not set'}, is {value or 'not set'}"
         for name, value in now.items()

@@ -11,7 +11,6 @@ import hashlib
 import os
 import shutil
 import stat
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +21,7 @@ from absl import logging
 
 from ddim_jax.runtime.atomic import atomic_path
 from ddim_jax.runtime.cache_folder import cache_folder, check_private, make_private, processor_digest
-from ddim_jax.runtime.errors import InputError
-from ddim_jax.runtime.locks import try_lock
+from ddim_jax.runtime.process_folder import ProcessFolder
 
 _LEAST_SECONDS = 0.1
 """Programs that compile faster are not kept: reading them back is hardly faster."""
@@ -86,11 +84,9 @@ class CompiledPrograms:
 
     def __init__(self, folder: Path):
         self._folder = folder
-        _remove_left(folder)
-        self.lent = Path(tempfile.mkdtemp(prefix="lent-", dir=folder))
-        self._lock = open(self.lent / ".locking", "wb")  # noqa: SIM115, held as long as the process lives
-        try_lock(self._lock, required=False)
-        os.replace(self.lent / ".locking", self.lent / ".lock")
+        _remove_halves(folder)
+        self._own = ProcessFolder("lent-", folder)
+        self.lent = self._own.path
         self._known: set[str] = set()
         self._keeping = threading.Lock()
 
@@ -131,8 +127,7 @@ class CompiledPrograms:
     def close(self) -> None:
         """Removes `lent`."""
         self.keep()
-        self._lock.close()
-        shutil.rmtree(self.lent, ignore_errors=True)
+        self._own.close()
 
 
 def _digest(path: Path) -> str | None:
@@ -151,14 +146,9 @@ def _link(path: Path, place: Path) -> None:
         shutil.copyfile(path, place)
 
 
-def _remove_left(folder: Path) -> None:
-    """Removes what had been lent to processes that were killed, and what they were writing."""
+def _remove_halves(folder: Path) -> None:
+    """Removes what processes that were killed had been writing."""
     for half in folder.glob(".*.partial*"):
         with contextlib.suppress(OSError):
             if half.stat().st_mtime < time.time() - 3600:
                 half.unlink()
-    for left in folder.glob("lent-*"):
-        # Where the file system has no locks (an InputError), nobody can tell who lives.
-        with contextlib.suppress(OSError, InputError), open(left / ".lock", "r+b") as file:
-            if try_lock(file):
-                shutil.rmtree(left, ignore_errors=True)

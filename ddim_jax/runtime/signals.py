@@ -154,6 +154,30 @@ def left_on_ctrl_c(last_word: str) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextlib.contextmanager
+def cleaned_up_on_sigterm(last_word: str) -> Iterator[None]:
+    """SIGTERM in the block ends the program after its clean-up, with `last_word` on stderr and exit status TRY_AGAIN.
+
+    A second one acts as usual. Where SIGTERM is heard or ignored already, and outside the main thread, nothing changes.
+    """
+    on_main = threading.current_thread() is threading.main_thread()
+    if not on_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def leave(number, frame):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        with contextlib.suppress(OSError, ValueError):  # stderr may be gone
+            print(last_word, file=sys.stderr, flush=True)
+        sys.exit(TRY_AGAIN)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def exit_status(signal_name: str) -> int:
     """Exit status of a program that a signal ended early and that goes on when it is started again."""
     return INTERRUPTED if signal_name == signal.SIGINT.name else TRY_AGAIN

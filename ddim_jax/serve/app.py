@@ -123,6 +123,8 @@ class _Server:
                 "examples": fields.EXAMPLES,
                 "upload_bytes": self._limits.upload_bytes,
                 "kept_seconds": self._limits.kept_seconds,
+                "steps": self._limits.steps,
+                "samples": self._limits.samples,
             }
         )
 
@@ -130,7 +132,7 @@ class _Server:
         job = self._jobs.create()
         try:
             asked = fields.parse(await uploads.receive(request, job.folder / "in", self._limits))
-            options = [fields.options_of(one.segmenter, one.options, asked) for one in self._networks]
+            options = [fields.options_of(one.segmenter, one.options, asked, self._limits) for one in self._networks]
             ending = self._jobs.submit(job, lambda job: self._segment(job, asked, options))
         except BaseException:
             self._jobs.remove(job)

@@ -1,7 +1,7 @@
 """The fields of a request, as text, and the options that they choose.
 
-A request chooses what the compiled program does not depend on. The rest, such as steps and samples, is chosen for the
-whole server when it is started: each combination compiles a program, and strangers shall not fill the memory with them.
+Each combination of steps and samples compiles a program, so both are bounded, and a server holds a few programs only
+(`Limits`). What else a program depends on is chosen for the whole server when it is started.
 """
 
 import dataclasses
@@ -11,10 +11,13 @@ from typing import Any
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.sampling_options import SamplingOptions
+from ddim_jax.serve.limits import Limits
 
-OPTIONS = ("seed", "protocol", "ensemble", "threshold", "window", "invert")
+OPTIONS = ("steps", "samples", "seed", "protocol", "ensemble", "threshold", "window", "invert")
+_WHOLE = ("steps", "samples", "seed")
 EXAMPLES = 16
 """Phantoms to choose from, the numbers 0 .. 15 of the field `example`."""
+_LONGEST_NUMBER = 40
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -53,8 +56,16 @@ def parse(fields: Mapping[str, str]) -> Asked:
     return Asked(options, example, _boolean("wait", fields.get("wait", "true")))
 
 
-def options_of(segmenter: Segmenter, base: SamplingOptions, asked: Asked) -> SamplingOptions:
-    """The server's options with those of a request in their place; errors as `SamplingOptions.create`."""
+def options_of(segmenter: Segmenter, base: SamplingOptions, asked: Asked, limits: Limits) -> SamplingOptions:
+    """The server's options with those of a request in their place.
+
+    Raises:
+      InputError: as `SamplingOptions.create`; and for more steps or samples than a request may ask for.
+    """
+    for name in ("steps", "samples"):
+        most = max(getattr(limits, name), getattr(base, name))
+        if asked.options.get(name, 1) > most:
+            raise InputError(f"{name} is {asked.options[name]}; this server takes {most} at most")
     return segmenter.options(base, **asked.options)
 
 
@@ -65,11 +76,13 @@ def _value(name: str, text: str) -> Any:
         return _boolean(name, text)
     if name == "window":
         return tuple(_number(name, part, float) for part in text.split(","))
-    return _number(name, text, int if name == "seed" else float)
+    return _number(name, text, int if name in _WHOLE else float)
 
 
 def _number(name: str, text: str, kind: type) -> Any:
     try:
+        if len(text) > _LONGEST_NUMBER or not text.isascii() or "_" in text:  # Python reads more than people write
+            raise ValueError
         return kind(text)
     except ValueError:
         expected = "a centre and a width, as in 40,400" if name == "window" else "a number"

@@ -16,6 +16,7 @@ from typing import Any
 
 from absl import logging
 
+from ddim_jax.runtime.process_folder import ProcessFolder
 from ddim_jax.serve.limits import Limits
 from ddim_jax.serve.refusals import Refusal, refusal_of
 
@@ -76,7 +77,7 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="segmenting")
-        self._root = tempfile.TemporaryDirectory(prefix="ddim-jax-serve-")
+        self._root = ProcessFolder("ddim-jax-serve-")
 
     def __enter__(self) -> "Jobs":
         return self
@@ -86,7 +87,7 @@ class Jobs:
             for job in self._jobs.values():
                 job.removed = True
         self._pool.shutdown(cancel_futures=True)
-        self._root.cleanup()
+        self._root.close()
 
     def create(self) -> Job:
         """A job for an upload that is about to be received.
@@ -98,7 +99,7 @@ class Jobs:
         with self._lock:
             if self.unfinished() >= self.limits.waiting:
                 raise Refusal(503, FULL, {"Retry-After": "5"})
-            job = Job(Path(self._root.name))
+            job = Job(self._root.path)
             self._jobs[job.id] = job
             return job
 

@@ -13,6 +13,8 @@ class Limits:
       upload_seconds: that a client may take to send it.
       picture_pixels: of one picture.
       source_pixels: of all slices of a source.
+      steps, samples: that a request may ask for; the server's own options may be beyond.
+      programs: compiled programs that are held for each checkpoint; one more, and all are dropped.
       waiting: uploads received, waiting and being segmented at once; more are told to try again.
       kept_bytes: of uploads and results; the oldest results go first.
       kept_seconds: after which a result is removed.
@@ -23,6 +25,9 @@ class Limits:
     upload_seconds: float = 120.0
     picture_pixels: int = 2**25
     source_pixels: int = 2**26
+    steps: int = 50
+    samples: int = 16
+    programs: int = 8
     waiting: int = 64
     kept_bytes: int = 2**30
     kept_seconds: float = 1800.0

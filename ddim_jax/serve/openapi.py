@@ -13,7 +13,7 @@ _NUMBER, _TEXT, _WHOLE = {"type": "number"}, {"type": "string"}, {"type": "integ
 
 def document(root_path: str, limits: Limits) -> dict[str, Any]:
     """The document as JSON has it; `root_path` is where a proxy shows the server."""
-    asked = _fields()
+    asked = _fields(limits)
     form = {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}, **asked}
     body = {
         "required": False,
@@ -95,8 +95,9 @@ def document(root_path: str, limits: Limits) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _fields() -> dict[str, Any]:
-    kinds = {"seed": _WHOLE, "threshold": _NUMBER, "invert": {"type": "boolean"}}
+def _fields(limits: Limits) -> dict[str, Any]:
+    bounded = {name: _WHOLE | {"minimum": 1, "maximum": getattr(limits, name)} for name in ("steps", "samples")}
+    kinds = {**bounded, "seed": _WHOLE, "threshold": _NUMBER, "invert": {"type": "boolean"}}
     about = {field.name: field.metadata["help"] for field in dataclasses.fields(SamplingOptions)}
     return {name: kinds.get(name, _TEXT) | {"description": about[name]} for name in OPTIONS} | {
         "example": _WHOLE | {"description": f"a phantom in place of a file, 0 to {EXAMPLES - 1}"},

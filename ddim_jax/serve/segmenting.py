@@ -2,7 +2,7 @@
 
 import dataclasses
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,6 +51,7 @@ class Network:
     segmenter: Segmenter
     options: SamplingOptions
     segments: tuple[str, ...] = ()
+    _held: set[Any] = dataclasses.field(default_factory=set, compare=False)
 
     @classmethod
     def create(
@@ -60,6 +61,13 @@ class Network:
         options = options or segmenter.options()
         writing_context(segmenter, options, segments)  # what is wrong is told at the start
         return cls(name, segmenter, options, tuple(segments))
+
+    def hold(self, program: Hashable, most: int) -> None:
+        """Counts a compiled program that is about to be used; if there are `most` others, it drops these first."""
+        if program not in self._held and len(self._held) >= most:
+            self.segmenter.drop_programs()
+            self._held.clear()
+        self._held.add(program)
 
     def about(self) -> dict[str, Any]:
         """The checkpoint as JSON has it."""
@@ -146,6 +154,7 @@ def segment(
                 raise MemoryError
             raise DataError(loaded.reason)
         image = loaded.picture.pixels
+        network.hold((options.program(), loaded.prepared.pixels.shape), limits.programs)
         samples = segmenter.fetch(segmenter.start(loaded.prepared, options))
         result = fuse(samples, image.shape[:2], options, labels, calibration, unlikeness=segmenter.unlikeness(image))
         area = None if opened.source is None else opened.source.pixel_area(index)

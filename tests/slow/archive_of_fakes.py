@@ -38,8 +38,11 @@ class RedMasks:
     def prepare(self, image, options):
         return prepare(image, self.image_size, 2)
 
-    def start(self, prepared, options):
-        return prepared.pixels
+    def batch_size(self, options, given, count):
+        return given or 1
+
+    def start_batch(self, pictures, options, size):
+        return [picture.pixels for picture in pictures]
 
     def fetch(self, pixels):
         time.sleep(self.seconds)

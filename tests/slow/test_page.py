@@ -134,6 +134,7 @@ def shown(page):
 @pytest.mark.parametrize(("scheme", "size"), [("light", (1360, 860)), ("dark", (390, 844))])
 def test_an_example_is_shown_to_everybody(tab, scheme, size):
     page = tab(scheme, size)
+    page.evaluate("document.querySelector('#more').open = true")
     places = [page.evaluate(CONTRAST)]
     assert page.evaluate(LABELS) == []
     # By keyboard alone: the second control of the page is the button of the examples.
@@ -152,7 +153,7 @@ def test_an_example_is_shown_to_everybody(tab, scheme, size):
     warning = "This picture is unlike the pictures that the model was calibrated on: intervals do not hold for it."
     assert page.text_content("#figures .warning") == warning
     assert warning in page.text_content("#status")
-    page.click("summary")
+    page.click("#panel summary")
     places.append(page.evaluate(CONTRAST))
     assert page.evaluate(LABELS) == []
     assert min(len(found) for found in places) > 5
@@ -185,6 +186,18 @@ def test_threshold_layers_and_hypotheses(tab):
         assert mask.size == (512, 512) and set(np.unique(mask)) == {0, 255}
         area = int((np.asarray(mask) > 0).sum())
     assert f"{area:,} px" == before[0] and download.value.suggested_filename == "Example 1_mask.png"
+    page.click("#new")
+    page.click("#more summary")
+    assert page.get_attribute("#samples", "placeholder") == "4" and "16 samples" in page.text_content("#more-help")
+    page.fill("#samples", "17")
+    page.click("#example")
+    api.expect(page.locator("#error")).to_have_text("samples is 17; this server takes 16 at most")
+    page.wrong.clear()  # the browser tells of every answer above 400 there
+    page.fill("#samples", "2")
+    page.click("#example")
+    shown(page)
+    page.select_option("#hypothesis", "all")
+    api.expect(page.locator("figcaption")).to_contain_text("2 hypotheses")
 
 
 def test_a_dicom_series_with_scripts_in_its_tags_and_names(tab, tmp_path):
@@ -204,6 +217,14 @@ def test_a_dicom_series_with_scripts_in_its_tags_and_names(tab, tmp_path):
         page.mouse.move(box["x"] + 100, box["y"] + 200, steps=4)
         page.mouse.up()
     assert float(page.input_value("#width")) < width
+    # A finger does what the mouse does, and the page stays where it is.
+    width, top = float(page.input_value("#width")), page.evaluate("scrollY")
+    touch = page.context.new_cdp_session(page)
+    for kind, x in (("touchStart", 100), ("touchMove", 150), ("touchMove", 200), ("touchEnd", None)):
+        points = [] if x is None else [{"x": box["x"] + x, "y": box["y"] + x}]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    page.wait_for_function("width => Number(document.querySelector('#width').value) > width", arg=width)
+    assert page.evaluate("scrollY") == top
     with page.expect_response(lambda answer: answer.url.endswith("/segment") and answer.status == 202):
         page.click("#window-segment")
     shown(page)

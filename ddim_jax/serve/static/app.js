@@ -3,6 +3,7 @@ import { Viewer, titled } from "./viewer.js";
 
 const $ = (id) => document.getElementById(id);
 const POLL = 300;
+const CHOSEN = ["steps", "samples"];
 const FILES = { mask: "Mask", probability: "Probability", uncertainty: "Uncertainty", overlay: "Overlay", "dicom-seg": "DICOM-SEG", nifti: "NIfTI" };
 
 const state = { about: null, token: sessionStorage.getItem("token"), files: null, example: 0, name: "", job: null, viewers: [], run: 0 };
@@ -63,6 +64,7 @@ async function post(fields, run) {
   for (;;) {
     const form = new FormData();
     for (const [name, value] of Object.entries(fields)) form.append(name, value);
+    for (const name of CHOSEN) if ($(name).value !== "" && !$(name).disabled) form.append(name, $(name).value);
     // The server does not need the names, which may be of patients.
     if (!("example" in fields)) for (const file of state.files) form.append("file", file, suffix(file.name));
     form.append("wait", "false");
@@ -127,6 +129,7 @@ async function present(job) {
   $("slice").value = Math.ceil(networks[0].slices.length / 2);
   $("slice-field").hidden = networks[0].slices.length < 2;
   fillStructures(networks);
+  $("window-help").classList.toggle("touch", networks[0].window !== null);
   const most = Math.max(...networks.map((one) => one.options.samples));
   fill($("hypothesis"), [["", "None"], ["all", `All ${most}`], ...numbers(most).map((n) => [`${n - 1}`, `Number ${n}`])]);
   $("window-segment").hidden = !networks[0].window;
@@ -354,6 +357,15 @@ async function begin() {
   $("networks").textContent = networks.map((one) => one.name).join(" and ");
   $("kept").textContent = `Pictures stay on this server, and are removed when this page is closed, or after ${Math.round(seconds / 60)} minutes.`;
   $("terms").textContent = [...new Set(networks.map((one) => one.terms).filter(Boolean))].join(" ");
+  for (const name of CHOSEN) {
+    const own = networks.map((one) => one.options[name]);
+    $(name).max = Math.max(state.about[name], ...own);
+    $(name).placeholder = [...new Set(own)].join(" and ");
+  }
+  // Networks that work in one pass have no steps to choose.
+  $("steps").disabled = networks.some((one) => one.options.sampler === null);
+  $("more-help").textContent = `Empty: as this server is set. At most ${$("steps").max} steps and ${$("samples").max} samples. ` +
+    "The first picture with another choice takes longer. Intervals are shown for the choice that was calibrated only.";
   show("start");
 }
 

@@ -19,12 +19,20 @@ export class Viewer {
     this.canvas.classList.add("drags");
     this.caption = document.createElement("figcaption");
     this.figure.append(this.canvas, this.caption);
+    // A finger on other pictures scrolls the page; two zoom it everywhere.
+    this.canvas.classList.toggle("windowed", network.window !== null);
+    let last = null;
     this.canvas.addEventListener("pointerdown", (event) => {
-      if (event.pointerType !== "touch" && event.button === 0) this.canvas.setPointerCapture(event.pointerId);
+      if (!event.isPrimary || event.button !== 0 || (event.pointerType === "touch" && network.window === null)) return;
+      this.canvas.setPointerCapture(event.pointerId);
+      last = event;
     });
     this.canvas.addEventListener("pointermove", (event) => {
-      if (this.canvas.hasPointerCapture(event.pointerId) && event.pointerType !== "touch") drag(event.movementX, event.movementY);
+      if (!last || event.pointerId !== last.pointerId) return;
+      drag(event.clientX - last.clientX, event.clientY - last.clientY); // movementX is 0 of touches in some browsers
+      last = event;
     });
+    for (const end of ["pointerup", "pointercancel"]) this.canvas.addEventListener(end, () => { last = null; });
     this.canvas.addEventListener("wheel", (event) => {
       if (network.slices.length < 2 || event.ctrlKey) return;
       event.preventDefault();

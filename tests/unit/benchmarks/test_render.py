@@ -173,11 +173,11 @@ def test_archives_and_processes(root):
 
 def test_exported_programs(root):
     case = {"network": "lung_xray", "size": 64, "steps": 1, "samples": 4, "kernels": True}
+    case |= {"device": "a processor", "threads": 2, "commit": "abc"}
     ours = case | {"by": "jax", "median_s": 0.0123, "times": 1.0}
     theirs = case | {"by": "onnx", "median_s": 0.0246, "times": 2.0, "bytes": 3 * 2**20, "probability": 8.9e-7}
     assert render.exported(root) == "Not yet measured.\n"
-    content = {"device": "a processor", "threads": 2, "commit": "abc", "rows": [ours, theirs]}
-    write(root / "docs/results/exported.json", content)
+    write(root / "docs/results/exported.json", {"rows": [ours, theirs]})
     lines = render.exported(root).splitlines()
     assert lines[0] == "On a processor, 2 threads; commit abc."
     assert lines[-2:] == [

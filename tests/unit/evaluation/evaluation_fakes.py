@@ -39,6 +39,12 @@ class FakeSegmenter:
     def options(self, options=None, **given):
         return SamplingOptions.create(self.config, **({} if options is None else options.as_given()) | given)
 
+    def batch_size(self, options, given=None, count=1):
+        return given or 1
+
+    def sample_each(self, images, options, batch_size=None):
+        return [self.sample(image, options) for image in images]
+
     def sample(self, image, options=None, **given):
         options = self.options(options, **given)
         key = int(image[0, 0, 0])

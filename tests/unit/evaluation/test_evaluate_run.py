@@ -374,3 +374,13 @@ def test_without_diffusion_no_reverse_process_is_drawn(tmp_path):
     (tmp_path / "figures/reverse_process.png").write_bytes(b"of another checkpoint")
     evaluate(segmenter, source, tmp_path, split="test")
     assert {file.name for file in (tmp_path / "figures").iterdir()} == FIGURES - {"reverse_process.png"}
+
+
+def test_batches_change_no_number(hand_run, tmp_path):
+    """Three pictures in batches of two: the last is a batch of one."""
+    segmenter, source = hand_case()
+    metrics = evaluate(segmenter, source, tmp_path, split="test", seed=5, batch_size=2, figures=False)
+    assert metrics["batch_size"] == 2 and hand_run[0]["batch_size"] == 1
+    times = metrics.pop("seconds_per_image")
+    assert times["first_with_compilation"] > 0 and times["mean_of_the_rest"] == times["median_of_the_rest"] > 0
+    assert all(value == hand_run[0][name] for name, value in metrics.items() if name != "batch_size")

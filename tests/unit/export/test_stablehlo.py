@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import signal
 import sys
 import types
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from segmenters import SIZE, MixesNoise, ReadsRed, config, loaded_network, picture, tiny_params
 
+from ddim_jax.cli import export as command
 from ddim_jax.export import export_checkpoint, file
 from ddim_jax.export.file import in_float32, inputs_of
 from ddim_jax.export.formats import FORMATS, read_about
@@ -149,3 +151,39 @@ def test_a_library_that_is_missing_and_a_network_that_it_cannot_convert(tmp_path
     with pytest.raises(InputError, match="no picture to check"):
         exported(tmp_path / "a.zip", network(MixesNoise(), {}), pictures=[])
     assert not list(tmp_path.iterdir())
+
+
+def test_sigterm_leaves_nothing_behind_and_the_next_export_removes_what_a_kill_left(tmp_path, monkeypatch):
+    loaded = network(ReadsRed(), {"gain": np.float32(1), "bias": np.float32(0)})
+    monkeypatch.setattr(command, "begin", lambda: None)
+    monkeypatch.setattr(command, "load_network", lambda *_: loaded)
+
+    def writes(program, batch, about, path):
+        path.write_bytes(b"half")
+        signal.raise_signal(signal.SIGTERM)
+
+    arguments = ["--ckpt", "x", "--format", "stablehlo", "--output", str(tmp_path / "a.zip")]
+    with monkeypatch.context() as patched:
+        patched.setitem(FORMATS, "stablehlo", FORMATS["stablehlo"]._replace(write=writes))
+        before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        try:
+            with pytest.raises(SystemExit) as ended:
+                command.run(command.parse_arguments(None, arguments))
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 75 and list(tmp_path.iterdir()) == []
+    left = tmp_path / ".ddim-jax-export-killed"
+    left.mkdir(mode=0o700)
+    (left / ".lock").touch()
+    assert command.run(command.parse_arguments(None, arguments)) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "samples", "batch", "count"),
+    [(1, 4, 1, 4), (8, 4, None, 4), (50, 5, 1, 1), (50, 5, 8, 1), (33, 1, None, 3)],
+)
+def test_a_program_of_many_evaluations_is_checked_on_fewer_phantoms(steps, samples, batch, count):
+    loaded = network(ReadsRed(), {}, steps=steps, samples=samples)
+    found = command._pictures([], loaded, SamplingOptions.create(loaded.config), batch)
+    assert [picture.shape[:2] for picture in found] == [(SIZE, SIZE)] * count

@@ -39,13 +39,13 @@ def folder(tmp_path):
 def started(monkeypatch):
     """Counts the images that are sampled."""
     images = []
-    start = Segmenter.start
+    start = Segmenter.start_batch
 
-    def counting(self, image, *arguments, **options):
-        images.append(image)
-        return start(self, image, *arguments, **options)
+    def counting(self, pictures, *arguments):
+        images.extend(pictures)
+        return start(self, pictures, *arguments)
 
-    monkeypatch.setattr(Segmenter, "start", counting)
+    monkeypatch.setattr(Segmenter, "start_batch", counting)
     return images
 
 

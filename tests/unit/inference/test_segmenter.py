@@ -153,8 +153,8 @@ def test_a_list_gives_the_same_bits_as_each_image_alone(tiny):
 
 
 def test_few_images_of_a_list_wait_on_the_device(monkeypatch):
-    log, start, fetch = [], Segmenter.start, Segmenter.fetch
-    monkeypatch.setattr(Segmenter, "start", lambda *given: log.append(1) or start(*given))
+    log, start, fetch = [], Segmenter.start_batch, Segmenter.fetch
+    monkeypatch.setattr(Segmenter, "start_batch", lambda *given: log.append(1) or start(*given))
     monkeypatch.setattr(Segmenter, "fetch", lambda *given: log.append(-1) or fetch(*given))
     results = red_segmenter().segment([picture(seed, 10 + seed, 12) for seed in range(7)])
     assert np.cumsum(log).tolist() == [1, 2, 3, 4, 3, 4, 3, 4, 3, 4, 3, 2, 1, 0]

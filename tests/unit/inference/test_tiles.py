@@ -64,19 +64,19 @@ def test_one_tile_is_the_whole_with_its_noise_and_what_one_tile_covers_is_its_ow
 def test_the_device_holds_a_few_tiles_at_a_time(monkeypatch):
     segmenter = red_segmenter()
     running, most = [], []
-    start, finite = type(segmenter).start, type(segmenter)._finite
+    start, finite = type(segmenter).start_batch, type(segmenter)._finite
 
-    def counted(self, prepared, options, **given):
+    def counted(self, pictures, options, size):
         if options.size == "model":
-            running.append(prepared)
+            running.extend(pictures)
             most.append(len(running))
-        return start(self, prepared, options, **given)
+        return start(self, pictures, options, size)
 
     def fetched(self, values):
         running.pop(0)
         return finite(self, values)
 
-    monkeypatch.setattr(type(segmenter), "start", counted)
+    monkeypatch.setattr(type(segmenter), "start_batch", counted)
     monkeypatch.setattr(type(segmenter), "_finite", fetched)
     segmenter.sample(picture(1, 100, 100), size="tiles")
     assert len(most) == len(tile_starts(100, SIZE)) ** 2 and max(most) <= 5

@@ -65,7 +65,7 @@ def test_what_a_killed_process_was_lent_is_removed_and_that_of_a_living_one_stay
     living, killed = CompiledPrograms(folder), CompiledPrograms(folder)
     for programs in (living, killed):
         programs.lend()
-    killed._lock.close()  # as the system does
+    killed._own._lock.close()  # as the system does
     CompiledPrograms(folder).close()
     assert living.lent.is_dir() and not killed.lent.exists()
     living.close()

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from ddim_jax.runtime.signals import StopRequest, left_on_ctrl_c, stop_on_signals
+from ddim_jax.runtime.signals import StopRequest, cleaned_up_on_sigterm, left_on_ctrl_c, stop_on_signals
 
 BOTH = (signal.SIGTERM, signal.SIGINT)
 
@@ -142,3 +142,22 @@ def test_listening_needs_no_library():
     program = "import sys, ddim_jax.runtime.signals; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not {"absl", "jax", "jaxlib", "numpy", "rich"} & set(done.stdout.split())
+
+
+def test_sigterm_ends_a_program_after_its_clean_up(capsys):
+    cleaned = []
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit) as ended, cleaned_up_on_sigterm("nothing was written"):
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            finally:
+                cleaned.append(signal.getsignal(signal.SIGTERM))  # a second one acts as usual
+        assert ended.value.code == 75 and cleaned == [signal.SIG_DFL]
+        assert capsys.readouterr().err == "nothing was written\n"
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        with cleaned_up_on_sigterm("nothing was written"):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -12,7 +12,7 @@ import zlib
 import nibabel
 import numpy as np
 import pytest
-from dicom_files import ct_slice
+from hostile_bodies import BODIES, SCRIPT, chunk, dicom, saved
 from PIL import Image
 from served import half, network, png
 from starlette.requests import Request
@@ -24,27 +24,12 @@ from ddim_jax.serve.limits import Limits
 from ddim_jax.serve.refusals import Refusal
 from ddim_jax.serve.segmenting import Network
 
-SCRIPT = "<script>alert(1)</script>"
 SECRET = "Secret^Name"
-
-
-def chunk(kind, data):
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def png_that_claims(width, height):
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
-
-
-def saved(kind, **options):
-    file = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)).save(file, kind, **options)
-    return file.getvalue()
-
-
-def dicom(tmp_path, **attributes):
-    return ct_slice(tmp_path / "x.dcm", np.zeros((8, 8), int), **attributes).read_bytes()
 
 
 def dicom_with(tmp_path, tag, value):
@@ -150,6 +135,31 @@ def test_it_is_refused_in_one_sentence(shared, kind, tmp_path, caplog):
     assert shared.get("/healthz").json()["unfinished"] == 0
 
 
+HARMLESS = (
+    "a PNG with too few rows",
+    "a PNG of more rows than it says",
+    "a PNG whose palette is missing",
+    "a TIFF that leads to itself",
+)
+"""Bodies that may give a mask: nothing in them is harmful to this program."""
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_a_body_that_means_harm_does_none(shared, kind, tmp_path, caplog, recwarn):
+    data, began = BODIES[kind](tmp_path), time.monotonic()
+    with caplog.at_level(logging.DEBUG):
+        answer = shared.post("/segment", files={"file": (f"{SECRET}{SCRIPT}.png", data)})
+    assert answer.headers["content-type"] == "application/json" and time.monotonic() - began < 20
+    if kind in HARMLESS or (answer.status_code == 200 and kind.startswith(("a NIfTI", "a DICOM"))):
+        assert answer.status_code == 200 and answer.json()["networks"][0]["slices"]
+    else:
+        assert answer.status_code in (413, 415, 422) and set(answer.json()) == {"status", "error"}, answer.text
+        assert 10 < len(answer.json()["error"]) < 400 and "\n" not in answer.json()["error"]
+    for word in ("Traceback", "/tmp", "Secret", "script", "ddim-jax-serve", "a fault of the program"):
+        assert word not in answer.text + caplog.text
+    assert shared.get("/healthz").json()["unfinished"] == 0
+
+
 @pytest.fixture(scope="module")
 def shared():
     limits = Limits(upload_bytes=2**22, upload_files=30)
@@ -190,8 +200,22 @@ def test_scripts_and_names_in_dicom_are_not_told(shared, tmp_path, caplog):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({SCRIPT: "1"}, "expected some of seed, protocol"),
-        ({"steps": "1000000"}, "expected some of seed, protocol"),
+        ({SCRIPT: "1"}, "expected some of steps, samples, seed, protocol"),
+        ({"sampler": "ddpm"}, "expected some of steps, samples, seed, protocol"),
+        ({"steps": "1000000"}, "steps is 1000000; this server takes 50 at most"),
+        ({"steps": "0"}, "steps is 0; expected a whole number from 1"),
+        ({"samples": "17"}, "samples is 17; this server takes 16 at most"),
+        ({"samples": "-1"}, "samples is -1; expected a whole number from 1"),
+        ({"samples": "9" * 4000}, "expected a number"),
+        ({"samples": "2.5"}, "expected a number"),
+        ({"samples": "\u0662"}, "expected a number"),
+        ({"seed": "1_0"}, "expected a number"),
+        ({"threshold": "-0.1"}, "hreshold is -0.1"),
+        ({"window": "0,0"}, "expected a centre and a width above 0"),
+        ({"window": "1,2,3"}, "window"),
+        ({"window": ","}, "as in 40,400"),
+        ({"ensemble": "__class__"}, "nsemble is '__class__'"),
+        ({"protocol": "mean\r\nX: y"}, "rotocol is"),
         ({"threshold": "nan"}, "threshold is nan"),
         ({"threshold": "1e999"}, "threshold is inf"),
         ({"threshold": SCRIPT}, "expected a number"),

@@ -241,6 +241,28 @@ def test_fifty_uploads_at_once_from_ten_clients_are_not_mixed_up(client):
         assert len(set(clients.map(send, range(50)))) == 50
 
 
+def test_a_request_chooses_steps_and_samples_and_few_programs_are_held(serving, monkeypatch):
+    chosen = network(samples=4)
+    dropped, drop = [], chosen.segmenter.drop_programs
+    monkeypatch.setattr(type(chosen.segmenter), "drop_programs", lambda self: (dropped.append(1), drop()))
+    client = serving([chosen], programs=2, samples=6, steps=3)
+    for samples, steps, programs in ((1, 1, 0), (2, 3, 0), (1, 1, 0), (6, 2, 1), (4, 2, 1), (1, 1, 2)):
+        asked = {"samples": samples, "steps": steps}
+        one = client.post("/segment", files={"file": png(half(4))}, data=asked).json()["networks"][0]
+        assert one["options"]["samples"] == samples and one["options"]["steps"] == steps
+        assert decoded(client.get(one["slices"][0]["files"]["samples"]).content).shape == (samples * SIZE, SIZE)
+        assert one["slices"][0]["classes"][0]["area"] == 4 * SIZE and len(dropped) == programs
+    about, described = client.get("/about").json(), client.get("/openapi.json").json()["paths"]["/segment"]["post"]
+    assert (about["steps"], about["samples"]) == (3, 6)
+    bounds = {one["name"]: one["schema"].get("maximum") for one in described["parameters"]}
+    assert (bounds["steps"], bounds["samples"], bounds["seed"]) == (3, 6, None)
+    # What the server itself was started with is no less allowed.
+    client = serving([chosen], samples=2)
+    assert client.post("/segment?samples=4", content=png(half())).status_code == 200
+    refused = client.post("/segment?samples=5", content=png(half()))
+    assert refused.status_code == 422 and refused.json()["error"] == "samples is 5; this server takes 4 at most"
+
+
 def test_a_full_queue_says_when_to_try_again(serving, monkeypatch):
     client = serving(waiting=2)
     gate = threading.Event()
@@ -295,7 +317,7 @@ def test_nothing_is_left_in_the_folder_of_the_server(serving, tmp_path, monkeypa
     client.post("/segment", content=png(half()))
     (root,) = (path for path in tmp_path.iterdir() if path.name.startswith("ddim-jax-serve-"))
     assert root.stat().st_mode & 0o077 == 0
-    assert not [path for path in root.rglob("*") if path.is_file()]
+    assert [path.name for path in root.rglob("*") if path.is_file()] == [".lock"]
     client.__exit__(None, None, None)
     client.__enter__()
     assert not root.exists()
