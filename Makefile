@@ -3,8 +3,7 @@
 PYTHON ?= python3
 VENV := $(if $(filter file,$(origin PYTHON)),.venv,.venv-$(notdir $(PYTHON)))
 RUN := $(VENV)/bin/python
-# Modules are compiled when they are first imported, most of them never.
-PIP := $(RUN) -m pip install --quiet --no-compile
+PIP := $(RUN) -m pip install --quiet
 DEMO_DIR ?= runs/demo
 # Extra options of the demo's training, e.g. DEMO_FLAGS=--config.train.steps=50
 DEMO_FLAGS ?=
