@@ -88,6 +88,7 @@ function remove(job) {
 }
 
 function forget() {
+  clearTimeout(reloading); // there is nothing left to load from
   remove(state.job);
   state.job = null;
 }
