@@ -226,7 +226,7 @@ def test_a_dicom_series_with_scripts_in_its_tags_and_names(tab, tmp_path):
             touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
     page.wait_for_function("width => Number(document.querySelector('#width').value) > width", arg=width)
     assert page.evaluate("scrollY") == top
-    # What was to be loaded for a window is not asked for when its result is gone: that would be an error in the console.
+    # What a window was to load is not asked for when its result is gone: that would be an error in the console.
     page.evaluate(
         """() => {
             const width = document.querySelector('#width');
