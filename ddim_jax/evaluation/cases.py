@@ -1,4 +1,4 @@
-"""What the figures keep of an image: pictures, maps and numbers, at most as large as a panel needs them."""
+"""The part of an image that figures are drawn from: pictures, maps, numbers, at most as large as a panel needs."""
 
 from dataclasses import dataclass
 

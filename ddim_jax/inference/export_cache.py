@@ -193,7 +193,7 @@ def _surroundings() -> list[str]:
 
 
 def _read(path: Path, load: Callable[[bytearray], Any]) -> Any:
-    """What `load` makes of that file, which starts with the SHA-256 of the rest; None where it has to be made again."""
+    """Loads the content of a file that starts with its SHA-256; None where it has to be made again."""
     try:
         if path.exists() and not path.is_file():
             raise ValueError("it is no file")  # a FIFO would be waited for

@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
 from ddim_jax.runtime.errors import INTERRUPTED, TRY_AGAIN
 
@@ -136,22 +137,8 @@ def left_on_ctrl_c(last_word: str) -> Iterator[None]:
     libraries, and swallowed where it comes into a callback. Where Ctrl-C is ignored, as in what a shell started in the
     background, it stays so.
     """
-    on_main = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGINT)
-    if not on_main or before is not signal.default_int_handler:
+    with _ended_by(signal.SIGINT, signal.default_int_handler, last_word, lambda: os._exit(INTERRUPTED)):
         yield
-        return
-
-    def leave(number, frame):
-        with contextlib.suppress(OSError, ValueError):  # stderr may be gone
-            print(last_word, file=sys.stderr, flush=True)
-        os._exit(INTERRUPTED)
-
-    signal.signal(signal.SIGINT, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager
@@ -160,22 +147,33 @@ def cleaned_up_on_sigterm(last_word: str) -> Iterator[None]:
 
     A second one acts as usual. Where SIGTERM is heard or ignored already, and outside the main thread, nothing changes.
     """
+
+    def end() -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        sys.exit(TRY_AGAIN)
+
+    with _ended_by(signal.SIGTERM, signal.SIG_DFL, last_word, end):
+        yield
+
+
+@contextlib.contextmanager
+def _ended_by(number: signal.Signals, usual: Any, last_word: str, end: Callable[[], NoReturn]) -> Iterator[None]:
+    """In the block the signal prints `last_word` and calls `end`: on the main thread, where it acts as `usual`."""
     on_main = threading.current_thread() is threading.main_thread()
-    if not on_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    if not on_main or signal.getsignal(number) is not usual:
         yield
         return
 
-    def leave(number, frame):
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    def leave(_, frame):
         with contextlib.suppress(OSError, ValueError):  # stderr may be gone
             print(last_word, file=sys.stderr, flush=True)
-        sys.exit(TRY_AGAIN)
+        end()
 
-    signal.signal(signal.SIGTERM, leave)
+    signal.signal(number, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(number, usual)
 
 
 def exit_status(signal_name: str) -> int:

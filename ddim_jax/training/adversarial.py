@@ -9,7 +9,7 @@ _STEP = 1.25  # of epsilon, as the paper has it
 
 
 def start_of(key: jax.Array, image: jax.Array) -> jax.Array:
-    """Where the step begins, in [-1, 1] times epsilon, the shape of `image`."""
+    """Draws the start of the step, in [-1, 1] times epsilon, the shape of `image`."""
     return jax.random.uniform(key, image.shape, minval=-1.0, maxval=1.0)
 
 
