@@ -85,6 +85,7 @@ def rows(*values: float) -> np.ndarray:
     return np.repeat(np.array(values, np.float32)[:, None], 4, axis=1)
 
 
+FIGURES = {"grid.png", "worst.png", "median.png", "reverse_process.png", "scores.png", "calibration.png"}
 TOP_HALF = rows(1, 1, 0, 0).astype(np.uint8)
 EMPTY = np.zeros((4, 4), np.uint8)
 

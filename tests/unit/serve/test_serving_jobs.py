@@ -1,0 +1,94 @@
+"""The jobs of the server: many at once, a full queue, results that are removed."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from segmenters import SIZE
+from served import decoded, half, png
+
+from ddim_jax.serve import app, jobs
+
+
+def test_fifty_uploads_at_once_from_ten_clients_are_not_mixed_up(client):
+    def send(number):
+        rows = number % 15 + 1
+        image = half(rows)
+        image[0, 0] = 255, number, 0  # each its own
+        answer = client.post("/segment", files={"file": ("same.png", png(image))}).json()
+        (found,) = answer["networks"][0]["slices"]
+        shown = decoded(client.get(found["files"]["picture"]).content)
+        mask = decoded(client.get(found["files"]["mask"]).content)
+        assert tuple(shown[0, 0]) == (255, number, 0)
+        assert (mask > 0).sum() == found["classes"][0]["area"] == SIZE * rows
+        return answer["id"]
+
+    with ThreadPoolExecutor(10) as clients:
+        assert len(set(clients.map(send, range(50)))) == 50
+
+
+def test_a_full_queue_says_when_to_try_again(serving, monkeypatch):
+    client = serving(waiting=2)
+    gate = threading.Event()
+    assert client.get("/healthz").json()["unfinished"] == 0
+    run = jobs.Jobs._run
+    monkeypatch.setattr(jobs.Jobs, "_run", lambda *given: (gate.wait(20), run(*given)))
+    links = [client.post("/segment?wait=false", content=png(half())).json()["links"]["self"] for _ in range(2)]
+    assert client.get(links[1]).json()["progress"]["before"] == 1
+    refused = client.post("/segment", content=png(half()))
+    assert refused.status_code == 503 and refused.headers["retry-after"] == "5"
+    assert client.delete(links[1]).status_code == 204  # what was removed makes room, and is not segmented
+    gate.set()
+    assert client.post("/segment", content=png(half())).status_code == 200
+    assert client.get(links[0]).json()["status"] == "done"
+
+
+def test_a_job_that_is_removed_while_it_is_segmented(client, monkeypatch, caplog):
+    begun, gate = threading.Event(), threading.Event()
+
+    def slow(planned, network, options, limits, prefix, folder, advance):
+        begun.set()
+        assert gate.wait(20)
+        return (folder / "gone").read_bytes()
+
+    monkeypatch.setattr(app, "segment", slow)
+    link = client.post("/segment?wait=false", content=png(half())).json()["links"]["self"]
+    assert begun.wait(20) and client.delete(link).status_code == 204
+    gate.set()
+    monkeypatch.undo()
+    assert client.post("/segment", content=png(half())).status_code == 200
+    assert client.get(link).status_code == 404 and "fault" not in caplog.text
+
+
+def test_results_are_removed_after_a_while_and_when_they_are_too_many(serving):
+    client = serving(kept_seconds=0.2)
+    link = client.post("/segment", content=png(half())).json()["links"]["self"]
+    time.sleep(0.25)
+    assert client.get(link).status_code == 404
+    client = serving(kept_bytes=20_000)
+    rng = np.random.default_rng(0)
+    links = [
+        client.post("/segment", content=png(rng.integers(0, 256, (32, 32, 3), np.uint8))).json()["links"]["self"]
+        for _ in range(8)
+    ]
+    there = [client.get(link).status_code == 200 for link in links]
+    assert there[-1] and not there[0] and there == sorted(there)
+
+
+def test_nothing_is_left_in_the_folder_of_the_server(serving, tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs.tempfile, "tempdir", str(tmp_path))
+    client = serving()
+    client.post("/segment", content=png(half()))
+    (root,) = (path for path in tmp_path.iterdir() if path.name.startswith("ddim-jax-serve-"))
+    assert root.stat().st_mode & 0o077 == 0
+    assert [path.name for path in root.rglob("*") if path.is_file()] == [".lock"]
+    client.__exit__(None, None, None)
+    client.__enter__()
+    assert not root.exists()
+
+
+def test_a_result_that_takes_too_much_room_is_refused(serving):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    answer = serving(kept_bytes=20_000).post("/segment", content=png(noise))
+    assert answer.status_code == 413 and "takes more than 10000 bytes" in answer.json()["error"]
