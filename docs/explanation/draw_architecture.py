@@ -67,7 +67,7 @@ TO_MASK = (
     "inference/files.py",
     "inference/stream.py",
     "imageio/readers/pillow.py",
-    "inference/segmenter.py",
+    "inference/device.py",
     "preprocessing.py",
     "inference/segmentation.py",
     "diffusion/process.py",
