@@ -42,7 +42,7 @@ class Started(NamedTuple):
 
 
 class DeviceSampler:
-    """The part of `ddim_jax.inference.Segmenter` that works on the device, which describes what it computes.
+    """The part of `ddim_jax.inference.Segmenter` that works on the device; what is computed stands there.
 
     Attributes:
       config, checkpoint, image_size, labels: as `Segmenter` has them.
