@@ -122,11 +122,17 @@ def test_the_loss_is_that_of_the_head_and_that_of_the_trunk(draw_params):
     params = draw_params(model, noisy, image, t)
     process = DiffusionProcess.create(prediction="x0", loss="bce_dice", labels=labels)
     mask = np.where(np.eye(3)[np.random.default_rng(1).integers(0, 3, (2, 8, 8))] > 0, 1.0, -1.0).astype(np.float32)
-    found = process.losses(Network(model), params, mask, image, noisy, t)
-    logits = model.apply({"params": params}, image, method="encode").logits
-    whole = process.losses(lambda p, *given: model.apply({"params": p}, *given), params, mask, image, noisy, t)
-    np.testing.assert_allclose(found, whole + cross_entropy_dice(logits, mask, labels), rtol=1e-5)
-    gradients = jax.grad(lambda p: jnp.sum(process.losses(Network(model), p, mask, image, noisy, t)))(params)
+
+    @jax.jit
+    def computed(params):
+        losses = process.losses(Network(model), params, mask, image, noisy, t)
+        whole = process.losses(lambda p, *given: model.apply({"params": p}, *given), params, mask, image, noisy, t)
+        logits = model.apply({"params": params}, image, method="encode").logits
+        gradients = jax.grad(lambda p: jnp.sum(process.losses(Network(model), p, mask, image, noisy, t)))(params)
+        return losses, whole + cross_entropy_dice(logits, mask, labels), gradients
+
+    found, expected, gradients = computed(params)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradients))
 
 
