@@ -117,6 +117,11 @@ def picture_header(path: str | os.PathLike) -> "Dataset":
             raise DataError(f"{path}: {columns} x {rows} pixels, there is nothing to see.")
         if rows * columns > MAX_PIXELS:
             raise DataError(f"{path}: {columns} x {rows} pixels, expected at most {MAX_PIXELS} in all.")
+        if "BitsStored" not in header:
+            raise DataError(
+                f"{path}: does not say how many bits a value has (BitsStored), as files of floating-point values; "
+                "expected integers."
+            )
         samples, bits = int(header.get("SamplesPerPixel", 1)), int(header.BitsAllocated)
         if samples not in (1, 3) or bits not in (1, 8, 16, 32):
             raise DataError(f"{path}: {samples} values of {bits} bits a pixel; expected 1 or 3 of 8, 16 or 32.")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ddim_jax.imageio.images import Picture, ReadOptions, is_even
-from ddim_jax.imageio.stacks import MAX_VOXELS, Stack, open_stack
+from ddim_jax.imageio.stacks import MAX_VOXELS, Stack, not_finite, open_stack
 from ddim_jax.imageio.writers import Context
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.segmentation import Segmentation
@@ -51,6 +51,7 @@ class Source:
         self._masks: np.ndarray | None = None
         self._probability: np.ndarray | None = None
         self._even: set[int] = set()
+        self._not_finite: dict[int, int] = {}
         self._facts: list[Mapping[str, Any]] = [{}] * self.count
         self._folders: dict[str, Path] = {}
 
@@ -63,16 +64,21 @@ class Source:
         if self.reason is not None:
             raise DataError(self.reason)
         pixels = self._stack.read(index)
-        if is_even(pixels):
-            with self._lock:
-                self._even.add(index)
+        even, odd = is_even(pixels), not_finite(self._stack, index)
+        with self._lock:
+            self._even |= {index} if even else set()
+            self._not_finite |= {index: odd} if odd else {}
         return Picture(255 - pixels if self._options.invert else pixels)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Remarks on the slices that were read, as `Picture.notes`."""
-        said = f"even (there is one value in all pixels of {len(self._even)} of {self.count} slices)"
-        return (said,) if self._even else ()
+        even, odd = len(self._even), len(self._not_finite)
+        said = [f"even (there is one value in all pixels of {even} of {self.count} slices)"] if even else []
+        if odd:
+            values = f"{sum(self._not_finite.values())} values of {odd} of {self.count} slices"
+            said.append(f"not finite ({values} are NaN or infinite; NaN is shown black)")
+        return tuple(said)
 
     def pixel_area(self, index: int) -> float | None:
         """The area of a pixel of slice `index` in square millimetres; None where the source does not say."""

@@ -209,7 +209,6 @@ def _check_tiff(picture: Image.Image, path: str | os.PathLike) -> None:
     covered = sum((right - left) * (bottom - top) for left, top, right, bottom in extents)
     if extents and covered < width * height:  # the rest would stay black
         raise DataError(f"{path}: is truncated or damaged, its parts cover {covered} of {width} x {height} pixels.")
-    check_parts(picture, str(path))
     across, down = (picture.tag_v2.get(tag, 0) for tag in _TILE_SIDES)
     tile = across * down
     if tile > MAX_PIXELS or tile > max(_SMALL_TILE, 4 * width * height):
@@ -223,6 +222,7 @@ def _check_tiff(picture: Image.Image, path: str | os.PathLike) -> None:
         raise DataError(f"{path}: 16 bits a colour in separate planes are not supported; save it with one plane.")
     if picture.tag_v2.get(_COMPRESSION) == _OLD_JPEG:
         raise DataError(f"{path}: JPEG of the old kind in TIFF ({raw}) is not supported; save it without compression.")
+    check_parts(picture, str(path))
 
 
 def _damage(file: BinaryIO, picture: Image.Image, path: str | os.PathLike) -> tuple[str | None, tuple[str, ...]]:
