@@ -43,7 +43,7 @@ class Stack(Protocol):
         A stack without this method never knows.
         """
 
-    # One whose values may be NaN or infinite has `not_finite(index) -> int` too: how many they are in a slice.
+    # One that has more to say of a slice has `notes(index)` too, as `ddim_jax.imageio.images.Picture` has them.
 
 
 class _OnePicture:
@@ -71,16 +71,10 @@ def open_stack(files: Sequence[str | os.PathLike], options: ReadOptions = ReadOp
     return _OnePicture(paths[0], options) if opener is None else opener(paths, options)
 
 
-def not_finite(stack: Stack, index: int) -> int:
-    """The values of slice `index` that are NaN or infinite, and so are shown as black or white."""
-    tell = getattr(stack, "not_finite", None)
-    return 0 if tell is None else tell(index)
-
-
 def notes_of_slice(stack: Stack, index: int) -> tuple[str, ...]:
-    """What a user should know of how slice `index` was read, as `ddim_jax.imageio.images.Picture` has it."""
-    count = not_finite(stack, index)
-    return (f"not finite ({count} values are NaN or infinite; NaN is shown black)",) if count else ()
+    """What a user should know of how slice `index` is read, as `ddim_jax.imageio.images.Picture` has it."""
+    tell = getattr(stack, "notes", None)
+    return () if tell is None else tell(index)
 
 
 def count_slices(path: str | os.PathLike) -> int:

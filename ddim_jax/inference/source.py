@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ddim_jax.imageio.images import Picture, ReadOptions, is_even
-from ddim_jax.imageio.stacks import MAX_VOXELS, Stack, not_finite, open_stack
+from ddim_jax.imageio.stacks import MAX_VOXELS, Stack, notes_of_slice, open_stack
 from ddim_jax.imageio.writers import Context
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.segmentation import Segmentation
@@ -50,8 +50,7 @@ class Source:
         self._lock = threading.Lock()
         self._masks: np.ndarray | None = None
         self._probability: np.ndarray | None = None
-        self._even: set[int] = set()
-        self._not_finite: dict[int, int] = {}
+        self._notes: dict[int, tuple[str, ...]] = {}
         self._facts: list[Mapping[str, Any]] = [{}] * self.count
         self._folders: dict[str, Path] = {}
 
@@ -64,21 +63,23 @@ class Source:
         if self.reason is not None:
             raise DataError(self.reason)
         pixels = self._stack.read(index)
-        even, odd = is_even(pixels), not_finite(self._stack, index)
+        even = ("even (there is one value in all pixels)",) if is_even(pixels) else ()
+        notes = (*even, *notes_of_slice(self._stack, index))
         with self._lock:
-            self._even |= {index} if even else set()
-            self._not_finite |= {index: odd} if odd else {}
+            self._notes |= {index: notes} if notes else {}
         return Picture(255 - pixels if self._options.invert else pixels)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Remarks on the slices that were read, as `Picture.notes`."""
-        even, odd = len(self._even), len(self._not_finite)
-        said = [f"even (there is one value in all pixels of {even} of {self.count} slices)"] if even else []
-        if odd:
-            values = f"{sum(self._not_finite.values())} values of {odd} of {self.count} slices"
-            said.append(f"not finite ({values} are NaN or infinite; NaN is shown black)")
-        return tuple(said)
+        kinds: dict[str, list[str]] = {}
+        for _, notes in sorted(self._notes.items()):
+            for note in notes:
+                kind, _, details = note.partition(" (")
+                kinds.setdefault(kind, []).append(details.removesuffix(")"))
+        if self.count == 1:
+            return tuple(f"{kind} ({details})" for kind, (details,) in kinds.items())
+        return tuple(f"{kind} ({len(all_)} of {self.count} slices; {all_[0]})" for kind, all_ in kinds.items())
 
     def pixel_area(self, index: int) -> float | None:
         """The area of a pixel of slice `index` in square millimetres; None where the source does not say."""

@@ -22,7 +22,7 @@ from ddim_jax.imageio.masks import mask_of_numbers, over_black
 from ddim_jax.imageio.nifti_header import is_packed, read_header, unpacked, upright_axes
 from ddim_jax.imageio.nifti_mask_grid import on_grid
 from ddim_jax.imageio.series import DicomStack
-from ddim_jax.imageio.stacks import MAX_VOXELS, file_state, notes_of_slice
+from ddim_jax.imageio.stacks import MAX_VOXELS, file_state
 from ddim_jax.labels import Labels
 from ddim_jax.registry import READERS
 from ddim_jax.runtime.errors import DataError
@@ -51,7 +51,7 @@ class NiftiReader:
         """
         stack = NiftiStack((Path(path),), options)
         _check_single(stack)
-        return Picture(stack.read(0), None, notes_of_slice(stack, 0))
+        return Picture(stack.read(0), None, stack.notes(0))
 
     @staticmethod
     def read_mask(path: str | os.PathLike, labels: Labels = Labels()) -> np.ndarray:
@@ -139,12 +139,13 @@ class NiftiStack:
                 grey = linear(scaled, *self._common_limits())
             return np.repeat(grey[..., None], 3, axis=-1)
 
-    def not_finite(self, index: int) -> int:
-        """The values of slice `index` that are NaN or infinite; errors as `read`."""
+    def notes(self, index: int) -> tuple[str, ...]:
+        """Says how many values of slice `index` are NaN or infinite; errors as `read`."""
         with errors_naming(self.files[0], "NIfTI"):
             stored = self._upright_values()[index]
             scaled = stored if stored.dtype.names else self._scaled(stored)
-            return 0 if scaled.dtype.kind != "f" else scaled.size - int(np.count_nonzero(np.isfinite(scaled)))
+            odd = 0 if scaled.dtype.kind != "f" else scaled.size - int(np.count_nonzero(np.isfinite(scaled)))
+        return (f"not finite ({odd} values are NaN or infinite; NaN is shown black)",) if odd else ()
 
     def with_window(self, window: tuple[float, float]) -> "NiftiStack":
         """The same file, shown with that centre and width."""
