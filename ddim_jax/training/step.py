@@ -98,7 +98,8 @@ def make_train_step(
         """Loss and gradients, the mean over the examples, which have these positions in the whole batch."""
         key = jax.random.fold_in(key_of(seed), step)
         images, masks = _pictures(batch)
-        examples = jax.vmap(functools.partial(drawn, key))(positions, normalise(images), masks)
+        with jax.named_scope("draw_examples"):
+            examples = jax.vmap(functools.partial(drawn, key))(positions, normalise(images), masks)
         dropout_key = jax.random.fold_in(key, len(positions))
         of_all = loss_and_gradients if accumulate == 1 else accumulated
         return of_all(params, dropout_key, *examples)
@@ -112,11 +113,12 @@ def make_train_step(
         batch = {name: array for name, array in batch.items() if name != STOP}
         positions = jnp.arange(len(batch["row" if "row" in batch else "mask"]))
         loss, gradients = mean(state.params, state.step, positions, batch)
-        updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        # The average follows quickly at first: the initial weights are not worth remembering.
-        decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
-        ema_params = jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, state.ema_params, params)
+        with jax.named_scope("update"):
+            updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
+            # The average follows quickly at first: the initial weights are not worth remembering.
+            decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
+            ema_params = jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, state.ema_params, params)
         new_state = TrainState(step=state.step + 1, params=params, ema_params=ema_params, opt_state=opt_state)
         return new_state, {"loss": loss, "gradient_norm": optax.tree.norm(gradients), **stop}
 
