@@ -40,7 +40,7 @@ from ddim_jax.training.step import make_train_step
 OUTPUT = ROOT / "docs" / "results" / "step_profile.json"
 RULES = {
     "label": "the state of the code that was measured, in words; commit has it in full",
-    "step_s": "seconds of a step on one thread, the shortest fifth of the steps, tracing off",
+    "step_s": "processor seconds of a step on one thread, the shortest fifth of the steps, tracing off",
     "parts": "seconds of a step in operations of each kind; of each operation the shortest fifth of its calls",
     "convolutions": "of one kind at one resolution: seconds, multiplications and additions of a step, both summed",
     "overhead_s": "step_s less the sum of all parts: starting operations, waiting, reading the arguments",
@@ -116,14 +116,13 @@ def _classified(operation, result, operands, about, more, called, inside) -> Ope
         kind = "input gradient" if kind == "forward" and backward else kind
         kernels = [shape for shape in (result, *operands) if len(shape) == 4 and shape[0] == shape[1] <= 3]
         kind = kind or (("weight gradient" if result in kernels else "input gradient") if backward else "forward")
-        if kernels:
-            pictures = [shape for shape in (result, *operands) if len(shape) == 4 and shape not in kernels[:1]]
+        if kernels and kernels[0][0] > 1:
+            pictures = [shape for shape in (result, *operands) if len(shape) == 4 and shape not in kernels]
             rows, columns, group_in, out = kernels[0]
-            # In all three, each pixel of the result of the convolution meets each weight once.
-            pixels = np.prod(pictures[-1][:3]) if pictures else 0
-            flops = int(2 * pixels * rows * columns * group_in * out)
-            return Operation(f"{rows} x {columns} convolution, {kind}", about, pictures[-1][1], flops)
-        return Operation(f"1 x 1 convolution, {kind}", about)
+            # In all three, each pixel of the convolution's result meets each weight once.
+            flops = int(2 * np.prod(pictures[-1][:3]) * rows * columns * group_in * out)
+            return Operation(f"{rows} x {columns} convolutions, {kind}", about, pictures[-1][1], flops)
+        return Operation("1 x 1 convolutions", about)
     return Operation("copies, joins, pooling, biases and loss", about)
 
 
@@ -140,10 +139,10 @@ def measure(steps: int, label: str) -> dict[str, Any]:
     state, metrics = program(state, batch)
     seconds = []
     for _ in range(steps):
-        start = time.perf_counter()
+        start = time.process_time()  # other programs' share of the processor is not in it
         state, metrics = program(state, batch)
         jax.block_until_ready(metrics)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     with tempfile.TemporaryDirectory() as place:
         with jax.profiler.trace(place):
             for _ in range(steps):
