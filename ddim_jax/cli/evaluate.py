@@ -23,7 +23,7 @@ from ddim_jax.runtime.printable import Parser, printable
 def parse_arguments(about: str | None) -> argparse.Namespace:
     """The arguments of the command line; `about` is what `--help` says of the program."""
     parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_checkpoint_arguments(parser)
+    add_checkpoint_arguments(parser, several="the samples of several are fused")
     parser.add_argument(
         "--split",
         choices=("train", "val", "test", "all"),
@@ -55,7 +55,8 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
     parser.add_argument(
         "--allow-damaged",
         action="store_true",
-        help="score pictures of JPEG files whose data have a hole or no end, and name them, instead of refusing them",
+        help="score pictures whose JPEG data have a hole or no end, or whose fax codes may lack rows, and name them, "
+        "instead of refusing them",
     )
     parser.add_argument(
         "--annotators",

@@ -16,16 +16,17 @@ from ddim_jax.cli.arguments import (
 )
 from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.imageio.images import image_suffixes
+from ddim_jax.inference.ensemble import load_checkpoints
 from ddim_jax.inference.files import Summary, check_kinds, segment_files
 from ddim_jax.inference.flagging import FLAGGED, check_share
 from ddim_jax.inference.parts import INDEX
 from ddim_jax.inference.processes import Process
-from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import InputError, report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
 from ddim_jax.sampling_options import whole
 
+_OUTPUT = "results"
 _NAMED = 10  # unlike images in the last lines; the index has all
 
 
@@ -33,9 +34,9 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
     """The arguments of the command line; `about` is what `--help` says of the program."""
     parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add_checkpoint_arguments(parser)
+    add_checkpoint_arguments(parser, several="the samples of several are fused")
     add("--input", required=True, nargs="+", metavar="PATH", help="image files, folders (searched recursively), globs")
-    add("--output", required=True, metavar="DIR", help="where the results go")
+    add("--output", default=_OUTPUT, metavar="DIR", help=f"where the results go (default: {_OUTPUT})")
     add_sampling_arguments(parser)
     add(
         "--flag-uncertain",
@@ -62,7 +63,8 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
     add(
         "--allow-damaged",
         action="store_true",
-        help="segment JPEG files whose data have a hole or no end, with a note in index.jsonl, instead of failing them",
+        help="segment files whose JPEG data have a hole or no end, or whose fax codes may lack rows, with a note in "
+        "index.jsonl, instead of failing them",
     )
     add("--process-id", type=int, metavar="I", help="which of several processes this is, from 0")
     add(
@@ -137,7 +139,7 @@ def run(options: argparse.Namespace) -> int:
         find_device()
         process = Process.find(options.process_id, options.process_count)
         summary = segment_files(
-            Segmenter.load(
+            load_checkpoints(
                 options.ckpt,
                 step=options.checkpoint_step,
                 programs=cache and cache / "traced",
