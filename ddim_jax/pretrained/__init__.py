@@ -8,7 +8,7 @@ from pathlib import Path
 
 SHA256: dict[str, str] = {
     "lung_xray": "e98ec25889b1e9388fb350b466dd1ff556e840180975bd1cf03277eddba74846",
-    "polyp": "27d642c3ec0e578cc148cfdf62bff9ece0809c4bd43a08fcf784a491729df587",
+    "polyp": "f7ceeea86036eafd144603bae2622a3150d8fc90519ecafa96763d83d842a936",
     "skin_lesion": "478f67c0e020b5c74ff135d5b20788c36f1c0435baafce5c5ef2e3852f066387",
 }
 """Name -> SHA-256 of its file, which is checked before anything in it is used."""
