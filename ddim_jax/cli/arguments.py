@@ -40,15 +40,19 @@ def add_checkpoint_step(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_checkpoint_arguments(parser: argparse.ArgumentParser, several: bool = False) -> None:
-    """Adds the arguments that name a checkpoint, or a list of such, and `--plugins`, which are imported at once."""
+def add_checkpoint_arguments(parser: argparse.ArgumentParser, several: str = "") -> None:
+    """Adds the arguments that name a checkpoint and `--plugins`, which are imported at once.
+
+    With `several`, which says what comes of them, a list of checkpoints is taken.
+    """
     parser.add_argument(
         "--ckpt",
         required=True,
         nargs="+" if several else None,
         metavar="RUN",
         help="run directory, its checkpoints, one step, a file of ddim-jax pack, or the name of packaged weights: "
-        + (", ".join(SHA256) or "none"),
+        + (", ".join(SHA256) or "none")
+        + (several and f"; {several}"),
     )
     add_checkpoint_step(parser)
     parser.add_argument(

@@ -23,7 +23,7 @@ from ddim_jax.runtime.printable import Parser, printable
 def parse_arguments(about: str | None) -> argparse.Namespace:
     """The arguments of the command line; `about` is what `--help` says of the program."""
     parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_checkpoint_arguments(parser)
+    add_checkpoint_arguments(parser, several="the samples of several are fused")
     parser.add_argument(
         "--split",
         choices=("train", "val", "test", "all"),

@@ -16,11 +16,11 @@ from ddim_jax.cli.arguments import (
 )
 from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.imageio.images import image_suffixes
+from ddim_jax.inference.ensemble import load_checkpoints
 from ddim_jax.inference.files import Summary, check_kinds, segment_files
 from ddim_jax.inference.flagging import FLAGGED, check_share
 from ddim_jax.inference.parts import INDEX
 from ddim_jax.inference.processes import Process
-from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import InputError, report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
@@ -33,7 +33,7 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
     """The arguments of the command line; `about` is what `--help` says of the program."""
     parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add_checkpoint_arguments(parser)
+    add_checkpoint_arguments(parser, several="the samples of several are fused")
     add("--input", required=True, nargs="+", metavar="PATH", help="image files, folders (searched recursively), globs")
     add("--output", required=True, metavar="DIR", help="where the results go")
     add_sampling_arguments(parser)
@@ -137,7 +137,7 @@ def run(options: argparse.Namespace) -> int:
         find_device()
         process = Process.find(options.process_id, options.process_count)
         summary = segment_files(
-            Segmenter.load(
+            load_checkpoints(
                 options.ckpt,
                 step=options.checkpoint_step,
                 programs=cache and cache / "traced",

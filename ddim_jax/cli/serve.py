@@ -31,7 +31,7 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
     """The arguments of the command line; `about` is what `--help` says of the program."""
     parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add_checkpoint_arguments(parser, several=True)
+    add_checkpoint_arguments(parser, several="two are compared")
     add("--host", default="127.0.0.1", metavar="ADDRESS", help="to listen at (default: 127.0.0.1, this machine alone)")
     add("--port", type=number("port", int, whole(0, 65535)), default=8000, metavar="N",
         help="to listen at; 0 takes any that is free (default: 8000)")  # fmt: skip

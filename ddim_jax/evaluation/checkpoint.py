@@ -10,7 +10,7 @@ from absl import logging
 from ddim_jax.data import GENERATED, Source, configured, has_split, ids_digest, load_dataset
 from ddim_jax.data.discovery import images_and_masks
 from ddim_jax.evaluation.run import evaluate
-from ddim_jax.inference import Segmenter
+from ddim_jax.inference import Segmenter, load_checkpoints
 from ddim_jax.inference.calibration import run_folder
 from ddim_jax.runtime.errors import DataError, InputError
 from ddim_jax.runtime.remote import local_path
@@ -18,7 +18,7 @@ from ddim_jax.sampling_options import SamplingOptions
 
 
 def evaluate_checkpoint(
-    checkpoint: str | os.PathLike,
+    checkpoint: str | os.PathLike | Sequence[str | os.PathLike],
     split: str | None = None,
     options: SamplingOptions | None = None,
     *,
@@ -33,11 +33,11 @@ def evaluate_checkpoint(
     """Loads a checkpoint and the data set it was trained on, and evaluates a split of it.
 
     Args:
-      checkpoint: as for `Segmenter.load`.
+      checkpoint: as for `Segmenter.load`, or several, which are fused (`ddim_jax.inference.Ensemble`).
       split: "train", "val" or "test"; with `data_root` also "all". None: "test", or "all" of a folder that has no table
         of its split.
       output_dir: None for `evaluation/<split>` in the run directory, with `data_root` `evaluation/<folder>_<split>`; of
-        weights without a run it has to be given.
+        weights without a run and of several checkpoints it has to be given.
       data_root: another folder of images/ and masks/, or another place of the published set that was trained on; None
         for the place that the checkpoint's config names. Pictures from there that were trained on are the caller's to
         keep out of the split. Nothing is written there.
@@ -54,12 +54,17 @@ def evaluate_checkpoint(
       InputError: as `Segmenter.load`, `load_dataset` and `evaluate` do, or the split has changed since training.
     """
     data_root, output_dir = local_path(data_root, "data_root"), local_path(output_dir, "output_dir")
-    segmenter = Segmenter.load(checkpoint, step=step, require_sha256=require_sha256)
+    checkpoints = [checkpoint] if isinstance(checkpoint, str | os.PathLike) else list(checkpoint)
+    segmenter = load_checkpoints(checkpoints, step=step, require_sha256=require_sha256)
     packed = Path(segmenter.checkpoint).is_file()
+    if segmenter.others and output_dir is None:
+        raise InputError(f"{len(checkpoints)} checkpoints have no folder of their own; give --output DIR")
+    if segmenter.others and given.get("calibrate") is not None:
+        raise InputError(f"a calibration is kept in the run of a checkpoint; expected one, not {len(checkpoints)}")
     if packed and output_dir is None:
-        raise InputError(f"{checkpoint} is a file of weights, beside which nothing is written; give --output DIR")
+        raise InputError(f"{checkpoints[0]} is a file of weights, beside which nothing is written; give --output DIR")
     if packed and given.get("calibrate") is not None:
-        raise InputError(f"{checkpoint} is a file of weights; a calibration is kept in a run: calibrate that")
+        raise InputError(f"{checkpoints[0]} is a file of weights; a calibration is kept in a run: calibrate that")
     data = segmenter.config["data"]
     if annotators is not None:
         if data_root is None:
@@ -107,13 +112,15 @@ def _of_training(segmenter: Segmenter, split: str, data: Mapping[str, Any]) -> S
         raise InputError("the split all is for a folder given by --data-root: here it holds what was trained on")
     about = configured(data) | {"read_only": True}
     source = load_dataset(split=split, **about)
-    trained_on = segmenter.training_data.get("train_ids_sha256")
-    if trained_on is not None and trained_on != ids_digest(load_dataset(split="train", **about)):
-        raise InputError(
-            f"{data.get('root') or data['name']}: its training split is not the one {segmenter.checkpoint} was trained "
-            "on, so pictures of it may be in the other splits now. Restore its splits.csv, or name the folder with "
-            "--data-root if none of its pictures was trained on."
-        )
+    trained_on = [member.training_data.get("train_ids_sha256") for member in (segmenter, *segmenter.others)]
+    now = ids_digest(load_dataset(split="train", **about)) if any(trained_on) else None
+    for checkpoint, digest in zip(segmenter.checkpoints, trained_on, strict=True):
+        if digest not in (None, now):
+            raise InputError(
+                f"{data.get('root') or data['name']}: its training split is not the one {checkpoint} was "
+                "trained on, so pictures of it may be in the other splits now. Restore its splits.csv, or name the "
+                "folder with --data-root if none of its pictures was trained on."
+            )
     return source
 
 

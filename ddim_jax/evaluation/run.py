@@ -26,8 +26,6 @@ from ddim_jax.imageio.foregrounds import describe_foregrounds, noting
 from ddim_jax.inference import Segmenter
 from ddim_jax.inference.calibration import (
     calibrated_options,
-    load_calibration,
-    load_reference,
     run_folder,
     save_calibration,
 )
@@ -138,12 +136,11 @@ def evaluate(
     if subset.note:
         logging.warning("%s: %s", source.name, subset.note)
     mean_options = calibrated_options(options, segmenter.labels)
-    calibration, why_not = (None, "") if calibrate is not None else load_calibration(segmenter, mean_options)
-    reference, not_judged = (None, "") if calibrate is not None else load_reference(segmenter)
+    calibration, why_not = (None, "") if calibrate is not None else segmenter.calibration(mean_options)
+    reference, not_judged = (None, "") if calibrate is not None else segmenter.reference()
     coverage = calibrate or (calibration.coverage if calibration else COVERAGE)
     with _progress_bar(progress) as bar:
         look = _read_all(subset, bar, segmenter.labels)
-        place = Path(segmenter.checkpoint)
         results, seconds = _score_all(segmenter, look, len(subset), options, resolution, coverage, batch_size, bar)
         rest = seconds[batch_size:]  # but the first batch
         if calibrate is not None:
@@ -160,11 +157,13 @@ def evaluate(
             "images": len(subset),
             "images_in_split": len(source),
             # RUN/checkpoints/STEP or the file of packed weights, wherever it lies
-            "checkpoint": "/".join(place.parts[-1 if place.suffix else -3 :]),
+            "checkpoint": " + ".join(
+                "/".join(place.parts[-1 if place.suffix else -3 :]) for place in map(Path, segmenter.checkpoints)
+            ),
             "step": segmenter.step,
             **{name: value for name, value in options.as_dict().items() if name not in NOT_TAKEN},
             "batch_size": batch_size,
-            "network_evaluations_per_image": options.steps * options.samples,
+            "network_evaluations_per_image": segmenter.evaluations(options),
             "image_size": segmenter.image_size,
             "resolution": resolution,
             "package": "ddim_jax",

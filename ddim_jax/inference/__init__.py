@@ -1,8 +1,17 @@
 """Segmenting new images with a trained checkpoint: in memory (`Segmenter`) and from files (`segment_files`)."""
 
+from ddim_jax.inference.ensemble import Ensemble, load_checkpoints
 from ddim_jax.inference.files import Summary, segment_files
 from ddim_jax.inference.segmentation import Segmentation
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.sampling_options import SamplingOptions
 
-__all__ = ["SamplingOptions", "Segmentation", "Segmenter", "Summary", "segment_files"]
+__all__ = [
+    "Ensemble",
+    "SamplingOptions",
+    "Segmentation",
+    "Segmenter",
+    "Summary",
+    "load_checkpoints",
+    "segment_files",
+]

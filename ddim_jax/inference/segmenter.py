@@ -57,8 +57,11 @@ class Segmenter(DeviceSampler):
       training_data: what the checkpoint says of the pictures it was trained on, {} if nothing; "train_ids_sha256" is
         `ddim_jax.data.ids_digest` of the training split; of packed weights "note" and "terms" say what they were
         trained on and how they may be used.
+      others: the checkpoints beside this one in an `Ensemble`; ().
       packed_calibration: the record of `calibration.json` in a file of packed weights; None if there is none.
     """
+
+    others: tuple["Segmenter", ...] = ()
 
     @pinned()
     def __init__(
@@ -128,6 +131,15 @@ class Segmenter(DeviceSampler):
     def one_pass(self) -> bool:
         """True if the network gives the mask in one pass, without diffusion: there is no reverse process to follow."""
         return self.config["diffusion"]["num_train_timesteps"] is None
+
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """The paths of all checkpoints that masks are made with: `checkpoint`, and those of `others`."""
+        return self.checkpoint, *(other.checkpoint for other in self.others)
+
+    def evaluations(self, options: SamplingOptions) -> int:
+        """Counts the evaluations of a network that one image takes with these options."""
+        return options.steps * options.samples
 
     def options(self, options: SamplingOptions | None = None, **given: Any) -> SamplingOptions:
         """Returns checked options: the fields `given`, the rest from `options` or, without, from the checkpoint.

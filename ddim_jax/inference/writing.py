@@ -24,7 +24,7 @@ def writing_context(segmenter: Any, options: SamplingOptions, segments: Sequence
     calibration, _ = segmenter.calibration(options)
     return Context(
         software=f"ddim_jax {ddim_jax.__version__}",
-        checkpoint=segmenter.checkpoint,
+        checkpoint=" + ".join(segmenter.checkpoints),
         weights=segmenter.fingerprint(),
         step=segmenter.step,
         options=options,

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ddim_jax.data import Example
+from ddim_jax.inference.calibration import load_calibration, load_reference
 from ddim_jax.labels import Labels
 from ddim_jax.sampling_options import SamplingOptions
 
@@ -34,7 +35,20 @@ class FakeSegmenter:
     def fingerprint(self):
         return self.weights
 
-    one_pass = False
+    one_pass, others = False, ()
+
+    @property
+    def checkpoints(self):
+        return (self.checkpoint,)
+
+    def evaluations(self, options):
+        return options.steps * options.samples
+
+    def calibration(self, options):
+        return load_calibration(self, options)
+
+    def reference(self):
+        return load_reference(self)
 
     def options(self, options=None, **given):
         return SamplingOptions.create(self.config, **({} if options is None else options.as_given()) | given)

@@ -23,19 +23,18 @@ def loaded(monkeypatch, tmp_path):
     segmenter.checkpoint = str(tmp_path / "RUN/checkpoints/800")
     asked = {}
 
-    class Loader:
-        @staticmethod
-        def load(path, step="best", require_sha256=None):
-            if "missing" in str(path):
-                raise CheckpointError(f"{path}: no such folder")
-            asked.update(path=path, step=step)
-            return segmenter
+    def load_checkpoints(paths, step="best", require_sha256=None):
+        (path,) = paths
+        if "missing" in str(path):
+            raise CheckpointError(f"{path}: no such folder")
+        asked.update(path=path, step=step)
+        return segmenter
 
     def load_dataset(name, split, **options):
         asked.update(name=name, split=split, **options)
         return source
 
-    monkeypatch.setattr(checkpoint, "Segmenter", Loader)
+    monkeypatch.setattr(checkpoint, "load_checkpoints", load_checkpoints)
     monkeypatch.setattr(checkpoint, "load_dataset", load_dataset)
     return asked
 
@@ -68,7 +67,7 @@ def test_the_data_set_is_the_one_of_the_checkpoint(loaded, tmp_path):
 
 
 def test_a_training_split_that_has_changed_is_refused(loaded, tmp_path):
-    segmenter, source = checkpoint.Segmenter.load("RUN"), checkpoint.load_dataset("folder", "train")
+    segmenter, source = checkpoint.load_checkpoints(["RUN"]), checkpoint.load_dataset("folder", "train")
     segmenter.training_data = {"train_ids_sha256": ids_digest(source)}
     evaluate_checkpoint(tmp_path / "RUN", figures=False, output_dir=tmp_path / "same")
 

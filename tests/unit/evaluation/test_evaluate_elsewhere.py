@@ -30,8 +30,9 @@ def scored(monkeypatch, tmp_path):
     def score(data, trained_on=None, **given):
         config = {"data": {"image_size": 4, "cache_dir": str(tmp_path / "cache"), **data}}
         place = str(tmp_path / "run/checkpoints/8")
-        loaded = SimpleNamespace(config=config, training_data={"train_ids_sha256": trained_on}, checkpoint=place)
-        monkeypatch.setattr(checkpoint, "Segmenter", SimpleNamespace(load=lambda path, **_: loaded))
+        about = {"checkpoint": place, "checkpoints": (place,), "others": ()}
+        loaded = SimpleNamespace(config=config, training_data={"train_ids_sha256": trained_on}, **about)
+        monkeypatch.setattr(checkpoint, "load_checkpoints", lambda paths, **_: loaded)
         monkeypatch.setattr(checkpoint, "evaluate", lambda segmenter, source, *_, split: (source, split))
         (source, split), output = checkpoint.evaluate_checkpoint("run", **given)
         return source.ids, split, output.relative_to(tmp_path).as_posix()

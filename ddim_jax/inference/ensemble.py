@@ -1,0 +1,124 @@
+"""Several checkpoints as one: the samples of all are fused together, as of the networks of a cross-validation."""
+
+import hashlib
+import math
+import os
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+
+from ddim_jax.inference.loading import LoadedNetwork, load_network
+from ddim_jax.inference.segmenter import Segmenter
+from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.pinned import pinned
+from ddim_jax.sampling_options import SamplingOptions
+
+_NOT_SHARED = ("steps", "sampler", "eta", "clip_x0")
+"""Fields of `SamplingOptions` that a network in one pass and a denoiser cannot share."""
+
+
+class Ensemble(Segmenter):
+    """A `Segmenter` of two or more checkpoints: each draws its samples, and the masks are made of all of them.
+
+    The config, the step and the defaults of the options are those of the first. The others take its options, but for
+    steps and sampler where some work in one pass and some do not: there they have their own. All start from the same
+    noise. A reverse process that is followed is that of the first. There is no calibration: one that was made for a
+    checkpoint does not hold for the ensemble.
+    """
+
+    @pinned()
+    def __init__(self, networks: Sequence[LoadedNetwork]):
+        """Joins loaded checkpoints, two or more.
+
+        Raises:
+          InputError: they differ in their classes, or in how pictures are read and resized.
+        """
+        first, *rest = networks
+        super().__init__(**first._asdict())
+        self.others = tuple(Segmenter(**network._asdict()) for network in rest)
+        for other in self.others:
+            differences = [
+                f"{name} is {value!r} in {self.checkpoint} and {another!r} in {other.checkpoint}"
+                for (name, value), another in zip(_shared(self).items(), _shared(other).values(), strict=True)
+                if value != another
+            ]
+            if differences:
+                raise InputError(f"these checkpoints cannot be fused: {'; '.join(differences)}")
+        self._size_multiple = math.lcm(self._size_multiple, *(other._size_multiple for other in self.others))
+
+    def options(self, options: SamplingOptions | None = None, **given: Any) -> SamplingOptions:
+        """As `Segmenter.options`, checked against every checkpoint; `samples` are those of each."""
+        options = super().options(options, **given)
+        for other in self.others:
+            self._options_of(other, options)
+        return options
+
+    def _options_of(self, other: Segmenter, options: SamplingOptions) -> SamplingOptions:
+        given = options.as_given()
+        if self.one_pass or other.one_pass:
+            given = {name: value for name, value in given.items() if name not in _NOT_SHARED}
+        return other.options(**given)
+
+    def _program(self, pixels: np.ndarray, identities: np.ndarray, options: SamplingOptions, **how: bool) -> Any:
+        own = super()._program(pixels, identities, options, **how)
+        if how.get("return_trajectory"):
+            return own
+        rest = [other._program(pixels, identities, self._options_of(other, options), **how) for other in self.others]
+        return jnp.concatenate([own, *rest], axis=1)
+
+    def _sample_bytes(self) -> int:
+        return max(super()._sample_bytes(), *(other._sample_bytes() for other in self.others))
+
+    def evaluations(self, options: SamplingOptions) -> int:
+        """As `Segmenter.evaluations`, of all checkpoints."""
+        others = (other.evaluations(self._options_of(other, options)) for other in self.others)
+        return super().evaluations(options) + sum(others)
+
+    def calibration(self, options: SamplingOptions | None = None) -> tuple[None, str]:
+        """Returns None, and why."""
+        return None, _NOT_CALIBRATED
+
+    def reference(self) -> tuple[None, str]:
+        """Returns None, and why."""
+        return None, _NOT_CALIBRATED
+
+    def drop_programs(self) -> None:
+        """Frees the compiled programs of all checkpoints."""
+        super().drop_programs()
+        for other in self.others:
+            other.drop_programs()
+
+    def fingerprint(self) -> str:
+        """Returns a SHA-256 of the fingerprints of all checkpoints, in their order."""
+        digests = [super().fingerprint(), *(other.fingerprint() for other in self.others)]
+        return hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+
+_NOT_CALIBRATED = "several checkpoints have no calibration together"
+
+
+def load_checkpoints(
+    paths: Sequence[str | os.PathLike],
+    step: Literal["best", "latest"] | int = "best",
+    programs: str | os.PathLike | None = None,
+    require_sha256: str | None = None,
+) -> Segmenter:
+    """Loads one checkpoint, or several as an `Ensemble`; the other arguments and the errors are `Segmenter.load`'s.
+
+    Raises:
+      InputError: as `Segmenter.load` and `Ensemble`; or a SHA-256 is required of several checkpoints.
+    """
+    if len(paths) == 1:
+        return Segmenter.load(paths[0], step, programs, require_sha256)
+    if require_sha256 is not None:
+        raise InputError(f"a SHA-256 is required of one checkpoint; {len(paths)} are given")
+    return Ensemble([load_network(path, step, programs) for path in paths])
+
+
+def _shared(segmenter: Segmenter) -> dict[str, Any]:
+    """What all checkpoints of an ensemble have to have in common, by the name that a user knows."""
+    data, labels = segmenter.config["data"], segmenter.labels
+    read = {f"data.{name}": data.get(name) for name in ("image_size", "crop", "window", "invert")}
+    return {"classes": labels.class_names, "data.multilabel": labels.multilabel} | read
