@@ -98,7 +98,7 @@ SCHEMA: dict[str, Any] = {
         "allow_damaged": Field(
             bool,
             False,
-            "read JPEG files with a hole or no end as far as they go, and name them; false: refuse",
+            "read JPEG data with a hole or no end, and fax codes, as far as they go, and name the files; false: refuse",
             added=True,
         ),
         "augmentation": Field(

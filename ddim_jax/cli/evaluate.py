@@ -55,7 +55,8 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
     parser.add_argument(
         "--allow-damaged",
         action="store_true",
-        help="score pictures of JPEG files whose data have a hole or no end, and name them, instead of refusing them",
+        help="score pictures whose JPEG data have a hole or no end, or whose fax codes may lack rows, and name them, "
+        "instead of refusing them",
     )
     parser.add_argument(
         "--annotators",

@@ -26,6 +26,7 @@ from ddim_jax.runtime.errors import InputError, report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
 from ddim_jax.sampling_options import whole
 
+_OUTPUT = "results"
 _NAMED = 10  # unlike images in the last lines; the index has all
 
 
@@ -35,7 +36,7 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
     add = parser.add_argument
     add_checkpoint_arguments(parser, several="the samples of several are fused")
     add("--input", required=True, nargs="+", metavar="PATH", help="image files, folders (searched recursively), globs")
-    add("--output", required=True, metavar="DIR", help="where the results go")
+    add("--output", default=_OUTPUT, metavar="DIR", help=f"where the results go (default: {_OUTPUT})")
     add_sampling_arguments(parser)
     add(
         "--flag-uncertain",
@@ -62,7 +63,8 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
     add(
         "--allow-damaged",
         action="store_true",
-        help="segment JPEG files whose data have a hole or no end, with a note in index.jsonl, instead of failing them",
+        help="segment files whose JPEG data have a hole or no end, or whose fax codes may lack rows, with a note in "
+        "index.jsonl, instead of failing them",
     )
     add("--process-id", type=int, metavar="I", help="which of several processes this is, from 0")
     add(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ddim_jax.imageio.images import Picture, ReadOptions, check_fits, count_pixels, log_notes, read_picture
+from ddim_jax.imageio.images import ReadOptions, check_fits, count_pixels, log_notes, read_picture
 from ddim_jax.imageio.stacks import read_mask_of, read_slice
 from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.runtime.errors import ConfigError, DataError
@@ -178,10 +178,11 @@ class PairSource:
         pair = self._pairs[index]
         if pair.slice is not None:
             files = (pair.mask, *pair.more_masks)
-            pixels, found = read_slice(pair.image, files, pair.slice, self._reading, self.labels)
+            picture, found = read_slice(pair.image, files, pair.slice, self._reading, self.labels)
+            log_notes(pair.image, picture)
             for file, mask in zip(files, found, strict=True):
-                check_fits(pair.image, Picture(pixels), file, mask)
-            return self._example(pair, pixels, dict(zip(files, found, strict=True)))
+                check_fits(pair.image, picture, file, mask)
+            return self._example(pair, picture.pixels, dict(zip(files, found, strict=True)), picture.notes)
         picture, masks = read_picture(pair.image, self._reading), {}
         log_notes(pair.image, picture)
         for file in (pair.mask, *pair.more_masks):

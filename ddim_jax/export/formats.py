@@ -1,11 +1,12 @@
 """The kinds of exported files: how each is written and run. Each needs its own library, named where it is missing."""
 
+import contextlib
 import importlib
 import json
 import logging
 import sys
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,26 +80,49 @@ def _run_stablehlo(path: Path) -> Run:
     return lambda inputs: [np.asarray(value) for value in call(*inputs.values())]
 
 
+@contextlib.contextmanager
+def _without_equinox() -> Iterator[None]:
+    """Keeps jax2onnx from importing its converters of Equinox, which nothing here uses.
+
+    They make dozens of layers as they are imported, each by small programs that XLA compiles: 16 s of 18. A process
+    that has imported Equinox keeps them.
+    """
+    if "equinox" in sys.modules:
+        yield
+        return
+    told = logging.getLogger("jax2onnx")
+    level = told.level
+    told.setLevel(logging.ERROR)  # it warns of each converter that it passes over
+    sys.modules["equinox"] = None  # as if it was not installed, which jax2onnx provides for
+    try:
+        yield
+    finally:
+        del sys.modules["equinox"]
+        told.setLevel(level)
+
+
 def _onnx_model(program: Program, batch: int | None, about: str) -> Any:
     """The program as an `onnx.ModelProto`."""
     jax2onnx = needed("jax2onnx", "export")
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of each shape that hangs on the batch
     leading = BATCH if batch is None else batch
     try:
-        model = jax2onnx.to_onnx(
-            program.function,
-            [(leading, *shape) for shape in program.inputs.values()],
-            input_names=list(program.inputs),
-            output_names=list(OUTPUTS),
-            model_name=ABOUT,
-        )
+        with _without_equinox():
+            model = jax2onnx.to_onnx(
+                program.function,
+                [(leading, *shape) for shape in program.inputs.values()],
+                input_names=list(program.inputs),
+                output_names=list(OUTPUTS),
+                model_name=ABOUT,
+            )
     except Exception as error:  # of a network of somebody else; what a converter cannot do, it says in many ways
         told = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         raise InputError(f"jax2onnx cannot convert this network ({told}); --format stablehlo takes any") from error
     graphs = _graphs(model.graph)
     read = {name for graph in graphs for node in graph.node for name in node.input}
     for graph in graphs:  # the converter leaves some that are read nowhere, of which onnxruntime would warn, one by one
-        kept = [one for one in graph.initializer if one.name in read | {output.name for output in graph.output}]
+        used = read | {output.name for output in graph.output}
+        kept = [one for one in graph.initializer if one.name in used]
         del graph.initializer[:]
         graph.initializer.extend(kept)
     entry = model.metadata_props.add()

@@ -7,6 +7,7 @@ libraries, which may quote what they could not parse, are not passed on.
 import contextlib
 import functools
 import importlib
+import io
 import logging
 import os
 import warnings
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 MAGIC = (128, b"DICM")
 """Offset and bytes by which a DICOM file is known."""
 _HEADER_BYTES = 2**24  # the headers of enhanced files of some thousand frames have a few MiB
+_HEADER_STEPS = 2**19  # two or three an attribute; those headers have some hundred thousand
 LONG_VALUE = 2**23  # bytes; longer values of the header are not read
 DEFLATED = b"1.2.840.10008.1.2.1.99"
+_PLAIN = b"1.2.840.10008.1.2.1".ljust(len(DEFLATED), b"\0")
 _NO_PICTURES = {
     "SEG": "a segmentation",
     "RTDOSE": "a dose",
@@ -92,11 +95,14 @@ def read_header(path: str | os.PathLike) -> "Dataset":
                 f"{path}: is no DICOM file; expected the letters DICM at byte 128, which dcmconv "
                 "of dcmtk gives to old files."
             )
-        if DEFLATED in start:
-            _check_inflated(file, start, path)
         file.seek(0)
-        bounded = file if DEFLATED in start else _Bounded(file, path)
-        header = pydicom.dcmread(bounded, stop_before_pixels=True, defer_size=LONG_VALUE)
+        bounded = _Bounded(file, path)
+        try:
+            header = pydicom.dcmread(bounded, stop_before_pixels=True, defer_size=LONG_VALUE)
+        except _Deflated:
+            plain = _inflated(file, path)
+            header = pydicom.dcmread(_Bounded(plain, path), stop_before_pixels=True, defer_size=LONG_VALUE)
+            header.file_meta.TransferSyntaxUID = pydicom.uid.UID(DEFLATED.decode())
         if "TransferSyntaxUID" not in header.file_meta:
             raise DataError(f"{path}: is damaged, it does not say how it is encoded (TransferSyntaxUID).")
         return header
@@ -117,9 +123,17 @@ def picture_header(path: str | os.PathLike) -> "Dataset":
             raise DataError(f"{path}: {columns} x {rows} pixels, there is nothing to see.")
         if rows * columns > MAX_PIXELS:
             raise DataError(f"{path}: {columns} x {rows} pixels, expected at most {MAX_PIXELS} in all.")
+        if "BitsStored" not in header:
+            raise DataError(
+                f"{path}: does not say how many bits a value has (BitsStored), as files of floating-point values; "
+                "expected integers."
+            )
         samples, bits = int(header.get("SamplesPerPixel", 1)), int(header.BitsAllocated)
         if samples not in (1, 3) or bits not in (1, 8, 16, 32):
             raise DataError(f"{path}: {samples} values of {bits} bits a pixel; expected 1 or 3 of 8, 16 or 32.")
+        stored = int(header.BitsStored)
+        if not 1 <= stored <= bits:
+            raise DataError(f"{path}: has {stored} bits stored (BitsStored) of {bits}; expected 1 to {bits}.")
         return header
 
 
@@ -136,31 +150,61 @@ def frames(header: "Dataset") -> int:
     return max(1, int(header.get("NumberOfFrames") or 1))
 
 
+class _Deflated(Exception):
+    """A file stands where its deflated part begins."""
+
+
 class _Bounded:
-    """A file of which a header's length is read at most: a header of millions of attributes would fill the memory."""
+    """A file of which a header's length is read at most, in so many steps, and nothing that is deflated.
+
+    A header of millions of attributes would take minutes, and fill the memory.
+    """
 
     def __init__(self, file: BinaryIO, path: str | os.PathLike):
-        self._file, self._path, self._left = file, path, _HEADER_BYTES
+        self._file, self._path, self._left, self._steps = file, path, _HEADER_BYTES, _HEADER_STEPS
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int = -1) -> bytes:
-        data = self._file.read(self._left + 1 if size < 0 else min(size, self._left + 1))
+        if size < 0:  # the library reads to the end only to inflate what it has read, however large that becomes
+            raise _Deflated
+        self._steps -= 1
+        data = self._file.read(min(size, self._left + 1))
         self._left -= len(data)
         if self._left < 0:
             raise DataError(f"{self._path}: its header has more than {_HEADER_BYTES} bytes; it is damaged.")
+        if self._steps < 0:
+            raise DataError(f"{self._path}: its header has more than {_HEADER_STEPS // 2} attributes; it is damaged.")
         return data
 
     def close(self) -> None:
         self._file.close()
 
 
-def _check_inflated(file: BinaryIO, start: bytes, path: str | os.PathLike) -> None:
-    """Refuses a deflated file that would fill the memory, which the library inflates whole."""
-    inflate, left = zlib.decompressobj(-zlib.MAX_WBITS), _HEADER_BYTES
-    file.seek(144 + int.from_bytes(start[140:144], "little"))  # behind the group that says that it is deflated
-    while left and (data := inflate.unconsumed_tail or file.read(2**16)):
-        left -= len(inflate.decompress(data, left))
-    if not left:
+def inflated(file: BinaryIO, path: str | os.PathLike) -> BinaryIO:
+    """A file as one that is not deflated, in memory where it is; errors as `read_header`."""
+    try:
+        library("pydicom").dcmread(_Bounded(file, path), stop_before_pixels=True, specific_tags=[])
+    except _Deflated:
+        return _inflated(file, path)
+    file.seek(0)
+    return file
+
+
+def _inflated(file: BinaryIO, path: str | os.PathLike) -> BinaryIO:
+    """A deflated file, which stands behind the group that says so, as one that is not.
+
+    Raises:
+      DataError: it would fill the memory.
+    """
+    head, inflate, parts, left = file.tell(), zlib.decompressobj(-zlib.MAX_WBITS), [], _HEADER_BYTES
+    while left > 0 and not inflate.eof and (data := inflate.unconsumed_tail or file.read(2**16)):
+        parts.append(inflate.decompress(data, left))
+        left -= len(parts[-1])
+    if left <= 0:
         raise DataError(
             f"{path}: has more than {_HEADER_BYTES} bytes when it is inflated; save it without compression."
         )
+    if not inflate.eof:
+        raise DataError(f"{path}: is truncated, its deflated part has no end.")
+    file.seek(0)
+    return io.BytesIO(file.read(head).replace(DEFLATED, _PLAIN) + b"".join(parts))

@@ -7,7 +7,7 @@ import numpy as np
 
 from ddim_jax.imageio import jpeg
 from ddim_jax.imageio.archives import open_binary
-from ddim_jax.imageio.dicom import DEFLATED, LONG_VALUE, errors_naming, frames, library
+from ddim_jax.imageio.dicom import DEFLATED, LONG_VALUE, errors_naming, frames, inflated, library
 from ddim_jax.runtime.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _PLUGINS = {
 }
 _RLE = "1.2.840.10008.1.2.5"
 _ITEM = b"\xfe\xff\x00\xe0"
+_MOST_PARTS, _MOST_STEPS = 2**17, 2**26
 
 
 def read_frame(path: str | os.PathLike, header: "Dataset", index: int) -> np.ndarray:
@@ -34,9 +35,9 @@ def read_frame(path: str | os.PathLike, header: "Dataset", index: int) -> np.nda
     with errors_naming(path), open_binary(path) as file:
         if syntax.is_encapsulated:
             _check_encoded(path, file, header, index)
-        deflated = str(syntax) == DEFLATED.decode()  # which is read whole; `read_header` has bounded it
+        plain = inflated(file, path) if str(syntax) == DEFLATED.decode() else file
         try:
-            stored = pixels.pixel_array(library("pydicom").dcmread(file) if deflated else file, index=index)
+            stored = pixels.pixel_array(plain, index=index)
         except (NotImplementedError, RuntimeError):
             # Of a damaged frame too; but then the libraries are there.
             needed = _PLUGINS.get(str(syntax))
@@ -56,7 +57,7 @@ def _check_encoded(path: str | os.PathLike, file: BinaryIO, header: "Dataset", i
     pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[], defer_size=LONG_VALUE)
     file.seek(12, os.SEEK_CUR)  # tag, VR and length of the pixels
     if index == 0:
-        _check_whole(path, file)
+        _check_whole(path, file, frames(header))
     encoded = library("pydicom.encaps").get_frame(file, index, number_of_frames=frames(header))
     file.seek(0)
     raw = rows * columns * int(header.get("SamplesPerPixel", 1)) * (int(header.BitsAllocated) + 7) // 8
@@ -77,12 +78,20 @@ def _check_encoded(path: str | os.PathLike, file: BinaryIO, header: "Dataset", i
         )
 
 
-def _check_whole(path: str | os.PathLike, file: BinaryIO) -> None:
-    """Refuses a file that ends within a frame: some decoders would leave the rest of the picture out."""
+def _check_whole(path: str | os.PathLike, file: BinaryIO, pictures: int) -> None:
+    """Refuses a file that ends within a frame: some decoders would leave the rest of the picture out.
+
+    So it does one of too many parts: the library goes through all of them for each frame.
+    """
     start = file.tell()
     end = file.seek(0, os.SEEK_END)
-    at = start
+    at, parts = start, 0
     while at + 8 <= end:
+        parts += 1
+        if parts > _MOST_PARTS or parts * pictures > _MOST_STEPS:
+            raise DataError(
+                f"{path}: is damaged, the pixels of its {pictures} frames are in more than {parts - 1} parts."
+            )
         file.seek(at)
         tag, length = file.read(4), int.from_bytes(file.read(4), "little")
         if tag != _ITEM:

@@ -9,9 +9,12 @@ from ddim_jax.imageio.dicom import errors_naming, library
 from ddim_jax.imageio.dicom_frames import read_frame
 from ddim_jax.imageio.grey import linear, robust_limits
 from ddim_jax.imageio.images import ReadOptions
+from ddim_jax.runtime.errors import DataError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+
+_LARGEST = 1e30  # of a slope and an intercept; with values of 32 bits, float32 holds what they give
 
 
 def shown_frame(
@@ -44,7 +47,7 @@ def shown_frame(
             return _eight_bits(stored, int(header.BitsStored) if stored.dtype.itemsize > 1 else 8)
         if colours == "PALETTE COLOR":
             return _with_palette(stored, header)
-        attributes = _frame_attributes(header, index)
+        attributes = _frame_attributes(path, header, index)
         low, high = int(stored.min()), int(stored.max())
         if high - low < 2**16:  # one value of each instead of millions
             grey = _grey(np.arange(low, high + 1).astype(stored.dtype), stored, attributes, options, limits)
@@ -60,34 +63,46 @@ def stored_limits(path: str | os.PathLike, header: "Dataset", index: int) -> tup
     """The range of 99% of a frame's values after the modality LUT, without its padding."""
     stored = read_frame(path, header, index)
     with errors_naming(path):
-        attributes = _frame_attributes(header, index)
+        attributes = _frame_attributes(path, header, index)
         return robust_limits(_modality(_without_padding(stored, attributes), attributes))
 
 
 def shown_window(path: str | os.PathLike, header: "Dataset", index: int) -> tuple[float, float] | None:
     """The centre and width by which `shown_frame` shows a frame without others; None for colours or a table."""
     with errors_naming(path):
-        attributes = _frame_attributes(header, index)
+        attributes = _frame_attributes(path, header, index)
         colours = str(header.get("PhotometricInterpretation", ""))
         if not colours.startswith("MONOCHROME") or "VOILUTSequence" in attributes:
             return None
         if (window := _window(attributes)) is not None:
             return window[:2]
-        if says_its_range(header):  # the bits as they are
+        if says_its_range(path, header):  # the bits as they are
             return 2.0 ** int(attributes["BitsStored"]) / 2, 2.0 ** int(attributes["BitsStored"])
     low, high = stored_limits(path, header, index)
     return (low + high) / 2, high - low
 
 
-def says_its_range(header: "Dataset") -> bool:
+def window_note(path: str | os.PathLike, header: "Dataset", index: int, options: ReadOptions) -> tuple[str, ...]:
+    """Says that the window of a frame's file cannot be used, in a note; () where there is nothing to say."""
+    with errors_naming(path):
+        attributes = _frame_attributes(path, header, index)
+        if options.window is not None or "WindowWidth" not in attributes or "VOILUTSequence" in attributes:
+            return ()
+        if not str(header.get("PhotometricInterpretation", "")).startswith("MONOCHROME") or _window(attributes):
+            return ()
+        centre, width = (_first(attributes.get(name)) for name in ("WindowCenter", "WindowWidth"))
+        return (f"window not used (its centre is {centre:g} and its width {width:g}; the range of the values is)",)
+
+
+def says_its_range(path: str | os.PathLike, header: "Dataset") -> bool:
     """True if a file says how its values become grey levels, so that `stored_limits` are not needed."""
-    attributes = _frame_attributes(header, 0)
+    attributes = _frame_attributes(path, header, 0)
     colours = str(header.get("PhotometricInterpretation", ""))
     plain = int(header.BitsStored) <= 8 and not ({"RescaleSlope", "ModalityLUTSequence"} & attributes.keys())
     return plain or not colours.startswith("MONOCHROME") or "VOILUTSequence" in attributes or _window(attributes)
 
 
-def _frame_attributes(header: "Dataset", index: int) -> dict[str, Any]:
+def _frame_attributes(path: str | os.PathLike, header: "Dataset", index: int) -> dict[str, Any]:
     """The attributes that decide how a frame is shown, from its functional groups where the file has such."""
     groups = [header]
     for name, item in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", index)):
@@ -98,7 +113,7 @@ def _frame_attributes(header: "Dataset", index: int) -> dict[str, Any]:
     names = ("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth",
              "VOILUTFunction", "VOILUTSequence", "BitsStored", "PixelRepresentation", "PixelPaddingValue")  # fmt: skip
     found = {name: group[name].value for group in groups for name in names if group.get(name) not in (None, "", [])}
-    return found | {"big_endian": _is_big_endian(header)}
+    return found | {"big_endian": _is_big_endian(header), "path": path}
 
 
 def _is_big_endian(header: "Dataset") -> bool:
@@ -148,6 +163,11 @@ def _modality(stored: np.ndarray, attributes: dict[str, Any]) -> np.ndarray:
         table = attributes["ModalityLUTSequence"][0]
         return _looked_up(stored, table.LUTDescriptor, table.LUTData, attributes["big_endian"])
     slope, intercept = float(attributes.get("RescaleSlope", 1)), float(attributes.get("RescaleIntercept", 0))
+    if not (1 / _LARGEST < abs(slope) < _LARGEST and abs(intercept) < _LARGEST):
+        raise DataError(
+            f"{attributes['path']}: has the RescaleSlope {slope:g} and the RescaleIntercept {intercept:g}, which give "
+            "no values; expected finite numbers and a slope that is not 0."
+        )
     return stored if (slope, intercept) == (1, 0) else stored * np.float32(slope) + np.float32(intercept)
 
 
@@ -183,13 +203,15 @@ def _grey(
 
 def _window(attributes: dict[str, Any]) -> tuple[float, float, str] | None:
     """Centre, width and function of the first window of a file that has one that can be used."""
-    first = []
-    for name in ("WindowCenter", "WindowWidth"):
-        value = attributes.get(name)
-        value = value[0] if isinstance(value, list | tuple) or hasattr(value, "insert") else value
-        first.append(np.nan if value is None else float(value))
+    first = [_first(attributes.get(name)) for name in ("WindowCenter", "WindowWidth")]
     usable = np.isfinite(first).all() and first[1] > 0
     return (*first, str(attributes.get("VOILUTFunction", "LINEAR"))) if usable else None
+
+
+def _first(value: Any) -> float:
+    """A number, or the first of several; NaN where there is none."""
+    value = value[0] if isinstance(value, list | tuple) or hasattr(value, "insert") else value
+    return np.nan if value is None else float(value)
 
 
 def _without_padding(stored: np.ndarray, attributes: dict[str, Any]) -> np.ndarray:

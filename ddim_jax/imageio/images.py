@@ -51,7 +51,8 @@ class ReadOptions(NamedTuple):
         CT); what lies below is black, above white. None: the file's own window, or a robust range of its values. Files
         of other formats have no such units.
       invert: pictures are stored inverted, white as the smallest value: they are turned round.
-      allow_damaged: read JPEG data with a hole or a missing end as far as that goes, with a note; else an error.
+      allow_damaged: read JPEG data with a hole or a missing end, and fax codes that may lack rows, as far as that
+        goes, with a note; else an error.
     """
 
     window: tuple[float, float] | None = None

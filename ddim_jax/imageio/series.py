@@ -93,6 +93,10 @@ class DicomStack:
             spacing = pixel_spacing(header, frame)
         return None if spacing is None else spacing[0] * spacing[1]
 
+    def notes(self, index: int) -> tuple[str, ...]:
+        """What a user should know of how slice `index` is shown."""
+        return dicom_shown.window_note(*self.slices[index], self._options)
+
     def _common_limits(self) -> tuple[float, float]:
         """The same black and white for all slices, from some of them."""
         if self._limits is None:
@@ -104,7 +108,7 @@ class DicomStack:
 
 def _says_its_range(path: Path, header: "Dataset") -> bool:
     with dicom.errors_naming(path):
-        return bool(dicom_shown.says_its_range(header))
+        return bool(dicom_shown.says_its_range(path, header))
 
 
 def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str]]:

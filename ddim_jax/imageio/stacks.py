@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from ddim_jax.imageio.archives import on_disk
-from ddim_jax.imageio.images import ReadOptions, count_pixels, read_image, read_mask, reader_of
+from ddim_jax.imageio.images import Picture, ReadOptions, count_pixels, read_image, read_mask, reader_of
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError, InputError
 
@@ -43,6 +43,8 @@ class Stack(Protocol):
         A stack without this method never knows.
         """
 
+    # One that has more to say of a slice has `notes(index)` too, as `ddim_jax.imageio.images.Picture` has them.
+
 
 class _OnePicture:
     """A file of one picture as a stack."""
@@ -69,6 +71,12 @@ def open_stack(files: Sequence[str | os.PathLike], options: ReadOptions = ReadOp
     return _OnePicture(paths[0], options) if opener is None else opener(paths, options)
 
 
+def notes_of_slice(stack: Stack, index: int) -> tuple[str, ...]:
+    """What a user should know of how slice `index` is read, as `ddim_jax.imageio.images.Picture` has it."""
+    tell = getattr(stack, "notes", None)
+    return () if tell is None else tell(index)
+
+
 def count_slices(path: str | os.PathLike) -> int:
     """The number of pictures in a file, from its header.
 
@@ -80,8 +88,8 @@ def count_slices(path: str | os.PathLike) -> int:
 
 def read_slice(
     image: str | os.PathLike, masks: Sequence[str | os.PathLike], index: int, options: ReadOptions, labels: Labels
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Slice `index` of a file of several pictures, uint8 [H, W, 3], and of its masks, each uint8 [H, W].
+) -> tuple[Picture, list[np.ndarray]]:
+    """Slice `index` of a file of several pictures, and of its masks, each uint8 [H, W].
 
     Raises:
       DataError: a file cannot be read, or a mask is not of the same slices.
@@ -94,7 +102,7 @@ def read_slice(
             raise DataError(f"{mask}: is one picture, {image} has {stack.count} slices; expected NIfTI or DICOM-SEG.")
         found.append(read(mask, stack, index, labels))
     pixels = stack.read(index)
-    return 255 - pixels if options.invert else pixels, found
+    return Picture(255 - pixels if options.invert else pixels, None, notes_of_slice(stack, index)), found
 
 
 def read_mask_of(image: str | os.PathLike, mask: str | os.PathLike, labels: Labels) -> np.ndarray:

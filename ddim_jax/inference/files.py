@@ -117,7 +117,7 @@ def segment_files(
       process_index: which of the processes this is, 0 .. process_count - 1.
       process_count: how many processes divide the images, >= 1.
       progress: whether to draw a progress bar on stderr.
-      allow_damaged: segment JPEG files whose data have a hole or no end, as far as they go, with a note in the index.
+      allow_damaged: as in `ddim_jax.imageio.images.ReadOptions`; the note is in the index.
       **given: fields of `SamplingOptions` that replace those of `options`.
 
     Returns:

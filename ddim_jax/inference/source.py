@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ddim_jax.imageio.images import Picture, ReadOptions, is_even
-from ddim_jax.imageio.stacks import MAX_VOXELS, Stack, open_stack
+from ddim_jax.imageio.stacks import MAX_VOXELS, Stack, notes_of_slice, open_stack
 from ddim_jax.imageio.writers import Context
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.segmentation import Segmentation
@@ -50,7 +50,7 @@ class Source:
         self._lock = threading.Lock()
         self._masks: np.ndarray | None = None
         self._probability: np.ndarray | None = None
-        self._even: set[int] = set()
+        self._notes: dict[int, tuple[str, ...]] = {}
         self._facts: list[Mapping[str, Any]] = [{}] * self.count
         self._folders: dict[str, Path] = {}
 
@@ -63,16 +63,23 @@ class Source:
         if self.reason is not None:
             raise DataError(self.reason)
         pixels = self._stack.read(index)
-        if is_even(pixels):
-            with self._lock:
-                self._even.add(index)
+        even = ("even (there is one value in all pixels)",) if is_even(pixels) else ()
+        notes = (*even, *notes_of_slice(self._stack, index))
+        with self._lock:
+            self._notes |= {index: notes} if notes else {}
         return Picture(255 - pixels if self._options.invert else pixels)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Remarks on the slices that were read, as `Picture.notes`."""
-        said = f"even (there is one value in all pixels of {len(self._even)} of {self.count} slices)"
-        return (said,) if self._even else ()
+        kinds: dict[str, list[str]] = {}
+        for _, notes in sorted(self._notes.items()):
+            for note in notes:
+                kind, _, details = note.partition(" (")
+                kinds.setdefault(kind, []).append(details.removesuffix(")"))
+        if self.count == 1:
+            return tuple(f"{kind} ({details})" for kind, (details,) in kinds.items())
+        return tuple(f"{kind} ({len(all_)} of {self.count} slices; {all_[0]})" for kind, all_ in kinds.items())
 
     def pixel_area(self, index: int) -> float | None:
         """The area of a pixel of slice `index` in square millimetres; None where the source does not say."""

@@ -191,7 +191,7 @@ def segment(
         "coverage": None if calibration is None else calibration.coverage,
         "not_judged": segmenter.reference()[1] or None,
         "window": _window(opened),
-        "notes": notes,
+        "notes": [*notes, *(() if opened.source is None else opened.source.notes)],
         "slices": slices,
         "files": whole,
         "unavailable": {kind: without_paths(reason, folder.parent) for kind, reason in unavailable.items()},

@@ -98,6 +98,7 @@ def test_a_network(kind, name, classes, size, batch, sample, tmp_path):
     assert about["classes"] == list(Labels.from_config(network.config["data"]).class_names)
     assert about["inputs"]["image"] == [batch, size, size, 3] and about["training_data"] == {"terms": "none"}
     assert {one.suffix for one in tmp_path.iterdir()} == {path.suffix, *FORMATS[kind].beside}
+    assert "equinox" not in sys.modules  # whose converters take longer than all else
     if kind == "openvino":
         assert sys.modules["openvino_telemetry"] is None  # which would call out
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ddim_jax.imageio import dicom, dicom_shown
 from ddim_jax.imageio.dicom_frames import read_frame
-from ddim_jax.imageio.images import ReadOptions
+from ddim_jax.imageio.images import Picture, ReadOptions
 from ddim_jax.imageio.masks import mask_of_numbers
 from ddim_jax.imageio.segments import check_place, read_segments
 from ddim_jax.imageio.series import DicomStack
@@ -34,8 +34,8 @@ class DicomReader:
     magic = dicom.MAGIC
 
     @staticmethod
-    def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> np.ndarray:
-        """Reads a file of one frame as `ddim_jax.imageio.dicom_shown.shown_frame` shows it, uint8 [H, W, 3].
+    def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> Picture:
+        """Reads a file of one frame as `ddim_jax.imageio.dicom_shown.shown_frame` shows it.
 
         Raises:
           DataError: the file is missing, damaged, holds no picture or several frames, or no installed library decodes
@@ -44,7 +44,9 @@ class DicomReader:
         """
         header = dicom.picture_header(path)
         _check_single(path, header)
-        return dicom_shown.shown_frame(path, header, 0, options)
+        return Picture(
+            dicom_shown.shown_frame(path, header, 0, options), None, dicom_shown.window_note(path, header, 0, options)
+        )
 
     @staticmethod
     def read_mask(path: str | os.PathLike, labels: Labels = Labels()) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 from ddim_jax.imageio.archives import archive_of, size_of
 from ddim_jax.imageio.dicom import errors_naming, library
 from ddim_jax.imageio.grey import linear, robust_limits
-from ddim_jax.imageio.images import MAX_PIXELS, ReadOptions
+from ddim_jax.imageio.images import MAX_PIXELS, Picture, ReadOptions
 from ddim_jax.imageio.masks import mask_of_numbers, over_black
 from ddim_jax.imageio.nifti_header import is_packed, read_header, unpacked, upright_axes
 from ddim_jax.imageio.nifti_mask_grid import on_grid
@@ -39,10 +39,11 @@ class NiftiReader:
     suffixes = (".nii", ".nii.gz")
 
     @staticmethod
-    def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> np.ndarray:
-        """Reads a file of one slice, uint8 [H, W, 3].
+    def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> Picture:
+        """Reads a file of one slice.
 
-        Values go through the window of `options`, or else the range of 99% of them; 8 bits stay as they are.
+        Values go through the window of `options`, or else the range of 99% of them; 8 bits stay as they are. NaN is
+        shown black, infinity as the largest or smallest value; a note says how many there are.
 
         Raises:
           DataError: the file is missing, damaged, holds several slices, or numbers that are no grey levels or RGB.
@@ -50,7 +51,7 @@ class NiftiReader:
         """
         stack = NiftiStack((Path(path),), options)
         _check_single(stack)
-        return stack.read(0)
+        return Picture(stack.read(0), None, stack.notes(0))
 
     @staticmethod
     def read_mask(path: str | os.PathLike, labels: Labels = Labels()) -> np.ndarray:
@@ -137,6 +138,14 @@ class NiftiStack:
             else:
                 grey = linear(scaled, *self._common_limits())
             return np.repeat(grey[..., None], 3, axis=-1)
+
+    def notes(self, index: int) -> tuple[str, ...]:
+        """Says how many values of slice `index` are NaN or infinite; errors as `read`."""
+        with errors_naming(self.files[0], "NIfTI"):
+            stored = self._upright_values()[index]
+            scaled = stored if stored.dtype.names else self._scaled(stored)
+            odd = 0 if scaled.dtype.kind != "f" else scaled.size - int(np.count_nonzero(np.isfinite(scaled)))
+        return (f"not finite ({odd} values are NaN or infinite; NaN is shown black)",) if odd else ()
 
     def with_window(self, window: tuple[float, float]) -> "NiftiStack":
         """The same file, shown with that centre and width."""

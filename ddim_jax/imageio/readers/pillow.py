@@ -8,23 +8,24 @@ import contextlib
 import io
 import os
 import stat
+import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ddim_jax.imageio import jpeg
+from ddim_jax.imageio import jpeg, png
 from ddim_jax.imageio.images import MAX_PIXELS, Picture, ReadOptions
 from ddim_jax.imageio.masks import mask_of_picture
 from ddim_jax.imageio.readers._conversion import DeepPixels, as_stored, convert, raw_mode
+from ddim_jax.imageio.tiff_parts import check_parts, fax_damage, places
 from ddim_jax.labels import Labels
 from ddim_jax.registry import READERS
 from ddim_jax.runtime.errors import DataError
 
 _ORIENTATION, _COMPRESSION, _PHOTOMETRIC, _PLANAR, _TILE_SIDES = 274, 259, 262, 284, (322, 323)
 _OLD_JPEG, _JPEG, _TABLES = 6, 7, 347
-_PARTS = ((273, 279), (324, 325))  # offsets and lengths of strips, of tiles
 # A camera's MPO file is a JPEG with previews behind it: its first frame is the picture. Pillow opens it as a JPEG.
 _JPEG_FORMATS = ("JPEG", "MPO")
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
@@ -165,9 +166,9 @@ def _opened(
             raise DataError(f"{path}: pixels of kind {picture.mode!r} are not supported; save it as grey or RGB.")
         if picture.format == "TIFF":
             _check_tiff(picture, path)
-        wrong = _jpeg_damage(file, picture)
+        wrong, notes = _damage(file, picture, path)
         if wrong is None:
-            yield file, picture, ()
+            yield file, picture, notes
             return
         if not allow_damaged:
             advice = "" if allow_damaged is None else " --allow-damaged (data.allow_damaged in training) reads it."
@@ -221,19 +222,33 @@ def _check_tiff(picture: Image.Image, path: str | os.PathLike) -> None:
         raise DataError(f"{path}: 16 bits a colour in separate planes are not supported; save it with one plane.")
     if picture.tag_v2.get(_COMPRESSION) == _OLD_JPEG:
         raise DataError(f"{path}: JPEG of the old kind in TIFF ({raw}) is not supported; save it without compression.")
+    check_parts(picture, str(path))
 
 
-def _jpeg_damage(file: BinaryIO, picture: Image.Image) -> str | None:
-    """The message of libjpeg about the first damage in a JPEG file, or in a strip or tile of a TIFF file."""
+def _damage(file: BinaryIO, picture: Image.Image, path: str | os.PathLike) -> tuple[str | None, tuple[str, ...]]:
+    """The damage of a file that its decoder would pass over, and notes of what is wrong without harm to any pixel.
+
+    Of JPEG, in a file or in a strip or tile of a TIFF file, it is the message of libjpeg about the first damage.
+
+    Raises:
+      DataError: a PNG file lacks pixels.
+    """
     if picture.format in _JPEG_FORMATS:
         file.seek(0)
-        return jpeg.damage(file.read())
-    if picture.format != "TIFF" or picture.tag_v2.get(_COMPRESSION) != _JPEG:
-        return None
-    tags = picture.tag_v2
-    places = next(((tags[start], tags[size]) for start, size in _PARTS if start in tags and size in tags), ((), ()))
-    for start, size in zip(*places, strict=False):
-        file.seek(start)
-        if wrong := jpeg.damage(jpeg.whole_stream(tags.get(_TABLES, b""), file.read(size))):
-            return wrong
-    return None
+        return jpeg.damage(file.read()), ()
+    if picture.format == "PNG":
+        try:
+            end = png.find_end(file)
+        except zlib.error:  # which Pillow says better
+            return None, ()
+        if end.lacking is not None:
+            raise DataError(f"{path}: is truncated or damaged, {end.lacking}; copy it again, or save it anew.")
+        return None, () if end.is_there else ("no end (the file breaks off, behind the last of its pixels)",)
+    if picture.format != "TIFF":
+        return None, ()
+    if picture.tag_v2.get(_COMPRESSION) == _JPEG:
+        for start, size in places(picture):
+            file.seek(start)
+            if wrong := jpeg.damage(jpeg.whole_stream(picture.tag_v2.get(_TABLES, b""), file.read(size))):
+                return wrong, ()
+    return fax_damage(file, picture), ()

@@ -7,7 +7,8 @@ import pytest
 from dicom_files import bundled, ct_series, ct_slice
 from pydicom.pixels import apply_voi_lut, pixel_array
 
-from ddim_jax.imageio.images import ReadOptions, count_pixels, read_image, read_mask
+from ddim_jax.imageio import dicom
+from ddim_jax.imageio.images import ReadOptions, count_pixels, read_image, read_mask, read_picture
 from ddim_jax.imageio.listing import iterate_images, list_images
 from ddim_jax.imageio.series import group_series
 from ddim_jax.imageio.stacks import open_stack
@@ -325,3 +326,45 @@ def test_a_header_that_claims_more_than_there_is_fills_no_memory(tmp_path):
     ct_slice(path, HU, NumberOfFrames=10**6)
     with pytest.raises(DataError, match="expected one"):
         read_image(path)
+
+
+def test_a_header_of_too_many_attributes(tmp_path, monkeypatch):
+    path = ct_slice(tmp_path / "x.dcm", np.zeros((4, 4)))
+    monkeypatch.setattr(dicom, "_HEADER_STEPS", 40)
+    with pytest.raises(DataError, match=r"x\.dcm: its header has more than 20 attributes; it is damaged"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ({"RescaleSlope": 0}, "has the RescaleSlope 0 and the RescaleIntercept -1024, which give no values"),
+        ({"RescaleSlope": "1e300"}, "has the RescaleSlope 1e.300 and"),
+        ({"RescaleSlope": "1e-300"}, "has the RescaleSlope 1e-300 and"),
+        ({"RescaleSlope": "-1e31"}, "has the RescaleSlope -1e.31 and"),
+        (
+            {"RescaleIntercept": "1e300"},
+            "has the RescaleSlope 1 and the RescaleIntercept 1e.300, which give no values; expected finite numbers",
+        ),
+        ({"BitsStored": 17}, r"has 17 bits stored \(BitsStored\) of 16; expected 1 to 16"),
+        ({"BitsStored": 0}, r"has 0 bits stored \(BitsStored\) of 16; expected 1 to 16"),
+        ({"BitsStored": None}, r"does not say how many bits a value has \(BitsStored\)"),
+    ],
+)
+def test_numbers_that_make_no_picture_are_refused(tmp_path, attributes, said):
+    path = ct_slice(tmp_path / "x.dcm", np.arange(16).reshape(4, 4), **attributes)
+    with pytest.raises(DataError, match=rf"x\.dcm: {said}"):
+        read_image(path)
+
+
+def test_a_window_that_is_none_has_a_note(tmp_path):
+    values = np.arange(16).reshape(4, 4)
+    plain = read_picture(ct_slice(tmp_path / "x.dcm", values))
+    for number, width in enumerate((0, -5)):
+        path = ct_slice(tmp_path / f"{number}.dcm", values, WindowCenter=3, WindowWidth=width)
+        found = read_picture(path)
+        np.testing.assert_array_equal(found.pixels, plain.pixels)
+        said = f"window not used (its centre is 3 and its width {width}; the range of the values is)"
+        assert found.notes == (said,) == open_stack([path]).notes(0)
+        assert read_picture(path, ReadOptions(window=(3.0, 5.0))).notes == ()
+    assert plain.notes == read_picture(ct_slice(tmp_path / "y.dcm", values, WindowCenter=3, WindowWidth=9)).notes == ()

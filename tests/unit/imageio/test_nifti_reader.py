@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from ddim_jax.imageio.containers import files_inside
-from ddim_jax.imageio.images import ReadOptions, count_pixels, read_image, read_mask
-from ddim_jax.imageio.stacks import open_stack
+from ddim_jax.imageio.images import ReadOptions, count_pixels, read_image, read_mask, read_picture
+from ddim_jax.imageio.stacks import notes_of_slice, open_stack
+from ddim_jax.inference.jobs import Job
+from ddim_jax.inference.source import Source
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
 
@@ -75,6 +77,23 @@ def test_a_window_and_the_range_of_all_slices(tmp_path):
     assert [int(stack.read(k).mean()) for k in range(3)] == [0, 128, 255]
     values[0, 0, 0], values[1, 1, 0] = np.nan, np.inf
     assert open_stack([saved(path, values)]).read(0).max() == 255
+
+
+def test_values_that_are_no_numbers_are_counted(tmp_path):
+    values = np.linspace(0, 1, 60, dtype=np.float32).reshape(4, 5, 3)
+    values[0, 0, 0], values[1, 2, 0], values[3, 4, 0], values[2, 2, 2] = np.nan, np.inf, -np.inf, np.nan
+    stack = open_stack([saved(tmp_path / "v.nii", values)])
+    assert [len(stack.notes(index)) for index in range(3)] == [1, 0, 1]
+    assert [notes_of_slice(stack, index) for index in (0, 1)] == [
+        ("not finite (3 values are NaN or infinite; NaN is shown black)",), ()
+    ]  # fmt: skip
+    found = read_picture(saved(tmp_path / "one.nii", values[..., :1]))
+    assert found.notes == ("not finite (3 values are NaN or infinite; NaN is shown black)",)
+    source = Source(Job(str(tmp_path), "v.nii", "v"), ReadOptions())
+    seen = [source.read(index).pixels[..., 0] for index in range(3)]
+    shown = stack.upright(values)
+    assert [int(seen[0][np.isnan(shown[0])][0]), int(seen[0][shown[0] == np.inf][0])] == [0, 255]
+    assert source.notes == ("not finite (2 of 3 slices; 3 values are NaN or infinite; NaN is shown black)",)
 
 
 def test_one_slice_is_a_picture_and_a_mask(tmp_path):

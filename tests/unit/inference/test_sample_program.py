@@ -198,3 +198,9 @@ def test_segments_may_be_given_one_by_one():
     given = ["--ckpt", "run", "--input", "in", "--output", "out", "--segments", "right lung=Lung"]
     assert parse_arguments(None, given).segments == ["right lung=Lung"]
     assert parse_arguments(None, [*given, "--segments", "b=Lung,c=Heart"]).segments == [given[-1], "b=Lung", "c=Heart"]
+
+
+def test_results_go_to_a_folder_of_that_name_unless_told_otherwise():
+    given = ["--ckpt", "lung_xray", "--input", "x.png"]
+    assert parse_arguments(None, given).output == "results"
+    assert parse_arguments(None, [*given, "--output", "out"]).output == "out"

@@ -200,7 +200,7 @@ def test_slices_with_nothing_to_see_are_counted(out, tmp_path):
     values[..., 1] = np.arange(SIZE)
     nibabel.save(nibabel.Nifti1Image(values, np.diag([1, 1, 2, 1])), tmp_path / "v.nii.gz")
     assert segment_files(red_segmenter(), tmp_path / "v.nii.gz", out).notes == {"even": 1}
-    assert records(out)["v"]["notes"] == ["even (there is one value in all pixels of 2 of 3 slices)"]
+    assert records(out)["v"]["notes"] == ["even (2 of 3 slices; there is one value in all pixels)"]
 
 
 def test_what_a_writer_cannot_do_is_refused_before_any_work(series, out, tmp_path):

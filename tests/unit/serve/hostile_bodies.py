@@ -124,6 +124,64 @@ def dicom(at, values=None, **attributes):
         return ct_slice(at / "x.dcm", np.zeros((8, 8), int) if values is None else values, **attributes).read_bytes()
 
 
+ITEM, SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0" + bytes(4)
+
+
+def element(group, number, kind, data, length=None):
+    """An explicit little-endian attribute, perhaps with a wrong length."""
+    length = len(data) if length is None else length
+    if kind in ("OB", "OW", "SQ", "UN"):
+        return struct.pack("<HH2sHI", group, number, kind.encode(), 0, length) + data
+    return struct.pack("<HH2sH", group, number, kind.encode(), length) + data
+
+
+def dicom_parts(at, **attributes):
+    """The first group of a slice, which says how it is encoded, the attributes before its pixels, and the pixels."""
+    data = dicom(at, **attributes)
+    first, pixels = 144 + struct.unpack("<I", data[140:144])[0], data.index(b"\xe0\x7f\x10\x00OW")
+    return data[:first], data[first:pixels], data[pixels + 12 :]
+
+
+def first_group(syntax, ahead=b"", counted=True):
+    """A first group of that transfer syntax, with attributes ahead of it, and with or without its length."""
+    syntax = syntax.encode() + b"\0" * (len(syntax) % 2)
+    group = element(2, 1, "OB", b"\0\1") + element(2, 2, "UI", b"1.2.840.10008.5.1.4.1.1.2\0")
+    group += element(2, 3, "UI", b"1.2.3\0") + ahead + element(2, 0x10, "UI", syntax)
+    return bytes(128) + b"DICM" + (element(2, 0, "UL", struct.pack("<I", len(group))) if counted else b"") + group
+
+
+def deflated(at, behind=b"", pixels=b"", ahead=b"", counted=True):
+    """A deflated slice with more behind it, with other pixels, or with a long first group."""
+    _, attributes, own = dicom_parts(at)
+    squeeze = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
+    content = squeeze.compress(attributes + element(0x7FE0, 0x10, "OW", pixels or own) + behind) + squeeze.flush()
+    return first_group("1.2.840.10008.1.2.1.99", ahead, counted) + content
+
+
+def native(at, change, length=None):
+    """A slice whose pixels were changed, and perhaps their length."""
+    first, attributes, pixels = dicom_parts(at)
+    return first + attributes + element(0x7FE0, 0x10, "OW", change(pixels), length)
+
+
+def encapsulated(at, syntax, fragments):
+    """A slice that says that its pixels are encoded."""
+    _, attributes, _ = dicom_parts(at)
+    return first_group(f"1.2.840.10008.1.2.{syntax}") + attributes + element(0x7FE0, 0x10, "OB", fragments, 2**32 - 1)
+
+
+def fragment(data):
+    return ITEM + struct.pack("<I", len(data)) + data
+
+
+def with_private(at, content, length=None, kind="SQ"):
+    """A slice with a private attribute."""
+    first, attributes, pixels = dicom_parts(at)
+    private = element(9, 0x10, "LO", b"ME") + element(9, 0x1001, kind, content, length)
+    return first + private + attributes + element(0x7FE0, 0x10, "OW", pixels)
+
+
+NESTED = element(9, 0x1001, "SQ", b"", 2**32 - 1) + ITEM + b"\xff" * 4
 BODIES = {
     # Pictures
     "a PNG with a page behind its mark": lambda at: SOME + SCRIPT.encode() * 20,
@@ -236,6 +294,42 @@ BODIES = {
     "a DICOM of NaN slope": lambda at: patched(dicom(at, RescaleSlope="1234"), b"1234", b"NaN "),
     "a DICOM of no slope": lambda at: dicom(at, RescaleSlope=0),
     "a DICOM of an endless slope": lambda at: dicom(at, RescaleSlope="1e308"),
+    "a deflated DICOM of many zeros": lambda at: deflated(at, pixels=bytes(2**25)),
+    "a deflated DICOM with many zeros behind it": lambda at: deflated(at, behind=bytes(2**25)),
+    "a deflated DICOM that says so late": lambda at: deflated(
+        at, pixels=bytes(2**25), ahead=element(2, 0x102, "OB", bytes(2**13))
+    ),
+    "a deflated DICOM of no first length": lambda at: deflated(at, pixels=bytes(2**25), counted=False),
+    "a DICOM that is deflated, of many attributes": lambda at: deflated(at, behind=bytes(2**20)),
+    "a cut deflated DICOM": lambda at: deflated(at)[:-9],
+    "a DICOM with an odd number of bytes": lambda at: native(at, lambda pixels: pixels[:-1]),
+    "a DICOM with too few bytes": lambda at: native(at, lambda pixels: pixels[:50]),
+    "a DICOM with no bytes": lambda at: native(at, lambda pixels: b""),
+    "a DICOM that ends within its pixels": lambda at: native(at, lambda pixels: pixels[:50], 2**31),
+    "a DICOM of 2 bits of 1": lambda at: dicom(at, BitsAllocated=1, BitsStored=2),
+    "a DICOM of no bits": lambda at: dicom(at, BitsStored=0),
+    "a DICOM of a negative window": lambda at: dicom(at, WindowCenter=0, WindowWidth=-5),
+    "a DICOM of an endless window": lambda at: dicom(at, WindowCenter=0, WindowWidth="1e300"),
+    "a DICOM of an endless intercept": lambda at: dicom(at, RescaleIntercept="-1e300"),
+    "a DICOM of a million private items": lambda at: with_private(at, fragment(b"") * 300_000),
+    "a DICOM of many private items without length": lambda at: with_private(
+        at, (ITEM + b"\xff" * 4 + b"\xfe\xff\x0d\xe0" + bytes(4)) * 3_000 + SEQUENCE_END, 2**32 - 1
+    ),
+    "a DICOM of sequences within sequences": lambda at: with_private(at, NESTED * 20_000, 2**32 - 1),
+    "a DICOM of sequences of an unknown kind": lambda at: with_private(
+        at, NESTED.replace(b"SQ", b"UN") * 20_000, 2**32 - 1, "UN"
+    ),
+    **{
+        f"a {name} DICOM of {what}": lambda at, syntax=syntax, fragments=fragments: encapsulated(at, syntax, fragments)
+        for name, syntax in (("JPEG", "4.50"), ("JPEG-LS", "4.80"), ("JPEG 2000", "4.90"), ("RLE", "5"))
+        for what, fragments in (
+            ("an empty fragment", fragment(b"") + fragment(b"") + SEQUENCE_END),
+            ("no fragment", fragment(b"") + SEQUENCE_END),
+            ("nothing at all", b""),
+            ("a fragment beyond its end", fragment(b"") + ITEM + struct.pack("<I", 2**31)),
+            ("many empty fragments", fragment(b"") * 140_000 + SEQUENCE_END),
+        )
+    },
     "a DICOM of no window": lambda at: dicom(at, WindowCenter=0, WindowWidth=0),
     "a DICOM of no spacing": lambda at: dicom(at, PixelSpacing=[0, 0]),
     "a DICOM of a spacing in words": lambda at: patched(dicom(at), b"0.5\\0.75", b"a\\script"),
