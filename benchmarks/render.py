@@ -18,7 +18,6 @@ from benchmarks.quality.hypotheses import hypotheses
 from benchmarks.quality.robustness import robustness, robustness_attacks, robustness_severities
 from benchmarks.quality.tables import steps, table1, table2
 from benchmarks.quality.transfer import transfer
-from benchmarks.quality.unlabelled import unlabelled
 from benchmarks.quality.unlike import unlike
 from benchmarks.speed.tables import archive, exported, processes, startup, suite
 from ddim_jax.runtime.atomic import write_text
@@ -33,7 +32,6 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "transfer": transfer,
     "hypotheses": hypotheses,
     "accuracy": accuracy,
-    "unlabelled": unlabelled,
     "unlike": unlike,
     "robustness": robustness,
     "robustness-severities": robustness_severities,

@@ -12,7 +12,7 @@ from ddim_jax.data.datasets.folder import check_ranges
 from ddim_jax.data.discovery import images_and_masks, listed
 from ddim_jax.data.facts import PixelBudget
 from ddim_jax.data.sources import Source, data_error
-from ddim_jax.imageio.images import ReadOptions, count_pixels, read_image
+from ddim_jax.imageio.images import ReadOptions, count_pixels, log_notes, read_image
 from ddim_jax.imageio.listing import iterate_images
 from ddim_jax.imageio.stacks import count_slices, read_slice
 from ddim_jax.labels import Labels
@@ -172,7 +172,9 @@ class _Pictures:
         file, number = self._places[row]
         if number is None:
             return read_image(file, self._reading)
-        return read_slice(file, (), number, self._reading, Labels())[0]
+        picture, _ = read_slice(file, (), number, self._reading, Labels())
+        log_notes(file, picture)
+        return picture.pixels
 
     def count_pixels(self, row: int) -> int:
         return count_pixels(self._places[row][0])

@@ -16,7 +16,7 @@ from ddim_jax.sampling_options import SamplingOptions
 from ddim_jax.training.input_pipeline import with_unlabelled
 from ddim_jax.training.mean_teacher import RAMP, MeanTeacher, sure_masks, weights
 from ddim_jax.training.sharding import data_mesh, global_batch, place, replicated
-from ddim_jax.training.state import create_state
+from ddim_jax.training.state import TrainState
 from ddim_jax.training.step import make_train_step
 
 TEACHER = MeanTeacher(0.5, SamplingOptions(steps=1, clip_x0=None))
@@ -27,8 +27,7 @@ class Red(nn.Module):
 
     @nn.compact
     def __call__(self, image, *, train=False):
-        a = self.param("a", nn.initializers.constant(3.0), ())
-        b = self.param("b", nn.initializers.constant(0.5), ())
+        a, b = (self.param(name, nn.initializers.zeros, ()) for name in ("a", "b"))
         return a * image[..., :1] + b
 
 
@@ -70,9 +69,8 @@ def test_a_step_by_hand(accumulate):
         Red(), DirectProcess(), optimiser, mesh, seed=0, ema_decay=0.9, augmentation=Augmentation(),
         accumulate=accumulate, teacher=TEACHER,
     )  # fmt: skip
-    state = create_state(Red(), optimiser, 8, 0)
-    # The teacher's weights are others than the student's.
-    state = state.replace(step=jnp.int32(700), ema_params={"a": jnp.float32(4.0), "b": jnp.float32(-0.25)})
+    student, taught_by = ({"a": jnp.float32(a), "b": jnp.float32(b)} for a, b in ((3.0, 0.5), (4.0, -0.25)))
+    state = TrainState(jnp.int32(700), student, taught_by, optimiser.init(student))
     state = jax.device_put(state, replicated(mesh))
     batch = {**global_batch(mesh, {"image": images, "mask": masks, "unlabelled_row": rows}),
              "unlabelled": place(mesh, others)}  # fmt: skip
