@@ -16,6 +16,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 from tiny_runs import tiny_config, unet_config
 
+from ddim_jax import models
 from ddim_jax.inference import Segmenter, loading
 from ddim_jax.runtime import allocator, compile_cache
 from ddim_jax.runtime.cache_folder import cache_folder, processor_digest
@@ -184,14 +185,15 @@ def traced_once():
     initialise, scores = loop.Validator.__init__, {}
     make_segmenter, compiled = Segmenter.__init__, {}
     rate_of, create_state, fresh = once(loop.learning_rate_schedule), loop.create_state, once(computed)
+    shapes = once(models.param_shapes)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("create_model", "create_process", "create_optimiser", "make_train_step"):
             patch.setattr(loop, name, once(getattr(loop, name)))
         patch.setattr(loop, "learning_rate_schedule", rate_once)
         for module in (loop, resume):
             patch.setattr(module, "create_state", state_once)
-        for module in (loading, state):
-            patch.setattr(module, "param_shapes", once(module.param_shapes))
+        for module in (models, loading, state):
+            patch.setattr(module, "param_shapes", shapes)
         patch.setattr(loop.Validator, "__init__", score_once)
         patch.setattr(Segmenter, "__init__", segmenter_once)
         yield

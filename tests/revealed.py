@@ -4,6 +4,7 @@ The "parameters" are one array for each thing drawn, and the "loss" of example i
 each with what was drawn for example i: its gradient is what was drawn, and a step of gradient descent leaves just that.
 """
 
+import functools
 import re
 
 import flax.linen as nn
@@ -45,17 +46,24 @@ class Reveals:
         return inner("mask", mask) + inner("image", image) + inner("noise", noise) + inner("t", t)
 
 
+@functools.cache  # traced once for all steps
+def training_step(batch, devices, seed, augmentation, **more):
+    """(the training step, its optimiser, its mesh)"""
+    mesh = data_mesh(batch, devices)
+    optimiser = optax.sgd(-float(batch))  # undoes the mean over the batch; exact where that is a power of two
+    train_step = make_train_step(
+        Nothing(), Reveals(), optimiser, mesh, seed=seed, ema_decay=0.0, augmentation=augmentation, **more
+    )
+    return train_step, optimiser, mesh
+
+
 def prepared(images, masks, *, devices, seed, step, augmentation=PAPER, **more):
     """(the training step, its state, its batch) for uint8 pictures."""
     batch, size = images.shape[:2]
     shapes = {"mask": (size, size, 1), "image": (size, size, 3), "noise": (size, size, 1), "t": ()}
     zeros = {name: jnp.zeros((batch, *shape)) for name, shape in shapes.items()}
-    mesh = data_mesh(batch, devices)
-    optimiser = optax.sgd(-float(batch))  # undoes the mean over the batch; exact where that is a power of two
+    train_step, optimiser, mesh = training_step(batch, tuple(devices), seed, augmentation, **more)
     state = TrainState(jnp.int32(step), zeros, jax.tree.map(jnp.copy, zeros), optimiser.init(zeros))
-    train_step = make_train_step(
-        Nothing(), Reveals(), optimiser, mesh, seed=seed, ema_decay=0.0, augmentation=augmentation, **more
-    )
     return train_step, jax.device_put(state, replicated(mesh)), global_batch(mesh, {"image": images, "mask": masks})
 
 

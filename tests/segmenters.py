@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from tiny_runs import tiny_config
 
+from ddim_jax import models
 from ddim_jax.inference import Segmenter
 from ddim_jax.inference.loading import LoadedNetwork
-from ddim_jax.models import create_model
 
 SIZE = 16
 
@@ -61,9 +61,8 @@ def red_segmenter(*, gain=1.0, bias=0.0, size=SIZE, **sample):
 
 def tiny_params(seed=0):
     about = config()["model"]
-    model = create_model(about["name"], preset=about["preset"], **about["overrides"])
-    inputs = jnp.zeros((1, SIZE, SIZE, 1)), jnp.zeros((1, SIZE, SIZE, 3)), jnp.zeros(1, jnp.int32)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
+    model = models.create_model(about["name"], preset=about["preset"], **about["overrides"])
+    shapes = models.param_shapes(model, SIZE)
     # Drawn, not initialised: layers that start at zero would hide what goes into them.
     rng = np.random.default_rng(seed)
     return model, jax.tree.map(lambda leaf: rng.normal(0.0, 0.2, leaf.shape).astype(np.float32), shapes)

@@ -92,11 +92,13 @@ class Curve(NamedTuple):
         """The fields of a row that are known beforehand."""
         names = ("dataset", "size", "networks", "device", "budget_s", "seed", "settings")
         own = {"split": self.split, "limit": self.limit, "target": self.target}
-        return {name: self.run.about[name] for name in names} | own | setting._asdict()
+        about = self.run.about
+        return {name: about[name] for name in names} | own | setting._asdict()
 
     def missing(self, rows: Sequence[Mapping[str, Any]]) -> list[Setting]:
         """The settings that `rows` does not have."""
-        return [s for s in settings() if not any(self.about(s).items() <= row.items() for row in rows)]
+        fields = {setting: self.about(setting).items() for setting in settings()}
+        return [setting for setting, own in fields.items() if not any(own <= row.items() for row in rows)]
 
 
 def settings() -> Iterator[Setting]:

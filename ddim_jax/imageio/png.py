@@ -1,11 +1,12 @@
-"""Pixels that a PNG file lacks: the decoder in Pillow takes a stream that ends early for a picture that goes on black.
+"""Pixels that a PNG file lacks: the decoder in Pillow takes a stream that ends between two rows for a whole picture.
 
-Of interlaced files, and of streams that break off, it says so itself; so it does where their checksum is wrong.
+Of streams that break off elsewhere, or whose checksum is wrong, it says so itself.
 """
 
 import struct
 import zlib
-from typing import BinaryIO, NamedTuple
+from collections.abc import Iterator
+from typing import BinaryIO
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the kind of colour
 _WHOLE = ((0, 0, 1, 1),)
@@ -13,37 +14,41 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 _PART = 2**16  # bytes
 
 
-class End(NamedTuple):
-    """How a PNG file ends.
+def has_end(file: BinaryIO) -> bool:
+    """Returns True if the chunk is there that ends every PNG file; where the file stands then is not said."""
+    return any(kind == b"IEND" for kind, _ in _chunks(file))
 
-    Attributes:
-      lacking: what is missing of its pixels in a stream that is closed nevertheless; None for nothing.
-      is_there: the chunk that ends every PNG file was found.
+
+def lacking(file: BinaryIO) -> str | None:
+    """Says what is missing of the pixels in a stream that is closed nevertheless; None where nothing is.
+
+    It inflates the pixels, in parts: as much work as decoding them.
+
+    Raises:
+      zlib.error: they cannot be inflated.
     """
-
-    lacking: str | None
-    is_there: bool
-
-
-def find_end(file: BinaryIO) -> End:
-    """Reads a PNG file to its end, in parts, and counts the bytes of its pixels; where it stands then is not said."""
-    file.seek(8)
-    inflate, found, expected, ended = zlib.decompressobj(), 0, 0, False
-    while not ended and len(head := file.read(8)) == 8:
-        left, kind = struct.unpack(">I4s", head)
-        ended = kind == b"IEND"
+    inflate, found, expected = zlib.decompressobj(), 0, 0
+    for kind, left in _chunks(file):
         if kind == b"IHDR":
-            header, left = file.read(left), 0
+            header = file.read(left)
             expected = _bytes(*struct.unpack_from(">IIBB", header), bool(header[12]))
         while kind == b"IDAT" and found <= expected and (data := file.read(min(left, _PART))):
             left -= len(data)
             while data and found <= expected:  # no more: what lies behind may be of any length
                 inflated = inflate.decompress(data, _PART)
                 found, data = found + len(inflated), inflate.unconsumed_tail
-        file.seek(left + 4, 1)
-    if inflate.eof and found < expected:
-        return End(f"its pixels end after {found} of {expected} bytes", ended)
-    return End(None, ended)
+    return f"its pixels end after {found} of {expected} bytes" if inflate.eof and found < expected else None
+
+
+def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Yields kind and length of each chunk up to the end, with the file before its data."""
+    at = 8
+    while file.seek(at) and len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        yield kind, length
+        if kind == b"IEND":
+            return
+        at += length + 12
 
 
 def _bytes(width: int, height: int, depth: int, colours: int, interlaced: bool) -> int:

@@ -21,6 +21,7 @@ from ddim_jax.models import create_model, create_process
 from ddim_jax.models.spec import check_memory
 from ddim_jax.ops.surroundings import surroundings
 from ddim_jax.runtime.atomic import check_place, json_text, make_folder, write_json
+from ddim_jax.runtime.compile_clock import CompileClock
 from ddim_jax.runtime.errors import InUseError
 from ddim_jax.runtime.pinned import pinned
 from ddim_jax.runtime.printable import printable
@@ -233,12 +234,14 @@ def _train(
         if unlabelled:
             resident = place(mesh, unlabelled.images)
             feed = with_unlabelled(feed, resident, mesh, batch_size=batch_size, seed=seed, start_step=start_step)
+        clock = stack.enter_context(CompileClock())
         for step, batch in enumerate(feed, start=start_step + 1):
             state, metrics = train_step(state, stop.flagged(batch))
             watch.add(step, metrics)
             if step == start_step + 1:
                 jax.block_until_ready(metrics)
                 request.leave_at_once(None)
+                reporter.message(f"the first step took {clock.told()}")
                 reporter.restart_clock(step)
             due = step == steps or step % fields["checkpoint_every"] == 0
             stopping = step < steps and bool(stop)  # asked once: a signal may come between the lines below

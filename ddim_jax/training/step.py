@@ -14,10 +14,12 @@ from jax.sharding import Mesh, PartitionSpec
 from ddim_jax.data import Augmentation, augment
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.models import Network
+from ddim_jax.ops.random_keys import compiled_draws
 from ddim_jax.preprocessing import normalise, normalise_mask
 from ddim_jax.runtime.pinned import key as key_of
 from ddim_jax.training.adversarial import adversarial, start_of
 from ddim_jax.training.mean_teacher import MeanTeacher, taught_masks, that_ignores, weights
+from ddim_jax.training.optimiser import updated
 from ddim_jax.training.sharding import replicated
 from ddim_jax.training.state import TrainState
 
@@ -67,6 +69,7 @@ def make_train_step(
     The metrics are float32 scalars on the device: "loss" and "gradient_norm" (before clipping).
     """
 
+    platform = mesh.devices.flat[0].platform
     if teacher is not None:
         process = that_ignores(process)
 
@@ -136,9 +139,11 @@ def make_train_step(
         """Loss and gradients, the mean over the examples, which have these positions in the whole batch."""
         key = jax.random.fold_in(key_of(seed), step)
         images, masks = _pictures(batch)
-        examples = jax.vmap(functools.partial(drawn, key))(positions, normalise(images), masks)
-        if teacher is not None:
-            examples = with_taught(examples, key, of_teacher, step, positions, batch)
+        with jax.named_scope("draw_examples"):
+            draws = compiled_draws(key, platform)
+            examples = jax.vmap(functools.partial(drawn, draws))(positions, normalise(images), masks)
+            if teacher is not None:
+                examples = with_taught(examples, draws, of_teacher, step, positions, batch)
         dropout_key = jax.random.fold_in(key, len(positions))
         of_all = loss_and_gradients if accumulate == 1 else accumulated
         return of_all(params, dropout_key, *examples)
@@ -153,13 +158,20 @@ def make_train_step(
         positions = jnp.arange(len(batch["row" if "row" in batch else "mask"]))
         of_teacher = None if teacher is None else state.ema_params
         loss, gradients = mean(state.params, of_teacher, state.step, positions, batch)
-        updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        # The average follows quickly at first: the initial weights are not worth remembering.
-        decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
-        ema_params = jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, state.ema_params, params)
-        new_state = TrainState(step=state.step + 1, params=params, ema_params=ema_params, opt_state=opt_state)
-        return new_state, {"loss": loss, "gradient_norm": optax.tree.norm(gradients), **stop}
+        with jax.named_scope("update"):
+            # The average follows quickly at first: the initial weights are not worth remembering.
+            decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
+            new = updated(
+                optimiser,
+                gradients,
+                state.opt_state,
+                state.params,
+                state.ema_params,
+                decay,
+                platform,
+            )
+        new_state = TrainState(step=state.step + 1, params=new.params, ema_params=new.average, opt_state=new.opt_state)
+        return new_state, {"loss": loss, "gradient_norm": new.norm, **stop}
 
     everywhere = replicated(mesh)
     return jax.jit(step, donate_argnums=0, out_shardings=(everywhere, everywhere))

@@ -108,7 +108,7 @@ def test_the_program_of_the_page(kind, tmp_path):
     need(kind)
     blocks = re.findall(r"```python\n(# run_(\w+)\.py\n.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     (script,) = [text for text, name in blocks if name == kind]
-    assert script.count("\n") <= 35
+    assert script.count("\n") <= 30
     (tmp_path / "run.py").write_text(script)
     network = loaded_network(MixesNoise(), {}, config(steps=2, samples=3), {})
     options = SamplingOptions.create(network.config, size="model")

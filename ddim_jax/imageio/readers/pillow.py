@@ -8,7 +8,6 @@ import contextlib
 import io
 import os
 import stat
-import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -67,8 +66,10 @@ class PillowReader:
             stored = as_stored(pixels, view)
             if deep is None:
                 convert(picture, stored, str(path))
+                _check_rows(file, picture, stored[-1], path)
                 return Picture(pixels, None, notes, orientation)
             depth = deep.convert(stored, str(path))
+            _check_rows(file, picture, stored[-1], path)
             if white_is_0:
                 np.subtract(255, pixels, out=pixels)
             return Picture(pixels, (depth.low, depth.high), (*notes, *depth.notes), orientation)
@@ -166,7 +167,7 @@ def _opened(
             raise DataError(f"{path}: pixels of kind {picture.mode!r} are not supported; save it as grey or RGB.")
         if picture.format == "TIFF":
             _check_tiff(picture, path)
-        wrong, notes = _damage(file, picture, path)
+        wrong, notes = _damage(file, picture)
         if wrong is None:
             yield file, picture, notes
             return
@@ -182,7 +183,7 @@ def _opened(
 
 def _decode_mask(path: str | os.PathLike) -> tuple[Image.Image, bool]:
     """The one picture of a file, decoded and upright, and whether it came from a JPEG."""
-    with _errors_naming(path), _opened(path, allow_damaged=None) as (_, picture, _notes):
+    with _errors_naming(path), _opened(path, allow_damaged=None) as (file, picture, _):
         lossy, (width, height) = picture.format in _JPEG_FORMATS, picture.size
         if width * height > _MASK_PIXELS and picture.mode not in _MASK_MODES:
             raise DataError(
@@ -195,6 +196,7 @@ def _decode_mask(path: str | os.PathLike) -> tuple[Image.Image, bool]:
         if ";16" in raw_mode(picture) and not picture.mode.startswith("I"):
             raise DataError(f"{path}: holds 16 bits a colour, expected a mask of 8; save it as 8-bit grey.")
         picture.load()
+        _check_rows(file, picture, np.asarray(picture.crop((0, height - 1, width, height))), path)
         return ImageOps.exif_transpose(picture), lossy
 
 
@@ -225,25 +227,28 @@ def _check_tiff(picture: Image.Image, path: str | os.PathLike) -> None:
     check_parts(picture, str(path))
 
 
-def _damage(file: BinaryIO, picture: Image.Image, path: str | os.PathLike) -> tuple[str | None, tuple[str, ...]]:
+def _check_rows(file: BinaryIO, picture: Image.Image, last: np.ndarray, path: str | os.PathLike) -> None:
+    """Refuses a PNG file that lacks rows; `last` is its last row.
+
+    They stay 0, so that a picture whose last row is anything else has them all. This holds for no palette, whose first
+    colour is any, and not where the rows are interlaced.
+    """
+    if picture.format != "PNG" or (last.any() and picture.mode[0] != "P" and not picture.info.get("interlace")):
+        return
+    if lacking := png.lacking(file):
+        raise DataError(f"{path}: is truncated or damaged, {lacking}; copy it again, or save it anew.")
+
+
+def _damage(file: BinaryIO, picture: Image.Image) -> tuple[str | None, tuple[str, ...]]:
     """The damage of a file that its decoder would pass over, and notes of what is wrong without harm to any pixel.
 
     Of JPEG, in a file or in a strip or tile of a TIFF file, it is the message of libjpeg about the first damage.
-
-    Raises:
-      DataError: a PNG file lacks pixels.
     """
     if picture.format in _JPEG_FORMATS:
         file.seek(0)
         return jpeg.damage(file.read()), ()
-    if picture.format == "PNG":
-        try:
-            end = png.find_end(file)
-        except zlib.error:  # which Pillow says better
-            return None, ()
-        if end.lacking is not None:
-            raise DataError(f"{path}: is truncated or damaged, {end.lacking}; copy it again, or save it anew.")
-        return None, () if end.is_there else ("no end (the file breaks off, behind the last of its pixels)",)
+    if picture.format == "PNG" and not png.has_end(file):
+        return None, ("no end (the file breaks off, behind the last of its pixels)",)
     if picture.format != "TIFF":
         return None, ()
     if picture.tag_v2.get(_COMPRESSION) == _JPEG:

@@ -18,7 +18,7 @@ class State:
     epoch: int
 
 
-@functools.cache  # the optimiser's operations one by one take longer than a checkpoint
+@functools.cache
 def make_state(step: int, width: int = 4) -> State:
     rng = np.random.default_rng(step)
     params = {
@@ -27,11 +27,14 @@ def make_state(step: int, width: int = 4) -> State:
         # Values that only survive a copy of the bits.
         "odd": jnp.asarray([-0.0, np.nan, np.inf, 1e-45], jnp.float32),
     }
+    grads = jax.tree.map(lambda p: np.full_like(p, step), params)
+    return State(step=jnp.int32(step), params=params, opt_state=_updated(params, grads), epoch=step + 7)
+
+
+@jax.jit
+def _updated(params, grads):
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3, b1=0.9))
-    opt_state = optimiser.init(params)
-    grads = jax.tree.map(lambda p: jnp.ones_like(p) * step, params)
-    _, opt_state = optimiser.update(grads, opt_state, params)
-    return State(step=jnp.int32(step), params=params, opt_state=opt_state, epoch=step + 7)
+    return optimiser.update(grads, optimiser.init(params), params)[1]
 
 
 def fill(store, scores):

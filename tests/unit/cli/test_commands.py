@@ -1,5 +1,6 @@
 """The command ddim-jax: which commands there are, and the configs that it finds by name."""
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -87,3 +88,11 @@ def test_any_config_file_builds_on_those_of_the_package(tmp_path):
     command = [sys.executable, "-I", "-c", first + program]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == (f"{ROOT / 'configs/base.py'} demo\n", "")
+
+
+def test_what_a_command_imports_is_not_looked_through_for_garbage(monkeypatch):
+    frozen = []
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(gc.isenabled()))
+    with main._starting("stopped"):
+        assert not gc.isenabled()
+    assert frozen == [False] and gc.isenabled()

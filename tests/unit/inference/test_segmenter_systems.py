@@ -8,11 +8,11 @@ from PIL import Image
 from scipy.special import expit
 from segmenters import SIZE, MixesNoise, config, picture, red_segmenter
 
+from ddim_jax import models
 from ddim_jax.aggregation import PROTOCOLS, ensemble_probability
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.diffusion import DiffusionProcess
 from ddim_jax.inference import Segmenter, segment_files
-from ddim_jax.models import create_model, example_inputs
 from ddim_jax.preprocessing import image_id, mirrored
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.sampling_options import SamplingOptions
@@ -30,8 +30,8 @@ def unet_config():
 def unet(tmp_path_factory):
     """A plain U-Net with drawn weights, saved and loaded: (segmenter, its answer to a picture: logits)."""
     about = unet_config()["model"]
-    model = create_model(about["name"], preset=about["preset"], **about["overrides"])
-    shapes = jax.eval_shape(model.init, jax.random.key(0), *example_inputs(model, SIZE))["params"]
+    model = models.create_model(about["name"], preset=about["preset"], **about["overrides"])
+    shapes = models.param_shapes(model, SIZE)
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: rng.normal(0.0, 0.5, leaf.shape).astype(np.float32), shapes)
     run = tmp_path_factory.mktemp("unet")

@@ -145,7 +145,8 @@ def test_groups_meet_in_a_block_if_its_channels_are_shuffled(draw_params, shuffl
     params = draw_params(block, x, time)
     other = x.copy()
     other[..., 0] = normal(1, 4, 4, seed=2)
-    before, after = (np.asarray(block.apply({"params": params}, given, time)) for given in (x, other))
+    call = jax.jit(block.apply)
+    before, after = (np.asarray(call({"params": params}, given, time)) for given in (x, other))
     touched = np.abs(after - before).max(axis=(0, 1, 2)) > 1e-6
     assert touched.sum() == (64 if shuffle else 8)
 
@@ -179,40 +180,40 @@ def test_shapes_of_attention(draw_params, light, channels, shapes):
 
 def test_dual_attention_starts_as_that_of_the_pixels():
     x = normal(1, 3, 5, 64)
-    plain, dual = (Attention(True, norm_groups=4, dual=dual).init(jax.random.key(3), x)["params"] for dual in (0, 1))
+    alone, both = (Attention(True, norm_groups=4, dual=dual) for dual in (False, True))
+    plain, dual = jax.jit(lambda key: [module.init(key, x)["params"] for module in (alone, both)])(jax.random.key(3))
     channel = dual.pop("channel")
     jax.tree.map(np.testing.assert_array_equal, plain, dual)
-    applied = [
-        Attention(True, norm_groups=4, dual=dual).apply({"params": params}, x)
-        for dual, params in ((False, plain), (True, plain | {"channel": channel}))
-    ]
+
+    @jax.jit
+    def computed(plain, channel):
+        def with_factor(scale):
+            return both.apply({"params": plain | {"channel": channel | {"scale": scale}}}, x)
+
+        gradient = jax.grad(lambda scale: jnp.sum(with_factor(scale) ** 2))(0.0)
+        return alone.apply({"params": plain}, x), with_factor(channel["scale"]), gradient
+
+    *applied, gradient = computed(plain, channel)
     np.testing.assert_array_equal(*applied)
-    # and learns to differ: the factor that is 0 has a gradient
-    gradient = jax.grad(
-        lambda scale: jnp.sum(
-            Attention(True, norm_groups=4, dual=True).apply(
-                {"params": plain | {"channel": channel | {"scale": scale}}}, x
-            )
-            ** 2
-        )
-    )(0.0)
-    assert abs(gradient) > 1e-3
+    assert abs(gradient) > 1e-3  # and learns to differ: the factor that is 0 has a gradient
 
 
 def test_channels_attend_to_channels_whatever_the_number_of_pixels(draw_params):
     module = ChannelAttention(light=True)
     x = normal(1, 4, 4, 32)
     params = {"params": draw_params(module, x)}
-    wide = module.apply(params, np.tile(x, (1, 2, 3, 1)))
-    np.testing.assert_allclose(wide, np.tile(module.apply(params, x), (1, 2, 3, 1)), rtol=1e-4, atol=1e-5)
+    call = jax.jit(module.apply)
+    wide = call(params, np.tile(x, (1, 2, 3, 1)))
+    np.testing.assert_allclose(wide, np.tile(call(params, x), (1, 2, 3, 1)), rtol=1e-4, atol=1e-5)
 
 
 def test_dropout_acts_in_training_alone(draw_params):
     block = ResidualBlock(16, light=False, norm_groups=4, dropout=0.5)
     x, time = normal(1, 4, 4, 16), normal(1, 8, seed=1)
     params = {"params": draw_params(block, x, time)}
-    still = block.apply(params, x, time)
-    np.testing.assert_array_equal(still, ResidualBlock(16, light=False, norm_groups=4).apply(params, x, time))
-    first = block.apply(params, x, time, train=True, rngs={"dropout": jax.random.key(0)})
-    second = block.apply(params, x, time, train=True, rngs={"dropout": jax.random.key(1)})
+    call = jax.jit(block.apply, static_argnames="train")
+    still = call(params, x, time)
+    without = jax.jit(ResidualBlock(16, light=False, norm_groups=4).apply)
+    np.testing.assert_array_equal(still, without(params, x, time))
+    first, second = (call(params, x, time, train=True, rngs={"dropout": jax.random.key(seed)}) for seed in (0, 1))
     assert np.abs(first - still).max() > 0.01 and np.abs(first - second).max() > 0.01

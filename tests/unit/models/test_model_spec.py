@@ -52,6 +52,7 @@ def test_parameter_counts_at_full_size(name, count):
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes(name))} == {jnp.dtype("float32")}
 
 
+@pytest.mark.slow
 def test_dual_attention_is_counted_by_hand():
     """Six attentions of 512 channels: to 128 in 32 groups three times, back to 512, and one factor."""
     one = 3 * (512 // 32 * 128 + 128) + (128 * 512 + 512) + 1

@@ -1,5 +1,6 @@
 """The compiled CPU kernels against XLA, in float32 on whole numbers: equal to the last bit, gradients too."""
 
+import functools
 import hashlib
 import os
 import subprocess
@@ -90,6 +91,12 @@ FIXED = {"batch": 1, "strides": (1, 1), "pads": ((1, 1), (1, 1)), "kernel_size":
 @example(FIXED | {"size": (33, 34), "groups": 4, "group_in": 8, "group_out": 4})  # enough pixels for several parts
 @example(FIXED | {"size": (33, 34), "groups": 1, "group_in": 136, "group_out": 72})  # several planes and vectors
 @example(FIXED | {"size": (33, 34), "groups": 1, "group_in": 128, "group_out": 64, "kernel_size": (1, 1)})
+@example(
+    FIXED | {"size": (2, 3), "groups": 1, "group_in": 24, "group_out": 48, "batch": 18}
+)  # several pictures at once
+@example(
+    FIXED | {"size": (9, 34), "groups": 2, "group_in": 12, "group_out": 16, "strides": (2, 2)}
+)  # three taps at once
 def test_convolution_equals_xla(case):
     rng = np.random.default_rng(case["seed"])
     geometry = Geometry(case["groups"], case["strides"], case["pads"])
@@ -153,16 +160,18 @@ def test_norm_and_its_gradients_in_float64(channels, groups, silu):
     x = rng.normal(size=(2, 9, 11, channels)) * rng.uniform(0.5, 2.0, channels) + 3.0
     operands = x, rng.normal(size=channels), rng.normal(size=channels)
     cotangent = rng.normal(size=x.shape)
-    with jax.enable_x64(True):
-        expected, pull_back = jax.vjp(lambda *o: _one_pass(*o, groups=groups, eps=1e-6, silu=silu), *operands)
-        expected, gradients = np.asarray(expected), [np.asarray(g) for g in pull_back(cotangent)]
 
-    @jax.jit
-    def own(cotangent, *operands):
-        y, pull_back = jax.vjp(lambda *o: cpu_kernels.norm(*o, groups, 1e-6, silu), *operands)
+    @functools.partial(jax.jit, static_argnums=0)
+    def computed(norm, cotangent, *operands):
+        y, pull_back = jax.vjp(norm, *operands)
         return y, pull_back(cotangent)
 
-    y, own_gradients = own(*(jnp.asarray(v, jnp.float32) for v in (cotangent, *operands)))
+    with jax.enable_x64(True):
+        in_float64 = functools.partial(_one_pass, groups=groups, eps=1e-6, silu=silu)
+        expected, gradients = jax.tree.map(np.asarray, computed(in_float64, cotangent, *operands))
+    y, own_gradients = computed(
+        lambda *o: cpu_kernels.norm(*o, groups, 1e-6, silu), *(v.astype(np.float32) for v in (cotangent, *operands))
+    )
     # _one_pass itself computes in float32 inside, whatever it is given.
     np.testing.assert_allclose(y, expected, atol=2e-6 * np.abs(expected).max())
     for got, want in zip(own_gradients, gradients, strict=True):
@@ -226,6 +235,7 @@ def test_the_public_operations_use_the_kernels_for_float32_alone():
 
 
 @needs_kernels
+@pytest.mark.slow
 def test_the_result_does_not_depend_on_the_number_of_threads():
     program = """
 import os, sys, hashlib

@@ -1,36 +1,29 @@
 """Training that starts from weights in PyTorch's form."""
 
-import functools
-
 import jax
 import numpy as np
 import pytest
-from tiny_runs import checkpoint, tiny_config
+from tiny_runs import checkpoint, tiny_config, unet_config
 
+from ddim_jax import models
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.checkpoints.torch_weights import save_state_dict, to_torch
 from ddim_jax.labels import Labels
-from ddim_jax.models import create_model, example_inputs
 from ddim_jax.runtime.errors import CheckpointError
 from ddim_jax.training import train
 from ddim_jax.training.optimiser import create_optimiser
 from ddim_jax.training.state import create_state, load_weights, start_from
 
 
-@functools.cache
-def shapes_of(model):
-    return jax.eval_shape(lambda key: model.init(key, *example_inputs(model, 16)), jax.random.key(0))["params"]
-
-
-def random_weights(overrides):
-    shapes = shapes_of(create_model("lightweight_ddim", preset="small", **overrides))
+def random_weights(overrides, name="lightweight_ddim"):
+    shapes = models.param_shapes(models.create_model(name, preset="small", **overrides), 16)
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape, scale=0.05).astype(np.float32), shapes)
 
 
 def test_a_run_starts_from_the_weights_of_a_file(tmp_path, capsys):
-    config = tiny_config(steps=3, checkpoint_every=1)  # the first step is made at a rate of 0
-    weights = random_weights(config["model"]["overrides"])
+    config = unet_config(steps=3, checkpoint_every=1)  # the first step is made at a rate of 0
+    weights = random_weights(config["model"]["overrides"], "unet")
     config["train"]["init_from"] = str(tmp_path / "weights.safetensors")
     save_state_dict(config["train"]["init_from"], to_torch(weights))
     assert train(config, tmp_path / "run") == 3
@@ -63,7 +56,7 @@ def saved_run(folder, weights, labels=None, scores=((4, 0.9),)):
 
 
 def network():
-    return create_model("lightweight_ddim", preset="small", **tiny_config()["model"]["overrides"])
+    return models.create_model("lightweight_ddim", preset="small", **tiny_config()["model"]["overrides"])
 
 
 def test_a_run_starts_from_the_best_checkpoint_of_a_run_of_ones_own(tmp_path):
@@ -118,7 +111,7 @@ def test_other_classes_make_the_last_layer_new_although_the_channels_agree(tmp_p
     multilabel = now.pop("multilabel", False)
     weights = random_weights({**tiny_config()["model"]["overrides"], "mask_channels": channels})
     saved_run(tmp_path / "before", weights, before)
-    model = create_model(
+    model = models.create_model(
         "lightweight_ddim", preset="small", mask_channels=channels, **tiny_config()["model"]["overrides"]
     )
     labels = Labels.create(now, multilabel=multilabel)

@@ -28,27 +28,29 @@ def assert_same_run(workdir, reference):
     assert metric_lines(workdir) == metric_lines(reference)
 
 
-def test_a_run_learns_and_says_so(reference):
-    lines = metric_lines(reference)
+@pytest.mark.parametrize("run", ["plain", pytest.param("reference", marks=pytest.mark.slow)])
+def test_a_run_learns_and_says_so(run, request):
+    run = request.getfixturevalue(run)
+    lines = metric_lines(run)
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 13))
     # Warm-up from 0 over two steps, then constant.
     rates = [line["learning_rate"] for line in lines if "loss" in line]
     np.testing.assert_allclose(rates, [0.0, 5e-4, *[1e-3] * 10], rtol=1e-6)
     assert [line["step"] for line in lines if "validation_loss" in line] == [4, 8, 12]
-    state, ema_params = checkpoint(reference, 12)
+    state, ema_params = checkpoint(run, 12)
     assert int(state["step"]) == 12
-    first, _ = checkpoint(reference, 4)
+    first, _ = checkpoint(run, 4)
     moved = [not np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (first, state)), strict=True)]
     assert all(moved) and not np.array_equal(*(jax.tree.leaves(t)[0] for t in (ema_params, state["params"])))
 
 
 @on_cpu
-def test_half_a_run_and_the_other_half_are_a_run_to_the_bit(reference, tmp_path):
-    assert train(tiny_config(steps=6, checkpoint_every=5), tmp_path) == 6
+def test_half_a_run_and_the_other_half_are_a_run_to_the_bit(plain, tmp_path):
+    assert train(unet_config(steps=6, checkpoint_every=5), tmp_path) == 6
     assert steps_in(tmp_path) == [5, 6]
-    assert train(tiny_config(steps=12, checkpoint_every=12), tmp_path) == 12
-    assert_same_bits(checkpoint(tmp_path, 12), checkpoint(reference, 12))
-    assert losses(tmp_path) == losses(reference)
+    assert train(unet_config(steps=12, checkpoint_every=12), tmp_path) == 12
+    assert_same_bits(checkpoint(tmp_path, 12), checkpoint(plain, 12))
+    assert losses(tmp_path) == losses(plain)
 
 
 @on_cpu
@@ -166,19 +168,19 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(plain, tmp_pa
     assert_same_run(tmp_path, plain)
 
 
-def test_a_finished_run_is_left_alone(reference, capsys):
-    before = {path: path.stat().st_mtime_ns for path in reference.rglob("*")}
-    assert train(tiny_config(steps=12, log_every=5), reference) == 12
-    assert f"{reference} holds a finished run of 12 steps; nothing to do." in capsys.readouterr().out
-    assert {path: path.stat().st_mtime_ns for path in reference.rglob("*")} == before
+def test_a_finished_run_is_left_alone(plain, capsys):
+    before = {path: path.stat().st_mtime_ns for path in plain.rglob("*")}
+    assert train(unet_config(steps=12, log_every=5), plain) == 12
+    assert f"{plain} holds a finished run of 12 steps; nothing to do." in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in plain.rglob("*")} == before
 
 
-def test_another_configuration_is_refused(reference):
+def test_another_configuration_is_refused(plain):
     with pytest.raises(ConfigError, match=r"\(seed: 3 there, 4 now; train.learning_rate: 0.001 there, 0.5 now\)"):
-        train(tiny_config(steps=20, seed=4, learning_rate=0.5), reference)
+        train(unet_config(steps=20, seed=4, learning_rate=0.5), plain)
 
 
-def test_other_training_images_are_refused(reference, monkeypatch):
+def test_other_training_images_are_refused(plain, monkeypatch):
     def renamed(*arguments, **options):
         source = load_dataset(*arguments, **options)
         source.ids = ("somebody else", *source.ids[1:])
@@ -186,7 +188,7 @@ def test_other_training_images_are_refused(reference, monkeypatch):
 
     monkeypatch.setattr(loop, "load_dataset", renamed)
     with pytest.raises(ConfigError, match=r"trained on 12 images; there are 12 now, and the names of training"):
-        train(tiny_config(steps=20), reference)
+        train(unet_config(steps=20), plain)
 
 
 def test_a_remark_on_the_data_is_said_at_the_start(tmp_path, monkeypatch, capsys):
@@ -258,20 +260,20 @@ def test_what_cannot_work_is_refused_before_anything_is_written(section, field, 
     assert not (tmp_path / "run").exists()
 
 
-def folder_config(folder, **train_fields):
+def folder_config(folder, make=tiny_config, **train_fields):
     """A config of three pairs that are written into `folder`, without a split."""
     for name in "abc":
         for kind, shape in (("images", (SIZE, SIZE, 3)), ("masks", (SIZE, SIZE))):
             (folder / kind).mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.zeros(shape, np.uint8)).save(folder / kind / f"{name}.png")
-    config = tiny_config(**train_fields)
+    config = make(**train_fields)
     config["data"] |= {"name": "folder", "root": str(folder), "cache_dir": str(folder.parent / "cache")}
     return config
 
 
 def test_a_run_on_a_fold_writes_the_folds_of_all_pictures(tmp_path, monkeypatch):
     """Before its first step, which is not made here."""
-    config = folder_config(tmp_path / "data")
+    config = folder_config(tmp_path / "data", unet_config)
     config["data"] |= {"folds": 3, "fold": 1}
     monkeypatch.setattr(loop, "create_reporter", lambda *_, **__: (_ for _ in ()).throw(TimeoutError))
     with pytest.raises(TimeoutError):
@@ -300,9 +302,9 @@ def test_a_config_is_refused_before_the_data_are_touched(fields, message, tmp_pa
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_the_config_of_another_run_is_refused_before_the_data_are_touched(reference, tmp_path):
-    shutil.copytree(reference, tmp_path / "run")
-    config = folder_config(tmp_path / "data")
+def test_the_config_of_another_run_is_refused_before_the_data_are_touched(plain, tmp_path):
+    shutil.copytree(plain, tmp_path / "run")
+    config = folder_config(tmp_path / "data", unet_config)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ConfigError, match=r"data\.name: 'phantom' there, 'folder' now"):
         train(config, tmp_path / "run")
