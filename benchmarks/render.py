@@ -19,7 +19,7 @@ from benchmarks.quality.robustness import robustness, robustness_attacks, robust
 from benchmarks.quality.tables import steps, table1, table2
 from benchmarks.quality.transfer import transfer
 from benchmarks.quality.unlike import unlike
-from benchmarks.speed.tables import archive, exported, processes, startup, suite
+from benchmarks.speed.tables import archive, exported, processes, startup, step_profile, suite
 from ddim_jax.runtime.atomic import write_text
 
 _MARKED = re.compile(r"(<!-- table: (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -40,6 +40,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "archive": archive,
     "processes": processes,
     "exported": exported,
+    "step-profile": step_profile,
     "attacks": attacks,
     "faults": faults,
     **{f"faults-{part}": lambda root, part=part: faults_of(root, part) for part in PARTS},

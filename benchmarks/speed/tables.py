@@ -147,3 +147,30 @@ def exported(root: Path) -> str:
     }
     places = dict.fromkeys(f"On {row['device']}, {row['threads']} threads; {of_commit(row)}." for row in found["rows"])
     return "\n".join(places) + "\n\n" + table(columns, found["rows"])
+
+
+def step_profile(root: Path) -> str:
+    """Shares of a training step, a column for each state of the code, and the rates of its convolutions."""
+    rows = read_result(root / "docs" / "results" / "step_profile.json").get("rows", [])
+    if not rows:
+        return "Not yet measured.\n"
+    last = next((row for row in reversed(rows) if row["parts"]), rows[-1])
+    kinds = distinct(kind for row in reversed(rows) for kind in row["parts"])
+    lines = [{"of": kind, **{row["label"]: row["parts"].get(kind) for row in rows}} for kind in kinds]
+    fields = {"overhead of calls": "overhead_s", "**a step**": "step_s"}
+    lines += [{"of": words, **{row["label"]: row[field] for row in rows}} for words, field in fields.items()]
+    lines += [
+        {"of": f"{words} it", **{row["label"]: row["compile_cpu_s"][name] for row in rows}}
+        for words, name in (("tracing", "trace"), ("lowering", "lower"), ("compiling", "compile"))
+    ]
+    about = f"On {last['device']}, one thread; " + "; ".join(f"{row['label']}: {of_commit(row)}" for row in rows)
+    columns: dict = {"of a step": "{of}"}
+    columns |= {row["label"]: lambda line, label=row["label"]: seconds(line[label]) for row in rows}
+    rates = {
+        "convolutions, " + last["label"]: "{kind}",
+        "pictures of": "{side} x {side}",
+        "time": lambda row: seconds(row["seconds"]),
+        "GFLOP/s": lambda row: f"{row['flops'] / row['seconds'] / 1e9:.0f}",
+    }
+    of_convolutions = "\n" + table(rates, last["convolutions"]) if last["convolutions"] else ""
+    return f"{about}.\n\n{table(columns, lines)}{of_convolutions}"

@@ -108,7 +108,8 @@ def add_sampling_arguments(parser: argparse.ArgumentParser, leave_out: Sequence[
         else:
             metavar = "X|off" if field.name == "clip_x0" else {int: "N", float: "X"}[kind]
             parse = number(field.name, kind, field.metadata["check"])
-            parser.add_argument(flag, type=parse, metavar=metavar, **common)
+            also = ("--steps",) if field.name == "steps" else ()
+            parser.add_argument(flag, *also, type=parse, metavar=metavar, **common)
 
 
 def add_batch_size_argument(parser: argparse.ArgumentParser) -> None:

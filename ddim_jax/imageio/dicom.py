@@ -9,6 +9,7 @@ import functools
 import importlib
 import io
 import logging
+import math
 import os
 import warnings
 import zlib
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 MAGIC = (128, b"DICM")
 """Offset and bytes by which a DICOM file is known."""
+_PIXEL_GROUP, _PIXEL_ELEMENT, _UNDEFINED = 0x7FE0, 0x0010, 2**32 - 1
 _HEADER_BYTES = 2**24  # the headers of enhanced files of some thousand frames have a few MiB
 _HEADER_STEPS = 2**19  # two or three an attribute; those headers have some hundred thousand
 LONG_VALUE = 2**23  # bytes; longer values of the header are not read
@@ -96,16 +98,34 @@ def read_header(path: str | os.PathLike) -> "Dataset":
                 "of dcmtk gives to old files."
             )
         file.seek(0)
-        bounded = _Bounded(file, path)
+        plain = file
         try:
-            header = pydicom.dcmread(bounded, stop_before_pixels=True, defer_size=LONG_VALUE)
+            header = pydicom.dcmread(_Bounded(file, path), stop_before_pixels=True, defer_size=LONG_VALUE)
         except _Deflated:
             plain = _inflated(file, path)
             header = pydicom.dcmread(_Bounded(plain, path), stop_before_pixels=True, defer_size=LONG_VALUE)
             header.file_meta.TransferSyntaxUID = pydicom.uid.UID(DEFLATED.decode())
         if "TransferSyntaxUID" not in header.file_meta:
             raise DataError(f"{path}: is damaged, it does not say how it is encoded (TransferSyntaxUID).")
+        _check_length(path, header, plain.read(12))
         return header
+
+
+def _check_length(path: str | os.PathLike, header: "Dataset", start: bytes) -> None:
+    """Refuses a file with more frames than its header says, which would be left out; `start` is that of its pixels."""
+    syntax = header.file_meta.TransferSyntaxUID
+    order = "little" if syntax.is_little_endian else "big"
+    if int.from_bytes(start[:2], order) != _PIXEL_GROUP or int.from_bytes(start[2:4], order) != _PIXEL_ELEMENT:
+        return
+    length = int.from_bytes(start[4:8] if syntax.is_implicit_VR else start[8:12], order)
+    names = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
+    bits, count = math.prod(int(header.get(name) or 0) for name in names), frames(header)
+    expected = 2 * -(-bits * count // 16)  # an even number of bytes
+    if bits and length != _UNDEFINED and 8 * (length - expected) >= bits:
+        raise DataError(
+            f"{path}: has {length} bytes of pixels, {count} frames of its header have {expected}; expected as many "
+            "frames as NumberOfFrames says."
+        )
 
 
 def picture_header(path: str | os.PathLike) -> "Dataset":

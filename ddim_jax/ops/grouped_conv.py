@@ -30,7 +30,9 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 _COMPILED_LEAST_PIXELS = 1024
 """Pixels of the batch from which the compiled kernels do ordinary convolutions too; with fewer, the weights are most of
-the work and XLA's matrix products are better."""
+the work and XLA's matrix products are better, unless they are few."""
+_COMPILED_FEW_WEIGHTS = 2**17
+"""Weights of a convolution that stay in the second-level cache, from picture to picture."""
 _CPU_WIDTH = 32
 """Channels of a supergroup on CPU, on its narrower side: at most shapes the fastest with its gradients, or near it."""
 _CPU_MAX_SUPERGROUPS = 8
@@ -115,7 +117,8 @@ def _compiled(x_shape, kernel_shape, geometry):
     if math.prod(x_shape[:3]) < _COMPILED_LEAST_PIXELS and geometry.groups == 1:
         if kernel_shape[:2] == (1, 1):
             return None
-        return _then_bias(lambda x, kernel: cpu_kernels.ordinary_conv(x, kernel, geometry))
+        if math.prod(kernel_shape) > _COMPILED_FEW_WEIGHTS:
+            return _then_bias(lambda x, kernel: cpu_kernels.ordinary_conv(x, kernel, geometry))
 
     def with_bias(x, kernel, bias):
         batch = x.shape[0]

@@ -21,14 +21,13 @@ from absl import logging
 
 from ddim_jax.runtime.atomic import atomic_path
 from ddim_jax.runtime.cache_folder import cache_folder, check_private, make_private, processor_digest
+from ddim_jax.runtime.compile_clock import COMPILED
 from ddim_jax.runtime.process_folder import ProcessFolder
 
 _LEAST_SECONDS = 0.1
 """Programs that compile faster are not kept: reading them back is hardly faster."""
 _MOST_BYTES = 2**30
 """The programs compiled longest ago are removed beyond this; all are hashed whenever a command starts."""
-_COMPILED = "/jax/core/compile/backend_compile_duration"
-"""JAX's event after it has compiled a program or read it from its cache."""
 
 
 def keep_compiled_programs() -> Path | None:
@@ -68,7 +67,7 @@ def keep_compiled_programs() -> Path | None:
     jax.config.update("jax_compilation_cache_dir", str(programs.lent))
     jax.config.update("jax_compilation_cache_max_size", -1)  # JAX keeps no account, for what is lent is not its own
     jax.config.update("jax_persistent_cache_enable_xla_caches", "none")  # further files without digests
-    jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: event == _COMPILED and programs.keep())
+    jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: event == COMPILED and programs.keep())
     atexit.register(programs.close)
     return folder
 

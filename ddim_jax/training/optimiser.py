@@ -1,9 +1,16 @@
-"""Adam and the learning rate over the steps, both from optax."""
+"""Adam and the learning rate over the steps, both from optax; on a CPU with kernels the same update in one pass."""
 
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
 import optax
 
+from ddim_jax.ops import cpu_kernels
 from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.schema import SCHEMA
+
+_EPSILON = 1e-8
 
 
 def learning_rate_schedule(schedule: str, learning_rate: float, warmup_steps: int, steps: int) -> optax.Schedule:
@@ -26,17 +33,86 @@ def learning_rate_schedule(schedule: str, learning_rate: float, warmup_steps: in
     return optax.warmup_constant_schedule(0.0, learning_rate, warmup_steps)
 
 
+class Optimiser(NamedTuple):
+    """An `optax.GradientTransformation`, its first two fields, with the settings that it was made with."""
+
+    init: optax.TransformInitFn
+    update: optax.TransformUpdateFn
+    learning_rate: optax.Schedule
+    beta1: float
+    beta2: float
+    gradient_clip: float
+
+
+class Updated(NamedTuple):
+    """Weights, average and state of the optimiser after an update, and the norm of the gradients before clipping."""
+
+    params: Any
+    average: Any
+    opt_state: Any
+    norm: jax.Array
+
+
 def create_optimiser(
     learning_rate: optax.Schedule, *, beta1: float = 0.9, beta2: float = 0.999, gradient_clip: float = 0.0
-) -> optax.GradientTransformation:
+) -> Optimiser:
     """Adam (the paper's optimiser), after clipping the gradient's global norm to `gradient_clip` where that is above 0.
 
     Raises:
       ConfigError: a decay rate outside [0, 1) or a negative clip.
     """
     _check(beta1=beta1, beta2=beta2, gradient_clip=gradient_clip)
-    adam = optax.adam(learning_rate, b1=beta1, b2=beta2)
-    return optax.chain(optax.clip_by_global_norm(gradient_clip), adam) if gradient_clip else adam
+    adam = optax.adam(learning_rate, b1=beta1, b2=beta2, eps=_EPSILON)
+    chain = optax.chain(optax.clip_by_global_norm(gradient_clip), adam) if gradient_clip else adam
+    return Optimiser(chain.init, chain.update, learning_rate, beta1, beta2, gradient_clip)
+
+
+def updated(
+    optimiser: optax.GradientTransformation | Optimiser,
+    gradients: Any,
+    opt_state: Any,
+    params: Any,
+    average: Any,
+    stays: jax.Array,
+    platform: str,
+) -> Updated:
+    """One update of the weights, and of their average, of which the share `stays` stays.
+
+    Args:
+      optimiser: of `create_optimiser`, or any other of optax.
+      gradients, params, average: trees alike.
+      opt_state: the optimiser's.
+      stays: float32 [].
+      platform: "cpu" for a program of a CPU.
+    """
+    leaves = jax.tree.leaves((gradients, params, average))
+    ours = isinstance(optimiser, Optimiser) and all(leaf.dtype == jnp.float32 for leaf in leaves)
+    if ours and platform == "cpu" and cpu_kernels.available():
+        return _in_one_pass(optimiser, gradients, opt_state, params, average, stays)
+    updates, opt_state = optimiser.update(gradients, opt_state, params)
+    params = optax.apply_updates(params, updates)
+    average = jax.tree.map(lambda old, new: stays * old + (1.0 - stays) * new, average, params)
+    return Updated(params, average, opt_state, optax.tree.norm(gradients))
+
+
+def _in_one_pass(optimiser: Optimiser, gradients, opt_state, params, average, stays) -> Updated:
+    (about,) = (part for _, part in optax.tree.get_all_with_path(opt_state, "ScaleByAdamState"))
+    norm = cpu_kernels.norm_of(jax.tree.leaves(gradients))
+    clip = optimiser.gradient_clip
+    factor = jnp.where(norm < clip, 1.0, clip / norm) if clip else jnp.ones(())
+    rate = jnp.asarray(optimiser.learning_rate(about.count), jnp.float32)
+    count = optax.safe_increment(about.count)
+    corrections = [1.0 / (1.0 - beta**count) for beta in (optimiser.beta1, optimiser.beta2)]
+    updated_ = cpu_kernels.adam(
+        jnp.stack([factor, rate, *corrections, stays]),
+        *(jax.tree.leaves(kind) for kind in (gradients, params, about.mu, about.nu, average)),
+        beta1=optimiser.beta1,
+        beta2=optimiser.beta2,
+        epsilon=_EPSILON,
+    )
+    params, mu, nu, average = (jax.tree.unflatten(jax.tree.structure(params), leaves) for leaves in updated_)
+    # The count of the steps of Adam is that of the schedule, too.
+    return Updated(params, average, optax.tree.set(opt_state, count=count, mu=mu, nu=nu), norm)
 
 
 def _check(**fields: object) -> None:

@@ -17,6 +17,7 @@ from ddim_jax.checkpoints.weights import is_weights, open_weights
 from ddim_jax.config import saved_config
 from ddim_jax.labels import Labels
 from ddim_jax.models import example_inputs, param_shapes
+from ddim_jax.ops.random_keys import compiled_draws
 from ddim_jax.runtime.pinned import key as key_of
 
 
@@ -41,7 +42,8 @@ def create_state(model: nn.Module, optimiser: optax.GradientTransformation, imag
     """A fresh state; the initial weights are a function of the model and the seed."""
 
     def initial(key):
-        return model.init(key, *example_inputs(model, image_size))["params"]
+        draws = compiled_draws(key, jax.default_backend())
+        return model.init(draws, *example_inputs(model, image_size))["params"]
 
     # Compiled, so that the forward pass, of which only the shapes matter, is dropped instead of run step by step.
     params = jax.jit(initial)(key_of(seed))

@@ -5,12 +5,23 @@ of memory. These kernels are called through XLA's foreign function interface, on
 depend on the number of threads. Where they are not built, `ops` uses formulations in JAX alone.
 """
 
-from ddim_jax.ops.cpu_kernels.calls import Geometry, conv, conv_transposed, no_bias, norm, ordinary_conv
+from ddim_jax.ops.cpu_kernels.calls import (
+    Geometry,
+    adam,
+    conv,
+    conv_transposed,
+    no_bias,
+    norm,
+    norm_of,
+    ordinary_conv,
+    threefry,
+)
 from ddim_jax.ops.cpu_kernels.library import TARGETS, available, build, library_path
 
 __all__ = [
     "TARGETS",
     "Geometry",
+    "adam",
     "available",
     "build",
     "conv",
@@ -18,5 +29,7 @@ __all__ = [
     "library_path",
     "no_bias",
     "norm",
+    "norm_of",
     "ordinary_conv",
+    "threefry",
 ]

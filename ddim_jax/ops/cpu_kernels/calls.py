@@ -1,6 +1,7 @@
 """The compiled CPU kernels as JAX functions, with their gradients and with vmap.
 
-For float32 and reverse-mode differentiation, once, where `library.available()`; their callers in `ops` see to it.
+For float32 (random numbers apart) and reverse-mode differentiation, once, where `library.available()`; their callers
+see to it.
 """
 
 import dataclasses
@@ -216,3 +217,54 @@ def _norm_backward(groups, eps, silu, residuals, gradient):
 
 
 norm.defvjp(_norm_forward, _norm_backward)
+
+
+def norm_of(arrays: Sequence[jax.Array]) -> jax.Array:
+    """The square root of the sum of the squares of float32 arrays of any shapes, float32 []. No gradient, no vmap."""
+    (norm,) = _call("ddim_jax_norm", [()], *arrays)
+    return norm
+
+
+def adam(
+    numbers: jax.Array, *kinds: Sequence[jax.Array], beta1: float, beta2: float, epsilon: float
+) -> list[list[jax.Array]]:
+    """One update of Adam (Kingma and Ba, 2015) and of a moving average of the weights. No gradient, no vmap.
+
+    Args:
+      numbers: float32 [5]: what the gradients are multiplied by, the learning rate, 1 / (1 - beta1^n) and
+        1 / (1 - beta2^n) of the n-th update, and the share of the average that stays.
+      kinds: float32 arrays of any shapes, the same number of each kind: gradients, weights, first and second moments,
+        averages.
+      beta1, beta2, epsilon: of Adam.
+
+    Returns:
+      The weights, both moments and the averages, updated in their own memory where nobody needs it any more.
+    """
+    count = len(kinds[0])
+    arrays = [array for kind in kinds for array in kind]
+    results = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in arrays[count:]]
+    call = jax.ffi.ffi_call(
+        "ddim_jax_adam", results, input_output_aliases={1 + count + i: i for i in range(len(results))}
+    )
+    attributes = {"beta1": np.float32(beta1), "beta2": np.float32(beta2), "epsilon": np.float32(epsilon)}
+    updated = call(numbers, *arrays, **attributes)
+    return [updated[i * count : (i + 1) * count] for i in range(4)]
+
+
+def threefry(key: jax.Array, first: jax.Array, count: int) -> jax.Array:
+    """Threefry-2x32 (Salmon et al., 2011) with 20 rounds at the counters (0, first + i), i = 0 .. count - 1.
+
+    Args:
+      key: uint32 [2].
+      first: uint32 [].
+      count: at most 2^32.
+
+    Returns:
+      uint32 [count, 2].
+    """
+
+    def draw(keys, firsts):
+        result = jax.ShapeDtypeStruct((len(keys), count, 2), jnp.uint32)
+        return [jax.ffi.ffi_call("ddim_jax_threefry", result)(keys, firsts)]
+
+    return _with_vmap(draw, weights=[])(key[None], first[None])[0][0]

@@ -52,7 +52,7 @@ struct Blocks {
 };
 
 struct Block {
-  int64_t n, row, column, rows, columns;
+  int64_t n, row, column, rows, columns, pictures = 1;
   Block(const Blocks& blocks, const Shape& out, int64_t index)
       : n(index / (blocks.down * blocks.across)), row(index / blocks.across % blocks.down * blocks.rows),
         column(index % blocks.across * blocks.columns), rows(std::min(blocks.rows, out.height - row)),
@@ -62,14 +62,13 @@ struct Block {
 // Channels first .. first + planes * width of a rectangle of picture n, as planes; zeros outside the picture, and in the
 // channels width .. padded of each plane.
 void Pack(const float* x, const Shape& in, int64_t n, int64_t row, int64_t column, int64_t rows, int64_t columns,
-          int64_t first, int64_t planes, int64_t width, int64_t padded, std::vector<float>& to) {
-  to.resize(planes * rows * columns * padded);
+          int64_t first, int64_t planes, int64_t width, int64_t padded, float* to) {
   auto copy = [&](auto known_width) {
     int64_t w = decltype(known_width)::value ? decltype(known_width)::value : width;
     int64_t step = decltype(known_width)::value ? decltype(known_width)::value : padded;
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t c = 0; c < columns; ++c) {
-        float* target = to.data() + (r * columns + c) * step;
+        float* target = to + (r * columns + c) * step;
         int64_t from_row = row + r, from_column = column + c;
         bool inside = from_row >= 0 && from_row < in.height && from_column >= 0 && from_column < in.width;
         const float* source = x + ((n * in.height + from_row) * in.width + from_column) * in.channels + first;
@@ -200,8 +199,9 @@ void Convolve(ffi::ThreadPool& pool, const Array& x, const PackedKernel& kernel,
     Block b(blocks, written, task);
     int64_t rows = (b.rows - 1) * k.stride_rows + k.rows, columns = (b.columns - 1) * k.stride_columns + k.columns;
     static thread_local std::vector<float> planes;
+    planes.resize(groups * rows * columns * kernel.group_in);
     Pack(x.typed_data(), in, b.n, b.row * k.stride_rows - k.top, b.column * k.stride_columns - k.left, rows, columns, 0,
-         groups, kernel.group_in, kernel.group_in, planes);
+         groups, kernel.group_in, kernel.group_in, planes.data());
     std::vector<int64_t> shifts;
     for (int64_t r = 0; r < k.rows; ++r)
       for (int64_t c = 0; c < k.columns; ++c) shifts.push_back((r * columns + c) * kernel.group_in);
@@ -298,31 +298,38 @@ ffi::Error GroupedConvTransposed(ffi::ThreadPool pool, Array gradient, Array ker
   return ffi::Error::Success();
 }
 
-// A plane of one block: where it starts, how far it is to the next row and to the next pixel, and its channels.
+// A plane of one block: where it starts, how far it is to the next picture, row and pixel, and its channels.
 struct Plane {
   const float* start;
-  int64_t row, step, width;
+  int64_t picture, row, step, width;
 };
 
-// sums[i][o] += x[pixel, i] * gradient[pixel, o] over the pixels of a block, for kInputs x (N * kVectors) channels.
-template <int N, int kVectors, int kInputs>
+// sums[t][i][o] += x[pixel + t, i] * gradient[pixel, o] over the pixels of a block, for kTaps neighbouring taps of a row of
+// the kernel and kInputs x (N * kVectors) channels. A tap's x lies tap_step floats further, its sums taps floats.
+template <int N, int kVectors, int kInputs, int kTaps = 1>
 void GradientTile(const Plane& x, int64_t i, const Plane& gradient, int64_t o, const Block& b, float* sums,
-                  int64_t stride) {
-  typename Vector<N>::type total[kInputs][kVectors];
-  for (int k = 0; k < kInputs; ++k)
-    for (int v = 0; v < kVectors; ++v) total[k][v] = Load<N>(sums + k * stride + v * N);
-  for (int64_t row = 0; row < b.rows; ++row) {
-    const float *from = x.start + row * x.row + i, *g = gradient.start + row * gradient.row + o;
+                  int64_t stride, int64_t tap_step = 0, int64_t taps = 0) {
+  typename Vector<N>::type total[kTaps][kInputs][kVectors];
+  for (int t = 0; t < kTaps; ++t)
+    for (int k = 0; k < kInputs; ++k)
+      for (int v = 0; v < kVectors; ++v) total[t][k][v] = Load<N>(sums + t * taps + k * stride + v * N);
+  for (int64_t line = 0; line < b.pictures * b.rows; ++line) {
+    int64_t picture = line / b.rows, row = line % b.rows;
+    const float* from = x.start + picture * x.picture + row * x.row + i;
+    const float* g = gradient.start + picture * gradient.picture + row * gradient.row + o;
     for (int64_t column = 0; column < b.columns; ++column, from += x.step, g += gradient.step) {
       typename Vector<N>::type w[kVectors];
       for (int v = 0; v < kVectors; ++v) w[v] = Load<N>(g + v * N);
 #pragma GCC unroll 8
-      for (int k = 0; k < kInputs; ++k)
-        for (int v = 0; v < kVectors; ++v) total[k][v] += from[k] * w[v];
+      for (int t = 0; t < kTaps; ++t)
+#pragma GCC unroll 8
+        for (int k = 0; k < kInputs; ++k)
+          for (int v = 0; v < kVectors; ++v) total[t][k][v] += from[t * tap_step + k] * w[v];
     }
   }
-  for (int k = 0; k < kInputs; ++k)
-    for (int v = 0; v < kVectors; ++v) Store<N>(sums + k * stride + v * N, total[k][v]);
+  for (int t = 0; t < kTaps; ++t)
+    for (int k = 0; k < kInputs; ++k)
+      for (int v = 0; v < kVectors; ++v) Store<N>(sums + t * taps + k * stride + v * N, total[t][k][v]);
 }
 
 // N * kVectors outputs against all inputs of the plane.
@@ -362,6 +369,18 @@ void GradientPlanes(const Plane& x, const Plane& gradient, const Block& b, float
   sweep(Constant<1>{});
 }
 
+// One plane of inputs against one plane of outputs under a row of three taps, whose x lies tap_step floats further and whose
+// sums taps floats. With AVX, four inputs of one tap make eight sums, which wait for each other; two of three taps make
+// twelve, which do not, and fill the registers. Returns false, and does nothing, where that does not fit.
+bool GradientOfThreeTaps(const Plane& x, const Plane& gradient, const Block& b, float* sums, int64_t stride,
+                         int64_t tap_step, int64_t taps) {
+  if (kLanes != 8 || gradient.width % 16 || x.width % 2) return false;
+  for (int64_t o = 0; o < gradient.width; o += 16)
+    for (int64_t i = 0; i < x.width; i += 2)
+      GradientTile<8, 2, 2, 3>(x, i, gradient, o, b, sums + i * stride + o, stride, tap_step, taps);
+  return true;
+}
+
 // The gradient with respect to the kernel. A task sums some of the channels over some of the blocks; the parts are added
 // in their order at the end, so the result does not depend on the number of threads.
 ffi::Error GroupedConvGradKernel(ffi::ThreadPool pool, Array x, Array gradient, Result dk, int64_t groups,
@@ -379,8 +398,12 @@ ffi::Error GroupedConvGradKernel(ffi::ThreadPool pool, Array x, Array gradient, 
   int64_t task_planes = std::max<int64_t>(1, task_channels / x_width), planes = groups * planes_of_group;
   if (planes_of_group > 1 && planes_of_group % task_planes) task_planes = 1;
   if (planes_of_group == 1) task_planes = std::min(task_planes, groups);
-  int64_t channel_tasks = (planes + task_planes - 1) / task_planes;
   Blocks blocks(out);
+  // Small pictures: several make a block, or loading and storing the sums would take longer than adding to them. Then the
+  // channels are enough for the tasks.
+  int64_t together = blocks.down * blocks.across > 1 ? 1 : std::max<int64_t>(1, kBlockPixels / (out.height * out.width));
+  if (together > 1 && planes_of_group > 1) task_planes = 1;
+  int64_t channel_tasks = (planes + task_planes - 1) / task_planes;
   int64_t parts = std::min(blocks.count, std::max<int64_t>(1, kLeastTasks / channel_tasks));
   std::vector<float> partial((parts - 1) * size, 0.0f);
   std::fill_n(dk->typed_data(), size, 0.0f);
@@ -389,24 +412,34 @@ ffi::Error GroupedConvGradKernel(ffi::ThreadPool pool, Array x, Array gradient, 
     int64_t part = task / channel_tasks, plane = task % channel_tasks * task_planes;
     int64_t count = std::min(task_planes, planes - plane);
     int64_t first_group = plane / planes_of_group, last_group = (plane + count - 1) / planes_of_group;
+    int64_t g_planes = (last_group - first_group + 1) * parts_of_group;
     float* sums = part ? partial.data() + (part - 1) * size : dk->typed_data();
     static thread_local std::vector<float> xs, gs;
-    for (int64_t i = blocks.count * part / parts; i < blocks.count * (part + 1) / parts; ++i) {
+    int64_t last = blocks.count * (part + 1) / parts;
+    for (int64_t i = blocks.count * part / parts; i < last; i += together) {
       Block b(blocks, out, i);
+      b.pictures = std::min(together, last - i);
       int64_t rows = (b.rows - 1) * k.stride_rows + k.rows, columns = (b.columns - 1) * k.stride_columns + k.columns;
-      Pack(x.typed_data(), in, b.n, b.row * k.stride_rows - k.top, b.column * k.stride_columns - k.left, rows, columns,
-           plane * x_width, count, x_width, x_padded, xs);
-      Pack(gradient.typed_data(), out, b.n, b.row, b.column, b.rows, b.columns, first_group * group_out,
-           (last_group - first_group + 1) * parts_of_group, g_width, g_width, gs);
+      int64_t x_picture = count * rows * columns * x_padded, g_picture = g_planes * b.rows * b.columns * g_width;
+      xs.resize(b.pictures * x_picture), gs.resize(b.pictures * g_picture);
+      for (int64_t n = 0; n < b.pictures; ++n) {
+        Pack(x.typed_data(), in, b.n + n, b.row * k.stride_rows - k.top, b.column * k.stride_columns - k.left, rows,
+             columns, plane * x_width, count, x_width, x_padded, xs.data() + n * x_picture);
+        Pack(gradient.typed_data(), out, b.n + n, b.row, b.column, b.rows, b.columns, first_group * group_out, g_planes,
+             g_width, g_width, gs.data() + n * g_picture);
+      }
       for (int64_t p = 0; p < count; ++p) {
         int64_t g = (plane + p) / planes_of_group, first_in = (plane + p) % planes_of_group * x_width;
         for (int64_t o = 0; o < parts_of_group; ++o) {
           const float* of_outputs = gs.data() + ((g - first_group) * parts_of_group + o) * b.rows * b.columns * g_width;
-          for (int64_t tap = 0; tap < k.rows * k.columns; ++tap)
-            GradientPlanes({xs.data() + (p * rows * columns + tap / k.columns * columns + tap % k.columns) * x_padded,
-                            k.stride_rows * columns * x_padded, k.stride_columns * x_padded, x_width},
-                           {of_outputs, b.columns * g_width, g_width, g_width}, b,
-                           sums + (tap * group_in + first_in) * d[3] + g * group_out + o * g_width, d[3]);
+          Plane of_gradient{of_outputs, g_picture, b.columns * g_width, g_width, g_width};
+          for (int64_t tap = 0; tap < k.rows * k.columns; ++tap) {
+            Plane of_tap{xs.data() + (p * rows * columns + tap / k.columns * columns + tap % k.columns) * x_padded,
+                         x_picture, k.stride_rows * columns * x_padded, k.stride_columns * x_padded, x_width};
+            float* to = sums + (tap * group_in + first_in) * d[3] + g * group_out + o * g_width;
+            if (k.columns == 3 && GradientOfThreeTaps(of_tap, of_gradient, b, to, d[3], x_padded, group_in * d[3])) tap += 2;
+            else GradientPlanes(of_tap, of_gradient, b, to, d[3]);
+          }
         }
       }
     }

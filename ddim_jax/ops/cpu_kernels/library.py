@@ -17,7 +17,7 @@ from absl import logging
 from ddim_jax.runtime.cache_folder import cache_folder, make_private, processor_digest
 from ddim_jax.runtime.errors import InputError
 
-SOURCES = ("common.h", "grouped_conv.cc", "group_norm.cc")
+SOURCES = ("common.h", "grouped_conv.cc", "group_norm.cc", "adam.cc", "threefry.cc")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC", "-pthread")
 TARGETS = (
     "ddim_jax_grouped_conv",
@@ -25,6 +25,9 @@ TARGETS = (
     "ddim_jax_grouped_conv_grad_kernel",
     "ddim_jax_group_norm",
     "ddim_jax_group_norm_grad",
+    "ddim_jax_norm",
+    "ddim_jax_adam",
+    "ddim_jax_threefry",
 )
 BUILD = "ddim-jax doctor --build-kernels"
 

@@ -368,3 +368,18 @@ def test_a_window_that_is_none_has_a_note(tmp_path):
         assert found.notes == (said,) == open_stack([path]).notes(0)
         assert read_picture(path, ReadOptions(window=(3.0, 5.0))).notes == ()
     assert plain.notes == read_picture(ct_slice(tmp_path / "y.dcm", values, WindowCenter=3, WindowWidth=9)).notes == ()
+
+
+@pytest.mark.parametrize("syntax", ["explicit", "implicit"])
+def test_frames_that_the_header_does_not_count_are_not_left_out(tmp_path, syntax):
+    path, values = tmp_path / "x.dcm", np.arange(36).reshape(6, 6)
+    uid = {"explicit": "1.2.840.10008.1.2.1", "implicit": "1.2.840.10008.1.2"}[syntax]
+    for rows, refused in ((6, False), (3, True), (2, True), (5, False)):
+        file = pydicom.dcmread(ct_slice(path, values, Rows=rows))
+        file.file_meta.TransferSyntaxUID = uid
+        file.save_as(path, implicit_vr=syntax == "implicit", little_endian=True)
+        if refused:
+            with pytest.raises(DataError, match=f"has 72 bytes of pixels, 1 frames of its header have {rows * 12}"):
+                read_image(path)
+        else:
+            assert read_image(path).shape == (rows, 6, 3)

@@ -204,3 +204,9 @@ def test_results_go_to_a_folder_of_that_name_unless_told_otherwise():
     given = ["--ckpt", "lung_xray", "--input", "x.png"]
     assert parse_arguments(None, given).output == "results"
     assert parse_arguments(None, [*given, "--output", "out"]).output == "out"
+
+
+def test_steps_have_a_short_name():
+    given = ["--ckpt", "lung_xray", "--input", "x.png"]
+    assert parse_arguments(None, [*given, "--steps", "3"]).steps == 3
+    assert parse_arguments(None, [*given, "--sampling-steps", "3"]).steps == 3

@@ -91,6 +91,12 @@ FIXED = {"batch": 1, "strides": (1, 1), "pads": ((1, 1), (1, 1)), "kernel_size":
 @example(FIXED | {"size": (33, 34), "groups": 4, "group_in": 8, "group_out": 4})  # enough pixels for several parts
 @example(FIXED | {"size": (33, 34), "groups": 1, "group_in": 136, "group_out": 72})  # several planes and vectors
 @example(FIXED | {"size": (33, 34), "groups": 1, "group_in": 128, "group_out": 64, "kernel_size": (1, 1)})
+@example(
+    FIXED | {"size": (2, 3), "groups": 1, "group_in": 24, "group_out": 48, "batch": 18}
+)  # several pictures at once
+@example(
+    FIXED | {"size": (9, 34), "groups": 2, "group_in": 12, "group_out": 16, "strides": (2, 2)}
+)  # three taps at once
 def test_convolution_equals_xla(case):
     rng = np.random.default_rng(case["seed"])
     geometry = Geometry(case["groups"], case["strides"], case["pads"])

@@ -1,13 +1,15 @@
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from absl import logging
 
+from ddim_jax.ops import cpu_kernels
 from ddim_jax.runtime.errors import ConfigError
-from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
+from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule, updated
 
 
 def values(schedule, steps):
@@ -83,6 +85,30 @@ def test_adam(clip):
         params = optax.apply_updates(params, updates)
     np.testing.assert_allclose(params["w"], adam_by_hand(gradients, 0.1, 0.8, 0.95, clip), rtol=1e-5)
     assert abs(adam_by_hand(gradients, 0.1, 0.8, 0.95, 1.0) - adam_by_hand(gradients, 0.1, 0.8, 0.95, 0.0)).max() > 0.01
+
+
+@pytest.mark.skipif(not cpu_kernels.available() or jax.default_backend() != "cpu", reason="the kernels are not built")
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+def test_one_pass_over_the_weights_is_the_update_of_optax(clip):
+    """Arrays of no, one and several parts of the kernel, over steps of which some are clipped."""
+    optimiser = create_optimiser(lambda count: 0.1 / (1 + count), beta1=0.8, beta2=0.95, gradient_clip=clip)
+    rng = np.random.default_rng(0)
+    shapes = {"a": (), "b": (3,), "c": (2, 3, 7000), "none": (0, 4)}
+    params = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    states = {platform: (params, params, optimiser.init(params)) for platform in ("cpu", "another")}
+    update = jax.jit(
+        lambda platform, gradients, params, average, state, stays: updated(
+            optimiser, gradients, state, params, average, stays, platform
+        ),
+        static_argnums=0,
+    )
+    for size in (1e-4, 1.0, 3e-3):
+        gradients = {name: (size * rng.normal(size=shape)).astype(np.float32) for name, shape in shapes.items()}
+        new = {platform: update(platform, gradients, *old, 0.7) for platform, old in states.items()}
+        states = {platform: (one.params, one.average, one.opt_state) for platform, one in new.items()}
+        assert jax.tree.structure(new["cpu"]) == jax.tree.structure(new["another"])
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-7), new["cpu"], new["another"])
+    assert np.abs(new["cpu"].params["c"] - params["c"]).mean() > 0.01
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from revealed import PAPER, drawn, pictures
 
 from ddim_jax.data import Augmentation
 from ddim_jax.diffusion import DiffusionProcess
+from ddim_jax.ops import cpu_kernels
 from ddim_jax.training.optimiser import create_optimiser
 from ddim_jax.training.sharding import data_mesh, global_batch, replicated
 from ddim_jax.training.state import create_state, parameter_count
@@ -94,6 +95,19 @@ def test_steps_equal_those_by_hand(clip, accumulate):
     )
     np.testing.assert_allclose([adam.mu["a"], adam.mu["b"]], m, rtol=1e-4)
     assert min(norm for _, norm in history) > 0.05  # so that clipping matters
+
+
+@pytest.mark.skipif(not cpu_kernels.available() or jax.default_backend() != "cpu", reason="the kernels are not built")
+def test_on_a_cpu_one_call_updates_the_weights_and_the_kernels_draw():
+    """XLA's own would be compiled for minutes: programs for every array, and a loop for every draw."""
+    images, masks = pictures()
+    mesh, optimiser = data_mesh(8, ONE), create_optimiser(lambda step: 0.01, gradient_clip=1.0)
+    process = DiffusionProcess.create(prediction="noise", loss="mse")
+    train_step = make_train_step(Line(), process, optimiser, mesh, seed=0, ema_decay=0.9, augmentation=PAPER)
+    state = jax.eval_shape(lambda: create_state(Line(), optimiser, 8, 0))
+    program = train_step.lower(state, global_batch(mesh, {"image": images, "mask": masks})).as_text()
+    assert [program.count(f"@ddim_jax_{name}(") for name in ("norm", "adam")] == [1, 1]
+    assert "@ddim_jax_threefry(" in program
 
 
 def test_rows_of_resident_pictures_are_those_pictures():
