@@ -105,6 +105,12 @@ def check_config(config: Mapping[str, Any]) -> None:
             field.check(name, value)
     labels = Labels.from_config(data)
     refuse_remote(train["init_from"], "train.init_from")
+    refuse_remote(data["unlabelled"], "data.unlabelled")
+    if data["unlabelled"] and data["crop"]:
+        raise ConfigError(
+            f"data.crop is {data['crop']} and data.unlabelled is {data['unlabelled']!r}; expected data.crop=0 with "
+            "unlabelled pictures, which are resized whole"
+        )
     if (train["steps"] > 0) == (train["epochs"] > 0):
         raise ConfigError(
             f"train.steps is {train['steps']} and train.epochs is {train['epochs']}; expected one of them above 0, "

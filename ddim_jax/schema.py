@@ -69,6 +69,15 @@ SCHEMA: dict[str, Any] = {
             items=str,
             added=True,
         ),
+        "unlabelled": Field(
+            str,
+            "",
+            "a folder of pictures without masks to train on beside the others, with masks by the average of the "
+            "weights; what is of another split is left out; a step takes more than twice the time",
+            optional=True,
+            resume="free",
+            added=True,
+        ),
         "image_size": Field(int, 256, "side in pixels that pictures are resized to", low=1, high=2**14),
         "window": Field(
             tuple,
@@ -177,6 +186,14 @@ SCHEMA: dict[str, Any] = {
             "1 is from black to white, 0.0078 is 2 levels; 0: not",
             low=0,
             high=0.5,
+            added=True,
+        ),
+        "unlabelled_weight": Field(
+            float,
+            1.0,
+            "of the loss of data.unlabelled beside that of the labelled pictures, reached in 1000 steps",
+            low=0,
+            high=100,
             added=True,
         ),
         "ema_decay": Field(float, 0.9999, "of the moving average of the weights, which samples are of", low=0, below=1),

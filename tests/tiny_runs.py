@@ -27,7 +27,7 @@ def get_config():
 """
 
 
-def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
+def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, unlabelled="", **train_fields):
     """Twelve pictures and batches of eight, so that a batch holds parts of two passes over the data."""
     return {
         "name": "tiny",
@@ -63,6 +63,7 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
             "ignore": [],
             "multilabel": False,
             "annotators": [],
+            "unlabelled": unlabelled,
             "image_size": SIZE,
             "window": None,
             "crop": 0,
@@ -96,6 +97,7 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, **train_fields):
             "beta2": 0.999,
             "gradient_clip": 1.0,
             "adversarial_epsilon": 0.0,
+            "unlabelled_weight": 1.0,
             "ema_decay": 0.9,
             "log_every": 1,
             "checkpoint_every": 4,

@@ -40,10 +40,16 @@ from ddim_jax.training.step import make_train_step
 OUTPUT = ROOT / "docs" / "results" / "step_profile.json"
 RULES = {
     "label": "the state of the code that was measured, in words; commit has it in full",
-    "step_s": "processor seconds of a step on one thread, the shortest fifth of the steps, tracing off",
+    "step_s": (
+        "processor seconds of a step on one thread, the shortest fifth of the steps, tracing off; None where an "
+        "earlier form of this command took it by the clock"
+    ),
     "parts": "seconds of a step in operations of each kind; of each operation the shortest fifth of its calls",
     "convolutions": "of one kind at one resolution: seconds, multiplications and additions of a step, both summed",
-    "overhead_s": "step_s less the sum of all parts: starting operations, waiting, reading the arguments",
+    "overhead_s": (
+        "step_s less the sum of all parts: starting operations, reading the arguments; where other programs left so "
+        "little of the processor that the parts come to more than step_s, the row has no parts, and None here"
+    ),
     "largest": "the ten operations that take longest: seconds, what they are, the kind they are counted under",
     "compile_cpu_s": "processor seconds of tracing, lowering and compiling the step",
 }
@@ -161,11 +167,15 @@ def measure(steps: int, label: str) -> dict[str, Any]:
             entry = convolutions.setdefault((kind, side), {"seconds": 0.0, "flops": 0})
             entry["seconds"] += one
             entry["flops"] += flops
+    overhead = step_s - sum(took.values())
+    if overhead < 0.0:  # the step is counted in processor time, its operations by the clock
+        print("the processor was too busy to take the step apart; its whole and compiling stand", file=sys.stderr)
+        parts, convolutions, took = collections.Counter(), {}, {}
     largest = sorted(took, key=took.get, reverse=True)[:10]
     return {
         "label": label,
         "step_s": _rounded(step_s),
-        "overhead_s": _rounded(step_s - sum(took.values())),
+        "overhead_s": None if overhead < 0.0 else _rounded(overhead),
         "parts": {kind: _rounded(one) for kind, one in parts.most_common()},
         "convolutions": [
             {"kind": kind, "side": side, **entry, "seconds": _rounded(entry["seconds"])}

@@ -154,23 +154,23 @@ def step_profile(root: Path) -> str:
     rows = read_result(root / "docs" / "results" / "step_profile.json").get("rows", [])
     if not rows:
         return "Not yet measured.\n"
-    last = rows[-1]
+    last = next((row for row in reversed(rows) if row["parts"]), rows[-1])
     kinds = distinct(kind for row in reversed(rows) for kind in row["parts"])
-    shares = [{"of": kind, **{row["label"]: row["parts"].get(kind, 0.0) for row in rows}} for kind in kinds]
-    shares += [
-        {"of": words, **{row["label"]: row[field] for row in rows}}
-        for words, field in (("overhead of calls", "overhead_s"), ("**a step**", "step_s"))
+    lines = [{"of": kind, **{row["label"]: row["parts"].get(kind) for row in rows}} for kind in kinds]
+    fields = {"overhead of calls": "overhead_s", "**a step**": "step_s"}
+    lines += [{"of": words, **{row["label"]: row[field] for row in rows}} for words, field in fields.items()]
+    lines += [
+        {"of": f"{words} it", **{row["label"]: row["compile_cpu_s"][name] for row in rows}}
+        for words, name in (("tracing", "trace"), ("lowering", "lower"), ("compiling", "compile"))
     ]
-
-    def took(label: str, of_step: float):
-        return lambda row: f"{seconds(row[label])} ({row[label] / of_step:.0%})"
-
     about = f"On {last['device']}, one thread; " + "; ".join(f"{row['label']}: {of_commit(row)}" for row in rows)
-    columns = {"of a step": "{of}"} | {row["label"]: took(row["label"], row["step_s"]) for row in rows}
+    columns: dict = {"of a step": "{of}"}
+    columns |= {row["label"]: lambda line, label=row["label"]: seconds(line[label]) for row in rows}
     rates = {
         "convolutions, " + last["label"]: "{kind}",
         "pictures of": "{side} x {side}",
         "time": lambda row: seconds(row["seconds"]),
         "GFLOP/s": lambda row: f"{row['flops'] / row['seconds'] / 1e9:.0f}",
     }
-    return f"{about}.\n\n{table(columns, shares)}\n{table(rates, last['convolutions'])}"
+    of_convolutions = "\n" + table(rates, last["convolutions"]) if last["convolutions"] else ""
+    return f"{about}.\n\n{table(columns, lines)}{of_convolutions}"

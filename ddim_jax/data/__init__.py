@@ -5,6 +5,7 @@ from ddim_jax.data.augmentation import Augmentation, augment
 from ddim_jax.data.load import GENERATED, configured, has_split, load_dataset
 from ddim_jax.data.pipeline import training_batches, training_indices
 from ddim_jax.data.sources import Example, Pair, PairSource, Source, Subset, annotators_of, ids_digest, note_of
+from ddim_jax.data.unlabelled import Unlabelled, load_unlabelled
 
 __all__ = [
     "GENERATED",
@@ -16,6 +17,7 @@ __all__ = [
     "Selection",
     "Source",
     "Subset",
+    "Unlabelled",
     "annotators_of",
     "augment",
     "check_source",
@@ -25,6 +27,7 @@ __all__ = [
     "load_arrays",
     "load_dataset",
     "load_selections",
+    "load_unlabelled",
     "note_of",
     "training_batches",
     "training_indices",

@@ -24,8 +24,8 @@ def pack(
     The calibration of a run (`evaluate --calibrate`), or of a file packed before, goes with its weights as float32; of
     rounded or other weights it would not hold: it is left out, with a warning.
 
-    The paths of the config (`data.root`, `data.cache_dir`, `train.init_from`) stay out: they say where things lay on
-    the machine of the training.
+    The paths of the config (`data.root`, `data.cache_dir`, `data.unlabelled`, `train.init_from`) stay out: they say
+    where things lay on the machine of the training.
 
     Args:
       path, step: as for `open_weights`.
@@ -46,7 +46,7 @@ def pack(
     if not isinstance(config, dict) or not all(isinstance(config.get(part), dict) for part in ("data", "train")):
         raise CheckpointError(f"{found.about}: config is {config!r}; expected sections. Was it made by train.py?")
     config = config | {
-        "data": config["data"] | {"root": "", "cache_dir": None},
+        "data": config["data"] | {"root": "", "cache_dir": None, "unlabelled": ""},
         "train": config["train"] | {"init_from": None},
     }
     calibration = packable_calibration(found, dtype)

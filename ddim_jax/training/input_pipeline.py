@@ -1,7 +1,8 @@
 """The pictures of a run, decoded and checked once when it starts, and the batches that are made of them."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -13,14 +14,24 @@ from ddim_jax.data import (
     Arrays,
     Selection,
     Source,
+    Unlabelled,
     annotators_of,
+    configured,
+    load_dataset,
     load_selections,
+    load_unlabelled,
     training_batches,
     training_indices,
 )
 from ddim_jax.data.crops import training_crops, validation_crops
 from ddim_jax.data.facts import PairFacts
 from ddim_jax.data.pipeline import training_annotators
+from ddim_jax.data.sources import SPLITS
+from ddim_jax.imageio.images import ReadOptions
+from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.processes import of_all
+from ddim_jax.runtime.remote import local_path
+from ddim_jax.training import same_pixels
 from ddim_jax.training.sharding import global_batch, place
 from ddim_jax.training.step import Batch
 
@@ -95,6 +106,33 @@ def read_pictures(
     return Pictures(place(mesh, arrays), validation, digests, own.facts)
 
 
+def read_unlabelled(data: Mapping[str, Any], labelled: Mapping[str, Source]) -> Unlabelled:
+    """The pictures of `data.unlabelled` that are of no split; each process reads all of them.
+
+    Args:
+      data: the section of a resolved config.
+      labelled: the splits that are loaded already; one that is not here and not in the data set has no pictures.
+
+    Raises:
+      DataError: as `ddim_jax.data.load_unlabelled`, or the processes do not read the same pictures.
+    """
+    labelled = dict(labelled)
+    for split in (split for split in SPLITS if split not in labelled):
+        with contextlib.suppress(DataError):  # what is wrong with the data set was said by those that are needed
+            labelled[split] = load_dataset(split=split, **configured(data))
+    found = load_unlabelled(
+        local_path(data["unlabelled"], "data.unlabelled"),
+        labelled,
+        data["image_size"],
+        ReadOptions.of(data),
+        most=data["resident_bytes"],
+    )
+    names = int(same_pixels.digest_of(found.digests)[:7], 16)
+    if len(set(of_all(names))) > 1:
+        raise DataError(f"{data['unlabelled']}: the processes do not read the same pictures (data.unlabelled).")
+    return found
+
+
 def batches(
     source: Source,
     resident: Batch | None,
@@ -137,3 +175,26 @@ def batches(
     else:
         for batch in training_batches(source, image_size=image_size, **order):
             yield global_batch(mesh, {"image": batch["image"], "mask": batch["mask"]})
+
+
+def with_unlabelled(
+    feed: Iterator[Batch], unlabelled: jax.Array, mesh: Mesh, *, batch_size: int, seed: int, start_step: int
+) -> Iterator[Batch]:
+    """Yields the batches of `feed`, each with `batch_size` of the `unlabelled` pictures in an order of their own.
+
+    Args:
+      feed: as `batches` gives it.
+      unlabelled: uint8 [M, S, S, 3], on all devices.
+      mesh: the devices.
+      batch_size, seed, start_step: as in `ddim_jax.data.training_indices`.
+    """
+    rows = training_indices(
+        len(unlabelled),
+        batch_size=batch_size,
+        seed=seed,
+        start_step=start_step,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    for batch, own in zip(feed, rows, strict=True):
+        yield {**batch, "unlabelled": unlabelled, **global_batch(mesh, {"unlabelled_row": own})}

@@ -28,9 +28,11 @@ from ddim_jax.runtime.printable import printable
 from ddim_jax.runtime.processes import LastWord, as_first, check_shared, ending_together, first_alone, wait_for_all
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.runtime.signals import StopRequest, stop_on_signals
+from ddim_jax.sampling_options import SamplingOptions
 from ddim_jax.training import same_pixels
-from ddim_jax.training.input_pipeline import batches, read_pictures
+from ddim_jax.training.input_pipeline import batches, read_pictures, read_unlabelled, with_unlabelled
 from ddim_jax.training.logging import Reporter, Told, create_reporter
+from ddim_jax.training.mean_teacher import MeanTeacher
 from ddim_jax.training.nan_guard import LossWatch, NonFiniteLoss
 from ddim_jax.training.one_training import OneTraining, check_files
 from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
@@ -115,11 +117,16 @@ def _train(
         rate, beta1=fields["beta1"], beta2=fields["beta2"], gradient_clip=fields["gradient_clip"]
     )
 
+    unlabelled = None
+    if data["unlabelled"]:
+        unlabelled = read_unlabelled(data, {"train": train_source, "val": val_source})
+
     # The state, fresh or restored.
     identity = {
         "train_ids_sha256": ids_digest(train_source),
         "train_examples": len(train_source),
         "val_ids_sha256": ids_digest(val_source),
+        "unlabelled_ids_sha256": None if unlabelled is None else ids_digest(unlabelled),
     }
     if found is None:
         state = create_state(model, optimiser, image_size, seed)
@@ -147,9 +154,11 @@ def _train(
         resident_bytes=data["resident_bytes"],
         crop_seed=seed if data["crop"] else None,
     )
-    identity[same_pixels.FIELD] = same_pixels.digest_of(pictures.digests)
+    digests = pictures.digests if unlabelled is None else pictures.digests | unlabelled.digests
+    identity[same_pixels.FIELD] = same_pixels.digest_of(digests)
     if found is not None:
-        same_pixels.check_same_pixels(store.metadata(found), pictures.digests, workdir, refuse=data["same_pixels"])
+        same_pixels.check_same_pixels(store.metadata(found), digests, workdir, refuse=data["same_pixels"])
+    sampling = {"steps": fields["validation_steps"], "clip_x0": config["sample"]["clip_x0"]}
     train_step = make_train_step(
         model,
         process,
@@ -160,21 +169,20 @@ def _train(
         augmentation=Augmentation.from_config(data),
         accumulate=fields["accumulate"],
         adversarial_epsilon=fields["adversarial_epsilon"],
+        teacher=MeanTeacher(fields["unlabelled_weight"], SamplingOptions(**sampling)) if unlabelled else None,
     )
-    clip_x0 = config["sample"]["clip_x0"]
     validator = Validator(
         model,
         process,
         pictures.validation,
         batch_size=batch_size,
-        steps=fields["validation_steps"],
-        clip_x0=clip_x0,
         seed=seed,
+        **sampling,
     )
 
     _begin_folder(workdir, config, one_training, is_unchanged=lambda: store.steps() == steps_there)
     if jax.process_index() == 0:
-        same_pixels.write_digests(workdir, pictures.digests)
+        same_pixels.write_digests(workdir, digests)
         if data["folds"]:
             train_source.division.write(workdir / "folds.csv")
     with contextlib.ExitStack() as stack:
@@ -202,6 +210,10 @@ def _train(
             reporter.message(f"{annotators} annotators: the mask of one is drawn each time a picture is trained on")
         if note := note_of(train_source):
             reporter.message(note)
+        if unlabelled:
+            reporter.message(f"{len(unlabelled.ids)} unlabelled pictures beside them, as many in each step")
+            for line in unlabelled.told:
+                reporter.message(line)
         facts = list(pictures.facts.values())
         for name, told, advice in describe(facts, None if data["crop"] else image_size, labels):
             reporter.message(f"{name}: {told}" + (f" -> {advice}" if advice else ""))
@@ -219,6 +231,9 @@ def _train(
             start_step=start_step,
             crops_of_bytes=data["resident_bytes"] if data["crop"] else None,
         )
+        if unlabelled:
+            resident = place(mesh, unlabelled.images)
+            feed = with_unlabelled(feed, resident, mesh, batch_size=batch_size, seed=seed, start_step=start_step)
         clock = stack.enter_context(CompileClock())
         for step, batch in enumerate(feed, start=start_step + 1):
             state, metrics = train_step(state, stop.flagged(batch))

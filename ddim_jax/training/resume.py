@@ -136,7 +136,8 @@ def check_same_data(saved: Mapping[str, Any], data: Mapping[str, Any], workdir: 
         )
     raise ConfigError(
         f"{workdir} holds a run trained on {count} images; there are {data['train_examples']} now, and the names of "
-        "training or validation images differ. Use the same images to resume it, or another --workdir."
+        "training or validation images differ, or those of data.unlabelled. Use the same images to resume it, or "
+        "another --workdir."
     )
 
 

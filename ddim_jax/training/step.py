@@ -18,6 +18,7 @@ from ddim_jax.ops.random_keys import compiled_draws
 from ddim_jax.preprocessing import normalise, normalise_mask
 from ddim_jax.runtime.pinned import key as key_of
 from ddim_jax.training.adversarial import adversarial, start_of
+from ddim_jax.training.mean_teacher import MeanTeacher, taught_masks, that_ignores, weights
 from ddim_jax.training.optimiser import updated
 from ddim_jax.training.sharding import replicated
 from ddim_jax.training.state import TrainState
@@ -26,8 +27,10 @@ Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 STOP = "stop"
 """In a batch, int32 [devices]: 1 where the process was asked to stop; in the metrics, int32: whether any was."""
-_WHOLE = ("images", "masks")
+_WHOLE = ("images", "masks", "unlabelled")
 """Parts of a batch that hold the whole data set, of which the batch has the rows."""
+_UNLABELLED = 2**21
+"""Added to the place in the batch of an unlabelled picture for its random numbers; no batch is so large."""
 
 
 def make_train_step(
@@ -41,6 +44,7 @@ def make_train_step(
     augmentation: Augmentation,
     accumulate: int = 1,
     adversarial_epsilon: float = 0.0,
+    teacher: MeanTeacher | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Builds the compiled step (state, batch) -> (state, metrics).
 
@@ -58,10 +62,16 @@ def make_train_step(
     With `adversarial_epsilon` above 0 the network is trained on what `ddim_jax.training.adversarial` makes of each
     picture, with the same noise, timestep and dropout; that takes about twice the time.
 
+    With a `teacher` the batch also has "unlabelled" [M,S,S,3], whole, and "unlabelled_row" int32 [B]: as many pictures
+    without masks, which get those of `ddim_jax.training.mean_teacher`. The loss is then the mean of the labelled ones
+    plus the weighted mean of the others; a step takes more than twice the time.
+
     The metrics are float32 scalars on the device: "loss" and "gradient_norm" (before clipping).
     """
 
     platform = mesh.devices.flat[0].platform
+    if teacher is not None:
+        process = that_ignores(process)
 
     def drawn(key: jax.Array, position: jax.Array, image: jax.Array, mask: jax.Array) -> tuple[jax.Array, ...]:
         """One example as the losses take it: x_0 [S,S,C] and image [S,S,3], augmented, noise [S,S,C], timestep [].
@@ -77,12 +87,20 @@ def make_train_step(
 
     def loss_and_gradients(params: Any, dropout_key: jax.Array, *examples: jax.Array) -> tuple[jax.Array, Any]:
         apply = Network(model, train=True, rngs={"dropout": dropout_key})
+        weight = None
+        if teacher is not None:
+            weight, *examples = examples
         if adversarial_epsilon:
             x0, image, *drawn_, start = examples
             # The sum: the gradient of an example does not depend on the batch, and its size does not matter.
             of_image = lambda image: jnp.sum(process.losses(apply, params, x0, image, *drawn_))  # noqa: E731
             examples = x0, adversarial(of_image, image, start, adversarial_epsilon), *drawn_
-        return jax.value_and_grad(lambda params: jnp.mean(process.losses(apply, params, *examples)))(params)
+
+        def loss(params: Any) -> jax.Array:
+            losses = process.losses(apply, params, *examples)
+            return jnp.mean(losses if weight is None else weight * losses)
+
+        return jax.value_and_grad(loss)(params)
 
     def accumulated(params: Any, dropout_key: jax.Array, *examples: jax.Array) -> tuple[jax.Array, Any]:
         def split(array: jax.Array) -> jax.Array:
@@ -98,13 +116,34 @@ def make_train_step(
         total, _ = jax.lax.scan(add, nothing, (jnp.arange(accumulate), *map(split, examples)))
         return jax.tree.map(lambda sum_: sum_ / accumulate, total)
 
-    def mean(params: Any, step: jax.Array, positions: jax.Array, batch: Batch) -> tuple[jax.Array, Any]:
+    def with_taught(
+        labelled: tuple[jax.Array, ...],
+        key: jax.Array,
+        of_teacher: Any,
+        step: jax.Array,
+        positions: jax.Array,
+        batch: Batch,
+    ) -> tuple[jax.Array, ...]:
+        """The examples with their weights, labelled and unlabelled ones: the mean of both is the sum of two means."""
+        images, positions = batch["unlabelled"][batch["unlabelled_row"]], positions + _UNLABELLED
+        shape = (*images.shape[1:3], process.labels.channels)
+        noise = jax.vmap(lambda place: jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, place), 4), shape))
+        masks = taught_masks(teacher, process, Network(model), of_teacher, images, noise(positions))
+        examples = jax.vmap(functools.partial(drawn, key))(positions, normalise(images), masks)
+        weight = jnp.concatenate([jnp.ones(len(positions)), weights(teacher, step, masks)])
+        return 2.0 * weight, *map(lambda *both: jnp.concatenate(both), labelled, examples)
+
+    def mean(
+        params: Any, of_teacher: Any, step: jax.Array, positions: jax.Array, batch: Batch
+    ) -> tuple[jax.Array, Any]:
         """Loss and gradients, the mean over the examples, which have these positions in the whole batch."""
         key = jax.random.fold_in(key_of(seed), step)
         images, masks = _pictures(batch)
         with jax.named_scope("draw_examples"):
             draws = compiled_draws(key, platform)
             examples = jax.vmap(functools.partial(drawn, draws))(positions, normalise(images), masks)
+            if teacher is not None:
+                examples = with_taught(examples, draws, of_teacher, step, positions, batch)
         dropout_key = jax.random.fold_in(key, len(positions))
         of_all = loss_and_gradients if accumulate == 1 else accumulated
         return of_all(params, dropout_key, *examples)
@@ -117,7 +156,8 @@ def make_train_step(
         stop = {name: jnp.max(flags) for name, flags in batch.items() if name == STOP}
         batch = {name: array for name, array in batch.items() if name != STOP}
         positions = jnp.arange(len(batch["row" if "row" in batch else "mask"]))
-        loss, gradients = mean(state.params, state.step, positions, batch)
+        of_teacher = None if teacher is None else state.ema_params
+        loss, gradients = mean(state.params, of_teacher, state.step, positions, batch)
         with jax.named_scope("update"):
             # The average follows quickly at first: the initial weights are not worth remembering.
             decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
@@ -143,7 +183,9 @@ def _on_shares(mean: Callable, mesh: Mesh) -> Callable:
     Left to itself, the compiler cannot divide the calls of our CPU kernels: every device would compute the whole batch.
     """
 
-    def of_shares(params: Any, step: jax.Array, positions: jax.Array, batch: Batch) -> tuple[jax.Array, Any]:
+    def of_shares(
+        params: Any, of_teacher: Any, step: jax.Array, positions: jax.Array, batch: Batch
+    ) -> tuple[jax.Array, Any]:
         def one(*share):
             # As one array: between processes, each sum of several waits for the network once.
             flat, restore = ravel_pytree(mean(*share))
@@ -151,10 +193,10 @@ def _on_shares(mean: Callable, mesh: Mesh) -> Callable:
 
         everywhere, divided = PartitionSpec(), PartitionSpec("data")
         by_name = {name: everywhere if name in _WHOLE else divided for name in batch}
-        specs = (everywhere, everywhere, divided, by_name)
+        specs = (everywhere, everywhere, everywhere, divided, by_name)
         # The kernels do not say on which axes their results vary, so this cannot be checked.
         return jax.shard_map(one, mesh=mesh, in_specs=specs, out_specs=everywhere, check_vma=False)(
-            params, step, positions, batch
+            params, of_teacher, step, positions, batch
         )
 
     return of_shares

@@ -19,8 +19,13 @@ from ddim_jax.runtime.errors import CheckpointError
 
 def test_a_saved_config_of_weights_that_are_older_than_a_field_has_its_default():
     config = tiny_config()
-    for section, name in (("data", "allow_damaged"), ("data", "annotators"), ("train", "adversarial_epsilon")):
-        del config[section][name]
+    added = {
+        "data": ("allow_damaged", "annotators", "unlabelled"),
+        "train": ("adversarial_epsilon", "unlabelled_weight"),
+    }
+    for section, names in added.items():
+        for name in names:
+            del config[section][name]
     assert saved_config(Path("metadata"), {"config": config, "data": None}) == tiny_config()
 
 

@@ -37,7 +37,7 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
     root = options.folder("folder")
     pairs = find_pairs(root, options.annotators)
     if options.reading.window is None:
-        _check_ranges(root, pairs)
+        check_ranges(root, (pair.image for pair in pairs if pair.slice is None))
     if split == "all":
         return PairSource(root.resolve().name, pairs, labels=options.labels, reading=options.reading)
     division = divide(
@@ -139,10 +139,14 @@ def _say_united(root: Path, numbered: dict[str, list[Path]]) -> None:
     )
 
 
-def _check_ranges(root: Path, pairs: Iterable[Pair]) -> None:
-    """Refuses slices of a series that would have a range of grey levels each, and share one in inference."""
+def check_ranges(root: Path, images: Iterable[Path]) -> None:
+    """Refuses slices of a series that would have a range of grey levels each, and share one in inference.
+
+    Raises:
+      DataError: some of `images` are such; up to ten are named.
+    """
     dicom = READERS.get("dicom")
-    files = [str(pair.image) for pair in pairs if pair.slice is None and reader_of(pair.image) is dicom]
+    files = [str(image) for image in images if reader_of(image) is dicom]
     if found := without_range(files):
         raise data_error(
             f"{root}: {len(found)} DICOM files are single slices of a series and have no window. Each would be "

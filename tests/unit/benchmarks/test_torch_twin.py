@@ -23,9 +23,9 @@ SMALL = {
     "preset": {"preset": "small", "channel_shuffle": True},
     "attention everywhere": {
         "base_channels": 16,
-        "channel_multipliers": (2, 1, 3),
+        "channel_multipliers": (2, 1),
         "blocks_per_level": 2,
-        "attention_levels": (0, 2),
+        "attention_levels": (0, 1),
         "norm_groups": 6,
         "stem_stride": 3,
     },

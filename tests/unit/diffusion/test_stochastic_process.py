@@ -1,5 +1,7 @@
 """The Gaussian of a stochastic segmentation network: its covariance, its loss by hand, its samples."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +25,22 @@ def answer(given):
     return lambda params, image: jnp.broadcast_to(given, (len(image), *given.shape[1:]))
 
 
+def losses(process, given, mask, noise):
+    """Of pictures for which the network answers `given`; compiled, for the operations one by one take longer."""
+
+    @jax.jit
+    def computed(given, mask, noise):
+        return process.losses(answer(given), {}, mask, jnp.zeros((*mask.shape[:3], 3)), noise, None)
+
+    return computed(given, mask, noise)
+
+
+def samples(process, given, noise):
+    """The same of what is drawn with this noise."""
+    options, images = SamplingOptions(steps=1, clip_x0=None), jnp.zeros((*noise.shape[:3], 3))
+    return jax.jit(lambda given, noise: process.sample(answer(given), {}, images, noise, options))(given, noise)
+
+
 def maps(*values):
     return jnp.asarray(values, jnp.float32).reshape(2, 2)
 
@@ -42,8 +60,7 @@ def test_without_variance_the_loss_is_the_cross_entropy():
     logits, truth = maps(2, -1, 0.5, 0), maps(1, 1, 0, 0)
     given = output(logits, maps(*[SURE] * 4), (maps(0, 0, 0, 0),))
     noise = jax.random.normal(jax.random.key(1), (1, 2, 2, 1))
-    mask, image = (2 * truth - 1)[None, ..., None], jnp.zeros((1, 2, 2, 3))
-    (loss,) = StochasticProcess().losses(answer(given), {}, mask, image, noise, None)
+    (loss,) = losses(StochasticProcess(), given, (2 * truth - 1)[None, ..., None], noise)
     p = 1 / (1 + np.exp(-np.asarray(logits)))
     expected = -np.mean(np.where(np.asarray(truth) == 1, np.log(p), np.log(1 - p)))
     assert loss == pytest.approx(expected, abs=0.01)
@@ -55,11 +72,12 @@ def test_the_loss_is_minus_the_logarithm_of_the_mean_likelihood_of_the_draws(lab
     given = output(maps(1, 0, -1, 2), maps(0, 1, -1, 0), (maps(2, 2, -2, 0),))
     noise = jax.random.normal(jax.random.key(2), (1, 2, 2, 1))
     mask = maps(1, -1, 1, 0 if labels.ignore else 1)[None, ..., None]
-    (loss,) = process.losses(answer(given), {}, mask, jnp.zeros((1, 2, 2, 3)), noise, None)
+    (loss,) = losses(process, given, mask, noise)
     gaussian = [one[0] for one in process._gaussian(given, 1)]
     likelihoods = []
+    draw = jax.jit(lambda number: _draw(jax.random.fold_in(_key_in(noise[0]), number), *gaussian))
     for number in range(7):
-        logits = np.asarray(_draw(jax.random.fold_in(_key_in(noise[0]), number), *gaussian), np.float64)
+        logits = np.asarray(draw(number), np.float64)
         p = 1 / (1 + np.exp(-logits))
         each = np.where(np.asarray(mask[0]) > 0, p, 1 - p)
         likelihoods.append(np.prod(each[np.asarray(mask[0]) != 0]))
@@ -69,19 +87,14 @@ def test_the_loss_is_minus_the_logarithm_of_the_mean_likelihood_of_the_draws(lab
 def test_a_common_factor_explains_two_masks_that_a_mean_cannot():
     noise = jax.random.normal(jax.random.key(3), (2, 2, 2, 1))
     masks = jnp.stack([jnp.ones((2, 2, 1)), -jnp.ones((2, 2, 1))])
-    image, nothing, sure = jnp.zeros((2, 2, 2, 3)), maps(0, 0, 0, 0), maps(*[SURE] * 4)
+    nothing, sure = maps(0, 0, 0, 0), maps(*[SURE] * 4)
     process = StochasticProcess()
-    undecided = process.losses(answer(output(nothing, sure, (nothing,))), {}, masks, image, noise, None)
-    both = process.losses(answer(output(nothing, sure, (maps(9, 9, 9, 9),))), {}, masks, image, noise, None)
+    undecided = losses(process, output(nothing, sure, (nothing,)), masks, noise)
+    both = losses(process, output(nothing, sure, (maps(9, 9, 9, 9),)), masks, noise)
     np.testing.assert_allclose(undecided, np.log(2), atol=0.01)  # of each pixel
     assert (both < 0.35).all()  # log(2) of the whole mask, a quarter for a pixel, and what is near the border
-    logits = process.sample(
-        answer(output(nothing, sure, (maps(9, 9, 9, 9),))),
-        {},
-        jnp.zeros((64, 2, 2, 3)),
-        jax.random.normal(jax.random.key(4), (64, 2, 2, 1)),
-        SamplingOptions(steps=1, clip_x0=None),
-    )
+    noise = jax.random.normal(jax.random.key(4), (64, 2, 2, 1))
+    logits = samples(process, output(nothing, sure, (maps(9, 9, 9, 9),)), noise)
     whole = (np.asarray(logits) > 0).reshape(64, 4)
     assert (whole.all(axis=1) | ~whole.any(axis=1)).all()
     assert 16 < whole[:, 0].sum() < 48
@@ -92,10 +105,11 @@ def test_a_sample_is_a_function_of_its_noise():
     process = create_process(model, {})
     assert isinstance(process, StochasticProcess)
     image = jnp.ones((2, 4, 4, 3)) * 0.1
-    params = model.init(jax.random.key(0), image)["params"]
-    given = model.apply({"params": params}, image)
+    given, variables = jax.jit(model.init_with_output)(jax.random.key(0), image)
+    params = variables["params"]
     assert given.shape == (2, 4, 4, 5)
 
+    @functools.partial(jax.jit, static_argnames="steps")
     def sample(noise, steps=1):
         options = SamplingOptions(steps=steps, clip_x0=None)
         return process.sample(lambda params, x: model.apply({"params": params}, x), params, image, noise, options)
@@ -118,9 +132,8 @@ def test_exclusive_classes_by_softmax():
     given = jnp.concatenate([logits, np.full((2, 3), SURE), np.zeros((2, 3))], axis=-1)[None, None]
     mask = jnp.asarray([[-1, 1, -1], [1, -1, -1]], jnp.float32)[None, None]
     noise = jax.random.normal(jax.random.key(5), (1, 1, 2, 3))
-    (loss,) = process.losses(answer(given), {}, mask, jnp.zeros((1, 1, 2, 3)), noise, None)
+    (loss,) = losses(process, given, mask, noise)
     softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert loss == pytest.approx(-np.log(softmax[0, 1] * softmax[1, 0]) / 2, abs=0.01)
-    options = SamplingOptions(steps=1, clip_x0=None)
-    drawn = process.sample(answer(given), {}, jnp.zeros((1, 1, 2, 3)), noise, options)
+    drawn = samples(process, given, noise)
     np.testing.assert_allclose((drawn[0, 0] + 1) / 2, softmax, atol=0.01)

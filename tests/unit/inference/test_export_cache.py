@@ -220,12 +220,19 @@ def run(tmp_path_factory):
     return folder
 
 
-def test_a_segmenter_gives_the_same_bits_with_and_without_them(run, tmp_path):
-    image = picture(1)
-    plain = Segmenter.load(run).sample(image)
-    for _ in range(2):  # traced, then read
-        np.testing.assert_array_equal(Segmenter.load(run, programs=tmp_path).sample(image), plain)
-    assert len(list(tmp_path.glob("*/*.bin"))) == 1
+@pytest.fixture(scope="module")
+def traced(run, tmp_path_factory):
+    """(a folder of programs, the samples of the segmenter that traced one into it)"""
+    folder = tmp_path_factory.mktemp("programs")
+    return folder, Segmenter.load(run, programs=folder).sample(picture(1))
+
+
+def test_a_segmenter_gives_the_same_bits_with_and_without_them(run, traced):
+    folder, samples = traced
+    plain = Segmenter.load(run).sample(picture(1))
+    np.testing.assert_array_equal(samples, plain)
+    np.testing.assert_array_equal(Segmenter.load(run, programs=folder).sample(picture(1)), plain)  # read
+    assert len(list(folder.glob("*/*.bin"))) == 1
 
 
 def test_programs_with_code_from_outside_are_not_kept(run, tmp_path, monkeypatch):
@@ -236,15 +243,14 @@ def test_programs_with_code_from_outside_are_not_kept(run, tmp_path, monkeypatch
     assert list(tmp_path.glob("*/*.bin")) == []
 
 
-def test_weights_are_checked_until_a_program_was_traced_with_them(run, tmp_path):
+def test_weights_are_checked_until_a_program_was_traced_with_them(traced, tmp_path):
     _, params = tiny_params()
     params["conv_in"]["bias"] = jnp.zeros(3)
     store = CheckpointStore(tmp_path / "run" / "checkpoints")
     store.save(5, state={"step": np.int32(5)}, ema_params=params, metadata={"config": config()})
-    Segmenter.load(run, programs=tmp_path / "programs").sample(picture(1))
     for _ in range(2):
         with pytest.raises(CheckpointError, match=r"conv_in\.bias"):
-            Segmenter.load(tmp_path / "run", programs=tmp_path / "programs")
+            Segmenter.load(tmp_path / "run", programs=traced[0])
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ def nifti(shape=(8, 6, 3), packed=True, claims=None):
     data = bytearray(image.to_bytes())
     if claims:
         data[40:48] = struct.pack("<4h", 3, *claims)
-    return gzip.compress(bytes(data)) if packed else bytes(data)
+    return gzip.compress(bytes(data), 1) if packed else bytes(data)
 
 
 def archive(**members):

@@ -59,10 +59,14 @@ def network():
     return models.create_model("lightweight_ddim", preset="small", **tiny_config()["model"]["overrides"])
 
 
-def test_a_run_starts_from_the_best_checkpoint_of_a_run_of_ones_own(tmp_path):
+@pytest.fixture(scope="module")
+def fresh():
+    return create_state(network(), create_optimiser(lambda step: 1.0), 16, seed=1)
+
+
+def test_a_run_starts_from_the_best_checkpoint_of_a_run_of_ones_own(fresh, tmp_path):
     weights = random_weights(tiny_config()["model"]["overrides"])
     saved_run(tmp_path / "before", weights, scores=((4, 0.9), (8, 0.1)))
-    fresh = create_state(network(), create_optimiser(lambda step: 1.0), 16, seed=1)
     started = start_from(fresh, load_weights(tmp_path / "before", network(), 16))
     for got in (started.params, started.ema_params):
         jax.tree.map(np.testing.assert_array_equal, got, weights)
@@ -71,7 +75,7 @@ def test_a_run_starts_from_the_best_checkpoint_of_a_run_of_ones_own(tmp_path):
     assert latest.told == f"starts from step 8 of {tmp_path / 'before/checkpoints/8'}"
 
 
-def test_another_number_of_classes_makes_the_layers_new_that_depend_on_it(tmp_path):
+def test_another_number_of_classes_makes_the_layers_new_that_depend_on_it(fresh, tmp_path):
     weights = random_weights(tiny_config()["model"]["overrides"])
     wide = jax.tree.map(lambda leaf: leaf, weights)  # as three classes with a background have it
     wide["conv_out"] = {name: np.repeat(leaf, 4, axis=-1) for name, leaf in weights["conv_out"].items()}
@@ -80,7 +84,6 @@ def test_another_number_of_classes_makes_the_layers_new_that_depend_on_it(tmp_pa
     begun = load_weights(before, network(), 16)
     assert begun.told.startswith(f"starts from step 4 of {before}; its mask has 4 channels in the network, this one 1")
     assert begun.told.endswith("so these are new: conv_in.kernel, conv_out.bias, conv_out.kernel")
-    fresh = create_state(network(), create_optimiser(lambda step: 1.0), 16, seed=1)
     started = start_from(fresh, begun)
     for params in (started.params, started.ema_params):
         np.testing.assert_array_equal(params["conv_out"]["kernel"], fresh.params["conv_out"]["kernel"])

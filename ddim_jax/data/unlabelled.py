@@ -1,0 +1,184 @@
+"""Pictures without masks that a training sees beside its labelled ones; those that it knows already are left out."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ddim_jax.data.datasets.folder import check_ranges
+from ddim_jax.data.discovery import images_and_masks, listed
+from ddim_jax.data.facts import PixelBudget
+from ddim_jax.data.sources import Source, data_error
+from ddim_jax.imageio.images import ReadOptions, count_pixels, log_notes, read_image
+from ddim_jax.imageio.listing import iterate_images
+from ddim_jax.imageio.stacks import count_slices, read_slice
+from ddim_jax.labels import Labels
+from ddim_jax.preprocessing import resize_image
+from ddim_jax.runtime.errors import DataError
+
+_SMALL = (16, 16)
+_SAME = 4.0
+"""Two pictures are one if the root of their mean squared difference at that size is below this, of 255 levels. Of 120
+polyps, chest X-rays and skin lesions each, the most similar two are 11 apart; copies as JPEG, down to a quarter of the
+size, are within 3 of the original."""
+
+
+class Unlabelled(NamedTuple):
+    """Pictures without masks at one size.
+
+    Attributes:
+      ids: N names, paths below the folder; slices of a volume are x#001, x#002, ...
+      images: uint8 [N, S, S, 3].
+      digests: for each name, after unlabelled/, the SHA-256 of the pixels at the picture's own size.
+      told: lines on what was left out, for a log.
+    """
+
+    ids: tuple[str, ...]
+    images: np.ndarray
+    digests: dict[str, str]
+    told: tuple[str, ...]
+
+
+def load_unlabelled(
+    folder: Path, labelled: Mapping[str, Source], image_size: int, reading: ReadOptions = ReadOptions(), *, most: int
+) -> Unlabelled:
+    """Reads the pictures below `folder`, each once, without those that are labelled.
+
+    A picture of the validation or the test split that is trained on without its mask is a leak all the same: the
+    scores would no longer be those of unknown pictures. So what looks like a picture of any split is left out, be it
+    saved again or at another size, and told; as are files that cannot be read.
+
+    Args:
+      folder: searched through and through.
+      labelled: the splits by name.
+      image_size: S, in pixels.
+      reading: how pictures are read.
+      most: bytes of the pictures at that size, at most; they are all kept in memory.
+
+    Raises:
+      DataError: `folder` has no picture, or none that can be read and is not labelled; it holds masks too; or there
+        are more bytes than `most`.
+    """
+    pictures = _Pictures(folder, reading)
+    size = len(pictures) * image_size * image_size * 3
+    if size > most:
+        raise DataError(
+            f"{folder}: {len(pictures)} pictures of {image_size} x {image_size} take {size} bytes, and they are kept "
+            f"on the device; expected at most data.resident_bytes={most}. Raise it, or give fewer (data.unlabelled)."
+        )
+    images = np.empty((len(pictures), image_size, image_size, 3), np.uint8)
+    small = np.empty((len(pictures), *_SMALL, 3), np.uint8)
+    budget = PixelBudget()
+
+    def read(row: int) -> str | DataError:
+        try:
+            with budget.room_for(pictures, row):
+                pixels = pictures[row]
+                images[row], small[row] = resize_image(pixels, images.shape[1:3]), resize_image(pixels, _SMALL)
+                shape = np.asarray(pixels.shape, "<u8").tobytes()
+                return hashlib.sha256(shape + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+        except DataError as error:
+            return error
+
+    def known(work: tuple[Source, int]) -> np.ndarray:
+        source, row = work
+        with budget.room_for(source, row):
+            return resize_image(source[row].image, _SMALL)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(read, range(len(pictures))))
+        left_out = {row: error for row, error in enumerate(found) if isinstance(error, DataError)}
+        if len(left_out) == len(pictures):
+            raise data_error(
+                f"{folder}: none of {len(pictures)} pictures can be read (data.unlabelled):", _texts(left_out)
+            )
+        told = []
+        if left_out:
+            told.append(
+                f"{len(left_out)} of {len(pictures)} unlabelled pictures cannot be read and are left out: "
+                + listed(_texts(left_out))
+            )
+        kept = [row for row in range(len(pictures)) if row not in left_out]
+        for split, source in labelled.items():
+            own = np.stack(list(pool.map(known, ((source, row) for row in range(len(source))))))
+            same = [row for row, is_same in zip(kept, looks_like_any(small[kept], own), strict=True) if is_same]
+            if same:
+                names = listed(pictures.ids[row] for row in same)
+                told.append(
+                    f"{len(same)} of {len(pictures)} unlabelled pictures are of the {split} split and left out: {names}"
+                )
+            kept = [row for row in kept if row not in set(same)]
+    if not kept:
+        raise DataError(
+            f"{folder}: no picture is left to train on without a mask (data.unlabelled). " + "; ".join(told)
+        )
+    ids = tuple(pictures.ids[row] for row in kept)
+    return Unlabelled(
+        ids, images[kept], {f"unlabelled/{pictures.ids[row]}": str(found[row]) for row in kept}, tuple(told)
+    )
+
+
+def looks_like_any(pictures: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Returns True for each of `pictures` that is one of `others`, but for what saving it again changes.
+
+    Args:
+      pictures, others: uint8 [N, h, w, 3] and [M, h, w, 3], small.
+
+    Returns:
+      bool [N].
+    """
+    flat, known = (array.reshape(len(array), -1).astype(np.float64) for array in (pictures, others))
+    of_known, found = (known**2).sum(axis=1), np.zeros(len(flat), bool)
+    for start in range(0, len(flat), 1024):
+        part = flat[start : start + 1024]
+        squares = (part**2).sum(axis=1)[:, None] + of_known - 2.0 * part @ known.T
+        found[start : start + 1024] = squares.min(axis=1) < _SAME**2 * flat.shape[1]
+    return found
+
+
+class _Pictures:
+    """The pictures below a folder, read when asked for."""
+
+    def __init__(self, folder: Path, reading: ReadOptions):
+        masks = images_and_masks(folder)[1] if folder.is_dir() else None
+        if masks is not None:
+            raise DataError(
+                f"{folder}: has a folder {masks.name}; masks would be taken for pictures. Expected a folder of "
+                "pictures alone, such as its images (data.unlabelled)."
+            )
+        files = list(iterate_images(folder))
+        if reading.window is None:
+            check_ranges(folder, files)
+        self._places: list[tuple[Path, int | None]] = []
+        names = []
+        for file in files:
+            try:
+                count = count_slices(file)
+            except DataError:
+                count = 1  # reading it says what is wrong
+            name = file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.name
+            slices = [None] if count == 1 else list(range(count))
+            self._places += [(file, number) for number in slices]
+            names += [name if number is None else f"{name}#{number + 1:03d}" for number in slices]
+        self.ids, self._reading = tuple(names), reading
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        file, number = self._places[row]
+        if number is None:
+            return read_image(file, self._reading)
+        picture, _ = read_slice(file, (), number, self._reading, Labels())
+        log_notes(file, picture)
+        return picture.pixels
+
+    def count_pixels(self, row: int) -> int:
+        return count_pixels(self._places[row][0])
+
+
+def _texts(errors: Mapping[int, DataError]) -> Sequence[str]:
+    return [str(error) for error in errors.values()]

@@ -1,0 +1,116 @@
+"""Pictures without masks: which of a folder are trained on, and which are left out, and told."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from pair_files import save
+from PIL import Image
+
+from ddim_jax.data.sources import Example
+from ddim_jax.data.unlabelled import load_unlabelled, looks_like_any
+from ddim_jax.preprocessing import resize_image
+from ddim_jax.runtime.errors import DataError
+
+
+class Labelled:
+    """A split of pictures in memory."""
+
+    def __init__(self, *images):
+        self.ids, self._images = tuple(map(str, range(len(images)))), images
+
+    def __len__(self):
+        return len(self.ids)
+
+    def __getitem__(self, row):
+        return Example(self.ids[row], self._images[row], np.zeros(self._images[row].shape[:2], np.uint8))
+
+
+def scene(number):
+    """A smooth picture of its own."""
+    coarse = np.random.default_rng(number).integers(0, 256, (6, 6, 1), np.uint8)
+    return resize_image(np.tile(coarse, 3), (96, 112))
+
+
+SPLITS = {"train": Labelled(scene(0), scene(1)), "val": Labelled(scene(2)), "test": Labelled(scene(3))}
+
+
+def load(folder, splits=SPLITS, most=10**6):
+    return load_unlabelled(folder, splits, 16, most=most)
+
+
+def test_pictures_are_read_at_the_training_size_with_their_digests(tmp_path):
+    for name, number in (("b.png", 11), ("a/c.png", 12)):
+        save(tmp_path / name, scene(number))
+    found = load(tmp_path)
+    assert found.ids == ("a/c.png", "b.png")
+    np.testing.assert_array_equal(found.images, [resize_image(scene(number), (16, 16)) for number in (12, 11)])
+    pixels = scene(12)
+    digest = hashlib.sha256(np.array(pixels.shape, "<u8").tobytes() + pixels.tobytes()).hexdigest()
+    assert found.digests["unlabelled/a/c.png"] == digest
+    assert found.told == ()
+
+
+def test_pictures_of_every_split_are_left_out_and_named_however_they_were_saved(tmp_path):
+    save(tmp_path / "new.png", scene(11))
+    save(tmp_path / "copied.png", scene(0))
+    Image.fromarray(scene(1)).save(tmp_path / "again.jpg", quality=60)
+    save(tmp_path / "small.png", resize_image(scene(2), (48, 56)))
+    Image.fromarray(resize_image(scene(3), (192, 224))).save(tmp_path / "large.jpg", quality=90)
+    found = load(tmp_path)
+    assert found.ids == ("new.png",)
+    assert found.told == (
+        "2 of 5 unlabelled pictures are of the train split and left out: again.jpg, copied.png",
+        "1 of 5 unlabelled pictures are of the val split and left out: small.png",
+        "1 of 5 unlabelled pictures are of the test split and left out: large.jpg",
+    )
+    (tmp_path / "new.png").unlink()
+    with pytest.raises(DataError, match=r"no picture is left.*of the test split.*large\.jpg"):
+        load(tmp_path)
+
+
+def test_files_that_cannot_be_read_are_left_out_and_named(tmp_path):
+    save(tmp_path / "good.png", scene(11))
+    (tmp_path / "torn.png").write_bytes((tmp_path / "good.png").read_bytes()[:99])
+    found = load(tmp_path)
+    assert found.ids == ("good.png",)
+    assert len(found.told) == 1
+    assert found.told[0].startswith("1 of 2 unlabelled pictures cannot be read and are left out: ")
+    assert "torn.png" in found.told[0]
+    (tmp_path / "good.png").unlink()
+    with pytest.raises(DataError, match=r"(?s)none of 1 pictures can be read \(data.unlabelled\).*torn\.png"):
+        load(tmp_path)
+
+
+def test_folders_that_cannot_be_meant_are_refused(tmp_path):
+    with pytest.raises(DataError, match="no such file or folder"):
+        load(tmp_path / "away")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("none")
+    with pytest.raises(DataError, match=r"no pictures \(but other files: \.txt 1\)"):
+        load(tmp_path / "empty")
+    save(tmp_path / "pairs/images/a.png", scene(11))
+    save(tmp_path / "pairs/masks/a.png", np.zeros((96, 112), np.uint8))
+    with pytest.raises(DataError, match="has a folder masks; masks would be taken for pictures"):
+        load(tmp_path / "pairs")
+    assert load(tmp_path / "pairs/images").ids == ("a.png",)
+    with pytest.raises(DataError, match=r"1 pictures of 16 x 16 take 768 bytes.*data\.resident_bytes=767"):
+        load(tmp_path / "pairs/images", most=767)
+
+
+def test_slices_of_a_volume_are_pictures(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    values = np.random.default_rng(0).normal(size=(20, 24, 3)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "scan.nii.gz")
+    found = load(tmp_path)
+    assert found.ids == tuple(f"scan.nii.gz#{number:03d}" for number in (1, 2, 3))
+    assert len({image.tobytes() for image in found.images}) == 3
+
+
+def test_alike_is_below_four_levels_of_root_mean_square():
+    base = np.full((1, 2, 2, 3), 100, np.uint8)
+    others = np.stack([base[0] + 3, base[0] - 3, base[0] + 4, base[0]])
+    others[3, 0, 0, 0] += 14  # 14^2 / 12 is above 16, 13^2 / 12 below
+    np.testing.assert_array_equal(looks_like_any(others, base), [True, True, False, False])
+    others[3, 0, 0, 0] -= 1
+    np.testing.assert_array_equal(looks_like_any(others, base), [True, True, False, True])
