@@ -139,6 +139,12 @@ def check_config(config: Mapping[str, Any]) -> None:
     spec.process.create(**config["diffusion"])
 
 
+def without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved config for other machines: without the paths that say where pictures and first weights lay."""
+    cleared = {"data": {"root": "", "cache_dir": None, "unlabelled": ""}, "train": {"init_from": None}}
+    return dict(config) | {name: config[name] | fields for name, fields in cleared.items() if name in config}
+
+
 def saved_config(file: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The resolved config in the metadata of a checkpoint, checked; the modules that it names are imported.
 

@@ -12,6 +12,7 @@ import numpy as np
 from absl import logging
 
 import ddim_jax
+from ddim_jax.config import without_paths
 from ddim_jax.diffusion.reverse import draw
 from ddim_jax.export.formats import FORMATS
 from ddim_jax.export.program import OUTPUTS, Program, create_program
@@ -194,10 +195,7 @@ def _compare(
 
 def _about(segmenter: Segmenter, program: Program, options: SamplingOptions, batch: int | None) -> dict[str, Any]:
     """The metadata of the file: JSON-serialisable, without the paths of the machine of the training."""
-    config = segmenter.config
-    config = config | {"data": config["data"] | {"root": "", "cache_dir": None}}
-    if "train" in config:
-        config = config | {"train": config["train"] | {"init_from": None}}
+    config = without_paths(segmenter.config)
     calibration, why_not = segmenter.calibration(options)
     reference, _ = segmenter.reference()
     calibrated = None

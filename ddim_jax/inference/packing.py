@@ -5,6 +5,7 @@ from typing import Literal
 
 from ddim_jax.checkpoints.packed import Packed, check_output, write_packed
 from ddim_jax.checkpoints.weights import open_weights
+from ddim_jax.config import without_paths
 from ddim_jax.inference.calibration import packable_calibration
 from ddim_jax.runtime.errors import CheckpointError
 from ddim_jax.runtime.remote import local_path
@@ -45,10 +46,7 @@ def pack(
     config = found.metadata.get("config")
     if not isinstance(config, dict) or not all(isinstance(config.get(part), dict) for part in ("data", "train")):
         raise CheckpointError(f"{found.about}: config is {config!r}; expected sections. Was it made by train.py?")
-    config = config | {
-        "data": config["data"] | {"root": "", "cache_dir": None, "unlabelled": ""},
-        "train": config["train"] | {"init_from": None},
-    }
+    config = without_paths(config)
     calibration = packable_calibration(found, dtype)
     return write_packed(
         output,

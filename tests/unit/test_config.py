@@ -10,7 +10,7 @@ import pytest
 from ml_collections import ConfigDict, config_dict
 from tiny_runs import tiny_config, unet_config
 
-from ddim_jax.config import check_config, create_config, resolve_config, saved_config, total_steps
+from ddim_jax.config import check_config, create_config, resolve_config, saved_config, total_steps, without_paths
 from ddim_jax.data import Augmentation
 from ddim_jax.data.augmentation import AUGMENTATIONS
 from ddim_jax.fields import plain_config
@@ -283,3 +283,11 @@ def test_without_diffusion_there_is_one_pass_and_no_sampler():
 def test_what_is_no_config_is_refused(config, message):
     with pytest.raises(ConfigError, match=message):
         resolve_config(config)
+
+
+def test_a_config_for_other_machines_names_no_path_of_this_one():
+    config = resolve_config(tiny_config())
+    config["data"] |= {"root": "/home/ann/films", "cache_dir": "/home/ann/cache", "unlabelled": "/home/ann/more"}
+    config["train"]["init_from"] = "/home/ann/run"
+    assert "/home/ann" not in json.dumps(without_paths(config))
+    assert without_paths(config)["model"] == config["model"] and config["data"]["root"] == "/home/ann/films"
