@@ -106,6 +106,7 @@ _COLUMNS: Columns = {
     "n": "{n}",
     "system": "`{system}`",
     "augmentation": "{augmentation}",
+    "side": "{size}",
     "seed": "{seed}",
     "Dice": lambda row: "{:.3f} [{:.3f}, {:.3f}]".format(row["dice_mean"], *row["dice_ci"]),
     "recall": "{recall_mean:.3f}",

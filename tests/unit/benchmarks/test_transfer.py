@@ -67,7 +67,7 @@ def test_both_sources_are_scored_at_their_own_size_and_replace_their_rows(evalua
     assert (test["area_coverage"], elsewhere["area_coverage"]) == (0.9, None)
     page = rendered("<!-- table: transfer -->\n<!-- end -->\n", tmp_path)
     assert (
-        "| polyp, test | 4 | `unet` | strong | 1 | 0.450 [0.100, 0.900] | 0.450 | 0.450 | 0.600 | -0.50 | 1 of 2"
+        "| polyp, test | 4 | `unet` | strong | 64 | 1 | 0.450 [0.100, 0.900] | 0.450 | 0.450 | 0.600 | -0.50 | 1 of 2"
         in page
     )
     assert "| 1 of 2 | 0.90 |\n" in page
