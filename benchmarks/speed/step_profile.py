@@ -1,4 +1,6 @@
-"""Where a training step of the recommended network spends its time: python -m benchmarks.speed.step_profile [--label X]
+"""Takes the time of a training step of the recommended network apart.
+
+python -m benchmarks.speed.step_profile [--label X]
 
 The step of configs/folder.py (64 x 64, 16 pictures, float32) on one thread, so that the times of its operations add up:
 XLA's own trace says how long each took, its compiled program what each is for. What no operation accounts for is the

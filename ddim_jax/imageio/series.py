@@ -94,7 +94,7 @@ class DicomStack:
         return None if spacing is None else spacing[0] * spacing[1]
 
     def notes(self, index: int) -> tuple[str, ...]:
-        """What a user should know of how slice `index` is shown."""
+        """Returns notes for the user on how slice `index` is shown."""
         return dicom_shown.window_note(*self.slices[index], self._options)
 
     def _common_limits(self) -> tuple[float, float]:

@@ -72,7 +72,7 @@ def open_stack(files: Sequence[str | os.PathLike], options: ReadOptions = ReadOp
 
 
 def notes_of_slice(stack: Stack, index: int) -> tuple[str, ...]:
-    """What a user should know of how slice `index` is read, as `ddim_jax.imageio.images.Picture` has it."""
+    """Returns notes for the user on how slice `index` is read, as `ddim_jax.imageio.images.Picture` has them."""
     tell = getattr(stack, "notes", None)
     return () if tell is None else tell(index)
 

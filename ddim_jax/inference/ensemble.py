@@ -118,7 +118,7 @@ def load_checkpoints(
 
 
 def _shared(segmenter: Segmenter) -> dict[str, Any]:
-    """What all checkpoints of an ensemble have to have in common, by the name that a user knows."""
+    """Returns all that the checkpoints of an ensemble have to have in common, by the name that a user knows."""
     data, labels = segmenter.config["data"], segmenter.labels
     read = {f"data.{name}": data.get(name) for name in ("image_size", "crop", "window", "invert")}
     return {"classes": labels.class_names, "data.multilabel": labels.multilabel} | read

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,11 @@ from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, create_process
 from ddim_jax.models.spec import check_memory
 from ddim_jax.ops.surroundings import surroundings
-from ddim_jax.runtime.atomic import check_place, json_text, make_folder, write_json
+from ddim_jax.runtime.atomic import check_place
 from ddim_jax.runtime.compile_clock import CompileClock
-from ddim_jax.runtime.errors import InUseError
 from ddim_jax.runtime.pinned import pinned
 from ddim_jax.runtime.printable import printable
-from ddim_jax.runtime.processes import LastWord, as_first, check_shared, ending_together, first_alone, wait_for_all
+from ddim_jax.runtime.processes import LastWord, as_first, ending_together, first_alone
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.runtime.signals import StopRequest, stop_on_signals
 from ddim_jax.sampling_options import SamplingOptions
@@ -33,8 +32,8 @@ from ddim_jax.training import same_pixels
 from ddim_jax.training.input_pipeline import batches, read_pictures, read_unlabelled, with_unlabelled
 from ddim_jax.training.logging import Reporter, Told, create_reporter
 from ddim_jax.training.mean_teacher import MeanTeacher
-from ddim_jax.training.nan_guard import LossWatch, NonFiniteLoss
-from ddim_jax.training.one_training import OneTraining, check_files
+from ddim_jax.training.nan_guard import LossWatch, NonFiniteLoss, last_good_checkpoint_named
+from ddim_jax.training.one_training import OneTraining, begin_folder, check_files
 from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
 from ddim_jax.training.resume import check_not_away, find_checkpoint, restore
 from ddim_jax.training.sharding import data_mesh, place
@@ -180,7 +179,7 @@ def _train(
         **sampling,
     )
 
-    _begin_folder(workdir, config, one_training, is_unchanged=lambda: store.steps() == steps_there)
+    begin_folder(workdir, config, one_training, is_unchanged=lambda: store.steps() == steps_there)
     if jax.process_index() == 0:
         same_pixels.write_digests(workdir, digests)
         if data["folds"]:
@@ -190,7 +189,7 @@ def _train(
         reporter = stack.enter_context(
             create_reporter(workdir, steps=steps, start_step=start_step, batch_size=batch_size)
         )
-        stack.enter_context(_last_good_checkpoint_named(store))
+        stack.enter_context(last_good_checkpoint_named(store))
         stop = Stop(request, mesh)
         _leave_at_once_until_the_first_step(request, reporter, start_step)
         reporter.message(
@@ -276,25 +275,6 @@ def _load(data: Mapping[str, Any], split: str) -> Source:
     return load_dataset(split=split, **configured(data))
 
 
-def _begin_folder(
-    workdir: Path, config: Mapping[str, Any], one_training: OneTraining, is_unchanged: Callable[[], bool]
-) -> None:
-    """Makes the folder of the run; not before the data were read: those that cannot be used leave no run behind.
-
-    Raises:
-      InUseError: another training is at work there, or was since this one looked.
-      InputError: the processes do not see the same folder, or have different configurations.
-    """
-    if jax.process_index() == 0:
-        make_folder(workdir)
-        one_training.hold()
-        if not is_unchanged():
-            raise InUseError(f"{workdir}: another training was at work there; start the same command again to go on")
-        write_json(workdir / "config.json", config)
-    wait_for_all("config.json")
-    check_shared(workdir / "config.json", json_text(config))
-
-
 def _leave_at_once_until_the_first_step(request: StopRequest, reporter: Reporter, start_step: int) -> None:
     """A signal ends a single process at once until something is to be saved; several stop after the same step."""
     if jax.process_count() > 1:
@@ -324,20 +304,6 @@ def _validate(
         raise NonFiniteLoss(f"the validation loss of step {step} is {result.loss}")
     report(step, result)
     return {"dice": result.dice, "loss": result.loss}
-
-
-@contextlib.contextmanager
-def _last_good_checkpoint_named(store: CheckpointStore) -> Iterator[None]:
-    """Adds to a `NonFiniteLoss` of the block which checkpoint is left, and what to try."""
-    try:
-        yield
-    except NonFiniteLoss as error:
-        last = store.steps()
-        kept = f"the last good checkpoint is step {last[-1]}" if last else "there is no checkpoint yet"
-        raise NonFiniteLoss(
-            f"{error}; stopped, {kept} in {store.directory}. Start again with a lower train.learning_rate, more "
-            "train.warmup_steps or a train.gradient_clip of 1, in another --workdir."
-        ) from error
 
 
 def _last_checkpoint(store: CheckpointStore) -> str:

@@ -1,10 +1,13 @@
 """Watches the losses of steps that the device is still working on."""
 
+import contextlib
 from collections import deque
+from collections.abc import Iterator
 
 import jax
 import numpy as np
 
+from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.training.step import STOP, Metrics
 from ddim_jax.training.stopping import Stop
@@ -58,3 +61,17 @@ class LossWatch:
             if not np.isfinite(value):
                 raise NonFiniteLoss(f"the {name.replace('_', ' ')} of step {step} is {value}")
         self._values.append(values)
+
+
+@contextlib.contextmanager
+def last_good_checkpoint_named(store: CheckpointStore) -> Iterator[None]:
+    """Adds to a `NonFiniteLoss` of the block which checkpoint is left, and what to try."""
+    try:
+        yield
+    except NonFiniteLoss as error:
+        last = store.steps()
+        kept = f"the last good checkpoint is step {last[-1]}" if last else "there is no checkpoint yet"
+        raise NonFiniteLoss(
+            f"{error}; stopped, {kept} in {store.directory}. Start again with a lower train.learning_rate, more "
+            "train.warmup_steps or a train.gradient_clip of 1, in another --workdir."
+        ) from error

@@ -3,14 +3,17 @@
 import contextlib
 import os
 import stat
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from ddim_jax.checkpoints.folders import check_path
+from ddim_jax.runtime.atomic import json_text, make_folder, write_json
 from ddim_jax.runtime.errors import InputError, InUseError
 from ddim_jax.runtime.locks import try_lock
+from ddim_jax.runtime.processes import check_shared, wait_for_all
 
 LOCK = ".training.lock"
 _DIGITS = 20
@@ -118,3 +121,22 @@ class OneTraining:
                 "more is saved there. Start the same command again with the --workdir where it lies; it goes on from "
                 "the last checkpoint"
             )
+
+
+def begin_folder(
+    workdir: Path, config: Mapping[str, Any], one_training: OneTraining, is_unchanged: Callable[[], bool]
+) -> None:
+    """Makes the folder of the run; not before the data were read: those that cannot be used leave no run behind.
+
+    Raises:
+      InUseError: another training is at work there, or was since this one looked.
+      InputError: the processes do not see the same folder, or have different configurations.
+    """
+    if jax.process_index() == 0:
+        make_folder(workdir)
+        one_training.hold()
+        if not is_unchanged():
+            raise InUseError(f"{workdir}: another training was at work there; start the same command again to go on")
+        write_json(workdir / "config.json", config)
+    wait_for_all("config.json")
+    check_shared(workdir / "config.json", json_text(config))

@@ -26,7 +26,7 @@ def answer(given):
 
 
 def losses(process, given, mask, noise):
-    """Of pictures for which the network answers `given`; compiled, for the operations one by one take longer."""
+    """Returns the losses of pictures for which the network answers `given`; compiled, since one by one takes longer."""
 
     @jax.jit
     def computed(given, mask, noise):

@@ -14,7 +14,7 @@ from tiny_runs import unet_config
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.inference import Segmenter
 from ddim_jax.runtime.errors import InUseError
-from ddim_jax.training import loop, train
+from ddim_jax.training import loop, one_training, train
 from ddim_jax.training.one_training import LOCK, OneTraining
 
 HOLDS = (
@@ -67,8 +67,8 @@ def test_the_folder_is_held_from_the_first_file_to_the_last(tmp_path, monkeypatc
             other.hold_if_known()
         asked.append(True)
 
-    write, save = loop.write_json, CheckpointStore.save
-    monkeypatch.setattr(loop, "write_json", lambda *arguments: (refused(), write(*arguments)))
+    write, save = one_training.write_json, CheckpointStore.save
+    monkeypatch.setattr(one_training, "write_json", lambda *arguments: (refused(), write(*arguments)))
     monkeypatch.setattr(CheckpointStore, "save", lambda *arguments, **all: (refused(), save(*arguments, **all))[1])
     assert train(unet_config(steps=4), tmp_path) == 4
     assert len(asked) == 2

@@ -1,0 +1,95 @@
+"""DICOM headers that claim what is not so: refused or noted, without a word of them."""
+
+import numpy as np
+import pydicom
+import pytest
+from dicom_files import ct_slice
+
+from ddim_jax.imageio import dicom
+from ddim_jax.imageio.images import ReadOptions, read_image, read_picture
+from ddim_jax.imageio.stacks import open_stack
+from ddim_jax.runtime.errors import DataError
+
+HU = np.array([[-1000, -160, 40], [240, 400, 3000]])
+
+
+def test_no_error_quotes_the_header(tmp_path):
+    path = ct_slice(tmp_path / "a.dcm", HU, PatientID="Secret^Id")
+    whole = path.read_bytes()
+    at = whole.index(b"\x28\x00\x10\x00US")  # Rows
+    for damaged in (whole[:at], whole[:-3], whole.replace(b"DS\x08\0-1024.0 ", b"DS\x08\0Secret^N"), b"", b"\0" * 999):
+        assert damaged != whole
+        path.write_bytes(damaged)
+        with pytest.raises(DataError) as error:
+            read_image(path)
+        assert str(path) in str(error.value) and "Secret" not in str(error.value)
+        assert error.value.__suppress_context__ or error.value.__context__ is None
+
+
+def test_a_header_that_claims_more_than_there_is_fills_no_memory(tmp_path):
+    path = ct_slice(tmp_path / "a.dcm", HU, Rows=60000, Columns=60000)
+    with pytest.raises(DataError, match="60000 x 60000 pixels, expected at most"):
+        read_image(path)
+    ct_slice(path, HU, Rows=6000, Columns=6000)
+    with pytest.raises(DataError, match="truncated, damaged"):
+        read_image(path)
+    ct_slice(path, HU, NumberOfFrames=10**6)
+    with pytest.raises(DataError, match="expected one"):
+        read_image(path)
+
+
+def test_a_header_of_too_many_attributes(tmp_path, monkeypatch):
+    path = ct_slice(tmp_path / "x.dcm", np.zeros((4, 4)))
+    monkeypatch.setattr(dicom, "_HEADER_STEPS", 40)
+    with pytest.raises(DataError, match=r"x\.dcm: its header has more than 20 attributes; it is damaged"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ({"RescaleSlope": 0}, "has the RescaleSlope 0 and the RescaleIntercept -1024, which give no values"),
+        ({"RescaleSlope": "1e300"}, "has the RescaleSlope 1e.300 and"),
+        ({"RescaleSlope": "1e-300"}, "has the RescaleSlope 1e-300 and"),
+        ({"RescaleSlope": "-1e31"}, "has the RescaleSlope -1e.31 and"),
+        (
+            {"RescaleIntercept": "1e300"},
+            "has the RescaleSlope 1 and the RescaleIntercept 1e.300, which give no values; expected finite numbers",
+        ),
+        ({"BitsStored": 17}, r"has 17 bits stored \(BitsStored\) of 16; expected 1 to 16"),
+        ({"BitsStored": 0}, r"has 0 bits stored \(BitsStored\) of 16; expected 1 to 16"),
+        ({"BitsStored": None}, r"does not say how many bits a value has \(BitsStored\)"),
+    ],
+)
+def test_numbers_that_make_no_picture_are_refused(tmp_path, attributes, said):
+    path = ct_slice(tmp_path / "x.dcm", np.arange(16).reshape(4, 4), **attributes)
+    with pytest.raises(DataError, match=rf"x\.dcm: {said}"):
+        read_image(path)
+
+
+def test_a_window_that_is_none_has_a_note(tmp_path):
+    values = np.arange(16).reshape(4, 4)
+    plain = read_picture(ct_slice(tmp_path / "x.dcm", values))
+    for number, width in enumerate((0, -5)):
+        path = ct_slice(tmp_path / f"{number}.dcm", values, WindowCenter=3, WindowWidth=width)
+        found = read_picture(path)
+        np.testing.assert_array_equal(found.pixels, plain.pixels)
+        said = f"window not used (its centre is 3 and its width {width}; the range of the values is)"
+        assert found.notes == (said,) == open_stack([path]).notes(0)
+        assert read_picture(path, ReadOptions(window=(3.0, 5.0))).notes == ()
+    assert plain.notes == read_picture(ct_slice(tmp_path / "y.dcm", values, WindowCenter=3, WindowWidth=9)).notes == ()
+
+
+@pytest.mark.parametrize("syntax", ["explicit", "implicit"])
+def test_frames_that_the_header_does_not_count_are_not_left_out(tmp_path, syntax):
+    path, values = tmp_path / "x.dcm", np.arange(36).reshape(6, 6)
+    uid = {"explicit": "1.2.840.10008.1.2.1", "implicit": "1.2.840.10008.1.2"}[syntax]
+    for rows, refused in ((6, False), (3, True), (2, True), (5, False)):
+        file = pydicom.dcmread(ct_slice(path, values, Rows=rows))
+        file.file_meta.TransferSyntaxUID = uid
+        file.save_as(path, implicit_vr=syntax == "implicit", little_endian=True)
+        if refused:
+            with pytest.raises(DataError, match=f"has 72 bytes of pixels, 1 frames of its header have {rows * 12}"):
+                read_image(path)
+        else:
+            assert read_image(path).shape == (rows, 6, 3)

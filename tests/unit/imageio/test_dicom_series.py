@@ -1,0 +1,68 @@
+"""Series and frames of DICOM as stacks of slices."""
+
+import logging
+
+import numpy as np
+import pytest
+from dicom_files import bundled, ct_series, ct_slice
+
+from ddim_jax.imageio.images import ReadOptions, read_image
+from ddim_jax.imageio.listing import list_images
+from ddim_jax.imageio.series import group_series
+from ddim_jax.imageio.stacks import open_stack
+from ddim_jax.runtime.errors import DataError
+
+HU = np.array([[-1000, -160, 40], [240, 400, 3000]])
+
+
+def test_a_series_is_sorted_by_its_places(tmp_path):
+    values = ct_series(tmp_path)
+    ct_slice(tmp_path / "scout.dcm", HU, ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
+    series, others = group_series(map(str, list_images(tmp_path)))
+    assert [len(files) for files in series] == [4, 1] and others == {}
+    stack = open_stack(series[0], ReadOptions(window=(0.0, 510.0)))
+    assert (stack.count, stack.shape) == (4, (12, 10))
+    assert [path.name for path in stack.files] == ["IM004", "IM003", "IM002", "IM001"]
+    for number, expected in enumerate(values):
+        np.testing.assert_allclose(stack.read(number)[..., 0], np.clip((expected + 255) / 2, 0, 255), atol=0.51)
+
+
+def test_slices_at_one_place_are_refused_and_missing_ones_said(tmp_path, caplog):
+    ct_series(tmp_path, count=5)
+    (tmp_path / "IM003").unlink()
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        assert open_stack(list_images(tmp_path)).count == 4
+    assert "IM004 and " in caplog.text and "lie 5 mm apart, the others 2.5 mm" in caplog.text
+    ct_slice(tmp_path / "again.dcm", np.zeros((12, 10)), place=(-10.0, 5.0, 5.0 + 2.5), number=9)
+    with pytest.raises(DataError, match=r"IM002 and .*again.dcm: two slices of one series at one position"):
+        open_stack(list_images(tmp_path))
+
+
+def test_files_of_a_series_without_places_are_pictures_by_themselves_and_that_is_said(tmp_path, caplog):
+    for number in range(3):
+        ct_slice(tmp_path / f"{number}.dcm", HU, number=number, ImagePositionPatient=None)
+    ct_slice(tmp_path / "other.dcm", HU, series="1.2.3", ImagePositionPatient=None)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        series, _ = group_series(map(str, list_images(tmp_path)))
+    assert [len(files) for files in series] == [1, 1, 1, 1]
+    assert "3 files of 1 DICOM series have no position in the patient (ImagePositionPatient), such as" in caplog.text
+    caplog.clear()
+    group_series([str(tmp_path / "0.dcm"), str(tmp_path / "other.dcm")])
+    assert not caplog.text
+
+
+def test_slices_without_a_window_share_black_and_white(tmp_path):
+    for number in range(3):
+        ct_slice(tmp_path / f"{number}.dcm", np.full((4, 4), 100 * number), place=(0, 0, number), number=number)
+    stack = open_stack(list_images(tmp_path))
+    assert [int(stack.read(number).mean()) for number in range(3)] == [0, 128, 255]
+
+
+def test_frames_are_slices():
+    stack = open_stack([bundled("emri_small.dcm")])
+    assert (stack.count, stack.shape) == (10, (64, 64))
+    packed = open_stack([bundled("emri_small_jpeg_ls_lossless.dcm")])
+    for number in (0, 9):
+        np.testing.assert_array_equal(stack.read(number), packed.read(number))
+    with pytest.raises(DataError, match="holds 10 frames, expected one"):
+        read_image(bundled("emri_small.dcm"))
