@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.faults import PARTS, attacks, faults, faults_of
 from benchmarks.machine import ROOT
+from benchmarks.quality.ablation import ablations
 from benchmarks.quality.accuracy import accuracy
 from benchmarks.quality.hypotheses import hypotheses
 from benchmarks.quality.robustness import robustness, robustness_attacks, robustness_severities
@@ -32,6 +33,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "transfer": transfer,
     "hypotheses": hypotheses,
     "accuracy": accuracy,
+    "ablations": ablations,
     "unlike": unlike,
     "robustness": robustness,
     "robustness-severities": robustness_severities,
