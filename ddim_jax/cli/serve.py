@@ -122,9 +122,14 @@ def _serve(server, config, root_path: str) -> int:
     with socket:
         host, port = socket.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        # uvicorn stops on these and then raises them again, for whoever started it.
+        socket.listen(config.backlog)  # whoever reads the line below may connect at once
+
+        def stop(*_) -> None:
+            server.should_exit = True
+
+        # For a signal that comes before uvicorn listens to it, and since it raises those that it stopped on again.
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, stop)
         print(f"serving at http://{shown}:{port}{root_path}/ (Ctrl-C ends it)", flush=True)
         server.run(sockets=[socket])
     return 0

@@ -1,6 +1,9 @@
 """The programs, stopped before they have done anything: while their libraries are imported, or data are read."""
 
 import os
+import re
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -72,3 +75,19 @@ def test_a_training_whose_data_are_read(environment, tmp_path):
     done = run("train.py", "--config", "tiny.py", folder=tmp_path, **environment)
     assert (done.returncode, done.stderr) == (75, "stopped before training began\n")
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_has_just_said_where_it_is(number, environment, tmp_path):
+    # The line is written before uvicorn listens to signals: this one was lost, and the server went on.
+    pytest.importorskip("uvicorn")
+    command = [sys.executable, "-m", "ddim_jax", "serve", "--ckpt", "lung_xray", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path) as server:
+        try:
+            line = server.stdout.readline()
+            address = re.search(r"127\.0\.0\.1:(\d+)", line)
+            socket.create_connection(("127.0.0.1", int(address[1])), timeout=30).close()  # it can be reached at once
+            server.send_signal(number)
+            assert server.wait(timeout=60) == 0
+        finally:
+            server.kill()
