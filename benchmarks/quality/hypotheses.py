@@ -1,13 +1,15 @@
 """Trains networks on pictures of known ambiguity and counts which of the true masks their samples are.
 
-python -m benchmarks.quality.hypotheses [--workdir DIR] [--systems NAME...] [--output FILE]
+python -m benchmarks.quality.hypotheses [--workdir DIR] [--systems NAME...] [--seeds N...] [--output FILE]
 
 Every picture of the data set `ambiguous` has four true masks with known probabilities. Each network is trained as
 configs/ambiguous.py says and draws 16 masks of every test picture. Writes docs/results/hypotheses.json;
 `python -m benchmarks.render` puts the table into the pages. A run that is there already is not trained again.
+To choose a learning rate: --split val --learning-rate RATE prints the rows of the validation pictures and writes none.
 """
 
 import argparse
+import itertools
 import os
 import sys
 import time
@@ -48,10 +50,10 @@ RULES = {
 }
 
 
-def config_of(system: str, steps: int, seed: int) -> Any:
-    """The config of a network."""
+def config_of(system: str, steps: int, seed: int, learning_rate: float | None = None) -> Any:
+    """The config of a network; a learning rate of None is its own."""
     config = ambiguous.get_config()
-    config.model.name, config.seed = system, seed
+    config.model.name, config.seed, config.train.learning_rate = system, seed, learning_rate
     config.train.steps = config.train.checkpoint_every = steps
     return config
 
@@ -92,21 +94,30 @@ def figures_of(source: AmbiguousSource, masks: Sequence[np.ndarray]) -> dict[str
     }
 
 
-def trained(system: str, steps: int, seed: int, workdir: Path) -> tuple[Segmenter, dict[str, Any]]:
+def trained(config: Any, workdir: Path) -> tuple[Segmenter, dict[str, Any]]:
     """The network after its training, and how long that took; None seconds where it was there already."""
-    folder = workdir / f"{system}_{steps}_{seed}"
+    rate = config.train.learning_rate
+    name = f"{config.model.name}_{config.train.steps}_{config.seed}" + (f"_{rate:g}" if rate else "")
+    folder = workdir / name
     is_new, began, of_cpu = not (folder / "checkpoints").exists(), time.monotonic(), time.process_time()
-    train(config_of(system, steps, seed), folder)
+    train(config, folder)
     seconds = (time.monotonic() - began, time.process_time() - of_cpu) if is_new else (None, None)
     about = dict(zip(("train_seconds", "train_cpu_seconds"), seconds, strict=True))
     return Segmenter.load(folder, step="latest"), about
 
 
-def rows_of(system: str, source: AmbiguousSource, workdir: Path, seed: int, steps: int) -> list[dict[str, Any]]:
+def rows_of(config: Any, source: AmbiguousSource, workdir: Path) -> list[dict[str, Any]]:
     """Trains a network and scores it; the rows, of the U-Net with its level sets."""
-    segmenter, about = trained(system, steps, seed, workdir)
+    system = config.model.name
+    segmenter, about = trained(config, workdir)
     options = segmenter.options()
-    about |= {"seed": seed, "train_steps": steps, "evaluations": options.steps, "sampler": options.sampler}
+    about |= {
+        "seed": config.seed,
+        "train_steps": config.train.steps,
+        "learning_rate": segmenter.config["train"]["learning_rate"],
+        "evaluations": options.steps,
+        "sampler": options.sampler,
+    }
     rows = []
     for name, make in ((system, masks_of), (LEVELS, level_sets)):
         if name == LEVELS and system != "unet":
@@ -120,26 +131,49 @@ def rows_of(system: str, source: AmbiguousSource, workdir: Path, seed: int, step
 
 
 def hypotheses(root: Path) -> str:
-    """The table of docs/results/hypotheses.json."""
+    """The table of docs/results/hypotheses.json: for each system the mean over its seeds."""
     rows = read_rows(root / "docs" / "results" / "hypotheses.json")
     code = distinct(of_commit(row) for row in rows)
-    return table(_COLUMNS, rows) + (f"\nMeasured at {'; '.join(code)}.\n" if code else "")
+    systems = [
+        _mean([row for row in rows if row["system"] == name]) for name in distinct(row["system"] for row in rows)
+    ]
+    return table(_COLUMNS, systems) + (f"\nMeasured at {'; '.join(code)}.\n" if code else "")
 
 
-def _seconds(row: Row) -> str:
-    return "" if row.get("train_seconds") is None else f"{row['train_seconds']:.0f}"
+def _mean(rows: Sequence[Row]) -> Row:
+    """One row of the means of several seeds, with the lowest and the highest GED."""
+    seconds = [row["train_cpu_seconds"] for row in rows if row.get("train_cpu_seconds") is not None]
+    ged = [row["scores"][f"ged_{SAMPLES}"] for row in rows]
+    return {
+        "system": rows[0]["system"],
+        "seeds": len(rows) if rows[0].get("seed") is not None else None,
+        "ged_range": (min(ged), max(ged)),
+        "train_cpu_seconds": np.mean(seconds) if seconds else None,
+        **{name: np.mean([row[name] for row in rows]) for name in ("mode_error", "nearest_iou")},
+        **{group: _means([row[group] for row in rows]) for group in ("modes", "scores")},
+    }
+
+
+def _means(dictionaries: Sequence[Row]) -> dict[str, float]:
+    return {key: np.mean([one[key] for one in dictionaries]) for key in dictionaries[0]}
+
+
+def _ged(row: Row) -> str:
+    low, high = row["ged_range"]
+    return f"{row['scores'][f'ged_{SAMPLES}']:.3f}" + (f" ({low:.3f} to {high:.3f})" if high > low else "")
 
 
 _COLUMNS: Columns = {
     "masks": "{system}",
+    "seeds": lambda row: "" if row["seeds"] is None else str(row["seeds"]),
     **{mode: lambda row, mode=mode: f"{row['modes'][mode]:.2f}" for mode in MODES},
     "largest error": "{mode_error:.2f}",
-    "GED": lambda row: f"{row['scores'][f'ged_{SAMPLES}']:.3f}",
+    "GED": _ged,
     "matched IoU": lambda row: f"{row['scores'][f'matched_iou_{SAMPLES}']:.3f}",
     "D-max": lambda row: f"{row['scores'][f'd_max_{SAMPLES}']:.3f}",
     f"best of {SAMPLES}": lambda row: f"{row['scores'][f'best_dice_{SAMPLES}']:.3f}",
     "nearest IoU": "{nearest_iou:.3f}",
-    "training, s": _seconds,
+    "training, CPU s": "{train_cpu_seconds:.0f}",
 }
 
 
@@ -147,23 +181,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), metavar="NAME")
     parser.add_argument("--steps", type=int, metavar="N", help="training steps of all (default: those of each)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="default: 0 1 2")
+    parser.add_argument("--learning-rate", type=float, metavar="RATE", help="default: that of each")
+    parser.add_argument("--split", choices=("val", "test"), default="test", help="scored; the rows of val are not kept")
     parser.add_argument(
         "--workdir", type=Path, default=Path("runs/hypotheses"), metavar="DIR", help="default: %(default)s"
     )
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/results/...")
     given = parser.parse_args(arguments)
     with report_input_errors("stopped"):
-        source = load_dataset("ambiguous", "test", image_size=ambiguous.get_config().data.image_size)
+        source = load_dataset("ambiguous", given.split, image_size=ambiguous.get_config().data.image_size)
         device = device_in_words(jax.devices()[0], len(os.sched_getaffinity(0)))
         machine = provenance() | {"device": device}
         floor = [drawn_truths(source, row) for row in range(len(source))]
-        rows = [{"system": TRUTH, **figures_of(source, floor), **machine}]
-        for system in given.systems:
-            for row in rows_of(system, source, given.workdir, given.seed, given.steps or SYSTEMS[system]):
+        rows = [{"system": TRUTH, "seed": None, **figures_of(source, floor), **machine}]
+        for system, seed in itertools.product(given.systems, given.seeds):
+            config = config_of(system, given.steps or SYSTEMS[system], seed, given.learning_rate)
+            for row in rows_of(config, source, given.workdir):
                 rows.append(row | machine)
                 print(row, flush=True)
-            write_rows(given.output, RULES, merged(read_rows(given.output), rows, ("system",)))
+            if given.split == "test":
+                write_rows(given.output, RULES, merged(read_rows(given.output), rows, ("system", "seed")))
     return 0
 
 

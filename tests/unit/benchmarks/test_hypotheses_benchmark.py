@@ -5,7 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.quality.hypotheses import LEVELS, SAMPLES, drawn_truths, figures_of, hypotheses, level_sets
+from benchmarks.quality.hypotheses import (
+    LEVELS,
+    SAMPLES,
+    TRUTH,
+    config_of,
+    drawn_truths,
+    figures_of,
+    hypotheses,
+    level_sets,
+)
 from ddim_jax.data.datasets.ambiguous import MODES, AmbiguousSource
 
 SOURCE = AmbiguousSource("test", seed=0, size=16, count=20)
@@ -38,11 +47,22 @@ def test_level_sets_are_nested():
     assert masks[0].sum() == 15 and masks[-1].sum() == 1
 
 
-def test_the_table_says_what_the_file_says(tmp_path):
-    row = {"system": LEVELS} | figures_of(SOURCE, [drawn_truths(SOURCE, 0)])
+def test_the_table_has_the_mean_of_the_seeds(tmp_path):
+    figures = figures_of(SOURCE, [drawn_truths(SOURCE, 0)])
+    rows = [{"system": TRUTH, "seed": None, **figures}]
+    for seed, ged in enumerate((0.2, 0.25, 0.3)):
+        scores = figures["scores"] | {"ged_16": ged}
+        rows.append({"system": LEVELS, "seed": seed, "train_cpu_seconds": 60.0 + 3 * seed, **figures, "scores": scores})
     (tmp_path / "docs/results").mkdir(parents=True)
-    (tmp_path / "docs/results/hypotheses.json").write_text(json.dumps({"rows": [row]}))
+    (tmp_path / "docs/results/hypotheses.json").write_text(json.dumps({"rows": rows}))
     lines = hypotheses(tmp_path).splitlines()
-    assert "GED" in lines[0]
-    assert lines[2].startswith(f"| {LEVELS} |")
-    assert f"| {row['scores']['ged_16']:.3f} |" in lines[2]
+    assert lines[2].startswith(f"| {TRUTH} |  |") and lines[2].endswith("|  |")
+    assert f"| {figures['scores']['ged_16']:.3f} |" in lines[2]
+    assert lines[3].startswith(f"| {LEVELS} | 3 |") and lines[3].endswith("| 63 |")
+    assert "| 0.250 (0.200 to 0.300) |" in lines[3]
+
+
+def test_a_learning_rate_of_the_command_is_that_of_the_network():
+    assert config_of("stochastic_unet", 1200, 3).train.learning_rate is None
+    config = config_of("stochastic_unet", 1200, 3, 0.5)
+    assert (config.train.learning_rate, config.seed, config.train.steps) == (0.5, 3, 1200)
