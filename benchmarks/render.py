@@ -19,6 +19,7 @@ from benchmarks.quality.hypotheses import hypotheses
 from benchmarks.quality.robustness import robustness, robustness_attacks, robustness_severities
 from benchmarks.quality.tables import steps, table1, table2
 from benchmarks.quality.transfer import transfer
+from benchmarks.quality.unlabelled import unlabelled
 from benchmarks.quality.unlike import unlike
 from benchmarks.speed.tables import archive, exported, processes, startup, step_profile, suite
 from ddim_jax.runtime.atomic import write_text
@@ -34,6 +35,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "hypotheses": hypotheses,
     "accuracy": accuracy,
     "ablations": ablations,
+    "unlabelled": unlabelled,
     "unlike": unlike,
     "robustness": robustness,
     "robustness-severities": robustness_severities,

@@ -34,7 +34,7 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
-COMMANDS = ("train", "evaluate", "sample", "serve", "pack", "export", "doctor")
+COMMANDS = ("train", "pretrain", "evaluate", "sample", "serve", "pack", "export", "doctor")
 
 
 def write_generated_pages(_app) -> None:

@@ -23,6 +23,8 @@ from ddim_jax.runtime.values import is_whole
 
 SUFFIX = ".safetensors"
 FORMAT, FORMAT_VERSION = "ddim_jax weights", 1
+PRETRAINING = "pretraining_examples"
+"""In the metadata, section data, of weights of `ddim_jax.training.pretraining`: the number of its pictures."""
 DTYPES = {"float32": np.float32, "float16": np.float16}
 _STORED = ("F32", "F16")
 _LARGEST_HEADER = 2**26  # bytes

@@ -1,4 +1,4 @@
-"""The command `ddim-jax`, also as `python -m ddim_jax`: train, evaluate, sample, serve, pack, export and doctor.
+"""The command `ddim-jax`, also as `python -m ddim_jax`: train, pretrain, evaluate and others (`COMMANDS`).
 
 Nothing that takes long to import is imported at the head of this file: a signal may come meanwhile, and each command
 listens before it imports what it needs.
@@ -44,6 +44,14 @@ def train() -> NoReturn:
         from ddim_jax.cli.train import run
 
         run(request)
+
+
+@enduring()
+def pretrain() -> NoReturn:
+    """Trains on pictures alone, to begin a training: --config NAME|FILE --output FILE [--config.FIELD=VALUE ...]"""
+    with _starting("stopped before pre-training began"):
+        from ddim_jax.cli.pretrain import run
+    run()
 
 
 EVALUATE = """Scores a checkpoint on a split of its data set: tables, numbers per image and figures.
@@ -150,7 +158,7 @@ def doctor() -> int:
 
 
 COMMANDS: dict[str, Callable[[], int]] = {
-    command.__name__: command for command in (train, evaluate, sample, serve, pack, export, doctor)
+    command.__name__: command for command in (train, pretrain, evaluate, sample, serve, pack, export, doctor)
 }
 
 

@@ -19,7 +19,7 @@ from ddim_jax.runtime.errors import ConfigError, InputError, report_input_errors
 from ddim_jax.runtime.signals import StopRequest
 from ddim_jax.training import train
 
-_NEED_LESS = "Raise train.accumulate, set model.overrides.remat, or lower data.image_size or train.batch_size."
+NEED_LESS = "Raise train.accumulate, set model.overrides.remat, or lower data.image_size or train.batch_size."
 
 
 def run(request: StopRequest) -> NoReturn:
@@ -36,7 +36,7 @@ def run(request: StopRequest) -> NoReturn:
 
     def main(_) -> int:
         stopped = "stopped; the same command goes on from the last checkpoint, if there is one"
-        with report_input_errors(stopped, _NEED_LESS):
+        with report_input_errors(stopped, NEED_LESS):
             begin()
             initialise(coordinator.value, processes.value, process.value)
             find_device()
@@ -68,7 +68,7 @@ def _parse(arguments: list[str]) -> list[str]:
         if not hasattr(config, "to_dict"):  # asking for something tells that the file was not read
             raise ConfigError(f"--config: get_config() of {file} gave {type(config).__name__}; expected fields")
     except flags.Error as error:
-        if file and "must have a value other than None" in str(error):
+        if file and "--config must have a value other than None" in str(error):
             raise ConfigError(f"--config: get_config() of {file} gave nothing; expected it to return fields") from error
         raise ConfigError(_without_traceback(str(error))) from error
     except OSError as error:

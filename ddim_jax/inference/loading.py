@@ -12,6 +12,7 @@ import numpy as np
 from absl import logging
 
 from ddim_jax.checkpoints.items import check_tree
+from ddim_jax.checkpoints.packed import PRETRAINING
 from ddim_jax.checkpoints.weights import open_weights
 from ddim_jax.config import saved_config
 from ddim_jax.inference.export_cache import TracedPrograms
@@ -54,6 +55,12 @@ def load_network(
     """Reads a checkpoint; arguments and errors as `Segmenter.load`."""
     step, params, metadata, weights, place, file = open_weights(path, step, require_sha256)
     config = saved_config(file, metadata)
+    data = metadata.get("data") or {}
+    if PRETRAINING in data:
+        raise CheckpointError(
+            f"{path}: is of a pre-training on pictures without masks, so it gives no mask; train from it: "
+            "--config.train.init_from"
+        )
     about = config["model"]
     labels = Labels.from_config(config["data"])
     model = create_model(about["name"], preset=about["preset"], mask_channels=labels.channels, **about["overrides"])
@@ -68,7 +75,6 @@ def load_network(
     traced = TracedPrograms(programs, _depends(config), params) if programs is not None and all_ours else None
     if traced is None or not traced.known:  # what was traced with such weights fits them
         check_tree(place, param_shapes(model, image_size), params)
-    data = metadata.get("data") or {}
     if data.get("terms"):
         logging.warning("%s: %s", path, data["terms"])
     return LoadedNetwork(model, params, config, step, str(place), weights, data, metadata.get("calibration"), traced)

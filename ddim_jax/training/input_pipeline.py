@@ -106,18 +106,19 @@ def read_pictures(
     return Pictures(place(mesh, arrays), validation, digests, own.facts)
 
 
-def read_unlabelled(data: Mapping[str, Any], labelled: Mapping[str, Source]) -> Unlabelled:
-    """The pictures of `data.unlabelled` that are of no split; each process reads all of them.
+def read_unlabelled(data: Mapping[str, Any], labelled: Mapping[str, Source], of: Sequence[str] = SPLITS) -> Unlabelled:
+    """The pictures of `data.unlabelled` that are of none of the splits `of`; each process reads all of them.
 
     Args:
       data: the section of a resolved config.
       labelled: the splits that are loaded already; one that is not here and not in the data set has no pictures.
+      of: the splits whose pictures are left out.
 
     Raises:
       DataError: as `ddim_jax.data.load_unlabelled`, or the processes do not read the same pictures.
     """
     labelled = dict(labelled)
-    for split in (split for split in SPLITS if split not in labelled):
+    for split in (split for split in of if split not in labelled):
         with contextlib.suppress(DataError):  # what is wrong with the data set was said by those that are needed
             labelled[split] = load_dataset(split=split, **configured(data))
     found = load_unlabelled(

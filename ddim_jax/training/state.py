@@ -1,6 +1,7 @@
 """The state that training carries from step to step."""
 
 import os
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -12,11 +13,13 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ddim_jax.checkpoints.items import check_tree
+from ddim_jax.checkpoints.packed import PRETRAINING
 from ddim_jax.checkpoints.torch_weights import from_torch, load_state_dict
 from ddim_jax.checkpoints.weights import is_weights, open_weights
 from ddim_jax.config import saved_config
 from ddim_jax.labels import Labels
-from ddim_jax.models import example_inputs, param_shapes
+from ddim_jax.models import PlainUNet, example_inputs, param_shapes
+from ddim_jax.models.plain_unet import Levels
 from ddim_jax.ops.random_keys import compiled_draws
 from ddim_jax.runtime.pinned import key as key_of
 
@@ -71,7 +74,8 @@ def load_weights(path: str | os.PathLike, model: nn.Module, image_size: int, lab
     """The weights of `model`, whose classes are `labels`, from a run, a file of packed weights, or one of PyTorch.
 
     Of a run, it is the average of its best checkpoint. Where its mask has another number of channels, the layers whose
-    shapes depend on it are new; where only the classes are others, the last layer is.
+    shapes depend on it are new; where only the classes are others, the last layer is. Of a pre-training (`pretrain`) it
+    is what `pretrainable` names, to the last array; the rest is new.
 
     Raises:
       CheckpointError: the file or the run cannot be read, or its weights are another network's: every name and shape
@@ -86,6 +90,11 @@ def load_weights(path: str | os.PathLike, model: nn.Module, image_size: int, lab
     channels = getattr(model, "mask_channels", 1)
     wanted, given = flatten_dict(fresh, sep="."), flatten_dict(found.params, sep=".")
     told, new = f"starts from step {found.step} of {path}", []
+    if examples := (found.metadata.get("data") or {}).get(PRETRAINING):
+        pretrained = pretrainable(model, image_size)
+        check_tree(found.place, pretrained, given)
+        told += f", pre-trained on {examples} pictures without masks: {len(given)} of {len(wanted)} arrays"
+        return Begun(found.params, f"{told}; these are new: {', '.join(new_parts(wanted, pretrained))}")
     if before.channels != channels:
         new = [name for name in wanted if name in given and wanted[name].shape != given[name].shape]
         about = f"its mask has {before.channels} channels in the network, this one {channels}"
@@ -99,6 +108,34 @@ def load_weights(path: str | os.PathLike, model: nn.Module, image_size: int, lab
     if new:
         told += f"; {about}, so these are new: {', '.join(new)}"
     return Begun(unflatten_dict(kept, sep="."), told)
+
+
+def pretrainable(model: nn.Module, image_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """The weights of a model that pictures without masks train, by name: those of its U-Net, but for the last layer.
+
+    The U-Net is the model itself or, of another one with its `Levels`, the part `trunk`; empty where there is none.
+    """
+    if not isinstance(model, Levels):
+        return {}
+    of_unet = "" if isinstance(model, PlainUNet) else "trunk."
+    shapes = flatten_dict(param_shapes(model, image_size), sep=".")
+    return {
+        name: leaf
+        for name, leaf in shapes.items()
+        if name.startswith(of_unet) and not name.startswith(f"{of_unet}conv_out.")
+    }
+
+
+def new_parts(names: Iterable[str], kept: Collection[str]) -> list[str]:
+    """The parts of a network, as large as can be, that have no array in `kept`; `names` are those of all arrays."""
+
+    def parts(name: str) -> list[str]:
+        pieces = name.split(".")
+        return [".".join(pieces[:count]) for count in range(1, len(pieces) + 1)]
+
+    held = {part for name in kept for part in parts(name)}
+    of_each = (next(part for part in parts(name) if part not in held) for name in names if name not in kept)
+    return list(dict.fromkeys(of_each))
 
 
 def _meaning(labels: Labels) -> str:

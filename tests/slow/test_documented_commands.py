@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ddim_jax.cli.main import COMMANDS
 from ddim_jax.config import create_config
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")))
-COMMAND = re.compile(
-    r"(?:ddim-jax (train|evaluate|sample|serve|pack|export|doctor)\b|python (train|evaluate|sample)\.py)([^\n#|;&]*)"
-)
+COMMAND = re.compile(rf"(?:ddim-jax ({'|'.join(COMMANDS)})\b|python (train|evaluate|sample)\.py)([^\n#|;&]*)")
 
 
 def documented():
@@ -37,7 +36,7 @@ def help_of(command):
 
 def test_options_and_fields_exist():
     found = list(documented())
-    assert {command for _, command, _ in found} == {"train", "evaluate", "sample", "serve", "pack", "export", "doctor"}
+    assert {command for _, command, _ in found} == set(COMMANDS)
     fields = create_config()
     for page, command, arguments in found:
         for option in re.findall(r"(?<!\S)(--[a-z][a-z0-9-]*)(?=[\s=]|$)", arguments):

@@ -1,15 +1,20 @@
 """Trainings with pictures without masks: stopped and gone on with, in several processes, and what is refused."""
 
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from test_training_processes import start  # noqa: F401, a fixture
-from tiny_runs import assert_same_bits, checkpoint, losses, unet_config
+from tiny_runs import assert_same_bits, checkpoint, config_file, losses, unet_config
 
-from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.runtime.errors import TRY_AGAIN, ConfigError
 from ddim_jax.training import train
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +55,34 @@ def test_two_processes_train_as_one(folder, whole, start, tmp_path):  # noqa: F8
     assert both.wait() == [0, 0], both.said
     found, expected = losses(tmp_path / "both"), losses(whole)
     np.testing.assert_allclose([*found.values()], [*expected.values()], rtol=1e-5)
+
+
+def test_a_pre_training_that_is_stopped_leaves_nothing_and_the_next_command_takes_what_one_wrote(folder, tmp_path):
+    config = unet_config(steps=2_000, log_every=1, unlabelled=str(folder))
+    (tmp_path / "config.py").write_text(config_file(config))
+    output = tmp_path / "made" / "pretrained.safetensors"
+    output.parent.mkdir()
+
+    def command(name, *arguments):
+        options = ["--config", str(tmp_path / "config.py"), *arguments]
+        return [sys.executable, "-m", "ddim_jax", name, *options]
+
+    began = command("pretrain", "--output", str(output))
+    with subprocess.Popen(began, stderr=subprocess.PIPE, text=True, cwd=ROOT) as stopped:
+        lines = iter(stopped.stderr.readline, "")
+        assert any("step 2/2000: loss" in line for line in lines)
+        stopped.terminate()
+        assert "stopped; nothing was written\n" in lines
+        assert stopped.wait() == TRY_AGAIN
+    assert not list(output.parent.iterdir())
+
+    short = ("--config.train.steps=4", "--config.train.checkpoint_every=4")
+    for arguments in (
+        ("pretrain", *short, "--output", str(output)),
+        ("train", *short, f"--config.train.init_from={output}", "--workdir", str(tmp_path / "run")),
+    ):
+        ran = subprocess.run(command(*arguments), capture_output=True, text=True, cwd=ROOT)
+        assert ran.returncode == 0, ran.stderr
+    assert f"starts from step 4 of {output}, pre-trained on 7 pictures without masks" in ran.stderr
+    again = subprocess.run(command("pretrain", "--output", str(output)), capture_output=True, text=True, cwd=ROOT)
+    assert again.returncode == 2 and "is there already and is not written over" in again.stderr

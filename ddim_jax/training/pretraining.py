@@ -1,0 +1,170 @@
+"""Denoising pre-training: the U-Net of a network learns from pictures alone before it learns masks.
+
+It is shown pictures with Gaussian noise of one strength and gives the noise (Brempong et al. 2022, arXiv 2205.11423).
+Its last layer, which gives colours here and masks later, is all of it that a training with masks begins anew.
+"""
+
+import dataclasses
+import itertools
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from ddim_jax import __version__
+from ddim_jax.checkpoints.packed import PRETRAINING, Packed, check_output, write_packed
+from ddim_jax.config import resolve_config, total_steps, without_paths
+from ddim_jax.data import Augmentation, configured, ids_digest, load_dataset, training_indices
+from ddim_jax.diffusion.direct import Apply
+from ddim_jax.labels import Labels
+from ddim_jax.models import PlainUNet, create_model, param_shapes
+from ddim_jax.models.plain_unet import Levels
+from ddim_jax.models.spec import check_memory, model_spec
+from ddim_jax.registry import MODELS
+from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.runtime.pinned import pinned
+from ddim_jax.runtime.remote import local_path
+from ddim_jax.training import same_pixels
+from ddim_jax.training.input_pipeline import read_unlabelled
+from ddim_jax.training.nan_guard import LossWatch, NonFiniteLoss
+from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
+from ddim_jax.training.sharding import data_mesh, global_batch, place
+from ddim_jax.training.state import create_state, new_parts, pretrainable
+from ddim_jax.training.step import make_train_step
+
+GAMMA = 0.95
+"""The picture's share of the variance; the noise is .23 of the picture, near the paper's best of .22."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DenoisingProcess:
+    """Stands in a training step in the place of the process of masks, of which there are none.
+
+    Attributes:
+      labels: three channels, those of a picture, which the network's answer and the noise have too.
+    """
+
+    labels: Labels = Labels.create({"red": 1, "green": 2, "blue": 3}, multilabel=True)
+
+    def draw_timesteps(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        """int32 zeros: there is one strength of noise."""
+        return jnp.zeros(shape, jnp.int32)
+
+    def losses(
+        self, apply: Apply, params: Any, mask: jax.Array, image: jax.Array, noise: jax.Array, t: jax.Array
+    ) -> jax.Array:
+        """The mean of (eps_theta(sqrt(gamma) image + sqrt(1 - gamma) eps) - eps)^2 of each picture, float32 [batch]."""
+        noisy = np.sqrt(GAMMA) * image + np.sqrt(1.0 - GAMMA) * noise
+        return jnp.mean(jnp.square(apply(params, noisy).astype(jnp.float32) - noise), axis=(1, 2, 3))
+
+
+@pinned()
+def pretrain(config: Any, output: str | os.PathLike) -> Packed:
+    """Pre-trains on the pictures of `data.unlabelled`; writes a file for `train.init_from`, and returns what is in it.
+
+    The network, the size, the augmentation, batch, steps and learning rate are those of the config. Pictures that are
+    of the validation or test split of the data set are left out, and told; those of its training split are not.
+
+    The file holds the average of the weights, of the layers that `ddim_jax.training.state.pretrainable` names. It is
+    there at the end, or not at all; the same config and pictures give the same bytes on one kind of device.
+
+    Args:
+      config: with the fields of `ddim_jax.schema.SCHEMA`; ml_collections or a plain mapping.
+      output: ends in .safetensors; nothing is written over.
+
+    Raises:
+      ConfigError: a field cannot work, or the network has no U-Net that sees the picture alone.
+      InputError: as `ddim_jax.checkpoints.packed.check_output`.
+      DataError: as `ddim_jax.data.load_unlabelled`, or the validation split cannot be read.
+      NonFiniteLoss: the loss or a gradient is not finite; nothing is written.
+      OSError: the file cannot be written.
+    """
+    output = local_path(output, "output")
+    check_output(output)
+    config = resolve_config(config)
+    about, fields, data, seed = config["model"], config["train"], config["data"], config["seed"]
+    if not data["unlabelled"]:
+        raise ConfigError("data.unlabelled is not set; expected a folder of pictures to pre-train on")
+    if fields["init_from"] is not None:
+        raise ConfigError(f"train.init_from is {fields['init_from']!r}; expected none: pre-training begins anew")
+    channels = Labels.from_config(data).channels
+    model = create_model(about["name"], preset=about["preset"], mask_channels=channels, **about["overrides"])
+    image_size, batch_size = data["image_size"], fields["batch_size"]
+    names = pretrainable(model, image_size)
+    if not names:
+        able = [name for name in MODELS if issubclass(model_spec(name).module, Levels)]
+        raise ConfigError(
+            f"model.name is {about['name']!r}, which sees no picture without a noisy mask; expected a network with a "
+            f"U-Net on the picture alone to be pre-trained: {', '.join(able)}"
+        )
+    process = DenoisingProcess()
+    unet = PlainUNet(**model.shared(mask_channels=process.labels.channels))
+    check_memory(unet, image_size)
+    mesh = data_mesh(batch_size, accumulate=fields["accumulate"])
+
+    validation = load_dataset(split="val", **configured(data))
+    pictures = read_unlabelled(data, {"val": validation}, of=("val", "test"))
+    count = len(pictures.ids)
+    for line in pictures.told:
+        logging.info(line)
+
+    steps = total_steps(fields["steps"], fields["epochs"], batch_size, count)
+    rate = learning_rate_schedule(
+        fields["lr_schedule"], fields["learning_rate"], fields["warmup_steps"], fields["schedule_steps"] or steps
+    )
+    optimiser = create_optimiser(
+        rate, beta1=fields["beta1"], beta2=fields["beta2"], gradient_clip=fields["gradient_clip"]
+    )
+    step = make_train_step(
+        unet,
+        process,
+        optimiser,
+        mesh,
+        seed=seed,
+        ema_decay=fields["ema_decay"],
+        augmentation=Augmentation.from_config(data),
+        accumulate=fields["accumulate"],
+    )
+    state = place(mesh, create_state(unet, optimiser, image_size, seed))
+    nowhere = np.zeros(pictures.images.shape[:3], np.uint8)
+    resident = place(mesh, {"images": pictures.images, "masks": nowhere})
+    arrays = flatten_dict(param_shapes(model, image_size), sep=".")
+    logging.info(
+        f"{about['name']}: pre-trains {len(names)} of {len(arrays)} arrays on {count} pictures at {image_size} x "
+        f"{image_size}; a training will begin the others anew: {', '.join(new_parts(arrays, names))}"
+    )
+    watch = LossWatch()
+    try:
+        order = training_indices(count, batch_size=batch_size, seed=seed)
+        for done, rows in enumerate(itertools.islice(order, steps), start=1):
+            state, metrics = step(state, {**resident, **global_batch(mesh, {"row": rows})})
+            watch.add(done, metrics)
+            if done % fields["log_every"] == 0 or done == steps:
+                logging.info("step %d/%d: loss %.4f", done, steps, watch.drain()["loss"])
+    except NonFiniteLoss as error:
+        raise NonFiniteLoss(
+            f"{error}; stopped, nothing was written. Start again with a lower train.learning_rate, more "
+            "train.warmup_steps or a train.gradient_clip of 1."
+        ) from error
+
+    trained = flatten_dict(jax.device_get(state.ema_params), sep=".")
+    return write_packed(
+        output,
+        unflatten_dict({name: trained[name.removeprefix("trunk.")] for name in names}, sep="."),
+        step=steps,
+        metadata={
+            "config": without_paths(config),
+            "data": {
+                PRETRAINING: count,
+                "unlabelled_ids_sha256": ids_digest(pictures),
+                same_pixels.FIELD: same_pixels.digest_of(pictures.digests),
+            },
+            "package_version": __version__,
+        },
+        note=f"denoising pre-training on {count} pictures without masks, to begin a training with (train.init_from)",
+        terms="",
+    )
