@@ -52,6 +52,7 @@ $(VENV)/kernels: $(VENV)/installed $(wildcard ddim_jax/ops/cpu_kernels/*.cc ddim
 # Both write benchmarks/results/ and the tables in docs/; they need PyTorch (the `bench` extra) and an idle machine.
 bench-cpu: $(VENV)/installed-bench kernels
 	$(RUN) -m benchmarks.speed --suite cpu
+	$(RUN) -m benchmarks.speed --suite small
 	$(RUN) -m benchmarks.render
 
 bench-gpu: $(VENV)/installed-bench

@@ -28,6 +28,7 @@ _MARKED = re.compile(r"(<!-- table: (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 TABLES: dict[str, Callable[[Path], str]] = {
     "cpu": lambda root: suite(root, "cpu"),
     "gpu": lambda root: suite(root, "gpu"),
+    "small": lambda root: suite(root, "small"),
     "table1": table1,
     "table2": table2,
     "steps": steps,

@@ -1,4 +1,4 @@
-"""The benchmark against PyTorch: python -m benchmarks.speed --suite cpu|gpu [--quick]
+"""The benchmark against PyTorch: python -m benchmarks.speed --suite cpu|gpu|small [--quick]
 
 Writes benchmarks/results/<suite>.json after every case; `python -m benchmarks.render` puts the tables into the pages.
 Needs the extra `bench` (pip install 'ddim_jax[bench]'). Exit status 1 if a side disagreed, or could
@@ -16,7 +16,18 @@ from typing import Any
 
 from benchmarks.machine import ROOT, describe_host, provenance
 from benchmarks.result_file import identity
-from benchmarks.speed.cases import CASE_FIELDS, DTYPES, KINDS, MODELS, SIDES, Case, chosen, suite_cases, unmeasured
+from benchmarks.speed.cases import (
+    CASE_FIELDS,
+    DTYPES,
+    KINDS,
+    MODELS,
+    SIDES,
+    SUITES,
+    Case,
+    chosen,
+    suite_cases,
+    unmeasured,
+)
 from benchmarks.speed.measure import Disagreement, Effort, measure_case, measure_loop
 from benchmarks.worker import Worker, WorkerError
 from ddim_jax.runtime.atomic import write_json
@@ -47,8 +58,8 @@ def run(given: argparse.Namespace, command: str) -> int:
         dtypes=given.dtypes,
         sides=given.sides,
     )
-    # The CPU suite leaves a GPU alone; the GPU suite of a machine without one runs on its CPU, for a trial.
-    of_suite = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""} if given.suite == "cpu" else {}
+    # The suites of a CPU leave a GPU alone; the GPU suite of a machine without one runs on its CPU, for a trial.
+    of_suite = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""} if given.suite != "gpu" else {}
 
     def worker(factory: str, *arguments: Any, **more: str) -> Worker:
         return Worker(factory, *arguments, cpus=cpus, environment={**of_suite, **more})
@@ -64,7 +75,7 @@ def run(given: argparse.Namespace, command: str) -> int:
             "suite": given.suite,
             "command": command,
             "quick": given.quick or given.tiny,
-            "networks": [] if given.tiny else preparation.call("networks"),
+            "networks": [] if given.tiny or given.suite == "small" else preparation.call("networks"),
             "rows": [],
             "left_out": [],
             "refused": [],
@@ -97,7 +108,7 @@ def _machine(worker, given: argparse.Namespace, threads: int) -> dict[str, Any]:
                 f"the gpu suite needs a GPU that both JAX and PyTorch can use; JAX finds a {platforms[0]}, PyTorch a "
                 f"{platforms[1]}. --tiny tries the code on any machine."
             )
-        sizes = "tiny" if given.tiny else given.suite
+        sizes = "tiny" if given.tiny else "gpu" if given.suite == "gpu" else "cpu"
         dtypes = DTYPES if given.suite == "gpu" else ("float32",)
         measured = [machine.call("ceilings", dtypes, sizes) for machine in (jax, torch)]
     machine = {
@@ -199,8 +210,8 @@ def added(there: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> li
 def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--suite", choices=("cpu", "gpu"), required=True)
-    parser.add_argument("--quick", action="store_true", help="fewer runs, and the lightweight network alone")
+    parser.add_argument("--suite", choices=SUITES, required=True)
+    parser.add_argument("--quick", action="store_true", help="fewer runs, and no standard network")
     parser.add_argument("--tiny", action="store_true", help="small networks on small pictures: a trial of the code")
     parser.add_argument("--threads", type=int, metavar="N", help="processors that either side may use (all)")
     parser.add_argument("--output", metavar="FILE", help="the result file; --tiny needs one")

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from benchmarks.speed.cases import CPU_STEPS, DTYPES, SAMPLER_STEPS
 
 LIGHT, STANDARD = "lightweight_ddim", "ddim"
+SMALL = {"model": "trunk_ddim", "size": 64}
 
 
 class Bar(NamedTuple):
@@ -34,8 +35,8 @@ class Bar(NamedTuple):
 
 
 def bars_of(result: Mapping[str, Any]) -> list[Bar]:
-    """The bars of a result file's suite."""
-    return (_cpu_bars if result["suite"] == "cpu" else _gpu_bars)(result["rows"])
+    """The bars of a result file's suite, one of `SUITES`."""
+    return {"cpu": _cpu_bars, "gpu": _gpu_bars, "small": _small_bars}[result["suite"]](result["rows"])
 
 
 def _row(rows: Sequence[Mapping[str, Any]], **wanted: Any) -> Mapping[str, Any] | None:
@@ -52,12 +53,12 @@ def _ratio(above: float | None, below: float | None) -> float | None:
     return None if above is None or below is None else above / below
 
 
-def _in_turns(rows, side: str, other: str, **case: Any) -> float | None:
+def _in_turns(rows, side: str, other: str, model: str = LIGHT, **case: Any) -> float | None:
     """The time of one side in times of another's, both of one run; None where they never took turns.
 
     A side that was added to the file later has with it what the others took beside it (`added` in `__main__`).
     """
-    above, below = (_row(rows, side=name, model=LIGHT, **case) for name in (side, other))
+    above, below = (_row(rows, side=name, model=model, **case) for name in (side, other))
     if above is None or below is None:
         return None
     if other in above.get("beside", {}):
@@ -93,6 +94,21 @@ def _cpu_bars(rows) -> list[Bar]:
         peaks = [_value(rows, "peak_bytes", **case, model=LIGHT, side=side) for side in ("ours", "torch_eager")]
         bars.append((f"light {name}: peak memory of eager PyTorch", 1.2, "", _ratio(*peaks)))
     return [Bar(promise, limit, True, unit, value) for promise, limit, unit, value in bars]
+
+
+def _small_bars(rows) -> list[Bar]:
+    cases = {
+        "training step": ({"case": "train_step", "batch": 16}, 0.8),
+        "segmenting a picture": ({"case": "segment", "batch": 4}, 0.5),
+        "segmenting eight pictures": ({"case": "segment", "batch": 32}, 0.5),
+    }
+    bars = []
+    for name, (case, limit) in cases.items():
+        bars.append((f"{name}: time of eager PyTorch", limit, _in_turns(rows, "ours", "torch_eager", **case, **SMALL)))
+    train, _ = cases["training step"]
+    peaks = [_value(rows, "peak_bytes", **train, **SMALL, side=side) for side in ("ours", "torch_eager")]
+    bars.append(("training step: peak memory of eager PyTorch", 1.0, _ratio(*peaks)))
+    return [Bar(promise, limit, True, "", value) for promise, limit, value in bars]
 
 
 def _gpu_bars(rows) -> list[Bar]:

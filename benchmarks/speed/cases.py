@@ -5,7 +5,9 @@ from collections.abc import Collection
 from typing import Any
 
 KINDS = ("forward", "train_step", "segment", "train_loop")
-MODELS = ("lightweight_ddim", "ddim")
+MODELS = ("lightweight_ddim", "ddim", "trunk_ddim")
+SUITES = ("cpu", "gpu", "small")
+"""small: the recommended configuration, configs/folder.py, on a CPU; the others: the paper's networks and setting."""
 DTYPES = ("float32", "tf32", "bfloat16")
 """tf32 is float32 whose products a GPU may round to TensorFloat-32; float32 is without."""
 SIDES = ("torch_eager", "ours", "ours_without_kernels", "torch_compile", "xla_plain")
@@ -27,6 +29,7 @@ TINY = {
     "stem_stride": 2,
 }
 """The network of a trial, soon compiled: it still has groups, both kinds of resampling, attention and patches."""
+TINY_TRUNK = {name: value for name, value in TINY.items() if name != "attention_levels"}
 CPU_STEPS = 2
 """Steps of the sampler that are timed on a CPU: fifty would take a quarter of an hour for each side."""
 
@@ -41,10 +44,11 @@ class Case:
       model: as for `ddim_jax.models.create_model`.
       dtype: one of `DTYPES`.
       size: height and width of the pictures.
-      batch: pictures; for "segment" the samples of the one picture.
+      batch: pictures; for "segment" the samples of all its pictures.
       sides: of `SIDES`, in that order.
       steps: network evaluations of a sampler; None for the other kinds.
-      overrides: fields of the network, as for `create_model`; none for the paper's size.
+      overrides: the preset and fields of the network, as for `create_model`; none for the paper's size.
+      pictures: for "segment", those of one call.
       timed: whether it is run; if not, only compilation is measured.
       together: whether the workers of all sides fit into the memory at once. If not, each lives alone, and they come
         round twice.
@@ -58,6 +62,7 @@ class Case:
     sides: tuple[str, ...]
     steps: int | None = None
     overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
+    pictures: int = 1
     timed: bool = True
     together: bool = True
 
@@ -73,16 +78,16 @@ class Case:
 
 
 def suite_cases(suite: str, *, quick: bool = False, tiny: bool = False) -> list[Case]:
-    """The cases of a suite, "cpu" or "gpu".
+    """The cases of a suite, one of `SUITES`.
 
     Args:
       suite: which.
       quick: leave out the standard network.
       tiny: small networks on 16 x 16 pictures: every path of the code, no figure of any use.
     """
-    cases = _cpu_cases() if suite == "cpu" else _gpu_cases()
+    cases = {"cpu": _cpu_cases, "gpu": _gpu_cases, "small": _small_cases}[suite]()
     if quick:
-        cases = [case for case in cases if case.model == "lightweight_ddim"]
+        cases = [case for case in cases if case.model != "ddim"]
     return [_shrunk(case) for case in cases] if tiny else cases
 
 
@@ -117,7 +122,7 @@ def unmeasured(case: Case, measured: Collection[str], cannot: Collection[str] = 
 
 def _cpu_cases() -> list[Case]:
     cases = []
-    for model in MODELS:
+    for model in ("lightweight_ddim", "ddim"):
         # All sides where it is about grouped convolutions; two elsewhere, so that the suite ends within the hour.
         two = ("torch_eager", "ours")
         sides = SIDES if model == "lightweight_ddim" else two
@@ -134,7 +139,7 @@ def _cpu_cases() -> list[Case]:
 def _gpu_cases() -> list[Case]:
     """In order of value, since a machine may be lent for less time than the whole takes: the first eight minutes of a
     machine with one H200 end within the cases of bfloat16."""
-    light, standard = MODELS
+    light, standard = "lightweight_ddim", "ddim"
     eager, ours, compiled, plain = "torch_eager", "ours", "torch_compile", "xla_plain"
     cases = []
     for dtype in reversed(DTYPES):
@@ -155,7 +160,23 @@ def _gpu_cases() -> list[Case]:
     return cases
 
 
+def _small_cases() -> list[Case]:
+    """Batch, size, steps, samples and mirror images are those of the configuration."""
+    sides = ("torch_eager", "ours", "torch_compile")
+
+    def case(kind: str, batch: int, **fields: Any) -> Case:
+        return Case(kind, "trunk_ddim", "float32", 64, batch, sides, overrides={"preset": "small"}, **fields)
+
+    return [
+        case("train_step", 16),
+        case("segment", 4, steps=1),
+        case("segment", 8 * 4, steps=1, pictures=8),
+    ]
+
+
 def _shrunk(case: Case) -> Case:
     steps = None if case.steps is None else min(case.steps, 3)
-    batch = min(case.batch, 2)
-    return dataclasses.replace(case, size=16, batch=batch, steps=steps, overrides=TINY)
+    pictures = min(case.pictures, 2)
+    batch = pictures * min(case.batch // case.pictures, 2)
+    overrides = TINY_TRUNK if case.model == "trunk_ddim" else TINY
+    return dataclasses.replace(case, size=16, batch=batch, pictures=pictures, steps=steps, overrides=overrides)

@@ -1,6 +1,7 @@
 """This package's side: the code a user runs, compiled ahead of time and timed; lives in a worker."""
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +13,12 @@ import optax
 
 from benchmarks.memory import high_water_bytes, reset_high_water, resident_bytes
 from benchmarks.speed.cases import Case
-from benchmarks.speed.inputs import EMA_DECAY, LEARNING_RATE, SEED, WATCHED, Files, read_params
+from benchmarks.speed.inputs import RECOMMENDED, SEED, Files, read_params, setting_of
 from benchmarks.speed.plain import plain_convolutions, without_kernels
 from ddim_jax.checkpoints.torch_weights import to_torch
 from ddim_jax.data import Augmentation
 from ddim_jax.diffusion import DiffusionProcess, encode
+from ddim_jax.inference.segmentation import sample_images
 from ddim_jax.models import Network, create_model
 from ddim_jax.sampling_options import SamplingOptions
 from ddim_jax.training.optimiser import create_optimiser
@@ -44,11 +46,13 @@ class JaxSide:
         # A folder of compiled programs, if the environment names one, would make the compile times false.
         jax.config.update("jax_enable_compilation_cache", False)
         self._device = jax.devices()[0]
+        self._setting = setting_of(case.model)
+        self._process = DiffusionProcess.create(**self._setting.diffusion)
         self._libraries = resident_bytes()
         self._case, self._side = case, side
         dtype = "bfloat16" if case.dtype == "bfloat16" else "float32"
         self._model = create_model(case.model, **case.overrides, dtype=dtype)
-        self._params = read_params(self._model, files)
+        self._params = read_params(self._model, files, self._setting.names)
         with np.load(files.inputs) as stored:
             self._inputs = dict(stored)
         self._once: Callable[[], Any] | None = None
@@ -102,7 +106,9 @@ class JaxSide:
         return jax.jit(self._apply), arguments, lambda program: lambda: program(*arguments)
 
     def _segment(self):
-        process, samples = DiffusionProcess.create(), self._case.batch
+        if self._case.model == RECOMMENDED:
+            return self._segment_pictures()
+        process, samples = self._process, self._case.batch
         options, network = SamplingOptions(self._case.steps, samples), Network(self._model)
 
         def segment(params, image, noise):
@@ -115,9 +121,21 @@ class JaxSide:
         arguments = (self._params, *inputs)
         return jax.jit(segment), arguments, lambda program: lambda: program(*arguments)
 
+    def _segment_pictures(self):
+        """As `ddim_jax.inference.Segmenter` does it, noise included: on a CPU picture after picture."""
+        pictures = self._case.pictures
+        options = SamplingOptions(self._case.steps, self._case.batch // pictures, flips=True).program()
+        how = {"options": options, "in_turn": self._device.platform == "cpu"}
+        sample = functools.partial(sample_images, self._process, Network(self._model), **how)
+        identities = np.arange(pictures, dtype=np.uint32)
+        arguments = jax.device_put((self._params, self._inputs["image"], np.uint32(SEED), identities), self._device)
+        return jax.jit(sample), arguments, lambda program: lambda: program(*arguments)
+
     def _train_step(self):
         mesh = data_mesh(self._case.batch, [self._device])
-        optimiser = create_optimiser(optax.constant_schedule(LEARNING_RATE))
+        setting = self._setting
+        rate = optax.constant_schedule(setting.learning_rate)
+        optimiser = create_optimiser(rate, gradient_clip=setting.gradient_clip)
         params = jax.device_put(self._params, replicated(mesh))
         state = TrainState(
             step=jnp.zeros((), jnp.int32),
@@ -127,15 +145,15 @@ class JaxSide:
         )
         self._state = jax.device_put(state, replicated(mesh))
         self._params = None  # the step overwrites the state it is given
-        self._watched = _watched(self._state.params)
+        self._watched = self._watch(self._state.params)
         batch = global_batch(mesh, {name: self._inputs[name] for name in ("image", "mask")})
         step = make_train_step(
             self._model,
-            DiffusionProcess.create(),
+            self._process,
             optimiser,
             mesh,
             seed=SEED,
-            ema_decay=EMA_DECAY,
+            ema_decay=setting.ema_decay,
             augmentation=Augmentation(),
         )
 
@@ -152,10 +170,9 @@ class JaxSide:
         """By how much the step changed some of the weights, and of their averages."""
         changes = {}
         for kind, tree in (("update", self._state.params), ("ema_update", self._state.ema_params)):
-            changes |= {f"{kind} {name}": array - self._watched[name] for name, array in _watched(tree).items()}
+            changes |= {f"{kind} {name}": array - self._watched[name] for name, array in self._watch(tree).items()}
         return changes
 
-
-def _watched(params) -> dict[str, np.ndarray]:
-    named = to_torch(params)
-    return {name: named[name].copy() for name in WATCHED}
+    def _watch(self, params) -> dict[str, np.ndarray]:
+        named = to_torch(params, self._setting.names)
+        return {name: named[name].copy() for name in self._setting.watched}

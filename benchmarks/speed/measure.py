@@ -63,6 +63,7 @@ class Measured:
             "size": case.size,
             "batch": case.batch,
             "steps": case.steps,
+            **({"pictures": case.pictures} if case.pictures > 1 else {}),
             "runs": len(self.times),
             "median_s": median,
             "spread_s": max(self.times) - min(self.times) if self.times else None,

@@ -26,9 +26,8 @@ import numpy as np
 
 from benchmarks.machine import ROOT, describe_host, provenance
 from benchmarks.result_file import add_row
-from configs import folder
+from benchmarks.speed.inputs import recommended_config
 from ddim_jax import __version__
-from ddim_jax.config import resolve_config
 from ddim_jax.data import Augmentation
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, create_process
@@ -196,9 +195,7 @@ def measure(steps: int, label: str) -> dict[str, Any]:
 
 def _recommended() -> tuple[Any, Any, Any]:
     """The compiled step of configs/folder.py with a fresh state and a batch of noise."""
-    config = folder.get_config()
-    config.data.root = "."  # of which nothing is read
-    config = resolve_config(config)
+    config = recommended_config()
     about, fields, size, labels = config["model"], config["train"], config["data"]["image_size"], Labels()
     model = create_model(about["name"], preset=about["preset"], **about["overrides"])
     rate = learning_rate_schedule(

@@ -54,7 +54,9 @@ def suite(root: Path, name: str) -> str:
 
 _SUITE: Columns = {
     "case": lambda row: (
-        "{case} {size} x {size} batch {batch}".format(**row) + (f", {row['steps']} steps" if row["steps"] else "")
+        "{case} {size} x {size} batch {batch}".format(**row)
+        + (f" of {row['pictures']} pictures" if "pictures" in row else "")
+        + (f", {row['steps']} steps" if row["steps"] else "")
     ),
     "network": "{model}",
     "format": "{dtype}",

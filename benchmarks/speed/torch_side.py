@@ -16,15 +16,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.memory import high_water_bytes, reset_high_water, resident_bytes
 from benchmarks.speed.cases import Case
-from benchmarks.speed.inputs import LEARNING_RATE, WATCHED, Files, ema_decay
+from benchmarks.speed.inputs import Files, setting_of
+from benchmarks.speed.torch_process import process_of
+from benchmarks.speed.torch_trunk import TwinTrunk
 from benchmarks.speed.torch_twin import TwinUNet, create_twin
 from ddim_jax.checkpoints.torch_weights import load_state_dict
-from ddim_jax.diffusion import linear_schedule, timestep_grid
 
 _FORMATS = (torch.channels_last, torch.contiguous_format)
 _LONG_CALL_S = 10.0
@@ -41,6 +41,7 @@ class TorchSide:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = rounded
         torch.backends.cudnn.benchmark = True
         torch.zeros(1, device=self._device)
+        self._setting, self._process = setting_of(case.model), process_of(case.model, self._device)
         self._libraries = resident_bytes()
         self._case, self._files, self._side = case, files, side
         self._dtype = torch.bfloat16 if case.dtype == "bfloat16" else torch.float32
@@ -55,13 +56,13 @@ class TorchSide:
 
     def first(self) -> tuple[dict[str, np.ndarray], float]:
         began = time.perf_counter()
-        given = (self._inputs["t"], self._inputs["noise"]) if self._case.kind == "train_step" else ()
-        output = self._once(*given)
+        given = {"train_step": ("t", "noise"), "segment": ("noise",), "forward": ()}[self._case.kind]
+        output = self._once(*(self._inputs[name] for name in given))
         self._wait()
         seconds = time.perf_counter() - began
         if self._case.kind != "train_step":
             return {"output": output.float().movedim(1, -1).cpu().numpy()}, seconds
-        return self._training_result(output), seconds
+        return self._training_result(*output), seconds
 
     def run(self, calls: int) -> float:
         self._wait()
@@ -109,7 +110,7 @@ class TorchSide:
         prepare = {"forward": self._forward, "train_step": self._train_step, "segment": self._segment}
         self._once = prepare[self._case.kind](twin, network, inputs)
 
-    def _forward(self, twin: TwinUNet, network, inputs: dict[str, Tensor]):
+    def _forward(self, twin: TwinUNet | TwinTrunk, network, inputs: dict[str, Tensor]):
         twin.to(self._dtype).eval()
 
         @torch.inference_mode()
@@ -118,75 +119,54 @@ class TorchSide:
 
         return forward
 
-    def _segment(self, twin: TwinUNet, network, inputs: dict[str, Tensor]):
+    def _segment(self, twin: TwinUNet | TwinTrunk, network, inputs: dict[str, Tensor]):
         twin.to(self._dtype).eval()
-        samples, noise = self._case.batch, inputs["noise"]
-        image = inputs["image"].repeat(samples, 1, 1, 1)
-        alpha_bars = linear_schedule().alpha_bars
-        grid = timestep_grid(len(alpha_bars), self._case.steps)
-        nexts = np.append(alpha_bars[grid][1:], 1.0)
-        times = torch.as_tensor(grid, device=self._device)[:, None].expand(-1, samples)
-        # Python floats: no tensor is made, moved or broadcast for them.
-        factors = [
-            tuple(map(float, np.sqrt([a, 1 - a, s, 1 - s]))) for a, s in zip(alpha_bars[grid], nexts, strict=True)
-        ]
+        return self._process.sampler(network, inputs["image"], inputs["noise"], self._case.steps)
 
-        @torch.inference_mode()
-        def segment() -> Tensor:
-            x = noise
-            for t, (signal, sigma, next_signal, next_sigma) in zip(times, factors, strict=True):
-                eps = network(x, image, t)
-                # DDIM with eta 0: x_s = signal_s (x_t - sigma_t eps) / signal_t + sigma_s eps.
-                x = x * (next_signal / signal) + eps * (next_sigma - next_signal * sigma / signal)
-            return x
-
-        return segment
-
-    def _train_step(self, twin: TwinUNet, network, inputs: dict[str, Tensor]):
+    def _train_step(self, twin: TwinUNet | TwinTrunk, network, inputs: dict[str, Tensor]):
         mixed = self._dtype != torch.float32
         # Copied before the weights of the network are rounded.
         masters = [p.detach().clone().requires_grad_() for p in twin.parameters()] if mixed else None
         weights = list(twin.to(self._dtype).train().parameters())
         masters = masters or weights
         averages = [p.detach().clone() for p in masters]
-        adam = torch.optim.Adam(masters, lr=LEARNING_RATE, fused=True)
-        places = {name: place for place, (name, _) in enumerate(twin.named_parameters()) if name in WATCHED}
+        setting, process = self._setting, self._process
+        adam = torch.optim.Adam(masters, lr=setting.learning_rate, fused=True)
+        places = {name: place for place, (name, _) in enumerate(twin.named_parameters()) if name in setting.watched}
         self._training = Training(masters, averages, places)
-        alpha_bars = linear_schedule().alpha_bars
-        signals, sigmas = (
-            torch.as_tensor(np.sqrt(rate), dtype=torch.float32, device=self._device)[:, None, None, None]
-            for rate in (alpha_bars, 1 - alpha_bars)
-        )
         steps_done = 0
 
-        def step(t: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
+        def step(t: Tensor | None = None, noise: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
             nonlocal steps_done
             image = inputs["image"].float() / 127.5 - 1.0
             mask = 2.0 * inputs["mask"].float() - 1.0
             if t is None:
-                t = torch.randint(len(alpha_bars), (len(mask),), dtype=torch.int32, device=self._device)
-                noise = torch.randn_like(mask)
+                t, noise = process.draw(mask)
             twin.zero_grad()
-            loss = F.mse_loss(network(signals[t] * mask + sigmas[t] * noise, image, t), noise)
+            loss = process.loss(network, mask, image, t, noise)
             loss.backward()
             if mixed:
                 for master in masters:
                     master.grad = torch.empty_like(master) if master.grad is None else master.grad
                 torch._foreach_copy_([p.grad for p in masters], [p.grad for p in weights])
+            clip = setting.gradient_clip
+            norm = torch.nn.utils.clip_grad_norm_(masters, clip, foreach=True) if clip else None
             adam.step()
             with torch.no_grad():
                 if mixed:
                     torch._foreach_copy_(weights, masters)
-                torch._foreach_lerp_(averages, masters, 1.0 - ema_decay(steps_done))
+                torch._foreach_lerp_(averages, masters, 1.0 - setting.ema_decay_at(steps_done))
             steps_done += 1
-            return loss.detach()
+            return loss.detach(), norm
 
         return step
 
-    def _training_result(self, loss: Tensor) -> dict[str, np.ndarray]:
+    def _training_result(self, loss: Tensor, norm: Tensor | None) -> dict[str, np.ndarray]:
+        """What is compared; `norm` is that of the gradients before they were clipped, if they were."""
         masters, averages, places = self._training
         before = load_state_dict(self._files.weights)
-        norm = torch.linalg.vector_norm(torch.stack([p.grad.norm() for p in masters]))
+        if norm is None:
+            norm = torch.linalg.vector_norm(torch.stack([p.grad.norm() for p in masters]))
         result = {"loss": loss.cpu().numpy(), "gradient_norm": norm.cpu().numpy()}
         for kind, tensors in (("update", masters), ("ema_update", averages)):
             for name, place in places.items():
@@ -195,7 +175,7 @@ class TorchSide:
 
 
 class Training(NamedTuple):
-    """The changed state of a training: float32 weights and their averages, and the places of those in `WATCHED`."""
+    """The changed state of a training: float32 weights and their averages, and the places of those that are watched."""
 
     weights: list[Tensor]
     averages: list[Tensor]

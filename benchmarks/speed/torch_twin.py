@@ -1,41 +1,54 @@
 """`ddim` and `lightweight_ddim` in PyTorch, to be timed and compared against: the same graph, the same parameters.
 
-`twin_of(model)` builds the network for a `DenoisingUNet`. Parameters are named as in the public DDIM reference code
-(`down.0.block.0.conv1.weight`), so `ddim_jax.checkpoints.torch_weights` carries weights from one to the other.
+`twin_of(model)` builds the network for a `DenoisingUNet`, and `benchmarks.speed.torch_trunk` has that of `trunk_ddim`.
+Parameters are named as in the public DDIM reference code (`down.0.block.0.conv1.weight`), so
+`ddim_jax.checkpoints.torch_weights` carries weights from one to the other.
 
 Written for eager PyTorch at its best, and free of anything that breaks the graph under `torch.compile`. Everything runs
 in the memory format of the parameters: after `twin.to(memory_format=torch.channels_last)` no activation is copied from
 one format to another on a CPU. Arithmetic is in the dtype of the parameters, or under `torch.autocast`.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.speed.torch_layers import group_norm, silu, space_to_depth, timestep_embedding
+from benchmarks.speed.torch_trunk import TwinTrunk
 from ddim_jax.models import DenoisingUNet, create_model
 from ddim_jax.models.layers import MAX_GROUPS, light_groups
+from ddim_jax.models.trunk_ddim import TrunkDDIM
 from ddim_jax.runtime.errors import ConfigError
 
 IN_CHANNELS = 4  # the noisy mask and the image
 OUT_CHANNELS = 1
-EPS = 1e-6
 
 
-def create_twin(name: str, *, preset: str | None = None, **overrides) -> "TwinUNet":
+def create_twin(name: str, *, preset: str | None = None, **overrides) -> "TwinUNet | TwinTrunk":
     """The twin of `ddim_jax.models.create_model` with the same arguments; raises what that raises."""
     return twin_of(create_model(name, preset=preset, **overrides))
 
 
-def twin_of(model: DenoisingUNet) -> "TwinUNet":
+def twin_of(model: DenoisingUNet | TrunkDDIM) -> "TwinUNet | TwinTrunk":
     """The same network in PyTorch, float32, with PyTorch's own initial weights.
 
     Raises:
       ConfigError: a model of another class, which has no twin.
     """
+    if isinstance(model, TrunkDDIM):
+        return TwinTrunk(
+            light=model.light,
+            base_channels=model.base_channels,
+            channel_multipliers=model.channel_multipliers,
+            blocks_per_level=model.blocks_per_level,
+            norm_groups=model.norm_groups,
+            dropout=model.dropout,
+            stem_stride=model.stem_stride,
+        )
     if not isinstance(model, DenoisingUNet):
-        raise ConfigError(f"{type(model).__name__} has no twin in PyTorch; expected ddim or lightweight_ddim")
+        raise ConfigError(
+            f"{type(model).__name__} has no twin in PyTorch; expected ddim, lightweight_ddim or trunk_ddim"
+        )
     return TwinUNet(
         light=model.light,
         base_channels=model.base_channels,
@@ -238,29 +251,3 @@ class Upsample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, 2H, 2W]."""
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-
-
-def group_norm(groups: int, channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(math.gcd(groups, channels), channels, eps=EPS)
-
-
-def silu(x: Tensor) -> Tensor:
-    """SiLU of a tensor that nobody else needs: in place unless a backward pass will ask for what went in."""
-    return F.silu(x, inplace=not torch.is_grad_enabled())
-
-
-def timestep_embedding(t: Tensor, channels: int) -> Tensor:
-    """[B] -> float32 [B, channels]: sines of t f_k, then cosines; f_k = exp(-ln(10000) k / (channels/2 - 1))."""
-    half = channels // 2
-    frequencies = torch.exp(torch.arange(half, dtype=torch.float32, device=t.device) * (-math.log(1e4) / (half - 1)))
-    angles = t.float()[:, None] * frequencies
-    return torch.cat([torch.sin(angles), torch.cos(angles)], dim=-1)
-
-
-def space_to_depth(x: Tensor, patch: int) -> Tensor:
-    """[B, C, H, W] -> [B, patch^2 C, H/patch, W/patch], ordered (row, column, channel) as in `models.layers`."""
-    if patch == 1:
-        return x
-    batch, channels, height, width = x.shape
-    x = x.reshape(batch, channels, height // patch, patch, width // patch, patch).permute(0, 3, 5, 1, 2, 4)
-    return x.reshape(batch, patch * patch * channels, height // patch, width // patch)

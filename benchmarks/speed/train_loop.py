@@ -9,7 +9,7 @@ import jax
 import optax
 
 from benchmarks.speed.cases import Case
-from benchmarks.speed.inputs import EMA_DECAY, LEARNING_RATE, SEED
+from benchmarks.speed.inputs import SEED, Setting
 from configs import base
 from ddim_jax.config import resolve_config
 from ddim_jax.data import Augmentation, load_dataset
@@ -23,6 +23,7 @@ from ddim_jax.training.state import create_state
 from ddim_jax.training.step import make_train_step
 
 _INTERVALS = 5
+_PAPER = Setting()
 
 
 class TrainLoop:
@@ -38,7 +39,7 @@ class TrainLoop:
         config.data.name, config.data.image_size = "phantom", case.size
         config.data.counts = {"train": 4 * case.batch, "val": 1, "test": 1}
         config.train.steps, config.train.epochs = _INTERVALS * steps_per_interval + 1, 0.0
-        config.train.batch_size, config.train.learning_rate = case.batch, LEARNING_RATE
+        config.train.batch_size, config.train.learning_rate = case.batch, _PAPER.learning_rate
         config.train.log_every, config.train.checkpoint_every = steps_per_interval, config.train.steps
         config.train.validation_images, config.train.validation_steps = 1, 1
         self._config = config
@@ -55,7 +56,7 @@ class TrainLoop:
         """Seconds a step where the same compiled step is called with the same batch on the device again and again."""
         data, fields = self._config.data, self._config.train
         model = create_model(self._case.model, **self._case.overrides, dtype=self._config.model.overrides.dtype)
-        optimiser = create_optimiser(optax.constant_schedule(LEARNING_RATE))
+        optimiser = create_optimiser(optax.constant_schedule(_PAPER.learning_rate))
         mesh = data_mesh(self._case.batch)
         size, counts = data.image_size, dict(data.counts)
         source = load_dataset("phantom", "train", seed=0, image_size=size, counts=counts)
@@ -71,7 +72,7 @@ class TrainLoop:
             optimiser,
             mesh,
             seed=SEED,
-            ema_decay=EMA_DECAY,
+            ema_decay=_PAPER.ema_decay,
             augmentation=Augmentation.from_config(resolve_config(self._config)["data"]),
         )
         batch = next(feed)

@@ -57,6 +57,20 @@ def test_the_cpu_suite(tmp_path):
 
 
 @pytest.mark.long
+def test_the_suite_of_small_networks(tmp_path):
+    path = tmp_path / "small.json"
+    command = ["--suite", "small", "--tiny", "--threads", "1", "--output", str(path)]
+    assert main([*command, "--sides", "torch_eager", "ours"]) == 0
+    rows = measured(path)["rows"]
+    assert [(row["case"], row["batch"], row["side"]) for row in rows] == [
+        (case, batch, side)
+        for case, batch in (("train_step", 2), ("segment", 2), ("segment", 4))
+        for side in ("torch_eager", "ours")
+    ]
+    assert all(row["difference"] < 1e-4 for row in rows if row["side"] == "ours")
+
+
+@pytest.mark.long
 def test_the_gpu_suite_on_a_cpu(tmp_path):
     path = tmp_path / "gpu.json"
     command = ["--suite", "gpu", "--tiny", "--quick", "--dtypes", "bfloat16", "--output", str(path)]

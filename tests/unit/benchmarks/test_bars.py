@@ -86,3 +86,21 @@ def test_the_bars_of_a_gpu():
         "whole training loop, data included: time of its bare step": (pytest.approx(1.05), "met"),
     }
     assert bars["tf32: light train step, throughput of eager PyTorch"] == (None, "not measured")
+
+
+def test_the_bars_of_small_networks():
+    small = {"model": "trunk_ddim", "size": 64}
+    rows = [
+        row("train_step", "torch_eager", 0.10, batch=16, **small),
+        row("train_step", "ours", 0.09, batch=16, peak_bytes=2**29, **small),
+        row("segment", "torch_eager", 0.04, batch=4, steps=1, **small),
+        row("segment", "ours", 0.01, batch=4, steps=1, **small),
+        row("segment", "ours", 0.08, batch=32, steps=1, **small),
+    ]
+    bars = {bar.promise: (bar.value, bar.verdict) for bar in bars_of(result("small", rows))}
+    assert bars == {
+        "training step: time of eager PyTorch": (pytest.approx(0.9), "**missed**"),
+        "segmenting a picture: time of eager PyTorch": (pytest.approx(0.25), "met"),
+        "segmenting eight pictures: time of eager PyTorch": (None, "not measured"),
+        "training step: peak memory of eager PyTorch": (0.5, "met"),
+    }

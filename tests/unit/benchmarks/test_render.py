@@ -86,6 +86,8 @@ def test_a_row_of_the_suite(root):
     ):
         assert line in text.splitlines(), line
     assert render.suite(root, "gpu") == "Not yet measured.\n"
+    write(root / "benchmarks/results/small.json", result | {"suite": "small", "rows": [sampled | {"pictures": 8}]})
+    assert "| segment 256 x 256 batch 1 of 8 pictures, 50 steps |" in render.suite(root, "small")
 
 
 ROW = {"system": "unet", "dataset": "lung_xray", "networks": "small", "size": 64, "device": "a machine", "seed": 0}

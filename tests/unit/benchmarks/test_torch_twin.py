@@ -14,10 +14,16 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the comparison needs PyTorch: pip install 'ddim_jax[bench]'")
 
+from benchmarks.speed.cases import Case, suite_cases  # noqa: E402
+from benchmarks.speed.inputs import draw_inputs as inputs_of  # noqa: E402
+from benchmarks.speed.inputs import recommended_config, setting_of  # noqa: E402
+from benchmarks.speed.torch_process import process_of  # noqa: E402
 from benchmarks.speed.torch_twin import create_twin  # noqa: E402
 from ddim_jax.checkpoints.torch_weights import to_torch  # noqa: E402
-from ddim_jax.models import create_model  # noqa: E402
+from ddim_jax.inference.segmentation import sample_images  # noqa: E402
+from ddim_jax.models import Network, create_model, create_process  # noqa: E402
 from ddim_jax.runtime.errors import ConfigError  # noqa: E402
+from ddim_jax.sampling_options import SamplingOptions  # noqa: E402
 
 SMALL = {
     "preset": {"preset": "small", "channel_shuffle": True},
@@ -81,7 +87,8 @@ def make_pair(name, **fields):
     """(model, its parameters, the twin with the same)."""
     model, twin = create_model(name, **fields), create_twin(name, **fields)
     params = draw_params(model)
-    twin.load_state_dict({name: torch.from_numpy(array) for name, array in to_torch(params).items()})
+    arrays = to_torch(params, setting_of(name).names)
+    twin.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     return model, params, twin.to(memory_format=torch.channels_last)
 
 
@@ -202,3 +209,95 @@ def test_dropout_reaches_every_block():
 def test_a_model_without_a_twin():
     with pytest.raises(ConfigError, match="PlainUNet has no twin"):
         create_twin("unet", preset="small")
+
+
+TRUNK = {
+    "base_channels": 16,
+    "channel_multipliers": (1, 2, 3),
+    "blocks_per_level": 1,
+    "norm_groups": 4,
+    "stem_stride": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def trunk_pair():
+    return make_pair("trunk_ddim", **TRUNK)
+
+
+def test_the_trunk_and_the_head(trunk_pair):
+    """Of pictures that are not square, in every memory format, with and without overwriting."""
+    model, params, twin = trunk_pair
+    *inputs, _ = draw_inputs(3, 2 * model.size_multiple, 3 * model.size_multiple)
+
+    @jax.jit
+    def both(params, noisy_mask, image, t):
+        encoded = model.apply({"params": params}, image, method="encode")
+        return model.apply({"params": params}, noisy_mask, encoded, t), encoded.logits
+
+    given, expected = [in_torch(array) for array in inputs], both(params, *inputs)
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        twin.to(memory_format=memory_format)
+        outputs = twin(*given)
+        with torch.inference_mode():
+            outputs += twin(*given)
+        for output, wanted in zip(outputs, (*expected, *expected), strict=True):
+            assert_close(output, wanted)
+    for array, tensor in zip(inputs, given, strict=True):
+        assert torch.equal(tensor, in_torch(array))
+
+
+def test_the_recommended_loss_and_its_gradients(trunk_pair):
+    model, params, twin = trunk_pair
+    drawn = inputs_of(Case("train_step", "trunk_ddim", "float32", 16, 2, ()))
+    process = create_process(model, recommended_config()["diffusion"])
+    image, mask = drawn["image"] / np.float32(127.5) - 1, 2 * drawn["mask"][..., None].astype(np.float32) - 1
+    noise, t = (np.array(drawn[name]) for name in ("noise", "t"))  # JAX's own may not be written
+
+    def loss(params):
+        return jnp.mean(process.losses(Network(model), params, mask, image, noise, t))
+
+    expected, gradients = jax.jit(jax.value_and_grad(loss))(params)
+    of_torch = process_of("trunk_ddim", torch.device("cpu"))
+    twin.zero_grad()
+    found = of_torch.loss(twin, *(in_torch(array) for array in (mask, image, t, noise)))
+    found.backward()
+    assert found.item() == pytest.approx(float(expected), rel=1e-5)
+    gradients = to_torch(gradients, ())
+    for name, parameter in twin.named_parameters():
+        assert np.linalg.norm(gradients.pop(name) - parameter.grad.numpy()) < 1e-3 * parameter.grad.norm(), name
+    assert not gradients
+    timesteps, noise = of_torch.draw(torch.zeros(2000, 1, 1, 1))
+    # floor(1000 u^(1/8)) has the median 917; the standard error of 2000 draws' is 2.
+    assert noise.shape == (2000, 1, 1, 1) and abs(timesteps.median().item() - 917) < 12
+
+
+def test_the_samples_of_two_pictures(trunk_pair):
+    model, params, twin = trunk_pair
+    drawn = inputs_of(Case("segment", "trunk_ddim", "float32", 16, 8, (), steps=1, pictures=2))
+    process = create_process(model, recommended_config()["diffusion"])
+    options = SamplingOptions(steps=1, samples=4, flips=True)
+    sample = jax.jit(functools.partial(sample_images, process, Network(model), options=options))
+    expected = sample(params, drawn["image"], np.uint32(0), np.arange(2, dtype=np.uint32))
+    image, noise = (in_torch(drawn[name]) for name in ("image", "noise"))
+    segment = process_of("trunk_ddim", torch.device("cpu")).sampler(twin.eval(), image, noise, 1)
+    assert_close(segment(noise), np.asarray(expected).reshape(8, 16, 16, 1))
+    assert segment().shape == (8, 1, 16, 16)
+
+
+def test_the_suite_of_small_networks_is_that_of_the_recommended_configuration():
+    config, cases = recommended_config(), suite_cases("small")
+    options = SamplingOptions.create(config)
+    train, *segments = cases
+    about = config["model"]
+    expected = create_model(about["name"], preset=about["preset"], **about["overrides"])
+    assert all(create_model(case.model, **case.overrides) == expected for case in cases)
+    assert {case.size for case in cases} == {config["data"]["image_size"]}
+    assert (train.kind, train.batch) == ("train_step", config["train"]["batch_size"])
+    assert [(case.batch, case.pictures) for case in segments] == [(options.samples, 1), (8 * options.samples, 8)]
+    assert {case.steps for case in segments} == {options.steps}
+    assert options.program() == SamplingOptions(options.steps, options.samples, flips=True)
+    setting = setting_of("trunk_ddim")
+    assert (setting.learning_rate, setting.gradient_clip, setting.ema_decay) == (0.002, 1.0, 0.999)
+    tiny = suite_cases("small", tiny=True)
+    assert [(case.batch, case.pictures, case.size) for case in tiny] == [(2, 1, 16), (2, 1, 16), (4, 2, 16)]
