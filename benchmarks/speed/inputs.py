@@ -130,7 +130,7 @@ def draw_inputs(case: Case) -> dict[str, np.ndarray]:
         images = rng.integers(0, 256, (case.pictures, case.size, case.size, 3), dtype=np.uint8)
         draw = functools.partial(starting_noise, np.uint32(SEED), samples=case.batch // case.pictures)
         noise, _ = jax.vmap(functools.partial(draw, shape=(*shape[1:], 1)))(np.arange(case.pictures, dtype=np.uint32))
-        return {"image": images, "noise": np.asarray(noise).reshape(*shape, 1)}
+        return {"image": images, "noise": np.array(noise).reshape(*shape, 1)}
     if case.kind == "segment":
         image = rng.uniform(-1.0, 1.0, (1, case.size, case.size, 3)).astype(np.float32)
         return {"image": image, "noise": rng.standard_normal((*shape, 1), dtype=np.float32)}
@@ -162,7 +162,7 @@ def first_draws(case: Case) -> tuple[np.ndarray, np.ndarray]:
         return process.draw_timesteps(time_key, ()), jax.random.normal(noise_key, (case.size, case.size, 1))
 
     t, noise = jax.vmap(one)(np.arange(case.batch))
-    return np.asarray(t), np.asarray(noise)
+    return np.array(t), np.array(noise)
 
 
 def read_params(model: nn.Module, files: Files, names: torch_weights.NameTable) -> Any:

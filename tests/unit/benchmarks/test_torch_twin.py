@@ -252,7 +252,7 @@ def test_the_recommended_loss_and_its_gradients(trunk_pair):
     drawn = inputs_of(Case("train_step", "trunk_ddim", "float32", 16, 2, ()))
     process = create_process(model, recommended_config()["diffusion"])
     image, mask = drawn["image"] / np.float32(127.5) - 1, 2 * drawn["mask"][..., None].astype(np.float32) - 1
-    noise, t = (np.array(drawn[name]) for name in ("noise", "t"))  # JAX's own may not be written
+    noise, t = drawn["noise"], drawn["t"]
 
     def loss(params):
         return jnp.mean(process.losses(Network(model), params, mask, image, noise, t))
