@@ -127,7 +127,7 @@ def _serve(server, config, root_path: str) -> int:
         def stop(*_) -> None:
             server.should_exit = True
 
-        # For a signal that comes before uvicorn listens to it, and since it raises those that it stopped on again.
+        # A signal may come before uvicorn listens for it; and those that end it are raised again when it has ended.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
         print(f"serving at http://{shown}:{port}{root_path}/ (Ctrl-C ends it)", flush=True)

@@ -17,6 +17,10 @@ SPLITS = ("train", "val", "test")
 _NAMED_AT_MOST = 10
 
 
+class EmptySplit(DataError):
+    """The data set can be read, and has no pair in the split that is asked for."""
+
+
 class Example(NamedTuple):
     """One pair, at the picture's own size.
 

@@ -26,7 +26,7 @@ from ddim_jax.data import (
 from ddim_jax.data.crops import training_crops, validation_crops
 from ddim_jax.data.facts import PairFacts
 from ddim_jax.data.pipeline import training_annotators
-from ddim_jax.data.sources import SPLITS
+from ddim_jax.data.sources import SPLITS, EmptySplit
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.processes import of_all
@@ -111,15 +111,15 @@ def read_unlabelled(data: Mapping[str, Any], labelled: Mapping[str, Source], of:
 
     Args:
       data: the section of a resolved config.
-      labelled: the splits that are loaded already; one that is not here and not in the data set has no pictures.
+      labelled: the splits that are loaded already; the others are loaded here, but for empty ones.
       of: the splits whose pictures are left out.
 
     Raises:
-      DataError: as `ddim_jax.data.load_unlabelled`, or the processes do not read the same pictures.
+      DataError: as `ddim_jax.data.load_dataset` and `load_unlabelled`, or the processes do not read the same pictures.
     """
     labelled = dict(labelled)
     for split in (split for split in of if split not in labelled):
-        with contextlib.suppress(DataError):  # what is wrong with the data set was said by those that are needed
+        with contextlib.suppress(EmptySplit):
             labelled[split] = load_dataset(split=split, **configured(data))
     found = load_unlabelled(
         local_path(data["unlabelled"], "data.unlabelled"),

@@ -82,12 +82,14 @@ def test_a_server_that_has_just_said_where_it_is(number, environment, tmp_path):
     # The line is written before uvicorn listens to signals: this one was lost, and the server went on.
     pytest.importorskip("uvicorn")
     command = [sys.executable, "-m", "ddim_jax", "serve", "--ckpt", "lung_xray", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path) as server:
+    own = environment | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=own, cwd=tmp_path) as server:
         try:
             line = server.stdout.readline()
             address = re.search(r"127\.0\.0\.1:(\d+)", line)
             socket.create_connection(("127.0.0.1", int(address[1])), timeout=30).close()  # it can be reached at once
             server.send_signal(number)
             assert server.wait(timeout=60) == 0
+            assert not list(tmp_path.glob("ddim-jax-serve-*"))
         finally:
             server.kill()

@@ -9,7 +9,7 @@ from absl import logging
 
 from ddim_jax.data.annotators import NUMBERED, check_annotators, of_annotators
 from ddim_jax.data.discovery import entries, match_pairs
-from ddim_jax.data.sources import DataOptions, Pair, PairSource, data_error, same_name
+from ddim_jax.data.sources import DataOptions, EmptySplit, Pair, PairSource, data_error, same_name
 from ddim_jax.data.splits import divide, say_once
 from ddim_jax.imageio.images import image_suffixes, reader_of, suffix_of
 from ddim_jax.imageio.listing import iterate_images, kind_of
@@ -52,7 +52,7 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
     )
     chosen = [pair for pair in pairs if division.split.get(pair.id) == split]
     if not chosen:
-        raise DataError(f"{root}: no pair belongs to the split {split}; give it lines in splits.csv.")
+        raise EmptySplit(f"{root}: no pair belongs to the split {split}; give it lines in splits.csv.")
     source = PairSource(root.resolve().name, chosen, labels=options.labels, reading=options.reading)
     source.division = division
     return source

@@ -6,10 +6,14 @@ import struct
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
+from ddim_jax.config import create_config, resolve_config
 from ddim_jax.data import Example
+from ddim_jax.data.sources import EmptySplit
 from ddim_jax.runtime.errors import DataError
-from ddim_jax.training.input_pipeline import batches, read_pictures
+from ddim_jax.training import input_pipeline
+from ddim_jax.training.input_pipeline import batches, read_pictures, read_unlabelled
 from ddim_jax.training.sharding import data_mesh
 
 SIZE = 4
@@ -111,3 +115,21 @@ def test_resident_and_read_batches_have_the_same_pictures():
         one, other = next(rows), next(reads)
         np.testing.assert_array_equal(one["images"][one["row"]], other["image"])
         np.testing.assert_array_equal(one["masks"][one["row"]], other["mask"])
+
+
+def test_a_test_split_that_cannot_be_read_stops_what_must_leave_its_pictures_out(monkeypatch, tmp_path):
+    Image.fromarray(np.zeros((SIZE, SIZE, 3), np.uint8)).save(tmp_path / "x.png")
+    config = create_config()
+    config.data.unlabelled = str(tmp_path)
+    data = resolve_config(config)["data"] | {"image_size": SIZE}
+
+    def fails(error):
+        def load(split, **_):
+            raise error(f"the split {split}")
+
+        monkeypatch.setattr(input_pipeline, "load_dataset", load)
+        return read_unlabelled(data, {"train": Pictures(2, 0), "val": Pictures(2, 1)})
+
+    assert fails(EmptySplit).ids == ("x.png",)  # a data set without one
+    with pytest.raises(DataError, match="the split test"):
+        fails(DataError)
