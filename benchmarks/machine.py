@@ -1,5 +1,6 @@
 """The machine and the state of the code that a measurement is of; every result file has both."""
 
+import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -53,6 +54,11 @@ def commit() -> str | None:
 def device_in_words(device: jax.Device, threads: int) -> str:
     """The GPU, or the processor and how many of its threads are used."""
     return f"{describe_host(threads)['cpu']}, {threads} threads" if device.platform == "cpu" else device.device_kind
+
+
+def measured_on() -> dict[str, str | None]:
+    """The device of this process in words, and `provenance`."""
+    return {"device": device_in_words(jax.devices()[0], len(os.sched_getaffinity(0))), **provenance()}
 
 
 class Machine:

@@ -15,7 +15,7 @@ from benchmarks.faults import PARTS, attacks, faults, faults_of
 from benchmarks.machine import ROOT
 from benchmarks.quality.ablation import ablations
 from benchmarks.quality.accuracy import accuracy
-from benchmarks.quality.hypotheses import hypotheses
+from benchmarks.quality.hypotheses import hypotheses, hypotheses_rates
 from benchmarks.quality.robustness import robustness, robustness_attacks, robustness_severities
 from benchmarks.quality.tables import steps, table1, table2
 from benchmarks.quality.transfer import transfer
@@ -34,6 +34,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "steps": steps,
     "transfer": transfer,
     "hypotheses": hypotheses,
+    "hypotheses-rates": hypotheses_rates,
     "accuracy": accuracy,
     "ablations": ablations,
     "unlabelled": unlabelled,

@@ -48,3 +48,9 @@ def of_commit(about: Row) -> str:
     """The state of the code and the vectors of the processor, as far as a result file says them."""
     names = (("commit", "commit {}"), ("package_version", "version {}"), ("isa", "{}"))
     return ", ".join(form.format(about[name]) for name, form in names if about.get(name))
+
+
+def measured_at(rows: Iterable[Row], done: str = "Measured") -> str:
+    """The paragraph below a table that says of which code its rows are, each state once; empty without rows."""
+    code = distinct(of_commit(row) for row in rows)
+    return f"\n{done} at {'; '.join(code)}.\n" if code else ""

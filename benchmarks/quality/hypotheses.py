@@ -4,25 +4,24 @@ python -m benchmarks.quality.hypotheses [--workdir DIR] [--systems NAME...] [--s
 
 Every picture of the data set `ambiguous` has four true masks with known probabilities. Each network is trained as
 configs/ambiguous.py says and draws 16 masks of every test picture. Writes docs/results/hypotheses.json;
-`python -m benchmarks.render` puts the table into the pages. A run that is there already is not trained again.
-To choose a learning rate: --split val --learning-rate RATE prints the rows of the validation pictures and writes none.
+`python -m benchmarks.render` puts the tables into the page. A run that is there already is not trained again.
+To choose a learning rate: --split val --learning-rate RATE; the validation pictures have a table of their own.
 """
 
 import argparse
 import itertools
-import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from benchmarks.machine import ROOT, device_in_words, provenance
-from benchmarks.result_file import merged, read_rows, write_rows
-from benchmarks.tables import Columns, Row, distinct, of_commit, table
+from benchmarks.machine import ROOT, measured_on
+from benchmarks.quality.runs import run_resumable
+from benchmarks.quality.trainings import train_to_end
+from benchmarks.result_file import identity, merged, read_rows, write_rows
+from benchmarks.tables import Columns, Row, distinct, measured_at, table
 from configs import ambiguous
 from ddim_jax.aggregation import sample_probabilities
 from ddim_jax.data import load_dataset
@@ -30,18 +29,19 @@ from ddim_jax.data.datasets.ambiguous import MODES, AmbiguousSource
 from ddim_jax.inference import Segmenter
 from ddim_jax.metrics import measure_hypotheses, overlaps
 from ddim_jax.runtime.errors import report_input_errors
-from ddim_jax.training import train
 
 OUTPUT = ROOT / "docs" / "results" / "hypotheses.json"
+IDENTITY = ("system", "seed", "split", "learning_rate", "train_steps")
 SAMPLES = 16
 SYSTEMS = {"lightweight_ddim": 1200, "stochastic_unet": 1200, "unet": 600}
 """Training steps of each network; at most two minutes on two cores."""
 TRUTH, LEVELS = "truth", "unet, level sets"
 RULES = {
+    "split": "test: reported; val: what a learning rate is chosen on",
     "modes": f"share of the samples that are nearest (IoU) to each of the true masks; {TRUTH} has their probabilities",
     "mode_error": "the largest difference of a share from its probability",
     "nearest_iou": "mean IoU of a sample with the true mask that it is nearest to",
-    "scores": f"of {SAMPLES} masks of each test picture against its annotators, the mean over the pictures",
+    "scores": f"of {SAMPLES} masks of each picture against its annotators, the mean over the pictures",
     LEVELS: f"the U-Net's probability cut at (k + 1/2)/{SAMPLES}, k = 0 .. {SAMPLES - 1}",
     TRUTH: f"{SAMPLES} masks drawn from the true distribution: the floor of what a sampler can reach",
     "train_seconds": "wall time of the training, with compilation, checkpoints and one validation; train_cpu_seconds: "
@@ -95,12 +95,16 @@ def figures_of(source: AmbiguousSource, masks: Sequence[np.ndarray]) -> dict[str
 
 
 def trained(config: Any, workdir: Path) -> tuple[Segmenter, dict[str, Any]]:
-    """The network after its training, and how long that took; None seconds where it was there already."""
+    """The network after its training, and how long that took; None seconds where it was there already.
+
+    Raises:
+      KeyboardInterrupt: as `benchmarks.quality.trainings.train_to_end`.
+    """
     rate = config.train.learning_rate
     name = f"{config.model.name}_{config.train.steps}_{config.seed}" + (f"_{rate:g}" if rate else "")
     folder = workdir / name
     is_new, began, of_cpu = not (folder / "checkpoints").exists(), time.monotonic(), time.process_time()
-    train(config, folder)
+    train_to_end(config, folder)
     seconds = (time.monotonic() - began, time.process_time() - of_cpu) if is_new else (None, None)
     about = dict(zip(("train_seconds", "train_cpu_seconds"), seconds, strict=True))
     return Segmenter.load(folder, step="latest"), about
@@ -131,13 +135,23 @@ def rows_of(config: Any, source: AmbiguousSource, workdir: Path) -> list[dict[st
 
 
 def hypotheses(root: Path) -> str:
-    """The table of docs/results/hypotheses.json: for each system the mean over its seeds."""
-    rows = read_rows(root / "docs" / "results" / "hypotheses.json")
-    code = distinct(of_commit(row) for row in rows)
-    systems = [
-        _mean([row for row in rows if row["system"] == name]) for name in distinct(row["system"] for row in rows)
-    ]
-    return table(_COLUMNS, systems) + (f"\nMeasured at {'; '.join(code)}.\n" if code else "")
+    """The table of the test pictures in docs/results/hypotheses.json: for each training the mean over its seeds."""
+    return _table_of(root, "test", _COLUMNS)
+
+
+def hypotheses_rates(root: Path) -> str:
+    """The table of the validation pictures, which learning rates are chosen on."""
+    return _table_of(root, "val", _RATES)
+
+
+def _table_of(root: Path, split: str, columns: Columns) -> str:
+    rows = [row for row in read_rows(root / "docs" / "results" / "hypotheses.json") if row["split"] == split]
+    if not rows:
+        return "Not yet measured.\n"
+    kind = tuple(name for name in IDENTITY if name != "seed")
+    kinds = distinct(identity(row, kind) for row in rows)
+    means = [_mean([row for row in rows if identity(row, kind) == one]) for one in kinds]
+    return table(columns, means) + measured_at(rows)
 
 
 def _mean(rows: Sequence[Row]) -> Row:
@@ -145,7 +159,7 @@ def _mean(rows: Sequence[Row]) -> Row:
     seconds = [row["train_cpu_seconds"] for row in rows if row.get("train_cpu_seconds") is not None]
     ged = [row["scores"][f"ged_{SAMPLES}"] for row in rows]
     return {
-        "system": rows[0]["system"],
+        **{name: rows[0][name] for name in ("system", "train_steps", "learning_rate")},
         "seeds": len(rows) if rows[0].get("seed") is not None else None,
         "ged_range": (min(ged), max(ged)),
         "train_cpu_seconds": np.mean(seconds) if seconds else None,
@@ -163,9 +177,10 @@ def _ged(row: Row) -> str:
     return f"{row['scores'][f'ged_{SAMPLES}']:.3f}" + (f" ({low:.3f} to {high:.3f})" if high > low else "")
 
 
+_TRAINING: Columns = {"steps": "{train_steps:d}", "learning rate": "{learning_rate:g}"}
 _COLUMNS: Columns = {
     "masks": "{system}",
-    "seeds": lambda row: "" if row["seeds"] is None else str(row["seeds"]),
+    "seeds": "{seeds:d}",
     **{mode: lambda row, mode=mode: f"{row['modes'][mode]:.2f}" for mode in MODES},
     "largest error": "{mode_error:.2f}",
     "GED": _ged,
@@ -173,7 +188,15 @@ _COLUMNS: Columns = {
     "D-max": lambda row: f"{row['scores'][f'd_max_{SAMPLES}']:.3f}",
     f"best of {SAMPLES}": lambda row: f"{row['scores'][f'best_dice_{SAMPLES}']:.3f}",
     "nearest IoU": "{nearest_iou:.3f}",
+    **_TRAINING,
     "training, CPU s": "{train_cpu_seconds:.0f}",
+}
+_RATES: Columns = {
+    "masks": "{system}",
+    **_TRAINING,
+    "seeds": "{seeds:d}",
+    "GED": _ged,
+    "largest error": "{mode_error:.2f}",
 }
 
 
@@ -183,27 +206,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, metavar="N", help="training steps of all (default: those of each)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="default: 0 1 2")
     parser.add_argument("--learning-rate", type=float, metavar="RATE", help="default: that of each")
-    parser.add_argument("--split", choices=("val", "test"), default="test", help="scored; the rows of val are not kept")
+    parser.add_argument("--split", choices=("val", "test"), default="test", help="scored (%(default)s)")
     parser.add_argument(
         "--workdir", type=Path, default=Path("runs/hypotheses"), metavar="DIR", help="default: %(default)s"
     )
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/results/...")
     given = parser.parse_args(arguments)
-    with report_input_errors("stopped"):
+    with report_input_errors():
         source = load_dataset("ambiguous", given.split, image_size=ambiguous.get_config().data.image_size)
-        device = device_in_words(jax.devices()[0], len(os.sched_getaffinity(0)))
-        machine = provenance() | {"device": device}
+        about = {"split": given.split, **measured_on()}
         floor = [drawn_truths(source, row) for row in range(len(source))]
-        rows = [{"system": TRUTH, "seed": None, **figures_of(source, floor), **machine}]
+        rows = [dict.fromkeys(IDENTITY) | {"system": TRUTH} | figures_of(source, floor) | about]
         for system, seed in itertools.product(given.systems, given.seeds):
             config = config_of(system, given.steps or SYSTEMS[system], seed, given.learning_rate)
             for row in rows_of(config, source, given.workdir):
-                rows.append(row | machine)
+                rows.append(row | about)
                 print(row, flush=True)
-            if given.split == "test":
-                write_rows(given.output, RULES, merged(read_rows(given.output), rows, ("system", "seed")))
+            write_rows(given.output, RULES, merged(read_rows(given.output), rows, IDENTITY))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_resumable(main)

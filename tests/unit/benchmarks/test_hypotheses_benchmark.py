@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from benchmarks.quality import hypotheses as benchmark
+from benchmarks.quality import trainings
 from benchmarks.quality.hypotheses import (
     LEVELS,
     SAMPLES,
@@ -13,8 +15,11 @@ from benchmarks.quality.hypotheses import (
     drawn_truths,
     figures_of,
     hypotheses,
+    hypotheses_rates,
     level_sets,
 )
+from benchmarks.result_file import read_rows
+from ddim_jax.config import resolve_config
 from ddim_jax.data.datasets.ambiguous import MODES, AmbiguousSource
 
 SOURCE = AmbiguousSource("test", seed=0, size=16, count=20)
@@ -47,22 +52,81 @@ def test_level_sets_are_nested():
     assert masks[0].sum() == 15 and masks[-1].sum() == 1
 
 
+def write(root, rows):
+    (root / "docs/results").mkdir(parents=True)
+    (root / "docs/results/hypotheses.json").write_text(json.dumps({"rows": rows}))
+
+
 def test_the_table_has_the_mean_of_the_seeds(tmp_path):
     figures = figures_of(SOURCE, [drawn_truths(SOURCE, 0)])
-    rows = [{"system": TRUTH, "seed": None, **figures}]
+    of_all = {"split": "test", "learning_rate": None, "train_steps": None}
+    rows = [{"system": TRUTH, "seed": None, **of_all, **figures}]
+    of_all |= {"learning_rate": 0.008, "train_steps": 600}
     for seed, ged in enumerate((0.2, 0.25, 0.3)):
-        scores = figures["scores"] | {"ged_16": ged}
-        rows.append({"system": LEVELS, "seed": seed, "train_cpu_seconds": 60.0 + 3 * seed, **figures, "scores": scores})
-    (tmp_path / "docs/results").mkdir(parents=True)
-    (tmp_path / "docs/results/hypotheses.json").write_text(json.dumps({"rows": rows}))
+        own = of_all | figures | {"scores": figures["scores"] | {"ged_16": ged}}
+        rows.append({"system": LEVELS, "seed": seed, "train_cpu_seconds": 60.0 + 3 * seed, **own})
+        rows.append(rows[-1] | {"split": "val"})
+    write(tmp_path, rows)
     lines = hypotheses(tmp_path).splitlines()
-    assert lines[2].startswith(f"| {TRUTH} |  |") and lines[2].endswith("|  |")
+    assert lines[2].startswith(f"| {TRUTH} |  |") and lines[2].endswith("|  |  |  |")
     assert f"| {figures['scores']['ged_16']:.3f} |" in lines[2]
-    assert lines[3].startswith(f"| {LEVELS} | 3 |") and lines[3].endswith("| 63 |")
+    assert lines[3].startswith(f"| {LEVELS} | 3 |") and lines[3].endswith("| 600 | 0.008 | 63 |")
     assert "| 0.250 (0.200 to 0.300) |" in lines[3]
+
+
+def test_learning_rates_are_compared_on_the_validation_pictures_alone(tmp_path):
+    assert hypotheses_rates(tmp_path) == "Not yet measured.\n"
+    rows = []
+    for rate, split, ged in ((0.002, "val", 0.36), (0.016, "val", 0.16), (0.016, "test", 0.18)):
+        about = {"system": "stochastic_unet", "seed": 0, "split": split, "learning_rate": rate, "train_steps": 1200}
+        rows.append({**about, **figures_of(SOURCE, [drawn_truths(SOURCE, 0)]), "mode_error": 0.125})
+        rows[-1]["scores"]["ged_16"] = ged
+    write(tmp_path, rows)
+    assert hypotheses_rates(tmp_path).splitlines()[2:4] == [
+        "| stochastic_unet | 1200 | 0.002 | 1 | 0.360 | 0.12 |",
+        "| stochastic_unet | 1200 | 0.016 | 1 | 0.160 | 0.12 |",
+    ]
+    assert "| 0.360 |" not in hypotheses(tmp_path)
+
+
+def test_rows_of_either_split_and_any_rate_are_kept_beside_each_other(tmp_path, monkeypatch):
+    figures = {"mode_error": 0.1, "nearest_iou": 0.9, "modes": {}, "scores": {}}
+
+    def rows_of(config, source, workdir):
+        rate = config.train.learning_rate or 0.016
+        own = {"system": config.model.name, "seed": config.seed, "learning_rate": rate}
+        return [own | {"train_steps": config.train.steps, "n": len(source)} | figures]
+
+    monkeypatch.setattr(benchmark, "rows_of", rows_of)
+    monkeypatch.setattr(benchmark, "figures_of", lambda source, masks: figures)
+    fixed = ["--systems", "stochastic_unet", "--seeds", "0", "--output", str(tmp_path / "rows.json")]
+    for more in ([], ["--split", "val", "--learning-rate", "0.5"], ["--split", "val"], ["--split", "val"]):
+        assert benchmark.main([*fixed, *more]) == 0
+    found = [tuple(row[name] for name in benchmark.IDENTITY) for row in read_rows(tmp_path / "rows.json")]
+    assert found == [
+        (TRUTH, None, "test", None, None),
+        ("stochastic_unet", 0, "test", 0.016, 1200),
+        (TRUTH, None, "val", None, None),
+        ("stochastic_unet", 0, "val", 0.5, 1200),
+        ("stochastic_unet", 0, "val", 0.016, 1200),
+    ]
+
+
+def test_a_training_that_was_asked_to_stop_is_not_scored(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainings, "train", lambda config, run: config.train.steps - 1)
+    monkeypatch.setattr(benchmark, "Segmenter", None)
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.main(["--systems", "unet", "--workdir", str(tmp_path), "--output", str(tmp_path / "rows.json")])
+    assert not (tmp_path / "rows.json").exists()
 
 
 def test_a_learning_rate_of_the_command_is_that_of_the_network():
     assert config_of("stochastic_unet", 1200, 3).train.learning_rate is None
     config = config_of("stochastic_unet", 1200, 3, 0.5)
     assert (config.train.learning_rate, config.seed, config.train.steps) == (0.5, 3, 1200)
+
+
+def test_each_network_of_the_config_has_the_learning_rate_that_was_chosen_for_it():
+    systems = {"lightweight_ddim": 0.016, "stochastic_unet": 0.016, "unet": 0.008}
+    found = {name: resolve_config(config_of(name, 600, 0))["train"]["learning_rate"] for name in systems}
+    assert found == systems

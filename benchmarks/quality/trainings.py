@@ -1,0 +1,47 @@
+"""Trainings in this process that tables are made of: the options of their commands, a config, a run to its end."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from configs import folder as folder_config
+from ddim_jax.training import train
+
+
+def add_training_arguments(
+    parser: argparse.ArgumentParser, *, seeds: Sequence[int], workdir: str, output: Path
+) -> None:
+    """Adds the options that say what is trained and where it goes; `seeds`, `workdir` and `output` are defaults."""
+    parser.add_argument("--system", default="trunk_ddim", metavar="NAME", help="the network (%(default)s)")
+    parser.add_argument("--steps", type=int, default=2000, metavar="N", help="of each training (%(default)s)")
+    parser.add_argument("--size", type=int, default=64, metavar="N", help="side of the pictures (%(default)s)")
+    default = " ".join(map(str, seeds))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(seeds), metavar="N", help=f"default: {default}")
+    parser.add_argument("--workdir", type=Path, default=Path(workdir), metavar="DIR", help="%(default)s")
+    parser.add_argument("--output", type=Path, default=output, metavar="FILE", help=f"docs/results/{output.name}")
+
+
+def folder_config_of(data: Path, given: argparse.Namespace, seed: int, *, rotation: float, validations: int) -> Any:
+    """The config of configs/folder.py on the pictures of `data`, with what `given` says of `add_training_arguments`.
+
+    Args:
+      rotation: pictures are turned by up to so many degrees.
+      validations: in a run, at even distances; the best of them picks the checkpoint.
+    """
+    config = folder_config.get_config()
+    config.model.name, config.seed = given.system, seed
+    config.data.root, config.data.image_size, config.data.rotation_degrees = str(data), given.size, rotation
+    config.train.steps, config.train.checkpoint_every = given.steps, max(1, given.steps // validations)
+    return config
+
+
+def train_to_end(config: Any, run: Path) -> None:
+    """Trains all `train.steps` of a config in the folder `run`, or those that it lacks.
+
+    Raises:
+      KeyboardInterrupt: the run was asked to stop before; it has saved what it had.
+      InputError: as `ddim_jax.training.train`.
+    """
+    if train(config, run) < config.train.steps:
+        raise KeyboardInterrupt
