@@ -46,16 +46,17 @@ def create_state(model: nn.Module, optimiser: optax.GradientTransformation, imag
 
     def initial(key):
         draws = compiled_draws(key, jax.default_backend())
-        return model.init(draws, *example_inputs(model, image_size))["params"]
+        params = model.init(draws, *example_inputs(model, image_size))["params"]
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            ema_params=jax.tree.map(jnp.copy, params),
+            opt_state=optimiser.init(params),
+        )
 
-    # Compiled, so that the forward pass, of which only the shapes matter, is dropped instead of run step by step.
-    params = jax.jit(initial)(key_of(seed))
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=params,
-        ema_params=jax.tree.map(jnp.copy, params),
-        opt_state=optimiser.init(params),
-    )
+    # Compiled, so that the forward pass, of which only the shapes matter, is dropped instead of run step by step. As
+    # one program, which is kept on disk: each array of zeros by itself would be one that compiles too fast to be kept.
+    return jax.jit(initial)(key_of(seed))
 
 
 class Begun(NamedTuple):
