@@ -45,8 +45,8 @@ def add_row(path: Path, rules: Mapping[str, str], row: Mapping[str, Any], fields
 
 
 def identity(row: Mapping[str, Any], fields: Sequence[str]) -> tuple:
-    """The values of `fields` that tell this row from another."""
-    return tuple(row[name] for name in fields)
+    """The values of `fields` that tell this row from another, lists as tuples."""
+    return tuple(tuple(row[name]) if isinstance(row[name], list) else row[name] for name in fields)
 
 
 def merged(

@@ -3,36 +3,36 @@
 python -m benchmarks.quality.ablation --change FIELD=VALUE --data FOLDER... [--system NAME] [--steps N] [--seeds N...]
 
 FIELD is one of the config, as `model.overrides.attention=dual`. Each FOLDER has images, masks and a splits.csv. Both
-sides: configs/folder.py, the same steps, seeds, pictures and augmentation; the validation split picks the checkpoint;
-the test split is scored once for each row, at each picture's own size. Writes docs/results/ablations.json;
-`python -m benchmarks.render` puts the table into the pages. A run that is there already is not trained again. What the
-evaluations write shows patients: keep DIR out of the project.
+sides: configs/folder.py, the same steps, seeds, pictures and augmentation. The validation split picks the checkpoint,
+and a change is chosen by it; the test split is scored once for each row. Both are scored at each picture's own size.
+Writes docs/results/ablations.json; `python -m benchmarks.render` puts the table into the pages. A run that is there
+already is not trained again. What the evaluations write shows patients: keep DIR out of the project.
 """
 
 import argparse
 import ast
 import csv
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from benchmarks.machine import ROOT, device_in_words, provenance
-from benchmarks.quality.accuracy import evaluation, ratio, training_step
-from benchmarks.quality.runs import run_resumable
+from benchmarks.machine import ROOT, measured_on
+from benchmarks.quality.costs import evaluation, parameters, ratio, training_step
+from benchmarks.quality.runs import check_names, run_resumable
+from benchmarks.quality.trainings import add_training_arguments, folder_config_of, train_to_end
 from benchmarks.result_file import add_row, read_rows
-from benchmarks.tables import Columns, Row, distinct, of_commit, table
-from configs import folder as folder_config
+from benchmarks.tables import Columns, Row, measured_at, table
 from ddim_jax.config import resolve_config
 from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.runtime.errors import InputError, report_input_errors
-from ddim_jax.training import train
 
 OUTPUT = ROOT / "docs" / "results" / "ablations.json"
-IDENTITY = ("change", "dataset", "system", "size", "steps")
+IDENTITY = ("change", "dataset", "system", "size", "rotation", "steps", "seeds")
+_OF_OPTIONS = ("seed", "model.name", "data.name", "data.root", "data.image_size", "data.rotation_degrees")
+_OF_OPTIONS += ("train.steps", "train.epochs", "train.checkpoint_every")
+_PATHS = ("data.unlabelled", "data.cache_dir", "train.init_from")
 RULES = {
     "dice": "test split, protocol mean, at each picture's own size, the mean over pictures and seeds: without the "
     "change, and with it; dice_of_seeds: of each seed",
@@ -40,7 +40,8 @@ RULES = {
     "bootstrap over seeds and pictures, 5000 resamples",
     "dice_val": "validation split at its own size, without and with",
     "parameters": "without and with",
-    "train_step_ratio": "median time of a training step with the change by that without, timed in turns",
+    "train_step_ratio": "median time of a training step with the change by that without, timed in turns; "
+    "null: one of them is of crops, which is not timed",
     "evaluation_ratio": "the same of one picture with all its samples",
 }
 
@@ -49,39 +50,42 @@ def changed(config: Any, change: str) -> Any:
     """`config` after FIELD=VALUE, in itself.
 
     Raises:
-      InputError: there is no such field.
+      InputError: there is no such field, it has another type, or the command itself sets it.
     """
     field, _, text = change.partition("=")
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError):
         value = text
     *path, last = field.split(".")
     section = config
     for name in path:
         section = section.get(name) if hasattr(section, "get") else None
-    if not text or not hasattr(section, "get") or last not in section:
+    if not text or not hasattr(section, "get") or last not in section or hasattr(section[last], "get"):
         raise InputError(f"--change is {change}; expected FIELD=VALUE with a field of configs/folder.py")
-    section[last] = value
+    if field in _OF_OPTIONS:
+        raise InputError(f"--change is {change}; expected another field: the options of this command decide {field}")
+    if field in _PATHS:
+        raise InputError(f"--change is {change}; expected another field: a path would be published with the row")
+    try:
+        section[last] = value
+    except (TypeError, ValueError) as error:
+        raise InputError(f"--change is {change}; expected a value of another type: {error}") from error
     return config
 
 
 def config_of(data: Path, given: argparse.Namespace, seed: int, change: str | None) -> Any:
     """The config of a run; `change` None for the side without it."""
-    config = folder_config.get_config()
-    config.model.name, config.seed = given.system, seed
-    config.data.root, config.data.image_size = str(data), given.size
-    config.data.rotation_degrees = given.rotation
-    config.train.steps, config.train.checkpoint_every = given.steps, max(1, given.steps // 4)
+    config = folder_config_of(data, given, seed, rotation=given.rotation, validations=4)
     return changed(config, change) if change else config
 
 
 def scored(data: Path, given: argparse.Namespace, seed: int, change: str | None) -> tuple[float, dict[str, float]]:
     """Trains and scores a run: the mean Dice of the validation split, and that of each test picture."""
     kind = "with_" + change.replace("/", "_") if change else "without"
-    run = given.workdir / f"{data.resolve().name}_{given.system}_{given.size}_{given.steps}_{seed}_{kind}"
-    if train(config_of(data, given, seed, change), run) < given.steps:
-        raise KeyboardInterrupt
+    about = data.resolve().name, given.system, given.size, f"{given.rotation:g}", given.steps, seed, kind
+    run = given.workdir / "_".join(map(str, about))
+    train_to_end(config_of(data, given, seed, change), run)
     val, _ = evaluate_checkpoint(run, "val", output_dir=run / "val")
     evaluate_checkpoint(run, "test", output_dir=run / "test")
     with open(run / "test" / "per_image.csv", encoding="utf-8", newline="") as file:
@@ -109,12 +113,15 @@ def row_of(data: Path, given: argparse.Namespace) -> dict[str, Any]:
     names = sorted(sides[0][0][1])
     dice = np.array([[[of_picture[name] for name in names] for _, of_picture in side] for side in sides])
     configs = [resolve_config(config_of(data, given, 0, change)) for change in (None, given.change)]
-    (before, small), (after, large) = (training_step(config) for config in configs)
+    (step_before, step), (picture_before, picture) = (
+        [make(config) for config in configs] for make in (training_step, evaluation)
+    )
     return {
         "change": given.change,
         "dataset": data.resolve().name,
         "system": given.system,
         "size": given.size,
+        "rotation": given.rotation,
         "steps": given.steps,
         "seeds": given.seeds,
         "n": len(names),
@@ -123,19 +130,17 @@ def row_of(data: Path, given: argparse.Namespace) -> dict[str, Any]:
         "gain": float((dice[1] - dice[0]).mean()),
         "gain_ci": list(paired_interval(dice[1] - dice[0])),
         "dice_val": [float(np.mean([value for value, _ in side])) for side in sides],
-        "parameters": [small, large],
-        "train_step_ratio": ratio(after, before, given.repeats),
-        "evaluation_ratio": ratio(evaluation(configs[1]), evaluation(configs[0]), given.repeats),
-        "device": device_in_words(jax.devices()[0], threads=len(os.sched_getaffinity(0))),
-        **provenance(),
+        "parameters": [parameters(config) for config in configs],
+        "train_step_ratio": ratio(step, step_before, given.repeats),
+        "evaluation_ratio": ratio(picture, picture_before, given.repeats),
+        **measured_on(),
     }
 
 
 def ablations(root: Path) -> str:
     """The table of docs/results/ablations.json."""
     rows = read_rows(root / "docs" / "results" / "ablations.json")
-    code = distinct(of_commit(row) for row in rows)
-    return table(_COLUMNS, rows) + (f"\nMeasured at {'; '.join(code)}.\n" if code else "")
+    return table(_COLUMNS, rows) + measured_at(rows) if rows else "Not yet measured.\n"
 
 
 def _more(row: Row) -> str:
@@ -148,8 +153,10 @@ _COLUMNS: Columns = {
     "pictures": "{dataset}",
     "network": "`{system}`",
     "side": "{size}",
+    "rotation": "{rotation:g}",
     "steps": "{steps}",
     "seeds": lambda row: f"{len(row['seeds'])}",
+    "gain in validation": lambda row: f"{row['dice_val'][1] - row['dice_val'][0]:+.3f}",
     "n": "{n}",
     "Dice without": lambda row: f"{row['dice'][0]:.3f}",
     "with": lambda row: f"{row['dice'][1]:.3f}",
@@ -166,20 +173,17 @@ def create_parser() -> argparse.ArgumentParser:
     parser.add_argument("--change", required=True, metavar="FIELD=VALUE", help="model.overrides.attention=dual")
     parser.add_argument("--data", nargs="+", required=True, type=Path, metavar="FOLDER", help="with splits.csv")
     parser.add_argument("--rotation", type=float, default=20.0, metavar="DEGREES", help="180 where no side is up")
-    parser.add_argument("--system", default="trunk_ddim", metavar="NAME", help="the network (%(default)s)")
-    parser.add_argument("--steps", type=int, default=2000, metavar="N", help="of each training (%(default)s)")
-    parser.add_argument("--size", type=int, default=64, metavar="N", help="side of the pictures (%(default)s)")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="default: 0 1 2")
     parser.add_argument("--repeats", type=int, default=15, metavar="N", help="turns of the timing (%(default)s)")
-    parser.add_argument("--workdir", type=Path, default=Path("runs/ablations"), metavar="DIR", help="%(default)s")
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="docs/results/ablations.json")
+    add_training_arguments(parser, seeds=(0, 1, 2), workdir="runs/ablations", output=OUTPUT)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = create_parser().parse_args(arguments)
-    with report_input_errors("stopped"):
-        changed(folder_config.get_config(), given.change)
+    parser = create_parser()
+    given = parser.parse_args(arguments)
+    check_names(parser, given.data)
+    with report_input_errors():
+        resolve_config(config_of(given.data[0], given, 0, given.change))  # refused before anything is trained
         for data in given.data:
             row: Mapping[str, Any] = row_of(data, given)
             add_row(given.output, RULES, row, IDENTITY)

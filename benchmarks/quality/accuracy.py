@@ -10,35 +10,21 @@ pages.
 """
 
 import argparse
-import os
-import statistics
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from benchmarks.machine import ROOT, device_in_words, provenance
+from benchmarks.machine import ROOT, measured_on
+from benchmarks.quality.costs import evaluation, parameters, ratio, training_step
 from benchmarks.quality.runs import read_config
 from benchmarks.result_file import add_row, read_rows
-from benchmarks.tables import Columns, distinct, of_commit, table
+from benchmarks.tables import Columns, measured_at, table
 from configs import fast
-from ddim_jax.config import resolve_config
-from ddim_jax.data import Augmentation
+from ddim_jax.config import resolve_config, with_added
 from ddim_jax.evaluation import evaluate_checkpoint
-from ddim_jax.inference.segmentation import sample_image
-from ddim_jax.labels import Labels
-from ddim_jax.models import Network, create_model, create_process
 from ddim_jax.runtime.errors import report_input_errors
-from ddim_jax.sampling_options import SamplingOptions
-from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
-from ddim_jax.training.sharding import data_mesh, global_batch
-from ddim_jax.training.state import create_state, parameter_count
-from ddim_jax.training.step import make_train_step
+from ddim_jax.schema import SCHEMA
 
 OUTPUT = ROOT / "docs" / "results" / "accuracy.json"
 IDENTITY = ("dataset", "system", "size", "budget_s", "seed")
@@ -46,83 +32,20 @@ RULES = {
     "dice_mean": "test split, protocol mean, at each picture's own size; dice_ci is a 95% bootstrap over the pictures",
     "dice_val": "the same of the validation split",
     "budget_s": "seconds of training on the idle machine of the first measurements, at its time of a step",
-    "train_step_ratio_to_unet": "median time of a training step with augmentation and optimiser, timed in turns",
+    "train_step_ratio_to_unet": "median time of a training step with augmentation and optimiser, timed in turns; null: "
+    "of crops or with pictures without masks, which is not timed",
     "evaluation_ratio_to_unet": "the same of one picture with all its samples",
     "evaluations": "of the network for a picture: steps x samples",
     "area_coverage": "share of the test pictures whose true area is in the interval that is made for 90%",
 }
-_CALLS = 5
-
-
-def training_step(config: Mapping[str, Any]) -> tuple[Callable[[], None], int]:
-    """A function that takes one training step of a resolved config on drawn pictures, and the number of parameters."""
-    model, process = _network(config)
-    fields, size = config["train"], int(config["data"]["image_size"])
-    rate = learning_rate_schedule(fields["lr_schedule"], fields["learning_rate"], fields["warmup_steps"], 10_000)
-    optimiser = create_optimiser(rate, gradient_clip=fields["gradient_clip"])
-    mesh = data_mesh(fields["batch_size"], jax.devices()[:1])
-    step = make_train_step(
-        model,
-        process,
-        optimiser,
-        mesh,
-        seed=0,
-        ema_decay=fields["ema_decay"],
-        augmentation=Augmentation.from_config(config["data"]),
-    )
-    draw, shape = np.random.default_rng(0), (fields["batch_size"], size, size)
-    batch = global_batch(
-        mesh,
-        {
-            "image": draw.integers(0, 256, (*shape, 3), np.uint8),
-            "mask": draw.integers(0, 2, shape, np.uint8),
-        },
-    )
-    state = create_state(model, optimiser, size, 0)
-    parameters = parameter_count(state.params)
-
-    def once() -> None:
-        nonlocal state
-        state, metrics = step(state, batch)
-        jax.block_until_ready(metrics)
-
-    return once, parameters
-
-
-def evaluation(config: Mapping[str, Any]) -> Callable[[], None]:
-    """A function that samples one drawn picture as a resolved config says."""
-    model, process = _network(config)
-    size, options = int(config["data"]["image_size"]), SamplingOptions.create(config)
-    params = create_state(model, create_optimiser(lambda _: 0.0), size, 0).params
-    image = jnp.asarray(np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8))
-
-    @jax.jit
-    def sample(params: Any, image: jax.Array) -> jax.Array:
-        return sample_image(process, Network(model), params, image, jnp.uint32(0), jnp.uint32(0), options=options)
-
-    return lambda: jax.block_until_ready(sample(params, image))
-
-
-def ratio(mine: Callable[[], None], other: Callable[[], None], repeats: int) -> float:
-    """Median time of `mine` over that of `other`, `_CALLS` calls of each in turns; compiled before."""
-    mine(), other()
-    times = {mine: [], other: []}
-    for _ in range(repeats):
-        for call, taken in times.items():
-            began = time.perf_counter()
-            for _ in range(_CALLS):
-                call()
-            taken.append(time.perf_counter() - began)
-    return statistics.median(times[mine]) / statistics.median(times[other])
 
 
 def costs(config: Mapping[str, Any], repeats: int) -> dict[str, Any]:
     """The parameters of a resolved config's network, and its times beside those of a U-Net."""
     plain = as_unet(config)
-    step, parameters = training_step(config)
     return {
-        "parameters": parameters,
-        "train_step_ratio_to_unet": ratio(step, training_step(plain)[0], repeats),
+        "parameters": parameters(config),
+        "train_step_ratio_to_unet": ratio(training_step(config), training_step(plain), repeats),
         "evaluation_ratio_to_unet": ratio(evaluation(config), evaluation(plain), repeats),
     }
 
@@ -142,7 +65,7 @@ def row_of(run: Path, budget_s: float, repeats: int, workdir: Path) -> dict[str,
     Raises:
       InputError: as `ddim_jax.evaluation.evaluate_checkpoint`.
     """
-    config = read_config(run)
+    config = with_added(read_config(run), SCHEMA)
     output = workdir / run.resolve().name
     val, _ = evaluate_checkpoint(run, "val", output_dir=output / "val", calibrate=0.9)
     test, _ = evaluate_checkpoint(run, "test", output_dir=output / "test")
@@ -163,23 +86,14 @@ def row_of(run: Path, budget_s: float, repeats: int, workdir: Path) -> dict[str,
         "evaluations": test["network_evaluations_per_image"],
         "ece": test["calibration"]["ece"],
         "area_coverage": next(iter(test["bounds"]["classes"].values()))["area"]["coverage"],
-        "device": device_in_words(jax.devices()[0], threads=len(os.sched_getaffinity(0))),
-        **provenance(),
+        **measured_on(),
     }
 
 
 def accuracy(root: Path) -> str:
     """The table of docs/results/accuracy.json."""
     rows = read_rows(root / "docs" / "results" / "accuracy.json")
-    code = distinct(of_commit(row) for row in rows)
-    return table(_COLUMNS, rows) + (f"\nEvaluated and timed at {'; '.join(code)}.\n" if code else "")
-
-
-def _network(config: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The network of a resolved config, and its process."""
-    about, labels = config["model"], Labels.from_config(config["data"])
-    model = create_model(about["name"], preset=about["preset"], mask_channels=labels.channels, **about["overrides"])
-    return model, create_process(model, config["diffusion"], labels)
+    return table(_COLUMNS, rows) + measured_at(rows, "Evaluated and timed")
 
 
 _COLUMNS: Columns = {

@@ -10,22 +10,20 @@ figure for each data set beside it; `python -m benchmarks.render` puts the table
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from scipy import stats
 
-from benchmarks.machine import ROOT, device_in_words, provenance
+from benchmarks.machine import ROOT, measured_on
 from benchmarks.quality.adversary import EPSILONS, PGD_RESTARTS, PGD_STEPS, attacks
 from benchmarks.quality.corruptions import CORRUPTIONS, MIDDLE, SEVERITIES, corrupt
 from benchmarks.quality.figures import draw_robustness
 from benchmarks.result_file import merged, read_rows, write_rows
-from benchmarks.tables import Columns, Row, distinct, of_commit, table
+from benchmarks.tables import Columns, Row, measured_at, table
 from ddim_jax.data import Example
 from ddim_jax.evaluation import open_split
 from ddim_jax.evaluation.run import choose_images
@@ -199,8 +197,7 @@ def robustness(root: Path) -> str:
     shown = [
         row for row in rows if row["change"] == "none" or (row["change"] in CORRUPTIONS and row["severity"] == MIDDLE)
     ]
-    code = distinct(of_commit(row) for row in rows)
-    return table(_ABOUT | _COLUMNS, shown) + (f"\nMeasured at {'; '.join(code)}.\n" if code else "")
+    return table(_ABOUT | _COLUMNS, shown) + measured_at(rows)
 
 
 def robustness_severities(root: Path) -> str:
@@ -256,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(given, name) is not None and getattr(given, name) < 1:
             parser.error(f"--{name} is {getattr(given, name)}; expected 1 or more")
     with report_input_errors("stopped"):
-        machine = provenance() | {"device": device_in_words(jax.devices()[0], len(os.sched_getaffinity(0)))}
+        machine = measured_on()
         for ckpt in given.ckpt:
             chosen = given.data_root, given.count, given.attacked
             new = rows_of(ckpt, *chosen, {"steps": given.steps}, lambda line: print(line, flush=True))

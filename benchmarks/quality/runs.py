@@ -243,10 +243,15 @@ def parse_runs(
     for root in given.data:
         if not Path(root).is_dir():
             parser.error(f"--data: {root} is not a folder")
-    names = [Path(root).resolve().name for root in given.data]
+    check_names(parser, given.data)
+    return given, overrides
+
+
+def check_names(parser: argparse.ArgumentParser, data: Sequence[str | Path]) -> None:
+    """Ends the program where two folders of --data have one name, which is what rows and runs are told apart by."""
+    names = [Path(root).resolve().name for root in data]
     if len(set(names)) < len(names):
         parser.error(f"--data: the names of the data sets are those of the folders, and {names} are not distinct")
-    return given, overrides
 
 
 def check_networks(given: argparse.Namespace, machine: Mapping[str, Any]) -> None:

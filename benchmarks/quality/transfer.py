@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.machine import ROOT, provenance
 from benchmarks.quality.runs import read_config
 from benchmarks.result_file import add_row, read_result
-from benchmarks.tables import Columns, Row, distinct, of_commit, table
+from benchmarks.tables import Columns, Row, measured_at, table
 from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.runtime.errors import report_input_errors
 
@@ -93,8 +93,7 @@ def score(run: Path, data: Path | None, elsewhere: Path, workdir: Path) -> list[
 def transfer(root: Path) -> str:
     """The table of docs/results/transfer.json."""
     rows = read_result(root / "docs" / "results" / "transfer.json").get("rows", [])
-    code = distinct(of_commit(row) for row in rows)
-    return table(_COLUMNS, rows) + (f"\nEvaluated at {'; '.join(code)}.\n" if code else "")
+    return table(_COLUMNS, rows) + measured_at(rows, "Evaluated")
 
 
 def _alarms(row: Row) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.machine import ROOT, provenance
 from benchmarks.result_file import add_row, read_result
-from benchmarks.tables import Columns, distinct, of_commit, table
+from benchmarks.tables import Columns, measured_at, table
 from ddim_jax.data import has_split, load_dataset
 from ddim_jax.inference import Segmenter
 from ddim_jax.inference.unlikeness import Reference, describe_picture, is_unlike
@@ -69,8 +69,7 @@ def rows_of(dataset: str, reference: Reference, pictures: dict[str, Iterable[np.
 def unlike(root: Path) -> str:
     """The table of docs/results/unlike.json."""
     rows = read_result(root / "docs" / "results" / "unlike.json").get("rows", [])
-    code = distinct(of_commit(row) for row in rows)
-    return table(_COLUMNS, rows) + (f"\nMeasured at {'; '.join(code)}.\n" if code else "")
+    return table(_COLUMNS, rows) + measured_at(rows)
 
 
 _COLUMNS: Columns = {

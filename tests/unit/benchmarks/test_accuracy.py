@@ -63,25 +63,6 @@ def test_a_run_is_a_row_and_a_table(run, tmp_path):
     )
 
 
-def test_the_ratio_is_that_of_the_medians_of_calls_in_turns(monkeypatch):
-    clock, order = [0.0], []
-    monkeypatch.setattr(accuracy.time, "perf_counter", lambda: clock[0])
-
-    def call(name, times):
-        times = iter(times)
-
-        def once():
-            order.append(name)
-            clock[0] += next(times)
-
-        return once
-
-    mine = call("mine", [9.0, *[1.0] * 5, *[3.0] * 5, *[50.0] * 5])
-    other = call("other", [9.0, *[2.0] * 5, *[1.0] * 5, *[4.0] * 5])
-    assert accuracy.ratio(mine, other, 3) == 3.0 / 2.0
-    assert order == ["mine", "other", *(["mine"] * 5 + ["other"] * 5) * 3]
-
-
 def test_the_unet_beside_it_sees_the_same_pictures():
     config = config_of("trunk_ddim", rotation_degrees=20.0, image_size=32)
     plain = accuracy.as_unet(config)

@@ -1,0 +1,113 @@
+"""What the network of a config costs: its parameters, and the times of a step and of a picture beside another's."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ddim_jax.data import Augmentation
+from ddim_jax.inference.segmentation import sample_image
+from ddim_jax.labels import Labels
+from ddim_jax.models import Network, create_model, create_process, param_shapes
+from ddim_jax.sampling_options import SamplingOptions
+from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
+from ddim_jax.training.sharding import data_mesh, global_batch
+from ddim_jax.training.state import create_state, parameter_count
+from ddim_jax.training.step import make_train_step
+
+_CALLS = 5
+
+
+def parameters(config: Mapping[str, Any]) -> int:
+    """The number of parameters of a resolved config's network."""
+    model, _ = _network(config)
+    return parameter_count(param_shapes(model, int(config["data"]["image_size"])))
+
+
+def training_step(config: Mapping[str, Any]) -> Callable[[], None] | None:
+    """A function that takes one training step of a resolved config on drawn pictures.
+
+    None where a step takes more than whole labelled pictures: `data.crop`, `data.unlabelled`.
+    """
+    if config["data"]["crop"] or config["data"]["unlabelled"]:
+        return None
+    model, process = _network(config)
+    fields, size = config["train"], int(config["data"]["image_size"])
+    warmup = fields["warmup_steps"]
+    rate = learning_rate_schedule(fields["lr_schedule"], fields["learning_rate"], warmup, warmup + 10_000)
+    optimiser = create_optimiser(
+        rate, beta1=fields["beta1"], beta2=fields["beta2"], gradient_clip=fields["gradient_clip"]
+    )
+    mesh = data_mesh(fields["batch_size"], jax.devices()[:1], accumulate=fields["accumulate"])
+    step = make_train_step(
+        model,
+        process,
+        optimiser,
+        mesh,
+        seed=0,
+        ema_decay=fields["ema_decay"],
+        augmentation=Augmentation.from_config(config["data"]),
+        accumulate=fields["accumulate"],
+        adversarial_epsilon=fields["adversarial_epsilon"],
+    )
+    draw, shape = np.random.default_rng(0), (fields["batch_size"], size, size)
+    batch = global_batch(
+        mesh,
+        {
+            "image": draw.integers(0, 256, (*shape, 3), np.uint8),
+            "mask": draw.integers(0, 2, shape, np.uint8),
+        },
+    )
+    state = create_state(model, optimiser, size, 0)
+
+    def once() -> None:
+        nonlocal state
+        state, metrics = step(state, batch)
+        jax.block_until_ready(metrics)
+
+    return once
+
+
+def evaluation(config: Mapping[str, Any]) -> Callable[[], None] | None:
+    """A function that samples one drawn picture as a resolved config says; None with `data.crop`, which makes tiles."""
+    if config["data"]["crop"]:
+        return None
+    model, process = _network(config)
+    size, options = int(config["data"]["image_size"]), SamplingOptions.create(config)
+    params = create_state(model, create_optimiser(lambda _: 0.0), size, 0).params
+    image = jnp.asarray(np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8))
+
+    @jax.jit
+    def sample(params: Any, image: jax.Array) -> jax.Array:
+        return sample_image(process, Network(model), params, image, jnp.uint32(0), jnp.uint32(0), options=options)
+
+    return lambda: jax.block_until_ready(sample(params, image))
+
+
+def ratio(mine: Callable[[], None] | None, other: Callable[[], None] | None, repeats: int) -> float | None:
+    """Median time of `mine` over that of `other`, `_CALLS` calls of each in turns; compiled before.
+
+    None where one of them is.
+    """
+    if mine is None or other is None:
+        return None
+    mine(), other()
+    times = {mine: [], other: []}
+    for _ in range(repeats):
+        for call, taken in times.items():
+            began = time.perf_counter()
+            for _ in range(_CALLS):
+                call()
+            taken.append(time.perf_counter() - began)
+    return statistics.median(times[mine]) / statistics.median(times[other])
+
+
+def _network(config: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The network of a resolved config, and its process."""
+    about, labels = config["model"], Labels.from_config(config["data"])
+    model = create_model(about["name"], preset=about["preset"], mask_channels=labels.channels, **about["overrides"])
+    return model, create_process(model, config["diffusion"], labels)

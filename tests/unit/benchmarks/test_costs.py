@@ -1,0 +1,58 @@
+"""Parameters and times of a config's network: which step is timed, and the ratio against hand computation."""
+
+import pytest
+
+from benchmarks.quality import costs
+from configs import folder
+from ddim_jax.config import resolve_config
+
+
+def config_of(system="trunk_ddim", **fields):
+    config = folder.get_config()
+    config.model.name, config.data.image_size = system, 32
+    for field, value in fields.items():
+        section, name = field.split("__")
+        config[section][name] = value
+    return resolve_config(config)
+
+
+def test_the_ratio_is_that_of_the_medians_of_calls_in_turns(monkeypatch):
+    clock, order = [0.0], []
+    monkeypatch.setattr(costs.time, "perf_counter", lambda: clock[0])
+
+    def call(name, times):
+        times = iter(times)
+
+        def once():
+            order.append(name)
+            clock[0] += next(times)
+
+        return once
+
+    mine = call("mine", [9.0, *[1.0] * 5, *[3.0] * 5, *[50.0] * 5])
+    other = call("other", [9.0, *[2.0] * 5, *[1.0] * 5, *[4.0] * 5])
+    assert costs.ratio(mine, other, 3) == 3.0 / 2.0
+    assert order == ["mine", "other", *(["mine"] * 5 + ["other"] * 5) * 3]
+
+
+def test_the_step_that_is_timed_is_the_one_that_the_config_trains_with(monkeypatch):
+    given = {}
+    monkeypatch.setattr(costs, "create_optimiser", lambda rate, **fields: given.update(fields))
+    monkeypatch.setattr(costs, "make_train_step", lambda *_, **fields: given.update(fields))
+    monkeypatch.setattr(costs, "create_state", lambda *_: None)
+    fields = {"adversarial_epsilon": 0.0078, "accumulate": 2, "beta1": 0.8, "beta2": 0.99, "gradient_clip": 0.5}
+    assert costs.training_step(config_of(**{f"train__{name}": value for name, value in fields.items()}))
+    assert fields.items() <= given.items() and given["ema_decay"] == config_of()["train"]["ema_decay"]
+
+
+@pytest.mark.parametrize("field", ["data__crop", "data__unlabelled"])
+def test_what_is_not_timed_has_no_ratio(field):
+    config = config_of(**{field: 32 if field == "data__crop" else "somewhere"})
+    assert costs.training_step(config) is None
+    assert costs.ratio(print, None, 3) is None and costs.ratio(None, print, 3) is None
+    if field == "data__crop":
+        assert costs.evaluation(config) is None
+
+
+def test_parameters_are_those_of_the_page():
+    assert costs.parameters(config_of()) == 523_672  # as counted from initial weights: docs/results/accuracy.json
