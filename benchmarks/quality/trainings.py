@@ -17,7 +17,9 @@ def add_training_arguments(
     parser.add_argument("--steps", type=int, default=2000, metavar="N", help="of each training (%(default)s)")
     parser.add_argument("--size", type=int, default=64, metavar="N", help="side of the pictures (%(default)s)")
     default = " ".join(map(str, seeds))
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(seeds), metavar="N", help=f"default: {default}")
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, default=list(seeds), metavar="N", help=f"of each row; default: {default}"
+    )
     parser.add_argument("--workdir", type=Path, default=Path(workdir), metavar="DIR", help="%(default)s")
     parser.add_argument("--output", type=Path, default=output, metavar="FILE", help=f"docs/results/{output.name}")
 

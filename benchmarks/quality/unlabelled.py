@@ -12,34 +12,31 @@ pictures below DIR show patients: keep them out of the project.
 """
 
 import argparse
-import os
 import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from benchmarks.machine import ROOT, device_in_words, provenance
+from benchmarks.machine import ROOT, measured_on
 from benchmarks.quality.runs import read_lines, run_resumable
+from benchmarks.quality.trainings import add_training_arguments, folder_config_of, train_to_end
 from benchmarks.result_file import add_row, identity, read_rows
-from benchmarks.tables import Columns, Row, distinct, of_commit, table
-from configs import folder as folder_config
+from benchmarks.tables import Columns, Row, distinct, measured_at, table
 from ddim_jax.data import load_dataset
 from ddim_jax.data.datasets.folder import find_pairs
 from ddim_jax.data.seeded import seeded_order
 from ddim_jax.data.tables import write_split
 from ddim_jax.evaluation import evaluate_checkpoint
-from ddim_jax.runtime.errors import report_input_errors
-from ddim_jax.training import train
+from ddim_jax.runtime.errors import InputError, report_input_errors
 from ddim_jax.training.pretraining import pretrain
 
 OUTPUT = ROOT / "docs" / "results" / "unlabelled.json"
 FEW, MORE, BEFORE, ALL = "few", "few and unlabelled", "pre-trained", "all"
 ROWS = (FEW, MORE, BEFORE, ALL)
-IDENTITY = ("dataset", "system", "row", "labelled", "size", "steps", "seed")
+IDENTITY = ("dataset", "system", "row", "labelled", "size", "steps", "pretrain_steps", "seed")
 RULES = {
     "row": f"{FEW}: that many labelled pictures alone; {MORE}: the rest of the training split without masks beside "
     f"them; {BEFORE}: the few, after pretrain_steps of denoising on the rest; {ALL}: the whole split with masks",
@@ -76,13 +73,9 @@ def copied(data: Path, labels: int, seed: int, workdir: Path) -> tuple[Path, Pat
 
 def config_of(row: str, given: argparse.Namespace, few: Path, others: Path, seed: int) -> Any:
     """The config of a row."""
-    config = folder_config.get_config()
-    config.model.name, config.seed = given.system, seed
-    config.data.root = str(given.data if row == ALL else few)
-    config.data.image_size, config.data.rotation_degrees = given.size, 180.0
+    config = folder_config_of(given.data if row == ALL else few, given, seed, rotation=180.0, validations=5)
     if row == MORE:
         config.data.unlabelled = str(others)
-    config.train.steps, config.train.checkpoint_every = given.steps, max(1, given.steps // 5)
     return config
 
 
@@ -98,7 +91,15 @@ def pretrained(given: argparse.Namespace, few: Path, others: Path, seed: int) ->
 
 
 def row_of(row: str, given: argparse.Namespace, seed: int) -> dict[str, Any]:
-    """Trains and scores one row."""
+    """Trains and scores one row.
+
+    Raises:
+      InputError: there are not more training pictures than are to keep their masks.
+      KeyboardInterrupt: as `benchmarks.quality.trainings.train_to_end`.
+    """
+    pictures = len(load_dataset("folder", "train", root=given.data, read_only=True))
+    if not 1 <= given.labels < pictures:
+        raise InputError(f"--labels is {given.labels}; expected 1 to below the {pictures} training pictures of --data")
     few, others = copied(given.data, given.labels, seed, given.workdir)
     run = few.parent / f"{given.system}_{row.replace(' ', '_')}_{given.size}_{given.steps}"
     config, is_new, began = config_of(row, given, few, others, seed), True, time.process_time()
@@ -107,8 +108,7 @@ def row_of(row: str, given: argparse.Namespace, seed: int) -> dict[str, Any]:
         file, is_new = pretrained(given, few, others, seed)
         config.train.init_from = str(file)
     is_new = is_new and not (run / "checkpoints").exists()
-    if train(config, run) < given.steps:
-        raise KeyboardInterrupt
+    train_to_end(config, run)
     seconds = time.process_time() - began if is_new else None
     metrics, _ = evaluate_checkpoint(run, "test", output_dir=run / "test", resolution="native")
     dice = metrics["protocols"]["mean"]["per_image"]["dice"]
@@ -117,7 +117,7 @@ def row_of(row: str, given: argparse.Namespace, seed: int) -> dict[str, Any]:
         "system": given.system,
         "row": row,
         "labelled": given.labels,
-        "pictures": len(load_dataset("folder", "train", root=given.data, read_only=True)),
+        "pictures": pictures,
         "size": given.size,
         "steps": given.steps,
         "pretrain_steps": given.pretrain_steps if row == BEFORE else None,
@@ -128,8 +128,7 @@ def row_of(row: str, given: argparse.Namespace, seed: int) -> dict[str, Any]:
         "dice_mean": dice["mean"],
         "dice_ci": [dice["low"], dice["high"]],
         "train_cpu_seconds": seconds,
-        "device": device_in_words(jax.devices()[0], threads=len(os.sched_getaffinity(0))),
-        **provenance(),
+        **measured_on(),
     }
 
 
@@ -140,29 +139,33 @@ def validation_dice(run: Path, step: int) -> float:
     )
 
 
-def gap_closed(rows: Sequence[Row], name: str) -> float | None:
-    """The share of the mean gap in Dice between few and all labelled pictures that the row `name` closes.
+def gap_closed(few: Sequence[Row], own: Sequence[Row], whole: Sequence[Row]) -> float | None:
+    """The share of the gap in mean Dice between few and all labelled pictures that the rows `own` close.
 
-    None where these three were not measured with the same seeds.
+    None where the three were not measured with the same seeds, or there is no gap.
     """
-    dice = {one: {row["seed"]: row["dice_mean"] for row in rows if row["row"] == one} for one in (FEW, name, ALL)}
-    if not dice[FEW].keys() == dice[name].keys() == dice[ALL].keys():
+    if not {row["seed"] for row in few} == {row["seed"] for row in own} == {row["seed"] for row in whole}:
         return None
-    few, own, whole = (np.mean(list(dice[one].values())) for one in (FEW, name, ALL))
-    return float((own - few) / (whole - few))
+    low, reached, high = (np.mean([row["dice_mean"] for row in rows]) for rows in (few, own, whole))
+    return None if high == low else float((reached - low) / (high - low))
 
 
 def means(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """For each row the mean over its seeds, how many these are, and `gap_closed` where it has unlabelled pictures."""
-    about = tuple(name for name in IDENTITY if name not in ("row", "seed"))
+    """For each row the mean over its seeds, how many these are, and `gap_closed` where it has unlabelled pictures.
+
+    A pre-training of another length is another row, beside the same rows of few and all pictures.
+    """
+    about = tuple(name for name in IDENTITY if name not in ("row", "seed", "pretrain_steps"))
     found = []
     for one in distinct(identity(row, about) for row in rows):
-        own = [row for row in rows if identity(row, about) == one]
-        for name in ROWS:
-            if of_name := [row for row in own if row["row"] == name]:
-                gap = gap_closed(own, name) if name in (MORE, BEFORE) else None
-                mean = float(np.mean([row["dice_mean"] for row in of_name]))
-                found.append({**of_name[0], "seeds": len(of_name), "dice_mean": mean, "gap_closed": gap})
+        same = [row for row in rows if identity(row, about) == one]
+        of_row = {name: [row for row in same if row["row"] == name] for name in ROWS}
+        for name, of_name in of_row.items():
+            for steps in distinct(row["pretrain_steps"] for row in of_name):
+                own = [row for row in of_name if row["pretrain_steps"] == steps]
+                gap = gap_closed(of_row[FEW], own, of_row[ALL]) if name in (MORE, BEFORE) else None
+                mean = float(np.mean([row["dice_mean"] for row in own]))
+                found.append({**own[0], "seeds": len(own), "dice_mean": mean, "gap_closed": gap})
     return found
 
 
@@ -171,8 +174,7 @@ def unlabelled(root: Path) -> str:
     rows = read_rows(root / "docs" / "results" / "unlabelled.json")
     if not rows:
         return "Not yet measured.\n"
-    code = distinct(of_commit(row) for row in rows)
-    return f"{table(_MEANS, means(rows))}\n{table(_COLUMNS, rows)}\nMeasured at {'; '.join(code)}.\n"
+    return f"{table(_MEANS, means(rows))}\n{table(_COLUMNS, rows)}{measured_at(rows)}"
 
 
 def _said(row: Row) -> str:
@@ -180,7 +182,7 @@ def _said(row: Row) -> str:
     return {
         FEW: f"{row['labelled']} labelled",
         MORE: f"{row['labelled']} labelled, {rest} unlabelled beside them",
-        BEFORE: f"{row['labelled']} labelled, after {row.get('pretrain_steps')} steps on {rest} unlabelled",
+        BEFORE: f"{row['labelled']} labelled, after {row['pretrain_steps']} steps on {rest} unlabelled",
         ALL: f"{row['pictures']} labelled",
     }[row["row"]]
 
@@ -210,17 +212,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, type=Path, metavar="FOLDER", help="with images, masks and splits.csv")
     parser.add_argument("--labels", type=int, default=50, metavar="N", help="pictures that keep masks (%(default)s)")
-    parser.add_argument("--system", default="trunk_ddim", metavar="NAME", help="the network (%(default)s)")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help=f"{', '.join(ROWS)}")
-    parser.add_argument("--steps", type=int, default=2000, metavar="N", help="of each training (%(default)s)")
     parser.add_argument("--pretrain-steps", type=int, metavar="N", help="of denoising (default: as --steps)")
-    parser.add_argument("--size", type=int, default=64, metavar="N", help="side of the pictures (%(default)s)")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N", help="of picture choice and training")
-    parser.add_argument("--workdir", type=Path, default=Path("runs/unlabelled"), metavar="DIR", help="%(default)s")
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="docs/results/unlabelled.json")
+    add_training_arguments(parser, seeds=(0,), workdir="runs/unlabelled", output=OUTPUT)
     given = parser.parse_args(arguments)
     given.pretrain_steps = given.pretrain_steps or given.steps
-    with report_input_errors("stopped"):
+    with report_input_errors():
         for seed in given.seeds:
             for name in given.rows:
                 row = row_of(name, given, seed)
