@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ddim_jax.ops import cpu_kernels
+from ddim_jax.ops.by_platform import by_platform
 from ddim_jax.ops.portable import is_portable
 
 
@@ -48,7 +49,7 @@ def _by_platform(x, scale, bias, groups, eps, silu, with_kernels):
     one_pass = functools.partial(_one_pass, groups=groups, eps=eps, silu=silu)
     if not with_kernels:
         return one_pass(x, scale, bias)
-    return lax.platform_dependent(
+    return by_platform(
         x, scale, bias, cpu=lambda x, scale, bias: cpu_kernels.norm(x, scale, bias, groups, eps, silu), default=one_pass
     )
 

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ddim_jax.ops import cpu_kernels
+from ddim_jax.ops.by_platform import by_platform
 from ddim_jax.ops.portable import is_portable
 
 Padding = str | Sequence[tuple[int, int]]
@@ -101,7 +102,7 @@ def _by_platform(x, kernel, bias, groups, strides, pads, with_kernels):
     compiled = None
     if with_kernels:
         compiled = _compiled(x.shape, kernel.shape, cpu_kernels.Geometry(groups, strides, pads))
-    return lax.platform_dependent(x, kernel, bias, cpu=compiled or _then_bias(cpu), default=_then_bias(gpu))
+    return by_platform(x, kernel, bias, cpu=compiled or _then_bias(cpu), default=_then_bias(gpu))
 
 
 def _add_bias(y: jax.Array, bias: jax.Array | None) -> jax.Array:

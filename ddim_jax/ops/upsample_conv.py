@@ -10,9 +10,9 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from ddim_jax.ops import cpu_kernels
+from ddim_jax.ops.by_platform import by_platform
 from ddim_jax.ops.grouped_conv import grouped_conv
 from ddim_jax.ops.portable import is_portable
 
@@ -45,7 +45,7 @@ def upsample_conv(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array
 @functools.partial(jax.jit, inline=True)
 def _by_platform(x, kernel, bias):
     """Traced once for all of a network that are alike."""
-    return lax.platform_dependent(x, kernel, bias, cpu=_transposed, default=_upsample_then_convolve)
+    return by_platform(x, kernel, bias, cpu=_transposed, default=_upsample_then_convolve)
 
 
 def _upsample_then_convolve(x, kernel, bias):

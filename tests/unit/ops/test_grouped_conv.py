@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from ddim_jax.ops import cpu_kernels, grouped_conv, upsample_conv
+from ddim_jax.ops import by_platform, cpu_kernels, grouped_conv, upsample_conv
 from ddim_jax.ops.grouped_conv import _block_diagonal, _cpu_merge, _gpu_lowering, _supergroup_conv
 
 
@@ -131,8 +131,9 @@ def test_every_form_of_the_gpu_lowering(case):
 
 def test_the_platform_decides_when_the_program_is_lowered(monkeypatch):
     monkeypatch.setattr(cpu_kernels, "available", lambda: False)
+    monkeypatch.setattr(by_platform, "has_cpu_alone", lambda: False)  # as on a machine with a GPU
     # 16 groups of 8 channels in and out: 4 ordinary convolutions of 32 channels on a CPU, one grouped one on a GPU.
-    x, kernel = jnp.zeros((1, 4, 4, 128)), jnp.zeros((3, 3, 8, 128))
+    x, kernel = jnp.zeros((1, 4, 5, 128)), jnp.zeros((3, 3, 8, 128))  # of a size that was not traced before
     traced = jax.jit(lambda x, kernel: grouped_conv(x, kernel, groups=16)).trace(x, kernel)
 
     def convolution_groups(platform):
