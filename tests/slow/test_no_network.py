@@ -1,4 +1,4 @@
-"""No command asks another machine for anything: tried where there is no other, with every attempt written down."""
+"""sample, export, serve and doctor where there is no other machine; attempts of Python code to reach one are seen."""
 
 import json
 import os
@@ -90,6 +90,11 @@ def test_an_attempt_is_seen(run):
 def test_masks_without_a_network(run, place):
     _, attempts = run("-m", "ddim_jax", "sample", "--ckpt", "lung_xray", "--input", "in", "--output", "out")
     assert attempts == [] and Path(place, "out/x_mask.png").exists()
+
+
+def test_doctor_without_a_network(run):
+    done, attempts = run("-m", "ddim_jax", "doctor")
+    assert attempts == [] and "CPU kernels" in done.stdout
 
 
 def test_an_exported_program_without_a_network(run, place):

@@ -1,6 +1,7 @@
 """The comparison as it is started: what is run and in which order, what a second call still does, what is refused."""
 
 import json
+from pathlib import Path
 
 import pytest
 from fake_machine import ABOUT, FakeMachine
@@ -143,6 +144,7 @@ def test_full_networks_want_a_gpu(recorded, call, monkeypatch, capsys):
         (["--stepz", "3"], "--stepz"),
         (["--budget", "0"], "--budget"),
         (["--data", "nowhere"], "nowhere is not a folder"),
+        (["--data", ".", "../" + Path.cwd().name], "are not distinct"),
     ],
 )
 def test_refused(more, said, recorded, call, capsys):

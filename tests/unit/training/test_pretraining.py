@@ -7,18 +7,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
 from PIL import Image
 from tiny_runs import SIZE, assert_same_bits, tiny_config, unet_config
 
 from ddim_jax import models
-from ddim_jax.checkpoints.packed import read_packed
+from ddim_jax.checkpoints.packed import PRETRAINING, read_packed, write_packed
+from ddim_jax.config import resolve_config
 from ddim_jax.data import load_dataset
 from ddim_jax.inference import Segmenter
 from ddim_jax.preprocessing import resize_image
 from ddim_jax.runtime.errors import CheckpointError, ConfigError, InputError
 from ddim_jax.training.optimiser import create_optimiser
 from ddim_jax.training.pretraining import GAMMA, DenoisingProcess, pretrain
-from ddim_jax.training.state import create_state, load_weights, new_parts, start_from
+from ddim_jax.training.state import create_state, load_weights, new_parts, pretrainable, start_from
 
 
 def test_the_loss_is_the_squared_error_of_the_noise():
@@ -124,6 +126,29 @@ def test_a_plain_network_keeps_all_but_its_last_layer(folder, tmp_path):
     assert begun.told.endswith("arrays; these are new: conv_out")
     assert set(begun.params) == set(models.param_shapes(model, SIZE)) - {"conv_out"}
     jax.tree.map(np.testing.assert_array_equal, begun.params, read_packed(file).params)
+
+
+def test_a_stochastic_network_begins_with_all_but_the_layer_of_its_distribution(tmp_path):
+    config = unet_config(steps=3)
+    config["model"]["name"] = "stochastic_unet"
+    model = models.create_model("stochastic_unet", preset="small", **config["model"]["overrides"])
+    arrays, found = flatten_dict(models.param_shapes(model, SIZE), sep="."), pretrainable(model, SIZE)
+    assert found and set(arrays) - set(found) == {"trunk.conv_out.kernel", "trunk.conv_out.bias"}
+    # The arrays that a pre-training of it has are those of a plain U-Net that gives three colours.
+    plain = models.PlainUNet(**model.shared(mask_channels=3))
+    trained = flatten_dict(models.param_shapes(plain, SIZE), sep=".")
+    assert {name: trained[name.removeprefix("trunk.")].shape for name in found} == {
+        name: leaf.shape for name, leaf in found.items()
+    }
+    assert trained["conv_out.kernel"].shape != arrays["trunk.conv_out.kernel"].shape
+
+    params = {name: np.full(leaf.shape, 0.5, np.float32) for name, leaf in found.items()}
+    metadata = {"config": resolve_config(config), "data": {PRETRAINING: 8}, "package_version": "0"}
+    file = tmp_path / "stochastic.safetensors"
+    write_packed(file, unflatten_dict(params, sep="."), step=3, metadata=metadata, note="", terms="")
+    begun = load_weights(file, model, SIZE)
+    assert begun.told.endswith(f"{len(found)} of {len(arrays)} arrays; these are new: trunk.conv_out")
+    assert flatten_dict(begun.params, sep=".").keys() == found.keys()
 
 
 def test_parts_without_an_array_are_named_as_a_whole():
