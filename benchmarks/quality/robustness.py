@@ -37,7 +37,7 @@ from ddim_jax.runtime.errors import InputError, report_input_errors
 from ddim_jax.sampling_options import SamplingOptions
 
 OUTPUT = ROOT / "docs" / "results" / "robustness.json"
-_RUN = ("dataset", "system", "augmentation", "adversarial_epsilon", "train_steps", "seed", "steps")
+_RUN = ("dataset", "system", "augmentation", "adversarial_epsilon", "size", "train_steps", "seed", "steps")
 IDENTITY = (*_RUN, "change", "through", "severity")
 RULES = {
     "change": "a corruption, an attack, or none: the clean pictures; severity: of a corruption 1 to 5, of an attack "
@@ -222,11 +222,11 @@ def robustness_attacks(root: Path) -> str:
 
 
 def _network(row: Row) -> str:
-    adversarial = f", adversarial {row['adversarial_epsilon'] * 255:g}/255" if row["adversarial_epsilon"] else ""
+    adversarial = f", adversarial {row['adversarial_epsilon'] * 255:.2g}/255" if row["adversarial_epsilon"] else ""
     return f"`{row['system']}`, {row['augmentation']}{adversarial}"
 
 
-_ABOUT: Columns = {"pictures": "{dataset}", "network": _network, "steps": "{steps}", "n": "{n}"}
+_ABOUT: Columns = {"pictures": "{dataset}", "network": _network, "side": "{size}", "steps": "{steps}", "n": "{n}"}
 _SCORES: Columns = {
     "Dice": "{dice_mean:.3f}",
     "of clean": "{share:.2f}",

@@ -11,6 +11,7 @@ from segmenters import SIZE, MixesNoise, ReadsRed, config, loaded_network, pictu
 from benchmarks.quality import adversary, robustness
 from benchmarks.quality.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from benchmarks.render import rendered
+from benchmarks.result_file import merged
 from ddim_jax.inference import Segmenter
 from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import Prepared
@@ -202,8 +203,12 @@ def test_rows_tables_and_figure(checkpoint, tmp_path, capsys):
     assert (output.parent / "robustness_red.png").stat().st_size > 10_000
     page = "".join(f"<!-- table: robustness{part} -->\n<!-- end -->\n" for part in ("", "-severities", "-attacks"))
     page = rendered(page, tmp_path)
-    assert f"| red | `lightweight_ddim`, paper | 2 | 4 | none | {clean['dice_mean']:.3f} | 1.00 |" in page
+    assert f"| red | `lightweight_ddim`, paper | {clean['size']} | 2 | 4 | none | {clean['dice_mean']:.3f} | 1.00 |" in page
     assert "| pgd 4/255 | one step |" in page and "| severity 5 |" in page
+
+    # The same network at another size has rows of its own: one set replaced the other.
+    others = [row | {"size": 2 * row["size"]} for row in rows]
+    assert len(merged(rows, others, robustness.IDENTITY)) == 2 * len(rows)
 
 
 def test_only_networks_of_one_size_are_attacked(checkpoint, monkeypatch, capsys):
