@@ -96,9 +96,14 @@ def _claims(index: Path, start: Start) -> bool:
 
 
 def _listing(folder: Path) -> dict[str, object]:
-    """Everything below `folder`: of files, size and time of change, so that one written anew is another."""
+    """Everything below `folder`: of files, size and time of change, so that one written anew is another.
+
+    What Python keeps of a config that it has compiled (__pycache__) is left out: the interpreter's settings decide on it.
+    """
     found = {}
     for path in folder.rglob("*"):
+        if "__pycache__" in path.parts:
+            continue
         stat = path.lstat()
         found[path.relative_to(folder).as_posix()] = "folder" if path.is_dir() else (stat.st_size, stat.st_mtime_ns)
     return found
