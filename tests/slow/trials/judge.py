@@ -98,7 +98,7 @@ def _claims(index: Path, start: Start) -> bool:
 def _listing(folder: Path) -> dict[str, object]:
     """Everything below `folder`: of files, size and time of change, so that one written anew is another.
 
-    What Python keeps of a config that it has compiled (__pycache__) is left out: the interpreter's settings decide on it.
+    What Python keeps of a config that it has compiled (__pycache__) is left out: its settings decide on it.
     """
     found = {}
     for path in folder.rglob("*"):
