@@ -173,7 +173,7 @@ def draw_robustness(path: Path, rows: Sequence[Row]) -> None:
     lines: dict[tuple, list[Row]] = {}
     for row in rows:
         lines.setdefault(
-            tuple(row[name] for name in ("system", "adversarial_epsilon", "train_steps", "steps")), []
+            tuple(row[name] for name in ("system", "size", "adversarial_epsilon", "train_steps", "steps")), []
         ).append(row)
     changes = [
         (name, through) for name, through in dict.fromkeys((r["change"], r["through"]) for r in rows) if name != "none"
@@ -203,14 +203,17 @@ def draw_robustness(path: Path, rows: Sequence[Row]) -> None:
             axes[place, column].grid(axis="y", linewidth=0.4, color="#DDDDDD")
     axes[0, 0].set_ylim(0, 1)
     axes[1, 0].set_ylim(bottom=0)
-    first, numbers = rows[0], sorted({row["n"] for row in rows}, reverse=True)
-    of = f"{numbers[0]} pictures" + (f", of which {numbers[-1]} are attacked" if len(numbers) > 1 else "")
-    figure.suptitle(f"{first['dataset']}, {first['split']} split, {of}", fontsize=LARGE, color=TEXT)
-    figure.legend(loc="outside lower center", ncols=4, fontsize=SMALL, frameon=False)
+    whole, attacked = (
+        " or ".join(map(str, sorted({row["n"] for row in rows if (row["through"] is None) == is_whole})))
+        for is_whole in (True, False)
+    )
+    of = f"{whole} pictures" + (f", of which {attacked} are attacked" if attacked else "")
+    figure.suptitle(f"{rows[0]['dataset']}, {rows[0]['split']} split, {of}", fontsize=LARGE, color=TEXT)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=SMALL, frameon=False)
     save_figure(figure, path)
 
 
 def _robust_name(key: tuple) -> str:
-    system, epsilon, steps, sampling = key
-    trained = f", trained on attacks of {epsilon * 255:g}/255" if epsilon else ""
-    return f"{system}, {steps} steps of training{trained}; {sampling} of the sampler"
+    system, size, epsilon, steps, sampling = key
+    trained = f", trained on attacks of {epsilon * 255:.2g}/255" if epsilon else ""
+    return f"{system}, {size} x {size}, {steps} steps of training{trained}; {sampling} of the sampler"
