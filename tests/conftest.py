@@ -159,10 +159,13 @@ def traced_once():
     def hashable(value):
         return json.dumps(value) if isinstance(value, Mapping | list) else value
 
-    def rate_once(schedule, learning_rate, warmup_steps, steps):
-        if schedule == "constant" and warmup_steps < steps:
-            steps = warmup_steps + 1  # on which it does not depend further
-        return rate_of(schedule, learning_rate, warmup_steps, steps)
+    def optimiser_once(fields, steps):
+        rate = ("lr_schedule", "learning_rate", "warmup_steps")
+        own = {name: fields[name] for name in (*rate, "beta1", "beta2", "gradient_clip")}
+        steps = fields["schedule_steps"] or steps
+        if own["lr_schedule"] == "constant" and own["warmup_steps"] < steps:
+            steps = own["warmup_steps"] + 1  # on which it does not depend further
+        return optimiser_of(own | {"schedule_steps": 0}, steps)
 
     def state_once(*arguments, **fields):
         # Also where only its shapes are asked for; copies, for a training gives away what it begins with.
@@ -184,12 +187,12 @@ def traced_once():
 
     initialise, scores = loop.Validator.__init__, {}
     make_segmenter, compiled = Segmenter.__init__, {}
-    rate_of, create_state, fresh = once(loop.learning_rate_schedule), loop.create_state, once(computed)
+    optimiser_of, create_state, fresh = once(loop.configured_optimiser), loop.create_state, once(computed)
     shapes = once(models.param_shapes)
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("create_model", "create_process", "create_optimiser", "make_train_step"):
+        for name in ("create_model", "create_process", "make_train_step"):
             patch.setattr(loop, name, once(getattr(loop, name)))
-        patch.setattr(loop, "learning_rate_schedule", rate_once)
+        patch.setattr(loop, "configured_optimiser", optimiser_once)
         for module in (loop, resume):
             patch.setattr(module, "create_state", state_once)
         for module in (models, loading, state):

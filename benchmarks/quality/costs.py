@@ -1,4 +1,4 @@
-"""What the network of a config costs: its parameters, and the times of a step and of a picture beside another's."""
+"""The cost of a config's network: its parameters, and the times of a step and of a picture beside another's."""
 
 import statistics
 import time
@@ -14,7 +14,7 @@ from ddim_jax.inference.segmentation import sample_image
 from ddim_jax.labels import Labels
 from ddim_jax.models import Network, create_model, create_process, param_shapes
 from ddim_jax.sampling_options import SamplingOptions
-from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
+from ddim_jax.training.optimiser import configured_optimiser, create_optimiser
 from ddim_jax.training.sharding import data_mesh, global_batch
 from ddim_jax.training.state import create_state, parameter_count
 from ddim_jax.training.step import make_train_step
@@ -37,11 +37,7 @@ def training_step(config: Mapping[str, Any]) -> Callable[[], None] | None:
         return None
     model, process = _network(config)
     fields, size = config["train"], int(config["data"]["image_size"])
-    warmup = fields["warmup_steps"]
-    rate = learning_rate_schedule(fields["lr_schedule"], fields["learning_rate"], warmup, warmup + 10_000)
-    optimiser = create_optimiser(
-        rate, beta1=fields["beta1"], beta2=fields["beta2"], gradient_clip=fields["gradient_clip"]
-    )
+    optimiser = configured_optimiser(fields, fields["warmup_steps"] + 10_000)
     mesh = data_mesh(fields["batch_size"], jax.devices()[:1], accumulate=fields["accumulate"])
     step = make_train_step(
         model,

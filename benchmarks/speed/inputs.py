@@ -30,7 +30,7 @@ _WATCHED_OF_TRUNK = ("trunk.down_0_conv_0.weight", "trunk.up_0_upsample.weight",
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What a case trains and samples with, the paper's by default, and how its weights are called in PyTorch.
+    """The values that a case trains and samples with, the paper's by default, and its weights' names in PyTorch.
 
     Attributes:
       diffusion: fields of `DiffusionProcess.create`.

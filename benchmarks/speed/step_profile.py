@@ -33,7 +33,7 @@ from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, create_process
 from ddim_jax.ops import cpu_kernels
 from ddim_jax.runtime import allocator
-from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
+from ddim_jax.training.optimiser import configured_optimiser
 from ddim_jax.training.sharding import data_mesh, replicated
 from ddim_jax.training.state import create_state
 from ddim_jax.training.step import make_train_step
@@ -198,12 +198,7 @@ def _recommended() -> tuple[Any, Any, Any]:
     config = recommended_config()
     about, fields, size, labels = config["model"], config["train"], config["data"]["image_size"], Labels()
     model = create_model(about["name"], preset=about["preset"], **about["overrides"])
-    rate = learning_rate_schedule(
-        fields["lr_schedule"], fields["learning_rate"], fields["warmup_steps"], fields["steps"]
-    )
-    optimiser = create_optimiser(
-        rate, beta1=fields["beta1"], beta2=fields["beta2"], gradient_clip=fields["gradient_clip"]
-    )
+    optimiser = configured_optimiser(fields, fields["steps"])
     mesh = data_mesh(fields["batch_size"], jax.devices()[:1])
     step = make_train_step(
         model,

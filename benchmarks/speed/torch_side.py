@@ -162,7 +162,7 @@ class TorchSide:
         return step
 
     def _training_result(self, loss: Tensor, norm: Tensor | None) -> dict[str, np.ndarray]:
-        """What is compared; `norm` is that of the gradients before they were clipped, if they were."""
+        """The arrays that are compared; `norm` is of the gradients before clipping, None without."""
         masters, averages, places = self._training
         before = load_state_dict(self._files.weights)
         if norm is None:

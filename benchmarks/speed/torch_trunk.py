@@ -10,26 +10,15 @@ from torch import Tensor, nn
 
 from benchmarks.speed.torch_layers import depth_to_space, group_norm, silu, space_to_depth, timestep_embedding
 from ddim_jax.models.layers import light_groups
+from ddim_jax.models.trunk_ddim import TrunkDDIM
 
 
 class TwinTrunk(nn.Module):
-    """The network of `ddim_jax.models.trunk_ddim.TrunkDDIM` for one class; the arguments are its fields."""
+    """The network of a `ddim_jax.models.trunk_ddim.TrunkDDIM` of one class."""
 
-    def __init__(
-        self,
-        *,
-        light: bool,
-        base_channels: int,
-        channel_multipliers: tuple[int, ...],
-        blocks_per_level: int,
-        norm_groups: int,
-        dropout: float,
-        stem_stride: int,
-    ):
+    def __init__(self, model: TrunkDDIM):
         super().__init__()
-        widths = [multiplier * base_channels for multiplier in channel_multipliers]
-        self.trunk = Trunk(widths, blocks_per_level, norm_groups, dropout, stem_stride)
-        self.head = Head(widths[:2], light, base_channels, blocks_per_level, norm_groups, stem_stride)
+        self.trunk, self.head = Trunk(model), Head(model)
 
     def forward(self, noisy_mask: Tensor, image: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """[B, 1, H, W], [B, 3, H, W] in [-1, 1], int [B] -> what the head and the trunk answer, float32 [B, 1, H, W].
@@ -43,25 +32,26 @@ class TwinTrunk(nn.Module):
 class Trunk(nn.Module):
     """The U-Net of `ddim_jax.models.plain_unet.PlainUNet`; the modules have its names."""
 
-    def __init__(self, widths: list[int], blocks: int, norm_groups: int, dropout: float, stem_stride: int):
+    def __init__(self, model: TrunkDDIM):
         super().__init__()
-        self.blocks, self.levels, self.stem_stride = blocks, len(widths), stem_stride
-        self.dropout = nn.Dropout(dropout)
+        widths = list(model.widths)
+        self.blocks, self.levels, self.stem_stride = model.blocks_per_level, len(widths), model.stem_stride
+        self.dropout = nn.Dropout(model.dropout)
 
         def add_blocks(name: str, entering: int, leaving: int) -> None:
-            for index in range(blocks):
+            for index in range(self.blocks):
                 self.add_module(f"{name}_conv_{index}", nn.Conv2d(entering, leaving, 3, padding=1))
-                self.add_module(f"{name}_norm_{index}", group_norm(norm_groups, leaving))
+                self.add_module(f"{name}_norm_{index}", group_norm(model.norm_groups, leaving))
                 entering = leaving
 
-        entering = 3 * stem_stride**2
+        entering = 3 * self.stem_stride**2
         for level, width in enumerate(widths):
             add_blocks(f"down_{level}", entering, width)
             entering = width
         for level in reversed(range(len(widths) - 1)):
             self.add_module(f"up_{level}_upsample", nn.Conv2d(widths[level + 1], 4 * widths[level], 1))
             add_blocks(f"up_{level}", 2 * widths[level], widths[level])
-        self.conv_out = nn.Conv2d(widths[0], stem_stride**2, 1)
+        self.conv_out = nn.Conv2d(widths[0], self.stem_stride**2, 1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[B, 3, H, W] -> features of the first and of the second level, logits [B, 1, H, W]."""
@@ -87,23 +77,23 @@ class Trunk(nn.Module):
 class Head(nn.Module):
     """The head of `ddim_jax.models.trunk_ddim.Head`; the modules have its names."""
 
-    def __init__(
-        self, widths: list[int], light: bool, base_channels: int, blocks: int, norm_groups: int, stem_stride: int
-    ):
+    def __init__(self, model: TrunkDDIM):
         super().__init__()
-        first, second = widths
-        self.base_channels, self.blocks, self.stem_stride = base_channels, blocks, stem_stride
-        self.temb_dense = nn.Linear(base_channels, 4 * base_channels)
-        self.in_conv = nn.Conv2d((2 * stem_stride) ** 2, second, 1)
-        self.in_norm = group_norm(norm_groups, second)
-        groups = light_groups(second, second) if light else 1
-        for index in range(blocks):
-            self.add_module(f"block_{index}_temb", nn.Linear(4 * base_channels, second))
+        first, second = model.widths[:2]
+        self.base_channels, self.blocks, self.stem_stride = (
+            model.base_channels, model.blocks_per_level, model.stem_stride
+        )  # fmt: skip
+        self.temb_dense = nn.Linear(self.base_channels, 4 * self.base_channels)
+        self.in_conv = nn.Conv2d((2 * self.stem_stride) ** 2, second, 1)
+        self.in_norm = group_norm(model.norm_groups, second)
+        groups = light_groups(second, second) if model.light else 1
+        for index in range(self.blocks):
+            self.add_module(f"block_{index}_temb", nn.Linear(4 * self.base_channels, second))
             self.add_module(f"block_{index}_conv", nn.Conv2d(second, second, 3, padding=1, groups=groups))
-            self.add_module(f"block_{index}_norm", group_norm(norm_groups, second))
+            self.add_module(f"block_{index}_norm", group_norm(model.norm_groups, second))
         self.up_conv = nn.Conv2d(second, 4 * first, 1)
-        self.up_norm = group_norm(norm_groups, first)
-        self.out_conv = nn.Conv2d(first + stem_stride**2, stem_stride**2, 1)
+        self.up_norm = group_norm(model.norm_groups, first)
+        self.out_conv = nn.Conv2d(first + self.stem_stride**2, self.stem_stride**2, 1)
 
     def forward(self, noisy_mask: Tensor, fine: Tensor, coarse: Tensor, logits: Tensor, t: Tensor) -> Tensor:
         """[B, 1, H, W], what the trunk made of the pictures, int [B] -> [B, 1, H, W]."""

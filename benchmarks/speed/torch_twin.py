@@ -35,68 +35,40 @@ def twin_of(model: DenoisingUNet | TrunkDDIM) -> "TwinUNet | TwinTrunk":
     Raises:
       ConfigError: a model of another class, which has no twin.
     """
-    if isinstance(model, TrunkDDIM):
-        return TwinTrunk(
-            light=model.light,
-            base_channels=model.base_channels,
-            channel_multipliers=model.channel_multipliers,
-            blocks_per_level=model.blocks_per_level,
-            norm_groups=model.norm_groups,
-            dropout=model.dropout,
-            stem_stride=model.stem_stride,
-        )
-    if not isinstance(model, DenoisingUNet):
-        raise ConfigError(
-            f"{type(model).__name__} has no twin in PyTorch; expected ddim, lightweight_ddim or trunk_ddim"
-        )
-    return TwinUNet(
-        light=model.light,
-        base_channels=model.base_channels,
-        channel_multipliers=model.channel_multipliers,
-        blocks_per_level=model.blocks_per_level,
-        attention_levels=model.attention_levels,
-        norm_groups=model.norm_groups,
-        dropout=model.dropout,
-        stem_stride=model.stem_stride,
-        channel_shuffle=model.channel_shuffle,
-    )
+    for network, twin in ((TrunkDDIM, TwinTrunk), (DenoisingUNet, TwinUNet)):
+        if isinstance(model, network):
+            return twin(model)
+    raise ConfigError(f"{type(model).__name__} has no twin in PyTorch; expected ddim, lightweight_ddim or trunk_ddim")
 
 
 class TwinUNet(nn.Module):
-    """The U-Net of `ddim_jax.models.DenoisingUNet`; the arguments are its fields."""
+    """The U-Net of a `ddim_jax.models.DenoisingUNet`."""
 
-    def __init__(
-        self,
-        *,
-        light: bool,
-        base_channels: int,
-        channel_multipliers: tuple[int, ...],
-        blocks_per_level: int,
-        attention_levels: tuple[int, ...],
-        norm_groups: int,
-        dropout: float,
-        stem_stride: int,
-        channel_shuffle: bool,
-    ):
+    def __init__(self, model: DenoisingUNet):
         super().__init__()
-        self.base_channels, self.stem_stride = base_channels, stem_stride
-        time_channels = 4 * base_channels
-        widths = [multiplier * base_channels for multiplier in channel_multipliers]
+        self.base_channels, self.stem_stride = model.base_channels, model.stem_stride
+        light, norm_groups, blocks_per_level = model.light, model.norm_groups, model.blocks_per_level
+        time_channels = 4 * model.base_channels
+        widths = [multiplier * model.base_channels for multiplier in model.channel_multipliers]
         deepest = len(widths) - 1
 
         def block(entering: int, leaving: int) -> ResidualBlock:
-            return ResidualBlock(entering, leaving, time_channels, light, norm_groups, dropout, channel_shuffle)
+            return ResidualBlock(
+                entering, leaving, time_channels, light, norm_groups, model.dropout, model.channel_shuffle
+            )
 
         def attention(level: int, channels: int, count: int) -> list[Attention]:
-            return [Attention(channels, light, norm_groups) for _ in range(count if level in attention_levels else 0)]
+            return [
+                Attention(channels, light, norm_groups) for _ in range(count if level in model.attention_levels else 0)
+            ]
 
         self.temb = nn.Module()
         self.temb.dense = nn.ModuleList(
-            [nn.Linear(base_channels, time_channels), nn.Linear(time_channels, time_channels)]
+            [nn.Linear(model.base_channels, time_channels), nn.Linear(time_channels, time_channels)]
         )
-        self.conv_in = nn.Conv2d(stem_stride**2 * IN_CHANNELS, base_channels, 3, padding=1)
+        self.conv_in = nn.Conv2d(model.stem_stride**2 * IN_CHANNELS, model.base_channels, 3, padding=1)
 
-        skips = [base_channels]
+        skips = [model.base_channels]
         self.down = nn.ModuleList()
         for level, width in enumerate(widths):
             entering = [skips[-1]] + [width] * (blocks_per_level - 1)
@@ -126,7 +98,7 @@ class TwinUNet(nn.Module):
         self.up = nn.ModuleList(reversed(stages))
 
         self.norm_out = group_norm(norm_groups, current)
-        self.conv_out = nn.Conv2d(current, stem_stride**2 * OUT_CHANNELS, 3, padding=1)
+        self.conv_out = nn.Conv2d(current, model.stem_stride**2 * OUT_CHANNELS, 3, padding=1)
 
     def forward(self, noisy_mask: Tensor, image: Tensor, t: Tensor) -> Tensor:
         """[B, 1, H, W], [B, 3, H, W] in [-1, 1], int [B] -> float32 [B, 1, H, W].

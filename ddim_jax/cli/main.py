@@ -28,7 +28,7 @@ def _kept_for_ever() -> Iterator[None]:
     """For imports, JAX's the first of them: they are never looked through for garbage.
 
     They live as long as the process, and Python would go over all of them again and again: for a tenth of the time of a
-    start, an eighth of that of tracing a training step, and another tenth of a start when the process ends.
+    start, when a training step is traced, and for another tenth of a start when the process ends.
     """
     gc.disable()
     try:

@@ -34,7 +34,7 @@ from ddim_jax.training.logging import Reporter, Told, create_reporter
 from ddim_jax.training.mean_teacher import MeanTeacher
 from ddim_jax.training.nan_guard import LossWatch, NonFiniteLoss, last_good_checkpoint_named
 from ddim_jax.training.one_training import OneTraining, begin_folder, check_files
-from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
+from ddim_jax.training.optimiser import configured_optimiser
 from ddim_jax.training.resume import check_not_away, find_checkpoint, restore
 from ddim_jax.training.sharding import data_mesh, place
 from ddim_jax.training.state import TrainState, create_state, load_weights, parameter_count, start_from
@@ -109,12 +109,7 @@ def _train(
     # The data set, which decides the length of an epoch, and the optimiser.
     train_source, val_source = first_alone(lambda: [_load(data, split) for split in ("train", "val")])
     steps = total_steps(fields["steps"], fields["epochs"], batch_size, len(train_source))
-    rate = learning_rate_schedule(
-        fields["lr_schedule"], fields["learning_rate"], fields["warmup_steps"], fields["schedule_steps"] or steps
-    )
-    optimiser = create_optimiser(
-        rate, beta1=fields["beta1"], beta2=fields["beta2"], gradient_clip=fields["gradient_clip"]
-    )
+    optimiser = configured_optimiser(fields, steps)
 
     unlabelled = None
     if data["unlabelled"]:
@@ -218,7 +213,8 @@ def _train(
             reporter.message(f"{name}: {told}" + (f" -> {advice}" if advice else ""))
         metadata = {"config": config, "package_version": __version__, "data": identity}
         metadata |= {"surroundings": surroundings()}
-        rate_at = jax.jit(rate)  # one small program; each of its operations by itself would be ten, compiled one by one
+        # One small program; each of its operations by itself would be ten, compiled one by one.
+        rate_at = jax.jit(optimiser.learning_rate)
         watch, told = LossWatch(stop=stop), Told()
         feed = batches(
             train_source,

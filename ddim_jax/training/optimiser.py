@@ -1,5 +1,6 @@
 """Adam and the learning rate over the steps, both from optax; on a CPU with kernels the same update in one pass."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -65,6 +66,18 @@ def create_optimiser(
     adam = optax.adam(learning_rate, b1=beta1, b2=beta2, eps=_EPSILON)
     chain = optax.chain(optax.clip_by_global_norm(gradient_clip), adam) if gradient_clip else adam
     return Optimiser(chain.init, chain.update, learning_rate, beta1, beta2, gradient_clip)
+
+
+def configured_optimiser(fields: Mapping[str, Any], steps: int) -> Optimiser:
+    """The optimiser of the section `train` of a resolved config, for a run of so many steps.
+
+    Raises:
+      ConfigError: as `learning_rate_schedule` and `create_optimiser`.
+    """
+    rate = learning_rate_schedule(
+        fields["lr_schedule"], fields["learning_rate"], fields["warmup_steps"], fields["schedule_steps"] or steps
+    )
+    return create_optimiser(rate, **{name: fields[name] for name in ("beta1", "beta2", "gradient_clip")})
 
 
 def updated(

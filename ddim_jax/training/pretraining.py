@@ -31,7 +31,7 @@ from ddim_jax.runtime.remote import local_path
 from ddim_jax.training import same_pixels
 from ddim_jax.training.input_pipeline import read_unlabelled
 from ddim_jax.training.nan_guard import LossWatch, NonFiniteLoss
-from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
+from ddim_jax.training.optimiser import configured_optimiser
 from ddim_jax.training.sharding import data_mesh, global_batch, place
 from ddim_jax.training.state import create_state, new_parts, pretrainable
 from ddim_jax.training.step import make_train_step
@@ -113,12 +113,7 @@ def pretrain(config: Any, output: str | os.PathLike) -> Packed:
         logging.info(line)
 
     steps = total_steps(fields["steps"], fields["epochs"], batch_size, count)
-    rate = learning_rate_schedule(
-        fields["lr_schedule"], fields["learning_rate"], fields["warmup_steps"], fields["schedule_steps"] or steps
-    )
-    optimiser = create_optimiser(
-        rate, beta1=fields["beta1"], beta2=fields["beta2"], gradient_clip=fields["gradient_clip"]
-    )
+    optimiser = configured_optimiser(fields, steps)
     step = make_train_step(
         unet,
         process,

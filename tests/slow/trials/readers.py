@@ -19,7 +19,7 @@ from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.parts import INDEX
 from ddim_jax.inference.processes import Process
 from ddim_jax.sampling_options import SamplingOptions
-from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
+from ddim_jax.training.optimiser import configured_optimiser
 from ddim_jax.training.resume import check_same_config, check_same_data
 from tests.slow.trials import seeds
 from tests.slow.trials.mutations import Damage, damage_bytes, damage_json, damage_lines, damage_picture
@@ -84,8 +84,7 @@ def _go_through(place: Path, index: bytes, settings: bytes) -> list[str]:
 def read_config(path: Path) -> None:
     """As training goes through a configuration before it looks at the data."""
     train = resolve_config(json.loads(path.read_bytes()))["train"]
-    rate = learning_rate_schedule(train["lr_schedule"], train["learning_rate"], train["warmup_steps"], 10**9)
-    create_optimiser(rate, beta1=train["beta1"], beta2=train["beta2"], gradient_clip=train["gradient_clip"])
+    configured_optimiser(train, 10**9)
 
 
 def read_metadata(path: Path) -> None:

@@ -37,8 +37,11 @@ def test_the_ratio_is_that_of_the_medians_of_calls_in_turns(monkeypatch):
 
 def test_the_step_that_is_timed_is_the_one_that_the_config_trains_with(monkeypatch):
     given = {}
-    monkeypatch.setattr(costs, "create_optimiser", lambda rate, **fields: given.update(fields))
-    monkeypatch.setattr(costs, "make_train_step", lambda *_, **fields: given.update(fields))
+
+    def make_train_step(model, process, optimiser, mesh, **fields):
+        given.update(optimiser._asdict() | fields)
+
+    monkeypatch.setattr(costs, "make_train_step", make_train_step)
     monkeypatch.setattr(costs, "create_state", lambda *_: None)
     fields = {"adversarial_epsilon": 0.0078, "accumulate": 2, "beta1": 0.8, "beta2": 0.99, "gradient_clip": 0.5}
     assert costs.training_step(config_of(**{f"train__{name}": value for name, value in fields.items()}))

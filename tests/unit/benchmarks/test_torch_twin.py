@@ -226,7 +226,7 @@ def trunk_pair():
 
 
 def test_the_trunk_and_the_head(trunk_pair):
-    """Of pictures that are not square, in every memory format, with and without overwriting."""
+    """Compares pictures that are not square, in every memory format, with and without overwriting."""
     model, params, twin = trunk_pair
     *inputs, _ = draw_inputs(3, 2 * model.size_multiple, 3 * model.size_multiple)
 

@@ -15,7 +15,7 @@ from ddim_jax.config import resolve_config, total_steps
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, create_process, example_inputs
 from ddim_jax.registry import DATASETS, MODELS
-from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule
+from ddim_jax.training.optimiser import configured_optimiser
 from ddim_jax.training.state import parameter_count
 
 FOLDER = Path(__file__).parents[3] / "configs"
@@ -63,8 +63,7 @@ def test_a_config_can_be_run_with_every_system(name, system, load):
     assert create_process(model, plain["diffusion"]).num_train_timesteps == (1 if one_pass else 1000)
     fields = plain["train"]
     steps = total_steps(fields["steps"], fields["epochs"], fields["batch_size"], 371)
-    rate = learning_rate_schedule(fields["lr_schedule"], fields["learning_rate"], fields["warmup_steps"], steps)
-    create_optimiser(rate, beta1=fields["beta1"], beta2=fields["beta2"], gradient_clip=fields["gradient_clip"])
+    configured_optimiser(fields, steps)
     assert plain["data"]["image_size"] % model.size_multiple == 0
     if plain["model"]["preset"] is None:
         assert model == create_model(system, dtype=about["overrides"].get("dtype"))  # of the paper's size

@@ -9,7 +9,7 @@ from absl import logging
 
 from ddim_jax.ops import cpu_kernels
 from ddim_jax.runtime.errors import ConfigError
-from ddim_jax.training.optimiser import create_optimiser, learning_rate_schedule, updated
+from ddim_jax.training.optimiser import configured_optimiser, create_optimiser, learning_rate_schedule, updated
 
 
 def values(schedule, steps):
@@ -85,6 +85,16 @@ def test_adam(clip):
         params = optax.apply_updates(params, updates)
     np.testing.assert_allclose(params["w"], adam_by_hand(gradients, 0.1, 0.8, 0.95, clip), rtol=1e-5)
     assert abs(adam_by_hand(gradients, 0.1, 0.8, 0.95, 1.0) - adam_by_hand(gradients, 0.1, 0.8, 0.95, 0.0)).max() > 0.01
+
+
+@pytest.mark.parametrize(("schedule_steps", "length"), [(0, 40), (80, 80)])
+def test_the_optimiser_of_a_config_has_its_fields(schedule_steps, length):
+    fields = {"lr_schedule": "cosine", "learning_rate": 0.4, "warmup_steps": 20, "schedule_steps": schedule_steps}
+    found = configured_optimiser(fields | {"beta1": 0.8, "beta2": 0.95, "gradient_clip": 2.0}, 40)
+    assert (found.beta1, found.beta2, found.gradient_clip) == (0.8, 0.95, 2.0)
+    # Halfway down from .4 at 20 to .004 at the end of the schedule, which is the run's unless the config says another.
+    half = (20 + length) // 2
+    np.testing.assert_allclose([found.learning_rate(step) for step in (10, 20, half)], [0.2, 0.4, 0.202], rtol=1e-5)
 
 
 @pytest.mark.skipif(not cpu_kernels.available() or jax.default_backend() != "cpu", reason="the kernels are not built")
