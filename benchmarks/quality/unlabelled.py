@@ -111,7 +111,8 @@ def row_of(row: str, given: argparse.Namespace, seed: int) -> dict[str, Any]:
     train_to_end(config, run)
     seconds = time.process_time() - began if is_new else None
     metrics, _ = evaluate_checkpoint(run, "test", output_dir=run / "test", resolution="native")
-    dice = metrics["protocols"]["mean"]["per_image"]["dice"]
+    scores = metrics["protocols"]["mean"]["per_image"]
+    dice = scores["dice"]
     return {
         "dataset": given.data.resolve().name,
         "system": given.system,
@@ -127,6 +128,8 @@ def row_of(row: str, given: argparse.Namespace, seed: int) -> dict[str, Any]:
         "n": metrics["images"],
         "dice_mean": dice["mean"],
         "dice_ci": [dice["low"], dice["high"]],
+        "recall_mean": scores["recall"]["mean"],
+        "precision_mean": scores["precision"]["mean"],
         "train_cpu_seconds": seconds,
         **measured_on(),
     }
@@ -203,6 +206,8 @@ _COLUMNS: Columns = {
     **_ABOUT,
     "seed": "{seed}",
     "Dice": lambda row: "{:.3f} [{:.3f}, {:.3f}]".format(row["dice_mean"], *row["dice_ci"]),
+    "recall": "{recall_mean:.3f}",
+    "precision": "{precision_mean:.3f}",
     "validation": "{dice_val:.3f}",
     "training, CPU s": "{train_cpu_seconds:.0f}",
 }

@@ -23,6 +23,7 @@ ROW = {
     "steps": 2000,
     "pretrain_steps": None,
 }
+ROW |= {"recall_mean": 0.62, "precision_mean": 0.63}
 ROW |= {"dice_ci": [0.5, 0.7], "dice_val": 0.61, "train_cpu_seconds": None, "commit": "abc"}
 
 
@@ -66,8 +67,8 @@ def test_the_table(tmp_path):
         f"| polyp, 50 labelled, 450 unlabelled beside them {about} 2 | 0.660 | 25% |",
         f"| polyp, 50 labelled, after 1500 steps on 450 unlabelled {about} 2 | 0.710 | 50% |",
         f"| polyp, 500 labelled {about} 2 | 0.810 |  |",
-        f"| polyp, 50 labelled, after 1500 steps on 450 unlabelled {about} 1 | 0.720 [0.500, 0.700] | 0.610 | 12 |",
-        f"| polyp, 500 labelled {about} 0 | 0.790 [0.500, 0.700] | 0.610 |  |",
+        f"| polyp, 50 labelled, after 1500 steps on 450 unlabelled {about} 1 | 0.720 [0.500, 0.700] | 0.620 | 0.630 | 0.610 | 12 |",
+        f"| polyp, 500 labelled {about} 0 | 0.790 [0.500, 0.700] | 0.620 | 0.630 | 0.610 |  |",
         "Measured at commit abc.",
     ):
         assert line in lines, (line, lines)
@@ -126,7 +127,8 @@ def test_each_row_is_trained_on_its_own_pictures(data, tmp_path, monkeypatch):
     def fake_evaluate(run, split, *, output_dir, resolution):
         assert (split, resolution) == ("test", "native")
         dice = {"mean": 0.75, "low": 0.7, "high": 0.8}
-        return {"step": 8, "images": 3, "protocols": {"mean": {"per_image": {"dice": dice}}}}, None
+        scores = {"dice": dice, "recall": {"mean": 0.6}, "precision": {"mean": 0.9}}
+        return {"step": 8, "images": 3, "protocols": {"mean": {"per_image": scores}}}, None
 
     monkeypatch.setattr(trainings, "train", fake_train)
     monkeypatch.setattr(benchmark, "pretrain", fake_pretrain)
@@ -159,6 +161,7 @@ def test_each_row_is_trained_on_its_own_pictures(data, tmp_path, monkeypatch):
         ("few", None), ("few and unlabelled", None), ("pre-trained", 40), ("all", None), ("pre-trained", 90)
     ]  # fmt: skip
     expected = {"pictures": 6, "labelled": 2, "step": 8, "dice_val": 0.7, "dice_mean": 0.75, "dice_ci": [0.7, 0.8]}
+    expected |= {"recall_mean": 0.6, "precision_mean": 0.9}
     assert all(expected.items() <= row.items() and row["train_cpu_seconds"] is not None for row in found)
     assert benchmark.main([*fixed, "--rows", "few"]) == 0  # it is there: how long it took is not known
     assert read_rows(tmp_path / "o.json")[0]["train_cpu_seconds"] is None
