@@ -40,11 +40,11 @@ def group_norm(
     if is_portable():
         return _one_pass(x, scale, bias, groups=groups, eps=eps, silu=silu)
     with_kernels = cpu_kernels.available() and x.dtype == scale.dtype == bias.dtype == jnp.float32
-    return _by_platform(x, scale, bias, groups, eps, silu, with_kernels)
+    return _traced_once(x, scale, bias, groups, eps, silu, with_kernels)
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4, 5, 6), inline=True)
-def _by_platform(x, scale, bias, groups, eps, silu, with_kernels):
+def _traced_once(x, scale, bias, groups, eps, silu, with_kernels):
     """Traced once for all normalisations of a network that are alike."""
     one_pass = functools.partial(_one_pass, groups=groups, eps=eps, silu=silu)
     if not with_kernels:

@@ -88,11 +88,11 @@ def grouped_conv(
     if is_portable():
         return _add_bias(_conv(x, kernel, tuple(strides), pads, groups), bias)
     with_kernels = cpu_kernels.available() and x.dtype == kernel.dtype == jnp.float32
-    return _by_platform(x, kernel, bias, groups, tuple(strides), pads, with_kernels)
+    return _traced_once(x, kernel, bias, groups, tuple(strides), pads, with_kernels)
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4, 5, 6), inline=True)
-def _by_platform(x, kernel, bias, groups, strides, pads, with_kernels):
+def _traced_once(x, kernel, bias, groups, strides, pads, with_kernels):
     """Traced once for all convolutions of a network that are alike, with the forms of all platforms."""
     if kernel.shape[:2] == (1, 1) and strides == (1, 1) and pads == ((0, 0), (0, 0)):
         cpu = gpu = functools.partial(_pointwise, groups=groups)

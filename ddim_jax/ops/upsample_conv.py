@@ -39,11 +39,11 @@ def upsample_conv(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array
     compiled = cpu_kernels.available() and x.dtype == kernel.dtype == jnp.float32
     if is_portable() or not compiled or math.prod(x.shape[:3]) < _LEAST_PIXELS:
         return _upsample_then_convolve(x, kernel, bias)
-    return _by_platform(x, kernel, bias)
+    return _traced_once(x, kernel, bias)
 
 
 @functools.partial(jax.jit, inline=True)
-def _by_platform(x, kernel, bias):
+def _traced_once(x, kernel, bias):
     """Traced once for all of a network that are alike."""
     return by_platform(x, kernel, bias, cpu=_transposed, default=_upsample_then_convolve)
 
