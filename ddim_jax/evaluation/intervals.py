@@ -21,6 +21,7 @@ from ddim_jax.metrics import (
     conformal_quantile,
     dice_score,
     expected_calibration_error,
+    fit_doubt_temperature,
     fit_temperature,
 )
 
@@ -52,7 +53,10 @@ def calibrate(
             )
         )
     about = {"dataset": source.name, "split": split, "images": len(results), "ids_sha256": ids_digest(source)}
-    return Calibrated(coverage, tuple(quantiles), fit_temperature(_logits(results)), about)
+    of_doubt = fit_doubt_temperature(
+        [result.of_mask for result in results], [1 - result.scores["mean"].dice for result in results]
+    )
+    return Calibrated(coverage, tuple(quantiles), fit_temperature(_logits(results)), about, of_doubt)
 
 
 def summarise_bounds(
@@ -62,7 +66,7 @@ def summarise_bounds(
 
     Returns:
       {"nominal", "calibration", "same_pictures", "ece", "classes"}: "calibration" None or its facts with the "file's"
-      temperature; "ece" before and after scaling by it; for each class by its name "area_uncalibrated" and, of a
+      temperatures; "ece" before and after scaling by it; for each class by its name "area_uncalibrated" and, of a
       calibration, "area" and "dice_low", each as {"held", "images", "coverage", "low", "high"} with the 95% interval of
       Clopper and Pearson, and "mean_width" (pixels), "mean_width_share" (of the pixels) or "mean".
     """
@@ -74,7 +78,8 @@ def summarise_bounds(
         "classes": {name: _of_class(results, number, calibration) for number, name in enumerate(labels.class_names)},
     }
     if calibration is not None:
-        found["calibration"] = dict(calibration.about) | {"temperature": calibration.temperature}
+        names = ("temperature", "doubt_temperature")
+        found["calibration"] = dict(calibration.about) | {name: getattr(calibration, name) for name in names}
         found["same_pictures"] = calibration.about["ids_sha256"] == ids_digest(source)
         found["ece"] = {
             name: expected_calibration_error(calibration_at(counts, temperature))

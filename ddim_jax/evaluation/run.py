@@ -1,5 +1,6 @@
 """The evaluation of a data set: every image sampled once, scored under every protocol, summed up and drawn."""
 
+import functools
 import itertools
 import os
 import statistics
@@ -139,9 +140,16 @@ def evaluate(
     calibration, why_not = (None, "") if calibrate is not None else segmenter.calibration(mean_options)
     reference, not_judged = (None, "") if calibrate is not None else segmenter.reference()
     coverage = calibrate or (calibration.coverage if calibration else COVERAGE)
+    score = functools.partial(
+        score_image,
+        ensemble=options.ensemble,
+        labels=segmenter.labels,
+        coverage=coverage,
+        doubt_temperature=calibration.doubt_temperature if calibration else 1.0,
+    )
     with _progress_bar(progress) as bar:
         look = _read_all(subset, bar, segmenter.labels)
-        results, seconds = _score_all(segmenter, look, len(subset), options, resolution, coverage, batch_size, bar)
+        results, seconds = _score_all(segmenter, look, len(subset), options, resolution, score, batch_size, bar)
         rest = seconds[batch_size:]  # but the first batch
         if calibrate is not None:
             calibration = fit_calibration(results, subset, split, coverage, segmenter.labels)
@@ -253,7 +261,7 @@ def _score_all(
     count: int,
     options: SamplingOptions,
     resolution: str,
-    coverage: float,
+    score: Callable[..., ImageResult],
     batch_size: int,
     bar: Progress,
 ) -> tuple[list[ImageResult], list[float]]:
@@ -270,8 +278,7 @@ def _score_all(
                 shape = estimates.shape[1:3]
                 truth = resize_mask(truth, shape)
                 annotators = None if annotators is None else np.stack([resize_mask(mask, shape) for mask in annotators])
-            how = (options.ensemble, segmenter.labels, coverage, annotators)
-            scored = score_image(example.id, estimates, truth, *how)
+            scored = score(example.id, estimates, truth, annotators=annotators)
             results.append(scored._replace(descriptor=describe_picture(example.image)))
     return results, seconds
 

@@ -25,6 +25,7 @@ from ddim_jax.metrics import (
     class_doubts,
     dice,
     logit_counts_of_classes,
+    logit_counts_of_masks,
     measure_classes,
     measure_hypotheses,
     state,
@@ -61,7 +62,9 @@ class ImageResult(NamedTuple):
       shape: (H, W) at which it was scored.
       uncertainty: mean over the pixels of the standard deviation of the samples, at the working size, in [0, 0.5].
       doubt: about the mask of the protocol 'mean', by the mean of the samples' probabilities, at the working size, in
-        [0, 1) (`ddim_jax.metrics.soft_dice_uncertainty`).
+        [0, 1), at the temperature of the calibration (`ddim_jax.metrics.class_doubts`).
+      of_mask: int64 [K, 2, 401], the same pixels by their logit and by that mask
+        (`ddim_jax.metrics.logit_counts_of_masks`).
       calibration: of the pixels of the probability of the protocol 'mean', as it was scored; one for each class.
       scores: by the name of the protocol.
       statements: all that the network says of each class under the protocol 'mean', as it was scored.
@@ -76,6 +79,7 @@ class ImageResult(NamedTuple):
     shape: tuple[int, int]
     uncertainty: float
     doubt: float
+    of_mask: np.ndarray
     calibration: list[Calibration]
     scores: dict[str, Score]
     statements: list[Statement]
@@ -105,6 +109,7 @@ def score_image(
     labels: Labels = Labels(),
     coverage: float = 0.9,
     annotators: np.ndarray | None = None,
+    doubt_temperature: float = 1.0,
 ) -> ImageResult:
     """Scores the samples of one image under every protocol; calibration and doubt are those of "mean".
 
@@ -117,6 +122,7 @@ def score_image(
       labels: the classes.
       annotators: uint8 [A, H, W], the masks of several annotators, of the size of `truth`; None for one truth.
       coverage: decides the levels of the probability that make the interval of an area that is not calibrated.
+      doubt_temperature: of the doubt, as a calibration has it.
 
     Raises:
       ValueError: the samples are not finite, or the truth holds other values.
@@ -126,7 +132,9 @@ def score_image(
         fused = ensemble_probability(samples, protocol, ensemble, labels)
         threshold = ensemble_threshold(protocol, ensemble, labels)
         if protocol.name == "mean":
-            doubts = class_doubts(mean_probability(samples), threshold_mask(fused, threshold, labels), labels)
+            about = mean_probability(samples), threshold_mask(fused, threshold, labels), labels
+            doubts, of_mask = class_doubts(*about), logit_counts_of_masks(*about)
+            shown = class_doubts(*about, doubt_temperature)
         probability = resized[protocol.name] = resize_unit_map(fused, truth.shape)
         mask = threshold_mask(probability, threshold, labels)
         alone = [protocol_mask(one[np.newaxis], protocol, truth.shape, labels=labels) for one in samples]
@@ -139,7 +147,8 @@ def score_image(
         id=name,
         shape=(int(truth.shape[0]), int(truth.shape[1])),
         uncertainty=float(uncertainty(samples).mean(dtype=np.float64)),
-        doubt=float(np.mean(doubts)),
+        doubt=float(np.mean(shown)),
+        of_mask=of_mask,
         calibration=calibration_of_classes(resized["mean"], truth, labels),
         scores=scores,
         statements=statements,

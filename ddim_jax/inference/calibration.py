@@ -41,16 +41,21 @@ class Calibrated(NamedTuple):
       quantiles: for each class, in their order.
       temperature: fitted to the same pictures (`ddim_jax.metrics.scale_probability`); the bounds do not use it.
       about: where it comes from: "dataset", "split", "images" and "ids_sha256" of the pictures.
+      doubt_temperature: at which the doubt of the same pictures is what they miss of Dice, on average
+        (`ddim_jax.metrics.fit_doubt_temperature`); 1 of a calibration that an earlier version made.
     """
 
     coverage: float
     quantiles: tuple[Quantiles, ...]
     temperature: float
     about: Mapping[str, Any]
+    doubt_temperature: float = 1.0
 
     def digest(self) -> str:
-        """SHA-256 of all that bounds depend on."""
-        return hashlib.sha256(json.dumps([self.coverage, self.quantiles]).encode()).hexdigest()
+        """SHA-256 of all that bounds and doubt depend on."""
+        parts = [self.coverage, self.quantiles]
+        parts += [] if self.doubt_temperature == 1 else [self.doubt_temperature]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def in_words(self) -> str:
         """One line for people."""
@@ -232,7 +237,10 @@ def _parsed(record: Mapping[str, Any], labels: Labels) -> Calibrated:
     )
     check_coverage(record["coverage"])
     about = {name: record["about"][name] for name in ("dataset", "split", "images", "ids_sha256")}
-    return Calibrated(record["coverage"], quantiles, _number(record["temperature"]), about)
+    of_doubt = _number(record.get("doubt_temperature", 1.0))
+    if not of_doubt > 0:
+        raise ValueError("no temperature")
+    return Calibrated(record["coverage"], quantiles, _number(record["temperature"]), about, of_doubt)
 
 
 def _number(value: Any) -> float:

@@ -34,6 +34,8 @@ class Segmentation(NamedTuple):
         the larger, the more a person should look at it. It is about the mask of this protocol, ensemble and threshold,
         by the mean of the samples' probabilities as the protocol 'mean' has them, both at the size the network worked
         at: the stretched probability of "paper" and the votes of few samples say nothing of how sure the network is.
+        With a calibrated checkpoint, of the probability at the temperature that makes it right on average on the
+        calibration's pictures (`ddim_jax.metrics.fit_doubt_temperature`).
       bounds: with a calibrated checkpoint, for each class by its name the interval of its area in pixels and the lowest
         Dice (`ddim_jax.metrics.Bounds`), each made to hold for the calibrated share of pictures; else empty.
       hypotheses: the whole masks that the samples fall into, the heaviest first; empty where nobody asked for them.
@@ -167,19 +169,21 @@ def fuse(
         threshold is applied.
       options: checked; of these, protocol, ensemble and threshold.
       labels: the classes.
-      calibration: of these options; None for no bounds.
+      calibration: of these options; None for no bounds, and a doubt as the network has it.
       hypotheses: whether the result has them.
       unlikeness: of the image, goes into the result.
     """
     fused = ensemble_probability(samples, PROTOCOLS[options.protocol], options.ensemble, labels)
     probability = resize_unit_map(fused, shape)
     mask = threshold_mask(probability, options.threshold, labels)
-    doubts = class_doubts(mean_probability(samples), threshold_mask(fused, options.threshold, labels), labels)
+    about = mean_probability(samples), threshold_mask(fused, options.threshold, labels), labels
+    doubts = class_doubts(*about)
+    shown = doubts if calibration is None else class_doubts(*about, calibration.doubt_temperature)
     return Segmentation(
         mask=mask,
         probability=probability,
         uncertainty=resize_unit_map(uncertainty(samples), shape),
-        doubt=float(np.mean(doubts)),
+        doubt=float(np.mean(shown)),
         bounds={} if calibration is None else calibration.bounds(probability, mask, doubts, labels),
         hypotheses=hypotheses_of(samples, shape, options, labels) if hypotheses else (),
         unlikeness=unlikeness,

@@ -13,6 +13,7 @@ from ddim_jax.metrics.classes import (
     class_counts,
     class_doubts,
     logit_counts_of_classes,
+    logit_counts_of_masks,
     measure_classes,
 )
 from ddim_jax.metrics.conformal import (
@@ -33,7 +34,12 @@ from ddim_jax.metrics.registered import measure, measure_counts
 from ddim_jax.metrics.risk_coverage import RiskCoverage, risk_coverage
 from ddim_jax.metrics.soft_dice_uncertainty import soft_dice_uncertainty
 from ddim_jax.metrics.surface import hausdorff, hd95
-from ddim_jax.metrics.temperature import calibration_at, fit_temperature, scale_probability
+from ddim_jax.metrics.temperature import (
+    calibration_at,
+    fit_doubt_temperature,
+    fit_temperature,
+    scale_probability,
+)
 
 __all__ = [
     "Bounds",
@@ -58,12 +64,14 @@ __all__ = [
     "dice",
     "dice_score",
     "expected_calibration_error",
+    "fit_doubt_temperature",
     "fit_temperature",
     "ged",
     "hausdorff",
     "hd95",
     "iou",
     "logit_counts_of_classes",
+    "logit_counts_of_masks",
     "matched_iou",
     "measure",
     "measure_classes",

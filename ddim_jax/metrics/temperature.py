@@ -5,6 +5,8 @@ the logit of the probability is divided by T. T above 1 makes it less sure; 0.5 
 probability is scaled against all else, with one T.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ddim_jax.metrics.calibration import BINS, Calibration, bin_numbers
@@ -41,6 +43,30 @@ def fit_temperature(counts: np.ndarray) -> float:
         return float((counts[0] * np.logaddexp(0, scaled) + counts[1] * np.logaddexp(0, -scaled)).sum())
 
     return float(np.exp(minimize_scalar(loss, bounds=np.log(_RANGE), method="bounded").x))
+
+
+def fit_doubt_temperature(counts: Sequence[np.ndarray], missed: Sequence[float]) -> float:
+    """The T from 0.05 to 20 at which pictures are doubted as much, on average, as they miss of Dice.
+
+    Args:
+      counts: of each picture int64 [K, 2, 401], `logit_counts` of the probability of each class outside and inside its
+        mask. The doubt is the mean of the classes' `soft_dice_uncertainty`, of the probability with its logit
+        divided by T.
+      missed: of each picture 1 - its mean Dice.
+    """
+    from scipy.optimize import minimize_scalar  # not at the head: few need it, and it takes long to import
+    from scipy.special import expit
+
+    outside, inside = np.moveaxis(np.stack(counts), 2, 0).astype(np.float64)
+    drawn = inside.sum(-1)
+
+    def difference(log_temperature: float) -> float:
+        scaled = expit(_GRID / np.exp(log_temperature))
+        hit, expected = inside @ scaled, (inside + outside) @ scaled
+        doubts = 1 - (2 * hit + 1) / (expected + drawn + 1)
+        return float(abs(doubts.mean() - np.mean(missed)))
+
+    return float(np.exp(minimize_scalar(difference, bounds=np.log(_RANGE), method="bounded").x))
 
 
 def scale_probability(probability: np.ndarray, temperature: float) -> np.ndarray:

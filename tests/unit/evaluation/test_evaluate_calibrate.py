@@ -80,6 +80,21 @@ def test_the_hand_case(segmenter, tmp_path):
     assert "0.6667 [0.0943, 0.9916]" in screen(metrics)
 
 
+def test_the_doubt_is_what_the_calibrated_pictures_miss(tmp_path):
+    """Probabilities of 0.9 and 0.1, and two of ten pictures whose truth is empty."""
+    estimates = {RIGHT: [rows(0.8, 0.8, -0.8, -0.8)] * 2}
+    segmenter = FakeSegmenter(estimates, checkpoint=str(tmp_path / "RUN/checkpoints/800"))
+    data = source(*[(RIGHT, TOP_HALF)] * 8, *[(RIGHT, EMPTY)] * 2)
+    metrics = scored(segmenter, data, tmp_path / "val", "val", calibrate=0.9)
+    assert metrics["doubt"]["mean"] == pytest.approx(1 - (2 * 7.2 + 1) / (7.2 + 0.8 + 8 + 1), abs=1e-6)
+    found = metrics["bounds"]["calibration"]["doubt_temperature"]
+    assert found == json.loads((tmp_path / "RUN/calibration.json").read_text())["doubt_temperature"]
+    after = scored(segmenter, data, tmp_path / "again", "val")
+    # Two of the ten masks miss all of their Dice.
+    assert after["doubt"]["mean"] == pytest.approx(0.2, abs=2e-3)
+    assert after["bounds"]["classes"] == metrics["bounds"]["classes"]
+
+
 def test_without_a_calibration_nothing_is_called_calibrated(segmenter, tmp_path):
     metrics = scored(segmenter, TEST, tmp_path)
     assert metrics["bounds"]["calibration"] is None and "no calibration.json" in metrics["bounds"]["why_not_calibrated"]

@@ -65,6 +65,28 @@ def test_bounds_of_classes_are_by_their_names():
     assert bounds["heart"] == pytest.approx((0, 20.4, 1 - 2 / 19 - (2 / 19 + 0.02)), abs=1e-6)
 
 
+def test_a_calibrated_doubt_leaves_the_bounds_as_they_are():
+    samples = np.full((1, 10, 10), -0.8, np.float32)  # a probability of 0.1
+    samples[0, :5] = 0.8
+    options = SamplingOptions(protocol="mean", ensemble="mean", threshold=0.5)
+    plain, calibrated = (
+        fuse(samples, (10, 10), options, calibration=CALIBRATED._replace(doubt_temperature=one)) for one in (1.0, 2.0)
+    )
+    assert calibrated.bounds == plain.bounds and (calibrated.mask == plain.mask).all()
+    # 50 pixels of each kind: at T = 2 the odds 9 become 3.
+    assert plain.doubt == pytest.approx(1 - (2 * 45 + 1) / (45 + 5 + 50 + 1), abs=1e-6)
+    assert calibrated.doubt == pytest.approx(1 - (2 * 37.5 + 1) / (37.5 + 12.5 + 50 + 1), abs=1e-6)
+
+
+def test_a_calibration_of_an_earlier_version_leaves_the_doubt_as_it_is(segmenter):
+    path = save(segmenter)
+    record = json.loads(path.read_text())
+    assert record.pop("doubt_temperature") == 1.0
+    path.write_text(json.dumps(record))
+    found, _ = load_calibration(segmenter, segmenter.options())
+    assert found == CALIBRATED and found.digest() != found._replace(doubt_temperature=2.0).digest()
+
+
 def test_the_index_has_bounds_and_says_what_they_hold_for(segmenter, tmp_path):
     save(segmenter)
     Image.fromarray(red_block()).save(tmp_path / "a.png")
@@ -154,6 +176,7 @@ def test_other_weights_have_no_bounds(segmenter):
         (lambda text: text.replace('"area": ', '"area": 1e999, "x": '), "it is damaged"),
         (lambda text: text.replace('"area": ', '"area": true, "x": '), "it is damaged"),
         (lambda text: text.replace('"coverage": 0.9', '"coverage": 1.9'), "it is damaged"),
+        (lambda text: text.replace('"doubt_temperature": 1', '"doubt_temperature": -1'), "it is damaged"),
         (lambda text: text.replace("foreground", "lung"), "it is damaged"),
         (lambda text: text.replace('"about": {', '"about": 1, "x": {'), "it is damaged"),
         (lambda text: text.replace('"image_size": 16', '"image_size": 8'), "image_size is 16 now and was 8"),
