@@ -25,14 +25,15 @@ from ddim_jax.ops import cpu_kernels
 from ddim_jax.ops.by_platform import by_platform
 from ddim_jax.ops.portable import is_portable
 
+Pads = tuple[tuple[int, int], tuple[int, int]]
 Padding = str | Sequence[tuple[int, int]]
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
-_COMPILED_LEAST_PIXELS = 1024
-"""Pixels of the batch from which the compiled kernels do ordinary convolutions too; with fewer, the weights are most of
-the work and XLA's matrix products are better, unless they are few."""
-_COMPILED_FEW_WEIGHTS = 2**17
+_FEW_PIXELS = 1024
+"""Below so many pixels of the batch, the weights of an ordinary convolution are most of the work, unless they are few:
+on CPU, one matrix product reads them once."""
+_FEW_WEIGHTS = 2**17
 """Weights of a convolution that stay in the second-level cache, from picture to picture."""
 _CPU_WIDTH = 32
 """Channels of a supergroup on CPU, on its narrower side: at most shapes the fastest with its gradients, or near it."""
@@ -94,15 +95,19 @@ def grouped_conv(
 @functools.partial(jax.jit, static_argnums=(3, 4, 5, 6), inline=True)
 def _traced_once(x, kernel, bias, groups, strides, pads, with_kernels):
     """Traced once for all convolutions of a network that are alike, with the forms of all platforms."""
+    few_pixels = groups == 1 and math.prod(x.shape[:3]) < _FEW_PIXELS
     if kernel.shape[:2] == (1, 1) and strides == (1, 1) and pads == ((0, 0), (0, 0)):
         cpu = gpu = functools.partial(_pointwise, groups=groups)
+        with_kernels = with_kernels and not few_pixels
     else:
-        cpu = _supergroups(kernel.shape, groups, strides, pads)
         gpu = _gpu_lowering(x.shape, kernel.shape, groups, strides, pads)
-    compiled = None
-    if with_kernels:
-        compiled = _compiled(x.shape, kernel.shape, cpu_kernels.Geometry(groups, strides, pads))
-    return by_platform(x, kernel, bias, cpu=compiled or _then_bias(cpu), default=_then_bias(gpu))
+        if few_pixels and kernel.size > _FEW_WEIGHTS:
+            cpu = functools.partial(_matrix_product, strides=strides, pads=pads)
+            with_kernels = False
+        else:
+            cpu = _supergroups(kernel.shape, groups, strides, pads)
+    cpu = _compiled(cpu_kernels.Geometry(groups, strides, pads)) if with_kernels else _then_bias(cpu)
+    return by_platform(x, kernel, bias, cpu=cpu, default=_then_bias(gpu))
 
 
 def _add_bias(y: jax.Array, bias: jax.Array | None) -> jax.Array:
@@ -113,14 +118,7 @@ def _then_bias(lowering):
     return lambda x, kernel, bias: _add_bias(lowering(x, kernel), bias)
 
 
-def _compiled(x_shape, kernel_shape, geometry):
-    """The call of the compiled kernels where they beat XLA; None where XLA is as good."""
-    if math.prod(x_shape[:3]) < _COMPILED_LEAST_PIXELS and geometry.groups == 1:
-        if kernel_shape[:2] == (1, 1):
-            return None
-        if math.prod(kernel_shape) > _COMPILED_FEW_WEIGHTS:
-            return _then_bias(lambda x, kernel: cpu_kernels.ordinary_conv(x, kernel, geometry))
-
+def _compiled(geometry):
     def with_bias(x, kernel, bias):
         batch = x.shape[0]
         rows = cpu_kernels.no_bias(batch) if bias is None else jnp.broadcast_to(bias, (batch, bias.shape[-1]))
@@ -177,6 +175,24 @@ def _pointwise(x: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
         kernel.reshape(group_in, groups, out_channels // groups),
     )
     return y.reshape(batch, height, width, out_channels)
+
+
+def _matrix_product(x: jax.Array, kernel: jax.Array, *, strides: tuple[int, int], pads: Pads) -> jax.Array:
+    """An ordinary convolution as one product: [pixels, kh * kw * in] times [kh * kw * in, out]."""
+
+    @jax.checkpoint  # the pixels under all taps, side by side, are copied again for the gradient, not kept
+    def product(x, kernel):
+        x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+        sizes = zip(x.shape[1:3], kernel.shape[:2], strides, strict=True)
+        rows, columns = ((size - taps) // stride * stride + 1 for size, taps, stride in sizes)
+        under_taps = [
+            x[:, row : row + rows : strides[0], column : column + columns : strides[1]]
+            for row in range(kernel.shape[0])
+            for column in range(kernel.shape[1])
+        ]
+        return jnp.einsum("bhwi,io->bhwo", jnp.concatenate(under_taps, -1), kernel.reshape(-1, kernel.shape[-1]))
+
+    return product(x, kernel)
 
 
 def _supergroup_conv(x, kernel, groups, merge, strides, padding):

@@ -13,7 +13,6 @@ from ddim_jax.ops.cpu_kernels.calls import (
     no_bias,
     norm,
     norm_of,
-    ordinary_conv,
     threefry,
 )
 from ddim_jax.ops.cpu_kernels.library import TARGETS, available, build, library_path
@@ -30,6 +29,5 @@ __all__ = [
     "no_bias",
     "norm",
     "norm_of",
-    "ordinary_conv",
     "threefry",
 ]

@@ -156,36 +156,6 @@ def _transposed_backward(geometry, size, residuals, gradient):
 conv_transposed.defvjp(_transposed_forward, _transposed_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def ordinary_conv(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
-    """Convolution without groups: XLA's own, which is good, with the compiled gradients where XLA's are not.
-
-    Those are the gradient of the kernel, and with strides the gradient of x.
-    """
-    return _xla_conv(x, kernel, geometry)
-
-
-def _xla_conv(x, kernel, geometry):
-    layout = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(x, kernel, geometry.strides, geometry.pads, dimension_numbers=layout)
-
-
-def _ordinary_forward(x, kernel, geometry):
-    return ordinary_conv(x, kernel, geometry), (x, kernel)
-
-
-def _ordinary_backward(geometry, residuals, gradient):
-    x, kernel = residuals
-    if geometry.strides == (1, 1):
-        (dx,) = jax.vjp(lambda x: _xla_conv(x, kernel, geometry), x)[1](gradient)
-    else:
-        dx = conv_transposed(gradient, kernel, no_bias(x.shape[0]), geometry, x.shape[1:3])
-    return dx, conv_grad_kernel(x, gradient, geometry, kernel.shape)
-
-
-ordinary_conv.defvjp(_ordinary_forward, _ordinary_backward)
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def norm(x: jax.Array, scale: jax.Array, bias: jax.Array, groups: int, eps: float, silu: bool) -> jax.Array:
     """Group normalisation, then SiLU if asked for: float32 [batch, H, W, channels] -> the same.

@@ -16,7 +16,7 @@ from jax import lax
 
 from ddim_jax.ops import cpu_kernels, group_norm, grouped_conv, upsample_conv
 from ddim_jax.ops.cpu_kernels import library
-from ddim_jax.ops.cpu_kernels.calls import Geometry, conv_transposed, no_bias, ordinary_conv
+from ddim_jax.ops.cpu_kernels.calls import Geometry, conv_transposed, no_bias
 from ddim_jax.ops.group_norm import _one_pass
 from ddim_jax.ops.upsample_conv import _transposed, _upsample_then_convolve
 from ddim_jax.runtime.errors import InputError
@@ -128,20 +128,6 @@ def test_transposed_convolution_is_the_transpose_of_the_convolution(strides):
 
     check_equal(
         lambda y, kernel, bias: conv_transposed(y, kernel, bias, geometry, (7, 9)), transpose, (y, kernel, bias), rng
-    )
-
-
-@needs_kernels
-@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
-def test_ordinary_convolution_with_compiled_gradients(strides):
-    rng = np.random.default_rng(0)
-    geometry = Geometry(1, strides, ((0, 1), (0, 1)))
-    operands = whole_numbers(rng, 2, 6, 8, 16), whole_numbers(rng, 3, 3, 16, 24)
-    check_equal(
-        lambda x, kernel: ordinary_conv(x, kernel, geometry),
-        lambda x, kernel: xla(x, kernel, None, geometry),
-        operands,
-        rng,
     )
 
 

@@ -1,5 +1,6 @@
 """Every lowering of the grouped convolution against XLA's own, in float64 on whole numbers: equal to the last bit."""
 
+import functools
 import re
 
 import jax
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from ddim_jax.ops import by_platform, cpu_kernels, grouped_conv, upsample_conv
-from ddim_jax.ops.grouped_conv import _block_diagonal, _cpu_merge, _gpu_lowering, _supergroup_conv
+from ddim_jax.ops.grouped_conv import _block_diagonal, _cpu_merge, _gpu_lowering, _matrix_product, _supergroup_conv
 
 
 def whole_numbers(rng, *shape):
@@ -90,6 +91,13 @@ def test_equals_the_native_grouped_convolution(case):
         candidates[f"supergroups of {merge}"] = lambda x, k, merge=merge: _supergroup_conv(
             x, k, groups, merge, strides, padding
         )
+    if groups == 1:
+        pads = (
+            tuple(lax.padtype_to_pads(x_shape[1:3], kernel_shape[:2], strides, padding))
+            if isinstance(padding, str)
+            else padding
+        )
+        candidates["one matrix product"] = functools.partial(_matrix_product, strides=strides, pads=pads)
     check_against_native(
         candidates, np.random.default_rng(case["seed"]), x_shape, kernel_shape, groups, strides, padding
     )
@@ -142,6 +150,18 @@ def test_the_platform_decides_when_the_program_is_lowered(monkeypatch):
 
     assert convolution_groups("cpu") == ["1"] * 4
     assert convolution_groups("cuda") == ["16"]
+
+
+def test_few_pixels_under_many_weights_are_one_matrix_product_on_a_cpu(monkeypatch):
+    monkeypatch.setattr(by_platform, "has_cpu_alone", lambda: True)
+
+    def operations(pixels, channels):
+        x, kernel = jnp.zeros((1, 1, pixels, channels)), jnp.zeros((3, 3, channels, channels))
+        text = jax.jit(grouped_conv).lower(x, kernel).as_text()
+        return re.findall(r"dot_general|convolution|ddim_jax_\w+", text)
+
+    assert operations(1023, 128) == ["dot_general"]
+    assert "dot_general" not in operations(1024, 128) and "dot_general" not in operations(1023, 112)
 
 
 @pytest.mark.parametrize(
