@@ -188,6 +188,9 @@ SCHEMA: dict[str, Any] = {
             high=0.5,
             added=True,
         ),
+        "adversarial_share": Field(
+            float, 1.0, "of the pictures that are changed so; the others stay as they are", low=0, high=1, added=True
+        ),
         "unlabelled_weight": Field(
             float,
             1.0,

@@ -97,6 +97,7 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, unlabelled="", **t
             "beta2": 0.999,
             "gradient_clip": 1.0,
             "adversarial_epsilon": 0.0,
+            "adversarial_share": 1.0,
             "unlabelled_weight": 1.0,
             "ema_decay": 0.9,
             "log_every": 1,

@@ -14,6 +14,7 @@ from ddim_jax.inference.segmentation import sample_image
 from ddim_jax.labels import Labels
 from ddim_jax.models import Network, create_model, create_process, param_shapes
 from ddim_jax.sampling_options import SamplingOptions
+from ddim_jax.training.adversarial import Adversary
 from ddim_jax.training.optimiser import configured_optimiser, create_optimiser
 from ddim_jax.training.sharding import data_mesh, global_batch
 from ddim_jax.training.state import create_state, parameter_count
@@ -48,7 +49,7 @@ def training_step(config: Mapping[str, Any]) -> Callable[[], None] | None:
         ema_decay=fields["ema_decay"],
         augmentation=Augmentation.from_config(config["data"]),
         accumulate=fields["accumulate"],
-        adversarial_epsilon=fields["adversarial_epsilon"],
+        adversary=Adversary.from_config(fields),
     )
     draw, shape = np.random.default_rng(0), (fields["batch_size"], size, size)
     batch = global_batch(

@@ -173,7 +173,11 @@ def draw_robustness(path: Path, rows: Sequence[Row]) -> None:
     lines: dict[tuple, list[Row]] = {}
     for row in rows:
         lines.setdefault(
-            tuple(row[name] for name in ("system", "size", "adversarial_epsilon", "train_steps", "steps")), []
+            tuple(
+                row[name]
+                for name in ("system", "size", "adversarial_epsilon", "adversarial_share", "train_steps", "steps")
+            ),
+            [],
         ).append(row)
     changes = [
         (name, through) for name, through in dict.fromkeys((r["change"], r["through"]) for r in rows) if name != "none"
@@ -181,7 +185,7 @@ def draw_robustness(path: Path, rows: Sequence[Row]) -> None:
     figure = Figure(figsize=(1.75 * len(changes) + 0.6, 4.4), layout="constrained")
     axes = figure.subplots(2, len(changes), squeeze=False, sharex="col", sharey="row")
     palette = [*_COLOURS.values(), "#CC79A7", "#E69F00", "#56B4E9"]
-    for number, (key, own) in enumerate(lines.items()):
+    for number, own in enumerate(lines.values()):
         style = {"color": palette[number % len(palette)], "marker": ".", "linewidth": 1.2, "markersize": 4}
         for column, (change, through) in enumerate(changes):
             curve = [r for r in own if (r["change"], r["through"]) == (change, through)]
@@ -194,7 +198,7 @@ def draw_robustness(path: Path, rows: Sequence[Row]) -> None:
                     points = [(0, clean[field])] if clean[field] is not None else []  # of the same pictures
                     points += [(r["severity"], r[field]) for r in curve]
                     axes[place, column].plot(*zip(*points, strict=True), **style)
-        axes[0, 0].plot([], [], **style, label=_robust_name(key))
+        axes[0, 0].plot([], [], **style, label=_robust_name(own[0]))
     for column, (change, through) in enumerate(changes):
         axes[0, column].set_title(change if through in (None, "sampler") else f"{change}, {through}", fontsize=NORMAL)
         for place, label in enumerate(("Dice", "doubt")):
@@ -213,7 +217,12 @@ def draw_robustness(path: Path, rows: Sequence[Row]) -> None:
     save_figure(figure, path)
 
 
-def _robust_name(key: tuple) -> str:
-    system, size, epsilon, steps, sampling = key
-    trained = f", trained on attacks of {epsilon * 255:.2g}/255" if epsilon else ""
-    return f"{system}, {size} x {size}, {steps} steps of training{trained}; {sampling} of the sampler"
+def _robust_name(row: Row) -> str:
+    trained = ""
+    if row["adversarial_epsilon"]:
+        share = "" if row["adversarial_share"] == 1 else f"{row['adversarial_share']:.0%} of them "
+        trained = f", {share}attacked with {row['adversarial_epsilon'] * 255:.2g}/255"
+    return (
+        f"{row['system']}, {row['size']} x {row['size']}, {row['train_steps']} steps of training{trained}; "
+        f"{row['steps']} of the sampler"
+    )

@@ -37,7 +37,8 @@ from ddim_jax.runtime.errors import InputError, report_input_errors
 from ddim_jax.sampling_options import SamplingOptions
 
 OUTPUT = ROOT / "docs" / "results" / "robustness.json"
-_RUN = ("dataset", "system", "augmentation", "adversarial_epsilon", "size", "train_steps", "seed", "steps")
+_RUN = ("dataset", "system", "augmentation", "adversarial_epsilon", "adversarial_share", "size", "train_steps", "seed")
+_RUN += ("steps",)
 IDENTITY = (*_RUN, "change", "through", "severity")
 RULES = {
     "change": "a corruption, an attack, or none: the clean pictures; severity: of a corruption 1 to 5, of an attack "
@@ -175,6 +176,7 @@ def rows_of(
         "system": config["model"]["name"],
         "augmentation": config["data"]["augmentation"],
         "adversarial_epsilon": config["train"].get("adversarial_epsilon", 0.0),
+        "adversarial_share": config["train"].get("adversarial_share", 1.0),
         "size": config["data"]["image_size"],
         "train_steps": network.step,
         "seed": config["seed"],
@@ -222,8 +224,10 @@ def robustness_attacks(root: Path) -> str:
 
 
 def _network(row: Row) -> str:
-    adversarial = f", adversarial {row['adversarial_epsilon'] * 255:.2g}/255" if row["adversarial_epsilon"] else ""
-    return f"`{row['system']}`, {row['augmentation']}{adversarial}"
+    if not row["adversarial_epsilon"]:
+        return f"`{row['system']}`, {row['augmentation']}"
+    share = "" if row["adversarial_share"] == 1 else f", {row['adversarial_share']:.0%} of them"
+    return f"`{row['system']}`, {row['augmentation']}, adversarial {row['adversarial_epsilon'] * 255:.2g}/255{share}"
 
 
 _ABOUT: Columns = {"pictures": "{dataset}", "network": _network, "side": "{size}", "steps": "{steps}", "n": "{n}"}

@@ -29,6 +29,7 @@ from ddim_jax.runtime.remote import local_path
 from ddim_jax.runtime.signals import StopRequest, stop_on_signals
 from ddim_jax.sampling_options import SamplingOptions
 from ddim_jax.training import same_pixels
+from ddim_jax.training.adversarial import Adversary
 from ddim_jax.training.input_pipeline import batches, read_pictures, read_unlabelled, with_unlabelled
 from ddim_jax.training.logging import Reporter, Told, create_reporter
 from ddim_jax.training.mean_teacher import MeanTeacher
@@ -162,7 +163,7 @@ def _train(
         ema_decay=fields["ema_decay"],
         augmentation=Augmentation.from_config(data),
         accumulate=fields["accumulate"],
-        adversarial_epsilon=fields["adversarial_epsilon"],
+        adversary=Adversary.from_config(fields),
         teacher=MeanTeacher(fields["unlabelled_weight"], SamplingOptions(**sampling)) if unlabelled else None,
     )
     validator = Validator(

@@ -17,7 +17,7 @@ from ddim_jax.models import Network
 from ddim_jax.ops.random_keys import compiled_draws
 from ddim_jax.preprocessing import normalise, normalise_mask
 from ddim_jax.runtime.pinned import key as key_of
-from ddim_jax.training.adversarial import adversarial, start_of
+from ddim_jax.training.adversarial import Adversary
 from ddim_jax.training.mean_teacher import MeanTeacher, taught_masks, that_ignores, weights
 from ddim_jax.training.optimiser import updated
 from ddim_jax.training.sharding import replicated
@@ -43,7 +43,7 @@ def make_train_step(
     ema_decay: float,
     augmentation: Augmentation,
     accumulate: int = 1,
-    adversarial_epsilon: float = 0.0,
+    adversary: Adversary | None = None,
     teacher: MeanTeacher | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Builds the compiled step (state, batch) -> (state, metrics).
@@ -59,8 +59,8 @@ def make_train_step(
     their gradients makes one update: what the whole batch would have given, but for rounding and for what dropout
     drops, with the activations of one part in memory at a time.
 
-    With `adversarial_epsilon` above 0 the network is trained on what `ddim_jax.training.adversarial` makes of each
-    picture, with the same noise, timestep and dropout; that takes about twice the time.
+    With an `adversary` the network is trained on what that makes of each picture it attacks, with the same noise,
+    timestep and dropout; a step takes half as long again, or more.
 
     With a `teacher` the batch also has "unlabelled" [M,S,S,3], whole, and "unlabelled_row" int32 [B]: as many pictures
     without masks, which get those of `ddim_jax.training.mean_teacher`. The loss is then the mean of the labelled ones
@@ -76,25 +76,25 @@ def make_train_step(
     def drawn(key: jax.Array, position: jax.Array, image: jax.Array, mask: jax.Array) -> tuple[jax.Array, ...]:
         """One example as the losses take it: x_0 [S,S,C] and image [S,S,3], augmented, noise [S,S,C], timestep [].
 
-        After them, with `adversarial_epsilon`, where its step begins [S,S,3].
+        After them, with an `adversary`, what that draws: where its step begins [S,S,3], and if it attacks [].
         """
         own = jax.random.fold_in(key, position)
         augment_key, time_key, noise_key = jax.random.split(own, 3)
         image, mask = augment(augment_key, image, mask[..., None], augmentation, outside=0)
         x0 = normalise_mask(mask[..., 0], process.labels)
         example = x0, image, jax.random.normal(noise_key, x0.shape), process.draw_timesteps(time_key, ())
-        return (*example, start_of(jax.random.fold_in(own, 3), image)) if adversarial_epsilon else example
+        return example if adversary is None else (*example, *adversary.draw(jax.random.fold_in(own, 3), image))
 
     def loss_and_gradients(params: Any, dropout_key: jax.Array, *examples: jax.Array) -> tuple[jax.Array, Any]:
         apply = Network(model, train=True, rngs={"dropout": dropout_key})
         weight = None
         if teacher is not None:
             weight, *examples = examples
-        if adversarial_epsilon:
-            x0, image, *drawn_, start = examples
+        if adversary is not None:
+            x0, image, *drawn_, start, attacked = examples
             # The sum: the gradient of an example does not depend on the batch, and its size does not matter.
             of_image = lambda image: jnp.sum(process.losses(apply, params, x0, image, *drawn_))  # noqa: E731
-            examples = x0, adversarial(of_image, image, start, adversarial_epsilon), *drawn_
+            examples = x0, adversary.attack(of_image, image, start, attacked), *drawn_
 
         def loss(params: Any) -> jax.Array:
             losses = process.losses(apply, params, *examples)

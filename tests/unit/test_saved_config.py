@@ -21,7 +21,7 @@ def test_a_saved_config_of_weights_that_are_older_than_a_field_has_its_default()
     config = tiny_config()
     added = {
         "data": ("allow_damaged", "annotators", "unlabelled"),
-        "train": ("adversarial_epsilon", "unlabelled_weight"),
+        "train": ("adversarial_epsilon", "adversarial_share", "unlabelled_weight"),
     }
     for section, names in added.items():
         for name in names:

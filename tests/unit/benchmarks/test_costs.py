@@ -43,8 +43,10 @@ def test_the_step_that_is_timed_is_the_one_that_the_config_trains_with(monkeypat
 
     monkeypatch.setattr(costs, "make_train_step", make_train_step)
     monkeypatch.setattr(costs, "create_state", lambda *_: None)
-    fields = {"adversarial_epsilon": 0.0078, "accumulate": 2, "beta1": 0.8, "beta2": 0.99, "gradient_clip": 0.5}
-    assert costs.training_step(config_of(**{f"train__{name}": value for name, value in fields.items()}))
+    fields = {"accumulate": 2, "beta1": 0.8, "beta2": 0.99, "gradient_clip": 0.5}
+    attacks = {"adversarial_epsilon": 0.0078, "adversarial_share": 0.5}
+    config = config_of(**{f"train__{name}": value for name, value in (fields | attacks).items()})
+    assert costs.training_step(config) and given["adversary"] == (0.0078, 0.5)
     assert fields.items() <= given.items() and given["ema_decay"] == config_of()["train"]["ema_decay"]
 
 
