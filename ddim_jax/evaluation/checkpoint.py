@@ -63,8 +63,6 @@ def evaluate_checkpoint(
         raise InputError(f"a calibration is kept in the run of a checkpoint; expected one, not {len(checkpoints)}")
     if packed and output_dir is None:
         raise InputError(f"{checkpoints[0]} is a file of weights, beside which nothing is written; give --output DIR")
-    if packed and given.get("calibrate") is not None:
-        raise InputError(f"{checkpoints[0]} is a file of weights; a calibration is kept in a run: calibrate that")
     data = segmenter.config["data"]
     if annotators is not None:
         if data_root is None:

@@ -15,6 +15,7 @@ from absl import logging
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import ddim_jax
+from ddim_jax.checkpoints.packed import check_output
 from ddim_jax.data import Example, Source, Subset, check_source
 from ddim_jax.evaluation.figures import FIGURES, draw_figures
 from ddim_jax.evaluation.intervals import COVERAGE, summarise_bounds, summarise_unlikeness
@@ -27,9 +28,11 @@ from ddim_jax.imageio.foregrounds import describe_foregrounds, noting
 from ddim_jax.inference import Segmenter
 from ddim_jax.inference.calibration import (
     calibrated_options,
+    calibration_record,
     run_folder,
     save_calibration,
 )
+from ddim_jax.inference.packing import pack
 from ddim_jax.inference.unlikeness import PICTURES_NEEDED, describe_picture, fit_reference
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import pictures_needed
@@ -44,6 +47,7 @@ NOT_TAKEN = ("protocol", "threshold", "window", "invert")
 """Fields of `SamplingOptions` that an evaluation does not read: it scores every protocol at its own threshold, and its
 pictures are read as those of the training."""
 _KEPT_BYTES = 2**29  # of pictures, which are read before any is sampled, and again for the figures
+CALIBRATED = "calibrated.safetensors"
 _FILES = ("per_image.csv", *(f"figures/{figure}.png" for figure in FIGURES), "metrics.json")
 
 
@@ -74,7 +78,8 @@ def evaluate(
     - `figures/grid.png`, `worst.png`, `median.png`, `reverse_process.png` (pictures from the data set; the few images
       shown are sampled a second time, which gives the same samples), `scores.png` and `calibration.png` (numbers only);
       no reverse process for a network that works in one pass.
-    - `calibration.json` in the checkpoint's run, with `calibrate` alone.
+    - with `calibrate` alone: `calibration.json` in the checkpoint's run; of a file of packed weights instead its copy
+      with the new calibration, `calibrated.safetensors`, which is not written over.
 
     Where the run has a calibration of these weights and options, both tables say how many of the pictures its bounds
     hold for, and how many are flagged as unlike the pictures of the calibration.
@@ -126,7 +131,8 @@ def evaluate(
         raise InputError(f"resolution is 'model' and size {options.size!r}, at which there is native alone")
     if calibrate is not None:
         _check_calibrate(calibrate, resolution, len(choose_images(len(source), limit)), split)
-        check_place(run_folder(segmenter.checkpoint))
+        packed = Path(segmenter.checkpoint).is_file()
+        check_output(output_dir / CALIBRATED) if packed else check_place(run_folder(segmenter.checkpoint))
     check_place(output_dir)  # not only when everything was sampled
     check_targets(output_dir, _FILES)
     chosen = choose_images(len(source), limit)
@@ -198,7 +204,10 @@ def evaluate(
             except BaseException as error:  # the numbers took far longer, and stay
                 cut_short = error
         if calibrate is not None:
-            logging.info("calibrated: %s", save_calibration(segmenter, mean_options, calibration, reference))
+            found = segmenter, mean_options, calibration, reference
+            if packed:
+                pack(segmenter.checkpoint, output_dir / CALIBRATED, calibration=calibration_record(*found))
+            logging.info("calibrated: %s", output_dir / CALIBRATED if packed else save_calibration(*found))
         if cut_short is not None:
             raise cut_short
     return metrics

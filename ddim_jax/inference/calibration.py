@@ -86,19 +86,18 @@ def calibrated_options(options: SamplingOptions, labels: Labels) -> SamplingOpti
     return dataclasses.replace(options, protocol="mean", threshold=threshold)
 
 
-def save_calibration(
+def calibration_record(
     segmenter: Any, options: SamplingOptions, found: Calibrated, reference: Reference | None = None
-) -> Path:
-    """Writes `calibration.json` into the run of the segmenter's checkpoint, whole or not at all; returns its path.
+) -> dict[str, Any]:
+    """The content of `calibration.json`.
 
     Args:
       segmenter, options: what was calibrated.
       found: its calibration.
       reference: its pictures; None if they were too few.
     """
-    path = run_folder(segmenter.checkpoint) / CALIBRATION
     quantiles = (one._asdict() for one in found.quantiles)
-    record = _holds_for(segmenter, options) | {
+    return _holds_for(segmenter, options) | {
         "step": segmenter.step,
         **found._asdict(),
         "quantiles": dict(zip(segmenter.labels.class_names, quantiles, strict=True)),
@@ -106,7 +105,15 @@ def save_calibration(
         "unlikeness": None if reference is None else reference.as_record(),
         "package_version": ddim_jax.__version__,
     }
-    write_json(path, record)
+
+
+def save_calibration(segmenter: Any, *calibrated: Any) -> Path:
+    """Writes `calibration.json` into the run of the segmenter's checkpoint, whole or not at all; returns its path.
+
+    Arguments as for `calibration_record`.
+    """
+    path = run_folder(segmenter.checkpoint) / CALIBRATION
+    write_json(path, calibration_record(segmenter, *calibrated))
     return path
 
 

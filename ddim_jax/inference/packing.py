@@ -1,7 +1,8 @@
 """From a run to one file of packed weights, with its calibration."""
 
 import os
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from ddim_jax.checkpoints.packed import Packed, check_output, write_packed
 from ddim_jax.checkpoints.weights import open_weights
@@ -19,6 +20,7 @@ def pack(
     dtype: Literal["float32", "float16"] = "float32",
     note: str = "",
     terms: str = "",
+    calibration: Mapping[str, Any] | None = None,
 ) -> Packed:
     """Writes the weights that a user points at into one file of packed weights, and returns what is in it.
 
@@ -34,6 +36,7 @@ def pack(
       dtype: float32 keeps every bit; float16 halves the file.
       note: on what the weights were trained; "" keeps the note of weights that were packed before.
       terms: under which they may be used; "" keeps those of weights that were packed before.
+      calibration: of these weights as float32 (`calibration_record`), in the place of theirs.
 
     Raises:
       InputError, CheckpointError, OSError: as `open_weights` and `ddim_jax.checkpoints.packed.write_packed`.
@@ -47,7 +50,10 @@ def pack(
     if not isinstance(config, dict) or not all(isinstance(config.get(part), dict) for part in ("data", "train")):
         raise CheckpointError(f"{found.about}: config is {config!r}; expected sections. Was it made by train.py?")
     config = without_paths(config)
-    calibration = packable_calibration(found, dtype)
+    if calibration is None:
+        calibration = packable_calibration(found, dtype)
+    else:
+        calibration = {name: value for name, value in calibration.items() if name != "weights"}  # bound by the file
     return write_packed(
         output,
         found.params,

@@ -285,8 +285,6 @@ def test_a_training_starts_from_a_file(file):
 def test_an_evaluation_asks_where_the_pictures_lie_and_where_to_write(forged, file, tmp_path):
     with pytest.raises(InputError, match=r"beside which nothing is written; give --output DIR"):
         evaluate_checkpoint(file)
-    with pytest.raises(InputError, match=r"a calibration is kept in a run"):
-        evaluate_checkpoint(file, output_dir=tmp_path / "out", calibrate=0.9)
     path = forged(data=config()["data"] | {"name": "folder", "root": ""})
     with pytest.raises(InputError, match=r"does not say where its pictures lie; give --data-root DIR"):
         evaluate_checkpoint(path, output_dir=tmp_path / "out")

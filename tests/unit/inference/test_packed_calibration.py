@@ -7,14 +7,17 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 from segmenters import config, picture, tiny_params
 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.cli import doctor
+from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.inference import Segmenter
 from ddim_jax.inference.calibration import Calibrated, calibrated_options, save_calibration
 from ddim_jax.inference.packing import pack
 from ddim_jax.metrics import Quantiles
+from ddim_jax.runtime.errors import InputError
 
 ABOUT = {"dataset": "lungs", "split": "val", "images": 40, "ids_sha256": "0" * 64}
 CALIBRATED = Calibrated(0.9, (Quantiles(area=2.0, dice=5.0),), 1.5, ABOUT)
@@ -88,3 +91,39 @@ def test_a_damaged_calibration_is_left_out_and_told(run, tmp_path, caplog, conte
         packed = pack(run, tmp_path / "mine.safetensors")
     assert packed.metadata["calibration"] is None and "calibration.json is" in caplog.text
     assert np.isfinite(Segmenter.load(tmp_path / "mine.safetensors").segment(picture(4)).doubt)
+
+
+def folder_of_pairs(folder, count):
+    """Pictures, with bars for masks."""
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    for number in range(count):
+        image = picture(number)
+        mask = np.zeros(image.shape[:2], np.uint8)
+        mask[4 : 8 + number] = 255
+        Image.fromarray(image).save(folder / f"images/{number}.png")
+        Image.fromarray(mask).save(folder / f"masks/{number}.png")
+    return folder
+
+
+def test_packed_weights_are_calibrated_on_pictures_of_ones_own(run, tmp_path):
+    """A copy of the file has the new calibration, and the same weights, note and terms."""
+    pack(run, tmp_path / "theirs.safetensors", note="films", terms="name the source")
+    data, output = folder_of_pairs(tmp_path / "mine", 5), tmp_path / "out"
+    given = {"data_root": data, "output_dir": output, "calibrate": 0.8, "figures": False}
+    metrics, _ = evaluate_checkpoint(tmp_path / "theirs.safetensors", "all", **given)
+    theirs, mine = (
+        Segmenter.load(path) for path in (tmp_path / "theirs.safetensors", output / "calibrated.safetensors")
+    )
+    found, why_not = mine.calibration()
+    assert not why_not and found.coverage == 0.8 and found.about["dataset"] == "mine" and found.about["images"] == 5
+    assert metrics["bounds"]["same_pictures"] and theirs.calibration()[0] == CALIBRATED
+    assert mine.fingerprint() == theirs.fingerprint()
+    assert [mine.training_data[name] for name in ("note", "terms")] == ["films", "name the source"]
+    # Scored again with it, on the same pictures.
+    again, _ = evaluate_checkpoint(
+        output / "calibrated.safetensors", "all", data_root=data, output_dir=tmp_path / "again", figures=False
+    )
+    assert again["bounds"]["classes"] == metrics["bounds"]["classes"]
+    with pytest.raises(InputError, match=r"calibrated.safetensors: is there already and is not written over"):
+        evaluate_checkpoint(tmp_path / "theirs.safetensors", "all", **given)
