@@ -132,6 +132,15 @@ SCHEMA: dict[str, Any] = {
                 ("noise", 1, "standard deviation of noise, up to that; 1 is from black to white"),
             )
         },
+        "empty_windows": Field(
+            float,
+            0.0,
+            "that share of the training pictures also give a part of theirs without a structure, as a picture whose "
+            "mask is empty: against structures that are seen where there are none",
+            low=0,
+            high=1,
+            added=True,
+        ),
         "groups": Field(
             str,
             "folder",

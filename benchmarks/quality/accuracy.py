@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.machine import ROOT, measured_on
 from benchmarks.quality.costs import evaluation, parameters, ratio, training_step
-from benchmarks.quality.runs import read_config
+from benchmarks.quality.runs import augmentation_of, read_config
 from benchmarks.result_file import add_row, read_rows
 from benchmarks.tables import Columns, measured_at, table
 from configs import fast
@@ -73,7 +73,7 @@ def row_of(run: Path, budget_s: float, repeats: int, workdir: Path) -> dict[str,
     return {
         "dataset": Path(config["data"]["root"]).name,
         "system": config["model"]["name"],
-        "augmentation": config["data"]["augmentation"],
+        "augmentation": augmentation_of(config),
         "size": config["data"]["image_size"],
         "budget_s": budget_s,
         "steps": config["train"]["steps"],

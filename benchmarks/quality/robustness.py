@@ -22,6 +22,7 @@ from benchmarks.machine import ROOT, measured_on
 from benchmarks.quality.adversary import EPSILONS, PGD_RESTARTS, PGD_STEPS, attacks
 from benchmarks.quality.corruptions import CORRUPTIONS, MIDDLE, SEVERITIES, corrupt
 from benchmarks.quality.figures import draw_robustness
+from benchmarks.quality.runs import augmentation_of
 from benchmarks.result_file import merged, read_rows, write_rows
 from benchmarks.tables import Columns, Row, measured_at, table
 from ddim_jax.data import Example
@@ -174,7 +175,7 @@ def rows_of(
         "dataset": source.name,
         "split": split,
         "system": config["model"]["name"],
-        "augmentation": config["data"]["augmentation"],
+        "augmentation": augmentation_of(config),
         "adversarial_epsilon": config["train"].get("adversarial_epsilon", 0.0),
         "adversarial_share": config["train"].get("adversarial_share", 1.0),
         "size": config["data"]["image_size"],

@@ -34,6 +34,12 @@ VALIDATIONS = 6
 """Validations in a run, at even distances and at its end; the one with the highest Dice picks the weights."""
 
 
+def augmentation_of(config: Mapping[str, Any]) -> str:
+    """The augmentation of a saved config in words, empty windows with it."""
+    windows = config["data"].get("empty_windows", 0.0)
+    return config["data"]["augmentation"] + (f", {windows:g} empty windows" if windows else "")
+
+
 class RunFailed(RuntimeError):
     """A program of a run ended with an error; the message has its last words."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT, provenance
-from benchmarks.quality.runs import read_config
+from benchmarks.quality.runs import augmentation_of, read_config
 from benchmarks.result_file import add_row, read_result
 from benchmarks.tables import Columns, Row, measured_at, table
 from ddim_jax.evaluation import evaluate_checkpoint
@@ -75,7 +75,7 @@ def score(run: Path, data: Path | None, elsewhere: Path, workdir: Path) -> list[
     about = {
         "dataset": Path(config["data"]["root"]).name,
         "system": config["model"]["name"],
-        "augmentation": config["data"]["augmentation"],
+        "augmentation": augmentation_of(config),
         "size": config["data"]["image_size"],
         "train_steps": config["train"]["steps"],
         "seed": config["seed"],

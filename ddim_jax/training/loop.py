@@ -14,7 +14,16 @@ import orbax.checkpoint  # noqa: F401  now: the installation may be another one 
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.config import resolve_config, total_steps
-from ddim_jax.data import Augmentation, Source, annotators_of, configured, ids_digest, load_dataset, note_of
+from ddim_jax.data import (
+    Augmentation,
+    Source,
+    annotators_of,
+    configured,
+    ids_digest,
+    load_dataset,
+    note_of,
+    with_empty_windows,
+)
 from ddim_jax.data.preflight import describe
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, create_process
@@ -108,18 +117,19 @@ def _train(
         begun = load_weights(fields["init_from"], model, image_size, labels)
 
     # The data set, which decides the length of an epoch, and the optimiser.
-    train_source, val_source = first_alone(lambda: [_load(data, split) for split in ("train", "val")])
+    whole, val_source = first_alone(lambda: [_load(data, split) for split in ("train", "val")])
+    train_source = with_empty_windows(whole, data["empty_windows"], seed)
     steps = total_steps(fields["steps"], fields["epochs"], batch_size, len(train_source))
     optimiser = configured_optimiser(fields, steps)
 
     unlabelled = None
     if data["unlabelled"]:
-        unlabelled = read_unlabelled(data, {"train": train_source, "val": val_source})
+        unlabelled = read_unlabelled(data, {"train": whole, "val": val_source})
 
     # The state, fresh or restored.
     identity = {
-        "train_ids_sha256": ids_digest(train_source),
-        "train_examples": len(train_source),
+        "train_ids_sha256": ids_digest(whole),
+        "train_examples": len(whole),
         "val_ids_sha256": ids_digest(val_source),
         "unlabelled_ids_sha256": None if unlabelled is None else ids_digest(unlabelled),
     }
@@ -179,7 +189,7 @@ def _train(
     if jax.process_index() == 0:
         same_pixels.write_digests(workdir, digests)
         if data["folds"]:
-            train_source.division.write(workdir / "folds.csv")
+            whole.division.write(workdir / "folds.csv")
     with contextlib.ExitStack() as stack:
         stack.enter_context(stop_on_signals(request))
         reporter = stack.enter_context(
@@ -189,7 +199,7 @@ def _train(
         stop = Stop(request, mesh)
         _leave_at_once_until_the_first_step(request, reporter, start_step)
         reporter.message(
-            f"{about['name']}: {parameter_count(state.params):,} parameters, {len(train_source)} training and "
+            f"{about['name']}: {parameter_count(state.params):,} parameters, {len(whole)} training and "
             f"{len(val_source)} validation images {'in crops of' if data['crop'] else 'at'} "
             f"{image_size} x {image_size}, "
             f"{len(jax.devices())} x {jax.devices()[0].device_kind}{_of_processes()}, "
@@ -209,7 +219,12 @@ def _train(
             reporter.message(f"{len(unlabelled.ids)} unlabelled pictures beside them, as many in each step")
             for line in unlabelled.told:
                 reporter.message(line)
-        facts = list(pictures.facts.values())
+        if data["empty_windows"]:
+            reporter.message(
+                f"{len(train_source) - len(whole)} parts of training pictures without a structure beside them, as "
+                f"pictures with an empty mask; {round(data['empty_windows'] * len(whole))} were wanted"
+            )
+        facts = [fact for row, fact in pictures.facts.items() if row < len(whole)]
         for name, told, advice in describe(facts, None if data["crop"] else image_size, labels):
             reporter.message(f"{name}: {told}" + (f" -> {advice}" if advice else ""))
         metadata = {"config": config, "package_version": __version__, "data": identity}

@@ -291,3 +291,12 @@ def test_a_config_for_other_machines_names_no_path_of_this_one():
     config["train"]["init_from"] = "/home/ann/run"
     assert "/home/ann" not in json.dumps(without_paths(config))
     assert without_paths(config)["model"] == config["model"] and config["data"]["root"] == "/home/ann/films"
+
+
+@pytest.mark.parametrize(("field", "value"), [("unlabelled", "/home/ann/more"), ("empty_windows", 0.5)])
+def test_crops_do_not_go_with_what_takes_whole_pictures(field, value):
+    config = changed(f"data.{field}", value)
+    check_config(config)
+    config["data"]["crop"] = 16
+    with pytest.raises(ConfigError, match=rf"data\.crop is 16 and data\.{field} is {value!r}; expected data\.crop=0"):
+        check_config(config)

@@ -1,5 +1,6 @@
 """Whole runs: that an interruption leaves no trace, and what a run refuses."""
 
+import hashlib
 import shutil
 import signal
 
@@ -11,6 +12,7 @@ from tiny_runs import SIZE, assert_same_bits, checkpoint, losses, metric_lines, 
 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.data import load_dataset
+from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.runtime.errors import ConfigError, DataError, InputError
 from ddim_jax.runtime.signals import StopRequest
 from ddim_jax.training import loop, train
@@ -281,6 +283,22 @@ def test_a_run_on_a_fold_writes_the_folds_of_all_pictures(tmp_path, monkeypatch)
     rows = [line.split(",") for line in (tmp_path / "run/folds.csv").read_text().splitlines()]
     assert rows[0] == ["stem", "split", "fold"] and [row[0] for row in rows[1:]] == ["a", "b", "c"]
     assert sorted(row[1:] for row in rows[1:]) == [["test", "1"], ["train", "0"], ["val", "2"]]
+
+
+def test_empty_windows_are_trained_on_and_are_no_pictures_of_the_data_set(tmp_path, capsys):
+    config = folder_config(tmp_path / "data", unet_config, steps=2, warmup_steps=0)
+    (tmp_path / "data/splits.csv").write_text("stem,split\na,train\nb,train\nc,val\n")
+    config["data"] |= {"empty_windows": 1.0}
+    assert train(config, tmp_path / "run") == 2
+    said = capsys.readouterr().err
+    assert "2 training and 1 validation images" in said
+    assert "2 parts of training pictures without a structure beside them" in said and "; 2 were wanted" in said
+    found = CheckpointStore(tmp_path / "run/checkpoints").metadata(2)["data"]
+    assert (found["train_examples"], found["train_ids_sha256"]) == (2, hashlib.sha256(b"a\nb").hexdigest())
+    pixels = (tmp_path / "run/pixels.csv").read_text().splitlines()[1:]
+    assert sorted(line.split(",")[0] for line in pixels) == ["a", "a#empty", "b", "b#empty", "c"]
+    metrics, _ = evaluate_checkpoint(tmp_path / "run", "val", figures=False)  # the training split is still that one
+    assert metrics["images"] == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,93 @@
+"""Windows without a structure: where they lie, how many there are, and what a training sees of them."""
+
+import numpy as np
+import pytest
+
+from ddim_jax.data import Example, with_empty_windows
+from ddim_jax.data.empty_windows import Window, WithEmptyWindows, find_window
+from ddim_jax.labels import Labels
+
+
+class Memory:
+    """Pairs in memory, of which it says how often each was read."""
+
+    name, labels = "memory", Labels()
+
+    def __init__(self, *examples):
+        self._examples, self.ids, self.reads = examples, tuple(one.id for one in examples), []
+
+    def __len__(self):
+        return len(self.ids)
+
+    def __getitem__(self, index):
+        self.reads.append(index)
+        return self._examples[index]
+
+
+def pair(name="x", height=40, width=60, inside=np.s_[:2, :2], level=100):
+    """Every pixel tells its place; the structure is the part `inside`."""
+    image = np.full((height, width, 3), level, np.uint8)
+    image[..., 0], image[..., 1] = np.arange(height)[:, None], np.arange(width)
+    mask = np.zeros((height, width), np.uint8)
+    mask[inside] = 1
+    return Example(name, image, mask)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_window_is_free_and_as_large_as_said(seed):
+    example = pair(inside=np.s_[:12, :20])
+    found = find_window(example, 3, seed)
+    assert found.row == 3 and found == find_window(example, 3, seed)
+    inside = np.s_[found.top : found.top + found.height, found.left : found.left + found.width]
+    assert example.mask[inside].shape == (found.height, found.width) and not example.mask[inside].any()
+    # A strip of 28 of 40 rows or of 40 of 60 columns is free: seven tenths and two thirds of the sides.
+    assert 0.5 * 40 - 1 <= found.height <= 28 and found.width / 60 == pytest.approx(found.height / 40, abs=0.03)
+
+
+def test_where_nothing_is_free_there_is_none():
+    assert find_window(pair(inside=np.s_[18:22, 25:35]), 0, 0) is None  # the middle is in every window
+    assert find_window(pair(inside=np.s_[:0]), 0, 0).height >= 31  # of an empty mask nearly the largest
+    example = pair(inside=np.s_[:0])
+    ignored = example._replace(mask=np.where(np.arange(60) == 30, np.uint8(255), example.mask))
+    assert find_window(ignored, 0, 0) is None
+    annotators = np.stack([example.mask, pair(inside=np.s_[18:22, 25:35]).mask])
+    assert find_window(example._replace(annotators=annotators), 0, 0) is None
+
+
+def test_the_dark_frame_is_no_window():
+    example = pair(inside=np.s_[:, 20:24])
+    dark = example.image.copy()
+    dark[:, :20] = 0
+    assert find_window(example, 0, 0) is not None  # to the right of the structure
+    dark[:, 24:] = 0
+    dark[:, 20:24] = 200
+    assert find_window(example._replace(image=dark), 0, 0) is None
+
+
+def test_the_pairs_come_first_and_the_windows_behind_them():
+    source = Memory(pair("a"), pair("b", inside=np.s_[18:22, 25:35]), pair("c"))
+    found = with_empty_windows(source, 1.0, seed=4)
+    assert found.ids[:3] == ("a", "b", "c") and sorted(found.ids[3:]) == ["a#empty", "c#empty"] and len(found) == 5
+    assert found[1] is source[1] and (found.name, found.labels) == ("memory", source.labels)
+    for index, name in enumerate(found.ids[3:], start=3):
+        row = source.ids.index(name.removesuffix("#empty"))
+        window, example = find_window(source[row], row, 4), found[index]
+        assert example.id == name and not example.mask.any()
+        assert example.image.shape == (window.height, window.width, 3)
+        assert tuple(example.image[0, 0, :2]) == (window.top, window.left)
+
+
+def test_no_more_pictures_are_read_than_it_takes():
+    source = Memory(*(pair(str(number)) for number in range(100)))
+    assert len(with_empty_windows(source, 0.1, seed=0, threads=2)) == 110
+    assert len(source.reads) == 16  # twice 4 x 2
+    assert with_empty_windows(source, 0.0, seed=0) is source
+    others = with_empty_windows(source, 0.1, seed=1).ids[100:]
+    assert set(others) != set(with_empty_windows(source, 0.1, seed=0).ids[100:])
+
+
+def test_the_masks_of_annotators_are_cut_alike():
+    example = pair()._replace(annotators=np.arange(2 * 40 * 60, dtype=np.uint8).reshape(2, 40, 60))
+    cut = WithEmptyWindows(Memory(example), [Window(0, 5, 7, 20, 30)])[1]
+    np.testing.assert_array_equal(cut.annotators, example.annotators[:, 5:25, 7:37])
+    np.testing.assert_array_equal(cut.image, example.image[5:25, 7:37])
