@@ -35,6 +35,8 @@ _FEW_PIXELS = 1024
 on CPU, one matrix product reads them once."""
 _FEW_WEIGHTS = 2**17
 """Weights of a convolution that stay in the second-level cache, from picture to picture."""
+_WINOGRAD_LEAST_CHANNELS = 16
+"""Channels of a group, inside and outside, from which minimal filtering saves more than its transforms cost."""
 _CPU_WIDTH = 32
 """Channels of a supergroup on CPU, on its narrower side: at most shapes the fastest with its gradients, or near it."""
 _CPU_MAX_SUPERGROUPS = 8
@@ -106,7 +108,7 @@ def _traced_once(x, kernel, bias, groups, strides, pads, with_kernels):
             with_kernels = False
         else:
             cpu = _supergroups(kernel.shape, groups, strides, pads)
-    cpu = _compiled(cpu_kernels.Geometry(groups, strides, pads)) if with_kernels else _then_bias(cpu)
+    cpu = _compiled(kernel.shape, groups, strides, pads) if with_kernels else _then_bias(cpu)
     return by_platform(x, kernel, bias, cpu=cpu, default=_then_bias(gpu))
 
 
@@ -118,7 +120,11 @@ def _then_bias(lowering):
     return lambda x, kernel, bias: _add_bias(lowering(x, kernel), bias)
 
 
-def _compiled(geometry):
+def _compiled(kernel_shape, groups, strides, pads):
+    narrower = min(kernel_shape[2], kernel_shape[3] // groups)
+    winograd = (*kernel_shape[:2], *strides) == (3, 3, 1, 1) and narrower >= _WINOGRAD_LEAST_CHANNELS
+    geometry = cpu_kernels.Geometry(groups, strides, pads, winograd)
+
     def with_bias(x, kernel, bias):
         batch = x.shape[0]
         rows = cpu_kernels.no_bias(batch) if bias is None else jnp.broadcast_to(bias, (batch, bias.shape[-1]))

@@ -8,7 +8,6 @@
 
 namespace ddim_jax {
 
-using Array = ffi::Buffer<ffi::F32>;
 using Scalar = ffi::Result<ffi::BufferR0<ffi::F32>>;
 
 constexpr int64_t kPartFloats = 1 << 14;

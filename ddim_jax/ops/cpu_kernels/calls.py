@@ -50,15 +50,26 @@ def _with_vmap(function: Callable, weights: Sequence[int]) -> Callable:
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
-    """The geometry of a convolution: groups, strides (rows, columns), zeros around ((top, bottom), (left, right))."""
+    """The geometry of a convolution: groups, strides (rows, columns), zeros around ((top, bottom), (left, right)).
+
+    winograd: by minimal filtering, F(2 x 2, 3 x 3) of Lavin and Gray (2016), for kernels of 3 x 3 and strides of 1. It
+      adds inputs before it multiplies them: they may not be larger than a quarter of what float32 holds, and one that
+      is not finite spreads to the outputs of its tile, 2 x 2 pixels.
+    """
 
     groups: int
     strides: tuple[int, int]
     pads: Pads
+    winograd: bool = False
 
     def attributes(self) -> dict[str, int]:
+        """The attributes of the direct kernels."""
+        return dict(**self.corner(), stride_rows=self.strides[0], stride_columns=self.strides[1])
+
+    def corner(self) -> dict[str, int]:
+        """The attributes of the kernels of minimal filtering."""
         (top, _), (left, _) = self.pads
-        return dict(groups=self.groups, stride_rows=self.strides[0], stride_columns=self.strides[1], top=top, left=left)
+        return dict(groups=self.groups, top=top, left=left)
 
     def out_size(self, size: Sequence[int], kernel_size: Sequence[int]) -> tuple[int, ...]:
         sides = zip(size, kernel_size, self.strides, self.pads, strict=True)
@@ -82,6 +93,8 @@ def conv(x: jax.Array, kernel: jax.Array, bias: jax.Array, geometry: Geometry) -
     def forward(x, kernel, bias):
         size = geometry.out_size(x.shape[1:3], kernel.shape[:2])
         shape = (x.shape[0], *size, kernel.shape[-1])
+        if geometry.winograd:
+            return _call("ddim_jax_winograd_conv", [shape], x, kernel, bias, **geometry.corner(), transposed=False)
         return _call("ddim_jax_grouped_conv", [shape], x, kernel, bias, **geometry.attributes())
 
     return _with_vmap(forward, weights=[1])(x, kernel, bias)[0]
@@ -106,6 +119,8 @@ def conv_transposed(
 
     def forward(y, kernel, bias):
         shape = (y.shape[0], *size, geometry.groups * kernel.shape[2])
+        if geometry.winograd:
+            return _call("ddim_jax_winograd_conv", [shape], y, kernel, bias, **geometry.corner(), transposed=True)
         return _call("ddim_jax_grouped_conv_transposed", [shape], y, kernel, bias, **geometry.attributes())
 
     return _with_vmap(forward, weights=[1])(y, kernel, bias)[0]
@@ -117,6 +132,8 @@ def conv_grad_kernel(
     """The gradient of `conv` with respect to its kernel, float32 `kernel_shape`, for the gradient of its result."""
 
     def backward(x, gradient):
+        if geometry.winograd:
+            return _call("ddim_jax_winograd_conv_grad_kernel", [kernel_shape], x, gradient, **geometry.corner())
         return _call("ddim_jax_grouped_conv_grad_kernel", [kernel_shape], x, gradient, **geometry.attributes())
 
     return _with_vmap(backward, weights=None)(x, gradient)[0]

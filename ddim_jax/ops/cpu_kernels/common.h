@@ -48,6 +48,14 @@ constexpr int kLanes = 8;
 constexpr int kLanes = 4;
 #endif
 
+using Array = ffi::Buffer<ffi::F32>;
+using Result = ffi::Result<ffi::Buffer<ffi::F32>>;
+
+struct Shape {  // of pictures
+  int64_t batch, height, width, channels;
+  explicit Shape(ffi::Span<const int64_t> d) : batch(d[0]), height(d[1]), width(d[2]), channels(d[3]) {}
+};
+
 // A number as a type, to pass template arguments to generic lambdas.
 template <int kValue>
 struct Constant {

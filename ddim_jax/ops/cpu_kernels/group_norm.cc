@@ -9,8 +9,6 @@
 
 namespace ddim_jax {
 
-using Array = ffi::Buffer<ffi::F32>;
-using Result = ffi::Result<ffi::Buffer<ffi::F32>>;
 
 constexpr int64_t kFlush = 64;
 constexpr int64_t kChunkFloats = 1 << 15;

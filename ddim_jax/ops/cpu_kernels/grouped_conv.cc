@@ -16,9 +16,6 @@
 
 namespace ddim_jax {
 
-using Array = ffi::Buffer<ffi::F32>;
-using Result = ffi::Result<ffi::Buffer<ffi::F32>>;
-
 // Outputs of one tile, at most.
 constexpr int kWide = kLanes == 16 ? 32 : 16;
 
@@ -28,11 +25,6 @@ constexpr int Rows(int vectors) { return kLanes == 8 && vectors > 1 ? 6 : vector
 // The same of the kernel's gradient: inputs, which come by eights.
 constexpr int Inputs(int vectors) { return kLanes < 16 && vectors > 1 ? 4 : 8; }
 constexpr int64_t kBlockColumns = 64, kBlockPixels = 256, kLeastTasks = 16;
-
-struct Shape {
-  int64_t batch, height, width, channels;
-  explicit Shape(ffi::Span<const int64_t> d) : batch(d[0]), height(d[1]), width(d[2]), channels(d[3]) {}
-};
 
 struct Geometry {  // of the kernel
   int64_t rows, columns, stride_rows, stride_columns, top, left;

@@ -98,8 +98,24 @@ FIXED = {"batch": 1, "strides": (1, 1), "pads": ((1, 1), (1, 1)), "kernel_size":
     FIXED | {"size": (9, 34), "groups": 2, "group_in": 12, "group_out": 16, "strides": (2, 2)}
 )  # three taps at once
 def test_convolution_equals_xla(case):
+    check_convolution(case, Geometry(case["groups"], case["strides"], case["pads"]))
+
+
+@needs_kernels
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(CASE)
+@example(FIXED | {"size": (5, 70), "groups": 1, "group_in": 136, "group_out": 72})  # several ranges of channels
+@example(FIXED | {"size": (33, 34), "groups": 2, "group_in": 20, "group_out": 36})  # several blocks of tiles, odd ends
+@example(FIXED | {"size": (2, 3), "groups": 1, "group_in": 24, "group_out": 48, "batch": 18})  # pictures of two tiles
+@example(FIXED | {"size": (4, 4), "groups": 1, "group_in": 520, "group_out": 8})  # inputs of many bytes
+def test_winograd_equals_xla(case):
+    """The halves in the transform of the kernel are exact too."""
+    case |= {"kernel_size": (3, 3), "strides": (1, 1)}
+    check_convolution(case, Geometry(case["groups"], (1, 1), case["pads"], winograd=True))
+
+
+def check_convolution(case, geometry):
     rng = np.random.default_rng(case["seed"])
-    geometry = Geometry(case["groups"], case["strides"], case["pads"])
     out_channels = geometry.groups * case["group_out"]
     x = whole_numbers(rng, case["batch"], *case["size"], geometry.groups * case["group_in"])
     kernel = whole_numbers(rng, *case["kernel_size"], case["group_in"], out_channels)
@@ -114,11 +130,11 @@ def test_convolution_equals_xla(case):
 
 
 @needs_kernels
-@pytest.mark.parametrize("strides", [(1, 1), (2, 2), (3, 2)])
-def test_transposed_convolution_is_the_transpose_of_the_convolution(strides):
+@pytest.mark.parametrize(("strides", "winograd"), [((1, 1), False), ((1, 1), True), ((2, 2), False), ((3, 2), False)])
+def test_transposed_convolution_is_the_transpose_of_the_convolution(strides, winograd):
     rng = np.random.default_rng(0)
-    geometry = Geometry(2, strides, ((1, 1), (0, 2)))
-    kernel, bias = whole_numbers(rng, 3, 4, 4, 12), whole_numbers(rng, 2, 8)
+    geometry = Geometry(2, strides, ((1, 1), (0, 2)), winograd)
+    kernel, bias = whole_numbers(rng, 3, 3 if winograd else 4, 4, 12), whole_numbers(rng, 2, 8)
     like = np.zeros((2, 7, 9, 8), np.float32)
     y = whole_numbers(rng, *jax.eval_shape(lambda x: xla(x, kernel, None, geometry), like).shape)
 
@@ -129,6 +145,52 @@ def test_transposed_convolution_is_the_transpose_of_the_convolution(strides):
     check_equal(
         lambda y, kernel, bias: conv_transposed(y, kernel, bias, geometry, (7, 9)), transpose, (y, kernel, bias), rng
     )
+
+
+@needs_kernels
+@pytest.mark.parametrize("scales", [(1.0, 1.0, 1.0), (1e3, 1e-3, 1.0), (1.0, 1e-4, 1e4)])
+def test_winograd_is_about_as_exact_as_the_direct_sum(scales):
+    """In float64, on channels of very different size and pictures far from zero, as an activation may be."""
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(2, 18, 18, 64)) * np.resize(scales, 64) + 3.0).astype(np.float32)
+    kernel, cotangent = (rng.normal(size=size).astype(np.float32) for size in [(3, 3, 64, 32), (2, 18, 18, 32)])
+    same = (1, (1, 1), ((1, 1), (1, 1)))
+
+    def value_and_gradients(function):
+        y, pull_back = jax.vjp(function, x, kernel)
+        return [np.asarray(v, np.float64) for v in (y, *pull_back(cotangent.astype(y.dtype)))]
+
+    def errors(geometry):
+        results = value_and_gradients(lambda x, kernel: cpu_kernels.conv(x, kernel, no_bias(2), geometry))
+        return [np.linalg.norm(got - want) / np.linalg.norm(want) for got, want in zip(results, exact, strict=True)]
+
+    def in_float64(x, kernel):
+        return xla(x.astype(np.float64), kernel.astype(np.float64), None, Geometry(*same))
+
+    with jax.enable_x64(True):
+        exact = value_and_gradients(in_float64)
+    direct, filtered = errors(Geometry(*same)), errors(Geometry(*same, winograd=True))
+    for name, of_direct, of_winograd in zip(("value", "gradient of x", "of the kernel"), direct, filtered, strict=True):
+        assert of_winograd < 1.5 * of_direct < 1e-6, name
+
+
+@needs_kernels
+def test_winograd_keeps_what_is_not_finite_near_its_tile():
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=(1, 12, 12, 16)).astype(np.float32), rng.normal(size=(3, 3, 16, 16)).astype(np.float32)
+    geometry = Geometry(1, (1, 1), ((1, 1), (1, 1)), winograd=True)
+    convolve = jax.jit(lambda x: cpu_kernels.conv(x, kernel, no_bias(1), geometry))
+    clean = convolve(x)
+    for value in (np.inf, -np.inf, np.nan):
+        x[0, 6, 6, 3] = value
+        y = convolve(x)
+        assert not np.isfinite(y[0, 5:8, 5:8]).any()
+        # Tiles begin at even pixels: those of pixels 4 to 7 see pixel 6, those of 8 and 9 see pixels 7 to 10.
+        outside = np.ones((12, 12), bool)
+        outside[4:8, 4:8] = False
+        np.testing.assert_array_equal(y[0][outside], clean[0][outside])
+    # Large, and no sum beyond float32: nothing overflows on the way.
+    assert np.isfinite(convolve(np.full_like(x, 0.2 * np.finfo(np.float32).max)) * 0 == 0).all()
 
 
 @needs_kernels
@@ -211,12 +273,14 @@ def test_the_public_operations_use_the_kernels_for_float32_alone():
 
         def network(x, kernel):
             y = group_norm(grouped_conv(x, kernel, groups=2), jnp.ones(16), jnp.ones(16), groups=2)
+            y = grouped_conv(y, jnp.ones((3, 3, 16, 16), dtype))
             return upsample_conv(y, jnp.ones((3, 3, 16, 4), dtype), jnp.ones(4, dtype))
 
         text = jax.jit(network).lower(x, kernel).as_text()
         return {name for name in library.TARGETS if f"@{name}(" in text}
 
-    assert targets(jnp.float32) == {"ddim_jax_grouped_conv", "ddim_jax_group_norm", "ddim_jax_grouped_conv_transposed"}
+    convolutions = {"ddim_jax_grouped_conv", "ddim_jax_grouped_conv_transposed", "ddim_jax_winograd_conv"}
+    assert targets(jnp.float32) == {"ddim_jax_group_norm", *convolutions}
     assert targets(jnp.bfloat16) == set()
 
 
@@ -229,11 +293,12 @@ os.sched_setaffinity(0, set(list(os.sched_getaffinity(0))[:int(sys.argv[1])]))
 import jax, jax.numpy as jnp, numpy as np
 from ddim_jax.ops import group_norm, grouped_conv
 rng = np.random.default_rng(0)
-x, k = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in [(3, 48, 48, 64), (3, 3, 8, 64)])
-def loss(x, k):
+shapes = [(3, 48, 48, 64), (3, 3, 8, 64), (3, 3, 64, 40)]
+x, k, dense = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in shapes)
+def loss(x, k, dense):
     y = group_norm(grouped_conv(x, k, groups=8), jnp.ones(64), jnp.zeros(64), groups=8, silu=True)
-    return jnp.sum(jnp.sin(y))
-y = jax.jit(jax.value_and_grad(loss, (0, 1)))(x, k)
+    return jnp.sum(jnp.sin(grouped_conv(y, dense)))
+y = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))(x, k, dense)
 print(hashlib.sha256(b"".join(np.asarray(v).tobytes() for v in jax.tree.leaves(y[1]))).hexdigest())
 """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
