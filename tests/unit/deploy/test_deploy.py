@@ -172,9 +172,22 @@ def test_what_the_image_copies_and_installs_is_there():
     assert all((ROOT / name).exists() for name in copied)
     # What building the package reads.
     assert {"pyproject.toml", "setup.py", "README.md", "LICENSE", "ddim_jax", "configs"} <= set(copied)
+    # Of what lies in a checkout, such as runs and pictures, nothing else is sent to what builds the image.
+    everything, *sent, no_bytecode = [
+        line for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines() if not line.startswith("#")
+    ]
+    assert (everything, no_bytecode) == ("*", "**/__pycache__")
+    assert {rule.removeprefix("!").removesuffix("/*.py") for rule in sent} == set(copied)
+    # A change of the package leaves the layer of its dependencies as it is.
+    text_of = [rest for word, rest in lines if word in ("COPY", "RUN")]
+    dependencies, package = (i for i, rest in enumerate(text_of) if "pip install" in rest)
+    before = [name for rest in text_of[:dependencies] if "apt-get" not in rest for name in rest.split()[:-1]]
+    assert before == ["pyproject.toml"] and "--no-deps" in text_of[package]
     extras = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     (extra,) = [rest.partition("=")[2] for word, rest in lines if word == "ARG"]
     assert extra in extras
+    # A cluster that is told runAsNonRoot cannot tell by a name.
+    assert dict(lines)["USER"] == re.search(r"useradd .*--uid (\d+)", text)[1]
     # Process 1 hears no signal without a handler; an init hands them on.
     assert json.loads(dict(lines)["ENTRYPOINT"]) == ["tini", "--", "ddim-jax"]
     assert re.search(r"apt-get install .*\btini\b", text)

@@ -29,7 +29,13 @@ def test_the_manifest_fits_the_schema_and_its_parts_belong_together(manifest):
     (container,) = pod["containers"]
     assert service["ports"][0]["targetPort"] == container["ports"][0]["name"] == "http"
     assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
-    (user,) = re.findall(r"useradd .*--uid (\d+)", (DEPLOY / "Dockerfile").read_text())
+    image = (DEPLOY / "Dockerfile").read_text()
+    # Any user may write to the image's cache folder, for clusters that choose the number of the user.
+    (cache,) = re.findall(r"^ENV XDG_CACHE_HOME=(\S+)$", image, re.MULTILINE)
+    assert f"install --directory --mode=1777 {cache}\n" in image
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/tmp", cache}
+    (user,) = re.findall(r"useradd .*--uid (\d+)", image)
     assert pod["securityContext"] == {"runAsNonRoot": True, "runAsUser": int(user), "fsGroup": int(user)}
     assert deployment["replicas"] == 1  # a result is in the memory of one
 
