@@ -1,11 +1,13 @@
 """Times the lowerings of a grouped convolution one by one: what the choices in `ddim_jax/ops/grouped_conv.py` rest on.
 
 python -m benchmarks.speed.grouped_conv --output benchmarks/results/grouped_conv_h100.json
-and on CPUs, grouped_conv_cpu.json (AVX-512) and grouped_conv_avx2.json, with --batch 1 --scale 4 --dtype float32
+and on CPUs, grouped_conv_cpu.json (AVX-512) and grouped_conv_avx2.json, with --batch 1 --scale 4 --dtype float32;
+ordinary_conv_avx2.json with --ordinary --batch 4 --scale 4 --dtype float32
 
-The shapes are those of the lightweight network at 256 x 256. Each time is the median of three runs of ten calls, after
-a first call that compiles; forward is the convolution, backward both of its gradients. "compile_s" is what the two
-first calls took, their own arithmetic included, which is most of it where a gradient takes a second.
+The shapes are those of the lightweight network at 256 x 256, with --ordinary those of the standard one. Each time is
+the median of three runs of ten calls (--ordinary: of three), after a first call that compiles; forward is the
+convolution, backward both of its gradients. "compile_s" is what the two first calls took, their own arithmetic
+included, which is most of it where a gradient takes a second.
 """
 
 import argparse
@@ -19,17 +21,19 @@ import jax.numpy as jnp
 from benchmarks.machine import device_in_words, provenance
 from ddim_jax.models.spec import DTYPES
 from ddim_jax.ops import cpu_kernels
-from ddim_jax.ops.grouped_conv import _conv, _supergroup_conv
+from ddim_jax.ops.grouped_conv import _conv, _matrix_product, _supergroup_conv
 from ddim_jax.runtime.atomic import write_json
 
 SHAPES = [(256, 128, 128, 16), (256, 256, 128, 32), (128, 128, 128, 16), (64, 256, 256, 32), (64, 512, 256, 32)]
 SHAPES += [(16, 512, 512, 32), (8, 1024, 512, 32)]
 """Side, channels in and out, groups."""
+ORDINARY = [(256, 128, 128, 1), (256, 256, 128, 1), (64, 256, 256, 1), (64, 512, 256, 1), (32, 256, 256, 1)]
+ORDINARY += [(16, 512, 512, 1), (8, 1024, 512, 1)]
 WIDTHS = (32, 64, 128, 2**20)
 """Input channels of a supergroup, at most; the last is one dense convolution."""
 
 
-def measure(function, *arguments, calls: int = 10) -> tuple[float, float]:
+def measure(function, *arguments, calls: int) -> tuple[float, float]:
     """(seconds of the first call, median milliseconds of a call)."""
     began = time.perf_counter()
     jax.block_until_ready(function(*arguments))
@@ -44,31 +48,33 @@ def measure(function, *arguments, calls: int = 10) -> tuple[float, float]:
     return first, 1e3 * statistics.median(runs)
 
 
-def rows(batch: int, scale: int, dtype):
+def rows(shapes, batch: int, scale: int, dtype, calls: int):
     """One row for each shape and lowering; `scale` divides the sides, for a trial on a small machine."""
-    for side, channels, features, groups in SHAPES:
+    for side, channels, features, groups in shapes:
         side //= scale
         keys = jax.random.split(jax.random.key(0), 3)
         x = jax.random.normal(keys[0], (batch, side, side, channels), dtype)
         kernel = jax.random.normal(keys[1], (3, 3, channels // groups, features), dtype)
         gradient = jax.random.normal(keys[2], (batch, side, side, features), dtype)
         lowerings = {"native": lambda x, k, g=groups: _conv(x, k, (1, 1), "SAME", g)}
-        for merge in sorted({min(groups, max(1, width * groups // channels)) for width in WIDTHS}):
+        widths = WIDTHS if groups > 1 else ()
+        for merge in sorted({min(groups, max(1, width * groups // channels)) for width in widths}):
             lowerings[f"supergroups of {merge * channels // groups} channels"] = lambda x, k, g=groups, m=merge: (
                 _supergroup_conv(x, k, g, m, (1, 1), "SAME")
             )
         if jax.default_backend() == "cpu" and dtype == jnp.float32 and cpu_kernels.available():
-            geometry = cpu_kernels.Geometry(groups, (1, 1), ((1, 1), (1, 1)))
-            lowerings["compiled kernels"] = lambda x, k, how=geometry: cpu_kernels.conv(
-                x, k, cpu_kernels.no_bias(len(x)), how
-            )
+            for name, winograd in {"compiled kernels": False, "compiled, minimal filtering": True}.items():
+                geometry = cpu_kernels.Geometry(groups, (1, 1), ((1, 1), (1, 1)), winograd)
+                lowerings[name] = lambda x, k, how=geometry: cpu_kernels.conv(x, k, cpu_kernels.no_bias(len(x)), how)
+        if groups == 1:
+            lowerings["one matrix product"] = lambda x, k: _matrix_product(x, k, strides=(1, 1), pads=((1, 1), (1, 1)))
         for name, lowering in lowerings.items():
 
             def backward(x, kernel, gradient, lowering=lowering):
                 return jax.vjp(lowering, x, kernel)[1](gradient)
 
-            first, forward_ms = measure(jax.jit(lowering), x, kernel)
-            first_back, backward_ms = measure(jax.jit(backward), x, kernel, gradient)
+            first, forward_ms = measure(jax.jit(lowering), x, kernel, calls=calls)
+            first_back, backward_ms = measure(jax.jit(backward), x, kernel, gradient, calls=calls)
             yield {
                 "case": [batch, side, channels, features, groups],
                 "lowering": name,
@@ -83,10 +89,12 @@ def main() -> None:
     parser.add_argument("--output", required=True, metavar="FILE")
     parser.add_argument("--batch", type=int, default=20)
     parser.add_argument("--scale", type=int, default=1, help="divide the sides of the pictures by this")
+    parser.add_argument("--ordinary", action="store_true", help="without groups")
     parser.add_argument("--dtype", choices=DTYPES, default="bfloat16")
     given = parser.parse_args()
     measured = []
-    for row in rows(given.batch, given.scale, DTYPES[given.dtype]):
+    shapes, calls = (ORDINARY, 3) if given.ordinary else (SHAPES, 10)
+    for row in rows(shapes, given.batch, given.scale, DTYPES[given.dtype], calls):
         print(row, flush=True)
         measured.append(row)
     device = device_in_words(jax.devices()[0], threads=len(os.sched_getaffinity(0)))

@@ -31,10 +31,12 @@ Padding = str | Sequence[tuple[int, int]]
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 _FEW_PIXELS = 1024
-"""Below so many pixels of the batch, the weights of an ordinary convolution are most of the work, unless they are few:
-on CPU, one matrix product reads them once."""
+"""Pixels of the batch from which the compiled kernels do convolutions of 1 x 1 too."""
 _FEW_WEIGHTS = 2**17
 """Weights of a convolution that stay in the second-level cache, from picture to picture."""
+_MANY_WEIGHTS_TO_A_PIXEL = 2**13
+"""From so many to each pixel of the result, reading the weights is most of the work of an ordinary convolution: on a
+CPU one matrix product reads them once, unless they are few."""
 _WINOGRAD_LEAST_CHANNELS = 16
 """Channels of a group, inside and outside, from which minimal filtering saves more than its transforms cost."""
 _CPU_WIDTH = 32
@@ -97,13 +99,14 @@ def grouped_conv(
 @functools.partial(jax.jit, static_argnums=(3, 4, 5, 6), inline=True)
 def _traced_once(x, kernel, bias, groups, strides, pads, with_kernels):
     """Traced once for all convolutions of a network that are alike, with the forms of all platforms."""
-    few_pixels = groups == 1 and math.prod(x.shape[:3]) < _FEW_PIXELS
+    pixels = math.prod(x.shape[:3])
     if kernel.shape[:2] == (1, 1) and strides == (1, 1) and pads == ((0, 0), (0, 0)):
         cpu = gpu = functools.partial(_pointwise, groups=groups)
-        with_kernels = with_kernels and not few_pixels
+        with_kernels = with_kernels and (groups > 1 or pixels >= _FEW_PIXELS)
     else:
         gpu = _gpu_lowering(x.shape, kernel.shape, groups, strides, pads)
-        if few_pixels and kernel.size > _FEW_WEIGHTS:
+        many_weights = max(_FEW_WEIGHTS, _MANY_WEIGHTS_TO_A_PIXEL * pixels // math.prod(strides))
+        if groups == 1 and kernel.size > many_weights:
             cpu = functools.partial(_matrix_product, strides=strides, pads=pads)
             with_kernels = False
         else:

@@ -17,7 +17,15 @@ from absl import logging
 from ddim_jax.runtime.cache_folder import cache_folder, make_private, processor_digest
 from ddim_jax.runtime.errors import InputError
 
-SOURCES = ("common.h", "grouped_conv.cc", "winograd.cc", "group_norm.cc", "adam.cc", "threefry.cc")
+SOURCES = (
+    "common.h",
+    "winograd_transforms.h",
+    "grouped_conv.cc",
+    "winograd.cc",
+    "group_norm.cc",
+    "adam.cc",
+    "threefry.cc",
+)
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC", "-pthread")
 TARGETS = (
     "ddim_jax_grouped_conv",

@@ -1,18 +1,20 @@
-// Convolution with 3 x 3 kernels and stride 1 by minimal filtering, F(2 x 2, 3 x 3) of Lavin and Gray (2016,
-// arXiv 1509.09308): its value and the gradients of both operands, of float32 pictures in NHWC.
+// Convolution with 3 x 3 kernels and stride 1 by minimal filtering (winograd_transforms.h): its value and the
+// gradients of both operands, of float32 pictures in NHWC.
 //
-// A tile of 2 x 2 outputs sees 4 x 4 inputs d and the kernel g. With the matrices B, G and A below, the outputs are
-//   A^T [(G g G^T) * (B^T d B)] A
-// where * multiplies number by number: 16 multiplications instead of 36. Over all channels, each of these 16 points is a
-// matrix product, [tiles, inputs] times [inputs, outputs]. B and A hold 0, 1 and -1 alone, G halves: the error is about
-// that of the direct sum. But inputs are added before they are multiplied, so that they overflow at a quarter of what
-// float32 can hold, and one that is not finite spreads over its tile.
+// For a tile of 2 x 2 outputs, inputs and kernel are transformed, each to 4 x 4 points, and multiplied point by point:
+// 16 multiplications instead of 36. Over all channels, each of the 16 points is a matrix product, [tiles, inputs]
+// times [inputs, outputs]. The transforms add, subtract and halve, so the error is about that of the direct sum. But
+// inputs are added before they are multiplied: they overflow at a quarter of what float32 can hold, and one that is
+// not finite spreads over its tile.
 //
-// The gradient of the kernel is the transpose of the same: G^T [sum over the tiles of (B^T d B) * (A dy A^T)] G.
+// The gradient of the kernel is the transpose of the same: the sum over the tiles of the products of transformed
+// inputs and transformed gradients, [inputs, tiles] times [tiles, outputs], transformed back.
 
+#include <cstdlib>
 #include <vector>
 
 #include "common.h"
+#include "winograd_transforms.h"
 
 namespace ddim_jax {
 namespace {
@@ -31,58 +33,10 @@ template <int N>
 using Floats = typename Vector<N>::type;
 
 int64_t Ceil(int64_t a, int64_t b) { return (a + b - 1) / b; }
-// The distance of the numbers of two points, not a power of two: they are to lie in different sets of the first-level cache.
+// The distance of two points, not a power of two: they are to lie in different sets of the first-level cache.
 int64_t Plane(int64_t size) { return size + 16; }
 
 bool IsThreeByThree(ffi::Span<const int64_t> kernel) { return kernel[0] == 3 && kernel[1] == 3; }
-
-// One axis of each transform, from numbers that lie `step` apart to numbers that lie `to_step` apart.
-struct ByB {  // B^T d
-  static constexpr int from = 4, to = 4;
-  template <typename V>
-  static inline __attribute__((always_inline)) void Apply(const V* d, int step, V* y, int to_step) {
-    y[0] = d[0] - d[2 * step], y[to_step] = d[step] + d[2 * step];
-    y[2 * to_step] = d[2 * step] - d[step], y[3 * to_step] = d[step] - d[3 * step];
-  }
-};
-struct ByG {  // G g
-  static constexpr int from = 3, to = 4;
-  template <typename V>
-  static inline __attribute__((always_inline)) void Apply(const V* g, int step, V* y, int to_step) {
-    V even = (g[0] + g[2 * step]) * 0.5f, odd = g[step] * 0.5f;
-    y[0] = g[0], y[to_step] = even + odd, y[2 * to_step] = even - odd, y[3 * to_step] = g[2 * step];
-  }
-};
-struct ByTransposedG {  // G^T u
-  static constexpr int from = 4, to = 3;
-  template <typename V>
-  static inline __attribute__((always_inline)) void Apply(const V* u, int step, V* y, int to_step) {
-    V even = (u[step] + u[2 * step]) * 0.5f;
-    y[0] = u[0] + even, y[to_step] = (u[step] - u[2 * step]) * 0.5f, y[2 * to_step] = even + u[3 * step];
-  }
-};
-struct ByA {  // A dy
-  static constexpr int from = 2, to = 4;
-  template <typename V>
-  static inline __attribute__((always_inline)) void Apply(const V* d, int step, V* y, int to_step) {
-    y[0] = d[0], y[to_step] = d[0] + d[step], y[2 * to_step] = d[0] - d[step], y[3 * to_step] = -d[step];
-  }
-};
-struct ByTransposedA {  // A^T m
-  static constexpr int from = 4, to = 2;
-  template <typename V>
-  static inline __attribute__((always_inline)) void Apply(const V* m, int step, V* y, int to_step) {
-    y[0] = m[0] + m[step] + m[2 * step], y[to_step] = m[step] - m[2 * step] - m[3 * step];
-  }
-};
-
-// Both axes: [from, from] -> [to, to].
-template <typename By, typename V>
-inline __attribute__((always_inline)) void Transform(const V (&x)[By::from * By::from], V (&y)[By::to * By::to]) {
-  V half[By::from * By::to];
-  for (int i = 0; i < By::from; ++i) By::Apply(x + i, By::from, half + i, By::from);
-  for (int i = 0; i < By::to; ++i) By::Apply(half + i * By::from, 1, y + i * By::to, 1);
-}
 
 // sums[r][v] (+)= sum over k < count of a[r * row + k * step] * b[k * kBlock + v], for `rows` x kVectors vectors.
 template <int kVectors, bool kAdd>
@@ -105,6 +59,22 @@ inline void Product(const float* a, int64_t row, int64_t step, const float* b, i
     for (int v = 0; v < kVectors; ++v) Store<kLanes>(sums + r * kBlock + v * kLanes, total[r][v]);
 }
 
+// Floats at the start of a line of the cache, not initialised.
+class Buffer {
+ public:
+  float* Get(int64_t size) {  // what was there before is lost
+    if (size > size_) values_.reset(static_cast<float*>(std::aligned_alloc(64, Ceil(size, 16) * 64))), size_ = size;
+    return values_.get();
+  }
+
+ private:
+  struct Free {
+    void operator()(float* values) const { std::free(values); }
+  };
+  std::unique_ptr<float, Free> values_;
+  int64_t size_ = 0;
+};
+
 // The tiles of a batch of pictures, one after the other, and the pixels that they see.
 struct Tiles {
   int64_t down, across, count;
@@ -115,11 +85,12 @@ struct Tiles {
 struct Tile {
   int64_t n, row, column;
   Tile(const Tiles& tiles, int64_t index)
-      : n(index / (tiles.down * tiles.across)), row(index / tiles.across % tiles.down * 2), column(index % tiles.across * 2) {}
+      : n(index / (tiles.down * tiles.across)), row(index / tiles.across % tiles.down * 2),
+        column(index % tiles.across * 2) {}
 };
 
-// `count` channels of the side x side pixels of a tile from (row, column) of picture n, transformed: channel c of point p
-// goes to to[p * plane + c / width * block + c % width]. Zeros outside the picture.
+// `count` channels of the side x side pixels from (row, column) of picture n, zeros outside of it, transformed:
+// channel c of point p goes to to[p * plane + c / width * block + c % width].
 template <typename By>
 void TransformPixels(const float* x, const Shape& shape, int64_t n, int64_t row, int64_t column, int64_t first,
                      int64_t count, float* to, int64_t plane, int64_t width, int64_t block) {
@@ -152,7 +123,8 @@ void TransformPixels(const float* x, const Shape& shape, int64_t n, int64_t row,
 // A kernel, transformed: [group][block of outputs][point][input][output of the block], zeros beyond the last output.
 struct TransformedKernel {
   int64_t group_in, group_out, blocks, plane;
-  std::unique_ptr<float[]> values;
+  Buffer buffer;
+  float* values;
 
   // `transposed` gives the kernel of the gradient with respect to x: taps reversed, inputs and outputs exchanged.
   TransformedKernel(ffi::ThreadPool& pool, const Array& kernel, int64_t groups, bool transposed) {
@@ -160,13 +132,15 @@ struct TransformedKernel {
     int64_t in = d[2], out = d[3] / groups;
     group_in = transposed ? out : in, group_out = transposed ? in : out, blocks = Ceil(group_out, kBlock);
     plane = Plane(group_in * kBlock);
-    values.reset(new float[groups * blocks * kPoints * plane]);
+    values = buffer.Get(groups * blocks * kPoints * plane);
     ParallelFor(pool, groups * blocks, [&](int64_t task) {
       int64_t g = task / blocks, first = task % blocks * kBlock, count = std::min(kBlock, group_out - first);
       for (int64_t i = 0; i < group_in; ++i) {
         float taps[9][kBlock] = {};
         for (int tap = 0; tap < 9; ++tap) {
           const float* from = kernel.typed_data() + (transposed ? 8 - tap : tap) * in * d[3] + g * out;
+          // The next lines lie too far from each other for the processor to guess.
+          if (!transposed && i + 8 < group_in) __builtin_prefetch(from + (i + 8) * d[3] + first);
           if (!transposed) std::memcpy(taps[tap], from + i * d[3] + first, count * sizeof(float));
           else for (int64_t o = 0; o < count; ++o) taps[tap][o] = from[(first + o) * d[3] + i];
         }
@@ -175,7 +149,7 @@ struct TransformedKernel {
           for (int tap = 0; tap < 9; ++tap) of_taps[tap] = Load<kLanes>(taps[tap] + v * kLanes);
           Transform<ByG>(of_taps, transformed);
           for (int p = 0; p < kPoints; ++p)
-            Store<kLanes>(values.get() + (task * kPoints + p) * plane + i * kBlock + v * kLanes, transformed[p]);
+            Store<kLanes>(values + (task * kPoints + p) * plane + i * kBlock + v * kLanes, transformed[p]);
         }
       }
     });
@@ -183,8 +157,8 @@ struct TransformedKernel {
 };
 
 // The outputs of one tile, from [point][rows of a plane][output of the block].
-void StoreTile(const float* products, int64_t plane, const Tile& tile, const Shape& out, int64_t channel, int64_t outputs,
-               const float* bias, float* y) {
+void StoreTile(const float* products, int64_t plane, const Tile& tile, const Shape& out, int64_t channel,
+               int64_t outputs, const float* bias, float* y) {
   alignas(64) float values[4][kBlock];
   for (int v = 0; v < 2; ++v) {
     Floats<kLanes> points[kPoints], pixels[4];
@@ -230,29 +204,29 @@ ffi::Error WinogradConv(ffi::ThreadPool pool, Array x, Array kernel, Array bias,
     int64_t part = task % parts, g = task / parts % groups, first = task / parts / groups * together;
     int64_t count = std::min(together, tiles.count - first);
     int64_t plane = Plane(together * step);
-    static thread_local std::vector<float> inputs, products;
-    inputs.resize(kPoints * plane), products.resize(kPoints * together * kBlock);
+    static thread_local Buffer of_inputs, of_products;
+    float *inputs = of_inputs.Get(kPoints * plane), *products = of_products.Get(kPoints * together * kBlock);
     for (int64_t t = 0; t < count; ++t) {
       Tile tile(tiles, first + t);
       TransformPixels<ByB>(x.typed_data(), in, tile.n, tile.row - top, tile.column - left, g * weights.group_in,
-                           weights.group_in, inputs.data() + t * step, plane, step, 0);
+                           weights.group_in, inputs + t * step, plane, step, 0);
     }
     for (int64_t b = weights.blocks * part / parts; b < weights.blocks * (part + 1) / parts; ++b) {
       int64_t outputs = std::min(kBlock, weights.group_out - b * kBlock), channel = g * weights.group_out + b * kBlock;
       for (int64_t p = 0; p < kPoints; ++p) {
-        const float* w = weights.values.get() + ((g * weights.blocks + b) * kPoints + p) * weights.plane;
+        const float* w = weights.values + ((g * weights.blocks + b) * kPoints + p) * weights.plane;
         auto multiply = [&](auto vectors) {
           constexpr int kVectors = decltype(vectors)::value;
           for (int64_t t = 0; t < count; t += kRows * 2 / kVectors)
-            Product<kVectors, false>(inputs.data() + p * plane + t * step, step, 1, w, weights.group_in,
-                                     products.data() + (p * together + t) * kBlock);
+            Product<kVectors, false>(inputs + p * plane + t * step, step, 1, w, weights.group_in,
+                                     products + (p * together + t) * kBlock);
         };
         if (outputs > kLanes) multiply(Constant<2>{});
         else multiply(Constant<1>{});
       }
       for (int64_t t = 0; t < count; ++t) {
         Tile tile(tiles, first + t);
-        StoreTile(products.data() + t * kBlock, together * kBlock, tile, out, channel, outputs,
+        StoreTile(products + t * kBlock, together * kBlock, tile, out, channel, outputs,
                   add ? add + tile.n * bias_stride + channel : nullptr, y->typed_data());
       }
     }
@@ -260,8 +234,8 @@ ffi::Error WinogradConv(ffi::ThreadPool pool, Array x, Array kernel, Array bias,
   return ffi::Error::Success();
 }
 
-// The gradient with respect to the kernel. A task sums some inputs times some outputs of one group over some of the tiles;
-// the parts are added in their order at the end, so the result does not depend on the number of threads.
+// The gradient with respect to the kernel. A task sums some inputs times some outputs of one group over some of the
+// tiles; the parts are added in their order at the end, so the result does not depend on the number of threads.
 ffi::Error WinogradConvGradKernel(ffi::ThreadPool pool, Array x, Array gradient, Result dk, int64_t groups, int64_t top,
                                   int64_t left) {
   auto d = dk->dimensions();
@@ -277,33 +251,35 @@ ffi::Error WinogradConvGradKernel(ffi::ThreadPool pool, Array x, Array gradient,
   int64_t channel_tasks = groups * in_parts * out_parts;
   int64_t parts = std::min(Ceil(kLeastTasks, channel_tasks), Ceil(tiles.count, kGradientTiles));
   int64_t size = kPoints * out_width * in_width;  // of a task's sums: [point][block of outputs][input][output]
-  std::unique_ptr<float[]> sums(new float[parts * channel_tasks * size]);
+  Buffer of_sums;
+  float* sums = of_sums.Get(parts * channel_tasks * size);
 
   ParallelFor(pool, parts * channel_tasks, [&](int64_t task) {
     int64_t o = task % out_parts * out_width, i = task / out_parts % in_parts * in_width;
     int64_t g = task / out_parts / in_parts % groups, part = task / channel_tasks;
     int64_t inputs = std::min(in_width, group_in - i), outputs = std::min(out_width, group_out - o);
-    float* to = sums.get() + task * size;
+    float* to = sums + task * size;
     std::fill_n(to, size, 0.0f);
-    int64_t block = kGradientTiles * kBlock, x_plane = Plane(kGradientTiles * in_width), g_plane = Plane(out_blocks * block);
-    static thread_local std::vector<float> xs, gs;
-    xs.resize(kPoints * x_plane), gs.resize(kPoints * g_plane);
+    int64_t block = kGradientTiles * kBlock;
+    int64_t x_plane = Plane(kGradientTiles * in_width), g_plane = Plane(out_blocks * block);
+    static thread_local Buffer of_x, of_gradient;
+    float *xs = of_x.Get(kPoints * x_plane), *gs = of_gradient.Get(kPoints * g_plane);
     int64_t last = tiles.count * (part + 1) / parts;
     for (int64_t first = tiles.count * part / parts; first < last; first += kGradientTiles) {
       int64_t count = std::min(kGradientTiles, last - first);
       for (int64_t t = 0; t < count; ++t) {
         Tile tile(tiles, first + t);
         TransformPixels<ByB>(x.typed_data(), in, tile.n, tile.row - top, tile.column - left, g * group_in + i, inputs,
-                             xs.data() + t * in_width, x_plane, in_width, 0);
+                             xs + t * in_width, x_plane, in_width, 0);
         TransformPixels<ByA>(gradient.typed_data(), out, tile.n, tile.row, tile.column, g * group_out + o, outputs,
-                             gs.data() + t * kBlock, g_plane, kBlock, block);
+                             gs + t * kBlock, g_plane, kBlock, block);
       }
       for (int64_t p = 0; p < kPoints; ++p)
         for (int64_t b = 0; b * kBlock < outputs; ++b) {
           auto multiply = [&](auto vectors) {
             constexpr int kVectors = decltype(vectors)::value;
             for (int64_t k = 0; k < inputs; k += kRows * 2 / kVectors)
-              Product<kVectors, true>(xs.data() + p * x_plane + k, 1, in_width, gs.data() + p * g_plane + b * block, count,
+              Product<kVectors, true>(xs + p * x_plane + k, 1, in_width, gs + p * g_plane + b * block, count,
                                       to + ((p * out_blocks + b) * in_width + k) * kBlock);
           };
           if (outputs - b * kBlock > kLanes) multiply(Constant<2>{});
@@ -319,7 +295,7 @@ ffi::Error WinogradConvGradKernel(ffi::ThreadPool pool, Array x, Array gradient,
       for (int64_t c = 0; c < outputs; c += kLanes) {
         Floats<kLanes> points[kPoints], taps[9];
         for (int p = 0; p < kPoints; ++p) {
-          const float* from = sums.get() + task * size + ((p * out_blocks + c / kBlock) * in_width + k) * kBlock + c % kBlock;
+          const float* from = sums + task * size + ((p * out_blocks + c / kBlock) * in_width + k) * kBlock + c % kBlock;
           points[p] = Load<kLanes>(from);
           for (int64_t part = 1; part < parts; ++part) points[p] += Load<kLanes>(from + part * channel_tasks * size);
         }

@@ -17,6 +17,7 @@ ENTRY %main.9 (x: f32[4,8,8,16], w: f32[3,3,16,32]) -> f32[3,3,16,32] {
   %y = f32[4,8,8,32]{3,2,1,0} get-tuple-element(%norm.1), index=0
   %call.2 = f32[4,8,8,16]{3,2,1,0} custom-call(%y, %w, %none), custom_call_target="ddim_jax_grouped_conv_transposed", metadata={op_name="jit(step)/transpose(jvp(Net))/down_0_conv_0/cond/ffi_call"}
   %call.3 = f32[3,3,16,32]{3,2,1,0} custom-call(%copy_fusion.1, %y), custom_call_target="ddim_jax_grouped_conv_grad_kernel", metadata={op_name="jit(step)/transpose(jvp(Net))/down_0_conv_0/cond/ffi_call"}
+  %call.4 = f32[4,8,8,16]{3,2,1,0} custom-call(%y, %w, %none), custom_call_target="ddim_jax_winograd_conv", metadata={op_name="jit(step)/transpose(jvp(Net))/down_0_conv_0/cond/ffi_call"}
   %own.1 = f32[4,8,8,16]{3,2,1,0} convolution(%y, %w), dim_labels=b01f_01oi->b01f, metadata={op_name="jit(step)/transpose(jvp(Net))/down_0_conv_0/cond/conv_general_dilated"}
   %pool.1 = f32[4,4,4,16]{3,2,1,0} reduce-window(%own.1, %none), metadata={op_name="jit(step)/jvp(Net)/reduce_max"}
   ROOT %adam.1 = f32[3,3,16,32]{3,2,1,0} add(%w, %call.3), metadata={op_name="jit(step)/update/add"}
@@ -33,6 +34,7 @@ def test_operations_are_counted_under_what_they_are_for():
         "norm.1": ("normalisation, forward", None, 0),
         "call.2": ("3 x 3 convolutions, input gradient", 8, FLOPS),
         "call.3": ("3 x 3 convolutions, weight gradient", 8, FLOPS),
+        "call.4": ("3 x 3 convolutions, input gradient", 8, FLOPS),
         "own.1": ("3 x 3 convolutions, input gradient", 8, FLOPS),
         "pool.1": ("copies, joins, pooling, biases and loss", None, 0),
         "adam.1": ("optimiser and average", None, 0),
