@@ -14,7 +14,7 @@ from ddim_jax.cli.arguments import (
 from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.evaluation.checkpoint import evaluate_checkpoint
 from ddim_jax.evaluation.intervals import COVERAGE
-from ddim_jax.evaluation.run import NOT_TAKEN, RESOLUTIONS
+from ddim_jax.evaluation.run import CALIBRATED, NOT_TAKEN, RESOLUTIONS
 from ddim_jax.evaluation.tables import summary_table
 from ddim_jax.runtime.errors import report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
@@ -94,4 +94,6 @@ def run(arguments: argparse.Namespace) -> None:
         )
     console = Console()
     console.print(summary_table(metrics))
-    console.print(f"Written to {printable(output_dir)}", highlight=False, markup=False, soft_wrap=True)
+    packed = arguments.calibrate is not None and (output_dir / CALIBRATED).is_file()
+    more = f", the weights with their calibration as {CALIBRATED}" if packed else ""
+    console.print(f"Written to {printable(output_dir)}{more}", highlight=False, markup=False, soft_wrap=True)

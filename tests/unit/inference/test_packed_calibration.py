@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from segmenters import config, picture, tiny_params
 
 from ddim_jax.checkpoints import CheckpointStore
-from ddim_jax.cli import doctor
+from ddim_jax.cli import doctor, evaluate
 from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.inference import Segmenter
 from ddim_jax.inference.calibration import Calibrated, calibrated_options, save_calibration
@@ -106,12 +107,18 @@ def folder_of_pairs(folder, count):
     return folder
 
 
-def test_packed_weights_are_calibrated_on_pictures_of_ones_own(run, tmp_path):
+def test_packed_weights_are_calibrated_on_pictures_of_ones_own(run, tmp_path, capsys, monkeypatch):
     """A copy of the file has the new calibration, and the same weights, note and terms."""
     pack(run, tmp_path / "theirs.safetensors", note="films", terms="name the source")
     data, output = folder_of_pairs(tmp_path / "mine", 5), tmp_path / "out"
     given = {"data_root": data, "output_dir": output, "calibrate": 0.8, "figures": False}
-    metrics, _ = evaluate_checkpoint(tmp_path / "theirs.safetensors", "all", **given)
+    arguments = ["--ckpt", tmp_path / "theirs.safetensors", "--data-root", data, "--split", "all", "--no-figures"]
+    arguments += ["--calibrate", 0.8, "--output", output]
+    monkeypatch.setattr(sys, "argv", ["evaluate", *map(str, arguments)])
+    evaluate.run(evaluate.parse_arguments(None))
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.endswith(f"Written to {output}, the weights with their calibration as calibrated.safetensors")
+    metrics = json.loads((output / "metrics.json").read_text())
     theirs, mine = (
         Segmenter.load(path) for path in (tmp_path / "theirs.safetensors", output / "calibrated.safetensors")
     )
