@@ -12,6 +12,10 @@ from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.schema import SCHEMA
 
 _EPSILON = 1e-8
+_ARRAYS_OF_A_CALL = 32
+"""Arrays of the weights that one call of the kernel updates. XLA's fusion pass asks of every operand of a call whether it
+may share memory with any result, and once more for each of them: the cube of their number. All 451 arrays of the light
+network in one call took most of the time of compiling its step (docs/explanation/performance.md)."""
 
 
 def learning_rate_schedule(schedule: str, learning_rate: float, warmup_steps: int, steps: int) -> optax.Schedule:
@@ -116,13 +120,16 @@ def _in_one_pass(optimiser: Optimiser, gradients, opt_state, params, average, st
     rate = jnp.asarray(optimiser.learning_rate(about.count), jnp.float32)
     count = optax.safe_increment(about.count)
     corrections = [1.0 / (1.0 - beta**count) for beta in (optimiser.beta1, optimiser.beta2)]
-    updated_ = cpu_kernels.adam(
-        jnp.stack([factor, rate, *corrections, stays]),
-        *(jax.tree.leaves(kind) for kind in (gradients, params, about.mu, about.nu, average)),
-        beta1=optimiser.beta1,
-        beta2=optimiser.beta2,
-        epsilon=_EPSILON,
-    )
+    # The kernel reads five numbers. With the norm, every call waits for all gradients: XLA would keep copies of weights
+    # that the way back still reads, were they updated before its end.
+    numbers = jnp.stack([factor, rate, *corrections, stays, norm])
+    kinds = [jax.tree.leaves(kind) for kind in (gradients, params, about.mu, about.nu, average)]
+    betas = {"beta1": optimiser.beta1, "beta2": optimiser.beta2, "epsilon": _EPSILON}
+    parts = [
+        cpu_kernels.adam(numbers, *(kind[first : first + _ARRAYS_OF_A_CALL] for kind in kinds), **betas)
+        for first in range(0, len(kinds[0]), _ARRAYS_OF_A_CALL)
+    ]
+    updated_ = [[leaf for part in kind for leaf in part] for kind in zip(*parts, strict=True)]
     params, mu, nu, average = (jax.tree.unflatten(jax.tree.structure(params), leaves) for leaves in updated_)
     # The count of the steps of Adam is that of the schedule, too.
     return Updated(params, average, optax.tree.set(opt_state, count=count, mu=mu, nu=nu), norm)
