@@ -175,7 +175,15 @@ def draw_robustness(path: Path, rows: Sequence[Row]) -> None:
         lines.setdefault(
             tuple(
                 row[name]
-                for name in ("system", "size", "adversarial_epsilon", "adversarial_share", "train_steps", "steps")
+                for name in (
+                    "system",
+                    "augmentation",
+                    "size",
+                    "adversarial_epsilon",
+                    "adversarial_share",
+                    "train_steps",
+                    "steps",
+                )
             ),
             [],
         ).append(row)
@@ -223,6 +231,6 @@ def _robust_name(row: Row) -> str:
         share = "" if row["adversarial_share"] == 1 else f"{row['adversarial_share']:.0%} of them "
         trained = f", {share}attacked with {row['adversarial_epsilon'] * 255:.2g}/255"
     return (
-        f"{row['system']}, {row['size']} x {row['size']}, {row['train_steps']} steps of training{trained}; "
-        f"{row['steps']} of the sampler"
+        f"{row['system']}, {row['augmentation']}, {row['size']} x {row['size']}, "
+        f"{row['train_steps']} steps of training{trained}; {row['steps']} of the sampler"
     )

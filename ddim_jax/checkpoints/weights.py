@@ -24,6 +24,7 @@ class Found(NamedTuple):
       digest: SHA-256 of the weights.
       place: the step folder, or the file of packed weights.
       about: the file that the metadata are in, for messages.
+      dtype: in which the weights are stored, float32 or float16.
     """
 
     step: int
@@ -32,6 +33,7 @@ class Found(NamedTuple):
     digest: str
     place: Path
     about: Path
+    dtype: str = "float32"
 
 
 def open_weights(
@@ -60,7 +62,7 @@ def open_weights(
         if step not in ("best", "latest", packed.step):
             raise CheckpointError(f"{path} has the weights of step {packed.step}, not of step {step}; give its run")
         _check_plugins(file, packed.metadata["config"])
-        return Found(packed.step, packed.params, packed.metadata, packed.digest, file, file)
+        return Found(packed.step, packed.params, packed.metadata, packed.digest, file, file, packed.dtype)
     directory, own_step = locate(path)
     if own_step is not None and step not in ("best", "latest", own_step):
         raise CheckpointError(f"{path} is the checkpoint of step {own_step}, not of step {step}; give the run instead")

@@ -4,6 +4,7 @@ import argparse
 
 from rich.console import Console
 
+from ddim_jax.checkpoints.packed import SUFFIX
 from ddim_jax.cli.arguments import (
     add_batch_size_argument,
     add_checkpoint_arguments,
@@ -48,7 +49,8 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
         const=COVERAGE,
         metavar="SHARE",
         help="make an interval of each area and a lowest Dice that hold for this share of pictures like those scored, "
-        f"and keep them in the run for sample and evaluate; with --split val (default of SHARE: {COVERAGE})",
+        "and make the doubt right on average; kept in the run for sample and evaluate, of packed weights in a copy, "
+        f"{CALIBRATED}; with --split val, or pictures of your own (default of SHARE: {COVERAGE})",
     )
     add_sampling_arguments(parser, leave_out=NOT_TAKEN)
     add_batch_size_argument(parser)
@@ -94,6 +96,6 @@ def run(arguments: argparse.Namespace) -> None:
         )
     console = Console()
     console.print(summary_table(metrics))
-    packed = arguments.calibrate is not None and (output_dir / CALIBRATED).is_file()
+    packed = arguments.calibrate is not None and metrics["checkpoint"].endswith(SUFFIX)
     more = f", the weights with their calibration as {CALIBRATED}" if packed else ""
     console.print(f"Written to {printable(output_dir)}{more}", highlight=False, markup=False, soft_wrap=True)

@@ -4,6 +4,7 @@ A network that is trained on pictures which all hold a structure finds one in ev
 its pictures have parts that show none.
 """
 
+import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -23,7 +24,8 @@ _DARK = 30
 """Level up to which a pixel may be of the frame around the picture, as that of an endoscope."""
 _DARKER = 0.05
 """A window may have that share of dark pixels more than its picture."""
-_STREAM = 2**62  # of the random numbers, apart from those of the order and of crops
+_STREAM = 2**61  # of the random numbers, apart from those of the order, of annotators and of crops
+_MARK = "//empty"  # no name of a file has two slashes
 
 
 class Window(NamedTuple):
@@ -52,15 +54,22 @@ def find_window(example: Example, row: int, seed: int) -> Window | None:
     rng = np.random.Generator(np.random.Philox(key=np.array([seed, _STREAM + row], np.uint64)))
     taken = (example.mask if example.annotators is None else example.annotators.max(axis=0)) != 0
     dark = example.image.max(axis=-1) <= _DARK
-    height, width = taken.shape
-    shares, places = rng.uniform(*_SIDES, _PLACES), rng.random((_PLACES, 2))
-    for number in np.argsort(-shares):
-        tall, wide = max(1, int(height * shares[number])), max(1, int(width * shares[number]))
-        top, left = int(places[number, 0] * (height - tall + 1)), int(places[number, 1] * (width - wide + 1))
-        inside = np.s_[top : top + tall, left : left + wide]
-        if not taken[inside].any() and dark[inside].mean() <= dark.mean() + _DARKER:
-            return Window(row, top, left, tall, wide)
-    return None
+    sides = np.array(taken.shape)
+    size = np.maximum(1, (sides * rng.uniform(*_SIDES, (_PLACES, 1))).astype(int))
+    corner = (rng.random((_PLACES, 2)) * (sides - size + 1)).astype(int)
+    share_dark = _counts(dark, corner, size) / size.prod(axis=1)
+    free = (_counts(taken, corner, size) == 0) & (share_dark <= dark.mean() + _DARKER)
+    if not free.any():
+        return None
+    best = np.argmax(np.where(free, size.prod(axis=1), 0))
+    return Window(row, *corner[best].tolist(), *size[best].tolist())
+
+
+def _counts(pixels: np.ndarray, corner: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """How many of the boolean `pixels` [H, W] are in each window [n, 2], by the sums over all above and to the left."""
+    sums = np.pad(pixels.astype(np.int64).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    (top, left), (bottom, right) = corner.T, (corner + size).T
+    return sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
 
 
 class WithEmptyWindows:
@@ -68,18 +77,20 @@ class WithEmptyWindows:
 
     Args:
       source: the training split.
-      windows: of its pictures.
+      windows: the parts, each of one of the pictures, in the order in which they follow.
 
     Attributes:
-      name, note, labels, annotators: of the source.
-      ids: of a window that of its picture with "#empty" behind it.
+      name, note, labels, annotators: those of the source.
+      ids: the names of its pairs, then for each window the name of its picture and "//empty".
+      number: 0 to 2**28, the same for the same windows.
     """
 
     def __init__(self, source: Source, windows: Sequence[Window]):
         self.name, self.note, self.labels = source.name, note_of(source), labels_of(source)
         self.annotators = annotators_of(source)
-        self.ids = (*source.ids, *(f"{source.ids[window.row]}#empty" for window in windows))
+        self.ids = (*source.ids, *(source.ids[window.row] + _MARK for window in windows))
         self._source, self._windows = source, tuple(windows)
+        self.number = int(hashlib.sha256(repr(self._windows).encode()).hexdigest()[:7], 16)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -9,7 +9,7 @@ from absl import logging
 
 from ddim_jax.data import GENERATED, Source, configured, has_split, ids_digest, load_dataset
 from ddim_jax.data.discovery import images_and_masks
-from ddim_jax.evaluation.run import evaluate
+from ddim_jax.evaluation.run import evaluate, refuse_several
 from ddim_jax.inference import Segmenter, load_checkpoints
 from ddim_jax.inference.calibration import run_folder
 from ddim_jax.runtime.errors import DataError, InputError
@@ -59,8 +59,8 @@ def evaluate_checkpoint(
     packed = Path(segmenter.checkpoint).is_file()
     if segmenter.others and output_dir is None:
         raise InputError(f"{len(checkpoints)} checkpoints have no folder of their own; give --output DIR")
-    if segmenter.others and given.get("calibrate") is not None:
-        raise InputError(f"a calibration is kept in the run of a checkpoint; expected one, not {len(checkpoints)}")
+    if given.get("calibrate") is not None:
+        refuse_several(segmenter)
     if packed and output_dir is None:
         raise InputError(f"{checkpoints[0]} is a file of weights, beside which nothing is written; give --output DIR")
     data = segmenter.config["data"]

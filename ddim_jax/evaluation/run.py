@@ -130,6 +130,7 @@ def evaluate(
     if options.size != "model" and resolution != "native":
         raise InputError(f"resolution is 'model' and size {options.size!r}, at which there is native alone")
     if calibrate is not None:
+        refuse_several(segmenter)
         _check_calibrate(calibrate, resolution, len(choose_images(len(source), limit)), split)
         packed = Path(segmenter.checkpoint).is_file()
         check_output(output_dir / CALIBRATED) if packed else check_place(run_folder(segmenter.checkpoint))
@@ -211,6 +212,17 @@ def evaluate(
         if cut_short is not None:
             raise cut_short
     return metrics
+
+
+def refuse_several(segmenter: Segmenter) -> None:
+    """Refuses to calibrate checkpoints that are fused.
+
+    Raises:
+      InputError: they are more than one.
+    """
+    if segmenter.others:
+        count = 1 + len(segmenter.others)
+        raise InputError(f"calibrate {count} checkpoints together; expected one, with which its calibration is kept")
 
 
 def _check_calibrate(coverage: float, resolution: str, count: int, split: str) -> None:

@@ -134,7 +134,7 @@ def score_image(
         if protocol.name == "mean":
             about = mean_probability(samples), threshold_mask(fused, threshold, labels), labels
             doubts, of_mask = class_doubts(*about), logit_counts_of_masks(*about)
-            shown = class_doubts(*about, doubt_temperature)
+            shown = doubts if doubt_temperature == 1 else class_doubts(*about, doubt_temperature)
         probability = resized[protocol.name] = resize_unit_map(fused, truth.shape)
         mask = threshold_mask(probability, threshold, labels)
         alone = [protocol_mask(one[np.newaxis], protocol, truth.shape, labels=labels) for one in samples]

@@ -92,9 +92,10 @@ def calibration_record(
     """The content of `calibration.json`.
 
     Args:
-      segmenter, options: what was calibrated.
-      found: its calibration.
-      reference: its pictures; None if they were too few.
+      segmenter: the checkpoint that was calibrated.
+      options: the sampling options that it was calibrated with.
+      found: the calibration.
+      reference: the look of the pictures that it was made of; None if they were too few.
     """
     quantiles = (one._asdict() for one in found.quantiles)
     return _holds_for(segmenter, options) | {
@@ -107,13 +108,15 @@ def calibration_record(
     }
 
 
-def save_calibration(segmenter: Any, *calibrated: Any) -> Path:
+def save_calibration(
+    segmenter: Any, options: SamplingOptions, found: Calibrated, reference: Reference | None = None
+) -> Path:
     """Writes `calibration.json` into the run of the segmenter's checkpoint, whole or not at all; returns its path.
 
     Arguments as for `calibration_record`.
     """
     path = run_folder(segmenter.checkpoint) / CALIBRATION
-    write_json(path, calibration_record(segmenter, *calibrated))
+    write_json(path, calibration_record(segmenter, options, found, reference))
     return path
 
 

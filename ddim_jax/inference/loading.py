@@ -53,7 +53,7 @@ def load_network(
     path: str | os.PathLike, step: str | int, programs: str | os.PathLike | None, require_sha256: str | None = None
 ) -> LoadedNetwork:
     """Reads a checkpoint; arguments and errors as `Segmenter.load`."""
-    step, params, metadata, weights, place, file = open_weights(path, step, require_sha256)
+    step, params, metadata, weights, place, file, _ = open_weights(path, step, require_sha256)
     config = saved_config(file, metadata)
     data = metadata.get("data") or {}
     if PRETRAINING in data:

@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from ddim_jax.checkpoints.packed import Packed, check_output, write_packed
 from ddim_jax.checkpoints.weights import open_weights
-from ddim_jax.config import without_paths
+from ddim_jax.config import saved_config, without_paths
 from ddim_jax.inference.calibration import packable_calibration
+from ddim_jax.inference.loading import fingerprint
 from ddim_jax.runtime.errors import CheckpointError
 from ddim_jax.runtime.remote import local_path
 
@@ -36,7 +37,8 @@ def pack(
       dtype: float32 keeps every bit; float16 halves the file.
       note: on what the weights were trained; "" keeps the note of weights that were packed before.
       terms: under which they may be used; "" keeps those of weights that were packed before.
-      calibration: of these weights as float32 (`calibration_record`), in the place of theirs.
+      calibration: of these weights as they are stored (`calibration_record`), in the place of theirs; their dtype then
+        stays what it is.
 
     Raises:
       InputError, CheckpointError, OSError: as `open_weights` and `ddim_jax.checkpoints.packed.write_packed`.
@@ -53,7 +55,9 @@ def pack(
     if calibration is None:
         calibration = packable_calibration(found, dtype)
     else:
-        calibration = {name: value for name, value in calibration.items() if name != "weights"}  # bound by the file
+        dtype, calibration = found.dtype, dict(calibration)
+        if calibration.pop("weights") != fingerprint(saved_config(found.about, found.metadata), found.digest):
+            raise CheckpointError(f"{found.place}: changed since it was calibrated; calibrate it again")
     return write_packed(
         output,
         found.params,

@@ -9,7 +9,7 @@ from ddim_jax.metrics.calibration import BINS, Calibration, calibration_sums
 from ddim_jax.metrics.overlap import Counts, confusion_counts
 from ddim_jax.metrics.registered import measure
 from ddim_jax.metrics.soft_dice_uncertainty import soft_dice_uncertainty
-from ddim_jax.metrics.temperature import logit_counts, scale_probability
+from ddim_jax.metrics.temperature import bounded_scaled, logit_counts
 
 
 def class_counts(prediction: np.ndarray, truth: np.ndarray, labels: Labels = Labels()) -> list[Counts]:
@@ -79,9 +79,10 @@ def class_doubts(
       probability: [h, w] in [0, 1], of several classes [h, w, K].
       mask: uint8 [h, w] as `ddim_jax.labels` has it, what was made of it.
       labels: the classes.
-      temperature: the logit of the probability is divided by it (`fit_doubt_temperature`).
+      temperature: the logit of the probability, bounded by -10 and 10, is divided by it (`fit_doubt_temperature`); at 1
+        the probability stays what it is.
     """
-    probability = probability if temperature == 1 else scale_probability(probability, temperature)
+    probability = probability if temperature == 1 else bounded_scaled(probability, temperature)
     return [soft_dice_uncertainty(*pair) for pair in _drawn(probability, mask, labels)]
 
 

@@ -48,11 +48,16 @@ def fit_temperature(counts: np.ndarray) -> float:
 def fit_doubt_temperature(counts: Sequence[np.ndarray], missed: Sequence[float]) -> float:
     """The T from 0.05 to 20 at which pictures are doubted as much, on average, as they miss of Dice.
 
+    The doubt of a picture is the mean of its classes' `soft_dice_uncertainty`, each of the probability with its logit,
+    bounded by -10 and 10, divided by T (`ddim_jax.metrics.class_doubts`).
+
     Args:
       counts: of each picture int64 [K, 2, 401], `logit_counts` of the probability of each class outside and inside its
-        mask. The doubt is the mean of the classes' `soft_dice_uncertainty`, of the probability with its logit
-        divided by T.
-      missed: of each picture 1 - its mean Dice.
+        mask; of one picture or more.
+      missed: of each picture 1 - its mean Dice, in [0, 1].
+
+    Returns:
+      T; where none reaches what is missed, the one that comes closest.
     """
     from scipy.optimize import minimize_scalar  # not at the head: few need it, and it takes long to import
     from scipy.special import expit
@@ -67,6 +72,14 @@ def fit_doubt_temperature(counts: Sequence[np.ndarray], missed: Sequence[float])
         return float(abs(doubts.mean() - np.mean(missed)))
 
     return float(np.exp(minimize_scalar(difference, bounds=np.log(_RANGE), method="bounded").x))
+
+
+def bounded_scaled(probability: np.ndarray, temperature: float) -> np.ndarray:
+    """`scale_probability` of logits bounded by -10 and 10, those of 0 and 1 among them, as `logit_counts` has them."""
+    from scipy.special import expit  # not at the head: few need it, and it takes long to import
+
+    edge = expit(-_LARGEST)
+    return scale_probability(np.clip(np.asarray(probability, np.float64), edge, 1 - edge), temperature)
 
 
 def scale_probability(probability: np.ndarray, temperature: float) -> np.ndarray:

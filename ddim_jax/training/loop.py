@@ -31,9 +31,10 @@ from ddim_jax.models.spec import check_memory
 from ddim_jax.ops.surroundings import surroundings
 from ddim_jax.runtime.atomic import check_place
 from ddim_jax.runtime.compile_clock import CompileClock
+from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.pinned import pinned
 from ddim_jax.runtime.printable import printable
-from ddim_jax.runtime.processes import LastWord, as_first, ending_together, first_alone
+from ddim_jax.runtime.processes import LastWord, as_first, ending_together, first_alone, of_all
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.runtime.signals import StopRequest, stop_on_signals
 from ddim_jax.sampling_options import SamplingOptions
@@ -118,8 +119,7 @@ def _train(
 
     # The data set, which decides the length of an epoch, and the optimiser.
     whole, val_source = first_alone(lambda: [_load(data, split) for split in ("train", "val")])
-    train_source = with_empty_windows(whole, data["empty_windows"], seed)
-    steps = total_steps(fields["steps"], fields["epochs"], batch_size, len(train_source))
+    steps = total_steps(fields["steps"], fields["epochs"], batch_size, len(whole))
     optimiser = configured_optimiser(fields, steps)
 
     unlabelled = None
@@ -149,6 +149,9 @@ def _train(
     state = place(mesh, state)
 
     # The pictures, the step and the validation.
+    train_source = with_empty_windows(whole, data["empty_windows"], seed)
+    if train_source is not whole and len(set(of_all(train_source.number))) > 1:
+        raise DataError(f"{data['root']}: the processes do not read the same pictures (data.empty_windows).")
     rows = validation_rows(len(val_source), fields["validation_images"])
     pictures = read_pictures(
         train_source,

@@ -67,10 +67,10 @@ def test_the_dark_frame_is_no_window():
 def test_the_pairs_come_first_and_the_windows_behind_them():
     source = Memory(pair("a"), pair("b", inside=np.s_[18:22, 25:35]), pair("c"))
     found = with_empty_windows(source, 1.0, seed=4)
-    assert found.ids[:3] == ("a", "b", "c") and sorted(found.ids[3:]) == ["a#empty", "c#empty"] and len(found) == 5
+    assert found.ids[:3] == ("a", "b", "c") and sorted(found.ids[3:]) == ["a//empty", "c//empty"] and len(found) == 5
     assert found[1] is source[1] and (found.name, found.labels) == ("memory", source.labels)
     for index, name in enumerate(found.ids[3:], start=3):
-        row = source.ids.index(name.removesuffix("#empty"))
+        row = source.ids.index(name.removesuffix("//empty"))
         window, example = find_window(source[row], row, 4), found[index]
         assert example.id == name and not example.mask.any()
         assert example.image.shape == (window.height, window.width, 3)
@@ -84,6 +84,16 @@ def test_no_more_pictures_are_read_than_it_takes():
     assert with_empty_windows(source, 0.0, seed=0) is source
     others = with_empty_windows(source, 0.1, seed=1).ids[100:]
     assert set(others) != set(with_empty_windows(source, 0.1, seed=0).ids[100:])
+
+
+def test_of_any_class_a_window_is_empty_and_the_smallest_pictures_do_not_fail():
+    example = pair(inside=np.s_[:0])
+    classes = example._replace(mask=np.where(np.arange(60) >= 36, np.uint8(3), example.mask))
+    for seed in range(5):
+        found = find_window(classes, 0, seed)
+        assert found.left + found.width <= 36
+    assert find_window(pair(height=1, width=1, inside=np.s_[:0]), 0, 0) == (0, 0, 0, 1, 1)
+    assert find_window(pair(height=1, width=5), 0, 0) in (None, *((0, 0, left, 1, 3) for left in (2,)))
 
 
 def test_the_masks_of_annotators_are_cut_alike():

@@ -137,7 +137,7 @@ def test_sample_writes_the_masks_of_both_and_says_which_they_were(runs, tmp_path
 def test_what_an_ensemble_has_no_place_for_is_refused(runs, tmp_path):
     with pytest.raises(InputError, match="have no folder of their own; give --output"):
         evaluate_checkpoint(runs)
-    with pytest.raises(InputError, match="kept in the run of a checkpoint"):
+    with pytest.raises(InputError, match="calibrate 2 checkpoints together; expected one"):
         evaluate_checkpoint(runs, output_dir=tmp_path / "out", calibrate=0.9)
     with pytest.raises(InputError, match="a SHA-256 is required of one checkpoint; 2 are given"):
         load_checkpoints(runs, require_sha256="0" * 64)

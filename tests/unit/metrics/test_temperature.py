@@ -56,6 +56,17 @@ def test_the_doubt_becomes_what_is_missed_by_hand():
     assert fit_doubt_temperature([counts] * 2, [2 * missed, 0.0]) == pytest.approx(3.0, rel=0.01)
 
 
+def test_a_sure_probability_can_be_doubted():
+    """Of 0 and 1 the logits are taken for -10 and 10, by the fit and by the doubt alike."""
+    probability, mask = np.zeros((40, 40)), np.zeros((40, 40), np.uint8)
+    probability[:20], mask[:20] = 1.0, 1
+    temperature = fit_doubt_temperature([logit_counts_of_masks(probability, mask)], [0.1])
+    assert class_doubts(probability, mask, temperature=temperature) == pytest.approx([0.1], abs=1e-3)
+    assert class_doubts(probability, mask) == [0.0]
+    # Half of the pixels at 1/2 miss half: more cannot be doubted.
+    assert fit_doubt_temperature([logit_counts_of_masks(probability, mask)], [0.9]) == pytest.approx(20, rel=1e-3)
+
+
 def test_the_doubt_of_classes_is_the_mean_of_theirs():
     labels = Labels.create({"lung": 1, "heart": 2})
     rng = np.random.default_rng(0)

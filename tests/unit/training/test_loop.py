@@ -296,7 +296,7 @@ def test_empty_windows_are_trained_on_and_are_no_pictures_of_the_data_set(tmp_pa
     found = CheckpointStore(tmp_path / "run/checkpoints").metadata(2)["data"]
     assert (found["train_examples"], found["train_ids_sha256"]) == (2, hashlib.sha256(b"a\nb").hexdigest())
     pixels = (tmp_path / "run/pixels.csv").read_text().splitlines()[1:]
-    assert sorted(line.split(",")[0] for line in pixels) == ["a", "a#empty", "b", "b#empty", "c"]
+    assert sorted(line.split(",")[0] for line in pixels) == ["a", "a//empty", "b", "b//empty", "c"]
     metrics, _ = evaluate_checkpoint(tmp_path / "run", "val", figures=False)  # the training split is still that one
     assert metrics["images"] == 1
 
