@@ -17,7 +17,7 @@ from benchmarks.quality.ablation import ablations
 from benchmarks.quality.accuracy import accuracy
 from benchmarks.quality.hypotheses import hypotheses, hypotheses_rates
 from benchmarks.quality.robustness import robustness, robustness_attacks, robustness_severities
-from benchmarks.quality.tables import steps, table1, table2
+from benchmarks.quality.tables import doubts, steps, table1, table2
 from benchmarks.quality.transfer import transfer
 from benchmarks.quality.unlabelled import unlabelled
 from benchmarks.quality.unlike import unlike
@@ -31,6 +31,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "small": lambda root: suite(root, "small"),
     "table1": table1,
     "table2": table2,
+    "doubts": doubts,
     "steps": steps,
     "transfer": transfer,
     "hypotheses": hypotheses,

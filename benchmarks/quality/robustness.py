@@ -50,6 +50,7 @@ RULES = {
     "lost": "mean of the differences clean - changed, picture by picture; lost_ci: its 95% bootstrap interval",
     "doubt_correlation": "Spearman's, of the doubt of the changed picture with its Dice; doubt_pearson: Pearson's; "
     "none: fewer than 3 pictures, or equal values",
+    "doubt": "with a calibration at its doubt_temperature",
     "doubt_clean": "mean doubt of the same pictures, clean; attacks may be of fewer pictures than the rest",
     "flagged": "share of the pictures that are told to be unlike those of the calibration; none: no calibration, or an "
     "attack, which is made at the size of the network",
@@ -68,7 +69,9 @@ class Judged(NamedTuple):
 
 def judge(segmenter: Segmenter, prepared: Prepared, options: SamplingOptions, truth: np.ndarray) -> Judged:
     """Segments one prepared picture, and says nothing of flagging."""
-    found = fuse(segmenter.fetch(segmenter.start(prepared, options)), truth.shape, options, segmenter.labels)
+    calibration, _ = segmenter.calibration(options)
+    samples = segmenter.fetch(segmenter.start(prepared, options))
+    found = fuse(samples, truth.shape, options, segmenter.labels, calibration)
     scores = [dice(counts) for counts in class_counts(found.mask, truth, segmenter.labels)]
     return Judged(float(np.mean(scores)), found.doubt, float(found.uncertainty.mean()), None)
 

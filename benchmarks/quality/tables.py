@@ -213,3 +213,25 @@ def _best(rows: Sequence[Row], target: str) -> str:
         best = max(own, key=lambda row: row["dice_mean"])
         found.append(f"{label} {best['dice_mean']:.4f} ({best['sampler']} {best['steps']} x {best['samples']})")
     return ", ".join(found)
+
+
+def doubts(root: Path) -> str:
+    """The mean doubt of the packaged networks beside what they miss, of docs/results/pretrained/*.json."""
+    rows = []
+    for path in sorted((root / "docs" / "results" / "pretrained").glob("*.json")):
+        metrics, (network, _, pictures) = read_result(path), path.stem.rpartition("_")
+        scores = metrics["protocols"]["mean"]["per_image"]["dice"]
+        about = {"network": network, "pictures": pictures, "n": metrics["images"], "missed": 1 - scores["mean"]}
+        rows.append(about | {name: metrics["doubt"][name] for name in ("mean", "rank_correlation_with_dice")})
+    return table(_DOUBTS, sorted(rows, key=lambda row: (row["network"], _SPLITS.index(row["pictures"]))))
+
+
+_SPLITS = ("val", "test", "elsewhere")
+_DOUBTS: Columns = {
+    "network": "`{network}`",
+    "pictures": "{pictures}",
+    "n": "{n}",
+    "Dice that is missed": "{missed:.3f}",
+    "mean doubt": "{mean:.3f}",
+    "doubt with Dice": "{rank_correlation_with_dice:.2f}",
+}
