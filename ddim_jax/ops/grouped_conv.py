@@ -37,7 +37,7 @@ _FEW_WEIGHTS = 2**17
 _MANY_WEIGHTS_TO_A_PIXEL = 2**13
 """From so many to each pixel of the result, reading the weights is most of the work of an ordinary convolution: on a
 CPU one matrix product reads them once, unless they are few."""
-_WINOGRAD_LEAST_CHANNELS = 16
+WINOGRAD_LEAST_CHANNELS = 16
 """Channels of a group, inside and outside, from which minimal filtering saves more than its transforms cost."""
 _CPU_WIDTH = 32
 """Channels of a supergroup on CPU, on its narrower side: at most shapes the fastest with its gradients, or near it."""
@@ -125,7 +125,7 @@ def _then_bias(lowering):
 
 def _compiled(kernel_shape, groups, strides, pads):
     narrower = min(kernel_shape[2], kernel_shape[3] // groups)
-    winograd = (*kernel_shape[:2], *strides) == (3, 3, 1, 1) and narrower >= _WINOGRAD_LEAST_CHANNELS
+    winograd = (*kernel_shape[:2], *strides) == (3, 3, 1, 1) and narrower >= WINOGRAD_LEAST_CHANNELS
     geometry = cpu_kernels.Geometry(groups, strides, pads, winograd)
 
     def with_bias(x, kernel, bias):

@@ -2,7 +2,8 @@
 
 Each pixel of the upsampled picture has three equal neighbours, so the nine taps of the convolution see only four
 different pixels: the taps that meet can be added up beforehand. What remains is the transpose of a 4 x 4 convolution
-with stride 2, four taps for each pixel of the result instead of nine.
+with stride 2, four taps for each pixel of the result instead of nine. With channels enough for minimal filtering, nine
+multiplications make four pixels.
 """
 
 import functools
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 
 from ddim_jax.ops import cpu_kernels
 from ddim_jax.ops.by_platform import by_platform
-from ddim_jax.ops.grouped_conv import grouped_conv
+from ddim_jax.ops.grouped_conv import WINOGRAD_LEAST_CHANNELS, grouped_conv
 from ddim_jax.ops.portable import is_portable
 
 _LEAST_PIXELS = 256
@@ -45,17 +46,19 @@ def upsample_conv(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array
 @functools.partial(jax.jit, inline=True)
 def _traced_once(x, kernel, bias):
     """Traced once for all of a network that are alike."""
-    return by_platform(x, kernel, bias, cpu=_transposed, default=_upsample_then_convolve)
+    return by_platform(x, kernel, bias, cpu=_compiled, default=_upsample_then_convolve)
 
 
 def _upsample_then_convolve(x, kernel, bias):
     return grouped_conv(upsample_nearest(x), kernel, bias)
 
 
-def _transposed(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+def _compiled(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
     batch, height, width, _ = x.shape
-    geometry = cpu_kernels.Geometry(groups=1, strides=(2, 2), pads=((1, 1), (1, 1)))
     bias = jnp.broadcast_to(bias, (batch, *bias.shape))
+    if min(kernel.shape[2:]) >= WINOGRAD_LEAST_CHANNELS:
+        return cpu_kernels.doubled_conv(x, kernel, bias)
+    geometry = cpu_kernels.Geometry(groups=1, strides=(2, 2), pads=((1, 1), (1, 1)))
     return cpu_kernels.conv_transposed(x, merged_kernel(kernel), bias, geometry, (2 * height, 2 * width))
 
 

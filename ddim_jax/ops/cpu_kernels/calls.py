@@ -94,7 +94,9 @@ def conv(x: jax.Array, kernel: jax.Array, bias: jax.Array, geometry: Geometry) -
         size = geometry.out_size(x.shape[1:3], kernel.shape[:2])
         shape = (x.shape[0], *size, kernel.shape[-1])
         if geometry.winograd:
-            return _call("ddim_jax_winograd_conv", [shape], x, kernel, bias, **geometry.corner(), transposed=False)
+            return _call(
+                "ddim_jax_winograd_conv", [shape], x, kernel, bias, **geometry.corner(), transposed=False, doubled=False
+            )
         return _call("ddim_jax_grouped_conv", [shape], x, kernel, bias, **geometry.attributes())
 
     return _with_vmap(forward, weights=[1])(x, kernel, bias)[0]
@@ -120,20 +122,30 @@ def conv_transposed(
     def forward(y, kernel, bias):
         shape = (y.shape[0], *size, geometry.groups * kernel.shape[2])
         if geometry.winograd:
-            return _call("ddim_jax_winograd_conv", [shape], y, kernel, bias, **geometry.corner(), transposed=True)
+            return _call(
+                "ddim_jax_winograd_conv", [shape], y, kernel, bias, **geometry.corner(), transposed=True, doubled=False
+            )
         return _call("ddim_jax_grouped_conv_transposed", [shape], y, kernel, bias, **geometry.attributes())
 
     return _with_vmap(forward, weights=[1])(y, kernel, bias)[0]
 
 
 def conv_grad_kernel(
-    x: jax.Array, gradient: jax.Array, geometry: Geometry, kernel_shape: tuple[int, int, int, int]
+    x: jax.Array,
+    gradient: jax.Array,
+    geometry: Geometry,
+    kernel_shape: tuple[int, int, int, int],
+    doubled: bool = False,
 ) -> jax.Array:
-    """The gradient of `conv` with respect to its kernel, float32 `kernel_shape`, for the gradient of its result."""
+    """The gradient of `conv` with respect to its kernel, float32 `kernel_shape`, for the gradient of its result.
+
+    doubled: that of `doubled_conv`.
+    """
 
     def backward(x, gradient):
         if geometry.winograd:
-            return _call("ddim_jax_winograd_conv_grad_kernel", [kernel_shape], x, gradient, **geometry.corner())
+            attributes = dict(**geometry.corner(), doubled=doubled)
+            return _call("ddim_jax_winograd_conv_grad_kernel", [kernel_shape], x, gradient, **attributes)
         return _call("ddim_jax_grouped_conv_grad_kernel", [kernel_shape], x, gradient, **geometry.attributes())
 
     return _with_vmap(backward, weights=None)(x, gradient)[0]
@@ -171,6 +183,49 @@ def _transposed_backward(geometry, size, residuals, gradient):
 
 
 conv_transposed.defvjp(_transposed_forward, _transposed_backward)
+
+_DOUBLED = Geometry(groups=1, strides=(1, 1), pads=((1, 1), (1, 1)), winograd=True)
+
+
+@jax.custom_vjp
+def doubled_conv(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """Repeats every pixel twice in both directions, then convolves by minimal filtering, with a line of zeros around.
+
+    Args:
+      x: float32 [batch, H, W, in_channels].
+      kernel: float32 [3, 3, in_channels, out_channels].
+      bias: float32 [batch, out_channels].
+
+    Returns:
+      float32 [batch, 2 H, 2 W, out_channels].
+    """
+
+    def forward(x, kernel, bias):
+        shape = (x.shape[0], 2 * x.shape[1], 2 * x.shape[2], kernel.shape[-1])
+        attributes = dict(**_DOUBLED.corner(), transposed=False, doubled=True)
+        return _call("ddim_jax_winograd_conv", [shape], x, kernel, bias, **attributes)
+
+    return _with_vmap(forward, weights=[1])(x, kernel, bias)[0]
+
+
+def _doubled_forward(x, kernel, bias):
+    return doubled_conv(x, kernel, bias), (x, kernel, bias)
+
+
+def _doubled_backward(residuals, gradient):
+    x, kernel, bias = residuals
+
+    def backward(gradient, kernel, none):
+        shape = (gradient.shape[0], *x.shape[-3:])
+        attributes = dict(**_DOUBLED.corner(), transposed=True, doubled=True)
+        return _call("ddim_jax_winograd_conv", [shape], gradient, kernel, none, **attributes)
+
+    dx = _with_vmap(backward, weights=[1])(gradient, kernel, no_bias(x.shape[0]))[0]
+    dk = conv_grad_kernel(x, gradient, _DOUBLED, kernel.shape, doubled=True)
+    return dx, dk, _grad_bias(gradient, bias)
+
+
+doubled_conv.defvjp(_doubled_forward, _doubled_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))

@@ -36,6 +36,11 @@ int64_t Ceil(int64_t a, int64_t b) { return (a + b - 1) / b; }
 // The distance of two points, not a power of two: they are to lie in different sets of the first-level cache.
 int64_t Plane(int64_t size) { return size + 16; }
 
+// Nearest upsampling before the convolution: pictures are read as if every pixel were there twice in both directions,
+// with one line of zeros around. A tile then sees lines a, b, b, c, of which B makes a - b, 2 b, 0 and b - c: of the 16
+// points, 9 are left. On the way back the gradients of its 2 x 2 pixels are added, and the same points cancel.
+bool IsZero(int64_t point, bool doubled) { return doubled && (point / 4 == 2 || point % 4 == 2); }
+
 bool IsThreeByThree(ffi::Span<const int64_t> kernel) { return kernel[0] == 3 && kernel[1] == 3; }
 
 // sums[r][v] (+)= sum over k < count of a[r * row + k * step] * b[k * kBlock + v], for `rows` x kVectors vectors.
@@ -92,14 +97,14 @@ struct Tile {
 // `count` channels of the side x side pixels from (row, column) of picture n, zeros outside of it, transformed:
 // channel c of point p goes to to[p * plane + c / width * block + c % width].
 template <typename By>
-void TransformPixels(const float* x, const Shape& shape, int64_t n, int64_t row, int64_t column, int64_t first,
-                     int64_t count, float* to, int64_t plane, int64_t width, int64_t block) {
+void TransformPixels(const float* x, const Shape& shape, int64_t n, int64_t row, int64_t column, bool doubled,
+                     int64_t first, int64_t count, float* to, int64_t plane, int64_t width, int64_t block) {
   constexpr int side = By::from;
   static thread_local std::vector<float> zeros;
   if (int64_t(zeros.size()) < count) zeros.resize(count);
   const float* pixels[side * side];
   for (int i = 0; i < side * side; ++i) {
-    int64_t r = row + i / side, c = column + i % side;
+    int64_t r = (row + i / side) >> doubled, c = (column + i % side) >> doubled;  // -1 stays -1
     bool inside = r >= 0 && r < shape.height && c >= 0 && c < shape.width;
     pixels[i] = inside ? x + ((n * shape.height + r) * shape.width + c) * shape.channels + first : zeros.data();
   }
@@ -156,19 +161,20 @@ struct TransformedKernel {
   }
 };
 
-// The outputs of one tile, from [point][rows of a plane][output of the block].
+// The outputs of one tile, from [point][rows of a plane][output of the block]; `halved` adds its 2 x 2 pixels to one.
 void StoreTile(const float* products, int64_t plane, const Tile& tile, const Shape& out, int64_t channel,
-               int64_t outputs, const float* bias, float* y) {
+               int64_t outputs, const float* bias, bool halved, float* y) {
   alignas(64) float values[4][kBlock];
   for (int v = 0; v < 2; ++v) {
     Floats<kLanes> points[kPoints], pixels[4];
 #pragma GCC unroll 16
     for (int p = 0; p < kPoints; ++p) points[p] = Load<kLanes>(products + p * plane + v * kLanes);
     Transform<ByTransposedA>(points, pixels);
+    if (halved) pixels[0] = (pixels[0] + pixels[1]) + (pixels[2] + pixels[3]);
     for (int i = 0; i < 4; ++i) Store<kLanes>(values[i] + v * kLanes, pixels[i]);
   }
-  for (int i = 0; i < 4; ++i) {
-    int64_t row = tile.row + i / 2, column = tile.column + i % 2;
+  for (int i = 0; i < (halved ? 1 : 4); ++i) {
+    int64_t row = halved ? tile.row / 2 : tile.row + i / 2, column = halved ? tile.column / 2 : tile.column + i % 2;
     if (row >= out.height || column >= out.width) continue;
     float* to = y + ((tile.n * out.height + row) * out.width + column) * out.channels + channel;
     if (outputs == kBlock)
@@ -186,12 +192,15 @@ void StoreTile(const float* products, int64_t plane, const Tile& tile, const Sha
 // y = convolution of x + bias; bias is [batch or 1, out channels], or [batch, 0] for none. A task takes some tiles and
 // some blocks of outputs of one group.
 ffi::Error WinogradConv(ffi::ThreadPool pool, Array x, Array kernel, Array bias, Result y, int64_t groups, int64_t top,
-                        int64_t left, bool transposed) {
+                        int64_t left, bool transposed, bool doubled) {
   Shape in(x.dimensions()), out(y->dimensions());
   if (!IsThreeByThree(kernel.dimensions())) return ffi::Error::InvalidArgument("the kernel has to be 3 x 3");
   TransformedKernel weights(pool, kernel, groups, transposed);
   if (transposed) top = 2 - top, left = 2 - left;
-  Tiles tiles(out);
+  bool halved = doubled && transposed;
+  Shape tiled = out;
+  if (halved) tiled.height *= 2, tiled.width *= 2;
+  Tiles tiles(tiled);
   int64_t step = Ceil(weights.group_in, kLanes) * kLanes;
   int64_t most = std::max<int64_t>(1, kInputBytes / (int64_t(sizeof(float)) * kPoints * step * 2 * kRows));
   int64_t together = std::min<int64_t>({most, 4, Ceil(tiles.count, kLeastTasks * 2 * kRows)}) * 2 * kRows;
@@ -208,12 +217,15 @@ ffi::Error WinogradConv(ffi::ThreadPool pool, Array x, Array kernel, Array bias,
     float *inputs = of_inputs.Get(kPoints * plane), *products = of_products.Get(kPoints * together * kBlock);
     for (int64_t t = 0; t < count; ++t) {
       Tile tile(tiles, first + t);
-      TransformPixels<ByB>(x.typed_data(), in, tile.n, tile.row - top, tile.column - left, g * weights.group_in,
-                           weights.group_in, inputs + t * step, plane, step, 0);
+      TransformPixels<ByB>(x.typed_data(), in, tile.n, tile.row - top, tile.column - left, doubled && !halved,
+                           g * weights.group_in, weights.group_in, inputs + t * step, plane, step, 0);
     }
+    for (int p = 0; p < kPoints; ++p)
+      if (IsZero(p, doubled)) std::fill_n(products + p * together * kBlock, together * kBlock, 0.0f);
     for (int64_t b = weights.blocks * part / parts; b < weights.blocks * (part + 1) / parts; ++b) {
       int64_t outputs = std::min(kBlock, weights.group_out - b * kBlock), channel = g * weights.group_out + b * kBlock;
       for (int64_t p = 0; p < kPoints; ++p) {
+        if (IsZero(p, doubled)) continue;
         const float* w = weights.values + ((g * weights.blocks + b) * kPoints + p) * weights.plane;
         auto multiply = [&](auto vectors) {
           constexpr int kVectors = decltype(vectors)::value;
@@ -227,7 +239,7 @@ ffi::Error WinogradConv(ffi::ThreadPool pool, Array x, Array kernel, Array bias,
       for (int64_t t = 0; t < count; ++t) {
         Tile tile(tiles, first + t);
         StoreTile(products + t * kBlock, together * kBlock, tile, out, channel, outputs,
-                  add ? add + tile.n * bias_stride + channel : nullptr, y->typed_data());
+                  add ? add + tile.n * bias_stride + channel : nullptr, halved, y->typed_data());
       }
     }
   });
@@ -237,7 +249,7 @@ ffi::Error WinogradConv(ffi::ThreadPool pool, Array x, Array kernel, Array bias,
 // The gradient with respect to the kernel. A task sums some inputs times some outputs of one group over some of the
 // tiles; the parts are added in their order at the end, so the result does not depend on the number of threads.
 ffi::Error WinogradConvGradKernel(ffi::ThreadPool pool, Array x, Array gradient, Result dk, int64_t groups, int64_t top,
-                                  int64_t left) {
+                                  int64_t left, bool doubled) {
   auto d = dk->dimensions();
   if (!IsThreeByThree(d)) return ffi::Error::InvalidArgument("the kernel has to be 3 x 3");
   Shape in(x.dimensions()), out(gradient.dimensions());
@@ -269,13 +281,13 @@ ffi::Error WinogradConvGradKernel(ffi::ThreadPool pool, Array x, Array gradient,
       int64_t count = std::min(kGradientTiles, last - first);
       for (int64_t t = 0; t < count; ++t) {
         Tile tile(tiles, first + t);
-        TransformPixels<ByB>(x.typed_data(), in, tile.n, tile.row - top, tile.column - left, g * group_in + i, inputs,
-                             xs + t * in_width, x_plane, in_width, 0);
-        TransformPixels<ByA>(gradient.typed_data(), out, tile.n, tile.row, tile.column, g * group_out + o, outputs,
-                             gs + t * kBlock, g_plane, kBlock, block);
+        TransformPixels<ByB>(x.typed_data(), in, tile.n, tile.row - top, tile.column - left, doubled, g * group_in + i,
+                             inputs, xs + t * in_width, x_plane, in_width, 0);
+        TransformPixels<ByA>(gradient.typed_data(), out, tile.n, tile.row, tile.column, false, g * group_out + o,
+                             outputs, gs + t * kBlock, g_plane, kBlock, block);
       }
       for (int64_t p = 0; p < kPoints; ++p)
-        for (int64_t b = 0; b * kBlock < outputs; ++b) {
+        for (int64_t b = 0; b * kBlock < outputs && !IsZero(p, doubled); ++b) {
           auto multiply = [&](auto vectors) {
             constexpr int kVectors = decltype(vectors)::value;
             for (int64_t k = 0; k < inputs; k += kRows * 2 / kVectors)
@@ -312,9 +324,10 @@ ffi::Error WinogradConvGradKernel(ffi::ThreadPool pool, Array x, Array gradient,
 XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_winograd_conv, WinogradConv,
                               ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().Arg<Array>().Arg<Array>()
                                   .Ret<Array>().Attr<int64_t>("groups").Attr<int64_t>("top").Attr<int64_t>("left")
-                                  .Attr<bool>("transposed"));
+                                  .Attr<bool>("transposed").Attr<bool>("doubled"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_winograd_conv_grad_kernel, WinogradConvGradKernel,
                               ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().Arg<Array>().Ret<Array>()
-                                  .Attr<int64_t>("groups").Attr<int64_t>("top").Attr<int64_t>("left"));
+                                  .Attr<int64_t>("groups").Attr<int64_t>("top").Attr<int64_t>("left")
+                                  .Attr<bool>("doubled"));
 
 }  // namespace ddim_jax

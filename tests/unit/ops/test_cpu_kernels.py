@@ -18,7 +18,7 @@ from ddim_jax.ops import cpu_kernels, group_norm, grouped_conv, upsample_conv
 from ddim_jax.ops.cpu_kernels import library
 from ddim_jax.ops.cpu_kernels.calls import Geometry, conv_transposed, no_bias
 from ddim_jax.ops.group_norm import _one_pass
-from ddim_jax.ops.upsample_conv import _transposed, _upsample_then_convolve
+from ddim_jax.ops.upsample_conv import _compiled, _upsample_then_convolve
 from ddim_jax.runtime.errors import InputError
 
 needs_kernels = pytest.mark.skipif(
@@ -194,10 +194,11 @@ def test_winograd_keeps_what_is_not_finite_near_its_tile():
 
 
 @needs_kernels
-def test_upsampling_merged_into_the_convolution():
+@pytest.mark.parametrize("channels", [8, 20])  # by merged taps, by minimal filtering
+def test_upsampling_merged_into_the_convolution(channels):
     rng = np.random.default_rng(0)
-    operands = whole_numbers(rng, 2, 5, 7, 8), whole_numbers(rng, 3, 3, 8, 24), whole_numbers(rng, 24)
-    check_equal(_transposed, _upsample_then_convolve, operands, rng)
+    operands = whole_numbers(rng, 2, 5, 7, channels), whole_numbers(rng, 3, 3, channels, 24), whole_numbers(rng, 24)
+    check_equal(_compiled, _upsample_then_convolve, operands, rng)
 
 
 @needs_kernels
