@@ -20,6 +20,7 @@ from ddim_jax.data import Augmentation
 from ddim_jax.diffusion import DiffusionProcess, encode
 from ddim_jax.inference.segmentation import sample_images
 from ddim_jax.models import Network, create_model
+from ddim_jax.runtime import allocator
 from ddim_jax.sampling_options import SamplingOptions
 from ddim_jax.training.optimiser import create_optimiser
 from ddim_jax.training.sharding import data_mesh, global_batch, replicated
@@ -43,6 +44,7 @@ class JaxSide:
     def __init__(self, case: Case, files: Files, side: str):
         if case.dtype == "float32":
             jax.config.update("jax_default_matmul_precision", "highest")
+        allocator.keep_freed_memory()  # as the commands do
         # A folder of compiled programs, if the environment names one, would make the compile times false.
         jax.config.update("jax_enable_compilation_cache", False)
         self._device = jax.devices()[0]
@@ -136,14 +138,17 @@ class JaxSide:
         setting = self._setting
         rate = optax.constant_schedule(setting.learning_rate)
         optimiser = create_optimiser(rate, gradient_clip=setting.gradient_clip)
-        params = jax.device_put(self._params, replicated(mesh))
-        state = TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            ema_params=jax.tree.map(jnp.copy, params),
-            opt_state=optimiser.init(params),
-        )
-        self._state = jax.device_put(state, replicated(mesh))
+
+        def begin(params):
+            return TrainState(
+                step=jnp.zeros((), jnp.int32),
+                params=params,
+                ema_params=jax.tree.map(jnp.copy, params),
+                opt_state=optimiser.init(params),
+            )
+
+        # One program, as training makes its state: one for each shape of the arrays stays in memory, code and all.
+        self._state = jax.jit(begin)(jax.device_put(self._params, replicated(mesh)))
         self._params = None  # the step overwrites the state it is given
         self._watched = self._watch(self._state.params)
         batch = global_batch(mesh, {name: self._inputs[name] for name in ("image", "mask")})
