@@ -202,8 +202,9 @@ ffi::Error WinogradConv(ffi::ThreadPool pool, Array x, Array kernel, Array bias,
   if (halved) tiled.height *= 2, tiled.width *= 2;
   Tiles tiles(tiled);
   int64_t step = Ceil(weights.group_in, kLanes) * kLanes;
-  int64_t most = std::max<int64_t>(1, kInputBytes / (int64_t(sizeof(float)) * kPoints * step * 2 * kRows));
-  int64_t together = std::min<int64_t>({most, 4, Ceil(tiles.count, kLeastTasks * 2 * kRows)}) * 2 * kRows;
+  int64_t most = kInputBytes / (int64_t(sizeof(float)) * kPoints * step * 2 * kRows);
+  int64_t enough = std::min<int64_t>({most, 4, Ceil(tiles.count, kLeastTasks * 2 * kRows)});
+  int64_t together = std::max<int64_t>(1, enough) * 2 * kRows;
   int64_t blocks = Ceil(tiles.count, together);
   int64_t parts = std::min(weights.blocks, Ceil(kLeastTasks, blocks * groups));
   const float* add = bias.element_count() ? bias.typed_data() : nullptr;
@@ -261,7 +262,7 @@ ffi::Error WinogradConvGradKernel(ffi::ThreadPool pool, Array x, Array gradient,
   int64_t out_blocks = Ceil(Ceil(group_out, out_parts), kBlock), out_width = out_blocks * kBlock;
   in_parts = Ceil(group_in, in_width), out_parts = Ceil(group_out, out_width);
   int64_t channel_tasks = groups * in_parts * out_parts;
-  int64_t parts = std::min(Ceil(kLeastTasks, channel_tasks), Ceil(tiles.count, kGradientTiles));
+  int64_t parts = std::max<int64_t>(1, std::min(Ceil(kLeastTasks, channel_tasks), Ceil(tiles.count, kGradientTiles)));
   int64_t size = kPoints * out_width * in_width;  // of a task's sums: [point][block of outputs][input][output]
   Buffer of_sums;
   float* sums = of_sums.Get(parts * channel_tasks * size);

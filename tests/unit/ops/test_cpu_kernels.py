@@ -108,6 +108,7 @@ def test_convolution_equals_xla(case):
 @example(FIXED | {"size": (33, 34), "groups": 2, "group_in": 20, "group_out": 36})  # several blocks of tiles, odd ends
 @example(FIXED | {"size": (2, 3), "groups": 1, "group_in": 24, "group_out": 48, "batch": 18})  # pictures of two tiles
 @example(FIXED | {"size": (4, 4), "groups": 1, "group_in": 520, "group_out": 8})  # inputs of many bytes
+@example(FIXED | {"size": (4, 4), "groups": 1, "group_in": 16, "group_out": 16, "batch": 0})
 def test_winograd_equals_xla(case):
     """The halves in the transform of the kernel are exact too."""
     case |= {"kernel_size": (3, 3), "strides": (1, 1)}
