@@ -3,9 +3,11 @@
 A grouped convolution splits the channels into `groups` independent convolutions. It does 1/groups of the arithmetic of
 an ordinary one, but stock kernels lose more than they save: XLA's own gradients on CPU take 27 to 720 times as long as
 need be, at 2 to 64 pixels a side (benchmarks/results/grouped_conv_cpu.json), and on a GPU groups of 8 channels starve
-the matrix units. Two ways out are used here:
+the matrix units. The ways out that are used here:
 
-On CPU, compiled kernels (`ops/cpu_kernels`), where they are built.
+On CPU, where they are built, compiled kernels (`ops/cpu_kernels`): direct sums or, for 3 x 3 kernels with enough
+channels in a group, minimal filtering, which multiplies 16 times in place of 36. Ordinary convolutions of few pixels
+and many weights are one matrix product there.
 
 Elsewhere *supergroups*: m neighbouring groups become one ordinary convolution whose kernel is block diagonal, m small
 blocks on the diagonal and zeros elsewhere. That does m times the arithmetic, in kernels that run many times faster, so
@@ -61,7 +63,9 @@ def grouped_conv(
     """Two-dimensional convolution in `groups` groups; the value of `lax.conv_general_dilated` with feature_group_count.
 
     Output channel o belongs to group o // (out_channels / groups) and sees only the input channels of that group.
-    The lowering is chosen when the program is lowered for a platform; gradients follow from it.
+    The lowering is chosen when the program is lowered for a platform; gradients follow from it. Minimal filtering, on
+    CPUs, adds inputs before it multiplies them: those beyond a quarter of what float32 holds may overflow, and one that
+    is not finite spreads over its tile of 2 x 2 results.
 
     Args:
       x: [batch, H, W, in_channels], float.
@@ -124,6 +128,7 @@ def _then_bias(lowering):
 
 
 def _compiled(kernel_shape, groups, strides, pads):
+    """The call of the compiled kernels; by minimal filtering where ordinary_conv_avx2.json bears it out."""
     narrower = min(kernel_shape[2], kernel_shape[3] // groups)
     winograd = (*kernel_shape[:2], *strides) == (3, 3, 1, 1) and narrower >= WINOGRAD_LEAST_CHANNELS
     geometry = cpu_kernels.Geometry(groups, strides, pads, winograd)

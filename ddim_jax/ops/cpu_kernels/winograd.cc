@@ -11,6 +11,7 @@
 // inputs and transformed gradients, [inputs, tiles] times [tiles, outputs], transformed back.
 
 #include <cstdlib>
+#include <new>
 #include <vector>
 
 #include "common.h"
@@ -68,7 +69,12 @@ inline void Product(const float* a, int64_t row, int64_t step, const float* b, i
 class Buffer {
  public:
   float* Get(int64_t size) {  // what was there before is lost
-    if (size > size_) values_.reset(static_cast<float*>(std::aligned_alloc(64, Ceil(size, 16) * 64))), size_ = size;
+    if (size > size_) {
+      size_ = 0;
+      values_.reset(static_cast<float*>(std::aligned_alloc(64, Ceil(size, 16) * 64)));
+      if (!values_) throw std::bad_alloc();
+      size_ = size;
+    }
     return values_.get();
   }
 
