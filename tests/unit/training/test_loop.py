@@ -299,6 +299,11 @@ def test_empty_windows_are_trained_on_and_are_no_pictures_of_the_data_set(tmp_pa
     assert sorted(line.split(",")[0] for line in pixels) == ["a", "a//empty", "b", "b//empty", "c"]
     metrics, _ = evaluate_checkpoint(tmp_path / "run", "val", figures=False)  # the training split is still that one
     assert metrics["images"] == 1
+    # In two parts it is the same run.
+    for steps in (1, 2):
+        config["train"]["steps"] = steps
+        assert train(config, tmp_path / "parts") == steps
+    assert_same_bits(checkpoint(tmp_path / "parts", 2), checkpoint(tmp_path / "run", 2))
 
 
 @pytest.mark.parametrize(
