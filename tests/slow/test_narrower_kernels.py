@@ -22,7 +22,7 @@ def test_the_next_narrower_vectors_compute_the_same(tmp_path):
     """Kernels as a processor without this one's widest registers would build them pass the tests above."""
     processor = Path("/proc/cpuinfo").read_text().split()
     architecture = "x86-64-v3" if "avx512f" in processor else "x86-64-v2"
-    chosen = "equals or transpose or compiled_gradients or merged or norm or silu"
+    chosen = "equals or transpose or compiled_gradients or merged or norm or silu or winograd"
     program = f"""
 import sys
 from pathlib import Path
@@ -36,4 +36,4 @@ sys.exit(pytest.main(["-v", "-p", "no:cacheprovider", "-k", {chosen!r}, {str(TES
     # The compiled programs are those of the tests above: they call the kernels by name.
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "17 passed" in result.stdout and "skipped" not in result.stdout
+    assert "22 passed" in result.stdout and "skipped" not in result.stdout
