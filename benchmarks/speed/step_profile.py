@@ -61,7 +61,7 @@ _KINDS = {
     "ddim_jax_winograd_conv": "forward",
     "ddim_jax_winograd_conv_grad_kernel": "weight gradient",
 }
-"""Of an operation on the way back, "forward" is the gradient of its input."""
+"""The names of what an operation computes; on the way back "forward" is the gradient of its input."""
 _SCOPES = {"draw_examples": "augmentation and noise", "update": "optimiser and average"}
 """Scopes that `ddim_jax.training.step` names, in the words of the table."""
 _DEFINED = re.compile(r"^\s*(?:ROOT )?%(\S+) = (\(.*?\)|\S+) ([\w-]+)\((.*?)\)(.*)$")

@@ -17,7 +17,7 @@ from ddim_jax.data.sources import Example, Source, annotators_of, labels_of, not
 from ddim_jax.runtime.errors import DataError
 
 _SIDES = 0.5, 0.8
-"""Of a window, in shares of the picture's: more shows no other scale, less is rarely free."""
+"""Least and largest side of a window, in shares of the picture: a larger one is rarely free, a smaller one shows little."""
 _PLACES = 200
 """Windows of a picture that are tried."""
 _DARK = 30
@@ -66,7 +66,15 @@ def find_window(example: Example, row: int, seed: int) -> Window | None:
 
 
 def _counts(pixels: np.ndarray, corner: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """How many of the boolean `pixels` [H, W] are in each window [n, 2], by the sums over all above and to the left."""
+    """Counts the pixels that are True in each window, from sums over all that is above and to the left.
+
+    Args:
+      pixels: boolean [H, W].
+      corner, size: int [n, 2], rows and columns; the windows lie in the picture.
+
+    Returns:
+      int64 [n].
+    """
     sums = np.pad(pixels.astype(np.int64).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
     (top, left), (bottom, right) = corner.T, (corner + size).T
     return sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]

@@ -57,7 +57,7 @@ def test_the_doubt_becomes_what_is_missed_by_hand():
 
 
 def test_a_sure_probability_can_be_doubted():
-    """Of 0 and 1 the logits are taken for -10 and 10, by the fit and by the doubt alike."""
+    """The fit and the doubt alike take the logits of 0 and 1 for -10 and 10."""
     probability, mask = np.zeros((40, 40)), np.zeros((40, 40), np.uint8)
     probability[:20], mask[:20] = 1.0, 1
     temperature = fit_doubt_temperature([logit_counts_of_masks(probability, mask)], [0.1])

@@ -1,7 +1,6 @@
 """The compiled CPU kernels against XLA, in float32 on whole numbers: equal to the last bit, gradients too."""
 
 import functools
-import hashlib
 import os
 import subprocess
 import sys
@@ -19,7 +18,6 @@ from ddim_jax.ops.cpu_kernels import library
 from ddim_jax.ops.cpu_kernels.calls import Geometry, conv_transposed, no_bias
 from ddim_jax.ops.group_norm import _one_pass
 from ddim_jax.ops.upsample_conv import _compiled, _upsample_then_convolve
-from ddim_jax.runtime.errors import InputError
 
 needs_kernels = pytest.mark.skipif(
     not cpu_kernels.available() or jax.default_backend() != "cpu",
@@ -314,58 +312,3 @@ print(hashlib.sha256(b"".join(np.asarray(v).tobytes() for v in jax.tree.leaves(y
         for n in (1, 2)
     }
     assert len(digests) == 1
-
-
-def test_without_a_compiler_building_says_what_to_do(monkeypatch):
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(InputError, match=r"no C\+\+ compiler \(no-such-compiler\): install one"):
-        library.build()
-
-
-def test_a_failing_compiler_is_quoted_and_leaves_nothing(monkeypatch, tmp_path):
-    compiler = tmp_path / "compiler"
-    compiler.write_text("#!/bin/sh\necho 'common.h:1: cannot do it' >&2\nexit 1\n")
-    compiler.chmod(0o755)
-    monkeypatch.setenv("CXX", str(compiler))
-    monkeypatch.setattr(library, "folder", lambda: tmp_path / "cache/kernels")
-    with pytest.raises(InputError, match=r"(?s)failed:.*cannot do it"):
-        library.build()
-    assert list((tmp_path / "cache/kernels").iterdir()) == []
-
-
-def test_the_library_belongs_to_these_sources_and_this_processor(monkeypatch):
-    here = library.name()
-    assert here == library.name()
-    monkeypatch.setattr(library, "processor_digest", lambda: "another processor")
-    elsewhere = library.name()
-    monkeypatch.setattr(library, "FLAGS", (*library.FLAGS, "-DOTHER"))
-    assert len({here, elsewhere, library.name()}) == 3
-
-
-@pytest.fixture
-def built(monkeypatch, tmp_path):
-    """The library that a compiler which writes `library` builds into a cache of its own."""
-    compiler = tmp_path / "compiler"
-    compiler.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\nprintf library > "$2"\n')
-    compiler.chmod(0o755)
-    monkeypatch.setenv("CXX", str(compiler))
-    monkeypatch.setattr(library, "folder", lambda: tmp_path / "cache/ddim_jax/kernels")
-    return library.build()
-
-
-def test_the_library_is_named_by_its_content_in_a_folder_of_the_user_alone(built):
-    assert built.name == f"{library.name()}-{hashlib.sha256(b'library').hexdigest()}.so"
-    assert library.library_path() == built and list(built.parent.iterdir()) == [built]
-    assert [path.stat().st_mode & 0o077 for path in (built.parent, built.parent.parent)] == [0, 0]
-
-
-def test_a_library_whose_content_changed_is_not_used_until_it_is_built_again(built, caplog):
-    built.write_bytes(b"librery")
-    assert library.library_path() is None
-    assert f"{built} is damaged and is not used; ddim-jax doctor --build-kernels builds it again" in caplog.text
-    assert library.build() == built == library.library_path()
-
-
-def test_a_library_for_another_processor_is_not_used(built, monkeypatch):
-    monkeypatch.setattr(library, "processor_digest", lambda: "another processor")
-    assert library.library_path() is None

@@ -1,18 +1,17 @@
 """Packed weights: one file in place of a run, and packaged weights by name."""
 
 import json
-import os
-import struct
 
 import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+from packed_parts import TERMS, flipped, parts, put
 from segmenters import SIZE, config, picture, tiny_params
 from tiny_runs import assert_same_bits
 
 from ddim_jax import pretrained
-from ddim_jax.checkpoints import CheckpointStore, packed, weights
+from ddim_jax.checkpoints import packed, weights
 from ddim_jax.cli import doctor
 from ddim_jax.cli import pack as command
 from ddim_jax.evaluation import evaluate_checkpoint
@@ -21,45 +20,6 @@ from ddim_jax.inference.packing import pack
 from ddim_jax.models import create_model
 from ddim_jax.runtime.errors import CheckpointError, InputError
 from ddim_jax.training.state import load_weights
-
-TERMS = "for these tests alone"
-
-
-def save_run(folder):
-    about = config()
-    about["data"] = about["data"] | {"root": "/home/somebody/patients", "cache_dir": "/home/somebody/.cache"}
-    own = tiny_params(seed=10)[1]
-    for step, dice, given in ((10, 0.9, own), (20, 0.8, jax.tree.map(np.zeros_like, own))):
-        metadata = {"config": about, "package_version": "0", "data": {"train_ids_sha256": "ab", "train_examples": 3}}
-        CheckpointStore(folder / "checkpoints").save(
-            step, state={"step": step}, ema_params=given, metadata=metadata, metrics={"dice": dice}
-        )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return save_run(tmp_path_factory.mktemp("packed") / "run")
-
-
-@pytest.fixture(scope="module")
-def file(run):
-    path = run.parent / "mine.safetensors"
-    pack(run, path, note="twelve phantoms", terms=TERMS)
-    return path
-
-
-def parts(path):
-    """The header, as a dict, and the bytes of the weights."""
-    content = path.read_bytes()
-    length = struct.unpack("<Q", content[:8])[0]
-    return json.loads(content[8 : 8 + length]), content[8 + length :]
-
-
-def put(path, header, body):
-    text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + body)
-    return path
 
 
 def test_a_file_segments_as_its_run_does_to_the_bit(run, file):
@@ -139,129 +99,6 @@ def test_nothing_is_written_over_and_the_name_has_to_say_what_it_is(run, file):
     assert file.read_bytes() == before
 
 
-def _cut(header, body):
-    return header, body[:-4]
-
-
-def _longer(header, body):
-    return header, body + b"\0"
-
-
-def _flipped(header, body):
-    return header, body[:40] + bytes([body[40] ^ 1]) + body[41:]
-
-
-def _said(name, value):
-    def change(header, body):
-        header["__metadata__"][name] = value
-        return header, body
-
-    return change
-
-
-def _foreign(header, body):
-    del header["__metadata__"]
-    return header, body
-
-
-def _wide(header, body):
-    header["conv_in.bias"] |= {"dtype": "BF16"}
-    return header, body
-
-
-def _far(header, body):
-    header["conv_in.bias"] |= {"data_offsets": [0, 10**15]}
-    return header, body
-
-
-@pytest.mark.parametrize(
-    "change, told",
-    [
-        (_cut, r"bytes, its header speaks of [0-9,]+; copy the file again, to the end"),
-        (_longer, r"bytes, its header speaks of [0-9,]+; copy the file again, to the end"),
-        (_far, r"its header speaks of 1,000,000,\d{3},\d{3}"),
-        (_flipped, r"changed after it was packed .*; copy the file again"),
-        (_said("config", "{}"), r"changed after it was packed"),
-        (_said("terms", "anything goes"), r"changed after it was packed"),
-        (_said("format_version", "2"), r"its format is 2, expected 1; upgrade ddim_jax to read it"),
-        (_said("format_version", "x"), r"its format is x, expected 1; make one with"),
-        (_foreign, r"holds weights without a configuration of this package; make one with .*init_from"),
-        (_wide, r"conv_in.bias is BF16, expected float32 or float16"),
-    ],
-)
-def test_a_file_that_is_not_as_it_was_packed_is_refused_by_name(file, tmp_path, change, told):
-    path = put(tmp_path / "bad.safetensors", *change(*parts(file)))
-    with pytest.raises(CheckpointError, match=rf"bad\.safetensors: .*{told}") as caught:
-        Segmenter.from_pretrained(path)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\3\4" + bytes(99), b"\xff" * 64, b"\x80\x04\x95", b"text\n" * 9])
-def test_a_file_of_another_kind_is_refused_by_name(tmp_path, content):
-    path = tmp_path / "bad.safetensors"
-    path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"bad\.safetensors: no file of packed weights; make one with"):
-        Segmenter.from_pretrained(path)
-
-
-def test_a_file_cut_within_its_header_is_told_so(file, tmp_path):
-    path = tmp_path / "bad.safetensors"
-    path.write_bytes(file.read_bytes()[:60])
-    with pytest.raises(CheckpointError, match=r"bad\.safetensors: ends within its header; copy the file again"):
-        Segmenter.from_pretrained(path)
-
-
-@pytest.fixture
-def forged(file, tmp_path):
-    """Makes a file anew, with its sums, from changed weights and metadata: somebody may mean to."""
-
-    def make(params=None, **about):
-        given = packed.read_packed(file)
-        path = tmp_path / "bad.safetensors"
-        metadata = given.metadata | {"config": given.metadata["config"] | about}
-        packed.write_packed(path, params or given.params, step=10, metadata=metadata, note="", terms="")
-        return path
-
-    return make
-
-
-def test_weights_that_are_not_finite_are_refused(file, tmp_path, forged, monkeypatch):
-    params = packed.read_packed(file).params
-    params["conv_in"]["bias"] = np.full_like(params["conv_in"]["bias"], np.nan)
-    with pytest.raises(CheckpointError, match=r"NaN or infinite weights in conv_in.bias"):
-        forged(params)
-    check = packed._check_finite
-    monkeypatch.setattr(packed, "_check_finite", lambda *_: None)
-    path = forged(params)
-    monkeypatch.setattr(packed, "_check_finite", check)
-    with pytest.raises(
-        CheckpointError, match=r"bad\.safetensors: NaN or infinite weights in conv_in.bias; pack another"
-    ):
-        Segmenter.from_pretrained(path)
-
-
-def test_weights_of_another_shape_are_named(file, forged):
-    params = packed.read_packed(file).params
-    params["conv_in"]["kernel"] = params["conv_in"]["kernel"][..., :4]
-    with pytest.raises(CheckpointError, match=r"bad\.safetensors .*conv_in.kernel: float32\[3, 3, 4, 4\] in the check"):
-        Segmenter.from_pretrained(forged(params))
-
-
-def test_a_config_that_cannot_work_is_named(forged):
-    path = forged(model={"name": "transformer", "preset": None, "overrides": {}})
-    with pytest.raises(CheckpointError, match=r"bad\.safetensors: .*'transformer'"):
-        Segmenter.from_pretrained(path)
-
-
-def test_modules_that_a_file_names_are_not_imported(forged, tmp_path, monkeypatch):
-    (tmp_path / "harmful.py").write_text("open('ran', 'w')")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(CheckpointError, match=r"bad\.safetensors: needs the modules harmful, .*--plugins harmful"):
-        Segmenter.from_pretrained(forged(plugins=["harmful"]))
-    assert not os.path.exists("ran")
-
-
 def test_which_step_and_which_sha256(file):
     assert weights.open_weights(file, step=10).step == 10
     with pytest.raises(CheckpointError, match=r"mine\.safetensors has the weights of step 10, not of step 20"):
@@ -317,7 +154,7 @@ def test_doctor_says_what_is_in_a_file(file, tmp_path, capsys):
     assert said[2].split(maxsplit=1) == ["terms", TERMS]
     assert said[3].split(maxsplit=1) == ["calibration", "none"]
     assert said[4].startswith("model             name lightweight_ddim")
-    path = put(tmp_path / "bad.safetensors", *_flipped(*parts(file)))
+    path = put(tmp_path / "bad.safetensors", *flipped(*parts(file)))
     assert doctor.run(["--ckpt", str(path)]) == 1
     assert "bad.safetensors: changed after it was packed" in capsys.readouterr().out
 
