@@ -17,7 +17,7 @@ from ddim_jax.data.sources import Example, Source, annotators_of, labels_of, not
 from ddim_jax.runtime.errors import DataError
 
 _SIDES = 0.5, 0.8
-"""Least and largest side of a window, in shares of the picture: a larger one is rarely free, a smaller one shows little."""
+"""Least and largest side of a window, in shares of the picture: larger ones are rarely free, smaller show little."""
 _PLACES = 200
 """Windows of a picture that are tried."""
 _DARK = 30
