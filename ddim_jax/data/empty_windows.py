@@ -90,7 +90,7 @@ class WithEmptyWindows:
     Attributes:
       name, note, labels, annotators: those of the source.
       ids: the names of its pairs, then for each window the name of its picture and "//empty".
-      number: 0 to 2**28, the same for the same windows.
+      digest: 0 to 2**28, the same for the same windows.
     """
 
     def __init__(self, source: Source, windows: Sequence[Window]):
@@ -98,7 +98,7 @@ class WithEmptyWindows:
         self.annotators = annotators_of(source)
         self.ids = (*source.ids, *(source.ids[window.row] + _MARK for window in windows))
         self._source, self._windows = source, tuple(windows)
-        self.number = int(hashlib.sha256(repr(self._windows).encode()).hexdigest()[:7], 16)
+        self.digest = int(hashlib.sha256(repr(self._windows).encode()).hexdigest()[:7], 16)
 
     def __len__(self) -> int:
         return len(self.ids)

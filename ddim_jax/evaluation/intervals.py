@@ -53,10 +53,10 @@ def calibrate(
             )
         )
     about = {"dataset": source.name, "split": split, "images": len(results), "ids_sha256": ids_digest(source)}
-    of_doubt = fit_doubt_temperature(
-        [result.of_mask for result in results], [1 - result.scores["mean"].dice for result in results]
+    doubt_temperature = fit_doubt_temperature(
+        [result.logits_by_mask for result in results], [1 - result.scores["mean"].dice for result in results]
     )
-    return Calibrated(coverage, tuple(quantiles), fit_temperature(_logits(results)), about, of_doubt)
+    return Calibrated(coverage, tuple(quantiles), fit_temperature(_logits(results)), about, doubt_temperature)
 
 
 def summarise_bounds(

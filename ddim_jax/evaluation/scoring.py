@@ -63,7 +63,7 @@ class ImageResult(NamedTuple):
       uncertainty: mean over the pixels of the standard deviation of the samples, at the working size, in [0, 0.5].
       doubt: about the mask of the protocol 'mean', by the mean of the samples' probabilities, at the working size, in
         [0, 1), at the temperature of the calibration (`ddim_jax.metrics.class_doubts`).
-      of_mask: int64 [K, 2, 401], the same pixels by their logit and by that mask
+      logits_by_mask: int64 [K, 2, 401], the same pixels by their logit and by that mask
         (`ddim_jax.metrics.logit_counts_of_masks`).
       calibration: of the pixels of the probability of the protocol 'mean', as it was scored; one for each class.
       scores: by the name of the protocol.
@@ -79,7 +79,7 @@ class ImageResult(NamedTuple):
     shape: tuple[int, int]
     uncertainty: float
     doubt: float
-    of_mask: np.ndarray
+    logits_by_mask: np.ndarray
     calibration: list[Calibration]
     scores: dict[str, Score]
     statements: list[Statement]
@@ -133,7 +133,7 @@ def score_image(
         threshold = ensemble_threshold(protocol, ensemble, labels)
         if protocol.name == "mean":
             about = mean_probability(samples), threshold_mask(fused, threshold, labels), labels
-            doubts, of_mask = class_doubts(*about), logit_counts_of_masks(*about)
+            doubts, logits_by_mask = class_doubts(*about), logit_counts_of_masks(*about)
             shown = doubts if doubt_temperature == 1 else class_doubts(*about, doubt_temperature)
         probability = resized[protocol.name] = resize_unit_map(fused, truth.shape)
         mask = threshold_mask(probability, threshold, labels)
@@ -148,7 +148,7 @@ def score_image(
         shape=(int(truth.shape[0]), int(truth.shape[1])),
         uncertainty=float(uncertainty(samples).mean(dtype=np.float64)),
         doubt=float(np.mean(shown)),
-        of_mask=of_mask,
+        logits_by_mask=logits_by_mask,
         calibration=calibration_of_classes(resized["mean"], truth, labels),
         scores=scores,
         statements=statements,

@@ -247,10 +247,10 @@ def _parsed(record: Mapping[str, Any], labels: Labels) -> Calibrated:
     )
     check_coverage(record["coverage"])
     about = {name: record["about"][name] for name in ("dataset", "split", "images", "ids_sha256")}
-    of_doubt = _number(record.get("doubt_temperature", 1.0))
-    if not of_doubt > 0:
+    doubt_temperature = _number(record.get("doubt_temperature", 1.0))
+    if not doubt_temperature > 0:
         raise ValueError("no temperature")
-    return Calibrated(record["coverage"], quantiles, _number(record["temperature"]), about, of_doubt)
+    return Calibrated(record["coverage"], quantiles, _number(record["temperature"]), about, doubt_temperature)
 
 
 def _number(value: Any) -> float:

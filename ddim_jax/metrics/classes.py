@@ -83,15 +83,15 @@ def class_doubts(
         the probability stays what it is.
     """
     probability = probability if temperature == 1 else bounded_scaled(probability, temperature)
-    return [soft_dice_uncertainty(*pair) for pair in _drawn(probability, mask, labels)]
+    return [soft_dice_uncertainty(*pair) for pair in _by_class(probability, mask, labels)]
 
 
 def logit_counts_of_masks(probability: np.ndarray, mask: np.ndarray, labels: Labels = Labels()) -> np.ndarray:
     """int64 [K, 2, 401], `logit_counts` outside and inside the mask of each class; arguments as `class_doubts`."""
-    return np.stack([logit_counts(values, inside) for values, inside in _drawn(probability, mask, labels)])
+    return np.stack([logit_counts(values, inside) for values, inside in _by_class(probability, mask, labels)])
 
 
-def _drawn(probability: np.ndarray, mask: np.ndarray, labels: Labels) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _by_class(probability: np.ndarray, mask: np.ndarray, labels: Labels) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The probability of each class with the pixels of its mask."""
     maps = probability if labels.several else probability[..., np.newaxis]
     return ((maps[..., number - 1], labels.of_class(mask, number)) for number in range(1, labels.count + 1))

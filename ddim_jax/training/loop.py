@@ -150,7 +150,7 @@ def _train(
 
     # The pictures, the step and the validation.
     train_source = with_empty_windows(whole, data["empty_windows"], seed)
-    if train_source is not whole and len(set(of_all(train_source.number))) > 1:
+    if train_source is not whole and len(set(of_all(train_source.digest))) > 1:
         raise DataError(f"{data['root']}: the processes do not read the same pictures (data.empty_windows).")
     rows = validation_rows(len(val_source), fields["validation_images"])
     pictures = read_pictures(
