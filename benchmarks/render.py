@@ -48,6 +48,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "processes": processes,
     "exported": exported,
     "step-profile": step_profile,
+    "step-profile-light": lambda root: step_profile(root, "lightweight_ddim"),
     "attacks": attacks,
     "faults": faults,
     **{f"faults-{part}": lambda root, part=part: faults_of(root, part) for part in PARTS},

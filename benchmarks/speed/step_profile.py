@@ -1,10 +1,11 @@
-"""Takes the time of a training step of the recommended network apart.
+"""Takes the time of a training step apart.
 
-python -m benchmarks.speed.step_profile [--label X]
+python -m benchmarks.speed.step_profile [--network lightweight_ddim] [--label X]
 
-The step of configs/folder.py (64 x 64, 16 pictures, float32) on one thread, so that the times of its operations add up:
-XLA's own trace says how long each took, its compiled program what each is for. What no operation accounts for is the
-overhead of calls. Each label is a row of docs/results/step_profile.json; runs of the same label replace it.
+The step of configs/folder.py (64 x 64, 16 pictures, float32), or that of another network in the paper's setting as
+`python -m benchmarks.speed` measures it, on one thread, so that the times of its operations add up: XLA's own trace
+says how long each took, its compiled program what each is for. What no operation accounts for is the overhead of
+calls. Each label of a network is a row of docs/results/step_profile.json; runs of the same label replace it.
 """
 
 import argparse
@@ -23,23 +24,27 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from benchmarks.machine import ROOT, describe_host, provenance
 from benchmarks.result_file import add_row
-from benchmarks.speed.inputs import recommended_config
+from benchmarks.speed.cases import MODELS, chosen, suite_cases
+from benchmarks.speed.inputs import RECOMMENDED, recommended_config, setting_of
 from ddim_jax import __version__
 from ddim_jax.data import Augmentation
+from ddim_jax.diffusion import DiffusionProcess
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, create_process
 from ddim_jax.ops import cpu_kernels
 from ddim_jax.runtime import allocator
-from ddim_jax.training.optimiser import configured_optimiser
+from ddim_jax.training.optimiser import configured_optimiser, create_optimiser
 from ddim_jax.training.sharding import data_mesh, replicated
 from ddim_jax.training.state import create_state
 from ddim_jax.training.step import make_train_step
 
 OUTPUT = ROOT / "docs" / "results" / "step_profile.json"
 RULES = {
+    "network": "as for benchmarks.speed",
     "label": "the state of the code that was measured, in words; commit has it in full",
     "step_s": (
         "processor seconds of a step on one thread, the shortest fifth of the steps, tracing off; None where an "
@@ -136,9 +141,9 @@ def _classified(operation, result, operands, about, more, called, inside) -> Ope
     return Operation("copies, joins, pooling, biases and loss", about)
 
 
-def measure(steps: int, label: str) -> dict[str, Any]:
+def measure(steps: int, network: str, label: str) -> dict[str, Any]:
     """The row of the result file."""
-    step, state, batch = _recommended()
+    step, state, batch = _step_of(network)
     began = [time.process_time()]
     traced = step.trace(state, batch)
     began.append(time.process_time())
@@ -177,6 +182,7 @@ def measure(steps: int, label: str) -> dict[str, Any]:
         parts, convolutions, took = collections.Counter(), {}, {}
     largest = sorted(took, key=took.get, reverse=True)[:10]
     return {
+        "network": network,
         "label": label,
         "step_s": _rounded(step_s),
         "overhead_s": None if overhead < 0.0 else _rounded(overhead),
@@ -196,23 +202,27 @@ def measure(steps: int, label: str) -> dict[str, Any]:
     }
 
 
-def _recommended() -> tuple[Any, Any, Any]:
-    """The compiled step of configs/folder.py with a fresh state and a batch of noise."""
-    config = recommended_config()
-    about, fields, size, labels = config["model"], config["train"], config["data"]["image_size"], Labels()
-    model = create_model(about["name"], preset=about["preset"], **about["overrides"])
-    optimiser = configured_optimiser(fields, fields["steps"])
-    mesh = data_mesh(fields["batch_size"], jax.devices()[:1])
-    step = make_train_step(
-        model,
-        create_process(model, config["diffusion"], labels),
-        optimiser,
-        mesh,
-        seed=0,
-        ema_decay=fields["ema_decay"],
-        augmentation=Augmentation.from_config(config["data"]),
-    )
-    shape, rng = (fields["batch_size"], size, size), np.random.default_rng(0)
+def _step_of(network: str) -> tuple[Any, Any, Any]:
+    """The training step of a network with a fresh state and a batch of noise."""
+    if network == RECOMMENDED:
+        config = recommended_config()
+        about, fields = config["model"], config["train"]
+        model = create_model(about["name"], preset=about["preset"], **about["overrides"])
+        process = create_process(model, config["diffusion"], Labels())
+        optimiser = configured_optimiser(fields, fields["steps"])
+        decay, augmentation = fields["ema_decay"], Augmentation.from_config(config["data"])
+        pictures, size = fields["batch_size"], config["data"]["image_size"]
+    else:
+        (case,) = chosen(suite_cases("cpu"), kinds={"train_step"}, models={network})
+        setting, model = setting_of(network), create_model(network)
+        process = DiffusionProcess.create(**setting.diffusion)
+        rate = optax.constant_schedule(setting.learning_rate)
+        optimiser = create_optimiser(rate, gradient_clip=setting.gradient_clip)
+        decay, augmentation = setting.ema_decay, Augmentation()
+        pictures, size = case.batch, case.size
+    mesh = data_mesh(pictures, jax.devices()[:1])
+    step = make_train_step(model, process, optimiser, mesh, seed=0, ema_decay=decay, augmentation=augmentation)
+    shape, rng = (pictures, size, size), np.random.default_rng(0)
     batch = {
         "image": jnp.asarray(rng.integers(0, 256, (*shape, 3), dtype=np.uint8)),
         "mask": jnp.asarray(rng.integers(0, 2, shape, dtype=np.uint8)),
@@ -221,13 +231,12 @@ def _recommended() -> tuple[Any, Any, Any]:
 
 
 def _durations(profile: jax.profiler.ProfileData) -> dict[str, list[float]]:
-    """Seconds of each call of each operation on the threads of the computation."""
+    """Seconds of each call of each operation."""
     found = collections.defaultdict(list)
     for plane in profile.planes:
         for line in plane.lines:
-            if line.name != "python":
-                for event in line.events:
-                    found[event.name].append(event.duration_ns / 1e9)
+            for event in line.events:
+                found[event.name].append(event.duration_ns / 1e9)
     return found
 
 
@@ -243,6 +252,7 @@ def _rounded(seconds: float) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", choices=MODELS, default=RECOMMENDED, help=f"default: {RECOMMENDED}")
     parser.add_argument("--label", default="as it is", help="what the row is called")
     parser.add_argument("--steps", type=int, default=60, metavar="N", help="steps that are timed, twice (default: 60)")
     parser.add_argument("--output", default=str(OUTPUT), metavar="FILE", help=f"default: {OUTPUT.relative_to(ROOT)}")
@@ -254,10 +264,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_compilation_cache", False)
     allocator.keep_freed_memory()
-    row = measure(given.steps, given.label)
+    row = measure(given.steps, given.network, given.label)
     about = {"device": describe_host(threads=1)["cpu"], "kernels": cpu_kernels.available()}
     row |= about | {"package_version": __version__, **provenance()}
-    add_row(Path(given.output), RULES, row, ("label",))
+    add_row(Path(given.output), RULES, row, ("network", "label"))
     print(json.dumps(row, indent=1))
     return 0
 

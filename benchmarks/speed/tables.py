@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks.result_file import read_result
+from benchmarks.result_file import read_result, read_rows
 from benchmarks.speed.bars import bars_of
 from benchmarks.tables import Columns, Row, distinct, mebibytes, met, of_commit, plain, seconds, table
 
@@ -151,9 +151,9 @@ def exported(root: Path) -> str:
     return "\n".join(places) + "\n\n" + table(columns, found["rows"])
 
 
-def step_profile(root: Path) -> str:
-    """Shares of a training step, a column for each state of the code, and the rates of its convolutions."""
-    rows = read_result(root / "docs" / "results" / "step_profile.json").get("rows", [])
+def step_profile(root: Path, network: str = "trunk_ddim") -> str:
+    """Shares of a network's training step, a column for each state of the code, and the rates of its convolutions."""
+    rows = [row for row in read_rows(root / "docs" / "results" / "step_profile.json") if row["network"] == network]
     if not rows:
         return "Not yet measured.\n"
     last = next((row for row in reversed(rows) if row["parts"]), rows[-1])

@@ -1,4 +1,7 @@
+import json
+
 from benchmarks.speed.step_profile import operations
+from benchmarks.speed.tables import step_profile
 
 PROGRAM = """HloModule jit_step, is_scheduled=true
 
@@ -39,3 +42,17 @@ def test_operations_are_counted_under_what_they_are_for():
         "pool.1": ("copies, joins, pooling, biases and loss", None, 0),
         "adam.1": ("optimiser and average", None, 0),
     }
+
+
+def test_a_table_holds_one_network(tmp_path):
+    row = {"parts": {"copies": 0.25}, "convolutions": [], "overhead_s": 0.5, "device": "CPU", "commit": "abc"}
+    row |= {"package_version": "1", "isa": "avx2", "compile_cpu_s": {"trace": 1.0, "lower": 2.0, "compile": 3.0}}
+    rows = [
+        row | {"network": "trunk_ddim", "label": "now", "step_s": 0.75},
+        row | {"network": "lightweight_ddim", "label": "before", "step_s": 7.0},
+        row | {"network": "lightweight_ddim", "label": "now", "step_s": 6.0},
+    ]
+    (tmp_path / "docs/results").mkdir(parents=True)
+    (tmp_path / "docs/results/step_profile.json").write_text(json.dumps({"rows": rows}))
+    assert "| **a step** | 750 ms |\n" in step_profile(tmp_path)
+    assert "| **a step** | 7 s | 6 s |\n" in step_profile(tmp_path, "lightweight_ddim")
