@@ -138,20 +138,23 @@ ffi::Error GroupNormGrad(ffi::ThreadPool pool, Array x, Array scale, Array bias,
     deviation[i] = inverse.typed_data()[i / l.width];
   }
   auto run = [&](auto activate) {
-    // The normalised value, and the gradient before the activation.
-    auto terms = [&](auto width, int64_t n, int64_t at, int64_t c) {
+    auto normalised = [&](auto width, int64_t n, int64_t at, int64_t c) {
       constexpr int N = decltype(width)::value;
-      auto normal = (Load<N>(in + at) - Load<N>(&centre[n * l.channels + c])) * Load<N>(&deviation[n * l.channels + c]);
+      return (Load<N>(in + at) - Load<N>(&centre[n * l.channels + c])) * Load<N>(&deviation[n * l.channels + c]);
+    };
+    // The gradient before the activation is kept where the result will be: its exponential is taken once.
+    float* kept = dx->typed_data();
+    const float* dzs = decltype(activate)::value ? kept : dy;
+    auto sums = ChannelSums(pool, l, [&](auto width, int64_t n, int64_t at, int64_t c, auto& a, auto& b) {
+      constexpr int N = decltype(width)::value;
+      auto normal = normalised(width, n, at, c);
       auto dz = Load<N>(dy + at);
       if constexpr (decltype(activate)::value) {
         auto z = normal * Load<N>(scale.typed_data() + c) + Load<N>(bias.typed_data() + c);
         auto s = 1.0f / (1.0f + Exp<N>(-z));
         dz = dz * s * (1.0f + z * (1.0f - s));
+        Store<N>(kept + at, dz);
       }
-      return std::make_pair(normal, dz);
-    };
-    auto sums = ChannelSums(pool, l, [&](auto width, int64_t n, int64_t at, int64_t c, auto& a, auto& b) {
-      auto [normal, dz] = terms(width, n, at, c);
       a += dz;
       b += dz * normal;
     });
@@ -177,10 +180,10 @@ ffi::Error GroupNormGrad(ffi::ThreadPool pool, Array x, Array scale, Array bias,
     }
     ForEach(pool, l, [&](auto width, int64_t n, int64_t at, int64_t c) {
       constexpr int N = decltype(width)::value;
-      auto [normal, dz] = terms(width, n, at, c);
+      auto normal = normalised(width, n, at, c), dz = Load<N>(dzs + at);
       auto inner = dz * Load<N>(scale.typed_data() + c) - Load<N>(&shift[n * l.channels + c]) -
                    normal * Load<N>(&slope[n * l.channels + c]);
-      Store<N>(dx->typed_data() + at, inner * Load<N>(&deviation[n * l.channels + c]));
+      Store<N>(kept + at, inner * Load<N>(&deviation[n * l.channels + c]));
     });
   };
   if (silu) run(Constant<1>{}); else run(Constant<0>{});

@@ -25,6 +25,7 @@ constexpr int Rows(int vectors) { return kLanes == 8 && vectors > 1 ? 6 : vector
 // The same of the kernel's gradient: inputs, which come by eights.
 constexpr int Inputs(int vectors) { return kLanes < 16 && vectors > 1 ? 4 : 8; }
 constexpr int64_t kBlockColumns = 64, kBlockPixels = 256, kLeastTasks = 16;
+constexpr int64_t kLine = 16, kAhead = 16;  // floats in a line of the cache, pixels that are fetched ahead
 
 struct Geometry {  // of the kernel
   int64_t rows, columns, stride_rows, stride_columns, top, left;
@@ -58,19 +59,32 @@ void Pack(const float* x, const Shape& in, int64_t n, int64_t row, int64_t colum
   auto copy = [&](auto known_width) {
     int64_t w = decltype(known_width)::value ? decltype(known_width)::value : width;
     int64_t step = decltype(known_width)::value ? decltype(known_width)::value : padded;
-    for (int64_t r = 0; r < rows; ++r)
-      for (int64_t c = 0; c < columns; ++c) {
-        float* target = to + (r * columns + c) * step;
-        int64_t from_row = row + r, from_column = column + c;
-        bool inside = from_row >= 0 && from_row < in.height && from_column >= 0 && from_column < in.width;
-        const float* source = x + ((n * in.height + from_row) * in.width + from_column) * in.channels + first;
-        for (int64_t p = 0; p < planes; ++p, target += rows * columns * step, source += w) {
-          if (inside) std::memcpy(target, source, w * sizeof(float));
-          std::memset(target + (inside ? w : 0), 0, (inside ? step - w : step) * sizeof(float));
+    int64_t plane = rows * columns * step;
+    for (int64_t r = 0; r < rows; ++r, to += columns * step) {
+      bool inside = row + r >= 0 && row + r < in.height;
+      int64_t begin = inside ? std::clamp<int64_t>(-column, 0, columns) : columns;
+      int64_t end = inside ? std::clamp<int64_t>(in.width - column, begin, columns) : columns;
+      for (int64_t p = 0; p < planes; ++p) {
+        std::memset(to + p * plane, 0, begin * step * sizeof(float));
+        std::memset(to + p * plane + end * step, 0, (columns - end) * step * sizeof(float));
+      }
+      const float* pixel = x + ((n * in.height + row + r) * in.width + column + begin) * in.channels + first;
+      for (int64_t c = begin; c < end; ++c, pixel += in.channels) {
+        // The pixels lie too far from each other for the processor to guess the next one.
+        for (int64_t i = 0; i < planes * w; i += kLine) __builtin_prefetch(pixel + kAhead * in.channels + i);
+        float* target = to + c * step;
+        const float* source = pixel;
+        for (int64_t p = 0; p < planes; ++p, target += plane, source += w) {
+          int64_t i = 0;
+          for (; i + 4 <= w; i += 4) Store<4>(target + i, Load<4>(source + i));
+          for (; i < w; ++i) target[i] = source[i];
+          for (; i < step; ++i) target[i] = 0.0f;
         }
       }
+    }
   };
-  if (width == 8 && padded == 8) copy(Constant<8>{});
+  if (width == 4 && padded == 4) copy(Constant<4>{});
+  else if (width == 8 && padded == 8) copy(Constant<8>{});
   else if (width == 16 && padded == 16) copy(Constant<16>{});
   else if (width == 32 && padded == 32) copy(Constant<32>{});
   else copy(Constant<0>{});
@@ -111,9 +125,20 @@ struct PackedKernel {
   int64_t At(int64_t group, int64_t b) const { return (group * blocks + b) * rows * columns * group_in * block; }
 };
 
+// Where the pixels of a tile lie: anywhere, or side by side, which leaves the registers of their addresses free.
+template <int kIn>
+struct SideBySide {
+  static bool Is(const int64_t* at, int pixels) {
+    for (int p = 1; p < pixels; ++p)
+      if (at[p] - at[0] != p * kIn) return false;
+    return true;
+  }
+  constexpr int64_t operator[](int p) const { return p * kIn; }
+};
+
 // Rows(kVectors) pixels times one block of outputs. The pixels lie `at` floats from the plane's start, a tap `shifts` further.
-template <int N, int kVectors, int kIn>
-inline void ConvTile(const float* plane, const int64_t* at, const std::vector<int64_t>& shifts, int64_t group_in,
+template <int N, int kVectors, int kIn, typename At>
+inline void ConvTile(const float* plane, At at, const std::vector<int64_t>& shifts, int64_t group_in,
                      const float* weights, typename Vector<N>::type (&sums)[Rows(kVectors)][kVectors]) {
   constexpr int kRows = Rows(kVectors);
   for (int p = 0; p < kRows; ++p)
@@ -136,18 +161,18 @@ inline void ConvTile(const float* plane, const int64_t* at, const std::vector<in
 #if defined(__AVX512F__)
 struct Products {
   __m512 sums = _mm512_setzero_ps();
-  inline __attribute__((always_inline)) void Add(__m128 four, const float* weights) {
+  inline __attribute__((always_inline)) void Add(const float* four, const float* weights) {
     const __m512i spread = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
-    __m512 inputs = _mm512_permutevar_ps(_mm512_broadcast_f32x4(four), spread);
+    __m512 inputs = _mm512_permutevar_ps(_mm512_broadcast_f32x4(_mm_loadu_ps(four)), spread);
     sums = _mm512_fmadd_ps(_mm512_loadu_ps(weights), inputs, sums);
   }
 };
 #else
 struct Products {
   __m256 sums = _mm256_setzero_ps();
-  inline __attribute__((always_inline)) void Add(__m128 four, const float* weights) {
+  inline __attribute__((always_inline)) void Add(const float* four, const float* weights) {
     const __m256i first = _mm256_set_epi32(1, 1, 1, 1, 0, 0, 0, 0), second = _mm256_set_epi32(3, 3, 3, 3, 2, 2, 2, 2);
-    __m256 twice = _mm256_set_m128(four, four);
+    __m256 twice = _mm256_broadcast_ps(reinterpret_cast<const __m128*>(four));
     sums += _mm256_loadu_ps(weights) * _mm256_permutevar_ps(twice, first);
     sums += _mm256_loadu_ps(weights + 8) * _mm256_permutevar_ps(twice, second);
   }
@@ -156,15 +181,15 @@ struct Products {
 
 // The same for blocks of 4 outputs and input channels by fours, so that groups with few outputs do not leave most of a
 // register empty.
-template <int kIn>
-inline void NarrowTile(const float* plane, const int64_t* at, const std::vector<int64_t>& shifts, int64_t group_in,
+template <int kIn, typename At>
+inline void NarrowTile(const float* plane, At at, const std::vector<int64_t>& shifts, int64_t group_in,
                        const float* weights, typename Vector<4>::type (&sums)[Rows(1)][1]) {
   Products products[Rows(1)];
   int64_t inputs = kIn ? kIn : group_in;
   for (int64_t shift : shifts) {
     const float* x = plane + shift;
     for (int64_t i = 0; i < inputs; i += 4, weights += 16)
-      for (int p = 0; p < Rows(1); ++p) products[p].Add(_mm_loadu_ps(x + at[p] + i), weights);
+      for (int p = 0; p < Rows(1); ++p) products[p].Add(x + at[p] + i, weights);
   }
   for (int p = 0; p < Rows(1); ++p) {
     float values[kLanes];
@@ -187,42 +212,57 @@ void Convolve(ffi::ThreadPool& pool, const Array& x, const PackedKernel& kernel,
   Shape in(x.dimensions()), out(y->dimensions()), written = out;
   written.height = grid.rows, written.width = grid.columns;
   Blocks blocks(written);
+  // Groups that are copied together: whole lines of the cache, in and out, and few, to find their planes there again.
+  int64_t narrower = std::min(kernel.group_in, kernel.group_out), together = (kLine + narrower - 1) / narrower;
   ParallelFor(pool, blocks.count, [&](int64_t task) {
     Block b(blocks, written, task);
     int64_t rows = (b.rows - 1) * k.stride_rows + k.rows, columns = (b.columns - 1) * k.stride_columns + k.columns;
-    static thread_local std::vector<float> planes;
-    planes.resize(groups * rows * columns * kernel.group_in);
-    Pack(x.typed_data(), in, b.n, b.row * k.stride_rows - k.top, b.column * k.stride_columns - k.left, rows, columns, 0,
-         groups, kernel.group_in, kernel.group_in, planes.data());
     std::vector<int64_t> shifts;
     for (int64_t r = 0; r < k.rows; ++r)
       for (int64_t c = 0; c < k.columns; ++c) shifts.push_back((r * columns + c) * kernel.group_in);
-    int64_t pixels = b.rows * b.columns;
-    for (int64_t g = 0; g < groups; ++g)
+    // Where each pixel is read and written; a last, incomplete tile repeats its last pixel.
+    int64_t pixels = b.rows * b.columns, plane_size = rows * columns * kernel.group_in;
+    static thread_local std::vector<int64_t> reads, writes;
+    reads.clear(), writes.clear();
+    for (int64_t i = 0; i < (pixels + kRows - 1) / kRows * kRows; ++i) {
+      int64_t r = std::min(i, pixels - 1) / b.columns, c = std::min(i, pixels - 1) % b.columns;
+      reads.push_back((r * k.stride_rows * columns + c * k.stride_columns) * kernel.group_in);
+      int64_t row = (b.row + r) * grid.row_step + grid.row, column = (b.column + c) * grid.column_step + grid.column;
+      writes.push_back(((b.n * out.height + row) * out.width + column) * out.channels);
+    }
+    static thread_local std::vector<float> planes;
+    planes.resize(std::min(groups, together) * plane_size);
+    for (int64_t g = 0; g < groups; ++g) {
+      if (g % together == 0)
+        Pack(x.typed_data(), in, b.n, b.row * k.stride_rows - k.top, b.column * k.stride_columns - k.left, rows, columns,
+             g * kernel.group_in, std::min(together, groups - g), kernel.group_in, kernel.group_in, planes.data());
+      const float* plane = planes.data() + g % together * plane_size;
       for (int64_t o = 0; o < kernel.blocks; ++o) {
         int64_t channel = g * kernel.group_out + o * kernel.block;
         int64_t outputs = std::min(kernel.block, kernel.group_out - o * kernel.block);
-        const float* plane = planes.data() + g * rows * columns * kernel.group_in;
         const float* add = bias ? bias + b.n * bias_stride + channel : nullptr;
+        const float* weights = kernel.values.data() + kernel.At(g, o);
         for (int64_t first = 0; first < pixels; first += kRows) {
-          int64_t at[kRows];
-          for (int64_t p = 0; p < kRows; ++p) {
-            int64_t pixel = std::min(first + p, pixels - 1);  // a last, incomplete tile repeats its last pixel
-            at[p] = (pixel / b.columns * k.stride_rows * columns + pixel % b.columns * k.stride_columns) * kernel.group_in;
-          }
           typename Vector<N>::type sums[kRows][kVectors];
-          const float* weights = kernel.values.data() + kernel.At(g, o);
+          auto run = [&](const float* from, auto at) {
 #if defined(__AVX__)
-          if constexpr (N == 4) {
-            if (kernel.group_in % 4 == 0) NarrowTile<kIn>(plane, at, shifts, kernel.group_in, weights, sums);
-            else ConvTile<N, kVectors, kIn>(plane, at, shifts, kernel.group_in, weights, sums);
-          } else
+            if constexpr (N == 4)
+              if (kernel.group_in % 4 == 0) return NarrowTile<kIn>(from, at, shifts, kernel.group_in, weights, sums);
 #endif
-            ConvTile<N, kVectors, kIn>(plane, at, shifts, kernel.group_in, weights, sums);
+            ConvTile<N, kVectors, kIn>(from, at, shifts, kernel.group_in, weights, sums);
+          };
+          bool side_by_side = false;
+          if constexpr (kIn > 0) {
+            side_by_side = SideBySide<kIn>::Is(&reads[first], kRows);
+            if (side_by_side) run(plane + reads[first], SideBySide<kIn>{});
+          }
+          if (!side_by_side) {
+            std::array<int64_t, kRows> at;
+            std::copy_n(&reads[first], kRows, at.begin());
+            run(plane, at);
+          }
           for (int64_t p = 0; p < std::min<int64_t>(kRows, pixels - first); ++p) {
-            int64_t row = (b.row + (first + p) / b.columns) * grid.row_step + grid.row;
-            int64_t column = (b.column + (first + p) % b.columns) * grid.column_step + grid.column;
-            float* to = y->typed_data() + ((b.n * out.height + row) * out.width + column) * out.channels + channel;
+            float* to = y->typed_data() + writes[first + p] + channel;
             if (outputs == N * kVectors) {
               for (int v = 0; v < kVectors; ++v)
                 Store<N>(to + v * N, add ? sums[p][v] + Load<N>(add + v * N) : sums[p][v]);
@@ -234,6 +274,7 @@ void Convolve(ffi::ThreadPool& pool, const Array& x, const PackedKernel& kernel,
           }
         }
       }
+    }
   });
 }
 
@@ -243,7 +284,9 @@ void ConvolveAnyWidth(ffi::ThreadPool& pool, const Array& x, const Array& kernel
   auto run = [&](auto outputs) {
     constexpr int N = std::min(decltype(outputs)::value, kLanes), kVectors = decltype(outputs)::value / N;
     PackedKernel packed(pool, kernel, groups, N * kVectors, taps, transposed);
-    auto convolve = packed.group_in == 8 ? Convolve<N, kVectors, 8> : Convolve<N, kVectors, 0>;
+    auto convolve = packed.group_in == 8   ? Convolve<N, kVectors, 8>
+                    : packed.group_in == 4 ? Convolve<N, kVectors, 4>
+                                           : Convolve<N, kVectors, 0>;
     int64_t bias_stride = bias.dimensions()[0] == 1 ? 0 : bias.dimensions()[1];
     convolve(pool, x, packed, bias.element_count() ? bias.typed_data() : nullptr, bias_stride, y, groups, k, grid);
   };
@@ -296,6 +339,16 @@ struct Plane {
   int64_t picture, row, step, width;
 };
 
+// Calls body(first x, first gradient) for every line of pixels of a block.
+template <typename Body>
+inline __attribute__((always_inline)) void ForLines(const Plane& x, int64_t i, const Plane& gradient, int64_t o,
+                                                    const Block& b, const Body& body) {
+  for (int64_t picture = 0; picture < b.pictures; ++picture)
+    for (int64_t row = 0; row < b.rows; ++row)
+      body(x.start + picture * x.picture + row * x.row + i,
+           gradient.start + picture * gradient.picture + row * gradient.row + o);
+}
+
 // sums[t][i][o] += x[pixel + t, i] * gradient[pixel, o] over the pixels of a block, for kTaps neighbouring taps of a row of
 // the kernel and kInputs x (N * kVectors) channels. A tap's x lies tap_step floats further, its sums taps floats.
 template <int N, int kVectors, int kInputs, int kTaps = 1>
@@ -305,10 +358,7 @@ void GradientTile(const Plane& x, int64_t i, const Plane& gradient, int64_t o, c
   for (int t = 0; t < kTaps; ++t)
     for (int k = 0; k < kInputs; ++k)
       for (int v = 0; v < kVectors; ++v) total[t][k][v] = Load<N>(sums + t * taps + k * stride + v * N);
-  for (int64_t line = 0; line < b.pictures * b.rows; ++line) {
-    int64_t picture = line / b.rows, row = line % b.rows;
-    const float* from = x.start + picture * x.picture + row * x.row + i;
-    const float* g = gradient.start + picture * gradient.picture + row * gradient.row + o;
+  ForLines(x, i, gradient, o, b, [&](const float* from, const float* g) {
     for (int64_t column = 0; column < b.columns; ++column, from += x.step, g += gradient.step) {
       typename Vector<N>::type w[kVectors];
       for (int v = 0; v < kVectors; ++v) w[v] = Load<N>(g + v * N);
@@ -318,7 +368,7 @@ void GradientTile(const Plane& x, int64_t i, const Plane& gradient, int64_t o, c
         for (int k = 0; k < kInputs; ++k)
           for (int v = 0; v < kVectors; ++v) total[t][k][v] += from[t * tap_step + k] * w[v];
     }
-  }
+  });
   for (int t = 0; t < kTaps; ++t)
     for (int k = 0; k < kInputs; ++k)
       for (int v = 0; v < kVectors; ++v) Store<N>(sums + t * taps + k * stride + v * N, total[t][k][v]);
@@ -361,16 +411,45 @@ void GradientPlanes(const Plane& x, const Plane& gradient, const Block& b, float
   sweep(Constant<1>{});
 }
 
-// One plane of inputs against one plane of outputs under a row of three taps, whose x lies tap_step floats further and whose
-// sums taps floats. With AVX, four inputs of one tap make eight sums, which wait for each other; two of three taps make
-// twelve, which do not, and fill the registers. Returns false, and does nothing, where that does not fit.
-bool GradientOfThreeTaps(const Plane& x, const Plane& gradient, const Block& b, float* sums, int64_t stride,
-                         int64_t tap_step, int64_t taps) {
-  if (kLanes != 8 || gradient.width % 16 || x.width % 2) return false;
-  for (int64_t o = 0; o < gradient.width; o += 16)
-    for (int64_t i = 0; i < x.width; i += 2)
-      GradientTile<8, 2, 2, 3>(x, i, gradient, o, b, sums + i * stride + o, stride, tap_step, taps);
-  return true;
+// The same with the vectors along eight inputs, for four outputs and three taps.
+void TurnedTile(const Plane& x, int64_t i, const Plane& gradient, const Block& b, float* sums, int64_t stride,
+                int64_t tap_step, int64_t taps) {
+  Vector<8>::type total[3][4] = {};
+  ForLines(x, i, gradient, 0, b, [&](const float* from, const float* g) {
+    for (int64_t column = 0; column < b.columns; ++column, from += x.step, g += gradient.step) {
+      Vector<8>::type inputs[3];
+      for (int t = 0; t < 3; ++t) inputs[t] = Load<8>(from + t * tap_step);
+#pragma GCC unroll 4
+      for (int k = 0; k < 4; ++k)
+        for (int t = 0; t < 3; ++t) total[t][k] += inputs[t] * g[k];
+    }
+  });
+  int64_t inputs = std::min<int64_t>(8, x.width - i);
+  for (int t = 0; t < 3; ++t)
+#pragma GCC unroll 8
+    for (int lane = 0; lane < 8; ++lane) {
+      if (lane == inputs) break;
+      float* to = sums + t * taps + (i + lane) * stride;
+      Vector<4>::type outputs{total[t][0][lane], total[t][1][lane], total[t][2][lane], total[t][3][lane]};
+      Store<4>(to, Load<4>(to) + outputs);
+    }
+}
+
+// One plane of outputs against one plane of inputs under three taps, or three planes under one: their x lies `step` floats
+// further, their sums `taps` floats. With AVX, the sums of one tap are few and wait for each other; the twelve of three do
+// not, and fill the registers.
+void GradientOfThree(const Plane& x, const Plane& gradient, const Block& b, float* sums, int64_t stride, int64_t step,
+                     int64_t taps) {
+  if (kLanes == 8 && gradient.width % 16 == 0 && x.width % 2 == 0) {
+    for (int64_t o = 0; o < gradient.width; o += 16)
+      for (int64_t i = 0; i < x.width; i += 2)
+        GradientTile<8, 2, 2, 3>(x, i, gradient, o, b, sums + i * stride + o, stride, step, taps);
+  } else if (kLanes == 8 && gradient.width == 4) {  // the inputs are padded to eights
+    for (int64_t i = 0; i < x.width; i += 8) TurnedTile(x, i, gradient, b, sums, stride, step, taps);
+  } else {
+    Plane one = x;
+    for (int t = 0; t < 3; ++t, one.start += step) GradientPlanes(one, gradient, b, sums + t * taps, stride);
+  }
 }
 
 // The gradient with respect to the kernel. A task sums some of the channels over some of the blocks; the parts are added
@@ -420,17 +499,25 @@ ffi::Error GroupedConvGradKernel(ffi::ThreadPool pool, Array x, Array gradient, 
         Pack(gradient.typed_data(), out, b.n + n, b.row, b.column, b.rows, b.columns, first_group * group_out, g_planes,
              g_width, g_width, gs.data() + n * g_picture);
       }
-      for (int64_t p = 0; p < count; ++p) {
+      int64_t taps = k.rows * k.columns, x_plane = rows * columns * x_padded;
+      for (int64_t p = 0, done; p < count; p += done) {
         int64_t g = (plane + p) / planes_of_group, first_in = (plane + p) % planes_of_group * x_width;
+        done = taps == 1 && p + 3 <= count && first_in + 3 * x_width <= group_in ? 3 : 1;
         for (int64_t o = 0; o < parts_of_group; ++o) {
           const float* of_outputs = gs.data() + ((g - first_group) * parts_of_group + o) * b.rows * b.columns * g_width;
           Plane of_gradient{of_outputs, g_picture, b.columns * g_width, g_width, g_width};
-          for (int64_t tap = 0; tap < k.rows * k.columns; ++tap) {
-            Plane of_tap{xs.data() + (p * rows * columns + tap / k.columns * columns + tap % k.columns) * x_padded,
-                         x_picture, k.stride_rows * columns * x_padded, k.stride_columns * x_padded, x_width};
+          for (int64_t tap = 0; tap < taps; ++tap) {
+            Plane of_tap{xs.data() + p * x_plane + (tap / k.columns * columns + tap % k.columns) * x_padded, x_picture,
+                         k.stride_rows * columns * x_padded, k.stride_columns * x_padded, x_width};
             float* to = sums + (tap * group_in + first_in) * d[3] + g * group_out + o * g_width;
-            if (k.columns == 3 && GradientOfThreeTaps(of_tap, of_gradient, b, to, d[3], x_padded, group_in * d[3])) tap += 2;
-            else GradientPlanes(of_tap, of_gradient, b, to, d[3]);
+            if (done == 3) {
+              GradientOfThree(of_tap, of_gradient, b, to, d[3], x_plane, x_width * d[3]);
+            } else if (k.columns == 3) {
+              GradientOfThree(of_tap, of_gradient, b, to, d[3], x_padded, group_in * d[3]);
+              tap += 2;
+            } else {
+              GradientPlanes(of_tap, of_gradient, b, to, d[3]);
+            }
           }
         }
       }

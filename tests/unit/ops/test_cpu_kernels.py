@@ -95,6 +95,8 @@ FIXED = {"batch": 1, "strides": (1, 1), "pads": ((1, 1), (1, 1)), "kernel_size":
 @example(
     FIXED | {"size": (9, 34), "groups": 2, "group_in": 12, "group_out": 16, "strides": (2, 2)}
 )  # three taps at once
+@example(FIXED | {"size": (9, 34), "groups": 5, "group_in": 12, "group_out": 4})  # vectors of inputs, some half full
+@example(FIXED | {"size": (9, 34), "groups": 5, "group_in": 4, "group_out": 8})  # four groups at a time, and one more
 def test_convolution_equals_xla(case):
     check_convolution(case, Geometry(case["groups"], case["strides"], case["pads"]))
 
