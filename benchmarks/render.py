@@ -18,7 +18,7 @@ from benchmarks.quality.accuracy import accuracy
 from benchmarks.quality.hypotheses import hypotheses, hypotheses_rates
 from benchmarks.quality.robustness import robustness, robustness_attacks, robustness_severities
 from benchmarks.quality.tables import doubts, steps, table1, table2
-from benchmarks.quality.transfer import transfer
+from benchmarks.quality.transfer import paired, transfer
 from benchmarks.quality.unlabelled import unlabelled
 from benchmarks.quality.unlike import unlike
 from benchmarks.speed.tables import archive, exported, processes, startup, step_profile, suite
@@ -34,6 +34,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "doubts": doubts,
     "steps": steps,
     "transfer": transfer,
+    "paired": paired,
     "hypotheses": hypotheses,
     "hypotheses-rates": hypotheses_rates,
     "accuracy": accuracy,

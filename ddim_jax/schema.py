@@ -191,8 +191,8 @@ SCHEMA: dict[str, Any] = {
         "adversarial_epsilon": Field(
             float,
             0.0,
-            "train on pictures changed by up to that so that their loss rises: against attacks, in twice the time; "
-            "1 is from black to white, 0.0078 is 2 levels; 0: not",
+            "train on pictures changed by up to that so that their loss rises: against attacks, in half as much "
+            "time again; 1 is from black to white, 0.0078 is 2 levels; 0: not",
             low=0,
             high=0.5,
             added=True,

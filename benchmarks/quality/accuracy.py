@@ -33,7 +33,7 @@ RULES = {
     "dice_val": "the same of the validation split",
     "budget_s": "seconds of training on the idle machine of the first measurements, at its time of a step",
     "train_step_ratio_to_unet": "median time of a training step with augmentation and optimiser, timed in turns; null: "
-    "of crops or with pictures without masks, which is not timed",
+    "not timed, as other seeds of a network that was, or of crops or with pictures without masks",
     "evaluation_ratio_to_unet": "the same of one picture with all its samples",
     "evaluations": "of the network for a picture: steps x samples",
     "area_coverage": "share of the test pictures whose true area is in the interval that is made for 90%",
@@ -45,8 +45,8 @@ def costs(config: Mapping[str, Any], repeats: int) -> dict[str, Any]:
     plain = as_unet(config)
     return {
         "parameters": parameters(config),
-        "train_step_ratio_to_unet": ratio(training_step(config), training_step(plain), repeats),
-        "evaluation_ratio_to_unet": ratio(evaluation(config), evaluation(plain), repeats),
+        "train_step_ratio_to_unet": ratio(training_step(config), training_step(plain), repeats) if repeats else None,
+        "evaluation_ratio_to_unet": ratio(evaluation(config), evaluation(plain), repeats) if repeats else None,
     }
 
 
@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", nargs="+", required=True, type=Path, metavar="RUN", help="runs of train.py")
     parser.add_argument("--budget", required=True, type=float, metavar="SECONDS", help="what their training is worth")
-    parser.add_argument("--repeats", type=int, default=15, metavar="N", help="turns of the timing (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=15, metavar="N", help="turns of timing (%(default)s); 0: none")
     parser.add_argument("--workdir", type=Path, default=Path("runs/accuracy"), metavar="DIR", help="%(default)s")
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="docs/results/accuracy.json")
     given = parser.parse_args(arguments)

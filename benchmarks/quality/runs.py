@@ -19,6 +19,7 @@ from benchmarks.machine import ROOT
 from benchmarks.quality.rows import rows_of, run_folder, step_seconds
 from benchmarks.result_file import read_result
 from benchmarks.worker import Worker
+from ddim_jax.checkpoints.packed import is_packed, read_packed
 from ddim_jax.data import load_dataset
 from ddim_jax.fields import plain_config
 from ddim_jax.runtime.atomic import write_json
@@ -219,9 +220,11 @@ def read_lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """The config.json of a run."""
-    return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+def read_config(run: Path) -> dict[str, Any]:
+    """The config of a run: its config.json, or that in a file of packed weights."""
+    if is_packed(run):
+        return dict(read_packed(run).metadata["config"])
+    return json.loads((run / "config.json").read_text(encoding="utf-8"))
 
 
 def run_parser(description: str) -> argparse.ArgumentParser:

@@ -1,11 +1,13 @@
 """Scores runs on the test pictures of their own source, and on whole folders of pictures from elsewhere.
 
-python -m benchmarks.quality.transfer --runs RUN... --elsewhere FOLDER [--data FOLDER] [--workdir DIR]
+python -m benchmarks.quality.transfer --runs RUN... [--against RUN...] --elsewhere FOLDER [--data FOLDER]
 
 All at the picture's own size, the test split once for each row. RUN is trained on a folder with images and masks, whose
-name is the data set's; all runs of a call are of one data set. Writes a row for each run and source into
-docs/results/transfer.json; `python -m benchmarks.render` puts the table into the pages. What the evaluations write
-stays in DIR, pictures of the worst and the median masks among it: they show patients, keep them out of the project.
+name is the data set's, or is a file of packed weights of one; all runs of a call are of one data set. Writes a row for
+each run and source into docs/results/transfer.json and, with --against, what the first runs gain over those, picture by
+picture and seed by seed, into docs/results/paired.json; `python -m benchmarks.render` puts the tables into the pages.
+What the evaluations write stays in --workdir, pictures of the worst and the median masks among it: they show patients,
+keep them out of the project.
 """
 
 import argparse
@@ -15,14 +17,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.machine import ROOT, provenance
+from benchmarks.quality.ablation import paired_interval
 from benchmarks.quality.runs import augmentation_of, read_config
-from benchmarks.result_file import add_row, read_result
+from benchmarks.result_file import add_row, read_result, read_rows
 from benchmarks.tables import Columns, Row, measured_at, table
 from ddim_jax.evaluation import evaluate_checkpoint
-from ddim_jax.runtime.errors import report_input_errors
+from ddim_jax.runtime.errors import InputError, report_input_errors
 
-OUTPUT = ROOT / "docs" / "results" / "transfer.json"
+OUTPUT, PAIRED = (ROOT / "docs" / "results" / name for name in ("transfer.json", "paired.json"))
 IDENTITY = ("dataset", "source", "system", "augmentation", "size", "train_steps", "seed")
 RULES = {
     "source": "test: the test split of the folder that was trained on; elsewhere: all pictures of another folder",
@@ -32,6 +37,14 @@ RULES = {
     "false_alarms": "pictures whose truth is empty and whose mask is not, of empty_truths",
     "doubt_correlation": "rank correlation of the doubt with Dice",
     "area_coverage": "share of the pictures whose true area is in the calibrated interval; null: the run has none",
+}
+PAIRED_IDENTITY = ("dataset", "source", "systems", "augmentation", "size", "seeds")
+PAIRED_RULES = {
+    "dice": "the mean over pictures and seeds, at each picture's own size, protocol mean: of both systems; "
+    "dice_of_seeds: of each seed",
+    "gain": "the mean of the first less the second, the same picture and seed; gain_ci: 95% percentile bootstrap over "
+    "seeds and pictures, 5000 resamples",
+    "train_steps": "of both systems: as many as take equal time",
 }
 
 
@@ -59,8 +72,25 @@ def row_of(metrics: Mapping[str, Any], per_image: Sequence[Mapping[str, str]]) -
     }
 
 
-def score(run: Path, data: Path | None, elsewhere: Path, workdir: Path) -> list[dict[str, Any]]:
-    """Evaluates one run on both sources; the rows.
+def about_run(run: Path) -> dict[str, Any]:
+    """The fields of a row that say which run it is of."""
+    config = read_config(run)
+    return {
+        "dataset": Path(config["data"]["root"]).name,
+        "system": config["model"]["name"],
+        "augmentation": augmentation_of(config),
+        "size": config["data"]["image_size"],
+        "train_steps": config["train"]["steps"],
+        "seed": config["seed"],
+    }
+
+
+Scored = tuple[dict[str, Any], dict[str, float]]
+"""The row of a run on a source, and the Dice of each of its pictures."""
+
+
+def score(run: Path, data: Path | None, elsewhere: Path, workdir: Path) -> list[Scored]:
+    """Evaluates one run on both sources.
 
     Args:
       run: a run of train.py.
@@ -71,29 +101,76 @@ def score(run: Path, data: Path | None, elsewhere: Path, workdir: Path) -> list[
     Raises:
       InputError: as `ddim_jax.evaluation.evaluate_checkpoint`.
     """
-    config = read_config(run)
-    about = {
-        "dataset": Path(config["data"]["root"]).name,
-        "system": config["model"]["name"],
-        "augmentation": augmentation_of(config),
-        "size": config["data"]["image_size"],
-        "train_steps": config["train"]["steps"],
-        "seed": config["seed"],
-    }
+    about = about_run(run)
     rows = []
     for source, split, root in (("test", "test", data), ("elsewhere", "all", elsewhere)):
         output = workdir / f"{run.resolve().name}_{source}"
         metrics, _ = evaluate_checkpoint(run, split, output_dir=output, data_root=root, resolution="native")
         with open(output / "per_image.csv", newline="", encoding="utf-8") as file:
-            figures = row_of(metrics, list(csv.DictReader(file)))
-        rows.append(about | {"source": source} | figures | provenance())
+            lines = list(csv.DictReader(file))
+        row = about | {"source": source} | row_of(metrics, lines) | provenance()
+        rows.append((row, {line["id"]: float(line["dice"]) for line in lines}))
     return rows
+
+
+def check_pairs(runs: Sequence[Path], against: Sequence[Path]) -> None:
+    """Refuses runs that cannot be compared in pairs, before any is evaluated.
+
+    Raises:
+      InputError: the n-th of `against` is not of the seed, pictures, size and augmentation of the n-th of `runs`.
+    """
+    if against and len(runs) != len(against):
+        raise InputError(f"--against has {len(against)} runs and --runs {len(runs)}; expected one for each")
+    for run, other in zip(runs, against, strict=bool(against)):
+        for name, value in about_run(run).items():
+            if name in ("dataset", "augmentation", "size", "seed") and value != about_run(other)[name]:
+                raise InputError(
+                    f"{other}: {name} is {about_run(other)[name]}; expected {value}, as of {run}, which stands at the "
+                    "same place of --runs"
+                )
+
+
+def pair(ours: Sequence[Scored], theirs: Sequence[Scored]) -> dict[str, Any]:
+    """The row of docs/results/paired.json: what runs gain over others of the same seeds on one source."""
+    names = sorted(ours[0][1])
+    dice = np.array([[[of_picture[name] for name in names] for _, of_picture in side] for side in (ours, theirs)])
+    first, second = ours[0][0], theirs[0][0]
+    return {
+        **{name: first[name] for name in ("dataset", "source", "augmentation", "size", "n")},
+        "systems": [first["system"], second["system"]],
+        "train_steps": [first["train_steps"], second["train_steps"]],
+        "seeds": [row["seed"] for row, _ in ours],
+        "dice": dice.mean(axis=(1, 2)).tolist(),
+        "dice_of_seeds": dice.mean(axis=2).tolist(),
+        "gain": float((dice[0] - dice[1]).mean()),
+        "gain_ci": list(paired_interval(dice[0] - dice[1])),
+        **provenance(),
+    }
 
 
 def transfer(root: Path) -> str:
     """The table of docs/results/transfer.json."""
     rows = read_result(root / "docs" / "results" / "transfer.json").get("rows", [])
     return table(_COLUMNS, rows) + measured_at(rows, "Evaluated")
+
+
+def paired(root: Path) -> str:
+    """The table of docs/results/paired.json."""
+    rows = read_rows(root / "docs" / "results" / "paired.json")
+    return table(_PAIRED, rows) + measured_at(rows, "Evaluated") if rows else "Not yet measured.\n"
+
+
+_PAIRED: Columns = {
+    "pictures": "{dataset}, {source}",
+    "n": "{n}",
+    "side": "{size}",
+    "seeds": lambda row: ", ".join(map(str, row["seeds"])),
+    "networks": lambda row: " - ".join(f"`{name}`" for name in row["systems"]),
+    "steps": lambda row: " and ".join(map(str, row["train_steps"])),
+    "Dice of the first": lambda row: f"{row['dice'][0]:.4f}",
+    "of the second": lambda row: f"{row['dice'][1]:.4f}",
+    "difference": lambda row: "{:+.4f} [{:+.4f}, {:+.4f}]".format(row["gain"], *row["gain_ci"]),
+}
 
 
 def _alarms(row: Row) -> str:
@@ -120,6 +197,7 @@ _COLUMNS: Columns = {
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", nargs="+", required=True, type=Path, metavar="RUN", help="runs of train.py")
+    parser.add_argument("--against", nargs="+", default=[], type=Path, metavar="RUN", help="a run for each, same seeds")
     parser.add_argument("--elsewhere", required=True, type=Path, metavar="FOLDER", help="images and masks to score")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="of the training, where it lies elsewhere now")
     parser.add_argument(
@@ -128,12 +206,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/results/transfer.json"
     )
+    parser.add_argument("--paired", type=Path, default=PAIRED, metavar="FILE", help="default: docs/results/paired.json")
     given = parser.parse_args(arguments)
     with report_input_errors("stopped"):
-        for run in given.runs:
-            for row in score(run, given.data, given.elsewhere, given.workdir):
+        check_pairs(given.runs, given.against)
+        scored: list[list[Scored]] = []
+        for run in [*given.runs, *given.against]:
+            scored.append(score(run, given.data, given.elsewhere, given.workdir))
+            for row, _ in scored[-1]:
                 add_row(given.output, RULES, row, IDENTITY)
                 print(f"{run}, {row['source']}: Dice {row['dice_mean']:.3f} of {row['n']} pictures", flush=True)
+        for source in range(len(scored[0]) if given.against else 0):
+            ours, theirs = (
+                [run[source] for run in side] for side in (scored[: len(given.runs)], scored[len(given.runs) :])
+            )
+            row = pair(ours, theirs)
+            add_row(given.paired, PAIRED_RULES, row, PAIRED_IDENTITY)
+            print("{source}: gain {gain:+.4f} {gain_ci}".format_map(row), flush=True)
     return 0
 
 

@@ -12,7 +12,7 @@ from benchmarks.speed.cases import Case
 from benchmarks.speed.inputs import SEED, Setting
 from configs import base
 from ddim_jax.config import resolve_config
-from ddim_jax.data import Augmentation, load_dataset
+from ddim_jax.data import Augmentation, Order, load_dataset
 from ddim_jax.diffusion import DiffusionProcess
 from ddim_jax.models import create_model
 from ddim_jax.training import train
@@ -63,8 +63,7 @@ class TrainLoop:
         resident = read_pictures(
             source, source, [0], mesh, image_size=size, resident_bytes=data.resident_bytes
         ).resident
-        order = {"batch_size": fields.batch_size, "seed": SEED, "start_step": 0}
-        feed = batches(source, resident, mesh, image_size=size, **order)
+        feed = batches(source, resident, mesh, Order(fields.batch_size, SEED), image_size=size)
         state = jax.device_put(create_state(model, optimiser, data.image_size, SEED), replicated(mesh))
         step = make_train_step(
             model,

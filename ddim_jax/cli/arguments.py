@@ -40,6 +40,19 @@ def add_checkpoint_step(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_segments(parser: argparse.ArgumentParser) -> None:
+    """Adds the argument that says what the classes are."""
+    parser.add_argument(
+        "--segments",
+        type=words,
+        action="extend",
+        default=[],
+        metavar="NAME=CONCEPT",
+        help="what the classes are, for DICOM-SEG: SNOMED CT names, such as lung=Lung,heart=Heart, of one class Lung "
+        "alone; packaged weights and data.segments of a config say it themselves",
+    )
+
+
 def add_checkpoint_arguments(parser: argparse.ArgumentParser, several: str = "") -> None:
     """Adds the arguments that name a checkpoint and `--plugins`, which are imported at once.
 

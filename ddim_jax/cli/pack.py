@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ddim_jax.checkpoints.packed import DTYPES
-from ddim_jax.cli.arguments import add_checkpoint_step
+from ddim_jax.cli.arguments import add_checkpoint_step, add_segments
 from ddim_jax.cli.begin import show_log
 from ddim_jax.inference.packing import pack
 from ddim_jax.runtime.errors import report_input_errors
@@ -25,6 +25,7 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
     add_checkpoint_step(parser)
     parser.add_argument("--note", default="", metavar="TEXT", help="what the weights were trained on")
     parser.add_argument("--terms", default="", metavar="TEXT", help="how they may be used; said at every load")
+    add_segments(parser)
     return parser.parse_args(arguments)
 
 
@@ -39,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
             dtype=options.dtype,
             note=options.note,
             terms=options.terms,
+            segments=options.segments,
         )
     size = Path(options.output).expanduser().stat().st_size
     calibrated = "calibrated" if packed.metadata["calibration"] else "not calibrated"

@@ -9,6 +9,7 @@ from ddim_jax.cli.arguments import (
     add_batch_size_argument,
     add_checkpoint_arguments,
     add_sampling_arguments,
+    add_segments,
     number,
     sampling_arguments,
     with_windows_joined,
@@ -67,14 +68,7 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         "index.jsonl, instead of failing them",
     )
     add("--process-id", type=int, metavar="I", help="which of several processes this is, from 0")
-    add(
-        "--segments",
-        type=words,
-        action="extend",
-        default=[],
-        metavar="NAME=CONCEPT",
-        help="what the classes are, for --save dicom-seg: SNOMED CT names, such as lung=Lung,heart=Heart",
-    )
+    add_segments(parser)
     add(
         "--process-count",
         type=int,

@@ -12,10 +12,10 @@ from absl import logging
 from ddim_jax.cli.arguments import (
     add_checkpoint_arguments,
     add_sampling_arguments,
+    add_segments,
     number,
     sampling_arguments,
     with_windows_joined,
-    words,
 )
 from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.inference.segmenter import Segmenter
@@ -49,8 +49,7 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
     ):
         parse = number(name.replace("-", "_"), int, whole(1, 2**20))
         add(f"--{name}", type=parse, default=default, metavar="N", help=f"{text} (default: {default})")
-    add("--segments", type=words, action="extend", default=[], metavar="NAME=CONCEPT",
-        help="what the classes are, for DICOM-SEG, as of ddim-jax sample")  # fmt: skip
+    add_segments(parser)
     add_sampling_arguments(parser)
     options = parser.parse_args(with_windows_joined(sys.argv[1:] if arguments is None else arguments))
     if len(options.ckpt) > 2:

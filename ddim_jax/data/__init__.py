@@ -4,7 +4,7 @@ from ddim_jax.data.arrays import Arrays, Selection, check_source, load_arrays, l
 from ddim_jax.data.augmentation import Augmentation, augment
 from ddim_jax.data.empty_windows import with_empty_windows
 from ddim_jax.data.load import GENERATED, configured, has_split, load_dataset
-from ddim_jax.data.pipeline import training_batches, training_indices
+from ddim_jax.data.pipeline import Order, training_batches, training_indices
 from ddim_jax.data.sources import Example, Pair, PairSource, Source, Subset, annotators_of, ids_digest, note_of
 from ddim_jax.data.unlabelled import Unlabelled, load_unlabelled
 
@@ -13,6 +13,7 @@ __all__ = [
     "Arrays",
     "Augmentation",
     "Example",
+    "Order",
     "Pair",
     "PairSource",
     "Selection",

@@ -10,7 +10,7 @@ import numpy as np
 
 from ddim_jax.data.arrays import Arrays
 from ddim_jax.data.facts import PixelBudget, values_of
-from ddim_jax.data.pipeline import Numbered, Shares, drawn
+from ddim_jax.data.pipeline import Numbered, Order, Shares, drawn
 from ddim_jax.data.sources import Example, Source
 from ddim_jax.preprocessing import pad_to
 
@@ -46,21 +46,21 @@ def cut(example: Example, size: int, seed: int, number: int, *, on_foreground: b
 
 
 def training_crops(
-    source: Source, *, size: int, batch_size: int, seed: int, keep_bytes: int, read_threads: int = 8, **share: int
+    source: Source, order: Order, *, size: int, keep_bytes: int, read_threads: int = 8
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields the batches of `training_indices`, of each pair a crop; see `training_batches`.
 
     Args:
       source: the data set.
+      order: where in the stream, as for `training_indices`.
       size: side of the crops in pixels.
-      batch_size, seed, **share: as for `training_indices`.
       keep_bytes: as many bytes of decoded pictures are kept in memory; the others are read each time.
       read_threads: number of batches that are made at once; 0 makes them in the calling thread.
 
     Yields:
       {"image": uint8 [b, size, size, 3], "mask": uint8 [b, size, size]}.
     """
-    shares = Shares(len(source), batch_size, seed, **share)
+    shares = Shares(len(source), order)
     budget, kept, free = PixelBudget(), {}, [keep_bytes]
 
     def one(row: int, number: int) -> Example:
@@ -68,11 +68,11 @@ def training_crops(
         if example is None:
             with budget.room_for(source, row):
                 example = source[row]
-                crop = cut(drawn(example, seed, number), size, seed, number)
+                crop = cut(drawn(example, order.seed, number), size, order.seed, number)
             if (bytes_left := free[0] - example.nbytes) >= 0 and row not in kept:
                 free[0], kept[row] = bytes_left, example
             return crop
-        return cut(drawn(example, seed, number), size, seed, number)
+        return cut(drawn(example, order.seed, number), size, order.seed, number)
 
     def made(work: np.ndarray) -> dict[str, np.ndarray]:
         crops = [one(row, number) for row, number in work.T.tolist()]

@@ -8,6 +8,7 @@ asks for step k, on any number of processes.
 import functools
 import itertools
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,18 +20,30 @@ _ANNOTATORS = 2**62
 """The stream of random numbers that draws annotators, apart from that of the order and that of crops."""
 
 
-def training_indices(
-    n: int, *, batch_size: int, seed: int, start_step: int = 0, process_index: int = 0, process_count: int = 1
-) -> Iterator[np.ndarray]:
-    """Yields this process's dataset rows of steps start_step, start_step + 1, ... without end.
+class Order(NamedTuple):
+    """The part of the endless training stream that a process reads.
 
-    Args:
-      n: rows in the data set, at least 1; it may be smaller than the batch.
+    Attributes:
       batch_size: examples in a global batch, a multiple of process_count.
       seed: of the order, 0 to 2**64 - 1.
       start_step: the first global step.
       process_index, process_count: the share of each global batch; the shares, put together in the order of the
         processes, are the same batch for any process_count.
+    """
+
+    batch_size: int
+    seed: int
+    start_step: int = 0
+    process_index: int = 0
+    process_count: int = 1
+
+
+def training_indices(n: int, order: Order) -> Iterator[np.ndarray]:
+    """Yields this process's dataset rows of steps start_step, start_step + 1, ... without end.
+
+    Args:
+      n: rows in the data set, at least 1; it may be smaller than the batch.
+      order: where in the stream.
 
     Yields:
       int32 [batch_size / process_count], values in [0, n).
@@ -38,34 +51,26 @@ def training_indices(
     Raises:
       ValueError: an argument is out of its range.
     """
-    shares = Shares(n, batch_size, seed, start_step, process_index, process_count)
+    shares = Shares(n, order)
     return map(shares.__getitem__, itertools.count())
 
 
-def training_annotators(count: int, n: int, **order: int) -> Iterator[np.ndarray]:
+def training_annotators(count: int, n: int, order: Order) -> Iterator[np.ndarray]:
     """Yields for the examples of `training_indices` their `drawn_annotator`, int32 in [0, count).
 
     Args:
       count: of annotators, at least 1.
-      n, **order: as for `training_indices`.
+      n, order: as for `training_indices`.
     """
-    shares, seed = Shares(n, **order), order["seed"]
+    shares = Shares(n, order)
     return (
-        np.array([drawn_annotator(seed, number, count) for number in shares.numbers(step).tolist()], np.int32)
+        np.array([drawn_annotator(order.seed, number, count) for number in shares.numbers(step).tolist()], np.int32)
         for step in itertools.count()
     )
 
 
 def training_batches(
-    source: Source,
-    *,
-    image_size: int,
-    batch_size: int,
-    seed: int,
-    start_step: int = 0,
-    process_index: int = 0,
-    process_count: int = 1,
-    read_threads: int = 8,
+    source: Source, order: Order, *, image_size: int, read_threads: int = 8
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields the batches of `training_indices` with their pictures, read ahead by `read_threads` threads.
 
@@ -74,8 +79,8 @@ def training_batches(
 
     Args:
       source: the data set.
+      order: where in the stream.
       image_size: S, in pixels.
-      batch_size, seed, start_step, process_index, process_count: as in `training_indices`.
       read_threads: number of batches that are read at once; 0 reads in the calling thread.
 
     Yields:
@@ -86,13 +91,12 @@ def training_batches(
       ValueError: an argument is out of its range.
       DataError: a pair cannot be read; the message names the file.
     """
-    shares = Shares(len(source), batch_size, seed, start_step, process_index, process_count)
-
+    shares = Shares(len(source), order)
     budget = PixelBudget()
 
     def fitted(row: int, number: int) -> tuple[np.ndarray, np.ndarray]:
         with budget.room_for(source, row):
-            return resized(drawn(source[row], seed, number), image_size)
+            return resized(drawn(source[row], order.seed, number), image_size)
 
     def read(work: np.ndarray) -> dict[str, np.ndarray]:
         images, masks = zip(*(fitted(*one) for one in work.T.tolist()), strict=True)
@@ -123,15 +127,8 @@ def drawn(example: Example, seed: int, number: int) -> Example:
 class Shares:
     """Element k is this process's share of global batch start_step + k: int32 rows."""
 
-    def __init__(
-        self,
-        n: int,
-        batch_size: int,
-        seed: int,
-        start_step: int = 0,
-        process_index: int = 0,
-        process_count: int = 1,
-    ):
+    def __init__(self, n: int, order: Order):
+        batch_size, seed, start_step, process_index, process_count = order
         if n < 1:
             raise ValueError("There are no examples to train on.")
         if batch_size < 1 or process_count < 1 or batch_size % process_count:

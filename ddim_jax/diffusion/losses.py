@@ -29,6 +29,7 @@ def cross_entropy_dice(logits: jax.Array, x0: jax.Array, labels: Labels = Labels
         entropy = -jnp.sum(truth * log_probability, axis=-1, keepdims=True)
         probability, truth = jnp.exp(log_probability)[..., 1:], truth[..., 1:]
     else:
+        # optax.sigmoid_binary_cross_entropy, written out: segmenting does not import optax, which takes long.
         entropy = jnp.maximum(logits, 0.0) - logits * truth + jnp.log1p(jnp.exp(-jnp.abs(logits)))
         probability = jax.nn.sigmoid(logits)
     if valid is not None:

@@ -51,7 +51,7 @@ def coded(segments: Mapping[str, str], classes: Iterable[str]) -> list[tuple[Any
         if name not in segments:
             raise InputError(
                 f"the class {name!r} has no coded concept, which DICOM-SEG needs; say what it is with --segments "
-                f"'{name}=Lung', or data.segments in the config: a SNOMED CT name such as Lung, Heart or Polyp, or "
+                f"'{name}=Lung', or data.segments in the config: a SNOMED CT name such as Lung, Heart or Lesion, or "
                 "CATEGORY/TYPE"
             )
         category, slash, kind = segments[name].rpartition("/")

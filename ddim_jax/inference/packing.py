@@ -1,14 +1,16 @@
 """From a run to one file of packed weights, with its calibration."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from ddim_jax.checkpoints.packed import Packed, check_output, write_packed
 from ddim_jax.checkpoints.weights import open_weights
 from ddim_jax.config import saved_config, without_paths
+from ddim_jax.imageio.coded import coded, parse_segments
 from ddim_jax.inference.calibration import packable_calibration
 from ddim_jax.inference.loading import fingerprint
+from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import CheckpointError
 from ddim_jax.runtime.remote import local_path
 
@@ -21,6 +23,7 @@ def pack(
     dtype: Literal["float32", "float16"] = "float32",
     note: str = "",
     terms: str = "",
+    segments: Sequence[str] = (),
     calibration: Mapping[str, Any] | None = None,
 ) -> Packed:
     """Writes the weights that a user points at into one file of packed weights, and returns what is in it.
@@ -37,10 +40,13 @@ def pack(
       dtype: float32 keeps every bit; float16 halves the file.
       note: on what the weights were trained; "" keeps the note of weights that were packed before.
       terms: under which they may be used; "" keeps those of weights that were packed before.
+      segments: what the classes are, for DICOM-SEG, in the place of `data.segments` of the config
+        (`ddim_jax.imageio.coded.parse_segments`); none keeps those.
       calibration: of these weights as they are stored (`calibration_record`), in the place of theirs; their dtype then
         stays what it is.
 
     Raises:
+      InputError: a concept of `segments` is not known, or pydicom, which knows them, is not installed.
       InputError, CheckpointError, OSError: as `open_weights` and `ddim_jax.checkpoints.packed.write_packed`.
     """
     output = local_path(output, "output")
@@ -52,6 +58,11 @@ def pack(
     if not isinstance(config, dict) or not all(isinstance(config.get(part), dict) for part in ("data", "train")):
         raise CheckpointError(f"{found.about}: config is {config!r}; expected sections. Was it made by train.py?")
     config = without_paths(config)
+    if segments:
+        classes = Labels.from_config(config["data"]).class_names
+        concepts = parse_segments(segments, classes)
+        coded(concepts, classes)
+        config["data"] = config["data"] | {"segments": [f"{name}={concept}" for name, concept in concepts.items()]}
     if calibration is None:
         calibration = packable_calibration(found, dtype)
     else:

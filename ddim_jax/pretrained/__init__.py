@@ -7,9 +7,9 @@ terms of the pictures and masks that they were trained on, which are in the file
 from pathlib import Path
 
 SHA256: dict[str, str] = {
-    "lung_xray": "607b01296194f063258570ff5a3d2cf77d9d1e2981f751e36045c296e4a4b602",
-    "polyp": "f0e70ea2e372f9e4ff7e838b36e290f38d49f0cbdb7dd1ec2a55ba4aa8eab5d2",
-    "skin_lesion": "339e29c717130905f0ca094ffd2b41932cdca4cb680b527f97c3ec54b9de2af8",
+    "lung_xray": "dd10697af05183760faa165e389269c01a75efb7cee5c2e21b5c79a4c9391dcb",
+    "polyp": "b0194ef1c0759600d6ea7cc8645c0eec5dec88556e9f745d056f0c34bfdad6bb",
+    "skin_lesion": "bf8b047ffbc41e1694d1349f99569152a11715ed4e0be0d48435ae9911df5c3d",
 }
 """Name -> SHA-256 of its file, which is checked before anything in it is used."""
 

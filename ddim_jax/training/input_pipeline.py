@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from ddim_jax.data import (
     Arrays,
+    Order,
     Selection,
     Source,
     Unlabelled,
@@ -138,11 +139,9 @@ def batches(
     source: Source,
     resident: Batch | None,
     mesh: Mesh,
+    order: Order,
     *,
     image_size: int,
-    batch_size: int,
-    seed: int,
-    start_step: int,
     crops_of_bytes: int | None = None,
 ) -> Iterator[Batch]:
     """Yields the batches of steps start_step, start_step + 1, ... without end.
@@ -152,50 +151,33 @@ def batches(
       resident: the same on all devices, of which each batch takes rows; None to read the pictures of each batch with
         threads ahead of the step that needs them, on each process those of its share.
       mesh: the devices.
+      order: where in the training stream, the share of this process.
       image_size: S, in pixels.
-      batch_size, seed: as in `ddim_jax.data.training_indices`.
-      start_step: the first step.
       crops_of_bytes: not None for crops of `image_size`; pictures of so many bytes are kept in memory.
     """
-    order = {
-        "batch_size": batch_size,
-        "seed": seed,
-        "start_step": start_step,
-        "process_index": jax.process_index(),
-        "process_count": jax.process_count(),
-    }
     if resident is not None:
-        names, streams = ["row"], [training_indices(len(source), **order)]
+        names, streams = ["row"], [training_indices(len(source), order)]
         if count := annotators_of(source):
-            names, streams = [*names, "annotator"], [*streams, training_annotators(count, len(source), **order)]
+            names, streams = [*names, "annotator"], [*streams, training_annotators(count, len(source), order)]
         for batch in zip(*streams, strict=True):
             yield {**resident, **global_batch(mesh, dict(zip(names, batch, strict=True)))}
     elif crops_of_bytes is not None:
-        for batch in training_crops(source, size=image_size, keep_bytes=crops_of_bytes, **order):
+        for batch in training_crops(source, order, size=image_size, keep_bytes=crops_of_bytes):
             yield global_batch(mesh, batch)
     else:
-        for batch in training_batches(source, image_size=image_size, **order):
+        for batch in training_batches(source, order, image_size=image_size):
             yield global_batch(mesh, {"image": batch["image"], "mask": batch["mask"]})
 
 
-def with_unlabelled(
-    feed: Iterator[Batch], unlabelled: jax.Array, mesh: Mesh, *, batch_size: int, seed: int, start_step: int
-) -> Iterator[Batch]:
-    """Yields the batches of `feed`, each with `batch_size` of the `unlabelled` pictures in an order of their own.
+def with_unlabelled(feed: Iterator[Batch], unlabelled: jax.Array, mesh: Mesh, order: Order) -> Iterator[Batch]:
+    """Yields the batches of `feed`, each with as many of the `unlabelled` pictures in an order of their own.
 
     Args:
       feed: as `batches` gives it.
       unlabelled: uint8 [M, S, S, 3], on all devices.
       mesh: the devices.
-      batch_size, seed, start_step: as in `ddim_jax.data.training_indices`.
+      order: where in the streams of both, the share of this process.
     """
-    rows = training_indices(
-        len(unlabelled),
-        batch_size=batch_size,
-        seed=seed,
-        start_step=start_step,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
+    rows = training_indices(len(unlabelled), order)
     for batch, own in zip(feed, rows, strict=True):
         yield {**batch, "unlabelled": unlabelled, **global_batch(mesh, {"unlabelled_row": own})}

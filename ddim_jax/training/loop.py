@@ -16,6 +16,7 @@ from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.config import resolve_config, total_steps
 from ddim_jax.data import (
     Augmentation,
+    Order,
     Source,
     annotators_of,
     configured,
@@ -235,19 +236,17 @@ def _train(
         # One small program; each of its operations by itself would be ten, compiled one by one.
         rate_at = jax.jit(optimiser.learning_rate)
         watch, told = LossWatch(stop=stop), Told()
+        order = Order(batch_size, seed, start_step, jax.process_index(), jax.process_count())
         feed = batches(
             train_source,
             pictures.resident,
             mesh,
+            order,
             image_size=image_size,
-            batch_size=batch_size,
-            seed=seed,
-            start_step=start_step,
             crops_of_bytes=data["resident_bytes"] if data["crop"] else None,
         )
         if unlabelled:
-            resident = place(mesh, unlabelled.images)
-            feed = with_unlabelled(feed, resident, mesh, batch_size=batch_size, seed=seed, start_step=start_step)
+            feed = with_unlabelled(feed, place(mesh, unlabelled.images), mesh, order)
         clock = stack.enter_context(CompileClock())
         for step, batch in enumerate(feed, start=start_step + 1):
             state, metrics = train_step(state, stop.flagged(batch))

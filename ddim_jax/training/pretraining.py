@@ -18,7 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ddim_jax import __version__
 from ddim_jax.checkpoints.packed import PRETRAINING, Packed, check_output, write_packed
 from ddim_jax.config import resolve_config, total_steps, without_paths
-from ddim_jax.data import Augmentation, configured, ids_digest, load_dataset, training_indices
+from ddim_jax.data import Augmentation, Order, configured, ids_digest, load_dataset, training_indices
 from ddim_jax.diffusion.direct import Apply
 from ddim_jax.labels import Labels
 from ddim_jax.models import PlainUNet, create_model, param_shapes
@@ -134,7 +134,7 @@ def pretrain(config: Any, output: str | os.PathLike) -> Packed:
     )
     watch = LossWatch()
     try:
-        order = training_indices(count, batch_size=batch_size, seed=seed)
+        order = training_indices(count, Order(batch_size, seed))
         for done, rows in enumerate(itertools.islice(order, steps), start=1):
             state, metrics = step(state, {**resident, **global_batch(mesh, {"row": rows})})
             watch.add(done, metrics)

@@ -29,9 +29,9 @@ if __name__ == "__main__":
         items._WORTH_SHARING = 0
     batches = loop.batches
 
-    def disturbed(*arguments, start_step, **options):
-        feed = batches(*arguments, start_step=start_step, **options)
-        for step, batch in enumerate(feed, start=start_step + 1):
+    def disturbed(source, resident, mesh, order, **options):
+        feed = batches(source, resident, mesh, order, **options)
+        for step, batch in enumerate(feed, start=order.start_step + 1):
             if step >= told.get("at", 10**6):
                 if step == told["at"] and jax.process_index() == told["to"]:
                     signal.raise_signal(told["signal"])

@@ -53,7 +53,7 @@ def write_segmentation(path, pixels, stack, context, *, kind):
     descriptions = [
         seg.SegmentDescription(
             segment_number=number,
-            segment_label=name,
+            segment_label=name if context.labels.names else kind_of.meaning,
             segmented_property_category=category,
             segmented_property_type=kind_of,
             algorithm_type=seg.SegmentAlgorithmTypeValues.AUTOMATIC,

@@ -1,8 +1,8 @@
 """The long trials: python -m tests.slow.trials [PART...] [--count N] [--seconds 600] [--seed 0]
 
 Writes docs/results/faults.json after each part, with the commit that was measured; parts that were measured before stay
-there, and `python -m benchmarks.render` puts the counts into the pages. Needs no GPU and, all parts together, about
-three quarters of an hour of an idle machine with two cores. disk_full needs root, for a small file system. Exit status:
+there, and `python -m benchmarks.render` puts the counts into the pages. Needs no GPU and, all parts together, about an
+hour of an idle machine with two cores. disk_full needs root, for a small file system. Exit status:
 0 if all parts were measured, whatever they found; 1 if one could not be, and then why is written instead. What the
 programs wrote and said is kept where something was lost or could not be measured, and the folder is printed.
 """

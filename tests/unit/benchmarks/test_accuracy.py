@@ -72,3 +72,8 @@ def test_the_unet_beside_it_sees_the_same_pictures():
     )
     assert plain["data"] == config["data"] and plain["train"]["batch_size"] == config["train"]["batch_size"]
     assert (plain["sample"]["steps"], plain["sample"]["samples"]) == (1, 4)
+
+
+def test_without_turns_nothing_is_timed():
+    found = accuracy.costs(config_of("trunk_ddim"), repeats=0)
+    assert found == {"parameters": 523672, "train_step_ratio_to_unet": None, "evaluation_ratio_to_unet": None}

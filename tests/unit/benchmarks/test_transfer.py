@@ -42,12 +42,17 @@ def evaluated(tmp_path, monkeypatch):
         return metrics(coverage=0.9 if split == "test" else None), output_dir
 
     monkeypatch.setattr(transfer, "evaluate_checkpoint", fake)
-    run = tmp_path / "run"
+    return saved_run(tmp_path, "run", seed=1), calls
+
+
+def saved_run(folder, name, seed):
+    """A run's folder with its config."""
+    run = folder / name
     run.mkdir()
     data = {"root": "/somewhere/polyp", "augmentation": "strong", "image_size": 64}
-    config = {"data": data, "model": {"name": "unet"}, "train": {"steps": 30}, "seed": 1}
+    config = {"data": data, "model": {"name": "unet"}, "train": {"steps": 30}, "seed": seed}
     (run / "config.json").write_text(json.dumps(config))
-    return run, calls
+    return run
 
 
 def test_both_sources_are_scored_at_their_own_size_and_replace_their_rows(evaluated, tmp_path):
@@ -72,3 +77,43 @@ def test_both_sources_are_scored_at_their_own_size_and_replace_their_rows(evalua
     )
     assert "| 1 of 2 | 0.90 |\n" in page
     assert "| polyp, elsewhere |" in page
+
+
+def test_gain_of_runs_over_others_is_of_the_same_pictures_and_seeds(tmp_path, monkeypatch):
+    dice = {"a0": (0.5, 0.7), "a1": (0.7, 0.9), "b0": (0.4, 0.8), "b1": (0.5, 0.5)}  # differences .1, -.1; .2, .4
+
+    def fake(run, split, *, output_dir, data_root, resolution):
+        output_dir.mkdir(parents=True)
+        rows = [(name, value, 1, 1) for name, value in zip("pq", dice[run.name], strict=True)]
+        with open(output_dir / "per_image.csv", "w", newline="") as file:
+            csv.writer(file).writerows([FIELDS, *(rows if run.name[0] == "a" else reversed(rows))])
+        return metrics(coverage=0.9), output_dir
+
+    monkeypatch.setattr(transfer, "evaluate_checkpoint", fake)
+    runs = {name: str(saved_run(tmp_path, name, seed=int(name[1]))) for name in dice}
+    (tmp_path / "docs/results").mkdir(parents=True)
+    files = [
+        f"--{kind}={tmp_path}/docs/results/{name}.json" for kind, name in (("output", "transfer"), ("paired",) * 2)
+    ]
+    rest = ["--elsewhere", str(tmp_path), "--workdir", str(tmp_path / "work"), *files]
+    assert transfer.main(["--runs", runs["a0"], runs["a1"], "--against", runs["b0"], runs["b1"], *rest]) == 0
+    test, elsewhere = read_rows(tmp_path / "docs/results/paired.json")
+    assert (test["source"], elsewhere["source"], test["seeds"], test["n"]) == ("test", "elsewhere", [0, 1], 4)
+    assert test["dice_of_seeds"] == [pytest.approx([0.6, 0.8]), pytest.approx([0.6, 0.5])]
+    assert test["gain"] == pytest.approx(0.15)
+    # Of the pairs of seeds and of pictures that can be drawn, the extreme means are -.1 and .4.
+    assert test["gain_ci"] == pytest.approx([-0.1, 0.4])
+    page = rendered("<!-- table: paired -->\n<!-- end -->\n", tmp_path)
+    assert "| polyp, test | 4 | 64 | 0, 1 | `unet` - `unet` | 30 and 30 | 0.7000 | 0.5500 | +0.1500 [" in page
+
+
+def test_runs_that_are_no_pairs_are_refused_before_any_is_evaluated(evaluated, tmp_path, capsys):
+    run, calls = evaluated
+    other = saved_run(tmp_path, "other", seed=2)
+    for against in ([other], [run, run]):
+        with pytest.raises(SystemExit, match="2"):
+            transfer.main(["--runs", str(run), "--against", *map(str, against), "--elsewhere", str(tmp_path)])
+    assert not calls
+    said = capsys.readouterr().err
+    assert f"{other}: seed is 2; expected 1, as of {run}" in said
+    assert "--against has 2 runs and --runs 1; expected one for each" in said

@@ -8,7 +8,7 @@ from ddim_jax.data import Subset, annotators_of, load_arrays, load_dataset, trai
 from ddim_jax.data.crops import training_crops
 from ddim_jax.data.datasets.ambiguous import MODES
 from ddim_jax.data.export import export_pairs
-from ddim_jax.data.pipeline import drawn_annotator, training_annotators, training_indices
+from ddim_jax.data.pipeline import Order, drawn_annotator, training_annotators, training_indices
 from ddim_jax.data.preflight import examine
 from ddim_jax.data.sources import consensus
 from ddim_jax.labels import Labels
@@ -147,31 +147,31 @@ def test_consensus_by_hand():
 
 
 def test_the_draw_is_a_function_of_seed_and_number_alone():
-    order = {"batch_size": 4, "seed": 7}
-    whole = [next(iter_) for iter_ in [training_annotators(3, 10, **order)] for _ in range(6)]
-    later = training_annotators(3, 10, start_step=4, **order)
+    order = Order(4, seed=7)
+    whole = [next(iter_) for iter_ in [training_annotators(3, 10, order)] for _ in range(6)]
+    later = training_annotators(3, 10, order._replace(start_step=4))
     np.testing.assert_array_equal([next(later) for _ in range(2)], whole[4:])
-    shares = [training_annotators(3, 10, process_index=i, process_count=2, **order) for i in (0, 1)]
+    shares = [training_annotators(3, 10, order._replace(process_index=i, process_count=2)) for i in (0, 1)]
     np.testing.assert_array_equal([np.concatenate([next(s) for s in shares]) for _ in range(6)], whole)
-    assert not np.array_equal(next(training_annotators(3, 10, batch_size=4, seed=8)), whole[0])
+    assert not np.array_equal(next(training_annotators(3, 10, Order(4, seed=8))), whole[0])
     counts = np.bincount([drawn_annotator(0, number, 3) for number in range(3000)], minlength=3)
     assert (abs(counts - 1000) < 130).all()  # five standard deviations
 
 
 def test_each_pass_draws_anew_and_all_paths_draw_the_same(folders):
     source = everything(folders, ["anna", "ben"])
-    order = {"batch_size": 2, "seed": 3}
+    order = Order(2, seed=3)
     expected = [
-        [(2, 4)[who] for who in batch] for batch, _ in zip(training_annotators(2, 2, **order), range(20), strict=False)
+        [(2, 4)[who] for who in batch] for batch, _ in zip(training_annotators(2, 2, order), range(20), strict=False)
     ]
     assert {tuple(sorted(one)) for one in expected} == {(2, 2), (2, 4), (4, 4)}
-    read = training_batches(source, image_size=SIZE, read_threads=0, **order)
+    read = training_batches(source, order, image_size=SIZE, read_threads=0)
     assert [next(read)["mask"][..., 0].sum(axis=1).tolist() for _ in range(20)] == expected
-    crops = training_crops(source, size=SIZE, keep_bytes=2**20, read_threads=0, **order)
+    crops = training_crops(source, order, size=SIZE, keep_bytes=2**20, read_threads=0)
     assert [next(crops)["mask"][..., 0].sum(axis=1).tolist() for _ in range(20)] == expected
     arrays = load_arrays(source, SIZE)
     assert arrays.annotators.shape == (2, 2, SIZE, SIZE)
-    draws = zip(training_indices(2, **order), training_annotators(2, 2, **order), range(20), strict=False)
+    draws = zip(training_indices(2, order), training_annotators(2, 2, order), range(20), strict=False)
     assert [arrays.annotators[r, who][..., 0].sum(axis=1).tolist() for r, who, _ in draws] == expected
 
 

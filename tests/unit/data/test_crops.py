@@ -5,7 +5,7 @@ import pytest
 
 from ddim_jax.data import Example
 from ddim_jax.data.crops import cut, training_crops, validation_crops
-from ddim_jax.data.pipeline import training_indices
+from ddim_jax.data.pipeline import Order, training_indices
 
 
 def example(number=0, height=40, width=50):
@@ -67,17 +67,17 @@ def test_a_picture_that_is_smaller_is_continued_by_its_edge():
 
 @pytest.mark.parametrize(("keep_bytes", "read_threads"), [(0, 0), (10**9, 3), (2 * 8000, 2)])
 def test_batches_are_functions_of_seed_and_step_on_any_number_of_processes(keep_bytes, read_threads):
-    about = {"size": 8, "batch_size": 4, "seed": 7}
-
     def take(count, **given):
         source = Pairs()
-        feed = training_crops(source, **about, keep_bytes=keep_bytes, read_threads=read_threads, **given)
+        feed = training_crops(
+            source, Order(4, seed=7, **given), size=8, keep_bytes=keep_bytes, read_threads=read_threads
+        )
         return [next(feed) for _ in range(count)], source
 
     batches, source = take(6)
     if keep_bytes == 10**9 and not read_threads:
         assert len(source.reads) == 5
-    rows = training_indices(5, batch_size=4, seed=7)
+    rows = training_indices(5, Order(4, seed=7))
     for step, batch in enumerate(batches):
         for position, row in enumerate(next(rows)):
             crop = cut(example(int(row)), 8, 7, 4 * step + position)

@@ -99,7 +99,7 @@ def test_the_pixels_that_are_read_at_once_are_bounded(tmp_path, monkeypatch):
     load_arrays(Slow(), 4)
     assert sorted(set(most)) in ([240, 480, 5000], [240, 5000]) and len(most) == 7
     most.clear()
-    batches = pipeline.training_batches(Slow(), image_size=4, batch_size=7, seed=0, read_threads=4)
+    batches = pipeline.training_batches(Slow(), pipeline.Order(7, seed=0), image_size=4, read_threads=4)
     for _ in range(3):
         next(batches)
     assert max(most) == 5000 and all(total in (240, 480, 5000) for total in most)

@@ -49,7 +49,7 @@ def test_masks_come_back(labels, stack, tmp_path):
     found = seg.get_pixels_by_source_instance(uids, assert_missing_frames_are_empty=True)
     expected = np.stack([labels.of_class(masks, number + 1) for number in range(labels.count)], axis=-1)
     np.testing.assert_array_equal(found, expected)
-    assert [item.SegmentLabel for item in seg.SegmentSequence] == list(labels.class_names)
+    assert [item.SegmentLabel for item in seg.SegmentSequence] == list(labels.names or ("Lung",))
 
 
 def test_probabilities_come_back_to_eight_bits(stack, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ddim_jax.config import create_config, resolve_config
-from ddim_jax.data import Example
+from ddim_jax.data import Example, Order
 from ddim_jax.data.sources import EmptySplit
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.training import input_pipeline
@@ -109,8 +109,8 @@ def test_two_processes_read_a_share_each(monkeypatch, index, resident_bytes):
 def test_resident_and_read_batches_have_the_same_pictures():
     train, val = Pictures(5, 0), Pictures(3, 1)
     mesh, resident, *_ = read(train, val)
-    order = {"image_size": SIZE, "batch_size": 2, "seed": 7, "start_step": 3}
-    rows, reads = batches(train, resident, mesh, **order), batches(train, None, mesh, **order)
+    order = Order(2, seed=7, start_step=3)
+    rows, reads = (batches(train, where, mesh, order, image_size=SIZE) for where in (resident, None))
     for _ in range(4):
         one, other = next(rows), next(reads)
         np.testing.assert_array_equal(one["images"][one["row"]], other["image"])

@@ -9,7 +9,7 @@ import pytest
 from revealed import pictures
 from test_step import ONE
 
-from ddim_jax.data import Augmentation
+from ddim_jax.data import Augmentation, Order
 from ddim_jax.diffusion import DirectProcess
 from ddim_jax.labels import Labels
 from ddim_jax.sampling_options import SamplingOptions
@@ -98,7 +98,7 @@ def test_unlabelled_rows_depend_on_the_step_alone_and_visit_every_picture():
     mesh, others = data_mesh(4, ONE), np.zeros((6, 2, 2, 3), np.uint8)
 
     def rows(start_step, count):
-        feed = with_unlabelled(iter([{}] * count), others, mesh, batch_size=4, seed=7, start_step=start_step)
+        feed = with_unlabelled(iter([{}] * count), others, mesh, Order(4, seed=7, start_step=start_step))
         return np.concatenate(
             [np.asarray(batch["unlabelled_row"]) for _, batch in zip(range(count), feed, strict=False)]
         )

@@ -17,6 +17,7 @@ from ddim_jax.cli import pack as command
 from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.inference import Segmenter
 from ddim_jax.inference.packing import pack
+from ddim_jax.inference.writing import writing_context
 from ddim_jax.models import create_model
 from ddim_jax.runtime.errors import CheckpointError, InputError
 from ddim_jax.training.state import load_weights
@@ -68,6 +69,20 @@ def test_the_same_run_gives_the_same_bytes_and_another_note_the_same_weights(run
     latest = pack(run, tmp_path / "latest.safetensors", step="latest")
     assert latest.step == 20
     assert latest.digest != other.digest
+
+
+def test_what_the_class_is_goes_with_the_weights_and_is_checked(file, tmp_path):
+    named = tmp_path / "named.safetensors"
+    assert pack(file, named, segments=["Lung"]).metadata["config"]["data"]["segments"] == ["foreground=Lung"]
+    assert pack(named, tmp_path / "again.safetensors").metadata["config"]["data"]["segments"] == ["foreground=Lung"]
+    segmenter = Segmenter.from_pretrained(named)
+    assert writing_context(segmenter, segmenter.options()).segments == {"foreground": "Lung"}
+    assert segmenter.fingerprint() == Segmenter.from_pretrained(file).fingerprint()
+    with pytest.raises(InputError, match="'Lnug', which is no name of a SNOMED CT concept in DICOM; did you mean Lung"):
+        pack(file, tmp_path / "wrong.safetensors", segments=["Lnug"])
+    with pytest.raises(InputError, match="segments has 'lung=Lung'; expected NAME=CONCEPT with a name among f"):
+        pack(file, tmp_path / "wrong.safetensors", segments=["lung=Lung"])
+    assert not (tmp_path / "wrong.safetensors").exists()
 
 
 def test_half_precision_is_half_the_size_and_rounds_each_weight_once(run, file, tmp_path):
