@@ -97,10 +97,10 @@ def load_weights(path: str | os.PathLike, model: nn.Module, image_size: int, lab
         told += f", pre-trained on {examples} pictures without masks: {len(given)} of {len(wanted)} arrays"
         return Begun(found.params, f"{told}; these are new: {', '.join(new_parts(wanted, pretrained))}")
     if before.channels != channels:
-        new = [name for name in wanted if name in given and wanted[name].shape != given[name].shape]
+        new = _of_mask_channels(model, image_size)
         about = f"its mask has {before.channels} channels in the network, this one {channels}"
     elif _meaning(before) != _meaning(labels):
-        new = _last_layer(model, image_size)
+        new = _of_mask_channels(model, image_size, slice(-1, None))  # the last layer
         about = f"its classes are {_meaning(before)}, those of this run {_meaning(labels)}"
         if not new:
             told += f"; {about}, and all layers are kept, since the network has no field mask_channels"
@@ -144,10 +144,11 @@ def _meaning(labels: Labels) -> str:
     return ", ".join(labels.class_names) + (" (which overlap)" if labels.several and labels.multilabel else "")
 
 
-def _last_layer(model: nn.Module, image_size: int) -> list[str]:
-    """Names of the weights of which each channel of the mask has its own part at the end: the last axis grows with it.
+def _of_mask_channels(model: nn.Module, image_size: int, axes: slice = slice(None)) -> list[str]:
+    """Names of the weights of which one of these axes grows with the channels of the mask.
 
-    Those that take the mask in, and the picture with it, are not among them.
+    The last axis grows where each channel has its own part at the end; the weights that take the mask in, and the
+    picture with it, have another.
     """
     if not hasattr(model, "mask_channels"):
         return []
@@ -155,7 +156,7 @@ def _last_layer(model: nn.Module, image_size: int) -> list[str]:
         flatten_dict(param_shapes(one, image_size), sep=".")
         for one in (model, model.clone(mask_channels=model.mask_channels + 1))
     )
-    return [name for name, leaf in own.items() if leaf.shape[-1:] != wider[name].shape[-1:]]
+    return [name for name, leaf in own.items() if leaf.shape[axes] != wider[name].shape[axes]]
 
 
 def start_from(state: TrainState, begun: Begun) -> TrainState:

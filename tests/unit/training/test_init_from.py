@@ -133,3 +133,10 @@ def test_a_run_of_another_network_is_refused(tmp_path):
         load_weights(saved_run(tmp_path / "before", weights), network(), 16)
     with pytest.raises(CheckpointError, match="holds no checkpoints"):
         load_weights(tmp_path, network(), 16)
+
+
+def test_a_run_of_another_network_is_refused_although_its_mask_has_other_channels(tmp_path):
+    overrides = tiny_config()["model"]["overrides"]
+    wide = random_weights({**overrides, "base_channels": 16, "mask_channels": 4})
+    with pytest.raises(CheckpointError, match=r"before/checkpoints/4 belongs to another model.* conv_in.bias: "):
+        load_weights(saved_run(tmp_path / "before", wide, {"lung": 1, "heart": 2, "rib": 3}), network(), 16)
