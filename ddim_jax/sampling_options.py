@@ -205,6 +205,19 @@ class SamplingOptions:
             values["threshold"] = ensemble_threshold(PROTOCOLS[values["protocol"]], values["ensemble"], labels)
         return cls(**values)
 
+    def checked(self) -> "SamplingOptions":
+        """These options with each value checked by itself, as far as that goes without a checkpoint; None stays.
+
+        Raises:
+          InputError: a value is out of range; the message names it.
+        """
+        values = {
+            field.name: (getattr(self, field.name), field.metadata["check"]) for field in dataclasses.fields(self)
+        }
+        return SamplingOptions(
+            **{name: None if value is None else check(name, value) for name, (value, check) in values.items()}
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """The fields by name, as result files record them."""
         return dataclasses.asdict(self) | {"window": None if self.window is None else list(self.window)}

@@ -7,7 +7,6 @@ from typing import Any, Literal
 import flax.linen as nn
 import numpy as np
 
-from ddim_jax.aggregation import PROTOCOLS, ensemble_threshold
 from ddim_jax.diffusion import timestep_grid
 from ddim_jax.inference.calibration import Calibrated, load_calibration, load_reference
 from ddim_jax.inference.device import DeviceSampler
@@ -147,10 +146,11 @@ class Segmenter(DeviceSampler):
         Raises:
           InputError, TypeError: as `SamplingOptions.create`.
         """
-        base = {} if options is None else options.as_given()
-        if options is not None and options.threshold == ensemble_threshold(
-            PROTOCOLS[options.protocol], options.ensemble, self.labels
-        ):
+        if options is None:
+            return SamplingOptions.create(self.config, **given)
+        base = options.checked().as_given()
+        fused = {name: base[name] for name in ("protocol", "ensemble")}
+        if base["threshold"] == SamplingOptions.create(self.config, **fused).threshold:
             del base["threshold"]  # it was not chosen: another protocol or ensemble has its own
         return SamplingOptions.create(self.config, **base | given)
 

@@ -134,6 +134,31 @@ def test_each_method_refuses_what_it_does_not_know(method):
         getattr(red_segmenter(), method)(*about, step=1)
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"protocol": "foo"}, "protocol is 'foo'; expected one of paper, mean"),
+        ({"protocol": ["mean"]}, r"protocol is \['mean'\]"),
+        ({"ensemble": "foo"}, "ensemble is 'foo'; expected one of majority"),
+        ({"ensemble": {}}, "ensemble is {}"),
+        ({"threshold": np.ones(2)}, "threshold is array"),
+        ({"window": 40}, "window is 40; expected a centre and a width"),
+        ({"clip_x0": -1}, "clip_x0 is -1"),
+        ({"seed": "0"}, "seed is '0'"),
+    ],
+)
+def test_options_made_by_hand_are_refused_as_given_ones_are(values, message):
+    with pytest.raises(InputError, match=message):
+        red_segmenter().segment(np.zeros((SIZE, SIZE, 3), np.uint8), SamplingOptions(steps=2, **values))
+
+
+def test_none_in_options_made_by_hand_is_the_checkpoint_s():
+    segmenter = red_segmenter(protocol="paper", ensemble="staple")
+    options = segmenter.options(SamplingOptions(steps=2, protocol=None, ensemble=None, threshold=0.5))
+    assert (options.protocol, options.ensemble, options.threshold) == ("paper", "staple", 0.5)
+    assert segmenter.options(options, ensemble="mean").threshold == 0.9  # 0.5 was that of staple, not chosen
+
+
 def test_a_threshold_that_was_not_chosen_is_that_of_the_new_protocol_or_ensemble():
     segmenter = red_segmenter()
     paper = segmenter.options(protocol="paper")
