@@ -22,11 +22,14 @@ def learning_rate_schedule(schedule: str, learning_rate: float, warmup_steps: in
     """Linear warm-up from 0 over `warmup_steps`, then constant, or a half cosine down to 1% at `steps`.
 
     Raises:
-      ConfigError: an unknown schedule, a learning rate that is not a positive number, or a warm-up as long as the run.
+      ConfigError: an unknown schedule, a learning rate that is not a positive number, or a warm-up as long as `steps`.
     """
     _check(lr_schedule=schedule, learning_rate=learning_rate, warmup_steps=warmup_steps)
     if warmup_steps >= steps:
-        raise ConfigError(f"train.warmup_steps is {warmup_steps}; expected 0 to below the {steps} steps of the run")
+        raise ConfigError(
+            f"train.warmup_steps is {warmup_steps}; expected 0 to below the {steps} steps of the schedule, which are "
+            "those of the run or train.schedule_steps"
+        )
     if schedule == "cosine":
         if warmup_steps == 0:
             return optax.cosine_decay_schedule(learning_rate, steps, alpha=0.01)
