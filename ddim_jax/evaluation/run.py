@@ -22,7 +22,7 @@ from ddim_jax.evaluation.intervals import COVERAGE, summarise_bounds, summarise_
 from ddim_jax.evaluation.intervals import calibrate as fit_calibration
 from ddim_jax.evaluation.scoring import ImageResult, score_image
 from ddim_jax.evaluation.staging import check_targets, staged
-from ddim_jax.evaluation.summary import RULES, summarise
+from ddim_jax.evaluation.summary import rules, summarise
 from ddim_jax.evaluation.tables import write_per_image
 from ddim_jax.imageio.foregrounds import describe_foregrounds, noting
 from ddim_jax.inference import Segmenter
@@ -194,7 +194,7 @@ def evaluate(
                 "mean_of_the_rest": statistics.fmean(rest) if rest else None,
                 "median_of_the_rest": statistics.median(rest) if rest else None,
             },
-            "rules": RULES,
+            "rules": rules(options.ensemble),
         }
         cut_short = None
         with staged(output_dir, _FILES) as stage:

@@ -11,6 +11,7 @@ from rich.table import Table
 from ddim_jax.aggregation import PROTOCOLS
 from ddim_jax.evaluation.intervals import bounds_of, true_area
 from ddim_jax.evaluation.scoring import ImageResult
+from ddim_jax.evaluation.summary import cut_in_words
 from ddim_jax.inference.calibration import Calibrated
 from ddim_jax.inference.unlikeness import Reference
 from ddim_jax.labels import Labels
@@ -76,8 +77,7 @@ def summary_table(metrics: dict[str, Any]) -> Table:
     )
     table.add_column("measure")
     for name in PROTOCOLS:
-        threshold = metrics["protocols"][name]["threshold"]
-        table.add_column(f"{name} ({'likeliest' if threshold is None else f'> {threshold}'})", justify="right")
+        table.add_column(f"{name} ({cut_in_words(metrics['protocols'][name]['threshold'])})", justify="right")
     for measure in metrics["protocols"]["mean"]["per_image"]:
         values = [metrics["protocols"][name]["per_image"][measure] for name in PROTOCOLS]
         digits = 4 if all(value["high"] <= 1 for value in values) else 2
