@@ -159,9 +159,8 @@ def fuse(
     labels: Labels = Labels(),
     calibration: Calibrated | None = None,
     hypotheses: bool = False,
-    unlikeness: float | None = None,
 ) -> Segmentation:
-    """Turns the samples of one image into its result.
+    """Turns the samples of one image into its result, but for its unlikeness.
 
     Args:
       samples: float32 [S, h, w], of several classes [S, h, w, K]: estimates of x_0 at the size the network worked at.
@@ -171,7 +170,6 @@ def fuse(
       labels: the classes.
       calibration: of these options; None for no bounds, and a doubt as the network has it.
       hypotheses: whether the result has them.
-      unlikeness: of the image, goes into the result.
     """
     fused = ensemble_probability(samples, PROTOCOLS[options.protocol], options.ensemble, labels)
     probability = resize_unit_map(fused, shape)
@@ -186,5 +184,4 @@ def fuse(
         doubt=float(np.mean(shown)),
         bounds={} if calibration is None else calibration.bounds(probability, mask, doubts, labels),
         hypotheses=hypotheses_of(samples, shape, options, labels) if hypotheses else (),
-        unlikeness=unlikeness,
     )
