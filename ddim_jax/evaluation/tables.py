@@ -29,15 +29,14 @@ def write_per_image(
 ) -> None:
     """Writes one row per image, in the order of the data set, atomically.
 
-    Columns: id, height, width (as scored), uncertainty, doubt, unlikeness (as `ddim_jax.Segmentation` has it; empty
-    without a reference), then every measure and the four pixel counts of each
-    protocol: those of "mean" by their names (`dice`), those of others as `<protocol>_<measure>` (`paper_dice`). Of
-    several classes these are means (counts: sums), and those of each class follow as `<class>_<measure>` and
-    `<protocol>_<class>_<measure>`. Then for each class, of several with `<class>_` in front, the pixels `area` of the
-    mask of "mean", `true_area`, and `area_inner` and `area_outer`, between which it lies by the probability alone; with
-    a calibration also `area_low`, `area_high` and `dice_low`. Last, of several annotators, the measures of the samples
-    against them, such as `ged_16`. Numbers are written in full, so means can be
-    recomputed from the file; ids as `spreadsheet_cell` has them.
+    Columns: id, height, width (as scored), uncertainty, doubt, unlikeness (as `ddim_jax.inference.Segmentation` has it;
+    empty without a reference), then every measure and the four pixel counts of each protocol: those of "mean" by their
+    names (`dice`), those of others as `<protocol>_<measure>` (`paper_dice`). Of several classes these are means
+    (counts: sums), and those of each class follow as `<class>_<measure>` and `<protocol>_<class>_<measure>`. Then for
+    each class, of several with `<class>_` in front, the pixels `area` of the mask of "mean", `true_area`, and
+    `area_inner` and `area_outer`, between which it lies by the probability alone; with a calibration also `area_low`,
+    `area_high` and `dice_low`. Last, of several annotators, the measures of the samples against them, such as `ged_16`.
+    Numbers are written in full, so means can be recomputed from the file; ids as `spreadsheet_cell` has them.
     """
     fields = [*results[0].scores["mean"].measures, *Counts._fields]
     of_classes = [f"{one}_{field}" for one in results[0].scores["mean"].classes for field in fields]
