@@ -38,7 +38,6 @@ from ddim_jax.runtime.printable import printable
 from ddim_jax.runtime.processes import LastWord, as_first, ending_together, first_alone, of_all
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.runtime.signals import StopRequest, stop_on_signals
-from ddim_jax.sampling_options import SamplingOptions
 from ddim_jax.training import same_pixels
 from ddim_jax.training.adversarial import Adversary
 from ddim_jax.training.input_pipeline import batches, read_pictures, read_unlabelled, with_unlabelled
@@ -52,7 +51,7 @@ from ddim_jax.training.sharding import data_mesh, place
 from ddim_jax.training.state import TrainState, create_state, load_weights, parameter_count, start_from
 from ddim_jax.training.step import make_train_step
 from ddim_jax.training.stopping import Stop
-from ddim_jax.training.validation import Validator, validation_rows
+from ddim_jax.training.validation import Validator, validation_options, validation_rows
 
 
 @pinned()
@@ -167,7 +166,7 @@ def _train(
     identity[same_pixels.FIELD] = same_pixels.digest_of(digests)
     if found is not None:
         same_pixels.check_same_pixels(store.metadata(found), digests, workdir, refuse=data["same_pixels"])
-    sampling = {"steps": fields["validation_steps"], "clip_x0": config["sample"]["clip_x0"]}
+    sampling = validation_options(config)
     train_step = make_train_step(
         model,
         process,
@@ -178,16 +177,9 @@ def _train(
         augmentation=Augmentation.from_config(data),
         accumulate=fields["accumulate"],
         adversary=Adversary.from_config(fields),
-        teacher=MeanTeacher(fields["unlabelled_weight"], SamplingOptions(**sampling)) if unlabelled else None,
+        teacher=MeanTeacher(fields["unlabelled_weight"], sampling) if unlabelled else None,
     )
-    validator = Validator(
-        model,
-        process,
-        pictures.validation,
-        batch_size=batch_size,
-        seed=seed,
-        **sampling,
-    )
+    validator = Validator(model, process, pictures.validation, batch_size=batch_size, options=sampling, seed=seed)
 
     begin_folder(workdir, config, one_training, is_unchanged=lambda: store.steps() == steps_there)
     if jax.process_index() == 0:
