@@ -40,8 +40,8 @@ class Segmentation(NamedTuple):
         Dice (`ddim_jax.metrics.Bounds`), each made to hold for the calibrated share of pictures; else empty.
       hypotheses: the whole masks that the samples fall into, the heaviest first; empty where nobody asked for them.
       unlikeness: the distance of the picture from those that the checkpoint was calibrated on, as a multiple of the
-        limit (`ddim_jax.inference.unlikeness`): above 1 the picture is flagged, and the bounds do not hold for it;
-        None: not judged, for there is no calibration, or it has no reference of its pictures.
+        limit (`ddim_jax.inference.unlikeness`): above 1 the picture is flagged as out of distribution, and the bounds
+        do not hold for it; None: not judged, for there is no calibration, or it has no reference of its pictures.
     """
 
     mask: np.ndarray

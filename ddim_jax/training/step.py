@@ -19,7 +19,7 @@ from ddim_jax.ops.random_keys import compiled_draws
 from ddim_jax.preprocessing import normalise, normalise_mask
 from ddim_jax.runtime.pinned import key as key_of
 from ddim_jax.training.adversarial import Adversary
-from ddim_jax.training.mean_teacher import MeanTeacher, taught_masks, that_ignores, weights
+from ddim_jax.training.mean_teacher import MeanTeacher, taught_masks, weights, with_ignored_pixels
 from ddim_jax.training.optimiser import updated
 from ddim_jax.training.sharding import replicated
 from ddim_jax.training.state import TrainState
@@ -72,7 +72,7 @@ def make_train_step(
 
     platform = mesh.devices.flat[0].platform
     if teacher is not None:
-        process = that_ignores(process)
+        process = with_ignored_pixels(process)
 
     def drawn(key: jax.Array, position: jax.Array, image: jax.Array, mask: jax.Array) -> tuple[jax.Array, ...]:
         """One example as the losses take it: x_0 [S,S,C] and image [S,S,3], augmented, noise [S,S,C], timestep [].
