@@ -222,7 +222,7 @@ class Index:
 
 
 def with_segments(kinds: Iterable[str]) -> list[str]:
-    """Those of the kinds whose files hold the coded concepts of the classes."""
+    """The kinds whose files hold the coded concepts of the classes."""
     return [kind for kind in kinds if getattr(WRITERS.get(kind), "has_segments", False)]
 
 
