@@ -25,10 +25,11 @@ from ddim_jax.fields import (
     with_added,
     with_defaults,
 )
+from ddim_jax.imageio.coded import parse_segments
 from ddim_jax.labels import Labels
 from ddim_jax.models import model_spec
 from ddim_jax.registry import MODELS, import_plugins
-from ddim_jax.runtime.errors import CheckpointError, ConfigError
+from ddim_jax.runtime.errors import CheckpointError, ConfigError, InputError
 from ddim_jax.runtime.remote import refuse_remote
 from ddim_jax.runtime.values import is_whole
 from ddim_jax.schema import SCHEMA
@@ -81,10 +82,15 @@ def resolve_config(config: Any) -> dict[str, Any]:
     if isinstance(plain["model"].get("overrides"), Mapping):
         overrides = plain["model"]["overrides"]
         plain["model"] = plain["model"] | {"overrides": {k: v for k, v in overrides.items() if v is not None}}
-    if is_whole(plain.get("data", {}).get("crop"), 1):
-        plain["data"] = plain["data"] | {"image_size": plain["data"]["crop"]}
+    if isinstance(data, Mapping) and is_whole(data.get("crop"), 1):
+        plain["data"] = plain["data"] | {"image_size": data["crop"]}
     check_config(plain)
-    plain["data"] |= Labels.from_config(plain["data"]).as_config()
+    labels = Labels.from_config(plain["data"])
+    try:
+        parse_segments(plain["data"]["segments"], labels.class_names)
+    except InputError as error:
+        raise ConfigError(f"data.{error}") from error
+    plain["data"] |= labels.as_config()
     return plain
 
 
@@ -121,9 +127,11 @@ def check_config(config: Mapping[str, Any]) -> None:
             f"train.steps is {train['steps']} and train.epochs is {train['epochs']}; expected one of them above 0, "
             "the other 0"
         )
-    if train["steps"] and train["warmup_steps"] >= train["steps"]:
+    length = train["schedule_steps"] or train["steps"]
+    if length and train["warmup_steps"] >= length:
+        of = "train.schedule_steps" if train["schedule_steps"] else "the run"
         raise ConfigError(
-            f"train.warmup_steps is {train['warmup_steps']}; expected 0 to below the {train['steps']} steps of the run"
+            f"train.warmup_steps is {train['warmup_steps']}; expected 0 to below the {length} steps of {of}"
         )
     if data["window"] is not None and data["window"][1] <= 0:
         raise ConfigError(f"data.window is {data['window']!r}; expected a centre and a width above 0")

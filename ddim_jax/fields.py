@@ -142,6 +142,11 @@ def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def value_at(config: Mapping[str, Any], name: str) -> Any:
+    """The value of the field with that full name, such as "data.root".
+
+    Raises:
+      KeyError: there is no such field or section.
+    """
     for part in name.split("."):
         config = config[part]
     return config

@@ -1,4 +1,4 @@
-"""Things by name: models, samplers, data sets, readers, writers, metrics and ensembles, this package's and others'.
+"""Registries of models, samplers, data sets, readers, writers, metrics and ensembles, this package's and others'.
 
     from ddim_jax import register
 

@@ -103,7 +103,8 @@ def _option(
 class SamplingOptions:
     """All that a result depends on besides the picture and the checkpoint.
 
-    Made by hand, the values are not checked until they are used with a checkpoint; `create` checks them.
+    Made by hand, they replace all of the checkpoint's options but those that are None, and are not checked until they
+    are used; `segmenter.options(steps=8)` is the checkpoint's with one field replaced, checked.
 
     Attributes:
       steps: network evaluations per sample, 1 .. num_train_timesteps; 1 for a network without diffusion.
@@ -113,7 +114,8 @@ class SamplingOptions:
       clip_x0: bound on the estimate of x_0 in each step, above 0; None for no bound.
       flips: True if the samples see the picture in turn as it is, mirrored left to right, top to bottom, and both.
       size: the size the network works at: "model", the one it was trained at; "native", each picture's own;
-        "tiles", the one it was trained at, in overlapping tiles of each picture at its own size.
+        "tiles", the one it was trained at, in overlapping tiles of each picture at its own size; None for "tiles" of a
+        network trained on crops, else "model".
       seed: of the noise, 0 .. 2^32 - 1.
       protocol: how samples become a probability, a key of `ddim_jax.aggregation.PROTOCOLS`.
       ensemble: how the samples are fused, a name in `ddim_jax.registry.ENSEMBLES`.
@@ -122,7 +124,7 @@ class SamplingOptions:
       window: centre and width of the values of a DICOM or NIfTI file that are shown; None for the one the training had
         (`data.window`) or, where that had none, the file's own. Pictures that are given as arrays have none.
       invert: files store their pictures inverted, white as the smallest value, and they are turned round when they are
-        read; arrays are taken as they are. None in `create` for what the training had (`data.invert`).
+        read; arrays are taken as they are. None for what the training had (`data.invert`).
     """
 
     # `program`: the compiled program depends on it. `seed` reaches the program as an array instead.
@@ -137,8 +139,8 @@ class SamplingOptions:
     )
     clip_x0: float | None = _option(None, "bound on the estimates of x_0", bound, program=True)
     flips: bool = _option(False, "let the samples see the picture mirrored in turn", yes_or_no, program=True)
-    size: Size = _option(  # noqa: RUF009 - strings are not mutable
-        "model",
+    size: Size | None = _option(  # noqa: RUF009 - strings are not mutable
+        None,
         "model: images are resized to the size the network was trained at and results back; native: nothing is "
         "resized, time and memory grow with the image; tiles: nothing is resized, overlapping tiles of the size the "
         "network was trained at are blended, time grows with the image",
@@ -157,7 +159,7 @@ class SamplingOptions:
         window,
         otherwise="the checkpoint's, else each file's own",
     )
-    invert: bool = _option(False, "files store pictures inverted, white as the smallest value", yes_or_no)
+    invert: bool | None = _option(None, "files store pictures inverted, white as the smallest value", yes_or_no)
 
     @classmethod
     def create(cls, config: Mapping[str, Any], **given: Any) -> "SamplingOptions":
@@ -204,6 +206,19 @@ class SamplingOptions:
             labels = Labels.from_config(config["data"])
             values["threshold"] = ensemble_threshold(PROTOCOLS[values["protocol"]], values["ensemble"], labels)
         return cls(**values)
+
+    def checked(self) -> "SamplingOptions":
+        """These options with each value checked by itself, as far as that goes without a checkpoint; None stays.
+
+        Raises:
+          InputError: a value is out of range; the message names it.
+        """
+        values = {
+            field.name: (getattr(self, field.name), field.metadata["check"]) for field in dataclasses.fields(self)
+        }
+        return SamplingOptions(
+            **{name: None if value is None else check(name, value) for name, (value, check) in values.items()}
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name, as result files record them."""

@@ -175,9 +175,9 @@ def traced_once():
         with jax.ensure_compile_time_eval():
             return jax.tree.map(np.asarray, create_state(*arguments, **fields))
 
-    def score_once(self, model, process, pictures, *, steps, clip_x0, seed, **rest):
-        initialise(self, model, process, pictures, steps=steps, clip_x0=clip_x0, seed=seed, **rest)
-        self._score = scores.setdefault((model, process, steps, clip_x0, seed), self._score)
+    def score_once(self, model, process, pictures, *, options, seed, **rest):
+        initialise(self, model, process, pictures, options=options, seed=seed, **rest)
+        self._score = scores.setdefault((model, process, options, seed), self._score)
 
     def segmenter_once(self, model, *arguments, programs=None, **fields):
         make_segmenter(self, model, *arguments, programs=programs, **fields)

@@ -194,7 +194,9 @@ def draw_robustness(path: Path, rows: Sequence[Row]) -> None:
     axes = figure.subplots(2, len(changes), squeeze=False, sharex="col", sharey="row")
     palette = [*_COLOURS.values(), "#CC79A7", "#E69F00", "#56B4E9"]
     for number, own in enumerate(lines.values()):
-        style = {"color": palette[number % len(palette)], "marker": ".", "linewidth": 1.2, "markersize": 4}
+        again, hue = divmod(number, len(palette))
+        style = {"color": palette[hue], "linestyle": ("-", "--", ":")[again % 3]}
+        style |= {"marker": ".", "linewidth": 1.2, "markersize": 4}
         for column, (change, through) in enumerate(changes):
             curve = [r for r in own if (r["change"], r["through"]) == (change, through)]
             if curve:

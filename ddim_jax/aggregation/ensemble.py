@@ -32,10 +32,8 @@ def ensemble_probability(
 ) -> np.ndarray:
     """Fuses the samples of an image; of several classes each by itself, against the rest.
 
-    "mean": what the protocol makes of all samples together. "mean_of_each": the mean of what it makes of each sample by
-    itself. For the other two, it makes a mask of each sample, with its own threshold. "majority": the fraction of the
-    masks that hold the pixel. "staple": the probability of the mask behind them, found by STAPLE. The mask of a sample
-    of exclusive classes has the likeliest of them and the background, as `threshold_mask` makes it.
+    The docstring of each function in `ddim_jax.aggregation.ensembles` says how. For those of masks, the mask of a
+    sample of exclusive classes has the likeliest of them and the background, as `threshold_mask` makes it.
 
     Args:
       samples: [S, h, w] estimates of x_0, about [-1, 1] and unclipped; of several classes [S, h, w, K].

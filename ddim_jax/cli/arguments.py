@@ -112,8 +112,8 @@ def add_sampling_arguments(parser: argparse.ArgumentParser, leave_out: Sequence[
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
         elif field.name == "window":
             parser.add_argument(flag, type=checked(_window), metavar="C,W", **common)
-        elif typing.get_origin(types[field.name]) is typing.Literal:
-            parser.add_argument(flag, choices=typing.get_args(types[field.name]), **common)
+        elif typing.get_origin(kind) is typing.Literal:
+            parser.add_argument(flag, choices=typing.get_args(kind), **common)
         elif kind is str:
             # Checked with the checkpoint, whose config may name modules that register more.
             names = ", ".join(field.metadata["check"].names)

@@ -61,6 +61,13 @@ def entries(root: Path) -> str:
     return listed(sorted(entry.name for entry in root.iterdir()))
 
 
+def name_problem(name: str, file: Path, table: str) -> str | None:
+    """A line on a name whose bytes are no text, and could not stand in that table; None for any other."""
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        return f"{file}: the name is not UTF-8, and could not be written into {table}; rename the file"
+    return None
+
+
 def match_pairs(
     images: Iterable[tuple[str, Path]], masks: Iterable[tuple[str, Path]], stratum: str = ""
 ) -> tuple[list[Pair], list[str]]:
@@ -91,8 +98,8 @@ def _by_key(
     found: dict[str, Path] = {}
     for name, file in files:
         key = same_name(name)
-        if any("\ud800" <= character <= "\udfff" for character in name):
-            problems.append(f"{file}: the name is not UTF-8, and could not be written into splits.csv; rename the file")
+        if problem := name_problem(name, file, "splits.csv"):
+            problems.append(problem)
         elif key in found:
             problems.append(f"{found[key]} and {file} are both {kind} of {name}")
         else:

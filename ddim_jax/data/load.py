@@ -37,6 +37,9 @@ def load_dataset(
 ) -> Source:
     """One split of a data set.
 
+    Of a folder of pairs without splits.csv the split is drawn once and written there, or into `cache_dir` where that
+    cannot be; with `read_only` nothing is written.
+
     Args:
       name: of a registered data set: phantom and ambiguous (generated), folder (images/ and masks/ below `root`), a
         published one as it is unpacked below `root` (rsua, isbi2016, polypdb), or one of another package.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ddim_jax.data.datasets.folder import check_ranges
-from ddim_jax.data.discovery import images_and_masks, listed
+from ddim_jax.data.discovery import images_and_masks, listed, name_problem
 from ddim_jax.data.facts import PixelBudget
 from ddim_jax.data.sources import Source, data_error
 from ddim_jax.imageio.images import ReadOptions, count_pixels, log_notes, read_image
@@ -59,8 +59,8 @@ def load_unlabelled(
       most: bytes of the pictures at that size, at most; they are all kept in memory.
 
     Raises:
-      DataError: `folder` has no picture, or none that can be read and is not labelled; it holds masks too; or there
-        are more bytes than `most`.
+      DataError: `folder` has no picture, or none that can be read and is not labelled; it holds masks too; a name is
+        not UTF-8; or there are more bytes than `most`.
     """
     pictures = _Pictures(folder, reading)
     size = len(pictures) * image_size * image_size * 3
@@ -153,13 +153,16 @@ class _Pictures:
         if reading.window is None:
             check_ranges(folder, files)
         self._places: list[tuple[Path, int | None]] = []
+        named = [(file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.name) for file in files]
+        wrong = [problem for pair in zip(named, files, strict=True) if (problem := name_problem(*pair, "pixels.csv"))]
+        if wrong:
+            raise data_error(f"{folder}: {len(wrong)} pictures cannot be told by name (data.unlabelled):", wrong)
         names = []
-        for file in files:
+        for name, file in zip(named, files, strict=True):
             try:
                 count = count_slices(file)
             except DataError:
                 count = 1  # reading it says what is wrong
-            name = file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.name
             slices = [None] if count == 1 else list(range(count))
             self._places += [(file, number) for number in slices]
             names += [name if number is None else f"{name}#{number + 1:03d}" for number in slices]

@@ -76,8 +76,12 @@ class DirectProcess:
         Raises:
           ConfigError: steps is not 1.
         """
+        self._check_steps(options)
+        return mask_of_logits(apply(params, image).astype(jnp.float32), self.labels)
+
+    @staticmethod
+    def _check_steps(options: SamplingOptions) -> None:
         if options.steps != 1:
             raise ConfigError(
                 f"sample.steps is {options.steps}; expected 1, since this network gives the mask in one pass"
             )
-        return mask_of_logits(apply(params, image).astype(jnp.float32), self.labels)

@@ -34,6 +34,7 @@ class Schedule:
 
     @property
     def num_train_timesteps(self) -> int:
+        """T, the number of timesteps."""
         return len(self.betas)
 
 

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 
 from ddim_jax.diffusion.direct import Apply, DirectProcess
 from ddim_jax.diffusion.losses import mask_of_logits, valid_pixels
-from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.runtime.pinned import key as key_of
 from ddim_jax.sampling_options import SamplingOptions
 
@@ -73,8 +72,7 @@ class StochasticProcess(DirectProcess):
         Raises:
           ConfigError: steps is not 1.
         """
-        if options.steps != 1:
-            raise ConfigError(f"sample.steps is {options.steps}; expected 1, since this network works in one pass")
+        self._check_steps(options)
         gaussian = self._gaussian(apply(params, image), noise.shape[-1])
         return mask_of_logits(jax.vmap(_draw)(jax.vmap(_key_in)(noise), *gaussian), self.labels)
 

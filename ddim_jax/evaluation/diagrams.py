@@ -23,6 +23,7 @@ from ddim_jax.evaluation.style import (
     plain,
     save_figure,
 )
+from ddim_jax.evaluation.summary import cut_in_words
 from ddim_jax.imageio.class_colours import class_colour
 from ddim_jax.metrics import risk_coverage
 
@@ -78,7 +79,7 @@ def _distributions(axes: Axes, results: Sequence[ImageResult], metrics: dict[str
     pad = 0.02 * (1.0 - low)
     axes.set_xlim(low - pad, 1.0 + pad)
     axes.set_ylim(-0.35, len(names) - 0.2)
-    labels = [f"{name}\n(> {metrics['protocols'][name]['threshold']})" for name in reversed(names)]
+    labels = [f"{name}\n({cut_in_words(metrics['protocols'][name]['threshold'])})" for name in reversed(names)]
     axes.set_yticks(range(len(names)), labels, fontsize=NORMAL, color=TEXT)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)

@@ -22,7 +22,7 @@ from ddim_jax.evaluation.intervals import COVERAGE, summarise_bounds, summarise_
 from ddim_jax.evaluation.intervals import calibrate as fit_calibration
 from ddim_jax.evaluation.scoring import ImageResult, score_image
 from ddim_jax.evaluation.staging import check_targets, staged
-from ddim_jax.evaluation.summary import RULES, summarise
+from ddim_jax.evaluation.summary import rules, summarise
 from ddim_jax.evaluation.tables import write_per_image
 from ddim_jax.imageio.foregrounds import describe_foregrounds, noting
 from ddim_jax.inference import Segmenter
@@ -157,7 +157,8 @@ def evaluate(
     with _progress_bar(progress) as bar:
         look = _read_all(subset, bar, segmenter.labels)
         results, seconds = _score_all(segmenter, look, len(subset), options, resolution, score, batch_size, bar)
-        rest = seconds[batch_size:]  # but the first batch
+        together = _together(options, batch_size)
+        rest = seconds[together:]  # but the first batch
         if calibrate is not None:
             calibration = fit_calibration(results, subset, split, coverage, segmenter.labels)
             if len(results) >= PICTURES_NEEDED:
@@ -189,11 +190,11 @@ def evaluate(
             "unlikeness": summarise_unlikeness(results, reference, not_judged),
             "seconds_per_image": {
                 "device": jax.devices()[0].device_kind,
-                "first_with_compilation": sum(seconds[:batch_size]),
+                "first_with_compilation": sum(seconds[:together]),
                 "mean_of_the_rest": statistics.fmean(rest) if rest else None,
                 "median_of_the_rest": statistics.median(rest) if rest else None,
             },
-            "rules": RULES,
+            "rules": rules(options.ensemble),
         }
         cut_short = None
         with staged(output_dir, _FILES) as stage:
@@ -289,7 +290,8 @@ def _score_all(
     """The numbers of every image, and the seconds its sampling took, of a batch the share of each."""
     results, seconds = [], []
     rows = iter(bar.track(range(count), description="sampling"))
-    while examples := [look(row) for row in itertools.islice(rows, batch_size)]:
+    together = _together(options, batch_size)
+    while examples := [look(row) for row in itertools.islice(rows, together)]:
         start = time.perf_counter()
         samples = list(segmenter.sample_each([example.image for example in examples], options, batch_size))
         seconds += [(time.perf_counter() - start) / len(examples)] * len(examples)
@@ -302,6 +304,11 @@ def _score_all(
             scored = score(example.id, estimates, truth, annotators=annotators)
             results.append(scored._replace(descriptor=describe_picture(example.image)))
     return results, seconds
+
+
+def _together(options: SamplingOptions, batch_size: int) -> int:
+    """The pictures that are sampled at once; one at size "tiles", of whose tiles a batch is made."""
+    return 1 if options.size == "tiles" else batch_size
 
 
 def choose_images(count: int, limit: int | None) -> list[int]:

@@ -23,12 +23,12 @@ from ddim_jax.metrics import (
     calibration_of_classes,
     class_counts,
     class_doubts,
+    class_statements,
     dice,
     logit_counts_of_classes,
     logit_counts_of_masks,
     measure_classes,
     measure_hypotheses,
-    state,
 )
 from ddim_jax.preprocessing import resize_unit_map
 
@@ -140,7 +140,7 @@ def score_image(
         alone = [protocol_mask(one[np.newaxis], protocol, truth.shape, labels=labels) for one in samples]
         scores[protocol.name] = _score(mask, alone, truth, labels)
         if protocol.name == "mean":
-            statements = state(probability, mask, doubts, coverage, labels, labels.valid(truth))
+            statements = class_statements(probability, mask, doubts, coverage, labels, labels.valid(truth))
             if annotators is not None:
                 hypotheses = measure_hypotheses(np.stack(alone), annotators, labels)
     return ImageResult(

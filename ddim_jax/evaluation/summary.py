@@ -20,9 +20,9 @@ from ddim_jax.metrics import (
     measure_counts,
     risk_coverage,
 )
-from ddim_jax.registry import HYPOTHESIS_METRICS, METRICS
+from ddim_jax.registry import ENSEMBLES, HYPOTHESIS_METRICS, METRICS
 
-RULES = {
+_RULES = {
     "foreground": (
         "probability strictly above the threshold; of exclusive classes with no threshold (null) the likeliest, the "
         "background at 1 minus their sum"
@@ -38,11 +38,6 @@ RULES = {
     "flips": (
         "if true, sample i saw the picture in orientation i mod 4 (as it is, mirrored left to right, top to bottom, "
         "both) and was mirrored back: the samples differ by noise and orientation, those of the paper by noise alone"
-    ),
-    "ensemble": (
-        "mean: as each protocol says; mean_of_each: the mean of its probabilities of the samples by themselves; "
-        "majority: each sample's own mask under the protocol, the fraction of the masks that hold a pixel, cut at 0.5; "
-        "staple: the same masks, fused by STAPLE (expectation-maximisation), cut at 0.5"
     ),
     "uncertainty": (
         "standard deviation of the samples' probabilities (clipped to [-1, 1], mapped to [0, 1]), of several "
@@ -101,6 +96,16 @@ RULES = {
         "compiles a program, and counts among the rest"
     ),
 }
+
+
+def rules(ensemble: str) -> dict[str, str]:
+    """The rules behind the numbers, in words, by what they are about; that of the ensemble is its docstring."""
+    return _RULES | {"ensemble": inspect.getdoc(ENSEMBLES.get(ensemble)) or ""}
+
+
+def cut_in_words(threshold: float | None) -> str:
+    """Where a probability becomes a mask: "> 0.5", or "likeliest" for exclusive classes without a threshold."""
+    return "likeliest" if threshold is None else f"> {threshold}"
 
 
 def mean_and_interval(values: Sequence[float]) -> dict[str, float]:

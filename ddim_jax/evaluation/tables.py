@@ -11,6 +11,7 @@ from rich.table import Table
 from ddim_jax.aggregation import PROTOCOLS
 from ddim_jax.evaluation.intervals import bounds_of, true_area
 from ddim_jax.evaluation.scoring import ImageResult
+from ddim_jax.evaluation.summary import cut_in_words
 from ddim_jax.inference.calibration import Calibrated
 from ddim_jax.inference.unlikeness import Reference
 from ddim_jax.labels import Labels
@@ -28,15 +29,14 @@ def write_per_image(
 ) -> None:
     """Writes one row per image, in the order of the data set, atomically.
 
-    Columns: id, height, width (as scored), uncertainty, doubt, unlikeness (as `ddim_jax.Segmentation` has it; empty
-    without a reference), then every measure and the four pixel counts of each
-    protocol: those of "mean" by their names (`dice`), those of others as `<protocol>_<measure>` (`paper_dice`). Of
-    several classes these are means (counts: sums), and those of each class follow as `<class>_<measure>` and
-    `<protocol>_<class>_<measure>`. Then for each class, of several with `<class>_` in front, the pixels `area` of the
-    mask of "mean", `true_area`, and `area_inner` and `area_outer`, between which it lies by the probability alone; with
-    a calibration also `area_low`, `area_high` and `dice_low`. Last, of several annotators, the measures of the samples
-    against them, such as `ged_16`. Numbers are written in full, so means can be
-    recomputed from the file; ids as `spreadsheet_cell` has them.
+    Columns: id, height, width (as scored), uncertainty, doubt, unlikeness (as `ddim_jax.inference.Segmentation` has it;
+    empty without a reference), then every measure and the four pixel counts of each protocol: those of "mean" by their
+    names (`dice`), those of others as `<protocol>_<measure>` (`paper_dice`). Of several classes these are means
+    (counts: sums), and those of each class follow as `<class>_<measure>` and `<protocol>_<class>_<measure>`. Then for
+    each class, of several with `<class>_` in front, the pixels `area` of the mask of "mean", `true_area`, and
+    `area_inner` and `area_outer`, between which it lies by the probability alone; with a calibration also `area_low`,
+    `area_high` and `dice_low`. Last, of several annotators, the measures of the samples against them, such as `ged_16`.
+    Numbers are written in full, so means can be recomputed from the file; ids as `spreadsheet_cell` has them.
     """
     fields = [*results[0].scores["mean"].measures, *Counts._fields]
     of_classes = [f"{one}_{field}" for one in results[0].scores["mean"].classes for field in fields]
@@ -76,8 +76,7 @@ def summary_table(metrics: dict[str, Any]) -> Table:
     )
     table.add_column("measure")
     for name in PROTOCOLS:
-        threshold = metrics["protocols"][name]["threshold"]
-        table.add_column(f"{name} ({'likeliest' if threshold is None else f'> {threshold}'})", justify="right")
+        table.add_column(f"{name} ({cut_in_words(metrics['protocols'][name]['threshold'])})", justify="right")
     for measure in metrics["protocols"]["mean"]["per_image"]:
         values = [metrics["protocols"][name]["per_image"][measure] for name in PROTOCOLS]
         digits = 4 if all(value["high"] <= 1 for value in values) else 2

@@ -24,7 +24,7 @@ from ddim_jax.config import saved_config
 from ddim_jax.inference.loading import fingerprint
 from ddim_jax.inference.unlikeness import PICTURES_NEEDED, Reference
 from ddim_jax.labels import Labels
-from ddim_jax.metrics import Bounds, Quantiles, calibrated_bounds, check_coverage, state
+from ddim_jax.metrics import Bounds, Quantiles, calibrated_bounds, check_coverage, class_statements
 from ddim_jax.runtime.atomic import write_json
 from ddim_jax.runtime.values import is_number
 from ddim_jax.sampling_options import SamplingOptions
@@ -67,8 +67,8 @@ class Calibrated(NamedTuple):
     def bounds(
         self, probability: np.ndarray, mask: np.ndarray, doubts: list[float], labels: Labels
     ) -> dict[str, Bounds]:
-        """The bounds of each class by its name; arguments as `ddim_jax.metrics.state`."""
-        said = state(probability, mask, doubts, self.coverage, labels)
+        """The bounds of each class by its name; arguments as `ddim_jax.metrics.class_statements`."""
+        said = class_statements(probability, mask, doubts, self.coverage, labels)
         return {
             name: calibrated_bounds(*pair) for name, *pair in zip(labels.class_names, said, self.quantiles, strict=True)
         }

@@ -48,8 +48,26 @@ class Ensemble(Segmenter):
                 raise InputError(f"these checkpoints cannot be fused: {'; '.join(differences)}")
         self._size_multiple = math.lcm(self._size_multiple, *(other._size_multiple for other in self.others))
 
+    @classmethod
+    @pinned()
+    def load(
+        cls,
+        paths: Sequence[str | os.PathLike],
+        step: Literal["best", "latest"] | int = "best",
+        programs: str | os.PathLike | None = None,
+    ) -> "Ensemble":
+        """Loads several checkpoints, each as `Segmenter.load` does; so does `from_pretrained`.
+
+        Raises:
+          CheckpointError: as `Segmenter.load`.
+          InputError: `paths` is a single one, or the checkpoints differ as for `Ensemble`.
+        """
+        if isinstance(paths, str | os.PathLike):
+            raise InputError(f"paths is {os.fspath(paths)!r}; expected several checkpoints, Segmenter.load takes one")
+        return cls([load_network(path, step, programs) for path in paths])
+
     def options(self, options: SamplingOptions | None = None, **given: Any) -> SamplingOptions:
-        """As `Segmenter.options`, checked against every checkpoint; `samples` are those of each."""
+        """Returns what `Segmenter.options` does, checked against every checkpoint; `samples` are those of each."""
         options = super().options(options, **given)
         for other in self.others:
             self._options_of(other, options)
@@ -72,7 +90,7 @@ class Ensemble(Segmenter):
         return max(super()._sample_bytes(), *(other._sample_bytes() for other in self.others))
 
     def evaluations(self, options: SamplingOptions) -> int:
-        """As `Segmenter.evaluations`, of all checkpoints."""
+        """Counts what `Segmenter.evaluations` does, of all checkpoints."""
         others = (other.evaluations(self._options_of(other, options)) for other in self.others)
         return super().evaluations(options) + sum(others)
 
@@ -114,7 +132,7 @@ def load_checkpoints(
         return Segmenter.load(paths[0], step, programs, require_sha256)
     if require_sha256 is not None:
         raise InputError(f"a SHA-256 is required of one checkpoint; {len(paths)} are given")
-    return Ensemble([load_network(path, step, programs) for path in paths])
+    return Ensemble.load(paths, step, programs)
 
 
 def _shared(segmenter: Segmenter) -> dict[str, Any]:

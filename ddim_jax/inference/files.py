@@ -108,7 +108,7 @@ def segment_files(
       inputs: a file, a folder (searched recursively) or a glob, or several of these.
       output_dir: made where it does not exist.
       options: how to segment; None for the checkpoint's own options.
-      save: kinds of results to write, names in `ddim_jax.registry.WRITERS`: mask, probability, uncertainty, overlay.
+      save: kinds of results to write, names in `ddim_jax.registry.WRITERS`, such as mask, probability and overlay.
       segments: what the classes are, for DICOM-SEG, as in `data.segments` of the config, which they come before.
       flag_uncertain: the share of the images to name in `flagged.csv`, above 0 and below 1; None for no such file.
       prefetch: images started on the device before the first result is fetched, >= 1.

@@ -2,9 +2,9 @@
 
 One process alone appends to `index.jsonl` itself, process I of N to a part, `index.<I>-of-<N>.jsonl`; the one that ends
 last, or the next that starts after processes were killed, merges the parts; `.processes.json` has what all of them have
-to be given alike. A process holds the lock of the file it
-appends to, which the system takes back however the process ends: a file whose lock is free belongs to nobody. Starting,
-merging and ending happen under `.index.lock`, one process at a time.
+to be given alike. A process holds the lock of the file it appends to, which the system takes back however the process
+ends: a file whose lock is free belongs to nobody. Starting, merging and ending happen under `.index.lock`, one process
+at a time.
 """
 
 import contextlib
@@ -222,7 +222,7 @@ class Index:
 
 
 def with_segments(kinds: Iterable[str]) -> list[str]:
-    """Those of the kinds whose files hold the coded concepts of the classes."""
+    """The kinds whose files hold the coded concepts of the classes."""
     return [kind for kind in kinds if getattr(WRITERS.get(kind), "has_segments", False)]
 
 

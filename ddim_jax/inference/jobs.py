@@ -132,7 +132,7 @@ def plan_jobs(inputs: str | os.PathLike | Iterable[str | os.PathLike], output_di
             if path != absolute(given):  # one file that is given is one picture
                 grouped.append(path)
     count = len(found)
-    found = _series(found, grouped, suffixes, others)
+    found = _series(found, list(dict.fromkeys(grouped)), suffixes, others)  # several inputs may have found a file
     if count and not found:
         kinds = ", ".join(f"{kind} {number}" for kind, number in sorted(others.items()) if kind.startswith("DICOM"))
         raise InputError(f"nothing to segment: none of the {count} DICOM files holds a picture ({kinds})")

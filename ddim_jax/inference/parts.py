@@ -25,6 +25,7 @@ _OTHER_LOCK = re.compile(r"\..+\.lock")  # in the folder of another run of any c
 
 
 def part_name(process: Process) -> str:
+    """The name of the index that a process appends to: its part, or of one process alone the whole."""
     return INDEX if process.count == 1 else f"index.{process.index}-of-{process.count}.jsonl"
 
 

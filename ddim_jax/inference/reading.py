@@ -27,6 +27,7 @@ class Opened(NamedTuple):
 
     @property
     def count(self) -> int:
+        """The number of pictures in the source, 1 for a file of one."""
         return 1 if self.source is None else self.source.count
 
 
@@ -77,6 +78,10 @@ class Reading:
             return Opened(0, None, None if state == (None, None) else str(error), state)
 
     def load(self, job: Job, opened: Opened, number: int) -> Loaded:
+        """Reads picture `number`, from 0, of a source that `look` opened, and prepares it for the network.
+
+        What stands in the way is the `reason` of the result; nothing is raised for the content of a file.
+        """
         if opened.source is None and opened.reason is None:
             return self._load_picture(job)
         began = time.monotonic()

@@ -40,8 +40,8 @@ class Segmentation(NamedTuple):
         Dice (`ddim_jax.metrics.Bounds`), each made to hold for the calibrated share of pictures; else empty.
       hypotheses: the whole masks that the samples fall into, the heaviest first; empty where nobody asked for them.
       unlikeness: the distance of the picture from those that the checkpoint was calibrated on, as a multiple of the
-        limit (`ddim_jax.inference.unlikeness`): above 1 the picture is flagged, and the bounds do not hold for it;
-        None: not judged, for there is no calibration, or it has no reference of its pictures.
+        limit (`ddim_jax.inference.unlikeness`): above 1 the picture is flagged as out of distribution, and the bounds
+        do not hold for it; None: not judged, for there is no calibration, or it has no reference of its pictures.
     """
 
     mask: np.ndarray
@@ -159,9 +159,8 @@ def fuse(
     labels: Labels = Labels(),
     calibration: Calibrated | None = None,
     hypotheses: bool = False,
-    unlikeness: float | None = None,
 ) -> Segmentation:
-    """Turns the samples of one image into its result.
+    """Turns the samples of one image into its result, but for its unlikeness.
 
     Args:
       samples: float32 [S, h, w], of several classes [S, h, w, K]: estimates of x_0 at the size the network worked at.
@@ -171,7 +170,6 @@ def fuse(
       labels: the classes.
       calibration: of these options; None for no bounds, and a doubt as the network has it.
       hypotheses: whether the result has them.
-      unlikeness: of the image, goes into the result.
     """
     fused = ensemble_probability(samples, PROTOCOLS[options.protocol], options.ensemble, labels)
     probability = resize_unit_map(fused, shape)
@@ -186,5 +184,4 @@ def fuse(
         doubt=float(np.mean(shown)),
         bounds={} if calibration is None else calibration.bounds(probability, mask, doubts, labels),
         hypotheses=hypotheses_of(samples, shape, options, labels) if hypotheses else (),
-        unlikeness=unlikeness,
     )

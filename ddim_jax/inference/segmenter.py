@@ -7,7 +7,6 @@ from typing import Any, Literal
 import flax.linen as nn
 import numpy as np
 
-from ddim_jax.aggregation import PROTOCOLS, ensemble_threshold
 from ddim_jax.diffusion import timestep_grid
 from ddim_jax.inference.calibration import Calibrated, load_calibration, load_reference
 from ddim_jax.inference.device import DeviceSampler
@@ -147,10 +146,11 @@ class Segmenter(DeviceSampler):
         Raises:
           InputError, TypeError: as `SamplingOptions.create`.
         """
-        base = {} if options is None else options.as_given()
-        if options is not None and options.threshold == ensemble_threshold(
-            PROTOCOLS[options.protocol], options.ensemble, self.labels
-        ):
+        if options is None:
+            return SamplingOptions.create(self.config, **given)
+        base = options.checked().as_given()
+        fused = {name: base[name] for name in ("protocol", "ensemble")}
+        if base["threshold"] == SamplingOptions.create(self.config, **fused).threshold:
             del base["threshold"]  # it was not chosen: another protocol or ensemble has its own
         return SamplingOptions.create(self.config, **base | given)
 
@@ -215,7 +215,8 @@ class Segmenter(DeviceSampler):
 
         Args:
           images: uint8 [H, W], [H, W, 1] or [H, W, 3] (RGB), or a list of such.
-          options: how to sample and what to make of the samples; None for the checkpoint's own options.
+          options: how to sample and what to make of the samples; None for the checkpoint's own options. Options made by
+            hand replace all of these; `segmenter.options(steps=8)` keeps the others.
           batch_size: images to one program, 1 .. 4096; None for what the device has memory for, on a CPU 1.
           **given: fields of `SamplingOptions` that replace those, such as `steps=4, seed=1`.
 
@@ -231,7 +232,9 @@ class Segmenter(DeviceSampler):
         rgb = [as_rgb(image) for image in ([images] if single else images)]  # all are checked before any work
         calibration, _ = self.calibration(options)
         results = [
-            fuse(samples, image.shape[:2], options, self.labels, calibration, unlikeness=self.unlikeness(image))
+            fuse(samples, image.shape[:2], options, self.labels, calibration)._replace(
+                unlikeness=self.unlikeness(image)
+            )
             for image, samples in zip(rgb, self.sample_each(rgb, options, batch_size), strict=True)
         ]
         return results[0] if single else results

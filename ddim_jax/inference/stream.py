@@ -301,9 +301,9 @@ class Stream:
 
     def _fuse(self, samples: np.ndarray, image: np.ndarray, kinds: Iterable[str]) -> Segmentation:
         hypotheses = any(getattr(WRITERS.get(kind), "needs_hypotheses", False) for kind in kinds)
-        how, unlikeness = self._context, self._segmenter.unlikeness(image)
-        shape = image.shape[:2]
-        return fuse(samples, shape, how.options, how.labels, how.calibration, hypotheses, unlikeness)
+        how = self._context
+        result = fuse(samples, image.shape[:2], how.options, how.labels, how.calibration, hypotheses)
+        return result._replace(unlikeness=self._segmenter.unlikeness(image))
 
     def _remove(self, job: Job, kinds: Iterable[str]) -> None:
         for kind in kinds:

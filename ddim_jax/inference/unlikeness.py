@@ -1,4 +1,5 @@
-"""Unlikeness: the distance of a picture from the pictures that a checkpoint was calibrated on.
+"""Unlikeness: the distance of a picture from those that a checkpoint was calibrated on; beyond a limit it is flagged as
+out of distribution.
 
 A picture is described by 24 numbers of its look at 64 x 64 pixels, and its distance is that of Mahalanobis (Proceedings
 of the National Institute of Sciences of India, 1936) from the mean of the calibration's descriptors, their correlations

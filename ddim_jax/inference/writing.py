@@ -1,11 +1,15 @@
 """The context that results of a checkpoint are written with."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
+
+from absl import logging
 
 import ddim_jax
 from ddim_jax.imageio.coded import parse_segments
 from ddim_jax.imageio.writers import Context
+from ddim_jax.runtime.errors import InputError
 from ddim_jax.sampling_options import SamplingOptions
 
 
@@ -13,14 +17,21 @@ def writing_context(segmenter: Any, options: SamplingOptions, segments: Sequence
     """The context of results of a `Segmenter` with checked options.
 
     Args:
-      segmenter: whose config may name coded concepts in `data.segments`.
+      segmenter: whose config may name coded concepts in `data.segments`; what names no class there is passed over, and
+        the log says so.
       options: checked.
-      segments: further concepts, as `ddim_jax.imageio.coded.parse_segments` takes them.
+      segments: concepts that come before those, as `ddim_jax.imageio.coded.parse_segments` takes them.
 
     Raises:
-      InputError: as `parse_segments`.
+      InputError: as `parse_segments`, of `segments`.
     """
-    known = [*(segmenter.config["data"].get("segments") or ()), *segments]
+    classes = segmenter.labels.class_names
+    concepts = {}
+    for text in segmenter.config["data"].get("segments") or ():
+        try:
+            concepts |= parse_segments([text], classes)
+        except InputError as error:
+            _warn_once(f"{segmenter.checkpoint}: data.{error}; it is passed over, give --segments in its place")
     calibration, _ = segmenter.calibration(options)
     return Context(
         software=f"ddim_jax {ddim_jax.__version__}",
@@ -29,6 +40,12 @@ def writing_context(segmenter: Any, options: SamplingOptions, segments: Sequence
         step=segmenter.step,
         options=options,
         labels=segmenter.labels,
-        segments=parse_segments(known, segmenter.labels.class_names),
+        segments=concepts | parse_segments(segments, classes),
         calibration=calibration,
     )
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    """A server makes a context for each picture."""
+    logging.warning("%s", text)

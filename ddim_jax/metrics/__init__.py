@@ -23,10 +23,10 @@ from ddim_jax.metrics.conformal import (
     area_score,
     calibrated_bounds,
     check_coverage,
+    class_statements,
     conformal_quantile,
     dice_score,
     pictures_needed,
-    state,
 )
 from ddim_jax.metrics.hypotheses import best_dice, d_max, ged, matched_iou, measure_hypotheses, overlaps
 from ddim_jax.metrics.overlap import Counts, confusion_counts, dice, iou, precision, recall
@@ -58,6 +58,7 @@ __all__ = [
     "check_coverage",
     "class_counts",
     "class_doubts",
+    "class_statements",
     "conformal_quantile",
     "confusion_counts",
     "d_max",
@@ -84,5 +85,4 @@ __all__ = [
     "risk_coverage",
     "scale_probability",
     "soft_dice_uncertainty",
-    "state",
 ]

@@ -31,7 +31,7 @@ def class_counts(prediction: np.ndarray, truth: np.ndarray, labels: Labels = Lab
 def measure_classes(
     prediction: np.ndarray, truth: np.ndarray, labels: Labels = Labels()
 ) -> list[tuple[Counts, dict[str, float]]]:
-    """For each class its pixel counts and every registered metric by name; arguments and errors as `class_counts`.
+    """The pixel counts of each class and every registered metric by name; arguments and errors as `class_counts`.
 
     Metrics of two masks see ignored pixels as background in both.
     """
@@ -40,7 +40,7 @@ def measure_classes(
 
 
 def calibration_of_classes(probability: np.ndarray, truth: np.ndarray, labels: Labels = Labels()) -> list[Calibration]:
-    """For each class the calibration of its probability against all else, over the pixels that count.
+    """The calibration of each class's probability against all else, over the pixels that count.
 
     Args:
       probability: [H, W] in [0, 1], of several classes [H, W, K].

@@ -98,7 +98,7 @@ def conformal_quantile(scores: Sequence[float], coverage: float) -> float:
     return float(np.sort(scores)[rank - 1])
 
 
-def state(
+def class_statements(
     probability: np.ndarray,
     mask: np.ndarray,
     doubts: Sequence[float],

@@ -1,12 +1,14 @@
 """All registered metrics of a mask at once."""
 
 import inspect
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 from ddim_jax.metrics.overlap import Counts, confusion_counts
 from ddim_jax.registry import METRICS
+from ddim_jax.runtime.errors import ConfigError
 
 
 def measure(prediction: np.ndarray, truth: np.ndarray, ignored: int = 0) -> tuple[Counts, dict[str, float]]:
@@ -19,18 +21,34 @@ def measure(prediction: np.ndarray, truth: np.ndarray, ignored: int = 0) -> tupl
 
     Raises:
       ValueError: the masks differ in size or hold other values.
+      ConfigError: as `finite`.
     """
     counts = confusion_counts(prediction, truth)
     counts = counts._replace(true_negative=counts.true_negative - ignored)
     values = {
         name: metric(counts) if _takes_counts(metric) else metric(prediction, truth) for name, metric in METRICS.items()
     }
-    return counts, {name: float(value) for name, value in values.items()}
+    return counts, {name: finite(name, value) for name, value in values.items()}
 
 
 def measure_counts(counts: Counts) -> dict[str, float]:
-    """The registered metrics that are functions of pixel counts, by name."""
-    return {name: float(metric(counts)) for name, metric in METRICS.items() if _takes_counts(metric)}
+    """The registered metrics that are functions of pixel counts, by name; `ConfigError` as `finite`."""
+    return {name: finite(name, metric(counts)) for name, metric in METRICS.items() if _takes_counts(metric)}
+
+
+def finite(name: str, value: object) -> float:
+    """The value that the metric of that name gave, as float: means and intervals of a whole data set are made of it.
+
+    Raises:
+      ConfigError: it is no finite number.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ConfigError(f"the metric {name!r} gives {value!r}; expected a finite number for every pair of masks")
+    return number
 
 
 def _takes_counts(metric: Callable) -> bool:

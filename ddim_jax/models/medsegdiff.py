@@ -35,6 +35,7 @@ import numpy as np
 from ddim_jax.models.layers import (
     Attention,
     Conv,
+    HalvedLevels,
     Norm,
     UpsampleConv,
     depth_to_space,
@@ -86,7 +87,7 @@ class DynamicEncoding(nn.Module):
         return Norm(1, name="norm_image")(image) * Norm(1, name="norm_mask")(mask) * image
 
 
-class MedSegDiff(nn.Module):
+class MedSegDiff(HalvedLevels, nn.Module):
     """eps_theta(x_t, c, t) of MedSegDiff. Height and width have to be multiples of `size_multiple`.
 
     Attributes:
@@ -119,11 +120,6 @@ class MedSegDiff(nn.Module):
     mask_channels: int = 1
     dtype: Any = jnp.float32
 
-    @property
-    def size_multiple(self) -> int:
-        """Height and width have to be multiples of this many pixels."""
-        return self.stem_stride * 2 ** (len(self.channel_multipliers) - 1)
-
     @nn.compact
     def __call__(self, noisy_mask: jax.Array, image: jax.Array, t: jax.Array, *, train: bool = False) -> jax.Array:
         """[B, H, W, C], [B, H, W, 3] in [-1, 1], int [B] -> float32 [B, H, W, C], C = `mask_channels`.
@@ -131,9 +127,7 @@ class MedSegDiff(nn.Module):
         Raises:
           ValueError: H or W is not a multiple of `size_multiple`.
         """
-        height, width = noisy_mask.shape[1:3]
-        if height % self.size_multiple or width % self.size_multiple:
-            raise ValueError(f"size {height} x {width}: both have to be multiples of {self.size_multiple}")
+        self.check_size(noisy_mask)
 
         def conv(name: str, features: int, **options) -> Conv:
             return Conv(features, dtype=self.dtype, name=name, **options)

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from ddim_jax.diffusion import DirectProcess
-from ddim_jax.models.layers import Conv, Norm, depth_to_space, space_to_depth
+from ddim_jax.models.layers import Conv, HalvedLevels, Norm, depth_to_space, space_to_depth
 from ddim_jax.models.spec import SIZES, ModelSpec
 from ddim_jax.registry import MODELS
 
 
-class Levels(nn.Module):
+class Levels(HalvedLevels, nn.Module):
     """The fields of networks with levels of halved resolution.
 
     Attributes:
@@ -35,11 +35,6 @@ class Levels(nn.Module):
     stem_stride: int = 1
     mask_channels: int = 1
     dtype: Any = jnp.float32
-
-    @property
-    def size_multiple(self) -> int:
-        """Height and width have to be multiples of this many pixels."""
-        return self.stem_stride * 2 ** (len(self.channel_multipliers) - 1)
 
     @property
     def widths(self) -> list[int]:
@@ -76,9 +71,7 @@ class PlainUNet(Levels):
 
         Level l has base_channels channel_multipliers[l] channels and a pixel for stem_stride 2^l pixels of the picture.
         """
-        height, width = image.shape[1:3]
-        if height % self.size_multiple or width % self.size_multiple:
-            raise ValueError(f"size {height} x {width}: both have to be multiples of {self.size_multiple}")
+        self.check_size(image)
 
         def blocks(name: str, features: int, x: jax.Array) -> jax.Array:
             for index in range(self.blocks_per_level):

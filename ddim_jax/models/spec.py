@@ -111,7 +111,8 @@ class ModelSpec:
         for field in dataclasses.fields(self.module):
             found = self.ranges.get(field.name) or _derived(field)
             if found and field.name not in ("parent", "name", "mask_channels", *self.fixed):
-                default = jnp.dtype(field.default).name if field.name == "dtype" else field.default
+                default = None if field.default is dataclasses.MISSING else field.default
+                default = jnp.dtype(default).name if field.name == "dtype" else default
                 known[field.name] = dataclasses.replace(found, default=default)
         return known
 
@@ -220,12 +221,12 @@ def model_spec(name: str) -> ModelSpec:
 
 
 def create_model(name: str, *, preset: str | None = None, mask_channels: int = 1, **overrides: Any) -> nn.Module:
-    """Builds a model. A denoiser is called as `model.apply({"params": p}, noisy_mask, image, t)`, "unet" with the image
-    alone.
+    """Builds a model. A denoiser is called as `model.apply({"params": p}, noisy_mask, image, t)`, "unet" and
+    "stochastic_unet" with the image alone.
 
     Args:
       name: "lightweight_ddim" (22,882,945 parameters), "ddim" (113,672,065), "unet" (23,772,449), "medsegdiff"
-        (143,405,825), "trunk_ddim" (23,878,683), or one that was registered.
+        (143,405,825), "trunk_ddim" (23,878,683), "stochastic_unet" (23,773,076), or one that was registered.
       preset: None for the size of the paper, or "small".
       mask_channels: of the mask, `ddim_jax.labels.Labels.channels`; 1 for one class.
       **overrides: fields of the model's class, over the preset; None keeps what the preset or the class says, whether
@@ -269,10 +270,16 @@ def _spec_of(model: nn.Module) -> ModelSpec:
 
 
 def _derived(field: dataclasses.Field) -> Field | None:
-    """The field of a config for one of a module, from its default or its annotation; None if JSON has no such value."""
+    """The field of a config for one of a module, from its annotation or its default; None if JSON has no such value.
+
+    The annotation comes first: 0 is a default of numbers that need not be whole. It is a text where the module has
+    `from __future__ import annotations`.
+    """
     if field.name == "dtype":
         return SIZES["dtype"]
-    kind = field.type if field.default is dataclasses.MISSING else type(field.default)
-    if kind is tuple:
+    plain = (bool, int, float, str)
+    if kind := next((kind for kind in plain if field.type in (kind, kind.__name__)), None):
+        return Field(kind)
+    if isinstance(field.default, tuple):
         return Field(tuple, items=type(field.default[0]) if field.default else int)
-    return Field(kind) if kind in (bool, int, float, str) else None
+    return Field(type(field.default)) if type(field.default) in plain else None

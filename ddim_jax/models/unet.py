@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ddim_jax.models.layers import (
     Attention,
     Conv,
+    HalvedLevels,
     Norm,
     UpsampleConv,
     depth_to_space,
@@ -20,7 +21,7 @@ from ddim_jax.models.spec import SIZES, ModelSpec, check_levels
 from ddim_jax.registry import MODELS
 
 
-class DenoisingUNet(nn.Module):
+class DenoisingUNet(HalvedLevels, nn.Module):
     """eps_theta(x_t, c, t), or an estimate of x_0: the U-Net of DDIM (Song et al. 2021) on concat(x_t, c).
 
     The defaults are the network for 256 x 256; `light` turns it into the paper's. Attention sits at levels of the
@@ -59,11 +60,6 @@ class DenoisingUNet(nn.Module):
     mask_channels: int = 1
     dtype: Any = jnp.float32
 
-    @property
-    def size_multiple(self) -> int:
-        """Height and width have to be multiples of this many pixels."""
-        return self.stem_stride * 2 ** (len(self.channel_multipliers) - 1)
-
     @nn.compact
     def __call__(self, noisy_mask: jax.Array, image: jax.Array, t: jax.Array, *, train: bool = False) -> jax.Array:
         """[B, H, W, C], [B, H, W, 3] in [-1, 1], int [B] -> float32 [B, H, W, C], C = `mask_channels`.
@@ -71,9 +67,7 @@ class DenoisingUNet(nn.Module):
         Raises:
           ValueError: H or W is not a multiple of `size_multiple`.
         """
-        height, width = noisy_mask.shape[1:3]
-        if height % self.size_multiple or width % self.size_multiple:
-            raise ValueError(f"size {height} x {width}: both have to be multiples of {self.size_multiple}")
+        self.check_size(noisy_mask)
 
         def conv(name: str, features: int, **options) -> Conv:
             return Conv(features, dtype=self.dtype, name=name, **options)

@@ -156,7 +156,8 @@ def segment(
         image = loaded.picture.pixels
         network.hold((options.program(), loaded.prepared.pixels.shape), limits.programs)
         samples = segmenter.fetch(segmenter.start(loaded.prepared, options))
-        result = fuse(samples, image.shape[:2], options, labels, calibration, unlikeness=segmenter.unlikeness(image))
+        result = fuse(samples, image.shape[:2], options, labels, calibration)
+        result = result._replace(unlikeness=segmenter.unlikeness(image))
         area = None if opened.source is None else opened.source.pixel_area(index)
         facts = facts_of(image, result, labels, area)
         if opened.source is not None:

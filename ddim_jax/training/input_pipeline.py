@@ -169,15 +169,17 @@ def batches(
             yield global_batch(mesh, {"image": batch["image"], "mask": batch["mask"]})
 
 
-def with_unlabelled(feed: Iterator[Batch], unlabelled: jax.Array, mesh: Mesh, order: Order) -> Iterator[Batch]:
-    """Yields the batches of `feed`, each with as many of the `unlabelled` pictures in an order of their own.
+def with_unlabelled(
+    labelled_batches: Iterator[Batch], unlabelled: jax.Array, mesh: Mesh, order: Order
+) -> Iterator[Batch]:
+    """Yields the labelled batches, each with as many of the `unlabelled` pictures in an order of their own.
 
     Args:
-      feed: as `batches` gives it.
+      labelled_batches: as `batches` gives it.
       unlabelled: uint8 [M, S, S, 3], on all devices.
       mesh: the devices.
       order: where in the streams of both, the share of this process.
     """
     rows = training_indices(len(unlabelled), order)
-    for batch, own in zip(feed, rows, strict=True):
+    for batch, own in zip(labelled_batches, rows, strict=True):
         yield {**batch, "unlabelled": unlabelled, **global_batch(mesh, {"unlabelled_row": own})}

@@ -45,7 +45,7 @@ with _hidden("torch"):
     from tensorboardX import SummaryWriter
 
 
-class Told:
+class DeferredErrors:
     """Calls what reports numbers, and keeps what the disk refuses until a checkpoint is saved.
 
     Attributes:
@@ -207,10 +207,10 @@ def _step_of(line: bytes) -> int | None:
     return step if is_whole(step, 0) else None
 
 
-class Silent:
-    """In place of a `Reporter` on all processes but the first: says and writes nothing."""
+class NullReporter:
+    """A stand-in for `Reporter` on all processes but the first: it says and writes nothing."""
 
-    def __enter__(self) -> "Silent":
+    def __enter__(self) -> "NullReporter":
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -222,9 +222,9 @@ class Silent:
     restart_clock = training = validation = message
 
 
-def create_reporter(workdir: Path, **about: int) -> Reporter | Silent:
+def create_reporter(workdir: Path, **about: int) -> Reporter | NullReporter:
     """The reporter of this process; arguments as for `Reporter`."""
-    return Reporter(workdir, **about) if jax.process_index() == 0 else Silent()
+    return Reporter(workdir, **about) if jax.process_index() == 0 else NullReporter()
 
 
 def _pictures(result: Validation) -> np.ndarray:

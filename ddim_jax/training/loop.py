@@ -38,11 +38,10 @@ from ddim_jax.runtime.printable import printable
 from ddim_jax.runtime.processes import LastWord, as_first, ending_together, first_alone, of_all
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.runtime.signals import StopRequest, stop_on_signals
-from ddim_jax.sampling_options import SamplingOptions
 from ddim_jax.training import same_pixels
 from ddim_jax.training.adversarial import Adversary
 from ddim_jax.training.input_pipeline import batches, read_pictures, read_unlabelled, with_unlabelled
-from ddim_jax.training.logging import Reporter, Told, create_reporter
+from ddim_jax.training.logging import DeferredErrors, Reporter, create_reporter
 from ddim_jax.training.mean_teacher import MeanTeacher
 from ddim_jax.training.nan_guard import LossWatch, NonFiniteLoss, last_good_checkpoint_named
 from ddim_jax.training.one_training import OneTraining, begin_folder, check_files
@@ -52,7 +51,7 @@ from ddim_jax.training.sharding import data_mesh, place
 from ddim_jax.training.state import TrainState, create_state, load_weights, parameter_count, start_from
 from ddim_jax.training.step import make_train_step
 from ddim_jax.training.stopping import Stop
-from ddim_jax.training.validation import Validator, validation_rows
+from ddim_jax.training.validation import Validator, validation_options, validation_rows
 
 
 @pinned()
@@ -114,9 +113,9 @@ def _train(
     steps_there = store.steps()
     found = find_checkpoint(store, config, str(workdir))
     check_not_away(found, one_training.last_saved, store)
-    begun = None
+    initial = None
     if found is None and fields["init_from"] is not None:
-        begun = load_weights(fields["init_from"], model, image_size, labels)
+        initial = load_weights(fields["init_from"], model, image_size, labels)
 
     # The data set, which decides the length of an epoch, and the optimiser.
     whole, val_source = first_alone(lambda: [_load(data, split) for split in ("train", "val")])
@@ -136,8 +135,8 @@ def _train(
     }
     if found is None:
         state = create_state(model, optimiser, image_size, seed)
-        if begun is not None:
-            state, begun = start_from(state, begun), begun.told  # they would be kept for the whole run
+        if initial is not None:
+            state, initial = start_from(state, initial), initial.description  # they would be kept for the whole run
     else:
         here = {"model": model, "optimiser": optimiser, "image_size": image_size, "mesh": mesh}
         state = restore(store, found, identity, str(workdir), **here)
@@ -167,7 +166,7 @@ def _train(
     identity[same_pixels.FIELD] = same_pixels.digest_of(digests)
     if found is not None:
         same_pixels.check_same_pixels(store.metadata(found), digests, workdir, refuse=data["same_pixels"])
-    sampling = {"steps": fields["validation_steps"], "clip_x0": config["sample"]["clip_x0"]}
+    sampling = validation_options(config)
     train_step = make_train_step(
         model,
         process,
@@ -178,16 +177,9 @@ def _train(
         augmentation=Augmentation.from_config(data),
         accumulate=fields["accumulate"],
         adversary=Adversary.from_config(fields),
-        teacher=MeanTeacher(fields["unlabelled_weight"], SamplingOptions(**sampling)) if unlabelled else None,
+        teacher=MeanTeacher(fields["unlabelled_weight"], sampling) if unlabelled else None,
     )
-    validator = Validator(
-        model,
-        process,
-        pictures.validation,
-        batch_size=batch_size,
-        seed=seed,
-        **sampling,
-    )
+    validator = Validator(model, process, pictures.validation, batch_size=batch_size, options=sampling, seed=seed)
 
     begin_folder(workdir, config, one_training, is_unchanged=lambda: store.steps() == steps_there)
     if jax.process_index() == 0:
@@ -209,8 +201,8 @@ def _train(
             f"{len(jax.devices())} x {jax.devices()[0].device_kind}{_of_processes()}, "
             f"{'resumes' if start_step else 'starts'} at step {start_step} of {steps}"
         )
-        if begun:
-            reporter.message(begun)
+        if initial:
+            reporter.message(initial)
         if data["folds"]:
             reporter.message(
                 f"fold {data['fold']} of {data['folds']}; those of all pictures are in the run's folds.csv"
@@ -235,9 +227,9 @@ def _train(
         metadata |= {"surroundings": surroundings()}
         # One small program; each of its operations by itself would be ten, compiled one by one.
         rate_at = jax.jit(optimiser.learning_rate)
-        watch, told = LossWatch(stop=stop), Told()
+        watch, deferred = LossWatch(stop=stop), DeferredErrors()
         order = Order(batch_size, seed, start_step, jax.process_index(), jax.process_count())
-        feed = batches(
+        train_batches = batches(
             train_source,
             pictures.resident,
             mesh,
@@ -246,9 +238,9 @@ def _train(
             crops_of_bytes=data["resident_bytes"] if data["crop"] else None,
         )
         if unlabelled:
-            feed = with_unlabelled(feed, place(mesh, unlabelled.images), mesh, order)
+            train_batches = with_unlabelled(train_batches, place(mesh, unlabelled.images), mesh, order)
         clock = stack.enter_context(CompileClock())
-        for step, batch in enumerate(feed, start=start_step + 1):
+        for step, batch in enumerate(train_batches, start=start_step + 1):
             state, metrics = train_step(state, stop.flagged(batch))
             watch.add(step, metrics)
             if step == start_step + 1:
@@ -261,19 +253,21 @@ def _train(
             if step % fields["log_every"] == 0 or due or stopping:
                 means = watch.drain()
                 if means:
-                    told(reporter.training, step, {**means, "learning_rate": float(rate_at(step - 1))})
-            if due or stopping or told.refusal:
+                    deferred(reporter.training, step, {**means, "learning_rate": float(rate_at(step - 1))})
+            if due or stopping or deferred.refusal:
                 scores = None
                 if due and not stopping:
                     # That of the last step is not given up for a signal: no other would ever score it.
                     given_up = stop.is_asked_anywhere if step < steps else lambda: False
-                    scores = _validate(validator, state, step, functools.partial(told, reporter.validation), given_up)
+                    scores = _validate(
+                        validator, state, step, functools.partial(deferred, reporter.validation), given_up
+                    )
                 one_training.check_place()
                 kept = {"step": state.step, "params": state.params, "opt_state": state.opt_state}
                 store.save(step, state=kept, ema_params=state.ema_params, metadata=metadata, metrics=scores)
                 one_training.saved(step)
                 last_word.checkpoint = _last_checkpoint(store)
-                told.raise_refusal()
+                deferred.raise_refusal()
                 # A signal may have come meanwhile; nobody has begun another step.
                 stopping = stopping or (step < steps and stop.is_asked_anywhere())
                 reporter.restart_clock(step)

@@ -36,7 +36,7 @@ class MeanTeacher(NamedTuple):
     options: SamplingOptions
 
 
-def that_ignores(process: Process) -> Process:
+def with_ignored_pixels(process: Process) -> Process:
     """The process with a loss in which ignored pixels do not count, whether the data set has such or not."""
     labels = process.labels
     return dataclasses.replace(process, labels=dataclasses.replace(labels, ignore=labels.ignore or (IGNORED,)))

@@ -66,7 +66,7 @@ class OneTraining:
             self._file.close()
 
     def hold_if_known(self) -> None:
-        """As `hold`, where the folder has the file already: nothing is written to one that may turn out unfit."""
+        """Takes the folder as `hold` does if it has the file already: one that may turn out unfit is not written to."""
         if (self._workdir / LOCK).exists():
             self.hold()
 

@@ -22,11 +22,14 @@ def learning_rate_schedule(schedule: str, learning_rate: float, warmup_steps: in
     """Linear warm-up from 0 over `warmup_steps`, then constant, or a half cosine down to 1% at `steps`.
 
     Raises:
-      ConfigError: an unknown schedule, a learning rate that is not a positive number, or a warm-up as long as the run.
+      ConfigError: an unknown schedule, a learning rate that is not a positive number, or a warm-up as long as `steps`.
     """
     _check(lr_schedule=schedule, learning_rate=learning_rate, warmup_steps=warmup_steps)
     if warmup_steps >= steps:
-        raise ConfigError(f"train.warmup_steps is {warmup_steps}; expected 0 to below the {steps} steps of the run")
+        raise ConfigError(
+            f"train.warmup_steps is {warmup_steps}; expected 0 to below the {steps} steps of the schedule, which are "
+            "those of the run or train.schedule_steps"
+        )
     if schedule == "cosine":
         if warmup_steps == 0:
             return optax.cosine_decay_schedule(learning_rate, steps, alpha=0.01)
@@ -90,29 +93,29 @@ def updated(
     opt_state: Any,
     params: Any,
     average: Any,
-    stays: jax.Array,
+    decay: jax.Array,
     platform: str,
 ) -> Updated:
-    """One update of the weights, and of their average, of which the share `stays` stays.
+    """One update of the weights, and of their average, of which the share `decay` stays.
 
     Args:
       optimiser: of `create_optimiser`, or any other of optax.
       gradients, params, average: trees alike.
       opt_state: the optimiser's.
-      stays: float32 [].
+      decay: float32 [].
       platform: "cpu" for a program of a CPU.
     """
     leaves = jax.tree.leaves((gradients, params, average))
     ours = isinstance(optimiser, Optimiser) and all(leaf.dtype == jnp.float32 for leaf in leaves)
     if ours and platform == "cpu" and cpu_kernels.available():
-        return _in_one_pass(optimiser, gradients, opt_state, params, average, stays)
+        return _in_one_pass(optimiser, gradients, opt_state, params, average, decay)
     updates, opt_state = optimiser.update(gradients, opt_state, params)
     params = optax.apply_updates(params, updates)
-    average = jax.tree.map(lambda old, new: stays * old + (1.0 - stays) * new, average, params)
+    average = jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, average, params)
     return Updated(params, average, opt_state, optax.tree.norm(gradients))
 
 
-def _in_one_pass(optimiser: Optimiser, gradients, opt_state, params, average, stays) -> Updated:
+def _in_one_pass(optimiser: Optimiser, gradients, opt_state, params, average, decay) -> Updated:
     (about,) = (part for _, part in optax.tree.get_all_with_path(opt_state, "ScaleByAdamState"))
     norm = cpu_kernels.norm_of(jax.tree.leaves(gradients))
     clip = optimiser.gradient_clip
@@ -122,7 +125,7 @@ def _in_one_pass(optimiser: Optimiser, gradients, opt_state, params, average, st
     corrections = [1.0 / (1.0 - beta**count) for beta in (optimiser.beta1, optimiser.beta2)]
     # The kernel reads five numbers. With the norm, every call waits for all gradients: XLA would keep copies of weights
     # that the way back still reads, were they updated before its end.
-    numbers = jnp.stack([factor, rate, *corrections, stays, norm])
+    numbers = jnp.stack([factor, rate, *corrections, decay, norm])
     kinds = [jax.tree.leaves(kind) for kind in (gradients, params, about.mu, about.nu, average)]
     betas = {"beta1": optimiser.beta1, "beta2": optimiser.beta2, "epsilon": _EPSILON}
     parts = [

@@ -59,19 +59,21 @@ def create_state(model: nn.Module, optimiser: optax.GradientTransformation, imag
     return jax.jit(initial)(key_of(seed))
 
 
-class Begun(NamedTuple):
+class InitialWeights(NamedTuple):
     """Weights that a run starts from.
 
     Attributes:
       params: nested dict of NumPy arrays; those of layers that are new are not in it.
-      told: one line about where they are from and what is new.
+      description: one line about where they are from and what is new.
     """
 
     params: Any
-    told: str
+    description: str
 
 
-def load_weights(path: str | os.PathLike, model: nn.Module, image_size: int, labels: Labels = Labels()) -> Begun:
+def load_weights(
+    path: str | os.PathLike, model: nn.Module, image_size: int, labels: Labels = Labels()
+) -> InitialWeights:
     """The weights of `model`, whose classes are `labels`, from a run, a file of packed weights, or one of PyTorch.
 
     Of a run, it is the average of its best checkpoint. Where its mask has another number of channels, the layers whose
@@ -84,7 +86,9 @@ def load_weights(path: str | os.PathLike, model: nn.Module, image_size: int, lab
     """
     fresh = param_shapes(model, image_size)
     if not is_weights(path):
-        return Begun(from_torch(load_state_dict(path), fresh, source=path), f"starts from the weights of {path}")
+        return InitialWeights(
+            from_torch(load_state_dict(path), fresh, source=path), f"starts from the weights of {path}"
+        )
     found = open_weights(path)
     config = saved_config(found.about, found.metadata)
     before = Labels.from_config(config["data"])
@@ -95,12 +99,12 @@ def load_weights(path: str | os.PathLike, model: nn.Module, image_size: int, lab
         pretrained = pretrainable(model, image_size)
         check_tree(found.place, pretrained, given)
         told += f", pre-trained on {examples} pictures without masks: {len(given)} of {len(wanted)} arrays"
-        return Begun(found.params, f"{told}; these are new: {', '.join(new_parts(wanted, pretrained))}")
+        return InitialWeights(found.params, f"{told}; these are new: {', '.join(new_parts(wanted, pretrained))}")
     if before.channels != channels:
-        new = [name for name in wanted if name in given and wanted[name].shape != given[name].shape]
+        new = _of_mask_channels(model, image_size)
         about = f"its mask has {before.channels} channels in the network, this one {channels}"
     elif _meaning(before) != _meaning(labels):
-        new = _last_layer(model, image_size)
+        new = _of_mask_channels(model, image_size, slice(-1, None))  # the last layer
         about = f"its classes are {_meaning(before)}, those of this run {_meaning(labels)}"
         if not new:
             told += f"; {about}, and all layers are kept, since the network has no field mask_channels"
@@ -108,7 +112,7 @@ def load_weights(path: str | os.PathLike, model: nn.Module, image_size: int, lab
     check_tree(found.place, {name: leaf for name, leaf in wanted.items() if name not in new}, kept)
     if new:
         told += f"; {about}, so these are new: {', '.join(new)}"
-    return Begun(unflatten_dict(kept, sep="."), told)
+    return InitialWeights(unflatten_dict(kept, sep="."), told)
 
 
 def pretrainable(model: nn.Module, image_size: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -144,10 +148,11 @@ def _meaning(labels: Labels) -> str:
     return ", ".join(labels.class_names) + (" (which overlap)" if labels.several and labels.multilabel else "")
 
 
-def _last_layer(model: nn.Module, image_size: int) -> list[str]:
-    """Names of the weights of which each channel of the mask has its own part at the end: the last axis grows with it.
+def _of_mask_channels(model: nn.Module, image_size: int, axes: slice = slice(None)) -> list[str]:
+    """Names of the weights of which one of these axes grows with the channels of the mask.
 
-    Those that take the mask in, and the picture with it, are not among them.
+    The last axis grows where each channel has its own part at the end; the weights that take the mask in, and the
+    picture with it, have another.
     """
     if not hasattr(model, "mask_channels"):
         return []
@@ -155,12 +160,12 @@ def _last_layer(model: nn.Module, image_size: int) -> list[str]:
         flatten_dict(param_shapes(one, image_size), sep=".")
         for one in (model, model.clone(mask_channels=model.mask_channels + 1))
     )
-    return [name for name, leaf in own.items() if leaf.shape[-1:] != wider[name].shape[-1:]]
+    return [name for name, leaf in own.items() if leaf.shape[axes] != wider[name].shape[axes]]
 
 
-def start_from(state: TrainState, begun: Begun) -> TrainState:
+def start_from(state: TrainState, initial: InitialWeights) -> TrainState:
     """A fresh state with the weights that it starts from in place of the initial ones, and of their average."""
-    params = unflatten_dict({**flatten_dict(state.params), **flatten_dict(begun.params)})
+    params = unflatten_dict({**flatten_dict(state.params), **flatten_dict(initial.params)})
     return state.replace(params=params, ema_params=jax.tree.map(lambda leaf: np.array(leaf), params))
 
 

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import flax.errors
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -13,12 +14,12 @@ from jax.sharding import Mesh, PartitionSpec
 
 from ddim_jax.data import Augmentation, augment
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
-from ddim_jax.models import Network
+from ddim_jax.models import Network, example_inputs
 from ddim_jax.ops.random_keys import compiled_draws
 from ddim_jax.preprocessing import normalise, normalise_mask
 from ddim_jax.runtime.pinned import key as key_of
 from ddim_jax.training.adversarial import Adversary
-from ddim_jax.training.mean_teacher import MeanTeacher, taught_masks, that_ignores, weights
+from ddim_jax.training.mean_teacher import MeanTeacher, taught_masks, weights, with_ignored_pixels
 from ddim_jax.training.optimiser import updated
 from ddim_jax.training.sharding import replicated
 from ddim_jax.training.state import TrainState
@@ -71,7 +72,7 @@ def make_train_step(
 
     platform = mesh.devices.flat[0].platform
     if teacher is not None:
-        process = that_ignores(process)
+        process = with_ignored_pixels(process)
 
     def drawn(key: jax.Array, position: jax.Array, image: jax.Array, mask: jax.Array) -> tuple[jax.Array, ...]:
         """One example as the losses take it: x_0 [S,S,C] and image [S,S,3], augmented, noise [S,S,C], timestep [].
@@ -148,16 +149,17 @@ def make_train_step(
         of_all = loss_and_gradients if accumulate == 1 else accumulated
         return of_all(params, dropout_key, *examples)
 
-    # Dropout draws for the whole batch, or it would depend on the number of devices: the compiler has to divide it.
-    if mesh.size > 1 and not getattr(model, "dropout", 0.0):
-        mean = _on_shares(mean, mesh)
-
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         stop = {name: jnp.max(flags) for name, flags in batch.items() if name == STOP}
         batch = {name: array for name, array in batch.items() if name != STOP}
         positions = jnp.arange(len(batch["row" if "row" in batch else "mask"]))
         of_teacher = None if teacher is None else state.ema_params
-        loss, gradients = mean(state.params, of_teacher, state.step, positions, batch)
+        image_size = batch["images" if "row" in batch else "image"].shape[1]
+        # Dropout draws for the whole batch, or it would depend on the number of devices: the compiler has to divide it.
+        shared = mesh.size > 1 and not draws_in_training(model, state.params, image_size)
+        loss, gradients = (_on_shares(mean, mesh) if shared else mean)(
+            state.params, of_teacher, state.step, positions, batch
+        )
         with jax.named_scope("update"):
             # The average follows quickly at first: the initial weights are not worth remembering.
             decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
@@ -175,6 +177,15 @@ def make_train_step(
 
     everywhere = replicated(mesh)
     return jax.jit(step, donate_argnums=0, out_shardings=(everywhere, everywhere))
+
+
+def draws_in_training(model: nn.Module, params: Any, image_size: int) -> bool:
+    """True if the network draws random numbers of its own when it is trained, as dropout does; it is traced to see."""
+    try:
+        jax.eval_shape(Network(model, train=True), params, *example_inputs(model, image_size))
+    except flax.errors.InvalidRngError:
+        return True
+    return False
 
 
 def _on_shares(mean: Callable, mesh: Mesh) -> Callable:

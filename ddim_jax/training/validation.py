@@ -1,6 +1,6 @@
 """Validation during training: a fixed subset, fixed noise, the loss and the Dice of a few sampling steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -45,12 +45,17 @@ def validation_rows(examples: int, most: int) -> list[int]:
     return np.unique(np.linspace(0, examples - 1, min(most, examples)).round().astype(int)).tolist()
 
 
+def validation_options(config: Mapping[str, Any]) -> SamplingOptions:
+    """How masks are sampled in a training with that config: by DDIM without further noise, whatever its own sampler."""
+    return SamplingOptions(steps=config["train"]["validation_steps"], clip_x0=config["sample"]["clip_x0"])
+
+
 class Validator:
     """Scores weights on the pictures of `validation_rows`.
 
-    The noise and the timesteps are drawn once from `seed`, so that two validations differ by the weights alone. What is
-    sampled is sampled by DDIM without further noise, whatever the config's own sampler. It runs on the default device
-    of each process; with several processes, all of them compute the same numbers.
+    The noise and the timesteps are drawn once from `seed`, so that two validations differ by the weights alone. One
+    mask of each picture is sampled with `options` (`validation_options`). It runs on the default device of each
+    process; with several processes, all of them compute the same numbers.
     """
 
     def __init__(
@@ -60,8 +65,7 @@ class Validator:
         pictures: Arrays,
         *,
         batch_size: int,
-        steps: int,
-        clip_x0: float | None,
+        options: SamplingOptions,
         seed: int,
     ):
         self._images, self._masks = pictures.images, pictures.masks
@@ -73,7 +77,6 @@ class Validator:
         self._t = np.random.default_rng(seed).permutation(np.asarray(spread))
         self._key = key_of(seed)
 
-        options = SamplingOptions(steps=steps, clip_x0=clip_x0)
         self._labels = process.labels
         self._threshold = ensemble_threshold(PROTOCOLS["mean"], labels=process.labels)
 

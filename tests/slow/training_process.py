@@ -30,8 +30,8 @@ if __name__ == "__main__":
     batches = loop.batches
 
     def disturbed(source, resident, mesh, order, **options):
-        feed = batches(source, resident, mesh, order, **options)
-        for step, batch in enumerate(feed, start=order.start_step + 1):
+        train_batches = batches(source, resident, mesh, order, **options)
+        for step, batch in enumerate(train_batches, start=order.start_step + 1):
             if step >= told.get("at", 10**6):
                 if step == told["at"] and jax.process_index() == told["to"]:
                     signal.raise_signal(told["signal"])

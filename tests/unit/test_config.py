@@ -196,6 +196,38 @@ def test_fields_that_do_not_fit_together_are_unknown_or_missing_are_named(field,
         check_config(changed(field, value))
 
 
+@pytest.mark.parametrize("value", [None, [], 3])
+@pytest.mark.parametrize("section", ["data", "train", "sample", "diffusion"])
+def test_a_section_that_is_none_is_named(section, value):
+    with pytest.raises(ConfigError, match=re.escape(f"{section} is {value!r}; expected a section")):
+        resolve_config(changed(section, value))
+
+
+def test_concepts_of_what_is_no_class_are_refused_before_a_training_and_load_with_a_checkpoint():
+    config = changed("data.labels", {"lung": 1, "heart": 2})
+    config["data"]["segments"] = ["lung=Lung", "lungs=Lung"]
+    with pytest.raises(ConfigError, match=r"data\.segments has 'lungs=Lung'; expected .* among lung, heart"):
+        resolve_config(config)
+    assert saved_config(Path("a/metadata"), {"config": config}) == config
+    config["data"]["segments"] = ["lung=Lung"]
+    assert resolve_config(config)["data"]["segments"] == ["lung=Lung"]
+
+
+def test_a_warm_up_is_shorter_than_the_schedule():
+    config = changed("train.schedule_steps", 5)
+    config["train"]["warmup_steps"] = 5
+    message = "train.warmup_steps is 5; expected 0 to below the 5 steps of train.schedule_steps"
+    with pytest.raises(ConfigError, match=message):
+        check_config(config)
+    config["train"] |= {"steps": 0, "epochs": 1.0}
+    with pytest.raises(ConfigError, match=message):
+        check_config(config)
+    config["train"]["warmup_steps"] = 4
+    check_config(config)
+    config["train"] |= {"steps": 3, "epochs": 0.0}  # a run that stops within its warm-up
+    check_config(config)
+
+
 def test_remote_weights_are_refused():
     with pytest.raises(InputError, match=r"train\.init_from is gs://a/b.pt"):
         check_config(changed("train.init_from", "gs://a/b.pt"))

@@ -9,5 +9,5 @@ from ddim_jax.registry import register
 @register.ensemble("majority")
 @of_masks
 def majority(masks: np.ndarray) -> np.ndarray:
-    """Returns the fraction of the masks that hold the pixel."""
+    """The fraction of the masks that hold the pixel, cut at 0.5; the protocol makes a mask of each sample by itself."""
     return masks.mean(axis=0, dtype=np.float64)

@@ -8,5 +8,5 @@ from ddim_jax.registry import register
 
 @register.ensemble("mean")
 def mean(samples: np.ndarray, protocol: Protocol) -> np.ndarray:
-    """Returns what the protocol makes of all samples together."""
+    """What the protocol makes of all samples together, cut where it says."""
     return protocol.probability(samples)

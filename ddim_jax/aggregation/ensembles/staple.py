@@ -88,7 +88,10 @@ def _log(value: np.ndarray) -> np.ndarray:
 @register.ensemble("staple")
 @of_masks
 def staple_probability(masks: np.ndarray) -> np.ndarray:
-    """Returns the probability of the mask behind them, by `staple` on the different votes and their counts."""
+    """The masks that the protocol makes of each sample, fused by STAPLE (expectation-maximisation), cut at 0.5.
+
+    The result is the probability of the mask behind them, by `staple` on the different votes and their counts.
+    """
     packed = np.packbits(masks.reshape(len(masks), -1), axis=0)
     # Of numbers, as which eight masks fit in, NumPy finds the different ones much faster than of columns.
     values, axis = (packed[0], None) if len(packed) == 1 else (packed, 1)

@@ -69,10 +69,10 @@ def test_a_picture_that_is_smaller_is_continued_by_its_edge():
 def test_batches_are_functions_of_seed_and_step_on_any_number_of_processes(keep_bytes, read_threads):
     def take(count, **given):
         source = Pairs()
-        feed = training_crops(
+        taken = training_crops(
             source, Order(4, seed=7, **given), size=8, keep_bytes=keep_bytes, read_threads=read_threads
         )
-        return [next(feed) for _ in range(count)], source
+        return [next(taken) for _ in range(count)], source
 
     batches, source = take(6)
     if keep_bytes == 10**9 and not read_threads:

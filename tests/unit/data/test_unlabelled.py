@@ -98,6 +98,15 @@ def test_folders_that_cannot_be_meant_are_refused(tmp_path):
         load(tmp_path / "pairs/images", most=767)
 
 
+def test_names_that_are_no_text_are_told(tmp_path):
+    """As an archive made on Windows leaves them: their digests could not be written into pixels.csv."""
+    for name in ("a", "gr\udcfcn", "sub/\udcff"):
+        save(tmp_path / f"{name}.png", scene(11))
+    message = r"(?s)2 pictures .*\(data[.]unlabelled\).*gr\\xfcn[.]png: the name is not UTF-8.*pixels[.]csv; rename"
+    with pytest.raises(DataError, match=message):
+        load(tmp_path)
+
+
 def test_slices_of_a_volume_are_pictures(tmp_path):
     nibabel = pytest.importorskip("nibabel")
     values = np.random.default_rng(0).normal(size=(20, 24, 3)).astype(np.float32)

@@ -83,7 +83,8 @@ def test_a_training_split_that_has_changed_is_refused(loaded, tmp_path):
 def test_a_module_that_brings_what_an_evaluation_names(loaded, monkeypatch, tmp_path, capsys):
     (tmp_path / "own_ensemble.py").write_text(
         "from ddim_jax import register\n\n"
-        "@register.ensemble('largest')\ndef largest(samples, protocol):\n    return (samples.max(axis=0) > 0) * 1.0\n"
+        "@register.ensemble('largest')\ndef largest(samples, protocol):\n"
+        "    '''The largest sample.'''\n    return (samples.max(axis=0) > 0) * 1.0\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(ENSEMBLES, "_entries", dict(ENSEMBLES.items()))
@@ -100,7 +101,7 @@ def test_a_module_that_brings_what_an_evaluation_names(loaded, monkeypatch, tmp_
     run(monkeypatch, *arguments, "--plugins", "own_ensemble", "--output", "~/out", "--data-root", "~/lungs")
     assert str(loaded["root"]) == f"{tmp_path}/lungs"
     written = json.loads((tmp_path / "out/metrics.json").read_text())
-    assert written["ensemble"] == "largest"
+    assert (written["ensemble"], written["rules"]["ensemble"]) == ("largest", "The largest sample.")
 
 
 def test_the_program_passes_its_arguments_and_prints_both_protocols(loaded, monkeypatch, tmp_path, capsys):

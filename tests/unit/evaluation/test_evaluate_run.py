@@ -13,7 +13,7 @@ from ddim_jax.data import Example
 from ddim_jax.evaluation import evaluate, summary_table
 from ddim_jax.metrics import bootstrap_interval
 from ddim_jax.registry import METRICS, register
-from ddim_jax.runtime.errors import DataError, InputError
+from ddim_jax.runtime.errors import ConfigError, DataError, InputError
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +206,22 @@ def test_a_metric_of_another_package_appears_wherever_metrics_do(tmp_path, monke
     printed = [line.split() for line in console.export_text().splitlines()]
     (line,) = [line for line in printed if "area_error" in line]
     assert "1.67" in line and "0.00" in line
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, [0.5]])
+def test_a_metric_that_gives_no_number_is_named_at_the_first_picture(tmp_path, monkeypatch, value):
+    monkeypatch.setattr(METRICS, "_entries", dict(METRICS.items()))
+    seen = []
+
+    @register.metric("ratio")
+    def ratio(prediction, truth):
+        seen.append(truth)
+        return value
+
+    segmenter, source = hand_case()
+    with pytest.raises(ConfigError, match=r"the metric 'ratio' gives .*; expected a finite number"):
+        evaluate(segmenter, source, tmp_path / "out", split="test", figures=False)
+    assert len(seen) == 1 and not list(tmp_path.rglob("*.*"))
 
 
 def test_an_empty_data_set_and_a_file_in_the_way_are_named(tmp_path):

@@ -77,6 +77,23 @@ def test_a_network_at_native_size_is_scored_on_every_pixel(tmp_path):
     assert {file.name for file in (tmp_path / "figures").iterdir()} == FIGURES
 
 
+@pytest.mark.parametrize(("size", "together"), [("tiles", [1, 1, 1]), ("native", [2, 1])])
+def test_a_batch_is_of_the_tiles_of_one_picture(tmp_path, size, together):
+    """The samples of a whole picture at its own size take far more memory than those of a tile."""
+    segmenter, source = hand_case()
+    seen, sample_each = [], segmenter.sample_each
+
+    def sample(images, options, batch_size):
+        assert batch_size == 2
+        seen.append(len(images))
+        return sample_each(images, options)
+
+    segmenter.sample_each = sample
+    metrics = evaluate(segmenter, source, tmp_path, split="test", size=size, batch_size=2, figures=False)
+    assert (seen, metrics["batch_size"]) == (together, 2)
+    assert [call[0] for call in segmenter.calls] == [1, 2, 3]
+
+
 def test_native_scoring_of_a_network_at_its_own_size_keeps_that_size(tmp_path):
     segmenter = ReadsRed()
     source = MemorySource([Example("a", np.zeros((4, 4, 3), np.uint8), TOP_HALF)])

@@ -13,7 +13,8 @@ from ddim_jax.evaluation.cases import make_case
 from ddim_jax.evaluation.figures import middle, rank, spread
 from ddim_jax.evaluation.scoring import score_image
 from ddim_jax.evaluation.style import BOTH, PREDICTION, TRUTH, shorten
-from ddim_jax.evaluation.summary import RULES, rank_correlation, summarise
+from ddim_jax.evaluation.summary import rank_correlation, rules, summarise
+from ddim_jax.labels import Labels
 
 
 def make(name: str, estimates, truth, image=None):
@@ -108,6 +109,7 @@ def test_scores_hold_every_image_and_no_picture(drawn):
     about = {"dataset": "memory", "split": "test", "images": 3, "samples": 2, "steps": 1, "step": 8}
     diagrams.draw_scores("scores.png", results, about | summarise(results))
     left, right = drawn[0].axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["mean\n(> 0.5)", "paper\n(> 0.9)"]
     assert not left.images and not right.images
     mean, paper = (np.asarray(dots.get_offsets()) for dots in left.collections)
     assert sorted(paper[:, 0]) == pytest.approx([0, 2 / 3, 1]) and mean[:, 0] == pytest.approx(1)
@@ -115,6 +117,15 @@ def test_scores_hold_every_image_and_no_picture(drawn):
     texts = [text.get_text() for text in left.texts]
     assert texts[1].startswith("mean 0.556 [0.000, 1.000], one sample alone 0.611")
     assert "3 images, 2 samples of 1 step, checkpoint at step 8" in drawn[0].get_suptitle()
+
+
+def test_scores_of_exclusive_classes_say_that_the_likeliest_is_taken(drawn):
+    labels, truth = Labels.create({"lung": 1, "heart": 2}), TOP_HALF
+    samples = np.stack([rows(1, 1, -1, -1), rows(-1, -1, 1, 1)], axis=-1)[None]
+    results = [score_image("one", samples.astype(np.float32), truth, labels=labels)]
+    about = {"dataset": "memory", "split": "test", "images": 1, "samples": 1, "steps": 1, "step": 8}
+    diagrams.draw_scores("scores.png", results, about | summarise(results, labels=labels))
+    assert drawn[0].axes[0].get_yticklabels()[0].get_text() == "mean\n(likeliest)"
 
 
 def test_calibration_shows_bins_and_the_three_orders(drawn):
@@ -222,7 +233,7 @@ def test_rank_correlation_by_hand():
     assert rank_correlation([1, 2, 3, 4], [10, 30, 20, 40]) == pytest.approx(0.8)
     assert rank_correlation([1, 1, 1], [1, 2, 3]) is None
     assert rank_correlation([1, 2], [1, 2]) is None
-    assert "2000 resamples" in RULES["per_image"]
+    assert "2000 resamples" in rules("mean")["per_image"]
 
 
 def test_the_grid_says_majority(drawn):

@@ -2,8 +2,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from segmenters import SIZE, config, red_segmenter
+from segmenters import SIZE, ReadsRed, config, red_segmenter
 
+from ddim_jax.inference import Segmenter
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.sampling_options import SamplingOptions
 
@@ -11,10 +12,12 @@ create = SamplingOptions.create
 
 
 def test_defaults_come_from_the_config_and_the_protocol():
-    assert create(config()) == SamplingOptions(samples=3, steps=2, seed=0, protocol="mean", threshold=0.5)
-    assert create(config(protocol="paper", steps=4)) == SamplingOptions(4, 3, protocol="paper", threshold=0.9)
+    read = {"size": "model", "invert": False}
+    assert create(config()) == SamplingOptions(samples=3, steps=2, seed=0, protocol="mean", threshold=0.5, **read)
+    assert create(config(protocol="paper", steps=4)) == SamplingOptions(4, 3, protocol="paper", threshold=0.9, **read)
     chosen = create(config(), samples=1, steps=100, seed=2**32 - 1, protocol="paper", threshold=0, size="native")
-    assert chosen == SamplingOptions(100, 1, seed=2**32 - 1, protocol="paper", threshold=0.0, size="native")
+    expected = SamplingOptions(100, 1, seed=2**32 - 1, protocol="paper", threshold=0.0, size="native", invert=False)
+    assert chosen == expected
     assert create(config()).size == create(config(), size="model").size == "model"
 
 
@@ -132,6 +135,41 @@ def test_each_method_refuses_what_it_does_not_know(method):
     about = [] if method == "options" else [np.zeros((SIZE, SIZE, 3), np.uint8)]
     with pytest.raises(TypeError, match="unexpected option 'step'"):
         getattr(red_segmenter(), method)(*about, step=1)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"protocol": "foo"}, "protocol is 'foo'; expected one of paper, mean"),
+        ({"protocol": ["mean"]}, r"protocol is \['mean'\]"),
+        ({"ensemble": "foo"}, "ensemble is 'foo'; expected one of majority"),
+        ({"ensemble": {}}, "ensemble is {}"),
+        ({"threshold": np.ones(2)}, "threshold is array"),
+        ({"window": 40}, "window is 40; expected a centre and a width"),
+        ({"clip_x0": -1}, "clip_x0 is -1"),
+        ({"seed": "0"}, "seed is '0'"),
+    ],
+)
+def test_options_made_by_hand_are_refused_as_given_ones_are(values, message):
+    with pytest.raises(InputError, match=message):
+        red_segmenter().segment(np.zeros((SIZE, SIZE, 3), np.uint8), SamplingOptions(steps=2, **values))
+
+
+def test_options_made_by_hand_read_pictures_as_the_training_did_unless_they_say_otherwise():
+    about = config()
+    about["data"] |= {"crop": SIZE, "invert": True, "window": [40.0, 400.0]}
+    segmenter = Segmenter(ReadsRed(), {}, config=about, step=7, checkpoint="run/checkpoints/7")
+    options = segmenter.options(SamplingOptions(steps=2))
+    assert (options.size, options.invert, options.window) == ("tiles", True, (40.0, 400.0))
+    other = segmenter.options(SamplingOptions(steps=2, size="model", invert=False))
+    assert (other.size, other.invert) == ("model", False)
+
+
+def test_none_in_options_made_by_hand_is_the_checkpoint_s():
+    segmenter = red_segmenter(protocol="paper", ensemble="staple")
+    options = segmenter.options(SamplingOptions(steps=2, protocol=None, ensemble=None, threshold=0.5))
+    assert (options.protocol, options.ensemble, options.threshold) == ("paper", "staple", 0.5)
+    assert segmenter.options(options, ensemble="mean").threshold == 0.9  # 0.5 was that of staple, not chosen
 
 
 def test_a_threshold_that_was_not_chosen_is_that_of_the_new_protocol_or_ensemble():

@@ -128,6 +128,8 @@ def test_sample_writes_the_masks_of_both_and_says_which_they_were(runs, tmp_path
     assert sample(parse_arguments(None, given)) == 0
     mask = np.asarray(Image.open(tmp_path / "out" / "x_mask.png"))
     both = load_checkpoints(runs)
+    assert isinstance(both, Ensemble) and both.fingerprint() == Ensemble.load(runs, "latest").fingerprint()
+    assert both.fingerprint() == Ensemble.from_pretrained(runs).fingerprint()
     np.testing.assert_array_equal(mask, both.segment(picture(4)).mask * 255)
     settings = json.loads((tmp_path / "out" / "settings.json").read_text())
     assert all(run in settings["checkpoint"] for run in runs)
@@ -139,6 +141,9 @@ def test_what_an_ensemble_has_no_place_for_is_refused(runs, tmp_path):
         evaluate_checkpoint(runs)
     with pytest.raises(InputError, match="calibrate 2 checkpoints together; expected one"):
         evaluate_checkpoint(runs, output_dir=tmp_path / "out", calibrate=0.9)
+    for load in (Ensemble.load, Ensemble.from_pretrained):
+        with pytest.raises(InputError, match=r"run0'; expected several checkpoints, Segmenter[.]load takes one"):
+            load(runs[0])
     with pytest.raises(InputError, match="a SHA-256 is required of one checkpoint; 2 are given"):
         load_checkpoints(runs, require_sha256="0" * 64)
 

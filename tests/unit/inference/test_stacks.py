@@ -166,7 +166,8 @@ def test_frames_and_single_files(out, tmp_path):
     np.testing.assert_array_equal(frames * 255, masks)
     mask = np.asarray(Image.open(out / "CT_small_mask.png")) // 255
     np.testing.assert_array_equal(read_mask(out / "CT_small_dicom-seg.dcm"), mask)
-    np.testing.assert_array_equal(read_mask(out / "CT_small_dicom-seg.dcm", Labels.create({"foreground": 9})), mask)
+    # The segment of a class without a name has that of its concept.
+    np.testing.assert_array_equal(read_mask(out / "CT_small_dicom-seg.dcm", Labels.create({"Lung": 9})), mask)
 
 
 def test_odd_and_retired_classes_and_moments_of_old_files(out, tmp_path, caplog):
@@ -249,6 +250,31 @@ def test_series_are_named_by_their_folder_or_their_first_file(tmp_path):
     assert (job.name, job.source) == ("a", str(tmp_path / "in/a"))
     (job,) = plan_jobs(tmp_path / "in/a/IM001", tmp_path / "out").jobs
     assert (job.name, job.files) == ("IM001", (str(tmp_path / "in/a/IM001"),))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("study", "study/ser"),
+        ("study/ser", "study"),
+        ("study/ser", "study/ser/*"),
+        ("study/ser", "study/ser"),
+        ("study/ser/IM002", "study"),  # a file by itself, and of the series that the folder holds
+    ],
+)
+def test_a_series_that_several_inputs_find_is_one(tmp_path, monkeypatch, given):
+    ct_series(tmp_path / "study/ser", count=3)
+    monkeypatch.chdir(tmp_path)
+    (job,) = plan_jobs(given, "out").jobs
+    assert (job.name, job.source) == ("ser", str(tmp_path / "study/ser"))
+    assert sorted(job.slices) == [str(tmp_path / f"study/ser/IM{number:03d}") for number in (1, 2, 3)]
+
+
+def test_a_slice_that_several_inputs_find_is_no_series(tmp_path):
+    file = ct_slice(tmp_path / "in.dcm", np.zeros((4, 4)))
+    for given in ([f"{tmp_path}/*.dcm", f"{tmp_path}/in*"], [tmp_path, f"{tmp_path}/*.dcm", file]):
+        (job,) = plan_jobs(given, tmp_path / "out").jobs
+        assert (job.name, job.files, job.slices) == ("in", (str(file),), ())
 
 
 def test_a_run_that_is_stopped_leaves_no_half_source(series, out, monkeypatch):

@@ -10,10 +10,10 @@ from ddim_jax.metrics import (
     Statement,
     area_score,
     calibrated_bounds,
+    class_statements,
     conformal_quantile,
     dice_score,
     pictures_needed,
-    state,
 )
 
 
@@ -54,10 +54,10 @@ def test_statements_of_two_classes_by_hand():
     mask = np.array([[1, 1, 1, 0, 0], [2, 2, 0, 0, 2]], np.uint8)
     valid = np.ones((2, 5), bool)
     valid[1, 4] = False
-    lung, heart = state(probability, mask, [0.1, 0.2], 0.9, labels, valid)
+    lung, heart = class_statements(probability, mask, [0.1, 0.2], 0.9, labels, valid)
     assert lung == Statement(area=3, inner=2, outer=4, pixels=9, doubt=0.1)
     assert heart == Statement(area=2, inner=0, outer=3, pixels=9, doubt=0.2)
-    assert state(probability, mask, [0.1, 0.2], 0.9, labels)[1] == Statement(3, 1, 4, 10, 0.2)
+    assert class_statements(probability, mask, [0.1, 0.2], 0.9, labels)[1] == Statement(3, 1, 4, 10, 0.2)
 
 
 def test_scores_and_bounds_by_hand():

@@ -7,6 +7,8 @@ import pytest
 
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import best_dice, d_max, ged, matched_iou, measure_hypotheses, overlaps
+from ddim_jax.registry import HYPOTHESIS_METRICS, register
+from ddim_jax.runtime.errors import ConfigError
 
 
 def row(*pixels):
@@ -122,3 +124,10 @@ def test_what_is_no_mask_is_refused(masks):
 def test_sizes_that_differ_are_refused():
     with pytest.raises(ValueError, match="one size"):
         overlaps(np.zeros((1, 2, 2), np.uint8), np.zeros((1, 2, 3), np.uint8))
+
+
+def test_a_metric_that_gives_no_number_is_named(monkeypatch):
+    monkeypatch.setattr(HYPOTHESIS_METRICS, "_entries", dict(HYPOTHESIS_METRICS.items()))
+    register.hypothesis_metric("spread")(lambda hypotheses, annotators: np.float64("nan"))
+    with pytest.raises(ConfigError, match=r"the metric 'spread' gives .*nan.*; expected a finite number"):
+        measure_hypotheses(np.stack([A]), np.stack([B]))

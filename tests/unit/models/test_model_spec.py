@@ -45,6 +45,7 @@ def by_name(tree):
         ("unet", 23_772_449),
         ("medsegdiff", 143_405_825),
         ("trunk_ddim", 23_878_683),
+        ("stochastic_unet", 23_773_076),
     ],
 )
 def test_parameter_counts_at_full_size(name, count):
@@ -267,6 +268,29 @@ def test_a_network_of_another_package_declares_itself(registered):
     ):
         with pytest.raises(ConfigError, match=message):
             create_model("threshold", **{name: value})
+
+
+def test_fields_are_derived_from_their_annotations_and_else_from_their_defaults(registered):
+    """As `from __future__ import annotations` has them, some are texts."""
+
+    class Annotated(nn.Module):
+        depth: "int"
+        rate: float = 0
+        share: "float" = 0
+        mode: "str | None" = "plain"
+        hook: "object" = None
+
+        size_multiple = 1
+
+    registered("annotated")(ModelSpec(Annotated, process=DirectProcess))
+    fields = model_spec("annotated").fields
+    kinds = {"rate": float, "share": float, "depth": int, "mode": str}
+    assert {name: field.type for name, field in fields.items()} == kinds
+    assert fields["depth"].default is None and fields["rate"].default == 0
+    model = create_model("annotated", rate=0.1, share=0.5, depth=2)
+    assert (model.rate, model.share, model.depth) == (0.1, 0.5, 2)
+    with pytest.raises(ConfigError, match=r"model.depth is 2.5; expected a whole number"):
+        create_model("annotated", depth=2.5)
 
 
 def test_a_class_alone_is_a_denoiser_with_the_papers_setting(registered):

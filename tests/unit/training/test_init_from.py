@@ -72,7 +72,7 @@ def test_a_run_starts_from_the_best_checkpoint_of_a_run_of_ones_own(fresh, tmp_p
         jax.tree.map(np.testing.assert_array_equal, got, weights)
     latest = load_weights(tmp_path / "before/checkpoints/8", network(), 16)
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(latest.params))
-    assert latest.told == f"starts from step 8 of {tmp_path / 'before/checkpoints/8'}"
+    assert latest.description == f"starts from step 8 of {tmp_path / 'before/checkpoints/8'}"
 
 
 def test_another_number_of_classes_makes_the_layers_new_that_depend_on_it(fresh, tmp_path):
@@ -81,10 +81,12 @@ def test_another_number_of_classes_makes_the_layers_new_that_depend_on_it(fresh,
     wide["conv_out"] = {name: np.repeat(leaf, 4, axis=-1) for name, leaf in weights["conv_out"].items()}
     wide["conv_in"] = {**weights["conv_in"], "kernel": np.repeat(weights["conv_in"]["kernel"], 2, axis=2)}
     before = saved_run(tmp_path / "before", wide, {"lung": 1, "heart": 2, "rib": 3})
-    begun = load_weights(before, network(), 16)
-    assert begun.told.startswith(f"starts from step 4 of {before}; its mask has 4 channels in the network, this one 1")
-    assert begun.told.endswith("so these are new: conv_in.kernel, conv_out.bias, conv_out.kernel")
-    started = start_from(fresh, begun)
+    initial = load_weights(before, network(), 16)
+    assert initial.description.startswith(
+        f"starts from step 4 of {before}; its mask has 4 channels in the network, this one 1"
+    )
+    assert initial.description.endswith("so these are new: conv_in.kernel, conv_out.bias, conv_out.kernel")
+    started = start_from(fresh, initial)
     for params in (started.params, started.ema_params):
         np.testing.assert_array_equal(params["conv_out"]["kernel"], fresh.params["conv_out"]["kernel"])
         np.testing.assert_array_equal(params["conv_in"]["kernel"], fresh.params["conv_in"]["kernel"])
@@ -119,11 +121,11 @@ def test_other_classes_make_the_last_layer_new_although_the_channels_agree(tmp_p
     )
     labels = Labels.create(now, multilabel=multilabel)
     assert labels.channels == channels
-    begun = load_weights(tmp_path / "before", model, 16, labels)
+    initial = load_weights(tmp_path / "before", model, 16, labels)
     new = f"; its classes are {told}, so these are new: conv_out.bias, conv_out.kernel" if told else ""
-    assert begun.told == f"starts from step 4 of {tmp_path / 'before'}{new}"
-    assert set(weights) - set(begun.params) == ({"conv_out"} if told else set())
-    for name, layer in begun.params.items():
+    assert initial.description == f"starts from step 4 of {tmp_path / 'before'}{new}"
+    assert set(weights) - set(initial.params) == ({"conv_out"} if told else set())
+    for name, layer in initial.params.items():
         jax.tree.map(np.testing.assert_array_equal, layer, weights[name])
 
 
@@ -133,3 +135,10 @@ def test_a_run_of_another_network_is_refused(tmp_path):
         load_weights(saved_run(tmp_path / "before", weights), network(), 16)
     with pytest.raises(CheckpointError, match="holds no checkpoints"):
         load_weights(tmp_path, network(), 16)
+
+
+def test_a_run_of_another_network_is_refused_although_its_mask_has_other_channels(tmp_path):
+    overrides = tiny_config()["model"]["overrides"]
+    wide = random_weights({**overrides, "base_channels": 16, "mask_channels": 4})
+    with pytest.raises(CheckpointError, match=r"before/checkpoints/4 belongs to another model.* conv_in.bias: "):
+        load_weights(saved_run(tmp_path / "before", wide, {"lung": 1, "heart": 2, "rib": 3}), network(), 16)

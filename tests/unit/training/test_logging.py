@@ -11,7 +11,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from ddim_jax.training import logging as logging_module
-from ddim_jax.training.logging import Reporter, Silent, create_reporter
+from ddim_jax.training.logging import NullReporter, Reporter, create_reporter
 from ddim_jax.training.validation import Validation
 
 
@@ -153,7 +153,7 @@ def test_events_that_the_disk_refuses_are_an_error_and_no_end_of_the_run(small_d
 def test_processes_but_the_first_say_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("jax.process_index", lambda: 1)
     with create_reporter(tmp_path, steps=1, start_step=0, batch_size=1) as report:
-        assert isinstance(report, Silent)
+        assert isinstance(report, NullReporter)
         report.message("a")
         report.restart_clock(1)
         report.training(1, {"loss": 1.0})

@@ -98,9 +98,9 @@ def test_unlabelled_rows_depend_on_the_step_alone_and_visit_every_picture():
     mesh, others = data_mesh(4, ONE), np.zeros((6, 2, 2, 3), np.uint8)
 
     def rows(start_step, count):
-        feed = with_unlabelled(iter([{}] * count), others, mesh, Order(4, seed=7, start_step=start_step))
+        taken = with_unlabelled(iter([{}] * count), others, mesh, Order(4, seed=7, start_step=start_step))
         return np.concatenate(
-            [np.asarray(batch["unlabelled_row"]) for _, batch in zip(range(count), feed, strict=False)]
+            [np.asarray(batch["unlabelled_row"]) for _, batch in zip(range(count), taken, strict=False)]
         )
 
     whole = rows(0, 6)

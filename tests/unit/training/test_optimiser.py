@@ -109,8 +109,8 @@ def test_one_pass_over_the_weights_is_the_update_of_optax(clip):
     params = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     states = {platform: (params, params, optimiser.init(params)) for platform in ("cpu", "another")}
     update = jax.jit(
-        lambda platform, gradients, params, average, state, stays: updated(
-            optimiser, gradients, state, params, average, stays, platform
+        lambda platform, gradients, params, average, state, decay: updated(
+            optimiser, gradients, state, params, average, decay, platform
         ),
         static_argnums=0,
     )

@@ -95,12 +95,12 @@ def test_a_training_begins_with_the_same_arrays_to_the_bit(made):
     file, _ = made
     model, params = network(), read_packed(file).params
     fresh = create_state(model, create_optimiser(lambda step: 1.0), SIZE, seed=1)
-    begun = load_weights(file, model, SIZE)
-    assert begun.told == (
+    initial = load_weights(file, model, SIZE)
+    assert initial.description == (
         f"starts from step 60 of {file}, pre-trained on 8 pictures without masks: 26 of 52 arrays; these are new: "
         "head, trunk.conv_out"
     )
-    started = start_from(fresh, begun)
+    started = start_from(fresh, initial)
     for got in (started.params, started.ema_params):
         assert_same_bits({name: layer for name, layer in got["trunk"].items() if name != "conv_out"}, params["trunk"])
         assert_same_bits(got["trunk"]["conv_out"], fresh.params["trunk"]["conv_out"])
@@ -122,10 +122,10 @@ def test_a_plain_network_keeps_all_but_its_last_layer(folder, tmp_path):
     pretrain(config, file)
     overrides = config["model"]["overrides"]
     model = models.create_model("unet", preset="small", mask_channels=3, **overrides)  # whatever its classes are
-    begun = load_weights(file, model, SIZE)
-    assert begun.told.endswith("arrays; these are new: conv_out")
-    assert set(begun.params) == set(models.param_shapes(model, SIZE)) - {"conv_out"}
-    jax.tree.map(np.testing.assert_array_equal, begun.params, read_packed(file).params)
+    initial = load_weights(file, model, SIZE)
+    assert initial.description.endswith("arrays; these are new: conv_out")
+    assert set(initial.params) == set(models.param_shapes(model, SIZE)) - {"conv_out"}
+    jax.tree.map(np.testing.assert_array_equal, initial.params, read_packed(file).params)
 
 
 def test_a_stochastic_network_begins_with_all_but_the_layer_of_its_distribution(tmp_path):
@@ -146,9 +146,9 @@ def test_a_stochastic_network_begins_with_all_but_the_layer_of_its_distribution(
     metadata = {"config": resolve_config(config), "data": {PRETRAINING: 8}, "package_version": "0"}
     file = tmp_path / "stochastic.safetensors"
     write_packed(file, unflatten_dict(params, sep="."), step=3, metadata=metadata, note="", terms="")
-    begun = load_weights(file, model, SIZE)
-    assert begun.told.endswith(f"{len(found)} of {len(arrays)} arrays; these are new: trunk.conv_out")
-    assert flatten_dict(begun.params, sep=".").keys() == found.keys()
+    initial = load_weights(file, model, SIZE)
+    assert initial.description.endswith(f"{len(found)} of {len(arrays)} arrays; these are new: trunk.conv_out")
+    assert flatten_dict(initial.params, sep=".").keys() == found.keys()
 
 
 def test_parts_without_an_array_are_named_as_a_whole():

@@ -9,11 +9,12 @@ from revealed import PAPER, drawn, pictures
 
 from ddim_jax.data import Augmentation
 from ddim_jax.diffusion import DiffusionProcess
+from ddim_jax.models import create_model, param_shapes
 from ddim_jax.ops import cpu_kernels
 from ddim_jax.training.optimiser import create_optimiser
 from ddim_jax.training.sharding import data_mesh, global_batch, replicated
 from ddim_jax.training.state import create_state, parameter_count
-from ddim_jax.training.step import make_train_step
+from ddim_jax.training.step import draws_in_training, make_train_step
 
 ONE = jax.devices()[:1]
 BETAS = 0.9, 0.999
@@ -171,6 +172,33 @@ def test_flips_alone_are_whole():
         assert len(found) == 1
         seen |= set(found)
     assert len(seen) > 1
+
+
+class DropsSome(nn.Module):
+    """Dropout under another name than this package's networks have for it."""
+
+    drop_rate: float = 0.0
+
+    @nn.compact
+    def __call__(self, noisy_mask, image, t, *, train=False):
+        return nn.Dropout(self.drop_rate)(
+            noisy_mask * self.param("a", nn.initializers.ones, ()), deterministic=not train
+        )
+
+
+@pytest.mark.parametrize(
+    ("model", "draws"),
+    [
+        (Line(), False),
+        (DropsSome(), False),
+        (DropsSome(drop_rate=0.5), True),
+        (create_model("unet", preset="small", dropout=0.5), True),
+        (create_model("unet", preset="small"), False),
+    ],
+)
+def test_a_network_that_draws_in_training_is_seen_whatever_its_fields_are_called(model, draws):
+    """Its batch is not divided into shares: each device would drop the same."""
+    assert draws_in_training(model, param_shapes(model, 32), 32) is draws
 
 
 def test_a_fresh_state_follows_from_the_seed():

@@ -7,7 +7,8 @@ import pytest
 
 from ddim_jax.data import Example, Subset, load_arrays
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
-from ddim_jax.training.validation import Validator, validation_rows
+from ddim_jax.sampling_options import SamplingOptions
+from ddim_jax.training.validation import Validator, validation_options, validation_rows
 
 SIZE = 8
 ROWS = [0, 2, 3, 4, 6]  # five of seven, evenly: 0, 1.5, 3, 4.5, 6, halves to the even row
@@ -50,7 +51,8 @@ def validator(model, source=None, *, count=5, batch_size=2, steps=1, seed=0, pre
         process = DiffusionProcess.create(prediction=prediction, loss="mse", num_train_timesteps=10)
     source = source or Pictures()
     pictures = load_arrays(Subset(source, validation_rows(len(source), count)), SIZE)
-    return Validator(model, process, pictures, batch_size=batch_size, steps=steps, clip_x0=None, seed=seed)
+    options = SamplingOptions(steps=steps, clip_x0=None)
+    return Validator(model, process, pictures, batch_size=batch_size, options=options, seed=seed)
 
 
 @pytest.mark.parametrize("batch_size", [2, 5, 20])
@@ -140,3 +142,8 @@ def test_the_timesteps_are_spread_as_training_draws_them(power, timesteps):
 def test_weights_gone_wrong_score_nothing():
     result = validator(ReadsRed())({"gain": jnp.float32("nan")})
     assert np.isnan(result.loss) and result.dice == 0.0
+
+
+def test_masks_are_sampled_with_the_steps_and_the_bound_of_the_config_alone():
+    config = {"train": {"validation_steps": 7}, "sample": {"clip_x0": 0.5, "sampler": "ddpm", "eta": 1.0, "steps": 9}}
+    assert validation_options(config) == SamplingOptions(steps=7, clip_x0=0.5)

@@ -129,9 +129,9 @@ def test_which_step_and_which_sha256(file):
 def test_a_training_starts_from_a_file(file):
     about = config()["model"]
     model = create_model(about["name"], preset=about["preset"], **about["overrides"])
-    begun = load_weights(file, model, SIZE)
-    assert_same_bits(begun.params, tiny_params(seed=10)[1])
-    assert begun.told == f"starts from step 10 of {file}"
+    initial = load_weights(file, model, SIZE)
+    assert_same_bits(initial.params, tiny_params(seed=10)[1])
+    assert initial.description == f"starts from step 10 of {file}"
 
 
 def test_an_evaluation_asks_where_the_pictures_lie_and_where_to_write(forged, file, tmp_path):
