@@ -72,11 +72,11 @@ def row_of(metrics: Mapping[str, Any], per_image: Sequence[Mapping[str, str]]) -
     }
 
 
-def about_run(run: Path) -> dict[str, Any]:
-    """The fields of a row that say which run it is of."""
+def about_run(run: Path, data: Path | None) -> dict[str, Any]:
+    """The fields of a row that say which run it is of; packed weights do not say where their pictures lay."""
     config = read_config(run)
     return {
-        "dataset": Path(config["data"]["root"]).name,
+        "dataset": Path(data or config["data"]["root"]).resolve().name,
         "system": config["model"]["name"],
         "augmentation": augmentation_of(config),
         "size": config["data"]["image_size"],
@@ -101,7 +101,7 @@ def score(run: Path, data: Path | None, elsewhere: Path, workdir: Path) -> list[
     Raises:
       InputError: as `ddim_jax.evaluation.evaluate_checkpoint`.
     """
-    about = about_run(run)
+    about = about_run(run, data)
     rows = []
     for source, split, root in (("test", "test", data), ("elsewhere", "all", elsewhere)):
         output = workdir / f"{run.resolve().name}_{source}"
@@ -113,7 +113,7 @@ def score(run: Path, data: Path | None, elsewhere: Path, workdir: Path) -> list[
     return rows
 
 
-def check_pairs(runs: Sequence[Path], against: Sequence[Path]) -> None:
+def check_pairs(runs: Sequence[Path], against: Sequence[Path], data: Path | None) -> None:
     """Refuses runs that cannot be compared in pairs, before any is evaluated.
 
     Raises:
@@ -122,10 +122,11 @@ def check_pairs(runs: Sequence[Path], against: Sequence[Path]) -> None:
     if against and len(runs) != len(against):
         raise InputError(f"--against has {len(against)} runs and --runs {len(runs)}; expected one for each")
     for run, other in zip(runs, against, strict=bool(against)):
-        for name, value in about_run(run).items():
-            if name in ("dataset", "augmentation", "size", "seed") and value != about_run(other)[name]:
+        found = about_run(other, data)
+        for name, value in about_run(run, data).items():
+            if name in ("dataset", "augmentation", "size", "seed") and value != found[name]:
                 raise InputError(
-                    f"{other}: {name} is {about_run(other)[name]}; expected {value}, as of {run}, which stands at the "
+                    f"{other}: {name} is {found[name]}; expected {value}, as of {run}, which stands at the "
                     "same place of --runs"
                 )
 
@@ -209,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--paired", type=Path, default=PAIRED, metavar="FILE", help="default: docs/results/paired.json")
     given = parser.parse_args(arguments)
     with report_input_errors("stopped"):
-        check_pairs(given.runs, given.against)
+        check_pairs(given.runs, given.against, given.data)
         scored: list[list[Scored]] = []
         for run in [*given.runs, *given.against]:
             scored.append(score(run, given.data, given.elsewhere, given.workdir))
