@@ -93,6 +93,7 @@ def row_of(run: Path, budget_s: float, repeats: int, workdir: Path) -> dict[str,
 def accuracy(root: Path) -> str:
     """The table of docs/results/accuracy.json."""
     rows = read_rows(root / "docs" / "results" / "accuracy.json")
+    rows.sort(key=lambda row: (row["dataset"], row["size"], row["augmentation"], row["system"], row["seed"]))
     return table(_COLUMNS, rows) + measured_at(rows, "Evaluated and timed")
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.machine import ROOT, provenance
 from benchmarks.quality.ablation import paired_interval
 from benchmarks.quality.runs import augmentation_of, read_config
-from benchmarks.result_file import add_row, read_result, read_rows
+from benchmarks.result_file import add_row, read_rows
 from benchmarks.tables import Columns, Row, measured_at, table
 from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.runtime.errors import InputError, report_input_errors
@@ -151,7 +151,8 @@ def pair(ours: Sequence[Scored], theirs: Sequence[Scored]) -> dict[str, Any]:
 
 def transfer(root: Path) -> str:
     """The table of docs/results/transfer.json."""
-    rows = read_result(root / "docs" / "results" / "transfer.json").get("rows", [])
+    rows = read_rows(root / "docs" / "results" / "transfer.json")
+    rows.sort(key=lambda row: [row[name] for name in ("dataset", "size", "augmentation", "system", "seed")])
     return table(_COLUMNS, rows) + measured_at(rows, "Evaluated")
 
 
