@@ -218,11 +218,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for row, _ in scored[-1]:
                 add_row(given.output, RULES, row, IDENTITY)
                 print(f"{run}, {row['source']}: Dice {row['dice_mean']:.3f} of {row['n']} pictures", flush=True)
-        for source in range(len(scored[0]) if given.against else 0):
-            ours, theirs = (
-                [run[source] for run in side] for side in (scored[: len(given.runs)], scored[len(given.runs) :])
-            )
-            row = pair(ours, theirs)
+        for of_source in zip(*scored, strict=True) if given.against else ():
+            row = pair(of_source[: len(given.runs)], of_source[len(given.runs) :])
             add_row(given.paired, PAIRED_RULES, row, PAIRED_IDENTITY)
             print("{source}: gain {gain:+.4f} {gain_ci}".format_map(row), flush=True)
     return 0

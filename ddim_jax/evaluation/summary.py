@@ -104,7 +104,7 @@ def rules(ensemble: str) -> dict[str, str]:
 
 
 def cut_in_words(threshold: float | None) -> str:
-    """Where a probability becomes a mask: "> 0.5", or "likeliest" for exclusive classes without a threshold."""
+    """Returns the rule that makes a mask of a probability: "> 0.5", or "likeliest" of exclusive classes without one."""
     return "likeliest" if threshold is None else f"> {threshold}"
 
 

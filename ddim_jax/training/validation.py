@@ -46,7 +46,7 @@ def validation_rows(examples: int, most: int) -> list[int]:
 
 
 def validation_options(config: Mapping[str, Any]) -> SamplingOptions:
-    """How masks are sampled in a training with that config: by DDIM without further noise, whatever its own sampler."""
+    """Returns the options of sampling during a training: DDIM without further noise, whatever the config's sampler."""
     return SamplingOptions(steps=config["train"]["validation_steps"], clip_x0=config["sample"]["clip_x0"])
 
 

@@ -8,5 +8,5 @@ from ddim_jax.registry import register
 
 @register.ensemble("mean")
 def mean(samples: np.ndarray, protocol: Protocol) -> np.ndarray:
-    """What the protocol makes of all samples together, cut where it says."""
+    """Returns the probability that the protocol makes of all samples together; above its threshold is the mask."""
     return protocol.probability(samples)

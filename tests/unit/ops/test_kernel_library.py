@@ -8,6 +8,15 @@ from ddim_jax.ops.cpu_kernels import library
 from ddim_jax.runtime.errors import InputError
 
 
+def use_compiler(script, monkeypatch, folder):
+    """Has the library built by a shell script into a cache below `folder`, in which the script lies."""
+    compiler = folder / "compiler"
+    compiler.write_text(f"#!/bin/sh\n{script}\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setattr(library, "folder", lambda: folder / "cache/kernels")
+
+
 def test_without_a_compiler_building_says_what_to_do(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(InputError, match=r"no C\+\+ compiler \(no-such-compiler\): install one"):
@@ -15,11 +24,7 @@ def test_without_a_compiler_building_says_what_to_do(monkeypatch):
 
 
 def test_a_failing_compiler_is_quoted_and_leaves_nothing(monkeypatch, tmp_path):
-    compiler = tmp_path / "compiler"
-    compiler.write_text("#!/bin/sh\necho 'common.h:1: cannot do it' >&2\nexit 1\n")
-    compiler.chmod(0o755)
-    monkeypatch.setenv("CXX", str(compiler))
-    monkeypatch.setattr(library, "folder", lambda: tmp_path / "cache/kernels")
+    use_compiler("echo 'common.h:1: cannot do it' >&2\nexit 1", monkeypatch, tmp_path)
     with pytest.raises(InputError, match=r"(?s)failed:.*cannot do it"):
         library.build()
     assert list((tmp_path / "cache/kernels").iterdir()) == []
@@ -37,11 +42,7 @@ def test_the_library_belongs_to_these_sources_and_this_processor(monkeypatch):
 @pytest.fixture
 def built(monkeypatch, tmp_path):
     """The library that a compiler which writes `library` builds into a cache of its own."""
-    compiler = tmp_path / "compiler"
-    compiler.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\nprintf library > "$2"\n')
-    compiler.chmod(0o755)
-    monkeypatch.setenv("CXX", str(compiler))
-    monkeypatch.setattr(library, "folder", lambda: tmp_path / "cache/ddim_jax/kernels")
+    use_compiler('while [ "$1" != -o ]; do shift; done\nprintf library > "$2"', monkeypatch, tmp_path)
     return library.build()
 
 
