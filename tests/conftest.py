@@ -20,7 +20,7 @@ from ddim_jax import models
 from ddim_jax.inference import Segmenter, loading
 from ddim_jax.runtime import allocator, compile_cache
 from ddim_jax.runtime.cache_folder import cache_folder, processor_digest
-from ddim_jax.training import loop, resume, state, train
+from ddim_jax.training import resume, setup, state, train
 
 LONGEST_FILES = (
     "test_training_processes.py",
@@ -185,19 +185,19 @@ def traced_once():
             key = (model, self._process, self.labels, self.image_size)
             self._compiled = compiled.setdefault(key, self._compiled)
 
-    initialise, scores = loop.Validator.__init__, {}
+    initialise, scores = setup.Validator.__init__, {}
     make_segmenter, compiled = Segmenter.__init__, {}
-    optimiser_of, create_state, fresh = once(loop.configured_optimiser), loop.create_state, once(computed)
+    optimiser_of, create_state, fresh = once(setup.configured_optimiser), setup.create_state, once(computed)
     shapes = once(models.param_shapes)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("create_model", "create_process", "make_train_step"):
-            patch.setattr(loop, name, once(getattr(loop, name)))
-        patch.setattr(loop, "configured_optimiser", optimiser_once)
-        for module in (loop, resume):
+            patch.setattr(setup, name, once(getattr(setup, name)))
+        patch.setattr(setup, "configured_optimiser", optimiser_once)
+        for module in (setup, resume):
             patch.setattr(module, "create_state", state_once)
         for module in (models, loading, state):
             patch.setattr(module, "param_shapes", shapes)
-        patch.setattr(loop.Validator, "__init__", score_once)
+        patch.setattr(setup.Validator, "__init__", score_once)
         patch.setattr(Segmenter, "__init__", segmenter_once)
         yield
 

@@ -1,57 +1,36 @@
 """The training run: from a configuration and a folder to checkpoints in it, resumable at any moment."""
 
-import contextlib
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint  # noqa: F401  now: the installation may be another one by the first save
 
-from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
-from ddim_jax.config import resolve_config, total_steps
-from ddim_jax.data import (
-    Augmentation,
-    Order,
-    Source,
-    annotators_of,
-    configured,
-    ids_digest,
-    load_dataset,
-    note_of,
-    with_empty_windows,
-)
-from ddim_jax.data.preflight import describe
-from ddim_jax.labels import Labels
-from ddim_jax.models import create_model, create_process
-from ddim_jax.models.spec import check_memory
-from ddim_jax.ops.surroundings import surroundings
-from ddim_jax.runtime.atomic import check_place
+from ddim_jax.config import resolve_config
+from ddim_jax.data import Order
 from ddim_jax.runtime.compile_clock import CompileClock
-from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.pinned import pinned
 from ddim_jax.runtime.printable import printable
-from ddim_jax.runtime.processes import LastWord, as_first, ending_together, first_alone, of_all
+from ddim_jax.runtime.processes import LastWord, as_first, ending_together
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.runtime.signals import StopRequest, stop_on_signals
 from ddim_jax.training import same_pixels
-from ddim_jax.training.adversarial import Adversary
-from ddim_jax.training.input_pipeline import batches, read_pictures, read_unlabelled, with_unlabelled
+from ddim_jax.training.announcements import announcements
+from ddim_jax.training.input_pipeline import batches, with_unlabelled
 from ddim_jax.training.logging import DeferredErrors, Reporter, create_reporter
-from ddim_jax.training.mean_teacher import MeanTeacher
 from ddim_jax.training.nan_guard import LossWatch, NonFiniteLoss, last_good_checkpoint_named
-from ddim_jax.training.one_training import OneTraining, begin_folder, check_files
-from ddim_jax.training.optimiser import configured_optimiser
-from ddim_jax.training.resume import check_not_away, find_checkpoint, restore
-from ddim_jax.training.sharding import data_mesh, place
-from ddim_jax.training.state import TrainState, create_state, load_weights, parameter_count, start_from
-from ddim_jax.training.step import make_train_step
+from ddim_jax.training.one_training import OneTraining, begin_folder
+from ddim_jax.training.setup import Prepared, Run, open_run, prepare
+from ddim_jax.training.sharding import place
+from ddim_jax.training.state import TrainState
+from ddim_jax.training.step import Batch
 from ddim_jax.training.stopping import Stop
-from ddim_jax.training.validation import Validator, validation_options, validation_rows
+from ddim_jax.training.validation import Validator
 
 
 @pinned()
@@ -96,154 +75,64 @@ def train(config: Any, workdir: str | os.PathLike, request: StopRequest | None =
 def _train(
     config: Mapping[str, Any], workdir: Path, request: StopRequest, one_training: OneTraining, last_word: LastWord
 ) -> int:
-    # The model and its process. What can be refused is, before the data are touched.
-    check_place(workdir)
-    check_files(workdir)
-    about, fields, data, seed = config["model"], config["train"], config["data"], config["seed"]
-    labels = Labels.from_config(data)
-    model = create_model(about["name"], preset=about["preset"], mask_channels=labels.channels, **about["overrides"])
-    process = create_process(model, config["diffusion"], labels)
-    batch_size, image_size = fields["batch_size"], data["image_size"]
-    check_memory(model, image_size)
-    mesh = data_mesh(batch_size, accumulate=fields["accumulate"])
-
-    # The run that lies there.
-    store = CheckpointStore(workdir / "checkpoints", keep_latest=fields["keep_latest"])
-    one_training.hold_if_known()
-    steps_there = store.steps()
-    found = find_checkpoint(store, config, str(workdir))
-    check_not_away(found, one_training.last_saved, store)
-    initial = None
-    if found is None and fields["init_from"] is not None:
-        initial = load_weights(fields["init_from"], model, image_size, labels)
-
-    # The data set, which decides the length of an epoch, and the optimiser.
-    whole, val_source = first_alone(lambda: [_load(data, split) for split in ("train", "val")])
-    steps = total_steps(fields["steps"], fields["epochs"], batch_size, len(whole))
-    optimiser = configured_optimiser(fields, steps)
-
-    unlabelled = None
-    if data["unlabelled"]:
-        unlabelled = read_unlabelled(data, {"train": whole, "val": val_source})
-
-    # The state, fresh or restored.
-    identity = {
-        "train_ids_sha256": ids_digest(whole),
-        "train_examples": len(whole),
-        "val_ids_sha256": ids_digest(val_source),
-        "unlabelled_ids_sha256": None if unlabelled is None else ids_digest(unlabelled),
-    }
-    if found is None:
-        state = create_state(model, optimiser, image_size, seed)
-        if initial is not None:
-            state, initial = start_from(state, initial), initial.description  # they would be kept for the whole run
-    else:
-        here = {"model": model, "optimiser": optimiser, "image_size": image_size, "mesh": mesh}
-        state = restore(store, found, identity, str(workdir), **here)
-        last_word.checkpoint = _last_checkpoint(store)
-    start_step = int(state.step)
-    if start_step >= steps:
+    run, state = open_run(config, workdir, one_training)
+    last_word.checkpoint = _last_checkpoint(run.store)
+    if run.start_step >= run.steps:
         if jax.process_index() == 0:
-            print(f"{printable(workdir)} holds a finished run of {start_step} steps; nothing to do.")
-        return start_step
-    state = place(mesh, state)
+            print(f"{printable(workdir)} holds a finished run of {run.start_step} steps; nothing to do.")
+        return run.start_step
+    state = place(run.mesh, state)
+    prepared = prepare(run)
 
-    # The pictures, the step and the validation.
-    train_source = with_empty_windows(whole, data["empty_windows"], seed)
-    if train_source is not whole and len(set(of_all(train_source.digest))) > 1:
-        raise DataError(f"{data['root']}: the processes do not read the same pictures (data.empty_windows).")
-    rows = validation_rows(len(val_source), fields["validation_images"])
-    pictures = read_pictures(
-        train_source,
-        val_source,
-        rows,
-        mesh,
-        image_size=image_size,
-        resident_bytes=data["resident_bytes"],
-        crop_seed=seed if data["crop"] else None,
-    )
-    digests = pictures.digests if unlabelled is None else pictures.digests | unlabelled.digests
-    identity[same_pixels.FIELD] = same_pixels.digest_of(digests)
-    if found is not None:
-        same_pixels.check_same_pixels(store.metadata(found), digests, workdir, refuse=data["same_pixels"])
-    sampling = validation_options(config)
-    train_step = make_train_step(
-        model,
-        process,
-        optimiser,
-        mesh,
-        seed=seed,
-        ema_decay=fields["ema_decay"],
-        augmentation=Augmentation.from_config(data),
-        accumulate=fields["accumulate"],
-        adversary=Adversary.from_config(fields),
-        teacher=MeanTeacher(fields["unlabelled_weight"], sampling) if unlabelled else None,
-    )
-    validator = Validator(model, process, pictures.validation, batch_size=batch_size, options=sampling, seed=seed)
-
-    begin_folder(workdir, config, one_training, is_unchanged=lambda: store.steps() == steps_there)
+    begin_folder(workdir, config, one_training, is_unchanged=run.is_unchanged)
     if jax.process_index() == 0:
-        same_pixels.write_digests(workdir, digests)
-        if data["folds"]:
-            whole.division.write(workdir / "folds.csv")
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(stop_on_signals(request))
-        reporter = stack.enter_context(
-            create_reporter(workdir, steps=steps, start_step=start_step, batch_size=batch_size)
-        )
-        stack.enter_context(last_good_checkpoint_named(store))
-        stop = Stop(request, mesh)
-        _leave_at_once_until_the_first_step(request, reporter, start_step)
-        reporter.message(
-            f"{about['name']}: {parameter_count(state.params):,} parameters, {len(whole)} training and "
-            f"{len(val_source)} validation images {'in crops of' if data['crop'] else 'at'} "
-            f"{image_size} x {image_size}, "
-            f"{len(jax.devices())} x {jax.devices()[0].device_kind}{_of_processes()}, "
-            f"{'resumes' if start_step else 'starts'} at step {start_step} of {steps}"
-        )
-        if initial:
-            reporter.message(initial)
-        if data["folds"]:
-            reporter.message(
-                f"fold {data['fold']} of {data['folds']}; those of all pictures are in the run's folds.csv"
-            )
-        if annotators := annotators_of(train_source):
-            reporter.message(f"{annotators} annotators: the mask of one is drawn each time a picture is trained on")
-        if note := note_of(train_source):
-            reporter.message(note)
-        if unlabelled:
-            reporter.message(f"{len(unlabelled.ids)} unlabelled pictures beside them, as many in each step")
-            for line in unlabelled.told:
-                reporter.message(line)
-        if data["empty_windows"]:
-            reporter.message(
-                f"{len(train_source) - len(whole)} parts of training pictures without a structure beside them, as "
-                f"pictures with an empty mask; {round(data['empty_windows'] * len(whole))} were wanted"
-            )
-        facts = [fact for row, fact in pictures.facts.items() if row < len(whole)]
-        for name, told, advice in describe(facts, None if data["crop"] else image_size, labels):
-            reporter.message(f"{name}: {told}" + (f" -> {advice}" if advice else ""))
-        metadata = {"config": config, "package_version": __version__, "data": identity}
-        metadata |= {"surroundings": surroundings()}
-        # One small program; each of its operations by itself would be ten, compiled one by one.
-        rate_at = jax.jit(optimiser.learning_rate)
-        watch, deferred = LossWatch(stop=stop), DeferredErrors()
-        order = Order(batch_size, seed, start_step, jax.process_index(), jax.process_count())
-        train_batches = batches(
-            train_source,
-            pictures.resident,
-            mesh,
-            order,
-            image_size=image_size,
-            crops_of_bytes=data["resident_bytes"] if data["crop"] else None,
-        )
-        if unlabelled:
-            train_batches = with_unlabelled(train_batches, place(mesh, unlabelled.images), mesh, order)
-        clock = stack.enter_context(CompileClock())
-        for step, batch in enumerate(train_batches, start=start_step + 1):
-            state, metrics = train_step(state, stop.flagged(batch))
+        same_pixels.write_digests(workdir, prepared.digests)
+        if config["data"]["folds"]:
+            run.data.train.division.write(workdir / "folds.csv")
+    saver = _Saver(run.store, prepared.metadata, one_training, last_word)
+    with (
+        stop_on_signals(request),
+        create_reporter(
+            workdir, steps=run.steps, start_step=run.start_step, batch_size=config["train"]["batch_size"]
+        ) as reporter,
+        last_good_checkpoint_named(run.store),
+    ):
+        _leave_at_once_until_the_first_step(request, reporter, run.start_step)
+        for line in announcements(run, prepared):
+            reporter.message(line)
+        return _make_steps(run, prepared, state, saver, reporter, request)
+
+
+class _Saver(NamedTuple):
+    """Saves checkpoints in a folder that is still the one that was taken, and notes each where it is asked for."""
+
+    store: CheckpointStore
+    metadata: Mapping[str, Any]
+    one_training: OneTraining
+    last_word: LastWord
+
+    def __call__(self, step: int, state: TrainState, scores: dict[str, float] | None) -> None:
+        self.one_training.check_place()
+        kept = {"step": state.step, "params": state.params, "opt_state": state.opt_state}
+        self.store.save(step, state=kept, ema_params=state.ema_params, metadata=self.metadata, metrics=scores)
+        self.one_training.saved(step)
+        self.last_word.checkpoint = _last_checkpoint(self.store)
+
+
+def _make_steps(
+    run: Run, prepared: Prepared, state: TrainState, saver: _Saver, reporter: Reporter, request: StopRequest
+) -> int:
+    """Makes the steps that are left, with their log, validations and checkpoints; returns the step reached."""
+    fields, steps = run.config["train"], run.steps
+    stop = Stop(request, run.mesh)
+    watch, deferred = LossWatch(stop=stop), DeferredErrors()
+    # One small program; each of its operations by itself would be ten, compiled one by one.
+    rate_at = jax.jit(run.optimiser.learning_rate)
+    with CompileClock() as clock:
+        for step, batch in enumerate(_batches(run, prepared), start=run.start_step + 1):
+            state, metrics = prepared.train_step(state, stop.flagged(batch))
             watch.add(step, metrics)
-            if step == start_step + 1:
+            if step == run.start_step + 1:
                 jax.block_until_ready(metrics)
                 request.leave_at_once(None)
                 reporter.message(f"the first step took {clock.told()}")
@@ -259,14 +148,9 @@ def _train(
                 if due and not stopping:
                     # That of the last step is not given up for a signal: no other would ever score it.
                     given_up = stop.is_asked_anywhere if step < steps else lambda: False
-                    scores = _validate(
-                        validator, state, step, functools.partial(deferred, reporter.validation), given_up
-                    )
-                one_training.check_place()
-                kept = {"step": state.step, "params": state.params, "opt_state": state.opt_state}
-                store.save(step, state=kept, ema_params=state.ema_params, metadata=metadata, metrics=scores)
-                one_training.saved(step)
-                last_word.checkpoint = _last_checkpoint(store)
+                    report = functools.partial(deferred, reporter.validation)
+                    scores = _validate(prepared.validator, state, step, report, given_up)
+                saver(step, state, scores)
                 deferred.raise_refusal()
                 # A signal may have come meanwhile; nobody has begun another step.
                 stopping = stopping or (step < steps and stop.is_asked_anywhere())
@@ -279,8 +163,25 @@ def _train(
     raise AssertionError("the batches have no end")
 
 
-def _load(data: Mapping[str, Any], split: str) -> Source:
-    return load_dataset(split=split, **configured(data))
+def _batches(run: Run, prepared: Prepared) -> Iterator[Batch]:
+    """The batches from the first step to be made on, without end."""
+    data, unlabelled = run.config["data"], run.data.unlabelled
+    order = Order(
+        run.config["train"]["batch_size"],
+        run.config["seed"],
+        run.start_step,
+        jax.process_index(),
+        jax.process_count(),
+    )
+    labelled = batches(
+        prepared.source,
+        prepared.pictures.resident,
+        run.mesh,
+        order,
+        image_size=data["image_size"],
+        crops_of_bytes=data["resident_bytes"] if data["crop"] else None,
+    )
+    return with_unlabelled(labelled, place(run.mesh, unlabelled.images), run.mesh, order) if unlabelled else labelled
 
 
 def _leave_at_once_until_the_first_step(request: StopRequest, reporter: Reporter, start_step: int) -> None:
@@ -317,10 +218,6 @@ def _validate(
 def _last_checkpoint(store: CheckpointStore) -> str:
     steps = store.steps()
     return f"The last checkpoint is step {steps[-1]} in {store.directory}" if steps else "There is no checkpoint yet"
-
-
-def _of_processes() -> str:
-    return f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
 
 
 def _local(tree: Any) -> Any:

@@ -49,7 +49,7 @@ ABOUT = {
 }
 
 TO_LOSS = (
-    "training/loop.py",
+    "training/setup.py",
     "data/datasets/folder.py",
     "imageio/readers/pillow.py",
     "data/arrays.py",

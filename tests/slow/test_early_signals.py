@@ -22,7 +22,7 @@ time.sleep(60)
 HANGS = """
 import hashlib, os, signal
 
-import ddim_jax.training.loop as loop
+import ddim_jax.training.setup as setup
 
 
 def reads(*arguments, **options):
@@ -30,7 +30,7 @@ def reads(*arguments, **options):
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # minutes in C, where no handler of Python is called
 
 
-loop.load_dataset = reads
+setup.load_dataset = reads
 """
 """In a config file: a signal comes while the data are read."""
 

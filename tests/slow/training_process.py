@@ -20,7 +20,7 @@ from ddim_jax.checkpoints import items
 from ddim_jax.runtime import distributed, heartbeats, processes
 from ddim_jax.runtime.errors import DataError, report_input_errors
 from ddim_jax.runtime.signals import StopRequest, stop_on_signals
-from ddim_jax.training import loop, train
+from ddim_jax.training import loop, setup, train
 
 if __name__ == "__main__":
     folder, told, joined = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:]
@@ -46,7 +46,7 @@ if __name__ == "__main__":
             time.sleep(600)
         return read(*arguments, **options)
 
-    read = loop.read_pictures
+    read = setup.read_pictures
     validate = loop.Validator.__call__
 
     def signalled(self, params, given_up):
@@ -58,7 +58,7 @@ if __name__ == "__main__":
 
     loop.batches = disturbed
     if told.get("reading"):
-        loop.read_pictures = stopped
+        setup.read_pictures = stopped
     if told.get("validating"):
         loop.Validator.__call__ = signalled
     distributed.initialise(*joined[:1], *map(int, joined[1:]))

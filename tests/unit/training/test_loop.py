@@ -15,7 +15,7 @@ from ddim_jax.data import load_dataset
 from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.runtime.errors import ConfigError, DataError, InputError
 from ddim_jax.runtime.signals import StopRequest
-from ddim_jax.training import loop, train
+from ddim_jax.training import loop, setup, train
 from ddim_jax.training.nan_guard import NonFiniteLoss
 
 on_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="bits are promised on CPUs")
@@ -188,7 +188,7 @@ def test_other_training_images_are_refused(plain, monkeypatch):
         source.ids = ("somebody else", *source.ids[1:])
         return source
 
-    monkeypatch.setattr(loop, "load_dataset", renamed)
+    monkeypatch.setattr(setup, "load_dataset", renamed)
     with pytest.raises(ConfigError, match=r"trained on 12 images; there are 12 now, and the names of training"):
         train(unet_config(steps=20), plain)
 
@@ -199,14 +199,14 @@ def test_a_remark_on_the_data_is_said_at_the_start(tmp_path, monkeypatch, capsys
         source.note = "the split is not the official one"
         return source
 
-    monkeypatch.setattr(loop, "load_dataset", remarked)
+    monkeypatch.setattr(setup, "load_dataset", remarked)
     train(unet_config(steps=3), tmp_path)
     assert capsys.readouterr().err.splitlines()[1] == "the split is not the official one"
 
 
 def poisoned_from(step):
     """The real training step, which reports a loss that is no number from `step` on."""
-    make = loop.make_train_step
+    make = setup.make_train_step
 
     def make_poisoned(*arguments, **options):
         train_step = make(*arguments, **options)
@@ -223,7 +223,7 @@ def poisoned_from(step):
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path, monkeypatch):
     """Step 8 is due for a checkpoint: what is bad must not be saved."""
-    monkeypatch.setattr(loop, "make_train_step", poisoned_from(8))
+    monkeypatch.setattr(setup, "make_train_step", poisoned_from(8))
     with pytest.raises(NonFiniteLoss, match="the loss of step 8 is nan; stopped, the last good checkpoint is step 4"):
         train(unet_config(steps=12), tmp_path)
     assert steps_in(tmp_path) == [4]
@@ -236,7 +236,7 @@ def test_a_validation_that_is_no_number_is_not_saved(tmp_path, monkeypatch):
         def __call__(self, params, **options):
             return super().__call__(jax.tree.map(lambda leaf: leaf * np.inf, params), **options)
 
-    monkeypatch.setattr(loop, "Validator", Broken)
+    monkeypatch.setattr(setup, "Validator", Broken)
     with pytest.raises(NonFiniteLoss, match="validation loss of step 4 is nan; stopped, there is no checkpoint yet"):
         train(unet_config(steps=12), tmp_path)
     assert steps_in(tmp_path) == []

@@ -14,7 +14,7 @@ from tiny_runs import unet_config
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.inference import Segmenter
 from ddim_jax.runtime.errors import InUseError
-from ddim_jax.training import loop, one_training, train
+from ddim_jax.training import one_training, setup, train
 from ddim_jax.training.one_training import LOCK, OneTraining
 
 HOLDS = (
@@ -81,7 +81,7 @@ def test_one_that_began_and_ended_meanwhile_is_not_written_over(plain, tmp_path,
     """Before the folder is there, nothing holds it: another training makes it while this one looks at its pictures."""
     workdir = tmp_path / "run"
 
-    read = loop.read_pictures
+    read = setup.read_pictures
 
     def look(*arguments, **options):
         workdir.mkdir()
@@ -89,7 +89,7 @@ def test_one_that_began_and_ended_meanwhile_is_not_written_over(plain, tmp_path,
         (workdir / "config.json").write_text("the other's")
         return read(*arguments, **options)
 
-    monkeypatch.setattr(loop, "read_pictures", look)
+    monkeypatch.setattr(setup, "read_pictures", look)
     with pytest.raises(InUseError, match="another training was at work there; start the same command again"):
         train(unet_config(steps=12), workdir)
     assert (workdir / "config.json").read_text() == "the other's"

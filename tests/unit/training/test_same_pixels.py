@@ -8,7 +8,7 @@ from tiny_runs import unet_config
 
 from ddim_jax.data import load_dataset
 from ddim_jax.runtime.errors import ConfigError
-from ddim_jax.training import loop, train
+from ddim_jax.training import setup, train
 from ddim_jax.training.same_pixels import FIELD, check_same_pixels, digest_of, write_digests
 
 BEFORE = {"a": "1" * 64, "b,c": "2" * 64, "d": "3" * 64}
@@ -54,7 +54,7 @@ def test_a_mask_inverted_on_disk_stops_a_run_before_anything_is_written(plain, t
     workdir = tmp_path / "run"
     shutil.copytree(plain, workdir)
     before = {file: file.stat().st_mtime_ns for file in workdir.rglob("*")}
-    monkeypatch.setattr(loop, "load_dataset", lambda split, **about: Inverted(load_dataset(split=split, **about)))
+    monkeypatch.setattr(setup, "load_dataset", lambda split, **about: Inverted(load_dataset(split=split, **about)))
     with pytest.raises(ConfigError, match=r"mask of train_00003, val_00003 \(2 of 17 pairs\) changed since"):
         train(unet_config(steps=14), workdir)
     assert {file: file.stat().st_mtime_ns for file in workdir.rglob("*")} == before

@@ -1,0 +1,41 @@
+"""What a run says before its first step: the network, the pictures, what is told of them."""
+
+from collections.abc import Iterator
+
+import jax
+
+from ddim_jax.data import annotators_of, note_of
+from ddim_jax.data.preflight import describe
+from ddim_jax.training.setup import Prepared, Run
+
+
+def announcements(run: Run, prepared: Prepared) -> Iterator[str]:
+    """Yields the lines, without names of files."""
+    data, whole, image_size = run.config["data"], run.data.train, run.config["data"]["image_size"]
+    several = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    yield (
+        f"{run.config['model']['name']}: {run.parameters:,} parameters, "
+        f"{len(whole)} training and {len(run.data.validation)} validation images "
+        f"{'in crops of' if data['crop'] else 'at'} {image_size} x {image_size}, "
+        f"{len(jax.devices())} x {jax.devices()[0].device_kind}{several}, "
+        f"{'resumes' if run.start_step else 'starts'} at step {run.start_step} of {run.steps}"
+    )
+    if run.initial:
+        yield run.initial
+    if data["folds"]:
+        yield f"fold {data['fold']} of {data['folds']}; those of all pictures are in the run's folds.csv"
+    if annotators := annotators_of(prepared.source):
+        yield f"{annotators} annotators: the mask of one is drawn each time a picture is trained on"
+    if note := note_of(prepared.source):
+        yield note
+    if unlabelled := run.data.unlabelled:
+        yield f"{len(unlabelled.ids)} unlabelled pictures beside them, as many in each step"
+        yield from unlabelled.told
+    if data["empty_windows"]:
+        yield (
+            f"{len(prepared.source) - len(whole)} parts of training pictures without a structure beside them, as "
+            f"pictures with an empty mask; {round(data['empty_windows'] * len(whole))} were wanted"
+        )
+    facts = [fact for row, fact in prepared.pictures.facts.items() if row < len(whole)]
+    for name, told, advice in describe(facts, None if data["crop"] else image_size, run.labels):
+        yield f"{name}: {told}" + (f" -> {advice}" if advice else "")

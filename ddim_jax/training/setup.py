@@ -1,0 +1,232 @@
+"""A run before its first step: its config made into objects, its state, its pictures, its step. Nothing is written.
+
+In two parts, since reading the pictures may take minutes: `open_run` refuses what can be told from the config, the
+names of the pictures and the run that lies in the folder; `prepare` reads them and makes the step.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+from jax.sharding import Mesh
+
+from ddim_jax import __version__
+from ddim_jax.checkpoints import CheckpointStore
+from ddim_jax.config import total_steps
+from ddim_jax.data import (
+    Augmentation,
+    Source,
+    Unlabelled,
+    configured,
+    ids_digest,
+    load_dataset,
+    with_empty_windows,
+)
+from ddim_jax.diffusion import DiffusionProcess, DirectProcess
+from ddim_jax.labels import Labels
+from ddim_jax.models import create_model, create_process
+from ddim_jax.models.spec import check_memory
+from ddim_jax.ops.surroundings import surroundings
+from ddim_jax.runtime.atomic import check_place
+from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.processes import first_alone, of_all
+from ddim_jax.training import same_pixels
+from ddim_jax.training.adversarial import Adversary
+from ddim_jax.training.input_pipeline import Pictures, read_pictures, read_unlabelled
+from ddim_jax.training.mean_teacher import MeanTeacher
+from ddim_jax.training.one_training import OneTraining, check_files
+from ddim_jax.training.optimiser import Optimiser, configured_optimiser
+from ddim_jax.training.resume import check_not_away, find_checkpoint, restore
+from ddim_jax.training.sharding import data_mesh
+from ddim_jax.training.state import TrainState, create_state, load_weights, parameter_count, start_from
+from ddim_jax.training.step import make_train_step
+from ddim_jax.training.validation import Validator, validation_options, validation_rows
+
+
+class RunData(NamedTuple):
+    """The data of a run, opened.
+
+    Attributes:
+      train, validation: the splits of the data set, whose pixels are not yet read.
+      unlabelled: the pictures without masks beside them; None for none.
+    """
+
+    train: Source
+    validation: Source
+    unlabelled: Unlabelled | None
+
+    def identity(self) -> dict[str, Any]:
+        """Says which examples these are; in the metadata of each checkpoint, to be compared when the run goes on."""
+        return {
+            "train_ids_sha256": ids_digest(self.train),
+            "train_examples": len(self.train),
+            "val_ids_sha256": ids_digest(self.validation),
+            "unlabelled_ids_sha256": None if self.unlabelled is None else ids_digest(self.unlabelled),
+        }
+
+
+class Run(NamedTuple):
+    """A run whose pictures are not yet read.
+
+    Attributes:
+      config: resolved.
+      workdir: its folder.
+      labels, model, process, mesh, data, optimiser: what the config names.
+      store: the checkpoints in the folder.
+      steps_there: those that it held when it was looked into.
+      steps: of the whole run.
+      start_step: the steps that are made; 0 for a new run.
+      parameters: the number of weights.
+      initial: from where the first weights are, in words; None where they are drawn or restored.
+    """
+
+    config: Mapping[str, Any]
+    workdir: Path
+    labels: Labels
+    model: nn.Module
+    process: DiffusionProcess | DirectProcess
+    mesh: Mesh
+    data: RunData
+    optimiser: Optimiser
+    store: CheckpointStore
+    steps_there: list[int]
+    steps: int
+    start_step: int
+    parameters: int
+    initial: str | None
+
+    def is_unchanged(self) -> bool:
+        """True if no other training has saved a checkpoint in the folder meanwhile."""
+        return self.store.steps() == self.steps_there
+
+
+def open_run(config: Mapping[str, Any], workdir: Path, one_training: OneTraining) -> tuple[Run, TrainState]:
+    """Makes the objects of a run, and its state: that of the newest intact checkpoint, or a fresh one.
+
+    Args:
+      config: resolved (`ddim_jax.config.resolve_config`).
+      workdir: the folder, which need not be there.
+      one_training: takes the folder if a training has been there before.
+
+    Raises:
+      ConfigError, InputError, DataError, CheckpointError, InUseError: as `ddim_jax.training.train`.
+    """
+    check_place(workdir)
+    check_files(workdir)
+    about, fields, data = config["model"], config["train"], config["data"]
+    labels = Labels.from_config(data)
+    model = create_model(about["name"], preset=about["preset"], mask_channels=labels.channels, **about["overrides"])
+    process = create_process(model, config["diffusion"], labels)
+    batch_size, image_size = fields["batch_size"], data["image_size"]
+    check_memory(model, image_size)
+    mesh = data_mesh(batch_size, accumulate=fields["accumulate"])
+
+    store = CheckpointStore(workdir / "checkpoints", keep_latest=fields["keep_latest"])
+    one_training.hold_if_known()
+    steps_there = store.steps()
+    found = find_checkpoint(store, config, str(workdir))
+    check_not_away(found, one_training.last_saved, store)
+    initial = None
+    if found is None and fields["init_from"] is not None:
+        initial = load_weights(fields["init_from"], model, image_size, labels)
+
+    train, validation = first_alone(lambda: [_load(data, split) for split in ("train", "val")])
+    steps = total_steps(fields["steps"], fields["epochs"], batch_size, len(train))  # an epoch is as long as the data
+    optimiser = configured_optimiser(fields, steps)
+    unlabelled = read_unlabelled(data, {"train": train, "val": validation}) if data["unlabelled"] else None
+    opened = RunData(train, validation, unlabelled)
+    if found is None:
+        state = create_state(model, optimiser, image_size, config["seed"])
+        if initial is not None:
+            state, initial = start_from(state, initial), initial.description  # they would be kept for the whole run
+    else:
+        here = {"model": model, "optimiser": optimiser, "image_size": image_size, "mesh": mesh}
+        state = restore(store, found, opened.identity(), str(workdir), **here)
+    run = Run(
+        config=config,
+        workdir=workdir,
+        labels=labels,
+        model=model,
+        process=process,
+        mesh=mesh,
+        data=opened,
+        optimiser=optimiser,
+        store=store,
+        steps_there=steps_there,
+        steps=steps,
+        start_step=int(state.step),
+        parameters=parameter_count(state.params),
+        initial=initial,
+    )
+    return run, state
+
+
+def _load(data: Mapping[str, Any], split: str) -> Source:
+    return load_dataset(split=split, **configured(data))
+
+
+class Prepared(NamedTuple):
+    """What the steps of a run are made with.
+
+    Attributes:
+      source: what is trained on: the training split, and parts of its pictures (`data.empty_windows`).
+      pictures: of the training and the validation, read.
+      digests: for each picture that is trained on or validated, the SHA-256 of its pixels.
+      train_step: (state, batch) -> (state, metrics).
+      validator: scores weights.
+      metadata: of each checkpoint.
+    """
+
+    source: Source
+    pictures: Pictures
+    digests: dict[str, str]
+    train_step: Callable
+    validator: Validator
+    metadata: dict[str, Any]
+
+
+def prepare(run: Run) -> Prepared:
+    """Reads the pictures of a run and makes its step and its validation.
+
+    Raises:
+      ConfigError: the run in the folder was trained on other pixels.
+      DataError: a picture cannot be used, or the processes do not read the same ones.
+    """
+    fields, data, seed = run.config["train"], run.config["data"], run.config["seed"]
+    source = with_empty_windows(run.data.train, data["empty_windows"], seed)
+    if source is not run.data.train and len(set(of_all(source.digest))) > 1:
+        raise DataError(f"{data['root']}: the processes do not read the same pictures (data.empty_windows).")
+    unlabelled = run.data.unlabelled
+    pictures = read_pictures(
+        source,
+        run.data.validation,
+        validation_rows(len(run.data.validation), fields["validation_images"]),
+        run.mesh,
+        image_size=data["image_size"],
+        resident_bytes=data["resident_bytes"],
+        crop_seed=seed if data["crop"] else None,
+    )
+    digests = pictures.digests if unlabelled is None else pictures.digests | unlabelled.digests
+    if run.start_step:
+        saved = run.store.metadata(run.start_step)
+        same_pixels.check_same_pixels(saved, digests, run.workdir, refuse=data["same_pixels"])
+    sampling = validation_options(run.config)
+    train_step = make_train_step(
+        run.model,
+        run.process,
+        run.optimiser,
+        run.mesh,
+        seed=seed,
+        ema_decay=fields["ema_decay"],
+        augmentation=Augmentation.from_config(data),
+        accumulate=fields["accumulate"],
+        adversary=Adversary.from_config(fields),
+        teacher=MeanTeacher(fields["unlabelled_weight"], sampling) if unlabelled else None,
+    )
+    validator = Validator(
+        run.model, run.process, pictures.validation, batch_size=fields["batch_size"], options=sampling, seed=seed
+    )
+    identity = run.data.identity() | {same_pixels.FIELD: same_pixels.digest_of(digests)}
+    metadata = {"config": run.config, "package_version": __version__, "data": identity, "surroundings": surroundings()}
+    return Prepared(source, pictures, digests, train_step, validator, metadata)
