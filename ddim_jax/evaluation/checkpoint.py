@@ -9,7 +9,8 @@ from absl import logging
 
 from ddim_jax.data import GENERATED, Source, configured, has_split, ids_digest, load_dataset
 from ddim_jax.data.discovery import images_and_masks
-from ddim_jax.evaluation.run import evaluate, refuse_several
+from ddim_jax.evaluation.calibrating import refuse_several
+from ddim_jax.evaluation.run import evaluate
 from ddim_jax.inference import Segmenter, load_checkpoints
 from ddim_jax.inference.calibration import run_folder
 from ddim_jax.runtime.errors import DataError, InputError

@@ -5,7 +5,7 @@ import itertools
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +15,18 @@ from absl import logging
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import ddim_jax
-from ddim_jax.checkpoints.packed import check_output
 from ddim_jax.data import Example, Source, Subset, check_source
+from ddim_jax.evaluation.calibrating import Judgement, check_calibrate
 from ddim_jax.evaluation.figures import FIGURES, draw_figures
-from ddim_jax.evaluation.intervals import COVERAGE, summarise_bounds, summarise_unlikeness
-from ddim_jax.evaluation.intervals import calibrate as fit_calibration
+from ddim_jax.evaluation.intervals import summarise_bounds, summarise_unlikeness
 from ddim_jax.evaluation.scoring import ImageResult, score_image
 from ddim_jax.evaluation.staging import check_targets, staged
 from ddim_jax.evaluation.summary import rules, summarise
 from ddim_jax.evaluation.tables import write_per_image
 from ddim_jax.imageio.foregrounds import describe_foregrounds, noting
 from ddim_jax.inference import Segmenter
-from ddim_jax.inference.calibration import (
-    calibrated_options,
-    calibration_record,
-    run_folder,
-    save_calibration,
-)
-from ddim_jax.inference.packing import pack
-from ddim_jax.inference.unlikeness import PICTURES_NEEDED, describe_picture, fit_reference
+from ddim_jax.inference.unlikeness import describe_picture
 from ddim_jax.labels import Labels
-from ddim_jax.metrics import pictures_needed
 from ddim_jax.preprocessing import resize_mask
 from ddim_jax.runtime.atomic import check_place, write_json
 from ddim_jax.runtime.errors import DataError, InputError
@@ -47,7 +38,6 @@ NOT_TAKEN = ("protocol", "threshold", "window", "invert")
 """Fields of `SamplingOptions` that an evaluation does not read: it scores every protocol at its own threshold, and its
 pictures are read as those of the training."""
 _KEPT_BYTES = 2**29  # of pictures, which are read before any is sampled, and again for the figures
-CALIBRATED = "calibrated.safetensors"
 _FILES = ("per_image.csv", *(f"figures/{figure}.png" for figure in FIGURES), "metrics.json")
 
 
@@ -123,82 +113,51 @@ def evaluate(
         )
     options = segmenter.options(options, **given)
     resolution = "native" if resolution is None else resolution
-    if limit is not None and limit < 1:
-        raise InputError(f"limit is {limit}; expected 1 or more")
-    if resolution not in RESOLUTIONS:
-        raise InputError(f"resolution is {resolution!r}; expected one of {', '.join(RESOLUTIONS)}")
-    if options.size != "model" and resolution != "native":
-        raise InputError(f"resolution is 'model' and size {options.size!r}, at which there is native alone")
+    _check_range(options, resolution, limit)
+    chosen = choose_images(len(source), limit)
     if calibrate is not None:
-        refuse_several(segmenter)
-        _check_calibrate(calibrate, resolution, len(choose_images(len(source), limit)), split)
-        packed = Path(segmenter.checkpoint).is_file()
-        check_output(output_dir / CALIBRATED) if packed else check_place(run_folder(segmenter.checkpoint))
+        check_calibrate(segmenter, calibrate, resolution, len(chosen), split, output_dir)
     check_place(output_dir)  # not only when everything was sampled
     check_targets(output_dir, _FILES)
-    chosen = choose_images(len(source), limit)
-    batch_size = segmenter.batch_size(options, batch_size, len(chosen))
     if not chosen:
         raise DataError(f"the split {split!r} of {source.name} holds no image; there is nothing to evaluate")
+    batch_size = segmenter.batch_size(options, batch_size, len(chosen))
     subset = Subset(source, chosen)
     if subset.note:
         logging.warning("%s: %s", source.name, subset.note)
-    mean_options = calibrated_options(options, segmenter.labels)
-    calibration, why_not = (None, "") if calibrate is not None else segmenter.calibration(mean_options)
-    reference, not_judged = (None, "") if calibrate is not None else segmenter.reference()
-    coverage = calibrate or (calibration.coverage if calibration else COVERAGE)
+    judgement = Judgement.kept(segmenter, options) if calibrate is None else Judgement()
     score = functools.partial(
         score_image,
         ensemble=options.ensemble,
         labels=segmenter.labels,
-        coverage=coverage,
-        doubt_temperature=calibration.doubt_temperature if calibration else 1.0,
+        coverage=calibrate or judgement.coverage,
+        doubt_temperature=judgement.doubt_temperature,
     )
     with _progress_bar(progress) as bar:
         look = _read_all(subset, bar, segmenter.labels)
         results, seconds = _score_all(segmenter, look, len(subset), options, resolution, score, batch_size, bar)
-        together = _together(options, batch_size)
-        rest = seconds[together:]  # but the first batch
         if calibrate is not None:
-            calibration = fit_calibration(results, subset, split, coverage, segmenter.labels)
-            if len(results) >= PICTURES_NEEDED:
-                reference = fit_reference([result.descriptor for result in results])
-            else:
-                not_judged = f"{len(results)} pictures; it takes {PICTURES_NEEDED} to judge if others are unlike them"
-                logging.warning("calibrated on %s", not_judged)
+            judgement = Judgement.fitted(results, subset, split, calibrate, segmenter.labels)
         metrics = {
             "dataset": source.name,
             "split": split,
             "note": subset.note,
             "images": len(subset),
             "images_in_split": len(source),
-            # RUN/checkpoints/STEP or the file of packed weights, wherever it lies
-            "checkpoint": " + ".join(
-                "/".join(place.parts[-1 if place.suffix else -3 :]) for place in map(Path, segmenter.checkpoints)
-            ),
-            "step": segmenter.step,
-            **{name: value for name, value in options.as_dict().items() if name not in NOT_TAKEN},
-            "batch_size": batch_size,
-            "network_evaluations_per_image": segmenter.evaluations(options),
-            "image_size": segmenter.image_size,
-            "resolution": resolution,
-            "package": "ddim_jax",
-            "package_version": ddim_jax.__version__,
-            "classes": list(segmenter.labels.class_names),
+            **_about(segmenter, options, batch_size, resolution),
             **summarise(results, options.ensemble, segmenter.labels),
-            "bounds": summarise_bounds(results, calibration, why_not, subset, segmenter.labels),
-            "unlikeness": summarise_unlikeness(results, reference, not_judged),
-            "seconds_per_image": {
-                "device": jax.devices()[0].device_kind,
-                "first_with_compilation": sum(seconds[:together]),
-                "mean_of_the_rest": statistics.fmean(rest) if rest else None,
-                "median_of_the_rest": statistics.median(rest) if rest else None,
-            },
+            "bounds": summarise_bounds(
+                results, judgement.calibration, judgement.why_not_calibrated, subset, segmenter.labels
+            ),
+            "unlikeness": summarise_unlikeness(results, judgement.reference, judgement.why_not_judged),
+            "seconds_per_image": _times(seconds, _together(options, batch_size)),
             "rules": rules(options.ensemble),
         }
         cut_short = None
         with staged(output_dir, _FILES) as stage:
-            write_per_image(stage / "per_image.csv", results, calibration, segmenter.labels, reference)
+            write_per_image(
+                stage / "per_image.csv", results, judgement.calibration, segmenter.labels, judgement.reference
+            )
             write_json(stage / "metrics.json", metrics)
             try:
                 if figures:
@@ -206,49 +165,48 @@ def evaluate(
             except BaseException as error:  # the numbers took far longer, and stay
                 cut_short = error
         if calibrate is not None:
-            found = segmenter, mean_options, calibration, reference
-            if packed:
-                pack(segmenter.checkpoint, output_dir / CALIBRATED, calibration=calibration_record(*found))
-            logging.info("calibrated: %s", output_dir / CALIBRATED if packed else save_calibration(*found))
+            logging.info("calibrated: %s", judgement.save(segmenter, options, output_dir))
         if cut_short is not None:
             raise cut_short
     return metrics
 
 
-def refuse_several(segmenter: Segmenter) -> None:
-    """Refuses to calibrate checkpoints that are fused.
-
-    Raises:
-      InputError: they are more than one.
-    """
-    if segmenter.others:
-        count = 1 + len(segmenter.others)
-        raise InputError(f"calibrate {count} checkpoints together; expected one, with which its calibration is kept")
+def _check_range(options: SamplingOptions, resolution: str, limit: int | None) -> None:
+    if limit is not None and limit < 1:
+        raise InputError(f"limit is {limit}; expected 1 or more")
+    if resolution not in RESOLUTIONS:
+        raise InputError(f"resolution is {resolution!r}; expected one of {', '.join(RESOLUTIONS)}")
+    if options.size != "model" and resolution != "native":
+        raise InputError(f"resolution is 'model' and size {options.size!r}, at which there is native alone")
 
 
-def _check_calibrate(coverage: float, resolution: str, count: int, split: str) -> None:
-    """Refuses a calibration that could not be used, before any work.
+def _about(segmenter: Segmenter, options: SamplingOptions, batch_size: int, resolution: str) -> dict[str, Any]:
+    """The part of `metrics.json` about the checkpoint and how it was sampled."""
+    # RUN/checkpoints/STEP or the file of packed weights, wherever it lies
+    places = ("/".join(place.parts[-1 if place.suffix else -3 :]) for place in map(Path, segmenter.checkpoints))
+    return {
+        "checkpoint": " + ".join(places),
+        "step": segmenter.step,
+        **{name: value for name, value in options.as_dict().items() if name not in NOT_TAKEN},
+        "batch_size": batch_size,
+        "network_evaluations_per_image": segmenter.evaluations(options),
+        "image_size": segmenter.image_size,
+        "resolution": resolution,
+        "package": "ddim_jax",
+        "package_version": ddim_jax.__version__,
+        "classes": list(segmenter.labels.class_names),
+    }
 
-    Raises:
-      InputError: as `evaluate`.
-    """
-    try:
-        needed = pictures_needed(coverage)
-    except ValueError as error:
-        raise InputError(f"calibrate: {error}") from error
-    if resolution != "native":
-        raise InputError(
-            "calibrate with the resolution 'model'; expected native: new pictures are told of at their size"
-        )
-    if split == "train":
-        raise InputError(
-            "calibrate on the split train; expected val: of what it was trained on the network is too sure"
-        )
-    if count < needed:
-        raise InputError(
-            f"calibrate on {count} pictures; bounds that hold for {coverage} of them need {needed} or more. Take more "
-            "pictures (--data-root), or a lower share"
-        )
+
+def _times(seconds: Sequence[float], first: int) -> dict[str, Any]:
+    """The part of `metrics.json` about the seconds of each image; those of the `first` batch hold its compilation."""
+    rest = seconds[first:]
+    return {
+        "device": jax.devices()[0].device_kind,
+        "first_with_compilation": sum(seconds[:first]),
+        "mean_of_the_rest": statistics.fmean(rest) if rest else None,
+        "median_of_the_rest": statistics.median(rest) if rest else None,
+    }
 
 
 def _read_all(source: Source, bar: Progress, labels: Labels) -> Callable[[int], Example]:

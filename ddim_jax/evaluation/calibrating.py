@@ -1,0 +1,129 @@
+"""What an evaluation judges doubt with: the calibration that a checkpoint has, or a new one, made and kept."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from absl import logging
+
+from ddim_jax.checkpoints.packed import check_output
+from ddim_jax.data import Source
+from ddim_jax.evaluation.intervals import COVERAGE
+from ddim_jax.evaluation.intervals import calibrate as fit_calibration
+from ddim_jax.evaluation.scoring import ImageResult
+from ddim_jax.inference import Segmenter
+from ddim_jax.inference.calibration import (
+    Calibrated,
+    calibrated_options,
+    calibration_record,
+    run_folder,
+    save_calibration,
+)
+from ddim_jax.inference.packing import pack
+from ddim_jax.inference.unlikeness import PICTURES_NEEDED, Reference, fit_reference
+from ddim_jax.labels import Labels
+from ddim_jax.metrics import pictures_needed
+from ddim_jax.runtime.atomic import check_place
+from ddim_jax.runtime.errors import InputError
+from ddim_jax.sampling_options import SamplingOptions
+
+CALIBRATED = "calibrated.safetensors"
+
+
+class Judgement(NamedTuple):
+    """What bounds are made of, and pictures told from others.
+
+    Attributes:
+      calibration: None where there is none for these weights and options.
+      why_not_calibrated: the reason in words; "" where none is known, or none needed.
+      reference: the look of the pictures of the calibration; None where there is none.
+      why_not_judged: the reason in words, likewise.
+    """
+
+    calibration: Calibrated | None = None
+    why_not_calibrated: str = ""
+    reference: Reference | None = None
+    why_not_judged: str = ""
+
+    @classmethod
+    def kept(cls, segmenter: Segmenter, options: SamplingOptions) -> "Judgement":
+        """That which the checkpoint has for these options."""
+        calibration, why_not_calibrated = segmenter.calibration(calibrated_options(options, segmenter.labels))
+        return cls(calibration, why_not_calibrated, *segmenter.reference())
+
+    @classmethod
+    def fitted(
+        cls, results: Sequence[ImageResult], source: Source, split: str, coverage: float, labels: Labels
+    ) -> "Judgement":
+        """A new one, of the scored pictures of a split."""
+        calibration = fit_calibration(results, source, split, coverage, labels)
+        if len(results) >= PICTURES_NEEDED:
+            return cls(calibration, reference=fit_reference([result.descriptor for result in results]))
+        too_few = f"{len(results)} pictures; it takes {PICTURES_NEEDED} to judge if others are unlike them"
+        logging.warning("calibrated on %s", too_few)
+        return cls(calibration, why_not_judged=too_few)
+
+    @property
+    def coverage(self) -> float:
+        """The share of pictures that the bounds are made for, or would be."""
+        return COVERAGE if self.calibration is None else self.calibration.coverage
+
+    @property
+    def doubt_temperature(self) -> float:
+        """Of the doubt before it is scaled, 1."""
+        return 1.0 if self.calibration is None else self.calibration.doubt_temperature
+
+    def save(self, segmenter: Segmenter, options: SamplingOptions, output_dir: Path) -> Path:
+        """Keeps a new one: in the run of the checkpoint, or in a copy of the packed weights; returns the file."""
+        found = segmenter, calibrated_options(options, segmenter.labels), self.calibration, self.reference
+        if not _is_packed(segmenter):
+            return save_calibration(*found)
+        pack(segmenter.checkpoint, output_dir / CALIBRATED, calibration=calibration_record(*found))
+        return output_dir / CALIBRATED
+
+
+def check_calibrate(
+    segmenter: Segmenter, coverage: float, resolution: str, count: int, split: str, output_dir: Path
+) -> None:
+    """Refuses a calibration that could not be made, used or kept, before any work.
+
+    Raises:
+      InputError: as `ddim_jax.evaluation.evaluate`.
+    """
+    refuse_several(segmenter)
+    try:
+        needed = pictures_needed(coverage)
+    except ValueError as error:
+        raise InputError(f"calibrate: {error}") from error
+    if resolution != "native":
+        raise InputError(
+            "calibrate with the resolution 'model'; expected native: new pictures are told of at their size"
+        )
+    if split == "train":
+        raise InputError(
+            "calibrate on the split train; expected val: of what it was trained on the network is too sure"
+        )
+    if count < needed:
+        raise InputError(
+            f"calibrate on {count} pictures; bounds that hold for {coverage} of them need {needed} or more. Take more "
+            "pictures (--data-root), or a lower share"
+        )
+    if _is_packed(segmenter):
+        check_output(output_dir / CALIBRATED)
+    else:
+        check_place(run_folder(segmenter.checkpoint))
+
+
+def refuse_several(segmenter: Segmenter) -> None:
+    """Refuses to calibrate checkpoints that are fused.
+
+    Raises:
+      InputError: they are more than one.
+    """
+    if segmenter.others:
+        count = 1 + len(segmenter.others)
+        raise InputError(f"calibrate {count} checkpoints together; expected one, with which its calibration is kept")
+
+
+def _is_packed(segmenter: Segmenter) -> bool:
+    return Path(segmenter.checkpoint).is_file()
