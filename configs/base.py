@@ -9,7 +9,7 @@ What differs between them stands in `config.systems`, a section for each, laid o
 None takes the value from there; one that is set holds for whatever system is chosen. config.json of a run has the
 values used.
 
-`python -m ddim_jax.config` lists every field with its default, its range and what it means.
+`ddim-jax fields` lists every field with its default, its range and what it means.
 """
 
 from ml_collections import ConfigDict

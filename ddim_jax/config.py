@@ -249,9 +249,3 @@ def _check_systems(systems: Any) -> None:
             known = decided | {f"model.overrides.{field}" for field in model_spec(model).fields}
             if value is not None and name not in known:
                 raise ConfigError(f"systems.{model} has {name!r}, which is no field that a network has a default for")
-
-
-if __name__ == "__main__":
-    from ddim_jax.cli.config_page import markdown  # it imports this module
-
-    print(markdown(), end="")

@@ -198,12 +198,12 @@ def check_sections(config: Any, schema: Mapping[str, Any], prefix: str) -> None:
         raise ConfigError(f"{prefix.rstrip('.')} is {config!r}; expected a section")
     for name, field in schema.items():
         if name not in config:
-            raise ConfigError(f"the configuration has no {prefix}{name}; `python -m ddim_jax.config` lists all")
+            raise ConfigError(f"the configuration has no {prefix}{name}; `ddim-jax fields` lists all")
         if not isinstance(field, Field):
             check_sections(config[name], field, f"{prefix}{name}.")
     unknown = sorted(set(config) - set(schema), key=str)
     if unknown and prefix != "model.overrides.":  # which the network checks
-        raise ConfigError(f"the configuration has no field {prefix}{unknown[0]}; `python -m ddim_jax.config` lists all")
+        raise ConfigError(f"the configuration has no field {prefix}{unknown[0]}; `ddim-jax fields` lists all")
 
 
 def _unwritable(content: Any, path: tuple[str, ...] = ()) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Every field of a config, stated once: type, default, range, help, and whether it may change when a run goes on.
 
 From `SCHEMA` come the config that the files of configs/ build on, its checks and the reading back of a saved one
-(`ddim_jax.config`), and the page "Configuration" of the reference (`python -m ddim_jax.config`).
+(`ddim_jax.config`), and the page "Configuration" of the reference (`ddim-jax fields`).
 
 The networks of `ddim_jax.models` differ in how they are trained and sampled. A field that is None in a config takes its
 value from the section of its network in `systems`, where that was changed, or from what the network declares

@@ -34,7 +34,7 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
-COMMANDS = ("train", "pretrain", "evaluate", "sample", "serve", "pack", "export", "doctor")
+COMMANDS = ("train", "pretrain", "evaluate", "sample", "serve", "pack", "export", "fields", "doctor")
 
 
 def write_generated_pages(_app) -> None:
@@ -42,7 +42,7 @@ def write_generated_pages(_app) -> None:
     folder = HERE / "reference" / "generated"
     folder.mkdir(exist_ok=True)
     # Its title is that of the page which includes it.
-    _write(folder / "configuration.md", _output("-m", "ddim_jax.config").partition("\n")[2])
+    _write(folder / "configuration.md", _output("-m", "ddim_jax", "fields").partition("\n")[2])
     for command in COMMANDS:
         _write(folder / f"{command}.txt", _output("-m", "ddim_jax", command, "--help"))
 

@@ -154,6 +154,23 @@ def export() -> int:
     return run(arguments) or (1 if lost_output() else 0)
 
 
+FIELDS = """Lists the fields of a config: what each may be, its default, what it means.
+
+  %(prog)s                    all of them, as a page in Markdown
+  %(prog)s augment            those with "augment" in their names
+"""
+
+
+@enduring()
+def fields() -> int:
+    """Lists the fields of a config with their values, defaults and meanings: [PART_OF_A_NAME ...]"""
+    with _starting("stopped"):
+        from ddim_jax.cli.fields import parse_arguments, run
+
+        arguments = parse_arguments(FIELDS)
+    return run(arguments) or (1 if lost_output() else 0)
+
+
 @enduring()
 def doctor() -> int:
     """Says what is installed, which devices, kernels and caches there are, and what to do about each"""
@@ -163,7 +180,7 @@ def doctor() -> int:
 
 
 COMMANDS: dict[str, Callable[[], int]] = {
-    command.__name__: command for command in (train, pretrain, evaluate, sample, serve, pack, export, doctor)
+    command.__name__: command for command in (train, pretrain, evaluate, sample, serve, pack, export, fields, doctor)
 }
 
 

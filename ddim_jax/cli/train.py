@@ -138,5 +138,5 @@ def _unknown_field(error: AttributeError | KeyError) -> str:
     text = str(error.args[0].args[0] if isinstance(error.args[0], KeyError) else error.args[0])
     quoted = re.search(r"""["'](\w+)["']""", text)
     name = quoted[1] if quoted else text
-    hint = text.rpartition("\n")[2] if "Did you mean" in text else "`python -m ddim_jax.config` lists all"
+    hint = text.rpartition("\n")[2] if "Did you mean" in text else "`ddim-jax fields` lists all"
     return f"the configuration has no field {name!r}; {hint[0].lower()}{hint[1:]}"

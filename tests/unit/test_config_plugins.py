@@ -9,7 +9,7 @@ import pytest
 from test_config import changed
 from tiny_runs import tiny_config
 
-from ddim_jax.cli.config_page import markdown
+from ddim_jax.cli.fields import markdown
 from ddim_jax.config import create_config, resolve_config, saved_config
 from ddim_jax.fields import fields_of
 from ddim_jax.inference import Segmenter

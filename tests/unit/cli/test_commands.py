@@ -50,6 +50,31 @@ def test_a_command_that_is_none(ddim_jax_command):
     assert list(main.COMMANDS)[:3] == ["train", "pretrain", "evaluate"]
 
 
+def test_fields_of_a_config_by_a_part_of_their_names(ddim_jax_command):
+    assert ddim_jax_command("fields", "ema_", "attention_levels") == (
+        0,
+        "train.ema_decay\n"
+        "    of the moving average of the weights, which samples are of\n"
+        "    a number from 0 to below 1; default: 0.9999; may change when a run goes on: no\n"
+        "\n"
+        "model.overrides.attention_levels\n"
+        "    levels with attention, counted from 0\n"
+        "    0 to 64 values, each a whole number from 0 to 11; default: the preset's; may change when a run goes on: "
+        "no\n",
+        "",
+    )
+    status, said, _ = ddim_jax_command("fields")
+    assert status == 0 and said.startswith("# Configuration\n") and "| `train.ema_decay` |" in said
+
+
+def test_a_part_of_no_name_is_refused(ddim_jax_command, capsys):
+    with pytest.raises(SystemExit) as left:
+        ddim_jax_command("fields", "learningrate")
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    assert said == "error: no field of a config has 'learningrate' in its name; `ddim-jax fields` lists all\n"
+
+
 def test_nothing_heavy_is_imported_before_a_command_listens_for_signals():
     program = "import sys; import ddim_jax.cli.main; print(sorted({'jax', 'numpy', 'absl', 'flax'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -1,5 +1,6 @@
-"""The page "Configuration" of the reference, made from the schema: python -m ddim_jax.config."""
+"""`ddim-jax fields`: the fields of a config, from the schema; all of them make the page "Configuration"."""
 
+import argparse
 import json
 from typing import Any
 
@@ -8,17 +9,20 @@ from ddim_jax.data.augmentation import AUGMENTATIONS
 from ddim_jax.fields import Field, fields_of, leaves, value_at
 from ddim_jax.models import model_spec
 from ddim_jax.registry import MODELS
+from ddim_jax.runtime.errors import ConfigError, report_input_errors
+from ddim_jax.runtime.printable import Parser
 from ddim_jax.schema import SCHEMA
+
+_MAY_CHANGE = {
+    "same": "no",
+    "length": "with a constant learning rate, or the same `train.schedule_steps`",
+    "free": "yes",
+    "ignored": "yes; no effect any more",
+}
 
 
 def markdown() -> str:
     """The page "Configuration" of the reference."""
-    changes = {
-        "same": "no",
-        "length": "with a constant learning rate, or the same `train.schedule_steps`",
-        "free": "yes",
-        "ignored": "yes; no effect any more",
-    }
     lines = [
         "# Configuration",
         "",
@@ -35,9 +39,7 @@ def markdown() -> str:
     for section, fields in sections:
         lines += ["", f"## {section or 'The run'}", "", *_row("field", "values", "default", "meaning", "may change")]
         for name, field in fields:
-            default = "augmentation's" if field.of_augmentation else _shown(field.default)
-            default = "model's" if field.of_model else default
-            lines += _row(f"`{name}`", field.expected(), default, field.help, changes[field.resume])[:1]
+            lines += _row(f"`{name}`", field.expected(), _default(field), field.help, _MAY_CHANGE[field.resume])[:1]
     models = {name: model_spec(name) for name in MODELS}
     lines += ["", "## model.overrides", "", "Fields of the network, with their defaults; none keeps the preset's.", ""]
     lines += _row("field", "values", "meaning", *models)
@@ -55,6 +57,44 @@ def markdown() -> str:
             values = (value_at({"data": ranges}, name) for ranges in AUGMENTATIONS.values())
             lines += _row(f"`{name}`", *map(_shown, values))[:1]
     return "\n".join(lines) + "\n"
+
+
+def described(part: str) -> str:
+    """The fields of a config whose names hold `part`, with values, default and meaning, a paragraph each.
+
+    Raises:
+      ConfigError: there is none.
+    """
+    every = [(name, field, _default(field) or "none") for name, field in fields_of(SCHEMA)]
+    every += [(f"model.overrides.{name}", field, "the preset's") for name, field in override_fields().items()]
+    found = [row for row in every if part in row[0]]
+    if not found:
+        raise ConfigError(f"no field of a config has {part!r} in its name; `ddim-jax fields` lists all")
+    return "\n".join(
+        f"{name}\n    {field.help}\n    {field.expected()}; default: {default}; "
+        f"may change when a run goes on: {_MAY_CHANGE[field.resume]}\n".replace("`", "")
+        for name, field, default in found
+    )
+
+
+def parse_arguments(description: str) -> argparse.Namespace:
+    """The arguments of the command line."""
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="*", help="of a name, such as augment or train.steps; none for all")
+    return parser.parse_args()
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the fields; returns the exit status."""
+    with report_input_errors():
+        print("\n".join(map(described, arguments.part)) if arguments.part else markdown(), end="")
+    return 0
+
+
+def _default(field: Field) -> str:
+    if field.of_model:
+        return "model's"
+    return "augmentation's" if field.of_augmentation else _shown(field.default)
 
 
 def _row(*cells: str) -> list[str]:
