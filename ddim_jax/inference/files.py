@@ -16,6 +16,7 @@ from ddim_jax.inference.flagging import FLAGGED, check_share, remove_list, write
 from ddim_jax.inference.index import Index, check_locks, removed
 from ddim_jax.inference.jobs import absolute, name_jobs, plan_jobs
 from ddim_jax.inference.processes import Process
+from ddim_jax.inference.results import Results
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.stream import Stream
 from ddim_jax.inference.unlikeness import is_unlike
@@ -184,7 +185,8 @@ def segment_files(
             unlike |= {file: unlikeness for file, unlikeness in before if is_unlike(unlikeness)}
         if todo:
             remove_list(output_dir, replaced=flagging)
-        stream = Stream(segmenter, todo, output_dir, index, kinds, context, prefetch, allow_damaged, batch_size)
+        results = Results(segmenter, output_dir, index, kinds, context)
+        stream = Stream(segmenter, todo, results, context.options, prefetch, allow_damaged, batch_size)
         with _bar(progress, len(todo)) as advance, _told_if_removed(), contextlib.closing(iter(stream)) as records:
             for record in records:
                 # The line of an earlier run stays where nobody could look at the file: its results are there.

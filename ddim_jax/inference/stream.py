@@ -1,28 +1,21 @@
 """Images from files to result files: read ahead in threads, computed on the device, written behind in threads."""
 
 import dataclasses
-import errno
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ddim_jax.imageio.images import MAX_PIXELS, Picture
-from ddim_jax.imageio.writers import Context
-from ddim_jax.inference.index import Index, result_size, with_segments
+from ddim_jax.imageio.images import MAX_PIXELS
 from ddim_jax.inference.jobs import Job
-from ddim_jax.inference.reading import Loaded, Reading, are_readable
-from ddim_jax.inference.records import common, facts_of, is_too_long, name_too_long, needs_less
-from ddim_jax.inference.segmentation import Segmentation, fuse
+from ddim_jax.inference.reading import Loaded, Reading
+from ddim_jax.inference.records import needs_less
+from ddim_jax.inference.results import Results
 from ddim_jax.inference.segmenter import Segmenter
-from ddim_jax.inference.source import Source, remove_result, summed
-from ddim_jax.registry import WRITERS
-from ddim_jax.runtime.atomic import atomic_path
-from ddim_jax.runtime.errors import CheckpointError, DataError, is_out_of_memory
+from ddim_jax.inference.source import Source
+from ddim_jax.runtime.errors import CheckpointError, is_out_of_memory
+from ddim_jax.sampling_options import SamplingOptions
 
 PIXELS_AT_ONCE = MAX_PIXELS
 """Bound on the pixels of all pictures between reading and written: as many as the largest that is read at all has, so
@@ -54,11 +47,8 @@ class Stream:
     Args:
       segmenter: the checkpoint.
       jobs: in the order of the records.
-      output_dir: where the results go.
-      index: what earlier runs left.
-      kinds: the kinds of results that are wanted, names in `WRITERS`. What an earlier run saved besides is written too:
-        no file may stay behind from an older state of its image.
-      context: for the writers, and how to segment.
+      results: writes those of each picture.
+      options: how to segment.
       prefetch: images started on the device before the first result is fetched, >= 1.
       allow_damaged: as in `ReadOptions`.
       batch_size: images to one program, >= 1.
@@ -71,10 +61,8 @@ class Stream:
         self,
         segmenter: Segmenter,
         jobs: Iterable[Job],
-        output_dir: Path,
-        index: Index,
-        kinds: tuple[str, ...],
-        context: Context,
+        results: Results,
+        options: SamplingOptions,
         prefetch: int,
         allow_damaged: bool = False,
         batch_size: int = 1,
@@ -82,13 +70,11 @@ class Stream:
         self.waited = 0.0
         self._segmenter = segmenter
         self._jobs = jobs
-        self._output_dir = output_dir
-        self._index = index
-        self._kinds = kinds
-        self._context = context
+        self._results = results
+        self._options = options
         self._prefetch = prefetch
         self._batch_size = batch_size
-        self._reading = Reading(segmenter, context.options, allow_damaged)
+        self._reading = Reading(segmenter, options, allow_damaged)
         self._device_free = 0.0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -100,7 +86,7 @@ class Stream:
     def _run(self, jobs: Iterable[Job], large: list[Job] | None) -> Iterator[dict[str, Any]]:
         """The records of all jobs but those that ran out of memory, which `large` gets; None: they have failed."""
         # What was too much for the memory in a batch is tried alone. Tiles of one picture make batches of their own.
-        batch = 1 if large is None or self._context.options.size == "tiles" else self._batch_size
+        batch = 1 if large is None or self._options.size == "tiles" else self._batch_size
         ahead, at_once = max(self._prefetch + 1, 2 * batch), max(self._prefetch, 2 * batch if batch > 1 else 1)
         jobs, pixels_inside, following = iter(jobs), 0, 0  # the next slice of the first that is looked at
         sources: list[Source] = []
@@ -133,12 +119,12 @@ class Stream:
                         if loaded.slice + 1 < loaded.source.count:
                             continue
                         # Its slices before are written: they come in their order.
-                        record = self._complete(loaded)
+                        record = self._results.complete(loaded)
                         sources.remove(loaded.source)
                     if record is None and large is not None:
                         large.append(loaded.job)
                     else:
-                        yield record or self._failed(loaded._replace(reason=needs_less(loaded.job, pixels)))
+                        yield record or self._results.failed(loaded._replace(reason=needs_less(loaded.job, pixels)))
                 elif len(running) + batch <= at_once and reading and _goes_with(gathered, batch, reading[0][1]):
                     pixels, loaded = reading.popleft()
                     gathered.append((pixels, loaded.result()))
@@ -173,7 +159,7 @@ class Stream:
         pictures = [loaded.prepared for _, loaded in gathered if loaded.prepared is not None]
         batch, started = _Batch(time.monotonic(), len(pictures)), None
         if pictures:
-            started = self._on_device(self._segmenter.start_batch, pictures, self._context.options, size)
+            started = self._on_device(self._segmenter.start_batch, pictures, self._options, size)
         rows = iter(started or ())
         return [(pixels, loaded, loaded.prepared and next(rows, None), batch) for pixels, loaded in gathered]
 
@@ -183,136 +169,16 @@ class Stream:
             now = time.monotonic()
             batch.seconds = (now - max(batch.started, self._device_free)) / max(1, batch.pictures)
             self._device_free = now
-        return pool.submit(self._finish, loaded, samples, batch.seconds)
+        return pool.submit(self._results.finish, loaded, samples, batch.seconds)
 
     def _on_device(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """The result of `work`; None where one picture of its own size takes more memory than there is."""
         try:
             return work(*arguments)
         except (MemoryError, RuntimeError) as error:
-            if self._context.options.size != "native" or not is_out_of_memory(error):  # the others take as much
+            if self._options.size != "native" or not is_out_of_memory(error):  # the others take as much
                 raise
             return None
-
-    def _finish(
-        self, loaded: Loaded, samples: np.ndarray | None, device_seconds: float
-    ) -> tuple[Loaded, dict[str, Any] | None]:
-        """The same `loaded`, and a record; None in its place if there was not enough memory."""
-        try:
-            if loaded.source is not None:
-                self._add_slice(loaded, samples, device_seconds)
-                return loaded, None
-            if loaded.reason is not None:
-                return loaded, self._failed(loaded)
-            return loaded, None if samples is None else self._write(loaded, samples, device_seconds)
-        except MemoryError:
-            if loaded.source is not None:
-                loaded.source.out_of_memory = True
-            return loaded, None
-
-    def _add_slice(self, loaded: Loaded, samples: np.ndarray | None, device_seconds: float) -> None:
-        """Takes the result of a slice into its source."""
-        source = loaded.source
-        if source.reason is not None or loaded.reason is not None:
-            source.reason = source.reason or loaded.reason
-        elif samples is None or source.out_of_memory:
-            source.out_of_memory = True
-        else:
-            began = time.monotonic()
-            image = loaded.picture.pixels
-            kinds, _ = self._fitting(loaded.job, source.count)
-            result = self._fuse(samples, image, kinds)
-            facts = facts_of(image, result, self._context.labels, source.pixel_area(loaded.slice)) | {
-                "seconds": loaded.seconds + device_seconds
-            }
-            try:
-                source.add(loaded.slice, image, result, facts, kinds, self._output_dir, self._context)
-            except DataError as error:
-                source.reason = str(error)
-            facts["seconds"] += time.monotonic() - began
-
-    def _complete(self, loaded: Loaded) -> dict[str, Any] | None:
-        """The record of a source all of whose slices were taken; None if there was not enough memory."""
-        job, source = loaded.job, loaded.source
-        try:
-            kinds, too_long = self._fitting(job, source.count)
-            began = time.monotonic()
-            if source.reason is None and not source.out_of_memory:
-                facts = source.complete(kinds, self._output_dir, self._context)
-        except MemoryError:
-            source.out_of_memory = True
-        except DataError as error:
-            source.reason = str(error)
-        finally:
-            source.discard()
-        if source.reason is not None:
-            if not are_readable(job, (loaded.bytes, loaded.mtime_ns)):
-                loaded = loaded._replace(bytes=None, mtime_ns=None)
-            return self._failed(loaded._replace(reason=source.reason))
-        if source.out_of_memory:
-            return None
-        record = common(loaded) | summed(facts) | ({"notes": source.notes} if source.notes else {})
-        if too_long:
-            return record | {"status": "failed", "reason": name_too_long(job, too_long[0]), "outputs": kinds}
-        sizes = [result_size(self._output_dir / job.output(kind, source.count)) for kind in kinds]
-        seconds = round(record.pop("seconds") + time.monotonic() - began, 4)
-        record |= {"segments": dict(self._context.segments)} if with_segments(kinds) else {}
-        return record | {"status": "ok", "outputs": kinds, "output_bytes": sizes, "seconds": seconds}
-
-    def _fitting(self, job: Job, slices: int) -> tuple[list[str], list[Path]]:
-        """The kinds of results to write, and the paths of those whose names are too long for the file system."""
-        earlier = self._index.kinds(job.name)
-        kinds = [kind for kind in WRITERS if kind in earlier or kind in self._kinds]
-        paths = {kind: self._output_dir / job.output(kind, slices) for kind in kinds}
-        too_long = [kind for kind in kinds if is_too_long(paths[kind])]
-        return [kind for kind in kinds if kind not in too_long], [paths[kind] for kind in too_long]
-
-    def _failed(self, loaded: Loaded) -> dict[str, Any]:
-        job, earlier = loaded.job, self._index.kinds(loaded.job.name)
-        record = common(loaded) | {"status": "failed", "reason": loaded.reason}
-        if loaded.mtime_ns is not None and self._index.changed(job.name, loaded.bytes, loaded.mtime_ns):
-            self._remove(job, {*earlier, *self._kinds})
-            return record
-        # A file that is as it was may be unreadable for a while, for want of memory, and while a disk is away nobody
-        # knows how it is: its results stay, and are redone with the others once it can be read.
-        return record | ({"outputs": list(earlier)} if earlier else {})
-
-    def _write(self, loaded: Loaded, samples: np.ndarray, device_seconds: float) -> dict[str, Any]:
-        job, picture = loaded.job, loaded.picture
-        kinds, too_long = self._fitting(job, 1)
-        began = time.monotonic()
-        image = picture.pixels
-        result = self._fuse(samples, image, kinds)
-        write_outputs(job, self._output_dir, image, result, kinds, self._context)
-        record = common(loaded)
-        if too_long:  # the fault of this name alone; others can be written
-            return record | {"status": "failed", "reason": name_too_long(job, too_long[0]), "outputs": kinds}
-        # What there is to say of how it was read, where there is anything.
-        read = {"range": picture.range, "notes": picture.notes, "orientation": picture.orientation}
-        usual = Picture(image)._asdict()
-        record |= {name: value for name, value in read.items() if value != usual[name]}
-        return record | {
-            "status": "ok",
-            "outputs": kinds,
-            "output_bytes": [result_size(self._output_dir / job.output(kind)) for kind in kinds],
-            **facts_of(image, result, self._context.labels),
-            "seconds": round(loaded.seconds + device_seconds + time.monotonic() - began, 4),
-        }
-
-    def _fuse(self, samples: np.ndarray, image: np.ndarray, kinds: Iterable[str]) -> Segmentation:
-        hypotheses = any(getattr(WRITERS.get(kind), "needs_hypotheses", False) for kind in kinds)
-        how = self._context
-        result = fuse(samples, image.shape[:2], how.options, how.labels, how.calibration, hypotheses)
-        return result._replace(unlikeness=self._segmenter.unlikeness(image))
-
-    def _remove(self, job: Job, kinds: Iterable[str]) -> None:
-        for kind in kinds:
-            try:
-                for slices in (1, 2):  # nobody knows how many there were
-                    remove_result(self._output_dir / job.output(kind, slices))
-            except OSError as error:
-                if error.errno != errno.ENAMETOOLONG:  # such a file cannot be there
-                    raise
 
 
 def _goes_with(gathered: list[tuple[int, Loaded]], batch: int, following: Future) -> bool:
@@ -330,18 +196,3 @@ def _is_complete(gathered: list[tuple[int, Loaded]], batch: int, reading: deque,
     if len(gathered) == batch:
         return True
     return reading[0][1].done() if reading else not looking or looking[0][1].done()
-
-
-def write_outputs(
-    job: Job,
-    output_dir: Path,
-    image: np.ndarray,
-    result: Segmentation,
-    kinds: Iterable[str],
-    context: Context,
-) -> None:
-    """Writes the results of one image, each file atomically; `kinds` are names in `WRITERS`."""
-    for kind in kinds:
-        writer = WRITERS.get(kind)()
-        with atomic_path(output_dir / job.output(kind), suffix=writer.suffix) as temporary:
-            writer.write(temporary, result, image, Path(job.source), context)

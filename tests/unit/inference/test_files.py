@@ -13,8 +13,8 @@ from segmenters import SIZE, picture, red_segmenter
 
 from ddim_jax.inference import files as files_module
 from ddim_jax.inference import reading as reading_module
+from ddim_jax.inference import results as results_module
 from ddim_jax.inference import segment_files
-from ddim_jax.inference import stream as stream_module
 from ddim_jax.runtime.errors import DataError
 
 
@@ -78,7 +78,7 @@ def test_resumes_after_a_kill(folder, out, started, caplog):
 
 
 def test_an_error_keeps_what_was_finished(folder, out, monkeypatch, started):
-    write = stream_module.write_outputs
+    write = results_module.write_outputs
 
     def full(job, *arguments):
         if job.name == "c":
@@ -86,7 +86,7 @@ def test_an_error_keeps_what_was_finished(folder, out, monkeypatch, started):
         write(job, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stream_module, "write_outputs", full)
+        patch.setattr(results_module, "write_outputs", full)
         with pytest.raises(OSError, match="No space left"):
             segment_files(red_segmenter(), folder, out, prefetch=2)
     assert set(records(out)) == {"a", "b"}
@@ -267,7 +267,7 @@ def test_few_images_are_held_at_once(tmp_path, out, monkeypatch):
     for seed in range(30):
         Image.fromarray(picture(seed, SIZE, SIZE)).save(tmp_path / "in" / f"{seed:02}.png")
     lock, held, most = threading.Lock(), 0, 0
-    read, write = reading_module.read_picture, stream_module.write_outputs
+    read, write = reading_module.read_picture, results_module.write_outputs
 
     def reading(path, options):
         nonlocal held, most
@@ -283,6 +283,6 @@ def test_few_images_are_held_at_once(tmp_path, out, monkeypatch):
             held -= 1
 
     monkeypatch.setattr(reading_module, "read_picture", reading)
-    monkeypatch.setattr(stream_module, "write_outputs", writing)
+    monkeypatch.setattr(results_module, "write_outputs", writing)
     assert segment_files(red_segmenter(), tmp_path / "in", out, prefetch=2).done == 30
     assert held == 0 and 2 <= most <= 3 * 2 + 2

@@ -169,7 +169,7 @@ def test_a_run_that_stops_leaves_no_list(folder, out, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("ddim_jax.inference.stream.write_outputs", full)
+        patch.setattr("ddim_jax.inference.results.write_outputs", full)
         with pytest.raises(OSError, match="No space left"):
             segment_files(red_segmenter(), folder, out, flag_uncertain=0.5)
     assert not (out / "flagged.csv").exists()

@@ -13,8 +13,8 @@ from segmenters import picture, red_segmenter
 
 from ddim_jax.inference import files as files_module
 from ddim_jax.inference import reading as reading_module
+from ddim_jax.inference import results as results_module
 from ddim_jax.inference import segment_files
-from ddim_jax.inference import stream as stream_module
 from ddim_jax.inference.index import Index
 from ddim_jax.inference.jobs import absolute, plan_jobs
 from ddim_jax.inference.processes import Process
@@ -169,7 +169,7 @@ def test_a_run_below_another_keeps_what_it_is_writing(folder, out):
 @pytest.mark.parametrize("what", ["all", "records", "index replaced", "one result", "a kept result"])
 @pytest.mark.parametrize("moment", ["b", "sub/e"])
 def test_results_that_are_removed_meanwhile_are_told(folder, out, monkeypatch, what, moment):
-    write = stream_module.write_outputs
+    write = results_module.write_outputs
     segment_files(red_segmenter(), folder / "a.png", out)
 
     def write_and_remove(job, *arguments):
@@ -187,7 +187,7 @@ def test_results_that_are_removed_meanwhile_are_told(folder, out, monkeypatch, w
             (out / ("a_mask.png" if what.startswith("a kept") else f"{job.name}_mask.png")).unlink()
 
     with monkeypatch.context() as patch:
-        patch.setattr(stream_module, "write_outputs", write_and_remove)
+        patch.setattr(results_module, "write_outputs", write_and_remove)
         with pytest.raises(InputError, match=r"removed or replaced while this run was at work, .*; start the"):
             segment_files(red_segmenter(), folder, out)
     assert segment_files(red_segmenter(), folder, out).failed == []
@@ -200,7 +200,7 @@ def test_a_folder_that_goes_while_a_result_is_written_is_told(folder, out, monke
         shutil.rmtree(out)
         raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(out / "x"))
 
-    monkeypatch.setattr(stream_module, "write_outputs", vanish)
+    monkeypatch.setattr(results_module, "write_outputs", vanish)
     with pytest.raises(InputError, match="removed or replaced while this run was at work"):
         segment_files(red_segmenter(), folder, out)
 
@@ -238,14 +238,14 @@ def test_a_picture_too_large_for_the_memory_is_that_picture_alone(folder, out, m
 
 @pytest.mark.attack("16.30")
 def test_a_result_too_large_to_be_made_is_that_picture_alone(folder, out, monkeypatch):
-    fuse = stream_module.fuse
+    fuse = results_module.fuse
 
     def refuses(samples, shape, *options):
         if shape == (15, 20):
             raise MemoryError
         return fuse(samples, shape, *options)
 
-    monkeypatch.setattr(stream_module, "fuse", refuses)
+    monkeypatch.setattr(results_module, "fuse", refuses)
     summary = segment_files(red_segmenter(), folder, out)
     assert (summary.done, [file for file, _ in summary.failed]) == (4, [str(folder / "d.png")])
 

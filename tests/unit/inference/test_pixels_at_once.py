@@ -10,6 +10,7 @@ from PIL import Image
 from segmenters import picture, red_segmenter
 
 from ddim_jax.inference import reading as reading_module
+from ddim_jax.inference import results as results_module
 from ddim_jax.inference import segment_files
 from ddim_jax.inference import stream as stream_module
 
@@ -35,9 +36,9 @@ class InFlight:
 
     def __init__(self, patch):
         self.most, self.alone, self._sizes, self._lock = 0, 0, {}, threading.Lock()
-        self._read, self._write = reading_module.read_picture, stream_module.write_outputs
+        self._read, self._write = reading_module.read_picture, results_module.write_outputs
         patch.setattr(reading_module, "read_picture", self.read)
-        patch.setattr(stream_module, "write_outputs", self.write)
+        patch.setattr(results_module, "write_outputs", self.write)
 
     def read(self, path, options):
         read = self._read(path, options)

@@ -4,8 +4,8 @@ import pytest
 from result_files import contents
 from segmenters import red_segmenter
 
+from ddim_jax.inference import results as results_module
 from ddim_jax.inference import segment_files
-from ddim_jax.inference import stream as stream_module
 from ddim_jax.runtime.errors import InputError
 
 NAMES = ["a", "b", "c", "d", "sub/e"]
@@ -24,7 +24,7 @@ def test_processes_that_were_given_different_work_are_refused(folder, out, monke
     different = {"input": folder / "sub", "save": ("mask", "overlay"), "flag_uncertain": 0.5}[other]
     refused = rf"{other} is .*, and .* for process 0 of 2\. Each process does a share .* with the same arguments"
     if at_work:
-        write, tried = stream_module.write_outputs, []
+        write, tried = results_module.write_outputs, []
 
         def write_and_start(*arguments):
             write(*arguments)
@@ -33,7 +33,7 @@ def test_processes_that_were_given_different_work_are_refused(folder, out, monke
                 with pytest.raises(InputError, match=refused):
                     run(1, **{other: different})
 
-        monkeypatch.setattr(stream_module, "write_outputs", write_and_start)
+        monkeypatch.setattr(results_module, "write_outputs", write_and_start)
     run(0)
     with pytest.raises(InputError, match=refused):
         run(1, **{other: different})

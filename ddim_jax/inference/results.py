@@ -1,0 +1,177 @@
+"""From the samples of a picture to its result files and its record in the index."""
+
+import errno
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ddim_jax.imageio.images import Picture
+from ddim_jax.imageio.writers import Context
+from ddim_jax.inference.index import Index, result_size, with_segments
+from ddim_jax.inference.jobs import Job
+from ddim_jax.inference.reading import Loaded, are_readable
+from ddim_jax.inference.records import common, facts_of, is_too_long, name_too_long
+from ddim_jax.inference.segmentation import Segmentation, fuse
+from ddim_jax.inference.segmenter import Segmenter
+from ddim_jax.inference.source import remove_result, summed
+from ddim_jax.registry import WRITERS
+from ddim_jax.runtime.atomic import atomic_path
+from ddim_jax.runtime.errors import DataError
+
+
+class Results:
+    """Fuses samples, writes the files of a picture or of a source of several, and says what came of it.
+
+    Args:
+      segmenter: the checkpoint.
+      output_dir: where the results go.
+      index: what earlier runs left.
+      kinds: the kinds of results that are wanted, names in `WRITERS`. What an earlier run saved besides is written too:
+        no file may stay behind from an older state of its image.
+      context: for the writers, and how to segment.
+    """
+
+    def __init__(self, segmenter: Segmenter, output_dir: Path, index: Index, kinds: tuple[str, ...], context: Context):
+        self._segmenter = segmenter
+        self._output_dir = output_dir
+        self._index = index
+        self._kinds = kinds
+        self._context = context
+
+    def finish(
+        self, loaded: Loaded, samples: np.ndarray | None, device_seconds: float
+    ) -> tuple[Loaded, dict[str, Any] | None]:
+        """The same `loaded`, and a record; None in its place if there was not enough memory."""
+        try:
+            if loaded.source is not None:
+                self._add_slice(loaded, samples, device_seconds)
+                return loaded, None
+            if loaded.reason is not None:
+                return loaded, self.failed(loaded)
+            return loaded, None if samples is None else self._write(loaded, samples, device_seconds)
+        except MemoryError:
+            if loaded.source is not None:
+                loaded.source.out_of_memory = True
+            return loaded, None
+
+    def _add_slice(self, loaded: Loaded, samples: np.ndarray | None, device_seconds: float) -> None:
+        """Takes the result of a slice into its source."""
+        source = loaded.source
+        if source.reason is not None or loaded.reason is not None:
+            source.reason = source.reason or loaded.reason
+        elif samples is None or source.out_of_memory:
+            source.out_of_memory = True
+        else:
+            began = time.monotonic()
+            image = loaded.picture.pixels
+            kinds, _ = self._fitting(loaded.job, source.count)
+            result = self._fuse(samples, image, kinds)
+            facts = facts_of(image, result, self._context.labels, source.pixel_area(loaded.slice)) | {
+                "seconds": loaded.seconds + device_seconds
+            }
+            try:
+                source.add(loaded.slice, image, result, facts, kinds, self._output_dir, self._context)
+            except DataError as error:
+                source.reason = str(error)
+            facts["seconds"] += time.monotonic() - began
+
+    def complete(self, loaded: Loaded) -> dict[str, Any] | None:
+        """The record of a source all of whose slices were taken; None if there was not enough memory."""
+        job, source = loaded.job, loaded.source
+        try:
+            kinds, too_long = self._fitting(job, source.count)
+            began = time.monotonic()
+            if source.reason is None and not source.out_of_memory:
+                facts = source.complete(kinds, self._output_dir, self._context)
+        except MemoryError:
+            source.out_of_memory = True
+        except DataError as error:
+            source.reason = str(error)
+        finally:
+            source.discard()
+        if source.reason is not None:
+            if not are_readable(job, (loaded.bytes, loaded.mtime_ns)):
+                loaded = loaded._replace(bytes=None, mtime_ns=None)
+            return self.failed(loaded._replace(reason=source.reason))
+        if source.out_of_memory:
+            return None
+        record = common(loaded) | summed(facts) | ({"notes": source.notes} if source.notes else {})
+        if too_long:
+            return record | {"status": "failed", "reason": name_too_long(job, too_long[0]), "outputs": kinds}
+        sizes = [result_size(self._output_dir / job.output(kind, source.count)) for kind in kinds]
+        seconds = round(record.pop("seconds") + time.monotonic() - began, 4)
+        record |= {"segments": dict(self._context.segments)} if with_segments(kinds) else {}
+        return record | {"status": "ok", "outputs": kinds, "output_bytes": sizes, "seconds": seconds}
+
+    def _fitting(self, job: Job, slices: int) -> tuple[list[str], list[Path]]:
+        """The kinds of results to write, and the paths of those whose names are too long for the file system."""
+        earlier = self._index.kinds(job.name)
+        kinds = [kind for kind in WRITERS if kind in earlier or kind in self._kinds]
+        paths = {kind: self._output_dir / job.output(kind, slices) for kind in kinds}
+        too_long = [kind for kind in kinds if is_too_long(paths[kind])]
+        return [kind for kind in kinds if kind not in too_long], [paths[kind] for kind in too_long]
+
+    def failed(self, loaded: Loaded) -> dict[str, Any]:
+        job, earlier = loaded.job, self._index.kinds(loaded.job.name)
+        record = common(loaded) | {"status": "failed", "reason": loaded.reason}
+        if loaded.mtime_ns is not None and self._index.changed(job.name, loaded.bytes, loaded.mtime_ns):
+            self._remove(job, {*earlier, *self._kinds})
+            return record
+        # A file that is as it was may be unreadable for a while, for want of memory, and while a disk is away nobody
+        # knows how it is: its results stay, and are redone with the others once it can be read.
+        return record | ({"outputs": list(earlier)} if earlier else {})
+
+    def _write(self, loaded: Loaded, samples: np.ndarray, device_seconds: float) -> dict[str, Any]:
+        job, picture = loaded.job, loaded.picture
+        kinds, too_long = self._fitting(job, 1)
+        began = time.monotonic()
+        image = picture.pixels
+        result = self._fuse(samples, image, kinds)
+        write_outputs(job, self._output_dir, image, result, kinds, self._context)
+        record = common(loaded)
+        if too_long:  # the fault of this name alone; others can be written
+            return record | {"status": "failed", "reason": name_too_long(job, too_long[0]), "outputs": kinds}
+        # What there is to say of how it was read, where there is anything.
+        read = {"range": picture.range, "notes": picture.notes, "orientation": picture.orientation}
+        usual = Picture(image)._asdict()
+        record |= {name: value for name, value in read.items() if value != usual[name]}
+        return record | {
+            "status": "ok",
+            "outputs": kinds,
+            "output_bytes": [result_size(self._output_dir / job.output(kind)) for kind in kinds],
+            **facts_of(image, result, self._context.labels),
+            "seconds": round(loaded.seconds + device_seconds + time.monotonic() - began, 4),
+        }
+
+    def _fuse(self, samples: np.ndarray, image: np.ndarray, kinds: Iterable[str]) -> Segmentation:
+        hypotheses = any(getattr(WRITERS.get(kind), "needs_hypotheses", False) for kind in kinds)
+        how = self._context
+        result = fuse(samples, image.shape[:2], how.options, how.labels, how.calibration, hypotheses)
+        return result._replace(unlikeness=self._segmenter.unlikeness(image))
+
+    def _remove(self, job: Job, kinds: Iterable[str]) -> None:
+        for kind in kinds:
+            try:
+                for slices in (1, 2):  # nobody knows how many there were
+                    remove_result(self._output_dir / job.output(kind, slices))
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:  # such a file cannot be there
+                    raise
+
+
+def write_outputs(
+    job: Job,
+    output_dir: Path,
+    image: np.ndarray,
+    result: Segmentation,
+    kinds: Iterable[str],
+    context: Context,
+) -> None:
+    """Writes the results of one image, each file atomically; `kinds` are names in `WRITERS`."""
+    for kind in kinds:
+        writer = WRITERS.get(kind)()
+        with atomic_path(output_dir / job.output(kind), suffix=writer.suffix) as temporary:
+            writer.write(temporary, result, image, Path(job.source), context)
