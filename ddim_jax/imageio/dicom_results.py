@@ -12,7 +12,8 @@ from absl import logging
 
 from ddim_jax.imageio.coded import coded
 from ddim_jax.imageio.dicom import library
-from ddim_jax.imageio.series import DicomStack, orientation, pixel_spacing, position, slice_thickness
+from ddim_jax.imageio.dicom_geometry import orientation, pixel_spacing, position, slice_thickness
+from ddim_jax.imageio.series import DicomStack
 from ddim_jax.imageio.stacks import refuse_sources_without
 from ddim_jax.imageio.writers import Context
 from ddim_jax.runtime.errors import DataError

@@ -8,8 +8,9 @@ import numpy as np
 
 from ddim_jax.imageio import dicom
 from ddim_jax.imageio.dicom_frames import read_frame
+from ddim_jax.imageio.dicom_geometry import orientation, pixel_spacing, position
 from ddim_jax.imageio.masks import mask_of_numbers
-from ddim_jax.imageio.series import Slice, orientation, pixel_spacing, position
+from ddim_jax.imageio.series import Slice
 from ddim_jax.imageio.stacks import MAX_VOXELS
 from ddim_jax.labels import BACKGROUND, IGNORED, Labels
 from ddim_jax.runtime.errors import DataError

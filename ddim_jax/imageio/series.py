@@ -10,6 +10,7 @@ import numpy as np
 from absl import logging
 
 from ddim_jax.imageio import dicom, dicom_shown
+from ddim_jax.imageio.dicom_geometry import edges, orientation, pixel_spacing, position, slice_thickness
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.imageio.stacks import MAX_VOXELS
 from ddim_jax.runtime.errors import DataError
@@ -86,12 +87,28 @@ class DicomStack:
             return (low + high) / 2, high - low
         return dicom_shown.shown_window(path, header, frame)
 
+    @property
+    def white_is_low(self) -> bool:
+        """True where the smallest value is shown white (MONOCHROME1)."""
+        return self.slices[0].header.get("PhotometricInterpretation") == "MONOCHROME1"
+
     def pixel_area(self, index: int) -> float | None:
         """Square millimetres of a pixel of slice `index`, of PixelSpacing; None where the file has none."""
+        spacing = self.pixel_mm(index)
+        return None if spacing is None else spacing[0] * spacing[1]
+
+    def pixel_mm(self, index: int) -> tuple[float, float] | None:
+        """Millimetres from row to row and from column to column of slice `index`; None where the file has none."""
         path, header, frame = self.slices[index]
         with dicom.errors_naming(path):
             spacing = pixel_spacing(header, frame)
-        return None if spacing is None else spacing[0] * spacing[1]
+        return None if spacing is None else (spacing[0], spacing[1])
+
+    def edges(self, index: int) -> dict[str, str] | None:
+        """See `ddim_jax.imageio.stacks.Stack`."""
+        path, header, frame = self.slices[index]
+        with dicom.errors_naming(path):
+            return edges(header, frame)
 
     def notes(self, index: int) -> tuple[str, ...]:
         """Returns notes for the user on how slice `index` is shown."""
@@ -178,42 +195,6 @@ def _series_key(path: str, header: "Dataset") -> object:
     except Exception:  # a damaged header: reading it says so
         return path
     return path
-
-
-def position(header: "Dataset", frame: int = 0) -> np.ndarray | None:
-    """The centre of the first pixel of a frame in millimetres, [3], or None where the file does not say."""
-    return _numbers(header, frame, "PlanePositionSequence", "ImagePositionPatient", 3)
-
-
-def orientation(header: "Dataset", frame: int = 0) -> np.ndarray | None:
-    """The directions of a frame's rows and columns, [6], or None where the file does not say."""
-    return _numbers(header, frame, "PlaneOrientationSequence", "ImageOrientationPatient", 6)
-
-
-def pixel_spacing(header: "Dataset", frame: int = 0) -> list[float] | None:
-    """Spacing of rows and of columns in millimetres; None where they are no lengths."""
-    found = _numbers(header, frame, "PixelMeasuresSequence", "PixelSpacing", 2)
-    return found.tolist() if found is not None and found.min() > 0 else None
-
-
-def slice_thickness(header: "Dataset", frame: int = 0) -> float | None:
-    """In millimetres; None where it is no length."""
-    found = _numbers(header, frame, "PixelMeasuresSequence", "SliceThickness", 1)
-    return float(found[0]) if found is not None and found[0] > 0 else None
-
-
-def _numbers(header: "Dataset", frame: int, group: str, name: str, length: int) -> np.ndarray | None:
-    places = [header]
-    for sequence, item in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", frame)):
-        items = header.get(sequence) or []
-        if item < len(items) and items[item].get(group):
-            places.append(items[item][group][0])
-    values = next((place.get(name) for place in reversed(places) if place.get(name)), None)
-    values = [values] if length == 1 and values is not None else values
-    if values is None or len(values) != length:
-        return None
-    numbers = np.array([float(value) for value in values])
-    return numbers if np.isfinite(numbers).all() else None
 
 
 def _sorted(files: Sequence[Path], headers: list["Dataset"]) -> tuple[list[Path], list["Dataset"]]:

@@ -43,7 +43,11 @@ class Stack(Protocol):
         A stack without this method never knows.
         """
 
-    # One that has more to say of a slice has `notes(index)` too, as `ddim_jax.imageio.images.Picture` has them.
+    # One that has more to say of a slice has more, each None where the file does not say: `notes(index)`, as
+    # `ddim_jax.imageio.images.Picture` has them; `window(index)`, the centre and width that it is shown with;
+    # `pixel_mm(index)`, millimetres from row to row and from column to column; and `edges(index)`, the letters at its
+    # "top", "right", "bottom" and "left" (`ddim_jax.imageio.edges`). `white_is_low` is True where the smallest value is
+    # shown white.
 
 
 class _OnePicture:

@@ -83,18 +83,33 @@ class Source:
 
     def pixel_area(self, index: int) -> float | None:
         """The area of a pixel of slice `index` in square millimetres; None where the source does not say."""
-        tell = getattr(self._stack, "pixel_area", None)
+        return self._told("pixel_area", index)
+
+    def pixel_mm(self, index: int) -> tuple[float, float] | None:
+        """Millimetres from row to row and from column to column of slice `index`; None as `pixel_area`."""
+        return self._told("pixel_mm", index)
+
+    def edges(self, index: int) -> dict[str, str] | None:
+        """The letters at the edges of slice `index`, as `ddim_jax.imageio.edges` has them; None as `pixel_area`."""
+        return self._told("edges", index)
+
+    def window(self, index: int) -> tuple[float, float] | None:
+        """The centre and width that slice `index` is shown with; None where there is no such thing."""
+        return self._told("window", index)
+
+    @property
+    def is_inverted(self) -> bool:
+        """True if larger values are shown darker."""
+        return getattr(self._stack, "white_is_low", False) != self._options.invert
+
+    def _told(self, what: str, index: int) -> Any:
+        tell = getattr(self._stack, what, None)
         return None if tell is None else tell(index)
 
     def place(self, index: int) -> tuple[Path, int]:
         """The file of slice `index`, and its number in that file."""
         of_each = len(self._stack.files) == self.count
         return self._stack.files[index if of_each else 0], 0 if of_each else index
-
-    def window(self) -> tuple[float, float] | None:
-        """The centre and width that the middle slice is shown with; None where there is no such thing."""
-        tell = getattr(self._stack, "window", None)
-        return None if tell is None else tell(self.count // 2)
 
     def add(
         self,

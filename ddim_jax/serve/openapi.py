@@ -109,10 +109,19 @@ def _schemas() -> dict[str, Any]:
     of_class = {name: _NUMBER for name in ("area", "area_low", "area_high", "dice_low")}
     of_class |= {f"{name}_mm2": _NUMBER for name in ("area", "area_low", "area_high")}
     links = {"type": "object", "additionalProperties": _TEXT}
+    pair = {"type": ["array", "null"], "items": _NUMBER, "minItems": 2, "maxItems": 2}
+    letters = {side: _TEXT for side in ("top", "right", "bottom", "left")}
     one_slice = {
         "height": _WHOLE,
         "width": _WHOLE,
         "pixel_mm2": {"type": ["number", "null"]},
+        "pixel_mm": pair | {"description": "from row to row and from column to column"},
+        "window": pair | {"description": "centre and width that the slice is shown with"},
+        "edges": {
+            "type": ["object", "null"],
+            "properties": letters,
+            "description": "which of R, L, A, P, H and F (right, left, front, back, head, feet) lies there",
+        },
         "mean_uncertainty": _NUMBER,
         "doubt": _NUMBER,
         "unlikeness": {"type": ["number", "null"]},
@@ -127,7 +136,8 @@ def _schemas() -> dict[str, Any]:
         "calibration": {"type": ["string", "null"]},
         "coverage": {"type": ["number", "null"]},
         "not_judged": {"type": ["string", "null"]},
-        "window": {"type": ["array", "null"], "items": _NUMBER},
+        "window": pair | {"description": "of the middle slice"},
+        "window_inverted": {"type": "boolean", "description": "true where larger values are shown darker"},
         "notes": _list(_TEXT),
         "slices": _list({"type": "object", "properties": one_slice}),
         "files": links,

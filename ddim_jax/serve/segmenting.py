@@ -170,7 +170,7 @@ def segment(
         }
         names = {name.partition(".")[0]: f"{prefix}{index + 1}/{name}" for name in made}
         files |= {f"{prefix}{index + 1}/{name}": data for name, data in made.items()}
-        slices.append(_slice(facts, labels, area) | {"files": names})
+        slices.append(_slice(facts, labels, area) | _geometry(opened, index) | {"files": names})
         notes += [note for note in _notes(loaded.picture) if note not in notes]
         if sum(map(len, files.values())) > limits.kept_bytes // 2:
             raise Refusal(413, f"The result takes more than {limits.kept_bytes // 2} bytes; cut the source into parts.")
@@ -186,18 +186,20 @@ def segment(
         whole[kind] = f"{prefix}{kind}{WRITERS.get(kind).suffix}"
         files[whole[kind]] = path.read_bytes()
         path.unlink()
+    window = slices[opened.count // 2]["window"]
     body = network.about() | {
         "options": options.as_dict(),
         "calibration": None if calibration is None else calibration.in_words(),
         "coverage": None if calibration is None else calibration.coverage,
         "not_judged": segmenter.reference()[1] or None,
-        "window": _window(opened),
+        "window": window,
+        "window_inverted": window is not None and opened.source.is_inverted,
         "notes": [*notes, *(() if opened.source is None else opened.source.notes)],
         "slices": slices,
         "files": whole,
         "unavailable": {kind: without_paths(reason, folder.parent) for kind, reason in unavailable.items()},
     }
-    places = [] if body["window"] is None else [opened.source.place(index) for index in range(opened.count)]
+    places = [] if window is None else [opened.source.place(index) for index in range(opened.count)]
     return Segmented(body, files, places)
 
 
@@ -298,10 +300,16 @@ def _notes(picture: Picture) -> list[str]:
     return [*picture.notes, *([f"values from {deep[0]:g} to {deep[1]:g} are black to white"] if deep else [])]
 
 
-def _window(opened: Opened) -> list[float] | None:
-    """The centre and width that a DICOM or NIfTI source is shown with."""
-    found = None if opened.source is None else opened.source.window()
-    return None if found is None else [float(f"{value:.6g}") for value in found]
+def _geometry(opened: Opened, index: int) -> dict[str, Any]:
+    """How a slice of a DICOM or NIfTI source is shown and lies; None for what it does not say."""
+    if opened.source is None:
+        return {"window": None, "edges": None, "pixel_mm": None}
+    window, spacing = opened.source.window(index), opened.source.pixel_mm(index)
+    return {
+        "window": None if window is None else [float(f"{value:.6g}") for value in window],
+        "edges": opened.source.edges(index),
+        "pixel_mm": None if spacing is None else [float(f"{value:.6g}") for value in spacing],
+    }
 
 
 def _png(pixels: np.ndarray) -> bytes:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ddim_jax.imageio.archives import archive_of, size_of
 from ddim_jax.imageio.dicom import errors_naming, library
+from ddim_jax.imageio.edges import edges_of
 from ddim_jax.imageio.grey import linear, robust_limits
 from ddim_jax.imageio.images import MAX_PIXELS, Picture, ReadOptions
 from ddim_jax.imageio.masks import mask_of_numbers, over_black
@@ -168,12 +169,35 @@ class NiftiStack:
 
     def pixel_area(self, index: int) -> float | None:
         """Square millimetres of a pixel; None where the header does not say what its lengths are."""
+        steps = self._steps()
+        return None if steps is None else float(np.linalg.norm(np.cross(*steps)))
+
+    def pixel_mm(self, index: int) -> tuple[float, float] | None:
+        """Millimetres from row to row and from column to column; None as `pixel_area`."""
+        steps = self._steps()
+        return None if steps is None else (float(np.linalg.norm(steps[0])), float(np.linalg.norm(steps[1])))
+
+    def edges(self, index: int) -> dict[str, str] | None:
+        """See `ddim_jax.imageio.stacks.Stack`."""
+        if not self._is_oriented():
+            return None
+        down, right = (
+            self.affine[:3, axis] * (-1 if flip else 1) * (-1, -1, 1)  # RAS to LPS
+            for axis, flip in zip(self._order[1:], self._flips[1:], strict=True)
+        )
+        return edges_of(right, down)
+
+    def _is_oriented(self) -> bool:
+        """True if the header says how the voxels lie in the patient."""
+        return int(self._header["sform_code"]) > 0 or int(self._header["qform_code"]) > 0
+
+    def _steps(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The ways in millimetres from row to row and from column to column, [3]; None as `pixel_area`."""
         with errors_naming(self.files[0], "NIfTI"):
             unit = _MILLIMETRES.get(self._header.get_xyzt_units()[0])
         if unit is None:
             return None
-        across, along = (self.affine[:3, axis] * unit for axis in self._order[1:])
-        return float(np.linalg.norm(np.cross(across, along)))
+        return self.affine[:3, self._order[1]] * unit, self.affine[:3, self._order[2]] * unit
 
     def read_mask(self, index: int, labels: Labels) -> np.ndarray:
         """Slice `index` as a mask, uint8 [H, W]; errors as `NiftiReader.read_mask`."""

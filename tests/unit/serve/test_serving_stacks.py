@@ -8,7 +8,7 @@ import pytest
 from dicom_files import ct_series, ct_slice
 from pydicom import dcmread
 from segmenters import red_segmenter
-from served import decoded, network
+from served import decoded, half, network, png
 
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.imageio.stacks import open_stack
@@ -99,3 +99,19 @@ def test_why_there_is_no_dicom_seg(serving, tmp_path):
     (result,) = serving([network(segments=())]).post("/segment", files=sent).json()["networks"]
     assert set(result["files"]) == {"nifti"}
     assert "has no coded concept" in result["unavailable"]["dicom-seg"]
+
+
+def test_how_a_slice_is_shown_and_lies(client, tmp_path):
+    told = {"WindowCenter": 40, "WindowWidth": 400, "PhotometricInterpretation": "MONOCHROME1"}
+    data = ct_slice(tmp_path / "x.dcm", np.zeros((8, 6), int), **told).read_bytes()
+    for sent, inverted in ((data, True), (data.replace(b"MONOCHROME1 ", b"MONOCHROME2 "), False)):
+        for asked in ("false", "true"):
+            (result,) = client.post(f"/segment?invert={asked}", content=sent).json()["networks"]
+            (found,) = result["slices"]
+            assert found["window"] == result["window"] == [40, 400] and found["pixel_mm"] == [0.5, 0.75]
+            assert found["edges"] == {"top": "A", "right": "L", "bottom": "P", "left": "R"}
+            assert result["window_inverted"] == (inverted != (asked == "true"))
+    (result,) = client.post("/segment?invert=true", content=png(half())).json()["networks"]
+    (found,) = result["slices"]
+    assert (found["window"], found["edges"], found["pixel_mm"], result["window"]) == (None,) * 4
+    assert result["window_inverted"] is False

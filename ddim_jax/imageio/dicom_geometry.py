@@ -1,0 +1,62 @@
+"""Places, directions and lengths in the header of a DICOM file."""
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ddim_jax.imageio.edges import edges_of, opposite
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+
+def position(header: "Dataset", frame: int = 0) -> np.ndarray | None:
+    """The centre of the first pixel of a frame in millimetres, [3], or None where the file does not say."""
+    return _numbers(header, frame, "PlanePositionSequence", "ImagePositionPatient", 3)
+
+
+def orientation(header: "Dataset", frame: int = 0) -> np.ndarray | None:
+    """The directions of a frame's rows and columns, [6], or None where the file does not say."""
+    return _numbers(header, frame, "PlaneOrientationSequence", "ImageOrientationPatient", 6)
+
+
+def pixel_spacing(header: "Dataset", frame: int = 0) -> list[float] | None:
+    """Spacing of rows and of columns in millimetres; None where they are no lengths."""
+    found = _numbers(header, frame, "PixelMeasuresSequence", "PixelSpacing", 2)
+    return found.tolist() if found is not None and found.min() > 0 else None
+
+
+def slice_thickness(header: "Dataset", frame: int = 0) -> float | None:
+    """In millimetres; None where it is no length."""
+    found = _numbers(header, frame, "PixelMeasuresSequence", "SliceThickness", 1)
+    return float(found[0]) if found is not None and found[0] > 0 else None
+
+
+def _numbers(header: "Dataset", frame: int, group: str, name: str, length: int) -> np.ndarray | None:
+    places = [header]
+    for sequence, item in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", frame)):
+        items = header.get(sequence) or []
+        if item < len(items) and items[item].get(group):
+            places.append(items[item][group][0])
+    values = next((place.get(name) for place in reversed(places) if place.get(name)), None)
+    values = [values] if length == 1 and values is not None else values
+    if values is None or len(values) != length:
+        return None
+    numbers = np.array([float(value) for value in values])
+    return numbers if np.isfinite(numbers).all() else None
+
+
+def edges(header: "Dataset", frame: int = 0) -> dict[str, str] | None:
+    """The letters at the edges of a frame, as `edges_of` has them; None where the file does not say.
+
+    They are of the frame's orientation, or of PatientOrientation, which X-rays have.
+    """
+    directions = orientation(header, frame)
+    if directions is not None:
+        return edges_of(directions[:3], directions[3:])
+    said = [str(letters) for letters in header.get("PatientOrientation") or ()]
+    if len(said) != 2 or not all(re.fullmatch("[RLAPHF]{1,3}", letters) for letters in said):
+        return None
+    right, bottom = said
+    return {"top": opposite(bottom), "right": right, "bottom": bottom, "left": opposite(right)}
