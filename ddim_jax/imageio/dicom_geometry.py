@@ -10,6 +10,10 @@ from ddim_jax.imageio.edges import edges_of, opposite
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+_PROJECTIONS = ("CR", "DX", "MG", "RF", "XA")
+_CORRECTED = ("GEOMETRY", "FIDUCIAL")
+_ABOUT_EQUAL = 1.01  # sides of pixels that differ by less
+
 
 def position(header: "Dataset", frame: int = 0) -> np.ndarray | None:
     """The centre of the first pixel of a frame in millimetres, [3], or None where the file does not say."""
@@ -60,3 +64,30 @@ def edges(header: "Dataset", frame: int = 0) -> dict[str, str] | None:
         return None
     right, bottom = said
     return {"top": opposite(bottom), "right": right, "bottom": bottom, "left": opposite(right)}
+
+
+def is_at_detector(header: "Dataset") -> bool:
+    """True if PixelSpacing is that of a projection's detector, where the body appears enlarged (PS3.3 10.7.1.3).
+
+    It is that of the body where PixelSpacingCalibrationType says so, or where it differs from ImagerPixelSpacing.
+    """
+    if header.get("Modality") not in _PROJECTIONS or pixel_spacing(header) is None:
+        return False
+    at_imager = _numbers(header, 0, "PixelMeasuresSequence", "ImagerPixelSpacing", 2)
+    differs = at_imager is not None and not np.allclose(at_imager, pixel_spacing(header), rtol=1e-3)
+    return header.get("PixelSpacingCalibrationType") not in _CORRECTED and not differs
+
+
+def length_remarks(header: "Dataset") -> list[str]:
+    """Remarks on the lengths of a file, as `ddim_jax.imageio.stacks.Stack` has them."""
+    remarks, spacing = [], pixel_spacing(header)
+    if is_at_detector(header):
+        remarks.append("lengths at the detector (PixelSpacing is not corrected for magnification, the body is smaller)")
+    sides, unit = (
+        (spacing, " mm") if spacing else (_numbers(header, 0, "PixelMeasuresSequence", "PixelAspectRatio", 2), "")
+    )
+    if sides is not None and min(sides) > 0 and max(sides) > _ABOUT_EQUAL * min(sides):
+        remarks.append(
+            f"pixels not square ({sides[0]:g} high and {sides[1]:g}{unit} wide; the network sees them square)"
+        )
+    return remarks

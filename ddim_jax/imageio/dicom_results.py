@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from absl import logging
 
 from ddim_jax.imageio.coded import coded
 from ddim_jax.imageio.dicom import library
@@ -28,7 +27,6 @@ _MAY_BE_EMPTY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"),
     *("StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
-_TOLD_AT_MOST = 10  # in a process
 NO_REFERENCE = "has a header that no other DICOM file can refer to; save the mask as PNG"
 _ONE_FRAME, _SEVERAL_FRAMES = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.7.4"  # secondary captures
 _NAMES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
@@ -109,7 +107,7 @@ def sources_of(stack: DicomStack) -> list["Dataset"]:
         for name in _MAY_BE_EMPTY:
             if name not in header:
                 setattr(header, name, None)
-        _mend_moments(file, header)
+        stack.remarks += [remark for remark in _mend_moments(header) if remark not in stack.remarks]
         if "FrameOfReferenceUID" not in header and position(header) is not None:
             # Of the same series the same one, so that its slices stay together.
             header.FrameOfReferenceUID = _uid("frame of reference", str(header.SeriesInstanceUID))
@@ -117,19 +115,20 @@ def sources_of(stack: DicomStack) -> list["Dataset"]:
     return headers
 
 
-def _mend_moments(file: Path, header: "Dataset") -> None:
-    """Takes the dots and colons of old files out of dates and times (PS3.5 6.2); logs what is neither, and drops it."""
+def _mend_moments(header: "Dataset") -> list[str]:
+    """Takes the dots and colons of old files out of dates and times (PS3.5 6.2); drops others, with a remark."""
     values = library("pydicom.valuerep")
     moments = {"StudyDate": (".", values.DA), "StudyTime": (":", values.TM), "PatientBirthDate": (".", values.DA)}
+    remarks = []
     for name, (mark, kind) in moments.items():
         text = str(header.get(name) or "").strip().replace(mark, "")
         try:
             kind(text)
         except ValueError:
-            text_of = "%s: its %s cannot be one, and is left empty in the results"
-            logging.log_first_n(logging.WARNING, text_of, _TOLD_AT_MOST, file, name)
+            remarks.append(f"{name} left empty in DICOM results (the source's cannot be one)")
             text = ""
         setattr(header, name, text or None)
+    return remarks
 
 
 def spacing(header: "Dataset") -> tuple[list[float], float] | None:

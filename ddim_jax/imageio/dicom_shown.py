@@ -14,6 +14,7 @@ from ddim_jax.runtime.errors import DataError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+TABLE = "table"
 _LARGEST = 1e30  # of a slope and an intercept; with values of 32 bits, float32 holds what they give
 
 
@@ -80,6 +81,15 @@ def shown_window(path: str | os.PathLike, header: "Dataset", index: int) -> tupl
             return 2.0 ** int(attributes["BitsStored"]) / 2, 2.0 ** int(attributes["BitsStored"])
     low, high = stored_limits(path, header, index)
     return (low + high) / 2, high - low
+
+
+def own_window(path: str | os.PathLike, header: "Dataset", index: int) -> tuple[float, float] | str | None:
+    """The centre and width that a frame's file says; `TABLE` for a VOI LUT, None where there is neither."""
+    attributes = _frame_attributes(path, header, index)
+    if "VOILUTSequence" in attributes:
+        return TABLE
+    window = _window(attributes)
+    return None if window is None else window[:2]
 
 
 def window_note(path: str | os.PathLike, header: "Dataset", index: int, options: ReadOptions) -> tuple[str, ...]:

@@ -10,7 +10,15 @@ import numpy as np
 from absl import logging
 
 from ddim_jax.imageio import dicom, dicom_shown
-from ddim_jax.imageio.dicom_geometry import edges, orientation, pixel_spacing, position, slice_thickness
+from ddim_jax.imageio.dicom_geometry import (
+    edges,
+    is_at_detector,
+    length_remarks,
+    orientation,
+    pixel_spacing,
+    position,
+    slice_thickness,
+)
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.imageio.stacks import MAX_VOXELS
 from ddim_jax.runtime.errors import DataError
@@ -40,13 +48,15 @@ class Slice(NamedTuple):
 class DicomStack:
     """See `ddim_jax.imageio.stacks.Stack`; `slices` has the header of each.
 
-    Files are sorted by their position along the normal of the slices, frames stay in the order of their file.
+    Files are sorted by their position along the normal of the slices, frames stay in the order of their file. Where the
+    windows of the slices differ, all are shown with that of the middle one, so that they can be compared.
     """
 
     def __init__(self, files: Sequence[Path], options: ReadOptions):
         headers = [dicom.picture_header(file) for file in files]
+        self.remarks: list[str] = []
         if len(files) > 1:
-            files, headers = _sorted(files, headers)
+            files, headers = _sorted(files, headers, self.remarks)
         self.files = tuple(files)
         self.count = sum(dicom.frames(header) for header in headers)
         with dicom.errors_naming(files[0]):
@@ -62,6 +72,10 @@ class DicomStack:
             for frame in range(dicom.frames(header))
         ]
         self._options, self._limits = options, None
+        if options.window is None and self.count > 1:
+            self._share_window()
+        with dicom.errors_naming(files[0]):
+            self.remarks += length_remarks(headers[0])
 
     def read(self, index: int) -> np.ndarray:
         """Slice `index`, uint8 [H, W, 3]; errors as `ddim_jax.imageio.dicom_shown.shown_frame`."""
@@ -70,6 +84,20 @@ class DicomStack:
         if self.count > 1 and self._options.window is None and not _says_its_range(path, header):
             limits = self._common_limits()
         return dicom_shown.shown_frame(path, header, frame, self._options, limits)
+
+    def _share_window(self) -> None:
+        with dicom.errors_naming(self.files[0]):
+            windows = [dicom_shown.own_window(*part) for part in self.slices]
+        kinds = set(windows)
+        if len(kinds) < 2 or dicom_shown.TABLE in kinds:
+            return
+        usable = [window for window in windows if window is not None]
+        self._options = self._options._replace(window=usable[len(usable) // 2])
+        centre, width = self._options.window
+        self.remarks.append(
+            f"windows differ ({len(kinds)} kinds in {self.count} slices; all are shown with that of the middle one, "
+            f"centre {centre:g} and width {width:g})"
+        )
 
     def with_window(self, window: tuple[float, float]) -> "DicomStack":
         """The same files, shown with that centre and width."""
@@ -103,6 +131,12 @@ class DicomStack:
         with dicom.errors_naming(path):
             spacing = pixel_spacing(header, frame)
         return None if spacing is None else (spacing[0], spacing[1])
+
+    @property
+    def area_at(self) -> str | None:
+        """ "detector" where lengths are those of a projection's detector, which are larger than the patient's."""
+        with dicom.errors_naming(self.files[0]):
+            return "detector" if is_at_detector(self.slices[0].header) else None
 
     def edges(self, index: int) -> dict[str, str] | None:
         """See `ddim_jax.imageio.stacks.Stack`."""
@@ -197,8 +231,8 @@ def _series_key(path: str, header: "Dataset") -> object:
     return path
 
 
-def _sorted(files: Sequence[Path], headers: list["Dataset"]) -> tuple[list[Path], list["Dataset"]]:
-    """The files in the order of their positions along the normal of the slices; missing ones are logged.
+def _sorted(files: Sequence[Path], headers: list["Dataset"], remarks: list[str]) -> tuple[list[Path], list["Dataset"]]:
+    """The files in the order of their positions along the normal of the slices; of missing ones there is a remark.
 
     Raises:
       DataError: two are at one place, or they differ in size; the files are named.
@@ -227,11 +261,10 @@ def _sorted(files: Sequence[Path], headers: list["Dataset"]) -> tuple[list[Path]
     usual = float(np.median(steps))
     gaps = [number for number, step in enumerate(steps) if step > 1.5 * usual]
     if gaps:  # each slice is segmented by itself: those that are there can be
-        first = gaps[0]
-        logging.warning(
-            "%s and %s: slices of one series lie %.4g mm apart, the others %.4g mm; slices are missing in %d places",
-            files[first], files[first + 1], steps[first], usual, len(gaps),
-        )  # fmt: skip
+        remarks.append(
+            f"slices missing (in {len(gaps)} places, such as behind slice {gaps[0] + 1}: {steps[gaps[0]]:.4g} mm to "
+            f"the next, {usual:.4g} mm between the others)"
+        )
     return files, headers
 
 

@@ -71,15 +71,16 @@ class Source:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Remarks on the slices that were read, as `Picture.notes`."""
+        """Remarks on the slices that were read, and on all, as `Picture.notes`."""
         kinds: dict[str, list[str]] = {}
         for _, notes in sorted(self._notes.items()):
             for note in notes:
                 kind, _, details = note.partition(" (")
                 kinds.setdefault(kind, []).append(details.removesuffix(")"))
+        whole = tuple(getattr(self._stack, "remarks", ()))
         if self.count == 1:
-            return tuple(f"{kind} ({details})" for kind, (details,) in kinds.items())
-        return tuple(f"{kind} ({len(all_)} of {self.count} slices; {all_[0]})" for kind, all_ in kinds.items())
+            return *(f"{kind} ({details})" for kind, (details,) in kinds.items()), *whole
+        return *(f"{kind} ({len(all_)} of {self.count} slices; {all_[0]})" for kind, all_ in kinds.items()), *whole
 
     def pixel_area(self, index: int) -> float | None:
         """The area of a pixel of slice `index` in square millimetres; None where the source does not say."""
@@ -101,6 +102,11 @@ class Source:
     def is_inverted(self) -> bool:
         """True if larger values are shown darker."""
         return getattr(self._stack, "white_is_low", False) != self._options.invert
+
+    @property
+    def area_at(self) -> str | None:
+        """ "detector" where lengths are those of a projection's detector; else None."""
+        return getattr(self._stack, "area_at", None)
 
     def _told(self, what: str, index: int) -> Any:
         tell = getattr(self._stack, what, None)

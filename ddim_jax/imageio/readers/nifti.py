@@ -4,6 +4,7 @@ Slices lie across the axis with the largest spacing; in a volume of equal spacin
 radiologists see them: the patient's left on the right, the front above in axial slices, the head above in others.
 """
 
+import copy
 import functools
 import math
 import os
@@ -30,6 +31,7 @@ from ddim_jax.runtime.errors import DataError
 
 _MOST_BYTES = 2**29  # of a volume's values, which a compressed file has in memory
 _SAMPLED = 8  # slices whose values decide on black and white
+_ABOUT_EQUAL = 1.01  # sides of pixels that differ by less
 _MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 
 
@@ -121,6 +123,7 @@ class NiftiStack:
             self.count, *shape = (dims[axis] for axis in self._order)
             self.shape = (shape[0], shape[1])
             self._check_size(dims)
+        self.remarks = self._remarks()
 
     def read(self, index: int) -> np.ndarray:
         """Slice `index`, uint8 [H, W, 3]; errors as `NiftiReader.read_image`."""
@@ -150,8 +153,9 @@ class NiftiStack:
 
     def with_window(self, window: tuple[float, float]) -> "NiftiStack":
         """The same file, shown with that centre and width."""
-        other = NiftiStack(self.files, self._options._replace(window=window))
-        other._values = self._values
+        self.stored()  # which both have then
+        other = copy.copy(self)
+        other._options = self._options._replace(window=window)
         return other
 
     def window(self, index: int) -> tuple[float, float] | None:
@@ -186,6 +190,15 @@ class NiftiStack:
             for axis, flip in zip(self._order[1:], self._flips[1:], strict=True)
         )
         return edges_of(right, down)
+
+    def _remarks(self) -> list[str]:
+        remarks = []
+        if not self._is_oriented():
+            remarks.append("no orientation (sform and qform codes are 0; left and right are assumed)")
+        high, wide = np.linalg.norm(self.affine[:3], axis=0)[list(self._order[1:])]
+        if max(high, wide) > _ABOUT_EQUAL * min(high, wide):
+            remarks.append(f"pixels not square ({high:g} high and {wide:g} wide; the network sees them square)")
+        return remarks
 
     def _is_oriented(self) -> bool:
         """True if the header says how the voxels lie in the patient."""

@@ -1,11 +1,15 @@
 """A picture to check a mask with, as DICOM secondary capture in colour: the mask's outline on the image."""
 
+from absl import logging
+
 from ddim_jax.imageio import dicom_results as results
 from ddim_jax.imageio.dicom import errors_naming, library
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.imageio.series import DicomStack
 from ddim_jax.imageio.writers.overlay import draw_overlay
 from ddim_jax.registry import WRITERS
+
+_TOLD_AT_MOST = 10  # in a process
 
 
 @WRITERS.register("dicom-overlay")
@@ -19,7 +23,11 @@ class DicomOverlay:
     def write(self, path, result, image, source, context):
         sc = library("highdicom.sc")
         drawn = draw_overlay(image, result.mask, context.labels)
-        (header,) = results.sources_of(DicomStack((source,), ReadOptions()))
+        stack = DicomStack((source,), ReadOptions())
+        known = set(stack.remarks)
+        (header,) = results.sources_of(stack)
+        for remark in set(stack.remarks) - known:  # of a stack of its own, whose remarks nobody else sees
+            logging.log_first_n(logging.WARNING, "%s: %s", _TOLD_AT_MOST, source, remark)
         series = results.series_uid("dicom-overlay", header, context)
         spacing = results.spacing(header)
         with errors_naming(source, fault=results.NO_REFERENCE):
