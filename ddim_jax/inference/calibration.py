@@ -138,10 +138,10 @@ def packable_calibration(found: Found, dtype: str) -> dict[str, Any] | None:
     return record
 
 
-def load_calibration(segmenter: Any, options: SamplingOptions) -> tuple[Calibrated | None, str]:
+def load_calibration(segmenter: Any, options: SamplingOptions, *, warn: bool = True) -> tuple[Calibrated | None, str]:
     """The calibration of the segmenter's run or file, if it holds for these weights and options.
 
-    A file that is there and not used is told of with a warning.
+    With `warn`, a file that is there and not used is told of with a warning.
 
     Returns:
       (calibration, ""); or (None, one line that says why there is none).
@@ -155,9 +155,16 @@ def load_calibration(segmenter: Any, options: SamplingOptions) -> tuple[Calibrat
             del holds_for["weights"]
         found, why_not = _fitting(record, holds_for, segmenter.labels)
         why_not = f"{told} is not used: {why_not}. {_AGAIN}" if why_not else ""
-    if why_not and told:
+    if why_not and told and warn:
         logging.warning("%s", why_not)
     return found, why_not
+
+
+def without_place(why_not: str) -> str:
+    """The reason in a line of `load_calibration`, without the path; "" for ""."""
+    if not why_not:
+        return ""
+    return why_not.partition(" is not used: ")[2].removesuffix(f". {_AGAIN}") or "not calibrated"
 
 
 def load_reference(segmenter: Any) -> tuple[Reference | None, str]:

@@ -1,5 +1,6 @@
 """A trained checkpoint as a function from images to masks."""
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -19,6 +20,8 @@ from ddim_jax.preprocessing import as_rgb
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.pinned import pinned
 from ddim_jax.sampling_options import SamplingOptions
+
+_CALIBRATIONS_HELD = 64
 
 
 class Segmenter(DeviceSampler):
@@ -250,10 +253,17 @@ class Segmenter(DeviceSampler):
         return hypotheses_of(self.sample(image, options), as_rgb(image).shape[:2], options, self.labels)
 
     def calibration(self, options: SamplingOptions | None = None) -> tuple[Calibrated | None, str]:
-        """Returns what `load_calibration` does for these options; the file is read once for each."""
-        options = self.options(options)
+        """Returns what `load_calibration` does for these options; the file is read once for each of the last few.
+
+        Only the first ones are warned of: a server is asked for others all day.
+        """
+        options = dataclasses.replace(self.options(options), seed=0)  # which no calibration depends on
         if options not in self._calibrations:
-            self._calibrations[options] = load_calibration(self, options)
+            found = load_calibration(self, options, warn=not self._calibrations)
+            if len(self._calibrations) >= _CALIBRATIONS_HELD:
+                self._calibrations.pop(next(iter(self._calibrations)), None)
+            self._calibrations[options] = found
+            return found
         return self._calibrations[options]
 
     def reference(self) -> tuple[Reference | None, str]:
