@@ -24,7 +24,10 @@ from ddim_jax.runtime.printable import Parser
 from ddim_jax.sampling_options import whole
 
 TOKEN = "DDIM_JAX_TOKEN"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _SECONDS_TO_END = 10
+_CONNECTIONS = 512
+_SHORT_TOKEN = 16
 
 
 def parse_arguments(about: str | None, arguments: list[str] | None = None) -> argparse.Namespace:
@@ -46,6 +49,7 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         ("kept-minutes", 30, "after which a result is removed"),
         ("most-steps", 50, "sampling steps that a request may ask for"),
         ("most-samples", 16, "samples that a request may ask for"),
+        ("most-evaluations", 2**17, "steps x samples x slices of an upload at most"),
     ):
         parse = number(name.replace("-", "_"), int, whole(1, 2**20))
         add(f"--{name}", type=parse, default=default, metavar="N", help=f"{text} (default: {default})")
@@ -60,7 +64,18 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         parser.error(
             f"--root-path is {options.root_path!r}; expected a path such as /segment, without a slash at its end"
         )
-    options.token = options.token or os.environ.get(TOKEN) or None
+    place = "--token" if options.token is not None else TOKEN
+    given = options.token if options.token is not None else os.environ.get(TOKEN) or None
+    options.token = None if given is None else given.strip()  # a Secret that is made from a file ends with its line
+    if given is not None and not re.fullmatch(r"[\x21-\x7e]+", options.token):
+        parser.error(
+            f"{place} is empty, or has spaces or letters beyond ASCII, which no header can have; expected others"
+        )
+    if options.host not in LOOPBACK and options.token is None and not options.allow_host:
+        parser.error(
+            f"--host {options.host} lets other machines in; expected --token TEXT (or the variable {TOKEN}) or "
+            "--allow-host NAME beside it"
+        )
     return options
 
 
@@ -71,7 +86,6 @@ def run(options: argparse.Namespace) -> int:
             import uvicorn
 
             from ddim_jax.serve.app import create_app
-            from ddim_jax.serve.guard import LOOPBACK
             from ddim_jax.serve.limits import Limits
             from ddim_jax.serve.segmenting import Network
         except ImportError as error:
@@ -95,13 +109,22 @@ def run(options: argparse.Namespace) -> int:
             kept_seconds=options.kept_minutes * 60.0,
             steps=options.most_steps,
             samples=options.most_samples,
+            evaluations=options.most_evaluations,
         )
         is_loopback = options.host in LOOPBACK
         if not is_loopback and options.token is None:
             logging.warning("whoever reaches port %d of this machine can use it; --token asks for one", options.port)
+        elif options.token is not None and len(options.token) < _SHORT_TOKEN:
+            logging.warning("the token has %d letters; %d cannot be guessed", len(options.token), _SHORT_TOKEN)
         hosts = (*(LOOPBACK if is_loopback else ()), *options.allow_host) or None
+        faults = []
+
+        def stop() -> None:
+            faults.append(True)
+            server.should_exit = True
+
         config = uvicorn.Config(
-            create_app(networks, limits, token=options.token, hosts=hosts),
+            create_app(networks, limits, token=options.token, hosts=hosts, fault=stop),
             host=options.host,
             port=options.port,
             root_path=options.root_path,
@@ -109,11 +132,14 @@ def run(options: argparse.Namespace) -> int:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=_SECONDS_TO_END,
+            limit_concurrency=_CONNECTIONS,
         )
-        return _serve(uvicorn.Server(config), config, options.root_path)
+        server = uvicorn.Server(config)
+        _serve(server, config, options.root_path)
+        return 1 if faults else 0
 
 
-def _serve(server, config, root_path: str) -> int:
+def _serve(server, config, root_path: str) -> None:
     try:
         socket = config.bind_socket()
     except SystemExit:  # uvicorn's, after a line of its own
@@ -129,6 +155,6 @@ def _serve(server, config, root_path: str) -> int:
         # A signal may come before uvicorn listens for it; and those that end it are raised again when it has ended.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
-        print(f"serving at http://{shown}:{port}{root_path}/ (Ctrl-C ends it)", flush=True)
+        behind = f"; a proxy shows it at {root_path}/" if root_path else ""
+        print(f"serving at http://{shown}:{port}/ (Ctrl-C ends it{behind})", flush=True)
         server.run(sockets=[socket])
-    return 0

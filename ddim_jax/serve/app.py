@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import functools
 import re
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +15,22 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 import ddim_jax
 from ddim_jax.data.datasets.phantom import draw_phantom
+from ddim_jax.imageio.stacks import Stack, open_stack
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.serve import fields, uploads
 from ddim_jax.serve.guard import Guard, body_of
-from ddim_jax.serve.jobs import Job, Jobs
+from ddim_jax.serve.jobs import GONE, Jobs, Upload
 from ddim_jax.serve.limits import Limits
 from ddim_jax.serve.openapi import document
 from ddim_jax.serve.refusals import Refusal
-from ddim_jax.serve.segmenting import Network, plan, segment, show
+from ddim_jax.serve.segmenting import Network, left_out_note, plan, segment, show
 
 STATIC = Path(__file__).parent / "static"
 _PHANTOM = 512  # pixels of a side
@@ -41,6 +44,7 @@ def create_app(
     *,
     token: str | None = None,
     hosts: Collection[str] | None = None,
+    fault: Callable[[], None] = lambda: None,
 ) -> Starlette:
     """The server of these checkpoints as an ASGI application.
 
@@ -48,8 +52,9 @@ def create_app(
       networks: one, or several whose results are shown beside each other.
       limits: of uploads and results.
       token, hosts: as `Guard` has them.
+      fault: called where the networks cannot segment a first phantom: there will be no results.
     """
-    server = _Server(networks, limits)
+    server = _Server(networks, limits, fault)
     return Starlette(
         routes=[
             Route("/", _page),
@@ -81,15 +86,25 @@ async def _refused_input(request: Request, error: InputError) -> Response:
     return await _refused(request, Refusal(422, str(error)))
 
 
+async def _has_left(request: Request) -> None:
+    """Ends when the client of a request that was received closes its connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
 class _Server:
-    def __init__(self, networks: Sequence[Network], limits: Limits):
+    def __init__(self, networks: Sequence[Network], limits: Limits, fault: Callable[[], None]):
         self._networks, self._limits = networks, limits
-        self._jobs: Jobs = None  # of the lifespan
+        self._jobs: Jobs = None  # of the lifespan, as the lock
+        self._looking: asyncio.Lock = None
+        self._looked_at: tuple[Upload, Stack] | None = None
+        self._fault = fault
         self._ready = False
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
         with Jobs(self._limits) as self._jobs:
+            self._looking, app.state.jobs = asyncio.Lock(), self._jobs
             self._jobs.first(self._warm)
             sweeping = asyncio.create_task(self._sweep())
             yield
@@ -103,14 +118,17 @@ class _Server:
             self._ready = True
         except Exception as error:
             logging.error("a first phantom cannot be segmented: %s", error)
+            self._fault()
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             self._jobs.sweep()
+            if self._looked_at is not None and self._looked_at[0].removed:
+                self._looked_at = None
 
     async def health(self, request: Request) -> Response:
-        return JSONResponse({"status": "ok" if self._ready else "starting", "unfinished": self._jobs.unfinished()})
+        return JSONResponse({"status": "ok" if self._ready else "starting"}, 200 if self._ready else 503)
 
     async def openapi(self, request: Request) -> Response:
         return JSONResponse(document(request.scope.get("root_path", ""), self._limits))
@@ -129,42 +147,58 @@ class _Server:
         )
 
     async def segment(self, request: Request) -> Response:
-        job = self._jobs.create()
+        most = self._limits.upload_bytes
+        upload = self._jobs.create(min(int(request.headers.get("content-length", most)), most))
         try:
-            asked = fields.parse(await uploads.receive(request, job.folder / "in", self._limits))
+            received = await uploads.receive(request, upload.folder / "in", self._limits)
+            asked = fields.parse(received.fields)
             options = [fields.options_of(one.segmenter, one.options, asked, self._limits) for one in self._networks]
-            ending = self._jobs.submit(job, lambda job: self._segment(job, asked, options))
+            work = functools.partial(self._segment, asked=asked, options=options, left_out=received.left_out)
+            ending = asyncio.wrap_future(self._jobs.submit(upload, work))
         except BaseException:
-            self._jobs.remove(job)
+            self._jobs.remove(upload)
             raise
-        headers = {"Location": self._link(request, job)}
+        headers = {"Location": self._link(request, upload)}
         if not asked.wait:
-            return JSONResponse(self._body(request, job), 202, headers)
-        await asyncio.shield(asyncio.wrap_future(ending))
-        if job.refusal is not None:
-            self._jobs.remove(job)
-            raise job.refusal
-        if job.removed:
+            return JSONResponse(self._body(request, upload), 202, headers)
+        left = asyncio.ensure_future(_has_left(request))
+        await asyncio.wait([ending, left], return_when=asyncio.FIRST_COMPLETED)
+        if not ending.done():  # nobody else knows its address
+            self._jobs.remove(upload)
+            raise ClientDisconnect
+        left.cancel()
+        if upload.refusal is not None:
+            self._jobs.remove(upload)
+            raise upload.refusal
+        if upload.removed:
             raise Refusal(503, "There is no room to keep the result; try again later.", {"Retry-After": "60"})
-        return JSONResponse(self._body(request, job), 200, headers)
+        return JSONResponse(self._body(request, upload), 200, headers)
 
-    def _segment(self, job: Job, asked: fields.Asked, options: Sequence[Any]) -> None:
-        folder = job.folder / "in"
+    def _segment(
+        self, upload: Upload, asked: fields.Asked, options: Sequence[Any], left_out: Mapping[str, int]
+    ) -> None:
+        folder = upload.folder / "in"
         if asked.example is not None:
             pixels = draw_phantom("test", 0, asked.example, _PHANTOM)[0]
             Image.fromarray(pixels[..., 0]).save(folder / "0001.png")
-        out = job.folder / "out"
+        out = upload.folder / "out"
         out.mkdir()
-        planned = plan(uploads.unpack(folder, self._limits), out)
+        files, more = uploads.unpack(folder, self._limits, upload.check)
+        planned = plan(files, out)
+        note = left_out_note(Counter(left_out) + more + planned.passed_over)
         count = len(self._networks)
         results = [
-            segment(planned, network, chosen, self._limits, f"{number}/", out, lambda of: job.advance(count * of))
+            segment(
+                planned.jobs[0], network, chosen, self._limits, f"{number}/", out, lambda of: upload.advance(count * of)
+            )
             for number, (network, chosen) in enumerate(zip(self._networks, options, strict=True), start=1)
         ]
-        job.body = {"networks": [one.body for one in results]}
-        job.files = {name: data for one in results for name, data in one.files.items()}
-        job.places = results[0].places
-        if not job.places:  # nobody looks at it again
+        for one in results:
+            one.body["notes"] += note
+        upload.body = {"networks": [one.body for one in results]}
+        upload.files = {name: data for one in results for name, data in one.files.items()}
+        upload.source = results[0].source
+        if not upload.source:  # nobody looks at it again
             for path in folder.iterdir():
                 path.unlink()
 
@@ -184,29 +218,41 @@ class _Server:
 
     async def picture(self, request: Request) -> Response:
         """A slice of a DICOM or NIfTI source as it is shown with another window: ?slice=1&window=40,400."""
-        job, asked = self._find(request), dict(request.query_params)
+        upload, asked = self._find(request), dict(request.query_params)
         number = asked.pop("slice", "1")
         options = fields.parse(asked).options
         index = int(number) - 1 if re.fullmatch("[0-9]{1,6}", number) else -1
-        if "window" not in options or not 0 <= index < len(job.places):
+        body = upload.body
+        if "window" not in options or not upload.source or not 0 <= index < len(body["networks"][0]["slices"]):
             raise Refusal(404, "Expected the result of a DICOM or NIfTI file, slice=N and window=CENTRE,WIDTH.")
         window = self._networks[0].segmenter.options(window=options["window"]).window
-        invert = job.body["networks"][0]["options"]["invert"]
-        try:
-            png = await run_in_threadpool(show, job.places[index], window, invert)
-        except InputError as error:
-            raise Refusal(422, "The slice cannot be read.") from error
+        invert = options.get("invert", body["networks"][0]["options"]["invert"])
+        async with self._looking:  # a volume takes up to half a GiB, so one is held
+            if await request.is_disconnected():  # of a stack that is wheeled through
+                raise ClientDisconnect
+            if upload.removed:
+                raise Refusal(404, GONE)
+            try:
+                png = await run_in_threadpool(self._shown, upload, index, window, invert)
+            except InputError as error:
+                raise Refusal(422, "The slice cannot be read.") from error
         return Response(png, media_type="image/png")
 
-    def _find(self, request: Request) -> Job:
+    def _shown(self, upload: Upload, index: int, window: tuple[float, float], invert: bool) -> bytes:
+        if self._looked_at is None or self._looked_at[0] is not upload:
+            self._looked_at = None
+            self._looked_at = upload, open_stack(upload.source)
+        return show(self._looked_at[1], index, window, invert)
+
+    def _find(self, request: Request) -> Upload:
         return self._jobs.get(request.path_params["id"])
 
-    def _link(self, request: Request, job: Job) -> str:
-        return f"{request.scope.get('root_path', '')}/results/{job.id}"
+    def _link(self, request: Request, upload: Upload) -> str:
+        return f"{request.scope.get('root_path', '')}/results/{upload.id}"
 
-    def _body(self, request: Request, job: Job) -> dict[str, Any]:
-        """The job as JSON has it; files as links."""
-        link = self._link(request, job)
+    def _body(self, request: Request, upload: Upload) -> dict[str, Any]:
+        """The upload as JSON has it; files as links."""
+        link = self._link(request, upload)
 
         def linked(value: Any) -> Any:
             if isinstance(value, dict):
@@ -219,14 +265,14 @@ class _Server:
             return [linked(part) for part in value] if isinstance(value, list) else value
 
         body = {
-            "id": job.id,
-            "status": job.status,
-            "progress": {"before": self._jobs.before(job), "done": job.done, "of": job.of},
+            "id": upload.id,
+            "status": upload.status,
+            "progress": {"before": self._jobs.before(upload), "done": upload.done, "of": upload.of},
             "links": {"self": link},
         }
-        if job.refusal is not None:
-            body["refusal"] = {"status": job.refusal.status_code, "error": job.refusal.detail}
-        if job.status == "done":
-            body |= linked(job.body) | {"not_for_clinical_use": True}
-            body["links"] |= {"picture": f"{link}/picture"} if job.places else {}
+        if upload.refusal is not None:
+            body["refusal"] = {"status": upload.refusal.status_code, "error": upload.refusal.detail}
+        if upload.status == "done":
+            body |= linked(upload.body) | {"not_for_clinical_use": True}
+            body["links"] |= {"picture": f"{link}/picture"} if upload.source else {}
         return body

@@ -11,11 +11,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 
 from ddim_jax.serve.jobs import fault
-from ddim_jax.serve.refusals import Refusal
+from ddim_jax.serve.refusals import Refusal, refusal_of
 
 OPEN = ("/", "/healthz", "/openapi.json", "/static")
 """Paths, and folders of such, that need no token: they tell nothing of anybody's pictures."""
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -79,22 +78,24 @@ class Guard:
         except ClientDisconnect:
             pass
         except Exception as error:
-            refused = error if isinstance(error, Refusal) else fault(error)
+            refused = refusal_of(error) or fault(error)
             if not status:
                 await answer(send_with_headers, refused)
-        if scope["method"] != "GET" or status >= 500:
-            # No path: it may hold the number of a result.
+        if scope["method"] != "GET" or status >= 500 or status == 401:
+            # No path: it may hold the number of a result. Of a wrong token, who tried it.
+            if status == 401:
+                logging.info("a missing or wrong token, from %s", (scope.get("client") or ("an unknown address",))[0])
             logging.info("%s %s in %.2f s, %d bytes", scope["method"], status, time.monotonic() - began, taken)
 
     def _refusal(self, scope: Any) -> Refusal | None:
         headers = Headers(scope=scope)
+        path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
+        if path == "/healthz":  # the probe of a cluster calls the server by its address
+            return None
         if self._hosts is not None and host_name(headers.get("host", "")) not in self._hosts:
             return Refusal(421, "This server is not known by that name; --allow-host NAME allows it.")
-        if scope["method"] not in ("GET", "HEAD") and headers.get("sec-fetch-site", "none") not in (
-            "none", "same-origin",
-        ):  # fmt: skip
+        if scope["method"] not in ("GET", "HEAD") and _is_of_another_site(headers):
             return Refusal(403, "A page of another site asks; only this server's own page may.")
-        path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
         needs_token = path not in OPEN and not path.startswith("/static/")
         if self._token is not None and needs_token:
             kind, _, given = headers.get("authorization", "").partition(" ")
@@ -104,6 +105,17 @@ class Guard:
         if not length.isascii() or not length.isdigit() or int(length[:20]) > self._most:
             return Refusal(413, f"The upload has more than {self._most} bytes.")
         return None
+
+
+def _is_of_another_site(headers: Headers) -> bool:
+    """True if a page of another site asks; browsers say so by Sec-Fetch-Site where there is TLS, else by Origin alone.
+
+    A proxy may show the server at another port or scheme, so that names are compared.
+    """
+    if (site := headers.get("sec-fetch-site")) is not None:
+        return site not in ("none", "same-origin")
+    origin = headers.get("origin")
+    return origin is not None and host_name(origin.partition("://")[2]) != host_name(headers.get("host", ""))
 
 
 def host_name(header: str) -> str:

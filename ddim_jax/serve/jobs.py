@@ -1,6 +1,6 @@
 """Uploads on their way and their results: one thread segments, what waits and what is kept is bounded.
 
-A job is known by a number that nobody can guess, and there is no list of them: whoever sent it alone finds it.
+A upload is known by a number that nobody can guess, and there is no list of them: whoever sent it alone finds it.
 """
 
 import secrets
@@ -21,11 +21,12 @@ from ddim_jax.serve.limits import Limits
 from ddim_jax.serve.refusals import Refusal, refusal_of
 
 GONE = "It was removed."
+_SECONDS_TO_LOOK = 60.0
 FULL = "The queue is full; try again in a few seconds."
 
 
-class Job:
-    """One upload.
+class Upload:
+    """One upload, from its first byte until its result is removed.
 
     Attributes:
       id: unguessable.
@@ -35,12 +36,12 @@ class Job:
       refusal: why it failed.
       body: the result as JSON has it.
       files: the artefacts of the result by their name.
-      places: file and number of each slice that may be shown again, with another window.
+      source: the files whose slices may be shown again, with another window; empty where they cannot.
       ended: `time.monotonic` of the end.
-      bytes: as of the last `measure`.
+      bytes: that are expected, or as of the last `measure`.
     """
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, expected: int = 0):
         self.id = secrets.token_urlsafe(24)
         self.folder = Path(tempfile.mkdtemp(dir=root))
         (self.folder / "in").mkdir()
@@ -48,9 +49,9 @@ class Job:
         self.refusal: Refusal | None = None
         self.body: dict[str, Any] = {}
         self.files: dict[str, bytes] = {}
-        self.places: Sequence[tuple[Path, int]] = ()
+        self.source: Sequence[Path] = ()
         self.ended = 0.0
-        self.bytes = 0
+        self.bytes = expected
         self.removed = False
 
     def measure(self) -> None:
@@ -62,19 +63,23 @@ class Job:
         """Counts one more slice as done.
 
         Raises:
-          Refusal: the job was removed meanwhile.
+          Refusal: the upload was removed meanwhile.
         """
         self.done, self.of = self.done + 1, of
+        self.check()
+
+    def check(self) -> None:
+        """Ends the work on it, by an error as `advance`, if it was removed meanwhile."""
         if self.removed:
             raise Refusal(410, GONE)
 
 
 class Jobs:
-    """The jobs of one server; a context that removes all files of it at the end."""
+    """The uploads of one server; a context that removes all files of it at the end."""
 
     def __init__(self, limits: Limits):
         self.limits = limits
-        self._jobs: dict[str, Job] = {}
+        self._uploads: dict[str, Upload] = {}
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="segmenting")
         self._root = ProcessFolder("ddim-jax-serve-")
@@ -84,100 +89,117 @@ class Jobs:
 
     def __exit__(self, *error: Any) -> None:
         with self._lock:
-            for job in self._jobs.values():
-                job.removed = True
+            for upload in self._uploads.values():
+                upload.removed = True
         self._pool.shutdown(cancel_futures=True)
         self._root.close()
 
-    def create(self) -> Job:
-        """A job for an upload that is about to be received.
+    def create(self, expected: int = 0) -> Upload:
+        """An upload that is about to be received, of that many bytes at most.
 
         Raises:
-          Refusal: there are too many already.
+          Refusal: there are too many already, or they take too much room.
         """
         self.sweep()
         with self._lock:
-            if self.unfinished() >= self.limits.waiting:
+            if self._count("receiving") >= self.limits.receiving:
                 raise Refusal(503, FULL, {"Retry-After": "5"})
-            job = Job(self._root.path)
-            self._jobs[job.id] = job
-            return job
+            self._check_room(expected)
+            upload = Upload(self._root.path, expected)
+            self._uploads[upload.id] = upload
+            return upload
 
-    def submit(self, job: Job, work: Callable[[Job], None]) -> Future[None]:
-        """Has a received job segmented by `work`, which sets its `body` and `files`.
+    def submit(self, upload: Upload, work: Callable[[Upload], None]) -> Future[None]:
+        """Has a received upload segmented by `work`, which sets its `body` and `files`.
 
         Raises:
-          Refusal: what waits takes too much room.
+          Refusal: as `create`.
         """
-        job.measure()
+        upload.measure()
         with self._lock:
-            if sum(one.bytes for one in self._jobs.values() if not one.ended) > self.limits.kept_bytes:
-                raise Refusal(503, FULL, {"Retry-After": "5"})
-            job.status = "waiting"
-        return self._pool.submit(self._run, job, work)
+            self._check_room(upload.bytes, upload)
+            upload.status = "waiting"
+        return self._pool.submit(self._run, upload, work)
+
+    def _check_room(self, expected: int, own: Upload | None = None) -> None:
+        others = [one for one in self._uploads.values() if not one.ended and one is not own]
+        is_full = self._count("waiting", "running") >= self.limits.waiting
+        if is_full or (others and sum(one.bytes for one in others) + expected > self.limits.kept_bytes // 2):
+            raise Refusal(503, FULL, {"Retry-After": "5"})
+
+    def _count(self, *status: str) -> int:
+        return sum(1 for one in self._uploads.values() if one.status in status)
 
     def first(self, work: Callable[[], None]) -> Future[None]:
         """Has something done before all jobs."""
         return self._pool.submit(work)
 
-    def get(self, name: str) -> Job:
-        """The job of that number.
+    def get(self, name: str) -> Upload:
+        """The upload of that number.
 
         Raises:
           Refusal: there is none, or none any more.
         """
         self.sweep()
-        job = self._jobs.get(name)
-        if job is None:
-            raise Refusal(404, "There is no such result; results are removed after a while.")
-        return job
+        upload = self._uploads.get(name)
+        if upload is None:
+            raise Refusal(404, "There is no such result; results are removed after a while, or for want of room.")
+        return upload
 
-    def remove(self, job: Job) -> None:
-        """Removes a job and all that is of it; one that is being segmented ends at its next slice."""
+    def remove(self, upload: Upload) -> None:
+        """Removes an upload and all that is of it; one that is being segmented ends at its next slice."""
         with self._lock:
-            self._remove(job)
+            self._remove(upload)
 
-    def before(self, job: Job) -> int:
+    def before(self, upload: Upload) -> int:
         """The number of jobs that are segmented before it."""
-        waiting = [one for one in list(self._jobs.values()) if one.status in ("waiting", "running")]
-        return waiting.index(job) if job in waiting else 0
+        waiting = [one for one in list(self._uploads.values()) if one.status in ("waiting", "running")]
+        return waiting.index(upload) if upload in waiting else 0
 
     def unfinished(self) -> int:
         """The number of jobs that have no result yet."""
-        return sum(1 for job in list(self._jobs.values()) if not job.ended)
+        return sum(1 for upload in list(self._uploads.values()) if not upload.ended)
 
     def sweep(self) -> None:
-        """Removes results that are too old and, while all take too much room, the oldest."""
+        """Removes results that are too old and, while all take too much room, the oldest.
+
+        Of the last minute only as many go as the room for everything takes, and never the last: somebody is about to
+        look at them.
+        """
         with self._lock:
             now = time.monotonic()
-            ended = sorted((job for job in self._jobs.values() if job.ended), key=lambda job: job.ended)
-            total = sum(job.bytes for job in self._jobs.values())
-            for job in ended:
-                if now - job.ended > self.limits.kept_seconds or total > self.limits.kept_bytes:
-                    total -= job.bytes
-                    self._remove(job)
+            ended = sorted((one for one in self._uploads.values() if one.ended), key=lambda one: one.ended)
+            results, everything = (sum(one.bytes for one in part) for part in (ended, self._uploads.values()))
+            for upload in ended:
+                age = now - upload.ended
+                crowded = everything > self.limits.kept_bytes or (
+                    results > self.limits.kept_bytes // 2 and age > _SECONDS_TO_LOOK
+                )
+                if age > self.limits.kept_seconds or (crowded and upload is not ended[-1]):
+                    results, everything = results - upload.bytes, everything - upload.bytes
+                    self._remove(upload)
 
-    def _remove(self, job: Job) -> None:
-        job.removed = True
-        self._jobs.pop(job.id, None)
-        job.files, job.body = {}, {}
-        shutil.rmtree(job.folder, ignore_errors=True)
+    def _remove(self, upload: Upload) -> None:
+        upload.removed = True
+        self._uploads.pop(upload.id, None)
+        upload.files, upload.body = {}, {}
+        shutil.rmtree(upload.folder, ignore_errors=True)
 
-    def _run(self, job: Job, work: Callable[[Job], None]) -> None:
-        if job.removed:
+    def _run(self, upload: Upload, work: Callable[[Upload], None]) -> None:
+        if upload.removed:
             return
-        job.status = "running"
+        upload.status = "running"
         try:
-            work(job)
-            job.status = "done"
+            work(upload)
+            upload.status = "done"
         except Exception as error:
-            job.status, job.files = "failed", {}
-            # Of a job that was removed, the files went while it was segmented.
-            job.refusal = Refusal(410, GONE) if job.removed else refusal_of(error, job.folder) or fault(error)
-        job.measure()
-        job.ended = time.monotonic()
-        if job.removed:
-            self.remove(job)
+            upload.status, upload.files = "failed", {}
+            # Of an upload that was removed, the files went while it was segmented.
+            upload.refusal = Refusal(410, GONE) if upload.removed else refusal_of(error, upload.folder) or fault(error)
+        upload.measure()
+        upload.ended = time.monotonic()
+        if upload.removed:
+            self.remove(upload)
         self.sweep()
 
 

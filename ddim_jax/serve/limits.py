@@ -11,23 +11,30 @@ class Limits:
       upload_bytes: of one request, and of what an archive in it holds when it is unpacked.
       upload_files: in one upload, those in an archive too.
       upload_seconds: that a client may take to send it.
+      idle_seconds: that pass without a byte of it.
       picture_pixels: of one picture.
       source_pixels: of all slices of a source.
       steps, samples: that a request may ask for; the server's own options may be beyond.
+      evaluations: of a network for all samples of all slices of a source.
       programs: compiled programs that are held for each checkpoint; one more, and all are dropped.
-      waiting: uploads received, waiting and being segmented at once; more are told to try again.
-      kept_bytes: of uploads and results; the oldest results go first.
+      receiving: uploads that are on their way at once; more are told to try again.
+      waiting: uploads that wait and are segmented at once; more are told to try again.
+      kept_bytes: half of it for uploads on their way, waiting and being segmented, of which one may be larger; half for
+        results, of which the oldest go first.
       kept_seconds: after which a result is removed.
     """
 
     upload_bytes: int = 2**28
     upload_files: int = 2048
     upload_seconds: float = 120.0
+    idle_seconds: float = 10.0
     picture_pixels: int = 2**25
     source_pixels: int = 2**26
     steps: int = 50
     samples: int = 16
+    evaluations: int = 2**17
     programs: int = 8
+    receiving: int = 256
     waiting: int = 64
     kept_bytes: int = 2**30
     kept_seconds: float = 1800.0

@@ -1,14 +1,17 @@
 """The OpenAPI document of the server."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import ddim_jax
 from ddim_jax.sampling_options import SamplingOptions
 from ddim_jax.serve.fields import EXAMPLES, OPTIONS
 from ddim_jax.serve.limits import Limits
+from ddim_jax.serve.refusals import MEANINGS
 
-_NUMBER, _TEXT, _WHOLE = {"type": "number"}, {"type": "string"}, {"type": "integer"}
+_NUMBER, _TEXT, _WHOLE, _FLAG = ({"type": kind} for kind in ("number", "string", "integer", "boolean"))
+_HEALTH = {"type": "object", "properties": {"status": _TEXT}}
 
 
 def document(root_path: str, limits: Limits) -> dict[str, Any]:
@@ -34,7 +37,7 @@ def document(root_path: str, limits: Limits) -> dict[str, Any]:
         "responses": {
             "200": _answer("The result", _ref("Result")),
             "202": _answer("With wait=false: the job, to be asked for at its Location", _ref("Result")),
-            **_refusals(401, 403, 408, 413, 415, 422, 500, 503),
+            **_refusals(400, 403, 408, 410, 413, 415, 422, 503),
         },
     }  # fmt: skip
     png = {"200": {"description": "A picture", "content": {"image/png": {}}}}
@@ -55,19 +58,19 @@ def document(root_path: str, limits: Limits) -> dict[str, Any]:
                 "get": {
                     "summary": "A job or its result",
                     "parameters": [result_id],
-                    "responses": {"200": _answer("It", _ref("Result")), **_refusals(401, 404)},
+                    "responses": {"200": _answer("It", _ref("Result")), **_refusals(404)},
                 },
                 "delete": {
                     "summary": "Removes a result and all of its files",
                     "parameters": [result_id],
-                    "responses": {"204": {"description": "It is removed"}, **_refusals(401, 404)},
+                    "responses": {"204": {"description": "It is removed"}, **_refusals(403, 404)},
                 },
             },
             "/results/{id}/files/{name}": {
                 "get": {
                     "summary": "A file of a result, as its links have it",
                     "parameters": [result_id, _parameter("name", "path", _TEXT, "such as 1/1/mask.png")],
-                    "responses": files | _refusals(401, 404),
+                    "responses": files | _refusals(404),
                 }
             },
             "/results/{id}/picture": {
@@ -77,14 +80,16 @@ def document(root_path: str, limits: Limits) -> dict[str, Any]:
                         result_id,
                         _parameter("slice", "query", _WHOLE, "from 1"),
                         _parameter("window", "query", _TEXT, "centre and width, as in 40,400"),
+                        _parameter("invert", "query", _FLAG, "white as the smallest value; that of the result"),
                     ],
-                    "responses": png | _refusals(401, 404, 422),
+                    "responses": png | _refusals(404, 422),
                 }
             },
             "/about": {"get": {"summary": "The checkpoints and the limits", "responses": {
                 "200": _answer("They", {"type": "object"}), **_refusals(401)}}},
             "/healthz": {"get": {"summary": "Whether the server is ready", "security": [], "responses": {
-                "200": _answer("status is ok, or starting while programs are compiled", {"type": "object"})}}},
+                "200": _answer("status is ok", _HEALTH),
+                "503": _answer("status is starting: programs are compiled", _HEALTH)}}},
             "/openapi.json": {"get": {"summary": "This document", "security": [], "responses": {
                 "200": _answer("It", {"type": "object"})}}},
         },
@@ -97,7 +102,7 @@ def document(root_path: str, limits: Limits) -> dict[str, Any]:
 
 def _fields(limits: Limits) -> dict[str, Any]:
     bounded = {name: _WHOLE | {"minimum": 1, "maximum": getattr(limits, name)} for name in ("steps", "samples")}
-    kinds = {**bounded, "seed": _WHOLE, "threshold": _NUMBER, "invert": {"type": "boolean"}}
+    kinds = {**bounded, "seed": _WHOLE, "threshold": _NUMBER, "invert": _FLAG}
     about = {field.name: field.metadata["help"] for field in dataclasses.fields(SamplingOptions)}
     return {name: kinds.get(name, _TEXT) | {"description": about[name]} for name in OPTIONS} | {
         "example": _WHOLE | {"description": f"a phantom in place of a file, 0 to {EXAMPLES - 1}"},
@@ -115,35 +120,42 @@ def _schemas() -> dict[str, Any]:
         "height": _WHOLE,
         "width": _WHOLE,
         "pixel_mm2": {"type": ["number", "null"]},
+        "area_at": {
+            "type": ["string", "null"],
+            "description": "detector: lengths are not corrected for the magnification of a projection",
+        },
         "pixel_mm": pair | {"description": "from row to row and from column to column"},
         "window": pair | {"description": "centre and width that the slice is shown with"},
         "edges": {
+            **_object(letters),
             "type": ["object", "null"],
-            "properties": letters,
             "description": "which of R, L, A, P, H and F (right, left, front, back, head, feet) lies there",
         },
         "mean_uncertainty": _NUMBER,
         "doubt": _NUMBER,
         "unlikeness": {"type": ["number", "null"]},
         "warning": {"type": ["string", "null"]},
-        "classes": _list({"type": "object", "properties": {"name": _TEXT, **of_class}}),
+        "classes": _list(_object({"name": _TEXT} | of_class, required=("name", "area"))),
         "files": links,
     }
     network = {
         **dict.fromkeys(("name", "sha256", "note", "terms"), _TEXT),
         "step": _WHOLE,
+        "classes": _list(_object({"name": _TEXT, "colour": _list(_WHOLE)})),
+        "exclusive": _FLAG | {"description": "true where a pixel is of one class at most"},
         "options": {"type": "object"},
         "calibration": {"type": ["string", "null"]},
+        "not_calibrated": {"type": ["string", "null"], "description": "why there are no intervals"},
         "coverage": {"type": ["number", "null"]},
         "not_judged": {"type": ["string", "null"]},
         "window": pair | {"description": "of the middle slice"},
         "window_inverted": {"type": "boolean", "description": "true where larger values are shown darker"},
         "notes": _list(_TEXT),
-        "slices": _list({"type": "object", "properties": one_slice}),
+        "slices": _list(_object(one_slice)),
         "files": links,
         "unavailable": links,
     }
-    progress = {"type": "object", "properties": dict.fromkeys(("before", "done", "of"), _WHOLE)}
+    progress = _object(dict.fromkeys(("before", "done", "of"), _WHOLE))
     status = {"type": "string", "enum": ["receiving", "waiting", "running", "done", "failed"]}
     result = {
         "id": _TEXT,
@@ -151,17 +163,19 @@ def _schemas() -> dict[str, Any]:
         "progress": progress,
         "links": links,
         "refusal": _ref("Refusal"),
-        "networks": _list({"type": "object", "properties": network}),
+        "networks": _list(_object(network)),
         "not_for_clinical_use": {"const": True},
     }
     return {
-        "Result": {"type": "object", "properties": result, "required": ["id", "status", "progress", "links"]},
-        "Refusal": {
-            "type": "object",
-            "properties": {"status": _WHOLE, "error": _TEXT},
-            "required": ["status", "error"],
-        },
+        "Result": _object(result, required=("id", "status", "progress", "links")),
+        "Refusal": _object({"status": _WHOLE, "error": _TEXT}),
     }
+
+
+def _object(properties: dict[str, Any], required: Sequence[str] | None = None) -> dict[str, Any]:
+    """An object of these properties and no others; all are required, or those that are named."""
+    required = list(properties if required is None else required)
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
 def _list(items: dict[str, Any]) -> dict[str, Any]:
@@ -181,15 +195,6 @@ def _answer(about: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refusals(*statuses: int) -> dict[str, Any]:
-    about = {
-        401: "The token is missing or wrong",
-        403: "A page of another site asks",
-        404: "There is no such thing, or no more",
-        408: "It came too slowly",
-        413: "It is too large",
-        415: "It is of no kind that can be read",
-        422: "It cannot be read, or a field cannot be used",
-        500: "The program has a fault",
-        503: "The queue is full; see Retry-After",
-    }
-    return {str(status): _answer(about[status], _ref("Refusal")) for status in statuses}
+    """The refusals of an address: these, and those that every one has."""
+    every = () if not statuses else (401, 405, 421, 500)
+    return {str(status): _answer(MEANINGS[status], _ref("Refusal")) for status in sorted({*statuses, *every})}

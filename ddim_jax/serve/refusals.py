@@ -1,11 +1,29 @@
 """Refusals: an HTTP status and one sentence for the person who sent a request."""
 
+import errno
 import re
 from pathlib import Path
 
 from starlette.exceptions import HTTPException
 
 from ddim_jax.runtime.errors import InputError, is_out_of_memory
+
+MEANINGS = {
+    400: "The form is damaged",
+    401: "The token is missing or wrong",
+    403: "A page of another site asks",
+    404: "There is no such thing, or no more",
+    405: "The address takes no such request",
+    408: "It came too slowly",
+    410: "It was removed while it was segmented",
+    413: "It is too large, or too much work",
+    415: "It is of no kind that can be read",
+    421: "The server is not known by that name",
+    422: "It cannot be read, or a field cannot be used",
+    500: "The program has a fault",
+    503: "The queue is full, or the server is not ready; see Retry-After",
+}
+"""What each status of a refusal says."""
 
 
 class Refusal(HTTPException):
@@ -15,27 +33,40 @@ class Refusal(HTTPException):
         super().__init__(status, message, headers)
 
 
-def refusal_of(error: Exception, folder: Path) -> Refusal | None:
-    """The refusal that an error of a job is for its sender; None for a fault of the program.
+def refusal_of(error: BaseException, folder: Path | None = None) -> Refusal | None:
+    """The refusal that an error is for the sender of a request; None for a fault of the program.
 
     Args:
       error: as it was raised.
-      folder: of the upload. Files in it are called by their number: what they are called is not known here, and a path
-        of this machine is nothing to tell.
+      folder: of the upload, if there is one by then. Files in it are called by their number: what they are called is
+        not known here, and a path of this machine is nothing to tell.
     """
     if isinstance(error, Refusal):
         return error
-    if isinstance(error, InputError):
+    if isinstance(error, InputError) and folder is not None:
         return Refusal(422, without_paths(str(error), folder))
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Refusal(503, "The server has no room for it on its disk; try again later.", {"Retry-After": "60"})
     if is_out_of_memory(error):
         return Refusal(413, "It takes more memory than there is; cut or shrink it.")
     return None
 
 
 def without_paths(text: str, folder: Path) -> str:
-    """`text` with "file 3" for the path of the third file of the upload, or "the file" for the only one."""
+    """`text` without paths of this machine.
+
+    A file of the upload is "file 3", the third that was sent, or "the file" if it is the only one; one of an archive is
+    "member 3 of file 1", or "member 3 of the archive", by the order of the names in it.
+    """
+
+    def called(found: re.Match) -> str:
+        sent, member = found[1], found[2]
+        if member is None:
+            return f"file {sent}" if several else "the file"
+        return f"member {member} of {f'file {sent}' if several else 'the archive'}"
+
     place = re.escape(str(folder))
-    several = sum(1 for _ in (folder / "in").glob("*")) > 1
-    text = re.sub(rf"{place}/\w+/0*(\d+)(\.[a-z]+)*", r"file \1" if several else "the file", text)
+    several = len({path.name[:4] for path in (folder / "in").glob("*")}) > 1
+    text = re.sub(rf"{place}/\w+/0*(\d+)(?:_0*(\d+))?(?:\.[a-z]+)*", called, text)
     text = re.sub(rf"{place}(/\w+)?", "the upload", text)
     return text[:1].upper() + text[1:]

@@ -12,11 +12,11 @@ from PIL import Image
 
 from ddim_jax.imageio.class_colours import class_colour
 from ddim_jax.imageio.images import Picture
-from ddim_jax.imageio.stacks import open_stack
+from ddim_jax.imageio.stacks import Stack
 from ddim_jax.imageio.writers import Context
-from ddim_jax.inference.jobs import Job as Planned
-from ddim_jax.inference.jobs import plan_jobs
-from ddim_jax.inference.reading import Opened, Reading
+from ddim_jax.inference.calibration import without_place
+from ddim_jax.inference.jobs import Job, Plan, plan_jobs
+from ddim_jax.inference.reading import Loaded, Opened, Reading
 from ddim_jax.inference.records import facts_of
 from ddim_jax.inference.segmentation import Segmentation, fuse
 from ddim_jax.inference.segmenter import Segmenter
@@ -90,31 +90,38 @@ class Segmented(NamedTuple):
     Attributes:
       body: the result as JSON has it; "files" in it name artefacts.
       files: the artefacts by their names.
-      places: file and number of each slice that can be shown with another window.
+      source: its files, if its slices can be shown with another window; else empty.
     """
 
     body: dict[str, Any]
     files: dict[str, bytes]
-    places: list[tuple[Path, int]]
+    source: tuple[Path, ...]
 
 
-def plan(files: Sequence[Path], output_dir: Path) -> Planned:
-    """The one source that the files of an upload are.
+def plan(files: Sequence[Path], output_dir: Path) -> Plan:
+    """The one source that the files of an upload are, and what they hold besides.
 
     Raises:
       Refusal: they are several.
       DataError: none can be read.
     """
-    jobs = plan_jobs(files[0] if len(files) == 1 else files[0].parent, output_dir).jobs
-    if len(jobs) > 1:
+    found = plan_jobs(files[0] if len(files) == 1 else files[0].parent, output_dir)
+    if len(found.jobs) > 1:
         raise Refusal(
-            422, f"The upload holds {len(jobs)} pictures that are no slices of one series; send them one by one."
+            422, f"The upload holds {len(found.jobs)} pictures that are no slices of one series; send them one by one."
         )
-    return jobs[0]
+    return found
+
+
+def left_out_note(left_out: Mapping[str, int]) -> list[str]:
+    """A note on the files of an upload that are not segmented, by their kind; [] where there are none."""
+    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(left_out.items()))
+    count = sum(left_out.values())
+    return [f"left out ({count} file{'s' if count > 1 else ''}: {kinds})"] if count else []
 
 
 def segment(
-    planned: Planned,
+    job: Job,
     network: Network,
     options: SamplingOptions,
     limits: Limits,
@@ -125,7 +132,7 @@ def segment(
     """Segments all slices of a source.
 
     Args:
-      planned: the source.
+      job: the source.
       network: the checkpoint.
       options: checked.
       limits: of its pixels.
@@ -138,79 +145,91 @@ def segment(
       Refusal: it, or its result, is too large.
       CheckpointError: the network gives values that are not finite.
     """
-    segmenter, labels = network.segmenter, network.segmenter.labels
+    segmenter = network.segmenter
     context = writing_context(segmenter, options, network.segments)
-    calibration = context.calibration
     reading = Reading(segmenter, options, allow_damaged=False)
-    opened = reading.look(planned)
+    opened = reading.look(job)
     _check_size(opened, limits)
-    kinds, unavailable = _of_the_source(planned, opened, context)
+    _check_work(segmenter.evaluations(options), opened.count, options, limits)
+    kinds, unavailable = _of_the_source(job, opened, context)
     files: dict[str, bytes] = {}
-    slices, notes = [], []
+    slices, notes, taken = [], [], 0
     for index in range(opened.count):
-        loaded = reading.load(planned, opened, index)
+        loaded = reading.load(job, opened, index)
         if loaded.picture is None:
             if loaded.reason is None:
                 raise MemoryError
             raise DataError(loaded.reason)
-        image = loaded.picture.pixels
-        network.hold((options.program(), loaded.prepared.pixels.shape), limits.programs)
-        samples = segmenter.fetch(segmenter.start(loaded.prepared, options))
-        result = fuse(samples, image.shape[:2], options, labels, calibration)
-        result = result._replace(unlikeness=segmenter.unlikeness(image))
-        area = None if opened.source is None else opened.source.pixel_area(index)
-        facts = facts_of(image, result, labels, area)
-        if opened.source is not None:
-            opened.source.add(index, image, result, facts, kinds, folder, context)
-        made = _written(image, result, planned, context._replace(slice=index), folder)
-        made |= {
-            "picture.png": picture_png(image),
-            "masks.png": _masks(result, labels),
-            "samples.png": _samples(samples),
-        }
+        found, made = _one_slice(loaded, network, context, limits, kinds, folder)
         names = {name.partition(".")[0]: f"{prefix}{index + 1}/{name}" for name in made}
         files |= {f"{prefix}{index + 1}/{name}": data for name, data in made.items()}
-        slices.append(_slice(facts, labels, area) | _geometry(opened, index) | {"files": names})
+        slices.append(found | _geometry(opened, index) | {"files": names})
         notes += [note for note in _notes(loaded.picture) if note not in notes]
-        if sum(map(len, files.values())) > limits.kept_bytes // 2:
+        taken += sum(map(len, made.values()))
+        if taken > limits.kept_bytes // 2:
             raise Refusal(413, f"The result takes more than {limits.kept_bytes // 2} bytes; cut the source into parts.")
         advance(opened.count)
-    whole = {}
-    for kind in kinds:
-        try:
-            opened.source.complete([kind], folder, context)
-        except DataError as error:  # the source lacks what this format needs; there are others
-            unavailable[kind] = str(error)
-            continue
-        path = folder / planned.output(kind)
-        whole[kind] = f"{prefix}{kind}{WRITERS.get(kind).suffix}"
-        files[whole[kind]] = path.read_bytes()
-        path.unlink()
-    window = slices[opened.count // 2]["window"]
+    whole = _of_all(job, opened, kinds, unavailable, folder, context)
+    files |= {f"{prefix}{name}": data for name, data in whole.values()}
+    calibration, window = context.calibration, slices[opened.count // 2]["window"]
     body = network.about() | {
         "options": options.as_dict(),
         "calibration": None if calibration is None else calibration.in_words(),
+        "not_calibrated": without_place(segmenter.calibration(options)[1]) or None,
         "coverage": None if calibration is None else calibration.coverage,
         "not_judged": segmenter.reference()[1] or None,
         "window": window,
         "window_inverted": window is not None and opened.source.is_inverted,
         "notes": [*notes, *(() if opened.source is None else opened.source.notes)],
         "slices": slices,
-        "files": whole,
+        "files": {kind: f"{prefix}{name}" for kind, (name, _) in whole.items()},
         "unavailable": {kind: without_paths(reason, folder.parent) for kind, reason in unavailable.items()},
     }
-    places = [] if window is None else [opened.source.place(index) for index in range(opened.count)]
-    return Segmented(body, files, places)
+    return Segmented(body, files, () if window is None else tuple(map(Path, job.files)))
 
 
-def show(place: tuple[Path, int], window: tuple[float, float], invert: bool) -> bytes:
-    """A slice of a DICOM or NIfTI source, as `Segmented.places` has it, with another window, as PNG.
+def _one_slice(
+    loaded: Loaded, network: Network, context: Context, limits: Limits, kinds: Sequence[str], folder: Path
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The figures of a slice as JSON has them, and its artefacts by their names; its source takes the result, too."""
+    segmenter, labels, options = network.segmenter, context.labels, context.options
+    source, index, image = loaded.source, loaded.slice, loaded.picture.pixels
+    network.hold((options.program(), loaded.prepared.pixels.shape), limits.programs)
+    samples = segmenter.fetch(segmenter.start(loaded.prepared, options))
+    result = fuse(samples, image.shape[:2], options, labels, context.calibration)
+    result = result._replace(unlikeness=segmenter.unlikeness(image))
+    area = None if source is None else source.pixel_area(index)
+    facts = facts_of(image, result, labels, area)
+    if source is not None:
+        source.add(index, image, result, facts, kinds, folder, context)
+    made = _written(image, result, loaded.job, context._replace(slice=index), folder)
+    made |= {"picture.png": picture_png(image), "masks.png": _masks(result, labels), "samples.png": _samples(samples)}
+    return _slice(facts, labels, area), made
+
+
+def _of_all(
+    job: Job, opened: Opened, kinds: Sequence[str], unavailable: dict[str, str], folder: Path, context: Context
+) -> dict[str, tuple[str, bytes]]:
+    """Name and content of each kind of result of the whole source; why there is none of one goes to `unavailable`."""
+    made = {}
+    for kind in kinds:
+        try:
+            opened.source.complete([kind], folder, context)
+        except DataError as error:  # the source lacks what this format needs; there are others
+            unavailable[kind] = str(error)
+            continue
+        path = folder / job.output(kind)
+        made[kind] = f"{kind}{WRITERS.get(kind).suffix}", path.read_bytes()
+        path.unlink()
+    return made
+
+
+def show(stack: Stack, index: int, window: tuple[float, float], invert: bool) -> bytes:
+    """A slice of an opened DICOM or NIfTI source with another window, as PNG.
 
     Raises:
       DataError: it cannot be read.
     """
-    file, index = place
-    stack = open_stack([file])
     pixels = stack.with_window(window).read(index)
     return picture_png(255 - pixels if invert else pixels)
 
@@ -234,27 +253,34 @@ def _check_size(opened: Opened, limits: Limits) -> None:
         )  # fmt: skip
 
 
-def _of_the_source(planned: Planned, opened: Opened, context: Context) -> tuple[list[str], dict[str, str]]:
+def _check_work(of_each: int, slices: int, options: SamplingOptions, limits: Limits) -> None:
+    if (work := of_each * slices) > limits.evaluations:
+        factors = f"{options.steps} steps x {options.samples} samples x {slices} slice{'s' if slices > 1 else ''}"
+        raise Refusal(
+            413, f"{factors} are {work:,} evaluations of a network; expected at most {limits.evaluations:,}: ask for "
+            "fewer steps or samples, or cut the source into parts."
+        )  # fmt: skip
+
+
+def _of_the_source(job: Job, opened: Opened, context: Context) -> tuple[list[str], dict[str, str]]:
     """The kinds of results of whole sources that this one can have, and why not the others of its format."""
     kinds, unavailable = [], {}
     if opened.source is None:
         return [], {}
-    for kind in OF_A_SOURCE if planned.files[0].endswith(".dcm") else OF_A_SOURCE[1:]:
+    for kind in OF_A_SOURCE if job.files[0].endswith(".dcm") else OF_A_SOURCE[1:]:
         try:
-            WRITERS.get(kind).check([Path(planned.files[0])], context)
+            WRITERS.get(kind).check([Path(job.files[0])], context)
             kinds.append(kind)
         except InputError as error:
             unavailable[kind] = str(error)
     return kinds, unavailable
 
 
-def _written(
-    image: np.ndarray, result: Segmentation, planned: Planned, context: Context, folder: Path
-) -> dict[str, bytes]:
+def _written(image: np.ndarray, result: Segmentation, job: Job, context: Context, folder: Path) -> dict[str, bytes]:
     def write(kind: str) -> tuple[str, bytes]:
         writer = WRITERS.get(kind)
         path = folder / f"{kind}{writer.suffix}"
-        writer().write(path, result, image, Path(planned.files[0]), context)
+        writer().write(path, result, image, Path(job.files[0]), context)
         data = path.read_bytes()
         path.unlink()
         return path.name, data
@@ -303,12 +329,13 @@ def _notes(picture: Picture) -> list[str]:
 def _geometry(opened: Opened, index: int) -> dict[str, Any]:
     """How a slice of a DICOM or NIfTI source is shown and lies; None for what it does not say."""
     if opened.source is None:
-        return {"window": None, "edges": None, "pixel_mm": None}
+        return {"window": None, "edges": None, "pixel_mm": None, "area_at": None}
     window, spacing = opened.source.window(index), opened.source.pixel_mm(index)
     return {
         "window": None if window is None else [float(f"{value:.6g}") for value in window],
         "edges": opened.source.edges(index),
         "pixel_mm": None if spacing is None else [float(f"{value:.6g}") for value in spacing],
+        "area_at": opened.source.area_at,
     }
 
 

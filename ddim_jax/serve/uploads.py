@@ -5,17 +5,20 @@ be a patient's, so nothing keeps it.
 """
 
 import asyncio
+import os
 import re
 import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import parse_qsl
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
-from ddim_jax.imageio.archives import SUFFIX, members, open_binary
+from ddim_jax.imageio.archives import SUFFIX, Archive, TooManyFiles
 from ddim_jax.imageio.images import image_suffixes, suffix_of
 from ddim_jax.serve.limits import Limits
 from ddim_jax.serve.refusals import Refusal
@@ -38,43 +41,81 @@ _FIELD_BYTES = 4096
 _FIELDS = 16
 
 
-async def receive(request: Request, folder: Path, limits: Limits) -> dict[str, str]:
-    """Writes the files of a request into `folder`; returns its fields, those of the address among them.
+class Received(NamedTuple):
+    """The content of a request.
+
+    Attributes:
+      fields: those of the address among them.
+      left_out: how many files are of no kind that can be read, by their suffix.
+    """
+
+    fields: dict[str, str]
+    left_out: Counter[str]
+
+
+async def receive(request: Request, folder: Path, limits: Limits) -> Received:
+    """Writes the files of a request into `folder`, called by their number: 0001.png.
 
     A body is a form with files (multipart/form-data) or one file as it is.
 
     Raises:
-      Refusal: there is no file and no example, a file is of no kind that can be read, it comes too slowly, or the form
-        is damaged.
+      Refusal: there is no file and no example, no file is of a kind that can be read, a field is there twice, the body
+        comes too slowly, or the form is damaged.
     """
-    fields = dict(request.query_params)
+
+    receive_any_time = request.receive
+
+    async def receive_in_time() -> Any:
+        try:
+            async with asyncio.timeout(limits.idle_seconds):
+                return await receive_any_time()
+        except TimeoutError:
+            raise Refusal(408, f"For {limits.idle_seconds:g} seconds nothing of the upload came.") from None
+
+    request = Request(request.scope, receive_in_time)
     try:
         async with asyncio.timeout(limits.upload_seconds):
             if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-                fields |= await _receive_form(request, folder, limits)
+                fields, left_out = await _receive_form(request, folder, limits)
             else:
-                fields |= await _receive_body(request, folder)
+                fields, left_out = await _receive_body(request, folder), Counter()
     except TimeoutError:
         raise Refusal(408, f"The upload took longer than {limits.upload_seconds:g} seconds.") from None
+    fields = _each_once([*request.query_params.multi_items(), *fields.items()])
     there = any(folder.iterdir())
     if there and "example" in fields:
         raise Refusal(422, "There are a file and an example; expected one of them.")
     if not there and "example" not in fields:
         raise Refusal(422, "There is no file; expected a picture, a DICOM or a NIfTI file.")
-    return fields
+    return Received(fields, left_out)
 
 
-async def _receive_form(request: Request, folder: Path, limits: Limits) -> dict[str, str]:
-    fields: dict[str, str] = {}
+async def _receive_form(request: Request, folder: Path, limits: Limits) -> tuple[dict[str, str], Counter[str]]:
+    fields: list[tuple[str, str]] = []
+    left_out: Counter[str] = Counter()
+    number, kept, refused = 0, 0, None
     async with request.form(max_files=limits.upload_files, max_fields=_FIELDS, max_part_size=_FIELD_BYTES) as form:
         for name, value in form.multi_items():
             if not isinstance(value, UploadFile):
-                if name in fields:
-                    raise Refusal(422, "A field is there twice; expected each once.")
-                fields[name] = value
+                fields.append((name, value))
             elif value.size or value.filename:
-                await run_in_threadpool(_keep, value.file, value.filename or "", folder)
-    return fields
+                number += 1
+                try:
+                    await run_in_threadpool(_keep, value.file, value.filename or "", folder / f"{number:04d}")
+                    kept += 1
+                except Refusal as refusal:
+                    refused = refused or refusal
+                    left_out[_kind_in_words(value.filename or "")] += 1
+                await value.close()  # frees its room
+    if refused is not None and not kept:
+        raise refused if number == 1 else Refusal(415, f"None of the {number} files is of a kind that can be read.")
+    return _each_once(fields), left_out
+
+
+def _each_once(fields: Sequence[tuple[str, str]]) -> dict[str, str]:
+    if len(found := dict(fields)) < len(fields):
+        raise Refusal(422, "A field is there twice; expected each once, in the form or in the address.")
+    return found
 
 
 async def _receive_body(request: Request, folder: Path) -> dict[str, str]:
@@ -96,14 +137,19 @@ async def _receive_body(request: Request, folder: Path) -> dict[str, str]:
             path.unlink()
             if size >= _FIELD_BYTES or not re.fullmatch(r"[a-z]+=[\w.,%+-]*(&[a-z]+=[\w.,%+-]*)*", text):
                 raise
-            return dict(parse_qsl(text))
+            return _each_once(parse_qsl(text))
     return {}
 
 
-def _keep(file: BinaryIO, name: str, folder: Path) -> None:
-    suffix = kind_of(file, name)
-    with open(folder / f"{sum(1 for _ in folder.iterdir()) + 1:04d}{suffix}", "xb") as kept:
+def _keep(file: BinaryIO, name: str, path: Path) -> None:
+    with open(path.with_name(path.name + kind_of(file, name)), "xb") as kept:
         shutil.copyfileobj(file, kept)
+
+
+def _kind_in_words(name: str) -> str:
+    """The suffix of a name, where it looks like one; the rest of the name may be a patient's."""
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix if re.fullmatch(r"\.[a-z]{1,5}", suffix) else "others"
 
 
 def kind_of(file: BinaryIO, name: str = "") -> str:
@@ -126,33 +172,44 @@ def kind_of(file: BinaryIO, name: str = "") -> str:
     raise Refusal(415, "The file is of no kind that can be read; expected PNG, JPEG, TIFF, BMP, DICOM, NIfTI or a zip.")
 
 
-def unpack(folder: Path, limits: Limits) -> list[Path]:
-    """Replaces the archives in `folder` by the files in them, under numbers; returns all files, sorted.
+def unpack(folder: Path, limits: Limits, check: Callable[[], None]) -> tuple[list[Path], Counter[str]]:
+    """Replaces the archives in `folder` by the files in them, called by both numbers: 0001_0003.dcm.
 
-    Files of an archive that nothing reads are left out.
+    Args:
+      folder: of the upload.
+      limits: of the files in archives.
+      check: called before each of them; what it raises ends this.
+
+    Returns:
+      All files, sorted; and how many of those in archives are of no kind that can be read, by their suffix.
 
     Raises:
-      Refusal: they are too many, or too large when they are unpacked.
+      Refusal: they are too many, too large when they are unpacked, or none can be read.
       DataError: an archive is damaged, encrypted or empty.
     """
-    left = limits.upload_bytes
-    for archive in sorted(folder.glob(f"*{SUFFIX}")):
-        names = members(archive)
-        if len(names) > limits.upload_files:
-            raise Refusal(413, f"The archive holds {len(names)} files; expected at most {limits.upload_files}.")
-        for number, name in enumerate(names):
-            with open_binary(archive / name) as file:
-                left -= file.seek(0, 2)
-                if left < 0:
-                    raise Refusal(413, f"The archive holds more than {limits.upload_bytes} bytes when it is unpacked.")
-                try:
-                    suffix = kind_of(file, name)
-                except Refusal:
-                    continue
-                if suffix != SUFFIX:
-                    (folder / f"{archive.stem}{number + 1:04d}{suffix}").write_bytes(file.read())
-        archive.unlink()
+    left, left_out = limits.upload_bytes, Counter()
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        try:
+            archive = Archive(path, limits.upload_files)
+        except TooManyFiles:
+            raise Refusal(413, f"The archive holds too many files; expected at most {limits.upload_files}.") from None
+        with archive:
+            for number, name in enumerate(archive.names, start=1):
+                check()
+                with archive.open(name) as file:
+                    left -= file.seek(0, 2)
+                    if left < 0:
+                        raise Refusal(413, f"The archive holds more than {limits.upload_bytes} bytes when unpacked.")
+                    try:
+                        suffix = kind_of(file, name)
+                    except Refusal:
+                        suffix = SUFFIX
+                    if suffix == SUFFIX:
+                        left_out[_kind_in_words(name)] += 1
+                    else:
+                        (folder / f"{path.stem}_{number:04d}{suffix}").write_bytes(file.read())
+        path.unlink()
     files = sorted(folder.iterdir())
     if not files:
         raise Refusal(422, "The archive holds nothing that can be read.")
-    return files
+    return files, left_out

@@ -40,7 +40,8 @@ def test_the_manifest_fits_the_schema_and_its_parts_belong_together(manifest):
     assert deployment["replicas"] == 1  # a result is in the memory of one
 
 
-def test_the_pod_runs_what_there_is(manifest):
+def test_the_pod_runs_what_there_is(manifest, monkeypatch):
+    monkeypatch.setenv(TOKEN, "of a Secret".replace(" ", "-"))
     (container,) = manifest["Deployment"]["spec"]["template"]["spec"]["containers"]
     program, *arguments = container["args"]
     options = parse_arguments(None, arguments)

@@ -1,6 +1,7 @@
-"""Pictures that the tests of the server send, and the network whose masks are known."""
+"""Pictures that the tests of the server send, the network whose masks are known, and a server that is ready."""
 
 import io
+import time
 
 import numpy as np
 from PIL import Image
@@ -28,3 +29,12 @@ def half(rows=SIZE // 2, size=SIZE):
     pixels = np.zeros((size, size, 3), np.uint8)
     pixels[:rows] = 255
     return pixels
+
+
+def ready(client):
+    """The client, once its server has compiled its programs."""
+    until = time.monotonic() + 60
+    while client.get("/healthz").status_code != 200:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return client

@@ -1,16 +1,25 @@
 """Limits on who may ask and how much may be sent, and the headers that go out."""
 
 import json
+import logging
+import re
+import threading
+from pathlib import Path
 
+import jsonschema
 import pytest
-from served import half, network, png
+from served import half, network, png, ready
 from starlette.routing import Mount, Route
+from starlette.testclient import TestClient
 
 from ddim_jax.cli import serve as command
 from ddim_jax.serve.app import STATIC, create_app
 from ddim_jax.serve.guard import host_name
 from ddim_jax.serve.limits import Limits
 from ddim_jax.serve.openapi import document
+from ddim_jax.serve.refusals import MEANINGS
+
+SERVE = Path(__file__).parents[3] / "docs" / "how-to" / "serve.md"
 
 
 def test_a_page_that_fetches_nothing_from_elsewhere(client):
@@ -42,7 +51,7 @@ def test_no_other_file_is_served(client, path):
 
 
 def test_a_token(serving):
-    client = serving(token="s3cret")
+    client = ready(serving(token="s3cret"))
     for path in ("/", "/healthz", "/openapi.json", "/static/app.js"):
         assert client.get(path).status_code == 200
     for path in ("/about", "/results/x", "/results/x/files/1/1/mask.png", "/healthz/x"):
@@ -64,11 +73,15 @@ def test_a_page_of_another_site_is_refused(serving):
         ("evil.example", 421),
         ("", 421),
     ):
-        assert client.get("/healthz", headers={"Host": host}).status_code == status, host
+        assert client.get("/about", headers={"Host": host}).status_code == status, host
     client.headers["Host"] = "localhost"
     for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)):
         headers = {"Sec-Fetch-Site": site}
         assert client.post("/segment", content=png(half()), headers=headers).status_code == status
+    # Browsers say it by Origin alone where there is no TLS; a program says neither.
+    for origin, status in (("http://evil.example", 403), ("null", 403), ("http://localhost:8000", 200)):
+        assert client.post("/segment", content=png(half()), headers={"Origin": origin}).status_code == status
+        assert client.get("/about", headers={"Origin": origin}).status_code == 200
     assert [host_name(name) for name in ("A.b:80", "[::1]:80", "[::1]", "a")] == ["a.b", "::1", "::1", "a"]
 
 
@@ -87,7 +100,7 @@ def test_an_upload_that_is_too_large(serving):
         client.post("/segment", content=chunks(), headers={"Content-Type": "multipart/form-data; boundary=x"}),
     ):
         assert answer.status_code == 413 and "more than 1000 bytes" in answer.json()["error"]
-    assert client.get("/healthz").json()["unfinished"] == 0
+    assert client.app.state.jobs.unfinished() == 0
 
 
 def test_links_behind_a_proxy(serving):
@@ -117,11 +130,77 @@ def test_the_document_has_all_routes_and_its_references_lead_somewhere():
 def test_the_document_describes_what_is_answered(client):
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
     body = client.post("/segment", content=png(half())).json()
-    one = schemas["Result"]["properties"]["networks"]["items"]["properties"]
-    assert set(body) <= set(schemas["Result"]["properties"])
-    # What is of the network rather than of the result is told by /about.
-    assert set(body["networks"][0]) - {"classes", "exclusive"} == set(one)
-    assert set(body["networks"][0]["slices"][0]) == set(one["slices"]["items"]["properties"])
+    check = jsonschema.Draft202012Validator({"$ref": "#/components/schemas/Result", "components": {"schemas": schemas}})
+    check.validate(body)
+    waiting = client.post("/segment?wait=false", content=png(half())).json()
+    check.validate(waiting)
+    for changed in ({"more": 1}, {"networks": [{**body["networks"][0], "more": 1}]}, {"networks": [{"name": "x"}]}):
+        assert not check.is_valid(body | changed)
+
+
+def test_the_document_lists_the_refusals_of_each_address(client):
+    paths = client.get("/openapi.json").json()["paths"]
+    form = {"Content-Type": "multipart/form-data"}  # without the boundary
+    for method, path, called, status, given in (
+        ("post", "/segment", "/segment", 400, {"content": b"x", "headers": form}),
+        ("get", "/about", "/about", 405, {"method": "PUT"}),
+        ("get", "/results/{id}", "/results/x", 404, {}),
+    ):
+        answer = client.request(given.pop("method", method.upper()), called, **given)
+        assert answer.status_code == status and str(status) in paths[path][method]["responses"]
+    for path, methods in paths.items():
+        for told in methods.values():
+            always = set() if path in ("/healthz", "/openapi.json") else {"401", "405", "421", "500"}
+            assert always <= set(told["responses"])
+
+
+def test_the_page_on_serving_has_all_refusals():
+    rows = dict(re.findall(r"^\| (\d{3}(?:, \d{3})?) \| (.+) \|$", SERVE.read_text(), re.MULTILINE))
+    assert {int(status) for row in rows for status in row.split(", ")} == set(MEANINGS)
+
+
+def test_a_field_that_is_there_twice(client):
+    for address, fields in (
+        ("?threshold=0.7", {"threshold": "0.4"}),
+        ("?threshold=0.7&threshold=0.7", {}),
+        ("", {"threshold": ["0.4", "0.4"]}),
+    ):
+        answer = client.post(f"/segment{address}", files={"file": png(half())}, data=fields)
+        assert answer.status_code == 422 and "is there twice" in answer.json()["error"]
+
+
+def test_a_probe_that_knows_the_address_alone(serving, monkeypatch):
+    """A cluster calls the pod by its address, and sends it no request before it is ready."""
+    gate, served = threading.Event(), network()
+    segment = type(served.segmenter).segment
+    monkeypatch.setattr(type(served.segmenter), "segment", lambda *given: (gate.wait(20), segment(*given))[1])
+    client = serving([served], hosts=("lung.example",), token="x" * 16)
+    pod = {"Host": "10.1.2.3:8000"}
+    early = client.get("/healthz", headers=pod)
+    assert (early.status_code, early.json()) == (503, {"status": "starting"})
+    gate.set()
+    client.headers |= pod
+    assert ready(client).get("/healthz").json() == {"status": "ok"}
+    assert client.get("/about").status_code == 421
+
+
+def test_networks_that_do_not_work_end_the_server(monkeypatch, caplog):
+    told, served = threading.Event(), network()
+
+    def fail(*given):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(type(served.segmenter), "segment", fail)
+    with TestClient(create_app([served], fault=told.set)) as client:
+        assert told.wait(20) and client.get("/healthz").status_code == 503
+    assert "a first phantom cannot be segmented: no memory" in caplog.text
+
+
+def test_who_tried_a_wrong_token_is_logged(serving, caplog):
+    client = serving(token="x" * 16)
+    with caplog.at_level(logging.INFO):
+        client.get("/about", headers={"Authorization": "Bearer wrong"})
+    assert "a missing or wrong token, from testclient" in caplog.text and "Bearer" not in caplog.text
 
 
 def test_arguments(capsys):
@@ -137,12 +216,20 @@ def test_arguments(capsys):
         (["--root-path", "x/"], "--root-path is 'x/'"),
         (["B", "--require-sha256", "x"], "of one checkpoint"),
         (["--kept-mib", "0"], "kept_mib is 0"),
+        (["--token", ""], "--token is empty"),
+        (["--token", "two words"], "--token is empty, or has spaces"),
+        (["--token", "\xfcber"], "letters beyond ASCII"),
+        (["--host", "0.0.0.0"], "expected --token TEXT"),
     ):
         with pytest.raises(SystemExit):
             parse(*wrong)
         assert said in capsys.readouterr().err
 
 
-def test_the_token_of_the_environment(monkeypatch):
-    monkeypatch.setenv(command.TOKEN, "abc")
-    assert command.parse_arguments(None, ["--ckpt", "A"]).token == "abc"
+def test_the_token_of_the_environment(monkeypatch, capsys):
+    monkeypatch.setenv(command.TOKEN, "abc\n")  # as a Secret made from a file has it
+    assert command.parse_arguments(None, ["--ckpt", "A", "--host", "0.0.0.0"]).token == "abc"
+    monkeypatch.setenv(command.TOKEN, "a b")
+    with pytest.raises(SystemExit):
+        command.parse_arguments(None, ["--ckpt", "A"])
+    assert f"{command.TOKEN} is empty, or has spaces" in capsys.readouterr().err

@@ -31,7 +31,7 @@ def test_fifty_uploads_at_once_from_ten_clients_are_not_mixed_up(client):
 def test_a_full_queue_says_when_to_try_again(serving, monkeypatch):
     client = serving(waiting=2)
     gate = threading.Event()
-    assert client.get("/healthz").json()["unfinished"] == 0
+    assert client.app.state.jobs.unfinished() == 0
     run = jobs.Jobs._run
     monkeypatch.setattr(jobs.Jobs, "_run", lambda *given: (gate.wait(20), run(*given)))
     links = [client.post("/segment?wait=false", content=png(half())).json()["links"]["self"] for _ in range(2)]

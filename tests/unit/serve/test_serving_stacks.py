@@ -1,6 +1,7 @@
 """`POST /segment` with DICOM and NIfTI files: slices, areas in square millimetres, windows, files of results."""
 
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import nibabel
 import numpy as np
@@ -11,6 +12,7 @@ from segmenters import red_segmenter
 from served import decoded, half, network, png
 
 from ddim_jax.imageio.images import ReadOptions
+from ddim_jax.imageio.readers import nifti
 from ddim_jax.imageio.stacks import open_stack
 
 
@@ -115,3 +117,129 @@ def test_how_a_slice_is_shown_and_lies(client, tmp_path):
     (found,) = result["slices"]
     assert (found["window"], found["edges"], found["pixel_mm"], result["window"]) == (None,) * 4
     assert result["window_inverted"] is False
+
+
+def series_of_windows(folder):
+    """A picture three times, with windows of its own each, as MR has them."""
+    values = np.tile(np.linspace(0, 1000, 12).astype(int), (10, 1))
+    for number, (centre, width) in enumerate(((0, 800), (100, 400), (400, 1600))):
+        place = {"place": (0, 0, 2.5 * number), "number": number, "WindowCenter": centre, "WindowWidth": width}
+        ct_slice(folder / f"{number}.dcm", values, **place)
+    return sorted(folder.glob("*.dcm"))
+
+
+def test_slices_with_windows_of_their_own_share_that_of_the_middle_one(client, tmp_path):
+    sent = [("file", path.read_bytes()) for path in series_of_windows(tmp_path)]
+    body = client.post("/segment", files=sent).json()
+    (result,) = body["networks"]
+    assert [one["window"] for one in result["slices"]] == [[100, 400]] * 3 and result["window"] == [100, 400]
+    assert len({one["classes"][0]["area"] for one in result["slices"]}) == 1
+    pictures = [decoded(client.get(one["files"]["picture"]).content) for one in result["slices"]]
+    again = decoded(client.get(body["links"]["picture"], params={"slice": 3, "window": "100,400"}).content)
+    for picture in pictures:
+        np.testing.assert_array_equal(picture, again)
+    assert any(note.startswith("windows differ (3 kinds in 3 slices; all are shown with") for note in result["notes"])
+    # A window that was asked for is that of all, and nothing differs.
+    (result,) = client.post("/segment?window=0,90", files=sent).json()["networks"]
+    assert [one["window"] for one in result["slices"]] == [[0, 90]] * 3
+    assert not any("windows differ" in note for note in result["notes"])
+
+
+def test_what_is_left_out_and_what_is_missing_is_noted(client, tmp_path, caplog):
+    ct_series(tmp_path / "in", count=7, StudyDate="20200101")
+    for number in (3, 4):
+        (tmp_path / "in" / f"IM{number:03d}").unlink()
+    ct_slice(tmp_path / "report.dcm", np.zeros((4, 4), int), Modality="SR")
+    others = {"notes.txt": b"x" * 20, "Secret^Name": b"y" * 20, "a.pdf": b"%PDF" * 9, "empty.txt": b""}
+    others["report.dcm"] = (tmp_path / "report.dcm").read_bytes()
+    slices = {path.name: path.read_bytes() for path in (tmp_path / "in").iterdir()}
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name, data in (slices | others).items():
+            archive.writestr(name, data)
+    form = [("file", one) for one in (slices | others).items()]
+    with caplog.at_level("WARNING"):
+        answers = (
+            client.post("/segment", content=(tmp_path / "x.zip").read_bytes()),
+            client.post("/segment", files=form),
+        )
+    for answer in answers:
+        (result,) = answer.json()["networks"]
+        assert len(result["slices"]) == 5
+        left_out = "left out (5 files: .pdf 1, .txt 2, DICOM, a report 1, others 1)"
+        assert left_out in result["notes"] and "Secret" not in answer.text
+        assert any(
+            note.startswith("slices missing (in 1 places, such as behind slice 3: 7.5") for note in result["notes"]
+        )
+    assert not [record for record in caplog.records if record.name == "absl"]
+    # Where nothing is left, it is refused.
+    refused = client.post("/segment", files=[("file", ("a.txt", b"x" * 9)), ("file", ("b.pdf", b"y" * 9))])
+    assert refused.status_code == 415 and refused.json()["error"].startswith("None of the 2 files is of a kind")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "at"),
+    [
+        ({"Modality": "CT"}, None),
+        ({"Modality": "DX"}, "detector"),
+        ({"Modality": "CR", "ImagerPixelSpacing": [0.5, 0.75]}, "detector"),
+        ({"Modality": "CR", "ImagerPixelSpacing": [0.6, 0.9]}, None),
+        ({"Modality": "DX", "PixelSpacingCalibrationType": "FIDUCIAL"}, None),
+        ({"Modality": "DX", "PixelSpacing": None}, None),
+    ],
+)
+def test_lengths_at_the_detector(client, tmp_path, attributes, at):
+    path = ct_slice(tmp_path / "x.dcm", np.zeros((8, 6), int), **attributes)
+    (result,) = client.post("/segment", content=path.read_bytes()).json()["networks"]
+    assert result["slices"][0]["area_at"] == at
+    assert any(note.startswith("lengths at the detector (") for note in result["notes"]) == (at is not None)
+
+
+def test_a_volume_that_says_no_orientation(client, tmp_path):
+    image = nibabel.Nifti1Image(np.zeros((8, 6, 3), np.uint8), np.diag([1.0, 2.0, 5.0, 1.0]))
+    for code in (1, 0):
+        image.set_sform(image.affine, code)
+        image.set_qform(image.affine, 0)
+        nibabel.save(image, tmp_path / "x.nii")
+        (result,) = client.post("/segment", content=(tmp_path / "x.nii").read_bytes()).json()["networks"]
+        assumed = "no orientation (sform and qform codes are 0; left and right are assumed)"
+        assert (assumed in result["notes"]) == (code == 0)
+        assert (result["slices"][0]["edges"] is None) == (code == 0)
+    assert "pixels not square (2 high and 1 wide; the network sees them square)" in result["notes"]
+
+
+def test_a_file_is_called_by_its_plain_number(client, tmp_path):
+    ct_series(tmp_path / "in", count=4)
+    *slices, more = [path.read_bytes() for path in sorted((tmp_path / "in").iterdir())]
+    slices[2] = slices[2][:-50]
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for number, data in enumerate(slices):
+            archive.writestr(f"secret^name/{number}", data)
+    archived = (tmp_path / "x.zip").read_bytes()
+    for sent, called in (
+        ([("slice", data) for data in slices], "File 3"),
+        ([("x.zip", archived)], "Member 3 of the archive"),
+        ([("x.txt", b"notes"), ("x.zip", archived), ("more.dcm", more)], "Member 3 of file 2"),
+    ):
+        answer = client.post("/segment", files=[("file", one) for one in sent])
+        assert answer.status_code == 422 and answer.json()["error"].startswith(f"{called}: "), answer.text
+
+
+def test_a_volume_is_opened_once_for_all_of_its_pictures(client, tmp_path, monkeypatch):
+    read = []
+    values = nifti.NiftiStack._read_values
+    monkeypatch.setattr(nifti.NiftiStack, "_read_values", lambda self: (read.append(1), values(self))[1])
+    nibabel.save(nibabel.Nifti1Image(np.arange(144, dtype=np.int16).reshape(8, 6, 3), np.eye(4)), tmp_path / "x.nii.gz")
+    body = client.post("/segment", content=(tmp_path / "x.nii.gz").read_bytes()).json()
+    read.clear()
+
+    def picture(number):
+        asked = {"slice": number % 3 + 1, "window": f"{number},80"}
+        return client.get(body["links"]["picture"], params=asked).status_code
+
+    with ThreadPoolExecutor(8) as clients:
+        assert set(clients.map(picture, range(16))) == {200} and len(read) == 1
+    plain, turned = (
+        decoded(client.get(body["links"]["picture"], params={"window": "70,80", "invert": asked}).content)
+        for asked in ("false", "true")
+    )
+    np.testing.assert_array_equal(plain, 255 - turned)
