@@ -6,8 +6,8 @@ need be, at 2 to 64 pixels a side (benchmarks/results/grouped_conv_cpu.json), an
 the matrix units. The ways out that are used here:
 
 On CPU, where they are built, compiled kernels (`ops/cpu_kernels`): direct sums or, for 3 x 3 kernels with enough
-channels in a group, minimal filtering, which multiplies 16 times in place of 36. Ordinary convolutions of few pixels
-and many weights are one matrix product there.
+channels in a group, minimal filtering, which multiplies 16 times in place of 36. Small ordinary ones are summed without
+a copy of pixels or weights; those of few pixels and many weights are one matrix product.
 
 Elsewhere *supergroups*: m neighbouring groups become one ordinary convolution whose kernel is block diagonal, m small
 blocks on the diagonal and zeros elsewhere. That does m times the arithmetic, in kernels that run many times faster, so
@@ -40,7 +40,14 @@ _MANY_WEIGHTS_TO_A_PIXEL = 2**13
 """From so many to each pixel of the result, reading the weights is most of the work of an ordinary convolution: on a
 CPU one matrix product reads them once, unless they are few."""
 WINOGRAD_LEAST_CHANNELS = 16
-"""Channels of a group, inside and outside, from which minimal filtering saves more than its transforms cost."""
+"""Channels of a group, outside (of upsampling also inside), from which minimal filtering saves more than its transforms
+cost."""
+WINOGRAD_LEAST_INPUTS = 12
+"""The same inside."""
+_IN_PLACE_WEIGHTS = 2**13
+"""Weights of a 1 x 1 convolution that stay in the first-level cache: its pixels are read where they lie."""
+_IN_PLACE_PLACES = 4
+"""Pixels of a picture up to which a 3 x 3 convolution reads its weights where they lie: four of its taps are used."""
 _CPU_WIDTH = 32
 """Channels of a supergroup on CPU, on its narrower side: at most shapes the fastest with its gradients, or near it."""
 _CPU_MAX_SUPERGROUPS = 8
@@ -115,7 +122,7 @@ def _traced_once(x, kernel, bias, groups, strides, pads, with_kernels):
             with_kernels = False
         else:
             cpu = _supergroups(kernel.shape, groups, strides, pads)
-    cpu = _compiled(kernel.shape, groups, strides, pads) if with_kernels else _then_bias(cpu)
+    cpu = _compiled(x.shape, kernel.shape, groups, strides, pads) if with_kernels else _then_bias(cpu)
     return by_platform(x, kernel, bias, cpu=cpu, default=_then_bias(gpu))
 
 
@@ -127,11 +134,15 @@ def _then_bias(lowering):
     return lambda x, kernel, bias: _add_bias(lowering(x, kernel), bias)
 
 
-def _compiled(kernel_shape, groups, strides, pads):
+def _compiled(x_shape, kernel_shape, groups, strides, pads):
     """The call of the compiled kernels; by minimal filtering where ordinary_conv_avx2.json bears it out."""
-    narrower = min(kernel_shape[2], kernel_shape[3] // groups)
-    winograd = (*kernel_shape[:2], *strides) == (3, 3, 1, 1) and narrower >= WINOGRAD_LEAST_CHANNELS
-    geometry = cpu_kernels.Geometry(groups, strides, pads, winograd)
+    three_by_three = (*kernel_shape[:2], *strides) == (3, 3, 1, 1)
+    group_in, group_out = kernel_shape[2], kernel_shape[3] // groups
+    winograd = three_by_three and group_in >= WINOGRAD_LEAST_INPUTS and group_out >= WINOGRAD_LEAST_CHANNELS
+    few_weights = kernel_shape[:2] == (1, 1) and math.prod(kernel_shape) <= _IN_PLACE_WEIGHTS
+    few_places = three_by_three and math.prod(x_shape[1:3]) <= _IN_PLACE_PLACES
+    in_place = groups == 1 and strides == (1, 1) and (few_weights or few_places)
+    geometry = cpu_kernels.Geometry(groups, strides, pads, winograd, in_place)
 
     def with_bias(x, kernel, bias):
         batch = x.shape[0]

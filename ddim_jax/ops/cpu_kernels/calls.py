@@ -55,12 +55,14 @@ class Geometry:
     winograd: by minimal filtering, F(2 x 2, 3 x 3) of Lavin and Gray (2016), for kernels of 3 x 3 and strides of 1. It
       adds inputs before it multiplies them: they may not be larger than a quarter of what float32 holds, and one that
       is not finite spreads to the outputs of its tile, 2 x 2 pixels.
+    in_place: of one group with strides of 1, the value (not the gradients) without a copy of pixels or kernel.
     """
 
     groups: int
     strides: tuple[int, int]
     pads: Pads
     winograd: bool = False
+    in_place: bool = False
 
     def attributes(self) -> dict[str, int]:
         """The attributes of the direct kernels."""
@@ -93,6 +95,9 @@ def conv(x: jax.Array, kernel: jax.Array, bias: jax.Array, geometry: Geometry) -
     def forward(x, kernel, bias):
         size = geometry.out_size(x.shape[1:3], kernel.shape[:2])
         shape = (x.shape[0], *size, kernel.shape[-1])
+        if geometry.in_place:
+            (top, _), (left, _) = geometry.pads
+            return _call("ddim_jax_in_place_conv", [shape], x, kernel, bias, top=top, left=left)
         if geometry.winograd:
             return _call(
                 "ddim_jax_winograd_conv", [shape], x, kernel, bias, **geometry.corner(), transposed=False, doubled=False

@@ -9,17 +9,18 @@
 
 namespace ddim_jax {
 
-
 constexpr int64_t kFlush = 64;
 constexpr int64_t kChunkFloats = 1 << 15;
+constexpr int64_t kTogetherFloats = 1 << 12;
 
-// exp(x) to 2 units in the last place: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2] (Cephes' coefficients).
+// exp(-z) to 2 units in the last place: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2] (Cephes' coefficients).
 template <int N>
-inline __attribute__((always_inline)) typename Vector<N>::type Exp(typename Vector<N>::type x) {
+inline __attribute__((always_inline)) typename Vector<N>::type ExpOfMinus(typename Vector<N>::type z) {
   using V = typename Vector<N>::type;
   using I = typename Vector<N>::integers;
-  x = x < -87.0f ? V{} - 87.0f : x;
-  x = x > 87.0f ? V{} + 87.0f : x;
+  z = z < -87.0f ? V{} - 87.0f : z;
+  z = z > 87.0f ? V{} + 87.0f : z;
+  V x = -z;
   V n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;  // rounds to the nearest whole number
   V r = x - n * 0.693359375f + n * 2.12194440e-4f;
   V p = ((((r * 1.9875691500e-4f + 1.3981999507e-3f) * r + 8.3334519073e-3f) * r + 4.1665795894e-2f) * r +
@@ -48,8 +49,9 @@ inline __attribute__((always_inline)) void ForChannels(int64_t channels, const B
   for (; c < channels; ++c) body(Constant<1>{}, c);
 }
 
-// Two sums over the pixels of each channel: `terms(width, pixel pointer offset, channel, &first, &second)` adds one pixel's
-// part. The result is [batch][2][channels] in float64, summed in the same order on any number of threads.
+// Two sums over the pixels of each channel: `terms(width, n, channel)` gives a function (offset, &first, &second) that adds
+// one pixel's part. It holds what is the same for all pixels, by value: the compiler would fetch what is held by reference
+// for every pixel again. The result is [batch][2][channels] in float64, summed in the same order on any number of threads.
 template <typename Terms>
 std::vector<double> ChannelSums(ffi::ThreadPool& pool, const Layout& l, const Terms& terms) {
   std::vector<double> partial(l.batch * l.chunks * 2 * l.channels, 0.0);
@@ -61,7 +63,9 @@ std::vector<double> ChannelSums(ffi::ThreadPool& pool, const Layout& l, const Te
       ForChannels(l.channels, [&](auto width, int64_t c) {
         constexpr int N = decltype(width)::value;
         typename Vector<N>::type a{}, b{};
-        for (int64_t p = pixel; p < end; ++p) terms(width, n, (n * l.pixels + p) * l.channels + c, c, a, b);
+        auto add = terms(width, n, c);
+        int64_t at = (n * l.pixels + pixel) * l.channels + c, step = l.channels;
+        for (int64_t p = end - pixel; p > 0; --p, at += step) add(at, a, b);
         for (int i = 0; i < N; ++i) sums[c + i] += a[i], sums[l.channels + c + i] += b[i];
       });
     }
@@ -74,14 +78,22 @@ std::vector<double> ChannelSums(ffi::ThreadPool& pool, const Layout& l, const Te
   return total;
 }
 
-// Calls body(width, n, offset, channel) for every vector of every pixel.
+// Calls, for every vector of every pixel, what `body(width, n, channel)` gives with its offset; as for `ChannelSums`, it
+// holds by value what is the same for all pixels. Some pixels, as many as stay in the first-level cache, are gone through
+// channel by channel.
 template <typename Body>
 void ForEach(ffi::ThreadPool& pool, const Layout& l, const Body& body) {
+  int64_t together = std::max<int64_t>(1, kTogetherFloats / l.channels);
   ParallelFor(pool, l.batch * l.chunks, [&](int64_t task) {
     int64_t n = task / l.chunks, first = task % l.chunks * l.chunk, last = std::min(l.pixels, first + l.chunk);
-    for (int64_t p = first; p < last; ++p)
-      ForChannels(l.channels,
-                  [&](auto width, int64_t c) { body(width, n, (n * l.pixels + p) * l.channels + c, c); });
+    for (int64_t pixel = first; pixel < last; pixel += together) {
+      int64_t end = std::min(last, pixel + together);
+      ForChannels(l.channels, [&](auto width, int64_t c) {
+        auto one = body(width, n, c);
+        int64_t at = (n * l.pixels + pixel) * l.channels + c, step = l.channels;
+        for (int64_t p = end - pixel; p > 0; --p, at += step) one(at);
+      });
+    }
   });
 }
 
@@ -94,11 +106,13 @@ ffi::Error GroupNorm(ffi::ThreadPool pool, Array x, Array scale, Array bias, Res
   for (int64_t n = 0; n < l.batch; ++n)
     for (int64_t c = 0; c < l.channels; ++c)
       pivot[n * l.channels + c] = in[n * l.pixels * l.channels + c / l.width * l.width];
-  auto sums = ChannelSums(pool, l, [&](auto width, int64_t n, int64_t at, int64_t c, auto& a, auto& b) {
+  auto sums = ChannelSums(pool, l, [&](auto width, int64_t n, int64_t c) {
     constexpr int N = decltype(width)::value;
-    auto d = Load<N>(in + at) - Load<N>(&pivot[n * l.channels + c]);
-    a += d;
-    b += d * d;
+    return [in, of_group = Load<N>(&pivot[n * l.channels + c])](int64_t at, auto& a, auto& b) {
+      auto d = Load<N>(in + at) - of_group;
+      a += d;
+      b += d * d;
+    };
   });
   float *mean = means->typed_data(), *inverse = inverses->typed_data();
   std::vector<float> centre(l.batch * l.channels), factor(l.batch * l.channels);
@@ -116,12 +130,14 @@ ffi::Error GroupNorm(ffi::ThreadPool pool, Array x, Array scale, Array bias, Res
       }
     }
   auto apply = [&](auto activate) {
-    ForEach(pool, l, [&](auto width, int64_t n, int64_t at, int64_t c) {
+    ForEach(pool, l, [&](auto width, int64_t n, int64_t c) {
       constexpr int N = decltype(width)::value;
-      auto z = (Load<N>(in + at) - Load<N>(&centre[n * l.channels + c])) * Load<N>(&factor[n * l.channels + c]) +
-               Load<N>(bias.typed_data() + c);
-      if constexpr (decltype(activate)::value) z = z / (1.0f + Exp<N>(-z));
-      Store<N>(y->typed_data() + at, z);
+      return [in, out = y->typed_data(), mean = Load<N>(&centre[n * l.channels + c]),
+              slope = Load<N>(&factor[n * l.channels + c]), shift = Load<N>(bias.typed_data() + c)](int64_t at) {
+        auto z = (Load<N>(in + at) - mean) * slope + shift;
+        if constexpr (decltype(activate)::value) z = z / (1.0f + ExpOfMinus<N>(z));
+        Store<N>(out + at, z);
+      };
     });
   };
   if (silu) apply(Constant<1>{}); else apply(Constant<0>{});
@@ -138,25 +154,28 @@ ffi::Error GroupNormGrad(ffi::ThreadPool pool, Array x, Array scale, Array bias,
     deviation[i] = inverse.typed_data()[i / l.width];
   }
   auto run = [&](auto activate) {
-    auto normalised = [&](auto width, int64_t n, int64_t at, int64_t c) {
+    auto normaliser = [&](auto width, int64_t n, int64_t c) {
       constexpr int N = decltype(width)::value;
-      return (Load<N>(in + at) - Load<N>(&centre[n * l.channels + c])) * Load<N>(&deviation[n * l.channels + c]);
+      return [in, mean = Load<N>(&centre[n * l.channels + c]), slope = Load<N>(&deviation[n * l.channels + c])](
+                 int64_t at) { return (Load<N>(in + at) - mean) * slope; };
     };
     // The gradient before the activation is kept where the result will be: its exponential is taken once.
     float* kept = dx->typed_data();
     const float* dzs = decltype(activate)::value ? kept : dy;
-    auto sums = ChannelSums(pool, l, [&](auto width, int64_t n, int64_t at, int64_t c, auto& a, auto& b) {
+    auto sums = ChannelSums(pool, l, [&](auto width, int64_t n, int64_t c) {
       constexpr int N = decltype(width)::value;
-      auto normal = normalised(width, n, at, c);
-      auto dz = Load<N>(dy + at);
-      if constexpr (decltype(activate)::value) {
-        auto z = normal * Load<N>(scale.typed_data() + c) + Load<N>(bias.typed_data() + c);
-        auto s = 1.0f / (1.0f + Exp<N>(-z));
-        dz = dz * s * (1.0f + z * (1.0f - s));
-        Store<N>(kept + at, dz);
-      }
-      a += dz;
-      b += dz * normal;
+      return [dy, kept, normalised = normaliser(width, n, c), factor = Load<N>(scale.typed_data() + c),
+              offset = Load<N>(bias.typed_data() + c)](int64_t at, auto& a, auto& b) {
+        auto normal = normalised(at), dz = Load<N>(dy + at);
+        if constexpr (decltype(activate)::value) {
+          auto z = normal * factor + offset;
+          auto s = 1.0f / (1.0f + ExpOfMinus<N>(z));
+          dz = dz * s * (1.0f + z * (1.0f - s));
+          Store<N>(kept + at, dz);
+        }
+        a += dz;
+        b += dz * normal;
+      };
     });
     std::vector<float> shift(l.batch * l.channels), slope(l.batch * l.channels);
     std::vector<double> of_bias(l.channels, 0.0), of_scale(l.channels, 0.0);
@@ -178,12 +197,13 @@ ffi::Error GroupNormGrad(ffi::ThreadPool pool, Array x, Array scale, Array bias,
       dbias->typed_data()[c] = static_cast<float>(of_bias[c]);
       dscale->typed_data()[c] = static_cast<float>(of_scale[c]);
     }
-    ForEach(pool, l, [&](auto width, int64_t n, int64_t at, int64_t c) {
+    ForEach(pool, l, [&](auto width, int64_t n, int64_t c) {
       constexpr int N = decltype(width)::value;
-      auto normal = normalised(width, n, at, c), dz = Load<N>(dzs + at);
-      auto inner = dz * Load<N>(scale.typed_data() + c) - Load<N>(&shift[n * l.channels + c]) -
-                   normal * Load<N>(&slope[n * l.channels + c]);
-      Store<N>(kept + at, inner * Load<N>(&deviation[n * l.channels + c]));
+      int64_t i = n * l.channels + c;
+      return [dzs, kept, normalised = normaliser(width, n, c), factor = Load<N>(scale.typed_data() + c),
+              mean = Load<N>(&shift[i]), of_normal = Load<N>(&slope[i]), outer = Load<N>(&deviation[i])](int64_t at) {
+        Store<N>(kept + at, (Load<N>(dzs + at) * factor - mean - normalised(at) * of_normal) * outer);
+      };
     });
   };
   if (silu) run(Constant<1>{}); else run(Constant<0>{});

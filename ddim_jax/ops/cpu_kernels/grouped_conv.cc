@@ -475,7 +475,7 @@ ffi::Error GroupedConvGradKernel(ffi::ThreadPool pool, Array x, Array gradient, 
   int64_t together = blocks.down * blocks.across > 1 ? 1 : std::max<int64_t>(1, kBlockPixels / (out.height * out.width));
   if (together > 1 && planes_of_group > 1) task_planes = 1;
   int64_t channel_tasks = (planes + task_planes - 1) / task_planes;
-  int64_t parts = std::min(blocks.count, std::max<int64_t>(1, kLeastTasks / channel_tasks));
+  int64_t parts = std::clamp<int64_t>(kLeastTasks / channel_tasks, 1, std::max<int64_t>(1, blocks.count));
   std::vector<float> partial((parts - 1) * size, 0.0f);
   std::fill_n(dk->typed_data(), size, 0.0f);
 

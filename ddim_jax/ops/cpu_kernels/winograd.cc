@@ -128,6 +128,7 @@ void TransformPixels(const float* x, const Shape& shape, int64_t n, int64_t row,
     }
   };
   sweep(Constant<kLanes>{});
+  sweep(Constant<4>{});
   sweep(Constant<1>{});
 }
 

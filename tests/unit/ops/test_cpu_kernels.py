@@ -108,11 +108,28 @@ def test_convolution_equals_xla(case):
 @example(FIXED | {"size": (33, 34), "groups": 2, "group_in": 20, "group_out": 36})  # several blocks of tiles, odd ends
 @example(FIXED | {"size": (2, 3), "groups": 1, "group_in": 24, "group_out": 48, "batch": 18})  # pictures of two tiles
 @example(FIXED | {"size": (4, 4), "groups": 1, "group_in": 520, "group_out": 8})  # inputs of many bytes
+@example(FIXED | {"size": (5, 5), "groups": 2, "group_in": 14, "group_out": 16})  # vectors of eight, four and one
 @example(FIXED | {"size": (4, 4), "groups": 1, "group_in": 16, "group_out": 16, "batch": 0})
 def test_winograd_equals_xla(case):
     """The halves in the transform of the kernel are exact too."""
     case |= {"kernel_size": (3, 3), "strides": (1, 1)}
     check_convolution(case, Geometry(case["groups"], (1, 1), case["pads"], winograd=True))
+
+
+@needs_kernels
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(CASE)
+@example(FIXED | {"size": (2, 2), "group_in": 24, "group_out": 44, "batch": 4, "bias": "pictures"})
+@example(FIXED | {"size": (1, 2), "group_in": 5, "group_out": 3, "batch": 17})  # tiles that are not full
+@example(
+    FIXED | {"size": (14, 15), "group_in": 20, "group_out": 4, "kernel_size": (1, 1), "bias": "pictures", "batch": 2}
+)
+@example(FIXED | {"size": (4, 4), "group_in": 16, "group_out": 16, "batch": 0})
+def test_convolution_in_place_equals_xla(case):
+    """Kernels of 1 x 1 without padding, whose tiles reach from picture to picture, and others, place by place."""
+    case |= {"groups": 1, "strides": (1, 1)}
+    pads = ((0, 0), (0, 0)) if case["kernel_size"] == (1, 1) else case["pads"]
+    check_convolution(case, Geometry(1, (1, 1), pads, in_place=True))
 
 
 def check_convolution(case, geometry):
@@ -271,8 +288,8 @@ def test_vmap_gives_what_a_loop_gives():
 
 @needs_kernels
 def test_the_public_operations_use_the_kernels_for_float32_alone():
-    def targets(dtype, side=3):
-        x, kernel = jnp.zeros((1, 16, 16, 16), dtype), jnp.zeros((side, side, 8, 16), dtype)
+    def targets(dtype, side=16):
+        x, kernel = jnp.zeros((1, side, side, 16), dtype), jnp.zeros((3, 3, 8, 16), dtype)
 
         def network(x, kernel):
             y = group_norm(grouped_conv(x, kernel, groups=2), jnp.ones(16), jnp.ones(16), groups=2)
@@ -284,6 +301,7 @@ def test_the_public_operations_use_the_kernels_for_float32_alone():
 
     convolutions = {"ddim_jax_grouped_conv", "ddim_jax_grouped_conv_transposed", "ddim_jax_winograd_conv"}
     assert targets(jnp.float32) == {"ddim_jax_group_norm", *convolutions}
+    assert targets(jnp.float32, side=2) == {"ddim_jax_group_norm", "ddim_jax_grouped_conv", "ddim_jax_in_place_conv"}
     assert targets(jnp.bfloat16) == set()
 
 
@@ -300,7 +318,8 @@ shapes = [(3, 48, 48, 64), (3, 3, 8, 64), (3, 3, 64, 40)]
 x, k, dense = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in shapes)
 def loss(x, k, dense):
     y = group_norm(grouped_conv(x, k, groups=8), jnp.ones(64), jnp.zeros(64), groups=8, silu=True)
-    return jnp.sum(jnp.sin(grouped_conv(y, dense)))
+    y = grouped_conv(y, dense) + grouped_conv(y, dense[1:2, 1:2])
+    return jnp.sum(jnp.sin(y)) + jnp.sum(grouped_conv(y[:, :2, :2, :8], k))
 y = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))(x, k, dense)
 print(hashlib.sha256(b"".join(np.asarray(v).tobytes() for v in jax.tree.leaves(y[1]))).hexdigest())
 """
