@@ -15,6 +15,9 @@ from ddim_jax.inference.calibration import Calibrated
 from ddim_jax.inference.hypotheses import Hypothesis, hypotheses_of
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import Bounds, class_doubts
+from ddim_jax.ops.by_platform import has_cpu_alone
+from ddim_jax.ops.portable import is_portable
+from ddim_jax.ops.random_keys import compiled_draws
 from ddim_jax.preprocessing import ORIENTATIONS, class_estimates, mirrored, normalise, resize_unit_map
 from ddim_jax.runtime.pinned import key as key_of
 from ddim_jax.sampling_options import SamplingOptions
@@ -114,8 +117,12 @@ def sample_images(
         x_t, x0 = (jnp.moveaxis(part[:, ::samples], 1, 0) for part in visited)
         return x_t if process.labels.several else x_t[..., 0], class_estimates(x0, process.labels)
     masks = class_estimates(drawn, process.labels)
-    back = jnp.stack([jax.vmap(lambda mask, k=k: mirrored(mask, k))(masks) for k in range(ORIENTATIONS)])
-    return back[np.tile(orientation, total), np.arange(len(masks))].reshape(total, samples, *masks.shape[1:])
+    masks = masks.reshape(total, samples, *masks.shape[1:])
+    if not options.flips:
+        return masks
+    # Sample by sample: XLA on a CPU would gather each number by itself.
+    back = [jax.vmap(lambda mask, k=k: mirrored(mask, k))(masks[:, sample]) for sample, k in enumerate(orientation)]
+    return jnp.stack(back, axis=1)
 
 
 def sample_image(
@@ -147,9 +154,11 @@ def starting_noise(
       step_keys: [samples], the keys of the noise in the steps (`ddim_jax.diffusion.reverse.draw`).
     """
     own = jax.random.fold_in(key_of(seed), identity)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(own, jnp.arange(samples, dtype=jnp.uint32))
+    draws = compiled_draws(own, "cpu" if has_cpu_alone() and not is_portable() else "any")
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(draws, jnp.arange(samples, dtype=jnp.uint32))
     start_keys, step_keys = jnp.unstack(jax.vmap(jax.random.split)(keys), axis=1)
-    return jax.vmap(lambda key: jax.random.normal(key, shape, jnp.float32))(start_keys), step_keys
+    noise = jax.vmap(lambda key: jax.random.normal(key, shape, jnp.float32))(start_keys)
+    return noise, jax.random.wrap_key_data(jax.random.key_data(step_keys), impl=jax.random.key_impl(own))
 
 
 def fuse(

@@ -62,7 +62,8 @@ def ddim_sample(
     def step(x_t, inputs):
         t, index, signal_t, noise_t, signal_s, direction, sigma = inputs
         x0, eps = estimate(x_t, t, signal_t, noise_t)
-        x_s = signal_s * x0 + direction * eps
+        # The last step lands on the estimate of x_0. Where it is the only one, the program need not compute eps.
+        x_s = signal_s * x0 + direction * eps if options.steps > 1 else x0
         if eta > 0.0:
             x_s += sigma * draw(key, index, x_t)
         return x_s, (x_s, x0) if return_trajectory else None
