@@ -226,13 +226,14 @@ def recolour(
     if brightness is not None:
         v = v + brightness
     if saturation is not None:
-        grey = jnp.mean(v, axis=-1, keepdims=True)
+        # Not jnp.mean: XLA's reduction of three numbers at a time takes many times as long as two additions.
+        grey = sum(jnp.unstack(v, axis=-1))[..., None] / v.shape[-1]
         v = grey + saturation * (v - grey)
     if tint is not None:
         v = v + tint
     v = jnp.clip(v, 0, 1)
     if gamma is not None:
-        v = v**gamma
+        v = jnp.exp(gamma * jnp.log(v))  # a power in a third of the time; 0 stays 0
     if blur is not None:
         v = _blurred(v, blur * max(image.shape[:2]))
     return 2 * v - 1
@@ -259,8 +260,8 @@ def _bilinear(image: Array, y: Array, x: Array) -> Array:
     down, along = (y - top)[..., None], (x - left)[..., None]
     # Whole pixels are fetched by one flat index: four gathers of C values rather than 4 C gathers.
     pixels = image.reshape(height * width, channels)
-    upper = pixels[top * width + left] * (1 - along) + pixels[top * width + right] * along
-    lower = pixels[bottom * width + left] * (1 - along) + pixels[bottom * width + right] * along
+    upper = _at(pixels, top * width + left) * (1 - along) + _at(pixels, top * width + right) * along
+    lower = _at(pixels, bottom * width + left) * (1 - along) + _at(pixels, bottom * width + right) * along
     return upper * (1 - down) + lower * down
 
 
@@ -269,4 +270,9 @@ def _nearest(mask: Array, y: Array, x: Array, *, outside: float) -> Array:
     row, column = jnp.floor(y + 0.5).astype(jnp.int32), jnp.floor(x + 0.5).astype(jnp.int32)
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     index = jnp.clip(row, 0, height - 1) * width + jnp.clip(column, 0, width - 1)
-    return jnp.where(inside[..., None], mask.reshape(height * width, channels)[index], outside)
+    return jnp.where(inside[..., None], _at(mask.reshape(height * width, channels), index), outside)
+
+
+def _at(pixels: Array, index: Array) -> Array:
+    """The lines `index` of `pixels`, all of which are in bounds."""
+    return pixels.at[index].get(mode="promise_in_bounds")

@@ -142,7 +142,11 @@ def make_train_step(
         images, masks = _pictures(batch)
         with jax.named_scope("draw_examples"):
             draws = compiled_draws(key, platform)
-            examples = jax.vmap(functools.partial(drawn, draws))(positions, normalise(images), masks)
+            # On a CPU in two halves: what leaves a loop lies in memory. Else XLA draws and fetches each number where
+            # the network reads it, more than once, in the order of that.
+            together = -(-len(positions) // 2) if platform == "cpu" else len(positions)
+            one = lambda example: drawn(draws, *example)  # noqa: E731
+            examples = jax.lax.map(one, (positions, normalise(images), masks), batch_size=together)
             if teacher is not None:
                 examples = with_taught(examples, draws, of_teacher, step, positions, batch)
         dropout_key = jax.random.fold_in(key, len(positions))

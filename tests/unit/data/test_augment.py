@@ -219,6 +219,12 @@ def test_each_change_of_colour_is_its_formula(name):
     np.testing.assert_allclose(recolour(image, **{name: jnp.asarray(value)}), expected, atol=2e-5)
 
 
+def test_black_and_white_stay_what_they_are_at_any_gamma():
+    image = np.stack([np.full((2, 3), -1.0), np.ones((2, 3))]).astype(np.float32)
+    for gamma in (0.8, 1.25):
+        np.testing.assert_array_equal(recolour(image, gamma=jnp.asarray(gamma)), image)
+
+
 def test_changes_of_colour_follow_their_order():
     image, _ = pair(24, 32)
     v = (image.astype(float) + 1) / 2
