@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from segmenters import MixesNoise, config, loaded_network, picture
 
 from ddim_jax.export import export_checkpoint
@@ -114,7 +114,9 @@ def test_the_program_of_the_page(kind, tmp_path):
     options = SamplingOptions.create(network.config, size="model")
     path = tmp_path / f"a{FORMATS[kind].suffix}"
     export_checkpoint(network, options, kind, path, batch=None, pictures=[picture(0)])
-    Image.fromarray(picture(1, 37, 53)).save(tmp_path / "x.png")
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    Image.fromarray(picture(1, 53, 37)).save(tmp_path / "x.png", exif=turned)
     command = [sys.executable, "-I", "-c", ALONE, "run.py", path.name, "x.png", "mask.png"]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
@@ -122,3 +124,8 @@ def test_the_program_of_the_page(kind, tmp_path):
     assert "Warning" not in ran.stderr and "[W:" not in ran.stderr
     mask = np.asarray(Image.open(tmp_path / "mask.png"))
     assert mask.shape == (37, 53) and set(np.unique(mask)) == {0, 255}
+    (tmp_path / "mask.png").unlink()
+    Image.fromarray(np.arange(4096, dtype=np.uint16).reshape(64, 64)).save(tmp_path / "x.png")
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode and "the picture has the mode I;16; expected 8 bits" in ran.stderr
+    assert not (tmp_path / "mask.png").exists()
