@@ -73,3 +73,19 @@ def upright_axes(
         upwards = axis == slices and int(orientations[axis, 0]) == 2
         flips.append(bool(signs[axis] < 0) if upwards else bool(signs[axis] > 0))
     return (slices, rows, columns), (flips[0], flips[1], flips[2])
+
+
+def is_oriented(header: Any) -> bool:
+    """True if a header says how the voxels lie in the patient."""
+    return int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
+
+
+def remarks_of(header: Any, affine: np.ndarray, axes: tuple[int, int, int]) -> list[str]:
+    """Remarks on a file, as `ddim_jax.imageio.stacks.Stack` has them; `axes` as `upright_axes` gives them."""
+    remarks = []
+    if not is_oriented(header):
+        remarks.append("no orientation (sform and qform codes are 0; left and right are assumed)")
+    high, wide = np.linalg.norm(affine[:3], axis=0)[list(axes[1:])]
+    if max(high, wide) > _ABOUT_EQUAL * min(high, wide):
+        remarks.append(f"pixels not square ({high:g} high and {wide:g} wide; the network sees them square)")
+    return remarks

@@ -81,7 +81,8 @@ class Guard:
             refused = refusal_of(error) or fault(error)
             if not status:
                 await answer(send_with_headers, refused)
-        if scope["method"] != "GET" or status >= 500 or status == 401:
+        is_probe = status == 503 and scope["path"].endswith("/healthz")
+        if scope["method"] != "GET" or (status >= 500 and not is_probe) or status == 401:
             # No path: it may hold the number of a result. Of a wrong token, who tried it.
             if status == 401:
                 logging.info("a missing or wrong token, from %s", (scope.get("client") or ("an unknown address",))[0])

@@ -1,14 +1,9 @@
 """One upload segmented by one checkpoint: the result as JSON has it, and its artefacts."""
 
 import dataclasses
-import io
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
-from PIL import Image
 
 from ddim_jax.imageio.class_colours import class_colour
 from ddim_jax.imageio.images import Picture
@@ -18,22 +13,20 @@ from ddim_jax.inference.calibration import without_place
 from ddim_jax.inference.jobs import Job, Plan, plan_jobs
 from ddim_jax.inference.reading import Loaded, Opened, Reading
 from ddim_jax.inference.records import facts_of
-from ddim_jax.inference.segmentation import Segmentation, fuse
+from ddim_jax.inference.segmentation import fuse
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.unlikeness import UNLIKE, is_unlike
 from ddim_jax.inference.writing import writing_context
 from ddim_jax.labels import Labels
-from ddim_jax.preprocessing import resize_unit_map
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import DataError, InputError
 from ddim_jax.sampling_options import SamplingOptions
+from ddim_jax.serve.artefacts import artefacts, picture_png
 from ddim_jax.serve.limits import Limits
 from ddim_jax.serve.refusals import Refusal, without_paths
 
-OF_A_SLICE = ("mask", "probability", "uncertainty", "overlay")
 OF_A_SOURCE = ("dicom-seg", "nifti")
 _BOUNDS = ("area_low", "area_high", "dice_low", "area_mm2", "area_low_mm2", "area_high_mm2")
-_LARGEST_SAMPLE = 512  # pixels of the longer side: they are for looking at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,8 +195,7 @@ def _one_slice(
     facts = facts_of(image, result, labels, area)
     if source is not None:
         source.add(index, image, result, facts, kinds, folder, context)
-    made = _written(image, result, loaded.job, context._replace(slice=index), folder)
-    made |= {"picture.png": picture_png(image), "masks.png": _masks(result, labels), "samples.png": _samples(samples)}
+    made = artefacts(image, samples, result, loaded.job, context._replace(slice=index), folder)
     return _slice(facts, labels, area), made
 
 
@@ -232,13 +224,6 @@ def show(stack: Stack, index: int, window: tuple[float, float], invert: bool) ->
     """
     pixels = stack.with_window(window).read(index)
     return picture_png(255 - pixels if invert else pixels)
-
-
-def picture_png(image: np.ndarray) -> bytes:
-    """A picture uint8 [H, W, 3] as PNG, of one channel if its channels are equal; for looking at, so quickly packed."""
-    grey = image[..., 0]
-    same = np.array_equal(grey, image[..., 1]) and np.array_equal(grey, image[..., 2])
-    return _png(np.ascontiguousarray(grey) if same else image)
 
 
 def _check_size(opened: Opened, limits: Limits) -> None:
@@ -276,37 +261,6 @@ def _of_the_source(job: Job, opened: Opened, context: Context) -> tuple[list[str
     return kinds, unavailable
 
 
-def _written(image: np.ndarray, result: Segmentation, job: Job, context: Context, folder: Path) -> dict[str, bytes]:
-    def write(kind: str) -> tuple[str, bytes]:
-        writer = WRITERS.get(kind)
-        path = folder / f"{kind}{writer.suffix}"
-        writer().write(path, result, image, Path(job.files[0]), context)
-        data = path.read_bytes()
-        path.unlink()
-        return path.name, data
-
-    with ThreadPoolExecutor(len(OF_A_SLICE)) as pool:  # packing a large picture takes longer than segmenting it
-        return dict(pool.map(write, OF_A_SLICE))
-
-
-def _masks(result: Segmentation, labels: Labels) -> bytes:
-    """The masks of all classes side by side, 0 and 255."""
-    parts = [
-        np.uint8(255) * labels.of_class(result.mask, number + 1).astype(np.uint8) for number in range(labels.count)
-    ]
-    return _png(np.concatenate(parts, axis=1))
-
-
-def _samples(samples: np.ndarray) -> bytes:
-    """The samples below each other, 0 where a pixel is outside for certain and 255 inside; classes side by side."""
-    maps = np.clip(samples * 0.5 + 0.5, 0, 1).reshape(*samples.shape[:3], -1)
-    height, width = maps.shape[1:3]
-    scale = min(1.0, _LARGEST_SAMPLE / max(height, width))
-    shape = max(1, round(height * scale)), max(1, round(width * scale))
-    rows = [np.concatenate([resize_unit_map(one, shape) for one in np.moveaxis(sample, -1, 0)], 1) for sample in maps]
-    return _png(np.round(np.concatenate(rows) * 255).astype(np.uint8))
-
-
 def _slice(facts: Mapping[str, Any], labels: Labels, pixel_area: float | None) -> dict[str, Any]:
     areas = facts.get("areas") or {labels.class_names[0]: facts["area"]}
     classes = []
@@ -337,9 +291,3 @@ def _geometry(opened: Opened, index: int) -> dict[str, Any]:
         "pixel_mm": None if spacing is None else [float(f"{value:.6g}") for value in spacing],
         "area_at": opened.source.area_at,
     }
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format="PNG", compress_level=1)
-    return file.getvalue()

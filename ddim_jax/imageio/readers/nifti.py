@@ -21,7 +21,7 @@ from ddim_jax.imageio.edges import edges_of
 from ddim_jax.imageio.grey import linear, robust_limits
 from ddim_jax.imageio.images import MAX_PIXELS, Picture, ReadOptions
 from ddim_jax.imageio.masks import mask_of_numbers, over_black
-from ddim_jax.imageio.nifti_header import is_packed, read_header, unpacked, upright_axes
+from ddim_jax.imageio.nifti_header import is_oriented, is_packed, read_header, remarks_of, unpacked, upright_axes
 from ddim_jax.imageio.nifti_mask_grid import on_grid
 from ddim_jax.imageio.series import DicomStack
 from ddim_jax.imageio.stacks import MAX_VOXELS, file_state
@@ -31,7 +31,6 @@ from ddim_jax.runtime.errors import DataError
 
 _MOST_BYTES = 2**29  # of a volume's values, which a compressed file has in memory
 _SAMPLED = 8  # slices whose values decide on black and white
-_ABOUT_EQUAL = 1.01  # sides of pixels that differ by less
 _MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 
 
@@ -123,7 +122,7 @@ class NiftiStack:
             self.count, *shape = (dims[axis] for axis in self._order)
             self.shape = (shape[0], shape[1])
             self._check_size(dims)
-        self.remarks = self._remarks()
+        self.remarks = remarks_of(self._header, self.affine, self._order)
 
     def read(self, index: int) -> np.ndarray:
         """Slice `index`, uint8 [H, W, 3]; errors as `NiftiReader.read_image`."""
@@ -183,26 +182,13 @@ class NiftiStack:
 
     def edges(self, index: int) -> dict[str, str] | None:
         """See `ddim_jax.imageio.stacks.Stack`."""
-        if not self._is_oriented():
+        if not is_oriented(self._header):
             return None
         down, right = (
             self.affine[:3, axis] * (-1 if flip else 1) * (-1, -1, 1)  # RAS to LPS
             for axis, flip in zip(self._order[1:], self._flips[1:], strict=True)
         )
         return edges_of(right, down)
-
-    def _remarks(self) -> list[str]:
-        remarks = []
-        if not self._is_oriented():
-            remarks.append("no orientation (sform and qform codes are 0; left and right are assumed)")
-        high, wide = np.linalg.norm(self.affine[:3], axis=0)[list(self._order[1:])]
-        if max(high, wide) > _ABOUT_EQUAL * min(high, wide):
-            remarks.append(f"pixels not square ({high:g} high and {wide:g} wide; the network sees them square)")
-        return remarks
-
-    def _is_oriented(self) -> bool:
-        """True if the header says how the voxels lie in the patient."""
-        return int(self._header["sform_code"]) > 0 or int(self._header["qform_code"]) > 0
 
     def _steps(self) -> tuple[np.ndarray, np.ndarray] | None:
         """The ways in millimetres from row to row and from column to column, [3]; None as `pixel_area`."""

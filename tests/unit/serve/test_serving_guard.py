@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import socket
 import threading
 from pathlib import Path
 
@@ -233,3 +234,22 @@ def test_the_token_of_the_environment(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         command.parse_arguments(None, ["--ckpt", "A"])
     assert f"{command.TOKEN} is empty, or has spaces" in capsys.readouterr().err
+
+
+def test_the_address_that_is_printed_works_without_the_proxy(monkeypatch, capsys):
+    class Config:
+        backlog = 1
+
+        @staticmethod
+        def bind_socket():
+            return socket.create_server(("127.0.0.1", 0))
+
+    class Server:
+        def run(self, sockets):
+            self.port = sockets[0].getsockname()[1]
+
+    monkeypatch.setattr(command.signal, "signal", lambda *given: None)
+    server = Server()
+    command._serve(server, Config, "/lungs")
+    printed = f"serving at http://127.0.0.1:{server.port}/ (Ctrl-C ends it; a proxy shows it at /lungs/)\n"
+    assert capsys.readouterr().out == printed
