@@ -35,7 +35,7 @@ from ddim_jax.runtime.values import is_whole
 from ddim_jax.schema import SCHEMA
 
 _NO_DIFFUSION = ("diffusion.", "sample.sampler")
-"""Fields that a network without diffusion has no value for."""
+"""Fields that a network without diffusion has no value for, but the loss where that is chosen."""
 
 
 def create_config() -> ConfigDict:
@@ -104,7 +104,7 @@ def check_config(config: Mapping[str, Any]) -> None:
     about, train, sample, data = (config[name] for name in ("model", "train", "sample", "data"))
     for name, field in fields_of(SCHEMA):
         value = value_at(config, name)
-        if direct and name.startswith(_NO_DIFFUSION):
+        if direct and name.startswith(_NO_DIFFUSION) and not (name == "diffusion.loss" and value is not None):
             if value is not None:
                 raise ConfigError(f"{name} is {value!r}; expected none, since {about['name']} works in one pass")
         else:
@@ -131,7 +131,8 @@ def check_config(config: Mapping[str, Any]) -> None:
     if length and train["warmup_steps"] >= length:
         of = "train.schedule_steps" if train["schedule_steps"] else "the run"
         raise ConfigError(
-            f"train.warmup_steps is {train['warmup_steps']}; expected 0 to below the {length} steps of {of}"
+            f"train.warmup_steps is {train['warmup_steps']}; expected 0 to below the {length} steps of {of}; "
+            "--config.train.warmup_steps=0 has none"
         )
     if data["window"] is not None and data["window"][1] <= 0:
         raise ConfigError(f"data.window is {data['window']!r}; expected a centre and a width above 0")

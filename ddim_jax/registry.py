@@ -1,4 +1,4 @@
-"""Registries of models, samplers, data sets, readers, writers, metrics and ensembles, this package's and others'.
+"""Registries of models, samplers, losses, data sets, readers, writers, metrics and ensembles, ours and others'.
 
     from ddim_jax import register
 
@@ -14,11 +14,12 @@ import importlib
 import inspect
 import pkgutil
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
-from typing import Generic, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
-from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.runtime.errors import ConfigError, InputError
 
 T = TypeVar("T")
 
@@ -29,11 +30,13 @@ class Registry(Generic[T]):
     Args:
       kind: what an entry is, in the singular, for messages: "sampler".
       folder: the package whose modules register this package's own entries.
+      call: names of the arguments that an entry is called with; those behind a "*" by name. None: not looked at.
     """
 
-    def __init__(self, kind: str, folder: str):
+    def __init__(self, kind: str, folder: str, call: str | None = None):
         self.kind = kind
         self._folder = folder
+        self._call = call
         self._entries: dict[str, T] = {}
         self._origins: dict[str, str] = {}
         self._complete = self._finding = False
@@ -43,12 +46,14 @@ class Registry(Generic[T]):
         """A decorator that registers what it decorates under `name` and returns it as it is.
 
         Raises:
-          ConfigError: something else has that name; both are named by where they come from.
+          ConfigError: something else has that name, both are named by where they come from; or it cannot be called as
+            things of this kind are.
         """
         caller = inspect.currentframe().f_back
         place = f"{caller.f_code.co_filename}, line {caller.f_lineno}"
 
         def add(entry: T) -> T:
+            self._check_call(name, entry, place)
             origin, there = _origin(entry, place), self._entries.setdefault(name, entry)
             # A module that is imported again defines the same thing anew.
             if there is not entry and origin != self._origins.get(name):
@@ -60,6 +65,17 @@ class Registry(Generic[T]):
             return entry
 
         return add
+
+    def _check_call(self, name: str, entry: T, place: str) -> None:
+        if self._call is None:
+            return
+        by_place, _, by_name = (part.replace(",", " ").split() for part in self._call.partition("*"))
+        try:
+            inspect.signature(entry).bind(*by_place, **dict.fromkeys(by_name))
+        except TypeError as error:
+            raise ConfigError(
+                f"{place}: the {self.kind} {name!r} cannot be called as ({self._call}): {error}"
+            ) from error
 
     def get(self, name: object, field: str | None = None) -> T:
         """The entry of that name.
@@ -113,7 +129,12 @@ def _origin(entry: object, place: str) -> str:
 
 
 MODELS = Registry("model", "ddim_jax.models")
-SAMPLERS = Registry("sampler", "ddim_jax.diffusion.samplers")
+SAMPLERS = Registry(
+    "sampler",
+    "ddim_jax.diffusion.samplers",
+    call="denoise, noise, schedule, options, *, prediction, key, return_trajectory",
+)
+LOSSES = Registry("loss", "ddim_jax.diffusion.mask_losses", call="logits, x0, labels")
 DATASETS = Registry("data set", "ddim_jax.data.datasets")
 READERS = Registry("reader", "ddim_jax.imageio.readers")
 WRITERS = Registry("writer", "ddim_jax.imageio.writers")
@@ -121,9 +142,16 @@ METRICS = Registry("metric", "ddim_jax.metrics")
 HYPOTHESIS_METRICS = Registry("metric of hypotheses", "ddim_jax.metrics")
 ENSEMBLES = Registry("ensemble", "ddim_jax.aggregation.ensembles")
 
-register = SimpleNamespace(
+
+class _Register(SimpleNamespace):
+    def __getattr__(self, kind: str) -> NoReturn:
+        raise AttributeError(f"there is no register.{kind}; expected one of {', '.join(sorted(vars(self)))}")
+
+
+register = _Register(
     model=MODELS.register,
     sampler=SAMPLERS.register,
+    loss=LOSSES.register,
     dataset=DATASETS.register,
     reader=READERS.register,
     writer=WRITERS.register,
@@ -138,16 +166,31 @@ def import_plugins(modules: tuple[str, ...]) -> None:
     """Imports the modules that a config names in its field `plugins`, so that they register what they have.
 
     Raises:
-      ConfigError: one of them cannot be found.
+      ConfigError: one of them cannot be found, or fails while it is imported: the place in it is named.
     """
     for name in modules:
         if not all(part.isidentifier() for part in name.split(".")):
-            raise ConfigError(f"plugins names {name!r}; expected the name of a module, as package.module")
+            hint = ""
+            if name.endswith(".py"):
+                folder, _, file = name.rpartition("/")
+                hint = f": {file.removesuffix('.py')}, with its folder in PYTHONPATH (PYTHONPATH={folder or '.'})"
+            raise ConfigError(f"plugins names {name!r}; expected the name of a module, as package.module{hint}")
         try:
             importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if not f"{name}.".startswith(f"{error.name}."):  # something that the module itself imports
-                raise
-            raise ConfigError(
-                f"plugins names {name!r}, which cannot be imported; install it, or put its folder into PYTHONPATH"
-            ) from error
+        except InputError:  # it registers something that cannot be, and is told so
+            raise
+        except Exception as error:
+            if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+                raise ConfigError(
+                    f"plugins names {name!r}, which cannot be imported; install it, or put its folder into PYTHONPATH"
+                ) from error
+            raise ConfigError(f"plugins names {name!r}, which fails at {_place_of(error)}") from error
+
+
+def _place_of(error: Exception) -> str:
+    """Where an import failed, and how, in one line."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}: {error.msg}"
+    places = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    last = places[-1]
+    return f"{last.filename}, line {last.lineno}: {type(error).__name__}: {' '.join(str(error).split())}"

@@ -13,7 +13,8 @@ from typing import Any
 from ddim_jax.aggregation import PROTOCOLS
 from ddim_jax.data.augmentation import AUGMENTATIONS
 from ddim_jax.diffusion import PREDICTIONS, SCHEDULES
-from ddim_jax.diffusion.process import LOSS_WEIGHTS, LOSSES
+from ddim_jax.diffusion.losses import LossNames
+from ddim_jax.diffusion.process import LOSS_WEIGHTS
 from ddim_jax.fields import Field
 from ddim_jax.registry import DATASETS, ENSEMBLES, MODELS, SAMPLERS
 
@@ -33,7 +34,7 @@ SCHEMA: dict[str, Any] = {
     },
     "diffusion": {
         "prediction": Field(str, help="what the network estimates", choices=PREDICTIONS, of_model=True),
-        "loss": Field(str, help="bce_dice is for x0 alone", choices=LOSSES, of_model=True),
+        "loss": Field(str, help="all but mse are for x0 alone", choices=LossNames(), of_model=True),
         "loss_weight": Field(str, help="weight of each timestep's loss", choices=LOSS_WEIGHTS, of_model=True),
         "mask_scale": Field(float, help="the mask enters as +- this", above=0, high=1, of_model=True),
         "timestep_power": Field(

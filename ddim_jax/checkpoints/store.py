@@ -177,6 +177,12 @@ class CheckpointStore:
             wait_for_all(f"step {step} is complete")
         return True
 
+    def best(self) -> tuple[int, float] | None:
+        """The complete step with the highest "dice", and that; None where none was scored."""
+        scored = self._scored()
+        dice = read_scores(self._folder(scored[-1]))[0].get(METRIC) if scored else None
+        return None if dice is None else (scored[-1], dice)
+
     def newest_intact(self) -> int | None:
         """The newest step whose every file is as written, or None if the directory holds no complete checkpoint.
 
@@ -341,9 +347,12 @@ class CheckpointStore:
 
         return sorted(self.steps(), key=rank)
 
+    def _scored(self) -> list[int]:
+        """Those of `_ranking` that have a score."""
+        return [step for step in self._ranking() if read_scores(self._folder(step))[0]]
+
     def _surplus(self) -> list[int]:
-        steps = self.steps()
-        scored = [step for step in self._ranking() if read_scores(self._folder(step))[0]]
+        steps, scored = self.steps(), self._scored()
         best = scored[-self._keep_best :] if self._keep_best else []
         return sorted(set(steps) - set(steps[-self._keep_latest :]) - set(best))
 

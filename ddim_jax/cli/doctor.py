@@ -192,7 +192,8 @@ def _checkpoints(run: str) -> tuple[list[Line], bool]:
     """The content of the checkpoints of a run, and if one of them is intact."""
     from ddim_jax.checkpoints import CheckpointStore, locate
     from ddim_jax.checkpoints.manifest import describe_damage, manifest_digest
-    from ddim_jax.checkpoints.weights import packed_file
+    from ddim_jax.checkpoints.weights import open_weights, packed_file
+    from ddim_jax.inference.loading import weights_digest
 
     file, known = packed_file(run)
     if file is not None:
@@ -209,6 +210,7 @@ def _checkpoints(run: str) -> tuple[list[Line], bool]:
         intact.append(step)
         size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
         told = f"intact, {size / 2**20:.1f} MiB, SHA-256 of its manifest {manifest_digest(place)}"
+        told += f", of its averaged weights {weights_digest(open_weights(place).params)}"
         lines.append((f"step {step}", told, ""))
     if not intact:
         left = "no intact one is left" if steps else "no complete one"

@@ -39,6 +39,12 @@ def _kept_for_ever() -> Iterator[None]:
         gc.enable()
 
 
+TRAIN = """Trains a model and writes checkpoints into the folder of the run; the same command goes on with it.
+
+  %(prog)s --config folder --config.data.root=DIR --workdir runs/mine
+"""
+
+
 @enduring()
 def train() -> NoReturn:
     """Trains a model: --config NAME|FILE [--workdir DIR] [--config.FIELD=VALUE ...]"""
@@ -48,7 +54,13 @@ def train() -> NoReturn:
     with stop_on_signals(request):
         with _kept_for_ever():
             from ddim_jax.cli.train import run
-        run(request)
+        run(request, TRAIN)
+
+
+PRETRAIN = """Trains the U-Net of a network on pictures without masks, to begin a training with (train.init_from).
+
+  %(prog)s --config folder --config.data.root=DIR --config.data.unlabelled=PICTURES --output FILE.safetensors
+"""
 
 
 @enduring()
@@ -56,7 +68,7 @@ def pretrain() -> NoReturn:
     """Trains on pictures alone, to begin a training: --config NAME|FILE --output FILE [--config.FIELD=VALUE ...]"""
     with _starting("stopped before pre-training began"):
         from ddim_jax.cli.pretrain import run
-    run()
+    run(PRETRAIN)
 
 
 EVALUATE = """Scores a checkpoint on a split of its data set: tables, numbers per image and figures.

@@ -1,5 +1,6 @@
 """`ddim-jax pretrain`: its arguments, and the lines that it prints."""
 
+import functools
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -15,7 +16,7 @@ from ddim_jax.runtime.signals import cleaned_up_on_sigterm
 from ddim_jax.training.pretraining import pretrain
 
 
-def run() -> NoReturn:
+def run(description: str) -> NoReturn:
     """Pre-trains as the command line says; ends the program with the exit status."""
     config = config_flags.DEFINE_config_file(
         "config", None, "The configuration of the training to come; data.unlabelled is the folder of pictures."
@@ -36,6 +37,6 @@ def run() -> NoReturn:
         return 0
 
     flags.mark_flags_as_required(["config", "output"])
-    for holder in (config, output):  # what --help shows of the program
+    for holder in (config, output):  # what --help shows
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[holder.name])
-    app.run(main, flags_parser=parse_flags)
+    app.run(main, flags_parser=functools.partial(parse_flags, description=description))

@@ -2,8 +2,10 @@
 
 import ast
 import contextlib
+import functools
 import re
 import sys
+import textwrap
 import traceback
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -13,16 +15,18 @@ from ml_collections import config_flags
 
 from ddim_jax.cli import configs
 from ddim_jax.cli.begin import begin, find_device, log_in_lines
+from ddim_jax.fields import fields_of
 from ddim_jax.registry import import_plugins
 from ddim_jax.runtime.distributed import initialise
 from ddim_jax.runtime.errors import ConfigError, InputError, report_input_errors
 from ddim_jax.runtime.signals import StopRequest
+from ddim_jax.schema import SCHEMA
 from ddim_jax.training import train
 
 NEED_LESS = "Raise train.accumulate, set model.overrides.remat, or lower data.image_size or train.batch_size."
 
 
-def run(request: StopRequest) -> NoReturn:
+def run(request: StopRequest, description: str) -> NoReturn:
     """Trains as the command line says, until `request` says stop; ends the program with the exit status."""
     config = config_flags.DEFINE_config_file("config", None, "The configuration: a name or a file, as configs/demo.py.")
     workdir = flags.DEFINE_string(
@@ -46,14 +50,17 @@ def run(request: StopRequest) -> NoReturn:
     flags.mark_flag_as_required("config")
     for holder in (config, workdir, coordinator, processes, process):  # what --help shows of the program
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[holder.name])
-    app.run(main, flags_parser=parse_flags)
+    app.run(main, flags_parser=functools.partial(parse_flags, description=description))
 
 
-def parse_flags(arguments: list[str]) -> list[str]:
-    """Parses the command line, for `app.run(main, flags_parser=parse_flags)`.
+def parse_flags(arguments: list[str], description: str) -> list[str]:
+    """Parses the command line, for `app.run(main, flags_parser=...)`; `description` is the beginning of the help.
 
     An argument that cannot be used ends the program with `error: ...` and exit status 2.
     """
+    if {"-h", "--help"} & set(arguments[1:]):
+        print(_help(description))
+        sys.exit(0)
     log_in_lines()
     with report_input_errors("stopped before training began"):
         return _parse(arguments)
@@ -62,6 +69,7 @@ def parse_flags(arguments: list[str]) -> list[str]:
 def _parse(arguments: list[str]) -> list[str]:
     arguments, file = _with_config_file(arguments)
     import_plugins(_plugins(arguments))  # the fields of their networks are known then
+    arguments, unset = _without_nones(arguments)
     try:
         rest = flags.FLAGS(arguments)
         config = flags.FLAGS["config"].value
@@ -70,6 +78,10 @@ def _parse(arguments: list[str]) -> list[str]:
     except flags.Error as error:
         if file and "--config must have a value other than None" in str(error):
             raise ConfigError(f"--config: get_config() of {file} gave nothing; expected it to return fields") from error
+        if not file and "--config must have a value other than None" in str(error):
+            raise ConfigError(
+                f"--config is missing; expected a file, or a name of: {', '.join(configs.names())}"
+            ) from error
         raise ConfigError(_without_traceback(str(error))) from error
     except OSError as error:
         raise ConfigError(f"--config: {' '.join(str(error.__cause__ or error).split())}") from error
@@ -89,9 +101,47 @@ def _parse(arguments: list[str]) -> list[str]:
         ):
             raise
         raise ConfigError(f"{error}; a field is set as --config.train.steps=100") from error
+    for name in unset:
+        section, _, field = name.rpartition(".")
+        (config[section] if section else config)[field] = None
     if rest[1:]:
         raise ConfigError(f"unexpected argument {rest[1]!r}; a field is set as --config.train.steps=100")
     return rest
+
+
+_FIRST_FIELDS = (
+    "data.root",
+    "data.labels",
+    "data.image_size",
+    "data.augmentation",
+    "data.rotation_degrees",
+    "model.name",
+    "train.steps",
+    "train.batch_size",
+    "train.learning_rate",
+    "seed",
+)
+"""Those that a first training changes; `ddim-jax fields` lists all."""
+
+
+def _help(description: str) -> str:
+    """The help of the command: its own flags, the configs, and the fields that a first training changes."""
+    schema = dict(fields_of(SCHEMA))
+    own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
+    rows = [(f"--{flag.name}", flag.help) for flag in own if flag.name != "config"]
+    fields = [(f"--config.{name}=", schema[name].help) for name in _FIRST_FIELDS]
+    return "\n".join(
+        [
+            description.replace("%(prog)s", sys.argv[0]),
+            *textwrap.wrap(f"--config NAME|FILE is one of {', '.join(configs.names())}; or a file of your own.", 100),
+            "",
+            *(f"  {name:22} {text}" for name, text in rows),
+            "",
+            "Any field of the config can be set; `ddim-jax fields` lists all. The first to know:",
+            "",
+            *(f"  {name:32} {text}" for name, text in fields),
+        ]
+    )
 
 
 def _with_config_file(arguments: list[str]) -> tuple[list[str], str | None]:
@@ -100,6 +150,24 @@ def _with_config_file(arguments: list[str]) -> tuple[list[str], str | None]:
         file = configs.config_file(value)
         return [*arguments[:place], arguments[place].removesuffix(value) + file, *arguments[place + 1 :]], file
     return arguments, None
+
+
+def _without_nones(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The arguments but those that set a field to none, which absl has for no type; and the names of these fields."""
+    can_be = {name for name, field in fields_of(SCHEMA) if field.optional or field.of_model or field.of_augmentation}
+    flag = re.compile(r"--?config\.([\w.]+)(?:=(.*))?", re.DOTALL)
+    kept, unset = [], []
+    following = iter(arguments)
+    for argument in following:
+        if (found := flag.fullmatch(argument)) and (found[1] in can_be or found[1].startswith("model.overrides.")):
+            value = next(following, None) if found[2] is None else found[2]
+            if value in ("none", "None"):
+                unset.append(found[1])
+                continue
+            if found[2] is None and value is not None:
+                argument = f"{argument}={value}"
+        kept.append(argument)
+    return kept, unset
 
 
 def _plugins(arguments: list[str]) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ddim_jax.diffusion.losses import cross_entropy_dice, mask_of_logits
+from ddim_jax.diffusion.losses import mask_of_logits
 from ddim_jax.labels import Labels
+from ddim_jax.registry import LOSSES
 from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.sampling_options import SamplingOptions
 
@@ -23,21 +24,23 @@ Apply = Callable[[Any, jax.Array], jax.Array]
 class DirectProcess:
     """Segmentation without diffusion: nothing is noised, and the sample is the network's answer.
 
-    The loss is binary cross-entropy plus soft Dice. The methods take the arguments of `DiffusionProcess` and ignore the
-    noise and the timesteps, so that a sample of an image is the same whatever the noise.
+    The methods take the arguments of `DiffusionProcess` and ignore the noise and the timesteps, so that a sample of an
+    image is the same whatever the noise.
 
     Attributes:
       labels: the classes of the masks.
+      loss: a name in `ddim_jax.registry.LOSSES`.
     """
 
     labels: Labels = Labels()
+    loss: str = "bce_dice"
 
     @classmethod
-    def create(cls, labels: Labels = Labels(), **fields: Any) -> "DirectProcess":
-        """Builds the process from a config's `diffusion` section, in which nothing may be set.
+    def create(cls, labels: Labels = Labels(), loss: str | None = None, **fields: Any) -> "DirectProcess":
+        """Builds the process from a config's `diffusion` section, in which nothing but the loss may be set.
 
         Raises:
-          ConfigError: a field has a value.
+          ConfigError: another field has a value, or the loss is not of masks.
         """
         for name, value in fields.items():
             if value is not None:
@@ -45,7 +48,10 @@ class DirectProcess:
                     f"diffusion.{name} is {value!r}, but this network gives the mask in one pass, without diffusion; "
                     "leave it unset"
                 )
-        return cls(labels)
+        if loss is None:
+            return cls(labels)
+        LOSSES.get(loss, "diffusion.loss")
+        return cls(labels, loss)
 
     @property
     def num_train_timesteps(self) -> int:
@@ -64,7 +70,7 @@ class DirectProcess:
         self, apply: Apply, params: Any, mask: jax.Array, image: jax.Array, noise: jax.Array, t: jax.Array
     ) -> jax.Array:
         """The training loss of each example, float32 [batch]; `mask` [batch, H, W, C] as `normalise_mask` makes it."""
-        return cross_entropy_dice(apply(params, image).astype(jnp.float32), mask, self.labels)
+        return LOSSES.get(self.loss)(apply(params, image).astype(jnp.float32), mask, self.labels)
 
     def sample(
         self, apply: Apply, params: Any, image: jax.Array, noise: jax.Array, options: SamplingOptions, **_: Any

@@ -1,12 +1,27 @@
 """The overlap loss that segmentation networks are trained with, ignored pixels, and the weight of each timestep."""
 
+from collections.abc import Iterator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ddim_jax.labels import Labels
+from ddim_jax.registry import LOSSES
 
 MIN_SNR_GAMMA = 5.0
+MSE = "mse"
+"""The loss of the paper, the one that does not compare masks."""
+
+
+class LossNames:
+    """The names of `diffusion.loss`: mse and those of `ddim_jax.registry.LOSSES`, as they are when it is looked at."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((MSE, *LOSSES))
+
+    def __contains__(self, name: object) -> bool:
+        return name == MSE or name in LOSSES
 
 
 def cross_entropy_dice(logits: jax.Array, x0: jax.Array, labels: Labels = Labels()) -> jax.Array:

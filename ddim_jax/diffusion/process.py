@@ -16,7 +16,8 @@ from ddim_jax.diffusion.conversions import check_prediction, v_from_x0_and_noise
 from ddim_jax.diffusion.encoded import Encoded, encode
 from ddim_jax.diffusion.forward import add_noise, signal_and_noise_rates
 from ddim_jax.diffusion.losses import (
-    cross_entropy_dice,
+    MSE,
+    LossNames,
     mask_of_logits,
     mean_over_pixels,
     min_snr_weights,
@@ -25,12 +26,11 @@ from ddim_jax.diffusion.losses import (
 from ddim_jax.diffusion.reverse import Trajectory, check_clip
 from ddim_jax.diffusion.schedule import Schedule, create_schedule
 from ddim_jax.labels import Labels
-from ddim_jax.registry import SAMPLERS
+from ddim_jax.registry import LOSSES, SAMPLERS
 from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.runtime.values import is_number
 from ddim_jax.sampling_options import SamplingOptions
 
-LOSSES = ("mse", "bce_dice")
 LOSS_WEIGHTS = ("plain", "min_snr")
 
 Apply = Callable[[Any, jax.Array, jax.Array, jax.Array], jax.Array]
@@ -47,9 +47,9 @@ class DiffusionProcess:
         is mostly the noise at small t and minus the mask at large t. v is that of the network's input, which has unit
         variance: with the input sqrt(a) mask + sqrt(1 - a) noise, v = sqrt(a) noise - sqrt(1 - a) mask, so that the
         target has unit variance as well, whatever `mask_scale`.
-      loss: "mse" is the mean squared error of the prediction (the paper's Eq. 3). "bce_dice", for x0 alone, reads the
-        network's output as logits of "this pixel is in the mask" and adds cross-entropy and soft Dice
-        (`ddim_jax.diffusion.losses.cross_entropy_dice`): binary for one class, softmax for exclusive ones.
+      loss: "mse" is the mean squared error of the prediction (the paper's Eq. 3). Those of `ddim_jax.registry.LOSSES`,
+        for x0 alone, read the network's output as logits of "this pixel is of that channel": binary for one class,
+        softmax for exclusive ones. "bce_dice" adds cross-entropy and soft Dice.
       mask_scale: the mask enters the process as +-mask_scale. A mask is so redundant that at +-1 it can be read off x_t
         at almost every t; below 1 the network has to look at the image (the signal factor of "analog bits", Chen et al.
         2023, arXiv 2208.04202; "input scaling", Chen 2023, arXiv 2301.10972). The network's input is brought back to
@@ -73,11 +73,11 @@ class DiffusionProcess:
 
     def __post_init__(self):
         check_prediction(self.prediction, self.schedule)
-        if self.loss not in LOSSES:
-            raise ConfigError(f"diffusion.loss is {self.loss!r}; expected one of {', '.join(LOSSES)}")
-        if self.loss == "bce_dice" and self.prediction != "x0":
+        if self.loss not in (names := LossNames()):
+            raise ConfigError(f"diffusion.loss is {self.loss!r}; expected one of {', '.join(names)}")
+        if self.loss != MSE and self.prediction != "x0":
             raise ConfigError(
-                f"diffusion.loss 'bce_dice' compares masks and needs prediction 'x0', not {self.prediction!r}"
+                f"diffusion.loss {self.loss!r} compares masks and needs prediction 'x0', not {self.prediction!r}"
             )
         if not is_number(self.mask_scale) or not 0.0 < self.mask_scale <= 1.0:
             raise ConfigError(f"diffusion.mask_scale is {self.mask_scale!r}; expected a number in (0, 1]")
@@ -133,7 +133,7 @@ class DiffusionProcess:
     ) -> jax.Array:
         """The training loss of each example, float32 [batch].
 
-        Of a network with `Encoded` pictures, cross-entropy and Dice of the trunk's own logits are added.
+        Of a network with `Encoded` pictures, the loss of the trunk's own logits is added: "bce_dice" beside "mse".
 
         Args:
           apply: the network.
@@ -146,14 +146,15 @@ class DiffusionProcess:
         noisy = add_noise(self.mask_scale * mask, noise, t, self.schedule)
         image = encode(apply, params, image)
         output = apply(params, self._network_input(noisy, t), image, t).astype(jnp.float32)
-        if self.loss == "bce_dice":
-            losses = cross_entropy_dice(output, mask, self.labels)
-        else:
+        of_masks = LOSSES.get("bce_dice" if self.loss == MSE else self.loss)
+        if self.loss == MSE:
             errors = (output - self._target(mask, noise, t)) ** 2
             losses = mean_over_pixels(errors, valid_pixels(mask, self.labels))
+        else:
+            losses = of_masks(output, mask, self.labels)
         losses = losses if self.loss_weight == "plain" else self._min_snr_weights(t) * losses
         if isinstance(image, Encoded):  # whatever the head learns, the trunk learns the mask
-            losses += cross_entropy_dice(image.logits.astype(jnp.float32), mask, self.labels)
+            losses += of_masks(image.logits.astype(jnp.float32), mask, self.labels)
         return losses
 
     def sample(
@@ -191,7 +192,7 @@ class DiffusionProcess:
                 return output
             if self.prediction == "v":
                 return self._v_of_process(network_input, output, t)
-            x0 = mask_of_logits(output, self.labels) if self.loss == "bce_dice" else output
+            x0 = output if self.loss == MSE else mask_of_logits(output, self.labels)
             return self.mask_scale * x0
 
         if options.clip_x0 is not None:

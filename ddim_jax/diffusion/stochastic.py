@@ -13,6 +13,8 @@ import jax.numpy as jnp
 
 from ddim_jax.diffusion.direct import Apply, DirectProcess
 from ddim_jax.diffusion.losses import mask_of_logits, valid_pixels
+from ddim_jax.labels import Labels
+from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.runtime.pinned import key as key_of
 from ddim_jax.sampling_options import SamplingOptions
 
@@ -31,6 +33,17 @@ class StochasticProcess(DirectProcess):
     """
 
     draws: int = 20
+
+    @classmethod
+    def create(cls, labels: Labels = Labels(), loss: str | None = None, **fields: Any) -> "StochasticProcess":
+        """As `DirectProcess.create`, but for the loss, which may not be set either.
+
+        Raises:
+          ConfigError: a field has a value.
+        """
+        if loss is not None:
+            raise ConfigError(f"diffusion.loss is {loss!r}; expected none: this network has that of its distribution")
+        return super().create(labels, **fields)
 
     def losses(
         self, apply: Apply, params: Any, mask: jax.Array, image: jax.Array, noise: jax.Array, t: jax.Array

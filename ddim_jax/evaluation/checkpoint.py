@@ -109,6 +109,13 @@ def _of_training(segmenter: Segmenter, split: str, data: Mapping[str, Any]) -> S
     """A split of the data set that the checkpoint was trained on, where it lay then."""
     if split == "all":
         raise InputError("the split all is for a folder given by --data-root: here it holds what was trained on")
+    folds = {member.config["data"]["fold"] for member in (segmenter, *segmenter.others) if data.get("folds")}
+    if len(folds) > 1:
+        raise InputError(
+            f"the checkpoints are of the folds {', '.join(map(str, sorted(folds)))} of one cross-validation: each "
+            "picture was trained on by one of them or more. Evaluate each by itself on its test fold, or all of them "
+            "with --data-root on pictures that none has seen."
+        )
     about = configured(data) | {"read_only": True}
     source = load_dataset(split=split, **about)
     trained_on = [member.training_data.get("train_ids_sha256") for member in (segmenter, *segmenter.others)]

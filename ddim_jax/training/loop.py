@@ -158,9 +158,18 @@ def _make_steps(
             if stopping:
                 request.ended_by, reason = stop.reason()
                 reporter.message(f"{reason}: saved step {step}, stopped; the same command goes on from there")
+            elif step == steps:
+                reporter.message(_finished(run))
             if stopping or step == steps:
                 return step
     raise AssertionError("the batches have no end")
+
+
+def _finished(run: Run) -> str:
+    """The last line of a run that has made all its steps: its best step, and what to do next."""
+    best = run.store.best()
+    told = f"; the best in validation is step {best[0]}, with a Dice of {best[1]:.4f}" if best else ""
+    return f"{run.workdir} is finished{told}. Next: ddim-jax evaluate --ckpt {run.workdir} --split val"
 
 
 def _batches(run: Run, prepared: Prepared) -> Iterator[Batch]:

@@ -103,7 +103,8 @@ def check_same_config(saved: Mapping[str, Any], config: Mapping[str, Any], workd
             longer = f" To train longer at its last learning rate, add --config.train.schedule_steps={schedule_steps}."
         raise ConfigError(
             f"{workdir} holds a run with another configuration ({'; '.join(differing)}). "
-            f"Use the same values to resume it, or another --workdir.{longer}"
+            f"Use the same values to resume it, or begin another run with its weights: "
+            f"--config.train.init_from={workdir} --workdir ANOTHER.{longer}"
         )
 
 

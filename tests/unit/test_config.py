@@ -295,9 +295,12 @@ def test_without_diffusion_there_is_one_pass_and_no_sampler():
     for field in ("sample.steps", "train.validation_steps"):
         with pytest.raises(ConfigError, match=f"{field} is 2; expected 1, since unet works in one pass"):
             check_config(changed(field, 2, config))
-    for field, value in (("sample.sampler", "ddim"), ("diffusion.loss", "mse")):
+    for field, value in (("sample.sampler", "ddim"), ("diffusion.prediction", "x0")):
         with pytest.raises(ConfigError, match=f"{field} is '{value}'; expected none, since unet works in one pass"):
             check_config(changed(field, value, config))
+    check_config(changed("diffusion.loss", "bce_dice", config))
+    with pytest.raises(ConfigError, match=r"diffusion\.loss is 'mse'; expected one of bce_dice"):
+        check_config(changed("diffusion.loss", "mse", config))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "extend.md"
 KINDS = {
     "MODELS": "three_layers",
     "SAMPLERS": "renoise",
+    "LOSSES": "tversky",
     "DATASETS": "squares",
     "READERS": "numpy",
     "WRITERS": "box",
@@ -61,6 +62,7 @@ def test_a_run_uses_all_that_it_registers(my_module, tmp_path):
     config.model.name = "three_layers"
     config.model.overrides.width = 8
     config.data.update({"name": "squares", "image_size": 16})
+    config.diffusion.update({"prediction": "x0", "loss": "tversky"})
     config.train.update({"batch_size": 4, "epochs": 0.0, "steps": 2})
     config.sample.update({"sampler": "renoise", "steps": 2, "samples": 2, "ensemble": "unanimous"})
     run, results = tmp_path / "run", tmp_path / "results"

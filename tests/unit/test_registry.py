@@ -45,6 +45,7 @@ def test_an_unknown_name_is_told_with_those_there_are(shapes):
         ("ddim_jax.nothere.mod", "cannot be imported"),
         ("nothere_at_all", "cannot be imported"),
         (".foo", "expected the name of a module"),
+        ("plug/mine.py", r"expected the name of a module.*: mine, with its folder in PYTHONPATH .PYTHONPATH=plug."),
         ("", "expected the name of a module"),
     ],
 )
@@ -53,11 +54,33 @@ def test_a_plugin_that_cannot_be_meant_is_named(name, message):
         import_plugins((name,))
 
 
-def test_what_a_plugin_itself_lacks_is_its_own_error(tmp_path, monkeypatch):
-    (tmp_path / "lacking_plugin.py").write_text("import nothere_at_all")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import nothere_at_all", "line 1: ModuleNotFoundError: No module named 'nothere_at_all'"),
+        ("x = 1\ndef f(:", "line 2: invalid syntax"),
+        ("\n1 / 0", "line 2: ZeroDivisionError: division by zero"),
+        (
+            "from ddim_jax import register\n@register.augmentation('a')\ndef a(): ...",
+            "line [0-9]+: AttributeError: there is no register.augmentation; expected one of dataset, ensemble, ",
+        ),
+    ],
+)
+def test_a_plugin_that_fails_is_named_with_the_place_in_it(text, message, tmp_path, monkeypatch):
+    (tmp_path / "failing_plugin.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="nothere_at_all"):
-        import_plugins(("lacking_plugin",))
+    with pytest.raises(ConfigError, match=rf"^plugins names 'failing_plugin', which fails at .*\.py, {message}"):
+        import_plugins(("failing_plugin",))
+
+
+def test_what_cannot_be_called_as_its_kind_is_refused_where_it_registers():
+    registry = Registry("shape", "shapes", call="size, colour, *, key")
+
+    def right(size, colour, extra=1, **options): ...
+
+    assert registry.register("right")(right) is right
+    with pytest.raises(ConfigError, match=r"registry\.py, line \d+: the shape 'wrong' cannot be called as \(size, "):
+        registry.register("wrong")(lambda size, colour: None)
 
 
 def test_what_is_registered_again_from_another_place_is_refused_with_both(tmp_path):

@@ -66,6 +66,7 @@ def test_the_latest_and_the_best_stay(tmp_path, scores, left, best):
     assert store.steps() == left
     assert sorted(path.name for path in tmp_path.iterdir()) == [str(step) for step in left]
     assert store.restore_params("best")[0] == best
+    assert store.best() == (None if scores[best] is None else (best, scores[best]))
     assert store.restore_params("latest")[0] == left[-1]
 
 

@@ -57,7 +57,7 @@ def parse(monkeypatch, tmp_path, capsys):
     def parse(*arguments):
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
         try:
-            return command.parse_flags(sys.argv)
+            return command.parse_flags(sys.argv, "Trains.")
         except SystemExit as exit:
             assert exit.code == 2
             (line,) = capsys.readouterr().err.splitlines()
@@ -74,10 +74,32 @@ def test_arguments_that_work(parse):
     assert (config.train.steps, config.data.root, config.name) == (7, "DIR", "tiny")
 
 
+def test_none_for_fields_of_any_type_that_may_be_none(parse):
+    """absl reads "none" as that text, and of a number not at all."""
+    fields = ("model.preset=none", "sample.clip_x0=None", "train.init_from=none", "model.overrides.base_channels=none")
+    left = parse("--config", "tiny.py", *(f"--config.{field}" for field in fields), "--config.data.window", "none")
+    assert left == ["train.py"]
+    config = flags.FLAGS["config"].value
+    found = [config.model.preset, config.sample.clip_x0, config.train.init_from, config.data.window]
+    assert [*found, config.model.overrides.base_channels] == [None] * 5
+    assert parse("--config", "tiny.py", "--config.name", "none") == ["train.py"]
+    assert flags.FLAGS["config"].value.name == "none"  # a text like any other
+
+
+def test_the_help_has_the_configs_and_the_first_fields(parse, capsys):
+    with pytest.raises(SystemExit) as left:
+        command.parse_flags(["ddim-jax train", "--help"], "Trains: %(prog)s")
+    lines = capsys.readouterr().out.splitlines()
+    assert left.value.code == 0 and lines[0].startswith("Trains: ") and " demo, demo_classes, fast, " in lines[1]
+    assert ["--config.train.steps=", "length of the run; 0 to count in epochs"] in [
+        line.strip().split(maxsplit=1) for line in lines
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "--config"),
+        ((), "--config is missing; expected a file, or a name of: ambiguous, base, "),
         (
             ("--config", "no.py"),
             "--config: there is no file no.py; expected one, or a name of: ambiguous, base, demo, ",

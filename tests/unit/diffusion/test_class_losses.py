@@ -7,13 +7,43 @@ import pytest
 
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.diffusion.losses import cross_entropy_dice, mask_of_logits
+from ddim_jax.diffusion.stochastic import StochasticProcess
 from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import normalise_mask
+from ddim_jax.registry import LOSSES
+from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.sampling_options import SamplingOptions
 
 EXCLUSIVE = Labels.create({"lung": 1, "heart": 2})
 OVERLAPPING = Labels.create({"lung": [1, 3], "heart": [2, 3]}, multilabel=True)
 RNG = np.random.default_rng(0)
 MASK = RNG.integers(0, 3, (2, 4, 6)).astype(np.uint8)
+
+
+def test_a_registered_loss_is_that_of_networks_that_give_the_mask(monkeypatch):
+    def difference(logits, x0, labels):
+        return jnp.mean(jnp.abs(logits - x0), axis=(1, 2, 3))
+
+    monkeypatch.setitem(LOSSES._entries, "difference", difference)
+    rng = np.random.default_rng(0)
+    mask, image, noise = (jnp.asarray(rng.normal(size=(2, 4, 4, c)), jnp.float32) for c in (1, 3, 1))
+    t = jnp.array([3, 900])
+    expected = np.abs(np.asarray(image[..., :1] - mask)).mean((1, 2, 3))
+    found = DirectProcess.create(loss="difference").losses(lambda _, x: x[..., :1], None, mask, image, noise, t)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    process = DiffusionProcess.create(prediction="x0", loss="difference")
+    np.testing.assert_allclose(
+        process.losses(lambda _, noisy, x, t: x[..., :1], None, mask, image, noise, t), expected, rtol=1e-6
+    )
+    # Sampled in one step, the answer is read as logits.
+    sample = process.sample(lambda _, noisy, x, t: x[..., :1], None, image, noise, SamplingOptions(steps=1))
+    np.testing.assert_allclose(sample, np.tanh(np.asarray(image[..., :1]) / 2), atol=1e-5)
+    with pytest.raises(ConfigError, match=r"diffusion\.loss is 'mse'; expected one of bce_dice"):
+        DirectProcess.create(loss="mse")
+    with pytest.raises(ConfigError, match=r"diffusion\.loss is 'bce_dice'; expected none: this network has"):
+        StochasticProcess.create(loss="bce_dice")
+    with pytest.raises(ConfigError, match=r"diffusion\.loss 'difference' compares masks and needs prediction 'x0'"):
+        DiffusionProcess.create(prediction="v", loss="difference")
 
 
 def logits_of(labels):

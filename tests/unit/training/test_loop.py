@@ -1,6 +1,7 @@
 """Whole runs: that an interruption leaves no trace, and what a run refuses."""
 
 import hashlib
+import json
 import shutil
 import signal
 
@@ -168,6 +169,20 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(plain, tmp_pa
     assert train(unet_config(steps=12), tmp_path) == 12
     assert steps_in(tmp_path) == [4, 8, 12] and (tmp_path / "checkpoints/12.damaged").is_dir()
     assert_same_run(tmp_path, plain)
+
+
+def test_the_end_names_the_best_step_and_what_comes_next(plain, tmp_path, capsys):
+    assert train(unet_config(steps=12), tmp_path / "run") == 12
+    told = capsys.readouterr().err.splitlines()[-1]
+    best = max(
+        (row["validation_dice"], row["step"])
+        for row in map(json.loads, (tmp_path / "run/metrics.jsonl").read_text().splitlines())
+        if "validation_dice" in row
+    )
+    assert told == (
+        f"{tmp_path}/run is finished; the best in validation is step {best[1]}, with a Dice of {best[0]:.4f}. "
+        f"Next: ddim-jax evaluate --ckpt {tmp_path}/run --split val"
+    )
 
 
 def test_a_finished_run_is_left_alone(plain, capsys):
