@@ -20,6 +20,7 @@ demo: $(VENV)/installed kernels
 
 # Everything quick, the networks against PyTorch's among it: minutes. test-all adds tests/slow: programs that are started,
 # killed and damaged. test-long is the rest: both suites of the benchmark, and the largest pictures.
+# Where a compiler is found, kernels that are missing are an error, and no tests left out.
 # A process for each core; the tests of one file stay together, for they share their fixtures. The files come in the order
 # of tests/conftest.py: by the number of their tests, the longest would come last. What is compiled is kept for the next
 # run, in the user's cache folder or in DDIM_JAX_TEST_CACHE.
@@ -30,6 +31,8 @@ test: $(VENV)/installed-test $(VENV)/installed-bench kernels
 
 test-all: $(VENV)/installed-test $(VENV)/installed-bench kernels
 	$(RUN) $(PYTEST) -m "not long"
+
+test test-all test-long: export DDIM_JAX_REQUIRE_KERNELS = 1
 
 test-long: $(VENV)/installed-test $(VENV)/installed-bench kernels
 	$(RUN) -m pytest -m long
@@ -43,11 +46,9 @@ docs: $(VENV)/installed-docs
 	$(RUN) -m sphinx -W --keep-going -b html docs build/docs
 
 # Compiled CPU kernels: an optional extra that needs a C++ compiler. Without one everything works, slower.
-kernels: $(VENV)/kernels
-
-$(VENV)/kernels: $(VENV)/installed $(wildcard ddim_jax/ops/cpu_kernels/*.cc ddim_jax/ops/cpu_kernels/*.h)
+# Where they are there already this says so: whether they are is a matter of sources, jaxlib and processor.
+kernels: $(VENV)/installed
 	-$(RUN) -m ddim_jax.ops.cpu_kernels
-	touch $@
 
 # Both write benchmarks/results/ and the tables in docs/; they need PyTorch (the `bench` extra) and an idle machine.
 bench-cpu: $(VENV)/installed-bench kernels

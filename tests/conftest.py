@@ -18,6 +18,7 @@ from tiny_runs import tiny_config, unet_config
 
 from ddim_jax import models
 from ddim_jax.inference import Segmenter, loading
+from ddim_jax.ops import cpu_kernels
 from ddim_jax.runtime import allocator, compile_cache
 from ddim_jax.runtime.cache_folder import cache_folder, processor_digest
 from ddim_jax.training import resume, setup, state, train
@@ -58,6 +59,8 @@ def pytest_configure(config):
     config.addinivalue_line(
         "markers", "attack(kind): repeats a kind of attack; `python -m tests.slow.attacks` counts them"
     )
+    config.addinivalue_line("markers", "needs_kernels: skipped where the compiled CPU kernels are not used")
+    check_kernels()
     gc.set_threshold(50_000, 20, 20)  # tracing makes many objects and little garbage; a tenth of the time was this
 
 
@@ -69,8 +72,32 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.is_relative_to(SLOW):
             item.add_marker(pytest.mark.slow)
+        if item.get_closest_marker("needs_kernels") and missing_kernels():
+            item.add_marker(pytest.mark.skip(reason=missing_kernels()))
     place = {name: number for number, name in enumerate(LONGEST_FILES)}
     items.sort(key=lambda item: place.get(item.path.name, len(place)))
+
+
+def check_kernels():
+    """Ends a session that requires the compiled kernels, with a compiler and without kernels."""
+    if os.environ.get("DDIM_JAX_REQUIRE_KERNELS") and cpu_kernels.compiler() and not cpu_kernels.available():
+        raise pytest.UsageError(
+            "the compiled CPU kernels are not built, and their tests would be skipped: make kernels says why, or unset "
+            "DDIM_JAX_REQUIRE_KERNELS"
+        )
+
+
+def missing_kernels():
+    """The reason why the tests of the kernels cannot run; None where they can."""
+    if not cpu_kernels.available():
+        how = "python -m ddim_jax.ops.cpu_kernels builds them" if cpu_kernels.compiler() else "there is no C++ compiler"
+        return f"the compiled CPU kernels are not built: {how}"
+    return None if jax.default_backend() == "cpu" else "the compiled kernels are for CPUs"
+
+
+def pytest_terminal_summary(terminalreporter):
+    if not cpu_kernels.available():
+        terminalreporter.write_line(f"Tests of the compiled kernels were skipped: {missing_kernels()}")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -5,6 +5,7 @@ import ast
 import contextlib
 import os
 import platform
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -155,17 +156,19 @@ def _kernels() -> Iterator[Line]:
     from ddim_jax.ops.cpu_kernels import library
 
     try:
-        path, compiler = library.library_path(), library.compiler()
+        path, loaded, compiler = library.library_path(), library.available(), library.compiler()
     except InputError as error:
         yield "CPU kernels", "not used", str(error)
         return
-    if path is not None:
+    state = f"{path} cannot be loaded" if path else "not built"
+    if loaded:
         yield "CPU kernels", f"{path}", ""
     elif compiler:
-        yield "CPU kernels", f"not built; everything works, slower on CPU; compiler: {compiler}", library.BUILD
+        told = f"{state}; everything works, slower on CPU; compiler: {shlex.join(compiler)}"
+        yield "CPU kernels", told, library.BUILD
     else:
         advice = f"install a C++ compiler, for example the package g++, or name one in CXX; then {library.BUILD}"
-        yield "CPU kernels", "not built, and no compiler was found; everything works, slower on CPU", advice
+        yield "CPU kernels", f"{state}, and no compiler was found; everything works, slower on CPU", advice
 
 
 def _caches() -> Iterator[Line]:

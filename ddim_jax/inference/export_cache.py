@@ -187,7 +187,7 @@ _CODE = _code()  # now: the files may be others by the time that something is tr
 def _surroundings() -> list[str]:
     """The part of a program's name that is the same for all networks of a process: code, versions, kernels, device."""
     # Asking for the kernels also tells XLA about them, which a program that is read back needs.
-    kernels = str(cpu_kernels.available() and cpu_kernels.library_path())
+    kernels = str(cpu_kernels.loaded_digest())
     device = jax.devices()[0]
     return [_CODE, kernels, jax.__version__, jaxlib.__version__, flax.__version__, device.platform, device.device_kind]
 

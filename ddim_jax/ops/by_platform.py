@@ -13,7 +13,8 @@ def by_platform(*arguments: Any, cpu: Callable[..., jax.Array], default: Callabl
     """The value of `cpu` in a program for a CPU, of `default` in any other; both take the arguments.
 
     The choice is made when the program is lowered. Where this process has no other device it is made now: tracing and
-    differentiating the form that is never used took more than half of the time of tracing a training step.
+    differentiating the form that is never used took more than half of the time of tracing a training step. So a process
+    with a CPU alone makes programs for CPUs; `portable_operations` makes those for other platforms.
     """
     if has_cpu_alone():
         return cpu(*arguments)
@@ -25,7 +26,7 @@ def has_cpu_alone() -> bool:
     """Returns True if JAX has no device in this process but its CPU."""
     if jax.default_backend() != "cpu":
         return False
-    for platform in ("gpu", "tpu"):
+    for platform in {"gpu", "tpu", *(jax.config.jax_platforms or "cpu").split(",")} - {"cpu"}:
         with contextlib.suppress(RuntimeError):  # there is none
             if jax.devices(platform):
                 return False

@@ -1,6 +1,7 @@
 """Group normalisation in one pass over the data, with the activation that follows it."""
 
 import functools
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,9 @@ def group_norm(
 
     Both moments are taken in one pass; with `scale` and `bias` they make one subtraction, one multiplication and one
     addition for each pixel. A one-pass variance E[x^2] - E[x]^2 cancels badly where the mean is large beside the
-    deviation; here everything is taken relative to one pixel of the group, which removes the large part first.
+    deviation; here everything is taken relative to one pixel of the group, which removes the large part first. With
+    compiled kernels, float32 can be differentiated in reverse mode, once; within `portable_operations` in both modes,
+    any number of times.
 
     Args:
       x: [batch, H, W, channels], any float dtype.
@@ -29,14 +32,21 @@ def group_norm(
       silu: apply y * sigmoid(y) to the result.
 
     Returns:
-      Shape and dtype of `x`.
+      Shape and dtype of `x`; float64 has the digits of float32.
 
     Raises:
-      ValueError: groups does not divide the channels.
+      ValueError: `x` has not four axes, groups does not divide the channels, or `scale` or `bias` is of another size.
     """
+    if len(x.shape) != 4:
+        raise ValueError(f"x is {x.shape}; expected [batch, H, W, channels]")
     channels = x.shape[-1]
-    if channels % groups:
+    groups = operator.index(groups)
+    if groups < 1 or channels % groups:
         raise ValueError(f"{groups} groups do not divide {channels} channels")
+    if not scale.shape == bias.shape == (channels,):
+        raise ValueError(f"scale is {scale.shape} and bias {bias.shape}; expected ({channels},) for both")
+    if x.size == 0:
+        return x
     if is_portable():
         return _one_pass(x, scale, bias, groups=groups, eps=eps, silu=silu)
     with_kernels = cpu_kernels.available() and x.dtype == scale.dtype == bias.dtype == jnp.float32

@@ -17,6 +17,7 @@ is one convolution for each group.
 
 import functools
 import math
+import operator
 from collections.abc import Sequence
 
 import jax
@@ -70,54 +71,69 @@ def grouped_conv(
     """Two-dimensional convolution in `groups` groups; the value of `lax.conv_general_dilated` with feature_group_count.
 
     Output channel o belongs to group o // (out_channels / groups) and sees only the input channels of that group.
-    The lowering is chosen when the program is lowered for a platform; gradients follow from it. Minimal filtering, on
-    CPUs, adds inputs before it multiplies them: those beyond a quarter of what float32 holds may overflow, and one that
-    is not finite spreads over its tile of 2 x 2 results.
+    The lowering is chosen when the program is lowered for a platform; gradients follow from it. A process with a CPU
+    alone makes programs for CPUs, and `portable_operations` those for other platforms. With compiled kernels, float32
+    can be differentiated in reverse mode, once; within `portable_operations` in both modes, any number of times.
+    Minimal filtering, on CPUs, adds inputs before it multiplies them: those beyond a quarter of what float32 holds may
+    overflow, and one that is not finite spreads over its tile of 2 x 2 results.
 
     Args:
       x: [batch, H, W, in_channels], float.
       kernel: [kh, kw, in_channels / groups, out_channels], the dtype of `x`.
       bias: added to every pixel: [out_channels], or [batch, out_channels] with one row for each picture.
       groups: divides in_channels and out_channels; 1 is an ordinary convolution.
-      strides: (rows, columns).
-      padding: "SAME", "VALID" or ((top, bottom), (left, right)).
+      strides: (rows, columns), from 1.
+      padding: "SAME", "VALID" or ((top, bottom), (left, right)), from 0.
 
     Returns:
       [batch, H', W', out_channels], the dtype of `x`.
 
     Raises:
-      ValueError: the channels of `x` and `kernel` do not fit `groups`.
+      ValueError: `x` or `kernel` has not four axes, the channels do not fit `groups`, the bias is of another size, a
+        stride is below 1, or a padding below 0.
     """
+    if len(x.shape) != 4 or len(kernel.shape) != 4:
+        raise ValueError(
+            f"x is {x.shape} and the kernel {kernel.shape}; expected [batch, H, W, in_channels] and "
+            "[kh, kw, in_channels / groups, out_channels]"
+        )
+    groups = operator.index(groups)
     in_channels, out_channels = x.shape[-1], kernel.shape[-1]
-    if in_channels != groups * kernel.shape[-2] or out_channels % groups:
+    if groups < 1 or in_channels != groups * kernel.shape[-2] or out_channels % groups:
         raise ValueError(
             f"x has {in_channels} channels and the kernel is {kernel.shape} (kh, kw, in/groups, out), which does not "
             f"fit {groups} groups"
         )
     if bias is not None and bias.shape not in ((out_channels,), (x.shape[0], out_channels)):
         raise ValueError(f"bias is {bias.shape}; expected ({out_channels},) or ({x.shape[0]}, {out_channels})")
-    pads = tuple(
-        lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
-        if isinstance(padding, str)
-        else map(tuple, padding)
-    )
+    strides = tuple(map(operator.index, strides))
+    if len(strides) != 2 or min(strides) < 1:
+        raise ValueError(f"strides are {strides}; expected two of at least 1")
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+    pads = tuple(tuple(map(operator.index, sides)) for sides in padding)
+    if [len(sides) for sides in pads] != [2, 2] or min(map(min, pads)) < 0:
+        raise ValueError(f"padding is {pads}; expected ((top, bottom), (left, right)) of at least 0: crop x beforehand")
     if is_portable():
-        return _add_bias(_conv(x, kernel, tuple(strides), pads, groups), bias)
-    with_kernels = cpu_kernels.available() and x.dtype == kernel.dtype == jnp.float32
-    return _traced_once(x, kernel, bias, groups, tuple(strides), pads, with_kernels)
+        return _add_bias(_conv(x, kernel, strides, pads, groups), bias)
+    return _traced_once(x, kernel, bias, groups, strides, pads, cpu_kernels.available())
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4, 5, 6), inline=True)
 def _traced_once(x, kernel, bias, groups, strides, pads, with_kernels):
     """Traced once for all convolutions of a network that are alike, with the forms of all platforms."""
     pixels = math.prod(x.shape[:3])
+    size = cpu_kernels.Geometry(groups, strides, pads).out_size(x.shape[1:3], kernel.shape[:2])
+    empty = 0 in (x.size, kernel.size, *size)
+    all_float32 = all(array.dtype == jnp.float32 for array in (x, kernel, bias) if array is not None)
+    with_kernels = with_kernels and all_float32 and not empty
     if kernel.shape[:2] == (1, 1) and strides == (1, 1) and pads == ((0, 0), (0, 0)):
         cpu = gpu = functools.partial(_pointwise, groups=groups)
         with_kernels = with_kernels and (groups > 1 or pixels >= _FEW_PIXELS)
     else:
         gpu = _gpu_lowering(x.shape, kernel.shape, groups, strides, pads)
         many_weights = max(_FEW_WEIGHTS, _MANY_WEIGHTS_TO_A_PIXEL * pixels // math.prod(strides))
-        if groups == 1 and kernel.size > many_weights:
+        if groups == 1 and not empty and kernel.size > many_weights:
             cpu = functools.partial(_matrix_product, strides=strides, pads=pads)
             with_kernels = False
         else:

@@ -10,7 +10,7 @@ import jax
 from absl import logging
 
 import ddim_jax
-from ddim_jax.ops.cpu_kernels import available, library_path
+from ddim_jax.ops.cpu_kernels import loaded_digest
 from ddim_jax.runtime.cache_folder import processor_digest
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
@@ -24,13 +24,12 @@ def surroundings() -> dict[str, str]:
     numbers depend on is not in it, for that is pinned (`ddim_jax.runtime.pinned`).
     """
     device = jax.devices()[0]
-    path = library_path() if available() else None
     return {
         "ddim_jax": ddim_jax.__version__,
         **{name: metadata.version(name) for name in _PACKAGES},
         "device": f"{device.platform} {device.device_kind}",
         "processor": f"{platform.machine()} {processor_digest()}",
-        "kernels": "none" if path is None else path.stem.rpartition("-")[2],
+        "kernels": loaded_digest() or "none",
         "matmul_precision": str(jax.config.jax_default_matmul_precision),
         **{name: os.environ.get(name, "") for name in _VARIABLES},
     }

@@ -24,6 +24,9 @@ _LEAST_PIXELS = 256
 def upsample_conv(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
     """Repeats every pixel twice in both directions, then convolves with "SAME" zeros.
 
+    With compiled kernels, float32 can be differentiated in reverse mode, once; within `portable_operations` in both
+    modes, any number of times.
+
     Args:
       x: [batch, H, W, in_channels], float.
       kernel: [3, 3, in_channels, out_channels], the dtype of `x`.
@@ -33,12 +36,17 @@ def upsample_conv(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array
       [batch, 2 H, 2 W, out_channels], the dtype of `x`.
 
     Raises:
-      ValueError: the kernel is not 3 x 3, or does not fit the channels of `x`.
+      ValueError: `x` has not four axes, the kernel is not 3 x 3 or does not fit the channels of `x`, or the bias is of
+        another size.
     """
-    if kernel.shape[:3] != (3, 3, x.shape[-1]):
+    if len(x.shape) != 4:
+        raise ValueError(f"x is {x.shape}; expected [batch, H, W, in_channels]")
+    if len(kernel.shape) != 4 or kernel.shape[:3] != (3, 3, x.shape[-1]):
         raise ValueError(f"kernel is {kernel.shape}; expected (3, 3, {x.shape[-1]}, out_channels)")
-    compiled = cpu_kernels.available() and x.dtype == kernel.dtype == jnp.float32
-    if is_portable() or not compiled or math.prod(x.shape[:3]) < _LEAST_PIXELS:
+    if bias.shape != kernel.shape[3:]:
+        raise ValueError(f"bias is {bias.shape}; expected {kernel.shape[3:]}")
+    compiled = cpu_kernels.available() and x.dtype == kernel.dtype == bias.dtype == jnp.float32
+    if is_portable() or not compiled or kernel.size == 0 or math.prod(x.shape[:3]) < _LEAST_PIXELS:
         return _upsample_then_convolve(x, kernel, bias)
     return _traced_once(x, kernel, bias)
 

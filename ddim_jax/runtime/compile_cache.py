@@ -107,8 +107,9 @@ class CompiledPrograms:
             for (*_, path), content in zip(found, threads.map(_digest, (path for *_, path in found)), strict=True):
                 name, _, digest = path.name.rpartition(".")
                 if content == digest:
-                    _link(path, self.lent / name)
-                    self._known.add(name)
+                    with contextlib.suppress(FileNotFoundError):  # removed by another process meanwhile
+                        _link(path, self.lent / name)
+                        self._known.add(name)
                 elif content is not None:
                     logging.warning("%s: a compiled program was damaged and is made again", path)
                     path.unlink(missing_ok=True)

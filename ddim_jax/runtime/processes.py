@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from numbers import Integral
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -52,11 +53,15 @@ def wait_for_all(name: str) -> None:
 
 
 def as_first(value: float | int) -> float:
-    """`value` as process 0 has it, a float32 or an int32; every process of the run has to come here."""
+    """`value` as process 0 has it, rounded to float32, or an int32; every process of the run has to come here.
+
+    A process alone rounds too: a run that goes on with another number of processes decides as before.
+    """
+    rounded = np.asarray(value, np.int32 if isinstance(value, Integral) else np.float32)
     if jax.process_count() == 1:
-        return value
+        return rounded.item()
     wait_for_all("as_first")
-    return multihost_utils.broadcast_one_to_all(np.asarray(value)).item()
+    return multihost_utils.broadcast_one_to_all(rounded).item()
 
 
 def of_all(value: int) -> list[int]:

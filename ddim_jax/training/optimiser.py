@@ -105,35 +105,34 @@ def updated(
       decay: float32 [].
       platform: "cpu" for a program of a CPU.
     """
-    leaves = jax.tree.leaves((gradients, params, average))
-    ours = isinstance(optimiser, Optimiser) and all(leaf.dtype == jnp.float32 for leaf in leaves)
-    if ours and platform == "cpu" and cpu_kernels.available():
-        return _in_one_pass(optimiser, gradients, opt_state, params, average, decay)
+    if isinstance(optimiser, Optimiser) and platform == "cpu" and cpu_kernels.available():
+        (about,) = (part for _, part in optax.tree.get_all_with_path(opt_state, "ScaleByAdamState"))
+        kinds = [jax.tree.leaves(kind) for kind in (gradients, params, about.mu, about.nu, average)]
+        if all(leaf.dtype == jnp.float32 for kind in kinds for leaf in kind):
+            return _in_one_pass(optimiser, kinds, about.count, opt_state, jax.tree.structure(params), decay)
     updates, opt_state = optimiser.update(gradients, opt_state, params)
     params = optax.apply_updates(params, updates)
     average = jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, average, params)
     return Updated(params, average, opt_state, optax.tree.norm(gradients))
 
 
-def _in_one_pass(optimiser: Optimiser, gradients, opt_state, params, average, decay) -> Updated:
-    (about,) = (part for _, part in optax.tree.get_all_with_path(opt_state, "ScaleByAdamState"))
-    norm = cpu_kernels.norm_of(jax.tree.leaves(gradients))
+def _in_one_pass(optimiser: Optimiser, kinds, count, opt_state, structure, decay) -> Updated:
+    norm = cpu_kernels.norm_of(kinds[0])
     clip = optimiser.gradient_clip
     factor = jnp.where(norm < clip, 1.0, clip / norm) if clip else jnp.ones(())
-    rate = jnp.asarray(optimiser.learning_rate(about.count), jnp.float32)
-    count = optax.safe_increment(about.count)
+    rate = jnp.asarray(optimiser.learning_rate(count), jnp.float32)
+    count = optax.safe_increment(count)
     corrections = [1.0 / (1.0 - beta**count) for beta in (optimiser.beta1, optimiser.beta2)]
-    # The kernel reads five numbers. With the norm, every call waits for all gradients: XLA would keep copies of weights
-    # that the way back still reads, were they updated before its end.
-    numbers = jnp.stack([factor, rate, *corrections, decay, norm])
-    kinds = [jax.tree.leaves(kind) for kind in (gradients, params, about.mu, about.nu, average)]
-    betas = {"beta1": optimiser.beta1, "beta2": optimiser.beta2, "epsilon": _EPSILON}
+    numbers = jnp.stack([factor, rate, *corrections, decay])
+    # After the norm, and so after all gradients: XLA would keep copies of weights that the way back still reads, were
+    # they updated before its end.
+    how = {"after": norm, "beta1": optimiser.beta1, "beta2": optimiser.beta2, "epsilon": _EPSILON}
     parts = [
-        cpu_kernels.adam(numbers, *(kind[first : first + _ARRAYS_OF_A_CALL] for kind in kinds), **betas)
+        cpu_kernels.adam(numbers, *(kind[first : first + _ARRAYS_OF_A_CALL] for kind in kinds), **how)
         for first in range(0, len(kinds[0]), _ARRAYS_OF_A_CALL)
     ]
     updated_ = [[leaf for part in kind for leaf in part] for kind in zip(*parts, strict=True)]
-    params, mu, nu, average = (jax.tree.unflatten(jax.tree.structure(params), leaves) for leaves in updated_)
+    params, mu, nu, average = (jax.tree.unflatten(structure, leaves) for leaves in updated_)
     # The count of the steps of Adam is that of the schedule, too.
     return Updated(params, average, optax.tree.set(opt_state, count=count, mu=mu, nu=nu), norm)
 

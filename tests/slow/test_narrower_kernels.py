@@ -5,18 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import pytest
-
-from ddim_jax.ops import cpu_kernels
 
 TESTS = Path(__file__).parents[1] / "unit/ops/test_cpu_kernels.py"
 
 
-@pytest.mark.skipif(
-    not cpu_kernels.available() or jax.default_backend() != "cpu",
-    reason="the kernels are not built: python -m ddim_jax.ops.cpu_kernels",
-)
+@pytest.mark.needs_kernels
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="this processor has vectors of one width")
 def test_the_next_narrower_vectors_compute_the_same(tmp_path):
     """Kernels as a processor without this one's widest registers would build them pass the tests above."""

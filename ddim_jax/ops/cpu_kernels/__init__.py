@@ -16,7 +16,7 @@ from ddim_jax.ops.cpu_kernels.calls import (
     norm_of,
     threefry,
 )
-from ddim_jax.ops.cpu_kernels.library import TARGETS, available, build, library_path
+from ddim_jax.ops.cpu_kernels.library import TARGETS, available, build, compiler, library_path, loaded_digest
 
 __all__ = [
     "TARGETS",
@@ -24,10 +24,12 @@ __all__ = [
     "adam",
     "available",
     "build",
+    "compiler",
     "conv",
     "conv_transposed",
     "doubled_conv",
     "library_path",
+    "loaded_digest",
     "no_bias",
     "norm",
     "norm_of",

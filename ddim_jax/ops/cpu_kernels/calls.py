@@ -1,7 +1,7 @@
 """The compiled CPU kernels as JAX functions, with their gradients and with vmap.
 
-For float32 (random numbers apart) and reverse-mode differentiation, once, where `library.available()`; their callers
-see to it.
+The kernels take float32 (Threefry: uint32) and support reverse-mode differentiation once. Callers check
+`library.available()` first; before that there is "No FFI handler registered".
 """
 
 import dataclasses
@@ -27,12 +27,13 @@ def _with_vmap(function: Callable, weights: Sequence[int]) -> Callable:
     """Gives `function` a vmap: pictures of all instances become one batch, unless an operand in `weights` differs.
 
     All other operands, and all results, have to have the batch in front. `weights` = None: instances run one by one.
+    No instance at all is a loop that never runs.
     """
     function = custom_vmap(function)
 
     @function.def_vmap
     def rule(size: int, batched: Sequence[bool], *operands: jax.Array):
-        if weights is None or any(batched[i] for i in weights):
+        if weights is None or size == 0 or any(batched[i] for i in weights):
             spread = [x if b else jnp.broadcast_to(x, (size, *x.shape)) for x, b in zip(operands, batched, strict=True)]
             results = jax.lax.map(lambda one: function(*one), tuple(spread))
         else:
@@ -75,7 +76,7 @@ class Geometry:
 
     def out_size(self, size: Sequence[int], kernel_size: Sequence[int]) -> tuple[int, ...]:
         sides = zip(size, kernel_size, self.strides, self.pads, strict=True)
-        return tuple((side + sum(pad) - kernel) // stride + 1 for side, kernel, stride, pad in sides)
+        return tuple(max(0, (side + sum(pad) - kernel) // stride + 1) for side, kernel, stride, pad in sides)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -244,23 +245,20 @@ def norm(x: jax.Array, scale: jax.Array, bias: jax.Array, groups: int, eps: floa
 
 def _norm_forward(x, scale, bias, groups, eps, silu):
     def forward(x, scale, bias):
-        shapes = [x.shape, (x.shape[0], groups), (x.shape[0], groups)]
+        shapes = [x.shape] + [(x.shape[0], groups)] * 2
         attributes = dict(groups=groups, eps=np.float32(eps), silu=silu)
         return _call("ddim_jax_group_norm", shapes, x, scale, bias, **attributes)
 
-    y, mean, inverse_deviation = _with_vmap(forward, weights=[1, 2])(x, scale, bias)
-    return y, (x, scale, bias, mean, inverse_deviation)
+    y, *of_groups = _with_vmap(forward, weights=[1, 2])(x, scale, bias)
+    return y, (x, scale, bias, *of_groups)
 
 
 def _norm_backward(groups, eps, silu, residuals, gradient):
-    x, scale, bias, mean, inverse_deviation = residuals
-
-    def backward(x, scale, bias, mean, inverse_deviation, gradient):
-        shapes = [x.shape, scale.shape, bias.shape]
-        operands = (x, scale, bias, mean, inverse_deviation, gradient)
+    def backward(*operands):
+        shapes = [operand.shape for operand in operands[:3]]
         return _call("ddim_jax_group_norm_grad", shapes, *operands, groups=groups, silu=silu)
 
-    return tuple(_with_vmap(backward, weights=None)(x, scale, bias, mean, inverse_deviation, gradient))
+    return tuple(_with_vmap(backward, weights=None)(*residuals, gradient))
 
 
 norm.defvjp(_norm_forward, _norm_backward)
@@ -273,7 +271,7 @@ def norm_of(arrays: Sequence[jax.Array]) -> jax.Array:
 
 
 def adam(
-    numbers: jax.Array, *kinds: Sequence[jax.Array], beta1: float, beta2: float, epsilon: float
+    numbers: jax.Array, *kinds: Sequence[jax.Array], after: jax.Array, beta1: float, beta2: float, epsilon: float
 ) -> list[list[jax.Array]]:
     """One update of Adam (Kingma and Ba, 2015) and of a moving average of the weights. No gradient, no vmap.
 
@@ -282,19 +280,28 @@ def adam(
         1 / (1 - beta2^n) of the n-th update, and the share of the average that stays.
       kinds: float32 arrays of any shapes, the same number of each kind: gradients, weights, first and second moments,
         averages.
+      after: float32 [], not read: the update waits for it.
       beta1, beta2, epsilon: of Adam.
 
     Returns:
       The weights, both moments and the averages, updated in their own memory where nobody needs it any more.
+
+    Raises:
+      ValueError: the kinds are not five of one number of arrays, or one is not float32.
     """
     count = len(kinds[0])
+    if [len(kind) for kind in kinds] != [count] * 5:
+        raise ValueError(f"kinds of {[len(kind) for kind in kinds]} arrays; expected five of one number")
     arrays = [array for kind in kinds for array in kind]
+    others = {str(array.dtype) for array in arrays if array.dtype != jnp.float32}
+    if others:
+        raise ValueError(f"arrays of {', '.join(sorted(others))}; expected float32")
     results = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in arrays[count:]]
     call = jax.ffi.ffi_call(
         "ddim_jax_adam", results, input_output_aliases={1 + count + i: i for i in range(len(results))}
     )
     attributes = {"beta1": np.float32(beta1), "beta2": np.float32(beta2), "epsilon": np.float32(epsilon)}
-    updated = call(numbers, *arrays, **attributes)
+    updated = call(jnp.append(numbers, after), *arrays, **attributes)
     return [updated[i * count : (i + 1) * count] for i in range(4)]
 
 
@@ -308,7 +315,12 @@ def threefry(key: jax.Array, first: jax.Array, count: int) -> jax.Array:
 
     Returns:
       uint32 [count, 2].
+
+    Raises:
+      ValueError: `count` is larger: the numbers would repeat.
     """
+    if count > 2**32:
+        raise ValueError(f"{count} draws of one key; expected at most 2^32, for they repeat from there")
 
     def draw(keys, firsts):
         result = jax.ShapeDtypeStruct((len(keys), count, 2), jnp.uint32)

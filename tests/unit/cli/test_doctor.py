@@ -59,16 +59,21 @@ def test_no_device_is_a_line_and_what_to_do(said, monkeypatch):
     ]
 
 
+SLOWER = "everything works, slower on CPU"
+
+
 @pytest.mark.parametrize(
-    ("built", "compiler", "found", "advice"),
+    ("built", "loads", "compiler", "found", "advice"),
     [
-        ("/cache/kernels-0-1.so", None, "/cache/kernels-0-1.so", None),
-        (None, "/usr/bin/c++", "not built; everything works, slower on CPU; compiler: /usr/bin/c++", library.BUILD),
-        (None, None, "not built, and no compiler was found; everything works, slower on CPU", "install a C++ compiler"),
+        ("/cache/kernels-0-1.so", True, None, "/cache/kernels-0-1.so", None),
+        ("/k-0-1.so", False, ["/bin/c++"], f"/k-0-1.so cannot be loaded; {SLOWER}; compiler: /bin/c++", library.BUILD),
+        (None, False, ["/bin/c++", "-m64"], f"not built; {SLOWER}; compiler: /bin/c++ -m64", library.BUILD),
+        (None, False, None, f"not built, and no compiler was found; {SLOWER}", "install a C++ compiler"),
     ],
 )
-def test_the_kernels(said, monkeypatch, built, compiler, found, advice):
+def test_the_kernels(said, monkeypatch, built, loads, compiler, found, advice):
     monkeypatch.setattr(library, "library_path", lambda: built and Path(built))
+    monkeypatch.setattr(library, "available", lambda: loads)
     monkeypatch.setattr(library, "compiler", lambda: compiler)
     _, lines = said()
     (place,) = [number for number, line in enumerate(lines) if line.startswith("CPU kernels")]

@@ -28,9 +28,15 @@ def test_the_value_and_the_gradient_are_those_of_the_cpus_form(alone, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("backend", "others", "alone"), [("cpu", (), True), ("cpu", ("gpu",), False), ("gpu", ("gpu",), False)]
+    ("backend", "others", "chosen", "alone"),
+    [
+        ("cpu", (), None, True),
+        ("cpu", ("gpu",), None, False),
+        ("gpu", ("gpu",), None, False),
+        ("cpu", ("plugin",), "cpu,plugin", False),
+    ],
 )
-def test_a_process_with_another_device_has_not_a_cpu_alone(backend, others, alone, monkeypatch):
+def test_a_process_with_another_device_has_not_a_cpu_alone(backend, others, chosen, alone, monkeypatch):
     def devices(platform):
         if platform not in others:
             raise RuntimeError(f"unknown backend {platform}")
@@ -38,4 +44,9 @@ def test_a_process_with_another_device_has_not_a_cpu_alone(backend, others, alon
 
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     monkeypatch.setattr(jax, "devices", devices)
-    assert by_platform.has_cpu_alone.__wrapped__() is alone
+    before = jax.config.jax_platforms
+    jax.config.update("jax_platforms", chosen)
+    try:
+        assert by_platform.has_cpu_alone.__wrapped__() is alone
+    finally:
+        jax.config.update("jax_platforms", before)

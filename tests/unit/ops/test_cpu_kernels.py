@@ -19,10 +19,7 @@ from ddim_jax.ops.cpu_kernels.calls import Geometry, conv_transposed, no_bias
 from ddim_jax.ops.group_norm import _one_pass
 from ddim_jax.ops.upsample_conv import _compiled, _upsample_then_convolve
 
-needs_kernels = pytest.mark.skipif(
-    not cpu_kernels.available() or jax.default_backend() != "cpu",
-    reason="the kernels are not built: python -m ddim_jax.ops.cpu_kernels",
-)
+pytestmark = pytest.mark.needs_kernels
 
 
 def whole_numbers(rng, *shape):
@@ -82,7 +79,6 @@ CASE = st.fixed_dictionaries(
 FIXED = {"batch": 1, "strides": (1, 1), "pads": ((1, 1), (1, 1)), "kernel_size": (3, 3), "bias": "channels", "seed": 0}
 
 
-@needs_kernels
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(CASE)
 @example(FIXED | {"size": (5, 70), "groups": 2, "group_in": 8, "group_out": 8})  # wider than a block of pixels
@@ -101,7 +97,6 @@ def test_convolution_equals_xla(case):
     check_convolution(case, Geometry(case["groups"], case["strides"], case["pads"]))
 
 
-@needs_kernels
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(CASE)
 @example(FIXED | {"size": (5, 70), "groups": 1, "group_in": 136, "group_out": 72})  # several ranges of channels
@@ -116,7 +111,6 @@ def test_winograd_equals_xla(case):
     check_convolution(case, Geometry(case["groups"], (1, 1), case["pads"], winograd=True))
 
 
-@needs_kernels
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(CASE)
 @example(FIXED | {"size": (2, 2), "group_in": 24, "group_out": 44, "batch": 4, "bias": "pictures"})
@@ -147,7 +141,6 @@ def check_convolution(case, geometry):
     check_equal(with_kernels, lambda x, kernel, bias=None: xla(x, kernel, bias, geometry), operands, rng)
 
 
-@needs_kernels
 @pytest.mark.parametrize(("strides", "winograd"), [((1, 1), False), ((1, 1), True), ((2, 2), False), ((3, 2), False)])
 def test_transposed_convolution_is_the_transpose_of_the_convolution(strides, winograd):
     rng = np.random.default_rng(0)
@@ -165,7 +158,6 @@ def test_transposed_convolution_is_the_transpose_of_the_convolution(strides, win
     )
 
 
-@needs_kernels
 @pytest.mark.parametrize("scales", [(1.0, 1.0, 1.0), (1e3, 1e-3, 1.0), (1.0, 1e-4, 1e4)])
 def test_winograd_is_about_as_exact_as_the_direct_sum(scales):
     """In float64, on channels of very different size and pictures far from zero, as an activation may be."""
@@ -192,7 +184,6 @@ def test_winograd_is_about_as_exact_as_the_direct_sum(scales):
         assert of_winograd < 1.5 * of_direct < 1e-6, name
 
 
-@needs_kernels
 def test_winograd_keeps_what_is_not_finite_near_its_tile():
     rng = np.random.default_rng(0)
     x, kernel = rng.normal(size=(1, 12, 12, 16)).astype(np.float32), rng.normal(size=(3, 3, 16, 16)).astype(np.float32)
@@ -212,7 +203,6 @@ def test_winograd_keeps_what_is_not_finite_near_its_tile():
     assert np.isfinite(cpu_kernels.conv(large, kernel / 1000, no_bias(1), geometry)).all()
 
 
-@needs_kernels
 @pytest.mark.parametrize("channels", [8, 20])  # by merged taps, by minimal filtering
 def test_upsampling_merged_into_the_convolution(channels):
     rng = np.random.default_rng(0)
@@ -220,7 +210,6 @@ def test_upsampling_merged_into_the_convolution(channels):
     check_equal(_compiled, _upsample_then_convolve, operands, rng)
 
 
-@needs_kernels
 @pytest.mark.parametrize("silu", [False, True])
 @pytest.mark.parametrize(("channels", "groups"), [(32, 8), (28, 4), (16, 1), (3, 3)])
 def test_norm_and_its_gradients_in_float64(channels, groups, silu):
@@ -246,7 +235,6 @@ def test_norm_and_its_gradients_in_float64(channels, groups, silu):
         np.testing.assert_allclose(got, want, atol=3e-6 * np.abs(want).max())
 
 
-@needs_kernels
 def test_norm_keeps_its_accuracy_far_from_zero():
     rng = np.random.default_rng(0)
     x = (1e4 + rng.normal(size=(1, 64, 64, 8))).astype(np.float32)
@@ -257,7 +245,6 @@ def test_norm_keeps_its_accuracy_far_from_zero():
     np.testing.assert_allclose(y, exact.reshape(x.shape), atol=6e-4)
 
 
-@needs_kernels
 def test_silu_over_its_whole_range():
     x = np.linspace(-120.0, 120.0, 4801, dtype=np.float32)
     # One channel of scale 1 and bias x: the input is constant, so the normalised value is 0 and the rest is SiLU.
@@ -266,7 +253,6 @@ def test_silu_over_its_whole_range():
     np.testing.assert_allclose(y[0, 0, 0], wide / (1.0 + np.exp(-wide)), rtol=1e-6, atol=1e-35)
 
 
-@needs_kernels
 def test_vmap_gives_what_a_loop_gives():
     rng = np.random.default_rng(0)
     x, kernel, bias = whole_numbers(rng, 3, 2, 6, 6, 8), whole_numbers(rng, 3, 3, 4, 8), whole_numbers(rng, 3, 8)
@@ -286,7 +272,6 @@ def test_vmap_gives_what_a_loop_gives():
         np.testing.assert_allclose(got, jnp.stack(want), rtol=1e-5, atol=1e-5)
 
 
-@needs_kernels
 def test_the_public_operations_use_the_kernels_for_float32_alone():
     def targets(dtype, side=16):
         x, kernel = jnp.zeros((1, side, side, 16), dtype), jnp.zeros((3, 3, 8, 16), dtype)
@@ -305,7 +290,6 @@ def test_the_public_operations_use_the_kernels_for_float32_alone():
     assert targets(jnp.bfloat16) == set()
 
 
-@needs_kernels
 @pytest.mark.slow
 def test_the_result_does_not_depend_on_the_number_of_threads():
     program = """

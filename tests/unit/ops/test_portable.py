@@ -53,3 +53,26 @@ def test_one_form_for_every_platform():
             text = str(jax.make_jaxpr(lambda operation=operation: operation())())
             assert "platform_index" not in text and "ffi_call" not in text
     assert not is_portable()
+
+
+def test_what_was_traced_before_is_traced_again():
+    """And comes back: neither form is taken for the other."""
+    traced = []
+
+    @jax.jit
+    def function(x):
+        traced.append(is_portable())
+        return group_norm(x, jnp.ones(4), jnp.ones(4), groups=2)
+
+    x = jnp.ones((1, 3, 5, 4))
+    plain = function.lower(x).as_text()
+    with portable_operations():
+        assert "ddim_jax_group_norm" not in function.lower(x).as_text()
+    assert function.lower(x).as_text() == plain
+    assert traced[:2] == [False, True]
+
+
+def test_the_spectrum_of_a_portable_program_is_float32_on_every_platform():
+    with portable_operations():
+        text = str(jax.make_jaxpr(filter_spectrum)(jnp.ones((1, 4, 4, 1)), jnp.ones((4, 3, 1, 2))))
+    assert text.count("dot_general[") == text.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") > 0

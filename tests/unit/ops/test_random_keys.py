@@ -9,11 +9,6 @@ from ddim_jax.ops import cpu_kernels
 from ddim_jax.ops.random_keys import compiled_draws
 from ddim_jax.runtime.pinned import key as key_of
 
-needs_kernels = pytest.mark.skipif(
-    not cpu_kernels.available() or jax.default_backend() != "cpu",
-    reason="the kernels are not built: python -m ddim_jax.ops.cpu_kernels",
-)
-
 
 def draws(key):
     """One draw of every kind that training makes, and keys made in both ways."""
@@ -29,7 +24,7 @@ def draws(key):
     }
 
 
-@needs_kernels
+@pytest.mark.needs_kernels
 def test_the_kernels_draw_the_bits_of_jax():
     compiled = jax.jit(draws)
     for seed in (0, 2**32 - 1):
@@ -47,7 +42,7 @@ def test_the_kernels_draw_the_bits_of_jax():
         jax.random.bits(compiled_draws(key_of(7), "cpu"), (2,), jnp.uint64)
 
 
-@needs_kernels
+@pytest.mark.needs_kernels
 def test_the_answer_of_the_authors():
     """To a key and a counter of zeros, as published with Random123."""
     found = cpu_kernels.threefry(jnp.zeros(2, jnp.uint32), jnp.uint32(0), 1)
@@ -57,3 +52,8 @@ def test_the_answer_of_the_authors():
 def test_another_platform_keeps_its_keys():
     key = key_of(3)
     assert compiled_draws(key, "gpu") is key
+
+
+def test_more_numbers_than_there_are_counters_are_refused():
+    with pytest.raises(ValueError, match=r"4294967297 draws of one key; expected at most 2\^32"):
+        cpu_kernels.threefry(jnp.zeros(2, jnp.uint32), jnp.uint32(0), 2**32 + 1)

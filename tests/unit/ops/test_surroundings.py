@@ -19,7 +19,7 @@ def test_the_same_surroundings_differ_by_nothing(caplog):
 
 def test_each_difference_is_named(monkeypatch, caplog):
     monkeypatch.setenv("XLA_FLAGS", "")
-    monkeypatch.setattr(module, "available", lambda: False)
+    monkeypatch.setattr(module, "loaded_digest", lambda: None)
     kept = surroundings() | {"jaxlib": "0.1", "kernels": "3f"}
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
     now = surroundings()["jaxlib"]

@@ -90,3 +90,21 @@ def test_where_files_cannot_be_linked_they_are_copied(folder, monkeypatch):
     programs.lend()
     assert set(lent(programs)) == {"one-cache", "two-cache"}
     programs.close()
+
+
+def test_a_program_that_another_process_removes_meanwhile_is_passed_over(folder, monkeypatch):
+    """Between its digest and the link to it; what JAX compiles in its place is kept."""
+    link = compile_cache._link
+
+    def too_late(path, place):
+        if path.name.startswith("one"):
+            path.unlink()
+        link(path, place)
+
+    monkeypatch.setattr(compile_cache, "_link", too_late)
+    programs = CompiledPrograms(folder)
+    programs.lend()
+    assert set(lent(programs)) == {"two-cache"}
+    (programs.lent / "one-cache").write_bytes(b"one" * 1000)
+    programs.close()
+    assert len(os.listdir(folder)) == 2

@@ -99,7 +99,7 @@ def test_the_optimiser_of_a_config_has_its_fields(schedule_steps, length):
     np.testing.assert_allclose([found.learning_rate(step) for step in (10, 20, half)], [0.2, 0.4, 0.202], rtol=1e-5)
 
 
-@pytest.mark.skipif(not cpu_kernels.available() or jax.default_backend() != "cpu", reason="the kernels are not built")
+@pytest.mark.needs_kernels
 @pytest.mark.parametrize("clip", [0.0, 1.0])
 def test_one_pass_over_the_weights_is_the_update_of_optax(clip):
     """Arrays of no, one and several parts of the kernel, over steps of which some are clipped."""
@@ -144,7 +144,7 @@ def test_the_last_rate_of_a_cosine_stays_after_its_end(warmup):
     np.testing.assert_allclose([float(rate(step)) for step in (10, 11, 500)], 1e-5, rtol=1e-5)
 
 
-@pytest.mark.skipif(not cpu_kernels.available() or jax.default_backend() != "cpu", reason="the kernels are not built")
+@pytest.mark.needs_kernels
 def test_many_arrays_are_updated_in_several_calls_and_none_is_copied():
     """XLA takes the cube of the arrays of a call to compile it, and copies weights updated before the way back ends."""
     layers = 70
@@ -167,3 +167,26 @@ def test_many_arrays_are_updated_in_several_calls_and_none_is_copied():
     assert not re.findall(r"= f32\[11,11\]\S* copy\(", program.as_text())
     new = program(*begun[0]), step("another", *begun[1])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-6), *new)
+
+
+@pytest.mark.needs_kernels
+def test_what_the_kernel_cannot_update_is_left_to_optax():
+    """Moments, too, may be kept in another type than the weights."""
+    optimiser = create_optimiser(optax.constant_schedule(0.1))
+    params = {"a": jnp.full((3,), 2.0)}
+    state = optimiser.init(params)
+    (about,) = (part for _, part in optax.tree.get_all_with_path(state, "ScaleByAdamState"))
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), about.mu)
+    for own, calls in ((state, 1), (optax.tree.set(state, mu=half), 0)):
+        step = jax.jit(lambda own: updated(optimiser, params, own, params, params, 0.7, "cpu"))
+        assert step.lower(own).as_text().count("@ddim_jax_adam(") == calls
+        np.testing.assert_allclose(step(own).params["a"], 1.9, rtol=1e-5)
+
+
+def test_the_kernel_of_adam_refuses_other_arrays():
+    numbers, one = jnp.ones(5), [jnp.ones(3)]
+    how = {"after": jnp.ones(()), "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-8}
+    with pytest.raises(ValueError, match=r"kinds of \[1, 1, 1, 1\] arrays; expected five of one number"):
+        cpu_kernels.adam(numbers, one, one, one, one, **how)
+    with pytest.raises(ValueError, match="arrays of bfloat16; expected float32"):
+        cpu_kernels.adam(numbers, one, one, [jnp.ones(3, jnp.bfloat16)], one, one, **how)

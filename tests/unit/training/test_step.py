@@ -10,7 +10,6 @@ from revealed import PAPER, drawn, pictures
 from ddim_jax.data import Augmentation
 from ddim_jax.diffusion import DiffusionProcess
 from ddim_jax.models import create_model, param_shapes
-from ddim_jax.ops import cpu_kernels
 from ddim_jax.training.optimiser import create_optimiser
 from ddim_jax.training.sharding import data_mesh, global_batch, replicated
 from ddim_jax.training.state import create_state, parameter_count
@@ -98,7 +97,7 @@ def test_steps_equal_those_by_hand(clip, accumulate):
     assert min(norm for _, norm in history) > 0.05  # so that clipping matters
 
 
-@pytest.mark.skipif(not cpu_kernels.available() or jax.default_backend() != "cpu", reason="the kernels are not built")
+@pytest.mark.needs_kernels
 def test_on_a_cpu_one_call_updates_the_weights_and_the_kernels_draw():
     """XLA's own would be compiled for minutes: programs for every array, and a loop for every draw."""
     images, masks = pictures()
