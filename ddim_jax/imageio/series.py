@@ -86,8 +86,10 @@ class DicomStack:
         return dicom_shown.shown_frame(path, header, frame, self._options, limits)
 
     def _share_window(self) -> None:
+        # Frames differ where their file says something of each; a file may speak of a hundred thousand.
+        parts = [part for part in self.slices if part.frame == 0 or "PerFrameFunctionalGroupsSequence" in part.header]
         with dicom.errors_naming(self.files[0]):
-            windows = [dicom_shown.own_window(*part) for part in self.slices]
+            windows = [dicom_shown.own_window(*part) for part in parts]
         kinds = set(windows)
         if len(kinds) < 2 or dicom_shown.TABLE in kinds:
             return

@@ -5,7 +5,9 @@ import logging
 import numpy as np
 import pytest
 from dicom_files import bundled, ct_series, ct_slice
+from pydicom import Dataset
 
+from ddim_jax.imageio import dicom_shown
 from ddim_jax.imageio.images import ReadOptions, read_image
 from ddim_jax.imageio.listing import list_images
 from ddim_jax.imageio.series import group_series
@@ -67,3 +69,21 @@ def test_frames_are_slices():
         np.testing.assert_array_equal(stack.read(number), packed.read(number))
     with pytest.raises(DataError, match="holds 10 frames, expected one"):
         read_image(bundled("emri_small.dcm"))
+
+
+def test_the_window_of_a_file_of_many_frames_is_looked_for_once(tmp_path, monkeypatch):
+    asked, own = [], dicom_shown.own_window
+    monkeypatch.setattr(dicom_shown, "own_window", lambda *part: (asked.append(part[2]), own(*part))[1])
+    values = np.zeros((4, 6), int)
+    ct_slice(tmp_path / "x.dcm", np.tile(values, (5, 1)), Rows=4, NumberOfFrames=5, WindowCenter=40, WindowWidth=400)
+    stack = open_stack([tmp_path / "x.dcm"])
+    assert stack.count == 5 and stack.window(4) == (40, 400) and asked == [0]
+    groups = [Dataset() for _ in range(5)]
+    for number, group in enumerate(groups):
+        window = Dataset()
+        window.WindowCenter, window.WindowWidth = 10 * number, 400
+        group.FrameVOILUTSequence = [window]
+    own_of_each = {"NumberOfFrames": 5, "PerFrameFunctionalGroupsSequence": groups}
+    ct_slice(tmp_path / "x.dcm", np.tile(values, (5, 1)), Rows=4, **own_of_each)
+    stack = open_stack([tmp_path / "x.dcm"])
+    assert stack.window(4) == (20, 400) and asked == [0, *range(5)]
