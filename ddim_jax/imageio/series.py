@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from absl import logging
 
 from ddim_jax.imageio import dicom, dicom_shown
 from ddim_jax.imageio.dicom_geometry import (
@@ -164,18 +163,19 @@ def _says_its_range(path: Path, header: "Dataset") -> bool:
         return bool(dicom_shown.says_its_range(path, header))
 
 
-def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str]]:
+def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str], str]:
     """Groups DICOM files into series of slices.
 
     Files are of one series if they lie in one folder (or archive) and share SeriesInstanceUID, size, orientation and
-    kind, and each has a position and one frame. Others, such as the views of an X-ray, are pictures by themselves, and
-    the log says so where several are of one series; so is what cannot be read, which reading will say.
+    kind, and each has a position and one frame. Others, such as the views of an X-ray, are pictures by themselves; so
+    is what cannot be read, which reading will say.
 
     Args:
       paths: of DICOM files.
 
     Returns:
-      Lists of paths, in the order of the first of each; and the kind of each file that holds no picture.
+      Lists of paths, in the order of the first of each; the kind of each file that holds no picture; and a sentence
+      that says so where several files of one series are pictures by themselves, else "".
     """
     groups: dict[object, list[str]] = {}
     without_place: dict[tuple[str, str], list[str]] = {}
@@ -193,13 +193,14 @@ def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str]]
             series = str(header.get("SeriesInstanceUID") or "")
             if series and not header.get("ImagePositionPatient") and "NumberOfFrames" not in header:
                 without_place.setdefault((os.path.dirname(path), series), []).append(path)
+    remark = ""
     if several := [files for files in without_place.values() if len(files) > 1]:
-        logging.warning(
-            "%d files of %d DICOM series have no position in the patient (ImagePositionPatient), such as %s: their "
-            "order is unknown, so each is a picture by itself and has results of its own, not one for the series",
-            sum(map(len, several)), len(several), several[0][0],
-        )  # fmt: skip
-    return list(groups.values()), others
+        remark = (
+            f"{sum(map(len, several))} files of {len(several)} DICOM series have no position in the patient "
+            f"(ImagePositionPatient), such as {several[0][0]}: their order is unknown, so each is a picture by itself "
+            "and has results of its own, not one for the series"
+        )
+    return list(groups.values()), others, remark
 
 
 def without_range(paths: Iterable[str]) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+from absl import logging
 
 from ddim_jax.inference.flagging import FLAGGED, check_share, remove_list, write_flagged
 from ddim_jax.inference.index import Index, check_locks, removed
@@ -146,6 +147,8 @@ def segment_files(
         raise InputError(f"{output_dir} is a file; expected a folder for the results")
     check_locks(output_dir, process)
     plan = plan_jobs(inputs, output_dir)
+    if plan.remark:
+        logging.warning("%s", plan.remark)
     if process.count > 1 and plan.inside is not None:
         # A process could take for an image what another has just written.
         raise InputError(f"{plan.inside} lies in the output folder; with several processes, use another output folder")

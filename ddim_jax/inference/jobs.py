@@ -73,11 +73,13 @@ class Plan(NamedTuple):
       jobs: in the order of the inputs, each file once.
       inside: the first picture that lies in the output folder, which only a file or a glob given there can; else None.
       passed_over: how many files of the folders and globs are no pictures, by their suffix (lower case, "" for none).
+      remark: as `group_series` has it.
     """
 
     jobs: list[Job]
     inside: str | None
     passed_over: Counter[str]
+    remark: str = ""
 
 
 def plan_jobs(inputs: str | os.PathLike | Iterable[str | os.PathLike], output_dir: str | os.PathLike) -> Plan:
@@ -132,23 +134,28 @@ def plan_jobs(inputs: str | os.PathLike | Iterable[str | os.PathLike], output_di
             if path != absolute(given):  # one file that is given is one picture
                 grouped.append(path)
     count = len(found)
-    found = _series(found, list(dict.fromkeys(grouped)), suffixes, others)  # several inputs may have found a file
+    grouped = list(dict.fromkeys(grouped))  # several inputs may have found a file
+    found, remark = _series(found, grouped, suffixes, others)
     if count and not found:
         kinds = ", ".join(f"{kind} {number}" for kind, number in sorted(others.items()) if kind.startswith("DICOM"))
         raise InputError(f"nothing to segment: none of the {count} DICOM files holds a picture ({kinds})")
     if not found:
         raise InputError(f"nothing to segment: every image lies in the output folder {output_dir}")
-    return Plan(name_jobs(list(found.values())), inside, others)
+    return Plan(name_jobs(list(found.values())), inside, others, remark)
 
 
-def _series(found: dict[str, Job], paths: list[str], suffixes: tuple[str, ...], others: Counter) -> dict[str, Job]:
-    """The jobs with one for each DICOM series in place of its files; files without a picture are counted in `others`.
+def _series(
+    found: dict[str, Job], paths: list[str], suffixes: tuple[str, ...], others: Counter
+) -> tuple[dict[str, Job], str]:
+    """The jobs with one for each DICOM series in place of its files, and the remark of `group_series`.
+
+    Files without a picture are counted in `others`.
 
     A series that is alone in its folder is named by that, one of several by its first file.
     """
     own = READERS.get("dicom").suffixes
     paths = [path for path in paths if path.lower().endswith(own) or not path.lower().endswith(suffixes)]
-    series, without = group_series(paths) if paths else ([], {})
+    series, without, remark = group_series(paths) if paths else ([], {}, "")
     for path, kind in without.items():
         del found[path]
         others[f"DICOM, {kind}"] += 1
@@ -165,7 +172,7 @@ def _series(found: dict[str, Job], paths: list[str], suffixes: tuple[str, ...], 
         for file in files[1:]:
             del jobs[file]
         jobs[files[0]] = job._replace(slices=tuple(files))
-    return jobs
+    return jobs, remark
 
 
 def name_jobs(jobs: list[Job], known: Callable[[str, str], bool] = lambda name, source: False) -> list[Job]:

@@ -236,6 +236,14 @@ def test_a_folder_of_dicom_files_without_a_picture_is_refused_with_their_kinds(t
         plan_jobs(tmp_path / "in", tmp_path / "out")
 
 
+def test_files_of_a_series_without_a_position_are_told_of(tmp_path, out, caplog):
+    for number in (1, 2):
+        ct_slice(tmp_path / f"in{number}.dcm", np.zeros((4, 4)), number=number, ImagePositionPatient=None)
+    with caplog.at_level("WARNING", logger="absl"):
+        assert run([tmp_path / "*.dcm"], out, save=("mask",)).done == 2
+    assert "2 files of 1 DICOM series have no position in the patient" in caplog.text
+
+
 def test_series_are_named_by_their_folder_or_their_first_file(tmp_path):
     ct_series(tmp_path / "in/a", count=2)
     ct_series(tmp_path / "in/b", count=2, series="1.2.3")

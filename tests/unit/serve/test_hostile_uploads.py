@@ -263,6 +263,15 @@ def test_pictures_that_do_not_belong_together(shared):
     assert answer.status_code == 422 and "holds 2 pictures" in answer.json()["error"]
 
 
+def test_views_without_a_position_are_no_series_and_the_log_says_nothing_of_them(shared, tmp_path, caplog):
+    nowhere = {"ImagePositionPatient": None}
+    sent = [("file", (f"{k}.dcm", dicom(tmp_path, number=k, **nowhere))) for k in (1, 2)]
+    answer = shared.post("/segment", files=sent)
+    assert answer.status_code == 422
+    assert "holds 2 pictures that have no position in the patient" in answer.json()["error"]
+    assert not caplog.text
+
+
 def test_a_client_that_is_too_slow(tmp_path):
     async def receive():
         await asyncio.sleep(10)
