@@ -64,6 +64,7 @@ _KINDS = {
     "ddim_jax_grouped_conv_transposed": "input gradient",
     "ddim_jax_grouped_conv_grad_kernel": "weight gradient",
     "ddim_jax_winograd_conv": "forward",
+    "ddim_jax_in_place_conv": "forward",
     "ddim_jax_winograd_conv_grad_kernel": "weight gradient",
 }
 """The names of what an operation computes; on the way back "forward" is the gradient of its input."""
