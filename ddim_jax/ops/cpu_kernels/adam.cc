@@ -26,6 +26,9 @@ std::vector<Part> Parts(const std::vector<int64_t>& sizes) {
   return parts;
 }
 
+// Is an array float32? They come in any number, so XLA does not ask.
+bool IsFloat(const ffi::AnyBuffer& array) { return array.element_type() == ffi::F32; }
+
 // Returns the square root of the sum of the squares of all arrays, summed in float64 in an order that the shapes decide.
 ffi::Error Norm(ffi::ThreadPool pool, ffi::RemainingArgs arrays, Scalar norm) {
   std::vector<const float*> data;
@@ -33,6 +36,7 @@ ffi::Error Norm(ffi::ThreadPool pool, ffi::RemainingArgs arrays, Scalar norm) {
   for (size_t i = 0; i < arrays.size(); ++i) {
     auto array = arrays.get<ffi::AnyBuffer>(i);
     if (!array.has_value()) return array.error();
+    if (!IsFloat(*array)) return DoNotFit();
     data.push_back(array->typed_data<float>());
     sizes.push_back(array->element_count());
   }
@@ -56,21 +60,24 @@ ffi::Error Norm(ffi::ThreadPool pool, ffi::RemainingArgs arrays, Scalar norm) {
 
 // The arrays are the gradients, the weights, both moments and the average, each kind in the same order; the results are the
 // last four, in the same memory. numbers: the factor of the gradients, the learning rate, the two factors that correct the
-// moments, and the share of the average that stays.
+// moments, and the share of the average that stays; further numbers are not read.
 ffi::Error Adam(ffi::ThreadPool pool, Array numbers, ffi::RemainingArgs arrays, ffi::RemainingRets results, float beta1,
                 float beta2, float epsilon) {
   size_t count = arrays.size() / 5;
+  if (numbers.element_count() < 5 || arrays.size() != 5 * count || results.size() != 4 * count) return DoNotFit();
   std::vector<std::vector<float*>> in(5, std::vector<float*>(count)), out(4, std::vector<float*>(count));
   std::vector<int64_t> sizes(count);
   for (size_t i = 0; i < arrays.size(); ++i) {
     auto array = arrays.get<ffi::AnyBuffer>(i);
     if (!array.has_value()) return array.error();
+    if (!IsFloat(*array) || (i >= count && sizes[i % count] != int64_t(array->element_count()))) return DoNotFit();
     in[i / count][i % count] = array->typed_data<float>();
     sizes[i % count] = array->element_count();
   }
   for (size_t i = 0; i < results.size(); ++i) {
     auto result = results.get<ffi::AnyBuffer>(i);
     if (!result.has_value()) return result.error();
+    if (!IsFloat(**result) || sizes[i % count] != int64_t((*result)->element_count())) return DoNotFit();
     out[i / count][i % count] = (*result)->typed_data<float>();
   }
   const float* n = numbers.typed_data();
@@ -92,10 +99,10 @@ ffi::Error Adam(ffi::ThreadPool pool, Array numbers, ffi::RemainingArgs arrays, 
   return ffi::Error::Success();
 }
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_norm, Norm,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_norm, Guarded<Norm>::Call,
                               ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().RemainingArgs()
                                   .Ret<ffi::BufferR0<ffi::F32>>());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_adam, Adam,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_adam, Guarded<Adam>::Call,
                               ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().RemainingArgs().RemainingRets()
                                   .Attr<float>("beta1").Attr<float>("beta2").Attr<float>("epsilon"));
 

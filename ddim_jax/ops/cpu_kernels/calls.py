@@ -1,7 +1,8 @@
 """The compiled CPU kernels as JAX functions, with their gradients and with vmap.
 
 The kernels take float32 (Threefry: uint32) and support reverse-mode differentiation once. Callers check
-`library.available()` first; before that there is "No FFI handler registered".
+`library.available()` first; before that there is "No FFI handler registered". Shapes that do not fit each other are an
+error when the call runs, a RuntimeError that begins with INVALID_ARGUMENT.
 """
 
 import dataclasses
@@ -245,7 +246,7 @@ def norm(x: jax.Array, scale: jax.Array, bias: jax.Array, groups: int, eps: floa
 
 def _norm_forward(x, scale, bias, groups, eps, silu):
     def forward(x, scale, bias):
-        shapes = [x.shape] + [(x.shape[0], groups)] * 2
+        shapes = [x.shape] + [(x.shape[0], groups)] * 3
         attributes = dict(groups=groups, eps=np.float32(eps), silu=silu)
         return _call("ddim_jax_group_norm", shapes, x, scale, bias, **attributes)
 

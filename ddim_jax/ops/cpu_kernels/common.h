@@ -1,4 +1,5 @@
-// What both kernels share: vectors of floats, and a parallel loop on XLA's own threads.
+// What the kernels share: vectors of floats, and a parallel loop on XLA's own threads,
+// and what every handler checks.
 #pragma once
 
 #include <algorithm>
@@ -6,8 +7,10 @@
 #include <condition_variable>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <mutex>
+#include <new>
 
 #include "xla/ffi/api/ffi.h"
 
@@ -56,6 +59,41 @@ struct Shape {  // of pictures
   explicit Shape(ffi::Span<const int64_t> d) : batch(d[0]), height(d[1]), width(d[2]), channels(d[3]) {}
 };
 
+// What is read of an array is decided by the shape of another, so every handler looks at the shapes first.
+using Sizes = ffi::Span<const int64_t>;
+
+inline ffi::Error DoNotFit() {
+  return ffi::Error::InvalidArgument("the shapes or types of the arrays do not fit each other");
+}
+
+// Is y [batch, H', W', out] what a kernel [kh, kw, in / groups, out] makes of x [batch, H, W, in]?
+inline bool IsConvolution(Sizes x, Sizes kernel, Sizes y, int64_t groups) {
+  return x.size() == 4 && kernel.size() == 4 && y.size() == 4 && groups > 0 && x[0] == y[0] &&
+         std::min({kernel[0], kernel[1], kernel[2], kernel[3]}) > 0 && x[3] == groups * kernel[2] &&
+         y[3] == kernel[3] && kernel[3] % groups == 0;
+}
+
+// Is bias [batch or 1, channels of y], or [batch, 0] for none?
+inline bool IsBias(Sizes bias, Sizes y) {
+  return bias.size() == 2 && (bias[0] == y[0] || bias[0] == 1) && (bias[1] == y[3] || bias[1] == 0);
+}
+
+// The handler of a function: without memory it returns an error, where an exception would end the process.
+template <auto kFunction>
+struct Guarded;
+template <typename... Arguments, ffi::Error (*kFunction)(Arguments...)>
+struct Guarded<kFunction> {
+  static ffi::Error Call(Arguments... arguments) {
+    try {
+      return kFunction(arguments...);
+    } catch (const std::bad_alloc&) {
+      return ffi::Error(ffi::ErrorCode::kResourceExhausted, "no memory is left for the CPU kernels");
+    } catch (const std::exception& error) {
+      return ffi::Error(ffi::ErrorCode::kInternal, error.what());
+    }
+  }
+};
+
 // A number as a type, to pass template arguments to generic lambdas.
 template <int kValue>
 struct Constant {
@@ -76,7 +114,8 @@ inline __attribute__((always_inline)) void Store(float* to, typename Vector<N>::
 }
 
 // Runs body(0) .. body(tasks - 1) on the calling thread and on XLA's. The caller works too, so the loop ends even if every
-// other thread is busy. Which thread runs a task is open; what a task computes must not depend on it.
+// other thread is busy. Which thread runs a task is open; what a task computes must not depend on it. Once all tasks have
+// ended, the first exception of one of them is thrown again.
 template <typename Body>
 void ParallelFor(ffi::ThreadPool& pool, int64_t tasks, const Body& body) {
   struct State {
@@ -84,12 +123,18 @@ void ParallelFor(ffi::ThreadPool& pool, int64_t tasks, const Body& body) {
     std::atomic<int64_t> done{0};
     std::mutex mutex;
     std::condition_variable finished;
+    std::exception_ptr error;
   };
   auto state = std::make_shared<State>();
   // A helper that starts after the loop has ended finds no task left and never touches `body`.
   auto work = [state, tasks, &body]() {
     for (int64_t task; (task = state->next.fetch_add(1)) < tasks;) {
-      body(task);
+      try {
+        body(task);
+      } catch (...) {
+        std::lock_guard<std::mutex> lock(state->mutex);
+        if (!state->error) state->error = std::current_exception();
+      }
       if (state->done.fetch_add(1) + 1 == tasks) {
         std::lock_guard<std::mutex> lock(state->mutex);
         state->finished.notify_all();
@@ -101,6 +146,7 @@ void ParallelFor(ffi::ThreadPool& pool, int64_t tasks, const Body& body) {
   work();
   std::unique_lock<std::mutex> lock(state->mutex);
   state->finished.wait(lock, [&] { return state->done.load() == tasks; });
+  if (state->error) std::rethrow_exception(state->error);
 }
 
 }  // namespace ddim_jax

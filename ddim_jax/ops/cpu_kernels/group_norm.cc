@@ -18,7 +18,7 @@ template <int N>
 inline __attribute__((always_inline)) typename Vector<N>::type ExpOfMinus(typename Vector<N>::type z) {
   using V = typename Vector<N>::type;
   using I = typename Vector<N>::integers;
-  z = z < -87.0f ? V{} - 87.0f : z;
+  z = z < -89.0f ? V{} - 89.0f : z;  // n is 128 below -88.4, and the result infinite
   z = z > 87.0f ? V{} + 87.0f : z;
   V x = -z;
   V n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;  // rounds to the nearest whole number
@@ -38,6 +38,12 @@ struct Layout {
       : batch(d[0]), pixels(d[1] * d[2]), channels(d[3]), groups(groups_), width(d[3] / groups_),
         chunk(std::max<int64_t>(1, kChunkFloats / d[3])), chunks((pixels + chunk - 1) / chunk) {}
 };
+
+// Are these x [batch, H, W, channels], with a pixel at least, in groups, and what belongs to each channel?
+bool IsNorm(Sizes x, Sizes scale, Sizes bias, int64_t groups) {
+  return x.size() == 4 && x[1] * x[2] > 0 && x[3] > 0 && groups > 0 && x[3] % groups == 0 && scale.size() == 1 &&
+         bias.size() == 1 && scale[0] == x[3] && bias[0] == x[3];
+}
 
 // Calls body(width, channel) so that the widths cover all channels.
 template <typename Body>
@@ -97,9 +103,11 @@ void ForEach(ffi::ThreadPool& pool, const Layout& l, const Body& body) {
   });
 }
 
-// Also returns what the gradient needs: the mean and 1 / deviation of each group, both [batch, groups].
-ffi::Error GroupNorm(ffi::ThreadPool pool, Array x, Array scale, Array bias, Result y, Result means, Result inverses,
-                     int64_t groups, float eps, bool silu) {
+// Also returns what the gradient needs of each group, all [batch, groups]: the mean, what its rounding to float32 has cut
+// off, and 1 / deviation. A pixel near the mean less the rounded mean is exact, so what was cut off is added behind that.
+ffi::Error GroupNorm(ffi::ThreadPool pool, Array x, Array scale, Array bias, Result y, Result means, Result rests,
+                     Result inverses, int64_t groups, float eps, bool silu) {
+  if (!IsNorm(x.dimensions(), scale.dimensions(), bias.dimensions(), groups)) return DoNotFit();
   Layout l(x.dimensions(), groups);
   const float* in = x.typed_data();
   std::vector<float> pivot(l.batch * l.channels);
@@ -114,26 +122,30 @@ ffi::Error GroupNorm(ffi::ThreadPool pool, Array x, Array scale, Array bias, Res
       b += d * d;
     };
   });
-  float *mean = means->typed_data(), *inverse = inverses->typed_data();
-  std::vector<float> centre(l.batch * l.channels), factor(l.batch * l.channels);
+  float *mean = means->typed_data(), *rest = rests->typed_data(), *inverse = inverses->typed_data();
+  std::vector<float> centre(l.batch * l.channels), factor(l.batch * l.channels), offset(l.batch * l.channels);
   for (int64_t n = 0; n < l.batch; ++n)
     for (int64_t g = 0; g < l.groups; ++g) {
       double a = 0.0, b = 0.0, count = static_cast<double>(l.pixels) * l.width;
       for (int64_t c = g * l.width; c < (g + 1) * l.width; ++c)
         a += sums[n * 2 * l.channels + c], b += sums[(n * 2 + 1) * l.channels + c];
-      double variance = std::max(0.0, b / count - a / count * (a / count));
-      mean[n * l.groups + g] = static_cast<float>(pivot[n * l.channels + g * l.width] + a / count);
+      double variance = b / count - a / count * (a / count);
+      if (variance < 0.0) variance = 0.0;  // but one that is no number stays none
+      double exact = pivot[n * l.channels + g * l.width] + a / count;
+      mean[n * l.groups + g] = static_cast<float>(exact);
+      rest[n * l.groups + g] = static_cast<float>(exact - mean[n * l.groups + g]);
       inverse[n * l.groups + g] = static_cast<float>(1.0 / std::sqrt(variance + eps));
       for (int64_t c = g * l.width; c < (g + 1) * l.width; ++c) {
         centre[n * l.channels + c] = mean[n * l.groups + g];
         factor[n * l.channels + c] = inverse[n * l.groups + g] * scale.typed_data()[c];
+        offset[n * l.channels + c] = bias.typed_data()[c] - rest[n * l.groups + g] * factor[n * l.channels + c];
       }
     }
   auto apply = [&](auto activate) {
     ForEach(pool, l, [&](auto width, int64_t n, int64_t c) {
       constexpr int N = decltype(width)::value;
       return [in, out = y->typed_data(), mean = Load<N>(&centre[n * l.channels + c]),
-              slope = Load<N>(&factor[n * l.channels + c]), shift = Load<N>(bias.typed_data() + c)](int64_t at) {
+              slope = Load<N>(&factor[n * l.channels + c]), shift = Load<N>(&offset[n * l.channels + c])](int64_t at) {
         auto z = (Load<N>(in + at) - mean) * slope + shift;
         if constexpr (decltype(activate)::value) z = z / (1.0f + ExpOfMinus<N>(z));
         Store<N>(out + at, z);
@@ -144,20 +156,23 @@ ffi::Error GroupNorm(ffi::ThreadPool pool, Array x, Array scale, Array bias, Res
   return ffi::Error::Success();
 }
 
-ffi::Error GroupNormGrad(ffi::ThreadPool pool, Array x, Array scale, Array bias, Array mean, Array inverse,
-                         Array gradient, Result dx, Result dscale, Result dbias, int64_t groups, bool silu) {
+ffi::Error GroupNormGrad(ffi::ThreadPool pool, Array x, Array scale, Array bias, Array mean, Array rest,
+                         Array inverse, Array gradient, Result dx, Result dscale, Result dbias, int64_t groups, bool silu) {
+  if (!IsNorm(x.dimensions(), scale.dimensions(), bias.dimensions(), groups)) return DoNotFit();
   Layout l(x.dimensions(), groups);
   const float *in = x.typed_data(), *dy = gradient.typed_data();
-  std::vector<float> centre(l.batch * l.channels), deviation(l.batch * l.channels);
+  std::vector<float> centre(l.batch * l.channels), deviation(l.batch * l.channels), cut_off(l.batch * l.channels);
   for (int64_t i = 0; i < l.batch * l.channels; ++i) {
     centre[i] = mean.typed_data()[i / l.width];
     deviation[i] = inverse.typed_data()[i / l.width];
+    cut_off[i] = rest.typed_data()[i / l.width] * deviation[i];
   }
   auto run = [&](auto activate) {
     auto normaliser = [&](auto width, int64_t n, int64_t c) {
       constexpr int N = decltype(width)::value;
-      return [in, mean = Load<N>(&centre[n * l.channels + c]), slope = Load<N>(&deviation[n * l.channels + c])](
-                 int64_t at) { return (Load<N>(in + at) - mean) * slope; };
+      int64_t i = n * l.channels + c;
+      return [in, mean = Load<N>(&centre[i]), slope = Load<N>(&deviation[i]), shift = Load<N>(&cut_off[i])](
+                 int64_t at) { return (Load<N>(in + at) - mean) * slope - shift; };
     };
     // The gradient before the activation is kept where the result will be: its exponential is taken once.
     float* kept = dx->typed_data();
@@ -210,13 +225,13 @@ ffi::Error GroupNormGrad(ffi::ThreadPool pool, Array x, Array scale, Array bias,
   return ffi::Error::Success();
 }
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_group_norm, GroupNorm,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_group_norm, Guarded<GroupNorm>::Call,
                               ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().Arg<Array>().Arg<Array>()
-                                  .Ret<Array>().Ret<Array>().Ret<Array>().Attr<int64_t>("groups")
-                                  .Attr<float>("eps").Attr<bool>("silu"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_group_norm_grad, GroupNormGrad,
+                                  .Ret<Array>().Ret<Array>().Ret<Array>().Ret<Array>()
+                                  .Attr<int64_t>("groups").Attr<float>("eps").Attr<bool>("silu"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_group_norm_grad, Guarded<GroupNormGrad>::Call,
                               ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().Arg<Array>().Arg<Array>()
-                                  .Arg<Array>().Arg<Array>().Arg<Array>().Ret<Array>().Ret<Array>().Ret<Array>()
-                                  .Attr<int64_t>("groups").Attr<bool>("silu"));
+                                  .Arg<Array>().Arg<Array>().Arg<Array>().Arg<Array>().Ret<Array>().Ret<Array>()
+                                  .Ret<Array>().Attr<int64_t>("groups").Attr<bool>("silu"));
 
 }  // namespace ddim_jax

@@ -300,6 +300,9 @@ void ConvolveAnyWidth(ffi::ThreadPool& pool, const Array& x, const Array& kernel
 ffi::Error GroupedConv(ffi::ThreadPool pool, Array x, Array kernel, Array bias, Result y, int64_t groups,
                        int64_t stride_rows, int64_t stride_columns, int64_t top, int64_t left) {
   auto d = kernel.dimensions();
+  if (!IsConvolution(x.dimensions(), d, y->dimensions(), groups) || !IsBias(bias.dimensions(), y->dimensions()))
+    return DoNotFit();
+  if (y->element_count() == 0) return ffi::Error::Success();
   Shape out(y->dimensions());
   ConvolveAnyWidth(pool, x, kernel, bias, y, groups, {d[0], d[1], stride_rows, stride_columns, top, left},
                    {d[0], d[1], 0, 0, 1, 1}, {out.height, out.width}, false);
@@ -321,6 +324,10 @@ ffi::Error GroupedConvTransposed(ffi::ThreadPool pool, Array gradient, Array ker
                                  int64_t groups, int64_t stride_rows, int64_t stride_columns, int64_t top,
                                  int64_t left) {
   auto d = kernel.dimensions();
+  if (!IsConvolution(dx->dimensions(), d, gradient.dimensions(), groups) ||
+      !IsBias(bias.dimensions(), dx->dimensions()))
+    return DoNotFit();
+  if (dx->element_count() == 0) return ffi::Error::Success();
   Shape out(dx->dimensions());
   for (int64_t r = 0; r < stride_rows; ++r)
     for (int64_t c = 0; c < stride_columns; ++c) {
@@ -457,6 +464,11 @@ void GradientOfThree(const Plane& x, const Plane& gradient, const Block& b, floa
 ffi::Error GroupedConvGradKernel(ffi::ThreadPool pool, Array x, Array gradient, Result dk, int64_t groups,
                                  int64_t stride_rows, int64_t stride_columns, int64_t top, int64_t left) {
   auto d = dk->dimensions();
+  if (!IsConvolution(x.dimensions(), d, gradient.dimensions(), groups)) return DoNotFit();
+  if (x.element_count() == 0 || gradient.element_count() == 0) {
+    std::fill_n(dk->typed_data(), dk->element_count(), 0.0f);
+    return ffi::Error::Success();
+  }
   Shape in(x.dimensions()), out(gradient.dimensions());
   Geometry k{d[0], d[1], stride_rows, stride_columns, top, left};
   int64_t group_in = d[2], group_out = d[3] / groups, size = dk->element_count();
@@ -528,15 +540,15 @@ ffi::Error GroupedConvGradKernel(ffi::ThreadPool pool, Array x, Array gradient, 
   return ffi::Error::Success();
 }
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_grouped_conv, GroupedConv,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_grouped_conv, Guarded<GroupedConv>::Call,
                               ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().Arg<Array>().Arg<Array>()
                                   .Ret<Array>().Attr<int64_t>("groups").Attr<int64_t>("stride_rows")
                                   .Attr<int64_t>("stride_columns").Attr<int64_t>("top").Attr<int64_t>("left"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_grouped_conv_transposed, GroupedConvTransposed,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_grouped_conv_transposed, Guarded<GroupedConvTransposed>::Call,
                               ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().Arg<Array>().Arg<Array>()
                                   .Ret<Array>().Attr<int64_t>("groups").Attr<int64_t>("stride_rows")
                                   .Attr<int64_t>("stride_columns").Attr<int64_t>("top").Attr<int64_t>("left"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_grouped_conv_grad_kernel, GroupedConvGradKernel,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_grouped_conv_grad_kernel, Guarded<GroupedConvGradKernel>::Call,
                               ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().Arg<Array>().Ret<Array>()
                                   .Attr<int64_t>("groups").Attr<int64_t>("stride_rows")
                                   .Attr<int64_t>("stride_columns").Attr<int64_t>("top").Attr<int64_t>("left"));

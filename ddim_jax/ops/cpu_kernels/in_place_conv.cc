@@ -65,6 +65,9 @@ inline void WithRows(int64_t rows, const Body& tile) {
 // pictures, and where there are few such tasks one block of outputs.
 ffi::Error InPlaceConv(ffi::ThreadPool pool, Array x, Array kernel, Array bias, Result y, int64_t top, int64_t left) {
   auto d = kernel.dimensions();
+  if (!IsConvolution(x.dimensions(), d, y->dimensions(), 1) || !IsBias(bias.dimensions(), y->dimensions()))
+    return DoNotFit();
+  if (y->element_count() == 0) return ffi::Error::Success();
   Shape in(x.dimensions()), out(y->dimensions());
   int64_t of_bias = 1;  // rows of a tile that share a line of it
   if (d[0] == 1 && d[1] == 1 && top == 0 && left == 0) {
@@ -114,7 +117,7 @@ ffi::Error InPlaceConv(ffi::ThreadPool pool, Array x, Array kernel, Array bias, 
   return ffi::Error::Success();
 }
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_in_place_conv, InPlaceConv,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_in_place_conv, Guarded<InPlaceConv>::Call,
                               ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().Arg<Array>().Arg<Array>()
                                   .Ret<Array>().Attr<int64_t>("top").Attr<int64_t>("left"));
 

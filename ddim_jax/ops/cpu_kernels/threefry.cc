@@ -11,6 +11,10 @@ constexpr int64_t kBlock = 1 << 12;
 
 // y[b][i] = the two words of key b at the counter 0, first[b] + i.
 ffi::Error Threefry(ffi::ThreadPool pool, Words keys, Words first, ffi::Result<Words> y) {
+  Sizes of_keys = keys.dimensions(), of_first = first.dimensions(), of_y = y->dimensions();
+  if (of_y.size() != 3 || of_y[2] != 2 || of_keys.size() != 2 || of_keys[0] != of_y[0] || of_keys[1] != 2 ||
+      of_first.size() != 1 || of_first[0] != of_y[0])
+    return DoNotFit();
   int64_t batch = y->dimensions()[0], count = y->dimensions()[1], blocks = (count + kBlock - 1) / kBlock;
   ParallelFor(pool, batch * blocks, [&](int64_t task) {
     int64_t b = task / blocks, from = task % blocks * kBlock, to = std::min(count, from + kBlock);
@@ -36,7 +40,7 @@ ffi::Error Threefry(ffi::ThreadPool pool, Words keys, Words first, ffi::Result<W
   return ffi::Error::Success();
 }
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_threefry, Threefry,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_threefry, Guarded<Threefry>::Call,
                               ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Words>().Arg<Words>().Ret<Words>());
 
 }  // namespace ddim_jax

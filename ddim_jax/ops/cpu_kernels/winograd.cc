@@ -200,8 +200,12 @@ void StoreTile(const float* products, int64_t plane, const Tile& tile, const Sha
 // some blocks of outputs of one group.
 ffi::Error WinogradConv(ffi::ThreadPool pool, Array x, Array kernel, Array bias, Result y, int64_t groups, int64_t top,
                         int64_t left, bool transposed, bool doubled) {
-  Shape in(x.dimensions()), out(y->dimensions());
-  if (!IsThreeByThree(kernel.dimensions())) return ffi::Error::InvalidArgument("the kernel has to be 3 x 3");
+  auto of_x = x.dimensions(), of_y = y->dimensions(), d = kernel.dimensions();
+  if (!(transposed ? IsConvolution(of_y, d, of_x, groups) : IsConvolution(of_x, d, of_y, groups)) ||
+      !IsThreeByThree(d) || !IsBias(bias.dimensions(), of_y))
+    return DoNotFit();
+  if (y->element_count() == 0) return ffi::Error::Success();
+  Shape in(of_x), out(of_y);
   TransformedKernel weights(pool, kernel, groups, transposed);
   if (transposed) top = 2 - top, left = 2 - left;
   bool halved = doubled && transposed;
@@ -259,7 +263,7 @@ ffi::Error WinogradConv(ffi::ThreadPool pool, Array x, Array kernel, Array bias,
 ffi::Error WinogradConvGradKernel(ffi::ThreadPool pool, Array x, Array gradient, Result dk, int64_t groups, int64_t top,
                                   int64_t left, bool doubled) {
   auto d = dk->dimensions();
-  if (!IsThreeByThree(d)) return ffi::Error::InvalidArgument("the kernel has to be 3 x 3");
+  if (!IsConvolution(x.dimensions(), d, gradient.dimensions(), groups) || !IsThreeByThree(d)) return DoNotFit();
   Shape in(x.dimensions()), out(gradient.dimensions());
   Tiles tiles(out);
   int64_t group_in = d[2], group_out = d[3] / groups;
@@ -329,11 +333,11 @@ ffi::Error WinogradConvGradKernel(ffi::ThreadPool pool, Array x, Array gradient,
   return ffi::Error::Success();
 }
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_winograd_conv, WinogradConv,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_winograd_conv, Guarded<WinogradConv>::Call,
                               ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().Arg<Array>().Arg<Array>()
                                   .Ret<Array>().Attr<int64_t>("groups").Attr<int64_t>("top").Attr<int64_t>("left")
                                   .Attr<bool>("transposed").Attr<bool>("doubled"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_winograd_conv_grad_kernel, WinogradConvGradKernel,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_winograd_conv_grad_kernel, Guarded<WinogradConvGradKernel>::Call,
                               ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().Arg<Array>().Ret<Array>()
                                   .Attr<int64_t>("groups").Attr<int64_t>("top").Attr<int64_t>("left")
                                   .Attr<bool>("doubled"));
