@@ -33,4 +33,4 @@ sys.exit(pytest.main(["-v", "-p", "no:cacheprovider", "-k", {chosen!r}, {str(TES
     environment = os.environ | {"MALLOC_PERTURB_": "165"}
     result = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "22 passed" in result.stdout and "skipped" not in result.stdout
+    assert "25 passed" in result.stdout and "skipped" not in result.stdout
