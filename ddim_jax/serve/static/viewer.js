@@ -1,24 +1,28 @@
 // One checkpoint's result on a canvas: the picture through its window, layers and outlines.
+import { levels, outline, pixelsOf, tint } from "./drawing.js";
+import { element } from "./page.js";
+import { area, titled } from "./words.js";
 
 const [SMALLEST, LARGEST] = [768, 1600]; // pixels of the longer side that is drawn
-// A single class that nobody named.
-export const titled = (name) => (name === "foreground" ? "mask" : name);
+const PICTURE_WINDOW = [127.5, 255]; // of files that say none
+const SIDES = ["top", "right", "bottom", "left"];
 const OUTLINE = [0, 255, 170];
 const PROBABILITY = [60, 160, 255];
 const UNCERTAINTY = [255, 150, 40];
 const HYPOTHESIS = [255, 230, 60];
 
 export class Viewer {
-  constructor(network, ask, pictures, drag, step) {
-    Object.assign(this, { network, ask, pictures });
-    this.shown = {};
-    this.figure = document.createElement("figure");
-    this.canvas = document.createElement("canvas");
-    this.canvas.tabIndex = 0;
-    this.canvas.setAttribute("role", "img");
-    this.canvas.classList.add("drags");
-    this.caption = document.createElement("figcaption");
-    this.figure.append(this.canvas, this.caption);
+  // name: as the person tells it from the other one; pictures: where slices with other windows are.
+  constructor(network, name, ask, pictures, drag, step) {
+    Object.assign(this, { network, name, ask, pictures });
+    this.shown = null;
+    this.figure = element("figure");
+    this.canvas = element("canvas", undefined, { tabindex: 0, role: "img", class: "drags" });
+    this.caption = element("figcaption");
+    const frame = element("div", undefined, { class: "frame" });
+    this.edges = SIDES.map((side) => element("span", undefined, { class: `edge ${side}`, "aria-hidden": true }));
+    frame.append(this.canvas, ...this.edges);
+    this.figure.append(frame, this.caption);
     // A finger on other pictures scrolls the page; two zoom it everywhere.
     this.canvas.classList.toggle("windowed", network.window !== null);
     let last = null;
@@ -46,31 +50,35 @@ export class Viewer {
     });
   }
 
-  async load({ slice, window }) {
-    const run = (this.run = (this.run ?? 0) + 1);
-    const { files, width, height } = this.network.slices[slice - 1];
-    // The first window's picture is there already; another one of a DICOM or NIfTI file is asked for.
-    const own = this.network.window;
-    const other = this.pictures && own && (window[0] !== Number(own[0].toPrecision(5)) || window[1] !== Number(own[1].toPrecision(5)));
-    const address = other ? `${this.pictures}?slice=${slice}&window=${window.join(",")}` : files.picture;
-    const wanted = { picture: address };
-    if (slice !== this.shown.slice) for (const name of ["masks", "probability", "uncertainty", "samples"]) wanted[name] = files[name];
-    const names = Object.keys(wanted);
-    const bitmaps = await Promise.all(names.map((name) => this.bitmap(wanted[name])));
-    if (run !== this.run) return;
-    const longest = Math.max(width, height);
-    const scale = Math.min(Math.max(longest, SMALLEST), LARGEST) / longest;
-    const shown = { ...(slice === this.shown.slice ? this.shown : { fields: new Map() }), slice, scale };
-    Object.assign(shown, Object.fromEntries(names.map((name, index) => [name, bitmaps[index]])));
-    shown.width = Math.max(1, Math.round(width * scale));
-    shown.height = Math.max(1, Math.round(height * scale));
-    shown.window = other ? window : own ?? [127.5, 255];
-    shown.pixels = pixelsOf(shown.picture, 0, 0, width, height, shown.width, shown.height);
-    this.shown = shown;
+  // The window that the file, or the request, says for a slice; null for pictures.
+  ownWindow(slice) {
+    return this.network.slices[slice - 1].window;
   }
 
-  async bitmap(address) {
-    return createImageBitmap(await (await this.ask(address)).blob(), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+  // A slice with a window, or its own if that is null, as `shown` is to be; nothing changes yet.
+  async load({ slice, window }, signal) {
+    const { files, width, height, pixel_mm: pixel } = this.network.slices[slice - 1];
+    // The first window's picture is there already; another one of a DICOM or NIfTI file is asked for.
+    const other = this.pictures && this.ownWindow(slice) && window;
+    const same = slice === this.shown?.slice;
+    const wanted = { picture: other ? `${this.pictures}?slice=${slice}&window=${window.join(",")}` : files.picture };
+    if (!same) for (const name of ["masks", "probability", "uncertainty", "samples"]) wanted[name] = files[name];
+    const names = Object.keys(wanted);
+    const bitmaps = await Promise.all(names.map((name) => this.bitmap(wanted[name], signal)));
+    // In their true proportions: pixels need not be square.
+    const [across, down] = pixel ? [width * pixel[1], height * pixel[0]] : [width, height];
+    const scale = Math.min(Math.max(width, height, SMALLEST), LARGEST) / Math.max(across, down);
+    const shown = { ...(same ? this.shown : { fields: new Map() }), slice };
+    Object.assign(shown, Object.fromEntries(names.map((name, index) => [name, bitmaps[index]])));
+    shown.width = Math.max(1, Math.round(across * scale));
+    shown.height = Math.max(1, Math.round(down * scale));
+    shown.window = other ? window : this.ownWindow(slice) ?? PICTURE_WINDOW;
+    shown.pixels = pixelsOf(shown.picture, 0, 0, width, height, shown.width, shown.height);
+    return shown;
+  }
+
+  async bitmap(address, signal) {
+    return createImageBitmap(await (await this.ask(address, { signal })).blob(), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   }
 
   // One channel of a part of a layer at the size that is drawn, made once.
@@ -92,7 +100,7 @@ export class Viewer {
   // Pixels of the picture whose probability is above a threshold; null for none, or no such class.
   areaAt(name, threshold) {
     const number = this.network.classes.findIndex((one) => one.name === name);
-    if (threshold === null || number < 0 || !this.shown.probability) return null;
+    if (threshold === null || number < 0 || !this.shown) return null;
     const key = `count ${number}`;
     if (!this.shown.fields.has(key)) {
       const bitmap = this.shown.probability;
@@ -106,14 +114,14 @@ export class Viewer {
   }
 
   draw(asked) {
-    const { width, height, pixels, window } = this.shown;
-    if (!pixels) return;
+    if (!this.shown) return;
+    const { slice, width, height, pixels, window } = this.shown;
     this.canvas.width = width;
     this.canvas.height = height;
     const context = this.canvas.getContext("2d");
     const image = context.createImageData(width, height);
     const data = image.data;
-    const table = levels(window, asked.window);
+    const table = levels(window, asked.window ?? this.ownWindow(slice) ?? PICTURE_WINDOW, this.network.window_inverted);
     for (let i = 0; i < data.length; i += 4) {
       data[i] = table[pixels[i]];
       data[i + 1] = table[pixels[i + 1]];
@@ -151,62 +159,28 @@ export class Viewer {
 
   describe(asked, legend) {
     const parts = legend.map(([colour, text]) => {
-      const part = document.createElement("span");
-      const swatch = document.createElement("span");
-      swatch.className = "swatch";
+      const part = element("span");
+      const swatch = element("span", undefined, { class: "swatch" });
       swatch.style.background = `rgb(${colour.join(" ")})`;
       part.append(swatch, text);
       return part;
     });
-    const name = document.createElement("strong");
-    name.textContent = this.network.name;
-    this.caption.replaceChildren(name, ...parts);
+    const edges = this.network.slices[this.shown.slice - 1].edges ?? {};
+    this.edges.forEach((span, index) => {
+      span.textContent = edges[SIDES[index]] ?? "";
+    });
+    this.caption.replaceChildren(element("strong", this.name), ...parts);
     this.canvas.setAttribute("aria-label", `${this.words()} Shown: ${legend.map(([, text]) => text).join(", ") || "the picture alone"}.`);
   }
 
+  // What is shown, for who does not see it.
   words() {
-    const { slices, name } = this.network;
-    const one = slices[(this.shown.slice ?? 1) - 1];
-    const areas = one.classes.map((found) => `${titled(found.name)} ${Math.round(found.area)} pixels`).join(", ");
-    const where = slices.length > 1 ? `slice ${this.shown.slice} of ${slices.length}, ` : "";
-    return `${name}: ${where}${areas}, doubt ${one.doubt.toFixed(3)}.${one.warning ? ` ${one.warning}` : ""}`;
-  }
-}
-
-function pixelsOf(bitmap, x, y, w, h, width, height) {
-  const canvas = new OffscreenCanvas(width, height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.imageSmoothingQuality = "high";
-  context.drawImage(bitmap, x, y, w, h, 0, 0, width, height);
-  return context.getImageData(0, 0, width, height).data;
-}
-
-// The grey level of each one in a picture of the window `from`, shown with the window `to`.
-function levels(from, to) {
-  const table = new Uint8ClampedArray(256);
-  for (let level = 0; level < 256; level += 1) {
-    const value = from[0] + (level / 255 - 0.5) * from[1];
-    table[level] = 255 * ((value - to[0]) / to[1] + 0.5);
-  }
-  return table;
-}
-
-function tint(data, values, colour, strength) {
-  for (let i = 0; i < values.length; i += 1) {
-    const part = Math.min(1, values[i] * strength);
-    for (let c = 0; c < 3; c += 1) data[4 * i + c] += part * (colour[c] - data[4 * i + c]);
-  }
-}
-
-function outline(data, values, threshold, width, height, thick, colour) {
-  for (let y = 0; y < height; y += 1) {
-    for (let x = 0; x < width; x += 1) {
-      const i = y * width + x;
-      if (values[i] <= threshold) continue;
-      const inner = x >= thick && x < width - thick && y >= thick && y < height - thick
-        && values[i - thick] > threshold && values[i + thick] > threshold
-        && values[i - thick * width] > threshold && values[i + thick * width] > threshold;
-      if (!inner) for (let c = 0; c < 3; c += 1) data[4 * i + c] = colour[c];
-    }
+    const { slices } = this.network;
+    const { slice } = this.shown;
+    const one = slices[slice - 1];
+    const areas = one.classes.map((found) => `${titled(found.name)} ${area(found.area, one.pixel_mm2).replace(/px$/, "pixels")}`);
+    const letters = SIDES.filter((side) => one.edges?.[side]).map((side) => `${side} ${one.edges[side].split("").join(" ")}`);
+    const where = slices.length > 1 ? `slice ${slice} of ${slices.length}, ` : "";
+    return `${this.name}: ${where}${areas.join(", ")}, doubt ${one.doubt.toFixed(3)}.${letters.length ? ` Edges: ${letters.join(", ")}.` : ""}${one.warning ? ` ${one.warning}` : ""}`;
   }
 }

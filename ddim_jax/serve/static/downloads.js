@@ -1,0 +1,44 @@
+// The files of a result, for taking away.
+import { $, element, fail } from "./page.js";
+import { ask } from "./server.js";
+import { named } from "./words.js";
+
+const KINDS = { mask: "Mask", probability: "Probability", uncertainty: "Uncertainty", overlay: "Overlay", "dicom-seg": "DICOM-SEG", nifti: "NIfTI" };
+
+// Buttons for one slice, and for what holds all slices.
+export function fillDownloads(run, viewers, slice) {
+  const items = [];
+  for (const { network, name } of viewers) {
+    const checkpoint = viewers.length > 1 ? name : "";
+    const found = { ...network.slices[slice - 1].files, ...network.files };
+    for (const [kind, label] of Object.entries(KINDS)) {
+      if (!(kind in found)) continue;
+      const item = element("li");
+      const button = element("button", checkpoint ? `${label}, ${checkpoint}` : label, { type: "button" });
+      const number = kind in network.files || network.slices.length === 1 ? 0 : slice;
+      const save = fileName(run.name, number, checkpoint, found[kind]);
+      button.addEventListener("click", () => download(found[kind], save).catch(fail));
+      item.append(button);
+      items.push(item);
+    }
+    for (const [kind, why] of Object.entries(network.unavailable)) {
+      items.push(element("li", `No ${KINDS[kind]}: ${named(why, run.files)}`, { class: "quiet" }));
+    }
+  }
+  $("downloads").replaceChildren(...items);
+}
+
+// As the file that was given, with what tells it from the others of this result: x_s012_lung_xray_mask.png.
+export function fileName(given, slice, checkpoint, link) {
+  const parts = [given.replace(/(\.nii)?\.[^.]*$/i, "") || "result"];
+  if (slice) parts.push(`s${String(slice).padStart(3, "0")}`);
+  if (checkpoint) parts.push(checkpoint.replace(/[^\p{L}\p{N}.-]+/gu, "_"));
+  return [...parts, link.split("/").at(-1)].join("_");
+}
+
+async function download(link, name) {
+  const blob = await (await ask(link)).blob();
+  const address = URL.createObjectURL(blob);
+  element("a", undefined, { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 10000);
+}

@@ -1,0 +1,159 @@
+"""What is given to the page in a real Chromium: what fails, is cancelled or is lost on its way takes nothing away."""
+
+import re
+
+from dicom_files import ct_series
+from pages import api, picture, refused, shown
+
+
+def test_a_result_keeps_its_name_whatever_is_given_meanwhile(tab, tmp_path):
+    page = tab()
+    page.route("**/segment", lambda route: (page.wait_for_timeout(300), route.continue_()))
+    page.set_input_files("#files", picture("first.png"))
+    large = {"name": "large.png", "mimeType": "image/png", "buffer": bytes(3 * 2**20)}
+    page.set_input_files("#files", large)
+    assert page.text_content("#error") == "large.png: 3 MiB, and the server takes 2 at most. It was not sent."
+    shown(page)
+    assert page.text_content("#name") == "first.png" and page.title() == "Result - ddim_jax"
+    # What is refused costs nothing of what is there.
+    page.set_input_files("#files", large)
+    refused(page, "large.png")
+    page.set_input_files("#files", {"name": "notes.py", "mimeType": "text/plain", "buffer": b"import os"})
+    refused(page, "What is shown is still first.png.")
+    assert page.is_visible("#result") and page.text_content("#name") == "first.png"
+    with page.expect_download() as download:
+        page.click("#downloads button >> nth=0")
+    assert download.value.suggested_filename == "first_mask.png"
+    changed = tmp_path / "changed.png"
+    changed.write_bytes(picture()["buffer"])
+    page.unroute("**/segment")
+    page.route("**/segment", lambda route: (changed.write_bytes(b"other"), route.abort()))
+    page.set_input_files("#files", changed)
+    refused(page, "changed.png cannot be read: it is a folder, or has changed since it was chosen.")
+    with page.expect_download():
+        page.click("#downloads button >> nth=1")
+
+
+def test_lost_answers_are_asked_for_again_and_cancel_stops_an_upload(tab):
+    page = tab()
+    lost = []
+
+    def lose(route):
+        lost.append(route.request.url)
+        route.abort() if len(lost) < 3 else route.continue_()
+
+    polls = re.compile(r"/results/[\w-]+$")
+    page.route(polls, lose)
+    page.set_input_files("#files", picture())
+    shown(page)
+    page.unroute(polls)
+    assert len(lost) >= 3 and [line for line in page.wrong if "net::ERR" not in line] == []
+    page.wrong.clear()
+    # A full queue: after Cancel the file is not sent again.
+    sent = []
+
+    def full(route):
+        sent.append(route.request.url)
+        route.fulfill(status=503, headers={"Retry-After": "1"}, json={"status": 503, "error": "full"})
+
+    page.route("**/segment", full)
+    page.set_input_files("#files", picture("second.png"))
+    api.expect(page.locator("#progress-text")).to_contain_text("trying again")
+    page.click("#cancel")
+    page.wait_for_timeout(1500)
+    assert len(sent) == 1 and page.is_visible("#result") and page.text_content("#name") == "x.png"
+    # An upload on its way ends with Cancel.
+    page.unroute("**/segment")
+    ended = []
+    page.on("requestfailed", lambda request: ended.append(request.url))
+    page.route("**/segment", lambda route: None)
+    page.set_input_files("#files", picture("third.png"))
+    page.wait_for_selector("#progress:not([hidden])")
+    page.click("#cancel")
+    page.wait_for_timeout(300)
+    assert [url for url in ended if url.endswith("/segment")] and page.is_visible("#result")
+    page.wrong.clear()
+
+
+def test_a_dropped_folder_is_walked(tab, tmp_path):
+    ct_series(tmp_path / "in" / "deep", count=2, shape=(40, 30))
+    (tmp_path / "in" / ".hidden").write_bytes(b"the system's own")
+    page = tab()
+    files = {"items": [], "files": [str(tmp_path / "in")], "dragOperationsMask": 1}
+    mouse = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        mouse.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": files})
+    shown(page)
+    assert page.text_content("#name") == "2 files" and page.text_content("#slice-value") == "1 / 2"
+    # Each slice under its own name; what holds all of them without one.
+    page.locator("canvas").press("ArrowDown")
+    api.expect(page.locator("#slice-value")).to_have_text("2 / 2")
+    for label, name in (("Mask", "2 files_s002_mask.png"), ("NIfTI", "2 files_nifti.nii.gz")):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=label, exact=True).click()
+        assert download.value.suggested_filename == name
+
+
+def test_figures_are_of_the_slice_that_is_shown(tab, tmp_path):
+    ct_series(tmp_path / "in", count=3, shape=(40, 30))
+    page = tab()
+    page.set_input_files("#files", sorted((tmp_path / "in").iterdir()))
+    shown(page)
+    # One load is on its way at a time; the newest wish alone waits for it.
+    held, asked = [], []
+    files = re.compile(r"/files/1/\d/picture")
+
+    def hold(route):
+        asked.append(route.request.url)
+        route.continue_() if held else held.append(route)
+
+    page.route(files, hold)
+    for key in ("ArrowDown", "ArrowUp", "ArrowUp", "ArrowDown", "ArrowUp"):
+        page.locator("canvas").press(key)
+    page.wait_for_timeout(200)
+    assert len(asked) == 1 and page.text_content("#slice-value") == "2 / 3"
+    held[0].continue_()
+    api.expect(page.locator("#slice-value")).to_have_text("1 / 3")
+    assert len(asked) == 2
+    before = page.locator("#figures").text_content(), page.get_attribute("canvas", "aria-label")
+    assert re.search(r"slice 1 of 3, mask [\d.]+ [cm]m², doubt", before[1])
+    # The result is gone from the server.
+    link = page.evaluate(
+        """async () => {
+            const asked = performance.getEntriesByType('resource').map((one) => one.name);
+            const link = asked.find((one) => one.includes('/results/'));
+            await fetch(link.match(/.*results\\/[\\w-]+/)[0], { method: 'DELETE' });
+        }"""
+    )
+    assert link is None
+    page.locator("canvas").press("ArrowDown")
+    refused(page, "The server keeps this result no longer.")
+    page.uncheck("#outline")
+    page.wait_for_timeout(200)
+    assert page.text_content("#slice-value") == "1 / 3" and page.input_value("#slice") == "1"
+    assert page.locator("#figures").text_content() == before[0]
+    assert page.get_attribute("canvas", "aria-label").startswith(before[1].partition("Shown")[0])
+    assert page.is_disabled("#width") and page.is_disabled("#downloads button >> nth=0") and page.is_disabled("#slice")
+    page.click("#new")
+    page.wait_for_timeout(300)  # nothing is asked for that is not there: that would be in the console
+
+
+def test_words(tab):
+    """Figures and names as a person reads them."""
+    page = tab()
+    call = "async ([module, name, ...given]) => (await import(`/static/${module}.js`))[name](...given)"
+    for given, text in (
+        (("words", "area", 9996, 0.1), "999.6 mm²"),
+        (("words", "area", 9999.6, 0.1), "1,000 mm²"),
+        (("words", "area", 1234500, 1), "12,350 cm²"),
+        (("words", "area", 1234.4, None), "1,234 px"),
+        (("words", "range", 545, 896, 1), "545 to 896 mm²"),
+        (("words", "range", 545, 1896, 1), "545 mm² to 18.96 cm²"),
+        (("words", "named", "File 2: cut, not file 1, 9", [{"name": "a"}, {"name": "$&"}]), "$&: cut, not a, 9"),
+        (("words", "named", "The file: cut", [{"name": "a b.png"}]), "a b.png: cut"),
+        (("words", "named", "Member 1 of the archive: cut", [{"name": "a.zip"}]), "Member 1 of a.zip: cut"),
+        (("downloads", "fileName", "x.nii.gz", 12, "", "/results/I/files/1/12/mask.png"), "x_s012_mask.png"),
+        (("downloads", "fileName", "x.png", 0, "my run", "/results/I/files/2/1/overlay.png"), "x_my_run_overlay.png"),
+        (("downloads", "fileName", ".png", 0, "", "/a/nifti.nii.gz"), "result_nifti.nii.gz"),
+    ):  # fmt: skip
+        assert page.evaluate(call, list(given)) == text
