@@ -1,6 +1,7 @@
 """Pictures and masks made fit for the network, in training and inference alike: normalised, resized, mirrored."""
 
 import hashlib
+import os
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,6 +59,11 @@ def as_rgb(image: Any) -> np.ndarray:
         raise InputError(
             f"image is a Pillow image of mode {image.mode!r}, expected L or RGB; give image.convert('RGB'), or the "
             "file to ddim-jax sample"
+        )
+    if isinstance(image, str | os.PathLike):
+        raise InputError(
+            f"image is the text or path {os.fspath(image)!r}; expected its pixels as an array. Read it, as by "
+            "np.asarray(PIL.Image.open(path)), or give it to ddim_jax.inference.segment_files, which writes files"
         )
     image = np.asarray(image)
     shape = list(image.shape)

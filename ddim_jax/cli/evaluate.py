@@ -1,6 +1,7 @@
 """The command `evaluate`: its arguments, and the table that it shows."""
 
 import argparse
+import sys
 
 from rich.console import Console
 
@@ -11,6 +12,7 @@ from ddim_jax.cli.arguments import (
     add_sampling_arguments,
     number,
     sampling_arguments,
+    with_windows_joined,
 )
 from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.evaluation.calibrating import CALIBRATED
@@ -18,6 +20,7 @@ from ddim_jax.evaluation.checkpoint import evaluate_checkpoint
 from ddim_jax.evaluation.intervals import COVERAGE
 from ddim_jax.evaluation.run import NOT_TAKEN, RESOLUTIONS
 from ddim_jax.evaluation.tables import summary_table
+from ddim_jax.runtime.compile_clock import CompileClock
 from ddim_jax.runtime.errors import report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
 
@@ -69,13 +72,13 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
         "default: as data.annotators of the training",
     )
     parser.add_argument("--no-figures", action="store_true", help="write the numbers only")
-    return parser.parse_args()
+    return parser.parse_args(with_windows_joined(sys.argv[1:]))
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Does what the arguments ask for and shows the summary."""
     need_less = "A lower --batch-size, fewer --samples or --size model take less."
-    with report_input_errors("stopped; the same command starts over", need_less):
+    with report_input_errors("stopped; the same command starts over", need_less), CompileClock() as clock:
         begin()
         find_device()
         metrics, output_dir = evaluate_checkpoint(
@@ -97,6 +100,8 @@ def run(arguments: argparse.Namespace) -> None:
         )
     console = Console()
     console.print(summary_table(metrics))
+    if clock.compiled:
+        console.print(clock.told(), highlight=False)
     packed = arguments.calibrate is not None and metrics["checkpoint"].endswith(SUFFIX)
     more = f", the weights with their calibration as {CALIBRATED}" if packed else ""
     console.print(f"Written to {printable(output_dir)}{more}", highlight=False, markup=False, soft_wrap=True)

@@ -23,6 +23,7 @@ from ddim_jax.inference.flagging import FLAGGED, check_share
 from ddim_jax.inference.parts import INDEX
 from ddim_jax.inference.processes import Process
 from ddim_jax.registry import WRITERS
+from ddim_jax.runtime.compile_clock import CompileClock
 from ddim_jax.runtime.errors import InputError, report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
 from ddim_jax.sampling_options import whole
@@ -84,18 +85,20 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
     return options
 
 
-def describe(summary: Summary, options: argparse.Namespace, process: Process) -> str:
+def describe(summary: Summary, options: argparse.Namespace, process: Process, compiling: str = "") -> str:
+    """The lines at the end; `compiling` says how much of the time the programs took, "" for nothing to say."""
     whose = "" if process.count == 1 else f"{process}: "
     if summary.done or summary.failed:
         text = (
-            f"{whose}{summary.done} images segmented in {summary.seconds:.1f} s, {summary.kept} were done before, "
+            f"{whose}{summary.done} images segmented in {summary.seconds:.1f} s{compiling and f', {compiling}'}, "
+            f"{summary.kept} were done before, "
             f"{len(summary.failed)} failed: {printable(options.output)}"
         )
     else:
         text = f"{whose}nothing to do, {summary.kept} images were done before: {printable(options.output)}"
     if summary.flagged is not None:
         text += f"; {summary.flagged} flagged: {printable(Path(options.output, FLAGGED))}"
-    if summary.bounds:
+    if summary.bounds and summary.done + summary.kept:
         text += f"\nbounds in {INDEX}: {printable(summary.bounds)}"
     if summary.unlike:
         named = sorted(summary.unlike, key=lambda one: -one[1])
@@ -105,7 +108,7 @@ def describe(summary: Summary, options: argparse.Namespace, process: Process) ->
             f"\n{len(named)} of {summary.done + summary.kept} images are unlike the pictures that the model was "
             f"calibrated on: intervals do not hold for them (unlikeness in {INDEX}, 1 is the limit): {shown}{more}"
         )
-    if summary.not_judged:
+    if summary.not_judged and summary.done + summary.kept:
         text += f"\nnot judged if images are unlike those of the calibration: {printable(summary.not_judged)}"
     if summary.passed_over:
         text += (
@@ -128,7 +131,7 @@ def run(options: argparse.Namespace) -> int:
         "Lower --batch-size, --prefetch or, with --size native, the size of the pictures; the same command goes on "
         "from here."
     )
-    with report_input_errors("stopped; the same command goes on from here", need_less):
+    with report_input_errors("stopped; the same command goes on from here", need_less), CompileClock() as clock:
         cache = begin()
         find_device()
         process = Process.find(options.process_id, options.process_count)
@@ -152,7 +155,7 @@ def run(options: argparse.Namespace) -> int:
             allow_damaged=options.allow_damaged,
             **sampling_arguments(options),
         )
-    print(describe(summary, options, process))
     for _, reason in summary.failed:
-        print(f"failed: {printable(reason)}", file=sys.stderr)
+        print(f"failed: {printable(reason)}", file=sys.stderr, flush=True)
+    print(describe(summary, options, process, clock.share() if clock.compiled else ""))
     return 1 if summary.failed else 0

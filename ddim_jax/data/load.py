@@ -84,11 +84,14 @@ def load_dataset(
 
 
 def configured(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `load_dataset`, but for the split, that the section `data` of a config stands for."""
+    """The arguments of `load_dataset`, but for the split, that the section `data` of a config stands for.
+
+    Nothing is written: a start that is refused leaves no split behind (`ddim_jax.data.splits.Division.keep`).
+    """
     same = ("name", "root", "image_size", "cache_dir", "counts", "groups", "folds", "fold", "annotators")
     found = {name: data[name] for name in same if name in data}
     values = {"labels": Labels.from_config(data), "reading": ReadOptions.of(data)}
-    return found | {"seed": data.get("split_seed", 0), **values}
+    return found | {"seed": data.get("split_seed", 0), "read_only": True, **values}
 
 
 def has_split(root: str | os.PathLike, cache_dir: str | os.PathLike | None = None) -> bool:

@@ -3,14 +3,17 @@
 import os
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ddim_jax.data.arrays import Selection, load_selections
 from ddim_jax.data.facts import SIZES, PairFacts
 from ddim_jax.data.load import load_dataset
+from ddim_jax.data.sources import SPLITS
+from ddim_jax.data.splits import Division, few_in_words
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.labels import Labels
+from ddim_jax.runtime.errors import DataError
 
 Line = tuple[str, str, str]
 """A name, what was found, and what to do about it ("" for nothing)."""
@@ -18,6 +21,7 @@ KEEP = 0.99
 """The share of the masks that a recommended size keeps."""
 _LARGEST_RESIZED = 256  # beyond it, a network that sees crops does the same with less
 _BATCH, _PASSES, _MOST_STEPS = 16, 100, 20_000
+_FEW = 50  # pairs
 _PICTURES_PER_CORE = 115  # a second, measured of the small lightweight_ddim at 64 x 64; that of folder.py is no slower
 
 
@@ -40,10 +44,43 @@ def examine(
     source = load_dataset("folder", "all", root=Path(root), labels=labels, reading=reading, annotators=annotators)
     (arrays,) = load_selections([Selection(source, (), range(len(source)))], 1)
     facts = list(arrays.facts.values())
+    pairs, *described = describe(facts, image_size, labels)
+    if len(facts) < _FEW:
+        pairs = (*pairs[:2], "few to train on: some hundred are usual")
     several = (
         [("annotators", f"{source.annotators}, each with a mask of every picture", "")] if source.annotators else []
     )
-    return [*describe(facts, image_size, labels), *several, *recommend(facts, device, cores)]
+    try:
+        again = {"root": Path(root), "labels": labels, "reading": reading, "annotators": annotators}
+        division = load_dataset("folder", "train", read_only=True, **again).division
+        of_pair = {source.ids[row]: fact for row, fact in arrays.facts.items()}
+        several.append(_split_line(division, of_pair, labels))
+    except DataError as error:  # of so few pairs, or a table that does not fit them
+        several.append(("split", "none", str(error)))
+    return [pairs, *described, *several, *recommend(facts, device, cores)]
+
+
+def _split_line(division: Division, facts: Mapping[str, PairFacts], labels: Labels) -> Line:
+    """What a training would divide the folder into, and what its splits are too small for."""
+    of_split: dict[str, list[PairFacts]] = {split: [] for split in SPLITS}
+    for name, split in division.split.items():
+        of_split[split].append(facts[name])
+    found = ", ".join(f"{len(own)} {split}" for split, own in of_split.items())
+    numbers, what = division.numbers()
+    if what != "pictures":
+        found += f"; of {sum(numbers.values())} {what}: " + ", ".join(f"{n} {split}" for split, n in numbers.items())
+    return "split", found, "; ".join(filter(None, (few_in_words(numbers, what), unseen_classes(of_split, labels))))
+
+
+def unseen_classes(facts: Mapping[str, Iterable[PairFacts]], labels: Labels) -> str:
+    """One line on the classes that no picture of a split shows; "" where each has all, or has no picture."""
+    told = []
+    for split, own in facts.items():
+        values = [one.values for one in own]
+        missing = [name for k, name in enumerate(labels.class_names, 1) if not any(k in seen for seen in values)]
+        if values and missing:
+            told.append(f"no picture of {split} has {', '.join(missing[:10])}")
+    return "; ".join(told) and f"{'; '.join(told)}: give each split some in a splits.csv, or use data.folds"
 
 
 def describe(facts: Sequence[PairFacts], image_size: int | None, labels: Labels = Labels()) -> list[Line]:
@@ -86,7 +123,7 @@ def describe(facts: Sequence[PairFacts], image_size: int | None, labels: Labels 
         (
             "foreground",
             f"{min(shares):.2%} to {max(shares):.2%} of a picture, median {statistics.median(shares):.2%}; "
-            f"{min(one.extent for one in full)} to {max(one.extent for one in full)} pixels long; "
+            f"its longest side {min(one.extent for one in full)} to {max(one.extent for one in full)} pixels; "
             f"{len(facts) - len(full)} masks are empty",
             "",
         )
@@ -137,7 +174,11 @@ def recommend(facts: Sequence[PairFacts], device: str, cores: int) -> list[Line]
         lines = [("data.image_size", str(size), f"{enough} keeps {KEEP:.0%} of the masks; time grows with its square")]
     lines.append(("train.batch_size", str(_BATCH), "of the config; raise train.accumulate if the memory is too small"))
     steps = min(_MOST_STEPS, max(2000, round(_PASSES * len(facts) * 0.8 / _BATCH, -2)))
-    why = f"{_PASSES} passes over eight tenths of {len(facts)} pairs, from 2000 to {_MOST_STEPS} steps"
+    passes = steps * _BATCH / (len(facts) * 0.8)
+    why = (
+        f"some {passes:.0f} passes over eight tenths of {len(facts)} pairs: {_PASSES} are aimed at, within 2000 to "
+        f"{_MOST_STEPS} steps"
+    )
     if device == "cpu":
         minutes = steps * _BATCH / (_PICTURES_PER_CORE * cores * (64 / size) ** 2) / 60
         why += f"; some {max(1, round(minutes))} minutes on {cores} cores"

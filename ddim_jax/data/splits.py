@@ -16,6 +16,9 @@ from ddim_jax.data.tables import SplitTable, read_split, write_split
 from ddim_jax.imageio.images import image_suffixes
 from ddim_jax.runtime.errors import DataError
 
+FEW = 9
+"""Below so many pictures a split says little; `evaluate --calibrate` takes no fewer either."""
+
 
 class Division(NamedTuple):
     """The splits of the pairs of a folder.
@@ -24,15 +27,61 @@ class Division(NamedTuple):
       split: of each pair that is in one.
       fold: of each pair that is in one, 0 ..; {} without folds.
       group: of each pair: its own name, where it is by itself.
+      unwritten: where the split is still to be written; None if it stands there, or is a fold.
     """
 
     split: dict[str, str]
     fold: dict[str, int]
     group: dict[str, str]
+    unwritten: "_Unwritten | None" = None
+
+    def numbers(self) -> tuple[dict[str, int], str]:
+        """How many pictures, or groups where there are any, are in each split; and "pictures" or "groups"."""
+        of_group = {(self.group[name], one) for name, one in self.split.items()}
+        what = "pictures" if len(of_group) == len(self.split) else "groups of pictures (patients, folders, volumes)"
+        return {split: sum(one == split for _, one in of_group) for split in SPLITS}, what
+
+    def keep(self) -> None:
+        """Writes a split that was drawn, or pictures that joined one, where it is read from next time; logs where.
+
+        Raises:
+          DataError: a drawn one can be written nowhere, or another one stands there by now.
+        """
+        if self.unwritten is not None:
+            self.unwritten.write(self.split, self.group)
 
     def write(self, path: Path) -> None:
         """Writes the table of splits, groups and folds; as splits.csv of the folder it gives the same splits again."""
         write_split(path, self.split, _column(self.split, self.group), fold=self.fold or None)
+
+
+class _Unwritten(NamedTuple):
+    """A split that was drawn by `seed`, and for how many pairs `new` since it was written to `table` (None: it was
+    not)."""
+
+    root: Path
+    cache_dir: Path
+    seed: int
+    table: Path | None = None
+    new: int = 0
+
+    def write(self, split: Mapping[str, str], group: Mapping[str, str]) -> None:
+        if self.table is None:
+            if (there := find_table(self.root, self.cache_dir)) is not None:
+                if read_split(there).split != split:
+                    raise DataError(
+                        f"{there}: another split was written there meanwhile; start the same command again."
+                    )
+                return
+            path = _write(self.root, self.cache_dir, split, group, self.seed)
+            say_once(logging.info, f"The split of {self.root} is written to {path}")
+            return
+        try:
+            write_split(self.table, split, _column(split, group), self.seed)
+            logging.warning("%d pairs are added to %s", self.new, self.table)
+        except OSError as error:
+            text = "%d pairs are not added to %s (%s), and taken in the same way next time"
+            logging.warning(text, self.new, self.table, error.strerror)
 
 
 def divide(
@@ -60,7 +109,7 @@ def divide(
       folds: of a cross-validation, 0 for none. Fold `fold` is the test split, the next one the validation; where
         somebody's table has test pictures, these and no others stay it, and the fold is the validation. Nothing is
         written into the folder; a training writes what it used into its run.
-      read_only: write nothing.
+      read_only: write nothing; `Division.keep` does it later.
 
     Raises:
       DataError: splits.csv does not fit the folder (each name is given, up to ten) or is a link to nothing, or there
@@ -82,23 +131,21 @@ def divide(
         _told(root, f"fold {fold} of {folds} by seed {seed}", split, group)
         return Division(split, number, group)
     if table is None:
-        drawn = _drawn(root, group, seed)
-        where = "not written" if read_only else f"written to {_write(root, cache_dir, drawn, group, seed)}"
-        _told(root, f"no splits.csv, split by seed {seed}, {where}", drawn, group)
-        return Division(drawn, {}, group)
-    split, new = dict(table.split), [name for name in ids if name not in table.split]
-    if new and table.seed is not None:
-        split |= _joined(table.split, new, group, table.seed)
-        where = f"not added to {path}" if read_only else f"added to {path}"
-        if not read_only:
-            try:
-                write_split(path, split, _column(split, group), table.seed)
-            except OSError as error:
-                where = f"not added to {path} ({error.strerror}), and taken in the same way next time"
-        counts = _counts(split[name] for name in new)
-        logging.warning("%d pairs came to %s since its split was drawn: %s, %s", len(new), root, counts, where)
-    _told(root, f"read from {path}", split, group)
-    return Division(split, {}, group)
+        split, unwritten = _drawn(root, group, seed), _Unwritten(root, cache_dir, seed)
+        how = f"no splits.csv, drawn by seed {seed}"
+    else:
+        split, unwritten, how = dict(table.split), None, f"read from {path}"
+        if table.seed is not None and (new := [name for name in ids if name not in table.split]):
+            split |= _joined(table.split, new, group, table.seed)
+            unwritten = _Unwritten(root, cache_dir, table.seed, path, len(new))
+            counts = _counts(split[name] for name in new)
+            say_once(logging.warning, f"{len(new)} pairs came to {root} since its split was drawn: {counts}")
+    division = Division(split, {}, group, unwritten)
+    if not read_only:
+        division.keep()
+        division = division._replace(unwritten=None)
+    _told(root, how, split, group)
+    return division
 
 
 def _group_of(ids: Sequence[str], groups: Mapping[str, str], of_table: Mapping[str, str]) -> dict[str, str]:
@@ -268,6 +315,26 @@ def _told(root: Path, how: str, split: Mapping[str, str], group: Mapping[str, st
                 len(names),
             )
     say_once(logging.info, text)
+
+
+def few_in_words(splits: Mapping[str, int], what: str = "pictures") -> str:
+    """One line on validation and test splits of fewer than `FEW`; "" if both have more.
+
+    An empty split is not told of: a folder may have been divided like that on purpose.
+
+    Args:
+      splits: the number in each split.
+      what: it is the number of.
+    """
+    few = [name for name in ("val", "test") if 0 < splits.get(name, 0) < FEW]
+    if not few:
+        return ""
+    named = " and ".join(f"{splits[name]} {name}" for name in few)
+    best = ", and which step is best by them is chance" if "val" in few else ""
+    return (
+        f"{named} of {sum(splits.values())} {what}: the Dice of fewer than {FEW} says little{best}; label more, or "
+        "train with data.folds=5, whose runs test each picture once"
+    )
 
 
 @functools.cache

@@ -46,7 +46,8 @@ def evaluate_checkpoint(
       require_sha256: as for `Segmenter.load`.
       allow_damaged: score pictures with damaged JPEG data, which are named; as the training did, if it did.
       annotators: of `data_root`, as `data.annotators` of a config; () for one truth. None for those of the training.
-      options, **given: passed on to `ddim_jax.evaluation.evaluate`.
+      options, **given: passed on to `ddim_jax.evaluation.evaluate`; also `window` and `invert`, with which the pictures
+        are then read, in the place of those of the training.
 
     Returns:
       What `metrics.json` holds, and the folder it was written to.
@@ -71,6 +72,10 @@ def evaluate_checkpoint(
         data = {**data, "annotators": list(annotators)}
     if allow_damaged:
         data = {**data, "allow_damaged": True}
+    read = {name: given.pop(name, None) for name in ("window", "invert")}
+    if read := {name: value for name, value in read.items() if value is not None}:
+        options = segmenter.options(options, **read)
+        data = {**data, **{name: getattr(options, name) for name in read}}
     if data_root is None and given.get("calibrate") is not None and (split or "test") == "test":
         raise InputError("calibrate on the split test; expected val: test is left to measure what the bounds hold for")
     source, split = open_split(segmenter, split, data_root, data)
@@ -116,7 +121,7 @@ def _of_training(segmenter: Segmenter, split: str, data: Mapping[str, Any]) -> S
             "picture was trained on by one of them or more. Evaluate each by itself on its test fold, or all of them "
             "with --data-root on pictures that none has seen."
         )
-    about = configured(data) | {"read_only": True}
+    about = configured(data)
     source = load_dataset(split=split, **about)
     trained_on = [member.training_data.get("train_ids_sha256") for member in (segmenter, *segmenter.others)]
     now = ids_digest(load_dataset(split="train", **about)) if any(trained_on) else None
@@ -136,7 +141,7 @@ def _elsewhere(segmenter: Segmenter, root: Path, split: str | None, data: Mappin
     It is a folder of images/ and masks/ unless it is the published set that was trained on, unpacked elsewhere. A
     folder without a table is scored whole, unless it is the one that was trained on, moved: then it has its split.
     """
-    about = configured(data) | {"root": root, "read_only": True}
+    about = configured(data) | {"root": root}
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected a folder with images/ and masks/ in it.")
     if data["name"] in GENERATED or all(images_and_masks(root)):

@@ -63,10 +63,11 @@ def _distributions(axes: Axes, results: Sequence[ImageResult], metrics: dict[str
         mean = summary["dice"]
         axes.plot([mean["low"], mean["high"]], [place, place], color=colour, linewidth=1.5, marker="|", markersize=7)
         axes.plot(mean["mean"], place, marker="D", markersize=5, color=colour)
+        interval = f" [{mean['low']:.3f}, {mean['high']:.3f}]" if mean["low"] < mean["high"] else ""
         single = summary["dice_single"]["mean"]
         axes.plot(single, place - 0.055, marker="^", markersize=4.5, color=TEXT)
         axes.annotate(
-            f"mean {mean['mean']:.3f} [{mean['low']:.3f}, {mean['high']:.3f}], one sample alone {single:.3f}",
+            f"mean {mean['mean']:.3f}{interval}, one sample alone {single:.3f}",
             (0.0, place + 0.64),
             xycoords=("axes fraction", "data"),
             xytext=(6, 0),

@@ -34,9 +34,10 @@ from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
 
 RESOLUTIONS = ("model", "native")
-NOT_TAKEN = ("protocol", "threshold", "window", "invert")
-"""Fields of `SamplingOptions` that an evaluation does not read: it scores every protocol at its own threshold, and its
-pictures are read as those of the training."""
+NOT_TAKEN = ("protocol", "threshold")
+"""Fields of `SamplingOptions` that an evaluation does not read: it scores every protocol at its own threshold."""
+_OF_SOURCE = ("window", "invert")
+"""Those that the data set was opened with: of a checkpoint by its name, `evaluate_checkpoint` takes them."""
 _KEPT_BYTES = 2**29  # of pictures, which are read before any is sampled, and again for the figures
 _FILES = ("per_image.csv", *(f"figures/{figure}.png" for figure in FIGURES), "metrics.json")
 
@@ -105,11 +106,11 @@ def evaluate(
       TypeError: there is no option of that name, or it is one that an evaluation does not read.
     """
     output_dir = local_path(output_dir, "output_dir")
-    unread = [name for name in NOT_TAKEN if given.get(name) is not None]
+    unread = [name for name in (*NOT_TAKEN, *_OF_SOURCE) if given.get(name) is not None]
     if unread:
         raise TypeError(
-            f"unexpected option {unread[0]!r}: every protocol is scored, at its own threshold, on pictures read as in "
-            "the training"
+            f"unexpected option {unread[0]!r}: every protocol is scored, at its own threshold, on pictures read as the "
+            "source was opened"
         )
     options = segmenter.options(options, **given)
     resolution = "native" if resolution is None else resolution
@@ -187,7 +188,7 @@ def _about(segmenter: Segmenter, options: SamplingOptions, batch_size: int, reso
     return {
         "checkpoint": " + ".join(places),
         "step": segmenter.step,
-        **{name: value for name, value in options.as_dict().items() if name not in NOT_TAKEN},
+        **{name: value for name, value in options.as_dict().items() if name != "threshold"},
         "batch_size": batch_size,
         "network_evaluations_per_image": segmenter.evaluations(options),
         "image_size": segmenter.image_size,

@@ -32,7 +32,10 @@ _RULES = {
         "pixel counts are sums; classes has each by its name. Dice, doubt and risk_coverage are of those means"
     ),
     "ignored": "pixels with the truth's values of data.ignore are in no count and no calibration; background for hd95",
-    "per_image": "mean over images; the interval is a 95% percentile bootstrap over images (2000 resamples, seed 0)",
+    "per_image": (
+        "mean over images; the interval is a 95% percentile bootstrap over images (2000 resamples, seed 0), which of "
+        "one image, or of equal values, has no width and says nothing"
+    ),
     "pooled": "pixel counts summed over all images, then one ratio",
     "dice_single": "Dice of one sample alone under the same protocol, averaged over the samples of an image",
     "flips": (

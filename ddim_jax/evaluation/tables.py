@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ddim_jax.aggregation import PROTOCOLS
+from ddim_jax.data.splits import FEW
 from ddim_jax.evaluation.intervals import bounds_of, true_area
 from ddim_jax.evaluation.scoring import ImageResult
 from ddim_jax.evaluation.summary import cut_in_words
@@ -68,34 +69,37 @@ def summary_table(metrics: dict[str, Any]) -> Table:
     """A table of the protocols for the terminal, made of what is in `metrics.json`."""
     size = {"model": "resized", "native": "native size", "tiles": "in tiles"}[metrics["size"]]
     scored = "each picture's own size" if metrics["resolution"] == "native" else "the working size"
+    count = metrics["images"]
+    few = f"\n{count} image{'s' * (count > 1)}: too few for the means to say much" if count < FEW else ""
     table = Table(
         title=f"{escape(metrics['dataset'])} {metrics['split']}: {metrics['images']} images, "
         f"{metrics['samples']} samples x {metrics['steps']} steps, fused by {metrics['ensemble']}, {size}",
         caption=f"scored at {scored}; mean over images [95% interval]; hd95 in pixels; 80% kept: without the most "
-        "doubtful images" + (f"\n{escape(metrics['note'])}" if metrics.get("note") else ""),
+        "doubtful images" + few + (f"\n{escape(metrics['note'])}" if metrics.get("note") else ""),
     )
     table.add_column("measure")
-    for name in PROTOCOLS:
+    own = metrics.get("protocol", "mean")  # the one that the checkpoint's masks are made with; of earlier files unsaid
+    protocols = sorted(PROTOCOLS, key=lambda name: name != own)
+    for name in protocols:
         table.add_column(f"{name} ({cut_in_words(metrics['protocols'][name]['threshold'])})", justify="right")
     for measure in metrics["protocols"]["mean"]["per_image"]:
-        values = [metrics["protocols"][name]["per_image"][measure] for name in PROTOCOLS]
+        values = [metrics["protocols"][name]["per_image"][measure] for name in protocols]
         digits = 4 if all(value["high"] <= 1 for value in values) else 2
-        cells = (rf"{v['mean']:.{digits}f} \[{v['low']:.{digits}f}, {v['high']:.{digits}f}]" for v in values)
-        table.add_row(escape(measure), *cells)
+        table.add_row(escape(measure), *(_cell(value, digits) for value in values))
     for one in metrics["protocols"]["mean"].get("classes", ()):
-        values = [metrics["protocols"][name]["classes"][one]["per_image"]["dice"] for name in PROTOCOLS]
-        table.add_row(f"dice, {escape(one)}", *(rf"{v['mean']:.4f} \[{v['low']:.4f}, {v['high']:.4f}]" for v in values))
-    table.add_row("dice, pooled", *(f"{metrics['protocols'][name]['pooled']['dice']:.4f}" for name in PROTOCOLS))
+        values = [metrics["protocols"][name]["classes"][one]["per_image"]["dice"] for name in protocols]
+        table.add_row(f"dice, {escape(one)}", *map(_cell, values))
+    table.add_row("dice, pooled", *(f"{metrics['protocols'][name]['pooled']['dice']:.4f}" for name in protocols))
     hypotheses = metrics.get("hypotheses") or {"per_image": {}}  # of one truth, and of earlier versions, there are none
     for measure, value in hypotheses["per_image"].items():
-        cell = rf"{value['mean']:.4f} \[{value['low']:.4f}, {value['high']:.4f}]"
+        cell = _cell(value)
         label = f"{measure}, {hypotheses['annotators']} annotators"
-        table.add_row(escape(label), *(cell if name == "mean" else "" for name in PROTOCOLS))
+        table.add_row(escape(label), *(cell if name == "mean" else "" for name in protocols))
     for label, value in (
         ("calibration error", metrics["calibration"]["ece"]),
         ("dice, 80% kept", metrics["risk_coverage"]["kept_dice"]),
     ):
-        table.add_row(label, *(f"{value:.4f}" if name == "mean" else "" for name in PROTOCOLS))
+        table.add_row(label, *(f"{value:.4f}" if name == "mean" else "" for name in protocols))
     bounds = metrics.get("bounds", {"classes": {}})  # files of earlier versions have none
     for one, found in bounds["classes"].items():
         for name, label in (("area", "area interval holds"), ("dice_low", "lowest dice holds")):
@@ -104,10 +108,16 @@ def summary_table(metrics: dict[str, Any]) -> Table:
                 cell = rf"{part['coverage']:.4f} \[{part['low']:.4f}, {part['high']:.4f}]"
                 whose = f", {escape(one)}" if len(bounds["classes"]) > 1 else ""
                 whose += " (calibrated on these)" if bounds["same_pictures"] else ""
-                table.add_row(label + whose, *(cell if name == "mean" else "" for name in PROTOCOLS))
+                table.add_row(label + whose, *(cell if name == "mean" else "" for name in protocols))
     unlike = metrics.get("unlikeness", {})
     if "share" in unlike:
         cell = rf"{unlike['share']:.4f} \[{unlike['low']:.4f}, {unlike['high']:.4f}]"
         whose = " (calibrated on these)" if bounds.get("same_pictures") else ""
-        table.add_row("unlike pictures" + whose, *(cell if name == "mean" else "" for name in PROTOCOLS))
+        table.add_row("unlike pictures" + whose, *(cell if name == "mean" else "" for name in protocols))
     return table
+
+
+def _cell(value: dict[str, float], digits: int = 4) -> str:
+    """A mean and its interval; "-" for one without a width, of one image or of images that are all alike."""
+    interval = f"{value['low']:.{digits}f}, {value['high']:.{digits}f}" if value["low"] < value["high"] else "-"
+    return rf"{value['mean']:.{digits}f} \[{interval}]"

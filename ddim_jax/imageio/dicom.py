@@ -78,7 +78,15 @@ def errors_naming(path: str | os.PathLike, kind: str = "DICOM", fault: str | Non
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
         fault = fault or f"is truncated, damaged or no {kind} file"
-        raise DataError(f"{path}: {fault} ({type(error).__name__}).") from None
+        raise DataError(f"{path}: {fault} ({_cause(error)}).") from None
+
+
+def _cause(error: BaseException) -> str:
+    """The kind of an error in a word or some, without its text, which may quote what is in the file."""
+    kind = type(error)
+    if kind is zlib.error:
+        return "its compressed data are damaged"
+    return kind.__name__ if kind.__name__ != "error" else f"{kind.__module__}.error"
 
 
 def read_header(path: str | os.PathLike) -> "Dataset":

@@ -17,6 +17,9 @@ MAX_VOXELS = 2**28
 """A source with more in all is refused by its headers: 1024 slices of 512 x 512."""
 
 
+_NAMED_AT_MOST = 10
+
+
 class Stack(Protocol):
     """An opened source: `count` pictures of one size, decoded one at a time.
 
@@ -147,13 +150,14 @@ def refuse_sources_without(hook: str, kind: str, sources: Sequence[Path], needs:
       needs, lack: for the message: what the kind does with its source, and what the others are.
 
     Raises:
-      InputError: names the first of them, and how many there are.
+      InputError: names up to ten of them, and says how many there are.
     """
     others = [source for source in sources if not hasattr(reader_of(source), hook)]
     if others:
-        more = f" and {len(others) - 1} others" if len(others) > 1 else ""
+        named = ", ".join(map(str, others[:_NAMED_AT_MOST])) + (", ..." if len(others) > _NAMED_AT_MOST else "")
         raise InputError(
-            f"--save {kind} {needs}; {others[0]}{more} of {len(sources)} {lack}. Leave them out, or {kind}"
+            f"--save {kind} {needs}, and {len(others)} of {len(sources)} inputs {lack}: {named}. Give them in a call "
+            f"of their own, with another --output and without {kind}"
         )
 
 

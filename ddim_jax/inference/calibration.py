@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -154,7 +155,9 @@ def load_calibration(segmenter: Any, options: SamplingOptions, *, warn: bool = T
             # What holds for other weights is not packed, and the SHA-256 of the file binds them together.
             del holds_for["weights"]
         found, why_not = _fitting(record, holds_for, segmenter.labels)
-        why_not = f"{told} is not used: {why_not}. {_AGAIN}" if why_not else ""
+        why_not = f"{told} is not used: {why_not}" if why_not else ""
+    if why_not and told:
+        why_not += f". {_what_to_do(segmenter, options)}"
     if why_not and told and warn:
         logging.warning("%s", why_not)
     return found, why_not
@@ -211,9 +214,9 @@ def _read(path: Path) -> tuple[dict[str, Any] | None, str]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         why = getattr(error, "strerror", None) or "it is damaged"
-        return None, f"{path} is not used: it cannot be read ({why}). {_AGAIN}"
+        return None, f"{path} is not used: it cannot be read ({why})"
     if not isinstance(record, dict):
-        return None, f"{path} is not used: it holds no calibration. {_AGAIN}"
+        return None, f"{path} is not used: it holds no calibration"
     return record, ""
 
 
@@ -227,7 +230,35 @@ def _fitting(record: Mapping[str, Any], holds_for: Mapping[str, Any], labels: La
         return None, "it is damaged"
 
 
-_AGAIN = "`ddim-jax evaluate --split val --calibrate` with this checkpoint and these options makes it anew"
+def _what_to_do(segmenter: Any, options: SamplingOptions) -> str:
+    """How to have a calibration with these options, as a command that makes one; or that there is none with them."""
+    own = calibrated_options(options, segmenter.labels)
+    if (options.protocol, options.threshold) != (own.protocol, own.threshold):
+        return "Bounds are made with the protocol mean at its own threshold alone: leave out --protocol and --threshold"
+    place = Path(segmenter.checkpoint)
+    command = f"ddim-jax evaluate --ckpt {shlex.quote(str(place))} {_as_arguments(segmenter, options)}"
+    if place.is_file():
+        return (
+            f"`{command}--data-root DIR --split all --calibrate --output OUT`, DIR with pictures that were not "
+            "trained on, makes a copy of the weights in OUT with one"
+        )
+    return f"`{command}--split val --calibrate` makes one"
+
+
+def _as_arguments(segmenter: Any, options: SamplingOptions) -> str:
+    """The arguments of the command line, each with a blank behind it, that replace options of the checkpoint."""
+    default, text = segmenter.options().as_given(), ""
+    for name, value in options.as_given().items():
+        if name in ("seed", "protocol", "threshold") or value is None or value == default[name]:
+            continue
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            text += f"--{flag} " if value else f"--no-{flag} "
+        elif name == "window":
+            text += f"--window={value[0]:g},{value[1]:g} "
+        else:
+            text += f"--{flag} {value} "
+    return text
 
 
 def _holds_for(segmenter: Any, options: SamplingOptions) -> dict[str, Any]:

@@ -267,7 +267,7 @@ def _bar(shown: bool, total: int) -> Iterator[Any]:
     from rich.console import Console  # not at the head: programs have no use for it, and it takes long to import
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("segmenting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(file=sys.stderr)) as bar:
-        task = bar.add_task("images", total=total)
-        yield lambda: bar.advance(task)
+        task = bar.add_task("compiling", total=total)  # or reading the program, until the first image is there
+        yield lambda: bar.update(task, advance=1, description="segmenting")

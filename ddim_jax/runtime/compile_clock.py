@@ -32,10 +32,12 @@ class CompileClock:
 
     def told(self) -> str:
         """The time since its making, in words."""
-        return (
-            f"{time.perf_counter() - self._began:.1f} s, {self.seconds:.1f} s of it for {self.compiled} programs "
-            f"compiled and {self.read} read from disk"
-        )
+        return f"{time.perf_counter() - self._began:.1f} s, {self.share()}"
+
+    def share(self) -> str:
+        """The part of the programs in that time, in words."""
+        what = "program" if self.compiled == 1 else "programs"
+        return f"{self.seconds:.1f} s of it for {self.compiled} {what} compiled and {self.read} read from disk"
 
     def _on_event(self, event: str, **_: object) -> None:
         if event == _READ:

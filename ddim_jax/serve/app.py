@@ -211,9 +211,11 @@ class _Server:
 
     async def file(self, request: Request) -> Response:
         name = request.path_params["name"]
-        data = self._find(request).files.get(name)
+        files = self._find(request).files
+        data = files.get(name)
         if data is None:
-            raise Refusal(404, "The result has no such file.")
+            some = ", ".join(list(files)[:10]) + (", ..." if len(files) > 10 else "")
+            raise Refusal(404, f"The result has no such file; it has {some or 'none'}.")
         return Response(data, media_type=_KINDS[Path(name).suffix])
 
     async def picture(self, request: Request) -> Response:

@@ -45,7 +45,7 @@ def parse(fields: Mapping[str, str]) -> Asked:
     unknown = [name for name in fields if name not in (*OPTIONS, "example", "wait")]
     if unknown:
         raise InputError(
-            f"there is a field {unknown[0][:40]!r}; expected some of {', '.join((*OPTIONS, 'example', 'wait'))}"
+            f"no field is called {unknown[0][:40]!r}; expected some of {', '.join((*OPTIONS, 'example', 'wait'))}"
         )
     options = {name: _value(name, text) for name, text in fields.items() if name in OPTIONS and text != ""}
     example = None

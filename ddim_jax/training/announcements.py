@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import jax
 
 from ddim_jax.data import annotators_of, note_of
-from ddim_jax.data.preflight import describe
+from ddim_jax.data.preflight import describe, unseen_classes
+from ddim_jax.data.splits import few_in_words
 from ddim_jax.training.setup import Prepared, Run
 
 
@@ -37,5 +38,11 @@ def announcements(run: Run, prepared: Prepared) -> Iterator[str]:
             f"pictures with an empty mask; {round(data['empty_windows'] * len(whole))} were wanted"
         )
     facts = [fact for row, fact in prepared.pictures.facts.items() if row < len(whole)]
+    division = getattr(whole, "division", None)
+    alone = {"train": len(whole), "val": len(run.data.validation)}, "pictures"
+    if few := few_in_words(*(alone if division is None else division.numbers())):
+        yield few
+    if unseen := unseen_classes({"val": prepared.pictures.validation.facts.values()}, run.labels):
+        yield unseen
     for name, told, advice in describe(facts, None if data["crop"] else image_size, run.labels):
         yield f"{name}: {told}" + (f" -> {advice}" if advice else "")

@@ -37,6 +37,17 @@ from ddim_jax.training.sharding import global_batch, place
 from ddim_jax.training.step import Batch
 
 
+def keep_split(source: Source) -> None:
+    """Writes the split that was drawn of a folder (`ddim_jax.data.splits.Division.keep`), on process 0.
+
+    Raises:
+      DataError: it cannot be written, or another one was meanwhile.
+    """
+    division = getattr(source, "division", None)
+    if division is not None and jax.process_index() == 0:
+        division.keep()
+
+
 class Pictures(NamedTuple):
     """The pictures of a run.
 

@@ -21,7 +21,7 @@ from ddim_jax.runtime.remote import local_path
 from ddim_jax.runtime.signals import StopRequest, stop_on_signals
 from ddim_jax.training import same_pixels
 from ddim_jax.training.announcements import announcements
-from ddim_jax.training.input_pipeline import batches, with_unlabelled
+from ddim_jax.training.input_pipeline import batches, keep_split, with_unlabelled
 from ddim_jax.training.logging import DeferredErrors, Reporter, create_reporter
 from ddim_jax.training.nan_guard import LossWatch, NonFiniteLoss, last_good_checkpoint_named
 from ddim_jax.training.one_training import OneTraining, begin_folder
@@ -84,6 +84,7 @@ def _train(
     state = place(run.mesh, state)
     prepared = prepare(run)
 
+    keep_split(run.data.train)
     begin_folder(workdir, config, one_training, is_unchanged=run.is_unchanged)
     if jax.process_index() == 0:
         same_pixels.write_digests(workdir, prepared.digests)

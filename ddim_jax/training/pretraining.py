@@ -29,7 +29,7 @@ from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.runtime.pinned import pinned
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.training import same_pixels
-from ddim_jax.training.input_pipeline import read_unlabelled
+from ddim_jax.training.input_pipeline import keep_split, read_unlabelled
 from ddim_jax.training.nan_guard import LossWatch, NonFiniteLoss
 from ddim_jax.training.optimiser import configured_optimiser
 from ddim_jax.training.sharding import data_mesh, global_batch, place
@@ -132,6 +132,7 @@ def pretrain(config: Any, output: str | os.PathLike) -> Packed:
         f"{about['name']}: pre-trains {len(names)} of {len(arrays)} arrays on {count} pictures at {image_size} x "
         f"{image_size}; a training will begin the others anew: {', '.join(new_parts(arrays, names))}"
     )
+    keep_split(validation)  # what is left out here has to be left out by the training that begins from it
     watch = LossWatch()
     try:
         order = training_indices(count, Order(batch_size, seed))

@@ -131,7 +131,9 @@ def open_run(config: Mapping[str, Any], workdir: Path, one_training: OneTraining
     if found is None and fields["init_from"] is not None:
         initial = load_weights(fields["init_from"], model, image_size, labels)
 
-    train, validation = first_alone(lambda: [_load(data, split) for split in ("train", "val")])
+    train, validation = first_alone(
+        lambda: [load_dataset(split=split, **configured(data)) for split in ("train", "val")]
+    )
     steps = total_steps(fields["steps"], fields["epochs"], batch_size, len(train))  # an epoch is as long as the data
     optimiser = configured_optimiser(fields, steps)
     unlabelled = read_unlabelled(data, {"train": train, "val": validation}) if data["unlabelled"] else None
@@ -160,10 +162,6 @@ def open_run(config: Mapping[str, Any], workdir: Path, one_training: OneTraining
         initial=initial,
     )
     return run, state
-
-
-def _load(data: Mapping[str, Any], split: str) -> Source:
-    return load_dataset(split=split, **configured(data))
 
 
 class Prepared(NamedTuple):

@@ -4,7 +4,8 @@ import numpy as np
 from pair_files import save
 
 from ddim_jax.data.facts import SIZES, PairFacts
-from ddim_jax.data.preflight import describe, examine, keeping_size, lost_at, recommend
+from ddim_jax.data.preflight import describe, examine, keeping_size, lost_at, recommend, unseen_classes
+from ddim_jax.data.seeded import seeded_split
 from ddim_jax.labels import Labels
 
 
@@ -27,7 +28,7 @@ def test_what_a_size_loses_and_which_keeps_enough():
         "3 (lung in 2, heart in 0, rib in 1 pairs)",
         "no mask has heart: look at data.labels",
     )
-    assert lines["foreground"][0].endswith("7 to 7 pixels long; 1 masks are empty")
+    assert lines["foreground"][0].endswith("its longest side 7 to 7 pixels; 1 masks are empty")
     assert lines["at 64 x 64"] == (
         "28 of 40 masks lose a class; 256 x 256 keeps 99%",
         "raise data.image_size, or train on crops with data.crop",
@@ -59,3 +60,27 @@ def test_a_folder_is_read_and_the_loss_named(tmp_path):
     lines = {name: found for name, found, _ in examine(tmp_path, 32, "cpu", 2)}
     assert lines["at 32 x 32"].startswith("4 of 4 masks lose a class; ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "masks"]
+
+
+def test_a_small_folder_is_told_what_its_splits_are_too_small_for(tmp_path):
+    labels = Labels.create({"lung": 1, "heart": 2})
+    drawn = seeded_split([str(number) for number in range(12)], 0)
+    for name, split in drawn.items():
+        mask = np.zeros((40, 40), np.uint8)
+        mask[:9] = 1
+        mask[20:] = 2 if split != "val" else 0
+        save(tmp_path / f"images/{name}.png", np.full((40, 40), int(name), np.uint8))
+        save(tmp_path / f"masks/{name}.png", mask)
+    lines = {name: (found, advice) for name, found, advice in examine(tmp_path, 32, "cpu", 2, labels)}
+    assert lines["pairs"] == ("12, 40 x 40 pixels", "few to train on: some hundred are usual")
+    found, advice = lines["split"]
+    assert found == "10 train, 1 val, 1 test"
+    assert advice.startswith("1 val and 1 test of 12 pictures: the Dice of fewer than 9 says little")
+    assert "; no picture of val has heart: give each split some in a splits.csv" in advice
+    # 2000 steps of 16 pictures, of 9.6: not the 100 passes that are aimed at.
+    assert lines["train.steps"][1].startswith("some 3333 passes over eight tenths of 12 pairs: 100 are aimed at")
+    assert not (tmp_path / "splits.csv").exists()
+    assert unseen_classes({"val": [facts(64, values=(2,))], "test": []}, labels).startswith(
+        "no picture of val has lung"
+    )
+    assert unseen_classes({"val": [facts(64, values=(1,)), facts(64, values=(2,))]}, labels) == ""

@@ -7,7 +7,7 @@ import pytest
 from absl import logging
 
 from ddim_jax.data.seeded import seeded_order, seeded_split
-from ddim_jax.data.splits import divide
+from ddim_jax.data.splits import divide, few_in_words
 from ddim_jax.data.tables import read_split, read_table, write_split
 from ddim_jax.runtime.errors import DataError
 
@@ -184,9 +184,42 @@ def test_pictures_that_come_later_join_a_drawn_split_by_its_order(tmp_path, said
     for name in more:  # the split of the next one that was there
         following = [other for other in order[order.index(name) :] if other in before]
         assert after[name] == (before[following[0]] if following else "train")
-    assert count(after)[0] < 80 and any("40 pairs came to" in line and "added to" in line for line in said)
+    assert count(after)[0] < 80 and any("40 pairs came to" in line for line in said)
+    assert any("40 pairs are added to" in line for line in said)
     assert read_split(tmp_path / "splits.csv") == (after, {}, 0)
     assert draw(tmp_path, [*ids, *more]) == after
+
+
+def test_a_split_is_kept_later_unless_another_was_written_meanwhile(tmp_path, said):
+    ids = [f"{number:03d}" for number in range(40)]
+    about = {"seed": 0, "cache_dir": tmp_path / "cache", "read_only": True}
+    first, second = divide(tmp_path, ids, **about), divide(tmp_path, ids, **about | {"seed": 1})
+    assert list(tmp_path.iterdir()) == []
+    first.keep()
+    first.keep()
+    assert read_split(tmp_path / "splits.csv").split == first.split
+    with pytest.raises(
+        DataError, match=r"splits\.csv: another split was written there meanwhile; start the same command"
+    ):
+        second.keep()
+    assert sum("is written to" in line for line in said) == 1
+    later = divide(tmp_path, [*ids, "x"], **about)
+    later.keep()
+    assert read_split(tmp_path / "splits.csv").split == later.split and "x" in later.split
+
+
+def test_few_pictures_or_patients_in_a_split_are_told_of(tmp_path):
+    about = {"seed": 0, "cache_dir": tmp_path / "cache", "read_only": True}
+    numbers, what = divide(tmp_path, [str(number) for number in range(16)], **about).numbers()
+    assert (numbers, what) == ({"train": 14, "val": 1, "test": 1}, "pictures")
+    told = few_in_words(numbers, what)
+    assert told.startswith("1 val and 1 test of 16 pictures: the Dice of fewer than 9 says little, and which step is")
+    assert few_in_words({"train": 80, "val": 9, "test": 8}).startswith("8 test of 97 pictures: the Dice of fewer")
+    assert few_in_words({"train": 80, "val": 9, "test": 9}) == few_in_words({"train": 3, "val": 0, "test": 9}) == ""
+    # Ten slices each of twelve volumes are twelve, not a hundred and twenty.
+    groups = {f"v{volume}#{number}": f"v{volume}" for volume in range(12) for number in range(10)}
+    numbers, what = divide(tmp_path, list(groups), groups=groups, **about).numbers()
+    assert numbers == {"train": 10, "val": 1, "test": 1} and what.startswith("groups of pictures")
 
 
 def test_a_new_picture_of_a_known_patient_goes_to_its_split(tmp_path):

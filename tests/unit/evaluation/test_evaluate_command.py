@@ -145,6 +145,23 @@ def test_the_program_passes_its_arguments_and_prints_both_protocols(loaded, monk
     assert "0.5000" in printed and "1.0000" in printed
 
 
+def test_pictures_are_read_and_scored_with_another_window(loaded, monkeypatch, tmp_path):
+    run(
+        monkeypatch,
+        "--ckpt",
+        "RUN",
+        "--output",
+        str(tmp_path / "out"),
+        "--no-figures",
+        "--window",
+        "-600,1500",
+        "--invert",
+    )
+    assert (loaded["reading"].window, loaded["reading"].invert) == ((-600.0, 1500.0), True)
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert (metrics["window"], metrics["invert"]) == ([-600.0, 1500.0], True)
+
+
 def test_the_size_reaches_the_segmenter(loaded, monkeypatch, tmp_path, capsys):
     run(monkeypatch, "--ckpt", "RUN", "--output", str(tmp_path / "out"), "--size", "native", "--no-figures")
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())

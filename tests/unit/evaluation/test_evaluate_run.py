@@ -208,6 +208,20 @@ def test_a_metric_of_another_package_appears_wherever_metrics_do(tmp_path, monke
     assert "1.67" in line and "0.00" in line
 
 
+def test_one_picture_has_no_interval_and_the_own_protocol_stands_first(tmp_path):
+    segmenter, source = hand_case()
+    metrics = evaluate(segmenter, source, tmp_path, split="test", figures=False, limit=1)
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(summary_table(metrics))
+    printed = console.export_text()
+    (line,) = [line for line in printed.splitlines() if "dice " in line and "dice_" not in line and "kept" not in line]
+    assert line.count("[-]") == 2 and "1 image: too few for the means to say much" in printed
+    for own, other in (("mean", "paper"), ("paper", "mean")):
+        metrics["protocol"] = own
+        columns = [str(column.header).partition(" ")[0] for column in summary_table(metrics).columns]
+        assert columns == ["measure", own, other]
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None, [0.5]])
 def test_a_metric_that_gives_no_number_is_named_at_the_first_picture(tmp_path, monkeypatch, value):
     monkeypatch.setattr(METRICS, "_entries", dict(METRICS.items()))

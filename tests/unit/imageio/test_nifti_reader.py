@@ -153,8 +153,14 @@ def test_a_flipped_bit_in_a_packed_file_is_seen(tmp_path):
         flipped = bytearray(whole)
         flipped[at] ^= 16
         (tmp_path / "d.nii.gz").write_bytes(flipped)
-        with pytest.raises(DataError, match="truncated, damaged"):
+        with pytest.raises(DataError, match="truncated, damaged") as error:
             read_image(tmp_path / "d.nii.gz")
+        assert "(error)" not in str(error.value)
+    flipped = bytearray(whole)
+    flipped[20:60] = b"\xff" * 40
+    (tmp_path / "d.nii.gz").write_bytes(flipped)
+    with pytest.raises(DataError, match=r"truncated, damaged or no NIfTI file \(its compressed data are damaged\)"):
+        read_image(tmp_path / "d.nii.gz")
 
 
 def test_times_are_refused(tmp_path):

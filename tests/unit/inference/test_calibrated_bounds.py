@@ -147,6 +147,15 @@ def test_other_options_have_no_bounds_and_say_why_once(segmenter, caplog, given,
     assert len(told) == 1 and f"is not used: {reason}. " in told[0]
 
 
+def test_the_advice_is_a_command_that_makes_the_calibration_or_that_there_is_none(segmenter):
+    save(segmenter)
+    told = reason_now(segmenter, steps=3, flips=True, window=(-600.0, 1500.0), seed=4)
+    command = f"--ckpt {segmenter.checkpoint} --steps 3 --flips --window=-600,1500 --split val --calibrate` makes one"
+    assert told.endswith(f". `ddim-jax evaluate {command}")
+    for given in ({"threshold": 0.4}, {"protocol": "paper", "steps": 3}):
+        assert reason_now(segmenter, **given).endswith("own threshold alone: leave out --protocol and --threshold")
+
+
 def reason_now(segmenter, **given):
     """The reason why the calibration is not used with these options; None if it is."""
     found, why_not = load_calibration(segmenter, segmenter.options(**given))

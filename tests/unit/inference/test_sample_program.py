@@ -1,5 +1,6 @@
 """sample.py from its command line to its exit status."""
 
+import argparse
 import csv
 import json
 import runpy
@@ -12,7 +13,8 @@ from PIL import Image
 from segmenters import config, picture, tiny_params
 
 from ddim_jax.checkpoints import CheckpointStore
-from ddim_jax.cli.sample import parse_arguments
+from ddim_jax.cli.sample import describe, parse_arguments
+from ddim_jax.inference.files import Summary
 from ddim_jax.inference.processes import Process
 
 PROGRAM = Path(__file__).parents[3] / "sample.py"
@@ -62,6 +64,22 @@ def test_good_images_and_then_a_bad_one(tiny, run, images, tmp_path, monkeypatch
     assert "0 images segmented" in captured.out and "2 were done before, 1 failed" in captured.out
     assert "\n3 files passed over: no suffix 1, .xml 2; images end in .bmp, " in captured.out
     assert f"failed: {images / 'bad.png'}" in captured.err
+
+
+def test_the_end_says_what_compiling_took_and_nothing_of_bounds_where_nothing_was_segmented():
+    summary = Summary(2, 0, (), 9.0, 0.0, None, {}, {}, bounds="each interval", not_judged="not calibrated")
+    options, process = argparse.Namespace(output="out"), Process.create(0, 1)
+    told = describe(summary, options, process, "7.0 s of it for 1 program compiled and 0 read from disk")
+    assert told.splitlines() == [
+        "2 images segmented in 9.0 s, 7.0 s of it for 1 program compiled and 0 read from disk, 0 were done before, "
+        "0 failed: out",
+        "bounds in index.jsonl: each interval",
+        "not judged if images are unlike those of the calibration: not calibrated",
+    ]
+    none = summary._replace(done=0, failed=[("a", "a: damaged")])
+    assert describe(none, options, process).splitlines() == [
+        "0 images segmented in 9.0 s, 0 were done before, 1 failed: out"
+    ]
 
 
 def test_processes_share_the_work_and_a_second_start_says_that_there_is_none(

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -94,6 +96,11 @@ def test_grey_images_are_repeated_to_three_channels():
     ("image", "message"),
     [
         (np.zeros((8, 8, 3), np.float32), r"dtype float32 and shape \[8, 8, 3\]; expected uint8"),
+        (
+            "x.jpg",
+            r"the text or path 'x.jpg'; expected its pixels as an array. Read it, .* segment_files, which writes",
+        ),
+        (Path("x.jpg"), "the text or path 'x.jpg'; expected its pixels"),
         (np.zeros((8, 8, 4), np.uint8), r"shape \[8, 8, 4\]; expected \[H, W\]"),
         (np.zeros((2, 8, 8, 3), np.uint8), "give several images as a list"),
         (np.zeros((0, 8, 3), np.uint8), r"shape \[0, 8, 3\]"),

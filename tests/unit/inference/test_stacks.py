@@ -209,8 +209,11 @@ def test_what_a_writer_cannot_do_is_refused_before_any_work(series, out, tmp_pat
     folder, _ = series
     Image.fromarray(picture(0)).save(folder / "x.png")
     for kind, message in (
-        ("dicom-seg", "--save dicom-seg refers to DICOM files; .*x.png of 2 are none"),
-        ("nifti", "--save nifti keeps the place of a NIfTI or DICOM file; .*x.png of 2 have none"),
+        (
+            "dicom-seg",
+            "--save dicom-seg refers to DICOM files, and 1 of 2 inputs are none: .*x.png. Give them in a call",
+        ),
+        ("nifti", "--save nifti keeps the place of a NIfTI or DICOM file, and 1 of 2 inputs have none: .*x.png."),
     ):
         with pytest.raises(InputError, match=message):
             run(folder, out, save=(kind,))

@@ -295,6 +295,7 @@ def test_a_run_on_a_fold_writes_the_folds_of_all_pictures(tmp_path, monkeypatch)
     monkeypatch.setattr(loop, "create_reporter", lambda *_, **__: (_ for _ in ()).throw(TimeoutError))
     with pytest.raises(TimeoutError):
         train(config, tmp_path / "run")
+    assert not (tmp_path / "data/splits.csv").exists()
     rows = [line.split(",") for line in (tmp_path / "run/folds.csv").read_text().splitlines()]
     assert rows[0] == ["stem", "split", "fold"] and [row[0] for row in rows[1:]] == ["a", "b", "c"]
     assert sorted(row[1:] for row in rows[1:]) == [["test", "1"], ["train", "0"], ["val", "2"]]
@@ -356,3 +357,16 @@ def test_data_that_cannot_be_used_leave_no_run_behind(tmp_path):
     with pytest.raises(DataError, match=r"1 of 3 pairs.*\n.*masks/b.png: the file is empty"):
         train(config, tmp_path / "runs" / "mine")
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_refused_start_draws_no_split_and_says_the_same_again(tmp_path):
+    config = folder_config(tmp_path / "data")
+    for name in "abc":
+        (tmp_path / f"data/masks/{name}.png").write_bytes(b"")
+    before, told = sorted(tmp_path.rglob("*")), []
+    for _ in range(2):
+        with pytest.raises(DataError) as error:
+            train(config, tmp_path / "runs" / "mine")
+        told.append(str(error.value))
+        assert sorted(tmp_path.rglob("*")) == before
+    assert told[0] == told[1]
