@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+from logging import getLogger
 from pathlib import Path
 
 from absl import logging
@@ -140,10 +141,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _serve(server, config, root_path: str) -> None:
+    lines = getLogger("uvicorn.error")
+    lines.disabled = True  # of a port that is taken it has a line of its own
     try:
         socket = config.bind_socket()
-    except SystemExit:  # uvicorn's, after a line of its own
+    except SystemExit:
         raise InputError(f"port {config.port} of {config.host} cannot be used; choose another with --port") from None
+    finally:
+        lines.disabled = False
     with socket:
         host, port = socket.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host

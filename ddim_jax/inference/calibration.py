@@ -167,7 +167,7 @@ def without_place(why_not: str) -> str:
     """The reason in a line of `load_calibration`, without the path; "" for ""."""
     if not why_not:
         return ""
-    return why_not.partition(" is not used: ")[2].removesuffix(f". {_AGAIN}") or "not calibrated"
+    return why_not.partition(" is not used: ")[2].partition(". ")[0] or "not calibrated"
 
 
 def load_reference(segmenter: Any) -> tuple[Reference | None, str]:

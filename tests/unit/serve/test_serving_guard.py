@@ -9,11 +9,13 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+import uvicorn
 from served import half, network, png, ready
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from ddim_jax.cli import serve as command
+from ddim_jax.runtime.errors import InputError
 from ddim_jax.serve.app import STATIC, create_app
 from ddim_jax.serve.guard import host_name
 from ddim_jax.serve.limits import Limits
@@ -110,6 +112,25 @@ def test_links_behind_a_proxy(serving):
     assert answer["links"]["self"].startswith("/seg/results/")
     assert answer["networks"][0]["slices"][0]["files"]["mask"].startswith(answer["links"]["self"])
     assert client.get("/openapi.json").json()["servers"] == [{"url": "/seg"}]
+
+
+def test_a_port_that_is_taken_is_told_in_one_line(caplog):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        config = uvicorn.Config(None, host="127.0.0.1", port=taken.getsockname()[1], log_config=None)
+        with pytest.raises(InputError, match=r"port \d+ of 127.0.0.1 cannot be used; choose another with --port"):
+            command._serve(uvicorn.Server(config), config, "")
+    assert not caplog.records
+
+
+def test_a_field_or_a_file_that_there_is_not_is_told_with_those_that_there_are(client):
+    answer = client.post("/segment", files={"file": png(half())}, data={"foo": "1"})
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith("no field is called 'foo'; expected some of steps, samples, ")
+    files = client.post("/segment", content=png(half())).json()["networks"][0]["slices"][0]["files"]
+    answer = client.get(files["mask"] + "x")
+    assert answer.status_code == 404
+    assert answer.json()["error"].startswith("The result has no such file; it has ")
+    assert files["mask"].rpartition("/files/")[2] in answer.json()["error"]
 
 
 def test_the_document_has_all_routes_and_its_references_lead_somewhere():
