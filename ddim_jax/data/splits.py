@@ -317,7 +317,7 @@ def _told(root: Path, how: str, split: Mapping[str, str], group: Mapping[str, st
     say_once(logging.info, text)
 
 
-def few_in_words(splits: Mapping[str, int], what: str = "pictures") -> str:
+def few_in_words(splits: Mapping[str, int], what: str = "pictures", folds: int = 0) -> str:
     """One line on validation and test splits of fewer than `FEW`; "" if both have more.
 
     An empty split is not told of: a folder may have been divided like that on purpose.
@@ -325,15 +325,15 @@ def few_in_words(splits: Mapping[str, int], what: str = "pictures") -> str:
     Args:
       splits: the number in each split.
       what: it is the number of.
+      folds: of the cross-validation that it is a part of; 0 for none, which is then advised.
     """
     few = [name for name in ("val", "test") if 0 < splits.get(name, 0) < FEW]
     if not few:
         return ""
     named = " and ".join(f"{splits[name]} {name}" for name in few)
     best = ", and which step is best by them is chance" if "val" in few else ""
-    return (
-        f"{named} of {sum(splits.values())} {what}: the Dice of fewer than {FEW} says little{best}; label more, or "
-        "train with data.folds=5, whose runs test each picture once"
+    return f"{named} of {sum(splits.values())} {what}: the Dice of fewer than {FEW} says little{best}; label more" + (
+        "" if folds else ", or train with data.folds=5, whose runs test each picture once"
     )
 
 

@@ -234,7 +234,7 @@ def _what_to_do(segmenter: Any, options: SamplingOptions) -> str:
     """How to have a calibration with these options, as a command that makes one; or that there is none with them."""
     own = calibrated_options(options, segmenter.labels)
     if (options.protocol, options.threshold) != (own.protocol, own.threshold):
-        return "Bounds are made with the protocol mean at its own threshold alone: leave out --protocol and --threshold"
+        return "Bounds are made for --protocol mean without --threshold alone"
     place = Path(segmenter.checkpoint)
     command = f"ddim-jax evaluate --ckpt {shlex.quote(str(place))} {_as_arguments(segmenter, options)}"
     if place.is_file():

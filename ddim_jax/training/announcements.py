@@ -40,7 +40,7 @@ def announcements(run: Run, prepared: Prepared) -> Iterator[str]:
     facts = [fact for row, fact in prepared.pictures.facts.items() if row < len(whole)]
     division = getattr(whole, "division", None)
     alone = {"train": len(whole), "val": len(run.data.validation)}, "pictures"
-    if few := few_in_words(*(alone if division is None else division.numbers())):
+    if few := few_in_words(*(alone if division is None else division.numbers()), folds=data["folds"]):
         yield few
     if unseen := unseen_classes({"val": prepared.pictures.validation.facts.values()}, run.labels):
         yield unseen

@@ -153,7 +153,7 @@ def test_the_advice_is_a_command_that_makes_the_calibration_or_that_there_is_non
     command = f"--ckpt {segmenter.checkpoint} --steps 3 --flips --window=-600,1500 --split val --calibrate` makes one"
     assert told.endswith(f". `ddim-jax evaluate {command}")
     for given in ({"threshold": 0.4}, {"protocol": "paper", "steps": 3}):
-        assert reason_now(segmenter, **given).endswith("own threshold alone: leave out --protocol and --threshold")
+        assert reason_now(segmenter, **given).endswith("Bounds are made for --protocol mean without --threshold alone")
 
 
 def reason_now(segmenter, **given):
