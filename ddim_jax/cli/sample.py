@@ -98,7 +98,8 @@ def describe(summary: Summary, options: argparse.Namespace, process: Process, co
         text = f"{whose}nothing to do, {summary.kept} images were done before: {printable(options.output)}"
     if summary.flagged is not None:
         text += f"; {summary.flagged} flagged: {printable(Path(options.output, FLAGGED))}"
-    if summary.bounds and summary.done + summary.kept:
+    nothing = summary.failed and not summary.done + summary.kept
+    if summary.bounds and not nothing:
         text += f"\nbounds in {INDEX}: {printable(summary.bounds)}"
     if summary.unlike:
         named = sorted(summary.unlike, key=lambda one: -one[1])
@@ -108,7 +109,7 @@ def describe(summary: Summary, options: argparse.Namespace, process: Process, co
             f"\n{len(named)} of {summary.done + summary.kept} images are unlike the pictures that the model was "
             f"calibrated on: intervals do not hold for them (unlikeness in {INDEX}, 1 is the limit): {shown}{more}"
         )
-    if summary.not_judged and summary.done + summary.kept:
+    if summary.not_judged and not nothing:
         text += f"\nnot judged if images are unlike those of the calibration: {printable(summary.not_judged)}"
     if summary.passed_over:
         text += (
