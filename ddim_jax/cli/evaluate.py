@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace) -> None:
     console = Console()
     console.print(summary_table(metrics))
     if clock.compiled:
-        console.print(clock.told(), highlight=False)
+        console.print(f"took {clock.told()}", highlight=False)
     packed = arguments.calibrate is not None and metrics["checkpoint"].endswith(SUFFIX)
     more = f", the weights with their calibration as {CALIBRATED}" if packed else ""
     console.print(f"Written to {printable(output_dir)}{more}", highlight=False, markup=False, soft_wrap=True)
