@@ -1,6 +1,6 @@
 """Uploads on their way and their results: one thread segments, what waits and what is kept is bounded.
 
-A upload is known by a number that nobody can guess, and there is no list of them: whoever sent it alone finds it.
+An upload is known by a number that nobody can guess, and there is no list of them: whoever sent it alone finds it.
 """
 
 import secrets
