@@ -125,7 +125,6 @@ function settle() {
   const slice = now.viewers[0].shown?.slice;
   if (!slice) return;
   if (!now.wanted) $("slice").value = slice;
-  $("slice-value").textContent = `${slice} / ${$("slice").max}`;
   if (!now.window) setWindow(ownWindow());
   fillDownloads(now.run, now.viewers, slice);
   if ($("slice").disabled) for (const button of $("downloads").querySelectorAll("button")) button.disabled = true;
@@ -147,6 +146,8 @@ function draw() {
   drawing = requestAnimationFrame(() => {
     if (!now?.viewers[0].shown) return;
     const asked = view();
+    // With the figures, so that number and figures are never of two slices.
+    $("slice-value").textContent = `${now.viewers[0].shown.slice} / ${$("slice").max}`;
     $("threshold").disabled = asked.structure === "" && $("structure").options.length > 1;
     $("threshold-value").textContent = Number($("threshold").value).toFixed(2);
     $("decided").disabled = asked.threshold === null;

@@ -128,6 +128,9 @@ def test_figures_are_of_the_slice_that_is_shown(tab, tmp_path):
     assert link is None
     page.locator("canvas").press("ArrowDown")
     refused(page, "The server keeps this result no longer.")
+    page.wait_for_timeout(500)  # the files of a slice are asked for together, and the browser has a line of each
+    assert [line for line in page.wrong if "status of 404" not in line] == []
+    page.wrong.clear()
     page.uncheck("#outline")
     page.wait_for_timeout(200)
     assert page.text_content("#slice-value") == "1 / 3" and page.input_value("#slice") == "1"
