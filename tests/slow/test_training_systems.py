@@ -59,6 +59,6 @@ def test_trained_in_two_halves_loaded_and_scored(name, tmp_path):
 def test_the_unet_takes_no_diffusion(tmp_path):
     config = config_of("unet", steps=4)
     config["diffusion"]["loss"] = "mse"
-    with pytest.raises(ConfigError, match=r"diffusion\.loss is 'mse'; expected none, since unet works in one pass"):
+    with pytest.raises(ConfigError, match=r"diffusion\.loss is 'mse'; expected one of bce_dice"):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

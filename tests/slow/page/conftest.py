@@ -45,7 +45,7 @@ def address(environment):
     assert "secret" not in said and "Traceback" not in said and "POST 202" in said
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it lives, no other test of the process can run an event loop of its own
 def chromium():
     if CHROMIUM is None:
         pytest.skip("there is no chromium; apt-get install chromium")

@@ -269,7 +269,8 @@ def test_views_without_a_position_are_no_series_and_the_log_says_nothing_of_them
     answer = shared.post("/segment", files=sent)
     assert answer.status_code == 422
     assert "holds 2 pictures that have no position in the patient" in answer.json()["error"]
-    assert not caplog.text
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert "position" not in caplog.text
 
 
 def test_a_client_that_is_too_slow(tmp_path):

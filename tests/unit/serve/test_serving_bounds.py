@@ -12,7 +12,7 @@ from served import half, network, png, ready
 from starlette.requests import Request
 
 from ddim_jax.imageio import archives
-from ddim_jax.inference import calibration, segmenter
+from ddim_jax.inference import segmenter
 from ddim_jax.serve import app, jobs, uploads
 from ddim_jax.serve.jobs import Jobs
 from ddim_jax.serve.limits import Limits
@@ -194,8 +194,7 @@ def test_options_of_requests_neither_fill_the_memory_nor_the_log(serving, monkey
 
     def load(own, options, *, warn):
         warned.append(warn)
-        again = calibration._AGAIN
-        return None, f"/a/place is not used: threshold is {options.threshold} now and was 0.5. {again}"
+        return None, f"/a/place is not used: threshold is {options.threshold} now and was 0.5. Make it anew"
 
     monkeypatch.setattr(segmenter, "load_calibration", load)
     monkeypatch.setattr(served.segmenter, "_calibrations", {})
