@@ -64,7 +64,8 @@ def test_a_program_finds_its_temporary_memory_again():
     changed, (first, *again) = run(OF_JAX, JAX_PLATFORMS="cpu")
     assert changed
     assert first > 100 * 2**20 / 4096 / 2
-    assert max(again[-2:]) < first / 20  # the first block may have been given to smaller ones meanwhile
+    # Not every time: the block may have been given to smaller ones meanwhile. Where it is not kept, no call finds it.
+    assert sorted(again)[1] < first / 20
 
 
 @GLIBC
