@@ -188,7 +188,7 @@ def import_plugins(modules: tuple[str, ...]) -> None:
 
 
 def _place_of(error: Exception) -> str:
-    """Where an import failed, and how, in one line."""
+    """The file and line at which an import failed, and the error, in one line."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}: {error.msg}"
     places = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]

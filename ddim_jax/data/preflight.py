@@ -61,7 +61,7 @@ def examine(
 
 
 def _split_line(division: Division, facts: Mapping[str, PairFacts], labels: Labels) -> Line:
-    """What a training would divide the folder into, and what its splits are too small for."""
+    """Returns lines on the splits that a training would make of the folder, and on those that are too small."""
     of_split: dict[str, list[PairFacts]] = {split: [] for split in SPLITS}
     for name, split in division.split.items():
         of_split[split].append(facts[name])

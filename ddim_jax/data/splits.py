@@ -36,7 +36,7 @@ class Division(NamedTuple):
     unwritten: "_Unwritten | None" = None
 
     def numbers(self) -> tuple[dict[str, int], str]:
-        """How many pictures, or groups where there are any, are in each split; and "pictures" or "groups"."""
+        """Counts the pictures of each split, or groups where there are any; and says which, "pictures" or "groups"."""
         of_group = {(self.group[name], one) for name, one in self.split.items()}
         what = "pictures" if len(of_group) == len(self.split) else "groups of pictures (patients, folders, volumes)"
         return {split: sum(one == split for _, one in of_group) for split in SPLITS}, what

@@ -1,4 +1,4 @@
-"""What an evaluation judges doubt with: the calibration that a checkpoint has, or a new one, made and kept."""
+"""The calibration that an evaluation judges doubt with: the checkpoint's own, or a new one, made and kept."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +31,7 @@ CALIBRATED = "calibrated.safetensors"
 
 
 class Judgement(NamedTuple):
-    """What bounds are made of, and pictures told from others.
+    """A calibration and the look of its pictures: of these bounds are made, and unlike pictures told.
 
     Attributes:
       calibration: None where there is none for these weights and options.
@@ -70,7 +70,7 @@ class Judgement(NamedTuple):
 
     @property
     def doubt_temperature(self) -> float:
-        """Of the doubt before it is scaled, 1."""
+        """The temperature at which doubts are told; 1 without a calibration."""
         return 1.0 if self.calibration is None else self.calibration.doubt_temperature
 
     def save(self, segmenter: Segmenter, options: SamplingOptions, output_dir: Path) -> Path:

@@ -231,7 +231,7 @@ def _fitting(record: Mapping[str, Any], holds_for: Mapping[str, Any], labels: La
 
 
 def _what_to_do(segmenter: Any, options: SamplingOptions) -> str:
-    """How to have a calibration with these options, as a command that makes one; or that there is none with them."""
+    """A sentence with the command that calibrates with these options; or one that says that there is none with them."""
     own = calibrated_options(options, segmenter.labels)
     if (options.protocol, options.threshold) != (own.protocol, own.threshold):
         return "Bounds are made for --protocol mean without --threshold alone"

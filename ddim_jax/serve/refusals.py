@@ -23,7 +23,7 @@ MEANINGS = {
     500: "The program has a fault",
     503: "The queue is full, or the server is not ready; see Retry-After",
 }
-"""What each status of a refusal says."""
+"""The statuses of refusals, with their meaning."""
 
 
 class Refusal(HTTPException):

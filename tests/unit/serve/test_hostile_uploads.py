@@ -1,6 +1,5 @@
 """Uploads that mean harm, or that went wrong: one clear sentence each, nothing executed, no name told."""
 
-import asyncio
 import gzip
 import io
 import logging
@@ -15,13 +14,10 @@ import pytest
 from hostile_bodies import BODIES, SCRIPT, chunk, dicom, saved
 from PIL import Image
 from served import half, network, png
-from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from ddim_jax.serve import app as app_module
-from ddim_jax.serve import uploads
 from ddim_jax.serve.limits import Limits
-from ddim_jax.serve.refusals import Refusal
 from ddim_jax.serve.segmenting import Network
 
 SECRET = "Secret^Name"
@@ -271,16 +267,6 @@ def test_views_without_a_position_are_no_series_and_the_log_says_nothing_of_them
     assert "holds 2 pictures that have no position in the patient" in answer.json()["error"]
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
     assert "position" not in caplog.text
-
-
-def test_a_client_that_is_too_slow(tmp_path):
-    async def receive():
-        await asyncio.sleep(10)
-
-    request = Request({"type": "http", "method": "POST", "query_string": b"", "headers": []}, receive)
-    with pytest.raises(Refusal, match=r"longer than 0\.05 seconds") as refused:
-        asyncio.run(uploads.receive(request, tmp_path, Limits(upload_seconds=0.05)))
-    assert refused.value.status_code == 408
 
 
 @pytest.mark.parametrize("error", [KeyError(SECRET), ZeroDivisionError(SECRET), RecursionError(SECRET)])

@@ -84,13 +84,20 @@ def test_many_that_send_nothing_take_no_place_of_those_that_wait(serving):
     assert client.post("/segment", content=png(half())).status_code == 503
 
 
-def test_an_upload_that_stands_still(tmp_path):
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (Limits(idle_seconds=0.05), r"For 0\.05 seconds nothing of the upload came"),
+        (Limits(upload_seconds=0.05), r"longer than 0\.05 seconds"),
+    ],
+)
+def test_an_upload_that_stands_still_or_is_too_slow(limits, message, tmp_path):
     async def receive():
         await asyncio.sleep(10)
 
     request = Request({"type": "http", "method": "POST", "query_string": b"", "headers": []}, receive)
-    with pytest.raises(Refusal, match=r"For 0\.05 seconds nothing of the upload came") as refused:
-        asyncio.run(uploads.receive(request, tmp_path, Limits(idle_seconds=0.05)))
+    with pytest.raises(Refusal, match=message) as refused:
+        asyncio.run(uploads.receive(request, tmp_path, limits))
     assert refused.value.status_code == 408
 
 
