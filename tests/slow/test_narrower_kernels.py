@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parents[1] / "unit/ops/test_cpu_kernels.py"
+TESTS = [Path(__file__).parents[1] / "unit/ops" / name for name in ("test_cpu_kernels.py", "test_cpu_norm.py")]
 
 
 @pytest.mark.needs_kernels
@@ -26,7 +26,7 @@ from ddim_jax.ops.cpu_kernels import library
 library.FLAGS = tuple(flag.replace("native", {architecture!r}) for flag in library.FLAGS)
 library.folder = lambda: Path({str(tmp_path / "cache/kernels")!r})
 library.build()
-sys.exit(pytest.main(["-v", "-p", "no:cacheprovider", "-k", {chosen!r}, {str(TESTS)!r}]))
+sys.exit(pytest.main(["-v", "-p", "no:cacheprovider", "-k", {chosen!r}, *{[str(path) for path in TESTS]!r}]))
 """
     # The compiled programs are those of the tests above: they call the kernels by name. Memory that was not written to
     # holds large numbers.
