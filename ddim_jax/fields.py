@@ -142,12 +142,12 @@ def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def value_at(config: Mapping[str, Any], name: str) -> Any:
-    """The value of the field with that full name, such as "data.root".
+    """The value of the field with that full name, such as "data.root", or that section; "" is all of it.
 
     Raises:
       KeyError: there is no such field or section.
     """
-    for part in name.split("."):
+    for part in filter(None, name.split(".")):
         config = config[part]
     return config
 

@@ -6,6 +6,7 @@ import types
 from pathlib import Path
 
 import ddim_jax
+from ddim_jax.cli import saved_run
 from ddim_jax.runtime.errors import ConfigError
 
 _PACKAGE = Path(ddim_jax.__file__).parent
@@ -21,8 +22,9 @@ def names() -> list[str]:
 def config_file(given: str) -> str:
     """The file that `--config` means, with the argument behind its colon, as ml_collections reads it.
 
-    A file that exists is meant as it stands. Otherwise the name of a config of this package, with or without `.py`.
-    Their folder can be imported from as `configs` from now on, by whatever config file.
+    A file that exists is meant as it stands, or, if it ends in .json, for the config of a run. Otherwise the name of a
+    config of this package, with or without `.py`. Their folder can be imported from as `configs` from now on, by
+    whatever config file.
 
     Raises:
       ConfigError: there is neither such a file nor such a config.
@@ -35,7 +37,10 @@ def config_file(given: str) -> str:
     given = os.path.expanduser(given)
     file, colon, argument = given.partition(":")
     if Path(file).is_file():
-        return given
+        if not file.endswith(".json"):
+            return given
+        saved_run.get_config(given)  # says what is wrong before ml_collections, which would wrap it
+        return f"{saved_run.__file__}:{given}"
     name = file.removesuffix(".py")
     if name in names():
         return f"{FOLDER / name}.py{colon}{argument}"

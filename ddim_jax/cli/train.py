@@ -133,7 +133,11 @@ def _help(description: str) -> str:
     return "\n".join(
         [
             description.replace("%(prog)s", sys.argv[0]),
-            *textwrap.wrap(f"--config NAME|FILE is one of {', '.join(configs.names())}; or a file of your own.", 100),
+            *textwrap.wrap(
+                f"--config NAME|FILE is one of {', '.join(configs.names())}; or a file of your own; or the config.json "
+                "of a run.",
+                100,
+            ),
             "",
             *(f"  {name:22} {text}" for name, text in rows),
             "",

@@ -1,6 +1,7 @@
 """The command line of train.py: what it reads, and what it says of arguments that cannot be used."""
 
 import ast
+import json
 import logging
 import re
 import sys
@@ -10,10 +11,12 @@ import absl.logging
 import pytest
 from absl import flags
 from ml_collections import config_flags
+from test_config import changed
 from tiny_runs import config_file, tiny_config
 
 from ddim_jax.cli import begin
 from ddim_jax.cli import train as command
+from ddim_jax.config import resolve_config
 from ddim_jax.registry import MODELS
 
 ROOT = Path(__file__).parents[3]
@@ -72,6 +75,12 @@ def test_arguments_that_work(parse):
     assert parse("--config", "tiny.py", "--config.train.steps=7", "--config.data.root=DIR") == ["train.py"]
     config = flags.FLAGS["config"].value
     assert (config.train.steps, config.data.root, config.name) == (7, "DIR", "tiny")
+
+
+def test_the_config_of_a_run(parse):
+    Path("config.json").write_text(json.dumps(tiny_config()))
+    assert parse("--config", "config.json", "--config.train.steps=7") == ["train.py"]
+    assert resolve_config(flags.FLAGS["config"].value) == changed("train.steps", 7)
 
 
 def test_none_for_fields_of_any_type_that_may_be_none(parse):
