@@ -98,7 +98,8 @@ class Field:
         elif self.type is bool:
             words = "true or false"
         elif self.type is str:
-            words = "a text" if self.choices is None else f"one of {', '.join(self.choices)}"
+            names = ", ".join(self.choices or ())
+            words = "a text" if self.choices is None else f"one of {names}" if names else "the name of a plug-in's"
         else:
             words = "a number" if self.type is float else "a whole number"
             words = f"a multiple of {self.multiple}" if self.multiple > 1 else words

@@ -1,4 +1,4 @@
-"""Registries of models, samplers, losses, data sets, readers, writers, metrics and ensembles, ours and others'.
+"""Registries of models, samplers, losses, data sets, transforms, readers, writers, metrics and ensembles.
 
     from ddim_jax import register
 
@@ -29,17 +29,17 @@ class Registry(Generic[T]):
 
     Args:
       kind: what an entry is, in the singular, for messages: "sampler".
-      folder: the package whose modules register this package's own entries.
+      folder: the package whose modules register this package's own entries; None: it has none.
       call: names of the arguments that an entry is called with; those behind a "*" by name. None: not looked at.
     """
 
-    def __init__(self, kind: str, folder: str, call: str | None = None):
+    def __init__(self, kind: str, folder: str | None, call: str | None = None):
         self.kind = kind
         self._folder = folder
         self._call = call
         self._entries: dict[str, T] = {}
         self._origins: dict[str, str] = {}
-        self._complete = self._finding = False
+        self._complete, self._finding = folder is None, False
         self._lock = threading.RLock()
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -136,6 +136,7 @@ SAMPLERS = Registry(
 )
 LOSSES = Registry("loss", "ddim_jax.diffusion.mask_losses", call="logits, x0, labels")
 DATASETS = Registry("data set", "ddim_jax.data.datasets")
+TRANSFORMS = Registry("transform", None, call="key, image, mask")
 READERS = Registry("reader", "ddim_jax.imageio.readers")
 WRITERS = Registry("writer", "ddim_jax.imageio.writers")
 METRICS = Registry("metric", "ddim_jax.metrics")
@@ -153,6 +154,7 @@ register = _Register(
     sampler=SAMPLERS.register,
     loss=LOSSES.register,
     dataset=DATASETS.register,
+    transform=TRANSFORMS.register,
     reader=READERS.register,
     writer=WRITERS.register,
     metric=METRICS.register,

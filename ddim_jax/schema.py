@@ -16,7 +16,7 @@ from ddim_jax.diffusion import PREDICTIONS, SCHEDULES
 from ddim_jax.diffusion.losses import LossNames
 from ddim_jax.diffusion.process import LOSS_WEIGHTS
 from ddim_jax.fields import Field
-from ddim_jax.registry import DATASETS, ENSEMBLES, MODELS, SAMPLERS
+from ddim_jax.registry import DATASETS, ENSEMBLES, MODELS, SAMPLERS, TRANSFORMS
 
 _MANY = 10**9
 _SEEDS = {"low": 0, "high": 2**32 - 1}
@@ -107,6 +107,14 @@ SCHEMA: dict[str, Any] = {
             "paper",
             "pictures are changed in training: the values of rotation_degrees and augment that are none",
             choices=AUGMENTATIONS,
+        ),
+        "transforms": Field(
+            tuple,
+            (),
+            "transforms of plug-ins that change the pair after all else, in this order",
+            items=str,
+            choices=TRANSFORMS,
+            added=True,
         ),
         "rotation_degrees": Field(
             float,

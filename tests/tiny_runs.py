@@ -71,6 +71,7 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, unlabelled="", **t
             "invert": False,
             "allow_damaged": False,
             "augmentation": "paper",
+            "transforms": [],
             "rotation_degrees": 15.0,
             "flips": True,
             "augment": dict(AUGMENTATIONS["paper"]["augment"]),

@@ -1,5 +1,7 @@
 """Augmentation on the device, under jit and vmap: the picture recoloured, then moved with its mask, then noise.
 
+What others register as transforms (`@register.transform`) comes last.
+
 A range r of `Augmentation` is what is drawn from: uniform in [-r, r], or in [0, r] for blur and noise. Factors are e
 to the power of what is drawn: .3 is .74 to 1.35. Lengths are in shares of the picture's side, values in shares of the
 range from black to white, so a setting means the same at every working size.
@@ -13,6 +15,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ddim_jax.registry import TRANSFORMS
+from ddim_jax.runtime.errors import ConfigError
+
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
@@ -21,6 +26,7 @@ class Augmentation:
     Attributes:
       rotation_degrees: of the angle about the centre.
       flips: each axis is mirrored with probability 1/2.
+      transforms: names of registered transforms, which follow in this order.
       zoom, aspect: of the logarithm of the size, and of height by width at the same area.
       shear: of the columns that a row moves for each row of distance from the centre.
       shift: along each axis, in shares of the side.
@@ -33,6 +39,7 @@ class Augmentation:
 
     rotation_degrees: float = 0.0
     flips: bool = False
+    transforms: tuple[str, ...] = ()
     zoom: float = 0.0
     aspect: float = 0.0
     shear: float = 0.0
@@ -48,11 +55,12 @@ class Augmentation:
     @classmethod
     def from_config(cls, data: Mapping[str, Any]) -> "Augmentation":
         """The augmentation of the section `data` of a resolved config."""
-        return cls(rotation_degrees=data["rotation_degrees"], flips=data["flips"], **data["augment"])
+        beside = {"rotation_degrees": data["rotation_degrees"], "flips": data["flips"]}
+        return cls(**beside, transforms=tuple(data["transforms"]), **data["augment"])
 
 
-# The section `data.augment` of a config; rotation and flips stand beside it.
-_IN_SECTION = tuple(field.name for field in dataclasses.fields(Augmentation))[2:]
+# The section `data.augment` of a config; the first three stand beside it.
+_IN_SECTION = tuple(field.name for field in dataclasses.fields(Augmentation))[3:]
 
 AUGMENTATIONS: dict[str, dict[str, Any]] = {
     "paper": {"rotation_degrees": 15.0, "augment": dict.fromkeys(_IN_SECTION, 0.0)},
@@ -89,11 +97,30 @@ def augment(key: Array, image: Array, mask: Array, how: Augmentation, *, outside
     Returns:
       The image (bilinear, the edge's value beyond the edge; in [-1, 1] where its colours change) and the mask (nearest,
       so that no new value appears), moved alike. `Augmentation()` returns the pair as it is.
+
+    Raises:
+      ConfigError: a transform gives another shape or dtype than it got.
     """
     drawn = _drawn(key, how)
     # Colours come first: those of a moved picture would be computed from gathers that XLA repeats for each use of them.
     image, mask = _moved(key, _recoloured(image, how, drawn), mask, how, drawn, outside)
-    return _with_noise(key, image, how, drawn), mask
+    image = _with_noise(key, image, how, drawn)
+    for place, name in enumerate(how.transforms):
+        # 2 and 3 are the keys of what is drawn and of the noise.
+        image, mask = _transformed(name, jax.random.fold_in(key, 4 + place), image, mask)
+    return image, mask
+
+
+def _transformed(name: str, key: Array, image: Array, mask: Array) -> tuple[Array, Array]:
+    """What a registered transform makes of a pair."""
+    pair = tuple(map(jnp.asarray, jax.tree.leaves(TRANSFORMS.get(name, "data.transforms")(key, image, mask))))
+    found, expected = ([f"{array.dtype} {list(array.shape)}" for array in arrays] for arrays in (pair, (image, mask)))
+    if found != expected:
+        raise ConfigError(
+            f"data.transforms: {name!r} gives {' and '.join(found)}; expected image and mask as they came, "
+            f"{' and '.join(expected)}"
+        )
+    return pair
 
 
 def _drawn(key: Array, how: Augmentation) -> dict[str, Array]:

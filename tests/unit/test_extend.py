@@ -19,6 +19,7 @@ KINDS = {
     "SAMPLERS": "renoise",
     "LOSSES": "tversky",
     "DATASETS": "squares",
+    "TRANSFORMS": "speckle",
     "READERS": "numpy",
     "WRITERS": "box",
     "METRICS": "area_error",
@@ -61,7 +62,7 @@ def test_a_run_uses_all_that_it_registers(my_module, tmp_path):
     config.plugins = (my_module,)
     config.model.name = "three_layers"
     config.model.overrides.width = 8
-    config.data.update({"name": "squares", "image_size": 16})
+    config.data.update({"name": "squares", "image_size": 16, "transforms": ("speckle",)})
     config.diffusion.update({"prediction": "x0", "loss": "tversky"})
     config.train.update({"batch_size": 4, "epochs": 0.0, "steps": 2})
     config.sample.update({"sampler": "renoise", "steps": 2, "samples": 2, "ensemble": "unanimous"})

@@ -61,8 +61,8 @@ def test_a_plugin_that_cannot_be_meant_is_named(name, message):
         ("x = 1\ndef f(:", "line 2: invalid syntax"),
         ("\n1 / 0", "line 2: ZeroDivisionError: division by zero"),
         (
-            "from ddim_jax import register\n@register.augmentation('a')\ndef a(): ...",
-            "line [0-9]+: AttributeError: there is no register.augmentation; expected one of dataset, ensemble, ",
+            "from ddim_jax import register\n@register.colour('a')\ndef a(): ...",
+            "line [0-9]+: AttributeError: there is no register.colour; expected one of dataset, ensemble, ",
         ),
     ],
 )
