@@ -5,7 +5,17 @@ from ddim_jax.data.augmentation import Augmentation, augment
 from ddim_jax.data.empty_windows import with_empty_windows
 from ddim_jax.data.load import GENERATED, configured, has_split, load_dataset
 from ddim_jax.data.pipeline import Order, training_batches, training_indices
-from ddim_jax.data.sources import Example, Pair, PairSource, Source, Subset, annotators_of, ids_digest, note_of
+from ddim_jax.data.sources import (
+    Example,
+    Pair,
+    PairSource,
+    Source,
+    Subset,
+    annotators_of,
+    groups_of,
+    ids_digest,
+    note_of,
+)
 from ddim_jax.data.unlabelled import Unlabelled, load_unlabelled
 
 __all__ = [
@@ -24,6 +34,7 @@ __all__ = [
     "augment",
     "check_source",
     "configured",
+    "groups_of",
     "has_split",
     "ids_digest",
     "load_arrays",

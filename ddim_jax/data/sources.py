@@ -4,6 +4,7 @@ import hashlib
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -49,8 +50,8 @@ class Example(NamedTuple):
 class Source(Protocol):
     """One split of a data set; `source[i]` may be called from several threads and gives the same pair every time.
 
-    A source may also have a text `note` for readers of its results (see `note_of`), `labels` (see `labels_of`) and the
-    number of its `annotators` (see `annotators_of`).
+    A source may also have a text `note` for readers of its results (see `note_of`), `labels` (see `labels_of`), the
+    number of its `annotators` (see `annotators_of`) and the `groups` of its pairs (see `groups_of`).
     """
 
     name: str
@@ -96,6 +97,11 @@ def labels_of(source: Source) -> Labels:
 def annotators_of(source: Source) -> int:
     """The number of annotators, each of whom gave a mask of every picture of the source; 0 where there is one truth."""
     return getattr(source, "annotators", 0)
+
+
+def groups_of(source: Source) -> tuple[str, ...]:
+    """The group of each pair of a source that says them, such as its patient; else each is one by itself."""
+    return tuple(getattr(source, "groups", source.ids))
 
 
 class DataOptions(NamedTuple):
@@ -150,6 +156,7 @@ class PairSource:
       note: see `note_of`.
       labels: the classes of the masks.
       reading: how pictures are read.
+      groups: see `groups_of`; a pair that is not in it is one by itself.
 
     Attributes:
       division: of the whole folder that it is a split of, a `ddim_jax.data.splits.Division`; None for other sources.
@@ -164,9 +171,11 @@ class PairSource:
         note: str = "",
         labels: Labels = Labels(),
         reading: ReadOptions = ReadOptions(),
+        groups: Mapping[str, str] = MappingProxyType({}),
     ):
         self.name, self.note, self.labels, self._reading = name, note, labels, reading
         self.ids = tuple(pair.id for pair in pairs)
+        self.groups = tuple(groups.get(name, name) for name in self.ids)
         self._pairs = tuple(pairs)
         self.annotators = len(pairs[0].annotators) if pairs else 0
 
@@ -267,6 +276,8 @@ class Subset:
     def __init__(self, source: Source, rows: Sequence[int]):
         self.name, self.note, self.labels = source.name, note_of(source), labels_of(source)
         self.ids, self.annotators = tuple(source.ids[row] for row in rows), annotators_of(source)
+        groups = groups_of(source)
+        self.groups = tuple(groups[row] for row in rows)
         self._source, self._rows = source, rows
 
     def __len__(self) -> int:

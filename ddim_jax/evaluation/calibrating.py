@@ -83,7 +83,7 @@ class Judgement(NamedTuple):
 
 
 def check_calibrate(
-    segmenter: Segmenter, coverage: float, resolution: str, count: int, split: str, output_dir: Path
+    segmenter: Segmenter, coverage: float, resolution: str, groups: Sequence[str], split: str, output_dir: Path
 ) -> None:
     """Refuses a calibration that could not be made, used or kept, before any work.
 
@@ -103,10 +103,11 @@ def check_calibrate(
         raise InputError(
             "calibrate on the split train; expected val: of what it was trained on the network is too sure"
         )
-    if count < needed:
+    if (count := len(set(groups))) < needed:
+        what = "pictures" if count == len(groups) else "groups of pictures (patients, folders, volumes)"
         raise InputError(
-            f"calibrate on {count} pictures; bounds that hold for {coverage} of them need {needed} or more. Take more "
-            "pictures (--data-root), or a lower share"
+            f"calibrate on {count} {what}; bounds that hold for {coverage} of pictures need {needed} or more. Take "
+            "more (--data-root), or a lower share"
         )
     if _is_packed(segmenter):
         check_output(output_dir / CALIBRATED)

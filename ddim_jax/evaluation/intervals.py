@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from ddim_jax.data import Source, ids_digest
-from ddim_jax.evaluation.scoring import ImageResult, Score
+from ddim_jax.evaluation.scoring import ImageResult, Score, groups_of_results
 from ddim_jax.inference.calibration import Calibrated
 from ddim_jax.inference.unlikeness import WITHIN, Reference, is_unlike
 from ddim_jax.labels import Labels
@@ -16,6 +16,7 @@ from ddim_jax.metrics import (
     Quantiles,
     Statement,
     area_score,
+    bootstrap_interval,
     calibrated_bounds,
     calibration_at,
     conformal_quantile,
@@ -43,16 +44,20 @@ def calibrate(
     Raises:
       ValueError: there are too few.
     """
-    quantiles = []
+    quantiles, groups = [], groups_of_results(results)
     for number in range(labels.count):
         pairs = [(result.statements[number], _score(result, number)) for result in results]
         quantiles.append(
             Quantiles(
-                area=conformal_quantile([area_score(said, true_area(score)) for said, score in pairs], coverage),
-                dice=conformal_quantile([dice_score(said, score.dice) for said, score in pairs], coverage),
+                area=conformal_quantile(
+                    [area_score(said, true_area(score)) for said, score in pairs], coverage, groups
+                ),
+                dice=conformal_quantile([dice_score(said, score.dice) for said, score in pairs], coverage, groups),
             )
         )
     about = {"dataset": source.name, "split": split, "images": len(results), "ids_sha256": ids_digest(source)}
+    if len(set(groups)) < len(groups):
+        about["groups"] = len(set(groups))
     doubt_temperature = fit_doubt_temperature(
         [result.logits_by_mask for result in results], [1 - result.scores["mean"].dice for result in results]
     )
@@ -67,8 +72,8 @@ def summarise_bounds(
     Returns:
       {"nominal", "calibration", "same_pictures", "ece", "classes"}: "calibration" None or its facts with the "file's"
       temperatures; "ece" before and after scaling by it; for each class by its name "area_uncalibrated" and, of a
-      calibration, "area" and "dice_low", each as {"held", "images", "coverage", "low", "high"} with the 95% interval of
-      Clopper and Pearson, and "mean_width" (pixels), "mean_width_share" (of the pixels) or "mean".
+      calibration, "area" and "dice_low", each as {"held", "images", "coverage", "low", "high"} with a 95% interval, and
+      "mean_width" (pixels), "mean_width_share" (of the pixels) or "mean".
     """
     counts = _logits(results)
     found: dict[str, Any] = {
@@ -94,12 +99,12 @@ def summarise_unlikeness(results: Sequence[ImageResult], reference: Reference | 
     Returns:
       {"within", "why_not_judged"}, the share of pictures like the calibration's that is within the limit; and where
       they were judged {"flagged", "images", "share", "low", "high", "median"}: how many are flagged, their share with
-      the 95% interval of Clopper and Pearson, and the median unlikeness.
+      its 95% interval, and the median unlikeness.
     """
     found: dict[str, Any] = {"within": WITHIN, "why_not_judged": why_not or None}
     if reference is not None:
         values = [reference.unlikeness(result.descriptor) for result in results]
-        held = _held([is_unlike(value) for value in values])
+        held = _held([is_unlike(value) for value in values], groups_of_results(results))
         found |= {"flagged": held.pop("held"), "share": held.pop("coverage"), **held}
         found["median"] = float(np.median(values))
     return found
@@ -117,36 +122,43 @@ def true_area(score: Score) -> int:
 
 def _of_class(results: Sequence[ImageResult], number: int, calibration: Calibrated | None) -> dict[str, Any]:
     said = [result.statements[number] for result in results]
-    scores = [_score(result, number) for result in results]
-    found = {"area_uncalibrated": _areas(said, [(one.inner, one.outer) for one in said], scores)}
+    scores, groups = [_score(result, number) for result in results], groups_of_results(results)
+    found = {"area_uncalibrated": _areas(said, [(one.inner, one.outer) for one in said], scores, groups)}
     if calibration is None:
         return found
     bounds = [bounds_of(result, calibration)[number] for result in results]
     lowest = [one.dice_low for one in bounds]
-    found["area"] = _areas(said, [(one.area_low, one.area_high) for one in bounds], scores)
-    found["dice_low"] = _held([low <= score.dice + 1e-9 for low, score in zip(lowest, scores, strict=True)])
+    found["area"] = _areas(said, [(one.area_low, one.area_high) for one in bounds], scores, groups)
+    found["dice_low"] = _held([low <= score.dice + 1e-9 for low, score in zip(lowest, scores, strict=True)], groups)
     found["dice_low"]["mean"] = float(np.mean(lowest))
     return found
 
 
 def _areas(
-    said: Sequence[Statement], intervals: Sequence[tuple[float, float]], scores: Sequence[Score]
+    said: Sequence[Statement],
+    intervals: Sequence[tuple[float, float]],
+    scores: Sequence[Score],
+    groups: Sequence[str],
 ) -> dict[str, Any]:
     # Solved for the truth and back, a bound that the truth lies on may miss it by rounding.
     held = [low - 1e-6 <= true_area(score) <= high + 1e-6 for (low, high), score in zip(intervals, scores, strict=True)]
     widths = np.array([high - low for low, high in intervals])
     shares = widths / [max(one.pixels, 1) for one in said]
-    return _held(held) | {"mean_width": float(widths.mean()), "mean_width_share": float(shares.mean())}
+    return _held(held, groups) | {"mean_width": float(widths.mean()), "mean_width_share": float(shares.mean())}
 
 
-def _held(held: Sequence[bool]) -> dict[str, Any]:
-    interval = stats.binomtest(sum(held), len(held)).proportion_ci(0.95, method="exact")
+def _held(held: Sequence[bool], groups: Sequence[str]) -> dict[str, Any]:
+    """The share and its 95% interval, of Clopper and Pearson; where pictures are of groups, a bootstrap over these."""
+    if len(set(groups)) < len(groups):
+        low, high = bootstrap_interval(np.asarray(held, float), groups)
+    else:
+        low, high = stats.binomtest(sum(held), len(held)).proportion_ci(0.95, method="exact")
     return {
         "held": sum(held),
         "images": len(held),
         "coverage": sum(held) / len(held),
-        "low": float(interval.low),
-        "high": float(interval.high),
+        "low": float(low),
+        "high": float(high),
     }
 
 

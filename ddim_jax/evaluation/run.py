@@ -15,7 +15,7 @@ from absl import logging
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import ddim_jax
-from ddim_jax.data import Example, Source, Subset, check_source
+from ddim_jax.data import Example, Source, Subset, check_source, groups_of
 from ddim_jax.evaluation.calibrating import Judgement, check_calibrate
 from ddim_jax.evaluation.figures import FIGURES, draw_figures
 from ddim_jax.evaluation.intervals import summarise_bounds, summarise_unlikeness
@@ -116,8 +116,9 @@ def evaluate(
     resolution = "native" if resolution is None else resolution
     _check_range(options, resolution, limit)
     chosen = choose_images(len(source), limit)
+    groups = groups_of(Subset(source, chosen))
     if calibrate is not None:
-        check_calibrate(segmenter, calibrate, resolution, len(chosen), split, output_dir)
+        check_calibrate(segmenter, calibrate, resolution, groups, split, output_dir)
     check_place(output_dir)  # not only when everything was sampled
     check_targets(output_dir, _FILES)
     if not chosen:
@@ -137,6 +138,7 @@ def evaluate(
     with _progress_bar(progress) as bar:
         look = _read_all(subset, bar, segmenter.labels)
         results, seconds = _score_all(segmenter, look, len(subset), options, resolution, score, batch_size, bar)
+        results = [result._replace(group=group) for result, group in zip(results, groups, strict=True)]
         if calibrate is not None:
             judgement = Judgement.fitted(results, subset, split, calibrate, segmenter.labels)
         metrics = {
@@ -144,6 +146,7 @@ def evaluate(
             "split": split,
             "note": subset.note,
             "images": len(subset),
+            "groups": len(set(groups)),
             "images_in_split": len(source),
             **_about(segmenter, options, batch_size, resolution),
             **summarise(results, options.ensemble, segmenter.labels),

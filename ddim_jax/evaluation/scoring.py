@@ -73,6 +73,7 @@ class ImageResult(NamedTuple):
         'mean', against several annotators; {} where there is one truth.
       annotators: their number, 0 where there is one truth.
       descriptor: of the picture (`ddim_jax.inference.unlikeness.describe_picture`); None where nothing is known of it.
+      group: of pictures that are not drawn one by one, such as those of a patient; "" for one by itself.
     """
 
     id: str
@@ -87,6 +88,12 @@ class ImageResult(NamedTuple):
     hypotheses: Mapping[str, float] = MappingProxyType({})
     annotators: int = 0
     descriptor: np.ndarray | None = None
+    group: str = ""
+
+
+def groups_of_results(results: Sequence[ImageResult]) -> list[str]:
+    """The group of each of them, for intervals."""
+    return [result.group or result.id for result in results]
 
 
 def protocol_mask(

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from ddim_jax.aggregation import PROTOCOLS, ensemble_threshold
-from ddim_jax.evaluation.scoring import ImageResult, Score
+from ddim_jax.evaluation.scoring import ImageResult, Score, groups_of_results
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import (
     Calibration,
@@ -33,8 +33,9 @@ _RULES = {
     ),
     "ignored": "pixels with the truth's values of data.ignore are in no count and no calibration; background for hd95",
     "per_image": (
-        "mean over images; the interval is a 95% percentile bootstrap over images (2000 resamples, seed 0), which of "
-        "one image, or of equal values, has no width and says nothing"
+        "mean over images; the interval is a 95% percentile bootstrap (2000 resamples, seed 0) over images, or over "
+        "groups of them where there are fewer: patients, folders, volumes. Of one, or of equal values, it has no width "
+        "and says nothing"
     ),
     "pooled": "pixel counts summed over all images, then one ratio",
     "dice_single": "Dice of one sample alone under the same protocol, averaged over the samples of an image",
@@ -57,14 +58,15 @@ _RULES = {
         "(1 + nominal)/2 to those above (1 - nominal)/2; area and dice_low, calibrated by split-conformal prediction: "
         "of pictures drawn as those of the calibration, each holds for the share nominal or more, on average over "
         "pictures and draws; coverage: the share of these pictures that it holds for, low and high its 95% interval of "
-        "Clopper and Pearson; mean_width in pixels, mean_width_share of the pixels that count; same_pictures: they are "
+        "Clopper and Pearson, of groups a bootstrap over them; mean_width in pixels, mean_width_share of the pixels "
+        "that count; same_pictures: they are "
         "the pictures of the calibration, so that coverage measures nothing; ece: before and after the logits are "
         "divided by the temperature, with logits beyond 10 taken for 10"
     ),
     "unlikeness": (
         "distance of a picture, by 24 numbers of its look at 64 x 64 pixels, from those of the calibration, as a "
         "multiple of its limit; flagged: above 1; within: the share of pictures like the calibration's that is not, by "
-        "leaving one out; low and high: the 95% interval of Clopper and Pearson of the share that is"
+        "leaving one out; low and high: the 95% interval of the share that is, as in bounds"
     ),
     "doubt": (
         "1 - (2 sum p m + 1) / (sum p + sum m + 1), p the mean of the samples' probabilities, m the mask "
@@ -111,9 +113,9 @@ def cut_in_words(threshold: float | None) -> str:
     return "likeliest" if threshold is None else f"> {threshold}"
 
 
-def mean_and_interval(values: Sequence[float]) -> dict[str, float]:
-    """{"mean", "low", "high"}: the mean and its 95% bootstrap interval."""
-    low, high = bootstrap_interval(np.asarray(values))
+def mean_and_interval(values: Sequence[float], groups: Sequence[str] | None = None) -> dict[str, float]:
+    """{"mean", "low", "high"}: the mean and its 95% bootstrap interval, over groups."""
+    low, high = bootstrap_interval(np.asarray(values), groups)
     return {"mean": float(np.mean(values)), "low": low, "high": high}
 
 
@@ -141,12 +143,13 @@ def summarise_calibration(sums: Calibration) -> dict[str, Any]:
     return {"ece": expected_calibration_error(sums), "bins": bins}
 
 
-def _summarise_scores(scores: Sequence[Score]) -> dict[str, Any]:
+def _summarise_scores(scores: Sequence[Score], groups: Sequence[str]) -> dict[str, Any]:
     """The part of a protocol's summary, or of a class's, that is about the scores of the images alone."""
     pooled = sum((score.counts for score in scores), Counts(0, 0, 0, 0))
     return {
         "per_image": {
-            measure: mean_and_interval([score.measures[measure] for score in scores]) for measure in scores[0].measures
+            measure: mean_and_interval([score.measures[measure] for score in scores], groups)
+            for measure in scores[0].measures
         },
         "pooled": measure_counts(pooled) | pooled._asdict(),
         "empty_predictions": sum(_is_empty(score.counts, "false_positive") for score in scores),
@@ -172,10 +175,12 @@ def _calibration(sums: Sequence[Sequence[Calibration]], labels: Labels) -> dict[
 def _summarise_hypotheses(results: Sequence[ImageResult]) -> dict[str, Any] | None:
     if not results[0].hypotheses:
         return None
+    groups = groups_of_results(results)
     return {
         "annotators": results[0].annotators,
         "per_image": {
-            name: mean_and_interval([result.hypotheses[name] for result in results]) for name in results[0].hypotheses
+            name: mean_and_interval([result.hypotheses[name] for result in results], groups)
+            for name in results[0].hypotheses
         },
         "metrics": {name: inspect.getdoc(metric) for name, metric in HYPOTHESIS_METRICS.items()},
     }
@@ -206,16 +211,18 @@ def summarise(results: Sequence[ImageResult], ensemble: str = "mean", labels: La
         "risk_coverage": {"area", "best_area", "unordered_area", "gain", "kept_images", "kept_dice"} of
           `ddim_jax.metrics.RiskCoverage`, with the Dice of the protocol 'mean'.
     """
-    protocols = {}
+    protocols, groups = {}, groups_of_results(results)
     for name, protocol in PROTOCOLS.items():
         scores = [result.scores[name] for result in results]
         protocols[name] = {
             "threshold": ensemble_threshold(protocol, ensemble, labels),
             "probability": protocol.rule,
-            **_summarise_scores(scores),
+            **_summarise_scores(scores, groups),
         }
         if labels.several:
-            classes = {one: _summarise_scores([score.classes[one] for score in scores]) for one in labels.class_names}
+            classes = {
+                one: _summarise_scores([score.classes[one] for score in scores], groups) for one in labels.class_names
+            }
             pooled = {
                 measure: float(np.mean([own["pooled"][measure] for own in classes.values()]))
                 for measure in measure_counts(scores[0].counts)
@@ -231,11 +238,11 @@ def summarise(results: Sequence[ImageResult], ensemble: str = "mean", labels: La
         "metrics": {name: inspect.getdoc(metric) for name, metric in METRICS.items()},
         "empty_truths": sum(_is_empty(result.scores["mean"].counts, "false_negative") for result in results),
         "uncertainty": {
-            **mean_and_interval(spreads),
+            **mean_and_interval(spreads, groups),
             "rank_correlation_with_dice": rank_correlation(spreads, dice),
         },
         "doubt": {
-            **mean_and_interval(doubts),
+            **mean_and_interval(doubts, groups),
             "rank_correlation_with_dice": rank_correlation(doubts, dice),
         },
         "calibration": _calibration([r.calibration for r in results], labels),

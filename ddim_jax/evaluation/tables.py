@@ -69,13 +69,14 @@ def summary_table(metrics: dict[str, Any]) -> Table:
     """A table of the protocols for the terminal, made of what is in `metrics.json`."""
     size = {"model": "resized", "native": "native size", "tiles": "in tiles"}[metrics["size"]]
     scored = "each picture's own size" if metrics["resolution"] == "native" else "the working size"
-    count = metrics["images"]
-    few = f"\n{count} image{'s' * (count > 1)}: too few for the means to say much" if count < FEW else ""
+    count = metrics.get("groups", metrics["images"])  # earlier files do not say the groups
+    kind, of_groups = ("image", "") if count == metrics["images"] else ("group", f" of {count} groups")
+    few = f"\n{count} {kind}{'s' * (count > 1)}: too few for the means to say much" if count < FEW else ""
     table = Table(
         title=f"{escape(metrics['dataset'])} {metrics['split']}: {metrics['images']} images, "
         f"{metrics['samples']} samples x {metrics['steps']} steps, fused by {metrics['ensemble']}, {size}",
-        caption=f"scored at {scored}; mean over images [95% interval]; hd95 in pixels; 80% kept: without the most "
-        "doubtful images" + few + (f"\n{escape(metrics['note'])}" if metrics.get("note") else ""),
+        caption=f"scored at {scored}; mean over images [95% interval{of_groups}]; hd95 in pixels; 80% kept: without "
+        "the most doubtful images" + few + (f"\n{escape(metrics['note'])}" if metrics.get("note") else ""),
     )
     table.add_column("measure")
     own = metrics.get("protocol", "mean")  # the one that the checkpoint's masks are made with; of earlier files unsaid

@@ -41,7 +41,8 @@ class Calibrated(NamedTuple):
       coverage: the share of pictures that each bound is made for, in (0, 1).
       quantiles: for each class, in their order.
       temperature: fitted to the same pictures (`ddim_jax.metrics.scale_probability`); the bounds do not use it.
-      about: where it comes from: "dataset", "split", "images" and "ids_sha256" of the pictures.
+      about: where it comes from: "dataset", "split", "images" and "ids_sha256" of the pictures, and "groups", the
+        number of their groups, where there are fewer of these.
       doubt_temperature: at which the doubt of the same pictures is what they miss of Dice, on average
         (`ddim_jax.metrics.fit_doubt_temperature`); 1 of a calibration that an earlier version made.
     """
@@ -60,9 +61,10 @@ class Calibrated(NamedTuple):
 
     def in_words(self) -> str:
         """One line for people."""
+        groups = f", of {self.about['groups']} groups," if "groups" in self.about else ""
         return (
             f"each interval of an area and each lower bound of a Dice made to hold for {self.coverage:.4g} of pictures "
-            f"like the {self.about['images']} of {self.about['dataset']} {self.about['split']}"
+            f"like the {self.about['images']}{groups} of {self.about['dataset']} {self.about['split']}"
         )
 
     def bounds(
@@ -285,6 +287,8 @@ def _parsed(record: Mapping[str, Any], labels: Labels) -> Calibrated:
     )
     check_coverage(record["coverage"])
     about = {name: record["about"][name] for name in ("dataset", "split", "images", "ids_sha256")}
+    if "groups" in record["about"]:
+        about["groups"] = int(_number(record["about"]["groups"]))
     doubt_temperature = _number(record.get("doubt_temperature", 1.0))
     if not doubt_temperature > 0:
         raise ValueError("no temperature")

@@ -10,6 +10,10 @@ doubt that it said. With S_(k) the k-th smallest of their n scores and k = ceil(
 and solving that for the truth gives the interval. It needs no assumption on the network. It needs the further picture
 to be exchangeable with the n: drawn alike, from the same source. The probability is over both draws, on average over
 pictures: not for each kind of picture by itself, not for all classes at once, and not on pictures from elsewhere.
+
+Slices of one volume are not drawn one by one. Then the groups are exchangeable, and a further picture is one of a
+further group (Lee, Barber and Willett, arXiv 2306.06342): of K groups with n_g pictures each score has the weight
+1 / ((K + 1) n_g), and the bound is the smallest score up to which the weights sum to the coverage.
 """
 
 import math
@@ -77,25 +81,41 @@ def check_coverage(coverage: float) -> Fraction:
 
 
 def pictures_needed(coverage: float) -> int:
-    """The fewest scores that have a quantile: ceil(1 / (1 - coverage)) - 1, 9 for 0.9; raises as `check_coverage`."""
+    """The fewest scores, or groups of them, that have a quantile: ceil(1 / (1 - coverage)) - 1, 9 for 0.9.
+
+    Raises:
+      ValueError: as `check_coverage`.
+    """
     return math.ceil(1 / (1 - check_coverage(coverage))) - 1
 
 
-def conformal_quantile(scores: Sequence[float], coverage: float) -> float:
-    """The k-th smallest of n scores, k = ceil((n + 1) coverage).
+def conformal_quantile(scores: Sequence[float], coverage: float, groups: Sequence[str] | None = None) -> float:
+    """The smallest score up to which the weights of the scores sum to the coverage; see above.
+
+    Args:
+      scores: [n].
+      coverage: in (0, 1).
+      groups: n names; None where each picture is one by itself, which gives the k-th smallest score with
+        k = ceil((n + 1) coverage).
 
     Raises:
-      ValueError: k is larger than n, so that no bound holds for that share; a score is NaN; or as `check_coverage`.
+      ValueError: there are too few groups, so that no bound holds for that share; a score is NaN; or as
+        `check_coverage`.
     """
     scores = np.asarray(scores, np.float64)
-    rank = math.ceil((len(scores) + 1) * check_coverage(coverage))
-    if rank > len(scores):
+    group = np.arange(len(scores)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    sizes = np.bincount(group)
+    reached = (len(sizes) + 1) * check_coverage(coverage)
+    if reached > len(sizes):
+        what = "pictures" if len(sizes) == len(scores) else "groups of pictures (patients, folders, volumes)"
         raise ValueError(
-            f"{len(scores)} pictures; a coverage of {coverage} needs {pictures_needed(coverage)} to be calibrated"
+            f"{len(sizes)} {what}; a coverage of {coverage} needs {pictures_needed(coverage)} to be calibrated"
         )
     if np.isnan(scores).any():
         raise ValueError("a score is NaN")
-    return float(np.sort(scores)[rank - 1])
+    order = np.argsort(scores)
+    sums = np.cumsum(1 / sizes[group[order]])
+    return float(scores[order][np.searchsorted(sums, float(reached) - 1e-9)])
 
 
 def class_statements(

@@ -38,14 +38,15 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
     pairs = find_pairs(root, options.annotators)
     if options.reading.window is None:
         check_ranges(root, (pair.image for pair in pairs if pair.slice is None))
+    groups = _groups(pairs) if options.groups == "folder" else {}
     if split == "all":
-        return PairSource(root.resolve().name, pairs, labels=options.labels, reading=options.reading)
+        return PairSource(root.resolve().name, pairs, labels=options.labels, reading=options.reading, groups=groups)
     division = divide(
         root,
         [pair.id for pair in pairs],
         seed=options.seed,
         cache_dir=options.cache_dir,
-        groups=_groups(pairs) if options.groups == "folder" else None,
+        groups=groups,
         folds=options.folds,
         fold=options.fold,
         read_only=options.read_only,
@@ -53,7 +54,9 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
     chosen = [pair for pair in pairs if division.split.get(pair.id) == split]
     if not chosen:
         raise EmptySplit(f"{root}: no pair belongs to the split {split}; give it lines in splits.csv.")
-    source = PairSource(root.resolve().name, chosen, labels=options.labels, reading=options.reading)
+    source = PairSource(
+        root.resolve().name, chosen, labels=options.labels, reading=options.reading, groups=division.group
+    )
     source.division = division
     return source
 

@@ -1,12 +1,14 @@
 """Folders of images/ and masks/: what pairs up, what is read, and what is said when it does not."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from absl import logging
 from pair_files import mask, picture, save, save_pair, write_splits
 from PIL import Image
 
-from ddim_jax.data import Example, check_source, load_arrays, load_dataset
+from ddim_jax.data import Example, Subset, check_source, groups_of, load_arrays, load_dataset
 from ddim_jax.data.datasets.folder import find_pairs
 from ddim_jax.data.discovery import all_images, folders_below
 from ddim_jax.data.preflight import examine
@@ -278,3 +280,15 @@ def test_files_that_are_no_pictures_are_counted(tmp_path, monkeypatch):
     assert said == [
         f"{tmp_path}: files of images/ and masks/ that are no pictures are passed over: no suffix 1, .webp 2"
     ]
+
+
+@pytest.mark.parametrize("split", ["all", "train"])
+def test_the_groups_of_pairs_are_those_of_the_split(tmp_path, split):
+    names = [f"{patient}/{number}" for patient in ("ann", "bob", "cy") for number in range(2)]
+    for number, name in enumerate(names):
+        save_pair(tmp_path / f"images/{name}.png", tmp_path / f"masks/{name}.png", number)
+    source = load_dataset("folder", split, root=tmp_path)
+    assert groups_of(source) == tuple(name.partition("/")[0] for name in source.ids)
+    assert groups_of(Subset(source, [1])) == groups_of(source)[1:2]
+    alone = load_dataset("folder", "all", root=tmp_path, groups="none")
+    assert groups_of(alone) == alone.ids == groups_of(SimpleNamespace(ids=alone.ids))

@@ -106,8 +106,8 @@ def test_without_a_calibration_nothing_is_called_calibrated(segmenter, tmp_path)
 @pytest.mark.parametrize(
     ("given", "split", "message"),
     [
-        ({"calibrate": 0.95}, "val", "on 9 pictures; bounds that hold for 0.95 of them need 19 or more"),
-        ({"calibrate": 0.9, "limit": 8}, "val", "on 8 pictures; bounds that hold for 0.9 of them need 9"),
+        ({"calibrate": 0.95}, "val", "on 9 pictures; bounds that hold for 0.95 of pictures need 19 or more"),
+        ({"calibrate": 0.9, "limit": 8}, "val", "on 8 pictures; bounds that hold for 0.9 of pictures need 9"),
         ({"calibrate": 0.9}, "train", "expected val"),
         ({"calibrate": 1.0}, "val", "coverage is 1.0; expected a number above 0 and below 1"),
         ({"calibrate": 0.9, "resolution": "model"}, "val", "expected native"),
@@ -149,3 +149,32 @@ def test_empty_truths_and_masks_are_pictures_like_others(tmp_path):
         "held": 9, "images": 9, "coverage": 1.0, "low": 0, "high": 1.0, "mean_width": 0.0, "mean_width_share": 0.0
     }  # fmt: skip
     assert found["classes"]["foreground"]["dice_low"]["mean"] == 1.0
+
+
+def of_patients(data, *patients):
+    data.groups = patients
+    return data
+
+
+def test_pictures_of_patients_are_drawn_together(segmenter, tmp_path):
+    """Patient a has a Dice of 1 three times, patient b 2/3 once; of 4 pictures one area does not hold, of b."""
+    data = of_patients(source(*[(RIGHT, TOP_HALF)] * 3, (ONE_ROW, TOP_HALF)), *"aaab")
+    metrics = scored(segmenter, data, tmp_path / "test")
+    assert (metrics["images"], metrics["groups"]) == (4, 2)
+    dice = metrics["protocols"]["mean"]["per_image"]["dice"]
+    assert dice == pytest.approx({"mean": (3 + 2 / 3) / 4, "low": 2 / 3, "high": 1})
+    area = metrics["bounds"]["classes"]["foreground"]["area_uncalibrated"]
+    assert (area["held"], area["low"], area["high"]) == (3, 0, 1)
+    assert "95% interval of 2 groups" in " ".join(screen(metrics).split())
+
+
+def test_a_calibration_is_of_patients(segmenter, tmp_path):
+    """Nine patients; of one of them eleven pictures, all with the larger error, have a tenth of the weight."""
+    pairs = [(RIGHT, TOP_HALF)] * 9 + [(ONE_ROW, TOP_HALF)] * 10
+    scored(segmenter, of_patients(source(*pairs), *"abcdefgh", *"i" * 11), tmp_path / "val", "val", calibrate=0.8)
+    written = json.loads((tmp_path / "RUN/calibration.json").read_text())
+    assert written["quantiles"]["foreground"]["area"] == 0 and written["about"]["groups"] == 9
+    calibration, _ = segmenter.calibration(segmenter.options())
+    assert "like the 19, of 9 groups, of memory val" in calibration.in_words()
+    with pytest.raises(InputError, match=r"calibrate on 8 groups of pictures .*need 9 or more"):
+        scored(segmenter, of_patients(source(*pairs), *"abcdefg", *"i" * 12), tmp_path / "v", "val", calibrate=0.9)

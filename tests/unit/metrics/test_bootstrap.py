@@ -40,3 +40,27 @@ def test_what_has_no_mean_is_refused(values):
 def test_arguments_out_of_range_are_refused(arguments):
     with pytest.raises(ValueError, match="resamples must be >= 1 and level in"):
         bootstrap_interval([0.5], **arguments)
+
+
+def test_groups_are_drawn_whole():
+    """Two groups of three and one: both are drawn with probability 1/2, one of them twice with 1/4 each."""
+    values, groups = [0.0, 0.0, 0.0, 1.0], ["a", "a", "a", "b"]
+    assert bootstrap_interval(values, groups) == (0.0, 1.0)
+    assert bootstrap_interval(values, groups, level=0.3) == (0.25, 0.25)
+    assert bootstrap_interval(values, ["a"] * 4) == (0.25, 0.25)
+
+
+def test_pictures_by_themselves_are_groups_of_one():
+    values = np.random.default_rng(0).uniform(size=30)
+    assert bootstrap_interval(values, list(map(str, range(100, 130)))) == bootstrap_interval(values)
+
+
+def test_the_interval_over_groups_holds_the_mean_as_often_as_it_says():
+    """40 slices of each of 20 volumes, of which the volume decides most; over slices it holds far less often."""
+    rng, held = np.random.default_rng(1), np.zeros(2)
+    groups = np.repeat(np.arange(20), 40)
+    for _ in range(200):
+        values = (rng.normal(size=(20, 1)) + 0.5 * rng.normal(size=(20, 40))).ravel()
+        intervals = bootstrap_interval(values, groups, resamples=200), bootstrap_interval(values, resamples=200)
+        held += [low <= 0 <= high for low, high in intervals]
+    assert held[0] >= 170 and held[1] < 100

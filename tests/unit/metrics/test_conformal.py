@@ -95,6 +95,35 @@ def test_the_share_that_is_covered_is_the_nominal_one_on_exchangeable_pictures()
     assert low <= held <= high
 
 
+def test_scores_of_groups_by_hand():
+    """Three groups: 1/4 of the weight each, in equal parts, and 1/4 at infinity."""
+    scores, groups = [5.0, 1.0, 2.0, 3.0, 4.0, 6.0], list("abbbbc")
+    # From 1 on the weights sum to 1/16, 2/16, 3/16, 4/16 (4.0), 8/16 (5.0), 12/16 (6.0).
+    found = [conformal_quantile(scores, coverage, groups) for coverage in (0.06, 0.0625, 0.1, 0.25, 0.3, 0.5, 0.75)]
+    assert found == [1, 1, 2, 4, 5, 5, 6]
+    with pytest.raises(ValueError, match=r"^3 groups of pictures .*; a coverage of 0.8 needs 4 to be calibrated"):
+        conformal_quantile(scores, 0.8, groups)
+
+
+@pytest.mark.parametrize("coverage", [0.5, 0.9, 0.95])
+def test_pictures_by_themselves_are_groups_of_one(coverage):
+    scores = np.random.default_rng(0).uniform(size=39)
+    assert conformal_quantile(scores, coverage, list(map(str, range(39)))) == conformal_quantile(scores, coverage)
+
+
+def test_a_picture_of_another_group_is_covered_as_often_as_nominal():
+    """Volumes of 1 to 30 slices, and as many times one slice of another volume; slices by themselves fall short."""
+    rng, held, trials = np.random.default_rng(2), np.zeros(2), 1000
+    for _ in range(trials):
+        sizes = rng.integers(1, 31, 9)
+        groups = np.repeat(np.arange(9), sizes)
+        scores = rng.normal(size=9)[groups] + 0.2 * rng.normal(size=len(groups))
+        further = rng.normal() + 0.2 * rng.normal()
+        held += [further <= conformal_quantile(scores, 0.9, own) for own in (groups, None)]
+    assert held[0] >= stats.binom.ppf(0.001, trials, 0.9)
+    assert held[1] < stats.binom.ppf(0.001, trials, 0.9)
+
+
 def test_intervals_are_narrow_where_doubt_is_small():
     rng = np.random.default_rng(1)
     said, truths = drawn(rng, 4000)
