@@ -61,7 +61,7 @@ def examine(
 
 
 def _split_line(division: Division, facts: Mapping[str, PairFacts], labels: Labels) -> Line:
-    """Returns lines on the splits that a training would make of the folder, and on those that are too small."""
+    """Returns the line on the splits that a training would make of the folder, with what is too small of them."""
     of_split: dict[str, list[PairFacts]] = {split: [] for split in SPLITS}
     for name, split in division.split.items():
         of_split[split].append(facts[name])

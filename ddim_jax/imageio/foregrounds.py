@@ -9,7 +9,7 @@ _NAMED_AT_MOST = 10
 
 
 class Foreground(NamedTuple):
-    """The value besides 0 of a lossless mask of two levels, where it is foreground whatever it is.
+    """The value of the foreground of a lossless mask that holds 0 and one other value, which is read whatever it is.
 
     Attributes:
       key: equal for two masks that mean the same: a grey value, or a colour.

@@ -26,7 +26,11 @@ def announcements(run: Run, prepared: Prepared) -> Iterator[str]:
     if data["folds"]:
         yield f"fold {data['fold']} of {data['folds']}; those of all pictures are in the run's folds.csv"
     if annotators := annotators_of(prepared.source):
-        yield f"{annotators} annotators: the mask of one is drawn each time a picture is trained on"
+        ties = "" if annotators % 2 else ", background where half of them see a structure and half do not"
+        yield (
+            f"{annotators} annotators: the mask of one is drawn each time a picture is trained on; validation scores "
+            f"against their consensus{ties}"
+        )
     if note := note_of(prepared.source):
         yield note
     if unlabelled := run.data.unlabelled:

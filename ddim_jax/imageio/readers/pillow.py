@@ -79,7 +79,7 @@ class PillowReader:
         """Reads a mask by the rules of `ddim_jax.imageio.masks.mask_of_picture`, upright as its EXIF orientation says.
 
         Returns:
-          uint8 [H, W], values {0, 1}.
+          uint8 [H, W], as `ddim_jax.labels` has it.
 
         Raises:
           DataError: as `read_image`, or the mask has more than two well-separated levels. The message names the file.
