@@ -1,9 +1,9 @@
 """Data sets by name."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ddim_jax.data.sources import SPLITS, DataOptions, Source
 from ddim_jax.data.splits import find_table
@@ -18,23 +18,7 @@ GENERATED = ("phantom", "ambiguous")
 """Data sets without files."""
 
 
-def load_dataset(
-    name: str,
-    split: str,
-    *,
-    root: str | os.PathLike | None = None,
-    seed: int = 0,
-    image_size: int = 64,
-    cache_dir: str | os.PathLike | None = None,
-    counts: Mapping[str, int] | None = None,
-    groups: Literal["folder", "none"] = "folder",
-    folds: int = 0,
-    fold: int = 0,
-    read_only: bool = False,
-    labels: Labels = Labels(),
-    reading: ReadOptions = ReadOptions(),
-    annotators: Sequence[str] = (),
-) -> Source:
+def load_dataset(name: str, split: str, **given: Any) -> Source:
     """One split of a data set.
 
     Of a folder of pairs without splits.csv the split is drawn once and written there, or into `cache_dir` where that
@@ -44,43 +28,30 @@ def load_dataset(
       name: of a registered data set: phantom and ambiguous (generated), folder (images/ and masks/ below `root`), a
         published one as it is unpacked below `root` (rsua, isbi2016, polypdb), or one of another package.
       split: train, val or test; "all" of a folder of pairs alone, in which no split is then read or drawn.
-      root: the folder; generated ones need none.
-      seed: of the phantoms, and of a folder's split where it has none. The splits of published sets are fixed.
-      image_size: side in pixels of the phantoms; the pictures of the others keep their own size.
-      cache_dir: for indices and for splits that cannot be written beside the data; by default ddim_jax in the user's
-        cache folder ($XDG_CACHE_HOME, else ~/.cache).
-      counts: number of phantoms in each split; by default 512, 64 and 64.
-      groups: what stays together when the split of a folder is drawn: "folder", the pictures of each first folder below
-        images/ (or of each patient, where the files name one); "none", each pair by itself.
-      folds: 3 or more: a folder is divided into so many folds, instead of by splits.csv; 0: it is not.
-      fold: the fold that is held out, 0 .. folds - 1.
-      read_only: write no split into a folder.
-      labels: the classes of the masks; by default one, read by the level.
-      reading: how pictures are read from files.
-      annotators: of a folder, the names of two or more folders beside images/, each with one annotator's mask of every
-        picture; ("numbered",) for numbered names in masks/; () for one truth.
+      **given: fields of `ddim_jax.data.sources.DataOptions`.
 
     Raises:
-      ConfigError: the name, the split, the root, the counts, the folds or the annotators are not as above.
+      ConfigError: the name, the split, the root, the counts, the folds or the annotators are not as they have to be.
       DataError: the data below `root` cannot be used; files are named, up to ten.
       InputError: a published set is asked for and tensorflow-datasets is not installed, or a path is of remote storage.
+      TypeError: there is no field of that name.
     """
-    load = DATASETS.get(name, "data.name")
+    load, options = DATASETS.get(name, "data.name"), DataOptions(**given)
     if split not in SPLITS and not (split == "all" and name == "folder"):
         raise ConfigError(f"Unknown split {split!r}; expected one of {', '.join(SPLITS)}.")
+    folds, fold = options.folds, options.fold
     if folds and (name != "folder" or folds < 3 or not 0 <= fold < folds):
         raise ConfigError(
             f"data.folds is {folds} and data.fold {fold}, of the data set {name}; expected at least 3 folds of a "
             "folder, and one of them, from 0"
         )
+    annotators = tuple(options.annotators)
     if annotators and name != "folder":
         raise ConfigError(
             f"data.annotators is {list(annotators)} of the data set {name}; expected it of a folder alone"
         )
-    root, place = local_path(root or None, "data.root"), _cache(cache_dir)
-    about = DataOptions(root, seed, image_size, place, counts, groups, folds, fold, read_only, labels, reading)
-    about = about._replace(annotators=tuple(annotators))
-    return load(split, about)
+    root, cache_dir = local_path(options.root or None, "data.root"), _cache(options.cache_dir)
+    return load(split, options._replace(root=root, cache_dir=cache_dir, annotators=annotators))
 
 
 def configured(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -84,8 +84,8 @@ def training_batches(
       read_threads: number of batches that are read at once; 0 reads in the calling thread.
 
     Yields:
-      {"image": uint8 [b, S, S, 3], "mask": uint8 [b, S, S] as `ddim_jax.labels` has it, "index": int32 [b], the rows of `source`}, with
-      b = batch_size / process_count.
+      {"image": uint8 [b, S, S, 3], "mask": uint8 [b, S, S] as `ddim_jax.labels` has it, "index": int32 [b], the rows of
+      `source`}, with b = batch_size / process_count.
 
     Raises:
       ValueError: an argument is out of its range.

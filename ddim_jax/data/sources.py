@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -105,30 +105,32 @@ def groups_of(source: Source) -> tuple[str, ...]:
 
 
 class DataOptions(NamedTuple):
-    """The options of a data set, from the section `data` of a config; each data set takes those that it needs.
+    """The options of a data set, as the section `data` of a config has them; each data set takes those that it needs.
 
     Attributes:
-      root: the folder the files are in, None where none was given.
-      seed: of a split that is drawn, and of generated pictures.
-      image_size: side in pixels of generated pictures.
-      cache_dir: the folder for indices, and for splits that cannot be written beside the data.
-      counts: number of generated pictures in each split; None for the default.
-      groups: what stays together in a drawn split: "folder", the first folder below images/ (or the patient that a file
-        names); "none", nothing.
-      folds: of a cross-validation, 0 for none.
-      fold: which of them is held out.
-      read_only: nothing may be written into the folder.
-      labels: the classes of the masks.
-      reading: how pictures are read.
-      annotators: of several annotators, the folder of the masks of each, or ("numbered",); () for one truth.
+      root: the folder the files are in; generated sets need none.
+      seed: of the phantoms, and of a folder's split where it has none. The splits of published sets are fixed.
+      image_size: side in pixels of the phantoms; the pictures of the others keep their own size.
+      cache_dir: for indices and for splits that cannot be written beside the data; None for ddim_jax in the user's
+        cache folder ($XDG_CACHE_HOME, else ~/.cache). A data set gets the folder.
+      counts: number of phantoms in each split; None for 512, 64 and 64.
+      groups: what stays together when the split of a folder is drawn: "folder", the pictures of each first folder below
+        images/ (or of each patient, where the files name one); "none", each pair by itself.
+      folds: 3 or more: a folder is divided into so many folds, instead of by splits.csv; 0: it is not.
+      fold: the fold that is held out, 0 .. folds - 1.
+      read_only: write no split into a folder.
+      labels: the classes of the masks; by default one, read by the level.
+      reading: how pictures are read from files.
+      annotators: of a folder, the names of two or more folders beside images/, each with one annotator's mask of every
+        picture; ("numbered",) for numbered names in masks/; () for one truth.
     """
 
-    root: Path | None
-    seed: int
-    image_size: int
-    cache_dir: Path
-    counts: Mapping[str, int] | None
-    groups: str = "folder"
+    root: Path | None = None
+    seed: int = 0
+    image_size: int = 64
+    cache_dir: Path | None = None
+    counts: Mapping[str, int] | None = None
+    groups: Literal["folder", "none"] = "folder"
     folds: int = 0
     fold: int = 0
     read_only: bool = False

@@ -5,7 +5,7 @@ A picture is described by 24 numbers of its look at 64 x 64 pixels, and its dist
 of the National Institute of Sciences of India, 1936) from the mean of the calibration's descriptors, their correlations
 shrunk towards none (Ledoit and Wolf, J. Multivariate Analysis, 2004, with a fixed share), so that few pictures suffice.
 The limit is the conformal quantile of the distances of those very pictures, each from the others, which are a little
-longer than that of a new picture from all of them: of pictures drawn like them at most about one in twenty is beyond it.
+longer than that of a new picture from all of them: of pictures drawn alike at most about one in twenty is beyond it.
 
 It sees how light and dark lie, contrast, colour and sharpness. It does not see what the picture shows: one that is
 within the limit can still be of another kind, and one beyond it can be segmented well.
