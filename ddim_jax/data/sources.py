@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from ddim_jax.imageio.images import ReadOptions, check_fits, count_pixels, log_notes, read_picture
+from ddim_jax.imageio.images import Picture, ReadOptions, check_fits, count_pixels, log_notes, read_picture
 from ddim_jax.imageio.stacks import read_mask_of, read_slice
 from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.runtime.errors import ConfigError, DataError
@@ -33,6 +33,7 @@ class Example(NamedTuple):
       notes: on how the picture was read, as `ddim_jax.imageio.images.Picture` has them.
       annotators: uint8 [A, H, W], the mask of each of several annotators; None where there is one truth. `mask` is then
         their `consensus`.
+      pixel_mm: millimetres from row to row and from column to column; None where the file does not say them.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Example(NamedTuple):
     mask: np.ndarray
     notes: tuple[str, ...] = ()
     annotators: np.ndarray | None = None
+    pixel_mm: tuple[float, float] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -197,21 +199,21 @@ class PairSource:
             log_notes(pair.image, picture)
             for file, mask in zip(files, found, strict=True):
                 check_fits(pair.image, picture, file, mask)
-            return self._example(pair, picture.pixels, dict(zip(files, found, strict=True)), picture.notes)
+            return self._example(pair, picture, dict(zip(files, found, strict=True)))
         picture, masks = read_picture(pair.image, self._reading), {}
         log_notes(pair.image, picture)
         for file in (pair.mask, *pair.more_masks):
             masks[file] = read_mask_of(pair.image, file, self.labels)
             check_fits(pair.image, picture, file, masks[file])
-        return self._example(pair, picture.pixels, masks, picture.notes)
+        return self._example(pair, picture, masks)
 
-    def _example(
-        self, pair: Pair, pixels: np.ndarray, masks: Mapping[Path, np.ndarray], notes: tuple[str, ...] = ()
-    ) -> Example:
+    def _example(self, pair: Pair, picture: Picture, masks: Mapping[Path, np.ndarray]) -> Example:
         if not pair.annotators:
-            return Example(pair.id, pixels, united(masks, self.labels), notes)
-        of_each = [united({file: masks[file] for file in files}, self.labels) for files in pair.annotators]
-        return annotated(pair.id, pixels, np.stack(of_each), self.labels, notes)
+            found = Example(pair.id, picture.pixels, united(masks, self.labels), picture.notes)
+        else:
+            of_each = [united({file: masks[file] for file in files}, self.labels) for files in pair.annotators]
+            found = annotated(pair.id, picture.pixels, np.stack(of_each), self.labels, picture.notes)
+        return found._replace(pixel_mm=picture.pixel_mm)
 
     def count_pixels(self, index: int) -> int:
         """Pixels of the picture and the masks of pair `index`, from their headers.

@@ -216,12 +216,14 @@ def _times(seconds: Sequence[float], first: int) -> dict[str, Any]:
 def _read_all(source: Source, bar: Progress, labels: Labels) -> Callable[[int], Example]:
     """Reads every pair before anything is sampled, and keeps the first in `_KEPT_BYTES`; returns what gives a pair.
 
+    Where some files do not say the size of a pixel, no pair has it: a mean of millimetres is over all or none.
+
     Raises:
       DataError: pairs cannot be read, of which up to ten are named, or a mask is ignored everywhere; or
         masks that are read by level have several values for their foreground.
     """
     kept: dict[int, Example] = {}
-    free, foregrounds = _KEPT_BYTES, []
+    free, foregrounds, unknown = _KEPT_BYTES, [], 0
     for row in bar.track(range(len(source)), description="reading"):
         try:
             with noting(foregrounds):
@@ -231,12 +233,20 @@ def _read_all(source: Source, bar: Progress, labels: Labels) -> Callable[[int], 
             raise
         if not labels.valid(example.mask).any():
             raise DataError(f"{example.id}: its mask is ignored everywhere (data.ignore), so there is nothing to score")
+        unknown += example.pixel_mm is None
         free -= example.nbytes
         if free >= 0:
             kept[row] = example
     if several := describe_foregrounds(foregrounds):
         raise DataError(f"{source.name}: {several}")
-    return lambda row: kept[row] if row in kept else source[row]
+    if 0 < unknown < len(source):
+        logging.warning(f"{unknown} of {len(source)} files do not say the size of a pixel: no distance is told in mm")
+
+    def look(row: int) -> Example:
+        example = kept[row] if row in kept else source[row]
+        return example._replace(pixel_mm=None) if unknown else example
+
+    return look
 
 
 def _score_all(
@@ -258,12 +268,12 @@ def _score_all(
         samples = list(segmenter.sample_each([example.image for example in examples], options, batch_size))
         seconds += [(time.perf_counter() - start) / len(examples)] * len(examples)
         for example, estimates in zip(examples, samples, strict=True):
-            truth, annotators = example.mask, example.annotators
+            truth, annotators, pixel_mm = example.mask, example.annotators, example.pixel_mm
             if resolution == "model":
-                shape = estimates.shape[1:3]
+                shape, pixel_mm = estimates.shape[1:3], None
                 truth = resize_mask(truth, shape)
                 annotators = None if annotators is None else np.stack([resize_mask(mask, shape) for mask in annotators])
-            scored = score(example.id, estimates, truth, annotators=annotators)
+            scored = score(example.id, estimates, truth, annotators=annotators, pixel_mm=pixel_mm)
             results.append(scored._replace(descriptor=describe_picture(example.image)))
     return results, seconds
 

@@ -38,8 +38,8 @@ class Score(NamedTuple):
 
     Attributes:
       counts: pixels of the ensemble's mask against the truth.
-      measures: every registered metric by name, in the order of the names, with "dice_single": Dice of one sample alone
-        under the same protocol, averaged over the samples.
+      measures: every registered metric by name, in the order of the names, "hd95_mm" where the size of a pixel is
+        known, and "dice_single": Dice of one sample alone under the same protocol, averaged over the samples.
       classes: of several classes the score of each by its name; the counts are then their sum and the measures their
         mean. Empty for one class.
     """
@@ -117,6 +117,7 @@ def score_image(
     coverage: float = 0.9,
     annotators: np.ndarray | None = None,
     doubt_temperature: float = 1.0,
+    pixel_mm: tuple[float, float] | None = None,
 ) -> ImageResult:
     """Scores the samples of one image under every protocol; calibration and doubt are those of "mean".
 
@@ -130,6 +131,7 @@ def score_image(
       annotators: uint8 [A, H, W], the masks of several annotators, of the size of `truth`; None for one truth.
       coverage: decides the levels of the probability that make the interval of an area that is not calibrated.
       doubt_temperature: of the doubt, as a calibration has it.
+      pixel_mm: of the truth, from row to row and from column to column, for "hd95_mm"; None leaves that out.
 
     Raises:
       ValueError: the samples are not finite, or the truth holds other values.
@@ -145,7 +147,7 @@ def score_image(
         probability = resized[protocol.name] = resize_unit_map(fused, truth.shape)
         mask = threshold_mask(probability, threshold, labels)
         alone = [protocol_mask(one[np.newaxis], protocol, truth.shape, labels=labels) for one in samples]
-        scores[protocol.name] = _score(mask, alone, truth, labels)
+        scores[protocol.name] = _score(mask, alone, truth, labels, pixel_mm)
         if protocol.name == "mean":
             statements = class_statements(probability, mask, doubts, coverage, labels, labels.valid(truth))
             if annotators is not None:
@@ -165,12 +167,18 @@ def score_image(
     )
 
 
-def _score(mask: np.ndarray, alone: Sequence[np.ndarray], truth: np.ndarray, labels: Labels) -> Score:
+def _score(
+    mask: np.ndarray,
+    alone: Sequence[np.ndarray],
+    truth: np.ndarray,
+    labels: Labels,
+    pixel_mm: tuple[float, float] | None,
+) -> Score:
     """The score of a mask, and of the masks that single samples make alone."""
     singles = [[dice(counts) for counts in class_counts(one, truth, labels)] for one in alone]
     scores = []
     for (counts, measures), single in zip(
-        measure_classes(mask, truth, labels), zip(*singles, strict=True), strict=True
+        measure_classes(mask, truth, labels, pixel_mm), zip(*singles, strict=True), strict=True
     ):
         scores.append(Score(counts, dict(sorted({**measures, "dice_single": float(np.mean(single))}.items()))))
     if not labels.several:

@@ -37,6 +37,10 @@ _RULES = {
         "groups of them where there are fewer: patients, folders, volumes. Of one, or of equal values, it has no width "
         "and says nothing"
     ),
+    "hd95_mm": (
+        "hd95 in millimetres, where every file says the size of a pixel and masks are scored at the picture's own "
+        "size; of a projection (X-ray) at its detector"
+    ),
     "pooled": "pixel counts summed over all images, then one ratio",
     "dice_single": "Dice of one sample alone under the same protocol, averaged over the samples of an image",
     "flips": (

@@ -35,12 +35,14 @@ class Picture(NamedTuple):
       range: the stored values that became 0 and 255, of a file with more than 8 bits a channel; else None.
       notes: what a user should know of it, each a kind and, in brackets, details: "few levels (17 are left ...)".
       orientation: by which the stored pixels were turned, as EXIF numbers it: 1 for not at all.
+      pixel_mm: millimetres from row to row and from column to column; None where the file does not say them.
     """
 
     pixels: np.ndarray
     range: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
     orientation: int = 1
+    pixel_mm: tuple[float, float] | None = None
 
 
 class ReadOptions(NamedTuple):

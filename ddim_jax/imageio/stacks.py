@@ -109,8 +109,10 @@ def read_slice(
         if read is None:
             raise DataError(f"{mask}: is one picture, {image} has {stack.count} slices; expected NIfTI or DICOM-SEG.")
         found.append(read(mask, stack, index, labels))
-    pixels = stack.read(index)
-    return Picture(255 - pixels if options.invert else pixels, None, notes_of_slice(stack, index)), found
+    pixels, spacing = stack.read(index), getattr(stack, "pixel_mm", None)
+    pixel_mm = None if spacing is None else spacing(index)
+    pixels = 255 - pixels if options.invert else pixels
+    return Picture(pixels, None, notes_of_slice(stack, index), pixel_mm=pixel_mm), found
 
 
 def read_mask_of(image: str | os.PathLike, mask: str | os.PathLike, labels: Labels) -> np.ndarray:

@@ -29,14 +29,17 @@ def class_counts(prediction: np.ndarray, truth: np.ndarray, labels: Labels = Lab
 
 
 def measure_classes(
-    prediction: np.ndarray, truth: np.ndarray, labels: Labels = Labels()
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    labels: Labels = Labels(),
+    pixel_mm: tuple[float, float] | None = None,
 ) -> list[tuple[Counts, dict[str, float]]]:
     """The pixel counts of each class and every registered metric by name; arguments and errors as `class_counts`.
 
-    Metrics of two masks see ignored pixels as background in both.
+    Metrics of two masks see ignored pixels as background in both. `pixel_mm` as `ddim_jax.metrics.registered.measure`.
     """
     ignored = _ignored(truth, labels)
-    return [measure(*pair, ignored=ignored) for pair in _pairs(prediction, truth, labels)]
+    return [measure(*pair, ignored=ignored, pixel_mm=pixel_mm) for pair in _pairs(prediction, truth, labels)]
 
 
 def calibration_of_classes(probability: np.ndarray, truth: np.ndarray, labels: Labels = Labels()) -> list[Calibration]:

@@ -7,17 +7,21 @@ from collections.abc import Callable
 import numpy as np
 
 from ddim_jax.metrics.overlap import Counts, confusion_counts
+from ddim_jax.metrics.surface import hausdorff
 from ddim_jax.registry import METRICS
 from ddim_jax.runtime.errors import ConfigError
 
 
-def measure(prediction: np.ndarray, truth: np.ndarray, ignored: int = 0) -> tuple[Counts, dict[str, float]]:
+def measure(
+    prediction: np.ndarray, truth: np.ndarray, ignored: int = 0, pixel_mm: tuple[float, float] | None = None
+) -> tuple[Counts, dict[str, float]]:
     """The pixel counts of a mask against the truth, and every registered metric by name.
 
     Args:
       prediction: [H, W] of 0 and 1 (or boolean).
       truth: [H, W], the same.
       ignored: pixels, 0 in both, that are in no count.
+      pixel_mm: from row to row and from column to column, for "hd95_mm"; None leaves that out.
 
     Raises:
       ValueError: the masks differ in size or hold other values.
@@ -28,6 +32,8 @@ def measure(prediction: np.ndarray, truth: np.ndarray, ignored: int = 0) -> tupl
     values = {
         name: metric(counts) if _takes_counts(metric) else metric(prediction, truth) for name, metric in METRICS.items()
     }
+    if pixel_mm is not None:
+        values["hd95_mm"] = hausdorff(prediction, truth, 95.0, pixel_mm)
     return counts, {name: finite(name, value) for name, value in values.items()}
 
 

@@ -1,7 +1,8 @@
 """Distance between the outlines of two masks.
 
 An outline is every foreground pixel with a background pixel above, below, left or right of it; beyond the picture's
-edge counts as background. Distances are Euclidean, between pixel centres, in pixels of the masks given.
+edge counts as background. Distances are Euclidean, between pixel centres, in pixels of the masks given or in
+millimetres.
 
 For each direction the percentile over the outline pixels of one mask of their distance to the other outline is taken,
 and the larger of the two directions counts (the definition of Metrics Reloaded, Maier-Hein et al. 2024). Pooling both
@@ -19,16 +20,19 @@ from ddim_jax.metrics.overlap import check_masks
 from ddim_jax.registry import METRICS
 
 
-def hausdorff(prediction: np.ndarray, truth: np.ndarray, percentile: float = 100.0) -> float:
+def hausdorff(
+    prediction: np.ndarray, truth: np.ndarray, percentile: float = 100.0, pixel_mm: tuple[float, float] = (1.0, 1.0)
+) -> float:
     """The symmetric Hausdorff distance of the outlines at a percentile; 100 is the classical maximum.
 
     Args:
       prediction: [H, W] of 0 and 1 (or boolean).
       truth: [H, W], the same.
       percentile: in [0, 100], interpolated linearly between outline pixels.
+      pixel_mm: from row to row and from column to column; as it stands for a distance in pixels.
 
     Returns:
-      Distance in pixels, >= 0: 0 when both masks are empty, sqrt(H^2 + W^2) when exactly one is.
+      Distance in pixels or millimetres, >= 0: 0 when both masks are empty, the picture's diagonal when exactly one is.
 
     Raises:
       ValueError: the masks differ in size or hold other values, or the percentile is out of range.
@@ -37,14 +41,14 @@ def hausdorff(prediction: np.ndarray, truth: np.ndarray, percentile: float = 100
     if not prediction.any() and not truth.any():
         return 0.0
     if not prediction.any() or not truth.any():
-        return math.hypot(*truth.shape)
+        return math.hypot(*(length * step for length, step in zip(truth.shape, pixel_mm, strict=True)))
     from scipy import ndimage  # not at the head: few need it, and it takes long to import
 
     # Nothing lies outside the box around both masks, so cutting it out changes no outline and saves most of the work.
     box = ndimage.find_objects((prediction | truth).astype(np.uint8))[0]
     outlines = [mask[box] & ~ndimage.binary_erosion(mask[box]) for mask in (prediction, truth)]
     return max(
-        float(np.percentile(ndimage.distance_transform_edt(~there)[here], percentile))
+        float(np.percentile(ndimage.distance_transform_edt(~there, sampling=pixel_mm)[here], percentile))
         for here, there in (outlines, outlines[::-1])
     )
 

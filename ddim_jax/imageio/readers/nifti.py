@@ -53,7 +53,7 @@ class NiftiReader:
         """
         stack = NiftiStack((Path(path),), options)
         _check_single(stack)
-        return Picture(stack.read(0), None, stack.notes(0))
+        return Picture(stack.read(0), None, stack.notes(0), pixel_mm=stack.pixel_mm(0))
 
     @staticmethod
     def read_mask(path: str | os.PathLike, labels: Labels = Labels()) -> np.ndarray:

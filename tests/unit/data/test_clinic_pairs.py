@@ -51,6 +51,7 @@ def test_a_slice_with_masks_of_three_formats(root):
     for example in (source[0], source[1], source[2]):
         np.testing.assert_array_equal(example.mask, inside)
         np.testing.assert_array_equal(example.image, np.repeat(inside[..., None] * 255, 3, -1))
+        assert example.pixel_mm == (0.5, 0.75)
 
 
 def test_the_slices_of_volumes_are_pairs_that_stay_together(root):

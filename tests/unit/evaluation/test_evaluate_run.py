@@ -256,3 +256,19 @@ def test_batches_change_no_number(hand_run, tmp_path):
     times = metrics.pop("seconds_per_image")
     assert times["first_with_compilation"] > 0 and times["mean_of_the_rest"] == times["median_of_the_rest"] > 0
     assert all(value == hand_run[0][name] for name, value in metrics.items() if name != "batch_size")
+
+
+def test_distances_in_millimetres_where_every_file_says_the_size_of_a_pixel(tmp_path, caplog):
+    segmenter, source = hand_case()
+    spaced = MemorySource([example._replace(pixel_mm=(0.5, 2.0)) for example in source.examples])
+    found = evaluate(segmenter, spaced, tmp_path / "mm", split="test", figures=False)["protocols"]["paper"]["per_image"]
+    # One row between the outlines of image a, none in b, the diagonal of 4 x 4 pixels in c.
+    assert found["hd95"]["mean"] == pytest.approx((1 + math.sqrt(32)) / 3)
+    assert found["hd95_mm"]["mean"] == pytest.approx((0.5 + math.hypot(2, 8)) / 3)
+    assert "hd95_mm" in (tmp_path / "mm/per_image.csv").read_text().splitlines()[0]
+    at_model = evaluate(segmenter, spaced, tmp_path / "model", split="test", figures=False, resolution="model")
+    mixed = MemorySource([*spaced.examples[:2], source.examples[2]])
+    in_part = evaluate(segmenter, mixed, tmp_path / "mixed", split="test", figures=False)
+    for metrics in (at_model, in_part):
+        assert "hd95_mm" not in metrics["protocols"]["mean"]["per_image"]
+    assert "1 of 3 files do not say the size of a pixel" in caplog.text

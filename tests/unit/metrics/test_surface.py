@@ -76,6 +76,16 @@ def test_agrees_with_scikit_image_and_with_all_pairs(seed):
     assert 0 < expected < pairs.max()
 
 
+def test_distances_in_millimetres_know_how_far_rows_and_columns_are_apart():
+    prediction, truth, spacing = blob(3), blob(103), (0.4, 2.5)
+    outlines = outline_by_neighbours(prediction), outline_by_neighbours(truth)
+    pairs = cdist(*(np.argwhere(outline) * spacing for outline in outlines))
+    expected = max(np.percentile(pairs.min(axis=1), 95), np.percentile(pairs.min(axis=0), 95))
+    assert hausdorff(prediction, truth, 95.0, spacing) == pytest.approx(expected)
+    empty = np.zeros((30, 16), np.uint8)
+    assert hausdorff(empty, np.ones_like(empty), pixel_mm=(0.4, 1.0)) == pytest.approx(20.0)  # 12 by 16 mm
+
+
 def test_masks_of_two_sizes_are_refused():
     with pytest.raises(ValueError, match=r"\(3, 3\) and \(3, 4\)"):
         hd95(np.ones((3, 3)), np.ones((3, 4)))
