@@ -121,7 +121,8 @@ def _frame_attributes(path: str | os.PathLike, header: "Dataset", index: int) ->
             groups += [part[0] for group in ("PixelValueTransformationSequence", "FrameVOILUTSequence")
                        if (part := sequence[item].get(group))]  # fmt: skip
     names = ("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth",
-             "VOILUTFunction", "VOILUTSequence", "BitsStored", "PixelRepresentation", "PixelPaddingValue")  # fmt: skip
+             "VOILUTFunction", "VOILUTSequence", "BitsStored", "PixelRepresentation", "PixelPaddingValue",
+             "PixelPaddingRangeLimit")  # fmt: skip
     found = {name: group[name].value for group in groups for name in names if group.get(name) not in (None, "", [])}
     return found | {"big_endian": _is_big_endian(header), "path": path}
 
@@ -225,9 +226,13 @@ def _first(value: Any) -> float:
 
 
 def _without_padding(stored: np.ndarray, attributes: dict[str, Any]) -> np.ndarray:
-    padding = attributes.get("PixelPaddingValue")
-    # Some files give a negative value as unsigned.
-    kept = stored if padding is None else stored[stored != np.asarray(int(padding)).astype(stored.dtype)]
+    """The values that are no padding, which is one value or all between two (PS3.3 C.7.5.1.1.2); all where none are."""
+    first = attributes.get("PixelPaddingValue")
+    if first is None:
+        return stored
+    ends = [int(first), int(attributes.get("PixelPaddingRangeLimit", first))]
+    low, high = np.sort(np.array(ends).astype(stored.dtype))  # some files give a negative value as unsigned
+    kept = stored[(stored < low) | (stored > high)]
     return kept if kept.size else stored
 
 

@@ -84,6 +84,19 @@ def test_values_at_the_ends_of_their_type_stay_in_order(tmp_path, dtype, values,
     np.testing.assert_allclose(np.array(grey(path))[:, :8], expected, atol=1.01)
 
 
+@pytest.mark.parametrize("ends", [(-900, -600), (-600, -900), (2**16 - 900, 2**16 - 600)])
+def test_all_values_of_a_range_of_padding_take_no_part_in_the_range(ends, tmp_path):
+    stored = np.concatenate([np.arange(-900, -600), np.arange(1000, 1100)]).reshape(20, 20)
+    path = ct_slice(tmp_path / "a.dcm", stored, RescaleIntercept=0, PixelData=stored.astype("<i2").tobytes())
+    dataset = pydicom.dcmread(path)
+    for name, value in zip(("PixelPaddingValue", "PixelPaddingRangeLimit"), ends, strict=True):
+        dataset.add_new(name, "US" if value > 0 else "SS", value)
+    dataset.save_as(path)
+    low, high = np.percentile(stored[15:], [0.5, 99.5])
+    expected = np.clip((stored - low) / (high - low) * 255, 0, 255)
+    np.testing.assert_allclose(grey(path), expected, atol=0.51)
+
+
 @pytest.mark.parametrize(("signed", "first"), [(True, -128), (False, 0)])
 def test_eight_bits_of_either_sign(tmp_path, signed, first):
     stored = np.arange(first, first + 256).reshape(16, 16)
