@@ -34,7 +34,8 @@ def mask_of_picture(picture: Image.Image, labels: Labels = Labels(), *, lossy: b
     * Booleans, grey of any depth and palettes or RGB made of greys go by brightness. Palettes and RGB with colours must
       be exactly two of them, one black (the background).
     * With an alpha channel that varies over a picture of one colour, alpha is the mask; else the picture is laid over
-      black.
+      black. A picture that is transparent everywhere is refused.
+    * A palette that has one colour for two of the indices is a label map: its colours do not tell these apart.
     * Negative values are refused.
     * A constant mask is empty where it is 0 and full elsewhere (in a JPEG: elsewhere from 32 on).
     * A lossless file of few exact values that are not 0 and one other is a label map and refused; soft edges between
@@ -141,6 +142,8 @@ def _mask_of_palette(picture: Image.Image, labels: Labels, name: str) -> np.ndar
         return mask_of_numbers(indices, labels, name=name)
     palette = np.asarray(picture.convert("RGB"))
     counts = value_counts(indices)
+    if len(counts) <= MOST_LABELS and _share_a_colour(picture, set(counts) if len(counts) > 1 else {0, *counts}):
+        raise LabelMapError(name, counts)  # colours tell nothing of two indices that look alike
     if _is_grey(palette, 0):
         if label_counts(palette[..., 0]):
             raise LabelMapError(name, counts)  # with the indices, which data.labels goes by
@@ -157,6 +160,13 @@ def _mask_of_palette(picture: Image.Image, labels: Labels, name: str) -> np.ndar
         )
     _note_palette(indices, palette, name)
     return (~black).astype(np.uint8)
+
+
+def _share_a_colour(picture: Image.Image, indices: set[int]) -> bool:
+    every = Image.frombytes("P", (256, 1), bytes(range(256)))
+    every.putpalette(picture.getpalette("RGB"))
+    colours = np.asarray(every.convert("RGB"))[0]  # black where a palette ends early
+    return len({tuple(colours[index]) for index in indices}) < len(indices)
 
 
 def _note_palette(indices: np.ndarray, palette: np.ndarray, name: str) -> None:
@@ -193,8 +203,20 @@ def over_black(rgba: np.ndarray) -> np.ndarray:
 
 def _without_alpha(rgba: np.ndarray, labels: Labels, name: str) -> np.ndarray:
     colours, alpha = rgba[..., :3], rgba[..., 3]
-    if (colours == colours[0, 0]).all() and alpha.min() < alpha.max():
+    if not alpha.any():
+        raise DataError(
+            f"{name}: every pixel is transparent (alpha is 0), so nothing says if its colours are a mask; expected one "
+            "that can be seen. Save it without alpha."
+        )
+    if alpha.min() == alpha.max():
+        return _from_colours(colours, labels, tolerance=2, name=name)
+    if (colours == colours[0, 0]).all():
         return alpha
+    if labels.by_value and (partly := int(np.count_nonzero((alpha > 0) & (alpha < 255)))):
+        raise DataError(
+            f"{name}: {partly} pixels are transparent in part, and data.labels and data.ignore go by exact values; "
+            "save the mask without alpha."
+        )
     return _from_colours(over_black(rgba), labels, tolerance=2, name=name)
 
 

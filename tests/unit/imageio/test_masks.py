@@ -91,6 +91,52 @@ def test_black_is_the_background_of_a_palette_whatever_its_index():
     np.testing.assert_array_equal(by_index, TRUTH)
 
 
+@pytest.mark.parametrize(
+    ("indices", "colours"),
+    [
+        (TRUTH, [0, 0, 0, 0, 0, 0]),
+        (TRUTH, [0, 0, 0]),  # a palette that ends early
+        (TRUTH + disk(64, (30, 34), 5), [0, 0, 0, 255, 255, 255, 255, 255, 255]),
+        (TRUTH + disk(64, (30, 34), 5), [0, 0, 0, 0, 0, 0, 255, 255, 255]),
+        (TRUTH, [255, 0, 0, 255, 0, 0]),
+        (np.ones_like(TRUTH), [0, 0, 0, 0, 0, 0]),
+    ],
+)
+def test_indices_of_one_colour_are_a_label_map(indices, colours):
+    alike = Image.fromarray(indices, "P")
+    alike.putpalette(colours)
+    with pytest.raises(LabelMapError) as refused:
+        read(alike)
+    assert refused.value.counts == {int(value): int((indices == value).sum()) for value in np.unique(indices)}
+    labels = Labels.create({"a": 1, "b": 2})
+    np.testing.assert_array_equal(mask_of_picture(alike, labels, lossy=False, name="m.png"), indices)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_alpha_that_is_the_same_everywhere_says_nothing(channels):
+    def with_alpha(values, alpha):
+        return np.dstack([values] * channels + [np.full_like(values, alpha)])
+
+    for mask in (TRUTH * 255, np.zeros_like(TRUTH)):
+        with pytest.raises(DataError, match=r"m\.png: every pixel is transparent .*Save it without alpha"):
+            read(with_alpha(mask, 0))
+    np.testing.assert_array_equal(read(with_alpha(TRUTH * 255, 1)), TRUTH)
+    numbers, labels = TRUTH + disk(64, (30, 34), 5), Labels.create({"a": 1, "b": 2})
+    half = Image.fromarray(with_alpha(numbers, 128))
+    np.testing.assert_array_equal(mask_of_picture(half, labels, lossy=False, name="m.png"), numbers)
+
+
+def test_exact_values_that_are_transparent_in_part_are_refused():
+    numbers, labels = 2 * TRUTH, Labels.create({"a": 1, "b": 2})
+    for alpha, partly in ((np.where(TRUTH, 255, 0), 0), (np.where(TRUTH, 128, 255), TRUTH.sum())):
+        picture = Image.fromarray(np.dstack([numbers, alpha.astype(np.uint8)]))
+        if partly:
+            with pytest.raises(DataError, match=rf"m\.png: {partly} pixels are transparent in part, and data.labels"):
+                mask_of_picture(picture, labels, lossy=False, name="m.png")
+        else:
+            np.testing.assert_array_equal(mask_of_picture(picture, labels, lossy=False, name="m.png"), numbers)
+
+
 def test_soft_edges_are_cut_at_half_of_the_range():
     row = np.array([[0] * 18 + [60, 127, 128, 200] + [255] * 18], np.uint8)
     np.testing.assert_array_equal(read(np.repeat(row, 10, axis=0)), np.repeat([[0] * 20 + [1] * 20], 10, axis=0))
