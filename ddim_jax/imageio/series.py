@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ddim_jax.imageio import dicom, dicom_shown
+from ddim_jax.imageio.archives import open_binary, size_of
 from ddim_jax.imageio.dicom_geometry import (
     edges,
     is_at_detector,
@@ -55,6 +56,7 @@ class DicomStack:
         headers = [dicom.picture_header(file) for file in files]
         self.remarks: list[str] = []
         if len(files) > 1:
+            files, headers = _without_copies(files, headers, self.remarks)
             files, headers = _sorted(files, headers, self.remarks)
         self.files = tuple(files)
         self.count = sum(dicom.frames(header) for header in headers)
@@ -174,8 +176,8 @@ def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str],
       paths: of DICOM files.
 
     Returns:
-      Lists of paths, in the order of the first of each; the kind of each file that holds no picture; and a sentence
-      that says so where several files of one series are pictures by themselves, else "".
+      Lists of paths, in the order of the first of each; the kind of each file that holds no picture; and a remark where
+      several files of one series are pictures by themselves, or lie in several folders, else "".
     """
     groups: dict[object, list[str]] = {}
     without_place: dict[tuple[str, str], list[str]] = {}
@@ -193,14 +195,24 @@ def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str],
             series = str(header.get("SeriesInstanceUID") or "")
             if series and not header.get("ImagePositionPatient") and "NumberOfFrames" not in header:
                 without_place.setdefault((os.path.dirname(path), series), []).append(path)
-    remark = ""
+    remarks = []
     if several := [files for files in without_place.values() if len(files) > 1]:
-        remark = (
+        remarks.append(
             f"{sum(map(len, several))} files of {len(several)} DICOM series have no position in the patient "
             f"(ImagePositionPatient), such as {several[0][0]}: their order is unknown, so each is a picture by itself "
             "and has results of its own, not one for the series"
         )
-    return list(groups.values()), others, remark
+    folders: dict[object, list[str]] = {}
+    for key in groups:
+        if isinstance(key, _SeriesKey):
+            folders.setdefault(key._replace(folder=""), []).append(key.folder)
+    if apart := [parts for parts in folders.values() if len(parts) > 1]:
+        remarks.append(
+            f"{len(apart)} DICOM series lie in several folders, such as in {' and '.join(apart[0][:2])}: the files of "
+            "each folder are a source by themselves and have results of their own; put a series into one folder to "
+            "have it as one"
+        )
+    return list(groups.values()), others, "; ".join(remarks)
 
 
 def without_range(paths: Iterable[str]) -> list[str]:
@@ -220,18 +232,57 @@ def without_range(paths: Iterable[str]) -> list[str]:
     return [path for files in groups.values() if len(files) > 1 for path, said in files if not said]
 
 
-def _series_key(path: str, header: "Dataset") -> object:
+class _SeriesKey(NamedTuple):
+    """Equal for the files of one series."""
+
+    folder: str
+    uid: str
+    size: tuple[int, int]
+    orientation: tuple[float, ...]
+    kind: tuple[str, str]
+
+
+def _series_key(path: str, header: "Dataset") -> "_SeriesKey | str":
+    """The key of a slice; of a picture by itself its path."""
     names = ("SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient")
     try:
         if all(header.get(name) for name in names) and dicom.frames(header) == 1:
             orientation = tuple(round(float(value), 3) for value in header.ImageOrientationPatient)
             # Echoes and series of several kinds of reconstruction share a UID with some scanners.
             kind = (str(header.get("EchoNumbers", "")), str(header.get("SOPClassUID", "")))
-            folder = os.path.dirname(path)
-            return folder, str(header.SeriesInstanceUID), int(header.Rows), int(header.Columns), orientation, kind
+            size = (int(header.Rows), int(header.Columns))
+            return _SeriesKey(os.path.dirname(path), str(header.SeriesInstanceUID), size, orientation, kind)
     except Exception:  # a damaged header: reading it says so
         return path
     return path
+
+
+def _without_copies(
+    files: Sequence[Path], headers: list["Dataset"], remarks: list[str]
+) -> tuple[list[Path], list["Dataset"]]:
+    """The files but for exact copies of others, byte for byte; of these there is a remark."""
+    first: dict[str, Path] = {}
+    kept, copies = [], []
+    for number, (file, header) in enumerate(zip(files, headers, strict=True)):
+        with dicom.errors_naming(file):
+            other = first.setdefault(str(header.get("SOPInstanceUID") or file), file)
+            if other is not file and _same_bytes(other, file):
+                copies.append((file, other))
+            else:
+                kept.append(number)
+    if copies:
+        remarks.append(f"copies left out ({len(copies)} files, such as {copies[0][0].name} of {copies[0][1].name})")
+    return [files[number] for number in kept], [headers[number] for number in kept]
+
+
+def _same_bytes(one: Path, other: Path) -> bool:
+    if size_of(one) != size_of(other):
+        return False
+    with open_binary(one) as left, open_binary(other) as right:
+        while (part := left.read(2**20)) == right.read(2**20):
+            if not part:
+                return True
+    return False
 
 
 def _sorted(files: Sequence[Path], headers: list["Dataset"], remarks: list[str]) -> tuple[list[Path], list["Dataset"]]:
@@ -257,9 +308,13 @@ def _sorted(files: Sequence[Path], headers: list["Dataset"], remarks: list[str])
     doubled = [number for number, step in enumerate(steps) if step < _SAME_PLACE]
     if doubled:
         first = doubled[0]
+        uids = {str(header.get("SOPInstanceUID") or number) for number, header in enumerate(headers[first : first + 2])}
+        what = "both say that they are the same (SOPInstanceUID) and differ: keep one of them."
+        if len(uids) > 1:
+            what = "a series of several times or contrasts is no stack: give each in a folder of its own."
         raise DataError(
             f"{files[first]} and {files[first + 1]}: two slices of one series at one position ({len(doubled)} such "
-            "pairs); a series of several times or contrasts is no stack: give each in a folder of its own."
+            f"pairs); {what}"
         )
     usual = float(np.median(steps))
     gaps = [number for number, step in enumerate(steps) if step > 1.5 * usual]

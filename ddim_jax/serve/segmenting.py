@@ -101,7 +101,7 @@ def plan(files: Sequence[Path], output_dir: Path) -> Plan:
     found = plan_jobs(files[0] if len(files) == 1 else files[0].parent, output_dir)
     if len(found.jobs) > 1:
         why = "are no slices of one series"
-        if found.remark:
+        if "ImagePositionPatient" in found.remark:
             why = "have no position in the patient (ImagePositionPatient), so that their order is unknown"
         raise Refusal(422, f"The upload holds {len(found.jobs)} pictures that {why}; send them one by one.")
     return found

@@ -49,6 +49,39 @@ def test_files_of_a_series_without_places_are_pictures_by_themselves_and_that_is
     assert group_series([str(tmp_path / "0.dcm"), str(tmp_path / "other.dcm")])[2] == ""
 
 
+def test_a_series_in_several_folders_is_told_of(tmp_path):
+    ct_series(tmp_path / "whole", series="1.2.5")
+    for number in range(8):
+        (tmp_path / f"cd/{number % 2:04d}").mkdir(parents=True, exist_ok=True)
+        ct_slice(tmp_path / f"cd/{number % 2:04d}/{number}.dcm", HU, place=(0, 0, number), number=number)
+    series, _, remark = group_series(map(str, list_images(tmp_path)))
+    assert [len(files) for files in series] == [4, 4, 4]
+    assert remark.startswith(f"1 DICOM series lie in several folders, such as in {tmp_path}/cd/0000 and {tmp_path}/cd/")
+    assert group_series(map(str, list_images(tmp_path / "whole")))[2] == ""
+    for number in range(2):
+        ct_slice(tmp_path / f"whole/{number}.dcm", HU, number=number, series="1.2.6", ImagePositionPatient=None)
+    remark = group_series(map(str, list_images(tmp_path)))[2]
+    assert "2 files of 1 DICOM series have no position" in remark and "; 1 DICOM series lie in several" in remark
+
+
+def test_exact_copies_of_a_slice_are_left_out_and_told_of(tmp_path):
+    ct_series(tmp_path)
+    expected = [open_stack(list_images(tmp_path)).read(number) for number in range(4)]
+    for number in (1, 3):
+        (tmp_path / f"IM00{number} (copy)").write_bytes((tmp_path / f"IM00{number}").read_bytes())
+    stack = open_stack(list_images(tmp_path))
+    assert [path.name for path in stack.files] == ["IM004", "IM003", "IM002", "IM001"] and stack.count == 4
+    np.testing.assert_array_equal([stack.read(number) for number in range(4)], expected)
+    assert stack.remarks[0] == "copies left out (2 files, such as IM001 (copy) of IM001)"
+    changed = bytearray((tmp_path / "IM001").read_bytes())
+    changed[-1] ^= 1
+    (tmp_path / "IM001 (copy)").write_bytes(changed)
+    with pytest.raises(
+        DataError, match=r"at one position .*; both .* \(SOPInstanceUID\) and differ: keep"
+    ):
+        open_stack(list_images(tmp_path))
+
+
 def test_slices_without_a_window_share_black_and_white(tmp_path):
     for number in range(3):
         ct_slice(tmp_path / f"{number}.dcm", np.full((4, 4), 100 * number), place=(0, 0, number), number=number)
