@@ -28,7 +28,9 @@ from ddim_jax.runtime.printable import Parser, printable
 def parse_arguments(about: str | None) -> argparse.Namespace:
     """The arguments of the command line; `about` is what `--help` says of the program."""
     parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_checkpoint_arguments(parser, several="the samples of several are fused")
+    add_checkpoint_arguments(
+        parser, several="the samples of several are fused; of the folds of a cross-validation each scores its own fold"
+    )
     parser.add_argument(
         "--split",
         choices=("train", "val", "test", "all"),

@@ -7,6 +7,7 @@ from ddim_jax.data.load import GENERATED, configured, has_split, load_dataset
 from ddim_jax.data.pipeline import Order, training_batches, training_indices
 from ddim_jax.data.sources import (
     Example,
+    Joined,
     Pair,
     PairSource,
     Source,
@@ -23,6 +24,7 @@ __all__ = [
     "Arrays",
     "Augmentation",
     "Example",
+    "Joined",
     "Order",
     "Pair",
     "PairSource",

@@ -291,6 +291,30 @@ class Subset:
         return self._source[self._rows[index]]
 
 
+class Joined:
+    """Several sources, one after the other, as one; name and classes are those of the first.
+
+    Attributes:
+      part: for each pair, which of the sources it is from.
+    """
+
+    def __init__(self, sources: Sequence[Source]):
+        first = sources[0]
+        self.name, self.note, self.labels = first.name, note_of(first), labels_of(first)
+        self.annotators = annotators_of(first)
+        self.ids = tuple(name for source in sources for name in source.ids)
+        self.groups = tuple(group for source in sources for group in groups_of(source))
+        self.part = tuple(number for number, source in enumerate(sources) for _ in source.ids)
+        self._rows = [(source, row) for source in sources for row in range(len(source))]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Example:
+        source, row = self._rows[index]
+        return source[row]
+
+
 def same_name(name: str) -> str:
     """The form in which names are compared: without regard to case, composed (NFC)."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

@@ -1,6 +1,7 @@
 """The whole of an evaluation from the names of a checkpoint and a split."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from absl import logging
 
 from ddim_jax.data import GENERATED, Source, configured, has_split, ids_digest, load_dataset
-from ddim_jax.data.discovery import images_and_masks
+from ddim_jax.data.discovery import images_and_masks, listed
 from ddim_jax.evaluation.calibrating import refuse_several
 from ddim_jax.evaluation.run import evaluate
 from ddim_jax.inference import Segmenter, load_checkpoints
@@ -34,7 +35,8 @@ def evaluate_checkpoint(
     """Loads a checkpoint and the data set it was trained on, and evaluates a split of it.
 
     Args:
-      checkpoint: as for `Segmenter.load`, or several, which are fused (`ddim_jax.inference.Ensemble`).
+      checkpoint: as for `Segmenter.load`, or several, which are fused (`ddim_jax.inference.Ensemble`); those of the
+        folds of one cross-validation score each the pictures of its own fold, where no `data_root` is given.
       split: "train", "val" or "test"; with `data_root` also "all". None: "test", or "all" of a folder that has no table
         of its split.
       output_dir: None for `evaluation/<split>` in the run directory, with `data_root` `evaluation/<folder>_<split>`; of
@@ -76,6 +78,10 @@ def evaluate_checkpoint(
     if read := {name: value for name, value in read.items() if value is not None}:
         options = segmenter.options(options, **read)
         data = {**data, **{name: getattr(options, name) for name in read}}
+    if data_root is None and len(folds_of(segmenter)) > 1:
+        members = [load_checkpoints([path], step=step) for path in checkpoints]
+        sources = fold_sources(members, split or "test", data)
+        return evaluate(members, sources, output_dir, options, split=split or "test", **given), Path(output_dir)
     if data_root is None and given.get("calibrate") is not None and (split or "test") == "test":
         raise InputError("calibrate on the split test; expected val: test is left to measure what the bounds hold for")
     source, split = open_split(segmenter, split, data_root, data)
@@ -110,17 +116,41 @@ def open_split(
     return _of_training(segmenter, split or "test", data), split or "test"
 
 
+def folds_of(segmenter: Segmenter) -> set[int]:
+    """The folds of a cross-validation that the fused checkpoints are of; empty where they are of none."""
+    members = [member.config["data"] for member in (segmenter, *segmenter.others)]
+    return {data["fold"] for data in members if data.get("folds")}
+
+
+def fold_sources(members: Sequence[Segmenter], split: str, data: Mapping[str, Any]) -> list[Source]:
+    """For each checkpoint of a cross-validation the split of its own fold, in which nothing was trained on.
+
+    Args:
+      members: the checkpoints, of one fold each.
+      split: "test", or "val" where the test pictures are the same in all folds.
+      data: the section of a config that says how the pictures are read; folds are those of each checkpoint.
+
+    Raises:
+      InputError: a picture is of two of the folds; or as `evaluate_checkpoint`.
+    """
+    sources = [_of_training(member, split, {**data, "fold": member.config["data"]["fold"]}) for member in members]
+    times = Counter(name for source in sources for name in source.ids)
+    if twice := [name for name, count in times.items() if count > 1]:
+        raise InputError(
+            f"{listed(twice)} ({len(twice)} of {len(times)} pictures) are in the {split} split of several of the "
+            f"{len(members)} checkpoints; expected each in one, as the folds of one cross-validation have them. Where "
+            "a splits.csv has test pictures these are no fold: --split val has the folds"
+        )
+    given, whole = sorted(member.config["data"]["fold"] for member in members), data["folds"]
+    if len(given) < whole:
+        logging.warning(f"folds {', '.join(map(str, given))} of {whole}: pictures of the others are not scored")
+    return sources
+
+
 def _of_training(segmenter: Segmenter, split: str, data: Mapping[str, Any]) -> Source:
     """A split of the data set that the checkpoint was trained on, where it lay then."""
     if split == "all":
         raise InputError("the split all is for a folder given by --data-root: here it holds what was trained on")
-    folds = {member.config["data"]["fold"] for member in (segmenter, *segmenter.others) if data.get("folds")}
-    if len(folds) > 1:
-        raise InputError(
-            f"the checkpoints are of the folds {', '.join(map(str, sorted(folds)))} of one cross-validation: each "
-            "picture was trained on by one of them or more. Evaluate each by itself on its test fold, or all of them "
-            "with --data-root on pictures that none has seen."
-        )
     about = configured(data)
     source = load_dataset(split=split, **about)
     trained_on = [member.training_data.get("train_ids_sha256") for member in (segmenter, *segmenter.others)]

@@ -15,7 +15,7 @@ from absl import logging
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import ddim_jax
-from ddim_jax.data import Example, Source, Subset, check_source, groups_of
+from ddim_jax.data import Example, Joined, Source, Subset, check_source, groups_of
 from ddim_jax.evaluation.calibrating import Judgement, check_calibrate
 from ddim_jax.evaluation.figures import FIGURES, draw_figures
 from ddim_jax.evaluation.intervals import summarise_bounds, summarise_unlikeness
@@ -38,13 +38,14 @@ NOT_TAKEN = ("protocol", "threshold")
 """Fields of `SamplingOptions` that an evaluation does not read: it scores every protocol at its own threshold."""
 _OF_SOURCE = ("window", "invert")
 """Those that the data set was opened with: of a checkpoint by its name, `evaluate_checkpoint` takes them."""
+_FOLDS = "the checkpoints are those of a cross-validation"
 _KEPT_BYTES = 2**29  # of pictures, which are read before any is sampled, and again for the figures
 _FILES = ("per_image.csv", *(f"figures/{figure}.png" for figure in FIGURES), "metrics.json")
 
 
 def evaluate(
-    segmenter: Segmenter,
-    source: Source,
+    segmenter: Segmenter | Sequence[Segmenter],
+    source: Source | Sequence[Source],
     output_dir: str | os.PathLike,
     options: SamplingOptions | None = None,
     *,
@@ -76,9 +77,10 @@ def evaluate(
     hold for, and how many are flagged as unlike the pictures of the calibration.
 
     Args:
-      segmenter: the checkpoint.
-      source: a data set as `ddim_jax.load_dataset` gives it; each pair is read once where the data set takes up to
-        512 MB of memory, and otherwise twice.
+      segmenter: the checkpoint. Several are those of a cross-validation: each scores a source of its own, all numbers
+        are over the pictures of all of them, and no calibration and no figures are made.
+      source: a data set as `ddim_jax.load_dataset` gives it, one for each of several checkpoints; each pair is read
+        once where the data set takes up to 512 MB of memory, and otherwise twice.
       output_dir: made where it does not exist.
       options: of sampling and fusing; None for the checkpoint's own options.
       split: the name of the split, for the result files.
@@ -112,6 +114,9 @@ def evaluate(
             f"unexpected option {unread[0]!r}: every protocol is scored, at its own threshold, on pictures read as the "
             "source was opened"
         )
+    members = list(segmenter) if isinstance(segmenter, Sequence) else [segmenter]
+    if isinstance(segmenter, Sequence):
+        segmenter, source, figures = members[0], Joined(source), False
     options = segmenter.options(options, **given)
     resolution = "native" if resolution is None else resolution
     _check_range(options, resolution, limit)
@@ -127,7 +132,10 @@ def evaluate(
     subset = Subset(source, chosen)
     if subset.note:
         logging.warning("%s: %s", source.name, subset.note)
-    judgement = Judgement.kept(segmenter, options) if calibrate is None else Judgement()
+    if len(members) > 1:
+        judgement = Judgement(why_not_calibrated=_FOLDS, why_not_judged=_FOLDS)
+    else:
+        judgement = Judgement.kept(segmenter, options) if calibrate is None else Judgement()
     score = functools.partial(
         score_image,
         ensemble=options.ensemble,
@@ -137,7 +145,11 @@ def evaluate(
     )
     with _progress_bar(progress) as bar:
         look = _read_all(subset, bar, segmenter.labels)
-        results, seconds = _score_all(segmenter, look, len(subset), options, resolution, score, batch_size, bar)
+        results, seconds = [], []
+        for number, member in enumerate(members):
+            rows = [row for row, one in enumerate(chosen) if len(members) == 1 or source.part[one] == number]
+            scored, took = _score_all(member, look, rows, options, resolution, score, batch_size, bar)
+            results, seconds = results + scored, seconds + took
         results = [result._replace(group=group) for result, group in zip(results, groups, strict=True)]
         if calibrate is not None:
             judgement = Judgement.fitted(results, subset, split, calibrate, segmenter.labels)
@@ -148,7 +160,7 @@ def evaluate(
             "images": len(subset),
             "groups": len(set(groups)),
             "images_in_split": len(source),
-            **_about(segmenter, options, batch_size, resolution),
+            **_about(members, options, batch_size, resolution),
             **summarise(results, options.ensemble, segmenter.labels),
             "bounds": summarise_bounds(
                 results, judgement.calibration, judgement.why_not_calibrated, subset, segmenter.labels
@@ -184,12 +196,14 @@ def _check_range(options: SamplingOptions, resolution: str, limit: int | None) -
         raise InputError(f"resolution is 'model' and size {options.size!r}, at which there is native alone")
 
 
-def _about(segmenter: Segmenter, options: SamplingOptions, batch_size: int, resolution: str) -> dict[str, Any]:
-    """The part of `metrics.json` about the checkpoint and how it was sampled."""
+def _about(members: Sequence[Segmenter], options: SamplingOptions, batch_size: int, resolution: str) -> dict[str, Any]:
+    """The part of `metrics.json` about the checkpoint, or those of the folds, and how it was sampled."""
     # RUN/checkpoints/STEP or the file of packed weights, wherever it lies
-    places = ("/".join(place.parts[-1 if place.suffix else -3 :]) for place in map(Path, segmenter.checkpoints))
+    segmenter, paths = members[0], [Path(path) for member in members for path in member.checkpoints]
+    places = ("/".join(place.parts[-1 if place.suffix else -3 :]) for place in paths)
     return {
-        "checkpoint": " + ".join(places),
+        "checkpoint": (", " if len(members) > 1 else " + ").join(places),
+        "folds": len(members) if len(members) > 1 else 0,
         "step": segmenter.step,
         **{name: value for name, value in options.as_dict().items() if name != "threshold"},
         "batch_size": batch_size,
@@ -252,18 +266,18 @@ def _read_all(source: Source, bar: Progress, labels: Labels) -> Callable[[int], 
 def _score_all(
     segmenter: Segmenter,
     look: Callable[[int], Example],
-    count: int,
+    rows: Sequence[int],
     options: SamplingOptions,
     resolution: str,
     score: Callable[..., ImageResult],
     batch_size: int,
     bar: Progress,
 ) -> tuple[list[ImageResult], list[float]]:
-    """The numbers of every image, and the seconds its sampling took, of a batch the share of each."""
+    """The numbers of the images of those rows, and the seconds the sampling of each took, of a batch its share."""
     results, seconds = [], []
-    rows = iter(bar.track(range(count), description="sampling"))
+    following = iter(bar.track(rows, description="sampling"))
     together = _together(options, batch_size)
-    while examples := [look(row) for row in itertools.islice(rows, together)]:
+    while examples := [look(row) for row in itertools.islice(following, together)]:
         start = time.perf_counter()
         samples = list(segmenter.sample_each([example.image for example in examples], options, batch_size))
         seconds += [(time.perf_counter() - start) / len(examples)] * len(examples)

@@ -72,8 +72,9 @@ def summary_table(metrics: dict[str, Any]) -> Table:
     count = metrics.get("groups", metrics["images"])  # earlier files do not say the groups
     kind, of_groups = ("image", "") if count == metrics["images"] else ("group", f" of {count} groups")
     few = f"\n{count} {kind}{'s' * (count > 1)}: too few for the means to say much" if count < FEW else ""
+    of_folds = f" of {metrics['folds']} folds" if metrics.get("folds") else ""
     table = Table(
-        title=f"{escape(metrics['dataset'])} {metrics['split']}: {metrics['images']} images, "
+        title=f"{escape(metrics['dataset'])} {metrics['split']}: {metrics['images']} images{of_folds}, "
         f"{metrics['samples']} samples x {metrics['steps']} steps, fused by {metrics['ensemble']}, {size}",
         caption=f"scored at {scored}; mean over images [95% interval{of_groups}]; hd95 in pixels; 80% kept: without "
         "the most doubtful images" + few + (f"\n{escape(metrics['note'])}" if metrics.get("note") else ""),

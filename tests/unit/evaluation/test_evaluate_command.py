@@ -2,7 +2,6 @@ import json
 import runpy
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from evaluation_fakes import CONFIG, hand_case
@@ -65,17 +64,6 @@ def test_the_data_set_is_the_one_of_the_checkpoint(loaded, tmp_path):
         "labels": Labels(),
         "reading": ReadOptions(),
     }
-
-
-def test_several_folds_of_one_cross_validation_are_refused_as_such(loaded, tmp_path):
-    segmenter = checkpoint.load_checkpoints(["RUN"])
-    segmenter.config["data"] |= {"folds": 3, "fold": 2}
-    other = SimpleNamespace(config={"data": segmenter.config["data"] | {"fold": 0}})
-    segmenter.others = (other,)
-    with pytest.raises(
-        InputError, match=r"of the folds 0, 2 of one cross-validation: each picture was trained on by one"
-    ):
-        checkpoint.open_split(segmenter, "test")
 
 
 def test_a_training_split_that_has_changed_is_refused(loaded, tmp_path):
