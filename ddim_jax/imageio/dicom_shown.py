@@ -1,6 +1,7 @@
 """Frames of DICOM files as pictures: grey levels by window or table, colours as RGB."""
 
 import os
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,10 +25,11 @@ def shown_frame(
     index: int,
     options: ReadOptions,
     limits: tuple[float, float] | None = None,
+    window: tuple[float, float, str] | None = None,
 ) -> np.ndarray:
     """A frame as a picture, uint8 [H, W, 3].
 
-    Grey values go through the modality LUT and then the window of `options`, or the file's VOI LUT or window, or
+    Grey values go through the modality LUT and then the window of `options`, `window`, the file's VOI LUT or window, or
     `limits`, or the range of 99% of the frame's values; 8 bits without any of these stay as they are. MONOCHROME1 is
     turned round. Palettes and YBR become RGB, of which 8 bits are kept.
 
@@ -37,6 +39,7 @@ def shown_frame(
       index: of the frame, from 0.
       options: how to read.
       limits: the values that become black and white where the file says nothing, as `stored_limits` gives them.
+      window: of another frame, as `own_window` gives it, in the place of the file's own.
 
     Raises:
       DataError: the frame is damaged or missing, or no installed library decodes it; the message names the file.
@@ -51,10 +54,10 @@ def shown_frame(
         attributes = _frame_attributes(path, header, index)
         low, high = int(stored.min()), int(stored.max())
         if high - low < 2**16:  # one value of each instead of millions
-            grey = _grey(np.arange(low, high + 1).astype(stored.dtype), stored, attributes, options, limits)
+            grey = _grey(np.arange(low, high + 1).astype(stored.dtype), stored, attributes, options, limits, window)
             grey = grey[np.subtract(stored, low, dtype=np.int64)]  # which may not fit into int16
         else:
-            grey = _grey(stored, stored, attributes, options, limits)
+            grey = _grey(stored, stored, attributes, options, limits, window)
         if colours == "MONOCHROME1":
             grey = 255 - grey
         return np.repeat(grey[..., None], 3, axis=-1)
@@ -83,13 +86,15 @@ def shown_window(path: str | os.PathLike, header: "Dataset", index: int) -> tupl
     return (low + high) / 2, high - low
 
 
-def own_window(path: str | os.PathLike, header: "Dataset", index: int) -> tuple[float, float] | str | None:
-    """The centre and width that a frame's file says; `TABLE` for a VOI LUT, None where there is neither."""
+def own_window(path: str | os.PathLike, header: "Dataset", index: int) -> tuple[float, float, str] | str | None:
+    """The centre, width and function that a frame's file says; `TABLE` for a VOI LUT, None where there is neither."""
     attributes = _frame_attributes(path, header, index)
-    if "VOILUTSequence" in attributes:
-        return TABLE
-    window = _window(attributes)
-    return None if window is None else window[:2]
+    return TABLE if "VOILUTSequence" in attributes else _window(attributes)
+
+
+def differ(windows: Collection[tuple[float, float, str] | str | None]) -> bool:
+    """True if slices with these `own_window`s share one in a series: they are of several kinds, and none a table."""
+    return len(set(windows)) > 1 and TABLE not in windows
 
 
 def window_note(path: str | os.PathLike, header: "Dataset", index: int, options: ReadOptions) -> tuple[str, ...]:
@@ -188,18 +193,19 @@ def _grey(
     attributes: dict[str, Any],
     options: ReadOptions,
     limits: tuple[float, float] | None,
+    window: tuple[float, float, str] | None,
 ) -> np.ndarray:
     """Stored values as grey levels, uint8; `frame` has all that there are, for their range."""
     values = _modality(stored, attributes)
     if options.window is not None:
         centre, width = options.window
         return linear(values, centre - width / 2, centre + width / 2)
-    if "VOILUTSequence" in attributes:
+    if window is None and "VOILUTSequence" in attributes:
         table = attributes["VOILUTSequence"][0]
         bits = int(table.LUTDescriptor[2])
         shown = _looked_up(values, table.LUTDescriptor, table.LUTData, attributes["big_endian"])
         return linear(shown, 0, 2**bits - 1)
-    if (window := _window(attributes)) is not None:
+    if (window := window or _window(attributes)) is not None:
         centre, width, function = window
         if function == "SIGMOID":
             return np.round(255 / (1 + np.exp(-4 * (values - centre) / width))).astype(np.uint8)

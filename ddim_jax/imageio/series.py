@@ -1,8 +1,7 @@
 """DICOM files that belong together as slices of one volume, in the order of their positions."""
 
 import copy
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -73,6 +72,7 @@ class DicomStack:
             for frame in range(dicom.frames(header))
         ]
         self._options, self._limits = options, None
+        self._shared: tuple[float, float, str] | None = None
         if options.window is None and self.count > 1:
             self._share_window()
         with dicom.errors_naming(files[0]):
@@ -81,25 +81,21 @@ class DicomStack:
     def read(self, index: int) -> np.ndarray:
         """Slice `index`, uint8 [H, W, 3]; errors as `ddim_jax.imageio.dicom_shown.shown_frame`."""
         path, header, frame = self.slices[index]
-        limits = None
-        if self.count > 1 and self._options.window is None and not _says_its_range(path, header):
-            limits = self._common_limits()
-        return dicom_shown.shown_frame(path, header, frame, self._options, limits)
+        window = None if self._options.window is not None else self._shared
+        return dicom_shown.shown_frame(path, header, frame, self._options, self._limits_of(path, header), window)
 
     def _share_window(self) -> None:
         # Frames differ where their file says something of each; a file may speak of a hundred thousand.
         parts = [part for part in self.slices if part.frame == 0 or "PerFrameFunctionalGroupsSequence" in part.header]
         with dicom.errors_naming(self.files[0]):
             windows = [dicom_shown.own_window(*part) for part in parts]
-        kinds = set(windows)
-        if len(kinds) < 2 or dicom_shown.TABLE in kinds:
+        if not dicom_shown.differ(windows):
             return
         usable = [window for window in windows if window is not None]
-        self._options = self._options._replace(window=usable[len(usable) // 2])
-        centre, width = self._options.window
+        self._shared = centre, width, _ = usable[len(usable) // 2]
         self.remarks.append(
-            f"windows differ ({len(kinds)} kinds in {self.count} slices; all are shown with that of the middle one, "
-            f"centre {centre:g} and width {width:g})"
+            f"windows differ ({len(set(windows))} kinds in {self.count} slices; all are shown with that of the middle "
+            f"one, centre {centre:g} and width {width:g})"
         )
 
     def with_window(self, window: tuple[float, float]) -> "DicomStack":
@@ -113,9 +109,10 @@ class DicomStack:
         path, header, frame = self.slices[index]
         if self._options.window is not None:
             return self._options.window
-        if self.count > 1 and not _says_its_range(path, header):
-            low, high = self._common_limits()
-            return (low + high) / 2, high - low
+        if self._shared is not None:
+            return self._shared[:2]
+        if (limits := self._limits_of(path, header)) is not None:
+            return sum(limits) / 2, limits[1] - limits[0]
         return dicom_shown.shown_window(path, header, frame)
 
     @property
@@ -149,112 +146,22 @@ class DicomStack:
 
     def notes(self, index: int) -> tuple[str, ...]:
         """Returns notes for the user on how slice `index` is shown."""
+        if self._shared is not None:
+            return ()
         return dicom_shown.window_note(*self.slices[index], self._options)
 
-    def _common_limits(self) -> tuple[float, float]:
-        """The same black and white for all slices, from some of them."""
+    def _limits_of(self, path: Path, header: "Dataset") -> tuple[float, float] | None:
+        """Black and white of a slice: the same for all, from some of them; None where anything else decides."""
+        if self.count == 1 or self._options.window is not None or self._shared is not None:
+            return None
+        with dicom.errors_naming(path):
+            if dicom_shown.says_its_range(path, header):
+                return None
         if self._limits is None:
             chosen = np.unique(np.linspace(0, self.count - 1, _SAMPLED).astype(int))
             found = [dicom_shown.stored_limits(*self.slices[index]) for index in chosen]
             self._limits = min(low for low, _ in found), max(high for _, high in found)
         return self._limits
-
-
-def _says_its_range(path: Path, header: "Dataset") -> bool:
-    with dicom.errors_naming(path):
-        return bool(dicom_shown.says_its_range(path, header))
-
-
-def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str], str]:
-    """Groups DICOM files into series of slices.
-
-    Files are of one series if they lie in one folder (or archive) and share SeriesInstanceUID, size, orientation and
-    kind, and each has a position and one frame. Others, such as the views of an X-ray, are pictures by themselves; so
-    is what cannot be read, which reading will say.
-
-    Args:
-      paths: of DICOM files.
-
-    Returns:
-      Lists of paths, in the order of the first of each; the kind of each file that holds no picture; and a remark where
-      several files of one series are pictures by themselves, or lie in several folders, else "".
-    """
-    groups: dict[object, list[str]] = {}
-    without_place: dict[tuple[str, str], list[str]] = {}
-    others: dict[str, str] = {}
-    for path in paths:
-        try:
-            header = dicom.read_header(path)
-        except DataError:
-            groups[path] = [path]
-            continue
-        if (kind := dicom.no_picture(header)) is not None:
-            others[path] = kind
-        else:
-            groups.setdefault(_series_key(path, header), []).append(path)
-            series = str(header.get("SeriesInstanceUID") or "")
-            if series and not header.get("ImagePositionPatient") and "NumberOfFrames" not in header:
-                without_place.setdefault((os.path.dirname(path), series), []).append(path)
-    remarks = []
-    if several := [files for files in without_place.values() if len(files) > 1]:
-        remarks.append(
-            f"{sum(map(len, several))} files of {len(several)} DICOM series have no position in the patient "
-            f"(ImagePositionPatient), such as {several[0][0]}: their order is unknown, so each is a picture by itself "
-            "and has results of its own, not one for the series"
-        )
-    folders: dict[object, list[str]] = {}
-    for key in groups:
-        if isinstance(key, _SeriesKey):
-            folders.setdefault(key._replace(folder=""), []).append(key.folder)
-    if apart := [parts for parts in folders.values() if len(parts) > 1]:
-        remarks.append(
-            f"{len(apart)} DICOM series lie in several folders, such as in {' and '.join(apart[0][:2])}: the files of "
-            "each folder are a source by themselves and have results of their own; put a series into one folder to "
-            "have it as one"
-        )
-    return list(groups.values()), others, "; ".join(remarks)
-
-
-def without_range(paths: Iterable[str]) -> list[str]:
-    """The files of series of several slices that do not say how their values become grey levels, by their headers.
-
-    As slices of one source they share a range; read one by one, each would have its own. What cannot be read is left
-    out, which reading will say.
-    """
-    groups: dict[object, list[tuple[str, bool]]] = {}
-    for path in paths:
-        try:
-            header = dicom.read_header(path)
-            said = _says_its_range(Path(path), header)
-        except DataError:
-            continue
-        groups.setdefault(_series_key(path, header), []).append((path, said))
-    return [path for files in groups.values() if len(files) > 1 for path, said in files if not said]
-
-
-class _SeriesKey(NamedTuple):
-    """Equal for the files of one series."""
-
-    folder: str
-    uid: str
-    size: tuple[int, int]
-    orientation: tuple[float, ...]
-    kind: tuple[str, str]
-
-
-def _series_key(path: str, header: "Dataset") -> "_SeriesKey | str":
-    """The key of a slice; of a picture by itself its path."""
-    names = ("SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient")
-    try:
-        if all(header.get(name) for name in names) and dicom.frames(header) == 1:
-            orientation = tuple(round(float(value), 3) for value in header.ImageOrientationPatient)
-            # Echoes and series of several kinds of reconstruction share a UID with some scanners.
-            kind = (str(header.get("EchoNumbers", "")), str(header.get("SOPClassUID", "")))
-            size = (int(header.Rows), int(header.Columns))
-            return _SeriesKey(os.path.dirname(path), str(header.SeriesInstanceUID), size, orientation, kind)
-    except Exception:  # a damaged header: reading it says so
-        return path
-    return path
 
 
 def _without_copies(

@@ -13,9 +13,9 @@ from typing import NamedTuple
 from absl import logging
 
 from ddim_jax.imageio.archives import on_disk
+from ddim_jax.imageio.dicom_grouping import group_series
 from ddim_jax.imageio.images import image_suffixes, suffix_of
 from ddim_jax.imageio.listing import iterate_images, kind_of
-from ddim_jax.imageio.series import group_series
 from ddim_jax.registry import READERS, WRITERS
 from ddim_jax.runtime.errors import InputError
 

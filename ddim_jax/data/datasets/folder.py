@@ -11,9 +11,9 @@ from ddim_jax.data.annotators import NUMBERED, check_annotators, of_annotators
 from ddim_jax.data.discovery import entries, match_pairs
 from ddim_jax.data.sources import DataOptions, EmptySplit, Pair, PairSource, data_error, same_name
 from ddim_jax.data.splits import divide, say_once
+from ddim_jax.imageio.dicom_grouping import own_scales
 from ddim_jax.imageio.images import image_suffixes, reader_of, suffix_of
 from ddim_jax.imageio.listing import iterate_images, kind_of
-from ddim_jax.imageio.series import without_range
 from ddim_jax.imageio.stacks import count_slices
 from ddim_jax.registry import DATASETS, READERS
 from ddim_jax.runtime.errors import DataError
@@ -143,19 +143,28 @@ def _say_united(root: Path, numbered: dict[str, list[Path]]) -> None:
 
 
 def check_ranges(root: Path, images: Iterable[Path]) -> None:
-    """Refuses slices of a series that would have a range of grey levels each, and share one in inference.
+    """Refuses slices of a series that would have a scale of grey levels each, and share one in inference.
+
+    Slices that may be such by what the data set shows of their series are logged.
 
     Raises:
       DataError: some of `images` are such; up to ten are named.
     """
     dicom = READERS.get("dicom")
-    files = [str(image) for image in images if reader_of(image) is dicom]
-    if found := without_range(files):
+    found = own_scales(str(image) for image in images if reader_of(image) is dicom)
+    if found.reasons:
         raise data_error(
-            f"{root}: {len(found)} DICOM files are single slices of a series and have no window. Each would be "
-            "stretched by its own values, where ddim-jax sample gives the whole series one range; set data.window "
-            "(centre and width), or save each series as one NIfTI file:",
-            found,
+            f"{root}: {len(found.reasons)} DICOM files are single slices of a series and would each be shown on a "
+            "scale of grey of their own, where ddim-jax sample gives a whole series one; set data.window (centre and "
+            "width), save each series as one NIfTI file, or pictures as PNG, here and for ddim-jax sample:",
+            [f"{path}: {reason}" for path, reason in sorted(found.reasons.items())],
+        )
+    if found.windows:
+        say_once(
+            logging.warning,
+            f"{root}: {len(found.windows)} DICOM files are the only slices of their series here, and their windows "
+            f"differ, such as that of {found.windows[0]}. Each is shown with its own, where ddim-jax sample gives all "
+            "slices of a series that of the middle one; set data.window to have one for all.",
         )
 
 

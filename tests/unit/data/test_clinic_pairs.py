@@ -30,6 +30,9 @@ def root(tmp_path):
     return tmp_path
 
 
+WINDOW = {"WindowCenter": 0, "WindowWidth": 2000, "VOILUTFunction": "LINEAR_EXACT"}
+
+
 def volume(path, values):
     nibabel.save(nibabel.Nifti1Image(values, np.diag([-1.0, -1, 3, 1])), path)
 
@@ -84,7 +87,7 @@ def test_frames_with_a_dicom_seg_file(root):
 
 
 def one_of(root, name, patient):
-    ct_slice(root / f"images/{name}.dcm", np.zeros((4, 4)), series=f"1.2.{int(name)}", patient=patient)
+    ct_slice(root / f"images/{name}.dcm", np.zeros((4, 4)), series=f"1.2.{int(name)}", patient=patient, **WINDOW)
     Image.fromarray(np.eye(4, dtype=np.uint8) * 255).save(root / f"masks/{name}.png")
 
 
@@ -130,7 +133,8 @@ def test_a_nifti_mask_lies_on_its_dicom_picture_in_space(several, root):
     if several:
         stack = frames(root / "images/v.dcm", values, -3.0)  # from the head to the feet
     else:  # of a prone patient
-        stack = open_stack([ct_slice(root / "images/v.dcm", values[0], ImageOrientationPatient=[-1, 0, 0, 0, -1, 0])])
+        prone = {"ImageOrientationPatient": [-1, 0, 0, 0, -1, 0], **WINDOW}
+        stack = open_stack([ct_slice(root / "images/v.dcm", values[0], **prone)])
     for form in ("as written", "other axes"):
         WRITERS.get("nifti")().write_stack(root / "masks/v.nii.gz", masks, None, stack, CONTEXT)
         stored_otherwise(root / "masks/v.nii.gz", form)
@@ -160,7 +164,7 @@ def test_a_dicom_seg_mask_lies_where_its_picture_is(several, field, value, root)
     masks = np.ones((3 if several else 1, 8, 10), np.uint8)
     path = root / "images/v.dcm"
     values = masks.astype(int)
-    stack = frames(path, values, 2.5) if several else open_stack([ct_slice(path, values[0])])
+    stack = frames(path, values, 2.5) if several else open_stack([ct_slice(path, values[0], **WINDOW)])
     WRITERS.get("dicom-seg")().write_stack(root / "masks/v.dcm", masks, None, stack, CONTEXT)
     np.testing.assert_array_equal(load_dataset("folder", "all", root=root)[0].mask, masks[0])
     file = pydicom.dcmread(root / "masks/v.dcm")
@@ -190,7 +194,7 @@ def test_a_slice_and_its_mask_have_one_size_whatever_the_reader(root, monkeypatc
 
 def test_a_grey_dicom_mask_lies_where_its_picture_is(root):
     inside = np.eye(4, dtype=int)
-    ct_slice(root / "images/a.dcm", inside, place=(0, 0, 5))
+    ct_slice(root / "images/a.dcm", inside, place=(0, 0, 5), **WINDOW)
     ct_slice(root / "masks/a.dcm", inside - 1024, place=(0, 0, 5))
     np.testing.assert_array_equal(load_dataset("folder", "all", root=root)[0].mask, inside)
     ct_slice(root / "masks/a.dcm", inside - 1024, place=(0, 0, 6))
@@ -242,13 +246,45 @@ def test_slices_of_a_series_without_a_window_need_one(root):
     assert len(load_dataset("folder", "all", root=root, reading=reading)) == 3
     with pytest.raises(DataError, match="1 DICOM files are single"):
         load_dataset("folder", "all", root=root)
-    ct_slice(root / "images/2.dcm", values, series="1.2.9")  # a picture by itself
+    ct_slice(root / "images/2.dcm", values, series="1.2.9")  # the only one of its series here, which may have more
+    with pytest.raises(DataError, match=r"1 DICOM files are single .*\n  .*images/2.dcm: says no window") as error:
+        load_dataset("folder", "all", root=root)
+    assert str(root / "images/1.dcm") not in str(error.value)
+    ct_slice(root / "images/2.dcm", values, series="1.2.9", ImagePositionPatient=None)  # a picture by itself
     assert len(load_dataset("folder", "all", root=root)) == 3
+
+
+@pytest.mark.parametrize("folders", ["aaa", "abc"])
+def test_slices_of_a_series_whose_windows_differ_need_one(folders, root, caplog):
+    """Read one by one, each would be shown with its own; `sample` shows all with that of the middle one."""
+    values = np.arange(0, 1600, 100).reshape(4, 4)
+    files = []
+    for number, folder in enumerate(folders):
+        for kind in ("images", "masks"):
+            (root / kind / folder).mkdir(exist_ok=True)
+        files.append(root / f"images/{folder}/{number}.dcm")
+        window = {"WindowCenter": 100 * (number + 1), "WindowWidth": 200 * (number + 1)}
+        ct_slice(files[-1], values, number=number, place=(0, 0, number), **window)
+        Image.fromarray(np.eye(4, dtype=np.uint8) * 255).save(root / f"masks/{folder}/{number}.png")
+    with pytest.raises(DataError, match=r"3 DICOM files .* data\.window .*\n.*: 3 kinds of windows in 3 slices"):
+        load_dataset("folder", "all", root=root)
+    for number, file in enumerate(files):  # a table of its own each, which a series shows too
+        table = pydicom.Dataset()
+        table.LUTDescriptor, table.LUTData = [4, 0, 16], np.array([0, 100 * number, 200, 65535], "<u2").tobytes()
+        ct_slice(file, values, number=number, place=(0, 0, number), WindowCenter=9, VOILUTSequence=[table])
+    source, stack = load_dataset("folder", "all", root=root), open_stack(files)
+    for number in range(3):
+        np.testing.assert_array_equal(source[number].image, stack.read(number))
+    assert "middle one" not in caplog.text
+    for number, file in enumerate(files):  # of a series each
+        ct_slice(file, values, series=f"1.2.{number}", WindowCenter=100 * (number + 1), WindowWidth=200)
+    assert len(load_dataset("folder", "all", root=root)) == 3
+    assert "3 DICOM files are the only slices of their series here, and their windows differ, such as" in caplog.text
 
 
 def test_names_that_are_uids_keep_their_last_number(root):
     for number in (4, 5):
-        ct_slice(root / f"images/1.2.840.7.{number}", np.zeros((4, 4)), series=f"1.2.{number}")
+        ct_slice(root / f"images/1.2.840.7.{number}", np.zeros((4, 4)), series=f"1.2.{number}", **WINDOW)
         Image.fromarray(np.eye(4, dtype=np.uint8) * 255).save(root / f"masks/1.2.840.7.{number}.png")
     assert [(pair.id, pair.mask.name) for pair in find_pairs(root)] == [
         (f"1.2.840.7.{number}", f"1.2.840.7.{number}.png") for number in (4, 5)

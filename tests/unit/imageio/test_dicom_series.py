@@ -6,9 +6,9 @@ from dicom_files import bundled, ct_series, ct_slice
 from pydicom import Dataset
 
 from ddim_jax.imageio import dicom_shown
+from ddim_jax.imageio.dicom_grouping import group_series
 from ddim_jax.imageio.images import ReadOptions, read_image
 from ddim_jax.imageio.listing import list_images
-from ddim_jax.imageio.series import group_series
 from ddim_jax.imageio.stacks import open_stack
 from ddim_jax.runtime.errors import DataError
 
@@ -76,9 +76,7 @@ def test_exact_copies_of_a_slice_are_left_out_and_told_of(tmp_path):
     changed = bytearray((tmp_path / "IM001").read_bytes())
     changed[-1] ^= 1
     (tmp_path / "IM001 (copy)").write_bytes(changed)
-    with pytest.raises(
-        DataError, match=r"at one position .*; both .* \(SOPInstanceUID\) and differ: keep"
-    ):
+    with pytest.raises(DataError, match=r"at one position .*; both .* \(SOPInstanceUID\) and differ: keep"):
         open_stack(list_images(tmp_path))
 
 
@@ -87,6 +85,22 @@ def test_slices_without_a_window_share_black_and_white(tmp_path):
         ct_slice(tmp_path / f"{number}.dcm", np.full((4, 4), 100 * number), place=(0, 0, number), number=number)
     stack = open_stack(list_images(tmp_path))
     assert [int(stack.read(number).mean()) for number in range(3)] == [0, 128, 255]
+
+
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+def test_a_window_that_slices_share_keeps_its_function(function, tmp_path):
+    for number in range(3):
+        window = {"WindowCenter": 10 * number, "WindowWidth": 100, "VOILUTFunction": function}
+        ct_slice(tmp_path / f"{number}.dcm", HU / 10, place=(0, 0, number), number=number, **window)
+    stack = open_stack(list_images(tmp_path))
+    of_the_middle_one = read_image(tmp_path / "1.dcm")
+    for number in range(3):
+        np.testing.assert_array_equal(stack.read(number), of_the_middle_one)
+        assert stack.window(number) == (10, 100)
+    assert stack.remarks[0].startswith("windows differ (3 kinds in 3 slices; all are shown with that of the middle one")
+    wider = stack.with_window((0.0, 600.0))
+    assert wider.window(0) == (0, 600)
+    np.testing.assert_array_equal(wider.read(0), read_image(tmp_path / "0.dcm", ReadOptions(window=(0.0, 600.0))))
 
 
 def test_frames_are_slices():

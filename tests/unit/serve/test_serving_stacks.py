@@ -136,8 +136,8 @@ def test_slices_with_windows_of_their_own_share_that_of_the_middle_one(client, t
     assert len({one["classes"][0]["area"] for one in result["slices"]}) == 1
     pictures = [decoded(client.get(one["files"]["picture"]).content) for one in result["slices"]]
     again = decoded(client.get(body["links"]["picture"], params={"slice": 3, "window": "100,400"}).content)
-    for picture in pictures:
-        np.testing.assert_array_equal(picture, again)
+    for picture in pictures:  # LINEAR in the files, LINEAR_EXACT where it is asked for
+        np.testing.assert_allclose(picture.astype(int), again.astype(int), atol=1)
     assert any(note.startswith("windows differ (3 kinds in 3 slices; all are shown with") for note in result["notes"])
     # A window that was asked for is that of all, and nothing differs.
     (result,) = client.post("/segment?window=0,90", files=sent).json()["networks"]

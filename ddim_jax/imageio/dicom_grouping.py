@@ -1,0 +1,132 @@
+"""DICOM files on disk as slices of series: which belong together, and which are shown otherwise by themselves."""
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from ddim_jax.imageio import dicom, dicom_shown
+from ddim_jax.runtime.errors import DataError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+
+def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str], str]:
+    """Groups DICOM files into series of slices.
+
+    Files are of one series if they lie in one folder (or archive) and share SeriesInstanceUID, size, orientation and
+    kind, and each has a position and one frame. Others, such as the views of an X-ray, are pictures by themselves; so
+    is what cannot be read, which reading will say.
+
+    Args:
+      paths: of DICOM files.
+
+    Returns:
+      Lists of paths, in the order of the first of each; the kind of each file that holds no picture; and a remark where
+      several files of one series are pictures by themselves, or lie in several folders, else "".
+    """
+    groups: dict[object, list[str]] = {}
+    without_place: dict[tuple[str, str], list[str]] = {}
+    others: dict[str, str] = {}
+    for path in paths:
+        try:
+            header = dicom.read_header(path)
+        except DataError:
+            groups[path] = [path]
+            continue
+        if (kind := dicom.no_picture(header)) is not None:
+            others[path] = kind
+        else:
+            groups.setdefault(_series_key(path, header), []).append(path)
+            series = str(header.get("SeriesInstanceUID") or "")
+            if series and not header.get("ImagePositionPatient") and "NumberOfFrames" not in header:
+                without_place.setdefault((os.path.dirname(path), series), []).append(path)
+    remarks = []
+    if several := [files for files in without_place.values() if len(files) > 1]:
+        remarks.append(
+            f"{sum(map(len, several))} files of {len(several)} DICOM series have no position in the patient "
+            f"(ImagePositionPatient), such as {several[0][0]}: their order is unknown, so each is a picture by itself "
+            "and has results of its own, not one for the series"
+        )
+    folders: dict[object, list[str]] = {}
+    for key in groups:
+        if isinstance(key, _SeriesKey):
+            folders.setdefault(key._replace(folder=""), []).append(key.folder)
+    if apart := [parts for parts in folders.values() if len(parts) > 1]:
+        remarks.append(
+            f"{len(apart)} DICOM series lie in several folders, such as in {' and '.join(apart[0][:2])}: the files of "
+            "each folder are a source by themselves and have results of their own; put a series into one folder to "
+            "have it as one"
+        )
+    return list(groups.values()), others, "; ".join(remarks)
+
+
+class OwnScales(NamedTuple):
+    """Files of one slice that are shown on other scales of grey by themselves than as slices of their series.
+
+    Attributes:
+      reasons: for each such file why it is one.
+      windows: files that are the only ones of their series, each with a window of its own, where these differ: others
+        of the series may have another. () where they are the same.
+    """
+
+    reasons: dict[str, str]
+    windows: tuple[str, ...]
+
+
+def own_scales(paths: Iterable[str]) -> OwnScales:
+    """Looks for slices of series that have a scale of grey each, by their headers.
+
+    A series shares the range of its values, or where its windows differ that of the middle slice (`DicomStack`); read
+    one by one, each slice has its own. Whatever the folder, and even of one slice, since `sample` may be given all.
+    What cannot be read is left out, which reading will say.
+    """
+    series: dict[object, dict[str, object]] = {}
+    reasons = {}
+    for path in paths:
+        try:
+            header = dicom.read_header(path)
+            key = _series_key(path, header)
+            with dicom.errors_naming(path):
+                says, window = dicom_shown.says_its_range(path, header), dicom_shown.own_window(path, header, 0)
+        except DataError:
+            continue
+        if isinstance(key, _SeriesKey):
+            series.setdefault(key._replace(folder=""), {})[path] = window
+            if not says:
+                reasons[path] = "says no window"
+    for windows in series.values():
+        if dicom_shown.differ(windows.values()):
+            kinds = set(windows.values())
+            reason = f"{len(kinds)} kinds of windows in {len(windows)} slices"
+            # With one window, and slices without, it is shared: those that have it are shown alike.
+            unlike = [path for path, window in windows.items() if window is None or len(kinds - {None}) > 1]
+            reasons = dict.fromkeys(unlike, reason) | reasons
+    alone = {path: window for windows in series.values() if len(windows) == 1 for path, window in windows.items()}
+    alone = {path: window for path, window in alone.items() if path not in reasons}
+    return OwnScales(reasons, tuple(alone) if dicom_shown.differ(alone.values()) else ())
+
+
+class _SeriesKey(NamedTuple):
+    """Equal for the files of one series."""
+
+    folder: str
+    uid: str
+    size: tuple[int, int]
+    orientation: tuple[float, ...]
+    kind: tuple[str, str]
+
+
+def _series_key(path: str, header: "Dataset") -> "_SeriesKey | str":
+    """The key of a slice; of a picture by itself its path."""
+    names = ("SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient")
+    try:
+        if all(header.get(name) for name in names) and dicom.frames(header) == 1:
+            orientation = tuple(round(float(value), 3) for value in header.ImageOrientationPatient)
+            # Echoes and series of several kinds of reconstruction share a UID with some scanners.
+            kind = (str(header.get("EchoNumbers", "")), str(header.get("SOPClassUID", "")))
+            size = (int(header.Rows), int(header.Columns))
+            return _SeriesKey(os.path.dirname(path), str(header.SeriesInstanceUID), size, orientation, kind)
+    except Exception:  # a damaged header: reading it says so
+        return path
+    return path
