@@ -9,7 +9,7 @@ from pathlib import Path
 from ddim_jax.data.arrays import Selection, load_selections
 from ddim_jax.data.facts import SIZES, PairFacts
 from ddim_jax.data.load import load_dataset
-from ddim_jax.data.sources import SPLITS
+from ddim_jax.data.sources import SPLITS, consensus_in_words
 from ddim_jax.data.splits import Division, few_in_words
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.labels import Labels
@@ -47,9 +47,10 @@ def examine(
     pairs, *described = describe(facts, image_size, labels)
     if len(facts) < _FEW:
         pairs = (*pairs[:2], "few to train on: some hundred are usual")
-    several = (
-        [("annotators", f"{source.annotators}, each with a mask of every picture", "")] if source.annotators else []
-    )
+    several = []
+    if count := source.annotators:
+        of_all = f"{count}, each with a mask of every picture; all that is told of masks is of their consensus: a pixel"
+        several.append(("annotators", f"{of_all} counts where {consensus_in_words(count)}", ""))
     try:
         again = {"root": Path(root), "labels": labels, "reading": reading, "annotators": annotators}
         division = load_dataset("folder", "train", read_only=True, **again).division
@@ -99,7 +100,7 @@ def describe(facts: Sequence[PairFacts], image_size: int | None, labels: Labels 
         ("pairs", f"{len(facts)}, {sizes} pixels", ""),
         (
             "grey levels",
-            f"{min(levels)} to {max(levels)}, median {statistics.median(levels):g}",
+            f"{min(levels)} to {max(levels)} different ones in a picture, median {statistics.median(levels):g}",
             f"{few} pictures have fewer than 32: look at how they were saved" if few else "",
         ),
     ]

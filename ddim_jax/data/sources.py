@@ -274,6 +274,11 @@ def consensus(masks: np.ndarray, labels: Labels = Labels()) -> np.ndarray:
     return values[votes.argmax(axis=0)].astype(np.uint8)
 
 
+def consensus_in_words(annotators: int) -> str:
+    """When a pixel is of the foreground of the `consensus` of so many annotators."""
+    return "both say so" if annotators == 2 else "more than half of them say so"
+
+
 class Subset:
     """The chosen rows of a source, as a source."""
 

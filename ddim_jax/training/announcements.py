@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import jax
 
-from ddim_jax.data import annotators_of, note_of
+from ddim_jax.data import annotators_of, consensus_in_words, note_of
 from ddim_jax.data.preflight import describe, unseen_classes
 from ddim_jax.data.splits import few_in_words
 from ddim_jax.training.setup import Prepared, Run
@@ -26,10 +26,9 @@ def announcements(run: Run, prepared: Prepared) -> Iterator[str]:
     if data["folds"]:
         yield f"fold {data['fold']} of {data['folds']}; those of all pictures are in the run's folds.csv"
     if annotators := annotators_of(prepared.source):
-        ties = "" if annotators % 2 else ", background where half of them see a structure and half do not"
         yield (
-            f"{annotators} annotators: the mask of one is drawn each time a picture is trained on; validation scores "
-            f"against their consensus{ties}"
+            f"{annotators} annotators: the mask of one is drawn each time a picture is trained on; validation and all "
+            f"that is told of masks is of their consensus: a pixel counts where {consensus_in_words(annotators)}"
         )
     if note := note_of(prepared.source):
         yield note

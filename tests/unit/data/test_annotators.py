@@ -223,6 +223,7 @@ def test_exported_ambiguous_phantoms_come_back_with_their_annotators(tmp_path):
 
 
 def test_the_doctor_counts_the_annotators(folders):
-    assert ("annotators", "2, each with a mask of every picture", "") in examine(
-        folders, SIZE, "cpu", 2, annotators=["anna", "ben"]
+    said = (
+        "2, each with a mask of every picture; all that is told of masks is of their consensus: a pixel counts where "
     )
+    assert ("annotators", said + "both say so", "") in examine(folders, SIZE, "cpu", 2, annotators=["anna", "ben"])
