@@ -124,20 +124,33 @@ def run(options: argparse.Namespace) -> int:
             faults.append(True)
             server.should_exit = True
 
-        config = uvicorn.Config(
-            create_app(networks, limits, token=options.token, hosts=hosts, fault=stop),
-            host=options.host,
-            port=options.port,
-            root_path=options.root_path,
-            log_config=None,  # the lines of this program alone
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=_SECONDS_TO_END,
-            limit_concurrency=_CONNECTIONS,
+        config = server_config(
+            create_app(networks, limits, token=options.token, hosts=hosts, fault=stop), options, limits
         )
         server = uvicorn.Server(config)
         _serve(server, config, options.root_path)
         return 1 if faults else 0
+
+
+def server_config(app, options: argparse.Namespace, limits):
+    """The `uvicorn.Config` by which an application is served."""
+    import uvicorn
+
+    from ddim_jax.serve.connections import connections
+
+    return uvicorn.Config(
+        app,
+        host=options.host,
+        port=options.port,
+        root_path=options.root_path,
+        http=connections(limits),
+        ws="none",
+        log_config=None,  # the lines of this program alone
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_SECONDS_TO_END,
+        limit_concurrency=_CONNECTIONS,
+    )
 
 
 def _serve(server, config, root_path: str) -> None:

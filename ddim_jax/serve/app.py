@@ -148,7 +148,8 @@ class _Server:
 
     async def segment(self, request: Request) -> Response:
         most = self._limits.upload_bytes
-        upload = self._jobs.create(min(int(request.headers.get("content-length", most)), most))
+        client = request.client.host if request.client is not None else ""
+        upload = self._jobs.create(min(int(request.headers.get("content-length", most)), most), client)
         try:
             received = await uploads.receive(request, upload.folder / "in", self._limits)
             asked = fields.parse(received.fields)

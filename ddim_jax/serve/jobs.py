@@ -1,5 +1,8 @@
 """Uploads on their way and their results: one thread segments, what waits and what is kept is bounded.
 
+Clients, which are told apart by their addresses, take turns: of those with uploads that wait, the one whose last upload
+was begun longest ago is next.
+
 An upload is known by a number that nobody can guess, and there is no list of them: whoever sent it alone finds it.
 """
 
@@ -9,6 +12,7 @@ import tempfile
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +26,7 @@ from ddim_jax.serve.refusals import Refusal, refusal_of
 
 GONE = "It was removed."
 _SECONDS_TO_LOOK = 60.0
+_CLIENTS = 1000  # whose last turns are known
 FULL = "The queue is full; try again in a few seconds."
 
 
@@ -39,9 +44,12 @@ class Upload:
       source: the files whose slices may be shown again, with another window; empty where they cannot.
       ended: `time.monotonic` of the end.
       bytes: that are expected, or as of the last `measure`.
+      client: the address that it comes from.
+      work: that segments it.
+      ending: done when that has ended, cancelled if it never began.
     """
 
-    def __init__(self, root: Path, expected: int = 0):
+    def __init__(self, root: Path, expected: int = 0, client: str = ""):
         self.id = secrets.token_urlsafe(24)
         self.folder = Path(tempfile.mkdtemp(dir=root))
         (self.folder / "in").mkdir()
@@ -51,7 +59,9 @@ class Upload:
         self.files: dict[str, bytes] = {}
         self.source: Sequence[Path] = ()
         self.ended = 0.0
-        self.bytes = expected
+        self.bytes, self.client = expected, client
+        self.work: Callable[[Upload], None] | None = None
+        self.ending: Future[None] = Future()
         self.removed = False
 
     def measure(self) -> None:
@@ -82,6 +92,7 @@ class Jobs:
         self._uploads: dict[str, Upload] = {}
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="segmenting")
+        self._served: list[str] = []  # clients by their last turns, the latest at the end
         self._root = ProcessFolder("ddim-jax-serve-")
 
     def __enter__(self) -> "Jobs":
@@ -91,21 +102,22 @@ class Jobs:
         with self._lock:
             for upload in self._uploads.values():
                 upload.removed = True
+                upload.ending.cancel()
         self._pool.shutdown(cancel_futures=True)
         self._root.close()
 
-    def create(self, expected: int = 0) -> Upload:
-        """An upload that is about to be received, of that many bytes at most.
+    def create(self, expected: int = 0, client: str = "") -> Upload:
+        """An upload that is about to be received from a client, of that many bytes at most.
 
         Raises:
-          Refusal: there are too many already, or they take too much room.
+          Refusal: there are too many already, or they take too much room, all or those of the client.
         """
         self.sweep()
+        upload = Upload(self._root.path, expected, client)
         with self._lock:
-            if self._count("receiving") >= self.limits.receiving:
+            if self._is_full(upload, "receiving", most=self.limits.receiving) or not self._has_room(upload):
+                shutil.rmtree(upload.folder)
                 raise Refusal(503, FULL, {"Retry-After": "5"})
-            self._check_room(expected)
-            upload = Upload(self._root.path, expected)
             self._uploads[upload.id] = upload
             return upload
 
@@ -117,18 +129,27 @@ class Jobs:
         """
         upload.measure()
         with self._lock:
-            self._check_room(upload.bytes, upload)
-            upload.status = "waiting"
-        return self._pool.submit(self._run, upload, work)
+            if not self._has_room(upload):
+                raise Refusal(503, FULL, {"Retry-After": "5"})
+            upload.status, upload.work = "waiting", work
+            self._uploads[upload.id] = self._uploads.pop(upload.id)  # behind those that were received before
+        self._pool.submit(self._run_next)
+        return upload.ending
 
-    def _check_room(self, expected: int, own: Upload | None = None) -> None:
-        others = [one for one in self._uploads.values() if not one.ended and one is not own]
-        is_full = self._count("waiting", "running") >= self.limits.waiting
-        if is_full or (others and sum(one.bytes for one in others) + expected > self.limits.kept_bytes // 2):
-            raise Refusal(503, FULL, {"Retry-After": "5"})
+    def _has_room(self, upload: Upload) -> bool:
+        others = [one for one in self._uploads.values() if not one.ended and one is not upload]
+        room = self.limits.kept_bytes // 2
+        return not self._is_full(upload, "waiting", "running", most=self.limits.waiting) and all(
+            not these or sum(one.bytes for one in these) + upload.bytes <= most
+            for these, most in (
+                (others, room),
+                ([one for one in others if one.client == upload.client], self.limits.share * room),
+            )
+        )
 
-    def _count(self, *status: str) -> int:
-        return sum(1 for one in self._uploads.values() if one.status in status)
+    def _is_full(self, upload: Upload, *status: str, most: int) -> bool:
+        clients = [one.client for one in self._uploads.values() if one.status in status]
+        return len(clients) >= most or clients.count(upload.client) >= self.limits.share * most
 
     def first(self, work: Callable[[], None]) -> Future[None]:
         """Has something done before all jobs."""
@@ -152,9 +173,24 @@ class Jobs:
             self._remove(upload)
 
     def before(self, upload: Upload) -> int:
-        """The number of jobs that are segmented before it."""
-        waiting = [one for one in list(self._uploads.values()) if one.status in ("waiting", "running")]
-        return waiting.index(upload) if upload in waiting else 0
+        """The number of jobs that are segmented before it if no others come."""
+        with self._lock:
+            running = sum(1 for one in self._uploads.values() if one.status == "running")
+            waiting = self._waiting()
+        return running + waiting.index(upload) if upload in waiting else 0
+
+    def _waiting(self) -> list[Upload]:
+        """The uploads that wait, in the order in which they are segmented if no others come."""
+        rounds: Counter[str] = Counter()
+        turns = []
+        for upload in self._uploads.values():
+            if upload.status == "waiting":
+                rounds[upload.client] += 1
+                turns.append((rounds[upload.client], self._turn(upload.client), upload))
+        return [upload for *_, upload in sorted(turns, key=lambda turn: turn[:2])]
+
+    def _turn(self, client: str) -> int:
+        return self._served.index(client) if client in self._served else -1
 
     def unfinished(self) -> int:
         """The number of jobs that have no result yet."""
@@ -181,16 +217,29 @@ class Jobs:
 
     def _remove(self, upload: Upload) -> None:
         upload.removed = True
+        if upload.status == "waiting":
+            upload.ending.cancel()
         self._uploads.pop(upload.id, None)
         upload.files, upload.body = {}, {}
         shutil.rmtree(upload.folder, ignore_errors=True)
 
-    def _run(self, upload: Upload, work: Callable[[Upload], None]) -> None:
-        if upload.removed:
-            return
-        upload.status = "running"
+    def _run_next(self) -> None:
+        """Segments the upload whose turn it is, if there is one: some may be removed while they wait."""
+        with self._lock:
+            upload = next(iter(self._waiting()), None)
+            if upload is None:
+                return
+            upload.status = "running"
+            upload.ending.set_running_or_notify_cancel()
+            self._served = [*(one for one in self._served if one != upload.client), upload.client][-_CLIENTS:]
         try:
-            work(upload)
+            self._run(upload)
+        finally:
+            upload.ending.set_result(None)
+
+    def _run(self, upload: Upload) -> None:
+        try:
+            upload.work(upload)
             upload.status = "done"
         except Exception as error:
             upload.status, upload.files = "failed", {}

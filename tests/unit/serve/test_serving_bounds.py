@@ -63,7 +63,7 @@ def test_an_upload_that_was_removed_is_unpacked_no_further(tmp_path):
 
 def test_uploads_on_their_way_have_room_for_all_that_they_say(serving):
     with Jobs(Limits(kept_bytes=1000)) as served:
-        first = served.create(300)
+        first = served.create(300, client="a")
         with pytest.raises(Refusal, match="queue is full"):
             served.create(201)
         other = served.create(200)

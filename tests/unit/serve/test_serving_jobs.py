@@ -5,14 +5,23 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 from segmenters import SIZE
 from served import decoded, half, png
+from starlette.testclient import TestClient
 
 from ddim_jax.serve import app, jobs
+from ddim_jax.serve.limits import Limits
+from ddim_jax.serve.refusals import Refusal
 
 
 def test_fifty_uploads_at_once_from_ten_clients_are_not_mixed_up(client):
+    clients = [TestClient(client.app, client=(f"10.0.0.{number}", 1)) for number in range(10)]
+    for one in clients:
+        one.portal = client.portal
+
     def send(number):
+        client = clients[number % 10]
         rows = number % 15 + 1
         image = half(rows)
         image[0, 0] = 255, number, 0  # each its own
@@ -24,8 +33,53 @@ def test_fifty_uploads_at_once_from_ten_clients_are_not_mixed_up(client):
         assert (mask > 0).sum() == found["classes"][0]["area"] == SIZE * rows
         return answer["id"]
 
-    with ThreadPoolExecutor(10) as clients:
-        assert len(set(clients.map(send, range(50)))) == 50
+    with ThreadPoolExecutor(50) as threads:
+        assert len(set(threads.map(send, range(50)))) == 50
+
+
+def test_clients_take_turns():
+    with jobs.Jobs(Limits()) as served:
+        gate, order = threading.Event(), []
+        served.first(lambda: gate.wait(20))
+
+        def send(name):
+            upload = served.create(0, client=name[0])
+            return upload, served.submit(upload, lambda upload: order.append(name))
+
+        sent = {name: send(name) for name in ("a1", "a2", "a3", "a4", "b1", "c1", "c2")}
+        expected = ["a1", "b1", "c1", "a2", "c2", "a3", "a4"]
+        assert [served.before(sent[name][0]) for name in expected] == list(range(7))
+        served.remove(sent["a3"][0])
+        gate.set()
+        sent["a4"][1].result(20)
+        assert order == ["a1", "b1", "c1", "a2", "c2", "a4"] and sent["a3"][1].cancelled()
+        # Whose last turn is longest ago is next, though others were here before, and though nothing of it is kept.
+        for upload, _ in sent.values():
+            served.remove(upload)
+        gate.clear()
+        order.clear()
+        served.first(lambda: gate.wait(20))
+        sent = {name: send(name) for name in ("a5", "c3", "b2", "d1")}
+        gate.set()
+        for _, ending in sent.values():
+            ending.result(20)
+        assert order == ["d1", "b2", "c3", "a5"]
+
+
+def test_a_client_alone_takes_three_quarters_of_the_places_and_of_the_room():
+    with jobs.Jobs(Limits(waiting=8, receiving=4, kept_bytes=2000)) as served:
+        gate = threading.Event()
+        served.first(lambda: gate.wait(20))
+        for _ in range(6):
+            served.submit(served.create(client="a"), lambda upload: None)
+        with pytest.raises(Refusal, match="queue is full"):
+            served.create(client="a")
+        for size in (400, 350):  # of 1000 bytes
+            served.create(size, client="b")
+        with pytest.raises(Refusal, match="queue is full"):
+            served.create(1, client="b")
+        served.create(250, client="c")
+        gate.set()
 
 
 def test_a_full_queue_says_when_to_try_again(serving, monkeypatch):
