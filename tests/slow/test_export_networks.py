@@ -10,10 +10,12 @@ import jax
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
-from segmenters import MixesNoise, config, loaded_network, picture
+from segmenters import SIZE, MixesNoise, ReadsRed, config, loaded_network, picture
 
 from ddim_jax.export import export_checkpoint
 from ddim_jax.export.formats import FORMATS, read_about
+from ddim_jax.imageio.images import ReadOptions, read_image
+from ddim_jax.inference import Segmenter
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, model_spec, param_shapes
 from ddim_jax.sampling_options import SamplingOptions
@@ -103,13 +105,23 @@ def test_a_network(kind, name, classes, size, batch, sample, tmp_path):
         assert sys.modules["openvino_telemetry"] is None  # which would call out
 
 
+def script(kind):
+    blocks = re.findall(r"```python\n(# run_(\w+)\.py\n.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    (text,) = [text for text, name in blocks if name == kind]
+    return text
+
+
+def run_alone(folder, program):
+    """Runs run.py in `folder` on its x.png, to make its mask.png."""
+    command = [sys.executable, "-I", "-c", ALONE, "run.py", program.name, "x.png", "mask.png"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_the_program_of_the_page(kind, tmp_path):
     need(kind)
-    blocks = re.findall(r"```python\n(# run_(\w+)\.py\n.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    (script,) = [text for text, name in blocks if name == kind]
-    assert script.count("\n") <= 30
-    (tmp_path / "run.py").write_text(script)
+    assert script(kind).count("\n") <= 30
+    (tmp_path / "run.py").write_text(script(kind))
     network = loaded_network(MixesNoise(), {}, config(steps=2, samples=3), {})
     options = SamplingOptions.create(network.config, size="model")
     path = tmp_path / f"a{FORMATS[kind].suffix}"
@@ -117,8 +129,7 @@ def test_the_program_of_the_page(kind, tmp_path):
     turned = Image.Exif()
     turned[ExifTags.Base.Orientation] = 6
     Image.fromarray(picture(1, 53, 37)).save(tmp_path / "x.png", exif=turned)
-    command = [sys.executable, "-I", "-c", ALONE, "run.py", path.name, "x.png", "mask.png"]
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    ran = run_alone(tmp_path, path)
     assert ran.returncode == 0, ran.stderr
     assert re.fullmatch(r"\d+\.\d% of the picture, uncertainty up to 0\.\d{3}\n", ran.stdout)
     assert "Warning" not in ran.stderr and "[W:" not in ran.stderr
@@ -126,6 +137,27 @@ def test_the_program_of_the_page(kind, tmp_path):
     assert mask.shape == (37, 53) and set(np.unique(mask)) == {0, 255}
     (tmp_path / "mask.png").unlink()
     Image.fromarray(np.arange(4096, dtype=np.uint16).reshape(64, 64)).save(tmp_path / "x.png")
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    ran = run_alone(tmp_path, path)
     assert ran.returncode and "the picture has the mode I;16; expected 8 bits" in ran.stderr
     assert not (tmp_path / "mask.png").exists()
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_program_of_the_page_turns_pictures_round_if_those_of_the_training_were(kind, tmp_path):
+    need(kind)
+    (tmp_path / "run.py").write_text(script(kind))
+    about = config(steps=1, samples=2)
+    about["data"]["invert"] = True
+    network = loaded_network(ReadsRed(), {"gain": np.float32(1), "bias": np.float32(0)}, about, {})
+    options = SamplingOptions.create(network.config, size="model")
+    path = tmp_path / f"a{FORMATS[kind].suffix}"
+    export_checkpoint(network, options, kind, path, pictures=[picture(0)])
+    Image.fromarray(picture(1, SIZE, SIZE)).save(tmp_path / "x.png")
+    ran = run_alone(tmp_path, path)
+    assert ran.returncode == 0, ran.stderr
+    mask = np.asarray(Image.open(tmp_path / "mask.png")) > 0
+    turned = read_image(tmp_path / "x.png", ReadOptions(invert=options.invert))
+    np.testing.assert_array_equal(mask, Segmenter(**network._asdict()).segment(turned, options).mask)
+    np.testing.assert_array_equal(
+        mask, picture(1, SIZE, SIZE)[..., 0] < 127.5
+    )  # the network takes what is red for the mask
