@@ -203,7 +203,7 @@ function reload() {
 function fillFigures(asked) {
   const several = now.viewers.length > 1;
   let bounded = false;
-  const warnings = new Set();
+  const warnings = [];
   const tables = now.viewers.map((viewer) => {
     const { network, shown } = viewer;
     const one = network.slices[shown.slice - 1];
@@ -214,7 +214,7 @@ function fillFigures(asked) {
       line.append(element("th", name, { scope: "row" }), element("td", text, main ? { class: "main" } : {}));
       table.append(line);
     };
-    if (one.warning) warnings.add(one.warning);
+    if (one.warning) warnings.push(several ? `${viewer.name}: ${one.warning}` : one.warning);
     for (const found of one.classes) {
       if (asked.structure && found.name !== asked.structure) continue;
       const where = one.area_at ? `, at the ${one.area_at}` : "";
@@ -237,7 +237,7 @@ function fillFigures(asked) {
   });
   const help = ["Doubt is the part of Dice that the mask is expected to miss: the larger, the more a person should look."];
   if (bounded) help.push("Interval and lowest Dice are made for pictures like those of the calibration, below; for others they can be wrong.");
-  const said = [...warnings].map((text) => element("p", text, { class: "warning", role: "note" }));
+  const said = warnings.map((text) => element("p", text, { class: "warning", role: "note" }));
   $("figures").replaceChildren(...said, ...tables, ...help.map((text) => element("p", text, { class: "quiet" })));
 }
 

@@ -1,5 +1,6 @@
 """What is given to the page in a real Chromium: what fails, is cancelled or is lost on its way takes nothing away."""
 
+import json
 import re
 
 from dicom_files import ct_series
@@ -160,3 +161,30 @@ def test_words(tab):
         (("downloads", "fileName", ".png", 0, "", "/a/nifti.nii.gz"), "result_nifti.nii.gz"),
     ):  # fmt: skip
         assert page.evaluate(call, list(given)) == text
+
+
+def test_two_checkpoints_are_told_apart(tab, tmp_path):
+    ct_series(tmp_path / "in", count=12, shape=(40, 30))
+    page = tab()
+
+    def answer(route):
+        body = route.fetch().json()
+        if body["status"] == "done":
+            other = json.loads(json.dumps(body["networks"][0])) | {"name": "other"}
+            for one, warning in ((body["networks"][0], None), (other, "It is unlike.")):
+                for found in one["slices"]:
+                    found["warning"] = warning
+            body["networks"].append(other)
+        route.fulfill(json=body)
+
+    page.route(re.compile(r"/results/[\w-]+$"), answer)
+    page.set_input_files("#files", sorted((tmp_path / "in").iterdir()))
+    shown(page)
+    assert page.locator("#viewers figcaption strong").all_text_contents() == ["lung_xray", "other"]
+    assert page.locator("#figures caption").all_text_contents() == ["lung_xray", "other"]
+    assert page.locator("#figures .warning").all_text_contents() == ["other: It is unlike."]
+    assert page.text_content("#slice-value") == "6 / 12"  # on one line, as the threshold
+    heights = [page.locator(f"#{name}-value").bounding_box()["height"] for name in ("slice", "threshold")]
+    assert heights[0] == heights[1]
+    names = page.locator("#downloads button").all_text_contents()
+    assert names[:2] == ["Mask, lung_xray", "Probability, lung_xray"] and "Mask, other" in names
