@@ -55,6 +55,9 @@ def test_the_unit_runs_what_there_is():
     program, command, *arguments = shlex.split(re.search(r"^ExecStart=(.*)$", text, re.MULTILINE)[1])
     assert (Path(program).name, command) == ("ddim-jax", "serve")
     assert parse_arguments(None, arguments).host == "127.0.0.1"
+    # The package is in no index, so that its name alone finds nothing there, or what is not this package.
+    (installed,) = re.findall(r"(/\S+)/pip install '\.\[serve,clinic\]'", text)
+    assert Path(program).parent == Path(installed) and text.count("pip install") == 1
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     assert all(re.fullmatch(r"\[\w+\]|[A-Z]\w+=.*", line) for line in lines)
     # Programs are compiled into memory that is then run.

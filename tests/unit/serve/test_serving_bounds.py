@@ -116,9 +116,9 @@ def test_a_full_disk_is_no_fault_of_the_program(client, monkeypatch, caplog):
     assert "fault" not in caplog.text
 
 
-def finished(served, size):
+def finished(served, size, client=""):
     """Has an upload of 240 bytes end with a result of so many."""
-    upload = served.create(240)
+    upload = served.create(240, client)
     (upload.folder / "in" / "0001.png").write_bytes(bytes(240))
 
     def work(upload):
@@ -132,7 +132,7 @@ def test_a_result_is_not_removed_because_others_wait(monkeypatch):
     with Jobs(Limits(kept_bytes=1000)) as served:
         gate = threading.Event()
         served.first(lambda: gate.wait(20))
-        first, second = finished(served, 50), finished(served, 50)
+        first, second = finished(served, 50, "a"), finished(served, 50, "b")
         with pytest.raises(Refusal, match="queue is full"):
             finished(served, 50)
         gate.set()
