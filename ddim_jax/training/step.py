@@ -1,6 +1,5 @@
 """One training step: a pure function, compiled once, its state donated."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,26 +11,21 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
-from ddim_jax.data import Augmentation, augment
+from ddim_jax.data import Augmentation
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.models import Network, example_inputs
-from ddim_jax.ops.random_keys import compiled_draws
-from ddim_jax.preprocessing import normalise, normalise_mask
-from ddim_jax.runtime.pinned import key as key_of
 from ddim_jax.training.adversarial import Adversary
-from ddim_jax.training.mean_teacher import MeanTeacher, taught_masks, weights, with_ignored_pixels
+from ddim_jax.training.gradients import Batch, BatchGradients
+from ddim_jax.training.mean_teacher import MeanTeacher, with_ignored_pixels
 from ddim_jax.training.optimiser import updated
 from ddim_jax.training.sharding import replicated
 from ddim_jax.training.state import TrainState
 
-Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 STOP = "stop"
 """In a batch, int32 [devices]: 1 where the process was asked to stop; in the metrics, int32: whether any was."""
 _WHOLE = ("images", "masks", "unlabelled")
 """Parts of a batch that hold the whole data set, of which the batch has the rows."""
-_UNLABELLED = 2**21
-"""Added to the place in the batch of an unlabelled picture for its random numbers; no batch is so large."""
 
 
 def make_train_step(
@@ -69,89 +63,10 @@ def make_train_step(
 
     The metrics are float32 scalars on the device: "loss" and "gradient_norm" (before clipping).
     """
-
     platform = mesh.devices.flat[0].platform
     if teacher is not None:
         process = with_ignored_pixels(process)
-
-    def drawn(key: jax.Array, position: jax.Array, image: jax.Array, mask: jax.Array) -> tuple[jax.Array, ...]:
-        """One example as the losses take it: x_0 [S,S,C] and image [S,S,3], augmented, noise [S,S,C], timestep [].
-
-        After them, with an `adversary`, what that draws: where its step begins [S,S,3], and if it attacks [].
-        """
-        own = jax.random.fold_in(key, position)
-        augment_key, time_key, noise_key = jax.random.split(own, 3)
-        image, mask = augment(augment_key, image, mask[..., None], augmentation, outside=0)
-        x0 = normalise_mask(mask[..., 0], process.labels)
-        example = x0, image, jax.random.normal(noise_key, x0.shape), process.draw_timesteps(time_key, ())
-        return example if adversary is None else (*example, *adversary.draw(jax.random.fold_in(own, 3), image))
-
-    def loss_and_gradients(params: Any, dropout_key: jax.Array, *examples: jax.Array) -> tuple[jax.Array, Any]:
-        apply = Network(model, train=True, rngs={"dropout": dropout_key})
-        weight = None
-        if teacher is not None:
-            weight, *examples = examples
-        if adversary is not None:
-            x0, image, *drawn_, start, attacked = examples
-            # The sum: the gradient of an example does not depend on the batch, and its size does not matter.
-            of_image = lambda image: jnp.sum(process.losses(apply, params, x0, image, *drawn_))  # noqa: E731
-            examples = x0, adversary.attack(of_image, image, start, attacked), *drawn_
-
-        def loss(params: Any) -> jax.Array:
-            losses = process.losses(apply, params, *examples)
-            return jnp.mean(losses if weight is None else weight * losses)
-
-        return jax.value_and_grad(loss)(params)
-
-    def accumulated(params: Any, dropout_key: jax.Array, *examples: jax.Array) -> tuple[jax.Array, Any]:
-        def split(array: jax.Array) -> jax.Array:
-            # Every accumulate-th example makes a part: each device has a share of every part, as it has of the batch.
-            return array.reshape(-1, accumulate, *array.shape[1:]).swapaxes(0, 1)
-
-        def add(total, part):
-            number, *examples = part
-            one = loss_and_gradients(params, jax.random.fold_in(dropout_key, number), *examples)
-            return jax.tree.map(jnp.add, total, one), None
-
-        nothing = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
-        total, _ = jax.lax.scan(add, nothing, (jnp.arange(accumulate), *map(split, examples)))
-        return jax.tree.map(lambda sum_: sum_ / accumulate, total)
-
-    def with_taught(
-        labelled: tuple[jax.Array, ...],
-        key: jax.Array,
-        of_teacher: Any,
-        step: jax.Array,
-        positions: jax.Array,
-        batch: Batch,
-    ) -> tuple[jax.Array, ...]:
-        """The examples with their weights, labelled and unlabelled ones: the mean of both is the sum of two means."""
-        images, positions = batch["unlabelled"][batch["unlabelled_row"]], positions + _UNLABELLED
-        shape = (*images.shape[1:3], process.labels.channels)
-        noise = jax.vmap(lambda place: jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, place), 4), shape))
-        masks = taught_masks(teacher, process, Network(model), of_teacher, images, noise(positions))
-        examples = jax.vmap(functools.partial(drawn, key))(positions, normalise(images), masks)
-        weight = jnp.concatenate([jnp.ones(len(positions)), weights(teacher, step, masks)])
-        return 2.0 * weight, *map(lambda *both: jnp.concatenate(both), labelled, examples)
-
-    def mean(
-        params: Any, of_teacher: Any, step: jax.Array, positions: jax.Array, batch: Batch
-    ) -> tuple[jax.Array, Any]:
-        """Loss and gradients, the mean over the examples, which have these positions in the whole batch."""
-        key = jax.random.fold_in(key_of(seed), step)
-        images, masks = _pictures(batch)
-        with jax.named_scope("draw_examples"):
-            draws = compiled_draws(key, platform)
-            # On a CPU in two halves: what leaves a loop lies in memory. Else XLA draws and fetches each number where
-            # the network reads it, more than once, in the order of that.
-            together = -(-len(positions) // 2) if platform == "cpu" else len(positions)
-            one = lambda example: drawn(draws, *example)  # noqa: E731
-            examples = jax.lax.map(one, (positions, normalise(images), masks), batch_size=together)
-            if teacher is not None:
-                examples = with_taught(examples, draws, of_teacher, step, positions, batch)
-        dropout_key = jax.random.fold_in(key, len(positions))
-        of_all = loss_and_gradients if accumulate == 1 else accumulated
-        return of_all(params, dropout_key, *examples)
+    mean = BatchGradients(model, process, platform, seed, augmentation, accumulate, adversary, teacher).mean
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         stop = {name: jnp.max(flags) for name, flags in batch.items() if name == STOP}
@@ -215,11 +130,3 @@ def _on_shares(mean: Callable, mesh: Mesh) -> Callable:
         )
 
     return of_shares
-
-
-def _pictures(batch: Batch) -> tuple[jax.Array, jax.Array]:
-    if "row" in batch:
-        rows = batch["row"]
-        masks = batch["masks"][rows, batch["annotator"]] if "annotator" in batch else batch["masks"][rows]
-        return batch["images"][rows], masks
-    return batch["image"], batch["mask"]
