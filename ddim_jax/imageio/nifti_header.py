@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import io
+import itertools
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +79,32 @@ def upright_axes(
 def is_oriented(header: Any) -> bool:
     """True if a header says how the voxels lie in the patient."""
     return int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
+
+
+def qform_remarks(path: Path, header: Any, affine: np.ndarray, dims: tuple[int, int, int]) -> list[str]:
+    """A remark where the qform of a file puts it elsewhere than its sform, which is the one that is used.
+
+    Raises:
+      DataError: they show it turned or mirrored against each other, so that left and right are in doubt.
+    """
+    if min(int(header["sform_code"]), int(header["qform_code"])) <= 0:
+        return []
+    try:
+        other = np.asarray(header.get_qform(), np.float64)
+        codes = [", ".join(library("nibabel").aff2axcodes(one)) for one in (affine, other)]
+    except Exception:  # a qform that is no map, which programs that read it refuse
+        return []
+    corners = np.array(list(itertools.product(*((0, side - 1) for side in dims), (1,))))
+    apart = float(np.linalg.norm(corners @ (affine - other).T, axis=1).max())
+    if apart <= 0.5 * np.linalg.norm(affine[:3, :3], axis=0).min():
+        return []
+    if codes[0] != codes[1]:
+        raise DataError(
+            f"{path}: its sform (code {int(header['sform_code'])}) says that the axes run towards {codes[0]}, its "
+            f"qform (code {int(header['qform_code'])}) towards {codes[1]}; expected the same, since one of the two "
+            "would show it mirrored or turned. Set the code of the wrong one to 0, or make them agree."
+        )
+    return [f"sform and qform differ (by up to {apart:.3g} at a corner; the sform is used)"]
 
 
 def remarks_of(header: Any, affine: np.ndarray, axes: tuple[int, int, int]) -> list[str]:

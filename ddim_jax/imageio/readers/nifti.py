@@ -21,7 +21,15 @@ from ddim_jax.imageio.edges import edges_of
 from ddim_jax.imageio.grey import linear, robust_limits
 from ddim_jax.imageio.images import MAX_PIXELS, Picture, ReadOptions
 from ddim_jax.imageio.masks import mask_of_numbers, over_black
-from ddim_jax.imageio.nifti_header import is_oriented, is_packed, read_header, remarks_of, unpacked, upright_axes
+from ddim_jax.imageio.nifti_header import (
+    is_oriented,
+    is_packed,
+    qform_remarks,
+    read_header,
+    remarks_of,
+    unpacked,
+    upright_axes,
+)
 from ddim_jax.imageio.nifti_mask_grid import on_grid
 from ddim_jax.imageio.series import DicomStack
 from ddim_jax.imageio.stacks import MAX_VOXELS, file_state
@@ -122,7 +130,8 @@ class NiftiStack:
             self.count, *shape = (dims[axis] for axis in self._order)
             self.shape = (shape[0], shape[1])
             self._check_size(dims)
-        self.remarks = remarks_of(self._header, self.affine, self._order)
+            self.remarks = qform_remarks(path, self._header, self.affine, dims)
+        self.remarks += remarks_of(self._header, self.affine, self._order)
 
     def read(self, index: int) -> np.ndarray:
         """Slice `index`, uint8 [H, W, 3]; errors as `NiftiReader.read_image`."""

@@ -50,6 +50,36 @@ def test_slices_are_turned_as_radiologists_see_them(codes, suffix, tmp_path):
     assert place == last
 
 
+def test_a_qform_that_shows_a_file_otherwise_than_its_sform_is_refused(tmp_path):
+    def with_forms(sform, qform, codes=(2, 1)):
+        image = nibabel.Nifti1Image(np.zeros((20, 16, 6), np.int16), np.diag([1.0, 1, 5, 1]))
+        image.set_sform(sform, code=codes[0])
+        image.set_qform(qform, code=codes[1])
+        nibabel.save(image, tmp_path / "v.nii")
+        return tmp_path / "v.nii"
+
+    upright, mirrored, fallen = np.diag([1.0, 1, 5, 1]), np.diag([-1.0, 1, 5, 1]), np.eye(4)
+    fallen[:3, :3] = [[1, 0, 0], [0, 0, 5], [0, 1, 0]]
+    for qform, codes in ((mirrored, "L, A, S"), (fallen, "R, S, A")):
+        both = rf"v.nii: its sform \(code 2\) .* towards R, A, S, its qform \(code 1\) towards {codes}; expected"
+        with pytest.raises(DataError, match=both):
+            open_stack([with_forms(upright, qform)])
+        with pytest.raises(DataError, match=both):
+            read_mask(with_forms(upright, qform))
+        for one_alone in ((2, 0), (0, 1)):
+            assert open_stack([with_forms(upright, qform, one_alone)]).remarks == []
+    for moved, remarks in ((0.4, []), (3.0, ["sform and qform differ (by up to 3 at a corner; the sform is used)"])):
+        elsewhere = upright.copy()
+        elsewhere[0, 3] = moved
+        stack = open_stack([with_forms(upright, elsewhere)])
+        assert stack.remarks == remarks and stack.affine[0, 3] == 0
+    path = with_forms(upright, mirrored)
+    content = bytearray(path.read_bytes())
+    content[256:268] = np.full(3, 9, "<f4").tobytes()  # no quaternion
+    path.write_bytes(content)
+    assert open_stack([path]).remarks == []
+
+
 def test_equal_spacings_give_axial_slices(tmp_path):
     stack = open_stack([saved(tmp_path / "v.nii", np.zeros(SHAPE, np.int16), "SRA", (1, 1, 1.004))])
     assert stack.count == SHAPE[0]
