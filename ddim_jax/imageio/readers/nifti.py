@@ -228,12 +228,18 @@ class NiftiStack:
         return turned.transpose(np.argsort(self._order)).reshape(self._stored_shape)
 
     def image_of(self, values: np.ndarray, about: str) -> Any:
-        """A NIfTI image with the place and the spacing of this one, of values as `as_stored` gives them."""
+        """A NIfTI image with the place and the spacing of this one, of values as `as_stored` gives them.
+
+        It has none of the source's texts, which may name the patient, and not its intent.
+        """
         nibabel = library("nibabel")
         header = self._header.copy()
         header.set_data_dtype(values.dtype)
         header.set_slope_inter(1, 0)
         header["cal_min"] = header["cal_max"] = 0
+        header.set_intent("none")
+        for name in {"data_type", "db_name", "aux_file"} & set(header.keys()):
+            header[name] = b""
         header["descrip"] = about.encode()[:79]
         header.extensions.clear()
         kind = nibabel.Nifti2Image if int(header["sizeof_hdr"]) == 540 else nibabel.Nifti1Image

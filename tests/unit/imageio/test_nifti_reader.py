@@ -99,6 +99,21 @@ def test_results_lie_where_the_values_lay(tmp_path):
         np.testing.assert_array_equal(np.asarray(back.dataobj), values > -0.5)
 
 
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_results_have_no_text_of_their_source(kind, tmp_path):
+    image = kind(np.zeros(SHAPE, np.int16), np.eye(4))
+    image.header.set_intent("z score", (), "Secret^Name")
+    for name in {"data_type", "db_name", "aux_file", "descrip"} & set(image.header.keys()):
+        image.header[name] = b"Secret^Name"[: image.header[name].dtype.itemsize]
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"Secret^Name"))
+    nibabel.save(image, tmp_path / "v.nii")
+    assert (tmp_path / "v.nii").read_bytes().count(b"Secret") >= 4
+    made = open_stack([tmp_path / "v.nii"]).image_of(np.zeros(SHAPE, np.uint8), "about")
+    nibabel.save(made, tmp_path / "out.nii")
+    assert isinstance(made, kind) and b"Secret" not in (tmp_path / "out.nii").read_bytes()
+    assert made.header.get_intent() == ("none", (), "") and made.header["descrip"].item() == b"about"
+
+
 def test_a_window_and_the_range_of_all_slices(tmp_path):
     values = np.zeros((4, 5, 3), np.float32) + np.array([-100, 0, 300], np.float32)
     path = saved(tmp_path / "v.nii", values)
