@@ -7,18 +7,30 @@ Its last layer, which gives colours here and masks later, is all of it that a tr
 import dataclasses
 import itertools
 import os
+from collections.abc import Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import Mesh
 
 from ddim_jax import __version__
 from ddim_jax.checkpoints.packed import PRETRAINING, Packed, check_output, write_packed
 from ddim_jax.config import resolve_config, total_steps, without_paths
-from ddim_jax.data import Augmentation, Order, configured, ids_digest, load_dataset, training_indices
+from ddim_jax.data import (
+    Augmentation,
+    Order,
+    Source,
+    Unlabelled,
+    configured,
+    ids_digest,
+    load_dataset,
+    training_indices,
+)
 from ddim_jax.diffusion.direct import Apply
 from ddim_jax.labels import Labels
 from ddim_jax.models import PlainUNet, create_model, param_shapes
@@ -86,37 +98,79 @@ def pretrain(config: Any, output: str | os.PathLike) -> Packed:
     output = local_path(output, "output")
     check_output(output)
     config = resolve_config(config)
-    about, fields, data, seed = config["model"], config["train"], config["data"], config["seed"]
+    model, names = _pretrained_part(config)
+    image_size, fields = config["data"]["image_size"], config["train"]
+    unet = PlainUNet(**model.shared(mask_channels=DenoisingProcess().labels.channels))
+    check_memory(unet, image_size)
+    mesh = data_mesh(fields["batch_size"], accumulate=fields["accumulate"])
+    pictures, validation = _pictures(config["data"])
+    arrays = flatten_dict(param_shapes(model, image_size), sep=".")
+    logging.info(
+        f"{config['model']['name']}: pre-trains {len(names)} of {len(arrays)} arrays on {len(pictures.ids)} pictures "
+        f"at {image_size} x {image_size}; a training will begin the others anew: {', '.join(new_parts(arrays, names))}"
+    )
+    keep_split(validation)  # what is left out here has to be left out by the training that begins from it
+    average, steps = _trained(unet, mesh, config, pictures)
+    trained = flatten_dict(average, sep=".")
+    return write_packed(
+        output,
+        unflatten_dict({name: trained[name.removeprefix("trunk.")] for name in names}, sep="."),
+        step=steps,
+        metadata={
+            "config": without_paths(config),
+            "data": {
+                PRETRAINING: len(pictures.ids),
+                "unlabelled_ids_sha256": ids_digest(pictures),
+                same_pixels.FIELD: same_pixels.digest_of(pictures.digests),
+            },
+            "package_version": __version__,
+        },
+        note=f"denoising pre-training on {len(pictures.ids)} pictures without masks, to begin a training with "
+        "(train.init_from)",
+        terms="",
+    )
+
+
+def _pretrained_part(config: Mapping[str, Any]) -> tuple[nn.Module, list[str]]:
+    """The network of a config, and the names of its arrays that are trained here; errors as `pretrain`."""
+    about, data, init_from = config["model"], config["data"], config["train"]["init_from"]
     if not data["unlabelled"]:
         raise ConfigError("data.unlabelled is not set; expected a folder of pictures to pre-train on")
-    if fields["init_from"] is not None:
-        raise ConfigError(f"train.init_from is {fields['init_from']!r}; expected none: pre-training begins anew")
+    if init_from is not None:
+        raise ConfigError(f"train.init_from is {init_from!r}; expected none: pre-training begins anew")
     channels = Labels.from_config(data).channels
     model = create_model(about["name"], preset=about["preset"], mask_channels=channels, **about["overrides"])
-    image_size, batch_size = data["image_size"], fields["batch_size"]
-    names = pretrainable(model, image_size)
+    names = pretrainable(model, data["image_size"])
     if not names:
         able = [name for name in MODELS if issubclass(model_spec(name).module, Levels)]
         raise ConfigError(
             f"model.name is {about['name']!r}, which sees no picture without a noisy mask; expected a network with a "
             f"U-Net on the picture alone to be pre-trained: {', '.join(able)}"
         )
-    process = DenoisingProcess()
-    unet = PlainUNet(**model.shared(mask_channels=process.labels.channels))
-    check_memory(unet, image_size)
-    mesh = data_mesh(batch_size, accumulate=fields["accumulate"])
+    return model, names
 
+
+def _pictures(data: Mapping[str, Any]) -> tuple[Unlabelled, Source]:
+    """The pictures to train on, and the validation split that they were held against; errors as `pretrain`."""
     validation = load_dataset(split="val", **configured(data))
     pictures = read_unlabelled(data, {"val": validation}, of=("val", "test"))
-    count = len(pictures.ids)
     for line in pictures.told:
         logging.info(line)
+    return pictures, validation
 
-    steps = total_steps(fields["steps"], fields["epochs"], batch_size, count)
+
+def _trained(unet: nn.Module, mesh: Mesh, config: Mapping[str, Any], pictures: Unlabelled) -> tuple[Any, int]:
+    """The average of the weights of `unet`, and the steps it was trained for.
+
+    Raises:
+      NonFiniteLoss: as `pretrain`.
+    """
+    fields, data, seed = config["train"], config["data"], config["seed"]
+    steps = total_steps(fields["steps"], fields["epochs"], fields["batch_size"], len(pictures.ids))
     optimiser = configured_optimiser(fields, steps)
     step = make_train_step(
         unet,
-        process,
+        DenoisingProcess(),
         optimiser,
         mesh,
         seed=seed,
@@ -124,18 +178,12 @@ def pretrain(config: Any, output: str | os.PathLike) -> Packed:
         augmentation=Augmentation.from_config(data),
         accumulate=fields["accumulate"],
     )
-    state = place(mesh, create_state(unet, optimiser, image_size, seed))
+    state = place(mesh, create_state(unet, optimiser, data["image_size"], seed))
     nowhere = np.zeros(pictures.images.shape[:3], np.uint8)
     resident = place(mesh, {"images": pictures.images, "masks": nowhere})
-    arrays = flatten_dict(param_shapes(model, image_size), sep=".")
-    logging.info(
-        f"{about['name']}: pre-trains {len(names)} of {len(arrays)} arrays on {count} pictures at {image_size} x "
-        f"{image_size}; a training will begin the others anew: {', '.join(new_parts(arrays, names))}"
-    )
-    keep_split(validation)  # what is left out here has to be left out by the training that begins from it
     watch = LossWatch()
     try:
-        order = training_indices(count, Order(batch_size, seed))
+        order = training_indices(len(pictures.ids), Order(fields["batch_size"], seed))
         for done, rows in enumerate(itertools.islice(order, steps), start=1):
             state, metrics = step(state, {**resident, **global_batch(mesh, {"row": rows})})
             watch.add(done, metrics)
@@ -146,21 +194,4 @@ def pretrain(config: Any, output: str | os.PathLike) -> Packed:
             f"{error}; stopped, nothing was written. Start again with a lower train.learning_rate, more "
             "train.warmup_steps or a train.gradient_clip of 1."
         ) from error
-
-    trained = flatten_dict(jax.device_get(state.ema_params), sep=".")
-    return write_packed(
-        output,
-        unflatten_dict({name: trained[name.removeprefix("trunk.")] for name in names}, sep="."),
-        step=steps,
-        metadata={
-            "config": without_paths(config),
-            "data": {
-                PRETRAINING: count,
-                "unlabelled_ids_sha256": ids_digest(pictures),
-                same_pixels.FIELD: same_pixels.digest_of(pictures.digests),
-            },
-            "package_version": __version__,
-        },
-        note=f"denoising pre-training on {count} pictures without masks, to begin a training with (train.init_from)",
-        terms="",
-    )
+    return jax.device_get(state.ema_params), steps
