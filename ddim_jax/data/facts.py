@@ -2,8 +2,9 @@
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from ddim_jax.data.sources import Example, Source
 from ddim_jax.imageio.images import MAX_PIXELS
 from ddim_jax.labels import IGNORED, Labels
-from ddim_jax.preprocessing import resize_nearest
+from ddim_jax.preprocessing import resize_mask, resize_nearest
 from ddim_jax.runtime.errors import DataError
 
 SIZES = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
@@ -31,6 +32,7 @@ class PairFacts(NamedTuple):
       extent: the longer side of the box around the foreground, in pixels; 0 where there is none.
       lost: those of `SIZES` at which the nearest pixel leaves nothing of some of `values`, ascending.
       notes: the kinds of the example's notes.
+      best: the best Dice at working sizes (`best_dice`), of those that were asked for; {} without foreground.
     """
 
     sha256: bytes
@@ -42,10 +44,11 @@ class PairFacts(NamedTuple):
     extent: int
     lost: tuple[int, ...]
     notes: tuple[str, ...] = ()
+    best: Mapping[int, float] = MappingProxyType({})
 
 
-def facts_of(example: Example, labels: Labels = Labels()) -> PairFacts:
-    """The facts of one pair, with a mask of `labels`."""
+def facts_of(example: Example, labels: Labels = Labels(), best_at: Sequence[int] = ()) -> PairFacts:
+    """The facts of one pair, with a mask of `labels`, and its best Dice at the working sizes `best_at`."""
     digest = hashlib.sha256(np.asarray(example.image.shape, "<u8").tobytes())
     digest.update(np.ascontiguousarray(example.image))
     digest.update(np.ascontiguousarray(example.mask if example.annotators is None else example.annotators))
@@ -65,6 +68,7 @@ def facts_of(example: Example, labels: Labels = Labels()) -> PairFacts:
         extent=extent,
         lost=tuple(size for size in SIZES if size < max(example.mask.shape) and is_lost(example.mask, size, labels)),
         notes=tuple(note.partition(" (")[0] for note in example.notes),
+        best={size: best_dice(example.mask, size, labels) for size in best_at} if values else {},
     )
 
 
@@ -79,6 +83,31 @@ def values_of(mask: np.ndarray, labels: Labels = Labels()) -> tuple[int, ...]:
 def is_lost(mask: np.ndarray, size: int, labels: Labels = Labels()) -> bool:
     """Returns True if one of `values_of` is lost when the mask is resized to `size` x `size` by the nearest pixel."""
     return values_of(resize_nearest(mask, (size, size)), labels) != values_of(mask, labels)
+
+
+def best_dice(mask: np.ndarray, size: int, labels: Labels = Labels()) -> float:
+    """Dice of a perfect answer at `size` x `size`, enlarged again (bilinear, cut at 0.5), in [0, 1].
+
+    The answer is the mask as it is trained on at that size (`resize_mask`). The mean over the classes of the mask, of
+    which there is one at least; 1 where the mask is not larger.
+    """
+    height, width = mask.shape
+    if size >= max(mask.shape):
+        return 1.0
+    small, margins, found = resize_mask(mask, (size, size)), (-(-height // size), -(-width // size)), []
+    for number in values_of(mask, labels):
+        whole = labels.of_class(mask, number) != 0
+        sides = []  # of the part that the enlarged answer can lie in: elsewhere both are empty
+        for axis, length, margin in ((1, height, margins[0]), (0, width, margins[1])):
+            inside = np.flatnonzero(whole.any(axis=axis))
+            sides.append((max(0, int(inside[0]) - margin), min(length, int(inside[-1]) + 1 + margin)))
+        (top, bottom), (left, right) = sides
+        part = (left * size / width, top * size / height, right * size / width, bottom * size / height)
+        answer = Image.fromarray(np.where(labels.of_class(small, number) != 0, np.uint8(255), np.uint8(0)))
+        answer = answer.resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=part)
+        drawn, truth = np.asarray(answer) >= 128, whole[top:bottom, left:right]
+        found.append(2 * int((drawn & truth).sum()) / int(drawn.sum() + truth.sum()))
+    return float(np.mean(found))
 
 
 class PixelBudget:

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import ddim_jax
 from ddim_jax.data import Example, Joined, Source, Subset, check_source, groups_of
+from ddim_jax.data.facts import best_dice, is_lost, values_of
 from ddim_jax.evaluation.calibrating import Judgement, check_calibrate
 from ddim_jax.evaluation.figures import FIGURES, draw_figures
 from ddim_jax.evaluation.intervals import summarise_bounds, summarise_unlikeness
@@ -144,7 +145,8 @@ def evaluate(
         doubt_temperature=judgement.doubt_temperature,
     )
     with _progress_bar(progress) as bar:
-        look = _read_all(subset, bar, segmenter.labels)
+        resized_to = segmenter.image_size if options.size == "model" else None
+        look, fitting = _read_all(subset, bar, segmenter.labels, resized_to)
         results, seconds = [], []
         for number, member in enumerate(members):
             rows = [row for row, one in enumerate(chosen) if len(members) == 1 or source.part[one] == number]
@@ -161,6 +163,7 @@ def evaluate(
             "groups": len(set(groups)),
             "images_in_split": len(source),
             **_about(members, options, batch_size, resolution),
+            "working_size": fitting,
             **summarise(results, options.ensemble, segmenter.labels),
             "bounds": summarise_bounds(
                 results, judgement.calibration, judgement.why_not_calibrated, subset, segmenter.labels
@@ -227,8 +230,13 @@ def _times(seconds: Sequence[float], first: int) -> dict[str, Any]:
     }
 
 
-def _read_all(source: Source, bar: Progress, labels: Labels) -> Callable[[int], Example]:
-    """Reads every pair before anything is sampled, and keeps the first in `_KEPT_BYTES`; returns what gives a pair.
+def _read_all(
+    source: Source, bar: Progress, labels: Labels, resized_to: int | None
+) -> tuple[Callable[[int], Example], dict[str, Any] | None]:
+    """Reads every pair before anything is sampled, and keeps the first in `_KEPT_BYTES`.
+
+    Returns what gives a pair, and what of the masks is left at the size that pictures are resized to, if they are:
+    {"masks": those with foreground, "lost": those that lose a class, "best_dice"}.
 
     Where some files do not say the size of a pixel, no pair has it: a mean of millimetres is over all or none.
 
@@ -237,7 +245,7 @@ def _read_all(source: Source, bar: Progress, labels: Labels) -> Callable[[int], 
         masks that are read by level have several values for their foreground.
     """
     kept: dict[int, Example] = {}
-    free, foregrounds, unknown = _KEPT_BYTES, [], 0
+    free, foregrounds, unknown, lost, best = _KEPT_BYTES, [], 0, [], []
     for row in bar.track(range(len(source)), description="reading"):
         try:
             with noting(foregrounds):
@@ -248,6 +256,9 @@ def _read_all(source: Source, bar: Progress, labels: Labels) -> Callable[[int], 
         if not labels.valid(example.mask).any():
             raise DataError(f"{example.id}: its mask is ignored everywhere (data.ignore), so there is nothing to score")
         unknown += example.pixel_mm is None
+        if resized_to is not None and values_of(example.mask, labels):
+            lost.append(max(example.mask.shape) > resized_to and is_lost(example.mask, resized_to, labels))
+            best.append(best_dice(example.mask, resized_to, labels))
         free -= example.nbytes
         if free >= 0:
             kept[row] = example
@@ -260,7 +271,8 @@ def _read_all(source: Source, bar: Progress, labels: Labels) -> Callable[[int], 
         example = kept[row] if row in kept else source[row]
         return example._replace(pixel_mm=None) if unknown else example
 
-    return look
+    left = {"masks": len(lost), "lost": sum(lost), "best_dice": statistics.fmean(best)} if lost else None
+    return look, left
 
 
 def _score_all(

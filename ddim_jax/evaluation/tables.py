@@ -82,7 +82,10 @@ def summary_table(metrics: dict[str, Any]) -> Table:
         title=f"{escape(metrics['dataset'])} {metrics['split']}: {metrics['images']} images{of_folds}, "
         f"{metrics['samples']} samples x {metrics['steps']} steps, fused by {metrics['ensemble']}, {size}",
         caption=f"scored at {scored}; mean over images [95% interval{of_groups}]; hd95 in pixels; 80% kept: without "
-        "the most doubtful images" + few + (f"\n{escape(metrics['note'])}" if metrics.get("note") else ""),
+        "the most doubtful images"
+        + few
+        + _lost(metrics)
+        + (f"\n{escape(metrics['note'])}" if metrics.get("note") else ""),
     )
     table.add_column("measure")
     own = metrics.get("protocol", "mean")  # the one that the checkpoint's masks are made with; of earlier files unsaid
@@ -122,6 +125,17 @@ def summary_table(metrics: dict[str, Any]) -> Table:
         whose = " (calibrated on these)" if bounds.get("same_pictures") else ""
         table.add_row("unlike pictures" + whose, *(cell if name == "mean" else "" for name in protocols))
     return table
+
+
+def _lost(metrics: dict[str, Any]) -> str:
+    """A line on masks that are lost at the size the network works at; "" where none is."""
+    left, size = metrics.get("working_size"), metrics["image_size"]
+    if not left or not left["lost"]:
+        return ""
+    return (
+        f"\n{left['lost']} of {left['masks']} masks lose a class at {size} x {size}, where the network works: no more "
+        f"than a Dice of {left['best_dice']:.2f} can be had; train on crops (data.crop) or at a larger data.image_size"
+    )
 
 
 def _cell(value: dict[str, float], digits: int = 4) -> str:

@@ -9,9 +9,9 @@ from ddim_jax.data.seeded import seeded_split
 from ddim_jax.labels import Labels
 
 
-def facts(kept_at, extent=7, values=(1,), levels=200, width=768):
+def facts(kept_at, extent=7, values=(1,), levels=200, width=768, best=None):
     lost = tuple(size for size in SIZES if kept_at is None or size < kept_at)
-    return PairFacts(b"", 768, width, levels, values, 0.0001 if values else 0.0, extent, lost)
+    return PairFacts(b"", 768, width, levels, values, 0.0001 if values else 0.0, extent, lost, (), best or {})
 
 
 def test_what_a_size_loses_and_which_keeps_enough():
@@ -30,7 +30,7 @@ def test_what_a_size_loses_and_which_keeps_enough():
     )
     assert lines["foreground"][0].endswith("its longest side 7 to 7 pixels; 1 masks are empty")
     assert lines["at 64 x 64"] == (
-        "28 of 40 masks lose a class; 256 x 256 keeps 99%",
+        "28 of 40 masks lose a class; 256 x 256 keeps a pixel of each in 99%",
         "raise data.image_size, or train on crops with data.crop",
     )
     assert describe([facts(0, 0, ())], 64)[-1][1] == "none: every mask is empty"
@@ -51,6 +51,16 @@ def test_settings_say_why():
     assert recommend([facts(192)], "gpu", 8)[0][1] == "192"
 
 
+def test_a_size_that_keeps_a_pixel_and_draws_it_badly_is_not_recommended():
+    small = [facts(192, best={64: 0.25, 192: 0.7, 256: 0.8})] * 40
+    assert recommend(small, "cpu", 2)[0][:2] == ("data.crop", "64")
+    assert "a Dice of 0.80 at best" in recommend(small, "cpu", 2)[0][2]
+    assert recommend([facts(192, best={192: 0.7, 256: 0.95})] * 40, "cpu", 2)[0][:2] == ("data.image_size", "256")
+    told, advice = describe([facts(32, best={64: 0.5})] * 40, 64)[-1][1:]
+    assert told.startswith("0 of 40") and told.endswith("; the best Dice possible is 0.50") and "data.crop" in advice
+    assert describe([facts(32, best={64: 0.95})] * 40, 64)[-1][2] == ""
+
+
 def test_a_folder_is_read_and_the_loss_named(tmp_path):
     for number in range(4):
         mask = np.zeros((256, 256), np.uint8)
@@ -59,6 +69,7 @@ def test_a_folder_is_read_and_the_loss_named(tmp_path):
         save(tmp_path / f"masks/{number}.png", mask)
     lines = {name: found for name, found, _ in examine(tmp_path, 32, "cpu", 2)}
     assert lines["at 32 x 32"].startswith("4 of 4 masks lose a class; ")
+    assert "the best Dice possible is 0.2" in lines["at 32 x 32"]  # 3 x 3 pixels, drawn as 8 x 8
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "masks"]
 
 

@@ -222,6 +222,19 @@ def test_one_picture_has_no_interval_and_the_own_protocol_stands_first(tmp_path)
         assert columns == ["measure", own, other]
 
 
+def test_masks_that_are_lost_at_the_working_size_are_told(tmp_path):
+    segmenter, _ = hand_case()
+    truth = np.zeros((8, 8), np.uint8)
+    truth[2, 2] = 1  # which the 4 rows of the network do not sample
+    source = MemorySource([Example("a", picture(1, (8, 8)), truth), Example("b", picture(2, (8, 8)), 0 * truth)])
+    metrics = evaluate(segmenter, source, tmp_path, split="test", figures=False)
+    assert metrics["working_size"] == {"masks": 1, "lost": 1, "best_dice": 0.4}
+    console = Console(width=400, record=True, file=io.StringIO())
+    console.print(summary_table(metrics))
+    said = " ".join(console.export_text().split())
+    assert "1 of 1 masks lose a class at 4 x 4, where the network works: no more than a Dice of 0.40 can be had" in said
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None, [0.5]])
 def test_a_metric_that_gives_no_number_is_named_at_the_first_picture(tmp_path, monkeypatch, value):
     monkeypatch.setattr(METRICS, "_entries", dict(METRICS.items()))
