@@ -136,7 +136,7 @@ def server_config(app, options: argparse.Namespace, limits):
     """The `uvicorn.Config` by which an application is served."""
     import uvicorn
 
-    from ddim_jax.serve.connections import connections
+    from ddim_jax.serve.connections import ONE_REQUEST, connections
 
     return uvicorn.Config(
         app,
@@ -144,6 +144,7 @@ def server_config(app, options: argparse.Namespace, limits):
         port=options.port,
         root_path=options.root_path,
         http=connections(limits),
+        headers=ONE_REQUEST,
         ws="none",
         log_config=None,  # the lines of this program alone
         access_log=False,
