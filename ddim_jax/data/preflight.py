@@ -141,7 +141,7 @@ def describe(facts: Sequence[PairFacts], image_size: int | None, labels: Labels 
             (
                 f"at {image_size} x {image_size}",
                 f"{lost} of {len(full)} masks lose a class; {named} keeps a pixel of each in {KEEP:.0%}"
-                + ("" if best is None else f"; the best Dice possible is {best:.2f}"),
+                + ("" if best is None else f"; the masks of that size, enlarged, have a Dice of {best:.2f}"),
                 advice,
             )
         )
@@ -190,7 +190,7 @@ def recommend(facts: Sequence[PairFacts], device: str, cores: int) -> list[Line]
         best = best_at(full, _LARGEST_RESIZED)
         why = (
             f"resized to {_LARGEST_RESIZED}, "
-            + (f"masks have a Dice of {best:.2f} at best" if best is not None and best < _GOOD else "masks are lost")
+            + (f"masks have a Dice of {best:.2f}" if best is not None and best < _GOOD else "masks are lost")
             + f"; nine in ten are at most {extent:.0f} long. --config.data.crop={size} trains on such parts, at "
             "the pictures' own scale"
         )
@@ -200,7 +200,11 @@ def recommend(facts: Sequence[PairFacts], device: str, cores: int) -> list[Line]
         best = best_at(full, size) if full else None
         why = f"{enough} keeps a pixel of each class in {KEEP:.0%} of the masks; time grows with its square"
         lines = [
-            ("data.image_size", str(size), why if best is None else f"the best Dice possible is {best:.2f}; {why}")
+            (
+                "data.image_size",
+                str(size),
+                why if best is None else f"masks of that size, enlarged, have a Dice of {best:.2f}; {why}",
+            )
         ]
     lines.append(("train.batch_size", str(_BATCH), "of the config; raise train.accumulate if the memory is too small"))
     steps = min(_MOST_STEPS, max(2000, round(_PASSES * len(facts) * 0.8 / _BATCH, -2)))

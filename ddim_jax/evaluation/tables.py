@@ -133,8 +133,9 @@ def _lost(metrics: dict[str, Any]) -> str:
     if not left or not left["lost"]:
         return ""
     return (
-        f"\n{left['lost']} of {left['masks']} masks lose a class at {size} x {size}, where the network works: no more "
-        f"than a Dice of {left['best_dice']:.2f} can be had; train on crops (data.crop) or at a larger data.image_size"
+        f"\n{left['lost']} of {left['masks']} masks lose a class at {size} x {size}, where the network works: the true "
+        f"masks of that size, enlarged, have a Dice of {left['best_dice']:.2f}; train on crops (data.crop) or at a "
+        "larger data.image_size"
     )
 
 

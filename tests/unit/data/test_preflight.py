@@ -54,10 +54,14 @@ def test_settings_say_why():
 def test_a_size_that_keeps_a_pixel_and_draws_it_badly_is_not_recommended():
     small = [facts(192, best={64: 0.25, 192: 0.7, 256: 0.8})] * 40
     assert recommend(small, "cpu", 2)[0][:2] == ("data.crop", "64")
-    assert "a Dice of 0.80 at best" in recommend(small, "cpu", 2)[0][2]
+    assert "masks have a Dice of 0.80" in recommend(small, "cpu", 2)[0][2]
     assert recommend([facts(192, best={192: 0.7, 256: 0.95})] * 40, "cpu", 2)[0][:2] == ("data.image_size", "256")
     told, advice = describe([facts(32, best={64: 0.5})] * 40, 64)[-1][1:]
-    assert told.startswith("0 of 40") and told.endswith("; the best Dice possible is 0.50") and "data.crop" in advice
+    assert (
+        told.startswith("0 of 40")
+        and told.endswith("; the masks of that size, enlarged, have a Dice of 0.50")
+        and "data.crop" in advice
+    )
     assert describe([facts(32, best={64: 0.95})] * 40, 64)[-1][2] == ""
 
 
@@ -69,7 +73,7 @@ def test_a_folder_is_read_and_the_loss_named(tmp_path):
         save(tmp_path / f"masks/{number}.png", mask)
     lines = {name: found for name, found, _ in examine(tmp_path, 32, "cpu", 2)}
     assert lines["at 32 x 32"].startswith("4 of 4 masks lose a class; ")
-    assert "the best Dice possible is 0.2" in lines["at 32 x 32"]  # 3 x 3 pixels, drawn as 8 x 8
+    assert "the masks of that size, enlarged, have a Dice of 0.2" in lines["at 32 x 32"]  # 3 x 3 pixels, drawn as 8 x 8
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "masks"]
 
 
