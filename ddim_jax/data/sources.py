@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 
 from ddim_jax.imageio.images import Picture, ReadOptions, check_fits, count_pixels, log_notes, read_picture
-from ddim_jax.imageio.stacks import read_mask_of, read_slice
+from ddim_jax.imageio.stacks import notes_of_mask, read_mask_of, read_slice
 from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.runtime.errors import ConfigError, DataError
 
@@ -193,19 +193,19 @@ class PairSource:
           DataError: a file cannot be read, or they do not lie on each other (`ddim_jax.imageio.images.check_fits`).
         """
         pair = self._pairs[index]
+        files = (pair.mask, *pair.more_masks)
         if pair.slice is not None:
-            files = (pair.mask, *pair.more_masks)
             picture, found = read_slice(pair.image, files, pair.slice, self._reading, self.labels)
-            log_notes(pair.image, picture)
-            for file, mask in zip(files, found, strict=True):
-                check_fits(pair.image, picture, file, mask)
-            return self._example(pair, picture, dict(zip(files, found, strict=True)))
-        picture, masks = read_picture(pair.image, self._reading), {}
+        else:
+            picture = read_picture(pair.image, self._reading)
+            found = [read_mask_of(pair.image, file, self.labels) for file in files]
+        for file in files:
+            notes = notes_of_mask(pair.image, file, pair.slice or 0, self.labels)
+            picture = picture._replace(notes=(*picture.notes, *notes))
         log_notes(pair.image, picture)
-        for file in (pair.mask, *pair.more_masks):
-            masks[file] = read_mask_of(pair.image, file, self.labels)
-            check_fits(pair.image, picture, file, masks[file])
-        return self._example(pair, picture, masks)
+        for file, mask in zip(files, found, strict=True):
+            check_fits(pair.image, picture, file, mask)
+        return self._example(pair, picture, dict(zip(files, found, strict=True)))
 
     def _example(self, pair: Pair, picture: Picture, masks: Mapping[Path, np.ndarray]) -> Example:
         if not pair.annotators:

@@ -1,10 +1,10 @@
 """Label maps: masks of few exact values that are not 0 and one other, told apart and refused with their values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ddim_jax.imageio.levels import JPEG_NOISE, LARGEST_LABEL, histogram
+from ddim_jax.imageio.levels import JPEG_NOISE, LARGEST_LABEL, flat_places, histogram
 from ddim_jax.labels import IGNORED
 from ddim_jax.runtime.errors import DataError
 
@@ -63,30 +63,33 @@ def first_of(items) -> list:
 
 
 def label_counts(values: np.ndarray) -> dict[int, int] | None:
-    """The pixels of each value of a lossless mask that is a label map; None for one of two levels or a soft one.
+    """The pixels of each value of a lossless mask that is a label map; None for one of two levels or a soft one."""
+    counts = value_counts(values, most=MOST_LABELS)
+    return counts if counts is not None and are_labels(sorted(counts), [values]) else None
+
+
+def are_labels(found: Sequence[int], slices: Iterable[np.ndarray]) -> bool:
+    """True if the few exact values of a picture, or of the slices [H, W] of a volume, are those of a label map.
 
     Two levels are 0 and one other value, or one value throughout. Of a few exact values, those inside the range are
     either labels or what anti-aliasing left at the edges: the labels are small numbers, or have an area where 3 x 3
     pixels agree, which an edge does not.
+
+    Args:
+      found: the values that there are, whole numbers, ascending.
     """
-    counts = value_counts(values, most=MOST_LABELS)
-    if counts is None or len(counts) == 1 or (len(counts) == 2 and 0 in counts):
-        return None
-    found = sorted(counts)
+    if len(found) == 1 or (len(found) == 2 and found[0] == 0):
+        return False
     inner, high = found[1:-1], found[-1]
     if len(found) == 2 or inner[-1] <= LARGEST_LABEL:
-        return counts
+        return True
     if (
         len(found) > _MOST_WITHOUT_NOISE
         and any(value <= found[0] + JPEG_NOISE for value in inner)
         and any(value >= high - JPEG_NOISE for value in inner)
     ):
-        return None
-    from scipy import ndimage  # not at the head: few need it, and it takes long to import
-
-    agree = ndimage.maximum_filter(values, 3) == ndimage.minimum_filter(values, 3)
-    agree[[0, -1]] = agree[:, [0, -1]] = False
-    return counts if np.isin(values[agree], inner).any() else None
+        return False
+    return any(np.isin(values[flat_places(values, 0)], inner).any() for values in slices)
 
 
 def value_counts(values: np.ndarray, most: int | None = None) -> dict[int, int] | None:

@@ -1,5 +1,7 @@
 """The levels of a mask of one class: two, with soft edges or compression noise between them, or an error."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ddim_jax.runtime.errors import DataError
@@ -10,12 +12,26 @@ JPEG_NOISE = 32
 """The largest value in a JPEG file that can still be compression noise around 0."""
 
 
-def mask_of_levels(values: np.ndarray, *, lossy: bool, name: str) -> np.ndarray:
+class SoftRange(NamedTuple):
+    """The range of a mask with soft edges; `ddim_jax.imageio.soft_masks.soft_range` finds it.
+
+    Attributes:
+      low, high: its ends; what lies above the middle is foreground.
+      has_levels: a third level inside is looked for; not in shares of pixels, 0 to 1, of many values.
+    """
+
+    low: float
+    high: float
+    has_levels: bool
+
+
+def mask_of_levels(values: np.ndarray, *, lossy: bool, name: str, soft: SoftRange | None = None) -> np.ndarray:
     """A mask by brightness alone; the rules are those of `ddim_jax.imageio.masks.mask_of_picture`.
 
     Args:
       values: [H, W], uint8 or finite float64; the foreground is what is larger.
       lossy, name: as there.
+      soft: the range, where `values` are a part of what has it; None for their own.
 
     Returns:
       uint8 [H, W], values {0, 1}.
@@ -23,7 +39,7 @@ def mask_of_levels(values: np.ndarray, *, lossy: bool, name: str) -> np.ndarray:
     Raises:
       DataError: more than two levels.
     """
-    low, high = float(values.min()), float(values.max())
+    low, high = (float(values.min()), float(values.max())) if soft is None else soft[:2]
     if lossy and high < JPEG_NOISE:
         if low < high <= 2:
             raise DataError(
@@ -35,7 +51,7 @@ def mask_of_levels(values: np.ndarray, *, lossy: bool, name: str) -> np.ndarray:
         return np.full(values.shape, high > 0, np.uint8)
     if high > LARGEST_LABEL and low > 0.75 * high:
         return np.ones(values.shape, np.uint8)
-    levels = separated_levels(values)
+    levels = separated_levels(values, (low, high)) if soft is None or soft.has_levels else []
     if len(levels) > 2:
         found = ", ".join(f"{level:g}" for level in levels[:10])
         raise DataError(
@@ -46,24 +62,21 @@ def mask_of_levels(values: np.ndarray, *, lossy: bool, name: str) -> np.ndarray:
     return (values > (low + high) / 2).astype(np.uint8)
 
 
-def separated_levels(values: np.ndarray) -> list[float]:
+def separated_levels(values: np.ndarray, ends: tuple[float, float] | None = None) -> list[float]:
     """Finds the levels a mask is made of, in its own units, ascending; soft edges and compression noise are not levels.
 
     Args:
-      values: [H, W], uint8 or finite floats, not constant.
+      values: [H, W], uint8 or finite floats.
+      ends: the range that they are a part of, which is not a single value; None for their own.
     """
-    low, high = float(values.min()), float(values.max())
+    low, high = (float(values.min()), float(values.max())) if ends is None else ends
     if high <= LARGEST_LABEL and low >= 0 and np.array_equal(values, np.round(values)):
         return [float(level) for level in np.unique(values)]
     # Eight bits, by a table where there are few values: a mask may have many millions of pixels.
     given = np.clip(np.arange(256.0), low, high) if values.dtype == np.uint8 else values
     bins = np.round((given - low) * (255 / (high - low))).astype(np.uint8)
     bins = bins[values] if values.dtype == np.uint8 else bins
-    # A soft edge changes from pixel to pixel; a region of its own has an inside, where 3 x 3 pixels agree.
-    from scipy import ndimage  # not at the head: few need it, and it takes long to import
-
-    flat = ndimage.maximum_filter(bins, 3) - ndimage.minimum_filter(bins, 3) <= 4
-    flat[[0, -1]] = flat[:, [0, -1]] = False
+    flat = flat_places(bins, 4)
     counts = histogram(bins)
     inside = _window_counts(histogram(bins[flat]))
     area = _window_counts(counts)
@@ -77,6 +90,18 @@ def separated_levels(values: np.ndarray) -> list[float]:
         levels.append(float(np.median(values[(bins >= peak - 2) & (bins <= peak + 2)])))
         strength[max(peak - 8, 0) : peak + 9] = 0
     return sorted(levels)
+
+
+def flat_places(values: np.ndarray, most: float) -> np.ndarray:
+    """Where 3 x 3 pixels differ by `most` at most, bool [H, W].
+
+    A soft edge changes from pixel to pixel; a region of its own has an inside, where they agree.
+    """
+    from scipy import ndimage  # not at the head: few need it, and it takes long to import
+
+    flat = ndimage.maximum_filter(values, 3) - ndimage.minimum_filter(values, 3) <= most
+    flat[[0, -1]] = flat[:, [0, -1]] = False
+    return flat
 
 
 # In 0..255; what lies within a tenth of the range from either end belongs to that end.

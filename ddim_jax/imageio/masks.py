@@ -20,7 +20,8 @@ from ddim_jax.imageio.label_maps import (
     plain_number,
     value_counts,
 )
-from ddim_jax.imageio.levels import mask_of_levels
+from ddim_jax.imageio.levels import JPEG_NOISE, SoftRange, mask_of_levels
+from ddim_jax.imageio.soft_masks import soft_range
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
 
@@ -40,9 +41,10 @@ def mask_of_picture(picture: Image.Image, labels: Labels = Labels(), *, lossy: b
     * A constant mask is empty where it is 0 and full elsewhere (in a JPEG: elsewhere from 32 on).
     * A lossless file of few exact values that are not 0 and one other is a label map and refused; soft edges between
       two levels are none.
-    * Otherwise the foreground is what lies above half of the range between the smallest and the largest value. Noise
-      around the upper level alone (smallest value above three quarters of the largest) is a full mask; in a JPEG,
-      values below 32 alone are an empty one.
+    * Otherwise the foreground is what lies above half of the range between the smallest and the largest value, of
+      fractions up to 1 above .5. It is refused where all may be the edge of something brighter
+      (`ddim_jax.imageio.soft_masks.soft_range`). Noise around the upper level alone (smallest value above three
+      quarters of the largest) is a full mask; in a JPEG, values below 32 alone are an empty one.
     * A third well-separated level is an error: a flat area, or a tenth of all pixels, at one value inside the range;
       and any third value where all of them are at most 15.
 
@@ -70,12 +72,20 @@ def mask_of_picture(picture: Image.Image, labels: Labels = Labels(), *, lossy: b
     return mask_of_numbers(values, labels, lossy=lossy, name=name)
 
 
-def mask_of_numbers(values: np.ndarray, labels: Labels = Labels(), *, lossy: bool = False, name: str) -> np.ndarray:
+def mask_of_numbers(
+    values: np.ndarray,
+    labels: Labels = Labels(),
+    *,
+    lossy: bool = False,
+    name: str,
+    soft: SoftRange | None = None,
+) -> np.ndarray:
     """The part of `mask_of_picture` that goes by numbers alone: for readers of formats that store labels.
 
     Args:
       values: [H, W], whole numbers or finite floats.
       labels, lossy, name: as for `mask_of_picture`.
+      soft: the range of a volume with soft edges that this is a slice of, which decides where it is read by level.
 
     Returns:
       uint8 [H, W], as `mask_of_picture`.
@@ -92,11 +102,14 @@ def mask_of_numbers(values: np.ndarray, labels: Labels = Labels(), *, lossy: boo
             f"{name}: holds values from {values.min():g} to {values.max():g}, expected 0 and one other; save the mask "
             "as 0 and 255."
         )
-    if not lossy:
-        if counts := label_counts(values):
-            raise LabelMapError(name, counts)
-        _note_levels(values, name)
-    return mask_of_levels(values, lossy=lossy, name=name)
+    if soft is None:
+        if not lossy:
+            if counts := label_counts(values):
+                raise LabelMapError(name, counts)
+            _note_levels(values, name)
+        if not lossy or values.max() >= JPEG_NOISE:
+            soft = soft_range(lambda: iter((values,)), name)
+    return mask_of_levels(values, lossy=lossy, name=name, soft=soft)
 
 
 def _note_levels(values: np.ndarray, name: str) -> None:
@@ -148,7 +161,8 @@ def _mask_of_palette(picture: Image.Image, labels: Labels, name: str) -> np.ndar
         if label_counts(palette[..., 0]):
             raise LabelMapError(name, counts)  # with the indices, which data.labels goes by
         _note_palette(indices, palette, name)
-        return mask_of_levels(palette[..., 0], lossy=False, name=name)
+        grey = palette[..., 0]
+        return mask_of_levels(grey, lossy=False, name=name, soft=soft_range(lambda: iter((grey,)), name))
     if len(counts) > 2:
         raise LabelMapError(name, counts)
     black = ~palette.any(axis=-1)

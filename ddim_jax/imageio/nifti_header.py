@@ -116,3 +116,17 @@ def remarks_of(header: Any, affine: np.ndarray, axes: tuple[int, int, int]) -> l
     if max(high, wide) > _ABOUT_EQUAL * min(high, wide):
         remarks.append(f"pixels not square ({high:g} high and {wide:g} wide; the network sees them square)")
     return remarks
+
+
+def result_header(source: Any, kind: np.dtype, about: str) -> Any:
+    """The header of values of `kind` in the place of `source`, without its texts, which may name the patient."""
+    header = source.copy()
+    header.set_data_dtype(kind)
+    header.set_slope_inter(1, 0)
+    header["cal_min"] = header["cal_max"] = 0
+    header.set_intent("none")
+    for name in {"data_type", "db_name", "aux_file"} & set(header.keys()):
+        header[name] = b""
+    header["descrip"] = about.encode()[:79]
+    header.extensions.clear()
+    return header

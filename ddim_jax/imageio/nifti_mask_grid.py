@@ -10,7 +10,7 @@ from ddim_jax.imageio.series import DicomStack, affine
 from ddim_jax.runtime.errors import DataError
 
 if TYPE_CHECKING:
-    from ddim_jax.imageio.readers.nifti import NiftiStack
+    from ddim_jax.imageio.nifti_volume import NiftiStack
 
 _SAME_PLACE = 0.01  # millimetres between a voxel of a mask and of its picture
 

@@ -127,6 +127,14 @@ def read_mask_of(image: str | os.PathLike, mask: str | os.PathLike, labels: Labe
     return read(mask, _opened(os.fspath(image), file_state(image), ReadOptions()), 0, labels)
 
 
+def notes_of_mask(image: str | os.PathLike, mask: str | os.PathLike, index: int, labels: Labels) -> tuple[str, ...]:
+    """Returns notes on how the mask of slice `index` is read, as `ddim_jax.imageio.images.Picture` has them."""
+    tell = getattr(reader_of(mask), "slice_mask_notes", None)
+    if tell is None:
+        return ()
+    return tell(mask, _opened(os.fspath(image), file_state(image), ReadOptions()), index, labels)
+
+
 def file_state(path: str | os.PathLike) -> tuple[int, int]:
     """Bytes and time of the last change of a file: what is kept of it holds as long as they do.
 

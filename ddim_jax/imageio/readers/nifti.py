@@ -4,42 +4,22 @@ Slices lie across the axis with the largest spacing; in a volume of equal spacin
 radiologists see them: the patient's left on the right, the front above in axial slices, the head above in others.
 """
 
-import copy
 import functools
-import math
 import os
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ddim_jax.imageio.archives import archive_of, size_of
-from ddim_jax.imageio.dicom import errors_naming, library
-from ddim_jax.imageio.edges import edges_of
-from ddim_jax.imageio.grey import linear, robust_limits
-from ddim_jax.imageio.images import MAX_PIXELS, Picture, ReadOptions
-from ddim_jax.imageio.masks import mask_of_numbers, over_black
-from ddim_jax.imageio.nifti_header import (
-    is_oriented,
-    is_packed,
-    qform_remarks,
-    read_header,
-    remarks_of,
-    unpacked,
-    upright_axes,
-)
+from ddim_jax.imageio.images import Picture, ReadOptions
 from ddim_jax.imageio.nifti_mask_grid import on_grid
+from ddim_jax.imageio.nifti_volume import NiftiStack
 from ddim_jax.imageio.series import DicomStack
-from ddim_jax.imageio.stacks import MAX_VOXELS, file_state
+from ddim_jax.imageio.stacks import file_state
 from ddim_jax.labels import Labels
 from ddim_jax.registry import READERS
 from ddim_jax.runtime.errors import DataError
-
-_MOST_BYTES = 2**29  # of a volume's values, which a compressed file has in memory
-_SAMPLED = 8  # slices whose values decide on black and white
-_MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 
 
 @READERS.register("nifti")
@@ -84,14 +64,13 @@ class NiftiReader:
           DataError: as `read_mask`; or the two have not the same grid in space, or the picture none.
         """
         own = _opened_mask(os.fspath(path), file_state(path))
-        if isinstance(stack, NiftiStack):
-            return own.decoded(stack.upright(on_grid(own, stack))[index], labels)
-        if isinstance(stack, DicomStack):
-            return own.decoded(on_grid(own, stack)[..., index].T, labels)
-        raise DataError(
-            f"{path}: is NIfTI, and {stack.files[0]} has no place in space that says how the mask lies on it; save the "
-            "mask as PNG, drawn on the picture as it is shown."
-        )
+        return own.decoded(_on_slices(own, stack), index, labels)
+
+    @staticmethod
+    def slice_mask_notes(path: str | os.PathLike, stack: Any, index: int, labels: Labels) -> tuple[str, ...]:
+        """Returns notes on how `read_slice_mask` reads that mask, as `ddim_jax.imageio.images.Picture` has them."""
+        own = _opened_mask(os.fspath(path), file_state(path))
+        return own.mask_notes(_on_slices(own, stack), index, labels)
 
     @staticmethod
     def open_stack(files: Sequence[Path], options: ReadOptions = ReadOptions()) -> "NiftiStack":
@@ -99,216 +78,16 @@ class NiftiReader:
         return NiftiStack(files, options)
 
 
-class NiftiStack:
-    """See `ddim_jax.imageio.stacks.Stack`.
-
-    Attributes:
-      affine: float64 [4, 4], of the file.
-      grid: the number of voxels along each of its axes, three.
-    """
-
-    def __init__(self, files: Sequence[Path], options: ReadOptions = ReadOptions()):
-        (path,) = files
-        self.files, self._options = (path,), options
-        self._values: np.ndarray | None = None
-        self._limits: tuple[float, float] | None = None
-        self._lock = threading.Lock()
-        with errors_naming(path, "NIfTI"):
-            self._header = read_header(path)
-            dims = tuple(int(side) for side in self._header.get_data_shape())
-            if len(dims) < 2 or min(dims) < 1 or any(side > 1 for side in dims[3:]):
-                raise DataError(
-                    f"{path}: holds {' x '.join(map(str, dims))} values; expected two or three dimensions, one "
-                    "picture or one volume. Save the volume that you mean as a file of its own."
-                )
-            self._stored_shape, dims = dims, (*dims[:3], 1)[:3]
-            self.grid = dims
-            self.affine = np.asarray(self._header.get_best_affine(), np.float64)
-            if not np.isfinite(self.affine).all() or abs(np.linalg.det(self.affine[:3, :3])) < 1e-12:
-                raise DataError(f"{path}: its affine is no map from voxels to millimetres.")
-            self._order, self._flips = upright_axes(self.affine, dims)
-            self.count, *shape = (dims[axis] for axis in self._order)
-            self.shape = (shape[0], shape[1])
-            self._check_size(dims)
-            self.remarks = qform_remarks(path, self._header, self.affine, dims)
-        self.remarks += remarks_of(self._header, self.affine, self._order)
-
-    def read(self, index: int) -> np.ndarray:
-        """Slice `index`, uint8 [H, W, 3]; errors as `NiftiReader.read_image`."""
-        path = self.files[0]
-        with errors_naming(path, "NIfTI"):
-            stored = self._upright_values()[index]
-            if stored.dtype.names:  # RGB
-                colours = np.stack([stored[name] for name in stored.dtype.names], axis=-1)
-                return over_black(colours) if colours.shape[-1] == 4 else colours
-            scaled = self._scaled(stored)
-            if self._options.window is not None:
-                centre, width = self._options.window
-                grey = linear(scaled, centre - width / 2, centre + width / 2)
-            elif stored.dtype == np.uint8 and scaled is stored:
-                grey = np.ascontiguousarray(stored)
-            else:
-                grey = linear(scaled, *self._common_limits())
-            return np.repeat(grey[..., None], 3, axis=-1)
-
-    def notes(self, index: int) -> tuple[str, ...]:
-        """Says how many values of slice `index` are NaN or infinite; errors as `read`."""
-        with errors_naming(self.files[0], "NIfTI"):
-            stored = self._upright_values()[index]
-            scaled = stored if stored.dtype.names else self._scaled(stored)
-            odd = 0 if scaled.dtype.kind != "f" else scaled.size - int(np.count_nonzero(np.isfinite(scaled)))
-        return (f"not finite ({odd} values are NaN or infinite; NaN is shown black)",) if odd else ()
-
-    def with_window(self, window: tuple[float, float]) -> "NiftiStack":
-        """The same file, shown with that centre and width."""
-        self.stored()  # which both have then
-        other = copy.copy(self)
-        other._options = self._options._replace(window=window)
-        return other
-
-    def window(self, index: int) -> tuple[float, float] | None:
-        """The centre and width that slices are shown with; None for colours."""
-        with errors_naming(self.files[0], "NIfTI"):
-            stored = self._upright_values()[index]
-            if stored.dtype.names:
-                return None
-            if self._options.window is not None:
-                return self._options.window
-            if stored.dtype == np.uint8 and self._scaled(stored) is stored:
-                return 127.5, 255.0
-            low, high = self._common_limits()
-            return (low + high) / 2, high - low
-
-    def pixel_area(self, index: int) -> float | None:
-        """Square millimetres of a pixel; None where the header does not say what its lengths are."""
-        steps = self._steps()
-        return None if steps is None else float(np.linalg.norm(np.cross(*steps)))
-
-    def pixel_mm(self, index: int) -> tuple[float, float] | None:
-        """Millimetres from row to row and from column to column; None as `pixel_area`."""
-        steps = self._steps()
-        return None if steps is None else (float(np.linalg.norm(steps[0])), float(np.linalg.norm(steps[1])))
-
-    def edges(self, index: int) -> dict[str, str] | None:
-        """See `ddim_jax.imageio.stacks.Stack`."""
-        if not is_oriented(self._header):
-            return None
-        down, right = (
-            self.affine[:3, axis] * (-1 if flip else 1) * (-1, -1, 1)  # RAS to LPS
-            for axis, flip in zip(self._order[1:], self._flips[1:], strict=True)
-        )
-        return edges_of(right, down)
-
-    def _steps(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """The ways in millimetres from row to row and from column to column, [3]; None as `pixel_area`."""
-        with errors_naming(self.files[0], "NIfTI"):
-            unit = _MILLIMETRES.get(self._header.get_xyzt_units()[0])
-        if unit is None:
-            return None
-        return self.affine[:3, self._order[1]] * unit, self.affine[:3, self._order[2]] * unit
-
-    def read_mask(self, index: int, labels: Labels) -> np.ndarray:
-        """Slice `index` as a mask, uint8 [H, W]; errors as `NiftiReader.read_mask`."""
-        with errors_naming(self.files[0], "NIfTI"):
-            stored = self._upright_values()[index]
-        return self.decoded(stored, labels)
-
-    def decoded(self, stored: np.ndarray, labels: Labels) -> np.ndarray:
-        """Stored values [H, W] as a mask; errors as `NiftiReader.read_mask`."""
-        path = self.files[0]
-        with errors_naming(path, "NIfTI"):
-            stored = self._scaled(stored)
-            if stored.dtype.names or not np.isfinite(stored).all():
-                raise DataError(f"{path}: is no mask, it holds colours, NaN or infinite values.")
-            return mask_of_numbers(stored, labels, name=str(path))
-
-    def as_stored(self, slices: np.ndarray) -> np.ndarray:
-        """Slices [n, H, W] as the file has its values."""
-        turned = slices[tuple(slice(None, None, -1 if flip else 1) for flip in self._flips)]
-        return turned.transpose(np.argsort(self._order)).reshape(self._stored_shape)
-
-    def image_of(self, values: np.ndarray, about: str) -> Any:
-        """A NIfTI image with the place and the spacing of this one, of values as `as_stored` gives them.
-
-        It has none of the source's texts, which may name the patient, and not its intent.
-        """
-        nibabel = library("nibabel")
-        header = self._header.copy()
-        header.set_data_dtype(values.dtype)
-        header.set_slope_inter(1, 0)
-        header["cal_min"] = header["cal_max"] = 0
-        header.set_intent("none")
-        for name in {"data_type", "db_name", "aux_file"} & set(header.keys()):
-            header[name] = b""
-        header["descrip"] = about.encode()[:79]
-        header.extensions.clear()
-        kind = nibabel.Nifti2Image if int(header["sizeof_hdr"]) == 540 else nibabel.Nifti1Image
-        return kind(values, None, header)
-
-    def _check_size(self, dims: tuple[int, ...]) -> None:
-        path = self.files[0]
-        size = math.prod(dims) * self._header.get_data_dtype().itemsize
-        kind = self._header.get_data_dtype()
-        if kind.kind not in "iuf" and not (kind.names and kind.names[0] == "R"):
-            what = "complex numbers" if kind.kind == "c" else f"values of kind {kind}"
-            raise DataError(f"{path}: holds {what}, expected real numbers or RGB; save it so, such as its magnitude.")
-        if self.shape[0] * self.shape[1] > MAX_PIXELS or math.prod(dims) > MAX_VOXELS or size > _MOST_BYTES:
-            raise DataError(f"{path}: {' x '.join(map(str, dims))} values of {kind} are too many; cut or shrink it.")
-        offset = int(self._header["vox_offset"])
-        there = size_of(path)
-        # A stream cannot be packed to less than a thousandth.
-        if there * (1032 if is_packed(path) else 1) < offset + size:
-            raise DataError(f"{path}: is truncated or damaged: {there} bytes cannot hold the {size} of its values.")
-
-    def _scaled(self, stored: np.ndarray) -> np.ndarray:
-        slope, intercept = self._header.get_slope_inter()
-        if slope is None or (slope, intercept) == (1, 0):
-            return stored
-        return stored * np.float32(slope) + np.float32(intercept or 0)
-
-    def _upright_values(self) -> np.ndarray:
-        """The stored values as [slice, row, column]."""
-        return self.upright(self.stored())
-
-    def stored(self) -> np.ndarray:
-        """The values as they are stored, of the shape `grid`; errors as `NiftiReader.read_image`."""
-        with self._lock:
-            if self._values is None:
-                with errors_naming(self.files[0], "NIfTI"):
-                    self._values = self._read_values().reshape(self.grid)
-        return self._values
-
-    def upright(self, stored: np.ndarray) -> np.ndarray:
-        """Values of the shape `grid` as [slice, row, column]."""
-        turned = stored.transpose(self._order)
-        return turned[tuple(slice(None, None, -1 if flip else 1) for flip in self._flips)]
-
-    def _read_values(self) -> np.ndarray:
-        path, header = self.files[0], self._header
-        kind, offset = header.get_data_dtype(), int(header["vox_offset"])
-        size = math.prod(self._stored_shape) * kind.itemsize
-        if not is_packed(path) and archive_of(path) is None:
-            return np.memmap(path, kind, "r", offset, self._stored_shape, order="F")
-        with unpacked(path) as file:
-            file.read(offset)
-            values = bytearray(size)
-            view, filled = memoryview(values), 0
-            while filled < size and (read := file.readinto(view[filled:])):
-                filled += read
-            if filled < size or (file.read(2**20) and file.read(1)):
-                raise DataError(f"{path}: is truncated or damaged, its values do not have {size} bytes.")
-        return np.frombuffer(values, kind).reshape(self._stored_shape, order="F")
-
-    def _common_limits(self) -> tuple[float, float]:
-        with self._lock:
-            limits = self._limits
-        if limits is None:
-            values = self._upright_values()
-            chosen = np.unique(np.linspace(0, self.count - 1, _SAMPLED).astype(int))
-            limits = robust_limits(self._scaled(values[chosen]))
-            with self._lock:
-                self._limits = limits
-        return limits
+def _on_slices(own: NiftiStack, stack: Any) -> np.ndarray:
+    """The stored values of a mask in the order of its picture's [slice, row, column]; errors as `read_slice_mask`."""
+    if isinstance(stack, NiftiStack):
+        return stack.upright(on_grid(own, stack))
+    if isinstance(stack, DicomStack):
+        return on_grid(own, stack).transpose(2, 1, 0)
+    raise DataError(
+        f"{own.files[0]}: is NIfTI, and {stack.files[0]} has no place in space that says how the mask lies on it; save "
+        "the mask as PNG, drawn on the picture as it is shown."
+    )
 
 
 @functools.lru_cache(4)  # the slices of one file are read one after the other

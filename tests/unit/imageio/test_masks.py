@@ -145,6 +145,30 @@ def test_soft_edges_are_cut_at_half_of_the_range():
     np.testing.assert_array_equal(read(dim), np.repeat([[0] * 20 + [1] * 20], 10, axis=0))
 
 
+def test_the_edge_of_something_brighter_is_refused():
+    """Half of what is there is not half of the scale that the rest of the structure would show."""
+    line = np.zeros((40, 60), np.uint8)
+    line[20, 20:40] = np.linspace(20, 90, 20)
+    tail = np.where(disk(64, (30, 30), 6), 1.0, 0.0) * np.linspace(0, 1.2, 64)
+    for values, high in ((line, 90), (line.astype(np.uint16) * 257, 23130), (line / 10.0, 9)):
+        with pytest.raises(DataError, match=rf"m\.png: its values go up to {high} and no 3 x 3 pixels agree on that"):
+            mask_of_numbers(values, name="m.png")
+    grey = Image.fromarray(line, "P")
+    grey.putpalette([level for level in range(256) for _ in range(3)])
+    with pytest.raises(DataError, match="its values go up to 90"):
+        read(grey)
+    for lossy in (False, True):
+        with pytest.raises(DataError, match="its values go up to 90"):
+            read(line, lossy)
+    inside = line.copy()
+    inside[2:8, 2:8] = 90  # of a mask of 0 and 90
+    np.testing.assert_array_equal(read(inside), inside > 45)
+    np.testing.assert_array_equal(read(np.where(line, 90, 0).astype(np.uint8)), line > 0)  # two exact levels
+    np.testing.assert_array_equal(
+        mask_of_numbers(tail, name="m"), tail > 0.5
+    )  # shares of a pixel, whatever the largest
+
+
 @pytest.mark.parametrize("factor", [2, 4])
 def test_anti_aliased_masks_agree_with_the_shape_they_came_from(factor):
     large = Image.fromarray(disk(64 * factor, (30 * factor, 34 * factor), 17 * factor) * 255)

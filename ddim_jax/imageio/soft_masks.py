@@ -1,0 +1,69 @@
+"""Masks with soft edges: the one range that all of it is cut in the middle of, be it a picture or a volume."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from ddim_jax.imageio.label_maps import MOST_LABELS, are_labels
+from ddim_jax.imageio.levels import LARGEST_LABEL, SoftRange, flat_places
+from ddim_jax.runtime.errors import DataError
+
+_SCALES = (1, 255, 1023, 4095, 16383, 65535)
+"""The largest values of masks as programs write them."""
+_NEAR = 0.75  # of its scale, from where half of the range is about half of the scale
+_TOP = 0.9  # of the range, from where values are the upper level or its edge
+_INSIDE = 9  # pixels
+
+
+def soft_range(slices: Callable[[], Iterator[np.ndarray]], name: str) -> SoftRange | None:
+    """The range of a mask that is read by level and has soft edges; None for exact values, two or a label map.
+
+    A slice of a resampled volume may hold the tail of a structure alone, and a picture the edge of one: half of what is
+    there is not half of the scale. So the range is that of the whole volume, of fractions up to 1 it is from 0 to 1,
+    and it has to be seen: it reaches about up to a usual scale, or some pixels inside of a structure agree on its top.
+
+    Args:
+      slices: gives the slices [H, W] of the volume, or the one picture, as often as it is called.
+      name: of the file, for the error.
+
+    Raises:
+      DataError: nothing says where the scale ends; the largest value is named.
+    """
+    low, high = np.inf, -np.inf
+    for part in slices():
+        low, high = min(low, float(part.min())), max(high, float(part.max()))
+    if not np.isfinite([low, high]).all() or all(((part == low) | (part == high)).all() for part in slices()):
+        return None
+    few = _few_values(slices())
+    is_whole = few is not None and all(value == round(value) for value in few)
+    if is_whole and are_labels(few, slices()):
+        return None
+    if low >= 0 and high <= 1:
+        return SoftRange(0.0, 1.0, few is not None)
+    scale = next((scale for scale in _SCALES[1:] if scale >= high), high)
+    if high > LARGEST_LABEL and low > _NEAR * high:  # noise around the upper level alone
+        return SoftRange(low, high, True)
+    if high < _NEAR * scale and not any(_has_inside(part, low, high) for part in slices()):
+        raise DataError(
+            f"{name}: its values go up to {high:g} and no 3 x 3 pixels agree on that, so they may be the edge of a "
+            f"structure on a scale up to {scale}; expected two levels. Save the mask as 0 and 255."
+        )
+    return SoftRange(low, high, True)
+
+
+def _few_values(slices: Iterable[np.ndarray]) -> list[float] | None:
+    """The different values, ascending; None for more than a label map has."""
+    found: set[float] = set()
+    for part in slices:
+        for start in range(0, len(part), 64):  # soon enough of a picture, without sorting all of it
+            found.update(np.unique(part[start : start + 64]).tolist())
+            if len(found) > MOST_LABELS:
+                return None
+    return sorted(found)
+
+
+def _has_inside(values: np.ndarray, low: float, high: float) -> bool:
+    top = values >= low + _TOP * (high - low)
+    if np.count_nonzero(top) < _INSIDE:
+        return False
+    return bool((top & flat_places(values, (high - low) * 4 / 255)).any())
