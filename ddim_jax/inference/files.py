@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 import jax
 from absl import logging
 
+from ddim_jax.inference.agreement import SETTINGS
 from ddim_jax.inference.flagging import FLAGGED, check_share, remove_list, write_flagged
 from ddim_jax.inference.index import Index, check_locks, removed
 from ddim_jax.inference.jobs import absolute, name_jobs, plan_jobs
+from ddim_jax.inference.ownership import refuse_strangers
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.results import Results
 from ddim_jax.inference.segmenter import Segmenter
@@ -83,8 +85,9 @@ def segment_files(
     file is written atomically, and `index.jsonl` (see `Index`) has a line for every image. A second run with the same
     settings does only what is missing or not whole, failed, changed (size or modification time) or not saved before;
     other settings or another checkpoint are refused. An image that cannot be read is recorded and does not stop the
-    others; it loses the results of an earlier run only if it was replaced by a file that is no image. Any other error
-    stops the run, and what was finished stays.
+    others; it loses the results of an earlier run only if it was replaced by a file that is no image. Files that the
+    index does not say were written here, as they are now, are never replaced or deleted (`refuse_strangers`). Any other
+    error stops the run, and what was finished stays.
 
     With `flag_uncertain`, `flagged.csv` (see `write_flagged`) names at the end that share of all images the folder has
     results of, those of earlier runs with it: the most doubtful, for a person to look at. Images that could not be read
@@ -126,8 +129,8 @@ def segment_files(
       Summary; its `failed` is empty if every image of this process has its results.
 
     Raises:
-      InputError: an argument cannot be used, nothing is to be segmented, `output_dir` holds other results, or results
-        were removed while this process was at work.
+      InputError: an argument cannot be used, nothing is to be segmented, `output_dir` holds other results
+        or files of others in their place, or results were removed while this process was at work.
       InUseError: this process is at work there already.
       CheckpointError: the network gives values that are not finite; that image's results are not written.
     """
@@ -177,11 +180,14 @@ def segment_files(
     }
 
     failed, flagged, slices, notes, unlike = [], None, {}, Counter(), {}
+    if not os.path.lexists(output_dir / SETTINGS):  # before a record is made in a folder of somebody
+        refuse_strangers(output_dir, (job for job in plan.jobs if process.owns(job.name)), kinds)
     with contextlib.closing(Index(output_dir, common, process, work)) as index:
         # An image's name may depend on what is done already, its process does not.
         named = zip(plan.jobs, name_jobs(plan.jobs, index.is_of), strict=True)
         own = [job for planned, job in named if process.owns(planned.name)]
         todo = [job for job in own if not index.is_done(job, kinds, context.segments)]
+        refuse_strangers(output_dir, todo, kinds, index)
         if reference is not None:
             anew = {job.name for job in todo}
             before = ((job.source, index.unlikeness(job.name)) for job in own if job.name not in anew)

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +36,7 @@ from ddim_jax.runtime.locks import locked, try_lock
 from ddim_jax.runtime.mounts import locks_of_one_host
 
 _LOCK = ".index.lock"
+_KILLED = "the run ended while its results were being written"
 _Result = TypeVar("_Result")
 
 
@@ -45,8 +47,8 @@ class Index:
     `mtime_ns` (null where the file system did not tell), `status` ("ok" or "failed"), and then `outputs` (kinds of
     results), `height`, `width`, `area` (pixels of the mask; of several classes `areas` has each),
     `mean_uncertainty`, `doubt`, `unlikeness` (null: not judged) and `seconds`, or `reason`.
-    Lines are appended while running; the last line of a name counts. The lines of earlier runs are in memory, some
-    hundred bytes each.
+    Lines are appended while running; the last line of a name counts. A line with the status "failed" comes before the
+    results of a picture (`claim`), and one with "ok" after them. The lines are in memory, some hundred bytes each.
 
     Args:
       folder: the output folder; made where it does not exist.
@@ -66,6 +68,7 @@ class Index:
     ):
         self._folder = folder
         self._required = process.count > 1  # of locks: one process alone can do without
+        self._appending = threading.Lock()
         make_folder(folder)
         check_regular([folder / name for name in (SETTINGS, INDEX, _LOCK, PROCESSES)] + list_parts(folder))
         own = folder / part_name(process)
@@ -145,6 +148,11 @@ class Index:
         """The number of slices of which an earlier run left results of this name, 1 for a picture."""
         return self._record(name).get("slices", 1)
 
+    def written(self, job: Job) -> dict[str, Any]:
+        """The fields of the line of this name that tell which results are there: outputs, output_bytes and slices."""
+        record = self._record(job.name)
+        return {field: record[field] for field in ("outputs", "output_bytes", "slices") if field in record}
+
     def unlikeness(self, name: str) -> float | None:
         """The unlikeness that an earlier run recorded for this name; None where it was not judged."""
         return self._record(name).get("unlikeness")
@@ -154,16 +162,43 @@ class Index:
         record = self._record(name)
         return (record.get("bytes"), record.get("mtime_ns")) != (size, mtime_ns)
 
+    def claim(self, job: Job, kinds: Iterable[str], slices: int = 1) -> None:
+        """Writes down, as far as the disk, that the results of a picture are about to be written; from any thread.
+
+        So a run that is killed before it adds the line of the picture leaves nothing that the next one does not know
+        for its own, even where the power fails.
+
+        Raises:
+          InputError: as `add`; nothing is to be written then.
+        """
+        before = self._record(job.name)
+        record = {
+            "name": job.name,
+            "file": job.source,
+            "bytes": before.get("bytes"),
+            "mtime_ns": before.get("mtime_ns"),
+        }
+        record |= {"status": "failed", "reason": _KILLED, "outputs": list(kinds), "slices": slices}
+        self._lines[job.name] = self._append(record)
+        with errors_naming(self._file.name):
+            os.fsync(self._file.fileno())
+        self._check_there()
+
     def add(self, record: Mapping[str, Any]) -> None:
         """Appends a line and hands it to the operating system at once.
 
         Raises:
           InputError: the file that this process appends to is no longer there: the folder was removed or moved.
         """
-        with errors_naming(self._file.name):
-            self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
-            self._file.flush()
+        self._append(record)
         self._check_there()
+
+    def _append(self, record: Mapping[str, Any]) -> bytes:
+        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        with errors_naming(self._file.name), self._appending:
+            self._file.write(line)
+            self._file.flush()
+        return line
 
     def close(self, then: Callable[[Iterator[dict]], _Result] | None = None) -> _Result | None:
         """Ends this process's part; the last process at work makes one index of all, with one line a name, sorted.
@@ -199,7 +234,8 @@ class Index:
     def _check_there(self) -> None:
         """Nobody else appends to this process's file, so one of another size in its place is not that file."""
         try:
-            there = os.stat(self._file.name).st_size == self._file.tell()
+            with self._appending:
+                there = os.stat(self._file.name).st_size == self._file.tell()
         except FileNotFoundError:
             there = False
         if not there:

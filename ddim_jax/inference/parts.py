@@ -93,7 +93,8 @@ def read_lines(path: Path, lines: dict[str, bytes]) -> tuple[int, bool]:
                 name = _checked(json.loads(line))["name"]
             except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
                 raise InputError(
-                    f"{path}: line {number} is damaged; remove the line (its image is done again)"
+                    f"{path}: line {number} is damaged; remove the line, and the results of its image, which is done "
+                    "again"
                 ) from error
             in_order &= last < name
             last = name
@@ -113,6 +114,8 @@ def _checked(record: Any) -> dict:
         raise TypeError("outputs are a list of kinds")
     if not isinstance(record.get("output_bytes", []), list):
         raise TypeError("output_bytes are a list of sizes")
+    if not isinstance(record.get("slices", 1), int):
+        raise TypeError("slices are a number")
     if record["status"] == "ok" and not 0 <= record["doubt"] <= 1:
         raise ValueError("the doubt is a number from 0 to 1")
     return record

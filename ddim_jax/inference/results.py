@@ -1,8 +1,7 @@
 """From the samples of a picture to its result files and its record in the index."""
 
-import errno
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +72,8 @@ class Results:
                 "seconds": loaded.seconds + device_seconds
             }
             try:
+                if source.count == 1:
+                    self._claim(loaded.job, kinds)
                 source.add(loaded.slice, image, result, facts, kinds, self._output_dir, self._context)
             except DataError as error:
                 source.reason = str(error)
@@ -85,6 +86,8 @@ class Results:
             kinds, too_long = self._fitting(job, source.count)
             began = time.monotonic()
             if source.reason is None and not source.out_of_memory:
+                if source.count > 1:
+                    self._claim(job, kinds, source.count)
                 facts = source.complete(kinds, self._output_dir, self._context)
         except MemoryError:
             source.out_of_memory = True
@@ -115,14 +118,14 @@ class Results:
         return [kind for kind in kinds if kind not in too_long], [paths[kind] for kind in too_long]
 
     def failed(self, loaded: Loaded) -> dict[str, Any]:
-        job, earlier = loaded.job, self._index.kinds(loaded.job.name)
+        job, written = loaded.job, self._index.written(loaded.job)
         record = common(loaded) | {"status": "failed", "reason": loaded.reason}
         if loaded.mtime_ns is not None and self._index.changed(job.name, loaded.bytes, loaded.mtime_ns):
-            self._remove(job, {*earlier, *self._kinds})
+            self._remove(job, written)
             return record
         # A file that is as it was may be unreadable for a while, for want of memory, and while a disk is away nobody
         # knows how it is: its results stay, and are redone with the others once it can be read.
-        return record | ({"outputs": list(earlier)} if earlier else {})
+        return record | written
 
     def _write(self, loaded: Loaded, samples: np.ndarray, device_seconds: float) -> dict[str, Any]:
         job, picture = loaded.job, loaded.picture
@@ -130,6 +133,7 @@ class Results:
         began = time.monotonic()
         image = picture.pixels
         result = self._fuse(samples, image, kinds)
+        self._claim(job, kinds)
         write_outputs(job, self._output_dir, image, result, kinds, self._context)
         record = common(loaded)
         if too_long:  # the fault of this name alone; others can be written
@@ -152,14 +156,17 @@ class Results:
         result = fuse(samples, image.shape[:2], how.options, how.labels, how.calibration, hypotheses)
         return result._replace(unlikeness=self._segmenter.unlikeness(image))
 
-    def _remove(self, job: Job, kinds: Iterable[str]) -> None:
-        for kind in kinds:
-            try:
-                for slices in (1, 2):  # nobody knows how many there were
-                    remove_result(self._output_dir / job.output(kind, slices))
-            except OSError as error:
-                if error.errno != errno.ENAMETOOLONG:  # such a file cannot be there
-                    raise
+    def _claim(self, job: Job, kinds: Iterable[str], slices: int = 1) -> None:
+        """Writes down that these results are about to be written; a folder of slices gives way to a file, or that."""
+        written = self._index.written(job)
+        if (written.get("slices", 1) > 1) != (slices > 1):
+            self._remove(job, written)
+        self._index.claim(job, kinds, slices)
+
+    def _remove(self, job: Job, written: Mapping[str, Any]) -> None:
+        """Removes the results that an earlier run wrote, and no others."""
+        for kind in written.get("outputs", ()):
+            remove_result(self._output_dir / job.output(kind, written.get("slices", 1)))
 
 
 def write_outputs(

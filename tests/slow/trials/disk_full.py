@@ -176,7 +176,8 @@ def finished(results: Path) -> list[str]:
     index = results / "index.jsonl"
     text = index.read_text(encoding="utf-8") if index.exists() else ""
     records = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-    return [f"{record['name']}_{kind}.png" for record in records for kind in record.get("outputs", ())]
+    done = [record for record in records if record["status"] == "ok"]
+    return [f"{record['name']}_{kind}.png" for record in done for kind in record["outputs"]]
 
 
 def write_pictures(folder: Path) -> None:

@@ -324,7 +324,10 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     "damaged",
     [
         *("{}\n", "[1]\n", "null\n", '{"name": 3, "status": "ok", "file": ""}\n', "\n", "[" * 100_000 + "\n"),
-        *(line("x", **fields) for fields in ({"outputs": 5}, {"outputs": [[]]}, {"doubt": "high"}, {"status": "done"})),
+        *(
+            line("x", **fields)
+            for fields in ({"outputs": 5}, {"slices": "3"}, {"outputs": [[]]}, {"doubt": "high"}, {"status": "done"})
+        ),
         *(line("x", doubt=doubt) for doubt in (float("nan"), -0.1, 1.5, 10**400, None)),
         '{"name": "x", "file": "", "status": "ok"}\n',
     ],

@@ -143,12 +143,83 @@ def test_links_to_results_are_told_and_not_segmented(folder, out, caplog):
             plan_jobs(given, out)
 
 
+@pytest.fixture
+def of_somebody(folder, out):
+    """Makes files with the names of results, which no run wrote, and returns a check that they are as they were."""
+
+    def make(*names):
+        for name in names:
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (out / name).write_text(f"by hand: {name}")
+        return lambda: [(out / name).read_text() for name in names] == [f"by hand: {name}" for name in names]
+
+    return make
+
+
 @pytest.mark.attack("16.11")
-def test_files_of_others_in_the_output_folder_stay(folder, out):
-    out.mkdir()
-    (out / ".notes.partial.md").write_text("mine")
+@pytest.mark.parametrize(
+    "name",
+    ["b_mask.png", "sub/e_mask.png", "c_mask/notes.txt", "damaged_mask.png", "damaged_mask/1.png", "flagged.csv"],
+)
+def test_files_of_others_are_neither_replaced_nor_deleted(folder, out, of_somebody, name):
+    (folder / "damaged.png").write_text("no picture")
+    are_there = of_somebody(name, ".notes.partial.md", "z_mask.png")
+    with pytest.raises(InputError, match=rf"{name.partition('/notes')[0].partition('/1')[0]}.* would be replaced"):
+        segment_files(red_segmenter(), folder, out, flag_uncertain=0.5)
+    assert are_there() and not list(out.glob("*.json*"))
+
+
+@pytest.mark.attack("16.11")
+def test_a_folder_that_was_tried_with_one_picture_has_files_of_others_still(folder, out, of_somebody):
+    are_there = of_somebody("b_mask.png", "c_mask.png", "d_mask.png", "sub/e_mask.png", "a_overlay.png")
+    segment_files(red_segmenter(), folder / "a.png", out)
+    before = contents(out)
+    with pytest.raises(InputError, match=r"b_mask.png, \S+c_mask.png, \S+d_mask.png and 1 more would be"):
+        segment_files(red_segmenter(), folder, out)
+    with pytest.raises(InputError, match=r"a_overlay.png would be"):
+        segment_files(red_segmenter(), folder / "a.png", out, save=("mask", "overlay"))
+    (folder / "a.png").write_text("no picture any more")
+    assert len(segment_files(red_segmenter(), folder / "a.png", out).failed) == 1
+    assert are_there() and set(contents(out)) == before.keys() - {"a_mask.png"}
+
+
+@pytest.mark.attack("16.11")
+def test_a_result_that_was_edited_stays(folder, out):
     segment_files(red_segmenter(), folder, out)
-    assert (out / ".notes.partial.md").read_text() == "mine"
+    before = contents(out)
+    Image.fromarray(picture(3)).save(out / "c_mask.png")
+    edited = (out / "c_mask.png").read_bytes()
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"c_mask.png would be replaced"):
+            segment_files(red_segmenter(), folder, out)
+        Image.fromarray(picture(9, 30, 30)).save(folder / "c.png")
+    assert (out / "c_mask.png").read_bytes() == edited
+    (out / "c_mask.png").unlink()
+    assert segment_files(red_segmenter(), folder, out).done == 1
+    assert contents(out).keys() == before.keys()
+
+
+@pytest.mark.parametrize("written", [(), ("d",), ("d", "sub/e")])
+def test_a_run_killed_before_its_line_knows_its_own_results(folder, out, monkeypatch, written):
+    """First of pictures without results, then of pictures that were replaced, whose results have other sizes."""
+    add = Index.add
+
+    def killed(self, record):
+        if record["name"] not in written:
+            raise KeyboardInterrupt
+        add(self, record)
+
+    for seed in (20, 30):
+        with monkeypatch.context() as patch:
+            patch.setattr(Index, "add", killed)
+            with pytest.raises(KeyboardInterrupt):
+                segment_files(red_segmenter(), folder, out, prefetch=1)
+        assert any(record["status"] == "failed" for record in records(out).values())
+        assert segment_files(red_segmenter(), folder, out).failed == []
+        assert {record["status"] for record in records(out).values()} == {"ok"}
+        for number, name in enumerate(NAMES):
+            Image.fromarray(picture(seed + number, seed + number, 25)).save(folder / f"{name}.png")
+    assert segment_files(red_segmenter(), folder, out).done == 5
 
 
 @pytest.mark.attack("16.11")
@@ -190,6 +261,12 @@ def test_results_that_are_removed_meanwhile_are_told(folder, out, monkeypatch, w
         patch.setattr(results_module, "write_outputs", write_and_remove)
         with pytest.raises(InputError, match=r"removed or replaced while this run was at work, .*; start the"):
             segment_files(red_segmenter(), folder, out)
+    left = contents(out)
+    if left and what in ("all", "records", "index replaced"):  # nobody knows any more whose results these are
+        with pytest.raises(InputError, match=r"_mask.png.* would be replaced"):
+            segment_files(red_segmenter(), folder, out)
+        for name in left:
+            (out / name).unlink()
     assert segment_files(red_segmenter(), folder, out).failed == []
     assert set(contents(out)) == {f"{name}_mask.png" for name in NAMES} and set(records(out)) == set(NAMES)
 
@@ -251,14 +328,11 @@ def test_a_result_too_large_to_be_made_is_that_picture_alone(folder, out, monkey
 
 
 @pytest.mark.attack("16.35")
-@pytest.mark.parametrize("damage", ["emptied", "cut", "removed", "a folder"])
-def test_results_that_are_not_whole_are_made_again(folder, out, damage):
+@pytest.mark.parametrize("damage", ["emptied", "removed"])
+def test_results_that_are_not_there_are_made_again(folder, out, damage):
     segment_files(red_segmenter(), folder, out, save=("mask", "probability"))
     before, path = contents(out), out / "c_probability.png"
-    if damage in ("emptied", "cut"):
-        path.write_bytes(path.read_bytes()[: 0 if damage == "emptied" else 50])
-    else:
-        path.unlink()
+    path.write_bytes(b"") if damage == "emptied" else path.unlink()
     assert segment_files(red_segmenter(), folder, out, save=("mask", "probability")).done == 1
     assert contents(out) == before
 

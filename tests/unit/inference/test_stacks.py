@@ -17,6 +17,7 @@ from segmenters import picture, red_segmenter
 
 from ddim_jax.imageio.images import read_mask
 from ddim_jax.inference import segment_files, stream
+from ddim_jax.inference.index import Index
 from ddim_jax.inference.jobs import plan_jobs
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import InputError
@@ -98,6 +99,9 @@ def test_what_is_done_is_kept_and_what_changed_is_done_again(series, out):
     before = (out / "p1/ct_dicom-seg.dcm").read_bytes()
     assert run(folder, out, save=("mask", "dicom-seg")).kept == 1
     (out / "p1/ct_mask/3.png").unlink()
+    with pytest.raises(InputError, match=r"ct_mask would be replaced"):  # the slices left may have been edited
+        run(folder, out, save=("mask",))
+    shutil.rmtree(out / "p1/ct_mask")
     assert run(folder, out, save=("mask",)).done == 1 and (out / "p1/ct_mask/3.png").is_file()
     ct_slice(folder / "p1/ct/IM001", values[0] * 0, place=(-10.0, 5.0, 10.0), number=1)
     assert run(folder, out, save=("mask", "dicom-seg")).done == 1
@@ -151,6 +155,44 @@ def test_a_volume_comes_back_with_its_affine(out, tmp_path):
     np.testing.assert_array_equal(np.asarray(image.dataobj), bright(values))
     np.testing.assert_array_equal(probability.get_fdata() > 0.5, bright(values))
     assert len(list((out / "v_mask").iterdir())) == 32
+
+
+def save_volume(path, slices):
+    values = np.random.default_rng(slices).integers(-100, 100, (SIZE, SIZE, slices)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([1, 1, 2, 1])), path)
+
+
+@pytest.mark.parametrize("before", ["nothing", "a run", "a run, and slices of others"])
+def test_a_folder_of_others_in_the_place_of_slices_stays(out, tmp_path, before):
+    save_volume(tmp_path / "v.nii", 3)
+    if before != "nothing":
+        assert run(tmp_path / "v.nii", out).done == 1
+        save_volume(tmp_path / "v.nii", 4)
+    mine = out / ("v_mask/mine.txt" if before != "a run, and slices of others" else "v_mask/mine/1.png")
+    mine.parent.mkdir(parents=True, exist_ok=True)
+    mine.touch()
+    with pytest.raises(InputError, match=r"v_mask would be replaced"):
+        run(tmp_path / "v.nii", out)
+    (tmp_path / "v.nii").write_bytes(b"no volume")  # which takes the results away
+    with pytest.raises(InputError, match=r"v_mask would be replaced"):
+        run(tmp_path / "v.nii", out)
+    assert mine.exists()
+
+
+@pytest.mark.parametrize("slices", [(3, 4), (3, 1), (1, 3)])
+def test_a_source_killed_before_its_line_is_done_again(out, tmp_path, monkeypatch, slices):
+    """A folder gives way to the file of one slice, and the reverse."""
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    for count in slices:
+        save_volume(tmp_path / "v.nii", count)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Index, "add", killed)
+            run(tmp_path / "v.nii", out)
+        assert run(tmp_path / "v.nii", out).done == 1
+    assert [path.name for path in out.glob("v_*")] == ["v_mask.png" if count == 1 else "v_mask"]
 
 
 def test_frames_and_single_files(out, tmp_path):
