@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 import tempfile
@@ -13,14 +14,20 @@ from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.locks import locked
 
 _PREFIX = ".evaluation-"
+_LOCK = ".evaluation.lock"
 _ABANDONED = 24 * 3600.0  # seconds
 
 
 def check_targets(folder: Path, names: Sequence[str]) -> None:
-    """Checks that the files to come can replace what stands in their place.
+    """Checks that the files to come may and can replace what stands in their place.
+
+    Args:
+      folder: of the results.
+      names: relative paths; the last is the JSON file that vouches for the others.
 
     Raises:
-      InputError: a folder stands there, or the place is on another disk, so that no file can be renamed to it.
+      InputError: files of these names are no evaluation's, a folder stands there, or the place is on another disk, so
+        that no file can be renamed to it.
     """
     for name in names:
         path = folder / name
@@ -28,6 +35,22 @@ def check_targets(folder: Path, names: Sequence[str]) -> None:
             raise InputError(f"{path} is a folder; expected a file of an evaluation there, or nothing")
         if path.parent.exists() and path.parent.stat().st_dev != folder.stat().st_dev:
             raise InputError(f"{path.parent} is on another disk than {folder}; expected a folder on the same")
+    there = [str(folder / name) for name in names if os.path.lexists(folder / name)]
+    if there and not _is_of_evaluation(folder, folder / names[-1]):
+        raise InputError(
+            f"{', '.join(there[:3])}{f' and {len(there) - 3} more' if len(there) > 3 else ''} would be replaced, and "
+            f"{names[-1]} does not say that an evaluation wrote them. Use another output folder, or move them away"
+        )
+
+
+def _is_of_evaluation(folder: Path, voucher: Path) -> bool:
+    try:
+        found = json.loads(voucher.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return (folder / _LOCK).exists()  # one was killed while it replaced them
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.get("package") == "ddim_jax"
 
 
 @contextlib.contextmanager
@@ -48,7 +71,7 @@ def staged(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     stage = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
     try:
         yield stage
-        with locked(folder / f"{_PREFIX.rstrip('-')}.lock", required=False):
+        with locked(folder / _LOCK, required=False):
             _replace(stage, folder, names)
             for other in folder.glob(f"{_PREFIX}*"):  # of killed evaluations
                 if other.is_dir() and other.stat().st_mtime < time.time() - _ABANDONED:

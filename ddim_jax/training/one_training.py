@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from ddim_jax.checkpoints.folders import check_path
+from ddim_jax.checkpoints.manifest import MANIFEST
 from ddim_jax.runtime.atomic import json_text, make_folder, write_json
 from ddim_jax.runtime.errors import InputError, InUseError
 from ddim_jax.runtime.locks import try_lock
@@ -21,13 +22,22 @@ _DIGITS = 20
 
 
 def check_files(workdir: Path) -> None:
-    """Checks, without writing, that what a run writes can be written where something of that name is already.
+    """Checks, without writing, that what a run writes may and can replace what is there already.
 
     Raises:
-      InputError: the path cannot hold checkpoints; a file of the run is a link to a disk that is away, or something
-        else than a file, such as a pipe.
+      InputError: the path cannot hold checkpoints; files of a run's names are there, and no training wrote them; a file
+        of the run is a link to a disk that is away, or something else than a file, such as a pipe.
     """
-    check_path((workdir / "checkpoints").absolute())
+    checkpoints = workdir / "checkpoints"
+    check_path(checkpoints.absolute())
+    if not (workdir / LOCK).exists() and not any(checkpoints.glob(f"*/{MANIFEST}")):
+        for name in ("config.json", "metrics.jsonl", "pixels.csv", "folds.csv", "checkpoints"):
+            is_empty = (workdir / name).is_dir() and not os.listdir(workdir / name)
+            if os.path.lexists(workdir / name) and not is_empty:
+                raise InputError(
+                    f"{workdir / name} would be replaced or joined, and no training of this package wrote it ({LOCK} "
+                    "is not there, nor a whole checkpoint). Use another --workdir, or move it away"
+                )
     for name, is_kind, kind in (
         ("config.json", stat.S_ISREG, "a file"),
         ("metrics.jsonl", stat.S_ISREG, "a file"),

@@ -116,7 +116,8 @@ def test_figures_are_whole_and_nothing_else_is_left(hand_run):
 
 def test_figures_of_an_earlier_evaluation_do_not_stay_beside_new_numbers(tmp_path):
     segmenter, source = hand_case()
-    (tmp_path / "figures").mkdir()
+    evaluate(segmenter, source, tmp_path, split="test", figures=False)
+    (tmp_path / "figures").mkdir(exist_ok=True)
     for name in ("grid.png", "mine.png"):
         (tmp_path / "figures" / name).write_bytes(b"old")
     evaluate(segmenter, source, tmp_path, split="test", figures=False)

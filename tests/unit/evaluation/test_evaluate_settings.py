@@ -180,7 +180,8 @@ def test_staple_differs_from_the_mean_where_a_sample_is_sure(tmp_path):
 def test_without_diffusion_no_reverse_process_is_drawn(tmp_path):
     segmenter, source = hand_case()
     segmenter.one_pass = True
-    (tmp_path / "figures").mkdir()
+    evaluate(segmenter, source, tmp_path, split="test", figures=False)
+    (tmp_path / "figures").mkdir(exist_ok=True)
     (tmp_path / "figures/reverse_process.png").write_bytes(b"of another checkpoint")
     evaluate(segmenter, source, tmp_path, split="test")
     assert {file.name for file in (tmp_path / "figures").iterdir()} == FIGURES - {"reverse_process.png"}

@@ -152,6 +152,34 @@ def test_a_folder_in_the_place_of_a_file_is_found_before_anything_is_sampled(tmp
     assert segmenter.calls == [] and (tmp_path / "metrics.json" / "mine").exists()
 
 
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"metrics.json": '{"package": "other"}'},
+        {"metrics.json": "[1]", "per_image.csv": "mine"},
+        {"metrics.json": "no JSON", "figures/grid.png": "mine"},
+        {"per_image.csv": "mine"},
+        {"figures/worst.png": "mine"},
+    ],
+)
+def test_files_that_no_evaluation_wrote_are_refused_before_anything_is_sampled(tmp_path, files):
+    segmenter, source = hand_case()
+    (tmp_path / "figures").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=r"(metrics.json|per_image.csv|worst.png).* would be replaced"):
+        evaluate(segmenter, source, tmp_path, split="test", figures=False)
+    assert segmenter.calls == [] and there(tmp_path) == files
+
+
+def test_an_evaluation_killed_while_it_replaced_another_is_replaced(tmp_path):
+    segmenter, source = hand_case()
+    evaluate(segmenter, source, tmp_path, split="first", figures=False)
+    (tmp_path / "metrics.json").unlink()  # goes first and comes last
+    evaluate(segmenter, source, tmp_path, split="second", figures=False)
+    assert json.loads((tmp_path / "metrics.json").read_text())["split"] == "second"
+
+
 def test_figures_on_another_disk_are_found_before_anything_is_sampled(tmp_path):
     other = Path(tempfile.mkdtemp(dir="/dev/shm")) if Path("/dev/shm").is_dir() else tmp_path
     try:

@@ -176,8 +176,31 @@ def test_the_folder_remembers_what_was_saved_last(tmp_path):
             one.check_place()
 
 
+@pytest.mark.parametrize("name", ["config.json", "pixels.csv", "folds.csv", "metrics.jsonl", "checkpoints/100/params"])
+def test_files_that_no_training_wrote_are_refused(name, tmp_path):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text('{"mine": 1}')
+    before = tree(tmp_path)
+    with pytest.raises(
+        InputError, match=rf"{tmp_path / name.partition('/')[0]} would be replaced or joined, and no tr"
+    ):
+        train(unet_config(), tmp_path)
+    assert tree(tmp_path) == before
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_or_copied_goes_on(run):
+    (run / LOCK).unlink()
+    check_files(run)  # a copy without hidden files
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(InputError, match=r"config\.json would be replaced"):
+        check_files(run)
+    (run / LOCK).touch()
+    check_files(run)
+
+
 def test_links_to_what_is_there_are_files_of_a_run(tmp_path):
     (tmp_path / "run").mkdir()
+    (tmp_path / "run" / LOCK).touch()
     for name in ("metrics.jsonl", "config.json"):
         (tmp_path / name).write_text("")
         (tmp_path / "run" / name).symlink_to(tmp_path / name)
