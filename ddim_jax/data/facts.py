@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -33,6 +33,7 @@ class PairFacts(NamedTuple):
       lost: those of `SIZES` at which the nearest pixel leaves nothing of some of `values`, ascending.
       notes: the kinds of the example's notes.
       best: the best Dice at working sizes (`best_dice`), of those that were asked for; {} without foreground.
+      picture: SHA-256 of the shape and the pixels of the picture alone (`picture_digest`).
     """
 
     sha256: bytes
@@ -45,12 +46,20 @@ class PairFacts(NamedTuple):
     lost: tuple[int, ...]
     notes: tuple[str, ...] = ()
     best: Mapping[int, float] = MappingProxyType({})
+    picture: bytes = b""
+
+
+def picture_digest(pixels: np.ndarray) -> Any:
+    """SHA-256, still open, over the shape and the uint8 values of a decoded picture."""
+    digest = hashlib.sha256(np.asarray(pixels.shape, "<u8").tobytes())
+    digest.update(np.ascontiguousarray(pixels))
+    return digest
 
 
 def facts_of(example: Example, labels: Labels = Labels(), best_at: Sequence[int] = ()) -> PairFacts:
     """The facts of one pair, with a mask of `labels`, and its best Dice at the working sizes `best_at`."""
-    digest = hashlib.sha256(np.asarray(example.image.shape, "<u8").tobytes())
-    digest.update(np.ascontiguousarray(example.image))
+    digest = picture_digest(example.image)
+    picture = digest.digest()
     digest.update(np.ascontiguousarray(example.mask if example.annotators is None else example.annotators))
     levels = np.reshape(Image.fromarray(example.image).histogram(), (3, 256))
     values = values_of(example.mask, labels)
@@ -69,6 +78,7 @@ def facts_of(example: Example, labels: Labels = Labels(), best_at: Sequence[int]
         lost=tuple(size for size in SIZES if size < max(example.mask.shape) and is_lost(example.mask, size, labels)),
         notes=tuple(note.partition(" (")[0] for note in example.notes),
         best={size: best_dice(example.mask, size, labels) for size in best_at} if values else {},
+        picture=picture,
     )
 
 

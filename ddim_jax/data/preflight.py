@@ -65,14 +65,40 @@ def examine(
 
 def _split_line(division: Division, facts: Mapping[str, PairFacts], labels: Labels) -> Line:
     """Returns the line on the splits that a training would make of the folder, with what is too small of them."""
-    of_split: dict[str, list[PairFacts]] = {split: [] for split in SPLITS}
+    named: dict[str, dict[str, PairFacts]] = {split: {} for split in SPLITS}
     for name, split in division.split.items():
-        of_split[split].append(facts[name])
+        named[split][name] = facts[name]
+    of_split = {split: list(own.values()) for split, own in named.items()}
     found = ", ".join(f"{len(own)} {split}" for split, own in of_split.items())
     numbers, what = division.numbers()
     if what != "pictures":
         found += f"; of {sum(numbers.values())} {what}: " + ", ".join(f"{n} {split}" for split, n in numbers.items())
-    return "split", found, "; ".join(filter(None, (few_in_words(numbers, what), unseen_classes(of_split, labels))))
+    advice = shared_pictures(named), few_in_words(numbers, what), unseen_classes(of_split, labels)
+    return "split", found, "; ".join(filter(None, advice))
+
+
+def shared_pictures(facts: Mapping[str, Mapping[str, PairFacts]], *, named: bool = True) -> str:
+    """One line on pictures that are in more than one split, to the pixel; "" where none is.
+
+    Masks are not compared: two annotations of one picture tell of each other. Nor are pictures of one value.
+
+    Args:
+      facts: for each split those of its pairs by name.
+      named: give an example.
+    """
+    places: dict[bytes, dict[str, str]] = {}
+    for split, own in facts.items():
+        for name, one in own.items():
+            if one.levels > 1:
+                places.setdefault(one.picture, {}).setdefault(split, name)
+    shared = [splits for splits in places.values() if len(splits) > 1]
+    if not shared:
+        return ""
+    example = " = ".join(f"{name} of {split}" for split, name in shared[0].items()) if named else ""
+    return (
+        f"{len(shared)} pictures are in more than one split{example and ', such as '}{example}: scores on them are too "
+        "good. Leave one of each out, or give both one group in splits.csv"
+    )
 
 
 def unseen_classes(facts: Mapping[str, Iterable[PairFacts]], labels: Labels) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import jax
 
 from ddim_jax.data import annotators_of, consensus_in_words, note_of
-from ddim_jax.data.preflight import describe, unseen_classes
+from ddim_jax.data.preflight import describe, shared_pictures, unseen_classes
 from ddim_jax.data.splits import few_in_words
 from ddim_jax.training.setup import Prepared, Run
 
@@ -45,6 +45,10 @@ def announcements(run: Run, prepared: Prepared) -> Iterator[str]:
     alone = {"train": len(whole), "val": len(run.data.validation)}, "pictures"
     if few := few_in_words(*(alone if division is None else division.numbers()), folds=data["folds"]):
         yield few
+    by_name = {str(row): fact for row, fact in enumerate(facts)}
+    validated = {str(row): fact for row, fact in prepared.pictures.validation.facts.items()}
+    if shared := shared_pictures({"train": by_name, "val": validated}, named=False):
+        yield f"{shared}; ddim-jax doctor --data names one"
     if unseen := unseen_classes({"val": prepared.pictures.validation.facts.values()}, run.labels):
         yield unseen
     for name, told, advice in describe(facts, None if data["crop"] else image_size, run.labels):

@@ -99,3 +99,21 @@ def test_a_small_folder_is_told_what_its_splits_are_too_small_for(tmp_path):
         "no picture of val has lung"
     )
     assert unseen_classes({"val": [facts(64, values=(1,)), facts(64, values=(2,))]}, labels) == ""
+
+
+def test_a_picture_in_two_splits_is_told_whatever_its_mask(tmp_path):
+    """Two of train are in test and in val under other names; those of one value are like any other."""
+    split = dict.fromkeys("abcdefgh", "train") | dict.fromkeys("ijx", "val") | dict.fromkeys("kly", "test")
+    rng = np.random.default_rng(0)
+    pixels = {name: rng.integers(0, 256, (20, 24), np.uint8) for name in split}
+    pixels |= {"i": pixels["b"], "k": pixels["a"], "l": pixels["a"], "x": np.zeros((20, 24), np.uint8)}
+    pixels["y"] = pixels["x"]
+    for number, name in enumerate(split):
+        save(tmp_path / f"images/{name}.png", pixels[name])
+        save(tmp_path / f"masks/{name}.png", np.repeat(np.uint8([0, 255]), [60 + number, 420 - number]).reshape(20, 24))
+    (tmp_path / "splits.csv").write_text("stem,split\n" + "".join(f"{name},{one}\n" for name, one in split.items()))
+    (advice,) = (advice for name, _, advice in examine(tmp_path, 32, "cpu", 2) if name == "split")
+    assert advice.startswith("2 pictures are in more than one split, such as a of train = k of test: scores on them")
+    split = dict.fromkeys("abcdefghikl", "train") | {"x": "val", "y": "test", "j": "val"}
+    (tmp_path / "splits.csv").write_text("stem,split\n" + "".join(f"{name},{one}\n" for name, one in split.items()))
+    assert not any("more than one split" in advice for _, _, advice in examine(tmp_path, 32, "cpu", 2))

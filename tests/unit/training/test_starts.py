@@ -127,3 +127,17 @@ def test_a_refused_start_draws_no_split_and_says_the_same_again(tmp_path):
         told.append(str(error.value))
         assert sorted(tmp_path.rglob("*")) == before
     assert told[0] == told[1]
+
+
+def test_a_picture_that_is_trained_on_and_validated_is_told(tmp_path, monkeypatch, capsys):
+    config = folder_config(tmp_path / "data", unet_config)
+    (tmp_path / "data/splits.csv").write_text("stem,split\na,train\nb,train\nc,val\n")
+    monkeypatch.setattr(loop, "_make_steps", lambda *_: 0)
+    for values, told in (((40, 80, 80), True), ((40, 80, 90), False)):
+        for name, value in zip("abc", values, strict=True):
+            pixels = np.zeros((SIZE, SIZE, 3), np.uint8)
+            pixels[3:] = value
+            Image.fromarray(pixels).save(tmp_path / f"data/images/{name}.png")
+        train(config, tmp_path / f"run{told}")
+        said = capsys.readouterr()
+        assert ("1 pictures are in more than one split: scores on them are too good" in said.out + said.err) is told
