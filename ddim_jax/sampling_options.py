@@ -121,8 +121,8 @@ class SamplingOptions:
       ensemble: how the samples are fused, a name in `ddim_jax.registry.ENSEMBLES`.
       threshold: pixels with a probability above it are foreground, in [0, 1]; None for that of protocol and ensemble,
         and once checked for exclusive classes of which the likeliest is taken, the background among them.
-      window: centre and width of the values of a DICOM or NIfTI file that are shown; None for the one the training had
-        (`data.window`) or, where that had none, the file's own. Pictures that are given as arrays have none.
+      window: centre and width of the values of a DICOM, NIfTI or 16-bit file that are shown; None for the one the
+        training had (`data.window`) or, where that had none, the file's own. Arrays have none.
       invert: files store their pictures inverted, white as the smallest value, and they are turned round when they are
         read; arrays are taken as they are. None for what the training had (`data.invert`).
     """
@@ -155,7 +155,7 @@ class SamplingOptions:
     )
     window: tuple[float, float] | None = _option(
         None,
-        "centre and width of the values of DICOM and NIfTI files that are shown",
+        "centre and width of the values of DICOM, NIfTI and 16-bit files that are shown",
         window,
         otherwise="the checkpoint's, else each file's own",
     )

@@ -83,7 +83,7 @@ SCHEMA: dict[str, Any] = {
         "window": Field(
             tuple,
             None,
-            "centre and width of the values of DICOM and NIfTI that are shown; none: the file's own window",
+            "centre and width of the values of DICOM, NIfTI and 16-bit pictures that are shown; none: the file's own",
             items=float,
             lengths=(2, 2),
             optional=True,

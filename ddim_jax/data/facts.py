@@ -34,6 +34,7 @@ class PairFacts(NamedTuple):
       notes: the kinds of the example's notes.
       best: the best Dice at working sizes (`best_dice`), of those that were asked for; {} without foreground.
       picture: SHA-256 of the shape and the pixels of the picture alone (`picture_digest`).
+      range: that of the example.
     """
 
     sha256: bytes
@@ -47,6 +48,7 @@ class PairFacts(NamedTuple):
     notes: tuple[str, ...] = ()
     best: Mapping[int, float] = MappingProxyType({})
     picture: bytes = b""
+    range: tuple[float, float] | None = None
 
 
 def picture_digest(pixels: np.ndarray) -> Any:
@@ -79,6 +81,7 @@ def facts_of(example: Example, labels: Labels = Labels(), best_at: Sequence[int]
         notes=tuple(note.partition(" (")[0] for note in example.notes),
         best={size: best_dice(example.mask, size, labels) for size in best_at} if values else {},
         picture=picture,
+        range=example.range,
     )
 
 

@@ -132,6 +132,12 @@ def describe(facts: Sequence[PairFacts], image_size: int | None, labels: Labels 
             f"{few} pictures have fewer than 32: look at how they were saved" if few else "",
         ),
     ]
+    ranges = Counter(one.range for one in facts if one.range is not None)
+    if len(ranges) > 1:
+        low, high = max(ranges, key=lambda ends: ends[1] - ends[0])
+        found = ", ".join(f"{low:g} to {high:g} in {number}" for (low, high), number in ranges.most_common(10))
+        advice = f"for one scale of grey set data.window; {(low + high) / 2:g},{high - low:g} is {low:g} to {high:g}"
+        lines.append(("16-bit ranges", found, advice))
     if notes := Counter(note for one in facts for note in one.notes):
         lines.append(("notes", ", ".join(f"{note} {number}" for note, number in sorted(notes.items())), ""))
     pairs = {name: sum(k in one.values for one in facts) for k, name in enumerate(labels.class_names, start=1)}

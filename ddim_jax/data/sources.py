@@ -34,6 +34,7 @@ class Example(NamedTuple):
       annotators: uint8 [A, H, W], the mask of each of several annotators; None where there is one truth. `mask` is then
         their `consensus`.
       pixel_mm: millimetres from row to row and from column to column; None where the file does not say them.
+      range: the stored values that became 0 and 255, of a file with 16 bits a channel; else None.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Example(NamedTuple):
     notes: tuple[str, ...] = ()
     annotators: np.ndarray | None = None
     pixel_mm: tuple[float, float] | None = None
+    range: tuple[float, float] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -213,7 +215,7 @@ class PairSource:
         else:
             of_each = [united({file: masks[file] for file in files}, self.labels) for files in pair.annotators]
             found = annotated(pair.id, picture.pixels, np.stack(of_each), self.labels, picture.notes)
-        return found._replace(pixel_mm=picture.pixel_mm)
+        return found._replace(pixel_mm=picture.pixel_mm, range=picture.range)
 
     def count_pixels(self, index: int) -> int:
         """Pixels of the picture and the masks of pair `index`, from their headers.

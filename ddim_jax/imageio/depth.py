@@ -3,6 +3,7 @@
 Scanners store 10 or 12 bits in 16, and which, the file does not say. So the range is 0 up to the largest value of 8,
 10, 12, 14 or 16 bits that holds what the picture holds; one picture's contrast does not depend on its brightest pixel
 but for that choice. A thousandth of the values at each end do not take part: a single hot pixel changes nothing.
+Pictures of one scanner get several ranges where some are darker: a window that is given is that of all.
 """
 
 from typing import NamedTuple
@@ -19,19 +20,20 @@ class Depth(NamedTuple):
     """The mapping of values 0..65535 to 0..255.
 
     Attributes:
-      low, high: the stored values that become 0 and 255; what lies beyond them becomes 0 and 255 too.
+      low, high: the stored values that become 0 and 255, whole numbers but of a window that is given; what lies beyond
+        them becomes 0 and 255 too.
       table: uint8 [65536], by the stored value.
       notes: what a user should know of it.
     """
 
-    low: int
-    high: int
+    low: float
+    high: float
     table: np.ndarray
     notes: tuple[str, ...]
 
 
-def find_depth(counts: np.ndarray) -> Depth:
-    """Finds the range of a picture with values of 0..65535.
+def find_depth(counts: np.ndarray, window: tuple[float, float] | None = None) -> Depth:
+    """Finds the range of a picture with values of 0..65535, or takes that of `window`, a centre and a width.
 
     Where all values are above half of the largest (numbers with an offset) and fewer than `FEW_LEVELS` would be left,
     the range is that of the values, widened to round numbers so that pictures of one kind tend to share it.
@@ -48,11 +50,13 @@ def find_depth(counts: np.ndarray) -> Depth:
     if high > 255 and 0 < (most - least) * 255 < FEW_LEVELS * high and least > most / 2:
         step = 1 << max(0, (most - least).bit_length() - 4)
         low, high = least // step * step, (most // step + 1) * step
+    if window is not None:
+        low, high = window[0] - window[1] / 2, window[0] + window[1] / 2
     table = np.clip(np.round((np.arange(65536.0) - low) * (255 / (high - low))), 0, 255).astype(np.uint8)
     there = np.flatnonzero(counts)
     left = len(np.unique(table[there]))
     if left < FEW_LEVELS and len(there) > 2 * left:
-        notes.append(f"few levels ({left} are left of {len(there)} between {low} and {high})")
+        notes.append(f"few levels ({left} are left of {len(there)} between {low:g} and {high:g})")
     return Depth(low, high, table, tuple(notes))
 
 

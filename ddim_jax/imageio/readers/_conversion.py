@@ -86,8 +86,8 @@ class DeepPixels:
         file.seek(0)
         return cls(picture, low, False)
 
-    def convert(self, stored: np.ndarray, name: str) -> Depth:
-        """Writes the pixels, brought to 8 bits, to `stored`, uint8 [H, W, 3]."""
+    def convert(self, stored: np.ndarray, name: str, window: tuple[float, float] | None = None) -> Depth:
+        """Writes the pixels, brought to 8 bits as `find_depth` says, to `stored`, uint8 [H, W, 3]."""
         least, most = self._picture.getextrema() if self._picture.mode == "I" else (0, 0)
         if least < 0 or most > 65535:
             raise DataError(
@@ -99,7 +99,7 @@ class DeepPixels:
             visible = visible or alpha is None or bool(alpha.any())
         if not visible:
             raise _invisible(name)
-        depth = find_depth(counts)
+        depth = find_depth(counts, window)
         for rows, values, _ in self._values():
             stored[rows] = depth.table[values]
         return depth

@@ -45,8 +45,9 @@ class PillowReader:
         """Reads a picture, upright as its EXIF orientation says.
 
         Grey is repeated to three channels; palettes and CMYK become RGB; what is transparent is laid over black. Files
-        with 16 bits a channel, grey or colour, are brought to 8 as `ddim_jax.imageio.depth` says; 8 bits stay as they
-        are. Where white is stored as 0 (TIFF's MinIsWhite), the picture is turned round.
+        with 16 bits a channel, grey or colour, are brought to 8 by the window of `options`, or else as
+        `ddim_jax.imageio.depth` says; 8 bits stay as they are. Where white is stored as 0 (TIFF's MinIsWhite), the
+        picture is turned round.
 
         Raises:
           DataError: the file is missing, empty, truncated, damaged, no picture or no file, of several frames, wholly
@@ -68,7 +69,7 @@ class PillowReader:
                 convert(picture, stored, str(path))
                 _check_rows(file, picture, stored[-1], path)
                 return Picture(pixels, None, notes, orientation)
-            depth = deep.convert(stored, str(path))
+            depth = deep.convert(stored, str(path), options.window)
             _check_rows(file, picture, stored[-1], path)
             if white_is_0:
                 np.subtract(255, pixels, out=pixels)

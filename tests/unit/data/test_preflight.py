@@ -6,6 +6,7 @@ from pair_files import save
 from ddim_jax.data.facts import SIZES, PairFacts
 from ddim_jax.data.preflight import describe, examine, keeping_size, lost_at, recommend, unseen_classes
 from ddim_jax.data.seeded import seeded_split
+from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.labels import Labels
 
 
@@ -75,6 +76,17 @@ def test_a_folder_is_read_and_the_loss_named(tmp_path):
     assert lines["at 32 x 32"].startswith("4 of 4 masks lose a class; ")
     assert "the masks of that size, enlarged, have a Dice of 0.2" in lines["at 32 x 32"]  # 3 x 3 pixels, drawn as 8 x 8
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "masks"]
+
+
+def test_ranges_of_16_bit_pictures_are_counted_where_they_differ(tmp_path):
+    for number, top in enumerate((4000, 3000, 1000)):
+        save(tmp_path / f"images/{number}.png", np.linspace(0, top, 64 * 64).astype(np.uint16).reshape(64, 64))
+        save(tmp_path / f"masks/{number}.png", np.tri(64, dtype=np.uint8) * 255)
+    lines = {name: line for name, *line in examine(tmp_path, 32, "cpu", 2)}
+    advice = "for one scale of grey set data.window; 2047.5,4095 is 0 to 4095"
+    assert lines["16-bit ranges"] == ["0 to 4095 in 2, 0 to 1023 in 1", advice]
+    reading = ReadOptions(window=(2047.5, 4095.0))
+    assert "16-bit ranges" not in dict(line[:2] for line in examine(tmp_path, 32, "cpu", 2, reading=reading))
 
 
 def test_a_small_folder_is_told_what_its_splits_are_too_small_for(tmp_path):

@@ -49,6 +49,24 @@ def test_transparency_of_16_bits_is_laid_over_black(tmp_path):
     np.testing.assert_array_equal(keyed.pixels[..., 1], np.where(clear == RAMP, 0, EXPECTED))
 
 
+@pytest.mark.parametrize("darker", [1, 4, 16])
+def test_a_window_is_that_of_all_pictures(darker, tmp_path):
+    """One scanner: without a window a darker picture has a range of its own, and looks like a bright one."""
+    expected = np.round(np.clip((RAMP // darker - 100.0) * (255 / 2900), 0, 255))
+    window = images.ReadOptions(window=(1550.0, 2900.0))
+    (tmp_path / "grey.png").write_bytes(png((RAMP // darker)[..., None], 0))
+    (tmp_path / "colour.png").write_bytes(png(COLOURS // darker, 2))
+    tags = {256: 50, 257: 40, 258: 16, 259: 1, 262: 0, 277: 1}
+    (tmp_path / "white.tif").write_bytes(tiff(tags, (RAMP // darker).astype("<u2").tobytes()))
+    grey, white = (images.read_picture(tmp_path / name, window) for name in ("grey.png", "white.tif"))
+    assert grey.range == white.range == (100, 3000)
+    assert images.read_picture(tmp_path / "grey.png").range == (0, {1: 4095, 4: 1023, 16: 255}[darker])
+    np.testing.assert_array_equal(grey.pixels[..., 0], expected)
+    np.testing.assert_array_equal(white.pixels[..., 0], 255 - expected)
+    colours = images.read_picture(tmp_path / "colour.png", window).pixels
+    np.testing.assert_array_equal(colours, np.round(np.clip((COLOURS // darker - 100.0) * (255 / 2900), 0, 255)))
+
+
 @pytest.mark.parametrize("shape", [(1,), (3,)])
 def test_hot_pixels_change_nothing_else(tmp_path, shape):
     values = (RAMP[..., None] if shape == (1,) else COLOURS).copy()
