@@ -33,8 +33,8 @@ class PairFacts(NamedTuple):
       lost: those of `SIZES` at which the nearest pixel leaves nothing of some of `values`, ascending.
       notes: the kinds of the example's notes.
       best: the best Dice at working sizes (`best_dice`), of those that were asked for; {} without foreground.
-      picture: SHA-256 of the shape and the pixels of the picture alone (`picture_digest`).
       range: that of the example.
+      picture: SHA-256 of the shape and the pixels of the picture alone (`picture_digest`).
     """
 
     sha256: bytes
@@ -47,8 +47,8 @@ class PairFacts(NamedTuple):
     lost: tuple[int, ...]
     notes: tuple[str, ...] = ()
     best: Mapping[int, float] = MappingProxyType({})
-    picture: bytes = b""
     range: tuple[float, float] | None = None
+    picture: bytes = b""
 
 
 def picture_digest(pixels: np.ndarray) -> Any:
