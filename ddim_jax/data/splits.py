@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from absl import logging
 
+from ddim_jax.data.folds import draw_folds, hold_out, read_folds
 from ddim_jax.data.seeded import digest, seeded_order, seeded_split
 from ddim_jax.data.sources import SPLITS, data_error, same_name
 from ddim_jax.data.tables import SplitTable, read_split, write_split
@@ -51,7 +52,7 @@ class Division(NamedTuple):
             self.unwritten.write(self.split, self.group)
 
     def write(self, path: Path) -> None:
-        """Writes the table of splits, groups and folds; as splits.csv of the folder it gives the same splits again."""
+        """Writes the table of splits, groups and folds; as splits.csv of the folder it gives the same ones again."""
         write_split(path, self.split, _column(self.split, self.group), fold=self.fold or None)
 
 
@@ -107,7 +108,8 @@ def divide(
       groups: the group of each (a patient); pairs of one group are in one split. A column group of the table goes
         before, and may call them otherwise. None: each pair for itself.
       folds: of a cross-validation, 0 for none. Fold `fold` is the test split, the next one the validation; where
-        somebody's table has test pictures, these and no others stay it, and the fold is the validation. Nothing is
+        somebody's table has test pictures, these and no others stay it, and the fold is the validation. The folds are
+        those of the column fold where the table has one, whose test pictures in no fold stay the test. Nothing is
         written into the folder; a training writes what it used into its run.
       read_only: write nothing; `Division.keep` does it later.
 
@@ -119,15 +121,26 @@ def divide(
     table = None if path is None else _fitted(path, read_split(path), ids)
     group = _group_of(ids, groups or {}, {} if table is None else table.group)
     if table is not None and not table.split and not folds:
-        raise DataError(f"{path}: has a column group and no column split, which only data.folds can do without.")
+        column = "fold" if table.fold else "group"
+        raise DataError(f"{path}: has a column {column} and no column split, which only data.folds can do without.")
+    if table is not None and table.passed_over:
+        say_once(logging.warning, f"{path}: the columns {', '.join(table.passed_over)} are not read")
+    if table is not None and table.fold and folds:
+        number = read_folds(path, table, folds)
+        _check_groups(path, {name: f"fold {one}" for name, one in number.items()}, group if table.group else {})
+        _say_left_out(path, table.fold, ids)
+        split = hold_out(table.fold, number, folds, fold)
+        _told(root, f"fold {fold} of {folds} by {path}", split, group)
+        return Division(split, number, group)
     of_user = {} if table is None or table.seed is not None else table.split
     if table is not None and (of_user or not folds):
         _check_groups(path, table.split, group if table.group else {})
-    if of_user and (new := [name for name in ids if name not in of_user]):
-        some = ", ".join(new[:10]) + (", ..." if len(new) > 10 else "")
-        say_once(logging.warning, f"{path} leaves out {len(new)} of {len(ids)} pairs, which are not used: {some}")
+    if of_user:
+        _say_left_out(path, of_user, ids)
     if folds:
-        split, number = _fold({name: group[name] for name in of_user or ids}, of_user, seed, folds, fold)
+        used = of_user or ids
+        number = draw_folds({name: group[name] for name in used if of_user.get(name) != "test"}, folds, seed)
+        split = hold_out(used, number, folds, fold)
         _told(root, f"fold {fold} of {folds} by seed {seed}", split, group)
         return Division(split, number, group)
     if table is None:
@@ -137,7 +150,8 @@ def divide(
         split, unwritten, how = dict(table.split), None, f"read from {path}"
         if table.seed is not None and (new := [name for name in ids if name not in table.split]):
             split |= _joined(table.split, new, group, table.seed)
-            unwritten = _Unwritten(root, cache_dir, table.seed, path, len(new))
+            if not table.fold and not table.passed_over:  # which would be lost
+                unwritten = _Unwritten(root, cache_dir, table.seed, path, len(new))
             counts = _counts(split[name] for name in new)
             say_once(logging.warning, f"{len(new)} pairs came to {root} since its split was drawn: {counts}")
     division = Division(split, {}, group, unwritten)
@@ -206,21 +220,10 @@ def _joined(split: Mapping[str, str], new: Iterable[str], group: Mapping[str, st
     return {name: of_new(name) for name in new}
 
 
-def _fold(
-    group: Mapping[str, str], of_user: Mapping[str, str], seed: int, folds: int, fold: int
-) -> tuple[dict[str, str], dict[str, int]]:
-    """The splits and the folds of the pairs in `group`.
-
-    Those that are test in a user's table are in no fold, and no other is test then.
-    """
-    kept = {name for name, split in of_user.items() if split == "test"}
-    names = seeded_order({group[name] for name in group if name not in kept}, seed)
-    if len(names) < folds:
-        raise DataError(f"{len(names)} groups of pairs cannot be divided into {folds} folds (data.folds).")
-    number = {name: place % folds for place, name in enumerate(names)}
-    held_out = {fold: "val"} if kept else {fold: "test", (fold + 1) % folds: "val"}
-    of_pair = {name: number[group[name]] for name in group if name not in kept}
-    return {name: held_out.get(of_pair[name], "train") if name in of_pair else "test" for name in group}, of_pair
+def _say_left_out(path: Path, used: Mapping[str, str], ids: Sequence[str]) -> None:
+    if new := [name for name in ids if name not in used]:
+        some = ", ".join(new[:10]) + (", ..." if len(new) > 10 else "")
+        say_once(logging.warning, f"{path} leaves out {len(new)} of {len(ids)} pairs, which are not used: {some}")
 
 
 def _fitted(path: Path, table: SplitTable, ids: Sequence[str]) -> SplitTable:
@@ -244,7 +247,7 @@ def _fitted(path: Path, table: SplitTable, ids: Sequence[str]) -> SplitTable:
                     return name
         return None
 
-    stems = [*table.split, *(stem for stem in table.group if stem not in table.split)]
+    stems = list(dict.fromkeys([*table.split, *table.group, *table.fold]))
     found, problems = {}, []
     for stem in stems:
         name = pair_of(stem)
@@ -261,10 +264,11 @@ def _fitted(path: Path, table: SplitTable, ids: Sequence[str]) -> SplitTable:
             f"{path} does not fit the folder ({len(problems)} differences; mend it, or delete it to draw a new split):",
             problems,
         )
-    split, group = (
-        {name: column[stem] for name, stem in found.items() if stem in column} for column in (table.split, table.group)
+    split, group, fold = (
+        {name: column[stem] for name, stem in found.items() if stem in column}
+        for column in (table.split, table.group, table.fold)
     )
-    return SplitTable(split, group, table.seed)
+    return table._replace(split=split, group=group, fold=fold)
 
 
 def _check_groups(path: Path, split: Mapping[str, str], group: Mapping[str, str]) -> None:

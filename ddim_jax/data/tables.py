@@ -6,6 +6,7 @@ import io
 import os
 import unicodedata
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ddim_jax.data.sources import data_error
@@ -13,6 +14,7 @@ from ddim_jax.runtime.atomic import write_text
 from ddim_jax.runtime.errors import DataError
 
 _SPELLINGS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_READ = ("split", "group", "seed", "fold")
 _DELIMITERS = ",;\t"
 _LONGEST_HEADER = 2**16
 
@@ -24,15 +26,19 @@ class SplitTable(NamedTuple):
       split: train, val or test for each stem; {} where the table has no such column.
       group: the group of each stem, "" for none; {} where the table has no such column.
       seed: of the draw that the table was written by; None for a table that somebody made.
+      fold: what the column says of each stem, "" for none; {} where the table has no such column.
+      passed_over: the names of the columns that are not read.
     """
 
     split: dict[str, str]
     group: dict[str, str]
     seed: int | None = None
+    fold: Mapping[str, str] = MappingProxyType({})
+    passed_over: tuple[str, ...] = ()
 
 
 def read_split(path: str | os.PathLike) -> SplitTable:
-    """Reads a table with the columns stem and split (train, val or test), group, or both; see `read_table`.
+    """Reads a table with the column stem and one or more of split (train, val or test), group and fold (`read_table`).
 
     Raises:
       DataError: the file cannot be read or is no such table, a column is missing, a split is unknown or a stem appears
@@ -40,11 +46,11 @@ def read_split(path: str | os.PathLike) -> SplitTable:
     """
     rows = read_table(path)
     header = [cell.strip().lower() for cell in rows[0]] if rows else []
-    if "stem" not in header or not {"split", "group"} & set(header):
+    if "stem" not in header or not {"split", "group", "fold"} & set(header):
         raise DataError(
             f"{path}: the first line is {', '.join(header) or 'empty'}; expected the columns stem and split."
         )
-    found: dict[str, dict[str, str]] = {name: {} for name in ("split", "group", "seed")}
+    found: dict[str, dict[str, str]] = {name: {} for name in _READ}
     problems, known = [], set()
     for number, row in enumerate(rows[1:], start=2):
         if not any(cell.strip() for cell in row):
@@ -60,6 +66,7 @@ def read_split(path: str | os.PathLike) -> SplitTable:
         known.add(unicodedata.normalize("NFC", stem))
         found["split"][stem] = _SPELLINGS.get(split, "")
         found["group"][stem] = values.get("group", "").strip()
+        found["fold"][stem] = values.get("fold", "").strip()
         if seed := values.get("seed", "").strip():
             found["seed"][stem] = seed
     seeds = set(found["seed"].values())
@@ -71,6 +78,8 @@ def read_split(path: str | os.PathLike) -> SplitTable:
         found["split"] if "split" in header else {},
         found["group"] if "group" in header else {},
         int(seeds.pop()) if seeds else None,
+        found["fold"] if "fold" in header else {},
+        tuple(name for name in header if name and name not in ("stem", *_READ)),
     )
 
 

@@ -77,9 +77,73 @@ def test_the_folds_are_written_as_a_table_that_gives_the_same_splits_again(tmp_p
         (tmp_path / "again").mkdir(exist_ok=True)
         (tmp_path / "again/splits.csv").write_bytes((tmp_path / "folds.csv").read_bytes())
         assert draw(tmp_path / "again", ids) == division.split
+        for one in range(3):  # and the same folds, by any seed
+            again = draw(tmp_path / "again", ids, seed=1, folds=3, fold=one)
+            assert again == draw(tmp_path, ids, groups=groups, folds=3, fold=one)
     assert folds[0] == folds[1] == folds[2]
     for fold in "012":  # complete, and patients together
         members = {groups[name] for name, own in folds[0].items() if own == fold}
         assert len(members) == 2 and members.isdisjoint(
             groups[name] for name, own in folds[0].items() if own not in ("", fold)
         )
+
+
+def write_table(folder, header, fold_of, **more):
+    rows = [",".join([name, fold_of[name], *(column[name] for column in more.values())]) for name in fold_of]
+    (folder / "splits.csv").write_text("\n".join([",".join([header, *more]), *rows]))
+
+
+@pytest.mark.parametrize("with_split", [False, True])
+def test_the_folds_of_a_table_are_the_folds(tmp_path, said, with_split):
+    ids = [f"c{number:02d}" for number in range(13)]
+    fold_of = {name: str(number // 4) for number, name in enumerate(ids[:12])}
+    more = {"split": dict.fromkeys(ids, "train")} if with_split else {}
+    write_table(tmp_path, "stem,fold", fold_of, **more, age=dict.fromkeys(ids, "50"))
+    for fold in range(3):
+        split = draw(tmp_path, ids, folds=3, fold=fold)
+        assert {name for name in split if split[name] == "test"} == set(ids[4 * fold : 4 * fold + 4])
+        assert {name for name in split if split[name] == "val"} == {
+            name for name in fold_of if fold_of[name] == str((fold + 1) % 3)
+        }
+    assert any("the columns age are not read" in line for line in said)
+    assert any("leaves out 1 of 13 pairs, which are not used: c12" in line for line in said)
+    if not with_split:
+        with pytest.raises(
+            DataError, match=r"a column fold and no column split, which only data\.folds can do without"
+        ):
+            draw(tmp_path, ids)
+
+
+def test_test_pictures_without_a_fold_stay_the_test(tmp_path):
+    ids = [str(number) for number in range(8)]
+    fold_of = {name: str(int(name) % 3) if int(name) < 6 else "" for name in ids}
+    split = {name: "train" if int(name) < 6 else "test" for name in ids}
+    write_table(tmp_path, "stem,fold", fold_of, split=split)
+    found = draw(tmp_path, ids, folds=3, fold=1)
+    assert found == {name: "test" if int(name) > 5 else "val" if int(name) % 3 == 1 else "train" for name in ids}
+
+
+@pytest.mark.parametrize(
+    ("folds", "message"),
+    [
+        ("1 1 2 2 3 3", r"fit data\.folds=3; expected 0 to 2.*\n  4 has the fold '3'\n.*\n  no pair has the fold 0"),
+        ("0 0 1 1 2", r"5 has the fold ''"),
+        ("0 0 1 1 1 1", r"no pair has the fold 2"),
+        ("a a b b c c", r"0 has the fold 'a'"),
+        ("0 1 1 1 2 2", r"g0 is in fold 0 and in fold 1"),
+    ],
+)
+def test_folds_of_a_table_that_do_not_fit_are_refused(tmp_path, folds, message):
+    ids = [str(number) for number in range(6)]
+    fold_of = dict(zip(ids, [*folds.split(" "), ""], strict=False))
+    write_table(tmp_path, "stem,fold", fold_of, group={name: f"g{int(name) // 2}" for name in ids})
+    with pytest.raises(DataError, match=message):
+        draw(tmp_path, ids, folds=3, fold=0)
+
+
+def test_a_drawn_table_with_columns_of_its_user_is_not_written_again(tmp_path):
+    ids = [str(number) for number in range(12)]
+    table = "stem,split,seed,hospital\n" + "".join(f"{name},{'val' if name == '1' else 'train'},0,A\n" for name in ids)
+    (tmp_path / "splits.csv").write_text(table)
+    assert set(draw(tmp_path, [*ids, "new"])) == {*ids, "new"}
+    assert (tmp_path / "splits.csv").read_text() == table
