@@ -201,10 +201,10 @@ class PairSource:
         else:
             picture = read_picture(pair.image, self._reading)
             found = [read_mask_of(pair.image, file, self.labels) for file in files]
-        for file in files:
+        log_notes(pair.image, picture.notes)
+        for file in files:  # their reader logs them, once a file
             notes = notes_of_mask(pair.image, file, pair.slice or 0, self.labels)
             picture = picture._replace(notes=(*picture.notes, *notes))
-        log_notes(pair.image, picture)
         for file, mask in zip(files, found, strict=True):
             check_fits(pair.image, picture, file, mask)
         return self._example(pair, picture, dict(zip(files, found, strict=True)))

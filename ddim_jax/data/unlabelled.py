@@ -176,7 +176,7 @@ class _Pictures:
         if number is None:
             return read_image(file, self._reading)
         picture, _ = read_slice(file, (), number, self._reading, Labels())
-        log_notes(file, picture)
+        log_notes(file, picture.notes)
         return picture.pixels
 
     def count_pixels(self, row: int) -> int:

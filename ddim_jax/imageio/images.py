@@ -138,13 +138,13 @@ def is_even(pixels: np.ndarray) -> bool:
 def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> np.ndarray:
     """The pixels of `read_picture`, uint8 [H, W, 3]; its notes are logged, the first ten."""
     picture = read_picture(path, options)
-    log_notes(path, picture)
+    log_notes(path, picture.notes)
     return picture.pixels
 
 
-def log_notes(path: str | os.PathLike, picture: Picture) -> None:
-    """Logs what a user should know of how a picture was read; the first ten times in a process."""
-    for note in picture.notes:
+def log_notes(path: str | os.PathLike, notes: Sequence[str]) -> None:
+    """Logs what a user should know of how a file was read; the first ten times in a process."""
+    for note in notes:
         logging.log_first_n(logging.WARNING, "%s: %s", _NOTES_LOGGED, os.fspath(path), note)
 
 

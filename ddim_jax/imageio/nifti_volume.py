@@ -13,7 +13,7 @@ from ddim_jax.imageio.archives import archive_of, size_of
 from ddim_jax.imageio.dicom import errors_naming, library
 from ddim_jax.imageio.edges import edges_of
 from ddim_jax.imageio.grey import linear, robust_limits
-from ddim_jax.imageio.images import MAX_PIXELS, ReadOptions
+from ddim_jax.imageio.images import MAX_PIXELS, ReadOptions, log_notes
 from ddim_jax.imageio.levels import SoftRange
 from ddim_jax.imageio.masks import mask_of_numbers, over_black
 from ddim_jax.imageio.nifti_header import (
@@ -166,21 +166,27 @@ class NiftiStack:
 
     def mask_notes(self, volume: np.ndarray, index: int, labels: Labels) -> tuple[str, ...]:
         """Says how many values of slice `index` are cut as soft; errors as `decoded`, whose arguments it has."""
-        if (soft := self._soft_range(volume, labels)) is None:
-            return ()
-        values = self._scaled(volume[index])
-        between = int(np.count_nonzero((values > soft.low) & (values < soft.high)))
-        cut = (soft.low + soft.high) / 2
-        told = f"soft mask ({between} values between {soft.low:g} and {soft.high:g}, cut at {cut:g})"
-        return (told,) if between else ()
+        soft = self._soft_range(volume, labels)
+        return () if soft is None else self._soft_notes(volume[index : index + 1], soft)
 
     def _soft_range(self, volume: np.ndarray, labels: Labels) -> SoftRange | None:
+        """See `ddim_jax.imageio.soft_masks`; what is found of a volume is logged, as notes on pictures are."""
         if labels.by_value:
             return None
+        path = self.files[0]
         with self._soft_lock:
             if self._soft is None:  # the same in whatever order the values are
-                self._soft = (soft_range(lambda: map(self._scaled, volume), str(self.files[0])),)
+                soft = soft_range(lambda: map(self._scaled, volume), str(path))
+                self._soft = (soft,)
+                if soft is not None:
+                    log_notes(path, self._soft_notes(volume, soft))
             return self._soft[0]
+
+    def _soft_notes(self, slices: np.ndarray, soft: SoftRange) -> tuple[str, ...]:
+        inside = (((part > soft.low) & (part < soft.high)) for part in map(self._scaled, slices))
+        between, cut = sum(map(np.count_nonzero, inside)), (soft.low + soft.high) / 2
+        told = f"soft mask ({between} values between {soft.low:g} and {soft.high:g}, cut at {cut:g})"
+        return (told,) if between else ()
 
     def as_stored(self, slices: np.ndarray) -> np.ndarray:
         """Slices [n, H, W] as the file has its values."""

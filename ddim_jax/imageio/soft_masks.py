@@ -63,7 +63,7 @@ def _few_values(slices: Iterable[np.ndarray]) -> list[float] | None:
 
 
 def _has_inside(values: np.ndarray, low: float, high: float) -> bool:
-    top = values >= low + _TOP * (high - low)
-    if np.count_nonzero(top) < _INSIDE:
+    if np.count_nonzero(values >= low + _TOP * (high - low)) < _INSIDE:
         return False
-    return bool((top & flat_places(values, (high - low) * 4 / 255)).any())
+    bins = np.round((values - low) * (255 / (high - low))).astype(np.uint8)
+    return bool(flat_places(bins, 4)[bins >= 255 * _TOP].any())

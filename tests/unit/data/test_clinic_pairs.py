@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from ddim_jax.data import load_dataset
 from ddim_jax.data.datasets.folder import find_pairs
+from ddim_jax.imageio import nifti_volume
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.imageio.series import affine
 from ddim_jax.imageio.stacks import open_stack
@@ -103,13 +104,25 @@ def test_a_soft_volume_is_cut_in_the_middle_of_its_own_range_and_not_of_a_slice(
         load_dataset("folder", "all", root=root, labels=exact)[12]
 
 
-def test_a_soft_mask_of_one_slice_is_noted(root):
+def test_a_soft_mask_of_one_slice_is_noted(root, monkeypatch):
+    logged = []
+    monkeypatch.setattr(nifti_volume, "log_notes", lambda path, notes: logged.append((path.name, *notes)))
     values = resampled(np.float32, 1)[..., 12:13]
     picture = open_stack([ct_slice(root / "images/v.dcm", np.zeros((32, 32)), **WINDOW)])
     nibabel.save(nibabel.Nifti1Image(values, affine(picture)), root / "masks/v.nii")
     (example,) = load_dataset("folder", "all", root=root)
     np.testing.assert_array_equal(example.mask.T, values[..., 0] > 0.5)
-    assert example.notes[-1].startswith("soft mask (") and example.notes[-1].endswith("between 0 and 1, cut at 0.5)")
+    between = ((values > 0) & (values < 1)).sum()
+    assert example.notes[-1] == f"soft mask ({between} values between 0 and 1, cut at 0.5)"
+    volume(root / "images/v.nii", np.zeros((32, 32, 24), np.uint8))
+    (root / "images/v.dcm").unlink()
+    volume(root / "masks/v.nii", resampled(np.float32, 1))
+    assert len(list(load_dataset("folder", "all", root=root))) == 24
+    between = ((resampled(np.float32, 1) > 0) & (resampled(np.float32, 1) < 1)).sum()
+    assert logged == [
+        ("v.nii", example.notes[-1]),
+        ("v.nii", f"soft mask ({between} values between 0 and 1, cut at 0.5)"),
+    ]
 
 
 def test_few_levels_in_a_volume_are_no_soft_edges(root):
