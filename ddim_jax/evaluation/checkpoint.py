@@ -8,6 +8,7 @@ from typing import Any
 
 from absl import logging
 
+from ddim_jax.checkpoints.weights import TRAINED_IN
 from ddim_jax.data import GENERATED, Source, configured, has_split, ids_digest, load_dataset
 from ddim_jax.data.discovery import images_and_masks, listed
 from ddim_jax.evaluation.calibrating import refuse_several
@@ -152,7 +153,17 @@ def _of_training(segmenter: Segmenter, split: str, data: Mapping[str, Any]) -> S
     if split == "all":
         raise InputError("the split all is for a folder given by --data-root: here it holds what was trained on")
     about = configured(data)
-    source = load_dataset(split=split, **about)
+    try:
+        source = load_dataset(split=split, **about)
+    except DataError as error:
+        root = Path(about.get("root") or ".")
+        if root.is_dir():
+            raise
+        relative = not root.is_absolute() and TRAINED_IN in segmenter.training_data
+        lay = f" here; in training it was {segmenter.training_data[TRAINED_IN]}/{root}" if relative else ""
+        raise DataError(
+            f"data.root of {segmenter.checkpoint} is {root}: no such folder{lay}; give --data-root DIR"
+        ) from error
     trained_on = [member.training_data.get("train_ids_sha256") for member in (segmenter, *segmenter.others)]
     now = ids_digest(load_dataset(split="train", **about)) if any(trained_on) else None
     for checkpoint, digest in zip(segmenter.checkpoints, trained_on, strict=True):

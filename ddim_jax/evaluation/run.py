@@ -231,7 +231,7 @@ def _times(seconds: Sequence[float], first: int) -> dict[str, Any]:
 
 
 def _read_all(
-    source: Source, bar: Progress, labels: Labels, resized_to: int | None
+    source: Source, bar: Progress, labels: Labels, resized_to: int | None = None
 ) -> tuple[Callable[[int], Example], dict[str, Any] | None]:
     """Reads every pair before anything is sampled, and keeps the first in `_KEPT_BYTES`.
 

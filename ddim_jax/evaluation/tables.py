@@ -129,9 +129,10 @@ def summary_table(metrics: dict[str, Any]) -> Table:
 
 def _lost(metrics: dict[str, Any]) -> str:
     """A line on masks that are lost at the size the network works at; "" where none is."""
-    left, size = metrics.get("working_size"), metrics["image_size"]
+    left = metrics.get("working_size")
     if not left or not left["lost"]:
         return ""
+    size = metrics["image_size"]
     return (
         f"\n{left['lost']} of {left['masks']} masks lose a class at {size} x {size}, where the network works: the true "
         f"masks of that size, enlarged, have a Dice of {left['best_dice']:.2f}; train on crops (data.crop) or at a "

@@ -3,11 +3,13 @@
 import hashlib
 import math
 import os
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 
 from ddim_jax.inference.loading import LoadedNetwork, load_network
 from ddim_jax.inference.segmenter import Segmenter
@@ -33,7 +35,8 @@ class Ensemble(Segmenter):
         """Joins loaded checkpoints, two or more.
 
         Raises:
-          InputError: they differ in their classes, or in how pictures are read and resized.
+          InputError: two have the same weights; or they differ in their classes, or in how pictures are read and
+            resized.
         """
         first, *rest = networks
         super().__init__(**first._asdict())
@@ -46,6 +49,19 @@ class Ensemble(Segmenter):
             ]
             if differences:
                 raise InputError(f"these checkpoints cannot be fused: {'; '.join(differences)}")
+        times = Counter(network.weights for network in networks)
+        if same := [network.checkpoint for network in networks if times[network.weights] > 1]:
+            raise InputError(f"{', '.join(same)} have the same weights; expected each checkpoint once")
+        for other in self.others:
+            if not _trained_alike(self, other):
+                logging.warning(
+                    "%s and %s were trained on different pictures (%s, %s), and not as folds of one cross-validation: "
+                    "fuse only networks for pictures of one kind",
+                    self.checkpoint,
+                    other.checkpoint,
+                    _trained_on(self),
+                    _trained_on(other),
+                )
         self._size_multiple = math.lcm(self._size_multiple, *(other._size_multiple for other in self.others))
 
     @classmethod
@@ -133,6 +149,20 @@ def load_checkpoints(
     if require_sha256 is not None:
         raise InputError(f"a SHA-256 is required of one checkpoint; {len(paths)} are given")
     return Ensemble.load(paths, step, programs)
+
+
+def _trained_alike(one: Segmenter, other: Segmenter) -> bool:
+    """True for the same training pictures, as far as the checkpoints say them, and for folds of a cross-validation."""
+    digests = [member.training_data.get("train_ids_sha256") for member in (one, other)]
+    divisions = [[m.config["data"].get(name) for name in ("name", "folds", "split_seed")] for m in (one, other)]
+    folds = bool(one.config["data"].get("folds")) and divisions[0] == divisions[1]
+    names = {os.path.basename(os.path.normpath(root)) for m in (one, other) if (root := m.config["data"].get("root"))}
+    return None in digests or digests[0] == digests[1] or (folds and len(names) < 2)
+
+
+def _trained_on(segmenter: Segmenter) -> str:
+    data = segmenter.config["data"]
+    return f"{segmenter.training_data.get('train_examples')} of {data.get('root') or data['name']}"
 
 
 def _shared(segmenter: Segmenter) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from ddim_jax.checkpoints.packed import Packed, check_output, write_packed
-from ddim_jax.checkpoints.weights import open_weights
+from ddim_jax.checkpoints.weights import TRAINED_IN, open_weights
 from ddim_jax.config import saved_config, without_paths
 from ddim_jax.imageio.coded import coded, parse_segments
 from ddim_jax.inference.calibration import packable_calibration
@@ -53,6 +53,7 @@ def pack(
     check_output(output)
     found = open_weights(path, step)
     data = dict(found.metadata.get("data") or {})
+    data.pop(TRAINED_IN, None)
     before = {name: data.pop(name, "") for name in ("note", "terms")}
     config = found.metadata.get("config")
     if not isinstance(config, dict) or not all(isinstance(config.get(part), dict) for part in ("data", "train")):

@@ -4,6 +4,7 @@ In two parts, since reading the pictures may take minutes: `open_run` refuses wh
 names of the pictures and the run that lies in the folder; `prepare` reads them and makes the step.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from jax.sharding import Mesh
 
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
+from ddim_jax.checkpoints.weights import TRAINED_IN
 from ddim_jax.config import total_steps
 from ddim_jax.data import (
     Augmentation,
@@ -226,5 +228,6 @@ def prepare(run: Run) -> Prepared:
         run.model, run.process, pictures.validation, batch_size=fields["batch_size"], options=sampling, seed=seed
     )
     identity = run.data.identity() | {same_pixels.FIELD: same_pixels.digest_of(digests)}
+    identity[TRAINED_IN] = os.getcwd()  # what a relative data.root is relative to
     metadata = {"config": run.config, "package_version": __version__, "data": identity, "surroundings": surroundings()}
     return Prepared(source, pictures, digests, train_step, validator, metadata)

@@ -79,7 +79,8 @@ def find_pairs(root: Path, annotators: tuple[str, ...] = ()) -> list[Pair]:
     """
     check_annotators(annotators)
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder; expected a folder with images/ and masks/ in it.")
+        here = "" if root.is_absolute() else f" in {Path.cwd()}"
+        raise DataError(f"data.root is {root}: no such folder{here}; expected one with images/ and masks/ in it.")
     of_each = annotators if len(annotators) > 1 else ("masks",)
     folders = _folders(root, ("images", *of_each))
     others: Counter[str] = Counter()

@@ -57,6 +57,21 @@ def test_a_folder_without_a_table_is_scored_whole_and_nothing_is_written(scored,
     assert scored(data, data_root=root, split="all")[:2] == (ALL, "all")
 
 
+def test_a_folder_that_is_named_relative_to_where_training_began_is_told(monkeypatch, tmp_path):
+    made = {"train_ids_sha256": "ab", "trained_in": "/home/ada"}
+    run = SimpleNamespace(checkpoint="runs/a/checkpoints/8", checkpoints=("a",), others=(), training_data=made)
+    run.config = {"data": {"name": "folder", "root": "lungs", "cache_dir": str(tmp_path / "cache")}}
+    monkeypatch.chdir(tmp_path)
+    said = "data.root of runs/a/checkpoints/8 is lungs: no such folder here; in training it was /home/ada/lungs; give"
+    with pytest.raises(DataError, match=f"{said} --data-root DIR"):
+        checkpoint.open_split(run, "val")
+    run.config["data"]["root"] = "/gone/lungs"
+    with pytest.raises(DataError, match="is /gone/lungs: no such folder; give --data-root DIR"):
+        checkpoint.open_split(run, "val")
+    with pytest.raises(DataError, match=f"data.root is lungs: no such folder in {tmp_path}; expected"):
+        load_dataset("folder", "all", root="lungs")
+
+
 @pytest.mark.parametrize("folds", [0, 3])
 def test_the_folder_of_the_training_elsewhere_keeps_its_split(scored, tmp_path, folds):
     root = make_folder(tmp_path / "moved")

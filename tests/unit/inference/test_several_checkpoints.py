@@ -148,6 +148,32 @@ def test_what_an_ensemble_has_no_place_for_is_refused(runs, tmp_path):
         load_checkpoints(runs, require_sha256="0" * 64)
 
 
+def test_the_same_weights_twice_are_refused_and_networks_of_other_pictures_told(monkeypatch):
+    said = []
+    monkeypatch.setattr("ddim_jax.inference.ensemble.logging.warning", lambda text, *values: said.append(text % values))
+    with pytest.raises(InputError, match=r"run1.0/checkpoints/7, run1.0/checkpoints/7 have the same weights"):
+        Ensemble([reads_red(), reads_red(0.5), reads_red()])
+
+    def warnings(*given):
+        """Of networks by their data and the digest of their training pictures."""
+        said.clear()
+        Ensemble(
+            [
+                reads_red(1.0 + number, **data)._replace(training_data=digest and {"train_ids_sha256": digest})
+                for number, (data, digest) in enumerate(given)
+            ]
+        )
+        return said
+
+    folds = [{"folds": 3, "fold": fold, "root": "/a/polyps"} for fold in (0, 1)]
+    assert not warnings(({"root": "/a"}, "x"), ({"root": "/moved"}, "x"))
+    assert not warnings((folds[0], "x"), (folds[1] | {"root": "/b/polyps/"}, "y"))
+    assert not warnings(({}, None), ({"root": "/a"}, "y"))
+    assert len(warnings((folds[0], "x"), ({"root": "lungs"}, "y"))) == 1
+    assert "different pictures" in said[0] and "/a/polyps" in said[0] and "lungs" in said[0]
+    assert len(warnings((folds[0], "x"), (folds[1] | {"root": "/a/lungs"}, "y"))) == 1
+
+
 def test_pictures_that_any_of_them_was_trained_on_are_not_scored(monkeypatch, runs):
     monkeypatch.setattr("ddim_jax.evaluation.checkpoint.load_dataset", lambda **about: about["split"])
     monkeypatch.setattr("ddim_jax.evaluation.checkpoint.ids_digest", lambda split: "digest 0")

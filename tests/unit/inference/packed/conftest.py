@@ -13,7 +13,8 @@ def save_run(folder):
     about["data"] = about["data"] | {"root": "/home/somebody/patients", "cache_dir": "/home/somebody/.cache"}
     own = tiny_params(seed=10)[1]
     for step, dice, given in ((10, 0.9, own), (20, 0.8, jax.tree.map(np.zeros_like, own))):
-        metadata = {"config": about, "package_version": "0", "data": {"train_ids_sha256": "ab", "train_examples": 3}}
+        data = {"train_ids_sha256": "ab", "train_examples": 3, "trained_in": "/home/somebody"}
+        metadata = {"config": about, "package_version": "0", "data": data}
         CheckpointStore(folder / "checkpoints").save(
             step, state={"step": step}, ema_params=given, metadata=metadata, metrics={"dice": dice}
         )
