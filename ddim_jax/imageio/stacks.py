@@ -16,7 +16,8 @@ from ddim_jax.runtime.errors import DataError, InputError
 MAX_VOXELS = 2**28
 """A source with more in all is refused by its headers: 1024 slices of 512 x 512."""
 
-
+FILES_KEPT = 2**16
+"""Files of which a word from the header is kept: a data set is looked through for each of its splits."""
 _NAMED_AT_MOST = 10
 
 
@@ -91,7 +92,12 @@ def count_slices(path: str | os.PathLike) -> int:
     Raises:
       DataError: it cannot be read.
     """
-    return open_stack([path]).count if may_be_stack(path) else 1
+    return _count(os.fspath(path), file_state(path)) if may_be_stack(path) else 1
+
+
+@functools.lru_cache(FILES_KEPT)
+def _count(path: str, state: tuple[int, int]) -> int:
+    return open_stack([path]).count
 
 
 def read_slice(

@@ -18,7 +18,7 @@ from ddim_jax.imageio.images import Picture, ReadOptions
 from ddim_jax.imageio.masks import mask_of_numbers
 from ddim_jax.imageio.segments import check_place, read_segments
 from ddim_jax.imageio.series import DicomStack
-from ddim_jax.imageio.stacks import file_state
+from ddim_jax.imageio.stacks import FILES_KEPT, file_state
 from ddim_jax.labels import Labels
 from ddim_jax.registry import READERS
 from ddim_jax.runtime.errors import DataError
@@ -111,14 +111,19 @@ class DicomReader:
     @staticmethod
     def patient(path: str | os.PathLike) -> str:
         """The PatientID, so that the pictures of one patient stay together; "" where there is none; errors as above."""
-        header = dicom.read_header(path)
-        with dicom.errors_naming(path):
-            return str(header.get("PatientID") or "").strip()
+        return _patient(os.fspath(path), file_state(path))
 
     @staticmethod
     def open_stack(files: Sequence[Path], options: ReadOptions = ReadOptions()) -> DicomStack:
         """A file of one or more frames, or the files of a series; errors as `read_image`."""
         return DicomStack(files, options)
+
+
+@functools.lru_cache(FILES_KEPT)
+def _patient(path: str, state: tuple[int, int]) -> str:
+    header = dicom.read_header(path)
+    with dicom.errors_naming(path):
+        return str(header.get("PatientID") or "").strip()
 
 
 @functools.lru_cache(2)  # the slices of one file are read one after the other

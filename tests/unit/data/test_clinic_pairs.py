@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from ddim_jax.data import load_dataset
 from ddim_jax.data.datasets.folder import find_pairs
-from ddim_jax.imageio import nifti_volume
+from ddim_jax.imageio import dicom, nifti_volume
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.imageio.series import affine
 from ddim_jax.imageio.stacks import open_stack
@@ -358,3 +358,19 @@ def test_names_that_are_uids_keep_their_last_number(root):
     assert [(pair.id, pair.mask.name) for pair in find_pairs(root)] == [
         (f"1.2.840.7.{number}", f"1.2.840.7.{number}.png") for number in (4, 5)
     ]
+
+
+def test_the_headers_of_a_set_are_read_once_for_all_of_its_splits(root, monkeypatch):
+    for number in range(4):
+        ct_slice(root / f"images/{number}.dcm", np.eye(8, dtype=int) * 200, number=number, patient=f"P{number}")
+        Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(root / f"masks/{number}.png")
+    opened, read_header = [], dicom.read_header
+    monkeypatch.setattr(dicom, "read_header", lambda path: opened.append(str(path)) or read_header(path))
+    options = {"root": root, "reading": ReadOptions(window=(100.0, 200.0)), "read_only": True}
+    load_dataset("folder", "train", **options)
+    first = len(opened)
+    load_dataset("folder", "test", **options)
+    assert len(opened) == first > 0
+    ct_slice(root / "images/3.dcm", np.eye(8, dtype=int) * 100, number=3, patient="another patient")
+    load_dataset("folder", "test", **options)
+    assert {path for path in opened[first:]} == {str(root / "images/3.dcm")}
