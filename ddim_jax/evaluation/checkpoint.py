@@ -43,8 +43,8 @@ def evaluate_checkpoint(
       output_dir: None for `evaluation/<split>` in the run directory, with `data_root` `evaluation/<folder>_<split>`; of
         weights without a run and of several checkpoints it has to be given.
       data_root: another folder of images/ and masks/, or another place of the published set that was trained on; None
-        for the place that the checkpoint's config names. Pictures from there that were trained on are the caller's to
-        keep out of the split. Nothing is written there.
+        for the place that the checkpoint's config names. Pictures from there that were trained on are told of, where
+        they are the same to the pixel, and the caller's to keep out of the split. Nothing is written there.
       step: "best", "latest" or a step.
       require_sha256: as for `Segmenter.load`.
       allow_damaged: score pictures with damaged JPEG data, which are named; as the training did, if it did.

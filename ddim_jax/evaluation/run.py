@@ -5,7 +5,7 @@ import itertools
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import ddim_jax
 from ddim_jax.data import Example, Joined, Source, Subset, check_source, groups_of
-from ddim_jax.data.facts import best_dice, is_lost, values_of
+from ddim_jax.data.facts import best_dice, is_lost, picture_digest, values_of
+from ddim_jax.data.pixels import read_trained_on
 from ddim_jax.evaluation.calibrating import Judgement, check_calibrate
 from ddim_jax.evaluation.figures import FIGURES, draw_figures
 from ddim_jax.evaluation.intervals import summarise_bounds, summarise_unlikeness
@@ -26,6 +27,7 @@ from ddim_jax.evaluation.summary import rules, summarise
 from ddim_jax.evaluation.tables import write_per_image
 from ddim_jax.imageio.foregrounds import describe_foregrounds, noting
 from ddim_jax.inference import Segmenter
+from ddim_jax.inference.calibration import run_folder
 from ddim_jax.inference.unlikeness import describe_picture
 from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import resize_mask
@@ -146,7 +148,13 @@ def evaluate(
     )
     with _progress_bar(progress) as bar:
         resized_to = segmenter.image_size if options.size == "model" else None
-        look, fitting = _read_all(subset, bar, segmenter.labels, resized_to)
+        trained_on = frozenset() if len(members) > 1 or split == "train" else _trained_on(segmenter)
+        look, fitting, known = _read_all(subset, bar, segmenter.labels, resized_to, trained_on)
+        if known:
+            told = f"{len(known)} of {len(subset)} pictures were trained on, such as {known[0]}"
+            if calibrate is not None:
+                raise InputError(f"calibrate: {told}; of those the network is too sure. Leave them out")
+            logging.warning("%s: %s: the scores are too good", source.name, told)
         results, seconds = [], []
         for number, member in enumerate(members):
             rows = [row for row, one in enumerate(chosen) if len(members) == 1 or source.part[one] == number]
@@ -162,6 +170,7 @@ def evaluate(
             "images": len(subset),
             "groups": len(set(groups)),
             "images_in_split": len(source),
+            "trained_on": len(known) if trained_on else None,
             **_about(members, options, batch_size, resolution),
             "working_size": fitting,
             **summarise(results, options.ensemble, segmenter.labels),
@@ -230,13 +239,19 @@ def _times(seconds: Sequence[float], first: int) -> dict[str, Any]:
     }
 
 
+def _trained_on(segmenter: Segmenter) -> frozenset[str]:
+    """The digests of the pictures that the checkpoints were trained on; none of packed weights, which have no run."""
+    return frozenset().union(*(read_trained_on(run_folder(path)) for path in segmenter.checkpoints))
+
+
 def _read_all(
-    source: Source, bar: Progress, labels: Labels, resized_to: int | None = None
-) -> tuple[Callable[[int], Example], dict[str, Any] | None]:
+    source: Source, bar: Progress, labels: Labels, resized_to: int | None = None, trained_on: Collection[str] = ()
+) -> tuple[Callable[[int], Example], dict[str, Any] | None, list[str]]:
     """Reads every pair before anything is sampled, and keeps the first in `_KEPT_BYTES`.
 
     Returns what gives a pair, and what of the masks is left at the size that pictures are resized to, if they are:
-    {"masks": those with foreground, "lost": those that lose a class, "best_dice"}.
+    {"masks": those with foreground, "lost": those that lose a class, "best_dice"}. Then the names of the pictures whose
+    digests are in `trained_on`.
 
     Where some files do not say the size of a pixel, no pair has it: a mean of millimetres is over all or none.
 
@@ -245,7 +260,7 @@ def _read_all(
         masks that are read by level have several values for their foreground.
     """
     kept: dict[int, Example] = {}
-    free, foregrounds, unknown, lost, best = _KEPT_BYTES, [], 0, [], []
+    free, foregrounds, unknown, lost, best, known = _KEPT_BYTES, [], 0, [], [], []
     for row in bar.track(range(len(source)), description="reading"):
         try:
             with noting(foregrounds):
@@ -256,6 +271,8 @@ def _read_all(
         if not labels.valid(example.mask).any():
             raise DataError(f"{example.id}: its mask is ignored everywhere (data.ignore), so there is nothing to score")
         unknown += example.pixel_mm is None
+        if trained_on and picture_digest(example.image).hexdigest() in trained_on:
+            known.append(example.id)
         if resized_to is not None and values_of(example.mask, labels):
             lost.append(max(example.mask.shape) > resized_to and is_lost(example.mask, resized_to, labels))
             best.append(best_dice(example.mask, resized_to, labels))
@@ -272,7 +289,7 @@ def _read_all(
         return example._replace(pixel_mm=None) if unknown else example
 
     left = {"masks": len(lost), "lost": sum(lost), "best_dice": statistics.fmean(best)} if lost else None
-    return look, left
+    return look, left, known
 
 
 def _score_all(

@@ -57,12 +57,14 @@ class Pictures(NamedTuple):
       validation: the pairs that are validated.
       digests: for each pair that is trained on or validated, the SHA-256 of its pixels.
       facts: about the training pairs that this process has read, by row.
+      trained_on: for each training pair the SHA-256 of its picture alone, but for pictures of one value.
     """
 
     resident: Batch | None
     validation: Arrays
     digests: dict[str, str]
     facts: dict[int, PairFacts]
+    trained_on: dict[str, str]
 
 
 def read_pictures(
@@ -101,21 +103,24 @@ def read_pictures(
         ],
         image_size,
     )
-    digests = np.array([np.frombuffer(own.facts[row].sha256, np.uint8) for row in share])
+    facts = [own.facts[row] for row in share]
+    both = (one.sha256 + (one.picture if one.levels > 1 else bytes(32)) for one in facts)
+    digests = np.array([np.frombuffer(one, np.uint8) for one in both])
     if count > 1:
         digests = multihost_utils.process_allgather({"digests": digests}, tiled=True)["digests"]
-    digests = {one: digest.tobytes().hex() for one, digest in zip(train.ids, digests, strict=False)}
+    trained_on = {one: two[32:].tobytes().hex() for one, two in zip(train.ids, digests, strict=False) if two[32:].any()}
+    digests = {one: two[:32].tobytes().hex() for one, two in zip(train.ids, digests, strict=False)}
     digests |= {val.ids[row]: validation.facts[row].sha256.hex() for row in val_rows}
     if crop_seed is not None:
-        return Pictures(None, validation_crops(val, val_rows, image_size, crop_seed), digests, own.facts)
+        return Pictures(None, validation_crops(val, val_rows, image_size, crop_seed), digests, own.facts, trained_on)
     if not is_resident:
         logging.info("%.1f GB of pictures are read as training goes (data.resident_bytes)", size / 1e9)
-        return Pictures(None, validation, digests, own.facts)
+        return Pictures(None, validation, digests, own.facts, trained_on)
     arrays = {"images": own.images, "masks": own.masks if own.annotators is None else own.annotators}
     if count > 1:
         every = multihost_utils.process_allgather(arrays, tiled=True)
         arrays = {name: array[: len(train)] for name, array in every.items()}
-    return Pictures(place(mesh, arrays), validation, digests, own.facts)
+    return Pictures(place(mesh, arrays), validation, digests, own.facts, trained_on)
 
 
 def read_unlabelled(data: Mapping[str, Any], labelled: Mapping[str, Source], of: Sequence[str] = SPLITS) -> Unlabelled:

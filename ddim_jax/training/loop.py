@@ -13,13 +13,13 @@ import orbax.checkpoint  # noqa: F401  now: the installation may be another one 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.config import resolve_config
 from ddim_jax.data import Order
+from ddim_jax.data.pixels import write_pixels
 from ddim_jax.runtime.compile_clock import CompileClock
 from ddim_jax.runtime.pinned import pinned
 from ddim_jax.runtime.printable import printable
 from ddim_jax.runtime.processes import LastWord, as_first, ending_together
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.runtime.signals import StopRequest, stop_on_signals
-from ddim_jax.training import same_pixels
 from ddim_jax.training.announcements import announcements
 from ddim_jax.training.input_pipeline import batches, keep_split, with_unlabelled
 from ddim_jax.training.logging import DeferredErrors, Reporter, create_reporter
@@ -87,7 +87,7 @@ def _train(
     keep_split(run.data.train)
     begin_folder(workdir, config, one_training, is_unchanged=run.is_unchanged)
     if jax.process_index() == 0:
-        same_pixels.write_digests(workdir, prepared.digests)
+        write_pixels(workdir, prepared.digests, prepared.trained_on)
         if config["data"]["folds"]:
             run.data.train.division.write(workdir / "folds.csv")
     saver = _Saver(run.store, prepared.metadata, one_training, last_word)

@@ -1,8 +1,6 @@
 """The pixels that a run is trained on: their digests are written with it and compared when it goes on."""
 
-import csv
 import hashlib
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,22 +8,16 @@ from typing import Any
 from absl import logging
 
 from ddim_jax.data.discovery import listed
-from ddim_jax.runtime.atomic import write_text
+from ddim_jax.data.pixels import read_pixels, table_of
 from ddim_jax.runtime.errors import ConfigError
 
 FIELD = "pixels_sha256"
 """In the metadata of a checkpoint, section data: `digest_of` all pairs."""
-_TABLE = "pixels.csv"
 
 
 def digest_of(digests: Mapping[str, str]) -> str:
     """One SHA-256 over the names and the digests of all pairs."""
-    return hashlib.sha256(_table(digests).encode()).hexdigest()
-
-
-def write_digests(workdir: Path, digests: Mapping[str, str]) -> None:
-    """Writes `workdir`/pixels.csv, which says of which pairs the pixels have changed when a run is to go on."""
-    write_text(workdir / _TABLE, _table(digests))
+    return hashlib.sha256(table_of(digests).encode()).hexdigest()
 
 
 def check_same_pixels(saved: Mapping[str, Any], digests: Mapping[str, str], workdir: Path, *, refuse: bool) -> None:
@@ -37,7 +29,7 @@ def check_same_pixels(saved: Mapping[str, Any], digests: Mapping[str, str], work
     before = saved["data"].get(FIELD)
     if before in (None, digest_of(digests)):
         return
-    known = _read(workdir / _TABLE)
+    known = read_pixels(workdir)
     changed = []
     if known is not None and digest_of(known) == before:
         changed = [name for name in digests if known.get(name) != digests[name]]
@@ -49,16 +41,3 @@ def check_same_pixels(saved: Mapping[str, Any], digests: Mapping[str, str], work
             "there now, as after a change of the library that decodes them."
         )
     logging.warning("%s; the run goes on with what is there now", text)
-
-
-def _table(digests: Mapping[str, str]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("id", "sha256"), *sorted(digests.items())])
-    return text.getvalue()
-
-
-def _read(path: Path) -> dict[str, str] | None:
-    try:
-        return dict(list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"), "")))[1:])
-    except (OSError, ValueError, csv.Error):
-        return None

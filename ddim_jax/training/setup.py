@@ -172,7 +172,8 @@ class Prepared(NamedTuple):
     Attributes:
       source: what is trained on: the training split, and parts of its pictures (`data.empty_windows`).
       pictures: of the training and the validation, read.
-      digests: for each picture that is trained on or validated, the SHA-256 of its pixels.
+      digests: for each pair that is trained on or validated, the SHA-256 of its pixels.
+      trained_on: for each picture that is trained on, that of the picture alone.
       train_step: (state, batch) -> (state, metrics).
       validator: scores weights.
       metadata: of each checkpoint.
@@ -181,6 +182,7 @@ class Prepared(NamedTuple):
     source: Source
     pictures: Pictures
     digests: dict[str, str]
+    trained_on: dict[str, str]
     train_step: Callable
     validator: Validator
     metadata: dict[str, Any]
@@ -207,7 +209,8 @@ def prepare(run: Run) -> Prepared:
         resident_bytes=data["resident_bytes"],
         crop_seed=seed if data["crop"] else None,
     )
-    digests = pictures.digests if unlabelled is None else pictures.digests | unlabelled.digests
+    of_unlabelled = {} if unlabelled is None else unlabelled.digests
+    digests, trained_on = pictures.digests | of_unlabelled, pictures.trained_on | of_unlabelled
     if run.start_step:
         saved = run.store.metadata(run.start_step)
         same_pixels.check_same_pixels(saved, digests, run.workdir, refuse=data["same_pixels"])
@@ -230,4 +233,4 @@ def prepare(run: Run) -> Prepared:
     identity = run.data.identity() | {same_pixels.FIELD: same_pixels.digest_of(digests)}
     identity[TRAINED_IN] = os.getcwd()  # what a relative data.root is relative to
     metadata = {"config": run.config, "package_version": __version__, "data": identity, "surroundings": surroundings()}
-    return Prepared(source, pictures, digests, train_step, validator, metadata)
+    return Prepared(source, pictures, digests, trained_on, train_step, validator, metadata)

@@ -10,6 +10,8 @@ from PIL import Image
 from rich.console import Console
 
 from ddim_jax.data import Example
+from ddim_jax.data.facts import picture_digest
+from ddim_jax.data.pixels import write_pixels
 from ddim_jax.evaluation import evaluate, summary_table
 from ddim_jax.metrics import bootstrap_interval
 from ddim_jax.registry import METRICS, register
@@ -287,3 +289,22 @@ def test_distances_in_millimetres_where_every_file_says_the_size_of_a_pixel(tmp_
     for metrics in (at_model, in_part):
         assert "hd95_mm" not in metrics["protocols"]["mean"]["per_image"]
     assert "1 of 3 files do not say the size of a pixel" in caplog.text
+
+
+def test_pictures_that_were_trained_on_are_counted_and_not_calibrated_on(tmp_path, caplog):
+    segmenter, source = hand_case()
+    assert evaluate(segmenter, source, tmp_path / "unknown", split="test", figures=False)["trained_on"] is None
+    segmenter.checkpoint = str(tmp_path / "run/checkpoints/800")
+    digests = [picture_digest(source[row].image).hexdigest() for row in range(len(source))]
+    write_pixels(tmp_path / "run", {"a": "1", "b": "2"}, {"a": digests[1]})
+    with caplog.at_level("WARNING", logger="absl"):
+        metrics = evaluate(segmenter, source, tmp_path / "out", split="test", figures=False)
+    told = f"1 of {len(source)} pictures were trained on, such as {source.ids[1]}"
+    assert metrics["trained_on"] == 1 and f"{told}: the scores are too good" in caplog.text
+    assert evaluate(segmenter, source, tmp_path / "train", split="train", figures=False)["trained_on"] is None
+    segmenter.calls.clear()
+    with pytest.raises(InputError, match=f"calibrate: {told}; of those the network is too sure"):
+        evaluate(segmenter, source, tmp_path / "new", split="all", figures=False, calibrate=0.5)
+    assert segmenter.calls == [] and not (tmp_path / "new").exists()
+    write_pixels(tmp_path / "run", {"a": "1", "b": "2"}, {"a": "of another"})
+    assert evaluate(segmenter, source, tmp_path / "out", split="test", figures=False)["trained_on"] == 0

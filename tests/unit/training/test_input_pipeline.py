@@ -48,9 +48,19 @@ def digests_of(source, rows):
     return {source.ids[row]: hashlib.sha256(part).hexdigest() for row, part in parts.items()}
 
 
+def pictures_of(source):
+    """The same of the picture alone."""
+    head = struct.pack("<QQQ", SIZE, SIZE, 3)
+    return {
+        name: hashlib.sha256(head + one.tobytes()).hexdigest()
+        for name, one in zip(source.ids, source.images, strict=True)
+    }
+
+
 def read(train, val, resident_bytes=2**20, rows=(0, 2)):
     mesh = data_mesh(2, jax.devices()[:1])
     found = read_pictures(train, val, rows, mesh, image_size=SIZE, resident_bytes=resident_bytes)
+    assert found.trained_on == pictures_of(train)
     return mesh, found.resident, found.validation, found.digests
 
 
@@ -82,7 +92,8 @@ def test_two_processes_read_a_share_each(monkeypatch, index, resident_bytes):
     def gather(own, tiled):
         if "digests" in own:
             rows = [0, 1, 2, 3, 4, 0]
-            every = [bytes.fromhex(digests_of(train, [row])[train.ids[row]]) for row in rows]
+            pairs, pictures = digests_of(train, range(5)), pictures_of(train)
+            every = [bytes.fromhex(pairs[train.ids[row]] + pictures[train.ids[row]]) for row in rows]
             half = rows[:3] if index == 0 else rows[3:]
             assert [one.tobytes() for one in own["digests"]] == [every[row] for row in half]
             return {"digests": np.array([np.frombuffer(one, np.uint8) for one in every])}

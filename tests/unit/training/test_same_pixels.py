@@ -7,9 +7,10 @@ from absl import logging
 from tiny_runs import unet_config
 
 from ddim_jax.data import load_dataset
+from ddim_jax.data.pixels import write_pixels
 from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.training import setup, train
-from ddim_jax.training.same_pixels import FIELD, check_same_pixels, digest_of, write_digests
+from ddim_jax.training.same_pixels import FIELD, check_same_pixels, digest_of
 
 BEFORE = {"a": "1" * 64, "b,c": "2" * 64, "d": "3" * 64}
 NOW = {**BEFORE, "b,c": "4" * 64}
@@ -17,7 +18,7 @@ NOW = {**BEFORE, "b,c": "4" * 64}
 
 def test_pairs_whose_pixels_changed_are_refused_by_name(tmp_path, monkeypatch):
     saved = {"data": {FIELD: digest_of(BEFORE)}}
-    write_digests(tmp_path, BEFORE)
+    write_pixels(tmp_path, BEFORE, {})
     check_same_pixels(saved, dict(reversed(BEFORE.items())), tmp_path, refuse=True)
     with pytest.raises(ConfigError, match=r"picture or mask of b,c \(1 of 3 pairs\) changed since.*same_pixels=false"):
         check_same_pixels(saved, NOW, tmp_path, refuse=True)

@@ -1,5 +1,6 @@
 """The start of a run: what it refuses before anything is written, and what it makes of its pictures."""
 
+import csv
 import hashlib
 import shutil
 
@@ -9,7 +10,10 @@ from PIL import Image
 from tiny_runs import SIZE, assert_same_bits, checkpoint, tiny_config, unet_config
 
 from ddim_jax.checkpoints import CheckpointStore
+from ddim_jax.data.facts import picture_digest
+from ddim_jax.data.pixels import read_trained_on
 from ddim_jax.evaluation import evaluate_checkpoint
+from ddim_jax.imageio.images import read_image
 from ddim_jax.runtime.errors import ConfigError, DataError, InputError
 from ddim_jax.training import loop, train
 
@@ -141,3 +145,8 @@ def test_a_picture_that_is_trained_on_and_validated_is_told(tmp_path, monkeypatc
         train(config, tmp_path / f"run{told}")
         said = capsys.readouterr()
         assert ("1 pictures are in more than one split: scores on them are too good" in said.out + said.err) is told
+        # The digests of the pictures that are trained on, and of no others, are kept.
+        with open(tmp_path / f"run{told}/pixels.csv", newline="") as file:
+            rows = {row["id"]: row["trained_on"] for row in csv.DictReader(file)}
+        trained = {picture_digest(read_image(tmp_path / f"data/images/{name}.png")).hexdigest() for name in "ab"}
+        assert rows["c"] == "" and {rows["a"], rows["b"]} == trained == read_trained_on(tmp_path / f"run{told}")
