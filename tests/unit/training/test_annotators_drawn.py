@@ -6,9 +6,9 @@ import numpy as np
 
 from ddim_jax.data import load_dataset
 from ddim_jax.data.pipeline import Order, training_annotators
+from ddim_jax.training.gradients import _pictures
 from ddim_jax.training.input_pipeline import batches, read_pictures
 from ddim_jax.training.sharding import data_mesh
-from ddim_jax.training.step import _pictures
 
 COUNTS = {"train": 12, "val": 5, "test": 1}
 
