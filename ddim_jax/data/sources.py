@@ -166,9 +166,11 @@ class PairSource:
 
     Attributes:
       division: of the whole folder that it is a split of, a `ddim_jax.data.splits.Division`; None for other sources.
+      place: a digest of the path of that folder, by which it is told from others of its name; None likewise.
     """
 
     division: Any = None
+    place: str | None = None
 
     def __init__(
         self,

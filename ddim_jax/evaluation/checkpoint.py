@@ -13,6 +13,7 @@ from ddim_jax.data import GENERATED, Source, configured, has_split, ids_digest, 
 from ddim_jax.data.discovery import images_and_masks, listed
 from ddim_jax.evaluation.calibrating import refuse_several
 from ddim_jax.evaluation.run import evaluate
+from ddim_jax.evaluation.staging import read_evaluation
 from ddim_jax.inference import Segmenter, load_checkpoints
 from ddim_jax.inference.calibration import run_folder
 from ddim_jax.runtime.errors import DataError, InputError
@@ -41,7 +42,8 @@ def evaluate_checkpoint(
       split: "train", "val" or "test"; with `data_root` also "all". None: "test", or "all" of a folder that has no table
         of its split.
       output_dir: None for `evaluation/<split>` in the run directory, with `data_root` `evaluation/<folder>_<split>`; of
-        weights without a run and of several checkpoints it has to be given.
+        weights without a run, of several checkpoints, and where that of another folder of this name is there, it has to
+        be given.
       data_root: another folder of images/ and masks/, or another place of the published set that was trained on; None
         for the place that the checkpoint's config names. Pictures from there that were trained on are told of, where
         they are the same to the pixel, and the caller's to keep out of the split. Nothing is written there.
@@ -87,9 +89,14 @@ def evaluate_checkpoint(
         raise InputError("calibrate on the split test; expected val: test is left to measure what the bounds hold for")
     source, split = open_split(segmenter, split, data_root, data)
     if output_dir is None:
-        output_dir = (
-            run_folder(segmenter.checkpoint) / "evaluation" / (split if data_root is None else f"{source.name}_{split}")
-        )
+        output_dir = run_folder(segmenter.checkpoint) / "evaluation"
+        output_dir /= split if data_root is None else f"{source.name}_{split}"
+        before, place = read_evaluation(output_dir / "metrics.json") or {}, getattr(source, "place", None)
+        if data_root is not None and before.get("place") not in (None, place):
+            raise InputError(
+                f"{output_dir} holds the evaluation of another folder called {source.name}, or of this one when it lay "
+                "elsewhere; give --output DIR, or move it away"
+            )
     return evaluate(segmenter, source, output_dir, options, split=split, **given), Path(output_dir)
 
 

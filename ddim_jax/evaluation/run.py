@@ -165,6 +165,7 @@ def evaluate(
             judgement = Judgement.fitted(results, subset, split, calibrate, segmenter.labels)
         metrics = {
             "dataset": source.name,
+            "place": getattr(source, "place", None),
             "split": split,
             "note": subset.note,
             "images": len(subset),

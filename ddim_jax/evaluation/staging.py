@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.locks import locked
@@ -43,14 +44,19 @@ def check_targets(folder: Path, names: Sequence[str]) -> None:
         )
 
 
-def _is_of_evaluation(folder: Path, voucher: Path) -> bool:
+def read_evaluation(path: Path) -> dict[str, Any] | None:
+    """The content of the metrics.json of an evaluation; None where there is none, or one of somebody else."""
     try:
-        found = json.loads(voucher.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return (folder / _LOCK).exists()  # one was killed while it replaced them
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(found, dict) and found.get("package") == "ddim_jax"
+        return None
+    return found if isinstance(found, dict) and found.get("package") == "ddim_jax" else None
+
+
+def _is_of_evaluation(folder: Path, voucher: Path) -> bool:
+    if not os.path.lexists(voucher):
+        return (folder / _LOCK).exists()  # one was killed while it replaced them
+    return read_evaluation(voucher) is not None
 
 
 @contextlib.contextmanager

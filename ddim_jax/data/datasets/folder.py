@@ -1,8 +1,10 @@
 """A folder of images/ and masks/ as a data set."""
 
+import hashlib
+import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from absl import logging
@@ -39,8 +41,15 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
     if options.reading.window is None:
         check_ranges(root, (pair.image for pair in pairs if pair.slice is None))
     groups = _groups(pairs) if options.groups == "folder" else {}
+
+    def source_of(pairs: list[Pair], groups: Mapping[str, str]) -> PairSource:
+        place = root.resolve()
+        source = PairSource(place.name, pairs, labels=options.labels, reading=options.reading, groups=groups)
+        source.place = hashlib.sha256(os.fsencode(place)).hexdigest()[:16]
+        return source
+
     if split == "all":
-        return PairSource(root.resolve().name, pairs, labels=options.labels, reading=options.reading, groups=groups)
+        return source_of(pairs, groups)
     division = divide(
         root,
         [pair.id for pair in pairs],
@@ -54,9 +63,7 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
     chosen = [pair for pair in pairs if division.split.get(pair.id) == split]
     if not chosen:
         raise EmptySplit(f"{root}: no pair belongs to the split {split}; give it lines in splits.csv.")
-    source = PairSource(
-        root.resolve().name, chosen, labels=options.labels, reading=options.reading, groups=division.group
-    )
+    source = source_of(chosen, division.group)
     source.division = division
     return source
 

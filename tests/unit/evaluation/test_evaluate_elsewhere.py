@@ -1,5 +1,6 @@
 """Folders that a checkpoint was not trained on: what is scored, and that nothing is written there."""
 
+import json
 import os
 from types import SimpleNamespace
 
@@ -70,6 +71,22 @@ def test_a_folder_that_is_named_relative_to_where_training_began_is_told(monkeyp
         checkpoint.open_split(run, "val")
     with pytest.raises(DataError, match=f"data.root is lungs: no such folder in {tmp_path}; expected"):
         load_dataset("folder", "all", root="lungs")
+
+
+def test_two_folders_of_one_name_do_not_replace_each_other(scored, tmp_path):
+    roots = [make_folder(tmp_path / site / "data") for site in "ab"]
+    places = [load_dataset("folder", "all", root=root).place for root in roots]
+    assert len(set(places)) == 2 and load_dataset("folder", "test", root=roots[0], read_only=True).place == places[0]
+    there = tmp_path / "run/evaluation/data_all/metrics.json"
+    there.parent.mkdir(parents=True)
+    data = {"name": "folder", "root": "/nowhere"}
+    for content in ({"package": "ddim_jax", "place": places[0]}, {"package": "ddim_jax"}, {"place": "of somebody"}):
+        there.write_text(json.dumps(content))
+        scored(data, data_root=roots[0])
+    there.write_text(json.dumps({"package": "ddim_jax", "place": places[0]}))
+    with pytest.raises(InputError, match=r"data_all holds the evaluation of another folder called data.*--output DIR"):
+        scored(data, data_root=roots[1])
+    assert scored(data, data_root=roots[1], output_dir=tmp_path / "b")[2] == "b"
 
 
 @pytest.mark.parametrize("folds", [0, 3])

@@ -300,6 +300,7 @@ def test_pictures_that_were_trained_on_are_counted_and_not_calibrated_on(tmp_pat
     with caplog.at_level("WARNING", logger="absl"):
         metrics = evaluate(segmenter, source, tmp_path / "out", split="test", figures=False)
     told = f"1 of {len(source)} pictures were trained on, such as {source.ids[1]}"
+    assert metrics["place"] is None  # of no folder
     assert metrics["trained_on"] == 1 and f"{told}: the scores are too good" in caplog.text
     assert evaluate(segmenter, source, tmp_path / "train", split="train", figures=False)["trained_on"] is None
     segmenter.calls.clear()
@@ -307,4 +308,6 @@ def test_pictures_that_were_trained_on_are_counted_and_not_calibrated_on(tmp_pat
         evaluate(segmenter, source, tmp_path / "new", split="all", figures=False, calibrate=0.5)
     assert segmenter.calls == [] and not (tmp_path / "new").exists()
     write_pixels(tmp_path / "run", {"a": "1", "b": "2"}, {"a": "of another"})
+    source.place = "0123"
     assert evaluate(segmenter, source, tmp_path / "out", split="test", figures=False)["trained_on"] == 0
+    assert json.loads((tmp_path / "out/metrics.json").read_text())["place"] == "0123"
