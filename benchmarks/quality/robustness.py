@@ -234,7 +234,8 @@ def _network(row: Row) -> str:
     return f"`{row['system']}`, {row['augmentation']}, adversarial {row['adversarial_epsilon'] * 255:.2g}/255{share}"
 
 
-_ABOUT: Columns = {"pictures": "{dataset}", "network": _network, "side": "{size}", "steps": "{steps}", "n": "{n}"}
+_ABOUT: Columns = {"pictures": "{dataset}", "network": _network, "side": "{size}", "training steps": "{train_steps}"}
+_ABOUT |= {"seed": "{seed}", "sampling steps": "{steps}", "n": "{n}"}
 _SCORES: Columns = {
     "Dice": "{dice_mean:.3f}",
     "of clean": "{share:.2f}",

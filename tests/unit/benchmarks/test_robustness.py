@@ -203,10 +203,8 @@ def test_rows_tables_and_figure(checkpoint, tmp_path, capsys):
     assert (output.parent / "robustness_red.png").stat().st_size > 10_000
     page = "".join(f"<!-- table: robustness{part} -->\n<!-- end -->\n" for part in ("", "-severities", "-attacks"))
     page = rendered(page, tmp_path)
-    assert (
-        f"| red | `lightweight_ddim`, paper | {clean['size']} | 2 | 4 | none | {clean['dice_mean']:.3f} | 1.00 |"
-        in page
-    )
+    about = f"{clean['size']} | {clean['train_steps']} | {clean['seed']} | 2 | 4"
+    assert f"| red | `lightweight_ddim`, paper | {about} | none | {clean['dice_mean']:.3f} | 1.00 |" in page
     assert "| pgd 4/255 | one step |" in page and "| severity 5 |" in page
 
     # The same network at another size has rows of its own: one set replaced the other.
