@@ -1,6 +1,6 @@
 // Ordinary convolution, one group and strides of 1, of float32 pictures in NHWC that stay where they lie.
 //
-// For two cases in which copying pixels into planes (grouped_conv.cc) or transforming the kernel (winograd.cc) takes longer
+// For two cases in which copying pixels into planes (planes.h) or transforming the kernel (winograd.cc) takes longer
 // than the products. A kernel of 1 x 1 uses each number of a pixel once for each output, so that a copy is not worth it.
 // And where there are few pixels, each weight is used a few times only; a kernel of 3 x 3 on pictures of 2 x 2 meets
 // four pixels with four of its nine taps, and the five that only zeros would meet are left out.

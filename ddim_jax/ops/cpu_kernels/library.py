@@ -22,8 +22,10 @@ from ddim_jax.runtime.errors import InputError
 
 SOURCES = (
     "common.h",
+    "planes.h",
     "winograd_transforms.h",
     "grouped_conv.cc",
+    "grouped_conv_grad.cc",
     "winograd.cc",
     "in_place_conv.cc",
     "group_norm.cc",
