@@ -50,6 +50,7 @@ class JaxSide:
         self._device = jax.devices()[0]
         self._setting = setting_of(case.model)
         self._process = DiffusionProcess.create(**self._setting.diffusion)
+        jnp.zeros(1).block_until_ready()  # a first operation, as on PyTorch's side: it loads what compiles
         self._libraries = resident_bytes()
         self._case, self._side = case, side
         dtype = "bfloat16" if case.dtype == "bfloat16" else "float32"

@@ -1,17 +1,14 @@
-// What the kernels share: vectors of floats, and a parallel loop on XLA's own threads,
-// and what every handler checks.
+// What the kernels share: vectors of floats, and what every handler checks.
 #pragma once
 
 #include <algorithm>
-#include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <cstring>
 #include <exception>
 #include <memory>
-#include <mutex>
 #include <new>
 
+#include "parallel_for.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ddim_jax {
@@ -111,42 +108,6 @@ inline __attribute__((always_inline)) typename Vector<N>::type Load(const float*
 template <int N>
 inline __attribute__((always_inline)) void Store(float* to, typename Vector<N>::type value) {
   std::memcpy(to, &value, sizeof(value));
-}
-
-// Runs body(0) .. body(tasks - 1) on the calling thread and on XLA's. The caller works too, so the loop ends even if every
-// other thread is busy. Which thread runs a task is open; what a task computes must not depend on it. Once all tasks have
-// ended, the first exception of one of them is thrown again.
-template <typename Body>
-void ParallelFor(ffi::ThreadPool& pool, int64_t tasks, const Body& body) {
-  struct State {
-    std::atomic<int64_t> next{0};
-    std::atomic<int64_t> done{0};
-    std::mutex mutex;
-    std::condition_variable finished;
-    std::exception_ptr error;
-  };
-  auto state = std::make_shared<State>();
-  // A helper that starts after the loop has ended finds no task left and never touches `body`.
-  auto work = [state, tasks, &body]() {
-    for (int64_t task; (task = state->next.fetch_add(1)) < tasks;) {
-      try {
-        body(task);
-      } catch (...) {
-        std::lock_guard<std::mutex> lock(state->mutex);
-        if (!state->error) state->error = std::current_exception();
-      }
-      if (state->done.fetch_add(1) + 1 == tasks) {
-        std::lock_guard<std::mutex> lock(state->mutex);
-        state->finished.notify_all();
-      }
-    }
-  };
-  int64_t helpers = std::min<int64_t>(tasks - 1, pool.num_threads() - 1);
-  for (int64_t i = 0; i < helpers; ++i) pool.Schedule(decltype(work)(work));
-  work();
-  std::unique_lock<std::mutex> lock(state->mutex);
-  state->finished.wait(lock, [&] { return state->done.load() == tasks; });
-  if (state->error) std::rethrow_exception(state->error);
 }
 
 }  // namespace ddim_jax

@@ -22,6 +22,7 @@ from ddim_jax.runtime.errors import InputError
 
 SOURCES = (
     "common.h",
+    "parallel_for.h",
     "planes.h",
     "winograd_transforms.h",
     "grouped_conv.cc",
