@@ -57,7 +57,8 @@ class Geometry:
     winograd: by minimal filtering, F(2 x 2, 3 x 3) of Lavin and Gray (2016), for kernels of 3 x 3 and strides of 1. It
       adds inputs before it multiplies them: they may not be larger than a quarter of what float32 holds, and one that
       is not finite spreads to the outputs of its tile, 2 x 2 pixels.
-    in_place: of one group with strides of 1, the value (not the gradients) without a copy of pixels or kernel.
+    in_place: of one group with strides of 1, the value without a copy of pixels or kernel; of 1 x 1 without zeros
+      around, the gradient of the input too.
     """
 
     groups: int
@@ -128,6 +129,8 @@ def conv_transposed(
 
     def forward(y, kernel, bias):
         shape = (y.shape[0], *size, geometry.groups * kernel.shape[2])
+        if geometry.in_place and kernel.shape[:2] == (1, 1) and geometry.pads == ((0, 0), (0, 0)):
+            return _call("ddim_jax_in_place_conv", [shape], y, jnp.swapaxes(kernel, 2, 3), bias, top=0, left=0)
         if geometry.winograd:
             return _call(
                 "ddim_jax_winograd_conv", [shape], y, kernel, bias, **geometry.corner(), transposed=True, doubled=False
