@@ -7,10 +7,7 @@ from pathlib import Path
 
 from ddim_jax.data.sources import Pair, same_name
 from ddim_jax.imageio.images import image_suffixes
-from ddim_jax.imageio.listing import unreadable_folder, worth_entering
-
-_IMAGE_FOLDERS = ("images", "image")
-_MASK_FOLDERS = ("masks", "mask", "annotations", "annotation")
+from ddim_jax.imageio.listing import IMAGE_FOLDERS, MASK_FOLDERS, unreadable_folder, worth_entering
 
 
 def all_images(folder: Path) -> list[Path]:
@@ -25,8 +22,8 @@ def all_images(folder: Path) -> list[Path]:
 def images_and_masks(folder: Path) -> tuple[Path | None, Path | None]:
     """The folders of images and of masks directly in `folder`, each None where there is none."""
     names = {entry.name.lower(): entry for entry in sorted(folder.iterdir()) if entry.is_dir()}
-    images = next((names[name] for name in _IMAGE_FOLDERS if name in names), None)
-    masks = next((names[name] for name in _MASK_FOLDERS if name in names), None)
+    images = next((names[name] for name in IMAGE_FOLDERS if name in names), None)
+    masks = next((names[name] for name in MASK_FOLDERS if name in names), None)
     return images, masks
 
 

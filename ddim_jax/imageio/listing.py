@@ -18,6 +18,8 @@ from ddim_jax.runtime.errors import DataError
 
 # What macOS adds to archives, and what the root of a disk has, which a user may not even read.
 _SYSTEM_FOLDERS = {"__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN"}
+IMAGE_FOLDERS = ("images", "image")
+MASK_FOLDERS = ("masks", "mask", "annotations", "annotation")
 _NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 
 
@@ -104,6 +106,19 @@ def unreadable_folder(error: OSError) -> NoReturn:
       DataError: naming the folder.
     """
     raise DataError(f"{error.filename}: the folder cannot be read ({error.strerror}).") from error
+
+
+def images_beside(folder: str) -> str | None:
+    """The folder of images beside a folder of masks (of one annotator: masks_1); None for any other folder."""
+    place, name = os.path.split(folder)
+    if name.lower().rstrip("_-0123456789") not in MASK_FOLDERS:
+        return None
+    try:
+        with os.scandir(place) as entries:
+            found = [entry.path for entry in entries if entry.name.lower() in IMAGE_FOLDERS and _is_folder(entry)]
+    except OSError:  # of an archive
+        return None
+    return min(found, default=None)
 
 
 def worth_entering(folders: Iterable[str]) -> list[str]:

@@ -15,9 +15,13 @@ from absl import logging
 from ddim_jax.imageio.archives import on_disk
 from ddim_jax.imageio.dicom_grouping import group_series
 from ddim_jax.imageio.images import image_suffixes, suffix_of
-from ddim_jax.imageio.listing import iterate_images, kind_of
+from ddim_jax.imageio.listing import images_beside, iterate_images, kind_of
+from ddim_jax.inference.agreement import SETTINGS
+from ddim_jax.inference.parts import INDEX
 from ddim_jax.registry import READERS, WRITERS
 from ddim_jax.runtime.errors import InputError
+
+_RESULTS = "results of another run"
 
 
 class Job(NamedTuple):
@@ -87,11 +91,13 @@ def plan_jobs(inputs: str | os.PathLike | Iterable[str | os.PathLike], output_di
 
     A result lies in the same folder relative to the output folder as its picture lies relative to the folder given (or
     to the part of a glob before the first wildcard), and is named by the picture's stem; pictures of one folder whose
-    stems agree (a.png, a.jpg) keep their extension in the name. What lies in the output folder is not an input.
+    stems agree (a.png, a.jpg) keep their extension in the name. What lies in the output folder is not an input; nor are
+    results of other runs below a folder or a glob, which are counted.
 
     Raises:
       DataError: an input does not exist or holds no picture.
-      InputError: the output folder is the input folder, or two inputs would write the same file; both are named.
+      InputError: the output folder is the input folder, or two inputs would write the same file; both are named. Or an
+        input is the results of another run, or holds masks beside images.
     """
     output_dir = absolute(output_dir)
     found: dict[str, Job] = {}
@@ -118,6 +124,7 @@ def plan_jobs(inputs: str | os.PathLike | Iterable[str | os.PathLike], output_di
                 f"{output_dir} is both input and output; results would be taken for images. Use another output folder"
             )
         below = os.path.join(root, "")
+        of_another_run = _results_of_others(root, None if os.path.isfile(given) else given)
         for path in iterate_images(root if os.path.isdir(given) else given, pass_over):
             path = absolute(path)
             if is_output:
@@ -129,6 +136,9 @@ def plan_jobs(inputs: str | os.PathLike | Iterable[str | os.PathLike], output_di
                 continue
             if not path.startswith(below):
                 raise InputError(f"{path}, found by {given}, does not lie in {root}; leave out .. behind a wildcard")
+            if of_another_run(os.path.dirname(path)):
+                others[_RESULTS] += 1
+                continue
             relative = path.removeprefix(below)
             found.setdefault(path, Job(root, relative, _stem(relative, suffixes)))
             if path != absolute(given):  # one file that is given is one picture
@@ -140,8 +150,38 @@ def plan_jobs(inputs: str | os.PathLike | Iterable[str | os.PathLike], output_di
         kinds = ", ".join(f"{kind} {number}" for kind, number in sorted(others.items()) if kind.startswith("DICOM"))
         raise InputError(f"nothing to segment: none of the {count} DICOM files holds a picture ({kinds})")
     if not found:
-        raise InputError(f"nothing to segment: every image lies in the output folder {output_dir}")
+        also = f" or is one of the {others[_RESULTS]} results of other runs" if others[_RESULTS] else ""
+        raise InputError(f"nothing to segment: every image lies in the output folder {output_dir}{also}")
     return Plan(name_jobs(list(found.values())), inside, others, remark)
+
+
+def _results_of_others(root: str, given: str | os.PathLike | None) -> Callable[[str], bool]:
+    """A function that tells whether a folder below `root` is of the results of a run, or lies in such a folder.
+
+    It raises InputError for a folder of masks beside one of images, which would be taken for pictures.
+
+    Args:
+      root: an absolute path.
+      given: the folder or glob that it is of; None for a file, which is meant, wherever it lies.
+
+    Raises:
+      InputError: `root` itself is of the results of a run.
+    """
+
+    def has_results(folder: str) -> bool:
+        return all(os.path.isfile(os.path.join(folder, name)) for name in (SETTINGS, INDEX))
+
+    @functools.lru_cache(256)
+    def tells(folder: str) -> bool:
+        if given is None or len(folder) <= len(root):
+            return False
+        if (images := images_beside(folder)) is not None:
+            raise InputError(f"{folder} lies beside {images}; its masks would be taken for pictures. Give {images}")
+        return has_results(folder) or tells(os.path.dirname(folder))
+
+    if given is not None and has_results(root):
+        raise InputError(f"{given} holds results of sample ({INDEX}), which would be taken for pictures; give others")
+    return tells
 
 
 def _series(

@@ -113,6 +113,31 @@ def test_results_are_never_inputs(tree, tmp_path):
     assert len(plan_jobs(tree / "b.png", tree).jobs) == 1  # a single file beside its result is no riddle
 
 
+def test_results_of_other_runs_and_masks_are_no_pictures(tmp_path):
+    for name in ("a.png", "deep/b.png", "run1/a_mask.png", "run1/deep/b_mask.png", "run1/index.jsonl"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    names = ["a", "deep/b", "run1/a_mask", "run1/deep/b_mask"]
+    assert [job.name for job in plan_jobs(tmp_path, tmp_path / "run2").jobs] == names  # an index.jsonl of anything
+    (tmp_path / "run1/settings.json").touch()
+    for given in (tmp_path, f"{tmp_path}/**/*.png"):
+        plan = plan_jobs(given, tmp_path / "run2")
+        assert [job.name for job in plan.jobs] == names[:2] and plan.passed_over["results of another run"] == 2
+    for given in (tmp_path / "run1", f"{tmp_path}/run1/*.png"):
+        with pytest.raises(InputError, match=r"run1.* holds results of sample \(index.jsonl\)"):
+            plan_jobs(given, tmp_path / "run2")
+    assert len(plan_jobs(tmp_path / "run1/a_mask.png", tmp_path / "run2").jobs) == 1  # one file is meant
+
+    for name in ("set/Images/a.png", "set/masks_1/a.png", "alone/masks/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    for given in (tmp_path, tmp_path / "set", f"{tmp_path}/set/*/*.png"):
+        with pytest.raises(InputError, match=r"masks_1 lies beside \S+Images; its masks would be taken for pictures"):
+            plan_jobs(given, tmp_path / "run2")
+    for given in (tmp_path / "alone", tmp_path / "set/masks_1", tmp_path / "set/Images"):
+        assert len(plan_jobs(given, tmp_path / "run2").jobs) == 1
+
+
 def test_nothing_there_is_an_error(tmp_path):
     with pytest.raises(DataError, match="nowhere"):
         plan_jobs(tmp_path / "nowhere", tmp_path / "out")
