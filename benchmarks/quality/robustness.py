@@ -27,7 +27,7 @@ from benchmarks.result_file import merged, read_rows, write_rows
 from benchmarks.tables import Columns, Row, measured_at, table
 from ddim_jax.data import Example
 from ddim_jax.evaluation import open_split
-from ddim_jax.evaluation.run import choose_images
+from ddim_jax.evaluation.plan import choose_images
 from ddim_jax.evaluation.summary import rank_correlation
 from ddim_jax.inference import Segmenter
 from ddim_jax.inference.loading import LoadedNetwork, load_network

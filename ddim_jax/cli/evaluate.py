@@ -18,7 +18,7 @@ from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.evaluation.calibrating import CALIBRATED
 from ddim_jax.evaluation.checkpoint import evaluate_checkpoint
 from ddim_jax.evaluation.intervals import COVERAGE
-from ddim_jax.evaluation.run import NOT_TAKEN, RESOLUTIONS
+from ddim_jax.evaluation.plan import NOT_TAKEN, RESOLUTIONS
 from ddim_jax.evaluation.tables import summary_table
 from ddim_jax.runtime.compile_clock import CompileClock
 from ddim_jax.runtime.errors import report_input_errors

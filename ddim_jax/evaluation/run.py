@@ -5,7 +5,7 @@ import itertools
 import os
 import statistics
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +15,26 @@ from absl import logging
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import ddim_jax
-from ddim_jax.data import Example, Joined, Source, Subset, check_source, groups_of
-from ddim_jax.data.facts import best_dice, is_lost, picture_digest, values_of
+from ddim_jax.data import Source
 from ddim_jax.data.pixels import read_trained_on
-from ddim_jax.evaluation.calibrating import Judgement, check_calibrate
-from ddim_jax.evaluation.figures import FIGURES, draw_figures
+from ddim_jax.evaluation.calibrating import Judgement
+from ddim_jax.evaluation.figures import draw_figures
 from ddim_jax.evaluation.intervals import summarise_bounds, summarise_unlikeness
+from ddim_jax.evaluation.plan import FILES, Work, planned
+from ddim_jax.evaluation.reading import Pictures, read_all
 from ddim_jax.evaluation.scoring import ImageResult, score_image
-from ddim_jax.evaluation.staging import check_targets, staged
+from ddim_jax.evaluation.staging import staged
 from ddim_jax.evaluation.summary import rules, summarise
 from ddim_jax.evaluation.tables import write_per_image
-from ddim_jax.imageio.foregrounds import describe_foregrounds, noting
 from ddim_jax.inference import Segmenter
 from ddim_jax.inference.calibration import run_folder
 from ddim_jax.inference.unlikeness import describe_picture
-from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import resize_mask
-from ddim_jax.runtime.atomic import check_place, write_json
-from ddim_jax.runtime.errors import DataError, InputError
-from ddim_jax.runtime.remote import local_path
+from ddim_jax.runtime.atomic import write_json
+from ddim_jax.runtime.errors import InputError
 from ddim_jax.sampling_options import SamplingOptions
 
-RESOLUTIONS = ("model", "native")
-NOT_TAKEN = ("protocol", "threshold")
-"""Fields of `SamplingOptions` that an evaluation does not read: it scores every protocol at its own threshold."""
-_OF_SOURCE = ("window", "invert")
-"""Those that the data set was opened with: of a checkpoint by its name, `evaluate_checkpoint` takes them."""
 _FOLDS = "the checkpoints are those of a cross-validation"
-_KEPT_BYTES = 2**29  # of pictures, which are read before any is sampled, and again for the figures
-_FILES = ("per_image.csv", *(f"figures/{figure}.png" for figure in FIGURES), "metrics.json")
 
 
 def evaluate(
@@ -110,103 +101,119 @@ def evaluate(
         calibrate on.
       TypeError: there is no option of that name, or it is one that an evaluation does not read.
     """
-    output_dir = local_path(output_dir, "output_dir")
-    unread = [name for name in (*NOT_TAKEN, *_OF_SOURCE) if given.get(name) is not None]
-    if unread:
-        raise TypeError(
-            f"unexpected option {unread[0]!r}: every protocol is scored, at its own threshold, on pictures read as the "
-            "source was opened"
-        )
-    members = list(segmenter) if isinstance(segmenter, Sequence) else [segmenter]
-    if isinstance(segmenter, Sequence):
-        segmenter, source, figures = members[0], Joined(source), False
-    options = segmenter.options(options, **given)
-    resolution = "native" if resolution is None else resolution
-    _check_range(options, resolution, limit)
-    chosen = choose_images(len(source), limit)
-    groups = groups_of(Subset(source, chosen))
-    if calibrate is not None:
-        check_calibrate(segmenter, calibrate, resolution, groups, split, output_dir)
-    check_place(output_dir)  # not only when everything was sampled
-    check_targets(output_dir, _FILES)
-    if not chosen:
-        raise DataError(f"the split {split!r} of {source.name} holds no image; there is nothing to evaluate")
-    batch_size = segmenter.batch_size(options, batch_size, len(chosen))
-    subset = Subset(source, chosen)
-    if subset.note:
-        logging.warning("%s: %s", source.name, subset.note)
-    if len(members) > 1:
-        judgement = Judgement(why_not_calibrated=_FOLDS, why_not_judged=_FOLDS)
-    else:
-        judgement = Judgement.kept(segmenter, options) if calibrate is None else Judgement()
-    score = functools.partial(
-        score_image,
-        ensemble=options.ensemble,
-        labels=segmenter.labels,
-        coverage=calibrate or judgement.coverage,
-        doubt_temperature=judgement.doubt_temperature,
+    work = planned(
+        segmenter,
+        source,
+        output_dir,
+        options,
+        split=split,
+        resolution=resolution,
+        limit=limit,
+        calibrate=calibrate,
+        batch_size=batch_size,
+        **given,
     )
+    judgement = _judgement(work)
     with _progress_bar(progress) as bar:
-        resized_to = segmenter.image_size if options.size == "model" else None
-        trained_on = frozenset() if len(members) > 1 or split == "train" else _trained_on(segmenter)
-        look, fitting, known = _read_all(subset, bar, segmenter.labels, resized_to, trained_on)
-        if known:
-            told = f"{len(known)} of {len(subset)} pictures were trained on, such as {known[0]}"
-            if calibrate is not None:
-                raise InputError(f"calibrate: {told}; of those the network is too sure. Leave them out")
-            logging.warning("%s: %s: the scores are too good", source.name, told)
-        results, seconds = [], []
-        for number, member in enumerate(members):
-            rows = [row for row, one in enumerate(chosen) if len(members) == 1 or source.part[one] == number]
-            scored, took = _score_all(member, look, rows, options, resolution, score, batch_size, bar)
-            results, seconds = results + scored, seconds + took
-        results = [result._replace(group=group) for result, group in zip(results, groups, strict=True)]
+        pictures = _read(work, bar)
+        results, seconds = _scored(work, pictures, judgement, bar)
         if calibrate is not None:
-            judgement = Judgement.fitted(results, subset, split, calibrate, segmenter.labels)
-        metrics = {
-            "dataset": source.name,
-            "place": getattr(source, "place", None),
-            "split": split,
-            "note": subset.note,
-            "images": len(subset),
-            "groups": len(set(groups)),
-            "images_in_split": len(source),
-            "trained_on": len(known) if trained_on else None,
-            **_about(members, options, batch_size, resolution),
-            "working_size": fitting,
-            **summarise(results, options.ensemble, segmenter.labels),
-            "bounds": summarise_bounds(
-                results, judgement.calibration, judgement.why_not_calibrated, subset, segmenter.labels
-            ),
-            "unlikeness": summarise_unlikeness(results, judgement.reference, judgement.why_not_judged),
-            "seconds_per_image": _times(seconds, _together(options, batch_size)),
-            "rules": rules(options.ensemble),
-        }
-        cut_short = None
-        with staged(output_dir, _FILES) as stage:
-            write_per_image(
-                stage / "per_image.csv", results, judgement.calibration, segmenter.labels, judgement.reference
-            )
-            write_json(stage / "metrics.json", metrics)
-            try:
-                if figures:
-                    draw_figures(segmenter, look, options, results, stage / "figures", metrics, bar)
-            except BaseException as error:  # the numbers took far longer, and stay
-                cut_short = error
-        if calibrate is not None:
-            logging.info("calibrated: %s", judgement.save(segmenter, options, output_dir))
-        if cut_short is not None:
-            raise cut_short
+            judgement = Judgement.fitted(results, work.subset, split, calibrate, work.first.labels)
+        metrics = _metrics(work, pictures, results, seconds, judgement)
+        draw = figures and not work.of_folds
+        _written(work, pictures, results, metrics, judgement, bar if draw else None)
     return metrics
 
 
-def _check_range(options: SamplingOptions, resolution: str, limit: int | None) -> None:
-    if limit is not None and limit < 1:
-        raise InputError(f"limit is {limit}; expected 1 or more")
-    if resolution not in RESOLUTIONS:
-        raise InputError(f"resolution is {resolution!r}; expected one of {', '.join(RESOLUTIONS)}")
-    if options.size != "model" and resolution != "native":
-        raise InputError(f"resolution is 'model' and size {options.size!r}, at which there is native alone")
+def _judgement(work: Work) -> Judgement:
+    """The calibration that there is; of folds, and where one is about to be made, none."""
+    if work.of_folds:
+        return Judgement(why_not_calibrated=_FOLDS, why_not_judged=_FOLDS)
+    return Judgement.kept(work.first, work.options) if work.calibrate is None else Judgement()
+
+
+def _read(work: Work, bar: Progress) -> Pictures:
+    """Reads all pictures; those that were trained on are told of, and not calibrated on."""
+    trained_on = None if work.of_folds or work.split == "train" else _trained_on(work.first)
+    resized_to = work.first.image_size if work.options.size == "model" else None
+    pictures = read_all(work.subset, bar, work.first.labels, resized_to, trained_on)
+    if known := pictures.trained_on:
+        told = f"{len(known)} of {len(work.subset)} pictures were trained on, such as {known[0]}"
+        if work.calibrate is not None:
+            raise InputError(f"calibrate: {told}; of those the network is too sure. Leave them out")
+        logging.warning("%s: %s: the scores are too good", work.source.name, told)
+    return pictures
+
+
+def _scored(
+    work: Work, pictures: Pictures, judgement: Judgement, bar: Progress
+) -> tuple[list[ImageResult], list[float]]:
+    """The numbers of every image, and the seconds that its sampling took; of folds each by its own checkpoint."""
+    score = functools.partial(
+        score_image,
+        ensemble=work.options.ensemble,
+        labels=work.first.labels,
+        coverage=work.calibrate or judgement.coverage,
+        doubt_temperature=judgement.doubt_temperature,
+    )
+    results, seconds = [], []
+    for number, member in enumerate(work.members):
+        rows = [row for row, one in enumerate(work.chosen) if not work.of_folds or work.source.part[one] == number]
+        scored, took = _score_all(member, work, pictures, rows, score, bar)
+        results, seconds = results + scored, seconds + took
+    return [one._replace(group=group) for one, group in zip(results, work.groups, strict=True)], seconds
+
+
+def _metrics(
+    work: Work,
+    pictures: Pictures,
+    results: Sequence[ImageResult],
+    seconds: Sequence[float],
+    judgement: Judgement,
+) -> dict[str, Any]:
+    """What `metrics.json` holds."""
+    labels = work.first.labels
+    return {
+        "dataset": work.source.name,
+        "place": getattr(work.source, "place", None),
+        "split": work.split,
+        "note": work.subset.note,
+        "images": len(work.subset),
+        "groups": len(set(work.groups)),
+        "images_in_split": len(work.source),
+        "trained_on": None if pictures.trained_on is None else len(pictures.trained_on),
+        **_about(work.members, work.options, work.batch_size, work.resolution),
+        "working_size": pictures.working_size,
+        **summarise(results, work.options.ensemble, labels),
+        "bounds": summarise_bounds(results, judgement.calibration, judgement.why_not_calibrated, work.subset, labels),
+        "unlikeness": summarise_unlikeness(results, judgement.reference, judgement.why_not_judged),
+        "seconds_per_image": _times(seconds, work.together),
+        "rules": rules(work.options.ensemble),
+    }
+
+
+def _written(
+    work: Work,
+    pictures: Pictures,
+    results: Sequence[ImageResult],
+    metrics: dict[str, Any],
+    judgement: Judgement,
+    bar: Progress | None,
+) -> None:
+    """Writes the tables, the figures where there is a `bar` for them, and a calibration that was made."""
+    cut_short = None
+    with staged(work.output_dir, FILES) as stage:
+        write_per_image(stage / "per_image.csv", results, judgement.calibration, work.first.labels, judgement.reference)
+        write_json(stage / "metrics.json", metrics)
+        try:
+            if bar is not None:
+                draw_figures(work.first, pictures.look, work.options, results, stage / "figures", metrics, bar)
+        except BaseException as error:  # the numbers took far longer, and stay
+            cut_short = error
+    if work.calibrate is not None:
+        logging.info("calibrated: %s", judgement.save(work.first, work.options, work.output_dir))
+    if cut_short is not None:
+        raise cut_short
 
 
 def _about(members: Sequence[Segmenter], options: SamplingOptions, batch_size: int, resolution: str) -> dict[str, Any]:
@@ -240,98 +247,36 @@ def _times(seconds: Sequence[float], first: int) -> dict[str, Any]:
     }
 
 
-def _trained_on(segmenter: Segmenter) -> frozenset[str]:
-    """The digests of the pictures that the checkpoints were trained on; none of packed weights, which have no run."""
-    return frozenset().union(*(read_trained_on(run_folder(path)) for path in segmenter.checkpoints))
-
-
-def _read_all(
-    source: Source, bar: Progress, labels: Labels, resized_to: int | None = None, trained_on: Collection[str] = ()
-) -> tuple[Callable[[int], Example], dict[str, Any] | None, list[str]]:
-    """Reads every pair before anything is sampled, and keeps the first in `_KEPT_BYTES`.
-
-    Returns what gives a pair, and what of the masks is left at the size that pictures are resized to, if they are:
-    {"masks": those with foreground, "lost": those that lose a class, "best_dice"}. Then the names of the pictures whose
-    digests are in `trained_on`.
-
-    Where some files do not say the size of a pixel, no pair has it: a mean of millimetres is over all or none.
-
-    Raises:
-      DataError: pairs cannot be read, of which up to ten are named, or a mask is ignored everywhere; or
-        masks that are read by level have several values for their foreground.
-    """
-    kept: dict[int, Example] = {}
-    free, foregrounds, unknown, lost, best, known = _KEPT_BYTES, [], 0, [], [], []
-    for row in bar.track(range(len(source)), description="reading"):
-        try:
-            with noting(foregrounds):
-                example = source[row]
-        except DataError:
-            check_source(source)  # names all that cannot be read
-            raise
-        if not labels.valid(example.mask).any():
-            raise DataError(f"{example.id}: its mask is ignored everywhere (data.ignore), so there is nothing to score")
-        unknown += example.pixel_mm is None
-        if trained_on and picture_digest(example.image).hexdigest() in trained_on:
-            known.append(example.id)
-        if resized_to is not None and values_of(example.mask, labels):
-            lost.append(max(example.mask.shape) > resized_to and is_lost(example.mask, resized_to, labels))
-            best.append(best_dice(example.mask, resized_to, labels))
-        free -= example.nbytes
-        if free >= 0:
-            kept[row] = example
-    if several := describe_foregrounds(foregrounds):
-        raise DataError(f"{source.name}: {several}")
-    if 0 < unknown < len(source):
-        logging.warning(f"{unknown} of {len(source)} files do not say the size of a pixel: no distance is told in mm")
-
-    def look(row: int) -> Example:
-        example = kept[row] if row in kept else source[row]
-        return example._replace(pixel_mm=None) if unknown else example
-
-    left = {"masks": len(lost), "lost": sum(lost), "best_dice": statistics.fmean(best)} if lost else None
-    return look, left, known
+def _trained_on(segmenter: Segmenter) -> frozenset[str] | None:
+    """The digests of the pictures that the checkpoints were trained on; None where no run knows them."""
+    return frozenset().union(*(read_trained_on(run_folder(path)) for path in segmenter.checkpoints)) or None
 
 
 def _score_all(
     segmenter: Segmenter,
-    look: Callable[[int], Example],
+    work: Work,
+    pictures: Pictures,
     rows: Sequence[int],
-    options: SamplingOptions,
-    resolution: str,
     score: Callable[..., ImageResult],
-    batch_size: int,
     bar: Progress,
 ) -> tuple[list[ImageResult], list[float]]:
     """The numbers of the images of those rows, and the seconds the sampling of each took, of a batch its share."""
     results, seconds = [], []
     following = iter(bar.track(rows, description="sampling"))
-    together = _together(options, batch_size)
-    while examples := [look(row) for row in itertools.islice(following, together)]:
+    while examples := [pictures.look(row) for row in itertools.islice(following, work.together)]:
         start = time.perf_counter()
-        samples = list(segmenter.sample_each([example.image for example in examples], options, batch_size))
+        images = [example.image for example in examples]
+        samples = list(segmenter.sample_each(images, work.options, work.batch_size))
         seconds += [(time.perf_counter() - start) / len(examples)] * len(examples)
         for example, estimates in zip(examples, samples, strict=True):
             truth, annotators, pixel_mm = example.mask, example.annotators, example.pixel_mm
-            if resolution == "model":
+            if work.resolution == "model":
                 shape, pixel_mm = estimates.shape[1:3], None
                 truth = resize_mask(truth, shape)
                 annotators = None if annotators is None else np.stack([resize_mask(mask, shape) for mask in annotators])
             scored = score(example.id, estimates, truth, annotators=annotators, pixel_mm=pixel_mm)
             results.append(scored._replace(descriptor=describe_picture(example.image)))
     return results, seconds
-
-
-def _together(options: SamplingOptions, batch_size: int) -> int:
-    """The pictures that are sampled at once; one at size "tiles", of whose tiles a batch is made."""
-    return 1 if options.size == "tiles" else batch_size
-
-
-def choose_images(count: int, limit: int | None) -> list[int]:
-    """Indices of the images to evaluate: all `count`, or `limit` of them spread evenly from the first to the last."""
-    if limit is None or limit >= count:
-        return list(range(count))
-    return [int(index) for index in np.linspace(0, count - 1, limit).round()]
 
 
 def _progress_bar(show: bool) -> Progress:

@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 from ddim_jax.data import ids_digest, load_dataset
 from ddim_jax.evaluation import checkpoint
-from ddim_jax.evaluation.run import _read_all
+from ddim_jax.evaluation.reading import read_all
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError, InputError
 
@@ -121,4 +121,4 @@ def test_masks_with_several_foregrounds_are_not_scored_as_one(tmp_path):
             )
     source = load_dataset("folder", "all", root=tmp_path)
     with pytest.raises(DataError, match=r"2 masks have one value each .* 1 \(8 pixels .* 2 \(8 pixels"):
-        _read_all(source, Progress(), Labels())
+        read_all(source, Progress(), Labels())

@@ -172,7 +172,7 @@ def test_each_pair_is_read_once_and_the_note_is_said_and_kept(tmp_path, monkeypa
     """Pictures that do not fit into memory (64 bytes hold one) are read again, and those of the figures once more."""
     segmenter, source = hand_case()
     source = CountingSource(source.examples)
-    monkeypatch.setattr("ddim_jax.evaluation.run._KEPT_BYTES", room)
+    monkeypatch.setattr("ddim_jax.evaluation.reading._KEPT_BYTES", room)
     metrics = evaluate(segmenter, source, tmp_path, split="test")
     assert source.reads.count(0) == 1 and max(map(source.reads.count, range(3))) == most
     assert metrics["note"] == json.loads((tmp_path / "metrics.json").read_text())["note"] == source.note

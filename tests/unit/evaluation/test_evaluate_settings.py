@@ -9,7 +9,7 @@ from evaluation_fakes import FIGURES, TOP_HALF, FakeSegmenter, MemorySource, han
 
 from ddim_jax.data import Example
 from ddim_jax.evaluation import evaluate
-from ddim_jax.evaluation.run import choose_images
+from ddim_jax.evaluation.plan import choose_images
 from ddim_jax.metrics import Counts
 from ddim_jax.runtime.errors import InputError
 

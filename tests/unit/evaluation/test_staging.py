@@ -210,7 +210,7 @@ def test_figures_that_cannot_be_drawn_do_not_cost_the_numbers(tmp_path, monkeypa
 def test_a_pair_that_breaks_after_it_was_read_is_named(tmp_path, monkeypatch):
     """A data set that does not fit into memory; nothing is written."""
     segmenter, source = hand_case()
-    monkeypatch.setattr(run_module, "_KEPT_BYTES", 0)
+    monkeypatch.setattr("ddim_jax.evaluation.reading._KEPT_BYTES", 0)
 
     class Breaks(MemorySource):
         reads = 0

@@ -1,0 +1,123 @@
+"""What is evaluated, checked before any work."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import logging
+
+from ddim_jax.data import Joined, Source, Subset, groups_of
+from ddim_jax.evaluation.calibrating import check_calibrate
+from ddim_jax.evaluation.figures import FIGURES
+from ddim_jax.evaluation.staging import check_targets
+from ddim_jax.inference import Segmenter
+from ddim_jax.runtime.atomic import check_place
+from ddim_jax.runtime.errors import DataError, InputError
+from ddim_jax.runtime.remote import local_path
+from ddim_jax.sampling_options import SamplingOptions
+
+RESOLUTIONS = ("model", "native")
+NOT_TAKEN = ("protocol", "threshold")
+"""Fields of `SamplingOptions` that an evaluation does not read: it scores every protocol at its own threshold."""
+_OF_SOURCE = ("window", "invert")
+"""Those that the data set was opened with: of a checkpoint by its name, `evaluate_checkpoint` takes them."""
+FILES = ("per_image.csv", *(f"figures/{figure}.png" for figure in FIGURES), "metrics.json")
+
+
+class Work(NamedTuple):
+    """What is evaluated, checked: the arguments of `evaluate`, resolved.
+
+    Attributes:
+      members: the checkpoint, or those of the folds.
+      source: the data set, of folds all of their pictures.
+      chosen: the rows of it that are scored, and `subset` these pictures.
+      groups: of each of them.
+    """
+
+    members: Sequence[Segmenter]
+    source: Source
+    chosen: Sequence[int]
+    subset: Subset
+    groups: Sequence[str]
+    split: str
+    options: SamplingOptions
+    resolution: str
+    batch_size: int
+    calibrate: float | None
+    output_dir: Path
+
+    @property
+    def first(self) -> Segmenter:
+        """The checkpoint, of folds that of the first."""
+        return self.members[0]
+
+    @property
+    def of_folds(self) -> bool:
+        """True of the checkpoints of a cross-validation."""
+        return len(self.members) > 1
+
+    @property
+    def together(self) -> int:
+        """The pictures that are sampled at once; one at size "tiles", of whose tiles a batch is made."""
+        return 1 if self.options.size == "tiles" else self.batch_size
+
+
+def planned(
+    segmenter: Segmenter | Sequence[Segmenter],
+    source: Source | Sequence[Source],
+    output_dir: str | os.PathLike,
+    options: SamplingOptions | None,
+    *,
+    split: str,
+    resolution: str | None,
+    limit: int | None,
+    calibrate: float | None,
+    batch_size: int | None,
+    **given: Any,
+) -> Work:
+    """Checks the arguments of `evaluate`; errors as there."""
+    output_dir = Path(local_path(output_dir, "output_dir"))
+    unread = [name for name in (*NOT_TAKEN, *_OF_SOURCE) if given.get(name) is not None]
+    if unread:
+        raise TypeError(
+            f"unexpected option {unread[0]!r}: every protocol is scored, at its own threshold, on pictures read as the "
+            "source was opened"
+        )
+    members = list(segmenter) if isinstance(segmenter, Sequence) else [segmenter]
+    if isinstance(segmenter, Sequence):
+        source = Joined(source)
+    first = members[0]
+    options = first.options(options, **given)
+    resolution = "native" if resolution is None else resolution
+    _check_range(options, resolution, limit)
+    chosen = choose_images(len(source), limit)
+    subset = Subset(source, chosen)
+    groups = groups_of(subset)
+    if calibrate is not None:
+        check_calibrate(first, calibrate, resolution, groups, split, output_dir)
+    check_place(output_dir)  # not only when everything was sampled
+    check_targets(output_dir, FILES)
+    if not chosen:
+        raise DataError(f"the split {split!r} of {source.name} holds no image; there is nothing to evaluate")
+    batch_size = first.batch_size(options, batch_size, len(chosen))
+    if subset.note:
+        logging.warning("%s: %s", source.name, subset.note)
+    return Work(members, source, chosen, subset, groups, split, options, resolution, batch_size, calibrate, output_dir)
+
+
+def _check_range(options: SamplingOptions, resolution: str, limit: int | None) -> None:
+    if limit is not None and limit < 1:
+        raise InputError(f"limit is {limit}; expected 1 or more")
+    if resolution not in RESOLUTIONS:
+        raise InputError(f"resolution is {resolution!r}; expected one of {', '.join(RESOLUTIONS)}")
+    if options.size != "model" and resolution != "native":
+        raise InputError(f"resolution is 'model' and size {options.size!r}, at which there is native alone")
+
+
+def choose_images(count: int, limit: int | None) -> list[int]:
+    """Indices of the images to evaluate: all `count`, or `limit` of them spread evenly from the first to the last."""
+    if limit is None or limit >= count:
+        return list(range(count))
+    return [int(index) for index in np.linspace(0, count - 1, limit).round()]
