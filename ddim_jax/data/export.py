@@ -4,6 +4,7 @@ python -m ddim_jax.data.export --output DIR [--dataset phantom] [--split test] [
 """
 
 import argparse
+import io
 import os
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from ddim_jax.data.load import GENERATED, load_dataset
 from ddim_jax.data.sources import SPLITS, Source
 from ddim_jax.runtime.atomic import atomic_path, make_folder
-from ddim_jax.runtime.errors import report_input_errors
+from ddim_jax.runtime.errors import InputError, report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
 from ddim_jax.runtime.remote import local_path
 
@@ -21,6 +22,9 @@ def export_pairs(source: Source, output_dir: str | os.PathLike) -> None:
     """Writes every pair of `source` as output_dir/images/<id>.png and output_dir/masks/<id>.png (0 and 255).
 
     Of several annotators each has a folder: masks_1, masks_2, ...
+
+    Raises:
+      InputError: a file of one of these names is there and is another; it is not replaced.
     """
     output_dir = local_path(output_dir, "output")
     make_folder(output_dir)
@@ -31,8 +35,14 @@ def export_pairs(source: Source, output_dir: str | os.PathLike) -> None:
             del files["masks"]
             files |= {f"masks_{k}": mask * np.uint8(255) for k, mask in enumerate(example.annotators, start=1)}
         for folder, pixels in files.items():
-            with atomic_path(output_dir / folder / f"{example.id}.png") as temporary:
-                Image.fromarray(pixels).save(temporary, format="PNG")
+            path, content = output_dir / folder / f"{example.id}.png", io.BytesIO()
+            Image.fromarray(pixels).save(content, format="PNG")
+            if path.exists() and path.read_bytes() != content.getvalue():
+                raise InputError(
+                    f"{path} is there, and is another picture; expected none, or the same. Use another folder"
+                )
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(content.getvalue())
 
 
 def main() -> None:

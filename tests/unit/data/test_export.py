@@ -7,6 +7,7 @@ import pytest
 
 from ddim_jax.data import load_dataset
 from ddim_jax.data.export import export_pairs, main
+from ddim_jax.runtime.errors import InputError
 
 
 def test_exported_phantoms_are_a_folder_data_set(tmp_path):
@@ -21,6 +22,17 @@ def test_exported_phantoms_are_a_folder_data_set(tmp_path):
         example = phantoms[row]
         np.testing.assert_array_equal(back[example.id].image, example.image)
         np.testing.assert_array_equal(back[example.id].mask, example.mask)
+
+
+def test_pictures_of_others_are_not_replaced(tmp_path):
+    phantoms = load_dataset("phantom", "test", image_size=32, counts={"test": 2})
+    for _ in range(2):  # the same again is no other
+        export_pairs(phantoms, tmp_path)
+    mine = tmp_path / f"masks/{phantoms.ids[1]}.png"
+    mine.write_bytes(b"drawn by hand")
+    with pytest.raises(InputError, match=r"is there, and is another picture"):
+        export_pairs(phantoms, tmp_path)
+    assert mine.read_bytes() == b"drawn by hand"
 
 
 @pytest.mark.parametrize(
