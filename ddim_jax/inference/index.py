@@ -48,7 +48,8 @@ class Index:
     results), `height`, `width`, `area` (pixels of the mask; of several classes `areas` has each),
     `mean_uncertainty`, `doubt`, `unlikeness` (null: not judged) and `seconds`, or `reason`.
     Lines are appended while running; the last line of a name counts. A line with the status "failed" comes before the
-    results of a picture (`claim`), and one with "ok" after them. The lines are in memory, some hundred bytes each.
+    results of a picture (`claim`), and one with "ok" after them. The lines of earlier runs are in memory, some hundred
+    bytes each, until the picture has its new one.
 
     Args:
       folder: the output folder; made where it does not exist.
@@ -191,6 +192,7 @@ class Index:
           InputError: the file that this process appends to is no longer there: the folder was removed or moved.
         """
         self._append(record)
+        self._lines.pop(record["name"], None)  # nobody asks for it any more
         self._check_there()
 
     def _append(self, record: Mapping[str, Any]) -> bytes:
