@@ -12,6 +12,7 @@ import numpy as np
 from absl import logging
 
 import ddim_jax
+from ddim_jax.checkpoints.weights import TRAINED_IN
 from ddim_jax.config import without_paths
 from ddim_jax.diffusion.reverse import draw
 from ddim_jax.export.formats import FORMATS
@@ -210,7 +211,7 @@ def _about(segmenter: Segmenter, program: Program, options: SamplingOptions, bat
         "step": segmenter.step,
         "fingerprint": segmenter.fingerprint(),
         "config": config,
-        "training_data": segmenter.training_data,
+        "training_data": {name: told for name, told in segmenter.training_data.items() if name != TRAINED_IN},
         "classes": list(segmenter.labels.class_names),
         "multilabel": segmenter.labels.multilabel,
         "options": options.as_dict(),

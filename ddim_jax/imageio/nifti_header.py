@@ -115,6 +115,8 @@ def remarks_of(header: Any, affine: np.ndarray, axes: tuple[int, int, int]) -> l
     high, wide = np.linalg.norm(affine[:3], axis=0)[list(axes[1:])]
     if max(high, wide) > _ABOUT_EQUAL * min(high, wide):
         remarks.append(f"pixels not square ({high:g} high and {wide:g} wide; the network sees them square)")
+    if header.get_xyzt_units()[0] == "unknown":
+        remarks.append("no areas in mm2 (xyzt_units says no unit of lengths)")
     return remarks
 
 

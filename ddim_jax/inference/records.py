@@ -12,15 +12,20 @@ import numpy as np
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.reading import Loaded
 from ddim_jax.inference.segmentation import Segmentation
+from ddim_jax.inference.source import rounded
 from ddim_jax.labels import Labels
 
 
-def _areas(mask: np.ndarray, labels: Labels) -> dict[str, Any]:
-    """The pixels of the mask and, of several classes, of each."""
-    areas = {"area": int(np.count_nonzero(mask))}
+def _areas(mask: np.ndarray, labels: Labels, pixel_area: float | None = None) -> dict[str, Any]:
+    """The pixels of the mask and, of several classes, of each; with `pixel_area` also in square millimetres."""
+    areas: dict[str, Any] = {"area": int(np.count_nonzero(mask))}
     if labels.several:
         names = enumerate(labels.class_names, start=1)
         areas["areas"] = {name: int(np.count_nonzero(labels.of_class(mask, number))) for number, name in names}
+    if pixel_area is not None:
+        areas["area_mm2"] = rounded(areas["area"] * pixel_area)
+        if labels.several:
+            areas["areas_mm2"] = {name: rounded(area * pixel_area) for name, area in areas["areas"].items()}
     return areas
 
 
@@ -49,7 +54,7 @@ def _bounds(result: Segmentation, mask_areas: Mapping[str, int], pixel_area: flo
         }
         found[name] = areas | {"dice_low": math.floor(one.dice_low * 1e6) / 1e6}
         if pixel_area is not None:
-            found[name] |= {f"{field}_mm2": float(f"{value * pixel_area:.6g}") for field, value in areas.items()}
+            found[name] |= {f"{field}_mm2": rounded(value * pixel_area) for field, value in areas.items()}
     return {"bounds": found} if found else {}
 
 
@@ -57,9 +62,9 @@ def facts_of(
     image: np.ndarray, result: Segmentation, labels: Labels, pixel_area: float | None = None
 ) -> dict[str, Any]:
     """The fields of a record that are of the picture and its mask; `pixel_area` in square millimetres."""
-    areas = _areas(result.mask, labels)
+    areas = _areas(result.mask, labels, pixel_area)
     hypotheses = [
-        {"weight": round(one.weight, 6), "samples": len(one.samples), **_areas(one.mask, labels)}
+        {"weight": round(one.weight, 6), "samples": len(one.samples), **_areas(one.mask, labels, pixel_area)}
         for one in result.hypotheses
     ]
     of_classes = areas.get("areas") or {labels.class_names[0]: areas["area"]}

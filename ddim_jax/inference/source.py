@@ -203,6 +203,11 @@ def remove_result(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def rounded(value: float) -> float:
+    """The value with six digits, as lengths and areas are told."""
+    return float(f"{value:.6g}")
+
+
 def summed(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The facts of all slices as those of the source: areas added, uncertainty averaged, the largest doubt.
 
@@ -219,6 +224,10 @@ def summed(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         found[name] = round(sum(one[name] for one in facts), 4)
     if "areas" in found:
         found["areas"] = {name: sum(one["areas"][name] for one in facts) for name in found["areas"]}
+    if found.pop("area_mm2", None) is not None and all("area_mm2" in one for one in facts):
+        found["area_mm2"] = rounded(sum(one["area_mm2"] for one in facts))
+    if (several := found.pop("areas_mm2", None)) and "area_mm2" in found:
+        found["areas_mm2"] = {name: rounded(sum(one["areas_mm2"][name] for one in facts)) for name in several}
     found["mean_uncertainty"] = round(float(np.mean([one["mean_uncertainty"] for one in facts])), 6)
     found["doubt"] = max(one["doubt"] for one in facts)
     if len(facts) > 1 and found["unlikeness"] is not None:

@@ -21,7 +21,9 @@ def saved(path, values, codes="RAS", spacing=(1, 1, 3)):
     for axis, code in enumerate(codes):
         world = next(k for k, pair in enumerate(("LR", "PA", "IS")) if code in pair)
         affine[world, axis] = spacing[axis] * (1 if code in "RAS" else -1)
-    nibabel.save(nibabel.Nifti1Image(values, affine), path)
+    image = nibabel.Nifti1Image(values, affine)
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, path)
     return path
 
 
@@ -53,6 +55,7 @@ def test_slices_are_turned_as_radiologists_see_them(codes, suffix, tmp_path):
 def test_a_qform_that_shows_a_file_otherwise_than_its_sform_is_refused(tmp_path):
     def with_forms(sform, qform, codes=(2, 1)):
         image = nibabel.Nifti1Image(np.zeros((20, 16, 6), np.int16), np.diag([1.0, 1, 5, 1]))
+        image.header.set_xyzt_units("mm")
         image.set_sform(sform, code=codes[0])
         image.set_qform(qform, code=codes[1])
         nibabel.save(image, tmp_path / "v.nii")

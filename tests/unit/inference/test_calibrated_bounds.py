@@ -14,7 +14,9 @@ from segmenters import ReadsRed, config
 from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.inference import Segmenter, segment_files
 from ddim_jax.inference.calibration import Calibrated, calibrated_options, load_calibration, save_calibration
+from ddim_jax.inference.records import facts_of
 from ddim_jax.inference.segmentation import fuse
+from ddim_jax.inference.source import summed
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import Quantiles
 from ddim_jax.runtime.errors import InputError
@@ -117,6 +119,25 @@ def test_slices_have_bounds_of_their_own_in_square_millimetres(segmenter, tmp_pa
         assert one["area_low"] <= one["area"] <= one["area_high"] and one["area"] > 0
         for name in ("area", "area_low", "area_high"):
             assert one[f"{name}_mm2"] == pytest.approx(one[name] * 0.375)
+
+
+def test_areas_in_square_millimetres_need_no_calibration(segmenter, tmp_path):
+    ct_series(tmp_path / "series", count=2, shape=(16, 16))  # pixels of 0.5 x 0.75 mm
+    Image.fromarray(red_block()).save(tmp_path / "a.png")
+    for source in ("series", "a.png"):
+        segment_files(segmenter, tmp_path / source, tmp_path / f"out_{source}")
+    record, plain = (json.loads((tmp_path / f"out_{one}/index.jsonl").read_text()) for one in ("series", "a.png"))
+    assert record["area_mm2"] == pytest.approx(record["area"] * 0.375) and record["area"] > 0
+    assert "area_mm2" not in plain
+    result = segmenter.segment(red_block())
+    several = Labels.create({"lung": 1, "heart": 2})
+    halves = [
+        facts_of(red_block(), result._replace(mask=result.mask * k), several, area) for k, area in ((1, 2), (2, 3))
+    ]
+    inside = int(result.mask.sum())
+    assert summed([one | {"seconds": 0} for one in halves])["areas_mm2"] == {"lung": 2 * inside, "heart": 3 * inside}
+    halves[1] = facts_of(red_block(), result, several)
+    assert not {"area_mm2", "areas_mm2"} & summed([one | {"seconds": 0} for one in halves]).keys()
 
 
 def test_results_with_and_without_bounds_do_not_mix(segmenter, tmp_path):

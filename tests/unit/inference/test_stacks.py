@@ -243,8 +243,11 @@ def test_slices_with_nothing_to_see_are_counted(out, tmp_path):
     values = np.zeros((SIZE, SIZE, 3), np.int16)
     values[..., 1] = np.arange(SIZE)
     nibabel.save(nibabel.Nifti1Image(values, np.diag([1, 1, 2, 1])), tmp_path / "v.nii.gz")
-    assert segment_files(red_segmenter(), tmp_path / "v.nii.gz", out).notes == {"even": 1}
-    assert records(out)["v"]["notes"] == ["even (2 of 3 slices; there is one value in all pixels)"]
+    assert segment_files(red_segmenter(), tmp_path / "v.nii.gz", out).notes == {"even": 1, "no areas in mm2": 1}
+    assert records(out)["v"]["notes"] == [
+        "even (2 of 3 slices; there is one value in all pixels)",
+        "no areas in mm2 (xyzt_units says no unit of lengths)",
+    ]
 
 
 def test_what_a_writer_cannot_do_is_refused_before_any_work(series, out, tmp_path):
