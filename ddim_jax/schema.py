@@ -105,7 +105,7 @@ SCHEMA: dict[str, Any] = {
         "augmentation": Field(
             str,
             "paper",
-            "pictures are changed in training: the values of rotation_degrees and augment that are none",
+            "preset of the training augmentation: fills rotation_degrees and each field of augment that is none",
             choices=AUGMENTATIONS,
         ),
         "transforms": Field(
@@ -217,7 +217,9 @@ SCHEMA: dict[str, Any] = {
             high=100,
             added=True,
         ),
-        "ema_decay": Field(float, 0.9999, "of the moving average of the weights, which samples are of", low=0, below=1),
+        "ema_decay": Field(
+            float, 0.9999, "decay of the weights' moving average, which is sampled from", low=0, below=1
+        ),
         "log_every": Field(int, 50, "steps between lines of metrics", low=1, high=_MANY, resume="free"),
         "checkpoint_every": Field(
             int, 1000, "steps between checkpoints, with a validation each time", low=1, high=_MANY, resume="free"

@@ -71,8 +71,8 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser, several: str = "")
     parser.add_argument(
         "--require-sha256",
         metavar="HEX",
-        help="refuse a checkpoint whose manifest, or a file which, has another SHA-256; `ddim-jax doctor --ckpt RUN` "
-        "shows it",
+        help="refuse the checkpoint unless its manifest, or the file of packed weights, has this SHA-256, which "
+        "`ddim-jax doctor --ckpt RUN` shows",
     )
     parser.add_argument(
         "--plugins",

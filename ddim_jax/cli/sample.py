@@ -69,7 +69,6 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         "index.jsonl, instead of failing them",
     )
     add("--process-id", type=int, metavar="I", help="which of several processes this is, from 0")
-    add_segments(parser)
     add(
         "--process-count",
         type=int,
@@ -77,6 +76,7 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         help="how many processes divide the images, all started with the same arguments; by default both numbers come "
         "from srun, mpirun or an indexed Kubernetes Job (the index alone), and without them it is one process",
     )
+    add_segments(parser)
     options = parser.parse_args(with_windows_joined(sys.argv[1:] if arguments is None else arguments))
     try:
         options.save = check_kinds(options.save)

@@ -36,7 +36,7 @@ def run(request: StopRequest, description: str) -> NoReturn:
         "coordinator-address", None, "HOST:PORT of process 0, where several train together and no launcher says so."
     )
     processes = flags.DEFINE_integer("process-count", None, "How many processes train together.")
-    process = flags.DEFINE_integer("process-id", None, "Which of them this is, from 0.")
+    process = flags.DEFINE_integer("process-id", None, "Index of this process, from 0.")
 
     def main(_) -> int:
         stopped = "stopped; the same command goes on from the last checkpoint, if there is one"

@@ -26,15 +26,16 @@ SIZES = {
     "channel_multipliers": Field(
         tuple, help="channels of each level, in units of base_channels", low=1, high=64, lengths=(1, 12)
     ),
-    "blocks_per_level": Field(int, help="blocks at a level on the way down", low=1, high=16),
+    "blocks_per_level": Field(int, help="blocks at a level of the encoder", low=1, high=16),
     "attention_levels": Field(tuple, help="levels with attention, counted from 0", low=0, high=11),
     "attention": Field(str, help="over the pixels, or over these and the channels", choices=("position", "dual")),
     "fusion_levels": Field(tuple, help="levels where image and mask are fused, counted from 0", low=0, high=11),
     "frequency_bins": Field(int, help="resolution of the FF-Parser", low=1, high=256),
     "norm_groups": Field(int, help="groups of the group normalisation", low=1, high=4096),
     "stem_stride": Field(int, help="side of the patches that the stem folds into channels", low=1, high=64),
+    "light": Field(bool, help="3 x 3 convolutions of the head in groups, by the paper's rule; false: ordinary ones"),
     "channel_shuffle": Field(bool, help="shuffle channels between the grouped convolutions"),
-    "remat": Field(bool, help="compute activations again on the way back: less memory, more time", resume="free"),
+    "remat": Field(bool, help="compute activations again in the backward pass: less memory, more time", resume="free"),
     "dropout": Field(float, help="dropout rate in training", low=0, below=1),
     "dtype": Field(str, help="type of the arithmetic; parameters stay float32", choices=DTYPES),
 }
