@@ -125,7 +125,7 @@ def check_config(config: Mapping[str, Any]) -> None:
     if (train["steps"] > 0) == (train["epochs"] > 0):
         raise ConfigError(
             f"train.steps is {train['steps']} and train.epochs is {train['epochs']}; expected one of them above 0, "
-            "the other 0"
+            "the other 0" + (": add --config.train.epochs=0" if train["steps"] > 0 else "")
         )
     length = train["schedule_steps"] or train["steps"]
     if length and train["warmup_steps"] >= length:

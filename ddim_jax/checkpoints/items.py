@@ -19,6 +19,7 @@ METRIC = "dice"
 _SCORES = "metrics/metrics"
 _WORTH_SHARING = 2**20  # bytes
 _NAMED = 5  # leaves spelt out in a message
+_ADVICE = " Use the configuration it was trained with, or another directory."
 _TOLD = 300  # characters of an error of Orbax, which prints its settings
 _LARGEST = 2**26  # bytes of metadata
 SMALL = 2**28  # bytes that may be declared in any case
@@ -186,8 +187,8 @@ def _flatten(tree: Any) -> list[tuple[Any, Any]]:
     return jax.tree_util.tree_flatten_with_path(tree)[0]
 
 
-def check_tree(folder: Path, template: Any, saved: Any) -> None:
-    """Compares two pytrees by the names, shapes and dtypes of their leaves; `folder` is named in the message.
+def check_tree(folder: Path, template: Any, saved: Any, advice: str = _ADVICE) -> None:
+    """Compares two pytrees by names, shapes and dtypes of leaves; the message names `folder` and ends in `advice`.
 
     Orbax would silently cast another dtype, and reports the rest without naming the leaf.
 
@@ -209,7 +210,8 @@ def check_tree(folder: Path, template: Any, saved: Any) -> None:
             f"{folder} belongs to another model or optimiser: "
             + "; ".join(sorted(problems)[:_NAMED])
             + more
-            + ". Use the configuration it was trained with, or another directory."
+            + "."
+            + advice
         )
 
 

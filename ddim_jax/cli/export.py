@@ -34,7 +34,7 @@ _LARGEST_BATCH = 4096
 def parse_arguments(about: str | None, arguments: list[str] | None = None) -> argparse.Namespace:
     """The arguments of the command line; `about` is what `--help` says of the program."""
     parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_checkpoint_arguments(parser)
+    add_checkpoint_arguments(parser, several="export takes one")
     suffixes = ", ".join(f"{name} {kind.suffix}" for name, kind in FORMATS.items())
     parser.add_argument("--format", required=True, choices=FORMATS, help="what runs the file")
     parser.add_argument(
@@ -57,7 +57,11 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         "--batch dynamic)",
     )
     add_sampling_arguments(parser)
-    return parser.parse_args(with_windows_joined(sys.argv[1:] if arguments is None else arguments))
+    options = parser.parse_args(with_windows_joined(sys.argv[1:] if arguments is None else arguments))
+    if len(options.ckpt) > 1:
+        parser.error(f"--ckpt: {len(options.ckpt)} given, expected one; export each, and average their probabilities")
+    options.ckpt = options.ckpt[0]
+    return options
 
 
 def _batch(text: str) -> int | None:
@@ -88,9 +92,10 @@ def run(options: argparse.Namespace) -> int:
             batch=options.batch,
             pictures=_pictures(options.input, network, sampling, options.batch),
         )
+    what = ("picture" if options.input else "phantom") + "s" * (done.pictures != 1)
     print(
-        f"{printable(done.path)}: {done.bytes / 2**20:.1f} MiB; checked on {done.pictures} "
-        f"{'pictures' if options.input else 'phantoms'}, largest difference from JAX: {in_words(done.differences)}"
+        f"{printable(done.path)}: {done.bytes / 2**20:.1f} MiB; checked on {done.pictures} {what}, "
+        f"largest difference from JAX: {in_words(done.differences)}"
     )
     return 0
 

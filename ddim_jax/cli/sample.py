@@ -109,6 +109,8 @@ def describe(summary: Summary, options: argparse.Namespace, process: Process, co
             f"\n{len(named)} of {summary.done + summary.kept} images are unlike the pictures that the model was "
             f"calibrated on: intervals do not hold for them (unlikeness in {INDEX}, 1 is the limit): {shown}{more}"
         )
+        if 2 * len(named) > summary.done + summary.kept:
+            text += "\nmore than half are unlike: this model is not for these pictures"
     if summary.not_judged and not nothing:
         text += f"\nnot judged if images are unlike those of the calibration: {printable(summary.not_judged)}"
     if summary.passed_over:

@@ -82,6 +82,8 @@ def _parse(arguments: list[str]) -> list[str]:
             raise ConfigError(
                 f"--config is missing; expected a file, or a name of: {', '.join(configs.names())}"
             ) from error
+        if missing := re.search(r"--([\w-]+) must have a value other than None", str(error)):
+            raise ConfigError(f"--{missing[1]} is missing; expected {flags.FLAGS[missing[1]].help}") from error
         raise ConfigError(_without_traceback(str(error))) from error
     except OSError as error:
         raise ConfigError(f"--config: {' '.join(str(error.__cause__ or error).split())}") from error

@@ -25,7 +25,8 @@ def check_annotators(annotators: Sequence[str]) -> None:
     if len(annotators) == 1 or wrong or len({name.casefold() for name in annotators}) < len(annotators):
         raise ConfigError(
             f"data.annotators is {list(annotators)}; expected the names of two or more folders beside images/, one for "
-            "each annotator, or numbered alone, for masks with numbered names"
+            "each annotator, or numbered alone, for masks with numbered names; in a config as "
+            '--config.data.annotators=\'("anna", "ben")\''
         )
 
 

@@ -98,7 +98,10 @@ def _by_key(
         if problem := name_problem(name, file, "splits.csv"):
             problems.append(problem)
         elif key in found:
-            problems.append(f"{found[key]} and {file} are both {kind} of {name}")
+            there, here = str(found[key]), str(file)
+            alike = there != here and unicodedata.normalize("NFC", there) == unicodedata.normalize("NFC", here)
+            how = " (their accents are stored in two ways, NFC and NFD; rename one)" if alike else ""
+            problems.append(f"{there} and {here} are both {kind} of {name}{how}")
         else:
             found[key], names[key] = file, unicodedata.normalize("NFC", name)
     return found

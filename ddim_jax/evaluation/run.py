@@ -31,7 +31,7 @@ from ddim_jax.inference.calibration import run_folder
 from ddim_jax.inference.unlikeness import describe_picture
 from ddim_jax.preprocessing import resize_mask
 from ddim_jax.runtime.atomic import write_json
-from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.errors import DataError, InputError
 from ddim_jax.sampling_options import SamplingOptions
 
 _FOLDS = "the checkpoints are those of a cross-validation"
@@ -136,7 +136,17 @@ def _read(work: Work, bar: Progress) -> Pictures:
     """Reads all pictures; those that were trained on are told of, and not calibrated on."""
     trained_on = None if work.of_folds or work.split == "train" else _trained_on(work.first)
     resized_to = work.first.image_size if work.options.size == "model" else None
-    pictures = read_all(work.subset, bar, work.first.labels, resized_to, trained_on)
+    try:
+        pictures = read_all(work.subset, bar, work.first.labels, resized_to, trained_on)
+    except DataError as error:
+        if "--config.data.labels" not in str(error):
+            raise
+        labels = work.first.labels
+        classes = f"{', '.join(labels.class_names)} ({labels.as_config()['labels'] or 'one, by its level'})"
+        raise DataError(
+            *error.args,
+            f"An evaluation has no option for that; expected masks of the checkpoint's classes, {classes}",
+        ) from error
     if known := pictures.trained_on:
         told = f"{len(known)} of {len(work.subset)} pictures were trained on, such as {known[0]}"
         if work.calibrate is not None:

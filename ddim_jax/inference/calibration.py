@@ -119,7 +119,17 @@ def save_calibration(
     Arguments as for `calibration_record`.
     """
     path = run_folder(segmenter.checkpoint) / CALIBRATION
+    before = _read(path)[0] if os.path.lexists(path) else None
     write_json(path, calibration_record(segmenter, options, found, reference))
+    if before is not None:
+        old = before.get("about") or {}
+        logging.warning(
+            "%s: replaces that of %s pictures of %s %s, with which results were made before",
+            path,
+            old.get("images"),
+            old.get("dataset"),
+            old.get("split"),
+        )
     return path
 
 
@@ -136,7 +146,12 @@ def packable_calibration(found: Found, dtype: str) -> dict[str, Any] | None:
         if why_not:
             logging.warning("%s", why_not)
     if record is not None and dtype != "float32":
-        logging.warning("the calibration of %s is left out: it holds for weights not rounded to %s", told, dtype)
+        logging.warning(
+            "the calibration of %s is left out: it holds for weights not rounded to %s; calibrate the file: "
+            "ddim-jax evaluate --ckpt FILE --data-root DIR --calibrate --output OUT",
+            told,
+            dtype,
+        )
         record = None
     return record
 

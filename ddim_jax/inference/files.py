@@ -15,6 +15,7 @@ from absl import logging
 
 from ddim_jax.inference.agreement import SETTINGS
 from ddim_jax.inference.flagging import FLAGGED, check_share, remove_list, write_flagged
+from ddim_jax.inference.hypotheses import why_no_opinions
 from ddim_jax.inference.index import Index, check_locks, removed
 from ddim_jax.inference.jobs import absolute, name_jobs, plan_jobs
 from ddim_jax.inference.ownership import refuse_strangers
@@ -139,6 +140,8 @@ def segment_files(
     output_dir = local_path(output_dir, "output")
     options = segmenter.options(options, **given)
     kinds = check_kinds(save)
+    if "hypotheses" in kinds and (why := why_no_opinions(segmenter.config, options)):
+        logging.warning("hypotheses: expect one mask and noise, not opinions: %s", why)
     flagging = flag_uncertain is not None
     if flagging:
         check_share(flag_uncertain)

@@ -1,6 +1,7 @@
 """Hypotheses: the whole masks that the samples of a picture fall into, each with its weight."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,18 @@ class Hypothesis(NamedTuple):
     mask: np.ndarray
     weight: float
     samples: tuple[int, ...]
+
+
+def why_no_opinions(config: Mapping[str, Any], options: SamplingOptions) -> str:
+    """The reasons why the samples of a checkpoint are hardly more than one mask and noise; "" where none is known."""
+    data, reasons = config["data"], []
+    if not data.get("annotators") and data.get("name") != "ambiguous":
+        reasons.append("it was trained on one mask of each picture (data.annotators)")
+    if config["diffusion"].get("loss") == "bce_dice":
+        reasons.append("diffusion.loss=bce_dice favours the likeliest mask")
+    if options.steps == 1:
+        reasons.append("one step gives a mean of masks: --sampler ddpm with 20 steps or more")
+    return "; ".join(reasons)
 
 
 def hypotheses_of(

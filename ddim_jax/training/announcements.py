@@ -7,6 +7,7 @@ import jax
 from ddim_jax.data import annotators_of, consensus_in_words, note_of
 from ddim_jax.data.preflight import describe, shared_pictures, unseen_classes
 from ddim_jax.data.splits import few_in_words
+from ddim_jax.training.mean_teacher import RAMP
 from ddim_jax.training.setup import Prepared, Run
 
 
@@ -34,6 +35,8 @@ def announcements(run: Run, prepared: Prepared) -> Iterator[str]:
         yield note
     if unlabelled := run.data.unlabelled:
         yield f"{len(unlabelled.ids)} unlabelled pictures beside them, as many in each step"
+        if run.steps < RAMP:
+            yield f"the weight of unlabelled pictures grows over {RAMP} steps: in {run.steps} they do next to nothing"
         yield from unlabelled.told
     if data["empty_windows"]:
         yield (

@@ -12,7 +12,7 @@ import orbax.checkpoint  # noqa: F401  now: the installation may be another one 
 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.config import resolve_config
-from ddim_jax.data import Order
+from ddim_jax.data import Order, annotators_of
 from ddim_jax.data.pixels import write_pixels
 from ddim_jax.runtime.compile_clock import CompileClock
 from ddim_jax.runtime.pinned import pinned
@@ -170,7 +170,9 @@ def _finished(run: Run) -> str:
     """The last line of a run that has made all its steps: its best step, and what to do next."""
     best = run.store.best()
     told = f"; the best in validation is step {best[0]}, with a Dice of {best[1]:.4f}" if best else ""
-    return f"{run.workdir} is finished{told}. Next: ddim-jax evaluate --ckpt {run.workdir} --split val"
+    # The best by their consensus need not have the best samples.
+    latest = " --checkpoint-step latest" if annotators_of(run.data.train) else ""
+    return f"{run.workdir} is finished{told}. Next: ddim-jax evaluate --ckpt {run.workdir} --split val{latest}"
 
 
 def _batches(run: Run, prepared: Prepared) -> Iterator[Batch]:

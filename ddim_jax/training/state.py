@@ -21,7 +21,10 @@ from ddim_jax.labels import Labels
 from ddim_jax.models import PlainUNet, example_inputs, param_shapes
 from ddim_jax.models.plain_unet import Levels
 from ddim_jax.ops.random_keys import compiled_draws
+from ddim_jax.pretrained import SHA256
+from ddim_jax.runtime.errors import CheckpointError
 from ddim_jax.runtime.pinned import key as key_of
+from ddim_jax.runtime.remote import local_path
 
 
 @flax.struct.dataclass
@@ -85,6 +88,11 @@ def load_weights(
         that does not fit is told.
     """
     fresh = param_shapes(model, image_size)
+    if not is_weights(path) and not local_path(path, "train.init_from").is_file():
+        raise CheckpointError(
+            f"train.init_from is {path}: no such file or folder; expected a run, a file of weights, or a "
+            f"name of: {', '.join(SHA256)}"
+        )
     if not is_weights(path):
         return InitialWeights(
             from_torch(load_state_dict(path), fresh, source=path), f"starts from the weights of {path}"
@@ -94,10 +102,14 @@ def load_weights(
     before = Labels.from_config(config["data"])
     channels = getattr(model, "mask_channels", 1)
     wanted, given = flatten_dict(fresh, sep="."), flatten_dict(found.params, sep=".")
+    advice = (
+        f" It is of model.name={config['model']['name']}, model.preset={config['model']['preset']}: train.init_from "
+        "takes weights of the network that is trained."
+    )
     told, new = f"starts from step {found.step} of {path}", []
     if examples := (found.metadata.get("data") or {}).get(PRETRAINING):
         pretrained = pretrainable(model, image_size)
-        check_tree(found.place, pretrained, given)
+        check_tree(found.place, pretrained, given, advice)
         told += f", pre-trained on {examples} pictures without masks: {len(given)} of {len(wanted)} arrays"
         return InitialWeights(found.params, f"{told}; these are new: {', '.join(new_parts(wanted, pretrained))}")
     if before.channels != channels:
@@ -109,7 +121,7 @@ def load_weights(
         if not new:
             told += f"; {about}, and all layers are kept, since the network has no field mask_channels"
     kept = {name: array for name, array in given.items() if name not in new}
-    check_tree(found.place, {name: leaf for name, leaf in wanted.items() if name not in new}, kept)
+    check_tree(found.place, {name: leaf for name, leaf in wanted.items() if name not in new}, kept, advice)
     if new:
         told += f"; {about}, so these are new: {', '.join(new)}"
     return InitialWeights(unflatten_dict(kept, sep="."), told)

@@ -135,7 +135,13 @@ def _folders(root: Path, wanted: tuple[str, ...]) -> dict[str, Path]:
                 found[name] = entry
     missing = [name for name in wanted if name not in found]
     if missing:
-        said = " (data.annotators)" if len(wanted) > 2 else ""
+        others = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry not in found.values())
+        if len(wanted) > 2:
+            said = " (data.annotators; of another folder evaluate --annotators A,B, or '' for one truth)"
+        elif missing == ["masks"] and len(others) > 1:
+            said = f" (masks of several annotators: --annotators {','.join(others)}, data.annotators in training)"
+        else:
+            said = ""
         raise DataError(f"{root} has no folder {' and no folder '.join(missing)}{said}; it holds {entries(root)}.")
     return {name: found[name] for name in wanted}
 

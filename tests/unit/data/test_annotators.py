@@ -116,7 +116,9 @@ def test_one_mask_of_each_picture_is_no_set_of_annotators(tmp_path):
 
 
 def test_a_folder_that_is_not_there_is_named(folders):
-    with pytest.raises(DataError, match=r"has no folder carl \(data.annotators\); it holds Ben, anna, images"):
+    with pytest.raises(
+        DataError, match=r"no folder carl \(data.annotators; .* --annotators A,B.*holds Ben, anna, images"
+    ):
         everything(folders, ["anna", "carl"])
 
 
@@ -227,3 +229,12 @@ def test_the_doctor_counts_the_annotators(folders):
         "2, each with a mask of every picture; all that is told of masks is of their consensus: a pixel counts where "
     )
     assert ("annotators", said + "both say so", "") in examine(folders, SIZE, "cpu", 2, annotators=["anna", "ben"])
+
+
+def test_a_folder_of_annotators_alone_is_told_the_option(tmp_path):
+    for name in ("images", "anna", "ben"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(DataError, match=r"no folder masks \(masks of several annotators: --annotators anna,ben, data"):
+        load_dataset("folder", "all", root=tmp_path)
+    with pytest.raises(ConfigError, match=r"""--config.data.annotators='\("anna", "ben"\)'"""):
+        load_dataset("folder", "all", root=tmp_path, annotators=("anna,ben",))

@@ -1,5 +1,8 @@
 """Masks are paired with the pictures of a folder, and a file that stays alone is named."""
 
+import unicodedata
+from pathlib import Path
+
 import numpy as np
 import pytest
 from absl import logging
@@ -7,6 +10,7 @@ from pair_files import mask, picture, save, save_pair
 
 from ddim_jax.data import load_dataset
 from ddim_jax.data.datasets.folder import find_pairs
+from ddim_jax.data.discovery import match_pairs
 from ddim_jax.runtime.errors import DataError
 
 
@@ -85,3 +89,11 @@ def test_more_than_ten_problems_are_counted(tmp_path):
     assert "24 files" in str(error.value)
     assert str(error.value).count("has no mask") == 10
     assert str(error.value).endswith("... and 14 more")
+
+
+def test_two_names_that_look_alike_are_told_apart():
+    composed, apart = (Path("images", unicodedata.normalize(form, "L\u00e4sion.png")) for form in ("NFC", "NFD"))
+    _, (problem, *_) = match_pairs([(composed.stem, composed), (apart.stem, apart)], [])
+    assert problem.endswith("(their accents are stored in two ways, NFC and NFD; rename one)")
+    _, (problem, *_) = match_pairs([("a", Path("images/a.png")), ("a", Path("images/a.jpg"))], [])
+    assert problem.endswith("both images of a")

@@ -6,11 +6,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from evaluation_fakes import hand_case
 from PIL import Image
 from rich.progress import Progress
 
 from ddim_jax.data import ids_digest, load_dataset
-from ddim_jax.evaluation import checkpoint
+from ddim_jax.evaluation import checkpoint, evaluate
 from ddim_jax.evaluation.reading import read_all
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError, InputError
@@ -122,3 +123,17 @@ def test_masks_with_several_foregrounds_are_not_scored_as_one(tmp_path):
     source = load_dataset("folder", "all", root=tmp_path)
     with pytest.raises(DataError, match=r"2 masks have one value each .* 1 \(8 pixels .* 2 \(8 pixels"):
         read_all(source, Progress(), Labels())
+
+
+def test_label_maps_are_said_to_have_to_be_of_the_classes_of_the_checkpoint(tmp_path):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+        for name in "ab":
+            Image.fromarray(np.repeat([0, 1, 2, 3], 4).reshape(4, 4).astype(np.uint8)).save(
+                tmp_path / folder / f"{name}.png"
+            )
+    segmenter, _ = hand_case()
+    source = load_dataset("folder", "all", root=tmp_path)
+    said = r"(?s)2 of 2 masks are label maps.*An evaluation has no option for that; .*, foreground \(one, by"
+    with pytest.raises(DataError, match=said):
+        evaluate(segmenter, source, tmp_path / "out", split="all")

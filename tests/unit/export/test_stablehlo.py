@@ -187,3 +187,9 @@ def test_a_program_of_many_evaluations_is_checked_on_fewer_phantoms(steps, sampl
     loaded = network(ReadsRed(), {}, steps=steps, samples=samples)
     found = command._pictures([], loaded, SamplingOptions.create(loaded.config), batch)
     assert [picture.shape[:2] for picture in found] == [(SIZE, SIZE)] * count
+
+
+def test_one_checkpoint_is_exported(capsys):
+    with pytest.raises(SystemExit):
+        command.parse_arguments(None, ["--ckpt", "a", "b", "--format", "stablehlo", "--output", "a.zip"])
+    assert "--ckpt: 2 given, expected one; export each" in capsys.readouterr().err

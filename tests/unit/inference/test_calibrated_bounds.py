@@ -240,3 +240,11 @@ def test_a_run_is_calibrated_and_its_bounds_are_used(plain, tmp_path):
     assert 0 <= bounds.area_low <= bounds.area_high <= 256 and 0 <= bounds.dice_low <= 1
     with pytest.raises(InputError, match="calibrate on the split test; expected val"):
         evaluate_checkpoint(run, "test", calibrate=0.8)
+
+
+def test_a_calibration_that_is_replaced_is_named(segmenter, caplog):
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        save(segmenter)
+        assert caplog.text == ""
+        save(segmenter)
+    assert "calibration.json: replaces that of 40 pictures of lungs val" in caplog.text

@@ -1,6 +1,7 @@
 """Samples grouped into whole-mask hypotheses, and their file."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from ddim_jax.imageio.writers.hypotheses import Hypotheses
-from ddim_jax.inference.hypotheses import Hypothesis, hypotheses_of
+from ddim_jax.inference.hypotheses import Hypothesis, hypotheses_of, why_no_opinions
 from ddim_jax.inference.records import facts_of
 from ddim_jax.inference.segmentation import Segmentation, fuse
 from ddim_jax.inference.source import summed
@@ -86,3 +87,13 @@ def test_the_file_has_a_page_for_each_with_its_weight(tmp_path, labels):
     for (page, about), mask, weight in zip(pages, masks, ("0.7500 (3 samples)", "0.2500 (1 samples)"), strict=True):
         np.testing.assert_array_equal(page, mask if labels.several else 255 * mask)
         assert about.endswith(f"weight {weight}")
+
+
+def test_what_gives_one_mask_and_noise_is_told_why():
+    def why(steps=20, loss="mse", **data):
+        return why_no_opinions({"data": data, "diffusion": {"loss": loss}}, replace(OPTIONS, steps=steps))
+
+    assert why(annotators=["a", "b"]) == "" == why(name="ambiguous")
+    assert why().startswith("it was trained on one mask") and ";" not in why()
+    assert why(annotators=["a", "b"], steps=1).startswith("one step gives a mean")
+    assert why(annotators=["a", "b"], loss="bce_dice").startswith("diffusion.loss=bce_dice")

@@ -19,6 +19,7 @@ from ddim_jax.evaluation import evaluate
 from ddim_jax.evaluation.tables import summary_table
 from ddim_jax.inference import Segmenter, segment_files
 from ddim_jax.inference.calibration import load_reference
+from ddim_jax.inference.files import Summary
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.unlikeness import describe_picture, fit_reference
 from ddim_jax.runtime.errors import InputError
@@ -193,3 +194,11 @@ def test_files_of_weights_judge_as_their_run(calibrated, tmp_path):
     del record["weights"]  # as it is packed
     packed = Segmenter(ReadsRed(), segmenter._params, config=config(), step=7, checkpoint=str(file), calibration=record)
     assert packed.unlikeness(NOISE) == segmenter.unlikeness(NOISE) > 1
+
+
+def test_more_than_half_unlike_says_that_the_model_is_for_others():
+    def told(unlike, done):
+        return last_lines(Summary(done, 0, [], 1.0, 0.0, None, {}, {}, "", [(f"{k}.png", 2.0) for k in range(unlike)]))
+
+    assert told(2, 3).endswith("more than half are unlike: this model is not for these pictures")
+    assert "more than half" not in told(2, 4)

@@ -142,3 +142,12 @@ def test_a_run_of_another_network_is_refused_although_its_mask_has_other_channel
     wide = random_weights({**overrides, "base_channels": 16, "mask_channels": 4})
     with pytest.raises(CheckpointError, match=r"before/checkpoints/4 belongs to another model.* conv_in.bias: "):
         load_weights(saved_run(tmp_path / "before", wide, {"lung": 1, "heart": 2, "rib": 3}), network(), 16)
+
+
+def test_what_is_no_checkpoint_and_what_is_of_another_network_is_told(tmp_path):
+    with pytest.raises(CheckpointError, match=r"train.init_from is .*/nope: no such file or folder; expected"):
+        load_weights(tmp_path / "nope", network(), 16)
+    before = saved_run(tmp_path / "before", random_weights(tiny_config()["model"]["overrides"]))
+    unet = models.create_model("unet", preset="small")
+    with pytest.raises(CheckpointError, match=r"It is of model.name=lightweight_ddim, model.preset=small: train"):
+        load_weights(before, unet, 32)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -180,6 +181,12 @@ def test_the_end_names_the_best_step_and_what_comes_next(plain, tmp_path, capsys
         f"{tmp_path}/run is finished; the best in validation is step {best[1]}, with a Dice of {best[0]:.4f}. "
         f"Next: ddim-jax evaluate --ckpt {tmp_path}/run --split val"
     )
+
+
+def test_the_end_of_a_run_of_several_annotators_names_the_latest_step():
+    store = SimpleNamespace(best=lambda: None)
+    run = SimpleNamespace(workdir="run", store=store, data=SimpleNamespace(train=SimpleNamespace(annotators=2)))
+    assert loop._finished(run).endswith("evaluate --ckpt run --split val --checkpoint-step latest")
 
 
 def test_a_finished_run_is_left_alone(plain, capsys):
