@@ -123,7 +123,7 @@ class SamplingOptions:
         and once checked for exclusive classes of which the likeliest is taken, the background among them.
       window: centre and width of the values of a DICOM, NIfTI or 16-bit file that are shown; None for the one the
         training had (`data.window`) or, where that had none, the file's own. Arrays have none.
-      invert: files store their pictures inverted, white as the smallest value, and they are turned round when they are
+      invert: files store their pictures inverted, white as the smallest value, and are inverted back when they are
         read; arrays are taken as they are. None for what the training had (`data.invert`).
     """
 

@@ -31,7 +31,7 @@ def shown_frame(
 
     Grey values go through the modality LUT and then the window of `options`, `window`, the file's VOI LUT or window, or
     `limits`, or the range of 99% of the frame's values; 8 bits without any of these stay as they are. MONOCHROME1 is
-    turned round. Palettes and YBR become RGB, of which 8 bits are kept.
+    inverted. Palettes and YBR become RGB, of which 8 bits are kept.
 
     Args:
       path: of the file.

@@ -52,7 +52,7 @@ class ReadOptions(NamedTuple):
       window: centre and width of the values that are shown, in the units of a DICOM or NIfTI file (Hounsfield units in
         CT) or the stored values of a file with 16 bits a channel; what lies below is black, above white. None: the
         file's own window, or a robust range of its values. Files of 8 bits have no window.
-      invert: pictures are stored inverted, white as the smallest value: they are turned round.
+      invert: pictures are stored inverted, white as the smallest value: reading inverts them.
       allow_damaged: read JPEG data with a hole or a missing end, and fax codes that may lack rows, as far as that
         goes, with a note; else an error.
     """

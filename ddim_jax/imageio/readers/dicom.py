@@ -60,7 +60,7 @@ class DicomReader:
 
         The segments of a DICOM-SEG file are classes by name, or by number where none has the name of a class
         (`ddim_jax.imageio.segments.read_segments`). Segments that overlap need `data.multilabel`. A MONOCHROME1 file is
-        turned round where it is read by level, and refused where it is read by value.
+        inverted where it is read by level, and refused where it is read by value.
 
         Raises:
           DataError, InputError: as `read_image` and `ddim_jax.imageio.masks.mask_of_numbers`.

@@ -47,7 +47,7 @@ class PillowReader:
         Grey is repeated to three channels; palettes and CMYK become RGB; what is transparent is laid over black. Files
         with 16 bits a channel, grey or colour, are brought to 8 by the window of `options`, or else as
         `ddim_jax.imageio.depth` says; 8 bits stay as they are. Where white is stored as 0 (TIFF's MinIsWhite), the
-        picture is turned round.
+        picture is inverted.
 
         Raises:
           DataError: the file is missing, empty, truncated, damaged, no picture or no file, of several frames, wholly
