@@ -18,10 +18,11 @@ from ddim_jax.cli.arguments import (
 from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.imageio.images import image_suffixes
 from ddim_jax.inference.ensemble import load_checkpoints
-from ddim_jax.inference.files import Summary, check_kinds, segment_files
+from ddim_jax.inference.files import Summary, segment_files
 from ddim_jax.inference.flagging import FLAGGED, check_share
 from ddim_jax.inference.parts import INDEX
 from ddim_jax.inference.processes import Process
+from ddim_jax.inference.work import check_kinds
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.compile_clock import CompileClock
 from ddim_jax.runtime.errors import InputError, report_input_errors

@@ -1,34 +1,25 @@
 """A folder of images segmented by one process or several, going on where an earlier run stopped."""
 
 import contextlib
-import hashlib
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
-from absl import logging
-
 from ddim_jax.inference.agreement import SETTINGS
-from ddim_jax.inference.flagging import FLAGGED, check_share, remove_list, write_flagged
-from ddim_jax.inference.hypotheses import why_no_opinions
-from ddim_jax.inference.index import Index, check_locks, removed
-from ddim_jax.inference.jobs import absolute, name_jobs, plan_jobs
+from ddim_jax.inference.flagging import FLAGGED, remove_list, write_flagged
+from ddim_jax.inference.index import Index, removed
+from ddim_jax.inference.jobs import Job, name_jobs
 from ddim_jax.inference.ownership import refuse_strangers
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.results import Results
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.stream import Stream
 from ddim_jax.inference.unlikeness import is_unlike
-from ddim_jax.inference.writing import writing_context
-from ddim_jax.ops.surroundings import surroundings
-from ddim_jax.registry import WRITERS
+from ddim_jax.inference.work import Work, plan_work
 from ddim_jax.runtime.errors import InputError
-from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
 
 
@@ -136,126 +127,99 @@ def segment_files(
       CheckpointError: the network gives values that are not finite; that image's results are not written.
     """
     began = time.monotonic()
-    inputs = [local_path(path, "input") for path in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
-    output_dir = local_path(output_dir, "output")
-    options = segmenter.options(options, **given)
-    kinds = check_kinds(save)
-    if "hypotheses" in kinds and (why := why_no_opinions(segmenter.config, options)):
-        logging.warning("hypotheses: expect one mask and noise, not opinions: %s", why)
-    flagging = flag_uncertain is not None
-    if flagging:
-        check_share(flag_uncertain)
-    if prefetch < 1:
-        raise InputError(f"prefetch is {prefetch}; expected at least 1")
-    process = Process.create(process_index, process_count)
-    output_dir = Path(absolute(output_dir))
-    if output_dir.exists() and not output_dir.is_dir():
-        raise InputError(f"{output_dir} is a file; expected a folder for the results")
-    check_locks(output_dir, process)
-    plan = plan_jobs(inputs, output_dir)
-    if plan.remark:
-        logging.warning("%s", plan.remark)
-    if process.count > 1 and plan.inside is not None:
-        # A process could take for an image what another has just written.
-        raise InputError(f"{plan.inside} lies in the output folder; with several processes, use another output folder")
-    context = writing_context(segmenter, options, segments)
-    calibration = context.calibration
-    for kind in kinds:
-        if (check := getattr(WRITERS.get(kind), "check", None)) is not None:
-            check([Path(job.files[0]) for job in plan.jobs], context)
-    common = {"checkpoint": context.checkpoint, "weights": context.weights, "step": context.step, **options.as_dict()}
-    batch_size = segmenter.batch_size(options, batch_size, len(plan.jobs))
-    common |= {
-        "surroundings": surroundings() | ({} if jax.default_backend() == "cpu" else {"batch_size": str(batch_size)})
-    }
-    # The masks are the same without: a folder that knows of none is one of a run that was not calibrated.
-    common |= {} if calibration is None else {"calibration": calibration.digest()}
-    reference, not_judged = segmenter.reference()
-    common |= {} if reference is None else {"unlikeness": reference.digest()}
-
-    work = {
-        "input": _described([absolute(path) for path in inputs]),
-        # A part of an archive may be away while one of the processes looks at it.
-        "list of pictures": _described(sorted(job.source for job in plan.jobs)),
-        "save": list(kinds),
-        "segments": dict(context.segments),
-        "flag_uncertain": flag_uncertain,
-    }
-
-    failed, flagged, slices, notes, unlike = [], None, {}, Counter(), {}
-    if not os.path.lexists(output_dir / SETTINGS):  # before a record is made in a folder of somebody
-        refuse_strangers(output_dir, (job for job in plan.jobs if process.owns(job.name)), kinds)
-    with contextlib.closing(Index(output_dir, common, process, work)) as index:
+    work = plan_work(
+        segmenter,
+        inputs,
+        output_dir,
+        options,
+        save=save,
+        segments=segments,
+        flag_uncertain=flag_uncertain,
+        prefetch=prefetch,
+        batch_size=batch_size,
+        process=Process.create(process_index, process_count),
+        **given,
+    )
+    if not os.path.lexists(work.output_dir / SETTINGS):  # before a record is made in a folder of somebody
+        refuse_strangers(work.output_dir, (job for job in work.jobs if work.process.owns(job.name)), work.kinds)
+    told, flagged = _Told([], {}, Counter(), {}), None
+    with contextlib.closing(Index(work.output_dir, work.settings, work.process, work.described)) as index:
         # An image's name may depend on what is done already, its process does not.
-        named = zip(plan.jobs, name_jobs(plan.jobs, index.is_of), strict=True)
-        own = [job for planned, job in named if process.owns(planned.name)]
-        todo = [job for job in own if not index.is_done(job, kinds, context.segments)]
-        refuse_strangers(output_dir, todo, kinds, index)
-        if reference is not None:
+        named = zip(work.jobs, name_jobs(work.jobs, index.is_of), strict=True)
+        own = [job for planned, job in named if work.process.owns(planned.name)]
+        todo = [job for job in own if not index.is_done(job, work.kinds, work.context.segments)]
+        refuse_strangers(work.output_dir, todo, work.kinds, index)
+        if work.judges:
             anew = {job.name for job in todo}
             before = ((job.source, index.unlikeness(job.name)) for job in own if job.name not in anew)
-            unlike |= {file: unlikeness for file, unlikeness in before if is_unlike(unlikeness)}
+            told.unlike.update({file: unlikeness for file, unlikeness in before if is_unlike(unlikeness)})
         if todo:
-            remove_list(output_dir, replaced=flagging)
-        results = Results(segmenter, output_dir, index, kinds, context)
-        stream = Stream(segmenter, todo, results, context.options, prefetch, allow_damaged, batch_size)
-        with _bar(progress, len(todo)) as advance, _told_if_removed(), contextlib.closing(iter(stream)) as records:
-            for record in records:
-                # The line of an earlier run stays where nobody could look at the file: its results are there.
-                if record["mtime_ns"] is not None or not index.is_of(record["name"], record["file"]):
-                    index.add(record)
-                slices[record["name"]] = record.get("slices", 1)
-                notes.update(note.partition(" (")[0] for note in record.get("notes", ()))
-                if record["status"] == "failed":
-                    failed.append((record["file"], record["reason"]))
-                elif is_unlike(record["unlikeness"]):
-                    unlike[record["file"]] = record["unlikeness"]
-                advance()
-        unread = {file for file, _ in failed}
-        gone = [
-            job
-            for job in own
-            if job.source not in unread
-            and not index.has_results(job, {"slices": slices.get(job.name) or index.slices(job.name)}, kinds)
-        ]
-        if gone:
-            raise InputError(f"{len(gone)} of {len(own)} results: {removed(output_dir / gone[0].output(kinds[0]))}")
-        if flagging:
-            flagged = index.close(lambda merged: write_flagged(output_dir / FLAGGED, merged, flag_uncertain))
+            remove_list(work.output_dir, replaced=flag_uncertain is not None)
+        results = Results(segmenter, work.output_dir, index, work.kinds, work.context)
+        stream = Stream(segmenter, todo, results, work.context.options, prefetch, allow_damaged, work.batch_size)
+        _segment(stream, index, told, _bar(progress, len(todo)))
+        _check_there(work, own, told, index)
+        if flag_uncertain is not None:
+            file = work.output_dir / FLAGGED
+            flagged = index.close(lambda merged: write_flagged(file, merged, flag_uncertain))
+    calibration = work.context.calibration
     return Summary(
-        done=len(todo) - len(failed),
+        done=len(todo) - len(told.failed),
         kept=len(own) - len(todo),
-        failed=failed,
+        failed=told.failed,
         seconds=time.monotonic() - began,
         waited=stream.waited,
         flagged=flagged,
-        passed_over=plan.passed_over,
-        notes=notes,
+        passed_over=work.passed_over,
+        notes=told.notes,
         bounds="" if calibration is None else calibration.in_words(),
-        unlike=list(unlike.items()),
-        not_judged=not_judged,
+        unlike=list(told.unlike.items()),
+        not_judged=work.not_judged,
     )
 
 
-def _described(paths: Sequence[str]) -> str:
-    """Paths in one line; of many, as a shell makes of a pattern, the first, their number and a digest of all."""
-    if len(paths) <= 3:
-        return ", ".join(paths)
-    digest = hashlib.sha256("\0".join(paths).encode("utf-8", "surrogateescape")).hexdigest()
-    return f"{paths[0]} and {len(paths) - 1} more (SHA-256 {digest[:16]})"
+class _Told(NamedTuple):
+    """What a run tells at its end, filled while it segments.
 
-
-def check_kinds(save: Iterable[str]) -> tuple[str, ...]:
-    """The kinds of results to write, names in `WRITERS`, each once and in their order.
-
-    Raises:
-      InputError: none, or an unknown one.
+    Attributes:
+      failed, notes, unlike: as in `Summary`; `unlike` by the file.
+      slices: of each picture that was segmented, by its name.
     """
-    unknown = [kind for kind in save if kind not in WRITERS]
-    if unknown or not save:
-        found = ", ".join(map(repr, unknown)) or "empty"
-        raise InputError(f"save is {found}; expected some of {', '.join(WRITERS)}")
-    return tuple(kind for kind in WRITERS if kind in save)
+
+    failed: list[tuple[str, str]]
+    slices: dict[str, int]
+    notes: Counter[str]
+    unlike: dict[str, float]
+
+
+def _segment(stream: Stream, index: Index, told: _Told, bar: contextlib.AbstractContextManager) -> None:
+    """Segments what is to do, with a line in the index for each picture."""
+    with bar as advance, _told_if_removed(), contextlib.closing(iter(stream)) as records:
+        for record in records:
+            # The line of an earlier run stays where nobody could look at the file: its results are there.
+            if record["mtime_ns"] is not None or not index.is_of(record["name"], record["file"]):
+                index.add(record)
+            told.slices[record["name"]] = record.get("slices", 1)
+            told.notes.update(note.partition(" (")[0] for note in record.get("notes", ()))
+            if record["status"] == "failed":
+                told.failed.append((record["file"], record["reason"]))
+            elif is_unlike(record["unlikeness"]):
+                told.unlike[record["file"]] = record["unlikeness"]
+            advance()
+
+
+def _check_there(work: Work, own: Sequence[Job], told: _Told, index: Index) -> None:
+    """Refuses to end as if all were done where somebody removed results meanwhile."""
+    unread = {file for file, _ in told.failed}
+    gone = [
+        job
+        for job in own
+        if job.source not in unread
+        and not index.has_results(job, {"slices": told.slices.get(job.name) or index.slices(job.name)}, work.kinds)
+    ]
+    if gone:
+        place = work.output_dir / gone[0].output(work.kinds[0])
+        raise InputError(f"{len(gone)} of {len(own)} results: {removed(place)}")
 
 
 @contextlib.contextmanager

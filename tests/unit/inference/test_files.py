@@ -11,10 +11,10 @@ from PIL import Image
 from result_files import ALL, contents, records
 from segmenters import SIZE, picture, red_segmenter
 
-from ddim_jax.inference import files as files_module
 from ddim_jax.inference import reading as reading_module
 from ddim_jax.inference import results as results_module
 from ddim_jax.inference import segment_files
+from ddim_jax.inference import work as work_module
 from ddim_jax.runtime.errors import DataError
 
 
@@ -114,14 +114,14 @@ def test_unreadable_files_are_named_and_do_not_stop_the_others(folder, out):
 
 
 def test_a_file_that_vanishes_is_reported(folder, out, monkeypatch):
-    plan = files_module.plan_jobs
+    plan = work_module.plan_jobs
 
     def plan_then_remove(*arguments):
         jobs = plan(*arguments)
         (folder / "c.png").unlink()
         return jobs
 
-    monkeypatch.setattr(files_module, "plan_jobs", plan_then_remove)
+    monkeypatch.setattr(work_module, "plan_jobs", plan_then_remove)
     summary = segment_files(red_segmenter(), folder, out)
     ((path, reason),) = summary.failed
     assert path == str(folder / "c.png") and "no longer there" in reason and summary.done == 4

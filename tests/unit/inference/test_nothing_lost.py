@@ -11,10 +11,10 @@ from PIL import Image
 from result_files import contents, records
 from segmenters import picture, red_segmenter
 
-from ddim_jax.inference import files as files_module
 from ddim_jax.inference import reading as reading_module
 from ddim_jax.inference import results as results_module
 from ddim_jax.inference import segment_files
+from ddim_jax.inference import work as work_module
 from ddim_jax.inference.index import Index
 from ddim_jax.inference.jobs import absolute, plan_jobs
 from ddim_jax.inference.processes import Process
@@ -39,7 +39,7 @@ def test_results_stay_where_the_pictures_vanish(folder, out, monkeypatch, stand_
 
     run()
     before, index = contents(out), records(out)
-    plan, moved = files_module.plan_jobs, folder.with_name("moved")
+    plan, moved = work_module.plan_jobs, folder.with_name("moved")
 
     def come_back():
         if moved.exists():
@@ -64,7 +64,7 @@ def test_results_stay_where_the_pictures_vanish(folder, out, monkeypatch, stand_
         return planned
 
     with monkeypatch.context() as patch:
-        patch.setattr(files_module, "plan_jobs", plan_then_vanish)
+        patch.setattr(work_module, "plan_jobs", plan_then_vanish)
         assert sum(len(summary.failed) for summary in run(save=("mask", "overlay"))) == 5
     assert contents(out) == before
     come_back()
@@ -386,7 +386,7 @@ def test_a_fifo_is_no_picture(folder, out):
         with pytest.raises(InputError, match=r"x\.png is neither a file nor a folder"):
             segment_files(red_segmenter(), given, out)
     (folder / "x.png").unlink()
-    plan = files_module.plan_jobs
+    plan = work_module.plan_jobs
 
     def plan_then_replace(*arguments):
         planned = plan(*arguments)
@@ -395,7 +395,7 @@ def test_a_fifo_is_no_picture(folder, out):
         return planned
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files_module, "plan_jobs", plan_then_replace)
+        patch.setattr(work_module, "plan_jobs", plan_then_replace)
         ((file, reason),) = segment_files(red_segmenter(), folder, out).failed
     assert reason == f"{file}: cannot be read (no regular file)"
 

@@ -1,0 +1,150 @@
+"""What a run over files has to do: its arguments checked, its pictures named, what has to be the same in its folder."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from absl import logging
+
+from ddim_jax.imageio.writers import Context
+from ddim_jax.inference.flagging import check_share
+from ddim_jax.inference.hypotheses import why_no_opinions
+from ddim_jax.inference.index import check_locks
+from ddim_jax.inference.jobs import Job, absolute, plan_jobs
+from ddim_jax.inference.processes import Process
+from ddim_jax.inference.segmenter import Segmenter
+from ddim_jax.inference.writing import writing_context
+from ddim_jax.ops.surroundings import surroundings
+from ddim_jax.registry import WRITERS
+from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.remote import local_path
+from ddim_jax.sampling_options import SamplingOptions
+
+
+class Work(NamedTuple):
+    """The arguments of `segment_files`, resolved.
+
+    Attributes:
+      output_dir: the folder of the results.
+      kinds: of results.
+      process: which of the processes this is.
+      jobs: the pictures of all processes.
+      passed_over: as in `Summary`.
+      context: of the run, for writers.
+      judges: pictures are compared with those of the calibration; `not_judged` says why not.
+      batch_size: pictures to one program.
+      settings: what all results of the folder have in common.
+      described: what all processes that are at work together have in common, in words.
+    """
+
+    output_dir: Path
+    kinds: tuple[str, ...]
+    process: Process
+    jobs: Sequence[Job]
+    passed_over: Mapping[str, int]
+    context: Context
+    judges: bool
+    not_judged: str
+    batch_size: int
+    settings: dict[str, Any]
+    described: dict[str, Any]
+
+
+def plan_work(
+    segmenter: Segmenter,
+    inputs: str | os.PathLike | Sequence[str | os.PathLike],
+    output_dir: str | os.PathLike,
+    options: SamplingOptions | None,
+    *,
+    save: Sequence[str],
+    segments: Sequence[str],
+    flag_uncertain: float | None,
+    prefetch: int,
+    batch_size: int | None,
+    process: Process,
+    **given: Any,
+) -> Work:
+    """Checks the arguments of `ddim_jax.inference.files.segment_files`, which it has; nothing is written.
+
+    Raises:
+      InputError: as there.
+    """
+    inputs = [local_path(path, "input") for path in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
+    output_dir = local_path(output_dir, "output")
+    options = segmenter.options(options, **given)
+    kinds = check_kinds(save)
+    if "hypotheses" in kinds and (why := why_no_opinions(segmenter.config, options)):
+        logging.warning("hypotheses: expect one mask and noise, not opinions: %s", why)
+    if flag_uncertain is not None:
+        check_share(flag_uncertain)
+    if prefetch < 1:
+        raise InputError(f"prefetch is {prefetch}; expected at least 1")
+    output_dir = Path(absolute(output_dir))
+    if output_dir.exists() and not output_dir.is_dir():
+        raise InputError(f"{output_dir} is a file; expected a folder for the results")
+    check_locks(output_dir, process)
+    plan = plan_jobs(inputs, output_dir)
+    if plan.remark:
+        logging.warning("%s", plan.remark)
+    if process.count > 1 and plan.inside is not None:
+        # A process could take for an image what another has just written.
+        raise InputError(f"{plan.inside} lies in the output folder; with several processes, use another output folder")
+    context = writing_context(segmenter, options, segments)
+    for kind in kinds:
+        if (check := getattr(WRITERS.get(kind), "check", None)) is not None:
+            check([Path(job.files[0]) for job in plan.jobs], context)
+    batch_size = segmenter.batch_size(options, batch_size, len(plan.jobs))
+    reference, not_judged = segmenter.reference()
+    settings = {"checkpoint": context.checkpoint, "weights": context.weights, "step": context.step}
+    settings |= options.as_dict()
+    settings |= {
+        "surroundings": surroundings() | ({} if jax.default_backend() == "cpu" else {"batch_size": str(batch_size)})
+    }
+    # The masks are the same without: a folder that knows of none is one of a run that was not calibrated.
+    settings |= {} if context.calibration is None else {"calibration": context.calibration.digest()}
+    settings |= {} if reference is None else {"unlikeness": reference.digest()}
+    described = {
+        "input": _described([absolute(path) for path in inputs]),
+        # A part of an archive may be away while one of the processes looks at it.
+        "list of pictures": _described(sorted(job.source for job in plan.jobs)),
+        "save": list(kinds),
+        "segments": dict(context.segments),
+        "flag_uncertain": flag_uncertain,
+    }
+    return Work(
+        output_dir,
+        kinds,
+        process,
+        plan.jobs,
+        plan.passed_over,
+        context,
+        reference is not None,
+        not_judged,
+        batch_size,
+        settings,
+        described,
+    )
+
+
+def _described(paths: Sequence[str]) -> str:
+    """Paths in one line; of many, as a shell makes of a pattern, the first, their number and a digest of all."""
+    if len(paths) <= 3:
+        return ", ".join(paths)
+    digest = hashlib.sha256("\0".join(paths).encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{paths[0]} and {len(paths) - 1} more (SHA-256 {digest[:16]})"
+
+
+def check_kinds(save: Iterable[str]) -> tuple[str, ...]:
+    """The kinds of results to write, names in `WRITERS`, each once and in their order.
+
+    Raises:
+      InputError: none, or an unknown one.
+    """
+    unknown = [kind for kind in save if kind not in WRITERS]
+    if unknown or not save:
+        found = ", ".join(map(repr, unknown)) or "empty"
+        raise InputError(f"save is {found}; expected some of {', '.join(WRITERS)}")
+    return tuple(kind for kind in WRITERS if kind in save)
