@@ -273,5 +273,5 @@ def test_a_volume_in_a_zip_is_that_volume(suffix, tmp_path):
         open_stack([found[0]]).read(0)
     with zipfile.ZipFile(tmp_path / "none.zip", "w") as archive:
         archive.writestr("readme.txt", "no picture")
-    with pytest.raises(DataError, match=r"none\.zip: holds no DICOM or NIfTI files"):
+    with pytest.raises(DataError, match=r"none\.zip: holds no DICOM or NIfTI files\. Unpack it"):
         files_inside(tmp_path / "none.zip")
