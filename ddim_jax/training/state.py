@@ -90,8 +90,8 @@ def load_weights(
     fresh = param_shapes(model, image_size)
     if not is_weights(path) and not local_path(path, "train.init_from").is_file():
         raise CheckpointError(
-            f"train.init_from is {path}: no such file or folder; expected a run, a file of weights, or a "
-            f"name of: {', '.join(SHA256)}"
+            f"train.init_from is {path}: no such file or folder; expected a run, a file of weights "
+            f"(.safetensors, .pt, .pth), or a name of: {', '.join(SHA256)}"
         )
     if not is_weights(path):
         return InitialWeights(
