@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ddim_jax.data.sources import SPLITS, DataOptions, Source
-from ddim_jax.data.splits import find_table
+from ddim_jax.data.split_files import find_table
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.labels import Labels
 from ddim_jax.registry import DATASETS

@@ -2,8 +2,6 @@
 
 import bisect
 import functools
-import hashlib
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,9 +10,9 @@ from absl import logging
 
 from ddim_jax.data.folds import draw_folds, hold_out, read_folds
 from ddim_jax.data.seeded import digest, seeded_order, seeded_split
-from ddim_jax.data.sources import SPLITS, data_error, same_name
-from ddim_jax.data.tables import SplitTable, read_split, write_split
-from ddim_jax.imageio.images import image_suffixes
+from ddim_jax.data.sources import SPLITS
+from ddim_jax.data.split_files import check_groups, find_table, fitted, group_column, write_drawn
+from ddim_jax.data.tables import read_split, write_split
 from ddim_jax.runtime.errors import DataError
 
 FEW = 9
@@ -53,7 +51,7 @@ class Division(NamedTuple):
 
     def write(self, path: Path) -> None:
         """Writes the table of splits, groups and folds; as splits.csv of the folder it gives the same ones again."""
-        write_split(path, self.split, _column(self.split, self.group), fold=self.fold or None)
+        write_split(path, self.split, group_column(self.split, self.group), fold=self.fold or None)
 
 
 class _Unwritten(NamedTuple):
@@ -74,11 +72,11 @@ class _Unwritten(NamedTuple):
                         f"{there}: another split was written there meanwhile; start the same command again."
                     )
                 return
-            path = _write(self.root, self.cache_dir, split, group, self.seed)
+            path = write_drawn(self.root, self.cache_dir, split, group, self.seed)
             say_once(logging.info, f"The split of {self.root} is written to {path}")
             return
         try:
-            write_split(self.table, split, _column(split, group), self.seed)
+            write_split(self.table, split, group_column(split, group), self.seed)
             logging.warning("%d pairs are added to %s", self.new, self.table)
         except OSError as error:
             text = "%d pairs are not added to %s (%s), and taken in the same way next time"
@@ -118,7 +116,7 @@ def divide(
         are too few groups.
     """
     path = find_table(root, cache_dir)
-    table = None if path is None else _fitted(path, read_split(path), ids)
+    table = None if path is None else fitted(path, read_split(path), ids)
     group = _group_of(ids, groups or {}, {} if table is None else table.group)
     if table is not None and not table.split and not folds:
         column = "fold" if table.fold else "group"
@@ -127,14 +125,14 @@ def divide(
         say_once(logging.warning, f"{path}: the columns {', '.join(table.passed_over)} are not read")
     if table is not None and table.fold and folds:
         number = read_folds(path, table, folds)
-        _check_groups(path, {name: f"fold {one}" for name, one in number.items()}, group if table.group else {})
+        check_groups(path, {name: f"fold {one}" for name, one in number.items()}, group if table.group else {})
         _say_left_out(path, table.fold, ids)
         split = hold_out(table.fold, number, folds, fold)
         _told(root, f"fold {fold} of {folds} by {path}", split, group)
         return Division(split, number, group)
     of_user = {} if table is None or table.seed is not None else table.split
     if table is not None and (of_user or not folds):
-        _check_groups(path, table.split, group if table.group else {})
+        check_groups(path, table.split, group if table.group else {})
     if of_user:
         _say_left_out(path, of_user, ids)
     if folds:
@@ -172,29 +170,6 @@ def _group_of(ids: Sequence[str], groups: Mapping[str, str], of_table: Mapping[s
     return {name: of_table.get(name) or new.get(name) or groups.get(name) or name for name in ids}
 
 
-def find_table(root: Path, cache_dir: Path) -> Path | None:
-    """The table of the split of `root`, beside the pictures or in the cache; None where there is none.
-
-    Raises:
-      DataError: something that is no file has its name, such as a link to a disk that is away: a split that was drawn
-        anew would train on test pictures.
-    """
-    for path in _places(root, cache_dir):
-        if path.is_file():
-            return path
-        if os.path.lexists(path):
-            what = f"a link to {os.readlink(path)}, which is not there" if path.is_symlink() else "no file"
-            raise DataError(
-                f"{path} is {what}. Bring it back, or remove it: a split drawn anew would train on test pictures."
-            )
-    return None
-
-
-def _places(root: Path, cache_dir: Path) -> tuple[Path, Path]:
-    place = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
-    return root / "splits.csv", cache_dir / "splits" / f"{root.resolve().name}-{place}.csv"
-
-
 def _drawn(root: Path, group: Mapping[str, str], seed: int) -> dict[str, str]:
     names = set(group.values())
     if len(names) < 3 <= len(group):
@@ -224,83 +199,6 @@ def _say_left_out(path: Path, used: Mapping[str, str], ids: Sequence[str]) -> No
     if new := [name for name in ids if name not in used]:
         some = ", ".join(new[:10]) + (", ..." if len(new) > 10 else "")
         say_once(logging.warning, f"{path} leaves out {len(new)} of {len(ids)} pairs, which are not used: {some}")
-
-
-def _fitted(path: Path, table: SplitTable, ids: Sequence[str]) -> SplitTable:
-    """The table by the names of the pairs; a stem may be written with the suffix of its file, blanks around it, other
-    case or the slashes of Windows.
-
-    Raises:
-      DataError: lines have no pair.
-    """
-    exact, loose = {same_name(name): name for name in ids}, {}
-    for name in ids:  # None where several names differ by blanks alone
-        key = same_name(name).strip()
-        loose[key] = None if key in loose else name
-    suffixes = image_suffixes()
-
-    def pair_of(stem: str) -> str | None:
-        for text in (stem, stem.replace("\\", "/")):
-            bare = os.path.splitext(text)[0] if text.strip().lower().endswith(suffixes) else text
-            for key in (same_name(text), same_name(bare)):
-                if name := exact.get(key) or loose.get(key.strip()):
-                    return name
-        return None
-
-    stems = list(dict.fromkeys([*table.split, *table.group, *table.fold]))
-    found, problems = {}, []
-    for stem in stems:
-        name = pair_of(stem)
-        if name is None:
-            problems.append(f"{stem} has a line, but there is no such pair")
-        elif name in found:
-            problems.append(f"{stem} and {found[name]} are both lines of {name}")
-        else:
-            found[name] = stem
-    if not found and not problems:
-        problems.append("it has no line")
-    if problems:
-        raise data_error(
-            f"{path} does not fit the folder ({len(problems)} differences; mend it, or delete it to draw a new split):",
-            problems,
-        )
-    split, group, fold = (
-        {name: column[stem] for name, stem in found.items() if stem in column}
-        for column in (table.split, table.group, table.fold)
-    )
-    return table._replace(split=split, group=group, fold=fold)
-
-
-def _check_groups(path: Path, split: Mapping[str, str], group: Mapping[str, str]) -> None:
-    splits: dict[str, set[str]] = {}
-    for name, one in group.items():
-        if name in split:
-            splits.setdefault(one, set()).add(split[name])
-    problems = [f"{one} is in {' and in '.join(sorted(s))}" for one, s in sorted(splits.items()) if len(s) > 1]
-    if problems:
-        raise data_error(f"{path}: {len(problems)} groups are in several splits; expected each in one:", problems)
-
-
-def _write(root: Path, cache_dir: Path, split: Mapping[str, str], group: Mapping[str, str], seed: int) -> Path:
-    beside, cached = _places(root, cache_dir)
-    try:
-        write_split(beside, split, _column(split, group), seed)
-        return beside
-    except OSError as error:
-        try:
-            write_split(cached, split, _column(split, group), seed)
-        except OSError as second:
-            raise DataError(
-                f"The split cannot be written to {beside} ({error.strerror}) nor to {cached} ({second.strerror}); "
-                "write a splits.csv beside the data or choose cache_dir."
-            ) from second
-        logging.warning("%s cannot be written (%s), so the split is kept in the cache.", beside, error.strerror)
-        return cached
-
-
-def _column(split: Mapping[str, str], group: Mapping[str, str]) -> dict[str, str] | None:
-    """The column group of a table, None where every pair is by itself."""
-    return {name: group[name] for name in split} if any(group[name] != name for name in split) else None
 
 
 def _told(root: Path, how: str, split: Mapping[str, str], group: Mapping[str, str]) -> None:

@@ -1,0 +1,131 @@
+"""The table of the split of a folder: its place, the fit of its lines to the pairs that are there, and writing one."""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from absl import logging
+
+from ddim_jax.data.sources import data_error, same_name
+from ddim_jax.data.tables import SplitTable, write_split
+from ddim_jax.imageio.images import image_suffixes
+from ddim_jax.runtime.errors import DataError
+
+
+def find_table(root: Path, cache_dir: Path) -> Path | None:
+    """The table of the split of `root`, beside the pictures or in the cache; None where there is none.
+
+    Raises:
+      DataError: something that is no file has its name, such as a link to a disk that is away: a split that was drawn
+        anew would train on test pictures.
+    """
+    for path in _places(root, cache_dir):
+        if path.is_file():
+            return path
+        if os.path.lexists(path):
+            what = f"a link to {os.readlink(path)}, which is not there" if path.is_symlink() else "no file"
+            raise DataError(
+                f"{path} is {what}. Bring it back, or remove it: a split drawn anew would train on test pictures."
+            )
+    return None
+
+
+def _places(root: Path, cache_dir: Path) -> tuple[Path, Path]:
+    place = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
+    return root / "splits.csv", cache_dir / "splits" / f"{root.resolve().name}-{place}.csv"
+
+
+def fitted(path: Path, table: SplitTable, ids: Sequence[str]) -> SplitTable:
+    """The table by the names of the pairs; a stem may be written with the suffix of its file, blanks around it, other
+    case or the slashes of Windows.
+
+    Raises:
+      DataError: lines have no pair.
+    """
+    exact, loose = {same_name(name): name for name in ids}, {}
+    for name in ids:  # None where several names differ by blanks alone
+        key = same_name(name).strip()
+        loose[key] = None if key in loose else name
+    suffixes = image_suffixes()
+
+    def pair_of(stem: str) -> str | None:
+        for text in (stem, stem.replace("\\", "/")):
+            bare = os.path.splitext(text)[0] if text.strip().lower().endswith(suffixes) else text
+            for key in (same_name(text), same_name(bare)):
+                if name := exact.get(key) or loose.get(key.strip()):
+                    return name
+        return None
+
+    stems = list(dict.fromkeys([*table.split, *table.group, *table.fold]))
+    found, problems = {}, []
+    for stem in stems:
+        name = pair_of(stem)
+        if name is None:
+            problems.append(f"{stem} has a line, but there is no such pair")
+        elif name in found:
+            problems.append(f"{stem} and {found[name]} are both lines of {name}")
+        else:
+            found[name] = stem
+    if not found and not problems:
+        problems.append("it has no line")
+    if problems:
+        raise data_error(
+            f"{path} does not fit the folder ({len(problems)} differences; mend it, or delete it to draw a new split):",
+            problems,
+        )
+    split, group, fold = (
+        {name: column[stem] for name, stem in found.items() if stem in column}
+        for column in (table.split, table.group, table.fold)
+    )
+    return table._replace(split=split, group=group, fold=fold)
+
+
+def check_groups(path: Path, split: Mapping[str, str], group: Mapping[str, str]) -> None:
+    """Refuses a table that divides a group.
+
+    Args:
+      path: of the table, for the message.
+      split: of each pair, or its fold.
+      group: of each pair; {} where there are none.
+
+    Raises:
+      DataError: names the groups that are in several splits, up to ten.
+    """
+    splits: dict[str, set[str]] = {}
+    for name, one in group.items():
+        if name in split:
+            splits.setdefault(one, set()).add(split[name])
+    problems = [f"{one} is in {' and in '.join(sorted(s))}" for one, s in sorted(splits.items()) if len(s) > 1]
+    if problems:
+        raise data_error(f"{path}: {len(problems)} groups are in several splits; expected each in one:", problems)
+
+
+def write_drawn(root: Path, cache_dir: Path, split: Mapping[str, str], group: Mapping[str, str], seed: int) -> Path:
+    """Writes a split that was drawn by `seed` beside the pictures or, where that cannot be, into the cache.
+
+    Returns:
+      The file.
+
+    Raises:
+      DataError: it can be written in neither place.
+    """
+    beside, cached = _places(root, cache_dir)
+    try:
+        write_split(beside, split, group_column(split, group), seed)
+        return beside
+    except OSError as error:
+        try:
+            write_split(cached, split, group_column(split, group), seed)
+        except OSError as second:
+            raise DataError(
+                f"The split cannot be written to {beside} ({error.strerror}) nor to {cached} ({second.strerror}); "
+                "write a splits.csv beside the data or choose cache_dir."
+            ) from second
+        logging.warning("%s cannot be written (%s), so the split is kept in the cache.", beside, error.strerror)
+        return cached
+
+
+def group_column(split: Mapping[str, str], group: Mapping[str, str]) -> dict[str, str] | None:
+    """The column group of a table, None where every pair is by itself."""
+    return {name: group[name] for name in split} if any(group[name] != name for name in split) else None
