@@ -1,4 +1,4 @@
-"""What tests of data share."""
+"""Fixtures that tests of data share."""
 
 import pytest
 from absl import logging
@@ -11,3 +11,11 @@ def said(monkeypatch):
     for level in ("info", "warning"):
         monkeypatch.setattr(logging, level, lambda text, *values: lines.append(text % values))
     return lines
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A folder with images/ and masks/, which are empty."""
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    return tmp_path

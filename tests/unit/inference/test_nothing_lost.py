@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from result_files import contents, records
+from result_files import NAMES, contents, records
 from segmenters import picture, red_segmenter
 
 from ddim_jax.inference import reading as reading_module
@@ -18,11 +18,8 @@ from ddim_jax.inference import work as work_module
 from ddim_jax.inference.index import Index
 from ddim_jax.inference.jobs import absolute, plan_jobs
 from ddim_jax.inference.processes import Process
-from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.runtime.errors import DataError, InputError, InUseError
 from ddim_jax.runtime.remote import refuse_remote
-
-NAMES = ["a", "b", "c", "d", "sub/e"]
 
 
 @pytest.mark.attack("16.2")
@@ -143,85 +140,6 @@ def test_links_to_results_are_told_and_not_segmented(folder, out, caplog):
             plan_jobs(given, out)
 
 
-@pytest.fixture
-def of_somebody(folder, out):
-    """Makes files with the names of results, which no run wrote, and returns a check that they are as they were."""
-
-    def make(*names):
-        for name in names:
-            (out / name).parent.mkdir(parents=True, exist_ok=True)
-            (out / name).write_text(f"by hand: {name}")
-        return lambda: [(out / name).read_text() for name in names] == [f"by hand: {name}" for name in names]
-
-    return make
-
-
-@pytest.mark.attack("16.11")
-@pytest.mark.parametrize(
-    "name",
-    ["b_mask.png", "sub/e_mask.png", "c_mask/notes.txt", "damaged_mask.png", "damaged_mask/1.png", "flagged.csv"],
-)
-def test_files_of_others_are_neither_replaced_nor_deleted(folder, out, of_somebody, name):
-    (folder / "damaged.png").write_text("no picture")
-    are_there = of_somebody(name, ".notes.partial.md", "z_mask.png")
-    with pytest.raises(InputError, match=rf"{name.partition('/notes')[0].partition('/1')[0]}.* would be replaced"):
-        segment_files(red_segmenter(), folder, out, flag_uncertain=0.5)
-    assert are_there() and not list(out.glob("*.json*"))
-
-
-@pytest.mark.attack("16.11")
-def test_a_folder_that_was_tried_with_one_picture_has_files_of_others_still(folder, out, of_somebody):
-    are_there = of_somebody("b_mask.png", "c_mask.png", "d_mask.png", "sub/e_mask.png", "a_overlay.png")
-    segment_files(red_segmenter(), folder / "a.png", out)
-    before = contents(out)
-    with pytest.raises(InputError, match=r"b_mask.png, \S+c_mask.png, \S+d_mask.png and 1 more would be"):
-        segment_files(red_segmenter(), folder, out)
-    with pytest.raises(InputError, match=r"a_overlay.png would be"):
-        segment_files(red_segmenter(), folder / "a.png", out, save=("mask", "overlay"))
-    (folder / "a.png").write_text("no picture any more")
-    assert len(segment_files(red_segmenter(), folder / "a.png", out).failed) == 1
-    assert are_there() and set(contents(out)) == before.keys() - {"a_mask.png"}
-
-
-@pytest.mark.attack("16.11")
-def test_a_result_that_was_edited_stays(folder, out):
-    segment_files(red_segmenter(), folder, out)
-    before = contents(out)
-    Image.fromarray(picture(3)).save(out / "c_mask.png")
-    edited = (out / "c_mask.png").read_bytes()
-    for _ in range(2):
-        with pytest.raises(InputError, match=r"c_mask.png would be replaced"):
-            segment_files(red_segmenter(), folder, out)
-        Image.fromarray(picture(9, 30, 30)).save(folder / "c.png")
-    assert (out / "c_mask.png").read_bytes() == edited
-    (out / "c_mask.png").unlink()
-    assert segment_files(red_segmenter(), folder, out).done == 1
-    assert contents(out).keys() == before.keys()
-
-
-@pytest.mark.parametrize("written", [(), ("d",), ("d", "sub/e")])
-def test_a_run_killed_before_its_line_knows_its_own_results(folder, out, monkeypatch, written):
-    """First of pictures without results, then of pictures that were replaced, whose results have other sizes."""
-    add = Index.add
-
-    def killed(self, record):
-        if record["name"] not in written:
-            raise KeyboardInterrupt
-        add(self, record)
-
-    for seed in (20, 30):
-        with monkeypatch.context() as patch:
-            patch.setattr(Index, "add", killed)
-            with pytest.raises(KeyboardInterrupt):
-                segment_files(red_segmenter(), folder, out, prefetch=1)
-        assert any(record["status"] == "failed" for record in records(out).values())
-        assert segment_files(red_segmenter(), folder, out).failed == []
-        assert {record["status"] for record in records(out).values()} == {"ok"}
-        for number, name in enumerate(NAMES):
-            Image.fromarray(picture(seed + number, seed + number, 25)).save(folder / f"{name}.png")
-    assert segment_files(red_segmenter(), folder, out).done == 5
-
-
 @pytest.mark.attack("16.11")
 def test_a_run_below_another_keeps_what_it_is_writing(folder, out):
     settings = {"checkpoint": "run/7"}
@@ -280,51 +198,6 @@ def test_a_folder_that_goes_while_a_result_is_written_is_told(folder, out, monke
     monkeypatch.setattr(results_module, "write_outputs", vanish)
     with pytest.raises(InputError, match="removed or replaced while this run was at work"):
         segment_files(red_segmenter(), folder, out)
-
-
-@pytest.mark.attack("16.30")
-@pytest.mark.parametrize("where", ["start_batch", "fetch"])
-def test_a_picture_too_large_for_the_memory_is_that_picture_alone(folder, out, monkeypatch, where):
-    """d.png fails always, b.png beside others; JAX says so by a RuntimeError."""
-    work, tried = getattr(Segmenter, where), []
-
-    def refuses(self, given, *arguments):
-        one = given[0] if where == "start_batch" else given
-        height = one.shape[0]  # of the picture, and on the way back of what was started
-        if height in (13, 15):
-            tried.append(height)
-            if height == 15 or tried.count(height) == 1:
-                raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 81000000000 bytes.")
-        return work(self, given, *arguments)
-
-    monkeypatch.setattr(Segmenter, where, refuses)
-    summary = segment_files(red_segmenter(), folder, out, size="native")
-    ((file, reason),) = summary.failed
-    assert (summary.done, file, tried.count(13), tried.count(15)) == (4, str(folder / "d.png"), 2, 2)
-    assert reason.startswith(f"{file}: its 300 pixels take more memory than there is; ")
-    assert set(contents(out)) == {f"{name}_mask.png" for name in NAMES if name != "d"}
-    assert records(out)["d"]["status"] == "failed"
-
-    def refuses_all(*_):
-        raise RuntimeError("RESOURCE_EXHAUSTED: all")
-
-    monkeypatch.setattr(Segmenter, where, refuses_all)
-    with pytest.raises(RuntimeError, match="RESOURCE_EXHAUSTED"):  # all of one size take the same memory
-        segment_files(red_segmenter(), folder, out.with_name("model"))
-
-
-@pytest.mark.attack("16.30")
-def test_a_result_too_large_to_be_made_is_that_picture_alone(folder, out, monkeypatch):
-    fuse = results_module.fuse
-
-    def refuses(samples, shape, *options):
-        if shape == (15, 20):
-            raise MemoryError
-        return fuse(samples, shape, *options)
-
-    monkeypatch.setattr(results_module, "fuse", refuses)
-    summary = segment_files(red_segmenter(), folder, out)
-    assert (summary.done, [file for file, _ in summary.failed]) == (4, [str(folder / "d.png")])
 
 
 @pytest.mark.attack("16.35")

@@ -155,7 +155,7 @@ def test_the_same_weights_twice_are_refused_and_networks_of_other_pictures_told(
         Ensemble([reads_red(), reads_red(0.5), reads_red()])
 
     def warnings(*given):
-        """Of networks by their data and the digest of their training pictures."""
+        """Joins networks of such data and digests of training pictures; returns the warnings."""
         said.clear()
         Ensemble(
             [
