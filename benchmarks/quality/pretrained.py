@@ -24,7 +24,7 @@ from ddim_jax.runtime.errors import report_input_errors
 
 
 class Recipe(NamedTuple):
-    """How a file was made.
+    """The trainings that a file was made by.
 
     Attributes:
       parts: of the training, one after the other: what each sets in configs/folder.py. Each but the first begins with

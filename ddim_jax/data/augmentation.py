@@ -112,7 +112,7 @@ def augment(key: Array, image: Array, mask: Array, how: Augmentation, *, outside
 
 
 def _transformed(name: str, key: Array, image: Array, mask: Array) -> tuple[Array, Array]:
-    """What a registered transform makes of a pair."""
+    """Applies a registered transform to a pair, and checks that it keeps shapes and dtypes."""
     pair = tuple(map(jnp.asarray, jax.tree.leaves(TRANSFORMS.get(name, "data.transforms")(key, image, mask))))
     found, expected = ([f"{array.dtype} {list(array.shape)}" for array in arrays] for arrays in (pair, (image, mask)))
     if found != expected:

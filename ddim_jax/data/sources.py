@@ -279,7 +279,7 @@ def consensus(masks: np.ndarray, labels: Labels = Labels()) -> np.ndarray:
 
 
 def consensus_in_words(annotators: int) -> str:
-    """When a pixel is of the foreground of the `consensus` of so many annotators."""
+    """Returns the condition, in words, by which a pixel is foreground in the `consensus` of so many annotators."""
     return "both say so" if annotators == 2 else "more than half of them say so"
 
 

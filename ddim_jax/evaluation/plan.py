@@ -1,4 +1,4 @@
-"""What is evaluated, checked before any work."""
+"""The plan of an evaluation: its arguments, checked before any work."""
 
 import os
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ FILES = ("per_image.csv", *(f"figures/{figure}.png" for figure in FIGURES), "met
 
 
 class Work(NamedTuple):
-    """What is evaluated, checked: the arguments of `evaluate`, resolved.
+    """The arguments of `evaluate`, checked and resolved.
 
     Attributes:
       members: the checkpoint, or those of the folds.

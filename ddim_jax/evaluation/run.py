@@ -181,7 +181,7 @@ def _metrics(
     seconds: Sequence[float],
     judgement: Judgement,
 ) -> dict[str, Any]:
-    """What `metrics.json` holds."""
+    """Returns the content of `metrics.json`."""
     labels = work.first.labels
     return {
         "dataset": work.source.name,

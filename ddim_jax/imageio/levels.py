@@ -93,7 +93,7 @@ def separated_levels(values: np.ndarray, ends: tuple[float, float] | None = None
 
 
 def flat_places(values: np.ndarray, most: float) -> np.ndarray:
-    """Where 3 x 3 pixels differ by `most` at most, bool [H, W].
+    """Finds the pixels whose 3 x 3 neighbourhood differs by `most` at most, bool [H, W].
 
     A soft edge changes from pixel to pixel; a region of its own has an inside, where they agree.
     """

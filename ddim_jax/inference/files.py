@@ -179,7 +179,7 @@ def segment_files(
 
 
 class _Told(NamedTuple):
-    """What a run tells at its end, filled while it segments.
+    """The facts that a run tells at its end, filled while it segments.
 
     Attributes:
       failed, notes, unlike: as in `Summary`; `unlike` by the file.

@@ -1,4 +1,4 @@
-"""What a run over files has to do: its arguments checked, its pictures named, what has to be the same in its folder."""
+"""The plan of a run over files: its arguments checked, its pictures named, the settings that its folder has."""
 
 import hashlib
 import os

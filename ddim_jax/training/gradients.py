@@ -24,10 +24,10 @@ _UNLABELLED = 2**21
 
 @dataclasses.dataclass(frozen=True)
 class BatchGradients:
-    """What a training makes of a batch; attributes as the arguments of `ddim_jax.training.step.make_train_step`.
+    """Computes the loss of a batch and its gradients.
 
     Attributes:
-      platform: of the devices, as JAX names it.
+      platform: of the devices, as JAX names it; the others are arguments of `ddim_jax.training.step.make_train_step`.
     """
 
     model: nn.Module
