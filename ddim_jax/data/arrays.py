@@ -64,7 +64,7 @@ def load_arrays(source: Source, image_size: int, *, threads: int = 8) -> Arrays:
 
 
 def load_selections(
-    selections: Sequence[Selection], image_size: int, *, threads: int = 8, best_at: Sequence[int] = ()
+    selections: Sequence[Selection], image_size: int, *, threads: int = 8, resized_at: Sequence[int] = ()
 ) -> list[Arrays]:
     """Reads, checks and resizes pairs of one or more splits, each file once.
 
@@ -73,7 +73,7 @@ def load_selections(
       image_size: S, in pixels.
       threads: number of pairs that are decoded at once (decoding releases the interpreter's lock); fewer where they are
         large (`PixelBudget`).
-      best_at: as for `facts_of`.
+      resized_at: as for `facts_of`.
 
     Returns:
       For each selection the pairs of `keep`.
@@ -100,7 +100,7 @@ def load_selections(
         try:
             with budget.room_for(source, row), noting(foregrounds):
                 example = source[row]
-                arrays.facts[row] = facts_of(example, labels_of(source), best_at)
+                arrays.facts[row] = facts_of(example, labels_of(source), resized_at)
                 if places:
                     arrays.images[places], arrays.masks[places] = resized(example, image_size)
                     if arrays.annotators is not None:

@@ -32,7 +32,8 @@ class PairFacts(NamedTuple):
       extent: the longer side of the box around the foreground, in pixels; 0 where there is none.
       lost: those of `SIZES` at which the nearest pixel leaves nothing of some of `values`, ascending.
       notes: the kinds of the example's notes.
-      best: the best Dice at working sizes (`best_dice`), of those that were asked for; {} without foreground.
+      resized: the Dice of the mask itself at working sizes (`resized_dice`), of those that were asked for; {} without
+        foreground.
       range: that of the example.
       picture: SHA-256 of the shape and the pixels of the picture alone (`picture_digest`).
     """
@@ -46,7 +47,7 @@ class PairFacts(NamedTuple):
     extent: int
     lost: tuple[int, ...]
     notes: tuple[str, ...] = ()
-    best: Mapping[int, float] = MappingProxyType({})
+    resized: Mapping[int, float] = MappingProxyType({})
     range: tuple[float, float] | None = None
     picture: bytes = b""
 
@@ -58,8 +59,8 @@ def picture_digest(pixels: np.ndarray) -> Any:
     return digest
 
 
-def facts_of(example: Example, labels: Labels = Labels(), best_at: Sequence[int] = ()) -> PairFacts:
-    """The facts of one pair, with a mask of `labels`, and its best Dice at the working sizes `best_at`."""
+def facts_of(example: Example, labels: Labels = Labels(), resized_at: Sequence[int] = ()) -> PairFacts:
+    """The facts of one pair, with a mask of `labels`, and its Dice at the working sizes `resized_at`."""
     digest = picture_digest(example.image)
     picture = digest.digest()
     digest.update(np.ascontiguousarray(example.mask if example.annotators is None else example.annotators))
@@ -79,7 +80,7 @@ def facts_of(example: Example, labels: Labels = Labels(), best_at: Sequence[int]
         extent=extent,
         lost=tuple(size for size in SIZES if size < max(example.mask.shape) and is_lost(example.mask, size, labels)),
         notes=tuple(note.partition(" (")[0] for note in example.notes),
-        best={size: best_dice(example.mask, size, labels) for size in best_at} if values else {},
+        resized={size: resized_dice(example.mask, size, labels) for size in resized_at} if values else {},
         picture=picture,
         range=example.range,
     )
@@ -98,7 +99,7 @@ def is_lost(mask: np.ndarray, size: int, labels: Labels = Labels()) -> bool:
     return values_of(resize_nearest(mask, (size, size)), labels) != values_of(mask, labels)
 
 
-def best_dice(mask: np.ndarray, size: int, labels: Labels = Labels()) -> float:
+def resized_dice(mask: np.ndarray, size: int, labels: Labels = Labels()) -> float:
     """Dice of a perfect answer at `size` x `size`, enlarged again (bilinear, cut at 0.5), in [0, 1].
 
     The answer is the mask as it is trained on at that size (`resize_mask`). The mean over the classes of the mask, of

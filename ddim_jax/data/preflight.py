@@ -19,7 +19,7 @@ Line = tuple[str, str, str]
 """A name, what was found, and what to do about it ("" for nothing)."""
 KEEP = 0.99
 """The share of the masks of which a recommended size keeps a pixel of each class."""
-_GOOD = 0.9  # the best Dice, on average, at a recommended size
+_GOOD = 0.9  # the Dice of resized masks, on average, at a recommended size
 _LARGEST_RESIZED = 256  # beyond it, a network that sees crops does the same with less
 _BATCH, _PASSES, _MOST_STEPS = 16, 100, 20_000
 _FEW = 50  # pairs
@@ -44,7 +44,7 @@ def examine(
     """
     source = load_dataset("folder", "all", root=Path(root), labels=labels, reading=reading, annotators=annotators)
     tried = sorted({image_size, *(size for size in SIZES if size <= _LARGEST_RESIZED)})
-    (arrays,) = load_selections([Selection(source, (), range(len(source)))], 1, best_at=tried)
+    (arrays,) = load_selections([Selection(source, (), range(len(source)))], 1, resized_at=tried)
     facts = list(arrays.facts.values())
     pairs, *described = describe(facts, image_size, labels)
     if len(facts) < _FEW:
@@ -166,23 +166,23 @@ def describe(facts: Sequence[PairFacts], image_size: int | None, labels: Labels 
     if image_size is not None:
         lost, enough = lost_at(full, image_size), keeping_size(full)
         named = f"no size up to {SIZES[-1]}" if enough is None else f"{enough} x {enough}"
-        best, advice = best_at(full, image_size), ""
-        if lost > (1 - KEEP) * len(full) or (best is not None and best < _GOOD):
+        resized, advice = resized_at(full, image_size), ""
+        if lost > (1 - KEEP) * len(full) or (resized is not None and resized < _GOOD):
             advice = "raise data.image_size, or train on crops with data.crop"
         lines.append(
             (
                 f"at {image_size} x {image_size}",
                 f"{lost} of {len(full)} masks lose a class; {named} keeps a pixel of each in {KEEP:.0%}"
-                + ("" if best is None else f"; the masks of that size, enlarged, have a Dice of {best:.2f}"),
+                + ("" if resized is None else f"; the masks of that size, enlarged, have a Dice of {resized:.2f}"),
                 advice,
             )
         )
     return lines
 
 
-def best_at(facts: Sequence[PairFacts], size: int) -> float | None:
-    """The mean of the best Dice of the masks at a working size; None where it was not found."""
-    found = [one.best.get(size) for one in facts]
+def resized_at(facts: Sequence[PairFacts], size: int) -> float | None:
+    """The mean Dice of the masks themselves at a working size; None where it was not found."""
+    found = [one.resized.get(size) for one in facts]
     return None if None in found else statistics.fmean(found)
 
 
@@ -198,10 +198,10 @@ def keeping_size(facts: Sequence[PairFacts]) -> int | None:
 
 
 def _enough(facts: Sequence[PairFacts]) -> int | None:
-    """The smallest of `SIZES` that keeps the masks and at which the best Dice is good; None where crops are better."""
+    """The smallest of `SIZES` that keeps the masks and at which their Dice is good; None where crops are better."""
     for size in SIZES[: SIZES.index(_LARGEST_RESIZED) + 1]:
-        best = best_at(facts, size)
-        if lost_at(facts, size) <= (1 - KEEP) * len(facts) and (best is None or best >= _GOOD):
+        resized = resized_at(facts, size)
+        if lost_at(facts, size) <= (1 - KEEP) * len(facts) and (resized is None or resized >= _GOOD):
             return size
     return None
 
@@ -219,23 +219,23 @@ def recommend(facts: Sequence[PairFacts], device: str, cores: int) -> list[Line]
     if enough is None:
         extent = statistics.quantiles([one.extent for one in full], n=10)[-1] if len(full) > 1 else full[0].extent
         size = next((size for size in (64, 128) if size >= 4 * extent), 256)
-        best = best_at(full, _LARGEST_RESIZED)
+        resized = resized_at(full, _LARGEST_RESIZED)
         why = (
             f"resized to {_LARGEST_RESIZED}, "
-            + (f"masks have a Dice of {best:.2f}" if best is not None and best < _GOOD else "masks are lost")
+            + (f"masks have a Dice of {resized:.2f}" if resized is not None and resized < _GOOD else "masks are lost")
             + f"; nine in ten are at most {extent:.0f} long. --config.data.crop={size} trains on such parts, at "
             "the pictures' own scale"
         )
         lines = [("data.crop", str(size), why)]
     else:
         size = max(64, enough)
-        best = best_at(full, size) if full else None
+        resized = resized_at(full, size) if full else None
         why = f"{enough} keeps a pixel of each class in {KEEP:.0%} of the masks; time grows with its square"
         lines = [
             (
                 "data.image_size",
                 str(size),
-                why if best is None else f"masks of that size, enlarged, have a Dice of {best:.2f}; {why}",
+                why if resized is None else f"masks of that size, enlarged, have a Dice of {resized:.2f}; {why}",
             )
         ]
     lines.append(("train.batch_size", str(_BATCH), "of the config; raise train.accumulate if the memory is too small"))

@@ -18,6 +18,9 @@ from ddim_jax.runtime.errors import DataError
 FEW = 9
 """Below so many pictures a split says little; `evaluate --calibrate` takes no fewer either."""
 
+GROUPS = "groups of pictures (patients, folders, volumes)"
+"""Pictures that are not drawn one by one, in words."""
+
 
 class Division(NamedTuple):
     """The splits of the pairs of a folder.
@@ -37,7 +40,7 @@ class Division(NamedTuple):
     def numbers(self) -> tuple[dict[str, int], str]:
         """Counts the pictures of each split, or groups where there are any; and says which, "pictures" or "groups"."""
         of_group = {(self.group[name], one) for name, one in self.split.items()}
-        what = "pictures" if len(of_group) == len(self.split) else "groups of pictures (patients, folders, volumes)"
+        what = "pictures" if len(of_group) == len(self.split) else GROUPS
         return {split: sum(one == split for _, one in of_group) for split in SPLITS}, what
 
     def keep(self) -> None:

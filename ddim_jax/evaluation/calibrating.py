@@ -8,6 +8,7 @@ from absl import logging
 
 from ddim_jax.checkpoints.packed import check_output
 from ddim_jax.data import Source
+from ddim_jax.data.splits import GROUPS
 from ddim_jax.evaluation.intervals import COVERAGE
 from ddim_jax.evaluation.intervals import calibrate as fit_calibration
 from ddim_jax.evaluation.scoring import ImageResult
@@ -104,7 +105,7 @@ def check_calibrate(
             "calibrate on the split train; expected val: of what it was trained on the network is too sure"
         )
     if (count := len(set(groups))) < needed:
-        what = "pictures" if count == len(groups) else "groups of pictures (patients, folders, volumes)"
+        what = "pictures" if count == len(groups) else GROUPS
         raise InputError(
             f"calibrate on {count} {what}; bounds that hold for {coverage} of pictures need {needed} or more. Take "
             "more (--data-root), or a lower share"

@@ -8,7 +8,7 @@ from absl import logging
 from rich.progress import Progress
 
 from ddim_jax.data import Example, Source, check_source
-from ddim_jax.data.facts import best_dice, is_lost, picture_digest, values_of
+from ddim_jax.data.facts import is_lost, picture_digest, resized_dice, values_of
 from ddim_jax.imageio.foregrounds import describe_foregrounds, noting
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
@@ -22,7 +22,7 @@ class Pictures(NamedTuple):
     Attributes:
       look: gives a pair by its row; of the first `_KEPT_BYTES` from memory.
       working_size: what of the masks is left at the size that pictures are resized to: {"masks": those with foreground,
-        "lost": those that lose a class, "best_dice"}; None where nothing is resized.
+        "lost": those that lose a class, "resized_dice"}; None where nothing is resized.
       trained_on: the names of those that the network was trained on; None where that is not known.
     """
 
@@ -54,7 +54,7 @@ def read_all(
         masks that are read by level have several values for their foreground.
     """
     kept: dict[int, Example] = {}
-    free, foregrounds, unknown, lost, best, known = _KEPT_BYTES, [], 0, [], [], []
+    free, foregrounds, unknown, lost, resized, known = _KEPT_BYTES, [], 0, [], [], []
     for row in bar.track(range(len(source)), description="reading"):
         try:
             with noting(foregrounds):
@@ -69,7 +69,7 @@ def read_all(
             known.append(example.id)
         if resized_to is not None and values_of(example.mask, labels):
             lost.append(max(example.mask.shape) > resized_to and is_lost(example.mask, resized_to, labels))
-            best.append(best_dice(example.mask, resized_to, labels))
+            resized.append(resized_dice(example.mask, resized_to, labels))
         free -= example.nbytes
         if free >= 0:
             kept[row] = example
@@ -82,5 +82,5 @@ def read_all(
         example = kept[row] if row in kept else source[row]
         return example._replace(pixel_mm=None) if unknown else example
 
-    left = {"masks": len(lost), "lost": sum(lost), "best_dice": statistics.fmean(best)} if lost else None
+    left = {"masks": len(lost), "lost": sum(lost), "resized_dice": statistics.fmean(resized)} if lost else None
     return Pictures(look, left, None if trained_on is None else known)

@@ -135,7 +135,7 @@ def _lost(metrics: dict[str, Any]) -> str:
     size = metrics["image_size"]
     return (
         f"\n{left['lost']} of {left['masks']} masks lose a class at {size} x {size}, where the network works: the true "
-        f"masks of that size, enlarged, have a Dice of {left['best_dice']:.2f}; train on crops (data.crop) or at a "
+        f"masks of that size, enlarged, have a Dice of {left['resized_dice']:.2f}; train on crops (data.crop) or at a "
         "larger data.image_size"
     )
 

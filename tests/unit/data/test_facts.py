@@ -8,7 +8,7 @@ import pytest
 from pair_files import save_pair
 
 from ddim_jax.data import Example, check_source, load_arrays, load_dataset
-from ddim_jax.data.facts import PairFacts, PixelBudget, best_dice, facts_of, is_lost
+from ddim_jax.data.facts import PairFacts, PixelBudget, facts_of, is_lost, resized_dice
 from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import resize_mask
 
@@ -27,18 +27,18 @@ def test_facts_of_a_pair():
     assert (empty.values, empty.share, empty.extent, empty.lost) == ((), 0.0, 0, ())
 
 
-def test_the_best_dice_is_that_of_a_perfect_answer_enlarged_again():
+def test_the_resized_dice_is_that_of_the_mask_enlarged_again():
     mask = np.zeros((8, 8), np.uint8)
     mask[2, 2] = 1  # 4 rows sample rows 1, 3, 5, 7: the centre is kept, and enlarged to 2 x 2 pixels of 0.75 * 0.75
-    assert is_lost(mask, 4) and best_dice(mask, 4) == 2 * 1 / (1 + 4) and best_dice(mask, 8) == 1
-    assert facts_of(Example("a", np.zeros((8, 8, 3), np.uint8), mask), best_at=(4, 8)).best == {4: 0.4, 8: 1}
+    assert is_lost(mask, 4) and resized_dice(mask, 4) == 2 * 1 / (1 + 4) and resized_dice(mask, 8) == 1
+    assert facts_of(Example("a", np.zeros((8, 8, 3), np.uint8), mask), resized_at=(4, 8)).resized == {4: 0.4, 8: 1}
     mask[2:6, 2:6] = 1
-    assert best_dice(mask, 4) == 1
+    assert resized_dice(mask, 4) == 1
     mask[0, 7], mask[7, 7] = (
         2,
         255,
     )  # sampled by no row, so kept at (0, 3): 2 x 2 pixels again, less or more of the edge
-    assert best_dice(mask, 4) == (1 + 2 / (1 + 4)) / 2
+    assert resized_dice(mask, 4) == (1 + 2 / (1 + 4)) / 2
 
 
 def test_classes_that_overlap_are_counted_by_their_bits():

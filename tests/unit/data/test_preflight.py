@@ -10,9 +10,9 @@ from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.labels import Labels
 
 
-def facts(kept_at, extent=7, values=(1,), levels=200, width=768, best=None):
+def facts(kept_at, extent=7, values=(1,), levels=200, width=768, resized=None):
     lost = tuple(size for size in SIZES if kept_at is None or size < kept_at)
-    return PairFacts(b"", 768, width, levels, values, 0.0001 if values else 0.0, extent, lost, (), best or {})
+    return PairFacts(b"", 768, width, levels, values, 0.0001 if values else 0.0, extent, lost, (), resized or {})
 
 
 def test_what_a_size_loses_and_which_keeps_enough():
@@ -53,17 +53,17 @@ def test_settings_say_why():
 
 
 def test_a_size_that_keeps_a_pixel_and_draws_it_badly_is_not_recommended():
-    small = [facts(192, best={64: 0.25, 192: 0.7, 256: 0.8})] * 40
+    small = [facts(192, resized={64: 0.25, 192: 0.7, 256: 0.8})] * 40
     assert recommend(small, "cpu", 2)[0][:2] == ("data.crop", "64")
     assert "masks have a Dice of 0.80" in recommend(small, "cpu", 2)[0][2]
-    assert recommend([facts(192, best={192: 0.7, 256: 0.95})] * 40, "cpu", 2)[0][:2] == ("data.image_size", "256")
-    told, advice = describe([facts(32, best={64: 0.5})] * 40, 64)[-1][1:]
+    assert recommend([facts(192, resized={192: 0.7, 256: 0.95})] * 40, "cpu", 2)[0][:2] == ("data.image_size", "256")
+    told, advice = describe([facts(32, resized={64: 0.5})] * 40, 64)[-1][1:]
     assert (
         told.startswith("0 of 40")
         and told.endswith("; the masks of that size, enlarged, have a Dice of 0.50")
         and "data.crop" in advice
     )
-    assert describe([facts(32, best={64: 0.95})] * 40, 64)[-1][2] == ""
+    assert describe([facts(32, resized={64: 0.95})] * 40, 64)[-1][2] == ""
 
 
 def test_a_folder_is_read_and_the_loss_named(tmp_path):

@@ -231,7 +231,7 @@ def test_masks_that_are_lost_at_the_working_size_are_told(tmp_path):
     truth[2, 2] = 1  # which the 4 rows of the network do not sample
     source = MemorySource([Example("a", picture(1, (8, 8)), truth), Example("b", picture(2, (8, 8)), 0 * truth)])
     metrics = evaluate(segmenter, source, tmp_path, split="test", figures=False)
-    assert metrics["working_size"] == {"masks": 1, "lost": 1, "best_dice": 0.4}
+    assert metrics["working_size"] == {"masks": 1, "lost": 1, "resized_dice": 0.4}
     console = Console(width=400, record=True, file=io.StringIO())
     console.print(summary_table(metrics))
     said = " ".join(console.export_text().split())
