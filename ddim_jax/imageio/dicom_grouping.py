@@ -10,6 +10,9 @@ from ddim_jax.runtime.errors import DataError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+NO_POSITION = "no position in the patient (ImagePositionPatient)"
+"""In the remark of `group_series`, of files whose order is unknown."""
+
 
 def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str], str]:
     """Groups DICOM files into series of slices.
@@ -44,8 +47,8 @@ def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str],
     remarks = []
     if several := [files for files in without_place.values() if len(files) > 1]:
         remarks.append(
-            f"{sum(map(len, several))} files of {len(several)} DICOM series have no position in the patient "
-            f"(ImagePositionPatient), such as {several[0][0]}: their order is unknown, so each is a picture by itself "
+            f"{sum(map(len, several))} files of {len(several)} DICOM series have {NO_POSITION}, "
+            f"such as {several[0][0]}: their order is unknown, so each is a picture by itself "
             "and has results of its own, not one for the series"
         )
     folders: dict[object, list[str]] = {}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ddim_jax.imageio.class_colours import class_colour
+from ddim_jax.imageio.dicom_grouping import NO_POSITION
 from ddim_jax.imageio.images import Picture
 from ddim_jax.imageio.stacks import Stack
 from ddim_jax.imageio.writers import Context
@@ -101,8 +102,8 @@ def plan(files: Sequence[Path], output_dir: Path) -> Plan:
     found = plan_jobs(files[0] if len(files) == 1 else files[0].parent, output_dir)
     if len(found.jobs) > 1:
         why = "are no slices of one series"
-        if "ImagePositionPatient" in found.remark:
-            why = "have no position in the patient (ImagePositionPatient), so that their order is unknown"
+        if NO_POSITION in found.remark:
+            why = f"have {NO_POSITION}, so that their order is unknown"
         raise Refusal(422, f"The upload holds {len(found.jobs)} pictures that {why}; send them one by one.")
     return found
 
