@@ -75,6 +75,9 @@ def _parse(arguments: list[str]) -> list[str]:
         config = flags.FLAGS["config"].value
         if not hasattr(config, "to_dict"):  # asking for something tells that the file was not read
             raise ConfigError(f"--config: get_config() of {file} gave {type(config).__name__}; expected fields")
+        for name in sorted(unset):
+            section, _, field = name.rpartition(".")
+            (config[section] if section else config)[field] = None
     except flags.Error as error:
         if file and "--config must have a value other than None" in str(error):
             raise ConfigError(f"--config: get_config() of {file} gave nothing; expected it to return fields") from error
@@ -103,9 +106,6 @@ def _parse(arguments: list[str]) -> list[str]:
         ):
             raise
         raise ConfigError(f"{error}; a field is set as --config.train.steps=100") from error
-    for name in unset:
-        section, _, field = name.rpartition(".")
-        (config[section] if section else config)[field] = None
     if rest[1:]:
         raise ConfigError(f"unexpected argument {rest[1]!r}; a field is set as --config.train.steps=100")
     return rest
@@ -158,19 +158,24 @@ def _with_config_file(arguments: list[str]) -> tuple[list[str], str | None]:
     return arguments, None
 
 
-def _without_nones(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """The arguments but those that set a field to none, which absl has for no type; and the names of these fields."""
+def _without_nones(arguments: list[str]) -> tuple[list[str], set[str]]:
+    """The arguments but those that set a field to none, which absl has for no type; and the fields that stay so.
+
+    Of several arguments for one field the last one counts.
+    """
     can_be = {name for name, field in fields_of(SCHEMA) if field.optional or field.of_model or field.of_augmentation}
-    flag = re.compile(r"--?config\.([\w.]+)(?:=(.*))?", re.DOTALL)
-    kept, unset = [], []
+    flag = re.compile(r"--?config\.((?:systems\.\w+\.)?([\w.]+))(?:=(.*))?", re.DOTALL)
+    kept: list[str] = []
+    unset: set[str] = set()
     following = iter(arguments)
     for argument in following:
-        if (found := flag.fullmatch(argument)) and (found[1] in can_be or found[1].startswith("model.overrides.")):
-            value = next(following, None) if found[2] is None else found[2]
+        if (found := flag.fullmatch(argument)) and (found[2] in can_be or found[2].startswith("model.overrides.")):
+            value = next(following, None) if found[3] is None else found[3]
             if value in ("none", "None"):
-                unset.append(found[1])
+                unset.add(found[1])
                 continue
-            if found[2] is None and value is not None:
+            unset.discard(found[1])
+            if found[3] is None and value is not None:
                 argument = f"{argument}={value}"
         kept.append(argument)
     return kept, unset

@@ -1,6 +1,7 @@
 """The command line of train.py: what it reads, and what it says of arguments that cannot be used."""
 
 import ast
+import functools
 import json
 import logging
 import re
@@ -96,6 +97,22 @@ def test_none_for_fields_of_any_type_that_may_be_none(parse):
     assert flags.FLAGS["config"].value.name == "none"  # a text like any other
 
 
+@pytest.mark.parametrize("field", ["train.init_from", "systems.unet.model.overrides.dtype"])
+@pytest.mark.parametrize("values", ["none float32", "float32 none", "float32 none bfloat16"])
+def test_the_last_argument_for_a_field_counts_none_or_not(parse, field, values):
+    values = values.split()
+    parse("--config", str(ROOT / "configs/fast.py"), *(f"--config.{field}={value}" for value in values))
+    found = functools.reduce(getattr, field.split("."), flags.FLAGS["config"].value)
+    assert found == (None if values[-1] == "none" else values[-1])
+
+
+def test_none_for_a_field_of_a_network(parse):
+    parse("--config", str(ROOT / "configs/ambiguous.py"), "--config.systems.lightweight_ddim.sample.clip_x0=none")
+    config = flags.FLAGS["config"].value
+    assert (config.systems.lightweight_ddim.sample.clip_x0, config.systems.ddim.sample.clip_x0) == (None, 1.0)
+    assert resolve_config(config)["sample"]["clip_x0"] is None
+
+
 def test_the_help_has_the_configs_and_the_first_fields(parse, capsys):
     with pytest.raises(SystemExit) as left:
         command.parse_flags(["ddim-jax train", "--help"], "Trains: %(prog)s")
@@ -124,6 +141,8 @@ def test_the_help_has_the_configs_and_the_first_fields(parse, capsys):
         (("--config", "none.py"), "--config: get_config.. of none.py gave nothing"),
         (("--config", "tiny.py", "--config.trian.steps=3"), "no field 'trian'.*\"train\""),
         (("--config", "tiny.py", "--config.train.stepz=3"), "no field 'stepz'.*\"steps\""),
+        (("--config", "tiny.py", "--config.model.overrides.widht=none"), "no field 'widht'"),
+        (("--config", str(ROOT / "configs/fast.py"), "--config.systems.no.sample.clip_x0=none"), "no field 'no'"),
         (("--config", "tiny.py", "--config.train.steps=many"), "--config.train.steps=many"),
         (("--config", "tiny.py", "--stepz=3"), "'stepz'"),
         (("--config", "tiny.py", "config.train.steps=3"), "unexpected argument 'config.train.steps=3'"),
