@@ -18,7 +18,6 @@ def get_config():
     config.model.name = "trunk_ddim"
     config.data.name = "folder"
     config.data.augmentation = "strong"
-    config.data.rotation_degrees = 20.0
     config.train.steps = 8000
     config.train.checkpoint_every = 1000
     return config

@@ -34,5 +34,4 @@ def get_config():
     config.train.warmup_steps = 100
     config.train.gradient_clip = 1.0
     config.train.ema_decay = 0.999
-    config.train.validation_images = 64
     return config

@@ -25,7 +25,5 @@ def get_config(system: str = "lightweight_ddim"):
             config.systems[name] = base.get_config().systems[name]
         config.systems[name].train.learning_rate = 2e-3  # with the noise too
     config.data.name = "folder"
-    config.data.image_size = 64
     config.train.steps = 1000  # stands for what the budget buys
-    config.train.validation_images = 64
     return config

@@ -7,7 +7,7 @@ Expected: docs/explanation/results.md, once it was measured.
 Cost: the budget, and compilation, validation and evaluation besides.
 """
 
-from configs import fast, table1
+from configs import fast, folder_gpu, table1
 
 
 def get_config(system: str = "lightweight_ddim"):
@@ -16,7 +16,6 @@ def get_config(system: str = "lightweight_ddim"):
     config.model.overrides.dtype = "bfloat16"
     config.data.image_size = 128
     config.train.batch_size = 20
-    rates = {"lightweight_ddim": 2e-4, "trunk_ddim": 1e-3, "ddim": 2e-4, "unet": 1e-3, "medsegdiff": 1e-4}
-    for name, rate in rates.items():
+    for name, rate in folder_gpu.LEARNING_RATES.items():
         config.systems[name].train.learning_rate = rate
     return config

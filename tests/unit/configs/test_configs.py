@@ -116,6 +116,15 @@ def test_all_systems_of_the_comparison_get_the_same_augmentation(load):
     assert sections[0]["augment"]["zoom"] == 0.3 and sections[0]["rotation_degrees"] == 180
 
 
+def test_the_name_of_an_augmentation_decides_its_angle(load):
+    angles = []
+    for name in ("strong", "paper"):
+        config = load("folder")
+        config.data.augmentation = name
+        angles.append(resolved(config)["data"]["rotation_degrees"])
+    assert angles == [20.0, 15.0] and resolved(load("folder"))["data"]["augmentation"] == "strong"
+
+
 @pytest.mark.parametrize("name", ["fast", "demo", "folder"])
 def test_ours_predict_the_mask_in_few_evaluations(name, load):
     config = resolved(load(name))
