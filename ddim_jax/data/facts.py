@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from ddim_jax.data.sources import Example, Source
+from ddim_jax.data.sources import Example, Source, pixels_of
 from ddim_jax.imageio.images import MAX_PIXELS
 from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.preprocessing import resize_mask, resize_nearest
@@ -137,13 +137,9 @@ class PixelBudget:
 
     @contextmanager
     def room_for(self, source: Source, row: int) -> Iterator[None]:
-        """Waits until the pair `row` of `source` fits beside those that are in the block now.
-
-        A source tells its pixels by a method `count_pixels(row)`; one without has its pictures in memory.
-        """
-        count = getattr(source, "count_pixels", None)
+        """Waits until the pair `row` of `source` fits beside those that are in the block now."""
         try:
-            pixels = 0 if count is None else count(row)
+            pixels = pixels_of(source, row)
         except DataError:
             pixels = 0  # reading it says what is wrong
         with self._changed:

@@ -55,7 +55,8 @@ class Source(Protocol):
     """One split of a data set; `source[i]` may be called from several threads and gives the same pair every time.
 
     A source may also have a text `note` for readers of its results (see `note_of`), `labels` (see `labels_of`), the
-    number of its `annotators` (see `annotators_of`) and the `groups` of its pairs (see `groups_of`).
+    number of its `annotators` (see `annotators_of`), the `groups` of its pairs (see `groups_of`) and a method
+    `count_pixels` (see `pixels_of`).
     """
 
     name: str
@@ -106,6 +107,16 @@ def annotators_of(source: Source) -> int:
 def groups_of(source: Source) -> tuple[str, ...]:
     """The group of each pair of a source that says them, such as its patient; else each is one by itself."""
     return tuple(getattr(source, "groups", source.ids))
+
+
+def pixels_of(source: Source, row: int) -> int:
+    """Pixels decoded for pair `row`, as the source's `count_pixels` says; 0 of one that has its pairs in memory.
+
+    Raises:
+      DataError: a header cannot be read.
+    """
+    count = getattr(source, "count_pixels", None)
+    return 0 if count is None else count(row)
 
 
 class DataOptions(NamedTuple):
@@ -283,45 +294,50 @@ def consensus_in_words(annotators: int) -> str:
     return "both say so" if annotators == 2 else "more than half of them say so"
 
 
-class Subset:
-    """The chosen rows of a source, as a source."""
+class OfRows:
+    """Base of a source of other sources' pairs, with name, note, classes and annotators of the first source.
 
-    def __init__(self, source: Source, rows: Sequence[int]):
-        self.name, self.note, self.labels = source.name, note_of(source), labels_of(source)
-        self.ids, self.annotators = tuple(source.ids[row] for row in rows), annotators_of(source)
-        groups = groups_of(source)
-        self.groups = tuple(groups[row] for row in rows)
-        self._source, self._rows = source, rows
+    Args:
+      first: the first source.
+      rows: for each pair the source and the row that it is from.
+    """
+
+    def __init__(self, first: Source, rows: Sequence[tuple[Source, int]]):
+        self.name, self.note, self.labels = first.name, note_of(first), labels_of(first)
+        self.annotators = annotators_of(first)
+        self.ids = tuple(source.ids[row] for source, row in rows)
+        self.groups = tuple(groups_of(source)[row] for source, row in rows)
+        self._rows = tuple(rows)
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> Example:
-        return self._source[self._rows[index]]
+        source, row = self._rows[index]
+        return source[row]
+
+    def count_pixels(self, index: int) -> int:
+        """Pixels that are decoded for pair `index` (`pixels_of`)."""
+        return pixels_of(*self._rows[index])
 
 
-class Joined:
-    """Several sources, one after the other, as one; name and classes are those of the first.
+class Subset(OfRows):
+    """The chosen rows of a source, as a source."""
+
+    def __init__(self, source: Source, rows: Sequence[int]):
+        super().__init__(source, [(source, row) for row in rows])
+
+
+class Joined(OfRows):
+    """Several sources, one after the other, as one.
 
     Attributes:
       part: for each pair, which of the sources it is from.
     """
 
     def __init__(self, sources: Sequence[Source]):
-        first = sources[0]
-        self.name, self.note, self.labels = first.name, note_of(first), labels_of(first)
-        self.annotators = annotators_of(first)
-        self.ids = tuple(name for source in sources for name in source.ids)
-        self.groups = tuple(group for source in sources for group in groups_of(source))
+        super().__init__(sources[0], [(source, row) for source in sources for row in range(len(source))])
         self.part = tuple(number for number, source in enumerate(sources) for _ in source.ids)
-        self._rows = [(source, row) for source in sources for row in range(len(source))]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, index: int) -> Example:
-        source, row = self._rows[index]
-        return source[row]
 
 
 def same_name(name: str) -> str:

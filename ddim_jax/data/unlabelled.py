@@ -1,6 +1,5 @@
 """Pictures without masks that a training sees beside its labelled ones; those that it knows already are left out."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 
 from ddim_jax.data.datasets.folder import check_ranges
 from ddim_jax.data.discovery import images_and_masks, listed, name_problem
-from ddim_jax.data.facts import PixelBudget
+from ddim_jax.data.facts import PixelBudget, picture_digest
 from ddim_jax.data.sources import Source, data_error
 from ddim_jax.imageio.images import ReadOptions, count_pixels, log_notes, read_image
 from ddim_jax.imageio.listing import iterate_images
@@ -78,8 +77,7 @@ def load_unlabelled(
             with budget.room_for(pictures, row):
                 pixels = pictures[row]
                 images[row], small[row] = resize_image(pixels, images.shape[1:3]), resize_image(pixels, _SMALL)
-                shape = np.asarray(pixels.shape, "<u8").tobytes()
-                return hashlib.sha256(shape + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+                return picture_digest(pixels).hexdigest()
         except DataError as error:
             return error
 

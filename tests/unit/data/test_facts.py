@@ -6,8 +6,9 @@ import time
 import numpy as np
 import pytest
 from pair_files import save_pair
+from PIL import Image
 
-from ddim_jax.data import Example, check_source, load_arrays, load_dataset
+from ddim_jax.data import Example, Joined, Subset, check_source, load_arrays, load_dataset
 from ddim_jax.data.facts import PairFacts, PixelBudget, facts_of, is_lost, resized_dice
 from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import resize_mask
@@ -117,6 +118,30 @@ def test_the_pixels_that_are_read_at_once_are_bounded(tmp_path, monkeypatch):
     for _ in range(3):
         next(batches)
     assert max(most) == 5000 and all(total in (240, 480, 5000) for total in most)
+
+
+def test_a_part_and_a_union_of_sources_tell_the_pixels_of_their_pairs(tmp_path):
+    sizes = {"a": 10, "b": 20}
+    for name, side in sizes.items():
+        picture = Image.new("RGB", (side, side))
+        for kind in ("images", "masks"):
+            (tmp_path / name / kind).mkdir(parents=True)
+            picture.save(tmp_path / name / kind / f"{name}.png")
+    small, large = (load_dataset("folder", "all", root=tmp_path / name) for name in sizes)
+    both = Joined([small, large])
+    assert [both.count_pixels(row) for row in (0, 1)] == [200, 800]
+    assert (both.part, both.ids, both.groups) == ((0, 1), ("a", "b"), ("a", "b"))
+    part = Subset(both, [1])
+    assert (part.ids, len(part), part.count_pixels(0)) == (("b",), 1, 800)
+    assert part[0].image.shape == (20, 20, 3)
+
+    class InMemory:
+        name, ids = "memory", ("c",)
+
+        def __len__(self):
+            return 1
+
+    assert Subset(InMemory(), [0]).count_pixels(0) == 0
 
 
 def test_a_header_that_cannot_be_read_takes_no_room_and_frees_it(tmp_path):
