@@ -16,7 +16,12 @@ from benchmarks.machine import ROOT
 from benchmarks.quality.ablation import ablations
 from benchmarks.quality.accuracy import accuracy
 from benchmarks.quality.hypotheses import hypotheses, hypotheses_rates
-from benchmarks.quality.robustness import robustness, robustness_attacks, robustness_severities
+from benchmarks.quality.robustness import (
+    robustness,
+    robustness_adversarial,
+    robustness_attacks,
+    robustness_severities,
+)
 from benchmarks.quality.tables import doubts, steps, table1, table2
 from benchmarks.quality.transfer import paired, transfer
 from benchmarks.quality.unlabelled import unlabelled
@@ -44,6 +49,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "robustness": robustness,
     "robustness-severities": robustness_severities,
     "robustness-attacks": robustness_attacks,
+    "robustness-adversarial": robustness_adversarial,
     "startup": startup,
     "archive": archive,
     "processes": processes,

@@ -22,9 +22,9 @@ from benchmarks.machine import ROOT, measured_on
 from benchmarks.quality.adversary import EPSILONS, PGD_RESTARTS, PGD_STEPS, attacks
 from benchmarks.quality.corruptions import CORRUPTIONS, MIDDLE, SEVERITIES, corrupt
 from benchmarks.quality.figures import draw_robustness
-from benchmarks.quality.runs import augmentation_of
-from benchmarks.result_file import merged, read_rows, write_rows
-from benchmarks.tables import Columns, Row, measured_at, table
+from benchmarks.quality.runs import augmentation_of, with_augmentation
+from benchmarks.result_file import identity, merged, read_rows, write_rows
+from benchmarks.tables import Columns, Row, table
 from ddim_jax.data import Example
 from ddim_jax.evaluation import open_split
 from ddim_jax.evaluation.plan import choose_images
@@ -198,53 +198,90 @@ def rows_of(
 
 
 def robustness(root: Path) -> str:
-    """The table of the corruptions of docs/results/robustness.json at middle severity."""
-    rows = read_rows(root / "docs" / "results" / "robustness.json")
-    shown = [
-        row for row in rows if row["change"] == "none" or (row["change"] in CORRUPTIONS and row["severity"] == MIDDLE)
-    ]
-    return table(_ABOUT | _COLUMNS, shown) + measured_at(rows)
+    """Corruptions at middle severity, of the packaged networks and the U-Nets, from docs/results/robustness.json."""
+    shown = [row for row in _rows(root) if _of_page(row) and _corrupted(row) and row["severity"] in (0, MIDDLE)]
+    return table(_ABOUT | _CHANGED, shown)
 
 
 def robustness_severities(root: Path) -> str:
-    """The table of Dice and doubt at every severity."""
-    rows = read_rows(root / "docs" / "results" / "robustness.json")
+    """Dice and doubt of the packaged networks at every severity."""
+    rows = [row for row in _rows(root) if _packaged(row) and _corrupted(row)]
 
     def cell(row: Row, severity: int) -> str:
-        same = [other for other in rows if all(other[name] == row[name] for name in (*_RUN, "change"))]
-        found = next((other for other in same if other["severity"] == severity), None)
+        found = _beside(rows, row, change=row["change"], severity=severity)
         return f"{found['dice_mean']:.3f} ({found['doubt_mean']:.2f})" if found else ""
 
     columns = {f"severity {number}": lambda row, number=number: cell(row, number) for number in SEVERITIES}
-    first = [row for row in rows if row["change"] in CORRUPTIONS and row["severity"] == SEVERITIES[0]]
+    first = [row for row in rows if row["severity"] == SEVERITIES[0]]
     return table(_ABOUT | {"change": "{change}"} | columns, first)
 
 
 def robustness_attacks(root: Path) -> str:
-    """The table of the attacks."""
+    """PGD on the packaged networks and the U-Nets."""
+    shown = [row for row in _rows(root) if _of_page(row) and row["change"] == "pgd"]
+    return table(_ABOUT | {"largest change": "{severity}/255"} | _SCORES | {"doubt, clean": "{doubt_clean:.3f}"}, shown)
+
+
+def robustness_adversarial(root: Path) -> str:
+    """Networks trained on adversarial pictures, each kind after the network that was not."""
+    rows = [row for row in _rows(root) if row["steps"] == 1]
+    alike = ("dataset", "system", "augmentation", "size", "seed")
+    kinds = {identity(row, alike) for row in rows if row["adversarial_epsilon"]}
+    shown = [row for row in rows if row["change"] == "none" and identity(row, alike) in kinds]
+    shown.sort(key=lambda row: (identity(row, alike), row["adversarial_epsilon"] > 0, row["adversarial_share"]))
+
+    def dice(**change: Any) -> Callable[[Row], str]:
+        return lambda row: "{dice_mean:.3f}".format_map(_beside(rows, row, **change))
+
+    columns: Columns = {
+        "images": "{dataset}",
+        "network": with_augmentation,
+        "input size": "{size}",
+        "seed": "{seed}",
+        "adversarial images": lambda row: f"{row['adversarial_share']:.0%}" if row["adversarial_epsilon"] else "none",
+        "clean": "{dice_mean:.3f}",
+        **{f"PGD {level}/255": dice(change="pgd", severity=level) for level in EPSILONS},
+        f"contrast, severity {_STRONG}": dice(change="contrast", severity=_STRONG),
+    }
+    return table(columns, shown)
+
+
+def _rows(root: Path) -> list[dict[str, Any]]:
     rows = read_rows(root / "docs" / "results" / "robustness.json")
-    shown = [row for row in rows if row["through"]]
-    return table(_ABOUT | {"attack": "{change} {severity}/255", "through": "{through}"} | _SCORES, shown)
+    return sorted(rows, key=lambda row: (row["dataset"], row["system"]))
 
 
-def _network(row: Row) -> str:
-    if not row["adversarial_epsilon"]:
-        return f"`{row['system']}`, {row['augmentation']}"
-    share = "" if row["adversarial_share"] == 1 else f", {row['adversarial_share']:.0%} of them"
-    return f"`{row['system']}`, {row['augmentation']}, adversarial {row['adversarial_epsilon'] * 255:.2g}/255{share}"
+def _beside(rows: Sequence[Row], row: Row, **wanted: Any) -> Row:
+    """The row of the same network with other values of some fields, {} without one."""
+    same = identity(row, _RUN)
+    return next((one for one in rows if identity(one, _RUN) == same and wanted.items() <= one.items()), {})
 
 
-_ABOUT: Columns = {"pictures": "{dataset}", "network": _network, "side": "{size}", "training steps": "{train_steps}"}
-_ABOUT |= {"seed": "{seed}", "sampling steps": "{steps}", "n": "{n}"}
+def _corrupted(row: Row) -> bool:
+    return row["change"] == "none" or row["change"] in CORRUPTIONS
+
+
+def _packaged(row: Row) -> bool:
+    about = tuple(row[name] for name in ("dataset", "size", "augmentation"))
+    return about in _PACKAGED and row["system"] == "trunk_ddim" and not row["adversarial_epsilon"] and row["steps"] == 1
+
+
+def _of_page(row: Row) -> bool:
+    return _packaged(row) or row["system"] == "unet"
+
+
+_STRONG = 4
+_PACKAGED = (("lung_xray", 64, "strong"), ("skin_lesion", 64, "strong"), ("polyp", 128, "strong, 0.5 empty windows"))
+"""Data set, size and augmentation of the packaged networks."""
+_ABOUT: Columns = {"images": "{dataset}", "network": with_augmentation, "input size": "{size}", "n": "{n}"}
 _SCORES: Columns = {
     "Dice": "{dice_mean:.3f}",
-    "of clean": "{share:.2f}",
-    "lost": lambda row: f"{row['lost']:.3f} [{row['lost_ci'][0]:.3f}, {row['lost_ci'][1]:.3f}]",
+    "retained Dice": "{share:.2f}",
+    "Dice drop": lambda row: f"{row['lost']:.3f} [{row['lost_ci'][0]:.3f}, {row['lost_ci'][1]:.3f}]",
     "doubt": "{doubt_mean:.3f}",
-    "uncertainty": "{uncertainty_mean:.4f}",
-    "doubt with Dice": "{doubt_correlation:.2f}",
 }
-_COLUMNS: Columns = {"change": "{change}"} | _SCORES | {"flagged": "{flagged:.0%}"}
+_CHANGED: Columns = {"change": "{change}"} | _SCORES
+_CHANGED |= {"Spearman's rho, doubt and Dice": "{doubt_correlation:.2f}", "flagged": "{flagged:.0%}"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -41,6 +41,11 @@ def augmentation_of(config: Mapping[str, Any]) -> str:
     return config["data"]["augmentation"] + (f", {windows:g} empty windows" if windows else "")
 
 
+def with_augmentation(row: Mapping[str, Any]) -> str:
+    """The network of a row of a table, with its augmentation unless that is plain "strong"."""
+    return ", ".join([f"`{row['system']}`", *(part for part in row["augmentation"].split(", ") if part != "strong")])
+
+
 class RunFailed(RuntimeError):
     """A program of a run ended with an error; the message has its last words."""
 
