@@ -82,7 +82,7 @@ def evaluate_checkpoint(
         options = segmenter.options(options, **read)
         data = {**data, **{name: getattr(options, name) for name in read}}
     if data_root is None and len(folds_of(segmenter)) > 1:
-        members = [load_checkpoints([path], step=step) for path in checkpoints]
+        members = [Segmenter.load(segmenter.checkpoint), *segmenter.others]
         sources = fold_sources(members, split or "test", data)
         return evaluate(members, sources, output_dir, options, split=split or "test", **given), Path(output_dir)
     if data_root is None and given.get("calibrate") is not None and (split or "test") == "test":
@@ -201,7 +201,8 @@ def _elsewhere(segmenter: Segmenter, root: Path, split: str | None, data: Mappin
     if split == "all":
         return load_dataset(split="all", **about), "all"
     if about.get("folds") or not has_split(root, about.get("cache_dir")):
-        if segmenter.training_data.get("train_ids_sha256") == _train_digest(about):
+        trained_on = segmenter.training_data.get("train_ids_sha256")
+        if trained_on is not None and trained_on == _train_digest(about):
             return load_dataset(split=split or "test", **about), split or "test"
         about |= {"folds": 0}
     if has_split(root, about.get("cache_dir")):

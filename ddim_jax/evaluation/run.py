@@ -157,8 +157,8 @@ def _read(work: Work, bar: Progress) -> Pictures:
 
 def _scored(
     work: Work, pictures: Pictures, judgement: Judgement, bar: Progress
-) -> tuple[list[ImageResult], list[float]]:
-    """The numbers of every image, and the seconds that its sampling took; of folds each by its own checkpoint."""
+) -> tuple[list[ImageResult], list[list[float]]]:
+    """The numbers of every image, of folds each by its own checkpoint; and for each the seconds that sampling took."""
     score = functools.partial(
         score_image,
         ensemble=work.options.ensemble,
@@ -170,7 +170,8 @@ def _scored(
     for number, member in enumerate(work.members):
         rows = [row for row, one in enumerate(work.chosen) if not work.of_folds or work.source.part[one] == number]
         scored, took = _score_all(member, work, pictures, rows, score, bar)
-        results, seconds = results + scored, seconds + took
+        results += scored
+        seconds.append(took)
     return [one._replace(group=group) for one, group in zip(results, work.groups, strict=True)], seconds
 
 
@@ -178,7 +179,7 @@ def _metrics(
     work: Work,
     pictures: Pictures,
     results: Sequence[ImageResult],
-    seconds: Sequence[float],
+    seconds: Sequence[Sequence[float]],
     judgement: Judgement,
 ) -> dict[str, Any]:
     """Returns the content of `metrics.json`."""
@@ -234,7 +235,7 @@ def _about(members: Sequence[Segmenter], options: SamplingOptions, batch_size: i
     return {
         "checkpoint": (", " if len(members) > 1 else " + ").join(places),
         "folds": len(members) if len(members) > 1 else 0,
-        "step": segmenter.step,
+        "step": segmenter.step if len(members) == 1 else [member.step for member in members],
         **{name: value for name, value in options.as_dict().items() if name != "threshold"},
         "batch_size": batch_size,
         "network_evaluations_per_image": segmenter.evaluations(options),
@@ -246,12 +247,12 @@ def _about(members: Sequence[Segmenter], options: SamplingOptions, batch_size: i
     }
 
 
-def _times(seconds: Sequence[float], first: int) -> dict[str, Any]:
-    """The part of `metrics.json` about the seconds of each image; those of the `first` batch hold its compilation."""
-    rest = seconds[first:]
+def _times(seconds: Sequence[Sequence[float]], together: int) -> dict[str, Any]:
+    """The part of `metrics.json` about the seconds of each image, by checkpoint; its first batch holds compilation."""
+    first, rest = ([one for took in seconds for one in took[part]] for part in (np.s_[:together], np.s_[together:]))
     return {
         "device": jax.devices()[0].device_kind,
-        "first_with_compilation": sum(seconds[:first]),
+        "first_with_compilation": sum(first),
         "mean_of_the_rest": statistics.fmean(rest) if rest else None,
         "median_of_the_rest": statistics.median(rest) if rest else None,
     }

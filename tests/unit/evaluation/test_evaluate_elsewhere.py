@@ -102,6 +102,11 @@ def test_the_folder_of_the_training_elsewhere_keeps_its_split(scored, tmp_path, 
     assert sorted(os.listdir(root)) == ["images", "masks"]
 
 
+def test_a_folder_too_small_for_a_split_is_no_training_that_is_not_known(scored, tmp_path):
+    root = make_folder(tmp_path / "few", count=2)
+    assert scored({"name": "folder", "root": "/nowhere"}, None, data_root=root)[:2] == (("00", "01"), "all")
+
+
 def test_without_a_folder_given_nothing_is_written_either(scored, tmp_path):
     data = {"name": "folder", "root": str(make_folder(tmp_path / "own"))}
     ids, split, output = scored(data)

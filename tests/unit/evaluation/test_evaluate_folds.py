@@ -10,7 +10,7 @@ from evaluation_fakes import TOP_HALF, FakeSegmenter, MemorySource, picture, row
 from PIL import Image
 
 from ddim_jax.data import Example, ids_digest, load_dataset
-from ddim_jax.evaluation import checkpoint, evaluate, summary_table
+from ddim_jax.evaluation import checkpoint, evaluate, run, summary_table
 from ddim_jax.runtime.errors import InputError
 
 RIGHT, EMPTY = [rows(1, 1, -1, -1)] * 2, [rows(-1, -1, -1, -1)] * 2
@@ -36,6 +36,24 @@ def test_each_picture_is_scored_by_the_checkpoint_of_its_fold(tmp_path):
     assert (some["images"], some["protocols"]["mean"]["per_image"]["dice"]["mean"]) == (2, 0.5)
 
 
+def test_the_first_batch_of_each_fold_holds_its_compilation(tmp_path, monkeypatch):
+    clock = [0.0]
+
+    class Compiling(FakeSegmenter):
+        def sample_each(self, images, options, batch_size=None):
+            clock[0] += 1 if self.calls else self.compiling
+            return super().sample_each(images, options, batch_size)
+
+    monkeypatch.setattr(run, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    members = [Compiling({1: RIGHT}, f"fold{fold}/checkpoints/8") for fold in range(2)]
+    members[0].compiling, members[1].compiling, members[1].step = 10, 20, 900
+    sources = [MemorySource([Example(name, picture(1), TOP_HALF) for name in names]) for names in ("ab", "cd")]
+    metrics = evaluate(members, sources, tmp_path, split="test")
+    times = metrics["seconds_per_image"]
+    assert [times[name] for name in ("first_with_compilation", "mean_of_the_rest", "median_of_the_rest")] == [30, 1, 1]
+    assert metrics["step"] == [800, 900]
+
+
 @pytest.fixture
 def folder(tmp_path):
     for kind in ("images", "masks"):
@@ -58,6 +76,18 @@ def test_the_folds_hold_every_picture_once(folder):
     sources = checkpoint.fold_sources([of_fold(folder, fold) for fold in (2, 0, 1)], "test", folder)
     assert sorted(name for source in sources for name in source.ids) == list("012345678")
     assert sources[1].ids == load_dataset("folder", "test", root=folder["root"], folds=3, fold=0, read_only=True).ids
+
+
+def test_of_a_cross_validation_the_first_alone_is_read_again(folder, monkeypatch, tmp_path):
+    """Fused it draws the samples of all; the others are themselves."""
+    first, *others = (of_fold(folder, fold) for fold in range(3))
+    fused, read = SimpleNamespace(**vars(first) | {"others": tuple(others)}), []
+    monkeypatch.setattr(checkpoint, "load_checkpoints", lambda paths, **_: fused)
+    monkeypatch.setattr(checkpoint, "Segmenter", SimpleNamespace(load=lambda path: read.append(path) or first))
+    monkeypatch.setattr(checkpoint, "evaluate", lambda members, sources, *_, split: (members, sources))
+    (members, sources), _ = checkpoint.evaluate_checkpoint(["a", "b", "c"], output_dir=tmp_path)
+    assert read == ["fold0/8"] and members == [first, *others]
+    assert sorted(name for source in sources for name in source.ids) == list("012345678")
 
 
 def test_some_of_the_folds_are_scored_and_told(folder, monkeypatch):
