@@ -11,6 +11,7 @@ from ddim_jax.checkpoints import which_step
 from ddim_jax.pretrained import SHA256
 from ddim_jax.registry import import_plugins
 from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.values import words
 from ddim_jax.sampling_options import SamplingOptions, check_batch_size, window
 
 _Value = TypeVar("_Value")
@@ -83,11 +84,6 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser, several: str = "")
     )
 
 
-def words(text: str) -> tuple[str, ...]:
-    """The words between the commas of a text."""
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
 def _imported(text: str) -> tuple[str, ...]:
     import_plugins(words(text))
     return words(text)
@@ -149,17 +145,6 @@ def number(name: str, kind: type, check: Callable[[str, Any], _Value]) -> Callab
         return check(name, value)
 
     return checked(parse)
-
-
-def with_windows_joined(arguments: Sequence[str]) -> list[str]:
-    """`--window -600,1500` as one argument, for argparse takes what begins with a minus for an option."""
-    joined: list[str] = []
-    for argument in arguments:
-        if joined and joined[-1] == "--window":
-            joined[-1] += f"={argument}"
-        else:
-            joined.append(argument)
-    return joined
 
 
 def _window(text: str) -> tuple[float, float]:

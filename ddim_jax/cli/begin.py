@@ -44,13 +44,20 @@ def find_device() -> None:
     Raises:
       InputError: JAX finds none.
     """
+    if missing := no_device():
+        said, todo = missing
+        raise InputError(f"JAX finds no device ({said}); {todo}; ddim-jax doctor says more")
+
+
+def no_device() -> tuple[str, str] | None:
+    """Why JAX finds no device, and what to do about it; None where it finds one."""
     try:
         jax.devices()
     except (AssertionError, RuntimeError) as error:  # the former without a word, for CUDA that is not installed
         chosen = os.environ.get("JAX_PLATFORMS")
         todo = f"JAX_PLATFORMS is {chosen!r}: unset it, or set it to cpu" if chosen else "set JAX_PLATFORMS=cpu"
-        said = str(error).partition("\n")[0] or "there is no such device, or no plugin for it"
-        raise InputError(f"JAX finds no device ({said}); {todo}; ddim-jax doctor says more") from error
+        return str(error).partition("\n")[0] or "there is no such device, or no plugin for it", todo
+    return None
 
 
 def show_log() -> None:

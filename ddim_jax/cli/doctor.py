@@ -8,7 +8,7 @@ import platform
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import ddim_jax
 from ddim_jax.runtime.cache_folder import cache_folder
 from ddim_jax.runtime.errors import CheckpointError, InputError, report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
+from ddim_jax.runtime.values import words
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
 ABOUT = """Says what is installed, which devices, kernels and caches there are, and what to do about each.
@@ -44,7 +45,7 @@ def run(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--annotators",
         "--config.data.annotators",
-        type=lambda names: tuple(filter(None, names.split(","))),
+        type=words,
         default=(),
         metavar="NAMES",
         help=about % "annotators" + ": a,b or numbered",
@@ -53,7 +54,7 @@ def run(arguments: list[str] | None = None) -> int:
         parser.add_argument(
             f"--{name.replace('_', '-')}", f"--config.data.{name}", action="store_true", dest=name, help=about % name
         )
-    options = parser.parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
+    options = parser.parse_args(arguments)
     with report_input_errors("stopped"):
         if options.ckpt is not None:
             lines, is_usable = _checkpoints(options.ckpt)
@@ -67,9 +68,11 @@ def run(arguments: list[str] | None = None) -> int:
             from ddim_jax.imageio.images import ReadOptions
             from ddim_jax.labels import Labels
             from ddim_jax.sampling_options import window
+            from ddim_jax.schema import SCHEMA
 
             show_log()
             data = vars(options)
+            SCHEMA["data"]["image_size"].check("--image-size", options.image_size)
             if options.window is not None:
                 data["window"] = window("--window", options.window)
             read = Labels.from_config(data), ReadOptions.of(data), options.annotators
@@ -97,17 +100,6 @@ def _literal(text: str) -> object:
         return text
 
 
-def _joined(arguments: Sequence[str]) -> list[str]:
-    """Values that begin with a minus as one argument with their option, for argparse takes them for options."""
-    joined: list[str] = []
-    for argument in arguments:
-        if joined and joined[-1] in ("--window", "--ignore") and argument[:1] == "-" and argument[1:2].isdigit():
-            joined[-1] += f"={argument}"
-        else:
-            joined.append(argument)
-    return joined
-
-
 def _show(lines: Iterator[Line] | list[Line]) -> None:
     for name, found, advice in lines:
         print(f"{name:17} {printable(found)}")
@@ -128,13 +120,12 @@ def _versions() -> Iterator[Line]:
 def _devices() -> Iterator[Line]:
     import jax
 
-    try:
-        devices = jax.devices()
-    except (AssertionError, RuntimeError) as error:
-        chosen = os.environ.get("JAX_PLATFORMS")
-        advice = f"JAX_PLATFORMS is {chosen}: unset it" if chosen else "set JAX_PLATFORMS=cpu"
-        yield "no device", str(error).partition("\n")[0], advice
+    from ddim_jax.cli.begin import no_device
+
+    if missing := no_device():
+        yield "no device", *missing
         return
+    devices = jax.devices()
     kinds = [device.device_kind for device in devices]
     for kind in dict.fromkeys(kinds):
         yield "device", f"{kinds.count(kind)} x {kind} ({devices[kinds.index(kind)].platform})", ""

@@ -1,7 +1,6 @@
 """The command `evaluate`: its arguments, and the table that it shows."""
 
 import argparse
-import sys
 
 from rich.console import Console
 
@@ -12,7 +11,6 @@ from ddim_jax.cli.arguments import (
     add_sampling_arguments,
     number,
     sampling_arguments,
-    with_windows_joined,
 )
 from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.evaluation.calibrating import CALIBRATED
@@ -23,6 +21,8 @@ from ddim_jax.evaluation.tables import summary_table
 from ddim_jax.runtime.compile_clock import CompileClock
 from ddim_jax.runtime.errors import report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
+from ddim_jax.runtime.values import words
+from ddim_jax.sampling_options import whole
 
 
 def parse_arguments(about: str | None) -> argparse.Namespace:
@@ -47,7 +47,12 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
         choices=RESOLUTIONS,
         help="score at the size the network works at (model) or at each picture's own size (native); default: native",
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="evaluate N images only, spread evenly over the split")
+    parser.add_argument(
+        "--limit",
+        type=number("limit", int, whole(1, 2**31 - 1)),
+        metavar="N",
+        help="evaluate N images only, spread evenly over the split",
+    )
     parser.add_argument(
         "--calibrate",
         type=number("calibrate", float, lambda _, share: share),
@@ -68,13 +73,13 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--annotators",
-        type=lambda names: tuple(filter(None, names.split(","))),
+        type=words,
         metavar="NAMES",
         help="of --data-root: the folders of the annotators' masks, as a,b, or numbered; an empty text for one truth; "
         "default: as data.annotators of the training",
     )
     parser.add_argument("--no-figures", action="store_true", help="write the numbers only")
-    return parser.parse_args(with_windows_joined(sys.argv[1:]))
+    return parser.parse_args()
 
 
 def run(arguments: argparse.Namespace) -> None:

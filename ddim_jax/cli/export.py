@@ -1,7 +1,6 @@
 """`ddim-jax export`: its arguments, and the line that it prints."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from absl import logging
@@ -11,7 +10,6 @@ from ddim_jax.cli.arguments import (
     add_sampling_arguments,
     number,
     sampling_arguments,
-    with_windows_joined,
 )
 from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.data.datasets.phantom import draw_phantom
@@ -57,7 +55,7 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         "--batch dynamic)",
     )
     add_sampling_arguments(parser)
-    options = parser.parse_args(with_windows_joined(sys.argv[1:] if arguments is None else arguments))
+    options = parser.parse_args(arguments)
     if len(options.ckpt) > 1:
         parser.error(f"--ckpt: {len(options.ckpt)} given, expected one; export each, and average their probabilities")
     options.ckpt = options.ckpt[0]

@@ -12,8 +12,6 @@ from ddim_jax.cli.arguments import (
     add_segments,
     number,
     sampling_arguments,
-    with_windows_joined,
-    words,
 )
 from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.imageio.images import image_suffixes
@@ -27,6 +25,7 @@ from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.compile_clock import CompileClock
 from ddim_jax.runtime.errors import InputError, report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
+from ddim_jax.runtime.values import words
 from ddim_jax.sampling_options import whole
 
 _OUTPUT = "results"
@@ -78,7 +77,7 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         "from srun, mpirun or an indexed Kubernetes Job (the index alone), and without them it is one process",
     )
     add_segments(parser)
-    options = parser.parse_args(with_windows_joined(sys.argv[1:] if arguments is None else arguments))
+    options = parser.parse_args(arguments)
     try:
         options.save = check_kinds(options.save)
     except InputError as error:

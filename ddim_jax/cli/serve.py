@@ -4,7 +4,6 @@ import argparse
 import os
 import re
 import signal
-import sys
 from logging import getLogger
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from ddim_jax.cli.arguments import (
     add_segments,
     number,
     sampling_arguments,
-    with_windows_joined,
 )
 from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.inference.segmenter import Segmenter
@@ -56,7 +54,7 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         add(f"--{name}", type=parse, default=default, metavar="N", help=f"{text} (default: {default})")
     add_segments(parser)
     add_sampling_arguments(parser)
-    options = parser.parse_args(with_windows_joined(sys.argv[1:] if arguments is None else arguments))
+    options = parser.parse_args(arguments)
     if len(options.ckpt) > 2:
         parser.error(f"--ckpt names {len(options.ckpt)} checkpoints; expected one, or two to compare")
     if options.require_sha256 and len(options.ckpt) > 1:

@@ -4,9 +4,11 @@ import argparse
 import logging
 import os
 import re
+import sys
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 _PACKAGE = str(Path(__file__).parents[1])
 _SIGNS = "-=+@\uff0d\uff1d\uff0b\uff20"  # begin a formula; the last four are the wide ones of East Asia
@@ -48,7 +50,17 @@ def _shown(character: str) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors show what was given as `printable` has it."""
+    """A parser whose errors show what was given as `printable` has it, and that takes values such as -600,1500."""
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        """As of argparse, which takes what begins with a minus for an option unless it is one number."""
+        joined: list[str] = []
+        for argument in sys.argv[1:] if args is None else args:
+            if joined and re.fullmatch(r"--[\w.-]+", joined[-1]) and re.match(r"-\.?\d", argument):
+                joined[-1] += f"={argument}"
+            else:
+                joined.append(argument)
+        return super().parse_args(joined, namespace)
 
     def error(self, message: str) -> NoReturn:
         super().error(printable(message))

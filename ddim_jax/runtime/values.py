@@ -1,4 +1,4 @@
-"""Checks of numbers that a user gives: True is none, although Python says that it is 1."""
+"""Values that a user gives: checks of numbers, of which True is none, although Python says that it is 1; lists."""
 
 from numbers import Integral, Real
 
@@ -17,3 +17,8 @@ def is_number(value: object) -> bool:
     except OverflowError:  # a whole number of more than 308 digits, as JSON may have it
         return False
     return True
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The words between the commas of a text, without blanks around them."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())

@@ -55,7 +55,7 @@ def test_no_device_is_a_line_and_what_to_do(said, monkeypatch):
     assert status == 1
     assert lines[-2:] == [
         "no device         Unable to initialize backend 'tpu': there is none",
-        "                  -> JAX_PLATFORMS is tpu: unset it",
+        "                  -> JAX_PLATFORMS is 'tpu': unset it, or set it to cpu",
     ]
 
 
@@ -139,8 +139,24 @@ def test_label_maps_are_looked_at_with_the_options_of_training(said, tmp_path, c
     status, lines = said("--data", str(tmp_path), f"--config.data.labels={advice[1]}", advice[2])
     assert status == 0 and "3 (NAME1 in 1, NAME2 in 1, NAME3 in 1 pairs)" in "".join(lines)
     overlapping = ("--labels", '{"a": [1, 3], "b": [2, 3]}', "--ignore", "255,-1", "--multilabel", "--invert")
-    status, lines = said("--data", str(tmp_path), *overlapping, "--window", "-600,1500")
-    assert status == 0 and "2 (a in 1, b in 1 pairs)" in "".join(lines)
+    for option in ("--window", "--config.data.window"):
+        status, lines = said("--data", str(tmp_path), *overlapping, option, "-600,1500")
+        assert status == 0 and "2 (a in 1, b in 1 pairs)" in "".join(lines)
     with pytest.raises(SystemExit):
         doctor.run(["--data", str(tmp_path), "--labels", "lung"])
     assert "data.labels is 'lung'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", ["0", "-7", "99999"])
+def test_a_size_that_no_training_has_is_refused(tmp_path, capsys, size):
+    with pytest.raises(SystemExit) as left:
+        doctor.run(["--data", str(tmp_path), "--image-size", size])
+    said = f"error: --image-size is {size}; expected a whole number from 1 to 16384\n"
+    assert (left.value.code, capsys.readouterr().err) == (2, said)
+
+
+def test_annotators_are_named_with_or_without_blanks(tmp_path, capsys):
+    (tmp_path / "images").mkdir()
+    with pytest.raises(SystemExit):
+        doctor.run(["--data", str(tmp_path), "--annotators", "anna, ben "])
+    assert " has no folder anna and no folder ben (" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from evaluation_fakes import CONFIG, hand_case
 
+from ddim_jax.cli.evaluate import parse_arguments
 from ddim_jax.data import ids_digest
 from ddim_jax.evaluation import checkpoint, evaluate_checkpoint
 from ddim_jax.imageio.images import ReadOptions
@@ -164,12 +165,26 @@ def test_what_the_user_can_mend_is_one_line_and_status_two(loaded, monkeypatch, 
     assert capsys.readouterr().err == "error: missing: no such folder\n"
 
 
-def test_a_step_must_be_a_name_or_a_number(loaded, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("argument", "value", "told"),
+    [
+        ("--checkpoint-step", "newest", "step is 'newest'; expected best, latest or a number of training steps"),
+        ("--limit", "0", "limit is 0; expected a whole number from 1 to 2147483647"),
+        ("--limit", "ten", "limit is 'ten'; expected a whole number"),
+    ],
+)
+def test_an_argument_that_cannot_be_meant(loaded, monkeypatch, capsys, argument, value, told):
     with pytest.raises(SystemExit) as caught:
-        run(monkeypatch, "--ckpt", "RUN", "--checkpoint-step", "newest")
+        run(monkeypatch, "--ckpt", "RUN", argument, value)
     assert caught.value.code == 2
-    told = "argument --checkpoint-step: step is 'newest'; expected best, latest or a number of training steps\n"
-    assert capsys.readouterr().err.endswith(told)
+    assert capsys.readouterr().err.endswith(f"argument {argument}: {told}\n")
+
+
+def test_annotators_are_named_with_or_without_blanks(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "--ckpt", "RUN", "--annotators", "anna, ben "])
+    assert parse_arguments(None).annotators == ("anna", "ben")
+    sys.argv[-1] = ""
+    assert parse_arguments(None).annotators == ()
 
 
 def test_ctrl_c_is_one_line(monkeypatch, capsys):

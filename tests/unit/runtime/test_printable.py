@@ -58,6 +58,15 @@ def test_an_argument_that_is_not_known(capsys):
     assert capsys.readouterr().err.splitlines()[-1] == f"sample: error: unrecognized arguments: {SHOWN}"
 
 
+def test_a_value_may_begin_with_a_minus():
+    parser = Parser()
+    for name in ("--window", "--config.data.ignore"):
+        parser.add_argument(name)
+    parser.add_argument("--invert", action="store_true")
+    given = vars(parser.parse_args(["--window", "-600,1500", "--config.data.ignore", "-.5,2", "--invert"]))
+    assert given == {"window": "-600,1500", "config.data.ignore": "-.5,2", "invert": True}
+
+
 def test_a_logged_message_is_one_line_where_it_is_ours():
     shown = Formatter("%(levelname)s: %(message)s")
     for pathname, text in (
