@@ -15,7 +15,7 @@ from benchmarks.faults import PARTS, attacks, faults, faults_of
 from benchmarks.machine import ROOT
 from benchmarks.quality.ablation import ablations
 from benchmarks.quality.accuracy import accuracy
-from benchmarks.quality.hypotheses import hypotheses, hypotheses_rates
+from benchmarks.quality.hypotheses import hypotheses
 from benchmarks.quality.robustness import (
     robustness,
     robustness_adversarial,
@@ -41,7 +41,6 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "transfer": transfer,
     "paired": paired,
     "hypotheses": hypotheses,
-    "hypotheses-rates": hypotheses_rates,
     "accuracy": accuracy,
     "ablations": ablations,
     "unlabelled": unlabelled,

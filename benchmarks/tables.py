@@ -1,6 +1,7 @@
 """Markdown tables of rows of result files, and how their cells say numbers."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+import statistics
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 Row = Mapping[str, Any]
@@ -25,6 +26,33 @@ def _cell(how: str | Callable[[Row], str], row: Row) -> str:
 def distinct(values: Iterable[Hashable]) -> list:
     """Each value once, in the order in which they come."""
     return list(dict.fromkeys(values))
+
+
+def groups_of(rows: Iterable[Row], fields: Iterable[str]) -> list[list[Row]]:
+    """The rows that have the same values of some fields, in the order in which they come."""
+    found: dict[tuple, list[Row]] = {}
+    for row in rows:
+        found.setdefault(tuple(row[name] for name in fields), []).append(row)
+    return list(found.values())
+
+
+def over_seeds(rows: Sequence[Row], field: str, digits: int = 3) -> str:
+    """The mean of a field, with the lowest and the highest where rows have it differently; "" where none has it."""
+    values = [row[field] for row in rows if row[field] is not None]
+    mean, low, high = (f"{f(values):.{digits}f}" if values else "" for f in (statistics.fmean, min, max))
+    return f"{mean} ({low} to {high})" if high != low else mean
+
+
+def seeds_of(line: Row) -> str:
+    return ", ".join(str(row["seed"]) for row in line["rows"])
+
+
+def dice_of(line: Row) -> str:
+    """The Dice of a line's rows: of one seed with its interval over the images, of several as `over_seeds`."""
+    rows = line["rows"]
+    if len(rows) > 1:
+        return over_seeds(rows, "dice_mean")
+    return "{:.3f} [{:.3f}, {:.3f}]".format(rows[0]["dice_mean"], *rows[0]["dice_ci"])
 
 
 def plain(value: float, digits: int) -> str:

@@ -150,9 +150,9 @@ def _more(row: Row) -> str:
 
 _COLUMNS: Columns = {
     "change": "`{change}`",
-    "pictures": "{dataset}",
+    "images": "{dataset}",
     "network": "`{system}`",
-    "side": "{size}",
+    "input size": "{size}",
     "rotation": "{rotation:g}",
     "steps": "{steps}",
     "seeds": lambda row: f"{len(row['seeds'])}",
@@ -163,7 +163,7 @@ _COLUMNS: Columns = {
     "gain": lambda row: "{:+.3f} [{:+.3f}, {:+.3f}]".format(row["gain"], *row["gain_ci"]),
     "parameters": _more,
     "step": "{train_step_ratio:.2f}",
-    "picture": "{evaluation_ratio:.2f}",
+    "image": "{evaluation_ratio:.2f}",
 }
 
 

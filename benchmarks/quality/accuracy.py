@@ -17,9 +17,9 @@ from typing import Any
 
 from benchmarks.machine import ROOT, measured_on
 from benchmarks.quality.costs import evaluation, parameters, ratio, training_step
-from benchmarks.quality.runs import augmentation_of, read_config
+from benchmarks.quality.runs import augmentation_of, read_config, with_augmentation
 from benchmarks.result_file import add_row, read_rows
-from benchmarks.tables import Columns, measured_at, table
+from benchmarks.tables import Columns, dice_of, distinct, groups_of, over_seeds, seeds_of, table
 from configs import fast
 from ddim_jax.config import resolve_config, with_added
 from ddim_jax.evaluation import evaluate_checkpoint
@@ -91,26 +91,36 @@ def row_of(run: Path, budget_s: float, repeats: int, workdir: Path) -> dict[str,
 
 
 def accuracy(root: Path) -> str:
-    """The table of docs/results/accuracy.json."""
+    """The table of docs/results/accuracy.json, a line for the seeds of one training, and its timings in a sentence."""
     rows = read_rows(root / "docs" / "results" / "accuracy.json")
-    rows.sort(key=lambda row: (row["dataset"], row["size"], row["augmentation"], row["system"], row["seed"]))
-    return table(_COLUMNS, rows) + measured_at(rows, "Evaluated and timed")
+    trainings = groups_of(sorted(rows, key=lambda row: [row[name] for name in _TRAINING] + [row["seed"]]), _TRAINING)
+    lines = [seeds[0] | {"rows": seeds} for seeds in trainings]
+    sizes = distinct(f"`{row['system']}` {row['parameters']:,}" for row in rows)
+    timed = "; ".join(
+        f"{row['dataset']} {row['size']}, {with_augmentation(row)} {row['train_step_ratio_to_unet']:.2f} and "
+        f"{row['evaluation_ratio_to_unet']:.2f}"
+        for seeds in trainings
+        for row in seeds
+        if row["train_step_ratio_to_unet"]
+    )
+    return (
+        f"{table(_COLUMNS, lines)}\nParameters: {', '.join(sizes)}. A training step and an image by those of the small "
+        f"U-Net, timed in turns with it: {timed}. Commits: in `accuracy.json`.\n"
+    )
 
 
+_TRAINING = ("dataset", "size", "augmentation", "system", "budget_s")
 _COLUMNS: Columns = {
-    "pictures": "{dataset}",
-    "network": "`{system}`",
-    "augmentation": "{augmentation}",
-    "side": "{size}",
-    "training": "{budget_s:.0f} s, {steps} steps",
-    "seed": "{seed}",
-    "parameters": "{parameters:,}",
-    "step / U-Net": "{train_step_ratio_to_unet:.2f}",
-    "picture / U-Net": "{evaluation_ratio_to_unet:.2f}",
-    "Dice": lambda row: "{:.3f} [{:.3f}, {:.3f}]".format(row["dice_mean"], *row["dice_ci"]),
-    "validation": "{dice_val:.3f}",
-    "ECE": "{ece:.3f}",
-    "area interval holds": "{area_coverage:.2f}",
+    "images": "{dataset}",
+    "network": with_augmentation,
+    "input size": "{size}",
+    "training in all": "{budget_s:.0f} s",
+    "steps of its last part": "{steps}",
+    "seeds": seeds_of,
+    "Dice": dice_of,
+    "validation": lambda line: over_seeds(line["rows"], "dice_val"),
+    "ECE": lambda line: over_seeds(line["rows"], "ece"),
+    "coverage of the area interval": lambda line: over_seeds(line["rows"], "area_coverage", 2),
 }
 
 

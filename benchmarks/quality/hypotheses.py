@@ -4,8 +4,8 @@ python -m benchmarks.quality.hypotheses [--workdir DIR] [--systems NAME...] [--s
 
 Every picture of the data set `ambiguous` has four true masks with known probabilities. Each network is trained as
 configs/ambiguous.py says and draws 16 masks of every test picture. Writes docs/results/hypotheses.json;
-`python -m benchmarks.render` puts the tables into the page. A run that is there already is not trained again.
-To choose a learning rate: --split val --learning-rate RATE; the validation pictures have a table of their own.
+`python -m benchmarks.render` puts the table of the test pictures into the page. A run that is there already is not
+trained again. To choose a learning rate: --split val --learning-rate RATE.
 """
 
 import argparse
@@ -136,22 +136,13 @@ def rows_of(config: Any, source: AmbiguousSource, workdir: Path) -> list[dict[st
 
 def hypotheses(root: Path) -> str:
     """The table of the test pictures in docs/results/hypotheses.json: for each training the mean over its seeds."""
-    return _table_of(root, "test", _COLUMNS)
-
-
-def hypotheses_rates(root: Path) -> str:
-    """The table of the validation pictures, which learning rates are chosen on."""
-    return _table_of(root, "val", _RATES)
-
-
-def _table_of(root: Path, split: str, columns: Columns) -> str:
-    rows = [row for row in read_rows(root / "docs" / "results" / "hypotheses.json") if row["split"] == split]
+    rows = [row for row in read_rows(root / "docs" / "results" / "hypotheses.json") if row["split"] == "test"]
     if not rows:
         return "Not yet measured.\n"
     kind = tuple(name for name in IDENTITY if name != "seed")
     kinds = distinct(identity(row, kind) for row in rows)
     means = [_mean([row for row in rows if identity(row, kind) == one]) for one in kinds]
-    return table(columns, means) + measured_at(rows)
+    return table(_COLUMNS, means) + measured_at(rows)
 
 
 def _mean(rows: Sequence[Row]) -> Row:
@@ -177,9 +168,8 @@ def _ged(row: Row) -> str:
     return f"{row['scores'][f'ged_{SAMPLES}']:.3f}" + (f" ({low:.3f} to {high:.3f})" if high > low else "")
 
 
-_TRAINING: Columns = {"steps": "{train_steps:d}", "learning rate": "{learning_rate:g}"}
 _COLUMNS: Columns = {
-    "masks": "{system}",
+    "masks": lambda row: "ground truth" if row["system"] == TRUTH else row["system"],
     "seeds": "{seeds:d}",
     **{mode: lambda row, mode=mode: f"{row['modes'][mode]:.2f}" for mode in MODES},
     "largest error": "{mode_error:.2f}",
@@ -188,15 +178,9 @@ _COLUMNS: Columns = {
     "D-max": lambda row: f"{row['scores'][f'd_max_{SAMPLES}']:.3f}",
     f"best of {SAMPLES}": lambda row: f"{row['scores'][f'best_dice_{SAMPLES}']:.3f}",
     "nearest IoU": "{nearest_iou:.3f}",
-    **_TRAINING,
+    "steps": "{train_steps:d}",
+    "learning rate": "{learning_rate:g}",
     "training, CPU s": "{train_cpu_seconds:.0f}",
-}
-_RATES: Columns = {
-    "masks": "{system}",
-    **_TRAINING,
-    "seeds": "{seeds:d}",
-    "GED": _ged,
-    "largest error": "{mode_error:.2f}",
 }
 
 

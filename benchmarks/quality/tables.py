@@ -53,9 +53,10 @@ def _dataset(dataset: str, rows: Sequence[Row], parts: Sequence[Row], leads: Seq
         text.append(f"Not measured: {', '.join(missing)}.\n")
     for n in distinct(row["n"] for row in rows if row["n"] < row["n_in_split"]):
         same = [part for part in of(parts) if part["n"] == n]
-        text += [f"All systems on the same {n} pictures:\n", table(_SAME, _by_system(same))]
+        dice = "; ".join(f"`{row['system']}` {_dice('mean')(row)}" for row in _by_system(same))
+        text.append(f"Dice, mean, of all systems on the same {n} images: {dice}.\n")
     text += [
-        "Picture by picture, with the bootstrap interval of the differences:\n",
+        "Image by image, with the bootstrap interval of the differences:\n",
         table(_LEADS, of(leads)),
         *(f"`{system}`: {NOTES[system, dataset]}\n" for system in SYSTEMS if (system, dataset) in NOTES),
         "What the budget bought:\n",
@@ -96,7 +97,6 @@ def _each(field: str) -> Callable[[Row], str]:
 
 
 _SYSTEM: Columns = {"system": "`{system}`"}
-_SAME: Columns = _SYSTEM | {"Dice, mean": _dice("mean"), "Dice, paper": _dice("paper"), "seeds": "{seeds}"}
 _SCORES: Columns = _SYSTEM | {
     "Dice, mean": _dice("mean"),
     "recall": _over_seeds("recall_mean"),
@@ -106,8 +106,8 @@ _SCORES: Columns = _SYSTEM | {
     "recall, paper": _over_seeds("recall_mean", protocol="paper"),
     "pooled, paper": _over_seeds("dice_pooled", protocol="paper"),
     "ECE": _over_seeds("ece"),
-    "Dice of 80%": _over_seeds("kept_dice"),
-    "pictures": lambda row: "{n}".format(**row) + ("" if row["n"] == row["n_in_split"] else f" of {row['n_in_split']}"),
+    "Dice, 20% most doubtful removed": _over_seeds("kept_dice"),
+    "images": lambda row: "{n}".format(**row) + ("" if row["n"] == row["n_in_split"] else f" of {row['n_in_split']}"),
     "seeds": "{seeds}",
 }
 _COSTS: Columns = _SYSTEM | {
@@ -118,16 +118,16 @@ _COSTS: Columns = _SYSTEM | {
     "epochs": _over_seeds("epochs", "{:.1f}"),
     "picked at": _each("picked_step"),
     "x_0 clipped": _each("clip_x0"),
-    "evaluations a picture": lambda row: (
+    "evaluations an image": lambda row: (
         f"{row['sampling_steps']} x {row['samples']} = {row['sampling_steps'] * row['samples']}"
         + (", mirrored" if row["flips"] else "")
     ),
-    "s a picture": _over_seeds("seconds_per_image", "{:.3g}"),
+    "s an image": _over_seeds("seconds_per_image", "{:.3g}"),
 }
 _LEADS: Columns = {
     "`lightweight_ddim` is ahead of": "`{system}`",
     "by, Dice": "{lead:+.4f} [{lead_ci[0]:+.4f}, {lead_ci[1]:+.4f}]",
-    "pictures": "{n}",
+    "images": "{n}",
     "seed": "{seed}",
 }
 
@@ -141,7 +141,7 @@ def table2(root: Path) -> str:
         "sampling": "{sampling_steps} x {samples}",
         "steps timed": "{timed_steps}",
         "s, of the steps timed": "{seconds:.2f}",
-        "computed: s a picture": lambda row: (
+        "computed: s an image": lambda row: (
             f"{row['seconds'] * row['sampling_steps'] / row['timed_steps']:.0f}"
             if row["timed_steps"] < row["sampling_steps"]
             else ""
@@ -173,23 +173,13 @@ def steps(root: Path) -> str:
         "picked": "{picked_step}",
         "validation Dice": "{validation_dice:.4f}",
     }
-    scored = {
-        "target": "{target}",
-        "sampler": "{sampler}",
-        "steps x samples": "{steps} x {samples}",
-        "evaluations": "{evaluations}",
-        "Dice": "{dice_mean:.4f} [{dice_ci[0]:.4f}, {dice_ci[1]:.4f}]",
-        "one sample": "{dice_single:.4f}",
-        "ECE": "{ece:.4f}",
-        "s a picture": "{seconds_per_image:.3g}",
-    }
     text = []
     for rows in groups(read_result(root / "docs" / "results" / "steps.json")["rows"]):
         first, targets = rows[0], {row["target"]: row for row in reversed(rows)}
         n = (
-            f"{first['n']} pictures"
+            f"{first['n']} images"
             if first["n"] == first["n_in_split"]
-            else "{n} of {n_in_split} pictures".format(**first)
+            else "{n} of {n_in_split} images".format(**first)
         )
         text += [
             f"## {first['dataset']}, {first['size']} x {first['size']}, {first['split']} split\n",
@@ -200,9 +190,22 @@ def steps(root: Path) -> str:
             "".join(
                 f"- {name}: highest Dice {_best(rows, name)}\n" for name in distinct(row["target"] for row in rows)
             ),
-            table(scored, sorted(rows, key=lambda row: (row["evaluations"], row["target"]))),
+            _dice_of_settings(rows),
         ]
     return "\n".join(text)
+
+
+def _dice_of_settings(rows: Sequence[Row]) -> str:
+    """The Dice of each sampler and number of steps, a column for each target and number of samples."""
+    dice = {(row["sampler"], row["steps"], row["target"], row["samples"]): row["dice_mean"] for row in rows}
+    lines = sorted({key[:2] for key in dice})
+    columns: Columns = {"sampler": "{line[0]}", "steps": "{line[1]}"}
+    for target in distinct(row["target"] for row in rows):
+        for samples in sorted({row["samples"] for row in rows}):
+            columns |= {
+                f"{target}, {samples}": lambda row, of=(target, samples): f"{dice[(*row['line'], *of)]:.4f}",
+            }
+    return table(columns, [{"line": line} for line in lines])
 
 
 def _best(rows: Sequence[Row], target: str) -> str:
@@ -229,9 +232,9 @@ def doubts(root: Path) -> str:
 _SPLITS = ("val", "test", "elsewhere")
 _DOUBTS: Columns = {
     "network": "`{network}`",
-    "pictures": "{pictures}",
+    "images": lambda row: row["pictures"].replace("elsewhere", "external"),
     "n": "{n}",
-    "Dice that is missed": "{missed:.3f}",
+    "1 - Dice": "{missed:.3f}",
     "mean doubt": "{mean:.3f}",
-    "doubt with Dice": "{rank_correlation_with_dice:.2f}",
+    "Spearman's rho, doubt and Dice": "{rank_correlation_with_dice:.2f}",
 }

@@ -13,7 +13,7 @@ keep them out of the project.
 import argparse
 import csv
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,9 @@ import numpy as np
 
 from benchmarks.machine import ROOT, provenance
 from benchmarks.quality.ablation import paired_interval
-from benchmarks.quality.runs import augmentation_of, read_config
+from benchmarks.quality.runs import augmentation_of, read_config, with_augmentation
 from benchmarks.result_file import add_row, read_rows
-from benchmarks.tables import Columns, Row, measured_at, table
+from benchmarks.tables import Columns, Row, dice_of, groups_of, measured_at, over_seeds, seeds_of, table
 from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.runtime.errors import InputError, report_input_errors
 
@@ -150,10 +150,12 @@ def pair(ours: Sequence[Scored], theirs: Sequence[Scored]) -> dict[str, Any]:
 
 
 def transfer(root: Path) -> str:
-    """The table of docs/results/transfer.json."""
+    """The table of docs/results/transfer.json, a line for the seeds of one network on one source."""
     rows = read_rows(root / "docs" / "results" / "transfer.json")
     rows.sort(key=lambda row: [row[name] for name in ("dataset", "size", "augmentation", "system", "seed")])
-    return table(_COLUMNS, rows) + measured_at(rows, "Evaluated")
+    fields = ("dataset", "size", "augmentation", "system", "source")
+    lines = [seeds[0] | {"rows": seeds} for seeds in groups_of(rows, fields)]
+    return f"{table(_COLUMNS, lines)}\nCommits: in `transfer.json`.\n"
 
 
 def paired(root: Path) -> str:
@@ -162,10 +164,14 @@ def paired(root: Path) -> str:
     return table(_PAIRED, rows) + measured_at(rows, "Evaluated") if rows else "Not yet measured.\n"
 
 
+def _images(row: Row) -> str:
+    return f"{row['dataset']}, {row['source'].replace('elsewhere', 'external')}"
+
+
 _PAIRED: Columns = {
-    "pictures": "{dataset}, {source}",
+    "images": _images,
     "n": "{n}",
-    "side": "{size}",
+    "input size": "{size}",
     "seeds": lambda row: ", ".join(map(str, row["seeds"])),
     "networks": lambda row: " - ".join(f"`{name}`" for name in row["systems"]),
     "steps": lambda row: " and ".join(map(str, row["train_steps"])),
@@ -175,24 +181,28 @@ _PAIRED: Columns = {
 }
 
 
-def _alarms(row: Row) -> str:
-    return f"{row['false_alarms']} of {row['empty_truths']}" if row["empty_truths"] else "no empty picture"
+def _false_positives(line: Row) -> str:
+    seeds = ", ".join(str(row["false_alarms"]) for row in line["rows"])
+    return f"{seeds} of {line['empty_truths']}" if line["empty_truths"] else ""
+
+
+def _mean(field: str, digits: int = 3) -> Callable[[Row], str]:
+    return lambda line: over_seeds(line["rows"], field, digits)
 
 
 _COLUMNS: Columns = {
-    "pictures": "{dataset}, {source}",
+    "images": _images,
     "n": "{n}",
-    "system": "`{system}`",
-    "augmentation": "{augmentation}",
-    "side": "{size}",
-    "seed": "{seed}",
-    "Dice": lambda row: "{:.3f} [{:.3f}, {:.3f}]".format(row["dice_mean"], *row["dice_ci"]),
-    "recall": "{recall_mean:.3f}",
-    "precision": "{precision_mean:.3f}",
-    "80% kept": "{kept_dice:.3f}",
-    "doubt with Dice": "{doubt_correlation:.2f}",
-    "false alarms": _alarms,
-    "area interval holds": "{area_coverage:.2f}",
+    "network": with_augmentation,
+    "input size": "{size}",
+    "seeds": seeds_of,
+    "Dice": dice_of,
+    "recall": _mean("recall_mean"),
+    "precision": _mean("precision_mean"),
+    "Dice, 20% most doubtful removed": _mean("kept_dice"),
+    "Spearman's rho, doubt and Dice": _mean("doubt_correlation", 2),
+    "false positives on empty images": _false_positives,
+    "coverage of the area interval": _mean("area_coverage", 2),
 }
 
 

@@ -191,9 +191,9 @@ def _said(row: Row) -> str:
 
 
 _ABOUT: Columns = {
-    "training pictures": lambda row: f"{row['dataset']}, {_said(row)}",
+    "training images": lambda row: f"{row['dataset']}, {_said(row)}",
     "network": "`{system}`",
-    "side": "{size}",
+    "input size": "{size}",
     "steps": "{steps}",
 }
 _MEANS: Columns = {

@@ -74,7 +74,7 @@ def unlike(root: Path) -> str:
 
 _COLUMNS: Columns = {
     "calibrated on": "{dataset}, validation",
-    "pictures": "{pictures}",
+    "images": lambda row: row["pictures"].replace("elsewhere", "external"),
     "n": "{n}",
     "flagged": "{share:.0%}",
     "median unlikeness": "{median:.2f}",

@@ -17,5 +17,5 @@ def test_doubts_stand_beside_what_is_missed(tmp_path):
         (folder / f"{name}.json").write_text(json.dumps(metrics))
     assert doubts(tmp_path).splitlines()[2:] == [
         "| `a_b` | val | 7 | 0.100 | 0.125 |  |",
-        "| `a_b` | elsewhere | 7 | 0.250 | 0.125 | -0.50 |",
+        "| `a_b` | external | 7 | 0.250 | 0.125 | -0.50 |",
     ]

@@ -116,7 +116,7 @@ def test_one_seed_has_its_interval_and_the_paper_its_column(root):
     scores = f"| `unet` | 0.9500 {interval} | 0.9400 | 0.9600 | 0.9321 | 0.9000 {interval} | 0.9400 | 0.9600 "
     assert f"{scores}| 0.0123 | 0.9700 | 20 of 100 | 1 | .0258 |" in lines
     assert "| `unet` | 510,788 | 0.002 | 360 s | 3000 | 115.4 | 2500 | no | 1 x 4 = 4, mirrored | 0.0123 |" in lines
-    assert f"| `unet` | 0.5000 {interval} | 0.9000 {interval} | 1 |" in lines
+    assert f"Dice, mean, of all systems on the same 20 images: `unet` 0.5000 {interval}." in lines
     assert [line for line in lines if "-0.5" in line] == ["| `unet` | -0.5000 [-0.7500, +0.2500] | 20 | 0 |"]
     assert (
         "Not measured: `lightweight_ddim`, `trunk_ddim`, `ddim`, `medsegdiff`, `lightweight_ddim_noise`, `ddim_noise`."
@@ -245,3 +245,38 @@ def test_attacks_are_counted_once_and_only_what_went_wrong_is_listed(root):
     ]
     write(root / "docs/results/attacks.json", about | {"rows": [row, row | {"kind": "b", "failed": 1}]})
     assert [line for line in render.attacks(root).splitlines() if line[:1] == "|"][2:] == ["| b | 5 | 1 | 0 | 0 | 0 |"]
+
+
+def test_every_step_is_a_line_for_each_sampler_and_a_column_for_each_target(root):
+    row = {"dataset": "polyp", "size": 64, "networks": "small", "device": "a machine", "budget_s": 9.0, "seed": 0}
+    row |= {
+        "split": "test",
+        "limit": 30,
+        "n": 30,
+        "n_in_split": 150,
+        "prediction": "x0",
+        "loss": "mse",
+        "mask_scale": 1,
+    }
+    row |= {"timestep_power": 1.0, "channel_shuffle": False, "clip_x0": None, "flips": True, "train_steps": 5}
+    row |= {"train_s": 8.0, "picked_step": 5, "validation_dice": 0.5, "settings": "abc"}
+    rows = [
+        row | {"target": target, "sampler": sampler, "steps": steps, "samples": samples, "dice_mean": dice}
+        | {"evaluations": steps * samples}
+        for target, sampler, steps, samples, dice in (
+            ("x0", "ddim", 10, 4, 0.7), ("x0", "ddim", 1, 1, 0.6), ("x0", "ddim", 1, 4, 0.65),
+            ("noise", "ddim", 1, 1, 0.1), ("x0", "ddpm", 2, 1, 0.62),
+        )
+    ]  # fmt: skip
+    write(root / "docs/results/steps.json", {"rows": rows})
+    lines = render.steps(root).splitlines()
+    assert lines[lines.index("| sampler | steps | x0, 1 | x0, 4 | noise, 1 | noise, 4 |") + 2 :] == [
+        "| ddim | 1 | 0.6000 | 0.6500 | 0.1000 |  |",
+        "| ddim | 10 |  | 0.7000 |  |  |",
+        "| ddpm | 2 | 0.6200 |  |  |  |",
+    ]
+    assert (
+        "- x0: highest Dice at all 0.7000 (ddim 10 x 4), with at most 4 evaluations 0.6500 (ddim 1 x 4), with one "
+        "0.6000 (ddim 1 x 1)" in lines
+    )
+    assert "small networks, 9 s of training each, seed 0, on a machine; 30 of 150 images." in lines

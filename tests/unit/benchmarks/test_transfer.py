@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.quality import transfer
 from benchmarks.render import rendered
-from benchmarks.result_file import read_rows
+from benchmarks.result_file import read_rows, write_rows
 
 FIELDS = ("id", "dice", "area", "true_area")
 # A good mask, a false alarm, an empty picture seen as empty, a missed structure.
@@ -71,12 +71,13 @@ def test_both_sources_are_scored_at_their_own_size_and_replace_their_rows(evalua
     assert test["dice_of_structures"] == pytest.approx(0.4)
     assert (test["area_coverage"], elsewhere["area_coverage"]) == (0.9, None)
     page = rendered("<!-- table: transfer -->\n<!-- end -->\n", tmp_path)
-    assert (
-        "| polyp, test | 4 | `unet` | strong | 64 | 1 | 0.450 [0.100, 0.900] | 0.450 | 0.450 | 0.600 | -0.50 | 1 of 2"
-        in page
-    )
-    assert "| 1 of 2 | 0.90 |\n" in page
-    assert "| polyp, elsewhere |" in page
+    about = "4 | `unet` | 64 | 1 | 0.450 [0.100, 0.900] | 0.450 | 0.450 | 0.600 | -0.50 | 1 of 2"
+    assert f"| polyp, test | {about} | 0.90 |\n" in page and f"| polyp, external | {about} |  |\n" in page
+    seed = test | {"seed": 2, "dice_mean": 0.55, "false_alarms": 2, "area_coverage": 0.8, "doubt_correlation": -0.5}
+    write_rows(output, {}, [elsewhere | {"empty_truths": 0}, seed, test])
+    page = rendered("<!-- table: transfer -->\n<!-- end -->\n", tmp_path)
+    scores = "0.500 (0.450 to 0.550) | 0.450 | 0.450 | 0.600 | -0.50 | 1, 2 of 2 | 0.85 (0.80 to 0.90)"
+    assert f"| polyp, test | 4 | `unet` | 64 | 1, 2 | {scores} |\n" in page and "| -0.50 |  |  |\n" in page
 
 
 def test_gain_of_runs_over_others_is_of_the_same_pictures_and_seeds(tmp_path, monkeypatch):
