@@ -187,8 +187,10 @@ def saved_config(file: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
-def differences(saved: Mapping[str, Any], current: Mapping[str, Any], schedule_steps: int = 0) -> list[str]:
-    """The fields with other values in `current` than in `saved` with which a run cannot go on, with both values.
+def differences(
+    saved: Mapping[str, Any], current: Mapping[str, Any], schedule_steps: int = 0
+) -> dict[str, tuple[Any, Any]]:
+    """The fields with other values in `current` than in `saved` with which a run cannot go on: {name: (there, now)}.
 
     Args:
       saved, current: resolved configs, checked.
@@ -203,11 +205,11 @@ def differences(saved: Mapping[str, Any], current: Mapping[str, Any], schedule_s
     rules = {name: field.resume for name, field in fields_of(SCHEMA)}
     fields = model_spec(current["model"]["name"]).fields
     rules |= {f"model.overrides.{name}": field.resume for name, field in fields.items()}
-    return [
-        f"{name}: {before.get(name)!r} there, {now.get(name)!r} now"
+    return {
+        name: (before.get(name), now.get(name))
         for name in sorted(before.keys() | now.keys())
         if before.get(name) != now.get(name) and rules.get(name) not in may
-    ]
+    }
 
 
 def total_steps(steps: int, epochs: float, batch_size: int, examples: int) -> int:

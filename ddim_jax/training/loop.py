@@ -24,7 +24,7 @@ from ddim_jax.training.announcements import announcements
 from ddim_jax.training.input_pipeline import batches, keep_split, with_unlabelled
 from ddim_jax.training.logging import DeferredErrors, Reporter, create_reporter
 from ddim_jax.training.nan_guard import LossWatch, NonFiniteLoss, last_good_checkpoint_named
-from ddim_jax.training.one_training import OneTraining, begin_folder
+from ddim_jax.training.one_training import FOLDS, OneTraining, begin_folder
 from ddim_jax.training.setup import Prepared, Run, open_run, prepare
 from ddim_jax.training.sharding import place
 from ddim_jax.training.state import TrainState
@@ -37,9 +37,10 @@ from ddim_jax.training.validation import Validator
 def train(config: Any, workdir: str | os.PathLike, request: StopRequest | None = None) -> int:
     """Trains as `config` says, with everything it writes below `workdir`; resumes the run that lies there.
 
-    Writes config.json, checkpoints/<step>/, metrics.jsonl and tensorboard/. SIGTERM and Ctrl-C save a checkpoint and
-    end the run; the same call goes on from there, to the same bit as if it had never stopped (on one kind of device).
-    They do not wait for a validation: that step's checkpoint has no score then.
+    Writes config.json, checkpoints/<step>/, metrics.jsonl, tensorboard/, pixels.csv, .training.lock and, of a
+    cross-validation, folds.csv. SIGTERM and Ctrl-C save a checkpoint and end the run; the same call goes on from there,
+    to the same bit as if it had never stopped (on one kind of device). They do not wait for a validation: that step's
+    checkpoint has no score then.
 
     With several processes (`jax.process_count()`) each calls this with the same arguments. They share `workdir` and
     stop at the same step; process 0 alone writes numbers and pictures. An error then ends the process here, with a
@@ -89,7 +90,7 @@ def _train(
     if jax.process_index() == 0:
         write_pixels(workdir, prepared.digests, prepared.trained_on)
         if config["data"]["folds"]:
-            run.data.train.division.write(workdir / "folds.csv")
+            run.data.train.division.write(workdir / FOLDS)
     saver = _Saver(run.store, prepared.metadata, one_training, last_word)
     with (
         stop_on_signals(request),

@@ -11,12 +11,15 @@ import jax
 
 from ddim_jax.checkpoints.folders import check_path
 from ddim_jax.checkpoints.manifest import MANIFEST
+from ddim_jax.data.pixels import PIXELS
 from ddim_jax.runtime.atomic import json_text, make_folder, write_json
 from ddim_jax.runtime.errors import InputError, InUseError
 from ddim_jax.runtime.locks import try_lock
 from ddim_jax.runtime.processes import check_shared, wait_for_all
 
+FOLDS = "folds.csv"
 LOCK = ".training.lock"
+_FILES = ("config.json", "metrics.jsonl", PIXELS, FOLDS)
 _DIGITS = 20
 """Digits of the step in the lock's file: it is always written whole."""
 
@@ -31,22 +34,16 @@ def check_files(workdir: Path) -> None:
     checkpoints = workdir / "checkpoints"
     check_path(checkpoints.absolute())
     if not (workdir / LOCK).exists() and not any(checkpoints.glob(f"*/{MANIFEST}")):
-        for name in ("config.json", "metrics.jsonl", "pixels.csv", "folds.csv", "checkpoints"):
+        for name in (*_FILES, "checkpoints"):
             is_empty = (workdir / name).is_dir() and not os.listdir(workdir / name)
             if os.path.lexists(workdir / name) and not is_empty:
                 raise InputError(
                     f"{workdir / name} would be replaced or joined, and no training of this package wrote it ({LOCK} "
                     "is not there, nor a whole checkpoint). Use another --workdir, or move it away"
                 )
-    for name, is_kind, kind in (
-        ("config.json", stat.S_ISREG, "a file"),
-        ("metrics.jsonl", stat.S_ISREG, "a file"),
-        ("pixels.csv", stat.S_ISREG, "a file"),
-        ("folds.csv", stat.S_ISREG, "a file"),
-        (LOCK, stat.S_ISREG, "a file"),
-        ("tensorboard", stat.S_ISDIR, "a folder"),
-    ):
+    for name in (*_FILES, LOCK, "tensorboard"):
         path = workdir / name
+        is_kind, kind = (stat.S_ISDIR, "a folder") if name == "tensorboard" else (stat.S_ISREG, "a file")
         if not os.path.lexists(path):
             continue
         if not path.exists():

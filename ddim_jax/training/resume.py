@@ -98,11 +98,12 @@ def check_same_config(saved: Mapping[str, Any], config: Mapping[str, Any], workd
     schedule_steps = _schedule_steps(there["train"], saved.get("data"))
     differing = differences(there, config, schedule_steps)
     if differing:
+        told = "; ".join(f"{name}: {before!r} there, {now!r} now" for name, (before, now) in differing.items())
         longer = ""
-        if schedule_steps and all(name.partition(":")[0] in _LENGTH for name in differing):
+        if schedule_steps and all(name in _LENGTH for name in differing):
             longer = f" To train longer at its last learning rate, add --config.train.schedule_steps={schedule_steps}."
         raise ConfigError(
-            f"{workdir} holds a run with another configuration ({'; '.join(differing)}). "
+            f"{workdir} holds a run with another configuration ({told}). "
             f"Use the same values to resume it, or begin another run with its weights: "
             f"--config.train.init_from={workdir} --workdir ANOTHER.{longer}"
         )

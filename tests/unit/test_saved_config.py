@@ -55,44 +55,44 @@ def test_a_saved_config_of_weights_that_are_older_than_a_field_has_its_default()
     ],
 )
 def test_what_does_not_change_the_steps_may_differ(field, value):
-    assert differences(tiny_config(), changed(field, value)) == []
+    assert differences(tiny_config(), changed(field, value)) == {}
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "message"),
+    ("field", "value", "before"),
     [
-        ("seed", 4, "seed: 3 there, 4 now"),
-        ("model.preset", None, "model.preset: 'small' there, None now"),
-        ("model.overrides.channel_multipliers", [1, 2], "model.overrides.channel_multipliers: [1] there, [1, 2] now"),
-        ("model.overrides.channel_shuffle", True, "model.overrides.channel_shuffle: None there, True now"),
-        ("diffusion.loss", "mse", "diffusion.loss: 'bce_dice' there, 'mse' now"),
-        ("diffusion.noise_schedule", "cosine", "diffusion.noise_schedule: 'linear' there, 'cosine' now"),
-        ("data.image_size", 32, "data.image_size: 16 there, 32 now"),
-        ("data.flips", False, "data.flips: True there, False now"),
-        ("data.augment.zoom", 0.1, "data.augment.zoom: 0.0 there, 0.1 now"),
-        ("data.counts.train", 13, "data.counts.train: 12 there, 13 now"),
-        ("train.batch_size", 4, "train.batch_size: 8 there, 4 now"),
-        ("train.accumulate", 2, "train.accumulate: 1 there, 2 now"),
-        ("train.learning_rate", 0.5, "train.learning_rate: 0.001 there, 0.5 now"),
-        ("train.validation_steps", 2, "train.validation_steps: 1 there, 2 now"),
-        ("sample.clip_x0", 1.0, "sample.clip_x0: None there, 1.0 now"),
-        ("train.ema_decay", 0.5, "train.ema_decay: 0.9 there, 0.5 now"),
+        ("seed", 4, 3),
+        ("model.preset", None, "small"),
+        ("model.overrides.channel_multipliers", [1, 2], [1]),
+        ("model.overrides.channel_shuffle", True, None),
+        ("diffusion.loss", "mse", "bce_dice"),
+        ("diffusion.noise_schedule", "cosine", "linear"),
+        ("data.image_size", 32, 16),
+        ("data.flips", False, True),
+        ("data.augment.zoom", 0.1, 0.0),
+        ("data.counts.train", 13, 12),
+        ("train.batch_size", 4, 8),
+        ("train.accumulate", 2, 1),
+        ("train.learning_rate", 0.5, 0.001),
+        ("train.validation_steps", 2, 1),
+        ("sample.clip_x0", 1.0, None),
+        ("train.ema_decay", 0.5, 0.9),
     ],
 )
-def test_what_changes_the_steps_is_named_with_both_values(field, value, message):
-    assert differences(tiny_config(), changed(field, value)) == [message]
+def test_what_changes_the_steps_is_named_with_both_values(field, value, before):
+    assert differences(tiny_config(), changed(field, value)) == {field: (before, value)}
 
 
 def test_every_difference_is_named():
     now = changed("train.beta1", 0.5, changed("seed", 4))
-    assert differences(tiny_config(), now) == ["seed: 3 there, 4 now", "train.beta1: 0.9 there, 0.5 now"]
-    assert differences(tiny_config(), changed("model.overrides.channel_multipliers", (1,))) == []
+    assert differences(tiny_config(), now) == {"seed": (3, 4), "train.beta1": (0.9, 0.5)}
+    assert differences(tiny_config(), changed("model.overrides.channel_multipliers", (1,))) == {}
 
 
 def test_the_length_matters_where_the_learning_rate_follows_it():
     cosine = tiny_config(lr_schedule="cosine")
-    assert differences(cosine, copy.deepcopy(cosine)) == []
-    assert differences(cosine, changed("train.steps", 24, cosine)) == ["train.steps: 12 there, 24 now"]
+    assert differences(cosine, copy.deepcopy(cosine)) == {}
+    assert differences(cosine, changed("train.steps", 24, cosine)) == {"train.steps": (12, 24)}
 
 
 def test_a_run_of_0_1_0_is_refused_in_one_line():
