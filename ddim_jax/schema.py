@@ -12,6 +12,7 @@ from typing import Any
 
 from ddim_jax.aggregation import PROTOCOLS
 from ddim_jax.data.augmentation import AUGMENTATIONS
+from ddim_jax.data.generated import COUNTS, MOST
 from ddim_jax.diffusion import PREDICTIONS, SCHEDULES
 from ddim_jax.diffusion.losses import LossNames
 from ddim_jax.diffusion.process import LOSS_WEIGHTS
@@ -161,8 +162,8 @@ SCHEMA: dict[str, Any] = {
         "split_seed": Field(int, 0, "of phantoms, and of the split of a folder without splits.csv", **_SEEDS),
         "cache_dir": Field(str, None, "for indices and splits; none: ~/.cache/ddim_jax", optional=True, resume="free"),
         "counts": {
-            split: Field(int, count, f"phantoms of the {split} split", low=1, high=10**7)
-            for split, count in (("train", 512), ("val", 64), ("test", 64))
+            split: Field(int, count, f"phantoms of the {split} split", low=1, high=MOST)
+            for split, count in COUNTS.items()
         },
         "same_pixels": Field(
             bool, True, "go on only with the pixels of before; false: say which pairs changed", resume="free"

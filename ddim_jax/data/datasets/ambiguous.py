@@ -8,11 +8,11 @@ sampler has learnt it can be counted.
 
 import numpy as np
 
+from ddim_jax.data.generated import Generated
 from ddim_jax.data.sources import SPLITS, DataOptions, Example, annotated
 from ddim_jax.labels import Labels
 from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.errors import ConfigError
-from ddim_jax.runtime.values import is_whole
 
 SPOT, OUTER = 0.7, 0.4
 """The probabilities that an annotator counts the spot in, and draws the outer border."""
@@ -24,8 +24,6 @@ MODES = {
 }
 """The masks of a picture by name, with the probability that an annotator draws each."""
 ANNOTATORS = 4
-_COUNTS = {"train": 512, "val": 64, "test": 64}
-_LARGEST_COUNT = 10**7
 
 
 @DATASETS.register("ambiguous")
@@ -35,19 +33,9 @@ def load_ambiguous(split: str, options: DataOptions) -> "AmbiguousSource":
     Raises:
       ConfigError: counts, size, seed or labels cannot be used, or there is a folder.
     """
-    counts = {**_COUNTS, **(options.counts or {})}
     if options.root is not None or options.labels != Labels():
         raise ConfigError("the data set ambiguous has no files and one class; expected no data.root and no data.labels")
-    if set(counts) != set(SPLITS) or not all(is_whole(n, 1) and n <= _LARGEST_COUNT for n in counts.values()):
-        raise ConfigError(
-            f"data.counts is {dict(options.counts)}; expected 1 to {_LARGEST_COUNT} for each of {', '.join(SPLITS)}"
-        )
-    if not is_whole(options.image_size, 16) or not is_whole(options.seed, 0):
-        raise ConfigError(
-            f"data.image_size is {options.image_size!r} and data.split_seed {options.seed!r}; expected whole numbers, "
-            "from 16 and from 0"
-        )
-    return AmbiguousSource(split, seed=options.seed, size=options.image_size, count=counts[split])
+    return AmbiguousSource(split, **Generated.of(split, options, smallest=16)._asdict())
 
 
 class AmbiguousSource:

@@ -8,15 +8,13 @@ what surrounds it, brightness and contrast change from picture to picture, and e
 
 import numpy as np
 
+from ddim_jax.data.generated import Generated
 from ddim_jax.data.sources import SPLITS, DataOptions, Example
 from ddim_jax.imageio.masks import mask_of_numbers
 from ddim_jax.labels import Labels
 from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.errors import ConfigError
-from ddim_jax.runtime.values import is_whole
 
-_COUNTS = {"train": 512, "val": 64, "test": 64}
-_LARGEST_COUNT = 10**7
 _HEART_CONTRAST = 0.14  # of the classes: without, the heart ends in the mediastinum unseen
 
 
@@ -29,19 +27,7 @@ def load_phantom(split: str, options: DataOptions) -> "PhantomSource":
     """
     if options.root is not None:
         raise ConfigError(f"data.root is {options.root}, but phantoms have no files; data.name=folder reads a folder")
-    counts = {**_COUNTS, **(options.counts or {})}
-    if set(counts) != set(SPLITS) or not all(is_whole(n, 1) and n <= _LARGEST_COUNT for n in counts.values()):
-        raise ConfigError(
-            f"The phantom counts (data.counts) are {dict(options.counts)}; expected at least 1 for each of "
-            f"{', '.join(SPLITS)}, and at most {_LARGEST_COUNT}."
-        )
-    size, seed = options.image_size, options.seed
-    if not is_whole(size, 1) or not is_whole(seed, 0):
-        raise ConfigError(
-            f"The phantoms' size (data.image_size) is {size!r} and their seed (data.split_seed) {seed!r}; "
-            "expected whole numbers, from 1 and from 0."
-        )
-    return PhantomSource(split, seed=seed, size=size, count=counts[split], labels=options.labels)
+    return PhantomSource(split, **Generated.of(split, options)._asdict(), labels=options.labels)
 
 
 class PhantomSource:

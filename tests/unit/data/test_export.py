@@ -40,14 +40,14 @@ def test_pictures_of_others_are_not_replaced(tmp_path):
     [
         (("--output", "file"), "file: the folder for the results cannot be made (File exists); choose another"),
         (("--output", "file/out"), "file/out: the folder for the results cannot be made (Not a directory)"),
-        (("--output", "out", "--count", "0"), "The phantom counts (data.counts) are {'test': 0}; expected at least 1"),
+        (("--output", "out", "--count", "0"), "data.counts is {'test': 0}; expected 1 to 10000000 for each"),
         (
             ("--output", "out", "--size", "-3"),
-            "size (data.image_size) is -3 and their seed (data.split_seed) 0; expected",
+            "data.image_size is -3 and data.split_seed 0; expected whole numbers, from 1 and from 0",
         ),
         (
             ("--output", "out", "--seed", "-1"),
-            "size (data.image_size) is 64 and their seed (data.split_seed) -1; expected",
+            "data.image_size is 64 and data.split_seed -1; expected whole numbers, from 1 and from 0",
         ),
     ],
 )

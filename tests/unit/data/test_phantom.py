@@ -48,7 +48,7 @@ def test_counts_names_and_types():
     with pytest.raises(IndexError):
         sources["train"][5]
     for counts in ({"dev": 3}, {"train": 0}):
-        with pytest.raises(ConfigError, match="expected at least 1 for each of train, val, test"):
+        with pytest.raises(ConfigError, match="expected 1 to 10000000 for each of train, val, test"):
             load_dataset("phantom", "train", counts=counts)
 
 
