@@ -22,6 +22,10 @@ class EmptySplit(DataError):
     """The data set can be read, and has no pair in the split that is asked for."""
 
 
+class NoFolder(ConfigError):
+    """The data set is one of files, and no folder is given."""
+
+
 class Example(NamedTuple):
     """One pair, at the picture's own size.
 
@@ -157,10 +161,10 @@ class DataOptions(NamedTuple):
         """`root`, for the data set `name`.
 
         Raises:
-          ConfigError: none was given.
+          NoFolder: none was given.
         """
         if self.root is None:
-            raise ConfigError(f"The data set {name} needs the folder its files are in (data.root).")
+            raise NoFolder(f"The data set {name} needs the folder its files are in (data.root).")
         return self.root
 
 

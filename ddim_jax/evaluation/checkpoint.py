@@ -11,6 +11,7 @@ from absl import logging
 from ddim_jax.checkpoints.weights import TRAINED_IN
 from ddim_jax.data import GENERATED, Source, configured, has_split, ids_digest, load_dataset
 from ddim_jax.data.discovery import images_and_masks, listed
+from ddim_jax.data.sources import NoFolder
 from ddim_jax.evaluation.calibrating import refuse_several
 from ddim_jax.evaluation.run import evaluate
 from ddim_jax.evaluation.staging import read_evaluation
@@ -119,9 +120,10 @@ def open_split(
     data = segmenter.config["data"] if data is None else data
     if data_root is not None:
         return _elsewhere(segmenter, Path(data_root), split, data)
-    if Path(segmenter.checkpoint).is_file() and data["name"] not in GENERATED:
-        raise InputError(f"{segmenter.checkpoint} does not say where its pictures lie; give --data-root DIR")
-    return _of_training(segmenter, split or "test", data), split or "test"
+    try:
+        return _of_training(segmenter, split or "test", data), split or "test"
+    except NoFolder as error:  # packed weights hold no paths
+        raise InputError(f"{segmenter.checkpoint} does not say where its pictures lie; give --data-root DIR") from error
 
 
 def folds_of(segmenter: Segmenter) -> set[int]:

@@ -14,6 +14,7 @@ from ddim_jax.data import ids_digest, load_dataset
 from ddim_jax.evaluation import checkpoint, evaluate
 from ddim_jax.evaluation.reading import read_all
 from ddim_jax.labels import Labels
+from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.errors import DataError, InputError
 
 
@@ -72,6 +73,20 @@ def test_a_folder_that_is_named_relative_to_where_training_began_is_told(monkeyp
         checkpoint.open_split(run, "val")
     with pytest.raises(DataError, match=f"data.root is lungs: no such folder in {tmp_path}; expected"):
         load_dataset("folder", "all", root="lungs")
+
+
+def test_packed_weights_find_a_data_set_that_needs_no_folder(monkeypatch):
+    packed = SimpleNamespace(checkpoint="w.safetensors", checkpoints=("w.safetensors",), others=(), training_data={})
+    packed.config = {"data": {"name": "squares", "root": ""}}
+    monkeypatch.setitem(
+        DATASETS._entries, "squares", lambda split, options: SimpleNamespace(name="squares", ids=(split,))
+    )
+    source, split = checkpoint.open_split(packed)
+    assert (source.name, source.ids, split) == ("squares", ("test",), "test")
+    for name in ("folder", "rsua"):
+        packed.config["data"]["name"] = name
+        with pytest.raises(InputError, match=r"^w.safetensors does not say where its pictures lie; give --data-root"):
+            checkpoint.open_split(packed)
 
 
 def test_two_folders_of_one_name_do_not_replace_each_other(scored, tmp_path):
