@@ -55,12 +55,13 @@ class Augmentation:
     @classmethod
     def from_config(cls, data: Mapping[str, Any]) -> "Augmentation":
         """The augmentation of the section `data` of a resolved config."""
-        beside = {"rotation_degrees": data["rotation_degrees"], "flips": data["flips"]}
-        return cls(**beside, transforms=tuple(data["transforms"]), **data["augment"])
+        beside = {name: data[name] for name in _BESIDE}
+        return cls(**beside | {"transforms": tuple(data["transforms"])}, **data["augment"])
 
 
-# The section `data.augment` of a config; the first three stand beside it.
-_IN_SECTION = tuple(field.name for field in dataclasses.fields(Augmentation))[3:]
+_BESIDE = ("rotation_degrees", "flips", "transforms")
+# The section `data.augment` of a config, beside which the others stand.
+_IN_SECTION = tuple(field.name for field in dataclasses.fields(Augmentation) if field.name not in _BESIDE)
 
 AUGMENTATIONS: dict[str, dict[str, Any]] = {
     "paper": {"rotation_degrees": 15.0, "augment": dict.fromkeys(_IN_SECTION, 0.0)},

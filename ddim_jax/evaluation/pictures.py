@@ -46,7 +46,6 @@ def draw_grid(path: str | os.PathLike, cases: Sequence[Case]) -> None:
       path: of the PNG file.
       cases: one or more, each with the same number of samples and the same ensemble.
     """
-    fused = {"staple": "STAPLE"}.get(cases[0].ensemble, cases[0].ensemble)
     samples = len(cases[0].samples)
     shown = min(samples, _SAMPLES_SHOWN)
     titles = ["image", "truth", *(f"sample {k + 1}" for k in range(shown)), "ensemble", "uncertainty"]
@@ -76,7 +75,7 @@ def draw_grid(path: str | os.PathLike, cases: Sequence[Case]) -> None:
     several = cases[0].labels.several
     scale = "the colours of the classes on black" if several else "0 is black and 1 white"
     figure.supxlabel(
-        f"Samples and ensemble ({fused} of {count(samples, 'sample')}): probability, {scale}.\n"
+        f"Samples and ensemble ({cases[0].ensemble} of {count(samples, 'sample')}): probability, {scale}.\n"
         f"{'White' if several else 'Orange'}: outline of the truth. Uncertainty: standard deviation of the samples.",
         fontsize=SMALL,
         color=MUTED,

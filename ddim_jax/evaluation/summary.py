@@ -20,6 +20,9 @@ from ddim_jax.metrics import (
     measure_counts,
     risk_coverage,
 )
+from ddim_jax.metrics.bootstrap import RESAMPLES, SEED
+from ddim_jax.metrics.calibration import BINS
+from ddim_jax.metrics.risk_coverage import KEPT_SHARE
 from ddim_jax.registry import ENSEMBLES, HYPOTHESIS_METRICS, METRICS
 
 _RULES = {
@@ -33,9 +36,9 @@ _RULES = {
     ),
     "ignored": "pixels with the truth's values of data.ignore are in no count and no calibration; background for hd95",
     "per_image": (
-        "mean over images; the interval is a 95% percentile bootstrap (2000 resamples, seed 0) over images, or over "
-        "groups of them where there are fewer: patients, folders, volumes. Of one, or of equal values, it has no width "
-        "and says nothing"
+        f"mean over images; the interval is a 95% percentile bootstrap ({RESAMPLES} resamples, seed {SEED}) over "
+        "images, or over groups of them where there are fewer: patients, folders, volumes. Of one, or of equal values, "
+        "it has no width and says nothing"
     ),
     "hd95_mm": (
         "hd95 in millimetres, where every file says the size of a pixel and masks are scored at the picture's own "
@@ -53,9 +56,10 @@ _RULES = {
     ),
     "calibration": (
         "probability of the protocol 'mean' and the ensemble at the scored resolution (native: resized), over the "
-        "pixels of all images; 15 equal bins of it, (b/15, (b + 1)/15], the first with 0; ece is the sum over bins of "
-        "their share of the pixels times |mean probability - fraction that is foreground|. Plain background makes it "
-        "small: see the bins between. Of several classes each probability against all else, all of them together"
+        f"pixels of all images; {BINS} equal bins of it, (b/{BINS}, (b + 1)/{BINS}], the first with 0; ece is the sum "
+        "over bins of their share of the pixels times |mean probability - fraction that is foreground|. Plain "
+        "background makes it small: see the bins between. Of several classes each probability against all else, all of "
+        "them together"
     ),
     "bounds": (
         "of the protocol 'mean', for each class: area_uncalibrated, from the pixels above the probability "
@@ -83,7 +87,7 @@ _RULES = {
         "the protocol 'mean' of those kept: all, all but one, ..., one; area: its mean over these coverages; "
         "best_area: the same with the lowest Dice first; unordered_area: in no order, the mean Dice; "
         "gain: (area - unordered_area) / (best_area - unordered_area), null where all Dice are equal; "
-        "kept_dice: with kept_images = ceil(0.8 n) kept"
+        f"kept_dice: with kept_images = ceil({KEPT_SHARE[0] / KEPT_SHARE[1]} n) kept"
     ),
     "resolution": (
         "native: probability resized (bilinear) to the picture's own size before the threshold; model: truth resized "

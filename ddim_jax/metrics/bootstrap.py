@@ -4,13 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+RESAMPLES, SEED = 2000, 0
+
 
 def bootstrap_interval(
     values: np.ndarray,
     groups: Sequence[str] | None = None,
     *,
-    seed: int = 0,
-    resamples: int = 2000,
+    seed: int = SEED,
+    resamples: int = RESAMPLES,
     level: float = 0.95,
 ) -> tuple[float, float]:
     """The percentile bootstrap interval of the mean (Efron and Tibshirani 1993, chapter 13).

@@ -45,7 +45,7 @@ from ddim_jax.training.input_pipeline import keep_split, read_unlabelled
 from ddim_jax.training.nan_guard import LossWatch, NonFiniteLoss
 from ddim_jax.training.optimiser import configured_optimiser
 from ddim_jax.training.sharding import data_mesh, global_batch, place
-from ddim_jax.training.state import create_state, new_parts, pretrainable
+from ddim_jax.training.state import TRUNK, create_state, new_parts, pretrainable
 from ddim_jax.training.step import make_train_step
 
 GAMMA = 0.95
@@ -114,7 +114,7 @@ def pretrain(config: Any, output: str | os.PathLike) -> Packed:
     trained = flatten_dict(average, sep=".")
     return write_packed(
         output,
-        unflatten_dict({name: trained[name.removeprefix("trunk.")] for name in names}, sep="."),
+        unflatten_dict({name: trained[name.removeprefix(TRUNK)] for name in names}, sep="."),
         step=steps,
         metadata={
             "config": without_paths(config),

@@ -26,6 +26,9 @@ from ddim_jax.runtime.errors import CheckpointError
 from ddim_jax.runtime.pinned import key as key_of
 from ddim_jax.runtime.remote import local_path
 
+TRUNK = "trunk."
+"""Begins the names of the weights of a network's U-Net, where that is a part of it."""
+
 
 @flax.struct.dataclass
 class TrainState:
@@ -134,7 +137,7 @@ def pretrainable(model: nn.Module, image_size: int) -> dict[str, jax.ShapeDtypeS
     """
     if not isinstance(model, Levels):
         return {}
-    of_unet = "" if isinstance(model, PlainUNet) else "trunk."
+    of_unet = "" if isinstance(model, PlainUNet) else TRUNK
     shapes = flatten_dict(param_shapes(model, image_size), sep=".")
     return {
         name: leaf

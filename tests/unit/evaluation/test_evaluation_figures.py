@@ -251,4 +251,4 @@ def test_the_grid_shows_what_staple_makes_and_says_so(drawn):
     pictures.draw_grid("grid.png", [case])
     fused = shown(drawn[0].axes[4])
     np.testing.assert_allclose(fused, ensemble_probability(np.asarray(HALF_RIGHT), PROTOCOLS["mean"], "staple"))
-    assert "STAPLE of 2 samples" in drawn[0].get_supxlabel()
+    assert "staple of 2 samples" in drawn[0].get_supxlabel()
