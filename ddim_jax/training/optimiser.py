@@ -15,7 +15,7 @@ _EPSILON = 1e-8
 _ARRAYS_OF_A_CALL = 32
 """Arrays of the weights that one call of the kernel updates. XLA's fusion pass asks of every operand of a call whether
 it may share memory with any result, and once more for each of them: the cube of their number. All 451 arrays of the
-light network in one call took most of the time of compiling its step (docs/explanation/performance.md)."""
+light network in one call took most of the time of compiling its step (docs/explanation/kernels.md)."""
 
 
 def learning_rate_schedule(schedule: str, learning_rate: float, warmup_steps: int, steps: int) -> optax.Schedule:
