@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ddim_jax.data.sources import Example, Source, pixels_of
-from ddim_jax.imageio.images import MAX_PIXELS
+from ddim_jax.imageio.images import MAX_PIXELS, note_parts
 from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.preprocessing import resize_mask, resize_nearest
 from ddim_jax.runtime.errors import DataError
@@ -79,7 +79,7 @@ def facts_of(example: Example, labels: Labels = Labels(), resized_at: Sequence[i
         share=float(inside.mean()) if values else 0.0,
         extent=extent,
         lost=tuple(size for size in SIZES if size < max(example.mask.shape) and is_lost(example.mask, size, labels)),
-        notes=tuple(note.partition(" (")[0] for note in example.notes),
+        notes=tuple(note_parts(note)[0] for note in example.notes),
         resized={size: resized_dice(example.mask, size, labels) for size in resized_at} if values else {},
         picture=picture,
         range=example.range,

@@ -24,6 +24,9 @@ Reading one takes at most 12 bytes a pixel, which is a GiB: 5 of 8-bit grey, 8 o
 the exception with 16. `python -m tests.slow.picture_memory` measures it.
 """
 
+EVEN = "even (there is one value in all pixels)"
+"""The note on a picture in which there is nothing to see (`is_even`)."""
+
 _NOTES_LOGGED = 10
 
 
@@ -125,7 +128,7 @@ def read_picture(path: str | os.PathLike, options: ReadOptions = ReadOptions()) 
     found = reader_of(path).read_image(path, options)
     picture = found if isinstance(found, Picture) else Picture(found)
     if not picture.notes and is_even(picture.pixels):
-        picture = picture._replace(notes=("even (there is one value in all pixels)",))
+        picture = picture._replace(notes=(EVEN,))
     return picture._replace(pixels=255 - picture.pixels) if options.invert else picture
 
 
@@ -146,6 +149,12 @@ def log_notes(path: str | os.PathLike, notes: Sequence[str]) -> None:
     """Logs what a user should know of how a file was read; the first ten times in a process."""
     for note in notes:
         logging.log_first_n(logging.WARNING, "%s: %s", _NOTES_LOGGED, os.fspath(path), note)
+
+
+def note_parts(note: str) -> tuple[str, str]:
+    """The kind of a note of a `Picture` and its details, "" for none."""
+    kind, _, details = note.partition(" (")
+    return kind, details.removesuffix(")")
 
 
 def check_fits(image_path: str | os.PathLike, picture: Picture, mask_path: str | os.PathLike, mask: np.ndarray) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ddim_jax.imageio.images import note_parts
 from ddim_jax.inference.agreement import SETTINGS
 from ddim_jax.inference.flagging import FLAGGED, remove_list, write_flagged
 from ddim_jax.inference.index import Index, removed
@@ -200,7 +201,7 @@ def _segment(stream: Stream, index: Index, told: _Told, bar: contextlib.Abstract
             if record["mtime_ns"] is not None or not index.is_of(record["name"], record["file"]):
                 index.add(record)
             told.slices[record["name"]] = record.get("slices", 1)
-            told.notes.update(note.partition(" (")[0] for note in record.get("notes", ()))
+            told.notes.update(note_parts(note)[0] for note in record.get("notes", ()))
             if record["status"] == "failed":
                 told.failed.append((record["file"], record["reason"]))
             elif is_unlike(record["unlikeness"]):

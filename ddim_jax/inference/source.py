@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ddim_jax.imageio.images import Picture, ReadOptions, is_even
+from ddim_jax.imageio.images import EVEN, Picture, ReadOptions, is_even, note_parts
 from ddim_jax.imageio.stacks import MAX_VOXELS, Stack, notes_of_slice, open_stack
 from ddim_jax.imageio.writers import Context
 from ddim_jax.inference.jobs import Job
@@ -63,7 +63,7 @@ class Source:
         if self.reason is not None:
             raise DataError(self.reason)
         pixels = self._stack.read(index)
-        even = ("even (there is one value in all pixels)",) if is_even(pixels) else ()
+        even = (EVEN,) if is_even(pixels) else ()
         notes = (*even, *notes_of_slice(self._stack, index))
         with self._lock:
             self._notes |= {index: notes} if notes else {}
@@ -72,14 +72,13 @@ class Source:
     @property
     def notes(self) -> tuple[str, ...]:
         """Remarks on the slices that were read, and on all, as `Picture.notes`."""
-        kinds: dict[str, list[str]] = {}
-        for _, notes in sorted(self._notes.items()):
-            for note in notes:
-                kind, _, details = note.partition(" (")
-                kinds.setdefault(kind, []).append(details.removesuffix(")"))
+        notes = [note for _, of_slice in sorted(self._notes.items()) for note in of_slice]
         whole = tuple(getattr(self._stack, "remarks", ()))
         if self.count == 1:
-            return *(f"{kind} ({details})" for kind, (details,) in kinds.items()), *whole
+            return *notes, *whole
+        kinds: dict[str, list[str]] = {}
+        for kind, details in map(note_parts, notes):
+            kinds.setdefault(kind, []).append(details)
         return *(f"{kind} ({len(all_)} of {self.count} slices; {all_[0]})" for kind, all_ in kinds.items()), *whole
 
     def pixel_area(self, index: int) -> float | None:
