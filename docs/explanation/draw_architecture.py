@@ -59,7 +59,7 @@ TO_LOSS = (
     "data/augmentation.py",
     "diffusion/process.py",
     "diffusion/forward.py",
-    "models/unet.py",
+    "models/trunk_ddim.py",
     "diffusion/losses.py",
 )
 TO_MASK = (
@@ -72,7 +72,7 @@ TO_MASK = (
     "inference/segmentation.py",
     "diffusion/process.py",
     "diffusion/samplers/ddim.py",
-    "models/unet.py",
+    "models/trunk_ddim.py",
     "imageio/writers/mask.py",
 )
 
