@@ -77,7 +77,7 @@ class Judgement(NamedTuple):
     def save(self, segmenter: Segmenter, options: SamplingOptions, output_dir: Path) -> Path:
         """Keeps a new one: in the run of the checkpoint, or in a copy of the packed weights; returns the file."""
         found = segmenter, calibrated_options(options, segmenter.labels), self.calibration, self.reference
-        if not _is_packed(segmenter):
+        if not segmenter.is_packed:
             return save_calibration(*found)
         pack(segmenter.checkpoint, output_dir / CALIBRATED, calibration=calibration_record(*found))
         return output_dir / CALIBRATED
@@ -110,7 +110,7 @@ def check_calibrate(
             f"calibrate on {count} {what}; bounds that hold for {coverage} of pictures need {needed} or more. Take "
             "more (--data-root), or a lower share"
         )
-    if _is_packed(segmenter):
+    if segmenter.is_packed:
         check_output(output_dir / CALIBRATED)
     else:
         check_place(run_folder(segmenter.checkpoint))
@@ -125,7 +125,3 @@ def refuse_several(segmenter: Segmenter) -> None:
     if segmenter.others:
         count = 1 + len(segmenter.others)
         raise InputError(f"calibrate {count} checkpoints together; expected one, with which its calibration is kept")
-
-
-def _is_packed(segmenter: Segmenter) -> bool:
-    return Path(segmenter.checkpoint).is_file()

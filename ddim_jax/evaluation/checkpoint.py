@@ -64,12 +64,11 @@ def evaluate_checkpoint(
     data_root, output_dir = local_path(data_root, "data_root"), local_path(output_dir, "output_dir")
     checkpoints = [checkpoint] if isinstance(checkpoint, str | os.PathLike) else list(checkpoint)
     segmenter = load_checkpoints(checkpoints, step=step, require_sha256=require_sha256)
-    packed = Path(segmenter.checkpoint).is_file()
     if segmenter.others and output_dir is None:
         raise InputError(f"{len(checkpoints)} checkpoints have no folder of their own; give --output DIR")
     if given.get("calibrate") is not None:
         refuse_several(segmenter)
-    if packed and output_dir is None:
+    if segmenter.is_packed and output_dir is None:
         raise InputError(f"{checkpoints[0]} is a file of weights, beside which nothing is written; give --output DIR")
     data = segmenter.config["data"]
     if annotators is not None:

@@ -168,7 +168,7 @@ def load_calibration(segmenter: Any, options: SamplingOptions, *, warn: bool = T
     found = None
     if record is not None:
         holds_for = _holds_for(segmenter, options)
-        if Path(segmenter.checkpoint).is_file():
+        if segmenter.is_packed:
             # What holds for other weights is not packed, and the SHA-256 of the file binds them together.
             del holds_for["weights"]
         found, why_not = _fitting(record, holds_for, segmenter.labels)
@@ -212,7 +212,7 @@ def load_reference(segmenter: Any) -> tuple[Reference | None, str]:
 def _find(segmenter: Any) -> tuple[dict[str, Any] | None, str, str]:
     """The record, a name for it ("" if none is there), and why there is none that can be read."""
     place = Path(segmenter.checkpoint)
-    if place.is_file():
+    if segmenter.is_packed:
         record = segmenter.packed_calibration
         if record is None:
             return None, "", f"not calibrated: {place} was packed without a calibration"
@@ -252,9 +252,8 @@ def _what_to_do(segmenter: Any, options: SamplingOptions) -> str:
     own = calibrated_options(options, segmenter.labels)
     if (options.protocol, options.threshold) != (own.protocol, own.threshold):
         return "Bounds are made for --protocol mean without --threshold alone"
-    place = Path(segmenter.checkpoint)
-    command = f"ddim-jax evaluate --ckpt {shlex.quote(str(place))} {_as_arguments(segmenter, options)}"
-    if place.is_file():
+    command = f"ddim-jax evaluate --ckpt {shlex.quote(segmenter.checkpoint)} {_as_arguments(segmenter, options)}"
+    if segmenter.is_packed:
         return (
             f"`{command}--data-root DIR --split all --calibrate --output OUT`, DIR with pictures that were not "
             "trained on, makes a copy of the weights in OUT with one"

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -56,6 +57,7 @@ class Segmenter(DeviceSampler):
       image_size: height and width the network was trained at.
       labels: the classes of the masks.
       checkpoint: the path of the checkpoint's step folder, or of the file of packed weights.
+      is_packed: True of a file of packed weights, False of the checkpoint of a run.
       training_data: what the checkpoint says of the pictures it was trained on, {} if nothing; "train_ids_sha256" is
         `ddim_jax.data.ids_digest` of the training split; of packed weights "note" and "terms" say what they were
         trained on and how they may be used.
@@ -81,6 +83,7 @@ class Segmenter(DeviceSampler):
     ):
         super().__init__(model, params, config=config, checkpoint=checkpoint, programs=programs)
         self.step = step
+        self.is_packed = Path(checkpoint).is_file()
         self.training_data = dict(training_data or {})
         self.packed_calibration = calibration
         self._weights = weights

@@ -35,7 +35,7 @@ class FakeSegmenter:
     def fingerprint(self):
         return self.weights
 
-    one_pass, others = False, ()
+    one_pass, others, is_packed = False, (), False
 
     @property
     def checkpoints(self):

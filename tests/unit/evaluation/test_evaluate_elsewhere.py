@@ -33,7 +33,7 @@ def scored(monkeypatch, tmp_path):
     def score(data, trained_on=None, **given):
         config = {"data": {"image_size": 4, "cache_dir": str(tmp_path / "cache"), **data}}
         place = str(tmp_path / "run/checkpoints/8")
-        about = {"checkpoint": place, "checkpoints": (place,), "others": ()}
+        about = {"checkpoint": place, "checkpoints": (place,), "others": (), "is_packed": False}
         loaded = SimpleNamespace(config=config, training_data={"train_ids_sha256": trained_on}, **about)
         monkeypatch.setattr(checkpoint, "load_checkpoints", lambda paths, **_: loaded)
         monkeypatch.setattr(checkpoint, "evaluate", lambda segmenter, source, *_, split: (source, split))

@@ -68,7 +68,7 @@ def of_fold(data, fold):
     train = ids_digest(load_dataset("folder", "train", **about))
     return SimpleNamespace(
         config={"data": data | {"fold": fold}}, training_data={"train_ids_sha256": train}, checkpoint=f"fold{fold}/8",
-        checkpoints=(f"fold{fold}/8",), others=(),
+        checkpoints=(f"fold{fold}/8",), others=(), is_packed=False,
     )  # fmt: skip
 
 

@@ -66,6 +66,14 @@ def test_a_packed_run_gives_the_bounds_of_the_run(run, tmp_path, capsys):
     assert "coverage 0.9" in capsys.readouterr().out
 
 
+def test_weights_whose_file_is_gone_keep_their_bounds(run, tmp_path):
+    """A server looks for them at the first request with these options."""
+    pack(run, tmp_path / "mine.safetensors")
+    of_file = Segmenter.load(tmp_path / "mine.safetensors")
+    (tmp_path / "mine.safetensors").unlink()
+    assert of_file.calibration() == (CALIBRATED, "")
+
+
 def test_other_options_have_no_bounds_from_a_file_either(run, tmp_path, caplog):
     pack(run, tmp_path / "mine.safetensors")
     found, why_not = Segmenter.load(tmp_path / "mine.safetensors").calibration(
