@@ -10,7 +10,7 @@ from absl import logging
 
 from ddim_jax.data.folds import draw_folds, hold_out, read_folds
 from ddim_jax.data.seeded import digest, seeded_order, seeded_split
-from ddim_jax.data.sources import SPLITS
+from ddim_jax.data.sources import SPLITS, DataOptions
 from ddim_jax.data.split_files import check_groups, find_table, fitted, group_column, write_drawn
 from ddim_jax.data.tables import read_split, write_split
 from ddim_jax.runtime.errors import DataError
@@ -86,38 +86,31 @@ class _Unwritten(NamedTuple):
             logging.warning(text, self.new, self.table, error.strerror)
 
 
-def divide(
-    root: Path,
-    ids: Sequence[str],
-    *,
-    seed: int,
-    cache_dir: Path,
-    groups: Mapping[str, str] | None = None,
-    folds: int = 0,
-    fold: int = 0,
-    read_only: bool = False,
-) -> Division:
-    """The split of a folder of pairs: its splits.csv, or one drawn by `seed` (8:1:1) once and written down.
+def divide(options: DataOptions, ids: Sequence[str], groups: Mapping[str, str] | None = None) -> Division:
+    """The split of a folder of pairs: its splits.csv, or one drawn by a seed (8:1:1) once and written down.
 
-    A drawn split goes to `root`/splits.csv or, where that cannot be written, into `cache_dir`. Pictures that come to a
-    drawn split later are added to it: a group that it does not know takes the split of the next one in the seed's
-    order. A table that somebody made stays as it is, and pictures that it leaves out are in no split. The log says all
-    of that.
+    A drawn split goes to splits.csv of the folder or, where that cannot be written, into `cache_dir`. Pictures that
+    come to a drawn split later are added to it: a group that it does not know takes the split of the next one in the
+    seed's order. A table that somebody made stays as it is, and pictures that it leaves out are in no split. The log
+    says all of that.
+
+    Of a cross-validation the held out fold is the test split, the next one the validation; where somebody's table has
+    test pictures, these and no others stay it, and the fold is the validation. The folds are those of the column fold
+    where the table has one, whose test pictures in no fold stay the test. Nothing is written into the folder; a
+    training writes what it used into its run.
 
     Args:
+      options: with root, seed, cache_dir, folds and fold; with read_only nothing is written, and `Division.keep` does
+        it later.
       ids: the names of the pairs.
       groups: the group of each (a patient); pairs of one group are in one split. A column group of the table goes
         before, and may call them otherwise. None: each pair for itself.
-      folds: of a cross-validation, 0 for none. Fold `fold` is the test split, the next one the validation; where
-        somebody's table has test pictures, these and no others stay it, and the fold is the validation. The folds are
-        those of the column fold where the table has one, whose test pictures in no fold stay the test. Nothing is
-        written into the folder; a training writes what it used into its run.
-      read_only: write nothing; `Division.keep` does it later.
 
     Raises:
       DataError: splits.csv does not fit the folder (each name is given, up to ten) or is a link to nothing, or there
         are too few groups.
     """
+    root, seed, cache_dir, folds, fold = options.root, options.seed, options.cache_dir, options.folds, options.fold
     path = find_table(root, cache_dir)
     table = None if path is None else fitted(path, read_split(path), ids)
     group = _group_of(ids, groups or {}, {} if table is None else table.group)
@@ -156,7 +149,7 @@ def divide(
             counts = _counts(split[name] for name in new)
             say_once(logging.warning, f"{len(new)} pairs came to {root} since its split was drawn: {counts}")
     division = Division(split, {}, group, unwritten)
-    if not read_only:
+    if not options.read_only:
         division.keep()
         division = division._replace(unwritten=None)
     _told(root, how, split, group)

@@ -50,16 +50,7 @@ def load_folder(split: str, options: DataOptions) -> PairSource:
 
     if split == "all":
         return source_of(pairs, groups)
-    division = divide(
-        root,
-        [pair.id for pair in pairs],
-        seed=options.seed,
-        cache_dir=options.cache_dir,
-        groups=groups,
-        folds=options.folds,
-        fold=options.fold,
-        read_only=options.read_only,
-    )
+    division = divide(options, [pair.id for pair in pairs], groups)
     chosen = [pair for pair in pairs if division.split.get(pair.id) == split]
     if not chosen:
         raise EmptySplit(f"{root}: no pair belongs to the split {split}; give it lines in splits.csv.")

@@ -3,6 +3,7 @@
 import pytest
 from test_splits import count, draw
 
+from ddim_jax.data.sources import DataOptions
 from ddim_jax.data.splits import divide
 from ddim_jax.data.tables import read_table
 from ddim_jax.runtime.errors import DataError
@@ -63,7 +64,7 @@ def test_the_folds_are_written_as_a_table_that_gives_the_same_splits_again(tmp_p
     )
     folds = []
     for fold in range(3):
-        division = divide(tmp_path, ids, seed=0, cache_dir=tmp_path / "cache", groups=groups, folds=3, fold=fold)
+        division = divide(DataOptions(tmp_path, cache_dir=tmp_path / "cache", folds=3, fold=fold), ids, groups)
         division.write(tmp_path / "folds.csv")
         header, *rows = read_table(tmp_path / "folds.csv")
         assert header == ["stem", "split", "group", "fold"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ddim_jax.data.seeded import seeded_order, seeded_split
+from ddim_jax.data.sources import DataOptions
 from ddim_jax.data.splits import divide, few_in_words
 from ddim_jax.data.tables import read_split, write_split
 from ddim_jax.runtime.errors import DataError
@@ -20,11 +21,11 @@ def test_a_drawn_split_is_written_and_then_obeyed(tmp_path):
     root = tmp_path / "set"
     root.mkdir()
     names = [f"case {number}" for number in range(30)]
-    drawn = split_of(root, names, seed=1, cache_dir=tmp_path / "cache")
+    drawn = draw(root, names, seed=1, cache_dir=tmp_path / "cache")
     assert drawn == seeded_split(names, 1)
     assert read_split(root / "splits.csv").split == drawn
     # Another seed does not draw again: what was test stays test.
-    assert split_of(root, names, seed=2, cache_dir=tmp_path / "cache") == drawn
+    assert draw(root, names, seed=2, cache_dir=tmp_path / "cache") == drawn
     assert not (tmp_path / "cache").exists()
 
 
@@ -40,11 +41,11 @@ def test_where_the_data_cannot_be_written_the_split_goes_to_the_cache(tmp_path, 
         write(path, text)
 
     monkeypatch.setattr(tables, "write_text", refuse)
-    drawn = split_of(root, names, seed=1, cache_dir=cache)
+    drawn = draw(root, names, seed=1, cache_dir=cache)
     (written,) = (cache / "splits").iterdir()
     assert written.name.startswith("set-")
     assert read_split(written).split == drawn
-    assert split_of(root, names, seed=2, cache_dir=cache) == drawn
+    assert draw(root, names, seed=2, cache_dir=cache) == drawn
     assert list(root.iterdir()) == []
 
 
@@ -56,7 +57,7 @@ def test_where_nothing_can_be_written_both_places_are_named(tmp_path, monkeypatc
 
     monkeypatch.setattr(tables, "write_text", refuse)
     with pytest.raises(DataError, match=r"splits\.csv \(Permission denied\) nor to .*cache.*choose cache_dir"):
-        split_of(tmp_path, list("abc"), seed=0, cache_dir=tmp_path / "cache")
+        draw(tmp_path, list("abc"), seed=0, cache_dir=tmp_path / "cache")
 
 
 def test_tables_of_other_programs_are_read(tmp_path):
@@ -92,7 +93,7 @@ def test_lines_that_cannot_be_used_are_named(tmp_path):
 def test_a_table_that_does_not_fit_is_refused_with_names(tmp_path):
     (tmp_path / "splits.csv").write_text("stem,split\na,train\nb.png,val\ngone,test\n")
     with pytest.raises(DataError) as error:
-        split_of(tmp_path, ["a", "b", "new"], seed=0, cache_dir=tmp_path / "cache")
+        draw(tmp_path, ["a", "b", "new"], seed=0, cache_dir=tmp_path / "cache")
     message = str(error.value)
     assert "1 differences" in message
     assert "gone has a line, but there is no such pair" in message
@@ -122,12 +123,8 @@ def test_names_with_line_separators_come_back(tmp_path):
     assert read_split(tmp_path / "splits.csv").split == split
 
 
-def draw(root, ids, **options):
-    return split_of(root, ids, **{"seed": 0, "cache_dir": root / "cache", **options})
-
-
-def split_of(*arguments, **options):
-    return divide(*arguments, **options).split
+def draw(root, ids, groups=None, **options):
+    return divide(DataOptions(root, **{"cache_dir": root / "cache", **options}), ids, groups).split
 
 
 def test_patients_stay_together(tmp_path, said):
@@ -182,8 +179,8 @@ def test_pictures_that_come_later_join_a_drawn_split_by_its_order(tmp_path, said
 
 def test_a_split_is_kept_later_unless_another_was_written_meanwhile(tmp_path, said):
     ids = [f"{number:03d}" for number in range(40)]
-    about = {"seed": 0, "cache_dir": tmp_path / "cache", "read_only": True}
-    first, second = divide(tmp_path, ids, **about), divide(tmp_path, ids, **about | {"seed": 1})
+    about = DataOptions(tmp_path, cache_dir=tmp_path / "cache", read_only=True)
+    first, second = divide(about, ids), divide(about._replace(seed=1), ids)
     assert list(tmp_path.iterdir()) == []
     first.keep()
     first.keep()
@@ -193,14 +190,14 @@ def test_a_split_is_kept_later_unless_another_was_written_meanwhile(tmp_path, sa
     ):
         second.keep()
     assert sum("is written to" in line for line in said) == 1
-    later = divide(tmp_path, [*ids, "x"], **about)
+    later = divide(about, [*ids, "x"])
     later.keep()
     assert read_split(tmp_path / "splits.csv").split == later.split and "x" in later.split
 
 
 def test_few_pictures_or_patients_in_a_split_are_told_of(tmp_path):
-    about = {"seed": 0, "cache_dir": tmp_path / "cache", "read_only": True}
-    numbers, what = divide(tmp_path, [str(number) for number in range(16)], **about).numbers()
+    about = DataOptions(tmp_path, cache_dir=tmp_path / "cache", read_only=True)
+    numbers, what = divide(about, [str(number) for number in range(16)]).numbers()
     assert (numbers, what) == ({"train": 14, "val": 1, "test": 1}, "pictures")
     told = few_in_words(numbers, what)
     assert told.startswith("1 val and 1 test of 16 pictures: the Dice of fewer than 9 says little, and which step is")
@@ -209,7 +206,7 @@ def test_few_pictures_or_patients_in_a_split_are_told_of(tmp_path):
     assert few_in_words({"train": 80, "val": 9, "test": 9}) == few_in_words({"train": 3, "val": 0, "test": 9}) == ""
     # Ten slices each of twelve volumes are twelve, not a hundred and twenty.
     groups = {f"v{volume}#{number}": f"v{volume}" for volume in range(12) for number in range(10)}
-    numbers, what = divide(tmp_path, list(groups), groups=groups, **about).numbers()
+    numbers, what = divide(about, list(groups), groups).numbers()
     assert numbers == {"train": 10, "val": 1, "test": 1} and what.startswith("groups of pictures")
 
 
