@@ -5,13 +5,12 @@ from ddim_jax.data.augmentation import Augmentation, augment
 from ddim_jax.data.empty_windows import with_empty_windows
 from ddim_jax.data.load import GENERATED, configured, has_split, load_dataset
 from ddim_jax.data.pipeline import Order, training_batches, training_indices
+from ddim_jax.data.rows import Joined, Subset
 from ddim_jax.data.sources import (
     Example,
-    Joined,
     Pair,
     PairSource,
     Source,
-    Subset,
     annotators_of,
     consensus_in_words,
     groups_of,

@@ -2,7 +2,7 @@
 
 import hashlib
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol
@@ -296,52 +296,6 @@ def consensus(masks: np.ndarray, labels: Labels = Labels()) -> np.ndarray:
 def consensus_in_words(annotators: int) -> str:
     """Returns the condition, in words, by which a pixel is foreground in the `consensus` of so many annotators."""
     return "both say so" if annotators == 2 else "more than half of them say so"
-
-
-class OfRows:
-    """Base of a source of other sources' pairs, with name, note, classes and annotators of the first source.
-
-    Args:
-      first: the first source.
-      rows: for each pair the source and the row that it is from.
-    """
-
-    def __init__(self, first: Source, rows: Sequence[tuple[Source, int]]):
-        self.name, self.note, self.labels = first.name, note_of(first), labels_of(first)
-        self.annotators = annotators_of(first)
-        self.ids = tuple(source.ids[row] for source, row in rows)
-        self.groups = tuple(groups_of(source)[row] for source, row in rows)
-        self._rows = tuple(rows)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> Example:
-        source, row = self._rows[index]
-        return source[row]
-
-    def count_pixels(self, index: int) -> int:
-        """Pixels that are decoded for pair `index` (`pixels_of`)."""
-        return pixels_of(*self._rows[index])
-
-
-class Subset(OfRows):
-    """The chosen rows of a source, as a source."""
-
-    def __init__(self, source: Source, rows: Sequence[int]):
-        super().__init__(source, [(source, row) for row in rows])
-
-
-class Joined(OfRows):
-    """Several sources, one after the other, as one.
-
-    Attributes:
-      part: for each pair, which of the sources it is from.
-    """
-
-    def __init__(self, sources: Sequence[Source]):
-        super().__init__(sources[0], [(source, row) for source in sources for row in range(len(source))])
-        self.part = tuple(number for number, source in enumerate(sources) for _ in source.ids)
 
 
 def same_name(name: str) -> str:

@@ -15,7 +15,8 @@ from ddim_jax.data.datasets._published import builder_class
 from ddim_jax.data.datasets.isbi2016 import ISBI2016
 from ddim_jax.data.datasets.polypdb import POLYPDB
 from ddim_jax.data.datasets.rsua import RSUA
-from ddim_jax.data.sources import Subset, note_of
+from ddim_jax.data.rows import Subset
+from ddim_jax.data.sources import note_of
 from ddim_jax.data.tables import read_split
 from ddim_jax.runtime.errors import DataError, InputError
 
