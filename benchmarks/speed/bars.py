@@ -99,8 +99,8 @@ def _cpu_bars(rows) -> list[Bar]:
 def _small_bars(rows) -> list[Bar]:
     cases = {
         "training step": ({"case": "train_step", "batch": 16}, 0.8),
-        "segmenting a picture": ({"case": "segment", "batch": 4}, 0.5),
-        "segmenting eight pictures": ({"case": "segment", "batch": 32}, 0.5),
+        "segmenting an image": ({"case": "segment", "batch": 4}, 0.5),
+        "segmenting eight images": ({"case": "segment", "batch": 32}, 0.5),
     }
     bars = []
     for name, (case, limit) in cases.items():
@@ -113,7 +113,7 @@ def _small_bars(rows) -> list[Bar]:
 
 def _gpu_bars(rows) -> list[Bar]:
     bars = []
-    picture = "one picture, 50 steps x 5 samples, light"
+    image = "one image, 50 steps x 5 samples, light"
     for dtype in reversed(DTYPES):
         kinds = {kind: {"case": kind, "dtype": dtype} for kind in ("train_step", "segment")}
         train, segment = kinds.values()
@@ -128,15 +128,15 @@ def _gpu_bars(rows) -> list[Bar]:
             Bar(f"{dtype}: light train step, throughput of eager PyTorch", 2.0, False, "", against["torch_eager"]),
             Bar(f"{dtype}: light train step, throughput of torch.compile", 1.2, False, "", against["torch_compile"]),
             Bar(
-                f"{dtype}: {picture}: speed of eager PyTorch",
+                f"{dtype}: {image}: speed of eager PyTorch",
                 5.0,
                 False,
                 "",
                 _in_turns(rows, "torch_eager", "ours", **segment),
             ),
-            Bar(f"{dtype}: {picture}", 0.25, True, "s", ours["segment", LIGHT]),
+            Bar(f"{dtype}: {image}", 0.25, True, "s", ours["segment", LIGHT]),
             Bar(f"{dtype}: light train step: time of ddim's", 0.3, True, "", shares["train_step"]),
-            Bar(f"{dtype}: one picture, light: time of ddim's", 0.3, True, "", shares["segment"]),
+            Bar(f"{dtype}: one image, light: time of ddim's", 0.3, True, "", shares["segment"]),
         ]
     loop = [_value(rows, "median_s", case="train_loop", model=LIGHT, side=side) for side in ("ours", "bare_step")]
     bars.append(Bar("whole training loop, data included: time of its bare step", 1.05, True, "", _ratio(*loop)))

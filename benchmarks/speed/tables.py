@@ -55,7 +55,7 @@ def suite(root: Path, name: str) -> str:
 _SUITE: Columns = {
     "case": lambda row: (
         "{case} {size} x {size} batch {batch}".format(**row)
-        + (f" of {row['pictures']} pictures" if "pictures" in row else "")
+        + (f" of {row['pictures']} images" if "pictures" in row else "")
         + (f", {row['steps']} steps" if row["steps"] else "")
     ),
     "network": "{model}",
@@ -82,7 +82,7 @@ def startup(root: Path) -> str:
         "kernels": lambda row: "yes" if row["compiled_cpu_kernels"] else "no",
         "first call": "{first_call_s} s",
         "later calls": "{call_s} s",
-        "a picture": "{picture_s} s",
+        "an image": "{picture_s} s",
         "start": "{start_s} s",
         "calls timed": "{repeats}",
         "code": of_commit,
@@ -98,18 +98,18 @@ def archive(root: Path) -> str:
 
     columns = {
         "network": "{network}",
-        "pictures": "{pictures:,} of {picture_size} x {picture_size}",
+        "images": "{pictures:,} of {picture_size} x {picture_size}",
         "device": "{device}",
-        "pictures a second": "{images_per_second:.1f}",
+        "images a second": "{images_per_second:.1f}",
         "waited": "{waited_share:.1%}",
         f"at most {_MOST_WAITED:.0%}": lambda row: met(row["waited_share"] <= _MOST_WAITED),
         "memory": lambda row: mebibytes(row["peak_bytes"]),
         "held for a tenth": lambda row: f"{row['held_bytes_of_a_tenth'] / 2**20:.1f} MiB",
         "for all": lambda row: f"{row['held_bytes'] / 2**20:.1f} MiB",
-        "growth": lambda row: many(row, f"{row['bytes_per_picture']:.1f} B a picture"),
+        "growth": lambda row: many(row, f"{row['bytes_per_picture']:.1f} B an image"),
         f"at most {_MOST_GROWTH} B": lambda row: many(row, met(row["bytes_per_picture"] <= _MOST_GROWTH)),
-        "written": lambda row: f"{row['result_bytes'] / row['pictures'] / 1000:.1f} kB a picture",
-        "on disk": lambda row: f"{row['result_disk_bytes'] / row['pictures'] / 1000:.1f} kB a picture",
+        "written": lambda row: f"{row['result_bytes'] / row['pictures'] / 1000:.1f} kB an image",
+        "on disk": lambda row: f"{row['result_disk_bytes'] / row['pictures'] / 1000:.1f} kB an image",
         "ten million": lambda row: f"{10_000_000 / row['images_per_second'] / 3600:,.0f} hours",
         "code": of_commit,
     }
@@ -142,7 +142,7 @@ def exported(root: Path) -> str:
         "network": "`{network}`, {size} x {size}",
         "steps x samples": "{steps} x {samples}",
         "by": lambda row: {"jax": "JAX" + (" with kernels" if row["kernels"] else "")}.get(row["by"], row["by"]),
-        "a picture": lambda row: seconds(row["median_s"]),
+        "an image": lambda row: seconds(row["median_s"]),
         "times JAX": "{times:.2f}",
         "file": lambda row: f"{row['bytes'] / 2**20:.1f} MiB",
         "largest difference": "{probability:.1e}",
@@ -170,7 +170,7 @@ def step_profile(root: Path, network: str = "trunk_ddim") -> str:
     columns |= {row["label"]: lambda line, label=row["label"]: seconds(line[label]) for row in rows}
     rates = {
         "convolutions, " + last["label"]: "{kind}",
-        "pictures of": "{side} x {side}",
+        "images of": "{side} x {side}",
         "time": lambda row: seconds(row["seconds"]),
         "GFLOP/s": lambda row: f"{row['flops'] / row['seconds'] / 1e9:.0f}",
     }

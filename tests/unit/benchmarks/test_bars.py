@@ -81,8 +81,8 @@ def test_the_bars_of_a_gpu():
         "light train step, throughput of eager PyTorch": (pytest.approx(2.1), "met"),
         "light train step, throughput of torch.compile": (pytest.approx(1.1), "**missed**"),
         "light train step: time of ddim's": (pytest.approx(0.2), "met"),
-        "one picture, 50 steps x 5 samples, light: speed of eager PyTorch": (pytest.approx(4.0), "**missed**"),
-        "one picture, 50 steps x 5 samples, light": (0.26, "**missed**"),
+        "one image, 50 steps x 5 samples, light: speed of eager PyTorch": (pytest.approx(4.0), "**missed**"),
+        "one image, 50 steps x 5 samples, light": (0.26, "**missed**"),
         "whole training loop, data included: time of its bare step": (pytest.approx(1.05), "met"),
     }
     assert bars["tf32: light train step, throughput of eager PyTorch"] == (None, "not measured")
@@ -100,7 +100,7 @@ def test_the_bars_of_small_networks():
     bars = {bar.promise: (bar.value, bar.verdict) for bar in bars_of(result("small", rows))}
     assert bars == {
         "training step: time of eager PyTorch": (pytest.approx(0.9), "**missed**"),
-        "segmenting a picture: time of eager PyTorch": (pytest.approx(0.25), "met"),
-        "segmenting eight pictures: time of eager PyTorch": (None, "not measured"),
+        "segmenting an image: time of eager PyTorch": (pytest.approx(0.25), "met"),
+        "segmenting eight images: time of eager PyTorch": (None, "not measured"),
         "training step: peak memory of eager PyTorch": (0.5, "met"),
     }

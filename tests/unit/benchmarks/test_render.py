@@ -87,7 +87,7 @@ def test_a_row_of_the_suite(root):
         assert line in text.splitlines(), line
     assert render.suite(root, "gpu") == "Not yet measured.\n"
     write(root / "benchmarks/results/small.json", result | {"suite": "small", "rows": [sampled | {"pictures": 8}]})
-    assert "| segment 256 x 256 batch 1 of 8 pictures, 50 steps |" in render.suite(root, "small")
+    assert "| segment 256 x 256 batch 1 of 8 images, 50 steps |" in render.suite(root, "small")
 
 
 ROW = {"system": "unet", "dataset": "lung_xray", "networks": "small", "size": 64, "device": "a machine", "seed": 0}
@@ -160,8 +160,8 @@ def test_archives_and_processes(root):
     few = row | {"pictures": 100, "waited_share": 0.021}
     write(root / "docs/results/archive.json", {"rows": [row, few]})
     many, short = render.archive(root).splitlines()[2:]
-    assert "| 12.5 | 10.0% | **missed** | 312 MiB | 300.0 MiB | 301.0 MiB | 500.4 B a picture | **missed** |" in many
-    assert "| 5.3 kB a picture | 8.2 kB a picture | 222 hours |" in many  # 10,000,000 / 12.5 / 3600
+    assert "| 12.5 | 10.0% | **missed** | 312 MiB | 300.0 MiB | 301.0 MiB | 500.4 B an image | **missed** |" in many
+    assert "| 5.3 kB an image | 8.2 kB an image | 222 hours |" in many  # 10,000,000 / 12.5 / 3600
     assert "| 2.1% | met |" in short and short.count("too few to tell") == 2
     training = {"what": "training", "one": 10.0, "two": 18.0, "ratio": 1.8, "ratios": [1.7, 1.9], "batch_of_one": 4}
     segmenting = {"what": "segmenting", "one": 10.0, "two": 16.9, "ratio": 1.69, "ratios": [1.69]}
