@@ -138,7 +138,7 @@ class SamplingOptions:
         program=True,
     )
     clip_x0: float | None = _option(None, "bound on the estimates of x_0", bound, program=True)
-    flips: bool = _option(False, "let the samples see the picture mirrored in turn", yes_or_no, program=True)
+    flips: bool = _option(False, "let the samples see the image mirrored in turn", yes_or_no, program=True)
     size: Size | None = _option(  # noqa: RUF009 - strings are not mutable
         None,
         "model: images are resized to the size the network was trained at and results back; native: nothing is "
@@ -159,7 +159,7 @@ class SamplingOptions:
         window,
         otherwise="the checkpoint's, else each file's own",
     )
-    invert: bool | None = _option(None, "files store pictures inverted, white as the smallest value", yes_or_no)
+    invert: bool | None = _option(None, "files store images inverted, white as the smallest value", yes_or_no)
 
     @classmethod
     def create(cls, config: Mapping[str, Any], **given: Any) -> "SamplingOptions":

@@ -24,7 +24,7 @@ _SEEDS = {"low": 0, "high": 2**32 - 1}
 
 SCHEMA: dict[str, Any] = {
     "name": Field(str, "base", "the run goes to runs/<name>, unless --workdir says otherwise", resume="free"),
-    "seed": Field(int, 0, "of the initial weights, the order of the pictures, the noise", **_SEEDS),
+    "seed": Field(int, 0, "of the initial weights, the order of the images, the noise", **_SEEDS),
     "plugins": Field(
         tuple, (), "modules to import, which register networks, samplers, data sets", items=str, resume="free"
     ),
@@ -49,7 +49,7 @@ SCHEMA: dict[str, Any] = {
     },
     "data": {
         "name": Field(str, "folder", "the data set", choices=DATASETS),
-        "root": Field(str, "", "its folder; on resume the pictures' names are compared", optional=True, resume="free"),
+        "root": Field(str, "", "its folder; on resume the images' names are compared", optional=True, resume="free"),
         "labels": Field(
             dict, None, "stored values of each class; none: one class, the brighter of two levels", optional=True
         ),
@@ -66,7 +66,7 @@ SCHEMA: dict[str, Any] = {
         "annotators": Field(
             tuple,
             (),
-            "folders of masks, one for each of several annotators, or numbered: x_mask_1, x_mask_2 of each picture; "
+            "folders of masks, one for each of several annotators, or numbered: x_mask_1, x_mask_2 of each image; "
             "none: one truth, numbered masks are parts of it",
             items=str,
             added=True,
@@ -74,17 +74,17 @@ SCHEMA: dict[str, Any] = {
         "unlabelled": Field(
             str,
             "",
-            "a folder of pictures without masks to train on beside the others, with masks by the average of the "
+            "a folder of images without masks to train on beside the others, with masks by the average of the "
             "weights; what is of another split is left out; a step takes more than twice the time",
             optional=True,
             resume="free",
             added=True,
         ),
-        "image_size": Field(int, 256, "side in pixels that pictures are resized to", low=1, high=2**14),
+        "image_size": Field(int, 256, "side in pixels that images are resized to", low=1, high=2**14),
         "window": Field(
             tuple,
             None,
-            "centre and width of the values of DICOM, NIfTI and 16-bit pictures that are shown; none: the file's own",
+            "centre and width of the values of DICOM, NIfTI and 16-bit images that are shown; none: the file's own",
             items=float,
             lengths=(2, 2),
             optional=True,
@@ -92,11 +92,11 @@ SCHEMA: dict[str, Any] = {
         "crop": Field(
             int,
             0,
-            "train on squares of that side at the pictures' own scale; image_size follows; 0: resize",
+            "train on squares of that side at the images' own scale; image_size follows; 0: resize",
             low=0,
             high=2**14,
         ),
-        "invert": Field(bool, False, "files store pictures inverted, white as the smallest value: turn them round"),
+        "invert": Field(bool, False, "files store images inverted, white as the smallest value: turn them round"),
         "allow_damaged": Field(
             bool,
             False,
@@ -120,19 +120,19 @@ SCHEMA: dict[str, Any] = {
         "rotation_degrees": Field(
             float,
             None,
-            "pictures are turned by up to that in training; 180 where they have no upper side",
+            "images are turned by up to that in training; 180 where they have no upper side",
             low=0,
             high=180,
             of_augmentation=True,
         ),
-        "flips": Field(bool, True, "pictures are mirrored in training"),
+        "flips": Field(bool, True, "images are mirrored in training"),
         "augment": {
             name: Field(float, None, help, low=0, high=high, of_augmentation=True)
             for name, high, help in (
-                ("zoom", 1, "pictures are larger or smaller by up to e^this"),
+                ("zoom", 1, "images are larger or smaller by up to e^this"),
                 ("aspect", 1, "height by width changes by up to e^this"),
                 ("shear", 1, "a row moves by up to that for each row of distance from the centre"),
-                ("shift", 0.5, "pictures move along each axis by up to that part of their side"),
+                ("shift", 0.5, "images move along each axis by up to that part of their side"),
                 ("contrast", 2, "distances from the mean grow or shrink by up to e^this"),
                 ("brightness", 1, "is added or subtracted, up to that; 1 is from black to white"),
                 ("saturation", 2, "distances of the channels from their mean grow or shrink by up to e^this"),
@@ -145,7 +145,7 @@ SCHEMA: dict[str, Any] = {
         "empty_windows": Field(
             float,
             0.0,
-            "that share of the training pictures also give a part of theirs without a structure, as a picture whose "
+            "that share of the training images also give a part of theirs without a structure, as an image whose "
             "mask is empty: against structures that are seen where there are none",
             low=0,
             high=1,
@@ -201,19 +201,19 @@ SCHEMA: dict[str, Any] = {
         "adversarial_epsilon": Field(
             float,
             0.0,
-            "train on pictures changed by up to that so that their loss rises: against attacks, in half as much "
+            "train on images changed by up to that so that their loss rises: against attacks, in half as much "
             "time again; 1 is from black to white, 0.0078 is 2 levels; 0: not",
             low=0,
             high=0.5,
             added=True,
         ),
         "adversarial_share": Field(
-            float, 1.0, "of the pictures that are changed so; the others stay as they are", low=0, high=1, added=True
+            float, 1.0, "of the images that are changed so; the others stay as they are", low=0, high=1, added=True
         ),
         "unlabelled_weight": Field(
             float,
             1.0,
-            "of the loss of data.unlabelled beside that of the labelled pictures, reached in 1000 steps",
+            "of the loss of data.unlabelled beside that of the labelled images, reached in 1000 steps",
             low=0,
             high=100,
             added=True,
@@ -226,15 +226,15 @@ SCHEMA: dict[str, Any] = {
             int, 1000, "steps between checkpoints, with a validation each time", low=1, high=_MANY, resume="free"
         ),
         "keep_latest": Field(int, 2, "checkpoints kept, besides the best", low=1, high=10**6, resume="free"),
-        "validation_images": Field(int, 64, "pictures of a validation, at most", low=1, high=_MANY),
+        "validation_images": Field(int, 64, "images of a validation, at most", low=1, high=_MANY),
         "validation_steps": Field(int, help="sampling steps of a validation", low=1, high=10**6, of_model=True),
     },
     "sample": {
         "sampler": Field(str, help="how samples are drawn", choices=SAMPLERS, of_model=True, resume="free"),
         "steps": Field(int, help="network evaluations of a sample", low=1, high=10**6, of_model=True, resume="free"),
-        "samples": Field(int, help="samples of a picture", low=1, high=2**16, of_model=True, resume="free"),
+        "samples": Field(int, help="samples of an image", low=1, high=2**16, of_model=True, resume="free"),
         "eta": Field(float, 0.0, "noise in the steps of DDIM: 1 is as much as DDPM", low=0, high=1, resume="free"),
-        "flips": Field(bool, help="samples see the picture mirrored in turn", of_model=True, resume="free"),
+        "flips": Field(bool, help="samples see the image mirrored in turn", of_model=True, resume="free"),
         "clip_x0": Field(
             float, help="bound on the estimates of x_0; none for no bound", above=0, optional=True, of_model=True
         ),

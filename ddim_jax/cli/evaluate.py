@@ -45,7 +45,7 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
     parser.add_argument(
         "--resolution",
         choices=RESOLUTIONS,
-        help="score at the size the network works at (model) or at each picture's own size (native); default: native",
+        help="score at the size the network works at (model) or at each image's own size (native); default: native",
     )
     parser.add_argument(
         "--limit",
@@ -59,16 +59,16 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
         nargs="?",
         const=COVERAGE,
         metavar="SHARE",
-        help="make an interval of each area and a lowest Dice that hold for this share of pictures like those scored, "
+        help="make an interval of each area and a lowest Dice that hold for this share of images like those scored, "
         "and make the doubt right on average; kept in the run for sample and evaluate, of packed weights in a copy, "
-        f"{CALIBRATED}; with --split val, or pictures of your own (default of SHARE: {COVERAGE})",
+        f"{CALIBRATED}; with --split val, or images of your own (default of SHARE: {COVERAGE})",
     )
     add_sampling_arguments(parser, leave_out=NOT_TAKEN)
     add_batch_size_argument(parser)
     parser.add_argument(
         "--allow-damaged",
         action="store_true",
-        help="score pictures whose JPEG data have a hole or no end, or whose fax codes may lack rows, and name them, "
+        help="score images whose JPEG data have a hole or no end, or whose fax codes may lack rows, and name them, "
         "instead of refusing them",
     )
     parser.add_argument(

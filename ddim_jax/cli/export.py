@@ -43,7 +43,7 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         type=_batch,
         default=1,
         metavar="N|dynamic",
-        help="pictures in a call, or dynamic for any number (default: 1)",
+        help="images in a call, or dynamic for any number (default: 1)",
     )
     parser.add_argument(
         "--input",
@@ -51,7 +51,7 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         default=[],
         metavar="PATH",
         help="image files, folders or globs to check the file with against JAX (default: "
-        f"{_PHANTOMS} phantoms; with more than {_MANY_EVALUATIONS} evaluations of the network a picture 1, or 3 for "
+        f"{_PHANTOMS} phantoms; with more than {_MANY_EVALUATIONS} evaluations of the network an image 1, or 3 for "
         "--batch dynamic)",
     )
     add_sampling_arguments(parser)

@@ -65,7 +65,7 @@ PRETRAIN = """Trains the U-Net of a network on pictures without masks, to begin 
 
 @enduring()
 def pretrain() -> NoReturn:
-    """Trains on pictures alone, to begin a training: --config NAME|FILE --output FILE [--config.FIELD=VALUE ...]"""
+    """Trains on images alone, to begin a training: --config NAME|FILE --output FILE [--config.FIELD=VALUE ...]"""
     with _starting("stopped before pre-training began"):
         from ddim_jax.cli.pretrain import run
     run(PRETRAIN)

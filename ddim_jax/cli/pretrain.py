@@ -19,7 +19,7 @@ from ddim_jax.training.pretraining import pretrain
 def run(description: str) -> NoReturn:
     """Pre-trains as the command line says; ends the program with the exit status."""
     config = config_flags.DEFINE_config_file(
-        "config", None, "The configuration of the training to come; data.unlabelled is the folder of pictures."
+        "config", None, "The configuration of the training to come; data.unlabelled is the folder of images."
     )
     output = flags.DEFINE_string(
         "output", None, "FILE.safetensors, for --config.train.init_from; nothing is written over."

@@ -45,7 +45,7 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         type=number("flag_uncertain", float, lambda _, share: check_share(share) and share),
         metavar="Q",
         help=f"name the images that a person should look at in {FLAGGED}: the most doubtful share Q, 0 < Q < 1, of all "
-        "that the output folder has results of, and those unlike the pictures of the calibration",
+        "that the output folder has results of, and those unlike the images of the calibration",
     )
     add(
         "--prefetch",
