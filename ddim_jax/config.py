@@ -117,11 +117,12 @@ def check_config(config: Mapping[str, Any]) -> None:
             f"data.crop is {data['crop']} and data.unlabelled is {data['unlabelled']!r}; expected data.crop=0 with "
             "unlabelled pictures, which are resized whole"
         )
-    if data["empty_windows"] and data["crop"]:
-        raise ConfigError(
-            f"data.crop is {data['crop']} and data.empty_windows is {data['empty_windows']}; expected data.crop=0 with "
-            "these: half of the crops lie anywhere and are often empty"
-        )
+    for name in ("empty_windows", "erased"):
+        if data[name] and data["crop"]:
+            raise ConfigError(
+                f"data.crop is {data['crop']} and data.{name} is {data[name]}; expected data.crop=0 with these: "
+                "half of the crops lie anywhere and are often empty"
+            )
     if (train["steps"] > 0) == (train["epochs"] > 0):
         raise ConfigError(
             f"train.steps is {train['steps']} and train.epochs is {train['epochs']}; expected one of them above 0, "

@@ -79,6 +79,7 @@ def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, unlabelled="", **t
             "folds": 0,
             "fold": 0,
             "empty_windows": 0.0,
+            "erased": 0.0,
             "split_seed": 0,
             "cache_dir": None,
             "counts": counts or {"train": 12, "val": 5, "test": 1},

@@ -30,15 +30,16 @@ CONFIGS = {"small": "table1", "full": "table1_gpu"}
 TRIAL_STEPS, _TRIAL_INTERVAL = 40, 10
 _WARMUP = 100
 """Steps of warm-up, but at most a tenth of the run."""
+_WITHOUT_STRUCTURE = ("empty_windows", "empty windows"), ("erased", "erased")
 _CPU = {"JAX_PLATFORMS": "cpu"}
 VALIDATIONS = 6
 """Validations in a run, at even distances and at its end; the one with the highest Dice picks the weights."""
 
 
 def augmentation_of(config: Mapping[str, Any]) -> str:
-    """The augmentation of a saved config in words, empty windows with it."""
-    windows = config["data"].get("empty_windows", 0.0)
-    return config["data"]["augmentation"] + (f", {windows:g} empty windows" if windows else "")
+    """The augmentation of a saved config in words, empty windows and erased structures with it."""
+    shares = ((config["data"].get(name, 0.0), told) for name, told in _WITHOUT_STRUCTURE)
+    return ", ".join([config["data"]["augmentation"], *(f"{share:g} {told}" for share, told in shares if share)])
 
 
 def with_augmentation(row: Mapping[str, Any]) -> str:

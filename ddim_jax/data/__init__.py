@@ -2,7 +2,7 @@
 
 from ddim_jax.data.arrays import Arrays, Selection, check_source, load_arrays, load_selections
 from ddim_jax.data.augmentation import Augmentation, augment
-from ddim_jax.data.empty_windows import with_empty_windows
+from ddim_jax.data.derived import with_derived
 from ddim_jax.data.load import GENERATED, configured, has_split, load_dataset
 from ddim_jax.data.pipeline import Order, training_batches, training_indices
 from ddim_jax.data.rows import Joined, Subset
@@ -47,5 +47,5 @@ __all__ = [
     "note_of",
     "training_batches",
     "training_indices",
-    "with_empty_windows",
+    "with_derived",
 ]

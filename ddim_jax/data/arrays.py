@@ -9,7 +9,7 @@ import numpy as np
 from ddim_jax.data.facts import PairFacts, PixelBudget, facts_of
 from ddim_jax.data.sources import Example, Source, annotators_of, data_error, labels_of
 from ddim_jax.imageio.foregrounds import Foreground, describe_foregrounds, noting
-from ddim_jax.imageio.label_maps import LabelMapError, describe_label_maps
+from ddim_jax.imageio.label_maps import LabelMapError, UnnamedValuesError, describe_label_maps
 from ddim_jax.preprocessing import resize_image, resize_mask
 from ddim_jax.runtime.errors import DataError
 
@@ -120,9 +120,13 @@ def load_selections(
         problems = [problem for problem in pool.map(attempt, work) if problem is not None]
     if problems:
         name = selections[0].source.name
-        raise data_error(f"{len(problems)} of {len(work)} pairs of {name} cannot be used:", _said(problems, len(work)))
+        error = data_error(
+            f"{len(problems)} of {len(work)} pairs of {name} cannot be used:", _said(problems, len(work))
+        )
+        unnamed = any(isinstance(problem, UnnamedValuesError) for problem in problems)
+        raise UnnamedValuesError(*error.args) if unnamed else error
     if several := describe_foregrounds(foregrounds):
-        raise DataError(f"{selections[0].source.name}: {several}")
+        raise UnnamedValuesError(f"{selections[0].source.name}: {several}")
     return found
 
 

@@ -77,14 +77,13 @@ def _split_line(division: Division, facts: Mapping[str, PairFacts], labels: Labe
     return "split", found, "; ".join(filter(None, advice))
 
 
-def shared_pictures(facts: Mapping[str, Mapping[str, PairFacts]], *, named: bool = True) -> str:
+def shared_pictures(facts: Mapping[str, Mapping[str, PairFacts]]) -> str:
     """One line on pictures that are in more than one split, to the pixel; "" where none is.
 
     Masks are not compared: two annotations of one picture tell of each other. Nor are pictures of one value.
 
     Args:
       facts: for each split those of its pairs by name.
-      named: give an example.
     """
     places: dict[bytes, dict[str, str]] = {}
     for split, own in facts.items():
@@ -94,9 +93,13 @@ def shared_pictures(facts: Mapping[str, Mapping[str, PairFacts]], *, named: bool
     shared = [splits for splits in places.values() if len(splits) > 1]
     if not shared:
         return ""
-    example = " = ".join(f"{name} of {split}" for split, name in shared[0].items()) if named else ""
+    return shared_in_words(len(shared), " = ".join(f"{name} of {split}" for split, name in shared[0].items()))
+
+
+def shared_in_words(number: int, example: str = "") -> str:
+    """One line on so many pictures that are in more than one split."""
     return (
-        f"{len(shared)} pictures are in more than one split{example and ', such as '}{example}: scores on them are too "
+        f"{number} pictures are in more than one split{example and ', such as '}{example}: scores on them are too "
         "good. Leave one of each out, or give both one group in splits.csv"
     )
 

@@ -10,6 +10,7 @@ from rich.progress import Progress
 from ddim_jax.data import Example, Source, check_source
 from ddim_jax.data.facts import is_lost, picture_digest, resized_dice, values_of
 from ddim_jax.imageio.foregrounds import describe_foregrounds, noting
+from ddim_jax.imageio.label_maps import UnnamedValuesError
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
 
@@ -74,7 +75,7 @@ def read_all(
         if free >= 0:
             kept[row] = example
     if several := describe_foregrounds(foregrounds):
-        raise DataError(f"{source.name}: {several}")
+        raise UnnamedValuesError(f"{source.name}: {several}")
     if 0 < unknown < len(source):
         logging.warning(f"{unknown} of {len(source)} files do not say the size of a pixel: no distance is told in mm")
 

@@ -26,6 +26,7 @@ from ddim_jax.evaluation.scoring import ImageResult, score_image
 from ddim_jax.evaluation.staging import staged
 from ddim_jax.evaluation.summary import rules, summarise
 from ddim_jax.evaluation.tables import write_per_image
+from ddim_jax.imageio.label_maps import UnnamedValuesError
 from ddim_jax.inference import Segmenter
 from ddim_jax.inference.calibration import run_folder
 from ddim_jax.inference.unlikeness import describe_picture
@@ -138,9 +139,7 @@ def _read(work: Work, bar: Progress) -> Pictures:
     resized_to = work.first.image_size if work.options.size == "model" else None
     try:
         pictures = read_all(work.subset, bar, work.first.labels, resized_to, trained_on)
-    except DataError as error:
-        if "--config.data.labels" not in str(error):
-            raise
+    except UnnamedValuesError as error:
         labels = work.first.labels
         classes = f"{', '.join(labels.class_names)} ({labels.as_config()['labels'] or 'one, by its level'})"
         raise DataError(

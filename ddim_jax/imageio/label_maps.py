@@ -15,7 +15,11 @@ _MOST_WITHOUT_NOISE = 10
 NAMED_AT_MOST = 10
 
 
-class LabelMapError(DataError):
+class UnnamedValuesError(DataError):
+    """Masks hold values, and nothing says what they stand for: `data.labels` decides."""
+
+
+class LabelMapError(UnnamedValuesError):
     """A mask holds more values than background and one class, and nothing says what they stand for.
 
     Attributes:

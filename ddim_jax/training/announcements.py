@@ -1,18 +1,21 @@
 """What a run says before its first step: the network, the pictures, what is told of them."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import jax
 
 from ddim_jax.data import annotators_of, consensus_in_words, note_of
-from ddim_jax.data.preflight import describe, shared_pictures, unseen_classes
+from ddim_jax.data.empty_windows import Window
+from ddim_jax.data.erased import Erased, Repaired
+from ddim_jax.data.preflight import describe, shared_in_words, unseen_classes
 from ddim_jax.data.splits import few_in_words
 from ddim_jax.training.mean_teacher import RAMP
 from ddim_jax.training.setup import Prepared, Run
 
 
 def announcements(run: Run, prepared: Prepared) -> Iterator[str]:
-    """Yields the lines, without names of files."""
+    """Yields the lines, without names of files; for the first process, whose share of the pictures is never empty."""
     data, whole, image_size = run.config["data"], run.data.train, run.config["data"]["image_size"]
     several = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
     yield (
@@ -38,21 +41,28 @@ def announcements(run: Run, prepared: Prepared) -> Iterator[str]:
         if run.steps < RAMP:
             yield f"the weight of unlabelled pictures grows over {RAMP} steps: in {run.steps} they do next to nothing"
         yield from unlabelled.told
+    made = Counter(one.mark for one in getattr(prepared.source, "derived", ()))
     if data["empty_windows"]:
         yield (
-            f"{len(prepared.source) - len(whole)} parts of training pictures without a structure beside them, as "
+            f"{made[Window.mark]} parts of training pictures without a structure beside them, as "
             f"pictures with an empty mask; {round(data['empty_windows'] * len(whole))} were wanted"
+        )
+    if data["erased"]:
+        yield (
+            f"{made[Erased.mark]} training pictures with their structures erased beside them, and an empty mask; "
+            f"{round(data['erased'] * len(whole))} were wanted; {made[Repaired.mark]} repaired beside their structures"
         )
     facts = [fact for row, fact in prepared.pictures.facts.items() if row < len(whole)]
     division = getattr(whole, "division", None)
     alone = {"train": len(whole), "val": len(run.data.validation)}, "pictures"
     if few := few_in_words(*(alone if division is None else division.numbers()), folds=data["folds"]):
         yield few
-    by_name = {str(row): fact for row, fact in enumerate(facts)}
-    validated = {str(row): fact for row, fact in prepared.pictures.validation.facts.items()}
-    if shared := shared_pictures({"train": by_name, "val": validated}, named=False):
-        yield f"{shared}; ddim-jax doctor --data names one"
-    if unseen := unseen_classes({"val": prepared.pictures.validation.facts.values()}, run.labels):
+    validated = prepared.pictures.validation.facts.values()
+    if shared := {one.picture.hex() for one in validated if one.levels > 1} & set(prepared.trained_on.values()):
+        yield f"{shared_in_words(len(shared))}; ddim-jax doctor --data names one"
+    if several:
+        yield f"what follows is of the {len(facts)} training images and {len(validated)} for validation of one process:"
+    if unseen := unseen_classes({"val": validated}, run.labels):
         yield unseen
     for name, told, advice in describe(facts, None if data["crop"] else image_size, run.labels):
         yield f"{name}: {told}" + (f" -> {advice}" if advice else "")

@@ -23,7 +23,7 @@ from ddim_jax.data import (
     configured,
     ids_digest,
     load_dataset,
-    with_empty_windows,
+    with_derived,
 )
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.labels import Labels
@@ -170,7 +170,7 @@ class Prepared(NamedTuple):
     """What the steps of a run are made with.
 
     Attributes:
-      source: what is trained on: the training split, and parts of its pictures (`data.empty_windows`).
+      source: what is trained on: the training split, and what is made of its pictures (`with_derived`).
       pictures: of the training and the validation, read.
       digests: for each pair that is trained on or validated, the SHA-256 of its pixels.
       trained_on: for each picture that is trained on, that of the picture alone.
@@ -196,9 +196,17 @@ def prepare(run: Run) -> Prepared:
       DataError: a picture cannot be used, or the processes do not read the same ones.
     """
     fields, data, seed = run.config["train"], run.config["data"], run.config["seed"]
-    source = with_empty_windows(run.data.train, data["empty_windows"], seed)
+    source = with_derived(
+        run.data.train,
+        windows=data["empty_windows"],
+        erasures=data["erased"],
+        side=data["image_size"],
+        seed=seed,
+    )
     if source is not run.data.train and len(set(of_all(source.digest))) > 1:
-        raise DataError(f"{data['root']}: the processes do not read the same pictures (data.empty_windows).")
+        raise DataError(
+            f"{data['root']}: the processes do not read the same pictures (data.empty_windows, data.erased)."
+        )
     unlabelled = run.data.unlabelled
     pictures = read_pictures(
         source,

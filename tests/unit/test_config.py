@@ -328,7 +328,9 @@ def test_a_config_for_other_machines_names_no_path_of_this_one():
     assert without_paths(config)["model"] == config["model"] and config["data"]["root"] == "/home/ann/films"
 
 
-@pytest.mark.parametrize(("field", "value"), [("unlabelled", "/home/ann/more"), ("empty_windows", 0.5)])
+@pytest.mark.parametrize(
+    ("field", "value"), [("unlabelled", "/home/ann/more"), ("empty_windows", 0.5), ("erased", 0.5)]
+)
 def test_crops_do_not_go_with_what_takes_whole_pictures(field, value):
     config = changed(f"data.{field}", value)
     check_config(config)

@@ -20,7 +20,7 @@ from ddim_jax.runtime.errors import CheckpointError
 def test_a_saved_config_of_weights_that_are_older_than_a_field_has_its_default():
     config = tiny_config()
     added = {
-        "data": ("allow_damaged", "annotators", "empty_windows", "transforms", "unlabelled"),
+        "data": ("allow_damaged", "annotators", "empty_windows", "erased", "transforms", "unlabelled"),
         "train": ("adversarial_epsilon", "adversarial_share", "unlabelled_weight"),
     }
     for section, names in added.items():

@@ -1,27 +1,10 @@
-"""Windows without a structure: where they lie, how many there are, and what a training sees of them."""
+"""Windows without a structure: where they lie, and what they show."""
 
 import numpy as np
 import pytest
 
-from ddim_jax.data import Example, with_empty_windows
-from ddim_jax.data.empty_windows import Window, WithEmptyWindows, find_window
-from ddim_jax.labels import Labels
-
-
-class Memory:
-    """Pairs in memory, of which it says how often each was read."""
-
-    name, labels = "memory", Labels()
-
-    def __init__(self, *examples):
-        self._examples, self.ids, self.reads = examples, tuple(one.id for one in examples), []
-
-    def __len__(self):
-        return len(self.ids)
-
-    def __getitem__(self, index):
-        self.reads.append(index)
-        return self._examples[index]
+from ddim_jax.data import Example
+from ddim_jax.data.empty_windows import Window, find_window
 
 
 def pair(name="x", height=40, width=60, inside=np.s_[:2, :2], level=100):
@@ -64,28 +47,6 @@ def test_the_dark_frame_is_no_window():
     assert find_window(example._replace(image=dark), 0, 0) is None
 
 
-def test_the_pairs_come_first_and_the_windows_behind_them():
-    source = Memory(pair("a"), pair("b", inside=np.s_[18:22, 25:35]), pair("c"))
-    found = with_empty_windows(source, 1.0, seed=4)
-    assert found.ids[:3] == ("a", "b", "c") and sorted(found.ids[3:]) == ["a//empty", "c//empty"] and len(found) == 5
-    assert found[1] is source[1] and (found.name, found.labels) == ("memory", source.labels)
-    for index, name in enumerate(found.ids[3:], start=3):
-        row = source.ids.index(name.removesuffix("//empty"))
-        window, example = find_window(source[row], row, 4), found[index]
-        assert example.id == name and not example.mask.any()
-        assert example.image.shape == (window.height, window.width, 3)
-        assert tuple(example.image[0, 0, :2]) == (window.top, window.left)
-
-
-def test_no_more_pictures_are_read_than_it_takes():
-    source = Memory(*(pair(str(number)) for number in range(100)))
-    assert len(with_empty_windows(source, 0.1, seed=0, threads=2)) == 110
-    assert len(source.reads) == 16  # twice 4 x 2
-    assert with_empty_windows(source, 0.0, seed=0) is source
-    others = with_empty_windows(source, 0.1, seed=1).ids[100:]
-    assert set(others) != set(with_empty_windows(source, 0.1, seed=0).ids[100:])
-
-
 def test_of_any_class_a_window_is_empty_and_the_smallest_pictures_do_not_fail():
     example = pair(inside=np.s_[:0])
     classes = example._replace(mask=np.where(np.arange(60) >= 36, np.uint8(3), example.mask))
@@ -98,6 +59,6 @@ def test_of_any_class_a_window_is_empty_and_the_smallest_pictures_do_not_fail():
 
 def test_the_masks_of_annotators_are_cut_alike():
     example = pair()._replace(annotators=np.arange(2 * 40 * 60, dtype=np.uint8).reshape(2, 40, 60))
-    cut = WithEmptyWindows(Memory(example), [Window(0, 5, 7, 20, 30)])[1]
+    cut = Window(0, 5, 7, 20, 30).of(example)
     np.testing.assert_array_equal(cut.annotators, example.annotators[:, 5:25, 7:37])
     np.testing.assert_array_equal(cut.image, example.image[5:25, 7:37])

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -81,6 +82,31 @@ def test_empty_windows_are_trained_on_and_are_no_pictures_of_the_data_set(tmp_pa
         config["train"]["steps"] = steps
         assert train(config, tmp_path / "parts") == steps
     assert_same_bits(checkpoint(tmp_path / "parts", 2), checkpoint(tmp_path / "run", 2))
+
+
+def test_erased_pictures_are_trained_on_and_told_of(tmp_path, capsys):
+    config = folder_config(tmp_path / "data", unet_config, steps=1, warmup_steps=0)
+    config["data"] |= {"erased": 1.0}
+    assert train(config, tmp_path / "run") == 1
+    names = [line.split(",")[0] for line in (tmp_path / "run/pixels.csv").read_text().splitlines()[1:]]
+    made = [name for name in names if name.endswith("//erased")]
+    repaired = [name for name in names if name.endswith("//repaired")]
+    told = f"{len(made)} training pictures with their structures erased beside them, and an empty mask; "
+    assert told in capsys.readouterr().err and made and len(repaired) <= len(made)
+
+
+def test_what_the_first_process_says_no_other_looks_for(tmp_path, monkeypatch):
+    """Its share of the pictures may be of windows alone, of which there is nothing to tell."""
+
+    def told(run, prepared):
+        raise AssertionError("asked for")
+
+    monkeypatch.setattr(loop, "announcements", told)
+    config = folder_config(tmp_path / "data", unet_config, steps=1, warmup_steps=0)
+    with pytest.raises(AssertionError, match="asked for"):
+        train(config, tmp_path / "first")
+    monkeypatch.setattr(loop, "jax", SimpleNamespace(process_index=lambda: 1))
+    assert train(config, tmp_path / "second") == 1
 
 
 @pytest.mark.parametrize(

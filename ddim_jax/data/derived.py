@@ -1,0 +1,129 @@
+"""Pictures that are made of those of the training split and trained on beside them."""
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import numpy as np
+
+from ddim_jax.data import empty_windows, erased
+from ddim_jax.data.arrays import check_source
+from ddim_jax.data.facts import PixelBudget
+from ddim_jax.data.sources import Example, Source, annotators_of, labels_of, note_of
+from ddim_jax.runtime.errors import DataError
+
+
+class Derived(Protocol):
+    """A picture that is made of picture number `row`; equal ones make equal pictures.
+
+    Attributes:
+      mark: how it was made, in one word.
+    """
+
+    row: int
+    mark: str
+
+    def of(self, example: Example) -> Example:
+        """Makes it of the pair `row`, whose name it keeps."""
+        ...
+
+
+class WithDerived:
+    """A source and, after its pairs, others that are made of them.
+
+    Args:
+      source: the training split.
+      derived: how, in the order in which they follow.
+
+    Attributes:
+      name, note, labels, annotators: those of the source.
+      derived: as given.
+      ids: the names of its pairs, then for each derived one the name of its picture, "//" and its mark.
+      digest: 0 to 2**28, the same for the same derived pictures.
+    """
+
+    def __init__(self, source: Source, derived: Sequence[Derived]):
+        self.name, self.note, self.labels = source.name, note_of(source), labels_of(source)
+        self.annotators = annotators_of(source)
+        self.ids = (*source.ids, *(f"{source.ids[one.row]}//{one.mark}" for one in derived))  # no file's name has "//"
+        self._source, self.derived = source, tuple(derived)
+        self.digest = int(hashlib.sha256(repr(self.derived).encode()).hexdigest()[:7], 16)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Example:
+        if index < len(self._source):
+            return self._source[index]
+        one = self.derived[index - len(self._source)]
+        return one.of(self._source[one.row])._replace(id=self.ids[index])
+
+    def count_pixels(self, index: int) -> int:
+        """Pixels that are decoded for pair `index`; 0 of a source in memory."""
+        count = getattr(self._source, "count_pixels", None)
+        row = index if index < len(self._source) else self.derived[index - len(self._source)].row
+        return 0 if count is None else count(row)
+
+
+def with_derived(source: Source, *, windows: float, erasures: float, side: int, seed: int, threads: int = 8) -> Source:
+    """The source with pictures without a structure made of its own; itself where none are wanted.
+
+    Pictures are read in a drawn order until enough of them have given one of each kind.
+
+    Args:
+      source: the training split.
+      windows: windows (`ddim_jax.data.empty_windows`) by pictures, 0 .. 1.
+      erasures: pictures whose structures are erased (`ddim_jax.data.erased`) by pictures, 0 .. 1; half as many, rounded
+        down, are repaired beside their structures.
+      side: height and width in pixels that pictures are trained at.
+      seed: of the run; the same gives the same pictures.
+      threads: pictures that are read at once.
+
+    Raises:
+      DataError: pairs cannot be read; all of them are collected, up to ten are named.
+    """
+    window = functools.partial(empty_windows.find_window, seed=seed)
+    erasure = functools.partial(erased.find_erased, side=side, seed=seed)
+    repair = functools.partial(erased.find_repaired, side=side, seed=seed)
+    wanted = round(erasures * len(source))
+    found = [
+        *_found(source, window, round(windows * len(source)), empty_windows.STREAM, seed, threads),
+        *_found(source, erasure, wanted, erased.STREAM, seed, threads),
+        *_found(source, repair, wanted // 2, erased.REPAIRED, seed, threads),
+    ]
+    return WithDerived(source, found) if found else source
+
+
+def _found(
+    source: Source,
+    find: Callable[[Example, int], Derived | None],
+    wanted: int,
+    stream: int,
+    seed: int,
+    threads: int,
+) -> Iterator[Derived]:
+    """Yields those of one kind, as many as are wanted or can be found."""
+    if not wanted:
+        return
+    budget, found = PixelBudget(), 0
+
+    def one(row: int) -> Derived | None:
+        with budget.room_for(source, row):
+            return find(source[row], row)
+
+    order = np.random.Generator(np.random.Philox(key=np.array([seed, stream - 1], np.uint64))).permutation(len(source))
+    with ThreadPoolExecutor(threads) as pool:
+        for first in range(0, len(order), 4 * threads):
+            try:
+                made = list(pool.map(one, order[first : first + 4 * threads].tolist()))
+            except DataError:
+                check_source(source)  # names all that cannot be read
+                raise
+            for derived in made:
+                if derived is not None and found < wanted:
+                    found += 1
+                    yield derived
+            if found >= wanted:
+                return

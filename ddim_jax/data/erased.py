@@ -1,0 +1,204 @@
+"""Training pictures whose structures are replaced by other parts of the same picture, and whose mask is empty.
+
+A network that is trained on pictures which all hold a structure finds one in every picture. A window without one
+(`ddim_jax.data.empty_windows`) does not look like a whole picture; one whose structure is erased does. So that the
+seams of the repair do not tell an erased picture, others are repaired beside their structures, which stay.
+
+A repair copies a part of the picture, which may be mirrored, and adds to it the harmonic function that takes its border
+to the border of what is replaced: Poisson image editing (Perez, Gangnet and Blake, 2003) with the gradients of the
+copied part.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ddim_jax.data.empty_windows import DARK
+from ddim_jax.data.sources import Example
+from ddim_jax.labels import IGNORED
+from ddim_jax.preprocessing import resize_image, resize_mask
+
+STREAM, REPAIRED = 2**60, 2**60 + 2**59
+"""Of the random numbers of erased pictures, and of those that are repaired beside their structures."""
+_LARGEST = 0.3
+"""The share of a picture up to which structures are erased: of a larger one too little is left to copy."""
+_MARGIN = 0.02
+"""What is replaced around a structure, in shares of the side: annotators do not draw its shadow."""
+_PLACES = 200
+"""Parts of a picture that are tried for each repair."""
+_SEAM = 40.0
+"""Levels of 0 .. 255 by which the borders may differ in the mean: beyond, the repair shows."""
+_DARKEST = 0.02
+"""The share of dark pixels, as of the frame of an endoscope, that a copied part may have."""
+
+
+class Erased(NamedTuple):
+    """Picture number `row` without its structures, `side` x `side`; a `ddim_jax.data.derived.Derived`."""
+
+    row: int
+    side: int
+    seed: int
+    mark = "erased"
+
+    def of(self, example: Example) -> Example:
+        """Makes it of the pair."""
+        return _erased(example, *self)
+
+
+class Repaired(NamedTuple):
+    """Picture number `row` with a part beside its structures replaced; a `ddim_jax.data.derived.Derived`."""
+
+    row: int
+    side: int
+    seed: int
+    mark = "repaired"
+
+    def of(self, example: Example) -> Example:
+        """Makes it of the pair."""
+        return _repaired(example, *self)
+
+
+def find_erased(example: Example, row: int, *, side: int, seed: int) -> Erased | None:
+    """What erases the structures of a pair; None if it has none, they are too large, or no other part fits.
+
+    Args:
+      example: the pair.
+      row: its number; with the seed it decides what is drawn.
+      side: height and width in pixels that the picture is resized to.
+      seed: of the run.
+    """
+    return None if _erased(example, row, side, seed) is None else Erased(row, side, seed)
+
+
+def find_repaired(example: Example, row: int, *, side: int, seed: int) -> Repaired | None:
+    """What repairs a part of a pair beside its structures, of their form; None as for `find_erased`."""
+    return None if _repaired(example, row, side, seed) is None else Repaired(row, side, seed)
+
+
+def replaced(image: np.ndarray, region: np.ndarray, taken: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+    """Replaces a region by the part of the picture, of 200 drawn ones, whose border is most like its own.
+
+    Args:
+      image: uint8 [H, W, 3].
+      region: boolean [H, W], what is replaced; its outermost pixels stay.
+      taken: boolean [H, W], what must not be copied; the region itself is not either.
+      rng: draws places and mirror images.
+
+    Returns:
+      uint8 [H, W, 3]; None where no part is free and like enough, or the region has outermost pixels only.
+    """
+    from scipy import ndimage  # not at the head: few need it, and it takes long to import
+
+    inner = ndimage.binary_erosion(region, border_value=1)  # the edge of the picture is no border
+    if not inner.any():
+        return None
+    rows, columns = np.nonzero(region)
+    corner = np.array([rows.min(), columns.min()])
+    offsets = np.stack([rows, columns]) - corner[:, None]
+    size = offsets.max(axis=1) + 1
+    outermost = ~inner[rows, columns]
+    border = image[rows[outermost], columns[outermost]].astype(np.float64)
+    free = ~(taken | region)
+    dark = image.max(axis=-1) <= DARK
+    best, least = None, _SEAM
+    for _ in range(_PLACES):
+        mirrored = rng.integers(2, size=2)[:, None]
+        place = rng.integers(0, image.shape[:2] - size + 1)[:, None]
+        at = tuple(place + np.where(mirrored, size[:, None] - 1 - offsets, offsets))
+        if not free[at].all() or dark[at].mean() > _DARKEST:
+            continue
+        seam = np.abs(image[at][outermost] - border).mean()
+        if seam < least:
+            best, least = at, seam
+    if best is None:
+        return None
+    result = image.astype(np.float64)
+    result[rows, columns] = image[best]
+    difference = np.zeros_like(result)
+    difference[rows[outermost], columns[outermost]] = border - image[best][outermost]
+    result[inner] += _harmonic(difference, inner)[inner]
+    result[rows[outermost], columns[outermost]] = border
+    return np.clip(result.round(), 0, 255).astype(np.uint8)
+
+
+def _harmonic(values: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """The values [H, W, C] with those at `inner` made the mean of their four neighbours (of those in the picture)."""
+    from scipy import sparse
+    from scipy.sparse.linalg import splu
+
+    number = np.full(inner.shape, -1)
+    number[inner] = np.arange(inner.sum())
+    links, knowns, degree = [], np.zeros((inner.sum(), values.shape[-1])), np.zeros(inner.sum())
+    for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
+        rows, columns = np.nonzero(inner)
+        beside = [rows, columns]
+        beside[axis] = beside[axis] + step
+        inside = (beside[axis] >= 0) & (beside[axis] < inner.shape[axis])
+        own, beside = np.flatnonzero(inside), tuple(index[inside] for index in beside)
+        degree[own] += 1
+        unknown = inner[beside]
+        links.append((own[unknown], number[beside][unknown]))
+        knowns[own[~unknown]] += values[beside][~unknown]
+    own, others = (np.concatenate(part) for part in zip(*links, strict=True))
+    matrix = sparse.diags_array(degree) - sparse.coo_array((np.ones(len(own)), (own, others)), shape=[len(degree)] * 2)
+    result = values.copy()
+    result[inner] = splu(matrix.tocsc()).solve(knowns)
+    return result
+
+
+def _erased(example: Example, row: int, side: int, seed: int) -> Example | None:
+    small, structure, grown = _small(example, side)
+    if not structure.any() or structure.mean() > _LARGEST:
+        return None
+    from scipy import ndimage
+
+    rng, taken = _rng(seed, STREAM + row), grown | (small.mask == IGNORED)
+    image, (parts, count) = small.image, ndimage.label(grown)
+    for part in range(1, count + 1):
+        image = replaced(image, parts == part, taken, rng)
+        if image is None:
+            return None
+    kept = np.where(small.mask == IGNORED, small.mask, 0).astype(np.uint8)
+    annotators = small.annotators
+    if annotators is not None:
+        annotators = np.where(annotators == IGNORED, annotators, 0).astype(np.uint8)
+    return small._replace(image=image, mask=kept, annotators=annotators)
+
+
+def _repaired(example: Example, row: int, side: int, seed: int) -> Example | None:
+    small, structure, grown = _small(example, side)
+    if not structure.any() or structure.mean() > _LARGEST:
+        return None
+    rng, dark = _rng(seed, REPAIRED + row), small.image.max(axis=-1) <= DARK
+    taken = grown | (small.mask == IGNORED)
+    for _ in range(_PLACES):
+        elsewhere = np.zeros_like(grown)
+        shift = rng.integers(1 - side, side, size=2)
+        at = np.stack(np.nonzero(grown)) + shift[:, None]
+        if (at < 0).any() or (at >= side).any():
+            continue
+        elsewhere[tuple(at)] = True
+        if not (elsewhere & taken).any() and dark[elsewhere].mean() <= _DARKEST:
+            image = replaced(small.image, elsewhere, taken, rng)
+            return None if image is None else small._replace(image=image)
+    return None
+
+
+def _small(example: Example, side: int) -> tuple[Example, np.ndarray, np.ndarray]:
+    """The pair at the size that it is trained at, its structures and these with a margin around, boolean [S, S]."""
+    from scipy import ndimage
+
+    shape = side, side
+    annotators = example.annotators
+    if annotators is not None:
+        annotators = np.stack([resize_mask(mask, shape) for mask in annotators])
+    small = Example(
+        example.id, resize_image(example.image, shape), resize_mask(example.mask, shape), example.notes, annotators
+    )
+    masks = small.mask[None] if annotators is None else annotators
+    structure = ((masks != 0) & (masks != IGNORED)).any(axis=0)
+    return small, structure, ndimage.binary_dilation(structure, iterations=max(1, round(_MARGIN * side)))
+
+
+def _rng(seed: int, stream: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=np.array([seed, stream], np.uint64)))
