@@ -185,7 +185,14 @@ SCHEMA: dict[str, Any] = {
         "batch_size": Field(int, 20, "examples of a step, on all devices together", low=1, high=2**20),
         "accumulate": Field(int, 1, "parts of a batch: less memory, more time", low=1, high=2**20),
         "steps": Field(int, 0, "length of the run; 0 to count in epochs", low=0, high=_MANY, resume="length"),
-        "epochs": Field(float, 2000.0, "length of the run; 0 to count in steps", low=0, high=_MANY, resume="length"),
+        "epochs": Field(
+            float,
+            2000.0,
+            "length of the run in passes over the training pairs, without what is made of them; 0 to count in steps",
+            low=0,
+            high=_MANY,
+            resume="length",
+        ),
         "learning_rate": Field(float, help="of Adam, after the warm-up", above=0, of_model=True),
         "lr_schedule": Field(str, "constant", "cosine falls to 1% at the end", choices=("constant", "cosine")),
         "schedule_steps": Field(

@@ -11,7 +11,8 @@ import numpy as np
 from ddim_jax.data import empty_windows, erased
 from ddim_jax.data.arrays import check_source
 from ddim_jax.data.facts import PixelBudget
-from ddim_jax.data.sources import Example, Source, annotators_of, labels_of, note_of
+from ddim_jax.data.rows import OfRows
+from ddim_jax.data.sources import Example, Source
 from ddim_jax.runtime.errors import DataError
 
 
@@ -30,7 +31,7 @@ class Derived(Protocol):
         ...
 
 
-class WithDerived:
+class WithDerived(OfRows):
     """A source and, after its pairs, others that are made of them.
 
     Args:
@@ -38,33 +39,20 @@ class WithDerived:
       derived: how, in the order in which they follow.
 
     Attributes:
-      name, note, labels, annotators: those of the source.
       derived: as given.
       ids: the names of its pairs, then for each derived one the name of its picture, "//" and its mark.
       digest: 0 to 2**28, the same for the same derived pictures.
     """
 
     def __init__(self, source: Source, derived: Sequence[Derived]):
-        self.name, self.note, self.labels = source.name, note_of(source), labels_of(source)
-        self.annotators = annotators_of(source)
+        super().__init__(source, [(source, row) for row in (*range(len(source)), *(one.row for one in derived))])
         self.ids = (*source.ids, *(f"{source.ids[one.row]}//{one.mark}" for one in derived))  # no file's name has "//"
-        self._source, self.derived = source, tuple(derived)
+        self.derived = tuple(derived)
         self.digest = int(hashlib.sha256(repr(self.derived).encode()).hexdigest()[:7], 16)
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
     def __getitem__(self, index: int) -> Example:
-        if index < len(self._source):
-            return self._source[index]
-        one = self.derived[index - len(self._source)]
-        return one.of(self._source[one.row])._replace(id=self.ids[index])
-
-    def count_pixels(self, index: int) -> int:
-        """Pixels that are decoded for pair `index`; 0 of a source in memory."""
-        count = getattr(self._source, "count_pixels", None)
-        row = index if index < len(self._source) else self.derived[index - len(self._source)].row
-        return 0 if count is None else count(row)
+        example, number = super().__getitem__(index), index - len(self) + len(self.derived)
+        return example if number < 0 else self.derived[number].of(example)._replace(id=self.ids[index])
 
 
 def with_derived(source: Source, *, windows: float, erasures: float, side: int, seed: int, threads: int = 8) -> Source:
