@@ -8,7 +8,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +148,11 @@ class Reporter:
         self._tensorboard.flush()
         self.message(f"step {step}/{self._steps}: validation loss {result.loss:.4f}, Dice {result.dice:.4f}")
 
+    def messages(self, lines: Iterable[str]) -> None:
+        """Lines for the person who watches; they are made only where somebody does."""
+        for line in lines:
+            self.message(line)
+
     def message(self, text: str) -> None:
         """A line for the person who watches."""
         self._shown(self._console.print, printable(text), markup=False, highlight=False, soft_wrap=True)
@@ -219,7 +224,7 @@ class NullReporter:
     def message(self, *_: Any) -> None:
         """Does nothing, as the other methods."""
 
-    restart_clock = training = validation = message
+    restart_clock = training = validation = messages = message
 
 
 def create_reporter(workdir: Path, **about: int) -> Reporter | NullReporter:

@@ -100,9 +100,7 @@ def _train(
         last_good_checkpoint_named(run.store),
     ):
         _leave_at_once_until_the_first_step(request, reporter, run.start_step)
-        if jax.process_index() == 0:
-            for line in announcements(run, prepared):
-                reporter.message(line)
+        reporter.messages(announcements(run, prepared))
         return _make_steps(run, prepared, state, saver, reporter, request)
 
 

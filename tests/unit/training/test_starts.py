@@ -3,9 +3,7 @@
 import csv
 import hashlib
 import shutil
-from types import SimpleNamespace
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -99,20 +97,6 @@ def test_erased_pictures_are_trained_on_and_told_of(tmp_path, capsys):
     assert names[:2] == ["a", "a//erased"] and "b//erased" in names and sum("//repaired" in name for name in names) == 1
     told = "2 training pictures with their structures erased beside them, and an empty mask; 2 were wanted; 1 repaired"
     assert told in capsys.readouterr().err
-
-
-def test_what_the_first_process_says_no_other_looks_for(tmp_path, monkeypatch):
-    """Its share of the pictures may be of windows alone, of which there is nothing to tell."""
-
-    def told(run, prepared):
-        raise AssertionError("asked for")
-
-    monkeypatch.setattr(loop, "announcements", told)
-    config = folder_config(tmp_path / "data", unet_config, steps=1, warmup_steps=0)
-    with pytest.raises(AssertionError, match="asked for"):
-        train(config, tmp_path / "first")
-    monkeypatch.setattr(loop, "jax", SimpleNamespace(**vars(jax) | {"process_index": lambda: 1}))
-    assert train(config, tmp_path / "second") == 1
 
 
 @pytest.mark.parametrize(
