@@ -1,6 +1,7 @@
 """Places, directions and lengths in the header of a DICOM file."""
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 _PROJECTIONS = ("CR", "DX", "MG", "RF", "XA")
 _CORRECTED = ("GEOMETRY", "FIDUCIAL")
 _ABOUT_EQUAL = 1.01  # sides of pixels that differ by less
+_SAME_DIRECTION = 1e-3  # of a part of a unit vector, which scanners round: .4 mm at the edge of a picture of 400 mm
+_SAME_SPACING = 1e-4  # as a share: a twentieth of a pixel in 512
 
 
 def position(header: "Dataset", frame: int = 0) -> np.ndarray | None:
@@ -23,6 +26,22 @@ def position(header: "Dataset", frame: int = 0) -> np.ndarray | None:
 def orientation(header: "Dataset", frame: int = 0) -> np.ndarray | None:
     """The directions of a frame's rows and columns, [6], or None where the file does not say."""
     return _numbers(header, frame, "PlaneOrientationSequence", "ImageOrientationPatient", 6)
+
+
+def same_directions(one: Sequence[float] | None, other: Sequence[float] | None) -> bool:
+    """True for two orientations of slices that can be one volume, or two that are not known."""
+    return _alike(one, other, _SAME_DIRECTION, 0.0)
+
+
+def same_spacing(one: Sequence[float] | None, other: Sequence[float] | None) -> bool:
+    """True for two spacings of slices that can be one volume, or two that are not known."""
+    return _alike(one, other, 0.0, _SAME_SPACING)
+
+
+def _alike(one: Sequence[float] | None, other: Sequence[float] | None, most: float, share: float) -> bool:
+    if one is None or other is None:
+        return one is other
+    return all(abs(a - b) <= most + share * abs(b) for a, b in zip(one, other, strict=True))
 
 
 def pixel_spacing(header: "Dataset", frame: int = 0) -> list[float] | None:

@@ -1,10 +1,12 @@
 """DICOM files on disk as slices of series: which belong together, and which are shown otherwise by themselves."""
 
+import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddim_jax.imageio import dicom, dicom_shown
+from ddim_jax.imageio.dicom_geometry import orientation, pixel_spacing, position, same_directions, same_spacing
 from ddim_jax.runtime.errors import DataError
 
 if TYPE_CHECKING:
@@ -17,17 +19,18 @@ NO_POSITION = "no position in the patient (ImagePositionPatient)"
 def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str], str]:
     """Groups DICOM files into series of slices.
 
-    Files are of one series if they lie in one folder (or archive) and share SeriesInstanceUID, size, orientation and
-    kind, and each has a position and one frame. Others, such as the views of an X-ray, are pictures by themselves; so
-    is what cannot be read, which reading will say.
+    Files are of one series if they lie in one folder (or archive), share SeriesInstanceUID and what `differences`
+    compares, and each has a position and one frame. Others, such as the views of an X-ray, are pictures by themselves;
+    so is what cannot be read, which reading will say.
 
     Args:
       paths: of DICOM files.
 
     Returns:
       Lists of paths, in the order of the first of each; the kind of each file that holds no picture; and a remark where
-      several files of one series are pictures by themselves, or lie in several folders, else "".
+      several files of one series are pictures by themselves, differ, or lie in several folders, else "".
     """
+    keys = _Keys()
     groups: dict[object, list[str]] = {}
     without_place: dict[tuple[str, str], list[str]] = {}
     others: dict[str, str] = {}
@@ -40,7 +43,7 @@ def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str],
         if (kind := dicom.no_picture(header)) is not None:
             others[path] = kind
         else:
-            groups.setdefault(_series_key(path, header), []).append(path)
+            groups.setdefault(keys.of(path, header), []).append(path)
             series = str(header.get("SeriesInstanceUID") or "")
             if series and not header.get("ImagePositionPatient") and "NumberOfFrames" not in header:
                 without_place.setdefault((os.path.dirname(path), series), []).append(path)
@@ -50,6 +53,16 @@ def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str],
             f"{sum(map(len, several))} files of {len(several)} DICOM series have {NO_POSITION}, "
             f"such as {several[0][0]}: their order is unknown, so each is a picture by itself "
             "and has results of its own, not one for the series"
+        )
+    by_uid: dict[tuple[str, str], list[_SeriesKey]] = {}
+    for key in groups:
+        if isinstance(key, _SeriesKey):
+            by_uid.setdefault((key.folder, key.uid), []).append(key)
+    if parted := [parts for parts in by_uid.values() if len(parts) > 1]:
+        remarks.append(
+            f"{len(parted)} DICOM series have files that are no slices of one volume, such as in "
+            f"{parted[0][0].folder}: they share SeriesInstanceUID and differ in {', '.join(_differing(parted[0]))}; "
+            "those that agree are a source by themselves and have results of their own"
         )
     folders: dict[object, list[str]] = {}
     for key in groups:
@@ -85,11 +98,11 @@ def own_scales(paths: Iterable[str]) -> OwnScales:
     What cannot be read is left out, which reading will say.
     """
     series: dict[object, dict[str, object]] = {}
-    reasons = {}
+    reasons, keys = {}, _Keys()
     for path in paths:
         try:
             header = dicom.read_header(path)
-            key = _series_key(path, header)
+            key = keys.of(path, header)
             with dicom.errors_naming(path):
                 says, window = dicom_shown.says_its_range(path, header), dicom_shown.own_window(path, header, 0)
         except DataError:
@@ -111,25 +124,87 @@ def own_scales(paths: Iterable[str]) -> OwnScales:
 
 
 class _SeriesKey(NamedTuple):
-    """Equal for the files of one series."""
+    """Equal for the files of one series; `patient` is a digest."""
 
     folder: str
     uid: str
+    patient: str
+    study: str
+    frame_of_reference: str
     size: tuple[int, int]
-    orientation: tuple[float, ...]
+    orientation: tuple[float, ...] | None
+    spacing: tuple[float, ...] | None
     kind: tuple[str, str]
 
 
-def _series_key(path: str, header: "Dataset") -> "_SeriesKey | str":
-    """The key of a slice; of a picture by itself its path."""
-    names = ("SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient")
-    try:
-        if all(header.get(name) for name in names) and dicom.frames(header) == 1:
-            orientation = tuple(round(float(value), 3) for value in header.ImageOrientationPatient)
-            # Echoes and series of several kinds of reconstruction share a UID with some scanners.
-            kind = (str(header.get("EchoNumbers", "")), str(header.get("SOPClassUID", "")))
-            size = (int(header.Rows), int(header.Columns))
-            return _SeriesKey(os.path.dirname(path), str(header.SeriesInstanceUID), size, orientation, kind)
-    except Exception:  # a damaged header: reading it says so
+_ATTRIBUTES = {
+    "patient": "the patient (PatientID, PatientName, PatientBirthDate)",
+    "study": "StudyInstanceUID",
+    "frame_of_reference": "FrameOfReferenceUID",
+    "size": "size (Rows, Columns)",
+    "orientation": "ImageOrientationPatient",
+    "spacing": "PixelSpacing",
+    "kind": "EchoNumbers or SOPClassUID",
+}
+
+
+def differences(one: "Dataset", other: "Dataset") -> list[str]:
+    """The attributes that keep two files from being slices of one volume, [] where they can be.
+
+    They are the patient, the study, the frame of reference and the size; orientation and spacing of pixels but for what
+    is rounded.
+    """
+    keys = _Keys()
+    return [name for name in _differing([keys.key("", header) for header in (one, other)])
+            if name not in (_ATTRIBUTES["kind"], "uid")]  # fmt: skip
+
+
+def _differing(keys: Sequence[_SeriesKey]) -> list[str]:
+    """The names of the attributes in which some of the keys differ."""
+    fields = _SeriesKey._fields
+    return [_ATTRIBUTES.get(name, name) for number, name in enumerate(fields) if len({key[number] for key in keys}) > 1]
+
+
+class _Keys:
+    """The keys of files; orientation and spacing are those of the first file that agrees but for what is rounded."""
+
+    def __init__(self):
+        self._known: dict[_SeriesKey, list[_SeriesKey]] = {}
+
+    def of(self, path: str, header: "Dataset") -> _SeriesKey | str:
+        """The key of a slice; of a picture by itself its path."""
+        try:
+            has_place = position(header) is not None and orientation(header) is not None
+            if has_place and header.get("SeriesInstanceUID") and dicom.frames(header) == 1:
+                return self.key(os.path.dirname(path), header)
+        except Exception:  # a damaged header: reading it says so
+            return path
         return path
-    return path
+
+    def key(self, folder: str, header: "Dataset") -> _SeriesKey:
+        """The key of a file, whatever it is."""
+
+        def text(name: str) -> str:
+            return str(header.get(name) or "").strip()
+
+        directions, spacing = orientation(header), pixel_spacing(header)
+        patient = "\0".join(map(text, ("PatientID", "PatientName", "PatientBirthDate")))
+        key = _SeriesKey(
+            folder="",
+            uid=text("SeriesInstanceUID"),
+            patient=hashlib.sha256(patient.encode(errors="replace")).hexdigest(),
+            study=text("StudyInstanceUID"),
+            frame_of_reference=text("FrameOfReferenceUID"),
+            size=(int(header.Rows), int(header.Columns)),
+            orientation=None if directions is None else tuple(directions),
+            spacing=None if spacing is None else tuple(spacing),
+            # Echoes and series of several kinds of reconstruction share a UID with some scanners.
+            kind=(text("EchoNumbers"), text("SOPClassUID")),
+        )
+        # Not by folder: parts of a series in several folders are told of.
+        known = self._known.setdefault(key._replace(orientation=None, spacing=None), [])
+        for other in known:
+            if same_directions(key.orientation, other.orientation) and same_spacing(key.spacing, other.spacing):
+                return other._replace(folder=folder)
+        known.append(key)
+        return key._replace(folder=folder)

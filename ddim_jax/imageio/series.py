@@ -16,8 +16,11 @@ from ddim_jax.imageio.dicom_geometry import (
     orientation,
     pixel_spacing,
     position,
+    same_directions,
+    same_spacing,
     slice_thickness,
 )
+from ddim_jax.imageio.dicom_grouping import differences
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.imageio.stacks import MAX_VOXELS
 from ddim_jax.runtime.errors import DataError
@@ -196,7 +199,7 @@ def _sorted(files: Sequence[Path], headers: list["Dataset"], remarks: list[str])
     """The files in the order of their positions along the normal of the slices; of missing ones there is a remark.
 
     Raises:
-      DataError: two are at one place, or they differ in size; the files are named.
+      DataError: two are at one place, or are not of one volume (`differences`); the files are named.
     """
     along = []
     for file, header in zip(files, headers, strict=True):
@@ -206,8 +209,11 @@ def _sorted(files: Sequence[Path], headers: list["Dataset"], remarks: list[str])
                 raise DataError(
                     f"{file}: has no position (ImagePositionPatient), so its place in the series is unknown."
                 )
-            if (header.Rows, header.Columns) != (headers[0].Rows, headers[0].Columns):
-                raise DataError(f"{file}: differs in size from {files[0]} of the same series; segment them separately.")
+            if unlike := differences(headers[0], header):
+                raise DataError(
+                    f"{file}: differs from {files[0]} in {', '.join(unlike)}; expected slices of one volume. Segment "
+                    "them separately."
+                )
             along.append(float(np.cross(directions[:3], directions[3:]) @ place))
     order = sorted(range(len(files)), key=lambda number: (along[number], str(files[number])))
     files, headers = [files[number] for number in order], [headers[number] for number in order]
@@ -237,7 +243,7 @@ def affine(stack: DicomStack) -> np.ndarray:
     """The map from (column, row, slice) to millimetres towards right, front and head, float64 [4, 4], as NIfTI has it.
 
     Raises:
-      DataError: a slice has no place, or they lie at uneven distances.
+      DataError: a slice has no place, they lie at uneven distances, or differ in orientation or spacing.
     """
     path, header, frame = stack.slices[0]
     with dicom.errors_naming(path):
@@ -249,6 +255,13 @@ def affine(stack: DicomStack) -> np.ndarray:
                 f"{path}: has no position, orientation or spacing in the patient; expected them for NIfTI, whose "
                 "voxels lie in space. Save masks as PNG or DICOM-SEG."
             )
+        for part in stack.slices:  # frames of one file may have their own
+            turned, apart = orientation(part.header, part.frame), pixel_spacing(part.header, part.frame)
+            if not (same_directions(turned, directions) and same_spacing(apart, spacing)):
+                raise DataError(
+                    f"{part.path}: frame {part.frame + 1} differs in orientation or spacing from the first; NIfTI has "
+                    "one affine for all. Save masks as PNG or DICOM-SEG."
+                )
         rows, columns = directions[:3], directions[3:]
         steps = np.diff(np.array(places), axis=0)
         if len(steps):
