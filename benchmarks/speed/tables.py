@@ -7,7 +7,7 @@ from benchmarks.speed.bars import bars_of
 from benchmarks.tables import Columns, Row, distinct, mebibytes, met, of_commit, plain, seconds, table
 
 _ENOUGH_PICTURES, _LEAST_RATIO, _MOST_WAITED, _MOST_GROWTH = 10_000, 1.7, 0.1, 500
-"""Bars of archives and of two processes: below so many pictures growth is chance; images a second of two by those of
+"""Targets of archives and of two processes: below so many pictures growth is chance; images a second of two by those of
 one; share of the time waited for input; bytes of memory a picture."""
 
 
@@ -127,7 +127,7 @@ def processes(root: Path) -> str:
         "two processes": "{two} a second",
         "times": "{ratio:.2f}",
         "in each turn": lambda row: ", ".join(f"{ratio:.2f}" for ratio in row["ratios"]),
-        f"bar: {_LEAST_RATIO} times": lambda row: met(row["ratio"] >= _LEAST_RATIO),
+        f"target: {_LEAST_RATIO} times": lambda row: met(row["ratio"] >= _LEAST_RATIO),
     }
     about = f"At {found['size']} x {found['size']} on {found['device']}; {of_commit(found)}.\n\n"
     return about + table(columns, found["rows"])

@@ -57,7 +57,7 @@ def train() -> NoReturn:
         run(request, TRAIN)
 
 
-PRETRAIN = """Trains the U-Net of a network on pictures without masks, to begin a training with (train.init_from).
+PRETRAIN = """Trains the U-Net of a network on images without masks, to begin a training with (train.init_from).
 
   %(prog)s --config folder --config.data.root=DIR --config.data.unlabelled=PICTURES --output FILE.safetensors
 """
@@ -108,7 +108,7 @@ def sample() -> int:
     return run(arguments)
 
 
-SERVE = """Shows a page that segments pictures which are dropped on it, and answers other programs by REST.
+SERVE = """Shows a page that segments images which are dropped on it, and answers other programs by REST.
 
   %(prog)s --ckpt lung_xray
 
@@ -151,7 +151,7 @@ EXPORT = """Writes a checkpoint as one program that segments without this packag
 
   %(prog)s --ckpt RUN --format onnx --output model.onnx
 
-It takes normalised pictures and noise and gives probability, uncertainty and mask; config and calibration are in its
+It takes normalised images and noise and gives probability, uncertainty and mask; config and calibration are in its
 metadata. The page "Take a network elsewhere" of the documentation has programs of 30 lines that run it.
 """
 
