@@ -34,7 +34,11 @@ def suite(root: Path, name: str) -> str:
         "": "{verdict}",
     }
     parts = ["".join(f"- {line}\n" for line in about), "### Bars\n"]
-    parts.append(table(bars, [{**bar._asdict(), "verdict": bar.verdict} for bar in bars_of(result)]))
+    found = [{**bar._asdict(), "verdict": bar.verdict} for bar in bars_of(result)]
+    measured = [bar for bar in found if bar["value"] is not None]
+    parts.append(table(bars, measured))
+    if measured != found:
+        parts.append(f"Not measured: the other {len(found) - len(measured)} of {len(found)}.\n")
     parts += ["### All measurements\n", table(_SUITE, result["rows"])]
     parts += [
         f"{row['model']}, {row['case']}, {row['side']}: {row['note']}.\n" for row in result["rows"] if "note" in row

@@ -66,10 +66,11 @@ def test_a_row_of_the_suite(root):
     row |= {"difference": 2.8e-6, "flops": 24649e9, "bytes": 1.9e9, "roofline_fraction": 0.4, "beside": {"other": 8.0}}
     sampled = row | {"case": "segment", "steps": 50, "median_s": None, "runs": 0, "spread_s": None}
     sampled |= {"peak_bytes": None, "roofline_fraction": None, "difference": None, "commit": "abc", "isa": "avx2"}
+    eager = row | {"side": "torch_eager", "median_s": 0.625, "peak_bytes": 2**30}
     machine = {"cpu": "A Processor", "threads": 2, "memory_gib": 8.0, "system": "Linux", "device": "a device"}
     result = {"suite": "cpu", "command": "a command", "quick": True, "versions": {"jax": "1.2.3"}}
     result |= {"machine": machine | {"compiled_cpu_kernels": False}, "ceilings": {"float32": 200e9, "bytes": 40e9}}
-    result |= {"rows": [row, sampled], "left_out": [{"case": "a", "side": "b", "reason": "c"}], "refused": []}
+    result |= {"rows": [row, sampled, eager], "left_out": [{"case": "a", "side": "b", "reason": "c"}], "refused": []}
     write(root / "benchmarks/results/cpu.json", result)
     text = render.suite(root, "cpu")
     for line in (
@@ -77,6 +78,8 @@ def test_a_row_of_the_suite(root):
         "- Ceilings measured: 200 GFLOP/s in float32, copies of 40 GB/s (read and written)",
         "- Code: commit abc, avx2",
         "- A quick run, in part or whole: fewer repetitions than the page calls for.",
+        "| light forward, batch 1: peak memory of eager PyTorch | at most 1.2 times | 1 | met |",
+        "Not measured: the other 7 of 9.",
         "| forward 256 x 256 batch 1 | lightweight_ddim | float32 | ours | 1.25 s | 10 ms | 3 | 3.5 s | 1,024 MiB "
         "| 24,649 | 1.9 | 40 % | 3e-06 |",
         "| segment 256 x 256 batch 1, 50 steps | lightweight_ddim | float32 | ours |  |  | 0 | 3.5 s |  | 24,649 | 1.9 "
