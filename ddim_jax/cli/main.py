@@ -59,7 +59,7 @@ def train() -> NoReturn:
 
 PRETRAIN = """Trains the U-Net of a network on images without masks, to begin a training with (train.init_from).
 
-  %(prog)s --config folder --config.data.root=DIR --config.data.unlabelled=PICTURES --output FILE.safetensors
+  %(prog)s --config folder --config.data.root=DIR --config.data.unlabelled=IMAGES --output FILE.safetensors
 """
 
 
