@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _PROJECTIONS = ("CR", "DX", "MG", "RF", "XA")
+_LENGTHS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2, "ImagerPixelSpacing": 2,
+            "PixelAspectRatio": 2, "SliceThickness": 1, "SpacingBetweenSlices": 1}  # fmt: skip
+_GROUPS = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
 _CORRECTED = ("GEOMETRY", "FIDUCIAL")
 _ABOUT_EQUAL = 1.01  # sides of pixels that differ by less
 _SAME_DIRECTION = 1e-3  # of a part of a unit vector, which scanners round: .4 mm at the edge of a picture of 400 mm
@@ -62,12 +65,30 @@ def _numbers(header: "Dataset", frame: int, group: str, name: str, length: int) 
         items = header.get(sequence) or []
         if item < len(items) and items[item].get(group):
             places.append(items[item][group][0])
-    values = next((place.get(name) for place in reversed(places) if place.get(name)), None)
-    values = [values] if length == 1 and values is not None else values
-    if values is None or len(values) != length:
+    return _read(next((place.get(name) for place in reversed(places) if place.get(name)), None), length)
+
+
+def _read(value: Any, length: int) -> np.ndarray | None:
+    """So many numbers; None for none, others, or what is no number."""
+    try:
+        values = [float(one) for one in ([value] if length == 1 else value or ())]
+    except (TypeError, ValueError):
         return None
-    numbers = np.array([float(value) for value in values])
-    return numbers if np.isfinite(numbers).all() else None
+    return np.array(values) if len(values) == length and np.isfinite(values).all() else None
+
+
+def drop_unreadable(header: "Dataset") -> list[str]:
+    """Takes places, directions and lengths that are no numbers out of a header, and returns their names."""
+    places = [header]
+    for sequence in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        places += [item[group][0] for item in header.get(sequence) or [] for group in _GROUPS if item.get(group)]
+    dropped = []
+    for place in places:
+        for name, length in _LENGTHS.items():
+            if name in place and place.get(name) not in (None, "") and _read(place.get(name), length) is None:
+                del place[name]
+                dropped.append(name)
+    return list(dict.fromkeys(dropped))
 
 
 def edges(header: "Dataset", frame: int = 0) -> dict[str, str] | None:

@@ -1,17 +1,17 @@
 """Fields common to all DICOM files of results: their maker and sources, and that they are not for clinical use."""
 
-import copy
+import contextlib
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ddim_jax.imageio.coded import coded
-from ddim_jax.imageio.dicom import library
-from ddim_jax.imageio.dicom_geometry import orientation, pixel_spacing, position, slice_thickness
+from ddim_jax.imageio.dicom import errors_naming, library
+from ddim_jax.imageio.dicom_geometry import position
 from ddim_jax.imageio.series import DicomStack
 from ddim_jax.imageio.stacks import refuse_sources_without
 from ddim_jax.imageio.writers import Context
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 NOT_CLINICAL = "NOT FOR CLINICAL USE"
 MAKER = "ddim_jax"
 _SERIES_NUMBERS = {"dicom-seg": 9001, "dicom-probability": 9002, "dicom-overlay": 9003}
-_MAY_BE_EMPTY = (
+MAY_BE_EMPTY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"),
     *("StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
-NO_REFERENCE = "has a header that no other DICOM file can refer to; save the mask as PNG"
-_ONE_FRAME, _SEVERAL_FRAMES = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.7.4"  # secondary captures
-_NAMES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+_NO_REFERENCE = "has a header that no other DICOM file can refer to; save the mask as PNG"
+_TEXTS = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
+NAMES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 
 
 def check_dicom(kind: str, sources: Sequence[Path]) -> None:
@@ -67,7 +67,7 @@ def checkpoint_name(context: Context) -> str:
 
 def series_uid(kind: str, header: "Dataset", context: Context) -> str:
     """The UID of the series of results of one kind: the same for the same source, checkpoint and options."""
-    return _uid(kind, str(header.get("SeriesInstanceUID")), context.weights, repr(context.options))
+    return made_uid(kind, str(header.get("SeriesInstanceUID")), context.weights, repr(context.options))
 
 
 def instance_uid(series: str, *content: np.ndarray | str) -> str:
@@ -75,7 +75,7 @@ def instance_uid(series: str, *content: np.ndarray | str) -> str:
     digest = hashlib.sha256()
     for part in content:
         digest.update(part.encode() if isinstance(part, str) else np.ascontiguousarray(part).tobytes())
-    return _uid(series, digest.hexdigest())
+    return made_uid(series, digest.hexdigest())
 
 
 def series_number(kind: str) -> int:
@@ -92,27 +92,60 @@ def finish(dataset: "Dataset", path: Path, context: Context, what: str) -> None:
     dataset.save_as(path, enforce_file_format=True)
 
 
+@contextlib.contextmanager
+def referring_to(source: Path) -> Iterator[None]:
+    """Turns what a damaged header of `source` makes the libraries raise into a DataError that quotes nothing of it.
+
+    Faults of the disk and want of memory, which writing a result meets too, stay as they are.
+    """
+    try:
+        yield
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        with errors_naming(source, fault=_NO_REFERENCE):
+            raise error
+
+
 def sources_of(stack: DicomStack) -> list["Dataset"]:
     """The headers that results refer to, one a file, with what a reference takes but some scanners leave out.
 
     Raises:
-      DataError: a file does not say which study, series or instance it is.
+      DataError: a file does not say which study, series or instance it is, or says several.
     """
     headers = []
     for file in stack.files:
         header = next(part.header for part in stack.slices if part.path == file)
-        missing = [name for name in _NAMES if not header.get(name)]
+        missing = [name for name in NAMES if not header.get(name)]
         if missing:
             raise DataError(f"{file}: has no {', '.join(missing)}, so that no DICOM file can refer to it.")
-        for name in _MAY_BE_EMPTY:
+        several = [name for name in NAMES if not isinstance(header.get(name), str)]
+        if several:
+            raise DataError(
+                f"{file}: has several values of {', '.join(several)}, expected one; no DICOM file can refer to it. "
+                "Save the mask as PNG."
+            )
+        _decode(header)
+        for name in MAY_BE_EMPTY:
             if name not in header:
                 setattr(header, name, None)
         stack.remarks += [remark for remark in _mend_moments(header) if remark not in stack.remarks]
         if "FrameOfReferenceUID" not in header and position(header) is not None:
             # Of the same series the same one, so that its slices stay together.
-            header.FrameOfReferenceUID = _uid("frame of reference", str(header.SeriesInstanceUID))
+            header.FrameOfReferenceUID = made_uid("frame of reference", str(header.SeriesInstanceUID))
         headers.append(header)
     return headers
+
+
+def _decode(header: "Dataset") -> None:
+    """Has the texts of a header in UTF-8: highdicom does not take all character sets, such as those of Japan."""
+    if not header.get("SpecificCharacterSet"):
+        return
+    for element in header:
+        if element.VR in _TEXTS and element.value:
+            several = element.VM > 1
+            element.value = [str(value) for value in element.value] if several else str(element.value)
+    header.SpecificCharacterSet = "ISO_IR 192"
 
 
 def _mend_moments(header: "Dataset") -> list[str]:
@@ -131,108 +164,6 @@ def _mend_moments(header: "Dataset") -> list[str]:
     return remarks
 
 
-def spacing(header: "Dataset") -> tuple[list[float], float] | None:
-    """Spacing of rows and columns and thickness of slices in millimetres; None where they are no lengths."""
-    pair, thickness = pixel_spacing(header), slice_thickness(header)
-    return None if pair is None else (pair, thickness or 1.0)
-
-
-def with_thickness(headers: list["Dataset"], stack: DicomStack) -> list["Dataset"]:
-    """The headers of a stack with places; slices that say no thickness get their usual distance, a single one 1 mm.
-
-    A segmentation with places has to have a thickness.
-    """
-    if all(slice_thickness(part.header, part.frame) for part in stack.slices) or not have_places(stack):
-        return headers
-    places = np.array([position(part.header, part.frame) for part in stack.slices])
-    distance = float(np.median(np.linalg.norm(np.diff(places, axis=0), axis=1))) if stack.count > 1 else 1.0
-    for header in headers:
-        header.SliceThickness = round(distance, 6)
-    return headers
-
-
-def has_place(header: "Dataset") -> bool:
-    """True if the picture has a position and an orientation in the patient."""
-    return position(header) is not None and orientation(header) is not None
-
-
-def have_places(stack: DicomStack) -> bool:
-    """True if all slices have a place, each its own, and share their orientation."""
-    places = [position(part.header, part.frame) for part in stack.slices]
-    turned = [orientation(part.header, part.frame) for part in stack.slices]
-    if any(place is None for place in (*places, *turned)):
-        return False
-    apart = {tuple(np.round(place, 3)) for place in places}
-    return len(apart) == len(places) and np.abs(np.array(turned) - turned[0]).max() < 1e-4
-
-
-def with_class_of_today(header: "Dataset") -> "Dataset":
-    """The header, of a retired class as a secondary capture: highdicom knows no others. See `restore_class`."""
-    kind = header.SOPClassUID
-    if kind.is_private or not kind.is_retired:
-        return header
-    placed = library("pydicom").Dataset()
-    placed.update(header)
-    placed.add_new("SOPClassUID", "UI", _ONE_FRAME)
-    return placed
-
-
-def restore_class(dataset: "Dataset", header: "Dataset") -> None:
-    """Has a segmentation of `header` alone, or of its series, refer to the class that this has."""
-    for element in dataset.iterall():
-        if element.keyword == "ReferencedSOPClassUID" and element.value in (_ONE_FRAME, _SEVERAL_FRAMES):
-            element.value = header.SOPClassUID
-
-
-def with_made_up_places(header: "Dataset", count: int) -> "Dataset":
-    """The header of a file of several frames that have no place, such as ultrasound, with places one behind another.
-
-    highdicom refers to several frames only where they have places and a class of such files, which scanners do not all
-    give them; `remove_places` and `restore_class` take both out of its result again.
-    """
-    pydicom, highdicom = library("pydicom"), library("highdicom")
-    placed = pydicom.Dataset()
-    for name in (*_MAY_BE_EMPTY, *_NAMES, "Rows", "Columns", "NumberOfFrames", "Modality", "LossyImageCompression",
-                 "LossyImageCompressionRatio", "LossyImageCompressionMethod", "PatientOrientation"):  # fmt: skip
-        if name in header:
-            placed[name] = copy.copy(header[name])
-    placed.SOPClassUID = _SEVERAL_FRAMES
-    placed.FrameOfReferenceUID = _uid("no frame of reference", str(header.SOPInstanceUID))
-    shared = pydicom.Dataset()
-    shared.PlaneOrientationSequence = highdicom.PlaneOrientationSequence("PATIENT", [1, 0, 0, 0, 1, 0])
-    shared.PixelMeasuresSequence = highdicom.PixelMeasuresSequence(*(spacing(header) or ([1.0, 1.0], 1.0)))
-    placed.SharedFunctionalGroupsSequence = [shared]
-    groups = []
-    for frame in range(count):
-        group = pydicom.Dataset()
-        group.PlanePositionSequence = highdicom.PlanePositionSequence("PATIENT", [0.0, 0.0, float(frame)])
-        groups.append(group)
-    placed.PerFrameFunctionalGroupsSequence = groups
-    return placed
-
-
-def remove_places(dataset: "Dataset") -> None:
-    """Takes the places that `with_made_up_places` has made up out of a segmentation; its frames refer to frames."""
-    tags = library("pydicom.datadict")
-    for name in ("FrameOfReferenceUID", "PositionReferenceIndicator"):
-        if name in dataset:
-            del dataset[name]
-    del dataset.SharedFunctionalGroupsSequence[0]["PlaneOrientationSequence"]
-    pointers = [index.DimensionIndexPointer for index in dataset.DimensionIndexSequence]
-    at = pointers.index(tags.tag_for_keyword("ImagePositionPatient"))
-    for group in dataset.PerFrameFunctionalGroupsSequence:
-        del group["PlanePositionSequence"]
-        frame = int(group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber)
-        content = group.FrameContentSequence[0]
-        content.StackID, content.InStackPositionNumber = "1", frame
-        values = content.DimensionIndexValues
-        content.DimensionIndexValues = [*values[:at], frame, *values[at + 1 :]]
-    index = dataset.DimensionIndexSequence[at]
-    index.DimensionIndexPointer = tags.tag_for_keyword("InStackPositionNumber")
-    index.FunctionalGroupPointer = tags.tag_for_keyword("FrameContentSequence")
-    index.DimensionDescriptionLabel = "Frame of the source"
-
-
-def _uid(*parts: str) -> str:
+def made_uid(*parts: str) -> str:
     """A UID that follows from the parts (2.25 and a UUID, PS3.5 B.2)."""
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, '/'.join(parts)).int}"

@@ -10,6 +10,7 @@ import numpy as np
 from ddim_jax.imageio import dicom, dicom_shown
 from ddim_jax.imageio.archives import open_binary, size_of
 from ddim_jax.imageio.dicom_geometry import (
+    drop_unreadable,
     edges,
     is_at_detector,
     length_remarks,
@@ -56,7 +57,7 @@ class DicomStack:
 
     def __init__(self, files: Sequence[Path], options: ReadOptions):
         headers = [dicom.picture_header(file) for file in files]
-        self.remarks: list[str] = []
+        self.remarks: list[str] = _unreadable(files, headers)
         if len(files) > 1:
             files, headers = _without_copies(files, headers, self.remarks)
             files, headers = _sorted(files, headers, self.remarks)
@@ -165,6 +166,19 @@ class DicomStack:
             found = [dicom_shown.stored_limits(*self.slices[index]) for index in chosen]
             self._limits = min(low for low, _ in found), max(high for _, high in found)
         return self._limits
+
+
+def _unreadable(files: Sequence[Path], headers: list["Dataset"]) -> list[str]:
+    """Takes damaged places and lengths out of the headers; of these there is a remark."""
+    found: dict[str, list[Path]] = {}
+    for file, header in zip(files, headers, strict=True):
+        with dicom.errors_naming(file):
+            for name in drop_unreadable(header):
+                found.setdefault(name, []).append(file)
+    return [
+        f"{name} not used ({len(where)} of {len(files)} files, such as {where[0].name}, have no numbers in it)"
+        for name, where in found.items()
+    ]
 
 
 def _without_copies(

@@ -68,16 +68,16 @@ class Results:
             image = loaded.picture.pixels
             kinds, _ = self._fitting(loaded.job, source.count)
             result = self._fuse(samples, image, kinds)
-            facts = facts_of(image, result, self._context.labels, source.pixel_area(loaded.slice)) | {
-                "seconds": loaded.seconds + device_seconds
-            }
             try:
+                facts = facts_of(image, result, self._context.labels, source.pixel_area(loaded.slice)) | {
+                    "seconds": loaded.seconds + device_seconds
+                }
                 if source.count == 1:
                     self._claim(loaded.job, kinds)
                 source.add(loaded.slice, image, result, facts, kinds, self._output_dir, self._context)
+                facts["seconds"] += time.monotonic() - began
             except DataError as error:
                 source.reason = str(error)
-            facts["seconds"] += time.monotonic() - began
 
     def complete(self, loaded: Loaded) -> dict[str, Any] | None:
         """The record of a source all of whose slices were taken; None if there was not enough memory."""

@@ -3,7 +3,8 @@
 from absl import logging
 
 from ddim_jax.imageio import dicom_results as results
-from ddim_jax.imageio.dicom import errors_naming, library
+from ddim_jax.imageio.dicom import library
+from ddim_jax.imageio.dicom_geometry import pixel_spacing
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.imageio.series import DicomStack
 from ddim_jax.imageio.writers.overlay import draw_overlay
@@ -21,33 +22,37 @@ class DicomOverlay:
         results.check_dicom("dicom-overlay", sources)
 
     def write(self, path, result, image, source, context):
-        sc = library("highdicom.sc")
         drawn = draw_overlay(image, result.mask, context.labels)
-        stack = DicomStack((source,), ReadOptions())
-        known = set(stack.remarks)
-        (header,) = results.sources_of(stack)
-        for remark in set(stack.remarks) - known:  # of a stack of its own, whose remarks nobody else sees
-            logging.log_first_n(logging.WARNING, "%s: %s", _TOLD_AT_MOST, source, remark)
-        series = results.series_uid("dicom-overlay", header, context)
-        spacing = results.spacing(header)
-        with errors_naming(source, fault=results.NO_REFERENCE):
-            dataset = sc.SCImage.from_ref_dataset(
-                header,
-                drawn,
-                photometric_interpretation="RGB",
-                bits_allocated=8,
-                coordinate_system="PATIENT",
-                series_instance_uid=series,
-                series_number=results.series_number("dicom-overlay"),
-                sop_instance_uid=results.instance_uid(series, str(header.SOPInstanceUID), str(context.slice), drawn),
-                instance_number=context.slice + 1,
-                manufacturer=results.MAKER,
-                pixel_spacing=None if spacing is None else tuple(spacing[0]),
-                patient_orientation=("L", "P"),  # replaced below
-                transfer_syntax_uid="1.2.840.10008.1.2.1",
-            )
-        dataset.ManufacturerModelName, dataset.SoftwareVersions = results.MAKER, context.software
-        dataset.PatientOrientation = header.get("PatientOrientation")  # empty, where it is not known
-        dataset.Laterality = header.get("Laterality")
-        dataset.BurnedInAnnotation = "YES"
-        results.finish(dataset, path, context, "overlay")
+        with results.referring_to(source):
+            _write(path, drawn, source, context)
+
+
+def _write(path, drawn, source, context):
+    sc = library("highdicom.sc")
+    stack = DicomStack((source,), ReadOptions())
+    known = set(stack.remarks)
+    (header,) = results.sources_of(stack)
+    for remark in set(stack.remarks) - known:  # of a stack of its own, whose remarks nobody else sees
+        logging.log_first_n(logging.WARNING, "%s: %s", _TOLD_AT_MOST, source, remark)
+    series = results.series_uid("dicom-overlay", header, context)
+    spacing = pixel_spacing(header)
+    dataset = sc.SCImage.from_ref_dataset(
+        header,
+        drawn,
+        photometric_interpretation="RGB",
+        bits_allocated=8,
+        coordinate_system="PATIENT",
+        series_instance_uid=series,
+        series_number=results.series_number("dicom-overlay"),
+        sop_instance_uid=results.instance_uid(series, str(header.SOPInstanceUID), str(context.slice), drawn),
+        instance_number=context.slice + 1,
+        manufacturer=results.MAKER,
+        pixel_spacing=None if spacing is None else tuple(spacing),
+        patient_orientation=("L", "P"),  # replaced below
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+    )
+    dataset.ManufacturerModelName, dataset.SoftwareVersions = results.MAKER, context.software
+    dataset.PatientOrientation = header.get("PatientOrientation")  # empty, where it is not known
+    dataset.Laterality = header.get("Laterality")
+    dataset.BurnedInAnnotation = "YES"
+    results.finish(dataset, path, context, "overlay")

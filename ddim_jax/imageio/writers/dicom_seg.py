@@ -4,7 +4,8 @@ import numpy as np
 
 from ddim_jax.imageio import dicom_results as results
 from ddim_jax.imageio.coded import coded
-from ddim_jax.imageio.dicom import errors_naming, library
+from ddim_jax.imageio.dicom import library
+from ddim_jax.imageio.dicom_places import as_sources, remove_made_up
 from ddim_jax.registry import WRITERS
 
 
@@ -39,10 +40,15 @@ def write_segmentation(path, pixels, stack, context, *, kind):
     Raises:
       DataError: the source cannot be referred to.
     """
+    with results.referring_to(stack.files[0]):
+        _write(path, pixels, stack, context, kind)
+
+
+def _write(path, pixels, stack, context, kind):
     highdicom, seg = library("highdicom"), library("highdicom.seg")
     cid7162 = library("pydicom.sr.codedict").codes.cid7162
-    sources = results.with_thickness(results.sources_of(stack), stack)
-    headers = [results.with_class_of_today(header) for header in sources]
+    sources = results.sources_of(stack)
+    headers, measures = as_sources(sources, stack)
     algorithm = highdicom.AlgorithmIdentificationSequence(
         name=results.MAKER,
         family=cid7162.ArtificialIntelligence,
@@ -64,31 +70,21 @@ def write_segmentation(path, pixels, stack, context, *, kind):
         )
     ]
     fractional = pixels.dtype != np.uint8
-    measures, placed = None, results.have_places(stack)
-    if stack.count > 1 and not placed:
-        headers = [results.with_made_up_places(headers[0], stack.count)]
-    elif not placed or results.spacing(headers[0]) is None:
-        measures = highdicom.PixelMeasuresSequence(*(results.spacing(headers[0]) or ([1.0, 1.0], 1.0)))
     series = results.series_uid(kind, headers[0], context)
     instances = ",".join(str(header.SOPInstanceUID) for header in headers)
-    with errors_naming(stack.files[0], fault=results.NO_REFERENCE):
-        dataset = seg.Segmentation(
-            source_images=headers,
-            pixel_array=pixels,
-            segmentation_type="FRACTIONAL" if fractional else "BINARY",
-            segment_descriptions=descriptions,
-            series_instance_uid=series,
-            series_number=results.series_number(kind),
-            sop_instance_uid=results.instance_uid(series, instances, pixels),
-            instance_number=1,
-            content_label="PROBABILITY" if fractional else "SEGMENTATION",
-            content_description=f"{results.NOT_CLINICAL}",
-            pixel_measures=measures,
-            **results.about(context),
-        )
-    if stack.count > 1 and not placed:
-        results.remove_places(dataset)
-    if not placed:
-        dataset.PatientOrientation = headers[0].get("PatientOrientation")  # empty, where it is not known
-    results.restore_class(dataset, sources[0])
+    dataset = seg.Segmentation(
+        source_images=headers,
+        pixel_array=pixels,
+        segmentation_type="FRACTIONAL" if fractional else "BINARY",
+        segment_descriptions=descriptions,
+        series_instance_uid=series,
+        series_number=results.series_number(kind),
+        sop_instance_uid=results.instance_uid(series, instances, pixels),
+        instance_number=1,
+        content_label="PROBABILITY" if fractional else "SEGMENTATION",
+        content_description=f"{results.NOT_CLINICAL}",
+        pixel_measures=measures,
+        **results.about(context),
+    )
+    remove_made_up(dataset, stack, sources[0])
     results.finish(dataset, path, context, "probability" if fractional else "segmentation")

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import nibabel
 import numpy as np
 import pytest
+from dicom_damage import damage
 from dicom_files import ct_series, ct_slice
 from pydicom import dcmread
 from segmenters import red_segmenter
@@ -44,6 +45,19 @@ def test_a_dicom_series_has_areas_and_files_of_its_own(client, tmp_path):
     for wrong in ({"slice": 4, "window": "0,1"}, {"slice": 1}, {"slice": "a", "window": "0,1"}):
         assert client.get(body["links"]["picture"], params=wrong).status_code == 404
     assert client.get(body["links"]["picture"], params={"slice": 1, "window": "0,-1"}).status_code == 422
+
+
+@pytest.mark.parametrize(("name", "refused"), [("SOPClassUID", True), ("ImagePositionPatient", False)])
+def test_a_damaged_header_costs_the_dicom_seg_at_most(name, refused, client, tmp_path):
+    path = ct_slice(tmp_path / "a.dcm", np.zeros((16, 16)))
+    damage(path, name, b"4,711\\x")
+    answer = client.post("/segment", files={"file": ("a.dcm", path.read_bytes())})
+    assert answer.status_code == 200 and "4,711" not in answer.text
+    (result,) = answer.json()["networks"]
+    assert client.get(result["slices"][0]["files"]["mask"]).status_code == 200
+    assert ("dicom-seg" in result["files"]) != refused
+    if refused:
+        assert "has several values of SOPClassUID, expected one" in result["unavailable"]["dicom-seg"]
 
 
 def test_the_window_that_a_series_is_shown_with(tmp_path):
