@@ -7,6 +7,7 @@ from benchmarks.speed.cases import CPU_STEPS, DTYPES, SAMPLER_STEPS
 
 LIGHT, STANDARD = "lightweight_ddim", "ddim"
 SMALL = {"model": "trunk_ddim", "size": 64}
+_SHORT = {LIGHT: "light", STANDARD: STANDARD}
 
 
 class Bar(NamedTuple):
@@ -68,32 +69,40 @@ def _in_turns(rows, side: str, other: str, model: str = LIGHT, **case: Any) -> f
     return None if "beside" in above or "beside" in below else _ratio(above["median_s"], below["median_s"])
 
 
+_CPU_CASES = {
+    "forward, batch 1": {"case": "forward", "size": 256, "batch": 1},
+    "forward, batch 8": {"case": "forward", "size": 256, "batch": 8},
+    "train step": {"case": "train_step", "size": 64, "batch": 4},
+    "segmentation": {"case": "segment", "steps": CPU_STEPS},
+}
+_LIGHT_LIMITS = {"forward, batch 1": 0.6, "train step": 0.6}
+
+
 def _cpu_bars(rows) -> list[Bar]:
-    forward = {"case": "forward", "size": 256, "batch": 1}
-    train = {"case": "train_step", "size": 64, "batch": 4}
-    ours = {"model": LIGHT, "side": "ours"}
-    of_standard = _value(rows, "median_s", **forward, model=STANDARD, side="ours")
-    compiling = [
-        _value(rows, "compile_s", **case, **ours) for case in (train, {"case": "segment", "steps": SAMPLER_STEPS})
-    ]
-    bars = [
-        ("light forward, batch 1: time of eager PyTorch", 1.0, "", _in_turns(rows, "ours", "torch_eager", **forward)),
-        ("light train step: time of eager PyTorch", 1.0, "", _in_turns(rows, "ours", "torch_eager", **train)),
-        ("compiling that train step", 30.0, "s", compiling[0]),
-        ("compiling the sampler of 50 steps", 20.0, "s", compiling[1]),
-        (
-            "light forward: time of ddim's",
-            0.2,
-            "",
-            _ratio(_value(rows, "median_s", **forward, **ours), of_standard),
-        ),
-    ]
-    cases = {"forward, batch 1": forward, "forward, batch 8": {**forward, "batch": 8}, "train step": train}
-    cases["segmentation"] = {"case": "segment", "steps": CPU_STEPS}
-    for name, case in cases.items():
-        peaks = [_value(rows, "peak_bytes", **case, model=LIGHT, side=side) for side in ("ours", "torch_eager")]
-        bars.append((f"light {name}: peak memory of eager PyTorch", 1.2, "", _ratio(*peaks)))
-    return [Bar(promise, limit, True, unit, value) for promise, limit, unit, value in bars]
+    bars = []
+    for other, told in (("torch_eager", "eager PyTorch"), ("torch_compile", "torch.compile")):
+        for model in (LIGHT, STANDARD):
+            for name, case in _CPU_CASES.items():
+                limit = _LIGHT_LIMITS.get(name, 1.0) if (model, other) == (LIGHT, "torch_eager") else 1.0
+                ratio = _in_turns(rows, "ours", other, model, **case)
+                bars.append(Bar(f"{_SHORT[model]} {name}: time of {told}", limit, True, "", ratio))
+    light, standard = (
+        _row(rows, **_CPU_CASES["forward, batch 1"], model=model, side="ours") or {} for model in (LIGHT, STANDARD)
+    )
+    shares = (_ratio(light.get(field), standard.get("median_s")) for field in ("median_s", "roofline_s"))
+    for told, share in zip(("", " where it reaches the roofline"), shares, strict=True):
+        bars.append(Bar(f"light forward, batch 1{told}: time of ddim's", 0.28, True, "", share))
+    for case, told, limit in (
+        (_CPU_CASES["train step"], "that train step", 15.0),
+        ({"case": "segment", "steps": SAMPLER_STEPS}, "the sampler of 50 steps", 20.0),
+    ):
+        took = _value(rows, "compile_s", **case, model=LIGHT, side="ours")
+        bars.append(Bar(f"compiling {told}, light", limit, True, "s", took))
+    for model in (LIGHT, STANDARD):
+        for name, case in _CPU_CASES.items():
+            peaks = (_value(rows, "peak_bytes", **case, model=model, side=side) for side in ("ours", "torch_eager"))
+            bars.append(Bar(f"{_SHORT[model]} {name}: peak memory of eager PyTorch", 1.0, True, "", _ratio(*peaks)))
+    return bars
 
 
 def _small_bars(rows) -> list[Bar]:

@@ -26,11 +26,14 @@ def result(suite, rows):
 
 
 CPU_ROWS = [
-    row("forward", "ours", 1.25, compile_s=3.5),
+    row("forward", "ours", 1.25, compile_s=3.5, roofline_s=1.0),
     row("forward", "torch_eager", 1.0),
     row("forward", "ours", 5.0, model="ddim"),
     row("train_step", "ours", 0.9, size=64, batch=4, compile_s=31.0),
     row("train_step", "torch_eager", 1.2, size=64, batch=4, peak_bytes=2**29),
+    row("train_step", "torch_compile", 0.8, size=64, batch=4),
+    row("train_step", "ours", 0.9, size=64, batch=4, model="ddim"),
+    row("train_step", "torch_eager", 1.2, size=64, batch=4, model="ddim"),
     row("segment", "ours", 12.0, batch=5, steps=2),
     row("segment", "ours", None, batch=5, steps=50, compile_s=8.25, peak_bytes=None),
 ]
@@ -39,10 +42,14 @@ CPU_ROWS = [
 def test_the_bars_of_a_cpu():
     bars = {bar.promise: (bar.value, bar.verdict) for bar in bars_of(result("cpu", CPU_ROWS))}
     assert bars["light forward, batch 1: time of eager PyTorch"] == (1.25, "**missed**")
-    assert bars["light train step: time of eager PyTorch"] == (0.75, "met")
-    assert bars["compiling that train step"] == (31.0, "**missed**")
-    assert bars["compiling the sampler of 50 steps"] == (8.25, "met")
-    assert bars["light forward: time of ddim's"] == (0.25, "**missed**")
+    assert bars["light train step: time of eager PyTorch"] == (0.75, "**missed**")  # at most .6
+    assert bars["ddim train step: time of eager PyTorch"] == (0.75, "met")  # at most 1
+    assert bars["light train step: time of torch.compile"] == (1.125, "**missed**")
+    assert bars["ddim forward, batch 1: time of torch.compile"] == (None, "not measured")
+    assert bars["compiling that train step, light"] == (31.0, "**missed**")
+    assert bars["compiling the sampler of 50 steps, light"] == (8.25, "met")
+    assert bars["light forward, batch 1: time of ddim's"] == (0.25, "met")
+    assert bars["light forward, batch 1 where it reaches the roofline: time of ddim's"] == (0.2, "met")
     assert bars["light forward, batch 1: peak memory of eager PyTorch"] == (1.0, "met")
     assert bars["light train step: peak memory of eager PyTorch"] == (2.0, "**missed**")
     assert bars["light segmentation: peak memory of eager PyTorch"] == (None, "not measured")
