@@ -123,14 +123,14 @@ def unmeasured(case: Case, measured: Collection[str], cannot: Collection[str] = 
 def _cpu_cases() -> list[Case]:
     cases = []
     for model in ("lightweight_ddim", "ddim"):
-        # All sides where it is about grouped convolutions; two elsewhere, so that the suite ends within the hour.
-        two = ("torch_eager", "ours")
-        sides = SIDES if model == "lightweight_ddim" else two
+        # All sides where it is about grouped convolutions.
+        three = ("torch_eager", "ours", "torch_compile")
+        sides = SIDES if model == "lightweight_ddim" else three
         cases += [
             Case("forward", model, "float32", 256, 1, sides),
             Case("train_step", model, "float32", 64, 4, sides),
-            Case("forward", model, "float32", 256, 8, two),
-            Case("segment", model, "float32", 256, SAMPLES, two, steps=CPU_STEPS),
+            Case("forward", model, "float32", 256, 8, three),
+            Case("segment", model, "float32", 256, SAMPLES, three, steps=CPU_STEPS),
             Case("segment", model, "float32", 256, SAMPLES, ("ours",), steps=SAMPLER_STEPS, timed=False),
         ]
     return cases
