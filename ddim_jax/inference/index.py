@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ddim_jax.inference.agreement import PROCESSES, SETTINGS, agree_on_settings, agree_on_work, check_regular
+from ddim_jax.inference.file_state import FileState, recorded_state
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.parts import (
     INDEX,
@@ -44,8 +45,8 @@ class Index:
     """The record of one output folder, so that a run can stop at any moment and go on later.
 
     Each line of `index.jsonl` is a JSON object: `name` (of the results), `file` (the picture), its `bytes` and
-    `mtime_ns` (null where the file system did not tell), `status` ("ok" or "failed"), and then `outputs` (kinds of
-    results), `height`, `width`, `area` (pixels of the mask; of several classes `areas` has each),
+    `mtime_ns` (null where the file system did not tell; `FileState`), `status` ("ok" or "failed"), and then `outputs`
+    (kinds of results), `height`, `width`, `area` (pixels of the mask; of several classes `areas` has each),
     `mean_uncertainty`, `doubt`, `unlikeness` (null: not judged) and `seconds`, or `reason`.
     Lines are appended while running; the last line of a name counts. A line with the status "failed" comes before the
     results of a picture (`claim`), and one with "ok" after them. The lines of earlier runs are in memory, some hundred
@@ -118,11 +119,11 @@ class Index:
                 "use another output folder"
             )
         try:
-            size, mtime_ns = job.state()
+            state = job.state()
         except OSError:
             return False  # reading it will say why
         return (
-            not self.changed(job.name, size, mtime_ns)
+            not self.changed(job.name, state)
             and set(kinds) <= set(record.get("outputs", ()))
             and (not with_segments(kinds) or record.get("segments", {}) == dict(segments or {}))
             and self.has_results(job, record, kinds)
@@ -158,10 +159,9 @@ class Index:
         """The unlikeness that an earlier run recorded for this name; None where it was not judged."""
         return self._record(name).get("unlikeness")
 
-    def changed(self, name: str, size: int, mtime_ns: int) -> bool:
-        """Returns True unless an earlier run recorded this state of the file of that name."""
-        record = self._record(name)
-        return (record.get("bytes"), record.get("mtime_ns")) != (size, mtime_ns)
+    def changed(self, name: str, state: FileState) -> bool:
+        """Returns True unless an earlier run recorded this state of the files of that name."""
+        return not state.is_recorded(self._record(name))
 
     def claim(self, job: Job, kinds: Iterable[str], slices: int = 1) -> None:
         """Writes down, as far as the disk, that the results of a picture are about to be written; from any thread.
@@ -172,13 +172,8 @@ class Index:
         Raises:
           InputError: as `add`; nothing is to be written then.
         """
-        before = self._record(job.name)
-        record = {
-            "name": job.name,
-            "file": job.source,
-            "bytes": before.get("bytes"),
-            "mtime_ns": before.get("mtime_ns"),
-        }
+        state = recorded_state(self._record(job.name))
+        record = {"name": job.name, "file": job.source, **state.fields()}
         record |= {"status": "failed", "reason": _KILLED, "outputs": list(kinds), "slices": slices}
         self._lines[job.name] = self._append(record)
         with errors_naming(self._file.name):

@@ -1,10 +1,8 @@
 """The pictures of all inputs, and the names of their results."""
 
-import errno
 import functools
 import glob
 import os
-import stat
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,11 +10,11 @@ from typing import NamedTuple
 
 from absl import logging
 
-from ddim_jax.imageio.archives import on_disk
 from ddim_jax.imageio.dicom_grouping import group_series
 from ddim_jax.imageio.images import image_suffixes, suffix_of
 from ddim_jax.imageio.listing import images_beside, iterate_images, kind_of
 from ddim_jax.inference.agreement import SETTINGS
+from ddim_jax.inference.file_state import FileState, state_of
 from ddim_jax.inference.parts import INDEX
 from ddim_jax.registry import READERS, WRITERS
 from ddim_jax.runtime.errors import InputError
@@ -49,16 +47,9 @@ class Job(NamedTuple):
         """Absolute paths of all files."""
         return self.slices or (self.source,)
 
-    def state(self) -> tuple[int, int]:
-        """Bytes and time of the last change, in nanoseconds, of all files, or of the archive that they are in.
-
-        Raises:
-          OSError: one is not there, or no regular file, which might be waited for.
-        """
-        found = [os.stat(file) for file in dict.fromkeys(map(on_disk, self.files))]
-        if not all(stat.S_ISREG(one.st_mode) for one in found):
-            raise OSError(errno.EINVAL, "no regular file")
-        return sum(one.st_size for one in found), max(one.st_mtime_ns for one in found)
+    def state(self) -> FileState:
+        """The state of all files; errors as `state_of`."""
+        return state_of(self.files)
 
     def output(self, kind: str, slices: int = 1) -> str:
         """The relative path of one result; `kind` is a name in `ddim_jax.registry.WRITERS`.

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ddim_jax.imageio.archives import on_disk
 from ddim_jax.imageio.images import Picture, ReadOptions, count_pixels, read_picture
 from ddim_jax.imageio.stacks import may_be_stack
+from ddim_jax.inference.file_state import FileState
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.source import Source
@@ -23,7 +24,7 @@ class Opened(NamedTuple):
     pixels: int
     source: Source | None = None
     reason: str | None = None
-    state: tuple[int, int] | tuple[None, None] = (None, None)
+    state: FileState = FileState()
 
     @property
     def count(self) -> int:
@@ -38,8 +39,7 @@ class Loaded(NamedTuple):
     picture: Picture | None
     prepared: Prepared | None
     reason: str | None  # with no image, None: there was not enough memory
-    bytes: int | None  # None, as mtime_ns: nobody knows how the file is
-    mtime_ns: int | None
+    state: FileState
     seconds: float
     source: Source | None = None
     slice: int = 0
@@ -61,7 +61,7 @@ class Reading:
 
     def look(self, job: Job) -> Opened:
         """Opens a source that may hold several pictures, and counts the pixels of one of them."""
-        state = None, None
+        state = FileState()
         try:
             if not may_be_stack(job.files[0]):
                 return Opened(count_pixels(job.source) if os.path.isfile(job.source) else 0)
@@ -75,7 +75,7 @@ class Reading:
             return Opened(0, None, f"{error.filename or job.source}: cannot be read ({error.strerror})")
         except DataError as error:
             # Of a picture of one file, reading it says what is wrong.
-            return Opened(0, None, None if state == (None, None) else str(error), state)
+            return Opened(0, None, str(error) if state.is_known else None, state)
 
     def load(self, job: Job, opened: Opened, number: int) -> Loaded:
         """Reads picture `number`, from 0, of a source that `look` opened, and prepares it for the network.
@@ -85,7 +85,7 @@ class Reading:
         if opened.source is None and opened.reason is None:
             return self._load_picture(job)
         began = time.monotonic()
-        picture, prepared, reason, (size, mtime_ns) = None, None, opened.reason, opened.state
+        picture, prepared, reason, state = None, None, opened.reason, opened.state
         try:
             if opened.source is not None:
                 picture = opened.source.read(number)
@@ -95,19 +95,19 @@ class Reading:
         except MemoryError:
             picture, opened.source.out_of_memory = None, True
         if opened.source is None and not are_readable(job, opened.state):  # it need not be the content that is wrong
-            size, mtime_ns = None, None
+            state = FileState()
         seconds = time.monotonic() - began
-        return Loaded(job, picture, prepared, reason, size, mtime_ns, seconds, opened.source, number)
+        return Loaded(job, picture, prepared, reason, state, seconds, opened.source, number)
 
     def _load_picture(self, job: Job) -> Loaded:
         began = time.monotonic()
-        picture, prepared, reason, size, mtime_ns = None, None, None, None, None
+        picture, prepared, reason, state = None, None, None, FileState()
         try:
             # Taken before reading: a file that changes meanwhile is done again next time.
             before = os.stat(job.source)
             if not stat.S_ISREG(before.st_mode):  # a FIFO would be waited for
                 raise OSError(errno.EINVAL, "no regular file")
-            size, mtime_ns = before.st_size, before.st_mtime_ns
+            state = FileState(before.st_size, before.st_mtime_ns)
             picture = read_picture(job.source, self._reading)
             prepared = self._segmenter.prepare(picture.pixels, self._options)
         except FileNotFoundError:
@@ -117,10 +117,10 @@ class Reading:
         except DataError as error:
             reason = str(error)
             if not _is_readable(job.source, before):  # so it need not be its content that is wrong
-                size, mtime_ns = None, None
+                state = FileState()
         except MemoryError:
             picture = None
-        return Loaded(job, picture, prepared, reason, size, mtime_ns, time.monotonic() - began)
+        return Loaded(job, picture, prepared, reason, state, time.monotonic() - began)
 
 
 def _is_readable(source: str, before: os.stat_result) -> bool:
@@ -135,7 +135,7 @@ def _is_readable(source: str, before: os.stat_result) -> bool:
     return now.st_size > 0 and (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
 
 
-def are_readable(job: Job, state: tuple[int, int]) -> bool:
+def are_readable(job: Job, state: FileState) -> bool:
     """`_is_readable` of all files of a source."""
     try:
         files = [(file, os.stat(file)) for file in dict.fromkeys(map(on_disk, job.files))]

@@ -83,7 +83,7 @@ def facts_of(
 def common(loaded: Loaded) -> dict[str, Any]:
     """The fields that every record has."""
     job = loaded.job
-    return {"name": job.name, "file": job.source, "bytes": loaded.bytes, "mtime_ns": loaded.mtime_ns}
+    return {"name": job.name, "file": job.source, **loaded.state.fields()}
 
 
 def needs_less(job: Job, pixels: int) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ddim_jax.imageio.images import Picture
 from ddim_jax.imageio.writers import Context
+from ddim_jax.inference.file_state import FileState
 from ddim_jax.inference.index import Index, result_size, with_segments
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.reading import Loaded, are_readable
@@ -96,8 +97,8 @@ class Results:
         finally:
             source.discard()
         if source.reason is not None:
-            if not are_readable(job, (loaded.bytes, loaded.mtime_ns)):
-                loaded = loaded._replace(bytes=None, mtime_ns=None)
+            if not are_readable(job, loaded.state):
+                loaded = loaded._replace(state=FileState())
             return self.failed(loaded._replace(reason=source.reason))
         if source.out_of_memory:
             return None
@@ -120,7 +121,7 @@ class Results:
     def failed(self, loaded: Loaded) -> dict[str, Any]:
         job, written = loaded.job, self._index.written(loaded.job)
         record = common(loaded) | {"status": "failed", "reason": loaded.reason}
-        if loaded.mtime_ns is not None and self._index.changed(job.name, loaded.bytes, loaded.mtime_ns):
+        if loaded.state.is_known and self._index.changed(job.name, loaded.state):
             self._remove(job, written)
             return record
         # A file that is as it was may be unreadable for a while, for want of memory, and while a disk is away nobody

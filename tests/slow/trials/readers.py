@@ -13,6 +13,7 @@ from ddim_jax.checkpoints import items
 from ddim_jax.config import resolve_config, saved_config
 from ddim_jax.data.tables import read_split
 from ddim_jax.imageio.images import count_pixels, read_image, read_mask
+from ddim_jax.inference.file_state import FileState
 from ddim_jax.inference.flagging import write_flagged
 from ddim_jax.inference.index import Index
 from ddim_jax.inference.jobs import Job
@@ -76,7 +77,7 @@ def _go_through(place: Path, index: bytes, settings: bytes) -> list[str]:
             if opened.is_done(Job(str(pictures), f"{name}.png", name), ("mask",)):
                 done.append(name)
             opened.kinds(name)
-            opened.changed(name, len(b"bytes"), seeds.MTIME_NS)
+            opened.changed(name, FileState(len(b"bytes"), seeds.MTIME_NS))
         opened.close(lambda merged: write_flagged(folder / "flagged.csv", merged, 0.5))
     return done
 
