@@ -55,6 +55,13 @@ def run(arguments: list[str] | None = None) -> int:
             f"--{name.replace('_', '-')}", f"--config.data.{name}", action="store_true", dest=name, help=about % name
         )
     options = parser.parse_args(arguments)
+    asked = {"--build-kernels": options.build_kernels, "--ckpt": options.ckpt, "--data": options.data}
+    if len(given := [name for name, value in asked.items() if value]) > 1:
+        parser.error(f"{' and '.join(given)} are given; expected one of them, each in a call of its own")
+    of_data = ("image_size", "labels", "ignore", "window", "annotators", "multilabel", "invert", "allow_damaged")
+    given = [f"--{name.replace('_', '-')}" for name in of_data if getattr(options, name) != parser.get_default(name)]
+    if given and options.data is None:
+        parser.error(f"{', '.join(given)} say how --data is looked at; expected --data DIR beside them")
     with report_input_errors("stopped"):
         if options.ckpt is not None:
             lines, is_usable = _checkpoints(options.ckpt)

@@ -1,6 +1,8 @@
 """`ddim-jax serve`: its arguments, and the server that it runs."""
 
 import argparse
+import contextlib
+import ipaddress
 import os
 import re
 import signal
@@ -38,7 +40,7 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
     add("--port", type=number("port", int, whole(0, 65535)), default=8000, metavar="N",
         help="to listen at; 0 takes any that is free (default: 8000)")  # fmt: skip
     add("--root-path", default="", metavar="/PATH", help="where a proxy shows the server")
-    add("--allow-host", action="append", default=[], metavar="NAME",
+    add("--allow-host", action="append", type=_host, default=[], metavar="NAME",
         help="a name by which a proxy calls this server; others than those of loopback are refused at it")  # fmt: skip
     add("--token", metavar="TEXT",
         help=f"ask for this token; the variable {TOKEN} is not seen by other users of the machine")  # fmt: skip
@@ -76,6 +78,24 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
             "--allow-host NAME beside it"
         )
     return options
+
+
+def _host(text: str) -> str:
+    """The name of a server, or its address, in lower case.
+
+    Raises:
+      ArgumentTypeError: it is none, such as an address of a page, or has a port: no request would be for it.
+    """
+    name = text.strip().lower().removesuffix(".")
+    if re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", name):
+        return name
+    with contextlib.suppress(ValueError):
+        ipaddress.IPv6Address(address := name.removeprefix("[").removesuffix("]"))
+        return address
+    raise argparse.ArgumentTypeError(
+        f"is {text!r}; expected the name of a server or its address, such as lungs.example.org, without http://, port "
+        "or path, in ASCII letters (xn--... of others)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

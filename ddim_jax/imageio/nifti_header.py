@@ -16,6 +16,8 @@ from ddim_jax.imageio.dicom import library
 from ddim_jax.runtime.errors import DataError
 
 _HEADER_BYTES = 2**20
+_MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}
+_TIMES = (0, 8, 16, 24, 32, 40, 48)
 _ABOUT_EQUAL = 1.01  # spacings that differ by less are the same
 
 
@@ -81,6 +83,16 @@ def is_oriented(header: Any) -> bool:
     return int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
 
 
+def millimetres(header: Any) -> float | None:
+    """Millimetres of a file's unit of length; None where the lengths of xyzt_units have no code of the standard."""
+    return _MILLIMETRES.get(_unit(header))
+
+
+def _unit(header: Any) -> int:
+    """The code of the unit of length: three bits, beside those of time, of which nothing is asked."""
+    return int(header["xyzt_units"]) & 0b111
+
+
 def qform_remarks(path: Path, header: Any, affine: np.ndarray, dims: tuple[int, int, int]) -> list[str]:
     """A remark where the qform of a file puts it elsewhere than its sform, which is the one that is used.
 
@@ -115,7 +127,7 @@ def remarks_of(header: Any, affine: np.ndarray, axes: tuple[int, int, int]) -> l
     high, wide = np.linalg.norm(affine[:3], axis=0)[list(axes[1:])]
     if max(high, wide) > _ABOUT_EQUAL * min(high, wide):
         remarks.append(f"pixels not square ({high:g} high and {wide:g} wide; the network sees them square)")
-    if header.get_xyzt_units()[0] == "unknown":
+    if millimetres(header) is None:
         remarks.append("no areas in mm2 (xyzt_units says no unit of lengths)")
     return remarks
 
@@ -127,6 +139,9 @@ def result_header(source: Any, kind: np.dtype, about: str) -> Any:
     header.set_slope_inter(1, 0)
     header["cal_min"] = header["cal_max"] = 0
     header.set_intent("none")
+    unit = _unit(header)
+    if (unit and unit not in _MILLIMETRES) or int(header["xyzt_units"]) - unit not in _TIMES:
+        header["xyzt_units"] = unit if unit in _MILLIMETRES else 0  # other codes stop programs that read the result
     for name in {"data_type", "db_name", "aux_file"} & set(header.keys()):
         header[name] = b""
     header["descrip"] = about.encode()[:79]

@@ -19,6 +19,7 @@ from ddim_jax.imageio.masks import mask_of_numbers, over_black
 from ddim_jax.imageio.nifti_header import (
     is_oriented,
     is_packed,
+    millimetres,
     qform_remarks,
     read_header,
     remarks_of,
@@ -33,7 +34,6 @@ from ddim_jax.runtime.errors import DataError
 
 _MOST_BYTES = 2**29  # of a volume's values, which a compressed file has in memory
 _SAMPLED = 8  # slices whose values decide on black and white
-_MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 
 
 class NiftiStack:
@@ -70,7 +70,7 @@ class NiftiStack:
             self.shape = (shape[0], shape[1])
             self._check_size(dims)
             self.remarks = qform_remarks(path, self._header, self.affine, dims)
-        self.remarks += remarks_of(self._header, self.affine, self._order)
+            self.remarks += remarks_of(self._header, self.affine, self._order)
 
     def read(self, index: int) -> np.ndarray:
         """Slice `index`, uint8 [H, W, 3]; errors as `NiftiReader.read_image`."""
@@ -140,8 +140,7 @@ class NiftiStack:
 
     def _steps(self) -> tuple[np.ndarray, np.ndarray] | None:
         """The ways in millimetres from row to row and from column to column, [3]; None as `pixel_area`."""
-        with errors_naming(self.files[0], "NIfTI"):
-            unit = _MILLIMETRES.get(self._header.get_xyzt_units()[0])
+        unit = millimetres(self._header)
         if unit is None:
             return None
         return self.affine[:3, self._order[1]] * unit, self.affine[:3, self._order[2]] * unit

@@ -36,12 +36,13 @@ class Guard:
       app: the other.
       most_bytes: of a request's body, by its header and as it comes.
       token: that requests have to have as `Authorization: Bearer TOKEN`; None for none.
-      hosts: names of this server that requests may be for: those of another may come from a page whose name was made to
-        lead here. None for any.
+      hosts: names of this server, in any case, that requests may be for: those of another may come from a page whose
+        name was made to lead here. None for any.
     """
 
     def __init__(self, app: Any, *, most_bytes: int, token: str | None = None, hosts: Collection[str] | None = None):
-        self._app, self._most, self._token, self._hosts = app, most_bytes, token, hosts
+        self._app, self._most, self._token = app, most_bytes, token
+        self._hosts = None if hosts is None else frozenset(name.lower() for name in hosts)  # as `host_name` gives them
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -120,10 +121,10 @@ def _is_of_another_site(headers: Headers) -> bool:
 
 
 def host_name(header: str) -> str:
-    """The name in a Host header, without the port."""
+    """The name in a Host header in lower case, without the port and the dot at the end that a name may have."""
     if header.startswith("["):
         return header[1:].partition("]")[0].lower()
-    return header.partition(":")[0].lower()
+    return header.partition(":")[0].lower().removesuffix(".")
 
 
 async def answer(send: Any, refusal: Refusal) -> None:

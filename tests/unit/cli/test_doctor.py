@@ -147,6 +147,21 @@ def test_label_maps_are_looked_at_with_the_options_of_training(said, tmp_path, c
     assert "data.labels is 'lung'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--ckpt", "runs/a", "--data", "DIR"), "--ckpt and --data are given; expected one of them, each in a call of"),
+        (("--build-kernels", "--data", "DIR"), "--build-kernels and --data are given; expected one of them"),
+        (("--ignore", "0", "--invert"), "--ignore, --invert say how --data is looked at; expected --data DIR beside"),
+        (("--ckpt", "runs/a", "--image-size", "32"), "--image-size say how --data is looked at; expected --data DIR"),
+    ],
+)
+def test_what_would_be_passed_over_is_refused(arguments, told, capsys):
+    with pytest.raises(SystemExit) as left:
+        doctor.run(list(arguments))
+    assert left.value.code == 2 and told in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("size", ["0", "-7", "99999"])
 def test_a_size_that_no_training_has_is_refused(tmp_path, capsys, size):
     with pytest.raises(SystemExit) as left:

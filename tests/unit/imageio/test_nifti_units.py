@@ -1,0 +1,31 @@
+"""Units of length in NIfTI headers: of the standard, and of no standard."""
+
+import nibabel
+import numpy as np
+import pytest
+
+from ddim_jax.imageio.stacks import open_stack
+
+SHAPE = (4, 5, 3)
+UNKNOWN = "no areas in mm2 (xyzt_units says no unit of lengths)"
+
+
+@pytest.mark.parametrize(
+    ("code", "area", "kept"),
+    [
+        *((0, None, 0), (1, 3e6, 1), (2, 3.0, 2), (3, 3e-6, 3), (10, 3.0, 10), (48, None, 48), (16, None, 16)),
+        # No codes of the standard: 4 of lengths, 128 and 56 of time.
+        *((4, None, 0), (7, None, 0), (130, 3.0, 2), (128, None, 0), (58, 3.0, 2), (255, None, 0)),
+    ],
+)
+def test_a_code_of_no_unit_is_no_unit(code, area, kept, tmp_path):
+    image = nibabel.Nifti1Image(np.zeros(SHAPE, np.uint8), np.diag([2.0, 1.5, 9.0, 1.0]))
+    image.header["xyzt_units"] = code
+    nibabel.save(image, tmp_path / "v.nii")
+    stack = open_stack([tmp_path / "v.nii"])
+    assert stack.pixel_area(0) == (None if area is None else pytest.approx(area))
+    assert (UNKNOWN in stack.remarks) == (area is None)
+    nibabel.save(stack.image_of(np.zeros(SHAPE, np.uint8), "about"), tmp_path / "mask.nii")
+    header = nibabel.load(tmp_path / "mask.nii").header
+    assert header["xyzt_units"] == kept
+    header.get_xyzt_units()  # which codes of no standard stop
