@@ -81,7 +81,8 @@ def shown_window(path: str | os.PathLike, header: "Dataset", index: int) -> tupl
         if (window := _window(attributes)) is not None:
             return window[:2]
         if says_its_range(path, header):  # the bits as they are
-            return 2.0 ** int(attributes["BitsStored"]) / 2, 2.0 ** int(attributes["BitsStored"])
+            low, high = _stored_range(attributes)
+            return (low + high + 1) / 2, high - low + 1
     low, high = stored_limits(path, header, index)
     return (low + high) / 2, high - low
 
@@ -208,14 +209,21 @@ def _grey(
     if (window := window or _window(attributes)) is not None:
         centre, width, function = window
         if function == "SIGMOID":
-            return np.round(255 / (1 + np.exp(-4 * (values - centre) / width))).astype(np.uint8)
+            exponent = -4 * (values.astype(np.float64) - centre) / max(width, 1e-6)
+            return np.round(255 / (1 + np.exp(np.clip(exponent, -60, 60)))).astype(np.uint8)
         if function == "LINEAR":  # PS3.3 C.11.2.1.2.1
             centre, width = centre - 0.5, max(width - 1, 1e-6)
         return linear(values, centre - width / 2, centre + width / 2)
-    bits = int(attributes["BitsStored"])
-    if bits <= 8 and values is stored:
-        return linear(values, 0, 2**bits - 1)
+    if int(attributes["BitsStored"]) <= 8 and values is stored:
+        return linear(values, *_stored_range(attributes))
     return linear(values, *(limits or robust_limits(_modality(_without_padding(frame, attributes), attributes))))
+
+
+def _stored_range(attributes: dict[str, Any]) -> tuple[float, float]:
+    """The least and the largest value that the stored bits can have."""
+    values = 2.0 ** int(attributes["BitsStored"])
+    low = -values / 2 if int(attributes.get("PixelRepresentation", 0)) == 1 else 0.0
+    return low, low + values - 1
 
 
 def _window(attributes: dict[str, Any]) -> tuple[float, float, str] | None:
