@@ -10,11 +10,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ddim_jax.imageio.stacks import count_slices
 from ddim_jax.inference.flagging import FLAGGED
 from ddim_jax.inference.index import INDEX, Index, result_size
 from ddim_jax.inference.jobs import Job
+from ddim_jax.inference.source import holds_only_slices
 from ddim_jax.registry import WRITERS
-from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.errors import DataError, InputError
 
 _NAMED = 3
 
@@ -57,8 +59,35 @@ def _strangers(folder: Path, job: Job, kinds: Iterable[str], written: Mapping[st
 
 def _is_as_written(path: Path, kind: str, size: int | None) -> bool:
     """Returns True for a result of that size (None: the run was killed before it wrote that down), or an empty one."""
-    if path.is_dir():
-        suffix = WRITERS.get(kind).suffix
-        if not all(name.removesuffix(suffix).isdigit() for name in os.listdir(path)):
-            return False
+    if path.is_dir() and not holds_only_slices(path, WRITERS.get(kind).suffix):
+        return False
     return size is None or result_size(path) in (0, size)
+
+
+def refuse_shared_folders(jobs: Iterable[Job]) -> None:
+    """Refuses a source of several slices, which have a folder of results, where another picture's results go there.
+
+    Raises:
+      InputError: names both.
+    """
+    inside: dict[str, Job] = {}
+    for job in jobs:
+        folder = os.path.dirname(job.name.casefold())
+        while folder and folder not in inside:
+            inside[folder] = job
+            folder = os.path.dirname(folder)
+    for job in jobs if inside else ():
+        for kind in WRITERS:
+            folder = job.output(kind, 2)
+            if (other := inside.get(folder.casefold())) is not None and (job.slices or _has_slices(job.source)):
+                raise InputError(
+                    f"the slices of {job.source} would be written into the folder {folder}, where the results of "
+                    f"{other.source} go; segment them separately, with another --output, or rename one of them"
+                )
+
+
+def _has_slices(path: str) -> bool:
+    try:
+        return count_slices(path) > 1
+    except DataError:  # reading it says why
+        return False

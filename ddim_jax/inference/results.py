@@ -167,7 +167,8 @@ class Results:
     def _remove(self, job: Job, written: Mapping[str, Any]) -> None:
         """Removes the results that an earlier run wrote, and no others."""
         for kind in written.get("outputs", ()):
-            remove_result(self._output_dir / job.output(kind, written.get("slices", 1)))
+            path = self._output_dir / job.output(kind, written.get("slices", 1))
+            remove_result(path, WRITERS.get(kind).suffix)
 
 
 def write_outputs(

@@ -176,7 +176,13 @@ class Source:
                     writer().write_stack(temporary, self._masks, self._probability, self._stack, context)
         for kind, folder in self._folders.items():
             target = output_dir / self.job.output(kind, self.count)
-            remove_result(target)
+            suffix = WRITERS.get(kind).suffix
+            if target.is_dir() and not holds_only_slices(target, suffix):
+                raise DataError(
+                    f"{target}: holds more than results of slices, so it is not replaced by those of "
+                    f"{self.job.source}. Move it away, or use another output folder."
+                )
+            remove_result(target, suffix)
             os.replace(folder, target)
         self._folders.clear()
         return self._facts
@@ -194,12 +200,25 @@ def is_whole(writer: Any) -> bool:
     return hasattr(writer, "write_stack")
 
 
-def remove_result(path: Path) -> None:
-    """Removes a result, a file or the folder of a source's slices; nothing where there is none."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
+def holds_only_slices(folder: Path, suffix: str) -> bool:
+    """True if a folder has no files but results of slices, which are named by numbers."""
+    return all(_is_slice(name, suffix) for name in os.listdir(folder))
+
+
+def _is_slice(name: str, suffix: str) -> bool:
+    return name.endswith(suffix) and name.removesuffix(suffix).isdigit()
+
+
+def remove_result(path: Path, suffix: str) -> None:
+    """Removes a result, a file or the results of slices in a folder; other files in it stay, and so does it then."""
+    if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
+        return
+    for name in os.listdir(path):
+        if _is_slice(name, suffix):
+            (path / name).unlink(missing_ok=True)
+    if not os.listdir(path):
+        path.rmdir()
 
 
 def rounded(value: float) -> float:

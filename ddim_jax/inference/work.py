@@ -14,6 +14,7 @@ from ddim_jax.inference.flagging import check_share
 from ddim_jax.inference.hypotheses import why_no_opinions
 from ddim_jax.inference.index import check_locks
 from ddim_jax.inference.jobs import Job, absolute, plan_jobs
+from ddim_jax.inference.ownership import refuse_shared_folders
 from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.writing import writing_context
@@ -87,6 +88,7 @@ def plan_work(
         raise InputError(f"{output_dir} is a file; expected a folder for the results")
     check_locks(output_dir, process)
     plan = plan_jobs(inputs, output_dir)
+    refuse_shared_folders(plan.jobs)
     if plan.remark:
         logging.warning("%s", plan.remark)
     if process.count > 1 and plan.inside is not None:
