@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 NO_POSITION = "no position in the patient (ImagePositionPatient)"
 """In the remark of `group_series`, of files whose order is unknown."""
 
+APART = "share SeriesInstanceUID and differ in"
+"""In that remark, of files that are no slices of one volume; behind it what differs, up to a semicolon."""
+
 
 def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str], str]:
     """Groups DICOM files into series of slices.
@@ -61,7 +64,7 @@ def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str],
     if parted := [parts for parts in by_uid.values() if len(parts) > 1]:
         remarks.append(
             f"{len(parted)} DICOM series have files that are no slices of one volume, such as in "
-            f"{parted[0][0].folder}: they share SeriesInstanceUID and differ in {', '.join(_differing(parted[0]))}; "
+            f"{parted[0][0].folder}: they {APART} {', '.join(_differing(parted[0]))}; "
             "those that agree are a source by themselves and have results of their own"
         )
     folders: dict[object, list[str]] = {}

@@ -67,7 +67,9 @@ def checkpoint_name(context: Context) -> str:
 
 def series_uid(kind: str, header: "Dataset", context: Context) -> str:
     """The UID of the series of results of one kind: the same for the same source, checkpoint and options."""
-    return made_uid(kind, str(header.get("SeriesInstanceUID")), context.weights, repr(context.options))
+    # Of two patients, or two studies, whose files share a SeriesInstanceUID there are two.
+    of = (str(header.get(name)) for name in ("SeriesInstanceUID", "StudyInstanceUID", "PatientID"))
+    return made_uid(kind, *of, context.weights, repr(context.options))
 
 
 def instance_uid(series: str, *content: np.ndarray | str) -> str:
@@ -138,13 +140,14 @@ def sources_of(stack: DicomStack) -> list["Dataset"]:
 
 
 def _decode(header: "Dataset") -> None:
-    """Has the texts of a header in UTF-8: highdicom does not take all character sets, such as those of Japan."""
-    if not header.get("SpecificCharacterSet"):
+    """Has the texts of a header in UTF-8: highdicom does not take all character sets, and names of classes have any."""
+    texts = [element for element in header if element.VR in _TEXTS and element.value]
+    # Without a set all texts should be ASCII; what others are nobody knows, and their bytes are kept.
+    if not header.get("SpecificCharacterSet") and not all(str(element.value).isascii() for element in texts):
         return
-    for element in header:
-        if element.VR in _TEXTS and element.value:
-            several = element.VM > 1
-            element.value = [str(value) for value in element.value] if several else str(element.value)
+    for element in texts:
+        several = element.VM > 1
+        element.value = [str(value) for value in element.value] if several else str(element.value)
     header.SpecificCharacterSet = "ISO_IR 192"
 
 

@@ -221,7 +221,8 @@ class NiftiStack:
         slope, intercept = self._header.get_slope_inter()
         if slope is None or (slope, intercept) == (1, 0):
             return stored
-        return stored * np.float32(slope) + np.float32(intercept or 0)
+        with np.errstate(over="ignore", invalid="ignore"):  # `notes` counts what is not finite
+            return stored * np.float32(slope) + np.float32(intercept or 0)
 
     def _upright_values(self) -> np.ndarray:
         """The stored values as [slice, row, column]."""

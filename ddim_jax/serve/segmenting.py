@@ -1,12 +1,13 @@
 """One upload segmented by one checkpoint: the result as JSON has it, and its artefacts."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ddim_jax.imageio.class_colours import class_colour
-from ddim_jax.imageio.dicom_grouping import NO_POSITION
+from ddim_jax.imageio.dicom_grouping import APART, NO_POSITION
 from ddim_jax.imageio.images import Picture
 from ddim_jax.imageio.stacks import Stack
 from ddim_jax.imageio.writers import Context
@@ -104,6 +105,8 @@ def plan(files: Sequence[Path], output_dir: Path) -> Plan:
         why = "are no slices of one series"
         if NO_POSITION in found.remark:
             why = f"have {NO_POSITION}, so that their order is unknown"
+        elif apart := re.search(f"{APART} [^;]*", found.remark):
+            why = apart[0]
         raise Refusal(422, f"The upload holds {len(found.jobs)} pictures that {why}; send them one by one.")
     return found
 

@@ -14,8 +14,10 @@ from test_dicom_seg import context
 
 from ddim_jax.imageio.dicom import read_header
 from ddim_jax.imageio.listing import list_images
+from ddim_jax.imageio.segments import read_segments
 from ddim_jax.imageio.stacks import open_stack
 from ddim_jax.inference.segmentation import Segmentation
+from ddim_jax.labels import Labels
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import DataError
 
@@ -30,6 +32,9 @@ def segmented(path, stack):
     """The header of a DICOM-SEG of ones, checked by dciodvfy where it is installed."""
     WRITERS.get("dicom-seg")().write_stack(path, np.ones((stack.count, 4, 6), np.uint8), None, stack, context())
     highdicom.seg.segread(path)
+    header = read_header(path)
+    found = read_segments(path, header, Labels(), stack.slices)
+    assert found.shape == (stack.count, 4, 6) and found.min() == 1
     if shutil.which("dciodvfy"):
         told = subprocess.run(["dciodvfy", "-new", path], capture_output=True, text=True, timeout=60)
         assert [line for line in (told.stdout + told.stderr).splitlines() if line.startswith("Error")] == []
@@ -189,13 +194,26 @@ def test_whatever_the_libraries_stumble_over_names_the_file_but_for_faults_of_th
         ("ISO_IR 100", "Müller^Jörg"),
         ("GB18030", "Wang^XiaoDong=王^小东"),
         ("ISO_IR 192", "Wang^XiaoDong=王^小东"),
+        (None, "Secret^Name"),
     ],
 )
 def test_names_in_any_character_set(sets, name, tmp_path):
-    path = ct_slice(tmp_path / "a.dcm", np.zeros((4, 6)), SpecificCharacterSet=sets, PatientName=name)
+    path = ct_slice(tmp_path / "a.dcm", np.zeros((4, 6)), PatientName=name,
+                    **({} if sets is None else {"SpecificCharacterSet": sets}))  # fmt: skip
     stack = open_stack([path])
     header = segmented(tmp_path / "s.dcm", stack)
     overlay(tmp_path / "o.dcm", open_stack([path]))
     for found in (header, read_header(tmp_path / "o.dcm")):
         assert str(found.PatientName) == name and found.SpecificCharacterSet == "ISO_IR 192"
         assert found.PatientID == "P1"
+    lung = context(Labels.create({"肺": 1}))._replace(segments={"肺": "Lung"})
+    WRITERS.get("dicom-seg")().write_stack(tmp_path / "s.dcm", np.ones((1, 4, 6), np.uint8), None, stack, lung)
+    assert read_header(tmp_path / "s.dcm").SegmentSequence[0].SegmentLabel == "肺"
+
+
+def test_series_of_results_are_of_one_patient_and_study(tmp_path):
+    uids = []
+    for attributes in ({}, {"StudyInstanceUID": "1.2.3"}, {"patient": "P2"}, {}):
+        path = ct_slice(tmp_path / "a.dcm", np.zeros((4, 6)), **attributes)
+        uids.append(segmented(tmp_path / "s.dcm", open_stack([path])).SeriesInstanceUID)
+    assert len(set(uids)) == 3 and uids[0] == uids[3]

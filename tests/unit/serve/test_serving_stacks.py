@@ -257,3 +257,17 @@ def test_a_volume_is_opened_once_for_all_of_its_pictures(client, tmp_path, monke
         for asked in ("false", "true")
     )
     np.testing.assert_array_equal(plain, 255 - turned)
+
+
+def test_files_of_two_patients_are_refused_with_what_differs(client, tmp_path):
+    sent = []
+    for number in range(2):
+        path = ct_slice(tmp_path / f"{number}.dcm", np.zeros((16, 16)), number=number, patient=f"P4711{number}",
+                        place=(0, 0, number))  # fmt: skip
+        sent.append(("file", (path.name, path.read_bytes())))
+    answer = client.post("/segment", files=sent)
+    assert answer.status_code == 422 and "4711" not in answer.text
+    assert answer.json()["error"] == (
+        "The upload holds 2 pictures that share SeriesInstanceUID and differ in the patient (PatientID, PatientName, "
+        "PatientBirthDate); send them one by one."
+    )
