@@ -40,27 +40,29 @@ def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str],
     for path in paths:
         try:
             header = dicom.read_header(path)
+            with dicom.errors_naming(path):  # values are decoded when they are asked for
+                kind, series = dicom.no_picture(header), str(header.get("SeriesInstanceUID") or "")
+                has_place = position(header) is not None or "NumberOfFrames" in header
         except DataError:
             groups[path] = [path]
             continue
-        if (kind := dicom.no_picture(header)) is not None:
+        if kind is not None:
             others[path] = kind
         else:
             groups.setdefault(keys.of(path, header), []).append(path)
-            series = str(header.get("SeriesInstanceUID") or "")
-            if series and not header.get("ImagePositionPatient") and "NumberOfFrames" not in header:
+            if series and not has_place:
                 without_place.setdefault((os.path.dirname(path), series), []).append(path)
+    by_uid: dict[tuple[str, str], list[_SeriesKey]] = {}
+    for key in groups:
+        if isinstance(key, _SeriesKey):
+            by_uid.setdefault((key.folder, key.uid), []).append(key)
     remarks = []
-    if several := [files for files in without_place.values() if len(files) > 1]:
+    if several := [files for key, files in without_place.items() if len(files) > 1 or key in by_uid]:
         remarks.append(
             f"{sum(map(len, several))} files of {len(several)} DICOM series have {NO_POSITION}, "
             f"such as {several[0][0]}: their order is unknown, so each is a picture by itself "
             "and has results of its own, not one for the series"
         )
-    by_uid: dict[tuple[str, str], list[_SeriesKey]] = {}
-    for key in groups:
-        if isinstance(key, _SeriesKey):
-            by_uid.setdefault((key.folder, key.uid), []).append(key)
     if parted := [parts for parts in by_uid.values() if len(parts) > 1]:
         remarks.append(
             f"{len(parted)} DICOM series have files that are no slices of one volume, such as in "

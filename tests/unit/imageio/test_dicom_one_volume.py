@@ -1,10 +1,14 @@
 """Files that share a SeriesInstanceUID and are, or are not, slices of one volume."""
 
+import struct
+
 import numpy as np
 import pytest
+from dicom_damage import damage
 from dicom_files import ct_slice
+from pydicom.datadict import tag_for_keyword
 
-from ddim_jax.imageio.dicom_grouping import group_series
+from ddim_jax.imageio.dicom_grouping import NO_POSITION, group_series
 from ddim_jax.imageio.listing import list_images
 from ddim_jax.imageio.series import affine
 from ddim_jax.imageio.stacks import open_stack
@@ -45,6 +49,29 @@ def test_files_of_one_uid_that_are_no_volume_are_parted_and_the_attribute_is_nam
     with pytest.raises(DataError, match=r"1\.dcm: differs from .*0\.dcm in .*; expected slices of one volume") as error:
         open_stack(files)
     assert name in str(error.value) and "4711" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["Modality", "SeriesInstanceUID", "ImagePositionPatient"])
+def test_a_file_with_an_attribute_that_cannot_be_decoded_is_a_source_by_itself(name, tmp_path):
+    files = four_slices(tmp_path / "ct", {})
+    tag = tag_for_keyword(name)
+    start = struct.pack("<HH", tag >> 16, tag & 0xFFFF)
+    raw = files[1].read_bytes()
+    at = raw.index(start, 132) + len(start)
+    files[1].write_bytes(raw[:at] + b"D\0" + raw[at + 2 :])  # of no kind of value
+    series, others, _ = group_series(map(str, files))
+    assert sorted(map(len, series)) == [1, 3] and others == {}
+
+
+@pytest.mark.parametrize("value", [b"", b"0\\0\\2,5"])
+def test_one_file_of_a_series_without_a_position_is_told_of(value, tmp_path):
+    files = four_slices(tmp_path / "ct", {})
+    damage(files[1], "ImagePositionPatient", value)
+    series, _, remark = group_series(map(str, files))
+    assert sorted(map(len, series)) == [1, 3]
+    assert remark.startswith(
+        f"1 files of 1 DICOM series have {NO_POSITION}, such as {files[1]}: their order is unknown"
+    )
 
 
 @pytest.mark.parametrize(
