@@ -38,6 +38,7 @@ class Recipe(NamedTuple):
     segments: tuple[str, ...]
 
 
+_HALF = {"data.empty_windows": 0.5}
 _FINE = {"data.image_size": 128, "train.steps": 2000, "train.checkpoint_every": 500}
 RECIPES = {
     "lung_xray": Recipe(({},), ("best",), ("Lung",)),
@@ -47,9 +48,15 @@ RECIPES = {
     "polyp": Recipe(
         tuple(
             {"data.rotation_degrees": 180.0} | more
-            for more in ({}, _FINE, _FINE | {"data.empty_windows": 0.3}, _FINE | {"data.empty_windows": 0.5})
+            for more in (
+                {},
+                _FINE,
+                _FINE | {"data.empty_windows": 0.3},
+                _FINE | _HALF,
+                _FINE | _HALF | {"data.erased": 0.1},
+            )
         ),
-        ("best", "best", "latest", "latest"),
+        ("best", "best", "latest", "latest", "latest"),
         ("MorphologicallyAbnormalStructure/PolypOfColon",),
     ),
 }

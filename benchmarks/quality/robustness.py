@@ -271,7 +271,11 @@ def _of_page(row: Row) -> bool:
 
 
 _STRONG = 4
-_PACKAGED = (("lung_xray", 64, "strong"), ("skin_lesion", 64, "strong"), ("polyp", 128, "strong, 0.5 empty windows"))
+_PACKAGED = (
+    ("lung_xray", 64, "strong"),
+    ("skin_lesion", 64, "strong"),
+    ("polyp", 128, "strong, 0.5 empty windows, 0.1 erased"),
+)
 """Data set, size and augmentation of the packaged networks."""
 _ABOUT: Columns = {"images": "{dataset}", "network": with_augmentation, "input size": "{size}", "n": "{n}"}
 _SCORES: Columns = {

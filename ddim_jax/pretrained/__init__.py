@@ -8,7 +8,7 @@ from pathlib import Path
 
 SHA256: dict[str, str] = {
     "lung_xray": "dd10697af05183760faa165e389269c01a75efb7cee5c2e21b5c79a4c9391dcb",
-    "polyp": "b0194ef1c0759600d6ea7cc8645c0eec5dec88556e9f745d056f0c34bfdad6bb",
+    "polyp": "96e906120b504ad9091ee20d025fa0aaba85523e62cfbda72f84cf6e5747c19f",
     "skin_lesion": "bf8b047ffbc41e1694d1349f99569152a11715ed4e0be0d48435ae9911df5c3d",
 }
 """Name -> SHA-256 of its file, which is checked before anything in it is used."""

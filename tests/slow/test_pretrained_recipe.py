@@ -31,11 +31,16 @@ def test_every_part_goes_on_from_the_one_before(tmp_path):
     (tmp_path / "set/splits.csv").write_text("\n".join(lines) + "\n")
     dice = make("polyp", tmp_path / "set", tmp_path / "runs", tmp_path / "polyp.safetensors", TINY)
     assert set(dice) == {"made", "packaged"} and 0 <= dice["made"] <= 1
-    configs = [json.loads((tmp_path / f"runs/polyp_{part}/config.json").read_text()) for part in (1, 2, 3, 4)]
+    configs = [json.loads((tmp_path / f"runs/polyp_{part}/config.json").read_text()) for part in range(1, 6)]
     runs = tmp_path / "runs"
-    begun = [None, f"{runs}/polyp_1", f"{runs}/polyp_2", f"{runs}/polyp_3/checkpoints/1"]
+    begun = [
+        None,
+        *(f"{runs}/polyp_{part}" for part in (1, 2)),
+        *(f"{runs}/polyp_{part}/checkpoints/1" for part in (3, 4)),
+    ]
     assert [config["train"]["init_from"] for config in configs] == begun
-    assert [config["data"]["empty_windows"] for config in configs] == [0, 0, 0.3, 0.5]
+    assert [config["data"]["empty_windows"] for config in configs] == [0, 0, 0.3, 0.5, 0.5]
+    assert [config["data"]["erased"] for config in configs] == [0, 0, 0, 0, 0.1]
     made, packaged = open_weights(tmp_path / "polyp.safetensors"), open_weights("polyp")
     assert [made.metadata["data"][name] == packaged.metadata["data"][name] for name in ("note", "terms")] == [True] * 2
     assert made.metadata["calibration"]["about"]["images"] == 12
