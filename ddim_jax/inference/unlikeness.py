@@ -26,7 +26,7 @@ WITHIN = 0.95
 """The share of pictures like those of the calibration that is within the limit."""
 PICTURES_NEEDED = pictures_needed(WITHIN)
 """The fewest pictures that a reference is made of."""
-UNLIKE = "This picture is unlike the pictures that the model was calibrated on: intervals do not hold for it."
+UNLIKE = "This image is unlike the images that the model was calibrated on: intervals do not hold for it."
 _SIDE, _BLOCKS = 64, 3
 _LENGTH = 2 * _BLOCKS**2 + 6
 _SHRINKAGE = 0.3

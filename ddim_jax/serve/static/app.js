@@ -99,7 +99,7 @@ async function begin() {
   }
   const { networks, kept_seconds: seconds } = state.about;
   $("networks").textContent = networks.map((one) => one.name).join(" and ");
-  $("kept").textContent = `Pictures stay on this server, and are removed when this page is closed, or after ${Math.round(seconds / 60)} minutes.`;
+  $("kept").textContent = `Images stay on this server, and are removed when this page is closed, or after ${Math.round(seconds / 60)} minutes.`;
   $("terms").textContent = [...new Set(networks.map((one) => one.terms).filter(Boolean))].join(" ");
   for (const name of CHOSEN) {
     const own = networks.map((one) => one.options[name]);
@@ -109,7 +109,7 @@ async function begin() {
   // Networks that work in one pass have no steps to choose.
   $("steps").disabled = networks.some((one) => one.options.sampler === null);
   $("more-help").textContent = `Empty: as this server is set. At most ${$("steps").max} steps and ${$("samples").max} samples. ` +
-    "The first picture with another choice takes longer. Intervals are shown for the choice that was calibrated only.";
+    "The first image with another choice takes longer. Intervals are shown for the choice that was calibrated only.";
   leave();
 }
 

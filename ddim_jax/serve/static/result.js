@@ -68,7 +68,7 @@ function fillAbout(run, viewers) {
     rows.push(["Samples", `${options.samples}, ${options.steps} ${options.steps === 1 ? "step" : "steps"} each${options.sampler ? ` (${options.sampler})` : ""}, seed ${options.seed}`]);
     if (options.threshold !== null) rows.push(["Threshold", `${options.threshold}`]);
     rows.push(["Intervals", one.calibration ?? `none: ${one.not_calibrated ?? "the checkpoint is not calibrated"}`]);
-    if (one.not_judged) rows.push(["Unlike pictures", `not judged: ${one.not_judged}`]);
+    if (one.not_judged) rows.push(["Unlike images", `not judged: ${one.not_judged}`]);
     if (one.note) rows.push(["Trained on", one.note]);
     if (one.terms) rows.push(["Terms", one.terms]);
     for (const note of one.notes) rows.push(["Note", named(note, run.files)]);
@@ -133,7 +133,7 @@ function settle() {
 
 // The server has removed the result; what was loaded stays to be looked at.
 function gone() {
-  fail(new Error("The server keeps this result no longer. Give the picture again for other slices, windows and downloads."));
+  fail(new Error("The server keeps this result no longer. Give the image again for other slices, windows and downloads."));
   now.run.job.links = {}; // there is nothing left to remove
   $("slice").disabled = true;
   $("window-group").disabled = true;
@@ -236,7 +236,7 @@ function fillFigures(asked) {
     return table;
   });
   const help = ["Doubt is the part of Dice that the mask is expected to miss: the larger, the more a person should look."];
-  if (bounded) help.push("Interval and lowest Dice are made for pictures like those of the calibration, below; for others they can be wrong.");
+  if (bounded) help.push("Interval and lowest Dice are made for images like those of the calibration, below; for others they can be wrong.");
   const said = warnings.map((text) => element("p", text, { class: "warning", role: "note" }));
   $("figures").replaceChildren(...said, ...tables, ...help.map((text) => element("p", text, { class: "quiet" })));
 }

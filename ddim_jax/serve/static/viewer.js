@@ -170,7 +170,7 @@ export class Viewer {
       span.textContent = edges[SIDES[index]] ?? "";
     });
     this.caption.replaceChildren(element("strong", this.name), ...parts);
-    this.canvas.setAttribute("aria-label", `${this.words()} Shown: ${legend.map(([, text]) => text).join(", ") || "the picture alone"}.`);
+    this.canvas.setAttribute("aria-label", `${this.words()} Shown: ${legend.map(([, text]) => text).join(", ") || "the image alone"}.`);
   }
 
   // What is shown, for who does not see it.

@@ -61,12 +61,12 @@ def test_an_example_is_shown_to_everybody(tab, scheme, size):
     assert page.evaluate(GREEN) > 500
     assert page.evaluate("document.activeElement.tagName") == "CANVAS"
     assert re.search(r"Done\. lung_xray: mask [\d,]+ pixels, doubt", page.text_content("#status"))
-    assert re.search(r"90% interval.*pictures like those of the calibration", page.text_content("#figures"))
+    assert re.search(r"90% interval.*images like those of the calibration", page.text_content("#figures"))
     # Noise is no film; who hears the page is told as well.
     noise = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)).save(noise, "PNG")
     page.set_input_files("#files", [{"name": "noise.png", "mimeType": "image/png", "buffer": noise.getvalue()}])
-    warning = "This picture is unlike the pictures that the model was calibrated on: intervals do not hold for it."
+    warning = "This image is unlike the images that the model was calibrated on: intervals do not hold for it."
     assert page.text_content("#figures .warning") == warning
     assert warning in page.text_content("#status")
     assert not re.search("interval|Dice at least", " ".join(page.locator("#figures th").all_text_contents()))

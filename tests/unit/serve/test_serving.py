@@ -121,7 +121,7 @@ def test_a_picture_unlike_those_of_the_calibration_has_a_warning(serving, monkey
         client.post("/segment", content=png(image)).json()["networks"][0]["slices"][0]
         for image in (np.zeros((SIZE, SIZE), np.uint8), own[29])
     )
-    assert black["unlikeness"] > 1 and black["warning"].startswith("This picture is unlike the pictures that the model")
+    assert black["unlikeness"] > 1 and black["warning"].startswith("This image is unlike the images that the model")
     assert like["unlikeness"] < 1 and like["warning"] is None
     monkeypatch.setattr(served.segmenter, "_reference", (None, "not calibrated"))
     (result,) = client.post("/segment", content=png(own[29])).json()["networks"]
