@@ -222,6 +222,6 @@ def exported() -> Iterator[tuple[str, Make]]:
         return make
 
     yield "output-is-a-file", case(("--output", "file"), "file: the folder for the results cannot be made")
-    yield "count", case(("--count", "0"), "{'test': 0}", "at least 1")
+    yield "count", case(("--count", "0"), "{'test': 0}", "expected 1 to")
     yield "size", case(("--size", "0"), "size", "is 0")
     yield "seed", case(("--seed", "-1"), "seed", "-1")
