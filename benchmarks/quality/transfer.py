@@ -173,7 +173,7 @@ _PAIRED: Columns = {
     "n": "{n}",
     "input size": "{size}",
     "seeds": lambda row: ", ".join(map(str, row["seeds"])),
-    "networks": lambda row: " - ".join(f"`{name}`" for name in row["systems"]),
+    "networks": lambda row: " - ".join(with_augmentation(row | {"system": name}) for name in row["systems"]),
     "steps": lambda row: " and ".join(map(str, row["train_steps"])),
     "Dice of the first": lambda row: f"{row['dice'][0]:.4f}",
     "of the second": lambda row: f"{row['dice'][1]:.4f}",
