@@ -7,6 +7,7 @@ Cost: some minutes on two CPU cores. On pictures of your own: --config.data.name
 """
 
 from configs import small_x0
+from configs.fast import set_levels
 
 
 def get_config():
@@ -15,8 +16,7 @@ def get_config():
     config.data.name = "ambiguous"
     config.data.image_size = 24
     config.data.rotation_degrees = 180.0  # there is no upper side
-    config.model.overrides.base_channels = 16
-    config.model.overrides.channel_multipliers = (1, 2, 3)
+    set_levels(config, 16, (1, 2, 3))
 
     # Squared errors and every step of an ancestral sampler: an overlap loss favours the likeliest mask, and one step
     # gives the mean of all. At a tenth of its height no mask can be read off x_t; at a third the choice falls in the

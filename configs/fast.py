@@ -13,8 +13,7 @@ def get_config():
     config = small_x0.get_config()
     config.name = "fast"
     # As wide and as deep as the small U-Net: five levels, 0.53 million parameters.
-    config.model.overrides.base_channels = 16
-    config.model.overrides.channel_multipliers = (1, 2, 3, 4, 6)
+    set_levels(config, 16, (1, 2, 3, 4, 6))
     for name in ("lightweight_ddim", "trunk_ddim", "ddim"):
         own = config.systems[name]
         if name != "trunk_ddim":  # which has no such field
@@ -25,11 +24,18 @@ def get_config():
     return config
 
 
+def set_levels(config, base_channels, channel_multipliers):
+    """Sets width and levels of the networks that have them, in `config` itself."""
+    for own in config.systems.values():
+        if "channel_multipliers" in own.model.overrides:
+            own.model.overrides.base_channels = base_channels
+            own.model.overrides.channel_multipliers = channel_multipliers
+
+
 def full_size(config):
     """Puts the networks of the paper in the place of the small ones, in `config` itself; all else stays as it is."""
     config.model.preset = None
-    config.model.overrides.base_channels = None
-    config.model.overrides.channel_multipliers = None
+    set_levels(config, None, None)
     for name in ("lightweight_ddim", "ddim"):
         config.systems[name].model.overrides.channel_shuffle = None
     return config

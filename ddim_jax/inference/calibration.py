@@ -290,7 +290,16 @@ def _differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     options = options if isinstance(options, dict) else {}
     pairs = [("image_size", there.get("image_size"), now["image_size"])]
     pairs += [(name, options.get(name), now["options"].get(name)) for name in sorted(options | now["options"])]
-    return [f"{name} is {value!r} now and was {was!r}" for name, was, value in pairs if was != value]
+    return [
+        f"{name} is {_told(name, value)} now and was {_told(name, was)}" for name, was, value in pairs if was != value
+    ]
+
+
+def _told(name: str, value: Any) -> str:
+    """A value of an option in words, as the command line takes it."""
+    if value is None:
+        return "that of each file" if name == "window" else "none"
+    return ",".join(f"{part:g}" for part in value) if name == "window" else str(value)
 
 
 def _parsed(record: Mapping[str, Any], labels: Labels) -> Calibrated:

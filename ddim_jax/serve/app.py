@@ -226,8 +226,11 @@ class _Server:
         options = fields.parse(asked).options
         index = int(number) - 1 if re.fullmatch("[0-9]{1,6}", number) else -1
         body = upload.body
-        if "window" not in options or not upload.source or not 0 <= index < len(body["networks"][0]["slices"]):
-            raise Refusal(404, "Expected the result of a DICOM or NIfTI file, slice=N and window=CENTRE,WIDTH.")
+        if not upload.source:
+            raise Refusal(404, "Only a result of DICOM or NIfTI files is shown with other windows.")
+        count = len(body["networks"][0]["slices"])
+        if "window" not in options or not 0 <= index < count:
+            raise Refusal(422, f"Expected slice=N, from 1 to {count}, and window=CENTRE,WIDTH.")
         window = self._networks[0].segmenter.options(window=options["window"]).window
         invert = options.get("invert", body["networks"][0]["options"]["invert"])
         async with self._looking:  # a volume takes up to half a GiB, so one is held

@@ -60,12 +60,12 @@ def options_of(segmenter: Segmenter, base: SamplingOptions, asked: Asked, limits
     """The server's options with those of a request in their place.
 
     Raises:
-      InputError: as `SamplingOptions.create`; and for more steps or samples than a request may ask for.
+      InputError: as `SamplingOptions.create`; and for fewer or more steps or samples than a request may ask for.
     """
     for name in ("steps", "samples"):
         most = max(getattr(limits, name), getattr(base, name))
-        if asked.options.get(name, 1) > most:
-            raise InputError(f"{name} is {asked.options[name]}; this server takes {most} at most")
+        if not 1 <= asked.options.get(name, 1) <= most:
+            raise InputError(f"{name} is {asked.options[name]}; this server takes 1 to {most}")
     return segmenter.options(base, **asked.options)
 
 

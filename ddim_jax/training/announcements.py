@@ -45,12 +45,13 @@ def announcements(run: Run, prepared: Prepared) -> Iterator[str]:
     if data["empty_windows"]:
         yield (
             f"{made[Window.mark]} parts of training pictures without a structure beside them, as "
-            f"pictures with an empty mask; {round(data['empty_windows'] * len(whole))} were wanted"
+            f"pictures with an empty mask; {_wanted(made[Window.mark], data['empty_windows'], len(whole))}"
         )
     if data["erased"]:
         yield (
             f"{made[Erased.mark]} training pictures with their structures erased beside them, and an empty mask; "
-            f"{round(data['erased'] * len(whole))} were wanted; {made[Repaired.mark]} repaired beside their structures"
+            f"{_wanted(made[Erased.mark], data['erased'], len(whole))}; "
+            f"{made[Repaired.mark]} repaired beside their structures"
         )
     facts = [fact for row, fact in prepared.pictures.facts.items() if row < len(whole)]
     division = getattr(whole, "division", None)
@@ -66,3 +67,13 @@ def announcements(run: Run, prepared: Prepared) -> Iterator[str]:
         yield unseen
     for name, told, advice in describe(facts, None if data["crop"] else image_size, run.labels):
         yield f"{name}: {told}" + (f" -> {advice}" if advice else "")
+
+
+def _wanted(made: int, share: float, whole: int) -> str:
+    wanted = round(share * whole)
+    few = (
+        " -> the structures leave too little of most pictures: this changes next to nothing"
+        if made < wanted / 4
+        else ""
+    )
+    return f"{wanted} were wanted{few}"

@@ -51,6 +51,16 @@ def test_the_page_has_one_of_each(my_module):
         assert name in getattr(registry, kind), kind
 
 
+def test_the_command_of_the_network_takes_another_config_than_a_plain_one(my_module, tmp_path):
+    from configs import folder
+    from ddim_jax.config import resolve_config
+
+    config = folder.get_config()
+    config.data.root, config.plugins = str(tmp_path), (my_module,)
+    config.model.name, config.model.preset = "three_layers", None
+    assert resolve_config(config)["model"] == {"name": "three_layers", "preset": None, "overrides": {}}
+
+
 def test_a_run_uses_all_that_it_registers(my_module, tmp_path):
     from configs import base
     from ddim_jax.cli import sample

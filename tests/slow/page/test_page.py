@@ -115,7 +115,7 @@ def test_threshold_layers_and_hypotheses(tab):
     assert page.get_attribute("#samples", "placeholder") == "4" and "16 samples" in page.text_content("#more-help")
     page.fill("#samples", "17")
     page.click("#example")
-    api.expect(page.locator("#error")).to_have_text("samples is 17; this server takes 16 at most")
+    api.expect(page.locator("#error")).to_have_text("samples is 17; this server takes 1 to 16")
     page.wrong.clear()  # the browser tells of every answer above 400 there
     page.fill("#samples", "2")
     page.click("#example")

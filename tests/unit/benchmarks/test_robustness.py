@@ -239,7 +239,11 @@ def test_the_page_has_the_packaged_networks_the_unets_and_what_was_trained_on_at
         scores = {"dice_mean": dice, "share": 0.5, "lost": 0.25, "lost_ci": [0.2, 0.3], "doubt_mean": 0.125}
         scores |= {"doubt_clean": 0.1, "uncertainty_mean": 0.0, "doubt_correlation": None, "flagged": None, "n": 6}
         network = {"dataset": "polyp", "system": "trunk_ddim", "size": 128, "seed": 0, "train_steps": 9, "steps": 1}
-        network |= {"augmentation": "strong, 0.5 empty windows", "adversarial_epsilon": 0.0, "adversarial_share": 1.0}
+        network |= {
+            "augmentation": "strong, 0.5 empty windows, 0.1 erased",
+            "adversarial_epsilon": 0.0,
+            "adversarial_share": 1.0,
+        }
         for change, severity in (("none", 0), *(("contrast", k) for k in SEVERITIES), ("fgsm", 2), ("pgd", 2)):
             own = network | about | {"change": change, "severity": severity, "through": through}
             rows.append(own | scores | {"dice_mean": dice - severity / 100 - (change == "pgd") / 1000})
@@ -256,7 +260,7 @@ def test_the_page_has_the_packaged_networks_the_unets_and_what_was_trained_on_at
         page = rendered(f"<!-- table: robustness{part} -->\n<!-- end -->\n", tmp_path)
         return [line for line in page.splitlines() if line.startswith("| polyp")]
 
-    ours, plain = "| polyp | `trunk_ddim`, 0.5 empty windows | 128 | 6 |", "| polyp | `unet` | 64 | 6 |"
+    ours, plain = "| polyp | `trunk_ddim`, 0.5 empty windows, 0.1 erased | 128 | 6 |", "| polyp | `unet` | 64 | 6 |"
     rest = "0.50 | 0.250 [0.200, 0.300] | 0.125 |"
     assert lines("") == [
         f"{ours} none | 0.900 | {rest}  |  |",

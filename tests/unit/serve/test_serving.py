@@ -148,7 +148,7 @@ def test_a_request_chooses_steps_and_samples_and_few_programs_are_held(serving, 
     client = serving([chosen], samples=2)
     assert client.post("/segment?samples=4", content=png(half())).status_code == 200
     refused = client.post("/segment?samples=5", content=png(half()))
-    assert refused.status_code == 422 and refused.json()["error"] == "samples is 5; this server takes 4 at most"
+    assert refused.status_code == 422 and refused.json()["error"] == "samples is 5; this server takes 1 to 4"
 
 
 class ReadsColours(nn.Module):
