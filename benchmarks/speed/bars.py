@@ -114,6 +114,8 @@ def _small_bars(rows) -> list[Bar]:
     bars = []
     for name, (case, limit) in cases.items():
         bars.append((f"{name}: time of eager PyTorch", limit, _in_turns(rows, "ours", "torch_eager", **case, **SMALL)))
+        compiled = _in_turns(rows, "ours", "torch_compile", **case, **SMALL)
+        bars.append((f"{name}: time of torch.compile", 1.0, compiled))
     train, _ = cases["training step"]
     peaks = [_value(rows, "peak_bytes", **train, **SMALL, side=side) for side in ("ours", "torch_eager")]
     bars.append(("training step: peak memory of eager PyTorch", 1.0, _ratio(*peaks)))
