@@ -24,6 +24,7 @@ def get_config(system: str = "lightweight_ddim"):
         if system.endswith("_noise"):
             config.systems[name] = base.get_config().systems[name]
         config.systems[name].train.learning_rate = 2e-3  # with the noise too
+    fast.set_levels(config, *fast.LEVELS)
     config.data.name = "folder"
     config.train.steps = 1000  # stands for what the budget buys
     return config

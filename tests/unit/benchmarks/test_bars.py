@@ -100,6 +100,7 @@ def test_the_bars_of_small_networks():
     rows = [
         row("train_step", "torch_eager", 0.10, batch=16, **small),
         row("train_step", "ours", 0.09, batch=16, peak_bytes=2**29, **small),
+        row("train_step", "torch_compile", 0.18, batch=16, **small),
         row("segment", "torch_eager", 0.04, batch=4, steps=1, **small),
         row("segment", "ours", 0.01, batch=4, steps=1, **small),
         row("segment", "ours", 0.08, batch=32, steps=1, **small),
@@ -109,5 +110,8 @@ def test_the_bars_of_small_networks():
         "training step: time of eager PyTorch": (pytest.approx(0.9), "**missed**"),
         "segmenting an image: time of eager PyTorch": (pytest.approx(0.25), "met"),
         "segmenting eight images: time of eager PyTorch": (None, "not measured"),
+        "training step: time of torch.compile": (pytest.approx(0.5), "met"),
+        "segmenting an image: time of torch.compile": (None, "not measured"),
+        "segmenting eight images: time of torch.compile": (None, "not measured"),
         "training step: peak memory of eager PyTorch": (0.5, "met"),
     }

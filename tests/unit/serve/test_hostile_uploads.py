@@ -150,8 +150,11 @@ def test_a_body_that_means_harm_does_none(shared, kind, tmp_path, caplog, recwar
     else:
         assert answer.status_code in (413, 415, 422) and set(answer.json()) == {"status", "error"}, answer.text
         assert 10 < len(answer.json()["error"]) < 400 and "\n" not in answer.json()["error"]
+    # JAX tells where its programs are kept when it compiles one.
+    own = (record for record in caplog.records if not record.name.startswith("jax"))
+    said = "\n".join(map(caplog.handler.format, own))
     for word in ("Traceback", "/tmp", "Secret", "script", "ddim-jax-serve", "a fault of the program"):
-        assert word not in answer.text + caplog.text
+        assert word not in answer.text + said
     assert shared.app.state.jobs.unfinished() == 0
 
 

@@ -43,7 +43,8 @@ def test_a_dicom_series_has_areas_and_files_of_its_own(client, tmp_path):
     other = open_stack(sorted((tmp_path / "in").iterdir()), ReadOptions(window=(-200, 300))).read(1)
     np.testing.assert_array_equal(decoded(shown.content), other[..., 0])
     for wrong in ({"slice": 4, "window": "0,1"}, {"slice": 1}, {"slice": "a", "window": "0,1"}):
-        assert client.get(body["links"]["picture"], params=wrong).status_code == 404
+        refused = client.get(body["links"]["picture"], params=wrong)
+        assert refused.status_code == 422 and "slice=N, from 1 to 3, and window=CENTRE" in refused.json()["error"]
     assert client.get(body["links"]["picture"], params={"slice": 1, "window": "0,-1"}).status_code == 422
 
 
