@@ -73,14 +73,11 @@ def with_derived(source: Source, *, windows: float, erasures: float, side: int, 
       DataError: pairs cannot be read; all of them are collected, up to ten are named.
     """
     window = functools.partial(empty_windows.find_window, seed=seed)
-    erasure = functools.partial(erased.find_erased, side=side, seed=seed)
-    repair = functools.partial(erased.find_repaired, side=side, seed=seed)
+    found = [*_found(source, window, round(windows * len(source)), empty_windows.STREAM, seed, threads)]
     wanted = round(erasures * len(source))
-    found = [
-        *_found(source, window, round(windows * len(source)), empty_windows.STREAM, seed, threads),
-        *_found(source, erasure, wanted, erased.STREAM, seed, threads),
-        *_found(source, repair, wanted // 2, erased.REPAIRED, seed, threads),
-    ]
+    for mark, count in ((erased.ERASED, wanted), (erased.REPAIRED, wanted // 2)):
+        repair = functools.partial(erased.find_repair, side=side, seed=seed, mark=mark)
+        found += _found(source, repair, count, erased.STREAMS[mark], seed, threads)
     return WithDerived(source, found) if found else source
 
 

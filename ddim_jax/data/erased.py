@@ -18,12 +18,14 @@ from ddim_jax.data.sources import Example
 from ddim_jax.labels import IGNORED
 from ddim_jax.preprocessing import resize_image, resize_mask
 
-STREAM, REPAIRED = 2**60, 2**60 + 2**59
-"""Of the random numbers of erased pictures, and of those that are repaired beside their structures."""
+ERASED, REPAIRED = "erased", "repaired"
+"""The marks of a picture without its structures, and of one with a part beside them replaced."""
+STREAMS = {ERASED: 2**60, REPAIRED: 2**60 + 2**59}
+"""Keys of the random numbers of each, apart from those of windows, of the order, of annotators and of crops."""
 _LARGEST = 0.3
 """The share of a picture up to which structures are erased: of a larger one too little is left to copy."""
 _MARGIN = 0.02
-"""What is replaced around a structure, in shares of the side: annotators do not draw its shadow."""
+"""The margin around a structure that is replaced too, in shares of the side: annotators do not draw its shadow."""
 _PLACES = 200
 """Parts of a picture that are tried for each repair."""
 _SEAM = 40.0
@@ -32,47 +34,35 @@ _DARKEST = 0.02
 """The share of dark pixels, as of the frame of an endoscope, that a copied part may have."""
 
 
-class Erased(NamedTuple):
-    """Picture number `row` without its structures, `side` x `side`; a `ddim_jax.data.derived.Derived`."""
+class Repair(NamedTuple):
+    """Picture number `row`, `side` x `side`, with a part replaced; a `ddim_jax.data.derived.Derived`.
+
+    Attributes:
+      mark: `ERASED`, its structures are replaced and its mask is empty; or `REPAIRED`, a part beside them is.
+    """
 
     row: int
     side: int
     seed: int
-    mark = "erased"
+    mark: str
 
     def of(self, example: Example) -> Example:
         """Makes it of the pair."""
-        return _erased(example, *self)
+        return _made(example, self)
 
 
-class Repaired(NamedTuple):
-    """Picture number `row` with a part beside its structures replaced; a `ddim_jax.data.derived.Derived`."""
-
-    row: int
-    side: int
-    seed: int
-    mark = "repaired"
-
-    def of(self, example: Example) -> Example:
-        """Makes it of the pair."""
-        return _repaired(example, *self)
-
-
-def find_erased(example: Example, row: int, *, side: int, seed: int) -> Erased | None:
-    """What erases the structures of a pair; None if it has none, they are too large, or no other part fits.
+def find_repair(example: Example, row: int, *, side: int, seed: int, mark: str) -> Repair | None:
+    """Returns a repair of a pair; None if it has no structure, too large ones, or no other part fits.
 
     Args:
       example: the pair.
       row: its number; with the seed it decides what is drawn.
       side: height and width in pixels that the picture is resized to.
       seed: of the run.
+      mark: `ERASED` or `REPAIRED`.
     """
-    return None if _erased(example, row, side, seed) is None else Erased(row, side, seed)
-
-
-def find_repaired(example: Example, row: int, *, side: int, seed: int) -> Repaired | None:
-    """What repairs a part of a pair beside its structures, of their form; None as for `find_erased`."""
-    return None if _repaired(example, row, side, seed) is None else Repaired(row, side, seed)
+    repair = Repair(row, side, seed, mark)
+    return None if _made(example, repair) is None else repair
 
 
 def replaced(image: np.ndarray, region: np.ndarray, taken: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
@@ -146,13 +136,19 @@ def _harmonic(values: np.ndarray, inner: np.ndarray) -> np.ndarray:
     return result
 
 
-def _erased(example: Example, row: int, side: int, seed: int) -> Example | None:
-    small, structure, grown = _small(example, side)
+def _made(example: Example, repair: Repair) -> Example | None:
+    small, structure, grown = _small(example, repair.side)
     if not structure.any() or structure.mean() > _LARGEST:
         return None
+    key = np.array([repair.seed, STREAMS[repair.mark] + repair.row], np.uint64)
+    make = {ERASED: _without_structures, REPAIRED: _repaired_beside}[repair.mark]
+    return make(small, grown, np.random.Generator(np.random.Philox(key=key)))
+
+
+def _without_structures(small: Example, grown: np.ndarray, rng: np.random.Generator) -> Example | None:
     from scipy import ndimage
 
-    rng, taken = _rng(seed, STREAM + row), grown | (small.mask == IGNORED)
+    taken = grown | (small.mask == IGNORED)
     image, (parts, count) = small.image, ndimage.label(grown)
     for part in range(1, count + 1):
         image = replaced(image, parts == part, taken, rng)
@@ -165,12 +161,9 @@ def _erased(example: Example, row: int, side: int, seed: int) -> Example | None:
     return small._replace(image=image, mask=kept, annotators=annotators)
 
 
-def _repaired(example: Example, row: int, side: int, seed: int) -> Example | None:
-    small, structure, grown = _small(example, side)
-    if not structure.any() or structure.mean() > _LARGEST:
-        return None
-    rng, dark = _rng(seed, REPAIRED + row), small.image.max(axis=-1) <= DARK
-    taken = grown | (small.mask == IGNORED)
+def _repaired_beside(small: Example, grown: np.ndarray, rng: np.random.Generator) -> Example | None:
+    """The pair with a part of the form of its structures replaced, somewhere beside them."""
+    side, dark, taken = len(grown), small.image.max(axis=-1) <= DARK, grown | (small.mask == IGNORED)
     for _ in range(_PLACES):
         elsewhere = np.zeros_like(grown)
         shift = rng.integers(1 - side, side, size=2)
@@ -198,7 +191,3 @@ def _small(example: Example, side: int) -> tuple[Example, np.ndarray, np.ndarray
     masks = small.mask[None] if annotators is None else annotators
     structure = ((masks != 0) & (masks != IGNORED)).any(axis=0)
     return small, structure, ndimage.binary_dilation(structure, iterations=max(1, round(_MARGIN * side)))
-
-
-def _rng(seed: int, stream: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=np.array([seed, stream], np.uint64)))

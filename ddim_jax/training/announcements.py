@@ -1,4 +1,4 @@
-"""What a run says before its first step: the network, the pictures, what is told of them."""
+"""The lines that a run says before its first step: the network, the pictures, what is told of them."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ import jax
 
 from ddim_jax.data import annotators_of, consensus_in_words, note_of
 from ddim_jax.data.empty_windows import Window
-from ddim_jax.data.erased import Erased, Repaired
+from ddim_jax.data.erased import ERASED, REPAIRED
 from ddim_jax.data.preflight import describe, shared_in_words, unseen_classes
 from ddim_jax.data.splits import few_in_words
 from ddim_jax.training.mean_teacher import RAMP
@@ -49,9 +49,9 @@ def announcements(run: Run, prepared: Prepared) -> Iterator[str]:
         )
     if data["erased"]:
         yield (
-            f"{made[Erased.mark]} training pictures with their structures erased beside them, and an empty mask; "
-            f"{_wanted(made[Erased.mark], data['erased'], len(whole))}; "
-            f"{made[Repaired.mark]} repaired beside their structures"
+            f"{made[ERASED]} training pictures with their structures erased beside them, and an empty mask; "
+            f"{_wanted(made[ERASED], data['erased'], len(whole))}; "
+            f"{made[REPAIRED]} repaired beside their structures"
         )
     facts = [fact for row, fact in prepared.pictures.facts.items() if row < len(whole)]
     division = getattr(whole, "division", None)

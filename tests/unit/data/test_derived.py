@@ -3,10 +3,11 @@
 import functools
 
 import numpy as np
+from pair_files import pair_of_places
 
-from ddim_jax.data import Example, with_derived
+from ddim_jax.data import with_derived
 from ddim_jax.data.empty_windows import find_window
-from ddim_jax.data.erased import find_erased, find_repaired
+from ddim_jax.data.erased import ERASED, REPAIRED, find_repair
 from ddim_jax.labels import Labels
 
 
@@ -26,17 +27,8 @@ class Memory:
         return self._examples[index]
 
 
-def pair(name="x", height=40, width=60, inside=np.s_[:2, :2], level=100):
-    """Every pixel tells its place; the structure is the part `inside`."""
-    image = np.full((height, width, 3), level, np.uint8)
-    image[..., 0], image[..., 1] = np.arange(height)[:, None], np.arange(width)
-    mask = np.zeros((height, width), np.uint8)
-    mask[inside] = 1
-    return Example(name, image, mask)
-
-
 def test_the_pairs_come_first_and_the_windows_behind_them():
-    source = Memory(pair("a"), pair("b", inside=np.s_[18:22, 25:35]), pair("c"))
+    source = Memory(pair_of_places("a"), pair_of_places("b", inside=np.s_[18:22, 25:35]), pair_of_places("c"))
     found = with_derived(source, windows=1.0, erasures=0.0, side=64, seed=4)
     assert found.ids[:3] == ("a", "b", "c") and sorted(found.ids[3:]) == ["a//empty", "c//empty"] and len(found) == 5
     assert found[1] is source[1] and (found.name, found.labels) == ("memory", source.labels)
@@ -49,7 +41,7 @@ def test_the_pairs_come_first_and_the_windows_behind_them():
 
 
 def test_no_more_pictures_are_read_than_it_takes():
-    source = Memory(*(pair(str(number)) for number in range(100)))
+    source = Memory(*(pair_of_places(str(number)) for number in range(100)))
     windows = functools.partial(with_derived, source, erasures=0.0, side=64)
     assert len(windows(windows=0.1, seed=0, threads=2)) == 110
     assert len(source.reads) == 16  # twice 4 x 2
@@ -59,13 +51,13 @@ def test_no_more_pictures_are_read_than_it_takes():
 
 def test_half_as_many_are_repaired_as_are_erased_and_the_same_are_made_again():
     # No shadow around the structures, so every part of the picture fits.
-    source = Memory(*(pair(str(number), inside=np.s_[12:16, 20:26]) for number in range(9)))
+    source = Memory(*(pair_of_places(str(number), inside=np.s_[12:16, 20:26]) for number in range(9)))
     made = with_derived(source, windows=0.2, erasures=0.5, side=40, seed=3)
     assert [name.partition("//")[2] for name in made.ids[9:]] == ["empty"] * 2 + ["erased"] * 4 + ["repaired"] * 2
     for index in range(11, 17):
         row = made.derived[index - 9].row
-        find = find_erased if index < 15 else find_repaired
-        one, example = find(source[row], row, side=40, seed=3), made[index]
+        mark = ERASED if index < 15 else REPAIRED
+        one, example = find_repair(source[row], row, side=40, seed=3, mark=mark), made[index]
         np.testing.assert_array_equal(one.of(source[row]).image, example.image)
         assert example.image.shape == (40, 40, 3) and example.mask.any() == (index >= 15)
         assert example.id == made.ids[index]

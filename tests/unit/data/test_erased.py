@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ddim_jax.data import Example
-from ddim_jax.data.erased import _harmonic, find_erased, find_repaired, replaced
+from ddim_jax.data.erased import ERASED, REPAIRED, _harmonic, find_repair, replaced
 from ddim_jax.labels import IGNORED
 
 SIDE = 48
@@ -36,7 +36,7 @@ def test_a_linear_border_is_continued_linearly_and_a_square_as_by_hand():
 def test_an_erased_plane_is_the_plane_wherever_the_part_was_copied_from(seed):
     """Any part of a plane, mirrored or not, differs from any other by a linear function, which is harmonic."""
     example = pair()
-    erased = find_erased(example, 5, side=SIDE, seed=seed).of(example)
+    erased = find_repair(example, 5, side=SIDE, seed=seed, mark=ERASED).of(example)
     assert np.abs(erased.image.astype(int) - PLANE).max() <= 1  # a rounding
     assert erased.mask.shape == (SIDE, SIDE) and not erased.mask.any()
 
@@ -44,7 +44,7 @@ def test_an_erased_plane_is_the_plane_wherever_the_part_was_copied_from(seed):
 def test_texture_is_copied_and_the_rest_of_the_picture_stays():
     noise = np.random.default_rng(0).integers(-20, 21, (SIDE, SIDE, 1))
     example = pair(image=(PLANE + noise).astype(np.uint8))
-    erased = find_erased(example, 0, side=SIDE, seed=0).of(example)
+    erased = find_repair(example, 0, side=SIDE, seed=0, mark=ERASED).of(example)
     inside, far = DISC, (ROWS - 20) ** 2 + (COLUMNS - 14) ** 2 > 81
     np.testing.assert_array_equal(erased.image[far], example.image[far])
     left = erased.image[inside].astype(float) - PLANE[inside]
@@ -54,7 +54,7 @@ def test_texture_is_copied_and_the_rest_of_the_picture_stays():
 def test_structures_at_the_edge_of_the_picture_leave_nothing():
     structure = (ROWS < 8) & (COLUMNS > 16) & (COLUMNS < 30)
     example = pair(structure)
-    erased = find_erased(example, 0, side=SIDE, seed=0).of(example)
+    erased = find_repair(example, 0, side=SIDE, seed=0, mark=ERASED).of(example)
     assert np.abs(erased.image.astype(int) - PLANE).max() < 40  # the structure differs by more than 60 in every channel
 
 
@@ -66,7 +66,7 @@ def test_every_structure_is_erased_and_what_is_ignored_stays_and_is_not_copied()
     image = np.where(ignored[..., None], np.array([10, 200, 10], np.uint8), pair(DISC | other).image)
     example = Example("x", image, masks, annotators=np.stack([masks, np.where(DISC, 0, masks)]).astype(np.uint8))
     for seed in range(3):
-        erased = find_erased(example, 0, side=SIDE, seed=seed).of(example)
+        erased = find_repair(example, 0, side=SIDE, seed=seed, mark=ERASED).of(example)
         np.testing.assert_array_equal(erased.mask, np.where(ignored, IGNORED, 0))
         np.testing.assert_array_equal(erased.annotators, np.stack([erased.mask] * 2))
         assert np.abs(erased.image[~ignored].astype(int) - PLANE[~ignored]).max() <= 1
@@ -76,7 +76,7 @@ def test_beside_the_structures_a_part_of_their_form_is_replaced():
     noise = np.random.default_rng(1).integers(-20, 21, (SIDE, SIDE, 1))
     example = pair(image=(PLANE + noise).astype(np.uint8))
     for seed in range(3):
-        repaired = find_repaired(example, 2, side=SIDE, seed=seed).of(example)
+        repaired = find_repair(example, 2, side=SIDE, seed=seed, mark=REPAIRED).of(example)
         np.testing.assert_array_equal(repaired.mask, example.mask)
         changed = (repaired.image != example.image).any(axis=-1)
         assert not (changed & DISC).any() and 60 < changed.sum() < 200  # the disc has 113 pixels
@@ -84,13 +84,15 @@ def test_beside_the_structures_a_part_of_their_form_is_replaced():
 
 def test_nothing_is_made_where_nothing_can_be():
     none = np.zeros((SIDE, SIDE), bool)
-    for find in (find_erased, find_repaired):
-        assert find(pair(none), 0, side=SIDE, seed=0) is None  # no structure
-        assert find(pair(ROWS < 16), 0, side=SIDE, seed=0) is None  # a third of the picture
+    for mark in (ERASED, REPAIRED):
+        assert find_repair(pair(none), 0, side=SIDE, seed=0, mark=mark) is None  # no structure
+        assert find_repair(pair(ROWS < 16), 0, side=SIDE, seed=0, mark=mark) is None  # a third of the picture
     dark = np.where((COLUMNS > 24)[..., None], 0, PLANE).astype(np.uint8)
     large = (ROWS > 6) & (ROWS < 38) & (COLUMNS > 4) & (COLUMNS < 16)
-    assert find_erased(pair(large, dark), 0, side=SIDE, seed=0) is None  # what is not taken is of the frame
-    assert find_repaired(pair(large, dark), 0, side=SIDE, seed=0) is None
+    assert (
+        find_repair(pair(large, dark), 0, side=SIDE, seed=0, mark=ERASED) is None
+    )  # what is not taken is of the frame
+    assert find_repair(pair(large, dark), 0, side=SIDE, seed=0, mark=REPAIRED) is None
 
 
 def test_a_part_whose_border_is_too_different_is_not_copied():
