@@ -191,7 +191,7 @@ def faults_of(root: Path, part: str) -> str:
 
 
 def attacks(root: Path) -> str:
-    """How many tests of how many kinds, and a table of the kinds that went wrong, from docs/results/attacks.json."""
+    """Counts tests and kinds of attacks, with a table of the kinds that went wrong, from docs/results/attacks.json."""
     found = read_result(root / "docs" / "results" / "attacks.json")
     if not found:
         return "Not measured.\n"

@@ -9,7 +9,7 @@ python train.py --config configs/fast.py --config.data.name=folder --config.data
 from configs import small_x0
 
 LEVELS = 16, (1, 2, 3, 4, 6)
-"""As wide and as deep as the small U-Net: five levels, 0.53 million parameters of the light network."""
+"""The width and levels of the small U-Net: five levels, 0.53 million parameters of the light network."""
 
 
 def get_config():

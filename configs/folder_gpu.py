@@ -10,7 +10,7 @@ Cost: 9 minutes on one H100 80GB, 5 of them training, most of the rest compilati
 from configs import small_x0
 
 LEARNING_RATES = {"lightweight_ddim": 2e-4, "trunk_ddim": 1e-3, "ddim": 2e-4, "unet": 1e-3, "medsegdiff": 1e-4}
-"""Of the networks of full size, each its own."""
+"""The rate of each network of full size."""
 
 
 def get_config():

@@ -50,7 +50,7 @@ def find_device() -> None:
 
 
 def no_device() -> tuple[str, str] | None:
-    """Why JAX finds no device, and what to do about it; None where it finds one."""
+    """Returns the reason that JAX finds no device, and what to do about it; None where it finds one."""
     try:
         jax.devices()
     except (AssertionError, RuntimeError) as error:  # the former without a word, for CUDA that is not installed

@@ -124,7 +124,7 @@ def describe(summary: Summary, options: argparse.Namespace, process: Process, co
 
 
 def counted(numbers: Mapping[str, int]) -> str:
-    """As ".gif 2, no suffix 1"."""
+    """Words numbers of files: ".gif 2, no suffix 1"."""
     return ", ".join(f"{printable(name) or 'no suffix'} {number}" for name, number in sorted(numbers.items()))
 
 

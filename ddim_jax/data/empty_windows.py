@@ -19,7 +19,7 @@ DARK = 30
 _DARKER = 0.05
 """A window may have that share of dark pixels more than its picture."""
 STREAM = 2**61
-"""Of the random numbers, apart from those of the order, of annotators and of crops."""
+"""The key of the random numbers, apart from those of the order, of annotators and of crops."""
 
 
 class Window(NamedTuple):

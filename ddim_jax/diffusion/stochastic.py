@@ -36,7 +36,7 @@ class StochasticProcess(DirectProcess):
 
     @classmethod
     def create(cls, labels: Labels = Labels(), loss: str | None = None, **fields: Any) -> "StochasticProcess":
-        """As `DirectProcess.create`, but for the loss, which may not be set either.
+        """Makes the process as `DirectProcess.create` does; the loss may not be set either.
 
         Raises:
           ConfigError: a field has a value.

@@ -135,7 +135,7 @@ def check_output(output: Path, kind: str) -> None:
 
 
 def in_words(differences: Mapping[str, float]) -> str:
-    """As "probability 2.1e-06, uncertainty 1.9e-06, mask 0 pixels"."""
+    """Words differences: "probability 2.1e-06, uncertainty 1.9e-06, mask 0 pixels"."""
     return ", ".join(
         f"{name} {found:.0f} pixels" if name == "mask" else f"{name} {found:.1e}" for name, found in differences.items()
     )

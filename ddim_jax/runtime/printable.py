@@ -53,7 +53,7 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors show what was given as `printable` has it, and that takes values such as -600,1500."""
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
-        """As of argparse, which takes what begins with a minus for an option unless it is one number."""
+        """Parses as argparse does, but takes -600,1500 behind an option for its value, not for an option."""
         joined: list[str] = []
         for argument in sys.argv[1:] if args is None else args:
             if joined and re.fullmatch(r"--[\w.-]+", joined[-1]) and re.match(r"-\.?\d", argument):

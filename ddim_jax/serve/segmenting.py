@@ -286,7 +286,7 @@ def _notes(picture: Picture) -> list[str]:
 
 
 def _geometry(opened: Opened, index: int) -> dict[str, Any]:
-    """How a slice of a DICOM or NIfTI source is shown and lies; None for what it does not say."""
+    """Returns window, edges and spacing of a slice of a DICOM or NIfTI source; None for what it does not say."""
     if opened.source is None:
         return {"window": None, "edges": None, "pixel_mm": None, "area_at": None}
     window, spacing = opened.source.window(index), opened.source.pixel_mm(index)

@@ -167,7 +167,7 @@ def open_run(config: Mapping[str, Any], workdir: Path, one_training: OneTraining
 
 
 class Prepared(NamedTuple):
-    """What the steps of a run are made with.
+    """The parts that the steps of a run are made with.
 
     Attributes:
       source: what is trained on: the training split, and what is made of its pictures (`with_derived`).

@@ -1,4 +1,4 @@
-"""What tests of the page give it, and read of it."""
+"""Helpers of the tests of the page: what is given to it, and read of it."""
 
 import io
 

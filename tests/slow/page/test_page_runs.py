@@ -1,4 +1,4 @@
-"""What is given to the page in a real Chromium: what fails, is cancelled or is lost on its way takes nothing away."""
+"""Runs of the page in a real Chromium: what fails, is cancelled or is lost on its way takes nothing away."""
 
 import json
 import re

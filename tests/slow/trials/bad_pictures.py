@@ -17,7 +17,7 @@ _NOISE = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
 _PNG, _JPEG, _BMP, _TIFF = (encoded(_NOISE, kind) for kind in ("PNG", "JPEG", "BMP", "TIFF"))
 SPLITS = "stem,split\na,train\nb,val\nc,test\n"
 _NAMED_AT_ONCE = 10
-"""As many problems of a data set are named in one message."""
+"""The number of problems of a data set that one message names."""
 
 
 @functools.cache

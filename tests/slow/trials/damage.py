@@ -112,7 +112,7 @@ def measure(workdir: Path, kind: str, count: int, seed: int, say: Callable[[str]
 
 
 def damage(kind: str, run: Path, count: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """As `measure`, to a run that is there."""
+    """Does what `measure` does to a run that is there."""
     rng, originals = np.random.default_rng(seed), Originals(run)
     named = fallen_back = 0
     silent: list[str] = []

@@ -43,7 +43,7 @@ class Reader(NamedTuple):
 
 
 def read_picture(path: Path) -> None:
-    """As sample.py and training read a picture; its size is also read from its header alone."""
+    """Reads a picture like sample.py and training; its size is also read from its header alone."""
     pixels = count_pixels(path)
     image = read_image(path)
     if image.shape[0] * image.shape[1] != pixels:
@@ -51,7 +51,7 @@ def read_picture(path: Path) -> None:
 
 
 def read_index(path: Path) -> list[str]:
-    """As sample.py opens, looks through and closes an output folder: `path` is its index. The names that are done."""
+    """Opens and closes an output folder by its index `path` like sample.py; returns the names that are done."""
     return _go_through(path.parent, path.read_bytes(), json.dumps(seeds.SETTINGS).encode())
 
 
@@ -83,7 +83,7 @@ def _go_through(place: Path, index: bytes, settings: bytes) -> list[str]:
 
 
 def read_config(path: Path) -> None:
-    """As training goes through a configuration before it looks at the data."""
+    """Goes through a configuration like training before it looks at the data."""
     train = resolve_config(json.loads(path.read_bytes()))["train"]
     configured_optimiser(train, 10**9)
 

@@ -104,7 +104,7 @@ def test_interrupted_it_goes_on_and_changed_settings_are_measured_anew(recorded)
 
 
 def test_full_networks_want_a_gpu(recorded, capsys):
-    """As in Table 1, by the same rule."""
+    """The rule is that of Table 1."""
     with pytest.raises(SystemExit) as stopped:
         recorded.call("--networks", "full", "--targets", "x0")
     assert stopped.value.code == 2 and not recorded.trained

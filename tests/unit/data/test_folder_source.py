@@ -119,7 +119,7 @@ def test_a_camera_turned_with_its_mask_drawn_upright(tmp_path):
 
 
 def test_names_that_are_no_text_are_told(tmp_path):
-    """As an archive made on Windows leaves them: they could not be written into splits.csv."""
+    """An archive made on Windows leaves such names: they could not be written into splits.csv."""
     for number, name in enumerate(["a", "b", "c", "gr\udcfcn"]):
         save_pair(tmp_path / f"images/{name}.png", tmp_path / f"masks/{name}.png", number)
     with pytest.raises(DataError, match=r"(?s)2 files .*images/gr\\xfcn[.]png: the name is not UTF-8"):
@@ -141,7 +141,7 @@ class Stripes:
 
 
 def test_a_data_set_and_a_reader_of_another_package_are_found_by_name(tmp_path, monkeypatch):
-    """As a training reads them: by `data.name`, and by the suffix of the files in a folder."""
+    """A training finds them by `data.name`, and by the suffix of the files in a folder."""
     for registry in (DATASETS, READERS):
         monkeypatch.setattr(registry, "_entries", dict(registry.items()))
 

@@ -163,7 +163,7 @@ def test_polypdb_as_published_and_renamed(tmp_path, folders, suffix):
 
 
 def write_tables(folder, count=10, **changes):
-    """As the authors publish them: one table a split and modality, two columns with the same name of a file."""
+    """Writes the tables of the authors: one table a split and modality, two columns with the same name of a file."""
     for modality in ("BLI", "FICE", "LCI", "NBI", "WLI"):
         parts = {"train": range(2, count), "valid": [1], "test": [0]} | changes
         for name, numbers in parts.items():

@@ -99,7 +99,7 @@ def test_folders_that_cannot_be_meant_are_refused(tmp_path):
 
 
 def test_names_that_are_no_text_are_told(tmp_path):
-    """As an archive made on Windows leaves them: their digests could not be written into pixels.csv."""
+    """An archive made on Windows leaves such names: their digests could not be written into pixels.csv."""
     for name in ("a", "gr\udcfcn", "sub/\udcff"):
         save(tmp_path / f"{name}.png", scene(11))
     message = r"(?s)2 pictures .*\(data[.]unlabelled\).*gr\\xfcn[.]png: the name is not UTF-8.*pixels[.]csv; rename"

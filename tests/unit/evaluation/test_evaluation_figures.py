@@ -182,7 +182,7 @@ def test_large_pictures_are_kept_small_and_in_proportion():
 
 
 def test_maps_of_the_size_of_a_large_picture_are_kept_small_too():
-    """As a network at native size gives them: the left half is foreground, in one of two samples."""
+    """The maps of a network at native size: the left half is foreground, in one of two samples."""
     image, truth = np.zeros((20, 1024, 3), np.uint8), np.zeros((20, 1024), np.uint8)
     estimates = np.full((2, 20, 1024), -1, np.float32)
     estimates[0, :, :512] = 1

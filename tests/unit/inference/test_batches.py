@@ -56,7 +56,7 @@ def test_a_network_gives_a_picture_the_same_bits_in_any_batch(tiny):
 
 
 def test_pictures_together_are_what_each_is_alone():
-    """As on a GPU: all samples of all pictures are one batch of the network."""
+    """All samples of all pictures are one batch of the network, which is the way of a GPU."""
     process, network, seen = DiffusionProcess.create(prediction="x0"), Network(MixesNoise()), []
     options = SamplingOptions(steps=2, samples=5, sampler="ddim", eta=1.0, flips=True)
     images, identities = np.stack([picture(seed, SIZE, SIZE) for seed in range(3)]), np.arange(7, 10, dtype=np.uint32)

@@ -78,7 +78,7 @@ def test_what_differs_is_traced_again(tmp_path, monkeypatch, other):
 
 
 def only_traced(folder):
-    """As after a change of the processor."""
+    """Keeps the traced programs alone, which is the state after a change of the processor."""
     for path in folder.glob("*/*.compiled"):
         path.unlink()
 

@@ -1,4 +1,4 @@
-"""What a run knows of the files of a source, and a later run of what changed."""
+"""The state of a source's files that a run keeps, and by which a later one sees what changed."""
 
 import json
 import os

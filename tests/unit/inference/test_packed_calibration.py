@@ -156,7 +156,7 @@ def test_packed_weights_are_calibrated_on_pictures_of_ones_own(dtype, run, tmp_p
 
 
 def test_a_calibration_goes_with_the_weights_it_was_made_with_alone(run, tmp_path):
-    """As where the file is replaced while its pictures are scored."""
+    """The file is replaced while its pictures are scored."""
     pack(run, tmp_path / "first.safetensors", step=10)
     pack(run, tmp_path / "second.safetensors", step=20)
     segmenter = Segmenter.load(tmp_path / "first.safetensors")

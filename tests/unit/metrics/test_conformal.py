@@ -84,7 +84,7 @@ def drawn(rng, count):
 
 
 def test_the_share_that_is_covered_is_the_nominal_one_on_exchangeable_pictures():
-    """As many of 2,000 pictures, each with a calibration of its own of 19, as a binomial of 0.9 gives."""
+    """2,000 pictures, each with a calibration of its own of 19: a binomial of 0.9 says how many are covered."""
     rng, held, trials = np.random.default_rng(0), 0, 2_000
     said, truths = drawn(rng, trials * 20)
     scores = np.array([area_score(*pair) for pair in zip(said, truths, strict=True)]).reshape(trials, 20)

@@ -271,7 +271,7 @@ def test_a_network_of_another_package_declares_itself(registered):
 
 
 def test_fields_are_derived_from_their_annotations_and_else_from_their_defaults(registered):
-    """As `from __future__ import annotations` has them, some are texts."""
+    """Some annotations are texts, for which `from __future__ import annotations` stands."""
 
     class Annotated(nn.Module):
         depth: "int"

@@ -76,7 +76,7 @@ def test_an_update_of_the_operating_system_keeps_the_library(built, monkeypatch)
 
 
 def unused(monkeypatch, caplog):
-    """What is logged where the library is looked for, and none is used."""
+    """Returns what is logged while the library is looked for, and none is used."""
     caplog.clear()
     with monkeypatch.context() as patch:
         patch.setattr(library, "loaded_digest", library.loaded_digest.__wrapped__)

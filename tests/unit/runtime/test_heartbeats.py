@@ -68,7 +68,7 @@ def test_a_process_0_that_is_silent_is_lost(monkeypatch):
 
 
 def test_an_answer_that_comes_late_is_forgiven(monkeypatch):
-    """As where this process was suspended itself, and finds its own limit passed when it goes on."""
+    """This process was suspended itself, and finds its own limit passed when it goes on."""
     monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.001)
     monkeypatch.setattr(heartbeats, "SILENT_SECONDS", 0.2)
     held, over = [], threading.Event()
