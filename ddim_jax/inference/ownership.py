@@ -64,8 +64,12 @@ def _is_as_written(path: Path, kind: str, size: int | None) -> bool:
     return size is None or result_size(path) in (0, size)
 
 
-def refuse_shared_folders(jobs: Iterable[Job]) -> None:
+def refuse_shared_folders(jobs: Iterable[Job], kinds: Iterable[str]) -> None:
     """Refuses a source of several slices, which have a folder of results, where another picture's results go there.
+
+    Args:
+      jobs: all of a run.
+      kinds: the kinds of results that are wanted.
 
     Raises:
       InputError: names both.
@@ -77,7 +81,7 @@ def refuse_shared_folders(jobs: Iterable[Job]) -> None:
             inside[folder] = job
             folder = os.path.dirname(folder)
     for job in jobs if inside else ():
-        for kind in WRITERS:
+        for kind in kinds:
             folder = job.output(kind, 2)
             if (other := inside.get(folder.casefold())) is not None and (job.slices or _has_slices(job.source)):
                 raise InputError(

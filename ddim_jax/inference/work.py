@@ -88,7 +88,7 @@ def plan_work(
         raise InputError(f"{output_dir} is a file; expected a folder for the results")
     check_locks(output_dir, process)
     plan = plan_jobs(inputs, output_dir)
-    refuse_shared_folders(plan.jobs)
+    refuse_shared_folders(plan.jobs, kinds)
     if plan.remark:
         logging.warning("%s", plan.remark)
     if process.count > 1 and plan.inside is not None:

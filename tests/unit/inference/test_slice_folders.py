@@ -32,11 +32,19 @@ def test_a_folder_of_slices_that_has_results_of_others_is_refused(folder, tmp_pa
     volume(tmp_path / "in/vol.nii.gz")
     pictures(tmp_path / "in" / folder)
     with pytest.raises(InputError) as error:
-        segment_files(red_segmenter(), tmp_path / "in", out)
+        segment_files(red_segmenter(), tmp_path / "in", out, save=("mask", "probability"))
     place = "vol_" + folder.partition("/")[0].lower().removeprefix("vol_")
     assert f"the slices of {tmp_path}/in/vol.nii.gz would be written into the folder {place}, where" in str(error.value)
     assert f"the results of {tmp_path}/in/{folder}/001.png go; segment them separately" in str(error.value)
     assert not out.exists() or not list(out.rglob("*.png"))
+
+
+def test_a_folder_for_a_kind_that_is_not_wanted_is_no_hindrance(tmp_path, out):
+    volume(tmp_path / "in/vol.nii.gz")
+    pictures(tmp_path / "in/vol_probability")
+    assert segment_files(red_segmenter(), tmp_path / "in", out).done == 4
+    with pytest.raises(InputError, match="would be written into the folder vol_probability"):
+        segment_files(red_segmenter(), tmp_path / "in", out, save=("mask", "probability"))
 
 
 def test_a_series_beside_such_a_folder_is_refused_and_what_has_no_slices_is_not(tmp_path, out):
