@@ -10,6 +10,7 @@ figure for each data set beside it; `python -m benchmarks.render` puts the table
 """
 
 import argparse
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from benchmarks.quality.figures import draw_robustness
 from benchmarks.quality.runs import augmentation_of, with_augmentation
 from benchmarks.result_file import identity, merged, read_rows, write_rows
 from benchmarks.tables import Columns, Row, table
+from ddim_jax.checkpoints.weights import open_weights
 from ddim_jax.data import Example
 from ddim_jax.evaluation import open_split
 from ddim_jax.evaluation.plan import choose_images
@@ -34,12 +36,13 @@ from ddim_jax.inference.loading import LoadedNetwork, load_network
 from ddim_jax.inference.segmentation import fuse
 from ddim_jax.metrics import bootstrap_interval, class_counts, dice
 from ddim_jax.preprocessing import Prepared
+from ddim_jax.pretrained import SHA256
 from ddim_jax.runtime.errors import InputError, report_input_errors
 from ddim_jax.sampling_options import SamplingOptions
 
 OUTPUT = ROOT / "docs" / "results" / "robustness.json"
-_RUN = ("dataset", "system", "augmentation", "adversarial_epsilon", "adversarial_share", "size", "train_steps", "seed")
-_RUN += ("steps",)
+_TRAINING = ("dataset", "system", "augmentation", "size", "train_steps", "seed")
+_RUN = (*_TRAINING, "adversarial_epsilon", "adversarial_share", "steps")
 IDENTITY = (*_RUN, "change", "through", "severity")
 RULES = {
     "change": "a corruption, an attack, or none: the clean pictures; severity: of a corruption 1 to 5, of an attack "
@@ -262,8 +265,18 @@ def _corrupted(row: Row) -> bool:
 
 
 def _packaged(row: Row) -> bool:
-    about = tuple(row[name] for name in ("dataset", "size", "augmentation"))
-    return about in _PACKAGED and row["system"] == "trunk_ddim" and not row["adversarial_epsilon"] and row["steps"] == 1
+    about = tuple(row[name] for name in ("dataset", "system", "size", "augmentation"))
+    return about in _packaged_kinds() and not row["adversarial_epsilon"] and row["steps"] == 1
+
+
+@functools.cache
+def _packaged_kinds() -> set[tuple]:
+    """Data set, network, size and augmentation of each packaged file."""
+    configs = {name: open_weights(name).metadata["config"] for name in SHA256}
+    return {
+        (name, config["model"]["name"], config["data"]["image_size"], augmentation_of(config))
+        for name, config in configs.items()
+    }
 
 
 def _of_page(row: Row) -> bool:
@@ -271,12 +284,6 @@ def _of_page(row: Row) -> bool:
 
 
 _STRONG = 4
-_PACKAGED = (
-    ("lung_xray", 64, "strong"),
-    ("skin_lesion", 64, "strong"),
-    ("polyp", 128, "strong, 0.5 empty windows, 0.1 erased"),
-)
-"""Data set, size and augmentation of the packaged networks."""
 _ABOUT: Columns = {"images": "{dataset}", "network": with_augmentation, "input size": "{size}", "n": "{n}"}
 _SCORES: Columns = {
     "Dice": "{dice_mean:.3f}",
