@@ -220,7 +220,7 @@ def test_networks_that_do_not_work_end_the_server(monkeypatch, caplog):
 
 def test_who_tried_a_wrong_token_is_logged(serving, caplog):
     client = serving(token="x" * 16)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="absl"):
         client.get("/about", headers={"Authorization": "Bearer wrong"})
     assert "a missing or wrong token, from testclient" in caplog.text and "Bearer" not in caplog.text
 
