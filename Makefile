@@ -16,10 +16,10 @@ demo: $(VENV)/installed kernels
 	$(RUN) -m ddim_jax.data.export --output $(DEMO_DIR)/phantoms --split test --count 8
 	$(RUN) sample.py --ckpt $(DEMO_DIR) --input $(DEMO_DIR)/phantoms/images --output $(DEMO_DIR)/segmented \
 	  --save mask,probability,uncertainty,overlay
-	@echo "See $(DEMO_DIR)/metrics.json, $(DEMO_DIR)/per_image.csv and the pictures in $(DEMO_DIR)/figures/ and $(DEMO_DIR)/segmented/"
+	@echo "See $(DEMO_DIR)/metrics.json, $(DEMO_DIR)/per_image.csv and the images in $(DEMO_DIR)/figures/ and $(DEMO_DIR)/segmented/"
 
 # Everything quick, the networks against PyTorch's among it: minutes. test-all adds tests/slow: programs that are started,
-# killed and damaged. test-long is the rest: both suites of the benchmark, and the largest pictures.
+# killed and damaged. test-long is the rest: both suites of the benchmark, and the largest images.
 # Where a compiler is found, kernels that are missing are an error, and no tests left out.
 # A process for each core; the tests of one file stay together, for they share their fixtures. The files come in the order
 # of tests/conftest.py: by the number of their tests, the longest would come last. What is compiled is kept for the next
@@ -61,7 +61,7 @@ bench-gpu: $(VENV)/installed-bench
 	$(RUN) -m benchmarks.render
 
 # The comparison of the four systems; DATA lists data sets in the folder layout, by the directories they lie in.
-# MedSegDiff takes 5000 evaluations for a picture and is scored on 15 pictures; the page Results has all on the same 15.
+# MedSegDiff takes 5000 evaluations for an image and is scored on 15 images; the page Results has all on the same 15.
 table1-cpu: data-given $(VENV)/installed-bench kernels
 	$(RUN) -m benchmarks.quality.table1 --data $(DATA) --budget 360 --size 64 --seeds 1 --limit medsegdiff=15
 	$(RUN) -m benchmarks.render

@@ -1,8 +1,8 @@
-"""Pictures of known ambiguity, several annotators: whether a network's samples are all the masks that may be true.
+"""Images of known ambiguity, several annotators: whether a network's samples are all the masks that may be true.
 
 Command: python train.py --config configs/ambiguous.py      (--config.model.name=stochastic_unet for the rival)
 Expected: docs/how-to/annotators.md has what was measured.
-Cost: some minutes on two CPU cores. On pictures of your own: --config.data.name=folder --config.data.root=DIR
+Cost: some minutes on two CPU cores. On images of your own: --config.data.name=folder --config.data.root=DIR
 --config.data.annotators='("anna", "ben")' --config.data.image_size=64
 """
 
@@ -34,7 +34,7 @@ def get_config():
     for name in ("lightweight_ddim", "trunk_ddim", "ddim", "medsegdiff", "unet", "stochastic_unet"):
         config.systems[name].sample.samples = 16
         config.systems[name].sample.flips = False
-    # The best on the validation pictures; larger pictures may need less.
+    # The best on the validation images; larger images may need less.
     for name, rate in (("lightweight_ddim", 0.016), ("stochastic_unet", 0.016), ("unet", 0.008)):
         config.systems[name].train.learning_rate = rate
 

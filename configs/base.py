@@ -1,6 +1,6 @@
 """The paper's setting, on which every other config builds; on its own it names no data.
 
-Lightweight DDIM, noise prediction, Adam at 2e-5, batch 20, 2000 epochs, 50 steps x 5 samples. Pictures of 256 x 256,
+Lightweight DDIM, noise prediction, Adam at 2e-5, batch 20, 2000 epochs, 50 steps x 5 samples. Images of 256 x 256,
 the average of the weights and the constant learning rate are ours: the paper states none.
 Any field can be set from the command line: --config.train.learning_rate=1e-4
 

@@ -11,7 +11,7 @@ from configs import demo
 def get_config():
     config = demo.get_config()
     config.name = "demo_classes"
-    # As films are viewed: the right lung is on the left of the picture.
+    # As films are viewed: the right lung is on the left of the image.
     config.data.labels = {"right lung": 1, "left lung": 2, "heart": 3}
     # A mirrored lung would be the other one.
     config.data.flips = False

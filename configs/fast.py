@@ -1,4 +1,4 @@
-"""The best found so far for CPUs: the mask in one step, the picture in its four mirror images, 4 evaluations in all.
+"""The best found so far for CPUs: the mask in one step, the image in its four mirror images, 4 evaluations in all.
 
 What differs from small_x0, and what each change brought on the validation split, stands in
 docs/explanation/few_steps.md. Names no data: configs/demo.py, folder.py and table1.py build on it, and any field can be

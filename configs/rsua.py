@@ -4,7 +4,7 @@ Command: python train.py --config configs/rsua.py --config.data.root=DIR
 Data: RSUA Chest X-Ray Dataset, Mendeley Data 10.17632/2jg8vfdmpm.1 (CC BY 4.0); DIR holds it as unpacked. No split is
   published: a seeded 8:1:1 split is made once and written out.
 Paper: recall/Dice .9427/.9693 (its Table 1; the text counts 371 + 292 pairs, the published set has 292).
-Cost: not measured here; configs/folder_gpu.py reaches good masks of such pictures in minutes on one GPU.
+Cost: not measured here; configs/folder_gpu.py reaches good masks of such images in minutes on one GPU.
 """
 
 from configs import base

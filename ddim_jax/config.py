@@ -115,7 +115,7 @@ def check_config(config: Mapping[str, Any]) -> None:
     if data["unlabelled"] and data["crop"]:
         raise ConfigError(
             f"data.crop is {data['crop']} and data.unlabelled is {data['unlabelled']!r}; expected data.crop=0 with "
-            "unlabelled pictures, which are resized whole"
+            "unlabelled images, which are resized whole"
         )
     for name in ("empty_windows", "erased"):
         if data[name] and data["crop"]:
@@ -145,7 +145,7 @@ def check_config(config: Mapping[str, Any]) -> None:
             raise ConfigError(f"{field} is {steps}; expected at most diffusion.num_train_timesteps, {total}")
     if sample["flips"] and not data["flips"]:
         raise ConfigError(
-            "sample.flips is True and data.flips is False: samples would see mirrored pictures, which training "
+            "sample.flips is True and data.flips is False: samples would see mirrored images, which training "
             "never shows; expected both True, or sample.flips=False as well"
         )
     model = spec.create(about["preset"], about["overrides"], labels.channels)
@@ -155,7 +155,7 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 
 def without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A resolved config for other machines: without the paths that say where pictures and first weights lay."""
+    """A resolved config for other machines: without the paths that say where images and first weights lay."""
     cleared = {"data": {"root": "", "cache_dir": None, "unlabelled": ""}, "train": {"init_from": None}}
     return dict(config) | {name: config[name] | fields for name, fields in cleared.items() if name in config}
 

@@ -1,4 +1,4 @@
-"""Pictures and masks made fit for the network, in training and inference alike: normalised, resized, mirrored."""
+"""Images and masks made fit for the network, in training and inference alike: normalised, resized, mirrored."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ from ddim_jax.imageio.bands import bands
 from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.runtime.errors import InputError
 
-ORIENTATIONS = 4  # of a picture under left-right and top-bottom flips
+ORIENTATIONS = 4  # of an image under left-right and top-bottom flips
 _BUCKET = 64  # pixels; a smaller step would compile more programs, a larger one compute more padding
 
 
@@ -55,7 +55,7 @@ def as_rgb(image: Any) -> np.ndarray:
         RGB: that of a palette has the indices for its numbers.
     """
     if isinstance(image, Image.Image) and image.mode not in ("L", "RGB"):
-        # The numbers of such pictures are indices into colours, or have another meaning.
+        # The numbers of such images are indices into colours, or have another meaning.
         raise InputError(
             f"image is a Pillow image of mode {image.mode!r}, expected L or RGB; give image.convert('RGB'), or the "
             "file to ddim-jax sample"
@@ -88,14 +88,14 @@ def image_id(rgb: np.ndarray) -> np.uint32:
 
 
 def bucket_shape(shape: tuple[int, int], size_multiple: int) -> tuple[int, int]:
-    """The shape at which the network works on a picture of `shape` = (H, W) that is not resized.
+    """The shape at which the network works on an image of `shape` = (H, W) that is not resized.
 
     Each side is rounded up to a multiple of one step, the smallest multiple of `size_multiple` that is 64 pixels or
-    more. So pictures of slightly different sizes share a shape, and with it a compiled program. The answer hangs on the
-    picture's own size alone, never on other pictures, because the padding takes part in the result.
+    more. So images of slightly different sizes share a shape, and with it a compiled program. The answer hangs on the
+    image's own size alone, never on other images, because the padding takes part in the result.
 
     Args:
-      shape: of the picture, both sides >= 1.
+      shape: of the image, both sides >= 1.
       size_multiple: what the network's sides have to be multiples of, >= 1.
     """
     step = -(-_BUCKET // size_multiple) * size_multiple

@@ -108,7 +108,7 @@ class Registry(Generic[T]):
     def _find(self) -> None:
         if self._complete:
             return
-        with self._lock:  # pictures are read by several threads, and the first of them must not see half of the readers
+        with self._lock:  # images are read by several threads, and the first of them must not see half of the readers
             if self._complete or self._finding:  # what is imported may look something up itself
                 return
             self._finding = True

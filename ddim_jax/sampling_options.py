@@ -1,4 +1,4 @@
-"""The options of segmenting a picture: one value, passed whole from the commands down to the sampler."""
+"""The options of segmenting an image: one value, passed whole from the commands down to the sampler."""
 
 import dataclasses
 import functools
@@ -80,7 +80,7 @@ def one_of(names: Any) -> Callable[[str, Any], str]:
 
 
 check_batch_size = functools.partial(whole(1, 4096), "batch_size")
-"""Returns pictures to one program as int; InputError for what is no whole number or out of range.
+"""Returns images to one program as int; InputError for what is no whole number or out of range.
 
 Their number is no field of `SamplingOptions`: on a CPU no result depends on it, elsewhere no more than last bits.
 """
@@ -101,20 +101,20 @@ def _option(
 
 @dataclasses.dataclass(frozen=True)
 class SamplingOptions:
-    """All that a result depends on besides the picture and the checkpoint.
+    """All that a result depends on besides the image and the checkpoint.
 
     Made by hand, they replace all of the checkpoint's options but those that are None, and are not checked until they
     are used; `segmenter.options(steps=8)` is the checkpoint's with one field replaced, checked.
 
     Attributes:
       steps: network evaluations per sample, 1 .. num_train_timesteps; 1 for a network without diffusion.
-      samples: noise samples per picture, 1 .. 65536.
+      samples: noise samples per image, 1 .. 65536.
       sampler: a name in `ddim_jax.registry.SAMPLERS`; None for a network without diffusion.
       eta: of DDIM, in [0, 1]: 0 draws no noise in the steps, 1 as much as DDPM. Other samplers have none.
       clip_x0: bound on the estimate of x_0 in each step, above 0; None for no bound.
-      flips: True if the samples see the picture in turn as it is, mirrored left to right, top to bottom, and both.
-      size: the size the network works at: "model", the one it was trained at; "native", each picture's own;
-        "tiles", the one it was trained at, in overlapping tiles of each picture at its own size; None for "tiles" of a
+      flips: True if the samples see the image in turn as it is, mirrored left to right, top to bottom, and both.
+      size: the size the network works at: "model", the one it was trained at; "native", each image's own;
+        "tiles", the one it was trained at, in overlapping tiles of each image at its own size; None for "tiles" of a
         network trained on crops, else "model".
       seed: of the noise, 0 .. 2^32 - 1.
       protocol: how samples become a probability, a key of `ddim_jax.aggregation.PROTOCOLS`.
@@ -123,7 +123,7 @@ class SamplingOptions:
         and once checked for exclusive classes of which the likeliest is taken, the background among them.
       window: centre and width of the values of a DICOM, NIfTI or 16-bit file that are shown; None for the one the
         training had (`data.window`) or, where that had none, the file's own. Arrays have none.
-      invert: files store their pictures inverted, white as the smallest value, and are inverted back when they are
+      invert: files store their images inverted, white as the smallest value, and are inverted back when they are
         read; arrays are taken as they are. None for what the training had (`data.invert`).
     """
 

@@ -154,7 +154,7 @@ SCHEMA: dict[str, Any] = {
         "erased": Field(
             float,
             0.0,
-            "that share of the training pictures also give one whose structures are replaced by other parts of it and "
+            "that share of the training images also give one whose structures are replaced by other parts of it and "
             "whose mask is empty, and half as many one with a part beside its structures replaced: as empty_windows",
             low=0,
             high=1,

@@ -55,7 +55,7 @@ UNUSED_DAYS = 14
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: starts programs or takes longer than a few seconds; make test-all")
-    config.addinivalue_line("markers", "long: minutes of a benchmark or of the largest pictures; make test-long")
+    config.addinivalue_line("markers", "long: minutes of a benchmark or of the largest images; make test-long")
     config.addinivalue_line(
         "markers", "attack(kind): repeats a kind of attack; `python -m tests.slow.attacks` counts them"
     )

@@ -1,4 +1,4 @@
-"""Picture files that Pillow cannot write, byte by byte: PNG of 16 bits a channel, TIFF with any tags."""
+"""Image files that Pillow cannot write, byte by byte: PNG of 16 bits a channel, TIFF with any tags."""
 
 import struct
 import zlib

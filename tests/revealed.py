@@ -59,7 +59,7 @@ def training_step(batch, devices, seed, augmentation, **more):
 
 
 def prepared(images, masks, *, devices, seed, step, augmentation=PAPER, **more):
-    """(the training step, its state, its batch) for uint8 pictures."""
+    """(the training step, its state, its batch) for uint8 images."""
     batch, size = images.shape[:2]
     shapes = {"mask": (size, size, 1), "image": (size, size, 3), "noise": (size, size, 1), "t": ()}
     zeros = {name: jnp.zeros((batch, *shape)) for name, shape in shapes.items()}
@@ -69,7 +69,7 @@ def prepared(images, masks, *, devices, seed, step, augmentation=PAPER, **more):
 
 
 def drawn(images, masks, **how):
-    """The draws of a step for a batch of uint8 pictures, one row an example: {"mask", "image", "noise", "t"}."""
+    """The draws of a step for a batch of uint8 images, one row an example: {"mask", "image", "noise", "t"}."""
     train_step, state, batch = prepared(images, masks, **how)
     return jax.tree.map(np.asarray, train_step(state, batch)[0].params)
 

@@ -1,4 +1,4 @@
-"""Runs of seconds: a network of one level on pictures of 16 x 16 pixels."""
+"""Runs of seconds: a network of one level on images of 16 x 16 pixels."""
 
 import functools
 import json
@@ -28,7 +28,7 @@ def get_config():
 
 
 def tiny_config(*, resident_bytes=2**30, counts=None, seed=3, unlabelled="", **train_fields):
-    """Twelve pictures and batches of eight, so that a batch holds parts of two passes over the data."""
+    """Twelve images and batches of eight, so that a batch holds parts of two passes over the data."""
     return {
         "name": "tiny",
         "seed": seed,

@@ -1,10 +1,10 @@
-"""Trains one config with and without a change, on several sets from several seeds, and compares picture by picture.
+"""Trains one config with and without a change, on several sets from several seeds, and compares image by image.
 
 python -m benchmarks.quality.ablation --change FIELD=VALUE --data FOLDER... [--system NAME] [--steps N] [--seeds N...]
 
 FIELD is one of the config, as `model.overrides.attention=dual`. Each FOLDER has images, masks and a splits.csv. Both
-sides: configs/folder.py, the same steps, seeds, pictures and augmentation. The validation split picks the checkpoint,
-and a change is chosen by it; the test split is scored once for each row. Both are scored at each picture's own size.
+sides: configs/folder.py, the same steps, seeds, images and augmentation. The validation split picks the checkpoint,
+and a change is chosen by it; the test split is scored once for each row. Both are scored at each image's own size.
 Writes docs/results/ablations.json; `python -m benchmarks.render` puts the table into the pages. A run that is there
 already is not trained again. What the evaluations write shows patients: keep DIR out of the project.
 """
@@ -34,15 +34,15 @@ _OF_OPTIONS = ("seed", "model.name", "data.name", "data.root", "data.image_size"
 _OF_OPTIONS += ("train.steps", "train.epochs", "train.checkpoint_every")
 _PATHS = ("data.unlabelled", "data.cache_dir", "train.init_from")
 RULES = {
-    "dice": "test split, protocol mean, at each picture's own size, the mean over pictures and seeds: without the "
+    "dice": "test split, protocol mean, at each image's own size, the mean over images and seeds: without the "
     "change, and with it; dice_of_seeds: of each seed",
-    "gain": "the mean over pictures and seeds of the difference, the same seed on both sides; gain_ci: 95% percentile "
-    "bootstrap over seeds and pictures, 5000 resamples",
+    "gain": "the mean over images and seeds of the difference, the same seed on both sides; gain_ci: 95% percentile "
+    "bootstrap over seeds and images, 5000 resamples",
     "dice_val": "validation split at its own size, without and with",
     "parameters": "without and with",
     "train_step_ratio": "median time of a training step with the change by that without, timed in turns; "
     "null: one of them is of crops, which is not timed",
-    "evaluation_ratio": "the same of one picture with all its samples",
+    "evaluation_ratio": "the same of one image with all its samples",
 }
 
 
@@ -81,7 +81,7 @@ def config_of(data: Path, given: argparse.Namespace, seed: int, change: str | No
 
 
 def scored(data: Path, given: argparse.Namespace, seed: int, change: str | None) -> tuple[float, dict[str, float]]:
-    """Trains and scores a run: the mean Dice of the validation split, and that of each test picture."""
+    """Trains and scores a run: the mean Dice of the validation split, and that of each test image."""
     kind = "with_" + change.replace("/", "_") if change else "without"
     about = data.resolve().name, given.system, given.size, f"{given.rotation:g}", given.steps, seed, kind
     run = given.workdir / "_".join(map(str, about))
@@ -94,9 +94,9 @@ def scored(data: Path, given: argparse.Namespace, seed: int, change: str | None)
 
 
 def paired_interval(differences: np.ndarray, resamples: int = 5000) -> tuple[float, float]:
-    """95% percentile bootstrap interval of the mean of [seeds, pictures], both drawn with replacement.
+    """95% percentile bootstrap interval of the mean of [seeds, images], both drawn with replacement.
 
-    All seeds of a resample see the same drawn pictures.
+    All seeds of a resample see the same drawn images.
     """
     rng, (seeds, pictures) = np.random.default_rng(0), differences.shape
     means = np.empty(resamples)

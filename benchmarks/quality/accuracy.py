@@ -4,7 +4,7 @@ python -m benchmarks.quality.accuracy --runs RUN... --budget SECONDS [--workdir 
 
 Each RUN is of train.py: a small network on a folder with images and masks, whose name is the data set's; --budget says
 what its steps cost on an idle machine. It is calibrated on its validation split; the test split is scored once, at each
-picture's own size. Training steps and evaluations of one picture (all its samples) are timed in turns with those of the
+image's own size. Training steps and evaluations of one image (all its samples) are timed in turns with those of the
 small U-Net, compiled before; the ratio is that of the medians. `python -m benchmarks.render` puts the table into the
 pages.
 """
@@ -29,14 +29,14 @@ from ddim_jax.schema import SCHEMA
 OUTPUT = ROOT / "docs" / "results" / "accuracy.json"
 IDENTITY = ("dataset", "system", "size", "budget_s", "seed")
 RULES = {
-    "dice_mean": "test split, protocol mean, at each picture's own size; dice_ci is a 95% bootstrap over the pictures",
+    "dice_mean": "test split, protocol mean, at each image's own size; dice_ci is a 95% bootstrap over the images",
     "dice_val": "the same of the validation split",
     "budget_s": "seconds of training on the idle machine of the first measurements, at its time of a step",
     "train_step_ratio_to_unet": "median time of a training step with augmentation and optimiser, timed in turns; null: "
-    "not timed, as other seeds of a network that was, or of crops or with pictures without masks",
-    "evaluation_ratio_to_unet": "the same of one picture with all its samples",
-    "evaluations": "of the network for a picture: steps x samples",
-    "area_coverage": "share of the test pictures whose true area is in the interval that is made for 90%",
+    "not timed, as other seeds of a network that was, or of crops or with images without masks",
+    "evaluation_ratio_to_unet": "the same of one image with all its samples",
+    "evaluations": "of the network for an image: steps x samples",
+    "area_coverage": "share of the test images whose true area is in the interval that is made for 90%",
 }
 
 
@@ -51,7 +51,7 @@ def costs(config: Mapping[str, Any], repeats: int) -> dict[str, Any]:
 
 
 def as_unet(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The small U-Net as configs/fast.py has it, on the pictures and with the augmentation of a resolved config."""
+    """The small U-Net as configs/fast.py has it, on the images and with the augmentation of a resolved config."""
     plain = fast.get_config()
     plain.model.name = "unet"
     plain.data.update(config["data"])
@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for run in given.runs:
             row = row_of(run, given.budget, given.repeats, given.workdir)
             add_row(given.output, RULES, row, IDENTITY)
-            print(f"{run}: Dice {row['dice_mean']:.3f} of {row['n']} pictures", flush=True)
+            print(f"{run}: Dice {row['dice_mean']:.3f} of {row['n']} images", flush=True)
     return 0
 
 

@@ -1,10 +1,10 @@
-"""Attacks on a picture along the gradient of what its mask misses, through all steps of the sampler or through one.
+"""Attacks on an image along the gradient of what its mask misses, through all steps of the sampler or through one.
 
-FGSM (Goodfellow et al. 2015, arXiv 1412.6572) takes one step of epsilon from the picture. PGD (Madry et al. 2018, arXiv
+FGSM (Goodfellow et al. 2015, arXiv 1412.6572) takes one step of epsilon from the image. PGD (Madry et al. 2018, arXiv
 1706.06083) takes `PGD_STEPS` steps of 2.5 epsilon / `PGD_STEPS` from a random start, each time back into the cube of
-epsilon around the picture, `PGD_RESTARTS` times, and keeps the worst. Both know the weights, the truth, the mirror
+epsilon around the image, `PGD_RESTARTS` times, and keeps the worst. Both know the weights, the truth, the mirror
 images and the noise that the samples start from, and attack the mean probability of all samples. They work on the
-levels 0 to 255 at the size of the network and end on whole levels: what they make is a picture that a file could hold.
+levels 0 to 255 at the size of the network and end on whole levels: what they make is an image that a file could hold.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ EPSILONS = (1, 2, 4)
 _SURE = 1e-6
 
 Attack = Callable[[Prepared, np.ndarray, int], np.ndarray]
-"""(picture, its true mask [H, W], epsilon in levels) -> uint8 [h, w, 3]."""
+"""(image, its true mask [H, W], epsilon in levels) -> uint8 [h, w, 3]."""
 Gradient = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """float32 levels [h, w, 3] -> (loss [], its gradient [h, w, 3])."""
 
@@ -47,11 +47,11 @@ def attacks(network: LoadedNetwork, options: SamplingOptions, *, one_step: bool 
 def loss_gradient(
     network: LoadedNetwork, options: SamplingOptions, *, one_step: bool = False
 ) -> Callable[[Prepared, np.ndarray], Gradient]:
-    """A function of a picture and its true mask [H, W] to the gradient there, compiled once.
+    """A function of an image and its true mask [H, W] to the gradient there, compiled once.
 
     Args:
       network: its weights are known to the attack.
-      options: with which the picture will be segmented; of size "model".
+      options: with which the image will be segmented; of size "model".
       one_step: the gradient is that of one evaluation at the last timestep, and not that of all steps.
     """
     labels = Labels.from_config(network.config["data"])
@@ -91,7 +91,7 @@ def missed(samples: jax.Array, x0: jax.Array, labels: Labels = Labels()) -> jax.
 
 
 def fgsm(gradient: Gradient, pixels: np.ndarray, epsilon: int) -> np.ndarray:
-    """One step of epsilon from the picture, uint8 [h, w, 3]; the arguments are those of `pgd`."""
+    """One step of epsilon from the image, uint8 [h, w, 3]; the arguments are those of `pgd`."""
     start = pixels.astype(np.float32)
     return (start + epsilon * np.sign(gradient(start)[1])).clip(0, 255).astype(np.uint8)
 
@@ -99,7 +99,7 @@ def fgsm(gradient: Gradient, pixels: np.ndarray, epsilon: int) -> np.ndarray:
 def pgd(
     gradient: Gradient, pixels: np.ndarray, epsilon: int, *, steps: int = PGD_STEPS, restarts: int = PGD_RESTARTS
 ) -> np.ndarray:
-    """The picture of the largest loss that any of the restarts ended on, uint8 [h, w, 3].
+    """The image of the largest loss that any of the restarts ended on, uint8 [h, w, 3].
 
     Args:
       gradient: of the loss, at float32 levels.

@@ -1,4 +1,4 @@
-"""Corruptions of pictures in five severities, as ImageNet-C defines them (Hendrycks and Dietterich, ICLR 2019).
+"""Corruptions of images in five severities, as ImageNet-C defines them (Hendrycks and Dietterich, ICLR 2019).
 
 | name | what is done | severity 1 | 2 | 3 | 4 | 5 |
 | --- | --- | --- | --- | --- | --- | --- |
@@ -9,8 +9,8 @@
 | brightness | is added to the value of HSV, of 1 (brightness) | .1 | .2 | .3 | .4 | .5 |
 | contrast | factor of the distance from the mean of the channel (contrast) | .4 | .3 | .2 | .1 | .05 |
 
-Theirs are of pictures of 224 x 224. These here have any size, so a unit is 1/224 of the shorter side: the blur and the
-grain of the noise grow with the picture, and the same severity hides the same part of it. A picture of fewer than 224
+Theirs are of images of 224 x 224. These here have any size, so a unit is 1/224 of the shorter side: the blur and the
+grain of the noise grow with the image, and the same severity hides the same part of it. An image of fewer than 224
 pixels has the grain of its pixels, and none gets a resolution above its own.
 """
 
@@ -27,7 +27,7 @@ _SIDE = 224
 
 
 def corrupt(image: np.ndarray, name: str, severity: int, seed: int) -> np.ndarray:
-    """One picture corrupted.
+    """One image corrupted.
 
     Args:
       image: uint8 [H, W, 3].

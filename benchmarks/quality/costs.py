@@ -1,4 +1,4 @@
-"""The cost of a config's network: its parameters, and the times of a step and of a picture beside another's."""
+"""The cost of a config's network: its parameters, and the times of a step and of an image beside another's."""
 
 import statistics
 import time
@@ -30,9 +30,9 @@ def parameters(config: Mapping[str, Any]) -> int:
 
 
 def training_step(config: Mapping[str, Any]) -> Callable[[], None] | None:
-    """A function that takes one training step of a resolved config on drawn pictures.
+    """A function that takes one training step of a resolved config on drawn images.
 
-    None where a step takes more than whole labelled pictures: `data.crop`, `data.unlabelled`.
+    None where a step takes more than whole labelled images: `data.crop`, `data.unlabelled`.
     """
     if config["data"]["crop"] or config["data"]["unlabelled"]:
         return None
@@ -70,7 +70,7 @@ def training_step(config: Mapping[str, Any]) -> Callable[[], None] | None:
 
 
 def evaluation(config: Mapping[str, Any]) -> Callable[[], None] | None:
-    """A function that samples one drawn picture as a resolved config says; None with `data.crop`, which makes tiles."""
+    """A function that samples one drawn image as a resolved config says; None with `data.crop`, which makes tiles."""
     if config["data"]["crop"]:
         return None
     model, process = _network(config)

@@ -47,7 +47,7 @@ def draw_curves(folder: Path, rows: Sequence[Row]) -> list[Path]:
     for own in groups(rows):
         first = own[0]
         paths.append(folder / figure_name(first))
-        about = f"{first['dataset']}, {first['size']} x {first['size']}, {first['split']} split, {first['n']} pictures"
+        about = f"{first['dataset']}, {first['size']} x {first['size']}, {first['split']} split, {first['n']} images"
         _draw(paths[-1], own, f"{about}: Dice against the work for one image")
     return paths
 
@@ -152,7 +152,7 @@ def _draw_dice(axes: Axes, height: float, seeds: Sequence[Row], colour: str) -> 
 
 def _caption(rows: Sequence[Row]) -> str:
     several = len({row["seed"] for row in rows}) > 1
-    text = "Diamond: mean over the test pictures"
+    text = "Diamond: mean over the test images"
     text += " and the seeds; line: from the lowest to the highest end of the seeds'" if several else "; line:"
     text += " 95% bootstrap intervals. Blue: protocol mean; red: protocol paper."
     parts = dict.fromkeys(
@@ -160,7 +160,7 @@ def _caption(rows: Sequence[Row]) -> str:
         for row in rows
         if row["n"] < row["n_in_split"]
     )
-    return text + (f"\nNot on all test pictures: {', '.join(parts)}." if parts else "")
+    return text + (f"\nNot on all test images: {', '.join(parts)}." if parts else "")
 
 
 def draw_robustness(path: Path, rows: Sequence[Row]) -> None:
@@ -168,7 +168,7 @@ def draw_robustness(path: Path, rows: Sequence[Row]) -> None:
 
     Args:
       path: of the PNG file.
-      rows: of docs/results/robustness.json, of one data set; at 0 are the same pictures, clean.
+      rows: of docs/results/robustness.json, of one data set; at 0 are the same images, clean.
     """
     lines: dict[tuple, list[Row]] = {}
     for row in rows:
@@ -205,7 +205,7 @@ def draw_robustness(path: Path, rows: Sequence[Row]) -> None:
                     "doubt_mean": curve[0].get("doubt_clean"),
                 }
                 for place, field in enumerate(clean):
-                    points = [(0, clean[field])] if clean[field] is not None else []  # of the same pictures
+                    points = [(0, clean[field])] if clean[field] is not None else []  # of the same images
                     points += [(r["severity"], r[field]) for r in curve]
                     axes[place, column].plot(*zip(*points, strict=True), **style)
         axes[0, 0].plot([], [], **style, label=_robust_name(own[0]))
@@ -221,7 +221,7 @@ def draw_robustness(path: Path, rows: Sequence[Row]) -> None:
         " or ".join(map(str, sorted({row["n"] for row in rows if (row["through"] is None) == is_whole})))
         for is_whole in (True, False)
     )
-    of = f"{whole} pictures" + (f", of which {attacked} are attacked" if attacked else "")
+    of = f"{whole} images" + (f", of which {attacked} are attacked" if attacked else "")
     figure.suptitle(f"{rows[0]['dataset']}, {rows[0]['split']} split, {of}", fontsize=LARGE, color=TEXT)
     figure.legend(loc="outside lower center", ncols=2, fontsize=SMALL, frameon=False)
     save_figure(figure, path)

@@ -1,10 +1,10 @@
-"""Trains networks on pictures of known ambiguity and counts which of the true masks their samples are.
+"""Trains networks on images of known ambiguity and counts which of the true masks their samples are.
 
 python -m benchmarks.quality.hypotheses [--workdir DIR] [--systems NAME...] [--seeds N...] [--output FILE]
 
-Every picture of the data set `ambiguous` has four true masks with known probabilities. Each network is trained as
-configs/ambiguous.py says and draws 16 masks of every test picture. Writes docs/results/hypotheses.json;
-`python -m benchmarks.render` puts the table of the test pictures into the page. A run that is there already is not
+Every image of the data set `ambiguous` has four true masks with known probabilities. Each network is trained as
+configs/ambiguous.py says and draws 16 masks of every test image. Writes docs/results/hypotheses.json;
+`python -m benchmarks.render` puts the table of the test images into the page. A run that is there already is not
 trained again. To choose a learning rate: --split val --learning-rate RATE.
 """
 
@@ -41,12 +41,12 @@ RULES = {
     "modes": f"share of the samples that are nearest (IoU) to each of the true masks; {TRUTH} has their probabilities",
     "mode_error": "the largest difference of a share from its probability",
     "nearest_iou": "mean IoU of a sample with the true mask that it is nearest to",
-    "scores": f"of {SAMPLES} masks of each picture against its annotators, the mean over the pictures",
+    "scores": f"of {SAMPLES} masks of each image against its annotators, the mean over the images",
     LEVELS: f"the U-Net's probability cut at (k + 1/2)/{SAMPLES}, k = 0 .. {SAMPLES - 1}",
     TRUTH: f"{SAMPLES} masks drawn from the true distribution: the floor of what a sampler can reach",
     "train_seconds": "wall time of the training, with compilation, checkpoints and one validation; train_cpu_seconds: "
     "processor time of all threads, which other programs on the machine change less",
-    "sample_seconds": f"per picture of {SAMPLES} samples, without compilation",
+    "sample_seconds": f"per image of {SAMPLES} samples, without compilation",
 }
 
 
@@ -77,7 +77,7 @@ def drawn_truths(source: AmbiguousSource, row: int) -> np.ndarray:
 
 
 def figures_of(source: AmbiguousSource, masks: Sequence[np.ndarray]) -> dict[str, Any]:
-    """The figures of a row from the masks of every picture."""
+    """The figures of a row from the masks of every image."""
     counts, nearest, scores = np.zeros(len(MODES)), [], []
     for row, own in enumerate(masks):
         iou, _ = overlaps(own, source.modes(row))
@@ -135,7 +135,7 @@ def rows_of(config: Any, source: AmbiguousSource, workdir: Path) -> list[dict[st
 
 
 def hypotheses(root: Path) -> str:
-    """The table of the test pictures in docs/results/hypotheses.json: for each training the mean over its seeds."""
+    """The table of the test images in docs/results/hypotheses.json: for each training the mean over its seeds."""
     rows = [row for row in read_rows(root / "docs" / "results" / "hypotheses.json") if row["split"] == "test"]
     if not rows:
         return "Not yet measured.\n"

@@ -67,7 +67,7 @@ def make(name: str, data: Path, workdir: Path, output: Path, more: Mapping[str, 
 
     Args:
       name: of a recipe.
-      data: the folder of pictures.
+      data: the folder of images.
       workdir: of the runs, NAME_1, NAME_2 and so on, and of what the evaluations write.
       output: ends in .safetensors; nothing is written over.
       more: fields of every part, for a trial.

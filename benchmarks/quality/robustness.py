@@ -1,11 +1,11 @@
-"""Measures Dice and doubt on corrupted and on attacked pictures.
+"""Measures Dice and doubt on corrupted and on attacked images.
 
 python -m benchmarks.quality.robustness --ckpt RUN_OR_NAME... [--data-root DIR] [--count N] [--attacked N]
 
-RUN_OR_NAME is a run, a file of weights or a packaged name; its pictures are the test split of what it was trained on,
+RUN_OR_NAME is a run, a file of weights or a packaged name; its images are the test split of what it was trained on,
 which lies at DIR where it does not say where. Corruptions (table in `benchmarks.quality.corruptions`) are made of the
-picture at its own size, before it is prepared; attacks (`benchmarks.quality.adversary`) at the size of the network. The
-noise that the samples start from is that of the clean picture. Writes rows into docs/results/robustness.json and a
+image at its own size, before it is prepared; attacks (`benchmarks.quality.adversary`) at the size of the network. The
+noise that the samples start from is that of the clean image. Writes rows into docs/results/robustness.json and a
 figure for each data set beside it; `python -m benchmarks.render` puts the tables into the pages.
 """
 
@@ -45,24 +45,24 @@ _TRAINING = ("dataset", "system", "augmentation", "size", "train_steps", "seed")
 _RUN = (*_TRAINING, "adversarial_epsilon", "adversarial_share", "steps")
 IDENTITY = (*_RUN, "change", "through", "severity")
 RULES = {
-    "change": "a corruption, an attack, or none: the clean pictures; severity: of a corruption 1 to 5, of an attack "
+    "change": "a corruption, an attack, or none: the clean images; severity: of a corruption 1 to 5, of an attack "
     "the largest change of a level, of 255",
     "through": "the gradient of an attack: sampler, of all steps of the sampler; one step, of one evaluation at the "
     "last timestep; the masks are made by all steps in both",
-    "dice_mean": "at each picture's own size, over the n pictures; share: of the mean on the same pictures, clean",
-    "lost": "mean of the differences clean - changed, picture by picture; lost_ci: its 95% bootstrap interval",
-    "doubt_correlation": "Spearman's, of the doubt of the changed picture with its Dice; doubt_pearson: Pearson's; "
-    "none: fewer than 3 pictures, or equal values",
+    "dice_mean": "at each image's own size, over the n images; share: of the mean on the same images, clean",
+    "lost": "mean of the differences clean - changed, image by image; lost_ci: its 95% bootstrap interval",
+    "doubt_correlation": "Spearman's, of the doubt of the changed image with its Dice; doubt_pearson: Pearson's; "
+    "none: fewer than 3 images, or equal values",
     "doubt": "with a calibration at its doubt_temperature",
-    "doubt_clean": "mean doubt of the same pictures, clean; attacks may be of fewer pictures than the rest",
-    "flagged": "share of the pictures that are told to be unlike those of the calibration; none: no calibration, or an "
+    "doubt_clean": "mean doubt of the same images, clean; attacks may be of fewer images than the rest",
+    "flagged": "share of the images that are told to be unlike those of the calibration; none: no calibration, or an "
     "attack, which is made at the size of the network",
     "pgd": f"{PGD_STEPS} steps, {PGD_RESTARTS} random starts, the worst of them by the loss",
 }
 
 
 class Judged(NamedTuple):
-    """One picture segmented: Dice (of several classes their mean), doubt, mean uncertainty, and if it is flagged."""
+    """One image segmented: Dice (of several classes their mean), doubt, mean uncertainty, and if it is flagged."""
 
     dice: float
     doubt: float
@@ -71,7 +71,7 @@ class Judged(NamedTuple):
 
 
 def judge(segmenter: Segmenter, prepared: Prepared, options: SamplingOptions, truth: np.ndarray) -> Judged:
-    """Segments one prepared picture, and says nothing of flagging."""
+    """Segments one prepared image, and says nothing of flagging."""
     calibration, _ = segmenter.calibration(options)
     samples = segmenter.fetch(segmenter.start(prepared, options))
     found = fuse(samples, truth.shape, options, segmenter.labels, calibration)
@@ -80,7 +80,7 @@ def judge(segmenter: Segmenter, prepared: Prepared, options: SamplingOptions, tr
 
 
 def figures_of(judged: Sequence[Judged], clean: Sequence[Judged]) -> dict[str, Any]:
-    """The figures of a row, from the same pictures changed and clean."""
+    """The figures of a row, from the same images changed and clean."""
     dices, doubts, own = ([one[k] for one in some] for some, k in ((judged, 0), (judged, 1), (clean, 0)))
     lost = np.subtract(own, dices)
     known = [one.flagged for one in judged if one.flagged is not None]
@@ -103,7 +103,7 @@ def figures_of(judged: Sequence[Judged], clean: Sequence[Judged]) -> dict[str, A
 def corrupted_rows(
     segmenter: Segmenter, examples: Sequence[Example], options: SamplingOptions
 ) -> tuple[list[Judged], list[dict[str, Any]]]:
-    """The clean pictures as they are judged, and a row for them and for each corruption and severity."""
+    """The clean images as they are judged, and a row for them and for each corruption and severity."""
 
     def judged(image: np.ndarray, example: Example, identity: np.uint32 | None = None) -> Judged:
         prepared = segmenter.prepare(image, options)
@@ -165,7 +165,7 @@ def rows_of(
       say: called with lines of progress.
 
     Raises:
-      InputError: the checkpoint or its pictures cannot be used, or it works on pictures of any size.
+      InputError: the checkpoint or its images cannot be used, or it works on images of any size.
     """
     network = load_network(ckpt, "best", None)
     segmenter, config = Segmenter(**network._asdict()), network.config
@@ -176,7 +176,7 @@ def rows_of(
         )
     source, split = open_split(segmenter, None, data_root)
     examples = [source[row] for row in choose_images(len(source), count)]
-    say(f"{ckpt}: {len(examples)} of {len(source)} pictures of {source.name}, {split}")
+    say(f"{ckpt}: {len(examples)} of {len(source)} images of {source.name}, {split}")
     about = {
         "dataset": source.name,
         "split": split,
@@ -226,7 +226,7 @@ def robustness_attacks(root: Path) -> str:
 
 
 def robustness_adversarial(root: Path) -> str:
-    """Networks trained on adversarial pictures, each kind after the network that was not."""
+    """Networks trained on adversarial images, each kind after the network that was not."""
     rows = [row for row in _rows(root) if row["steps"] == 1]
     alike = ("dataset", "system", "augmentation", "size", "seed")
     kinds = {identity(row, alike) for row in rows if row["adversarial_epsilon"]}
@@ -300,8 +300,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--ckpt", nargs="+", required=True, metavar="RUN", help="runs, files of weights, packaged names"
     )
-    parser.add_argument("--data-root", type=Path, metavar="DIR", help="default: where the pictures of the training lay")
-    parser.add_argument("--count", type=int, metavar="N", help="pictures, spread over the split; default: all")
+    parser.add_argument("--data-root", type=Path, metavar="DIR", help="default: where the images of the training lay")
+    parser.add_argument("--count", type=int, metavar="N", help="images, spread over the split; default: all")
     parser.add_argument("--attacked", type=int, metavar="N", help="of these, spread alike; default: all")
     parser.add_argument("--steps", type=int, metavar="N", help="of the sampler; default: the checkpoint's")
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: docs/results/...")

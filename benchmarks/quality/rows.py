@@ -1,4 +1,4 @@
-"""The rows of Table 1, from the files that its runs leave: what they took, and the scores of single pictures."""
+"""The rows of Table 1, from the files that its runs leave: what they took, and the scores of single images."""
 
 import csv
 import math
@@ -62,7 +62,7 @@ def rows_of(
       about: fields of the rows known beforehand; those of `IDENTITY`, but for the protocol, are among them.
       config: the run's config.json.
       lines: its metrics.jsonl.
-      train_examples: pictures of the training split.
+      train_examples: images of the training split.
       metrics: the metrics.json of its evaluation.
     """
     train = config["train"]
@@ -104,14 +104,14 @@ def rows_of(
 
 
 REFERENCE = "lightweight_ddim"
-"""The system whose lead over each of the others is taken picture by picture."""
+"""The system whose lead over each of the others is taken image by image."""
 _SAME_RUN = (*IDENTITY, "settings")
 
 
 def picture_scores(row: Row, workdir: Path) -> dict[str, float] | None:
-    """The Dice of every picture that a row is the mean of, by the picture's id.
+    """The Dice of every image that a row is the mean of, by the image's id.
 
-    None where `workdir` does not hold them: no such run, or an evaluation that gives another mean (of other pictures,
+    None where `workdir` does not hold them: no such run, or an evaluation that gives another mean (of other images,
     or of other settings).
     """
     path = run_folder(workdir, row) / "evaluation" / "test" / "per_image.csv"
@@ -130,12 +130,12 @@ def on_the_same_pictures(rows: Sequence[Row], workdir: Path, earlier: Iterable[R
     Args:
       rows: of Table 1.
       workdir: of their runs.
-      earlier: what this gave before; it stands where the scores of single pictures are no longer in `workdir`, as long
+      earlier: what this gave before; it stands where the scores of single images are no longer in `workdir`, as long
         as the run is the same.
 
     Returns:
       Entries with the fields that tell a row from another (`IDENTITY`), its settings, `n`, and `dice_mean` and
-      `dice_ci` over the n pictures; the row that is limited to them has one itself. A system that was not scored on all
+      `dice_ci` over the n images; the row that is limited to them has one itself. A system that was not scored on all
       of them has none.
     """
     known = {(identity(entry, _SAME_RUN), entry["n"]): dict(entry) for entry in earlier}
@@ -154,9 +154,9 @@ def on_the_same_pictures(rows: Sequence[Row], workdir: Path, earlier: Iterable[R
 
 
 def leads(rows: Sequence[Row], workdir: Path, earlier: Iterable[Row] = ()) -> list[dict[str, Any]]:
-    """By how much `REFERENCE` is ahead of each other system on the pictures that both were scored on (protocol mean).
+    """By how much `REFERENCE` is ahead of each other system on the images that both were scored on (protocol mean).
 
-    The difference of two Dice of one picture varies far less than either, since hard pictures are hard for both.
+    The difference of two Dice of one image varies far less than either, since hard images are hard for both.
 
     Args:
       rows, workdir, earlier: as for `on_the_same_pictures`.

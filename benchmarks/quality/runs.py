@@ -59,10 +59,10 @@ class Run:
       system: one of `configs.table1.SYSTEMS`.
       data: a folder with images and masks; its name is the data set's.
       networks: a key of `CONFIGS`.
-      size: height and width of the pictures.
+      size: height and width of the images.
       budget_s: seconds of training.
       seed: of the weights, the order and the noise of training.
-      limit: test pictures at most, evenly over the split; None for all.
+      limit: test images at most, evenly over the split; None for all.
       device: in words; runs on different devices are different runs.
       overrides: fields of the config, as train.py takes them: "--config.FIELD=VALUE".
     """
@@ -238,7 +238,7 @@ def run_parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", required=True, metavar="ROOT", help="folders with images and masks")
     parser.add_argument("--budget", type=float, required=True, metavar="SECONDS", help="of each training")
-    parser.add_argument("--size", type=int, required=True, metavar="N", help="height and width of the pictures")
+    parser.add_argument("--size", type=int, required=True, metavar="N", help="height and width of the images")
     parser.add_argument("--networks", choices=tuple(CONFIGS), default="small", help="small (default) or full")
     parser.add_argument("--workdir", default="runs/table1", metavar="DIR", help="of the runs; default: runs/table1")
     parser.add_argument("--any-device", action="store_true", help="train full networks without a GPU as well")

@@ -64,9 +64,9 @@ RULES = {
         "paper (noise); the fields from prediction to clip_x0 say in what they differ"
     ),
     "picked": "the highest validation Dice of six, with one sample: by one step (x0, v) or by ten (noise)",
-    "flips": "if true, samples see the picture mirrored in turn: 4 samples are one of each orientation",
-    "seconds_per_image": "one picture from the array to its samples, median over the pictures without the first",
-    "dice": "protocol mean; dice_ci is a 95% percentile bootstrap over the pictures",
+    "flips": "if true, samples see the image mirrored in turn: 4 samples are one of each orientation",
+    "seconds_per_image": "one image from the array to its samples, median over the images without the first",
+    "dice": "protocol mean; dice_ci is a 95% percentile bootstrap over the images",
     "sampler": "dpm++ with 1 or 2 steps and ddpm with 1 take the steps of ddim, and are not measured again",
     "ece": "expected calibration error over all pixels, 15 bins",
 }
@@ -111,7 +111,7 @@ def settings() -> Iterator[Setting]:
 
 
 def measure(curve: Curve, setting: Setting, segmenter: Segmenter, folder: Path) -> dict[str, Any]:
-    """The row of one setting; samples see the picture mirrored if the config of the run says so.
+    """The row of one setting; samples see the image mirrored if the config of the run says so.
 
     Args:
       curve: what was trained and is scored.
@@ -214,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--targets", nargs="+", choices=tuple(TARGETS), default=tuple(TARGETS), help="default: all")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the trainings; default: 0")
     parser.add_argument("--split", choices=("val", "test"), default="test", help="default: test")
-    parser.add_argument("--limit", type=int, metavar="N", help="N pictures, evenly over the split; default: all")
+    parser.add_argument("--limit", type=int, metavar="N", help="N images, evenly over the split; default: all")
     parser.add_argument("--output", default=str(OUTPUT), metavar="FILE", help="default: docs/results/steps.json")
     given, overrides = parse_runs(parser, arguments)
     if given.limit is not None and given.limit < 1:

@@ -1,4 +1,4 @@
-"""The four systems, trained under one budget of time and scored on the same pictures: the paper's Table 1.
+"""The four systems, trained under one budget of time and scored on the same images: the paper's Table 1.
 
 python -m benchmarks.quality.table1 --data ROOT... --budget SECONDS --size N [--systems ...] [--config.FIELD=VALUE ...]
 
@@ -6,7 +6,7 @@ Writes docs/results/table1.json after every run; `python -m benchmarks.render` p
 Interrupted, the same command goes on: rows that are there are kept, and a training goes on from its last checkpoint.
 All systems come before the next data set and all data sets before the next seed, so that what is done first is a whole
 table. Exit status 1 if a run failed; the others are done all the same. Where a system was scored on part of the test
-pictures (--limit), the scores of every system on that part are written as well, from what the runs left behind.
+images (--limit), the scores of every system on that part are written as well, from what the runs left behind.
 """
 
 import argparse
@@ -44,14 +44,14 @@ RULES = {
         f"the highest Dice on the validation split, of {VALIDATIONS}, with one sample by DDIM of "
         "train.validation_steps steps; the test split is scored once"
     ),
-    "n": "where n is below n_in_split, n pictures spread evenly over the split from the first to the last",
-    "on_the_same_pictures": "where n is below n_in_split, the scores of every system on those n pictures",
+    "n": "where n is below n_in_split, n images spread evenly over the split from the first to the last",
+    "on_the_same_pictures": "where n is below n_in_split, the scores of every system on those n images",
     "leads": (
-        "Dice (protocol mean) of lightweight_ddim less that of the system, mean over the n pictures that both were "
+        "Dice (protocol mean) of lightweight_ddim less that of the system, mean over the n images that both were "
         "scored on; lead_ci is a 95% percentile bootstrap over these differences"
     ),
-    "dice_ci": "95% percentile bootstrap over the test pictures",
-    "dice_single": "of one sample alone, averaged over the samples of a picture",
+    "dice_ci": "95% percentile bootstrap over the test images",
+    "dice_single": "of one sample alone, averaged over the samples of an image",
     "protocols": "ddim_jax/aggregation/protocols.py; both are scored on the same samples",
 }
 
@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, help="default: all")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N - 1; default: 3")
     parser.add_argument(
-        "--limit", nargs="+", type=_limit, default=[], metavar="SYSTEM=N", help="N test pictures for slow systems"
+        "--limit", nargs="+", type=_limit, default=[], metavar="SYSTEM=N", help="N test images for slow systems"
     )
     parser.add_argument("--output", default=str(OUTPUT), metavar="FILE", help="default: docs/results/table1.json")
     given, overrides = parse_runs(parser, arguments)

@@ -2,7 +2,7 @@
 
 python -m benchmarks.quality.table2 [--systems ...] [--size 256] [--dtype float32|bfloat16] [--steps N]
 
-Parameters, size of the weights, and the peak memory and time of one picture with the system's own sampling, each system
+Parameters, size of the weights, and the peak memory and time of one image with the system's own sampling, each system
 in a process of its own. Writes docs/results/table2.json after every system; rows that are there, of the same device,
 are kept. On a CPU only the first steps of a long sampling are timed, and the row says how many.
 """
@@ -39,7 +39,7 @@ IDENTITY = ("system", "size", "device", "dtype", "timed_steps")
 RULES = {
     "weights_bytes": "float32 weights alone, four bytes each",
     "seconds": (
-        "one picture of that size from the array to the mask, all samples, with timed_steps steps of sampling; median "
+        "one image of that size from the array to the mask, all samples, with timed_steps steps of sampling; median "
         "of the runs after a first one that compiles"
     ),
     "peak_bytes": (
@@ -64,7 +64,7 @@ class OneImage:
 
     Args:
       system: one of `configs.table1.SYSTEMS`.
-      size: height and width of the picture.
+      size: height and width of the image.
       dtype: of the arithmetic, "float32" (on a GPU: TensorFloat-32, JAX's default) or "bfloat16"; None: float32 on a
         CPU, bfloat16 on a GPU.
       steps: steps of sampling that are timed; None: all on a GPU, `CPU_STEPS` on a CPU.

@@ -133,7 +133,7 @@ _LEADS: Columns = {
 
 
 def table2(root: Path) -> str:
-    """Memory and time of one picture, from docs/results/table2.json."""
+    """Memory and time of one image, from docs/results/table2.json."""
     rows = read_result(root / "docs" / "results" / "table2.json")["rows"]
     columns = _SYSTEM | {
         "parameters": "{parameters:,}",

@@ -15,7 +15,7 @@ def add_training_arguments(
     """Adds the options that say what is trained and where it goes; `seeds`, `workdir` and `output` are defaults."""
     parser.add_argument("--system", default="trunk_ddim", metavar="NAME", help="the network (%(default)s)")
     parser.add_argument("--steps", type=int, default=2000, metavar="N", help="of each training (%(default)s)")
-    parser.add_argument("--size", type=int, default=64, metavar="N", help="side of the pictures (%(default)s)")
+    parser.add_argument("--size", type=int, default=64, metavar="N", help="side of the images (%(default)s)")
     default = " ".join(map(str, seeds))
     parser.add_argument(
         "--seeds", nargs="+", type=int, default=list(seeds), metavar="N", help=f"of each row; default: {default}"
@@ -25,10 +25,10 @@ def add_training_arguments(
 
 
 def folder_config_of(data: Path, given: argparse.Namespace, seed: int, *, rotation: float, validations: int) -> Any:
-    """The config of configs/folder.py on the pictures of `data`, with what `given` says of `add_training_arguments`.
+    """The config of configs/folder.py on the images of `data`, with what `given` says of `add_training_arguments`.
 
     Args:
-      rotation: pictures are turned by up to so many degrees.
+      rotation: images are turned by up to so many degrees.
       validations: in a run, at even distances; the best of them picks the checkpoint.
     """
     config = folder_config.get_config()

@@ -1,12 +1,12 @@
-"""Scores runs on the test pictures of their own source, and on whole folders of pictures from elsewhere.
+"""Scores runs on the test images of their own source, and on whole folders of images from elsewhere.
 
 python -m benchmarks.quality.transfer --runs RUN... [--against RUN...] --elsewhere FOLDER [--data FOLDER]
 
-All at the picture's own size, the test split once for each row. RUN is trained on a folder with images and masks, whose
+All at the image's own size, the test split once for each row. RUN is trained on a folder with images and masks, whose
 name is the data set's, or is a file of packed weights of one; all runs of a call are of one data set. Writes a row for
-each run and source into docs/results/transfer.json and, with --against, what the first runs gain over those, picture by
-picture and seed by seed, into docs/results/paired.json; `python -m benchmarks.render` puts the tables into the pages.
-What the evaluations write stays in --workdir, pictures of the worst and the median masks among it: they show patients,
+each run and source into docs/results/transfer.json and, with --against, what the first runs gain over those, image by
+image and seed by seed, into docs/results/paired.json; `python -m benchmarks.render` puts the tables into the pages.
+What the evaluations write stays in --workdir, images of the worst and the median masks among it: they show patients,
 keep them out of the project.
 """
 
@@ -30,20 +30,20 @@ from ddim_jax.runtime.errors import InputError, report_input_errors
 OUTPUT, PAIRED = (ROOT / "docs" / "results" / name for name in ("transfer.json", "paired.json"))
 IDENTITY = ("dataset", "source", "system", "augmentation", "size", "train_steps", "seed")
 RULES = {
-    "source": "test: the test split of the folder that was trained on; elsewhere: all pictures of another folder",
-    "dice_mean": "protocol mean, at each picture's own size; dice_ci is a 95% percentile bootstrap over the pictures",
-    "dice_of_structures": "over the pictures whose truth is not empty",
-    "kept_dice": "when the most doubtful fifth of the pictures is set aside",
-    "false_alarms": "pictures whose truth is empty and whose mask is not, of empty_truths",
+    "source": "test: the test split of the folder that was trained on; elsewhere: all images of another folder",
+    "dice_mean": "protocol mean, at each image's own size; dice_ci is a 95% percentile bootstrap over the images",
+    "dice_of_structures": "over the images whose truth is not empty",
+    "kept_dice": "when the most doubtful fifth of the images is set aside",
+    "false_alarms": "images whose truth is empty and whose mask is not, of empty_truths",
     "doubt_correlation": "rank correlation of the doubt with Dice",
-    "area_coverage": "share of the pictures whose true area is in the calibrated interval; null: the run has none",
+    "area_coverage": "share of the images whose true area is in the calibrated interval; null: the run has none",
 }
 PAIRED_IDENTITY = ("dataset", "source", "systems", "augmentation", "size", "seeds")
 PAIRED_RULES = {
-    "dice": "the mean over pictures and seeds, at each picture's own size, protocol mean: of both systems; "
+    "dice": "the mean over images and seeds, at each image's own size, protocol mean: of both systems; "
     "dice_of_seeds: of each seed",
-    "gain": "the mean of the first less the second, the same picture and seed; gain_ci: 95% percentile bootstrap over "
-    "seeds and pictures, 5000 resamples",
+    "gain": "the mean of the first less the second, the same image and seed; gain_ci: 95% percentile bootstrap over "
+    "seeds and images, 5000 resamples",
     "train_steps": "of both systems: as many as take equal time",
 }
 
@@ -73,7 +73,7 @@ def row_of(metrics: Mapping[str, Any], per_image: Sequence[Mapping[str, str]]) -
 
 
 def about_run(run: Path, data: Path | None) -> dict[str, Any]:
-    """The fields of a row that say which run it is of; packed weights do not say where their pictures lay."""
+    """The fields of a row that say which run it is of; packed weights do not say where their images lay."""
     config = read_config(run)
     return {
         "dataset": Path(data or config["data"]["root"]).resolve().name,
@@ -86,7 +86,7 @@ def about_run(run: Path, data: Path | None) -> dict[str, Any]:
 
 
 Scored = tuple[dict[str, Any], dict[str, float]]
-"""The row of a run on a source, and the Dice of each of its pictures."""
+"""The row of a run on a source, and the Dice of each of its images."""
 
 
 def score(run: Path, data: Path | None, elsewhere: Path, workdir: Path) -> list[Scored]:
@@ -94,7 +94,7 @@ def score(run: Path, data: Path | None, elsewhere: Path, workdir: Path) -> list[
 
     Args:
       run: a run of train.py.
-      data: where the pictures of the training lie; None for where they lay then.
+      data: where the images of the training lie; None for where they lay then.
       elsewhere: a folder with images and masks, all of which are scored.
       workdir: a folder for what the evaluations write.
 
@@ -117,7 +117,7 @@ def check_pairs(runs: Sequence[Path], against: Sequence[Path], data: Path | None
     """Refuses runs that cannot be compared in pairs, before any is evaluated.
 
     Raises:
-      InputError: the n-th of `against` is not of the seed, pictures, size and augmentation of the n-th of `runs`.
+      InputError: the n-th of `against` is not of the seed, images, size and augmentation of the n-th of `runs`.
     """
     if against and len(runs) != len(against):
         raise InputError(f"--against has {len(against)} runs and --runs {len(runs)}; expected one for each")
@@ -227,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             scored.append(score(run, given.data, given.elsewhere, given.workdir))
             for row, _ in scored[-1]:
                 add_row(given.output, RULES, row, IDENTITY)
-                print(f"{run}, {row['source']}: Dice {row['dice_mean']:.3f} of {row['n']} pictures", flush=True)
+                print(f"{run}, {row['source']}: Dice {row['dice_mean']:.3f} of {row['n']} images", flush=True)
         for of_source in zip(*scored, strict=True) if given.against else ():
             row = pair(of_source[: len(given.runs)], of_source[len(given.runs) :])
             add_row(given.paired, PAIRED_RULES, row, PAIRED_IDENTITY)

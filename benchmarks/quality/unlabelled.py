@@ -1,14 +1,14 @@
-"""Trains on few labelled pictures, with unlabelled ones beside them or before them, and on all of them labelled.
+"""Trains on few labelled images, with unlabelled ones beside them or before them, and on all of them labelled.
 
 python -m benchmarks.quality.unlabelled --data FOLDER [--labels N] [--steps N] [--size N] [--seeds N...]
 [--rows ROW...] [--pretrain-steps N]
 
-FOLDER has images, masks and a splits.csv. Of its training split N pictures keep their masks, drawn by the seed; the
+FOLDER has images, masks and a splits.csv. Of its training split N images keep their masks, drawn by the seed; the
 others are `data.unlabelled` of the second row, and what the third is pre-trained on (`ddim-jax pretrain`). All rows:
 configs/folder.py turned by any angle, the same steps, the same validation split, which picks the checkpoint; the test
-split is scored once for each row, at each picture's own size. Writes docs/results/unlabelled.json; `python -m
+split is scored once for each row, at each image's own size. Writes docs/results/unlabelled.json; `python -m
 benchmarks.render` puts the table into the page. A run that is there already is not trained again. The copies of
-pictures below DIR show patients: keep them out of the project.
+images below DIR show patients: keep them out of the project.
 """
 
 import argparse
@@ -38,16 +38,16 @@ FEW, MORE, BEFORE, ALL = "few", "few and unlabelled", "pre-trained", "all"
 ROWS = (FEW, MORE, BEFORE, ALL)
 IDENTITY = ("dataset", "system", "row", "labelled", "size", "steps", "pretrain_steps", "seed")
 RULES = {
-    "row": f"{FEW}: that many labelled pictures alone; {MORE}: the rest of the training split without masks beside "
+    "row": f"{FEW}: that many labelled images alone; {MORE}: the rest of the training split without masks beside "
     f"them; {BEFORE}: the few, after pretrain_steps of denoising on the rest; {ALL}: the whole split with masks",
-    "dice_mean": "test split, protocol mean, at each picture's own size; dice_ci is a 95% bootstrap over the pictures",
+    "dice_mean": "test split, protocol mean, at each image's own size; dice_ci is a 95% bootstrap over the images",
     "dice_val": "validation split at the training size, of the checkpoint that it picked",
     "train_cpu_seconds": "processor time of all threads, pre-training included; null: a part was there already",
 }
 
 
 def copied(data: Path, labels: int, seed: int, workdir: Path) -> tuple[Path, Path]:
-    """Folders below `workdir` with the pairs of which the training split is cut down, and with the other pictures."""
+    """Folders below `workdir` with the pairs of which the training split is cut down, and with the other images."""
     place = workdir / f"{data.resolve().name}_{labels}_{seed}"
     few, others = place / "labelled", place / "unlabelled"
     if (few / "splits.csv").exists():
@@ -80,7 +80,7 @@ def config_of(row: str, given: argparse.Namespace, few: Path, others: Path, seed
 
 
 def pretrained(given: argparse.Namespace, few: Path, others: Path, seed: int) -> tuple[Path, bool]:
-    """The file of a pre-training on the other pictures, for as many steps as `given` says, and True where it is new."""
+    """The file of a pre-training on the other images, for as many steps as `given` says, and True where it is new."""
     file = few.parent / f"{given.system}_{BEFORE}_{given.size}_{given.pretrain_steps}.safetensors"
     if file.exists():
         return file, False
@@ -94,12 +94,12 @@ def row_of(row: str, given: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Trains and scores one row.
 
     Raises:
-      InputError: there are not more training pictures than are to keep their masks.
+      InputError: there are not more training images than are to keep their masks.
       KeyboardInterrupt: as `benchmarks.quality.trainings.train_to_end`.
     """
     pictures = len(load_dataset("folder", "train", root=given.data, read_only=True))
     if not 1 <= given.labels < pictures:
-        raise InputError(f"--labels is {given.labels}; expected 1 to below the {pictures} training pictures of --data")
+        raise InputError(f"--labels is {given.labels}; expected 1 to below the {pictures} training images of --data")
     few, others = copied(given.data, given.labels, seed, given.workdir)
     run = few.parent / f"{given.system}_{row.replace(' ', '_')}_{given.size}_{given.steps}"
     config, is_new, began = config_of(row, given, few, others, seed), True, time.process_time()
@@ -143,7 +143,7 @@ def validation_dice(run: Path, step: int) -> float:
 
 
 def gap_closed(few: Sequence[Row], own: Sequence[Row], whole: Sequence[Row]) -> float | None:
-    """The share of the gap in mean Dice between few and all labelled pictures that the rows `own` close.
+    """The share of the gap in mean Dice between few and all labelled images that the rows `own` close.
 
     None where the three were not measured with the same seeds, or there is no gap.
     """
@@ -154,9 +154,9 @@ def gap_closed(few: Sequence[Row], own: Sequence[Row], whole: Sequence[Row]) -> 
 
 
 def means(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """For each row the mean over its seeds, how many these are, and `gap_closed` where it has unlabelled pictures.
+    """For each row the mean over its seeds, how many these are, and `gap_closed` where it has unlabelled images.
 
-    A pre-training of another length is another row, beside the same rows of few and all pictures.
+    A pre-training of another length is another row, beside the same rows of few and all images.
     """
     about = tuple(name for name in IDENTITY if name not in ("row", "seed", "pretrain_steps"))
     found = []
@@ -216,7 +216,7 @@ _COLUMNS: Columns = {
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, type=Path, metavar="FOLDER", help="with images, masks and splits.csv")
-    parser.add_argument("--labels", type=int, default=50, metavar="N", help="pictures that keep masks (%(default)s)")
+    parser.add_argument("--labels", type=int, default=50, metavar="N", help="images that keep masks (%(default)s)")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help=f"{', '.join(ROWS)}")
     parser.add_argument("--pretrain-steps", type=int, metavar="N", help="of denoising (default: as --steps)")
     add_training_arguments(parser, seeds=(0,), workdir="runs/unlabelled", output=OUTPUT)
@@ -227,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for name in given.rows:
                 row = row_of(name, given, seed)
                 add_row(given.output, RULES, row, IDENTITY)
-                print(f"seed {seed}, {name}: Dice {row['dice_mean']:.3f} of {row['n']} pictures", flush=True)
+                print(f"seed {seed}, {name}: Dice {row['dice_mean']:.3f} of {row['n']} images", flush=True)
     return 0
 
 

@@ -1,11 +1,11 @@
-"""Measures how well pictures unlike those of the calibration are told from a checkpoint's own.
+"""Measures how well images unlike those of the calibration are told from a checkpoint's own.
 
 python -m benchmarks.quality.unlike --ckpt CKPT --own FOLDER [--elsewhere FOLDER] [--others FOLDER...]
 
 CKPT is calibrated; no network runs. FOLDER has images and masks: --own is the one that was trained on, --elsewhere
-holds pictures of the same structures from another source, --others of other structures; of a folder with a splits.csv
-its test split counts, else all. Noise, flat greys and the own pictures inverted or turned by a right angle are made
-here. Writes a row for each kind of pictures into docs/results/unlike.json; `python -m benchmarks.render` puts the table
+holds images of the same structures from another source, --others of other structures; of a folder with a splits.csv
+its test split counts, else all. Noise, flat greys and the own images inverted or turned by a right angle are made
+here. Writes a row for each kind of images into docs/results/unlike.json; `python -m benchmarks.render` puts the table
 into the pages.
 """
 
@@ -31,7 +31,7 @@ RULES = {
     "pictures": "the test split of the folder that was trained on, and what is compared with it",
     "flagged": "of n, those with an unlikeness above 1",
     "median": "of the unlikeness",
-    "auroc": "the chance that one of these pictures is more unlike the calibration than one of the own test split",
+    "auroc": "the chance that one of these images is more unlike the calibration than one of the own test split",
 }
 _MADE = 20
 
@@ -43,7 +43,7 @@ def auroc(own: Sequence[float], others: Sequence[float]) -> float:
 
 
 def made(own: Sequence[np.ndarray]) -> dict[str, list[np.ndarray]]:
-    """Pictures that are made: uint8 [H, W, 3] by their kind."""
+    """Images that are made: uint8 [H, W, 3] by their kind."""
     rng = np.random.default_rng(0)
     return {
         "noise": [rng.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(_MADE)],
@@ -54,7 +54,7 @@ def made(own: Sequence[np.ndarray]) -> dict[str, list[np.ndarray]]:
 
 
 def rows_of(dataset: str, reference: Reference, pictures: dict[str, Iterable[np.ndarray]]) -> list[dict[str, Any]]:
-    """A row for each kind of pictures; the first is the own test split."""
+    """A row for each kind of images; the first is the own test split."""
     found, own = [], []
     for kind, images in pictures.items():
         values = [reference.unlikeness(describe_picture(image)) for image in images]
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with report_input_errors("stopped"):
         reference, why_not = Segmenter.load(given.ckpt).reference()
         if reference is None:
-            raise InputError(f"{given.ckpt} judges no picture: {why_not}")
+            raise InputError(f"{given.ckpt} judges no image: {why_not}")
         own = _read(given.own)
         pictures = {"own test split": own}
         if given.elsewhere is not None:

@@ -212,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suite", choices=SUITES, required=True)
     parser.add_argument("--quick", action="store_true", help="fewer runs, and no standard network")
-    parser.add_argument("--tiny", action="store_true", help="small networks on small pictures: a trial of the code")
+    parser.add_argument("--tiny", action="store_true", help="small networks on small images: a trial of the code")
     parser.add_argument("--threads", type=int, metavar="N", help="processors that either side may use (all)")
     parser.add_argument("--output", metavar="FILE", help="the result file; --tiny needs one")
     parser.add_argument(

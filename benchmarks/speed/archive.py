@@ -1,11 +1,11 @@
-"""An archive of many small pictures segmented by one process: its memory, its speed and how long the device waits.
+"""An archive of many small images segmented by one process: its memory, its speed and how long the device waits.
 
-python -m benchmarks.speed.archive                                                   (20,000 pictures, a tiny network)
+python -m benchmarks.speed.archive                                                   (20,000 images, a tiny network)
 python -m benchmarks.speed.archive --network recommended --count 400 --size 256      (the speed of configs/fast.py)
 
-Generates the pictures in a temporary folder, segments all of them and a tenth of them as sample.py does, each in a
-process of its own, and adds a row to docs/results/archive.json, in the place of one of the same network, pictures and
-device. What the larger run held more memory at its end, by the pictures it had more, is what memory grows by. Both
+Generates the images in a temporary folder, segments all of them and a tenth of them as sample.py does, each in a
+process of its own, and adds a row to docs/results/archive.json, in the place of one of the same network, images and
+device. What the larger run held more memory at its end, by the images it had more, is what memory grows by. Both
 networks have random weights. With the tiny one files, and not arithmetic, are most of the work. Linux alone tells what
 is measured.
 """
@@ -36,14 +36,14 @@ from ddim_jax.runtime.errors import report_input_errors
 OUTPUT = ROOT / "docs" / "results" / "archive.json"
 RULES = {
     "seconds": "of the whole run, from listing the files to the merged index, without compiling",
-    "waited_share": "of these seconds, the share in which no picture could be started because the next was not read "
+    "waited_share": "of these seconds, the share in which no image could be started because the next was not read "
     "yet: the device was idle for want of input no longer than this",
-    "peak_bytes": "the most memory that was resident while all pictures were segmented, from listing the files to the "
+    "peak_bytes": "the most memory that was resident while all images were segmented, from listing the files to the "
     "merged index; all threads share one arena of malloc",
-    "held_bytes_of_a_tenth": "resident memory while a fresh process segmented a tenth of the pictures: the median of "
+    "held_bytes_of_a_tenth": "resident memory while a fresh process segmented a tenth of the images: the median of "
     "the last fifth of the time, every five seconds after malloc_trim had given back what was free",
     "held_bytes": "the same of a fresh process that segmented all of them",
-    "bytes_per_picture": "the difference of the two, by the pictures that the second had more",
+    "bytes_per_picture": "the difference of the two, by the images that the second had more",
     "result_bytes": "the sizes of all files that were written, the index included; masks of random weights are noise, "
     "which packs badly",
     "result_disk_bytes": "the blocks that the file system gave these files, 512 bytes times st_blocks",
@@ -52,13 +52,13 @@ IDENTITY = ("network", "pictures", "picture_size", "device", "batch_size")
 """Fields that tell one row from another."""
 NETWORKS = {"tiny": "tiny", "recommended": "small"}
 """The networks of `benchmarks.speed.startup`, by their names here: two levels, and that of configs/fast.py."""
-_WARM = 64  # pictures that are segmented before memory is measured
+_WARM = 64  # images that are segmented before memory is measured
 # With an arena for each thread, the peak is a matter of which threads meet, and jumps by 9 MB at a time.
 _ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
 
 
 def write_pictures(folder: Path, count: int, size: int) -> None:
-    """Writes `count` different pictures of noise as PNG, [size, size] in colour, a thousand a folder."""
+    """Writes `count` different images of noise as PNG, [size, size] in colour, a thousand a folder."""
     for number in range(count):
         path = folder / f"{number // 1000:03}" / f"{number:06}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,14 +67,14 @@ def write_pictures(folder: Path, count: int, size: int) -> None:
 
 
 def untrained(network: str, size: int) -> Segmenter:
-    """One of `NETWORKS` with random weights, for pictures of `size` pixels."""
+    """One of `NETWORKS` with random weights, for images of `size` pixels."""
     with tempfile.TemporaryDirectory() as folder:
         save_untrained(Path(folder), NETWORKS[network], size)
         return Segmenter.load(folder)
 
 
 def link_some(pictures: Path, folder: Path, count: int) -> None:
-    """Makes `folder` hold the first `count` of the pictures, without copying them."""
+    """Makes `folder` hold the first `count` of the images, without copying them."""
     for path in sorted(pictures.rglob("*.png"))[:count]:
         link = folder / path.relative_to(pictures)
         link.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ class Run:
 
     Args:
       network: of `NETWORKS`.
-      size: of the pictures' sides.
+      size: of the images' sides.
     """
 
     def __init__(self, network: str, size: int):
@@ -107,9 +107,9 @@ class Run:
         }
 
     def segment(self, warm: str, pictures: str, output: str, prefetch: int) -> dict[str, Any]:
-        """Segments a folder: pictures done, seconds, of these those that were waited for input, and memory.
+        """Segments a folder: images done, seconds, of these those that were waited for input, and memory.
 
-        Before, unmeasured, it segments the folder `warm`: what the first pictures make threads and allocators keep is
+        Before, unmeasured, it segments the folder `warm`: what the first images make threads and allocators keep is
         then there in a short run as in a long one.
         """
         segment_files(self._segmenter, warm, f"{output}_warm", prefetch=prefetch)
@@ -126,10 +126,10 @@ class Run:
 
 
 def measure(network: str, count: int, size: int, prefetch: int) -> dict[str, Any]:
-    """The row of a run with `count` pictures and one with a tenth of them.
+    """The row of a run with `count` images and one with a tenth of them.
 
     Raises:
-      RuntimeError: a picture could not be read.
+      RuntimeError: an image could not be read.
     """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -144,7 +144,7 @@ def measure(network: str, count: int, size: int, prefetch: int) -> dict[str, Any
                 places = [str(folder / place) for place in ("warm", name, f"{name}_results")]
                 found = worker.call("segment", *places, prefetch)
             if found["done"] != expected:
-                raise RuntimeError(f"{found['done']} of {expected} pictures segmented")
+                raise RuntimeError(f"{found['done']} of {expected} images segmented")
             return about, found
 
         about, whole = run("pictures", count)
@@ -174,8 +174,8 @@ def measure(network: str, count: int, size: int, prefetch: int) -> dict[str, Any
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=20_000, metavar="N", help="pictures, at least 10 (default: 20000)")
-    parser.add_argument("--size", type=int, default=64, metavar="PIXELS", help="of the pictures' sides (default: 64)")
+    parser.add_argument("--count", type=int, default=20_000, metavar="N", help="images, at least 10 (default: 20000)")
+    parser.add_argument("--size", type=int, default=64, metavar="PIXELS", help="of the images' sides (default: 64)")
     parser.add_argument("--network", choices=tuple(NETWORKS), default="tiny", help="default: tiny")
     parser.add_argument("--prefetch", type=int, default=4, metavar="N", help="as sample.py (default: 4)")
     parser.add_argument("--output", default=OUTPUT, metavar="FILE", help="default: docs/results/archive.json")
@@ -186,9 +186,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         row = measure(given.network, given.count, given.size, given.prefetch)
     add_row(Path(given.output), RULES, row, IDENTITY)
     print(
-        f"{row['pictures']} pictures, {row['images_per_second']} a second; the device waited {row['waited_share']:.1%} "
+        f"{row['pictures']} images, {row['images_per_second']} a second; the device waited {row['waited_share']:.1%} "
         f"of the time; memory held {row['held_bytes_of_a_tenth'] / 2**20:.0f} MiB for a tenth of them, "
-        f"{row['held_bytes'] / 2**20:.0f} MiB for all, {row['bytes_per_picture']:.0f} bytes a picture: {given.output}"
+        f"{row['held_bytes'] / 2**20:.0f} MiB for all, {row['bytes_per_picture']:.0f} bytes an image: {given.output}"
     )
     return 0
 

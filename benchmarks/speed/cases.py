@@ -40,11 +40,11 @@ class Case:
 
     Attributes:
       kind: "forward", one evaluation of the network; "train_step", noise, forward, backward, Adam and EMA; "segment",
-        all samples of one picture; "train_loop", `train_step` with augmentation inside the whole training loop.
+        all samples of one image; "train_loop", `train_step` with augmentation inside the whole training loop.
       model: as for `ddim_jax.models.create_model`.
       dtype: one of `DTYPES`.
-      size: height and width of the pictures.
-      batch: pictures; for "segment" the samples of all its pictures.
+      size: height and width of the images.
+      batch: images; for "segment" the samples of all its images.
       sides: of `SIDES`, in that order.
       steps: network evaluations of a sampler; None for the other kinds.
       overrides: the preset and fields of the network, as for `create_model`; none for the paper's size.
@@ -83,7 +83,7 @@ def suite_cases(suite: str, *, quick: bool = False, tiny: bool = False) -> list[
     Args:
       suite: which.
       quick: leave out the standard network.
-      tiny: small networks on 16 x 16 pictures: every path of the code, no figure of any use.
+      tiny: small networks on 16 x 16 images: every path of the code, no figure of any use.
     """
     cases = {"cpu": _cpu_cases, "gpu": _gpu_cases, "small": _small_cases}[suite]()
     if quick:

@@ -2,7 +2,7 @@
 
 In minutes: --only lung_xray, or --only lightweight_ddim --formats onnx --repeats 3.
 
-Each case is a network with its sampling, from a normalised picture to probability, uncertainty and mask, one picture
+Each case is a network with its sampling, from a normalised image to probability, uncertainty and mask, one image
 in a call: by `Segmenter`, which draws its noise within that time, and by the exported file in its own runtime. They
 take turns, each time in another order; all use the threads that they choose by themselves. Writes
 docs/results/exported.json.
@@ -39,7 +39,7 @@ IDENTITY = ("network", "size", "by")
 NETWORKS = ("lung_xray", "lightweight_ddim")
 OUTPUT = ROOT / "docs" / "results" / "exported.json"
 RULES = {
-    "median_s": "seconds of a picture, median of `repeats` turns; compilation and loading apart",
+    "median_s": "seconds of an image, median of `repeats` turns; compilation and loading apart",
     "times": "median_s by that of JAX",
     "probability": "largest difference of a probability from JAX on the phantoms of the check; no mask pixel differs",
     "kernels": "JAX had its compiled CPU kernels",

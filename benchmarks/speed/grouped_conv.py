@@ -88,7 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", required=True, metavar="FILE")
     parser.add_argument("--batch", type=int, default=20)
-    parser.add_argument("--scale", type=int, default=1, help="divide the sides of the pictures by this")
+    parser.add_argument("--scale", type=int, default=1, help="divide the sides of the images by this")
     parser.add_argument("--ordinary", action="store_true", help="without groups")
     parser.add_argument("--dtype", choices=DTYPES, default="bfloat16")
     given = parser.parse_args()

@@ -21,7 +21,7 @@ from ddim_jax.inference.segmentation import starting_noise
 from ddim_jax.models import create_model, example_inputs
 
 SEED = 0
-"""Seed of the weights and pictures, and of the training step, whose own draws the other sides are given."""
+"""Seed of the weights and images, and of the training step, whose own draws the other sides are given."""
 RECOMMENDED = "trunk_ddim"
 """The network that is measured in the setting of configs/folder.py; the others are in the paper's."""
 _WATCHED = ("conv_in.weight", "mid.block_1.conv1.weight", "conv_out.weight")
@@ -52,7 +52,7 @@ class Setting:
 
 
 def recommended_config() -> dict[str, Any]:
-    """The config of configs/folder.py, resolved, without pictures."""
+    """The config of configs/folder.py, resolved, without images."""
     config = folder.get_config()
     config.data.root = "."  # of which nothing is read
     return resolve_config(config)

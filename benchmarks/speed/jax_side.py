@@ -125,7 +125,7 @@ class JaxSide:
         return jax.jit(segment), arguments, lambda program: lambda: program(*arguments)
 
     def _segment_pictures(self):
-        """Segments as `ddim_jax.inference.Segmenter` does, noise included: on a CPU picture after picture."""
+        """Segments as `ddim_jax.inference.Segmenter` does, noise included: on a CPU image after image."""
         pictures = self._case.pictures
         options = SamplingOptions(self._case.steps, self._case.batch // pictures, flips=True).program()
         how = {"options": options, "in_turn": self._device.platform == "cpu"}

@@ -37,12 +37,12 @@ OUTPUT = ROOT / "docs" / "results" / "processes.json"
 RULES = {
     "one": "images a second of one process that is tied to one processor, median of `repeats`",
     "two": "the same of two processes, each tied to a processor of its own",
-    "training": "median over the run, compilation and validation apart; batch_of_one and batch_of_two are the pictures "
+    "training": "median over the run, compilation and validation apart; batch_of_one and batch_of_two are the images "
     "of a step, of both processes together",
-    "segmenting": "all pictures over the time of the process that ends last; loading and compilation apart",
+    "segmenting": "all images over the time of the process that ends last; loading and compilation apart",
 }
 BATCHES = ((16, 16), (16, 32), (64, 128))
-"""Pictures of a step of one process and of two: the same in all, and the same for each of the two."""
+"""Images of a step of one process and of two: the same in all, and the same for each of the two."""
 LOG_EVERY = 10
 """Steps of which one speed is reported."""
 
@@ -56,7 +56,7 @@ class Segmenting:
         self._segmenter.segment(np.zeros((size, size, 3), np.uint8))  # compiles
 
     def segment(self, pictures: str, output: str, index: int, count: int) -> int:
-        """The number of pictures that this process segmented."""
+        """The number of images that this process segmented."""
         done = segment_files(self._segmenter, pictures, output, process_index=index, process_count=count)
         return done.done
 
@@ -81,7 +81,7 @@ def segmenting(cpus: Sequence[int], folder: Path, pictures: int, size: int, repe
             found = list(threads.map(one, range(len(workers))))
             seconds = time.perf_counter() - start
             if sum(found) != pictures:
-                raise RuntimeError(f"{found} of {pictures} pictures were segmented")
+                raise RuntimeError(f"{found} of {pictures} images were segmented")
             return pictures / seconds
 
         rate([first, second], folder / "warm")
@@ -100,7 +100,7 @@ def train(cpus: Sequence[int], workdir: Path, *, steps: int, size: int, batch: i
       workdir: of the run; it is not there yet.
       steps: of training.
       size: height and width.
-      batch: pictures of a step, of all processes together.
+      batch: images of a step, of all processes together.
 
     Raises:
       RuntimeError: a process ended with another status than 0.
@@ -139,7 +139,7 @@ def train(cpus: Sequence[int], workdir: Path, *, steps: int, size: int, batch: i
 def training(
     cpus: Sequence[int], folder: Path, steps: int, size: int, repeats: int, batches: tuple[int, int]
 ) -> dict[str, Any]:
-    """The row of training `steps` steps of `batches` pictures, on one process and on two."""
+    """The row of training `steps` steps of `batches` images, on one process and on two."""
     rates = {1: [], 2: []}
     for repeat in range(repeats):
         for count, batch in zip(rates, batches, strict=True):

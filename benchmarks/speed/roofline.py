@@ -6,7 +6,7 @@ additions and softmax count nothing.
 
 The bytes are those that a program must move which keeps nothing but one layer at a time near the processor: every
 convolution and matrix product reads its operands, weights included, and writes its result once; everything between
-two of them happens on the way. Convolutions after an upsampling are charged with the upsampled picture.
+two of them happens on the way. Convolutions after an upsampling are charged with the upsampled image.
 
 - forward: as said.
 - segment: as many forward passes as steps.

@@ -1,10 +1,10 @@
-"""Times a call of sample.py besides its pictures: the first one, and those that find what it left on disk.
+"""Times a call of sample.py besides its images: the first one, and those that find what it left on disk.
 
 python -m benchmarks.speed.startup [--networks full small] [--size 256] [--repeats 5]
 
 Saves a checkpoint of the recommended configuration (configs/fast.py) with random weights, with the network of the paper
-("full") or its own ("small"), and starts sample.py on new pictures: on one, and on five. The difference is the time of
-four pictures, and what is left of a call with one is its start. Writes docs/results/startup.json.
+("full") or its own ("small"), and starts sample.py on new images: on one, and on five. The difference is the time of
+four images, and what is left of a call with one is its start. Writes docs/results/startup.json.
 """
 
 import argparse
@@ -37,16 +37,16 @@ OUTPUT = ROOT / "docs" / "results" / "startup.json"
 NETWORKS = ("full", "small")
 RULES = {
     "first_call_s": (
-        "sample.py on one picture, from the start of the process to its end, with no compiled program on disk; the "
+        "sample.py on one image, from the start of the process to its end, with no compiled program on disk; the "
         "files of the libraries may be in memory already"
     ),
-    "call_s": "the same with another picture of the same size, median of `repeats`; each finds the traced program",
-    "picture_s": "(a call with five pictures - a call with one) / 4, medians: what one picture more takes",
+    "call_s": "the same with another image of the same size, median of `repeats`; each finds the traced program",
+    "picture_s": "(a call with five images - a call with one) / 4, medians: what one image more takes",
     "start_s": "call_s - picture_s: loading the libraries, the checkpoint and the program, writing, ending",
 }
 IDENTITY = ("network", "size", "device", "compiled_cpu_kernels")
 """Fields that tell one row from another."""
-_MORE = 4  # pictures
+_MORE = 4  # images
 
 
 def configuration(network: str, size: int) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def measure(network: str, size: int, repeats: int, device: str) -> dict[str, Any
 
 
 class _Calls:
-    """Starts sample.py on pictures that it never saw, with a cache of its own."""
+    """Starts sample.py on images that it never saw, with a cache of its own."""
 
     def __init__(self, folder: Path, size: int):
         self._folder, self._size, self._made = folder, size, 0
@@ -129,7 +129,7 @@ class _Calls:
         return sorted(str(path) for path in (self._folder / "cache").rglob("traced/*/*.bin"))
 
     def seconds(self, pictures: int) -> float:
-        """Seconds of a call with so many pictures."""
+        """Seconds of a call with so many images."""
         call = self._folder / str(self._made)
         call.mkdir()
         for _ in range(pictures):
@@ -157,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         row = measure(network, given.size, given.repeats, device)
         print(
             f"{network}: first call {row['first_call_s']} s, then {row['call_s']} s, of which {row['picture_s']} s a "
-            f"picture: starts in {row['start_s']} s",
+            f"image: starts in {row['start_s']} s",
             flush=True,
         )
         add_row(Path(given.output), RULES, row, IDENTITY)

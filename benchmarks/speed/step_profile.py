@@ -2,7 +2,7 @@
 
 python -m benchmarks.speed.step_profile [--network lightweight_ddim] [--label X]
 
-The step of configs/folder.py (64 x 64, 16 pictures, float32), or that of another network in the paper's setting as
+The step of configs/folder.py (64 x 64, 16 images, float32), or that of another network in the paper's setting as
 `python -m benchmarks.speed` measures it, on one thread, so that the times of its operations add up: XLA's own trace
 says how long each took, its compiled program what each is for. What no operation accounts for is the overhead of
 calls. Each label of a network is a row of docs/results/step_profile.json; runs of the same label replace it.
@@ -80,7 +80,7 @@ class Operation(NamedTuple):
     Attributes:
       kind: of `kind_of`, as the table has it.
       about: the name that it was traced under.
-      side, flops: of a convolution, the height of its pictures and its multiplications and additions; else None, 0.
+      side, flops: of a convolution, the height of its images and its multiplications and additions; else None, 0.
     """
 
     kind: str

@@ -7,8 +7,8 @@ from benchmarks.speed.bars import bars_of
 from benchmarks.tables import Columns, Row, distinct, mebibytes, met, of_commit, plain, seconds, table
 
 _ENOUGH_PICTURES, _LEAST_RATIO, _MOST_WAITED, _MOST_GROWTH = 10_000, 1.7, 0.1, 500
-"""Targets of archives and of two processes: below so many pictures growth is chance; images a second of two by those of
-one; share of the time waited for input; bytes of memory a picture."""
+"""Targets of archives and of two processes: below so many images growth is chance; images a second of two by those of
+one; share of the time waited for input; bytes of memory an image."""
 
 
 def suite(root: Path, name: str) -> str:
@@ -78,7 +78,7 @@ _SUITE: Columns = {
 
 
 def startup(root: Path) -> str:
-    """The time of a call of sample.py besides its pictures."""
+    """The time of a call of sample.py besides its images."""
     columns = {
         "network": "{network} `{model}`",
         "size": "{size} x {size}",
@@ -102,7 +102,7 @@ def archive(root: Path) -> str:
 
     columns = {
         "network": "{network}",
-        "images": "{pictures:,} of {picture_size} x {picture_size}",
+        "images": "{images:,} of {picture_size} x {picture_size}",
         "device": "{device}",
         "images a second": "{images_per_second:.1f}",
         "waited": "{waited_share:.1%}",

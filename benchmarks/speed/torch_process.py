@@ -86,10 +86,10 @@ class MaskPrediction:
         return sum(_cross_entropy_dice(logits, truth) for logits in answers)
 
     def sampler(self, network, image: Tensor, noise: Tensor, steps: int):
-        """Builds the function that makes samples [P S, 1, H, W], all of one picture first, of `image` [P, 3, H, W].
+        """Builds the function that makes samples [P S, 1, H, W], all of one image first, of `image` [P, 3, H, W].
 
-        The pictures hold 0 to 255. The samples of one see it in turn as it is, mirrored left to right, top to bottom,
-        and both, and are turned back. With one step and no more than four samples, no picture is encoded twice. The
+        The images hold 0 to 255. The samples of one see it in turn as it is, mirrored left to right, top to bottom,
+        and both, and are turned back. With one step and no more than four samples, no image is encoded twice. The
         function takes the noise [P S, 1, H, W] they start from, or draws it.
         """
         pictures, samples = len(image), len(noise) // len(image)

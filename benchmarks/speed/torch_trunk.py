@@ -96,7 +96,7 @@ class Head(nn.Module):
         self.out_conv = nn.Conv2d(first + self.stem_stride**2, self.stem_stride**2, 1)
 
     def forward(self, noisy_mask: Tensor, fine: Tensor, coarse: Tensor, logits: Tensor, t: Tensor) -> Tensor:
-        """[B, 1, H, W], what the trunk made of the pictures, int [B] -> [B, 1, H, W]."""
+        """[B, 1, H, W], what the trunk made of the images, int [B] -> [B, 1, H, W]."""
         dtype = self.in_conv.weight.dtype
         time = silu(self.temb_dense(timestep_embedding(t, self.base_channels).to(dtype)))
         # Of one channel, pixel_unshuffle orders a patch as space_to_depth does.

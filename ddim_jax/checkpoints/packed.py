@@ -24,7 +24,7 @@ from ddim_jax.runtime.values import is_whole
 SUFFIX = ".safetensors"
 FORMAT, FORMAT_VERSION = "ddim_jax weights", 1
 PRETRAINING = "pretraining_examples"
-"""In the metadata, section data, of weights of `ddim_jax.training.pretraining`: the number of its pictures."""
+"""In the metadata, section data, of weights of `ddim_jax.training.pretraining`: the number of its images."""
 DTYPES = {"float32": np.float32, "float16": np.float16}
 _STORED = ("F32", "F16")
 _LARGEST_HEADER = 2**26  # bytes
@@ -73,7 +73,7 @@ def write_packed(
       step, metadata: as those of a checkpoint; `config`, `data`, `package_version` and `calibration` are
         kept.
       dtype: float32 keeps every bit; float16 halves the file and rounds each weight.
-      note: what the pictures were that the weights were trained on.
+      note: what the images were that the weights were trained on.
       terms: under which the weights may be used.
 
     Raises:

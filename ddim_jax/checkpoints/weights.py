@@ -14,7 +14,7 @@ from ddim_jax.runtime.errors import CheckpointError, InputError
 from ddim_jax.runtime.remote import local_path
 
 TRAINED_IN = "trained_in"
-"""In what a run says of its training pictures, the folder it was started in; of its machine, so never packed."""
+"""In what a run says of its training images, the folder it was started in; of its machine, so never packed."""
 
 
 class Found(NamedTuple):

@@ -234,12 +234,12 @@ def _packed(file: Path, known: str | None) -> tuple[list[Line], bool]:
     record = packed.metadata["calibration"]
     texts.append(("calibration", f"coverage {record.get('coverage')}, {record.get('about')}" if record else "none", ""))
     if record:
-        texts.append(("unlike pictures", "are flagged" if record.get("unlikeness") else "not judged", ""))
+        texts.append(("unlike images", "are flagged" if record.get("unlikeness") else "not judged", ""))
     return [("weights", told, ""), *(line for line in texts if line[1]), *_sections(packed.metadata["config"])], True
 
 
 def _sections(config: object) -> list[Line]:
-    """The lines on the network, the pictures and the sampling of a config."""
+    """The lines on the network, the images and the sampling of a config."""
     lines = []
     for section in ("model", "data", "sample"):
         fields = config.get(section) if isinstance(config, dict) else None

@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
             batch=options.batch,
             pictures=_pictures(options.input, network, sampling, options.batch),
         )
-    what = ("picture" if options.input else "phantom") + "s" * (done.pictures != 1)
+    what = ("image" if options.input else "phantom") + "s" * (done.pictures != 1)
     print(
         f"{printable(done.path)}: {done.bytes / 2**20:.1f} MiB; checked on {done.pictures} {what}, "
         f"largest difference from JAX: {in_words(done.differences)}"

@@ -106,11 +106,11 @@ def describe(summary: Summary, options: argparse.Namespace, process: Process, co
         shown = ", ".join(f"{printable(file)} ({unlikeness:.3g})" for file, unlikeness in named[:_NAMED])
         more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
         text += (
-            f"\n{len(named)} of {summary.done + summary.kept} images are unlike the pictures that the model was "
+            f"\n{len(named)} of {summary.done + summary.kept} images are unlike the images that the model was "
             f"calibrated on: intervals do not hold for them (unlikeness in {INDEX}, 1 is the limit): {shown}{more}"
         )
         if 2 * len(named) > summary.done + summary.kept:
-            text += "\nmore than half are unlike: this model is not for these pictures"
+            text += "\nmore than half are unlike: this model is not for these images"
     if summary.not_judged and not nothing:
         text += f"\nnot judged if images are unlike those of the calibration: {printable(summary.not_judged)}"
     if summary.passed_over:
@@ -131,7 +131,7 @@ def counted(numbers: Mapping[str, int]) -> str:
 def run(options: argparse.Namespace) -> int:
     """Does what the arguments ask for; returns the exit status."""
     need_less = (
-        "Lower --batch-size, --prefetch or, with --size native, the size of the pictures; the same command goes on "
+        "Lower --batch-size, --prefetch or, with --size native, the size of the images; the same command goes on "
         "from here."
     )
     with report_input_errors("stopped; the same command goes on from here", need_less), CompileClock() as clock:

@@ -31,7 +31,7 @@ def check_annotators(annotators: Sequence[str]) -> None:
 
 
 def of_annotators(root: Path, found: Sequence[Sequence[Pair]]) -> list[Pair]:
-    """One pair for each picture, with the masks of all its annotators.
+    """One pair for each image, with the masks of all its annotators.
 
     Args:
       root: the folder, for messages.
@@ -39,7 +39,7 @@ def of_annotators(root: Path, found: Sequence[Sequence[Pair]]) -> list[Pair]:
         alone, in which the number in the name of a mask says whose it is.
 
     Raises:
-      DataError: pictures have masks of other annotators than most; up to ten are named. Or there is one annotator.
+      DataError: images have masks of other annotators than most; up to ten are named. Or there is one annotator.
     """
     if len(found) == 1:
         return _numbered(root, found[0])
@@ -58,7 +58,7 @@ def _numbered(root: Path, pairs: Sequence[Pair]) -> list[Pair]:
     usual = numbers.most_common(1)[0][0]
     if len(usual) < 2 or len(set(usual)) < len(usual):
         raise DataError(
-            f"{root}: data.annotators is numbered, and most pictures have {_said(usual)}; expected two or more with "
+            f"{root}: data.annotators is numbered, and most images have {_said(usual)}; expected two or more with "
             "different numbers, such as x_mask_1 and x_mask_2"
         )
     problems = [
@@ -68,8 +68,8 @@ def _numbered(root: Path, pairs: Sequence[Pair]) -> list[Pair]:
     ]
     if problems:
         raise data_error(
-            f"{root}: {len(problems)} of {len(pairs)} pictures have masks of other annotators than most, which have "
-            f"{_said(usual)}; every annotator's mask of every picture is needed (data.annotators):",
+            f"{root}: {len(problems)} of {len(pairs)} images have masks of other annotators than most, which have "
+            f"{_said(usual)}; every annotator's mask of every image is needed (data.annotators):",
             problems,
         )
     return [_with(pair, tuple((file,) for _, file in files)) for pair, files in zip(pairs, of_pair, strict=True)]
@@ -81,7 +81,7 @@ def _with(pair: Pair, masks: tuple[tuple[Path, ...], ...]) -> Pair:
 
 
 def _number(file: Path, pair: Pair) -> int:
-    """The number that the name of a mask has besides that of its picture, -1 for none."""
+    """The number that the name of a mask has besides that of its image, -1 for none."""
     own, picture = same_name(file.name), same_name(pair.id.rpartition("/")[2])
     found = _LAST_NUMBER.search(own.removeprefix(picture).partition(".")[0])
     return int(found[1]) if found else -1

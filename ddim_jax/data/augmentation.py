@@ -1,9 +1,9 @@
-"""Augmentation on the device, under jit and vmap: the picture recoloured, then moved with its mask, then noise.
+"""Augmentation on the device, under jit and vmap: the image recoloured, then moved with its mask, then noise.
 
 What others register as transforms (`@register.transform`) comes last.
 
 A range r of `Augmentation` is what is drawn from: uniform in [-r, r], or in [0, r] for blur and noise. Factors are e
-to the power of what is drawn: .3 is .74 to 1.35. Lengths are in shares of the picture's side, values in shares of the
+to the power of what is drawn: .3 is .74 to 1.35. Lengths are in shares of the image's side, values in shares of the
 range from black to white, so a setting means the same at every working size.
 """
 
@@ -30,7 +30,7 @@ class Augmentation:
       zoom, aspect: of the logarithm of the size, and of height by width at the same area.
       shear: of the columns that a row moves for each row of distance from the centre.
       shift: along each axis, in shares of the side.
-      contrast, saturation: of the logarithm of the factor of distances from the picture's mean, from each pixel's grey.
+      contrast, saturation: of the logarithm of the factor of distances from the image's mean, from each pixel's grey.
       brightness, tint: of what is added to all values, to each channel.
       gamma: of the logarithm of the power of the values.
       blur: of the standard deviation of a Gaussian, in shares of the longer side.
@@ -86,7 +86,7 @@ AUGMENTATIONS: dict[str, dict[str, Any]] = {
 
 
 def augment(key: Array, image: Array, mask: Array, how: Augmentation, *, outside: float = -1.0) -> tuple[Array, Array]:
-    """Recolours a picture as drawn, moves the pair in one resample, adds noise. For a batch, vmap over keys and pairs.
+    """Recolours an image as drawn, moves the pair in one resample, adds noise. For a batch, vmap over keys and pairs.
 
     Args:
       key: a JAX random key; the result is a function of it.
@@ -103,7 +103,7 @@ def augment(key: Array, image: Array, mask: Array, how: Augmentation, *, outside
       ConfigError: a transform gives another shape or dtype than it got.
     """
     drawn = _drawn(key, how)
-    # Colours come first: those of a moved picture would be computed from gathers that XLA repeats for each use of them.
+    # Colours come first: those of a moved image would be computed from gathers that XLA repeats for each use of them.
     image, mask = _moved(key, _recoloured(image, how, drawn), mask, how, drawn, outside)
     image = _with_noise(key, image, how, drawn)
     for place, name in enumerate(how.transforms):
@@ -232,7 +232,7 @@ def recolour(
 ) -> Array:
     """The image with other colours; what is None does nothing, and with nothing the image is returned as it is.
 
-    In this order, on values v from 0 (black) to 1 (white): m + contrast (v - m) with m the picture's mean;
+    In this order, on values v from 0 (black) to 1 (white): m + contrast (v - m) with m the image's mean;
     v + brightness; g + saturation (v - g) with g the mean of the pixel's channels; v + tint; the bounds 0 and 1;
     v^gamma; a Gaussian.
 

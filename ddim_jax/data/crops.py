@@ -1,4 +1,4 @@
-"""Training on crops of the pictures at their own scale, in which the foreground is more frequent than in the pictures.
+"""Training on crops of the images at their own scale, in which the foreground is more frequent than in the images.
 
 Where example number i of the training stream is cut is a pure function of (seed, i) and its mask, so nothing about it
 is stored and a run goes on to the same bit, on any number of processes.
@@ -21,7 +21,7 @@ def cut(example: Example, size: int, seed: int, number: int, *, on_foreground: b
     """One square of a pair, at its own scale.
 
     Half of the crops lie anywhere. The other half hold a pixel of the foreground, at a place of the crop that is drawn
-    evenly; of several values of the mask, each is as frequent. A picture that is smaller is continued by its edge.
+    evenly; of several values of the mask, each is as frequent. An image that is smaller is continued by its edge.
 
     Args:
       example: the pair.
@@ -54,7 +54,7 @@ def training_crops(
       source: the data set.
       order: where in the stream, as for `training_indices`.
       size: side of the crops in pixels.
-      keep_bytes: as many bytes of decoded pictures are kept in memory; the others are read each time.
+      keep_bytes: as many bytes of decoded images are kept in memory; the others are read each time.
       read_threads: number of batches that are made at once; 0 makes them in the calling thread.
 
     Yields:
@@ -78,7 +78,7 @@ def training_crops(
         crops = [one(row, number) for row, number in work.T.tolist()]
         return {"image": np.stack([crop.image for crop in crops]), "mask": np.stack([crop.mask for crop in crops])}
 
-    import grain  # not at the head: pictures that are all in memory do not need it, and it takes long to import
+    import grain  # not at the head: images that are all in memory do not need it, and it takes long to import
 
     options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=2 * read_threads)
     return iter(grain.MapDataset.source(Numbered(shares)).map(made).to_iter_dataset(options))

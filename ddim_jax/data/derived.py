@@ -1,4 +1,4 @@
-"""Pictures that are made of those of the training split and trained on beside them."""
+"""Images that are made of those of the training split and trained on beside them."""
 
 import functools
 import hashlib
@@ -17,7 +17,7 @@ from ddim_jax.runtime.errors import DataError
 
 
 class Derived(Protocol):
-    """A picture that is made of picture number `row`; equal ones make equal pictures.
+    """An image that is made of image number `row`; equal ones make equal images.
 
     Attributes:
       mark: how it was made, in one word.
@@ -40,8 +40,8 @@ class WithDerived(OfRows):
 
     Attributes:
       derived: as given.
-      ids: the names of its pairs, then for each derived one the name of its picture, "//" and its mark.
-      digest: 0 to 2**28, the same for the same derived pictures.
+      ids: the names of its pairs, then for each derived one the name of its image, "//" and its mark.
+      digest: 0 to 2**28, the same for the same derived images.
     """
 
     def __init__(self, source: Source, derived: Sequence[Derived]):
@@ -56,18 +56,18 @@ class WithDerived(OfRows):
 
 
 def with_derived(source: Source, *, windows: float, erasures: float, side: int, seed: int, threads: int = 8) -> Source:
-    """The source with pictures without a structure made of its own; itself where none are wanted.
+    """The source with images without a structure made of its own; itself where none are wanted.
 
-    Pictures are read in a drawn order until enough of them have given one of each kind.
+    Images are read in a drawn order until enough of them have given one of each kind.
 
     Args:
       source: the training split.
-      windows: windows (`ddim_jax.data.empty_windows`) by pictures, 0 .. 1.
-      erasures: pictures whose structures are erased (`ddim_jax.data.erased`) by pictures, 0 .. 1; half as many, rounded
+      windows: windows (`ddim_jax.data.empty_windows`) by images, 0 .. 1.
+      erasures: images whose structures are erased (`ddim_jax.data.erased`) by images, 0 .. 1; half as many, rounded
         down, are repaired beside their structures.
-      side: height and width in pixels that pictures are trained at.
-      seed: of the run; the same gives the same pictures.
-      threads: pictures that are read at once.
+      side: height and width in pixels that images are trained at.
+      seed: of the run; the same gives the same images.
+      threads: images that are read at once.
 
     Raises:
       DataError: pairs cannot be read; all of them are collected, up to ten are named.

@@ -11,7 +11,7 @@ from ddim_jax.imageio.listing import IMAGE_FOLDERS, MASK_FOLDERS, unreadable_fol
 
 
 def all_images(folder: Path) -> list[Path]:
-    """Every picture below `folder`, sorted; hidden entries and folders of the system are left out."""
+    """Every image below `folder`, sorted; hidden entries and folders of the system are left out."""
     found, suffixes = [], image_suffixes()
     for place, files in _walk(folder):
         names = (name for name in files if not name.startswith(".") and name.lower().endswith(suffixes))

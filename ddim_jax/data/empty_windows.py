@@ -1,7 +1,7 @@
-"""Parts of training pictures without a structure, as pictures of their own, whose mask is empty.
+"""Parts of training images without a structure, as images of their own, whose mask is empty.
 
-A network that is trained on pictures which all hold a structure finds one in every picture. Where a set has no others,
-its pictures have parts that show none.
+A network that is trained on images which all hold a structure finds one in every image. Where a set has no others,
+its images have parts that show none.
 """
 
 from typing import NamedTuple
@@ -11,19 +11,19 @@ import numpy as np
 from ddim_jax.data.sources import Example
 
 _SIDES = 0.5, 0.8
-"""Least and largest side of a window, in shares of the picture: larger ones are rarely free, smaller show little."""
+"""Least and largest side of a window, in shares of the image: larger ones are rarely free, smaller show little."""
 _PLACES = 200
-"""Windows of a picture that are tried."""
+"""Windows of an image that are tried."""
 DARK = 30
-"""Level up to which a pixel may be of the frame around the picture, as that of an endoscope."""
+"""Level up to which a pixel may be of the frame around the image, as that of an endoscope."""
 _DARKER = 0.05
-"""A window may have that share of dark pixels more than its picture."""
+"""A window may have that share of dark pixels more than its image."""
 STREAM = 2**61
 """The key of the random numbers, apart from those of the order, of annotators and of crops."""
 
 
 class Window(NamedTuple):
-    """The part of picture number `row` from (top, left) on, in pixels; a `ddim_jax.data.derived.Derived`."""
+    """The part of image number `row` from (top, left) on, in pixels; a `ddim_jax.data.derived.Derived`."""
 
     row: int
     top: int
@@ -42,7 +42,7 @@ class Window(NamedTuple):
 def find_window(example: Example, row: int, seed: int) -> Window | None:
     """The largest of 200 drawn windows of half to four fifths of the sides without a structure or an ignored pixel.
 
-    None of them may be much darker than the picture.
+    None of them may be much darker than the image.
 
     Args:
       example: the pair.
@@ -71,7 +71,7 @@ def _counts(pixels: np.ndarray, corner: np.ndarray, size: np.ndarray) -> np.ndar
 
     Args:
       pixels: boolean [H, W].
-      corner, size: int [n, 2], rows and columns; the windows lie in the picture.
+      corner, size: int [n, 2], rows and columns; the windows lie in the image.
 
     Returns:
       int64 [n].

@@ -1,10 +1,10 @@
-"""Training pictures whose structures are replaced by other parts of the same picture, and whose mask is empty.
+"""Training images whose structures are replaced by other parts of the same image, and whose mask is empty.
 
-A network that is trained on pictures which all hold a structure finds one in every picture. A window without one
-(`ddim_jax.data.empty_windows`) does not look like a whole picture; one whose structure is erased does. So that the
-seams of the repair do not tell an erased picture, others are repaired beside their structures, which stay.
+A network that is trained on images which all hold a structure finds one in every image. A window without one
+(`ddim_jax.data.empty_windows`) does not look like a whole image; one whose structure is erased does. So that the
+seams of the repair do not tell an erased image, others are repaired beside their structures, which stay.
 
-A repair copies a part of the picture, which may be mirrored, and adds to it the harmonic function that takes its border
+A repair copies a part of the image, which may be mirrored, and adds to it the harmonic function that takes its border
 to the border of what is replaced: Poisson image editing (Perez, Gangnet and Blake, 2003) with the gradients of the
 copied part.
 """
@@ -19,15 +19,15 @@ from ddim_jax.labels import IGNORED
 from ddim_jax.preprocessing import resize_image, resize_mask
 
 ERASED, REPAIRED = "erased", "repaired"
-"""The marks of a picture without its structures, and of one with a part beside them replaced."""
+"""The marks of an image without its structures, and of one with a part beside them replaced."""
 STREAMS = {ERASED: 2**60, REPAIRED: 2**60 + 2**59}
 """Keys of the random numbers of each, apart from those of windows, of the order, of annotators and of crops."""
 _LARGEST = 0.3
-"""The share of a picture up to which structures are erased: of a larger one too little is left to copy."""
+"""The share of an image up to which structures are erased: of a larger one too little is left to copy."""
 _MARGIN = 0.02
 """The margin around a structure that is replaced too, in shares of the side: annotators do not draw its shadow."""
 _PLACES = 200
-"""Parts of a picture that are tried for each repair."""
+"""Parts of an image that are tried for each repair."""
 _SEAM = 40.0
 """Levels of 0 .. 255 by which the borders may differ in the mean: beyond, the repair shows."""
 _DARKEST = 0.02
@@ -35,7 +35,7 @@ _DARKEST = 0.02
 
 
 class Repair(NamedTuple):
-    """Picture number `row`, `side` x `side`, with a part replaced; a `ddim_jax.data.derived.Derived`.
+    """Image number `row`, `side` x `side`, with a part replaced; a `ddim_jax.data.derived.Derived`.
 
     Attributes:
       mark: `ERASED`, its structures are replaced and its mask is empty; or `REPAIRED`, a part beside them is.
@@ -57,7 +57,7 @@ def find_repair(example: Example, row: int, *, side: int, seed: int, mark: str) 
     Args:
       example: the pair.
       row: its number; with the seed it decides what is drawn.
-      side: height and width in pixels that the picture is resized to.
+      side: height and width in pixels that the image is resized to.
       seed: of the run.
       mark: `ERASED` or `REPAIRED`.
     """
@@ -66,7 +66,7 @@ def find_repair(example: Example, row: int, *, side: int, seed: int, mark: str) 
 
 
 def replaced(image: np.ndarray, region: np.ndarray, taken: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
-    """Replaces a region by the part of the picture, of 200 drawn ones, whose border is most like its own.
+    """Replaces a region by the part of the image, of 200 drawn ones, whose border is most like its own.
 
     Args:
       image: uint8 [H, W, 3].
@@ -79,7 +79,7 @@ def replaced(image: np.ndarray, region: np.ndarray, taken: np.ndarray, rng: np.r
     """
     from scipy import ndimage  # not at the head: few need it, and it takes long to import
 
-    inner = ndimage.binary_erosion(region, border_value=1)  # the edge of the picture is no border
+    inner = ndimage.binary_erosion(region, border_value=1)  # the edge of the image is no border
     if not inner.any():
         return None
     rows, columns = np.nonzero(region)
@@ -112,7 +112,7 @@ def replaced(image: np.ndarray, region: np.ndarray, taken: np.ndarray, rng: np.r
 
 
 def _harmonic(values: np.ndarray, inner: np.ndarray) -> np.ndarray:
-    """The values [H, W, C] with those at `inner` made the mean of their four neighbours (of those in the picture)."""
+    """The values [H, W, C] with those at `inner` made the mean of their four neighbours (of those in the image)."""
     from scipy import sparse
     from scipy.sparse.linalg import splu
 

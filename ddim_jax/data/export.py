@@ -1,4 +1,4 @@
-"""Generated phantoms as image files in the folder layout: pictures to try the commands on.
+"""Generated phantoms as image files in the folder layout: images to try the commands on.
 
 python -m ddim_jax.data.export --output DIR [--dataset phantom] [--split test] [--count 8] [--size 64] [--seed 0]
 """
@@ -39,7 +39,7 @@ def export_pairs(source: Source, output_dir: str | os.PathLike) -> None:
             Image.fromarray(pixels).save(content, format="PNG")
             if path.exists() and path.read_bytes() != content.getvalue():
                 raise InputError(
-                    f"{path} is there, and is another picture; expected none, or the same. Use another folder"
+                    f"{path} is there, and is another image; expected none, or the same. Use another folder"
                 )
             with atomic_path(path) as temporary:
                 temporary.write_bytes(content.getvalue())
@@ -58,7 +58,7 @@ def main() -> None:
         counts = {given.split: given.count}
         source = load_dataset(given.dataset, given.split, seed=given.seed, image_size=given.size, counts=counts)
         export_pairs(source, given.output)
-    print(f"{given.count} pictures in {printable(given.output)}")
+    print(f"{given.count} images in {printable(given.output)}")
 
 
 if __name__ == "__main__":

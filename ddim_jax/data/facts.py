@@ -24,7 +24,7 @@ class PairFacts(NamedTuple):
     """The properties of a decoded pair.
 
     Attributes:
-      sha256: of the shape and the pixels of picture and mask.
+      sha256: of the shape and the pixels of image and mask.
       height, width: in pixels.
       levels: the largest number of different values in a channel, 1 .. 256.
       values: those of the mask, ascending, without 0 and the ignored ones; of classes that overlap, their numbers.
@@ -35,7 +35,7 @@ class PairFacts(NamedTuple):
       resized: the Dice of the mask itself at working sizes (`resized_dice`), of those that were asked for; {} without
         foreground.
       range: that of the example.
-      picture: SHA-256 of the shape and the pixels of the picture alone (`picture_digest`).
+      picture: SHA-256 of the shape and the pixels of the image alone (`picture_digest`).
     """
 
     sha256: bytes
@@ -53,7 +53,7 @@ class PairFacts(NamedTuple):
 
 
 def picture_digest(pixels: np.ndarray) -> Any:
-    """SHA-256, still open, over the shape and the uint8 values of a decoded picture."""
+    """SHA-256, still open, over the shape and the uint8 values of a decoded image."""
     digest = hashlib.sha256(np.asarray(pixels.shape, "<u8").tobytes())
     digest.update(np.ascontiguousarray(pixels))
     return digest
@@ -128,7 +128,7 @@ class PixelBudget:
     """Bounds the pixels of the pairs that threads decode at once: one that alone has more than that is read alone.
 
     Args:
-      pixels: of pictures and masks together.
+      pixels: of images and masks together.
     """
 
     def __init__(self, pixels: int = MAX_PIXELS):

@@ -17,7 +17,7 @@ def draw_folds(group: Mapping[str, str], folds: int, seed: int) -> dict[str, int
     """
     names = seeded_order(set(group.values()), seed)
     if len(names) < folds:
-        what = "pictures" if len(names) == len(group) else "groups of pairs"
+        what = "images" if len(names) == len(group) else "groups of pairs"
         raise DataError(f"{len(names)} {what} cannot be divided into {folds} folds (data.folds).")
     number = {name: place % folds for place, name in enumerate(names)}
     return {name: number[one] for name, one in group.items()}

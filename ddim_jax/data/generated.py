@@ -1,4 +1,4 @@
-"""The options of data sets that are generated: how many pictures, of which size, from which seed."""
+"""The options of data sets that are generated: how many images, of which size, from which seed."""
 
 from typing import NamedTuple
 
@@ -7,13 +7,13 @@ from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.runtime.values import is_whole
 
 COUNTS = {"train": 512, "val": 64, "test": 64}
-"""Pictures of each split, where `data.counts` does not say."""
+"""Images of each split, where `data.counts` does not say."""
 MOST = 10**7
-"""Pictures of a split."""
+"""Images of a split."""
 
 
 class Generated(NamedTuple):
-    """The pictures of a split that is generated.
+    """The images of a split that is generated.
 
     Attributes:
       count: how many, 1 to `MOST`.

@@ -66,7 +66,7 @@ def configured(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def has_split(root: str | os.PathLike, cache_dir: str | os.PathLike | None = None) -> bool:
-    """Returns True if the folder of pairs `root` has a table of its split, beside the pictures or in the cache.
+    """Returns True if the folder of pairs `root` has a table of its split, beside the images or in the cache.
 
     Raises:
       DataError: the table is a link to nothing.

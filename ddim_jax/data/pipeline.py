@@ -72,9 +72,9 @@ def training_annotators(count: int, n: int, order: Order) -> Iterator[np.ndarray
 def training_batches(
     source: Source, order: Order, *, image_size: int, read_threads: int = 8
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yields the batches of `training_indices` with their pictures, read ahead by `read_threads` threads.
+    """Yields the batches of `training_indices` with their images, read ahead by `read_threads` threads.
 
-    Threads, not worker processes: decoding and resizing leave the interpreter's lock. Pictures stay uint8, a quarter of
+    Threads, not worker processes: decoding and resizing leave the interpreter's lock. Images stay uint8, a quarter of
     what float32 would send to the device.
 
     Args:
@@ -102,7 +102,7 @@ def training_batches(
         images, masks = zip(*(fitted(*one) for one in work.T.tolist()), strict=True)
         return {"image": np.stack(images), "mask": np.stack(masks), "index": work[0].astype(np.int32)}
 
-    import grain  # not at the head: pictures that are all in memory do not need it, and it takes long to import
+    import grain  # not at the head: images that are all in memory do not need it, and it takes long to import
 
     options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=2 * read_threads)
     return iter(grain.MapDataset.source(Numbered(shares)).map(read).to_iter_dataset(options))

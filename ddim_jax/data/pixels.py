@@ -1,4 +1,4 @@
-"""pixels.csv of a run: digests of the pairs that it is trained on or validated with, and of its training pictures."""
+"""pixels.csv of a run: digests of the pairs that it is trained on or validated with, and of its training images."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ def table_of(digests: Mapping[str, str], trained_on: Mapping[str, str] | None = 
 
     Args:
       digests: for each pair by name the SHA-256 of its pixels.
-      trained_on: for each that is trained on that of its picture alone (`ddim_jax.data.facts.picture_digest`).
+      trained_on: for each that is trained on that of its image alone (`ddim_jax.data.facts.picture_digest`).
     """
     header, rows = ["id", "sha256"], [[name, digest] for name, digest in sorted(digests.items())]
     if trained_on is not None:
@@ -37,7 +37,7 @@ def read_pixels(run: Path) -> dict[str, str] | None:
 
 
 def read_trained_on(run: Path) -> frozenset[str]:
-    """The digests of the pictures that a run was trained on; none where they are not known."""
+    """The digests of the images that a run was trained on; none where they are not known."""
     return frozenset(filter(None, (row.get("trained_on") for row in _rows(run) or ())))
 
 

@@ -51,7 +51,7 @@ def examine(
         pairs = (*pairs[:2], "few to train on: some hundred are usual")
     several = []
     if count := source.annotators:
-        of_all = f"{count}, each with a mask of every picture; all that is told of masks is of their consensus: a pixel"
+        of_all = f"{count}, each with a mask of every image; all that is told of masks is of their consensus: a pixel"
         several.append(("annotators", f"{of_all} counts where {consensus_in_words(count)}", ""))
     try:
         again = {"root": Path(root), "labels": labels, "reading": reading, "annotators": annotators}
@@ -71,16 +71,16 @@ def _split_line(division: Division, facts: Mapping[str, PairFacts], labels: Labe
     of_split = {split: list(own.values()) for split, own in named.items()}
     found = ", ".join(f"{len(own)} {split}" for split, own in of_split.items())
     numbers, what = division.numbers()
-    if what != "pictures":
+    if what != "images":
         found += f"; of {sum(numbers.values())} {what}: " + ", ".join(f"{n} {split}" for split, n in numbers.items())
     advice = shared_pictures(named), few_in_words(numbers, what), unseen_classes(of_split, labels)
     return "split", found, "; ".join(filter(None, advice))
 
 
 def shared_pictures(facts: Mapping[str, Mapping[str, PairFacts]]) -> str:
-    """One line on pictures that are in more than one split, to the pixel; "" where none is.
+    """One line on images that are in more than one split, to the pixel; "" where none is.
 
-    Masks are not compared: two annotations of one picture tell of each other. Nor are pictures of one value.
+    Masks are not compared: two annotations of one image tell of each other. Nor are images of one value.
 
     Args:
       facts: for each split those of its pairs by name.
@@ -97,21 +97,21 @@ def shared_pictures(facts: Mapping[str, Mapping[str, PairFacts]]) -> str:
 
 
 def shared_in_words(number: int, example: str = "") -> str:
-    """One line on so many pictures that are in more than one split."""
+    """One line on so many images that are in more than one split."""
     return (
-        f"{number} pictures are in more than one split{example and ', such as '}{example}: scores on them are too "
+        f"{number} images are in more than one split{example and ', such as '}{example}: scores on them are too "
         "good. Leave one of each out, or give both one group in splits.csv"
     )
 
 
 def unseen_classes(facts: Mapping[str, Iterable[PairFacts]], labels: Labels) -> str:
-    """One line on the classes that no picture of a split shows; "" where each has all, or has no picture."""
+    """One line on the classes that no image of a split shows; "" where each has all, or has no image."""
     told = []
     for split, own in facts.items():
         values = [one.values for one in own]
         missing = [name for k, name in enumerate(labels.class_names, 1) if not any(k in seen for seen in values)]
         if values and missing:
-            told.append(f"no picture of {split} has {', '.join(missing[:10])}")
+            told.append(f"no image of {split} has {', '.join(missing[:10])}")
     return "; ".join(told) and f"{'; '.join(told)}: give each split some in a splits.csv, or use data.folds"
 
 
@@ -131,8 +131,8 @@ def describe(facts: Sequence[PairFacts], image_size: int | None, labels: Labels 
         ("pairs", f"{len(facts)}, {sizes} pixels", ""),
         (
             "grey levels",
-            f"{min(levels)} to {max(levels)} different ones in a picture, median {statistics.median(levels):g}",
-            f"{few} pictures have fewer than 32: look at how they were saved" if few else "",
+            f"{min(levels)} to {max(levels)} different ones in an image, median {statistics.median(levels):g}",
+            f"{few} images have fewer than 32: look at how they were saved" if few else "",
         ),
     ]
     ranges = Counter(one.range for one in facts if one.range is not None)
@@ -160,7 +160,7 @@ def describe(facts: Sequence[PairFacts], image_size: int | None, labels: Labels 
     lines.append(
         (
             "foreground",
-            f"{min(shares):.2%} to {max(shares):.2%} of a picture, median {statistics.median(shares):.2%}; "
+            f"{min(shares):.2%} to {max(shares):.2%} of an image, median {statistics.median(shares):.2%}; "
             f"its longest side {min(one.extent for one in full)} to {max(one.extent for one in full)} pixels; "
             f"{len(facts) - len(full)} masks are empty",
             "",
@@ -227,7 +227,7 @@ def recommend(facts: Sequence[PairFacts], device: str, cores: int) -> list[Line]
             f"resized to {_LARGEST_RESIZED}, "
             + (f"masks have a Dice of {resized:.2f}" if resized is not None and resized < _GOOD else "masks are lost")
             + f"; nine in ten are at most {extent:.0f} long. --config.data.crop={size} trains on such parts, at "
-            "the pictures' own scale"
+            "the images' own scale"
         )
         lines = [("data.crop", str(size), why)]
     else:

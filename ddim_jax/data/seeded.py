@@ -16,7 +16,7 @@ def seeded_split(ids: Iterable[str], seed: int, strata: Mapping[str, str] | None
     """Splits names 8:1:1 into train, val and test.
 
     Args:
-      ids: the names, of pictures or of groups of pictures that stay together.
+      ids: the names, of images or of groups of images that stay together.
       seed: another seed gives another split.
       strata: a class for each name; val and test get a tenth of each class (rounded down), train what is left. Without
         it all names are one class.

@@ -27,14 +27,14 @@ class NoFolder(ConfigError):
 
 
 class Example(NamedTuple):
-    """One pair, at the picture's own size.
+    """One pair, at the image's own size.
 
     Attributes:
       id: unique within its data set, the same on every machine.
       image: uint8 [H, W, 3].
       mask: uint8 [H, W] as `ddim_jax.labels` has it: 0 background, k = 1 .. K the class, 255 ignored; with
         `labels.multilabel` bit k - 1 is class k.
-      notes: on how the picture was read, as `ddim_jax.imageio.images.Picture` has them.
+      notes: on how the image was read, as `ddim_jax.imageio.images.Picture` has them.
       annotators: uint8 [A, H, W], the mask of each of several annotators; None where there is one truth. `mask` is then
         their `consensus`.
       pixel_mm: millimetres from row to row and from column to column; None where the file does not say them.
@@ -51,7 +51,7 @@ class Example(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the picture and all masks."""
+        """Bytes of the image and all masks."""
         return sum(array.nbytes for array in (self.image, self.mask, self.annotators) if array is not None)
 
 
@@ -76,11 +76,11 @@ class Pair(NamedTuple):
 
     Attributes:
       id: its name.
-      image: the file of the picture.
+      image: the file of the image.
       mask: the file of its mask.
       stratum: a class or a modality that a split is balanced over; may be empty.
-      more_masks: files of further structures of the same picture, united with `mask`, and those of other annotators.
-      slice: of files of several pictures, which of them, from 0.
+      more_masks: files of further structures of the same image, united with `mask`, and those of other annotators.
+      slice: of files of several images, which of them, from 0.
       annotators: for each of several annotators those of the masks that are theirs; () for one truth.
     """
 
@@ -104,7 +104,7 @@ def labels_of(source: Source) -> Labels:
 
 
 def annotators_of(source: Source) -> int:
-    """The number of annotators, each of whom gave a mask of every picture of the source; 0 where there is one truth."""
+    """The number of annotators, each of whom gave a mask of every image of the source; 0 where there is one truth."""
     return getattr(source, "annotators", 0)
 
 
@@ -129,19 +129,19 @@ class DataOptions(NamedTuple):
     Attributes:
       root: the folder the files are in; generated sets need none.
       seed: of the phantoms, and of a folder's split where it has none. The splits of published sets are fixed.
-      image_size: side in pixels of the phantoms; the pictures of the others keep their own size.
+      image_size: side in pixels of the phantoms; the images of the others keep their own size.
       cache_dir: for indices and for splits that cannot be written beside the data; None for ddim_jax in the user's
         cache folder ($XDG_CACHE_HOME, else ~/.cache). A data set gets the folder.
       counts: number of phantoms in each split; None for 512, 64 and 64.
-      groups: what stays together when the split of a folder is drawn: "folder", the pictures of each first folder below
+      groups: what stays together when the split of a folder is drawn: "folder", the images of each first folder below
         images/ (or of each patient, where the files name one); "none", each pair by itself.
       folds: 3 or more: a folder is divided into so many folds, instead of by splits.csv; 0: it is not.
       fold: the fold that is held out, 0 .. folds - 1.
       read_only: write no split into a folder.
       labels: the classes of the masks; by default one, read by the level.
-      reading: how pictures are read from files.
+      reading: how images are read from files.
       annotators: of a folder, the names of two or more folders beside images/, each with one annotator's mask of every
-        picture; ("numbered",) for numbered names in masks/; () for one truth.
+        image; ("numbered",) for numbered names in masks/; () for one truth.
     """
 
     root: Path | None = None
@@ -176,7 +176,7 @@ class PairSource:
       pairs: in the order of the source.
       note: see `note_of`.
       labels: the classes of the masks.
-      reading: how pictures are read.
+      reading: how images are read.
       groups: see `groups_of`; a pair that is not in it is one by itself.
 
     Attributes:
@@ -235,7 +235,7 @@ class PairSource:
         return found._replace(pixel_mm=picture.pixel_mm, range=picture.range)
 
     def count_pixels(self, index: int) -> int:
-        """Pixels of the picture and the masks of pair `index`, from their headers.
+        """Pixels of the image and the masks of pair `index`, from their headers.
 
         Raises:
           DataError: a header cannot be read.
@@ -245,7 +245,7 @@ class PairSource:
 
 
 def united(masks: Mapping[Path, np.ndarray], labels: Labels) -> np.ndarray:
-    """One decoded mask of several of one picture, by their files: each pixel has the class that any of them gives it.
+    """One decoded mask of several of one image, by their files: each pixel has the class that any of them gives it.
 
     A pixel that some ignore and none gives a class is ignored.
 
@@ -266,7 +266,7 @@ def united(masks: Mapping[Path, np.ndarray], labels: Labels) -> np.ndarray:
 def annotated(
     name: str, image: np.ndarray, masks: np.ndarray, labels: Labels = Labels(), notes: tuple[str, ...] = ()
 ) -> Example:
-    """A picture uint8 [H, W, 3] with the masks of its annotators, uint8 [A, H, W]; its `mask` is their consensus."""
+    """An image uint8 [H, W, 3] with the masks of its annotators, uint8 [A, H, W]; its `mask` is their consensus."""
     return Example(name, image, consensus(masks, labels), notes, masks)
 
 
@@ -304,7 +304,7 @@ def same_name(name: str) -> str:
 
 
 def ids_digest(source: Source) -> str:
-    """SHA-256 over the names of a source's pairs, in order: the same for two runs on the same pictures."""
+    """SHA-256 over the names of a source's pairs, in order: the same for two runs on the same images."""
     return hashlib.sha256("\n".join(source.ids).encode()).hexdigest()
 
 

@@ -14,11 +14,11 @@ from ddim_jax.runtime.errors import DataError
 
 
 def find_table(root: Path, cache_dir: Path) -> Path | None:
-    """The table of the split of `root`, beside the pictures or in the cache; None where there is none.
+    """The table of the split of `root`, beside the images or in the cache; None where there is none.
 
     Raises:
       DataError: something that is no file has its name, such as a link to a disk that is away: a split that was drawn
-        anew would train on test pictures.
+        anew would train on test images.
     """
     for path in _places(root, cache_dir):
         if path.is_file():
@@ -26,7 +26,7 @@ def find_table(root: Path, cache_dir: Path) -> Path | None:
         if os.path.lexists(path):
             what = f"a link to {os.readlink(path)}, which is not there" if path.is_symlink() else "no file"
             raise DataError(
-                f"{path} is {what}. Bring it back, or remove it: a split drawn anew would train on test pictures."
+                f"{path} is {what}. Bring it back, or remove it: a split drawn anew would train on test images."
             )
     return None
 
@@ -102,7 +102,7 @@ def check_groups(path: Path, split: Mapping[str, str], group: Mapping[str, str])
 
 
 def write_drawn(root: Path, cache_dir: Path, split: Mapping[str, str], group: Mapping[str, str], seed: int) -> Path:
-    """Writes a split that was drawn by `seed` beside the pictures or, where that cannot be, into the cache.
+    """Writes a split that was drawn by `seed` beside the images or, where that cannot be, into the cache.
 
     Returns:
       The file.

@@ -16,10 +16,10 @@ from ddim_jax.data.tables import read_split, write_split
 from ddim_jax.runtime.errors import DataError
 
 FEW = 9
-"""Below so many pictures a split says little; `evaluate --calibrate` takes no fewer either."""
+"""Below so many images a split says little; `evaluate --calibrate` takes no fewer either."""
 
-GROUPS = "groups of pictures (patients, folders, volumes)"
-"""Pictures that are not drawn one by one, in words."""
+GROUPS = "groups of images (patients, folders, volumes)"
+"""Images that are not drawn one by one, in words."""
 
 
 class Division(NamedTuple):
@@ -38,13 +38,13 @@ class Division(NamedTuple):
     unwritten: "_Unwritten | None" = None
 
     def numbers(self) -> tuple[dict[str, int], str]:
-        """Counts the pictures of each split, or groups where there are any; and says which, "pictures" or "groups"."""
+        """Counts the images of each split, or groups where there are any; and says which, "images" or "groups"."""
         of_group = {(self.group[name], one) for name, one in self.split.items()}
-        what = "pictures" if len(of_group) == len(self.split) else GROUPS
+        what = "images" if len(of_group) == len(self.split) else GROUPS
         return {split: sum(one == split for _, one in of_group) for split in SPLITS}, what
 
     def keep(self) -> None:
-        """Writes a split that was drawn, or pictures that joined one, where it is read from next time; logs where.
+        """Writes a split that was drawn, or images that joined one, where it is read from next time; logs where.
 
         Raises:
           DataError: a drawn one can be written nowhere, or another one stands there by now.
@@ -89,14 +89,14 @@ class _Unwritten(NamedTuple):
 def divide(options: DataOptions, ids: Sequence[str], groups: Mapping[str, str] | None = None) -> Division:
     """The split of a folder of pairs: its splits.csv, or one drawn by a seed (8:1:1) once and written down.
 
-    A drawn split goes to splits.csv of the folder or, where that cannot be written, into `cache_dir`. Pictures that
+    A drawn split goes to splits.csv of the folder or, where that cannot be written, into `cache_dir`. Images that
     come to a drawn split later are added to it: a group that it does not know takes the split of the next one in the
-    seed's order. A table that somebody made stays as it is, and pictures that it leaves out are in no split. The log
+    seed's order. A table that somebody made stays as it is, and images that it leaves out are in no split. The log
     says all of that.
 
     Of a cross-validation the held out fold is the test split, the next one the validation; where somebody's table has
-    test pictures, these and no others stay it, and the fold is the validation. The folds are those of the column fold
-    where the table has one, whose test pictures in no fold stay the test. Nothing is written into the folder; a
+    test images, these and no others stay it, and the fold is the validation. The folds are those of the column fold
+    where the table has one, whose test images in no fold stay the test. Nothing is written into the folder; a
     training writes what it used into its run.
 
     Args:
@@ -206,8 +206,8 @@ def _told(root: Path, how: str, split: Mapping[str, str], group: Mapping[str, st
         text += f"; {len(names)} groups of pairs: {_counts(one for _, one in of_group)}"
         if several := len(of_group) - len(names):
             logging.warning(
-                "%s: %d of %d groups of pairs (folders below images/) have pictures in more than one split. If they "
-                "are patients, the test pictures are not new to the network; if not, set data.groups=none.",
+                "%s: %d of %d groups of pairs (folders below images/) have images in more than one split. If they "
+                "are patients, the test images are not new to the network; if not, set data.groups=none.",
                 root,
                 several,
                 len(names),
@@ -215,7 +215,7 @@ def _told(root: Path, how: str, split: Mapping[str, str], group: Mapping[str, st
     say_once(logging.info, text)
 
 
-def few_in_words(splits: Mapping[str, int], what: str = "pictures", folds: int = 0) -> str:
+def few_in_words(splits: Mapping[str, int], what: str = "images", folds: int = 0) -> str:
     """One line on validation and test splits of fewer than `FEW`; "" if both have more.
 
     An empty split is not told of: a folder may have been divided like that on purpose.
@@ -231,7 +231,7 @@ def few_in_words(splits: Mapping[str, int], what: str = "pictures", folds: int =
     named = " and ".join(f"{splits[name]} {name}" for name in few)
     best = ", and which step is best by them is chance" if "val" in few else ""
     return f"{named} of {sum(splits.values())} {what}: the Dice of fewer than {FEW} says little{best}; label more" + (
-        "" if folds else ", or train with data.folds=5, whose runs test each picture once"
+        "" if folds else ", or train with data.folds=5, whose runs test each image once"
     )
 
 

@@ -1,4 +1,4 @@
-"""Pictures without masks that a training sees beside its labelled ones; those that it knows already are left out."""
+"""Images without masks that a training sees beside its labelled ones; those that it knows already are left out."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,18 +20,18 @@ from ddim_jax.runtime.errors import DataError
 
 _SMALL = (16, 16)
 _SAME = 4.0
-"""Two pictures are one if the root of their mean squared difference at that size is below this, of 255 levels. Of 120
+"""Two images are one if the root of their mean squared difference at that size is below this, of 255 levels. Of 120
 polyps, chest X-rays and skin lesions each, the most similar two are 11 apart; copies as JPEG, down to a quarter of the
 size, are within 3 of the original."""
 
 
 class Unlabelled(NamedTuple):
-    """Pictures without masks at one size.
+    """Images without masks at one size.
 
     Attributes:
       ids: N names, paths below the folder; slices of a volume are x#001, x#002, ...
       images: uint8 [N, S, S, 3].
-      digests: for each name, after unlabelled/, the SHA-256 of the pixels at the picture's own size.
+      digests: for each name, after unlabelled/, the SHA-256 of the pixels at the image's own size.
       told: lines on what was left out, for a log.
     """
 
@@ -44,28 +44,28 @@ class Unlabelled(NamedTuple):
 def load_unlabelled(
     folder: Path, labelled: Mapping[str, Source], image_size: int, reading: ReadOptions = ReadOptions(), *, most: int
 ) -> Unlabelled:
-    """Reads the pictures below `folder`, each once, without those that are labelled.
+    """Reads the images below `folder`, each once, without those that are labelled.
 
-    A picture of the validation or the test split that is trained on without its mask is a leak all the same: the
-    scores would no longer be those of unknown pictures. So what looks like a picture of any split is left out, be it
+    An image of the validation or the test split that is trained on without its mask is a leak all the same: the
+    scores would no longer be those of unknown images. So what looks like an image of any split is left out, be it
     saved again or at another size, and told; as are files that cannot be read.
 
     Args:
       folder: searched through and through.
       labelled: the splits by name.
       image_size: S, in pixels.
-      reading: how pictures are read.
-      most: bytes of the pictures at that size, at most; they are all kept in memory.
+      reading: how images are read.
+      most: bytes of the images at that size, at most; they are all kept in memory.
 
     Raises:
-      DataError: `folder` has no picture, or none that can be read and is not labelled; it holds masks too; a name is
+      DataError: `folder` has no image, or none that can be read and is not labelled; it holds masks too; a name is
         not UTF-8; or there are more bytes than `most`.
     """
     pictures = _Pictures(folder, reading)
     size = len(pictures) * image_size * image_size * 3
     if size > most:
         raise DataError(
-            f"{folder}: {len(pictures)} pictures of {image_size} x {image_size} take {size} bytes, and they are kept "
+            f"{folder}: {len(pictures)} images of {image_size} x {image_size} take {size} bytes, and they are kept "
             f"on the device; expected at most data.resident_bytes={most}. Raise it, or give fewer (data.unlabelled)."
         )
     images = np.empty((len(pictures), image_size, image_size, 3), np.uint8)
@@ -91,12 +91,12 @@ def load_unlabelled(
         left_out = {row: error for row, error in enumerate(found) if isinstance(error, DataError)}
         if len(left_out) == len(pictures):
             raise data_error(
-                f"{folder}: none of {len(pictures)} pictures can be read (data.unlabelled):", _texts(left_out)
+                f"{folder}: none of {len(pictures)} images can be read (data.unlabelled):", _texts(left_out)
             )
         told = []
         if left_out:
             told.append(
-                f"{len(left_out)} of {len(pictures)} unlabelled pictures cannot be read and are left out: "
+                f"{len(left_out)} of {len(pictures)} unlabelled images cannot be read and are left out: "
                 + listed(_texts(left_out))
             )
         kept = [row for row in range(len(pictures)) if row not in left_out]
@@ -106,13 +106,11 @@ def load_unlabelled(
             if same:
                 names = listed(pictures.ids[row] for row in same)
                 told.append(
-                    f"{len(same)} of {len(pictures)} unlabelled pictures are of the {split} split and left out: {names}"
+                    f"{len(same)} of {len(pictures)} unlabelled images are of the {split} split and left out: {names}"
                 )
             kept = [row for row in kept if row not in set(same)]
     if not kept:
-        raise DataError(
-            f"{folder}: no picture is left to train on without a mask (data.unlabelled). " + "; ".join(told)
-        )
+        raise DataError(f"{folder}: no image is left to train on without a mask (data.unlabelled). " + "; ".join(told))
     ids = tuple(pictures.ids[row] for row in kept)
     return Unlabelled(
         ids, images[kept], {f"unlabelled/{pictures.ids[row]}": str(found[row]) for row in kept}, tuple(told)
@@ -138,14 +136,14 @@ def looks_like_any(pictures: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 class _Pictures:
-    """The pictures below a folder, read when asked for."""
+    """The images below a folder, read when asked for."""
 
     def __init__(self, folder: Path, reading: ReadOptions):
         masks = images_and_masks(folder)[1] if folder.is_dir() else None
         if masks is not None:
             raise DataError(
-                f"{folder}: has a folder {masks.name}; masks would be taken for pictures. Expected a folder of "
-                "pictures alone, such as its images (data.unlabelled)."
+                f"{folder}: has a folder {masks.name}; masks would be taken for images. Expected a folder of "
+                "images alone, such as its images (data.unlabelled)."
             )
         files = list(iterate_images(folder))
         if reading.window is None:
@@ -154,7 +152,7 @@ class _Pictures:
         named = [(file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.name) for file in files]
         wrong = [problem for pair in zip(named, files, strict=True) if (problem := name_problem(*pair, "pixels.csv"))]
         if wrong:
-            raise data_error(f"{folder}: {len(wrong)} pictures cannot be told by name (data.unlabelled):", wrong)
+            raise data_error(f"{folder}: {len(wrong)} images cannot be told by name (data.unlabelled):", wrong)
         names = []
         for name, file in zip(named, files, strict=True):
             try:

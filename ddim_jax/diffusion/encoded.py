@@ -1,4 +1,4 @@
-"""A picture as a network has encoded it, for denoisers that do this once and not at every step."""
+"""An image as a network has encoded it, for denoisers that do this once and not at every step."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ import jax
 
 
 class Encoded(NamedTuple):
-    """Pictures as a network has encoded them; they may stand in the place of the pictures where it is called.
+    """Images as a network has encoded them; they may stand in the place of the images where it is called.
 
     Attributes:
       features: whatever the network needs again at each step; arrays whose first axis is the batch.
@@ -19,7 +19,7 @@ class Encoded(NamedTuple):
 
 
 def encode(apply: Callable[..., jax.Array], params: Any, image: jax.Array | Encoded) -> jax.Array | Encoded:
-    """The picture as `apply` wants it at every step: what its method `encode` makes of it, or else the picture."""
+    """The image as `apply` wants it at every step: what its method `encode` makes of it, or else the image."""
     if isinstance(image, Encoded) or not hasattr(apply, "encode"):
         return image
     return apply.encode(params, image)

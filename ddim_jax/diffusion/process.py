@@ -133,7 +133,7 @@ class DiffusionProcess:
     ) -> jax.Array:
         """The training loss of each example, float32 [batch].
 
-        Of a network with `Encoded` pictures, the loss of the trunk's own logits is added: "bce_dice" beside "mse".
+        Of a network with `Encoded` images, the loss of the trunk's own logits is added: "bce_dice" beside "mse".
 
         Args:
           apply: the network.

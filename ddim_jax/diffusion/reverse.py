@@ -60,7 +60,7 @@ def estimator(denoise: Denoise, prediction: str, schedule: Schedule, clip_x0: fl
     check_clip(clip_x0)
 
     def estimate(x_t, t, signal_t, noise_t):
-        # Broadcast, not jnp.full, which needs to know how many pictures an exported program will get.
+        # Broadcast, not jnp.full, which needs to know how many images an exported program will get.
         output = denoise(x_t, jnp.broadcast_to(jnp.asarray(t, jnp.int32), x_t.shape[:1]))
         x0, eps = x0_and_noise(prediction, output, x_t, signal_t, noise_t)
         if clip_x0 is not None:

@@ -99,7 +99,7 @@ class StochasticProcess(DirectProcess):
 
 
 def _draw(key: jax.Array, mean: jax.Array, deviation: jax.Array, factors: jax.Array) -> jax.Array:
-    """Logits [H, W, C] of one picture."""
+    """Logits [H, W, C] of one image."""
     common, own = jax.random.split(key)
     weights = jax.random.normal(common, factors.shape[-1:])
     return mean + factors @ weights + deviation * jax.random.normal(own, mean.shape)

@@ -32,12 +32,12 @@ CALIBRATED = "calibrated.safetensors"
 
 
 class Judgement(NamedTuple):
-    """A calibration and the look of its pictures: of these bounds are made, and unlike pictures told.
+    """A calibration and the look of its images: of these bounds are made, and unlike images told.
 
     Attributes:
       calibration: None where there is none for these weights and options.
       why_not_calibrated: the reason in words; "" where none is known, or none needed.
-      reference: the look of the pictures of the calibration; None where there is none.
+      reference: the look of the images of the calibration; None where there is none.
       why_not_judged: the reason in words, likewise.
     """
 
@@ -56,17 +56,17 @@ class Judgement(NamedTuple):
     def fitted(
         cls, results: Sequence[ImageResult], source: Source, split: str, coverage: float, labels: Labels
     ) -> "Judgement":
-        """A new one, of the scored pictures of a split."""
+        """A new one, of the scored images of a split."""
         calibration = fit_calibration(results, source, split, coverage, labels)
         if len(results) >= PICTURES_NEEDED:
             return cls(calibration, reference=fit_reference([result.descriptor for result in results]))
-        too_few = f"{len(results)} pictures; it takes {PICTURES_NEEDED} to judge if others are unlike them"
+        too_few = f"{len(results)} images; it takes {PICTURES_NEEDED} to judge if others are unlike them"
         logging.warning("calibrated on %s", too_few)
         return cls(calibration, why_not_judged=too_few)
 
     @property
     def coverage(self) -> float:
-        """The share of pictures that the bounds are made for, or would be."""
+        """The share of images that the bounds are made for, or would be."""
         return COVERAGE if self.calibration is None else self.calibration.coverage
 
     @property
@@ -97,17 +97,15 @@ def check_calibrate(
     except ValueError as error:
         raise InputError(f"calibrate: {error}") from error
     if resolution != "native":
-        raise InputError(
-            "calibrate with the resolution 'model'; expected native: new pictures are told of at their size"
-        )
+        raise InputError("calibrate with the resolution 'model'; expected native: new images are told of at their size")
     if split == "train":
         raise InputError(
             "calibrate on the split train; expected val: of what it was trained on the network is too sure"
         )
     if (count := len(set(groups))) < needed:
-        what = "pictures" if count == len(groups) else GROUPS
+        what = "images" if count == len(groups) else GROUPS
         raise InputError(
-            f"calibrate on {count} {what}; bounds that hold for {coverage} of pictures need {needed} or more. Take "
+            f"calibrate on {count} {what}; bounds that hold for {coverage} of images need {needed} or more. Take "
             "more (--data-root), or a lower share"
         )
     if segmenter.is_packed:

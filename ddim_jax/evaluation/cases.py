@@ -1,4 +1,4 @@
-"""The part of an image that figures are drawn from: pictures, maps, numbers, at most as large as a panel needs."""
+"""The part of an image that figures are drawn from: images, maps, numbers, at most as large as a panel needs."""
 
 from dataclasses import dataclass
 
@@ -16,11 +16,11 @@ _LONGER_SIDE = 512
 
 @dataclass(frozen=True)
 class Case:
-    """One image of a figure. The maps may differ in size; each covers the whole picture.
+    """One image of a figure. The maps may differ in size; each covers the whole image.
 
     Attributes:
       result: its numbers.
-      image: uint8 [H, W, 3], the picture in its own proportions, longer side at most 512.
+      image: uint8 [H, W, 3], the image in its own proportions, longer side at most 512.
       truth: uint8 [h, w] as `ddim_jax.labels` has it, as it was scored.
       prediction: uint8 [h, w], the mask of the protocol 'mean' as it was scored.
       samples: float32 [S, s, t], each sample as a probability; s and t as the network had them, at most 512; of several

@@ -39,20 +39,20 @@ def evaluate_checkpoint(
 
     Args:
       checkpoint: as for `Segmenter.load`, or several, which are fused (`ddim_jax.inference.Ensemble`); those of the
-        folds of one cross-validation score each the pictures of its own fold, where no `data_root` is given.
+        folds of one cross-validation score each the images of its own fold, where no `data_root` is given.
       split: "train", "val" or "test"; with `data_root` also "all". None: "test", or "all" of a folder that has no table
         of its split.
       output_dir: None for `evaluation/<split>` in the run directory, with `data_root` `evaluation/<folder>_<split>`; of
         weights without a run, of several checkpoints, and where that of another folder of this name is there, it has to
         be given.
       data_root: another folder of images/ and masks/, or another place of the published set that was trained on; None
-        for the place that the checkpoint's config names. Pictures from there that were trained on are told of, where
+        for the place that the checkpoint's config names. Images from there that were trained on are told of, where
         they are the same to the pixel, and the caller's to keep out of the split. Nothing is written there.
       step: "best", "latest" or a step.
       require_sha256: as for `Segmenter.load`.
-      allow_damaged: score pictures with damaged JPEG data, which are named; as the training did, if it did.
+      allow_damaged: score images with damaged JPEG data, which are named; as the training did, if it did.
       annotators: of `data_root`, as `data.annotators` of a config; () for one truth. None for those of the training.
-      options, **given: passed on to `ddim_jax.evaluation.evaluate`; also `window` and `invert`, with which the pictures
+      options, **given: passed on to `ddim_jax.evaluation.evaluate`; also `window` and `invert`, with which the images
         are then read, in the place of those of the training.
 
     Returns:
@@ -73,7 +73,7 @@ def evaluate_checkpoint(
     data = segmenter.config["data"]
     if annotators is not None:
         if data_root is None:
-            raise InputError("annotators are those of a folder of pictures; expected --data-root as well")
+            raise InputError("annotators are those of a folder of images; expected --data-root as well")
         data = {**data, "annotators": list(annotators)}
     if allow_damaged:
         data = {**data, "allow_damaged": True}
@@ -111,7 +111,7 @@ def open_split(
     Args:
       segmenter: the checkpoint.
       split, data_root: as for `evaluate_checkpoint`.
-      data: the section of a config that says how the pictures are read; None for that of the training.
+      data: the section of a config that says how the images are read; None for that of the training.
 
     Raises:
       InputError, DataError: as `evaluate_checkpoint`.
@@ -122,7 +122,7 @@ def open_split(
     try:
         return _of_training(segmenter, split or "test", data), split or "test"
     except NoFolder as error:  # packed weights hold no paths
-        raise InputError(f"{segmenter.checkpoint} does not say where its pictures lie; give --data-root DIR") from error
+        raise InputError(f"{segmenter.checkpoint} does not say where its images lie; give --data-root DIR") from error
 
 
 def folds_of(segmenter: Segmenter) -> set[int]:
@@ -136,23 +136,23 @@ def fold_sources(members: Sequence[Segmenter], split: str, data: Mapping[str, An
 
     Args:
       members: the checkpoints, of one fold each.
-      split: "test", or "val" where the test pictures are the same in all folds.
-      data: the section of a config that says how the pictures are read; folds are those of each checkpoint.
+      split: "test", or "val" where the test images are the same in all folds.
+      data: the section of a config that says how the images are read; folds are those of each checkpoint.
 
     Raises:
-      InputError: a picture is of two of the folds; or as `evaluate_checkpoint`.
+      InputError: an image is of two of the folds; or as `evaluate_checkpoint`.
     """
     sources = [_of_training(member, split, {**data, "fold": member.config["data"]["fold"]}) for member in members]
     times = Counter(name for source in sources for name in source.ids)
     if twice := [name for name, count in times.items() if count > 1]:
         raise InputError(
-            f"{listed(twice)} ({len(twice)} of {len(times)} pictures) are in the {split} split of several of the "
+            f"{listed(twice)} ({len(twice)} of {len(times)} images) are in the {split} split of several of the "
             f"{len(members)} checkpoints; expected each in one, as the folds of one cross-validation have them. Where "
-            "a splits.csv has test pictures these are no fold: --split val has the folds"
+            "a splits.csv has test images these are no fold: --split val has the folds"
         )
     given, whole = sorted(member.config["data"]["fold"] for member in members), data["folds"]
     if len(given) < whole:
-        logging.warning(f"folds {', '.join(map(str, given))} of {whole}: pictures of the others are not scored")
+        logging.warning(f"folds {', '.join(map(str, given))} of {whole}: images of the others are not scored")
     return sources
 
 
@@ -178,8 +178,8 @@ def _of_training(segmenter: Segmenter, split: str, data: Mapping[str, Any]) -> S
         if digest not in (None, now):
             raise InputError(
                 f"{data.get('root') or data['name']}: its training split is not the one {checkpoint} was "
-                "trained on, so pictures of it may be in the other splits now. Restore its splits.csv, or name the "
-                "folder with --data-root if none of its pictures was trained on."
+                "trained on, so images of it may be in the other splits now. Restore its splits.csv, or name the "
+                "folder with --data-root if none of its images was trained on."
             )
     return source
 

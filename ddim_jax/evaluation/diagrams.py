@@ -1,4 +1,4 @@
-"""Figures of numbers alone, which may be shown where the pictures may not."""
+"""Figures of numbers alone, which may be shown where the images may not."""
 
 import os
 from collections.abc import Sequence

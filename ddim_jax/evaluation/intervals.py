@@ -1,4 +1,4 @@
-"""The calibration of a data set's pictures, and how many of them their bounds hold for."""
+"""The calibration of a data set's images, and how many of them their bounds hold for."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -32,13 +32,13 @@ COVERAGE = 0.9
 def calibrate(
     results: Sequence[ImageResult], source: Source, split: str, coverage: float, labels: Labels
 ) -> Calibrated:
-    """Finds the calibration of the protocol 'mean' on pictures that were not trained on.
+    """Finds the calibration of the protocol 'mean' on images that were not trained on.
 
     Args:
       results: their scores.
       source: where they are from.
       split: the name of the split.
-      coverage: the share of pictures that each bound is made for.
+      coverage: the share of images that each bound is made for.
       labels: the classes.
 
     Raises:
@@ -94,10 +94,10 @@ def summarise_bounds(
 
 
 def summarise_unlikeness(results: Sequence[ImageResult], reference: Reference | None, why_not: str) -> dict[str, Any]:
-    """The part of `metrics.json` about pictures unlike those of the calibration.
+    """The part of `metrics.json` about images unlike those of the calibration.
 
     Returns:
-      {"within", "why_not_judged"}, the share of pictures like the calibration's that is within the limit; and where
+      {"within", "why_not_judged"}, the share of images like the calibration's that is within the limit; and where
       they were judged {"flagged", "images", "share", "low", "high", "median"}: how many are flagged, their share with
       its 95% interval, and the median unlikeness.
     """
@@ -111,7 +111,7 @@ def summarise_unlikeness(results: Sequence[ImageResult], reference: Reference | 
 
 
 def bounds_of(result: ImageResult, calibration: Calibrated) -> list[Bounds]:
-    """The bounds of each class of one picture."""
+    """The bounds of each class of one image."""
     return [calibrated_bounds(*pair) for pair in zip(result.statements, calibration.quantiles, strict=True)]
 
 
@@ -148,7 +148,7 @@ def _areas(
 
 
 def _held(held: Sequence[bool], groups: Sequence[str]) -> dict[str, Any]:
-    """The share and its 95% interval, of Clopper and Pearson; where pictures are of groups, a bootstrap over these."""
+    """The share and its 95% interval, of Clopper and Pearson; where images are of groups, a bootstrap over these."""
     if len(set(groups)) < len(groups):
         low, high = bootstrap_interval(np.asarray(held, float), groups)
     else:

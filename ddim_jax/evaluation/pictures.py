@@ -1,4 +1,4 @@
-"""Figures that show pictures of the data set: samples, results, and one mask taking shape."""
+"""Figures that show images of the data set: samples, results, and one mask taking shape."""
 
 import os
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ _STEP_CELL = 1.45
 
 
 def draw_grid(path: str | os.PathLike, cases: Sequence[Case]) -> None:
-    """One row a case: picture, truth, up to five samples, what they make together and their disagreement.
+    """One row a case: image, truth, up to five samples, what they make together and their disagreement.
 
     Args:
       path: of the PNG file.
@@ -92,7 +92,7 @@ def draw_grid(path: str | os.PathLike, cases: Sequence[Case]) -> None:
 
 
 def draw_strip(path: str | os.PathLike, cases: Sequence[Case], title: str) -> None:
-    """One column a case: outlines on the picture, where the masks agree, and the uncertainty.
+    """One column a case: outlines on the image, where the masks agree, and the uncertainty.
 
     Args:
       path: of the PNG file.
@@ -145,7 +145,7 @@ def draw_strip(path: str | os.PathLike, cases: Sequence[Case], title: str) -> No
 def draw_reverse_process(
     path: str | os.PathLike, case: Case, timesteps: np.ndarray, noisy: np.ndarray, estimates: np.ndarray
 ) -> None:
-    """Draws one sample over t, noise on the left and the mask on the right, with picture and truth in front.
+    """Draws one sample over t, noise on the left and the mask on the right, with image and truth in front.
 
     Args:
       path: of the PNG file.

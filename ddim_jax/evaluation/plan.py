@@ -31,8 +31,8 @@ class Work(NamedTuple):
 
     Attributes:
       members: the checkpoint, or those of the folds.
-      source: the data set, of folds all of their pictures.
-      chosen: the rows of it that are scored, and `subset` these pictures.
+      source: the data set, of folds all of their images.
+      chosen: the rows of it that are scored, and `subset` these images.
       groups: of each of them.
     """
 
@@ -60,7 +60,7 @@ class Work(NamedTuple):
 
     @property
     def together(self) -> int:
-        """The pictures that are sampled at once; one at size "tiles", of whose tiles a batch is made."""
+        """The images that are sampled at once; one at size "tiles", of whose tiles a batch is made."""
         return 1 if self.options.size == "tiles" else self.batch_size
 
 
@@ -82,7 +82,7 @@ def planned(
     unread = [name for name in (*NOT_TAKEN, *_OF_SOURCE) if given.get(name) is not None]
     if unread:
         raise TypeError(
-            f"unexpected option {unread[0]!r}: every protocol is scored, at its own threshold, on pictures read as the "
+            f"unexpected option {unread[0]!r}: every protocol is scored, at its own threshold, on images read as the "
             "source was opened"
         )
     members = list(segmenter) if isinstance(segmenter, Sequence) else [segmenter]

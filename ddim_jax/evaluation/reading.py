@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: every pair is read before any is sampled, so that one that cannot be costs nothing."""
+"""The images of an evaluation: every pair is read before any is sampled, so that one that cannot be costs nothing."""
 
 import statistics
 from collections.abc import Callable, Collection, Sequence
@@ -14,7 +14,7 @@ from ddim_jax.imageio.label_maps import UnnamedValuesError
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
 
-_KEPT_BYTES = 2**29  # of pictures, which are read before any is sampled, and again for the figures
+_KEPT_BYTES = 2**29  # of images, which are read before any is sampled, and again for the figures
 
 
 class Pictures(NamedTuple):
@@ -22,7 +22,7 @@ class Pictures(NamedTuple):
 
     Attributes:
       look: gives a pair by its row; of the first `_KEPT_BYTES` from memory.
-      working_size: what of the masks is left at the size that pictures are resized to: {"masks": those with foreground,
+      working_size: what of the masks is left at the size that images are resized to: {"masks": those with foreground,
         "lost": those that lose a class, "resized_dice"}; None where nothing is resized.
       trained_on: the names of those that the network was trained on; None where that is not known.
     """
@@ -48,7 +48,7 @@ def read_all(
       bar: shows how far it is.
       labels: the classes.
       resized_to: the size that the network works at; None where nothing is resized.
-      trained_on: the digests of the pictures of the training (`picture_digest`); None where they are not known.
+      trained_on: the digests of the images of the training (`picture_digest`); None where they are not known.
 
     Raises:
       DataError: pairs cannot be read, of which up to ten are named, or a mask is ignored everywhere; or

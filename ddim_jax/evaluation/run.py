@@ -62,31 +62,31 @@ def evaluate(
     - `per_image.csv`: one row per image, every measure and pixel count of every protocol, and the measures of the
       samples against several annotators;
     - `metrics.json`: what is returned;
-    - `figures/grid.png`, `worst.png`, `median.png`, `reverse_process.png` (pictures from the data set; the few images
+    - `figures/grid.png`, `worst.png`, `median.png`, `reverse_process.png` (images from the data set; the few images
       shown are sampled a second time, which gives the same samples), `scores.png` and `calibration.png` (numbers only);
       no reverse process for a network that works in one pass.
     - with `calibrate` alone: `calibration.json` in the checkpoint's run; of a file of packed weights instead its copy
       with the new calibration, `calibrated.safetensors`, which is not written over.
 
-    Where the run has a calibration of these weights and options, both tables say how many of the pictures its bounds
-    hold for, and how many are flagged as unlike the pictures of the calibration.
+    Where the run has a calibration of these weights and options, both tables say how many of the images its bounds
+    hold for, and how many are flagged as unlike the images of the calibration.
 
     Args:
       segmenter: the checkpoint. Several are those of a cross-validation: each scores a source of its own, all numbers
-        are over the pictures of all of them, and no calibration and no figures are made.
+        are over the images of all of them, and no calibration and no figures are made.
       source: a data set as `ddim_jax.load_dataset` gives it, one for each of several checkpoints; each pair is read
         once where the data set takes up to 512 MB of memory, and otherwise twice.
       output_dir: made where it does not exist.
       options: of sampling and fusing; None for the checkpoint's own options.
       split: the name of the split, for the result files.
       resolution: "model": the truth is resized (nearest) to the working size; "native": the probability is resized
-        (bilinear) to the picture's own size. With `size` "native" or "tiles" the two are one, and nothing is resized.
+        (bilinear) to the image's own size. With `size` "native" or "tiles" the two are one, and nothing is resized.
         None for "native".
       figures: draw them or not.
       limit: at most that many images, spread evenly over the data set; None for all.
-      calibrate: the share of pictures, above 0 and below 1, that the bounds of areas and of Dice are made for, from
-        these pictures on; they must not be those of the training. None to use the calibration that there is.
-      batch_size: pictures to one program, as for `Segmenter.segment`.
+      calibrate: the share of images, above 0 and below 1, that the bounds of areas and of Dice are made for, from
+        these images on; they must not be those of the training. None to use the calibration that there is.
+      batch_size: images to one program, as for `Segmenter.segment`.
       progress: show a progress bar or not.
       **given: fields of `SamplingOptions` that replace those of `options`, but for protocol and threshold: every
         protocol is scored, at its own threshold.
@@ -98,7 +98,7 @@ def evaluate(
     Raises:
       DataError: the data set is empty, or pairs cannot be read; all of them are collected, up to ten are named.
       CheckpointError: the network gives values that are not finite.
-      InputError: an argument is out of range, `output_dir` cannot be made or written to, or the pictures are too few to
+      InputError: an argument is out of range, `output_dir` cannot be made or written to, or the images are too few to
         calibrate on.
       TypeError: there is no option of that name, or it is one that an evaluation does not read.
     """
@@ -134,7 +134,7 @@ def _judgement(work: Work) -> Judgement:
 
 
 def _read(work: Work, bar: Progress) -> Pictures:
-    """Reads all pictures; those that were trained on are told of, and not calibrated on."""
+    """Reads all images; those that were trained on are told of, and not calibrated on."""
     trained_on = None if work.of_folds or work.split == "train" else _trained_on(work.first)
     resized_to = work.first.image_size if work.options.size == "model" else None
     try:
@@ -147,7 +147,7 @@ def _read(work: Work, bar: Progress) -> Pictures:
             f"An evaluation has no option for that; expected masks of the checkpoint's classes, {classes}",
         ) from error
     if known := pictures.trained_on:
-        told = f"{len(known)} of {len(work.subset)} pictures were trained on, such as {known[0]}"
+        told = f"{len(known)} of {len(work.subset)} images were trained on, such as {known[0]}"
         if work.calibrate is not None:
             raise InputError(f"calibrate: {told}; of those the network is too sure. Leave them out")
         logging.warning("%s: %s: the scores are too good", work.source.name, told)
@@ -258,7 +258,7 @@ def _times(seconds: Sequence[Sequence[float]], together: int) -> dict[str, Any]:
 
 
 def _trained_on(segmenter: Segmenter) -> frozenset[str] | None:
-    """The digests of the pictures that the checkpoints were trained on; None where no run knows them."""
+    """The digests of the images that the checkpoints were trained on; None where no run knows them."""
     return frozenset().union(*(read_trained_on(run_folder(path)) for path in segmenter.checkpoints)) or None
 
 

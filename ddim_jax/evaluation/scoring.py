@@ -72,8 +72,8 @@ class ImageResult(NamedTuple):
       hypotheses: `ddim_jax.metrics.measure_hypotheses` of the masks that the samples make alone under the protocol
         'mean', against several annotators; {} where there is one truth.
       annotators: their number, 0 where there is one truth.
-      descriptor: of the picture (`ddim_jax.inference.unlikeness.describe_picture`); None where nothing is known of it.
-      group: of pictures that are not drawn one by one, such as those of a patient; "" for one by itself.
+      descriptor: of the image (`ddim_jax.inference.unlikeness.describe_picture`); None where nothing is known of it.
+      group: of images that are not drawn one by one, such as those of a patient; "" for one by itself.
     """
 
     id: str

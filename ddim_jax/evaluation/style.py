@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ddim_jax.runtime.atomic import atomic_path
 
-# From the palette of Okabe and Ito, told apart by colour-blind readers and on grey pictures.
+# From the palette of Okabe and Ito, told apart by colour-blind readers and on grey images.
 TRUTH = "#E69F00"
 PREDICTION = "#56B4E9"
 BOTH = "#009E73"
@@ -27,7 +27,7 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> None:
 
 
 def panel(axes: Axes, title: str = "") -> None:
-    """Makes the axes a bare frame for a picture, with a title above."""
+    """Makes the axes a bare frame for an image, with a title above."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -38,7 +38,7 @@ def panel(axes: Axes, title: str = "") -> None:
 
 
 def show(axes: Axes, picture: np.ndarray, shape: tuple[int, int], **options):
-    """Shows a picture or map of any size as if it had `shape` (height, width); returns matplotlib's image."""
+    """Shows an image or map of any size as if it had `shape` (height, width); returns matplotlib's image."""
     options.setdefault("interpolation", "nearest")
     return axes.imshow(picture, extent=(0, shape[1], shape[0], 0), aspect="equal", **options)
 
@@ -56,10 +56,10 @@ def frame(axes: Axes, xlabel: str, ylabel: str) -> None:
 
 
 def outline(axes: Axes, mask: np.ndarray, shape: tuple[int, int], colour: str, *, width: float = 1.0) -> None:
-    """Draws the outline of a mask [h, w] over a picture of `shape`; an empty mask has none."""
+    """Draws the outline of a mask [h, w] over an image of `shape`; an empty mask has none."""
     if not mask.any():
         return
-    # With a frame of background the outline closes where the mask touches the picture's edge.
+    # With a frame of background the outline closes where the mask touches the image's edge.
     framed = np.pad(mask.astype(np.float32), 1)
     rows = (np.arange(-1, mask.shape[0] + 1) + 0.5) * shape[0] / mask.shape[0]
     columns = (np.arange(-1, mask.shape[1] + 1) + 0.5) * shape[1] / mask.shape[1]

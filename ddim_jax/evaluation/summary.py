@@ -41,13 +41,13 @@ _RULES = {
         "it has no width and says nothing"
     ),
     "hd95_mm": (
-        "hd95 in millimetres, where every file says the size of a pixel and masks are scored at the picture's own "
+        "hd95 in millimetres, where every file says the size of a pixel and masks are scored at the image's own "
         "size; of a projection (X-ray) at its detector"
     ),
     "pooled": "pixel counts summed over all images, then one ratio",
     "dice_single": "Dice of one sample alone under the same protocol, averaged over the samples of an image",
     "flips": (
-        "if true, sample i saw the picture in orientation i mod 4 (as it is, mirrored left to right, top to bottom, "
+        "if true, sample i saw the image in orientation i mod 4 (as it is, mirrored left to right, top to bottom, "
         "both) and was mirrored back: the samples differ by noise and orientation, those of the paper by noise alone"
     ),
     "uncertainty": (
@@ -64,23 +64,23 @@ _RULES = {
     "bounds": (
         "of the protocol 'mean', for each class: area_uncalibrated, from the pixels above the probability "
         "(1 + nominal)/2 to those above (1 - nominal)/2; area and dice_low, calibrated by split-conformal prediction: "
-        "of pictures drawn as those of the calibration, each holds for the share nominal or more, on average over "
-        "pictures and draws; coverage: the share of these pictures that it holds for, low and high its 95% interval of "
+        "of images drawn as those of the calibration, each holds for the share nominal or more, on average over "
+        "images and draws; coverage: the share of these images that it holds for, low and high its 95% interval of "
         "Clopper and Pearson, of groups a bootstrap over them; mean_width in pixels, mean_width_share of the pixels "
         "that count; same_pictures: they are "
-        "the pictures of the calibration, so that coverage measures nothing; ece: before and after the logits are "
+        "the images of the calibration, so that coverage measures nothing; ece: before and after the logits are "
         "divided by the temperature, with logits beyond 10 taken for 10"
     ),
     "unlikeness": (
-        "distance of a picture, by 24 numbers of its look at 64 x 64 pixels, from those of the calibration, as a "
-        "multiple of its limit; flagged: above 1; within: the share of pictures like the calibration's that is not, by "
+        "distance of an image, by 24 numbers of its look at 64 x 64 pixels, from those of the calibration, as a "
+        "multiple of its limit; flagged: above 1; within: the share of images like the calibration's that is not, by "
         "leaving one out; low and high: the 95% interval of the share that is, as in bounds"
     ),
     "doubt": (
         "1 - (2 sum p m + 1) / (sum p + sum m + 1), p the mean of the samples' probabilities, m the mask "
         "of the protocol 'mean' and the ensemble, at the working size (whatever the resolution): how much of Dice "
         "the mask is expected to miss; with a calibration made before, the logit of p (within +-10) is divided by its "
-        "doubt_temperature, at which the doubt of its pictures was what they missed, on average"
+        "doubt_temperature, at which the doubt of its images was what they missed, on average"
     ),
     "risk_coverage": (
         "images removed one by one, most doubtful first (equal doubts: the mean over all orders), and the mean Dice of "
@@ -90,8 +90,8 @@ _RULES = {
         f"kept_dice: with kept_images = ceil({KEPT_SHARE[0] / KEPT_SHARE[1]} n) kept"
     ),
     "resolution": (
-        "native: probability resized (bilinear) to the picture's own size before the threshold; model: truth resized "
-        "to the working size (nearest; a class that would vanish keeps a pixel: a picture whose truth is not empty "
+        "native: probability resized (bilinear) to the image's own size before the threshold; model: truth resized "
+        "to the working size (nearest; a class that would vanish keeps a pixel: an image whose truth is not empty "
         "never counts as correctly empty)"
     ),
     "size": (

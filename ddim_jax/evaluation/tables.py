@@ -69,7 +69,7 @@ def write_per_image(
 def summary_table(metrics: dict[str, Any]) -> Table:
     """A table of the protocols for the terminal, made of what is in `metrics.json`."""
     size = {"model": "resized", "native": "native size", "tiles": "in tiles"}[metrics["size"]]
-    scored = "each picture's own size" if metrics["resolution"] == "native" else "the working size"
+    scored = "each image's own size" if metrics["resolution"] == "native" else "the working size"
     count = metrics.get("groups", metrics["images"])  # earlier files do not say the groups
     kind, of_groups = ("image", "") if count == metrics["images"] else ("group", f" of {count} groups")
     few = f"\n{count} {kind}{'s' * (count > 1)}: too few for the means to say much" if count < FEW else ""
@@ -123,7 +123,7 @@ def summary_table(metrics: dict[str, Any]) -> Table:
     if "share" in unlike:
         cell = rf"{unlike['share']:.4f} \[{unlike['low']:.4f}, {unlike['high']:.4f}]"
         whose = " (calibrated on these)" if bounds.get("same_pictures") else ""
-        table.add_row("unlike pictures" + whose, *(cell if name == "mean" else "" for name in protocols))
+        table.add_row("unlike images" + whose, *(cell if name == "mean" else "" for name in protocols))
     return table
 
 

@@ -1,4 +1,4 @@
-"""An exported file: written, checked against JAX on pictures, and only then given its name."""
+"""An exported file: written, checked against JAX on images, and only then given its name."""
 
 import json
 import os
@@ -81,7 +81,7 @@ def export_checkpoint(
       options: checked, with the size "model".
       kind: a key of `FORMATS`.
       output: the file, which is not there yet; its name ends in the suffix of the format.
-      batch: pictures in a call; None for any number.
+      batch: images in a call; None for any number.
       pictures: uint8 [H, W, 3] to check with, of any size, at least one.
 
     Raises:
@@ -91,7 +91,7 @@ def export_checkpoint(
     wanted, output = FORMATS[kind], local_path(output, "output")
     check_output(output, kind)
     if not pictures:
-        raise InputError("there is no picture to check the program with; expected at least one")
+        raise InputError("there is no image to check the program with; expected at least one")
     program = create_program(network, options)
     segmenter = Segmenter(**network._asdict())
     about = json.dumps(_about(segmenter, program, options, batch), sort_keys=True, allow_nan=False)
@@ -101,12 +101,12 @@ def export_checkpoint(
         made = folder / output.name
         logging.info("converting the program: %d steps of %d samples", options.steps, options.samples)
         wanted.write(program, batch, about, made)
-        logging.info("checking %d bytes on %d pictures, by JAX and by the file", made.stat().st_size, len(pictures))
+        logging.info("checking %d bytes on %d images, by JAX and by the file", made.stat().st_size, len(pictures))
         differences = _compare(wanted.run(made), segmenter, program, options, batch, pictures)
         wrong = {name: found for name, found in differences.items() if not found < (1 if name == "mask" else TOLERANCE)}
         if wrong:
             raise InputError(
-                f"{output} is not written: on {len(pictures)} pictures the {kind} program differs from JAX: "
+                f"{output} is not written: on {len(pictures)} images the {kind} program differs from JAX: "
                 f"{in_words(wrong)}; expected less than {TOLERANCE:g}, and no pixel of a mask"
             )
         check_output(output, kind)  # another process may have made it meanwhile
@@ -144,7 +144,7 @@ def in_words(differences: Mapping[str, float]) -> str:
 def inputs_of(
     segmenter: Segmenter, program: Program, options: SamplingOptions, picture: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """The inputs with which a program repeats what `Segmenter` computes of one picture, without the batch in front."""
+    """The inputs with which a program repeats what `Segmenter` computes of one image, without the batch in front."""
     prepared = segmenter.prepare(picture, options)
     inputs = {"image": np.asarray(normalise(prepared.pixels), np.float32)}
     if "noise" in program.inputs:
@@ -165,9 +165,9 @@ def _compare(
     batch: int | None,
     pictures: Sequence[np.ndarray],
 ) -> dict[str, float]:
-    """The largest differences on the pictures, which are given `batch` at a time, the last call filled up with others.
+    """The largest differences on the images, which are given `batch` at a time, the last call filled up with others.
 
-    Of a program for any number of pictures one call has one of them, and one has two.
+    Of a program for any number of images one call has one of them, and one has two.
     """
     worst = dict.fromkeys(OUTPUTS, 0.0)
     waiting = list(pictures)

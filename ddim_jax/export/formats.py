@@ -31,7 +31,7 @@ class Format(NamedTuple):
 
     Attributes:
       suffix: its name ends in it.
-      write: (program, batch, about, path): writes the file; batch None is any number of pictures.
+      write: (program, batch, about, path): writes the file; batch None is any number of images.
       run: path -> a function that runs the file on this machine's CPU.
       beside: the suffixes of further files that belong to it.
     """

@@ -1,4 +1,4 @@
-"""The program that is exported: from a normalised picture and noise to probability, uncertainty and mask."""
+"""The program that is exported: from a normalised image and noise to probability, uncertainty and mask."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -53,7 +53,7 @@ def check_exportable(options: SamplingOptions) -> None:
             why = {
                 "ensemble": "it is computed outside of the network's program",
                 "sampler": "nothing is known of its noise",
-                "size": "an exported program takes pictures of the size the network was trained at",
+                "size": "an exported program takes images of the size the network was trained at",
             }[name]
             raise InputError(f"{name} is {value!r}, which cannot be exported ({why}); expected {expected}")
 

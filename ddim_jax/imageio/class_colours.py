@@ -6,7 +6,7 @@ import numpy as np
 
 from ddim_jax.labels import IGNORED, Labels
 
-# Of Okabe and Ito, told apart by colour-blind readers and on grey pictures; black, their eighth, is the background.
+# Of Okabe and Ito, told apart by colour-blind readers and on grey images; black, their eighth, is the background.
 _FIRST = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66), (213, 94, 0), (0, 114, 178))
 _GREY = (128, 128, 128)
 _GOLDEN = 0.618034  # of a turn: hues that follow each other are far apart
@@ -34,7 +34,7 @@ def palette(labels: Labels) -> np.ndarray:
 
 
 def blended(probability: np.ndarray, labels: Labels) -> np.ndarray:
-    """Probabilities [h, w, K] as a picture: the colours of the classes by their share on black, uint8 [h, w, 3]."""
+    """Probabilities [h, w, K] as an image: the colours of the classes by their share on black, uint8 [h, w, 3]."""
     colours = palette(labels)[[1 << k if labels.multilabel else k + 1 for k in range(labels.count)]].astype(np.float32)
     total = np.maximum(probability.sum(axis=-1, keepdims=True), 1.0)  # of overlapping classes it may be more than 1
     return np.clip(np.round(probability / total @ colours), 0, 255).astype(np.uint8)

@@ -38,7 +38,7 @@ def files_inside(path: str | os.PathLike, pass_over: Callable[[str], None] = lam
     else:
         return None
     if not found:
-        more = " Unpack it: other pictures are read from folders." if kind != "DICOM" else ""
+        more = " Unpack it: other images are read from folders." if kind != "DICOM" else ""
         raise DataError(f"{path}: holds no {kind} files.{more}")
     return found
 

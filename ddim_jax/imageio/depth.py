@@ -1,9 +1,9 @@
-"""More than 8 bits a channel brought to 8: the range that is shown is found in the picture's own values.
+"""More than 8 bits a channel brought to 8: the range that is shown is found in the image's own values.
 
 Scanners store 10 or 12 bits in 16, and which, the file does not say. So the range is 0 up to the largest value of 8,
-10, 12, 14 or 16 bits that holds what the picture holds; one picture's contrast does not depend on its brightest pixel
+10, 12, 14 or 16 bits that holds what the image holds; one image's contrast does not depend on its brightest pixel
 but for that choice. A thousandth of the values at each end do not take part: a single hot pixel changes nothing.
-Pictures of one scanner get several ranges where some are darker: a window that is given is that of all.
+Images of one scanner get several ranges where some are darker: a window that is given is that of all.
 """
 
 from typing import NamedTuple
@@ -33,10 +33,10 @@ class Depth(NamedTuple):
 
 
 def find_depth(counts: np.ndarray, window: tuple[float, float] | None = None) -> Depth:
-    """Finds the range of a picture with values of 0..65535, or takes that of `window`, a centre and a width.
+    """Finds the range of an image with values of 0..65535, or takes that of `window`, a centre and a width.
 
     Where all values are above half of the largest (numbers with an offset) and fewer than `FEW_LEVELS` would be left,
-    the range is that of the values, widened to round numbers so that pictures of one kind tend to share it.
+    the range is that of the values, widened to round numbers so that images of one kind tend to share it.
 
     Args:
       counts: int [65536], how often each value occurs; not all 0.

@@ -137,15 +137,15 @@ def _check_length(path: str | os.PathLike, header: "Dataset", start: bytes) -> N
 
 
 def picture_header(path: str | os.PathLike) -> "Dataset":
-    """The header of a file of one or more pictures.
+    """The header of a file of one or more images.
 
     Raises:
-      DataError: as `read_header`; it holds no picture, or one that is larger than `MAX_PIXELS`.
+      DataError: as `read_header`; it holds no image, or one that is larger than `MAX_PIXELS`.
     """
     header = read_header(path)
     with errors_naming(path):
         if (kind := no_picture(header)) is not None:
-            raise DataError(f"{path}: is {kind}, no picture.")
+            raise DataError(f"{path}: is {kind}, no image.")
         rows, columns, frames = (int(header.get(name) or 0) for name in ("Rows", "Columns", "NumberOfFrames"))
         if rows < 1 or columns < 1 or frames < 0:
             raise DataError(f"{path}: {columns} x {rows} pixels, there is nothing to see.")
@@ -166,7 +166,7 @@ def picture_header(path: str | os.PathLike) -> "Dataset":
 
 
 def no_picture(header: "Dataset") -> str | None:
-    """A name for the kind of a file that holds no picture to segment, or None for a picture."""
+    """A name for the kind of a file that holds no image to segment, or None for an image."""
     modality = str(header.get("Modality", ""))
     if modality in _NO_PICTURES:
         return _NO_PICTURES[modality]

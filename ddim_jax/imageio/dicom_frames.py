@@ -79,7 +79,7 @@ def _check_encoded(path: str | os.PathLike, file: BinaryIO, header: "Dataset", i
 
 
 def _check_whole(path: str | os.PathLike, file: BinaryIO, pictures: int) -> None:
-    """Refuses a file that ends within a frame: some decoders would leave the rest of the picture out.
+    """Refuses a file that ends within a frame: some decoders would leave the rest of the image out.
 
     So it does one of too many parts: the library goes through all of them for each frame.
     """

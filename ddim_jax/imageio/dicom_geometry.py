@@ -17,7 +17,7 @@ _LENGTHS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpaci
 _GROUPS = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
 _CORRECTED = ("GEOMETRY", "FIDUCIAL")
 _ABOUT_EQUAL = 1.01  # sides of pixels that differ by less
-_SAME_DIRECTION = 1e-3  # of a part of a unit vector, which scanners round: .4 mm at the edge of a picture of 400 mm
+_SAME_DIRECTION = 1e-3  # of a part of a unit vector, which scanners round: .4 mm at the edge of an image of 400 mm
 _SAME_SPACING = 1e-4  # as a share: a twentieth of a pixel in 512
 
 

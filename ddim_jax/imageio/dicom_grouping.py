@@ -23,15 +23,15 @@ def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str],
     """Groups DICOM files into series of slices.
 
     Files are of one series if they lie in one folder (or archive), share SeriesInstanceUID and what `differences`
-    compares, and each has a position and one frame. Others, such as the views of an X-ray, are pictures by themselves;
+    compares, and each has a position and one frame. Others, such as the views of an X-ray, are images by themselves;
     so is what cannot be read, which reading will say.
 
     Args:
       paths: of DICOM files.
 
     Returns:
-      Lists of paths, in the order of the first of each; the kind of each file that holds no picture; and a remark where
-      several files of one series are pictures by themselves, differ, or lie in several folders, else "".
+      Lists of paths, in the order of the first of each; the kind of each file that holds no image; and a remark where
+      several files of one series are images by themselves, differ, or lie in several folders, else "".
     """
     keys = _Keys()
     groups: dict[object, list[str]] = {}
@@ -60,7 +60,7 @@ def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str],
     if several := [files for key, files in without_place.items() if len(files) > 1 or key in by_uid]:
         remarks.append(
             f"{sum(map(len, several))} files of {len(several)} DICOM series have {NO_POSITION}, "
-            f"such as {several[0][0]}: their order is unknown, so each is a picture by itself "
+            f"such as {several[0][0]}: their order is unknown, so each is an image by itself "
             "and has results of its own, not one for the series"
         )
     if parted := [parts for parts in by_uid.values() if len(parts) > 1]:
@@ -177,7 +177,7 @@ class _Keys:
         self._known: dict[_SeriesKey, list[_SeriesKey]] = {}
 
     def of(self, path: str, header: "Dataset") -> _SeriesKey | str:
-        """The key of a slice; of a picture by itself its path."""
+        """The key of a slice; of an image by itself its path."""
         try:
             has_place = position(header) is not None and orientation(header) is not None
             if has_place and header.get("SeriesInstanceUID") and dicom.frames(header) == 1:

@@ -1,4 +1,4 @@
-"""Frames of DICOM files as pictures: grey levels by window or table, colours as RGB."""
+"""Frames of DICOM files as images: grey levels by window or table, colours as RGB."""
 
 import os
 from collections.abc import Collection
@@ -27,7 +27,7 @@ def shown_frame(
     limits: tuple[float, float] | None = None,
     window: tuple[float, float, str] | None = None,
 ) -> np.ndarray:
-    """A frame as a picture, uint8 [H, W, 3].
+    """A frame as an image, uint8 [H, W, 3].
 
     Grey values go through the modality LUT and then the window of `options`, `window`, the file's VOI LUT or window, or
     `limits`, or the range of 99% of the frame's values; 8 bits without any of these stay as they are. MONOCHROME1 is

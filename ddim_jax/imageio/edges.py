@@ -1,4 +1,4 @@
-"""Letters at the edges of a picture: the patient's right, left, front (anterior), back (posterior), head and feet."""
+"""Letters at the edges of an image: the patient's right, left, front (anterior), back (posterior), head and feet."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ def edges_of(right: np.ndarray, down: np.ndarray) -> dict[str, str] | None:
     """The letters at the four edges.
 
     Args:
-      right, down: where the picture's right and lower edge lie, [3] towards the patient's left, back and head, of any
+      right, down: where the image's right and lower edge lie, [3] towards the patient's left, back and head, of any
         length.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Pictures and masks from files: every picture is read as uint8 [H, W, 3], every mask as class numbers.
+"""Images and masks from files: every image is read as uint8 [H, W, 3], every mask as class numbers.
 
 How a file is read depends on its suffix: each module of `ddim_jax.imageio.readers`, or of another package, registers a
 reader for some suffixes. A file with another suffix is read as if it were a PNG, JPEG, BMP or TIFF file.
@@ -17,7 +17,7 @@ from ddim_jax.registry import READERS
 from ddim_jax.runtime.errors import ConfigError, DataError, InputError
 
 MAX_PIXELS = 2**30 // 12
-"""A picture with more is refused by its header, before any of it is decoded: 89 million.
+"""An image with more is refused by its header, before any of it is decoded: 89 million.
 
 Reading one takes at most 12 bytes a pixel, which is a GiB: 5 of 8-bit grey, 8 of RGB, 9 with alpha, 7 of 16-bit grey,
 11 of 16-bit colours, 10 and 12 of a progressive JPEG file (RGB, CMYK). A TIFF file of 16-bit colours in one strip is
@@ -25,16 +25,16 @@ the exception with 16. `python -m tests.slow.picture_memory` measures it.
 """
 
 EVEN = "even (there is one value in all pixels)"
-"""The note on a picture in which there is nothing to see (`is_even`)."""
+"""The note on an image in which there is nothing to see (`is_even`)."""
 
 _NOTES_LOGGED = 10
 
 
 class Picture(NamedTuple):
-    """A picture as it is read.
+    """An image as it is read.
 
     Attributes:
-      pixels: uint8 [H, W, 3], as the picture is shown: turned as the file says.
+      pixels: uint8 [H, W, 3], as the image is shown: turned as the file says.
       range: the stored values that became 0 and 255, of a file with more than 8 bits a channel; else None.
       notes: what a user should know of it, each a kind and, in brackets, details: "few levels (17 are left ...)".
       orientation: by which the stored pixels were turned, as EXIF numbers it: 1 for not at all.
@@ -49,13 +49,13 @@ class Picture(NamedTuple):
 
 
 class ReadOptions(NamedTuple):
-    """Options of reading pictures where a file leaves the choice to its user.
+    """Options of reading images where a file leaves the choice to its user.
 
     Attributes:
       window: centre and width of the values that are shown, in the units of a DICOM or NIfTI file (Hounsfield units in
         CT) or the stored values of a file with 16 bits a channel; what lies below is black, above white. None: the
         file's own window, or a robust range of its values. Files of 8 bits have no window.
-      invert: pictures are stored inverted, white as the smallest value: reading inverts them.
+      invert: images are stored inverted, white as the smallest value: reading inverts them.
       allow_damaged: read JPEG data with a hole or a missing end, and fax codes that may lack rows, as far as that
         goes, with a note; else an error.
     """
@@ -82,14 +82,14 @@ class Reader(Protocol):
       suffixes: in small letters with the dot, such as (".tif", ".tiff").
 
     A reader may have more: `magic`, an offset and the bytes there by which it knows files without a suffix; and
-    `open_stack(files, options)`, for files of several pictures (`ddim_jax.imageio.stacks.Stack`).
+    `open_stack(files, options)`, for files of several images (`ddim_jax.imageio.stacks.Stack`).
     """
 
     suffixes: tuple[str, ...]
 
     @staticmethod
     def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> Picture | np.ndarray:
-        """The picture; one of which there is nothing more to say may be its pixels alone."""
+        """The image; one of which there is nothing more to say may be its pixels alone."""
 
     @staticmethod
     def read_mask(path: str | os.PathLike, labels: Labels = Labels()) -> np.ndarray:
@@ -120,7 +120,7 @@ def suffix_of(name: str, suffixes: tuple[str, ...]) -> str:
 
 
 def read_picture(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> Picture:
-    """Reads a picture by the reader of its suffix; for PNG and its like see `readers.pillow`.
+    """Reads an image by the reader of its suffix; for PNG and its like see `readers.pillow`.
 
     Raises:
       DataError: the file cannot be read; the message names it.
@@ -158,10 +158,10 @@ def note_parts(note: str) -> tuple[str, str]:
 
 
 def check_fits(image_path: str | os.PathLike, picture: Picture, mask_path: str | os.PathLike, mask: np.ndarray) -> None:
-    """Refuses a mask [H, W] that does not lie on its picture for certain.
+    """Refuses a mask [H, W] that does not lie on its image for certain.
 
     Where EXIF turns one of them and not the other, nothing says which pixels the mask was drawn on, unless the sides of
-    the picture differ and those of the mask fit one way alone.
+    the image differ and those of the mask fit one way alone.
 
     Raises:
       DataError: the two differ in size or in EXIF orientation; both are named.
@@ -206,7 +206,7 @@ def read_mask(path: str | os.PathLike, labels: Labels = Labels()) -> np.ndarray:
 
 
 def count_pixels(path: str | os.PathLike) -> int:
-    """Height times width of a picture, from the header alone.
+    """Height times width of an image, from the header alone.
 
     Raises:
       DataError: as `read_image`, for what is wrong with the header.
@@ -231,7 +231,7 @@ def reader_of(path: str | os.PathLike) -> type[Reader]:
 def name_by_content(path: str | os.PathLike) -> str | None:
     """The name of the reader that knows a file without a suffix by its bytes, or None: scanners write such files.
 
-    An index of files (DICOMDIR) is no picture.
+    An index of files (DICOMDIR) is no image.
     """
     name = os.path.basename(os.fspath(path))
     if suffix_of(name, ()) or name.upper() == "DICOMDIR":

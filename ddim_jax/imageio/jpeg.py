@@ -45,7 +45,7 @@ def damage(data: bytes) -> str | None:
     More scans than any encoder writes (a progressive file has about 10) would keep a decoder busy for hours: that is
     damage as well.
 
-    What it cannot decode at all is no damage of this kind: None as well, for reading the picture says so. So it is for
+    What it cannot decode at all is no damage of this kind: None as well, for reading the image says so. So it is for
     lossless JPEG, which ends the process if it is asked for at an eighth, and for more than 8 bits.
     """
     frame = frame_of(data)

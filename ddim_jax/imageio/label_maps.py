@@ -9,7 +9,7 @@ from ddim_jax.labels import IGNORED
 from ddim_jax.runtime.errors import DataError
 
 MOST_LABELS = 64
-"""A lossless file with more different values is a picture, not a label map."""
+"""A lossless file with more different values is an image, not a label map."""
 _MOST_WITHOUT_NOISE = 10
 """With more, those near both ends of the range are what is left of a JPEG file that was saved again."""
 NAMED_AT_MOST = 10
@@ -73,7 +73,7 @@ def label_counts(values: np.ndarray) -> dict[int, int] | None:
 
 
 def are_labels(found: Sequence[int], slices: Iterable[np.ndarray]) -> bool:
-    """True if the few exact values of a picture, or of the slices [H, W] of a volume, are those of a label map.
+    """True if the few exact values of an image, or of the slices [H, W] of a volume, are those of a label map.
 
     Two levels are 0 and one other value, or one value throughout. Of a few exact values, those inside the range are
     either labels or what anti-aliasing left at the edges: the labels are small numbers, or have an area where 3 x 3
@@ -102,7 +102,7 @@ def value_counts(values: np.ndarray, most: int | None = None) -> dict[int, int] 
         counts = histogram(values)
         found = np.flatnonzero(counts)
         return None if most and len(found) > most else {int(value): int(counts[value]) for value in found}
-    # The first rows tell a picture from a label map without sorting all of it.
+    # The first rows tell an image from a label map without sorting all of it.
     if most and len(np.unique(values[:64])) > most:
         return None
     found, counts = np.unique(values, return_counts=True)

@@ -7,7 +7,7 @@ import numpy as np
 from ddim_jax.runtime.errors import DataError
 
 LARGEST_LABEL = 15
-"""Label maps count 0, 1, 2, ...; pictures use their full range. Up to here each value is a label of its own."""
+"""Label maps count 0, 1, 2, ...; images use their full range. Up to here each value is a label of its own."""
 JPEG_NOISE = 32
 """The largest value in a JPEG file that can still be compression noise around 0."""
 

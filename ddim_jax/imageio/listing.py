@@ -1,4 +1,4 @@
-"""The pictures of a folder or a glob, in an order that does not depend on the file system."""
+"""The images of a folder or a glob, in an order that does not depend on the file system."""
 
 import contextlib
 import errno
@@ -38,7 +38,7 @@ def kind_of(file: str) -> str:
 
 
 def iterate_images(path: str | os.PathLike, pass_over: Callable[[str], None] = lambda file: None) -> Iterator[Path]:
-    """Finds pictures: a file as it is, a folder searched through and through, or a glob (`**` goes into folders).
+    """Finds images: a file as it is, a folder searched through and through, or a glob (`**` goes into folders).
 
     Of a zip archive and of a DICOMDIR, the DICOM and NIfTI files in it (`ddim_jax.imageio.containers.files_inside`).
 
@@ -55,7 +55,7 @@ def iterate_images(path: str | os.PathLike, pass_over: Callable[[str], None] = l
         is no regular file (a pipe, a device or a socket).
 
     Raises:
-      DataError: nothing is there, or no picture among it, or a folder below may not be read.
+      DataError: nothing is there, or no image among it, or a folder below may not be read.
     """
     text, path = os.fspath(path), Path(path)
     suffixes = image_suffixes()
@@ -96,7 +96,7 @@ def iterate_images(path: str | os.PathLike, pass_over: Callable[[str], None] = l
     if nothing:
         held = ", ".join(f"{kind or 'no suffix'} {number}" for kind, number in sorted(others.items()))
         there = f" (but other files: {held})" if held else ""
-        raise DataError(f"The {where} no pictures{there}; expected files ending in {', '.join(suffixes)}.")
+        raise DataError(f"The {where} no images{there}; expected files ending in {', '.join(suffixes)}.")
 
 
 def unreadable_folder(error: OSError) -> NoReturn:
@@ -122,12 +122,12 @@ def images_beside(folder: str) -> str | None:
 
 
 def worth_entering(folders: Iterable[str]) -> list[str]:
-    """The names of folders that may hold a user's pictures, sorted: neither hidden ones nor those of the system."""
+    """The names of folders that may hold a user's images, sorted: neither hidden ones nor those of the system."""
     return sorted(name for name in folders if not name.startswith(".") and name not in _SYSTEM_FOLDERS)
 
 
 def _images_below(folder: Path, wanted: Callable[..., bool]) -> Iterator[Path]:
-    """Pictures in the order of sorted paths, part by part: what is in the folder "a" comes before the file "a.png"."""
+    """Images in the order of sorted paths, part by part: what is in the folder "a" comes before the file "a.png"."""
     opened = [(folder, _names_in(folder, wanted))]
     while opened:
         place, names = opened[-1]
@@ -141,7 +141,7 @@ def _images_below(folder: Path, wanted: Callable[..., bool]) -> Iterator[Path]:
 
 
 def _names_in(folder: Path, wanted: Callable[..., bool]) -> list[str]:
-    """Names of the pictures in a folder and, with a zero at the end, of folders worth entering; the last one first."""
+    """Names of the images in a folder and, with a zero at the end, of folders worth entering; the last one first."""
     names, folders = [], []
     try:
         with os.scandir(folder) as entries:
@@ -161,7 +161,7 @@ def _names_in(folder: Path, wanted: Callable[..., bool]) -> list[str]:
 
 
 def _images_matching(pattern: str, wanted: Callable[..., bool]) -> Iterator[Path]:
-    """Pictures in the same order."""
+    """Images in the same order."""
     found = (Path(name) for name in glob.iglob(pattern, recursive=True))
     # With a zero, which is below every other character, for the slash, texts are ordered as paths are, part by part.
     names = [os.fspath(file).replace(os.sep, "\0") for file in found if wanted(file)]

@@ -1,6 +1,6 @@
 """Masks as class numbers from whatever a file holds, and an error where two readings are possible.
 
-One class is published as 0/255, 0/1, booleans, palettes, pictures with soft (anti-aliased) edges, or JPEG files whose
+One class is published as 0/255, 0/1, booleans, palettes, images with soft (anti-aliased) edges, or JPEG files whose
 compression left noise around two levels. All of them are two levels with something in between, and half of the range is
 the border. A lossless file of few exact values is another thing: a label map, whose values only the user can tell the
 meaning of (two organs; "not annotated"). It is refused with its values until `data.labels` and `data.ignore` say what
@@ -27,15 +27,15 @@ from ddim_jax.runtime.errors import DataError
 
 
 def mask_of_picture(picture: Image.Image, labels: Labels = Labels(), *, lossy: bool, name: str) -> np.ndarray:
-    """Reads a decoded picture as a mask.
+    """Reads a decoded image as a mask.
 
     With `labels` that name values, pixels go by their exact value: grey as it is stored, a palette by its index.
     Without:
 
     * Booleans, grey of any depth and palettes or RGB made of greys go by brightness. Palettes and RGB with colours must
       be exactly two of them, one black (the background).
-    * With an alpha channel that varies over a picture of one colour, alpha is the mask; else the picture is laid over
-      black. A picture that is transparent everywhere is refused.
+    * With an alpha channel that varies over an image of one colour, alpha is the mask; else the image is laid over
+      black. An image that is transparent everywhere is refused.
     * A palette that has one colour for two of the indices is a label map: its colours do not tell these apart.
     * Negative values are refused.
     * A constant mask is empty where it is 0 and full elsewhere (in a JPEG: elsewhere from 32 on).
@@ -209,7 +209,7 @@ def _levels_image(picture: Image.Image, labels: Labels, *, lossy: bool, name: st
 
 
 def over_black(rgba: np.ndarray) -> np.ndarray:
-    """A picture with alpha, uint8 [H, W, 4], laid over black: uint8 [H, W, 3], colour times alpha / 255, rounded."""
+    """An image with alpha, uint8 [H, W, 4], laid over black: uint8 [H, W, 3], colour times alpha / 255, rounded."""
     product = rgba[..., :3].astype(np.uint16) * rgba[..., 3:]
     product += 127  # at most 65152; a multiple of 1/255 is never half way between two whole numbers
     return (product // np.uint16(255)).astype(np.uint8)

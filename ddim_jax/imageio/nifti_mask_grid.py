@@ -1,4 +1,4 @@
-"""Places the voxels of a NIfTI mask on those of its picture, by where both lie in space."""
+"""Places the voxels of a NIfTI mask on those of its image, by where both lie in space."""
 
 import functools
 import itertools
@@ -12,15 +12,15 @@ from ddim_jax.runtime.errors import DataError
 if TYPE_CHECKING:
     from ddim_jax.imageio.nifti_volume import NiftiStack
 
-_SAME_PLACE = 0.01  # millimetres between a voxel of a mask and of its picture
+_SAME_PLACE = 0.01  # millimetres between a voxel of a mask and of its image
 
 
 @functools.lru_cache(4)  # the slices of one file are read one after the other
 def on_grid(mask: "NiftiStack", picture: "NiftiStack | DicomStack") -> np.ndarray:
-    """The stored values of a mask in the order of its picture's voxels: of its `grid`, or [column, row, slice].
+    """The stored values of a mask in the order of its image's voxels: of its `grid`, or [column, row, slice].
 
     Raises:
-      DataError: no order of its axes lays all voxels on those of the picture, or that has no one map to millimetres.
+      DataError: no order of its axes lays all voxels on those of the image, or that has no one map to millimetres.
     """
     if isinstance(picture, DicomStack):
         grid, to_space, most = (picture.shape[1], picture.shape[0], picture.count), affine(picture), _SAME_PLACE
@@ -46,7 +46,7 @@ def on_grid(mask: "NiftiStack", picture: "NiftiStack | DicomStack") -> np.ndarra
         raise DataError(f"{one}: has {sides[0]}, {other} has {sides[1]}; expected the same.")
     raise DataError(
         f"{one}: lies elsewhere than {other}, by {min(apart):.3g} mm at best, expected at most {most:.3g}. Its voxels "
-        f"begin at {_described(mask.affine)}, those of the picture at {_described(to_space)}; resample it first."
+        f"begin at {_described(mask.affine)}, those of the image at {_described(to_space)}; resample it first."
     )
 
 

@@ -1,4 +1,4 @@
-"""The volume of a NIfTI file as slices that are turned upright, shown as pictures or read as masks."""
+"""The volume of a NIfTI file as slices that are turned upright, shown as images or read as masks."""
 
 import copy
 import math
@@ -58,7 +58,7 @@ class NiftiStack:
             if len(dims) < 2 or min(dims) < 1 or any(side > 1 for side in dims[3:]):
                 raise DataError(
                     f"{path}: holds {' x '.join(map(str, dims))} values; expected two or three dimensions, one "
-                    "picture or one volume. Save the volume that you mean as a file of its own."
+                    "image or one volume. Save the volume that you mean as a file of its own."
                 )
             self._stored_shape, dims = dims, (*dims[:3], 1)[:3]
             self.grid = dims
@@ -169,7 +169,7 @@ class NiftiStack:
         return () if soft is None else self._soft_notes(volume[index : index + 1], soft)
 
     def _soft_range(self, volume: np.ndarray, labels: Labels) -> SoftRange | None:
-        """See `ddim_jax.imageio.soft_masks`; what is found of a volume is logged, as notes on pictures are."""
+        """See `ddim_jax.imageio.soft_masks`; what is found of a volume is logged, as notes on images are."""
         if labels.by_value:
             return None
         path = self.files[0]

@@ -1,4 +1,4 @@
-"""Pixels that a PNG file lacks: the decoder in Pillow takes a stream that ends between two rows for a whole picture.
+"""Pixels that a PNG file lacks: the decoder in Pillow takes a stream that ends between two rows for a whole image.
 
 Of streams that break off elsewhere, or whose checksum is wrong, it says so itself.
 """

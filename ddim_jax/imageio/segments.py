@@ -33,20 +33,20 @@ def read_segments(
     Segments are classes by their label where any of them is labelled with a name of `labels`, since a file without one
     of the classes numbers the others from 1 all the same; a class without a segment is empty. Segments without labels,
     and those of one class that has no name either (`data.labels=1`), go by their numbers, as values do in other files.
-    A picture without a frame in the file has an empty mask.
+    An image without a frame in the file has an empty mask.
 
     Args:
       path: of the file.
       header: as `ddim_jax.imageio.dicom.read_header` gives it.
       labels: the classes.
-      slices: the pictures that masks are wanted of; None: the file is of one picture.
+      slices: the images that masks are wanted of; None: the file is of one image.
 
     Returns:
       uint8 [n, H, W], as `ddim_jax.labels` has masks.
 
     Raises:
       DataError: the file is damaged, holds probabilities, segments with other names than the classes, or such that
-        overlap without `data.multilabel`; or it is of other pictures.
+        overlap without `data.multilabel`; or it is of other images.
       LabelMapError: several segments, and nothing says which are foreground.
     """
     with dicom.errors_naming(path):
@@ -120,11 +120,11 @@ def _codes(path: str | os.PathLike, numbers: dict[int, str], labels: Labels) -> 
 
 
 def _places(path: str | os.PathLike, header: "Dataset", count: int, slices: Sequence[Slice] | None) -> list[int]:
-    """For each frame of the file the number of the picture that it is of."""
+    """For each frame of the file the number of the image that it is of."""
     keys = [_reference(header, frame) for frame in range(count)]
     if slices is None or len(slices) == 1:
         if len(set(keys)) > 1:
-            raise DataError(f"{path}: holds masks of {len(set(keys))} pictures, expected of one.")
+            raise DataError(f"{path}: holds masks of {len(set(keys))} images, expected of one.")
         for frame in range(count if slices else 0):
             check_place(path, header, frame, slices[0])
         return [0] * count
@@ -139,7 +139,7 @@ def _places(path: str | os.PathLike, header: "Dataset", count: int, slices: Sequ
         number = known.get(key, None if place is None else known.get(tuple(np.round(place, 2))))
         if number is None:
             raise DataError(
-                f"{path}: frame {frame + 1} is of a picture that is not among {slices[0].path} and its like."
+                f"{path}: frame {frame + 1} is of an image that is not among {slices[0].path} and its like."
             )
         check_place(path, header, frame, slices[number])
         found.append(number)
@@ -147,7 +147,7 @@ def _places(path: str | os.PathLike, header: "Dataset", count: int, slices: Sequ
 
 
 def check_place(path: str | os.PathLike, header: "Dataset", frame: int, picture: Slice) -> None:
-    """Refuses a frame of a mask whose header gives it other pixels than its picture's; what one lacks is not compared.
+    """Refuses a frame of a mask whose header gives it other pixels than its image's; what one lacks is not compared.
 
     Raises:
       DataError: they differ in size, position, orientation or spacing; both are named.
@@ -166,7 +166,7 @@ def check_place(path: str | os.PathLike, header: "Dataset", frame: int, picture:
             found, expected = (" ".join(f"{number:.6g}" for number in numbers) for numbers in (own, wanted))
             raise DataError(
                 f"{path}: frame {frame + 1} has the {name} ({found}), frame {picture.frame + 1} of {picture.path} has "
-                f"({expected}); expected the same. Resample the mask onto the picture first."
+                f"({expected}); expected the same. Resample the mask onto the image first."
             )
 
 
@@ -177,7 +177,7 @@ def _group(header: "Dataset", frame: int, name: str) -> Sequence["Dataset"]:
 
 
 def _reference(header: "Dataset", frame: int) -> object:
-    """The picture that a frame is of: instance and frame number, or else the position."""
+    """The image that a frame is of: instance and frame number, or else the position."""
     for derivation in _group(header, frame, "DerivationImageSequence"):
         for source in derivation.get("SourceImageSequence") or []:
             number = source.get("ReferencedFrameNumber") or 1

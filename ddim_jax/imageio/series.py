@@ -35,7 +35,7 @@ _MAX_SLICES = 2**17  # of one pixel, say: a header can speak of billions, and ea
 
 
 class Slice(NamedTuple):
-    """One picture of a series.
+    """One image of a series.
 
     Attributes:
       path: its file.

@@ -1,4 +1,4 @@
-"""Masks with soft edges: the one range that all of it is cut in the middle of, be it a picture or a volume."""
+"""Masks with soft edges: the one range that all of it is cut in the middle of, be it an image or a volume."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -18,12 +18,12 @@ _INSIDE = 9  # pixels
 def soft_range(slices: Callable[[], Iterator[np.ndarray]], name: str) -> SoftRange | None:
     """The range of a mask that is read by level and has soft edges; None for exact values, two or a label map.
 
-    A slice of a resampled volume may hold the tail of a structure alone, and a picture the edge of one: half of what is
+    A slice of a resampled volume may hold the tail of a structure alone, and an image the edge of one: half of what is
     there is not half of the scale. So the range is that of the whole volume, of fractions up to 1 it is from 0 to 1,
     and it has to be seen: it reaches about up to a usual scale, or some pixels inside of a structure agree on its top.
 
     Args:
-      slices: gives the slices [H, W] of the volume, or the one picture, as often as it is called.
+      slices: gives the slices [H, W] of the volume, or the one image, as often as it is called.
       name: of the file, for the error.
 
     Raises:
@@ -55,7 +55,7 @@ def _few_values(slices: Iterable[np.ndarray]) -> list[float] | None:
     """The different values, ascending; None for more than a label map has."""
     found: set[float] = set()
     for part in slices:
-        for start in range(0, len(part), 64):  # soon enough of a picture, without sorting all of it
+        for start in range(0, len(part), 64):  # soon enough of an image, without sorting all of it
             found.update(np.unique(part[start : start + 64]).tolist())
             if len(found) > MOST_LABELS:
                 return None

@@ -1,4 +1,4 @@
-"""Sources of several pictures: a DICOM series, a file of several frames, a NIfTI volume."""
+"""Sources of several images: a DICOM series, a file of several frames, a NIfTI volume."""
 
 import functools
 import os
@@ -22,7 +22,7 @@ _NAMED_AT_MOST = 10
 
 
 class Stack(Protocol):
-    """An opened source: `count` pictures of one size, decoded one at a time.
+    """An opened source: `count` images of one size, decoded one at a time.
 
     Attributes:
       files: what it was read from, in the order of the slices where each has its own.
@@ -56,7 +56,7 @@ class Stack(Protocol):
 
 
 class _OnePicture:
-    """A file of one picture as a stack."""
+    """A file of one image as a stack."""
 
     count = 1
 
@@ -87,7 +87,7 @@ def notes_of_slice(stack: Stack, index: int) -> tuple[str, ...]:
 
 
 def count_slices(path: str | os.PathLike) -> int:
-    """The number of pictures in a file, from its header.
+    """The number of images in a file, from its header.
 
     Raises:
       DataError: it cannot be read.
@@ -103,7 +103,7 @@ def _count(path: str, state: tuple[int, int]) -> int:
 def read_slice(
     image: str | os.PathLike, masks: Sequence[str | os.PathLike], index: int, options: ReadOptions, labels: Labels
 ) -> tuple[Picture, list[np.ndarray]]:
-    """Slice `index` of a file of several pictures, and of its masks, each uint8 [H, W].
+    """Slice `index` of a file of several images, and of its masks, each uint8 [H, W].
 
     Raises:
       DataError: a file cannot be read, or a mask is not of the same slices.
@@ -113,7 +113,7 @@ def read_slice(
     for mask in masks:
         read = getattr(reader_of(mask), "read_slice_mask", None)
         if read is None:
-            raise DataError(f"{mask}: is one picture, {image} has {stack.count} slices; expected NIfTI or DICOM-SEG.")
+            raise DataError(f"{mask}: is one image, {image} has {stack.count} slices; expected NIfTI or DICOM-SEG.")
         found.append(read(mask, stack, index, labels))
     pixels, spacing = stack.read(index), getattr(stack, "pixel_mm", None)
     pixel_mm = None if spacing is None else spacing(index)
@@ -122,7 +122,7 @@ def read_slice(
 
 
 def read_mask_of(image: str | os.PathLike, mask: str | os.PathLike, labels: Labels) -> np.ndarray:
-    """The mask of a file of one picture, uint8 [H, W], laid on it by their places in space where both have such.
+    """The mask of a file of one image, uint8 [H, W], laid on it by their places in space where both have such.
 
     Raises:
       DataError: the mask cannot be read, or lies elsewhere.
@@ -178,5 +178,5 @@ def refuse_sources_without(hook: str, kind: str, sources: Sequence[Path], needs:
 
 
 def may_be_stack(path: str | os.PathLike) -> bool:
-    """True if a file of this name may hold several pictures."""
+    """True if a file of this name may hold several images."""
     return hasattr(reader_of(path), "open_stack")

@@ -16,7 +16,7 @@ _BLOCK_END = 0x001001  # two ends of a line, as every CCITT 4 stream ends
 
 
 def places(picture: Image.Image) -> list[tuple[int, int]]:
-    """Offset and length of each part of an opened TIFF picture; none where it does not say."""
+    """Offset and length of each part of an opened TIFF image; none where it does not say."""
     tags = picture.tag_v2
     return next(
         (list(zip(tags[at], tags[size], strict=False)) for at, size in PARTS if at in tags and size in tags), []
@@ -51,7 +51,7 @@ def check_parts(picture: Image.Image, name: str) -> None:
 
 
 def fax_damage(file: BinaryIO, picture: Image.Image) -> str | None:
-    """The sign that rows of a fax-coded picture may be missing, which its decoder makes white; None without."""
+    """The sign that rows of a fax-coded image may be missing, which its decoder makes white; None without."""
     kind = picture.tag_v2.get(_COMPRESSION)
     if kind not in _FAX:
         return None

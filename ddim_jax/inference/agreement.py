@@ -68,7 +68,7 @@ def agree_on_settings(path: Path, settings: Mapping[str, Any], records: Sequence
 def agree_on_work(path: Path, work: Mapping[str, Any], process: Process, alone: bool) -> None:
     """Refuses a process that was given other work than those that started before it; only under `.index.lock`.
 
-    A picture that is the share of one process would else be in the list of another alone, and never done. A process
+    An image that is the share of one process would else be in the list of another alone, and never done. A process
     that starts again, with nobody at work, begins anew: the others have to agree with it.
 
     Args:
@@ -92,7 +92,7 @@ def agree_on_work(path: Path, work: Mapping[str, Any], process: Process, alone: 
             others = f"process {', '.join(map(str, started))} of {count}"
             raise InputError(
                 f"{path.parent}: {name} is {work.get(name)} here, and {given.get(name)} for {others}. Each process "
-                "does a share of one list of pictures: start all of them with the same arguments"
+                "does a share of one list of images: start all of them with the same arguments"
             )
     started = sorted({*started, process.index})
     write_json(path, {"count": process.count, "started": started, "work": dict(work)})

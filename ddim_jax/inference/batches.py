@@ -1,4 +1,4 @@
-"""The number of pictures that one program is made for, and the pictures of a list in such batches."""
+"""The number of images that one program is made for, and the images of a list in such batches."""
 
 import math
 from collections import deque
@@ -14,23 +14,23 @@ from ddim_jax.preprocessing import Prepared
 from ddim_jax.sampling_options import SamplingOptions
 
 LARGEST = 64
-"""Pictures of a batch that nobody asked for: they keep a device busy, and more would only wait for each other."""
+"""Images of a batch that nobody asked for: they keep a device busy, and more would only wait for each other."""
 _AT_ONCE = 4  # images of a list that wait on the device, where batches are small
 
 
 def choose_batch_size(device: Any, bytes_of_sample: Callable[[], int], options: SamplingOptions, count: int) -> int:
-    """The pictures that a program is made for where nobody says: as many as surely fit into the device's memory.
+    """The images that a program is made for where nobody says: as many as surely fit into the device's memory.
 
     On a CPU one. Elsewhere the largest power of two, up to `LARGEST`, of which all samples' layers would fit into half
     of the memory (`bytes_limit` of `memory_stats()`) if every layer's result were kept, which a program for inference
     does not do. No more than the next power of two above `count`; and one for a device that does not tell its memory,
-    and for pictures at sizes of their own, each of which has a program of its own.
+    and for images at sizes of their own, each of which has a program of its own.
 
     Args:
       device: where the program runs, a `jax.Device`.
       bytes_of_sample: tells the `activation_bytes` of the network; asked for where it matters alone.
       options: of these, `samples` and `size`.
-      count: pictures that there are.
+      count: images that there are.
     """
     memory = (device.memory_stats() or {}).get("bytes_limit") if device.platform != "cpu" else None
     if not memory or count < 2 or options.size == "native":
@@ -52,9 +52,9 @@ def activation_bytes(model: nn.Module, params: Any, image_size: int) -> int:
 def in_batches(
     pictures: Iterable[Prepared], size: int, start: Callable[[Sequence[Prepared]], Sequence[Any]]
 ) -> Iterator[Any]:
-    """Yields what `start` gives for each picture, in their order, when those that follow are on their way already.
+    """Yields what `start` gives for each image, in their order, when those that follow are on their way already.
 
-    Neighbours of one shape make a batch, up to `size` of them. At most two batches wait, or a few pictures.
+    Neighbours of one shape make a batch, up to `size` of them. At most two batches wait, or a few images.
     """
     most = max(_AT_ONCE, 2 * size)
     waiting, batch = deque(), []

@@ -1,8 +1,8 @@
-"""`calibration.json` of a run: what `evaluate --calibrate` found on pictures that were not trained on.
+"""`calibration.json` of a run: what `evaluate --calibrate` found on images that were not trained on.
 
 It holds for the weights, the size of the training and the sampling options that it was made with, and is not used with
-any others. The seed may be another: the noise of a picture is drawn alike under every seed. The reference that other
-pictures are compared with (`ddim_jax.inference.unlikeness`) holds for any options.
+any others. The seed may be another: the noise of an image is drawn alike under every seed. The reference that other
+images are compared with (`ddim_jax.inference.unlikeness`) holds for any options.
 """
 
 import dataclasses
@@ -38,12 +38,12 @@ class Calibrated(NamedTuple):
     """The calibration of a checkpoint with some sampling options.
 
     Attributes:
-      coverage: the share of pictures that each bound is made for, in (0, 1).
+      coverage: the share of images that each bound is made for, in (0, 1).
       quantiles: for each class, in their order.
-      temperature: fitted to the same pictures (`ddim_jax.metrics.scale_probability`); the bounds do not use it.
-      about: where it comes from: "dataset", "split", "images" and "ids_sha256" of the pictures, and "groups", the
+      temperature: fitted to the same images (`ddim_jax.metrics.scale_probability`); the bounds do not use it.
+      about: where it comes from: "dataset", "split", "images" and "ids_sha256" of the images, and "groups", the
         number of their groups, where there are fewer of these.
-      doubt_temperature: at which the doubt of the same pictures is what they miss of Dice, on average
+      doubt_temperature: at which the doubt of the same images is what they miss of Dice, on average
         (`ddim_jax.metrics.fit_doubt_temperature`); 1 of a calibration that an earlier version made.
     """
 
@@ -63,7 +63,7 @@ class Calibrated(NamedTuple):
         """One line for people."""
         groups = f", of {self.about['groups']} groups," if "groups" in self.about else ""
         return (
-            f"each interval of an area and each lower bound of a Dice made to hold for {self.coverage:.4g} of pictures "
+            f"each interval of an area and each lower bound of a Dice made to hold for {self.coverage:.4g} of images "
             f"like the {self.about['images']}{groups} of {self.about['dataset']} {self.about['split']}"
         )
 
@@ -98,7 +98,7 @@ def calibration_record(
       segmenter: the checkpoint that was calibrated.
       options: the sampling options that it was calibrated with.
       found: the calibration.
-      reference: the look of the pictures that it was made of; None if they were too few.
+      reference: the look of the images that it was made of; None if they were too few.
     """
     quantiles = (one._asdict() for one in found.quantiles)
     return _holds_for(segmenter, options) | {
@@ -124,7 +124,7 @@ def save_calibration(
     if before is not None:
         old = before.get("about") or {}
         logging.warning(
-            "%s: replaces that of %s pictures of %s %s, with which results were made before",
+            "%s: replaces that of %s images of %s %s, with which results were made before",
             path,
             old.get("images"),
             old.get("dataset"),
@@ -188,7 +188,7 @@ def without_place(why_not: str) -> str:
 
 
 def load_reference(segmenter: Any) -> tuple[Reference | None, str]:
-    """The reference of the calibration's pictures, of the segmenter's run or file, if it was made with these weights.
+    """The reference of the calibration's images, of the segmenter's run or file, if it was made with these weights.
 
     Returns:
       (reference, ""); or (None, one line that says why there is none, without a path).
@@ -205,7 +205,7 @@ def load_reference(segmenter: Any) -> tuple[Reference | None, str]:
     except (KeyError, TypeError, ValueError):
         return None, "the calibration is damaged"
     if images < PICTURES_NEEDED:
-        return None, f"the calibration was made of {images:g} pictures; it takes {PICTURES_NEEDED}"
+        return None, f"the calibration was made of {images:g} images; it takes {PICTURES_NEEDED}"
     return None, "the calibration was made by an earlier version"
 
 
@@ -255,7 +255,7 @@ def _what_to_do(segmenter: Any, options: SamplingOptions) -> str:
     command = f"ddim-jax evaluate --ckpt {shlex.quote(segmenter.checkpoint)} {_as_arguments(segmenter, options)}"
     if segmenter.is_packed:
         return (
-            f"`{command}--data-root DIR --split all --calibrate --output OUT`, DIR with pictures that were not "
+            f"`{command}--data-root DIR --split all --calibrate --output OUT`, DIR with images that were not "
             "trained on, makes a copy of the weights in OUT with one"
         )
     return f"`{command}--split val --calibrate` makes one"

@@ -172,7 +172,7 @@ class DeviceSampler:
     def _tiles(
         self, prepared: Prepared, options: SamplingOptions, size: int
     ) -> Iterator[tuple[tuple[int, int], Any, Any]]:
-        """Yields the place of each tile, its samples, and the shape of the picture."""
+        """Yields the place of each tile, its samples, and the shape of the image."""
         tile, shape = self.image_size, prepared.pixels.shape[:2]
         places = [(y, x) for y in tile_starts(shape[0], tile) for x in tile_starts(shape[1], tile)]
         whole = dataclasses.replace(options, size="model")
@@ -180,7 +180,7 @@ class DeviceSampler:
         def cut() -> Iterator[Prepared]:
             for y, x in places:
                 pixels = np.ascontiguousarray(prepared.pixels[y : y + tile, x : x + tile])
-                # The noise of a tile is made of its own pixels; one that is the whole picture has that of the picture.
+                # The noise of a tile is made of its own pixels; one that is the whole image has that of the image.
                 identity = prepared.identity if len(places) == 1 else image_id(pixels)
                 yield Prepared(pixels, (tile, tile), identity)
 

@@ -35,7 +35,7 @@ class Ensemble(Segmenter):
         """Joins loaded checkpoints, two or more.
 
         Raises:
-          InputError: two have the same weights; or they differ in their classes, or in how pictures are read and
+          InputError: two have the same weights; or they differ in their classes, or in how images are read and
             resized.
         """
         first, *rest = networks
@@ -55,8 +55,8 @@ class Ensemble(Segmenter):
         for other in self.others:
             if not _trained_alike(self, other):
                 logging.warning(
-                    "%s and %s were trained on different pictures (%s, %s), and not as folds of one cross-validation: "
-                    "fuse only networks for pictures of one kind",
+                    "%s and %s were trained on different images (%s, %s), and not as folds of one cross-validation: "
+                    "fuse only networks for images of one kind",
                     self.checkpoint,
                     other.checkpoint,
                     _trained_on(self),
@@ -152,7 +152,7 @@ def load_checkpoints(
 
 
 def _trained_alike(one: Segmenter, other: Segmenter) -> bool:
-    """True for the same training pictures, as far as the checkpoints say them, and for folds of a cross-validation."""
+    """True for the same training images, as far as the checkpoints say them, and for folds of a cross-validation."""
     digests = [member.training_data.get("train_ids_sha256") for member in (one, other)]
     divisions = [[m.config["data"].get(name) for name in ("name", "folds", "split_seed")] for m in (one, other)]
     folds = bool(one.config["data"].get("folds")) and divisions[0] == divisions[1]

@@ -38,7 +38,7 @@ class Summary(NamedTuple):
       notes: how many images have a note in the index of how they were read, by kind ("damaged", "few levels").
       bounds: one line: what the bounds in the index are made to hold for; "" where it has none.
       unlike: (path, unlikeness) of every image of this process, segmented now or before, that is flagged as unlike the
-        pictures that the checkpoint was calibrated on (`Segmentation.unlikeness`).
+        images that the checkpoint was calibrated on (`Segmentation.unlikeness`).
       not_judged: one line: why no image was compared with those; "" where they were.
     """
 
@@ -184,7 +184,7 @@ class _Told(NamedTuple):
 
     Attributes:
       failed, notes, unlike: as in `Summary`; `unlike` by the file.
-      slices: of each picture that was segmented, by its name.
+      slices: of each image that was segmented, by its name.
     """
 
     failed: list[tuple[str, str]]
@@ -194,7 +194,7 @@ class _Told(NamedTuple):
 
 
 def _segment(stream: Stream, index: Index, told: _Told, bar: contextlib.AbstractContextManager) -> None:
-    """Segments what is to do, with a line in the index for each picture."""
+    """Segments what is to do, with a line in the index for each image."""
     with bar as advance, _told_if_removed(), contextlib.closing(iter(stream)) as records:
         for record in records:
             # The line of an earlier run stays where nobody could look at the file: its results are there.

@@ -55,7 +55,7 @@ def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]],
     `Segmentation`), mean_uncertainty, unlikeness (see `Segmentation`; empty: not judged) and area (pixels of the mask).
     The most doubtful stand first, of both kinds; equal ones are in the order of their names. Of a calibrated run
     area_low, area_high and dice_low follow, of several classes with `<class>_` in front; empty for a source of several
-    pictures, whose slices have bounds of their own.
+    images, whose slices have bounds of their own.
 
     Args:
       path: of the CSV file.

@@ -1,4 +1,4 @@
-"""Hypotheses: the whole masks that the samples of a picture fall into, each with its weight."""
+"""Hypotheses: the whole masks that the samples of an image fall into, each with its weight."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ class Hypothesis(NamedTuple):
     Attributes:
       mask: uint8 [H, W] as of `Segmentation`, that of one sample, which is the nearest to the others of its group: a
         mean of masks need not be a mask that anybody would draw.
-      weight: the share of the samples that are in the group, in (0, 1]; those of a picture add up to 1.
+      weight: the share of the samples that are in the group, in (0, 1]; those of an image add up to 1.
       samples: the numbers of the samples in the group, from 0.
     """
 
@@ -34,7 +34,7 @@ def why_no_opinions(config: Mapping[str, Any], options: SamplingOptions) -> str:
     """The reasons why the samples of a checkpoint are hardly more than one mask and noise; "" where none is known."""
     data, reasons = config["data"], []
     if not data.get("annotators") and data.get("name") != "ambiguous":
-        reasons.append("it was trained on one mask of each picture (data.annotators)")
+        reasons.append("it was trained on one mask of each image (data.annotators)")
     if config["diffusion"].get("loss") == "bce_dice":
         reasons.append("diffusion.loss=bce_dice favours the likeliest mask")
     if options.steps == 1:
@@ -45,14 +45,14 @@ def why_no_opinions(config: Mapping[str, Any], options: SamplingOptions) -> str:
 def hypotheses_of(
     samples: np.ndarray, shape: tuple[int, int], options: SamplingOptions, labels: Labels = Labels()
 ) -> tuple[Hypothesis, ...]:
-    """The hypotheses of a picture, the heaviest first; of equal weight, that with the first sample.
+    """The hypotheses of an image, the heaviest first; of equal weight, that with the first sample.
 
     Each sample makes a mask by itself under the protocol of `options`. Of several classes the IoU of two masks is the
     mean over the classes; two empty masks have 1.
 
     Args:
       samples: float32 [S, h, w], of several classes [S, h, w, K]: estimates of x_0.
-      shape: (H, W) of the picture; the masks are compared at the size of the samples.
+      shape: (H, W) of the image; the masks are compared at the size of the samples.
       options: checked; of these, the protocol.
       labels: the classes.
     """

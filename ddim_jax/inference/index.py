@@ -1,4 +1,4 @@
-"""The record of an output folder: `settings.json` and `index.jsonl`, one line a picture.
+"""The record of an output folder: `settings.json` and `index.jsonl`, one line an image.
 
 One process alone appends to `index.jsonl` itself, process I of N to a part, `index.<I>-of-<N>.jsonl`; the one that ends
 last, or the next that starts after processes were killed, merges the parts; `.processes.json` has what all of them have
@@ -44,13 +44,13 @@ _Result = TypeVar("_Result")
 class Index:
     """The record of one output folder, so that a run can stop at any moment and go on later.
 
-    Each line of `index.jsonl` is a JSON object: `name` (of the results), `file` (the picture), its `bytes` and
+    Each line of `index.jsonl` is a JSON object: `name` (of the results), `file` (the image), its `bytes` and
     `mtime_ns` (null where the file system did not tell; `FileState`), `status` ("ok" or "failed"), and then `outputs`
     (kinds of results), `height`, `width`, `area` (pixels of the mask; of several classes `areas` has each),
     `mean_uncertainty`, `doubt`, `unlikeness` (null: not judged) and `seconds`, or `reason`.
     Lines are appended while running; the last line of a name counts. A line with the status "failed" comes before the
-    results of a picture (`claim`), and one with "ok" after them. The lines of earlier runs are in memory, some hundred
-    bytes each, until the picture has its new one.
+    results of an image (`claim`), and one with "ok" after them. The lines of earlier runs are in memory, some hundred
+    bytes each, until the image has its new one.
 
     Args:
       folder: the output folder; made where it does not exist.
@@ -87,7 +87,7 @@ class Index:
                 self._file = stack.enter_context(open(own, "ab"))
                 try_lock(self._file, required=self._required)
             # From here on nobody merges, so that processes that start together read at the same time. The parts of
-            # others at work are not read: the pictures in them are theirs.
+            # others at work are not read: the images in them are theirs.
             if not alone:
                 self._lines = {}
                 read_lines(folder / INDEX, self._lines)
@@ -103,10 +103,10 @@ class Index:
             self._opened = stack.pop_all()  # held for the run, closed by close()
 
     def is_done(self, job: Job, kinds: tuple[str, ...], segments: Mapping[str, str] | None = None) -> bool:
-        """Returns True if the wanted results of this very picture, unchanged since, are there, with these `segments`.
+        """Returns True if the wanted results of this very image, unchanged since, are there, with these `segments`.
 
         Raises:
-          InputError: the picture is itself a result of this folder, or the results of that name belong to another one.
+          InputError: the image is itself a result of this folder, or the results of that name belong to another one.
         """
         if self._is_result(job.source):
             raise InputError(f"{job.source} is a result of an earlier run, not an image; use another output folder")
@@ -130,7 +130,7 @@ class Index:
         )
 
     def has_results(self, job: Job, record: Mapping[str, Any], kinds: Iterable[str]) -> bool:
-        """Returns True if these results are there as the picture's record says, by their sizes."""
+        """Returns True if these results are there as the image's record says, by their sizes."""
         recorded = dict(zip(record.get("outputs", ()), record.get("output_bytes", ()), strict=False))
         for kind in kinds:
             size = result_size(self._folder / job.output(kind, record.get("slices", 1)))
@@ -139,7 +139,7 @@ class Index:
         return True
 
     def is_of(self, name: str, source: str) -> bool:
-        """Returns True if an earlier run gave this name to this picture."""
+        """Returns True if an earlier run gave this name to this image."""
         return self._record(name).get("file") == source
 
     def kinds(self, name: str) -> tuple[str, ...]:
@@ -147,7 +147,7 @@ class Index:
         return tuple(self._record(name).get("outputs", ()))
 
     def slices(self, name: str) -> int:
-        """The number of slices of which an earlier run left results of this name, 1 for a picture."""
+        """The number of slices of which an earlier run left results of this name, 1 for an image."""
         return self._record(name).get("slices", 1)
 
     def written(self, job: Job) -> dict[str, Any]:
@@ -164,9 +164,9 @@ class Index:
         return not state.is_recorded(self._record(name))
 
     def claim(self, job: Job, kinds: Iterable[str], slices: int = 1) -> None:
-        """Writes down, as far as the disk, that the results of a picture are about to be written; from any thread.
+        """Writes down, as far as the disk, that the results of an image are about to be written; from any thread.
 
-        So a run that is killed before it adds the line of the picture leaves nothing that the next one does not know
+        So a run that is killed before it adds the line of the image leaves nothing that the next one does not know
         for its own, even where the power fails.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The pictures of all inputs, and the names of their results."""
+"""The images of all inputs, and the names of their results."""
 
 import functools
 import glob
@@ -23,13 +23,13 @@ _RESULTS = "results of another run"
 
 
 class Job(NamedTuple):
-    """One picture and where its results go.
+    """One image and where its results go.
 
     Attributes:
       root: absolute path of the folder that results are placed relative to.
-      relative: path of the picture below it; of a series its folder, or its first file where that holds others.
+      relative: path of the image below it; of a series its folder, or its first file where that holds others.
       name: relative path of the results without `_<kind>` and suffix, with forward slashes.
-      slices: absolute paths of the files of a series; () for a picture of one file.
+      slices: absolute paths of the files of a series; () for an image of one file.
     """
 
     root: str
@@ -39,7 +39,7 @@ class Job(NamedTuple):
 
     @property
     def source(self) -> str:
-        """Absolute path of the picture."""
+        """Absolute path of the image."""
         return os.path.join(self.root, self.relative)
 
     @property
@@ -62,12 +62,12 @@ class Job(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The pictures of all inputs.
+    """The images of all inputs.
 
     Attributes:
       jobs: in the order of the inputs, each file once.
-      inside: the first picture that lies in the output folder, which only a file or a glob given there can; else None.
-      passed_over: how many files of the folders and globs are no pictures, by their suffix (lower case, "" for none).
+      inside: the first image that lies in the output folder, which only a file or a glob given there can; else None.
+      passed_over: how many files of the folders and globs are no images, by their suffix (lower case, "" for none).
       remark: as `group_series` has it.
     """
 
@@ -78,15 +78,15 @@ class Plan(NamedTuple):
 
 
 def plan_jobs(inputs: str | os.PathLike | Iterable[str | os.PathLike], output_dir: str | os.PathLike) -> Plan:
-    """Finds the pictures of files, folders and globs and names their results.
+    """Finds the images of files, folders and globs and names their results.
 
-    A result lies in the same folder relative to the output folder as its picture lies relative to the folder given (or
-    to the part of a glob before the first wildcard), and is named by the picture's stem; pictures of one folder whose
+    A result lies in the same folder relative to the output folder as its image lies relative to the folder given (or
+    to the part of a glob before the first wildcard), and is named by the image's stem; images of one folder whose
     stems agree (a.png, a.jpg) keep their extension in the name. What lies in the output folder is not an input; nor are
     results of other runs below a folder or a glob, which are counted.
 
     Raises:
-      DataError: an input does not exist or holds no picture.
+      DataError: an input does not exist or holds no image.
       InputError: the output folder is the input folder, or two inputs would write the same file; both are named. Or an
         input is the results of another run, or holds masks beside images.
     """
@@ -132,14 +132,14 @@ def plan_jobs(inputs: str | os.PathLike | Iterable[str | os.PathLike], output_di
                 continue
             relative = path.removeprefix(below)
             found.setdefault(path, Job(root, relative, _stem(relative, suffixes)))
-            if path != absolute(given):  # one file that is given is one picture
+            if path != absolute(given):  # one file that is given is one image
                 grouped.append(path)
     count = len(found)
     grouped = list(dict.fromkeys(grouped))  # several inputs may have found a file
     found, remark = _series(found, grouped, suffixes, others)
     if count and not found:
         kinds = ", ".join(f"{kind} {number}" for kind, number in sorted(others.items()) if kind.startswith("DICOM"))
-        raise InputError(f"nothing to segment: none of the {count} DICOM files holds a picture ({kinds})")
+        raise InputError(f"nothing to segment: none of the {count} DICOM files holds an image ({kinds})")
     if not found:
         also = f" or is one of the {others[_RESULTS]} results of other runs" if others[_RESULTS] else ""
         raise InputError(f"nothing to segment: every image lies in the output folder {output_dir}{also}")
@@ -149,7 +149,7 @@ def plan_jobs(inputs: str | os.PathLike | Iterable[str | os.PathLike], output_di
 def _results_of_others(root: str, given: str | os.PathLike | None) -> Callable[[str], bool]:
     """A function that tells whether a folder below `root` is of the results of a run, or lies in such a folder.
 
-    It raises InputError for a folder of masks beside one of images, which would be taken for pictures.
+    It raises InputError for a folder of masks beside one of images, which would be taken for images.
 
     Args:
       root: an absolute path.
@@ -167,11 +167,11 @@ def _results_of_others(root: str, given: str | os.PathLike | None) -> Callable[[
         if given is None or len(folder) <= len(root):
             return False
         if (images := images_beside(folder)) is not None:
-            raise InputError(f"{folder} lies beside {images}; its masks would be taken for pictures. Give {images}")
+            raise InputError(f"{folder} lies beside {images}; its masks would be taken for images. Give {images}")
         return has_results(folder) or tells(os.path.dirname(folder))
 
     if given is not None and has_results(root):
-        raise InputError(f"{given} holds results of sample ({INDEX}), which would be taken for pictures; give others")
+        raise InputError(f"{given} holds results of sample ({INDEX}), which would be taken for images; give others")
     return tells
 
 
@@ -180,7 +180,7 @@ def _series(
 ) -> tuple[dict[str, Job], str]:
     """The jobs with one for each DICOM series in place of its files, and the remark of `group_series`.
 
-    Files without a picture are counted in `others`.
+    Files without an image are counted in `others`.
 
     A series that is alone in its folder is named by that, one of several by its first file.
     """
@@ -207,11 +207,11 @@ def _series(
 
 
 def name_jobs(jobs: list[Job], known: Callable[[str, str], bool] = lambda name, source: False) -> list[Job]:
-    """The same pictures under their stems, or with their extension where several have that stem.
+    """The same images under their stems, or with their extension where several have that stem.
 
     Args:
-      jobs: all pictures of a run.
-      known: tells of (name, source) whether there are results of that name of that picture. Such a picture keeps its
+      jobs: all images of a run.
+      known: tells of (name, source) whether there are results of that name of that image. Such an image keeps its
         name although another came beside it (a.jpg to a.png).
 
     Raises:

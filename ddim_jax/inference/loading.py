@@ -33,7 +33,7 @@ class LoadedNetwork(NamedTuple):
       step: training steps the checkpoint had taken.
       checkpoint: the path of the checkpoint's step folder, or of the file of packed weights.
       weights: digest of the weights or of their files, which were hashed when they were verified.
-      training_data: what it says of the pictures it was trained on; None if nothing.
+      training_data: what it says of the images it was trained on; None if nothing.
       calibration: the record that was packed with the weights; None if they are those of a run, or have none.
       programs: of this network; None if none are kept.
     """
@@ -58,7 +58,7 @@ def load_network(
     data = metadata.get("data") or {}
     if PRETRAINING in data:
         raise CheckpointError(
-            f"{path}: is of a pre-training on pictures without masks, so it gives no mask; train from it: "
+            f"{path}: is of a pre-training on images without masks, so it gives no mask; train from it: "
             "--config.train.init_from"
         )
     about = config["model"]

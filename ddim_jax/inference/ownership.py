@@ -1,6 +1,6 @@
 """The files of an output folder that a run may replace or delete: those that the index says were written there.
 
-Before the results of a picture are written, `Index.claim` writes their names down, and after it their sizes
+Before the results of an image are written, `Index.claim` writes their names down, and after it their sizes
 (`output_bytes`). So a run that was killed in between knows them for its own, and whatever else has the name of a result
 belongs to somebody: a mask drawn by hand, a truth, a result that was edited since.
 """
@@ -22,11 +22,11 @@ _NAMED = 3
 
 
 def refuse_strangers(folder: Path, jobs: Iterable[Job], kinds: Iterable[str], index: Index | None = None) -> None:
-    """Checks that nothing of somebody else stands where the results of these pictures go, as a file or as a folder.
+    """Checks that nothing of somebody else stands where the results of these images go, as a file or as a folder.
 
     Args:
       folder: the output folder.
-      jobs: the pictures that are about to be segmented.
+      jobs: the images that are about to be segmented.
       kinds: the kinds of results that are wanted.
       index: of the folder; None where it has none yet.
 
@@ -65,7 +65,7 @@ def _is_as_written(path: Path, kind: str, size: int | None) -> bool:
 
 
 def refuse_shared_folders(jobs: Iterable[Job], kinds: Iterable[str]) -> None:
-    """Refuses a source of several slices, which have a folder of results, where another picture's results go there.
+    """Refuses a source of several slices, which have a folder of results, where another image's results go there.
 
     Args:
       jobs: all of a run.

@@ -1,4 +1,4 @@
-"""Pictures of jobs from files, ready for the network; whatever may be wrong with a file is a text, not an exception."""
+"""Images of jobs from files, ready for the network; whatever may be wrong with a file is a text, not an exception."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ from ddim_jax.sampling_options import SamplingOptions
 
 
 class Opened(NamedTuple):
-    """A job by its header; `source` for formats that may hold several pictures."""
+    """A job by its header; `source` for formats that may hold several images."""
 
     pixels: int
     source: Source | None = None
@@ -28,12 +28,12 @@ class Opened(NamedTuple):
 
     @property
     def count(self) -> int:
-        """The number of pictures in the source, 1 for a file of one."""
+        """The number of images in the source, 1 for a file of one."""
         return 1 if self.source is None else self.source.count
 
 
 class Loaded(NamedTuple):
-    """A picture of a job as it was read, or why it was not; `slice` is its number in a `source` of several."""
+    """An image of a job as it was read, or why it was not; `slice` is its number in a `source` of several."""
 
     job: Job
     picture: Picture | None
@@ -49,7 +49,7 @@ class Reading:
     """Reads jobs; called from several threads.
 
     Args:
-      segmenter: prepares the pictures.
+      segmenter: prepares the images.
       options: how to segment.
       allow_damaged: as in `ReadOptions`.
     """
@@ -60,7 +60,7 @@ class Reading:
         self._reading = ReadOptions(options.window, options.invert, allow_damaged)
 
     def look(self, job: Job) -> Opened:
-        """Opens a source that may hold several pictures, and counts the pixels of one of them."""
+        """Opens a source that may hold several images, and counts the pixels of one of them."""
         state = FileState()
         try:
             if not may_be_stack(job.files[0]):
@@ -74,11 +74,11 @@ class Reading:
         except OSError as error:
             return Opened(0, None, f"{error.filename or job.source}: cannot be read ({error.strerror})")
         except DataError as error:
-            # Of a picture of one file, reading it says what is wrong.
+            # Of an image of one file, reading it says what is wrong.
             return Opened(0, None, str(error) if state.is_known else None, state)
 
     def load(self, job: Job, opened: Opened, number: int) -> Loaded:
-        """Reads picture `number`, from 0, of a source that `look` opened, and prepares it for the network.
+        """Reads image `number`, from 0, of a source that `look` opened, and prepares it for the network.
 
         What stands in the way is the `reason` of the result; nothing is raised for the content of a file.
         """

@@ -1,4 +1,4 @@
-"""Parts of the records of an index: the fields of a picture and its mask, and the reasons why there is none."""
+"""Parts of the records of an index: the fields of an image and its mask, and the reasons why there is none."""
 
 import errno
 import math
@@ -39,7 +39,7 @@ def is_too_long(path: Path) -> bool:
 
 
 def name_too_long(job: Job, path: Path) -> str:
-    """The reason why a picture has no result of that path."""
+    """The reason why an image has no result of that path."""
     return f"{job.source}: the name of a result is too long for the file system ({path}); rename it"
 
 
@@ -61,7 +61,7 @@ def _bounds(result: Segmentation, mask_areas: Mapping[str, int], pixel_area: flo
 def facts_of(
     image: np.ndarray, result: Segmentation, labels: Labels, pixel_area: float | None = None
 ) -> dict[str, Any]:
-    """The fields of a record that are of the picture and its mask; `pixel_area` in square millimetres."""
+    """The fields of a record that are of the image and its mask; `pixel_area` in square millimetres."""
     areas = _areas(result.mask, labels, pixel_area)
     hypotheses = [
         {"weight": round(one.weight, 6), "samples": len(one.samples), **_areas(one.mask, labels, pixel_area)}
@@ -87,7 +87,7 @@ def common(loaded: Loaded) -> dict[str, Any]:
 
 
 def needs_less(job: Job, pixels: int) -> str:
-    """The reason why a picture that is too large for the memory has no results."""
+    """The reason why an image that is too large for the memory has no results."""
     return (
         f"{job.source}: its {pixels:,} pixels take more memory than there is; cut or shrink it, or use fewer samples "
         "or size model"

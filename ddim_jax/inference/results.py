@@ -1,4 +1,4 @@
-"""From the samples of a picture to its result files and its record in the index."""
+"""From the samples of an image to its result files and its record in the index."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ from ddim_jax.runtime.errors import DataError
 
 
 class Results:
-    """Fuses samples, writes the files of a picture or of a source of several, and says what came of it.
+    """Fuses samples, writes the files of an image or of a source of several, and says what came of it.
 
     Args:
       segmenter: the checkpoint.

@@ -38,13 +38,13 @@ class Segmentation(NamedTuple):
         by the mean of the samples' probabilities as the protocol 'mean' has them, both at the size the network worked
         at: the stretched probability of "paper" and the votes of few samples say nothing of how sure the network is.
         With a calibrated checkpoint, of the probability at the temperature that makes it right on average on the
-        calibration's pictures (`ddim_jax.metrics.fit_doubt_temperature`).
+        calibration's images (`ddim_jax.metrics.fit_doubt_temperature`).
       bounds: with a calibrated checkpoint, for each class by its name the interval of its area in pixels and the lowest
-        Dice (`ddim_jax.metrics.Bounds`), each made to hold for the calibrated share of pictures; else empty.
+        Dice (`ddim_jax.metrics.Bounds`), each made to hold for the calibrated share of images; else empty.
       hypotheses: the whole masks that the samples fall into, the heaviest first; empty where nobody asked for them.
-      unlikeness: the distance of the picture from those that the checkpoint was calibrated on, as a multiple of the
-        limit (`ddim_jax.inference.unlikeness`): above 1 the picture is flagged as out of distribution, and the bounds
-        do not hold for it; None: not judged, for there is no calibration, or it has no reference of its pictures.
+      unlikeness: the distance of the image from those that the checkpoint was calibrated on, as a multiple of the
+        limit (`ddim_jax.inference.unlikeness`): above 1 the image is flagged as out of distribution, and the bounds
+        do not hold for it; None: not judged, for there is no calibration, or it has no reference of its images.
     """
 
     mask: np.ndarray

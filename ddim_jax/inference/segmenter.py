@@ -35,9 +35,9 @@ class Segmenter(DeviceSampler):
     shape compiles a program. The network sees the padding, so the result depends on it; it is made of the image alone.
 
     "tiles": nothing is resized either; tiles of `image_size`, each sharing half with its neighbours, are segmented like
-    pictures of their own and blended, the middle of a tile counting more than its borders. It suits networks trained on
+    images of their own and blended, the middle of a tile counting more than its borders. It suits networks trained on
     crops (`data.crop`), whose default it is. The device holds a few tiles at a time, the computer's memory the samples
-    of the whole picture.
+    of the whole image.
 
     A native size far from `image_size` shows the network structures at a scale it was not trained on. Time and memory
     grow with the number of pixels, and in the attention layers faster: one at h x w pixels holds (h w)^2 numbers per
@@ -58,7 +58,7 @@ class Segmenter(DeviceSampler):
       labels: the classes of the masks.
       checkpoint: the path of the checkpoint's step folder, or of the file of packed weights.
       is_packed: True of a file of packed weights, False of the checkpoint of a run.
-      training_data: what the checkpoint says of the pictures it was trained on, {} if nothing; "train_ids_sha256" is
+      training_data: what the checkpoint says of the images it was trained on, {} if nothing; "train_ids_sha256" is
         `ddim_jax.data.ids_digest` of the training split; of packed weights "note" and "terms" say what they were
         trained on and how they may be used.
       others: the checkpoints beside this one in an `Ensemble`; ().
@@ -276,7 +276,7 @@ class Segmenter(DeviceSampler):
         return self._reference
 
     def unlikeness(self, image: np.ndarray) -> float | None:
-        """The distance of an image, as for `sample`, from the pictures of the calibration, as `Segmentation` has it."""
+        """The distance of an image, as for `sample`, from the images of the calibration, as `Segmentation` has it."""
         reference, _ = self.reference()
         return None if reference is None else reference.unlikeness(describe_picture(image))
 

@@ -1,4 +1,4 @@
-"""One source of several pictures on its way from its files to its results."""
+"""One source of several images on its way from its files to its results."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ from ddim_jax.runtime.errors import DataError
 
 
 class Source:
-    """A DICOM series, a file of several frames, a volume, or a picture of such a format: its slices and results.
+    """A DICOM series, a file of several frames, a volume, or an image of such a format: its slices and results.
 
     Results of slices are written into folders with temporary names, which `complete` renames; those of the whole source
     are written then, so that nothing of it is there before all of it is.

@@ -18,13 +18,13 @@ from ddim_jax.runtime.errors import CheckpointError, is_out_of_memory
 from ddim_jax.sampling_options import SamplingOptions
 
 PIXELS_AT_ONCE = MAX_PIXELS
-"""Bound on the pixels of all pictures between reading and written: as many as the largest that is read at all has, so
+"""Bound on the pixels of all images between reading and written: as many as the largest that is read at all has, so
 that reading and writing stay below 2 GiB."""
 
 
 @dataclasses.dataclass
 class _Batch:
-    """Pictures that were started on the device together; `seconds` is the share of each, once the first is there."""
+    """Images that were started on the device together; `seconds` is the share of each, once the first is there."""
 
     started: float
     pictures: int
@@ -38,16 +38,16 @@ class Stream:
     fuse, encode and write the results of the last. At most `prefetch` images are on the device and `prefetch` + 1 each
     are being read and being written, so that all three have something to do where `prefetch` is 1; of batches there are
     two on the device and as many images each being read and written, where that is more. A batch is neighbours of one
-    size; it starts when it is full, or when nothing else is being read. Nothing else is kept. Of large pictures there
-    are fewer: a picture is decoded when those before it leave room for its pixels (`PIXELS_AT_ONCE`), and takes it
-    until its results are written; one alone is decoded at any size. A picture that found too little memory beside the
-    others is tried again at the end, alone, and fails if it is too little then. A source of several pictures goes
+    size; it starts when it is full, or when nothing else is being read. Nothing else is kept. Of large images there
+    are fewer: an image is decoded when those before it leave room for its pixels (`PIXELS_AT_ONCE`), and takes it
+    until its results are written; one alone is decoded at any size. An image that found too little memory beside the
+    others is tried again at the end, alone, and fails if it is too little then. A source of several images goes
     through slice by slice; its record comes when all of it is written.
 
     Args:
       segmenter: the checkpoint.
       jobs: in the order of the records.
-      results: writes those of each picture.
+      results: writes those of each image.
       options: how to segment.
       prefetch: images started on the device before the first result is fetched, >= 1.
       allow_damaged: as in `ReadOptions`.
@@ -85,7 +85,7 @@ class Stream:
 
     def _run(self, jobs: Iterable[Job], large: list[Job] | None) -> Iterator[dict[str, Any]]:
         """The records of all jobs but those that ran out of memory, which `large` gets; None: they have failed."""
-        # What was too much for the memory in a batch is tried alone. Tiles of one picture make batches of their own.
+        # What was too much for the memory in a batch is tried alone. Tiles of one image make batches of their own.
         batch = 1 if large is None or self._options.size == "tiles" else self._batch_size
         ahead, at_once = max(self._prefetch + 1, 2 * batch), max(self._prefetch, 2 * batch if batch > 1 else 1)
         jobs, pixels_inside, following = iter(jobs), 0, 0  # the next slice of the first that is looked at
@@ -172,7 +172,7 @@ class Stream:
         return pool.submit(self._results.finish, loaded, samples, batch.seconds)
 
     def _on_device(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        """The result of `work`; None where one picture of its own size takes more memory than there is."""
+        """The result of `work`; None where one image of its own size takes more memory than there is."""
         try:
             return work(*arguments)
         except (MemoryError, RuntimeError) as error:
@@ -182,7 +182,7 @@ class Stream:
 
 
 def _goes_with(gathered: list[tuple[int, Loaded]], batch: int, following: Future) -> bool:
-    """True if the picture is read, and the batch has room for it and nothing of another size."""
+    """True if the image is read, and the batch has room for it and nothing of another size."""
     if len(gathered) == batch or not following.done():
         return False
     shapes = {one.prepared.pixels.shape for _, one in gathered if one.prepared is not None}
@@ -191,7 +191,7 @@ def _goes_with(gathered: list[tuple[int, Loaded]], batch: int, following: Future
 
 
 def _is_complete(gathered: list[tuple[int, Loaded]], batch: int, reading: deque, looking: deque) -> bool:
-    """True if the batch is full or nothing can join it: the next picture is of another size, none is being read, or
+    """True if the batch is full or nothing can join it: the next image is of another size, none is being read, or
     the next has to wait for room."""
     if len(gathered) == batch:
         return True

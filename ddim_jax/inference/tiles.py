@@ -1,4 +1,4 @@
-"""A picture of any size in overlapping tiles of one size: where they lie, and how their results are blended."""
+"""An image of any size in overlapping tiles of one size: where they lie, and how their results are blended."""
 
 import numpy as np
 
@@ -19,10 +19,10 @@ def tile_weights(tile: int) -> np.ndarray:
 
 
 class Blend:
-    """The weighted mean of the tiles over a picture; a pixel that one tile covers has the value of that tile.
+    """The weighted mean of the tiles over an image; a pixel that one tile covers has the value of that tile.
 
     Args:
-      shape: (H, W) of the picture.
+      shape: (H, W) of the image.
       tile: the side of a tile.
     """
 
@@ -32,7 +32,7 @@ class Blend:
         self._sum: np.ndarray | None = None
 
     def add(self, values: np.ndarray, y: int, x: int) -> None:
-        """Adds a tile [samples, tile, tile, ...] whose first pixel is (y, x) of the picture."""
+        """Adds a tile [samples, tile, tile, ...] whose first pixel is (y, x) of the image."""
         if self._sum is None:
             self._sum = np.zeros((len(values), *self._shape, *values.shape[3:]), np.float32)
         tile = len(self._weights)

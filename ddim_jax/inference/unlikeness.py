@@ -1,13 +1,13 @@
-"""Unlikeness: the distance of a picture from those that a checkpoint was calibrated on; beyond a limit it is flagged as
+"""Unlikeness: the distance of an image from those that a checkpoint was calibrated on; beyond a limit it is flagged as
 out of distribution.
 
-A picture is described by 24 numbers of its look at 64 x 64 pixels, and its distance is that of Mahalanobis (Proceedings
+An image is described by 24 numbers of its look at 64 x 64 pixels, and its distance is that of Mahalanobis (Proceedings
 of the National Institute of Sciences of India, 1936) from the mean of the calibration's descriptors, their correlations
-shrunk towards none (Ledoit and Wolf, J. Multivariate Analysis, 2004, with a fixed share), so that few pictures suffice.
-The limit is the conformal quantile of the distances of those very pictures, each from the others, which are a little
-longer than that of a new picture from all of them: of pictures drawn alike at most about one in twenty is beyond it.
+shrunk towards none (Ledoit and Wolf, J. Multivariate Analysis, 2004, with a fixed share), so that few images suffice.
+The limit is the conformal quantile of the distances of those very images, each from the others, which are a little
+longer than that of a new image from all of them: of images drawn alike at most about one in twenty is beyond it.
 
-It sees how light and dark lie, contrast, colour and sharpness. It does not see what the picture shows: one that is
+It sees how light and dark lie, contrast, colour and sharpness. It does not see what the image shows: one that is
 within the limit can still be of another kind, and one beyond it can be segmented well.
 """
 
@@ -23,19 +23,19 @@ from ddim_jax.metrics import conformal_quantile, pictures_needed
 from ddim_jax.preprocessing import as_rgb, resize_image
 
 WITHIN = 0.95
-"""The share of pictures like those of the calibration that is within the limit."""
+"""The share of images like those of the calibration that is within the limit."""
 PICTURES_NEEDED = pictures_needed(WITHIN)
-"""The fewest pictures that a reference is made of."""
+"""The fewest images that a reference is made of."""
 UNLIKE = "This image is unlike the images that the model was calibrated on: intervals do not hold for it."
 _SIDE, _BLOCKS = 64, 3
 _LENGTH = 2 * _BLOCKS**2 + 6
 _SHRINKAGE = 0.3
 _SMALLEST_SCALE = 0.02  # added to each deviation: what never differed in the calibration may differ a little
-_SMALLEST_LIMIT = 1e-6  # of pictures that are all the same
+_SMALLEST_LIMIT = 1e-6  # of images that are all the same
 
 
 def describe_picture(image: np.ndarray) -> np.ndarray:
-    """Describes the look of a picture.
+    """Describes the look of an image.
 
     Args:
       image: uint8 [H, W], [H, W, 1] or [H, W, 3] (RGB), resized to 64 x 64.
@@ -66,7 +66,7 @@ def describe_picture(image: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reference:
-    """The pictures of a calibration, as far as another is compared with them.
+    """The images of a calibration, as far as another is compared with them.
 
     Attributes:
       mean: float64 [24], of their descriptors.
@@ -79,7 +79,7 @@ class Reference:
     limit: float
 
     def unlikeness(self, descriptor: np.ndarray) -> float:
-        """The distance as a multiple of the limit, >= 0; above 1 the picture is flagged."""
+        """The distance as a multiple of the limit, >= 0; above 1 the image is flagged."""
         return _distance(descriptor, self.mean, self.whitening) / self.limit
 
     def digest(self) -> str:
@@ -107,19 +107,19 @@ class Reference:
 
 
 def is_unlike(unlikeness: float | None) -> bool:
-    """True if a picture of this unlikeness (`Reference.unlikeness`; None: not judged) is flagged."""
+    """True if an image of this unlikeness (`Reference.unlikeness`; None: not judged) is flagged."""
     return unlikeness is not None and unlikeness > 1
 
 
 def fit_reference(descriptors: Sequence[np.ndarray]) -> Reference:
-    """Makes the reference of a calibration from the descriptors [24] of its pictures.
+    """Makes the reference of a calibration from the descriptors [24] of its images.
 
     Raises:
       ValueError: there are fewer than `PICTURES_NEEDED`.
     """
     count = len(descriptors)
     if count < PICTURES_NEEDED:
-        raise ValueError(f"{count} pictures; it takes {PICTURES_NEEDED} to judge if others are unlike them")
+        raise ValueError(f"{count} images; it takes {PICTURES_NEEDED} to judge if others are unlike them")
     values = np.asarray(descriptors, np.float64)
     centre = values.mean(axis=0)
     centred = values - centre

@@ -1,4 +1,4 @@
-"""The plan of a run over files: its arguments checked, its pictures named, the settings that its folder has."""
+"""The plan of a run over files: its arguments checked, its images named, the settings that its folder has."""
 
 import hashlib
 import os
@@ -32,11 +32,11 @@ class Work(NamedTuple):
       output_dir: the folder of the results.
       kinds: of results.
       process: which of the processes this is.
-      jobs: the pictures of all processes.
+      jobs: the images of all processes.
       passed_over: as in `Summary`.
       context: of the run, for writers.
-      judges: pictures are compared with those of the calibration; `not_judged` says why not.
-      batch_size: pictures to one program.
+      judges: images are compared with those of the calibration; `not_judged` says why not.
+      batch_size: images to one program.
       settings: what all results of the folder have in common.
       described: what all processes that are at work together have in common, in words.
     """
@@ -111,7 +111,7 @@ def plan_work(
     described = {
         "input": _described([absolute(path) for path in inputs]),
         # A part of an archive may be away while one of the processes looks at it.
-        "list of pictures": _described(sorted(job.source for job in plan.jobs)),
+        "list of images": _described(sorted(job.source for job in plan.jobs)),
         "save": list(kinds),
         "segments": dict(context.segments),
         "flag_uncertain": flag_uncertain,

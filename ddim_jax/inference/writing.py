@@ -47,5 +47,5 @@ def writing_context(segmenter: Any, options: SamplingOptions, segments: Sequence
 
 @functools.cache
 def _warn_once(text: str) -> None:
-    """A server makes a context for each picture."""
+    """A server makes a context for each image."""
     logging.warning("%s", text)

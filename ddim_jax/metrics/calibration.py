@@ -70,7 +70,7 @@ def bin_numbers(probability: np.ndarray) -> np.ndarray:
 def expected_calibration_error(sums: Calibration) -> float:
     """The sum over bins B of |B|/N |mean probability of B - fraction of foreground in B|, in [0, 1].
 
-    0 is calibrated. Plain background, given a probability of nearly 0, is most of many pictures and hardly adds to the
+    0 is calibrated. Plain background, given a probability of nearly 0, is most of many images and hardly adds to the
     sum, so the value is small even where the pixels in doubt are far off: look at their bins as well.
 
     Args:

@@ -1,18 +1,18 @@
-"""Intervals of a structure's area and lower bounds of a mask's Dice that hold for a chosen share of pictures.
+"""Intervals of a structure's area and lower bounds of a mask's Dice that hold for a chosen share of images.
 
 Split-conformal prediction (Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, 2005; Lei, G'Sell,
-Rinaldo, Tibshirani and Wasserman, JASA 2018; Angelopoulos and Bates, arXiv 2107.07511, Section 1). Pictures that the
+Rinaldo, Tibshirani and Wasserman, JASA 2018; Angelopoulos and Bates, arXiv 2107.07511, Section 1). Images that the
 network was not trained on get a score, which says how far the truth lies from what the network said, in units of the
-doubt that it said. With S_(k) the k-th smallest of their n scores and k = ceil((n + 1) coverage), a further picture has
+doubt that it said. With S_(k) the k-th smallest of their n scores and k = ceil((n + 1) coverage), a further image has
 
   P(score <= S_(k)) >= coverage,
 
-and solving that for the truth gives the interval. It needs no assumption on the network. It needs the further picture
+and solving that for the truth gives the interval. It needs no assumption on the network. It needs the further image
 to be exchangeable with the n: drawn alike, from the same source. The probability is over both draws, on average over
-pictures: not for each kind of picture by itself, not for all classes at once, and not on pictures from elsewhere.
+images: not for each kind of image by itself, not for all classes at once, and not on images from elsewhere.
 
-Slices of one volume are not drawn one by one. Then the groups are exchangeable, and a further picture is one of a
-further group (Lee, Barber and Willett, arXiv 2306.06342): of K groups with n_g pictures each score has the weight
+Slices of one volume are not drawn one by one. Then the groups are exchangeable, and a further image is one of a
+further group (Lee, Barber and Willett, arXiv 2306.06342): of K groups with n_g images each score has the weight
 1 / ((K + 1) n_g), and the bound is the smallest score up to which the weights sum to the coverage.
 """
 
@@ -31,7 +31,7 @@ _SURE_DICE = 0.02  # likewise of the Dice
 
 
 class Statement(NamedTuple):
-    """All that the network says of one class of one picture, in pixels that count.
+    """All that the network says of one class of one image, in pixels that count.
 
     Attributes:
       area: pixels of the mask.
@@ -57,7 +57,7 @@ class Quantiles(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """The bounds of one class of one picture.
+    """The bounds of one class of one image.
 
     Attributes:
       area_low, area_high: in pixels; the true area lies between them.
@@ -95,7 +95,7 @@ def conformal_quantile(scores: Sequence[float], coverage: float, groups: Sequenc
     Args:
       scores: [n].
       coverage: in (0, 1).
-      groups: n names; None where each picture is one by itself, which gives the k-th smallest score with
+      groups: n names; None where each image is one by itself, which gives the k-th smallest score with
         k = ceil((n + 1) coverage).
 
     Raises:
@@ -107,7 +107,7 @@ def conformal_quantile(scores: Sequence[float], coverage: float, groups: Sequenc
     sizes = np.bincount(group)
     reached = (len(sizes) + 1) * check_coverage(coverage)
     if reached > len(sizes):
-        what = "pictures" if len(sizes) == len(scores) else "groups of pictures (patients, folders, volumes)"
+        what = "images" if len(sizes) == len(scores) else "groups of images (patients, folders, volumes)"
         raise ValueError(
             f"{len(sizes)} {what}; a coverage of {coverage} needs {pictures_needed(coverage)} to be calibrated"
         )

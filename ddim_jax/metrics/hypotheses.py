@@ -1,4 +1,4 @@
-"""Scores of several masks of one picture against the masks of several annotators.
+"""Scores of several masks of one image against the masks of several annotators.
 
 A metric that is registered (`@register.hypothesis_metric("name")`) is a function of the N hypotheses and the A
 annotators' masks, (uint8 [N, H, W], uint8 [A, H, W]) -> float. N is part of what it measures, so it is in the name:

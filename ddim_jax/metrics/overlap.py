@@ -4,8 +4,8 @@ Empty masks. The rule is the same for all four ratios:
 
 - both masks empty: 1. Nothing was there and nothing was drawn, which is right.
 - exactly one of them empty: 0. Where the formula is 0/0 (recall without a true pixel, precision without a drawn one)
-  it is 0 as well. Counting it as 1 would reward a model for drawing on healthy pictures, and leaving the picture out
-  would let two models be averaged over different pictures.
+  it is 0 as well. Counting it as 1 would reward a model for drawing on healthy images, and leaving the image out
+  would let two models be averaged over different images.
 
 The ratios take counts, not masks, so they serve one image and counts summed over a data set ("pooled") alike.
 """

@@ -13,7 +13,7 @@ def soft_dice_uncertainty(probability: np.ndarray, mask: np.ndarray) -> float:
     where sum p m is the expected number of true positives and sum p that of foreground pixels: the confidence of
     Borges, Pacheco and Silva (Soft Dice Confidence, arXiv 2402.10665), a ratio of expectations that they prove to be
     close to the expectation of the ratio where pixels are independent. It compares across sizes of masks; the spread of
-    the samples, averaged over a picture, does not, since it grows with the mask.
+    the samples, averaged over an image, does not, since it grows with the mask.
 
     One pixel of smoothing is added on both sides. A mask without a pixel has the doubt sum p / (sum p + 1): next to
     none where far less than one foreground pixel is expected, a half where one is, and nearly 1 where many are, also

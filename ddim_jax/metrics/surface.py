@@ -1,6 +1,6 @@
 """Distance between the outlines of two masks.
 
-An outline is every foreground pixel with a background pixel above, below, left or right of it; beyond the picture's
+An outline is every foreground pixel with a background pixel above, below, left or right of it; beyond the image's
 edge counts as background. Distances are Euclidean, between pixel centres, in pixels of the masks given or in
 millimetres.
 
@@ -8,7 +8,7 @@ For each direction the percentile over the outline pixels of one mask of their d
 and the larger of the two directions counts (the definition of Metrics Reloaded, Maier-Hein et al. 2024). Pooling both
 directions into one percentile, as some packages do, lets a long outline hide that a short one is far away.
 
-Empty masks: both empty: 0. Exactly one empty: the diagonal of the picture, sqrt(H^2 + W^2), a little more than any two
+Empty masks: both empty: 0. Exactly one empty: the diagonal of the image, sqrt(H^2 + W^2), a little more than any two
 pixels can be apart, so a missed object costs more than a misplaced one and the mean stays finite.
 """
 
@@ -32,7 +32,7 @@ def hausdorff(
       pixel_mm: from row to row and from column to column; as it stands for a distance in pixels.
 
     Returns:
-      Distance in pixels or millimetres, >= 0: 0 when both masks are empty, the picture's diagonal when exactly one is.
+      Distance in pixels or millimetres, >= 0: 0 when both masks are empty, the image's diagonal when exactly one is.
 
     Raises:
       ValueError: the masks differ in size or hold other values, or the percentile is out of range.
@@ -57,8 +57,8 @@ def hausdorff(
 def hd95(prediction: np.ndarray, truth: np.ndarray) -> float:
     """The 95th percentile symmetric Hausdorff distance in pixels of the masks given; see `hausdorff`.
 
-    Outline: foreground pixels with a background pixel (or the picture's edge) among their 4 neighbours. 95th percentile
+    Outline: foreground pixels with a background pixel (or the image's edge) among their 4 neighbours. 95th percentile
     of the distances in each direction, the larger of the two. Both masks empty: 0; exactly one empty: the diagonal of
-    the picture, sqrt(H^2 + W^2).
+    the image, sqrt(H^2 + W^2).
     """
     return hausdorff(prediction, truth, 95.0)

@@ -1,4 +1,4 @@
-"""One number that makes a probability more or less sure, fitted to pictures that were not trained on.
+"""One number that makes a probability more or less sure, fitted to images that were not trained on.
 
 Temperature scaling (Guo, Pleiss, Sun and Weinberger, On calibration of modern neural networks, ICML 2017, Section 4.2):
 the logit of the probability is divided by T. T above 1 makes it less sure; 0.5 stays 0.5. Of several classes each
@@ -24,7 +24,7 @@ def logit_counts(probability: np.ndarray, truth: np.ndarray) -> np.ndarray:
       truth: boolean, the same shape.
 
     Returns:
-      int64 [2, 401]: background and foreground at the logits -10, -9.95, ..., 10. Sums over pictures add up.
+      int64 [2, 401]: background and foreground at the logits -10, -9.95, ..., 10. Sums over images add up.
     """
     from scipy.special import expit, logit  # not at the head: few need it, and it takes long to import
 
@@ -46,15 +46,15 @@ def fit_temperature(counts: np.ndarray) -> float:
 
 
 def fit_doubt_temperature(counts: Sequence[np.ndarray], missed: Sequence[float]) -> float:
-    """The T from 0.05 to 20 at which pictures are doubted as much, on average, as they miss of Dice.
+    """The T from 0.05 to 20 at which images are doubted as much, on average, as they miss of Dice.
 
-    The doubt of a picture is the mean of its classes' `soft_dice_uncertainty`, each of the probability with its logit,
+    The doubt of an image is the mean of its classes' `soft_dice_uncertainty`, each of the probability with its logit,
     bounded by -10 and 10, divided by T (`ddim_jax.metrics.class_doubts`).
 
     Args:
-      counts: of each picture int64 [K, 2, 401], `logit_counts` of the probability of each class outside and inside its
-        mask; of one picture or more.
-      missed: of each picture 1 - its mean Dice, in [0, 1].
+      counts: of each image int64 [K, 2, 401], `logit_counts` of the probability of each class outside and inside its
+        mask; of one image or more.
+      missed: of each image 1 - its mean Dice, in [0, 1].
 
     Returns:
       T; where none reaches what is missed, the one that comes closest.

@@ -40,7 +40,7 @@ class HalvedLevels:
         return self.stem_stride * 2 ** (len(self.channel_multipliers) - 1)
 
     def check_size(self, pictures: jax.Array) -> None:
-        """Refuses pictures [B, H, W, C] of another size.
+        """Refuses images [B, H, W, C] of another size.
 
         Raises:
           ValueError: H or W is not a multiple of `size_multiple`.
@@ -143,7 +143,7 @@ class ChannelAttention(nn.Module):
     """Attention of channels to channels, to be added to its input.
 
     With Q, K, V projected as those of `Attention` are, the weight of channel i for channel j is the softmax over i of
-    the mean over the pixels of Q_j K_i: a mean, so that it does not depend on the size of the picture. The sum of the
+    the mean over the pixels of Q_j K_i: a mean, so that it does not depend on the size of the image. The sum of the
     channels of V with these weights is led back to C channels and multiplied by a number that is learnt, from 0: at
     first nothing is added (Fu et al.'s beta). They project nothing; here channels that are normalised would each attend
     to themselves.

@@ -17,9 +17,9 @@ Where the paper and its public code differ:
 - The paper infers with 100 steps, 25 samples and STAPLE; 1000 steps and 5 samples are those of the code's README, and
   its `staple()` is the squared mean.
 
-Where both leave no choice to a network whose parameters must not depend on the size of the picture, or are silent:
+Where both leave no choice to a network whose parameters must not depend on the size of the image, or are silent:
 
-- The code has one learned complex number for each frequency of a 256 x 256 picture. Here the map is learned on a fixed
+- The code has one learned complex number for each frequency of a 256 x 256 image. Here the map is learned on a fixed
   grid of frequencies, in cycles per pixel, and interpolated to those of the feature map. It starts as the identity.
 - Layer normalisation is over all features of an example, with a scale and a shift for each channel.
 - The skip connections carry the sum of the two encoders' features, at every block.

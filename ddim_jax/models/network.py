@@ -23,7 +23,7 @@ class Network:
         return self._model.apply({"params": params}, *inputs, **self._given)
 
     def encode(self, params: Any, image: jax.Array) -> jax.Array | Encoded:
-        """The picture [batch, H, W, 3] as the model's method `encode` makes it; itself, where the model has none."""
+        """The image [batch, H, W, 3] as the model's method `encode` makes it; itself, where the model has none."""
         if not hasattr(self._model, "encode"):
             return image
         return self._model.apply({"params": params}, image, method="encode", **self._given)

@@ -69,7 +69,7 @@ class PlainUNet(Levels):
     def levels(self, image: jax.Array, *, train: bool = False) -> tuple[list[jax.Array], jax.Array]:
         """The features of each level on the way up, the finest first, and the logits; else as the network itself.
 
-        Level l has base_channels channel_multipliers[l] channels and a pixel for stem_stride 2^l pixels of the picture.
+        Level l has base_channels channel_multipliers[l] channels and a pixel for stem_stride 2^l pixels of the image.
         """
         self.check_size(image)
 

@@ -122,7 +122,7 @@ class ModelSpec:
     ) -> nn.Module:
         """The network; arguments and errors as `create_model`."""
         if not hasattr(self.module, "size_multiple"):
-            raise TypeError(f"{self.module.__name__} has no size_multiple; give it one, 1 for pictures of any size")
+            raise TypeError(f"{self.module.__name__} has no size_multiple; give it one, 1 for images of any size")
         if preset is not None and preset not in self.presets:
             raise ConfigError(
                 f"model.preset is {preset!r}; expected {' or '.join([*self.presets, 'none'])}, the network's own size"
@@ -177,7 +177,7 @@ def _check_parameters(model: Any) -> None:
 
 
 def check_memory(model: nn.Module, image_size: int) -> None:
-    """Refuses pictures of which one array within the network would not fit into the memory of this machine.
+    """Refuses images of which one array within the network would not fit into the memory of this machine.
 
     Raises:
       ConfigError: names the size, the bytes and the memory.

@@ -34,7 +34,7 @@ MODELS.register("stochastic_unet")(
     ModelSpec(
         StochasticUNet,
         process=StochasticProcess,
-        # Samples differ by their draws; mirrored pictures would only blur what they disagree about.
+        # Samples differ by their draws; mirrored images would only blur what they disagree about.
         defaults={"sample": {"samples": 16, "flips": False}},
         presets={"small": SMALL},
         ranges=SIZES | {"rank": Field(int, help="factors that all pixels have in common", low=1, high=64)},

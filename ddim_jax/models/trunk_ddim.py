@@ -1,4 +1,4 @@
-"""A denoiser that encodes the picture once: a trunk that sees it alone, and a thin head for each denoising step.
+"""A denoiser that encodes the image once: a trunk that sees it alone, and a thin head for each denoising step.
 
 N steps of M samples cost one trunk (one for each mirror image) and N M heads, where the other denoisers are evaluated
 whole N M times.
@@ -51,12 +51,12 @@ class Head(Levels):
 
 
 class TrunkDDIM(Levels):
-    """An estimate of x_0, the noise or v from (x_t, picture, t), with the picture's part of the work apart.
+    """An estimate of x_0, the noise or v from (x_t, image, t), with the image's part of the work apart.
 
     The trunk is a whole `PlainUNet`, whose features of the first two levels and logits the head takes. The logits are
     trained beside the head's answer (`ddim_jax.diffusion.DiffusionProcess.losses`), which they are part of.
 
-    `model.apply(variables, picture, method="encode")` gives the `Encoded` that may stand in the place of the picture.
+    `model.apply(variables, picture, method="encode")` gives the `Encoded` that may stand in the place of the image.
     Height and width have to be multiples of `size_multiple`; the parameters do not depend on them.
 
     Attributes:
@@ -81,7 +81,7 @@ class TrunkDDIM(Levels):
         return self.head(noisy_mask, image if isinstance(image, Encoded) else self.encode(image, train=train), t)
 
     def encode(self, image: jax.Array, *, train: bool = False) -> Encoded:
-        """Encodes pictures [B, H, W, 3] in [-1, 1] for the head.
+        """Encodes images [B, H, W, 3] in [-1, 1] for the head.
 
         Raises:
           ValueError: H or W is not a multiple of `size_multiple`.

@@ -127,7 +127,7 @@ SMALL = {
     "norm_groups": 8,
     "stem_stride": 2,
 }
-"""For CPUs: the demo, the tests, pictures of 64 to 128 pixels."""
+"""For CPUs: the demo, the tests, images of 64 to 128 pixels."""
 
 for _name, _light in (("lightweight_ddim", True), ("ddim", False)):
     MODELS.register(_name)(

@@ -36,7 +36,7 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _FEW_PIXELS = 1024
 """Pixels of the batch from which the compiled kernels do convolutions of 1 x 1 too."""
 _FEW_WEIGHTS = 2**17
-"""Weights of a convolution that stay in the second-level cache, from picture to picture."""
+"""Weights of a convolution that stay in the second-level cache, from image to image."""
 _MANY_WEIGHTS_TO_A_PIXEL = 2**13
 """From so many to each pixel of the result, reading the weights is most of the work of an ordinary convolution: on a
 CPU one matrix product reads them once, unless they are few."""
@@ -48,7 +48,7 @@ WINOGRAD_LEAST_INPUTS = 12
 _IN_PLACE_WEIGHTS = 2**13
 """Weights of a 1 x 1 convolution that stay in the first-level cache: its pixels are read where they lie."""
 _IN_PLACE_PLACES = 4
-"""Pixels of a picture up to which a 3 x 3 convolution reads its weights where they lie: four of its taps are used."""
+"""Pixels of an image up to which a 3 x 3 convolution reads its weights where they lie: four of its taps are used."""
 _CPU_WIDTH = 32
 """Channels of a supergroup on CPU, on its narrower side: at most shapes the fastest with its gradients, or near it."""
 _CPU_MAX_SUPERGROUPS = 8
@@ -80,7 +80,7 @@ def grouped_conv(
     Args:
       x: [batch, H, W, in_channels], float.
       kernel: [kh, kw, in_channels / groups, out_channels], the dtype of `x`.
-      bias: added to every pixel: [out_channels], or [batch, out_channels] with one row for each picture.
+      bias: added to every pixel: [out_channels], or [batch, out_channels] with one row for each image.
       groups: divides in_channels and out_channels; 1 is an ordinary convolution.
       strides: (rows, columns), from 1.
       padding: "SAME", "VALID" or ((top, bottom), (left, right)), from 0.

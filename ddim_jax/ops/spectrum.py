@@ -1,4 +1,4 @@
-"""A picture's spectrum multiplied by a map: by FFT, or in a program to take away by matrix products."""
+"""An image's spectrum multiplied by a map: by FFT, or in a program to take away by matrix products."""
 
 import functools
 

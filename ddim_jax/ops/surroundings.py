@@ -1,4 +1,4 @@
-"""All that decides on the bits of a result besides weights, options and pictures: kept with what was computed."""
+"""All that decides on the bits of a result besides weights, options and images: kept with what was computed."""
 
 import os
 import platform

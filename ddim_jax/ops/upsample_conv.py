@@ -1,6 +1,6 @@
-"""Nearest upsampling followed by a 3 x 3 convolution, without the upsampled picture.
+"""Nearest upsampling followed by a 3 x 3 convolution, without the upsampled image.
 
-Each pixel of the upsampled picture has three equal neighbours, so the nine taps of the convolution see only four
+Each pixel of the upsampled image has three equal neighbours, so the nine taps of the convolution see only four
 different pixels: the taps that meet can be added up beforehand. What remains is the transpose of a 4 x 4 convolution
 with stride 2, four taps for each pixel of the result instead of nine. With channels enough for minimal filtering, nine
 multiplications make four pixels.

@@ -1,7 +1,7 @@
 """Weights that travel with the package, by name: `ddim-jax sample --ckpt NAME`, `Segmenter.from_pretrained(NAME)`.
 
 Each is a file of `ddim-jax pack` beside this one; docs/reference/models/ has a card for each. The weights carry the
-terms of the pictures and masks that they were trained on, which are in the file and are said when it is loaded.
+terms of the images and masks that they were trained on, which are in the file and are said when it is loaded.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The artefacts of a slice: what the writers make of its result, and pictures for the page."""
+"""The artefacts of a slice: what the writers make of its result, and images for the page."""
 
 import io
 from concurrent.futures import ThreadPoolExecutor
@@ -39,7 +39,7 @@ def artefacts(
 
 
 def picture_png(image: np.ndarray) -> bytes:
-    """A picture uint8 [H, W, 3] as PNG, of one channel if its channels are equal; for looking at, so quickly packed."""
+    """An image uint8 [H, W, 3] as PNG, of one channel if its channels are equal; for looking at, so quickly packed."""
     grey = image[..., 0]
     same = np.array_equal(grey, image[..., 1]) and np.array_equal(grey, image[..., 2])
     return _png(np.ascontiguousarray(grey) if same else image)
@@ -54,7 +54,7 @@ def _written(image: np.ndarray, result: Segmentation, job: Job, context: Context
         path.unlink()
         return path.name, data
 
-    with ThreadPoolExecutor(len(OF_A_SLICE)) as pool:  # packing a large picture takes longer than segmenting it
+    with ThreadPoolExecutor(len(OF_A_SLICE)) as pool:  # packing a large image takes longer than segmenting it
         return dict(pool.map(write, OF_A_SLICE))
 
 

@@ -14,7 +14,7 @@ from ddim_jax.serve.jobs import fault
 from ddim_jax.serve.refusals import Refusal, refusal_of
 
 OPEN = ("/", "/healthz", "/openapi.json", "/static")
-"""Paths, and folders of such, that need no token: they tell nothing of anybody's pictures."""
+"""Paths, and folders of such, that need no token: they tell nothing of anybody's images."""
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -15,7 +15,7 @@ class Limits:
       silent_seconds: that pass on a connection without the whole head of a request, or while its client takes nothing
         of an answer.
       silent: connections on which no request is answered; one more, and the oldest is closed.
-      picture_pixels: of one picture.
+      picture_pixels: of one image.
       source_pixels: of all slices of a source.
       steps, samples: that a request may ask for; the server's own options may be beyond.
       evaluations: of a network for all samples of all slices of a source.

@@ -27,8 +27,8 @@ def document(root_path: str, limits: Limits) -> dict[str, Any]:
     }
     result_id = _parameter("id", "path", _TEXT, "of the result")
     upload = {
-        "summary": "Segments one picture, a DICOM file or series, or a NIfTI file",
-        "description": f"At most {limits.upload_bytes} bytes, {limits.picture_pixels} pixels a picture and "
+        "summary": "Segments one image, a DICOM file or series, or a NIfTI file",
+        "description": f"At most {limits.upload_bytes} bytes, {limits.picture_pixels} pixels an image and "
         f"{limits.source_pixels} in all slices. Fields may stand in the form or in the address. A result is kept for "
         f"{limits.kept_seconds:g} seconds at most. Not for clinical use.",
         "parameters": [_parameter(name, "query", {k: v for k, v in one.items() if k != "description"},
@@ -40,7 +40,7 @@ def document(root_path: str, limits: Limits) -> dict[str, Any]:
             **_refusals(400, 403, 408, 410, 413, 415, 422, 503),
         },
     }  # fmt: skip
-    png = {"200": {"description": "A picture", "content": {"image/png": {}}}}
+    png = {"200": {"description": "An image", "content": {"image/png": {}}}}
     files = {"200": {"description": "The file", "content": {
         kind: {} for kind in ("image/png", "application/dicom", "application/gzip")}}}  # fmt: skip
     return {
@@ -48,7 +48,7 @@ def document(root_path: str, limits: Limits) -> dict[str, Any]:
         "info": {
             "title": "ddim_jax",
             "version": ddim_jax.__version__,
-            "description": "Segmentation of medical pictures. Not a medical device, not for clinical use.",
+            "description": "Segmentation of medical images. Not a medical device, not for clinical use.",
         },
         "servers": [{"url": root_path or "/"}],
         "security": [{}, {"token": []}],

@@ -107,7 +107,7 @@ def plan(files: Sequence[Path], output_dir: Path) -> Plan:
             why = f"have {NO_POSITION}, so that their order is unknown"
         elif apart := re.search(f"{APART} [^;]*", found.remark):
             why = apart[0]
-        raise Refusal(422, f"The upload holds {len(found.jobs)} pictures that {why}; send them one by one.")
+        raise Refusal(422, f"The upload holds {len(found.jobs)} images that {why}; send them one by one.")
     return found
 
 
@@ -235,7 +235,7 @@ def _check_size(opened: Opened, limits: Limits) -> None:
     if opened.reason is not None:
         raise DataError(opened.reason)
     if opened.pixels > limits.picture_pixels:
-        raise Refusal(413, f"The picture has {opened.pixels:,} pixels; expected at most {limits.picture_pixels:,}.")
+        raise Refusal(413, f"The image has {opened.pixels:,} pixels; expected at most {limits.picture_pixels:,}.")
     if opened.pixels * opened.count > limits.source_pixels:
         raise Refusal(
             413, f"{opened.count} slices have {opened.pixels * opened.count:,} pixels; expected at most "

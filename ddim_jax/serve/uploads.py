@@ -86,7 +86,7 @@ async def receive(request: Request, folder: Path, limits: Limits) -> Received:
     if there and "example" in fields:
         raise Refusal(422, "There are a file and an example; expected one of them.")
     if not there and "example" not in fields:
-        raise Refusal(422, "There is no file; expected a picture, a DICOM or a NIfTI file.")
+        raise Refusal(422, "There is no file; expected an image, a DICOM or a NIfTI file.")
     return Received(fields, left_out)
 
 

@@ -1,4 +1,4 @@
-"""Pictures that raise the loss, to train on: FGSM from a random start (Wong et al. 2020, arXiv 2001.03994)."""
+"""Images that raise the loss, to train on: FGSM from a random start (Wong et al. 2020, arXiv 2001.03994)."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -10,11 +10,11 @@ _STEP = 1.25  # of epsilon, as the paper has it
 
 
 class Adversary(NamedTuple):
-    """The part of attacked pictures in a training.
+    """The part of attacked images in a training.
 
     Attributes:
       epsilon: the largest change of a value; 1 is from black to white, two units here.
-      share: of the pictures that are attacked, drawn one by one, in (0, 1].
+      share: of the images that are attacked, drawn one by one, in (0, 1].
     """
 
     epsilon: float
@@ -27,7 +27,7 @@ class Adversary(NamedTuple):
         return cls(epsilon, share) if epsilon and share else None
 
     def draw(self, key: jax.Array, image: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Draws where the step of a picture begins, in [-1, 1] times epsilon, its shape; and if it is attacked, []."""
+        """Draws where the step of an image begins, in [-1, 1] times epsilon, its shape; and if it is attacked, []."""
         start = jax.random.uniform(key, image.shape, minval=-1.0, maxval=1.0)
         if self.share == 1:
             return start, jnp.bool_(True)
@@ -36,10 +36,10 @@ class Adversary(NamedTuple):
     def attack(
         self, loss: Callable[[jax.Array], jax.Array], image: jax.Array, start: jax.Array, attacked: jax.Array
     ) -> jax.Array:
-        """Pictures within epsilon of `image` whose loss is larger: one step of 1.25 epsilon along its gradient's signs.
+        """Images within epsilon of `image` whose loss is larger: one step of 1.25 epsilon along its gradient's signs.
 
         Args:
-          loss: of pictures, a scalar.
+          loss: of images, a scalar.
           image: float32 [batch, H, W, 3] in [-1, 1]; values that lie beyond, as augmentation makes them, are clipped.
           start, attacked: [batch, H, W, 3] and [batch], as `draw` gives them.
 

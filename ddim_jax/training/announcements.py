@@ -1,4 +1,4 @@
-"""The lines that a run says before its first step: the network, the pictures, what is told of them."""
+"""The lines that a run says before its first step: the network, the images, what is told of them."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from ddim_jax.training.setup import Prepared, Run
 
 
 def announcements(run: Run, prepared: Prepared) -> Iterator[str]:
-    """Yields the lines, without names of files; for the first process, whose share of the pictures is never empty."""
+    """Yields the lines, without names of files; for the first process, whose share of the images is never empty."""
     data, whole, image_size = run.config["data"], run.data.train, run.config["data"]["image_size"]
     several = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
     yield (
@@ -28,34 +28,34 @@ def announcements(run: Run, prepared: Prepared) -> Iterator[str]:
     if run.initial:
         yield run.initial
     if data["folds"]:
-        yield f"fold {data['fold']} of {data['folds']}; those of all pictures are in the run's folds.csv"
+        yield f"fold {data['fold']} of {data['folds']}; those of all images are in the run's folds.csv"
     if annotators := annotators_of(prepared.source):
         yield (
-            f"{annotators} annotators: the mask of one is drawn each time a picture is trained on; validation and all "
+            f"{annotators} annotators: the mask of one is drawn each time an image is trained on; validation and all "
             f"that is told of masks is of their consensus: a pixel counts where {consensus_in_words(annotators)}"
         )
     if note := note_of(prepared.source):
         yield note
     if unlabelled := run.data.unlabelled:
-        yield f"{len(unlabelled.ids)} unlabelled pictures beside them, as many in each step"
+        yield f"{len(unlabelled.ids)} unlabelled images beside them, as many in each step"
         if run.steps < RAMP:
-            yield f"the weight of unlabelled pictures grows over {RAMP} steps: in {run.steps} they do next to nothing"
+            yield f"the weight of unlabelled images grows over {RAMP} steps: in {run.steps} they do next to nothing"
         yield from unlabelled.told
     made = Counter(one.mark for one in getattr(prepared.source, "derived", ()))
     if data["empty_windows"]:
         yield (
-            f"{made[Window.mark]} parts of training pictures without a structure beside them, as "
-            f"pictures with an empty mask; {_wanted(made[Window.mark], data['empty_windows'], len(whole))}"
+            f"{made[Window.mark]} parts of training images without a structure beside them, as "
+            f"images with an empty mask; {_wanted(made[Window.mark], data['empty_windows'], len(whole))}"
         )
     if data["erased"]:
         yield (
-            f"{made[ERASED]} training pictures with their structures erased beside them, and an empty mask; "
+            f"{made[ERASED]} training images with their structures erased beside them, and an empty mask; "
             f"{_wanted(made[ERASED], data['erased'], len(whole))}; "
             f"{made[REPAIRED]} repaired beside their structures"
         )
     facts = [fact for row, fact in prepared.pictures.facts.items() if row < len(whole)]
     division = getattr(whole, "division", None)
-    alone = {"train": len(whole), "val": len(run.data.validation)}, "pictures"
+    alone = {"train": len(whole), "val": len(run.data.validation)}, "images"
     if few := few_in_words(*(alone if division is None else division.numbers()), folds=data["folds"]):
         yield few
     validated = prepared.pictures.validation.facts.values()
@@ -72,8 +72,6 @@ def announcements(run: Run, prepared: Prepared) -> Iterator[str]:
 def _wanted(made: int, share: float, whole: int) -> str:
     wanted = round(share * whole)
     few = (
-        " -> the structures leave too little of most pictures: this changes next to nothing"
-        if made < wanted / 4
-        else ""
+        " -> the structures leave too little of most images: this changes next to nothing" if made < wanted / 4 else ""
     )
     return f"{wanted} were wanted{few}"

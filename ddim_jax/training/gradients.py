@@ -19,7 +19,7 @@ from ddim_jax.training.mean_teacher import MeanTeacher, taught_masks, weights
 
 Batch = dict[str, jax.Array]
 _UNLABELLED = 2**21
-"""Added to the place in the batch of an unlabelled picture for its random numbers; no batch is so large."""
+"""Added to the place in the batch of an unlabelled image for its random numbers; no batch is so large."""
 
 
 @dataclasses.dataclass(frozen=True)

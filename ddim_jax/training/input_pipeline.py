@@ -1,4 +1,4 @@
-"""The pictures of a run, decoded and checked once when it starts, and the batches that are made of them."""
+"""The images of a run, decoded and checked once when it starts, and the batches that are made of them."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,7 +49,7 @@ def keep_split(source: Source) -> None:
 
 
 class Pictures(NamedTuple):
-    """The pictures of a run.
+    """The images of a run.
 
     Attributes:
       resident: the training set on all devices, uint8 "images" [N, S, S, 3] and "masks" [N, S, S], of several
@@ -57,7 +57,7 @@ class Pictures(NamedTuple):
       validation: the pairs that are validated.
       digests: for each pair that is trained on or validated, the SHA-256 of its pixels.
       facts: about the training pairs that this process has read, by row.
-      trained_on: for each training pair the SHA-256 of its picture alone, but for pictures of one value.
+      trained_on: for each training pair the SHA-256 of its image alone, but for images of one value.
     """
 
     resident: Batch | None
@@ -79,8 +79,8 @@ def read_pictures(
 ) -> Pictures:
     """Reads every pair of both splits once: those that are needed are kept, the others only checked.
 
-    A training set whose resized uint8 pictures take at most `resident_bytes` lies on every device and never leaves it.
-    With several processes, each reads its share of the pairs and the validation pictures. With `crop_seed` the training
+    A training set whose resized uint8 images take at most `resident_bytes` lies on every device and never leaves it.
+    With several processes, each reads its share of the pairs and the validation images. With `crop_seed` the training
     is on crops of `image_size` (`ddim_jax.data.crops`): nothing is resident, and the validation is of crops too.
 
     Raises:
@@ -114,7 +114,7 @@ def read_pictures(
     if crop_seed is not None:
         return Pictures(None, validation_crops(val, val_rows, image_size, crop_seed), digests, own.facts, trained_on)
     if not is_resident:
-        logging.info("%.1f GB of pictures are read as training goes (data.resident_bytes)", size / 1e9)
+        logging.info("%.1f GB of images are read as training goes (data.resident_bytes)", size / 1e9)
         return Pictures(None, validation, digests, own.facts, trained_on)
     arrays = {"images": own.images, "masks": own.masks if own.annotators is None else own.annotators}
     if count > 1:
@@ -124,15 +124,15 @@ def read_pictures(
 
 
 def read_unlabelled(data: Mapping[str, Any], labelled: Mapping[str, Source], of: Sequence[str] = SPLITS) -> Unlabelled:
-    """The pictures of `data.unlabelled` that are of none of the splits `of`; each process reads all of them.
+    """The images of `data.unlabelled` that are of none of the splits `of`; each process reads all of them.
 
     Args:
       data: the section of a resolved config.
       labelled: the splits that are loaded already; the others are loaded here, but for empty ones.
-      of: the splits whose pictures are left out.
+      of: the splits whose images are left out.
 
     Raises:
-      DataError: as `ddim_jax.data.load_dataset` and `load_unlabelled`, or the processes do not read the same pictures.
+      DataError: as `ddim_jax.data.load_dataset` and `load_unlabelled`, or the processes do not read the same images.
     """
     labelled = dict(labelled)
     for split in (split for split in of if split not in labelled):
@@ -147,7 +147,7 @@ def read_unlabelled(data: Mapping[str, Any], labelled: Mapping[str, Source], of:
     )
     names = int(same_pixels.digest_of(found.digests)[:7], 16)
     if len(set(of_all(names))) > 1:
-        raise DataError(f"{data['unlabelled']}: the processes do not read the same pictures (data.unlabelled).")
+        raise DataError(f"{data['unlabelled']}: the processes do not read the same images (data.unlabelled).")
     return found
 
 
@@ -164,12 +164,12 @@ def batches(
 
     Args:
       source: the training set.
-      resident: the same on all devices, of which each batch takes rows; None to read the pictures of each batch with
+      resident: the same on all devices, of which each batch takes rows; None to read the images of each batch with
         threads ahead of the step that needs them, on each process those of its share.
       mesh: the devices.
       order: where in the training stream, the share of this process.
       image_size: S, in pixels.
-      crops_of_bytes: not None for crops of `image_size`; pictures of so many bytes are kept in memory.
+      crops_of_bytes: not None for crops of `image_size`; images of so many bytes are kept in memory.
     """
     if resident is not None:
         names, streams = ["row"], [training_indices(len(source), order)]
@@ -188,7 +188,7 @@ def batches(
 def with_unlabelled(
     labelled_batches: Iterator[Batch], unlabelled: jax.Array, mesh: Mesh, order: Order
 ) -> Iterator[Batch]:
-    """Yields the labelled batches, each with as many of the `unlabelled` pictures in an order of their own.
+    """Yields the labelled batches, each with as many of the `unlabelled` images in an order of their own.
 
     Args:
       labelled_batches: as `batches` gives it.

@@ -141,7 +141,7 @@ class Reporter:
             self.message(f"step {step}/{self._steps}: {numbers}")
 
     def validation(self, step: int, result: Validation) -> None:
-        """Reports a validation, with pictures for TensorBoard: image, truth and probability side by side."""
+        """Reports a validation, with images for TensorBoard: image, truth and probability side by side."""
         self._write({"step": step, "validation_loss": result.loss, "validation_dice": result.dice})
         if len(result.probabilities):
             self._tensorboard.add_image("samples", _pictures(result), step, dataformats="HWC")

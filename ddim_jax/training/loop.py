@@ -43,7 +43,7 @@ def train(config: Any, workdir: str | os.PathLike, request: StopRequest | None =
     checkpoint has no score then.
 
     With several processes (`jax.process_count()`) each calls this with the same arguments. They share `workdir` and
-    stop at the same step; process 0 alone writes numbers and pictures. An error then ends the process here, with a
+    stop at the same step; process 0 alone writes numbers and images. An error then ends the process here, with a
     message, and each of the others within a minute, with one that says that a process is lost.
 
     Args:

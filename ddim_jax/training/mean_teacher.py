@@ -1,7 +1,7 @@
-"""Masks of unlabelled pictures by the average of the weights: a mean teacher (Tarvainen & Valpola 2017, 1703.01780).
+"""Masks of unlabelled images by the average of the weights: a mean teacher (Tarvainen & Valpola 2017, 1703.01780).
 
-The teacher sees the picture as it is. Where it is sure its mask is a truth like any other: the student is trained on
-it with the picture augmented, and so learns to give one mask however the picture is turned and coloured. Pixels of
+The teacher sees the image as it is. Where it is sure its mask is a truth like any other: the student is trained on
+it with the image augmented, and so learns to give one mask however the image is turned and coloured. Pixels of
 which the teacher is not sure are ignored (FixMatch, Sohn et al. 2020, 2001.07685).
 """
 
@@ -20,12 +20,12 @@ from ddim_jax.sampling_options import SamplingOptions
 CONFIDENCE = 0.9
 """A pixel counts where the probability of what the teacher says there is at least this."""
 RAMP = 1000
-"""Steps until the unlabelled pictures have their whole weight: before, the teacher knows little."""
+"""Steps until the unlabelled images have their whole weight: before, the teacher knows little."""
 Process = TypeVar("Process", DiffusionProcess, DirectProcess)
 
 
 class MeanTeacher(NamedTuple):
-    """The part of unlabelled pictures in a training.
+    """The part of unlabelled images in a training.
 
     Attributes:
       weight: of their loss beside that of the labelled ones, after the ramp.
@@ -45,7 +45,7 @@ def with_ignored_pixels(process: Process) -> Process:
 def taught_masks(
     teacher: MeanTeacher, process: Process, network: Network, params: Any, images: jax.Array, noise: jax.Array
 ) -> jax.Array:
-    """The masks that the teacher gives pictures: one sample each.
+    """The masks that the teacher gives images: one sample each.
 
     Args:
       teacher: its options.
@@ -75,7 +75,7 @@ def sure_masks(x0: jax.Array, labels: Labels) -> jax.Array:
 
 
 def weights(teacher: MeanTeacher, step: jax.Array, masks: jax.Array) -> jax.Array:
-    """The weight of the loss of each unlabelled picture: `teacher.weight`, ramped up, times the share of sure pixels.
+    """The weight of the loss of each unlabelled image: `teacher.weight`, ramped up, times the share of sure pixels.
 
     Args:
       teacher: its weight.

@@ -1,6 +1,6 @@
-"""Denoising pre-training: the U-Net of a network learns from pictures alone before it learns masks.
+"""Denoising pre-training: the U-Net of a network learns from images alone before it learns masks.
 
-It is shown pictures with Gaussian noise of one strength and gives the noise (Brempong et al. 2022, arXiv 2205.11423).
+It is shown images with Gaussian noise of one strength and gives the noise (Brempong et al. 2022, arXiv 2205.11423).
 Its last layer, which gives colours here and masks later, is all of it that a training with masks begins anew.
 """
 
@@ -49,7 +49,7 @@ from ddim_jax.training.state import TRUNK, create_state, new_parts, pretrainable
 from ddim_jax.training.step import make_train_step
 
 GAMMA = 0.95
-"""The picture's share of the variance; the noise is .23 of the picture, near the paper's best of .22."""
+"""The image's share of the variance; the noise is .23 of the image, near the paper's best of .22."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ class DenoisingProcess:
     """Stands in a training step in the place of the process of masks, of which there are none.
 
     Attributes:
-      labels: three channels, those of a picture, which the network's answer and the noise have too.
+      labels: three channels, those of an image, which the network's answer and the noise have too.
     """
 
     labels: Labels = Labels.create({"red": 1, "green": 2, "blue": 3}, multilabel=True)
@@ -69,27 +69,27 @@ class DenoisingProcess:
     def losses(
         self, apply: Apply, params: Any, mask: jax.Array, image: jax.Array, noise: jax.Array, t: jax.Array
     ) -> jax.Array:
-        """The mean of (eps_theta(sqrt(gamma) image + sqrt(1 - gamma) eps) - eps)^2 of each picture, float32 [batch]."""
+        """The mean of (eps_theta(sqrt(gamma) image + sqrt(1 - gamma) eps) - eps)^2 of each image, float32 [batch]."""
         noisy = np.sqrt(GAMMA) * image + np.sqrt(1.0 - GAMMA) * noise
         return jnp.mean(jnp.square(apply(params, noisy).astype(jnp.float32) - noise), axis=(1, 2, 3))
 
 
 @pinned()
 def pretrain(config: Any, output: str | os.PathLike) -> Packed:
-    """Pre-trains on the pictures of `data.unlabelled`; writes a file for `train.init_from`, and returns what is in it.
+    """Pre-trains on the images of `data.unlabelled`; writes a file for `train.init_from`, and returns what is in it.
 
-    The network, the size, the augmentation, batch, steps and learning rate are those of the config. Pictures that are
+    The network, the size, the augmentation, batch, steps and learning rate are those of the config. Images that are
     of the validation or test split of the data set are left out, and told; those of its training split are not.
 
     The file holds the average of the weights, of the layers that `ddim_jax.training.state.pretrainable` names. It is
-    there at the end, or not at all; the same config and pictures give the same bytes on one kind of device.
+    there at the end, or not at all; the same config and images give the same bytes on one kind of device.
 
     Args:
       config: with the fields of `ddim_jax.schema.SCHEMA`; ml_collections or a plain mapping.
       output: ends in .safetensors; nothing is written over.
 
     Raises:
-      ConfigError: a field cannot work, or the network has no U-Net that sees the picture alone.
+      ConfigError: a field cannot work, or the network has no U-Net that sees the image alone.
       InputError: as `ddim_jax.checkpoints.packed.check_output`.
       DataError: as `ddim_jax.data.load_unlabelled`, or the validation split cannot be read.
       NonFiniteLoss: the loss or a gradient is not finite; nothing is written.
@@ -106,7 +106,7 @@ def pretrain(config: Any, output: str | os.PathLike) -> Packed:
     pictures, validation = _pictures(config["data"])
     arrays = flatten_dict(param_shapes(model, image_size), sep=".")
     logging.info(
-        f"{config['model']['name']}: pre-trains {len(names)} of {len(arrays)} arrays on {len(pictures.ids)} pictures "
+        f"{config['model']['name']}: pre-trains {len(names)} of {len(arrays)} arrays on {len(pictures.ids)} images "
         f"at {image_size} x {image_size}; a training will begin the others anew: {', '.join(new_parts(arrays, names))}"
     )
     keep_split(validation)  # what is left out here has to be left out by the training that begins from it
@@ -125,7 +125,7 @@ def pretrain(config: Any, output: str | os.PathLike) -> Packed:
             },
             "package_version": __version__,
         },
-        note=f"denoising pre-training on {len(pictures.ids)} pictures without masks, to begin a training with "
+        note=f"denoising pre-training on {len(pictures.ids)} images without masks, to begin a training with "
         "(train.init_from)",
         terms="",
     )
@@ -135,7 +135,7 @@ def _pretrained_part(config: Mapping[str, Any]) -> tuple[nn.Module, list[str]]:
     """The network of a config, and the names of its arrays that are trained here; errors as `pretrain`."""
     about, data, init_from = config["model"], config["data"], config["train"]["init_from"]
     if not data["unlabelled"]:
-        raise ConfigError("data.unlabelled is not set; expected a folder of pictures to pre-train on")
+        raise ConfigError("data.unlabelled is not set; expected a folder of images to pre-train on")
     if init_from is not None:
         raise ConfigError(f"train.init_from is {init_from!r}; expected none: pre-training begins anew")
     channels = Labels.from_config(data).channels
@@ -144,14 +144,14 @@ def _pretrained_part(config: Mapping[str, Any]) -> tuple[nn.Module, list[str]]:
     if not names:
         able = [name for name in MODELS if issubclass(model_spec(name).module, Levels)]
         raise ConfigError(
-            f"model.name is {about['name']!r}, which sees no picture without a noisy mask; expected a network with a "
-            f"U-Net on the picture alone to be pre-trained: {', '.join(able)}"
+            f"model.name is {about['name']!r}, which sees no image without a noisy mask; expected a network with a "
+            f"U-Net on the image alone to be pre-trained: {', '.join(able)}"
         )
     return model, names
 
 
 def _pictures(data: Mapping[str, Any]) -> tuple[Unlabelled, Source]:
-    """The pictures to train on, and the validation split that they were held against; errors as `pretrain`."""
+    """The images to train on, and the validation split that they were held against; errors as `pretrain`."""
     validation = load_dataset(split="val", **configured(data))
     pictures = read_unlabelled(data, {"val": validation}, of=("val", "test"))
     for line in pictures.told:

@@ -34,7 +34,7 @@ def check_same_pixels(saved: Mapping[str, Any], digests: Mapping[str, str], work
     if known is not None and digest_of(known) == before:
         changed = [name for name in digests if known.get(name) != digests[name]]
     which = f"of {listed(changed)} ({len(changed)} of {len(digests)} pairs)" if changed else "of some pairs"
-    text = f"{workdir} holds a run trained on other pixels: picture or mask {which} changed since"
+    text = f"{workdir} holds a run trained on other pixels: image or mask {which} changed since"
     if refuse:
         raise ConfigError(
             f"{text}. Bring the files back, or use another --workdir; data.same_pixels=false goes on with what is "

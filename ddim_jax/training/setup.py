@@ -1,7 +1,7 @@
-"""A run before its first step: its config made into objects, its state, its pictures, its step. Nothing is written.
+"""A run before its first step: its config made into objects, its state, its images, its step. Nothing is written.
 
-In two parts, since reading the pictures may take minutes: `open_run` refuses what can be told from the config, the
-names of the pictures and the run that lies in the folder; `prepare` reads them and makes the step.
+In two parts, since reading the images may take minutes: `open_run` refuses what can be told from the config, the
+names of the images and the run that lies in the folder; `prepare` reads them and makes the step.
 """
 
 import os
@@ -51,7 +51,7 @@ class RunData(NamedTuple):
 
     Attributes:
       train, validation: the splits of the data set, whose pixels are not yet read.
-      unlabelled: the pictures without masks beside them; None for none.
+      unlabelled: the images without masks beside them; None for none.
     """
 
     train: Source
@@ -69,7 +69,7 @@ class RunData(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A run whose pictures are not yet read.
+    """A run whose images are not yet read.
 
     Attributes:
       config: resolved.
@@ -170,10 +170,10 @@ class Prepared(NamedTuple):
     """The parts that the steps of a run are made with.
 
     Attributes:
-      source: what is trained on: the training split, and what is made of its pictures (`with_derived`).
+      source: what is trained on: the training split, and what is made of its images (`with_derived`).
       pictures: of the training and the validation, read.
       digests: for each pair that is trained on or validated, the SHA-256 of its pixels.
-      trained_on: for each picture that is trained on, that of the picture alone.
+      trained_on: for each image that is trained on, that of the image alone.
       train_step: (state, batch) -> (state, metrics).
       validator: scores weights.
       metadata: of each checkpoint.
@@ -189,11 +189,11 @@ class Prepared(NamedTuple):
 
 
 def prepare(run: Run) -> Prepared:
-    """Reads the pictures of a run and makes its step and its validation.
+    """Reads the images of a run and makes its step and its validation.
 
     Raises:
       ConfigError: the run in the folder was trained on other pixels.
-      DataError: a picture cannot be used, or the processes do not read the same ones.
+      DataError: an image cannot be used, or the processes do not read the same ones.
     """
     fields, data, seed = run.config["train"], run.config["data"], run.config["seed"]
     source = with_derived(
@@ -204,9 +204,7 @@ def prepare(run: Run) -> Prepared:
         seed=seed,
     )
     if source is not run.data.train and len(set(of_all(source.digest))) > 1:
-        raise DataError(
-            f"{data['root']}: the processes do not read the same pictures (data.empty_windows, data.erased)."
-        )
+        raise DataError(f"{data['root']}: the processes do not read the same images (data.empty_windows, data.erased).")
     unlabelled = run.data.unlabelled
     pictures = read_pictures(
         source,

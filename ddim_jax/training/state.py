@@ -113,7 +113,7 @@ def load_weights(
     if examples := (found.metadata.get("data") or {}).get(PRETRAINING):
         pretrained = pretrainable(model, image_size)
         check_tree(found.place, pretrained, given, advice)
-        told += f", pre-trained on {examples} pictures without masks: {len(given)} of {len(wanted)} arrays"
+        told += f", pre-trained on {examples} images without masks: {len(given)} of {len(wanted)} arrays"
         return InitialWeights(found.params, f"{told}; these are new: {', '.join(new_parts(wanted, pretrained))}")
     if before.channels != channels:
         new = _of_mask_channels(model, image_size)
@@ -131,7 +131,7 @@ def load_weights(
 
 
 def pretrainable(model: nn.Module, image_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """The weights of a model that pictures without masks train, by name: those of its U-Net, but for the last layer.
+    """The weights of a model that images without masks train, by name: those of its U-Net, but for the last layer.
 
     The U-Net is the model itself or, of another one with its `Levels`, the part `trunk`; empty where there is none.
     """
@@ -167,7 +167,7 @@ def _of_mask_channels(model: nn.Module, image_size: int, axes: slice = slice(Non
     """Names of the weights of which one of these axes grows with the channels of the mask.
 
     The last axis grows where each channel has its own part at the end; the weights that take the mask in, and the
-    picture with it, have another.
+    image with it, have another.
     """
     if not hasattr(model, "mask_channels"):
         return []

@@ -54,10 +54,10 @@ def make_train_step(
     their gradients makes one update: what the whole batch would have given, but for rounding and for what dropout
     drops, with the activations of one part in memory at a time.
 
-    With an `adversary` the network is trained on what that makes of each picture it attacks, with the same noise,
+    With an `adversary` the network is trained on what that makes of each image it attacks, with the same noise,
     timestep and dropout; a step takes half as long again, or more.
 
-    With a `teacher` the batch also has "unlabelled" [M,S,S,3], whole, and "unlabelled_row" int32 [B]: as many pictures
+    With a `teacher` the batch also has "unlabelled" [M,S,S,3], whole, and "unlabelled_row" int32 [B]: as many images
     without masks, which get those of `ddim_jax.training.mean_teacher`. The loss is then the mean of the labelled ones
     plus the weighted mean of the others; a step takes more than twice the time.
 

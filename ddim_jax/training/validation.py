@@ -51,10 +51,10 @@ def validation_options(config: Mapping[str, Any]) -> SamplingOptions:
 
 
 class Validator:
-    """Scores weights on the pictures of `validation_rows`.
+    """Scores weights on the images of `validation_rows`.
 
     The noise and the timesteps are drawn once from `seed`, so that two validations differ by the weights alone. One
-    mask of each picture is sampled with `options` (`validation_options`). It runs on the default device of each
+    mask of each image is sampled with `options` (`validation_options`). It runs on the default device of each
     process; with several processes, all of them compute the same numbers.
     """
 

@@ -45,7 +45,7 @@ ABOUT = {
     "labels.py": "classes",
     "ops": "kernels",
     "pretrained": "nets",
-    "runtime": "signals, processes, locks, errors: knows nothing of pictures",
+    "runtime": "signals, processes, locks, errors: knows nothing of images",
 }
 
 TO_LOSS = (
@@ -94,8 +94,8 @@ def draw() -> str:
             parts += _room(room, MARGIN + place * (width + GAP), y, width)
     y = height - 16
     for x, colour, text in (
-        (MARGIN + 10, BLUE, "a picture to the loss"),
-        (MARGIN + 220, ORANGE, "a picture to its mask"),
+        (MARGIN + 10, BLUE, "an image to the loss"),
+        (MARGIN + 220, ORANGE, "an image to its mask"),
     ):
         parts.append(f'<circle cx="{x}" cy="{y - 5}" r="9" fill="{colour}"/>')
         parts.append(f'<text x="{x + 16}" y="{y}" font-size="14" fill="#333333">{text}</text>')

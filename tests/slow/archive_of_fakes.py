@@ -14,7 +14,7 @@ from ddim_jax.sampling_options import SamplingOptions
 
 
 class RedMasks:
-    """Takes the red channel for the mask, and some milliseconds for a picture."""
+    """Takes the red channel for the mask, and some milliseconds for an image."""
 
     config, step, checkpoints, image_size = config(), 7, ("run/checkpoints/7",), SIZE
     labels = Labels()

@@ -1,8 +1,8 @@
-"""Memory that reading a picture takes, for every kind of file, each in a process of its own.
+"""Memory that reading an image takes, for every kind of file, each in a process of its own.
 
     python -m tests.slow.picture_memory [--pixels N]
 
-prints bytes a pixel and the peak of the process. Without a number the pictures are as large as any that is read; it
+prints bytes a pixel and the peak of the process. Without a number the images are as large as any that is read; it
 takes minutes and a few GB of disk.
 """
 
@@ -123,7 +123,7 @@ KINDS: dict[str, Callable[[Path, int], None]] = {
 
 
 def measure(folder: Path, side: int, names: Iterable[str] = tuple(KINDS)) -> Iterator[Measured]:
-    """Makes pictures of `side` x `side` pixels and reads each as a picture and as a mask."""
+    """Makes images of `side` x `side` pixels and reads each as an image and as a mask."""
     for name in names:
         path = folder / name
         _run("make", path, side)

@@ -27,13 +27,13 @@ TIMEOUT_S = 300
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
-    """Pictures of different sizes in two folders, one of them damaged."""
+    """Images of different sizes in two folders, one of them damaged."""
     folder = tmp_path_factory.mktemp("archive")
     (folder / "sub").mkdir()
     for k in range(COUNT - 1):
         name = f"sub/{k:02}.png" if k % 3 else f"{k:02}.png"
         Image.fromarray(picture(k, 12 + k % 5, 20)).save(folder / name)
-    (folder / "damaged.png").write_bytes(b"not a picture")
+    (folder / "damaged.png").write_bytes(b"not an image")
     return folder
 
 
@@ -91,7 +91,7 @@ def test_two_processes_of_srun_make_what_one_makes(archive, tmp_path):
         "settings.json",
     ]
     names = [record["name"] for record in index(tmp_path / "out")]
-    for k, (out, _) in enumerate(outputs):  # every picture was segmented by its process alone
+    for k, (out, _) in enumerate(outputs):  # every image was segmented by its process alone
         own = sum(Process(k, 2).owns(name) for name in names)
         assert re.match(rf"process {k} of 2: {own} images segmented .* 0 were done before, 0 failed", out)
 

@@ -58,5 +58,5 @@ def test_warnings_are_plain_lines(tmp_path):
     ran = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"})
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr.splitlines() == [
-        f"WARNING: {tmp_path}: files of images/ and masks/ that are no pictures are passed over: .xyz 1"
+        f"WARNING: {tmp_path}: files of images/ and masks/ that are no images are passed over: .xyz 1"
     ]

@@ -129,14 +129,14 @@ def test_the_program_of_the_page(kind, tmp_path):
     Image.fromarray(picture(1, 53, 37)).save(tmp_path / "x.png", exif=turned)
     ran = run_alone(tmp_path, path)
     assert ran.returncode == 0, ran.stderr
-    assert re.fullmatch(r"\d+\.\d% of the picture, uncertainty up to 0\.\d{3}\n", ran.stdout)
+    assert re.fullmatch(r"\d+\.\d% of the image, uncertainty up to 0\.\d{3}\n", ran.stdout)
     assert "Warning" not in ran.stderr and "[W:" not in ran.stderr
     mask = np.asarray(Image.open(tmp_path / "mask.png"))
     assert mask.shape == (37, 53) and set(np.unique(mask)) == {0, 255}
     (tmp_path / "mask.png").unlink()
     Image.fromarray(np.arange(4096, dtype=np.uint16).reshape(64, 64)).save(tmp_path / "x.png")
     ran = run_alone(tmp_path, path)
-    assert ran.returncode and "the picture has the mode I;16; expected 8 bits" in ran.stderr
+    assert ran.returncode and "the image has the mode I;16; expected 8 bits" in ran.stderr
     assert not (tmp_path / "mask.png").exists()
 
 

@@ -26,7 +26,7 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 """
 
-# Puts the loopback up, starts the server, sends it a picture and prints the answer.
+# Puts the loopback up, starts the server, sends it an image and prints the answer.
 ASK = """
 import fcntl, json, socket, struct, subprocess, sys, urllib.request
 

@@ -21,7 +21,7 @@ LIMIT = 600
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A run, pictures, and a config file of a training that has no end."""
+    """A run, images, and a config file of a training that has no end."""
     folder = tmp_path_factory.mktemp("surroundings")
     metadata = {"config": config(), "package_version": "0"}
     CheckpointStore(folder / "run/checkpoints").save(

@@ -1,4 +1,4 @@
-"""Reading the largest pictures stays below 2 GiB; `python -m tests.slow.picture_memory` measures every kind."""
+"""Reading the largest images stays below 2 GiB; `python -m tests.slow.picture_memory` measures every kind."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""An archive of 200 pictures while random things happen to it: nothing is missing in silence, nothing valid deleted."""
+"""An archive of 200 images while random things happen to it: nothing is missing in silence, nothing valid deleted."""
 
 import contextlib
 import json
@@ -47,7 +47,7 @@ class Archive:
             "results emptied": self.empty,
             "index torn": self.tear,
             "index damaged": self.damage,
-            "pictures replaced": self.replace,
+            "images replaced": self.replace,
         }
         for k in range(COUNT):
             path = self.folder / f"{k % 4}" / f"{k:03}.png"
@@ -55,7 +55,7 @@ class Archive:
             Image.fromarray(picture(k, 12 + k % 5, 20)).save(path)
 
     def expected(self):
-        """The masks of the pictures as they are now, without the links to results of the archive."""
+        """The masks of the images as they are now, without the links to results of the archive."""
         segmenter = RedMasks()
         segmenter.seconds = 0
         segment_files(segmenter, self.folder, self._reference)
@@ -77,7 +77,7 @@ class Archive:
         return found
 
     def wait_for_work(self, processes, more):
-        """Waits until so many pictures more are done, and suspends everybody at work; False if all have ended."""
+        """Waits until so many images more are done, and suspends everybody at work; False if all have ended."""
         before, end = self.lines(), time.monotonic() + TIMEOUT_S
         while time.monotonic() < end:
             if all(process.poll() is not None for process in processes):

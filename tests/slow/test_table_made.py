@@ -25,7 +25,7 @@ TINY = [
 
 
 def write_pairs(root, splits):
-    """Discs on noise, bright inside, 32 x 32: {"train": 12, ...} pictures of each split."""
+    """Discs on noise, bright inside, 32 x 32: {"train": 12, ...} images of each split."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:32, :32]
     lines = ["stem,split"]
@@ -93,7 +93,7 @@ def test_the_rows_are_those_of_the_evaluations(made):
 
 
 def test_all_systems_on_the_pictures_of_the_limited_one(made):
-    """The U-Net was scored on three pictures of five: the first, the middle one and the last."""
+    """The U-Net was scored on three images of five: the first, the middle one and the last."""
     _, output, workdir = made
     table = json.loads(output.read_text())
     parts = {(entry["system"], entry["protocol"]): entry for entry in table["on_the_same_pictures"]}

@@ -100,7 +100,7 @@ def test_killed_stopped_twice_and_finished_is_the_same_as_left_alone(start, tmp_
         f"unet: 849 parameters, 12 training and 5 validation images at 16 x 16, 1 x cpu, starts at step 0 of {STEPS}"
     )
     facts = ("pairs: ", "grey levels: ", "classes: ", "foreground: ", "at 16 x 16: ", "the first step took ")
-    few = "5 val of 17 pictures: the Dice of fewer than 9 says little"
+    few = "5 val of 17 images: the Dice of fewer than 9 says little"
     assert [line for line in others[:-1] if not line.startswith(("step ", few, *facts))] == []
     assert re.fullmatch(rf"step {STEPS}/{STEPS}: validation loss \d\.\d{{4}}, Dice \d\.\d{{4}}", others[-2])
     assert others[-1].startswith(f"{alone} is finished; the best in validation is step ")

@@ -162,7 +162,7 @@ def copy_four_steps(reference, workdir):
 
 
 def test_one_process_goes_on_as_two_with_two_devices_each(start, reference, tmp_path):
-    """They read the pictures as training goes; the one before them had them all on its device."""
+    """They read the images as training goes; the one before them had them all on its device."""
     copy_four_steps(reference, tmp_path)
     processes = start(tmp_path, 2, devices=2, slices=True, diffusion=True, config={"resident_bytes": 0})
     assert processes.wait() == [0, 0], processes.said
@@ -216,7 +216,7 @@ def test_an_error_of_one_ends_both(start, tmp_path, broken):
     processes = start(tmp_path / "run", 2, reading=True, broken=broken)
     statuses = processes.wait()
     assert (statuses[broken], statuses[1 - broken]) == (2, 75), processes.said
-    assert processes.said[broken].endswith(f"error: process {broken} of 2: x.png: no picture\n")
+    assert processes.said[broken].endswith(f"error: process {broken} of 2: x.png: no image\n")
     assert LOST in processes.said[1 - broken]
 
 

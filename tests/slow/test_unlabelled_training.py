@@ -1,4 +1,4 @@
-"""Trainings with pictures without masks: stopped and gone on with, in several processes, and what is refused."""
+"""Trainings with images without masks: stopped and gone on with, in several processes, and what is refused."""
 
 import shutil
 import subprocess
@@ -38,7 +38,7 @@ def test_a_run_that_goes_on_ends_in_the_same_bits_wherever_its_pictures_lie_now(
     for steps, place in ((3, folder), (5, moved)):
         train(unet_config(steps=steps, checkpoint_every=10, unlabelled=str(place)), tmp_path / "parts")
     assert_same_bits(checkpoint(tmp_path / "parts", 5), checkpoint(whole, 5))
-    assert "7 unlabelled pictures beside them" in capfd.readouterr().err
+    assert "7 unlabelled images beside them" in capfd.readouterr().err
 
     for unlabelled in ("", str(moved)):
         (moved / "6.png").unlink(missing_ok=True)
@@ -83,6 +83,6 @@ def test_a_pre_training_that_is_stopped_leaves_nothing_and_the_next_command_take
     ):
         ran = subprocess.run(command(*arguments), capture_output=True, text=True, cwd=ROOT)
         assert ran.returncode == 0, ran.stderr
-    assert f"starts from step 4 of {output}, pre-trained on 7 pictures without masks" in ran.stderr
+    assert f"starts from step 4 of {output}, pre-trained on 7 images without masks" in ran.stderr
     again = subprocess.run(command("pretrain", "--output", str(output)), capture_output=True, text=True, cwd=ROOT)
     assert again.returncode == 2 and "is there already and is not written over" in again.stderr

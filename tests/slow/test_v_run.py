@@ -42,7 +42,7 @@ def test_it_learns_and_samples(tmp_path):
     assert train(config(), tmp_path) == 60
     lines = metric_lines(tmp_path)
     validated = [line["validation_loss"] for line in lines if "validation_loss" in line]
-    # Eight pictures, seen 60 times each; the noise and the timesteps of validation are the same every time.
+    # Eight images, seen 60 times each; the noise and the timesteps of validation are the same every time.
     assert len(validated) == 6 and np.isfinite(validated).all()
     assert validated[-1] < 0.7 * validated[0]
 

@@ -40,7 +40,7 @@ if __name__ == "__main__":
 
     def stopped(*arguments, **options):
         if jax.process_index() == told.get("broken"):
-            raise DataError("x.png: no picture")
+            raise DataError("x.png: no image")
         if jax.process_index() == told.get("to"):
             signal.raise_signal(told["signal"])
             time.sleep(600)

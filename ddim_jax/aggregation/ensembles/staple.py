@@ -51,7 +51,7 @@ def staple(masks: np.ndarray, counts: np.ndarray | None = None) -> Staple:
     Args:
       masks: [raters, ...] of 0 and 1, one rater or more, any dtype.
       counts: [...], how many pixels with these votes there are, in all the sums; None for one each. Pixels with the
-        same votes have the same W, so a picture is as many different votes as there are (at most 2^raters).
+        same votes have the same W, so an image is as many different votes as there are (at most 2^raters).
 
     Returns:
       Staple. Where the raters see no foreground at all, or nothing else, the probability is 0 or 1 throughout.

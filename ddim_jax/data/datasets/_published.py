@@ -1,6 +1,6 @@
 """Published data sets: their description, and an index of their files made by a TensorFlow Datasets builder.
 
-The index is an array_record file of paths for each split, without TensorFlow and without the pictures: encoding those
+The index is an array_record file of paths for each split, without TensorFlow and without the images: encoding those
 again would take TensorFlow, and twice the disk. tensorflow_datasets is imported only where a builder is used.
 """
 

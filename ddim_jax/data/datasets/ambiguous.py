@@ -1,8 +1,8 @@
-"""Generated pictures with known ambiguity: each has four true masks, of which an annotator draws one.
+"""Generated images with known ambiguity: each has four true masks, of which an annotator draws one.
 
 A disc has two borders, of its bright core and of its rim, and beside it lies a faint spot. An annotator takes the spot
 for a part of the structure with probability `SPOT`, and draws the outer border with probability `OUTER`, one
-independent of the other and of the picture. So the distribution of the masks of every picture is known, and whether a
+independent of the other and of the image. So the distribution of the masks of every image is known, and whether a
 sampler has learnt it can be counted.
 """
 
@@ -22,7 +22,7 @@ MODES = {
     "inner and spot": SPOT * (1 - OUTER),
     "outer and spot": SPOT * OUTER,
 }
-"""The masks of a picture by name, with the probability that an annotator draws each."""
+"""The masks of an image by name, with the probability that an annotator draws each."""
 ANNOTATORS = 4
 
 
@@ -39,13 +39,13 @@ def load_ambiguous(split: str, options: DataOptions) -> "AmbiguousSource":
 
 
 class AmbiguousSource:
-    """`count` generated pictures with four annotators; picture i is a pure function of (split, seed, i, size).
+    """`count` generated images with four annotators; image i is a pure function of (split, seed, i, size).
 
     Args:
-      split: train, val or test; pictures of different splits are independent.
+      split: train, val or test; images of different splits are independent.
       seed: of the whole data set, at least 0.
       size: height and width in pixels.
-      count: number of pictures.
+      count: number of images.
     """
 
     annotators = ANNOTATORS
@@ -63,13 +63,13 @@ class AmbiguousSource:
         return annotated(self.ids[index], image, modes[rng.choice(len(MODES), ANNOTATORS, p=list(MODES.values()))])
 
     def modes(self, index: int) -> np.ndarray:
-        """The masks that picture `index` can have, uint8 [4, size, size], in the order of `MODES`."""
+        """The masks that image `index` can have, uint8 [4, size, size], in the order of `MODES`."""
         return self._draw(index)[1]
 
     def _draw(self, index: int) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
-        """The picture, its modes, and a generator whose next numbers are for the annotators."""
+        """The image, its modes, and a generator whose next numbers are for the annotators."""
         if not 0 <= index < len(self):
-            raise IndexError(f"ambiguous {self._split} has {len(self)} pictures, got index {index}.")
+            raise IndexError(f"ambiguous {self._split} has {len(self)} images, got index {index}.")
         rng = np.random.default_rng([SPLITS.index(self._split), self._seed, index])
         y, x = (np.mgrid[: self._size, : self._size] + 0.5) / self._size
         cy, cx = 0.5 + rng.uniform(-0.03, 0.03, 2)

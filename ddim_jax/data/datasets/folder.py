@@ -63,17 +63,17 @@ def find_pairs(root: Path, annotators: tuple[str, ...] = ()) -> list[Pair]:
     """Pairs the files of `root`/images with those of `root`/masks, both searched through and through.
 
     A pair shares its path below images/ and masks/ but for the suffix; the mask's name may end in _mask, _segmentation,
-    _seg or _label. That path without the suffix is the id. Numbered masks of one picture, such as x_mask and x_mask_1,
-    are masks of several structures in it; the log says of how many pictures, and which files it passes over.
+    _seg or _label. That path without the suffix is the id. Numbered masks of one image, such as x_mask and x_mask_1,
+    are masks of several structures in it; the log says of how many images, and which files it passes over.
 
     Args:
       root: the folder.
       annotators: as `ddim_jax.data.load_dataset` has them: folders in the place of masks/, each with one annotator's
-        masks of all pictures, or ("numbered",): then the numbered masks are each of one annotator.
+        masks of all images, or ("numbered",): then the numbered masks are each of one annotator.
 
     Raises:
       ConfigError: `annotators` are neither.
-      DataError: as `load_folder`; or a picture lacks the mask of an annotator.
+      DataError: as `load_folder`; or an image lacks the mask of an annotator.
     """
     check_annotators(annotators)
     if not root.is_dir():
@@ -103,7 +103,7 @@ def find_pairs(root: Path, annotators: tuple[str, ...] = ()) -> list[Pair]:
         raise data_error(f"{root}: {len(problems)} files of {where} do not pair up by name:", problems)
     if others:
         kinds = ", ".join(f"{kind or 'no suffix'} {number}" for kind, number in sorted(others.items()))
-        say_once(logging.warning, f"{root}: files of images/ and masks/ that are no pictures are passed over: {kinds}")
+        say_once(logging.warning, f"{root}: files of images/ and masks/ that are no images are passed over: {kinds}")
     if annotators:
         pairs = of_annotators(root, found)
     else:
@@ -141,7 +141,7 @@ def _say_united(root: Path, numbered: dict[str, list[Path]]) -> None:
     files = next(iter(numbered.values()))
     say_once(
         logging.warning,
-        f"{root}: {len(numbered)} pictures have numbered masks, which are united "
+        f"{root}: {len(numbered)} images have numbered masks, which are united "
         f"({' + '.join(file.name for file in files)} and the like). If they are of several annotators, set "
         "data.annotators to numbered.",
     )
@@ -161,7 +161,7 @@ def check_ranges(root: Path, images: Iterable[Path]) -> None:
         raise data_error(
             f"{root}: {len(found.reasons)} DICOM files are single slices of a series and would each be shown on a "
             "scale of grey of their own, where ddim-jax sample gives a whole series one; set data.window (centre and "
-            "width), save each series as one NIfTI file, or pictures as PNG, here and for ddim-jax sample:",
+            "width), save each series as one NIfTI file, or images as PNG, here and for ddim-jax sample:",
             [f"{path}: {reason}" for path, reason in sorted(found.reasons.items())],
         )
     if found.windows:
@@ -200,7 +200,7 @@ def _masks_of(
         if (key := same_name(stem)) in with_number and not with_number[key]:
             with_number[key] = stem
             numbered[key].insert(0, file)
-    # Where all masks of a picture have numbers, the first of them stands for it.
+    # Where all masks of an image have numbers, the first of them stands for it.
     found += [(key, numbered[key][0]) for key, stem in with_number.items() if not stem]
     return found, {key: files for key, files in numbered.items() if len(files) > 1}
 

@@ -14,7 +14,7 @@ _PARTS = ("training", "test")
 _SPLIT_SEED = 0
 _IMAGE = re.compile(r"(isic_\d+)", re.IGNORECASE)
 _MASK = re.compile(r"(isic_\d+)_segmentation", re.IGNORECASE)
-# Parts 2 and 3 of the challenge show the same pictures for other tasks.
+# Parts 2 and 3 of the challenge show the same images for other tasks.
 _OTHER_PART = re.compile(r"part_?[23]b?(?![0-9])", re.IGNORECASE)
 
 
@@ -49,7 +49,7 @@ def find_isbi2016(root: Path) -> Found:
             found[part], unmatched = match_pairs(files["images"], files["masks"], part)
             problems += unmatched
         if "images" in absent:
-            problems.append(f"no {part} pictures: ISBI2016_ISIC_Part1_{title}_Data/ISIC_*.jpg")
+            problems.append(f"no {part} images: ISBI2016_ISIC_Part1_{title}_Data/ISIC_*.jpg")
         if "masks" in absent:
             problems.append(f"no {part} masks: ISBI2016_ISIC_Part1_{title}_GroundTruth/ISIC_*_Segmentation.png")
     if problems:
@@ -78,7 +78,7 @@ def _part(folders: tuple[str, ...]) -> str | None:
 
 ISBI2016 = Published(
     name="isbi2016",
-    description="ISBI 2016 challenge, part 1: 900 + 379 dermoscopic pictures with masks of the lesion.",
+    description="ISBI 2016 challenge, part 1: 900 + 379 dermoscopic images with masks of the lesion.",
     count=900 + 379,
     homepage="https://challenge.isic-archive.com/data/#2016",
     licence="CC0",

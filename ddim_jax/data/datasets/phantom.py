@@ -1,9 +1,9 @@
-"""Generated chest pictures with known lung masks: needs no download, learnable, not trivial.
+"""Generated chest images with known lung masks: needs no download, learnable, not trivial.
 
-Each picture is drawn from continuous shapes (body, two lung fields cut by heart and diaphragm, ribs, spine, gas,
-opacities, cables) on a unit square, so that picture i shows the same anatomy at every size. What makes it more than a
+Each image is drawn from continuous shapes (body, two lung fields cut by heart and diaphragm, ribs, spine, gas,
+opacities, cables) on a unit square, so that image i shows the same anatomy at every size. What makes it more than a
 threshold: gas in the stomach and folds beside the chest are as dark as a lung, opacities inside a lung as bright as
-what surrounds it, brightness and contrast change from picture to picture, and everything is noisy.
+what surrounds it, brightness and contrast change from image to image, and everything is noisy.
 """
 
 import numpy as np
@@ -34,7 +34,7 @@ class PhantomSource:
     """`count` generated pairs; pair i is a pure function of (split, seed, i, size).
 
     Args:
-      split: train, val or test; pictures of different splits are independent.
+      split: train, val or test; images of different splits are independent.
       seed: of the whole data set, at least 0.
       size: height and width in pixels.
       count: number of pairs.
@@ -51,7 +51,7 @@ class PhantomSource:
 
     def __getitem__(self, index: int) -> Example:
         if not 0 <= index < len(self):
-            raise IndexError(f"phantom {self._split} has {len(self)} pictures, got index {index}.")
+            raise IndexError(f"phantom {self._split} has {len(self)} images, got index {index}.")
         classes = bool(self.labels.names)
         image, mask = draw_phantom(self._split, self._seed, index, self._size, classes=classes)
         if classes:
@@ -72,7 +72,7 @@ def draw_phantom(
 
     Returns:
       image uint8 [size, size, 3] (grey, three equal channels) and mask uint8 [size, size]: 1 both lungs; with `classes`
-      1 the lung on the left of the picture (the right lung, as films are viewed), 2 the other, 3 the heart.
+      1 the lung on the left of the image (the right lung, as films are viewed), 2 the other, 3 the heart.
     """
     rng = np.random.default_rng([SPLITS.index(split), seed, index])
     # Noise is drawn last, so that the anatomy is the same at every size.
@@ -198,7 +198,7 @@ def _cable(rng: np.random.Generator, canvas: _Canvas) -> np.ndarray:
 
 
 def _exposure(rng: np.random.Generator, grey: np.ndarray, size: int) -> np.ndarray:
-    """Gain, gamma, shading, blur and noise, different for every picture."""
+    """Gain, gamma, shading, blur and noise, different for every image."""
     gamma, gain, lift = rng.uniform(0.75, 1.3), rng.uniform(0.85, 1.25), rng.uniform(-0.04, 0.08)
     tilt_y, tilt_x, blur, noise = (
         rng.uniform(-0.12, 0.12),

@@ -19,7 +19,7 @@ _TABLES = {"train": "train.csv", "val": "valid.csv", "test": "test.csv"}
 def find_polypdb(root: Path) -> Found:
     """Finds the folders BLI, FICE, LCI, NBI and WLI below `root` and pairs images and masks of the same stem in each.
 
-    The archive also holds the same pictures by centre; where both are there, those below a folder called "...center..."
+    The archive also holds the same images by centre; where both are there, those below a folder called "...center..."
     are left out. The modalities are pooled. The split is the authors' where its tables (`MODALITY/train.csv`,
     `valid.csv`, `test.csv`) lie below `root`, at any depth. Otherwise it is drawn by a fixed seed, 8:1:1 within each
     modality, and the note says so. Either way 3150, 392 and 392 of the published 3,934 are train, val and test.
@@ -46,7 +46,7 @@ def find_polypdb(root: Path) -> Found:
                          for file in all_images(place)]  # fmt: skip
                 files += stems
                 if not stems:
-                    problems.append(f"{place} holds no pictures")
+                    problems.append(f"{place} holds no images")
     present = {folder.name.upper() for folder in places}
     if not present:
         raise DataError(
@@ -113,7 +113,7 @@ def _stems(table: Path) -> list[str]:
 
 POLYPDB = Published(
     name="polypdb",
-    description="3,934 colonoscopic pictures in five modalities with masks of the polyps.",
+    description="3,934 colonoscopic images in five modalities with masks of the polyps.",
     count=3934,
     homepage="https://osf.io/pr7ms",
     licence="As stated at https://osf.io/pr7ms.",

@@ -16,7 +16,7 @@ def find_rsua(root: Path) -> Found:
     """Finds the pairs below `root`: every images/ with a masks/ beside it; the folder around them is the class.
 
     A mask is named as its image with "images" replaced by "mask", so names are compared without either word. The .npy
-    copies beside the pictures are left alone. Ids are class/name, in small letters, whatever the spelling on disk. The
+    copies beside the images are left alone. Ids are class/name, in small letters, whatever the spelling on disk. The
     split (8:1:1 of each class) is drawn by a fixed seed.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Decoded pictures of Pillow, of any kind, as uint8 [H, W, 3].
+"""Decoded images of Pillow, of any kind, as uint8 [H, W, 3].
 
 They are converted in bands: beside the 1 to 4 bytes a pixel that Pillow decodes to (twice of colours of 16 bits),
-nothing of a picture's size is held but the result.
+nothing of an image's size is held but the result.
 """
 
 import sys
@@ -26,7 +26,7 @@ def raw_mode(picture: Image.Image) -> str:
 
 
 def as_stored(upright: np.ndarray, orientation: int) -> np.ndarray:
-    """A view of an upright picture [H, W, 3] in the order in which a file of that EXIF orientation stores it."""
+    """A view of an upright image [H, W, 3] in the order in which a file of that EXIF orientation stores it."""
     turned = (
         upright,
         upright[:, ::-1],
@@ -41,7 +41,7 @@ def as_stored(upright: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def convert(picture: Image.Image, stored: np.ndarray, name: str) -> None:
-    """Writes a decoded picture of 8 bits a channel to `stored`, uint8 [H, W, 3]."""
+    """Writes a decoded image of 8 bits a channel to `stored`, uint8 [H, W, 3]."""
     if picture.mode == "F":
         raise DataError(f"{name}: holds floating-point grey, whose range is unknown; save it as 8- or 16-bit grey.")
     has_alpha = picture.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in picture.info
@@ -66,7 +66,7 @@ class DeepPixels:
 
     @classmethod
     def of(cls, file: BinaryIO, picture: Image.Image) -> "DeepPixels | None":
-        """Those of a picture that is not yet decoded; None where it has 8 bits a channel.
+        """Those of an image that is not yet decoded; None where it has 8 bits a channel.
 
         Told that the order of a pixel's two bytes is the other one, Pillow keeps the lower bytes of colours: they are
         decoded twice. Grey with alpha is decoded as if its four bytes were four channels.
@@ -127,7 +127,7 @@ class DeepPixels:
 
 
 def _bands(picture: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
-    """The picture in parts of some rows each: rows, and those pixels."""
+    """The image in parts of some rows each: rows, and those pixels."""
     width, height = picture.size
     for rows in bands(height, width):
         whole = rows == slice(0, height)
@@ -135,7 +135,7 @@ def _bands(picture: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
 
 
 def _store_as(picture: Image.Image, raw: str) -> None:
-    """Has a picture that is not yet decoded read as if its pixels were stored in another way."""
+    """Has an image that is not yet decoded read as if its pixels were stored in another way."""
     picture.tile = [
         tile._replace(args=raw if isinstance(tile.args, str) else (raw, *tile.args[1:])) for tile in picture.tile
     ]

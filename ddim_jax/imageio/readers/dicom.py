@@ -1,4 +1,4 @@
-"""DICOM files: pictures as a radiologist sees them, and DICOM-SEG files as masks.
+"""DICOM files: images as a radiologist sees them, and DICOM-SEG files as masks.
 
 Needs the extra `clinic`. Files are known by their suffix, or by the letters DICM where they have none.
 """
@@ -39,7 +39,7 @@ class DicomReader:
         """Reads a file of one frame as `ddim_jax.imageio.dicom_shown.shown_frame` shows it.
 
         Raises:
-          DataError: the file is missing, damaged, holds no picture or several frames, or no installed library decodes
+          DataError: the file is missing, damaged, holds no image or several frames, or no installed library decodes
             it. The message names the file, and nothing of the patient.
           InputError: the libraries of the extra `clinic` are not installed.
         """
@@ -56,7 +56,7 @@ class DicomReader:
 
     @staticmethod
     def read_mask(path: str | os.PathLike, labels: Labels = Labels()) -> np.ndarray:
-        """Reads a DICOM-SEG file of one picture, or a grey DICOM file whose values are a mask.
+        """Reads a DICOM-SEG file of one image, or a grey DICOM file whose values are a mask.
 
         The segments of a DICOM-SEG file are classes by name, or by number where none has the name of a class
         (`ddim_jax.imageio.segments.read_segments`). Segments that overlap need `data.multilabel`. A MONOCHROME1 file is
@@ -73,7 +73,7 @@ class DicomReader:
         _check_single(path, header)
         stored = read_frame(path, header, 0)
         if stored.ndim != 2:
-            raise DataError(f"{path}: is a colour picture, expected grey values; save the mask as grey.")
+            raise DataError(f"{path}: is a colour image, expected grey values; save the mask as grey.")
         lossy = header.get("LossyImageCompression") == "01"
         if header.get("PhotometricInterpretation") == "MONOCHROME1":
             if labels.by_value:
@@ -95,7 +95,7 @@ class DicomReader:
         """The mask of slice `index` of `stack` in a DICOM-SEG file, or of its only one in a grey file.
 
         Raises:
-          DataError: as `read_mask`; or it is of another picture, or lies elsewhere.
+          DataError: as `read_mask`; or it is of another image, or lies elsewhere.
         """
         if isinstance(stack, DicomStack):
             header = dicom.read_header(path)
@@ -110,7 +110,7 @@ class DicomReader:
 
     @staticmethod
     def patient(path: str | os.PathLike) -> str:
-        """The PatientID, so that the pictures of one patient stay together; "" where there is none; errors as above."""
+        """The PatientID, so that the images of one patient stay together; "" where there is none; errors as above."""
         return _patient(os.fspath(path), file_state(path))
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""NIfTI files: 2-D pictures, and volumes as stacks of slices. Needs the extra `clinic`.
+"""NIfTI files: 2-D images, and volumes as stacks of slices. Needs the extra `clinic`.
 
 Slices lie across the axis with the largest spacing; in a volume of equal spacings they are axial. They are turned as
 radiologists see them: the patient's left on the right, the front above in axial slices, the head above in others.
@@ -58,10 +58,10 @@ class NiftiReader:
 
     @staticmethod
     def read_slice_mask(path: str | os.PathLike, stack: Any, index: int, labels: Labels = Labels()) -> np.ndarray:
-        """The mask of slice `index` of `stack`, uint8 [H, W]: its voxels are taken where the picture has them in space.
+        """The mask of slice `index` of `stack`, uint8 [H, W]: its voxels are taken where the image has them in space.
 
         Raises:
-          DataError: as `read_mask`; or the two have not the same grid in space, or the picture none.
+          DataError: as `read_mask`; or the two have not the same grid in space, or the image none.
         """
         own = _opened_mask(os.fspath(path), file_state(path))
         return own.decoded(_on_slices(own, stack), index, labels)
@@ -79,14 +79,14 @@ class NiftiReader:
 
 
 def _on_slices(own: NiftiStack, stack: Any) -> np.ndarray:
-    """The stored values of a mask in the order of its picture's [slice, row, column]; errors as `read_slice_mask`."""
+    """The stored values of a mask in the order of its image's [slice, row, column]; errors as `read_slice_mask`."""
     if isinstance(stack, NiftiStack):
         return stack.upright(on_grid(own, stack))
     if isinstance(stack, DicomStack):
         return on_grid(own, stack).transpose(2, 1, 0)
     raise DataError(
         f"{own.files[0]}: is NIfTI, and {stack.files[0]} has no place in space that says how the mask lies on it; save "
-        "the mask as PNG, drawn on the picture as it is shown."
+        "the mask as PNG, drawn on the image as it is shown."
     )
 
 

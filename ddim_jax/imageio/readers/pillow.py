@@ -25,13 +25,13 @@ from ddim_jax.runtime.errors import DataError
 
 _ORIENTATION, _COMPRESSION, _PHOTOMETRIC, _PLANAR, _TILE_SIDES = 274, 259, 262, 284, (322, 323)
 _OLD_JPEG, _JPEG, _TABLES = 6, 7, 347
-# A camera's MPO file is a JPEG with previews behind it: its first frame is the picture. Pillow opens it as a JPEG.
+# A camera's MPO file is a JPEG with previews behind it: its first frame is the image. Pillow opens it as a JPEG.
 _JPEG_FORMATS = ("JPEG", "MPO")
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "I", "F", "I;16", "I;16B", "I;16L")
 # Telling levels and colours of a mask apart takes up to 30 bytes a pixel where it is not 8-bit grey.
 _MASK_MODES, _MASK_PIXELS = ("1", "L", "P"), 3 * 2**29 // 30
-_SMALL_TILE = 2**24  # pixels; writers pad small pictures to a whole tile
+_SMALL_TILE = 2**24  # pixels; writers pad small images to a whole tile
 
 
 @READERS.register("pillow")
@@ -42,15 +42,15 @@ class PillowReader:
 
     @staticmethod
     def read_image(path: str | os.PathLike, options: ReadOptions = ReadOptions()) -> Picture:
-        """Reads a picture, upright as its EXIF orientation says.
+        """Reads an image, upright as its EXIF orientation says.
 
         Grey is repeated to three channels; palettes and CMYK become RGB; what is transparent is laid over black. Files
         with 16 bits a channel, grey or colour, are brought to 8 by the window of `options`, or else as
         `ddim_jax.imageio.depth` says; 8 bits stay as they are. Where white is stored as 0 (TIFF's MinIsWhite), the
-        picture is inverted.
+        image is inverted.
 
         Raises:
-          DataError: the file is missing, empty, truncated, damaged, no picture or no file, of several frames, wholly
+          DataError: the file is missing, empty, truncated, damaged, no image or no file, of several frames, wholly
             transparent, of more than `MAX_PIXELS` (a tile of it counts too), or holds numbers whose range is unknown
             (floating point, or integers outside 0..65535). The message names the file.
         """
@@ -60,7 +60,7 @@ class PillowReader:
             orientation = picture.getexif().get(_ORIENTATION, 1)
             orientation = orientation if orientation in range(1, 9) else 1
             picture.load()
-            # Pillow turns TIFF pictures itself.
+            # Pillow turns TIFF images itself.
             view = 1 if picture.format == "TIFF" else orientation
             width, height = picture.size if view < 5 else picture.size[::-1]
             pixels = np.empty((height, width, 3), np.uint8)
@@ -90,7 +90,7 @@ class PillowReader:
 
     @staticmethod
     def count_pixels(path: str | os.PathLike) -> int:
-        """Height times width of a picture, from the header alone.
+        """Height times width of an image, from the header alone.
 
         Raises:
           DataError: as `read_image`, for what is wrong with the header.
@@ -115,7 +115,7 @@ def _errors_naming(path: str | os.PathLike) -> Iterator[None]:
     except DataError:
         raise
     except UnidentifiedImageError as error:
-        raise DataError(f"{path}: not a picture this can read; expected PNG, JPEG, BMP or TIFF.") from error
+        raise DataError(f"{path}: not an image this can read; expected PNG, JPEG, BMP or TIFF.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # a warning if asked to be an error
         raise DataError(f"{path}: too large to be decoded safely ({error}); cut or shrink it.") from error
     except MemoryError as error:
@@ -129,13 +129,13 @@ def _errors_naming(path: str | os.PathLike) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _open(path: str | os.PathLike, ended: bool = False) -> Iterator[tuple[BinaryIO, Image.Image]]:
-    """The file and its picture, of which the header is read; `ended`: a JPEG file that lacks its end gets one."""
+    """The file and its image, of which the header is read; `ended`: a JPEG file that lacks its end gets one."""
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):  # which opening it says better
         raise DataError(f"{path}: is no regular file (a pipe, a device or a socket); copy what it gives into a file.")
     if found.st_size == 0:
         raise DataError(f"{path}: the file is empty (0 bytes).")
-    # Given a name, Pillow maps uncompressed files into memory and mixes up the sides of TIFF pictures stored turned.
+    # Given a name, Pillow maps uncompressed files into memory and mixes up the sides of TIFF images stored turned.
     with open(path, "rb") as file:
         source = io.BytesIO(file.read() + jpeg.END) if ended else file
         with Image.open(source, formats=_FORMATS) as picture:
@@ -153,7 +153,7 @@ def _open(path: str | os.PathLike, ended: bool = False) -> Iterator[tuple[Binary
 def _opened(
     path: str | os.PathLike, allow_damaged: bool | None
 ) -> Iterator[tuple[BinaryIO, Image.Image, tuple[str, ...]]]:
-    """A file whose picture can be decoded by `load`, and notes of what is wrong with it.
+    """A file whose image can be decoded by `load`, and notes of what is wrong with it.
 
     With `allow_damaged` None no option allows damage.
     """
@@ -183,7 +183,7 @@ def _opened(
 
 
 def _decode_mask(path: str | os.PathLike) -> tuple[Image.Image, bool]:
-    """The one picture of a file, decoded and upright, and whether it came from a JPEG."""
+    """The one image of a file, decoded and upright, and whether it came from a JPEG."""
     with _errors_naming(path), _opened(path, allow_damaged=None) as (file, picture, _):
         lossy, (width, height) = picture.format in _JPEG_FORMATS, picture.size
         if width * height > _MASK_PIXELS and picture.mode not in _MASK_MODES:
@@ -231,7 +231,7 @@ def _check_tiff(picture: Image.Image, path: str | os.PathLike) -> None:
 def _check_rows(file: BinaryIO, picture: Image.Image, last: np.ndarray, path: str | os.PathLike) -> None:
     """Refuses a PNG file that lacks rows; `last` is its last row.
 
-    They stay 0, so that a picture whose last row is anything else has them all. This holds for no palette, whose first
+    They stay 0, so that an image whose last row is anything else has them all. This holds for no palette, whose first
     colour is any, and not where the rows are interlaced.
     """
     if picture.format != "PNG" or (last.any() and picture.mode[0] != "P" and not picture.info.get("interlace")):

@@ -9,7 +9,7 @@
         def write(self, path, result, image, source, context):
             path.write_text(f"{result.mask.sum()}")
 
-`--save area` then writes `<name>_area.txt` for each picture.
+`--save area` then writes `<name>_area.txt` for each image.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Context(NamedTuple):
       checkpoint: path of the checkpoint's step folder.
       weights: SHA-256 of the weights and of the config, as in `settings.json`.
       step: training steps the checkpoint had taken.
-      options: how pictures are segmented.
+      options: how images are segmented.
       labels: the classes of the masks.
       segments: a coded concept for each class, for DICOM (`ddim_jax.imageio.coded`).
-      slice: the number of the picture in its source, from 0.
+      slice: the number of the image in its source, from 0.
       calibration: what the bounds of a result (`Segmentation.bounds`) come from; None without any.
     """
 
@@ -69,14 +69,14 @@ class Writer(Protocol):
     needs_hypotheses: bool = False
 
     def write(self, path: Path, result: Segmentation, image: np.ndarray, source: Path, context: Context) -> None:
-        """Writes one file, of one picture; of a source of several, one after the other into a folder.
+        """Writes one file, of one image; of a source of several, one after the other into a folder.
 
         Args:
           path: where to, with the suffix: a temporary name that is flushed to disk and renamed afterwards, so that
             nobody sees half a file.
           result: the segmentation, [H, W].
-          image: the picture as it was read, uint8 [H, W, 3].
-          source: absolute path of the picture's file.
+          image: the image as it was read, uint8 [H, W, 3].
+          source: absolute path of the image's file.
           context: facts of the run.
         """
 

@@ -1,4 +1,4 @@
-"""A picture to check a mask with, as DICOM secondary capture in colour: the mask's outline on the image."""
+"""An image to check a mask with, as DICOM secondary capture in colour: the mask's outline on the image."""
 
 from absl import logging
 

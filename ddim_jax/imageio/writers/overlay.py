@@ -1,4 +1,4 @@
-"""A picture to check a mask with, as a PNG: its outline drawn on the image, of several classes each in its colour."""
+"""An image to check a mask with, as a PNG: its outline drawn on the image, of several classes each in its colour."""
 
 import numpy as np
 from PIL import Image
@@ -39,7 +39,7 @@ def draw_overlay(image: np.ndarray, mask: np.ndarray, labels: Labels = Labels())
     for number in range(1, labels.count + 1):
         inside = labels.of_class(mask, number)
         colour = np.array(class_colour(number), np.float32) if labels.several else _COLOUR
-        # The outside of the picture counts as mask: where it cuts a mask off there is no border to draw.
+        # The outside of the image counts as mask: where it cuts a mask off there is no border to draw.
         drawn.append((colour, inside, inside & ~ndimage.binary_erosion(inside, iterations=width, border_value=1)))
     result = np.empty_like(image)
     for rows in bands(*mask.shape):

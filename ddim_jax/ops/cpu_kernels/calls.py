@@ -25,7 +25,7 @@ def _call(target: str, shapes: Sequence[tuple[int, ...]], *operands: jax.Array, 
 
 
 def _with_vmap(function: Callable, weights: Sequence[int]) -> Callable:
-    """Gives `function` a vmap: pictures of all instances become one batch, unless an operand in `weights` differs.
+    """Gives `function` a vmap: images of all instances become one batch, unless an operand in `weights` differs.
 
     All other operands, and all results, have to have the batch in front. `weights` = None: instances run one by one.
     No instance at all is a loop that never runs.
@@ -88,7 +88,7 @@ def conv(x: jax.Array, kernel: jax.Array, bias: jax.Array, geometry: Geometry) -
     Args:
       x: float32 [batch, H, W, in_channels].
       kernel: float32 [kh, kw, in_channels / groups, out_channels].
-      bias: float32 [batch, out_channels], one row for each picture; [batch, 0] adds nothing.
+      bias: float32 [batch, out_channels], one row for each image; [batch, 0] adds nothing.
       geometry: of the convolution.
 
     Returns:
@@ -117,7 +117,7 @@ def conv_transposed(
     """The transpose of `conv` without its bias (its gradient with respect to x), plus another bias.
 
     Args:
-      y: float32 [batch, H', W', out_channels], what `conv` would return for pictures of `size`.
+      y: float32 [batch, H', W', out_channels], what `conv` would return for images of `size`.
       kernel: as for `conv`.
       bias: float32 [batch, in_channels], or [batch, 0] to add nothing.
       geometry: of the convolution that is transposed.

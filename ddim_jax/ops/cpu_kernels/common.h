@@ -51,7 +51,7 @@ constexpr int kLanes = 4;
 using Array = ffi::Buffer<ffi::F32>;
 using Result = ffi::Result<ffi::Buffer<ffi::F32>>;
 
-struct Shape {  // of pictures
+struct Shape {  // of images
   int64_t batch, height, width, channels;
   explicit Shape(ffi::Span<const int64_t> d) : batch(d[0]), height(d[1]), width(d[2]), channels(d[3]) {}
 };

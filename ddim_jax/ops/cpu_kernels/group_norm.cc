@@ -1,4 +1,4 @@
-// Group normalisation of float32 pictures in NHWC, optionally followed by SiLU, and its gradients: two passes over the data
+// Group normalisation of float32 images in NHWC, optionally followed by SiLU, and its gradients: two passes over the data
 // each. Sums run in float32 over kFlush pixels relative to one pixel of the group, then in float64.
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Grouped convolution of float32 pictures in NHWC, from planes (planes.h): its value and the gradient with respect to x.
+// Grouped convolution of float32 images in NHWC, from planes (planes.h): its value and the gradient with respect to x.
 
 #include <array>
 #include <vector>

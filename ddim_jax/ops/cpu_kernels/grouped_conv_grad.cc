@@ -11,7 +11,7 @@ namespace {
 // Inputs of one tile beside v vectors of outputs; they come by eights.
 constexpr int Inputs(int vectors) { return kLanes < 16 && vectors > 1 ? 4 : 8; }
 
-// A plane of one block: where it starts, how far it is to the next picture, row and pixel, and its channels.
+// A plane of one block: where it starts, how far it is to the next image, row and pixel, and its channels.
 struct Plane {
   const float* start;
   int64_t picture, row, step, width;
@@ -155,7 +155,7 @@ ffi::Error GroupedConvGradKernel(ffi::ThreadPool pool, Array x, Array gradient, 
   if (planes_of_group > 1 && planes_of_group % task_planes) task_planes = 1;
   if (planes_of_group == 1) task_planes = std::min(task_planes, groups);
   Blocks blocks(out);
-  // Small pictures: several make a block, or loading and storing the sums would take longer than adding to them. Then the
+  // Small images: several make a block, or loading and storing the sums would take longer than adding to them. Then the
   // channels are enough for the tasks.
   int64_t together = blocks.down * blocks.across > 1 ? 1 : std::max<int64_t>(1, kBlockPixels / (out.height * out.width));
   if (together > 1 && planes_of_group > 1) task_planes = 1;

@@ -1,12 +1,12 @@
-// Ordinary convolution, one group and strides of 1, of float32 pictures in NHWC that stay where they lie.
+// Ordinary convolution, one group and strides of 1, of float32 images in NHWC that stay where they lie.
 //
 // For two cases in which copying pixels into planes (planes.h) or transforming the kernel (winograd.cc) takes longer
 // than the products. A kernel of 1 x 1 uses each number of a pixel once for each output, so that a copy is not worth it.
-// And where there are few pixels, each weight is used a few times only; a kernel of 3 x 3 on pictures of 2 x 2 meets
+// And where there are few pixels, each weight is used a few times only; a kernel of 3 x 3 on images of 2 x 2 meets
 // four pixels with four of its nine taps, and the five that only zeros would meet are left out.
 //
-// Both are the same sum: a tile is the same place of some pictures, which all meet the same taps; for a kernel of 1 x 1,
-// every pixel counts as a picture.
+// Both are the same sum: a tile is the same place of some images, which all meet the same taps; for a kernel of 1 x 1,
+// every pixel counts as an image.
 
 #include <vector>
 
@@ -15,18 +15,18 @@
 namespace ddim_jax {
 namespace {
 
-// A tile is up to Rows(v) pictures times v vectors of outputs: its sums fit into the registers, 16 with AVX and 32 with
+// A tile is up to Rows(v) images times v vectors of outputs: its sums fit into the registers, 16 with AVX and 32 with
 // AVX-512 or NEON, beside the weights and a broadcast value, and are enough that none waits for the one before.
 constexpr int Rows(int vectors) { return (kLanes == 16 ? 24 : 12) / vectors; }
 constexpr int64_t kPictures = 192;  // of a task, a multiple of Rows(v)
 constexpr int64_t kLeastTasks = 16;
 
-// Where a place meets one tap: floats from the start of a picture and of the kernel.
+// Where a place meets one tap: floats from the start of an image and of the kernel.
 struct Tap {
   int64_t x, weights;
 };
 
-// rows x (kVectors * N) sums over the taps and `inputs` channels. Pictures lie `picture` floats apart, lines of weights
+// rows x (kVectors * N) sums over the taps and `inputs` channels. Images lie `picture` floats apart, lines of weights
 // `line`; bias[r] is the start of what is added to row r, or null.
 template <int N, int kVectors, int rows>
 inline void Tile(const float* x, int64_t picture, const std::vector<Tap>& taps, int64_t inputs, const float* weights,
@@ -62,7 +62,7 @@ inline void WithRows(int64_t rows, const Body& tile) {
 }  // namespace
 
 // y = convolution of x + bias; bias is [batch or 1, out channels], or [batch, 0] for none. A task takes one place of some
-// pictures, and where there are few such tasks one block of outputs.
+// images, and where there are few such tasks one block of outputs.
 ffi::Error InPlaceConv(ffi::ThreadPool pool, Array x, Array kernel, Array bias, Result y, int64_t top, int64_t left) {
   auto d = kernel.dimensions();
   if (!IsConvolution(x.dimensions(), d, y->dimensions(), 1) || !IsBias(bias.dimensions(), y->dimensions()))

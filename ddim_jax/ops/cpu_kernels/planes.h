@@ -1,8 +1,8 @@
-// Planes, as the direct convolutions and the gradient of their kernel read pictures in NHWC.
+// Planes, as the direct convolutions and the gradient of their kernel read images in NHWC.
 //
 // In NHWC the channels of one group lie scattered, a few floats out of every pixel, and a power of two of channels puts
-// neighbouring pixels into the same few sets of the first-level cache. So every task first copies its part of the picture
-// into planes, [plane][row][column][channel of the plane], with zeros where the picture ends. From there the sums run in
+// neighbouring pixels into the same few sets of the first-level cache. So every task first copies its part of the image
+// into planes, [plane][row][column][channel of the plane], with zeros where the image ends. From there the sums run in
 // registers, one broadcast value times one vector of weights (or of gradients) at a time, without a branch.
 #pragma once
 
@@ -40,7 +40,7 @@ struct Block {
         columns(std::min(blocks.columns, out.width - column)) {}
 };
 
-// Channels first .. first + planes * width of a rectangle of picture n, as planes; zeros outside the picture, and in the
+// Channels first .. first + planes * width of a rectangle of image n, as planes; zeros outside the image, and in the
 // channels width .. padded of each plane.
 inline void Pack(const float* x, const Shape& in, int64_t n, int64_t row, int64_t column, int64_t rows, int64_t columns,
                  int64_t first, int64_t planes, int64_t width, int64_t padded, float* to) {

@@ -1,5 +1,5 @@
 // Convolution with 3 x 3 kernels and stride 1 by minimal filtering (winograd_transforms.h): its value and the
-// gradients of both operands, of float32 pictures in NHWC.
+// gradients of both operands, of float32 images in NHWC.
 //
 // For a tile of 2 x 2 outputs, inputs and kernel are transformed, each to 4 x 4 points, and multiplied point by point:
 // 16 multiplications instead of 36. Over all channels, each of the 16 points is a matrix product, [tiles, inputs]
@@ -37,7 +37,7 @@ int64_t Ceil(int64_t a, int64_t b) { return (a + b - 1) / b; }
 // The distance of two points, not a power of two: they are to lie in different sets of the first-level cache.
 int64_t Plane(int64_t size) { return size + 16; }
 
-// Nearest upsampling before the convolution: pictures are read as if every pixel were there twice in both directions,
+// Nearest upsampling before the convolution: images are read as if every pixel were there twice in both directions,
 // with one line of zeros around. A tile then sees lines a, b, b, c, of which B makes a - b, 2 b, 0 and b - c: of the 16
 // points, 9 are left. On the way back the gradients of its 2 x 2 pixels are added, and the same points cancel.
 bool IsZero(int64_t point, bool doubled) { return doubled && (point / 4 == 2 || point % 4 == 2); }
@@ -86,7 +86,7 @@ class Buffer {
   int64_t size_ = 0;
 };
 
-// The tiles of a batch of pictures, one after the other, and the pixels that they see.
+// The tiles of a batch of images, one after the other, and the pixels that they see.
 struct Tiles {
   int64_t down, across, count;
   explicit Tiles(const Shape& out)
@@ -100,7 +100,7 @@ struct Tile {
         column(index % tiles.across * 2) {}
 };
 
-// `count` channels of the side x side pixels from (row, column) of picture n, zeros outside of it, transformed:
+// `count` channels of the side x side pixels from (row, column) of image n, zeros outside of it, transformed:
 // channel c of point p goes to to[p * plane + c / width * block + c % width].
 template <typename By>
 void TransformPixels(const float* x, const Shape& shape, int64_t n, int64_t row, int64_t column, bool doubled,

@@ -178,13 +178,13 @@ def test_a_second_tab_sees_its_own_only_and_refusals_are_told(tab, address, tmp_
         "performance.getEntriesByType('resource').map((one) => one.name).find((one) => one.includes('/results/'))"
     )
     assert re.fullmatch(rf"{address}results/[\w-]{{32}}(/.*)?", link)
-    for broken, said in ((b"no picture", "of no kind that can be read"), (b"\x89PNG\r\n\x1a\ncut", f"{SCRIPT}: ")):
+    for broken, said in ((b"no image", "of no kind that can be read"), (b"\x89PNG\r\n\x1a\ncut", f"{SCRIPT}: ")):
         second.set_input_files("#files", {"name": SCRIPT, "mimeType": "image/png", "buffer": broken})
         refused(second, said)
     asked = urllib.request.Request(f"{address}segment", io.BytesIO(b"x").read(), {"Sec-Fetch-Site": "cross-site"})
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(asked)
-    # The picture goes with its tab.
+    # The image goes with its tab.
     first.goto("about:blank")
     second.wait_for_timeout(500)
     with pytest.raises(urllib.error.HTTPError, match="404"):

@@ -1,4 +1,4 @@
-"""Windows, edges and proportions of DICOM pictures on the page in a real Chromium, as the files say them."""
+"""Windows, edges and proportions of DICOM images on the page in a real Chromium, as the files say them."""
 
 import re
 
@@ -82,7 +82,7 @@ def test_edges_and_pixels_that_are_not_square(tab, tmp_path):
     box = page.locator("canvas").bounding_box()
     assert box["height"] / box["width"] == pytest.approx(40 * 2 / (30 * 0.5), rel=0.02)
     api.expect(page.locator("#figures")).to_contain_text("0.5 × 2 mm")
-    # Each letter lies in the picture.
+    # Each letter lies in the image.
     for side in letters:
         letter = page.locator(f".edge.{side}").bounding_box()
         assert box["x"] <= letter["x"] and letter["x"] + letter["width"] <= box["x"] + box["width"]

@@ -1,6 +1,6 @@
 """Inputs that cannot be used, each given to the program a user would give it to.
 
-A program has to end with exit status 2 (sample.py with 1, where single pictures of many fail), a line that names the
+A program has to end with exit status 2 (sample.py with 1, where single images of many fail), a line that names the
 file or the field, no traceback, and nothing half done left behind. What only looks as if it could not be used has to be
 used: exit status 0, and a line that says so.
 """

@@ -51,7 +51,7 @@ def trained(arguments: Arguments) -> Iterator[tuple[str, Make]]:
     yield "picture-missing", case(lambda folder: (folder / "images/b.png").unlink(), "masks/b.png has no image")
     yield "two-of-a-stem", case(double, "images/a.jpg", "images/a.png")
     yield "stray-picture", case(lambda folder: put_stray(folder / "images"), "images/stray.png has no mask")
-    yield "no-pictures", case(emptied, "images holds no pictures")
+    yield "no-pictures", case(emptied, "images holds no images")
     yield "dicom-in-name", case(dicom, "images/a.dcm: is no DICOM file")
     yield "no-masks-folder", case(lambda folder: shutil.rmtree(folder / "masks"), "no folder masks")
     yield "empty-folder", case(elsewhere, "no folder images")
@@ -103,8 +103,8 @@ def sampled(run: Path) -> Iterator[tuple[str, Make]]:
         return "in", "out"
 
     yield "input-missing", case(lambda folder: ("nowhere", "out"), "nowhere", "no such file")
-    yield "input-empty", case(nothing, "none holds no pictures")
-    yield "input-glob", case(lambda folder: ("in/*.tif", "out"), "in/*.tif matches no pictures")
+    yield "input-empty", case(nothing, "none holds no images")
+    yield "input-glob", case(lambda folder: ("in/*.tif", "out"), "in/*.tif matches no images")
     yield "output-is-input", case(lambda folder: ("in", "in"), "in is both input and output")
     yield "output-is-a-file", case(lambda folder: ("in", "in/stray.png"), "stray.png is a file")
     yield "output-below-a-file", case(below_a_file, "file/out", "Not a directory")
@@ -121,7 +121,7 @@ def sampled(run: Path) -> Iterator[tuple[str, Make]]:
 
 
 def put_stray(folder: Path) -> None:
-    """A good picture, stray.png."""
+    """A good image, stray.png."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "stray.png").write_bytes(encoded(pixels(), "PNG"))
 

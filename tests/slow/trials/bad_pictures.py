@@ -1,4 +1,4 @@
-"""Pictures and masks that cannot be used, for sample.py and for training; all made here."""
+"""Images and masks that cannot be used, for sample.py and for training; all made here."""
 
 import functools
 import io
@@ -35,12 +35,12 @@ def bad_pictures() -> dict[str, tuple[bytes | None, str]]:
     infinite = np.where(np.isnan(values), np.inf, values).astype(np.float32)
     found |= {
         "empty.png": (b"", "0 bytes"),
-        "text.png": (b"This is no picture.\n" * 40, "not a picture"),
-        "page.jpg": (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "not a picture"),
-        "noise.tif": (np.random.default_rng(1).bytes(4000), "not a picture"),
-        "zeros.bmp": (bytes(4000), "not a picture"),
-        "program.png": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n", "not a picture"),
-        "animated_gif.png": (encoded(rgb, "GIF", save_all=True, append_images=[rgb.rotate(90)]), "not a picture"),
+        "text.png": (b"This is no image.\n" * 40, "not an image"),
+        "page.jpg": (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "not an image"),
+        "noise.tif": (np.random.default_rng(1).bytes(4000), "not an image"),
+        "zeros.bmp": (bytes(4000), "not an image"),
+        "program.png": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n", "not an image"),
+        "animated_gif.png": (encoded(rgb, "GIF", save_all=True, append_images=[rgb.rotate(90)]), "not an image"),
         "flipped_byte.png": (bytes(flipped), "cannot be decoded"),
         "animated.png": (encoded(rgb, "PNG", save_all=True, append_images=[rgb.rotate(90)]), "2 frames"),
         "pages.tif": (encoded(rgb, "TIFF", save_all=True, append_images=[rgb, rgb]), "3 frames"),
@@ -59,7 +59,7 @@ def bad_pictures() -> dict[str, tuple[bytes | None, str]]:
 
 
 def sampled(run: Path) -> Make:
-    """sample.py over all of them in one folder, with a good picture among them."""
+    """sample.py over all of them in one folder, with a good image among them."""
 
     def make(folder: Path) -> Start:
         source = folder / "in"
@@ -77,7 +77,7 @@ def sampled(run: Path) -> Make:
 
 
 def smallest(run: Path) -> Make:
-    """sample.py over a picture of one pixel, the smallest there is: odd, but nothing is wrong with it."""
+    """sample.py over an image of one pixel, the smallest there is: odd, but nothing is wrong with it."""
 
     def make(folder: Path) -> Start:
         _put(folder / "in/one_pixel.png", encoded(pixels(size=1), "PNG"))
@@ -89,7 +89,7 @@ def smallest(run: Path) -> Make:
 
 
 def bad_pairs() -> dict[str, tuple[bytes | None, bytes | None, str]]:
-    """Name of a pair -> its picture, its mask, and a word of the message."""
+    """Name of a pair -> its image, its mask, and a word of the message."""
     picture, mask = encoded(pixels(), "PNG"), mask_pixels()
     third, step = mask.copy(), mask // 255
     third[:12] = 128
@@ -108,7 +108,7 @@ def bad_pairs() -> dict[str, tuple[bytes | None, bytes | None, str]]:
         "infinite_mask": (encoded(infinite, "TIFF"), "NaN or infinite"),
         "jpeg_labels": (_flat_jpeg(step), "JPEG mask"),
         "frames": (encoded(frame, "TIFF", save_all=True, append_images=[frame]), "2 frames"),
-        "text_mask": (b"0 1 1 0\n", "not a picture"),
+        "text_mask": (b"0 1 1 0\n", "not an image"),
         "empty_mask": (b"", "0 bytes"),
         "cut_mask": (encoded(mask, "BMP")[:300], "cannot be decoded"),
         "huge_mask": (_png(30_000, 30_000, zlib.compress(bytes(1000))), "too large"),

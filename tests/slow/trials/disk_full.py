@@ -34,9 +34,9 @@ RULES = {
     "n": "starts of train.py and of sample.py on a disk with room for a share of what they write, "
     f"{list(CHECKPOINT_SHARES)} of a checkpoint and {list(RESULT_SHARES)} of the results",
     "in_a_save": "of these: the path that the error names lies below the folder of checkpoints",
-    "in_results": "of these: it is among the results, a picture or the index, and not their settings",
+    "in_results": "of these: it is among the results, an image or the index, and not their settings",
     "before": "of these: it is another, or there was no such error",
-    "lost": "of these: the last checkpoint or a result that the index lists is gone or changed, or a picture is among "
+    "lost": "of these: the last checkpoint or a result that the index lists is gone or changed, or an image is among "
     "the results that is not whole, or the same command with room again does not end as if nothing had been",
     "unclear": "of these: the program did not end with status 2 and one line that names the disk's path and says that "
     "it is full, or a traceback is in what it said",
@@ -140,7 +140,7 @@ def during_a_save(workdir: Path, run: Path, expected: Path, share: float) -> Out
 
 
 def during_results(workdir: Path, run: Path, expected: Path, share: float) -> Outcome:
-    """The pictures segmented where there is room for `share` of the results, and then with room."""
+    """The images segmented where there is room for `share` of the results, and then with room."""
     with SmallDisk(workdir / "disk") as disk:
         own = disk.folder / "results"
         disk.fill(int(share * _size(expected)))
@@ -172,7 +172,7 @@ def named(said: str, folder: Path) -> str:
 
 
 def finished(results: Path) -> list[str]:
-    """The files of the pictures that the index lists as segmented; a last line that is not whole is not counted."""
+    """The files of the images that the index lists as segmented; a last line that is not whole is not counted."""
     index = results / "index.jsonl"
     text = index.read_text(encoding="utf-8") if index.exists() else ""
     records = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
@@ -181,7 +181,7 @@ def finished(results: Path) -> list[str]:
 
 
 def write_pictures(folder: Path) -> None:
-    """Pictures of noise, which no format makes smaller."""
+    """Images of noise, which no format makes smaller."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     for number in range(_PICTURES):
@@ -194,7 +194,7 @@ def _sampling(workdir: Path, run: Path, results: Path, log: str) -> Program:
 
 
 def _pictures(folder: Path) -> dict[str, bytes]:
-    """The pictures among the results, byte for byte; hidden files do not count."""
+    """The images among the results, byte for byte; hidden files do not count."""
     found = [path for path in folder.rglob("*.png") if not path.name.startswith(".")]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 

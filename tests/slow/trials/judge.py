@@ -87,7 +87,7 @@ def judge(start: Start, ended: Ended, folder: Path, before: dict[str, object], a
 
 
 def _claims(index: Path, start: Start) -> bool:
-    """Returns True if the index of an output folder says that a bad picture was segmented."""
+    """Returns True if the index of an output folder says that a bad image was segmented."""
     if not index.exists():
         return False
     records = [json.loads(line) for line in index.read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""Valid inputs damaged at random: bytes, the headers of picture files, the values of JSON."""
+"""Valid inputs damaged at random: bytes, the headers of image files, the values of JSON."""
 
 import copy
 import json
@@ -61,7 +61,7 @@ def damage_bytes(content: bytes, other: bytes, rng: np.random.Generator) -> byte
 
 
 def damage_header(content: bytes, rng: np.random.Generator) -> bytes:
-    """Numbers of a picture's header set to others, of 1, 2 or 4 bytes; the checksums of a PNG file are made right."""
+    """Numbers of an image's header set to others, of 1, 2 or 4 bytes; the checksums of a PNG file are made right."""
     data = bytearray(content)
     for _ in range(rng.integers(1, 4)):
         width, code = [(1, "B"), (2, "H"), (4, "I")][rng.integers(0, 3)]

@@ -43,11 +43,11 @@ class Reader(NamedTuple):
 
 
 def read_picture(path: Path) -> None:
-    """Reads a picture like sample.py and training; its size is also read from its header alone."""
+    """Reads an image like sample.py and training; its size is also read from its header alone."""
     pixels = count_pixels(path)
     image = read_image(path)
     if image.shape[0] * image.shape[1] != pixels:
-        raise AssertionError(f"count_pixels says {pixels}, the picture is {image.shape}")
+        raise AssertionError(f"count_pixels says {pixels}, the image is {image.shape}")
 
 
 def read_index(path: Path) -> list[str]:
@@ -61,14 +61,14 @@ def read_settings(path: Path) -> list[str]:
 
 
 def _go_through(place: Path, index: bytes, settings: bytes) -> list[str]:
-    """With pictures and results that are there, so that what the index says of them is compared."""
+    """With images and results that are there, so that what the index says of them is compared."""
     pictures, folder = place / "in", place / "out"
     for name in seeds.INDEXED:
         for path, content in ((pictures / f"{name}.png", b"bytes"), (folder / f"{name}_mask.png", b"mask")):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         os.utime(pictures / f"{name}.png", ns=(seeds.MTIME_NS, seeds.MTIME_NS))
-    # The seeds cannot know where the pictures will lie.
+    # The seeds cannot know where the images will lie.
     (folder / INDEX).write_bytes(index.replace(b'"/in/', json.dumps(f"{pictures}/").encode()[:-1]))
     (folder / "settings.json").write_bytes(settings)
     with contextlib.closing(Index(folder, seeds.SETTINGS, Process())) as opened:

@@ -27,7 +27,7 @@ def mask_pixels(size: int = SIZE) -> np.ndarray:
 
 
 def encoded(picture: Image.Image | np.ndarray, kind: str, **options) -> bytes:
-    """The bytes of a picture file of a kind (PNG, JPEG, BMP, TIFF, GIF)."""
+    """The bytes of an image file of a kind (PNG, JPEG, BMP, TIFF, GIF)."""
     picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     file = io.BytesIO()
     picture.save(file, kind, **options)
@@ -35,7 +35,7 @@ def encoded(picture: Image.Image | np.ndarray, kind: str, **options) -> bytes:
 
 
 def picture_seeds() -> list[bytes]:
-    """Picture files of every kind and mode: depths, tiles, palettes, transparency, texts, EXIF, several frames."""
+    """Image files of every kind and mode: depths, tiles, palettes, transparency, texts, EXIF, several frames."""
     rgb, mask = Image.fromarray(pixels()), Image.fromarray(mask_pixels())
     alpha = rgb.copy()
     alpha.putalpha(mask)
@@ -86,11 +86,11 @@ def split_seeds() -> list[bytes]:
 INDEXED = ("a", "b", "sub/c", "d")
 """The names in those indices; the last one failed, where it is there."""
 MTIME_NS = 7 * 10**9
-"""Times of change of their pictures, of five bytes."""
+"""Times of change of their images, of five bytes."""
 
 
 def index_seeds() -> list[bytes]:
-    """Indices of an output folder as sample.py writes them, one with a failed picture."""
+    """Indices of an output folder as sample.py writes them, one with a failed image."""
     done = {"bytes": 5, "mtime_ns": MTIME_NS, "status": "ok", "outputs": ["mask"], "height": 4, "width": 5, "area": 3}
     done |= {"mean_uncertainty": 0.25, "doubt": 0.5, "seconds": 0.1}
     lines = [{"name": name, "file": f"/in/{name}.png", **done} for name in INDEXED[:3]]

@@ -13,11 +13,11 @@ from ddim_jax.models import create_model, example_inputs
 from tests.slow.trials import tiny_config
 
 _FIELDS = {"data.name": "folder", "data.root": "", "train.batch_size": 2, "train.steps": 2, "sample.samples": 1}
-"""Differences from `tiny_config` where training reads the pictures of a folder."""
+"""Differences from `tiny_config` where training reads the images of a folder."""
 
 
 def write_config(path: Path) -> None:
-    """A config file on `tiny_config`: two steps on the pictures of the working directory."""
+    """A config file on `tiny_config`: two steps on the images of the working directory."""
     path.write_text(
         "from tests.slow.trials import tiny_config\n\n\n"
         "def get_config():\n    config = tiny_config.get_config()\n    config.name = 'tiny'\n"

@@ -1,4 +1,4 @@
-"""The network that the faults are done to, a network of one level on generated pictures of 16 x 16 pixels.
+"""The network that the faults are done to, a network of one level on generated images of 16 x 16 pixels.
 
 Command: python train.py --config tests/slow/trials/tiny_config.py --workdir DIR
 Expected: no useful score.

@@ -3,7 +3,7 @@ import pytest
 
 from ddim_jax.aggregation import mean_probability, sample_probabilities, uncertainty
 
-# Two samples of a 1 x 4 picture: agreement, a contradiction, values beyond [-1, 1], and halves.
+# Two samples of a 1 x 4 image: agreement, a contradiction, values beyond [-1, 1], and halves.
 SAMPLES = np.array([[[1.0, 1.0, 3.0, 0.5]], [[1.0, -1.0, -2.0, 0.0]]], np.float32)
 
 

@@ -13,7 +13,7 @@ from ddim_jax.config import without_paths
 from ddim_jax.runtime.errors import InputError
 
 PAGE = "<!-- table: ablations -->\n<!-- end -->"
-DICE = {  # of two test pictures, by (seed, with the change)
+DICE = {  # of two test images, by (seed, with the change)
     (0, False): [0.50, 0.70],
     (1, False): [0.60, 0.80],
     (0, True): [0.60, 0.70],
@@ -83,7 +83,7 @@ def test_a_training_that_was_asked_to_stop_is_not_scored(tmp_path, monkeypatch):
 
 def test_the_interval_of_a_constant_difference_is_a_point_and_that_of_seeds_is_as_wide_as_they_differ():
     assert ablation.paired_interval(np.full((3, 10), 0.02)) == pytest.approx((0.02, 0.02))
-    # One seed gains .1 on every picture, the other nothing: a quarter of the resamples has none of the first.
+    # One seed gains .1 on every image, the other nothing: a quarter of the resamples has none of the first.
     assert ablation.paired_interval(np.array([[0.1] * 5, [0.0] * 5])) == pytest.approx((0.0, 0.1))
 
 
@@ -100,7 +100,7 @@ def test_a_row_pairs_pictures_and_seeds(tmp_path, monkeypatch):
         values = DICE[seed, change == "dual"]
         output_dir.mkdir(exist_ok=True)
         lines = [f"{name},{value}\n" for name, value in zip("ab", values, strict=True)]
-        if change:  # in another order: pictures are paired by name
+        if change:  # in another order: images are paired by name
             lines.reverse()
         (output_dir / "per_image.csv").write_text("id,dice\n" + "".join(lines))
         return {"protocols": {"mean": {"per_image": {"dice": {"mean": values[0]}}}}}, None

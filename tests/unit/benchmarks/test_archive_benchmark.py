@@ -68,12 +68,12 @@ def test_a_row_says_what_was_measured(tmp_path, capsys, monkeypatch):
     assert all(before / 4 < row[peak] < 4 * before for peak in ("peak_bytes", "held_bytes"))
     assert row["held_bytes"] <= row["peak_bytes"]
     grown = row["held_bytes"] - row["held_bytes_of_a_tenth"]
-    assert row["bytes_per_picture"] == pytest.approx(grown / 18, abs=0.1)  # 20 pictures and 2
+    assert row["bytes_per_picture"] == pytest.approx(grown / 18, abs=0.1)  # 20 images and 2
     assert 20 * 200 < row["index_bytes"] < 20 * 1000
     assert row["result_bytes"] > row["index_bytes"]
     assert row["result_disk_bytes"] % 512 == 0 and row["result_disk_bytes"] != row["result_bytes"]
     assert set(archive.RULES) <= set(row)
-    assert "20 pictures, " in capsys.readouterr().out
+    assert "20 images, " in capsys.readouterr().out
     monkeypatch.setattr(archive, "measure", lambda *_: row)
     assert archive.main(arguments) == 0
     again = json.loads((tmp_path / "archive.json").read_text())["rows"]
@@ -121,7 +121,7 @@ def test_a_tenth_of_the_pictures_are_the_same_files(tmp_path):
 
 
 def test_memory_grows_by_the_difference_of_the_two_runs(tmp_path, monkeypatch):
-    """A stand-in that needs 10,000 bytes and 37 a picture."""
+    """A stand-in that needs 10,000 bytes and 37 an image."""
     segment = archive.Run.segment
 
     def playing(self, *arguments):
@@ -141,7 +141,7 @@ def test_a_run_that_lost_a_picture_is_not_reported(tmp_path, monkeypatch):
             (folder / "a" / f"{k}.png").write_bytes(b"")
 
     monkeypatch.setattr(archive, "write_pictures", empty_files)
-    with pytest.raises(RuntimeError, match="0 of 10 pictures segmented"):
+    with pytest.raises(RuntimeError, match="0 of 10 images segmented"):
         archive.main(["--count", "10", "--size", "16", "--output", str(tmp_path / "archive.json")])
     assert not (tmp_path / "archive.json").exists()
 

@@ -1,4 +1,4 @@
-"""The benchmark of exported programs: each is measured in turn with JAX, on the same picture."""
+"""The benchmark of exported programs: each is measured in turn with JAX, on the same image."""
 
 import json
 

@@ -162,7 +162,7 @@ def test_the_gradient_goes_through_every_step_of_the_sampler():
 
 @pytest.fixture
 def checkpoint(tmp_path, monkeypatch):
-    """A network with several steps, whose test split are pictures with the truth in red."""
+    """A network with several steps, whose test split are images with the truth in red."""
     folder, rng = tmp_path / "red", np.random.default_rng(0)
     for number in range(5):
         mask = np.zeros((24, 20), np.uint8)

@@ -1,4 +1,4 @@
-"""The arithmetic of Table 1 against numbers worked out by hand, and scores on equal pictures from folders made here."""
+"""The arithmetic of Table 1 against numbers worked out by hand, and scores on equal images from folders made here."""
 
 import statistics
 
@@ -37,7 +37,7 @@ def test_seconds_of_a_step_are_the_median():
 
 
 def test_seconds_of_a_training():
-    """20 steps of 8 pictures at 16 a second, 10 at 8, one without a speed at the usual 0.5 s; no validation."""
+    """20 steps of 8 images at 16 a second, 10 at 8, one without a speed at the usual 0.5 s; no validation."""
     lines = [
         {"step": 20, "loss": 1.0, "images_per_second": 16.0},
         {"step": 20, "validation_loss": 1.0, "validation_dice": 0.5},

@@ -1,4 +1,4 @@
-"""The cost of a call of sample.py besides its pictures: the arithmetic, and the rows of a file."""
+"""The cost of a call of sample.py besides its images: the arithmetic, and the rows of a file."""
 
 import json
 
@@ -13,7 +13,7 @@ def test_the_start_is_a_call_less_its_picture(monkeypatch):
     monkeypatch.setattr(startup, "save_untrained", lambda folder, network, size: config())
     row = startup.measure("small", 64, 3, "a machine")
     assert asked == [1, 1, 5, 1, 5, 1, 5]
-    # The medians are 7 s for one picture and 22 s for five.
+    # The medians are 7 s for one image and 22 s for five.
     assert (row["first_call_s"], row["call_s"], row["call_s_range"]) == (30.0, 7.0, [6.0, 9.0])
     assert (row["picture_s"], row["start_s"]) == (3.75, 3.25)
 

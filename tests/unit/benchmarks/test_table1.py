@@ -14,7 +14,7 @@ from ddim_jax.runtime.atomic import write_json
 
 
 def test_a_trial(monkeypatch, tmp_path):
-    """train.py, told by its own files: 8 pictures a step at 16, 32 and 64 a second are .125 s a step at the fastest."""
+    """train.py, told by its own files: 8 images a step at 16, 32 and 64 a second are .125 s a step at the fastest."""
     programs = []
 
     def program(arguments, folder):

@@ -1,6 +1,6 @@
 """The network in PyTorch against the one in JAX: same weights and inputs, hence the same values and gradients.
 
-The networks of full size are compared on pictures of 64 x 64 and 128 x 128, the gradients at 64 x 64: nothing in them
+The networks of full size are compared on images of 64 x 64 and 128 x 128, the gradients at 64 x 64: nothing in them
 depends on the size, and at 256 x 256 the gradients alone would take minutes. (There the benchmark itself compares the
 outputs before it measures a time.)
 """
@@ -167,7 +167,7 @@ def test_full_size_values_and_gradients_at_64(full_size):
     [("lightweight_ddim", "preset"), ("lightweight_ddim", "attention everywhere"), ("ddim", "attention everywhere")],
 )
 def test_other_sizes(name, form):
-    """Several pictures that are not square, patches, every memory format, with and without overwriting."""
+    """Several images that are not square, patches, every memory format, with and without overwriting."""
     model, params, twin = make_pair(name, **SMALL[form])
     *inputs, _ = draw_inputs(3, 2 * model.size_multiple, 3 * model.size_multiple)
     expected = forward(model)(params, *inputs)
@@ -226,7 +226,7 @@ def trunk_pair():
 
 
 def test_the_trunk_and_the_head(trunk_pair):
-    """Compares pictures that are not square, in every memory format, with and without overwriting."""
+    """Compares images that are not square, in every memory format, with and without overwriting."""
     model, params, twin = trunk_pair
     *inputs, _ = draw_inputs(3, 2 * model.size_multiple, 3 * model.size_multiple)
 

@@ -1,4 +1,4 @@
-"""Rows of runs on pictures from elsewhere, against hand computation."""
+"""Rows of runs on images from elsewhere, against hand computation."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ from benchmarks.render import rendered
 from benchmarks.result_file import read_rows, write_rows
 
 FIELDS = ("id", "dice", "area", "true_area")
-# A good mask, a false alarm, an empty picture seen as empty, a missed structure.
+# A good mask, a false alarm, an empty image seen as empty, a missed structure.
 PICTURES = [("a", 0.8, 90, 100), ("b", 0.0, 7, 0), ("c", 1.0, 0, 0), ("d", 0.0, 0, 50)]
 
 
@@ -102,7 +102,7 @@ def test_gain_of_runs_over_others_is_of_the_same_pictures_and_seeds(tmp_path, mo
     assert (test["source"], elsewhere["source"], test["seeds"], test["n"]) == ("test", "elsewhere", [0, 1], 4)
     assert test["dice_of_seeds"] == [pytest.approx([0.6, 0.8]), pytest.approx([0.6, 0.5])]
     assert test["gain"] == pytest.approx(0.15)
-    # Of the pairs of seeds and of pictures that can be drawn, the extreme means are -.1 and .4.
+    # Of the pairs of seeds and of images that can be drawn, the extreme means are -.1 and .4.
     assert test["gain_ci"] == pytest.approx([-0.1, 0.4])
     page = rendered("<!-- table: paired -->\n<!-- end -->\n", tmp_path)
     assert "| polyp, test | 4 | 64 | 0, 1 | `unet` - `unet` | 30 and 30 | 0.7000 | 0.5500 | +0.1500 [" in page

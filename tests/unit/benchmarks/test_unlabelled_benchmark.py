@@ -1,4 +1,4 @@
-"""Trainings with few labelled pictures: what each is trained on, and the table, by rows written by hand."""
+"""Trainings with few labelled images: what each is trained on, and the table, by rows written by hand."""
 
 import json
 from pathlib import Path
@@ -177,4 +177,4 @@ def test_as_many_labels_as_pictures_are_refused(data, tmp_path, labels, monkeypa
     with pytest.raises(SystemExit) as stopped:
         benchmark.main(["--data", str(data), "--labels", str(labels), "--workdir", str(tmp_path / "work")])
     assert stopped.value.code == 2
-    assert f"--labels is {labels}; expected 1 to below the 6 training pictures" in capsys.readouterr().err
+    assert f"--labels is {labels}; expected 1 to below the 6 training images" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Rows and table of the pictures that are flagged, from folders of phantoms and a reference of others."""
+"""Rows and table of the images that are flagged, from folders of phantoms and a reference of others."""
 
 import numpy as np
 import pytest
@@ -72,4 +72,4 @@ def test_what_judges_no_picture_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(unlike, "Segmenter", Uncalibrated)
     with pytest.raises(SystemExit):
         unlike.main(["--ckpt", "run", "--own", str(tmp_path)])
-    assert "run judges no picture: not calibrated" in capsys.readouterr().err
+    assert "run judges no image: not calibrated" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from ddim_jax.data import Example
 
 
 def picture(number, shape=(12, 10)):
-    """A picture that says which one it is: its first pixel is the number."""
+    """An image that says which one it is: its first pixel is the number."""
     image = np.random.default_rng(number).integers(0, 256, (*shape, 3), np.uint8)
     image[0, 0] = number
     return image

@@ -35,7 +35,7 @@ def picture(root, name):
 
 @pytest.fixture
 def folders(tmp_path):
-    """Two pictures, of each of which anna marks 2 rows and ben 4."""
+    """Two images, of each of which anna marks 2 rows and ben 4."""
     for name in ("x", "deep/y_1"):
         picture(tmp_path, name)
         save(tmp_path / "anna" / f"{name}_mask.png", rows(2))
@@ -102,7 +102,7 @@ def test_a_picture_without_the_mask_of_one_annotator_is_named(folders):
 def test_a_picture_with_other_numbers_is_named(numbered):
     picture(numbered, "z")
     save(numbered / "masks" / "z_mask_1.png", rows(2))
-    with pytest.raises(DataError, match=r"1 of 3 pictures have masks of other annotators") as caught:
+    with pytest.raises(DataError, match=r"1 of 3 images have masks of other annotators") as caught:
         everything(numbered, ["numbered"])
     assert "z.png has 1 mask (1)" in str(caught.value)
     assert "3 masks (1, 2, 10)" in str(caught.value)
@@ -225,9 +225,7 @@ def test_exported_ambiguous_phantoms_come_back_with_their_annotators(tmp_path):
 
 
 def test_the_doctor_counts_the_annotators(folders):
-    said = (
-        "2, each with a mask of every picture; all that is told of masks is of their consensus: a pixel counts where "
-    )
+    said = "2, each with a mask of every image; all that is told of masks is of their consensus: a pixel counts where "
     assert ("annotators", said + "both say so", "") in examine(folders, SIZE, "cpu", 2, annotators=["anna", "ben"])
 
 

@@ -40,7 +40,7 @@ def test_rotation_and_flips_agree_with_scipy(shape, degrees, vertical, horizonta
     expected_image, expected_mask = with_scipy(image, mask, degrees, vertical, horizontal)
     moved_image, moved_mask = move(jnp.asarray(image), jnp.asarray(mask), np.deg2rad(degrees), vertical, horizontal)
     np.testing.assert_allclose(moved_image, expected_image, atol=2e-5)
-    # A pixel centre may fall within a rounding error of the border between two pixels or of the picture's edge.
+    # A pixel centre may fall within a rounding error of the border between two pixels or of the image's edge.
     assert np.mean(np.asarray(moved_mask) != expected_mask) < 0.002
 
 
@@ -154,7 +154,7 @@ def test_the_papers_pairs_are_those_of_one_angle_and_two_coins():
 
 
 def test_classes_and_ignored_pixels_keep_their_values_and_move_with_the_picture():
-    """The mask is a function of the picture's own values, and still is after both have moved."""
+    """The mask is a function of the image's own values, and still is after both have moved."""
     codes = np.array([0, 1, 2, 5, 255], np.uint8)
     blocks = np.random.default_rng(3).integers(0, 5, (6, 6)).repeat(8, axis=0).repeat(8, axis=1)
     image = np.repeat(blocks[..., None] / 2.0 - 1, 3, axis=-1).astype(np.float32)

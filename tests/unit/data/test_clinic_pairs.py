@@ -120,7 +120,7 @@ def test_slices_of_a_series_without_a_window_need_one(root):
     with pytest.raises(DataError, match=r"1 DICOM files are single .*\n  .*images/2.dcm: says no window") as error:
         load_dataset("folder", "all", root=root)
     assert str(root / "images/1.dcm") not in str(error.value)
-    ct_slice(root / "images/2.dcm", values, series="1.2.9", ImagePositionPatient=None)  # a picture by itself
+    ct_slice(root / "images/2.dcm", values, series="1.2.9", ImagePositionPatient=None)  # an image by itself
     assert len(load_dataset("folder", "all", root=root)) == 3
 
 

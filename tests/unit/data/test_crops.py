@@ -1,4 +1,4 @@
-"""Crops at the pictures' own scale: where they lie, that foreground is frequent, and that nothing is stored."""
+"""Crops at the images' own scale: where they lie, that foreground is frequent, and that nothing is stored."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ class Pairs:
 
 
 def place(crop, whole):
-    """The place of the crop in the picture."""
+    """The place of the crop in the image."""
     size = len(crop.mask)
     windows = np.lib.stride_tricks.sliding_window_view(whole.image, (size, size, 3))[:, :, 0]
     (found,) = np.argwhere((windows == crop.image).all(axis=(2, 3, 4)))

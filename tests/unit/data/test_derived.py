@@ -1,4 +1,4 @@
-"""Pictures that are made of others: their order and their number, and how much is read for them."""
+"""Images that are made of others: their order and their number, and how much is read for them."""
 
 import functools
 
@@ -50,7 +50,7 @@ def test_no_more_pictures_are_read_than_it_takes():
 
 
 def test_half_as_many_are_repaired_as_are_erased_and_the_same_are_made_again():
-    # No shadow around the structures, so every part of the picture fits.
+    # No shadow around the structures, so every part of the image fits.
     source = Memory(*(pair_of_places(str(number), inside=np.s_[12:16, 20:26]) for number in range(9)))
     made = with_derived(source, windows=0.2, erasures=0.5, side=40, seed=3)
     assert [name.partition("//")[2] for name in made.ids[9:]] == ["empty"] * 2 + ["erased"] * 4 + ["repaired"] * 2

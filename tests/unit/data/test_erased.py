@@ -27,7 +27,7 @@ def test_a_linear_border_is_continued_linearly_and_a_square_as_by_hand():
     border = np.zeros((3, 4, 1))
     border[0, 2] = border[2, 2] = border[1, 3] = 15.0
     np.testing.assert_allclose(_harmonic(border, inner)[1, 1:3, 0], [3.0, 12.0])
-    # At the edge of the picture a pixel has three neighbours: a = (0 + 6 + 12) / 3.
+    # At the edge of the image a pixel has three neighbours: a = (0 + 6 + 12) / 3.
     corner = np.array([[0.0, 99.0, 6.0], [1.0, 12.0, 1.0]])[..., None]
     assert _harmonic(corner, np.array([[0, 1, 0], [0, 0, 0]], bool))[0, 1, 0] == pytest.approx(6.0)
 
@@ -86,7 +86,7 @@ def test_nothing_is_made_where_nothing_can_be():
     none = np.zeros((SIDE, SIDE), bool)
     for mark in (ERASED, REPAIRED):
         assert find_repair(pair(none), 0, side=SIDE, seed=0, mark=mark) is None  # no structure
-        assert find_repair(pair(ROWS < 16), 0, side=SIDE, seed=0, mark=mark) is None  # a third of the picture
+        assert find_repair(pair(ROWS < 16), 0, side=SIDE, seed=0, mark=mark) is None  # a third of the image
     dark = np.where((COLUMNS > 24)[..., None], 0, PLANE).astype(np.uint8)
     large = (ROWS > 6) & (ROWS < 38) & (COLUMNS > 4) & (COLUMNS < 16)
     assert (

@@ -30,7 +30,7 @@ def test_pictures_of_others_are_not_replaced(tmp_path):
         export_pairs(phantoms, tmp_path)
     mine = tmp_path / f"masks/{phantoms.ids[1]}.png"
     mine.write_bytes(b"drawn by hand")
-    with pytest.raises(InputError, match=r"is there, and is another picture"):
+    with pytest.raises(InputError, match=r"is there, and is another image"):
         export_pairs(phantoms, tmp_path)
     assert mine.read_bytes() == b"drawn by hand"
 

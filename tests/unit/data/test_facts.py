@@ -149,7 +149,7 @@ def test_a_header_that_cannot_be_read_takes_no_room_and_frees_it(tmp_path):
     source = load_dataset("folder", "all", root=tmp_path)
     assert source.count_pixels(0) == 240
     check_source(source)
-    (tmp_path / "images/a.png").write_bytes(b"no picture")
+    (tmp_path / "images/a.png").write_bytes(b"no image")
     budget, done = PixelBudget(100), []
     with budget.room_for(source, 0), budget.room_for(source, 0):
         pass

@@ -44,7 +44,7 @@ def test_folders_in_folders_and_other_spellings(tmp_path):
     for number, name in enumerate(["a/1", "b/1", "b/deep/2"]):
         save_pair(tmp_path / f"Images/{name}.PNG", tmp_path / f"MASKS/{name}_seg.tif", number)
     write_splits(tmp_path, train=["a/1", "b/1", "b/deep/2"])
-    (tmp_path / "Images/readme.txt").write_text("not a picture")
+    (tmp_path / "Images/readme.txt").write_text("not an image")
     source = load_dataset("folder", "train", root=tmp_path)
     assert source.ids == ("a/1", "b/1", "b/deep/2")
     np.testing.assert_array_equal(source[2].image, picture(2))
@@ -81,13 +81,13 @@ def test_missing_and_empty_folders(tmp_path):
     with pytest.raises(DataError, match="nowhere: no such folder"):
         load_dataset("folder", "train", root=tmp_path / "nowhere")
     (tmp_path / "pictures").mkdir()
-    with pytest.raises(DataError, match="has no folder images and no folder masks; it holds pictures"):
+    with pytest.raises(DataError, match="has no folder images and no folder masks; it holds images"):
         load_dataset("folder", "train", root=tmp_path)
     (tmp_path / "images").mkdir()
-    with pytest.raises(DataError, match="has no folder masks; it holds images, pictures"):
+    with pytest.raises(DataError, match="has no folder masks; it holds images, images"):
         load_dataset("folder", "train", root=tmp_path)
     (tmp_path / "masks").mkdir()
-    with pytest.raises(DataError, match=r"folder .*images holds no pictures"):
+    with pytest.raises(DataError, match=r"folder .*images holds no images"):
         load_dataset("folder", "train", root=tmp_path)
 
 
@@ -106,7 +106,7 @@ def test_an_empty_split_and_wrong_arguments(tmp_path):
 
 
 def test_a_camera_turned_with_its_mask_drawn_upright(tmp_path):
-    # The picture is stored on its side with an EXIF tag; the mask was drawn on the upright picture.
+    # The image is stored on its side with an EXIF tag; the mask was drawn on the upright image.
     exif = Image.Exif()
     exif[0x0112] = 6
     (tmp_path / "images").mkdir()
@@ -277,9 +277,7 @@ def test_files_that_are_no_pictures_are_counted(tmp_path, monkeypatch):
     for name in ("images/3.webp", "masks/3.webp", "images/README", "images/.DS_Store"):
         (tmp_path / name).write_bytes(b"x")
     assert len(find_pairs(tmp_path)) == len(find_pairs(tmp_path)) == 3
-    assert said == [
-        f"{tmp_path}: files of images/ and masks/ that are no pictures are passed over: no suffix 1, .webp 2"
-    ]
+    assert said == [f"{tmp_path}: files of images/ and masks/ that are no images are passed over: no suffix 1, .webp 2"]
 
 
 @pytest.mark.parametrize("split", ["all", "train"])

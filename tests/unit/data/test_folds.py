@@ -1,4 +1,4 @@
-"""Folds of a cross-validation: every picture tested once, patients and tables respected."""
+"""Folds of a cross-validation: every image tested once, patients and tables respected."""
 
 import pytest
 from test_splits import count, draw
@@ -23,7 +23,7 @@ def test_folds_test_every_pair_once_and_write_nothing(tmp_path, patients):
             assert len({groups[name] for name in test}) in (2, 3)
             assert not {groups[n] for n in test} & {groups[n] for n in ids if n not in test}
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(DataError, match="2 pictures cannot be divided into 5 folds"):
+    with pytest.raises(DataError, match="2 images cannot be divided into 5 folds"):
         draw(tmp_path, ["a", "b"], folds=5)
 
 

@@ -1,4 +1,4 @@
-"""Masks of DICOM and NIfTI files lie on their pictures by their places in space."""
+"""Masks of DICOM and NIfTI files lie on their images by their places in space."""
 
 import nibabel
 import numpy as np
@@ -68,7 +68,7 @@ def test_a_nifti_mask_lies_on_its_dicom_picture_in_space(several, root):
     for form in ("elsewhere", "mirrored"):
         WRITERS.get("nifti")().write_stack(root / "masks/v.nii.gz", masks, None, stack, CONTEXT)
         stored_otherwise(root / "masks/v.nii.gz", form)
-        with pytest.raises(DataError, match=r"v.nii.gz: lies elsewhere than .*v.dcm, by .* begin at .* the picture at"):
+        with pytest.raises(DataError, match=r"v.nii.gz: lies elsewhere than .*v.dcm, by .* begin at .* the image at"):
             load_dataset("folder", "all", root=root)[0]
 
 

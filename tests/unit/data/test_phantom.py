@@ -1,4 +1,4 @@
-"""Generated pictures: reproducible, independent, with masks that are two lungs, and neither trivial nor hopeless."""
+"""Generated images: reproducible, independent, with masks that are two lungs, and neither trivial nor hopeless."""
 
 import numpy as np
 import pytest
@@ -84,7 +84,7 @@ def test_three_structures_are_drawn_as_the_labels_say():
         mask = three[row].mask
         assert np.unique(mask).tolist() == [0, 1, 2, 3]
         columns = [np.nonzero(mask == k)[1].mean() for k in (1, 3, 2)]
-        assert columns == sorted(columns)  # right lung, heart, left lung, from the left of the picture
+        assert columns == sorted(columns)  # right lung, heart, left lung, from the left of the image
         np.testing.assert_array_equal(one[row].mask, (mask == 1) | (mask == 2))
         np.testing.assert_array_equal(one[row].mask, plain[row].mask)
         assert three[row].image[mask == 3].mean() > plain[row].image[mask == 3].mean() + 10

@@ -35,7 +35,7 @@ def test_what_a_size_loses_and_which_keeps_enough():
         "raise data.image_size, or train on crops with data.crop",
     )
     assert describe([facts(0, 0, ())], 64)[-1][1] == "none: every mask is empty"
-    assert "2 pictures have fewer than 32" in describe([facts(64, levels=14)] * 2, 64)[1][2]
+    assert "2 images have fewer than 32" in describe([facts(64, levels=14)] * 2, 64)[1][2]
 
 
 def test_settings_say_why():
@@ -102,14 +102,12 @@ def test_a_small_folder_is_told_what_its_splits_are_too_small_for(tmp_path):
     assert lines["pairs"] == ("12, 40 x 40 pixels", "few to train on: some hundred are usual")
     found, advice = lines["split"]
     assert found == "10 train, 1 val, 1 test"
-    assert advice.startswith("1 val and 1 test of 12 pictures: the Dice of fewer than 9 says little")
-    assert "; no picture of val has heart: give each split some in a splits.csv" in advice
-    # 2000 steps of 16 pictures, of 9.6: not the 100 passes that are aimed at.
+    assert advice.startswith("1 val and 1 test of 12 images: the Dice of fewer than 9 says little")
+    assert "; no image of val has heart: give each split some in a splits.csv" in advice
+    # 2000 steps of 16 images, of 9.6: not the 100 passes that are aimed at.
     assert lines["train.steps"][1].startswith("some 3333 passes over eight tenths of 12 pairs: 100 are aimed at")
     assert not (tmp_path / "splits.csv").exists()
-    assert unseen_classes({"val": [facts(64, values=(2,))], "test": []}, labels).startswith(
-        "no picture of val has lung"
-    )
+    assert unseen_classes({"val": [facts(64, values=(2,))], "test": []}, labels).startswith("no image of val has lung")
     assert unseen_classes({"val": [facts(64, values=(1,)), facts(64, values=(2,))]}, labels) == ""
 
 
@@ -125,7 +123,7 @@ def test_a_picture_in_two_splits_is_told_whatever_its_mask(tmp_path):
         save(tmp_path / f"masks/{name}.png", np.repeat(np.uint8([0, 255]), [60 + number, 420 - number]).reshape(20, 24))
     (tmp_path / "splits.csv").write_text("stem,split\n" + "".join(f"{name},{one}\n" for name, one in split.items()))
     (advice,) = (advice for name, _, advice in examine(tmp_path, 32, "cpu", 2) if name == "split")
-    assert advice.startswith("2 pictures are in more than one split, such as a of train = k of test: scores on them")
+    assert advice.startswith("2 images are in more than one split, such as a of train = k of test: scores on them")
     split = dict.fromkeys("abcdefghikl", "train") | {"x": "val", "y": "test", "j": "val"}
     (tmp_path / "splits.csv").write_text("stem,split\n" + "".join(f"{name},{one}\n" for name, one in split.items()))
     assert not any("more than one split" in advice for _, _, advice in examine(tmp_path, 32, "cpu", 2))

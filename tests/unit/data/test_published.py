@@ -125,7 +125,7 @@ def test_isbi2016_nested_and_renamed_gives_the_same_split(tmp_path):
         names=["train/images", "train/masks", "TEST/img", "TEST/gt"],
         suffix="_segmentation",
     )
-    # The same pictures for another part of the challenge, and superpixels, are none of its pairs.
+    # The same images for another part of the challenge, and superpixels, are none of its pairs.
     save(tmp_path / "two/ISBI2016_ISIC_Part3_Training_Data/ISIC_0000000.png", picture(0))
     save(tmp_path / "two/isic/2016/part1/train/images/ISIC_0000000_superpixels.png", picture(0))
     assert ids("isbi2016", tmp_path / "one/data") == ids("isbi2016", tmp_path / "two")
@@ -149,7 +149,7 @@ def test_isbi2016_says_what_is_missing(tmp_path):
 def test_polypdb_as_published_and_renamed(tmp_path, folders, suffix):
     root = tmp_path / "data"
     polypdb_tree(root / "PolypDB/PolypDB/PolypDB_modality_wise", folders=folders, suffix=suffix)
-    # The archive holds the same pictures again, by centre.
+    # The archive holds the same images again, by centre.
     polypdb_tree(root / "PolypDB/PolypDB/PolypDB_center_wise/Simula", count=2, folders=folders, suffix=suffix)
     found = ids("polypdb", root)
     assert [len(found[split]) for split in SPLITS] == [40, 5, 5]
@@ -186,7 +186,7 @@ def test_polypdb_is_split_as_its_authors_do_where_their_tables_lie_below(tmp_pat
     official = load_dataset("polypdb", "test", root=root, cache_dir=tmp_path / "cache")
     assert note_of(official) == ""
     np.testing.assert_array_equal(official[1].mask, mask(3, (48, 48)) // 255)
-    # Beside the pictures they are found as well.
+    # Beside the images they are found as well.
     shutil.rmtree(root / "PolypDB-main")
     write_tables(root / "PolypDB_modality_wise")
     assert ids("polypdb", root) == found

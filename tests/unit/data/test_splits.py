@@ -148,7 +148,7 @@ def test_a_table_that_tears_a_group_is_refused_and_one_without_groups_is_told(tm
     (tmp_path / "splits.csv").write_text("\n".join(line.rpartition(",")[0] for line in lines))
     split = draw(tmp_path, ids, groups={name: name[:2] for name in ids})
     assert split == dict(zip(ids, ["train", "test", "val", "train"], strict=True))
-    assert any("1 of 3 groups of pairs (folders below images/) have pictures in more than one split" in line
+    assert any("1 of 3 groups of pairs (folders below images/) have images in more than one split" in line
                for line in said)  # fmt: skip
 
 
@@ -200,14 +200,14 @@ def test_few_pictures_or_patients_in_a_split_are_told_of(tmp_path):
     numbers, what = divide(about, [str(number) for number in range(16)]).numbers()
     assert (numbers, what) == ({"train": 14, "val": 1, "test": 1}, "pictures")
     told = few_in_words(numbers, what)
-    assert told.startswith("1 val and 1 test of 16 pictures: the Dice of fewer than 9 says little, and which step is")
+    assert told.startswith("1 val and 1 test of 16 images: the Dice of fewer than 9 says little, and which step is")
     assert "; label more, or train with data.folds=5" in told and few_in_words(numbers, folds=5).endswith("label more")
-    assert few_in_words({"train": 80, "val": 9, "test": 8}).startswith("8 test of 97 pictures: the Dice of fewer")
+    assert few_in_words({"train": 80, "val": 9, "test": 8}).startswith("8 test of 97 images: the Dice of fewer")
     assert few_in_words({"train": 80, "val": 9, "test": 9}) == few_in_words({"train": 3, "val": 0, "test": 9}) == ""
     # Ten slices each of twelve volumes are twelve, not a hundred and twenty.
     groups = {f"v{volume}#{number}": f"v{volume}" for volume in range(12) for number in range(10)}
     numbers, what = divide(about, list(groups), groups).numbers()
-    assert numbers == {"train": 10, "val": 1, "test": 1} and what.startswith("groups of pictures")
+    assert numbers == {"train": 10, "val": 1, "test": 1} and what.startswith("groups of images")
 
 
 def test_a_new_picture_of_a_known_patient_goes_to_its_split(tmp_path):

@@ -1,4 +1,4 @@
-"""Pictures without masks: which of a folder are trained on, and which are left out, and told."""
+"""Images without masks: which of a folder are trained on, and which are left out, and told."""
 
 import hashlib
 
@@ -14,7 +14,7 @@ from ddim_jax.runtime.errors import DataError
 
 
 class Labelled:
-    """A split of pictures in memory."""
+    """A split of images in memory."""
 
     def __init__(self, *images):
         self.ids, self._images = tuple(map(str, range(len(images)))), images
@@ -27,7 +27,7 @@ class Labelled:
 
 
 def scene(number):
-    """A smooth picture of its own."""
+    """A smooth image of its own."""
     coarse = np.random.default_rng(number).integers(0, 256, (6, 6, 1), np.uint8)
     return resize_image(np.tile(coarse, 3), (96, 112))
 
@@ -60,12 +60,12 @@ def test_pictures_of_every_split_are_left_out_and_named_however_they_were_saved(
     found = load(tmp_path)
     assert found.ids == ("new.png",)
     assert found.told == (
-        "2 of 5 unlabelled pictures are of the train split and left out: again.jpg, copied.png",
-        "1 of 5 unlabelled pictures are of the val split and left out: small.png",
-        "1 of 5 unlabelled pictures are of the test split and left out: large.jpg",
+        "2 of 5 unlabelled images are of the train split and left out: again.jpg, copied.png",
+        "1 of 5 unlabelled images are of the val split and left out: small.png",
+        "1 of 5 unlabelled images are of the test split and left out: large.jpg",
     )
     (tmp_path / "new.png").unlink()
-    with pytest.raises(DataError, match=r"no picture is left.*of the test split.*large\.jpg"):
+    with pytest.raises(DataError, match=r"no image is left.*of the test split.*large\.jpg"):
         load(tmp_path)
 
 
@@ -75,10 +75,10 @@ def test_files_that_cannot_be_read_are_left_out_and_named(tmp_path):
     found = load(tmp_path)
     assert found.ids == ("good.png",)
     assert len(found.told) == 1
-    assert found.told[0].startswith("1 of 2 unlabelled pictures cannot be read and are left out: ")
+    assert found.told[0].startswith("1 of 2 unlabelled images cannot be read and are left out: ")
     assert "torn.png" in found.told[0]
     (tmp_path / "good.png").unlink()
-    with pytest.raises(DataError, match=r"(?s)none of 1 pictures can be read \(data.unlabelled\).*torn\.png"):
+    with pytest.raises(DataError, match=r"(?s)none of 1 images can be read \(data.unlabelled\).*torn\.png"):
         load(tmp_path)
 
 
@@ -87,14 +87,14 @@ def test_folders_that_cannot_be_meant_are_refused(tmp_path):
         load(tmp_path / "away")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("none")
-    with pytest.raises(DataError, match=r"no pictures \(but other files: \.txt 1\)"):
+    with pytest.raises(DataError, match=r"no images \(but other files: \.txt 1\)"):
         load(tmp_path / "empty")
     save(tmp_path / "pairs/images/a.png", scene(11))
     save(tmp_path / "pairs/masks/a.png", np.zeros((96, 112), np.uint8))
-    with pytest.raises(DataError, match="has a folder masks; masks would be taken for pictures"):
+    with pytest.raises(DataError, match="has a folder masks; masks would be taken for images"):
         load(tmp_path / "pairs")
     assert load(tmp_path / "pairs/images").ids == ("a.png",)
-    with pytest.raises(DataError, match=r"1 pictures of 16 x 16 take 768 bytes.*data\.resident_bytes=767"):
+    with pytest.raises(DataError, match=r"1 images of 16 x 16 take 768 bytes.*data\.resident_bytes=767"):
         load(tmp_path / "pairs/images", most=767)
 
 
@@ -102,7 +102,7 @@ def test_names_that_are_no_text_are_told(tmp_path):
     """An archive made on Windows leaves such names: their digests could not be written into pixels.csv."""
     for name in ("a", "gr\udcfcn", "sub/\udcff"):
         save(tmp_path / f"{name}.png", scene(11))
-    message = r"(?s)2 pictures .*\(data[.]unlabelled\).*gr\\xfcn[.]png: the name is not UTF-8.*pixels[.]csv; rename"
+    message = r"(?s)2 images .*\(data[.]unlabelled\).*gr\\xfcn[.]png: the name is not UTF-8.*pixels[.]csv; rename"
     with pytest.raises(DataError, match=message):
         load(tmp_path)
 

@@ -172,7 +172,7 @@ def test_what_the_image_copies_and_installs_is_there():
     assert all((ROOT / name).exists() for name in copied)
     # What building the package reads.
     assert {"pyproject.toml", "setup.py", "README.md", "LICENSE", "ddim_jax", "configs"} <= set(copied)
-    # Of what lies in a checkout, such as runs and pictures, nothing else is sent to what builds the image.
+    # Of what lies in a checkout, such as runs and images, nothing else is sent to what builds the image.
     everything, *sent, no_bytecode = [
         line for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines() if not line.startswith("#")
     ]

@@ -122,7 +122,7 @@ def test_cross_entropy_plus_dice_of_each_example(mask_scale):
 
 
 def loss_of_logits(logits, mask):
-    """The loss of one picture of four pixels for which the network answers `logits`."""
+    """The loss of one image of four pixels for which the network answers `logits`."""
     process = DiffusionProcess.create(prediction="x0", loss="bce_dice")
     shape = (1, 2, 2, 1)
     logits, mask = (jnp.asarray(a, jnp.float32).reshape(shape) for a in (logits, mask))

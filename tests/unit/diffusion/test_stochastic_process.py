@@ -17,7 +17,7 @@ SURE = -40.0  # softplus of it is nothing: the variance is the smallest there is
 
 
 def output(mean, variance, factors):
-    """The output of a network for one picture: [1, H, W, C (2 + R)] of maps [H, W] and R maps."""
+    """The output of a network for one image: [1, H, W, C (2 + R)] of maps [H, W] and R maps."""
     return jnp.stack([mean, variance, *factors], axis=-1)[None].astype(jnp.float32)
 
 
@@ -26,7 +26,7 @@ def answer(given):
 
 
 def losses(process, given, mask, noise):
-    """Returns the losses of pictures for which the network answers `given`; compiled, since one by one takes longer."""
+    """Returns the losses of images for which the network answers `given`; compiled, since one by one takes longer."""
 
     @jax.jit
     def computed(given, mask, noise):

@@ -15,7 +15,7 @@ TOP, BOTTOM, NOTHING = (np.asarray(rows(*values) > 0, np.uint8) for values in ((
 
 @pytest.fixture
 def evaluated(tmp_path):
-    """Two samples, top and bottom, of a picture on which two annotators differ so, and of one where they agree."""
+    """Two samples, top and bottom, of an image on which two annotators differ so, and of one where they agree."""
     estimates = np.stack([rows(1, 1, -1, -1), rows(-1, -1, 1, 1)])
     source = MemorySource(
         [

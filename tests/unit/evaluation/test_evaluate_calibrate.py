@@ -81,7 +81,7 @@ def test_the_hand_case(segmenter, tmp_path):
 
 
 def test_the_doubt_is_what_the_calibrated_pictures_miss(tmp_path):
-    """Probabilities of 0.9 and 0.1, and two of ten pictures whose truth is empty."""
+    """Probabilities of 0.9 and 0.1, and two of ten images whose truth is empty."""
     estimates = {RIGHT: [rows(0.8, 0.8, -0.8, -0.8)] * 2}
     segmenter = FakeSegmenter(estimates, checkpoint=str(tmp_path / "RUN/checkpoints/800"))
     data = source(*[(RIGHT, TOP_HALF)] * 8, *[(RIGHT, EMPTY)] * 2)
@@ -106,8 +106,8 @@ def test_without_a_calibration_nothing_is_called_calibrated(segmenter, tmp_path)
 @pytest.mark.parametrize(
     ("given", "split", "message"),
     [
-        ({"calibrate": 0.95}, "val", "on 9 pictures; bounds that hold for 0.95 of pictures need 19 or more"),
-        ({"calibrate": 0.9, "limit": 8}, "val", "on 8 pictures; bounds that hold for 0.9 of pictures need 9"),
+        ({"calibrate": 0.95}, "val", "on 9 images; bounds that hold for 0.95 of images need 19 or more"),
+        ({"calibrate": 0.9, "limit": 8}, "val", "on 8 images; bounds that hold for 0.9 of images need 9"),
         ({"calibrate": 0.9}, "train", "expected val"),
         ({"calibrate": 1.0}, "val", "coverage is 1.0; expected a number above 0 and below 1"),
         ({"calibrate": 0.9, "resolution": "model"}, "val", "expected native"),
@@ -157,7 +157,7 @@ def of_patients(data, *patients):
 
 
 def test_pictures_of_patients_are_drawn_together(segmenter, tmp_path):
-    """Patient a has a Dice of 1 three times, patient b 2/3 once; of 4 pictures one area does not hold, of b."""
+    """Patient a has a Dice of 1 three times, patient b 2/3 once; of 4 images one area does not hold, of b."""
     data = of_patients(source(*[(RIGHT, TOP_HALF)] * 3, (ONE_ROW, TOP_HALF)), *"aaab")
     metrics = scored(segmenter, data, tmp_path / "test")
     assert (metrics["images"], metrics["groups"]) == (4, 2)
@@ -169,12 +169,12 @@ def test_pictures_of_patients_are_drawn_together(segmenter, tmp_path):
 
 
 def test_a_calibration_is_of_patients(segmenter, tmp_path):
-    """Nine patients; of one of them eleven pictures, all with the larger error, have a tenth of the weight."""
+    """Nine patients; of one of them eleven images, all with the larger error, have a tenth of the weight."""
     pairs = [(RIGHT, TOP_HALF)] * 9 + [(ONE_ROW, TOP_HALF)] * 10
     scored(segmenter, of_patients(source(*pairs), *"abcdefgh", *"i" * 11), tmp_path / "val", "val", calibrate=0.8)
     written = json.loads((tmp_path / "RUN/calibration.json").read_text())
     assert written["quantiles"]["foreground"]["area"] == 0 and written["about"]["groups"] == 9
     calibration, _ = segmenter.calibration(segmenter.options())
     assert "like the 19, of 9 groups, of memory val" in calibration.in_words()
-    with pytest.raises(InputError, match=r"calibrate on 8 groups of pictures .*need 9 or more"):
+    with pytest.raises(InputError, match=r"calibrate on 8 groups of images .*need 9 or more"):
         scored(segmenter, of_patients(source(*pairs), *"abcdefg", *"i" * 12), tmp_path / "v", "val", calibrate=0.9)

@@ -72,7 +72,7 @@ def test_a_training_split_that_has_changed_is_refused(loaded, tmp_path):
     segmenter.training_data = {"train_ids_sha256": ids_digest(source)}
     evaluate_checkpoint(tmp_path / "RUN", figures=False, output_dir=tmp_path / "same")
 
-    segmenter.training_data = {"train_ids_sha256": "of other pictures"}
+    segmenter.training_data = {"train_ids_sha256": "of other images"}
     with pytest.raises(
         InputError, match=r"/data/lungs: its training split is not the one .*RUN/checkpoints/800 was trained on"
     ):

@@ -50,7 +50,7 @@ ALL = tuple(f"{number:02d}" for number in range(12))
 def test_a_folder_without_a_table_is_scored_whole_and_nothing_is_written(scored, tmp_path, name):
     root = make_folder(tmp_path / "hospital")
     data = {"name": name, "root": "/nowhere", "counts": {"train": 3, "val": 1, "test": 1}}
-    assert scored(data, "of other pictures", data_root=root) == (ALL, "all", "run/evaluation/hospital_all")
+    assert scored(data, "of other images", data_root=root) == (ALL, "all", "run/evaluation/hospital_all")
     assert sorted(os.listdir(root)) == ["images", "masks"] and not (tmp_path / "cache").exists()
     with pytest.raises(InputError, match=r"hospital has no splits\.csv, so there is no split val"):
         scored(data, data_root=root, split="val")
@@ -85,7 +85,7 @@ def test_packed_weights_find_a_data_set_that_needs_no_folder(monkeypatch):
     assert (source.name, source.ids, split) == ("squares", ("test",), "test")
     for name in ("folder", "rsua"):
         packed.config["data"]["name"] = name
-        with pytest.raises(InputError, match=r"^w.safetensors does not say where its pictures lie; give --data-root"):
+        with pytest.raises(InputError, match=r"^w.safetensors does not say where its images lie; give --data-root"):
             checkpoint.open_split(packed)
 
 
@@ -113,7 +113,7 @@ def test_the_folder_of_the_training_elsewhere_keeps_its_split(scored, tmp_path, 
     digest = ids_digest(SimpleNamespace(ids=ids["train"]))
     data = {"name": "folder", "root": "/nowhere", "folds": folds}
     assert scored(data, digest, data_root=root)[:2] == (ids["test"], "test")
-    assert scored(data, "of other pictures", data_root=root)[:2] == (ALL, "all")
+    assert scored(data, "of other images", data_root=root)[:2] == (ALL, "all")
     assert sorted(os.listdir(root)) == ["images", "masks"]
 
 

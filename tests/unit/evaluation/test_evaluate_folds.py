@@ -1,4 +1,4 @@
-"""The checkpoints of a cross-validation: each scores the pictures of its own fold, and the numbers are over all."""
+"""The checkpoints of a cross-validation: each scores the images of its own fold, and the numbers are over all."""
 
 import csv
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ RIGHT, EMPTY = [rows(1, 1, -1, -1)] * 2, [rows(-1, -1, -1, -1)] * 2
 
 
 def test_each_picture_is_scored_by_the_checkpoint_of_its_fold(tmp_path):
-    """Both see the same picture; the first finds its top half, the second nothing."""
+    """Both see the same image; the first finds its top half, the second nothing."""
     members = [FakeSegmenter({1: found}, f"fold{fold}/checkpoints/8") for fold, found in enumerate((RIGHT, EMPTY))]
     sources = [MemorySource([Example(name, picture(1), TOP_HALF) for name in names]) for names in ("ab", "c")]
     metrics = evaluate(members, sources, tmp_path, split="test")
@@ -95,17 +95,15 @@ def test_some_of_the_folds_are_scored_and_told(folder, monkeypatch):
     monkeypatch.setattr(logging, "warning", said.append)
     sources = checkpoint.fold_sources([of_fold(folder, fold) for fold in (2, 0)], "test", folder)
     assert len({name for source in sources for name in source.ids}) == 6
-    assert said == ["folds 0, 2 of 3: pictures of the others are not scored"]
+    assert said == ["folds 0, 2 of 3: images of the others are not scored"]
 
 
 def test_a_picture_of_two_folds_is_refused(folder, tmp_path):
-    with pytest.raises(InputError, match=r"\(3 of 6 pictures\) are in the test split of several of the 3 checkpoints"):
+    with pytest.raises(InputError, match=r"\(3 of 6 images\) are in the test split of several of the 3 checkpoints"):
         checkpoint.fold_sources([of_fold(folder, fold) for fold in (0, 1, 1)], "test", folder)
     (tmp_path / "splits.csv").write_text("stem,split\n0,test\n1,test\n" + "".join(f"{i},train\n" for i in range(2, 9)))
     members = [of_fold(folder, fold) for fold in range(3)]
-    with pytest.raises(
-        InputError, match=r"^0, 1 \(2 of 2 pictures\) are in the test split .*--split val has the folds"
-    ):
+    with pytest.raises(InputError, match=r"^0, 1 \(2 of 2 images\) are in the test split .*--split val has the folds"):
         checkpoint.fold_sources(members, "test", folder)
     ids = [name for source in checkpoint.fold_sources(members, "val", folder) for name in source.ids]
     assert sorted(ids) == list("2345678")

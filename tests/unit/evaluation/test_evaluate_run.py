@@ -169,7 +169,7 @@ class CountingSource(MemorySource):
 
 @pytest.mark.parametrize(("room", "most"), [(2**29, 1), (64, 4)])
 def test_each_pair_is_read_once_and_the_note_is_said_and_kept(tmp_path, monkeypatch, caplog, room, most):
-    """Pictures that do not fit into memory (64 bytes hold one) are read again, and those of the figures once more."""
+    """Images that do not fit into memory (64 bytes hold one) are read again, and those of the figures once more."""
     segmenter, source = hand_case()
     source = CountingSource(source.examples)
     monkeypatch.setattr("ddim_jax.evaluation.reading._KEPT_BYTES", room)
@@ -266,7 +266,7 @@ def test_an_empty_data_set_and_a_file_in_the_way_are_named(tmp_path):
 
 
 def test_batches_change_no_number(hand_run, tmp_path):
-    """Three pictures in batches of two: the last is a batch of one."""
+    """Three images in batches of two: the last is a batch of one."""
     segmenter, source = hand_case()
     metrics = evaluate(segmenter, source, tmp_path, split="test", seed=5, batch_size=2, figures=False)
     assert metrics["batch_size"] == 2 and hand_run[0]["batch_size"] == 1
@@ -299,7 +299,7 @@ def test_pictures_that_were_trained_on_are_counted_and_not_calibrated_on(tmp_pat
     write_pixels(tmp_path / "run", {"a": "1", "b": "2"}, {"a": digests[1]})
     with caplog.at_level("WARNING", logger="absl"):
         metrics = evaluate(segmenter, source, tmp_path / "out", split="test", figures=False)
-    told = f"1 of {len(source)} pictures were trained on, such as {source.ids[1]}"
+    told = f"1 of {len(source)} images were trained on, such as {source.ids[1]}"
     assert metrics["place"] is None  # of no folder
     assert metrics["trained_on"] == 1 and f"{told}: the scores are too good" in caplog.text
     assert evaluate(segmenter, source, tmp_path / "train", split="train", figures=False)["trained_on"] is None

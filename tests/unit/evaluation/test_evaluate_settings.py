@@ -38,7 +38,7 @@ def test_model_and_native_resolution_differ_as_computed_by_hand(tmp_path):
 
 
 class ReadsRed(FakeSegmenter):
-    """A network that takes red for the mask, at each picture's own size; notes the sizes it is asked for."""
+    """A network that takes red for the mask, at each image's own size; notes the sizes it is asked for."""
 
     def __init__(self):
         super().__init__({0: [rows(0, 0, 0, 0)]})
@@ -55,7 +55,7 @@ class ReadsRed(FakeSegmenter):
 
 
 def test_a_network_at_native_size_is_scored_on_every_pixel(tmp_path):
-    """Masks 1 and 2 pixels wide in pictures of 3 x 40 and 50 x 6 would not survive any resizing to 4 x 4."""
+    """Masks 1 and 2 pixels wide in images of 3 x 40 and 50 x 6 would not survive any resizing to 4 x 4."""
     truths = [np.zeros((3, 40), np.uint8), np.zeros((50, 6), np.uint8)]
     truths[0][1, 5:25] = 1
     truths[1][:, 2:4] = 1
@@ -79,7 +79,7 @@ def test_a_network_at_native_size_is_scored_on_every_pixel(tmp_path):
 
 @pytest.mark.parametrize(("size", "together"), [("tiles", [1, 1, 1]), ("native", [2, 1])])
 def test_a_batch_is_of_the_tiles_of_one_picture(tmp_path, size, together):
-    """The samples of a whole picture at its own size take far more memory than those of a tile."""
+    """The samples of a whole image at its own size take far more memory than those of a tile."""
     segmenter, source = hand_case()
     seen, sample_each = [], segmenter.sample_each
 
@@ -133,7 +133,7 @@ def test_arguments_out_of_range_are_named(tmp_path, arguments, message):
 
 
 def test_staple_is_scored_and_said(tmp_path):
-    """Two samples say the top half, one the whole picture: STAPLE sides with the two, for both protocols."""
+    """Two samples say the top half, one the whole image: STAPLE sides with the two, for both protocols."""
     segmenter = FakeSegmenter({1: [rows(1, 1, -1, -1), rows(1, 1, -1, -1), rows(1, 1, 1, -1)]})
     source = MemorySource([Example("a", picture(1), TOP_HALF)])
     metrics = evaluate(segmenter, source, tmp_path, split="test", samples=3, ensemble="staple", figures=False)

@@ -106,7 +106,7 @@ def test_what_differs_is_not_written(tmp_path, monkeypatch):
 
     shifted = FORMATS["stablehlo"]._replace(run=wrong)
     monkeypatch.setattr(file, "FORMATS", {"stablehlo": shifted})
-    message = r"a.zip is not written: on 3 pictures .*: probability 2.0e-04, mask 768 pixels; expected less than 0.0001"
+    message = r"a.zip is not written: on 3 images .*: probability 2.0e-04, mask 768 pixels; expected less than 0.0001"
     with pytest.raises(InputError, match=message):
         exported(tmp_path / "a.zip", network(MixesNoise(), {}, steps=1))
     assert not list(tmp_path.iterdir())
@@ -148,7 +148,7 @@ def test_a_library_that_is_missing_and_a_network_that_it_cannot_convert(tmp_path
         InputError, match=r"cannot convert this network \(NotImplementedError: no plugin for 'erf_inv'\)"
     ):
         exported(tmp_path / "a.onnx", network(MixesNoise(), {}), kind="onnx")
-    with pytest.raises(InputError, match="no picture to check"):
+    with pytest.raises(InputError, match="no image to check"):
         exported(tmp_path / "a.zip", network(MixesNoise(), {}), pictures=[])
     assert not list(tmp_path.iterdir())
 

@@ -19,7 +19,7 @@ def samples(labels, seed=0):
     """[2, 5, h, w(, K)], beyond [-1, 1] too; of exclusive classes probabilities that leave something over."""
     shape = (2, 5, 12, 9, labels.count) if labels.several else (2, 5, 12, 9)
     rng = np.random.default_rng(seed)
-    alike = rng.normal(0.0, 1.0, (shape[0], 1, *shape[2:]))  # samples of one picture agree more or less
+    alike = rng.normal(0.0, 1.0, (shape[0], 1, *shape[2:]))  # samples of one image agree more or less
     drawn = (alike + rng.normal(0.0, 0.4, shape)).astype(np.float32)
     if labels.exclusive:
         share = np.exp(3 * drawn)

@@ -1,4 +1,4 @@
-"""A disk as a mask, and readers of arrays as mask pictures."""
+"""A disk as a mask, and readers of arrays as mask images."""
 
 import io
 

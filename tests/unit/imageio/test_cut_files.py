@@ -1,4 +1,4 @@
-"""PNG, TIFF and BMP files that lack rows are no picture; one that lacks nothing but its end has a note."""
+"""PNG, TIFF and BMP files that lack rows are no image; one that lacks nothing but its end has a note."""
 
 import io
 import struct

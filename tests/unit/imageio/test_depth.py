@@ -1,4 +1,4 @@
-"""Pictures of 16 bits a channel keep their levels; what is lost is said."""
+"""Images of 16 bits a channel keep their levels; what is lost is said."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def test_transparency_of_16_bits_is_laid_over_black(tmp_path):
 
 @pytest.mark.parametrize("darker", [1, 4, 16])
 def test_a_window_is_that_of_all_pictures(darker, tmp_path):
-    """One scanner: without a window a darker picture has a range of its own, and looks like a bright one."""
+    """One scanner: without a window a darker image has a range of its own, and looks like a bright one."""
     expected = np.round(np.clip((RAMP // darker - 100.0) * (255 / 2900), 0, 255))
     window = images.ReadOptions(window=(1550.0, 2900.0))
     (tmp_path / "grey.png").write_bytes(png((RAMP // darker)[..., None], 0))
@@ -141,7 +141,7 @@ def test_a_tile_counts_as_pixels(tmp_path, compression):
     tags = grey_tags(16, 16, t322=23168, t323=23168, t259=compression)
     with pytest.raises(DataError, match=r"x\.tif: 16 x 16 pixels in tiles of 23168 x 23168"):
         read(tmp_path, tiff(tags, b"x" * 9), "x.tif")
-    # A small picture in a tile of usual size is fine.
+    # A small image in a tile of usual size is fine.
     tags = grey_tags(16, 16, t322=64, t323=64)
     tile = np.arange(64 * 64, dtype=np.uint8).tobytes()
     assert read(tmp_path, tiff(tags, tile), "y.tif").pixels[1, :3, 0].tolist() == [64, 65, 66]

@@ -212,14 +212,14 @@ def test_what_no_installed_library_decodes_is_said_with_the_library():
 
 def test_files_without_a_picture_are_named_by_their_kind():
     for name, kind in (("rtdose.dcm", "a dose"), ("reportsi.dcm", "a report"), ("rtplan.dcm", "a file without pixels")):
-        with pytest.raises(DataError, match=f"{name}: is {kind}, no picture"):
+        with pytest.raises(DataError, match=f"{name}: is {kind}, no image"):
             read_image(bundled(name))
 
 
 def test_scanners_write_files_without_a_suffix(tmp_path):
     for name in ("IM000001", "1.2.840.113619.2.5"):
         ct_slice(tmp_path / name, HU)
-    (tmp_path / "README").write_text("no picture")
+    (tmp_path / "README").write_text("no image")
     passed = []
     found = [path.name for path in iterate_images(tmp_path, passed.append)]
     assert found == ["1.2.840.113619.2.5", "IM000001"] and passed == [str(tmp_path / "README")]

@@ -99,10 +99,10 @@ def test_a_class_without_a_segment_is_empty_and_the_others_keep_their_names(tmp_
 
 def test_masks_of_other_pictures_are_refused(stack, tmp_path):
     path = written(tmp_path / "s.dcm", np.ones((4, 8, 10), np.uint8), stack, Labels())
-    with pytest.raises(DataError, match="holds masks of 4 pictures, expected of one"):
+    with pytest.raises(DataError, match="holds masks of 4 images, expected of one"):
         read_mask(path)
     other = open_stack([bundled("emri_small.dcm")])
-    with pytest.raises(DataError, match="frame 1 is of a picture that is not among"):
+    with pytest.raises(DataError, match="frame 1 is of an image that is not among"):
         read_segments(path, read_header(path), Labels(), other.slices)
 
 

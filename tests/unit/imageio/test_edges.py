@@ -1,4 +1,4 @@
-"""The letters at the edges of pictures."""
+"""The letters at the edges of images."""
 
 import nibabel
 import numpy as np

@@ -1,4 +1,4 @@
-"""The pictures of a folder; none is passed over in silence."""
+"""The images of a folder; none is passed over in silence."""
 
 import os
 import socket
@@ -32,10 +32,10 @@ def test_list_images(tmp_path):
     assert listing.list_images(f"{tmp_path}/**/*.bmp") == [tmp_path / "sub/deep/d.bmp"]
     with pytest.raises(DataError, match=r"nowhere: no such file or folder"):
         listing.list_images(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"glob .*\*\.gif matches no pictures"):
+    with pytest.raises(DataError, match=r"glob .*\*\.gif matches no images"):
         listing.list_images(f"{tmp_path}/*.gif")
     (tmp_path / "none").mkdir()
-    with pytest.raises(DataError, match=r"folder .*none holds no pictures"):
+    with pytest.raises(DataError, match=r"folder .*none holds no images"):
         listing.list_images(tmp_path / "none")
 
 
@@ -142,5 +142,5 @@ def test_pipes_and_sockets_are_no_pictures(tmp_path, monkeypatch):
 def test_a_folder_without_pictures_says_what_it_holds(tmp_path):
     for name in ("a.xyz", "b.XYZ", "notes"):
         (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(DataError, match=r"holds no pictures \(but other files: no suffix 1, \.xyz 2\); expected files"):
+    with pytest.raises(DataError, match=r"holds no images \(but other files: no suffix 1, \.xyz 2\); expected files"):
         listing.list_images(tmp_path)

@@ -1,4 +1,4 @@
-"""Pictures in and out of files, every format against values written down by hand or worked out in NumPy."""
+"""Images in and out of files, every format against values written down by hand or worked out in NumPy."""
 
 import re
 import struct
@@ -166,7 +166,7 @@ def test_no_other_decoder_is_tried(tmp_path):
     saved(tmp_path / "x.png", GREY, format="GIF")
     (tmp_path / "y.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n")
     for name in ("x.png", "y.png"):
-        with pytest.raises(DataError, match=rf"{name}: not a picture this can read; expected PNG, JPEG, BMP or TIFF"):
+        with pytest.raises(DataError, match=rf"{name}: not an image this can read; expected PNG, JPEG, BMP or TIFF"):
             images.read_image(tmp_path / name)
 
 

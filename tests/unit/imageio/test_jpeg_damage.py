@@ -1,4 +1,4 @@
-"""JPEG data with a hole in them are no picture, as JPEG files and within TIFF files."""
+"""JPEG data with a hole in them are no image, as JPEG files and within TIFF files."""
 
 import contextlib
 import io
@@ -84,7 +84,7 @@ def test_jpeg_within_tiff(tmp_path):
 
 
 def test_a_file_of_very_many_scans_is_refused(tmp_path):
-    """Each goes over all of the picture again: a small file could keep a decoder busy for hours."""
+    """Each goes over all of the image again: a small file could keep a decoder busy for hours."""
     whole = jpeg(SMOOTH, progressive=True)
     last = whole.rindex(b"\xff\xda")
     (tmp_path / "x.jpg").write_bytes(whole[:last] + whole[last:-2] * 501 + whole[-2:])

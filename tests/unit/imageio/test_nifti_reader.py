@@ -261,7 +261,7 @@ def test_a_volume_in_a_zip_is_that_volume(suffix, tmp_path):
     with zipfile.ZipFile(tmp_path / "scans.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(path, f"p1/v{suffix}")
         archive.writestr(f"p1/cut{suffix}", path.read_bytes()[:-40])
-        archive.writestr("p1/readme.txt", "no picture")
+        archive.writestr("p1/readme.txt", "no image")
     passed = []
     found = files_inside(tmp_path / "scans.zip", passed.append)
     assert [file.name for file in found] == [f"cut{suffix}", f"v{suffix}"] and len(passed) == 1
@@ -272,6 +272,6 @@ def test_a_volume_in_a_zip_is_that_volume(suffix, tmp_path):
     with pytest.raises(DataError, match=rf"scans\.zip/p1/cut{suffix}: is truncated"):
         open_stack([found[0]]).read(0)
     with zipfile.ZipFile(tmp_path / "none.zip", "w") as archive:
-        archive.writestr("readme.txt", "no picture")
+        archive.writestr("readme.txt", "no image")
     with pytest.raises(DataError, match=r"none\.zip: holds no DICOM or NIfTI files\. Unpack it"):
         files_inside(tmp_path / "none.zip")

@@ -1,4 +1,4 @@
-"""A picture and its mask lie on each other, or are refused."""
+"""An image and its mask lie on each other, or are refused."""
 
 import numpy as np
 import pytest

@@ -3,7 +3,7 @@
 import json
 
 NAMES = ["a", "b", "c", "d", "sub/e"]
-"""The names of the pictures in the fixture `folder`, as the index has them."""
+"""The names of the images in the fixture `folder`, as the index has them."""
 ALL = ("mask", "overlay", "probability", "uncertainty")
 
 

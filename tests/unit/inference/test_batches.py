@@ -1,4 +1,4 @@
-"""Several pictures to one program: the same bits, in order, and nobody lost for the fault of a neighbour."""
+"""Several images to one program: the same bits, in order, and nobody lost for the fault of a neighbour."""
 
 import functools
 import json
@@ -56,7 +56,7 @@ def test_a_network_gives_a_picture_the_same_bits_in_any_batch(tiny):
 
 
 def test_pictures_together_are_what_each_is_alone():
-    """All samples of all pictures are one batch of the network, which is the way of a GPU."""
+    """All samples of all images are one batch of the network, which is the way of a GPU."""
     process, network, seen = DiffusionProcess.create(prediction="x0"), Network(MixesNoise()), []
     options = SamplingOptions(steps=2, samples=5, sampler="ddim", eta=1.0, flips=True)
     images, identities = np.stack([picture(seed, SIZE, SIZE) for seed in range(3)]), np.arange(7, 10, dtype=np.uint32)
@@ -99,7 +99,7 @@ def test_neighbours_of_one_shape_go_together_and_two_batches_wait():
         ("cpu", {"bytes_limit": 2**40}, {}, 1),
         ("gpu", None, {}, 1),
         ("gpu", {"bytes_limit": 2**40}, {}, 64),
-        ("gpu", {"bytes_limit": 2 * 3 * 5000}, {}, 4),  # 3 samples of 1000 bytes: five pictures fit into half of it
+        ("gpu", {"bytes_limit": 2 * 3 * 5000}, {}, 4),  # 3 samples of 1000 bytes: five images fit into half of it
         ("gpu", {"bytes_limit": 100}, {}, 1),
         ("gpu", {"bytes_limit": 2**40}, {"count": 5}, 8),
         ("gpu", {"bytes_limit": 2**40}, {"count": 1}, 1),
@@ -138,7 +138,7 @@ def test_the_commands_take_it(capsys):
 
 @pytest.mark.parametrize("size", ["model", "native", "tiles"])
 def test_an_archive_in_batches_is_the_same_to_the_bit(tmp_path, size):
-    """Seven pictures, the third damaged; of two padded sizes where they keep their own. Restarted with another size."""
+    """Seven images, the third damaged; of two padded sizes where they keep their own. Restarted with another size."""
     folder = write(tmp_path / "in", 7, lambda k: (40 if k % 3 else 70, 50))
     (folder / "02.png").write_bytes((folder / "02.png").read_bytes()[:50])
     for batch_size, name in ((None, "one"), (3, "three")):

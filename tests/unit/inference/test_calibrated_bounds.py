@@ -98,7 +98,7 @@ def test_the_index_has_bounds_and_says_what_they_hold_for(segmenter, tmp_path):
     summary = segment_files(segmenter, tmp_path / "a.png", tmp_path / "out", flag_uncertain=0.5)
     flagged = (tmp_path / "out/flagged.csv").read_text().splitlines()
     assert flagged[0].endswith(",area,area_low,area_high,dice_low") and ",64,58,70,0." in flagged[1]
-    assert summary.bounds.endswith("hold for 0.9 of pictures like the 40 of lungs val")
+    assert summary.bounds.endswith("hold for 0.9 of images like the 40 of lungs val")
     record = json.loads((tmp_path / "out/index.jsonl").read_text())
     assert record["area"] == 64
     # Rounded outwards: 58.88 and 69.12.
@@ -225,7 +225,7 @@ def test_a_file_that_is_not_whole_is_not_used(segmenter, damage, reason):
 
 
 def test_a_run_is_calibrated_and_its_bounds_are_used(plain, tmp_path):
-    """The whole: validation, calibration.json, the test split, a picture in memory."""
+    """The whole: validation, calibration.json, the test split, an image in memory."""
     run = tmp_path / "run"
     shutil.copytree(plain, run)
     metrics, _ = evaluate_checkpoint(run, "val", calibrate=0.8, figures=False)
@@ -248,4 +248,4 @@ def test_a_calibration_that_is_replaced_is_named(segmenter, caplog):
         save(segmenter)
         assert caplog.text == ""
         save(segmenter)
-    assert "calibration.json: replaces that of 40 pictures of lungs val" in caplog.text
+    assert "calibration.json: replaces that of 40 images of lungs val" in caplog.text

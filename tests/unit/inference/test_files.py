@@ -68,7 +68,7 @@ def test_resumes_after_a_kill(folder, out, started, caplog):
     (out / "index.jsonl").write_text("".join(lines[:3]) + lines[3][:25])
     for name in ("b", "d", "sub/e"):
         (out / f"{name}_mask.png").unlink()
-    (out / "sub" / ".0123456789abcdef0123456789abcdef.partial.png").write_bytes(b"half a picture")
+    (out / "sub" / ".0123456789abcdef0123456789abcdef.partial.png").write_bytes(b"half an image")
     started.clear()
     summary = segment_files(red_segmenter(), folder, out)
     assert (summary.done, summary.kept) == (3, 2)
@@ -100,7 +100,7 @@ def test_unreadable_files_are_named_and_do_not_stop_the_others(folder, out):
     good = (folder / "b.png").read_bytes()
     segment_files(red_segmenter(), folder / "b.png", out)
     (folder / "b.png").write_bytes(good[: len(good) // 2])
-    (folder / "d.png").write_text("not a picture")
+    (folder / "d.png").write_text("not an image")
     summary = segment_files(red_segmenter(), folder, out)
     assert summary.done == 3
     assert [os.path.basename(path) for path, _ in summary.failed] == ["b.png", "d.png"]

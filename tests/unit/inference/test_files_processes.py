@@ -16,13 +16,13 @@ COUNT = 30
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
-    """Pictures of different sizes in two folders, one of them damaged."""
+    """Images of different sizes in two folders, one of them damaged."""
     folder = tmp_path_factory.mktemp("archive")
     (folder / "sub").mkdir()
     for k in range(COUNT - 1):
         name = f"sub/{k:02}.png" if k % 3 else f"{k:02}.png"
         Image.fromarray(picture(k, 12 + k % 5, 20)).save(folder / name)
-    (folder / "damaged.png").write_bytes(b"not a picture")
+    (folder / "damaged.png").write_bytes(b"not an image")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Samples that see the picture mirrored in turn, and whose masks are mirrored back."""
+"""Samples that see the image mirrored in turn, and whose masks are mirrored back."""
 
 import jax
 import jax.numpy as jnp

@@ -132,7 +132,7 @@ def test_results_of_other_runs_and_masks_are_no_pictures(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).touch()
     for given in (tmp_path, tmp_path / "set", f"{tmp_path}/set/*/*.png"):
-        with pytest.raises(InputError, match=r"masks_1 lies beside \S+Images; its masks would be taken for pictures"):
+        with pytest.raises(InputError, match=r"masks_1 lies beside \S+Images; its masks would be taken for images"):
             plan_jobs(given, tmp_path / "run2")
     for given in (tmp_path / "alone", tmp_path / "set/masks_1", tmp_path / "set/Images"):
         assert len(plan_jobs(given, tmp_path / "run2").jobs) == 1

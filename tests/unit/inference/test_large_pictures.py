@@ -1,4 +1,4 @@
-"""Pictures and results that are too large for the memory cost no other picture anything."""
+"""Images and results that are too large for the memory cost no other image anything."""
 
 import pytest
 from result_files import NAMES, contents, records
@@ -17,7 +17,7 @@ def test_a_picture_too_large_for_the_memory_is_that_picture_alone(folder, out, m
 
     def refuses(self, given, *arguments):
         one = given[0] if where == "start_batch" else given
-        height = one.shape[0]  # of the picture, and on the way back of what was started
+        height = one.shape[0]  # of the image, and on the way back of what was started
         if height in (13, 15):
             tried.append(height)
             if height == 15 or tried.count(height) == 1:

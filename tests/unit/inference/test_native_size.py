@@ -1,4 +1,4 @@
-"""Pictures segmented at their own size: padded, computed, cropped, and never resampled."""
+"""Images segmented at their own size: padded, computed, cropped, and never resampled."""
 
 import flax.linen as nn
 import jax

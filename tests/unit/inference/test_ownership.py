@@ -29,7 +29,7 @@ def of_somebody(folder, out):
     ["b_mask.png", "sub/e_mask.png", "c_mask/notes.txt", "damaged_mask.png", "damaged_mask/1.png", "flagged.csv"],
 )
 def test_files_of_others_are_neither_replaced_nor_deleted(folder, out, of_somebody, name):
-    (folder / "damaged.png").write_text("no picture")
+    (folder / "damaged.png").write_text("no image")
     are_there = of_somebody(name, ".notes.partial.md", "z_mask.png")
     with pytest.raises(InputError, match=rf"{name.partition('/notes')[0].partition('/1')[0]}.* would be replaced"):
         segment_files(red_segmenter(), folder, out, flag_uncertain=0.5)
@@ -45,7 +45,7 @@ def test_a_folder_that_was_tried_with_one_picture_has_files_of_others_still(fold
         segment_files(red_segmenter(), folder, out)
     with pytest.raises(InputError, match=r"a_overlay.png would be"):
         segment_files(red_segmenter(), folder / "a.png", out, save=("mask", "overlay"))
-    (folder / "a.png").write_text("no picture any more")
+    (folder / "a.png").write_text("no image any more")
     assert len(segment_files(red_segmenter(), folder / "a.png", out).failed) == 1
     assert are_there() and set(contents(out)) == before.keys() - {"a_mask.png"}
 
@@ -68,7 +68,7 @@ def test_a_result_that_was_edited_stays(folder, out):
 
 @pytest.mark.parametrize("written", [(), ("d",), ("d", "sub/e")])
 def test_a_run_killed_before_its_line_knows_its_own_results(folder, out, monkeypatch, written):
-    """First of pictures without results, then of pictures that were replaced, whose results have other sizes."""
+    """First of images without results, then of images that were replaced, whose results have other sizes."""
     add = Index.add
 
     def killed(self, record):

@@ -82,7 +82,7 @@ def test_other_options_have_no_bounds_from_a_file_either(run, tmp_path, caplog):
     assert found is None and "mine.safetensors is not used: steps is 3 now and was 2" in why_not
     assert why_not in caplog.text
     command = f"--ckpt {tmp_path}/mine.safetensors --steps 3 --data-root DIR --split all --calibrate --output OUT`"
-    assert f". `ddim-jax evaluate {command}, DIR with pictures that" in why_not
+    assert f". `ddim-jax evaluate {command}, DIR with images that" in why_not
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_damaged_calibration_is_left_out_and_told(run, tmp_path, caplog, conte
 
 
 def folder_of_pairs(folder, count):
-    """Pictures, with bars for masks."""
+    """Images, with bars for masks."""
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)
     for number in range(count):
@@ -146,7 +146,7 @@ def test_packed_weights_are_calibrated_on_pictures_of_ones_own(dtype, run, tmp_p
     assert mine.fingerprint() == theirs.fingerprint()
     assert packed.read_packed(output / "calibrated.safetensors").dtype == dtype
     assert [mine.training_data[name] for name in ("note", "terms")] == ["films", "name the source"]
-    # Scored again with it, on the same pictures.
+    # Scored again with it, on the same images.
     again, _ = evaluate_checkpoint(
         output / "calibrated.safetensors", "all", data_root=data, output_dir=tmp_path / "again", figures=False
     )
@@ -156,7 +156,7 @@ def test_packed_weights_are_calibrated_on_pictures_of_ones_own(dtype, run, tmp_p
 
 
 def test_a_calibration_goes_with_the_weights_it_was_made_with_alone(run, tmp_path):
-    """The file is replaced while its pictures are scored."""
+    """The file is replaced while its images are scored."""
     pack(run, tmp_path / "first.safetensors", step=10)
     pack(run, tmp_path / "second.safetensors", step=20)
     segmenter = Segmenter.load(tmp_path / "first.safetensors")

@@ -1,4 +1,4 @@
-"""Few pixels at once, and never a picture that waits for ever."""
+"""Few pixels at once, and never an image that waits for ever."""
 
 import os
 import random
@@ -17,7 +17,7 @@ from ddim_jax.inference import stream as stream_module
 
 @pytest.fixture
 def folder(tmp_path):
-    """Twenty pictures of 64 to 1,200 pixels in no order, one damaged."""
+    """Twenty images of 64 to 1,200 pixels in no order, one damaged."""
     (tmp_path / "in").mkdir()
     rng = random.Random(3)
     for k in range(20):
@@ -32,7 +32,7 @@ def contents(out):
 
 
 class InFlight:
-    """Counts the pixels of pictures between reading and written."""
+    """Counts the pixels of images between reading and written."""
 
     def __init__(self, patch):
         self.most, self.alone, self._sizes, self._lock = 0, 0, {}, threading.Lock()
@@ -59,7 +59,7 @@ class InFlight:
 
 @pytest.mark.parametrize("prefetch", [1, 4, 20])
 def test_no_more_pixels_than_there_is_room_for(folder, tmp_path, monkeypatch, prefetch):
-    """Were a picture to wait for another that waits for it, the thread would not end."""
+    """Were an image to wait for another that waits for it, the thread would not end."""
     segment_files(red_segmenter(), folder, tmp_path / "all", save=("mask", "probability"))
     monkeypatch.setattr(stream_module, "PIXELS_AT_ONCE", 1000)
     counted, summaries = InFlight(monkeypatch), []

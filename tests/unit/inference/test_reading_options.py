@@ -1,4 +1,4 @@
-"""The reading of pictures is in the index: their range, their orientation, damage that the user allows, inversion."""
+"""The reading of images is in the index: their range, their orientation, damage that the user allows, inversion."""
 
 import io
 

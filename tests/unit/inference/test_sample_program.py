@@ -58,7 +58,7 @@ def test_good_images_and_then_a_bad_one(tiny, run, images, tmp_path, monkeypatch
     assert "passed over" not in captured.out
     (images / "bad.png").write_bytes(b"")
     for name in ("a.XML", "b.xml", "notes"):
-        (images / name).write_text("no picture")
+        (images / name).write_text("no image")
     assert sample(monkeypatch, *common, "--threshold", "0.4") == 1
     captured = capsys.readouterr()
     assert "0 images segmented" in captured.out and "2 were done before, 1 failed" in captured.out
@@ -171,8 +171,8 @@ def test_options_reach_the_settings(run, tmp_path, monkeypatch):
         (("--sampling-steps", "0"), "steps is 0; expected a whole number from 1"),
         (("--samples", "two"), "samples is 'two'; expected a whole number"),
         (
-            ("--save", "mask,picture"),
-            "save is 'picture'; expected some of dicom-overlay, dicom-probability, dicom-seg, hypotheses, mask, nifti",
+            ("--save", "mask,image"),
+            "save is 'image'; expected some of dicom-overlay, dicom-probability, dicom-seg, hypotheses, mask, nifti",
         ),
         (
             ("--checkpoint-step", "newest"),

@@ -59,7 +59,7 @@ def test_doubt_is_that_of_the_probability_and_its_mask_at_the_working_size():
         assert segmenter.segment(image, threshold=threshold, size="native").doubt == expected(image, threshold)
     sure = np.where(small > 127, 255, 0).astype(np.uint8)
     assert segmenter.segment(sure).doubt == pytest.approx(0.0, abs=1e-6)
-    # One vote is all or nothing, and still the picture is as doubtful as it was.
+    # One vote is all or nothing, and still the image is as doubtful as it was.
     assert segmenter.segment(image, samples=1, ensemble="majority").doubt == expected(small, 0.5)
     assert segmenter.segment(image, samples=1, ensemble="staple").doubt == expected(small, 0.5)
 

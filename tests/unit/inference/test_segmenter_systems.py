@@ -28,7 +28,7 @@ def unet_config():
 
 @pytest.fixture(scope="module")
 def unet(tmp_path_factory):
-    """A plain U-Net with drawn weights, saved and loaded: (segmenter, its answer to a picture: logits)."""
+    """A plain U-Net with drawn weights, saved and loaded: (segmenter, its answer to an image: logits)."""
     about = unet_config()["model"]
     model = models.create_model(about["name"], preset=about["preset"], **about["overrides"])
     shapes = models.param_shapes(model, SIZE)

@@ -155,7 +155,7 @@ def test_the_same_weights_twice_are_refused_and_networks_of_other_pictures_told(
         Ensemble([reads_red(), reads_red(0.5), reads_red()])
 
     def warnings(*given):
-        """Joins networks of such data and digests of training pictures; returns the warnings."""
+        """Joins networks of such data and digests of training images; returns the warnings."""
         said.clear()
         Ensemble(
             [
@@ -170,7 +170,7 @@ def test_the_same_weights_twice_are_refused_and_networks_of_other_pictures_told(
     assert not warnings((folds[0], "x"), (folds[1] | {"root": "/b/polyps/"}, "y"))
     assert not warnings(({}, None), ({"root": "/a"}, "y"))
     assert len(warnings((folds[0], "x"), ({"root": "lungs"}, "y"))) == 1
-    assert "different pictures" in said[0] and "/a/polyps" in said[0] and "lungs" in said[0]
+    assert "different images" in said[0] and "/a/polyps" in said[0] and "lungs" in said[0]
     assert len(warnings((folds[0], "x"), (folds[1] | {"root": "/a/lungs"}, "y"))) == 1
 
 

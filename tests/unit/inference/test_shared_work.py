@@ -52,9 +52,7 @@ def test_processes_that_find_other_pictures_are_refused(folder, out):
     (folder / "sub").rename(away)
     segment_files(red_segmenter(), folder, out, process_index=0, process_count=2)
     away.rename(folder / "sub")
-    with pytest.raises(
-        InputError, match=r"list of pictures is .*a\.png and \d more .* here, and .* for process 0 of 2"
-    ):
+    with pytest.raises(InputError, match=r"list of images is .*a\.png and \d more .* here, and .* for process 0 of 2"):
         segment_files(red_segmenter(), folder, out, process_index=1, process_count=2)
     for index in (0, 1):
         segment_files(red_segmenter(), folder, out, process_index=index, process_count=2)

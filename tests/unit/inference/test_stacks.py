@@ -1,4 +1,4 @@
-"""Sources of several pictures, from their files to results of slices and of the whole."""
+"""Sources of several images, from their files to results of slices and of the whole."""
 
 import json
 import shutil
@@ -127,7 +127,7 @@ def test_a_zip_and_a_dicomdir_are_folders_of_files(series, out, tmp_path):
             archive.write(file, f"a/{number}")
         volume = nibabel.Nifti1Image(np.zeros((SIZE, SIZE, 3), np.int16), np.diag([1, 1, 2, 1]))
         archive.writestr("b/v.nii", volume.to_bytes())
-        archive.writestr("a/readme.txt", "no picture")
+        archive.writestr("a/readme.txt", "no image")
         archive.writestr("../outside.dcm", "what would leave the archive is not looked at")
     summary = run(tmp_path / "scans.zip", out, save=("mask", "nifti"))
     assert summary.done == 2 and summary.passed_over == {".txt": 1}
@@ -279,7 +279,7 @@ def test_a_folder_of_dicom_files_without_a_picture_is_refused_with_their_kinds(t
     (tmp_path / "in").mkdir()
     for name in ("rtdose.dcm", "reportsi.dcm", "test-SR.dcm"):
         shutil.copy(bundled(name), tmp_path / "in")
-    message = r"none of the 3 DICOM files holds a picture \(DICOM, a dose 1, DICOM, a report 2\)"
+    message = r"none of the 3 DICOM files holds an image \(DICOM, a dose 1, DICOM, a report 2\)"
     with pytest.raises(InputError, match=message):
         plan_jobs(tmp_path / "in", tmp_path / "out")
 

@@ -1,4 +1,4 @@
-"""Pictures unlike those of the calibration, in memory, in the index, in a file of weights and in an evaluation."""
+"""Images unlike those of the calibration, in memory, in the index, in a file of weights and in an evaluation."""
 
 import argparse
 import csv
@@ -93,7 +93,7 @@ def test_a_calibrated_run_tells_noise_from_its_own_kind(tmp_path):
     expected = reference.unlikeness(describe_picture(NOISE))
     noise, own = segmenter.segment([NOISE, phantom(50)[0]])
     assert noise.unlikeness == pytest.approx(expected) and expected > 1.5 and 0 < own.unlikeness <= 1
-    # The reference is of pictures, so it holds with other options, for which no bound does.
+    # The reference is of images, so it holds with other options, for which no bound does.
     other = segmenter.segment(NOISE, steps=3)
     assert other.unlikeness == noise.unlikeness and other.bounds == {} != noise.bounds
     assert metrics["unlikeness"]["images"] == 24 and metrics["unlikeness"]["why_not_judged"] is None
@@ -112,7 +112,7 @@ def test_the_index_the_last_lines_and_the_list_name_them(calibrated, tmp_path):
     assert found["a"] < 1 < min(found["b"], found["c"]) and summary.not_judged == ""
     assert dict(summary.unlike) == {str(tmp_path / f"in/{name}.png"): found[name] for name in ("b", "c")}
     told = last_lines(summary)
-    assert "2 of 3 images are unlike the pictures that the model was calibrated on: intervals do not hold" in told
+    assert "2 of 3 images are unlike the images that the model was calibrated on: intervals do not hold" in told
     assert f"b.png ({found['b']:.3g})" in told and "a.png" not in told
     with open(tmp_path / "out/flagged.csv", newline="") as file:
         assert {"b", "c"} <= {row["name"] for row in csv.DictReader(file)}
@@ -146,10 +146,10 @@ def test_without_a_reference_nothing_is_judged_and_the_reason_is_said(tmp_path, 
     assert fresh(tmp_path).segment(NOISE).unlikeness is None
     with caplog.at_level(logging.WARNING):
         segmenter, metrics = calibrate(tmp_path, 18)
-    assert "calibrated on 18 pictures; it takes 19 to judge if others are unlike them" in caplog.text
+    assert "calibrated on 18 images; it takes 19 to judge if others are unlike them" in caplog.text
     why = caplog.messages[-1].removeprefix("calibrated on ")
     assert metrics["unlikeness"] == {"within": 0.95, "why_not_judged": why}
-    assert load_reference(segmenter) == (None, "the calibration was made of 18 pictures; it takes 19")
+    assert load_reference(segmenter) == (None, "the calibration was made of 18 images; it takes 19")
     assert segmenter.segment(NOISE).bounds and segmenter.segment(NOISE).unlikeness is None
 
 
@@ -183,7 +183,7 @@ def test_an_evaluation_counts_them(calibrated, tmp_path):
         values = [float(row["unlikeness"]) for row in csv.DictReader(file)]
     assert values[2] == segmenter.unlikeness(NOISE) and found["median"] == np.median(values)
     labels = [str(cell) for cell in summary_table(metrics).columns[0].cells]
-    assert "unlike pictures" in labels
+    assert "unlike images" in labels
 
 
 def test_files_of_weights_judge_as_their_run(calibrated, tmp_path):
@@ -200,5 +200,5 @@ def test_more_than_half_unlike_says_that_the_model_is_for_others():
     def told(unlike, done):
         return last_lines(Summary(done, 0, [], 1.0, 0.0, None, {}, {}, "", [(f"{k}.png", 2.0) for k in range(unlike)]))
 
-    assert told(2, 3).endswith("more than half are unlike: this model is not for these pictures")
+    assert told(2, 3).endswith("more than half are unlike: this model is not for these images")
     assert "more than half" not in told(2, 4)

@@ -1,4 +1,4 @@
-"""Distances against SciPy's, the limit by leaving one out, and pictures of another kind."""
+"""Distances against SciPy's, the limit by leaving one out, and images of another kind."""
 
 import json
 
@@ -49,7 +49,7 @@ def test_distance_and_limit_are_those_of_scipy(count, rank):
 def test_too_few_pictures_make_no_reference():
     assert PICTURES_NEEDED == 19
     for count in (1, 2, 18):
-        with pytest.raises(ValueError, match=rf"{count} pictures; it takes 19"):
+        with pytest.raises(ValueError, match=rf"{count} images; it takes 19"):
             fit_reference(drawn(count))
 
 

@@ -1,4 +1,4 @@
-"""Quantiles by hand, coverage on drawn pictures, and bounds within what is possible."""
+"""Quantiles by hand, coverage on drawn images, and bounds within what is possible."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_the_quantile_is_the_score_of_that_rank(count, coverage, rank):
 def test_too_few_scores_are_refused_and_their_number_is_said(coverage, needed):
     assert pictures_needed(coverage) == needed
     assert conformal_quantile(np.arange(needed), coverage) == needed - 1
-    with pytest.raises(ValueError, match=rf"{needed - 1} pictures; a coverage of {coverage} needs {needed}"):
+    with pytest.raises(ValueError, match=rf"{needed - 1} images; a coverage of {coverage} needs {needed}"):
         conformal_quantile(np.zeros(needed - 1), coverage)
 
 
@@ -77,14 +77,14 @@ def test_an_empty_mask_without_doubt_still_has_an_interval():
 
 
 def drawn(rng, count):
-    """Pictures whose error grows with what the network says of its doubt, and their true areas."""
+    """Images whose error grows with what the network says of its doubt, and their true areas."""
     widths = rng.integers(0, 400, count)
     said = [Statement(2000, 2000 - width // 2, 2000 - width // 2 + width, 10_000, 0.0) for width in widths.tolist()]
     return said, np.array([2000 + rng.standard_normal() * ((one.outer - one.inner) / 2 + 20) for one in said])
 
 
 def test_the_share_that_is_covered_is_the_nominal_one_on_exchangeable_pictures():
-    """2,000 pictures, each with a calibration of its own of 19: a binomial of 0.9 says how many are covered."""
+    """2,000 images, each with a calibration of its own of 19: a binomial of 0.9 says how many are covered."""
     rng, held, trials = np.random.default_rng(0), 0, 2_000
     said, truths = drawn(rng, trials * 20)
     scores = np.array([area_score(*pair) for pair in zip(said, truths, strict=True)]).reshape(trials, 20)
@@ -101,7 +101,7 @@ def test_scores_of_groups_by_hand():
     # From 1 on the weights sum to 1/16, 2/16, 3/16, 4/16 (4.0), 8/16 (5.0), 12/16 (6.0).
     found = [conformal_quantile(scores, coverage, groups) for coverage in (0.06, 0.0625, 0.1, 0.25, 0.3, 0.5, 0.75)]
     assert found == [1, 1, 2, 4, 5, 5, 6]
-    with pytest.raises(ValueError, match=r"^3 groups of pictures .*; a coverage of 0.8 needs 4 to be calibrated"):
+    with pytest.raises(ValueError, match=r"^3 groups of images .*; a coverage of 0.8 needs 4 to be calibrated"):
         conformal_quantile(scores, 0.8, groups)
 
 

@@ -37,7 +37,7 @@ def test_an_empty_mask_is_doubted_by_the_number_of_pixels_expected():
 
 
 def test_one_doubtful_organ_and_four_of_them_are_equally_doubtful():
-    """Their mean spread over the picture is four times as large."""
+    """Their mean spread over the image is four times as large."""
     one = np.zeros((64, 64))
     one[:32, :32] = ndimage.gaussian_filter(disc(), 1.5)
     four = np.tile(one[:32, :32], (2, 2))

@@ -15,7 +15,7 @@ def blob(seed: int, shape=(40, 52)) -> np.ndarray:
 
 
 def outline_by_neighbours(mask: np.ndarray) -> np.ndarray:
-    """Foreground pixels with a background pixel (or the outside of the picture) among their four neighbours."""
+    """Foreground pixels with a background pixel (or the outside of the image) among their four neighbours."""
     padded = np.pad(mask.astype(bool), 1)
     inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return mask.astype(bool) & ~inside
@@ -52,7 +52,7 @@ def test_the_percentile_is_interpolated_and_the_larger_direction_counts():
 def test_distances_run_between_outlines_not_areas():
     ring, disc = np.ones((21, 21), np.uint8), np.ones((21, 21), np.uint8)
     ring[10, 10] = 0
-    # The disc's outline is the frame of the picture; the ring has four more outline pixels about the hole, 9 from it.
+    # The disc's outline is the frame of the image; the ring has four more outline pixels about the hole, 9 from it.
     assert hausdorff(ring, disc) == pytest.approx(9.0)
 
 

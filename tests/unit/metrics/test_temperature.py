@@ -51,7 +51,7 @@ def test_the_doubt_becomes_what_is_missed_by_hand():
     counts = logit_counts_of_masks(probability, mask)
     assert counts.shape == (1, 2, 401) and counts.sum(axis=2).tolist() == [[3000, 3000]]
     assert fit_doubt_temperature([counts], [by_hand]) == pytest.approx(2.0, rel=0.01)
-    # On average over pictures: a sure one that misses all and one that misses nothing, both as doubted as half.
+    # On average over images: a sure one that misses all and one that misses nothing, both as doubted as half.
     missed = class_doubts(probability, mask, temperature=3.0)[0]
     assert fit_doubt_temperature([counts] * 2, [2 * missed, 0.0]) == pytest.approx(3.0, rel=0.01)
 

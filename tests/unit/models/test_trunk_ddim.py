@@ -1,4 +1,4 @@
-"""The denoiser that encodes the picture once, tiny, against float64 NumPy; and how the processes use it."""
+"""The denoiser that encodes the image once, tiny, against float64 NumPy; and how the processes use it."""
 
 import jax
 import jax.numpy as jnp

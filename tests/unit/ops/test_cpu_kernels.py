@@ -87,9 +87,7 @@ FIXED = {"batch": 1, "strides": (1, 1), "pads": ((1, 1), (1, 1)), "kernel_size":
 @example(FIXED | {"size": (33, 34), "groups": 4, "group_in": 8, "group_out": 4})  # enough pixels for several parts
 @example(FIXED | {"size": (33, 34), "groups": 1, "group_in": 136, "group_out": 72})  # several planes and vectors
 @example(FIXED | {"size": (33, 34), "groups": 1, "group_in": 128, "group_out": 64, "kernel_size": (1, 1)})
-@example(
-    FIXED | {"size": (2, 3), "groups": 1, "group_in": 24, "group_out": 48, "batch": 18}
-)  # several pictures at once
+@example(FIXED | {"size": (2, 3), "groups": 1, "group_in": 24, "group_out": 48, "batch": 18})  # several images at once
 @example(
     FIXED | {"size": (9, 34), "groups": 2, "group_in": 12, "group_out": 16, "strides": (2, 2)}
 )  # three taps at once
@@ -106,7 +104,7 @@ def test_convolution_equals_numpy(case):
 @given(CASE)
 @example(FIXED | {"size": (5, 70), "groups": 1, "group_in": 136, "group_out": 72})  # several ranges of channels
 @example(FIXED | {"size": (33, 34), "groups": 2, "group_in": 20, "group_out": 36})  # several blocks of tiles, odd ends
-@example(FIXED | {"size": (2, 3), "groups": 1, "group_in": 24, "group_out": 48, "batch": 18})  # pictures of two tiles
+@example(FIXED | {"size": (2, 3), "groups": 1, "group_in": 24, "group_out": 48, "batch": 18})  # images of two tiles
 @example(FIXED | {"size": (4, 4), "groups": 1, "group_in": 520, "group_out": 8})  # inputs of many bytes
 @example(FIXED | {"size": (5, 5), "groups": 2, "group_in": 14, "group_out": 16})  # vectors of eight, four and one
 @example(FIXED | {"size": (4, 4), "groups": 1, "group_in": 16, "group_out": 16, "batch": 0})
@@ -125,7 +123,7 @@ def test_winograd_equals_numpy(case):
 )
 @example(FIXED | {"size": (4, 4), "group_in": 16, "group_out": 16, "batch": 0})
 def test_convolution_in_place_equals_numpy(case):
-    """Kernels of 1 x 1 without padding, whose tiles reach from picture to picture, and others, place by place."""
+    """Kernels of 1 x 1 without padding, whose tiles reach from image to image, and others, place by place."""
     case |= {"groups": 1, "strides": (1, 1)}
     pads = ((0, 0), (0, 0)) if case["kernel_size"] == (1, 1) else case["pads"]
     check_convolution(case, Geometry(1, (1, 1), pads, in_place=True))
@@ -171,7 +169,7 @@ def test_transposed_convolution_is_the_transpose_of_the_convolution(strides, win
 
 @pytest.mark.parametrize("scales", [(1.0, 1.0, 1.0), (1e3, 1e-3, 1.0), (1.0, 1e-4, 1e4)])
 def test_winograd_is_about_as_exact_as_the_direct_sum(scales):
-    """In float64, on channels of very different size and pictures far from zero, as an activation may be."""
+    """In float64, on channels of very different size and images far from zero, as an activation may be."""
     rng = np.random.default_rng(0)
     x = (rng.normal(size=(2, 18, 18, 64)) * np.resize(scales, 64) + 3.0).astype(np.float32)
     kernel, cotangent = (rng.normal(size=size).astype(np.float32) for size in [(3, 3, 64, 32), (2, 18, 18, 32)])

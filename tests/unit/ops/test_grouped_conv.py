@@ -120,7 +120,7 @@ def test_pointwise_convolution_is_a_matrix_product_for_each_group(groups, paddin
 # (pixels of a side, groups, channels of a group in and out, convolutions, groups inside each of them)
 GPU_CASES = {
     "as wide inside as outside: native": (17, 3, 2, 2, 1, 3),
-    "small picture: native": (16, 3, 2, 1, 1, 3),
+    "small image: native": (16, 3, 2, 1, 1, 3),
     "one dense block": (17, 3, 2, 1, 1, 1),
     "blocks of at most 256 channels": (17, 4, 80, 1, 2, 1),
     "a group wider than a block": (17, 2, 260, 1, 2, 1),

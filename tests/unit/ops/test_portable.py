@@ -23,7 +23,7 @@ OPERATIONS = {
     "convolution": lambda: grouped_conv(
         drawn(2, 16, 16, 32), drawn(3, 3, 8, 16), drawn(16), groups=4, strides=(2, 2), padding=((0, 1), (0, 1))
     ),
-    "bias for each picture": lambda: grouped_conv(drawn(2, 8, 8, 8), drawn(1, 1, 4, 8), drawn(2, 8), groups=2),
+    "bias for each image": lambda: grouped_conv(drawn(2, 8, 8, 8), drawn(1, 1, 4, 8), drawn(2, 8), groups=2),
     "upsampling": lambda: upsample_conv(drawn(2, 16, 16, 8), drawn(3, 3, 8, 4), drawn(4)),
     "normalisation": lambda: group_norm(drawn(2, 8, 8, 8), drawn(8), drawn(8), groups=2, silu=True),
 }

@@ -31,7 +31,7 @@ def one_of_two(monkeypatch):
 @pytest.mark.parametrize(
     ("error", "status", "said"),
     [
-        (DataError("x.png: no picture"), 2, "x.png: no picture"),
+        (DataError("x.png: no image"), 2, "x.png: no image"),
         (InUseError("runs/x: in use"), 75, "runs/x: in use"),
         (OSError(28, "No space left on device"), 2, "[Errno 28] No space left on device"),
         (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
@@ -67,4 +67,4 @@ def test_what_is_said_of_a_lost_process(one_of_two):
 
 def test_alone_an_error_is_an_error():
     with pytest.raises(DataError), processes.ending_together(StopRequest()):
-        raise DataError("x.png: no picture")
+        raise DataError("x.png: no image")

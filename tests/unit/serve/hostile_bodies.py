@@ -183,7 +183,7 @@ def with_private(at, content, length=None, kind="SQ"):
 
 NESTED = element(9, 0x1001, "SQ", b"", 2**32 - 1) + ITEM + b"\xff" * 4
 BODIES = {
-    # Pictures
+    # Images
     "a PNG with a page behind its mark": lambda at: SOME + SCRIPT.encode() * 20,
     "a PNG without pixels": lambda at: png_chunks(),
     "a PNG with too few rows": lambda at: png_chunks((b"IDAT", rows(3))),
@@ -217,7 +217,7 @@ BODIES = {
     "a BMP of a negative width": lambda at: bmp(-5, 5),
     "a BMP of 5 bits": lambda at: bmp(5, 5, 5),
     "a BMP that is a text": lambda at: b"BM" + SCRIPT.encode() * 20,
-    # What is no picture
+    # What is no image
     "a cut GIF": lambda at: b"GIF89a\xff\xff\xff\xff" + bytes(20),
     "a WebP": lambda at: b"RIFF\x24\0\0\0WEBPVP8 " + bytes(40),
     "a PDF": lambda at: b"%PDF-1.7\n/JS (app.alert(1))" + bytes(40),

@@ -1,4 +1,4 @@
-"""Pictures that the tests of the server send, the network whose masks are known, and a server that is ready."""
+"""Images that the tests of the server send, the network whose masks are known, and a server that is ready."""
 
 import io
 import time
@@ -25,7 +25,7 @@ def decoded(data):
 
 
 def half(rows=SIZE // 2, size=SIZE):
-    """A picture at the size of the network, white in its first rows, and black."""
+    """An image at the size of the network, white in its first rows, and black."""
     pixels = np.zeros((size, size, 3), np.uint8)
     pixels[:rows] = 255
     return pixels

@@ -92,7 +92,7 @@ def test_a_nifti_volume_and_a_zip_of_dicom_files(client, tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         for path in (tmp_path / "in").iterdir():
             archive.write(path, f"secret^name/{path.name}")
-        archive.writestr("readme.txt", "no picture")
+        archive.writestr("readme.txt", "no image")
     (result,) = client.post("/segment", content=(tmp_path / "x.zip").read_bytes()).json()["networks"]
     assert len(result["slices"]) == 2 and set(result["files"]) == {"dicom-seg", "nifti"}
 
@@ -135,7 +135,7 @@ def test_how_a_slice_is_shown_and_lies(client, tmp_path):
 
 
 def series_of_windows(folder):
-    """A picture three times, with windows of its own each, as MR has them."""
+    """An image three times, with windows of its own each, as MR has them."""
     values = np.tile(np.linspace(0, 1000, 12).astype(int), (10, 1))
     for number, (centre, width) in enumerate(((0, 800), (100, 400), (400, 1600))):
         place = {"place": (0, 0, 2.5 * number), "number": number, "WindowCenter": centre, "WindowWidth": width}
@@ -269,6 +269,6 @@ def test_files_of_two_patients_are_refused_with_what_differs(client, tmp_path):
     answer = client.post("/segment", files=sent)
     assert answer.status_code == 422 and "4711" not in answer.text
     assert answer.json()["error"] == (
-        "The upload holds 2 pictures that share SeriesInstanceUID and differ in the patient (PatientID, PatientName, "
+        "The upload holds 2 images that share SeriesInstanceUID and differ in the patient (PatientID, PatientName, "
         "PatientBirthDate); send them one by one."
     )

@@ -1,4 +1,4 @@
-"""One annotator is drawn for each picture and pass, on the device too."""
+"""One annotator is drawn for each image and pass, on the device too."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The pictures of a run: each file is read once, and what cannot be used is named with all others."""
+"""The images of a run: each file is read once, and what cannot be used is named with all others."""
 
 import hashlib
 import struct
@@ -20,7 +20,7 @@ SIZE = 4
 
 
 class Pictures:
-    """Pictures that count how often they are read; those in `broken` cannot be."""
+    """Images that count how often they are read; those in `broken` cannot be."""
 
     name = "pictures"
 
@@ -42,14 +42,14 @@ class Pictures:
 
 
 def digests_of(source, rows):
-    """SHA-256 of the shape as three little-endian numbers, the picture and the mask, done independently."""
+    """SHA-256 of the shape as three little-endian numbers, the image and the mask, done independently."""
     head = struct.pack("<QQQ", SIZE, SIZE, 3)
     parts = {row: head + source.images[row].tobytes() + source.masks[row].tobytes() for row in rows}
     return {source.ids[row]: hashlib.sha256(part).hexdigest() for row, part in parts.items()}
 
 
 def pictures_of(source):
-    """The same of the picture alone."""
+    """The same of the image alone."""
     head = struct.pack("<QQQ", SIZE, SIZE, 3)
     return {
         name: hashlib.sha256(head + one.tobytes()).hexdigest()

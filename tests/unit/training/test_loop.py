@@ -57,7 +57,7 @@ def test_half_a_run_and_the_other_half_are_a_run_to_the_bit(plain, tmp_path):
 @on_cpu
 @pytest.mark.slow
 def test_reading_as_it_goes_and_a_signal_change_nothing(reference, tmp_path, monkeypatch, capsys):
-    """The pictures are read from the source (resident_bytes=0), Ctrl-C comes in step 6, between two checkpoints."""
+    """The images are read from the source (resident_bytes=0), Ctrl-C comes in step 6, between two checkpoints."""
     report = loop.Reporter.training
 
     def interrupted(self, step, values):

@@ -1,4 +1,4 @@
-"""The masks that the average of the weights gives pictures without one, and their part in a training step, by hand."""
+"""The masks that the average of the weights gives images without one, and their part in a training step, by hand."""
 
 import flax.linen as nn
 import jax
@@ -51,7 +51,7 @@ def test_the_weight_rises_and_is_the_share_of_sure_pixels():
 
 
 def loss_of(logits, truth, valid):
-    """Cross-entropy and soft Dice of one picture over its valid pixels, float64."""
+    """Cross-entropy and soft Dice of one image over its valid pixels, float64."""
     entropy = np.logaddexp(0, logits) - logits * truth
     probability = valid / (1 + np.exp(-logits))
     overlap = (probability * truth * valid).sum()

@@ -78,7 +78,7 @@ def test_the_folder_is_held_from_the_first_file_to_the_last(tmp_path, monkeypatc
 
 
 def test_one_that_began_and_ended_meanwhile_is_not_written_over(plain, tmp_path, monkeypatch):
-    """Before the folder is there, nothing holds it: another training makes it while this one looks at its pictures."""
+    """Before the folder is there, nothing holds it: another training makes it while this one looks at its images."""
     workdir = tmp_path / "run"
 
     read = setup.read_pictures

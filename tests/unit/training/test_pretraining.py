@@ -32,7 +32,7 @@ def test_the_loss_is_the_squared_error_of_the_noise():
     )
     noisy = np.sqrt(0.95) * image + np.sqrt(0.05) * noise
     np.testing.assert_allclose(found, ((3.0 * noisy + 0.25 - noise) ** 2).mean(axis=(1, 2, 3)), rtol=1e-5)
-    # A network that knows the picture gives the noise, and no other scale of it does.
+    # A network that knows the image gives the noise, and no other scale of it does.
     exact = process.losses(
         lambda params, x: (x - np.sqrt(GAMMA) * image) / np.sqrt(1 - GAMMA), None, None, image, noise, None
     )
@@ -41,7 +41,7 @@ def test_the_loss_is_the_squared_error_of_the_noise():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Seven smooth pictures of its own, and one of each split of the phantoms."""
+    """Seven smooth images of its own, and one of each split of the phantoms."""
     place = tmp_path_factory.mktemp("pictures")
     for number in range(7):
         pixels = np.random.default_rng(number).integers(0, 256, (6, 6, 3), np.uint8)
@@ -76,11 +76,11 @@ def made(folder, tmp_path_factory):
 
 def test_it_learns_from_all_pictures_but_those_of_validation_and_test(made):
     file, lines = made
-    told = "1 of 10 unlabelled pictures are of the {0} split and left out: of_{0}.png".format
+    told = "1 of 10 unlabelled images are of the {0} split and left out: of_{0}.png".format
     assert told("val") in lines and told("test") in lines and not any("of_train" in line for line in lines)
     # Of each of the 3 x 2 blocks 4 arrays and 2 of the way up; the head has 24 and the last layer of the trunk 2.
     assert any(
-        line.startswith("trunk_ddim: pre-trains 26 of 52 arrays on 8 pictures at 16 x 16; ")
+        line.startswith("trunk_ddim: pre-trains 26 of 52 arrays on 8 images at 16 x 16; ")
         and line.endswith("anew: head, trunk.conv_out")
         for line in lines
     )
@@ -97,7 +97,7 @@ def test_a_training_begins_with_the_same_arrays_to_the_bit(made):
     fresh = create_state(model, create_optimiser(lambda step: 1.0), SIZE, seed=1)
     initial = load_weights(file, model, SIZE)
     assert initial.description == (
-        f"starts from step 60 of {file}, pre-trained on 8 pictures without masks: 26 of 52 arrays; these are new: "
+        f"starts from step 60 of {file}, pre-trained on 8 images without masks: 26 of 52 arrays; these are new: "
         "head, trunk.conv_out"
     )
     started = start_from(fresh, initial)

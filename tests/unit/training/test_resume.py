@@ -49,7 +49,7 @@ def test_a_cosine_run_is_trained_longer_at_its_last_rate_if_that_is_said():
     check({}, {})
     check({}, {"steps": 20, "schedule_steps": 12})
     check({"steps": 20, "schedule_steps": 12}, {"steps": 30, "schedule_steps": 12})
-    in_epochs = {"steps": 0, "epochs": 6.0}  # 6 passes over 12 pictures in batches of 8 are 9 steps
+    in_epochs = {"steps": 0, "epochs": 6.0}  # 6 passes over 12 images in batches of 8 are 9 steps
     check(in_epochs, {"steps": 20, "schedule_steps": 9})
     longer = r"To train longer at its last learning rate, add --config.train.schedule_steps=%d\."
     with pytest.raises(ConfigError, match=rf"\(train.steps: 12 there, 20 now\).*{longer % 12}"):

@@ -20,7 +20,7 @@ def test_pairs_whose_pixels_changed_are_refused_by_name(tmp_path, monkeypatch):
     saved = {"data": {FIELD: digest_of(BEFORE)}}
     write_pixels(tmp_path, BEFORE, {})
     check_same_pixels(saved, dict(reversed(BEFORE.items())), tmp_path, refuse=True)
-    with pytest.raises(ConfigError, match=r"picture or mask of b,c \(1 of 3 pairs\) changed since.*same_pixels=false"):
+    with pytest.raises(ConfigError, match=r"image or mask of b,c \(1 of 3 pairs\) changed since.*same_pixels=false"):
         check_same_pixels(saved, NOW, tmp_path, refuse=True)
     said = []
     monkeypatch.setattr(logging, "warning", lambda text, *values: said.append(text % values))
@@ -33,7 +33,7 @@ def test_pairs_whose_pixels_changed_are_refused_by_name(tmp_path, monkeypatch):
 def test_without_the_table_they_are_refused_without_names(tmp_path, content):
     if content is not None:
         (tmp_path / "pixels.csv").write_bytes(content)
-    with pytest.raises(ConfigError, match="picture or mask of some pairs changed since"):
+    with pytest.raises(ConfigError, match="image or mask of some pairs changed since"):
         check_same_pixels({"data": {FIELD: digest_of(BEFORE)}}, NOW, tmp_path, refuse=True)
 
 

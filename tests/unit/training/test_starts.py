@@ -1,4 +1,4 @@
-"""The start of a run: what it refuses before anything is written, and what it makes of its pictures."""
+"""The start of a run: what it refuses before anything is written, and what it makes of its images."""
 
 import csv
 import hashlib
@@ -69,7 +69,7 @@ def test_empty_windows_are_trained_on_and_are_no_pictures_of_the_data_set(tmp_pa
     assert train(config, tmp_path / "run") == 2
     said = capsys.readouterr().err
     assert "2 training and 1 validation images" in said
-    assert "2 parts of training pictures without a structure beside them" in said and "; 2 were wanted" in said
+    assert "2 parts of training images without a structure beside them" in said and "; 2 were wanted" in said
     found = CheckpointStore(tmp_path / "run/checkpoints").metadata(2)["data"]
     assert (found["train_examples"], found["train_ids_sha256"]) == (2, hashlib.sha256(b"a\nb").hexdigest())
     pixels = (tmp_path / "run/pixels.csv").read_text().splitlines()[1:]
@@ -95,7 +95,7 @@ def test_erased_pictures_are_trained_on_and_told_of(tmp_path, capsys):
     assert train(config, tmp_path / "run") == 1
     names = [line.split(",")[0] for line in (tmp_path / "run/pixels.csv").read_text().splitlines()[1:]]
     assert names[:2] == ["a", "a//erased"] and "b//erased" in names and sum("//repaired" in name for name in names) == 1
-    told = "2 training pictures with their structures erased beside them, and an empty mask; 2 were wanted; 1 repaired"
+    told = "2 training images with their structures erased beside them, and an empty mask; 2 were wanted; 1 repaired"
     assert told in capsys.readouterr().err
 
 
@@ -160,8 +160,8 @@ def test_a_picture_that_is_trained_on_and_validated_is_told(tmp_path, monkeypatc
             Image.fromarray(pixels).save(tmp_path / f"data/images/{name}.png")
         train(config, tmp_path / f"run{told}")
         said = capsys.readouterr()
-        assert ("1 pictures are in more than one split: scores on them are too good" in said.out + said.err) is told
-        # The digests of the pictures that are trained on, and of no others, are kept.
+        assert ("1 images are in more than one split: scores on them are too good" in said.out + said.err) is told
+        # The digests of the images that are trained on, and of no others, are kept.
         with open(tmp_path / f"run{told}/pixels.csv", newline="") as file:
             rows = {row["id"]: row["trained_on"] for row in csv.DictReader(file)}
         trained = {picture_digest(read_image(tmp_path / f"data/images/{name}.png")).hexdigest() for name in "ab"}

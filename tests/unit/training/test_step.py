@@ -138,7 +138,7 @@ def test_randomness_is_a_function_of_seed_step_and_position():
         beside = drawn(image, mask, **same)
         jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[:4], b[:4]), first, beside)
 
-    # The same picture at every place, at other steps and with another seed: nothing comes twice.
+    # The same image at every place, at other steps and with another seed: nothing comes twice.
     alike = np.repeat(images[:1], 8, axis=0), np.repeat(masks[:1], 8, axis=0)
     runs = [drawn(*alike, devices=ONE, seed=seed, step=step) for seed, step in ((5, 7), (5, 8), (6, 7))]
     noises = np.concatenate([run["noise"].reshape(8, -1) for run in runs])

@@ -15,7 +15,7 @@ ROWS = [0, 2, 3, 4, 6]  # five of seven, evenly: 0, 1.5, 3, 4.5, 6, halves to th
 
 
 class Pictures:
-    """Seven pictures."""
+    """Seven images."""
 
     name = "pictures"
 
@@ -95,7 +95,7 @@ def test_a_network_of_one_pass_against_numpy():
 
 @pytest.mark.parametrize(("batches", "whole"), [(0, False), (2, False), (3, True)])
 def test_what_is_given_up_ends_before_the_next_batch(batches, whole):
-    """Five pictures, two at a time: asked before each of three batches."""
+    """Five images, two at a time: asked before each of three batches."""
     answers = iter([False] * batches + [True])
     result = validator(ReadsRed(), batch_size=2)({"gain": jnp.float32(1.0)}, given_up=lambda: next(answers))
     assert (result is not None) is whole
@@ -119,7 +119,7 @@ def test_the_noise_and_the_timesteps_are_the_same_every_time():
     assert other_batches.loss == pytest.approx(once.loss, rel=1e-6)
     np.testing.assert_allclose(other_batches.probabilities, once.probabilities, atol=1e-6)
     assert other_seed.loss != once.loss
-    assert len(np.unique(once.probabilities[:, 0, 0])) == 4  # noise of its own for each picture
+    assert len(np.unique(once.probabilities[:, 0, 0])) == 4  # noise of its own for each image
 
 
 class TellsTime(nn.Module):

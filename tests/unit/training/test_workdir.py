@@ -81,7 +81,7 @@ def dangling(name):
 REFUSED = {
     "another seed": (None, {"seed": 4}, "seed: 3 there, 4 now"),
     "another rate": (None, {"learning_rate": 0.5}, "train.learning_rate"),
-    "other pictures": (None, {"counts": {"train": 13, "val": 5, "test": 1}}, "data.counts.train: 12 there, 13 now"),
+    "other images": (None, {"counts": {"train": 13, "val": 5, "test": 1}}, "data.counts.train: 12 there, 13 now"),
     "a shorter warm-up": (None, {"warmup_steps": 1}, "train.warmup_steps"),
     "a field that cannot work": (None, {"batch_size": 0}, "train.batch_size is 0"),
     "damage": (damaged, {}, "No intact checkpoint is left"),

@@ -138,7 +138,7 @@ def test_an_evaluation_asks_where_the_pictures_lie_and_where_to_write(forged, fi
     with pytest.raises(InputError, match=r"beside which nothing is written; give --output DIR"):
         evaluate_checkpoint(file)
     path = forged(data=config()["data"] | {"name": "folder", "root": ""})
-    with pytest.raises(InputError, match=r"does not say where its pictures lie; give --data-root DIR"):
+    with pytest.raises(InputError, match=r"does not say where its images lie; give --data-root DIR"):
         evaluate_checkpoint(path, output_dir=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
