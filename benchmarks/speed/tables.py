@@ -102,7 +102,7 @@ def archive(root: Path) -> str:
 
     columns = {
         "network": "{network}",
-        "images": "{images:,} of {picture_size} x {picture_size}",
+        "images": "{pictures:,} of {picture_size} x {picture_size}",
         "device": "{device}",
         "images a second": "{images_per_second:.1f}",
         "waited": "{waited_share:.1%}",

@@ -23,7 +23,7 @@ from ddim_jax.inference.calibration import (
 from ddim_jax.inference.packing import pack
 from ddim_jax.inference.unlikeness import PICTURES_NEEDED, Reference, fit_reference
 from ddim_jax.labels import Labels
-from ddim_jax.metrics import pictures_needed
+from ddim_jax.metrics import DoubtScale, pictures_needed
 from ddim_jax.runtime.atomic import check_place
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.sampling_options import SamplingOptions
@@ -70,9 +70,9 @@ class Judgement(NamedTuple):
         return COVERAGE if self.calibration is None else self.calibration.coverage
 
     @property
-    def doubt_temperature(self) -> float:
-        """The temperature at which doubts are told; 1 without a calibration."""
-        return 1.0 if self.calibration is None else self.calibration.doubt_temperature
+    def doubt(self) -> DoubtScale | None:
+        """That of the calibration; None for doubts as the network has them."""
+        return None if self.calibration is None else self.calibration.doubt
 
     def save(self, segmenter: Segmenter, options: SamplingOptions, output_dir: Path) -> Path:
         """Keeps a new one: in the run of the checkpoint, or in a copy of the packed weights; returns the file."""

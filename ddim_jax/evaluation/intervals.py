@@ -22,7 +22,7 @@ from ddim_jax.metrics import (
     conformal_quantile,
     dice_score,
     expected_calibration_error,
-    fit_doubt_temperature,
+    fit_doubt,
     fit_temperature,
 )
 
@@ -58,10 +58,13 @@ def calibrate(
     about = {"dataset": source.name, "split": split, "images": len(results), "ids_sha256": ids_digest(source)}
     if len(set(groups)) < len(groups):
         about["groups"] = len(set(groups))
-    doubt_temperature = fit_doubt_temperature(
-        [result.logits_by_mask for result in results], [1 - result.scores["mean"].dice for result in results]
+    doubt = fit_doubt(
+        [[said.doubt for said in result.statements] for result in results],
+        [[said.area > 0 for said in result.statements] for result in results],
+        [[true_area(_score(result, number)) > 0 for number in range(labels.count)] for result in results],
+        [1 - result.scores["mean"].dice for result in results],
     )
-    return Calibrated(coverage, tuple(quantiles), fit_temperature(_logits(results)), about, doubt_temperature)
+    return Calibrated(coverage, tuple(quantiles), fit_temperature(_logits(results)), about, doubt)
 
 
 def summarise_bounds(
@@ -83,8 +86,10 @@ def summarise_bounds(
         "classes": {name: _of_class(results, number, calibration) for number, name in enumerate(labels.class_names)},
     }
     if calibration is not None:
-        names = ("temperature", "doubt_temperature")
-        found["calibration"] = dict(calibration.about) | {name: getattr(calibration, name) for name in names}
+        found["calibration"] = dict(calibration.about) | {
+            "temperature": calibration.temperature,
+            "doubt": None if calibration.doubt is None else calibration.doubt.as_record(labels),
+        }
         found["same_pictures"] = calibration.about["ids_sha256"] == ids_digest(source)
         found["ece"] = {
             name: expected_calibration_error(calibration_at(counts, temperature))

@@ -163,7 +163,7 @@ def _scored(
         ensemble=work.options.ensemble,
         labels=work.first.labels,
         coverage=work.calibrate or judgement.coverage,
-        doubt_temperature=judgement.doubt_temperature,
+        doubt_scale=judgement.doubt,
     )
     results, seconds = [], []
     for number, member in enumerate(work.members):

@@ -19,6 +19,7 @@ from ddim_jax.labels import Labels
 from ddim_jax.metrics import (
     Calibration,
     Counts,
+    DoubtScale,
     Statement,
     calibration_of_classes,
     class_counts,
@@ -26,7 +27,6 @@ from ddim_jax.metrics import (
     class_statements,
     dice,
     logit_counts_of_classes,
-    logit_counts_of_masks,
     measure_classes,
     measure_hypotheses,
 )
@@ -62,9 +62,7 @@ class ImageResult(NamedTuple):
       shape: (H, W) at which it was scored.
       uncertainty: mean over the pixels of the standard deviation of the samples, at the working size, in [0, 0.5].
       doubt: about the mask of the protocol 'mean', by the mean of the samples' probabilities, at the working size, in
-        [0, 1), at the temperature of the calibration (`ddim_jax.metrics.class_doubts`).
-      logits_by_mask: int64 [K, 2, 401], the same pixels by their logit and by that mask
-        (`ddim_jax.metrics.logit_counts_of_masks`).
+        [0, 1): the mean of the classes' (`ddim_jax.metrics.class_doubts`), scaled as a calibration has it.
       calibration: of the pixels of the probability of the protocol 'mean', as it was scored; one for each class.
       scores: by the name of the protocol.
       statements: all that the network says of each class under the protocol 'mean', as it was scored.
@@ -80,7 +78,6 @@ class ImageResult(NamedTuple):
     shape: tuple[int, int]
     uncertainty: float
     doubt: float
-    logits_by_mask: np.ndarray
     calibration: list[Calibration]
     scores: dict[str, Score]
     statements: list[Statement]
@@ -116,7 +113,7 @@ def score_image(
     labels: Labels = Labels(),
     coverage: float = 0.9,
     annotators: np.ndarray | None = None,
-    doubt_temperature: float = 1.0,
+    doubt_scale: DoubtScale | None = None,
     pixel_mm: tuple[float, float] | None = None,
 ) -> ImageResult:
     """Scores the samples of one image under every protocol; calibration and doubt are those of "mean".
@@ -130,7 +127,7 @@ def score_image(
       labels: the classes.
       annotators: uint8 [A, H, W], the masks of several annotators, of the size of `truth`; None for one truth.
       coverage: decides the levels of the probability that make the interval of an area that is not calibrated.
-      doubt_temperature: of the doubt, as a calibration has it.
+      doubt_scale: that of a calibration; None for the doubt as the network has it.
       pixel_mm: of the truth, from row to row and from column to column, for "hd95_mm"; None leaves that out.
 
     Raises:
@@ -141,23 +138,22 @@ def score_image(
         fused = ensemble_probability(samples, protocol, ensemble, labels)
         threshold = ensemble_threshold(protocol, ensemble, labels)
         if protocol.name == "mean":
-            about = mean_probability(samples), threshold_mask(fused, threshold, labels), labels
-            doubts, logits_by_mask = class_doubts(*about), logit_counts_of_masks(*about)
-            shown = doubts if doubt_temperature == 1 else class_doubts(*about, doubt_temperature)
+            doubts = class_doubts(mean_probability(samples), threshold_mask(fused, threshold, labels), labels)
         probability = resized[protocol.name] = resize_unit_map(fused, truth.shape)
         mask = threshold_mask(probability, threshold, labels)
         alone = [protocol_mask(one[np.newaxis], protocol, truth.shape, labels=labels) for one in samples]
         scores[protocol.name] = _score(mask, alone, truth, labels, pixel_mm)
         if protocol.name == "mean":
             statements = class_statements(probability, mask, doubts, coverage, labels, labels.valid(truth))
+            drawn = [said.area > 0 for said in statements]
+            doubt = float(np.mean(doubts)) if doubt_scale is None else doubt_scale.of_image(doubts, drawn)
             if annotators is not None:
                 hypotheses = measure_hypotheses(np.stack(alone), annotators, labels)
     return ImageResult(
         id=name,
         shape=(int(truth.shape[0]), int(truth.shape[1])),
         uncertainty=float(uncertainty(samples).mean(dtype=np.float64)),
-        doubt=float(np.mean(shown)),
-        logits_by_mask=logits_by_mask,
+        doubt=doubt,
         calibration=calibration_of_classes(resized["mean"], truth, labels),
         scores=scores,
         statements=statements,

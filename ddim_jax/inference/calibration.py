@@ -25,7 +25,7 @@ from ddim_jax.config import saved_config
 from ddim_jax.inference.loading import fingerprint
 from ddim_jax.inference.unlikeness import PICTURES_NEEDED, Reference
 from ddim_jax.labels import Labels
-from ddim_jax.metrics import Bounds, Quantiles, calibrated_bounds, check_coverage, class_statements
+from ddim_jax.metrics import Bounds, DoubtScale, Quantiles, calibrated_bounds, check_coverage, class_statements
 from ddim_jax.runtime.atomic import write_json
 from ddim_jax.runtime.values import is_number
 from ddim_jax.sampling_options import SamplingOptions
@@ -43,20 +43,20 @@ class Calibrated(NamedTuple):
       temperature: fitted to the same images (`ddim_jax.metrics.scale_probability`); the bounds do not use it.
       about: where it comes from: "dataset", "split", "images" and "ids_sha256" of the images, and "groups", the
         number of their groups, where there are fewer of these.
-      doubt_temperature: at which the doubt of the same images is what they miss of Dice, on average
-        (`ddim_jax.metrics.fit_doubt_temperature`); 1 of a calibration that an earlier version made.
+      doubt: the scale at which the doubt of the same images is what they miss of Dice, on average
+        (`ddim_jax.metrics.fit_doubt`); None of a calibration that an earlier version made.
     """
 
     coverage: float
     quantiles: tuple[Quantiles, ...]
     temperature: float
     about: Mapping[str, Any]
-    doubt_temperature: float = 1.0
+    doubt: DoubtScale | None = None
 
     def digest(self) -> str:
         """SHA-256 of all that bounds and doubt depend on."""
         parts = [self.coverage, self.quantiles]
-        parts += [] if self.doubt_temperature == 1 else [self.doubt_temperature]
+        parts += [] if self.doubt is None else [self.doubt]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def in_words(self) -> str:
@@ -106,6 +106,7 @@ def calibration_record(
         **found._asdict(),
         "quantiles": dict(zip(segmenter.labels.class_names, quantiles, strict=True)),
         "about": dict(found.about),
+        "doubt": None if found.doubt is None else found.doubt.as_record(segmenter.labels),
         "unlikeness": None if reference is None else reference.as_record(),
         "package_version": ddim_jax.__version__,
     }
@@ -312,10 +313,8 @@ def _parsed(record: Mapping[str, Any], labels: Labels) -> Calibrated:
     about = {name: record["about"][name] for name in ("dataset", "split", "images", "ids_sha256")}
     if "groups" in record["about"]:
         about["groups"] = int(_number(record["about"]["groups"]))
-    doubt_temperature = _number(record.get("doubt_temperature", 1.0))
-    if not doubt_temperature > 0:
-        raise ValueError("no temperature")
-    return Calibrated(record["coverage"], quantiles, _number(record["temperature"]), about, doubt_temperature)
+    doubt = None if record.get("doubt") is None else DoubtScale.from_record(record["doubt"], labels)
+    return Calibrated(record["coverage"], quantiles, _number(record["temperature"]), about, doubt)
 
 
 def _number(value: Any) -> float:

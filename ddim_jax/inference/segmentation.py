@@ -37,8 +37,8 @@ class Segmentation(NamedTuple):
         the larger, the more a person should look at it. It is about the mask of this protocol, ensemble and threshold,
         by the mean of the samples' probabilities as the protocol 'mean' has them, both at the size the network worked
         at: the stretched probability of "paper" and the votes of few samples say nothing of how sure the network is.
-        With a calibrated checkpoint, of the probability at the temperature that makes it right on average on the
-        calibration's images (`ddim_jax.metrics.fit_doubt_temperature`).
+        With a calibrated checkpoint it is scaled so that it is right on average on the calibration's images
+        (`ddim_jax.metrics.DoubtScale`).
       bounds: with a calibrated checkpoint, for each class by its name the interval of its area in pixels and the lowest
         Dice (`ddim_jax.metrics.Bounds`), each made to hold for the calibrated share of images; else empty.
       hypotheses: the whole masks that the samples fall into, the heaviest first; empty where nobody asked for them.
@@ -183,14 +183,15 @@ def fuse(
     fused = ensemble_probability(samples, PROTOCOLS[options.protocol], options.ensemble, labels)
     probability = resize_unit_map(fused, shape)
     mask = threshold_mask(probability, options.threshold, labels)
-    about = mean_probability(samples), threshold_mask(fused, options.threshold, labels), labels
-    doubts = class_doubts(*about)
-    shown = doubts if calibration is None else class_doubts(*about, calibration.doubt_temperature)
+    doubts = class_doubts(mean_probability(samples), threshold_mask(fused, options.threshold, labels), labels)
+    scale = None if calibration is None else calibration.doubt
+    drawn = [bool(labels.of_class(mask, number).any()) for number in range(1, labels.count + 1)]
+    doubt = float(np.mean(doubts)) if scale is None else scale.of_image(doubts, drawn)
     return Segmentation(
         mask=mask,
         probability=probability,
         uncertainty=resize_unit_map(uncertainty(samples), shape),
-        doubt=float(np.mean(shown)),
+        doubt=doubt,
         bounds={} if calibration is None else calibration.bounds(probability, mask, doubts, labels),
         hypotheses=hypotheses_of(samples, shape, options, labels) if hypotheses else (),
     )

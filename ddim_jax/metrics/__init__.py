@@ -13,7 +13,6 @@ from ddim_jax.metrics.classes import (
     class_counts,
     class_doubts,
     logit_counts_of_classes,
-    logit_counts_of_masks,
     measure_classes,
 )
 from ddim_jax.metrics.conformal import (
@@ -28,15 +27,14 @@ from ddim_jax.metrics.conformal import (
     dice_score,
     pictures_needed,
 )
+from ddim_jax.metrics.doubt import DoubtScale, fit_doubt, scale_doubt, soft_dice_uncertainty
 from ddim_jax.metrics.hypotheses import best_dice, d_max, ged, matched_iou, measure_hypotheses, overlaps
 from ddim_jax.metrics.overlap import Counts, confusion_counts, dice, iou, precision, recall
 from ddim_jax.metrics.registered import measure, measure_counts
 from ddim_jax.metrics.risk_coverage import RiskCoverage, risk_coverage
-from ddim_jax.metrics.soft_dice_uncertainty import soft_dice_uncertainty
 from ddim_jax.metrics.surface import hausdorff, hd95
 from ddim_jax.metrics.temperature import (
     calibration_at,
-    fit_doubt_temperature,
     fit_temperature,
     scale_probability,
 )
@@ -45,6 +43,7 @@ __all__ = [
     "Bounds",
     "Calibration",
     "Counts",
+    "DoubtScale",
     "Quantiles",
     "RiskCoverage",
     "Statement",
@@ -65,14 +64,13 @@ __all__ = [
     "dice",
     "dice_score",
     "expected_calibration_error",
-    "fit_doubt_temperature",
+    "fit_doubt",
     "fit_temperature",
     "ged",
     "hausdorff",
     "hd95",
     "iou",
     "logit_counts_of_classes",
-    "logit_counts_of_masks",
     "matched_iou",
     "measure",
     "measure_classes",
@@ -83,6 +81,7 @@ __all__ = [
     "precision",
     "recall",
     "risk_coverage",
+    "scale_doubt",
     "scale_probability",
     "soft_dice_uncertainty",
 ]

@@ -6,10 +6,10 @@ import numpy as np
 
 from ddim_jax.labels import Labels
 from ddim_jax.metrics.calibration import BINS, Calibration, calibration_sums
+from ddim_jax.metrics.doubt import soft_dice_uncertainty
 from ddim_jax.metrics.overlap import Counts, confusion_counts
 from ddim_jax.metrics.registered import measure
-from ddim_jax.metrics.soft_dice_uncertainty import soft_dice_uncertainty
-from ddim_jax.metrics.temperature import bounded_scaled, logit_counts
+from ddim_jax.metrics.temperature import logit_counts
 
 
 def class_counts(prediction: np.ndarray, truth: np.ndarray, labels: Labels = Labels()) -> list[Counts]:
@@ -73,31 +73,19 @@ def logit_counts_of_classes(probability: np.ndarray, truth: np.ndarray, labels: 
     )
 
 
-def class_doubts(
-    probability: np.ndarray, mask: np.ndarray, labels: Labels = Labels(), temperature: float = 1.0
-) -> list[float]:
+def class_doubts(probability: np.ndarray, mask: np.ndarray, labels: Labels = Labels()) -> list[float]:
     """The `soft_dice_uncertainty` of the mask of each class.
 
     Args:
       probability: [h, w] in [0, 1], of several classes [h, w, K].
       mask: uint8 [h, w] as `ddim_jax.labels` has it, what was made of it.
       labels: the classes.
-      temperature: the logit of the probability, bounded by -10 and 10, is divided by it (`fit_doubt_temperature`); at 1
-        the probability stays what it is.
     """
-    probability = probability if temperature == 1 else bounded_scaled(probability, temperature)
-    return [soft_dice_uncertainty(*pair) for pair in _by_class(probability, mask, labels)]
-
-
-def logit_counts_of_masks(probability: np.ndarray, mask: np.ndarray, labels: Labels = Labels()) -> np.ndarray:
-    """int64 [K, 2, 401], `logit_counts` outside and inside the mask of each class; arguments as `class_doubts`."""
-    return np.stack([logit_counts(values, inside) for values, inside in _by_class(probability, mask, labels)])
-
-
-def _by_class(probability: np.ndarray, mask: np.ndarray, labels: Labels) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The probability of each class with the pixels of its mask."""
     maps = probability if labels.several else probability[..., np.newaxis]
-    return ((maps[..., number - 1], labels.of_class(mask, number)) for number in range(1, labels.count + 1))
+    return [
+        soft_dice_uncertainty(maps[..., number - 1], labels.of_class(mask, number))
+        for number in range(1, labels.count + 1)
+    ]
 
 
 def _pairs(prediction: np.ndarray, truth: np.ndarray, labels: Labels) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -5,8 +5,6 @@ the logit of the probability is divided by T. T above 1 makes it less sure; 0.5 
 probability is scaled against all else, with one T.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from ddim_jax.metrics.calibration import BINS, Calibration, bin_numbers
@@ -43,43 +41,6 @@ def fit_temperature(counts: np.ndarray) -> float:
         return float((counts[0] * np.logaddexp(0, scaled) + counts[1] * np.logaddexp(0, -scaled)).sum())
 
     return float(np.exp(minimize_scalar(loss, bounds=np.log(_RANGE), method="bounded").x))
-
-
-def fit_doubt_temperature(counts: Sequence[np.ndarray], missed: Sequence[float]) -> float:
-    """The T from 0.05 to 20 at which images are doubted as much, on average, as they miss of Dice.
-
-    The doubt of an image is the mean of its classes' `soft_dice_uncertainty`, each of the probability with its logit,
-    bounded by -10 and 10, divided by T (`ddim_jax.metrics.class_doubts`).
-
-    Args:
-      counts: of each image int64 [K, 2, 401], `logit_counts` of the probability of each class outside and inside its
-        mask; of one image or more.
-      missed: of each image 1 - its mean Dice, in [0, 1].
-
-    Returns:
-      T; where none reaches what is missed, the one that comes closest.
-    """
-    from scipy.optimize import minimize_scalar  # not at the head: few need it, and it takes long to import
-    from scipy.special import expit
-
-    outside, inside = np.moveaxis(np.stack(counts), 2, 0).astype(np.float64)
-    drawn = inside.sum(-1)
-
-    def difference(log_temperature: float) -> float:
-        scaled = expit(_GRID / np.exp(log_temperature))
-        hit, expected = inside @ scaled, (inside + outside) @ scaled
-        doubts = 1 - (2 * hit + 1) / (expected + drawn + 1)
-        return float(abs(doubts.mean() - np.mean(missed)))
-
-    return float(np.exp(minimize_scalar(difference, bounds=np.log(_RANGE), method="bounded").x))
-
-
-def bounded_scaled(probability: np.ndarray, temperature: float) -> np.ndarray:
-    """`scale_probability` of logits bounded by -10 and 10, those of 0 and 1 among them, as `logit_counts` has them."""
-    from scipy.special import expit  # not at the head: few need it, and it takes long to import
-
-    edge = expit(-_LARGEST)
-    return scale_probability(np.clip(np.asarray(probability, np.float64), edge, 1 - edge), temperature)
 
 
 def scale_probability(probability: np.ndarray, temperature: float) -> np.ndarray:

@@ -7,9 +7,9 @@ terms of the images and masks that they were trained on, which are in the file a
 from pathlib import Path
 
 SHA256: dict[str, str] = {
-    "lung_xray": "dd10697af05183760faa165e389269c01a75efb7cee5c2e21b5c79a4c9391dcb",
-    "polyp": "96e906120b504ad9091ee20d025fa0aaba85523e62cfbda72f84cf6e5747c19f",
-    "skin_lesion": "bf8b047ffbc41e1694d1349f99569152a11715ed4e0be0d48435ae9911df5c3d",
+    "lung_xray": "eea98834a0f7f31c594952c85312d55273bf2ae9d12757edd4455ba8468e40c6",
+    "polyp": "97d86535a01fd12b29c05ce5439f2bd5f53eaf4f473742d82be59c77f730c2f1",
+    "skin_lesion": "3eaecdd74c24bc418706c24f35f9a29e499b3ac09d62fb2f1c2886d4d18f1dce",
 }
 """Name -> SHA-256 of its file, which is checked before anything in it is used."""
 

@@ -81,10 +81,10 @@ def test_missing_and_empty_folders(tmp_path):
     with pytest.raises(DataError, match="nowhere: no such folder"):
         load_dataset("folder", "train", root=tmp_path / "nowhere")
     (tmp_path / "pictures").mkdir()
-    with pytest.raises(DataError, match="has no folder images and no folder masks; it holds images"):
+    with pytest.raises(DataError, match="has no folder images and no folder masks; it holds pictures"):
         load_dataset("folder", "train", root=tmp_path)
     (tmp_path / "images").mkdir()
-    with pytest.raises(DataError, match="has no folder masks; it holds images, images"):
+    with pytest.raises(DataError, match="has no folder masks; it holds images, pictures"):
         load_dataset("folder", "train", root=tmp_path)
     (tmp_path / "masks").mkdir()
     with pytest.raises(DataError, match=r"folder .*images holds no images"):

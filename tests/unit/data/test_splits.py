@@ -198,7 +198,7 @@ def test_a_split_is_kept_later_unless_another_was_written_meanwhile(tmp_path, sa
 def test_few_pictures_or_patients_in_a_split_are_told_of(tmp_path):
     about = DataOptions(tmp_path, cache_dir=tmp_path / "cache", read_only=True)
     numbers, what = divide(about, [str(number) for number in range(16)]).numbers()
-    assert (numbers, what) == ({"train": 14, "val": 1, "test": 1}, "pictures")
+    assert (numbers, what) == ({"train": 14, "val": 1, "test": 1}, "images")
     told = few_in_words(numbers, what)
     assert told.startswith("1 val and 1 test of 16 images: the Dice of fewer than 9 says little, and which step is")
     assert "; label more, or train with data.folds=5" in told and few_in_words(numbers, folds=5).endswith("label more")

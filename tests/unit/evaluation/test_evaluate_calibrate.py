@@ -87,8 +87,9 @@ def test_the_doubt_is_what_the_calibrated_pictures_miss(tmp_path):
     data = source(*[(RIGHT, TOP_HALF)] * 8, *[(RIGHT, EMPTY)] * 2)
     metrics = scored(segmenter, data, tmp_path / "val", "val", calibrate=0.9)
     assert metrics["doubt"]["mean"] == pytest.approx(1 - (2 * 7.2 + 1) / (7.2 + 0.8 + 8 + 1), abs=1e-6)
-    found = metrics["bounds"]["calibration"]["doubt_temperature"]
-    assert found == json.loads((tmp_path / "RUN/calibration.json").read_text())["doubt_temperature"]
+    found = metrics["bounds"]["calibration"]["doubt"]
+    assert found == json.loads((tmp_path / "RUN/calibration.json").read_text())["doubt"]
+    assert found["of_empty"] == {"foreground": 0.5}  # no mask was empty
     after = scored(segmenter, data, tmp_path / "again", "val")
     # Two of the ten masks miss all of their Dice.
     assert after["doubt"]["mean"] == pytest.approx(0.2, abs=2e-3)

@@ -18,11 +18,12 @@ from ddim_jax.inference.records import facts_of
 from ddim_jax.inference.segmentation import fuse
 from ddim_jax.inference.source import summed
 from ddim_jax.labels import Labels
-from ddim_jax.metrics import Quantiles
+from ddim_jax.metrics import DoubtScale, Quantiles
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.sampling_options import SamplingOptions
 
 ABOUT = {"dataset": "lungs", "split": "val", "images": 40, "ids_sha256": "0" * 64}
+TWICE, DAMAGED = DoubtScale(2.0, (0.2,)), "it is damaged"
 CALIBRATED = Calibrated(0.9, (Quantiles(area=10.0, dice=5.0),), 1.5, ABOUT)
 
 
@@ -73,21 +74,31 @@ def test_a_calibrated_doubt_leaves_the_bounds_as_they_are():
     samples[0, :5] = 0.8
     options = SamplingOptions(protocol="mean", ensemble="mean", threshold=0.5)
     plain, calibrated = (
-        fuse(samples, (10, 10), options, calibration=CALIBRATED._replace(doubt_temperature=one)) for one in (1.0, 2.0)
+        fuse(samples, (10, 10), options, calibration=CALIBRATED._replace(doubt=one)) for one in (None, TWICE)
     )
     assert calibrated.bounds == plain.bounds and (calibrated.mask == plain.mask).all()
-    # 50 pixels of each kind: at T = 2 the odds 9 become 3.
-    assert plain.doubt == pytest.approx(1 - (2 * 45 + 1) / (45 + 5 + 50 + 1), abs=1e-6)
-    assert calibrated.doubt == pytest.approx(1 - (2 * 37.5 + 1) / (37.5 + 12.5 + 50 + 1), abs=1e-6)
+    # 50 pixels of each kind: a doubt of 10/101, whose odds of 10 to 91 become 20 to 91.
+    assert plain.doubt == pytest.approx(10 / 101, abs=1e-6)
+    assert calibrated.doubt == pytest.approx(20 / 111, abs=1e-6)
+
+
+@pytest.mark.parametrize("side", [10, 400])
+def test_an_empty_mask_is_doubted_as_often_as_those_were_wrong_whatever_its_size(side):
+    """Without and with doubt of its own, of as many expected pixels at either size."""
+    options = SamplingOptions(protocol="mean", ensemble="mean", threshold=0.5)
+    for expected, doubt in ((0.0, 0.2), (1.0, 1 - 0.8 * 0.5)):
+        samples = np.full((4, side, side), 2 * expected / side**2 - 1, np.float32)
+        found = fuse(samples, (side, side), options, calibration=CALIBRATED._replace(doubt=TWICE))
+        assert not found.mask.any() and found.doubt == pytest.approx(doubt, abs=2e-3)
 
 
 def test_a_calibration_of_an_earlier_version_leaves_the_doubt_as_it_is(segmenter):
     path = save(segmenter)
     record = json.loads(path.read_text())
-    assert record.pop("doubt_temperature") == 1.0
+    assert record.pop("doubt") is None
     path.write_text(json.dumps(record))
     found, _ = load_calibration(segmenter, segmenter.options())
-    assert found == CALIBRATED and found.digest() != found._replace(doubt_temperature=2.0).digest()
+    assert found == CALIBRATED and found.digest() != found._replace(doubt=TWICE).digest()
     # As that version wrote it: a folder of results that was begun then goes on.
     assert found.digest() == hashlib.sha256(b"[0.9, [[10.0, 5.0]]]").hexdigest()
 
@@ -210,7 +221,9 @@ def test_other_weights_have_no_bounds(segmenter):
         (lambda text: text.replace('"area": ', '"area": 1e999, "x": '), "it is damaged"),
         (lambda text: text.replace('"area": ', '"area": true, "x": '), "it is damaged"),
         (lambda text: text.replace('"coverage": 0.9', '"coverage": 1.9'), "it is damaged"),
-        (lambda text: text.replace('"doubt_temperature": 1', '"doubt_temperature": -1'), "it is damaged"),
+        (lambda text: text.replace('"doubt": null', '"doubt": {"odds": -1, "of_empty": {"foreground": 0.5}}'), DAMAGED),
+        (lambda text: text.replace('"doubt": null', '"doubt": {"odds": 1, "of_empty": {"foreground": 2}}'), DAMAGED),
+        (lambda text: text.replace('"doubt": null', '"doubt": {"odds": 1, "of_empty": {}}'), DAMAGED),
         (lambda text: text.replace("foreground", "lung"), "it is damaged"),
         (lambda text: text.replace('"about": {', '"about": 1, "x": {'), "it is damaged"),
         (lambda text: text.replace('"image_size": 16', '"image_size": 8'), "image_size is 16 now and was 8"),
