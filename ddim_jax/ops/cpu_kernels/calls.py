@@ -69,12 +69,16 @@ class Geometry:
 
     def attributes(self) -> dict[str, int]:
         """The attributes of the direct kernels."""
-        return dict(**self.corner(), stride_rows=self.strides[0], stride_columns=self.strides[1])
+        return dict(**self.for_winograd(), stride_rows=self.strides[0], stride_columns=self.strides[1])
 
-    def corner(self) -> dict[str, int]:
+    def for_winograd(self) -> dict[str, int]:
         """The attributes of the kernels of minimal filtering."""
-        (top, _), (left, _) = self.pads
-        return dict(groups=self.groups, top=top, left=left)
+        return dict(**self.zeros(), groups=self.groups)
+
+    def zeros(self) -> dict[str, int]:
+        """The attributes of the kernels in place."""
+        (top, bottom), (left, right) = self.pads
+        return dict(top=top, bottom=bottom, left=left, right=right)
 
     def out_size(self, size: Sequence[int], kernel_size: Sequence[int]) -> tuple[int, ...]:
         sides = zip(size, kernel_size, self.strides, self.pads, strict=True)
@@ -99,12 +103,10 @@ def conv(x: jax.Array, kernel: jax.Array, bias: jax.Array, geometry: Geometry) -
         size = geometry.out_size(x.shape[1:3], kernel.shape[:2])
         shape = (x.shape[0], *size, kernel.shape[-1])
         if geometry.in_place:
-            (top, _), (left, _) = geometry.pads
-            return _call("ddim_jax_in_place_conv", [shape], x, kernel, bias, top=top, left=left)
+            return _call("ddim_jax_in_place_conv", [shape], x, kernel, bias, **geometry.zeros())
         if geometry.winograd:
-            return _call(
-                "ddim_jax_winograd_conv", [shape], x, kernel, bias, **geometry.corner(), transposed=False, doubled=False
-            )
+            attributes = dict(**geometry.for_winograd(), transposed=False, doubled=False)
+            return _call("ddim_jax_winograd_conv", [shape], x, kernel, bias, **attributes)
         return _call("ddim_jax_grouped_conv", [shape], x, kernel, bias, **geometry.attributes())
 
     return _with_vmap(forward, weights=[1])(x, kernel, bias)[0]
@@ -130,11 +132,10 @@ def conv_transposed(
     def forward(y, kernel, bias):
         shape = (y.shape[0], *size, geometry.groups * kernel.shape[2])
         if geometry.in_place and kernel.shape[:2] == (1, 1) and geometry.pads == ((0, 0), (0, 0)):
-            return _call("ddim_jax_in_place_conv", [shape], y, jnp.swapaxes(kernel, 2, 3), bias, top=0, left=0)
+            return _call("ddim_jax_in_place_conv", [shape], y, jnp.swapaxes(kernel, 2, 3), bias, **geometry.zeros())
         if geometry.winograd:
-            return _call(
-                "ddim_jax_winograd_conv", [shape], y, kernel, bias, **geometry.corner(), transposed=True, doubled=False
-            )
+            attributes = dict(**geometry.for_winograd(), transposed=True, doubled=False)
+            return _call("ddim_jax_winograd_conv", [shape], y, kernel, bias, **attributes)
         return _call("ddim_jax_grouped_conv_transposed", [shape], y, kernel, bias, **geometry.attributes())
 
     return _with_vmap(forward, weights=[1])(y, kernel, bias)[0]
@@ -154,7 +155,7 @@ def conv_grad_kernel(
 
     def backward(x, gradient):
         if geometry.winograd:
-            attributes = dict(**geometry.corner(), doubled=doubled)
+            attributes = dict(**geometry.for_winograd(), doubled=doubled)
             return _call("ddim_jax_winograd_conv_grad_kernel", [kernel_shape], x, gradient, **attributes)
         return _call("ddim_jax_grouped_conv_grad_kernel", [kernel_shape], x, gradient, **geometry.attributes())
 
@@ -212,7 +213,7 @@ def doubled_conv(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
 
     def forward(x, kernel, bias):
         shape = (x.shape[0], 2 * x.shape[1], 2 * x.shape[2], kernel.shape[-1])
-        attributes = dict(**_DOUBLED.corner(), transposed=False, doubled=True)
+        attributes = dict(**_DOUBLED.for_winograd(), transposed=False, doubled=True)
         return _call("ddim_jax_winograd_conv", [shape], x, kernel, bias, **attributes)
 
     return _with_vmap(forward, weights=[1])(x, kernel, bias)[0]
@@ -227,7 +228,7 @@ def _doubled_backward(residuals, gradient):
 
     def backward(gradient, kernel, none):
         shape = (gradient.shape[0], *x.shape[-3:])
-        attributes = dict(**_DOUBLED.corner(), transposed=True, doubled=True)
+        attributes = dict(**_DOUBLED.for_winograd(), transposed=True, doubled=True)
         return _call("ddim_jax_winograd_conv", [shape], gradient, kernel, none, **attributes)
 
     dx = _with_vmap(backward, weights=[1])(gradient, kernel, no_bias(x.shape[0]))[0]

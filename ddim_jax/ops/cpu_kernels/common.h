@@ -63,11 +63,28 @@ inline ffi::Error DoNotFit() {
   return ffi::Error::InvalidArgument("the shapes or types of the arrays do not fit each other");
 }
 
-// Is y [batch, H', W', out] what a kernel [kh, kw, in / groups, out] makes of x [batch, H, W, in]?
-inline bool IsConvolution(Sizes x, Sizes kernel, Sizes y, int64_t groups) {
-  return x.size() == 4 && kernel.size() == 4 && y.size() == 4 && groups > 0 && x[0] == y[0] &&
-         std::min({kernel[0], kernel[1], kernel[2], kernel[3]}) > 0 && x[3] == groups * kernel[2] &&
-         y[3] == kernel[3] && kernel[3] % groups == 0;
+inline bool IsSame(Sizes a, Sizes b) { return std::equal(a.begin(), a.end(), b.begin(), b.end()); }
+
+struct Window {  // of a convolution: its strides, and the zeros around an image
+  int64_t stride_rows, stride_columns, top, bottom, left, right;
+};
+
+// The pixels of a convolution's result along one axis of `size` pixels, zeros included.
+inline int64_t OutSize(int64_t size, int64_t kernel, int64_t stride) {
+  return std::max<int64_t>(0, size - kernel + stride) / stride;
+}
+
+// Is y [batch, H', W', out] what a kernel [kh, kw, in / groups, out] makes of x [batch, H, W, in], or of x with every
+// pixel twice in both directions?
+inline bool IsConvolution(Sizes x, Sizes kernel, Sizes y, int64_t groups, const Window& w, bool doubled = false) {
+  if (x.size() != 4 || kernel.size() != 4 || y.size() != 4 || groups < 1 ||
+      std::min({kernel[0], kernel[1], kernel[2], kernel[3]}) < 1 || std::min(w.stride_rows, w.stride_columns) < 1 ||
+      std::min({w.top, w.bottom, w.left, w.right}) < 0)
+    return false;
+  int64_t times = doubled ? 2 : 1;
+  return x[0] == y[0] && x[3] == groups * kernel[2] && y[3] == kernel[3] && kernel[3] % groups == 0 &&
+         y[1] == OutSize(x[1] * times + w.top + w.bottom, kernel[0], w.stride_rows) &&
+         y[2] == OutSize(x[2] * times + w.left + w.right, kernel[1], w.stride_columns);
 }
 
 // Is bias [batch or 1, channels of y], or [batch, 0] for none?

@@ -226,9 +226,12 @@ void ConvolveAnyWidth(ffi::ThreadPool& pool, const Array& x, const Array& kernel
 
 // y = convolution of x + bias; bias is [batch or 1, out channels], or [batch, 0] for none.
 ffi::Error GroupedConv(ffi::ThreadPool pool, Array x, Array kernel, Array bias, Result y, int64_t groups,
-                       int64_t stride_rows, int64_t stride_columns, int64_t top, int64_t left) {
+                       int64_t stride_rows, int64_t stride_columns, int64_t top, int64_t bottom, int64_t left,
+                       int64_t right) {
   auto d = kernel.dimensions();
-  if (!IsConvolution(x.dimensions(), d, y->dimensions(), groups) || !IsBias(bias.dimensions(), y->dimensions()))
+  Window window{stride_rows, stride_columns, top, bottom, left, right};
+  if (!IsConvolution(x.dimensions(), d, y->dimensions(), groups, window) ||
+      !IsBias(bias.dimensions(), y->dimensions()))
     return DoNotFit();
   if (y->element_count() == 0) return ffi::Error::Success();
   Shape out(y->dimensions());
@@ -250,9 +253,10 @@ struct Phase {
 // strides see the same taps, so it is one ordinary convolution for each phase, without the zeros of a dilated gradient.
 ffi::Error GroupedConvTransposed(ffi::ThreadPool pool, Array gradient, Array kernel, Array bias, Result dx,
                                  int64_t groups, int64_t stride_rows, int64_t stride_columns, int64_t top,
-                                 int64_t left) {
+                                 int64_t bottom, int64_t left, int64_t right) {
   auto d = kernel.dimensions();
-  if (!IsConvolution(dx->dimensions(), d, gradient.dimensions(), groups) ||
+  Window window{stride_rows, stride_columns, top, bottom, left, right};
+  if (!IsConvolution(dx->dimensions(), d, gradient.dimensions(), groups, window) ||
       !IsBias(bias.dimensions(), dx->dimensions()))
     return DoNotFit();
   if (dx->element_count() == 0) return ffi::Error::Success();
@@ -271,10 +275,12 @@ ffi::Error GroupedConvTransposed(ffi::ThreadPool pool, Array gradient, Array ker
 XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_grouped_conv, Guarded<GroupedConv>::Call,
                               ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().Arg<Array>().Arg<Array>()
                                   .Ret<Array>().Attr<int64_t>("groups").Attr<int64_t>("stride_rows")
-                                  .Attr<int64_t>("stride_columns").Attr<int64_t>("top").Attr<int64_t>("left"));
+                                  .Attr<int64_t>("stride_columns").Attr<int64_t>("top").Attr<int64_t>("bottom")
+                                  .Attr<int64_t>("left").Attr<int64_t>("right"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_grouped_conv_transposed, Guarded<GroupedConvTransposed>::Call,
                               ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().Arg<Array>().Arg<Array>()
                                   .Ret<Array>().Attr<int64_t>("groups").Attr<int64_t>("stride_rows")
-                                  .Attr<int64_t>("stride_columns").Attr<int64_t>("top").Attr<int64_t>("left"));
+                                  .Attr<int64_t>("stride_columns").Attr<int64_t>("top").Attr<int64_t>("bottom")
+                                  .Attr<int64_t>("left").Attr<int64_t>("right"));
 
 }  // namespace ddim_jax

@@ -135,9 +135,11 @@ void GradientOfThree(const Plane& x, const Plane& gradient, const Block& b, floa
 // The gradient with respect to the kernel. A task sums some of the channels over some of the blocks; the parts are added
 // in their order at the end, so the result does not depend on the number of threads.
 ffi::Error GroupedConvGradKernel(ffi::ThreadPool pool, Array x, Array gradient, Result dk, int64_t groups,
-                                 int64_t stride_rows, int64_t stride_columns, int64_t top, int64_t left) {
+                                 int64_t stride_rows, int64_t stride_columns, int64_t top, int64_t bottom,
+                                 int64_t left, int64_t right) {
   auto d = dk->dimensions();
-  if (!IsConvolution(x.dimensions(), d, gradient.dimensions(), groups)) return DoNotFit();
+  Window window{stride_rows, stride_columns, top, bottom, left, right};
+  if (!IsConvolution(x.dimensions(), d, gradient.dimensions(), groups, window)) return DoNotFit();
   if (x.element_count() == 0 || gradient.element_count() == 0) {
     std::fill_n(dk->typed_data(), dk->element_count(), 0.0f);
     return ffi::Error::Success();
@@ -216,6 +218,7 @@ ffi::Error GroupedConvGradKernel(ffi::ThreadPool pool, Array x, Array gradient, 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_grouped_conv_grad_kernel, Guarded<GroupedConvGradKernel>::Call,
                               ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().Arg<Array>().Ret<Array>()
                                   .Attr<int64_t>("groups").Attr<int64_t>("stride_rows")
-                                  .Attr<int64_t>("stride_columns").Attr<int64_t>("top").Attr<int64_t>("left"));
+                                  .Attr<int64_t>("stride_columns").Attr<int64_t>("top").Attr<int64_t>("bottom")
+                                  .Attr<int64_t>("left").Attr<int64_t>("right"));
 
 }  // namespace ddim_jax

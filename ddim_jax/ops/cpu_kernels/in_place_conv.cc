@@ -6,7 +6,7 @@
 // four pixels with four of its nine taps, and the five that only zeros would meet are left out.
 //
 // Both are the same sum: a tile is the same place of some images, which all meet the same taps; for a kernel of 1 x 1,
-// every pixel counts as an image.
+// every pixel counts as an image, unless zeros lie around the images.
 
 #include <vector>
 
@@ -63,14 +63,16 @@ inline void WithRows(int64_t rows, const Body& tile) {
 
 // y = convolution of x + bias; bias is [batch or 1, out channels], or [batch, 0] for none. A task takes one place of some
 // images, and where there are few such tasks one block of outputs.
-ffi::Error InPlaceConv(ffi::ThreadPool pool, Array x, Array kernel, Array bias, Result y, int64_t top, int64_t left) {
+ffi::Error InPlaceConv(ffi::ThreadPool pool, Array x, Array kernel, Array bias, Result y, int64_t top, int64_t bottom,
+                       int64_t left, int64_t right) {
   auto d = kernel.dimensions();
-  if (!IsConvolution(x.dimensions(), d, y->dimensions(), 1) || !IsBias(bias.dimensions(), y->dimensions()))
+  if (!IsConvolution(x.dimensions(), d, y->dimensions(), 1, {1, 1, top, bottom, left, right}) ||
+      !IsBias(bias.dimensions(), y->dimensions()))
     return DoNotFit();
   if (y->element_count() == 0) return ffi::Error::Success();
   Shape in(x.dimensions()), out(y->dimensions());
   int64_t of_bias = 1;  // rows of a tile that share a line of it
-  if (d[0] == 1 && d[1] == 1 && top == 0 && left == 0) {
+  if (d[0] == 1 && d[1] == 1 && in.height == out.height && in.width == out.width) {  // no zeros on any side
     of_bias = in.height * in.width;
     for (Shape* shape : {&in, &out}) shape->batch *= shape->height * shape->width, shape->height = shape->width = 1;
   }
@@ -119,6 +121,7 @@ ffi::Error InPlaceConv(ffi::ThreadPool pool, Array x, Array kernel, Array bias, 
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_in_place_conv, Guarded<InPlaceConv>::Call,
                               ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().Arg<Array>().Arg<Array>()
-                                  .Ret<Array>().Attr<int64_t>("top").Attr<int64_t>("left"));
+                                  .Ret<Array>().Attr<int64_t>("top").Attr<int64_t>("bottom")
+                                  .Attr<int64_t>("left").Attr<int64_t>("right"));
 
 }  // namespace ddim_jax

@@ -12,6 +12,7 @@
 
 #include <cstdlib>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "common.h"
@@ -42,7 +43,11 @@ int64_t Plane(int64_t size) { return size + 16; }
 // points, 9 are left. On the way back the gradients of its 2 x 2 pixels are added, and the same points cancel.
 bool IsZero(int64_t point, bool doubled) { return doubled && (point / 4 == 2 || point % 4 == 2); }
 
-bool IsThreeByThree(ffi::Span<const int64_t> kernel) { return kernel[0] == 3 && kernel[1] == 3; }
+// A convolution with a kernel of 3 x 3 and, after upsampling, one line of zeros before the image?
+bool IsThreeByThree(Sizes x, Sizes kernel, Sizes y, int64_t groups, const Window& window, bool doubled) {
+  return IsConvolution(x, kernel, y, groups, window, doubled) && kernel[0] == 3 && kernel[1] == 3 &&
+         (!doubled || (window.top == 1 && window.left == 1));
+}
 
 // sums[r][v] (+)= sum over k < count of a[r * row + k * step] * b[k * kBlock + v], for `rows` x kVectors vectors.
 template <int kVectors, bool kAdd>
@@ -199,13 +204,14 @@ void StoreTile(const float* products, int64_t plane, const Tile& tile, const Sha
 // y = convolution of x + bias; bias is [batch or 1, out channels], or [batch, 0] for none. A task takes some tiles and
 // some blocks of outputs of one group.
 ffi::Error WinogradConv(ffi::ThreadPool pool, Array x, Array kernel, Array bias, Result y, int64_t groups, int64_t top,
-                        int64_t left, bool transposed, bool doubled) {
+                        int64_t bottom, int64_t left, int64_t right, bool transposed, bool doubled) {
   auto of_x = x.dimensions(), of_y = y->dimensions(), d = kernel.dimensions();
-  if (!(transposed ? IsConvolution(of_y, d, of_x, groups) : IsConvolution(of_x, d, of_y, groups)) ||
-      !IsThreeByThree(d) || !IsBias(bias.dimensions(), of_y))
+  if (transposed) std::swap(of_x, of_y);
+  if (!IsThreeByThree(of_x, d, of_y, groups, {1, 1, top, bottom, left, right}, doubled) ||
+      !IsBias(bias.dimensions(), y->dimensions()))
     return DoNotFit();
   if (y->element_count() == 0) return ffi::Error::Success();
-  Shape in(of_x), out(of_y);
+  Shape in(x.dimensions()), out(y->dimensions());
   TransformedKernel weights(pool, kernel, groups, transposed);
   if (transposed) top = 2 - top, left = 2 - left;
   bool halved = doubled && transposed;
@@ -261,9 +267,10 @@ ffi::Error WinogradConv(ffi::ThreadPool pool, Array x, Array kernel, Array bias,
 // The gradient with respect to the kernel. A task sums some inputs times some outputs of one group over some of the
 // tiles; the parts are added in their order at the end, so the result does not depend on the number of threads.
 ffi::Error WinogradConvGradKernel(ffi::ThreadPool pool, Array x, Array gradient, Result dk, int64_t groups, int64_t top,
-                                  int64_t left, bool doubled) {
+                                  int64_t bottom, int64_t left, int64_t right, bool doubled) {
   auto d = dk->dimensions();
-  if (!IsConvolution(x.dimensions(), d, gradient.dimensions(), groups) || !IsThreeByThree(d)) return DoNotFit();
+  Window window{1, 1, top, bottom, left, right};
+  if (!IsThreeByThree(x.dimensions(), d, gradient.dimensions(), groups, window, doubled)) return DoNotFit();
   Shape in(x.dimensions()), out(gradient.dimensions());
   Tiles tiles(out);
   int64_t group_in = d[2], group_out = d[3] / groups;
@@ -335,11 +342,11 @@ ffi::Error WinogradConvGradKernel(ffi::ThreadPool pool, Array x, Array gradient,
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_winograd_conv, Guarded<WinogradConv>::Call,
                               ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().Arg<Array>().Arg<Array>()
-                                  .Ret<Array>().Attr<int64_t>("groups").Attr<int64_t>("top").Attr<int64_t>("left")
-                                  .Attr<bool>("transposed").Attr<bool>("doubled"));
+                                  .Ret<Array>().Attr<int64_t>("groups").Attr<int64_t>("top").Attr<int64_t>("bottom")
+                                  .Attr<int64_t>("left").Attr<int64_t>("right").Attr<bool>("transposed").Attr<bool>("doubled"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(ddim_jax_winograd_conv_grad_kernel, Guarded<WinogradConvGradKernel>::Call,
                               ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().Arg<Array>().Ret<Array>()
-                                  .Attr<int64_t>("groups").Attr<int64_t>("top").Attr<int64_t>("left")
-                                  .Attr<bool>("doubled"));
+                                  .Attr<int64_t>("groups").Attr<int64_t>("top").Attr<int64_t>("bottom")
+                                  .Attr<int64_t>("left").Attr<int64_t>("right").Attr<bool>("doubled"));
 
 }  // namespace ddim_jax

@@ -64,21 +64,22 @@ def check_results(results, expected):
         np.testing.assert_array_equal(got, want, err_msg=f"gradient of operand {i - 1}" if i else "value")
 
 
-CASE = st.fixed_dictionaries(
-    {
-        "batch": st.integers(0, 3),
-        "size": st.tuples(st.integers(1, 9), st.integers(1, 9)),
-        "kernel_size": st.tuples(st.integers(1, 5), st.integers(1, 5)),
-        "groups": st.integers(1, 4),
-        "group_in": st.sampled_from([1, 3, 4, 8, 12, 16]),
-        "group_out": st.sampled_from([1, 2, 4, 6, 8, 12, 20, 40]),
-        "strides": st.sampled_from([(1, 1), (1, 1), (2, 2), (3, 2)]),
-        "pads": st.tuples(*[st.tuples(st.integers(0, 3), st.integers(0, 3))] * 2),
-        "bias": st.sampled_from(["none", "channels", "pictures"]),
-        "seed": st.integers(0, 2**16),
-    }
-)
+FIELDS = {
+    "batch": st.integers(0, 3),
+    "size": st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    "kernel_size": st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    "groups": st.integers(1, 4),
+    "group_in": st.sampled_from([1, 3, 4, 8, 12, 16]),
+    "group_out": st.sampled_from([1, 2, 4, 6, 8, 12, 20, 40]),
+    "strides": st.sampled_from([(1, 1), (1, 1), (2, 2), (3, 2)]),
+    "pads": st.tuples(*[st.tuples(st.integers(0, 6), st.integers(0, 6))] * 2),
+    "bias": st.sampled_from(["none", "channels", "pictures"]),
+    "seed": st.integers(0, 2**16),
+}
+CASE = st.fixed_dictionaries(FIELDS)
 FIXED = {"batch": 1, "strides": (1, 1), "pads": ((1, 1), (1, 1)), "kernel_size": (3, 3), "bias": "channels", "seed": 0}
+POINTWISE = FIXED | {"size": (6, 15), "group_in": 20, "group_out": 4, "kernel_size": (1, 1), "bias": "pictures"}
+POINTWISE |= {"batch": 2}
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -115,18 +116,41 @@ def test_winograd_equals_numpy(case):
 
 
 @settings(max_examples=8, deadline=None, derandomize=True)
-@given(CASE)
+@given(st.fixed_dictionaries(FIELDS | {"kernel_size": st.sampled_from([(1, 1), (1, 1), (1, 2), (3, 3), (5, 4)])}))
 @example(FIXED | {"size": (2, 2), "group_in": 24, "group_out": 44, "batch": 4, "bias": "pictures"})
 @example(FIXED | {"size": (1, 2), "group_in": 5, "group_out": 3, "batch": 17})  # tiles that are not full
-@example(
-    FIXED | {"size": (14, 15), "group_in": 20, "group_out": 4, "kernel_size": (1, 1), "bias": "pictures", "batch": 2}
-)
+@example(POINTWISE | {"pads": ((0, 0), (0, 0))})
+@example(POINTWISE | {"pads": ((0, 1), (0, 0))})  # zeros on one side alone
+@example(POINTWISE | {"pads": ((0, 0), (0, 2))})
+@example(POINTWISE | {"pads": ((3, 0), (0, 0))})
+@example(POINTWISE | {"pads": ((0, 0), (1, 0))})
 @example(FIXED | {"size": (4, 4), "group_in": 16, "group_out": 16, "batch": 0})
 def test_convolution_in_place_equals_numpy(case):
     """Kernels of 1 x 1 without padding, whose tiles reach from image to image, and others, place by place."""
     case |= {"groups": 1, "strides": (1, 1)}
-    pads = ((0, 0), (0, 0)) if case["kernel_size"] == (1, 1) else case["pads"]
-    check_convolution(case, Geometry(1, (1, 1), pads, in_place=True))
+    check_convolution(case, Geometry(1, (1, 1), case["pads"], in_place=True))
+
+
+FORMS = {  # images, kernel, groups, strides
+    "1 x 1 in place": ((16, 8, 8, 8), (1, 1, 8, 8), 1, (1, 1)),
+    "1 x 1 in groups": ((2, 8, 8, 8), (1, 1, 4, 8), 2, (1, 1)),
+    "few places": ((4, 2, 2, 8), (3, 3, 8, 8), 1, (1, 1)),
+    "minimal filtering": ((2, 5, 6, 16), (3, 3, 16, 16), 1, (1, 1)),
+    "direct": ((2, 5, 6, 8), (3, 3, 4, 8), 2, (1, 1)),
+    "strides": ((2, 7, 6, 8), (3, 2, 4, 8), 2, (2, 2)),
+}
+
+
+@pytest.mark.parametrize("pads", [((0, 1), (0, 2)), ((5, 0), (0, 4))], ids=str)
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
+def test_every_form_pads_each_side_by_itself(form, pads):
+    x_shape, kernel_shape, groups, strides = form
+    rng = np.random.default_rng(0)
+    x, kernel = whole_numbers(rng, *x_shape), whole_numbers(rng, *kernel_shape)
+    y, pull_back = convolve(x, kernel, groups=groups, strides=strides, pads=pads)
+    cotangent = whole_numbers(rng, *y.shape)
+    own = with_gradients(lambda x, k: grouped_conv(x, k, groups=groups, strides=strides, padding=pads))
+    check_results(own(cotangent, x, kernel), [y, *pull_back(cotangent)])
 
 
 def check_convolution(case, geometry):
@@ -150,10 +174,11 @@ def check_convolution(case, geometry):
     check_results(with_gradients(with_kernels)(cotangent, *operands), expected)
 
 
+@pytest.mark.parametrize("pads", [((1, 1), (0, 2)), ((0, 5), (4, 0))], ids=str)
 @pytest.mark.parametrize(("strides", "winograd"), [((1, 1), False), ((1, 1), True), ((2, 2), False), ((3, 2), False)])
-def test_transposed_convolution_is_the_transpose_of_the_convolution(strides, winograd):
+def test_transposed_convolution_is_the_transpose_of_the_convolution(strides, winograd, pads):
     rng = np.random.default_rng(0)
-    geometry = Geometry(2, strides, ((1, 1), (0, 2)), winograd)
+    geometry = Geometry(2, strides, pads, winograd)
     kernel, bias = whole_numbers(rng, 3, 3 if winograd else 4, 4, 12), whole_numbers(rng, 2, 8)
     like = np.zeros((2, 7, 9, 8), np.float32)
     y = whole_numbers(rng, *jax.eval_shape(lambda x: xla(x, kernel, None, geometry), like).shape)
