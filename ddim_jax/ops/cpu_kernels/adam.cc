@@ -66,18 +66,19 @@ ffi::Error Adam(ffi::ThreadPool pool, Array numbers, ffi::RemainingArgs arrays, 
   size_t count = arrays.size() / 5;
   if (numbers.element_count() < 5 || arrays.size() != 5 * count || results.size() != 4 * count) return DoNotFit();
   std::vector<std::vector<float*>> in(5, std::vector<float*>(count)), out(4, std::vector<float*>(count));
+  std::vector<Sizes> shapes(count);
   std::vector<int64_t> sizes(count);
   for (size_t i = 0; i < arrays.size(); ++i) {
     auto array = arrays.get<ffi::AnyBuffer>(i);
     if (!array.has_value()) return array.error();
-    if (!IsFloat(*array) || (i >= count && sizes[i % count] != int64_t(array->element_count()))) return DoNotFit();
+    if (i < count) shapes[i] = array->dimensions(), sizes[i] = array->element_count();
+    if (!IsFloat(*array) || !IsSame(shapes[i % count], array->dimensions())) return DoNotFit();
     in[i / count][i % count] = array->typed_data<float>();
-    sizes[i % count] = array->element_count();
   }
   for (size_t i = 0; i < results.size(); ++i) {
     auto result = results.get<ffi::AnyBuffer>(i);
     if (!result.has_value()) return result.error();
-    if (!IsFloat(**result) || sizes[i % count] != int64_t((*result)->element_count())) return DoNotFit();
+    if (!IsFloat(**result) || !IsSame(shapes[i % count], (*result)->dimensions())) return DoNotFit();
     out[i / count][i % count] = (*result)->typed_data<float>();
   }
   const float* n = numbers.typed_data();

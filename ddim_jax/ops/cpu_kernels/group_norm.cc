@@ -45,6 +45,11 @@ bool IsNorm(Sizes x, Sizes scale, Sizes bias, int64_t groups) {
          bias.size() == 1 && scale[0] == x[3] && bias[0] == x[3];
 }
 
+// Is an array [batch, groups] of x?
+bool IsOfGroups(Sizes array, Sizes x, int64_t groups) {
+  return array.size() == 2 && array[0] == x[0] && array[1] == groups;
+}
+
 // Calls body(width, channel) so that the widths cover all channels.
 template <typename Body>
 inline __attribute__((always_inline)) void ForChannels(int64_t channels, const Body& body) {
@@ -107,7 +112,11 @@ void ForEach(ffi::ThreadPool& pool, const Layout& l, const Body& body) {
 // off, and 1 / deviation. A pixel near the mean less the rounded mean is exact, so what was cut off is added behind that.
 ffi::Error GroupNorm(ffi::ThreadPool pool, Array x, Array scale, Array bias, Result y, Result means, Result rests,
                      Result inverses, int64_t groups, float eps, bool silu) {
-  if (!IsNorm(x.dimensions(), scale.dimensions(), bias.dimensions(), groups)) return DoNotFit();
+  Sizes d = x.dimensions();
+  if (!IsNorm(d, scale.dimensions(), bias.dimensions(), groups) || !IsSame(y->dimensions(), d) ||
+      !IsOfGroups(means->dimensions(), d, groups) || !IsOfGroups(rests->dimensions(), d, groups) ||
+      !IsOfGroups(inverses->dimensions(), d, groups))
+    return DoNotFit();
   Layout l(x.dimensions(), groups);
   const float* in = x.typed_data();
   std::vector<float> pivot(l.batch * l.channels);
@@ -158,7 +167,12 @@ ffi::Error GroupNorm(ffi::ThreadPool pool, Array x, Array scale, Array bias, Res
 
 ffi::Error GroupNormGrad(ffi::ThreadPool pool, Array x, Array scale, Array bias, Array mean, Array rest,
                          Array inverse, Array gradient, Result dx, Result dscale, Result dbias, int64_t groups, bool silu) {
-  if (!IsNorm(x.dimensions(), scale.dimensions(), bias.dimensions(), groups)) return DoNotFit();
+  Sizes d = x.dimensions();
+  if (!IsNorm(d, scale.dimensions(), bias.dimensions(), groups) || !IsOfGroups(mean.dimensions(), d, groups) ||
+      !IsOfGroups(rest.dimensions(), d, groups) || !IsOfGroups(inverse.dimensions(), d, groups) ||
+      !IsSame(gradient.dimensions(), d) || !IsSame(dx->dimensions(), d) ||
+      !IsSame(dscale->dimensions(), scale.dimensions()) || !IsSame(dbias->dimensions(), bias.dimensions()))
+    return DoNotFit();
   Layout l(x.dimensions(), groups);
   const float *in = x.typed_data(), *dy = gradient.typed_data();
   std::vector<float> centre(l.batch * l.channels), deviation(l.batch * l.channels), cut_off(l.batch * l.channels);
