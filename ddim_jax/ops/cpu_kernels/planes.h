@@ -56,12 +56,15 @@ inline void Pack(const float* x, const Shape& in, int64_t n, int64_t row, int64_
         std::memset(to + p * plane, 0, begin * step * sizeof(float));
         std::memset(to + p * plane + end * step, 0, (columns - end) * step * sizeof(float));
       }
-      const float* pixel = x + ((n * in.height + row + r) * in.width + column + begin) * in.channels + first;
-      for (int64_t c = begin; c < end; ++c, pixel += in.channels) {
+      // A place, not yet a pointer: outside the image it may lie outside the array.
+      int64_t at = ((n * in.height + row + r) * in.width + column + begin) * in.channels + first;
+      for (int64_t c = begin; c < end; ++c, at += in.channels) {
         // The pixels lie too far from each other for the processor to guess the next one.
-        for (int64_t i = 0; i < planes * w; i += kLine) __builtin_prefetch(pixel + kAhead * in.channels + i);
+        uintptr_t ahead = reinterpret_cast<uintptr_t>(x) + (at + kAhead * in.channels) * sizeof(float);
+        for (int64_t i = 0; i < planes * w; i += kLine)
+          __builtin_prefetch(reinterpret_cast<const void*>(ahead + i * sizeof(float)));
         float* target = to + c * step;
-        const float* source = pixel;
+        const float* source = x + at;
         for (int64_t p = 0; p < planes; ++p, target += plane, source += w) {
           int64_t i = 0;
           for (; i + 4 <= w; i += 4) Store<4>(target + i, Load<4>(source + i));
