@@ -102,19 +102,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     allocator.keep_freed_memory()
     about = {"device": describe_host(threads=os.cpu_count())["cpu"], "threads": os.cpu_count()}
     about |= {"package_version": __version__, **provenance()}
-    rows = []
+
+    def add(rows: list[dict[str, Any]]) -> None:  # at once: a run that is stopped leaves what it has
+        rows = [row | about for row in rows]  # those that stay in the file may be of another machine and version
+        write_rows(Path(given.output), RULES, merged(read_rows(Path(given.output)), rows, IDENTITY))
+        for row in rows:
+            took = f"{1e3 * row['median_s']:.4g} ms, {row['times']} times JAX"
+            print(f"{row['network']} {row['size']} {row['by']}: {took}", flush=True)
+
     if given.only in (None, "lung_xray"):
-        rows += measure("lung_xray", load_network("lung_xray", "best", None), given.formats, given.repeats)
+        add(measure("lung_xray", load_network("lung_xray", "best", None), given.formats, given.repeats))
     if given.only in (None, "lightweight_ddim"):
         with tempfile.TemporaryDirectory() as folder:
             save_untrained(Path(folder), "full", 256)
             network = load_network(folder, "latest", None)
             one = {"steps": 1, "samples": 1, "protocol": "mean"}
-            rows += measure("lightweight_ddim", network, given.formats, given.repeats, **one)
-    rows = [row | about for row in rows]  # those that stay in the file may be of another machine and version
-    write_rows(Path(given.output), RULES, merged(read_rows(Path(given.output)), rows, IDENTITY))
-    for row in rows:
-        print(f"{row['network']} {row['size']} {row['by']}: {1e3 * row['median_s']:.4g} ms, {row['times']} times JAX")
+            add(measure("lightweight_ddim", network, given.formats, given.repeats, **one))
     return 0
 
 

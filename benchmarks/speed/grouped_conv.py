@@ -14,6 +14,7 @@ import argparse
 import os
 import statistics
 import time
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -84,22 +85,22 @@ def rows(shapes, batch: int, scale: int, dtype, calls: int):
             }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", required=True, metavar="FILE")
     parser.add_argument("--batch", type=int, default=20)
     parser.add_argument("--scale", type=int, default=1, help="divide the sides of the images by this")
     parser.add_argument("--ordinary", action="store_true", help="without groups")
     parser.add_argument("--dtype", choices=DTYPES, default="bfloat16")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     measured = []
     shapes, calls = (ORDINARY, 3) if given.ordinary else (SHAPES, 10)
+    device = device_in_words(jax.devices()[0], threads=len(os.sched_getaffinity(0)))
+    machine = {"device": device, "jax": jax.__version__, "dtype": given.dtype, **provenance()}
     for row in rows(shapes, given.batch, given.scale, DTYPES[given.dtype], calls):
         print(row, flush=True)
         measured.append(row)
-    device = device_in_words(jax.devices()[0], threads=len(os.sched_getaffinity(0)))
-    machine = {"device": device, "jax": jax.__version__, "dtype": given.dtype, **provenance()}
-    write_json(given.output, {"machine": machine, "rows": measured})
+        write_json(given.output, {"machine": machine, "rows": measured})  # a run that is stopped leaves what it has
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 from segmenters import MixesNoise, config, loaded_network
 
 from benchmarks.speed import exported
@@ -33,3 +34,18 @@ def test_one_network_by_itself_leaves_the_rows_of_the_other(tmp_path, monkeypatc
     rows = json.loads(file.read_text())["rows"]
     assert [row["network"] for row in rows] == ["lung_xray", "lightweight_ddim"]
     assert all("device" in row and row["median_s"] == 2.0 for row in rows)
+
+
+def test_a_run_that_is_stopped_leaves_the_network_that_was_measured(tmp_path, monkeypatch):
+    def measure(name, *_, **given):
+        if name != "lung_xray":
+            raise KeyboardInterrupt
+        return [{"network": name, "size": 64, "by": "onnx", "median_s": 2.0, "times": 1.0}]
+
+    monkeypatch.setattr(exported, "measure", measure)
+    monkeypatch.setattr(exported, "save_untrained", lambda *_: None)
+    monkeypatch.setattr(exported, "load_network", lambda *_: None)
+    file = tmp_path / "exported.json"
+    with pytest.raises(KeyboardInterrupt):
+        exported.main(["--output", str(file)])
+    assert [row["network"] for row in json.loads(file.read_text())["rows"]] == ["lung_xray"]
