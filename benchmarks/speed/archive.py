@@ -1,7 +1,7 @@
 """An archive of many small images segmented by one process: its memory, its speed and how long the device waits.
 
 python -m benchmarks.speed.archive                                                   (20,000 images, a tiny network)
-python -m benchmarks.speed.archive --network recommended --count 400 --size 256      (the speed of configs/fast.py)
+python -m benchmarks.speed.archive --network fast --count 400 --size 256             (that of configs/fast.py)
 
 Generates the images in a temporary folder, segments all of them and a tenth of them as sample.py does, each in a
 process of its own, and adds a row to docs/results/archive.json, in the place of one of the same network, images and
@@ -26,6 +26,7 @@ from benchmarks.machine import ROOT, describe_host, device_in_words, provenance
 from benchmarks.memory import Held, high_water_bytes, reset_high_water
 from benchmarks.result_file import add_row
 from benchmarks.speed.startup import save_untrained
+from benchmarks.speed.tables import growth
 from benchmarks.worker import Worker
 from ddim_jax import Segmenter, __version__
 from ddim_jax.inference import segment_files
@@ -50,7 +51,7 @@ RULES = {
 }
 IDENTITY = ("network", "pictures", "picture_size", "device", "batch_size")
 """Fields that tell one row from another."""
-NETWORKS = {"tiny": "tiny", "recommended": "small"}
+NETWORKS = {"tiny": "tiny", "fast": "small"}
 """The networks of `benchmarks.speed.startup`, by their names here: two levels, and that of configs/fast.py."""
 _WARM = 64  # images that are segmented before memory is measured
 # With an arena for each thread, the peak is a matter of which threads meet, and jumps by 9 MB at a time.
@@ -188,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(
         f"{row['pictures']} images, {row['images_per_second']} a second; the device waited {row['waited_share']:.1%} "
         f"of the time; memory held {row['held_bytes_of_a_tenth'] / 2**20:.0f} MiB for a tenth of them, "
-        f"{row['held_bytes'] / 2**20:.0f} MiB for all, {row['bytes_per_picture']:.0f} bytes an image: {given.output}"
+        f"{row['held_bytes'] / 2**20:.0f} MiB for all, growth: {growth(row)}; {given.output}"
     )
     return 0
 

@@ -2,9 +2,9 @@
 
 python -m benchmarks.speed.startup [--networks full small] [--size 256] [--repeats 5]
 
-Saves a checkpoint of the recommended configuration (configs/fast.py) with random weights, with the network of the paper
-("full") or its own ("small"), and starts sample.py on new images: on one, and on five. The difference is the time of
-four images, and what is left of a call with one is its start. Writes docs/results/startup.json.
+Saves a checkpoint of configs/fast.py with random weights, with the network of the paper ("full") or its own ("small"),
+and starts sample.py on new images: on one, and on five. The difference is the time of four images, and what is left of
+a call with one is its start. Writes docs/results/startup.json.
 """
 
 import argparse
@@ -156,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for network in given.networks:
         row = measure(network, given.size, given.repeats, device)
         print(
-            f"{network}: first call {row['first_call_s']} s, then {row['call_s']} s, of which {row['picture_s']} s a "
+            f"{network}: first call {row['first_call_s']} s, then {row['call_s']} s, of which {row['picture_s']} s an "
             f"image: starts in {row['start_s']} s",
             flush=True,
         )

@@ -94,12 +94,17 @@ def startup(root: Path) -> str:
     return table(columns, read_result(root / "docs" / "results" / "startup.json")["rows"])
 
 
+def _of_many(row: Row, text: str) -> str:
+    return text if row["pictures"] >= _ENOUGH_PICTURES else "too few to tell"
+
+
+def growth(row: Row) -> str:
+    """What memory grows by, of a row of archive.json, in words."""
+    return _of_many(row, f"{row['bytes_per_picture']:.1f} B an image")
+
+
 def archive(root: Path) -> str:
     """Speed and memory of segmenting many files."""
-
-    def many(row: Row, text: str) -> str:
-        return text if row["pictures"] >= _ENOUGH_PICTURES else "too few to tell"
-
     columns = {
         "network": "{network}",
         "images": "{pictures:,} of {picture_size} x {picture_size}",
@@ -110,8 +115,8 @@ def archive(root: Path) -> str:
         "memory": lambda row: mebibytes(row["peak_bytes"]),
         "held for a tenth": lambda row: f"{row['held_bytes_of_a_tenth'] / 2**20:.1f} MiB",
         "for all": lambda row: f"{row['held_bytes'] / 2**20:.1f} MiB",
-        "growth": lambda row: many(row, f"{row['bytes_per_picture']:.1f} B an image"),
-        f"at most {_MOST_GROWTH} B": lambda row: many(row, met(row["bytes_per_picture"] <= _MOST_GROWTH)),
+        "growth": growth,
+        f"at most {_MOST_GROWTH} B": lambda row: _of_many(row, met(row["bytes_per_picture"] <= _MOST_GROWTH)),
         "written": lambda row: f"{row['result_bytes'] / row['pictures'] / 1000:.1f} kB an image",
         "on disk": lambda row: f"{row['result_disk_bytes'] / row['pictures'] / 1000:.1f} kB an image",
         "ten million": lambda row: f"{10_000_000 / row['images_per_second'] / 3600:,.0f} hours",

@@ -73,11 +73,20 @@ def test_a_row_says_what_was_measured(tmp_path, capsys, monkeypatch):
     assert row["result_bytes"] > row["index_bytes"]
     assert row["result_disk_bytes"] % 512 == 0 and row["result_disk_bytes"] != row["result_bytes"]
     assert set(archive.RULES) <= set(row)
-    assert "20 images, " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said.startswith("20 images, ") and "growth: too few to tell; " in said
     monkeypatch.setattr(archive, "measure", lambda *_: row)
     assert archive.main(arguments) == 0
     again = json.loads((tmp_path / "archive.json").read_text())["rows"]
     assert len(again) == 1  # in the place of the first
+
+
+def test_the_growth_of_many_pictures_is_told_as_in_the_table(tmp_path, capsys, monkeypatch):
+    row = dict.fromkeys(archive.IDENTITY, "-") | {"pictures": 20_000, "images_per_second": 1.0, "waited_share": 0.0}
+    row |= {"held_bytes_of_a_tenth": 1, "held_bytes": 2, "bytes_per_picture": 339.94}
+    monkeypatch.setattr(archive, "measure", lambda *_: row)
+    assert archive.main(["--output", str(tmp_path / "archive.json")]) == 0
+    assert "growth: 339.9 B an image; " in capsys.readouterr().out
 
 
 def test_what_is_held_is_without_what_malloc_keeps():

@@ -159,14 +159,17 @@ def test_the_cells_of_the_paper():
 
 
 def test_archives_and_processes(root):
-    row = {"network": "recommended", "pictures": 20_000, "picture_size": 256, "device": "a processor"}
+    row = {"network": "fast", "pictures": 20_000, "picture_size": 256, "device": "a processor"}
     row |= {"images_per_second": 12.5, "waited_share": 0.1001, "peak_bytes": 312 * 2**20, "held_bytes": 301 * 2**20}
     row |= {"held_bytes_of_a_tenth": 300 * 2**20, "bytes_per_picture": 500.4, "result_bytes": 106_000_000}
     row |= {"result_disk_bytes": 163_840_000}
     few = row | {"pictures": 100, "waited_share": 0.021}
     write(root / "docs/results/archive.json", {"rows": [row, few]})
     many, short = render.archive(root).splitlines()[2:]
-    assert "| 12.5 | 10.0% | **missed** | 312 MiB | 300.0 MiB | 301.0 MiB | 500.4 B an image | **missed** |" in many
+    assert (
+        "| fast | 20,000 of 256 x 256 | a processor | 12.5 | 10.0% | **missed** | 312 MiB | 300.0 MiB | 301.0 MiB | 500.4 B an image | **missed** |"
+        in many
+    )
     assert "| 5.3 kB an image | 8.2 kB an image | 222 hours |" in many  # 10,000,000 / 12.5 / 3600
     assert "| 2.1% | met |" in short and short.count("too few to tell") == 2
     training = {"what": "training", "one": 10.0, "two": 18.0, "ratio": 1.8, "ratios": [1.7, 1.9], "batch_of_one": 4}
@@ -229,10 +232,11 @@ def test_a_limit_that_is_missed_is_told(root, part, field, good, bad, told):
 
 def test_what_went_wrong_is_told_one_by_one(root):
     fuzz = {"executions": 8, "unexpected": 1, "offenders": {"mask-0-7": "ValueError: no"}, "measured_in_s": 2.0}
-    fuzz |= {"readers": {"mask": {"executions": 8, "read": 0, "refused": 7, "unexpected": 1}}, "rules": {"n": "inputs"}}
+    counts = {"executions": 8, "read": 0, "refused": 7, "unexpected": 1}
+    fuzz |= {"readers": {"mask": counts, "picture": counts}, "rules": {"n": "inputs"}}
     write(root / "docs/results/faults.json", {"fuzz": fuzz, "kills": {"failed": "status 2: damaged"}})
     told = render.faults_of(root, "fuzz")
-    assert "\n- `mask-0-7: ValueError: no`\n" in told and "\n| mask | 8 | 0 | 7 | 1 |\n" in told
+    assert "\n- `mask-0-7: ValueError: no`\n" in told and "\n| mask | 8 | 0 | 7 | 1 |\n| image | 8 |" in told
     assert "n: inputs" not in told and "| errors other than the ones that are meant for users | 1 | 0 |" in told
     assert "`python -m tests.slow.trials fuzz` measures it again.\n" in told
     assert render.faults_of(root, "flips") == "Not measured.\n"
