@@ -174,12 +174,16 @@ def _supergroups(kernel_shape, groups, strides, padding):
 
 
 def _gpu_lowering(x_shape, kernel_shape, groups, strides, padding):
-    """cuDNN has fast kernels for groups as wide outside as inside; for others, unless small, wide blocks win.
+    """The native convolution for groups as wide outside as inside and for small images, wide blocks for the others.
 
     Measured on an H100 in bfloat16, batch 20, forward / backward in ms (benchmarks/results/
     grouped_conv_h100.json): 256 x 256, 256 -> 128 channels in 32 groups: native 3.9 / 5.1, one dense convolution
     1.0 / 2.1. 64 x 64, 512 -> 256 in 32: native 0.50 / 0.73, supergroups of 128 channels 0.28 / 0.44, dense
     0.27 / 0.55. 16 x 16, 512 -> 512 in 32: native 0.08 / 0.08, dense 0.10 / 0.13.
+
+    Two choices are not borne out by it. 128 -> 128 channels in 16 groups: native 0.636 / 1.046, dense 0.545 / 1.027 at
+    256 x 256, and 0.181 / 0.326, 0.161 / 0.309 at 128 x 128; native was kept, 12 to 17% slower forward. For 512 -> 256
+    channels, blocks of 256, which are used, were not timed.
     """
     group_in, group_out = kernel_shape[-2], kernel_shape[-1] // groups
     if groups == 1:
