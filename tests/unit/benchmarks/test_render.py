@@ -166,10 +166,8 @@ def test_archives_and_processes(root):
     few = row | {"pictures": 100, "waited_share": 0.021}
     write(root / "docs/results/archive.json", {"rows": [row, few]})
     many, short = render.archive(root).splitlines()[2:]
-    assert (
-        "| fast | 20,000 of 256 x 256 | a processor | 12.5 | 10.0% | **missed** | 312 MiB | 300.0 MiB | 301.0 MiB | 500.4 B an image | **missed** |"
-        in many
-    )
+    assert "| fast | 20,000 of 256 x 256 | a processor | 12.5 |" in many
+    assert "| 12.5 | 10.0% | **missed** | 312 MiB | 300.0 MiB | 301.0 MiB | 500.4 B an image | **missed** |" in many
     assert "| 5.3 kB an image | 8.2 kB an image | 222 hours |" in many  # 10,000,000 / 12.5 / 3600
     assert "| 2.1% | met |" in short and short.count("too few to tell") == 2
     training = {"what": "training", "one": 10.0, "two": 18.0, "ratio": 1.8, "ratios": [1.7, 1.9], "batch_of_one": 4}
