@@ -32,6 +32,7 @@ from ddim_jax.registry import MODELS, import_plugins
 from ddim_jax.runtime.errors import CheckpointError, ConfigError, InputError
 from ddim_jax.runtime.remote import refuse_remote
 from ddim_jax.runtime.values import is_whole
+from ddim_jax.sampling_options import check_flips
 from ddim_jax.schema import SCHEMA
 
 _NO_DIFFUSION = ("diffusion.", "sample.sampler")
@@ -143,11 +144,10 @@ def check_config(config: Mapping[str, Any]) -> None:
             raise ConfigError(f"{field} is {steps}; expected 1, since {about['name']} works in one pass")
         if not direct and steps > total:
             raise ConfigError(f"{field} is {steps}; expected at most diffusion.num_train_timesteps, {total}")
-    if sample["flips"] and not data["flips"]:
-        raise ConfigError(
-            "sample.flips is True and data.flips is False: samples would see mirrored images, which training "
-            "never shows; expected both True, or sample.flips=False as well"
-        )
+    try:
+        check_flips("sample.flips", sample["flips"], data)
+    except InputError as error:
+        raise ConfigError(str(error)) from error
     model = spec.create(about["preset"], about["overrides"], labels.channels)
     if data["image_size"] % model.size_multiple:
         raise ConfigError(f"data.image_size is {data['image_size']}; expected a multiple of {model.size_multiple}")

@@ -79,6 +79,24 @@ def one_of(names: Any) -> Callable[[str, Any], str]:
     return check
 
 
+def check_flips(name: str, flips: bool, data: Mapping[str, Any]) -> None:
+    """Refuses mirrored samples of a network that was trained without: where classes are left and right, they change.
+
+    Args:
+      name: of the value, for the message.
+      flips: True if samples see the image mirrored in turn.
+      data: the section `data` of the network's config.
+
+    Raises:
+      InputError: the network never saw a mirrored image.
+    """
+    if flips and not data["flips"]:
+        raise InputError(
+            f"{name} is True and data.flips is False: samples would see mirrored images, which training never shows; "
+            f"expected both True, or {name}=False as well"
+        )
+
+
 check_batch_size = functools.partial(whole(1, 4096), "batch_size")
 """Returns images to one program as int; InputError for what is no whole number or out of range.
 
@@ -112,7 +130,8 @@ class SamplingOptions:
       sampler: a name in `ddim_jax.registry.SAMPLERS`; None for a network without diffusion.
       eta: of DDIM, in [0, 1]: 0 draws no noise in the steps, 1 as much as DDPM. Other samplers have none.
       clip_x0: bound on the estimate of x_0 in each step, above 0; None for no bound.
-      flips: True if the samples see the image in turn as it is, mirrored left to right, top to bottom, and both.
+      flips: True if the samples see the image in turn as it is, mirrored left to right, top to bottom, and both; not
+        of a network that was trained without (`data.flips`).
       size: the size the network works at: "model", the one it was trained at; "native", each image's own;
         "tiles", the one it was trained at, in overlapping tiles of each image at its own size; None for "tiles" of a
         network trained on crops, else "model".
@@ -170,7 +189,7 @@ class SamplingOptions:
         that have none, and another eta or bound for a network that works in one pass: nothing would come of them.
 
         Raises:
-          InputError: a value is out of range; the message names it.
+          InputError: a value is out of range, or cannot work with the checkpoint; the message names it.
           TypeError: there is no option of that name.
         """
         fields = {field.name: field for field in dataclasses.fields(cls)}
@@ -194,6 +213,7 @@ class SamplingOptions:
             may_be_none = ("threshold", "window", *(() if timesteps else ("sampler",)))
             if values[name] is not None or name not in may_be_none:
                 values[name] = field.metadata["check"](name, values[name])
+        check_flips("flips", values["flips"], config["data"])
         whole(1, timesteps or 1)("steps", values["steps"])
         has_eta = timesteps is not None and "eta" in getattr(SAMPLERS.get(sampler), "uses", ())
         if values["eta"] != defaults["eta"] and not has_eta:

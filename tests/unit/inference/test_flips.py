@@ -3,9 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from segmenters import SIZE, picture, red_segmenter, tiny_params, tiny_segmenter
+import pytest
+from segmenters import SIZE, config, picture, red_segmenter, tiny_params, tiny_segmenter
 
 from ddim_jax.preprocessing import image_id, mirrored
+from ddim_jax.runtime.errors import InputError
 from ddim_jax.sampling_options import SamplingOptions
 
 
@@ -52,3 +54,11 @@ def test_the_config_decides_and_the_argument_wins():
     flipping = red_segmenter(flips=True)
     assert flipping.options().flips is True
     assert flipping.options(flips=False).flips is False
+
+
+def test_a_network_that_never_saw_a_mirrored_image_is_not_shown_one():
+    about = config()
+    about["data"]["flips"] = False
+    assert SamplingOptions.create(about).flips is False
+    with pytest.raises(InputError, match=r"^flips is True and data\.flips is False: .*, or flips=False as well$"):
+        SamplingOptions.create(about, flips=True)
