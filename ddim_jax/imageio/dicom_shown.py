@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 TABLE = "table"
+_EXACT = "LINEAR_EXACT"
 _LARGEST = 1e30  # of a slope and an intercept; with values of 32 bits, float32 holds what they give
 
 
@@ -32,6 +33,10 @@ def shown_frame(
     Grey values go through the modality LUT and then the window of `options`, `window`, the file's VOI LUT or window, or
     `limits`, or the range of 99% of the frame's values; 8 bits without any of these stay as they are. MONOCHROME1 is
     inverted. Palettes and YBR become RGB, of which 8 bits are kept.
+
+    Another centre and width change nothing else: the window of `options` is shown by the function of the window that it
+    replaces (PS3.3 C.11.2.1.2 and C.11.2.1.3; LINEAR where the file names none). Where it replaces none, it goes
+    exactly from centre - width / 2 to centre + width / 2.
 
     Args:
       path: of the file.
@@ -80,10 +85,8 @@ def shown_window(path: str | os.PathLike, header: "Dataset", index: int) -> tupl
             return None
         if (window := _window(attributes)) is not None:
             return window[:2]
-        if says_its_range(path, header):  # the bits as they are
-            low, high = _stored_range(attributes)
-            return (low + high + 1) / 2, high - low + 1
-    low, high = stored_limits(path, header, index)
+        says_range = says_its_range(path, header)  # the bits as they are
+    low, high = _stored_range(attributes) if says_range else stored_limits(path, header, index)
     return (low + high) / 2, high - low
 
 
@@ -199,24 +202,28 @@ def _grey(
     """Stored values as grey levels, uint8; `frame` has all that there are, for their range."""
     values = _modality(stored, attributes)
     if options.window is not None:
-        centre, width = options.window
-        return linear(values, centre - width / 2, centre + width / 2)
+        *_, function = window or _window(attributes) or (_EXACT,)
+        return _windowed(values, *options.window, function)
     if window is None and "VOILUTSequence" in attributes:
         table = attributes["VOILUTSequence"][0]
         bits = int(table.LUTDescriptor[2])
         shown = _looked_up(values, table.LUTDescriptor, table.LUTData, attributes["big_endian"])
         return linear(shown, 0, 2**bits - 1)
     if (window := window or _window(attributes)) is not None:
-        centre, width, function = window
-        if function == "SIGMOID":
-            exponent = -4 * (values.astype(np.float64) - centre) / max(width, 1e-6)
-            return np.round(255 / (1 + np.exp(np.clip(exponent, -60, 60)))).astype(np.uint8)
-        if function == "LINEAR":  # PS3.3 C.11.2.1.2.1
-            centre, width = centre - 0.5, max(width - 1, 1e-6)
-        return linear(values, centre - width / 2, centre + width / 2)
+        return _windowed(values, *window)
     if int(attributes["BitsStored"]) <= 8 and values is stored:
         return linear(values, *_stored_range(attributes))
     return linear(values, *(limits or robust_limits(_modality(_without_padding(frame, attributes), attributes))))
+
+
+def _windowed(values: np.ndarray, centre: float, width: float, function: str) -> np.ndarray:
+    """Values in the file's units as grey levels, uint8, by the function of a window (PS3.3 C.11.2.1.2, C.11.2.1.3)."""
+    if function == "SIGMOID":
+        exponent = -4 * (values.astype(np.float64) - centre) / max(width, 1e-6)
+        return np.round(255 / (1 + np.exp(np.clip(exponent, -60, 60)))).astype(np.uint8)
+    if function == "LINEAR" and width >= 1:  # less is LINEAR_EXACT's alone
+        centre, width = centre - 0.5, max(width - 1, 1e-6)
+    return linear(values, centre - width / 2, centre + width / 2)
 
 
 def _stored_range(attributes: dict[str, Any]) -> tuple[float, float]:

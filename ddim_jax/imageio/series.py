@@ -77,7 +77,7 @@ class DicomStack:
         ]
         self._options, self._limits = options, None
         self._shared: tuple[float, float, str] | None = None
-        if options.window is None and self.count > 1:
+        if self.count > 1:
             self._share_window()
         with dicom.errors_naming(files[0]):
             self.remarks += length_remarks(headers[0])
@@ -85,8 +85,8 @@ class DicomStack:
     def read(self, index: int) -> np.ndarray:
         """Slice `index`, uint8 [H, W, 3]; errors as `ddim_jax.imageio.dicom_shown.shown_frame`."""
         path, header, frame = self.slices[index]
-        window = None if self._options.window is not None else self._shared
-        return dicom_shown.shown_frame(path, header, frame, self._options, self._limits_of(path, header), window)
+        limits = self._limits_of(path, header)
+        return dicom_shown.shown_frame(path, header, frame, self._options, limits, self._shared)
 
     def _share_window(self) -> None:
         # Frames differ where their file says something of each; a file may speak of a hundred thousand.
@@ -97,6 +97,8 @@ class DicomStack:
             return
         usable = [window for window in windows if window is not None]
         self._shared = centre, width, _ = usable[len(usable) // 2]
+        if self._options.window is not None:  # shown by that one's function
+            return
         self.remarks.append(
             f"windows differ ({len(set(windows))} kinds in {self.count} slices; all are shown with that of the middle "
             f"one, centre {centre:g} and width {width:g})"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dicom_files import ct_slice
 
-from ddim_jax.imageio.images import read_image
+from ddim_jax.imageio.images import ReadOptions, read_image
 from ddim_jax.imageio.stacks import open_stack
 
 PLAIN = {"RescaleSlope": None, "RescaleIntercept": None, "RescaleType": None, "BitsAllocated": 8}
@@ -22,9 +22,57 @@ def test_all_values_of_eight_bits_are_told_apart(bits, signed, tmp_path):
     np.testing.assert_array_equal(read_image(path)[..., 0], expected)
     stack = open_stack([path])
     centre, width = stack.window(0)
-    assert (centre - width / 2, width) == (low, 2**bits)
-    again = stack.with_window((centre, width)).read(0)[..., 0].astype(int)
-    assert abs(again - expected).max() <= 255 / (2**bits - 1)  # a window says where its values end, one further on
+    assert (centre - width / 2, width) == (low, 2**bits - 1)
+    np.testing.assert_array_equal(stack.with_window((centre, width)).read(0)[..., 0], expected)
+
+
+RAMP = np.arange(-128, 128).reshape(16, 16)
+
+
+@pytest.mark.parametrize("width", [0.4, 1, 8, 100])
+@pytest.mark.parametrize("function", [None, "LINEAR", "LINEAR_EXACT", "SIGMOID"])
+def test_a_file_s_own_window_given_changes_nothing(function, width, tmp_path):
+    said = {} if function is None else {"VOILUTFunction": function}
+    path = ct_slice(tmp_path / "a.dcm", RAMP, WindowCenter=40, WindowWidth=width, **said)
+    stack = open_stack([path])
+    assert stack.window(0) == (40, width)
+    np.testing.assert_array_equal(stack.with_window((40.0, width)).read(0), read_image(path))
+    np.testing.assert_array_equal(read_image(path, ReadOptions(window=(40.0, width))), read_image(path))
+
+
+def test_a_given_window_is_shown_by_the_function_of_the_one_that_it_replaces(tmp_path):
+    def shown(**own):
+        path = ct_slice(tmp_path / "a.dcm", RAMP[8:9, :8], **own)  # 0 to 7
+        return read_image(path, ReadOptions(window=(4.0, 8.0)))[0, :, 0]
+
+    linear = np.round(255 * np.arange(8) / 7)  # PS3.3 C.11.2.1.2.1: ((x - 3.5) / 7 + 0.5) * 255
+    exact = np.round(255 * np.arange(8) / 8)  # C.11.2.1.3.2: ((x - 4) / 8 + 0.5) * 255
+    sigmoid = np.round(255 / (1 + np.exp(-4 * (np.arange(8) - 4) / 8)))  # C.11.2.1.3.1
+    wide = {"WindowCenter": 0, "WindowWidth": 4000}
+    np.testing.assert_array_equal(shown(**wide), linear)
+    np.testing.assert_array_equal(shown(**wide, VOILUTFunction="LINEAR_EXACT"), exact)
+    np.testing.assert_array_equal(shown(**wide, VOILUTFunction="SIGMOID"), sigmoid)
+    np.testing.assert_array_equal(shown(), exact)  # there is none to replace
+    np.testing.assert_array_equal(shown(WindowCenter=0, WindowWidth=-1, VOILUTFunction="SIGMOID"), exact)
+
+
+def test_the_window_that_slices_share_given_changes_nothing(tmp_path):
+    """Neither to a slice without one, nor to one of another function."""
+    functions = {0: "LINEAR_EXACT", 1: "SIGMOID", 2: "LINEAR"}
+    for number in range(4):
+        own = {"WindowCenter": number, "WindowWidth": 9, "VOILUTFunction": functions.get(number)}
+        ct_slice(tmp_path / f"{number}.dcm", RAMP, place=(0, 0, number), number=number,
+                 **(own if number in functions else {}))  # fmt: skip
+    files = sorted(tmp_path.iterdir())
+    stack, given = open_stack(files), open_stack(files, ReadOptions(window=(1.0, 9.0)))
+    assert (
+        stack.window(3) == (1, 9)
+        and stack.remarks[0].startswith("windows differ")
+        and given.remarks == stack.remarks[1:]
+    )
+    for number in range(4):
+        np.testing.assert_array_equal(stack.with_window((1.0, 9.0)).read(number), stack.read(number))
+        np.testing.assert_array_equal(given.read(number), stack.read(number))
 
 
 @pytest.mark.parametrize("width", [2, 1e-5, 1e-30])

@@ -29,7 +29,7 @@ def test_a_window_counts_in_hounsfield_units(tmp_path):
     ct_slice(path, HU, WindowCenter=[40, 0], WindowWidth=[401, 10])  # the first of two
     # PS3.3 C.11.2.1.2.1: (x - (c - 0.5)) / (w - 1) + 0.5
     assert grey(path) == [[0, 0, round((0.5 / 400 + 0.5) * 255)], [255, 255, 255]]
-    assert grey(path, window=(0.0, 2000.0)) == [[0, 107, 133], [158, 178, 255]]
+    assert grey(path, window=(0.0, 2000.0)) == [[0, 107, 133], [158, 179, 255]]  # (400.5 / 1999 + 0.5) * 255 = 178.6
 
 
 def test_monochrome1_is_turned_round(tmp_path):
