@@ -9,6 +9,7 @@ from ddim_jax.aggregation import PROTOCOLS, ensemble_probability, ensemble_thres
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import overlaps
 from ddim_jax.preprocessing import resize_unit_map
+from ddim_jax.registry import ENSEMBLES
 from ddim_jax.sampling_options import SamplingOptions
 
 ALIKE = 0.8
@@ -47,17 +48,20 @@ def hypotheses_of(
 ) -> tuple[Hypothesis, ...]:
     """The hypotheses of an image, the heaviest first; of equal weight, that with the first sample.
 
-    Each sample makes a mask by itself under the protocol of `options`. Of several classes the IoU of two masks is the
+    Each sample makes a mask by itself under the protocol of `options`, cut at their threshold; at the protocol's, where
+    theirs is of the votes of an ensemble of masks. Of several classes the IoU of two masks is the
     mean over the classes; two empty masks have 1.
 
     Args:
       samples: float32 [S, h, w], of several classes [S, h, w, K]: estimates of x_0.
       shape: (H, W) of the image; the masks are compared at the size of the samples.
-      options: checked; of these, the protocol.
+      options: checked; of these, the protocol, the ensemble and the threshold.
       labels: the classes.
     """
     protocol = PROTOCOLS[options.protocol]
-    threshold = ensemble_threshold(protocol, labels=labels)
+    # One that has its own threshold cuts votes; what votes are the masks of the protocol.
+    votes = hasattr(ENSEMBLES.get(options.ensemble), "threshold")
+    threshold = ensemble_threshold(protocol, labels=labels) if votes else options.threshold
     maps = [ensemble_probability(one[np.newaxis], protocol, labels=labels) for one in samples]
     masks = np.stack([threshold_mask(one, threshold, labels) for one in maps])
     of_classes = (labels.of_class(masks, number) for number in range(1, labels.count + 1))

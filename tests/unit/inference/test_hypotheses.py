@@ -51,6 +51,27 @@ def test_one_sample_and_equal_samples_make_one_hypothesis_at_the_size_of_the_pic
         assert one.mask.any() == (samples[0] is LEFT)
 
 
+@pytest.mark.parametrize(
+    ("ensemble", "threshold", "pixels"),
+    [("mean", 0.3, 100), ("mean", 0.5, 0), ("mean_of_each", 0.3, 100), ("majority", 0.3, 0), ("staple", 0.5, 0)],
+)
+def test_the_only_hypothesis_of_equal_samples_is_the_mask(ensemble, threshold, pixels):
+    """With p = .4 everywhere; an ensemble of masks has its threshold for votes, and nobody votes."""
+    options = replace(OPTIONS, ensemble=ensemble, threshold=threshold)
+    result = fuse(np.full((3, 10, 10), -0.2, np.float32), (10, 10), options, hypotheses=True)
+    (one,) = result.hypotheses
+    assert one.mask.sum() == pixels
+    np.testing.assert_array_equal(one.mask, result.mask)
+
+
+def test_a_threshold_reaches_the_hypotheses_of_exclusive_classes():
+    labels, samples = Labels.create({"a": 1, "b": 2}), np.stack([estimate(), estimate(*range(5), value=-0.2)], axis=-1)
+    for threshold, pixels in ((None, 0), (0.3, 50)):  # b has .4 in half of the image, the background .6
+        options = replace(OPTIONS, threshold=threshold)
+        (one,) = fuse(samples[np.newaxis], (10, 10), options, labels, hypotheses=True).hypotheses
+        assert (one.mask == 2).sum() == one.mask.astype(bool).sum() == pixels
+
+
 def test_of_several_classes_masks_are_of_numbers():
     labels = Labels.create({"a": 1, "b": 2})
     both = np.stack([LEFT, RIGHT], axis=-1)
