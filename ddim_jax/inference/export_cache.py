@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import pickle
+import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,8 @@ _SETTINGS = (
     *("jax_default_prng_impl", "jax_threefry_partitionable", "jax_debug_nans"),
 )
 """The settings of JAX that change what is traced."""
+_OUT_OF_JAX_CACHE = threading.Lock()
+"""Held while JAX keeps no program: that setting is of the whole process, and JAX has no context manager for it."""
 
 
 class TracedPrograms:
@@ -140,12 +143,13 @@ def _compile(path: Path, function: Callable, args: Sequence[Any]) -> Callable:
     # What JAX reads from its own cache cannot be written again, so the name is one that it has never seen; and there it
     # would be of no use to anybody.
     program.__name__ = f"segment_{uuid.uuid4().hex}"
-    least = jax.config.jax_persistent_cache_min_compile_time_secs
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", float("inf"))
-    try:
-        compiled = jax.jit(program).lower(*args).compile()
-    finally:
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
+    with _OUT_OF_JAX_CACHE:
+        least = jax.config.jax_persistent_cache_min_compile_time_secs
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", float("inf"))
+        try:
+            compiled = jax.jit(program).lower(*args).compile()
+        finally:
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
     try:
         content = pickle.dumps(serialize_executable.serialize(compiled))
     except Exception as error:  # whatever JAX cannot write is compiled by each process

@@ -5,6 +5,9 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
 import jax
@@ -48,6 +51,29 @@ def test_the_next_process_does_not_trace(tmp_path):
     second, call = kept(tmp_path)
     np.testing.assert_array_equal(call({"gain": np.float32(2.0)}, x, shift=1), [1.0, 3.0, 5.0])
     assert second.times == 0
+
+
+def test_threads_that_compile_at_once_leave_the_settings_of_jax(tmp_path):
+    setting = "jax_persistent_cache_min_compile_time_secs"
+    before, compiling = getattr(jax.config, setting), threading.Event()
+
+    def slow(seconds):
+        def program(x):  # runs while it is compiled
+            compiling.set()
+            time.sleep(seconds)
+            return x + 1
+
+        return lambda: programs._compile(tmp_path / str(seconds), program, [np.float32(2)])(np.float32(2))
+
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(slow(0.2))
+            assert compiling.wait(60)
+            second = pool.submit(slow(0.4))
+        assert (first.result(), second.result()) == (3, 3)
+        assert getattr(jax.config, setting) == before
+    finally:
+        jax.config.update(setting, before)
 
 
 @pytest.mark.parametrize("other", ["shape", "dtype", "static", "config", "weights", "jax", "code", "version"])
