@@ -4,6 +4,7 @@ Where example number i of the training stream is cut is a pure function of (seed
 is stored and a run goes on to the same bit, on any number of processes.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -61,16 +62,18 @@ def training_crops(
       {"image": uint8 [b, size, size, 3], "mask": uint8 [b, size, size]}.
     """
     shares = Shares(len(source), order)
-    budget, kept, free = PixelBudget(), {}, [keep_bytes]
+    budget, kept, free, keeping = PixelBudget(), {}, keep_bytes, threading.Lock()
 
     def one(row: int, number: int) -> Example:
+        nonlocal free
         example = kept.get(row)
         if example is None:
             with budget.room_for(source, row):
                 example = source[row]
                 crop = cut(drawn(example, order.seed, number), size, order.seed, number)
-            if (bytes_left := free[0] - example.nbytes) >= 0 and row not in kept:
-                free[0], kept[row] = bytes_left, example
+            with keeping:
+                if (bytes_left := free - example.nbytes) >= 0 and row not in kept:
+                    free, kept[row] = bytes_left, example
             return crop
         return cut(drawn(example, order.seed, number), size, order.seed, number)
 

@@ -1,5 +1,7 @@
 """Crops at the images' own scale: where they lie, that foreground is frequent, and that nothing is stored."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,18 @@ class Pairs:
     def __getitem__(self, row):
         self.reads.append(row)
         return example(row)
+
+
+class SlowToCount(Example):
+    @property
+    def nbytes(self):
+        time.sleep(0.01)
+        return super().nbytes
+
+
+class SlowlyCounted(Pairs):
+    def __getitem__(self, row):
+        return SlowToCount(*super().__getitem__(row))
 
 
 def place(crop, whole):
@@ -63,6 +77,15 @@ def test_a_picture_that_is_smaller_is_continued_by_its_edge():
     np.testing.assert_array_equal(crop.image[12:, :20], np.repeat(whole.image[-1:], 20, axis=0))
     empty = Example("a", whole.image, np.full((12, 20), 255, np.uint8))
     assert cut(empty, 8, 0, 5, on_foreground=True).mask.tolist() == [[255] * 8] * 8
+
+
+def test_threads_that_read_at_once_keep_no_more_than_the_bytes():
+    source = SlowlyCounted()
+    taken = training_crops(source, Order(5, seed=7), size=8, keep_bytes=8000, read_threads=4)  # one of 8000 bytes
+    visits = 12  # of each row: a batch has all of them
+    for _ in range(visits):
+        next(taken)
+    assert sum(source.reads.count(row) < visits for row in range(5)) == 1
 
 
 @pytest.mark.parametrize(("keep_bytes", "read_threads"), [(0, 0), (10**9, 3), (2 * 8000, 2)])
