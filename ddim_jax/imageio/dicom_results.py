@@ -14,7 +14,8 @@ from ddim_jax.imageio.dicom import errors_naming, library
 from ddim_jax.imageio.dicom_geometry import position
 from ddim_jax.imageio.series import DicomStack
 from ddim_jax.imageio.stacks import refuse_sources_without
-from ddim_jax.imageio.writers import Context
+from ddim_jax.imageio.writers import Context, declared
+from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import DataError
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 NOT_CLINICAL = "NOT FOR CLINICAL USE"
 MAKER = "ddim_jax"
-_SERIES_NUMBERS = {"dicom-seg": 9001, "dicom-probability": 9002, "dicom-overlay": 9003}
 MAY_BE_EMPTY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"),
     *("StudyDate", "StudyTime", "ReferringPhysicianName"),
@@ -81,7 +81,8 @@ def instance_uid(series: str, *content: np.ndarray | str) -> str:
 
 
 def series_number(kind: str) -> int:
-    return _SERIES_NUMBERS[kind]
+    """The number of the series of results of one kind, which its writer declares."""
+    return declared(WRITERS.get(kind), "series_number")
 
 
 def finish(dataset: "Dataset", path: Path, context: Context, what: str) -> None:

@@ -23,6 +23,8 @@ from starlette.staticfiles import StaticFiles
 import ddim_jax
 from ddim_jax.data.datasets.phantom import draw_phantom
 from ddim_jax.imageio.stacks import Stack, open_stack
+from ddim_jax.imageio.writers import media_type
+from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.serve import fields, uploads
 from ddim_jax.serve.guard import Guard, body_of
@@ -35,7 +37,6 @@ from ddim_jax.serve.segmenting import Network, left_out_note, plan, segment, sho
 STATIC = Path(__file__).parent / "static"
 _PHANTOM = 512  # pixels of a side
 _SWEEP_SECONDS = 30.0
-_KINDS = {".png": "image/png", ".dcm": "application/dicom", ".gz": "application/gzip"}
 
 
 def create_app(
@@ -90,6 +91,11 @@ async def _has_left(request: Request) -> None:
     """Ends when the client of a request that was received closes its connection."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def _media_type(name: str) -> str:
+    """The media type of a file of a result, `<kind><suffix>`; of the images for the page that of PNG."""
+    return next((media_type(w) for kind, w in WRITERS.items() if name == f"{kind}{w.suffix}"), "image/png")
 
 
 class _Server:
@@ -217,7 +223,7 @@ class _Server:
         if data is None:
             some = ", ".join(list(files)[:10]) + (", ..." if len(files) > 10 else "")
             raise Refusal(404, f"The result has no such file; it has {some or 'none'}.")
-        return Response(data, media_type=_KINDS[Path(name).suffix])
+        return Response(data, media_type=_media_type(Path(name).name))
 
     async def picture(self, request: Request) -> Response:
         """A slice of a DICOM or NIfTI source as it is shown with another window: ?slice=1&window=40,400."""

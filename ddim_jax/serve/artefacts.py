@@ -1,6 +1,7 @@
 """The artefacts of a slice: what the writers make of its result, and images for the page."""
 
 import io
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,34 +9,43 @@ import numpy as np
 from PIL import Image
 
 from ddim_jax.imageio.writers import Context
-from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.segmentation import Segmentation
 from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import resize_unit_map
 from ddim_jax.registry import WRITERS
+from ddim_jax.runtime.errors import DataError
 
-OF_A_SLICE = ("mask", "probability", "uncertainty", "overlay")
+OWN = ("picture", "masks", "samples")
+"""The images for the page, by the names that no writer's file may have beside them."""
 _LARGEST_SAMPLE = 512  # pixels of the longer side: they are for looking at
 
 
 def artefacts(
-    image: np.ndarray, samples: np.ndarray, result: Segmentation, job: Job, context: Context, folder: Path
-) -> dict[str, bytes]:
-    """The content of the files of a slice, by their names.
+    image: np.ndarray,
+    samples: np.ndarray,
+    result: Segmentation,
+    source: Path,
+    context: Context,
+    kinds: Sequence[str],
+    folder: Path,
+) -> tuple[dict[str, tuple[str, bytes]], dict[str, str]]:
+    """The files of a slice, and why there is none of some kinds.
 
     Args:
       image: uint8 [H, W, 3].
       samples: as `fuse` takes them.
       result: of the slice.
-      job: its source.
+      source: the slice's file.
       context: of the results.
+      kinds: names of writers, none of them one of `OWN`.
       folder: private, for files on their way.
+
+    Returns:
+      name and content of each file, by its kind or as `OWN` has it; and the reasons by kind.
     """
-    return _written(image, result, job, context, folder) | {
-        "picture.png": picture_png(image),
-        "masks.png": _masks(result, context.labels),
-        "samples.png": _samples(samples),
-    }
+    made, unavailable = _written(image, result, source, context, kinds, folder)
+    own = dict(zip(OWN, (picture_png(image), _masks(result, context.labels), _samples(samples)), strict=True))
+    return made | {name: (f"{name}.png", data) for name, data in own.items()}, unavailable
 
 
 def picture_png(image: np.ndarray) -> bytes:
@@ -45,17 +55,25 @@ def picture_png(image: np.ndarray) -> bytes:
     return _png(np.ascontiguousarray(grey) if same else image)
 
 
-def _written(image: np.ndarray, result: Segmentation, job: Job, context: Context, folder: Path) -> dict[str, bytes]:
-    def write(kind: str) -> tuple[str, bytes]:
+def _written(
+    image: np.ndarray, result: Segmentation, source: Path, context: Context, kinds: Sequence[str], folder: Path
+) -> tuple[dict[str, tuple[str, bytes]], dict[str, str]]:
+    def write(kind: str) -> bytes | DataError:
         writer = WRITERS.get(kind)
         path = folder / f"{kind}{writer.suffix}"
-        writer().write(path, result, image, Path(job.files[0]), context)
-        data = path.read_bytes()
-        path.unlink()
-        return path.name, data
+        try:
+            writer().write(path, result, image, source, context)
+            return path.read_bytes()
+        except DataError as error:  # the source lacks what this format needs; there are others
+            return error
+        finally:
+            path.unlink(missing_ok=True)
 
-    with ThreadPoolExecutor(len(OF_A_SLICE)) as pool:  # packing a large image takes longer than segmenting it
-        return dict(pool.map(write, OF_A_SLICE))
+    with ThreadPoolExecutor(max(1, len(kinds))) as pool:  # packing a large image takes longer than segmenting it
+        found = dict(zip(kinds, pool.map(write, kinds), strict=True))
+    unavailable = {kind: str(error) for kind, error in found.items() if isinstance(error, DataError)}
+    made = {kind: (f"{kind}{WRITERS.get(kind).suffix}", found[kind]) for kind in kinds if kind not in unavailable}
+    return made, unavailable
 
 
 def _masks(result: Segmentation, labels: Labels) -> bytes:

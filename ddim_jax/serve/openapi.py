@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import ddim_jax
+from ddim_jax.imageio.writers import declared, media_type
+from ddim_jax.registry import WRITERS
 from ddim_jax.sampling_options import SamplingOptions
 from ddim_jax.serve.fields import EXAMPLES, OPTIONS
 from ddim_jax.serve.limits import Limits
@@ -41,8 +43,8 @@ def document(root_path: str, limits: Limits) -> dict[str, Any]:
         },
     }  # fmt: skip
     png = {"200": {"description": "An image", "content": {"image/png": {}}}}
-    files = {"200": {"description": "The file", "content": {
-        kind: {} for kind in ("image/png", "application/dicom", "application/gzip")}}}  # fmt: skip
+    of_files = {media_type(writer) for _, writer in WRITERS.items() if declared(writer, "on_page")}
+    files = {"200": {"description": "The file", "content": {kind: {} for kind in sorted({"image/png", *of_files})}}}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -153,7 +155,8 @@ def _schemas() -> dict[str, Any]:
         "notes": _list(_TEXT),
         "slices": _list(_object(one_slice)),
         "files": links,
-        "unavailable": links,
+        "formats": links | {"description": "what a person calls each kind of file"},
+        "unavailable": links | {"description": "why there is no file of a kind"},
     }
     progress = _object(dict.fromkeys(("before", "done", "of"), _WHOLE))
     status = {"type": "string", "enum": ["receiving", "waiting", "running", "done", "failed"]}

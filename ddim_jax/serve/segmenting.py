@@ -10,24 +10,24 @@ from ddim_jax.imageio.class_colours import class_colour
 from ddim_jax.imageio.dicom_grouping import APART, NO_POSITION
 from ddim_jax.imageio.images import Picture
 from ddim_jax.imageio.stacks import Stack
-from ddim_jax.imageio.writers import Context
+from ddim_jax.imageio.writers import Context, declared
 from ddim_jax.inference.calibration import without_place
 from ddim_jax.inference.jobs import Job, Plan, plan_jobs
 from ddim_jax.inference.reading import Loaded, Opened, Reading
 from ddim_jax.inference.records import facts_of
 from ddim_jax.inference.segmentation import fuse
 from ddim_jax.inference.segmenter import Segmenter
+from ddim_jax.inference.source import is_whole
 from ddim_jax.inference.unlikeness import UNLIKE, is_unlike
 from ddim_jax.inference.writing import writing_context
 from ddim_jax.labels import Labels
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import DataError, InputError
 from ddim_jax.sampling_options import SamplingOptions
-from ddim_jax.serve.artefacts import artefacts, picture_png
+from ddim_jax.serve.artefacts import OWN, artefacts, picture_png
 from ddim_jax.serve.limits import Limits
 from ddim_jax.serve.refusals import Refusal, without_paths
 
-OF_A_SOURCE = ("dicom-seg", "nifti")
 _BOUNDS = ("area_low", "area_high", "dice_low", "area_mm2", "area_low_mm2", "area_high_mm2")
 
 
@@ -149,7 +149,7 @@ def segment(
     opened = reading.look(job)
     _check_size(opened, limits)
     _check_work(segmenter.evaluations(options), opened.count, options, limits)
-    kinds, unavailable = _of_the_source(job, opened, context)
+    of_slices, of_source, unavailable = _kinds(job, opened, context)
     files: dict[str, bytes] = {}
     slices, notes, taken = [], [], 0
     for index in range(opened.count):
@@ -158,16 +158,17 @@ def segment(
             if loaded.reason is None:
                 raise MemoryError
             raise DataError(loaded.reason)
-        found, made = _one_slice(loaded, network, context, limits, kinds, folder)
-        names = {name.partition(".")[0]: f"{prefix}{index + 1}/{name}" for name in made}
-        files |= {f"{prefix}{index + 1}/{name}": data for name, data in made.items()}
+        found, made, reasons = _one_slice(loaded, network, context, limits, of_slices, of_source, folder)
+        unavailable = reasons | unavailable
+        names = {kind: f"{prefix}{index + 1}/{name}" for kind, (name, _) in made.items()}
+        files |= {names[kind]: data for kind, (_, data) in made.items()}
         slices.append(found | _geometry(opened, index) | {"files": names})
         notes += [note for note in _notes(loaded.picture) if note not in notes]
-        taken += sum(map(len, made.values()))
+        taken += sum(len(data) for _, data in made.values())
         if taken > limits.kept_bytes // 2:
             raise Refusal(413, f"The result takes more than {limits.kept_bytes // 2} bytes; cut the source into parts.")
         advance(opened.count)
-    whole = _of_all(job, opened, kinds, unavailable, folder, context)
+    whole = _of_all(job, opened, of_source, unavailable, folder, context)
     files |= {f"{prefix}{name}": data for name, data in whole.values()}
     calibration, window = context.calibration, slices[opened.count // 2]["window"]
     body = network.about() | {
@@ -181,27 +182,39 @@ def segment(
         "notes": [*notes, *(() if opened.source is None else opened.source.notes)],
         "slices": slices,
         "files": {kind: f"{prefix}{name}" for kind, (name, _) in whole.items()},
+        "formats": {
+            kind: declared(WRITERS.get(kind), "title") or kind
+            for kind in dict.fromkeys([*of_slices, *of_source, *unavailable])
+        },
         "unavailable": {kind: without_paths(reason, folder.parent) for kind, reason in unavailable.items()},
     }
     return Segmented(body, files, () if window is None else tuple(map(Path, job.files)))
 
 
 def _one_slice(
-    loaded: Loaded, network: Network, context: Context, limits: Limits, kinds: Sequence[str], folder: Path
-) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The figures of a slice as JSON has them, and its artefacts by their names; its source takes the result, too."""
+    loaded: Loaded,
+    network: Network,
+    context: Context,
+    limits: Limits,
+    of_slices: Sequence[str],
+    of_source: Sequence[str],
+    folder: Path,
+) -> tuple[dict[str, Any], dict[str, tuple[str, bytes]], dict[str, str]]:
+    """The figures of a slice as JSON has them, and what `artefacts` returns; its source takes the result, too."""
     segmenter, labels, options = network.segmenter, context.labels, context.options
     source, index, image = loaded.source, loaded.slice, loaded.picture.pixels
     network.hold((options.program(), loaded.prepared.pixels.shape), limits.programs)
     samples = segmenter.fetch(segmenter.start(loaded.prepared, options))
-    result = fuse(samples, image.shape[:2], options, labels, context.calibration)
+    hypotheses = any(declared(WRITERS.get(kind), "needs_hypotheses") for kind in of_slices)
+    result = fuse(samples, image.shape[:2], options, labels, context.calibration, hypotheses=hypotheses)
     result = result._replace(unlikeness=segmenter.unlikeness(image))
     area = None if source is None else source.pixel_area(index)
     facts = facts_of(image, result, labels, area)
     if source is not None:
-        source.add(index, image, result, facts, kinds, folder, context)
-    made = artefacts(image, samples, result, loaded.job, context._replace(slice=index), folder)
-    return _slice(facts, labels, area), made
+        source.add(index, image, result, facts, of_source, folder, context)
+    file = Path(loaded.job.files[0]) if source is None else source.place(index)[0]
+    made, unavailable = artefacts(image, samples, result, file, context._replace(slice=index), of_slices, folder)
+    return _slice(facts, labels, area), made, unavailable
 
 
 def _of_all(
@@ -252,18 +265,26 @@ def _check_work(of_each: int, slices: int, options: SamplingOptions, limits: Lim
         )  # fmt: skip
 
 
-def _of_the_source(job: Job, opened: Opened, context: Context) -> tuple[list[str], dict[str, str]]:
-    """The kinds of results of whole sources that this one can have, and why not the others of its format."""
-    kinds, unavailable = [], {}
-    if opened.source is None:
-        return [], {}
-    for kind in OF_A_SOURCE if job.files[0].endswith(".dcm") else OF_A_SOURCE[1:]:
+def _kinds(job: Job, opened: Opened, context: Context) -> tuple[list[str], list[str], dict[str, str]]:
+    """The kinds of results on the page, of slices and of whole sources, that this source can have; and why not others.
+
+    Of kinds that are of another format than the source nothing is said.
+    """
+    of_slices, of_source, unavailable = [], [], {}
+    for kind, writer in WRITERS.items():
+        of_format = job.files[0].endswith(".dcm") or not declared(writer, "of_dicom")
+        if not declared(writer, "on_page") or not of_format or (is_whole(writer) and opened.source is None):
+            continue
         try:
-            WRITERS.get(kind).check([Path(job.files[0])], context)
-            kinds.append(kind)
+            if kind in OWN:
+                raise InputError(f"The page has images called {kind}; register the writer by another name.")
+            if hasattr(writer, "check"):
+                writer.check([Path(job.files[0])], context)
         except InputError as error:
             unavailable[kind] = str(error)
-    return kinds, unavailable
+        else:
+            (of_source if is_whole(writer) else of_slices).append(kind)
+    return of_slices, of_source, unavailable
 
 
 def _slice(facts: Mapping[str, Any], labels: Labels, pixel_area: float | None) -> dict[str, Any]:

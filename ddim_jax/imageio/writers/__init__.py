@@ -9,14 +9,15 @@
         def write(self, path, result, image, source, context):
             path.write_text(f"{result.mask.sum()}")
 
-`--save area` then writes `<name>_area.txt` for each image.
+`--save area` then writes `<name>_area.txt` for each image, and the page of `ddim-jax serve` has a button for it.
 """
 
 from __future__ import annotations
 
+import mimetypes
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from ddim_jax.inference.calibration import Calibrated
     from ddim_jax.inference.segmentation import Segmentation
     from ddim_jax.sampling_options import SamplingOptions
+
+_BYTES = "application/octet-stream"
 
 
 class Context(NamedTuple):
@@ -58,13 +61,25 @@ class Context(NamedTuple):
 class Writer(Protocol):
     """A kind of result; made without arguments for each file, in one of several threads.
 
+    A writer declares what differs from the values here.
+
     Attributes:
       suffix: of the files, with its dot: ".png", ".nii.gz".
+      title: on the page; None for the name that the writer is registered by.
+      media_type: of the files; None for the one that goes with the suffix.
+      on_page: whether the page has the kind.
+      of_dicom: whether the files refer to DICOM files: the page has the kind for results of these alone.
+      series_number: of DICOM files: viewers sort series by it.
       has_segments: whether the files hold the coded concepts of `Context.segments`: with others, they are made again.
       needs_hypotheses: whether `write` reads the hypotheses of the result.
     """
 
     suffix: str
+    title: str | None = None
+    media_type: str | None = None
+    on_page: bool = True
+    of_dicom: bool = False
+    series_number: int = 9000
     has_segments: bool = False
     needs_hypotheses: bool = False
 
@@ -85,7 +100,7 @@ class StackWriter(Protocol):
     """A kind of result of whole sources, such as a DICOM series or a volume: one file.
 
     Attributes:
-      suffix: as of `Writer`.
+      suffix: as of `Writer`, and so are title, media_type, on_page, of_dicom, series_number and has_segments.
       needs_probability: True if `write_stack` reads the probability; without it, False.
     """
 
@@ -114,3 +129,14 @@ class StackWriter(Protocol):
         Raises:
           InputError: some are no sources for it; they are named.
         """
+
+
+def declared(writer: Any, name: str) -> Any:
+    """The attribute `name` of a registered writer, or its value in `Writer` where it declares none."""
+    return getattr(writer, name, getattr(Writer, name))
+
+
+def media_type(writer: Any) -> str:
+    """The media type of a registered writer's files: "image/png"."""
+    guessed, packed = mimetypes.guess_type(f"file{writer.suffix}")
+    return declared(writer, "media_type") or (f"application/{packed}" if packed else guessed) or _BYTES

@@ -16,6 +16,10 @@ _TOLD_AT_MOST = 10  # in a process
 @WRITERS.register("dicom-overlay")
 class DicomOverlay:
     suffix = ".dcm"
+    media_type = "application/dicom"
+    on_page = False  # the overlay is there as PNG
+    of_dicom = True
+    series_number = 9003
 
     @staticmethod
     def check(sources, context):

@@ -10,6 +10,10 @@ from ddim_jax.registry import WRITERS
 @WRITERS.register("dicom-probability")
 class DicomProbability:
     suffix = ".dcm"
+    media_type = "application/dicom"
+    on_page = False  # the probability is there as PNG
+    of_dicom = True
+    series_number = 9002
     has_segments = True
     needs_probability = True
 

@@ -12,6 +12,10 @@ from ddim_jax.registry import WRITERS
 @WRITERS.register("dicom-seg")
 class DicomSeg:
     suffix = ".dcm"
+    title = "DICOM-SEG"
+    media_type = "application/dicom"
+    of_dicom = True
+    series_number = 9001
     has_segments = True
 
     @staticmethod

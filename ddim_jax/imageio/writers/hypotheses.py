@@ -15,6 +15,7 @@ _DESCRIPTION = 270  # the tag ImageDescription
 @WRITERS.register("hypotheses")
 class Hypotheses:
     suffix = ".tif"
+    on_page = False  # the page shows the samples themselves
     needs_hypotheses = True
 
     def write(self, path, result, image, source, context):

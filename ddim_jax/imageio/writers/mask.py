@@ -13,6 +13,7 @@ from ddim_jax.registry import WRITERS
 @WRITERS.register("mask")
 class Mask:
     suffix = ".png"
+    title = "Mask"
 
     def write(self, path, result, image, source, context):
         if context.labels.several:

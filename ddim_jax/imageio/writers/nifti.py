@@ -14,6 +14,7 @@ class Nifti:
     """The mask, uint8: 0, and the number of the class or, where classes overlap, its bit."""
 
     suffix = ".nii.gz"
+    title = "NIfTI"
 
     @staticmethod
     def check(sources, context):
@@ -28,6 +29,7 @@ class NiftiProbability:
     """The probability, float32; of several classes, one after the other in a fourth dimension."""
 
     suffix = ".nii.gz"
+    on_page = False  # the probability is there as PNG
     needs_probability = True
 
     @staticmethod

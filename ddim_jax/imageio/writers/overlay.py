@@ -15,6 +15,7 @@ _TINT = 0.12  # enough to tell inside from outside, little enough to judge the t
 @WRITERS.register("overlay")
 class Overlay:
     suffix = ".png"
+    title = "Overlay"
 
     def write(self, path, result, image, source, context):
         Image.fromarray(draw_overlay(image, result.mask, context.labels)).save(path, format="PNG")

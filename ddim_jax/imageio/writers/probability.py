@@ -10,6 +10,7 @@ from ddim_jax.registry import WRITERS
 @WRITERS.register("probability")
 class Probability:
     suffix = ".png"
+    title = "Probability"
 
     def write(self, path, result, image, source, context):
         maps = result.probability

@@ -7,6 +7,7 @@ from ddim_jax.registry import WRITERS
 @WRITERS.register("uncertainty")
 class Uncertainty:
     suffix = ".png"
+    title = "Uncertainty"
 
     def write(self, path, result, image, source, context):
         save_map(path, result.uncertainty)

@@ -3,15 +3,13 @@ import { $, element, fail } from "./page.js";
 import { ask } from "./server.js";
 import { named } from "./words.js";
 
-const KINDS = { mask: "Mask", probability: "Probability", uncertainty: "Uncertainty", overlay: "Overlay", "dicom-seg": "DICOM-SEG", nifti: "NIfTI" };
-
 // Buttons for one slice, and for what holds all slices.
 export function fillDownloads(run, viewers, slice) {
   const items = [];
   for (const { network, name } of viewers) {
     const checkpoint = viewers.length > 1 ? name : "";
     const found = { ...network.slices[slice - 1].files, ...network.files };
-    for (const [kind, label] of Object.entries(KINDS)) {
+    for (const [kind, label] of Object.entries(network.formats)) {
       if (!(kind in found)) continue;
       const item = element("li");
       const button = element("button", checkpoint ? `${label}, ${checkpoint}` : label, { type: "button" });
@@ -22,7 +20,7 @@ export function fillDownloads(run, viewers, slice) {
       items.push(item);
     }
     for (const [kind, why] of Object.entries(network.unavailable)) {
-      items.push(element("li", `No ${KINDS[kind]}: ${named(why, run.files)}`, { class: "quiet" }));
+      items.push(element("li", `No ${network.formats[kind]}: ${named(why, run.files)}`, { class: "quiet" }));
     }
   }
   $("downloads").replaceChildren(...items);

@@ -187,4 +187,4 @@ def test_two_checkpoints_are_told_apart(tab, tmp_path):
     heights = [page.locator(f"#{name}-value").bounding_box()["height"] for name in ("slice", "threshold")]
     assert heights[0] == heights[1]
     names = page.locator("#downloads button").all_text_contents()
-    assert names[:2] == ["Mask, lung_xray", "Probability, lung_xray"] and "Mask, other" in names
+    assert names[:2] == ["Mask, lung_xray", "Overlay, lung_xray"] and "Mask, other" in names
