@@ -28,21 +28,26 @@ _LITTLE_BYTES = 2**20
 _NAMED = 5  # lines that are numbered in a message
 
 
+class _Hidden:
+    """A finder of modules by which the import of one fails in the thread that makes it, and in no other."""
+
+    def __init__(self, name: str):
+        self._name, self._thread = name, threading.get_ident()
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        if name == self._name and threading.get_ident() == self._thread:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
 @contextlib.contextmanager
 def _hidden(name: str) -> Iterator[None]:
-    """Makes the import of a module fail in the block, if nobody has imported it so far."""
-    is_new = sys.modules.setdefault(name, None) is None
+    """Makes the import of a module fail in the block, in this thread, if nobody has imported it so far."""
+    finder = _Hidden(name)
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
-        if is_new:
-            del sys.modules[name]
-
-
-# tensorboardX imports PyTorch where it is installed, for methods that are not used here; without it a program that
-# trains starts in half the time.
-with _hidden("torch"):
-    from tensorboardX import SummaryWriter
+        sys.meta_path.remove(finder)
 
 
 class DeferredErrors:
@@ -95,6 +100,10 @@ class Reporter:
         self._drop_lines_after(start_step)
         self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115, closed in __exit__
         self._events = workdir / "tensorboard"
+        # tensorboardX imports PyTorch where it is installed, for the types in its signatures; without it a program that
+        # trains starts in half the time. Its methods that need PyTorch import it by themselves.
+        with _hidden("torch"):
+            from tensorboardX import SummaryWriter
         before = set(threading.enumerate())
         with errors_naming(self._events):
             self._tensorboard = SummaryWriter(str(self._events), purge_step=start_step + 1, max_queue=1000)

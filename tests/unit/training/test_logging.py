@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -183,3 +184,12 @@ def test_a_module_is_hidden_until_somebody_has_imported_it(monkeypatch):
     with logging_module._hidden("this"):
         assert importlib.import_module("this") is found
     assert sys.modules["this"] is found
+
+
+def test_a_module_is_hidden_from_no_other_thread(monkeypatch):
+    monkeypatch.delitem(sys.modules, "this", raising=False)
+    monkeypatch.setattr("sys.stdout", None)  # the module prints
+    finders = list(sys.meta_path)
+    with logging_module._hidden("this"), ThreadPoolExecutor(1) as pool:
+        found = pool.submit(importlib.import_module, "this").result()
+    assert sys.modules["this"] is found and sys.meta_path == finders
