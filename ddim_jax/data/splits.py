@@ -1,8 +1,7 @@
 """The split of a folder of pairs: drawn once by a seed, written down, and read back from then on."""
 
 import bisect
-import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from ddim_jax.data.sources import SPLITS, DataOptions
 from ddim_jax.data.split_files import check_groups, find_table, fitted, group_column, write_drawn
 from ddim_jax.data.tables import read_split, write_split
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.once import say_once
 
 FEW = 9
 """Below so many images a split says little; `evaluate --calibrate` takes no fewer either."""
@@ -205,12 +205,11 @@ def _told(root: Path, how: str, split: Mapping[str, str], group: Mapping[str, st
         names = {name for name, _ in of_group}
         text += f"; {len(names)} groups of pairs: {_counts(one for _, one in of_group)}"
         if several := len(of_group) - len(names):
-            logging.warning(
-                "%s: %d of %d groups of pairs (folders below images/) have images in more than one split. If they "
-                "are patients, the test images are not new to the network; if not, set data.groups=none.",
-                root,
-                several,
-                len(names),
+            say_once(
+                logging.warning,
+                f"{root}: {several} of {len(names)} groups of pairs (folders below images/) have images in more than "
+                "one split. If they are patients, the test images are not new to the network; if not, set "
+                "data.groups=none.",
             )
     say_once(logging.info, text)
 
@@ -233,12 +232,6 @@ def few_in_words(splits: Mapping[str, int], what: str = "images", folds: int = 0
     return f"{named} of {sum(splits.values())} {what}: the Dice of fewer than {FEW} says little{best}; label more" + (
         "" if folds else ", or train with data.folds=5, whose runs test each image once"
     )
-
-
-@functools.cache
-def say_once(log: Callable[..., None], text: str) -> None:
-    """Logs a line once, however often the folder is looked through: it is for each split of a training."""
-    log("%s", text)
 
 
 def _counts(splits: Iterable[str]) -> str:

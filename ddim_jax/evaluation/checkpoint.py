@@ -18,10 +18,12 @@ from ddim_jax.evaluation.staging import read_evaluation
 from ddim_jax.inference import Segmenter, load_checkpoints
 from ddim_jax.inference.calibration import run_folder
 from ddim_jax.runtime.errors import DataError, InputError
+from ddim_jax.runtime.once import saying_once
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
 
 
+@saying_once()
 def evaluate_checkpoint(
     checkpoint: str | os.PathLike | Sequence[str | os.PathLike],
     split: str | None = None,
@@ -100,6 +102,7 @@ def evaluate_checkpoint(
     return evaluate(segmenter, source, output_dir, options, split=split, **given), Path(output_dir)
 
 
+@saying_once()
 def open_split(
     segmenter: Segmenter,
     split: str | None = None,

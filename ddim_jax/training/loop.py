@@ -15,6 +15,7 @@ from ddim_jax.config import resolve_config
 from ddim_jax.data import Order, annotators_of
 from ddim_jax.data.pixels import write_pixels
 from ddim_jax.runtime.compile_clock import CompileClock
+from ddim_jax.runtime.once import saying_once
 from ddim_jax.runtime.pinned import pinned
 from ddim_jax.runtime.printable import printable
 from ddim_jax.runtime.processes import LastWord, as_first, ending_together
@@ -34,6 +35,7 @@ from ddim_jax.training.validation import Validator
 
 
 @pinned()
+@saying_once()
 def train(config: Any, workdir: str | os.PathLike, request: StopRequest | None = None) -> int:
     """Trains as `config` says, with everything it writes below `workdir`; resumes the run that lies there.
 

@@ -38,6 +38,7 @@ from ddim_jax.models.plain_unet import Levels
 from ddim_jax.models.spec import check_memory, model_spec
 from ddim_jax.registry import MODELS
 from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.runtime.once import saying_once
 from ddim_jax.runtime.pinned import pinned
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.training import same_pixels
@@ -75,6 +76,7 @@ class DenoisingProcess:
 
 
 @pinned()
+@saying_once()
 def pretrain(config: Any, output: str | os.PathLike) -> Packed:
     """Pre-trains on the images of `data.unlabelled`; writes a file for `train.init_from`, and returns what is in it.
 

@@ -12,13 +12,14 @@ from absl import logging
 from ddim_jax.data.annotators import NUMBERED, check_annotators, of_annotators
 from ddim_jax.data.discovery import entries, match_pairs
 from ddim_jax.data.sources import DataOptions, EmptySplit, Pair, PairSource, data_error, same_name
-from ddim_jax.data.splits import divide, say_once
+from ddim_jax.data.splits import divide
 from ddim_jax.imageio.dicom_grouping import own_scales
 from ddim_jax.imageio.images import image_suffixes, reader_of, suffix_of
 from ddim_jax.imageio.listing import iterate_images, kind_of
 from ddim_jax.imageio.stacks import count_slices
 from ddim_jax.registry import DATASETS, READERS
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.once import say_once
 
 _MASK_SUFFIX = re.compile(r"[_-](masks?|segmentation|seg|labels?)$", re.IGNORECASE)
 _NUMBER = re.compile(r"([_-]\d+|\s*\(\d+\))$")

@@ -10,6 +10,7 @@ from ddim_jax.data.sources import DataOptions
 from ddim_jax.data.splits import divide, few_in_words
 from ddim_jax.data.tables import read_split, write_split
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.training import loop
 
 
 def count(split):
@@ -279,3 +280,13 @@ def test_names_compare_composed(tmp_path):
     (tmp_path / "splits.csv").write_text("stem,split\nM\u00fcller,train\nMu\u0308ller,val\n")
     with pytest.raises(DataError, match=r"line 3: .* appears a second time"):
         draw(tmp_path, ["M\u00fcller"])
+
+
+def test_a_second_training_of_one_process_logs_its_split_too(tmp_path, said, monkeypatch):
+    ids = [f"{number:03d}" for number in range(40)]
+    about = DataOptions(tmp_path, cache_dir=tmp_path / "cache", read_only=True)
+    monkeypatch.setattr(loop, "resolve_config", lambda config: config)
+    monkeypatch.setattr(loop, "_train", lambda *_: [divide(about, ids) for _ in ("train", "val")])
+    for number in (1, 2):
+        loop.train({}, tmp_path / f"run{number}")
+        assert sum(line.startswith(f"Split of {tmp_path} (") for line in said) == number
