@@ -1,6 +1,5 @@
 """The numbers of a run while it trains: progress on the terminal, `metrics.jsonl`, TensorBoard files."""
 
-import contextlib
 import errno
 import json
 import os
@@ -8,7 +7,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,34 +19,13 @@ from rich.progress import BarColumn, Progress, TextColumn
 from ddim_jax.imageio.class_colours import blended, palette
 from ddim_jax.labels import IGNORED
 from ddim_jax.runtime.atomic import atomic_path, errors_naming
+from ddim_jax.runtime.hidden import hidden
 from ddim_jax.runtime.printable import printable
 from ddim_jax.runtime.values import is_whole
 from ddim_jax.training.validation import Validation
 
 _LITTLE_BYTES = 2**20
 _NAMED = 5  # lines that are numbered in a message
-
-
-class _Hidden:
-    """A finder of modules by which the import of one fails in the thread that makes it, and in no other."""
-
-    def __init__(self, name: str):
-        self._name, self._thread = name, threading.get_ident()
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
-        if name == self._name and threading.get_ident() == self._thread:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-
-@contextlib.contextmanager
-def _hidden(name: str) -> Iterator[None]:
-    """Makes the import of a module fail in the block, in this thread, if nobody has imported it so far."""
-    finder = _Hidden(name)
-    sys.meta_path.insert(0, finder)
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(finder)
 
 
 class DeferredErrors:
@@ -102,7 +80,7 @@ class Reporter:
         self._events = workdir / "tensorboard"
         # tensorboardX imports PyTorch where it is installed, for the types in its signatures; without it a program that
         # trains starts in half the time. Its methods that need PyTorch import it by themselves.
-        with _hidden("torch"):
+        with hidden("torch"):
             from tensorboardX import SummaryWriter
         before = set(threading.enumerate())
         with errors_naming(self._events):

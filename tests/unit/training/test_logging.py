@@ -1,17 +1,13 @@
 import errno
-import importlib
 import json
 import struct
 import subprocess
-import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from ddim_jax.training import logging as logging_module
 from ddim_jax.training.logging import NullReporter, Reporter, create_reporter
 from ddim_jax.training.validation import Validation
 
@@ -173,23 +169,3 @@ def test_a_line_that_the_disk_refuses_names_the_file(tmp_path):
         report.training(1, {"loss": 1.0})
     assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(tmp_path / "metrics.jsonl"))
     assert [event.step for event in events(tmp_path)][-1] == 1  # the other file was closed all the same
-
-
-def test_a_module_is_hidden_until_somebody_has_imported_it(monkeypatch):
-    monkeypatch.delitem(sys.modules, "this", raising=False)
-    monkeypatch.setattr("sys.stdout", None)  # the module prints
-    with logging_module._hidden("this"), pytest.raises(ImportError):
-        importlib.import_module("this")
-    found = importlib.import_module("this")
-    with logging_module._hidden("this"):
-        assert importlib.import_module("this") is found
-    assert sys.modules["this"] is found
-
-
-def test_a_module_is_hidden_from_no_other_thread(monkeypatch):
-    monkeypatch.delitem(sys.modules, "this", raising=False)
-    monkeypatch.setattr("sys.stdout", None)  # the module prints
-    finders = list(sys.meta_path)
-    with logging_module._hidden("this"), ThreadPoolExecutor(1) as pool:
-        found = pool.submit(importlib.import_module, "this").result()
-    assert sys.modules["this"] is found and sys.meta_path == finders
