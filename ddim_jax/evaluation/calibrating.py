@@ -11,7 +11,7 @@ from ddim_jax.data import Source
 from ddim_jax.data.splits import GROUPS
 from ddim_jax.evaluation.intervals import COVERAGE
 from ddim_jax.evaluation.intervals import calibrate as fit_calibration
-from ddim_jax.evaluation.scoring import ImageResult
+from ddim_jax.evaluation.scoring import ImageResult, groups_of_results
 from ddim_jax.inference import Segmenter
 from ddim_jax.inference.calibration import (
     Calibrated,
@@ -21,7 +21,7 @@ from ddim_jax.inference.calibration import (
     save_calibration,
 )
 from ddim_jax.inference.packing import pack
-from ddim_jax.inference.unlikeness import PICTURES_NEEDED, Reference, fit_reference
+from ddim_jax.inference.unlikeness import PICTURES_NEEDED, Reference, fit_reference, too_few
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import DoubtScale, pictures_needed
 from ddim_jax.runtime.atomic import check_place
@@ -58,11 +58,12 @@ class Judgement(NamedTuple):
     ) -> "Judgement":
         """A new one, of the scored images of a split."""
         calibration = fit_calibration(results, source, split, coverage, labels)
-        if len(results) >= PICTURES_NEEDED:
-            return cls(calibration, reference=fit_reference([result.descriptor for result in results]))
-        too_few = f"{len(results)} images; it takes {PICTURES_NEEDED} to judge if others are unlike them"
-        logging.warning("calibrated on %s", too_few)
-        return cls(calibration, why_not_judged=too_few)
+        groups = groups_of_results(results)
+        if len(set(groups)) >= PICTURES_NEEDED:
+            return cls(calibration, reference=fit_reference([result.descriptor for result in results], groups))
+        why_not = too_few(len(results), len(set(groups)))
+        logging.warning("calibrated on %s", why_not)
+        return cls(calibration, why_not_judged=why_not)
 
     @property
     def coverage(self) -> float:

@@ -74,7 +74,8 @@ _RULES = {
     "unlikeness": (
         "distance of an image, by 24 numbers of its look at 64 x 64 pixels, from those of the calibration, as a "
         "multiple of its limit; flagged: above 1; within: the share of images like the calibration's that is not, by "
-        "leaving one out; low and high: the 95% interval of the share that is, as in bounds"
+        "leaving one out, of groups (patients, folders, volumes) the whole group; low and high: the 95% interval of "
+        "the share that is, as in bounds"
     ),
     "doubt": (
         "1 - (2 sum p m + 1) / (sum p + sum m + 1), p the mean of the samples' probabilities, m the mask "

@@ -23,7 +23,7 @@ from ddim_jax.aggregation import PROTOCOLS, ensemble_threshold
 from ddim_jax.checkpoints.weights import Found
 from ddim_jax.config import saved_config
 from ddim_jax.inference.loading import fingerprint
-from ddim_jax.inference.unlikeness import PICTURES_NEEDED, Reference
+from ddim_jax.inference.unlikeness import PICTURES_NEEDED, Reference, too_few
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import Bounds, DoubtScale, Quantiles, calibrated_bounds, check_coverage, class_statements
 from ddim_jax.runtime.atomic import write_json
@@ -202,11 +202,12 @@ def load_reference(segmenter: Any) -> tuple[Reference | None, str]:
     try:
         if record.get("unlikeness") is not None:
             return Reference.from_record(record["unlikeness"]), ""
-        images = _number(record["about"]["images"])
-    except (KeyError, TypeError, ValueError):
+        images = int(_number(record["about"]["images"]))
+        groups = int(_number(record["about"].get("groups", images)))
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None, "the calibration is damaged"
-    if images < PICTURES_NEEDED:
-        return None, f"the calibration was made of {images:g} images; it takes {PICTURES_NEEDED}"
+    if groups < PICTURES_NEEDED:
+        return None, f"the calibration was made of {too_few(images, groups)}"
     return None, "the calibration was made by an earlier version"
 
 

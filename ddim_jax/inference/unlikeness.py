@@ -6,6 +6,8 @@ of the National Institute of Sciences of India, 1936) from the mean of the calib
 shrunk towards none (Ledoit and Wolf, J. Multivariate Analysis, 2004, with a fixed share), so that few images suffice.
 The limit is the conformal quantile of the distances of those very images, each from the others, which are a little
 longer than that of a new image from all of them: of images drawn alike at most about one in twenty is beyond it.
+Images of a group (of a patient, a folder, a volume) resemble each other, so that all of it is left out, and the
+quantile is that of groups: at most about one in twenty of the images of further groups is beyond the limit.
 
 It sees how light and dark lie, contrast, colour and sharpness. It does not see what the image shows: one that is
 within the limit can still be of another kind, and one beyond it can be segmented well.
@@ -25,7 +27,7 @@ from ddim_jax.preprocessing import as_rgb, resize_image
 WITHIN = 0.95
 """The share of images like those of the calibration that is within the limit."""
 PICTURES_NEEDED = pictures_needed(WITHIN)
-"""The fewest images that a reference is made of."""
+"""The fewest images, or groups of them, that a reference is made of."""
 UNLIKE = "This image is unlike the images that the model was calibrated on: intervals do not hold for it."
 _SIDE, _BLOCKS = 64, 3
 _LENGTH = 2 * _BLOCKS**2 + 6
@@ -111,26 +113,44 @@ def is_unlike(unlikeness: float | None) -> bool:
     return unlikeness is not None and unlikeness > 1
 
 
-def fit_reference(descriptors: Sequence[np.ndarray]) -> Reference:
-    """Makes the reference of a calibration from the descriptors [24] of its images.
+def fit_reference(descriptors: Sequence[np.ndarray], groups: Sequence[str] | None = None) -> Reference:
+    """Makes the reference of a calibration.
+
+    Args:
+      descriptors: [24] of each image.
+      groups: the names of their groups (patients, folders, volumes); None where each image is one by itself.
 
     Raises:
-      ValueError: there are fewer than `PICTURES_NEEDED`.
+      ValueError: there are fewer images, or groups, than `PICTURES_NEEDED`.
     """
     count = len(descriptors)
-    if count < PICTURES_NEEDED:
-        raise ValueError(f"{count} images; it takes {PICTURES_NEEDED} to judge if others are unlike them")
+    group = np.arange(count) if groups is None else np.unique(groups, return_inverse=True)[1]
+    sizes = np.bincount(group)
+    if len(sizes) < PICTURES_NEEDED:
+        raise ValueError(too_few(count, len(sizes)))
     values = np.asarray(descriptors, np.float64)
     centre = values.mean(axis=0)
     centred = values - centre
     products = centred.T @ centred
-    distances = []
-    for one in centred:  # from the others, whose sums are those of all without it
-        mean = -one / (count - 1)
-        covariance = (products - np.outer(one, one)) / (count - 1) - np.outer(mean, mean)
-        distances.append(_distance(one, mean, _whitening(covariance)))
-    limit = max(conformal_quantile(distances, WITHIN), _SMALLEST_LIMIT)
+    distances = np.empty(count)
+    for number, size in enumerate(sizes):  # from those of other groups, whose sums are those of all without these
+        own = centred[group == number]
+        mean = -own.sum(axis=0) / (count - size)
+        covariance = (products - own.T @ own) / (count - size) - np.outer(mean, mean)
+        whitening = _whitening(covariance)
+        distances[group == number] = [_distance(one, mean, whitening) for one in own]
+    limit = max(conformal_quantile(distances, WITHIN, groups), _SMALLEST_LIMIT)
     return Reference(centre, _whitening(products / count), limit)
+
+
+def too_few(images: int, groups: int) -> str:
+    """Says in words that so many images, of so many groups, make no reference."""
+    if images == groups:
+        return f"{images} images; it takes {PICTURES_NEEDED} to judge if others are unlike them"
+    return (
+        f"{images} images of {groups} groups (patients, folders, volumes); it takes {PICTURES_NEEDED} groups to judge "
+        "if others are unlike them"
+    )
 
 
 def _whitening(covariance: np.ndarray) -> np.ndarray:

@@ -177,5 +177,10 @@ def test_a_calibration_is_of_patients(segmenter, tmp_path):
     assert written["quantiles"]["foreground"]["area"] == 0 and written["about"]["groups"] == 9
     calibration, _ = segmenter.calibration(segmenter.options())
     assert "like the 19, of 9 groups, of memory val" in calibration.in_words()
+    assert written["unlikeness"] is None  # 19 images, but not of 19 patients
+    assert segmenter.reference()[1].endswith(
+        "made of 19 images of 9 groups (patients, folders, volumes); it takes 19 "
+        "groups to judge if others are unlike them"
+    )
     with pytest.raises(InputError, match=r"calibrate on 8 groups of images .*need 9 or more"):
         scored(segmenter, of_patients(source(*pairs), *"abcdefg", *"i" * 12), tmp_path / "v", "val", calibrate=0.9)

@@ -51,6 +51,45 @@ def test_too_few_pictures_make_no_reference():
     for count in (1, 2, 18):
         with pytest.raises(ValueError, match=rf"{count} images; it takes 19"):
             fit_reference(drawn(count))
+    values, names = patients(18, 2, seed=0)
+    with pytest.raises(ValueError, match=r"36 images of 18 groups \(patients.*it takes 19 groups"):
+        fit_reference(values, list(names))
+
+
+def patients(count, slices, seed):
+    """Descriptors of patients whose slices look alike, in no order, and the name of the patient of each."""
+    rng = np.random.default_rng(seed)
+    names = np.repeat([f"patient {number}" for number in range(count)], slices)
+    values = np.repeat(rng.normal(size=(count, 24)), slices, axis=0) + 0.1 * rng.normal(size=(count * slices, 24))
+    order = rng.permutation(count * slices)
+    return values[order], names[order]
+
+
+def test_the_distances_of_a_group_are_from_the_other_groups():
+    values, names = patients(20, 3, seed=0)
+    found = fit_reference(values, list(names))
+    distances = sorted(by_scipy(one, values[names != own]) for one, own in zip(values, names, strict=True))
+    # Of 20 groups of 3 each distance has the weight 1 / (21 * 3): those up to the 60th are the first to reach 0.95.
+    assert found.limit == pytest.approx(distances[59], rel=1e-9)
+
+
+@pytest.mark.parametrize("count", [19, 40])
+def test_about_one_in_twenty_slices_of_further_patients_is_flagged(count):
+    """On average over draws of the calibration; taken for drawn one by one, slices flag most of other patients."""
+    further, _ = patients(100, 3, seed=9)
+    shares = []
+    for seed in range(100, 108):
+        values, names = patients(count, 5, seed)
+        both = fit_reference(values, list(names)), fit_reference(values)
+        shares.append([np.mean([is_unlike(found.unlikeness(one)) for one in further]) for found in both])
+    grouped, alone = np.mean(shares, axis=0)
+    assert 0 < grouped < 0.1 and alone > 0.4
+
+
+def test_images_that_are_each_a_group_have_the_same_reference_to_the_bit():
+    values = drawn(30)
+    names = [f"{number}" for number in np.random.default_rng(0).permutation(30)]
+    assert fit_reference(values, names).digest() == fit_reference(values).digest()
 
 
 def test_about_one_in_twenty_of_the_same_kind_is_flagged():
