@@ -36,9 +36,9 @@ def read_pixels(run: Path) -> dict[str, str] | None:
     return None if rows is None else {row["id"]: row["sha256"] for row in rows}
 
 
-def read_trained_on(run: Path) -> frozenset[str]:
-    """The digests of the images that a run was trained on; none where they are not known."""
-    return frozenset(filter(None, (row.get("trained_on") for row in _rows(run) or ())))
+def read_trained_on(run: Path) -> dict[str, str]:
+    """The digest of each image that a run was trained on, by name; none where they are not known."""
+    return {row["id"]: digest for row in _rows(run) or () if (digest := row.get("trained_on"))}
 
 
 def _rows(run: Path) -> list[dict[str, str]] | None:

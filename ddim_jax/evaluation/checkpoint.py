@@ -11,16 +11,22 @@ from absl import logging
 from ddim_jax.checkpoints.weights import TRAINED_IN
 from ddim_jax.data import GENERATED, Source, configured, has_split, ids_digest, load_dataset
 from ddim_jax.data.discovery import images_and_masks, listed
+from ddim_jax.data.facts import picture_digest
+from ddim_jax.data.pixels import read_trained_on
 from ddim_jax.data.sources import NoFolder
 from ddim_jax.evaluation.calibrating import refuse_several
+from ddim_jax.evaluation.plan import choose_images
 from ddim_jax.evaluation.run import evaluate
 from ddim_jax.evaluation.staging import read_evaluation
+from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.inference import Segmenter, load_checkpoints
 from ddim_jax.inference.calibration import run_folder
 from ddim_jax.runtime.errors import DataError, InputError
 from ddim_jax.runtime.once import saying_once
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
+
+_COMPARED = 20  # images of a training split, by their pixels
 
 
 @saying_once()
@@ -205,8 +211,7 @@ def _elsewhere(segmenter: Segmenter, root: Path, split: str | None, data: Mappin
     if split == "all":
         return load_dataset(split="all", **about), "all"
     if about.get("folds") or not has_split(root, about.get("cache_dir")):
-        trained_on = segmenter.training_data.get("train_ids_sha256")
-        if trained_on is not None and trained_on == _train_digest(about):
+        if _was_trained_on(segmenter, about):
             return load_dataset(split=split or "test", **about), split or "test"
         about |= {"folds": 0}
     if has_split(root, about.get("cache_dir")):
@@ -217,8 +222,39 @@ def _elsewhere(segmenter: Segmenter, root: Path, split: str | None, data: Mappin
     return load_dataset(split="all", **about), "all"
 
 
-def _train_digest(about: dict[str, Any]) -> str | None:
+def _was_trained_on(segmenter: Segmenter, about: Mapping[str, Any]) -> bool:
+    """True if the training split of a folder has the names and the pixels of the one that was trained on.
+
+    Where the run does not know the pixels, names alone decide. What is found of a folder with these names is logged.
+
+    Args:
+      segmenter: the checkpoint.
+      about: the arguments of `load_dataset` for the folder.
+    """
+    names, root = segmenter.training_data.get("train_ids_sha256"), about["root"]
+    reading = ReadOptions.of(segmenter.config["data"])._replace(allow_damaged=True)
     try:
-        return ids_digest(load_dataset(split="train", **about))
+        train = load_dataset(split="train", **{**about, "reading": reading})
     except DataError:  # too few pairs for a split
-        return None
+        return False
+    if names is None or names != ids_digest(train):
+        return False
+    known = read_trained_on(run_folder(segmenter.checkpoint))
+    rows = [row for row, name in enumerate(train.ids) if name in known]
+    for row in (rows[one] for one in choose_images(len(rows), _COMPARED)):
+        if picture_digest(train[row].image).hexdigest() != known[train.ids[row]]:
+            logging.warning(
+                f"{root} has the names of the images that were trained on and other pixels, such as those of "
+                f"{train.ids[row]}: it is taken for another folder"
+            )
+            return False
+    if rows:
+        logging.info(
+            "%s is the folder that was trained on, by names and pixels: its split is that of the training", root
+        )
+    else:
+        logging.warning(
+            f"{root} is taken for the folder that was trained on by its names alone, as {segmenter.checkpoint} does "
+            "not know the pixels: its split is that of the training. If it holds other images: --split all"
+        )
+    return True

@@ -1,9 +1,11 @@
 """The calibration of a data set's images, and how many of them their bounds hold for."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from absl import logging
 from scipy import stats
 
 from ddim_jax.data import Source, ids_digest
@@ -56,6 +58,7 @@ def calibrate(
             )
         )
     about = {"dataset": source.name, "split": split, "images": len(results), "ids_sha256": ids_digest(source)}
+    about["pixels_sha256"] = _pixels_digest(results)
     if len(set(groups)) < len(groups):
         about["groups"] = len(set(groups))
     doubt = fit_doubt(
@@ -90,7 +93,7 @@ def summarise_bounds(
             "temperature": calibration.temperature,
             "doubt": None if calibration.doubt is None else calibration.doubt.as_record(labels),
         }
-        found["same_pictures"] = calibration.about["ids_sha256"] == ids_digest(source)
+        found["same_pictures"] = _are_of(calibration, results, source)
         found["ece"] = {
             name: expected_calibration_error(calibration_at(counts, temperature))
             for name, temperature in (("before", 1.0), ("after", calibration.temperature))
@@ -165,6 +168,24 @@ def _held(held: Sequence[bool], groups: Sequence[str]) -> dict[str, Any]:
         "low": float(low),
         "high": float(high),
     }
+
+
+def _are_of(calibration: Calibrated, results: Sequence[ImageResult], source: Source) -> bool:
+    """True if they are the images of the calibration: by their pixels, and where it has no digest of these by name."""
+    same_names = calibration.about["ids_sha256"] == ids_digest(source)
+    if (pixels := calibration.about.get("pixels_sha256")) is not None:
+        same = pixels == _pixels_digest(results)
+        if same_names and not same:
+            logging.warning("these images have the names of those of the calibration, and other pixels: not the same")
+        return same
+    are = "are" if same_names else "are not"
+    logging.info(f"by their names alone these {are} the images of the calibration, which has no digest of their pixels")
+    return same_names
+
+
+def _pixels_digest(results: Sequence[ImageResult]) -> str:
+    """SHA-256 over the digests of all images, whatever their names and their order."""
+    return hashlib.sha256("\n".join(sorted(result.digest for result in results)).encode()).hexdigest()
 
 
 def _score(result: ImageResult, number: int) -> Score:

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import ddim_jax
 from ddim_jax.data import Source
+from ddim_jax.data.facts import picture_digest
 from ddim_jax.data.pixels import read_trained_on
 from ddim_jax.evaluation.calibrating import Judgement
 from ddim_jax.evaluation.figures import draw_figures
@@ -259,7 +260,8 @@ def _times(seconds: Sequence[Sequence[float]], together: int) -> dict[str, Any]:
 
 def _trained_on(segmenter: Segmenter) -> frozenset[str] | None:
     """The digests of the images that the checkpoints were trained on; None where no run knows them."""
-    return frozenset().union(*(read_trained_on(run_folder(path)) for path in segmenter.checkpoints)) or None
+    known = (read_trained_on(run_folder(path)).values() for path in segmenter.checkpoints)
+    return frozenset().union(*known) or None
 
 
 def _score_all(
@@ -285,7 +287,8 @@ def _score_all(
                 truth = resize_mask(truth, shape)
                 annotators = None if annotators is None else np.stack([resize_mask(mask, shape) for mask in annotators])
             scored = score(example.id, estimates, truth, annotators=annotators, pixel_mm=pixel_mm)
-            results.append(scored._replace(descriptor=describe_picture(example.image)))
+            digest = picture_digest(example.image).hexdigest()
+            results.append(scored._replace(descriptor=describe_picture(example.image), digest=digest))
     return results, seconds
 
 

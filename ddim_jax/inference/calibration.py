@@ -41,8 +41,8 @@ class Calibrated(NamedTuple):
       coverage: the share of images that each bound is made for, in (0, 1).
       quantiles: for each class, in their order.
       temperature: fitted to the same images (`ddim_jax.metrics.scale_probability`); the bounds do not use it.
-      about: where it comes from: "dataset", "split", "images" and "ids_sha256" of the images, and "groups", the
-        number of their groups, where there are fewer of these.
+      about: where it comes from: "dataset", "split", "images" and "ids_sha256" of the images, "pixels_sha256" of their
+        pixels (not in those of an earlier version), and "groups", the number of their groups, where there are fewer.
       doubt: the scale at which the doubt of the same images is what they miss of Dice, on average
         (`ddim_jax.metrics.fit_doubt`); None of a calibration that an earlier version made.
     """
@@ -312,6 +312,8 @@ def _parsed(record: Mapping[str, Any], labels: Labels) -> Calibrated:
     )
     check_coverage(record["coverage"])
     about = {name: record["about"][name] for name in ("dataset", "split", "images", "ids_sha256")}
+    if "pixels_sha256" in record["about"]:
+        about["pixels_sha256"] = str(record["about"]["pixels_sha256"])
     if "groups" in record["about"]:
         about["groups"] = int(_number(record["about"]["groups"]))
     doubt = None if record.get("doubt") is None else DoubtScale.from_record(record["doubt"], labels)

@@ -11,6 +11,8 @@ from PIL import Image
 from rich.progress import Progress
 
 from ddim_jax.data import ids_digest, load_dataset
+from ddim_jax.data.facts import picture_digest
+from ddim_jax.data.pixels import write_pixels
 from ddim_jax.evaluation import checkpoint, evaluate
 from ddim_jax.evaluation.reading import read_all
 from ddim_jax.labels import Labels
@@ -34,6 +36,7 @@ def scored(monkeypatch, tmp_path):
         config = {"data": {"image_size": 4, "cache_dir": str(tmp_path / "cache"), **data}}
         place = str(tmp_path / "run/checkpoints/8")
         about = {"checkpoint": place, "checkpoints": (place,), "others": (), "is_packed": False}
+        about["options"] = lambda options, **read: SimpleNamespace(**read)
         loaded = SimpleNamespace(config=config, training_data={"train_ids_sha256": trained_on}, **about)
         monkeypatch.setattr(checkpoint, "load_checkpoints", lambda paths, **_: loaded)
         monkeypatch.setattr(checkpoint, "evaluate", lambda segmenter, source, *_, split: (source, split))
@@ -106,15 +109,34 @@ def test_two_folders_of_one_name_do_not_replace_each_other(scored, tmp_path):
 
 
 @pytest.mark.parametrize("folds", [0, 3])
-def test_the_folder_of_the_training_elsewhere_keeps_its_split(scored, tmp_path, folds):
+def test_the_folder_of_the_training_elsewhere_keeps_its_split(scored, tmp_path, folds, caplog):
     root = make_folder(tmp_path / "moved")
     about = {"root": root, "folds": folds, "read_only": True, "cache_dir": tmp_path / "cache"}
     ids = {split: load_dataset("folder", split, **about).ids for split in ("train", "test")}
     digest = ids_digest(SimpleNamespace(ids=ids["train"]))
     data = {"name": "folder", "root": "/nowhere", "folds": folds}
     assert scored(data, digest, data_root=root)[:2] == (ids["test"], "test")
+    assert "moved is taken for the folder that was trained on by its names alone, as" in caplog.text
     assert scored(data, "of other images", data_root=root)[:2] == (ALL, "all")
     assert sorted(os.listdir(root)) == ["images", "masks"]
+
+
+def test_a_folder_with_the_names_of_the_training_is_another_by_its_pixels(scored, tmp_path, caplog):
+    """Twelve images called as those of the training; one of those that go into the training split is another."""
+    root = make_folder(tmp_path / "moved")
+    train = load_dataset("folder", "train", root=root, read_only=True, cache_dir=tmp_path / "cache")
+    known = {name: picture_digest(train[row].image).hexdigest() for row, name in enumerate(train.ids)}
+    write_pixels(tmp_path / "run", known, known)
+    data, digest = {"name": "folder", "root": "/nowhere"}, ids_digest(train)
+    assert scored(data, digest, data_root=root)[1] == "test"
+    with caplog.at_level("INFO", logger="absl"):  # read inverted now, compared as it was read then
+        assert scored(data, digest, data_root=root, invert=True)[1] == "test"
+    assert "moved is the folder that was trained on, by names and pixels" in caplog.text
+    Image.fromarray(np.full((4, 4), 7, np.uint8)).save(root / f"images/{train.ids[-1]}.png")
+    assert scored(data, digest, data_root=root)[:2] == (ALL, "all")
+    assert f"and other pixels, such as those of {train.ids[-1]}: it is taken for another folder" in caplog.text
+    with pytest.raises(InputError, match=r"moved has no splits\.csv, so there is no split val"):
+        scored(data, digest, data_root=root, split="val")
 
 
 def test_a_folder_too_small_for_a_split_is_no_training_that_is_not_known(scored, tmp_path):
