@@ -174,7 +174,7 @@ def leads(rows: Sequence[Row], workdir: Path, earlier: Iterable[Row] = ()) -> li
             if scores is None or others is None:
                 found += [known[key]] if key in known else []
                 continue
-            differences = [scores[name] - others[name] for name in scores.keys() & others.keys()]
+            differences = [scores[name] - others[name] for name in sorted(scores.keys() & others.keys())]
             if differences:
                 about = {name: row[name] for name in _SAME_RUN} | {"reference_settings": own["settings"]}
                 lead = {"lead": statistics.fmean(differences), "lead_ci": list(bootstrap_interval(differences))}

@@ -166,6 +166,15 @@ def test_the_lead_is_of_the_pictures_that_both_have(tmp_path):
     assert leads([rows[0] | {"settings": "new"}, *rows[1:]], tmp_path / "elsewhere", found) == []
 
 
+def test_the_interval_of_a_lead_is_of_the_images_in_the_order_of_their_names(tmp_path):
+    """In that of a set it would be another one in each process."""
+    own, others = ({f"{k:02d}": (factor * k % 25) / 25 for k in range(25)} for factor in (7, 4))
+    rows = [leave_run(tmp_path, "lightweight_ddim", own), leave_run(tmp_path, "unet", dict(reversed(others.items())))]
+    differences = [own[name] - others[name] for name in sorted(own)]
+    assert leads(rows, tmp_path)[0]["lead_ci"] == list(bootstrap_interval(differences))
+    assert bootstrap_interval(differences) != bootstrap_interval(differences[::-1])
+
+
 def test_what_was_known_stays_where_the_folders_are_gone(tmp_path):
     rows = [leave_run(tmp_path, "unet", DICE), leave_run(tmp_path, "medsegdiff", {"b": 0.5})]
     before = on_the_same_pictures(rows, tmp_path)
