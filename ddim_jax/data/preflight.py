@@ -53,8 +53,8 @@ def examine(
         pairs = (*pairs[:2], "few to train on: some hundred are usual")
     several = []
     if count := source.annotators:
-        of_all = f"{count}, each with a mask of every image; all that is told of masks is of their consensus: a pixel"
-        several.append(("annotators", f"{of_all} counts where {consensus_in_words(count)}", ""))
+        of_all = f"{count}, each with a mask of every image; all that is told of masks is of their consensus"
+        several.append(("annotators", f"{of_all}: {consensus_in_words(count, labels)}", ""))
     try:
         again = {"root": Path(root), "labels": labels, "reading": reading, "annotators": annotators}
         division = load_dataset("folder", "train", read_only=True, **again).division

@@ -293,9 +293,12 @@ def consensus(masks: np.ndarray, labels: Labels = Labels()) -> np.ndarray:
     return values[votes.argmax(axis=0)].astype(np.uint8)
 
 
-def consensus_in_words(annotators: int) -> str:
-    """Returns the condition, in words, by which a pixel is foreground in the `consensus` of so many annotators."""
-    return "both say so" if annotators == 2 else "more than half of them say so"
+def consensus_in_words(annotators: int, labels: Labels = Labels()) -> str:
+    """Returns the rule, in words, by which the `consensus` of so many annotators is made of masks of `labels`."""
+    if not labels.multilabel and (labels.several or labels.ignore):
+        return "a pixel has the value that most of them give it, of those as frequent the smallest"
+    counts = "a pixel counts for a class" if labels.several else "a pixel counts"
+    return f"{counts} where {'both' if annotators == 2 else 'more than half of them'} say so"
 
 
 def same_name(name: str) -> str:

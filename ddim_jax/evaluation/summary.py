@@ -10,6 +10,7 @@ import numpy as np
 from scipy import stats
 
 from ddim_jax.aggregation import PROTOCOLS, ensemble_threshold
+from ddim_jax.data import consensus_in_words
 from ddim_jax.evaluation.scoring import ImageResult, Score, groups_of_results
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import (
@@ -103,7 +104,8 @@ _RULES = {
     ),
     "annotators": (
         "of several annotators the truth of all other numbers is their consensus: the value that most of them give a "
-        "pixel, of those as frequent the smallest. hypotheses: the N masks that single samples make under the protocol "
+        "pixel, of those as frequent the smallest; of classes that overlap, each that more than half give. "
+        "hypotheses: the N masks that single samples make under the protocol "
         "mean, against the masks of all annotators; N ends the name of each measure"
     ),
     "seconds_per_image": (
@@ -182,12 +184,13 @@ def _calibration(sums: Sequence[Sequence[Calibration]], labels: Labels) -> dict[
     return together | {"classes": dict(zip(labels.class_names, map(summarise_calibration, of_class), strict=True))}
 
 
-def _summarise_hypotheses(results: Sequence[ImageResult]) -> dict[str, Any] | None:
+def _summarise_hypotheses(results: Sequence[ImageResult], labels: Labels) -> dict[str, Any] | None:
     if not results[0].hypotheses:
         return None
     groups = groups_of_results(results)
     return {
         "annotators": results[0].annotators,
+        "consensus": consensus_in_words(results[0].annotators, labels),
         "per_image": {
             name: mean_and_interval([result.hypotheses[name] for result in results], groups)
             for name in results[0].hypotheses
@@ -216,8 +219,9 @@ def summarise(results: Sequence[ImageResult], ensemble: str = "mean", labels: La
         "doubt": the same of the doubts;
         "calibration": see `summarise_calibration`, over the pixels of all images; of several classes of all of them
           together, and "classes" has each;
-        "hypotheses": of several annotators {"annotators", "per_image", "metrics"}, with the mean and interval of each
-          measure of `ddim_jax.metrics.hypotheses` and its docstring; null where there is one truth;
+        "hypotheses": of several annotators {"annotators", "consensus", "per_image", "metrics"}, with the rule of the
+          consensus in words, the mean and interval of each measure of `ddim_jax.metrics.hypotheses` and its docstring;
+          null where there is one truth;
         "risk_coverage": {"area", "best_area", "unordered_area", "gain", "kept_images", "kept_dice"} of
           `ddim_jax.metrics.RiskCoverage`, with the Dice of the protocol 'mean'.
     """
@@ -256,7 +260,7 @@ def summarise(results: Sequence[ImageResult], ensemble: str = "mean", labels: La
             "rank_correlation_with_dice": rank_correlation(doubts, dice),
         },
         "calibration": _calibration([r.calibration for r in results], labels),
-        "hypotheses": _summarise_hypotheses(results),
+        "hypotheses": _summarise_hypotheses(results, labels),
         "risk_coverage": {
             field: getattr(curve, field)
             for field in ("area", "best_area", "unordered_area", "gain", "kept_images", "kept_dice")

@@ -9,7 +9,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from ddim_jax.aggregation import PROTOCOLS
-from ddim_jax.data import consensus_in_words
 from ddim_jax.data.splits import FEW
 from ddim_jax.evaluation.intervals import bounds_of, true_area
 from ddim_jax.evaluation.scoring import ImageResult
@@ -74,9 +73,9 @@ def summary_table(metrics: dict[str, Any]) -> Table:
     kind, of_groups = ("image", "") if count == metrics["images"] else ("group", f" of {count} groups")
     few = f"\n{count} {kind}{'s' * (count > 1)}: too few for the means to say much" if count < FEW else ""
     if metrics.get("hypotheses"):
-        annotators = metrics["hypotheses"]["annotators"]
-        few += f"\nthe truth is the consensus of {annotators} annotators: a pixel counts where "
-        few += consensus_in_words(annotators)
+        few += f"\nthe truth is the consensus of {metrics['hypotheses']['annotators']} annotators"
+        if consensus := metrics["hypotheses"].get("consensus"):  # earlier files do not say it
+            few += f": {consensus}"
     of_folds = f" of {metrics['folds']} folds" if metrics.get("folds") else ""
     table = Table(
         title=f"{escape(metrics['dataset'])} {metrics['split']}: {metrics['images']} images{of_folds}, "

@@ -32,7 +32,7 @@ def announcements(run: Run, prepared: Prepared) -> Iterator[str]:
     if annotators := annotators_of(prepared.source):
         yield (
             f"{annotators} annotators: the mask of one is drawn each time an image is trained on; validation and all "
-            f"that is told of masks is of their consensus: a pixel counts where {consensus_in_words(annotators)}"
+            f"that is told of masks is of their consensus: {consensus_in_words(annotators, run.labels)}"
         )
     if note := note_of(prepared.source):
         yield note

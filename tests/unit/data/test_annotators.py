@@ -1,5 +1,7 @@
 """Several annotators: who gave which mask, what is refused, and who is drawn in training."""
 
+import itertools
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,8 +12,8 @@ from ddim_jax.data.datasets.ambiguous import MODES
 from ddim_jax.data.export import export_pairs
 from ddim_jax.data.pipeline import Order, drawn_annotator, training_annotators, training_indices
 from ddim_jax.data.preflight import examine
-from ddim_jax.data.sources import consensus
-from ddim_jax.labels import Labels
+from ddim_jax.data.sources import consensus, consensus_in_words
+from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.runtime.errors import ConfigError, DataError
 
 SIZE = 8
@@ -227,6 +229,32 @@ def test_exported_ambiguous_phantoms_come_back_with_their_annotators(tmp_path):
 def test_the_doctor_counts_the_annotators(folders):
     said = "2, each with a mask of every image; all that is told of masks is of their consensus: a pixel counts where "
     assert ("annotators", said + "both say so", "") in examine(folders, SIZE, "cpu", 2, annotators=["anna", "ben"])
+
+
+KINDS = {
+    "one class": (Labels(), [0, 1]),
+    "ignored pixels": (Labels.create({"lung": 1}, ignore=9), [0, 1, IGNORED]),
+    "exclusive": (Labels.create({"lung": 1, "heart": 2}), [0, 1, 2]),
+    "overlapping": (Labels.create({"lung": 1, "heart": 2}, multilabel=True), [0, 1, 2, 3]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("annotators", [2, 3, 4])
+def test_the_consensus_is_as_the_sentence_about_it_says(kind, annotators):
+    """Every choice of values that so many annotators can give a pixel."""
+    labels, values = KINDS[kind]
+    rule = consensus_in_words(annotators, labels)
+    for given in itertools.product(values, repeat=annotators):
+        found = int(consensus(np.array(given, np.uint8)[:, None, None], labels)[0, 0])
+        if "the value that most of them give it, of those as frequent the smallest" in rule:
+            expected = min(values, key=lambda value: (-given.count(value), value))
+            assert found == expected, (given, rule)
+            continue
+        assert rule.endswith("where both say so" if annotators == 2 else "where more than half of them say so")
+        for number in range(labels.count):
+            say_so = sum(value >> number & 1 for value in given)
+            assert bool(found >> number & 1) == (2 * say_so > annotators), (given, rule)
 
 
 def test_a_folder_of_annotators_alone_is_told_the_option(tmp_path):

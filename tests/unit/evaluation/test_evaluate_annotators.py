@@ -31,7 +31,7 @@ def evaluated(tmp_path):
 def test_the_numbers_are_those_of_the_samples_against_the_annotators(evaluated):
     metrics, folder = evaluated
     found = metrics["hypotheses"]
-    assert found["annotators"] == 2
+    assert (found["annotators"], found["consensus"]) == (2, "a pixel counts where both say so")
     assert {name: value["mean"] for name, value in found["per_image"].items()} == pytest.approx(
         # Against TOP twice: 2 * 1/2 - 1/2 of the GED; one of two samples matches; one of them is TOP.
         {"ged_2": (0 + 0.5) / 2, "matched_iou_2": (1 + 0.5) / 2, "d_max_2": 1.0, "best_dice_2": (0.5 + 1) / 2}
@@ -48,6 +48,10 @@ def test_they_stand_in_the_table_on_the_screen(evaluated):
     metrics, _ = evaluated
     labels = [str(cell) for cell in summary_table(metrics).columns[0].cells]
     assert "ged_2, 2 annotators" in labels
+    said = "the truth is the consensus of 2 annotators"
+    assert f"{said}: a pixel counts where both say so" in " ".join(summary_table(metrics).caption.split())
+    del metrics["hypotheses"]["consensus"]  # as in the files of an earlier version
+    assert f"{said}: " not in summary_table(metrics).caption and said in summary_table(metrics).caption
 
 
 def test_at_the_working_size_the_annotators_are_resized_too(tmp_path):
