@@ -30,13 +30,14 @@ class Registry(Generic[T]):
     Args:
       kind: what an entry is, in the singular, for messages: "sampler".
       folder: the package whose modules register this package's own entries; None: it has none.
-      call: names of the arguments that an entry is called with; those behind a "*" by name. None: not looked at.
+      *calls: the ways to call an entry, of which each has one (`call_of`): names of arguments, those behind a "*" by
+        name. None given: not looked at.
     """
 
-    def __init__(self, kind: str, folder: str | None, call: str | None = None):
+    def __init__(self, kind: str, folder: str | None, *calls: str):
         self.kind = kind
         self._folder = folder
-        self._call = call
+        self._calls = calls
         self._entries: dict[str, T] = {}
         self._origins: dict[str, str] = {}
         self._complete, self._finding = folder is None, False
@@ -66,16 +67,39 @@ class Registry(Generic[T]):
 
         return add
 
+    def call_of(self, entry: T) -> str:
+        """The first of the ways to call an entry that fits it.
+
+        An argument that some are called with by name is given to an entry that has a parameter of that name, and not
+        to others. What has a default needs no argument.
+
+        Raises:
+          TypeError: none fits; the error is that of the last one.
+          ValueError: nothing is known of its parameters.
+        """
+        signature, why_not = inspect.signature(entry), TypeError("it declares other arguments")
+        parts = {call: [part.replace(",", " ").split() for part in call.split("*")] for call in self._calls}
+        by_name = {name for _, *rest in parts.values() for names in rest for name in names}
+        declared = {name for name in by_name if name in signature.parameters}
+        for call, (by_place, *rest) in parts.items():
+            named = dict.fromkeys(name for names in rest for name in names)
+            if len(self._calls) > 1 and named.keys() != declared:
+                continue
+            try:
+                signature.bind(*by_place, **named)
+                return call
+            except TypeError as error:
+                why_not = error
+        raise why_not
+
     def _check_call(self, name: str, entry: T, place: str) -> None:
-        if self._call is None:
+        if not self._calls:
             return
-        by_place, _, by_name = (part.replace(",", " ").split() for part in self._call.partition("*"))
         try:
-            inspect.signature(entry).bind(*by_place, **dict.fromkeys(by_name))
-        except TypeError as error:
-            raise ConfigError(
-                f"{place}: the {self.kind} {name!r} cannot be called as ({self._call}): {error}"
-            ) from error
+            self.call_of(entry)
+        except (TypeError, ValueError) as error:
+            calls = " or ".join(f"({call})" for call in self._calls)
+            raise ConfigError(f"{place}: the {self.kind} {name!r} cannot be called as {calls}: {error}") from error
 
     def get(self, name: object, field: str | None = None) -> T:
         """The entry of that name.
@@ -132,15 +156,15 @@ MODELS = Registry("model", "ddim_jax.models")
 SAMPLERS = Registry(
     "sampler",
     "ddim_jax.diffusion.samplers",
-    call="denoise, noise, schedule, options, *, prediction, key, return_trajectory",
+    "denoise, noise, schedule, options, *, prediction, key, return_trajectory",
 )
-LOSSES = Registry("loss", "ddim_jax.diffusion.mask_losses", call="logits, x0, labels")
+LOSSES = Registry("loss", "ddim_jax.diffusion.mask_losses", "logits, x0, labels")
 DATASETS = Registry("data set", "ddim_jax.data.datasets")
-TRANSFORMS = Registry("transform", None, call="key, image, mask")
+TRANSFORMS = Registry("transform", None, "key, image, mask")
 READERS = Registry("reader", "ddim_jax.imageio.readers")
 WRITERS = Registry("writer", "ddim_jax.imageio.writers")
-METRICS = Registry("metric", "ddim_jax.metrics")
-HYPOTHESIS_METRICS = Registry("metric of hypotheses", "ddim_jax.metrics")
+METRICS = Registry("metric", "ddim_jax.metrics", "counts", "prediction, truth", "prediction, truth, *, pixel_mm")
+HYPOTHESIS_METRICS = Registry("metric of hypotheses", "ddim_jax.metrics", "hypotheses, annotators")
 ENSEMBLES = Registry("ensemble", "ddim_jax.aggregation.ensembles")
 
 

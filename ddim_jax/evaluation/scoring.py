@@ -38,7 +38,7 @@ class Score(NamedTuple):
 
     Attributes:
       counts: pixels of the ensemble's mask against the truth.
-      measures: every registered metric by name, in the order of the names, "hd95_mm" where the size of a pixel is
+      measures: every registered metric by name, in the order of the names, those in mm where the size of a pixel is
         known, and "dice_single": Dice of one sample alone under the same protocol, averaged over the samples.
       classes: of several classes the score of each by its name; the counts are then their sum and the measures their
         mean. Empty for one class.
@@ -130,7 +130,7 @@ def score_image(
       annotators: uint8 [A, H, W], the masks of several annotators, of the size of `truth`; None for one truth.
       coverage: decides the levels of the probability that make the interval of an area that is not calibrated.
       doubt_scale: that of a calibration; None for the doubt as the network has it.
-      pixel_mm: of the truth, from row to row and from column to column, for "hd95_mm"; None leaves that out.
+      pixel_mm: of the truth, from row to row and from column to column; None leaves out metrics in millimetres.
 
     Raises:
       ValueError: the samples are not finite, or the truth holds other values.

@@ -41,10 +41,6 @@ _RULES = {
         "images, or over groups of them where there are fewer: patients, folders, volumes. Of one, or of equal values, "
         "it has no width and says nothing"
     ),
-    "hd95_mm": (
-        "hd95 in millimetres, where every file says the size of a pixel and masks are scored at the image's own "
-        "size; of a projection (X-ray) at its detector"
-    ),
     "pooled": "pixel counts summed over all images, then one ratio",
     "dice_single": "Dice of one sample alone under the same protocol, averaged over the samples of an image",
     "flips": (
@@ -212,7 +208,8 @@ def summarise(results: Sequence[ImageResult], ensemble: str = "mean", labels: La
         "protocols": for each protocol its threshold and rule; "per_image": for each measure {"mean", "low", "high"};
           "pooled": the counts and their ratios; "empty_predictions" and "hd95_with_one_empty": numbers of images; of
           several classes these are means (of counts, sums), and "classes" has the same of each by its name;
-        "metrics": for each registered metric its docstring, with its range and its rule for empty masks;
+        "metrics": for each registered metric that was measured its docstring, with its range and its rule for empty
+          masks;
         "empty_truths": number of images without a foreground pixel in the truth;
         "uncertainty": {"mean", "low", "high", "rank_correlation_with_dice"}, the last for the protocol 'mean', None
           where it is not defined;
@@ -249,7 +246,11 @@ def summarise(results: Sequence[ImageResult], ensemble: str = "mean", labels: La
     curve = risk_coverage(doubts, dice)
     return {
         "protocols": protocols,
-        "metrics": {name: inspect.getdoc(metric) for name, metric in METRICS.items()},
+        "metrics": {
+            name: inspect.getdoc(metric)
+            for name, metric in METRICS.items()
+            if name in results[0].scores["mean"].measures
+        },
         "empty_truths": sum(_is_empty(result.scores["mean"].counts, "false_negative") for result in results),
         "uncertainty": {
             **mean_and_interval(spreads, groups),

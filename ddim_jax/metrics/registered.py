@@ -1,13 +1,10 @@
 """All registered metrics of a mask at once."""
 
-import inspect
 import math
-from collections.abc import Callable
 
 import numpy as np
 
 from ddim_jax.metrics.overlap import Counts, confusion_counts
-from ddim_jax.metrics.surface import hausdorff
 from ddim_jax.registry import METRICS
 from ddim_jax.runtime.errors import ConfigError
 
@@ -21,7 +18,7 @@ def measure(
       prediction: [H, W] of 0 and 1 (or boolean).
       truth: [H, W], the same.
       ignored: pixels, 0 in both, that are in no count.
-      pixel_mm: from row to row and from column to column, for "hd95_mm"; None leaves that out.
+      pixel_mm: from row to row and from column to column; None leaves out metrics that have a parameter of that name.
 
     Raises:
       ValueError: the masks differ in size or hold other values.
@@ -29,17 +26,22 @@ def measure(
     """
     counts = confusion_counts(prediction, truth)
     counts = counts._replace(true_negative=counts.true_negative - ignored)
-    values = {
-        name: metric(counts) if _takes_counts(metric) else metric(prediction, truth) for name, metric in METRICS.items()
-    }
-    if pixel_mm is not None:
-        values["hd95_mm"] = hausdorff(prediction, truth, 95.0, pixel_mm)
-    return counts, {name: finite(name, value) for name, value in values.items()}
+    values = {}
+    for name, metric in METRICS.items():
+        call = METRICS.call_of(metric)
+        if call == "counts":
+            values[name] = finite(name, metric(counts))
+        elif "pixel_mm" not in call:
+            values[name] = finite(name, metric(prediction, truth))
+        elif pixel_mm is not None:
+            values[name] = finite(name, metric(prediction, truth, pixel_mm=pixel_mm))
+    return counts, values
 
 
 def measure_counts(counts: Counts) -> dict[str, float]:
     """The registered metrics that are functions of pixel counts, by name; `ConfigError` as `finite`."""
-    return {name: finite(name, metric(counts)) for name, metric in METRICS.items() if _takes_counts(metric)}
+    of_counts = ((name, metric) for name, metric in METRICS.items() if METRICS.call_of(metric) == "counts")
+    return {name: finite(name, metric(counts)) for name, metric in of_counts}
 
 
 def finite(name: str, value: object) -> float:
@@ -55,7 +57,3 @@ def finite(name: str, value: object) -> float:
     if not math.isfinite(number):
         raise ConfigError(f"the metric {name!r} gives {value!r}; expected a finite number for every pair of masks")
     return number
-
-
-def _takes_counts(metric: Callable) -> bool:
-    return len(inspect.signature(metric).parameters) == 1

@@ -62,3 +62,11 @@ def hd95(prediction: np.ndarray, truth: np.ndarray) -> float:
     the image, sqrt(H^2 + W^2).
     """
     return hausdorff(prediction, truth, 95.0)
+
+
+@METRICS.register("hd95_mm")
+def hd95_mm(prediction: np.ndarray, truth: np.ndarray, pixel_mm: tuple[float, float]) -> float:
+    """hd95 in millimetres, where every file says the size of a pixel and masks are scored at the image's own size; of
+    a projection (X-ray) at its detector. Both masks empty: 0; exactly one empty: the diagonal of the image.
+    """
+    return hausdorff(prediction, truth, 95.0, pixel_mm)

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ddim_jax.registry import Registry, import_plugins
+from ddim_jax.registry import HYPOTHESIS_METRICS, METRICS, Registry, import_plugins
 from ddim_jax.runtime.errors import ConfigError
 
 
@@ -74,13 +74,33 @@ def test_a_plugin_that_fails_is_named_with_the_place_in_it(text, message, tmp_pa
 
 
 def test_what_cannot_be_called_as_its_kind_is_refused_where_it_registers():
-    registry = Registry("shape", "shapes", call="size, colour, *, key")
+    registry = Registry("shape", "shapes", "size, colour, *, key")
 
     def right(size, colour, extra=1, **options): ...
 
     assert registry.register("right")(right) is right
     with pytest.raises(ConfigError, match=r"registry\.py, line \d+: the shape 'wrong' cannot be called as \(size, "):
         registry.register("wrong")(lambda size, colour: None)
+
+
+def test_a_metric_is_called_as_its_parameters_without_a_default_say():
+    right = {
+        "counts": [lambda counts: 0, lambda counts, beta=2.0: 0, lambda counts, *, beta=2.0: 0, sum],
+        "prediction, truth": [lambda p, t: 0, lambda p, t, tolerance=1: 0, lambda p, t, **more: 0],
+        "prediction, truth, *, pixel_mm": [lambda p, t, pixel_mm: 0, lambda p, t, k=1, pixel_mm=None: 0],
+    }
+    for call, metrics in right.items():
+        assert [METRICS.call_of(metric) for metric in metrics] == [call] * len(metrics)
+    wrong = [lambda: 0, lambda p, t, beta: 0, lambda counts, pixel_mm: 0, lambda p, t, *, beta: 0, 3, max]
+    for metric in wrong:
+        said = r"'odd' cannot be called as \(counts\) or \(prediction, truth\) or \(prediction, truth, \*, pixel_mm\): "
+        with pytest.raises(ConfigError, match=said):
+            METRICS.register("odd")(metric)
+    assert "odd" not in METRICS
+    with pytest.raises(
+        ConfigError, match=r"the metric of hypotheses 'odd' cannot be called as \(hypotheses, annotators"
+    ):
+        HYPOTHESIS_METRICS.register("odd")(lambda hypotheses: 0)
 
 
 def test_what_is_registered_again_from_another_place_is_refused_with_both(tmp_path):

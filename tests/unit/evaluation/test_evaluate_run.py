@@ -192,10 +192,20 @@ def test_a_metric_of_another_package_appears_wherever_metrics_do(tmp_path, monke
         """Share of the pixels that are right."""
         return (counts.true_positive + counts.true_negative) / sum(counts)
 
+    @register.metric("f_beta")
+    def f_beta(counts, beta=2.0):
+        """F_2, 1 of empty masks."""
+        right = (1 + beta**2) * counts.true_positive
+        whole = right + beta**2 * counts.false_negative + counts.false_positive
+        return right / whole if whole else 1.0
+
     segmenter, source = hand_case()
     metrics = evaluate(segmenter, source, tmp_path, split="test", figures=False)
     with open(tmp_path / "per_image.csv", newline="") as file:
         table = list(csv.DictReader(file))
+    # 4 of 8 pixels; all; one that is not there.
+    assert [float(row["paper_f_beta"]) for row in table] == pytest.approx([5 * 4 / (5 * 4 + 4 * 4), 1, 0])
+    assert "hd95" in metrics["metrics"] and "hd95_mm" not in metrics["metrics"]  # no file says the size of a pixel
     # The paper's mask of image a misses four pixels, that of image c has one too many.
     assert [float(row["paper_area_error"]) for row in table] == [4, 0, 1]
     assert [float(row["area_error"]) for row in table] == [0, 0, 0]
@@ -275,19 +285,29 @@ def test_batches_change_no_number(hand_run, tmp_path):
     assert all(value == hand_run[0][name] for name, value in metrics.items() if name != "batch_size")
 
 
-def test_distances_in_millimetres_where_every_file_says_the_size_of_a_pixel(tmp_path, caplog):
+def test_distances_in_millimetres_where_every_file_says_the_size_of_a_pixel(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(METRICS, "_entries", dict(METRICS.items()))
+
+    @register.metric("area_mm2")
+    def area_mm2(prediction, truth, pixel_mm):
+        """The area in mm^2 of what was drawn."""
+        return int(prediction.sum()) * pixel_mm[0] * pixel_mm[1]
+
     segmenter, source = hand_case()
-    spaced = MemorySource([example._replace(pixel_mm=(0.5, 2.0)) for example in source.examples])
-    found = evaluate(segmenter, spaced, tmp_path / "mm", split="test", figures=False)["protocols"]["paper"]["per_image"]
+    spaced = MemorySource([example._replace(pixel_mm=(0.5, 3.0)) for example in source.examples])
+    metrics = evaluate(segmenter, spaced, tmp_path / "mm", split="test", figures=False)
+    found = metrics["protocols"]["paper"]["per_image"]
+    assert found["area_mm2"]["mean"] == pytest.approx((4 + 0 + 1) * 1.5 / 3)
+    assert metrics["metrics"]["area_mm2"] == "The area in mm^2 of what was drawn."
     # One row between the outlines of image a, none in b, the diagonal of 4 x 4 pixels in c.
     assert found["hd95"]["mean"] == pytest.approx((1 + math.sqrt(32)) / 3)
-    assert found["hd95_mm"]["mean"] == pytest.approx((0.5 + math.hypot(2, 8)) / 3)
+    assert found["hd95_mm"]["mean"] == pytest.approx((0.5 + math.hypot(2, 12)) / 3)
     assert "hd95_mm" in (tmp_path / "mm/per_image.csv").read_text().splitlines()[0]
     at_model = evaluate(segmenter, spaced, tmp_path / "model", split="test", figures=False, resolution="model")
     mixed = MemorySource([*spaced.examples[:2], source.examples[2]])
     in_part = evaluate(segmenter, mixed, tmp_path / "mixed", split="test", figures=False)
     for metrics in (at_model, in_part):
-        assert "hd95_mm" not in metrics["protocols"]["mean"]["per_image"]
+        assert not {"hd95_mm", "area_mm2"} & metrics["protocols"]["mean"]["per_image"].keys()
     assert "1 of 3 files do not say the size of a pixel" in caplog.text
 
 
