@@ -105,8 +105,9 @@ _RULES = {
         "mean, against the masks of all annotators; N ends the name of each measure"
     ),
     "seconds_per_image": (
-        "from the image in memory to its samples in memory; with native size the first image of each padded shape "
-        "compiles a program, and counts among the rest"
+        "from the image in memory to its samples in memory, of a batch the share of each; first_with_compilation is no "
+        "share but the seconds of the whole first batch, of folds the sum of each one's; with native "
+        "size the first image of each padded shape compiles a program, and counts among the rest"
     ),
 }
 

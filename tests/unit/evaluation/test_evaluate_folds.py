@@ -36,7 +36,9 @@ def test_each_picture_is_scored_by_the_checkpoint_of_its_fold(tmp_path):
     assert (some["images"], some["protocols"]["mean"]["per_image"]["dice"]["mean"]) == (2, 0.5)
 
 
-def test_the_first_batch_of_each_fold_holds_its_compilation(tmp_path, monkeypatch):
+@pytest.mark.parametrize("together", [1, 2])
+def test_the_first_batch_of_each_fold_holds_its_compilation(tmp_path, monkeypatch, together):
+    """The seconds of both first batches, whole; of the others the share of each image."""
     clock = [0.0]
 
     class Compiling(FakeSegmenter):
@@ -47,10 +49,15 @@ def test_the_first_batch_of_each_fold_holds_its_compilation(tmp_path, monkeypatc
     monkeypatch.setattr(run, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     members = [Compiling({1: RIGHT}, f"fold{fold}/checkpoints/8") for fold in range(2)]
     members[0].compiling, members[1].compiling, members[1].step = 10, 20, 900
-    sources = [MemorySource([Example(name, picture(1), TOP_HALF) for name in names]) for names in ("ab", "cd")]
-    metrics = evaluate(members, sources, tmp_path, split="test")
+    sources = [MemorySource([Example(name, picture(1), TOP_HALF) for name in names]) for names in ("abcd", "efgh")]
+    metrics = evaluate(members, sources, tmp_path, split="test", batch_size=together)
+    assert "the seconds of the whole first batch, of folds the sum" in metrics["rules"]["seconds_per_image"]
     times = metrics["seconds_per_image"]
-    assert [times[name] for name in ("first_with_compilation", "mean_of_the_rest", "median_of_the_rest")] == [30, 1, 1]
+    assert [times[name] for name in ("first_with_compilation", "mean_of_the_rest", "median_of_the_rest")] == [
+        30,
+        1 / together,
+        1 / together,
+    ]
     assert metrics["step"] == [800, 900]
 
 
