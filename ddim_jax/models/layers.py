@@ -1,4 +1,4 @@
-"""Building blocks of the U-Net: convolution, normalisation, attention, residual block, time embedding."""
+"""Building blocks of the U-Nets: convolution, normalisation, attention, residual block, time embedding, the way up."""
 
 import math
 from collections.abc import Callable
@@ -240,6 +240,47 @@ def timestep_embedding(t: jax.Array, channels: int) -> jax.Array:
     frequencies = jnp.exp(-math.log(10000.0) / (half - 1) * jnp.arange(half, dtype=jnp.float32))
     angles = t.astype(jnp.float32)[:, None] * frequencies
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
+def time_features(t: jax.Array, channels: int, dtype: Dtype) -> jax.Array:
+    """[batch] -> [batch, 4 channels]: `timestep_embedding` and two layers, of the network in whose `__call__` it is."""
+    time = nn.Dense(4 * channels, dtype=dtype, name="temb_dense_0")(timestep_embedding(t, channels))
+    return nn.Dense(4 * channels, dtype=dtype, name="temb_dense_1")(nn.silu(time))
+
+
+def decode(
+    network: Any,
+    x: jax.Array,
+    skips: list[jax.Array],
+    block: Callable[[str, int, jax.Array], jax.Array],
+    attend: Callable[[str, jax.Array], jax.Array],
+) -> jax.Array:
+    """The bottleneck, the way up and the output of the U-Net in whose `__call__` this is called.
+
+    Args:
+      network: the U-Net, for its sizes.
+      x: [batch, h, w, channels], what enters the bottleneck.
+      skips: what the way down kept, the deepest last; all are used.
+      block, attend: give the output of the residual block, with so many features, and of the attention of a name.
+
+    Returns:
+      float32 [batch, H, W, mask_channels].
+    """
+    x = block("mid_block_1", x.shape[-1], x)
+    x = attend("mid_attn_1", x)
+    x = block("mid_block_2", x.shape[-1], x)
+    for level, multiplier in reversed(list(enumerate(network.channel_multipliers))):
+        for index in range(network.blocks_per_level + 1):
+            x = jnp.concatenate([x, skips.pop()], axis=-1)
+            x = block(f"up_{level}_block_{index}", multiplier * network.base_channels, x)
+            if level in network.attention_levels:
+                x = attend(f"up_{level}_attn_{index}", x)
+        if level != 0:
+            x = UpsampleConv(x.shape[-1], network.dtype, name=f"up_{level}_upsample")(x)
+    assert not skips
+    x = Norm(network.norm_groups, silu=True, name="norm_out")(x)
+    x = Conv(network.mask_channels * network.stem_stride**2, dtype=network.dtype, name="conv_out")(x)
+    return depth_to_space(x, network.stem_stride).astype(jnp.float32)
 
 
 def space_to_depth(x: jax.Array, patch: int) -> jax.Array:

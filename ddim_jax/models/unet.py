@@ -10,12 +10,10 @@ from ddim_jax.models.layers import (
     Attention,
     Conv,
     HalvedLevels,
-    Norm,
-    UpsampleConv,
-    depth_to_space,
+    decode,
     residual_block,
     space_to_depth,
-    timestep_embedding,
+    time_features,
 )
 from ddim_jax.models.spec import SIZES, ModelSpec, check_levels
 from ddim_jax.registry import MODELS
@@ -81,10 +79,7 @@ class DenoisingUNet(HalvedLevels, nn.Module):
         def attend(name: str, x: jax.Array) -> jax.Array:
             return Attention(self.light, self.norm_groups, self.dtype, self.attention == "dual", name=name)(x)
 
-        time = timestep_embedding(t, self.base_channels)
-        time = nn.Dense(4 * self.base_channels, dtype=self.dtype, name="temb_dense_0")(time)
-        time = nn.Dense(4 * self.base_channels, dtype=self.dtype, name="temb_dense_1")(nn.silu(time))
-
+        time = time_features(t, self.base_channels, self.dtype)
         levels = len(self.channel_multipliers)
         x = jnp.concatenate([noisy_mask, image], axis=-1).astype(self.dtype)
         x = conv("conv_in", self.base_channels)(space_to_depth(x, self.stem_stride))
@@ -100,23 +95,7 @@ class DenoisingUNet(HalvedLevels, nn.Module):
                 x = conv(f"down_{level}_downsample", x.shape[-1], strides=2, padding=((0, 1), (0, 1)))(x)
                 skips.append(x)
 
-        x = block("mid_block_1", x.shape[-1], x)
-        x = attend("mid_attn_1", x)
-        x = block("mid_block_2", x.shape[-1], x)
-
-        for level, multiplier in reversed(list(enumerate(self.channel_multipliers))):
-            for index in range(self.blocks_per_level + 1):
-                x = jnp.concatenate([x, skips.pop()], axis=-1)
-                x = block(f"up_{level}_block_{index}", multiplier * self.base_channels, x)
-                if level in self.attention_levels:
-                    x = attend(f"up_{level}_attn_{index}", x)
-            if level != 0:
-                x = UpsampleConv(x.shape[-1], self.dtype, name=f"up_{level}_upsample")(x)
-        assert not skips
-
-        x = Norm(self.norm_groups, silu=True, name="norm_out")(x)
-        x = conv("conv_out", self.mask_channels * self.stem_stride**2)(x)
-        return depth_to_space(x, self.stem_stride).astype(jnp.float32)
+        return decode(self, x, skips, block, attend)
 
 
 SMALL = {
