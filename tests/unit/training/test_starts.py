@@ -165,4 +165,5 @@ def test_a_picture_that_is_trained_on_and_validated_is_told(tmp_path, monkeypatc
         with open(tmp_path / f"run{told}/pixels.csv", newline="") as file:
             rows = {row["id"]: row["trained_on"] for row in csv.DictReader(file)}
         trained = {picture_digest(read_image(tmp_path / f"data/images/{name}.png")).hexdigest() for name in "ab"}
-        assert rows["c"] == "" and {rows["a"], rows["b"]} == trained == read_trained_on(tmp_path / f"run{told}")
+        assert rows["c"] == "" and {rows["a"], rows["b"]} == trained
+        assert read_trained_on(tmp_path / f"run{told}") == {"a": rows["a"], "b": rows["b"]}
