@@ -16,6 +16,7 @@ import pkgutil
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Generic, NoReturn, TypeVar
 
@@ -32,12 +33,13 @@ class Registry(Generic[T]):
       folder: the package whose modules register this package's own entries; None: it has none.
       *calls: the ways to call an entry, of which each has one (`call_of`): names of arguments, those behind a "*" by
         name. None given: not looked at.
+      check: returns what is wrong with an entry, "" for nothing; None: not looked at.
     """
 
-    def __init__(self, kind: str, folder: str | None, *calls: str):
+    def __init__(self, kind: str, folder: str | None, *calls: str, check: Callable[[object], str] | None = None):
         self.kind = kind
         self._folder = folder
-        self._calls = calls
+        self._calls, self._check = calls, check
         self._entries: dict[str, T] = {}
         self._origins: dict[str, str] = {}
         self._complete, self._finding = folder is None, False
@@ -47,14 +49,21 @@ class Registry(Generic[T]):
         """A decorator that registers what it decorates under `name` and returns it as it is.
 
         Raises:
-          ConfigError: something else has that name, both are named by where they come from; or it cannot be called as
-            things of this kind are.
+          ConfigError: something else has that name, both are named by where they come from; or the name is none, or
+            the thing cannot be called as those of this kind are, or lacks what they have.
         """
         caller = inspect.currentframe().f_back
         place = f"{caller.f_code.co_filename}, line {caller.f_lineno}"
+        if not isinstance(name, str) or not name:
+            raise ConfigError(
+                f"{place}: the name of a {self.kind} is {name!r}; expected a text. Did you forget it? It stands in "
+                'brackets of its own, as in @register.sampler("euler")'
+            )
 
         def add(entry: T) -> T:
             self._check_call(name, entry, place)
+            if self._check is not None and (wrong := self._check(entry)):
+                raise ConfigError(f"{place}: the {self.kind} {name!r} {wrong}")
             origin, there = _origin(entry, place), self._entries.setdefault(name, entry)
             # A module that is imported again defines the same thing anew.
             if there is not entry and origin != self._origins.get(name):
@@ -152,20 +161,72 @@ def _origin(entry: object, place: str) -> str:
     return place if "<" in name else f"{entry.__module__}.{name}"
 
 
-MODELS = Registry("model", "ddim_jax.models")
+def not_called_as(call: str, entry: object) -> str:
+    """What is wrong with a thing that is to be called with arguments of these names, by place; "" for nothing.
+
+    The arguments are those of the thing itself, not of what it wraps: a decorator such as
+    `ddim_jax.aggregation.of_masks` changes them.
+    """
+    try:
+        inspect.signature(entry, follow_wrapped=False).bind(*call.split(", "))
+    except TypeError as error:
+        return f"cannot be called as ({call}): {error}"
+    except ValueError:  # some functions of other languages do not say how they are called
+        pass
+    return ""
+
+
+def _no_model(entry: object) -> str:
+    module = entry if isinstance(entry, type) else getattr(entry, "module", None)
+    if not (isinstance(module, type) and hasattr(module, "init") and hasattr(module, "apply")):
+        return f"is {entry!r}; expected a class of Flax modules, or a ddim_jax.models.ModelSpec with one"
+    if not hasattr(module, "size_multiple"):
+        return f"is made of {module.__name__}, which has no size_multiple; give it one, 1 for images of any size"
+    return ""
+
+
+def _no_reader(entry: object) -> str:
+    suffixes = getattr(entry, "suffixes", None)
+    if not isinstance(suffixes, tuple) or not all(isinstance(one, str) and one[:1] == "." for one in suffixes):
+        return f'has the suffixes {suffixes!r}; expected a tuple of texts with their dots, such as (".tif", ".tiff")'
+    methods = {"read_image": "path, options", "read_mask": "path, labels", "count_pixels": "path"}
+    return next(filter(None, (_no_method(entry, name, call) for name, call in methods.items())), "")
+
+
+def _no_writer(entry: object) -> str:
+    if not isinstance(entry, type):
+        return f"is {entry!r}; expected a class, which is made without arguments for each file"
+    suffix = getattr(entry, "suffix", None)
+    if not isinstance(suffix, str) or suffix[:1] != ".":
+        return f'has the suffix {suffix!r}; expected a text with its dot, such as ".json"'
+    name, call = "write", "path, result, image, source, context"
+    if hasattr(entry, "write_stack"):
+        name, call = "write_stack", "path, masks, probability, stack, context"
+    own = isinstance(inspect.getattr_static(entry, name, None), staticmethod | classmethod)
+    return _no_method(entry, name, call if own else f"self, {call}")
+
+
+def _no_method(entry: object, name: str, call: str) -> str:
+    if not hasattr(entry, name):
+        return f"has no {name}; expected {name}({call})"
+    wrong = not_called_as(call, getattr(entry, name))
+    return wrong and f"has a {name} that {wrong}"
+
+
+MODELS = Registry("model", "ddim_jax.models", check=_no_model)
 SAMPLERS = Registry(
     "sampler",
     "ddim_jax.diffusion.samplers",
     "denoise, noise, schedule, options, *, prediction, key, return_trajectory",
 )
 LOSSES = Registry("loss", "ddim_jax.diffusion.mask_losses", "logits, x0, labels")
-DATASETS = Registry("data set", "ddim_jax.data.datasets")
+DATASETS = Registry("data set", "ddim_jax.data.datasets", check=partial(not_called_as, "split, options"))
 TRANSFORMS = Registry("transform", None, "key, image, mask")
-READERS = Registry("reader", "ddim_jax.imageio.readers")
-WRITERS = Registry("writer", "ddim_jax.imageio.writers")
+READERS = Registry("reader", "ddim_jax.imageio.readers", check=_no_reader)
+WRITERS = Registry("writer", "ddim_jax.imageio.writers", check=_no_writer)
 METRICS = Registry("metric", "ddim_jax.metrics", "counts", "prediction, truth", "prediction, truth, *, pixel_mm")
 HYPOTHESIS_METRICS = Registry("metric of hypotheses", "ddim_jax.metrics", "hypotheses, annotators")
-ENSEMBLES = Registry("ensemble", "ddim_jax.aggregation.ensembles")
+ENSEMBLES = Registry("ensemble", "ddim_jax.aggregation.ensembles", check=partial(not_called_as, "samples, protocol"))
 
 
 class _Register(SimpleNamespace):
@@ -188,8 +249,17 @@ register = _Register(
 """Decorators, one for each kind: `@register.metric("dice")`."""
 
 
+_plugins: dict[str, None] = {}
+
+
+def imported_plugins() -> tuple[str, ...]:
+    """The names of the modules that `import_plugins` has imported, in that order."""
+    return tuple(_plugins)
+
+
 def import_plugins(modules: tuple[str, ...]) -> None:
-    """Imports the modules that a config names in its field `plugins`, so that they register what they have.
+    """Imports the modules that `--plugins`, or a config in its field `plugins`, names, so that they register what they
+    have.
 
     Raises:
       ConfigError: one of them cannot be found, or fails while it is imported: the place in it is named.
@@ -211,6 +281,7 @@ def import_plugins(modules: tuple[str, ...]) -> None:
                     f"plugins names {name!r}, which cannot be imported; install it, or put its folder into PYTHONPATH"
                 ) from error
             raise ConfigError(f"plugins names {name!r}, which fails at {_place_of(error)}") from error
+        _plugins[name] = None
 
 
 def _place_of(error: Exception) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 from ddim_jax.aggregation.fusion import check_samples
 from ddim_jax.aggregation.protocols import Protocol, threshold_mask
 from ddim_jax.labels import Labels
-from ddim_jax.registry import ENSEMBLES
+from ddim_jax.registry import ENSEMBLES, not_called_as
+from ddim_jax.runtime.errors import ConfigError
 
 
 def of_masks(fuse: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray, Protocol], np.ndarray]:
@@ -16,7 +17,12 @@ def of_masks(fuse: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray, 
 
     The protocol makes a mask of each sample by itself, with its own threshold. The result is cut at 0.5. Of several
     classes `fuse` has those of each class by itself, which of exclusive ones do not overlap.
+
+    Raises:
+      ConfigError: `fuse` cannot be called with masks alone.
     """
+    if wrong := not_called_as("masks", fuse):
+        raise ConfigError(f"{fuse!r}, an ensemble of masks, {wrong}")
 
     @functools.wraps(fuse)
     def ensemble(samples: np.ndarray, protocol: Protocol) -> np.ndarray:

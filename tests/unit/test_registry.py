@@ -1,11 +1,25 @@
-"""The first look-up of a registry."""
+"""Registries: what registers, and the first look-up."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from flax import linen as nn
 
-from ddim_jax.registry import HYPOTHESIS_METRICS, METRICS, Registry, import_plugins
+from ddim_jax.aggregation import of_masks
+from ddim_jax.models import ModelSpec
+from ddim_jax.registry import (
+    DATASETS,
+    ENSEMBLES,
+    HYPOTHESIS_METRICS,
+    METRICS,
+    MODELS,
+    READERS,
+    WRITERS,
+    Registry,
+    import_plugins,
+    register,
+)
 from ddim_jax.runtime.errors import ConfigError
 
 
@@ -81,6 +95,101 @@ def test_what_cannot_be_called_as_its_kind_is_refused_where_it_registers():
     assert registry.register("right")(right) is right
     with pytest.raises(ConfigError, match=r"registry\.py, line \d+: the shape 'wrong' cannot be called as \(size, "):
         registry.register("wrong")(lambda size, colour: None)
+
+
+@pytest.mark.parametrize("kind", sorted(vars(register)))
+def test_a_decorator_without_its_name_is_refused(kind):
+    def anything(*arguments): ...
+
+    with pytest.raises(ConfigError, match=r"test_registry\.py, line \d+: the name of a .* is <func.*forget it"):
+        getattr(register, kind)(anything)
+
+
+def class_of(**attributes):
+    return type("Made", (), attributes)
+
+
+def takes(*names):
+    """A function of arguments of these names."""
+    return eval(f"lambda {', '.join(names)}: None")
+
+
+WRITE = takes("self", "path", "result", "image", "source", "context")
+READ = {"suffixes": (".x",), "count_pixels": staticmethod(takes("path"))} | {
+    name: staticmethod(takes("path", "more")) for name in ("read_image", "read_mask")
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "thing", "message"),
+    [
+        ("model", 5, "is 5; expected a class of Flax modules, or a ddim_jax.models.ModelSpec"),
+        ("model", class_of(size_multiple=1), "is <class .*; expected a class of Flax modules"),
+        ("model", nn.Dense, "is made of Dense, which has no size_multiple; give it one"),
+        ("model", ModelSpec(nn.Dense), "is made of Dense, which has no size_multiple; give it one"),
+        ("dataset", takes("split"), r"cannot be called as \(split, options\): too many positional"),
+        ("reader", class_of(**READ | {"suffixes": ".npy"}), "has the suffixes '.npy'; expected a tuple"),
+        ("reader", class_of(**READ | {"suffixes": ("npy",)}), r"has the suffixes \('npy',\); expected a tuple"),
+        ("reader", class_of(suffixes=(".x",)), r"has no read_image; expected read_image\(path, options\)"),
+        (
+            "reader",
+            class_of(**READ | {"read_mask": takes("self", "path", "labels")}),
+            r"has a read_mask that cannot be called as \(path, labels\): missing a required argument: 'labels'",
+        ),
+        ("writer", class_of(write=WRITE), "has the suffix None; expected a text with its dot"),
+        ("writer", class_of(write=WRITE, suffix="json"), "has the suffix 'json'; expected a text with its dot"),
+        (
+            "writer",
+            class_of(suffix=".json"),
+            r"has no write; expected write\(self, path, result, image, source, context\)",
+        ),
+        (
+            "writer",
+            class_of(suffix=".json", write=takes("self", "path", "result")),
+            "has a write that cannot be called as",
+        ),
+        (
+            "writer",
+            class_of(suffix=".json", write_stack=takes("self", "path")),
+            "has a write_stack that cannot be called",
+        ),
+        (
+            "writer",
+            class_of(suffix=".json", write=WRITE)(),
+            "is <.*; expected a class, which is made without arguments",
+        ),
+        ("ensemble", takes("samples"), r"cannot be called as \(samples, protocol\)"),
+    ],
+)
+def test_what_cannot_be_of_its_kind_is_refused_where_it_registers(kind, thing, message):
+    """It would otherwise be found by a traceback, at the first image or behind a training."""
+    with pytest.raises(ConfigError, match=rf"test_registry\.py, line \d+: the .* 'wrong' {message}"):
+        getattr(register, kind)("wrong")(thing)
+
+
+@pytest.mark.parametrize(
+    ("registry", "thing"),
+    [
+        (READERS, class_of(**READ)),
+        (WRITERS, class_of(suffix=".json", write=WRITE)),
+        (WRITERS, class_of(suffix=".json", write=staticmethod(takes("path", "result", "image", "source", "context")))),
+        (WRITERS, class_of(suffix=".dcm", write_stack=WRITE)),
+        (ENSEMBLES, of_masks(takes("masks"))),
+        (ENSEMBLES, max),  # a function in C, which does not say how it is called
+        (DATASETS, takes("split", "options", "more=1")),
+        (MODELS, class_of(size_multiple=1, init=None, apply=None)),
+    ],
+)
+def test_what_is_of_its_kind_is_taken(registry, thing, monkeypatch):
+    monkeypatch.setattr(registry, "_entries", dict(registry.items()))
+    assert registry.register("right")(thing) is thing is registry.get("right")
+
+
+def test_an_ensemble_of_masks_is_a_function_of_masks_alone():
+    with pytest.raises(
+        ConfigError, match=r"an ensemble of masks, cannot be called as \(masks\): missing a req.*protocol"
+    ):
+        of_masks(takes("masks", "protocol"))
 
 
 def test_a_metric_is_called_as_its_parameters_without_a_default_say():
