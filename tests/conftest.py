@@ -16,7 +16,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 from tiny_runs import tiny_config, unet_config
 
-from ddim_jax import models
+from ddim_jax import models, registry
 from ddim_jax.inference import Segmenter, loading
 from ddim_jax.ops import cpu_kernels
 from ddim_jax.runtime import allocator, compile_cache
@@ -227,6 +227,12 @@ def traced_once():
         patch.setattr(setup.Validator, "__init__", score_once)
         patch.setattr(Segmenter, "__init__", segmenter_once)
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_plugins_of_other_tests():
+    """The command that calibrates names the plug-ins that the process has imported."""
+    registry._plugins.clear()
 
 
 @pytest.fixture(scope="session")

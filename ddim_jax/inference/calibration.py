@@ -11,7 +11,7 @@ import json
 import math
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from ddim_jax.inference.loading import fingerprint
 from ddim_jax.inference.unlikeness import PICTURES_NEEDED, Reference, too_few
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import Bounds, DoubtScale, Quantiles, calibrated_bounds, check_coverage, class_statements
+from ddim_jax.registry import imported_plugins
 from ddim_jax.runtime.atomic import write_json
 from ddim_jax.runtime.values import is_number
 from ddim_jax.sampling_options import SamplingOptions
@@ -149,9 +150,10 @@ def packable_calibration(found: Found, dtype: str) -> dict[str, Any] | None:
     if record is not None and dtype != "float32":
         logging.warning(
             "the calibration of %s is left out: it holds for weights not rounded to %s; calibrate the file: "
-            "ddim-jax evaluate --ckpt FILE --data-root DIR --calibrate --output OUT",
+            "ddim-jax evaluate --ckpt FILE %s--data-root DIR --calibrate --output OUT",
             told,
             dtype,
+            _plugins_argument(),
         )
         record = None
     return record
@@ -254,13 +256,22 @@ def _what_to_do(segmenter: Any, options: SamplingOptions) -> str:
     own = calibrated_options(options, segmenter.labels)
     if (options.protocol, options.threshold) != (own.protocol, own.threshold):
         return "Bounds are made for --protocol mean without --threshold alone"
-    command = f"ddim-jax evaluate --ckpt {shlex.quote(segmenter.checkpoint)} {_as_arguments(segmenter, options)}"
+    # A run imports those of its own config by itself, a file does not.
+    plugins = _plugins_argument(() if segmenter.is_packed else segmenter.config.get("plugins") or ())
+    command = f"ddim-jax evaluate --ckpt {shlex.quote(segmenter.checkpoint)} {plugins}"
+    command += _as_arguments(segmenter, options)
     if segmenter.is_packed:
         return (
             f"`{command}--data-root DIR --split all --calibrate --output OUT`, DIR with images that were not "
             "trained on, makes a copy of the weights in OUT with one"
         )
     return f"`{command}--split val --calibrate` makes one"
+
+
+def _plugins_argument(but: Sequence[str] = ()) -> str:
+    """`--plugins` with the modules that were imported here, but for some, and a blank behind it; "" for none."""
+    names = [name for name in imported_plugins() if name not in but]
+    return f"--plugins {','.join(names)} " if names else ""
 
 
 def _as_arguments(segmenter: Any, options: SamplingOptions) -> str:
@@ -317,7 +328,10 @@ def _parsed(record: Mapping[str, Any], labels: Labels) -> Calibrated:
     if "groups" in record["about"]:
         about["groups"] = int(_number(record["about"]["groups"]))
     doubt = None if record.get("doubt") is None else DoubtScale.from_record(record["doubt"], labels)
-    return Calibrated(record["coverage"], quantiles, _number(record["temperature"]), about, doubt)
+    temperature = _number(record["temperature"])
+    if temperature <= 0:
+        raise ValueError("no temperature")
+    return Calibrated(record["coverage"], quantiles, temperature, about, doubt)
 
 
 def _number(value: Any) -> float:

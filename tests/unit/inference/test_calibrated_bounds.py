@@ -11,6 +11,7 @@ from dicom_files import ct_series
 from PIL import Image
 from segmenters import ReadsRed, config
 
+from ddim_jax import registry
 from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.inference import Segmenter, segment_files
 from ddim_jax.inference.calibration import Calibrated, calibrated_options, load_calibration, save_calibration
@@ -189,6 +190,20 @@ def test_the_advice_is_a_command_that_makes_the_calibration_or_that_there_is_non
         assert reason_now(segmenter, **given).endswith("Bounds are made for --protocol mean without --threshold alone")
 
 
+def test_the_command_has_the_plugins_of_the_call_that_the_run_does_not_import_itself(segmenter, tmp_path, monkeypatch):
+    for name in ("own_net", "own_sampler"):
+        (tmp_path / f"{name}.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry.import_plugins(("own_net", "own_sampler"))
+    save(segmenter)
+    segmenter.config["plugins"] = ["own_net"]
+    assert f" --ckpt {segmenter.checkpoint} --plugins own_sampler --steps 3 --split val" in reason_now(
+        segmenter, steps=3
+    )
+    segmenter.config["plugins"] = ["own_net", "own_sampler"]
+    assert f" --ckpt {segmenter.checkpoint} --steps 3 --split val" in reason_now(segmenter, steps=3)
+
+
 def reason_now(segmenter, **given):
     """The reason why the calibration is not used with these options; None if it is."""
     found, why_not = load_calibration(segmenter, segmenter.options(**given))
@@ -224,6 +239,7 @@ def test_other_weights_have_no_bounds(segmenter):
         (lambda text: text.replace('"doubt": null', '"doubt": {"odds": -1, "of_empty": {"foreground": 0.5}}'), DAMAGED),
         (lambda text: text.replace('"doubt": null', '"doubt": {"odds": 1, "of_empty": {"foreground": 2}}'), DAMAGED),
         (lambda text: text.replace('"doubt": null', '"doubt": {"odds": 1, "of_empty": {}}'), DAMAGED),
+        (lambda text: text.replace('"temperature": ', '"temperature": -'), "it is damaged"),
         (lambda text: text.replace("foreground", "lung"), "it is damaged"),
         (lambda text: text.replace('"about": {', '"about": 1, "x": {'), "it is damaged"),
         (lambda text: text.replace('"image_size": 16', '"image_size": 8'), "image_size is 16 now and was 8"),
