@@ -35,9 +35,11 @@ class Ensemble(Segmenter):
         """Joins loaded checkpoints, two or more.
 
         Raises:
-          InputError: two have the same weights; or they differ in their classes, or in how images are read and
-            resized.
+          InputError: there is none; or two have the same weights; or they differ in their classes, or in how images are
+            read and resized.
         """
+        if not networks:
+            raise InputError("no checkpoint is given; expected several")
         first, *rest = networks
         super().__init__(**first._asdict())
         self.others = tuple(Segmenter(**network._asdict()) for network in rest)
@@ -142,8 +144,10 @@ def load_checkpoints(
     """Loads one checkpoint, or several as an `Ensemble`; the other arguments and the errors are `Segmenter.load`'s.
 
     Raises:
-      InputError: as `Segmenter.load` and `Ensemble`; or a SHA-256 is required of several checkpoints.
+      InputError: as `Segmenter.load` and `Ensemble`; or there is none, or a SHA-256 is required of several.
     """
+    if not paths:
+        raise InputError("no checkpoint is given; expected one or several")
     if len(paths) == 1:
         return Segmenter.load(paths[0], step, programs, require_sha256)
     if require_sha256 is not None:

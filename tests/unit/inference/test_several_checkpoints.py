@@ -148,6 +148,12 @@ def test_what_an_ensemble_has_no_place_for_is_refused(runs, tmp_path):
         load_checkpoints(runs, require_sha256="0" * 64)
 
 
+@pytest.mark.parametrize("load", [load_checkpoints, Ensemble.load, Ensemble.from_pretrained, Ensemble])
+def test_none_is_no_ensemble(load):
+    with pytest.raises(InputError, match="no checkpoint is given; expected"):
+        load([])
+
+
 def test_the_same_weights_twice_are_refused_and_networks_of_other_pictures_told(monkeypatch):
     said = []
     monkeypatch.setattr("ddim_jax.inference.ensemble.logging.warning", lambda text, *values: said.append(text % values))
