@@ -97,8 +97,12 @@ def scale_doubt(doubt: ArrayLike, odds: float) -> np.ndarray:
     """The doubt with its odds d / (1 - d) multiplied by `odds`, float64, the same shape; 0 and 1 stay what they are.
 
     It rises with the doubt, so images keep their order.
+
+    Raises:
+      ValueError: a doubt is not in [0, 1], or the factor is not above 0 and finite.
     """
-    doubt = np.asarray(doubt, np.float64)
+    doubt = check_share("doubt", doubt)
+    check_factor("odds", odds)
     return odds * doubt / (1 + (odds - 1) * doubt)
 
 
@@ -113,6 +117,9 @@ def fit_doubt(doubts: ArrayLike, drawn: ArrayLike, present: ArrayLike, missed: A
 
     Returns:
       With `odds` from 0.01 to 100; where none reaches what is missed, the end that comes closer.
+
+    Raises:
+      ValueError: a doubt is not in [0, 1].
     """
     from scipy.optimize import brentq  # not at the head: few need it, and it takes long to import
 
@@ -127,3 +134,18 @@ def fit_doubt(doubts: ArrayLike, drawn: ArrayLike, present: ArrayLike, missed: A
     if difference(low) >= 0 or difference(high) <= 0:
         return DoubtScale(_RANGE[0] if difference(low) >= 0 else _RANGE[1], of_empty)
     return DoubtScale(float(np.exp(brentq(difference, low, high))), of_empty)
+
+
+def check_share(name: str, values: ArrayLike) -> np.ndarray:
+    """The values as float64; raises ValueError where one is not in [0, 1], NaN included."""
+    values = np.asarray(values, np.float64)
+    wrong = values[~((values >= 0) & (values <= 1))]
+    if wrong.size:
+        raise ValueError(f"{name} has {wrong[0]:g}, the first of {wrong.size} such values; expected them in [0, 1]")
+    return values
+
+
+def check_factor(name: str, value: float) -> None:
+    """Raises ValueError for what is not above 0 and finite."""
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} is {value!r}; expected a finite number above 0")

@@ -8,6 +8,7 @@ probability is scaled against all else, with one T.
 import numpy as np
 
 from ddim_jax.metrics.calibration import BINS, Calibration, bin_numbers
+from ddim_jax.metrics.doubt import check_factor, check_share
 
 _LARGEST, _STEP = 10.0, 0.05
 _GRID = np.linspace(-_LARGEST, _LARGEST, round(2 * _LARGEST / _STEP) + 1)
@@ -44,17 +45,28 @@ def fit_temperature(counts: np.ndarray) -> float:
 
 
 def scale_probability(probability: np.ndarray, temperature: float) -> np.ndarray:
-    """The probability with its logit divided by `temperature`, float32, the same shape; 0 and 1 stay what they are."""
+    """The probability with its logit divided by `temperature`, float32, the same shape; 0 and 1 stay what they are.
+
+    Raises:
+      ValueError: a probability is not in [0, 1], or the temperature is not above 0 and finite.
+    """
     from scipy.special import expit, logit  # not at the head: few need it, and it takes long to import
 
+    probability = check_share("probability", probability)
+    check_factor("temperature", temperature)
     with np.errstate(divide="ignore"):
-        return expit(logit(np.asarray(probability, np.float64)) / temperature).astype(np.float32)
+        return expit(logit(probability) / temperature).astype(np.float32)
 
 
 def calibration_at(counts: np.ndarray, temperature: float) -> Calibration:
-    """The pixels that `logit_counts` counted, sorted into bins by their scaled probability."""
+    """The pixels that `logit_counts` counted, sorted into bins by their scaled probability.
+
+    Raises:
+      ValueError: the temperature is not above 0 and finite.
+    """
     from scipy.special import expit  # not at the head: few need it, and it takes long to import
 
+    check_factor("temperature", temperature)
     scaled, pixels = expit(_GRID / temperature), counts.sum(axis=0)
     bins = bin_numbers(scaled)
 

@@ -84,6 +84,18 @@ def test_empty_masks_are_doubted_as_often_as_they_were_wrong_by_hand():
     assert DoubtScale.from_record(scale.as_record(labels), labels) == scale
 
 
+@pytest.mark.parametrize("doubt", [-0.1, 1.001, np.nan, [0.2, np.inf]])
+def test_what_is_no_doubt_is_refused(doubt):
+    with pytest.raises(ValueError, match=r"doubt has .*, the first of 1 such values; expected them in \[0, 1\]"):
+        scale_doubt(doubt, 2.0)
+
+
+@pytest.mark.parametrize("odds", [0.0, -1.0, np.nan, np.inf])
+def test_what_is_no_factor_is_refused(odds):
+    with pytest.raises(ValueError, match=r"odds is .*; expected a finite number above 0"):
+        scale_doubt(0.5, odds)
+
+
 def test_the_doubt_becomes_what_is_missed_by_hand():
     # At 3 the doubts 1/5 and 1/2 become 3/7 and 3/4: 33/56 on average.
     yes = np.ones((2, 1), bool)

@@ -39,6 +39,20 @@ def test_scaling_by_hand():
     assert scaled.tolist() == pytest.approx([0, 0.25, 0.5, 0.75, 1]) and scaled.dtype == np.float32
 
 
+@pytest.mark.parametrize("temperature", [0.0, -2.0, np.nan, np.inf])
+def test_what_is_no_temperature_is_refused(temperature):
+    with pytest.raises(ValueError, match=r"temperature is .*; expected a finite number above 0"):
+        scale_probability(np.array([0.5]), temperature)
+    with pytest.raises(ValueError, match=r"temperature is .*; expected a finite number above 0"):
+        calibration_at(np.ones((2, 401), np.int64), temperature)
+
+
+@pytest.mark.parametrize("wrong", [-0.01, 1.5, np.nan])
+def test_what_is_no_probability_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"probability has .*, the first of 2 such values; expected them in \[0, 1\]"):
+        scale_probability(np.array([[0.5, wrong], [wrong, 1.0]]), 1.0)
+
+
 def test_pixels_of_two_classes_and_ignored_ones_are_counted_by_hand():
     labels = Labels.create({"lung": 1, "heart": 2}, ignore=9)
     truth = np.array([[1, 2, 0, 255]], np.uint8)
