@@ -225,3 +225,7 @@ def main() -> int:
     wrong = f"error: {name!r} is not a command; expected one of {', '.join(COMMANDS)}" if name else "\n".join(usage)
     print(wrong, file=sys.stderr)
     return 2
+
+
+if __name__ == "__main__":  # a traceback names this file, and it is then called by its name
+    sys.exit(main())

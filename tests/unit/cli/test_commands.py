@@ -81,6 +81,12 @@ def test_nothing_heavy_is_imported_before_a_command_listens_for_signals():
     assert done.stdout == "[]\n"
 
 
+def test_the_file_that_a_traceback_names_is_the_command_too():
+    call = [sys.executable, "-m", "ddim_jax.cli.main", "docter"]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.startswith("error: 'docter' is not a command; expected one of train, ")
+
+
 def test_configs_by_name_with_or_without_py_and_with_an_argument(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     demo = str(ROOT / "configs/demo.py")
