@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from ddim_jax import registry
+from ddim_jax.aggregation import PROTOCOLS, ensemble_probability, ensemble_threshold
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "extend.md"
 KINDS = {
@@ -49,6 +50,16 @@ def test_the_page_has_one_of_each(my_module):
     registry.import_plugins((my_module,))
     for kind, name in KINDS.items():
         assert name in getattr(registry, kind), kind
+
+
+def test_its_ensembles_by_hand(my_module):
+    """Of the probabilities (.75, .4) and (.95, .1); the protocol's threshold is .5."""
+    registry.import_plugins((my_module,))
+    samples = np.array([[[0.5, -0.2]], [[0.9, -0.8]]], np.float32)
+    np.testing.assert_allclose(ensemble_probability(samples, PROTOCOLS["mean"], "highest"), [[0.95, 0.4]], atol=1e-6)
+    np.testing.assert_array_equal(ensemble_probability(samples, PROTOCOLS["mean"], "unanimous"), [[1, 0]])
+    assert ensemble_threshold(PROTOCOLS["paper"], "highest") == 0.9
+    assert ensemble_threshold(PROTOCOLS["paper"], "unanimous") == 0.5
 
 
 def test_the_command_of_the_network_takes_another_config_than_a_plain_one(my_module, tmp_path):
