@@ -109,9 +109,9 @@ def _literal(text: str) -> object:
 
 def _show(lines: Iterator[Line] | list[Line]) -> None:
     for name, found, advice in lines:
-        print(f"{name:17} {printable(found)}")
+        print(f"{name:17} {printable(found)}", flush=True)  # before an error that follows, in one file with it too
         if advice:
-            print(f"{'':17} -> {printable(advice)}")
+            print(f"{'':17} -> {printable(advice)}", flush=True)
 
 
 def _versions() -> Iterator[Line]:

@@ -3,13 +3,13 @@
 import os
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ddim_jax.data.arrays import Selection, load_selections
 from ddim_jax.data.facts import SIZES, PairFacts
 from ddim_jax.data.load import load_dataset
-from ddim_jax.data.sources import SPLITS, consensus_in_words
+from ddim_jax.data.sources import SPLITS, PairSource, Unpaired, consensus_in_words
 from ddim_jax.data.splits import Division, few_in_words
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.labels import Labels
@@ -36,33 +36,47 @@ def examine(
     labels: Labels = Labels(),
     reading: ReadOptions = ReadOptions(),
     annotators: Sequence[str] = (),
-) -> list[Line]:
+) -> Iterator[Line]:
     """The table for a folder of pairs, read one by one with `labels`, `reading` and `annotators`.
 
     See `describe` and `recommend`.
 
     Raises:
-      DataError: pairs cannot be used; up to ten are named.
+      DataError: pairs cannot be used; up to ten are named. Of files without a partner it comes after the table of
+        those that have one.
     """
-    source = load_dataset("folder", "all", root=Path(root), labels=labels, reading=reading, annotators=annotators)
+    unpaired = None
+    try:
+        source = load_dataset("folder", "all", root=Path(root), labels=labels, reading=reading, annotators=annotators)
+    except Unpaired as error:
+        if not error.pairs:
+            raise
+        unpaired, source = error, PairSource(Path(root).name, list(error.pairs), labels=labels, reading=reading)
     tried = sorted({image_size, *(size for size in SIZES if size <= _LARGEST_RESIZED)})
-    (arrays,) = load_selections([Selection(source, (), range(len(source)))], 1, resized_at=tried)
+    try:
+        (arrays,) = load_selections([Selection(source, (), range(len(source)))], 1, resized_at=tried)
+    except DataError as error:
+        if unpaired is not None:  # both at once
+            raise DataError(*unpaired.args, *error.args) from error
+        raise
     facts = list(arrays.facts.values())
     pairs, *described = describe(facts, image_size, labels)
     if len(facts) < _FEW:
         pairs = (*pairs[:2], "few to train on: some hundred are usual")
-    several = []
+    yield from (pairs, *described)
     if count := source.annotators:
         of_all = f"{count}, each with a mask of every image; all that is told of masks is of their consensus"
-        several.append(("annotators", f"{of_all}: {consensus_in_words(count, labels)}", ""))
+        yield "annotators", f"{of_all}: {consensus_in_words(count, labels)}", ""
+    if unpaired is not None:
+        raise unpaired
     try:
         again = {"root": Path(root), "labels": labels, "reading": reading, "annotators": annotators}
         division = load_dataset("folder", "train", read_only=True, **again).division
         of_pair = {source.ids[row]: fact for row, fact in arrays.facts.items()}
-        several.append(_split_line(division, of_pair, labels))
+        yield _split_line(division, of_pair, labels)
     except DataError as error:  # of so few pairs, or a table that does not fit them
-        several.append(("split", "none", str(error)))
-    return [pairs, *described, *several, *recommend(facts, device, cores)]
+        yield "split", "none", str(error)
+    yield from recommend(facts, device, cores)
 
 
 def _split_line(division: Division, facts: Mapping[str, PairFacts], labels: Labels) -> Line:

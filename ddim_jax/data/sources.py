@@ -22,6 +22,12 @@ class EmptySplit(DataError):
     """The data set can be read, and has no pair in the split that is asked for."""
 
 
+class Unpaired(DataError):
+    """Files of a folder have no partner; `pairs` are those that have, none of several annotators."""
+
+    pairs: "tuple[Pair, ...]" = ()
+
+
 class NoFolder(ConfigError):
     """The data set is one of files, and no folder is given."""
 

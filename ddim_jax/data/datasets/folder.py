@@ -11,7 +11,7 @@ from absl import logging
 
 from ddim_jax.data.annotators import NUMBERED, check_annotators, of_annotators
 from ddim_jax.data.discovery import entries, match_pairs
-from ddim_jax.data.sources import DataOptions, EmptySplit, Pair, PairSource, data_error, same_name
+from ddim_jax.data.sources import DataOptions, EmptySplit, Pair, PairSource, Unpaired, data_error, same_name
 from ddim_jax.data.splits import divide
 from ddim_jax.imageio.dicom_grouping import own_scales
 from ddim_jax.imageio.images import image_suffixes, reader_of, suffix_of
@@ -74,7 +74,7 @@ def find_pairs(root: Path, annotators: tuple[str, ...] = ()) -> list[Pair]:
 
     Raises:
       ConfigError: `annotators` are neither.
-      DataError: as `load_folder`; or an image lacks the mask of an annotator.
+      DataError: as `load_folder`, `Unpaired` of files without a partner; or an image lacks the mask of an annotator.
     """
     check_annotators(annotators)
     if not root.is_dir():
@@ -101,7 +101,10 @@ def find_pairs(root: Path, annotators: tuple[str, ...] = ()) -> list[Pair]:
         found.append(list(more))
     if problems:
         where = " and ".join(f"{name}/" for name in ("images", *of_each))
-        raise data_error(f"{root}: {len(problems)} files of {where} do not pair up by name:", problems)
+        headline = f"{root}: {len(problems)} files of {where} do not pair up by name:"
+        error = Unpaired(*data_error(headline, problems).args)
+        error.pairs = () if annotators else tuple(part for pair in found[0] for part in _slices(pair))
+        raise error
     if others:
         kinds = ", ".join(f"{kind or 'no suffix'} {number}" for kind, number in sorted(others.items()))
         say_once(logging.warning, f"{root}: files of images/ and masks/ that are no images are passed over: {kinds}")

@@ -1,6 +1,7 @@
 """The preflight: counts by hand, and settings that follow from them."""
 
 import numpy as np
+import pytest
 from pair_files import save
 
 from ddim_jax.data.facts import SIZES, PairFacts
@@ -8,6 +9,7 @@ from ddim_jax.data.preflight import describe, examine, keeping_size, lost_at, re
 from ddim_jax.data.seeded import seeded_split
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.labels import Labels
+from ddim_jax.runtime.errors import DataError
 
 
 def facts(kept_at, extent=7, values=(1,), levels=200, width=768, resized=None):
@@ -76,6 +78,29 @@ def test_a_folder_is_read_and_the_loss_named(tmp_path):
     assert lines["at 32 x 32"].startswith("4 of 4 masks lose a class; ")
     assert "the masks of that size, enlarged, have a Dice of 0.2" in lines["at 32 x 32"]  # 3 x 3 pixels, drawn as 8 x 8
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "masks"]
+
+
+def test_pairs_are_described_before_the_files_without_a_partner(tmp_path):
+    for number in range(3):
+        save(tmp_path / f"images/{number}.png", np.full((40, 30), number, np.uint8))
+        save(tmp_path / f"masks/{number}.png", np.tri(40, 30, dtype=np.uint8) * 255)
+    (tmp_path / "masks/1.png").rename(tmp_path / "masks/7.png")
+    lines = examine(tmp_path, 32, "cpu", 2)
+    assert next(lines)[:2] == ("pairs", "2, 30 x 40 pixels")
+    told = {}
+    with pytest.raises(DataError, match=r"2 files of images/ and masks/ do not pair up") as caught:
+        for name, found, _ in lines:
+            told[name] = found
+    assert told["classes"] == "1 (foreground in 2 pairs)" and "split" not in told
+    assert "images/1.png has no mask" in str(caught.value) and "masks/7.png has no im" in str(caught.value)
+    # What is wrong with the pairs is said with it.
+    save(tmp_path / "masks/2.png", np.tri(40, 31, dtype=np.uint8) * 255)
+    with pytest.raises(DataError, match=r"(?s)2 files of .* do not pair up.*1 of 2 pairs of .* cannot be used"):
+        next(examine(tmp_path, 32, "cpu", 2))
+    (tmp_path / "masks/0.png").rename(tmp_path / "masks/8.png")
+    (tmp_path / "masks/2.png").rename(tmp_path / "masks/9.png")
+    with pytest.raises(DataError, match="6 files of images/ and masks/ do not pair up"):
+        next(examine(tmp_path, 32, "cpu", 2))
 
 
 def test_ranges_of_16_bit_pictures_are_counted_where_they_differ(tmp_path):
