@@ -11,11 +11,13 @@ from ddim_jax.data.sources import (
     Pair,
     PairSource,
     Source,
+    Volume,
     annotators_of,
     consensus_in_words,
     groups_of,
     ids_digest,
     note_of,
+    volumes_of,
 )
 from ddim_jax.data.unlabelled import Unlabelled, load_unlabelled
 
@@ -32,6 +34,7 @@ __all__ = [
     "Source",
     "Subset",
     "Unlabelled",
+    "Volume",
     "annotators_of",
     "augment",
     "check_source",
@@ -47,5 +50,6 @@ __all__ = [
     "note_of",
     "training_batches",
     "training_indices",
+    "volumes_of",
     "with_derived",
 ]

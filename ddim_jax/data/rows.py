@@ -2,7 +2,16 @@
 
 from collections.abc import Sequence
 
-from ddim_jax.data.sources import Example, Source, annotators_of, groups_of, labels_of, note_of, pixels_of
+from ddim_jax.data.sources import (
+    Example,
+    Source,
+    annotators_of,
+    groups_of,
+    labels_of,
+    note_of,
+    pixels_of,
+    volumes_of,
+)
 
 
 class OfRows:
@@ -18,6 +27,7 @@ class OfRows:
         self.annotators = annotators_of(first)
         self.ids = tuple(source.ids[row] for source, row in rows)
         self.groups = tuple(groups_of(source)[row] for source, row in rows)
+        self.volumes = tuple(volumes_of(source)[row] for source, row in rows)
         self._rows = tuple(rows)
 
     def __len__(self) -> int:

@@ -65,8 +65,8 @@ class Source(Protocol):
     """One split of a data set; `source[i]` may be called from several threads and gives the same pair every time.
 
     A source may also have a text `note` for readers of its results (see `note_of`), `labels` (see `labels_of`), the
-    number of its `annotators` (see `annotators_of`), the `groups` of its pairs (see `groups_of`) and a method
-    `count_pixels` (see `pixels_of`).
+    number of its `annotators` (see `annotators_of`), the `groups` and the `volumes` of its pairs (see `groups_of` and
+    `volumes_of`) and a method `count_pixels` (see `pixels_of`).
     """
 
     name: str
@@ -75,6 +75,18 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Example: ...
+
+
+class Volume(NamedTuple):
+    """A file of several images, such as a NIfTI volume.
+
+    Attributes:
+      name: unique within its data set.
+      slices: that it has, whichever of them are in the source.
+    """
+
+    name: str
+    slices: int
 
 
 class Pair(NamedTuple):
@@ -87,6 +99,7 @@ class Pair(NamedTuple):
       stratum: a class or a modality that a split is balanced over; may be empty.
       more_masks: files of further structures of the same image, united with `mask`, and those of other annotators.
       slice: of files of several images, which of them, from 0.
+      volume: which these are; None for a file of one image.
       annotators: for each of several annotators those of the masks that are theirs; () for one truth.
     """
 
@@ -96,6 +109,7 @@ class Pair(NamedTuple):
     stratum: str = ""
     more_masks: tuple[Path, ...] = ()
     slice: int | None = None
+    volume: Volume | None = None
     annotators: tuple[tuple[Path, ...], ...] = ()
 
 
@@ -117,6 +131,11 @@ def annotators_of(source: Source) -> int:
 def groups_of(source: Source) -> tuple[str, ...]:
     """The group of each pair of a source that says them, such as its patient; else each is one by itself."""
     return tuple(getattr(source, "groups", source.ids))
+
+
+def volumes_of(source: Source) -> tuple[Volume | None, ...]:
+    """The volume that each pair is a slice of; None for an image by itself."""
+    return tuple(getattr(source, "volumes", [None] * len(source.ids)))
 
 
 def pixels_of(source: Source, row: int) -> int:
@@ -205,6 +224,7 @@ class PairSource:
         self.name, self.note, self.labels, self._reading = name, note, labels, reading
         self.ids = tuple(pair.id for pair in pairs)
         self.groups = tuple(groups.get(name, name) for name in self.ids)
+        self.volumes = tuple(pair.volume for pair in pairs)
         self._pairs = tuple(pairs)
         self.annotators = len(pairs[0].annotators) if pairs else 0
 

@@ -1,6 +1,7 @@
 """The plan of an evaluation: its arguments, checked before any work."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
-from ddim_jax.data import Joined, Source, Subset, groups_of
+from ddim_jax.data import Joined, Source, Subset, Volume, groups_of, volumes_of
 from ddim_jax.evaluation.calibrating import check_calibrate
 from ddim_jax.evaluation.figures import FIGURES
 from ddim_jax.evaluation.staging import check_targets
@@ -23,7 +24,7 @@ NOT_TAKEN = ("protocol", "threshold")
 """Fields of `SamplingOptions` that an evaluation does not read: it scores every protocol at its own threshold."""
 _OF_SOURCE = ("window", "invert")
 """Those that the data set was opened with: of a checkpoint by its name, `evaluate_checkpoint` takes them."""
-FILES = ("per_image.csv", *(f"figures/{figure}.png" for figure in FIGURES), "metrics.json")
+FILES = ("per_image.csv", "per_volume.csv", *(f"figures/{figure}.png" for figure in FIGURES), "metrics.json")
 
 
 class Work(NamedTuple):
@@ -34,6 +35,7 @@ class Work(NamedTuple):
       source: the data set, of folds all of their images.
       chosen: the rows of it that are scored, and `subset` these images.
       groups: of each of them.
+      volumes: that each of them is a slice of.
     """
 
     members: Sequence[Segmenter]
@@ -41,6 +43,7 @@ class Work(NamedTuple):
     chosen: Sequence[int]
     subset: Subset
     groups: Sequence[str]
+    volumes: Sequence[Volume | None]
     split: str
     options: SamplingOptions
     resolution: str
@@ -101,10 +104,33 @@ def planned(
     check_targets(output_dir, FILES)
     if not chosen:
         raise DataError(f"the split {split!r} of {source.name} holds no image; there is nothing to evaluate")
+    volumes = volumes_of(subset)
+    scored = Counter(volume for volume in volumes if volume is not None)
+    if in_part := [volume.name for volume, slices in scored.items() if slices < volume.slices]:
+        logging.warning(
+            "%s: of %d of %d volumes, such as %s, not all slices are scored; scores of whole volumes leave them out",
+            source.name,
+            len(in_part),
+            len(scored),
+            in_part[0],
+        )
     batch_size = first.batch_size(options, batch_size, len(chosen))
     if subset.note:
         logging.warning("%s: %s", source.name, subset.note)
-    return Work(members, source, chosen, subset, groups, split, options, resolution, batch_size, calibrate, output_dir)
+    return Work(
+        members,
+        source,
+        chosen,
+        subset,
+        groups,
+        volumes,
+        split,
+        options,
+        resolution,
+        batch_size,
+        calibrate,
+        output_dir,
+    )
 
 
 def _check_range(options: SamplingOptions, resolution: str, limit: int | None) -> None:

@@ -27,6 +27,7 @@ from ddim_jax.evaluation.scoring import ImageResult, score_image
 from ddim_jax.evaluation.staging import staged
 from ddim_jax.evaluation.summary import rules, summarise
 from ddim_jax.evaluation.tables import write_per_image
+from ddim_jax.evaluation.volumes import score_volumes, write_per_volume
 from ddim_jax.imageio.label_maps import UnnamedValuesError
 from ddim_jax.inference import Segmenter
 from ddim_jax.inference.calibration import run_folder
@@ -62,6 +63,7 @@ def evaluate(
 
     - `per_image.csv`: one row per image, every measure and pixel count of every protocol, and the measures of the
       samples against several annotators;
+    - `per_volume.csv`: where images are slices of volumes, one row per volume (`score_volumes`);
     - `metrics.json`: what is returned;
     - `figures/grid.png`, `worst.png`, `median.png`, `reverse_process.png` (images from the data set; the few images
       shown are sampled a second time, which gives the same samples), `scores.png` and `calibration.png` (numbers only);
@@ -172,7 +174,8 @@ def _scored(
         scored, took = _score_all(member, work, pictures, rows, score, bar)
         results += scored
         seconds.append(took)
-    return [one._replace(group=group) for one, group in zip(results, work.groups, strict=True)], seconds
+    of_each = zip(results, work.groups, work.volumes, strict=True)
+    return [one._replace(group=group, volume=volume) for one, group, volume in of_each], seconds
 
 
 def _metrics(
@@ -215,6 +218,8 @@ def _written(
     cut_short = None
     with staged(work.output_dir, FILES) as stage:
         write_per_image(stage / "per_image.csv", results, judgement.calibration, work.first.labels, judgement.reference)
+        if volumes := score_volumes(results):
+            write_per_volume(stage / "per_volume.csv", volumes)
         write_json(stage / "metrics.json", metrics)
         try:
             if bar is not None:

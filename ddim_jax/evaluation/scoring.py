@@ -15,6 +15,7 @@ from ddim_jax.aggregation import (
     threshold_mask,
     uncertainty,
 )
+from ddim_jax.data import Volume
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import (
     Calibration,
@@ -73,6 +74,7 @@ class ImageResult(NamedTuple):
       descriptor: of the image (`ddim_jax.inference.unlikeness.describe_picture`); None where nothing is known of it.
       digest: of the image (`ddim_jax.data.facts.picture_digest`), in hexadecimal digits; "" where it is not known.
       group: of images that are not drawn one by one, such as those of a patient; "" for one by itself.
+      volume: that it is a slice of; None for an image by itself.
     """
 
     id: str
@@ -88,6 +90,7 @@ class ImageResult(NamedTuple):
     descriptor: np.ndarray | None = None
     digest: str = ""
     group: str = ""
+    volume: Volume | None = None
 
 
 def groups_of_results(results: Sequence[ImageResult]) -> list[str]:

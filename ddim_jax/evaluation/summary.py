@@ -12,6 +12,7 @@ from scipy import stats
 from ddim_jax.aggregation import PROTOCOLS, ensemble_threshold
 from ddim_jax.data import consensus_in_words
 from ddim_jax.evaluation.scoring import ImageResult, Score, groups_of_results
+from ddim_jax.evaluation.volumes import score_volumes
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import (
     Calibration,
@@ -42,6 +43,11 @@ _RULES = {
         "it has no width and says nothing"
     ),
     "pooled": "pixel counts summed over all images, then one ratio",
+    "per_volume": (
+        "pixel counts summed over the slices of a volume (a file of several images), then one ratio, and the mean over "
+        "volumes; the interval as of per_image, over volumes, or groups of them where there are fewer; volumes all of "
+        "whose slices are scored"
+    ),
     "dice_single": "Dice of one sample alone under the same protocol, averaged over the samples of an image",
     "flips": (
         "if true, sample i saw the image in orientation i mod 4 (as it is, mirrored left to right, top to bottom, "
@@ -168,6 +174,16 @@ def _summarise_scores(scores: Sequence[Score], groups: Sequence[str]) -> dict[st
     }
 
 
+def _of_volumes(scores: Sequence[Score], groups: Sequence[str]) -> dict[str, Any]:
+    """The part about whole volumes; nothing where there is none."""
+    if not scores:
+        return {}
+    measures = scores[0].measures
+    return {
+        "per_volume": {name: mean_and_interval([one.measures[name] for one in scores], groups) for name in measures}
+    }
+
+
 def _is_empty(counts: Counts, others: str) -> bool:
     return counts.true_positive + getattr(counts, others) == 0
 
@@ -221,15 +237,18 @@ def summarise(results: Sequence[ImageResult], ensemble: str = "mean", labels: La
           consensus in words, the mean and interval of each measure of `ddim_jax.metrics.hypotheses` and its docstring;
           null where there is one truth;
         "risk_coverage": {"area", "best_area", "unordered_area", "gain", "kept_images", "kept_dice"} of
-          `ddim_jax.metrics.RiskCoverage`, with the Dice of the protocol 'mean'.
+          `ddim_jax.metrics.RiskCoverage`, with the Dice of the protocol 'mean';
+        "volumes": number of volumes all of whose slices are scored. Where there are any, protocols and classes have
+          "per_volume", for each ratio of counts {"mean", "low", "high"}.
     """
-    protocols, groups = {}, groups_of_results(results)
+    protocols, groups, volumes = {}, groups_of_results(results), score_volumes(results)
     for name, protocol in PROTOCOLS.items():
         scores = [result.scores[name] for result in results]
         protocols[name] = {
             "threshold": ensemble_threshold(protocol, ensemble, labels),
             "probability": protocol.rule,
             **_summarise_scores(scores, groups),
+            **_of_volumes([volume.scores[name] for volume in volumes], [volume.group for volume in volumes]),
         }
         if labels.several:
             classes = {
@@ -241,6 +260,9 @@ def summarise(results: Sequence[ImageResult], ensemble: str = "mean", labels: La
             }
             protocols[name]["pooled"] |= pooled
             protocols[name]["hd95_with_one_empty"] = sum(own["hd95_with_one_empty"] for own in classes.values())
+            for one in classes if volumes else ():
+                own = [volume.scores[name].classes[one] for volume in volumes]
+                classes[one] |= _of_volumes(own, [volume.group for volume in volumes])
             protocols[name]["classes"] = classes
     dice = [result.scores["mean"].dice for result in results]
     spreads, doubts = [result.uncertainty for result in results], [result.doubt for result in results]
@@ -267,4 +289,5 @@ def summarise(results: Sequence[ImageResult], ensemble: str = "mean", labels: La
             field: getattr(curve, field)
             for field in ("area", "best_area", "unordered_area", "gain", "kept_images", "kept_dice")
         },
+        "volumes": len(volumes),
     }

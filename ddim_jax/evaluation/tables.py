@@ -98,6 +98,9 @@ def summary_table(metrics: dict[str, Any]) -> Table:
     for one in metrics["protocols"]["mean"].get("classes", ()):
         values = [metrics["protocols"][name]["classes"][one]["per_image"]["dice"] for name in protocols]
         table.add_row(f"dice, {escape(one)}", *map(_cell, values))
+    if volumes := metrics.get("volumes"):  # files of earlier versions do not say them
+        found = [metrics["protocols"][name]["per_volume"]["dice"] for name in protocols]
+        table.add_row(f"dice of whole volumes ({volumes})", *map(_cell, found))
     table.add_row("dice, pooled", *(f"{metrics['protocols'][name]['pooled']['dice']:.4f}" for name in protocols))
     hypotheses = metrics.get("hypotheses") or {"per_image": {}}  # of one truth, and of earlier versions, there are none
     for measure, value in hypotheses["per_image"].items():

@@ -11,7 +11,16 @@ from absl import logging
 
 from ddim_jax.data.annotators import NUMBERED, check_annotators, of_annotators
 from ddim_jax.data.discovery import entries, match_pairs
-from ddim_jax.data.sources import DataOptions, EmptySplit, Pair, PairSource, Unpaired, data_error, same_name
+from ddim_jax.data.sources import (
+    DataOptions,
+    EmptySplit,
+    Pair,
+    PairSource,
+    Unpaired,
+    Volume,
+    data_error,
+    same_name,
+)
 from ddim_jax.data.splits import divide
 from ddim_jax.imageio.dicom_grouping import own_scales
 from ddim_jax.imageio.images import image_suffixes, reader_of, suffix_of
@@ -219,7 +228,8 @@ def _slices(pair: Pair) -> list[Pair]:
     count = count_slices(pair.image)
     if count == 1:
         return [pair]
-    return [pair._replace(id=f"{pair.id}#{number + 1:03d}", slice=number) for number in range(count)]
+    whole = Volume(pair.id, count)
+    return [pair._replace(id=f"{pair.id}#{n + 1:03d}", slice=n, volume=whole) for n in range(count)]
 
 
 def _groups(pairs: Iterable[Pair]) -> dict[str, str]:
