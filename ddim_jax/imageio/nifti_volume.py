@@ -128,6 +128,16 @@ class NiftiStack:
         steps = self._steps()
         return None if steps is None else (float(np.linalg.norm(steps[0])), float(np.linalg.norm(steps[1])))
 
+    lies_in_space = True
+
+    @property
+    def voxel_mm3(self) -> float | None:
+        """Cubic millimetres of a voxel; None as `pixel_area`, and of one slice, whose thickness may be anything."""
+        unit = millimetres(self._header)
+        if unit is None or self.count == 1:
+            return None
+        return float(abs(np.linalg.det(self.affine[:3, :3]))) * unit**3
+
     def edges(self, index: int) -> dict[str, str] | None:
         """See `ddim_jax.imageio.stacks.Stack`."""
         if not is_oriented(self._header):

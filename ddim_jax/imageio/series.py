@@ -144,6 +144,25 @@ class DicomStack:
         with dicom.errors_naming(self.files[0]):
             return "detector" if is_at_detector(self.slices[0].header) else None
 
+    @property
+    def lies_in_space(self) -> bool:
+        """True where each slice has a place of its own; frames of a cine loop have none, or share them."""
+        with dicom.errors_naming(self.files[0]):
+            places = [position(part.header, part.frame) for part in self.slices]
+            if any(place is None for place in places):
+                return False
+            return len(np.unique(np.round(np.array(places) / _SAME_PLACE), axis=0)) == self.count
+
+    @property
+    def voxel_mm3(self) -> float | None:
+        """Cubic millimetres of a voxel; None where slices have no places at even distances (`affine`), and of one."""
+        if self.count == 1 or not self.lies_in_space:
+            return None
+        try:
+            return float(abs(np.linalg.det(affine(self)[:3, :3])))
+        except DataError:
+            return None
+
     def edges(self, index: int) -> dict[str, str] | None:
         """See `ddim_jax.imageio.stacks.Stack`."""
         path, header, frame = self.slices[index]

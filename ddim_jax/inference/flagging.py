@@ -18,6 +18,7 @@ from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.printable import spreadsheet_cell
 
 FLAGGED = "flagged.csv"
+_VOLUME = "volume_ml"
 _FIELDS = ("name", "file", "doubt", "mean_uncertainty", "unlikeness", "area")
 
 
@@ -53,7 +54,8 @@ def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]],
 
     Columns: rank (from 1), name (of the results) and file (the image), both as `spreadsheet_cell` has them, doubt (see
     `Segmentation`), mean_uncertainty, unlikeness (see `Segmentation`; empty: not judged) and area (pixels of the mask).
-    The most doubtful stand first, of both kinds; equal ones are in the order of their names. Of a calibrated run
+    Where there are volumes, volume_ml follows, empty for the others. The most doubtful stand first, of both kinds;
+    equal ones are in the order of their names. Of a calibrated run
     area_low, area_high and dice_low follow, of several classes with `<class>_` in front; empty for a source of several
     images, whose slices have bounds of their own.
 
@@ -70,7 +72,7 @@ def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]],
     """
     share = check_share(share)
     rows = [
-        (tuple(record.get(field) for field in _FIELDS), record.get("bounds", {}))
+        (tuple(record.get(field) for field in (*_FIELDS, _VOLUME)), record.get("bounds", {}))
         for record in records
         if record["status"] == "ok"
     ]
@@ -78,13 +80,15 @@ def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]],
     count = math.ceil(share * len(rows))
     unlike = _FIELDS.index("unlikeness")
     flagged = rows[:count] + [row for row in rows[count:] if is_unlike(row[0][unlike])]
+    volumes = (_VOLUME,) if any(row[0][-1] is not None for row in rows) else ()
     classes = max((tuple(bounds) for _, bounds in rows), key=len, default=())
     columns = [(name, field) for name in classes for field in Bounds._fields]
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         titles = (field if len(classes) == 1 else f"{name}_{field}" for name, field in columns)
-        writer.writerow(("rank", *_FIELDS, *titles))
+        writer.writerow(("rank", *_FIELDS, *volumes, *titles))
         for rank, ((name, picture, *numbers), bounds) in enumerate(flagged, start=1):
+            numbers = numbers[: len(numbers) - 1 + len(volumes)]
             numbers += [bounds.get(one, {}).get(field) for one, field in columns]
             writer.writerow((rank, spreadsheet_cell(name), spreadsheet_cell(picture), *numbers))
     return len(flagged)

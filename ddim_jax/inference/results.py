@@ -102,7 +102,8 @@ class Results:
             return self.failed(loaded._replace(reason=source.reason))
         if source.out_of_memory:
             return None
-        record = common(loaded) | summed(facts) | ({"notes": source.notes} if source.notes else {})
+        whole = summed(facts, source.lies_in_space, source.voxel_mm3)
+        record = common(loaded) | whole | ({"notes": source.notes} if source.notes else {})
         if too_long:
             return record | {"status": "failed", "reason": name_too_long(job, too_long[0]), "outputs": kinds}
         sizes = [result_size(self._output_dir / job.output(kind, source.count)) for kind in kinds]

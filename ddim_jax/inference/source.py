@@ -107,6 +107,16 @@ class Source:
         """ "detector" where lengths are those of a projection's detector; else None."""
         return getattr(self._stack, "area_at", None)
 
+    @property
+    def lies_in_space(self) -> bool:
+        """True where each slice has a place of its own; frames of a cine loop have none."""
+        return getattr(self._stack, "lies_in_space", False)
+
+    @property
+    def voxel_mm3(self) -> float | None:
+        """Cubic millimetres of a voxel, of several slices at even distances; else None."""
+        return getattr(self._stack, "voxel_mm3", None)
+
     def _told(self, what: str, index: int) -> Any:
         tell = getattr(self._stack, what, None)
         return None if tell is None else tell(index)
@@ -226,8 +236,11 @@ def rounded(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def summed(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def summed(facts: Sequence[Mapping[str, Any]], in_space: bool = True, voxel_mm3: float | None = None) -> dict[str, Any]:
     """The facts of all slices as those of the source: areas added, uncertainty averaged, the largest doubt.
+
+    With `voxel_mm3` there is the volume of the pixels, too. Of frames that are not `in_space` square millimetres are
+    not added, which would be a sum over time: there are lists of their areas.
 
     The bounds and the hypotheses stay those of each slice, in a list: what holds for each need not hold for their sum.
     Of the unlikeness there is such a list too, and the median: of many slices one in twenty is beyond the limit where
@@ -242,10 +255,19 @@ def summed(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         found[name] = round(sum(one[name] for one in facts), 4)
     if "areas" in found:
         found["areas"] = {name: sum(one["areas"][name] for one in facts) for name in found["areas"]}
+    if len(facts) > 1 and not in_space:
+        for name in ("area", "areas", "area_mm2", "areas_mm2"):
+            if all(name in one for one in facts):
+                found[f"{name}_of_slices"] = [one[name] for one in facts]
+        found = {name: value for name, value in found.items() if name not in ("area_mm2", "areas_mm2")}
     if found.pop("area_mm2", None) is not None and all("area_mm2" in one for one in facts):
         found["area_mm2"] = rounded(sum(one["area_mm2"] for one in facts))
     if (several := found.pop("areas_mm2", None)) and "area_mm2" in found:
         found["areas_mm2"] = {name: rounded(sum(one["areas_mm2"][name] for one in facts)) for name in several}
+    if voxel_mm3 is not None:
+        found["volume_ml"] = rounded(found["area"] * voxel_mm3 / 1000)
+        if "areas" in found:
+            found["volumes_ml"] = {name: rounded(area * voxel_mm3 / 1000) for name, area in found["areas"].items()}
     found["mean_uncertainty"] = round(float(np.mean([one["mean_uncertainty"] for one in facts])), 6)
     found["doubt"] = max(one["doubt"] for one in facts)
     if len(facts) > 1 and found["unlikeness"] is not None:
