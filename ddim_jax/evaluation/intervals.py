@@ -155,12 +155,28 @@ def _areas(
     return _held(held, groups) | {"mean_width": float(widths.mean()), "mean_width_share": float(shares.mean())}
 
 
+def _interval(held: Sequence[bool], groups: Sequence[str]) -> tuple[float, float]:
+    """The 95% interval of the share of images that hold, of groups no narrower than of as many images by themselves.
+
+    A bootstrap over groups has no width where all have the same share. So it is joined with the interval of Clopper and
+    Pearson: of the number of images or, where each group holds as a whole or not at all, of that of groups, which then
+    count as one image each.
+    """
+    _, group = np.unique(groups, return_inverse=True)
+    shares = np.bincount(group, held) / np.bincount(group)
+    count = len(shares) if np.isin(shares, (0, 1)).all() else len(held)
+    successes = count * sum(held) / len(held)  # no whole number where groups differ in size
+    low = stats.beta.ppf(0.025, successes, count - successes + 1) if successes > 0 else 0.0
+    high = stats.beta.ppf(0.975, successes + 1, count - successes) if successes < count else 1.0
+    if len(shares) < len(held):
+        bootstrap = bootstrap_interval(np.asarray(held, float), groups)
+        low, high = min(low, bootstrap[0]), max(high, bootstrap[1])
+    return low, high
+
+
 def _held(held: Sequence[bool], groups: Sequence[str]) -> dict[str, Any]:
-    """The share and its 95% interval, of Clopper and Pearson; where images are of groups, a bootstrap over these."""
-    if len(set(groups)) < len(groups):
-        low, high = bootstrap_interval(np.asarray(held, float), groups)
-    else:
-        low, high = stats.binomtest(sum(held), len(held)).proportion_ci(0.95, method="exact")
+    """The share and its 95% interval, of Clopper and Pearson; where images are of groups, see `_interval`."""
+    low, high = _interval(held, groups)
     return {
         "held": sum(held),
         "images": len(held),

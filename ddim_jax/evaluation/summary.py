@@ -69,8 +69,9 @@ _RULES = {
         "(1 + nominal)/2 to those above (1 - nominal)/2; area and dice_low, calibrated by split-conformal prediction: "
         "of images drawn as those of the calibration, each holds for the share nominal or more, on average over "
         "images and draws; coverage: the share of these images that it holds for, low and high its 95% interval of "
-        "Clopper and Pearson, of groups a bootstrap over them; mean_width in pixels, mean_width_share of the pixels "
-        "that count; same_pictures: they are "
+        "Clopper and Pearson, of groups joined with a bootstrap over them, and of the number of groups where each "
+        "holds as a whole or not at all; mean_width in pixels, mean_width_share of the pixels that count; "
+        "same_pictures: they are "
         "the images of the calibration, so that coverage measures nothing; ece: before and after the logits are "
         "divided by the temperature, with logits beyond 10 taken for 10"
     ),

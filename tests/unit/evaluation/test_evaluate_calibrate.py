@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from evaluation_fakes import EMPTY, TOP_HALF, FakeSegmenter, MemorySource, picture, rows
 from rich.console import Console
+from scipy import stats
 
 from ddim_jax.data import Example
 from ddim_jax.evaluation import evaluate, summary_table
@@ -210,3 +211,36 @@ def test_a_calibration_is_of_patients(segmenter, tmp_path):
     )
     with pytest.raises(InputError, match=r"calibrate on 8 groups of images .*need 9 or more"):
         scored(segmenter, of_patients(source(*pairs), *"abcdefg", *"i" * 12), tmp_path / "v", "val", calibrate=0.9)
+
+
+def interval(segmenter, folder, held, groups):
+    """The 95% interval of the share of areas in the interval that the probability gives: none that lack a row."""
+    data = source(*[(RIGHT if one else ONE_ROW, TOP_HALF) for one in held])
+    data.groups = groups
+    found = scored(segmenter, data, folder)["bounds"]["classes"]["foreground"]["area_uncalibrated"]
+    assert found["coverage"] == pytest.approx(np.mean(held))
+    return found["low"], found["high"]
+
+
+def test_groups_that_agree_count_as_one_image_each(segmenter, tmp_path):
+    patients = [f"p{number // 3}" for number in range(30)]
+    # P(X >= 10) = p^10 = 0.025 of ten, P(X >= 30) = p^30 = 0.025 of thirty.
+    assert interval(segmenter, tmp_path, [True] * 30, patients) == pytest.approx((0.025 ** (1 / 10), 1))
+    assert interval(segmenter, tmp_path, [False] * 30, patients) == pytest.approx((0, 1 - 0.025 ** (1 / 10)))
+    alone = [str(number) for number in range(30)]
+    assert interval(segmenter, tmp_path, [True] * 30, alone) == pytest.approx((0.025 ** (1 / 30), 1))
+    exact = stats.binomtest(8, 10).proportion_ci(0.95, method="exact")
+    low, high = interval(segmenter, tmp_path, [True] * 24 + [False] * 6, patients)
+    assert low == pytest.approx(exact.low) and exact.high <= high <= 1
+
+
+def test_groups_never_make_the_interval_narrower(segmenter, tmp_path):
+    patients = [f"p{number // 3}" for number in range(30)]
+    exact = stats.binomtest(20, 30).proportion_ci(0.95, method="exact")
+    assert interval(segmenter, tmp_path, [True, True, False] * 10, patients) == pytest.approx((exact.low, exact.high))
+    low, high = interval(segmenter, tmp_path, [True] * 29 + [False], patients)
+    assert low == pytest.approx(stats.binomtest(29, 30).proportion_ci(0.95, method="exact").low) and high == 1
+    # One patient of 21 images that do not hold, nine of one that do: 9 of 30, of which ten groups are 3 of 10.
+    low, high = interval(segmenter, tmp_path, [False] * 21 + [True] * 9, ["p"] * 21 + patients[:27:3])
+    exact = stats.binomtest(3, 10).proportion_ci(0.95, method="exact")
+    assert low <= exact.low and high >= exact.high
