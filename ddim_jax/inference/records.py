@@ -3,7 +3,7 @@
 import errno
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,12 @@ def is_too_long(path: Path) -> bool:
 def name_too_long(job: Job, path: Path) -> str:
     """The reason why an image has no result of that path."""
     return f"{job.source}: the name of a result is too long for the file system ({path}); rename it"
+
+
+def not_made(unavailable: Mapping[str, str], kinds: Sequence[str]) -> str:
+    """The reason why a source is told to have failed though it has results of `kinds`: others cannot be made of it."""
+    why = " ".join(dict.fromkeys(unavailable.values()))
+    return f"{why} Its other results are written ({', '.join(kinds)}); leave out {', '.join(unavailable)}"
 
 
 def _bounds(result: Segmentation, mask_areas: Mapping[str, int], pixel_area: float | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ddim_jax.inference.file_state import FileState
 from ddim_jax.inference.index import Index, result_size, with_segments
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.reading import Loaded, are_readable
-from ddim_jax.inference.records import common, facts_of, is_too_long, name_too_long
+from ddim_jax.inference.records import common, facts_of, is_too_long, name_too_long, not_made
 from ddim_jax.inference.segmentation import Segmentation, fuse
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.source import remove_result, summed
@@ -90,6 +90,8 @@ class Results:
                 if source.count > 1:
                     self._claim(job, kinds, source.count)
                 facts = source.complete(kinds, self._output_dir, self._context)
+                if source.unavailable.keys() >= set(kinds):
+                    source.reason = next(iter(source.unavailable.values()))
         except MemoryError:
             source.out_of_memory = True
         except DataError as error:
@@ -104,8 +106,12 @@ class Results:
             return None
         whole = summed(facts, source.lies_in_space, source.voxel_mm3)
         record = common(loaded) | whole | ({"notes": source.notes} if source.notes else {})
-        if too_long:
-            return record | {"status": "failed", "reason": name_too_long(job, too_long[0]), "outputs": kinds}
+        for kind in source.unavailable:  # what an earlier state of the source gave
+            remove_result(self._output_dir / job.output(kind, source.count), WRITERS.get(kind).suffix)
+        kinds = [kind for kind in kinds if kind not in source.unavailable]
+        if too_long or source.unavailable:  # of these alone; the others are written
+            reason = name_too_long(job, too_long[0]) if too_long else not_made(source.unavailable, kinds)
+            return record | {"status": "failed", "reason": reason, "outputs": kinds}
         sizes = [result_size(self._output_dir / job.output(kind, source.count)) for kind in kinds]
         seconds = round(record.pop("seconds") + time.monotonic() - began, 4)
         record |= {"segments": dict(self._context.segments)} if with_segments(kinds) else {}

@@ -1,10 +1,11 @@
 """One source of several images on its way from its files to its results."""
 
+import contextlib
 import os
 import shutil
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ class Source:
       count: number of slices.
       pixels: of one slice.
       reason: what went wrong with a slice; the source has failed then.
+      unavailable: the kinds of results that cannot be made of this source, and why; the others are written.
 
     Raises:
       DataError: it cannot be opened.
@@ -46,6 +48,7 @@ class Source:
         self.count = self._stack.count
         self.pixels = self._stack.shape[0] * self._stack.shape[1]
         self.reason: str | None = None
+        self.unavailable: dict[str, str] = {}
         self.out_of_memory = False
         self._lock = threading.Lock()
         self._masks: np.ndarray | None = None
@@ -136,21 +139,19 @@ class Source:
         output_dir: Path,
         context: Context,
     ) -> None:
-        """Takes the result of a slice and writes what there is of each slice; called from several threads.
-
-        Raises:
-          DataError: the masks of all slices are more than are kept.
-        """
+        """Takes the result of a slice and writes what there is of each slice; called from several threads."""
         writers = {kind: WRITERS.get(kind) for kind in kinds}
-        whole = [writer for writer in writers.values() if is_whole(writer)]
+        whole = [kind for kind, writer in writers.items() if is_whole(writer)]
         with self._lock:
             if whole and self._masks is None:
                 self._masks = np.zeros((self.count, *result.mask.shape), np.uint8)
-                if any(getattr(writer, "needs_probability", False) for writer in whole):
-                    shape = (self.count, *result.probability.shape)
+                shape = (self.count, *result.probability.shape)
+                if needing := [kind for kind in whole if getattr(writers[kind], "needs_probability", False)]:
                     if np.prod(shape, dtype=np.int64) > MAX_VOXELS:
-                        raise DataError(f"{self.job.source}: its probabilities are too many to be kept; save masks.")
-                    self._probability = np.zeros(shape, np.float32)
+                        why = f"{self.job.source}: its probabilities are too many to be kept; save masks."
+                        self.unavailable |= dict.fromkeys(needing, why)
+                    else:
+                        self._probability = np.zeros(shape, np.float32)
             for kind, writer in writers.items():
                 if not is_whole(writer) and self.count > 1 and kind not in self._folders:
                     target = output_dir / self.job.output(kind, self.count)
@@ -163,27 +164,42 @@ class Source:
             self._probability[index] = result.probability
         file, _ = self.place(index)
         for kind, writer in writers.items():
-            if is_whole(writer):
+            if is_whole(writer) or kind in self.unavailable:
                 continue
-            if self.count > 1:
-                path = self._folders[kind] / f"{index + 1:0{len(str(self.count))}d}{writer.suffix}"
-                writer().write(path, result, image, file, context._replace(slice=index))
-            else:
-                with atomic_path(output_dir / self.job.output(kind), suffix=writer.suffix) as temporary:
-                    writer().write(temporary, result, image, file, context)
+            with self._unless_unavailable(kind):
+                if self.count > 1:
+                    path = self._folders[kind] / f"{index + 1:0{len(str(self.count))}d}{writer.suffix}"
+                    writer().write(path, result, image, file, context._replace(slice=index))
+                else:
+                    with atomic_path(output_dir / self.job.output(kind), suffix=writer.suffix) as temporary:
+                        writer().write(temporary, result, image, file, context)
         self._facts[index] = facts
+
+    @contextlib.contextmanager
+    def _unless_unavailable(self, kind: str) -> Iterator[None]:
+        """The source may lack what a format needs, and others do without."""
+        try:
+            yield
+        except DataError as error:
+            with self._lock:
+                self.unavailable.setdefault(kind, str(error))
 
     def complete(self, kinds: Sequence[str], output_dir: Path, context: Context) -> list[Mapping[str, Any]]:
         """Writes the results of the whole source, gives all their names, and returns the facts of the slices.
 
+        Those that it lacks something for are in `unavailable` then.
+
         Raises:
-          DataError: the source lacks what a format needs.
+          DataError: files of others are in the place of results.
         """
         for kind in kinds:
             writer = WRITERS.get(kind)
-            if is_whole(writer):
-                with atomic_path(output_dir / self.job.output(kind), suffix=writer.suffix) as temporary:
+            if is_whole(writer) and kind not in self.unavailable:
+                path = output_dir / self.job.output(kind)
+                with self._unless_unavailable(kind), atomic_path(path, suffix=writer.suffix) as temporary:
                     writer().write_stack(temporary, self._masks, self._probability, self._stack, context)
+        for kind in self.unavailable.keys() & self._folders.keys():
+            shutil.rmtree(self._folders.pop(kind), ignore_errors=True)
         for kind, folder in self._folders.items():
             target = output_dir / self.job.output(kind, self.count)
             suffix = WRITERS.get(kind).suffix

@@ -223,10 +223,9 @@ def _of_all(
     """Name and content of each kind of result of the whole source; why there is none of one goes to `unavailable`."""
     made = {}
     for kind in kinds:
-        try:
-            opened.source.complete([kind], folder, context)
-        except DataError as error:  # the source lacks what this format needs; there are others
-            unavailable[kind] = str(error)
+        opened.source.complete([kind], folder, context)
+        if kind in opened.source.unavailable:  # the source lacks what this format needs; there are others
+            unavailable[kind] = opened.source.unavailable[kind]
             continue
         path = folder / job.output(kind)
         made[kind] = f"{kind}{WRITERS.get(kind).suffix}", path.read_bytes()

@@ -1,0 +1,69 @@
+"""A kind of result that cannot be made of a source fails it, and its other results are there."""
+
+import highdicom
+import numpy as np
+import pytest
+from dicom_files import ct_series, ct_slice
+from result_files import records
+from segmenters import red_segmenter
+
+from ddim_jax.inference import segment_files
+from ddim_jax.inference import source as sources
+
+SIZE = 16
+
+
+def run(source, out, save):
+    return segment_files(red_segmenter(), source, out, save=save, segments=("foreground=Lung",), window=(0.0, 100.0))
+
+
+@pytest.fixture
+def series(tmp_path):
+    ct_series(tmp_path / "ct", count=5, shape=(SIZE, SIZE))
+    return tmp_path / "ct"
+
+
+def test_a_series_with_a_slice_missing_has_all_but_nifti(series, out):
+    assert run(series, out, ("mask", "nifti")).done == 1
+    (series / "IM003").unlink()
+    summary = run(series, out, ("mask", "dicom-seg", "dicom-overlay", "nifti", "nifti-probability"))
+    ((file, reason),) = summary.failed
+    assert (summary.done, file) == (0, str(series)) and "uneven distances" in reason
+    # In the order in which writers are registered, whatever the order that was asked for.
+    assert reason.endswith("written (dicom-overlay, dicom-seg, mask); leave out nifti, nifti-probability")
+    record = records(out)["ct"]
+    assert (record["status"], record["slices"], record["reason"]) == ("failed", 4, reason)
+    assert record["outputs"] == ["dicom-overlay", "dicom-seg", "mask"] and record["area"] > 0
+    # NIfTI of the five slices is gone, too: it is not of these.
+    assert sorted(path.name for path in out.glob("ct_*")) == ["ct_dicom-overlay", "ct_dicom-seg.dcm", "ct_mask"]
+    assert [len(list((out / f"ct_{kind}").iterdir())) for kind in ("mask", "dicom-overlay")] == [4, 4]
+    (referenced,) = highdicom.seg.segread(out / "ct_dicom-seg.dcm").ReferencedSeriesSequence
+    assert len(referenced.ReferencedInstanceSequence) == 4
+    assert run(series, out, ("mask", "dicom-seg")).done == 1
+    assert run(series, out, ("mask", "dicom-seg")).kept == 1 and records(out)["ct"]["status"] == "ok"
+
+
+@pytest.mark.parametrize("slices", [1, 3])
+def test_a_source_that_nothing_can_refer_to_has_its_mask(tmp_path, out, slices):
+    values = np.tile(np.full((SIZE, SIZE), 900), (slices, 1))
+    frames = {} if slices == 1 else {"NumberOfFrames": slices, "Rows": SIZE}
+    path = ct_slice(tmp_path / "x.dcm", values, StudyInstanceUID="", **frames)
+    summary = run(path, out, ("dicom-seg", "dicom-overlay", "mask"))
+    assert "has no StudyInstanceUID" in summary.failed[0][1] and summary.failed[0][1].count("StudyInstanceUID") == 1
+    assert [path.name for path in out.glob("x_*")] == ["x_mask" if slices > 1 else "x_mask.png"]
+    assert records(out)["x"]["outputs"] == ["mask"]
+    assert not [path for path in out.rglob("*") if "partial" in path.name]
+
+
+def test_too_many_probabilities_leave_the_masks(series, out, monkeypatch):
+    monkeypatch.setattr(sources, "MAX_VOXELS", 5 * SIZE**2 - 1)
+    summary = run(series, out, ("nifti", "nifti-probability"))
+    assert "probabilities are too many" in summary.failed[0][1]
+    assert records(out)["ct"]["outputs"] == ["nifti"] and (out / "ct_nifti.nii.gz").is_file()
+
+
+def test_where_no_kind_can_be_made_there_is_nothing(series, out):
+    (series / "IM003").unlink()
+    summary = run(series, out, ("nifti",))
+    assert "uneven distances" in summary.failed[0][1] and "other results" not in summary.failed[0][1]
+    assert not list(out.glob("ct_*"))
