@@ -168,7 +168,7 @@ class Source:
                 continue
             with self._unless_unavailable(kind):
                 if self.count > 1:
-                    path = self._folders[kind] / f"{index + 1:0{len(str(self.count))}d}{writer.suffix}"
+                    path = self._folders[kind] / f"{index + 1:0{max(3, len(str(self.count)))}d}{writer.suffix}"
                     writer().write(path, result, image, file, context._replace(slice=index))
                 else:
                     with atomic_path(output_dir / self.job.output(kind), suffix=writer.suffix) as temporary:

@@ -68,7 +68,7 @@ def test_a_series_gives_its_slices_and_the_whole(series, out):
     assert (summary.done, list(summary.failed)) == (1, [])
     expected = np.stack([bright(one) for one in values])
     found = sorted((out / "p1/ct_mask").iterdir())
-    assert [path.name for path in found] == [f"{number}.png" for number in range(1, 6)]
+    assert [path.name for path in found] == ["001.png", "002.png", "003.png", "004.png", "005.png"]
     np.testing.assert_array_equal([np.asarray(Image.open(path)) for path in found], expected * 255)
 
     uids = [f"1.2.826.0.1.3680043.8.498.2.{5 - place}" for place in range(5)]  # in the order of places
@@ -98,11 +98,11 @@ def test_what_is_done_is_kept_and_what_changed_is_done_again(series, out):
     run(folder, out, save=("mask", "dicom-seg"))
     before = (out / "p1/ct_dicom-seg.dcm").read_bytes()
     assert run(folder, out, save=("mask", "dicom-seg")).kept == 1
-    (out / "p1/ct_mask/3.png").unlink()
+    (out / "p1/ct_mask/003.png").unlink()
     with pytest.raises(InputError, match=r"ct_mask would be replaced"):  # the slices left may have been edited
         run(folder, out, save=("mask",))
     shutil.rmtree(out / "p1/ct_mask")
-    assert run(folder, out, save=("mask",)).done == 1 and (out / "p1/ct_mask/3.png").is_file()
+    assert run(folder, out, save=("mask",)).done == 1 and (out / "p1/ct_mask/003.png").is_file()
     ct_slice(folder / "p1/ct/IM001", values[0] * 0, place=(-10.0, 5.0, 10.0), number=1)
     assert run(folder, out, save=("mask", "dicom-seg")).done == 1
     assert (out / "p1/ct_dicom-seg.dcm").read_bytes() != before
@@ -204,7 +204,7 @@ def test_frames_and_single_files(out, tmp_path):
         list(range(1, 11)),
         assert_missing_frames_are_empty=True,
     )[..., 0]
-    masks = [np.asarray(Image.open(out / f"emri_small_mask/{number:02d}.png")) for number in range(1, 11)]
+    masks = [np.asarray(Image.open(out / f"emri_small_mask/{number:03d}.png")) for number in range(1, 11)]
     np.testing.assert_array_equal(frames * 255, masks)
     mask = np.asarray(Image.open(out / "CT_small_mask.png")) // 255
     np.testing.assert_array_equal(read_mask(out / "CT_small_dicom-seg.dcm"), mask)
