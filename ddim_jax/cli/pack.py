@@ -14,7 +14,8 @@ from ddim_jax.runtime.printable import Parser, printable
 def parse_arguments(about: str | None, arguments: list[str] | None = None) -> argparse.Namespace:
     """The arguments of the command line; `about` is what `--help` says of the program."""
     parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", metavar="RUN", help="run directory, its checkpoints, or one step")
+    parser.add_argument("run", nargs="?", metavar="RUN", help="run directory, its checkpoints, or one step")
+    parser.add_argument("--ckpt", metavar="RUN", help="the same, as the other commands take it")
     parser.add_argument("--output", required=True, metavar="FILE.safetensors", help="nothing is written over")
     parser.add_argument(
         "--dtype",
@@ -26,7 +27,11 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
     parser.add_argument("--note", default="", metavar="TEXT", help="what the weights were trained on")
     parser.add_argument("--terms", default="", metavar="TEXT", help="how they may be used; said at every load")
     add_segments(parser)
-    return parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)  # a RUN behind the options, which argparse else takes for none
+    if (options.run is None) == (options.ckpt is None):
+        parser.error("expected the run to pack, once: RUN or --ckpt RUN")
+    options.run = options.run if options.ckpt is None else options.ckpt
+    return options
 
 
 def run(options: argparse.Namespace) -> int:

@@ -52,7 +52,7 @@ def _shown(character: str) -> str:
 class Parser(argparse.ArgumentParser):
     """A parser whose errors show what was given as `printable` has it, and that takes values such as -600,1500."""
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         """Parses as argparse does, but takes -600,1500 behind an option for its value, not for an option."""
         joined: list[str] = []
         for argument in sys.argv[1:] if args is None else args:
@@ -60,7 +60,7 @@ class Parser(argparse.ArgumentParser):
                 joined[-1] += f"={argument}"
             else:
                 joined.append(argument)
-        return super().parse_args(joined, namespace)
+        return super().parse_known_args(joined, namespace)
 
     def error(self, message: str) -> NoReturn:
         super().error(printable(message))

@@ -205,3 +205,24 @@ def test_a_packaged_file_that_is_another_is_refused(packaged, monkeypatch):
     monkeypatch.setitem(pretrained.SHA256, "mine", "0" * 64)
     with pytest.raises(CheckpointError, match=r"mine\.safetensors: its SHA-256 is .*, not 0+ as required"):
         Segmenter.from_pretrained("mine")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "RUN --output F",
+        "--output F RUN",
+        "--output F --ckpt RUN",
+        "--ckpt=RUN --output=F",
+    ],
+)
+def test_the_run_to_pack_by_itself_or_as_ckpt(given):
+    options = command.parse_arguments(None, [*given.split(), "--note", "-5 of them"])
+    assert (options.run, options.output, options.note) == ("RUN", "F", "-5 of them")
+
+
+@pytest.mark.parametrize("given", [[], ["RUN", "--ckpt", "RUN"]])
+def test_the_run_to_pack_is_given_once(given, capsys):
+    with pytest.raises(SystemExit):
+        command.parse_arguments(None, [*given, "--output", "F"])
+    assert "expected the run to pack, once: RUN or --ckpt RUN" in capsys.readouterr().err
