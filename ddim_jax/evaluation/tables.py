@@ -100,7 +100,7 @@ def summary_table(metrics: dict[str, Any]) -> Table:
         table.add_row(f"dice, {escape(one)}", *map(_cell, values))
     if volumes := metrics.get("volumes"):  # files of earlier versions do not say them
         found = [metrics["protocols"][name]["per_volume"]["dice"] for name in protocols]
-        table.add_row(f"dice of whole volumes ({volumes})", *map(_cell, found))
+        table.add_row(f"dice, {volumes} volume{'s' * (volumes > 1)}", *map(_cell, found))
     table.add_row("dice, pooled", *(f"{metrics['protocols'][name]['pooled']['dice']:.4f}" for name in protocols))
     hypotheses = metrics.get("hypotheses") or {"per_image": {}}  # of one truth, and of earlier versions, there are none
     for measure, value in hypotheses["per_image"].items():
