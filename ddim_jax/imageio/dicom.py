@@ -162,6 +162,11 @@ def picture_header(path: str | os.PathLike) -> "Dataset":
         stored = int(header.BitsStored)
         if not 1 <= stored <= bits:
             raise DataError(f"{path}: has {stored} bits stored (BitsStored) of {bits}; expected 1 to {bits}.")
+        if (unused := lowest_bit(header)) and (unused + stored > bits or samples > 1):
+            raise DataError(
+                f"{path}: has the HighBit {unused + stored - 1} with {stored} bits stored (BitsStored) of {bits}, and "
+                f"{samples} values a pixel; expected the HighBit {stored - 1}."
+            )
         return header
 
 
@@ -176,6 +181,12 @@ def no_picture(header: "Dataset") -> str | None:
 def frames(header: "Dataset") -> int:
     """The number of frames, at least 1."""
     return max(1, int(header.get("NumberOfFrames") or 1))
+
+
+def lowest_bit(header: "Dataset") -> int:
+    """The place of the lowest of the stored bits: 0, but for values that lie higher, which HighBit says."""
+    stored = int(header.BitsStored)
+    return max(0, int(header.get("HighBit") or 0) + 1 - stored)
 
 
 class _Deflated(Exception):

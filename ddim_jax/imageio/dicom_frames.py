@@ -7,7 +7,7 @@ import numpy as np
 
 from ddim_jax.imageio import jpeg
 from ddim_jax.imageio.archives import open_binary
-from ddim_jax.imageio.dicom import DEFLATED, LONG_VALUE, errors_naming, frames, inflated, library
+from ddim_jax.imageio.dicom import DEFLATED, LONG_VALUE, errors_naming, frames, inflated, library, lowest_bit
 from ddim_jax.runtime.errors import DataError
 
 if TYPE_CHECKING:
@@ -33,11 +33,13 @@ def read_frame(path: str | os.PathLike, header: "Dataset", index: int) -> np.nda
     pixels = library("pydicom.pixels")
     syntax = header.file_meta.TransferSyntaxUID
     with errors_naming(path), open_binary(path) as file:
-        if syntax.is_encapsulated:
-            _check_encoded(path, file, header, index)
+        coded = _check_encoded(path, file, header, index) if syntax.is_encapsulated else None
+        bits, unused = int(header.BitsStored), lowest_bit(header)
+        if coded is not None and coded <= bits:  # the stored bits alone were coded, wherever they lay before
+            unused = 0
         plain = inflated(file, path) if str(syntax) == DEFLATED.decode() else file
         try:
-            stored = pixels.pixel_array(plain, index=index)
+            stored = pixels.pixel_array(plain, index=index, **({"correct_unused_bits": False} if unused else {}))
         except (NotImplementedError, RuntimeError):
             # Of a damaged frame too; but then the libraries are there.
             needed = _PLUGINS.get(str(syntax))
@@ -47,11 +49,17 @@ def read_frame(path: str | os.PathLike, header: "Dataset", index: int) -> np.nda
         shape = (int(header.Rows), int(header.Columns))
         if stored.shape[:2] != shape or stored.ndim != (3 if int(header.get("SamplesPerPixel", 1)) == 3 else 2):
             raise DataError(f"{path}: is damaged, its pixels are {list(stored.shape)}, its header says {list(shape)}.")
-        return stored
+        # The sign is the highest of the stored bits, whatever lies above and below them (PS3.5 8.1.1).
+        above = int(header.BitsAllocated) - bits - unused
+        return (stored << above) >> (above + unused) if unused else stored
 
 
-def _check_encoded(path: str | os.PathLike, file: BinaryIO, header: "Dataset", index: int) -> None:
-    """Refuses a frame whose own header says another size: a decoder would go by that one, however large."""
+def _check_encoded(path: str | os.PathLike, file: BinaryIO, header: "Dataset", index: int) -> int | None:
+    """Refuses a frame whose own header says another size: a decoder would go by that one, however large.
+
+    Returns:
+      The bits of a value in the frame's own header; None for RLE, which has the bytes as they are.
+    """
     rows, columns = int(header.Rows), int(header.Columns)
     pydicom = library("pydicom")
     pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[], defer_size=LONG_VALUE)
@@ -65,17 +73,18 @@ def _check_encoded(path: str | os.PathLike, file: BinaryIO, header: "Dataset", i
         raise DataError(f"{path}: is damaged, frame {index + 1} has {len(encoded)} bytes, decoded ones have {raw}.")
     if str(header.file_meta.TransferSyntaxUID) == _RLE:
         _check_runs(path, encoded, header)
-        return
-    size = _encoded_size(encoded)
+        return None
+    own = _encoded_frame(encoded)
     # Decoders take minutes over a JPEG-LS stream without its end. JPEG 2000 may lack it.
-    if size is None or (encoded[:2] == b"\xff\xd8" and b"\xff\xd9" not in encoded[-64:]):
+    if own is None or (encoded[:2] == b"\xff\xd8" and b"\xff\xd9" not in encoded[-64:]):
         raise DataError(f"{path}: is truncated or damaged, frame {index + 1} has no end.")
     if encoded[:2] == b"\xff\xd8" and (wrong := jpeg.damage(encoded)):
         raise DataError(f"{path}: frame {index + 1} is damaged, and pixels behind the damage would be wrong ({wrong}).")
-    if size != (rows, columns):
+    if (own.height, own.width) != (rows, columns):
         raise DataError(
-            f"{path}: is damaged, frame {index + 1} is {size[1]} x {size[0]}, its header says {columns} x {rows}."
+            f"{path}: is damaged, frame {index + 1} is {own.width} x {own.height}, its header says {columns} x {rows}."
         )
+    return own.bits
 
 
 def _check_whole(path: str | os.PathLike, file: BinaryIO, pictures: int) -> None:
@@ -124,14 +133,13 @@ def _check_runs(path: str | os.PathLike, encoded: bytes, header: "Dataset") -> N
             raise DataError(f"{path}: is damaged, its runs give another number of pixels than its header says.")
 
 
-def _encoded_size(encoded: bytes) -> tuple[int, int] | None:
-    """Height and width in the head of a JPEG, JPEG-LS or JPEG 2000 stream; None for another."""
+def _encoded_frame(encoded: bytes) -> jpeg.Frame | None:
+    """The head of a JPEG, JPEG-LS or JPEG 2000 stream; None for another."""
     at = encoded.find(b"\xff\x4f\xff\x51")
     if 0 <= at < 4096:  # a JPEG 2000 stream, perhaps in a box
-        right, below, left, above = np.frombuffer(encoded, ">u4", 4, at + 8).astype(int)
-        return below - above, right - left
-    frame = jpeg.frame_of(encoded)
-    return None if frame is None else (frame.height, frame.width)
+        right, below, left, above = np.frombuffer(encoded, ">u4", 4, at + 8).tolist()
+        return jpeg.Frame(0x51, (encoded[at + 42] & 0x7F) + 1, below - above, right - left)
+    return jpeg.frame_of(encoded)
 
 
 def _decodes(pixels: Any, syntax: Any, header: "Dataset") -> bool:
