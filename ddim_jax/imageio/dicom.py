@@ -183,6 +183,23 @@ def frames(header: "Dataset") -> int:
     return max(1, int(header.get("NumberOfFrames") or 1))
 
 
+def presentation_shape(header: "Dataset") -> str | None:
+    """PresentationLUTShape where it says which end of the values is white, "IDENTITY" or "INVERSE"; else None."""
+    shape = str(header.get("PresentationLUTShape") or "").strip().upper()
+    return shape if shape in ("IDENTITY", "INVERSE") else None
+
+
+def white_is_low(header: "Dataset") -> bool:
+    """True where the smallest value of a grey image is shown white.
+
+    What comes out of the windows is inverted where PresentationLUTShape says INVERSE, and not where it says IDENTITY
+    (PS3.3 C.11.6.1.2); PhotometricInterpretation has to agree with it, and decides alone where there is no shape.
+    """
+    colours = str(header.get("PhotometricInterpretation", ""))
+    shape = presentation_shape(header)
+    return colours.startswith("MONOCHROME") and (colours == "MONOCHROME1" if shape is None else shape == "INVERSE")
+
+
 def lowest_bit(header: "Dataset") -> int:
     """The place of the lowest of the stored bits: 0, but for values that lie higher, which HighBit says."""
     stored = int(header.BitsStored)

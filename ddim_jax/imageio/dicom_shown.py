@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ddim_jax.imageio.dicom import errors_naming, library
+from ddim_jax.imageio.dicom import errors_naming, library, presentation_shape, white_is_low
 from ddim_jax.imageio.dicom_frames import read_frame
 from ddim_jax.imageio.grey import linear, robust_limits
 from ddim_jax.imageio.images import ReadOptions
@@ -31,8 +31,8 @@ def shown_frame(
     """A frame as an image, uint8 [H, W, 3].
 
     Grey values go through the modality LUT and then the window of `options`, `window`, the file's VOI LUT or window, or
-    `limits`, or the range of 99% of the frame's values; 8 bits without any of these stay as they are. MONOCHROME1 is
-    inverted. Palettes and YBR become RGB, of which 8 bits are kept.
+    `limits`, or the range of 99% of the frame's values; 8 bits without any of these stay as they are. Where
+    `white_is_low`, as of MONOCHROME1, they are inverted. Palettes and YBR become RGB, of which 8 bits are kept.
 
     Another centre and width change nothing else: the window of `options` is shown by the function of the window that it
     replaces (PS3.3 C.11.2.1.2 and C.11.2.1.3; LINEAR where the file names none). Where it replaces none, it goes
@@ -63,7 +63,7 @@ def shown_frame(
             grey = grey[np.subtract(stored, low, dtype=np.int64)]  # which may not fit into int16
         else:
             grey = _grey(stored, stored, attributes, options, limits, window)
-        if colours == "MONOCHROME1":
+        if white_is_low(header):
             grey = 255 - grey
         return np.repeat(grey[..., None], 3, axis=-1)
 
@@ -111,6 +111,16 @@ def window_note(path: str | os.PathLike, header: "Dataset", index: int, options:
             return ()
         centre, width = (_first(attributes.get(name)) for name in ("WindowCenter", "WindowWidth"))
         return (f"window not used (its centre is {centre:g} and its width {width:g}; the range of the values is)",)
+
+
+def polarity_note(path: str | os.PathLike, header: "Dataset") -> tuple[str, ...]:
+    """Says that two attributes of a file contradict each other on which values are white, in a note; else ()."""
+    with errors_naming(path):
+        shape, colours = presentation_shape(header), str(header.get("PhotometricInterpretation", ""))
+        if {"IDENTITY": "MONOCHROME1", "INVERSE": "MONOCHROME2"}.get(shape) != colours:
+            return ()
+        white = "smallest" if white_is_low(header) else "largest"
+        return (f"PresentationLUTShape followed ({shape}, which {colours} contradicts; the {white} value is white)",)
 
 
 def says_its_range(path: str | os.PathLike, header: "Dataset") -> bool:

@@ -123,8 +123,8 @@ class DicomStack:
 
     @property
     def white_is_low(self) -> bool:
-        """True where the smallest value is shown white (MONOCHROME1)."""
-        return self.slices[0].header.get("PhotometricInterpretation") == "MONOCHROME1"
+        """True where the smallest value is shown white, as of MONOCHROME1."""
+        return dicom.white_is_low(self.slices[0].header)
 
     def pixel_area(self, index: int) -> float | None:
         """Square millimetres of a pixel of slice `index`, of PixelSpacing; None where the file has none."""
@@ -171,9 +171,11 @@ class DicomStack:
 
     def notes(self, index: int) -> tuple[str, ...]:
         """Returns notes for the user on how slice `index` is shown."""
+        path, header, frame = self.slices[index]
+        polarity = dicom_shown.polarity_note(path, header)
         if self._shared is not None:
-            return ()
-        return dicom_shown.window_note(*self.slices[index], self._options)
+            return polarity
+        return polarity + dicom_shown.window_note(path, header, frame, self._options)
 
     def _limits_of(self, path: Path, header: "Dataset") -> tuple[float, float] | None:
         """Black and white of a slice: the same for all, from some of them; None where anything else decides."""

@@ -50,7 +50,7 @@ class DicomReader:
         return Picture(
             dicom_shown.shown_frame(path, header, 0, options),
             None,
-            dicom_shown.window_note(path, header, 0, options),
+            dicom_shown.polarity_note(path, header) + dicom_shown.window_note(path, header, 0, options),
             pixel_mm=None if spacing is None else (spacing[0], spacing[1]),
         )
 
@@ -59,8 +59,8 @@ class DicomReader:
         """Reads a DICOM-SEG file of one image, or a grey DICOM file whose values are a mask.
 
         The segments of a DICOM-SEG file are classes by name, or by number where none has the name of a class
-        (`ddim_jax.imageio.segments.read_segments`). Segments that overlap need `data.multilabel`. A MONOCHROME1 file is
-        inverted where it is read by level, and refused where it is read by value.
+        (`ddim_jax.imageio.segments.read_segments`). Segments that overlap need `data.multilabel`. A file whose smallest
+        value is white, as MONOCHROME1, is inverted where it is read by level, and refused where it is read by value.
 
         Raises:
           DataError, InputError: as `read_image` and `ddim_jax.imageio.masks.mask_of_numbers`.
@@ -75,11 +75,11 @@ class DicomReader:
         if stored.ndim != 2:
             raise DataError(f"{path}: is a colour image, expected grey values; save the mask as grey.")
         lossy = header.get("LossyImageCompression") == "01"
-        if header.get("PhotometricInterpretation") == "MONOCHROME1":
+        if dicom.white_is_low(header):
             if labels.by_value:
                 raise DataError(
-                    f"{path}: is MONOCHROME1, white as the smallest value, and data.labels and data.ignore go by exact "
-                    "values; save the mask as MONOCHROME2 or as DICOM-SEG."
+                    f"{path}: is {_whitening(header)}, white as the smallest value, and data.labels and "
+                    "data.ignore go by exact values; save the mask as MONOCHROME2 or as DICOM-SEG."
                 )
             stored = _turned_round(path, header, stored, lossy=lossy)
         return mask_of_numbers(stored, labels, lossy=lossy, name=str(path))
@@ -134,8 +134,13 @@ def _all_masks(path: str, state: tuple[int, int], stack: DicomStack, labels: Lab
     return read_segments(path, header, labels, stack.slices)
 
 
+def _whitening(header: "Dataset") -> str:
+    """What says that the smallest value is white."""
+    return "MONOCHROME1" if dicom.presentation_shape(header) is None else "of the PresentationLUTShape INVERSE"
+
+
 def _turned_round(path: str | os.PathLike, header: "Dataset", stored: np.ndarray, *, lossy: bool) -> np.ndarray:
-    """The values of a MONOCHROME1 mask with the brightest as the largest, int64 [H, W]; the darkest of any is 0.
+    """The values of a mask whose smallest is white, the brightest as the largest, int64 [H, W]; of any the darkest is 0.
 
     Raises:
       DataError: one value throughout, which is neither black nor white.
@@ -149,8 +154,8 @@ def _turned_round(path: str | os.PathLike, header: "Dataset", stored: np.ndarray
         return black - stored.astype(np.int64)
     if low == high and low not in (white, black):
         raise DataError(
-            f"{path}: is MONOCHROME1 and has the value {low} throughout, which is neither white ({white}) nor black "
-            f"({black}), so that nothing says if it is foreground; save the mask as MONOCHROME2."
+            f"{path}: is {_whitening(header)} and has the value {low} throughout, which is neither white "
+            f"({white}) nor black ({black}), so that nothing says if it is foreground; save the mask as MONOCHROME2."
         )
     # Of two levels the darker is background, however little of the range they use.
     return (black if low == high else high) - stored.astype(np.int64)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from dicom_files import ct_slice
 
-from ddim_jax.imageio.images import ReadOptions, read_image
+from ddim_jax.imageio.images import ReadOptions, read_image, read_mask, read_picture
 from ddim_jax.imageio.stacks import open_stack
+from ddim_jax.labels import Labels
+from ddim_jax.runtime.errors import DataError
 
 PLAIN = {"RescaleSlope": None, "RescaleIntercept": None, "RescaleType": None, "BitsAllocated": 8}
 
@@ -85,3 +87,43 @@ def test_a_narrow_sigmoid_warns_of_nothing(width, tmp_path):
     near = 255 / (1 + np.exp(2)) if width == 2 else 0  # PS3.3 C.11.2.1.3.1, one unit beside the centre
     far = 255 / (1 + np.exp(4)) if width == 2 else 0
     np.testing.assert_array_equal(shown, np.round([[0, near, 127.5], [255 - near, 255 - far, 255]]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "white_is_low"),
+    [
+        ("MONOCHROME2", None, False),
+        ("MONOCHROME2", "IDENTITY", False),
+        ("MONOCHROME2", "INVERSE", True),
+        ("MONOCHROME2", "LIN OD", False),
+        ("MONOCHROME1", None, True),
+        ("MONOCHROME1", "INVERSE", True),
+        ("MONOCHROME1", "IDENTITY", False),
+    ],
+)
+def test_the_presentation_shape_says_which_end_is_white(kind, shape, white_is_low, tmp_path):
+    """PS3.3 C.11.6.1.2; a shape that the kind contradicts has a note."""
+    values = np.arange(256).reshape(16, 16)
+    said = {"PhotometricInterpretation": kind} | ({"PresentationLUTShape": shape} if shape else {})
+    path = ct_slice(tmp_path / "a.dcm", values, RescaleIntercept=-1024, **said)
+    found, stack = read_picture(path, ReadOptions(window=(127.5, 255.0))), open_stack([path])
+    np.testing.assert_array_equal(found.pixels[..., 0], 255 - values if white_is_low else values)
+    contradicted = {(kind, shape)} <= {("MONOCHROME2", "INVERSE"), ("MONOCHROME1", "IDENTITY")}
+    end = "smallest" if white_is_low else "largest"
+    note = f"PresentationLUTShape followed ({shape}, which {kind} contradicts; the {end} value is white)"
+    assert found.notes == ((note,) if contradicted else ()) == stack.notes(0)
+    assert stack.white_is_low is white_is_low
+
+
+def test_a_mask_of_either_shape(tmp_path):
+    inside = np.zeros((8, 8), int)
+    inside[2:5, 2:6] = 1
+    for kind, shape, stored in (("MONOCHROME2", "INVERSE", 1 - inside), ("MONOCHROME1", "IDENTITY", inside)):
+        said = {"PhotometricInterpretation": kind, "PresentationLUTShape": shape}
+        path = ct_slice(tmp_path / "m.dcm", 3 * stored - 1024, PixelRepresentation=0, **said)
+        np.testing.assert_array_equal(read_mask(path), inside)
+        if shape == "INVERSE":
+            with pytest.raises(DataError, match="is of the PresentationLUTShape INVERSE, white as the smallest value"):
+                read_mask(path, Labels.create({"organ": 3}))
+        else:
+            np.testing.assert_array_equal(read_mask(path, Labels.create({"organ": 3})), inside)
