@@ -55,7 +55,7 @@ def shown_frame(
         if stored.ndim == 3:
             return _eight_bits(stored, int(header.BitsStored) if stored.dtype.itemsize > 1 else 8)
         if colours == "PALETTE COLOR":
-            return _with_palette(stored, header)
+            return _with_palette(path, stored, header)
         attributes = _frame_attributes(path, header, index)
         low, high = int(stored.min()), int(stored.max())
         if high - low < 2**16:  # one value of each instead of millions
@@ -150,7 +150,7 @@ def _is_big_endian(header: "Dataset") -> bool:
     return not header.file_meta.TransferSyntaxUID.is_little_endian
 
 
-def _looked_up(values: np.ndarray, descriptor: Any, data: Any, big_endian: bool) -> np.ndarray:
+def _looked_up(values: np.ndarray, descriptor: Any, data: Any, big_endian: bool, least: float) -> np.ndarray:
     """Values through a table (PS3.3 C.11.1.1): what lies before or behind it gets its first or its last entry.
 
     The libraries read such tables in the order of the machine's bytes, and count places in the type of the entries.
@@ -160,8 +160,14 @@ def _looked_up(values: np.ndarray, descriptor: Any, data: Any, big_endian: bool)
       descriptor: number of entries (0 for 65536), first value, bits of an entry.
       data: the entries, as numbers or as words of 16 bits that have one or two entries each.
       big_endian: the order of the bytes in these words.
+      least: the smallest that values of the file can be.
     """
-    count, first = int(descriptor[0]) or 2**16, int(descriptor[1])
+    count, first = int(descriptor[0]) % 2**16 or 2**16, int(descriptor[1])
+    # The sign of the first value follows from that of the values, whatever type is written or assumed for it.
+    if first >= 2**15 and least < 0 and first - 2**16 + count > least:
+        first -= 2**16
+    elif first < 0 and first + count <= least:
+        first += 2**16
     if isinstance(data, bytes):
         wide = len(data) >= 2 * count
         words = np.frombuffer(data[: len(data) // 2 * 2], ">u2" if big_endian else "<u2")
@@ -174,15 +180,15 @@ def _looked_up(values: np.ndarray, descriptor: Any, data: Any, big_endian: bool)
     return table[:count].astype(np.int64)[places]
 
 
-def _with_palette(stored: np.ndarray, header: "Dataset") -> np.ndarray:
+def _with_palette(path: str | os.PathLike, stored: np.ndarray, header: "Dataset") -> np.ndarray:
     """Colours of a palette, uint8 [H, W, 3]."""
     names = [f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue")]
     if f"{names[0]}Data" not in header:  # in segments
         pixels = library("pydicom.pixels").apply_color_lut(stored, header)
         return _eight_bits(pixels, 8 * pixels.dtype.itemsize)
-    is_big = _is_big_endian(header)
+    is_big, least = _is_big_endian(header), _stored_range(_frame_attributes(path, header, 0))[0]
     tables = ((header[f"{name}Descriptor"].value, header[f"{name}Data"].value) for name in names)
-    pixels = np.stack([_looked_up(stored, *table, is_big) for table in tables], axis=-1)
+    pixels = np.stack([_looked_up(stored, *table, is_big, least) for table in tables], axis=-1)
     # Entries of 8 bits may be kept, and called, as ones of 16.
     return _eight_bits(pixels, 16 if pixels.max() > 255 else 8)
 
@@ -191,7 +197,8 @@ def _modality(stored: np.ndarray, attributes: dict[str, Any]) -> np.ndarray:
     """Values in the file's units, such as Hounsfield units."""
     if "ModalityLUTSequence" in attributes:
         table = attributes["ModalityLUTSequence"][0]
-        return _looked_up(stored, table.LUTDescriptor, table.LUTData, attributes["big_endian"])
+        least, _ = _stored_range(attributes)
+        return _looked_up(stored, table.LUTDescriptor, table.LUTData, attributes["big_endian"], least)
     slope, intercept = float(attributes.get("RescaleSlope", 1)), float(attributes.get("RescaleIntercept", 0))
     if not (1 / _LARGEST < abs(slope) < _LARGEST and abs(intercept) < _LARGEST):
         raise DataError(
@@ -217,7 +224,8 @@ def _grey(
     if window is None and "VOILUTSequence" in attributes:
         table = attributes["VOILUTSequence"][0]
         bits = int(table.LUTDescriptor[2])
-        shown = _looked_up(values, table.LUTDescriptor, table.LUTData, attributes["big_endian"])
+        ends = _modality(np.array(_stored_range(attributes)), attributes)
+        shown = _looked_up(values, table.LUTDescriptor, table.LUTData, attributes["big_endian"], ends.min())
         return linear(shown, 0, 2**bits - 1)
     if (window := window or _window(attributes)) is not None:
         return _windowed(values, *window)

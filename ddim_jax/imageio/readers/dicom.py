@@ -140,7 +140,7 @@ def _whitening(header: "Dataset") -> str:
 
 
 def _turned_round(path: str | os.PathLike, header: "Dataset", stored: np.ndarray, *, lossy: bool) -> np.ndarray:
-    """The values of a mask whose smallest is white, the brightest as the largest, int64 [H, W]; of any the darkest is 0.
+    """The values of a mask whose smallest is white, the brightest largest, int64 [H, W]; the darkest of any is 0.
 
     Raises:
       DataError: one value throughout, which is neither black nor white.

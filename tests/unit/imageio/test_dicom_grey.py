@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dicom_files import ct_slice
 
-from ddim_jax.imageio.images import ReadOptions, read_image, read_mask, read_picture
+from ddim_jax.imageio.images import read_image, read_mask, read_picture
 from ddim_jax.imageio.stacks import open_stack
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
@@ -105,8 +105,9 @@ def test_the_presentation_shape_says_which_end_is_white(kind, shape, white_is_lo
     """PS3.3 C.11.6.1.2; a shape that the kind contradicts has a note."""
     values = np.arange(256).reshape(16, 16)
     said = {"PhotometricInterpretation": kind} | ({"PresentationLUTShape": shape} if shape else {})
-    path = ct_slice(tmp_path / "a.dcm", values, RescaleIntercept=-1024, **said)
-    found, stack = read_picture(path, ReadOptions(window=(127.5, 255.0))), open_stack([path])
+    window = {"WindowCenter": 127.5, "WindowWidth": 255, "VOILUTFunction": "LINEAR_EXACT"}
+    path = ct_slice(tmp_path / "a.dcm", values, RescaleIntercept=-1024, **said, **window)
+    found, stack = read_picture(path), open_stack([path])
     np.testing.assert_array_equal(found.pixels[..., 0], 255 - values if white_is_low else values)
     contradicted = {(kind, shape)} <= {("MONOCHROME2", "INVERSE"), ("MONOCHROME1", "IDENTITY")}
     end = "smallest" if white_is_low else "largest"

@@ -17,6 +17,9 @@ from ddim_jax.runtime.errors import DataError
 HU = np.array([[-1000, -160, 40], [240, 400, 3000]])
 
 
+PLAIN_WINDOW = {"WindowCenter": 127.5, "WindowWidth": 255, "VOILUTFunction": "LINEAR_EXACT"}  # 0 to 255 as they are
+
+
 def grey(path, **options):
     picture = read_image(path, ReadOptions(**options))
     assert picture.dtype == np.uint8 and (picture == picture[..., :1]).all()
@@ -195,6 +198,42 @@ def test_tables_of_words(name, order, tmp_path):
         window = {"window": (127.5, 255.0)} if name == "ModalityLUTSequence" else {}
         expected = np.clip(entries[[0, 0, 300, 999, 999]] * 255 / top, 0, 255)
         np.testing.assert_allclose(grey(tmp_path / "a.dcm", **window)[0], expected, atol=0.51)
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+@pytest.mark.parametrize("kind", ["US", "SS"])
+@pytest.mark.parametrize(
+    ("name", "signed", "intercept", "first"),
+    [
+        ("ModalityLUTSequence", 1, 0, -2048),
+        ("VOILUTSequence", 0, -1024, -1024),  # unsigned values, negative only behind the modality's intercept
+        ("VOILUTSequence", 1, 0, -1024),
+        ("VOILUTSequence", 0, 0, 40000),
+        ("VOILUTSequence", 1, 32768, 40000),
+        ("VOILUTSequence", 0, 0, 100),
+    ],
+)
+def test_the_first_value_of_a_table_has_the_sign_of_values(name, signed, intercept, first, kind, implicit, tmp_path):
+    """In either type that it may be written in, and without one."""
+    values = np.array([[-1, 0, 1, 17, 63, 99]]) + first - intercept
+    stored = np.clip(values, 0, None) if not signed else values
+    path = ct_slice(
+        tmp_path / "a.dcm",
+        stored,
+        RescaleIntercept=intercept,
+        PixelRepresentation=signed,
+        PixelData=stored.astype("<i4").astype("<u2").tobytes(),
+        **PLAIN_WINDOW,
+    )
+    dataset, item, entries = pydicom.dcmread(path), pydicom.Dataset(), np.arange(64) * 4
+    wrapped = (first + 2**15) % 2**16 - 2**15 if kind == "SS" else first % 2**16
+    item.add_new("LUTDescriptor", kind, [64, wrapped, 8])
+    item.add_new("LUTData", "OW", as_words(entries, "<", "u2"))
+    setattr(dataset, name, [item])
+    if implicit:
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+    dataset.save_as(path, implicit_vr=implicit, little_endian=True)
+    assert grey(path)[0] == [0, 0, 4, 68, 252, 252]
 
 
 def test_a_frame_of_damaged_jpeg_data_is_refused(tmp_path):
