@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MAGIC = (128, b"DICM")
 """Offset and bytes by which a DICOM file is known."""
 _PIXEL_GROUP, _PIXEL_ELEMENT, _UNDEFINED = 0x7FE0, 0x0010, 2**32 - 1
+_PIXEL_TYPES = (b"OB", b"OW", b"OF", b"OD", b"UN")
 _HEADER_BYTES = 2**24  # the headers of enhanced files of some thousand frames have a few MiB
 _HEADER_STEPS = 2**19  # two or three an attribute; those headers have some hundred thousand
 LONG_VALUE = 2**23  # bytes; longer values of the header are not read
@@ -90,7 +91,7 @@ def _cause(error: BaseException) -> str:
 
 
 def read_header(path: str | os.PathLike) -> "Dataset":
-    """The attributes before the pixels, but for values of many megabytes.
+    """The attributes before the pixels, but for values of many megabytes; `original_encoding` is that of the pixels.
 
     Raises:
       DataError: the file cannot be read, is no DICOM file, or its header is too large.
@@ -115,17 +116,21 @@ def read_header(path: str | os.PathLike) -> "Dataset":
             header.file_meta.TransferSyntaxUID = pydicom.uid.UID(DEFLATED.decode())
         if "TransferSyntaxUID" not in header.file_meta:
             raise DataError(f"{path}: is damaged, it does not say how it is encoded (TransferSyntaxUID).")
-        _check_length(path, header, plain.read(12))
+        start = plain.read(12)
+        # By the element itself: what the file says of its encoding may be wrong. A length is even, "O" and "U" are odd.
+        is_implicit = start[4:6] not in _PIXEL_TYPES if start else header.file_meta.TransferSyntaxUID.is_implicit_VR
+        header.set_original_encoding(is_implicit, header.file_meta.TransferSyntaxUID.is_little_endian)
+        _check_length(path, header, start)
         return header
 
 
 def _check_length(path: str | os.PathLike, header: "Dataset", start: bytes) -> None:
     """Refuses a file with more frames than its header says, which would be left out; `start` is that of its pixels."""
-    syntax = header.file_meta.TransferSyntaxUID
-    order = "little" if syntax.is_little_endian else "big"
+    is_implicit, is_little = header.original_encoding
+    order = "little" if is_little else "big"
     if int.from_bytes(start[:2], order) != _PIXEL_GROUP or int.from_bytes(start[2:4], order) != _PIXEL_ELEMENT:
         return
-    length = int.from_bytes(start[4:8] if syntax.is_implicit_VR else start[8:12], order)
+    length = int.from_bytes(start[4:8] if is_implicit else start[8:12], order)
     names = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
     bits, count = math.prod(int(header.get(name) or 0) for name in names), frames(header)
     expected = 2 * -(-bits * count // 16)  # an even number of bytes

@@ -38,6 +38,8 @@ def read_frame(path: str | os.PathLike, header: "Dataset", index: int) -> np.nda
         if coded is not None and coded <= bits:  # the stored bits alone were coded, wherever they lay before
             unused = 0
         plain = inflated(file, path) if str(syntax) == DEFLATED.decode() else file
+        if header.original_encoding[0] != syntax.is_implicit_VR:  # which the library sees only where it reads all
+            plain = library("pydicom").dcmread(plain)
         try:
             stored = pixels.pixel_array(plain, index=index, **({"correct_unused_bits": False} if unused else {}))
         except (NotImplementedError, RuntimeError):
@@ -63,7 +65,7 @@ def _check_encoded(path: str | os.PathLike, file: BinaryIO, header: "Dataset", i
     rows, columns = int(header.Rows), int(header.Columns)
     pydicom = library("pydicom")
     pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[], defer_size=LONG_VALUE)
-    file.seek(12, os.SEEK_CUR)  # tag, VR and length of the pixels
+    file.seek(8 if header.original_encoding[0] else 12, os.SEEK_CUR)  # tag, perhaps VR, and length of the pixels
     if index == 0:
         _check_whole(path, file, frames(header))
     encoded = library("pydicom.encaps").get_frame(file, index, number_of_frames=frames(header))

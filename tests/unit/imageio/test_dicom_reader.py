@@ -128,6 +128,39 @@ def test_encodings_that_lose_nothing_give_the_same_picture(name):
     assert grey(bundled(f"MR_small_{name}.dcm")) == grey(bundled("MR_small.dcm"))
 
 
+@pytest.mark.parametrize("syntax", [None, pydicom.uid.RLELossless])
+@pytest.mark.parametrize("implicit", [False, True])
+def test_values_without_types_in_a_file_that_says_types_and_the_reverse(implicit, syntax, tmp_path):
+    """The element says how it is written, not the file's meta header."""
+    path = ct_slice(tmp_path / "a.dcm", HU)
+    expected, dataset = grey(path), pydicom.dcmread(path)
+    said = pydicom.uid.ExplicitVRLittleEndian if implicit else pydicom.uid.ImplicitVRLittleEndian
+    if syntax is not None:
+        dataset.compress(syntax, generate_instance_uid=False)
+        said = syntax
+    dataset.preamble = bytes(128)
+    with open(path, "wb") as file:
+        file.write(bytes(128) + b"DICM")
+        dataset.file_meta.TransferSyntaxUID = said
+        pydicom.filewriter.write_file_meta_info(file, dataset.file_meta, enforce_standard=False)
+        body = pydicom.filebase.DicomFileLike(file)
+        body.is_little_endian, body.is_implicit_VR = True, implicit
+        pydicom.filewriter.write_dataset(body, pydicom.Dataset(dataset))
+    assert grey(path) == expected
+    if syntax is None:
+        content = path.read_bytes()
+        at = content.index(b"\x28\0\x10\0") + 8  # Rows, behind tag and length, or tag, type and length
+        assert content[at : at + 2] == b"\2\0"
+        path.write_bytes(content[:at] + b"\1\0" + content[at + 2 :])
+        with pytest.raises(DataError, match="has 12 bytes of pixels, 1 frames of its header have 6"):
+            read_image(path)
+
+
+def test_the_bundled_file_of_jpeg_without_types():
+    picture = read_image(bundled("SC_rgb_jpeg.dcm"))
+    np.testing.assert_array_equal(picture, pydicom.dcmread(bundled("SC_rgb_jpeg.dcm")).pixel_array)
+
+
 @pytest.mark.parametrize("name", ["examples_palette.dcm", "examples_ybr_color.dcm", "SC_rgb_rle_16bit.dcm"])
 def test_colours_become_rgb(name):
     path = bundled(name)
