@@ -32,6 +32,11 @@ _HEADER_STEPS = 2**19  # two or three an attribute; those headers have some hund
 LONG_VALUE = 2**23  # bytes; longer values of the header are not read
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 _PLAIN = b"1.2.840.10008.1.2.1".ljust(len(DEFLATED), b"\0")
+_NEEDED = ("SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation")
+_COLOURS = {
+    1: ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"),
+    3: ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"),
+}
 _NO_PICTURES = {
     "SEG": "a segmentation",
     "RTDOSE": "a dose",
@@ -120,25 +125,51 @@ def read_header(path: str | os.PathLike) -> "Dataset":
         # By the element itself: what the file says of its encoding may be wrong. A length is even, "O" and "U" are odd.
         is_implicit = start[4:6] not in _PIXEL_TYPES if start else header.file_meta.TransferSyntaxUID.is_implicit_VR
         header.set_original_encoding(is_implicit, header.file_meta.TransferSyntaxUID.is_little_endian)
+        if (colours := header.get("PhotometricInterpretation")) and isinstance(colours, str) and not colours.isupper():
+            header.PhotometricInterpretation = colours.upper()
+        if not start and no_picture(header) is None:
+            raise DataError(f"{path}: has no pixels (PixelData); it is truncated, or was saved without them.")
         _check_length(path, header, start)
         return header
 
 
 def _check_length(path: str | os.PathLike, header: "Dataset", start: bytes) -> None:
-    """Refuses a file with more frames than its header says, which would be left out; `start` is that of its pixels."""
+    """Refuses a file with other pixels than its header says: of more frames, which would be left out, or of fewer.
+
+    `start` is that of the pixels.
+    """
     is_implicit, is_little = header.original_encoding
     order = "little" if is_little else "big"
     if int.from_bytes(start[:2], order) != _PIXEL_GROUP or int.from_bytes(start[2:4], order) != _PIXEL_ELEMENT:
         return
     length = int.from_bytes(start[4:8] if is_implicit else start[8:12], order)
     names = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
-    bits, count = math.prod(int(header.get(name) or 0) for name in names), frames(header)
+    bits = math.prod(_number(path, header, name, default=0) for name in names)
+    count = max(1, _number(path, header, "NumberOfFrames", default=1))
+    if header.get("PhotometricInterpretation") == "YBR_FULL_422":  # two pixels share their colours
+        bits = bits * 2 // 3
     expected = 2 * -(-bits * count // 16)  # an even number of bytes
-    if bits and length != _UNDEFINED and 8 * (length - expected) >= bits:
+    if bits and length != _UNDEFINED and (8 * (length - expected) >= bits or 8 * length < bits * count):
         raise DataError(
             f"{path}: has {length} bytes of pixels, {count} frames of its header have {expected}; expected as many "
-            "frames as NumberOfFrames says."
+            "frames as NumberOfFrames says, of Rows x Columns pixels."
         )
+
+
+def _number(path: str | os.PathLike, header: "Dataset", name: str, default: int | None = None) -> int:
+    """An attribute that is a whole number; `default` where it is missing or empty.
+
+    Raises:
+      DataError: it is something else, or missing and has no default.
+    """
+    try:
+        value = header.get(name)
+        found = default if value is None or value == "" else int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise DataError(f"{path}: its {name} is no whole number; it is damaged.") from None
+    if found is None:
+        raise DataError(f"{path}: has no {name}, which DICOM images have to say; it is damaged.")
+    return found
 
 
 def picture_header(path: str | os.PathLike) -> "Dataset":
@@ -151,7 +182,9 @@ def picture_header(path: str | os.PathLike) -> "Dataset":
     with errors_naming(path):
         if (kind := no_picture(header)) is not None:
             raise DataError(f"{path}: is {kind}, no image.")
-        rows, columns, frames = (int(header.get(name) or 0) for name in ("Rows", "Columns", "NumberOfFrames"))
+        rows, columns, frames = (
+            _number(path, header, name, default=0) for name in ("Rows", "Columns", "NumberOfFrames")
+        )
         if rows < 1 or columns < 1 or frames < 0:
             raise DataError(f"{path}: {columns} x {rows} pixels, there is nothing to see.")
         if rows * columns > MAX_PIXELS:
@@ -161,10 +194,18 @@ def picture_header(path: str | os.PathLike) -> "Dataset":
                 f"{path}: does not say how many bits a value has (BitsStored), as files of floating-point values; "
                 "expected integers."
             )
-        samples, bits = int(header.get("SamplesPerPixel", 1)), int(header.BitsAllocated)
+        samples, bits, stored, sign = (_number(path, header, name) for name in _NEEDED)
         if samples not in (1, 3) or bits not in (1, 8, 16, 32):
             raise DataError(f"{path}: {samples} values of {bits} bits a pixel; expected 1 or 3 of 8, 16 or 32.")
-        stored = int(header.BitsStored)
+        if samples == 3:
+            _number(path, header, "PlanarConfiguration")
+        if sign not in (0, 1):
+            raise DataError(f"{path}: has the PixelRepresentation {sign}; expected 0 or 1, with or without a sign.")
+        if header.get("PhotometricInterpretation") not in _COLOURS[samples]:
+            raise DataError(
+                f"{path}: has no PhotometricInterpretation that is known for {samples} values a pixel; expected one of "
+                f"{', '.join(_COLOURS[samples])}. Convert it to one of them."
+            )
         if not 1 <= stored <= bits:
             raise DataError(f"{path}: has {stored} bits stored (BitsStored) of {bits}; expected 1 to {bits}.")
         if (unused := lowest_bit(header)) and (unused + stored > bits or samples > 1):

@@ -40,8 +40,11 @@ def read_frame(path: str | os.PathLike, header: "Dataset", index: int) -> np.nda
         plain = inflated(file, path) if str(syntax) == DEFLATED.decode() else file
         if header.original_encoding[0] != syntax.is_implicit_VR:  # which the library sees only where it reads all
             plain = library("pydicom").dcmread(plain)
+        as_said = {
+            "photometric_interpretation": str(header.PhotometricInterpretation)
+        }  # in the file perhaps lower-case
         try:
-            stored = pixels.pixel_array(plain, index=index, **({"correct_unused_bits": False} if unused else {}))
+            stored = pixels.pixel_array(plain, index=index, correct_unused_bits=not unused, **as_said)
         except (NotImplementedError, RuntimeError):
             # Of a damaged frame too; but then the libraries are there.
             needed = _PLUGINS.get(str(syntax))
@@ -68,7 +71,13 @@ def _check_encoded(path: str | os.PathLike, file: BinaryIO, header: "Dataset", i
     file.seek(8 if header.original_encoding[0] else 12, os.SEEK_CUR)  # tag, perhaps VR, and length of the pixels
     if index == 0:
         _check_whole(path, file, frames(header))
-    encoded = library("pydicom.encaps").get_frame(file, index, number_of_frames=frames(header))
+    try:
+        encoded = library("pydicom.encaps").get_frame(file, index, number_of_frames=frames(header))
+    except ValueError:
+        raise DataError(
+            f"{path}: its pixels have no frame {index + 1} of the {frames(header)} that NumberOfFrames says; it is "
+            "truncated or damaged."
+        ) from None
     file.seek(0)
     raw = rows * columns * int(header.get("SamplesPerPixel", 1)) * (int(header.BitsAllocated) + 7) // 8
     if len(encoded) > 2 * raw + 2**16:

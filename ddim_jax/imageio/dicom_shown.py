@@ -105,12 +105,14 @@ def window_note(path: str | os.PathLike, header: "Dataset", index: int, options:
     """Says that the window of a frame's file cannot be used, in a note; () where there is nothing to say."""
     with errors_naming(path):
         attributes = _frame_attributes(path, header, index)
-        if options.window is not None or "WindowWidth" not in attributes or "VOILUTSequence" in attributes:
+        has_window = "WindowCenter" in attributes or "WindowWidth" in attributes
+        if options.window is not None or not has_window or "VOILUTSequence" in attributes:
             return ()
         if not str(header.get("PhotometricInterpretation", "")).startswith("MONOCHROME") or _window(attributes):
             return ()
-        centre, width = (_first(attributes.get(name)) for name in ("WindowCenter", "WindowWidth"))
-        return (f"window not used (its centre is {centre:g} and its width {width:g}; the range of the values is)",)
+        values = (_first(attributes.get(name)) for name in ("WindowCenter", "WindowWidth"))
+        centre, width = ("no number" if np.isnan(value) else f"{value:g}" for value in values)
+        return (f"window not used (its centre is {centre} and its width {width}; the range of the values is)",)
 
 
 def polarity_note(path: str | os.PathLike, header: "Dataset") -> tuple[str, ...]:
@@ -142,8 +144,20 @@ def _frame_attributes(path: str | os.PathLike, header: "Dataset", index: int) ->
     names = ("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth",
              "VOILUTFunction", "VOILUTSequence", "BitsStored", "PixelRepresentation", "PixelPaddingValue",
              "PixelPaddingRangeLimit")  # fmt: skip
-    found = {name: group[name].value for group in groups for name in names if group.get(name) not in (None, "", [])}
+    values = ((name, _value(path, group, name)) for group in groups for name in names)
+    found = {name: value for name, value in values if value is not None}
     return found | {"big_endian": _is_big_endian(header), "path": path}
+
+
+def _value(path: str | os.PathLike, group: "Dataset", name: str) -> Any:
+    """An attribute; None where it is missing or empty, NaN for what is no number where there is a way without it."""
+    try:
+        value = group.get(name)
+    except Exception:  # the library fails in its own ways, as by the value
+        if name in ("WindowCenter", "WindowWidth"):
+            return np.nan
+        raise DataError(f"{path}: its {name} cannot be read; it is damaged.") from None
+    return None if value in (None, "", []) else value
 
 
 def _is_big_endian(header: "Dataset") -> bool:
@@ -183,6 +197,10 @@ def _looked_up(values: np.ndarray, descriptor: Any, data: Any, big_endian: bool,
 def _with_palette(path: str | os.PathLike, stored: np.ndarray, header: "Dataset") -> np.ndarray:
     """Colours of a palette, uint8 [H, W, 3]."""
     names = [f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue")]
+    for name in names:
+        has_data = f"{name}Data" in header or f"Segmented{name}Data" in header
+        if f"{name}Descriptor" not in header or not has_data:
+            raise DataError(f"{path}: is PALETTE COLOR and lacks its {name}Descriptor or {name}Data; it is damaged.")
     if f"{names[0]}Data" not in header:  # in segments
         pixels = library("pydicom.pixels").apply_color_lut(stored, header)
         return _eight_bits(pixels, 8 * pixels.dtype.itemsize)
@@ -199,7 +217,7 @@ def _modality(stored: np.ndarray, attributes: dict[str, Any]) -> np.ndarray:
         table = attributes["ModalityLUTSequence"][0]
         least, _ = _stored_range(attributes)
         return _looked_up(stored, table.LUTDescriptor, table.LUTData, attributes["big_endian"], least)
-    slope, intercept = float(attributes.get("RescaleSlope", 1)), float(attributes.get("RescaleIntercept", 0))
+    slope, intercept = _only(attributes.get("RescaleSlope", 1)), _only(attributes.get("RescaleIntercept", 0))
     if not (1 / _LARGEST < abs(slope) < _LARGEST and abs(intercept) < _LARGEST):
         raise DataError(
             f"{attributes['path']}: has the RescaleSlope {slope:g} and the RescaleIntercept {intercept:g}, which give "
@@ -260,8 +278,15 @@ def _window(attributes: dict[str, Any]) -> tuple[float, float, str] | None:
 
 def _first(value: Any) -> float:
     """A number, or the first of several; NaN where there is none."""
-    value = value[0] if isinstance(value, list | tuple) or hasattr(value, "insert") else value
-    return np.nan if value is None else float(value)
+    return _only(value[0] if isinstance(value, list | tuple) or hasattr(value, "insert") else value)
+
+
+def _only(value: Any) -> float:
+    """A number; NaN for none, several, or what is no number."""
+    try:
+        return np.nan if value is None else float(value)
+    except (TypeError, ValueError):
+        return np.nan
 
 
 def _without_padding(stored: np.ndarray, attributes: dict[str, Any]) -> np.ndarray:

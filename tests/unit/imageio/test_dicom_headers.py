@@ -3,6 +3,7 @@
 import numpy as np
 import pydicom
 import pytest
+from dicom_damage import damage
 from dicom_files import ct_slice
 
 from ddim_jax.imageio import dicom
@@ -27,15 +28,77 @@ def test_no_error_quotes_the_header(tmp_path):
 
 
 def test_a_header_that_claims_more_than_there_is_fills_no_memory(tmp_path):
-    path = ct_slice(tmp_path / "a.dcm", HU, Rows=60000, Columns=60000)
-    with pytest.raises(DataError, match="60000 x 60000 pixels, expected at most"):
+    for claim, frames, size in (
+        ({"Rows": 60000, "Columns": 60000}, 1, 7200000000),
+        ({"Rows": 6000, "Columns": 6000}, 1, 72000000),
+        ({"NumberOfFrames": 10**6}, 10**6, 12000000),
+    ):
+        path = ct_slice(tmp_path / "a.dcm", HU, **claim)
+        with pytest.raises(DataError, match=f"has 12 bytes of pixels, {frames} frames of its header have {size};"):
+            read_image(path)
+        file = pydicom.dcmread(ct_slice(path, HU))
+        file.compress(pydicom.uid.RLELossless, generate_instance_uid=False)  # whose length the element does not say
+        for name, value in claim.items():
+            setattr(file, name, value)
+        file.save_as(path)
+        said = {60000: "60000 x 60000 pixels, expected at most", 6000: "another number of pixels"}
+        with pytest.raises(DataError, match=said.get(claim.get("Rows"), "holds 1000000 frames, expected one")):
+            read_image(path)
+    with pytest.raises(DataError, match=r"a\.dcm: its pixels have no frame 2 of the 3 that NumberOfFrames says"):
+        file.NumberOfFrames = 3
+        file.save_as(path)
+        open_stack([path]).read(1)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ({"PhotometricInterpretation": None}, "has no PhotometricInterpretation that is known for 1 values a pixel"),
+        ({"PhotometricInterpretation": "HSV"}, "expected one of MONOCHROME1, MONOCHROME2, PALETTE COLOR. Convert"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "lacks its RedPaletteColorLookupTableDescriptor or Red"),
+        ({"SamplesPerPixel": None}, "has no SamplesPerPixel, which DICOM images have to say"),
+        ({"PixelRepresentation": None}, "has no PixelRepresentation,"),
+        ({"PixelRepresentation": 7}, "has the PixelRepresentation 7; expected 0 or 1"),
+        ({"PixelData": None}, r"has no pixels \(PixelData\); it is truncated, or was saved without them"),
+        ({"NumberOfFrames": 5}, "has 12 bytes of pixels, 5 frames of its header have 60"),
+    ],
+)
+def test_what_an_image_lacks_is_named(tmp_path, attributes, said):
+    path = ct_slice(tmp_path / "x.dcm", HU, **attributes)
+    with pytest.raises(DataError, match=rf"x\.dcm: .*{said}"):
         read_image(path)
-    ct_slice(path, HU, Rows=6000, Columns=6000)
-    with pytest.raises(DataError, match="truncated, damaged"):
+    with pytest.raises(DataError, match=said):
+        open_stack([path]).read(0)
+
+
+@pytest.mark.parametrize("name", ["NumberOfFrames", "RescaleSlope", "RescaleIntercept"])
+def test_what_is_no_number_is_named_and_not_quoted(name, tmp_path):
+    path = ct_slice(tmp_path / "x.dcm", HU, **{name: 1})
+    damage(path, name, b"Secret")
+    with pytest.raises(DataError, match=rf"x\.dcm: .*{name}") as error:
         read_image(path)
-    ct_slice(path, HU, NumberOfFrames=10**6)
-    with pytest.raises(DataError, match="expected one"):
-        read_image(path)
+    assert "Secret" not in str(error.value) and "truncated" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["WindowCenter", "WindowWidth"])
+def test_a_window_that_is_no_number_has_a_note(name, tmp_path):
+    values = np.arange(16).reshape(4, 4)
+    plain = read_picture(ct_slice(tmp_path / "x.dcm", values)).pixels
+    path = ct_slice(tmp_path / "a.dcm", values, WindowCenter=3, WindowWidth=3)
+    damage(path, name, b"4096,0")
+    found = read_picture(path)
+    np.testing.assert_array_equal(found.pixels, plain)
+    said = ("no number", "3") if name == "WindowCenter" else ("3", "no number")
+    assert found.notes == (
+        f"window not used (its centre is {said[0]} and its width {said[1]}; the range of the values is)",
+    )
+
+
+def test_a_kind_in_small_letters_is_that_kind(tmp_path):
+    for kind in ("MONOCHROME1", "MONOCHROME2"):
+        expected = read_image(ct_slice(tmp_path / "a.dcm", HU, PhotometricInterpretation=kind))
+        path = ct_slice(tmp_path / "b.dcm", HU, PhotometricInterpretation=kind.lower())
+        np.testing.assert_array_equal(read_image(path), expected)
 
 
 def test_a_header_of_too_many_attributes(tmp_path, monkeypatch):
