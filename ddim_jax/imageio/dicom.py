@@ -121,6 +121,8 @@ def read_header(path: str | os.PathLike) -> "Dataset":
             header.file_meta.TransferSyntaxUID = pydicom.uid.UID(DEFLATED.decode())
         if "TransferSyntaxUID" not in header.file_meta:
             raise DataError(f"{path}: is damaged, it does not say how it is encoded (TransferSyntaxUID).")
+        if header.file_meta.TransferSyntaxUID.name == str(header.file_meta.TransferSyntaxUID):  # which has no name
+            raise DataError(f"{path}: its encoding (TransferSyntaxUID) is not known; save it without compression.")
         start = plain.read(12)
         # By the element itself: what the file says of its encoding may be wrong. A length is even, "O" and "U" are odd.
         is_implicit = start[4:6] not in _PIXEL_TYPES if start else header.file_meta.TransferSyntaxUID.is_implicit_VR
@@ -182,6 +184,7 @@ def picture_header(path: str | os.PathLike) -> "Dataset":
     with errors_naming(path):
         if (kind := no_picture(header)) is not None:
             raise DataError(f"{path}: is {kind}, no image.")
+        _check_encoding(path, header.file_meta.TransferSyntaxUID)
         rows, columns, frames = (
             _number(path, header, name, default=0) for name in ("Rows", "Columns", "NumberOfFrames")
         )
@@ -214,6 +217,18 @@ def picture_header(path: str | os.PathLike) -> "Dataset":
                 f"{samples} values a pixel; expected the HighBit {stored - 1}."
             )
         return header
+
+
+def _check_encoding(path: str | os.PathLike, syntax: Any) -> None:
+    """Refuses what no library decodes, whatever is installed."""
+    if any(kind in syntax.name for kind in ("MPEG", "HEVC", "Video")):
+        raise DataError(f"{path}: is a video ({syntax.name}); export the frames that you mean without compression.")
+    try:
+        library("pydicom.pixels").get_decoder(syntax)
+    except NotImplementedError:
+        raise DataError(
+            f"{path}: is encoded as {syntax.name}, which is not decoded here; save it without compression."
+        ) from None
 
 
 def no_picture(header: "Dataset") -> str | None:

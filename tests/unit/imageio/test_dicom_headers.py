@@ -156,3 +156,28 @@ def test_frames_that_the_header_does_not_count_are_not_left_out(tmp_path, syntax
                 read_image(path)
         else:
             assert read_image(path).shape == (rows, 6, 3)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "said"),
+    [
+        ("1.2.840.10008.1.2.4.100", "is a video (MPEG2 Main Profile / Main Level); export the frames"),
+        ("1.2.840.10008.1.2.4.102.1", "is a video (Fragmentable MPEG-4 AVC/H.264 High Profile / Level 4.1); export"),
+        ("1.2.840.10008.1.2.4.108", "is a video (HEVC/H.265 Main 10 Profile / Level 5.1); export"),
+        ("1.2.840.10008.1.2.7.1", "is a video (SMPTE ST 2110-20 Uncompressed Progressive Active Video); export"),
+        ("1.2.840.10008.1.2.4.94", "is encoded as JPIP Referenced, which is not decoded here; save it without"),
+        ("1.2.3.4", "its encoding (TransferSyntaxUID) is not known; save it without compression"),
+    ],
+)
+def test_what_is_decoded_nowhere_is_refused_by_its_name(tmp_path, syntax, said):
+    """Of many frames as of one: they are not said to be too many, nor the stream to be damaged."""
+    path = ct_slice(tmp_path / "x.dcm", HU, NumberOfFrames=3, PhotometricInterpretation="YBR_PARTIAL_420")
+    file = pydicom.dcmread(path)
+    file.PixelData = pydicom.encaps.encapsulate([b"\0\0\0\x18ftypmp42" + bytes(500)], has_bot=False)
+    file["PixelData"].is_undefined_length = True
+    file.file_meta.TransferSyntaxUID = syntax
+    file.save_as(path, implicit_vr=False, little_endian=True)
+    for read in (read_image, lambda path: open_stack([path])):
+        with pytest.raises(DataError) as error:
+            read(path)
+        assert str(error.value).startswith(f"{path}: {said}")
