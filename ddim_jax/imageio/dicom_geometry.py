@@ -53,6 +53,26 @@ def pixel_spacing(header: "Dataset", frame: int = 0) -> list[float] | None:
     return found.tolist() if found is not None and found.min() > 0 else None
 
 
+def lengths(header: "Dataset", frame: int = 0) -> list[float] | None:
+    """Spacing of rows and of columns in millimetres, to tell areas and distances by; None where the file says none.
+
+    It is PixelSpacing, or in a projection without one ImagerPixelSpacing, that of the detector.
+    """
+    found = pixel_spacing(header, frame)
+    if found is None and _is_projection(header):
+        at_imager = _at_imager(header)
+        found = at_imager.tolist() if at_imager is not None and at_imager.min() > 0 else None
+    return found
+
+
+def _at_imager(header: "Dataset") -> np.ndarray | None:
+    return _numbers(header, 0, "PixelMeasuresSequence", "ImagerPixelSpacing", 2)
+
+
+def _is_projection(header: "Dataset") -> bool:
+    return header.get("Modality") in _PROJECTIONS
+
+
 def slice_thickness(header: "Dataset", frame: int = 0) -> float | None:
     """In millimetres; None where it is no length."""
     found = _numbers(header, frame, "PixelMeasuresSequence", "SliceThickness", 1)
@@ -107,22 +127,32 @@ def edges(header: "Dataset", frame: int = 0) -> dict[str, str] | None:
 
 
 def is_at_detector(header: "Dataset") -> bool:
-    """True if PixelSpacing is that of a projection's detector, where the body appears enlarged (PS3.3 10.7.1.3).
+    """True if `lengths` are those of a projection's detector, where the body appears enlarged (PS3.3 10.7.1.3).
 
-    It is that of the body where PixelSpacingCalibrationType says so, or where it differs from ImagerPixelSpacing.
+    PixelSpacing is that of the body where PixelSpacingCalibrationType says so, or where it differs from
+    ImagerPixelSpacing.
     """
-    if header.get("Modality") not in _PROJECTIONS or pixel_spacing(header) is None:
+    if not _is_projection(header) or lengths(header) is None:
         return False
-    at_imager = _numbers(header, 0, "PixelMeasuresSequence", "ImagerPixelSpacing", 2)
+    if pixel_spacing(header) is None:
+        return True
+    at_imager = _at_imager(header)
     differs = at_imager is not None and not np.allclose(at_imager, pixel_spacing(header), rtol=1e-3)
     return header.get("PixelSpacingCalibrationType") not in _CORRECTED and not differs
 
 
 def length_remarks(header: "Dataset") -> list[str]:
     """Remarks on the lengths of a file, as `ddim_jax.imageio.stacks.Stack` has them."""
-    remarks, spacing = [], pixel_spacing(header)
+    remarks, spacing = [], lengths(header)
     if is_at_detector(header):
-        remarks.append("lengths at the detector (PixelSpacing is not corrected for magnification, the body is smaller)")
+        name = "ImagerPixelSpacing" if pixel_spacing(header) is None else "PixelSpacing"
+        remarks.append(f"lengths at the detector ({name} is not corrected for magnification, the body is smaller)")
+    if spacing is None:
+        names = ("PixelSpacing", "ImagerPixelSpacing") if _is_projection(header) else ("PixelSpacing",)
+        given = [name for name in names if _numbers(header, 0, "PixelMeasuresSequence", name, 2) is not None]
+        why = f"{' and '.join(given)} {'are' if given[1:] else 'is'} not above 0"
+        why = why if given else f"there is no {' or '.join(names)}"
+        remarks.append(f"no areas in mm2 ({why})")
     sides, unit = (
         (spacing, " mm") if spacing else (_numbers(header, 0, "PixelMeasuresSequence", "PixelAspectRatio", 2), "")
     )

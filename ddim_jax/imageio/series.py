@@ -14,6 +14,7 @@ from ddim_jax.imageio.dicom_geometry import (
     edges,
     is_at_detector,
     length_remarks,
+    lengths,
     orientation,
     pixel_spacing,
     position,
@@ -127,15 +128,15 @@ class DicomStack:
         return dicom.white_is_low(self.slices[0].header)
 
     def pixel_area(self, index: int) -> float | None:
-        """Square millimetres of a pixel of slice `index`, of PixelSpacing; None where the file has none."""
+        """Square millimetres of a pixel of slice `index`; None where the file does not say."""
         spacing = self.pixel_mm(index)
         return None if spacing is None else spacing[0] * spacing[1]
 
     def pixel_mm(self, index: int) -> tuple[float, float] | None:
-        """Millimetres from row to row and from column to column of slice `index`; None where the file has none."""
+        """Millimetres from row to row and from column to column of slice `index`; None where the file does not say."""
         path, header, frame = self.slices[index]
         with dicom.errors_naming(path):
-            spacing = pixel_spacing(header, frame)
+            spacing = lengths(header, frame)
         return None if spacing is None else (spacing[0], spacing[1])
 
     @property

@@ -13,7 +13,7 @@ import numpy as np
 
 from ddim_jax.imageio import dicom, dicom_shown
 from ddim_jax.imageio.dicom_frames import read_frame
-from ddim_jax.imageio.dicom_geometry import pixel_spacing
+from ddim_jax.imageio.dicom_geometry import lengths
 from ddim_jax.imageio.images import Picture, ReadOptions
 from ddim_jax.imageio.masks import mask_of_numbers
 from ddim_jax.imageio.segments import check_place, read_segments
@@ -46,7 +46,7 @@ class DicomReader:
         header = dicom.picture_header(path)
         _check_single(path, header)
         with dicom.errors_naming(path):
-            spacing = pixel_spacing(header)
+            spacing = lengths(header)
         return Picture(
             dicom_shown.shown_frame(path, header, 0, options),
             None,
