@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _PROJECTIONS = ("CR", "DX", "MG", "RF", "XA")
+# CR and below it DX, MG and intraoral; XA, RF and their enhanced kinds.
+_PROJECTION_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.{kind}." for kind in ("1", "12.1", "12.2"))
 _LENGTHS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2, "ImagerPixelSpacing": 2,
             "PixelAspectRatio": 2, "SliceThickness": 1, "SpacingBetweenSlices": 1}  # fmt: skip
 _GROUPS = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
@@ -70,7 +72,9 @@ def _at_imager(header: "Dataset") -> np.ndarray | None:
 
 
 def _is_projection(header: "Dataset") -> bool:
-    return header.get("Modality") in _PROJECTIONS
+    """By its modality or its class, of which a converted or stripped file may lack one."""
+    kind = f"{header.get('SOPClassUID', '')}."
+    return header.get("Modality") in _PROJECTIONS or kind.startswith(_PROJECTION_CLASSES)
 
 
 def slice_thickness(header: "Dataset", frame: int = 0) -> float | None:

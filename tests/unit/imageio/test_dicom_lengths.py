@@ -35,3 +35,27 @@ def test_lengths_and_what_is_said_of_them(modality, spacing, at_imager, expected
     assert stack.pixel_mm(0) == read_picture(path).pixel_mm == expected
     assert stack.pixel_area(0) == (None if expected is None else expected[0] * expected[1])
     assert (stack.area_at, stack.remarks) == (at, [] if remark is None else [remark])
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_projection"),
+    [
+        ("1", True),  # CR
+        ("1.1", True),  # DX
+        ("1.1.1", True),  # DX for processing
+        ("1.2", True),  # MG
+        ("1.2.1", True),
+        ("1.3", True),  # intraoral
+        ("12.1", True),  # XA
+        ("12.1.1", True),
+        ("12.2", True),  # RF
+        ("2", False),  # CT
+        ("11.1", False),  # a presentation state
+        ("128", False),  # PET
+        ("13.1.3", False),  # tomosynthesis
+    ],
+)
+@pytest.mark.parametrize("modality", ["OT", None])
+def test_a_projection_is_known_by_its_class_too(kind, is_projection, modality, tmp_path):
+    path = ct_slice(tmp_path / "a.dcm", VALUES, Modality=modality, SOPClassUID=f"1.2.840.10008.5.1.4.1.1.{kind}")
+    assert open_stack([path]).area_at == ("detector" if is_projection else None)
