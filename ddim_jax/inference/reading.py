@@ -70,7 +70,7 @@ class Reading:
             source = Source(job, self._reading)
             return Opened(source.pixels, source, None, state)
         except FileNotFoundError as error:
-            return Opened(0, None, f"{error.filename or job.source}: no longer there")
+            return Opened(0, None, _not_there(error.filename or job.source))
         except OSError as error:
             return Opened(0, None, f"{error.filename or job.source}: cannot be read ({error.strerror})")
         except DataError as error:
@@ -111,7 +111,7 @@ class Reading:
             picture = read_picture(job.source, self._reading)
             prepared = self._segmenter.prepare(picture.pixels, self._options)
         except FileNotFoundError:
-            reason = f"{job.source}: no longer there"
+            reason = _not_there(job.source)
         except OSError as error:  # of this file alone: a link to itself, no permission, a handle gone stale
             reason = f"{job.source}: cannot be read ({error.strerror})"
         except DataError as error:
@@ -121,6 +121,13 @@ class Reading:
         except MemoryError:
             picture = None
         return Loaded(job, picture, prepared, reason, state, time.monotonic() - began)
+
+
+def _not_there(path: str | os.PathLike) -> str:
+    try:
+        return f"{path}: a link to {os.readlink(path)}, which is not there"
+    except OSError:  # no link
+        return f"{path}: no longer there"
 
 
 def _is_readable(source: str, before: os.stat_result) -> bool:

@@ -127,6 +127,17 @@ def test_a_file_that_vanishes_is_reported(folder, out, monkeypatch):
     assert path == str(folder / "c.png") and "no longer there" in reason and summary.done == 4
 
 
+def test_a_link_to_nothing_is_said_to_be_one(folder, out):
+    for name in ("dead.png", "dead.dcm", "IM1"):
+        (folder / name).symlink_to(f"away/{name}")
+    summary = segment_files(red_segmenter(), folder, out)
+    assert sorted(summary.failed) == [
+        (str(folder / name), f"{folder / name}: a link to away/{name}, which is not there")
+        for name in ("dead.dcm", "dead.png")
+    ]
+    assert summary.done == 5
+
+
 @pytest.fixture
 def closed(monkeypatch):
     """Files that the system refuses to look at: put in the name of a file and the number of an error."""
