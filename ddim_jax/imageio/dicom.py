@@ -7,7 +7,6 @@ libraries, which may quote what they could not parse, are not passed on.
 import contextlib
 import functools
 import importlib
-import io
 import logging
 import math
 import os
@@ -17,6 +16,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ddim_jax.imageio.archives import open_binary
+from ddim_jax.imageio.dicom_bounds import DEFLATED, Bounded, Deflated, inflated_in_memory
 from ddim_jax.imageio.images import MAX_PIXELS
 from ddim_jax.runtime.errors import DataError, InputError
 
@@ -27,11 +27,7 @@ MAGIC = (128, b"DICM")
 """Offset and bytes by which a DICOM file is known."""
 _PIXEL_GROUP, _PIXEL_ELEMENT, _UNDEFINED = 0x7FE0, 0x0010, 2**32 - 1
 _PIXEL_TYPES = (b"OB", b"OW", b"OF", b"OD", b"UN")
-_HEADER_BYTES = 2**24  # the headers of enhanced files of some thousand frames have a few MiB
-_HEADER_STEPS = 2**19  # two or three an attribute; those headers have some hundred thousand
 LONG_VALUE = 2**23  # bytes; longer values of the header are not read
-DEFLATED = b"1.2.840.10008.1.2.1.99"
-_PLAIN = b"1.2.840.10008.1.2.1".ljust(len(DEFLATED), b"\0")
 _NEEDED = ("SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation")
 _COLOURS = {
     1: ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"),
@@ -114,10 +110,10 @@ def read_header(path: str | os.PathLike) -> "Dataset":
         file.seek(0)
         plain = file
         try:
-            header = pydicom.dcmread(_Bounded(file, path), stop_before_pixels=True, defer_size=LONG_VALUE)
-        except _Deflated:
-            plain = _inflated(file, path)
-            header = pydicom.dcmread(_Bounded(plain, path), stop_before_pixels=True, defer_size=LONG_VALUE)
+            header = pydicom.dcmread(Bounded(file, path), stop_before_pixels=True, defer_size=LONG_VALUE)
+        except Deflated:
+            plain = inflated_in_memory(file, path)
+            header = pydicom.dcmread(Bounded(plain, path), stop_before_pixels=True, defer_size=LONG_VALUE)
             header.file_meta.TransferSyntaxUID = pydicom.uid.UID(DEFLATED.decode())
         if "TransferSyntaxUID" not in header.file_meta:
             raise DataError(f"{path}: is damaged, it does not say how it is encoded (TransferSyntaxUID).")
@@ -267,61 +263,11 @@ def lowest_bit(header: "Dataset") -> int:
     return max(0, int(header.get("HighBit") or 0) + 1 - stored)
 
 
-class _Deflated(Exception):
-    """A file stands where its deflated part begins."""
-
-
-class _Bounded:
-    """A file of which a header's length is read at most, in so many steps, and nothing that is deflated.
-
-    A header of millions of attributes would take minutes, and fill the memory.
-    """
-
-    def __init__(self, file: BinaryIO, path: str | os.PathLike):
-        self._file, self._path, self._left, self._steps = file, path, _HEADER_BYTES, _HEADER_STEPS
-        self.seek, self.tell = file.seek, file.tell
-
-    def read(self, size: int = -1) -> bytes:
-        if size < 0:  # the library reads to the end only to inflate what it has read, however large that becomes
-            raise _Deflated
-        self._steps -= 1
-        data = self._file.read(min(size, self._left + 1))
-        self._left -= len(data)
-        if self._left < 0:
-            raise DataError(f"{self._path}: its header has more than {_HEADER_BYTES} bytes; it is damaged.")
-        if self._steps < 0:
-            raise DataError(f"{self._path}: its header has more than {_HEADER_STEPS // 2} attributes; it is damaged.")
-        return data
-
-    def close(self) -> None:
-        self._file.close()
-
-
 def inflated(file: BinaryIO, path: str | os.PathLike) -> BinaryIO:
     """A file as one that is not deflated, in memory where it is; errors as `read_header`."""
     try:
-        library("pydicom").dcmread(_Bounded(file, path), stop_before_pixels=True, specific_tags=[])
-    except _Deflated:
-        return _inflated(file, path)
+        library("pydicom").dcmread(Bounded(file, path), stop_before_pixels=True, specific_tags=[])
+    except Deflated:
+        return inflated_in_memory(file, path)
     file.seek(0)
     return file
-
-
-def _inflated(file: BinaryIO, path: str | os.PathLike) -> BinaryIO:
-    """A deflated file, which stands behind the group that says so, as one that is not.
-
-    Raises:
-      DataError: it would fill the memory.
-    """
-    head, inflate, parts, left = file.tell(), zlib.decompressobj(-zlib.MAX_WBITS), [], _HEADER_BYTES
-    while left > 0 and not inflate.eof and (data := inflate.unconsumed_tail or file.read(2**16)):
-        parts.append(inflate.decompress(data, left))
-        left -= len(parts[-1])
-    if left <= 0:
-        raise DataError(
-            f"{path}: has more than {_HEADER_BYTES} bytes when it is inflated; save it without compression."
-        )
-    if not inflate.eof:
-        raise DataError(f"{path}: is truncated, its deflated part has no end.")
-    file.seek(0)
-    return io.BytesIO(file.read(head).replace(DEFLATED, _PLAIN) + b"".join(parts))

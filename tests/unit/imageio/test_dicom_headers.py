@@ -6,7 +6,7 @@ import pytest
 from dicom_damage import damage
 from dicom_files import ct_slice
 
-from ddim_jax.imageio import dicom
+from ddim_jax.imageio import dicom_bounds
 from ddim_jax.imageio.images import ReadOptions, read_image, read_picture
 from ddim_jax.imageio.stacks import open_stack
 from ddim_jax.runtime.errors import DataError
@@ -103,7 +103,7 @@ def test_a_kind_in_small_letters_is_that_kind(tmp_path):
 
 def test_a_header_of_too_many_attributes(tmp_path, monkeypatch):
     path = ct_slice(tmp_path / "x.dcm", np.zeros((4, 4)))
-    monkeypatch.setattr(dicom, "_HEADER_STEPS", 40)
+    monkeypatch.setattr(dicom_bounds, "_HEADER_STEPS", 40)
     with pytest.raises(DataError, match=r"x\.dcm: its header has more than 20 attributes; it is damaged"):
         read_image(path)
 

@@ -17,9 +17,6 @@ from ddim_jax.runtime.errors import DataError
 HU = np.array([[-1000, -160, 40], [240, 400, 3000]])
 
 
-PLAIN_WINDOW = {"WindowCenter": 127.5, "WindowWidth": 255, "VOILUTFunction": "LINEAR_EXACT"}  # 0 to 255 as they are
-
-
 def grey(path, **options):
     picture = read_image(path, ReadOptions(**options))
     assert picture.dtype == np.uint8 and (picture == picture[..., :1]).all()
@@ -171,102 +168,6 @@ def test_colours_become_rgb(name):
     if expected.dtype == np.uint16:
         expected = expected >> 8
     np.testing.assert_array_equal(picture, expected)
-
-
-def palette(path, entries, order="<", bits=16, words="u2"):
-    """Writes the values 0, 1, 2 with these colours."""
-    dataset = pydicom.dcmread(ct_slice(path, np.array([[0, 1, 2, 9]]) - 1024, PixelRepresentation=0))
-    del dataset.RescaleSlope, dataset.RescaleIntercept
-    dataset.PhotometricInterpretation = "PALETTE COLOR"
-    for colour, own in zip(("Red", "Green", "Blue"), np.transpose(entries), strict=True):
-        dataset.add_new(f"{colour}PaletteColorLookupTableDescriptor", "US", [len(own), 0, bits])
-        dataset.add_new(f"{colour}PaletteColorLookupTableData", "OW", as_words(own, order, words))
-    return big_endian(dataset, path) if order == ">" else dataset.save_as(path)
-
-
-def as_words(entries, order, words):
-    content = np.asarray(entries, f"<{words}").tobytes()
-    return np.frombuffer(content, "<u2").astype(f"{order}u2").tobytes()
-
-
-def big_endian(dataset, path):
-    dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
-    fresh = pydicom.Dataset()
-    fresh.update(dataset)
-    fresh.file_meta = dataset.file_meta
-    fresh.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
-    fresh.save_as(path, enforce_file_format=True)
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_palettes_of_either_order_and_width(order, tmp_path):
-    """Values behind the last entry have its colour."""
-    shown = [[0, 200, 7], [255, 1, 130], [9, 8, 250], [0, 0, 0]]
-    path, expected = tmp_path / "a.dcm", [[*shown[:3], shown[3]]]
-    palette(path, np.multiply(shown, 257), order)
-    np.testing.assert_array_equal(read_image(path), expected)
-    palette(path, shown, order)  # eight bits, called and kept as 16
-    np.testing.assert_array_equal(read_image(path), expected)
-    palette(path, shown, order, 8, "u1")
-    np.testing.assert_array_equal(read_image(path), expected)
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("name", ["ModalityLUTSequence", "VOILUTSequence"])
-def test_tables_of_words(name, order, tmp_path):
-    """A table of 1000 entries with 8 bits each, whose places need more; and one of 16."""
-    values = np.array([[-5, 0, 300, 999, 30000]])
-    for bits, entries in ((8, np.arange(1000) // 4), (16, np.arange(1000) * 60)):
-        dataset = pydicom.dcmread(ct_slice(tmp_path / "a.dcm", values - 1024, RescaleIntercept=0))
-        item = pydicom.Dataset()
-        item.add_new("LUTDescriptor", "SS", [1000, 0, bits])
-        item.add_new("LUTData", "OW", as_words(entries, order, "u2"))
-        setattr(dataset, name, [item])
-        if order == ">":
-            big_endian(dataset, tmp_path / "a.dcm")
-        else:
-            dataset.save_as(tmp_path / "a.dcm")
-        top = 2.0**bits - 1 if name == "VOILUTSequence" else 255.0
-        # A window that shows the modality's values as they are.
-        window = {"window": (127.5, 255.0)} if name == "ModalityLUTSequence" else {}
-        expected = np.clip(entries[[0, 0, 300, 999, 999]] * 255 / top, 0, 255)
-        np.testing.assert_allclose(grey(tmp_path / "a.dcm", **window)[0], expected, atol=0.51)
-
-
-@pytest.mark.parametrize("implicit", [False, True])
-@pytest.mark.parametrize("kind", ["US", "SS"])
-@pytest.mark.parametrize(
-    ("name", "signed", "intercept", "first"),
-    [
-        ("ModalityLUTSequence", 1, 0, -2048),
-        ("VOILUTSequence", 0, -1024, -1024),  # unsigned values, negative only behind the modality's intercept
-        ("VOILUTSequence", 1, 0, -1024),
-        ("VOILUTSequence", 0, 0, 40000),
-        ("VOILUTSequence", 1, 32768, 40000),
-        ("VOILUTSequence", 0, 0, 100),
-    ],
-)
-def test_the_first_value_of_a_table_has_the_sign_of_values(name, signed, intercept, first, kind, implicit, tmp_path):
-    """In either type that it may be written in, and without one."""
-    values = np.array([[-1, 0, 1, 17, 63, 99]]) + first - intercept
-    stored = np.clip(values, 0, None) if not signed else values
-    path = ct_slice(
-        tmp_path / "a.dcm",
-        stored,
-        RescaleIntercept=intercept,
-        PixelRepresentation=signed,
-        PixelData=stored.astype("<i4").astype("<u2").tobytes(),
-        **PLAIN_WINDOW,
-    )
-    dataset, item, entries = pydicom.dcmread(path), pydicom.Dataset(), np.arange(64) * 4
-    wrapped = (first + 2**15) % 2**16 - 2**15 if kind == "SS" else first % 2**16
-    item.add_new("LUTDescriptor", kind, [64, wrapped, 8])
-    item.add_new("LUTData", "OW", as_words(entries, "<", "u2"))
-    setattr(dataset, name, [item])
-    if implicit:
-        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
-    dataset.save_as(path, implicit_vr=implicit, little_endian=True)
-    assert grey(path)[0] == [0, 0, 4, 68, 252, 252]
 
 
 def test_a_frame_of_damaged_jpeg_data_is_refused(tmp_path):
