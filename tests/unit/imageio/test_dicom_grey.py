@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dicom_files import ct_slice
 
-from ddim_jax.imageio.images import read_image, read_mask, read_picture
+from ddim_jax.imageio.images import ReadOptions, read_image, read_mask, read_picture
 from ddim_jax.imageio.stacks import open_stack
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
