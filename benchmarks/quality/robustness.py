@@ -53,8 +53,8 @@ RULES = {
     "lost": "mean of the differences clean - changed, image by image; lost_ci: its 95% bootstrap interval",
     "doubt_correlation": "Spearman's, of the doubt of the changed image with its Dice; doubt_pearson: Pearson's; "
     "none: fewer than 3 images, or equal values",
-    "doubt": "with a calibration as that scales it (`ddim_jax.metrics.DoubtScale`); in rows of commits before 01b5ded of the "
-    "probability at a temperature",
+    "doubt": "with a calibration as that scales it (`ddim_jax.metrics.DoubtScale`); in rows of commits before 01b5ded "
+    "of the probability at a temperature",
     "doubt_clean": "mean doubt of the same images, clean; attacks may be of fewer images than the rest",
     "flagged": "share of the images that are told to be unlike those of the calibration; none: no calibration, or an "
     "attack, which is made at the size of the network",

@@ -4,6 +4,7 @@ from ddim_jax.data.arrays import Arrays, Selection, check_source, load_arrays, l
 from ddim_jax.data.augmentation import Augmentation, augment
 from ddim_jax.data.derived import with_derived
 from ddim_jax.data.load import GENERATED, configured, has_split, load_dataset
+from ddim_jax.data.masks import consensus_in_words
 from ddim_jax.data.pipeline import Order, training_batches, training_indices
 from ddim_jax.data.rows import Joined, Subset
 from ddim_jax.data.sources import (
@@ -13,7 +14,6 @@ from ddim_jax.data.sources import (
     Source,
     Volume,
     annotators_of,
-    consensus_in_words,
     groups_of,
     ids_digest,
     note_of,

@@ -9,7 +9,8 @@ from pathlib import Path
 from ddim_jax.data.arrays import Selection, load_selections
 from ddim_jax.data.facts import SIZES, PairFacts
 from ddim_jax.data.load import load_dataset
-from ddim_jax.data.sources import SPLITS, PairSource, Unpaired, consensus_in_words
+from ddim_jax.data.masks import consensus_in_words
+from ddim_jax.data.sources import SPLITS, PairSource, Unpaired
 from ddim_jax.data.splits import Division, few_in_words
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.labels import Labels

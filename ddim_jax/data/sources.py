@@ -9,9 +9,10 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from ddim_jax.data.masks import consensus, united
 from ddim_jax.imageio.images import Picture, ReadOptions, check_fits, count_pixels, log_notes, read_picture
 from ddim_jax.imageio.stacks import notes_of_mask, read_mask_of, read_slice
-from ddim_jax.labels import IGNORED, Labels
+from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")
@@ -270,61 +271,11 @@ class PairSource:
         return sum(count_pixels(file) for file in (pair.image, pair.mask, *pair.more_masks))
 
 
-def united(masks: Mapping[Path, np.ndarray], labels: Labels) -> np.ndarray:
-    """One decoded mask of several of one image, by their files: each pixel has the class that any of them gives it.
-
-    A pixel that some ignore and none gives a class is ignored.
-
-    Raises:
-      DataError: two of them give a pixel different classes, which only `labels.multilabel` has room for.
-    """
-    (first, whole), *rest = masks.items()
-    for file, mask in rest:
-        both = (whole != 0) & (whole != IGNORED) & (mask != 0) & (mask != IGNORED)
-        if labels.multilabel:
-            mask = np.where(both, mask | whole, mask)
-        elif (whole[both] != mask[both]).any():
-            raise DataError(f"{first} and {file} give pixels different classes; data.multilabel has room for both")
-        whole = np.where((mask != 0) & ((mask != IGNORED) | (whole == 0)), mask, whole)
-    return whole
-
-
 def annotated(
     name: str, image: np.ndarray, masks: np.ndarray, labels: Labels = Labels(), notes: tuple[str, ...] = ()
 ) -> Example:
     """An image uint8 [H, W, 3] with the masks of its annotators, uint8 [A, H, W]; its `mask` is their consensus."""
     return Example(name, image, consensus(masks, labels), notes, masks)
-
-
-def consensus(masks: np.ndarray, labels: Labels = Labels()) -> np.ndarray:
-    """The value that most annotators give each pixel, of those as frequent the smallest: background before a class.
-
-    Of classes that may overlap, each by itself.
-
-    Args:
-      masks: uint8 [A, H, W] as `ddim_jax.labels` has it.
-      labels: the classes.
-
-    Returns:
-      uint8 [H, W].
-    """
-    if labels.multilabel:
-        whole = np.zeros(masks.shape[1:], np.uint8)
-        for number in range(1, labels.count + 1):
-            votes = labels.of_class(masks, number).sum(axis=0)
-            whole |= np.where(2 * votes > len(masks), 2 ** (number - 1), 0).astype(np.uint8)
-        return np.where(2 * (masks == IGNORED).sum(axis=0) > len(masks), np.uint8(IGNORED), whole)
-    values = np.unique(masks)
-    votes = np.stack([(masks == value).sum(axis=0) for value in values])
-    return values[votes.argmax(axis=0)].astype(np.uint8)
-
-
-def consensus_in_words(annotators: int, labels: Labels = Labels()) -> str:
-    """Returns the rule, in words, by which the `consensus` of so many annotators is made of masks of `labels`."""
-    if not labels.multilabel and (labels.several or labels.ignore):
-        return "a pixel has the value that most of them give it, of those as frequent the smallest"
-    counts = "a pixel counts for a class" if labels.several else "a pixel counts"
-    return f"{counts} where {'both' if annotators == 2 else 'more than half of them'} say so"
 
 
 def same_name(name: str) -> str:

@@ -10,9 +10,9 @@ from ddim_jax.data import Subset, annotators_of, load_arrays, load_dataset, trai
 from ddim_jax.data.crops import training_crops
 from ddim_jax.data.datasets.ambiguous import MODES
 from ddim_jax.data.export import export_pairs
+from ddim_jax.data.masks import consensus, consensus_in_words
 from ddim_jax.data.pipeline import Order, drawn_annotator, training_annotators, training_indices
 from ddim_jax.data.preflight import examine
-from ddim_jax.data.sources import consensus, consensus_in_words
 from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.runtime.errors import ConfigError, DataError
 
