@@ -35,8 +35,8 @@ RULES = {
     "dice_of_structures": "over the images whose truth is not empty",
     "kept_dice": "when the most doubtful fifth of the images is set aside",
     "false_alarms": "images whose truth is empty and whose mask is not, of empty_truths",
-    "doubt_correlation": "rank correlation of the doubt with Dice; of calibrated runs, in rows of commits before 01b5ded, "
-    "of the doubt at a temperature",
+    "doubt_correlation": "rank correlation of the doubt with Dice; in rows before 01b5ded, of calibrated runs "
+    "that of a temperature",
     "area_coverage": "share of the images whose true area is in the calibrated interval; null: the run has none",
 }
 PAIRED_IDENTITY = ("dataset", "source", "systems", "augmentation", "size", "seeds")
