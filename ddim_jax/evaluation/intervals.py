@@ -63,9 +63,8 @@ def calibrate(
         about["groups"] = len(set(groups))
     doubt = fit_doubt(
         [[said.doubt for said in result.statements] for result in results],
-        [[said.area > 0 for said in result.statements] for result in results],
-        [[true_area(_score(result, number)) > 0 for number in range(labels.count)] for result in results],
-        [1 - result.scores["mean"].dice for result in results],
+        [result.drawn for result in results],
+        [[1 - _score(result, number).dice for number in range(labels.count)] for result in results],
     )
     return Calibrated(coverage, tuple(quantiles), fit_temperature(_logits(results)), about, doubt)
 

@@ -27,6 +27,7 @@ from ddim_jax.metrics import (
     class_doubts,
     class_statements,
     dice,
+    drawn_classes,
     logit_counts_of_classes,
     measure_classes,
     measure_hypotheses,
@@ -66,6 +67,7 @@ class ImageResult(NamedTuple):
         [0, 1): the mean of the classes' (`ddim_jax.metrics.class_doubts`), scaled as a calibration has it.
       calibration: of the pixels of the probability of the protocol 'mean', as it was scored; one for each class.
       scores: by the name of the protocol.
+      drawn: for each class, if its mask under that protocol has a pixel, ignored ones included.
       statements: all that the network says of each class under the protocol 'mean', as it was scored.
       logits: of the pixels of that probability (`ddim_jax.metrics.temperature.logit_counts`), of all classes.
       hypotheses: `ddim_jax.metrics.measure_hypotheses` of the masks that the samples make alone under the protocol
@@ -83,6 +85,7 @@ class ImageResult(NamedTuple):
     doubt: float
     calibration: list[Calibration]
     scores: dict[str, Score]
+    drawn: list[bool]
     statements: list[Statement]
     logits: np.ndarray
     hypotheses: Mapping[str, float] = MappingProxyType({})
@@ -150,7 +153,7 @@ def score_image(
         scores[protocol.name] = _score(mask, alone, truth, labels, pixel_mm)
         if protocol.name == "mean":
             statements = class_statements(probability, mask, doubts, coverage, labels, labels.valid(truth))
-            drawn = [said.area > 0 for said in statements]
+            drawn = drawn_classes(mask, labels)
             doubt = float(np.mean(doubts)) if doubt_scale is None else doubt_scale.of_image(doubts, drawn)
             if annotators is not None:
                 hypotheses = measure_hypotheses(np.stack(alone), annotators, labels)
@@ -161,6 +164,7 @@ def score_image(
         doubt=doubt,
         calibration=calibration_of_classes(resized["mean"], truth, labels),
         scores=scores,
+        drawn=drawn,
         statements=statements,
         logits=logit_counts_of_classes(resized["mean"], truth, labels),
         hypotheses=hypotheses,

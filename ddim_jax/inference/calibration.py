@@ -180,6 +180,9 @@ def load_calibration(segmenter: Any, options: SamplingOptions, *, warn: bool = T
         why_not += f". {_what_to_do(segmenter, options)}"
     if why_not and told and warn:
         logging.warning("%s", why_not)
+    if found is not None and found.doubt is None and warn:
+        advice = _what_to_do(segmenter, options)
+        logging.warning("%s: an earlier version made it; doubt is as the network has it, not scaled. %s", told, advice)
     return found, why_not
 
 

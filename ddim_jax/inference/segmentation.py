@@ -14,7 +14,7 @@ from ddim_jax.diffusion import encode
 from ddim_jax.inference.calibration import Calibrated
 from ddim_jax.inference.hypotheses import Hypothesis, hypotheses_of
 from ddim_jax.labels import Labels
-from ddim_jax.metrics import Bounds, class_doubts
+from ddim_jax.metrics import Bounds, class_doubts, drawn_classes
 from ddim_jax.ops.by_platform import has_cpu_alone
 from ddim_jax.ops.portable import is_portable
 from ddim_jax.ops.random_keys import compiled_draws
@@ -38,7 +38,7 @@ class Segmentation(NamedTuple):
         by the mean of the samples' probabilities as the protocol 'mean' has them, both at the size the network worked
         at: the stretched probability of "paper" and the votes of few samples say nothing of how sure the network is.
         With a calibrated checkpoint it is scaled so that it is right on average on the calibration's images
-        (`ddim_jax.metrics.DoubtScale`).
+        (`ddim_jax.metrics.DoubtScale`), unless an earlier version calibrated it.
       bounds: with a calibrated checkpoint, for each class by its name the interval of its area in pixels and the lowest
         Dice (`ddim_jax.metrics.Bounds`), each made to hold for the calibrated share of images; else empty.
       hypotheses: the whole masks that the samples fall into, the heaviest first; empty where nobody asked for them.
@@ -185,8 +185,7 @@ def fuse(
     mask = threshold_mask(probability, options.threshold, labels)
     doubts = class_doubts(mean_probability(samples), threshold_mask(fused, options.threshold, labels), labels)
     scale = None if calibration is None else calibration.doubt
-    drawn = [bool(labels.of_class(mask, number).any()) for number in range(1, labels.count + 1)]
-    doubt = float(np.mean(doubts)) if scale is None else scale.of_image(doubts, drawn)
+    doubt = float(np.mean(doubts)) if scale is None else scale.of_image(doubts, drawn_classes(mask, labels))
     return Segmentation(
         mask=mask,
         probability=probability,

@@ -14,6 +14,7 @@ from ddim_jax.metrics.classes import (
     calibration_of_classes,
     class_counts,
     class_doubts,
+    drawn_classes,
     logit_counts_of_classes,
     measure_classes,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "d_max",
     "dice",
     "dice_score",
+    "drawn_classes",
     "expected_calibration_error",
     "fit_doubt",
     "fit_temperature",

@@ -88,6 +88,11 @@ def class_doubts(probability: np.ndarray, mask: np.ndarray, labels: Labels = Lab
     ]
 
 
+def drawn_classes(mask: np.ndarray, labels: Labels = Labels()) -> list[bool]:
+    """For each class, if it has a pixel in a mask uint8 [h, w] as `ddim_jax.labels` has it."""
+    return [bool(labels.of_class(mask, number).any()) for number in range(1, labels.count + 1)]
+
+
 def _pairs(prediction: np.ndarray, truth: np.ndarray, labels: Labels) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     if prediction.shape != truth.shape:
         raise ValueError(

@@ -69,7 +69,9 @@ class DoubtScale(NamedTuple):
           doubts: for each class, as the network has it (`ddim_jax.metrics.class_doubts`).
           drawn: for each class, if its mask has a pixel.
         """
-        return float(self._of_images(np.asarray([doubts]), np.asarray([drawn]))[0])
+        doubts = np.asarray(doubts, np.float64)
+        empty = 1 - (1 - np.asarray(self.of_empty)) * (1 - doubts)
+        return float(np.where(drawn, scale_doubt(doubts, self.odds), empty).mean())
 
     def as_record(self, labels: Labels) -> dict[str, Any]:
         """The scale as `calibration.json` and `metrics.json` have it, `of_empty` by the names of the classes."""
@@ -88,10 +90,6 @@ class DoubtScale(NamedTuple):
             raise ValueError("no scale of a doubt")
         return found
 
-    def _of_images(self, doubts: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-        empty = 1 - (1 - np.asarray(self.of_empty)) * (1 - doubts)
-        return np.where(drawn, scale_doubt(doubts, self.odds), empty).mean(axis=1)
-
 
 def scale_doubt(doubt: ArrayLike, odds: float) -> np.ndarray:
     """The doubt with its odds d / (1 - d) multiplied by `odds`, float64, the same shape; 0 and 1 stay what they are.
@@ -106,29 +104,34 @@ def scale_doubt(doubt: ArrayLike, odds: float) -> np.ndarray:
     return odds * doubt / (1 + (odds - 1) * doubt)
 
 
-def fit_doubt(doubts: ArrayLike, drawn: ArrayLike, present: ArrayLike, missed: ArrayLike) -> DoubtScale:
-    """The scale at which images are doubted as much, on average, as they miss of Dice.
+def fit_doubt(doubts: ArrayLike, drawn: ArrayLike, missed: ArrayLike) -> DoubtScale:
+    """The scale at which masks that have a pixel are doubted as much, on average, as they miss of Dice.
+
+    Empty masks take no part in `odds`: of many that are right, the prior of `of_empty` alone adds up to an image's
+    whole doubt, which the others would have to make good.
 
     Args:
-      doubts: of each class of each image, as the network has it, [N, K] in [0, 1], N >= 1.
-      drawn: boolean [N, K], if the mask of the class has a pixel.
-      present: boolean [N, K], if the truth of the class has one.
-      missed: [N], 1 - the mean Dice of each image, in [0, 1].
+      doubts: about the mask of each class of each image, as the network has it, [N, K] in [0, 1].
+      drawn: boolean [N, K], if that mask has a pixel.
+      missed: [N, K], 1 - its Dice, in [0, 1].
 
     Returns:
-      With `odds` from 0.01 to 100; where none reaches what is missed, the end that comes closer.
+      With `odds` from 0.01 to 100; where none reaches what is missed, the end that comes closer, and 1 where no mask
+      has a pixel.
 
     Raises:
-      ValueError: a doubt is not in [0, 1].
+      ValueError: a doubt, or what is missed, is not in [0, 1].
     """
     from scipy.optimize import brentq  # not at the head: few need it, and it takes long to import
 
-    doubts, empty = np.asarray(doubts, np.float64), ~np.asarray(drawn, bool)
-    wrong = (empty & np.asarray(present, bool)).sum(axis=0)
-    of_empty = tuple(((wrong + 1) / (empty.sum(axis=0) + 2)).tolist())
+    doubts, missed, drawn = check_share("doubts", doubts), check_share("missed", missed), np.asarray(drawn, bool)
+    wrong = (~drawn & (missed > 0)).sum(axis=0)
+    of_empty = tuple(((wrong + 1) / ((~drawn).sum(axis=0) + 2)).tolist())
+    if not drawn.any():
+        return DoubtScale(1.0, of_empty)
 
     def difference(log_odds: float) -> float:
-        return float((DoubtScale(np.exp(log_odds), of_empty)._of_images(doubts, ~empty) - missed).mean())
+        return float((scale_doubt(doubts[drawn], np.exp(log_odds)) - missed[drawn]).mean())
 
     low, high = np.log(_RANGE)
     if difference(low) >= 0 or difference(high) <= 0:

@@ -8,6 +8,9 @@ from evaluation_fakes import TOP_HALF, FakeSegmenter, MemorySource, hand_case, p
 
 from ddim_jax.data import Example
 from ddim_jax.evaluation import evaluate
+from ddim_jax.evaluation.scoring import score_image
+from ddim_jax.labels import IGNORED, Labels
+from ddim_jax.metrics import DoubtScale
 
 
 def test_calibration_and_doubt_of_the_hand_case(tmp_path):
@@ -81,3 +84,15 @@ def test_majority_is_scored_and_its_votes_are_the_probability(tmp_path):
     assert metrics["calibration"]["ece"] == pytest.approx((1 / 3 + 1 / 3) / 4)
     # Doubt is of these eight pixels by the mean of the probabilities: 1, 1.1 / 3, 0.55 / 3 and 0.
     assert metrics["doubt"]["mean"] == pytest.approx(1 - (2 * 4 * 4.1 / 3 + 1) / (4 * 4.65 / 3 + 8 + 1))
+
+
+def test_the_doubt_of_a_mask_does_not_depend_on_what_the_truth_ignores():
+    """A mask that lies where nobody annotated is no empty one."""
+    samples = np.array([rows(0.8, 0.8, -0.8, -0.8)], np.float32)
+    truth = TOP_HALF * 0
+    scale, labels = DoubtScale(2.0, (0.9,)), Labels.create({"lung": 1}, ignore=255)
+    known = score_image("a", samples, truth, labels=labels, doubt_scale=scale)
+    ignored = score_image("a", samples, np.where(TOP_HALF, np.uint8(IGNORED), truth), labels=labels, doubt_scale=scale)
+    assert ignored.statements[0].area == 0 and ignored.drawn == known.drawn == [True]
+    # 7.2 of 8 drawn pixels and .8 of as many others are expected: a doubt of 1.6 / 17, at twice its odds.
+    assert ignored.doubt == known.doubt == pytest.approx(3.2 / 18.6, abs=1e-6)

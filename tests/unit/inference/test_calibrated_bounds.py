@@ -93,12 +93,15 @@ def test_an_empty_mask_is_doubted_as_often_as_those_were_wrong_whatever_its_size
         assert not found.mask.any() and found.doubt == pytest.approx(doubt, abs=2e-3)
 
 
-def test_a_calibration_of_an_earlier_version_leaves_the_doubt_as_it_is(segmenter):
+def test_a_calibration_of_an_earlier_version_leaves_the_doubt_as_it_is(segmenter, caplog):
     path = save(segmenter)
     record = json.loads(path.read_text())
     assert record.pop("doubt") is None
     path.write_text(json.dumps(record))
-    found, _ = load_calibration(segmenter, segmenter.options())
+    with caplog.at_level("WARNING"):
+        found, _ = load_calibration(segmenter, segmenter.options())
+    (line,) = caplog.messages
+    assert "an earlier version made it; doubt is as the network has it, not scaled. " in line and "--calibrate" in line
     assert found == CALIBRATED and found.digest() != found._replace(doubt=TWICE).digest()
     # As that version wrote it: a folder of results that was begun then goes on.
     assert found.digest() == hashlib.sha256(b"[0.9, [[10.0, 5.0]]]").hexdigest()
