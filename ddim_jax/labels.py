@@ -8,6 +8,7 @@ loss, no metric, no calibration. Where classes may overlap (`multilabel`), bit k
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ _MOST = 254
 _MOST_BITS = 7
 _SMALLEST_VALUE, _LARGEST_VALUE = -(2**15), 2**16 - 1  # negative ones for what is no class: ignored, background
 _ABOUT = 'names with numbers, such as {"lung": [1, 2], "heart": 3}, or one number or list for a single class'
+_OTHER_SIDE = {"left": "right", "l": "r"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +138,15 @@ class Labels:
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes 1 .. K."""
         return self.names or ("foreground",)
+
+    def mirrored(self) -> tuple[str, str] | None:
+        """The names of the first two classes that a mirror image exchanges: of "left lung" and "right lung", say."""
+        by_name = {name.lower(): name for name in self.class_names}
+        for name, own in by_name.items():
+            other = re.sub(r"(?<![a-z])(left|l)(?![a-z])", lambda side: _OTHER_SIDE[side[0]], name)
+            if other != name and other in by_name:
+                return own, by_name[other]
+        return None
 
     def codes(self) -> dict[int, int]:
         """The number in a decoded mask of each value that a file may hold."""

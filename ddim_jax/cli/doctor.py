@@ -35,7 +35,13 @@ def run(arguments: list[str] | None = None) -> int:
     parser.add_argument("--build-kernels", action="store_true", help="compile the CPU kernels into the cache folder")
     parser.add_argument("--ckpt", metavar="RUN", help="say what a run, or a file of packed weights, holds instead")
     parser.add_argument("--data", metavar="DIR", help="say what a folder of images/ and masks/ holds instead")
-    parser.add_argument("--image-size", type=int, default=64, metavar="N", help="with --data (default: 64)")
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        default=64,
+        metavar="N",
+        help="with --data: the data.image_size to train at, in pixels (default: 64)",
+    )
     # With the names that training has for them too, which its messages tell.
     about = "with --data, as data.%s of a config"
     for name, kind in (("labels", "JSON"), ("ignore", "VALUES"), ("window", "CENTRE,WIDTH")):

@@ -34,7 +34,7 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
     parser.add_argument(
         "--split",
         choices=("train", "val", "test", "all"),
-        help="default: test, or all of a --data-root without splits.csv",
+        help="default: test, or all of a --data-root without splits.csv that is not the folder of the training",
     )
     parser.add_argument("--output", metavar="DIR", help="default: RUN/evaluation/<split>")
     parser.add_argument(

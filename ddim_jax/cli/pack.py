@@ -14,7 +14,7 @@ from ddim_jax.runtime.printable import Parser, printable
 def parse_arguments(about: str | None, arguments: list[str] | None = None) -> argparse.Namespace:
     """The arguments of the command line; `about` is what `--help` says of the program."""
     parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", nargs="?", metavar="RUN", help="run directory, its checkpoints, or one step")
+    parser.add_argument("run", nargs="?", metavar="RUN", help="run directory, its checkpoints, one step, or weights")
     parser.add_argument("--ckpt", metavar="RUN", help="the same, as the other commands take it")
     parser.add_argument("--output", required=True, metavar="FILE.safetensors", help="nothing is written over")
     parser.add_argument(

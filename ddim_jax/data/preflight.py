@@ -171,6 +171,8 @@ def describe(facts: Sequence[PairFacts], image_size: int | None, labels: Labels 
             f"no mask has {', '.join(without[:10])}: look at data.labels" if full and without else "",
         )
     )
+    if sides := labels.mirrored():
+        lines.append(("left and right", " and ".join(sides), "set data.flips=False and sample.flips=False"))
     if not full:
         return lines
     shares = [one.share for one in full]

@@ -34,6 +34,11 @@ def announcements(run: Run, prepared: Prepared) -> Iterator[str]:
             f"{annotators} annotators: the mask of one is drawn each time an image is trained on; validation and all "
             f"that is told of masks is of their consensus: {consensus_in_words(annotators, run.labels)}"
         )
+    if (sides := run.labels.mirrored()) and data["flips"]:
+        yield (
+            f"{' and '.join(sides)}: mirror images exchange them and are trained on; "
+            "set data.flips=False and sample.flips=False to tell left from right"
+        )
     if note := note_of(prepared.source):
         yield note
     if unlabelled := run.data.unlabelled:

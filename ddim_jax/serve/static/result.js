@@ -229,7 +229,7 @@ function fillFigures(asked) {
       if (own !== null) row(`Area above ${asked.threshold.toFixed(2)}`, area(own, one.pixel_mm2), true);
     }
     row("Doubt", one.doubt.toFixed(3));
-    if (one.unlikeness !== null) row("Unlikeness", `${one.unlikeness.toPrecision(3)} of at most 1`);
+    if (one.unlikeness !== null) row("Unlikeness", `${one.unlikeness.toPrecision(3)} (limit 1)`);
     row("Size", `${one.width} × ${one.height}`);
     const [down, across] = one.pixel_mm ?? [1, 1];
     if (down !== across) row("Pixel, not square", `${Number(across.toPrecision(4))} × ${Number(down.toPrecision(4))} mm`);
