@@ -84,3 +84,17 @@ def test_the_fields_of_a_config_give_the_same_labels_again(fields):
 def test_what_cannot_work_is_refused_by_name(fields, message):
     with pytest.raises(ConfigError, match=message):
         Labels.create(*fields)
+
+
+@pytest.mark.parametrize(
+    ("names", "sides"),
+    [
+        (["left", "right"], ("left", "right")),
+        (["heart", "Right lung", "Left lung"], ("Left lung", "Right lung")),
+        (["lung_L", "lung_R"], ("lung_L", "lung_R")),
+        (["left ventricle", "lesion", "leftover", "rightover"], None),
+        (["all", "arr"], None),
+    ],
+)
+def test_classes_that_a_mirror_image_exchanges(names, sides):
+    assert Labels.create({name: number for number, name in enumerate(names, start=1)}).mirrored() == sides
