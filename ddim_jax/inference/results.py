@@ -90,7 +90,7 @@ class Results:
                 if source.count > 1:
                     self._claim(job, kinds, source.count)
                 facts = source.complete(kinds, self._output_dir, self._context)
-                if source.unavailable.keys() >= set(kinds):
+                if kinds and source.unavailable.keys() >= set(kinds):
                     source.reason = next(iter(source.unavailable.values()))
         except MemoryError:
             source.out_of_memory = True

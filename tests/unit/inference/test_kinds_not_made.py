@@ -67,3 +67,19 @@ def test_where_no_kind_can_be_made_there_is_nothing(series, out):
     summary = run(series, out, ("nifti",))
     assert "uneven distances" in summary.failed[0][1] and "other results" not in summary.failed[0][1]
     assert not list(out.glob("ct_*"))
+
+
+@pytest.mark.parametrize("slices", [1, 3])
+def test_a_source_all_of_whose_results_have_names_too_long_fails_alone(tmp_path, out, slices):
+    (tmp_path / "in").mkdir()
+    frames = {} if slices == 1 else {"NumberOfFrames": slices, "Rows": SIZE}
+    long = 251 * "a"
+    for number, name in enumerate((long, "b")):
+        values = np.full((slices * SIZE, SIZE), 900)
+        ct_slice(tmp_path / f"in/{name}.dcm", values, number=number, series=f"1.2.{number + 3}", **frames)
+    summary = run(tmp_path / "in", out, ("mask", "probability"))
+    ((file, reason),) = summary.failed
+    assert (summary.done, file) == (1, str(tmp_path / f"in/{long}.dcm"))
+    assert reason.startswith(f"{file}: the name of a result is too long")
+    assert [record["status"] for record in records(out).values()] == ["failed", "ok"]
+    assert records(out)[long]["outputs"] == [] and not [path for path in out.rglob("*") if "partial" in path.name]
