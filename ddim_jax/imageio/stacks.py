@@ -52,8 +52,9 @@ class Stack(Protocol):
     # `pixel_mm(index)`, millimetres from row to row and from column to column; and `edges(index)`, the letters at its
     # "top", "right", "bottom" and "left" (`ddim_jax.imageio.edges`). `white_is_low` is True where the smallest value is
     # shown white, `area_at` "detector" where lengths are those of a projection, `lies_in_space` True where each slice
-    # has a place of its own, `voxel_mm3` the cubic millimetres of a voxel where these are at even distances, and
-    # `remarks` a list of notes on all slices, which may grow while they are read and written.
+    # has a place of its own and False where they are frames in time, whose areas in square millimetres are not added,
+    # `voxel_mm3` the cubic millimetres of a voxel where slices are at even distances, and `remarks` a list of notes on
+    # all slices, which may grow while they are read and written.
 
 
 class _OnePicture:

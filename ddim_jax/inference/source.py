@@ -111,9 +111,9 @@ class Source:
         return getattr(self._stack, "area_at", None)
 
     @property
-    def lies_in_space(self) -> bool:
-        """True where each slice has a place of its own; frames of a cine loop have none."""
-        return getattr(self._stack, "lies_in_space", False)
+    def lies_in_space(self) -> bool | None:
+        """True where each slice has a place of its own, False of frames in time; None where the source does not say."""
+        return getattr(self._stack, "lies_in_space", None)
 
     @property
     def voxel_mm3(self) -> float | None:
@@ -252,11 +252,13 @@ def rounded(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def summed(facts: Sequence[Mapping[str, Any]], in_space: bool = True, voxel_mm3: float | None = None) -> dict[str, Any]:
+def summed(
+    facts: Sequence[Mapping[str, Any]], in_space: bool | None = None, voxel_mm3: float | None = None
+) -> dict[str, Any]:
     """The facts of all slices as those of the source: areas added, uncertainty averaged, the largest doubt.
 
-    With `voxel_mm3` there is the volume of the pixels, too. Of frames that are not `in_space` square millimetres are
-    not added, which would be a sum over time: there are lists of their areas.
+    With `voxel_mm3` there is the volume of the pixels, too. Of frames in time (`in_space` is False; None:
+    unknown) square millimetres are not added: there are lists of their areas.
 
     The bounds and the hypotheses stay those of each slice, in a list: what holds for each need not hold for their sum.
     Of the unlikeness there is such a list too, and the median: of many slices one in twenty is beyond the limit where
@@ -271,7 +273,7 @@ def summed(facts: Sequence[Mapping[str, Any]], in_space: bool = True, voxel_mm3:
         found[name] = round(sum(one[name] for one in facts), 4)
     if "areas" in found:
         found["areas"] = {name: sum(one["areas"][name] for one in facts) for name in found["areas"]}
-    if len(facts) > 1 and not in_space:
+    if len(facts) > 1 and in_space is False:
         for name in ("area", "areas", "area_mm2", "areas_mm2"):
             if all(name in one for one in facts):
                 found[f"{name}_of_slices"] = [one[name] for one in facts]

@@ -12,6 +12,7 @@ from segmenters import red_segmenter
 
 from ddim_jax.imageio.stacks import open_stack
 from ddim_jax.inference import segment_files
+from ddim_jax.inference import source as sources
 from ddim_jax.inference.source import summed
 
 SIZE = 16
@@ -65,6 +66,27 @@ def test_frames_of_a_cine_loop_are_not_summed(tmp_path, out, place):
     assert record["area_of_slices"] == [64, 128, 192] and record["area"] == 384
     assert record["area_mm2_of_slices"] == pytest.approx([24, 48, 72])
     assert not {"area_mm2", "volume_ml"} & record.keys()
+
+
+@pytest.mark.parametrize("in_space", ["not said", None, True, False])
+def test_areas_of_a_reader_that_does_not_tell_space_from_time_are_summed(tmp_path, out, monkeypatch, in_space):
+    class Earlier:
+        """A stack of a plug-in that knows the area of a pixel alone."""
+
+        def __init__(self, files, options):
+            self._stack = stack = open_stack(files, options)
+            self.files, self.count, self.shape = stack.files, stack.count, stack.shape
+            self.read, self.pixel_area = stack.read, stack.pixel_area
+            if in_space != "not said":
+                self.lies_in_space = in_space
+
+    monkeypatch.setattr(sources, "open_stack", Earlier)
+    record = run(cine(tmp_path / "x.dcm"), out)
+    if in_space is False:
+        assert record["area_mm2_of_slices"] == pytest.approx([24, 48, 72]) and "area_mm2" not in record
+    else:
+        assert record["area_mm2"] == pytest.approx(144) and "area_mm2_of_slices" not in record
+    assert record["area"] == 384 and "volume_ml" not in record
 
 
 @pytest.mark.parametrize(("unit", "millimetre"), [("mm", 1), ("micron", 1e-3), ("unknown", None)])
