@@ -98,7 +98,8 @@ def describe(summary: Summary, options: argparse.Namespace, process: Process, co
         text = f"{whose}nothing to do, {summary.kept} images were done before: {printable(options.output)}"
     if summary.flagged is not None:
         text += f"; {summary.flagged} flagged: {printable(Path(options.output, FLAGGED))}"
-    nothing = summary.failed and not summary.done + summary.kept
+    there = summary.done + summary.kept + summary.in_part
+    nothing = summary.failed and not there
     if summary.bounds and not nothing:
         text += f"\nbounds in {INDEX}: {printable(summary.bounds)}"
     if summary.unlike:
@@ -106,10 +107,10 @@ def describe(summary: Summary, options: argparse.Namespace, process: Process, co
         shown = ", ".join(f"{printable(file)} ({unlikeness:.3g})" for file, unlikeness in named[:_NAMED])
         more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
         text += (
-            f"\n{len(named)} of {summary.done + summary.kept} images are unlike the images that the model was "
+            f"\n{len(named)} of {there} images are unlike the images that the model was "
             f"calibrated on: intervals do not hold for them (unlikeness in {INDEX}, 1 is the limit): {shown}{more}"
         )
-        if 2 * len(named) > summary.done + summary.kept:
+        if 2 * len(named) > there:
             text += "\nmore than half are unlike: this model is not for these images"
     if summary.not_judged and not nothing:
         text += f"\nnot judged if images are unlike those of the calibration: {printable(summary.not_judged)}"

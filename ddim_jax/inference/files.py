@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ddim_jax.imageio.images import note_parts
 from ddim_jax.inference.agreement import SETTINGS
 from ddim_jax.inference.flagging import FLAGGED, remove_list, write_flagged
-from ddim_jax.inference.index import Index, removed
+from ddim_jax.inference.index import Index, has_doubt, removed
 from ddim_jax.inference.jobs import Job, name_jobs
 from ddim_jax.inference.ownership import refuse_strangers
 from ddim_jax.inference.processes import Process
@@ -40,6 +40,7 @@ class Summary(NamedTuple):
       unlike: (path, unlikeness) of every image of this process, segmented now or before, that is flagged as unlike the
         images that the checkpoint was calibrated on (`Segmentation.unlikeness`).
       not_judged: one line: why no image was compared with those; "" where they were.
+      in_part: how many of `failed` have results all the same: another kind of them could not be made.
     """
 
     done: int
@@ -53,6 +54,7 @@ class Summary(NamedTuple):
     bounds: str = ""
     unlike: Sequence[tuple[str, float]] = ()
     not_judged: str = ""
+    in_part: int = 0
 
 
 def segment_files(
@@ -84,8 +86,8 @@ def segment_files(
 
     With `flag_uncertain`, `flagged.csv` (see `write_flagged`) names at the end that share of all images the folder has
     results of, those of earlier runs with it: the most doubtful, for a person to look at. Images that could not be read
-    have no doubt and are told by themselves. The list is of one state of the folder: a run that segments an image
-    removes an older one when it starts.
+    have no doubt and are told by themselves; those that failed with some of their results written are ranked too. The
+    list is of one state of the folder: a run that segments an image removes an older one when it starts.
 
     Several processes, on one machine or many that share the folders, divide the images when each is told which one of
     how many it is: an image belongs to the process given by the SHA-256 of its name (`Process.owns`), so they need not
@@ -143,7 +145,7 @@ def segment_files(
     )
     if not os.path.lexists(work.output_dir / SETTINGS):  # before a record is made in a folder of somebody
         refuse_strangers(work.output_dir, (job for job in work.jobs if work.process.owns(job.name)), work.kinds)
-    told, flagged = _Told([], {}, Counter(), {}), None
+    told, flagged = _Told([], {}, Counter(), {}, []), None
     with contextlib.closing(Index(work.output_dir, work.settings, work.process, work.described)) as index:
         # An image's name may depend on what is done already, its process does not.
         named = zip(work.jobs, name_jobs(work.jobs, index.is_of), strict=True)
@@ -152,8 +154,9 @@ def segment_files(
         refuse_strangers(work.output_dir, todo, work.kinds, index)
         if work.judges:
             anew = {job.name for job in todo}
-            before = ((job.source, index.unlikeness(job.name)) for job in own if job.name not in anew)
-            told.unlike.update({file: unlikeness for file, unlikeness in before if is_unlike(unlikeness)})
+            for job in own:
+                if job.name not in anew:
+                    told.judge(job.source, index.earlier(job.name))
         if todo:
             remove_list(work.output_dir, replaced=flag_uncertain is not None)
         results = Results(segmenter, work.output_dir, index, work.kinds, work.context)
@@ -176,6 +179,7 @@ def segment_files(
         bounds="" if calibration is None else calibration.in_words(),
         unlike=list(told.unlike.items()),
         not_judged=work.not_judged,
+        in_part=len(told.in_part),
     )
 
 
@@ -185,12 +189,19 @@ class _Told(NamedTuple):
     Attributes:
       failed, notes, unlike: as in `Summary`; `unlike` by the file.
       slices: of each image that was segmented, by its name.
+      in_part: the files that failed and have results all the same.
     """
 
     failed: list[tuple[str, str]]
     slices: dict[str, int]
     notes: Counter[str]
     unlike: dict[str, float]
+    in_part: list[str]
+
+    def judge(self, file: str, record: Mapping[str, Any]) -> None:
+        """Adds a file to `unlike` if its line in the index says that it has results and is unlike the calibration."""
+        if has_doubt(record) and is_unlike(record.get("unlikeness")):
+            self.unlike[file] = record["unlikeness"]
 
 
 def _segment(stream: Stream, index: Index, told: _Told, bar: contextlib.AbstractContextManager) -> None:
@@ -200,12 +211,15 @@ def _segment(stream: Stream, index: Index, told: _Told, bar: contextlib.Abstract
             # The line of an earlier run stays where nobody could look at the file: its results are there.
             if record["mtime_ns"] is not None or not index.is_of(record["name"], record["file"]):
                 index.add(record)
+                line = record
+            else:
+                line = index.earlier(record["name"])
             told.slices[record["name"]] = record.get("slices", 1)
             told.notes.update(note_parts(note)[0] for note in record.get("notes", ()))
             if record["status"] == "failed":
                 told.failed.append((record["file"], record["reason"]))
-            elif is_unlike(record["unlikeness"]):
-                told.unlike[record["file"]] = record["unlikeness"]
+                told.in_part.extend([record["file"]] if has_doubt(line) else [])
+            told.judge(record["file"], line)
             advance()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from absl import logging
 
+from ddim_jax.inference.index import has_doubt
 from ddim_jax.inference.unlikeness import is_unlike
 from ddim_jax.metrics import Bounds
 from ddim_jax.runtime.atomic import atomic_path
@@ -61,7 +62,7 @@ def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]],
 
     Args:
       path: of the CSV file.
-      records: of the index, one a name; those of images that failed are passed over.
+      records: of the index, one a name; those of images without results or a doubt of them are passed over.
       share: of the images that are flagged for their doubt, above 0 and below 1; their number is rounded up.
 
     Returns:
@@ -74,7 +75,7 @@ def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]],
     rows = [
         (tuple(record.get(field) for field in (*_FIELDS, _VOLUME)), record.get("bounds", {}))
         for record in records
-        if record["status"] == "ok"
+        if has_doubt(record)
     ]
     rows.sort(key=lambda row: (-row[0][2], row[0][0]))
     count = math.ceil(share * len(rows))

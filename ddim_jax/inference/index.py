@@ -155,9 +155,9 @@ class Index:
         record = self._record(job.name)
         return {field: record[field] for field in ("outputs", "output_bytes", "slices") if field in record}
 
-    def unlikeness(self, name: str) -> float | None:
-        """The unlikeness that an earlier run recorded for this name; None where it was not judged."""
-        return self._record(name).get("unlikeness")
+    def earlier(self, name: str) -> dict[str, Any]:
+        """The line that an earlier run left of this name; empty where there is none."""
+        return self._record(name)
 
     def changed(self, name: str, state: FileState) -> bool:
         """Returns True unless an earlier run recorded this state of the files of that name."""
@@ -252,6 +252,11 @@ class Index:
         relative = source.removeprefix(below)
         ends = ((kind, f"_{kind}{writer.suffix}") for kind, writer in WRITERS.items())
         return any(relative.endswith(end) and kind in self.kinds(relative.removesuffix(end)) for kind, end in ends)
+
+
+def has_doubt(record: Mapping[str, Any]) -> bool:
+    """Returns True if there are results of an image with a doubt, though another kind of them may have failed it."""
+    return record.get("status") == "ok" or (bool(record.get("outputs")) and record.get("doubt") is not None)
 
 
 def with_segments(kinds: Iterable[str]) -> list[str]:

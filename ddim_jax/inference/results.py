@@ -144,8 +144,10 @@ class Results:
         self._claim(job, kinds)
         write_outputs(job, self._output_dir, image, result, kinds, self._context)
         record = common(loaded)
+        facts = facts_of(image, result, self._context.labels)
         if too_long:  # the fault of this name alone; others can be written
-            return record | {"status": "failed", "reason": name_too_long(job, too_long[0]), "outputs": kinds}
+            reason = name_too_long(job, too_long[0])
+            return record | facts | {"status": "failed", "reason": reason, "outputs": kinds}
         # What there is to say of how it was read, where there is anything.
         read = {"range": picture.range, "notes": picture.notes, "orientation": picture.orientation}
         usual = Picture(image)._asdict()
@@ -154,7 +156,7 @@ class Results:
             "status": "ok",
             "outputs": kinds,
             "output_bytes": [result_size(self._output_dir / job.output(kind)) for kind in kinds],
-            **facts_of(image, result, self._context.labels),
+            **facts,
             "seconds": round(loaded.seconds + device_seconds + time.monotonic() - began, 4),
         }
 

@@ -83,6 +83,16 @@ def test_the_most_doubtful_first_and_ties_by_name(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flagged.csv"]
 
 
+def test_failed_images_are_ranked_where_they_have_results_and_a_doubt(tmp_path):
+    failed = [record(name, 0.9, 2.0) | {"status": "failed"} for name in "abc"]
+    failed[0]["outputs"] = ["mask"]
+    failed[1]["outputs"] = []  # nothing was written
+    failed[2] |= {"outputs": ["mask"]}
+    del failed[2]["doubt"]  # it was killed meanwhile
+    assert write_flagged(tmp_path / "flagged.csv", [*failed, record("d", 0.2)], 0.5) == 1
+    assert names(tmp_path) == ["a"]
+
+
 def test_pictures_unlike_those_of_the_calibration_follow_however_sure_they_are(tmp_path):
     records = [record("b", 0.2, 0.9), record("c", 0.7, 1.2), record("a", 0.1, 1.0), record("d", 0.0, 40.5)]
     assert write_flagged(tmp_path / "flagged.csv", records, 0.2) == 2

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_files import ct_series
+from dicom_files import ct_series, ct_slice
 from PIL import Image
 from segmenters import ReadsRed, config
 
@@ -128,6 +128,51 @@ def test_slices_are_judged_one_by_one_and_the_source_by_their_median(calibrated,
     record = json.loads((tmp_path / "out/index.jsonl").read_text())
     assert len(record["unlikeness_of_slices"]) == 3
     assert record["unlikeness"] == sorted(record["unlikeness_of_slices"])[1] > 1
+
+
+def cine_without_places(path):
+    values = np.random.default_rng(0).integers(-1000, 1000, (3 * 16, 16))
+    return ct_slice(path, values, NumberOfFrames=3, Rows=16, ImagePositionPatient=None)
+
+
+def image_with_a_long_name(path):
+    """Its mask is written, its probability has too long a name."""
+    Image.fromarray(NOISE).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "kinds"),
+    [
+        (cine_without_places, "x.dcm", ("mask", "nifti")),
+        (image_with_a_long_name, 240 * "x" + ".png", ("mask", "probability")),
+    ],
+)
+def test_a_mask_beside_a_kind_that_cannot_be_made_has_its_warning(calibrated, tmp_path, monkeypatch, make, name, kinds):
+    segmenter = fresh(calibrated)
+    path = make(tmp_path / name)
+    out = tmp_path / "out"
+
+    def check(summary):
+        ((file, value),) = summary.unlike
+        assert (file, len(summary.failed), summary.done, summary.in_part) == (str(path), 1, 0, 1)
+        (record,) = (json.loads(line) for line in (out / "index.jsonl").read_text().splitlines())
+        assert (record["status"], record["outputs"]) == ("failed", ["mask"])
+        assert value == record["unlikeness"] > 1
+        with open(out / "flagged.csv", newline="") as table:
+            (row,) = csv.DictReader(table)
+        assert (row["file"], float(row["doubt"])) == (str(path), record["doubt"]) and summary.flagged == 1
+        told = last_lines(summary)
+        assert "\n1 of 1 images are unlike the images that" in told and "\nbounds in index.jsonl" in told
+
+    for _ in range(2):  # what failed is done again
+        check(segment_files(segmenter, path, out, save=kinds, flag_uncertain=0.9))
+
+    def away(self):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("ddim_jax.inference.jobs.Job.state", away)  # the line of the earlier run stays
+    check(segment_files(segmenter, path, out, save=kinds, flag_uncertain=0.9))
 
 
 def test_results_that_were_judged_and_others_do_not_mix(calibrated, tmp_path):
