@@ -253,6 +253,17 @@ class PairSource:
             check_fits(pair.image, picture, file, mask)
         return self._example(pair, picture, dict(zip(files, found, strict=True)))
 
+    def read_image(self, index: int) -> np.ndarray:
+        """The image of pair `index` alone, uint8 [H, W, 3] as `self[index]` has it; its masks are not read.
+
+        Raises:
+          DataError: it cannot be read.
+        """
+        pair = self._pairs[index]
+        if pair.slice is not None:
+            return read_slice(pair.image, (), pair.slice, self._reading, self.labels)[0].pixels
+        return read_picture(pair.image, self._reading).pixels
+
     def _example(self, pair: Pair, picture: Picture, masks: Mapping[Path, np.ndarray]) -> Example:
         if not pair.annotators:
             found = Example(pair.id, picture.pixels, united(masks, self.labels), picture.notes)

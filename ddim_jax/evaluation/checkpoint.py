@@ -225,36 +225,52 @@ def _elsewhere(segmenter: Segmenter, root: Path, split: str | None, data: Mappin
 def _was_trained_on(segmenter: Segmenter, about: Mapping[str, Any]) -> bool:
     """True if the training split of a folder has the names and the pixels of the one that was trained on.
 
-    Where the run does not know the pixels, names alone decide. What is found of a folder with these names is logged.
+    Where the run does not know the pixels, or none of the images can be read, names alone decide. Masks are not read.
+    What is found of a folder with these names is logged.
 
     Args:
       segmenter: the checkpoint.
       about: the arguments of `load_dataset` for the folder.
     """
     names, root = segmenter.training_data.get("train_ids_sha256"), about["root"]
+    if names is None:
+        return False
     reading = ReadOptions.of(segmenter.config["data"])._replace(allow_damaged=True)
     try:
         train = load_dataset(split="train", **{**about, "reading": reading})
     except DataError:  # too few pairs for a split
         return False
-    if names is None or names != ids_digest(train):
+    if names != ids_digest(train):
         return False
     known = read_trained_on(run_folder(segmenter.checkpoint))
     rows = [row for row, name in enumerate(train.ids) if name in known]
-    for row in (rows[one] for one in choose_images(len(rows), _COMPARED)):
-        if picture_digest(train[row].image).hexdigest() != known[train.ids[row]]:
+    compared = [rows[one] for one in choose_images(len(rows), _COMPARED)]
+    unread = []
+    for row in compared:
+        try:
+            image = train.read_image(row)
+        except DataError as error:
+            unread.append(str(error))
+            continue
+        if picture_digest(image).hexdigest() != known[train.ids[row]]:
             logging.warning(
                 f"{root} has the names of the images that were trained on and other pixels, such as those of "
                 f"{train.ids[row]}: it is taken for another folder"
             )
             return False
-    if rows:
+    if unread:
+        logging.warning(
+            f"{len(unread)} of {len(compared)} images of the training split of {root} cannot be read, and are not "
+            f"compared with those that were trained on: {unread[0]}"
+        )
+    if len(unread) < len(compared):
         logging.info(
             "%s is the folder that was trained on, by names and pixels: its split is that of the training", root
         )
     else:
+        why = "none of these images can be read" if rows else f"{segmenter.checkpoint} does not know the pixels"
         logging.warning(
-            f"{root} is taken for the folder that was trained on by its names alone, as {segmenter.checkpoint} does "
-            "not know the pixels: its split is that of the training. If it holds other images: --split all"
+            f"{root} is taken for the folder that was trained on by its names alone, as {why}: its split is that of "
+            "the training. If it holds other images: --split all"
         )
     return True

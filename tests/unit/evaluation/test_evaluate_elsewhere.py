@@ -139,6 +139,39 @@ def test_a_folder_with_the_names_of_the_training_is_another_by_its_pixels(scored
         scored(data, digest, data_root=root, split="val")
 
 
+def test_training_pairs_that_cannot_be_read_do_not_stop_the_scoring_of_others(scored, tmp_path, caplog):
+    root = make_folder(tmp_path / "moved")
+    train = load_dataset("folder", "train", root=root, read_only=True, cache_dir=tmp_path / "cache")
+    known = {name: picture_digest(train[row].image).hexdigest() for row, name in enumerate(train.ids)}
+    assert picture_digest(train.read_image(3)).hexdigest() == known[train.ids[3]]
+    write_pixels(tmp_path / "run", known, known)
+    data, digest = {"name": "folder", "root": "/nowhere"}, ids_digest(train)
+    for name in train.ids:  # masks are not read
+        (root / f"masks/{name}.png").write_bytes(b"no mask")
+    whole = {name: (root / f"images/{name}.png").read_bytes() for name in train.ids}
+    (root / f"images/{train.ids[0]}.png").write_bytes(whole[train.ids[0]][:42])
+    with caplog.at_level("INFO", logger="absl"):
+        assert scored(data, digest, data_root=root)[1] == "test"
+    told = f"1 of {len(known)} images of the training split of {root} cannot be read, and are not compared with those"
+    assert told in caplog.text and f"images/{train.ids[0]}.png" in caplog.text
+    assert "moved is the folder that was trained on, by names and pixels" in caplog.text
+    Image.fromarray(np.full((4, 4), 7, np.uint8)).save(root / f"images/{train.ids[-1]}.png")
+    assert scored(data, digest, data_root=root)[:2] == (ALL, "all")
+    caplog.clear()
+    for name, content in whole.items():
+        (root / f"images/{name}.png").write_bytes(content[:42])
+    assert scored(data, digest, data_root=root)[1] == "test"
+    assert "by its names alone, as none of these images can be read: its split" in caplog.text
+
+
+def test_a_folder_is_not_looked_through_for_a_training_that_is_not_known(scored, tmp_path, monkeypatch):
+    splits = []
+    load = checkpoint.load_dataset
+    monkeypatch.setattr(checkpoint, "load_dataset", lambda **given: splits.append(given["split"]) or load(**given))
+    assert scored({"name": "folder", "root": "/"}, None, data_root=make_folder(tmp_path / "a"))[:2] == (ALL, "all")
+    assert splits == ["all"]
+
+
 def test_a_folder_too_small_for_a_split_is_no_training_that_is_not_known(scored, tmp_path):
     root = make_folder(tmp_path / "few", count=2)
     assert scored({"name": "folder", "root": "/nowhere"}, None, data_root=root)[:2] == (("00", "01"), "all")
