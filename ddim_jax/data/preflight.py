@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ddim_jax.data.arrays import Selection, load_selections
+from ddim_jax.data.datasets.folder import slices_of
 from ddim_jax.data.facts import SIZES, PairFacts
 from ddim_jax.data.load import load_dataset
 from ddim_jax.data.masks import consensus_in_words
@@ -52,9 +53,12 @@ def examine(
     except Unpaired as error:
         if not error.pairs:
             raise
-        unpaired, source = error, PairSource(Path(root).name, list(error.pairs), labels=labels, reading=reading)
+        unpaired = error
     tried = sorted({image_size, *(size for size in SIZES if size <= _LARGEST_RESIZED)})
     try:
+        if unpaired is not None:
+            slices = [part for pair in unpaired.pairs for part in slices_of(pair)]
+            source = PairSource(Path(root).name, slices, labels=labels, reading=reading)
         (arrays,) = load_selections([Selection(source, (), range(len(source)))], 1, resized_at=tried)
     except DataError as error:
         if unpaired is not None:  # both at once

@@ -24,7 +24,7 @@ class EmptySplit(DataError):
 
 
 class Unpaired(DataError):
-    """Files of a folder have no partner; `pairs` are those that have, none of several annotators."""
+    """Files of a folder have no partner; `pairs` are those that have, none of several annotators, a volume one pair."""
 
     pairs: "tuple[Pair, ...]" = ()
 

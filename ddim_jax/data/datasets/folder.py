@@ -112,7 +112,7 @@ def find_pairs(root: Path, annotators: tuple[str, ...] = ()) -> list[Pair]:
         where = " and ".join(f"{name}/" for name in ("images", *of_each))
         headline = f"{root}: {len(problems)} files of {where} do not pair up by name:"
         error = Unpaired(*data_error(headline, problems).args)
-        error.pairs = () if annotators else tuple(part for pair in found[0] for part in _slices(pair))
+        error.pairs = () if annotators else tuple(found[0])  # no file is opened: a damaged one would replace this error
         raise error
     if others:
         kinds = ", ".join(f"{kind or 'no suffix'} {number}" for kind, number in sorted(others.items()))
@@ -121,7 +121,7 @@ def find_pairs(root: Path, annotators: tuple[str, ...] = ()) -> list[Pair]:
         pairs = of_annotators(root, found)
     else:
         (pairs,) = found
-    return [part for pair in pairs for part in _slices(pair)]
+    return [part for pair in pairs for part in slices_of(pair)]
 
 
 def _folders(root: Path, wanted: tuple[str, ...]) -> dict[str, Path]:
@@ -223,8 +223,12 @@ def _stem(file: Path, folder: Path) -> str:
     return name.removesuffix(suffix_of(name, image_suffixes()))
 
 
-def _slices(pair: Pair) -> list[Pair]:
-    """The pair, or one for each slice of a volume, named x#001, x#002, ..."""
+def slices_of(pair: Pair) -> list[Pair]:
+    """The pair, or one for each slice of a volume, named x#001, x#002, ...
+
+    Raises:
+      DataError: the header of its image cannot be read.
+    """
     count = count_slices(pair.image)
     if count == 1:
         return [pair]

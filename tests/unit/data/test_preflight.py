@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from clinic_files import volume
 from pair_files import save
 
+from ddim_jax.data import load_dataset
 from ddim_jax.data.facts import SIZES, PairFacts
 from ddim_jax.data.preflight import describe, examine, keeping_size, lost_at, recommend, unseen_classes
 from ddim_jax.data.seeded import seeded_split
@@ -101,6 +103,24 @@ def test_pairs_are_described_before_the_files_without_a_partner(tmp_path):
     (tmp_path / "masks/2.png").rename(tmp_path / "masks/9.png")
     with pytest.raises(DataError, match="6 files of images/ and masks/ do not pair up"):
         next(examine(tmp_path, 32, "cpu", 2))
+
+
+def test_files_without_a_partner_are_named_beside_a_volume_that_cannot_be_opened(tmp_path):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+        for name in "ab":
+            volume(tmp_path / f"{folder}/{name}.nii.gz", np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3) % 2)
+    save(tmp_path / "images/c.png", np.eye(4, dtype=np.uint8))
+    whole = (tmp_path / "images/a.nii.gz").read_bytes()
+    (tmp_path / "images/a.nii.gz").write_bytes(b"no volume")
+    for split in ("all", "train"):
+        with pytest.raises(DataError, match=r"1 files of .* do not pair up by name:\n.*images/c\.png has no mask"):
+            load_dataset("folder", split, root=tmp_path, read_only=True)
+    with pytest.raises(DataError, match=r"(?s)images/c\.png has no mask.*\n.*images/a\.nii\.gz: ") as caught:
+        next(examine(tmp_path, 32, "cpu", 2))
+    assert type(caught.value) is DataError
+    (tmp_path / "images/a.nii.gz").write_bytes(whole)  # then the slices of both are described
+    assert next(examine(tmp_path, 32, "cpu", 2))[1].startswith("6, ")
 
 
 def test_ranges_of_16_bit_pictures_are_counted_where_they_differ(tmp_path):
