@@ -15,6 +15,7 @@ from pathlib import Path
 import ddim_jax
 from ddim_jax.runtime.cache_folder import cache_folder
 from ddim_jax.runtime.errors import CheckpointError, InputError, report_input_errors
+from ddim_jax.runtime.once import saying_once
 from ddim_jax.runtime.printable import Parser, printable
 from ddim_jax.runtime.values import words
 
@@ -89,7 +90,8 @@ def run(arguments: list[str] | None = None) -> int:
             if options.window is not None:
                 data["window"] = window("--window", options.window)
             read = Labels.from_config(data), ReadOptions.of(data), options.annotators
-            _show(examine(options.data, options.image_size, jax.default_backend(), _cores(), *read))
+            with saying_once():  # around the lines too: they are made one by one
+                _show(examine(options.data, options.image_size, jax.default_backend(), _cores(), *read))
             return 0
         if options.build_kernels:
             from ddim_jax.ops import cpu_kernels

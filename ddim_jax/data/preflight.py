@@ -16,7 +16,6 @@ from ddim_jax.data.splits import Division, few_in_words
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
-from ddim_jax.runtime.once import saying_once
 
 Line = tuple[str, str, str]
 """A name, what was found, and what to do about it ("" for nothing)."""
@@ -29,7 +28,6 @@ _FEW = 50  # pairs
 _PICTURES_PER_CORE = 115  # a second, measured of the small lightweight_ddim at 64 x 64; that of folder.py is no slower
 
 
-@saying_once()
 def examine(
     root: str | os.PathLike,
     image_size: int,

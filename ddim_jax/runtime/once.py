@@ -11,7 +11,8 @@ _SAID: ContextVar[set[str] | None] = ContextVar("said", default=None)
 def saying_once() -> Iterator[None]:
     """Has `say_once` say each line once in the block, or in the one around it; decorates the functions that are a run.
 
-    The record goes with the block: a second run in the same process says its lines again.
+    The record goes with the block: a second run in the same process says its lines again. A generator is not decorated,
+    its body runs later: the block stands around what reads it.
     """
     token = _SAID.set(set()) if _SAID.get() is None else None
     try:

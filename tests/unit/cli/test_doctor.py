@@ -128,6 +128,18 @@ def test_a_checkpoint(said, tmp_path):
     assert status == 1 and lines[-2].endswith("run/checkpoints: no intact one is left")
 
 
+def test_what_a_folder_is_looked_through_twice_for_is_said_once(said, tmp_path, caplog):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+        for number in range(12):
+            Image.fromarray(np.tri(4, dtype=np.uint8) * 255).save(tmp_path / folder / f"{number}.png")
+    (tmp_path / "images/notes.txt").touch()
+    for runs in (1, 2):  # each run says its lines
+        status, lines = said("--data", str(tmp_path))
+        assert status == 0 and any(line.startswith("split  ") for line in lines)
+        assert caplog.text.count("that are no images are passed over: .txt 1") == runs
+
+
 def test_label_maps_are_looked_at_with_the_options_of_training(said, tmp_path, capsys):
     mask = np.repeat([0, 1, 2, 3, 255], 8).reshape(10, 4).astype(np.uint8)
     for folder in ("images", "masks"):
