@@ -22,7 +22,8 @@ class _Hidden:
 def hidden(name: str) -> Iterator[None]:
     """Makes the import of a module fail in the block, in this thread alone, if nobody has imported it so far.
 
-    None in `sys.modules` would make it fail in all threads.
+    None in `sys.modules` would make it fail in all threads. A look for the module without importing it fails as well:
+    `importlib.util.find_spec` raises ModuleNotFoundError, and does not give None as of a module that is not installed.
     """
     finder = _Hidden(name)
     sys.meta_path.insert(0, finder)

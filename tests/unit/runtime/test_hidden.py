@@ -1,6 +1,7 @@
 """A module that is kept from being imported: in a block, in one thread, and only if nobody has it."""
 
 import importlib
+import importlib.util
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -22,6 +23,12 @@ def test_a_module_is_hidden_until_somebody_has_imported_it():
     with hidden("this"):
         assert importlib.import_module("this") is found
     assert sys.modules["this"] is found
+
+
+def test_a_look_for_a_hidden_module_fails_as_its_import_does():
+    with hidden("this"), pytest.raises(ModuleNotFoundError, match="No module named 'this'"):
+        importlib.util.find_spec("this")
+    assert importlib.util.find_spec("this").name == "this" and "this" not in sys.modules
 
 
 def test_a_module_is_hidden_from_no_other_thread():
