@@ -224,7 +224,14 @@ DATASETS = Registry("data set", "ddim_jax.data.datasets", check=partial(not_call
 TRANSFORMS = Registry("transform", None, "key, image, mask")
 READERS = Registry("reader", "ddim_jax.imageio.readers", check=_no_reader)
 WRITERS = Registry("writer", "ddim_jax.imageio.writers", check=_no_writer)
-METRICS = Registry("metric", "ddim_jax.metrics", "counts", "prediction, truth", "prediction, truth, *, pixel_mm")
+METRICS = Registry(
+    "metric",
+    "ddim_jax.metrics",
+    "counts",
+    "prediction, truth",
+    "counts, *, pixel_mm",
+    "prediction, truth, *, pixel_mm",
+)
 HYPOTHESIS_METRICS = Registry("metric of hypotheses", "ddim_jax.metrics", "hypotheses, annotators")
 ENSEMBLES = Registry("ensemble", "ddim_jax.aggregation.ensembles", check=partial(not_called_as, "samples, protocol"))
 

@@ -2,9 +2,9 @@
 
 A metric that is registered (`@register.metric("name")`) appears in every evaluation. It is a function of the pixel
 counts, `metric(counts: Counts) -> float`, or of two masks [H, W] of 0 and 1, `metric(prediction, truth) -> float`;
-further parameters have defaults. One in millimetres has a parameter `pixel_mm` as well, from row to row and from column
-to column, and is left out where that is not known. Its docstring says what it gives for empty masks; `metrics.json`
-holds that docstring. Metrics of several masks against several annotators are registered apart
+further parameters have defaults. One in millimetres, of either kind, has a parameter `pixel_mm` as well, from row to
+row and from column to column, and is left out where that is not known. Its docstring says what it gives for empty
+masks; `metrics.json` holds that docstring. Metrics of several masks against several annotators are registered apart
 (`ddim_jax.metrics.hypotheses`).
 """
 

@@ -29,17 +29,19 @@ def measure(
     values = {}
     for name, metric in METRICS.items():
         call = METRICS.call_of(metric)
-        if call == "counts":
-            values[name] = finite(name, metric(counts))
-        elif "pixel_mm" not in call:
-            values[name] = finite(name, metric(prediction, truth))
+        given = (counts,) if call.startswith("counts") else (prediction, truth)
+        if "pixel_mm" not in call:
+            values[name] = finite(name, metric(*given))
         elif pixel_mm is not None:
-            values[name] = finite(name, metric(prediction, truth, pixel_mm=pixel_mm))
+            values[name] = finite(name, metric(*given, pixel_mm=pixel_mm))
     return counts, values
 
 
 def measure_counts(counts: Counts) -> dict[str, float]:
-    """The registered metrics that are functions of pixel counts, by name; `ConfigError` as `finite`."""
+    """The registered metrics that are functions of pixel counts alone, by name; `ConfigError` as `finite`.
+
+    One in millimetres is not: the counts may be of several images, whose pixels differ in size.
+    """
     of_counts = ((name, metric) for name, metric in METRICS.items() if METRICS.call_of(metric) == "counts")
     return {name: finite(name, metric(counts)) for name, metric in of_counts}
 

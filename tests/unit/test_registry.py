@@ -196,13 +196,15 @@ def test_a_metric_is_called_as_its_parameters_without_a_default_say():
     right = {
         "counts": [lambda counts: 0, lambda counts, beta=2.0: 0, lambda counts, *, beta=2.0: 0, sum],
         "prediction, truth": [lambda p, t: 0, lambda p, t, tolerance=1: 0, lambda p, t, **more: 0],
+        "counts, *, pixel_mm": [lambda counts, pixel_mm: 0, lambda counts, beta=2.0, *, pixel_mm=None: 0],
         "prediction, truth, *, pixel_mm": [lambda p, t, pixel_mm: 0, lambda p, t, k=1, pixel_mm=None: 0],
     }
     for call, metrics in right.items():
         assert [METRICS.call_of(metric) for metric in metrics] == [call] * len(metrics)
-    wrong = [lambda: 0, lambda p, t, beta: 0, lambda counts, pixel_mm: 0, lambda p, t, *, beta: 0, 3, max]
+    wrong = [lambda: 0, lambda p, t, beta: 0, lambda pixel_mm: 0, lambda p, t, *, beta: 0, 3, max]
     for metric in wrong:
-        said = r"'odd' cannot be called as \(counts\) or \(prediction, truth\) or \(prediction, truth, \*, pixel_mm\): "
+        calls = ("counts", "prediction, truth", r"counts, \*, pixel_mm", r"prediction, truth, \*, pixel_mm")
+        said = "'odd' cannot be called as " + " or ".join(rf"\({call}\)" for call in calls) + ": "
         with pytest.raises(ConfigError, match=said):
             METRICS.register("odd")(metric)
     assert "odd" not in METRICS

@@ -293,11 +293,16 @@ def test_distances_in_millimetres_where_every_file_says_the_size_of_a_pixel(tmp_
         """The area in mm^2 of what was drawn."""
         return int(prediction.sum()) * pixel_mm[0] * pixel_mm[1]
 
+    @register.metric("counted_mm2")
+    def counted_mm2(counts, pixel_mm):
+        return (counts.true_positive + counts.false_positive) * pixel_mm[0] * pixel_mm[1]
+
     segmenter, source = hand_case()
     spaced = MemorySource([example._replace(pixel_mm=(0.5, 3.0)) for example in source.examples])
     metrics = evaluate(segmenter, spaced, tmp_path / "mm", split="test", figures=False)
     found = metrics["protocols"]["paper"]["per_image"]
-    assert found["area_mm2"]["mean"] == pytest.approx((4 + 0 + 1) * 1.5 / 3)
+    assert found["area_mm2"]["mean"] == found["counted_mm2"]["mean"] == pytest.approx((4 + 0 + 1) * 1.5 / 3)
+    assert "counted_mm2" not in metrics["protocols"]["paper"]["pooled"]
     assert metrics["metrics"]["area_mm2"] == "The area in mm^2 of what was drawn."
     # One row between the outlines of image a, none in b, the diagonal of 4 x 4 pixels in c.
     assert found["hd95"]["mean"] == pytest.approx((1 + math.sqrt(32)) / 3)
@@ -307,7 +312,7 @@ def test_distances_in_millimetres_where_every_file_says_the_size_of_a_pixel(tmp_
     mixed = MemorySource([*spaced.examples[:2], source.examples[2]])
     in_part = evaluate(segmenter, mixed, tmp_path / "mixed", split="test", figures=False)
     for metrics in (at_model, in_part):
-        assert not {"hd95_mm", "area_mm2"} & metrics["protocols"]["mean"]["per_image"].keys()
+        assert not {"hd95_mm", "area_mm2", "counted_mm2"} & metrics["protocols"]["mean"]["per_image"].keys()
     assert "1 of 3 files do not say the size of a pixel" in caplog.text
 
 
