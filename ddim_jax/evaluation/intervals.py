@@ -157,17 +157,16 @@ def _areas(
 def _interval(held: Sequence[bool], groups: Sequence[str]) -> tuple[float, float]:
     """The 95% interval of the share of images that hold, of groups no narrower than of as many images by themselves.
 
-    A bootstrap over groups has no width where all have the same share. So it is joined with the interval of Clopper and
-    Pearson: of the number of images or, where each group holds as a whole or not at all, of that of groups, which then
-    count as one image each.
+    A bootstrap over groups has no width where all have the same share, and next to none where nearly all hold. So it is
+    joined with the interval of Clopper and Pearson for as many trials as there are groups, of which the share of the
+    images holds: a number that need not be whole, in the form with the beta distribution. Counting images there as soon
+    as a group is divided would make the interval far narrower by one more image that does not hold.
     """
-    _, group = np.unique(groups, return_inverse=True)
-    shares = np.bincount(group, held) / np.bincount(group)
-    count = len(shares) if np.isin(shares, (0, 1)).all() else len(held)
-    successes = count * sum(held) / len(held)  # no whole number where groups differ in size
+    count = len(set(groups))
+    successes = count * sum(held) / len(held)
     low = stats.beta.ppf(0.025, successes, count - successes + 1) if successes > 0 else 0.0
     high = stats.beta.ppf(0.975, successes + 1, count - successes) if successes < count else 1.0
-    if len(shares) < len(held):
+    if count < len(held):
         bootstrap = bootstrap_interval(np.asarray(held, float), groups)
         low, high = min(low, bootstrap[0]), max(high, bootstrap[1])
     return low, high

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from scipy import stats
 
 from ddim_jax.data import Example
 from ddim_jax.evaluation import evaluate, summary_table
+from ddim_jax.evaluation.intervals import summarise_unlikeness
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import InputError
 
@@ -237,10 +239,45 @@ def test_groups_that_agree_count_as_one_image_each(segmenter, tmp_path):
 def test_groups_never_make_the_interval_narrower(segmenter, tmp_path):
     patients = [f"p{number // 3}" for number in range(30)]
     exact = stats.binomtest(20, 30).proportion_ci(0.95, method="exact")
-    assert interval(segmenter, tmp_path, [True, True, False] * 10, patients) == pytest.approx((exact.low, exact.high))
+    low, high = interval(segmenter, tmp_path, [True, True, False] * 10, patients)
+    assert low < exact.low and high > exact.high
+    # 20/3 of ten patients, between 6 and 7 of ten.
+    six, seven = (stats.binomtest(k, 10).proportion_ci(0.95, method="exact") for k in (6, 7))
+    assert six.low < low < seven.low and six.high < high < seven.high
     low, high = interval(segmenter, tmp_path, [True] * 29 + [False], patients)
-    assert low == pytest.approx(stats.binomtest(29, 30).proportion_ci(0.95, method="exact").low) and high == 1
+    assert low < stats.binomtest(29, 30).proportion_ci(0.95, method="exact").low and high == 1
     # One patient of 21 images that do not hold, nine of one that do: 9 of 30, of which ten groups are 3 of 10.
     low, high = interval(segmenter, tmp_path, [False] * 21 + [True] * 9, ["p"] * 21 + patients[:27:3])
     exact = stats.binomtest(3, 10).proportion_ci(0.95, method="exact")
     assert low <= exact.low and high >= exact.high
+
+
+def share_of_unlike(unlike, groups):
+    """The interval of the share of images that are unlike, as `metrics.json` has it."""
+    results = [SimpleNamespace(descriptor=2.0 * one, group=group) for one, group in zip(unlike, groups, strict=True)]
+    found = summarise_unlikeness(results, SimpleNamespace(unlikeness=lambda descriptor: descriptor), "")
+    assert found["share"] == np.mean(unlike)
+    return found["low"], found["high"]
+
+
+def test_one_more_slice_that_does_not_hold_never_makes_the_interval_narrower():
+    """20 volumes of 100 slices; p^20 = 0.025 where all of them hold."""
+    volumes = [f"v{number // 100}" for number in range(2000)]
+    found = [share_of_unlike([False] * count + [True] * (2000 - count), volumes) for count in (0, 1, 2, 50, 100)]
+    lows, highs = zip(*found, strict=True)
+    assert found[0] == (pytest.approx(0.025 ** (1 / 20)), 1) and sorted(lows, reverse=True) == list(lows)
+    assert lows[1] == pytest.approx(lows[0], abs=0.001) and lows[1] < lows[0]
+    widths = [high - low for low, high in found]
+    assert sorted(widths) == widths and min(highs) > 0.998
+    # 100 slices are a volume: 19 of 20.
+    assert lows[4] == pytest.approx(stats.binomtest(19, 20).proportion_ci(0.95, method="exact").low)
+
+
+def test_a_part_of_a_group_that_holds_counts_as_part_of_a_trial():
+    """Half of one group: the 0.025-quantile of Beta(1/2, 3/2), whose distribution function is known, and its mirror."""
+    low, high = share_of_unlike([True, False] * 3, ["p"] * 6)
+    assert 2 / np.pi * (np.arcsin(np.sqrt(low)) + np.sqrt(low * (1 - low))) == pytest.approx(0.025)
+    assert high == pytest.approx(1 - low)
+    # Of images by themselves: P(X >= 2) = 3 p^2 - 2 p^3 and P(X <= 2) = 1 - p^3 of three.
+    low, high = share_of_unlike([True, True, False], "abc")
+    assert 3 * low**2 - 2 * low**3 == pytest.approx(0.025) and 1 - high**3 == pytest.approx(0.025)
