@@ -71,7 +71,6 @@ function fillAbout(run, viewers) {
     if (one.not_judged) rows.push(["Unlike images", `not judged: ${one.not_judged}`]);
     if (one.note) rows.push(["Trained on", one.note]);
     if (one.terms) rows.push(["Terms", one.terms]);
-    for (const note of one.notes) rows.push(["Note", named(note, run.files)]);
   }
   $("about").replaceChildren(...rows.flatMap(([name, text]) => [element("dt", name), element("dd", text)]));
 }
@@ -204,6 +203,7 @@ function fillFigures(asked) {
   const several = now.viewers.length > 1;
   let bounded = false;
   const warnings = [];
+  const notes = new Set(); // of the whole result, and the same of all networks
   const tables = now.viewers.map((viewer) => {
     const { network, shown } = viewer;
     const one = network.slices[shown.slice - 1];
@@ -214,11 +214,14 @@ function fillFigures(asked) {
       line.append(element("th", name, { scope: "row" }), element("td", text, main ? { class: "main" } : {}));
       table.append(line);
     };
+    const slices = network.slices.length;
     if (one.warning) warnings.push(several ? `${viewer.name}: ${one.warning}` : one.warning);
+    for (const note of network.notes) notes.add(named(note, now.run.files));
     for (const found of one.classes) {
       if (asked.structure && found.name !== asked.structure) continue;
       const where = one.area_at ? `, at the ${one.area_at}` : "";
-      row(`${network.classes.length > 1 ? found.name : "Area of the mask"}${where}`, area(found.area, one.pixel_mm2), true);
+      const whole = slices > 1 ? "Area in this slice" : "Area of the mask";
+      row(`${network.classes.length > 1 ? found.name : whole}${where}`, area(found.area, one.pixel_mm2), true);
       // They are of the mask, and of pictures like those of the calibration alone.
       if ("area_low" in found && !one.warning) {
         bounded = true;
@@ -229,6 +232,10 @@ function fillFigures(asked) {
       if (own !== null) row(`Area above ${asked.threshold.toFixed(2)}`, area(own, one.pixel_mm2), true);
     }
     row("Doubt", one.doubt.toFixed(3));
+    if (slices > 1) {
+      const most = network.slices.reduce((found, other, index) => (other.doubt > network.slices[found].doubt ? index : found), 0);
+      row("Largest doubt", `${network.slices[most].doubt.toFixed(3)}, slice ${most + 1}`);
+    }
     if (one.unlikeness !== null) row("Unlikeness", `${one.unlikeness.toPrecision(3)} (limit 1)`);
     row("Size", `${one.width} × ${one.height}`);
     const [down, across] = one.pixel_mm ?? [1, 1];
@@ -238,7 +245,8 @@ function fillFigures(asked) {
   const help = ["Doubt is the part of Dice that the mask is expected to miss: the larger, the more a person should look."];
   if (bounded) help.push("Interval and lowest Dice are made for images like those of the calibration, below; for others they can be wrong.");
   const said = warnings.map((text) => element("p", text, { class: "warning", role: "note" }));
-  $("figures").replaceChildren(...said, ...tables, ...help.map((text) => element("p", text, { class: "quiet" })));
+  const told = [...notes].map((text) => element("p", `Note: ${text}`, { role: "note" }));
+  $("figures").replaceChildren(...said, ...tables, ...told, ...help.map((text) => element("p", text, { class: "quiet" })));
 }
 
 // ---- events
