@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,4 +34,5 @@ sys.exit(pytest.main(["-v", "-p", "no:cacheprovider", "-k", {chosen!r}, *{[str(p
     environment = os.environ | {"MALLOC_PERTURB_": "165"}
     result = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "25 passed" in result.stdout and "skipped" not in result.stdout
+    passed = re.search(r"(\d+) passed", result.stdout)
+    assert passed and int(passed[1]) >= 25 and "skipped" not in result.stdout

@@ -51,7 +51,7 @@ def test_each_slice_has_its_own_window_until_one_is_chosen(tab, tmp_path):
     page.route(re.compile(r"/results/[\w-]+$"), lambda at: tell(at) if at.request.method == "GET" else at.continue_())
     page.set_input_files("#files", sorted((tmp_path / "in").iterdir()))
     shown(page)
-    assert page.text_content("#figures th") == "Area of the mask, at the detector"
+    assert page.text_content("#figures th") == "Area in this slice, at the detector"
 
     def expect(number, window):
         api.expect(page.locator("#slice-value")).to_have_text(f"{number} / 3")
