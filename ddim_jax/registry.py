@@ -162,7 +162,7 @@ def _origin(entry: object, place: str) -> str:
 
 
 def not_called_as(call: str, entry: object) -> str:
-    """What is wrong with a thing that is to be called with arguments of these names, by place; "" for nothing.
+    """Returns why a thing cannot be called with arguments of these names, by place; "" if it can.
 
     The arguments are those of the thing itself, not of what it wraps: a decorator such as
     `ddim_jax.aggregation.of_masks` changes them.

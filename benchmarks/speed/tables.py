@@ -99,7 +99,7 @@ def _of_many(row: Row, text: str) -> str:
 
 
 def growth(row: Row) -> str:
-    """What memory grows by, of a row of archive.json, in words."""
+    """Words the growth of memory with each image, of a row of archive.json."""
     return _of_many(row, f"{row['bytes_per_picture']:.1f} B an image")
 
 

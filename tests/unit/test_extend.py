@@ -53,7 +53,7 @@ def test_the_page_has_one_of_each(my_module):
 
 
 def test_its_ensembles_by_hand(my_module):
-    """Of the probabilities (.75, .4) and (.95, .1); the protocol's threshold is .5."""
+    """Fuses the probabilities (.75, .4) and (.95, .1); the protocol's threshold is .5."""
     registry.import_plugins((my_module,))
     samples = np.array([[[0.5, -0.2]], [[0.9, -0.8]]], np.float32)
     np.testing.assert_allclose(ensemble_probability(samples, PROTOCOLS["mean"], "highest"), [[0.95, 0.4]], atol=1e-6)

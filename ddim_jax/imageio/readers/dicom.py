@@ -135,7 +135,7 @@ def _all_masks(path: str, state: tuple[int, int], stack: DicomStack, labels: Lab
 
 
 def _whitening(header: "Dataset") -> str:
-    """What says that the smallest value is white."""
+    """Names the attribute by which the smallest value is white."""
     return "MONOCHROME1" if dicom.presentation_shape(header) is None else "of the PresentationLUTShape INVERSE"
 
 

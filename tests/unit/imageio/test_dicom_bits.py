@@ -1,4 +1,4 @@
-"""Which bits of what a DICOM file stores are its values."""
+"""The values of a DICOM file are taken from the bits that HighBit and BitsStored name."""
 
 import numpy as np
 import pydicom

@@ -170,7 +170,7 @@ def test_frames_that_the_header_does_not_count_are_not_left_out(tmp_path, syntax
     ],
 )
 def test_what_is_decoded_nowhere_is_refused_by_its_name(tmp_path, syntax, said):
-    """Of many frames as of one: they are not said to be too many, nor the stream to be damaged."""
+    """Many frames are refused as one is: they are not said to be too many, nor the stream to be damaged."""
     path = ct_slice(tmp_path / "x.dcm", HU, NumberOfFrames=3, PhotometricInterpretation="YBR_PARTIAL_420")
     file = pydicom.dcmread(path)
     file.PixelData = pydicom.encaps.encapsulate([b"\0\0\0\x18ftypmp42" + bytes(500)], has_bot=False)
