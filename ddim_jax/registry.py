@@ -16,7 +16,6 @@ import pkgutil
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from functools import partial
 from types import SimpleNamespace
 from typing import Generic, NoReturn, TypeVar
 
@@ -32,7 +31,8 @@ class Registry(Generic[T]):
       kind: what an entry is, in the singular, for messages: "sampler".
       folder: the package whose modules register this package's own entries; None: it has none.
       *calls: the ways to call an entry, of which each has one (`call_of`): names of arguments, those behind a "*" by
-        name. None given: not looked at.
+        name. None given: not looked at. Of one way alone, a thing that does not say how it is called, as some in C, is
+        taken.
       check: returns what is wrong with an entry, "" for nothing; None: not looked at.
     """
 
@@ -107,6 +107,8 @@ class Registry(Generic[T]):
         try:
             self.call_of(entry)
         except (TypeError, ValueError) as error:
+            if isinstance(error, ValueError) and len(self._calls) == 1:
+                return
             calls = " or ".join(f"({call})" for call in self._calls)
             raise ConfigError(f"{place}: the {self.kind} {name!r} cannot be called as {calls}: {error}") from error
 
@@ -162,13 +164,9 @@ def _origin(entry: object, place: str) -> str:
 
 
 def not_called_as(call: str, entry: object) -> str:
-    """Returns why a thing cannot be called with arguments of these names, by place; "" if it can.
-
-    The arguments are those of the thing itself, not of what it wraps: a decorator such as
-    `ddim_jax.aggregation.of_masks` changes them.
-    """
+    """Returns why a thing cannot be called with arguments of these names, by place; "" if it can."""
     try:
-        inspect.signature(entry, follow_wrapped=False).bind(*call.split(", "))
+        inspect.signature(entry).bind(*call.split(", "))
     except TypeError as error:
         return f"cannot be called as ({call}): {error}"
     except ValueError:  # some functions of other languages do not say how they are called
@@ -220,7 +218,7 @@ SAMPLERS = Registry(
     "denoise, noise, schedule, options, *, prediction, key, return_trajectory",
 )
 LOSSES = Registry("loss", "ddim_jax.diffusion.mask_losses", "logits, x0, labels")
-DATASETS = Registry("data set", "ddim_jax.data.datasets", check=partial(not_called_as, "split, options"))
+DATASETS = Registry("data set", "ddim_jax.data.datasets", "split, options")
 TRANSFORMS = Registry("transform", None, "key, image, mask")
 READERS = Registry("reader", "ddim_jax.imageio.readers", check=_no_reader)
 WRITERS = Registry("writer", "ddim_jax.imageio.writers", check=_no_writer)
@@ -233,7 +231,7 @@ METRICS = Registry(
     "prediction, truth, *, pixel_mm",
 )
 HYPOTHESIS_METRICS = Registry("metric of hypotheses", "ddim_jax.metrics", "hypotheses, annotators")
-ENSEMBLES = Registry("ensemble", "ddim_jax.aggregation.ensembles", check=partial(not_called_as, "samples, protocol"))
+ENSEMBLES = Registry("ensemble", "ddim_jax.aggregation.ensembles", "samples, protocol")
 
 
 class _Register(SimpleNamespace):

@@ -29,6 +29,7 @@ def of_masks(fuse: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray, 
         masks = [threshold_mask(protocol.probability(one[np.newaxis]), protocol.threshold) for one in samples]
         return fuse(np.stack(masks))
 
+    del ensemble.__wrapped__  # which takes other arguments
     ensemble.threshold, ensemble.of_masks = 0.5, fuse
     return ensemble
 

@@ -100,7 +100,11 @@ def summary_table(metrics: dict[str, Any]) -> Table:
         table.add_row(f"dice, {escape(one)}", *map(_cell, values))
     if volumes := metrics.get("volumes"):  # files of earlier versions do not say them
         found = [metrics["protocols"][name]["per_volume"]["dice"] for name in protocols]
-        table.add_row(f"dice, {volumes} volume{'s' * (volumes > 1)}", *map(_cell, found))
+        of_volumes = f"{volumes} volume{'s' * (volumes > 1)}"
+        table.add_row(f"dice, {of_volumes}", *map(_cell, found))
+        for one in metrics["protocols"]["mean"].get("classes", ()):
+            values = [metrics["protocols"][name]["classes"][one]["per_volume"]["dice"] for name in protocols]
+            table.add_row(f"dice, {escape(one)}, {of_volumes}", *map(_cell, values))
     table.add_row("dice, pooled", *(f"{metrics['protocols'][name]['pooled']['dice']:.4f}" for name in protocols))
     hypotheses = metrics.get("hypotheses") or {"per_image": {}}  # of one truth, and of earlier versions, there are none
     for measure, value in hypotheses["per_image"].items():

@@ -44,7 +44,7 @@ class Calibrated(NamedTuple):
       temperature: fitted to the same images (`ddim_jax.metrics.scale_probability`); the bounds do not use it.
       about: where it comes from: "dataset", "split", "images" and "ids_sha256" of the images, "pixels_sha256" of their
         pixels (not in those of an earlier version), and "groups", the number of their groups, where there are fewer.
-      doubt: the scale at which the doubt of the same images is what they miss of Dice, on average
+      doubt: the scale at which the doubt of the same images' masks is what they miss of Dice, on average
         (`ddim_jax.metrics.fit_doubt`); None of a calibration that an earlier version made.
     """
 

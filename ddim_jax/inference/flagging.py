@@ -72,24 +72,19 @@ def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]],
       InputError: the share is out of range.
     """
     share = check_share(share)
-    rows = [
-        (tuple(record.get(field) for field in (*_FIELDS, _VOLUME)), record.get("bounds", {}))
-        for record in records
-        if has_doubt(record)
-    ]
-    rows.sort(key=lambda row: (-row[0][2], row[0][0]))
-    count = math.ceil(share * len(rows))
-    unlike = _FIELDS.index("unlikeness")
-    flagged = rows[:count] + [row for row in rows[count:] if is_unlike(row[0][unlike])]
-    volumes = (_VOLUME,) if any(row[0][-1] is not None for row in rows) else ()
-    classes = max((tuple(bounds) for _, bounds in rows), key=len, default=())
+    records = [record for record in records if has_doubt(record)]
+    fields = (*_FIELDS, _VOLUME) if any(_VOLUME in record for record in records) else _FIELDS
+    records.sort(key=lambda record: (-record["doubt"], record["name"]))
+    count = math.ceil(share * len(records))
+    flagged = records[:count] + [record for record in records[count:] if is_unlike(record.get("unlikeness"))]
+    classes = max((tuple(record.get("bounds", {})) for record in records), key=len, default=())
     columns = [(name, field) for name in classes for field in Bounds._fields]
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         titles = (field if len(classes) == 1 else f"{name}_{field}" for name, field in columns)
-        writer.writerow(("rank", *_FIELDS, *volumes, *titles))
-        for rank, ((name, picture, *numbers), bounds) in enumerate(flagged, start=1):
-            numbers = numbers[: len(numbers) - 1 + len(volumes)]
-            numbers += [bounds.get(one, {}).get(field) for one, field in columns]
+        writer.writerow(("rank", *fields, *titles))
+        for rank, record in enumerate(flagged, start=1):
+            name, picture, *numbers = (record.get(field) for field in fields)
+            numbers += [record.get("bounds", {}).get(one, {}).get(field) for one, field in columns]
             writer.writerow((rank, spreadsheet_cell(name), spreadsheet_cell(picture), *numbers))
     return len(flagged)

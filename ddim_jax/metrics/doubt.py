@@ -99,7 +99,7 @@ def scale_doubt(doubt: ArrayLike, odds: float) -> np.ndarray:
     Raises:
       ValueError: a doubt is not in [0, 1], or the factor is not above 0 and finite.
     """
-    doubt = check_share("doubt", doubt)
+    doubt = check_unit_interval("doubt", doubt)
     check_factor("odds", odds)
     return odds * doubt / (1 + (odds - 1) * doubt)
 
@@ -124,7 +124,8 @@ def fit_doubt(doubts: ArrayLike, drawn: ArrayLike, missed: ArrayLike) -> DoubtSc
     """
     from scipy.optimize import brentq  # not at the head: few need it, and it takes long to import
 
-    doubts, missed, drawn = check_share("doubts", doubts), check_share("missed", missed), np.asarray(drawn, bool)
+    doubts, missed = check_unit_interval("doubts", doubts), check_unit_interval("missed", missed)
+    drawn = np.asarray(drawn, bool)
     wrong = (~drawn & (missed > 0)).sum(axis=0)
     of_empty = tuple(((wrong + 1) / ((~drawn).sum(axis=0) + 2)).tolist())
     if not drawn.any():
@@ -139,7 +140,7 @@ def fit_doubt(doubts: ArrayLike, drawn: ArrayLike, missed: ArrayLike) -> DoubtSc
     return DoubtScale(float(np.exp(brentq(difference, low, high))), of_empty)
 
 
-def check_share(name: str, values: ArrayLike) -> np.ndarray:
+def check_unit_interval(name: str, values: ArrayLike) -> np.ndarray:
     """The values as float64; raises ValueError where one is not in [0, 1], NaN included."""
     values = np.asarray(values, np.float64)
     wrong = values[~((values >= 0) & (values <= 1))]

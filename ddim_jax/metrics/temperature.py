@@ -8,7 +8,7 @@ probability is scaled against all else, with one T.
 import numpy as np
 
 from ddim_jax.metrics.calibration import BINS, Calibration, bin_numbers
-from ddim_jax.metrics.doubt import check_factor, check_share
+from ddim_jax.metrics.doubt import check_factor, check_unit_interval
 
 _LARGEST, _STEP = 10.0, 0.05
 _GRID = np.linspace(-_LARGEST, _LARGEST, round(2 * _LARGEST / _STEP) + 1)
@@ -52,7 +52,7 @@ def scale_probability(probability: np.ndarray, temperature: float) -> np.ndarray
     """
     from scipy.special import expit, logit  # not at the head: few need it, and it takes long to import
 
-    probability = check_share("probability", probability)
+    probability = check_unit_interval("probability", probability)
     check_factor("temperature", temperature)
     with np.errstate(divide="ignore"):
         return expit(logit(probability) / temperature).astype(np.float32)

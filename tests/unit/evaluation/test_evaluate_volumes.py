@@ -48,6 +48,16 @@ def test_dice_of_whole_volumes_by_hand(tmp_path, caplog):
     assert cells[labels.index("dice, 2 volumes")] == "1.0000 \\[-]"
 
 
+def test_the_screen_has_the_volumes_of_each_class(tmp_path):
+    metrics = evaluate(*volumes_case(), tmp_path, split="test", figures=False)
+    for number, protocol in enumerate(metrics["protocols"].values()):
+        of_class = {"dice": {"mean": 0.25 + number / 2, "low": 0.25, "high": 1.0}}
+        protocol["classes"] = {"lung": {"per_image": protocol["per_image"], "per_volume": of_class}}
+    labels, *cells = (list(column.cells) for column in summary_table(metrics).columns)
+    row = labels.index("dice, lung, 2 volumes")
+    assert sorted(column[row] for column in cells[:2]) == ["0.2500 \\[0.2500, 1.0000]", "0.7500 \\[0.2500, 1.0000]"]
+
+
 def test_the_interval_is_over_patients_where_these_are_fewer(tmp_path):
     segmenter, source = volumes_case()
     source.groups = ("ann",) * 4 + ("x", "p")
