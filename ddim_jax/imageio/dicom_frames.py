@@ -41,11 +41,11 @@ def read_frame(path: str | os.PathLike, header: "Dataset", index: int) -> np.nda
         plain = inflated(file, path) if str(syntax) == DEFLATED.decode() else file
         if header.original_encoding[0] != syntax.is_implicit_VR:  # which the library sees only where it reads all
             plain = library("pydicom").dcmread(plain)
-        as_said = {
-            "photometric_interpretation": str(header.PhotometricInterpretation)
-        }  # in the file perhaps lower-case
+        colours = str(header.PhotometricInterpretation)  # in the file perhaps lower-case
         try:
-            stored = pixels.pixel_array(plain, index=index, correct_unused_bits=not unused, **as_said)
+            stored = pixels.pixel_array(
+                plain, index=index, correct_unused_bits=not unused, photometric_interpretation=colours
+            )
         except (NotImplementedError, RuntimeError):
             # Of a damaged frame too; but then the libraries are there.
             needed = _PLUGINS.get(str(syntax))
