@@ -1,8 +1,8 @@
 """The benchmark against PyTorch: python -m benchmarks.speed --suite cpu|gpu|small [--quick]
 
 Writes benchmarks/results/<suite>.json after every case; `python -m benchmarks.render` puts the tables into the pages.
-Needs the extra `bench` (pip install 'ddim_jax[bench]'). Exit status 1 if a side disagreed, or could
-not be run where it should.
+Needs the extra `bench` (pip install '.[bench]' in a checkout). Exit status 1 if a side disagreed, or could not be run
+where it should.
 """
 
 import argparse

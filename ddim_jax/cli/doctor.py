@@ -14,7 +14,7 @@ from pathlib import Path
 
 import ddim_jax
 from ddim_jax.runtime.cache_folder import cache_folder
-from ddim_jax.runtime.errors import CheckpointError, InputError, report_input_errors
+from ddim_jax.runtime.errors import CheckpointError, InputError, install_command, report_input_errors
 from ddim_jax.runtime.once import saying_once
 from ddim_jax.runtime.printable import Parser, printable
 from ddim_jax.runtime.values import words
@@ -147,11 +147,7 @@ def _devices() -> Iterator[Line]:
     if devices[0].platform == "cpu":
         yield "cores", str(_cores()), ""
         if shutil.which("nvidia-smi"):
-            yield (
-                "GPU",
-                "there is an NVIDIA driver, but JAX uses the CPU",
-                "pip install '.[cuda12]' in a checkout of ddim_jax",
-            )
+            yield "GPU", "there is an NVIDIA driver, but JAX uses the CPU", install_command("cuda12")
 
 
 def _cores() -> int:

@@ -20,7 +20,7 @@ from ddim_jax.cli.arguments import (
 )
 from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.inference.segmenter import Segmenter
-from ddim_jax.runtime.errors import InputError, report_input_errors
+from ddim_jax.runtime.errors import InputError, install_command, report_input_errors
 from ddim_jax.runtime.printable import Parser
 from ddim_jax.sampling_options import whole
 
@@ -108,7 +108,7 @@ def run(options: argparse.Namespace) -> int:
             from ddim_jax.serve.limits import Limits
             from ddim_jax.serve.segmenting import Network
         except ImportError as error:
-            raise InputError(f"{error.name} is not installed; pip install 'ddim_jax[serve]'") from error
+            raise InputError(f"{error.name} is not installed; {install_command('serve')}") from error
         cache = begin()
         logging.set_verbosity(logging.INFO)
         find_device()

@@ -15,7 +15,7 @@ import numpy as np
 from jax import export as jax_export
 
 from ddim_jax.export.program import OUTPUTS, Program
-from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.errors import InputError, install_command
 from ddim_jax.runtime.hidden import hidden
 
 ABOUT = "ddim_jax"
@@ -52,9 +52,7 @@ def needed(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise InputError(
-            f"{module} cannot be imported ({error}); install it with: pip install 'ddim_jax[{extra}]'"
-        ) from error
+        raise InputError(f"{module} cannot be imported ({error}); {install_command(extra)}") from error
 
 
 def openvino() -> Any:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from ddim_jax.imageio.archives import open_binary
 from ddim_jax.imageio.dicom_bounds import DEFLATED, Bounded, Deflated, inflated_in_memory
 from ddim_jax.imageio.images import MAX_PIXELS
-from ddim_jax.runtime.errors import DataError, InputError
+from ddim_jax.runtime.errors import DataError, InputError, install_command
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -53,7 +53,7 @@ def library(name: str) -> Any:
     try:
         module = importlib.import_module(name)
     except ImportError as error:
-        raise InputError(f"{name.partition('.')[0]} is not installed; pip install 'ddim_jax[clinic]'") from error
+        raise InputError(f"{name.partition('.')[0]} is not installed; {install_command('clinic')}") from error
     for package in ("pydicom", "highdicom", "nibabel"):  # which quote what they find odd in a header, such as a name
         logging.getLogger(package).setLevel(logging.CRITICAL)
         warnings.filterwarnings("ignore", module=rf"{package}\b.*")

@@ -49,6 +49,11 @@ class InUseError(InputError):
     exit_status = TRY_AGAIN
 
 
+def install_command(extra: str) -> str:
+    """The command that installs an extra of this package, and the place to give it: the package is on no index."""
+    return f"pip install '.[{extra}]' in a checkout of ddim_jax"
+
+
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _MENDABLE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.EIO, *_FULL),

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-pytest.importorskip("torch", reason="the benchmark needs PyTorch: pip install 'ddim_jax[bench]'")
+pytest.importorskip("torch", reason="the benchmark needs PyTorch: pip install '.[bench]'")
 
 from safetensors.numpy import load_file, save_file
 

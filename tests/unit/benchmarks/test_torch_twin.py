@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="the comparison needs PyTorch: pip install 'ddim_jax[bench]'")
+torch = pytest.importorskip("torch", reason="the comparison needs PyTorch: pip install '.[bench]'")
 
 from benchmarks.speed.cases import Case, suite_cases  # noqa: E402
 from benchmarks.speed.inputs import draw_inputs as inputs_of  # noqa: E402

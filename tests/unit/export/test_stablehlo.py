@@ -141,7 +141,7 @@ def test_a_library_that_is_missing_and_a_network_that_it_cannot_convert(tmp_path
         raise NotImplementedError("no plugin for 'erf_inv'\nand more")
 
     monkeypatch.setitem(sys.modules, "jax2onnx", None)
-    with pytest.raises(InputError, match=r"jax2onnx cannot be imported .*pip install 'ddim_jax\[export\]'"):
+    with pytest.raises(InputError, match=r"jax2onnx cannot be imported .*; pip install '\.\[export\]' in a checkout"):
         exported(tmp_path / "a.onnx", network(MixesNoise(), {}), kind="onnx")
     monkeypatch.setitem(sys.modules, "jax2onnx", types.SimpleNamespace(to_onnx=cannot))
     with pytest.raises(

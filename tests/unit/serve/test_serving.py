@@ -187,4 +187,5 @@ def test_a_missing_extra_is_named(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(SystemExit, match="2"):
         command.run(command.parse_arguments(None, ["--ckpt", "A"]))
-    assert "error: uvicorn is not installed; pip install 'ddim_jax[serve]'" in capsys.readouterr().err
+    told = "error: uvicorn is not installed; pip install '.[serve]' in a checkout of ddim_jax"
+    assert told in capsys.readouterr().err
