@@ -100,7 +100,8 @@ SCHEMA: dict[str, Any] = {
         "allow_damaged": Field(
             bool,
             False,
-            "read JPEG data with a hole or no end, and fax codes, as far as they go, and name the files; false: refuse",
+            "read JPEG data with a hole or no end, and CCITT (fax) compression of which missing rows cannot be "
+            "detected, as far as they go, and name the files; false: refuse",
             added=True,
         ),
         "augmentation": Field(

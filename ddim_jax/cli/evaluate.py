@@ -68,8 +68,8 @@ def parse_arguments(about: str | None) -> argparse.Namespace:
     parser.add_argument(
         "--allow-damaged",
         action="store_true",
-        help="score images whose JPEG data have a hole or no end, or whose fax codes may lack rows, and name them, "
-        "instead of refusing them",
+        help="score images whose JPEG data have a hole or no end, or of CCITT (fax) compression of which missing rows "
+        "cannot be detected, and name them, instead of refusing them",
     )
     parser.add_argument(
         "--annotators",

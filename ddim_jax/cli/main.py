@@ -152,7 +152,7 @@ EXPORT = """Writes a checkpoint as one program that segments without this packag
   %(prog)s --ckpt RUN --format onnx --output model.onnx
 
 It takes normalised images and noise and gives probability, uncertainty and mask; config and calibration are in its
-metadata. The page "Take a network elsewhere" of the documentation has programs of 30 lines that run it.
+metadata. The page "Take a network elsewhere" of the documentation has a program that runs it.
 """
 
 

@@ -23,7 +23,10 @@ from ddim_jax.runtime.signals import StopRequest
 from ddim_jax.schema import SCHEMA
 from ddim_jax.training import train
 
-NEED_LESS = "Raise train.accumulate, set model.overrides.remat, or lower data.image_size or train.batch_size."
+NEED_LESS = (
+    "Raise train.accumulate, lower data.image_size or train.batch_size, or set model.overrides.remat, which "
+    "lightweight_ddim, ddim and medsegdiff have."
+)
 
 
 def run(request: StopRequest, description: str) -> NoReturn:

@@ -56,8 +56,8 @@ class ReadOptions(NamedTuple):
         CT) or the stored values of a file with 16 bits a channel; what lies below is black, above white. None: the
         file's own window, or a robust range of its values. Files of 8 bits have no window.
       invert: images are stored inverted, white as the smallest value: reading inverts them.
-      allow_damaged: read JPEG data with a hole or a missing end, and fax codes that may lack rows, as far as that
-        goes, with a note; else an error.
+      allow_damaged: read JPEG data with a hole or a missing end, and CCITT (fax) compression of which missing rows
+        cannot be detected, as far as that goes, with a note; else an error.
     """
 
     window: tuple[float, float] | None = None

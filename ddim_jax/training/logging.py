@@ -63,7 +63,8 @@ class Reporter:
     """Writes the numbers of a run where people look for them; used as a context manager, by process 0 alone.
 
     `metrics.jsonl` has one JSON object a line: {"step", "loss", "learning_rate", "gradient_norm", "images_per_second"}
-    for training (means since the last such line; no speed where nothing was timed), {"step", "validation_loss",
+    for training, every train.log_every steps, at each checkpoint and at a stop (the rate of the last step, the others
+    means since the last such line; no speed where nothing was timed), and {"step", "validation_loss",
     "validation_dice"} for validation. Lines of steps that a resumed run will do again are removed when it starts; where
     others cannot be read, the file as it was is kept as metrics.jsonl.damaged.
 
