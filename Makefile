@@ -60,7 +60,7 @@ bench-gpu: $(VENV)/installed-bench
 	$(RUN) -m benchmarks.speed --suite gpu
 	$(RUN) -m benchmarks.render
 
-# The comparison of the four systems; DATA lists data sets in the folder layout, by the directories they lie in.
+# The comparison of the systems; DATA lists data sets in the folder layout, by the directories they lie in.
 # MedSegDiff takes 5000 evaluations for an image and is scored on 15 images; the page Results has all on the same 15.
 table1-cpu: data-given $(VENV)/installed-bench kernels
 	$(RUN) -m benchmarks.quality.table1 --data $(DATA) --budget 360 --size 64 --seeds 1 --limit medsegdiff=15

@@ -1,8 +1,8 @@
-"""The best found so far for CPUs: the mask in one step, the image in its four mirror images, 4 evaluations in all.
+"""Few evaluations on a CPU: the mask in one step, the image in its four mirror images, 4 evaluations in all.
 
 What differs from small_x0, and what each change brought on the validation split, stands in
-docs/explanation/few_steps.md. Names no data: configs/demo.py, folder.py and table1.py build on it, and any field can be
-set on the command line:
+docs/explanation/few_steps.md. Names no data: configs/demo.py, folder.py (the recommended one, with trunk_ddim) and
+table1.py build on it, and any field can be set on the command line:
 python train.py --config configs/fast.py --config.data.name=folder --config.data.root=DIR --config.train.steps=5190
 """
 

@@ -1,7 +1,8 @@
 """Your own images on a GPU: the paper's lightweight network at 256 x 256 in bfloat16, predicting the mask itself.
 
 Command: python train.py --config configs/folder_gpu.py --config.data.root=DIR
-Expected: a test Dice of .956 on 100 chest X-rays after training on 416 (docs/explanation/results.md).
+Expected: a test Dice of .956 on 100 chest X-rays after training on 416, by version 0.1.0 with evaluate.py --no-flips
+  --resolution model: docs/results/README.md.
 What fast.py adds (later timesteps, shuffled groups) was tried on small networks alone and is not in this.
 Cost: 9 minutes on one H100 80GB, 5 of them training, most of the rest compilation. On several GPUs train.batch_size has
   to be a multiple of their number.

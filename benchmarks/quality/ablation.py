@@ -2,7 +2,7 @@
 
 python -m benchmarks.quality.ablation --change FIELD=VALUE --data FOLDER... [--system NAME] [--steps N] [--seeds N...]
 
-FIELD is one of the config, as `model.overrides.attention=dual`. Each FOLDER has images, masks and a splits.csv. Both
+FIELD is one of the config, as `train.adversarial_epsilon`. Each FOLDER has images, masks and a splits.csv. Both
 sides: configs/folder.py, the same steps, seeds, images and augmentation. The validation split picks the checkpoint,
 and a change is chosen by it; the test split is scored once for each row. Both are scored at each image's own size.
 Writes docs/results/ablations.json; `python -m benchmarks.render` puts the table into the pages. A run that is there
@@ -170,7 +170,7 @@ _COLUMNS: Columns = {
 def create_parser() -> argparse.ArgumentParser:
     """The parser of the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--change", required=True, metavar="FIELD=VALUE", help="model.overrides.attention=dual")
+    parser.add_argument("--change", required=True, metavar="FIELD=VALUE", help="train.adversarial_epsilon=0.0078")
     parser.add_argument("--data", nargs="+", required=True, type=Path, metavar="FOLDER", help="with splits.csv")
     parser.add_argument("--rotation", type=float, default=20.0, metavar="DEGREES", help="180 where no side is up")
     parser.add_argument("--repeats", type=int, default=15, metavar="N", help="turns of the timing (%(default)s)")

@@ -1,4 +1,4 @@
-"""The four systems, trained under one budget of time and scored on the same images: the paper's Table 1.
+"""The systems of configs/table1.py, trained under one budget of time and scored on the same images, as in Table 1.
 
 python -m benchmarks.quality.table1 --data ROOT... --budget SECONDS --size N [--systems ...] [--config.FIELD=VALUE ...]
 
