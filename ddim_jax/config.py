@@ -38,6 +38,12 @@ from ddim_jax.schema import SCHEMA
 _NO_DIFFUSION = ("diffusion.", "sample.sampler")
 """Fields that a network without diffusion has no value for, but the loss where that is chosen."""
 
+_BELONGS = {
+    "train.adversarial_share": "train.adversarial_epsilon",
+    "train.unlabelled_weight": "data.unlabelled",
+}
+"""Fields that do nothing without another one."""
+
 
 def create_config() -> ConfigDict:
     """The base of every config: the paper's setting, with a section of `systems` for every network that there is.
@@ -86,6 +92,7 @@ def resolve_config(config: Any) -> dict[str, Any]:
     if isinstance(data, Mapping) and is_whole(data.get("crop"), 1):
         plain["data"] = plain["data"] | {"image_size": data["crop"]}
     check_config(plain)
+    _refuse_unused(plain)
     labels = Labels.from_config(plain["data"])
     try:
         parse_segments(plain["data"]["segments"], labels.class_names)
@@ -127,7 +134,7 @@ def check_config(config: Mapping[str, Any]) -> None:
     if (train["steps"] > 0) == (train["epochs"] > 0):
         raise ConfigError(
             f"train.steps is {train['steps']} and train.epochs is {train['epochs']}; expected one of them above 0, "
-            "the other 0" + (": add --config.train.epochs=0" if train["steps"] > 0 else "")
+            "the other 0" + (": add --config.train.epochs=0 or --config.train.steps=0" if train["steps"] > 0 else "")
         )
     length = train["schedule_steps"] or train["steps"]
     if length and train["warmup_steps"] >= length:
@@ -150,7 +157,8 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise ConfigError(str(error)) from error
     model = spec.create(about["preset"], about["overrides"], labels.channels)
     if data["image_size"] % model.size_multiple:
-        raise ConfigError(f"data.image_size is {data['image_size']}; expected a multiple of {model.size_multiple}")
+        field = "data.crop" if data["crop"] else "data.image_size"  # which is that of the crops
+        raise ConfigError(f"{field} is {data['image_size']}; expected a multiple of {model.size_multiple}")
     spec.process.create(**config["diffusion"])
 
 
@@ -226,6 +234,18 @@ def override_fields() -> dict[str, Field]:
             if fields.setdefault(name, field).type is not field.type:
                 fields[name] = dataclasses.replace(field, type=object)
     return fields
+
+
+def _refuse_unused(config: Mapping[str, Any]) -> None:
+    """Refuses a field that was set and does nothing, since the one that it belongs to was not.
+
+    Raises:
+      ConfigError: names both.
+    """
+    for name, needed in _BELONGS.items():
+        value, default = value_at(config, name), value_at(SCHEMA, name).default
+        if value != default and not value_at(config, needed):
+            raise ConfigError(f"{name} is {value} and {needed} is not set; set it, or leave {name} at {default}")
 
 
 def _system(name: str) -> ConfigDict:

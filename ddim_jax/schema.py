@@ -16,6 +16,7 @@ from ddim_jax.data.generated import COUNTS, MOST
 from ddim_jax.diffusion import PREDICTIONS, SCHEDULES
 from ddim_jax.diffusion.losses import LossNames
 from ddim_jax.diffusion.process import LOSS_WEIGHTS
+from ddim_jax.diffusion.schedule import MOST_TIMESTEPS
 from ddim_jax.fields import Field
 from ddim_jax.registry import DATASETS, ENSEMBLES, MODELS, SAMPLERS, TRANSFORMS
 
@@ -41,7 +42,7 @@ SCHEMA: dict[str, Any] = {
         "timestep_power": Field(
             float, help="timesteps are drawn with a density of t^(this - 1): 1 is uniform", low=1, of_model=True
         ),
-        "num_train_timesteps": Field(int, help="timesteps of the process", low=1, high=10**5, of_model=True),
+        "num_train_timesteps": Field(int, help="timesteps of the process", low=1, high=MOST_TIMESTEPS, of_model=True),
         "noise_schedule": Field(str, help="cosine is without the betas", choices=SCHEDULES, of_model=True),
         "beta_start": Field(float, help="first beta of the linear schedule", above=0, below=1, of_model=True),
         "beta_end": Field(float, help="last beta of the linear schedule", above=0, below=1, of_model=True),
@@ -184,7 +185,14 @@ SCHEMA: dict[str, Any] = {
     },
     "train": {
         "batch_size": Field(int, 20, "examples of a step, on all devices together", low=1, high=2**20),
-        "accumulate": Field(int, 1, "parts of a batch: less memory, more time", low=1, high=2**20),
+        "accumulate": Field(
+            int,
+            1,
+            "parts of a batch: less memory, more time; the same up to rounding, but for dropout",
+            low=1,
+            high=2**20,
+            resume="free",
+        ),
         "steps": Field(int, 0, "length of the run; 0 to count in epochs", low=0, high=_MANY, resume="length"),
         "epochs": Field(
             float,

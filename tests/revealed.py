@@ -31,7 +31,8 @@ class Nothing(nn.Module):
 class Reveals:
     """Stands in for the diffusion process; draws timesteps of 0 .. 999."""
 
-    labels = Labels()
+    def __init__(self, labels):
+        self.labels = labels
 
     def draw_timesteps(self, key, shape):
         return jax.random.randint(key, shape, 0, 1000)
@@ -48,12 +49,12 @@ class Reveals:
 
 
 @functools.cache  # traced once for all steps
-def training_step(batch, devices, seed, augmentation, **more):
+def training_step(batch, devices, seed, augmentation, labels=Labels(), **more):
     """(the training step, its optimiser, its mesh)"""
     mesh = data_mesh(batch, devices)
     optimiser = optax.sgd(-float(batch))  # undoes the mean over the batch; exact where that is a power of two
     train_step = make_train_step(
-        Nothing(), Reveals(), optimiser, mesh, seed=seed, ema_decay=0.0, augmentation=augmentation, **more
+        Nothing(), Reveals(labels), optimiser, mesh, seed=seed, ema_decay=0.0, augmentation=augmentation, **more
     )
     return train_step, optimiser, mesh
 

@@ -17,7 +17,7 @@ import numpy as np
 import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from ddim_jax.runtime.atomic import atomic_path
+from ddim_jax.runtime.atomic import atomic_path, check_place
 from ddim_jax.runtime.errors import CheckpointError, InputError
 from ddim_jax.runtime.values import is_whole
 
@@ -108,7 +108,7 @@ def write_packed(
 
 
 def check_output(path: Path) -> None:
-    """Refuses to write a file of packed weights under another suffix, or over anything.
+    """Refuses to write a file of packed weights under another suffix, over anything, or where it cannot be written.
 
     Raises:
       InputError: says which.
@@ -117,6 +117,7 @@ def check_output(path: Path) -> None:
         raise InputError(f"{path}: packed weights end in {SUFFIX}; choose such a name")
     if path.is_symlink() or path.exists():
         raise InputError(f"{path}: is there already and is not written over; remove it or choose another name")
+    check_place(path.parent)
 
 
 def read_packed(path: Path, require_sha256: str | None = None) -> Packed:

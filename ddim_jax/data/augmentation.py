@@ -35,6 +35,8 @@ class Augmentation:
       gamma: of the logarithm of the power of the values.
       blur: of the standard deviation of a Gaussian, in shares of the longer side.
       noise: of the standard deviation of what is added to each value.
+      continued: no range: the mask beyond the edge is continued as the image is. True of crops, whose edge is not that
+        of what they show.
     """
 
     rotation_degrees: float = 0.0
@@ -51,17 +53,20 @@ class Augmentation:
     gamma: float = 0.0
     blur: float = 0.0
     noise: float = 0.0
+    continued: bool = False
 
     @classmethod
     def from_config(cls, data: Mapping[str, Any]) -> "Augmentation":
         """The augmentation of the section `data` of a resolved config."""
         beside = {name: data[name] for name in _BESIDE}
-        return cls(**beside | {"transforms": tuple(data["transforms"])}, **data["augment"])
+        return cls(**beside | {"transforms": tuple(data["transforms"])}, **data["augment"], continued=data["crop"] > 0)
 
 
 _BESIDE = ("rotation_degrees", "flips", "transforms")
 # The section `data.augment` of a config, beside which the others stand.
-_IN_SECTION = tuple(field.name for field in dataclasses.fields(Augmentation) if field.name not in _BESIDE)
+_IN_SECTION = tuple(
+    field.name for field in dataclasses.fields(Augmentation) if field.name not in (*_BESIDE, "continued")
+)
 
 AUGMENTATIONS: dict[str, dict[str, Any]] = {
     "paper": {"rotation_degrees": 15.0, "augment": dict.fromkeys(_IN_SECTION, 0.0)},
@@ -93,7 +98,7 @@ def augment(key: Array, image: Array, mask: Array, how: Augmentation, *, outside
       image: float32 [H, W, 3], in [-1, 1].
       mask: [H, W, C], of any dtype.
       how: the ranges; static. What is 0 is not drawn, and takes no time.
-      outside: the mask beyond the edge.
+      outside: the mask beyond the edge, unless `how.continued`.
 
     Returns:
       The image (bilinear, the edge's value beyond the edge; in [-1, 1] where its colours change) and the mask (nearest,
@@ -104,7 +109,8 @@ def augment(key: Array, image: Array, mask: Array, how: Augmentation, *, outside
     """
     drawn = _drawn(key, how)
     # Colours come first: those of a moved image would be computed from gathers that XLA repeats for each use of them.
-    image, mask = _moved(key, _recoloured(image, how, drawn), mask, how, drawn, outside)
+    beyond = None if how.continued else outside
+    image, mask = _moved(key, _recoloured(image, how, drawn), mask, how, drawn, beyond)
     image = _with_noise(key, image, how, drawn)
     for place, name in enumerate(how.transforms):
         # 2 and 3 are the keys of what is drawn and of the noise.
@@ -137,7 +143,7 @@ def _drawn(key: Array, how: Augmentation) -> dict[str, Array]:
 
 
 def _moved(
-    key: Array, image: Array, mask: Array, how: Augmentation, drawn: dict[str, Array], outside: float
+    key: Array, image: Array, mask: Array, how: Augmentation, drawn: dict[str, Array], outside: float | None
 ) -> tuple[Array, Array]:
     if not (how.rotation_degrees or how.flips or how.zoom or how.aspect or how.shear or how.shift):
         return image, mask
@@ -165,7 +171,7 @@ def move(
     radians: Array,
     vertical: Array,
     horizontal: Array,
-    outside: float = -1.0,
+    outside: float | None = -1.0,
     *,
     scale: tuple[Array, Array] | None = None,
     shear: Array | None = None,
@@ -179,7 +185,7 @@ def move(
       radians: the angle, a scalar; anticlockwise as seen with row 0 on top.
       vertical: whether rows are reversed, a boolean scalar.
       horizontal: whether columns are reversed, a boolean scalar.
-      outside: the mask beyond the edge.
+      outside: the mask beyond the edge; None: the edge's value, as of the image.
       scale: factors of height and width, above 1 to enlarge.
       shear: columns that a row moves to the right for each row below the centre.
       shift: float32 [2], rows down and columns to the right.
@@ -293,12 +299,13 @@ def _bilinear(image: Array, y: Array, x: Array) -> Array:
     return upper * (1 - down) + lower * down
 
 
-def _nearest(mask: Array, y: Array, x: Array, *, outside: float) -> Array:
+def _nearest(mask: Array, y: Array, x: Array, *, outside: float | None) -> Array:
     height, width, channels = mask.shape
     row, column = jnp.floor(y + 0.5).astype(jnp.int32), jnp.floor(x + 0.5).astype(jnp.int32)
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     index = jnp.clip(row, 0, height - 1) * width + jnp.clip(column, 0, width - 1)
-    return jnp.where(inside[..., None], _at(mask.reshape(height * width, channels), index), outside)
+    moved = _at(mask.reshape(height * width, channels), index)
+    return moved if outside is None else jnp.where(inside[..., None], moved, outside)
 
 
 def _at(pixels: Array, index: Array) -> Array:

@@ -101,8 +101,6 @@ class DiffusionProcess:
     ) -> "DiffusionProcess":
         """Builds the process from the fields of a config's `diffusion` section.
 
-        A field that is not there has its default, which is how every run was made before there was such a field.
-
         Raises:
           ConfigError: a field cannot work, as `create_schedule` and this class have it.
         """

@@ -8,7 +8,7 @@ from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.runtime.values import is_number, is_whole
 
 SCHEDULES = ("linear", "cosine")
-_MOST_TIMESTEPS = 10**6
+MOST_TIMESTEPS = 10**5
 _LEAST_ALPHA_BAR = 1e-30
 """Below it, coefficients and their ratios leave the range of float32: samples would be NaN. The usual end is 4e-5."""
 
@@ -146,8 +146,8 @@ def timestep_grid(num_train_timesteps: int, steps: int) -> np.ndarray:
 
 
 def _check_timesteps(num_train_timesteps: int) -> None:
-    if not is_whole(num_train_timesteps, 1) or num_train_timesteps > _MOST_TIMESTEPS:
+    if not is_whole(num_train_timesteps, 1) or num_train_timesteps > MOST_TIMESTEPS:
         raise ConfigError(
             f"diffusion.num_train_timesteps is {num_train_timesteps!r}; expected a whole number, at least 1 "
-            f"and at most {_MOST_TIMESTEPS}"
+            f"and at most {MOST_TIMESTEPS}"
         )

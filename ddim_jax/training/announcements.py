@@ -10,6 +10,7 @@ from ddim_jax.data.empty_windows import Window
 from ddim_jax.data.erased import ERASED, REPAIRED
 from ddim_jax.data.preflight import describe, shared_in_words, unseen_classes
 from ddim_jax.data.splits import few_in_words
+from ddim_jax.training.adversarial import Adversary
 from ddim_jax.training.mean_teacher import RAMP
 from ddim_jax.training.setup import Prepared, Run
 
@@ -38,6 +39,11 @@ def announcements(run: Run, prepared: Prepared) -> Iterator[str]:
         yield (
             f"{' and '.join(sides)}: mirror images exchange them and are trained on; "
             "set data.flips=False and sample.flips=False to tell left from right"
+        )
+    if adversary := Adversary.from_config(run.config["train"]):
+        yield (
+            f"{adversary.share:g} of the images of a step are changed by up to {adversary.epsilon:g} of the range from "
+            "black to white so that their loss rises (train.adversarial_epsilon)"
         )
     if note := note_of(prepared.source):
         yield note

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from ddim_jax.data import Augmentation, augment
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
+from ddim_jax.labels import IGNORED
 from ddim_jax.models import Network
 from ddim_jax.ops.random_keys import compiled_draws
 from ddim_jax.preprocessing import normalise, normalise_mask
@@ -65,7 +66,8 @@ class BatchGradients:
         """
         own = jax.random.fold_in(key, position)
         augment_key, time_key, noise_key = jax.random.split(own, 3)
-        image, mask = augment(augment_key, image, mask[..., None], self.augmentation, outside=0)
+        outside = IGNORED if self.process.labels.ignore else 0  # where values may be unknown, none is made up
+        image, mask = augment(augment_key, image, mask[..., None], self.augmentation, outside=outside)
         x0 = normalise_mask(mask[..., 0], self.process.labels)
         example = x0, image, jax.random.normal(noise_key, x0.shape), self.process.draw_timesteps(time_key, ())
         if self.adversary is None:

@@ -112,7 +112,9 @@ def read_pictures(
     digests = {one: two[:32].tobytes().hex() for one, two in zip(train.ids, digests, strict=False)}
     digests |= {val.ids[row]: validation.facts[row].sha256.hex() for row in val_rows}
     if crop_seed is not None:
-        return Pictures(None, validation_crops(val, val_rows, image_size, crop_seed), digests, own.facts, trained_on)
+        # With the facts of the whole images: what is told of the data is of these.
+        crops = validation_crops(val, val_rows, image_size, crop_seed)._replace(facts=validation.facts)
+        return Pictures(None, crops, digests, own.facts, trained_on)
     if not is_resident:
         logging.info("%.1f GB of images are read as training goes (data.resident_bytes)", size / 1e9)
         return Pictures(None, validation, digests, own.facts, trained_on)

@@ -22,6 +22,7 @@ from ddim_jax.runtime.atomic import atomic_path, errors_naming
 from ddim_jax.runtime.hidden import hidden
 from ddim_jax.runtime.printable import printable
 from ddim_jax.runtime.values import is_whole
+from ddim_jax.training.stopping import Stop
 from ddim_jax.training.validation import Validation
 
 _LITTLE_BYTES = 2**20
@@ -29,27 +30,26 @@ _NAMED = 5  # lines that are numbered in a message
 
 
 class DeferredErrors:
-    """Calls what reports numbers, and keeps what the disk refuses until a checkpoint is saved.
+    """Calls what reports numbers, and keeps what the disk refuses until a checkpoint is saved, which it asks for.
 
-    Attributes:
-      refusal: the first one; None so far. With several processes it is raised at once: the others know nothing of it.
+    Args:
+      stop: is asked to stop the run after the next step, on all processes.
     """
 
-    def __init__(self):
-        self.refusal: OSError | None = None
+    def __init__(self, stop: Stop):
+        self._stop, self._refusal = stop, None
 
     def __call__(self, report: Callable[..., None], *values: Any) -> None:
         try:
             report(*values)
         except OSError as error:
-            if jax.process_count() > 1:
-                raise
-            self.refusal = self.refusal or error
+            self._refusal = self._refusal or error
+            self._stop.ask()
 
     def raise_refusal(self) -> None:
-        """Raises the refusal that was kept, if there is one."""
-        if self.refusal is not None:
-            raise self.refusal
+        """Raises the first refusal, if there was one."""
+        if self._refusal is not None:
+            raise self._refusal
 
 
 class _Terminal(Console):

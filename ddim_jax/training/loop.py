@@ -79,6 +79,7 @@ def _train(
     config: Mapping[str, Any], workdir: Path, request: StopRequest, one_training: OneTraining, last_word: LastWord
 ) -> int:
     run, state = open_run(config, workdir, one_training)
+    config = run.config
     last_word.checkpoint = _last_checkpoint(run.store)
     if run.start_step >= run.steps:
         if jax.process_index() == 0:
@@ -128,7 +129,7 @@ def _make_steps(
     """Makes the steps that are left, with their log, validations and checkpoints; returns the step reached."""
     fields, steps = run.config["train"], run.steps
     stop = Stop(request, run.mesh)
-    watch, deferred = LossWatch(stop=stop), DeferredErrors()
+    watch, deferred = LossWatch(stop=stop), DeferredErrors(stop)
     # One small program; each of its operations by itself would be ten, compiled one by one.
     rate_at = jax.jit(run.optimiser.learning_rate)
     with CompileClock() as clock:
@@ -146,7 +147,7 @@ def _make_steps(
                 means = watch.drain()
                 if means:
                     deferred(reporter.training, step, {**means, "learning_rate": float(rate_at(step - 1))})
-            if due or stopping or deferred.refusal:
+            if due or stopping:
                 scores = None
                 if due and not stopping:
                     # That of the last step is not given up for a signal: no other would ever score it.

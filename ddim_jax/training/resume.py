@@ -13,14 +13,18 @@ from jax.sharding import Mesh
 
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.config import differences, saved_config, total_steps
-from ddim_jax.ops.surroundings import warn_of_others
+from ddim_jax.fields import fields_of, value_at
+from ddim_jax.ops.surroundings import surroundings, warn_of_others
 from ddim_jax.runtime.errors import CheckpointError, ConfigError
 from ddim_jax.runtime.processes import as_first
 from ddim_jax.runtime.values import is_whole
+from ddim_jax.schema import SCHEMA
 from ddim_jax.training.sharding import replicated
 from ddim_jax.training.state import TrainState, create_state
 
 _LENGTH = ("train.steps", "train.epochs", "train.schedule_steps")
+_TIED = "train.warmup_steps"
+"""Of some configs a share of the length: whoever changes that changes this too, and has to give its first value."""
 
 
 def find_checkpoint(store: CheckpointStore, config: Mapping[str, Any], workdir: str) -> int | None:
@@ -36,6 +40,27 @@ def find_checkpoint(store: CheckpointStore, config: Mapping[str, Any], workdir: 
         return None
     check_same_config(store.metadata(step), config, workdir, store.directory / str(step))
     return step
+
+
+def training_surroundings() -> dict[str, str]:
+    """`ddim_jax.ops.surroundings`, and the number of devices, over which the gradients of a batch are added up."""
+    return surroundings() | {"devices": str(jax.device_count())}
+
+
+def as_begun(config: Mapping[str, Any], store: CheckpointStore, step: int) -> dict[str, Any]:
+    """The config of a run that goes on, in which fields that are used at its beginning alone have their first values.
+
+    Whoever gave another value is told that it does nothing.
+    """
+    there = saved_config(_metadata_file(store.directory / str(step)), store.metadata(step))
+    for name in (name for name, field in fields_of(SCHEMA) if field.resume == "ignored"):
+        begun, given = value_at(there, name), value_at(config, name)
+        if begun != given:
+            if given is not None and jax.process_index() == 0:
+                logging.warning("%s is %r and does nothing: the run goes on from step %d", name, given, step)
+            section, _, field = name.rpartition(".")
+            config = {**config, section: {**config[section], field: begun}}
+    return dict(config)
 
 
 def check_not_away(found: int | None, last_saved: int, store: CheckpointStore) -> None:
@@ -76,7 +101,7 @@ def restore(
     metadata = store.metadata(step)
     check_same_data(metadata, data, workdir, store.directory / str(step))
     if jax.process_index() == 0:
-        warn_of_others(metadata.get("surroundings"), f"{workdir}: step {step}")
+        warn_of_others(metadata.get("surroundings"), f"{workdir}: step {step}", training_surroundings())
     fresh = jax.eval_shape(lambda: create_state(model, optimiser, image_size, seed=0))
     everywhere = replicated(mesh)
     template = jax.tree.map(
@@ -100,8 +125,12 @@ def check_same_config(saved: Mapping[str, Any], config: Mapping[str, Any], workd
     if differing:
         told = "; ".join(f"{name}: {before!r} there, {now!r} now" for name, (before, now) in differing.items())
         longer = ""
-        if schedule_steps and all(name in _LENGTH for name in differing):
-            longer = f" To train longer at its last learning rate, add --config.train.schedule_steps={schedule_steps}."
+        if schedule_steps and any(name in _LENGTH for name in differing) and differing.keys() <= {*_LENGTH, _TIED}:
+            warmup = f" --config.{_TIED}={differing[_TIED][0]}" if _TIED in differing else ""
+            longer = (
+                " To train longer at its last learning rate, add "
+                f"--config.train.schedule_steps={schedule_steps}{warmup}."
+            )
         raise ConfigError(
             f"{workdir} holds a run with another configuration ({told}). "
             f"Use the same values to resume it, or begin another run with its weights: "

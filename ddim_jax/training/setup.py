@@ -29,7 +29,6 @@ from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, create_process
 from ddim_jax.models.spec import check_memory
-from ddim_jax.ops.surroundings import surroundings
 from ddim_jax.runtime.atomic import check_place
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.processes import first_alone, of_all
@@ -39,7 +38,7 @@ from ddim_jax.training.input_pipeline import Pictures, read_pictures, read_unlab
 from ddim_jax.training.mean_teacher import MeanTeacher
 from ddim_jax.training.one_training import OneTraining, check_files
 from ddim_jax.training.optimiser import Optimiser, configured_optimiser
-from ddim_jax.training.resume import check_not_away, find_checkpoint, restore
+from ddim_jax.training.resume import as_begun, check_not_away, find_checkpoint, restore, training_surroundings
 from ddim_jax.training.sharding import data_mesh
 from ddim_jax.training.state import TrainState, create_state, load_weights, parameter_count, start_from
 from ddim_jax.training.step import make_train_step
@@ -72,7 +71,7 @@ class Run(NamedTuple):
     """A run whose images are not yet read.
 
     Attributes:
-      config: resolved.
+      config: resolved; of a run that goes on as it was begun.
       workdir: its folder.
       labels, model, process, mesh, data, optimiser: what the config names.
       store: the checkpoints in the folder.
@@ -130,7 +129,9 @@ def open_run(config: Mapping[str, Any], workdir: Path, one_training: OneTraining
     found = find_checkpoint(store, config, str(workdir))
     check_not_away(found, one_training.last_saved, store)
     initial = None
-    if found is None and fields["init_from"] is not None:
+    if found is not None:
+        config = as_begun(config, store, found)
+    elif fields["init_from"] is not None:
         initial = load_weights(fields["init_from"], model, image_size, labels)
 
     train, validation = first_alone(
@@ -203,7 +204,8 @@ def prepare(run: Run) -> Prepared:
         side=data["image_size"],
         seed=seed,
     )
-    if source is not run.data.train and len(set(of_all(source.digest))) > 1:
+    # All processes come here, one that found nothing to make too.
+    if (data["empty_windows"] or data["erased"]) and len(set(of_all(getattr(source, "digest", 0)))) > 1:
         raise DataError(f"{data['root']}: the processes do not read the same images (data.empty_windows, data.erased).")
     unlabelled = run.data.unlabelled
     pictures = read_pictures(
@@ -238,5 +240,10 @@ def prepare(run: Run) -> Prepared:
     )
     identity = run.data.identity() | {same_pixels.FIELD: same_pixels.digest_of(digests)}
     identity[TRAINED_IN] = os.getcwd()  # what a relative data.root is relative to
-    metadata = {"config": run.config, "package_version": __version__, "data": identity, "surroundings": surroundings()}
+    metadata = {
+        "config": run.config,
+        "package_version": __version__,
+        "data": identity,
+        "surroundings": training_surroundings(),
+    }
     return Prepared(source, pictures, digests, trained_on, train_step, validator, metadata)

@@ -8,6 +8,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ddim_jax.runtime.errors import ConfigError
 
+_FEWER = "show fewer devices to the program (on GPUs CUDA_VISIBLE_DEVICES)"
+
 
 def data_mesh(batch_size: int, devices: list[jax.Device] | None = None, accumulate: int = 1) -> Mesh:
     """A mesh with the single axis `data` over `devices` (all of them by default).
@@ -18,12 +20,13 @@ def data_mesh(batch_size: int, devices: list[jax.Device] | None = None, accumula
     devices = jax.devices() if devices is None else devices
     if batch_size < 1 or batch_size % len(devices):
         raise ConfigError(
-            f"train.batch_size is {batch_size}; expected a positive multiple of {len(devices)}, the number of devices"
+            f"train.batch_size is {batch_size}; expected a positive multiple of {len(devices)}, the number of devices; "
+            f"{_FEWER}"
         )
     if batch_size % (len(devices) * accumulate):
         raise ConfigError(
             f"train.batch_size is {batch_size}; expected a multiple of {len(devices) * accumulate}, the number of "
-            f"devices ({len(devices)}) times train.accumulate ({accumulate})"
+            f"devices ({len(devices)}) times train.accumulate ({accumulate}): lower train.accumulate, or {_FEWER}"
         )
     # jax.make_mesh defaults to explicit axes, which want a sharding for every operation.
     return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)

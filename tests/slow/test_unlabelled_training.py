@@ -12,7 +12,7 @@ from test_training_processes import start  # noqa: F401, a fixture
 from tiny_runs import assert_same_bits, checkpoint, config_file, losses, unet_config
 
 from ddim_jax.runtime.errors import TRY_AGAIN, ConfigError
-from ddim_jax.training import train
+from ddim_jax.training import mean_teacher, train
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,7 +33,14 @@ def whole(folder, tmp_path_factory):
     return workdir
 
 
-def test_a_run_that_goes_on_ends_in_the_same_bits_wherever_its_pictures_lie_now(folder, whole, tmp_path, capfd):
+def test_a_run_that_goes_on_ends_in_the_same_bits_wherever_its_pictures_lie_now(folder, tmp_path, capfd, monkeypatch):
+    """With a teacher that is sure of all and counts from the first step on: else five steps learn nothing of it."""
+    monkeypatch.setattr(mean_teacher, "CONFIDENCE", 0.5)
+    monkeypatch.setattr(mean_teacher, "RAMP", 1)
+    whole, alone = tmp_path / "whole", tmp_path / "alone"
+    train(unet_config(steps=5, checkpoint_every=10, unlabelled=str(folder)), whole)
+    train(unet_config(steps=5, checkpoint_every=10, unlabelled=str(folder), unlabelled_weight=0.0), alone)
+    assert all(losses(whole)[step] > 1.2 * losses(alone)[step] for step in range(1, 6))
     moved = shutil.copytree(folder, tmp_path / "moved")
     for steps, place in ((3, folder), (5, moved)):
         train(unet_config(steps=steps, checkpoint_every=10, unlabelled=str(place)), tmp_path / "parts")

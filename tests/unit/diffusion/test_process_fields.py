@@ -3,11 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy_ddim
 import pytest
 from numpy_schedules import cosine_alpha_bars, zero_terminal
 from scipy import stats
-from stand_ins import losses
 
 from ddim_jax.diffusion import DiffusionProcess
 from ddim_jax.runtime.errors import ConfigError
@@ -47,24 +45,6 @@ def test_create_takes_the_fields_of_the_config():
     assert (process.prediction, process.loss_weight) == ("v", "min_snr")
 
 
-def test_a_config_from_before_a_field_was_there_means_the_same():
-    """The `diffusion` section as checkpoints of then hold it, beside the complete one."""
-    old = {
-        "prediction": "x0",
-        "loss": "bce_dice",
-        "mask_scale": 0.1,
-        "timestep_power": 2.0,
-        "num_train_timesteps": 1000,
-        "beta_start": 1e-4,
-        "beta_end": 0.02,
-    }
-    new = old | {"noise_schedule": "linear", "zero_terminal_snr": False, "loss_weight": "plain"}
-    then, now = (DiffusionProcess.create(**fields) for fields in (old, new))
-    np.testing.assert_array_equal(then.schedule.alpha_bars, now.schedule.alpha_bars)
-    np.testing.assert_allclose(then.schedule.alpha_bars, numpy_ddim.alpha_bars(), rtol=1e-12)
-    np.testing.assert_array_equal(losses(then), losses(now))
-
-
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -82,7 +62,7 @@ def test_a_config_from_before_a_field_was_there_means_the_same():
         ({"mask_scale": 1.5}, "diffusion.mask_scale is 1.5"),
         ({"timestep_power": 0.5}, "diffusion.timestep_power is 0.5"),
         ({"num_train_timesteps": 0}, "diffusion.num_train_timesteps is 0"),
-        ({"num_train_timesteps": 10**12}, "diffusion.num_train_timesteps is 1000000000000; .* at most 1000000"),
+        ({"num_train_timesteps": 10**12}, "diffusion.num_train_timesteps is 1000000000000; .* at most 100000"),
         ({"beta_end": 2.0}, "diffusion.beta_end is 2.0"),
         ({"beta_start": "0.1"}, "diffusion.beta_start is '0.1'"),
         ({"mask_scale": "1"}, "diffusion.mask_scale is '1'"),

@@ -1,5 +1,8 @@
 """Training that starts from weights in PyTorch's form."""
 
+import json
+from unittest import TestCase
+
 import jax
 import numpy as np
 import pytest
@@ -31,6 +34,22 @@ def test_a_run_starts_from_the_weights_of_a_file(tmp_path, capsys):
     state, average = checkpoint(tmp_path / "run", 1)
     for got in (state["params"], average):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), got, weights)
+
+
+def test_a_run_that_goes_on_is_not_said_to_have_begun_elsewhere(tmp_path):
+    config = unet_config(steps=1)
+    train(config, tmp_path)
+    config["train"] |= {"steps": 2, "init_from": "elsewhere.safetensors"}
+    with TestCase().assertLogs("absl", "WARNING") as logged:
+        assert train(config, tmp_path) == 2
+    told = "train.init_from is 'elsewhere.safetensors' and does nothing: the run goes on from step 1"
+    assert any(told in line for line in logged.output)
+    kept = (
+        CheckpointStore(tmp_path / "checkpoints").metadata(2)["config"],
+        json.loads((tmp_path / "config.json").read_text()),
+    )
+    assert [config["train"]["init_from"] for config in kept] == [None, None]
+    assert [config["train"]["steps"] for config in kept] == [2, 2]
 
 
 def test_weights_of_another_network_are_refused_before_anything_is_written(tmp_path):

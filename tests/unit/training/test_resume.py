@@ -56,6 +56,8 @@ def test_a_cosine_run_is_trained_longer_at_its_last_rate_if_that_is_said():
         check({}, {"steps": 20})
     with pytest.raises(ConfigError, match=longer % 9):
         check(in_epochs, {"steps": 20, "epochs": 0.0})
+    with pytest.raises(ConfigError, match=r"schedule_steps=12 --config\.train\.warmup_steps=2\."):
+        check({}, {"steps": 20, "warmup_steps": 4})  # as a config has it whose warm-up is a share of the steps
     with pytest.raises(ConfigError, match="schedule_steps: 0 there, 13 now"):
         check({}, {"steps": 20, "schedule_steps": 13})
     with pytest.raises(ConfigError) as error:

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,6 +17,8 @@ from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.imageio.images import read_image
 from ddim_jax.runtime.errors import ConfigError, DataError, InputError
 from ddim_jax.training import loop, train
+
+on_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="bits are promised on CPUs")
 
 
 @pytest.mark.parametrize(
@@ -149,8 +152,10 @@ def test_a_refused_start_draws_no_split_and_says_the_same_again(tmp_path):
     assert told[0] == told[1]
 
 
-def test_a_picture_that_is_trained_on_and_validated_is_told(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("crop", [0, 8])
+def test_a_picture_that_is_trained_on_and_validated_is_told(crop, tmp_path, monkeypatch, capsys):
     config = folder_config(tmp_path / "data", unet_config)
+    config["data"]["crop"] = crop
     (tmp_path / "data/splits.csv").write_text("stem,split\na,train\nb,train\nc,val\n")
     monkeypatch.setattr(loop, "_make_steps", lambda *_: 0)
     for values, told in (((40, 80, 80), True), ((40, 80, 90), False)):
@@ -167,3 +172,21 @@ def test_a_picture_that_is_trained_on_and_validated_is_told(tmp_path, monkeypatc
         trained = {picture_digest(read_image(tmp_path / f"data/images/{name}.png")).hexdigest() for name in "ab"}
         assert rows["c"] == "" and {rows["a"], rows["b"]} == trained
         assert read_trained_on(tmp_path / f"run{told}") == {"a": rows["a"], "b": rows["b"]}
+
+
+@on_cpu
+@pytest.mark.parametrize("kind", ["crops", "attacked"])
+def test_a_run_on_crops_or_under_attack_goes_on_to_the_bit(kind, tmp_path, capsys):
+    def config(**fields):
+        attack = {"adversarial_epsilon": 0.05, "adversarial_share": 0.5} if kind == "attacked" else {}
+        config = folder_config(tmp_path / "data", unet_config, **fields, **attack)
+        config["data"]["crop"] = 8 if kind == "crops" else 0
+        return config
+
+    train(config(steps=4, checkpoint_every=8), tmp_path / "whole")
+    said = capsys.readouterr().err
+    train(config(steps=2, checkpoint_every=8), tmp_path / "parts")
+    train(config(steps=4, checkpoint_every=8), tmp_path / "parts")
+    assert_same_bits(checkpoint(tmp_path / "parts", 4), checkpoint(tmp_path / "whole", 4))
+    assert ("in crops of 8 x 8" in said) is (kind == "crops")
+    assert ("0.5 of the images of a step are changed by up to 0.05" in said) is (kind == "attacked")

@@ -9,6 +9,7 @@ from revealed import PAPER, drawn, pictures
 
 from ddim_jax.data import Augmentation
 from ddim_jax.diffusion import DiffusionProcess
+from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, param_shapes
 from ddim_jax.training.optimiser import create_optimiser
 from ddim_jax.training.sharding import data_mesh, global_batch, replicated
@@ -214,3 +215,16 @@ def test_a_fresh_state_follows_from_the_seed():
     jax.tree.map(np.testing.assert_array_equal, first.params, first.ema_params)
     assert int(first.step) == 0 and first.step.dtype == jnp.int32
     assert parameter_count(first.params) == 3 * 2 + 2
+
+
+@pytest.mark.parametrize(
+    ("labels", "continued", "beyond"),
+    [(Labels(), False, -1), (Labels(ignore=(7,)), False, 0), (Labels(), True, 1), (Labels(ignore=(7,)), True, 1)],
+)
+def test_beyond_the_edge_of_a_moved_mask_nothing_is_made_up(labels, continued, beyond):
+    """Masks that are inside everywhere: outside of the image is background, unknown where data.ignore has values, and
+    of crops what their edge is."""
+    images, masks = pictures()
+    how = Augmentation(shift=0.5, continued=continued)
+    found = drawn(images, np.ones_like(masks), devices=ONE, seed=0, step=0, augmentation=how, labels=labels)["mask"]
+    assert set(np.unique(found)) == {beyond, 1}

@@ -33,10 +33,18 @@ def test_one_process_stops_at_once_and_its_batches_stay_as_they_are():
     assert stop and stop.is_asked_anywhere() and stop.reason() == ("SIGTERM", "SIGTERM")
 
 
-@pytest.mark.parametrize("name", [None, "SIGINT"])
+def test_one_process_that_asks_for_it_stops():
+    stop = Stop(asked(), data_mesh(8, jax.devices()[:1]))
+    stop.ask()
+    assert stop and stop.is_asked_anywhere()
+
+
+@pytest.mark.parametrize("name", [None, "SIGINT", "by itself"])
 def test_several_stop_when_a_step_that_is_done_says_so(one_of_two, monkeypatch, name):
     train_step, state, batch = prepared(*pictures(), devices=jax.devices()[:1], seed=0, step=0)
-    stop = Stop(asked(name), data_mesh(8, jax.devices()[:1]))
+    stop = Stop(asked(None if name == "by itself" else name), data_mesh(8, jax.devices()[:1]))
+    if name == "by itself":
+        stop.ask()
     watch = LossWatch(stop=stop)
     monkeypatch.setattr("jax.process_count", lambda: 1)  # what makes an array of the flags has one process here
     flagged = stop.flagged(batch)
