@@ -10,7 +10,7 @@ augment = jax.jit(augmentation.augment, static_argnames="how")
 move = jax.jit(augmentation.move)
 recolour = jax.jit(augmentation.recolour)
 PAPER = Augmentation(rotation_degrees=15.0, flips=True)
-STRONG = Augmentation.from_config(augmentation.AUGMENTATIONS["strong"] | {"flips": True, "transforms": []})
+STRONG = Augmentation.from_config(augmentation.AUGMENTATIONS["strong"] | {"flips": True, "transforms": [], "crop": 0})
 IN_COLOUR = ("contrast", "brightness", "saturation", "tint", "gamma", "blur")
 
 

@@ -37,7 +37,7 @@ def test_a_run_starts_from_the_weights_of_a_file(tmp_path, capsys):
 
 
 def test_a_run_that_goes_on_is_not_said_to_have_begun_elsewhere(tmp_path):
-    config = unet_config(steps=1)
+    config = unet_config(steps=1, warmup_steps=0)
     train(config, tmp_path)
     config["train"] |= {"steps": 2, "init_from": "elsewhere.safetensors"}
     with TestCase().assertLogs("absl", "WARNING") as logged:

@@ -178,15 +178,16 @@ def test_a_picture_that_is_trained_on_and_validated_is_told(crop, tmp_path, monk
 @pytest.mark.parametrize("kind", ["crops", "attacked"])
 def test_a_run_on_crops_or_under_attack_goes_on_to_the_bit(kind, tmp_path, capsys):
     def config(**fields):
-        attack = {"adversarial_epsilon": 0.05, "adversarial_share": 0.5} if kind == "attacked" else {}
-        config = folder_config(tmp_path / "data", unet_config, **fields, **attack)
+        if kind == "attacked":
+            fields |= {"adversarial_epsilon": 0.05, "adversarial_share": 0.5}
+        config = folder_config(tmp_path / "data", unet_config, checkpoint_every=8, warmup_steps=1, **fields)
         config["data"]["crop"] = 8 if kind == "crops" else 0
         return config
 
-    train(config(steps=4, checkpoint_every=8), tmp_path / "whole")
+    train(config(steps=4), tmp_path / "whole")
     said = capsys.readouterr().err
-    train(config(steps=2, checkpoint_every=8), tmp_path / "parts")
-    train(config(steps=4, checkpoint_every=8), tmp_path / "parts")
+    train(config(steps=2), tmp_path / "parts")
+    train(config(steps=4), tmp_path / "parts")
     assert_same_bits(checkpoint(tmp_path / "parts", 4), checkpoint(tmp_path / "whole", 4))
     assert ("in crops of 8 x 8" in said) is (kind == "crops")
     assert ("0.5 of the images of a step are changed by up to 0.05" in said) is (kind == "attacked")
