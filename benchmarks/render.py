@@ -34,6 +34,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "cpu": lambda root: suite(root, "cpu"),
     "gpu": lambda root: suite(root, "gpu"),
     "small": lambda root: suite(root, "small"),
+    "cpu-avx512": lambda root: suite(root, "cpu_avx512"),
+    "small-avx512": lambda root: suite(root, "small_avx512"),
     "table1": table1,
     "table2": table2,
     "doubts": doubts,
