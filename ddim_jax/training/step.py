@@ -47,9 +47,9 @@ def make_train_step(
     besides the whole "images" and "masks", from which the rows are taken there; of several annotators also "annotator"
     int32 [B], whose mask is taken of "masks" [N,A,S,S].
 
-    Randomness (augmentation, timesteps, noise) comes from fold_in(fold_in(key(seed), step), position in the batch), that
-    of dropout from the step for the batch as a whole: a run is the same after any number of restarts, and up to the
-    order of sums on any number of devices.
+    Randomness (augmentation, timesteps, noise) comes from fold_in(fold_in(key(seed), step), position in the batch),
+    that of dropout from the step for the batch as a whole: a run is the same after any number of restarts, and up to
+    the order of sums on any number of devices.
 
     With `accumulate` above 1 the network sees the batch in that many equal parts, one after the other, and the mean of
     their gradients makes one update: what the whole batch would have given, but for rounding and for what dropout

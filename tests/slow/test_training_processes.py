@@ -220,6 +220,15 @@ def test_an_error_of_one_ends_both(start, tmp_path, broken):
     assert LOST in processes.said[1 - broken]
 
 
+def test_numbers_that_the_disk_refuses_end_both_after_a_checkpoint(start, tmp_path):
+    processes = start(tmp_path / "run", 2, full=2, config={"checkpoint_every": 100})
+    assert processes.wait() == [2, 75], processes.said
+    assert "No space left on device" in processes.said[0] and "metrics.jsonl" in processes.said[0]
+    assert LOST in processes.said[1]
+    (step,) = CheckpointStore(tmp_path / "run/checkpoints").steps()
+    assert 2 < step < 12  # as soon as a step has told the other process
+
+
 def test_a_killed_process_ends_the_other_with_a_message(start, alone, tmp_path):
     """Either of two; what is told is that one is lost, where the last checkpoint is, and what goes on."""
     runs = [tmp_path / str(victim) for victim in (0, 1)]

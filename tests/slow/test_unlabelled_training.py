@@ -40,7 +40,7 @@ def test_a_run_that_goes_on_ends_in_the_same_bits_wherever_its_pictures_lie_now(
     whole, alone = tmp_path / "whole", tmp_path / "alone"
     train(unet_config(steps=5, checkpoint_every=10, unlabelled=str(folder)), whole)
     train(unet_config(steps=5, checkpoint_every=10, unlabelled=str(folder), unlabelled_weight=0.0), alone)
-    assert all(losses(whole)[step] > 1.2 * losses(alone)[step] for step in range(1, 6))
+    assert all(losses(whole)[step] > 1.5 * losses(alone)[step] for step in range(2, 6))  # the ramp is 0 at the first
     moved = shutil.copytree(folder, tmp_path / "moved")
     for steps, place in ((3, folder), (5, moved)):
         train(unet_config(steps=steps, checkpoint_every=10, unlabelled=str(place)), tmp_path / "parts")

@@ -4,10 +4,13 @@ python training_process.py FOLDER JSON [HOST:PORT COUNT INDEX]
 
 JSON: {"config": fields of `tiny_config`, "diffusion": whether the network has it, "at": step, "to": process,
 "signal": number, "slices": share out small arrays too, "reading": the signal comes while the data are read,
-"validating": it comes in the first validation, "broken": a process that raises an error while the data are read}
+"validating": it comes in the first validation, "broken": a process that raises an error while the data are read,
+"full": the step from which on the disk refuses numbers}
 """
 
+import errno
 import json
+import os
 import signal
 import sys
 import time
@@ -56,7 +59,16 @@ if __name__ == "__main__":
         print("validated" if result else "gave up")
         return result
 
+    report = loop.Reporter.training
+
+    def refused(self, step, values):
+        if step >= told["full"]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "metrics.jsonl"))
+        report(self, step, values)
+
     loop.batches = disturbed
+    if told.get("full"):
+        loop.Reporter.training = refused
     if told.get("reading"):
         setup.read_pictures = stopped
     if told.get("validating"):
