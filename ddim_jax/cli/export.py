@@ -23,6 +23,7 @@ from ddim_jax.runtime.errors import report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.runtime.signals import cleaned_up_on_sigterm
+from ddim_jax.runtime.values import quantity
 from ddim_jax.sampling_options import SamplingOptions, whole
 
 _PHANTOMS, _MANY_EVALUATIONS = 4, 32
@@ -90,9 +91,9 @@ def run(options: argparse.Namespace) -> int:
             batch=options.batch,
             pictures=_pictures(options.input, network, sampling, options.batch),
         )
-    what = ("image" if options.input else "phantom") + "s" * (done.pictures != 1)
+    checked = quantity(done.pictures, "image" if options.input else "phantom")
     print(
-        f"{printable(done.path)}: {done.bytes / 2**20:.1f} MiB; checked on {done.pictures} {what}, "
+        f"{printable(done.path)}: {done.bytes / 2**20:.1f} MiB; checked on {checked}, "
         f"largest difference from JAX: {in_words(done.differences)}"
     )
     return 0

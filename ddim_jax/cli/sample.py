@@ -25,7 +25,7 @@ from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.compile_clock import CompileClock
 from ddim_jax.runtime.errors import InputError, report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
-from ddim_jax.runtime.values import words
+from ddim_jax.runtime.values import quantity, words
 from ddim_jax.sampling_options import whole
 
 _OUTPUT = "results"
@@ -90,12 +90,12 @@ def describe(summary: Summary, options: argparse.Namespace, process: Process, co
     whose = "" if process.count == 1 else f"{process}: "
     if summary.done or summary.failed:
         text = (
-            f"{whose}{summary.done} images segmented in {summary.seconds:.1f} s{compiling and f', {compiling}'}, "
-            f"{summary.kept} were done before, "
+            f"{whose}{quantity(summary.done, 'image')} segmented in {summary.seconds:.1f} s"
+            f"{compiling and f', {compiling}'}, {summary.kept} done before, "
             f"{len(summary.failed)} failed: {printable(options.output)}"
         )
     else:
-        text = f"{whose}nothing to do, {summary.kept} images were done before: {printable(options.output)}"
+        text = f"{whose}nothing to do, {quantity(summary.kept, 'image')} done before: {printable(options.output)}"
     if summary.flagged is not None:
         text += f"; {summary.flagged} flagged: {printable(Path(options.output, FLAGGED))}"
     there = summary.done + summary.kept + summary.in_part
@@ -107,20 +107,20 @@ def describe(summary: Summary, options: argparse.Namespace, process: Process, co
         shown = ", ".join(f"{printable(file)} ({unlikeness:.3g})" for file, unlikeness in named[:_NAMED])
         more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
         text += (
-            f"\n{len(named)} of {there} images are unlike the images that the model was "
-            f"calibrated on: intervals do not hold for them (unlikeness in {INDEX}, 1 is the limit): {shown}{more}"
+            f"\n{len(named)} of {quantity(there, 'image is', 'images are')} unlike the images that the model was "
+            f"calibrated on: intervals do not hold there (unlikeness in {INDEX}, 1 is the limit): {shown}{more}"
         )
         if 2 * len(named) > there:
-            text += "\nmore than half are unlike: this model is not for these images"
+            text += "\nmore than half are unlike: this model is not for such images"
     if summary.not_judged and not nothing:
         text += f"\nnot judged if images are unlike those of the calibration: {printable(summary.not_judged)}"
     if summary.passed_over:
         text += (
-            f"\n{sum(summary.passed_over.values())} files passed over: {counted(summary.passed_over)}; images end in "
-            f"{', '.join(image_suffixes())}"
+            f"\n{quantity(sum(summary.passed_over.values()), 'file')} passed over: {counted(summary.passed_over)}; "
+            f"images end in {', '.join(image_suffixes())}"
         )
     if summary.notes:
-        text += f"\n{sum(summary.notes.values())} notes on images in {INDEX}: {counted(summary.notes)}"
+        text += f"\n{quantity(sum(summary.notes.values()), 'note')} on images in {INDEX}: {counted(summary.notes)}"
     return text
 
 

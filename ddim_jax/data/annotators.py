@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ddim_jax.data.sources import Pair, data_error, same_name
 from ddim_jax.runtime.errors import ConfigError, DataError
+from ddim_jax.runtime.values import quantity
 
 NUMBERED = ("numbered",)
 """The value of `data.annotators` for numbered names: x_mask_1 is of annotator 1, x_mask_2 of annotator 2."""
@@ -89,4 +90,4 @@ def _number(file: Path, pair: Pair) -> int:
 
 def _said(numbers: Sequence[int]) -> str:
     said = ", ".join("no number" if number < 0 else str(number) for number in numbers)
-    return f"{len(numbers)} {'mask' if len(numbers) == 1 else 'masks'} ({said})"
+    return f"{quantity(len(numbers), 'mask')} ({said})"

@@ -16,6 +16,7 @@ from ddim_jax.runtime.atomic import atomic_path, make_folder
 from ddim_jax.runtime.errors import InputError, report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
 from ddim_jax.runtime.remote import local_path
+from ddim_jax.runtime.values import quantity
 
 
 def export_pairs(source: Source, output_dir: str | os.PathLike) -> None:
@@ -58,7 +59,7 @@ def main() -> None:
         counts = {given.split: given.count}
         source = load_dataset(given.dataset, given.split, seed=given.seed, image_size=given.size, counts=counts)
         export_pairs(source, given.output)
-    print(f"{given.count} images in {printable(given.output)}")
+    print(f"{quantity(given.count, 'image')} in {printable(given.output)}")
 
 
 if __name__ == "__main__":

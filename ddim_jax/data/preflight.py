@@ -16,6 +16,7 @@ from ddim_jax.data.splits import Division, few_in_words
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.values import quantity
 
 Line = tuple[str, str, str]
 """A name, what was found, and what to do about it ("" for nothing)."""
@@ -118,8 +119,8 @@ def shared_pictures(facts: Mapping[str, Mapping[str, PairFacts]]) -> str:
 def shared_in_words(number: int, example: str = "") -> str:
     """One line on so many images that are in more than one split."""
     return (
-        f"{number} images are in more than one split{example and ', such as '}{example}: scores on them are too "
-        "good. Leave one of each out, or give both one group in splits.csv"
+        f"{quantity(number, 'image is', 'images are')} in more than one split{example and ', such as '}{example}: "
+        "scores there are too good. Leave one of each out, or give both one group in splits.csv"
     )
 
 
@@ -151,7 +152,7 @@ def describe(facts: Sequence[PairFacts], image_size: int | None, labels: Labels 
         (
             "grey levels",
             f"{min(levels)} to {max(levels)} different ones in an image, median {statistics.median(levels):g}",
-            f"{few} images have fewer than 32: look at how they were saved" if few else "",
+            f"{quantity(few, 'image has', 'images have')} fewer than 32: look at how they were saved" if few else "",
         ),
     ]
     ranges = Counter(one.range for one in facts if one.range is not None)
@@ -183,7 +184,7 @@ def describe(facts: Sequence[PairFacts], image_size: int | None, labels: Labels 
             "foreground",
             f"{min(shares):.2%} to {max(shares):.2%} of an image, median {statistics.median(shares):.2%}; "
             f"its longest side {min(one.extent for one in full)} to {max(one.extent for one in full)} pixels; "
-            f"{len(facts) - len(full)} masks are empty",
+            f"{quantity(len(facts) - len(full), 'mask is', 'masks are')} empty",
             "",
         )
     )

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.values import quantity
 
 
 def seeded_order(ids: Iterable[str], seed: int) -> list[str]:
@@ -29,7 +30,8 @@ def seeded_split(ids: Iterable[str], seed: int, strata: Mapping[str, str] | None
     """
     ordered = seeded_order(ids, seed)
     if len(ordered) < 3:
-        raise DataError(f"{len(ordered)} pairs cannot be split into train, val and test; expected at least 3.")
+        told = quantity(len(ordered), "pair")
+        raise DataError(f"{told} cannot be split into train, val and test; expected at least 3.")
     members: dict[str, list[str]] = {}
     for name in ordered:
         members.setdefault(strata[name] if strata else "", []).append(name)

@@ -11,6 +11,7 @@ from ddim_jax.data.sources import data_error, same_name
 from ddim_jax.data.tables import SplitTable, write_split
 from ddim_jax.imageio.images import image_suffixes
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.values import quantity
 
 
 def find_table(root: Path, cache_dir: Path) -> Path | None:
@@ -98,7 +99,8 @@ def check_groups(path: Path, split: Mapping[str, str], group: Mapping[str, str])
             splits.setdefault(one, set()).add(split[name])
     problems = [f"{one} is in {' and in '.join(sorted(s))}" for one, s in sorted(splits.items()) if len(s) > 1]
     if problems:
-        raise data_error(f"{path}: {len(problems)} groups are in several splits; expected each in one:", problems)
+        told = quantity(len(problems), "group is", "groups are")
+        raise data_error(f"{path}: {told} in several splits; expected each in one:", problems)
 
 
 def write_drawn(root: Path, cache_dir: Path, split: Mapping[str, str], group: Mapping[str, str], seed: int) -> Path:

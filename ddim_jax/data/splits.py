@@ -14,6 +14,7 @@ from ddim_jax.data.split_files import check_groups, find_table, fitted, group_co
 from ddim_jax.data.tables import read_split, write_split
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.once import say_once
+from ddim_jax.runtime.values import quantity
 
 FEW = 9
 """Below so many images a split says little; `evaluate --calibrate` takes no fewer either."""
@@ -80,10 +81,10 @@ class _Unwritten(NamedTuple):
             return
         try:
             write_split(self.table, split, group_column(split, group), self.seed)
-            logging.warning("%d pairs are added to %s", self.new, self.table)
+            logging.warning("%s added to %s", quantity(self.new, "pair"), self.table)
         except OSError as error:
-            text = "%d pairs are not added to %s (%s), and taken in the same way next time"
-            logging.warning(text, self.new, self.table, error.strerror)
+            text = "%s not added to %s (%s), and taken in the same way next time"
+            logging.warning(text, quantity(self.new, "pair"), self.table, error.strerror)
 
 
 def divide(options: DataOptions, ids: Sequence[str], groups: Mapping[str, str] | None = None) -> Division:
@@ -147,7 +148,8 @@ def divide(options: DataOptions, ids: Sequence[str], groups: Mapping[str, str] |
             if not table.fold and not table.passed_over:  # which would be lost
                 unwritten = _Unwritten(root, cache_dir, table.seed, path, len(new))
             counts = _counts(split[name] for name in new)
-            say_once(logging.warning, f"{len(new)} pairs came to {root} since its split was drawn: {counts}")
+            came = quantity(len(new), "pair")
+            say_once(logging.warning, f"{came} came to {root} since its split was drawn: {counts}")
     division = Division(split, {}, group, unwritten)
     if not options.read_only:
         division.keep()
@@ -170,9 +172,9 @@ def _drawn(root: Path, group: Mapping[str, str], seed: int) -> dict[str, str]:
     names = set(group.values())
     if len(names) < 3 <= len(group):
         raise DataError(
-            f"{root}: the {len(group)} pairs are of {len(names)} groups (folders below images/, or patients that the "
-            "files name), which stay together; a split needs at least 3. Set data.groups=none if the folders are no "
-            "patients, or write a splits.csv."
+            f"{root}: the {len(group)} pairs are of {quantity(len(names), 'group')} (folders below images/, or "
+            "patients that the files name), which stay together; a split needs at least 3. Set data.groups=none if the "
+            "folders are no patients, or write a splits.csv."
         )
     of_groups = seeded_split(names, seed)
     return {name: of_groups[group[name]] for name in group}
@@ -203,7 +205,7 @@ def _told(root: Path, how: str, split: Mapping[str, str], group: Mapping[str, st
     of_group = {(group[name], one) for name, one in split.items()}
     if any(group[name] != name for name in split):
         names = {name for name, _ in of_group}
-        text += f"; {len(names)} groups of pairs: {_counts(one for _, one in of_group)}"
+        text += f"; {quantity(len(names), 'group')} of pairs: {_counts(one for _, one in of_group)}"
         if several := len(of_group) - len(names):
             say_once(
                 logging.warning,

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from ddim_jax.data.sources import data_error
 from ddim_jax.runtime.atomic import write_text
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.values import quantity
 
 _SPELLINGS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _READ = ("split", "group", "seed", "fold")
@@ -73,7 +74,7 @@ def read_split(path: str | os.PathLike) -> SplitTable:
     if len(seeds) > 1 or not all(seed.isascii() and seed.isdigit() for seed in seeds):
         problems.append(f"the column seed holds {', '.join(sorted(seeds)[:10])}; expected one whole number")
     if problems:
-        raise data_error(f"{path} has {len(problems)} lines that cannot be used:", problems)
+        raise data_error(f"{path} has {quantity(len(problems), 'line')} that cannot be used:", problems)
     return SplitTable(
         found["split"] if "split" in header else {},
         found["group"] if "group" in header else {},

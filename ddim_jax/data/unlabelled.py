@@ -17,6 +17,7 @@ from ddim_jax.imageio.stacks import count_slices, read_slice
 from ddim_jax.labels import Labels
 from ddim_jax.preprocessing import resize_image
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.values import quantity
 
 _SMALL = (16, 16)
 _SAME = 4.0
@@ -64,8 +65,9 @@ def load_unlabelled(
     pictures = _Pictures(folder, reading)
     size = len(pictures) * image_size * image_size * 3
     if size > most:
+        shape = f"of {image_size} x {image_size}"
         raise DataError(
-            f"{folder}: {len(pictures)} images of {image_size} x {image_size} take {size} bytes, and they are kept "
+            f"{folder}: {quantity(len(pictures), f'image {shape} takes', f'images {shape} take')} {size} bytes, kept "
             f"on the device; expected at most data.resident_bytes={most}. Raise it, or give fewer (data.unlabelled)."
         )
     images = np.empty((len(pictures), image_size, image_size, 3), np.uint8)
@@ -91,7 +93,7 @@ def load_unlabelled(
         left_out = {row: error for row, error in enumerate(found) if isinstance(error, DataError)}
         if len(left_out) == len(pictures):
             raise data_error(
-                f"{folder}: none of {len(pictures)} images can be read (data.unlabelled):", _texts(left_out)
+                f"{folder}: none of {quantity(len(pictures), 'image')} can be read (data.unlabelled):", _texts(left_out)
             )
         told = []
         if left_out:
@@ -152,7 +154,8 @@ class _Pictures:
         named = [(file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.name) for file in files]
         wrong = [problem for pair in zip(named, files, strict=True) if (problem := name_problem(*pair, "pixels.csv"))]
         if wrong:
-            raise data_error(f"{folder}: {len(wrong)} images cannot be told by name (data.unlabelled):", wrong)
+            told = quantity(len(wrong), "image")
+            raise data_error(f"{folder}: {told} cannot be told by name (data.unlabelled):", wrong)
         names = []
         for name, file in zip(named, files, strict=True):
             try:

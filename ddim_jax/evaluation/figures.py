@@ -12,8 +12,8 @@ from ddim_jax.evaluation.cases import make_case
 from ddim_jax.evaluation.diagrams import draw_calibration, draw_scores
 from ddim_jax.evaluation.pictures import draw_grid, draw_reverse_process, draw_strip
 from ddim_jax.evaluation.scoring import ImageResult
-from ddim_jax.evaluation.style import count
 from ddim_jax.inference import Segmenter
+from ddim_jax.runtime.values import quantity
 from ddim_jax.sampling_options import SamplingOptions
 
 FIGURES = ("grid", "worst", "median", "reverse_process", "scores", "calibration")
@@ -59,8 +59,8 @@ def draw_figures(
         cases[position] = make_case(example, estimates, results[position], options.ensemble, segmenter.labels)
     shown = {name: [cases[position] for position in positions] for name, positions in groups.items()}
     draw_grid(folder / "grid.png", shown["grid"])
-    draw_strip(folder / "worst.png", shown["worst"], f"Lowest Dice of {count(len(results), 'image')}")
-    draw_strip(folder / "median.png", shown["median"], f"About the median Dice of {count(len(results), 'image')}")
+    draw_strip(folder / "worst.png", shown["worst"], f"Lowest Dice of {quantity(len(results), 'image')}")
+    draw_strip(folder / "median.png", shown["median"], f"About the median Dice of {quantity(len(results), 'image')}")
     if segmenter.one_pass or options.size == "tiles":
         return
     typical = middle(ranked, 1)[0]

@@ -22,7 +22,6 @@ from ddim_jax.evaluation.style import (
     SMALL,
     TEXT,
     TRUTH,
-    count,
     outline,
     panel,
     plain,
@@ -32,6 +31,7 @@ from ddim_jax.evaluation.style import (
 )
 from ddim_jax.imageio.class_colours import blended, class_colour, palette
 from ddim_jax.labels import Labels
+from ddim_jax.runtime.values import quantity
 
 _SAMPLES_SHOWN = 5
 _CELL = 1.3  # inches
@@ -75,7 +75,7 @@ def draw_grid(path: str | os.PathLike, cases: Sequence[Case]) -> None:
     several = cases[0].labels.several
     scale = "the colours of the classes on black" if several else "0 is black and 1 white"
     figure.supxlabel(
-        f"Samples and ensemble ({cases[0].ensemble} of {count(samples, 'sample')}): probability, {scale}.\n"
+        f"Samples and ensemble ({cases[0].ensemble} of {quantity(samples, 'sample')}): probability, {scale}.\n"
         f"{'White' if several else 'Orange'}: outline of the truth. Uncertainty: standard deviation of the samples.",
         fontsize=SMALL,
         color=MUTED,
@@ -191,7 +191,7 @@ def draw_reverse_process(
     axes[0, 1].set_ylabel("$x_t$", fontsize=NORMAL, color=TEXT)
     axes[1, 1].set_ylabel(r"estimate of $x_0$", fontsize=NORMAL, color=TEXT)
     figure.suptitle(
-        f"Reverse process of {shorten(case.result.id, 30)}: {count(steps, 'step')}",
+        f"Reverse process of {shorten(case.result.id, 30)}: {quantity(steps, 'step')}",
         fontsize=LARGE,
         color=TEXT,
     )

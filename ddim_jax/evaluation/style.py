@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ddim_jax.runtime.atomic import atomic_path
+from ddim_jax.runtime.values import quantity
 
 # From the palette of Okabe and Ito, told apart by colour-blind readers and on grey images.
 TRUTH = "#E69F00"
@@ -73,16 +74,11 @@ def outline(axes: Axes, mask: np.ndarray, shape: tuple[int, int], colour: str, *
     )
 
 
-def count(number: int, noun: str) -> str:
-    """ "1 step", "2 steps"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def headline(metrics: dict[str, Any]) -> str:
     """The title of an evaluation, from what `metrics.json` holds."""
     return (
-        f"{plain(metrics['dataset'])}, {metrics['split']}: {count(metrics['images'], 'image')}, "
-        f"{count(metrics['samples'], 'sample')} of {count(metrics['steps'], 'step')}, "
+        f"{plain(metrics['dataset'])}, {metrics['split']}: {quantity(metrics['images'], 'image')}, "
+        f"{quantity(metrics['samples'], 'sample')} of {quantity(metrics['steps'], 'step')}, "
         f"checkpoint at step {metrics['step']}"
     )
 

@@ -19,6 +19,7 @@ from ddim_jax.labels import Labels
 from ddim_jax.metrics import Bounds, Counts
 from ddim_jax.runtime.atomic import atomic_path
 from ddim_jax.runtime.printable import spreadsheet_cell
+from ddim_jax.runtime.values import quantity
 
 
 def write_per_image(
@@ -70,16 +71,17 @@ def summary_table(metrics: dict[str, Any]) -> Table:
     size = {"model": "resized", "native": "native size", "tiles": "in tiles"}[metrics["size"]]
     scored = "each image's own size" if metrics["resolution"] == "native" else "the working size"
     count = metrics.get("groups", metrics["images"])  # earlier files do not say the groups
-    kind, of_groups = ("image", "") if count == metrics["images"] else ("group", f" of {count} groups")
-    few = f"\n{count} {kind}{'s' * (count > 1)}: too few for the means to say much" if count < FEW else ""
+    kind, of_groups = ("image", "") if count == metrics["images"] else ("group", f" of {quantity(count, 'group')}")
+    few = f"\n{quantity(count, kind)}: too few for the means to say much" if count < FEW else ""
     if metrics.get("hypotheses"):
         few += f"\nthe truth is the consensus of {metrics['hypotheses']['annotators']} annotators"
         if consensus := metrics["hypotheses"].get("consensus"):  # earlier files do not say it
             few += f": {consensus}"
     of_folds = f" of {metrics['folds']} folds" if metrics.get("folds") else ""
     table = Table(
-        title=f"{escape(metrics['dataset'])} {metrics['split']}: {metrics['images']} images{of_folds}, "
-        f"{metrics['samples']} samples x {metrics['steps']} steps, fused by {metrics['ensemble']}, {size}",
+        title=f"{escape(metrics['dataset'])} {metrics['split']}: {quantity(metrics['images'], 'image')}{of_folds}, "
+        f"{quantity(metrics['samples'], 'sample')} x {quantity(metrics['steps'], 'step')}, "
+        f"fused by {metrics['ensemble']}, {size}",
         caption=f"scored at {scored}; mean over images [95% interval{of_groups}]; hd95 in pixels; 80% kept: without "
         "the most doubtful images"
         + few
@@ -100,7 +102,7 @@ def summary_table(metrics: dict[str, Any]) -> Table:
         table.add_row(f"dice, {escape(one)}", *map(_cell, values))
     if volumes := metrics.get("volumes"):  # files of earlier versions do not say them
         found = [metrics["protocols"][name]["per_volume"]["dice"] for name in protocols]
-        of_volumes = f"{volumes} volume{'s' * (volumes > 1)}"
+        of_volumes = quantity(volumes, "volume")
         table.add_row(f"dice, {of_volumes}", *map(_cell, found))
         for one in metrics["protocols"]["mean"].get("classes", ()):
             values = [metrics["protocols"][name]["classes"][one]["per_volume"]["dice"] for name in protocols]
@@ -140,9 +142,9 @@ def _lost(metrics: dict[str, Any]) -> str:
         return ""
     size = metrics["image_size"]
     return (
-        f"\n{left['lost']} of {left['masks']} masks lose a class at {size} x {size}, where the network works: the true "
-        f"masks of that size, enlarged, have a Dice of {left['resized_dice']:.2f}; train on crops (data.crop) or at a "
-        "larger data.image_size"
+        f"\n{left['lost']} of {quantity(left['masks'], 'mask loses', 'masks lose')} a class at {size} x {size}, where "
+        f"the network works: the true masks of that size, enlarged, have a Dice of {left['resized_dice']:.2f}; train "
+        "on crops (data.crop) or at a larger data.image_size"
     )
 
 

@@ -27,6 +27,7 @@ from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.pinned import pinned
 from ddim_jax.runtime.process_folder import ProcessFolder
 from ddim_jax.runtime.remote import local_path
+from ddim_jax.runtime.values import quantity
 from ddim_jax.sampling_options import SamplingOptions
 
 TOLERANCE = 1e-4
@@ -99,14 +100,16 @@ def export_checkpoint(
     # In a folder of its own: some formats are several files that know each other by name.
     with errors_naming(output), ProcessFolder(".ddim-jax-export-", output.parent) as folder:
         made = folder / output.name
-        logging.info("converting the program: %d steps of %d samples", options.steps, options.samples)
+        work = f"{quantity(options.steps, 'step')} of {quantity(options.samples, 'sample')}"
+        logging.info("converting the program: %s", work)
         wanted.write(program, batch, about, made)
-        logging.info("checking %d bytes on %d images, by JAX and by the file", made.stat().st_size, len(pictures))
+        images = quantity(len(pictures), "image")
+        logging.info("checking %d bytes on %s, by JAX and by the file", made.stat().st_size, images)
         differences = _compare(wanted.run(made), segmenter, program, options, batch, pictures)
         wrong = {name: found for name, found in differences.items() if not found < (1 if name == "mask" else TOLERANCE)}
         if wrong:
             raise InputError(
-                f"{output} is not written: on {len(pictures)} images the {kind} program differs from JAX: "
+                f"{output} is not written: on {images} the {kind} program differs from JAX: "
                 f"{in_words(wrong)}; expected less than {TOLERANCE:g}, and no pixel of a mask"
             )
         check_output(output, kind)  # another process may have made it meanwhile

@@ -10,6 +10,7 @@ from ddim_jax.imageio import archives, dicom
 from ddim_jax.imageio.images import name_by_content
 from ddim_jax.registry import READERS
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.values import quantity
 
 
 def files_inside(path: str | os.PathLike, pass_over: Callable[[str], None] = lambda file: None) -> list[Path] | None:
@@ -57,5 +58,6 @@ def _listed(path: Path) -> list[Path]:
     there = [file for file in files if file.is_file()]
     if len(there) < len(files):
         missing = next(file for file in files if file not in there)
-        logging.warning("%s lists %d files that are not there, such as %s", path, len(files) - len(there), missing)
+        gone = quantity(len(files) - len(there), "file is", "files are")
+        logging.warning("%s: %s not there that it lists, such as %s", path, gone, missing)
     return there

@@ -19,6 +19,7 @@ from ddim_jax.imageio.archives import open_binary
 from ddim_jax.imageio.dicom_bounds import DEFLATED, Bounded, Deflated, inflated_in_memory
 from ddim_jax.imageio.images import MAX_PIXELS
 from ddim_jax.runtime.errors import DataError, InputError, install_command
+from ddim_jax.runtime.values import quantity
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -149,7 +150,8 @@ def _check_length(path: str | os.PathLike, header: "Dataset", start: bytes) -> N
     expected = 2 * -(-bits * count // 16)  # an even number of bytes
     if bits and length != _UNDEFINED and (8 * (length - expected) >= bits or 8 * length < bits * count):
         raise DataError(
-            f"{path}: has {length} bytes of pixels, {count} frames of its header have {expected}; expected as many "
+            f"{path}: has {length} bytes of pixels, "
+            f"{quantity(count, 'frame of its header has', 'frames of its header have')} {expected}; expected as many "
             "frames as NumberOfFrames says, of Rows x Columns pixels."
         )
 
@@ -202,8 +204,8 @@ def picture_header(path: str | os.PathLike) -> "Dataset":
             raise DataError(f"{path}: has the PixelRepresentation {sign}; expected 0 or 1, with or without a sign.")
         if header.get("PhotometricInterpretation") not in _COLOURS[samples]:
             raise DataError(
-                f"{path}: has no PhotometricInterpretation that is known for {samples} values a pixel; expected one of "
-                f"{', '.join(_COLOURS[samples])}. Convert it to one of them."
+                f"{path}: has no PhotometricInterpretation that is known for {quantity(samples, 'value')} a pixel; "
+                f"expected one of {', '.join(_COLOURS[samples])}. Convert it to one of them."
             )
         if not 1 <= stored <= bits:
             raise DataError(f"{path}: has {stored} bits stored (BitsStored) of {bits}; expected 1 to {bits}.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ddim_jax.imageio import dicom, dicom_shown
 from ddim_jax.imageio.dicom_geometry import orientation, pixel_spacing, position, same_directions, same_spacing
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.values import quantity
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -58,15 +59,16 @@ def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str],
             by_uid.setdefault((key.folder, key.uid), []).append(key)
     remarks = []
     if several := [files for key, files in without_place.items() if len(files) > 1 or key in by_uid]:
+        of_series = f"of {len(several)} DICOM series"
         remarks.append(
-            f"{sum(map(len, several))} files of {len(several)} DICOM series have {NO_POSITION}, "
+            f"{quantity(sum(map(len, several)), f'file {of_series} has', f'files {of_series} have')} {NO_POSITION}, "
             f"such as {several[0][0]}: their order is unknown, so each is an image by itself "
             "and has results of its own, not one for the series"
         )
     if parted := [parts for parts in by_uid.values() if len(parts) > 1]:
         remarks.append(
-            f"{len(parted)} DICOM series have files that are no slices of one volume, such as in "
-            f"{parted[0][0].folder}: they {APART} {', '.join(_differing(parted[0]))}; "
+            f"{quantity(len(parted), 'DICOM series has', 'DICOM series have')} files that are no slices of one volume, "
+            f"such as in {parted[0][0].folder}: they {APART} {', '.join(_differing(parted[0]))}; "
             "those that agree are a source by themselves and have results of their own"
         )
     folders: dict[object, list[str]] = {}
@@ -75,9 +77,9 @@ def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str],
             folders.setdefault(key._replace(folder=""), []).append(key.folder)
     if apart := [parts for parts in folders.values() if len(parts) > 1]:
         remarks.append(
-            f"{len(apart)} DICOM series lie in several folders, such as in {' and '.join(apart[0][:2])}: the files of "
-            "each folder are a source by themselves and have results of their own; put a series into one folder to "
-            "have it as one"
+            f"{quantity(len(apart), 'DICOM series lies', 'DICOM series lie')} in several folders, such as in "
+            f"{' and '.join(apart[0][:2])}: the files of each folder are a source by themselves and have results of "
+            "their own; put a series into one folder to have it as one"
         )
     return list(groups.values()), others, "; ".join(remarks)
 

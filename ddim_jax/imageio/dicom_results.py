@@ -17,6 +17,7 @@ from ddim_jax.imageio.stacks import refuse_sources_without
 from ddim_jax.imageio.writers import Context, declared
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.values import quantity
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -90,7 +91,7 @@ def finish(dataset: "Dataset", path: Path, context: Context, what: str) -> None:
     dataset.SeriesDescription = f"{context.software} {what}, {NOT_CLINICAL}"[:64]
     dataset.DerivationDescription = (
         f"Made by {context.software} with the checkpoint {checkpoint_name(context)} (SHA-256 {context.weights}), "
-        f"{context.options.samples} samples of {context.options.steps} steps. {NOT_CLINICAL}."
+        f"{quantity(context.options.samples, 'sample')} of {quantity(context.options.steps, 'step')}. {NOT_CLINICAL}."
     )[:1024]
     dataset.save_as(path, enforce_file_format=True)
 

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
+from ddim_jax.runtime.values import quantity
+
 _NAMED_AT_MOST = 10
 
 
@@ -59,8 +61,8 @@ def describe_foregrounds(found: Sequence[Foreground]) -> str | None:
         shown = [] if holding[0].value is None else [f"{holding[0].value:g}"]
         shown += [f"the colour {key}"] if isinstance(key, tuple) else []
         files = len({one.name for one in holding})
-        pixels = sum(one.pixels for one in holding)
-        told.append(f"{' of '.join(shown)} ({pixels} pixels in {files} of them, such as {holding[0].name})")
+        pixels = quantity(sum(one.pixels for one in holding), "pixel")
+        told.append(f"{' of '.join(shown)} ({pixels} in {files} of them, such as {holding[0].name})")
     values = sorted({one.value for one in found if one.value is not None})
     named = ", ".join(f'"NAME{k}": {value}' for k, value in enumerate(values[:_NAMED_AT_MOST], 1))
     files = len({one.name for one in found})

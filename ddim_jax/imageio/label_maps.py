@@ -7,6 +7,7 @@ import numpy as np
 from ddim_jax.imageio.levels import JPEG_NOISE, LARGEST_LABEL, flat_places, histogram
 from ddim_jax.labels import IGNORED
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.values import quantity
 
 MOST_LABELS = 64
 """A lossless file with more different values is an image, not a label map."""
@@ -29,7 +30,8 @@ class LabelMapError(UnnamedValuesError):
 
     def __init__(self, name: str, counts: Mapping[int, int]):
         self.counts, self.name = dict(counts), name
-        found = ", ".join(f"{value} ({pixels} pixels)" for value, pixels in first_of(sorted(self.counts.items())))
+        first = first_of(sorted(self.counts.items()))
+        found = ", ".join(f"{value} ({quantity(pixels, 'pixel')})" for value, pixels in first)
         super().__init__(f"{name}: is a label map, it holds the values {found}; {_what_to_do(self.counts)}")
 
 
@@ -44,7 +46,7 @@ def describe_label_maps(errors: Sequence[LabelMapError], total: int) -> str:
     for value in first_of(sorted({value for error in errors for value in error.counts})):
         holding = [error for error in errors if value in error.counts]
         pixels = sum(error.counts[value] for error in holding)
-        found.append(f"{value} ({pixels} pixels in {len(holding)} of them, such as {holding[0].name})")
+        found.append(f"{value} ({quantity(pixels, 'pixel')} in {len(holding)} of them, such as {holding[0].name})")
     counts = {value: 0 for error in errors for value in error.counts}
     return f"{len(errors)} of {total} masks are label maps, with the values {', '.join(found)}; {_what_to_do(counts)}"
 

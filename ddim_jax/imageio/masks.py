@@ -24,6 +24,7 @@ from ddim_jax.imageio.levels import JPEG_NOISE, SoftRange, mask_of_levels
 from ddim_jax.imageio.soft_masks import soft_range
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.values import quantity
 
 
 def mask_of_picture(picture: Image.Image, labels: Labels = Labels(), *, lossy: bool, name: str) -> np.ndarray:
@@ -134,7 +135,7 @@ def _mask_by_value(values: np.ndarray, labels: Labels, *, lossy: bool, name: str
         codes |= dict.fromkeys(rest, 1)
     unknown = sorted(set(counts) - set(codes))
     if unknown:
-        found = ", ".join(f"{value} ({counts[value]} pixels)" for value in first_of(unknown))
+        found = ", ".join(f"{value} ({quantity(counts[value], 'pixel')})" for value in first_of(unknown))
         more = f" and {len(unknown) - NAMED_AT_MOST} more" if len(unknown) > NAMED_AT_MOST else ""
         raise DataError(
             f"{name}: holds the values {found}{more}, which data.labels and data.ignore do not have; they have "
@@ -228,8 +229,8 @@ def _without_alpha(rgba: np.ndarray, labels: Labels, name: str) -> np.ndarray:
         return alpha
     if labels.by_value and (partly := int(np.count_nonzero((alpha > 0) & (alpha < 255)))):
         raise DataError(
-            f"{name}: {partly} pixels are transparent in part, and data.labels and data.ignore go by exact values; "
-            "save the mask without alpha."
+            f"{name}: {quantity(partly, 'pixel is', 'pixels are')} transparent in part, and data.labels and "
+            "data.ignore go by exact values; save the mask without alpha."
         )
     return _from_colours(over_black(rgba), labels, tolerance=2, name=name)
 

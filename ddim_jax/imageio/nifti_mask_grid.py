@@ -8,6 +8,7 @@ import numpy as np
 
 from ddim_jax.imageio.series import DicomStack, affine
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.values import quantity
 
 if TYPE_CHECKING:
     from ddim_jax.imageio.nifti_volume import NiftiStack
@@ -42,7 +43,7 @@ def on_grid(mask: "NiftiStack", picture: "NiftiStack | DicomStack") -> np.ndarra
                 return mask.stored().transpose(order)[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
     one, other = mask.files[0], picture.files[0]
     if not apart:
-        sides = [f"{part.count} slices of {part.shape[1]} x {part.shape[0]}" for part in (mask, picture)]
+        sides = [f"{quantity(part.count, 'slice')} of {part.shape[1]} x {part.shape[0]}" for part in (mask, picture)]
         raise DataError(f"{one}: has {sides[0]}, {other} has {sides[1]}; expected the same.")
     raise DataError(
         f"{one}: lies elsewhere than {other}, by {min(apart):.3g} mm at best, expected at most {most:.3g}. Its voxels "

@@ -31,6 +31,7 @@ from ddim_jax.imageio.soft_masks import soft_range
 from ddim_jax.imageio.stacks import MAX_VOXELS
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.values import quantity
 
 _MOST_BYTES = 2**29  # of a volume's values, which a compressed file has in memory
 _SAMPLED = 8  # slices whose values decide on black and white
@@ -96,7 +97,8 @@ class NiftiStack:
             stored = self._upright_values()[index]
             scaled = stored if stored.dtype.names else self._scaled(stored)
             odd = 0 if scaled.dtype.kind != "f" else scaled.size - int(np.count_nonzero(np.isfinite(scaled)))
-        return (f"not finite ({odd} values are NaN or infinite; NaN is shown black)",) if odd else ()
+        told = quantity(odd, "value is", "values are")
+        return (f"not finite ({told} NaN or infinite; NaN is shown black)",) if odd else ()
 
     def with_window(self, window: tuple[float, float]) -> "NiftiStack":
         """The same file, shown with that centre and width."""
@@ -194,7 +196,7 @@ class NiftiStack:
     def _soft_notes(self, slices: np.ndarray, soft: SoftRange) -> tuple[str, ...]:
         inside = (((part > soft.low) & (part < soft.high)) for part in map(self._scaled, slices))
         between, cut = sum(map(np.count_nonzero, inside)), (soft.low + soft.high) / 2
-        told = f"soft mask ({between} values between {soft.low:g} and {soft.high:g}, cut at {cut:g})"
+        told = f"soft mask ({quantity(between, 'value')} between {soft.low:g} and {soft.high:g}, cut at {cut:g})"
         return (told,) if between else ()
 
     def as_stored(self, slices: np.ndarray) -> np.ndarray:

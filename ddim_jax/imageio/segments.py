@@ -14,6 +14,7 @@ from ddim_jax.imageio.series import Slice
 from ddim_jax.imageio.stacks import MAX_VOXELS
 from ddim_jax.labels import BACKGROUND, IGNORED, Labels
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.values import quantity
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -58,7 +59,9 @@ def read_segments(
         rows, columns, count = int(header.Rows), int(header.Columns), dicom.frames(header)
         groups = header.PerFrameFunctionalGroupsSequence
         if len(groups) != count:
-            raise DataError(f"{path}: is damaged, {count} frames and {len(groups)} descriptions of them.")
+            raise DataError(
+                f"{path}: is damaged, {quantity(count, 'frame')} and {quantity(len(groups), 'description')}."
+            )
         places = _places(path, header, count, slices)
         size = (1 if slices is None else len(slices), rows, columns)
         if size[1] * size[2] * size[0] > MAX_VOXELS:

@@ -26,6 +26,7 @@ from ddim_jax.imageio.dicom_grouping import differences
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.imageio.stacks import MAX_VOXELS
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.values import quantity
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -200,7 +201,7 @@ def _unreadable(files: Sequence[Path], headers: list["Dataset"]) -> list[str]:
             for name in drop_unreadable(header):
                 found.setdefault(name, []).append(file)
     return [
-        f"{name} not used ({len(where)} of {len(files)} files, such as {where[0].name}, have no numbers in it)"
+        f"{name} not used (no numbers in {len(where)} of {quantity(len(files), 'file')}, such as {where[0].name})"
         for name, where in found.items()
     ]
 
@@ -219,7 +220,8 @@ def _without_copies(
             else:
                 kept.append(number)
     if copies:
-        remarks.append(f"copies left out ({len(copies)} files, such as {copies[0][0].name} of {copies[0][1].name})")
+        some = f"such as {copies[0][0].name} of {copies[0][1].name}"
+        remarks.append(f"copies left out ({quantity(len(copies), 'file')}, {some})")
     return [files[number] for number in kept], [headers[number] for number in kept]
 
 
@@ -264,15 +266,15 @@ def _sorted(files: Sequence[Path], headers: list["Dataset"], remarks: list[str])
         if len(uids) > 1:
             what = "a series of several times or contrasts is no stack: give each in a folder of its own."
         raise DataError(
-            f"{files[first]} and {files[first + 1]}: two slices of one series at one position ({len(doubled)} such "
-            f"pairs); {what}"
+            f"{files[first]} and {files[first + 1]}: two slices of one series at one position "
+            f"({quantity(len(doubled), 'such pair')}); {what}"
         )
     usual = float(np.median(steps))
     gaps = [number for number, step in enumerate(steps) if step > 1.5 * usual]
     if gaps:  # each slice is segmented by itself: those that are there can be
         remarks.append(
-            f"slices missing (in {len(gaps)} places, such as behind slice {gaps[0] + 1}: {steps[gaps[0]]:.4g} mm to "
-            f"the next, {usual:.4g} mm between the others)"
+            f"slices missing (in {quantity(len(gaps), 'place')}, such as behind slice {gaps[0] + 1}: "
+            f"{steps[gaps[0]]:.4g} mm to the next, {usual:.4g} mm between the others)"
         )
     return files, headers
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from ddim_jax.metrics import conformal_quantile, pictures_needed
 from ddim_jax.preprocessing import as_rgb, resize_image
+from ddim_jax.runtime.values import quantity
 
 WITHIN = 0.95
 """The share of images like those of the calibration that is within the limit."""
@@ -146,10 +147,10 @@ def fit_reference(descriptors: Sequence[np.ndarray], groups: Sequence[str] | Non
 def too_few(images: int, groups: int) -> str:
     """Says in words that so many images, of so many groups, make no reference."""
     if images == groups:
-        return f"{images} images; it takes {PICTURES_NEEDED} to judge if others are unlike them"
+        return f"{quantity(images, 'image')}; it takes {PICTURES_NEEDED} to judge if others are unlike them"
     return (
-        f"{images} images of {groups} groups (patients, folders, volumes); it takes {PICTURES_NEEDED} groups to judge "
-        "if others are unlike them"
+        f"{images} images of {quantity(groups, 'group')} (patients, folders, volumes); it takes {PICTURES_NEEDED} "
+        "groups to judge if others are unlike them"
     )
 
 

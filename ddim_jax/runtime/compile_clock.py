@@ -4,6 +4,8 @@ import time
 
 import jax
 
+from ddim_jax.runtime.values import quantity
+
 COMPILED = "/jax/core/compile/backend_compile_duration"
 """JAX's event after it has compiled a program or read it from its cache."""
 _READ = "/jax/compilation_cache/cache_hits"
@@ -36,8 +38,8 @@ class CompileClock:
 
     def share(self) -> str:
         """The part of the programs in that time, in words."""
-        what = "program" if self.compiled == 1 else "programs"
-        return f"{self.seconds:.1f} s of it for {self.compiled} {what} compiled and {self.read} read from disk"
+        compiled = quantity(self.compiled, "program")
+        return f"{self.seconds:.1f} s of it for {compiled} compiled and {self.read} read from disk"
 
     def _on_event(self, event: str, **_: object) -> None:
         if event == _READ:

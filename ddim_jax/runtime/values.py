@@ -1,4 +1,4 @@
-"""Values that a user gives: checks of numbers, of which True is none, although Python says that it is 1; lists."""
+"""Values that a user gives: checks of numbers, of which True is none, although Python says it is 1; lists; counts."""
 
 from numbers import Integral, Real
 
@@ -22,3 +22,8 @@ def is_number(value: object) -> bool:
 def words(text: str) -> tuple[str, ...]:
     """The words between the commas of a text, without blanks around them."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def quantity(number: int, one: str, several: str | None = None) -> str:
+    """A number and what it is of: "1 image", "2 images"; `several` where that is not `one` with an s."""
+    return f"{number} {one if number == 1 else several or one + 's'}"

@@ -10,6 +10,7 @@ from ddim_jax.data.empty_windows import Window
 from ddim_jax.data.erased import ERASED, REPAIRED
 from ddim_jax.data.preflight import describe, shared_in_words, unseen_classes
 from ddim_jax.data.splits import few_in_words
+from ddim_jax.runtime.values import quantity
 from ddim_jax.training.adversarial import Adversary
 from ddim_jax.training.mean_teacher import RAMP
 from ddim_jax.training.setup import Prepared, Run
@@ -48,7 +49,7 @@ def announcements(run: Run, prepared: Prepared) -> Iterator[str]:
     if note := note_of(prepared.source):
         yield note
     if unlabelled := run.data.unlabelled:
-        yield f"{len(unlabelled.ids)} unlabelled images beside them, as many in each step"
+        yield f"{quantity(len(unlabelled.ids), 'unlabelled image')} beside them, as many in each step"
         if run.steps < RAMP:
             yield f"the weight of unlabelled images grows over {RAMP} steps: in {run.steps} they do next to nothing"
         yield from unlabelled.told

@@ -21,7 +21,7 @@ from ddim_jax.labels import IGNORED
 from ddim_jax.runtime.atomic import atomic_path, errors_naming
 from ddim_jax.runtime.hidden import hidden
 from ddim_jax.runtime.printable import printable
-from ddim_jax.runtime.values import is_whole
+from ddim_jax.runtime.values import is_whole, quantity
 from ddim_jax.training.stopping import Stop
 from ddim_jax.training.validation import Validation
 
@@ -182,8 +182,9 @@ class Reporter:
             with atomic_path(kept) as temporary:
                 temporary.write_bytes(content)
             self.message(
-                f"{self._path}: {len(unread)} lines cannot be read and are left out, line {', '.join(unread[:_NAMED])}"
-                f"{' and others' if len(unread) > _NAMED else ''}; the file as it was is kept as {kept.name}"
+                f"{self._path}: {quantity(len(unread), 'line cannot be read and is', 'lines cannot be read and are')} "
+                f"left out, line {', '.join(unread[:_NAMED])}{' and others' if len(unread) > _NAMED else ''}; the file "
+                f"as it was is kept as {kept.name}"
             )
         left = [whole[number - 1] + b"\n" for number, at in steps.items() if at is not None and at <= step]
         with atomic_path(self._path) as temporary:

@@ -21,6 +21,7 @@ from ddim_jax.runtime.printable import printable
 from ddim_jax.runtime.processes import LastWord, as_first, ending_together
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.runtime.signals import StopRequest, stop_on_signals
+from ddim_jax.runtime.values import quantity
 from ddim_jax.training.announcements import announcements
 from ddim_jax.training.input_pipeline import batches, keep_split, with_unlabelled
 from ddim_jax.training.logging import DeferredErrors, Reporter, create_reporter
@@ -83,7 +84,7 @@ def _train(
     last_word.checkpoint = _last_checkpoint(run.store)
     if run.start_step >= run.steps:
         if jax.process_index() == 0:
-            print(f"{printable(workdir)} holds a finished run of {run.start_step} steps; nothing to do.")
+            print(f"{printable(workdir)} holds a finished run of {quantity(run.start_step, 'step')}; nothing to do.")
         return run.start_step
     state = place(run.mesh, state)
     prepared = prepare(run)

@@ -93,7 +93,7 @@ def test_two_processes_of_srun_make_what_one_makes(archive, tmp_path):
     names = [record["name"] for record in index(tmp_path / "out")]
     for k, (out, _) in enumerate(outputs):  # every image was segmented by its process alone
         own = sum(Process(k, 2).owns(name) for name in names)
-        assert re.match(rf"process {k} of 2: {own} images segmented .* 0 were done before, 0 failed", out)
+        assert re.match(rf"process {k} of 2: {own} images segmented .* 0 done before, 0 failed", out)
 
 
 @pytest.fixture(scope="module")

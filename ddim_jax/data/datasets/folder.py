@@ -29,6 +29,7 @@ from ddim_jax.imageio.stacks import count_slices
 from ddim_jax.registry import DATASETS, READERS
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.once import say_once
+from ddim_jax.runtime.values import quantity
 
 _MASK_SUFFIX = re.compile(r"[_-](masks?|segmentation|seg|labels?)$", re.IGNORECASE)
 _NUMBER = re.compile(r"([_-]\d+|\s*\(\d+\))$")
@@ -110,7 +111,8 @@ def find_pairs(root: Path, annotators: tuple[str, ...] = ()) -> list[Pair]:
         found.append(list(more))
     if problems:
         where = " and ".join(f"{name}/" for name in ("images", *of_each))
-        headline = f"{root}: {len(problems)} files of {where} do not pair up by name:"
+        told = quantity(len(problems), f"file of {where} does", f"files of {where} do")
+        headline = f"{root}: {told} not pair up by name:"
         error = Unpaired(*data_error(headline, problems).args)
         error.pairs = () if annotators else tuple(found[0])  # no file is opened: a damaged one would replace this error
         raise error
@@ -154,7 +156,7 @@ def _say_united(root: Path, numbered: dict[str, list[Path]]) -> None:
     files = next(iter(numbered.values()))
     say_once(
         logging.warning,
-        f"{root}: {len(numbered)} images have numbered masks, which are united "
+        f"{root}: {quantity(len(numbered), 'image has', 'images have')} numbered masks, which are united "
         f"({' + '.join(file.name for file in files)} and the like). If they are of several annotators, set "
         "data.annotators to numbered.",
     )

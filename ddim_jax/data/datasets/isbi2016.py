@@ -8,6 +8,7 @@ from ddim_jax.data.discovery import all_images, entries, match_pairs
 from ddim_jax.data.seeded import seeded_order
 from ddim_jax.data.sources import Pair, data_error
 from ddim_jax.registry import DATASETS
+from ddim_jax.runtime.values import quantity
 
 _PARTS = ("training", "test")
 # The challenge has no validation set; this seed's tenth of the training set is the one this package always uses.
@@ -53,7 +54,7 @@ def find_isbi2016(root: Path) -> Found:
         if "masks" in absent:
             problems.append(f"no {part} masks: ISBI2016_ISIC_Part1_{title}_GroundTruth/ISIC_*_Segmentation.png")
     if problems:
-        holds = f"{len(problems)} problems; found {entries(root)}"
+        holds = f"{quantity(len(problems), 'problem')}; found {entries(root)}"
         raise data_error(f"{root}: ISBI 2016 part 1 is not complete ({holds}):", problems)
     ordered = seeded_order((pair.id for pair in found["training"]), _SPLIT_SEED)
     val = set(ordered[: max(len(ordered) // 10, 1)])

@@ -11,6 +11,7 @@ from ddim_jax.data.sources import Pair, data_error
 from ddim_jax.data.tables import read_table
 from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.values import quantity
 
 MODALITIES = ("BLI", "FICE", "LCI", "NBI", "WLI")
 _TABLES = {"train": "train.csv", "val": "valid.csv", "test": "test.csv"}
@@ -57,7 +58,7 @@ def find_polypdb(root: Path) -> Found:
     matched, unmatched = match_pairs(images, masks)
     problems += unmatched
     if problems:
-        raise data_error(f"{root}: PolypDB is not complete ({len(problems)} problems):", problems)
+        raise data_error(f"{root}: PolypDB is not complete ({quantity(len(problems), 'problem')}):", problems)
     pairs = [pair._replace(stratum=pair.id.partition("/")[0]) for pair in matched]
     tables = {folder: found for folder, found in tables.items() if found}
     if tables:
@@ -94,8 +95,8 @@ def _official_split(root: Path, pairs: list[Pair], tables: dict[Path, list[Path]
         problems += [f"{key} is in a table, but there is no such pair" for key in split_of if key not in there]
     if problems:
         raise data_error(
-            f"{root}: the tables of PolypDB's official split cannot be used ({len(problems)} problems; without any "
-            "table the split is drawn by a seed):",
+            f"{root}: the tables of PolypDB's official split cannot be used ({quantity(len(problems), 'problem')}; "
+            "without any table the split is drawn by a seed):",
             problems,
         )
     return {split: [pair for pair, key in zip(pairs, keys, strict=True) if split_of[key] == split] for split in _TABLES}

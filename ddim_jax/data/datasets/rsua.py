@@ -8,6 +8,7 @@ from ddim_jax.data.discovery import all_images, entries, folders_below, images_a
 from ddim_jax.data.sources import data_error
 from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.values import quantity
 
 CLASSES = ("covid", "non_covid", "non_covid_pneumonia")
 
@@ -45,7 +46,7 @@ def find_rsua(root: Path) -> Found:
         problems += [f"no class folder {name} with images/ and masks/ (found {listed(classes)})" for name in missing]
     problems += [f"{one} is there twice" for one in _repeated(pair.id for pair in pairs)]
     if problems:
-        raise data_error(f"{root}: the RSUA data set is not complete ({len(problems)} problems):", problems)
+        raise data_error(f"{root}: the RSUA data set is not complete ({quantity(len(problems), 'problem')}):", problems)
     if not pairs:
         raise DataError(
             f"{root}: no RSUA data set. Expected, at any depth, folders {', '.join(CLASSES)} with images/ and masks/ "

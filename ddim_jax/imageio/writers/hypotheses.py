@@ -8,6 +8,7 @@ from PIL import Image, TiffImagePlugin
 
 from ddim_jax.imageio.class_colours import palette
 from ddim_jax.registry import WRITERS
+from ddim_jax.runtime.values import quantity
 
 _DESCRIPTION = 270  # the tag ImageDescription
 
@@ -28,7 +29,8 @@ class Hypotheses:
                 page = Image.fromarray(one.mask * np.uint8(255))
             about = TiffImagePlugin.ImageFileDirectory_v2()
             about[_DESCRIPTION] = (
-                f"hypothesis {number} of {len(result.hypotheses)}, weight {one.weight:.4f} ({len(one.samples)} samples)"
+                f"hypothesis {number} of {len(result.hypotheses)}, weight {one.weight:.4f} "
+                f"({quantity(len(one.samples), 'sample')})"
             )
             page.encoderinfo = {"tiffinfo": about}
             pages.append(page)

@@ -83,7 +83,7 @@ def smallest(run: Path) -> Make:
         _put(folder / "in/one_pixel.png", encoded(pixels(size=1), "PNG"))
         kept = ("out", "out/settings.json", "out/index.jsonl", "out/.index.lock", "out/one_pixel_mask.png")
         arguments = ("--ckpt", str(run), "--input", "in", "--output", "out")
-        return Start("sample.py", arguments, (Input("one_pixel.png", ("1 images segmented", "0 failed")),), 0, kept)
+        return Start("sample.py", arguments, (Input("one_pixel.png", ("1 image segmented", "0 failed")),), 0, kept)
 
     return make
 

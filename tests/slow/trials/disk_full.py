@@ -153,7 +153,7 @@ def during_results(workdir: Path, run: Path, expected: Path, share: float) -> Ou
         with _sampling(workdir, run, own, f"room_results_{share}") as program:
             went_on = program.wait() == 0 and _pictures(own) == _pictures(expected)
         went_on = went_on and sorted(finished(own)) == sorted(finished(expected))
-        done_before = re.search(r"(\d+) (?:images )?were done before", program.said)
+        done_before = re.search(r"(\d+) (?:images? )?done before", program.said)
         went_on &= int(done_before[1] if done_before else 0) == len(listed) // len(_KINDS.split(","))
         return Outcome(not (kept and went_on), clear, where)
 

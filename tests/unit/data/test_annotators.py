@@ -95,7 +95,7 @@ def test_parts_of_one_annotator_are_united(folders):
 
 def test_a_picture_without_the_mask_of_one_annotator_is_named(folders):
     (folders / "anna" / "x_mask.png").unlink()
-    with pytest.raises(DataError, match=r"1 files of images/ and anna/ and ben/ do not pair up") as caught:
+    with pytest.raises(DataError, match=r"1 file of images/ and anna/ and ben/ does not pair up") as caught:
         everything(folders, ["anna", "ben"])
     assert "anna/: " in str(caught.value)
     assert "x.png has no mask" in str(caught.value)

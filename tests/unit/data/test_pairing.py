@@ -33,7 +33,7 @@ def test_numbered_masks_of_one_picture_are_united_and_said_once(tmp_path, monkey
         "x_mask": ["x_mask_mask.png"],
     }
     (line,) = said
-    assert "1 images have numbered masks, which are united (benign (4)_mask.png + " in line
+    assert "1 image has numbered masks, which are united (benign (4)_mask.png + " in line
     source = load_dataset("folder", "all", root=tmp_path)
     np.testing.assert_array_equal(source[1].mask, np.maximum(mask(2), other) // 255)
     np.testing.assert_array_equal(source[0].mask, mask(2) // 255)

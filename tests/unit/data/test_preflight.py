@@ -33,7 +33,7 @@ def test_what_a_size_loses_and_which_keeps_enough():
         "3 (lung in 2, heart in 0, rib in 1 pairs)",
         "no mask has heart: look at data.labels",
     )
-    assert lines["foreground"][0].endswith("its longest side 7 to 7 pixels; 1 masks are empty")
+    assert lines["foreground"][0].endswith("its longest side 7 to 7 pixels; 1 mask is empty")
     assert lines["at 64 x 64"] == (
         "28 of 40 masks lose a class; 256 x 256 keeps a pixel of each in 99%",
         "raise data.image_size, or train on crops with data.crop",
@@ -114,7 +114,7 @@ def test_files_without_a_partner_are_named_beside_a_volume_that_cannot_be_opened
     whole = (tmp_path / "images/a.nii.gz").read_bytes()
     (tmp_path / "images/a.nii.gz").write_bytes(b"no volume")
     for split in ("all", "train"):
-        with pytest.raises(DataError, match=r"1 files of .* do not pair up by name:\n.*images/c\.png has no mask"):
+        with pytest.raises(DataError, match=r"1 file of .* does not pair up by name:\n.*images/c\.png has no mask"):
             load_dataset("folder", split, root=tmp_path, read_only=True)
     with pytest.raises(DataError, match=r"(?s)images/c\.png has no mask.*\n.*images/a\.nii\.gz: ") as caught:
         next(examine(tmp_path, 32, "cpu", 2))
@@ -168,7 +168,7 @@ def test_a_picture_in_two_splits_is_told_whatever_its_mask(tmp_path):
         save(tmp_path / f"masks/{name}.png", np.repeat(np.uint8([0, 255]), [60 + number, 420 - number]).reshape(20, 24))
     (tmp_path / "splits.csv").write_text("stem,split\n" + "".join(f"{name},{one}\n" for name, one in split.items()))
     (advice,) = (advice for name, _, advice in examine(tmp_path, 32, "cpu", 2) if name == "split")
-    assert advice.startswith("2 images are in more than one split, such as a of train = k of test: scores on them")
+    assert advice.startswith("2 images are in more than one split, such as a of train = k of test: scores there")
     split = dict.fromkeys("abcdefghikl", "train") | {"x": "val", "y": "test", "j": "val"}
     (tmp_path / "splits.csv").write_text("stem,split\n" + "".join(f"{name},{one}\n" for name, one in split.items()))
     assert not any("more than one split" in advice for _, _, advice in examine(tmp_path, 32, "cpu", 2))

@@ -144,7 +144,7 @@ def test_a_table_that_tears_a_group_is_refused_and_one_without_groups_is_told(tm
     ids = ["p1/a", "p1/b", "p2/a", "p3/a"]
     lines = ["stem,split,group", "p1/a,train,one", "p1/b,test,one", "p2/a,val,two", "p3/a,train,"]
     (tmp_path / "splits.csv").write_text("\n".join(lines))
-    with pytest.raises(DataError, match=r"1 groups are in several splits.*\n.*one is in test and in train"):
+    with pytest.raises(DataError, match=r"1 group is in several splits.*\n.*one is in test and in train"):
         draw(tmp_path, ids)
     (tmp_path / "splits.csv").write_text("\n".join(line.rpartition(",")[0] for line in lines))
     split = draw(tmp_path, ids, groups={name: name[:2] for name in ids})
@@ -173,7 +173,7 @@ def test_pictures_that_come_later_join_a_drawn_split_by_its_order(tmp_path, said
         following = [other for other in order[order.index(name) :] if other in before]
         assert after[name] == (before[following[0]] if following else "train")
     assert count(after)[0] < 80 and any("40 pairs came to" in line for line in said)
-    assert any("40 pairs are added to" in line for line in said)
+    assert any("40 pairs added to" in line for line in said)
     assert read_split(tmp_path / "splits.csv")[:3] == (after, {}, 0)
     assert draw(tmp_path, [*ids, *more]) == after
 

@@ -78,7 +78,7 @@ def test_files_that_cannot_be_read_are_left_out_and_named(tmp_path):
     assert found.told[0].startswith("1 of 2 unlabelled images cannot be read and are left out: ")
     assert "torn.png" in found.told[0]
     (tmp_path / "good.png").unlink()
-    with pytest.raises(DataError, match=r"(?s)none of 1 images can be read \(data.unlabelled\).*torn\.png"):
+    with pytest.raises(DataError, match=r"(?s)none of 1 image can be read \(data.unlabelled\).*torn\.png"):
         load(tmp_path)
 
 
@@ -94,7 +94,7 @@ def test_folders_that_cannot_be_meant_are_refused(tmp_path):
     with pytest.raises(DataError, match="has a folder masks; masks would be taken for images"):
         load(tmp_path / "pairs")
     assert load(tmp_path / "pairs/images").ids == ("a.png",)
-    with pytest.raises(DataError, match=r"1 images of 16 x 16 take 768 bytes.*data\.resident_bytes=767"):
+    with pytest.raises(DataError, match=r"1 image of 16 x 16 takes 768 bytes.*data\.resident_bytes=767"):
         load(tmp_path / "pairs/images", most=767)
 
 

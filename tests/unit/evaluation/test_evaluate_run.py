@@ -245,7 +245,7 @@ def test_masks_that_are_lost_at_the_working_size_are_told(tmp_path):
     console = Console(width=400, record=True, file=io.StringIO())
     console.print(summary_table(metrics))
     said = " ".join(console.export_text().split())
-    assert "1 of 1 masks lose a class at 4 x 4, where the network works: the true masks of that size, " in said
+    assert "1 of 1 mask loses a class at 4 x 4, where the network works: the true masks of that size, " in said
     assert "enlarged, have a Dice of 0.40" in said
 
 

@@ -218,7 +218,7 @@ def test_brackets_in_the_name_of_a_data_set_are_printed():
     )
     printed = " ".join(console.export_text().split())
     assert printed.endswith("the [split] is ours")
-    assert printed.startswith("set [red] test: 1 images, 1 samples x 1 steps, fused by mean, resized")
+    assert printed.startswith("set [red] test: 1 image, 1 sample x 1 step, fused by mean, resized")
     assert "scored at each image's own size" in printed
 
 

@@ -34,7 +34,8 @@ def test_a_header_that_claims_more_than_there_is_fills_no_memory(tmp_path):
         ({"NumberOfFrames": 10**6}, 10**6, 12000000),
     ):
         path = ct_slice(tmp_path / "a.dcm", HU, **claim)
-        with pytest.raises(DataError, match=f"has 12 bytes of pixels, {frames} frames of its header have {size};"):
+        told = "1 frame of its header has" if frames == 1 else f"{frames} frames of its header have"
+        with pytest.raises(DataError, match=f"has 12 bytes of pixels, {told} {size};"):
             read_image(path)
         file = pydicom.dcmread(ct_slice(path, HU))
         file.compress(pydicom.uid.RLELossless, generate_instance_uid=False)  # whose length the element does not say
@@ -53,7 +54,7 @@ def test_a_header_that_claims_more_than_there_is_fills_no_memory(tmp_path):
 @pytest.mark.parametrize(
     ("attributes", "said"),
     [
-        ({"PhotometricInterpretation": None}, "has no PhotometricInterpretation that is known for 1 values a pixel"),
+        ({"PhotometricInterpretation": None}, "has no PhotometricInterpretation that is known for 1 value a pixel"),
         ({"PhotometricInterpretation": "HSV"}, "expected one of MONOCHROME1, MONOCHROME2, PALETTE COLOR. Convert"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "lacks its RedPaletteColorLookupTableDescriptor or Red"),
         ({"SamplesPerPixel": None}, "has no SamplesPerPixel, which DICOM images have to say"),
@@ -152,7 +153,7 @@ def test_frames_that_the_header_does_not_count_are_not_left_out(tmp_path, syntax
         file.file_meta.TransferSyntaxUID = uid
         file.save_as(path, implicit_vr=syntax == "implicit", little_endian=True)
         if refused:
-            with pytest.raises(DataError, match=f"has 72 bytes of pixels, 1 frames of its header have {rows * 12}"):
+            with pytest.raises(DataError, match=f"has 72 bytes of pixels, 1 frame of its header has {rows * 12}"):
                 read_image(path)
         else:
             assert read_image(path).shape == (rows, 6, 3)

@@ -42,7 +42,7 @@ def test_files_of_one_uid_that_are_no_volume_are_parted_and_the_attribute_is_nam
     files = four_slices(tmp_path / "ct", odd)
     series, _, remark = group_series(map(str, files))
     assert series == [[str(tmp_path / f"ct/{number}.dcm") for number in part] for part in ((0, 2), (1, 3))]
-    assert remark.startswith("1 DICOM series have files that are no slices of one volume, such as in")
+    assert remark.startswith("1 DICOM series has files that are no slices of one volume, such as in")
     assert f"they share SeriesInstanceUID and differ in {name}; those that agree are a source" in remark
     assert "4711" not in remark and "Name^" not in remark
     # Nor can they be opened as one.
@@ -69,9 +69,7 @@ def test_one_file_of_a_series_without_a_position_is_told_of(value, tmp_path):
     damage(files[1], "ImagePositionPatient", value)
     series, _, remark = group_series(map(str, files))
     assert sorted(map(len, series)) == [1, 3]
-    assert remark.startswith(
-        f"1 files of 1 DICOM series have {NO_POSITION}, such as {files[1]}: their order is unknown"
-    )
+    assert remark.startswith(f"1 file of 1 DICOM series has {NO_POSITION}, such as {files[1]}: their order is unknown")
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ def test_damaged_places_and_lengths_are_not_known(name, value, tmp_path):
     path = ct_slice(tmp_path / "a.dcm", np.zeros((4, 6)), SpacingBetweenSlices=2.5)
     damage(path, name, value)
     stack = open_stack([path])
-    assert stack.remarks[0] == f"{name} not used (1 of 1 files, such as a.dcm, have no numbers in it)"
+    assert stack.remarks[0] == f"{name} not used (no numbers in 1 of 1 file, such as a.dcm)"
     assert stack.pixel_mm(0) == (None if name == "PixelSpacing" else (0.5, 0.75))
     header = segmented(tmp_path / "s.dcm", stack)
     assert ("FrameOfReferenceUID" in header) == (not name.startswith("Image"))

@@ -32,7 +32,7 @@ def test_slices_at_one_place_are_refused_and_missing_ones_said(tmp_path, caplog)
     (tmp_path / "IM003").unlink()
     stack = open_stack(list_images(tmp_path))
     assert stack.count == 4 and not caplog.text
-    missing = "slices missing (in 1 places, such as behind slice 2: 5 mm to the next, 2.5 mm between the others)"
+    missing = "slices missing (in 1 place, such as behind slice 2: 5 mm to the next, 2.5 mm between the others)"
     assert stack.remarks == [missing, "pixels not square (0.5 high and 0.75 mm wide; the network sees them square)"]
     ct_slice(tmp_path / "again.dcm", np.zeros((12, 10)), place=(-10.0, 5.0, 5.0 + 2.5), number=9)
     with pytest.raises(DataError, match=r"IM002 and .*again.dcm: two slices of one series at one position"):
@@ -56,12 +56,14 @@ def test_a_series_in_several_folders_is_told_of(tmp_path):
         ct_slice(tmp_path / f"cd/{number % 2:04d}/{number}.dcm", HU, place=(0, 0, number), number=number)
     series, _, remark = group_series(map(str, list_images(tmp_path)))
     assert [len(files) for files in series] == [4, 4, 4]
-    assert remark.startswith(f"1 DICOM series lie in several folders, such as in {tmp_path}/cd/0000 and {tmp_path}/cd/")
+    assert remark.startswith(
+        f"1 DICOM series lies in several folders, such as in {tmp_path}/cd/0000 and {tmp_path}/cd/"
+    )
     assert group_series(map(str, list_images(tmp_path / "whole")))[2] == ""
     for number in range(2):
         ct_slice(tmp_path / f"whole/{number}.dcm", HU, number=number, series="1.2.6", ImagePositionPatient=None)
     remark = group_series(map(str, list_images(tmp_path)))[2]
-    assert "2 files of 1 DICOM series have no position" in remark and "; 1 DICOM series lie in several" in remark
+    assert "2 files of 1 DICOM series have no position" in remark and "; 1 DICOM series lies in several" in remark
 
 
 def test_exact_copies_of_a_slice_are_left_out_and_told_of(tmp_path):

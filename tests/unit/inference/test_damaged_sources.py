@@ -27,7 +27,7 @@ def test_a_slice_with_a_damaged_spacing_stops_no_batch(tmp_path, out, caplog):
     assert set(found) == {"ct/IM001", "ct/IM002", "z"}
     assert found["ct/IM001"]["slices"] == 2 and "area_mm2" in found["ct/IM001"]
     assert "area_mm2" not in found["ct/IM002"]
-    assert "PixelSpacing not used (1 of 1 files, such as IM002, have no numbers in it)" in found["ct/IM002"]["notes"]
+    assert "PixelSpacing not used (no numbers in 1 of 1 file, such as IM002)" in found["ct/IM002"]["notes"]
     assert "they share SeriesInstanceUID and differ in PixelSpacing" in caplog.text
     assert run(tmp_path / "in", out).kept == 3
 

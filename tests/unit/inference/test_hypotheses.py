@@ -105,7 +105,7 @@ def test_the_file_has_a_page_for_each_with_its_weight(tmp_path, labels):
     with Image.open(tmp_path / "x.tif") as file:
         pages = [(np.array(page), page.tag_v2[270]) for page in ImageSequence.Iterator(file)]
     assert len(pages) == 2
-    for (page, about), mask, weight in zip(pages, masks, ("0.7500 (3 samples)", "0.2500 (1 samples)"), strict=True):
+    for (page, about), mask, weight in zip(pages, masks, ("0.7500 (3 samples)", "0.2500 (1 sample)"), strict=True):
         np.testing.assert_array_equal(page, mask if labels.several else 255 * mask)
         assert about.endswith(f"weight {weight}")
 

@@ -61,7 +61,7 @@ def test_good_images_and_then_a_bad_one(tiny, run, images, tmp_path, monkeypatch
         (images / name).write_text("no image")
     assert sample(monkeypatch, *common, "--threshold", "0.4") == 1
     captured = capsys.readouterr()
-    assert "0 images segmented" in captured.out and "2 were done before, 1 failed" in captured.out
+    assert "0 images segmented" in captured.out and "2 done before, 1 failed" in captured.out
     assert "\n3 files passed over: no suffix 1, .xml 2; images end in .bmp, " in captured.out
     assert f"failed: {images / 'bad.png'}" in captured.err
 
@@ -71,15 +71,21 @@ def test_the_end_says_what_compiling_took_and_nothing_of_bounds_where_nothing_wa
     options, process = argparse.Namespace(output="out"), Process.create(0, 1)
     told = describe(summary, options, process, "7.0 s of it for 1 program compiled and 0 read from disk")
     assert told.splitlines() == [
-        "2 images segmented in 9.0 s, 7.0 s of it for 1 program compiled and 0 read from disk, 0 were done before, "
+        "2 images segmented in 9.0 s, 7.0 s of it for 1 program compiled and 0 read from disk, 0 done before, "
         "0 failed: out",
         "bounds in index.jsonl: each interval",
         "not judged if images are unlike those of the calibration: not calibrated",
     ]
     none = summary._replace(done=0, failed=[("a", "a: damaged")])
     assert describe(none, options, process).splitlines() == [
-        "0 images segmented in 9.0 s, 0 were done before, 1 failed: out"
+        "0 images segmented in 9.0 s, 0 done before, 1 failed: out"
     ]
+    one = summary._replace(done=1, bounds="", not_judged="", unlike=[("a", 2.0)], passed_over={".x": 1}, notes={"b": 1})
+    told = describe(one, options, process).splitlines()
+    assert told[0] == "1 image segmented in 9.0 s, 0 done before, 0 failed: out"
+    assert told[1].startswith("1 of 1 image is unlike the images that the model was calibrated on: ")
+    assert told[3].startswith("1 file passed over: .x 1; images end in ")
+    assert told[4] == "1 note on images in index.jsonl: b 1"
 
 
 def test_processes_share_the_work_and_a_second_start_says_that_there_is_none(
@@ -93,16 +99,15 @@ def test_processes_share_the_work_and_a_second_start_says_that_there_is_none(
     owned = [sum(Process(index, 2).owns(name) for name in "01") for index in range(2)]
     assert sum(owned) == 2
     for index, count in enumerate(owned):
-        done = (
-            f"process {index} of 2: {count} images segmented in " if count else f"process {index} of 2: nothing to do"
-        )
+        own = "1 image" if count == 1 else f"{count} images"
+        done = f"process {index} of 2: {own} segmented in " if count else f"process {index} of 2: nothing to do"
         assert told[index].startswith(done)
         assert told[index + 2].splitlines() == [
-            f"process {index} of 2: nothing to do, {count} images were done before: {tmp_path / 'out'}",
+            f"process {index} of 2: nothing to do, {own} done before: {tmp_path / 'out'}",
             NOT_JUDGED,
         ]
     assert sample(monkeypatch, *common[:6]) == 0
-    done = f"nothing to do, 2 images were done before: {tmp_path / 'out'}"
+    done = f"nothing to do, 2 images done before: {tmp_path / 'out'}"
     assert capsys.readouterr().out.splitlines() == [done, NOT_JUDGED]
     assert sample(monkeypatch, *common, 2) == 2
     assert capsys.readouterr().err == "error: process_index is 2 with process_count 2; expected 0 to 1\n"

@@ -163,7 +163,7 @@ def test_a_mask_beside_a_kind_that_cannot_be_made_has_its_warning(calibrated, tm
             (row,) = csv.DictReader(table)
         assert (row["file"], float(row["doubt"])) == (str(path), record["doubt"]) and summary.flagged == 1
         told = last_lines(summary)
-        assert "\n1 of 1 images are unlike the images that" in told and "\nbounds in index.jsonl" in told
+        assert "\n1 of 1 image is unlike the images that" in told and "\nbounds in index.jsonl" in told
 
     for _ in range(2):  # what failed is done again
         check(segment_files(segmenter, path, out, save=kinds, flag_uncertain=0.9))
@@ -245,5 +245,5 @@ def test_more_than_half_unlike_says_that_the_model_is_for_others():
     def told(unlike, done):
         return last_lines(Summary(done, 0, [], 1.0, 0.0, None, {}, {}, "", [(f"{k}.png", 2.0) for k in range(unlike)]))
 
-    assert told(2, 3).endswith("more than half are unlike: this model is not for these images")
+    assert told(2, 3).endswith("more than half are unlike: this model is not for such images")
     assert "more than half" not in told(2, 4)

@@ -1,11 +1,11 @@
-"""Values that count as a number."""
+"""Values that count as a number, and numbers as they are told."""
 
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from ddim_jax.runtime.values import is_number, is_whole
+from ddim_jax.runtime.values import is_number, is_whole, quantity
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,8 @@ from ddim_jax.runtime.values import is_number, is_whole
 def test_numbers(value, number, whole):
     assert is_number(value) is number
     assert is_whole(value, 1) is whole
+
+
+def test_counts_as_they_are_told():
+    assert [quantity(number, "image") for number in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
+    assert [quantity(number, "mask is", "masks are") for number in (1, 3)] == ["1 mask is", "3 masks are"]

@@ -182,7 +182,7 @@ def test_what_is_left_out_and_what_is_missing_is_noted(client, tmp_path, caplog)
         left_out = "left out (5 files: .pdf 1, .txt 2, DICOM, a report 1, others 1)"
         assert left_out in result["notes"] and "Secret" not in answer.text
         assert any(
-            note.startswith("slices missing (in 1 places, such as behind slice 3: 7.5") for note in result["notes"]
+            note.startswith("slices missing (in 1 place, such as behind slice 3: 7.5") for note in result["notes"]
         )
     assert not [record for record in caplog.records if record.name == "absl"]
     # Where nothing is left, it is refused.

@@ -165,7 +165,7 @@ def test_a_picture_that_is_trained_on_and_validated_is_told(crop, tmp_path, monk
             Image.fromarray(pixels).save(tmp_path / f"data/images/{name}.png")
         train(config, tmp_path / f"run{told}")
         said = capsys.readouterr()
-        assert ("1 images are in more than one split: scores on them are too good" in said.out + said.err) is told
+        assert ("1 image is in more than one split: scores there are too good" in said.out + said.err) is told
         # The digests of the images that are trained on, and of no others, are kept.
         with open(tmp_path / f"run{told}/pixels.csv", newline="") as file:
             rows = {row["id"]: row["trained_on"] for row in csv.DictReader(file)}
