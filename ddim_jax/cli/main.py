@@ -42,6 +42,9 @@ def _kept_for_ever() -> Iterator[None]:
 TRAIN = """Trains a model and writes checkpoints into the folder of the run; the same command goes on with it.
 
   %(prog)s --config folder --config.data.root=DIR --workdir runs/mine
+
+Exit status: 0 if it came to its last step, 2 if an argument, a field or an image cannot be used, 130 if it was stopped
+with Ctrl-C, 75 if with another signal, or if another process was lost or is at work in the folder (try again later).
 """
 
 
@@ -94,7 +97,8 @@ SAMPLE = """Segments image files with a trained checkpoint.
 
 Several processes share the images: start it under srun or mpirun, or with --process-id I --process-count N. Exit
 status: 0 if every image was segmented, 1 if some could not be read (each is named at the end), 2 if an argument cannot
-be used, 130 if it was stopped with Ctrl-C. A run that was stopped goes on when it is started again.
+be used, 75 if another process is at work on the same results (try again later), 130 if it was stopped with Ctrl-C, 143
+with SIGTERM. A run that was stopped goes on when it is started again.
 """
 
 

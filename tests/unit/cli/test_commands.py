@@ -1,6 +1,8 @@
 """The command ddim-jax: which commands there are, and the configs that it finds by name."""
 
 import gc
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 
 import ddim_jax
 from ddim_jax.cli import configs, main
-from ddim_jax.runtime.errors import ConfigError
+from ddim_jax.runtime.errors import INTERRUPTED, TRY_AGAIN, ConfigError
 
 ROOT = Path(__file__).parents[3]
 
@@ -37,6 +39,14 @@ def test_help_has_all_commands(ddim_jax_command, arguments):
     status, said, error = ddim_jax_command(*arguments)
     assert (status, said if arguments else error) == (0 if arguments else 2, said + error)
     assert [line.split()[0] for line in (said + error).splitlines()[2:]] == list(main.COMMANDS)
+
+
+def test_the_reference_and_the_help_of_sample_have_the_exit_statuses():
+    page = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
+    statuses = re.findall(r"^\| (\d+) \|", page, re.MULTILINE)
+    assert statuses == ["0", "1", "2", f"{TRY_AGAIN}", f"{INTERRUPTED}", f"{128 + signal.SIGTERM}"]
+    told = " ".join(main.SAMPLE.partition("Exit")[2].split())
+    assert re.findall(r"\b(\d+) (?:if|with) ", told) == statuses
 
 
 def test_the_version(ddim_jax_command):
