@@ -5,7 +5,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from numbers import Integral
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
 
@@ -253,3 +253,10 @@ class SamplingOptions:
         return SamplingOptions(
             **{f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["program"]}
         )
+
+
+@functools.cache
+def option_type(name: str) -> Any:
+    """The type of the values of a field of `SamplingOptions` besides None, such as int or tuple[float, float]."""
+    hint = get_type_hints(SamplingOptions)[name]
+    return next(part for part in (*get_args(hint), hint) if part is not type(None))

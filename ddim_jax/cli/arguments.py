@@ -12,7 +12,7 @@ from ddim_jax.pretrained import SHA256
 from ddim_jax.registry import import_plugins
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.values import words
-from ddim_jax.sampling_options import SamplingOptions, check_batch_size, window
+from ddim_jax.sampling_options import SamplingOptions, check_batch_size, option_type, window
 
 _Value = TypeVar("_Value")
 
@@ -96,12 +96,11 @@ def add_sampling_arguments(parser: argparse.ArgumentParser, leave_out: Sequence[
       parser: gets the arguments; `sampling_arguments` reads them back.
       leave_out: fields that the command does not take.
     """
-    types = typing.get_type_hints(SamplingOptions)
     for field in dataclasses.fields(SamplingOptions):
         if field.name in leave_out:
             continue
         flag = "--sampling-steps" if field.name == "steps" else "--" + field.name.replace("_", "-")
-        kind = next(part for part in (*typing.get_args(types[field.name]), types[field.name]) if part is not type(None))
+        kind = option_type(field.name)
         text = f"{field.metadata['help']} (default: {field.metadata['otherwise']})"
         common = {"dest": field.name, "default": None, "help": text}
         if kind is bool:

@@ -10,11 +10,10 @@ from typing import Any
 
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.runtime.errors import InputError
-from ddim_jax.sampling_options import SamplingOptions
+from ddim_jax.sampling_options import SamplingOptions, option_type
 from ddim_jax.serve.limits import Limits
 
 OPTIONS = ("steps", "samples", "seed", "protocol", "ensemble", "threshold", "window", "invert")
-_WHOLE = ("steps", "samples", "seed")
 EXAMPLES = 16
 """Phantoms to choose from, the numbers 0 .. 15 of the field `example`."""
 _LONGEST_NUMBER = 40
@@ -70,13 +69,14 @@ def options_of(segmenter: Segmenter, base: SamplingOptions, asked: Asked, limits
 
 
 def _value(name: str, text: str) -> Any:
-    if name in ("protocol", "ensemble"):
+    kind = option_type(name)
+    if kind is str:
         return text[:40]
-    if name == "invert":
+    if kind is bool:
         return _boolean(name, text)
-    if name == "window":
-        return tuple(_number(name, part, float) for part in text.split(","))
-    return _number(name, text, int if name in _WHOLE else float)
+    if kind in (int, float):
+        return _number(name, text, kind)
+    return tuple(_number(name, part, float) for part in text.split(","))  # the window
 
 
 def _number(name: str, text: str, kind: type) -> Any:
