@@ -22,6 +22,7 @@ from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.runtime.errors import InputError, install_command, report_input_errors
 from ddim_jax.runtime.printable import Parser
+from ddim_jax.runtime.values import quantity
 from ddim_jax.sampling_options import whole
 
 TOKEN = "DDIM_JAX_TOKEN"
@@ -106,7 +107,7 @@ def run(options: argparse.Namespace) -> int:
 
             from ddim_jax.serve.app import create_app
             from ddim_jax.serve.limits import Limits
-            from ddim_jax.serve.segmenting import Network
+            from ddim_jax.serve.network import Network
         except ImportError as error:
             raise InputError(f"{error.name} is not installed; {install_command('serve')}") from error
         cache = begin()
@@ -134,7 +135,8 @@ def run(options: argparse.Namespace) -> int:
         if not is_loopback and options.token is None:
             logging.warning("whoever reaches port %d of this machine can use it; --token asks for one", options.port)
         elif options.token is not None and len(options.token) < _SHORT_TOKEN:
-            logging.warning("the token has %d letters; %d cannot be guessed", len(options.token), _SHORT_TOKEN)
+            letters = quantity(len(options.token), "letter")
+            logging.warning("the token has %s; %d cannot be guessed", letters, _SHORT_TOKEN)
         hosts = (*(LOOPBACK if is_loopback else ()), *options.allow_host) or None
         faults = []
 

@@ -269,7 +269,7 @@ def summed(
         found["bounds_of_slices"] = [one["bounds"] for one in facts]
     if len(facts) > 1 and found.pop("hypotheses", None):
         found["hypotheses_of_slices"] = [one["hypotheses"] for one in facts]
-    for name in ("area", "seconds"):
+    for name in [one for one in ("area", "seconds") if one in found]:
         found[name] = round(sum(one[name] for one in facts), 4)
     if "areas" in found:
         found["areas"] = {name: sum(one["areas"][name] for one in facts) for name in found["areas"]}

@@ -27,12 +27,14 @@ from ddim_jax.imageio.writers import media_type
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.serve import fields, uploads
+from ddim_jax.serve.body import left_out_note
 from ddim_jax.serve.guard import Guard, body_of
 from ddim_jax.serve.jobs import GONE, Jobs, Upload
 from ddim_jax.serve.limits import Limits
+from ddim_jax.serve.network import Network
 from ddim_jax.serve.openapi import document
 from ddim_jax.serve.refusals import Refusal
-from ddim_jax.serve.segmenting import Network, left_out_note, plan, segment, show
+from ddim_jax.serve.segmenting import plan, segment, show
 
 STATIC = Path(__file__).parent / "static"
 _PHANTOM = 512  # pixels of a side
@@ -146,6 +148,7 @@ class _Server:
                 "networks": [network.about() for network in self._networks],
                 "examples": fields.EXAMPLES,
                 "upload_bytes": self._limits.upload_bytes,
+                "upload_files": self._limits.upload_files,
                 "kept_seconds": self._limits.kept_seconds,
                 "steps": self._limits.steps,
                 "samples": self._limits.samples,

@@ -7,7 +7,7 @@ from typing import Any
 import ddim_jax
 from ddim_jax.imageio.writers import declared, media_type
 from ddim_jax.registry import WRITERS
-from ddim_jax.sampling_options import SamplingOptions
+from ddim_jax.sampling_options import SamplingOptions, option_type
 from ddim_jax.serve.fields import EXAMPLES, OPTIONS
 from ddim_jax.serve.limits import Limits
 from ddim_jax.serve.refusals import MEANINGS
@@ -103,10 +103,13 @@ def document(root_path: str, limits: Limits) -> dict[str, Any]:
 
 
 def _fields(limits: Limits) -> dict[str, Any]:
-    bounded = {name: _WHOLE | {"minimum": 1, "maximum": getattr(limits, name)} for name in ("steps", "samples")}
-    kinds = {**bounded, "seed": _WHOLE, "threshold": _NUMBER, "invert": _FLAG}
+    kinds = {int: _WHOLE, float: _NUMBER, bool: _FLAG}
+    bounds = {name: {"minimum": 1, "maximum": getattr(limits, name)} for name in ("steps", "samples")}
     about = {field.name: field.metadata["help"] for field in dataclasses.fields(SamplingOptions)}
-    return {name: kinds.get(name, _TEXT) | {"description": about[name]} for name in OPTIONS} | {
+    return {
+        name: kinds.get(option_type(name), _TEXT) | bounds.get(name, {}) | {"description": about[name]}
+        for name in OPTIONS
+    } | {
         "example": _WHOLE | {"description": f"a phantom in place of a file, 0 to {EXAMPLES - 1}"},
         "wait": {"type": "boolean", "description": "false: answer at once, with the address of the result"},
     }
@@ -118,6 +121,10 @@ def _schemas() -> dict[str, Any]:
     links = {"type": "object", "additionalProperties": _TEXT}
     pair = {"type": ["array", "null"], "items": _NUMBER, "minItems": 2, "maxItems": 2}
     letters = {side: _TEXT for side in ("top", "right", "bottom", "left")}
+    volume = {
+        "type": ["number", "null"],
+        "description": "of the masks of all slices; null of one slice, or without spacing in three dimensions",
+    }
     one_slice = {
         "height": _WHOLE,
         "width": _WHOLE,
@@ -143,7 +150,7 @@ def _schemas() -> dict[str, Any]:
     network = {
         **dict.fromkeys(("name", "sha256", "note", "terms"), _TEXT),
         "step": _WHOLE,
-        "classes": _list(_object({"name": _TEXT, "colour": _list(_WHOLE)})),
+        "classes": _list(_object({"name": _TEXT, "colour": _list(_WHOLE), "volume_ml": volume})),
         "exclusive": _FLAG | {"description": "true where a pixel is of one class at most"},
         "options": {"type": "object"},
         "calibration": {"type": ["string", "null"]},

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from segmenters import SIZE, red_segmenter
 
-from ddim_jax.serve.segmenting import Network
+from ddim_jax.serve.network import Network
 
 
 def network(name="red", segments=("Lung",), **sample):

@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 
 from ddim_jax.serve import app as app_module
 from ddim_jax.serve.limits import Limits
-from ddim_jax.serve.segmenting import Network
+from ddim_jax.serve.network import Network
 
 SECRET = "Secret^Name"
 

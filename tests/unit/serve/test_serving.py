@@ -14,7 +14,7 @@ from ddim_jax.cli import serve as command
 from ddim_jax.inference import Segmenter
 from ddim_jax.metrics import Quantiles
 from ddim_jax.serve import app
-from ddim_jax.serve.segmenting import Network
+from ddim_jax.serve.network import Network
 
 
 def test_a_picture_gives_its_mask_and_its_area(client):
