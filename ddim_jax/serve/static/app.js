@@ -3,7 +3,7 @@ import { dropped, unreadable } from "./files.js";
 import { $, announce, fail, show } from "./page.js";
 import { chosenWindow, close, present } from "./result.js";
 import { ask, remove, segment } from "./server.js";
-import { named } from "./words.js";
+import { named, quantity } from "./words.js";
 
 const CHOSEN = ["steps", "samples"];
 
@@ -17,6 +17,7 @@ async function send(given) {
   const run = { ...given, stop: new AbortController(), job: null };
   state.made = run;
   show("progress");
+  $("progress").focus({ preventScroll: true }); // not its button, which a held Enter would press
   try {
     const told = (text, part) => run === state.made && say(text, part);
     await segment(formOf(run), run.stop.signal, told, (job) => { run.job = job; });
@@ -26,7 +27,7 @@ async function send(given) {
     if (run !== state.made) return;
     const lost = error.status ? null : await unreadable(run.files);
     if (run !== state.made) return;
-    leave();
+    back();
     const why = lost ? `${lost.name} cannot be read: it is a folder, or has changed since it was chosen.` : named(error.message, run.files);
     error.message = state.shown ? `${why} What is shown is still ${state.shown.name}.` : why;
     return fail(error);
@@ -56,37 +57,51 @@ function drop(run) {
   run.job = null;
 }
 
-// Goes back from a run that is not made.
 function leave() {
   state.made = null;
   show(state.shown ? "result" : "start");
+}
+
+// Goes back from a run that is not made.
+function back() {
+  leave();
+  (state.shown ? document.querySelector("canvas") : $("files")).focus({ preventScroll: true });
 }
 
 function say(text, part) {
   $("progress-text").textContent = text;
   if (part === undefined) $("bar").removeAttribute("value");
   else $("bar").value = part;
-  announce(text);
+  announce(text.split(",")[0]); // each slice would be too much to hear
 }
 
 // ---- what is given
 
-function take(files) {
-  if (!files.length) return;
+async function take(files) {
+  if (!files.length || !(await known())) return;
   const name = files.length > 1 ? `${files.length} files` : files[0].name;
   const bytes = files.reduce((sum, file) => sum + file.size, 0);
-  if (bytes > state.about.upload_bytes) {
-    const [has, most] = [Math.ceil(bytes / 2 ** 20), Math.floor(state.about.upload_bytes / 2 ** 20)];
-    fail(new Error(`${name}: ${has} MiB, and the server takes ${most} at most. It was not sent.`));
-    return;
+  const { upload_bytes: room, upload_files: most } = state.about;
+  if (bytes > room) {
+    fail(new Error(`${name}: ${Math.ceil(bytes / 2 ** 20)} MiB, and the server takes ${Math.floor(room / 2 ** 20)} at most. It was not sent.`));
+  } else if (files.length > most) {
+    fail(new Error(`${name}, and the server takes ${most} at most. Nothing was sent.`));
+  } else {
+    send({ name, files, fields: {} });
   }
-  send({ name, files, fields: {} });
 }
 
-function example() {
+async function example() {
+  if (!(await known())) return;
   const name = `Example ${state.example + 1}`;
   send({ name, files: [], fields: { example: `${state.example}` } });
   state.example = (state.example + 1) % state.about.examples;
+}
+
+// Asks for the checkpoints and limits again where the server did not answer before.
+async function known() {
+  if (!state.about) await begin();
+  return state.about !== null;
 }
 
 async function begin() {
@@ -99,7 +114,7 @@ async function begin() {
   }
   const { networks, kept_seconds: seconds } = state.about;
   $("networks").textContent = networks.map((one) => one.name).join(" and ");
-  $("kept").textContent = `Images stay on this server, and are removed when this page is closed, or after ${Math.round(seconds / 60)} minutes.`;
+  $("kept").textContent = `Images stay on this server, and are removed when this page is closed, or after ${quantity(Math.round(seconds / 60), "minute")}.`;
   $("terms").textContent = [...new Set(networks.map((one) => one.terms).filter(Boolean))].join(" ");
   for (const name of CHOSEN) {
     const own = networks.map((one) => one.options[name]);
@@ -108,7 +123,8 @@ async function begin() {
   }
   // Networks that work in one pass have no steps to choose.
   $("steps").disabled = networks.some((one) => one.options.sampler === null);
-  $("more-help").textContent = `Empty: as this server is set. At most ${$("steps").max} steps and ${$("samples").max} samples. ` +
+  const [steps, samples] = CHOSEN.map((name) => Number($(name).max));
+  $("more-help").textContent = `Empty: as this server is set. At most ${quantity(steps, "step")} and ${quantity(samples, "sample")}. ` +
     "The first image with another choice takes longer. Intervals are shown for the choice that was calibrated only.";
   leave();
 }
@@ -127,7 +143,7 @@ $("files").addEventListener("change", () => {
 $("example").addEventListener("click", example);
 $("cancel").addEventListener("click", () => {
   drop(state.made);
-  leave();
+  back();
 });
 $("new").addEventListener("click", () => {
   close();
@@ -148,9 +164,10 @@ for (const kind of ["dragover", "dragenter"]) addEventListener(kind, (event) => 
 for (const kind of ["dragleave", "drop"]) addEventListener(kind, () => document.body.classList.remove("over"));
 addEventListener("drop", async (event) => {
   event.preventDefault();
-  if (!state.about) return;
   try {
-    take(await dropped(event.dataTransfer));
+    const files = await dropped(event.dataTransfer);
+    if (!files.length) throw new Error("Nothing that was dropped is a file.");
+    await take(files);
   } catch (error) {
     fail(error);
   }

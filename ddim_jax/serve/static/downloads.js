@@ -3,17 +3,19 @@ import { $, element, fail } from "./page.js";
 import { ask } from "./server.js";
 import { named } from "./words.js";
 
-// Buttons for one slice, and for what holds all slices.
+// Buttons for one slice, and for what holds all slices; each says which.
 export function fillDownloads(run, viewers, slice) {
   const items = [];
   for (const { network, name } of viewers) {
     const checkpoint = viewers.length > 1 ? name : "";
     const found = { ...network.slices[slice - 1].files, ...network.files };
+    const slices = network.slices.length;
     for (const [kind, label] of Object.entries(network.formats)) {
       if (!(kind in found)) continue;
       const item = element("li");
-      const button = element("button", checkpoint ? `${label}, ${checkpoint}` : label, { type: "button" });
-      const number = kind in network.files || network.slices.length === 1 ? 0 : slice;
+      const number = kind in network.files || slices === 1 ? 0 : slice;
+      const part = slices === 1 ? "" : number ? `slice ${number}` : `all ${slices} slices`;
+      const button = element("button", [label, part, checkpoint].filter(Boolean).join(", "), { type: "button" });
       const save = fileName(run.name, number, checkpoint, found[kind]);
       button.addEventListener("click", () => download(found[kind], save).catch(fail));
       item.append(button);

@@ -3,7 +3,7 @@ import { fillDownloads } from "./downloads.js";
 import { $, announce, element, fail, show } from "./page.js";
 import { ask } from "./server.js";
 import { Viewer } from "./viewer.js";
-import { area, named, range, titled } from "./words.js";
+import { area, named, quantity, range, titled, volume } from "./words.js";
 
 // Of the result that is shown: its run { name, files, job }, viewers, chosen window (null: each slice's own), and its loads.
 let now = null;
@@ -24,7 +24,8 @@ export async function present(run) {
   fillStructures(networks);
   $("window-help").classList.toggle("touch", networks[0].window !== null);
   const most = Math.max(...networks.map((one) => one.options.samples));
-  fill($("hypothesis"), [["", "None"], ["all", `All ${most}`], ...numbers(most).map((n) => [`${n - 1}`, `Number ${n}`])]);
+  const all = most > 1 ? [["all", `All ${most}`]] : [];
+  fill($("hypothesis"), [["", "None"], ...all, ...numbers(most).map((n) => [`${n - 1}`, `Number ${n}`])]);
   $("window-group").disabled = false;
   $("window-segment").hidden = !networks[0].window;
   fillAbout(run, viewers);
@@ -65,7 +66,7 @@ function fillAbout(run, viewers) {
   for (const { network: one, name } of viewers) {
     const { options } = one;
     rows.push(["Checkpoint", `${name}, step ${one.step}`], ["SHA-256", one.sha256]);
-    rows.push(["Samples", `${options.samples}, ${options.steps} ${options.steps === 1 ? "step" : "steps"} each${options.sampler ? ` (${options.sampler})` : ""}, seed ${options.seed}`]);
+    rows.push(["Samples", `${options.samples}, ${quantity(options.steps, "step")} each${options.sampler ? ` (${options.sampler})` : ""}, seed ${options.seed}`]);
     if (options.threshold !== null) rows.push(["Threshold", `${options.threshold}`]);
     rows.push(["Intervals", one.calibration ?? `none: ${one.not_calibrated ?? "the checkpoint is not calibrated"}`]);
     if (one.not_judged) rows.push(["Unlike images", `not judged: ${one.not_judged}`]);
@@ -178,7 +179,8 @@ function setWindow([centre, width]) {
 }
 
 function chooseWindow() {
-  now.window = [Number($("centre").value), Math.max(Number($("width").value), 1e-6)];
+  if ($("centre").value === "" || !(Number($("width").value) > 0)) return; // somebody is typing
+  now.window = [Number($("centre").value), Number($("width").value)];
   draw();
   reload();
 }
@@ -221,7 +223,8 @@ function fillFigures(asked) {
       if (asked.structure && found.name !== asked.structure) continue;
       const where = one.area_at ? `, at the ${one.area_at}` : "";
       const whole = slices > 1 ? "Area in this slice" : "Area of the mask";
-      row(`${network.classes.length > 1 ? found.name : whole}${where}`, area(found.area, one.pixel_mm2), true);
+      const ofClass = slices > 1 ? `${found.name}, this slice` : found.name;
+      row(`${network.classes.length > 1 ? ofClass : whole}${where}`, area(found.area, one.pixel_mm2), true);
       // They are of the mask, and of pictures like those of the calibration alone.
       if ("area_low" in found && !one.warning) {
         bounded = true;
@@ -230,6 +233,10 @@ function fillFigures(asked) {
       }
       const own = viewer.areaAt(found.name, asked.threshold);
       if (own !== null) row(`Area above ${asked.threshold.toFixed(2)}`, area(own, one.pixel_mm2), true);
+      if (slices > 1) {
+        const { volume_ml: ml } = network.classes.find((other) => other.name === found.name);
+        row(`Volume, all ${slices} slices`, ml === null ? "not known" : volume(ml), ml !== null);
+      }
     }
     row("Doubt", one.doubt.toFixed(3));
     if (slices > 1) {
@@ -267,7 +274,10 @@ $("decided").addEventListener("click", () => {
   $("threshold").focus(); // the button is of no use any more
   draw();
 });
-for (const id of ["centre", "width"]) $(id).addEventListener("input", chooseWindow);
+for (const id of ["centre", "width"]) {
+  $(id).addEventListener("input", chooseWindow);
+  $(id).addEventListener("blur", () => now?.viewers[0].shown && setWindow(now.window ?? ownWindow()));
+}
 $("window-reset").addEventListener("click", () => {
   now.window = null;
   load();

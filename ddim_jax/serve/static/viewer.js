@@ -1,7 +1,7 @@
 // One checkpoint's result on a canvas: the picture through its window, layers and outlines.
 import { levels, outline, pixelsOf, tint } from "./drawing.js";
 import { element } from "./page.js";
-import { area, titled } from "./words.js";
+import { area, quantity, titled } from "./words.js";
 
 const [SMALLEST, LARGEST] = [768, 1600]; // pixels of the longer side that is drawn
 const PICTURE_WINDOW = [127.5, 255]; // of files that say none
@@ -178,7 +178,8 @@ export class Viewer {
     const { slices } = this.network;
     const { slice } = this.shown;
     const one = slices[slice - 1];
-    const areas = one.classes.map((found) => `${titled(found.name)} ${area(found.area, one.pixel_mm2).replace(/px$/, "pixels")}`);
+    const size = (pixels) => (one.pixel_mm2 === null ? quantity(pixels, "pixel") : area(pixels, one.pixel_mm2));
+    const areas = one.classes.map((found) => `${titled(found.name)} ${size(found.area)}`);
     const letters = SIDES.filter((side) => one.edges?.[side]).map((side) => `${side} ${one.edges[side].split("").join(" ")}`);
     const where = slices.length > 1 ? `slice ${slice} of ${slices.length}, ` : "";
     return `${this.name}: ${where}${areas.join(", ")}, doubt ${one.doubt.toFixed(3)}.${letters.length ? ` Edges: ${letters.join(", ")}.` : ""}${one.warning ? ` ${one.warning}` : ""}`;

@@ -11,6 +11,11 @@ export function area(pixels, mm2) {
   return value >= 1000 ? `${number(value / 100)} cm²` : `${number(value)} mm²`;
 }
 
+export const volume = (ml) => `${number(ml)} mL`;
+
+// A number and what it is of: "1 slice", "2 slices".
+export const quantity = (count, one) => `${count.toLocaleString("en")} ${one}${count === 1 ? "" : "s"}`;
+
 // Two areas, with their unit once where it is the same.
 export function range(low, high, mm2) {
   const [from, to] = [area(low, mm2), area(high, mm2)];

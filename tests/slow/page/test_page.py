@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_files import ct_series
+from dicom_files import ct_series, ct_slice
 from pages import GREEN, api, number, refused, shown
 from PIL import Image
 
@@ -133,6 +133,10 @@ def test_a_dicom_series_with_scripts_in_its_tags_and_names(tab, tmp_path):
     page.locator("canvas").press("ArrowDown")
     api.expect(page.locator("#slice-value")).to_have_text("3 / 3")
     assert re.fullmatch(r"[\d.]+ [cm]m²", page.text_content("td.main"))
+    assert re.fullmatch(r"[\d.]+ mL", page.locator("td.main").all_text_contents()[1])
+    assert page.locator("#figures th").all_text_contents()[1] == "Volume, all 3 slices"
+    labels = page.locator("#downloads button").all_text_contents()
+    assert labels[0] == "Mask, slice 3" and "NIfTI, all 3 slices" in labels
     box = page.locator("canvas").bounding_box()
     width = float(page.input_value("#width"))
     page.mouse.move(box["x"] + 200, box["y"] + 200)
@@ -164,6 +168,16 @@ def test_a_dicom_series_with_scripts_in_its_tags_and_names(tab, tmp_path):
         with page.expect_download() as download:
             page.get_by_role("button", name=kind).click()
         assert Path(download.value.path()).read_bytes()[start[0] :].startswith(start[1])
+
+
+def test_frames_in_time_have_no_volume(tab, tmp_path):
+    values = np.zeros((3 * 32, 32))
+    page = tab()
+    page.set_input_files("#files", ct_slice(tmp_path / "x.dcm", values, Rows=32, NumberOfFrames=3))
+    shown(page)
+    rows = dict(zip(*(page.locator(f"#figures {cell}").all_text_contents() for cell in ("th", "td")), strict=True))
+    assert rows["Volume, all 3 slices"] == "not known"
+    api.expect(page.locator("#figures")).to_contain_text("Note: no volume (the slices have no places of their own")
 
 
 def test_a_second_tab_sees_its_own_only_and_refusals_are_told(tab, address, tmp_path):

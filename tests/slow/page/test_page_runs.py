@@ -61,6 +61,7 @@ def test_lost_answers_are_asked_for_again_and_cancel_stops_an_upload(tab):
     page.set_input_files("#files", picture("second.png"))
     api.expect(page.locator("#progress-text")).to_contain_text("trying again")
     page.click("#cancel")
+    assert page.evaluate("document.activeElement.tagName") == "CANVAS"
     page.wait_for_timeout(1500)
     assert len(sent) == 1 and page.is_visible("#result") and page.text_content("#name") == "x.png"
     # An upload on its way ends with Cancel.
@@ -76,6 +77,26 @@ def test_lost_answers_are_asked_for_again_and_cancel_stops_an_upload(tab):
     page.wrong.clear()
 
 
+def test_limits_are_asked_for_again_and_hold_before_anything_is_sent(tab):
+    page = tab()
+    page.route("**/about", lambda route: route.abort())
+    page.reload()
+    refused(page, "The server does not answer.")
+    with page.expect_event("requestfailed"):
+        page.set_input_files("#files", picture())
+    page.wait_for_timeout(200)
+    refused(page, "The server does not answer.")
+    page.unroute("**/about")
+    page.route("**/about", lambda route: route.fulfill(json=route.fetch().json() | {"upload_files": 1}))
+    page.set_input_files("#files", [picture("a.png"), picture("b.png")])
+    api.expect(page.locator("#error")).to_have_text("2 files, and the server takes 1 at most. Nothing was sent.")
+    page.set_input_files("#files", picture())
+    shown(page)
+    # What holds no file is told, too.
+    page.evaluate("dispatchEvent(new DragEvent('drop', { cancelable: true, dataTransfer: new DataTransfer() }))")
+    api.expect(page.locator("#error")).to_have_text("Nothing that was dropped is a file.")
+
+
 def test_a_dropped_folder_is_walked(tab, tmp_path):
     ct_series(tmp_path / "in" / "deep", count=2, shape=(40, 30))
     (tmp_path / "in" / ".hidden").write_bytes(b"the system's own")
@@ -89,7 +110,7 @@ def test_a_dropped_folder_is_walked(tab, tmp_path):
     # Each slice under its own name; what holds all of them without one.
     page.locator("canvas").press("ArrowDown")
     api.expect(page.locator("#slice-value")).to_have_text("2 / 2")
-    for label, name in (("Mask", "2 files_s002_mask.png"), ("NIfTI", "2 files_nifti.nii.gz")):
+    for label, name in (("Mask, slice 2", "2 files_s002_mask.png"), ("NIfTI, all 2 slices", "2 files_nifti.nii.gz")):
         with page.expect_download() as download:
             page.get_by_role("button", name=label, exact=True).click()
         assert download.value.suggested_filename == name
@@ -151,6 +172,10 @@ def test_words(tab):
         (("words", "area", 9999.6, 0.1), "1,000 mm²"),
         (("words", "area", 1234500, 1), "12,350 cm²"),
         (("words", "area", 1234.4, None), "1,234 px"),
+        (("words", "volume", 5123.44), "5,123 mL"),
+        (("words", "volume", 0.0123), "0.0123 mL"),
+        (("words", "quantity", 1, "minute"), "1 minute"),
+        (("words", "quantity", 1200, "step"), "1,200 steps"),
         (("words", "range", 545, 896, 1), "545 to 896 mm²"),
         (("words", "range", 545, 1896, 1), "545 mm² to 18.96 cm²"),
         (("words", "named", "File 2: cut, not file 1, 9", [{"name": "a"}, {"name": "$&"}]), "$&: cut, not a, 9"),
@@ -187,4 +212,4 @@ def test_two_checkpoints_are_told_apart(tab, tmp_path):
     heights = [page.locator(f"#{name}-value").bounding_box()["height"] for name in ("slice", "threshold")]
     assert heights[0] == heights[1]
     names = page.locator("#downloads button").all_text_contents()
-    assert names[:2] == ["Mask, lung_xray", "Overlay, lung_xray"] and "Mask, other" in names
+    assert names[:2] == ["Mask, slice 6, lung_xray", "Overlay, slice 6, lung_xray"] and "Mask, slice 6, other" in names

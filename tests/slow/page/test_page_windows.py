@@ -64,6 +64,12 @@ def test_each_slice_has_its_own_window_until_one_is_chosen(tab, tmp_path):
         expect(number, windows[number - 1])
     page.fill("#width", "321")
     api.expect(page.locator("#window-segment")).to_be_enabled()
+    # A field that is empty while somebody types is no window.
+    page.wait_for_timeout(300)
+    before = page.evaluate(GREY)
+    page.fill("#width", "")
+    page.wait_for_timeout(300)
+    assert page.evaluate(GREY) == before
     page.fill("#slice", "1")
     expect(1, [0, 321])
     page.click("#window-reset")
