@@ -16,7 +16,7 @@ from benchmarks.machine import ROOT
 from benchmarks.quality.ablation import ablations
 from benchmarks.quality.accuracy import accuracy
 from benchmarks.quality.hypotheses import hypotheses
-from benchmarks.quality.robustness import (
+from benchmarks.quality.robustness_tables import (
     robustness,
     robustness_adversarial,
     robustness_attacks,

@@ -12,7 +12,7 @@ one; share of the time waited for input; bytes of memory an image."""
 
 
 def suite(root: Path, name: str) -> str:
-    """The machine, the bars and all rows of benchmarks/results/NAME.json."""
+    """The machine, the targets and all rows of benchmarks/results/NAME.json."""
     result = read_result(root / "benchmarks" / "results" / f"{name}.json")
     if not result:
         return "Not yet measured.\n"
@@ -27,16 +27,18 @@ def suite(root: Path, name: str) -> str:
         f"Command: `{result['command']}`",
         *(["A quick run, in part or whole: fewer repetitions than the page calls for."] if result["quick"] else []),
     ]
-    bars = {
+    columns = {
         "what": "{promise}",
-        "bar": lambda bar: f"{'at most' if bar['at_most'] else 'at least'} {bar['limit']:g} {bar['unit'] or 'times'}",
-        "measured": lambda bar: f"{bar['value']:.3g} {bar['unit']}".strip(),
+        "target": lambda row: (
+            f"{'at most' if row['at_most'] else 'at least'} {row['limit']:g} {row['unit'] or 'times'}"
+        ),
+        "measured": lambda row: f"{row['value']:.3g} {row['unit']}".strip(),
         "": "{verdict}",
     }
-    parts = ["".join(f"- {line}\n" for line in about), "### Bars\n"]
-    found = [{**bar._asdict(), "verdict": bar.verdict} for bar in bars_of(result)]
-    measured = [bar for bar in found if bar["value"] is not None]
-    parts.append(table(bars, measured))
+    parts = ["".join(f"- {line}\n" for line in about), "### Targets\n"]
+    found = [{**one._asdict(), "verdict": one.verdict} for one in bars_of(result)]
+    measured = [one for one in found if one["value"] is not None]
+    parts.append(table(columns, measured))
     if measured != found:
         parts.append(f"Not measured: the other {len(found) - len(measured)} of {len(found)}.\n")
     parts += ["### All measurements\n", table(_SUITE, result["rows"])]

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from segmenters import SIZE, MixesNoise, ReadsRed, config, loaded_network, picture
 
-from benchmarks.quality import adversary, robustness
+from benchmarks.quality import adversary, robustness, robustness_tables
 from benchmarks.quality.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from benchmarks.render import rendered
 from benchmarks.result_file import merged
@@ -232,7 +232,7 @@ def test_figures_of_a_row_by_hand():
 
 
 def test_the_page_has_the_packaged_networks_the_unets_and_what_was_trained_on_attacks(tmp_path, monkeypatch):
-    monkeypatch.setattr(robustness, "CORRUPTIONS", {"contrast": CORRUPTIONS["contrast"]})
+    monkeypatch.setattr(robustness_tables, "CORRUPTIONS", {"contrast": CORRUPTIONS["contrast"]})
     rows = []
 
     def add(dice, *, through=None, **about):

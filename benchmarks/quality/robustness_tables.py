@@ -1,0 +1,109 @@
+"""The tables of docs/results/robustness.json, as `benchmarks.render` puts them into the pages."""
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.quality.adversary import EPSILONS
+from benchmarks.quality.corruptions import CORRUPTIONS, MIDDLE, SEVERITIES
+from benchmarks.quality.robustness import RUN
+from benchmarks.quality.runs import augmentation_of, with_augmentation
+from benchmarks.result_file import identity, read_rows
+from benchmarks.tables import Columns, Row, table
+from ddim_jax.checkpoints.weights import open_weights
+from ddim_jax.pretrained import SHA256
+
+_STRONG = 4
+_ABOUT: Columns = {"images": "{dataset}", "network": with_augmentation, "input size": "{size}", "n": "{n}"}
+_SCORES: Columns = {
+    "Dice": "{dice_mean:.3f}",
+    "retained Dice": "{share:.2f}",
+    "Dice drop": lambda row: f"{row['lost']:.3f} [{row['lost_ci'][0]:.3f}, {row['lost_ci'][1]:.3f}]",
+    "doubt": "{doubt_mean:.3f}",
+}
+_CHANGED: Columns = {"change": "{change}"} | _SCORES
+_CHANGED |= {"Spearman's rho, doubt and Dice": "{doubt_correlation:.2f}", "flagged": "{flagged:.0%}"}
+
+
+def robustness(root: Path) -> str:
+    """Corruptions at middle severity, of the packaged networks and the U-Nets, from docs/results/robustness.json."""
+    shown = [row for row in _rows(root) if _of_page(row) and _corrupted(row) and row["severity"] in (0, MIDDLE)]
+    return table(_ABOUT | _CHANGED, shown)
+
+
+def robustness_severities(root: Path) -> str:
+    """Dice and doubt of the packaged networks at every severity."""
+    rows = [row for row in _rows(root) if _packaged(row) and _corrupted(row)]
+
+    def cell(row: Row, severity: int) -> str:
+        found = _beside(rows, row, change=row["change"], severity=severity)
+        return f"{found['dice_mean']:.3f} ({found['doubt_mean']:.2f})" if found else ""
+
+    columns = {f"severity {number}": lambda row, number=number: cell(row, number) for number in SEVERITIES}
+    first = [row for row in rows if row["severity"] == SEVERITIES[0]]
+    return table(_ABOUT | {"change": "{change}"} | columns, first)
+
+
+def robustness_attacks(root: Path) -> str:
+    """PGD on the packaged networks and the U-Nets."""
+    shown = [row for row in _rows(root) if _of_page(row) and row["change"] == "pgd"]
+    return table(_ABOUT | {"largest change": "{severity}/255"} | _SCORES | {"doubt, clean": "{doubt_clean:.3f}"}, shown)
+
+
+def robustness_adversarial(root: Path) -> str:
+    """Networks trained on adversarial images, each kind after the network that was not."""
+    rows = [row for row in _rows(root) if row["steps"] == 1]
+    alike = ("dataset", "system", "augmentation", "size", "seed")
+    kinds = {identity(row, alike) for row in rows if row["adversarial_epsilon"]}
+    shown = [row for row in rows if row["change"] == "none" and identity(row, alike) in kinds]
+    shown.sort(key=lambda row: (identity(row, alike), row["adversarial_epsilon"] > 0, row["adversarial_share"]))
+
+    def dice(**change: Any) -> Callable[[Row], str]:
+        return lambda row: "{dice_mean:.3f}".format_map(_beside(rows, row, **change))
+
+    columns: Columns = {
+        "images": "{dataset}",
+        "network": with_augmentation,
+        "input size": "{size}",
+        "seed": "{seed}",
+        "adversarial images": lambda row: f"{row['adversarial_share']:.0%}" if row["adversarial_epsilon"] else "none",
+        "clean": "{dice_mean:.3f}",
+        **{f"PGD {level}/255": dice(change="pgd", severity=level) for level in EPSILONS},
+        f"contrast, severity {_STRONG}": dice(change="contrast", severity=_STRONG),
+    }
+    return table(columns, shown)
+
+
+def _rows(root: Path) -> list[dict[str, Any]]:
+    rows = read_rows(root / "docs" / "results" / "robustness.json")
+    return sorted(rows, key=lambda row: (row["dataset"], row["system"]))
+
+
+def _beside(rows: Sequence[Row], row: Row, **wanted: Any) -> Row:
+    """The row of the same network with other values of some fields, {} without one."""
+    same = identity(row, RUN)
+    return next((one for one in rows if identity(one, RUN) == same and wanted.items() <= one.items()), {})
+
+
+def _corrupted(row: Row) -> bool:
+    return row["change"] == "none" or row["change"] in CORRUPTIONS
+
+
+def _packaged(row: Row) -> bool:
+    about = tuple(row[name] for name in ("dataset", "system", "size", "augmentation"))
+    return about in _packaged_kinds() and not row["adversarial_epsilon"] and row["steps"] == 1
+
+
+@functools.cache
+def _packaged_kinds() -> set[tuple]:
+    """Data set, network, size and augmentation of each packaged file."""
+    configs = {name: open_weights(name).metadata["config"] for name in SHA256}
+    return {
+        (name, config["model"]["name"], config["data"]["image_size"], augmentation_of(config))
+        for name, config in configs.items()
+    }
+
+
+def _of_page(row: Row) -> bool:
+    return _packaged(row) or row["system"] == "unet"
