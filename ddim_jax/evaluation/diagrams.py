@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from ddim_jax.aggregation import PROTOCOLS
 from ddim_jax.evaluation.scoring import ImageResult
 from ddim_jax.evaluation.style import (
-    BOTH,
     LARGE,
     MUTED,
     NORMAL,
@@ -118,20 +117,24 @@ def draw_calibration(path: str | os.PathLike, results: Sequence[ImageResult], me
     figure = Figure(figsize=(10.0, 4.6), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.05, wspace=0.03)
     axes = figure.subplot_mosaic([["reliability", "rest"], ["shares", "rest"]], height_ratios=[3, 1])
-    _reliability(axes["reliability"], metrics["calibration"])
-    _shares(axes["shares"], metrics["calibration"], f"probability of a pixel (protocol mean, {metrics['ensemble']})")
-    _rest(axes["rest"], results, metrics["risk_coverage"])
+    # Hues are those of the classes where there are several.
+    colour = TEXT if "classes" in metrics["calibration"] else _COLOUR
+    about = f"probability of a pixel (protocol mean, {metrics['ensemble']})"
+    _reliability(axes["reliability"], metrics["calibration"], colour)
+    _shares(axes["shares"], metrics["calibration"], about, colour)
+    _rest(axes["rest"], results, metrics["risk_coverage"], colour)
     figure.suptitle(headline(metrics), fontsize=LARGE, color=TEXT)
     save_figure(figure, path)
 
 
-def _reliability(axes: Axes, calibration: dict[str, Any]) -> None:
+def _reliability(axes: Axes, calibration: dict[str, Any], colour: str) -> None:
     filled = [found for found in calibration["bins"] if found["pixels"]]
     told = [found["mean_probability"] for found in filled]
     came_true = [found["foreground_fraction"] for found in filled]
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
-    axes.vlines(told, told, came_true, color=_COLOUR, linewidth=3.0, alpha=0.3)
-    axes.plot(told, came_true, color=_COLOUR, linewidth=1.2, marker="o", markersize=4, clip_on=False)
+    axes.vlines(told, told, came_true, color=colour, linewidth=3.0, alpha=0.3)
+    style = {"linewidth": 1.2, "marker": "o", "markersize": 4, "clip_on": False}
+    axes.plot(told, came_true, color=colour, label=f"all classes: {calibration['ece']:.4f}", **style)
     for number, (name, own) in enumerate(calibration.get("classes", {}).items(), start=1):
         bins = [found for found in own["bins"] if found["pixels"]]
         axes.plot(
@@ -155,7 +158,7 @@ def _reliability(axes: Axes, calibration: dict[str, Any]) -> None:
     )
 
 
-def _shares(axes: Axes, calibration: dict[str, Any], label: str) -> None:
+def _shares(axes: Axes, calibration: dict[str, Any], label: str, colour: str) -> None:
     bins = calibration["bins"]
     total = sum(found["pixels"] for found in bins)
     shares = [found["pixels"] / total for found in bins]
@@ -165,7 +168,7 @@ def _shares(axes: Axes, calibration: dict[str, Any], label: str) -> None:
         shares,
         [found["to"] - found["from"] for found in bins],
         align="edge",
-        color=_COLOUR,
+        color=colour,
         alpha=0.35,
         edgecolor="white",
         linewidth=0.5,
@@ -177,14 +180,14 @@ def _shares(axes: Axes, calibration: dict[str, Any], label: str) -> None:
     axes.minorticks_off()
 
 
-def _rest(axes: Axes, results: Sequence[ImageResult], summary: dict[str, Any]) -> None:
+def _rest(axes: Axes, results: Sequence[ImageResult], summary: dict[str, Any], colour: str) -> None:
     curve = risk_coverage([result.doubt for result in results], [result.scores["mean"].dice for result in results])
     mean = curve.unordered_area
-    axes.plot(curve.coverages, curve.best_dice, color=BOTH, linewidth=1.2, linestyle=(0, (4, 2)))
-    axes.plot(curve.coverages, curve.dice, color=_COLOUR, linewidth=1.5, marker=".", markersize=3)
+    axes.plot(curve.coverages, curve.best_dice, color=MUTED, linewidth=1.2, linestyle=(0, (4, 2)))
+    axes.plot(curve.coverages, curve.dice, color=colour, linewidth=1.5, marker=".", markersize=3)
     axes.axhline(mean, color=MUTED, linewidth=1.0, linestyle=(0, (1, 2)))
     kept = summary["kept_images"] / len(results)
-    axes.plot(kept, summary["kept_dice"], marker="D", markersize=5.5, linestyle="none", color=_COLOUR)
+    axes.plot(kept, summary["kept_dice"], marker="D", markersize=5.5, linestyle="none", color=colour)
     axes.legend(
         [
             f"best order, area {summary['best_area']:.3f}",

@@ -5,31 +5,34 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
 from ddim_jax.aggregation import PROTOCOLS, sample_probabilities
 from ddim_jax.evaluation.cases import Case
+from ddim_jax.evaluation.colours import (
+    agreement,
+    agreement_in_words,
+    agreement_legend,
+    class_legend,
+    ground,
+    prediction_colour,
+    truth_colour,
+    truth_in_words,
+)
 from ddim_jax.evaluation.scoring import protocol_mask
 from ddim_jax.evaluation.style import (
-    BOTH,
     LARGE,
     MUTED,
     NORMAL,
-    OTHER_CLASS,
-    PREDICTION,
     SMALL,
     TEXT,
-    TRUTH,
     outline,
     panel,
-    plain,
     save_figure,
     shorten,
     show,
 )
-from ddim_jax.imageio.class_colours import blended, class_colour, palette
+from ddim_jax.imageio.class_colours import blended, palette
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.values import quantity
 
@@ -72,22 +75,15 @@ def draw_grid(path: str | os.PathLike, cases: Sequence[Case]) -> None:
         panel(cell, title)
     _colour_bar(figure, heat, axes[:, -1])
     figure.suptitle("From the best to the worst Dice", fontsize=LARGE, color=TEXT)
-    several = cases[0].labels.several
-    scale = "the colours of the classes on black" if several else "0 is black and 1 white"
+    labels = cases[0].labels
+    scale = "the colours of the classes on black" if labels.several else "0 is black and 1 white"
     figure.supxlabel(
         f"Samples and ensemble ({cases[0].ensemble} of {quantity(samples, 'sample')}): probability, {scale}.\n"
-        f"{'White' if several else 'Orange'}: outline of the truth. Uncertainty: standard deviation of the samples.",
+        f"{truth_in_words(labels)} Uncertainty: standard deviation of the samples.",
         fontsize=SMALL,
         color=MUTED,
     )
-    if several:
-        figure.legend(
-            handles=_class_patches(cases[0].labels),
-            loc="outside right upper",
-            fontsize=SMALL,
-            frameon=False,
-            labelcolor=TEXT,
-        )
+    _name_classes(figure, labels)
     save_figure(figure, path)
 
 
@@ -110,11 +106,11 @@ def draw_strip(path: str | os.PathLike, cases: Sequence[Case], title: str) -> No
         show(column[0], case.image, shape)
         # The truth is the wider line, so that it shows on both sides where the two run together.
         for number in range(1, case.labels.count + 1):
-            truth, colour = ("white", _colour(number)) if case.labels.several else (TRUTH, PREDICTION)
-            outline(column[0], case.labels.of_class(case.truth, number), shape, truth, width=2.4)
-            outline(column[0], case.labels.of_class(case.prediction, number), shape, colour, width=1.0)
-        show(column[1], case.image.mean(axis=-1), shape, cmap="gray", vmin=0, vmax=255)
-        show(column[1], _agreement(case.prediction, case.truth, case.labels), shape)
+            truth, drawn = (case.labels.of_class(mask, number) for mask in (case.truth, case.prediction))
+            outline(column[0], truth, shape, truth_colour(case.labels), width=2.4)
+            outline(column[0], drawn, shape, prediction_colour(case.labels, number), width=1.0)
+        show(column[1], ground(case.image, case.labels), shape, cmap="gray", vmin=0, vmax=1)
+        show(column[1], agreement(case.prediction, case.truth, case.labels), shape)
         heat = show(column[2], case.uncertainty, shape, cmap="magma", vmin=0, vmax=top)
         paper = case.result.scores["paper"].dice
         panel(column[0], f"{shorten(case.result.id, 24)}\nDice {case.dice:.3f} (paper {paper:.3f})")
@@ -125,14 +121,9 @@ def draw_strip(path: str | os.PathLike, cases: Sequence[Case], title: str) -> No
     _colour_bar(figure, heat, axes[2])
     figure.suptitle(title, fontsize=LARGE, color=TEXT)
     figure.legend(
-        handles=[
-            _truth_patch(cases[0].labels),
-            *_prediction_patches(cases[0].labels),
-            Patch(color=BOTH, label="in both"),
-            Patch(color=TRUTH, label="truth only (missed)"),
-            Patch(color=PREDICTION, label="prediction only"),
-            *([Patch(color=OTHER_CLASS, label="another class")] if cases[0].labels.several else []),
-        ],
+        handles=agreement_legend(cases[0].labels),
+        title=agreement_in_words(cases[0].labels),
+        title_fontsize=SMALL,
         loc="outside lower center",
         ncols=5 if figure.get_figwidth() > 8 else 3,
         fontsize=SMALL,
@@ -197,24 +188,13 @@ def draw_reverse_process(
     )
     figure.supxlabel(
         "$x_t$: each panel in its own range about 0; estimates of $x_0$: "
-        + ("the colours of the classes on black." if labels.several else "-1, black, to 1, white."),
+        + ("the colours of the classes on black." if labels.several else "-1, black, to 1, white.")
+        + f"\n{truth_in_words(labels)}",
         fontsize=SMALL,
         color=MUTED,
     )
+    _name_classes(figure, labels)
     save_figure(figure, path)
-
-
-def _agreement(prediction: np.ndarray, truth: np.ndarray, labels: Labels = Labels()) -> np.ndarray:
-    """RGBA [h, w, 4]: green in both, orange in the truth alone, blue in the prediction alone, purple where both have
-    another class, clear elsewhere and where the truth is ignored."""
-    valid = labels.valid(truth)
-    drawn, there, same = prediction.astype(bool) & valid, truth.astype(bool) & valid, prediction == truth
-    overlay = np.zeros((*truth.shape, 4))
-    overlay[drawn & there & same] = (*to_rgb(BOTH), 0.45)
-    overlay[drawn & there & ~same] = (*to_rgb(OTHER_CLASS), 0.9)
-    overlay[~drawn & there] = (*to_rgb(TRUTH), 0.9)
-    overlay[drawn & ~there] = (*to_rgb(PREDICTION), 0.9)
-    return overlay
 
 
 def _show_mask(axes: Axes, mask: np.ndarray, shape: tuple[int, int], labels: Labels) -> None:
@@ -234,31 +214,12 @@ def _show_probability(axes: Axes, probability: np.ndarray, shape: tuple[int, int
 
 def _outline_truth(axes: Axes, case: Case, shape: tuple[int, int]) -> None:
     for number in range(1, case.labels.count + 1):
-        colour = "white" if case.labels.several else TRUTH
-        outline(axes, case.labels.of_class(case.truth, number), shape, colour)
+        outline(axes, case.labels.of_class(case.truth, number), shape, truth_colour(case.labels))
 
 
-def _colour(number: int) -> tuple[float, ...]:
-    return tuple(channel / 255 for channel in class_colour(number))
-
-
-def _class_patches(labels: Labels) -> list[Patch]:
-    return [Patch(color=_colour(k), label=plain(name)) for k, name in enumerate(labels.class_names, start=1)]
-
-
-def _truth_patch(labels: Labels) -> Patch:
-    face, edge = (MUTED, "white") if labels.several else ("none", TRUTH)
-    return Patch(facecolor=face, edgecolor=edge, linewidth=1.5, label="outline of the truth")
-
-
-def _prediction_patches(labels: Labels) -> list[Patch]:
-    """The outlines of the prediction, as the legend has them."""
-    if not labels.several:
-        return [Patch(facecolor="none", edgecolor=PREDICTION, linewidth=1.5, label="outline of the prediction")]
-    return [
-        Patch(facecolor="none", edgecolor=_colour(k), linewidth=1.5, label=f"prediction: {plain(name)}")
-        for k, name in enumerate(labels.class_names, start=1)
-    ]
+def _name_classes(figure: Figure, labels: Labels) -> None:
+    if handles := class_legend(labels):
+        figure.legend(handles=handles, loc="outside right upper", fontsize=SMALL, frameon=False, labelcolor=TEXT)
 
 
 def _uncertainty_top(cases: Sequence[Case]) -> float:

@@ -14,7 +14,6 @@ from ddim_jax.runtime.values import quantity
 TRUTH = "#E69F00"
 PREDICTION = "#56B4E9"
 BOTH = "#009E73"
-OTHER_CLASS = "#CC79A7"
 PROTOCOL_COLOURS = {"paper": "#D55E00", "mean": "#0072B2"}
 TEXT = "#2B2B2B"
 MUTED = "#6E6E6E"

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from ddim_jax.evaluation import figures
+from ddim_jax.evaluation import diagrams, figures, pictures
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +19,12 @@ def sketched(monkeypatch):
 
     for name in ("draw_scores", "draw_calibration", "draw_grid", "draw_strip", "draw_reverse_process"):
         monkeypatch.setattr(figures, name, sketch)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that drawing functions would have written."""
+    found = []
+    for module in (diagrams, pictures):
+        monkeypatch.setattr(module, "save_figure", lambda figure, path: found.append(figure))
+    return found

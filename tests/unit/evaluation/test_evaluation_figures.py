@@ -23,15 +23,6 @@ def make(name: str, estimates, truth, image=None):
     return make_case(Example(name, image, truth), estimates, score_image(name, estimates, truth))
 
 
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figure that a drawing function would have written."""
-    figures = []
-    for module in (diagrams, pictures):
-        monkeypatch.setattr(module, "save_figure", lambda figure, path: figures.append(figure))
-    return figures
-
-
 HALF_RIGHT = [rows(1, 1, -1, -1), rows(1, -0.2, -1, -1)]
 
 
