@@ -15,11 +15,11 @@ from ddim_jax.evaluation.scoring import ImageResult, groups_of_results
 from ddim_jax.inference import Segmenter
 from ddim_jax.inference.calibration import (
     Calibrated,
-    calibrated_options,
     calibration_record,
     run_folder,
     save_calibration,
 )
+from ddim_jax.inference.calibration_advice import calibrated_options
 from ddim_jax.inference.packing import pack
 from ddim_jax.inference.unlikeness import PICTURES_NEEDED, Reference, fit_reference, too_few
 from ddim_jax.labels import Labels

@@ -14,7 +14,7 @@ from ddim_jax.evaluation.intervals import bounds_of, true_area
 from ddim_jax.evaluation.scoring import ImageResult
 from ddim_jax.evaluation.summary import cut_in_words
 from ddim_jax.inference.calibration import Calibrated
-from ddim_jax.inference.unlikeness import Reference
+from ddim_jax.inference.unlikeness import Reference, with_unlikeness
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import Bounds, Counts
 from ddim_jax.runtime.atomic import atomic_path
@@ -37,8 +37,9 @@ def write_per_image(
     (counts: sums), and those of each class follow as `<class>_<measure>` and `<protocol>_<class>_<measure>`. Then for
     each class, of several with `<class>_` in front, the pixels `area` of the mask of "mean", `true_area`, and
     `area_inner` and `area_outer`, between which it lies by the probability alone; with a calibration also `area_low`,
-    `area_high` and `dice_low`. Last, of several annotators, the measures of the samples against them, such as `ged_16`.
-    Numbers are written in full, so means can be recomputed from the file; ids as `spreadsheet_cell` has them.
+    `area_high`, `dice_low` and `unlike` (True: these bounds are not made to hold for that image; empty: not judged).
+    Last, of several annotators, the measures of the samples against them, such as `ged_16`. Numbers are written in
+    full, so means can be recomputed from the file; ids as `spreadsheet_cell` has them.
     """
     fields = [*results[0].scores["mean"].measures, *Counts._fields]
     of_classes = [f"{one}_{field}" for one in results[0].scores["mean"].classes for field in fields]
@@ -54,13 +55,14 @@ def write_per_image(
         writer.writerow(header)
         for result in results:
             row = [spreadsheet_cell(result.id), *result.shape, result.uncertainty, result.doubt]
-            row.append(None if reference is None else reference.unlikeness(result.descriptor))
+            unlikeness = None if reference is None else reference.unlikeness(result.descriptor)
+            row.append(unlikeness)
             for name in PROTOCOLS:
                 for score in (result.scores[name], *result.scores[name].classes.values()):
                     row += [*score.measures.values(), *score.counts]
             scores = list(result.scores["mean"].classes.values()) or [result.scores["mean"]]
-            found = bounds_of(result, calibration) if calibration else [()] * len(scores)
-            for said, score, own in zip(result.statements, scores, found, strict=True):
+            found = [with_unlikeness(one, unlikeness) for one in bounds_of(result, calibration)] if calibration else ()
+            for said, score, own in zip(result.statements, scores, found or [()] * len(scores), strict=True):
                 row += [said.area, true_area(score), said.inner, said.outer, *own]
             row += result.hypotheses.values()
             writer.writerow(row)
@@ -82,7 +84,8 @@ def summary_table(metrics: dict[str, Any]) -> Table:
         title=f"{escape(metrics['dataset'])} {metrics['split']}: {quantity(metrics['images'], 'image')}{of_folds}, "
         f"{quantity(metrics['samples'], 'sample')} x {quantity(metrics['steps'], 'step')}, "
         f"fused by {metrics['ensemble']}, {size}",
-        caption=f"scored at {scored}; mean over images [95% interval{of_groups}]; hd95 in pixels; 80% kept: without "
+        caption=(f"scored: {escape(metrics['scored'])}\n" if metrics.get("scored") else "")  # of earlier files unsaid
+        + f"scored at {scored}; mean over images [95% interval{of_groups}]; hd95 in pixels; 80% kept: without "
         "the most doubtful images"
         + few
         + _lost(metrics)

@@ -5,13 +5,11 @@ any others. The seed may be another: the noise of an image is drawn alike under 
 images are compared with (`ddim_jax.inference.unlikeness`) holds for any options.
 """
 
-import dataclasses
 import hashlib
 import json
 import math
 import os
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,14 +17,13 @@ import numpy as np
 from absl import logging
 
 import ddim_jax
-from ddim_jax.aggregation import PROTOCOLS, ensemble_threshold
 from ddim_jax.checkpoints.weights import Found
 from ddim_jax.config import saved_config
+from ddim_jax.inference.calibration_advice import conditions, differences, plugins_argument, what_to_do
 from ddim_jax.inference.loading import fingerprint
 from ddim_jax.inference.unlikeness import PICTURES_NEEDED, Reference, too_few
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import Bounds, DoubtScale, Quantiles, calibrated_bounds, check_coverage, class_statements
-from ddim_jax.registry import imported_plugins
 from ddim_jax.runtime.atomic import write_json
 from ddim_jax.runtime.values import is_number
 from ddim_jax.sampling_options import SamplingOptions
@@ -84,12 +81,6 @@ def run_folder(checkpoint: str | os.PathLike) -> Path:
     return steps.parent if steps.name == "checkpoints" else steps
 
 
-def calibrated_options(options: SamplingOptions, labels: Labels) -> SamplingOptions:
-    """The options with the protocol and the threshold that an evaluation calibrates."""
-    threshold = ensemble_threshold(PROTOCOLS["mean"], options.ensemble, labels)
-    return dataclasses.replace(options, protocol="mean", threshold=threshold)
-
-
 def calibration_record(
     segmenter: Any, options: SamplingOptions, found: Calibrated, reference: Reference | None = None
 ) -> dict[str, Any]:
@@ -102,7 +93,7 @@ def calibration_record(
       reference: the look of the images that it was made of; None if they were too few.
     """
     quantiles = (one._asdict() for one in found.quantiles)
-    return _holds_for(segmenter, options) | {
+    return conditions(segmenter, options) | {
         "step": segmenter.step,
         **found._asdict(),
         "quantiles": dict(zip(segmenter.labels.class_names, quantiles, strict=True)),
@@ -153,7 +144,7 @@ def packable_calibration(found: Found, dtype: str) -> dict[str, Any] | None:
             "ddim-jax evaluate --ckpt FILE %s--data-root DIR --calibrate --output OUT",
             told,
             dtype,
-            _plugins_argument(),
+            plugins_argument(),
         )
         record = None
     return record
@@ -170,18 +161,18 @@ def load_calibration(segmenter: Any, options: SamplingOptions, *, warn: bool = T
     record, told, why_not = _find(segmenter)
     found = None
     if record is not None:
-        holds_for = _holds_for(segmenter, options)
+        holds_for = conditions(segmenter, options)
         if segmenter.is_packed:
             # What holds for other weights is not packed, and the SHA-256 of the file binds them together.
             del holds_for["weights"]
         found, why_not = _fitting(record, holds_for, segmenter.labels)
         why_not = f"{told} is not used: {why_not}" if why_not else ""
     if why_not and told:
-        why_not += f". {_what_to_do(segmenter, options)}"
+        why_not += f". {what_to_do(segmenter, options)}"
     if why_not and told and warn:
         logging.warning("%s", why_not)
     if found is not None and found.doubt is None and warn:
-        advice = _what_to_do(segmenter, options)
+        advice = what_to_do(segmenter, options)
         logging.warning("%s: an earlier version made it; doubt is as the network has it, not scaled. %s", told, advice)
     return found, why_not
 
@@ -245,77 +236,12 @@ def _read(path: Path) -> tuple[dict[str, Any] | None, str]:
 
 
 def _fitting(record: Mapping[str, Any], holds_for: Mapping[str, Any], labels: Labels) -> tuple[Calibrated | None, str]:
-    differences = _differences(record, holds_for)
-    if differences:
-        return None, "; ".join(differences)
+    if found := differences(record, holds_for):
+        return None, "; ".join(found)
     try:
         return _parsed(record, labels), ""
     except (KeyError, TypeError, ValueError, AttributeError):
         return None, "it is damaged"
-
-
-def _what_to_do(segmenter: Any, options: SamplingOptions) -> str:
-    """A sentence with the command that calibrates with these options; or one that says that there is none with them."""
-    own = calibrated_options(options, segmenter.labels)
-    if (options.protocol, options.threshold) != (own.protocol, own.threshold):
-        return "Bounds are made for --protocol mean without --threshold alone"
-    # A run imports those of its own config by itself, a file does not.
-    plugins = _plugins_argument(() if segmenter.is_packed else segmenter.config.get("plugins") or ())
-    command = f"ddim-jax evaluate --ckpt {shlex.quote(segmenter.checkpoint)} {plugins}"
-    command += _as_arguments(segmenter, options)
-    if segmenter.is_packed:
-        return (
-            f"`{command}--data-root DIR --split all --calibrate --output OUT`, DIR with images that were not "
-            "trained on, makes a copy of the weights in OUT with one"
-        )
-    return f"`{command}--split val --calibrate` makes one"
-
-
-def _plugins_argument(but: Sequence[str] = ()) -> str:
-    """`--plugins` with the modules that were imported here, but for some, and a blank behind it; "" for none."""
-    names = [name for name in imported_plugins() if name not in but]
-    return f"--plugins {','.join(names)} " if names else ""
-
-
-def _as_arguments(segmenter: Any, options: SamplingOptions) -> str:
-    """The arguments of the command line, each with a blank behind it, that replace options of the checkpoint."""
-    default, text = segmenter.options().as_given(), ""
-    for name, value in options.as_given().items():
-        if name in ("seed", "protocol", "threshold") or value is None or value == default[name]:
-            continue
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            text += f"--{flag} " if value else f"--no-{flag} "
-        elif name == "window":
-            text += f"--window={value[0]:g},{value[1]:g} "
-        else:
-            text += f"--{flag} {value} "
-    return text
-
-
-def _holds_for(segmenter: Any, options: SamplingOptions) -> dict[str, Any]:
-    own = options.as_dict()
-    del own["seed"]
-    return {"weights": segmenter.fingerprint(), "image_size": segmenter.image_size, "options": own}
-
-
-def _differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    if there.get("weights") != now.get("weights"):
-        return [f"it was made with other weights (step {there.get('step')})"]
-    options = there.get("options")
-    options = options if isinstance(options, dict) else {}
-    pairs = [("image_size", there.get("image_size"), now["image_size"])]
-    pairs += [(name, options.get(name), now["options"].get(name)) for name in sorted(options | now["options"])]
-    return [
-        f"{name} is {_told(name, value)} now and was {_told(name, was)}" for name, was, value in pairs if was != value
-    ]
-
-
-def _told(name: str, value: Any) -> str:
-    """A value of an option in words, as the command line takes it."""
-    if value is None:
-        return "that of each file" if name == "window" else "none"
-    return ",".join(f"{part:g}" for part in value) if name == "window" else str(value)
 
 
 def _parsed(record: Mapping[str, Any], labels: Labels) -> Calibrated:

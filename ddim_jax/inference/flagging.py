@@ -12,6 +12,7 @@ from typing import Any
 from absl import logging
 
 from ddim_jax.inference.index import has_doubt
+from ddim_jax.inference.jobs import slice_name
 from ddim_jax.inference.unlikeness import is_unlike
 from ddim_jax.metrics import Bounds
 from ddim_jax.runtime.atomic import atomic_path
@@ -19,8 +20,8 @@ from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.printable import spreadsheet_cell
 
 FLAGGED = "flagged.csv"
-_VOLUME = "volume_ml"
-_FIELDS = ("name", "file", "doubt", "mean_uncertainty", "unlikeness", "area")
+_FIELDS = ("name", "file", "slice", "doubt", "mean_uncertainty", "unlikeness", "area", "volume_ml")
+_OF_SOME = ("slice", "volume_ml")  # left out where no image has them
 
 
 def check_share(share: float) -> Fraction:
@@ -55,10 +56,11 @@ def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]],
 
     Columns: rank (from 1), name (of the results) and file (the image), both as `spreadsheet_cell` has them, doubt (see
     `Segmentation`), mean_uncertainty, unlikeness (see `Segmentation`; empty: not judged) and area (pixels of the mask).
-    Where there are volumes, volume_ml follows, empty for the others. The most doubtful stand first, of both kinds;
-    equal ones are in the order of their names. Of a calibrated run
-    area_low, area_high and dice_low follow, of several classes with `<class>_` in front; empty for a source of several
-    images, whose slices have bounds of their own.
+    Where there are sources of several images, slice follows file: the most doubtful one, as its results are named
+    (`slice_name`), empty for the others. Where there are volumes, volume_ml follows area, likewise. The most doubtful
+    stand first, of both kinds; equal ones are in the order of their names. Of a calibrated run area_low, area_high,
+    dice_low and unlike follow (True: these bounds are not made to hold for that image; empty: not judged), of several
+    classes with `<class>_` in front; empty for a source of several images, whose slices have bounds of their own.
 
     Args:
       path: of the CSV file.
@@ -72,8 +74,8 @@ def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]],
       InputError: the share is out of range.
     """
     share = check_share(share)
-    records = [record for record in records if has_doubt(record)]
-    fields = (*_FIELDS, _VOLUME) if any(_VOLUME in record for record in records) else _FIELDS
+    records = [_with_slice(record) for record in records if has_doubt(record)]
+    fields = [name for name in _FIELDS if name not in _OF_SOME or any(name in record for record in records)]
     records.sort(key=lambda record: (-record["doubt"], record["name"]))
     count = math.ceil(share * len(records))
     flagged = records[:count] + [record for record in records[count:] if is_unlike(record.get("unlikeness"))]
@@ -84,7 +86,13 @@ def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]],
         titles = (field if len(classes) == 1 else f"{name}_{field}" for name, field in columns)
         writer.writerow(("rank", *fields, *titles))
         for rank, record in enumerate(flagged, start=1):
-            name, picture, *numbers = (record.get(field) for field in fields)
-            numbers += [record.get("bounds", {}).get(one, {}).get(field) for one, field in columns]
-            writer.writerow((rank, spreadsheet_cell(name), spreadsheet_cell(picture), *numbers))
+            name, picture, *others = (record.get(field) for field in fields)
+            others += [record.get("bounds", {}).get(one, {}).get(field) for one, field in columns]
+            writer.writerow((rank, spreadsheet_cell(name), spreadsheet_cell(picture), *others))
     return len(flagged)
+
+
+def _with_slice(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The record of a source of several images with the name of its most doubtful one, of equal ones the first."""
+    doubts = record.get("doubt_of_slices")
+    return record | {"slice": slice_name(doubts.index(max(doubts)), len(doubts))} if doubts else record

@@ -61,6 +61,11 @@ class Job(NamedTuple):
         return f"{self.name}_{kind}{'' if is_folder else writer.suffix}"
 
 
+def slice_name(index: int, count: int) -> str:
+    """The name of slice `index`, from 0, of `count`, as its results have it: 001, of 1000 slices or more 0001."""
+    return f"{index + 1:0{max(3, len(str(count)))}d}"
+
+
 class Plan(NamedTuple):
     """The images of all inputs.
 

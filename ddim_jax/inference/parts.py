@@ -118,6 +118,8 @@ def _checked(record: Any) -> dict:
         raise TypeError("slices are a number")
     if record["status"] == "ok" and not 0 <= record["doubt"] <= 1:
         raise ValueError("the doubt is a number from 0 to 1")
+    if not all(0 <= doubt <= 1 for doubt in record.get("doubt_of_slices", ())):
+        raise ValueError("the doubts of slices are numbers from 0 to 1")
     return record
 
 

@@ -58,7 +58,7 @@ def _bounds(result: Segmentation, mask_areas: Mapping[str, int], pixel_area: flo
             "area_low": math.floor(one.area_low),
             "area_high": math.ceil(one.area_high),
         }
-        found[name] = areas | {"dice_low": math.floor(one.dice_low * 1e6) / 1e6}
+        found[name] = areas | {"dice_low": math.floor(one.dice_low * 1e6) / 1e6, "unlike": one.unlike}
         if pixel_area is not None:
             found[name] |= {f"{field}_mm2": rounded(value * pixel_area) for field, value in areas.items()}
     return {"bounds": found} if found else {}

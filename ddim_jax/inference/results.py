@@ -164,7 +164,7 @@ class Results:
         hypotheses = any(getattr(WRITERS.get(kind), "needs_hypotheses", False) for kind in kinds)
         how = self._context
         result = fuse(samples, image.shape[:2], how.options, how.labels, how.calibration, hypotheses)
-        return result._replace(unlikeness=self._segmenter.unlikeness(image))
+        return result.judged(self._segmenter.unlikeness(image))
 
     def _claim(self, job: Job, kinds: Iterable[str], slices: int = 1) -> None:
         """Writes down that these results are about to be written; a folder of slices gives way to a file, or that."""

@@ -13,6 +13,7 @@ from ddim_jax.aggregation import PROTOCOLS, ensemble_probability, mean_probabili
 from ddim_jax.diffusion import encode
 from ddim_jax.inference.calibration import Calibrated
 from ddim_jax.inference.hypotheses import Hypothesis, hypotheses_of
+from ddim_jax.inference.unlikeness import with_unlikeness
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import Bounds, class_doubts, drawn_classes
 from ddim_jax.ops.by_platform import has_cpu_alone
@@ -40,7 +41,8 @@ class Segmentation(NamedTuple):
         With a calibrated checkpoint it is scaled so that it is right on average on the calibration's images
         (`ddim_jax.metrics.DoubtScale`), unless an earlier version calibrated it.
       bounds: with a calibrated checkpoint, for each class by its name the interval of its area in pixels and the lowest
-        Dice (`ddim_jax.metrics.Bounds`), each made to hold for the calibrated share of images; else empty.
+        Dice (`ddim_jax.metrics.Bounds`), each made to hold for the calibrated share of images; else empty. Their
+        `unlike` is True where they are not made to hold for this image.
       hypotheses: the whole masks that the samples fall into, the heaviest first; empty where nobody asked for them.
       unlikeness: the distance of the image from those that the checkpoint was calibrated on, as a multiple of the
         limit (`ddim_jax.inference.unlikeness`): above 1 the image is flagged as out of distribution, and the bounds
@@ -54,6 +56,11 @@ class Segmentation(NamedTuple):
     bounds: Mapping[str, Bounds] = MappingProxyType({})
     hypotheses: tuple[Hypothesis, ...] = ()
     unlikeness: float | None = None
+
+    def judged(self, unlikeness: float | None) -> "Segmentation":
+        """The same result with this unlikeness, and bounds that say if they are not made to hold for it."""
+        bounds = {name: with_unlikeness(one, unlikeness) for name, one in self.bounds.items()}
+        return self._replace(unlikeness=unlikeness, bounds=bounds)
 
 
 def sample_images(

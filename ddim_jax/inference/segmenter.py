@@ -238,9 +238,7 @@ class Segmenter(DeviceSampler):
         rgb = [as_rgb(image) for image in ([images] if single else images)]  # all are checked before any work
         calibration, _ = self.calibration(options)
         results = [
-            fuse(samples, image.shape[:2], options, self.labels, calibration)._replace(
-                unlikeness=self.unlikeness(image)
-            )
+            fuse(samples, image.shape[:2], options, self.labels, calibration).judged(self.unlikeness(image))
             for image, samples in zip(rgb, self.sample_each(rgb, options, batch_size), strict=True)
         ]
         return results[0] if single else results

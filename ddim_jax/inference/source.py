@@ -14,7 +14,7 @@ import numpy as np
 from ddim_jax.imageio.images import EVEN, Picture, ReadOptions, is_even, note_parts
 from ddim_jax.imageio.stacks import MAX_VOXELS, Stack, notes_of_slice, open_stack
 from ddim_jax.imageio.writers import Context
-from ddim_jax.inference.jobs import Job
+from ddim_jax.inference.jobs import Job, slice_name
 from ddim_jax.inference.segmentation import Segmentation
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.atomic import atomic_path
@@ -168,7 +168,7 @@ class Source:
                 continue
             with self._unless_unavailable(kind):
                 if self.count > 1:
-                    path = self._folders[kind] / f"{index + 1:0{max(3, len(str(self.count)))}d}{writer.suffix}"
+                    path = self._folders[kind] / f"{slice_name(index, self.count)}{writer.suffix}"
                     writer().write(path, result, image, file, context._replace(slice=index))
                 else:
                     with atomic_path(output_dir / self.job.output(kind), suffix=writer.suffix) as temporary:
@@ -261,8 +261,8 @@ def summed(
     unknown) square millimetres are not added: there are lists of their areas.
 
     The bounds and the hypotheses stay those of each slice, in a list: what holds for each need not hold for their sum.
-    Of the unlikeness there is such a list too, and the median: of many slices one in twenty is beyond the limit where
-    all are alike.
+    Of doubt and unlikeness there are such lists too; of the latter the source has the median: of many slices one in
+    twenty is beyond the limit where all are alike.
     """
     found = dict(facts[0])
     if len(facts) > 1 and found.pop("bounds", None):
@@ -288,6 +288,8 @@ def summed(
             found["volumes_ml"] = {name: rounded(area * voxel_mm3 / 1000) for name, area in found["areas"].items()}
     found["mean_uncertainty"] = round(float(np.mean([one["mean_uncertainty"] for one in facts])), 6)
     found["doubt"] = max(one["doubt"] for one in facts)
+    if len(facts) > 1:
+        found["doubt_of_slices"] = [one["doubt"] for one in facts]
     if len(facts) > 1 and found["unlikeness"] is not None:
         found["unlikeness_of_slices"] = [one["unlikeness"] for one in facts]
         found["unlikeness"] = float(np.median(found["unlikeness_of_slices"]))

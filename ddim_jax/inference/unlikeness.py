@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ddim_jax.metrics import conformal_quantile, pictures_needed
+from ddim_jax.metrics import Bounds, conformal_quantile, pictures_needed
 from ddim_jax.preprocessing import as_rgb, resize_image
 from ddim_jax.runtime.values import quantity
 
@@ -112,6 +112,11 @@ class Reference:
 def is_unlike(unlikeness: float | None) -> bool:
     """True if an image of this unlikeness (`Reference.unlikeness`; None: not judged) is flagged."""
     return unlikeness is not None and unlikeness > 1
+
+
+def with_unlikeness(bounds: Bounds, unlikeness: float | None) -> Bounds:
+    """The bounds with `unlike` as an image of this unlikeness has it."""
+    return bounds._replace(unlike=None if unlikeness is None else is_unlike(unlikeness))
 
 
 def fit_reference(descriptors: Sequence[np.ndarray], groups: Sequence[str] | None = None) -> Reference:

@@ -62,11 +62,14 @@ class Bounds(NamedTuple):
     Attributes:
       area_low, area_high: in pixels; the true area lies between them.
       dice_low: in [0, 1]; the Dice of the mask is at least that.
+      unlike: True if the image is unlike those of the calibration, so that these bounds are not made to hold for it;
+        None: not judged.
     """
 
     area_low: float
     area_high: float
     dice_low: float
+    unlike: bool | None = None
 
 
 def check_coverage(coverage: float) -> Fraction:

@@ -12,7 +12,7 @@ from ddim_jax.labels import Labels
 from ddim_jax.runtime.values import quantity
 from ddim_jax.serve.network import Network
 
-_BOUNDS = ("area_low", "area_high", "dice_low", "area_mm2", "area_low_mm2", "area_high_mm2")
+_BOUNDS = ("area_low", "area_high", "dice_low", "unlike", "area_mm2", "area_low_mm2", "area_high_mm2")
 
 
 def network_body(

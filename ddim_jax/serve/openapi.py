@@ -118,6 +118,8 @@ def _fields(limits: Limits) -> dict[str, Any]:
 def _schemas() -> dict[str, Any]:
     of_class = {name: _NUMBER for name in ("area", "area_low", "area_high", "dice_low")}
     of_class |= {f"{name}_mm2": _NUMBER for name in ("area", "area_low", "area_high")}
+    unlike = "true: the image is unlike those of the calibration, and its bounds are not made to hold; null: not judged"
+    of_class["unlike"] = {"type": ["boolean", "null"], "description": unlike}
     links = {"type": "object", "additionalProperties": _TEXT}
     pair = {"type": ["array", "null"], "items": _NUMBER, "minItems": 2, "maxItems": 2}
     letters = {side: _TEXT for side in ("top", "right", "bottom", "left")}

@@ -137,7 +137,7 @@ def _one_slice(
     samples = segmenter.fetch(segmenter.start(loaded.prepared, options))
     hypotheses = any(declared(WRITERS.get(kind), "needs_hypotheses") for kind in of_slices)
     result = fuse(samples, image.shape[:2], options, labels, context.calibration, hypotheses=hypotheses)
-    result = result._replace(unlikeness=segmenter.unlikeness(image))
+    result = result.judged(segmenter.unlikeness(image))
     facts = facts_of(image, result, labels, None if source is None else source.pixel_area(index))
     if source is not None:
         source.add(index, image, result, facts, of_source, folder, context)

@@ -14,7 +14,8 @@ from segmenters import ReadsRed, config
 from ddim_jax import registry
 from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.inference import Segmenter, segment_files
-from ddim_jax.inference.calibration import Calibrated, calibrated_options, load_calibration, save_calibration
+from ddim_jax.inference.calibration import Calibrated, load_calibration, save_calibration
+from ddim_jax.inference.calibration_advice import calibrated_options
 from ddim_jax.inference.records import facts_of
 from ddim_jax.inference.segmentation import fuse
 from ddim_jax.inference.source import summed
@@ -54,7 +55,7 @@ def test_bounds_in_memory_by_hand(segmenter):
     result = again.segment(red_block())
     assert int(result.mask.sum()) == 64 and result.doubt == 0
     # 64 +- 10 * 0.002 * 256, and 1 - 5 * 0.02.
-    assert result.bounds["foreground"] == pytest.approx((64 - 5.12, 64 + 5.12, 0.9))
+    assert result.bounds["foreground"] == pytest.approx((64 - 5.12, 64 + 5.12, 0.9, None))
 
 
 def test_bounds_of_classes_are_by_their_names():
@@ -65,9 +66,9 @@ def test_bounds_of_classes_are_by_their_names():
     found = Calibrated(0.9, (Quantiles(10, 1), Quantiles(2, 1)), 1.0, ABOUT)
     options = SamplingOptions(protocol="mean", ensemble="mean", threshold=None)
     bounds = fuse(samples, (10, 10), options, labels, found).bounds
-    assert bounds["lung"] == pytest.approx((48, 52, 0.98))  # 50 +- 10 * 0.002 * 100
+    assert bounds["lung"][:3] == pytest.approx((48, 52, 0.98))  # 50 +- 10 * 0.002 * 100
     # 10 pixels of 0.8 lie between the levels 0.95 and 0.05; a doubt of 1 - (2 * 8 + 1) / (8 + 10 + 1).
-    assert bounds["heart"] == pytest.approx((0, 20.4, 1 - 2 / 19 - (2 / 19 + 0.02)), abs=1e-6)
+    assert bounds["heart"][:3] == pytest.approx((0, 20.4, 1 - 2 / 19 - (2 / 19 + 0.02)), abs=1e-6)
 
 
 def test_a_calibrated_doubt_leaves_the_bounds_as_they_are():
@@ -112,13 +113,14 @@ def test_the_index_has_bounds_and_says_what_they_hold_for(segmenter, tmp_path):
     Image.fromarray(red_block()).save(tmp_path / "a.png")
     summary = segment_files(segmenter, tmp_path / "a.png", tmp_path / "out", flag_uncertain=0.5)
     flagged = (tmp_path / "out/flagged.csv").read_text().splitlines()
-    assert flagged[0].endswith(",area,area_low,area_high,dice_low") and ",64,58,70,0." in flagged[1]
+    assert flagged[0].endswith(",area,area_low,area_high,dice_low,unlike") and ",64,58,70,0." in flagged[1]
     assert summary.bounds.endswith("hold for 0.9 of images like the 40 of lungs val")
     record = json.loads((tmp_path / "out/index.jsonl").read_text())
     assert record["area"] == 64
     # Rounded outwards: 58.88 and 69.12.
+    lowest = pytest.approx(0.9, abs=2e-6)
     assert record["bounds"] == {
-        "foreground": {"area": 64, "area_low": 58, "area_high": 70, "dice_low": pytest.approx(0.9, abs=2e-6)}
+        "foreground": {"area": 64, "area_low": 58, "area_high": 70, "dice_low": lowest, "unlike": None}
     }
     assert json.loads((tmp_path / "out/settings.json").read_text())["calibration"] == CALIBRATED.digest()
 

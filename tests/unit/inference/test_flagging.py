@@ -83,6 +83,18 @@ def test_the_most_doubtful_first_and_ties_by_name(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flagged.csv"]
 
 
+def test_the_most_doubtful_slice_is_named_as_its_results_are(tmp_path):
+    few = record("few", 0.7) | {"doubt_of_slices": [0.2, 0.7, 0.7]}
+    many = record("many", 0.4) | {"doubt_of_slices": [0.4 if k == 6 else 0.1 for k in range(1000)]}
+    write_flagged(tmp_path / "flagged.csv", [record("plain", 0.5), few, many], 0.9)
+    assert (tmp_path / "flagged.csv").read_text().splitlines()[:4] == [
+        "rank,name,file,slice,doubt,mean_uncertainty,unlikeness,area",
+        "1,few,/in/few.png,002,0.7,0.25,,7",
+        "2,plain,/in/plain.png,,0.5,0.25,,7",
+        "3,many,/in/many.png,0007,0.4,0.25,,7",
+    ]
+
+
 def test_failed_images_are_ranked_where_they_have_results_and_a_doubt(tmp_path):
     failed = [record(name, 0.9, 2.0) | {"status": "failed"} for name in "abc"]
     failed[0]["outputs"] = ["mask"]

@@ -151,6 +151,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
             line("x", **fields)
             for fields in ({"outputs": 5}, {"slices": "3"}, {"outputs": [[]]}, {"doubt": "high"}, {"status": "done"})
         ),
+        *(line("x", doubt_of_slices=doubts) for doubts in (5, "high", [0.5, None])),
         *(line("x", doubt=doubt) for doubt in (float("nan"), -0.1, 1.5, 10**400, None)),
         '{"name": "x", "file": "", "status": "ok"}\n',
     ],

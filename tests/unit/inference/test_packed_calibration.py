@@ -17,10 +17,10 @@ from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.inference import Segmenter
 from ddim_jax.inference.calibration import (
     Calibrated,
-    calibrated_options,
     calibration_record,
     save_calibration,
 )
+from ddim_jax.inference.calibration_advice import calibrated_options
 from ddim_jax.inference.packing import pack
 from ddim_jax.metrics import Quantiles
 from ddim_jax.runtime.errors import CheckpointError, InputError

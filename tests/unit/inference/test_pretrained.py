@@ -32,5 +32,6 @@ def test_the_packaged_lungs_are_found_on_a_phantom_they_never_saw():
     phantom = load_dataset("phantom", "test", image_size=64)[0]
     result = segmenter.segment(phantom.image, seed=0)
     assert 2 * np.sum(result.mask & phantom.mask) / (result.mask.sum() + phantom.mask.sum()) > 0.7
-    low, high, dice_low = result.bounds["foreground"]
+    low, high, dice_low, unlike = result.bounds["foreground"]
     assert 0 <= low < result.mask.sum() < high <= 64 * 64 and 0 < dice_low < 1
+    assert unlike is (result.unlikeness > 1)

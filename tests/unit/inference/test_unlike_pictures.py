@@ -93,6 +93,7 @@ def test_a_calibrated_run_tells_noise_from_its_own_kind(tmp_path):
     expected = reference.unlikeness(describe_picture(NOISE))
     noise, own = segmenter.segment([NOISE, phantom(50)[0]])
     assert noise.unlikeness == pytest.approx(expected) and expected > 1.5 and 0 < own.unlikeness <= 1
+    assert noise.bounds["foreground"].unlike is True and own.bounds["foreground"].unlike is False
     # The reference is of images, so it holds with other options, for which no bound does.
     other = segmenter.segment(NOISE, steps=3)
     assert other.unlikeness == noise.unlikeness and other.bounds == {} != noise.bounds
@@ -105,9 +106,12 @@ def test_the_index_the_last_lines_and_the_list_name_them(calibrated, tmp_path):
     for name, image in {"a": phantom(50)[0], "b": NOISE, "c": np.zeros((9, 9), np.uint8)}.items():
         Image.fromarray(image).save(tmp_path / "in" / f"{name}.png")
     summary = segment_files(segmenter, tmp_path / "in", tmp_path / "out", flag_uncertain=0.01)
-    found = {}
+    found, marked = {}, {}
     for line in (tmp_path / "out/index.jsonl").read_text().splitlines():
-        found[json.loads(line)["name"]] = json.loads(line)["unlikeness"]
+        record = json.loads(line)
+        found[record["name"]] = record["unlikeness"]
+        marked[record["name"]] = record["bounds"]["foreground"]["unlike"]
+    assert marked == {"a": False, "b": True, "c": True}
     assert found["b"] == pytest.approx(segmenter.unlikeness(NOISE), rel=1e-3)
     assert found["a"] < 1 < min(found["b"], found["c"]) and summary.not_judged == ""
     assert dict(summary.unlike) == {str(tmp_path / f"in/{name}.png"): found[name] for name in ("b", "c")}
@@ -115,7 +119,8 @@ def test_the_index_the_last_lines_and_the_list_name_them(calibrated, tmp_path):
     assert "2 of 3 images are unlike the images that the model was calibrated on: intervals do not hold" in told
     assert f"b.png ({found['b']:.3g})" in told and "a.png" not in told
     with open(tmp_path / "out/flagged.csv", newline="") as file:
-        assert {"b", "c"} <= {row["name"] for row in csv.DictReader(file)}
+        flagged = {row["name"]: row["unlike"] for row in csv.DictReader(file)}
+    assert flagged["b"] == flagged["c"] == "True" and flagged.get("a", "False") == "False"
     # The second run segments nothing and says the same.
     again = segment_files(segmenter, tmp_path / "in", tmp_path / "out")
     assert (again.done, dict(again.unlike)) == (0, dict(summary.unlike))
@@ -127,6 +132,8 @@ def test_slices_are_judged_one_by_one_and_the_source_by_their_median(calibrated,
     segment_files(segmenter, tmp_path / "series", tmp_path / "out")
     record = json.loads((tmp_path / "out/index.jsonl").read_text())
     assert len(record["unlikeness_of_slices"]) == 3
+    of_each = [one["foreground"]["unlike"] for one in record["bounds_of_slices"]]
+    assert of_each == [value > 1 for value in record["unlikeness_of_slices"]]
     assert record["unlikeness"] == sorted(record["unlikeness_of_slices"])[1] > 1
 
 
@@ -196,6 +203,7 @@ def test_without_a_reference_nothing_is_judged_and_the_reason_is_said(tmp_path, 
     assert metrics["unlikeness"] == {"within": 0.95, "why_not_judged": why}
     assert load_reference(segmenter) == (None, f"the calibration was made of {why}")
     assert segmenter.segment(NOISE).bounds and segmenter.segment(NOISE).unlikeness is None
+    assert segmenter.segment(NOISE).bounds["foreground"].unlike is None
 
 
 @pytest.mark.parametrize(
@@ -225,7 +233,9 @@ def test_an_evaluation_counts_them(calibrated, tmp_path):
     # Clopper and Pearson for 2 of 4.
     assert (found["low"], found["high"]) == pytest.approx((0.0675859, 0.9324141), abs=1e-6)
     with open(tmp_path / "test/per_image.csv", newline="") as file:
-        values = [float(row["unlikeness"]) for row in csv.DictReader(file)]
+        rows = list(csv.DictReader(file))
+    values = [float(row["unlikeness"]) for row in rows]
+    assert [row["unlike"] for row in rows] == [str(value > 1) for value in values]
     assert values[2] == segmenter.unlikeness(NOISE) and found["median"] == np.median(values)
     labels = [str(cell) for cell in summary_table(metrics).columns[0].cells]
     assert "unlike images" in labels

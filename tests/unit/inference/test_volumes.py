@@ -44,6 +44,20 @@ def test_of_a_series(tmp_path, out):
     assert float(row["volume_ml"]) == record["volume_ml"] and list(row)[-2:] == ["area", "volume_ml"]
 
 
+def test_the_list_of_flagged_sources_names_the_slice_to_look_at(tmp_path, out):
+    values = np.full((FRAMES, SIZE, SIZE), -900)
+    values[:, :4] = 900
+    values[1, 4:8] = 5  # of a window from -75 to 75: grey, of which the network is not sure
+    ct_slice(tmp_path / "cine.dcm", values.reshape(-1, SIZE), Rows=SIZE, NumberOfFrames=FRAMES)
+    segment_files(red_segmenter(), tmp_path / "cine.dcm", out, window=(0.0, 150.0), flag_uncertain=0.5)
+    (record,) = records(out).values()
+    doubts = record["doubt_of_slices"]
+    assert doubts[1] == record["doubt"] > 0.05 and doubts[0] == doubts[2] < 0.01
+    with open(out / "flagged.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["slice"] == "002" and (out / f"{row['name']}_mask/{row['slice']}.png").is_file()
+
+
 def test_not_of_a_series_with_a_slice_missing(tmp_path, out):
     ct_series(tmp_path / "ct", count=5, shape=(SIZE, SIZE))
     (tmp_path / "ct/IM003").unlink()

@@ -65,15 +65,15 @@ def test_scores_and_bounds_by_hand():
     assert area_score(said, 148) == pytest.approx(48 / 32) == area_score(said, 52)  # 60 / 2 + 0.002 * 1000
     assert dice_score(said, 0.6) == pytest.approx(0.3 / 0.12)
     bounds = calibrated_bounds(said, Quantiles(area=1.5, dice=2.5))
-    assert bounds == pytest.approx((52, 148, 0.6))
-    assert calibrated_bounds(said, Quantiles(area=1000, dice=1000)) == (0, 1000, 0)
-    assert calibrated_bounds(said, Quantiles(area=0, dice=-100)) == (100, 100, 1)
+    assert bounds == pytest.approx((52, 148, 0.6, None))
+    assert calibrated_bounds(said, Quantiles(area=1000, dice=1000)) == (0, 1000, 0, None)
+    assert calibrated_bounds(said, Quantiles(area=0, dice=-100)) == (100, 100, 1, None)
 
 
 def test_an_empty_mask_without_doubt_still_has_an_interval():
     said = Statement(area=0, inner=0, outer=0, pixels=1000, doubt=0.0)
     assert area_score(said, 0) == 0 and area_score(said, 8) == 4
-    assert calibrated_bounds(said, Quantiles(4, 1)) == pytest.approx((0, 8, 0.98))
+    assert calibrated_bounds(said, Quantiles(4, 1)) == pytest.approx((0, 8, 0.98, None))
 
 
 def drawn(rng, count):
@@ -89,7 +89,7 @@ def test_the_share_that_is_covered_is_the_nominal_one_on_exchangeable_pictures()
     said, truths = drawn(rng, trials * 20)
     scores = np.array([area_score(*pair) for pair in zip(said, truths, strict=True)]).reshape(trials, 20)
     for row, one, truth in zip(scores, said[19::20], truths[19::20], strict=True):
-        low, high, _ = calibrated_bounds(one, Quantiles(conformal_quantile(row[:19], 0.9), 0.0))
+        low, high, *_ = calibrated_bounds(one, Quantiles(conformal_quantile(row[:19], 0.9), 0.0))
         held += low - 1e-6 <= truth <= high + 1e-6
     low, high = stats.binom.interval(0.999, trials, 0.9)  # k / (n + 1) = 18 / 20, exactly
     assert low <= held <= high

@@ -105,6 +105,7 @@ def test_the_interval_of_a_calibrated_checkpoint(serving, monkeypatch, tmp_path)
     (of_class,) = result["slices"][0]["classes"]
     assert result["coverage"] == 0.9 and "40 of d val" in result["calibration"]
     assert of_class["area_low"] <= own.mask.sum() <= of_class["area_high"] and 0 <= of_class["dice_low"] <= 1
+    assert of_class["unlike"] is None
 
 
 def test_a_picture_unlike_those_of_the_calibration_has_a_warning(serving, monkeypatch):
