@@ -31,12 +31,14 @@ class Division(NamedTuple):
       fold: of each pair that is in one, 0 ..; {} without folds.
       group: of each pair: its own name, where it is by itself.
       unwritten: where the split is still to be written; None if it stands there, or is a fold.
+      rule: that made it, in words: "drawn by seed 0".
     """
 
     split: dict[str, str]
     fold: dict[str, int]
     group: dict[str, str]
     unwritten: "_Unwritten | None" = None
+    rule: str = ""
 
     def numbers(self) -> tuple[dict[str, int], str]:
         """Counts the images of each split, or groups where there are any; and says which, "images" or "groups"."""
@@ -126,7 +128,7 @@ def divide(options: DataOptions, ids: Sequence[str], groups: Mapping[str, str] |
         _say_left_out(path, table.fold, ids)
         split = hold_out(table.fold, number, folds, fold)
         _told(root, f"fold {fold} of {folds} by {path}", split, group)
-        return Division(split, number, group)
+        return Division(split, number, group, rule=f"fold {fold} of {folds} by splits.csv")
     of_user = {} if table is None or table.seed is not None else table.split
     if table is not None and (of_user or not folds):
         check_groups(path, table.split, group if table.group else {})
@@ -136,8 +138,9 @@ def divide(options: DataOptions, ids: Sequence[str], groups: Mapping[str, str] |
         used = of_user or ids
         number = draw_folds({name: group[name] for name in used if of_user.get(name) != "test"}, folds, seed)
         split = hold_out(used, number, folds, fold)
-        _told(root, f"fold {fold} of {folds} by seed {seed}", split, group)
-        return Division(split, number, group)
+        rule = f"fold {fold} of {folds} by seed {seed}"
+        _told(root, rule, split, group)
+        return Division(split, number, group, rule=rule)
     if table is None:
         split, unwritten = _drawn(root, group, seed), _Unwritten(root, cache_dir, seed)
         how = f"no splits.csv, drawn by seed {seed}"
@@ -150,7 +153,9 @@ def divide(options: DataOptions, ids: Sequence[str], groups: Mapping[str, str] |
             counts = _counts(split[name] for name in new)
             came = quantity(len(new), "pair")
             say_once(logging.warning, f"{came} came to {root} since its split was drawn: {counts}")
-    division = Division(split, {}, group, unwritten)
+    by = seed if table is None else table.seed
+    rule = "by splits.csv" if by is None else f"drawn by seed {by}"
+    division = Division(split, {}, group, unwritten, rule)
     if not options.read_only:
         division.keep()
         division = division._replace(unwritten=None)

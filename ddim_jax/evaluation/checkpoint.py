@@ -210,23 +210,28 @@ def _elsewhere(segmenter: Segmenter, root: Path, split: str | None, data: Mappin
     about |= {"counts": None}
     if split == "all":
         return load_dataset(split="all", **about), "all"
-    if about.get("folds") or not has_split(root, about.get("cache_dir")):
-        if _was_trained_on(segmenter, about):
-            return load_dataset(split=split or "test", **about), split or "test"
-        about |= {"folds": 0}
-    if has_split(root, about.get("cache_dir")):
-        return load_dataset(split=split or "test", **about), split or "test"
+    told = _same_as_training(segmenter, about)
+    about |= {} if told else {"folds": 0}
+    if told or has_split(root, about.get("cache_dir")):
+        part = split or "test"
+        source = load_dataset(split=part, **about)
+        if told:
+            source.note = (
+                f"{told}. Its split is that of the training: scored is its {part} part, {len(source)} of "
+                f"{len(source.division.split)} images; --split all scores all"
+            )
+        return source, part
     if split is not None:
         raise InputError(f"{root} has no splits.csv, so there is no split {split}; without --split it is scored whole")
     logging.warning("%s has no splits.csv: all of its pairs are scored", root)
     return load_dataset(split="all", **about), "all"
 
 
-def _was_trained_on(segmenter: Segmenter, about: Mapping[str, Any]) -> bool:
-    """True if the training split of a folder has the names and the pixels of the one that was trained on.
+def _same_as_training(segmenter: Segmenter, about: Mapping[str, Any]) -> str:
+    """Words for a folder whose training split has the names and the pixels of the one that was trained on, else "".
 
     Where the run does not know the pixels, or none of the images can be read, names alone decide. Masks are not read.
-    What is found of a folder with these names is logged.
+    Images of such a folder that differ, or cannot be read, are logged.
 
     Args:
       segmenter: the checkpoint.
@@ -234,14 +239,14 @@ def _was_trained_on(segmenter: Segmenter, about: Mapping[str, Any]) -> bool:
     """
     names, root = segmenter.training_data.get("train_ids_sha256"), about["root"]
     if names is None:
-        return False
+        return ""
     reading = ReadOptions.of(segmenter.config["data"])._replace(allow_damaged=True)
     try:
         train = load_dataset(split="train", **{**about, "reading": reading})
     except DataError:  # too few pairs for a split
-        return False
+        return ""
     if names != ids_digest(train):
-        return False
+        return ""
     known = read_trained_on(run_folder(segmenter.checkpoint))
     rows = [row for row, name in enumerate(train.ids) if name in known]
     compared = [rows[one] for one in choose_images(len(rows), _COMPARED)]
@@ -257,20 +262,13 @@ def _was_trained_on(segmenter: Segmenter, about: Mapping[str, Any]) -> bool:
                 f"{root} has the names of the images that were trained on and other pixels, such as those of "
                 f"{train.ids[row]}: it is taken for another folder"
             )
-            return False
+            return ""
     if unread:
         logging.warning(
             f"{len(unread)} of {len(compared)} images of the training split of {root} cannot be read, and are not "
             f"compared with those that were trained on: {unread[0]}"
         )
     if len(unread) < len(compared):
-        logging.info(
-            "%s is the folder that was trained on, by names and pixels: its split is that of the training", root
-        )
-    else:
-        why = "none of these images can be read" if rows else f"{segmenter.checkpoint} does not know the pixels"
-        logging.warning(
-            f"{root} is taken for the folder that was trained on by its names alone, as {why}: its split is that of "
-            "the training. If it holds other images: --split all"
-        )
-    return True
+        return "this is the folder that was trained on, by names and pixels"
+    why = "none of these images can be read" if rows else "the checkpoint does not know the pixels"
+    return f"taken for the folder that was trained on by its names alone, as {why}"

@@ -3,29 +3,24 @@
 import functools
 import itertools
 import os
-import statistics
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from absl import logging
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-import ddim_jax
 from ddim_jax.data import Source
 from ddim_jax.data.facts import picture_digest
 from ddim_jax.data.pixels import read_trained_on
 from ddim_jax.evaluation.calibrating import Judgement
 from ddim_jax.evaluation.figures import draw_figures
-from ddim_jax.evaluation.intervals import summarise_bounds, summarise_unlikeness
 from ddim_jax.evaluation.plan import FILES, Work, planned
 from ddim_jax.evaluation.reading import Pictures, read_all
+from ddim_jax.evaluation.record import metrics_of
 from ddim_jax.evaluation.scoring import ImageResult, score_image
 from ddim_jax.evaluation.staging import staged
-from ddim_jax.evaluation.summary import rules, summarise
 from ddim_jax.evaluation.tables import write_per_image
 from ddim_jax.evaluation.volumes import score_volumes, write_per_volume
 from ddim_jax.imageio.label_maps import UnnamedValuesError
@@ -123,7 +118,7 @@ def evaluate(
         results, seconds = _scored(work, pictures, judgement, bar)
         if calibrate is not None:
             judgement = Judgement.fitted(results, work.subset, split, calibrate, work.first.labels)
-        metrics = _metrics(work, pictures, results, seconds, judgement)
+        metrics = metrics_of(work, pictures, results, seconds, judgement)
         draw = figures and not work.of_folds
         _written(work, pictures, results, metrics, judgement, bar if draw else None)
     return metrics
@@ -178,34 +173,6 @@ def _scored(
     return [one._replace(group=group, volume=volume) for one, group, volume in of_each], seconds
 
 
-def _metrics(
-    work: Work,
-    pictures: Pictures,
-    results: Sequence[ImageResult],
-    seconds: Sequence[Sequence[float]],
-    judgement: Judgement,
-) -> dict[str, Any]:
-    """Returns the content of `metrics.json`."""
-    labels = work.first.labels
-    return {
-        "dataset": work.source.name,
-        "place": getattr(work.source, "place", None),
-        "split": work.split,
-        "note": work.subset.note,
-        "images": len(work.subset),
-        "groups": len(set(work.groups)),
-        "images_in_split": len(work.source),
-        "trained_on": None if pictures.trained_on is None else len(pictures.trained_on),
-        **_about(work.members, work.options, work.batch_size, work.resolution),
-        "working_size": pictures.working_size,
-        **summarise(results, work.options.ensemble, labels),
-        "bounds": summarise_bounds(results, judgement.calibration, judgement.why_not_calibrated, work.subset, labels),
-        "unlikeness": summarise_unlikeness(results, judgement.reference, judgement.why_not_judged),
-        "seconds_per_image": _times(seconds, work.together),
-        "rules": rules(work.options.ensemble),
-    }
-
-
 def _written(
     work: Work,
     pictures: Pictures,
@@ -230,37 +197,6 @@ def _written(
         logging.info("calibrated: %s", judgement.save(work.first, work.options, work.output_dir))
     if cut_short is not None:
         raise cut_short
-
-
-def _about(members: Sequence[Segmenter], options: SamplingOptions, batch_size: int, resolution: str) -> dict[str, Any]:
-    """The part of `metrics.json` about the checkpoint, or those of the folds, and how it was sampled."""
-    # RUN/checkpoints/STEP or the file of packed weights, wherever it lies
-    segmenter, paths = members[0], [Path(path) for member in members for path in member.checkpoints]
-    places = ("/".join(place.parts[-1 if place.suffix else -3 :]) for place in paths)
-    return {
-        "checkpoint": (", " if len(members) > 1 else " + ").join(places),
-        "folds": len(members) if len(members) > 1 else 0,
-        "step": segmenter.step if len(members) == 1 else [member.step for member in members],
-        **{name: value for name, value in options.as_dict().items() if name != "threshold"},
-        "batch_size": batch_size,
-        "network_evaluations_per_image": segmenter.evaluations(options),
-        "image_size": segmenter.image_size,
-        "resolution": resolution,
-        "package": "ddim_jax",
-        "package_version": ddim_jax.__version__,
-        "classes": list(segmenter.labels.class_names),
-    }
-
-
-def _times(seconds: Sequence[Sequence[float]], together: int) -> dict[str, Any]:
-    """The part of `metrics.json` about the seconds of each image, by checkpoint; its first batch holds compilation."""
-    first, rest = ([one for took in seconds for one in took[part]] for part in (np.s_[:together], np.s_[together:]))
-    return {
-        "device": jax.devices()[0].device_kind,
-        "first_with_compilation": sum(first),
-        "mean_of_the_rest": statistics.fmean(rest) if rest else None,
-        "median_of_the_rest": statistics.median(rest) if rest else None,
-    }
 
 
 def _trained_on(segmenter: Segmenter) -> frozenset[str] | None:

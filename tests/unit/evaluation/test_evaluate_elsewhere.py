@@ -1,19 +1,21 @@
 """Folders that a checkpoint was not trained on: what is scored, and that nothing is written there."""
 
+import io
 import json
 import os
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from evaluation_fakes import hand_case
+from evaluation_fakes import FakeSegmenter, hand_case, rows
 from PIL import Image
+from rich.console import Console
 from rich.progress import Progress
 
 from ddim_jax.data import ids_digest, load_dataset
 from ddim_jax.data.facts import picture_digest
 from ddim_jax.data.pixels import write_pixels
-from ddim_jax.evaluation import checkpoint, evaluate
+from ddim_jax.evaluation import checkpoint, evaluate, summary_table
 from ddim_jax.evaluation.reading import read_all
 from ddim_jax.labels import Labels
 from ddim_jax.registry import DATASETS
@@ -41,6 +43,7 @@ def scored(monkeypatch, tmp_path):
         monkeypatch.setattr(checkpoint, "load_checkpoints", lambda paths, **_: loaded)
         monkeypatch.setattr(checkpoint, "evaluate", lambda segmenter, source, *_, split: (source, split))
         (source, split), output = checkpoint.evaluate_checkpoint("run", **given)
+        score.note = getattr(source, "note", "")
         return source.ids, split, output.relative_to(tmp_path).as_posix()
 
     return score
@@ -109,14 +112,18 @@ def test_two_folders_of_one_name_do_not_replace_each_other(scored, tmp_path):
 
 
 @pytest.mark.parametrize("folds", [0, 3])
-def test_the_folder_of_the_training_elsewhere_keeps_its_split(scored, tmp_path, folds, caplog):
+def test_the_folder_of_the_training_elsewhere_keeps_its_split(scored, tmp_path, folds):
     root = make_folder(tmp_path / "moved")
     about = {"root": root, "folds": folds, "read_only": True, "cache_dir": tmp_path / "cache"}
     ids = {split: load_dataset("folder", split, **about).ids for split in ("train", "test")}
     digest = ids_digest(SimpleNamespace(ids=ids["train"]))
     data = {"name": "folder", "root": "/nowhere", "folds": folds}
     assert scored(data, digest, data_root=root)[:2] == (ids["test"], "test")
-    assert "moved is taken for the folder that was trained on by its names alone, as" in caplog.text
+    assert scored.note == (
+        "taken for the folder that was trained on by its names alone, as the checkpoint does not know the pixels. Its "
+        "split is that of the training: scored is its test part, "
+        f"{len(ids['test'])} of 12 images; --split all scores all"
+    )
     assert scored(data, "of other images", data_root=root)[:2] == (ALL, "all")
     assert sorted(os.listdir(root)) == ["images", "masks"]
 
@@ -129,14 +136,60 @@ def test_a_folder_with_the_names_of_the_training_is_another_by_its_pixels(scored
     write_pixels(tmp_path / "run", known, known)
     data, digest = {"name": "folder", "root": "/nowhere"}, ids_digest(train)
     assert scored(data, digest, data_root=root)[1] == "test"
-    with caplog.at_level("INFO", logger="absl"):  # read inverted now, compared as it was read then
-        assert scored(data, digest, data_root=root, invert=True)[1] == "test"
-    assert "moved is the folder that was trained on, by names and pixels" in caplog.text
+    assert scored(data, digest, data_root=root, invert=True)[1] == "test"  # compared as it was read then
+    said = "this is the folder that was trained on, by names and pixels. Its split is that of the training"
+    assert scored.note == f"{said}: scored is its test part, 1 of 12 images; --split all scores all"
+    assert scored(data, digest, data_root=root, split="all")[1] == "all" and scored.note == ""
     Image.fromarray(np.full((4, 4), 7, np.uint8)).save(root / f"images/{train.ids[-1]}.png")
     assert scored(data, digest, data_root=root)[:2] == (ALL, "all")
     assert f"and other pixels, such as those of {train.ids[-1]}: it is taken for another folder" in caplog.text
     with pytest.raises(InputError, match=r"moved has no splits\.csv, so there is no split val"):
         scored(data, digest, data_root=root, split="val")
+
+
+def test_a_copy_of_the_folder_of_the_training_with_its_table_is_told_too(scored, tmp_path):
+    """The table that a training wrote goes along with a copy."""
+    root = make_folder(tmp_path / "copy")
+    train = load_dataset("folder", "train", root=root, cache_dir=tmp_path / "cache")
+    assert (root / "splits.csv").is_file()
+    known = {name: picture_digest(train[row].image).hexdigest() for row, name in enumerate(train.ids)}
+    write_pixels(tmp_path / "run", known, known)
+    data, digest = {"name": "folder", "root": "/nowhere"}, ids_digest(train)
+    assert len(scored(data, digest, data_root=root)[0]) == 1 and "by names and pixels" in scored.note
+    assert scored(data, "of other images", data_root=root)[1] == "test" and scored.note == ""
+
+
+@pytest.mark.parametrize(
+    ("split", "limit", "said"),
+    [
+        ("all", None, "all images of lungs, 12"),
+        ("test", None, "the test part of lungs, 3 of its 12 images, by splits.csv"),
+        ("train", 4, "the train part of lungs, 8 of its 12 images, by splits.csv; of these 4, spread evenly"),
+    ],
+)
+def test_the_screen_and_the_file_say_which_images_were_scored(tmp_path, caplog, split, limit, said):
+    root = make_folder(tmp_path / "lungs")
+    parts = 8 * ["train"] + ["val"] + 3 * ["test"]
+    (root / "splits.csv").write_text("stem,split\n" + "".join(map("{},{}\n".format, ALL, parts)))
+    source = load_dataset("folder", split, root=root)
+    source.note = "as in the training"
+    segmenter = FakeSegmenter({key: [rows(1, 1, -1, -1)] * 2 for key in (0, 255)})
+    metrics = evaluate(segmenter, source, tmp_path / "out", split=split, limit=limit, figures=False)
+    assert metrics["scored"] == said and "lungs: as in the training" in caplog.text
+    console = Console(width=120, file=io.StringIO())
+    console.print(summary_table(metrics))
+    printed = " ".join(console.file.getvalue().split())
+    assert f"scored: {said} scored at" in printed and printed.endswith("as in the training")
+    assert json.loads((tmp_path / "out/metrics.json").read_text())["scored"] == said
+
+
+@pytest.mark.parametrize("folds", [0, 3])
+def test_a_division_says_its_rule(tmp_path, folds):
+    root = make_folder(tmp_path / "lungs")
+    drawn = load_dataset("folder", "test", root=root, seed=5, folds=folds, cache_dir=tmp_path / "cache").division
+    assert drawn.rule == ("fold 0 of 3 by seed 5" if folds else "drawn by seed 5")
+    if not folds:  # written down by then
+        assert load_dataset("folder", "test", root=root, seed=6).division.rule == "drawn by seed 5"
 
 
 def test_training_pairs_that_cannot_be_read_do_not_stop_the_scoring_of_others(scored, tmp_path, caplog):
@@ -150,18 +203,17 @@ def test_training_pairs_that_cannot_be_read_do_not_stop_the_scoring_of_others(sc
         (root / f"masks/{name}.png").write_bytes(b"no mask")
     whole = {name: (root / f"images/{name}.png").read_bytes() for name in train.ids}
     (root / f"images/{train.ids[0]}.png").write_bytes(whole[train.ids[0]][:42])
-    with caplog.at_level("INFO", logger="absl"):
-        assert scored(data, digest, data_root=root)[1] == "test"
+    assert scored(data, digest, data_root=root)[1] == "test"
     told = f"1 of {len(known)} images of the training split of {root} cannot be read, and are not compared with those"
     assert told in caplog.text and f"images/{train.ids[0]}.png" in caplog.text
-    assert "moved is the folder that was trained on, by names and pixels" in caplog.text
+    assert scored.note.startswith("this is the folder that was trained on, by names and pixels")
     Image.fromarray(np.full((4, 4), 7, np.uint8)).save(root / f"images/{train.ids[-1]}.png")
     assert scored(data, digest, data_root=root)[:2] == (ALL, "all")
     caplog.clear()
     for name, content in whole.items():
         (root / f"images/{name}.png").write_bytes(content[:42])
     assert scored(data, digest, data_root=root)[1] == "test"
-    assert "by its names alone, as none of these images can be read: its split" in caplog.text
+    assert "by its names alone, as none of these images can be read. Its split" in scored.note
 
 
 def test_a_folder_is_not_looked_through_for_a_training_that_is_not_known(scored, tmp_path, monkeypatch):
