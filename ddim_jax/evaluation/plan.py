@@ -97,14 +97,14 @@ def planned(
     _check_range(options, resolution, limit)
     chosen = choose_images(len(source), limit)
     subset = Subset(source, chosen)
-    groups = groups_of(subset)
+    volumes = volumes_of(subset)
+    groups = _groups(subset, volumes)
     if calibrate is not None:
         check_calibrate(first, calibrate, resolution, groups, split, output_dir)
     check_place(output_dir)  # not only when everything was sampled
     check_targets(output_dir, FILES)
     if not chosen:
         raise DataError(f"the split {split!r} of {source.name} holds no image; there is nothing to evaluate")
-    volumes = volumes_of(subset)
     scored = Counter(volume for volume in volumes if volume is not None)
     if in_part := [volume.name for volume, slices in scored.items() if slices < volume.slices]:
         logging.warning(
@@ -131,6 +131,17 @@ def planned(
         calibrate,
         output_dir,
     )
+
+
+def _groups(source: Source, volumes: Sequence[Volume | None]) -> list[str]:
+    """The group of each image; of a slice that the source leaves by itself (data.groups=none) its volume.
+
+    Slices of one volume are never independent, whatever folders and patients are.
+    """
+    return [
+        volume.name if volume is not None and group == name else group
+        for group, name, volume in zip(groups_of(source), source.ids, volumes, strict=True)
+    ]
 
 
 def _check_range(options: SamplingOptions, resolution: str, limit: int | None) -> None:

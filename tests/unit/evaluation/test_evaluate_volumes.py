@@ -14,6 +14,7 @@ from ddim_jax.evaluation.scoring import Score
 from ddim_jax.evaluation.tables import summary_table
 from ddim_jax.evaluation.volumes import score_volumes, write_per_volume
 from ddim_jax.metrics import Counts, bootstrap_interval
+from ddim_jax.runtime.errors import InputError
 
 
 def volumes_case():
@@ -65,6 +66,19 @@ def test_the_interval_is_over_patients_where_these_are_fewer(tmp_path):
         "dice"
     ]
     assert dice["low"] == dice["high"] == pytest.approx((2 / 3 + 8 / 13) / 2)
+
+
+def test_slices_that_are_in_no_group_are_of_their_volume(tmp_path):
+    """The six images are of four groups, v, w, x and p, though the source has each by itself (data.groups=none)."""
+    segmenter, source = volumes_case()
+    source.groups = source.ids
+    metrics = evaluate(segmenter, source, tmp_path, split="test", figures=False)
+    assert (metrics["images"], metrics["groups"]) == (6, 4)
+    dice = metrics["protocols"]["paper"]["per_image"]["dice"]
+    low, high = bootstrap_interval([2 / 3, 1, 0, 2 / 3, 0, 1], ["v", "v", "w", "w", "x", "p"])
+    assert (dice["low"], dice["high"]) == pytest.approx((low, high))
+    with pytest.raises(InputError, match=r"calibrate on 4 groups of images .*need 9 or more"):
+        evaluate(segmenter, source, tmp_path / "calibrated", split="val", calibrate=0.9)
 
 
 def test_patients_of_photographs_are_no_volumes(tmp_path):
