@@ -24,7 +24,7 @@ from ddim_jax.training.state import TrainState, create_state
 
 _LENGTH = ("train.steps", "train.epochs", "train.schedule_steps")
 _TIED = "train.warmup_steps"
-"""Of some configs a share of the length: whoever changes that changes this too, and has to give its first value."""
+"""A share of the length in some configs: whoever changes that changes this too, and has to give its first value."""
 
 
 def find_checkpoint(store: CheckpointStore, config: Mapping[str, Any], workdir: str) -> int | None:
