@@ -15,7 +15,7 @@ from ddim_jax.imageio.images import image_suffixes, suffix_of
 from ddim_jax.imageio.listing import images_beside, iterate_images, kind_of
 from ddim_jax.inference.agreement import SETTINGS
 from ddim_jax.inference.file_state import FileState, state_of
-from ddim_jax.inference.parts import INDEX
+from ddim_jax.inference.parts import INDEX, list_parts
 from ddim_jax.registry import READERS, WRITERS
 from ddim_jax.runtime.errors import InputError
 
@@ -165,7 +165,10 @@ def _results_of_others(root: str, given: str | os.PathLike | None) -> Callable[[
     """
 
     def has_results(folder: str) -> bool:
-        return all(os.path.isfile(os.path.join(folder, name)) for name in (SETTINGS, INDEX))
+        if not os.path.isfile(os.path.join(folder, SETTINGS)):
+            return False
+        # Several processes have parts alone until the last one ends.
+        return os.path.isfile(os.path.join(folder, INDEX)) or bool(list_parts(Path(folder)))
 
     @functools.lru_cache(256)
     def tells(folder: str) -> bool:
@@ -176,7 +179,7 @@ def _results_of_others(root: str, given: str | os.PathLike | None) -> Callable[[
         return has_results(folder) or tells(os.path.dirname(folder))
 
     if given is not None and has_results(root):
-        raise InputError(f"{given} holds results of sample ({INDEX}), which would be taken for images; give others")
+        raise InputError(f"{given} holds results of sample ({SETTINGS}), which would be taken for images; give others")
     return tells
 
 

@@ -124,7 +124,7 @@ def test_results_of_other_runs_and_masks_are_no_pictures(tmp_path):
         plan = plan_jobs(given, tmp_path / "run2")
         assert [job.name for job in plan.jobs] == names[:2] and plan.passed_over["results of another run"] == 2
     for given in (tmp_path / "run1", f"{tmp_path}/run1/*.png"):
-        with pytest.raises(InputError, match=r"run1.* holds results of sample \(index.jsonl\)"):
+        with pytest.raises(InputError, match=r"run1.* holds results of sample \(settings.json\)"):
             plan_jobs(given, tmp_path / "run2")
     assert len(plan_jobs(tmp_path / "run1/a_mask.png", tmp_path / "run2").jobs) == 1  # one file is meant
 
@@ -136,6 +136,17 @@ def test_results_of_other_runs_and_masks_are_no_pictures(tmp_path):
             plan_jobs(given, tmp_path / "run2")
     for given in (tmp_path / "alone", tmp_path / "set/masks_1", tmp_path / "set/Images"):
         assert len(plan_jobs(given, tmp_path / "run2").jobs) == 1
+
+
+def test_results_of_processes_at_work_are_no_images(tmp_path):
+    """Several have parts of an index alone until the last one ends."""
+    for name in ("a.png", "run1/a_mask.png", "run1/deep/b_mask.png", "run1/settings.json", "run1/index.1-of-2.jsonl"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    plan = plan_jobs(tmp_path, tmp_path / "run2")
+    assert [job.name for job in plan.jobs] == ["a"] and plan.passed_over["results of another run"] == 2
+    with pytest.raises(InputError, match=r"run1 holds results of sample"):
+        plan_jobs(tmp_path / "run1", tmp_path / "run2")
 
 
 def test_nothing_there_is_an_error(tmp_path):
