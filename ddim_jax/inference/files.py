@@ -87,7 +87,8 @@ def segment_files(
     With `flag_uncertain`, `flagged.csv` (see `write_flagged`) names at the end that share of all images the folder has
     results of, those of earlier runs with it: the most doubtful, for a person to look at. Images that could not be read
     have no doubt and are told by themselves; those that failed with some of their results written are ranked too. The
-    list is of one state of the folder: a run that segments an image removes an older one when it starts.
+    list is of one state of the folder: a run that segments an image removes an older one when it starts, or renames one
+    that somebody edited.
 
     Several processes, on one machine or many that share the folders, divide the images when each is told which one of
     how many it is: an image belongs to the process given by the SHA-256 of its name (`Process.owns`), so they need not

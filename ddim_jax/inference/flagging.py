@@ -1,6 +1,8 @@
 """`flagged.csv`: the segmented images that a person should look at."""
 
 import csv
+import hashlib
+import itertools
 import math
 import os
 from collections.abc import Iterable, Mapping
@@ -15,11 +17,12 @@ from ddim_jax.inference.index import has_doubt
 from ddim_jax.inference.jobs import slice_name
 from ddim_jax.inference.unlikeness import is_unlike
 from ddim_jax.metrics import Bounds
-from ddim_jax.runtime.atomic import atomic_path
+from ddim_jax.runtime.atomic import atomic_path, write_text
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.printable import spreadsheet_cell
 
 FLAGGED = "flagged.csv"
+_DIGEST = ".flagged.sha256"  # of the list as it was written
 _FIELDS = ("name", "file", "slice", "doubt", "mean_uncertainty", "unlikeness", "area", "volume_ml")
 _OF_SOME = ("slice", "volume_ml")  # left out where no image has them
 
@@ -36,19 +39,38 @@ def check_share(share: float) -> Fraction:
 
 
 def remove_list(folder: Path, *, replaced: bool) -> None:
-    """Removes the list of an earlier run, which knows nothing of the images that are segmented now.
+    """Removes the list of an earlier run, which knows nothing of the images segmented now; an edited one is renamed.
 
     Args:
       folder: the output folder.
       replaced: True if a new list is written at the end; if not, the removal is logged.
     """
     path = folder / FLAGGED
+    _keep_edited(path)
     try:
         path.unlink()
     except FileNotFoundError:
         return
     if not replaced:
         logging.warning("%s: removed, for it lacks the images segmented now; ask for it again", path)
+
+
+def _keep_edited(path: Path) -> None:
+    """Renames a list that is not as it was written: it holds the work of somebody."""
+    try:
+        written = path.with_name(_DIGEST)
+        if written.is_file() and written.read_bytes() == _digest(path).encode():
+            return
+        names = (f"{path.stem}.{number}{path.suffix}" for number in itertools.count(1))
+        kept = next(path.with_name(name) for name in names if not os.path.lexists(path.with_name(name)))
+        path.rename(kept)
+    except FileNotFoundError:  # no list, or another process was faster
+        return
+    logging.warning("%s was edited and is kept as %s", path, kept)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]], share: float) -> int:
@@ -60,7 +82,8 @@ def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]],
     (`slice_name`), empty for the others. Where there are volumes, volume_ml follows area, likewise. The most doubtful
     stand first, of both kinds; equal ones are in the order of their names. Of a calibrated run area_low, area_high,
     dice_low and unlike follow (True: these bounds are not made to hold for that image; empty: not judged), of several
-    classes with `<class>_` in front; empty for a source of several images, whose slices have bounds of their own.
+    classes with `<class>_` in front; empty for a source of several images, whose slices have bounds of their own. A
+    list that somebody edited is renamed first.
 
     Args:
       path: of the CSV file.
@@ -74,6 +97,8 @@ def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]],
       InputError: the share is out of range.
     """
     share = check_share(share)
+    path = Path(path)
+    _keep_edited(path)
     records = [_with_slice(record) for record in records if has_doubt(record)]
     fields = [name for name in _FIELDS if name not in _OF_SOME or any(name in record for record in records)]
     records.sort(key=lambda record: (-record["doubt"], record["name"]))
@@ -89,6 +114,7 @@ def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]],
             name, picture, *others = (record.get(field) for field in fields)
             others += [record.get("bounds", {}).get(one, {}).get(field) for one, field in columns]
             writer.writerow((rank, spreadsheet_cell(name), spreadsheet_cell(picture), *others))
+    write_text(path.with_name(_DIGEST), _digest(path))
     return len(flagged)
 
 

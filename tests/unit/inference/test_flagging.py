@@ -80,7 +80,7 @@ def test_the_most_doubtful_first_and_ties_by_name(tmp_path):
         "2,a,/in/a.png,0.2,0.25,,7\n"
         "3,b,/in/b.png,0.2,0.25,,7\n"
     )
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["flagged.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".flagged.sha256", "flagged.csv"]
 
 
 def test_the_most_doubtful_slice_is_named_as_its_results_are(tmp_path):
@@ -182,6 +182,29 @@ def test_a_list_that_lacks_an_image_does_not_stay(folder, out, caplog):
     assert not (out / "flagged.csv").exists() and "flagged.csv: removed" in caplog.text
     segment_files(red_segmenter(), folder, out, flag_uncertain=0.2)
     assert names(out) == ["f", "d"]
+
+
+@pytest.mark.parametrize("segments", [True, False])
+def test_a_list_that_somebody_edited_is_kept(folder, out, caplog, segments):
+    """A list is removed because an image is segmented, or one of another share takes its place."""
+
+    def run(share=0.4):
+        return segment_files(red_segmenter(), folder, out, flag_uncertain=share)
+
+    run(0.2)
+    run()
+    assert not list(out.glob("flagged.?.csv"))  # as they were written
+    for number in (1, 2):
+        edited = f"checked on day {number}\n" + (out / "flagged.csv").read_text()
+        (out / "flagged.csv").write_text(edited)
+        if segments:
+            Image.fromarray(grey_square(number)).save(folder / f"{number}.png")
+        assert run().done == segments
+        assert (out / f"flagged.{number}.csv").read_text() == edited
+        assert names(out)[:2] == ["d", "c"]
+        assert f"flagged.csv was edited and is kept as {out}/flagged.{number}.csv" in caplog.text
+    run()
+    assert len(list(out.glob("flagged*.csv"))) == 3
 
 
 def test_a_run_that_stops_leaves_no_list(folder, out, monkeypatch):
