@@ -7,7 +7,6 @@ It tells damage, not forgery: whoever can change a file can make the manifest an
 all that it vouches for, to be passed on by another way than the files.
 """
 
-import contextlib
 import errno
 import hashlib
 import json
@@ -19,15 +18,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from ddim_jax.runtime.atomic import write_text
+from ddim_jax.runtime.atomic import flush_folder, write_text
 from ddim_jax.runtime.errors import CheckpointError
+from ddim_jax.runtime.file_browsers import is_from_file_browser
 from ddim_jax.runtime.values import is_whole
 
 MANIFEST = "manifest.json"
 _THREADS = 4  # hashing releases the GIL; more threads than this are held up by the disk
 _NAMED = 5  # problems spelt out in a message
 _LARGEST = 2**24  # bytes of a manifest, or of a file that is read whole
-_FROM_FILE_BROWSERS = {".DS_Store", "Thumbs.db", "desktop.ini"}  # dropped by looking at a folder; no sign of damage
 
 
 class _NoFile(OSError):
@@ -65,7 +64,7 @@ def _files(folder: Path) -> list[str]:
     return sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if not path.is_dir() and path != folder / MANIFEST and path.name not in _FROM_FILE_BROWSERS
+        if not path.is_dir() and path != folder / MANIFEST and not is_from_file_browser(path.name)
     )
 
 
@@ -89,17 +88,9 @@ def write_manifest(folder: Path) -> None:
         found = pool.map(lambda name: _file_record(folder, name, flushed=True), names)
         records = dict(zip(names, found, strict=True))
     for below in (folder.parent, folder, *(path for path in folder.rglob("*") if path.is_dir())):
-        _flush_folder(below)
+        flush_folder(below)
     write_text(folder / MANIFEST, _serialise(records))
-    _flush_folder(folder)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Flushes the names in a folder, where the file system knows how to."""
-    opened = os.open(folder, os.O_RDONLY)
-    with contextlib.suppress(OSError):
-        os.fsync(opened)
-    os.close(opened)
+    flush_folder(folder)
 
 
 def is_complete(folder: Path) -> bool:

@@ -10,7 +10,6 @@ at a time.
 import contextlib
 import json
 import os
-import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -30,6 +29,7 @@ from ddim_jax.inference.parts import (
     remove_partial,
 )
 from ddim_jax.inference.processes import Process
+from ddim_jax.inference.slice_folders import result_size
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.atomic import errors_naming, make_folder
 from ddim_jax.runtime.errors import InputError
@@ -262,18 +262,6 @@ def has_doubt(record: Mapping[str, Any]) -> bool:
 def with_segments(kinds: Iterable[str]) -> list[str]:
     """The kinds whose files hold the coded concepts of the classes."""
     return [kind for kind in kinds if getattr(WRITERS.get(kind), "has_segments", False)]
-
-
-def result_size(path: Path) -> int:
-    """Bytes of a result, a file or the folder of a source's slices; 0 where there is none."""
-    try:
-        found = os.stat(path)
-        if stat.S_ISDIR(found.st_mode):
-            with os.scandir(path) as entries:
-                return sum(entry.stat().st_size for entry in entries)
-        return found.st_size if stat.S_ISREG(found.st_mode) else 0
-    except OSError:
-        return 0
 
 
 def removed(path: str | os.PathLike) -> str:

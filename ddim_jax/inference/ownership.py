@@ -12,9 +12,9 @@ from typing import Any
 
 from ddim_jax.imageio.stacks import count_slices
 from ddim_jax.inference.flagging import FLAGGED
-from ddim_jax.inference.index import INDEX, Index, result_size
+from ddim_jax.inference.index import INDEX, Index
 from ddim_jax.inference.jobs import Job
-from ddim_jax.inference.source import holds_only_slices
+from ddim_jax.inference.slice_folders import holds_only_slices, result_size
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.errors import DataError, InputError
 

@@ -10,13 +10,14 @@ import numpy as np
 from ddim_jax.imageio.images import Picture
 from ddim_jax.imageio.writers import Context
 from ddim_jax.inference.file_state import FileState
-from ddim_jax.inference.index import Index, result_size, with_segments
+from ddim_jax.inference.index import Index, with_segments
 from ddim_jax.inference.jobs import Job
 from ddim_jax.inference.reading import Loaded, are_readable
 from ddim_jax.inference.records import common, facts_of, is_too_long, name_too_long, not_made
 from ddim_jax.inference.segmentation import Segmentation, fuse
 from ddim_jax.inference.segmenter import Segmenter
-from ddim_jax.inference.source import remove_result, summed
+from ddim_jax.inference.slice_folders import remove_result, result_size
+from ddim_jax.inference.source import summed
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.atomic import atomic_path
 from ddim_jax.runtime.errors import DataError

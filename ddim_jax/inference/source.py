@@ -16,8 +16,9 @@ from ddim_jax.imageio.stacks import MAX_VOXELS, Stack, notes_of_slice, open_stac
 from ddim_jax.imageio.writers import Context
 from ddim_jax.inference.jobs import Job, slice_name
 from ddim_jax.inference.segmentation import Segmentation
+from ddim_jax.inference.slice_folders import holds_only_slices, remove_result
 from ddim_jax.registry import WRITERS
-from ddim_jax.runtime.atomic import atomic_path
+from ddim_jax.runtime.atomic import atomic_path, errors_naming, flush_file, flush_folder
 from ddim_jax.runtime.errors import DataError
 
 
@@ -169,7 +170,9 @@ class Source:
             with self._unless_unavailable(kind):
                 if self.count > 1:
                     path = self._folders[kind] / f"{slice_name(index, self.count)}{writer.suffix}"
-                    writer().write(path, result, image, file, context._replace(slice=index))
+                    with errors_naming(output_dir / self.job.output(kind, self.count)):
+                        writer().write(path, result, image, file, context._replace(slice=index))
+                        flush_file(path)
                 else:
                     with atomic_path(output_dir / self.job.output(kind), suffix=writer.suffix) as temporary:
                         writer().write(temporary, result, image, file, context)
@@ -209,6 +212,7 @@ class Source:
                     f"{self.job.source}. Move it away, or use another output folder."
                 )
             remove_result(target, suffix)
+            flush_folder(folder)
             os.replace(folder, target)
         self._folders.clear()
         return self._facts
@@ -224,27 +228,6 @@ class Source:
 def is_whole(writer: Any) -> bool:
     """True for a writer of whole sources."""
     return hasattr(writer, "write_stack")
-
-
-def holds_only_slices(folder: Path, suffix: str) -> bool:
-    """True if a folder has no files but results of slices, which are named by numbers."""
-    return all(_is_slice(name, suffix) for name in os.listdir(folder))
-
-
-def _is_slice(name: str, suffix: str) -> bool:
-    return name.endswith(suffix) and name.removesuffix(suffix).isdigit()
-
-
-def remove_result(path: Path, suffix: str) -> None:
-    """Removes a result, a file or the results of slices in a folder; other files in it stay, and so does it then."""
-    if not path.is_dir() or path.is_symlink():
-        path.unlink(missing_ok=True)
-        return
-    for name in os.listdir(path):
-        if _is_slice(name, suffix):
-            (path / name).unlink(missing_ok=True)
-    if not os.listdir(path):
-        path.rmdir()
 
 
 def rounded(value: float) -> float:

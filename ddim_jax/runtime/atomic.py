@@ -39,14 +39,27 @@ def atomic_path(path: str | os.PathLike, suffix: str | None = None) -> Iterator[
     try:
         with errors_naming(path):
             yield temporary
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
+            flush_file(temporary)
             os.replace(temporary, path)
     except BaseException as error:
         if isinstance(error, OSError) and error.filename in (temporary, os.fspath(temporary)):
             error.filename = os.fspath(path)  # the one that somebody knows
         temporary.unlink(missing_ok=True)
         raise
+
+
+def flush_file(path: str | os.PathLike) -> None:
+    """Flushes a file to the disk."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def flush_folder(folder: str | os.PathLike) -> None:
+    """Flushes the names in a folder to the disk, where the file system knows how to."""
+    opened = os.open(folder, os.O_RDONLY)
+    with contextlib.suppress(OSError):
+        os.fsync(opened)
+    os.close(opened)
 
 
 def make_folder(folder: str | os.PathLike) -> None:

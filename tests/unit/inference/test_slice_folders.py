@@ -1,5 +1,6 @@
 """Folders of the results of slices, and what else lies, or would lie, in them."""
 
+import os
 import shutil
 
 import nibabel
@@ -11,7 +12,7 @@ from result_files import records
 from segmenters import picture, red_segmenter
 
 from ddim_jax.inference import segment_files
-from ddim_jax.inference.source import remove_result
+from ddim_jax.inference.slice_folders import remove_result
 from ddim_jax.runtime.errors import InputError
 
 
@@ -97,3 +98,46 @@ def test_removing_slices_removes_nothing_else(tmp_path):
     remove_result(tmp_path / "4", ".png")
     remove_result(tmp_path / "nowhere", ".png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["001_mask.png", "3.txt"]
+
+
+def test_files_of_a_file_browser_count_for_nothing_and_go_with_the_slices(tmp_path, out):
+    volume(tmp_path / "in/vol.nii.gz")
+
+    def run():
+        summary = segment_files(red_segmenter(), tmp_path / "in", out)
+        return summary.done, summary.kept, len(summary.failed)
+
+    def look_at():
+        for name in (".DS_Store", "Thumbs.db", "._001.png"):
+            (out / "vol_mask" / name).write_bytes(b"seen")
+
+    assert run() == (1, 0, 0)
+    look_at()
+    assert run() == (0, 1, 0)
+    volume(tmp_path / "in/vol.nii.gz", slices=2)
+    assert run() == (1, 0, 0)
+    assert sorted(path.name for path in (out / "vol_mask").iterdir()) == ["001.png", "002.png"]
+    look_at()
+    (tmp_path / "in/vol.nii.gz").write_bytes(b"no image any more")
+    assert run() == (0, 0, 1) and not (out / "vol_mask").exists()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="asks the system for the names of open files")
+def test_slices_are_on_the_disk_before_their_folder_has_its_name(tmp_path, out, monkeypatch):
+    volume(tmp_path / "in/vol.nii.gz")
+    done, fsync, replace = [], os.fsync, os.replace
+
+    def flush(descriptor):
+        fsync(descriptor)
+        done.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+
+    def name(old, new):
+        replace(old, new)
+        done.append(f"{old} is {new}")
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "replace", name)
+    assert segment_files(red_segmenter(), tmp_path / "in", out).done == 1
+    (place,) = (number for number, what in enumerate(done) if what.endswith(f" is {out}/vol_mask"))
+    folder = done[place].partition(" ")[0]
+    assert {folder, *(f"{folder}/{number:03d}.png" for number in (1, 2, 3))} <= set(done[:place])
