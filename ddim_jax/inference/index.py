@@ -71,6 +71,7 @@ class Index:
         self._folder = folder
         self._required = process.count > 1  # of locks: one process alone can do without
         self._appending = threading.Lock()
+        self._torn = False  # part of a line is on the disk, which is full
         make_folder(folder)
         check_regular([folder / name for name in (SETTINGS, INDEX, _LOCK, PROCESSES)] + list_parts(folder))
         own = folder / part_name(process)
@@ -193,8 +194,12 @@ class Index:
     def _append(self, record: Mapping[str, Any]) -> bytes:
         line = json.dumps(record, allow_nan=False).encode() + b"\n"
         with errors_naming(self._file.name), self._appending:
-            self._file.write(line)
-            self._file.flush()
+            try:
+                self._file.write(line)
+                self._file.flush()
+            except OSError:
+                self._torn = True
+                raise
         return line
 
     def close(self, then: Callable[[Iterator[dict]], _Result] | None = None) -> _Result | None:
@@ -218,7 +223,8 @@ class Index:
         try:
             self._check_there()
         except InputError:
-            self._opened.close()
+            with errors_naming(self._file.name):
+                self._opened.close()
             raise
         with self._alone():
             with errors_naming(self._file.name):
@@ -232,7 +238,7 @@ class Index:
         """Nobody else appends to this process's file, so one of another size in its place is not that file."""
         try:
             with self._appending:
-                there = os.stat(self._file.name).st_size == self._file.tell()
+                there = self._torn or os.stat(self._file.name).st_size == self._file.tell()
         except FileNotFoundError:
             there = False
         if not there:

@@ -1,9 +1,11 @@
 """The index of one folder, written by one process or several, stopped anywhere."""
 
 import contextlib
+import errno
 import json
 import os
 import random
+import resource
 import tracemalloc
 from pathlib import Path
 
@@ -186,3 +188,25 @@ def test_kinds_that_no_writer_makes_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"results of kind seg, which no writer makes.*--plugins"):
         Index(tmp_path, SETTINGS, ONE)
     assert files(tmp_path) == [".index.lock", "index.jsonl", "settings.json"]
+
+
+@pytest.mark.parametrize("freed", [False, True])
+def test_a_disk_that_fills_is_told_with_the_name_of_the_index(tmp_path, freed):
+    """A limit on the length of files stands for the disk. Once there is room again, the line is written to its end."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises(OSError) as error:
+        try:
+            with open_index(tmp_path) as index:
+                add(index, "a")
+                resource.setrlimit(resource.RLIMIT_FSIZE, (len(text(tmp_path)) + 10, limits[1]))
+                try:
+                    add(index, "b")
+                finally:
+                    if freed:
+                        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (error.value.errno, error.value.filename) == (errno.EFBIG, str(tmp_path / "index.jsonl"))
+    assert text(tmp_path) == line("a") + (line("b") if freed else line("b")[:10])
+    with open_index(tmp_path) as index:
+        assert index.earlier("a") and bool(index.earlier("b")) == freed
