@@ -92,11 +92,11 @@ def segment_files(
 
     Several processes, on one machine or many that share the folders, divide the images when each is told which one of
     how many it is: an image belongs to the process given by the SHA-256 of its name (`Process.owns`), so they need not
-    speak with each other; `inputs`, `save` and `flag_uncertain` have to be the same for all. Each appends to its own
-    part of the index, and the one that ends last merges the parts, and with `flag_uncertain` writes `flagged.csv`. What
-    a killed process left undone, the next run does, with any number of processes. The same process twice at once, or
-    runs of different numbers of processes, are refused, and several processes where the file system may not tell of
-    such (`check_locks`).
+    speak with each other; `inputs`, `save`, `flag_uncertain` and `allow_damaged` have to be the same for all. Each
+    appends to its own part of the index, and the one that ends last merges the parts, and with `flag_uncertain` writes
+    `flagged.csv`. What a killed process left undone, the next run does, with any number of processes. The same process
+    twice at once, or runs of different numbers of processes, are refused, and several processes where the file system
+    may not tell of such (`check_locks`).
 
     Of each file, some hundred bytes are in memory: its path, and its line of an earlier run. The memory for pixels does
     not grow with their number: at most `prefetch` images, or two batches, are on the device and about as many each are
@@ -118,7 +118,8 @@ def segment_files(
       process_index: which of the processes this is, 0 .. process_count - 1.
       process_count: how many processes divide the images, >= 1.
       progress: whether to draw a progress bar on stderr.
-      allow_damaged: as in `ddim_jax.imageio.images.ReadOptions`; the note is in the index.
+      allow_damaged: as in `ddim_jax.imageio.images.ReadOptions`; the note is in the index, and without it
+        the results of such an image are not done.
       **given: fields of `SamplingOptions` that replace those of `options`.
 
     Returns:
@@ -142,6 +143,7 @@ def segment_files(
         prefetch=prefetch,
         batch_size=batch_size,
         process=Process.create(process_index, process_count),
+        allow_damaged=allow_damaged,
         **given,
     )
     if not os.path.lexists(work.output_dir / SETTINGS):  # before a record is made in a folder of somebody
@@ -151,7 +153,7 @@ def segment_files(
         # An image's name may depend on what is done already, its process does not.
         named = zip(work.jobs, name_jobs(work.jobs, index.is_of), strict=True)
         own = [job for planned, job in named if work.process.owns(planned.name)]
-        todo = [job for job in own if not index.is_done(job, work.kinds, work.context.segments)]
+        todo = [job for job in own if not index.is_done(job, work.kinds, work.context.segments, allow_damaged)]
         refuse_strangers(work.output_dir, todo, work.kinds, index)
         if work.judges:
             anew = {job.name for job in todo}

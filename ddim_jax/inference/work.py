@@ -66,6 +66,7 @@ def plan_work(
     prefetch: int,
     batch_size: int | None,
     process: Process,
+    allow_damaged: bool,
     **given: Any,
 ) -> Work:
     """Checks the arguments of `ddim_jax.inference.files.segment_files`, which it has; nothing is written.
@@ -115,6 +116,7 @@ def plan_work(
         "save": list(kinds),
         "segments": dict(context.segments),
         "flag_uncertain": flag_uncertain,
+        "allow_damaged": allow_damaged,
     }
     return Work(
         output_dir,

@@ -12,7 +12,7 @@ NAMES = ["a", "b", "c", "d", "sub/e"]
 
 
 @pytest.mark.attack("16.13")
-@pytest.mark.parametrize("other", ["input", "save", "flag_uncertain"])
+@pytest.mark.parametrize("other", ["input", "save", "flag_uncertain", "allow_damaged"])
 @pytest.mark.parametrize("at_work", [True, False])
 def test_processes_that_were_given_different_work_are_refused(folder, out, monkeypatch, other, at_work):
     """Each would do its share of its own list: half of both would never be done."""
@@ -21,7 +21,8 @@ def test_processes_that_were_given_different_work_are_refused(folder, out, monke
         given = {"input": folder, **given}
         return segment_files(red_segmenter(), given.pop("input"), out, process_index=index, process_count=2, **given)
 
-    different = {"input": folder / "sub", "save": ("mask", "overlay"), "flag_uncertain": 0.5}[other]
+    of_another = {"input": folder / "sub", "save": ("mask", "overlay"), "flag_uncertain": 0.5, "allow_damaged": True}
+    different = of_another[other]
     refused = rf"{other} is .*, and .* for process 0 of 2\. Each process does a share .* with the same arguments"
     if at_work:
         write, tried = results_module.write_outputs, []
