@@ -117,13 +117,11 @@ class Index:
         if self._is_result(job.source):
             raise InputError(f"{job.source} is a result of an earlier run, not an image; use another output folder")
         record = self._record(job.name)
+        if (outputs := record.get("outputs")) and record["file"] != job.source:
+            place = self._folder / job.output(outputs[0], record.get("slices", 1))
+            raise InputError(f"{place} belongs to {record['file']}, not to {job.source}; use another output folder")
         if record.get("status") != "ok":
             return False
-        if record["file"] != job.source:
-            raise InputError(
-                f"{self._folder / job.output('mask')} belongs to {record['file']}, not to {job.source}; "
-                "use another output folder"
-            )
         try:
             state = job.state()
         except OSError:

@@ -44,8 +44,10 @@ def name_too_long(job: Job, path: Path) -> str:
 
 
 def not_made(unavailable: Mapping[str, str], kinds: Sequence[str]) -> str:
-    """The reason why a source is told to have failed though it has results of `kinds`: others cannot be made of it."""
+    """The reason why a source has failed of which some kinds of results cannot be made; it has those of `kinds`."""
     why = " ".join(dict.fromkeys(unavailable.values()))
+    if not kinds:
+        return why
     return f"{why} Its other results are written ({', '.join(kinds)}); leave out {', '.join(unavailable)}"
 
 

@@ -91,7 +91,7 @@ class Results:
                 if source.count > 1:
                     self._claim(job, kinds, source.count)
                 facts = source.complete(kinds, self._output_dir, self._context)
-                if kinds and source.unavailable.keys() >= set(kinds):
+                if source.unavailable and not are_readable(job, loaded.state):  # it may be away for a while alone
                     source.reason = next(iter(source.unavailable.values()))
         except MemoryError:
             source.out_of_memory = True
@@ -110,13 +110,13 @@ class Results:
         for kind in source.unavailable:  # what an earlier state of the source gave
             remove_result(self._output_dir / job.output(kind, source.count), WRITERS.get(kind).suffix)
         kinds = [kind for kind in kinds if kind not in source.unavailable]
+        written = self._written(job, kinds, source.count)
         if too_long or source.unavailable:  # of these alone; the others are written
             reason = name_too_long(job, too_long[0]) if too_long else not_made(source.unavailable, kinds)
-            return record | {"status": "failed", "reason": reason, "outputs": kinds}
-        sizes = [result_size(self._output_dir / job.output(kind, source.count)) for kind in kinds]
+            return (record if kinds else common(loaded)) | {"status": "failed", "reason": reason} | written
         seconds = round(record.pop("seconds") + time.monotonic() - began, 4)
         record |= {"segments": dict(self._context.segments)} if with_segments(kinds) else {}
-        return record | {"status": "ok", "outputs": kinds, "output_bytes": sizes, "seconds": seconds}
+        return record | {"status": "ok"} | written | {"seconds": seconds}
 
     def _fitting(self, job: Job, slices: int) -> tuple[list[str], list[Path]]:
         """The kinds of results to write, and the paths of those whose names are too long for the file system."""
@@ -146,20 +146,25 @@ class Results:
         write_outputs(job, self._output_dir, image, result, kinds, self._context)
         record = common(loaded)
         facts = facts_of(image, result, self._context.labels)
+        written = self._written(job, kinds)
         if too_long:  # the fault of this name alone; others can be written
             reason = name_too_long(job, too_long[0])
-            return record | facts | {"status": "failed", "reason": reason, "outputs": kinds}
+            return record | facts | {"status": "failed", "reason": reason} | written
         # What there is to say of how it was read, where there is anything.
         read = {"range": picture.range, "notes": picture.notes, "orientation": picture.orientation}
         usual = Picture(image)._asdict()
         record |= {name: value for name, value in read.items() if value != usual[name]}
         return record | {
             "status": "ok",
-            "outputs": kinds,
-            "output_bytes": [result_size(self._output_dir / job.output(kind)) for kind in kinds],
+            **written,
             **facts,
             "seconds": round(loaded.seconds + device_seconds + time.monotonic() - began, 4),
         }
+
+    def _written(self, job: Job, kinds: list[str], slices: int = 1) -> dict[str, Any]:
+        """The fields of a record that say which results are there, and by which they are known as they were written."""
+        sizes = [result_size(self._output_dir / job.output(kind, slices)) for kind in kinds]
+        return {"outputs": kinds, "output_bytes": sizes}
 
     def _fuse(self, samples: np.ndarray, image: np.ndarray, kinds: Iterable[str]) -> Segmentation:
         hypotheses = any(getattr(WRITERS.get(kind), "needs_hypotheses", False) for kind in kinds)

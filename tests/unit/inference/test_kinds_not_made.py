@@ -4,11 +4,13 @@ import highdicom
 import numpy as np
 import pytest
 from dicom_files import ct_series, ct_slice
-from result_files import records
-from segmenters import red_segmenter
+from PIL import Image
+from result_files import contents, records
+from segmenters import picture, red_segmenter
 
 from ddim_jax.inference import segment_files
 from ddim_jax.inference import source as sources
+from ddim_jax.runtime.errors import InputError
 
 SIZE = 16
 
@@ -62,13 +64,6 @@ def test_too_many_probabilities_leave_the_masks(series, out, monkeypatch):
     assert records(out)["ct"]["outputs"] == ["nifti"] and (out / "ct_nifti.nii.gz").is_file()
 
 
-def test_where_no_kind_can_be_made_there_is_nothing(series, out):
-    (series / "IM003").unlink()
-    summary = run(series, out, ("nifti",))
-    assert "uneven distances" in summary.failed[0][1] and "other results" not in summary.failed[0][1]
-    assert not list(out.glob("ct_*"))
-
-
 @pytest.mark.parametrize("slices", [1, 3])
 def test_a_source_all_of_whose_results_have_names_too_long_fails_alone(tmp_path, out, slices):
     (tmp_path / "in").mkdir()
@@ -83,3 +78,75 @@ def test_a_source_all_of_whose_results_have_names_too_long_fails_alone(tmp_path,
     assert reason.startswith(f"{file}: the name of a result is too long")
     assert [record["status"] for record in records(out).values()] == ["failed", "ok"]
     assert records(out)[long]["outputs"] == [] and not [path for path in out.rglob("*") if "partial" in path.name]
+
+
+def test_a_series_that_failed_in_part_keeps_its_name_from_another(tmp_path, out):
+    for patient in "12":
+        ct_series(tmp_path / patient / "ct", count=5, shape=(SIZE, SIZE))
+    (tmp_path / "1/ct/IM003").unlink()
+    assert len(run(tmp_path / "1", out, ("mask", "nifti")).failed) == 1
+    before, index = contents(out), records(out)
+    with pytest.raises(InputError, match=r"out/ct_mask belongs to \S+/1/ct, not to \S+/2/ct; use another output"):
+        run(tmp_path / "2", out, ("mask",))
+    assert (contents(out), records(out)) == (before, index) and len(before) == 4
+
+
+def test_an_edited_result_of_a_series_that_failed_in_part_stays(series, out):
+    (series / "IM003").unlink()
+    assert len(run(series, out, ("mask", "nifti")).failed) == 1
+    (out / "ct_mask/001.png").write_bytes(b"by hand")
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"ct_mask would be replaced"):
+            run(series, out, ("mask", "nifti"))
+    assert contents(out)["ct_mask/001.png"] == b"by hand"
+
+
+def test_an_edited_result_of_an_image_that_failed_in_part_stays(tmp_path, out):
+    name = 246 * "a"  # of 255: there is room for _mask.png, and not for _probability.png
+    Image.fromarray(picture(0)).save(tmp_path / f"{name}.png")
+    assert len(run(tmp_path / f"{name}.png", out, ("mask", "probability")).failed) == 1
+    size = (out / f"{name}_mask.png").stat().st_size
+    (out / f"{name}_mask.png").write_bytes(b"by hand")
+    with pytest.raises(InputError, match=r"_mask.png would be replaced"):
+        run(tmp_path / f"{name}.png", out, ("mask", "probability"))
+    assert (out / f"{name}_mask.png").read_bytes() == b"by hand"
+    assert records(out)[name]["output_bytes"] == [size]
+
+
+def test_where_no_kind_can_be_made_the_index_claims_none(series, out):
+    """In the second run, too, and so what a person puts there is not taken for a result."""
+    (series / "IM003").unlink()
+    for _ in range(2):
+        summary = run(series, out, ("nifti",))
+        assert "uneven distances" in summary.failed[0][1] and "other results" not in summary.failed[0][1]
+        assert summary.in_part == 0 and not list(out.glob("ct_*"))
+        record = records(out)["ct"]
+        assert (record["status"], record.get("outputs", []), record.get("doubt")) == ("failed", [], None)
+    by_hand = out / "ct_nifti.nii.gz"
+    by_hand.write_bytes(b"by hand")
+    with pytest.raises(InputError, match=r"ct_nifti.nii.gz would be replaced"):
+        run(series, out, ("nifti",))
+    summary = run(series, out, ("mask",))
+    assert (summary.done, list(summary.failed)) == (1, []) and records(out)["ct"]["outputs"] == ["mask"]
+    assert by_hand.read_bytes() == b"by hand"
+
+
+def test_results_stay_where_their_source_goes_while_they_are_made(series, out, monkeypatch):
+    """A disk that is away for a while lets no kind be made that reads the source again."""
+    kinds = ("mask", "dicom-overlay")
+    assert run(series, out, kinds).done == 1
+    before = [path.read_bytes() for path in sorted((out / "ct_dicom-overlay").iterdir())]
+    away, add = series.with_name("away"), sources.Source.add
+
+    def go_and_add(self, index, *arguments):
+        if index == self.count - 1:
+            series.rename(away)
+        add(self, index, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sources.Source, "add", go_and_add)
+        ((file, reason),) = run(series, out, (*kinds, "probability")).failed
+    assert file == str(series) and "cannot be read" in reason
+    assert [path.read_bytes() for path in sorted((out / "ct_dicom-overlay").iterdir())] == before
+    away.rename(series)
+    assert run(series, out, kinds).done == 1 and records(out)["ct"]["status"] == "ok"
