@@ -19,7 +19,7 @@ from ddim_jax.inference.results import Results
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.stream import Stream
 from ddim_jax.inference.unlikeness import is_unlike
-from ddim_jax.inference.work import Work, plan_work
+from ddim_jax.inference.work import Work, check_earlier_kinds, plan_work
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.sampling_options import SamplingOptions
 
@@ -155,6 +155,7 @@ def segment_files(
         own = [job for planned, job in named if work.process.owns(planned.name)]
         todo = [job for job in own if not index.is_done(job, work.kinds, work.context.segments, allow_damaged)]
         refuse_strangers(work.output_dir, todo, work.kinds, index)
+        check_earlier_kinds(work, todo, index)
         if work.judges:
             anew = {job.name for job in todo}
             for job in own:

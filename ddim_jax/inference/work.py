@@ -12,7 +12,7 @@ from absl import logging
 from ddim_jax.imageio.writers import Context
 from ddim_jax.inference.flagging import check_share
 from ddim_jax.inference.hypotheses import why_no_opinions
-from ddim_jax.inference.index import check_locks
+from ddim_jax.inference.index import Index, check_locks
 from ddim_jax.inference.jobs import Job, absolute, plan_jobs
 from ddim_jax.inference.ownership import refuse_shared_folders
 from ddim_jax.inference.processes import Process
@@ -131,6 +131,28 @@ def plan_work(
         settings,
         described,
     )
+
+
+def check_earlier_kinds(work: Work, jobs: Iterable[Job], index: Index) -> None:
+    """Checks the kinds of results that an earlier run saved of these images, which are made again with the wanted ones.
+
+    Raises:
+      InputError: what one of them needs besides its images is not there.
+    """
+    first: dict[str, Job] = {}
+    for job in jobs:
+        for kind in set(index.kinds(job.name)) - set(work.kinds):
+            first.setdefault(kind, job)
+    for kind, job in first.items():
+        if (check := getattr(WRITERS.get(kind), "check", None)) is None:
+            continue
+        try:
+            check([], work.context)  # what the images lack is said of each
+        except InputError as error:
+            raise InputError(
+                f"an earlier run saved {kind} of {job.source} in {work.output_dir}, and it has to be made again with "
+                f"the other results: {error}"
+            ) from error
 
 
 def _described(paths: Sequence[str]) -> str:

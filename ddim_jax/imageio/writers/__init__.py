@@ -124,7 +124,9 @@ class StackWriter(Protocol):
 
     @staticmethod
     def check(sources: Sequence[Path], context: Context) -> None:
-        """Checks the sources of a run before any work; a `Writer` may have it too.
+        """Checks the sources of a run before any work, or with none of them all else that the writer needs.
+
+        A `Writer` may have it too.
 
         Raises:
           InputError: some are no sources for it; they are named.

@@ -150,3 +150,18 @@ def test_results_stay_where_their_source_goes_while_they_are_made(series, out, m
     assert [path.read_bytes() for path in sorted((out / "ct_dicom-overlay").iterdir())] == before
     away.rename(series)
     assert run(series, out, kinds).done == 1 and records(out)["ct"]["status"] == "ok"
+
+
+def test_a_kind_of_an_earlier_run_that_cannot_be_made_now_ends_the_run_before_it_begins(series, out, started):
+    """The coded concepts that DICOM-SEG needs were given to that run, and are not given to this one."""
+    assert run(series, out, ("mask", "dicom-seg")).done == 1 and started
+    (series / "IM005").unlink()
+    before, index = contents(out), records(out)
+    started.clear()
+    told = r"an earlier run saved dicom-seg of \S+/ct in \S+/out, and it has .*: the class 'foreground' has no coded"
+    with pytest.raises(InputError, match=told):
+        segment_files(red_segmenter(), series, out, window=(0.0, 100.0))
+    assert (contents(out), records(out), started) == (before, index, [])
+    assert run(series, out, ("mask",)).done == 1
+    (referenced,) = highdicom.seg.segread(out / "ct_dicom-seg.dcm").ReferencedSeriesSequence
+    assert len(referenced.ReferencedInstanceSequence) == 4
