@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import uuid
 from collections.abc import Iterator, Sequence
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,11 +60,15 @@ def about(context: Context) -> dict[str, Any]:
     }
 
 
-def checkpoint_name(context: Context) -> str:
-    """The checkpoint's run, or the name of its file, and the step, without the folders that they lie in."""
-    place = Path(context.checkpoint)
+def checkpoint_names(context: Context) -> str:
+    """The run of each checkpoint, or the name of its file, and its step, without the folders that they lie in."""
+    return " + ".join(starmap(_checkpoint_name, context.members or ((context.checkpoint, context.step),)))
+
+
+def _checkpoint_name(path: str, step: int) -> str:
+    place = Path(path)
     run = [place.stem] if place.suffix else [part for part in place.parts[:-1] if part != "checkpoints"][-1:]
-    return " ".join([*run, f"step {context.step}"])
+    return " ".join([*run, f"step {step}"])
 
 
 def series_uid(kind: str, header: "Dataset", context: Context) -> str:
@@ -90,7 +95,7 @@ def finish(dataset: "Dataset", path: Path, context: Context, what: str) -> None:
     """Says in the file what it is and what it is made with, and writes it."""
     dataset.SeriesDescription = f"{context.software} {what}, {NOT_CLINICAL}"[:64]
     dataset.DerivationDescription = (
-        f"Made by {context.software} with the checkpoint {checkpoint_name(context)} (SHA-256 {context.weights}), "
+        f"Made by {context.software} with the checkpoint {checkpoint_names(context)} (SHA-256 {context.weights}), "
         f"{quantity(context.options.samples, 'sample')} of {quantity(context.options.steps, 'step')}. {NOT_CLINICAL}."
     )[:1024]
     dataset.save_as(path, enforce_file_format=True)

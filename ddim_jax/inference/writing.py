@@ -42,6 +42,7 @@ def writing_context(segmenter: Any, options: SamplingOptions, segments: Sequence
         labels=segmenter.labels,
         segments=concepts | parse_segments(segments, classes),
         calibration=calibration,
+        members=tuple((one.checkpoint, one.step) for one in (segmenter, *segmenter.others)) if segmenter.others else (),
     )
 
 

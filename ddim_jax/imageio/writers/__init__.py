@@ -37,14 +37,15 @@ class Context(NamedTuple):
 
     Attributes:
       software: name and version, "ddim_jax 0.2.0".
-      checkpoint: path of the checkpoint's step folder.
+      checkpoint: path of the checkpoint's step folder, or of the file of packed weights; of several, joined by " + ".
       weights: SHA-256 of the weights and of the config, as in `settings.json`.
-      step: training steps the checkpoint had taken.
+      step: training steps the checkpoint had taken, the first of several.
       options: how images are segmented.
       labels: the classes of the masks.
       segments: a coded concept for each class, for DICOM (`ddim_jax.imageio.coded`).
       slice: the number of the image in its source, from 0.
       calibration: what the bounds of a result (`Segmentation.bounds`) come from; None without any.
+      members: path and training steps of each checkpoint where there are several; else ().
     """
 
     software: str
@@ -56,6 +57,7 @@ class Context(NamedTuple):
     segments: Mapping[str, str] = {}
     slice: int = 0
     calibration: Calibrated | None = None
+    members: tuple[tuple[str, int], ...] = ()
 
 
 class Writer(Protocol):

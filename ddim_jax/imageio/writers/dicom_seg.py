@@ -57,7 +57,7 @@ def _write(path, pixels, stack, context, kind):
         name=results.MAKER,
         family=cid7162.ArtificialIntelligence,
         version=context.software.split()[-1],
-        parameters={"checkpoint": results.checkpoint_name(context), "weights": context.weights},
+        parameters={"checkpoint": results.checkpoint_names(context), "weights": context.weights},
     )
     names = context.labels.class_names
     descriptions = [
@@ -76,6 +76,7 @@ def _write(path, pixels, stack, context, kind):
     fractional = pixels.dtype != np.uint8
     series = results.series_uid(kind, headers[0], context)
     instances = ",".join(str(header.SOPInstanceUID) for header in headers)
+    concepts = repr(sorted(context.segments.items()))  # with others it is another file
     dataset = seg.Segmentation(
         source_images=headers,
         pixel_array=pixels,
@@ -83,7 +84,7 @@ def _write(path, pixels, stack, context, kind):
         segment_descriptions=descriptions,
         series_instance_uid=series,
         series_number=results.series_number(kind),
-        sop_instance_uid=results.instance_uid(series, instances, pixels),
+        sop_instance_uid=results.instance_uid(series, instances, concepts, pixels),
         instance_number=1,
         content_label="PROBABILITY" if fractional else "SEGMENTATION",
         content_description=f"{results.NOT_CLINICAL}",

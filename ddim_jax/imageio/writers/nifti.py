@@ -57,7 +57,8 @@ def save(path, slices, stack, context):
       DataError: the slices of a DICOM source lie at uneven distances.
     """
     nibabel = library("nibabel")
-    about = f"{context.software} step {context.step}, {NOT_CLINICAL}"
+    weights = f"{len(context.members)} checkpoints" if context.members else f"step {context.step}"
+    about = f"{context.software} {weights}, {NOT_CLINICAL}"
     parts = [slices] if slices.ndim == 3 else list(np.moveaxis(slices, -1, 0))
     with errors_naming(stack.files[0]):
         if isinstance(stack, DicomStack):

@@ -123,6 +123,17 @@ def test_the_same_content_has_the_same_uids(stack, tmp_path):
     assert uids[0] == uids[1] and uids[0][0] == uids[2][0] and uids[0][1] != uids[2][1]
 
 
+@pytest.mark.parametrize("kind", ["dicom-seg", "dicom-probability"])
+def test_other_concepts_are_another_instance_of_the_same_series(kind, stack, tmp_path):
+    values, uids = np.ones((4, 8, 10)), []
+    for concept in ("Lung", "Lung", "AnatomicalStructure/Heart"):
+        about = context()._replace(segments={"foreground": concept})
+        WRITERS.get(kind)().write_stack(tmp_path / "s.dcm", values.astype(np.uint8), values, stack, about)
+        header = read_header(tmp_path / "s.dcm")
+        uids.append((header.SeriesInstanceUID, header.SOPInstanceUID))
+    assert uids[0] == uids[1] and uids[0][0] == uids[2][0] and uids[0][1] != uids[2][1]
+
+
 @pytest.mark.parametrize("missing", ["StudyInstanceUID", "SOPInstanceUID"])
 def test_a_source_that_cannot_be_referred_to_is_refused(missing, tmp_path):
     path = ct_slice(tmp_path / "a.dcm", np.zeros((4, 4)), **{missing: ""})

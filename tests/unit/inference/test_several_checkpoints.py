@@ -3,17 +3,21 @@
 import json
 
 import jax
+import nibabel
 import numpy as np
+import pydicom
 import pytest
+from dicom_files import ct_slice
 from PIL import Image
 from segmenters import ReadsRed, config, loaded_network, picture, tiny_params
 
+import ddim_jax
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.cli.sample import parse_arguments
 from ddim_jax.cli.sample import run as sample
 from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.evaluation.checkpoint import open_split
-from ddim_jax.inference import Ensemble, Segmenter, load_checkpoints
+from ddim_jax.inference import Ensemble, Segmenter, load_checkpoints, segment_files
 from ddim_jax.models import create_model, example_inputs
 from ddim_jax.runtime.errors import InputError
 
@@ -134,6 +138,25 @@ def test_sample_writes_the_masks_of_both_and_says_which_they_were(runs, tmp_path
     settings = json.loads((tmp_path / "out" / "settings.json").read_text())
     assert all(run in settings["checkpoint"] for run in runs)
     assert settings["weights"] == both.fingerprint()
+
+
+def test_dicom_results_name_each_checkpoint_and_its_step(tmp_path):
+    first = reads_red()._replace(checkpoint="/secret/a/checkpoints/100", step=100)
+    second = reads_red(0.25)._replace(checkpoint="/secret/b + c/checkpoints/200", step=200)
+    packed = reads_red(0.5)._replace(checkpoint="/secret/packed.ddim", step=300)
+    ct_slice(tmp_path / "x.dcm", np.full((16, 16), 900))
+    kinds = ("dicom-seg", "dicom-overlay", "nifti")
+    given = {"save": kinds, "segments": ("Lung",), "window": (0.0, 100.0)}
+    segment_files(Ensemble([first, second, packed]), tmp_path / "x.dcm", tmp_path / "out", **given)
+    names = "a step 100 + b + c step 200 + packed step 300"
+    for kind in kinds[:2]:
+        header = pydicom.dcmread(tmp_path / "out" / f"x_{kind}.dcm")
+        assert f" with the checkpoint {names} (SHA-256 " in header.DerivationDescription
+        assert "secret" not in str(header)
+    parts = pydicom.dcmread(tmp_path / "out/x_dicom-seg.dcm").SegmentSequence
+    assert f"checkpoint={names}," in parts[0].SegmentationAlgorithmIdentificationSequence[0].AlgorithmParameters
+    told = nibabel.load(tmp_path / "out/x_nifti.nii.gz").header["descrip"].item().decode()
+    assert told == f"ddim_jax {ddim_jax.__version__} 3 checkpoints, NOT FOR CLINICAL USE"
 
 
 def test_what_an_ensemble_has_no_place_for_is_refused(runs, tmp_path):
