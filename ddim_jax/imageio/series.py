@@ -283,7 +283,7 @@ def affine(stack: DicomStack) -> np.ndarray:
     """The map from (column, row, slice) to millimetres towards right, front and head, float64 [4, 4], as NIfTI has it.
 
     Raises:
-      DataError: a slice has no place, they lie at uneven distances, or differ in orientation or spacing.
+      DataError: a slice has no place, they share it or lie at uneven distances, or differ in orientation or spacing.
     """
     path, header, frame = stack.slices[0]
     with dicom.errors_naming(path):
@@ -306,8 +306,12 @@ def affine(stack: DicomStack) -> np.ndarray:
         steps = np.diff(np.array(places), axis=0)
         if len(steps):
             step = steps.mean(axis=0)
-            if np.abs(steps - step).max() > 0.01 * np.linalg.norm(step):
-                raise DataError(f"{path}: the slices lie at uneven distances or places; NIfTI has one affine for all.")
+            apart = abs(step @ np.cross(rows, columns))
+            if apart < _SAME_PLACE or np.abs(steps - step).max() > 0.01 * np.linalg.norm(step):
+                raise DataError(
+                    f"{path}: the slices lie at uneven distances, or all at one place; NIfTI has one affine for all. "
+                    "Save masks as PNG or DICOM-SEG."
+                )
         else:
             step = np.cross(rows, columns) * (slice_thickness(header, frame) or 1.0)
         found = np.eye(4)

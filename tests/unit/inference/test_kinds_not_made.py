@@ -45,6 +45,17 @@ def test_a_series_with_a_slice_missing_has_all_but_nifti(series, out):
     assert run(series, out, ("mask", "dicom-seg")).kept == 1 and records(out)["ct"]["status"] == "ok"
 
 
+def test_frames_at_one_place_have_all_but_nifti(tmp_path, out):
+    values = np.tile(np.full((SIZE, SIZE), 900), (3, 1))
+    path = ct_slice(tmp_path / "x.dcm", values, NumberOfFrames=3, Rows=SIZE)
+    summary = run(path, out, ("mask", "nifti"))
+    ((file, reason),) = summary.failed
+    assert file == str(path) and reason.startswith(
+        f"{path}: the slices lie at uneven distances, or all at one place; NIfTI has one affine for all. Save masks as"
+    )
+    assert records(out)["x"]["outputs"] == ["mask"] and len(list((out / "x_mask").iterdir())) == 3
+
+
 @pytest.mark.parametrize("slices", [1, 3])
 def test_a_source_that_nothing_can_refer_to_has_its_mask(tmp_path, out, slices):
     values = np.tile(np.full((SIZE, SIZE), 900), (slices, 1))
