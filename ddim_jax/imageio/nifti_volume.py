@@ -33,7 +33,7 @@ from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.values import quantity
 
-_MOST_BYTES = 2**29  # of a volume's values, which a compressed file has in memory
+_MOST_BYTES = 2**29  # of a volume's values, which are in memory
 _SAMPLED = 8  # slices whose values decide on black and white
 
 
@@ -257,15 +257,14 @@ class NiftiStack:
         path, header = self.files[0], self._header
         kind, offset = header.get_data_dtype(), int(header["vox_offset"])
         size = math.prod(self._stored_shape) * kind.itemsize
-        if not is_packed(path) and archive_of(path) is None:
-            return np.memmap(path, kind, "r", offset, self._stored_shape, order="F")
         with unpacked(path) as file:
             file.read(offset)
             values = bytearray(size)
             view, filled = memoryview(values), 0
             while filled < size and (read := file.readinto(view[filled:])):
                 filled += read
-            if filled < size or (file.read(2**20) and file.read(1)):
+            is_stream = is_packed(path) or archive_of(path) is not None
+            if filled < size or (is_stream and file.read(2**20) and file.read(1)):
                 raise DataError(f"{path}: is truncated or damaged, its values do not have {size} bytes.")
         return np.frombuffer(values, kind).reshape(self._stored_shape, order="F")
 
