@@ -172,13 +172,17 @@ class Stream:
         return pool.submit(self._results.finish, loaded, samples, batch.seconds)
 
     def _on_device(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        """The result of `work`; None where one image of its own size takes more memory than there is."""
+        """The result of `work`; None where one image of its own size takes more memory than there is.
+
+        Of tiles the device holds as many of every image, and the host the samples of all.
+        """
         try:
             return work(*arguments)
         except (MemoryError, RuntimeError) as error:
-            if self._options.size != "native" or not is_out_of_memory(error):  # the others take as much
-                raise
-            return None
+            of_its_own = self._options.size == "native" and is_out_of_memory(error)
+            if of_its_own or (self._options.size == "tiles" and isinstance(error, MemoryError)):
+                return None
+            raise  # the others take as much
 
 
 def _goes_with(gathered: list[tuple[int, Loaded]], batch: int, following: Future) -> bool:

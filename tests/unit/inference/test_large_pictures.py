@@ -52,3 +52,30 @@ def test_a_result_too_large_to_be_made_is_that_picture_alone(folder, out, monkey
     monkeypatch.setattr(results_module, "fuse", refuses)
     summary = segment_files(red_segmenter(), folder, out)
     assert (summary.done, [file for file, _ in summary.failed]) == (4, [str(folder / "d.png")])
+
+
+def test_tiles_too_many_for_the_host_are_that_picture_alone(folder, out, monkeypatch):
+    """The samples of the whole image are in the host's memory; the device holds as many tiles of every image."""
+    fetch, tried = Segmenter.fetch, []
+
+    def refuses(self, started):
+        height = started.shape[0]
+        if height in (13, 15):
+            tried.append(height)
+            if height == 15 or tried.count(height) == 1:
+                raise MemoryError
+        return fetch(self, started)
+
+    monkeypatch.setattr(Segmenter, "fetch", refuses)
+    summary = segment_files(red_segmenter(), folder, out, size="tiles")
+    ((file, reason),) = summary.failed
+    assert (summary.done, file, tried.count(13), tried.count(15)) == (4, str(folder / "d.png"), 2, 2)
+    assert reason.startswith(f"{file}: its 300 pixels take more memory than there is; ")
+    assert set(contents(out)) == {f"{name}_mask.png" for name in NAMES if name != "d"}
+
+    def refuses_all(*_):
+        raise RuntimeError("RESOURCE_EXHAUSTED: all")
+
+    monkeypatch.setattr(Segmenter, "fetch", refuses_all)
+    with pytest.raises(RuntimeError, match="RESOURCE_EXHAUSTED"):
+        segment_files(red_segmenter(), folder, out.with_name("device"), size="tiles")
