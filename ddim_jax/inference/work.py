@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 from absl import logging
 
+from ddim_jax.imageio.dicom import library
 from ddim_jax.imageio.writers import Context
 from ddim_jax.inference.flagging import check_share
 from ddim_jax.inference.hypotheses import why_no_opinions
@@ -19,7 +20,7 @@ from ddim_jax.inference.processes import Process
 from ddim_jax.inference.segmenter import Segmenter
 from ddim_jax.inference.writing import writing_context
 from ddim_jax.ops.surroundings import surroundings
-from ddim_jax.registry import WRITERS
+from ddim_jax.registry import READERS, WRITERS
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.remote import local_path
 from ddim_jax.sampling_options import SamplingOptions
@@ -90,6 +91,7 @@ def plan_work(
     check_locks(output_dir, process)
     plan = plan_jobs(inputs, output_dir)
     refuse_shared_folders(plan.jobs, kinds)
+    _check_libraries(plan.jobs)
     if plan.remark:
         logging.warning("%s", plan.remark)
     if process.count > 1 and plan.inside is not None:
@@ -153,6 +155,17 @@ def check_earlier_kinds(work: Work, jobs: Iterable[Job], index: Index) -> None:
                 f"an earlier run saved {kind} of {job.source} in {work.output_dir}, and it has to be made again with "
                 f"the other results: {error}"
             ) from error
+
+
+def _check_libraries(jobs: Sequence[Job]) -> None:
+    """Asks for the libraries of all formats now: the first file that needs one may come after hours of others.
+
+    Raises:
+      InputError: as `ddim_jax.imageio.dicom.library`.
+    """
+    for reader, package in (("nifti", "nibabel"), ("dicom", "pydicom")):
+        if any(job.files[0].lower().endswith(READERS.get(reader).suffixes) for job in jobs):
+            library(package)
 
 
 def _described(paths: Sequence[str]) -> str:

@@ -1,11 +1,14 @@
 """Inputs that are refused before results of two kinds mix, and before anything is written."""
 
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
 from result_files import contents
 from segmenters import picture, red_segmenter
 
+from ddim_jax.imageio.dicom import library
 from ddim_jax.inference import segment_files
 from ddim_jax.runtime.errors import CheckpointError, InputError
 
@@ -93,3 +96,14 @@ def test_bad_arguments_leave_no_trace(folder, out, options, message):
 def test_a_file_in_the_place_of_the_output_folder(folder):
     with pytest.raises(InputError, match=r"a.png is a file; expected a folder"):
         segment_files(red_segmenter(), folder, folder / "a.png")
+
+
+@pytest.mark.parametrize(("name", "package"), [("sub/z.nii.gz", "nibabel"), ("z.dcm", "pydicom")])
+def test_a_library_that_a_later_file_needs_is_asked_for_before_any_work(folder, out, monkeypatch, name, package):
+    (folder / name).touch()
+    files = [folder / "a.png", folder / name]  # given by themselves: of a folder, DICOM files are looked into
+    library.cache_clear()
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match=rf"{package} is not installed; pip install 'ddim_jax\[clinic\]'"):
+        segment_files(red_segmenter(), files, out)
+    assert not out.exists()
