@@ -1,8 +1,9 @@
 """`ddim-jax export`: its arguments, and the line that it prints."""
 
 import argparse
-from pathlib import Path
+from collections.abc import Iterable
 
+import numpy as np
 from absl import logging
 
 from ddim_jax.cli.arguments import (
@@ -99,10 +100,14 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _pictures(paths: list[str], network: LoadedNetwork, sampling: SamplingOptions, batch: int | None) -> list:
+def _pictures(
+    paths: list[str], network: LoadedNetwork, sampling: SamplingOptions, batch: int | None
+) -> Iterable[np.ndarray]:
+    """The images to check with; those of files are read one by one."""
     if paths:
         reading = ReadOptions(sampling.window, sampling.invert)
-        return [read_image(file, reading) for path in paths for file in list_images(Path(path))]
+        files = [file for path in paths for file in list_images(local_path(path, "input"))]
+        return (read_image(file, reading) for file in files)
     size = int(network.config["data"]["image_size"])
     count = _PHANTOMS
     if sampling.steps * sampling.samples > _MANY_EVALUATIONS:  # each takes minutes, by JAX and by the file

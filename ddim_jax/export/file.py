@@ -1,9 +1,10 @@
 """An exported file: written, checked against JAX on images, and only then given its name."""
 
+import itertools
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,7 +71,7 @@ def export_checkpoint(
     output: str | os.PathLike,
     *,
     batch: int | None = 1,
-    pictures: Sequence[np.ndarray],
+    pictures: Iterable[np.ndarray],
 ) -> Exported:
     """Writes a network with its sampling and fusion as one program, after it has been checked against JAX.
 
@@ -83,7 +84,7 @@ def export_checkpoint(
       kind: a key of `FORMATS`.
       output: the file, which is not there yet; its name ends in the suffix of the format.
       batch: images in a call; None for any number.
-      pictures: uint8 [H, W, 3] to check with, of any size, at least one.
+      pictures: uint8 [H, W, 3] to check with, of any size, at least one; as many as `batch` are held at a time.
 
     Raises:
       InputError: something cannot be exported, a library is missing, the file is there, or the check failed; nothing
@@ -91,8 +92,6 @@ def export_checkpoint(
     """
     wanted, output = FORMATS[kind], local_path(output, "output")
     check_output(output, kind)
-    if not pictures:
-        raise InputError("there is no image to check the program with; expected at least one")
     program = create_program(network, options)
     segmenter = Segmenter(**network._asdict())
     about = json.dumps(_about(segmenter, program, options, batch), sort_keys=True, allow_nan=False)
@@ -103,13 +102,12 @@ def export_checkpoint(
         work = f"{quantity(options.steps, 'step')} of {quantity(options.samples, 'sample')}"
         logging.info("converting the program: %s", work)
         wanted.write(program, batch, about, made)
-        images = quantity(len(pictures), "image")
-        logging.info("checking %d bytes on %s, by JAX and by the file", made.stat().st_size, images)
-        differences = _compare(wanted.run(made), segmenter, program, options, batch, pictures)
+        logging.info("checking %d bytes, by JAX and by the file", made.stat().st_size)
+        differences, count = _compare(wanted.run(made), segmenter, program, options, batch, pictures)
         wrong = {name: found for name, found in differences.items() if not found < (1 if name == "mask" else TOLERANCE)}
         if wrong:
             raise InputError(
-                f"{output} is not written: on {images} the {kind} program differs from JAX: "
+                f"{output} is not written: on {quantity(count, 'image')} the {kind} program differs from JAX: "
                 f"{in_words(wrong)}; expected less than {TOLERANCE:g}, and no pixel of a mask"
             )
         check_output(output, kind)  # another process may have made it meanwhile
@@ -120,7 +118,7 @@ def export_checkpoint(
             with open(part, "rb+") as file:
                 os.fsync(file.fileno())
             shutil.move(part, output.with_suffix(part.suffix))
-    return Exported(output, total, len(pictures), differences)
+    return Exported(output, total, count, differences)
 
 
 def check_output(output: Path, kind: str) -> None:
@@ -166,19 +164,19 @@ def _compare(
     program: Program,
     options: SamplingOptions,
     batch: int | None,
-    pictures: Sequence[np.ndarray],
-) -> dict[str, float]:
-    """The largest differences on the images, which are given `batch` at a time, the last call filled up with others.
+    pictures: Iterable[np.ndarray],
+) -> tuple[dict[str, float], int]:
+    """The largest differences on the images, and their number.
 
-    Of a program for any number of images one call has one of them, and one has two.
+    They are given `batch` at a time, the last call filled up with others; of a program for any number of
+    images one call has one of them, and one has two.
     """
     worst = dict.fromkeys(OUTPUTS, 0.0)
-    waiting = list(pictures)
-    while waiting:
-        count = batch or (1 if len(waiting) == len(pictures) else min(2, len(waiting)))
-        now, waiting = waiting[:count], waiting[count:]
+    pictures, done = iter(pictures), 0
+    while now := list(itertools.islice(pictures, batch or (2 if done else 1))):
+        done += len(now)
         given = [inputs_of(segmenter, program, options, picture) for picture in now]
-        filled = [*given, *[given[0]] * (count - len(given))]
+        filled = [*given, *[given[0]] * ((batch or 0) - len(given))]
         found = run({name: np.stack([one[name] for one in filled]) for name in program.inputs})
         for place, picture in enumerate(now):
             samples = segmenter.fetch(segmenter.start(segmenter.prepare(picture, options), options))
@@ -194,7 +192,9 @@ def _compare(
                     worst[name] += float(np.count_nonzero(got != wanted))
                 else:  # NaN is kept: it is no number below the tolerance
                     worst[name] = float(np.maximum(worst[name], np.abs(got - wanted).max()))
-    return worst
+    if not done:
+        raise InputError("there is no image to check the program with; expected at least one")
+    return worst, done
 
 
 def _about(segmenter: Segmenter, program: Program, options: SamplingOptions, batch: int | None) -> dict[str, Any]:

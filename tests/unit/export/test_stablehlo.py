@@ -8,6 +8,7 @@ import types
 
 import numpy as np
 import pytest
+from PIL import Image
 from segmenters import SIZE, MixesNoise, ReadsRed, config, loaded_network, picture, tiny_params
 
 from ddim_jax.cli import export as command
@@ -15,9 +16,10 @@ from ddim_jax.export import export_checkpoint, file
 from ddim_jax.export.file import in_float32, inputs_of
 from ddim_jax.export.formats import FORMATS, read_about
 from ddim_jax.export.program import create_program
+from ddim_jax.imageio.images import read_image
 from ddim_jax.inference import Segmenter
 from ddim_jax.models import create_model
-from ddim_jax.runtime.errors import InputError
+from ddim_jax.runtime.errors import DataError, InputError
 from ddim_jax.sampling_options import SamplingOptions
 
 PICTURES = [picture(0), picture(1, 30, 16), picture(2)]
@@ -187,6 +189,37 @@ def test_a_program_of_many_evaluations_is_checked_on_fewer_phantoms(steps, sampl
     loaded = network(ReadsRed(), {}, steps=steps, samples=samples)
     found = command._pictures([], loaded, SamplingOptions.create(loaded.config), batch)
     assert [picture.shape[:2] for picture in found] == [(SIZE, SIZE)] * count
+
+
+def test_images_of_files_are_found_before_the_work_and_read_one_by_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for number in range(3):
+        Image.fromarray(picture(number)).save(tmp_path / f"{number}.png")
+    loaded, reads = network(MixesNoise(), {}, steps=1, samples=2), []
+    monkeypatch.setattr(command, "read_image", lambda path, options: reads.append(path.name) or read_image(path))
+    options = SamplingOptions.create(loaded.config)
+    found = iter(command._pictures(["~"], loaded, options, 1))
+    assert reads == []
+    np.testing.assert_array_equal(next(found), picture(0))
+    assert reads == ["0.png"]
+    with pytest.raises(DataError, match="no such file or folder"):
+        command._pictures(["~/none"], loaded, options, 1)
+
+    def counted():
+        for number in range(5):
+            held.append(number)
+            yield picture(number)
+
+    held, most = [], []
+    prepare = Segmenter.prepare
+
+    def prepares(self, *given):
+        most.append(len(held))
+        return prepare(self, *given)
+
+    monkeypatch.setattr(Segmenter, "prepare", prepares)
+    done, _ = exported(tmp_path / "a.zip", loaded, batch=2, pictures=counted())
+    assert done.pictures == 5 and most == [2] * 4 + [4] * 4 + [5] * 2  # for the program, and for JAX
 
 
 def test_one_checkpoint_is_exported(capsys):
