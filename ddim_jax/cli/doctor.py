@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import ddim_jax
 from ddim_jax.runtime.cache_folder import cache_folder
@@ -196,9 +197,7 @@ def _caches() -> Iterator[Line]:
 def _checkpoints(run: str) -> tuple[list[Line], bool]:
     """The content of the checkpoints of a run, and if one of them is intact."""
     from ddim_jax.checkpoints import CheckpointStore, locate
-    from ddim_jax.checkpoints.manifest import describe_damage, manifest_digest
-    from ddim_jax.checkpoints.weights import open_weights, packed_file
-    from ddim_jax.inference.loading import weights_digest
+    from ddim_jax.checkpoints.weights import packed_file
 
     file, known = packed_file(run)
     if file is not None:
@@ -206,22 +205,44 @@ def _checkpoints(run: str) -> tuple[list[Line], bool]:
     folder, chosen = locate(run)
     store = CheckpointStore(folder)
     steps = store.steps() if chosen is None else [chosen]
-    lines, intact = [], []
+    lines, config = [], None
     for step in steps:
-        place = folder / str(step)
-        if damage := store.damage(step):
-            lines.append((f"step {step}", describe_damage(place, damage), "restore these files from a copy"))
+        try:
+            line, found = _step(store, step)
+        except (CheckpointError, OSError):
+            if chosen is not None or step in store.steps():
+                raise
             continue
-        intact.append(step)
-        size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
-        told = f"intact, {size / 2**20:.1f} MiB, SHA-256 of its manifest {manifest_digest(place)}"
-        told += f", of its averaged weights {weights_digest(open_weights(place).params)}"
-        lines.append((f"step {step}", told, ""))
-    if not intact:
+        if chosen is None and step not in store.steps():
+            continue  # a training has removed it meanwhile, which is no damage
+        lines.append(line)
+        config = config if found is None else found
+    if config is None and chosen is None and not set(steps) <= set(store.steps()):
+        return _checkpoints(run)  # there are later ones
+    if config is None:
         left = "no intact one is left" if steps else "no complete one"
         lines.append(("checkpoints", f"{folder}: {left}", "train with this --workdir, or give another run"))
         return lines, False
-    return lines + _sections(store.metadata(intact[-1]).get("config")), True
+    return lines + _sections(config), True
+
+
+def _step(store: Any, step: int) -> tuple[Line, dict | None]:
+    """The line of a step, and its config; None if it is damaged.
+
+    Raises:
+      CheckpointError, OSError: it was removed meanwhile.
+    """
+    from ddim_jax.checkpoints.manifest import describe_damage, manifest_digest
+    from ddim_jax.checkpoints.weights import open_weights
+    from ddim_jax.inference.loading import weights_digest
+
+    place = store.directory / str(step)
+    if damage := store.damage(step):
+        return (f"step {step}", describe_damage(place, damage), "restore these files from a copy"), None
+    size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+    told = f"intact, {size / 2**20:.1f} MiB, SHA-256 of its manifest {manifest_digest(place)}"
+    told += f", of its averaged weights {weights_digest(open_weights(place).params)}"
+    return (f"step {step}", told, ""), store.metadata(step).get("config") or {}
 
 
 def _packed(file: Path, known: str | None) -> tuple[list[Line], bool]:

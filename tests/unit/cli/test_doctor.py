@@ -3,6 +3,7 @@
 import hashlib
 import platform
 import re
+import shutil
 from pathlib import Path
 
 import jax
@@ -12,6 +13,7 @@ from PIL import Image
 
 import ddim_jax
 from ddim_jax.checkpoints import CheckpointStore
+from ddim_jax.checkpoints import manifest as manifest_module
 from ddim_jax.cli import doctor
 from ddim_jax.inference.loading import weights_digest
 from ddim_jax.ops.cpu_kernels import library
@@ -126,6 +128,33 @@ def test_a_checkpoint(said, tmp_path):
     manifests[0].write_text("{}")
     status, lines = said("--ckpt", str(tmp_path / "run"))
     assert status == 1 and lines[-2].endswith("run/checkpoints: no intact one is left")
+
+
+@pytest.mark.parametrize(("where", "name"), [(CheckpointStore, "damage"), (manifest_module, "manifest_digest")])
+def test_steps_that_a_training_removes_meanwhile_are_no_damage(said, tmp_path, monkeypatch, where, name):
+    """Step 5 goes while it is verified, or between that and the rest of its line; step 7 is saved after 5 was found."""
+    store, look = CheckpointStore(tmp_path / "run/checkpoints"), getattr(where, name)
+
+    def save(step):
+        store.save(step, state={"step": np.int32(step)}, ema_params={"w": np.ones(3)}, metadata={"config": {}})
+
+    def removes(*given):
+        if (store.directory / "5").exists():
+            if later:
+                save(7)
+            shutil.rmtree(store.directory / "5")
+        return look(*given)
+
+    monkeypatch.setattr(where, name, removes)
+    for later in (False, True):
+        save(5)
+        if not later:
+            save(6)
+        status, lines = said("--ckpt", str(tmp_path / "run"))
+        (line,) = lines
+        assert status == 0 and line.split()[:3] == ["step", "7" if later else "6", "intact,"]
+        shutil.rmtree(store.directory)
+        store = CheckpointStore(store.directory)
 
 
 def test_what_a_folder_is_looked_through_twice_for_is_said_once(said, tmp_path, caplog):
