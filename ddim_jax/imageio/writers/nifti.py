@@ -64,7 +64,12 @@ def save(path, slices, stack, context):
         if isinstance(stack, DicomStack):
             # [column, row, slice], as converters from DICOM have it.
             values = [part.transpose(2, 1, 0) for part in parts]
-            image = nibabel.Nifti1Image(_joined(values), affine(stack))
+            image = nibabel.Nifti1Image(_joined(values), found := affine(stack))
+            # Code 1: the scanner's coordinates. The qform, all that some programs read, has no shear (a tilted gantry).
+            image.set_sform(found, code=1)
+            image.set_qform(found, code=1)
+            if not np.allclose(image.get_qform(), found, atol=1e-4):
+                image.set_qform(None, code=0)
             image.header["descrip"] = about.encode()[:79]
             image.header.set_xyzt_units("mm")
         else:
