@@ -104,6 +104,6 @@ def test_a_library_that_a_later_file_needs_is_asked_for_before_any_work(folder, 
     files = [folder / "a.png", folder / name]  # given by themselves: of a folder, DICOM files are looked into
     library.cache_clear()
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(InputError, match=rf"{package} is not installed; pip install 'ddim_jax\[clinic\]'"):
+    with pytest.raises(InputError, match=rf"{package} is not installed; pip install '\.\[clinic\]'"):
         segment_files(red_segmenter(), files, out)
     assert not out.exists()
