@@ -18,7 +18,7 @@ from ddim_jax.config import saved_config
 from ddim_jax.inference.export_cache import TracedPrograms
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, param_shapes
-from ddim_jax.models.spec import check_memory
+from ddim_jax.models.levels import check_memory
 from ddim_jax.registry import MODELS, SAMPLERS
 from ddim_jax.runtime.errors import CheckpointError, ConfigError
 

@@ -28,28 +28,6 @@ def light_groups(in_channels: int, out_channels: int, limit: int | None = None) 
     return max(g for g in range(1, max(wish, 1) + 1) if common % g == 0)
 
 
-class HalvedLevels:
-    """The sizes that a network takes whose resolution halves from level to level.
-
-    A Flax module with fields `stem_stride` and `channel_multipliers` inherits from it as well.
-    """
-
-    @property
-    def size_multiple(self) -> int:
-        """Height and width have to be multiples of this many pixels."""
-        return self.stem_stride * 2 ** (len(self.channel_multipliers) - 1)
-
-    def check_size(self, pictures: jax.Array) -> None:
-        """Refuses images [B, H, W, C] of another size.
-
-        Raises:
-          ValueError: H or W is not a multiple of `size_multiple`.
-        """
-        height, width = pictures.shape[1:3]
-        if height % self.size_multiple or width % self.size_multiple:
-            raise ValueError(f"size {height} x {width}: both have to be multiples of {self.size_multiple}")
-
-
 class Conv(nn.Module):
     """Convolution with bias through `ops.grouped_conv`; parameters float32, arithmetic in `dtype`.
 

@@ -25,6 +25,7 @@ Where both leave no choice to a network whose parameters must not depend on the 
 - The skip connections carry the sum of the two encoders' features, at every block.
 """
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -32,17 +33,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ddim_jax.fields import Field
 from ddim_jax.models.layers import (
     Attention,
     Conv,
-    HalvedLevels,
     Norm,
     decode,
     residual_block,
     space_to_depth,
     time_features,
 )
-from ddim_jax.models.spec import SIZES, ModelSpec, check_levels
+from ddim_jax.models.levels import FIELDS, HalvedLevels, check_levels
+from ddim_jax.models.spec import ModelSpec
 from ddim_jax.ops import filter_spectrum
 from ddim_jax.registry import MODELS
 
@@ -187,6 +189,17 @@ SMALL = {
 }
 """For CPUs."""
 
+OWN = {
+    "fusion_levels": Field(tuple, help="levels where image and mask are fused, counted from 0", low=0, high=11),
+    "frequency_bins": Field(int, help="resolution of the FF-Parser", low=1, high=256),
+}
+
 MODELS.register("medsegdiff")(
-    ModelSpec(MedSegDiff, defaults=DEFAULTS, presets={"small": SMALL}, ranges=SIZES, check=check_levels)
+    ModelSpec(
+        MedSegDiff,
+        defaults=DEFAULTS,
+        presets={"small": SMALL},
+        ranges=FIELDS | OWN,
+        check=functools.partial(check_levels, lists=("attention_levels", "fusion_levels")),
+    )
 )

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from ddim_jax.diffusion import DirectProcess
-from ddim_jax.models.layers import Conv, HalvedLevels, Norm, depth_to_space, space_to_depth
-from ddim_jax.models.spec import SIZES, ModelSpec
+from ddim_jax.models.layers import Conv, Norm, depth_to_space, space_to_depth
+from ddim_jax.models.levels import FIELDS, HalvedLevels, check_levels
+from ddim_jax.models.spec import ModelSpec
 from ddim_jax.registry import MODELS
 
 
@@ -110,4 +111,6 @@ def max_pool(x: jax.Array) -> jax.Array:
 SMALL = {"base_channels": 16, "channel_multipliers": (1, 2, 3, 4, 6), "stem_stride": 2}
 """For CPUs, with the levels and widths of the small denoisers."""
 
-MODELS.register("unet")(ModelSpec(PlainUNet, process=DirectProcess, presets={"small": SMALL}, ranges=SIZES))
+MODELS.register("unet")(
+    ModelSpec(PlainUNet, process=DirectProcess, presets={"small": SMALL}, ranges=FIELDS, check=check_levels)
+)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,29 +16,7 @@ from ddim_jax.registry import MODELS
 from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.runtime.pinned import key as key_of
 
-MOST_PARAMETERS = 2**31
-"""A network of more, by a low estimate, is a mistake or an attack: its weights take 8 GiB."""
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-
-SIZES = {
-    "base_channels": Field(int, help="channels at the first level", low=8, high=4096, multiple=8),
-    "channel_multipliers": Field(
-        tuple, help="channels of each level, in units of base_channels", low=1, high=64, lengths=(1, 12)
-    ),
-    "blocks_per_level": Field(int, help="blocks at a level of the encoder", low=1, high=16),
-    "attention_levels": Field(tuple, help="levels with attention, counted from 0", low=0, high=11),
-    "attention": Field(str, help="over the pixels, or over these and the channels", choices=("position", "dual")),
-    "fusion_levels": Field(tuple, help="levels where image and mask are fused, counted from 0", low=0, high=11),
-    "frequency_bins": Field(int, help="resolution of the FF-Parser", low=1, high=256),
-    "norm_groups": Field(int, help="groups of the group normalisation", low=1, high=4096),
-    "stem_stride": Field(int, help="side of the patches that the stem folds into channels", low=1, high=64),
-    "light": Field(bool, help="3 x 3 convolutions of the head in groups, by the paper's rule; false: ordinary ones"),
-    "channel_shuffle": Field(bool, help="shuffle channels between the grouped convolutions"),
-    "remat": Field(bool, help="compute activations again in the backward pass: less memory, more time", resume="free"),
-    "dropout": Field(float, help="dropout rate in training", low=0, below=1),
-    "dtype": Field(str, help="type of the arithmetic; parameters stay float32", choices=DTYPES),
-}
-"""The fields of this package's networks. Those of others are derived from their class (`ModelSpec.fields`)."""
 
 DENOISER_DEFAULTS = {
     "diffusion": {
@@ -88,7 +65,8 @@ class ModelSpec:
         they differ from the paper's setting (`DENOISER_DEFAULTS`) or, in one pass, that of the U-Net
         (`DIRECT_DEFAULTS`). Then they are complete.
       presets: sizes other than the defaults of the class, by name.
-      ranges: what fields of the class may be, where their type does not say it.
+      ranges: what fields of the class may be, and what they are, by name; a field that is not here is derived from its
+        type. Those of networks with levels are in `ddim_jax.models.levels`.
       check: refuses networks whose fields do not fit together, with a `ConfigError`.
     """
 
@@ -147,7 +125,6 @@ class ModelSpec:
                 )
             values["mask_channels"] = mask_channels
         model = self.module(**self.fixed, **values)
-        _check_parameters(model)
         self.check(model)
         return model
 
@@ -157,59 +134,6 @@ class ModelSpec:
         if issubclass(self.process, DirectProcess):
             return (image,)
         return jnp.zeros((*image.shape[:3], mask_channels)), image, jnp.zeros((1,), jnp.int32)
-
-
-def _check_parameters(model: Any) -> None:
-    """Refuses a network with levels whose 3 x 3 convolutions alone would have more than `MOST_PARAMETERS` weights.
-
-    They are estimated: even to count them, the network would have to be traced, which takes minutes for thousands of
-    blocks.
-    """
-    if all(hasattr(model, name) for name in ("base_channels", "channel_multipliers", "blocks_per_level")):
-        widths = (multiplier * model.base_channels for multiplier in model.channel_multipliers)
-        weights = sum(2 * 9 * width**2 * (2 * model.blocks_per_level + 1) for width in widths)
-        if weights > MOST_PARAMETERS:
-            raise ConfigError(
-                f"model.base_channels {model.base_channels}, channel_multipliers {list(model.channel_multipliers)} and "
-                f"blocks_per_level {model.blocks_per_level} make a network of some {weights:,} weights; expected at "
-                f"most {MOST_PARAMETERS:,}"
-            )
-
-
-def check_memory(model: nn.Module, image_size: int) -> None:
-    """Refuses images of which one array within the network would not fit into the memory of this machine.
-
-    Raises:
-      ConfigError: names the size, the bytes and the memory.
-    """
-    stem = getattr(model, "stem_stride", 1)
-    numbers = {"the first level": (image_size // stem) ** 2 * getattr(model, "base_channels", 1)}
-    if hasattr(model, "attention_levels") and hasattr(model, "channel_multipliers"):  # and in the bottleneck
-        last = len(model.channel_multipliers) - 1
-        numbers |= {
-            f"the attention of level {level}": (image_size // (stem * 2**level)) ** 4
-            for level in (*model.attention_levels, last)
-        }
-    where, most = max(numbers.items(), key=lambda item: item[1])
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if 4 * most > memory:
-        raise ConfigError(
-            f"data.image_size is {image_size}, for which one array of {where} takes {4 * most / 2**30:,.0f} GiB; this "
-            f"machine has {memory / 2**30:,.0f} GiB. Lower it, or give the network more levels or a larger stem_stride"
-        )
-
-
-def check_levels(model: Any) -> None:
-    """Refuses levels that a U-Net does not have.
-
-    Raises:
-      ConfigError: names the field.
-    """
-    count = len(model.channel_multipliers)
-    for name in ("attention_levels", "fusion_levels"):
-        outside = [level for level in getattr(model, name, ()) if level >= count]
-        if outside:
-            raise ConfigError(f"model.{name} names {outside}; the levels are 0 to {count - 1}")
 
 
 def model_spec(name: str) -> ModelSpec:
@@ -222,13 +146,12 @@ def model_spec(name: str) -> ModelSpec:
 
 
 def create_model(name: str, *, preset: str | None = None, mask_channels: int = 1, **overrides: Any) -> nn.Module:
-    """Builds a model. A denoiser is called as `model.apply({"params": p}, noisy_mask, image, t)`, "unet" and
-    "stochastic_unet" with the image alone.
+    """Builds a model. A denoiser is called as `model.apply({"params": p}, noisy_mask, image, t)`, a network that gives
+    the mask in one pass, such as "unet", with the image alone.
 
     Args:
-      name: "lightweight_ddim" (22,882,945 parameters), "ddim" (113,672,065), "unet" (23,772,449), "medsegdiff"
-        (143,405,825), "trunk_ddim" (23,878,683), "stochastic_unet" (23,773,076), or one that was registered.
-      preset: None for the size of the paper, or "small".
+      name: in `ddim_jax.registry.MODELS`, such as "lightweight_ddim".
+      preset: None for the network's own size, or one of its presets, such as "small".
       mask_channels: of the mask, `ddim_jax.labels.Labels.channels`; 1 for one class.
       **overrides: fields of the model's class, over the preset; None keeps what the preset or the class says, whether
         the class has the field or not. `dtype` is "float32" or "bfloat16".
@@ -277,7 +200,7 @@ def _derived(field: dataclasses.Field) -> Field | None:
     `from __future__ import annotations`.
     """
     if field.name == "dtype":
-        return SIZES["dtype"]
+        return Field(str, help="type of the arithmetic; parameters stay float32", choices=DTYPES)
     plain = (bool, int, float, str)
     if kind := next((kind for kind in plain if field.type in (kind, kind.__name__)), None):
         return Field(kind)

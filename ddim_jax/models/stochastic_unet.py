@@ -5,8 +5,9 @@ import jax
 
 from ddim_jax.diffusion.stochastic import StochasticProcess
 from ddim_jax.fields import Field
+from ddim_jax.models.levels import FIELDS, check_levels
 from ddim_jax.models.plain_unet import SMALL, Levels, PlainUNet
-from ddim_jax.models.spec import SIZES, ModelSpec
+from ddim_jax.models.spec import ModelSpec
 from ddim_jax.registry import MODELS
 
 
@@ -37,6 +38,7 @@ MODELS.register("stochastic_unet")(
         # Samples differ by their draws; mirrored images would only blur what they disagree about.
         defaults={"sample": {"samples": 16, "flips": False}},
         presets={"small": SMALL},
-        ranges=SIZES | {"rank": Field(int, help="factors that all pixels have in common", low=1, high=64)},
+        ranges=FIELDS | {"rank": Field(int, help="factors that all pixels have in common", low=1, high=64)},
+        check=check_levels,
     )
 )

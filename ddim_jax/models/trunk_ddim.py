@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from ddim_jax.diffusion import Encoded
+from ddim_jax.fields import Field
 from ddim_jax.models.layers import Conv, Norm, depth_to_space, light_groups, space_to_depth, timestep_embedding
+from ddim_jax.models.levels import FIELDS, check_levels
 from ddim_jax.models.plain_unet import SMALL, Levels, PlainUNet
-from ddim_jax.models.spec import SIZES, ModelSpec
+from ddim_jax.models.spec import ModelSpec
 from ddim_jax.registry import MODELS
 from ddim_jax.runtime.errors import ConfigError
 
@@ -91,6 +93,7 @@ class TrunkDDIM(Levels):
 
 
 def _check(model: TrunkDDIM) -> None:
+    check_levels(model)
     if len(model.channel_multipliers) < 2:
         raise ConfigError(
             f"model.channel_multipliers is {list(model.channel_multipliers)}; expected two levels or more, since the "
@@ -98,4 +101,8 @@ def _check(model: TrunkDDIM) -> None:
         )
 
 
-MODELS.register("trunk_ddim")(ModelSpec(TrunkDDIM, presets={"small": SMALL}, ranges=SIZES, check=_check))
+OWN = {
+    "light": Field(bool, help="3 x 3 convolutions of the head in groups, by the paper's rule; false: ordinary ones"),
+}
+
+MODELS.register("trunk_ddim")(ModelSpec(TrunkDDIM, presets={"small": SMALL}, ranges=FIELDS | OWN, check=_check))

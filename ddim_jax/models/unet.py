@@ -1,21 +1,23 @@
 """The denoising U-Net of DDIM, standard and lightweight: one class, one graph."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ddim_jax.fields import Field
 from ddim_jax.models.layers import (
     Attention,
     Conv,
-    HalvedLevels,
     decode,
     residual_block,
     space_to_depth,
     time_features,
 )
-from ddim_jax.models.spec import SIZES, ModelSpec, check_levels
+from ddim_jax.models.levels import FIELDS, HalvedLevels, check_levels
+from ddim_jax.models.spec import ModelSpec
 from ddim_jax.registry import MODELS
 
 
@@ -108,7 +110,18 @@ SMALL = {
 }
 """For CPUs: the demo, the tests, images of 64 to 128 pixels."""
 
+OWN = {
+    "attention": Field(str, help="over the pixels, or over these and the channels", choices=("position", "dual")),
+    "channel_shuffle": Field(bool, help="shuffle channels between the grouped convolutions"),
+}
+
 for _name, _light in (("lightweight_ddim", True), ("ddim", False)):
     MODELS.register(_name)(
-        ModelSpec(DenoisingUNet, {"light": _light}, presets={"small": SMALL}, ranges=SIZES, check=check_levels)
+        ModelSpec(
+            DenoisingUNet,
+            {"light": _light},
+            presets={"small": SMALL},
+            ranges=FIELDS | OWN,
+            check=functools.partial(check_levels, lists=("attention_levels",)),
+        )
     )

@@ -34,8 +34,9 @@ from ddim_jax.data import (
 from ddim_jax.diffusion.direct import Apply
 from ddim_jax.labels import Labels
 from ddim_jax.models import PlainUNet, create_model, param_shapes
+from ddim_jax.models.levels import check_memory
 from ddim_jax.models.plain_unet import Levels
-from ddim_jax.models.spec import check_memory, model_spec
+from ddim_jax.models.spec import model_spec
 from ddim_jax.registry import MODELS
 from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.runtime.once import saying_once

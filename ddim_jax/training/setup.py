@@ -28,7 +28,9 @@ from ddim_jax.data import (
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, create_process
+from ddim_jax.models.levels import check_memory
 from ddim_jax.models.spec import check_memory
+from ddim_jax.ops.surroundings import surroundings
 from ddim_jax.runtime.atomic import check_place
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.processes import first_alone, of_all

@@ -1,16 +1,20 @@
 """The models by name: their exact sizes, without allocating them, and what is refused."""
 
+import dataclasses
 import functools
+from collections import Counter
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
 
+from ddim_jax.config import override_fields
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.diffusion.stochastic import StochasticProcess
+from ddim_jax.fields import Field
 from ddim_jax.models import ModelSpec, create_model, create_process, example_inputs, model_spec, param_shapes
-from ddim_jax.models.spec import check_memory
+from ddim_jax.models.levels import FIELDS, check_memory
 from ddim_jax.registry import MODELS
 from ddim_jax.runtime.errors import ConfigError
 
@@ -268,6 +272,20 @@ def test_a_network_of_another_package_declares_itself(registered):
     ):
         with pytest.raises(ConfigError, match=message):
             create_model("threshold", **{name: value})
+
+
+def test_a_network_says_what_its_fields_are(registered):
+    registered("bounded")(ModelSpec(Threshold, ranges={"width": Field(int, help="pixels around", low=1, high=8)}))
+    assert create_model("bounded", width=8).width == 8
+    with pytest.raises(ConfigError, match=r"model\.width is 9; expected a whole number from 1 to 8"):
+        create_model("bounded", width=9)
+    assert override_fields()["width"].help == "pixels around"
+
+
+def test_a_field_of_one_network_stands_in_its_file():
+    networks = {model_spec(name).module for name in MODELS}
+    shared = Counter(field.name for network in networks for field in dataclasses.fields(network))
+    assert [name for name in FIELDS if shared[name] < 2] == []
 
 
 def test_fields_are_derived_from_their_annotations_and_else_from_their_defaults(registered):
