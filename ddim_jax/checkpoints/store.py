@@ -15,16 +15,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 from absl import logging
 
-from ddim_jax.checkpoints.folders import (
-    check_path,
-    check_there,
-    may_stay,
-    remove,
-    step_folders,
-    take_away,
-    vanishing,
-    which_step,
-)
+from ddim_jax.checkpoints.folders import check_path, check_there, may_stay, remove, take_away, vanishing, which_step
 from ddim_jax.checkpoints.full_disk import check_room, disk_errors
 from ddim_jax.checkpoints.items import (
     METRIC,
@@ -35,16 +26,8 @@ from ddim_jax.checkpoints.items import (
     read_state,
     small_by_one,
 )
-from ddim_jax.checkpoints.manifest import (
-    MANIFEST,
-    describe_damage,
-    find_damage,
-    fingerprint,
-    is_complete,
-    manifest_digest,
-    recorded_digest,
-    write_manifest,
-)
+from ddim_jax.checkpoints.manifest import MANIFEST, manifest_digest, recorded_digest, write_manifest
+from ddim_jax.checkpoints.steps import Steps
 from ddim_jax.runtime.errors import CheckpointError, InputError
 from ddim_jax.runtime.processes import as_first, wait_for_all
 
@@ -88,11 +71,11 @@ class CheckpointStore:
         self.directory = Path(directory).absolute()  # Orbax refuses relative paths
         self._keep_latest = keep_latest
         self._keep_best = keep_best
-        self._intact: dict[int, Any] = {}  # fingerprints of the steps that were written or found intact here
+        self._steps = Steps(self.directory)
 
     def steps(self) -> list[int]:
         """Every complete step in increasing order; whether its files are still as written is checked on restoring."""
-        return [step for step in self._folders() if is_complete(self._folder(step))]
+        return self._steps.complete()
 
     def save(
         self,
@@ -137,7 +120,7 @@ class CheckpointStore:
                 raise ValueError(f"metric {name!r} of step {step} is {value}, not a finite number")
         # A folder on a network does not look the same to all hosts at the same moment, and they have to do the same.
         if jax.process_index() == 0:
-            self._check_still_there()
+            self._steps.check_still_there()
         intact = self._clear_the_way(step) if jax.process_index() == 0 else []
         if as_first(int(step in intact)):
             return False
@@ -154,7 +137,7 @@ class CheckpointStore:
             best_fn=(lambda values: values[METRIC]) if metrics else None,  # without it Orbax drops the metrics
         )
         check_room(self.directory, sum(getattr(leaf, "nbytes", 0) for leaf in jax.tree.leaves((state, ema_params))))
-        with disk_errors(self.directory), vanishing(self.directory, step, is_first=not self._known()):
+        with disk_errors(self.directory), vanishing(self.directory, step, is_first=not self._steps.known()):
             with ocp.CheckpointManager(self.directory, options=options) as manager:
                 manager.save(
                     step,
@@ -167,20 +150,20 @@ class CheckpointStore:
                     force=True,
                 )
             if jax.process_index() == 0:
-                check_written(self._folder(step), state=state, ema_params=ema_params)
-                write_manifest(self._folder(step))
-                self._intact[step] = fingerprint(self._folder(step))
-                for old in self._surplus():
-                    self._intact.pop(old, None)
-                    with may_stay(self._folder(old)):  # the new step is complete, whatever becomes of the old one
-                        remove(self._folder(old))
+                check_written(self._steps.folder(step), state=state, ema_params=ema_params)
+                write_manifest(self._steps.folder(step))
+                self._steps.remember(step)
+                for old in self._steps.surplus(self._keep_latest, self._keep_best):
+                    self._steps.forget(old)
+                    with may_stay(self._steps.folder(old)):  # the new step is complete, whatever becomes of the old one
+                        remove(self._steps.folder(old))
             wait_for_all(f"step {step} is complete")
         return True
 
     def best(self) -> tuple[int, float] | None:
         """The complete step with the highest "dice", and that; None where none was scored."""
-        scored = self._scored()
-        dice = read_scores(self._folder(scored[-1]))[0].get(METRIC) if scored else None
+        scored = self._steps.scored()
+        dice = read_scores(self._steps.folder(scored[-1]))[0].get(METRIC) if scored else None
         return None if dice is None else (scored[-1], dice)
 
     def newest_intact(self) -> int | None:
@@ -190,9 +173,11 @@ class CheckpointStore:
           CheckpointError: none is intact; every damaged file is named.
         """
         steps = self.steps()
-        for partial in sorted(set(self._folders()) - set(steps)):
-            logging.warning("%s: ignored, %s is missing: saving it was interrupted", self._folder(partial), MANIFEST)
-        return self._first_intact(steps[::-1]) if steps else None
+        for partial in sorted(set(self._steps.folders()) - set(steps)):
+            logging.warning(
+                "%s: ignored, %s is missing: saving it was interrupted", self._steps.folder(partial), MANIFEST
+            )
+        return self._steps.first_intact(steps[::-1]) if steps else None
 
     def metadata(self, step: int) -> dict:
         """The metadata of a step that `newest_intact` found.
@@ -200,7 +185,7 @@ class CheckpointStore:
         Raises:
           CheckpointError: there is no such step, or it cannot be read.
         """
-        return read_metadata(self._folder(self._existing(step)))
+        return read_metadata(self._steps.folder(self._steps.existing(step)))
 
     def restore(self, template_state: Any, step: int | None = None) -> Restored | None:
         """Reads the newest intact checkpoint, or exactly the given step.
@@ -226,8 +211,8 @@ class CheckpointStore:
             if found is None:
                 return None
         else:
-            found = self._first_intact([self._existing(step)], fall_back=False)
-        folder = self._folder(found)
+            found = self._steps.first_intact([self._steps.existing(step)], fall_back=False)
+        folder = self._steps.folder(found)
         return Restored(found, read_state(folder, template_state), read_params(folder), read_metadata(folder))
 
     def restore_params(
@@ -263,13 +248,13 @@ class CheckpointStore:
 
     def _read_params(self, which: Literal["best", "latest"] | int, require_sha256: str | None) -> Weights:
         if which in ("best", "latest"):
-            candidates = self._ranking() if which == "best" else self.steps()
+            candidates = self._steps.ranking() if which == "best" else self.steps()
             if not candidates:
-                raise CheckpointError(self._nothing_here())
-            found = self._first_intact(candidates[::-1], leave_out="state")
+                raise CheckpointError(self._steps.none_complete())
+            found = self._steps.first_intact(candidates[::-1], leave_out="state")
         else:
-            found = self._first_intact([self._existing(which)], fall_back=False, leave_out="state")
-        folder = self._folder(found)
+            found = self._steps.first_intact([self._steps.existing(which)], fall_back=False, leave_out="state")
+        folder = self._steps.folder(found)
         if require_sha256 is not None and (digest := manifest_digest(folder)) != require_sha256.lower():
             raise CheckpointError(
                 f"{folder}: the SHA-256 of its manifest is {digest}, not {require_sha256.lower()} as required. "
@@ -279,82 +264,7 @@ class CheckpointStore:
 
     def damage(self, step: int) -> list[str]:
         """The faults of the files of a step, a line each; an empty list if all is as written."""
-        return self._damage(step)
-
-    def _check_still_there(self) -> None:
-        """Refuses to go on in a folder in which none of the steps that were there is left.
-
-        Raises:
-          CheckpointError: the folder was moved, emptied, or its disk taken away.
-        """
-        known = self._known()
-        if known and not known & set(self._folders()):
-            raise CheckpointError(
-                f"{self.directory}: step {max(known)}, which was there, is gone; was the folder moved, or its disk "
-                "taken away? Bring it back and start the same command again"
-            )
-
-    def _known(self) -> set[int]:
-        """The steps that were found or saved here, and intact."""
-        return {step for step, intact in self._intact.items() if intact}
-
-    def _folder(self, step: int) -> Path:
-        return self.directory / str(step)
-
-    def _folders(self) -> list[int]:
-        return step_folders(self.directory)
-
-    def _existing(self, step: int) -> int:
-        if step not in self.steps():
-            there = ", ".join(map(str, self.steps())) or "none"
-            raise CheckpointError(f"{self._folder(step)}: no complete checkpoint of step {step}; there are: {there}")
-        return step
-
-    def _nothing_here(self) -> str:
-        partial = ", ".join(str(self._folder(step)) for step in self._folders())
-        return f"{self.directory}: no complete checkpoint" + (
-            f"; without {MANIFEST}, so interrupted while saving: {partial}" if partial else ""
-        )
-
-    def _first_intact(self, candidates: list[int], *, fall_back: bool = True, leave_out: str | None = None) -> int:
-        """The first candidate without damage (outside its folder `leave_out`); that of those before it is logged."""
-        reports = []
-        for step in candidates:
-            if not (damage := self._damage(step, leave_out)):
-                if reports:
-                    logging.warning("using the checkpoint of step %d instead", step)
-                return step
-            if not is_complete(self._folder(step)):  # removed since it was listed: no damage
-                continue
-            reports.append(describe_damage(self._folder(step), damage))
-            if fall_back:
-                logging.warning("%s", reports[-1])
-        if not reports:
-            gone = ", ".join(map(str, candidates))
-            raise CheckpointError(f"{self.directory}: step {gone} was removed while it was to be read")
-        raise CheckpointError(
-            "; ".join(reports) + ". No intact checkpoint is left: restore these files from a copy or train again."
-            if fall_back
-            else f"{reports[0]}. Choose another step or restore these files from a copy."
-        )
-
-    def _ranking(self) -> list[int]:
-        """Complete steps from worst to best; one whose score cannot be trusted stands last, so that it is looked at."""
-
-        def rank(step: int) -> tuple[float, int]:
-            metrics, problem = read_scores(self._folder(step))
-            return math.inf if problem else metrics.get(METRIC, -math.inf), step
-
-        return sorted(self.steps(), key=rank)
-
-    def _scored(self) -> list[int]:
-        """Those of `_ranking` that have a score."""
-        return [step for step in self._ranking() if read_scores(self._folder(step))[0]]
-
-    def _surplus(self) -> list[int]:
-        steps, scored = self.steps(), self._scored()
-        best = scored[-self._keep_best :] if self._keep_best else []
-        return sorted(set(steps) - set(steps[-self._keep_latest :]) - set(best))
+        return self._steps.damage(step)
 
     def _clear_the_way(self, new: int) -> list[int]:
         """Takes away what is damaged or incomplete and returns the intact steps in increasing order; for process 0.
@@ -362,23 +272,11 @@ class CheckpointStore:
         A broken step would otherwise hold the place of the best or the latest for ever. One that cannot be taken away
         is an error only in the place of step `new`.
         """
-        damage = {step: self._damage(step) for step in self._folders()}
+        damage = {step: self._steps.damage(step) for step in self._steps.folders()}
         if damage:
             check_there(self.directory)  # or all steps would be found damaged
         intact = [step for step in damage if not damage[step]]
         for step in (step for step in damage if damage[step]):
-            with may_stay(self._folder(step)) if step != new else contextlib.nullcontext():
-                take_away(self._folder(step), damage[step], only_remains=not intact)
+            with may_stay(self._steps.folder(step)) if step != new else contextlib.nullcontext():
+                take_away(self._steps.folder(step), damage[step], only_remains=not intact)
         return intact
-
-    def _damage(self, step: int, leave_out: str | None = None) -> list[str]:
-        """`find_damage`, but that a step found intact here is hashed again only if a file was touched since."""
-        now = fingerprint(self._folder(step))  # before it is hashed, so that what is written meanwhile shows later
-        if now is not None and now == self._intact.get(step):
-            return []
-        damage = find_damage(self._folder(step), leave_out)
-        if not damage and (problem := read_scores(self._folder(step))[1]):
-            damage = [problem]
-        if leave_out is None:
-            self._intact[step] = now if not damage else None
-        return damage

@@ -68,7 +68,7 @@ def test_damage_that_is_not_told_is_counted(run, monkeypatch):
     originals._content[older] = originals._content[newest]._replace(step=older)
     assert damage.is_named(originals, call, path) == (False, False)
     path.write_bytes(whole)
-    monkeypatch.setattr("ddim_jax.checkpoints.store.find_damage", lambda *_: [])
+    monkeypatch.setattr("ddim_jax.checkpoints.steps.find_damage", lambda *_: [])
     found = damage.damage("flips", run, 4, 2, print)
     # Some damage is told all the same, by whoever reads the file.
     assert found["silent"] + found["named"] == 4 and found["silent"] == len(found["offenders"]["silent"]) > 0

@@ -11,8 +11,10 @@ import tensorstore
 from checkpoint_state import fill, flip, template
 
 from ddim_jax.checkpoints import CheckpointStore, folders
+from ddim_jax.checkpoints import steps as steps_module
 from ddim_jax.checkpoints import store as store_module
 from ddim_jax.checkpoints.manifest import find_damage, manifest_digest, read_verified, recorded_digest, write_manifest
+from ddim_jax.checkpoints.steps import Steps
 from ddim_jax.runtime.errors import CheckpointError, InputError
 
 
@@ -109,21 +111,21 @@ def test_a_folder_that_is_moved_during_a_save_is_not_made_anew(moment, is_made_a
 @pytest.mark.attack("16.9")
 @pytest.mark.attack("16.36")
 @pytest.mark.parametrize("is_link", [True, False])
-@pytest.mark.parametrize("moment", ["_check_still_there", "_clear_the_way"])
-def test_a_folder_that_goes_away_as_a_save_begins(moment, is_link, store, tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize(("of", "moment"), [(Steps, "check_still_there"), (CheckpointStore, "_clear_the_way")])
+def test_a_folder_that_goes_away_as_a_save_begins(of, moment, is_link, store, tmp_path, monkeypatch, caplog):
     """It is neither made anew nor are its steps called damaged."""
     assert store.newest_intact() == 30
     if is_link:
         store.directory.rename(tmp_path / "disk")
         store.directory.symlink_to(tmp_path / "disk")
-    folder, original = store.directory.resolve(), getattr(CheckpointStore, moment)
+    folder, original = store.directory.resolve(), getattr(of, moment)
 
     def goes_away(self, *arguments):
         result = original(self, *arguments)
         folder.rename(tmp_path / "elsewhere")
         return result
 
-    monkeypatch.setattr(CheckpointStore, moment, goes_away)
+    monkeypatch.setattr(of, moment, goes_away)
     with pytest.raises(CheckpointError, match=r"checkpoints: .*, cannot be opened .* Is a disk away"):
         fill(store, {40: 0.1})
     assert not folder.exists() and "damaged" not in caplog.text
@@ -284,7 +286,7 @@ def test_a_step_removed_while_it_is_read_is_no_damage(which, store, monkeypatch,
 
 @pytest.mark.attack("16.23")
 def test_a_step_removed_while_it_is_verified_is_no_damage(store, monkeypatch, caplog):
-    find, begun = store_module.find_damage, []
+    find, begun = steps_module.find_damage, []
 
     def removed_meanwhile(folder, leave_out=None):
         if not begun:
@@ -293,7 +295,7 @@ def test_a_step_removed_while_it_is_verified_is_no_damage(store, monkeypatch, ca
                 folders.remove(store.directory / str(step))
         return find(folder, leave_out)
 
-    monkeypatch.setattr(store_module, "find_damage", removed_meanwhile)
+    monkeypatch.setattr(steps_module, "find_damage", removed_meanwhile)
     assert store.restore_params("latest").step == 10
     assert begun == ["30"] and "damaged" not in caplog.text
 

@@ -80,7 +80,7 @@ def test_restore_params_needs_no_template(store):
 
 def test_what_lies_there_is_for_process_0_to_say(store, monkeypatch):
     """Another process sees the folder a moment later than it is, and does not ask it."""
-    monkeypatch.setattr("ddim_jax.checkpoints.store.find_damage", lambda folder: pytest.fail("it looked"))
+    monkeypatch.setattr("ddim_jax.checkpoints.steps.find_damage", lambda folder: pytest.fail("it looked"))
     monkeypatch.setattr("jax.process_index", lambda: 1)
     told = iter([1, 0, 50])
     monkeypatch.setattr("ddim_jax.checkpoints.store.as_first", lambda value: next(told))

@@ -161,7 +161,7 @@ def test_what_is_loaded_was_hashed_once_since_it_was_last_touched(store, monkeyp
         hashed.append(folder.name)
         return find_damage(folder)
 
-    monkeypatch.setattr("ddim_jax.checkpoints.store.find_damage", counted)
+    monkeypatch.setattr("ddim_jax.checkpoints.steps.find_damage", counted)
     assert store.newest_intact() == 30
     assert_same_bits(store.restore(template(), 30).state, make_state(30))
     assert hashed == ["30"]
