@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from ddim_jax.data.sources import SPLITS, DataOptions
+from ddim_jax.data.options import DataOptions
+from ddim_jax.data.sources import SPLITS
 from ddim_jax.runtime.errors import ConfigError
 from ddim_jax.runtime.values import is_whole
 

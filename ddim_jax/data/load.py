@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ddim_jax.data.sources import SPLITS, DataOptions, Source
+from ddim_jax.data.options import DataOptions
+from ddim_jax.data.sources import SPLITS, Source
 from ddim_jax.data.split_files import find_table
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.labels import Labels
@@ -28,7 +29,7 @@ def load_dataset(name: str, split: str, **given: Any) -> Source:
       name: of a registered data set: phantom and ambiguous (generated), folder (images/ and masks/ below `root`), a
         published one as it is unpacked below `root` (rsua, isbi2016, polypdb), or one of another package.
       split: train, val or test; "all" of a folder of pairs alone, in which no split is then read or drawn.
-      **given: fields of `ddim_jax.data.sources.DataOptions`.
+      **given: fields of `ddim_jax.data.options.DataOptions`.
 
     Raises:
       ConfigError: the name, the split, the root, the counts, the folds or the annotators are not as they have to be.

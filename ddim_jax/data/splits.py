@@ -8,8 +8,9 @@ from typing import NamedTuple
 from absl import logging
 
 from ddim_jax.data.folds import draw_folds, hold_out, read_folds
+from ddim_jax.data.options import DataOptions
 from ddim_jax.data.seeded import digest, seeded_order, seeded_split
-from ddim_jax.data.sources import SPLITS, DataOptions
+from ddim_jax.data.sources import SPLITS
 from ddim_jax.data.split_files import check_groups, find_table, fitted, group_column, write_drawn
 from ddim_jax.data.tables import read_split, write_split
 from ddim_jax.runtime.errors import DataError

@@ -12,8 +12,8 @@ from ddim_jax.checkpoints.weights import TRAINED_IN
 from ddim_jax.data import GENERATED, Source, configured, has_split, ids_digest, load_dataset
 from ddim_jax.data.discovery import images_and_masks, listed
 from ddim_jax.data.facts import picture_digest
+from ddim_jax.data.options import NoFolder
 from ddim_jax.data.pixels import read_trained_on
-from ddim_jax.data.sources import NoFolder
 from ddim_jax.evaluation.calibrating import refuse_several
 from ddim_jax.evaluation.plan import choose_images
 from ddim_jax.evaluation.run import evaluate

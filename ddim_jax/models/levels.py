@@ -85,7 +85,7 @@ def check_memory(model: nn.Module, image_size: int) -> None:
     """
     stem = getattr(model, "stem_stride", 1)
     numbers = {"the first level": (image_size // stem) ** 2 * getattr(model, "base_channels", 1)}
-    if hasattr(model, "attention_levels"):  # and in the bottleneck
+    if hasattr(model, "attention_levels") and hasattr(model, "channel_multipliers"):  # and in the bottleneck
         last = len(model.channel_multipliers) - 1
         numbers |= {
             f"the attention of level {level}": (image_size // (stem * 2**level)) ** 4

@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 from absl import logging
 
+from ddim_jax.data.options import DataOptions
 from ddim_jax.data.seeded import seeded_split
-from ddim_jax.data.sources import SPLITS, DataOptions, Pair, PairSource
+from ddim_jax.data.sources import SPLITS, Pair, PairSource
 from ddim_jax.data.tables import write_split
 from ddim_jax.runtime.errors import DataError, InputError
 

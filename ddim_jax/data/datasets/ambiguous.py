@@ -9,7 +9,8 @@ sampler has learnt it can be counted.
 import numpy as np
 
 from ddim_jax.data.generated import Generated
-from ddim_jax.data.sources import SPLITS, DataOptions, Example, annotated
+from ddim_jax.data.options import DataOptions
+from ddim_jax.data.sources import SPLITS, Example, annotated
 from ddim_jax.labels import Labels
 from ddim_jax.registry import DATASETS
 from ddim_jax.runtime.errors import ConfigError

@@ -11,8 +11,8 @@ from absl import logging
 
 from ddim_jax.data.annotators import NUMBERED, check_annotators, of_annotators
 from ddim_jax.data.discovery import entries, match_pairs
+from ddim_jax.data.options import DataOptions
 from ddim_jax.data.sources import (
-    DataOptions,
     EmptySplit,
     Pair,
     PairSource,

@@ -9,7 +9,8 @@ what surrounds it, brightness and contrast change from image to image, and every
 import numpy as np
 
 from ddim_jax.data.generated import Generated
-from ddim_jax.data.sources import SPLITS, DataOptions, Example
+from ddim_jax.data.options import DataOptions
+from ddim_jax.data.sources import SPLITS, Example
 from ddim_jax.imageio.masks import mask_of_numbers
 from ddim_jax.labels import Labels
 from ddim_jax.registry import DATASETS

@@ -4,11 +4,11 @@ import jax
 import numpy as np
 from scipy import ndimage
 
-from ddim_jax.data import Augmentation, augmentation
+from ddim_jax.data import Augmentation, augmentation, image_ops
 
 augment = jax.jit(augmentation.augment, static_argnames="how")
-move = jax.jit(augmentation.move)
-recolour = jax.jit(augmentation.recolour)
+move = jax.jit(image_ops.move)
+recolour = jax.jit(image_ops.recolour)
 PAPER = Augmentation(rotation_degrees=15.0, flips=True)
 STRONG = Augmentation.from_config(augmentation.AUGMENTATIONS["strong"] | {"flips": True, "transforms": [], "crop": 0})
 IN_COLOUR = ("contrast", "brightness", "saturation", "tint", "gamma", "blur")

@@ -3,7 +3,7 @@
 import pytest
 from test_splits import count, draw
 
-from ddim_jax.data.sources import DataOptions
+from ddim_jax.data.options import DataOptions
 from ddim_jax.data.splits import divide
 from ddim_jax.data.tables import read_table
 from ddim_jax.runtime.errors import DataError

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from ddim_jax.data.options import DataOptions
 from ddim_jax.data.seeded import seeded_order, seeded_split
-from ddim_jax.data.sources import DataOptions
 from ddim_jax.data.splits import divide, few_in_words
 from ddim_jax.data.tables import read_split, write_split
 from ddim_jax.runtime.errors import DataError
