@@ -29,20 +29,20 @@ class Registry(Generic[T]):
 
     Args:
       kind: what an entry is, in the singular, for messages: "sampler".
-      folder: the package whose modules register this package's own entries; None: it has none.
+      folder: the package whose modules register this package's own entries.
       *calls: the ways to call an entry, of which each has one (`call_of`): names of arguments, those behind a "*" by
         name. None given: not looked at. Of one way alone, a thing that does not say how it is called, as some in C, is
         taken.
       check: returns what is wrong with an entry, "" for nothing; None: not looked at.
     """
 
-    def __init__(self, kind: str, folder: str | None, *calls: str, check: Callable[[object], str] | None = None):
+    def __init__(self, kind: str, folder: str, *calls: str, check: Callable[[object], str] | None = None):
         self.kind = kind
         self._folder = folder
         self._calls, self._check = calls, check
         self._entries: dict[str, T] = {}
         self._origins: dict[str, str] = {}
-        self._complete, self._finding = folder is None, False
+        self._complete, self._finding = False, False
         self._lock = threading.RLock()
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -219,7 +219,7 @@ SAMPLERS = Registry(
 )
 LOSSES = Registry("loss", "ddim_jax.diffusion.mask_losses", "logits, x0, labels")
 DATASETS = Registry("data set", "ddim_jax.data.datasets", "split, options")
-TRANSFORMS = Registry("transform", None, "key, image, mask")
+TRANSFORMS = Registry("transform", "ddim_jax.data.transforms", "key, image, mask")
 READERS = Registry("reader", "ddim_jax.imageio.readers", check=_no_reader)
 WRITERS = Registry("writer", "ddim_jax.imageio.writers", check=_no_writer)
 METRICS = Registry(

@@ -110,10 +110,14 @@ def _option(
     check: Callable[[str, Any], Any],
     *,
     program: bool = False,
+    of_sampler: bool = False,
     otherwise: str = "the checkpoint's",
 ) -> Any:
-    """A field; the program depends on it or not, and where it is not given, the command line says `otherwise`."""
-    metadata = {"help": text, "check": check, "program": program, "otherwise": otherwise}
+    """A field; the program depends on it or not, and where it is not given, the command line says `otherwise`.
+
+    One that is `of_sampler` is of the samplers alone that say so (`ddim_jax.diffusion.reverse.uses`).
+    """
+    metadata = {"help": text, "check": check, "program": program, "of_sampler": of_sampler, "otherwise": otherwise}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -155,6 +159,7 @@ class SamplingOptions:
         "noise in the steps of ddim, from 0 to 1",
         fraction("from 0 (no noise in the steps) to 1 (as DDPM)"),
         program=True,
+        of_sampler=True,
     )
     clip_x0: float | None = _option(None, "bound on the estimates of x_0", bound, program=True)
     flips: bool = _option(False, "let the samples see the image mirrored in turn", yes_or_no, program=True)
@@ -215,10 +220,11 @@ class SamplingOptions:
                 values[name] = field.metadata["check"](name, values[name])
         check_flips("flips", values["flips"], config["data"])
         whole(1, timesteps or 1)("steps", values["steps"])
-        has_eta = timesteps is not None and "eta" in getattr(SAMPLERS.get(sampler), "uses", ())
-        if values["eta"] != defaults["eta"] and not has_eta:
-            reason = f"the sampler {sampler} has none" if sampler else _ONE_PASS
-            raise InputError(f"eta is {values['eta']!r}; expected the checkpoint's, {defaults['eta']}: {reason}")
+        used = getattr(SAMPLERS.get(sampler), "uses", ()) if timesteps else ()
+        for name in [name for name, field in fields.items() if field.metadata["of_sampler"] and name not in used]:
+            if values[name] != defaults[name]:
+                reason = f"the sampler {sampler} has none" if sampler else _ONE_PASS
+                raise InputError(f"{name} is {values[name]!r}; expected the checkpoint's, {defaults[name]}: {reason}")
         if timesteps is None and values["clip_x0"] != defaults["clip_x0"]:
             expected = defaults["clip_x0"] or "off"
             raise InputError(f"clip_x0 is {values['clip_x0']!r}; expected the checkpoint's, {expected}: {_ONE_PASS}")

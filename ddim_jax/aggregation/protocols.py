@@ -8,6 +8,8 @@ numbers. `mean` clips each sample to [-1, 1], reads it as a probability, takes t
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ddim_jax.aggregation.fusion import mean_probability, mean_sample
@@ -27,12 +29,14 @@ class Protocol:
       rule: what `probability` does, in words, for the result files.
       probability: samples [S, h, w] (estimates of x_0, about [-1, 1], unclipped) -> float32 [h, w] in [0, 1]; raises
         ValueError without a sample, for another shape, or for a value that is not finite.
+      in_jax: the same for JAX arrays, in float32 and without the checks, for exported programs.
     """
 
     name: str
     threshold: float
     rule: str
     probability: Callable[[np.ndarray], np.ndarray]
+    in_jax: Callable[[jax.Array], jax.Array]
 
 
 def _min_max_probability(samples: np.ndarray) -> np.ndarray:
@@ -44,6 +48,17 @@ def _min_max_probability(samples: np.ndarray) -> np.ndarray:
     return ((mean.astype(np.float64) - low) / (high - low)).astype(np.float32)
 
 
+def _mean_in_jax(samples: jax.Array) -> jax.Array:
+    return jnp.mean((jnp.clip(samples, -1.0, 1.0) + 1.0) / 2.0, axis=0)
+
+
+def _min_max_in_jax(samples: jax.Array) -> jax.Array:
+    mean = jnp.mean(samples, axis=0)
+    low, high = jnp.min(mean), jnp.max(mean)
+    flat = high - low < FLAT
+    return jnp.where(flat, _mean_in_jax(samples), (mean - low) / jnp.where(flat, 1.0, high - low))
+
+
 PROTOCOLS = {
     "paper": Protocol(
         name="paper",
@@ -53,12 +68,14 @@ PROTOCOLS = {
             "below 1e-6) is not stretched but mapped as in the protocol 'mean'"
         ),
         probability=_min_max_probability,
+        in_jax=_min_max_in_jax,
     ),
     "mean": Protocol(
         name="mean",
         threshold=0.5,
         rule="each sample clipped to [-1, 1] and mapped to [0, 1], then the mean",
         probability=mean_probability,
+        in_jax=_mean_in_jax,
     ),
 }
 

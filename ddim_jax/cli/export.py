@@ -16,7 +16,6 @@ from ddim_jax.cli.begin import begin, find_device
 from ddim_jax.data.datasets.phantom import draw_phantom
 from ddim_jax.export import FORMATS, export_checkpoint
 from ddim_jax.export.file import check_output, in_float32, in_words
-from ddim_jax.export.program import check_exportable
 from ddim_jax.imageio.images import ReadOptions, read_image
 from ddim_jax.imageio.listing import list_images
 from ddim_jax.inference.loading import LoadedNetwork, load_network
@@ -79,7 +78,6 @@ def run(options: argparse.Namespace) -> int:
         find_device()
         network = load_network(options.ckpt, options.checkpoint_step, None, options.require_sha256)
         sampling = SamplingOptions.create(network.config, **{"size": "model"} | sampling_arguments(options))
-        check_exportable(sampling)
         as_trained = network
         network = in_float32(network)
         if network is not as_trained:

@@ -1,5 +1,10 @@
-"""The program that is exported: from a normalised image and noise to probability, uncertainty and mask."""
+"""The program that is exported: from a normalised image and noise to probability, uncertainty and mask.
 
+The samplers and ensembles are the registered ones: a sampler is given the noise of its steps in the place of a key, an
+ensemble JAX arrays in the place of NumPy's.
+"""
+
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -7,21 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ddim_jax.aggregation import PROTOCOLS
+from ddim_jax.aggregation import PROTOCOLS, Protocol, ensemble_threshold
 from ddim_jax.aggregation.protocols import FLAT
-from ddim_jax.diffusion import encode
+from ddim_jax.diffusion import DiffusionProcess, encode
 from ddim_jax.inference.loading import LoadedNetwork
 from ddim_jax.labels import Labels
 from ddim_jax.models import Network, create_process
 from ddim_jax.ops import portable_operations
 from ddim_jax.preprocessing import ORIENTATIONS, class_estimates, mirrored
+from ddim_jax.registry import ENSEMBLES
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.sampling_options import SamplingOptions
 
-ENSEMBLES = ("mean", "mean_of_each", "majority")
-"""The ensembles that are sums and comparisons; others, such as STAPLE, are loops in NumPy."""
-SAMPLERS = ("ddim", "ddpm", "dpm++", None)
-"""Those whose noise in the steps, if any, comes from `ddim_jax.diffusion.reverse.draw`."""
 OUTPUTS = ("probability", "uncertainty", "mask")
 
 
@@ -37,27 +39,6 @@ class Program(NamedTuple):
     inputs: dict[str, tuple[int, ...]]
 
 
-def check_exportable(options: SamplingOptions) -> None:
-    """Refuses what no exported program can do.
-
-    Raises:
-      InputError: names it.
-    """
-    for name, value, known in (
-        ("ensemble", options.ensemble, ENSEMBLES),
-        ("sampler", options.sampler, SAMPLERS),
-        ("size", options.size, ("model",)),
-    ):
-        if value not in known:
-            expected = ", ".join(str(one) for one in known if one)
-            why = {
-                "ensemble": "it is computed outside of the network's program",
-                "sampler": "nothing is known of its noise",
-                "size": "an exported program takes images of the size the network was trained at",
-            }[name]
-            raise InputError(f"{name} is {value!r}, which cannot be exported ({why}); expected {expected}")
-
-
 def create_program(network: LoadedNetwork, options: SamplingOptions) -> Program:
     """Makes the program of a network with checked options.
 
@@ -67,17 +48,23 @@ def create_program(network: LoadedNetwork, options: SamplingOptions) -> Program:
     uncertainty float32 [batch, h, w], the mask uint8 [batch, h, w]: as `ddim_jax.inference.Segmentation` has them.
 
     Raises:
-      InputError: as `check_exportable`.
+      InputError: the size is not that of the training, the sampler draws noise otherwise than with
+        `ddim_jax.diffusion.reverse.draw`, or the ensemble is no function of JAX arrays.
     """
-    check_exportable(options)
+    if options.size != "model":
+        raise InputError(
+            f"size is {options.size!r}, which cannot be exported (an exported program takes images of the size the "
+            "network was trained at); expected model"
+        )
     labels = Labels.from_config(network.config["data"])
     process = create_process(network.model, network.config["diffusion"], labels)
     size, samples = int(network.config["data"]["image_size"]), options.samples
     inputs: dict[str, tuple[int, ...]] = {"image": (size, size, 3)}
     if options.sampler is not None:
         inputs["noise"] = (samples, size, size, labels.channels)
-        if options.sampler == "ddpm" or (options.sampler == "ddim" and options.eta > 0.0):
+        if _draws_noise(process, options):
             inputs["step_noise"] = (samples, options.steps, size, size, labels.channels)
+    _check_ensemble(options, labels)
     orientation = np.arange(samples) % ORIENTATIONS if options.flips else np.zeros(samples, int)
     distinct, apply = np.unique(orientation), Network(network.model)
 
@@ -108,6 +95,48 @@ def create_program(network: LoadedNetwork, options: SamplingOptions) -> Program:
     return Program(function, inputs)
 
 
+def _draws_noise(process: DiffusionProcess, options: SamplingOptions) -> bool:
+    """Returns True if the steps of the sampler depend on the noise that they are given.
+
+    Raises:
+      InputError: the sampler takes it for a key.
+    """
+    noise = jnp.zeros((1, 1, 1, process.labels.channels))
+
+    def sample(step_noise: jax.Array) -> jax.Array:
+        def network(params: None, x: jax.Array, image: None, t: jax.Array) -> jax.Array:
+            return x
+
+        return process.sample(network, None, None, noise, options, key=step_noise)
+
+    try:
+        traced = jax.make_jaxpr(sample)(jnp.zeros((options.steps, *noise.shape)))
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"sampler is {options.sampler!r}, which cannot be exported: it does not draw its noise with "
+            f"ddim_jax.diffusion.reverse.draw ({_first_line(error)})"
+        ) from error
+    (given,) = traced.jaxpr.invars
+    return any(value is given for equation in traced.jaxpr.eqns for value in equation.invars)
+
+
+def _check_ensemble(options: SamplingOptions, labels: Labels) -> None:
+    shape = (1, options.samples, 2, 2, *([labels.count] if labels.several else []))
+    try:
+        jax.eval_shape(lambda samples: summarise(samples, options, labels), jax.ShapeDtypeStruct(shape, jnp.float32))
+    except (AttributeError, IndexError, TypeError) as error:
+        raise InputError(
+            f"ensemble is {options.ensemble!r}, which cannot be exported: it is no function of JAX arrays "
+            f"({_first_line(error)})"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
 def summarise(samples: jax.Array, options: SamplingOptions, labels: Labels) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Turns samples into probability, uncertainty and mask, as `ddim_jax.inference.segmentation.fuse` does in NumPy.
 
@@ -116,40 +145,32 @@ def summarise(samples: jax.Array, options: SamplingOptions, labels: Labels) -> t
       options: checked; of these, protocol, ensemble and threshold.
       labels: the classes.
     """
-    if options.ensemble == "mean":
-        probability = _probability(samples, options.protocol)
+    protocol = PROTOCOLS[options.protocol]
+    protocol, fuse = dataclasses.replace(protocol, probability=protocol.in_jax), ENSEMBLES.get(options.ensemble)
+    if hasattr(fuse, "of_masks"):
+        each = [_of_each(protocol.probability, samples[:, k : k + 1]) for k in range(samples.shape[1])]
+        probability = _of_each(fuse.of_masks, _votes(jnp.stack(each, axis=1), protocol, labels))
     else:
-        each = jnp.stack(
-            [_probability(samples[:, k : k + 1], options.protocol) for k in range(samples.shape[1])], axis=1
-        )
-        probability = jnp.mean(each, axis=1)
-    if options.ensemble == "majority":
-        threshold = PROTOCOLS[options.protocol].threshold
-        if labels.exclusive:
-            threshold = None if threshold == 0.5 else threshold
-            votes = _mask(each, threshold, labels)[..., None] == jnp.arange(1, labels.count + 1, dtype=jnp.int32)
-        else:
-            votes = each > threshold
-        probability = jnp.mean(votes.astype(jnp.float32), axis=1)
-    unit = _unit(samples)
+        probability = _of_each(lambda one: fuse(one, protocol), samples)
+    unit = (jnp.clip(samples, -1.0, 1.0) + 1.0) / 2.0
     spread = jnp.sqrt(jnp.mean(jnp.square(unit - jnp.mean(unit, axis=1, keepdims=True)), axis=1))
     spread = jnp.max(spread, axis=-1) if labels.several else spread
     return probability, spread, _mask(probability, options.threshold, labels).astype(jnp.uint8)
 
 
-def _unit(samples: jax.Array) -> jax.Array:
-    return (jnp.clip(samples, -1.0, 1.0) + 1.0) / 2.0
+def _of_each(function: Callable[[jax.Array], jax.Array], samples: jax.Array) -> jax.Array:
+    """Applies a function of [S, h, w] to each image of [batch, S, h, w], and each class of [batch, S, h, w, K]."""
+    if samples.ndim == 5:
+        function = jax.vmap(function, in_axes=-1, out_axes=-1)
+    return jax.vmap(function)(samples).astype(jnp.float32)
 
 
-def _probability(samples: jax.Array, protocol: str) -> jax.Array:
-    """The protocol's probability of samples [batch, S, h, w] or [batch, S, h, w, K], each class by itself."""
-    clipped = jnp.mean(_unit(samples), axis=1)
-    if protocol == "mean":
-        return clipped
-    mean = jnp.mean(samples, axis=1)
-    low, high = jnp.min(mean, axis=(1, 2), keepdims=True), jnp.max(mean, axis=(1, 2), keepdims=True)
-    flat = high - low < FLAT
-    return jnp.where(flat, clipped, (mean - low) / jnp.where(flat, 1.0, high - low))
+def _votes(each: jax.Array, protocol: Protocol, labels: Labels) -> jax.Array:
+    """The masks int32 of the samples' own probabilities, of exclusive classes as `ensemble_probability` has them."""
+    if not labels.exclusive:
+        return (each > protocol.threshold).astype(jnp.int32)
+    masks = _mask(each, ensemble_threshold(protocol, labels=labels), labels)
+    return (masks[..., None] == jnp.arange(1, labels.count + 1, dtype=jnp.int32)).astype(jnp.int32)
 
 
 def _mask(probability: jax.Array, threshold: float | None, labels: Labels) -> jax.Array:

@@ -52,6 +52,13 @@ def test_the_page_has_one_of_each(my_module):
         assert name in getattr(registry, kind), kind
 
 
+def test_the_table_has_the_folder_of_each_kind():
+    page = PAGE.read_text(encoding="utf-8")
+    for kind in KINDS:
+        folder = getattr(registry, kind)._folder.removeprefix("ddim_jax.").replace(".", "/")
+        assert re.search(rf"^\| \[.*\| one file.*\| `{folder}/` \|$", page, re.MULTILINE), folder
+
+
 def test_its_ensembles_by_hand(my_module):
     """Fuses the probabilities (.75, .4) and (.95, .1); the protocol's threshold is .5."""
     registry.import_plugins((my_module,))
@@ -60,6 +67,22 @@ def test_its_ensembles_by_hand(my_module):
     np.testing.assert_array_equal(ensemble_probability(samples, PROTOCOLS["mean"], "unanimous"), [[1, 0]])
     assert ensemble_threshold(PROTOCOLS["paper"], "highest") == 0.9
     assert ensemble_threshold(PROTOCOLS["paper"], "unanimous") == 0.5
+
+
+def test_what_it_says_can_be_exported(my_module):
+    from segmenters import SIZE, MixesNoise, config, loaded_network
+
+    from ddim_jax.export.program import create_program
+    from ddim_jax.runtime.errors import InputError
+    from ddim_jax.sampling_options import SamplingOptions
+
+    registry.import_plugins((my_module,))
+    network = loaded_network(MixesNoise(), {}, config(steps=3, samples=2))
+    given = {"size": "model", "sampler": "renoise"}
+    program = create_program(network, SamplingOptions.create(network.config, ensemble="unanimous", **given))
+    assert program.inputs["step_noise"] == (2, 3, SIZE, SIZE, 1)
+    with pytest.raises(InputError, match=r"ensemble is .highest., which cannot be exported"):
+        create_program(network, SamplingOptions.create(network.config, ensemble="highest", **given))
 
 
 def test_the_command_of_the_network_takes_another_config_than_a_plain_one(my_module, tmp_path):

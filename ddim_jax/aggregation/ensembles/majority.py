@@ -10,4 +10,4 @@ from ddim_jax.registry import register
 @of_masks
 def majority(masks: np.ndarray) -> np.ndarray:
     """The fraction of the masks that hold the pixel, cut at 0.5; the protocol makes a mask of each sample by itself."""
-    return masks.mean(axis=0, dtype=np.float64)
+    return masks.mean(axis=0, dtype=float)

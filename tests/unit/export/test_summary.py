@@ -3,10 +3,14 @@
 import jax
 import numpy as np
 import pytest
+from segmenters import SIZE, MixesNoise, config, loaded_network
 
-from ddim_jax.export.program import ENSEMBLES, check_exportable, summarise
+from ddim_jax.aggregation import of_masks
+from ddim_jax.diffusion.reverse import draw
+from ddim_jax.export.program import create_program, summarise
 from ddim_jax.inference.segmentation import fuse
 from ddim_jax.labels import Labels
+from ddim_jax.registry import ENSEMBLES, SAMPLERS, register
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.sampling_options import SamplingOptions
 
@@ -29,7 +33,7 @@ def samples(labels, seed=0):
 
 @pytest.mark.parametrize("labels", LABELS)
 @pytest.mark.parametrize("protocol", ["mean", "paper"])
-@pytest.mark.parametrize("ensemble", ENSEMBLES)
+@pytest.mark.parametrize("ensemble", ["mean", "mean_of_each", "majority"])
 def test_as_the_package_fuses(labels, protocol, ensemble):
     labels = LABELS[labels]
     config = {"data": labels.as_config(), "sample": {}, "diffusion": {"num_train_timesteps": 10}}
@@ -52,8 +56,50 @@ def test_a_flat_mean_is_not_stretched():
     assert not uncertainty.any() and not mask.any()
 
 
-@pytest.mark.parametrize("field", [{"ensemble": "staple"}, {"sampler": "euler"}, {"size": "tiles"}, {"size": "native"}])
+def program(**given):
+    network = loaded_network(MixesNoise(), {}, config(steps=3, samples=2))
+    return create_program(network, SamplingOptions.create(network.config, **{"size": "model"} | given))
+
+
+@pytest.mark.parametrize("field", [{"ensemble": "staple"}, {"size": "tiles"}, {"size": "native"}])
 def test_what_cannot_be_exported_is_refused_by_name(field):
     ((name, value),) = field.items()
     with pytest.raises(InputError, match=f"{name} is '{value}', which cannot be exported"):
-        check_exportable(SamplingOptions(**field))
+        program(**field)
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Registers for the time of a test."""
+    for registry in (ENSEMBLES, SAMPLERS):
+        monkeypatch.setattr(registry, "_entries", dict(registry.items()))
+    return register
+
+
+def test_an_ensemble_of_a_plugin_is_exported_if_it_takes_jax_arrays(registered):
+    registered.ensemble("all of them")(of_masks(lambda masks: masks.min(axis=0)))
+    options = SamplingOptions(protocol="mean", ensemble="all of them", threshold=0.5, samples=2)
+    given = np.array([[[[0.2, 0.4, -0.1]], [[0.9, -0.3, -0.6]]]], np.float32)
+    probability, _, mask = summarise(given, options, Labels())
+    np.testing.assert_array_equal(probability, [[[1, 0, 0]]])
+    np.testing.assert_array_equal(mask, [[[1, 0, 0]]])
+
+    registered.ensemble("middle")(of_masks(lambda masks: np.median(masks, axis=0)))
+    with pytest.raises(InputError, match="ensemble is 'middle', which cannot be exported: it is no function of JAX"):
+        program(ensemble="middle")
+
+
+def test_a_sampler_of_a_plugin_is_given_the_noise_that_it_draws(registered):
+    def sampler(noise_of_step):
+        def sample(denoise, noise, schedule, options, *, prediction="noise", key=None, return_trajectory=False):
+            return sum((noise_of_step(key, index, noise) for index in range(options.steps)), noise)
+
+        return sample
+
+    registered.sampler("draws")(sampler(lambda key, index, noise: draw(key, index, noise)))
+    registered.sampler("does not")(sampler(lambda key, index, noise: noise))
+    registered.sampler("by itself")(sampler(lambda key, index, noise: jax.random.normal(key, noise.shape)))
+    assert program(sampler="draws").inputs["step_noise"] == (2, 3, SIZE, SIZE, 1)
+    assert "step_noise" not in program(sampler="does not").inputs
+    with pytest.raises(InputError, match="sampler is 'by itself', which cannot be exported: it does not draw"):
+        program(sampler="by itself")
