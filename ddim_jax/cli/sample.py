@@ -20,10 +20,9 @@ from ddim_jax.inference.files import Summary, segment_files
 from ddim_jax.inference.flagging import FLAGGED, check_share
 from ddim_jax.inference.parts import INDEX
 from ddim_jax.inference.processes import Process
-from ddim_jax.inference.work import check_kinds
 from ddim_jax.registry import WRITERS
 from ddim_jax.runtime.compile_clock import CompileClock
-from ddim_jax.runtime.errors import InputError, report_input_errors
+from ddim_jax.runtime.errors import report_input_errors
 from ddim_jax.runtime.printable import Parser, printable
 from ddim_jax.runtime.values import quantity, words
 from ddim_jax.sampling_options import whole
@@ -57,6 +56,7 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
     add_batch_size_argument(parser)
     add(
         "--save",
+        # Checked with the checkpoint, whose config may name modules that register more.
         type=words,
         default=("mask",),
         metavar="KINDS",
@@ -77,12 +77,7 @@ def parse_arguments(about: str | None, arguments: list[str] | None = None) -> ar
         "from srun, mpirun or an indexed Kubernetes Job (the index alone), and without them it is one process",
     )
     add_segments(parser)
-    options = parser.parse_args(arguments)
-    try:
-        options.save = check_kinds(options.save)
-    except InputError as error:
-        parser.error(str(error))
-    return options
+    return parser.parse_args(arguments)
 
 
 def describe(summary: Summary, options: argparse.Namespace, process: Process, compiling: str = "") -> str:

@@ -73,18 +73,22 @@ def test_it_is_written_redone_and_removed_as_the_others_are(module, folder, out)
         segment_files(red_segmenter(), folder, out)
 
 
-def test_the_command_finds_it_in_a_module(module, folder, out, tmp_path, capsys):
-    metadata = {"config": config(), "package_version": "0"}
+@pytest.mark.parametrize("named_by", ["command", "config"])
+def test_the_command_finds_it_in_a_module(named_by, module, folder, out, tmp_path, capsys):
+    plugins = {"plugins": [module]} if named_by == "config" else {}
+    metadata = {"config": config() | plugins, "package_version": "0"}
     CheckpointStore(tmp_path / "run/checkpoints").save(
         5, state={"step": 5}, ema_params=tiny_params()[1], metadata=metadata
     )
     arguments = ["--ckpt", f"{tmp_path}/run", "--input", f"{folder}/a.png", "--output", str(out), "--save", "area,mask"]
-    with pytest.raises(SystemExit):
-        sample.parse_arguments(None, arguments)
-    assert (
-        "save is 'area'; expected some of dicom-overlay, dicom-probability, dicom-seg, hypotheses, mask, nifti"
-        in capsys.readouterr().err
-    )
-    assert sample.run(sample.parse_arguments(None, [*arguments, "--plugins", module])) == 0
+    if named_by == "command":
+        with pytest.raises(SystemExit):
+            sample.run(sample.parse_arguments(None, arguments))
+        assert (
+            "save is 'area'; expected some of dicom-overlay, dicom-probability, dicom-seg, hypotheses, mask, nifti"
+            in capsys.readouterr().err
+        )
+        arguments += ["--plugins", module]
+    assert sample.run(sample.parse_arguments(None, arguments)) == 0
     assert sorted(os.listdir(out)) == [".index.lock", "a_area.area.txt", "a_mask.png", "index.jsonl", "settings.json"]
     assert json.loads((out / "index.jsonl").read_text())["outputs"] == ["area", "mask"]
