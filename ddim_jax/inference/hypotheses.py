@@ -31,10 +31,19 @@ class Hypothesis(NamedTuple):
     samples: tuple[int, ...]
 
 
-def why_no_opinions(config: Mapping[str, Any], options: SamplingOptions) -> str:
-    """The reasons why the samples of a checkpoint are hardly more than one mask and noise; "" where none is known."""
+def why_no_opinions(config: Mapping[str, Any], training_data: Mapping[str, Any], options: SamplingOptions) -> str:
+    """The reasons why the samples of a checkpoint are hardly more than one mask and noise; "" where none is known.
+
+    Args:
+      config: of the checkpoint.
+      training_data: what it says of the images that it was trained on.
+      options: checked.
+    """
     data, reasons = config["data"], []
-    if not data.get("annotators") and data.get("name") != "ambiguous":
+    annotators = training_data.get("annotators")
+    if annotators is None and data["name"] == "folder":  # a checkpoint of before that was written down
+        annotators = len(data["annotators"])
+    if annotators == 0:
         reasons.append("it was trained on one mask of each image (data.annotators)")
     if config["diffusion"].get("loss") == "bce_dice":
         reasons.append("diffusion.loss=bce_dice favours the likeliest mask")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ddim_jax.imageio.images import note_parts
+from ddim_jax.imageio.writers import declared
 from ddim_jax.inference.agreement import PROCESSES, SETTINGS, agree_on_settings, agree_on_work, check_regular
 from ddim_jax.inference.file_state import FileState, recorded_state
 from ddim_jax.inference.jobs import Job
@@ -271,7 +272,7 @@ def has_doubt(record: Mapping[str, Any]) -> bool:
 
 def with_segments(kinds: Iterable[str]) -> list[str]:
     """The kinds whose files hold the coded concepts of the classes."""
-    return [kind for kind in kinds if getattr(WRITERS.get(kind), "has_segments", False)]
+    return [kind for kind in kinds if declared(WRITERS.get(kind), "has_segments")]
 
 
 def removed(path: str | os.PathLike) -> str:

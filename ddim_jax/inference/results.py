@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ddim_jax.imageio.images import Picture
-from ddim_jax.imageio.writers import Context
+from ddim_jax.imageio.writers import Context, declared
 from ddim_jax.inference.file_state import FileState
 from ddim_jax.inference.index import Index, with_segments
 from ddim_jax.inference.jobs import Job
@@ -167,7 +167,7 @@ class Results:
         return {"outputs": kinds, "output_bytes": sizes}
 
     def _fuse(self, samples: np.ndarray, image: np.ndarray, kinds: Iterable[str]) -> Segmentation:
-        hypotheses = any(getattr(WRITERS.get(kind), "needs_hypotheses", False) for kind in kinds)
+        hypotheses = any(declared(WRITERS.get(kind), "needs_hypotheses") for kind in kinds)
         how = self._context
         result = fuse(samples, image.shape[:2], how.options, how.labels, how.calibration, hypotheses)
         return result.judged(self._segmenter.unlikeness(image))

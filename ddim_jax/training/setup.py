@@ -20,6 +20,7 @@ from ddim_jax.data import (
     Augmentation,
     Source,
     Unlabelled,
+    annotators_of,
     configured,
     ids_digest,
     load_dataset,
@@ -29,8 +30,6 @@ from ddim_jax.diffusion import DiffusionProcess, DirectProcess
 from ddim_jax.labels import Labels
 from ddim_jax.models import create_model, create_process
 from ddim_jax.models.levels import check_memory
-from ddim_jax.models.spec import check_memory
-from ddim_jax.ops.surroundings import surroundings
 from ddim_jax.runtime.atomic import check_place
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.processes import first_alone, of_all
@@ -242,6 +241,7 @@ def prepare(run: Run) -> Prepared:
     )
     identity = run.data.identity() | {same_pixels.FIELD: same_pixels.digest_of(digests)}
     identity[TRAINED_IN] = os.getcwd()  # what a relative data.root is relative to
+    identity["annotators"] = annotators_of(run.data.train)
     metadata = {
         "config": run.config,
         "package_version": __version__,

@@ -7,13 +7,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
+from segmenters import picture, red_segmenter
 
 from ddim_jax.imageio.writers.hypotheses import Hypotheses
+from ddim_jax.inference import segment_files
 from ddim_jax.inference.hypotheses import Hypothesis, hypotheses_of, why_no_opinions
 from ddim_jax.inference.records import facts_of
 from ddim_jax.inference.segmentation import Segmentation, fuse
 from ddim_jax.inference.source import summed
 from ddim_jax.labels import Labels
+from ddim_jax.registry import WRITERS, register
 from ddim_jax.sampling_options import SamplingOptions
 
 OPTIONS = SamplingOptions(steps=1, samples=5, protocol="mean", threshold=0.5)
@@ -111,10 +114,32 @@ def test_the_file_has_a_page_for_each_with_its_weight(tmp_path, labels):
 
 
 def test_what_gives_one_mask_and_noise_is_told_why():
-    def why(steps=20, loss="mse", **data):
-        return why_no_opinions({"data": data, "diffusion": {"loss": loss}}, replace(OPTIONS, steps=steps))
+    def why(steps=20, loss="mse", name="folder", annotators=(), recorded=None):
+        config = {"data": {"name": name, "annotators": annotators}, "diffusion": {"loss": loss}}
+        return why_no_opinions(
+            config, {} if recorded is None else {"annotators": recorded}, replace(OPTIONS, steps=steps)
+        )
 
-    assert why(annotators=["a", "b"]) == "" == why(name="ambiguous")
+    assert why(annotators=["a", "b"]) == "" == why(name="of a plug-in", recorded=4)
+    assert why(name="of a plug-in", recorded=0).startswith("it was trained on one mask")
+    assert why(name="ambiguous") == ""  # it does not say, as those of before
     assert why().startswith("it was trained on one mask") and ";" not in why()
     assert why(annotators=["a", "b"], steps=1).startswith("one step gives a mean")
     assert why(annotators=["a", "b"], loss="bce_dice").startswith("diffusion.loss=bce_dice")
+
+
+def test_a_writer_that_needs_hypotheses_is_told_why_there_are_none(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(WRITERS, "_entries", dict(WRITERS.items()))
+
+    @register.writer("groups")
+    class Groups:
+        suffix = ".txt"
+        needs_hypotheses = True
+
+        def write(self, path, result, image, source, context):
+            path.write_text(str(len(result.hypotheses)))
+
+    Image.fromarray(picture(0)).save(tmp_path / "x.png")
+    segment_files(red_segmenter(), tmp_path / "x.png", tmp_path / "out", save=("groups",), steps=1)
+    assert "expect one mask and noise, not opinions: one step gives a mean of masks" in caplog.text
+    assert (tmp_path / "out/x_groups.txt").read_text() == "1"

@@ -74,6 +74,7 @@ def test_empty_windows_are_trained_on_and_are_no_pictures_of_the_data_set(tmp_pa
     assert "2 training and 1 validation images" in said
     assert "2 parts of training images without a structure beside them" in said and "; 2 were wanted" in said
     found = CheckpointStore(tmp_path / "run/checkpoints").metadata(2)["data"]
+    assert found["annotators"] == 0
     assert (found["train_examples"], found["train_ids_sha256"]) == (2, hashlib.sha256(b"a\nb").hexdigest())
     pixels = (tmp_path / "run/pixels.csv").read_text().splitlines()[1:]
     assert sorted(line.split(",")[0] for line in pixels) == ["a", "a//empty", "b", "b//empty", "c"]
