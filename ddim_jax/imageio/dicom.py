@@ -8,7 +8,6 @@ import contextlib
 import functools
 import importlib
 import logging
-import math
 import os
 import warnings
 import zlib
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ddim_jax.imageio.archives import open_binary
 from ddim_jax.imageio.dicom_bounds import DEFLATED, Bounded, Deflated, inflated_in_memory
-from ddim_jax.imageio.images import MAX_PIXELS
+from ddim_jax.imageio.images import AGAIN, MAX_PIXELS
+from ddim_jax.imageio.signatures import told_of
 from ddim_jax.runtime.errors import DataError, InputError, install_command
 from ddim_jax.runtime.values import quantity
 
@@ -74,14 +74,17 @@ def errors_naming(path: str | os.PathLike, kind: str = "DICOM", fault: str | Non
     except InputError:
         raise
     except MemoryError as error:
-        raise DataError(f"{path}: there is not enough memory to decode it, or it is damaged.") from error
+        raise DataError(
+            f"{path}: there is not enough memory to decode it. Free some, or, if it is a small image, {AGAIN}."
+        ) from error
     except BaseException as error:  # a damaged file makes the libraries raise anything, a panic of Rust among it
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
-        fault = fault or f"is truncated, damaged or no {kind} file"
-        raise DataError(f"{path}: {fault} ({_cause(error)}).") from None
+        if fault is not None:
+            raise DataError(f"{path}: {fault} ({_cause(error)}).") from None
+        raise DataError(f"{path}: is truncated, damaged or no {kind} file ({_cause(error)}); {AGAIN}.") from None
 
 
 def _cause(error: BaseException) -> str:
@@ -89,6 +92,10 @@ def _cause(error: BaseException) -> str:
     kind = type(error)
     if kind is zlib.error:
         return "its compressed data are damaged"
+    if isinstance(error, EOFError):
+        return "it ends early"
+    if isinstance(error, AttributeError) and library("pydicom.datadict").tag_for_keyword(str(error.name)) is not None:
+        return f"it has no {error.name}"
     return kind.__name__ if kind.__name__ != "error" else f"{kind.__module__}.error"
 
 
@@ -105,8 +112,8 @@ def read_header(path: str | os.PathLike) -> "Dataset":
             raise DataError(f"{path}: the file is empty (0 bytes).")
         if start[128:132] != MAGIC[1]:
             raise DataError(
-                f"{path}: is no DICOM file; expected the letters DICM at byte 128, which dcmconv "
-                "of dcmtk gives to old files."
+                f"{path}: is no DICOM file{told_of(start)}; expected the letters DICM at byte 128, which dcmconv of "
+                "dcmtk gives to old files."
             )
         file.seek(0)
         plain = file
@@ -117,7 +124,7 @@ def read_header(path: str | os.PathLike) -> "Dataset":
             header = pydicom.dcmread(Bounded(plain, path), stop_before_pixels=True, defer_size=LONG_VALUE)
             header.file_meta.TransferSyntaxUID = pydicom.uid.UID(DEFLATED.decode())
         if "TransferSyntaxUID" not in header.file_meta:
-            raise DataError(f"{path}: is damaged, it does not say how it is encoded (TransferSyntaxUID).")
+            raise DataError(f"{path}: does not say how it is encoded (TransferSyntaxUID); {AGAIN}.")
         if header.file_meta.TransferSyntaxUID.name == str(header.file_meta.TransferSyntaxUID):  # which has no name
             raise DataError(f"{path}: its encoding (TransferSyntaxUID) is not known; save it without compression.")
         start = plain.read(12)
@@ -127,7 +134,9 @@ def read_header(path: str | os.PathLike) -> "Dataset":
         if (colours := header.get("PhotometricInterpretation")) and isinstance(colours, str) and not colours.isupper():
             header.PhotometricInterpretation = colours.upper()
         if not start and no_picture(header) is None:
-            raise DataError(f"{path}: has no pixels (PixelData); it is truncated, or was saved without them.")
+            raise DataError(
+                f"{path}: has no pixels (PixelData); it is truncated, or was saved without them. {AGAIN.capitalize()}."
+            )
         _check_length(path, header, start)
         return header
 
@@ -142,18 +151,31 @@ def _check_length(path: str | os.PathLike, header: "Dataset", start: bytes) -> N
     if int.from_bytes(start[:2], order) != _PIXEL_GROUP or int.from_bytes(start[2:4], order) != _PIXEL_ELEMENT:
         return
     length = int.from_bytes(start[4:8] if is_implicit else start[8:12], order)
-    names = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
-    bits = math.prod(_number(path, header, name, default=0) for name in names)
-    count = max(1, _number(path, header, "NumberOfFrames", default=1))
-    if header.get("PhotometricInterpretation") == "YBR_FULL_422":  # two pixels share their colours
-        bits = bits * 2 // 3
-    expected = 2 * -(-bits * count // 16)  # an even number of bytes
-    if bits and length != _UNDEFINED and (8 * (length - expected) >= bits or 8 * length < bits * count):
+    of_each, of_all, expected = plain_bits(path, header)
+    more = 8 * (length - 2 * -(-of_all // 16))  # behind an even number of bytes
+    if of_each and length != _UNDEFINED and (more >= of_each or 8 * length < of_all):
         raise DataError(
-            f"{path}: has {length} bytes of pixels, "
-            f"{quantity(count, 'frame of its header has', 'frames of its header have')} {expected}; expected as many "
-            "frames as NumberOfFrames says, of Rows x Columns pixels."
+            f"{path}: PixelData has {length} bytes, {expected}; NumberOfFrames, Rows or Columns is wrong, or the file "
+            f"was cut: {AGAIN}."
         )
+
+
+def plain_bits(path: str | os.PathLike, header: "Dataset") -> tuple[int, int, str]:
+    """The bits of a frame and of all frames as the header says, without compression; and the latter in words.
+
+    Raises:
+      DataError: the header has something else than a number.
+    """
+    names = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
+    rows, columns, samples, bits = (_number(path, header, name, default=0) for name in names)
+    count = max(1, _number(path, header, "NumberOfFrames", default=1))
+    of_each = rows * columns * samples * bits
+    if header.get("PhotometricInterpretation") == "YBR_FULL_422":  # two pixels share their colours
+        of_each = of_each * 2 // 3
+    said = (
+        f"expected {-(-of_each * count // 8)} ({count} frames of {columns} x {rows} pixels of {samples} x {bits} bits)"
+    )
+    return of_each, of_each * count, said
 
 
 def _number(path: str | os.PathLike, header: "Dataset", name: str, default: int | None = None) -> int:
@@ -166,9 +188,9 @@ def _number(path: str | os.PathLike, header: "Dataset", name: str, default: int 
         value = header.get(name)
         found = default if value is None or value == "" else int(value)
     except (TypeError, ValueError, OverflowError):
-        raise DataError(f"{path}: its {name} is no whole number; it is damaged.") from None
+        raise DataError(f"{path}: its {name} is no whole number, expected one; {AGAIN}.") from None
     if found is None:
-        raise DataError(f"{path}: has no {name}, which DICOM images have to say; it is damaged.")
+        raise DataError(f"{path}: has no {name}, which DICOM images have to say; {AGAIN}.")
     return found
 
 

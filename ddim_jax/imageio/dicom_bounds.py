@@ -5,6 +5,7 @@ import os
 import zlib
 from typing import BinaryIO
 
+from ddim_jax.imageio.images import AGAIN
 from ddim_jax.runtime.errors import DataError
 
 _HEADER_BYTES = 2**24  # the headers of enhanced files of some thousand frames have a few MiB
@@ -34,9 +35,13 @@ class Bounded:
         data = self._file.read(min(size, self._left + 1))
         self._left -= len(data)
         if self._left < 0:
-            raise DataError(f"{self._path}: its header has more than {_HEADER_BYTES} bytes; it is damaged.")
+            raise DataError(
+                f"{self._path}: its header has more than {_HEADER_BYTES} bytes, expected a few MiB; {AGAIN}."
+            )
         if self._steps < 0:
-            raise DataError(f"{self._path}: its header has more than {_HEADER_STEPS // 2} attributes; it is damaged.")
+            raise DataError(
+                f"{self._path}: its header has more than {_HEADER_STEPS // 2} attributes, expected fewer; {AGAIN}."
+            )
         return data
 
     def close(self) -> None:
@@ -58,6 +63,6 @@ def inflated_in_memory(file: BinaryIO, path: str | os.PathLike) -> BinaryIO:
             f"{path}: has more than {_HEADER_BYTES} bytes when it is inflated; save it without compression."
         )
     if not inflate.eof:
-        raise DataError(f"{path}: is truncated, its deflated part has no end.")
+        raise DataError(f"{path}: is truncated, its deflated part has no end; {AGAIN}.")
     file.seek(0)
     return io.BytesIO(file.read(head).replace(DEFLATED, _PLAIN) + b"".join(parts))

@@ -7,8 +7,9 @@ import numpy as np
 
 from ddim_jax.imageio import jpeg
 from ddim_jax.imageio.archives import open_binary
-from ddim_jax.imageio.dicom import LONG_VALUE, errors_naming, frames, inflated, library, lowest_bit
+from ddim_jax.imageio.dicom import LONG_VALUE, errors_naming, frames, inflated, library, lowest_bit, plain_bits
 from ddim_jax.imageio.dicom_bounds import DEFLATED
+from ddim_jax.imageio.images import AGAIN
 from ddim_jax.runtime.errors import DataError
 
 if TYPE_CHECKING:
@@ -39,25 +40,46 @@ def read_frame(path: str | os.PathLike, header: "Dataset", index: int) -> np.nda
         if coded is not None and coded <= bits:  # the stored bits alone were coded, wherever they lay before
             unused = 0
         plain = inflated(file, path) if str(syntax) == DEFLATED.decode() else file
-        if header.original_encoding[0] != syntax.is_implicit_VR:  # which the library sees only where it reads all
-            plain = library("pydicom").dcmread(plain)
         colours = str(header.PhotometricInterpretation)  # in the file perhaps lower-case
         try:
+            # What is encoded as the file does not say, the library sees only where it reads all.
+            is_odd = header.original_encoding[0] != syntax.is_implicit_VR
+            source = library("pydicom").dcmread(plain) if is_odd else plain
             stored = pixels.pixel_array(
-                plain, index=index, correct_unused_bits=not unused, photometric_interpretation=colours
+                source, index=index, correct_unused_bits=not unused, photometric_interpretation=colours
             )
-        except (NotImplementedError, RuntimeError):
+        except Exception as error:
+            if not syntax.is_encapsulated and (cut := _cut(path, plain, header)) is not None:
+                raise DataError(f"{path}: {cut}; {AGAIN}.") from None
             # Of a damaged frame too; but then the libraries are there.
-            needed = _PLUGINS.get(str(syntax))
+            needed = _PLUGINS.get(str(syntax)) if isinstance(error, RuntimeError) else None
             if needed is not None and not _decodes(pixels, syntax, header):
                 raise DataError(f"{path}: {needed}; install it, or save the file without compression.") from None
             raise
         shape = (int(header.Rows), int(header.Columns))
         if stored.shape[:2] != shape or stored.ndim != (3 if int(header.get("SamplesPerPixel", 1)) == 3 else 2):
-            raise DataError(f"{path}: is damaged, its pixels are {list(stored.shape)}, its header says {list(shape)}.")
+            raise DataError(
+                f"{path}: frame {index + 1} decodes to {list(stored.shape)} values, Rows and Columns say "
+                f"{list(shape)}; expected the same. {AGAIN.capitalize()}."
+            )
         # The sign is the highest of the stored bits, whatever lies above and below them (PS3.5 8.1.1).
         above = int(header.BitsAllocated) - bits - unused
         return (stored << above) >> (above + unused) if unused else stored
+
+
+def _seek_pixels(file: BinaryIO, header: "Dataset") -> int:
+    """Goes to the first byte of the pixels of a file, and returns its place."""
+    file.seek(0)
+    library("pydicom").dcmread(file, stop_before_pixels=True, specific_tags=[], defer_size=LONG_VALUE)
+    return file.seek(8 if header.original_encoding[0] else 12, os.SEEK_CUR)  # tag, perhaps VR, and length of the pixels
+
+
+def _cut(path: str | os.PathLike, file: BinaryIO, header: "Dataset") -> str | None:
+    """Says how many bytes there are of a file that ends before its pixels do, which are not compressed; else None."""
+    begin = _seek_pixels(file, header)
+    there = file.seek(0, os.SEEK_END) - begin
+    _, bits, expected = plain_bits(path, header)
+    return f"is truncated, it ends after {there} bytes of PixelData, {expected}" if 8 * there < bits else None
 
 
 def _check_encoded(path: str | os.PathLike, file: BinaryIO, header: "Dataset", index: int) -> int | None:
@@ -67,34 +89,42 @@ def _check_encoded(path: str | os.PathLike, file: BinaryIO, header: "Dataset", i
       The bits of a value in the frame's own header; None for RLE, which has the bytes as they are.
     """
     rows, columns = int(header.Rows), int(header.Columns)
-    pydicom = library("pydicom")
-    pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[], defer_size=LONG_VALUE)
-    file.seek(8 if header.original_encoding[0] else 12, os.SEEK_CUR)  # tag, perhaps VR, and length of the pixels
+    _seek_pixels(file, header)
     if index == 0:
         _check_whole(path, file, frames(header))
     try:
         encoded = library("pydicom.encaps").get_frame(file, index, number_of_frames=frames(header))
     except ValueError:
         raise DataError(
-            f"{path}: its pixels have no frame {index + 1} of the {frames(header)} that NumberOfFrames says; it is "
-            "truncated or damaged."
+            f"{path}: its pixels have no frame {index + 1} of the {frames(header)} that NumberOfFrames says; {AGAIN}."
         ) from None
     file.seek(0)
     raw = rows * columns * int(header.get("SamplesPerPixel", 1)) * (int(header.BitsAllocated) + 7) // 8
-    if len(encoded) > 2 * raw + 2**16:
-        raise DataError(f"{path}: is damaged, frame {index + 1} has {len(encoded)} bytes, decoded ones have {raw}.")
+    if len(encoded) > (most := 2 * raw + 2**16):
+        raise DataError(
+            f"{path}: frame {index + 1} has {len(encoded)} bytes of coded pixels, which decoded have {raw}; expected "
+            f"at most {most}. {AGAIN.capitalize()}."
+        )
     if str(header.file_meta.TransferSyntaxUID) == _RLE:
         _check_runs(path, encoded, header)
         return None
     own = _encoded_frame(encoded)
     # Decoders take minutes over a JPEG-LS stream without its end. JPEG 2000 may lack it.
-    if own is None or (encoded[:2] == b"\xff\xd8" and b"\xff\xd9" not in encoded[-64:]):
-        raise DataError(f"{path}: is truncated or damaged, frame {index + 1} has no end.")
+    if own is None:
+        name = header.file_meta.TransferSyntaxUID.name
+        raise DataError(f"{path}: frame {index + 1} does not begin as {name}, which TransferSyntaxUID says; {AGAIN}.")
+    if encoded[:2] == b"\xff\xd8" and b"\xff\xd9" not in encoded[-64:]:
+        raise DataError(
+            f"{path}: is truncated, the {len(encoded)} bytes of frame {index + 1} have no end (FF D9); {AGAIN}."
+        )
     if encoded[:2] == b"\xff\xd8" and (wrong := jpeg.damage(encoded)):
-        raise DataError(f"{path}: frame {index + 1} is damaged, and pixels behind the damage would be wrong ({wrong}).")
+        raise DataError(
+            f"{path}: frame {index + 1} is damaged, and pixels behind the damage would be wrong ({wrong}); {AGAIN}."
+        )
     if (own.height, own.width) != (rows, columns):
         raise DataError(
-            f"{path}: is damaged, frame {index + 1} is {own.width} x {own.height}, its header says {columns} x {rows}."
+            f"{path}: frame {index + 1} is coded as {own.width} x {own.height} pixels, Columns and Rows say "
+            f"{columns} x {rows}; expected the same. {AGAIN.capitalize()}."
         )
     return own.bits
 
@@ -111,7 +141,8 @@ def _check_whole(path: str | os.PathLike, file: BinaryIO, pictures: int) -> None
         parts += 1
         if parts > _MOST_PARTS or parts * pictures > _MOST_STEPS:
             raise DataError(
-                f"{path}: is damaged, the pixels of its {pictures} frames are in more than {parts - 1} parts."
+                f"{path}: the pixels of its {pictures} frames are in more than {parts - 1} parts, expected a few for "
+                f"each frame; {AGAIN}."
             )
         file.seek(at)
         tag, length = file.read(4), int.from_bytes(file.read(4), "little")
@@ -119,7 +150,10 @@ def _check_whole(path: str | os.PathLike, file: BinaryIO, pictures: int) -> None
             break
         at += 8 + length
     if at > end:
-        raise DataError(f"{path}: is truncated, it ends within a frame.")
+        raise DataError(
+            f"{path}: is truncated, it ends after {length - (at - end)} of the {length} bytes of part {parts} of its "
+            f"pixels; {AGAIN}."
+        )
     file.seek(start)
 
 
@@ -130,7 +164,10 @@ def _check_runs(path: str | os.PathLike, encoded: bytes, header: "Dataset") -> N
     starts = [int(start) for start in np.frombuffer(encoded, "<u4", 16)]
     ends = [*starts[2 : parts + 1], len(encoded)]
     if starts[0] != parts or starts[1] != 64 or ends != sorted(ends):
-        raise DataError(f"{path}: is damaged, its runs do not begin where its header says.")
+        raise DataError(
+            f"{path}: the runs of an RLE frame do not begin at {parts} places, as SamplesPerPixel and BitsAllocated "
+            f"have it; {AGAIN}."
+        )
     for start, end in zip(starts[1 : parts + 1], ends, strict=True):
         at, length = start, 0
         while length < size and at + 1 < end:
@@ -142,7 +179,10 @@ def _check_runs(path: str | os.PathLike, encoded: bytes, header: "Dataset") -> N
             else:
                 at += 1
         if length != size or at > end or end - at > 1:
-            raise DataError(f"{path}: is damaged, its runs give another number of pixels than its header says.")
+            raise DataError(
+                f"{path}: the runs of an RLE frame give {length} values or end within one, expected Rows x Columns, "
+                f"{size}; {AGAIN}."
+            )
 
 
 def _encoded_frame(encoded: bytes) -> jpeg.Frame | None:

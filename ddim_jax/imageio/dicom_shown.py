@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ddim_jax.imageio.dicom import errors_naming, library, presentation_shape, white_is_low
+from ddim_jax.imageio.dicom import errors_naming, presentation_shape, white_is_low
 from ddim_jax.imageio.dicom_frames import read_frame
+from ddim_jax.imageio.dicom_tables import Table, palette_colours, read_table
 from ddim_jax.imageio.grey import linear, robust_limits
-from ddim_jax.imageio.images import ReadOptions
+from ddim_jax.imageio.images import AGAIN, ReadOptions
 from ddim_jax.runtime.errors import DataError
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def shown_frame(
         if stored.ndim == 3:
             return _eight_bits(stored, int(header.BitsStored) if stored.dtype.itemsize > 1 else 8)
         if colours == "PALETTE COLOR":
-            return _with_palette(path, stored, header)
+            least, _ = _stored_range(_frame_attributes(path, header, 0))
+            return _eight_bits(*palette_colours(path, header, stored, _is_big_endian(header), least))
         attributes = _frame_attributes(path, header, index)
         low, high = int(stored.min()), int(stored.max())
         if high - low < 2**16:  # one value of each instead of millions
@@ -156,7 +158,7 @@ def _value(path: str | os.PathLike, group: "Dataset", name: str) -> Any:
     except Exception:  # the library fails in its own ways, as by the value
         if name in ("WindowCenter", "WindowWidth"):
             return np.nan
-        raise DataError(f"{path}: its {name} cannot be read; it is damaged.") from None
+        raise DataError(f"{path}: its {name} has a form that DICOM does not allow there; {AGAIN}.") from None
     return None if value in (None, "", []) else value
 
 
@@ -164,59 +166,15 @@ def _is_big_endian(header: "Dataset") -> bool:
     return not header.file_meta.TransferSyntaxUID.is_little_endian
 
 
-def _looked_up(values: np.ndarray, descriptor: Any, data: Any, big_endian: bool, least: float) -> np.ndarray:
-    """Values through a table (PS3.3 C.11.1.1): what lies before or behind it gets its first or its last entry.
-
-    The libraries read such tables in the order of the machine's bytes, and count places in the type of the entries.
-
-    Args:
-      values: integers, or real numbers that are rounded.
-      descriptor: number of entries (0 for 65536), first value, bits of an entry.
-      data: the entries, as numbers or as words of 16 bits that have one or two entries each.
-      big_endian: the order of the bytes in these words.
-      least: the smallest that values of the file can be.
-    """
-    count, first = int(descriptor[0]) % 2**16 or 2**16, int(descriptor[1])
-    # The sign of the first value follows from that of the values, whatever type is written or assumed for it.
-    if first >= 2**15 and least < 0 and first - 2**16 + count > least:
-        first -= 2**16
-    elif first < 0 and first + count <= least:
-        first += 2**16
-    if isinstance(data, bytes):
-        wide = len(data) >= 2 * count
-        words = np.frombuffer(data[: len(data) // 2 * 2], ">u2" if big_endian else "<u2")
-        table = words if wide else words.astype("<u2").view(np.uint8)
-    else:
-        table = np.atleast_1d(np.asarray(data))
-    if len(table) < count:
-        raise ValueError(f"a table has {len(table)} entries, its descriptor says {count}")
-    places = np.clip(np.round(values).astype(np.int64) - first, 0, count - 1)
-    return table[:count].astype(np.int64)[places]
-
-
-def _with_palette(path: str | os.PathLike, stored: np.ndarray, header: "Dataset") -> np.ndarray:
-    """Colours of a palette, uint8 [H, W, 3]."""
-    names = [f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue")]
-    for name in names:
-        has_data = f"{name}Data" in header or f"Segmented{name}Data" in header
-        if f"{name}Descriptor" not in header or not has_data:
-            raise DataError(f"{path}: is PALETTE COLOR and lacks its {name}Descriptor or {name}Data; it is damaged.")
-    if f"{names[0]}Data" not in header:  # in segments
-        pixels = library("pydicom.pixels").apply_color_lut(stored, header)
-        return _eight_bits(pixels, 8 * pixels.dtype.itemsize)
-    is_big, least = _is_big_endian(header), _stored_range(_frame_attributes(path, header, 0))[0]
-    tables = ((header[f"{name}Descriptor"].value, header[f"{name}Data"].value) for name in names)
-    pixels = np.stack([_looked_up(stored, *table, is_big, least) for table in tables], axis=-1)
-    # Entries of 8 bits may be kept, and called, as ones of 16.
-    return _eight_bits(pixels, 16 if pixels.max() > 255 else 8)
+def _table(attributes: dict[str, Any], sequence: str) -> Table:
+    """The table in a sequence of one."""
+    return read_table(attributes["path"], attributes[sequence][0], attributes["big_endian"], sequence=sequence)
 
 
 def _modality(stored: np.ndarray, attributes: dict[str, Any]) -> np.ndarray:
     """Values in the file's units, such as Hounsfield units."""
     if "ModalityLUTSequence" in attributes:
-        table = attributes["ModalityLUTSequence"][0]
-        least, _ = _stored_range(attributes)
-        return _looked_up(stored, table.LUTDescriptor, table.LUTData, attributes["big_endian"], least)
+        return _table(attributes, "ModalityLUTSequence").look_up(stored, _stored_range(attributes)[0])
     slope, intercept = _only(attributes.get("RescaleSlope", 1)), _only(attributes.get("RescaleIntercept", 0))
     if not (1 / _LARGEST < abs(slope) < _LARGEST and abs(intercept) < _LARGEST):
         raise DataError(
@@ -240,11 +198,8 @@ def _grey(
         *_, function = window or _window(attributes) or (_EXACT,)
         return _windowed(values, *options.window, function)
     if window is None and "VOILUTSequence" in attributes:
-        table = attributes["VOILUTSequence"][0]
-        bits = int(table.LUTDescriptor[2])
-        ends = _modality(np.array(_stored_range(attributes)), attributes)
-        shown = _looked_up(values, table.LUTDescriptor, table.LUTData, attributes["big_endian"], ends.min())
-        return linear(shown, 0, 2**bits - 1)
+        table, ends = _table(attributes, "VOILUTSequence"), _modality(np.array(_stored_range(attributes)), attributes)
+        return linear(table.look_up(values, ends.min()), 0, 2**table.bits - 1)
     if (window := window or _window(attributes)) is not None:
         return _windowed(values, *window)
     if int(attributes["BitsStored"]) <= 8 and values is stored:

@@ -24,6 +24,9 @@ Reading one takes at most 12 bytes a pixel, which is a GiB: 5 of 8-bit grey, 8 o
 the exception with 16. `python -m tests.slow.picture_memory` measures it.
 """
 
+AGAIN = "copy it again, or save it anew"
+"""To do about a file that is damaged, in messages."""
+
 EVEN = "even (there is one value in all pixels)"
 """The note on an image in which there is nothing to see (`is_even`)."""
 
@@ -179,7 +182,7 @@ def check_fits(image_path: str | os.PathLike, picture: Picture, mask_path: str |
     if mask.shape != (height, width):
         raise DataError(
             f"{image_path} is {width} x {height} pixels, its mask {mask_path} is {mask.shape[1]} x {mask.shape[0]}; "
-            "expected the same size."
+            "expected the same size. Resize the mask by the nearest pixel, or give the one that was drawn on this one."
         )
 
 

@@ -13,6 +13,8 @@ import numpy as np
 
 from ddim_jax.imageio.archives import open_binary
 from ddim_jax.imageio.dicom import library
+from ddim_jax.imageio.images import AGAIN
+from ddim_jax.imageio.signatures import told_of
 from ddim_jax.runtime.errors import DataError
 
 _HEADER_BYTES = 2**20
@@ -36,21 +38,32 @@ def unpacked(path: Path) -> Iterator[BinaryIO]:
 def read_header(path: Path) -> Any:
     """The header of a NIfTI-1 or NIfTI-2 file, without extensions."""
     nibabel = library("nibabel")
-    with unpacked(path) as file:
+    with open_binary(path) as file:
         start = file.read(540)
-        if not start:
-            raise DataError(f"{path}: the file is empty (0 bytes).")
-        sizes = {struct.unpack(order, start[:4])[0] for order in ("<i", ">i")} if len(start) >= 348 else set()
-        if sizes & {348}:
-            header = nibabel.Nifti1Header.from_fileobj(io.BytesIO(start[:348]))
-        elif sizes & {540} and len(start) == 540:
-            header = nibabel.Nifti2Header.from_fileobj(io.BytesIO(start))
-        else:
-            raise DataError(f"{path}: is no NIfTI file.")
+        if start and start.startswith(b"\x1f\x8b") != is_packed(path):
+            how = "is named .gz and not compressed" if is_packed(path) else "is not named .gz and compressed"
+            raise DataError(f"{path}: {how}{told_of(start)}; rename it if it is NIfTI, else {AGAIN}.")
+        if is_packed(path):
+            file.seek(0)
+            start = gzip.GzipFile(fileobj=file).read(540)
+    if not start:
+        raise DataError(f"{path}: the file is empty (0 bytes).")
+    sizes = {struct.unpack(order, start[:4])[0] for order in ("<i", ">i")} if len(start) >= 348 else set()
+    if sizes & {348}:
+        header = nibabel.Nifti1Header.from_fileobj(io.BytesIO(start[:348]))
+    elif sizes & {540} and len(start) == 540:
+        header = nibabel.Nifti2Header.from_fileobj(io.BytesIO(start))
+    else:
+        raise DataError(
+            f"{path}: is no NIfTI file{told_of(start)}; expected a header of 348 bytes (NIfTI-1) or 540 (NIfTI-2)."
+        )
     if header["magic"].item()[:3] not in (b"n+1", b"n+2"):
         raise DataError(f"{path}: its values are in another file (.img), expected them in one .nii file.")
     if not 348 <= float(header["vox_offset"]) <= _HEADER_BYTES:
-        raise DataError(f"{path}: is damaged, its values would begin at byte {float(header['vox_offset']):g}.")
+        raise DataError(
+            f"{path}: its values would begin at byte {float(header['vox_offset']):g} (vox_offset), expected 352 or a "
+            f"little more; {AGAIN}."
+        )
     return header
 
 

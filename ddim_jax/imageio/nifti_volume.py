@@ -13,7 +13,7 @@ from ddim_jax.imageio.archives import archive_of, size_of
 from ddim_jax.imageio.dicom import errors_naming, library
 from ddim_jax.imageio.edges import edges_of
 from ddim_jax.imageio.grey import linear, robust_limits
-from ddim_jax.imageio.images import MAX_PIXELS, ReadOptions, log_notes
+from ddim_jax.imageio.images import AGAIN, MAX_PIXELS, ReadOptions, log_notes
 from ddim_jax.imageio.levels import SoftRange
 from ddim_jax.imageio.masks import mask_of_numbers, over_black
 from ddim_jax.imageio.nifti_header import (
@@ -65,7 +65,10 @@ class NiftiStack:
             self.grid = dims
             self.affine = np.asarray(self._header.get_best_affine(), np.float64)
             if not np.isfinite(self.affine).all() or abs(np.linalg.det(self.affine[:3, :3])) < 1e-12:
-                raise DataError(f"{path}: its affine is no map from voxels to millimetres.")
+                raise DataError(
+                    f"{path}: its affine (sform, or else qform) has NaN, infinite or zero steps, so that nothing says "
+                    "where its voxels lie; save it with another."
+                )
             self._order, self._flips = upright_axes(self.affine, dims)
             self.count, *shape = (dims[axis] for axis in self._order)
             self.shape = (shape[0], shape[1])
@@ -227,7 +230,10 @@ class NiftiStack:
         there = size_of(path)
         # A stream cannot be packed to less than a thousandth.
         if there * (1032 if is_packed(path) else 1) < offset + size:
-            raise DataError(f"{path}: is truncated or damaged: {there} bytes cannot hold the {size} of its values.")
+            raise DataError(
+                f"{path}: is truncated or damaged: its {there} bytes cannot hold the {size} of "
+                f"{' x '.join(map(str, dims))} values of {kind}; {AGAIN}."
+            )
 
     def _scaled(self, stored: np.ndarray) -> np.ndarray:
         slope, intercept = self._header.get_slope_inter()
@@ -265,7 +271,10 @@ class NiftiStack:
                 filled += read
             is_stream = is_packed(path) or archive_of(path) is not None
             if filled < size or (is_stream and file.read(2**20) and file.read(1)):
-                raise DataError(f"{path}: is truncated or damaged, its values do not have {size} bytes.")
+                found = filled if filled < size else f"more than {size + 2**20}"
+                raise DataError(
+                    f"{path}: is truncated or damaged, its values have {found} bytes, its header says {size}; {AGAIN}."
+                )
         return np.frombuffer(values, kind).reshape(self._stored_shape, order="F")
 
     def _common_limits(self) -> tuple[float, float]:

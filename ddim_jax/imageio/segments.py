@@ -9,12 +9,12 @@ import numpy as np
 from ddim_jax.imageio import dicom
 from ddim_jax.imageio.dicom_frames import read_frame
 from ddim_jax.imageio.dicom_geometry import orientation, pixel_spacing, position
+from ddim_jax.imageio.images import AGAIN
 from ddim_jax.imageio.masks import mask_of_numbers
 from ddim_jax.imageio.series import Slice
 from ddim_jax.imageio.stacks import MAX_VOXELS
 from ddim_jax.labels import BACKGROUND, IGNORED, Labels
 from ddim_jax.runtime.errors import DataError
-from ddim_jax.runtime.values import quantity
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -60,7 +60,8 @@ def read_segments(
         groups = header.PerFrameFunctionalGroupsSequence
         if len(groups) != count:
             raise DataError(
-                f"{path}: is damaged, {quantity(count, 'frame')} and {quantity(len(groups), 'description')}."
+                f"{path}: has {count} frames (NumberOfFrames) and {len(groups)} descriptions of them "
+                f"(PerFrameFunctionalGroupsSequence), expected as many; {AGAIN}."
             )
         places = _places(path, header, count, slices)
         size = (1 if slices is None else len(slices), rows, columns)
@@ -73,10 +74,11 @@ def read_segments(
             if kind == "LABELMAP":
                 found = np.zeros(stored.shape, np.uint16)
                 for number in np.unique(stored[stored > 0]):
-                    found[stored == number] = codes[int(number)]
+                    found[stored == number] = _code_of(path, codes, int(number), frame)
             else:
                 (item,) = _group(header, frame, "SegmentIdentificationSequence")
-                found = np.where(stored > 0, np.uint16(codes[int(item.ReferencedSegmentNumber)]), np.uint16(0))
+                code = _code_of(path, codes, int(item.ReferencedSegmentNumber), frame)
+                found = np.where(stored > 0, np.uint16(code), np.uint16(0))
             there = masks[place]
             if not labels.multilabel and ((there > 0) & (found > 0) & (there != found)).any():
                 raise DataError(f"{path}: segments overlap; set data.multilabel and name them in data.labels.")
@@ -120,6 +122,16 @@ def _codes(path: str | os.PathLike, numbers: dict[int, str], labels: Labels) -> 
             f"{', '.join(labels.names)}; the name background in data.labels takes the number of what does not count."
         )
     return found
+
+
+def _code_of(path: str | os.PathLike, codes: dict[int, int], number: int, frame: int) -> int:
+    if number not in codes:
+        held = ", ".join(map(str, sorted(codes)))
+        raise DataError(
+            f"{path}: frame {frame + 1} is of segment {number}, SegmentSequence has {held}; expected one of these. "
+            f"{AGAIN.capitalize()}."
+        )
+    return codes[number]
 
 
 def _places(path: str | os.PathLike, header: "Dataset", count: int, slices: Sequence[Slice] | None) -> list[int]:

@@ -1,4 +1,4 @@
-"""DICOM files that belong together as slices of one volume, in the order of their positions."""
+"""DICOM files that belong together as slices of one volume."""
 
 import copy
 from collections.abc import Sequence
@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ddim_jax.imageio import dicom, dicom_shown
-from ddim_jax.imageio.archives import open_binary, size_of
 from ddim_jax.imageio.dicom_geometry import (
-    drop_unreadable,
     edges,
     is_at_detector,
     length_remarks,
@@ -22,17 +20,15 @@ from ddim_jax.imageio.dicom_geometry import (
     same_spacing,
     slice_thickness,
 )
-from ddim_jax.imageio.dicom_grouping import differences
+from ddim_jax.imageio.dicom_order import SAME_PLACE, drop_damaged, in_order, without_copies
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.imageio.stacks import MAX_VOXELS
 from ddim_jax.runtime.errors import DataError
-from ddim_jax.runtime.values import quantity
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 _SAMPLED = 8  # slices whose values decide on black and white where no file says so
-_SAME_PLACE = 1e-3  # millimetres
 _MAX_SLICES = 2**17  # of one pixel, say: a header can speak of billions, and each is an object
 
 
@@ -59,10 +55,10 @@ class DicomStack:
 
     def __init__(self, files: Sequence[Path], options: ReadOptions):
         headers = [dicom.picture_header(file) for file in files]
-        self.remarks: list[str] = _unreadable(files, headers)
+        self.remarks: list[str] = drop_damaged(files, headers)
         if len(files) > 1:
-            files, headers = _without_copies(files, headers, self.remarks)
-            files, headers = _sorted(files, headers, self.remarks)
+            files, headers = without_copies(files, headers, self.remarks)
+            files, headers = in_order(files, headers, self.remarks)
         self.files = tuple(files)
         self.count = sum(dicom.frames(header) for header in headers)
         with dicom.errors_naming(files[0]):
@@ -153,7 +149,7 @@ class DicomStack:
             places = [position(part.header, part.frame) for part in self.slices]
             if any(place is None for place in places):
                 return False
-            return len(np.unique(np.round(np.array(places) / _SAME_PLACE), axis=0)) == self.count
+            return len(np.unique(np.round(np.array(places) / SAME_PLACE), axis=0)) == self.count
 
     @property
     def voxel_mm3(self) -> float | None:
@@ -193,92 +189,6 @@ class DicomStack:
         return self._limits
 
 
-def _unreadable(files: Sequence[Path], headers: list["Dataset"]) -> list[str]:
-    """Takes damaged places and lengths out of the headers; of these there is a remark."""
-    found: dict[str, list[Path]] = {}
-    for file, header in zip(files, headers, strict=True):
-        with dicom.errors_naming(file):
-            for name in drop_unreadable(header):
-                found.setdefault(name, []).append(file)
-    return [
-        f"{name} not used (no numbers in {len(where)} of {quantity(len(files), 'file')}, such as {where[0].name})"
-        for name, where in found.items()
-    ]
-
-
-def _without_copies(
-    files: Sequence[Path], headers: list["Dataset"], remarks: list[str]
-) -> tuple[list[Path], list["Dataset"]]:
-    """The files but for exact copies of others, byte for byte; of these there is a remark."""
-    first: dict[str, Path] = {}
-    kept, copies = [], []
-    for number, (file, header) in enumerate(zip(files, headers, strict=True)):
-        with dicom.errors_naming(file):
-            other = first.setdefault(str(header.get("SOPInstanceUID") or file), file)
-            if other is not file and _same_bytes(other, file):
-                copies.append((file, other))
-            else:
-                kept.append(number)
-    if copies:
-        some = f"such as {copies[0][0].name} of {copies[0][1].name}"
-        remarks.append(f"copies left out ({quantity(len(copies), 'file')}, {some})")
-    return [files[number] for number in kept], [headers[number] for number in kept]
-
-
-def _same_bytes(one: Path, other: Path) -> bool:
-    if size_of(one) != size_of(other):
-        return False
-    with open_binary(one) as left, open_binary(other) as right:
-        while (part := left.read(2**20)) == right.read(2**20):
-            if not part:
-                return True
-    return False
-
-
-def _sorted(files: Sequence[Path], headers: list["Dataset"], remarks: list[str]) -> tuple[list[Path], list["Dataset"]]:
-    """The files in the order of their positions along the normal of the slices; of missing ones there is a remark.
-
-    Raises:
-      DataError: two are at one place, or are not of one volume (`differences`); the files are named.
-    """
-    along = []
-    for file, header in zip(files, headers, strict=True):
-        with dicom.errors_naming(file):
-            directions, place = orientation(headers[0]), position(header)
-            if place is None or directions is None:
-                raise DataError(
-                    f"{file}: has no position (ImagePositionPatient), so its place in the series is unknown."
-                )
-            if unlike := differences(headers[0], header):
-                raise DataError(
-                    f"{file}: differs from {files[0]} in {', '.join(unlike)}; expected slices of one volume. Segment "
-                    "them separately."
-                )
-            along.append(float(np.cross(directions[:3], directions[3:]) @ place))
-    order = sorted(range(len(files)), key=lambda number: (along[number], str(files[number])))
-    files, headers = [files[number] for number in order], [headers[number] for number in order]
-    steps = np.diff([along[number] for number in order])
-    doubled = [number for number, step in enumerate(steps) if step < _SAME_PLACE]
-    if doubled:
-        first = doubled[0]
-        uids = {str(header.get("SOPInstanceUID") or number) for number, header in enumerate(headers[first : first + 2])}
-        what = "both say that they are the same (SOPInstanceUID) and differ: keep one of them."
-        if len(uids) > 1:
-            what = "a series of several times or contrasts is no stack: give each in a folder of its own."
-        raise DataError(
-            f"{files[first]} and {files[first + 1]}: two slices of one series at one position "
-            f"({quantity(len(doubled), 'such pair')}); {what}"
-        )
-    usual = float(np.median(steps))
-    gaps = [number for number, step in enumerate(steps) if step > 1.5 * usual]
-    if gaps:  # each slice is segmented by itself: those that are there can be
-        remarks.append(
-            f"slices missing (in {quantity(len(gaps), 'place')}, such as behind slice {gaps[0] + 1}: "
-            f"{steps[gaps[0]]:.4g} mm to the next, {usual:.4g} mm between the others)"
-        )
-    return files, headers
-
-
 def affine(stack: DicomStack) -> np.ndarray:
     """The map from (column, row, slice) to millimetres towards right, front and head, float64 [4, 4], as NIfTI has it.
 
@@ -307,7 +217,7 @@ def affine(stack: DicomStack) -> np.ndarray:
         if len(steps):
             step = steps.mean(axis=0)
             apart = abs(step @ np.cross(rows, columns))
-            if apart < _SAME_PLACE or np.abs(steps - step).max() > 0.01 * np.linalg.norm(step):
+            if apart < SAME_PLACE or np.abs(steps - step).max() > 0.01 * np.linalg.norm(step):
                 raise DataError(
                     f"{path}: the slices lie at uneven distances, or all at one place; NIfTI has one affine for all. "
                     "Save masks as PNG or DICOM-SEG."

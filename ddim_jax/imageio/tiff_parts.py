@@ -4,6 +4,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
+from ddim_jax.imageio.images import AGAIN
 from ddim_jax.runtime.errors import DataError
 
 PARTS = ((273, 279), (324, 325))
@@ -46,7 +47,7 @@ def check_parts(picture: Image.Image, name: str) -> None:
         if at < _HEADER_BYTES or size < needed:
             raise DataError(
                 f"{name}: is truncated or damaged, part {index + 1} of its pixels has {size} bytes at {at}, expected "
-                f"{needed} or more behind the header."
+                f"{needed} or more behind the header; {AGAIN}."
             )
 
 

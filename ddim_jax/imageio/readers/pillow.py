@@ -15,9 +15,10 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ddim_jax.imageio import jpeg, png
-from ddim_jax.imageio.images import MAX_PIXELS, Picture, ReadOptions
+from ddim_jax.imageio.images import AGAIN, MAX_PIXELS, Picture, ReadOptions
 from ddim_jax.imageio.masks import mask_of_picture
 from ddim_jax.imageio.readers._conversion import DeepPixels, as_stored, convert, raw_mode
+from ddim_jax.imageio.signatures import told_of
 from ddim_jax.imageio.tiff_parts import check_parts, fax_damage, places
 from ddim_jax.labels import Labels
 from ddim_jax.registry import READERS
@@ -115,16 +116,20 @@ def _errors_naming(path: str | os.PathLike) -> Iterator[None]:
     except DataError:
         raise
     except UnidentifiedImageError as error:
-        raise DataError(f"{path}: not an image this can read; expected PNG, JPEG, BMP or TIFF.") from error
+        with open(path, "rb") as file:
+            told = told_of(file.read(512))
+        raise DataError(f"{path}: not an image this can read{told}; expected PNG, JPEG, BMP or TIFF.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # a warning if asked to be an error
         raise DataError(f"{path}: too large to be decoded safely ({error}); cut or shrink it.") from error
     except MemoryError as error:
-        raise DataError(f"{path}: there is not enough memory to decode it, or it is damaged.") from error
+        raise DataError(
+            f"{path}: there is not enough memory to decode it. Free some, or, if it is a small image, {AGAIN}."
+        ) from error
     except Exception as error:  # a damaged file makes the decoders raise anything, down to KeyError
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
         what = str(error) or type(error).__name__
-        raise DataError(f"{path}: cannot be decoded, the file is truncated or damaged ({what}).") from error
+        raise DataError(f"{path}: cannot be decoded, the file is truncated or damaged ({what}); {AGAIN}.") from error
 
 
 @contextlib.contextmanager
@@ -173,9 +178,9 @@ def _opened(
             yield file, picture, notes
             return
         if not allow_damaged:
-            advice = "" if allow_damaged is None else " --allow-damaged (data.allow_damaged in training) reads it."
+            advice = "" if allow_damaged is None else ". --allow-damaged (data.allow_damaged in training) reads it"
             raise DataError(
-                f"{path}: the file is damaged, and pixels behind the damage would be wrong ({wrong}).{advice}"
+                f"{path}: the file is damaged, and pixels behind the damage would be wrong ({wrong}); {AGAIN}{advice}."
             )
         lossy = picture.format in _JPEG_FORMATS
     with _open(path, ended=lossy) as (file, picture):
@@ -211,7 +216,9 @@ def _check_tiff(picture: Image.Image, path: str | os.PathLike) -> None:
     extents = [tile.extents or (0, 0, width, height) for tile in picture.tile]
     covered = sum((right - left) * (bottom - top) for left, top, right, bottom in extents)
     if extents and covered < width * height:  # the rest would stay black
-        raise DataError(f"{path}: is truncated or damaged, its parts cover {covered} of {width} x {height} pixels.")
+        raise DataError(
+            f"{path}: is truncated or damaged, its parts cover {covered} of {width} x {height} pixels; {AGAIN}."
+        )
     across, down = (picture.tag_v2.get(tag, 0) for tag in _TILE_SIDES)
     tile = across * down
     if tile > MAX_PIXELS or tile > max(_SMALL_TILE, 4 * width * height):
@@ -237,7 +244,7 @@ def _check_rows(file: BinaryIO, picture: Image.Image, last: np.ndarray, path: st
     if picture.format != "PNG" or (last.any() and picture.mode[0] != "P" and not picture.info.get("interlace")):
         return
     if lacking := png.lacking(file):
-        raise DataError(f"{path}: is truncated or damaged, {lacking}; copy it again, or save it anew.")
+        raise DataError(f"{path}: is truncated or damaged, {lacking}; {AGAIN}.")
 
 
 def _damage(file: BinaryIO, picture: Image.Image) -> tuple[str | None, tuple[str, ...]]:

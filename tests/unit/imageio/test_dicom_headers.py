@@ -34,15 +34,17 @@ def test_a_header_that_claims_more_than_there_is_fills_no_memory(tmp_path):
         ({"NumberOfFrames": 10**6}, 10**6, 12000000),
     ):
         path = ct_slice(tmp_path / "a.dcm", HU, **claim)
-        told = "1 frame of its header has" if frames == 1 else f"{frames} frames of its header have"
-        with pytest.raises(DataError, match=f"has 12 bytes of pixels, {told} {size};"):
+        with pytest.raises(DataError, match=rf"PixelData has 12 bytes, expected {size} \({frames} frames of"):
             read_image(path)
         file = pydicom.dcmread(ct_slice(path, HU))
         file.compress(pydicom.uid.RLELossless, generate_instance_uid=False)  # whose length the element does not say
         for name, value in claim.items():
             setattr(file, name, value)
         file.save_as(path)
-        said = {60000: "60000 x 60000 pixels, expected at most", 6000: "another number of pixels"}
+        said = {
+            60000: "60000 x 60000 pixels, expected at most",
+            6000: r"the runs of an RLE frame give \d+ values .*, expected Rows x Columns, 36000000",
+        }
         with pytest.raises(DataError, match=said.get(claim.get("Rows"), "holds 1000000 frames, expected one")):
             read_image(path)
     with pytest.raises(DataError, match=r"a\.dcm: its pixels have no frame 2 of the 3 that NumberOfFrames says"):
@@ -61,7 +63,7 @@ def test_a_header_that_claims_more_than_there_is_fills_no_memory(tmp_path):
         ({"PixelRepresentation": None}, "has no PixelRepresentation,"),
         ({"PixelRepresentation": 7}, "has the PixelRepresentation 7; expected 0 or 1"),
         ({"PixelData": None}, r"has no pixels \(PixelData\); it is truncated, or was saved without them"),
-        ({"NumberOfFrames": 5}, "has 12 bytes of pixels, 5 frames of its header have 60"),
+        ({"NumberOfFrames": 5}, r"PixelData has 12 bytes, expected 60 \(5 frames of 3 x 2 pixels of 1 x 16 bits\)"),
     ],
 )
 def test_what_an_image_lacks_is_named(tmp_path, attributes, said):
@@ -95,6 +97,55 @@ def test_a_window_that_is_no_number_has_a_note(name, tmp_path):
     )
 
 
+@pytest.mark.parametrize("syntax", ["explicit", "implicit", "odd", "big", "deflated"])
+def test_a_file_that_is_cut_says_what_is_there(tmp_path, syntax):
+    """However it is encoded; odd: without types, in a file that says types."""
+    path, values = tmp_path / "x.dcm", np.arange(64).reshape(8, 8)
+    file = pydicom.dcmread(ct_slice(path, values))
+    uids = {"implicit": "1.2.840.10008.1.2", "big": "1.2.840.10008.1.2.2", "deflated": "1.2.840.10008.1.2.1.99"}
+    fresh = pydicom.Dataset()
+    fresh.update(file)
+    fresh.file_meta = file.file_meta
+    fresh.file_meta.TransferSyntaxUID = uids.get(syntax, "1.2.840.10008.1.2.1")
+    if syntax != "odd":
+        fresh.save_as(path, enforce_file_format=True)
+    else:
+        with open(path, "wb") as written:
+            written.write(bytes(128) + b"DICM")
+            pydicom.filewriter.write_file_meta_info(written, fresh.file_meta, enforce_standard=False)
+            body = pydicom.filebase.DicomFileLike(written)
+            body.is_little_endian, body.is_implicit_VR = True, True
+            pydicom.filewriter.write_dataset(body, fresh)
+    path.write_bytes(path.read_bytes()[:-5])
+    said = r"is truncated, it ends after 123 bytes of PixelData, expected 128 \(1 frames of 8 x 8 pixels of"
+    if syntax == "deflated":
+        said = "is truncated, its deflated part has no end"
+    with pytest.raises(DataError, match=rf"x\.dcm: {said}.*; copy it again, or save it anew"):
+        read_image(path)
+
+
+def test_a_frame_that_is_cut_says_what_is_there(tmp_path):
+    path = ct_slice(tmp_path / "x.dcm", np.arange(64).reshape(8, 8))
+    file = pydicom.dcmread(path)
+    file.compress(pydicom.uid.RLELossless, generate_instance_uid=False)
+    file.save_as(path)
+    whole = path.read_bytes()
+    at = whole.rindex(b"\xfe\xff\x00\xe0")  # the item of the frame
+    length = int.from_bytes(whole[at + 4 : at + 8], "little")
+    path.write_bytes(whole[: at + 8 + length - 3])
+    said = rf"is truncated, it ends after {length - 3} of the {length} bytes of part 2 of its pixels; copy it again"
+    with pytest.raises(DataError, match=rf"x\.dcm: {said}"):
+        read_image(path)
+
+
+def test_other_formats_are_known_by_their_first_bytes(tmp_path):
+    path = tmp_path / "x.dcm"
+    for content, kind in ((b"\x89PNG\r\n\x1a\n", "PNG"), (b"\xff\xd8\xff\xe0", "JPEG"), (b"PK\x03\x04", "zip")):
+        path.write_bytes(content + bytes(500))
+        with pytest.raises(DataError, match=rf"x\.dcm: is no DICOM file \(it is a {kind} file\); expected the letters"):
+            read_image(path)
+
+
 def test_a_kind_in_small_letters_is_that_kind(tmp_path):
     for kind in ("MONOCHROME1", "MONOCHROME2"):
         expected = read_image(ct_slice(tmp_path / "a.dcm", HU, PhotometricInterpretation=kind))
@@ -105,7 +156,9 @@ def test_a_kind_in_small_letters_is_that_kind(tmp_path):
 def test_a_header_of_too_many_attributes(tmp_path, monkeypatch):
     path = ct_slice(tmp_path / "x.dcm", np.zeros((4, 4)))
     monkeypatch.setattr(dicom_bounds, "_HEADER_STEPS", 40)
-    with pytest.raises(DataError, match=r"x\.dcm: its header has more than 20 attributes; it is damaged"):
+    with pytest.raises(
+        DataError, match=r"x\.dcm: its header has more than 20 attributes, expected fewer; copy it again"
+    ):
         read_image(path)
 
 
@@ -153,7 +206,7 @@ def test_frames_that_the_header_does_not_count_are_not_left_out(tmp_path, syntax
         file.file_meta.TransferSyntaxUID = uid
         file.save_as(path, implicit_vr=syntax == "implicit", little_endian=True)
         if refused:
-            with pytest.raises(DataError, match=f"has 72 bytes of pixels, 1 frame of its header has {rows * 12}"):
+            with pytest.raises(DataError, match=f"PixelData has 72 bytes, expected {rows * 12} "):
                 read_image(path)
         else:
             assert read_image(path).shape == (rows, 6, 3)

@@ -2,6 +2,7 @@
 
 import highdicom
 import numpy as np
+import pydicom
 import pytest
 from dicom_files import bundled, ct_series, ct_slice
 
@@ -87,6 +88,22 @@ def test_segments_are_found_by_name_or_number_or_refused(tmp_path):
     overlapping = written(tmp_path / "o.dcm", np.full((1, 4, 4), 3, np.uint8), stack, BOTH)
     with pytest.raises(DataError, match=r"segments overlap; set data\.multilabel"):
         read_mask(overlapping, TWO)
+
+
+def test_a_frame_of_a_segment_that_is_not_listed_is_named(tmp_path):
+    ct_slice(tmp_path / "a.dcm", np.zeros((4, 4)))
+    path = written(tmp_path / "s.dcm", np.ones((1, 4, 4), np.uint8), open_stack([tmp_path / "a.dcm"]), Labels())
+    dataset = pydicom.dcmread(path)
+    for element in dataset.iterall():
+        if element.keyword == "ReferencedSegmentNumber":
+            element.value = 7
+    dataset.save_as(path)
+    with pytest.raises(DataError, match=r"s\.dcm: frame 1 is of segment 7, SegmentSequence has 1; expected one of"):
+        read_mask(path)
+    del dataset.SegmentationType
+    dataset.save_as(path)
+    with pytest.raises(DataError, match=r"s\.dcm: is truncated, damaged or no DICOM file \(it has no Segme.*Type\)"):
+        read_mask(path)
 
 
 def test_a_class_without_a_segment_is_empty_and_the_others_keep_their_names(tmp_path):

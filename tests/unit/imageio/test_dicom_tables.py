@@ -6,6 +6,7 @@ import pytest
 from dicom_files import ct_slice
 
 from ddim_jax.imageio.images import ReadOptions, read_image
+from ddim_jax.runtime.errors import DataError
 
 PLAIN_WINDOW = {"WindowCenter": 127.5, "WindowWidth": 255, "VOILUTFunction": "LINEAR_EXACT"}  # 0 to 255 as they are
 
@@ -108,3 +109,52 @@ def test_the_first_value_of_a_table_has_the_sign_of_values(name, signed, interce
         dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
     dataset.save_as(path, implicit_vr=implicit, little_endian=True)
     assert grey(path)[0] == [0, 0, 4, 68, 252, 252]
+
+
+@pytest.mark.parametrize("name", ["ModalityLUTSequence", "VOILUTSequence"])
+@pytest.mark.parametrize(
+    ("descriptor", "entries", "said"),
+    [
+        (
+            [4096, 0, 16],
+            np.arange(200),
+            "LUTData ({name}) has 200 entries, its LUTDescriptor says 4096; expect",
+        ),
+        ([0, 0, 16], np.arange(200), "LUTData ({name}) has 200 entries, its LUTDescriptor says 65536;"),
+        # More bytes than entries, and fewer than those take.
+        ([300, 0, 16], np.arange(200), "LUTData ({name}) has 200 entries, its LUTDescriptor says 300;"),
+        ([300, 0, 8], np.arange(100), "LUTData ({name}) has 200 entries, its LUTDescriptor says 300;"),
+        ([300, 0], np.arange(300), "LUTDescriptor ({name}) has not three whole numbers, expected those of entries"),
+        (None, np.arange(300), "LUTDescriptor ({name}) has not three whole numbers, expected those of entries"),
+        ([300, 0, 16], None, "has no LUTData ({name}), expected the 300 entries of its table; copy it again"),
+    ],
+)
+def test_a_table_that_is_cut_says_what_is_there(name, descriptor, entries, said, tmp_path):
+    path = ct_slice(tmp_path / "a.dcm", np.array([[0, 1, 2]]) - 1024)
+    dataset, item = pydicom.dcmread(path), pydicom.Dataset()
+    if descriptor is not None:
+        item.add_new("LUTDescriptor", "US", descriptor)
+    if entries is not None:
+        item.add_new("LUTData", "OW", as_words(entries, "<", "u2"))
+    setattr(dataset, name, [item])
+    dataset.save_as(path)
+    with pytest.raises(DataError, match=r"a\.dcm: ") as error:
+        read_image(path)
+    assert said.format(name=name) in str(error.value)
+
+
+def test_eight_bits_that_are_called_sixteen_and_packed_two_to_a_word(tmp_path):
+    """Some ultrasound devices write them so."""
+    shown = [[0, 200, 7], [255, 1, 130], [9, 8, 250], [0, 0, 0]]
+    palette(tmp_path / "a.dcm", shown, "<", 16, "u1")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.dcm"), [[*shown[:3], shown[3]]])
+
+
+def test_a_palette_that_is_cut_says_which(tmp_path):
+    palette(tmp_path / "a.dcm", np.multiply([[0, 200, 7]] * 4, 257))
+    dataset = pydicom.dcmread(tmp_path / "a.dcm")
+    dataset.GreenPaletteColorLookupTableData = dataset.GreenPaletteColorLookupTableData[:6]
+    dataset.save_as(tmp_path / "a.dcm")
+    said = "GreenPaletteColorLookupTableData has 3 entries, its GreenPaletteColorLookupTableDescriptor says 4;"
+    with pytest.raises(DataError, match=rf"a\.dcm: its {said}"):
+        read_image(tmp_path / "a.dcm")

@@ -165,8 +165,14 @@ def test_no_other_decoder_is_tried(tmp_path):
     """Another reader of Pillow, the one for EPS starts Ghostscript on the file."""
     saved(tmp_path / "x.png", GREY, format="GIF")
     (tmp_path / "y.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n")
-    for name in ("x.png", "y.png"):
-        with pytest.raises(DataError, match=rf"{name}: not an image this can read; expected PNG, JPEG, BMP or TIFF"):
+    (tmp_path / "z.jpg").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
+    (tmp_path / "page.jpg").write_bytes(b"\n<!DOCTYPE html><html>404</html>")
+    (tmp_path / "text.png").write_bytes(b"This is no image.")
+    kinds = {"x.png": "GIF", "y.png": "PostScript", "z.jpg": "HEIC", "page.jpg": "web page", "text.png": ""}
+    for name, kind in kinds.items():
+        told = rf" \(it is a {kind} file\)" if kind else ""
+        expected = rf"{name}: not an image this can read{told}; expected PNG, JPEG, BMP or TIFF"
+        with pytest.raises(DataError, match=expected):
             images.read_image(tmp_path / name)
 
 

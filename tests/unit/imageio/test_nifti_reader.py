@@ -211,6 +211,35 @@ def test_a_flipped_bit_in_a_packed_file_is_seen(tmp_path):
         read_image(tmp_path / "d.nii.gz")
 
 
+def test_what_a_cut_file_has_is_said(tmp_path):
+    values = np.random.default_rng(0).integers(0, 99, (6, 5, 1)).astype(np.int16)
+    whole = saved(tmp_path / "v.nii", values).read_bytes()
+    (tmp_path / "d.nii").write_bytes(whole[:-3])
+    said = "its 409 bytes cannot hold the 60 of 6 x 5 x 1 values of int16; copy it again, or save it anew"
+    with pytest.raises(DataError, match=rf"d\.nii: is truncated or damaged: {said}"):
+        read_image(tmp_path / "d.nii")
+    for content, found in ((whole[:-3], "57"), (whole + bytes(2**20 + 1), f"more than {60 + 2**20}")):
+        (tmp_path / "d.nii.gz").write_bytes(gzip.compress(content))
+        with pytest.raises(DataError, match=rf"its values have {found} bytes, its header says 60; copy it again"):
+            read_image(tmp_path / "d.nii.gz")
+    packed = gzip.compress(whole)
+    (tmp_path / "d.nii.gz").write_bytes(packed[:-12])
+    with pytest.raises(DataError, match=r"truncated, damaged or no NIfTI file \(it ends early\); copy it again"):
+        read_image(tmp_path / "d.nii.gz")
+
+
+def test_a_name_that_says_another_packing_is_told(tmp_path):
+    whole = saved(tmp_path / "v.nii", np.zeros((6, 5, 1), np.int16)).read_bytes()
+    for name, content, said in (
+        ("d.nii.gz", whole, r"is named \.gz and not compressed \(it is a NIfTI file\); rename it"),
+        ("e.nii", gzip.compress(whole), r"is not named \.gz and compressed \(it is a gzip file\); rename it"),
+        ("f.nii", b"NRRD0005" + bytes(400), r"is no NIfTI file \(it is a NRRD file\); expected a header of 348 bytes"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=rf"{name}: {said}"):
+            read_image(tmp_path / name)
+
+
 def test_times_are_refused(tmp_path):
     nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4, 2), np.int16), np.eye(4)), tmp_path / "t.nii")
     with pytest.raises(DataError, match="holds 4 x 4 x 4 x 2 values; expected two or three dimensions"):
