@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ddim_jax.imageio import dicom, dicom_shown
 from ddim_jax.imageio.dicom_geometry import orientation, pixel_spacing, position, same_directions, same_spacing
+from ddim_jax.imageio.stacks import file_facts
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.values import quantity
 
@@ -50,7 +51,8 @@ def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str],
         if kind is not None:
             others[path] = kind
         else:
-            groups.setdefault(keys.of(path, header), []).append(path)
+            key = _key_of(path, header)
+            groups.setdefault(path if key is None else keys.same(key), []).append(path)
             if series and not has_place:
                 without_place.setdefault((os.path.dirname(path), series), []).append(path)
     by_uid: dict[tuple[str, str], list[_SeriesKey]] = {}
@@ -84,6 +86,30 @@ def group_series(paths: Iterable[str]) -> tuple[list[list[str]], dict[str, str],
     return list(groups.values()), others, "; ".join(remarks)
 
 
+class OwnScale(NamedTuple):
+    """A slice of a series as it is shown by itself.
+
+    Attributes:
+      key: of its series.
+      says_range: the file says how its values become grey levels.
+      window: as `ddim_jax.imageio.dicom_shown.own_window` has it.
+    """
+
+    key: "_SeriesKey"
+    says_range: bool
+    window: object
+
+
+def own_scale(path: str, header: "Dataset") -> OwnScale | None:
+    """The scale of a file; None where it is an image by itself, or reading it will say what is wrong."""
+    try:
+        if (key := _key_of(path, header)) is None:
+            return None
+        return OwnScale(key, dicom_shown.says_its_range(path, header), dicom_shown.own_window(path, header, 0))
+    except Exception:  # of a damaged header, in whatever way the library has
+        return None
+
+
 class OwnScales(NamedTuple):
     """Files of one slice that are shown on other scales of grey by themselves than as slices of their series.
 
@@ -108,15 +134,12 @@ def own_scales(paths: Iterable[str]) -> OwnScales:
     reasons, keys = {}, _Keys()
     for path in paths:
         try:
-            header = dicom.read_header(path)
-            key = keys.of(path, header)
-            with dicom.errors_naming(path):
-                says, window = dicom_shown.says_its_range(path, header), dicom_shown.own_window(path, header, 0)
+            own = file_facts(path).own_scale
         except DataError:
             continue
-        if isinstance(key, _SeriesKey):
-            series.setdefault(key._replace(folder=""), {})[path] = window
-            if not says:
+        if own is not None:
+            series.setdefault(keys.same(own.key)._replace(folder=""), {})[path] = own.window
+            if not own.says_range:
                 reasons[path] = "says no window"
     for windows in series.values():
         if dicom_shown.differ(windows.values()):
@@ -162,7 +185,7 @@ def differences(one: "Dataset", other: "Dataset") -> list[str]:
     is rounded.
     """
     keys = _Keys()
-    return [name for name in _differing([keys.key("", header) for header in (one, other)])
+    return [name for name in _differing([keys.same(_key("", header)) for header in (one, other)])
             if name not in (_ATTRIBUTES["kind"], "uid")]  # fmt: skip
 
 
@@ -172,46 +195,51 @@ def _differing(keys: Sequence[_SeriesKey]) -> list[str]:
     return [_ATTRIBUTES.get(name, name) for number, name in enumerate(fields) if len({key[number] for key in keys}) > 1]
 
 
+def _key_of(path: str, header: "Dataset") -> _SeriesKey | None:
+    """The key of a slice of a series; None of an image by itself."""
+    try:
+        has_place = position(header) is not None and orientation(header) is not None
+        if has_place and header.get("SeriesInstanceUID") and dicom.frames(header) == 1:
+            return _key(os.path.dirname(path), header)
+    except Exception:  # a damaged header: reading it says so
+        return None
+    return None
+
+
+def _key(folder: str, header: "Dataset") -> _SeriesKey:
+    """The key of a file, whatever it is."""
+
+    def text(name: str) -> str:
+        return str(header.get(name) or "").strip()
+
+    directions, spacing = orientation(header), pixel_spacing(header)
+    patient = "\0".join(map(text, ("PatientID", "PatientName", "PatientBirthDate")))
+    return _SeriesKey(
+        folder=folder,
+        uid=text("SeriesInstanceUID"),
+        patient=hashlib.sha256(patient.encode(errors="replace")).hexdigest(),
+        study=text("StudyInstanceUID"),
+        frame_of_reference=text("FrameOfReferenceUID"),
+        size=(int(header.Rows), int(header.Columns)),
+        orientation=None if directions is None else tuple(directions),
+        spacing=None if spacing is None else tuple(spacing),
+        # Echoes and series of several kinds of reconstruction share a UID with some scanners.
+        kind=(text("EchoNumbers"), text("SOPClassUID")),
+    )
+
+
 class _Keys:
-    """The keys of files; orientation and spacing are those of the first file that agrees but for what is rounded."""
+    """Keys of series that are equal where those of their files are but for what is rounded."""
 
     def __init__(self):
         self._known: dict[_SeriesKey, list[_SeriesKey]] = {}
 
-    def of(self, path: str, header: "Dataset") -> _SeriesKey | str:
-        """The key of a slice; of an image by itself its path."""
-        try:
-            has_place = position(header) is not None and orientation(header) is not None
-            if has_place and header.get("SeriesInstanceUID") and dicom.frames(header) == 1:
-                return self.key(os.path.dirname(path), header)
-        except Exception:  # a damaged header: reading it says so
-            return path
-        return path
-
-    def key(self, folder: str, header: "Dataset") -> _SeriesKey:
-        """The key of a file, whatever it is."""
-
-        def text(name: str) -> str:
-            return str(header.get(name) or "").strip()
-
-        directions, spacing = orientation(header), pixel_spacing(header)
-        patient = "\0".join(map(text, ("PatientID", "PatientName", "PatientBirthDate")))
-        key = _SeriesKey(
-            folder="",
-            uid=text("SeriesInstanceUID"),
-            patient=hashlib.sha256(patient.encode(errors="replace")).hexdigest(),
-            study=text("StudyInstanceUID"),
-            frame_of_reference=text("FrameOfReferenceUID"),
-            size=(int(header.Rows), int(header.Columns)),
-            orientation=None if directions is None else tuple(directions),
-            spacing=None if spacing is None else tuple(spacing),
-            # Echoes and series of several kinds of reconstruction share a UID with some scanners.
-            kind=(text("EchoNumbers"), text("SOPClassUID")),
-        )
+    def same(self, key: _SeriesKey) -> _SeriesKey:
+        """The key with the orientation and the spacing of the first one that agrees."""
         # Not by folder: parts of a series in several folders are told of.
-        known = self._known.setdefault(key._replace(orientation=None, spacing=None), [])
+        known = self._known.setdefault(key._replace(folder="", orientation=None, spacing=None), [])
         for other in known:
             if same_directions(key.orientation, other.orientation) and same_spacing(key.spacing, other.spacing):
-                return other._replace(folder=folder)
+                return other._replace(folder=key.folder)
         known.append(key)
-        return key._replace(folder=folder)
+        return key

@@ -20,6 +20,7 @@ from ddim_jax.imageio.dicom_geometry import (
     same_spacing,
     slice_thickness,
 )
+from ddim_jax.imageio.dicom_grouping import OwnScale, own_scale
 from ddim_jax.imageio.dicom_order import SAME_PLACE, drop_damaged, in_order, without_copies
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.imageio.stacks import MAX_VOXELS
@@ -160,6 +161,19 @@ class DicomStack:
             return float(abs(np.linalg.det(affine(self)[:3, :3])))
         except DataError:
             return None
+
+    @property
+    def patient(self) -> str:
+        """The PatientID; "" where there is none."""
+        path, header, _ = self.slices[0]
+        with dicom.errors_naming(path):
+            return str(header.get("PatientID") or "").strip()
+
+    @property
+    def own_scale(self) -> OwnScale | None:
+        """See `ddim_jax.imageio.stacks.FileFacts`."""
+        path, header, _ = self.slices[0]
+        return own_scale(str(path), header)
 
     def edges(self, index: int) -> dict[str, str] | None:
         """See `ddim_jax.imageio.stacks.Stack`."""

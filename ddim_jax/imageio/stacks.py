@@ -4,7 +4,7 @@ import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,7 +17,7 @@ MAX_VOXELS = 2**28
 """A source with more in all is refused by its headers: 1024 slices of 512 x 512."""
 
 FILES_KEPT = 2**16
-"""Files of which a word from the header is kept: a data set is looked through for each of its splits."""
+"""Files whose facts are kept: a data set is looked through several times, for each of its splits."""
 _NAMED_AT_MOST = 10
 
 
@@ -54,7 +54,24 @@ class Stack(Protocol):
     # shown white, `area_at` "detector" where lengths are those of a projection, `lies_in_space` True where each slice
     # has a place of its own and False where they are frames in time, whose areas in square millimetres are not added,
     # `voxel_mm3` the cubic millimetres of a voxel where slices are at even distances, and `remarks` a list of notes on
-    # all slices, which may grow while they are read and written.
+    # all slices, which may grow while they are read and written. `patient` and `own_scale` are those of `FileFacts`.
+
+
+class FileFacts(NamedTuple):
+    """Facts of a file that may hold several images, by its header.
+
+    Attributes:
+      slices: the number of its images.
+      pixels: of each.
+      patient: by which the images of one stay together; "" where the file does not say.
+      own_scale: of a slice of a DICOM series how it is shown by itself, a `ddim_jax.imageio.dicom_grouping.OwnScale`;
+        None for any other file.
+    """
+
+    slices: int
+    pixels: int
+    patient: str = ""
+    own_scale: Any = None
 
 
 class _OnePicture:
@@ -89,17 +106,24 @@ def notes_of_slice(stack: Stack, index: int) -> tuple[str, ...]:
 
 
 def count_slices(path: str | os.PathLike) -> int:
-    """The number of images in a file, from its header.
+    """The number of images in a file, from its header; errors as `file_facts`."""
+    return file_facts(path).slices if may_be_stack(path) else 1
+
+
+def file_facts(path: str | os.PathLike) -> FileFacts:
+    """The facts of a file of a format that may hold several images; its header is read once while it does not change.
 
     Raises:
       DataError: it cannot be read.
     """
-    return _count(os.fspath(path), file_state(path)) if may_be_stack(path) else 1
+    return _facts(os.fspath(path), file_state(path))
 
 
 @functools.lru_cache(FILES_KEPT)
-def _count(path: str, state: tuple[int, int]) -> int:
-    return open_stack([path]).count
+def _facts(path: str, state: tuple[int, int]) -> FileFacts:
+    stack = open_stack([path])
+    pixels = stack.shape[0] * stack.shape[1]
+    return FileFacts(stack.count, pixels, getattr(stack, "patient", ""), getattr(stack, "own_scale", None))
 
 
 def read_slice(

@@ -18,7 +18,7 @@ from ddim_jax.imageio.images import Picture, ReadOptions
 from ddim_jax.imageio.masks import mask_of_numbers
 from ddim_jax.imageio.segments import check_place, read_segments
 from ddim_jax.imageio.series import DicomStack
-from ddim_jax.imageio.stacks import FILES_KEPT, file_state
+from ddim_jax.imageio.stacks import file_facts, file_state
 from ddim_jax.labels import Labels
 from ddim_jax.registry import READERS
 from ddim_jax.runtime.errors import DataError
@@ -87,8 +87,7 @@ class DicomReader:
     @staticmethod
     def count_pixels(path: str | os.PathLike) -> int:
         """Height times width of a frame, from the header alone; errors as `read_image`."""
-        header = dicom.picture_header(path)
-        return int(header.Rows) * int(header.Columns)
+        return file_facts(path).pixels
 
     @staticmethod
     def read_slice_mask(path: str | os.PathLike, stack: Any, index: int, labels: Labels = Labels()) -> np.ndarray:
@@ -111,19 +110,12 @@ class DicomReader:
     @staticmethod
     def patient(path: str | os.PathLike) -> str:
         """The PatientID, so that the images of one patient stay together; "" where there is none; errors as above."""
-        return _patient(os.fspath(path), file_state(path))
+        return file_facts(path).patient
 
     @staticmethod
     def open_stack(files: Sequence[Path], options: ReadOptions = ReadOptions()) -> DicomStack:
         """A file of one or more frames, or the files of a series; errors as `read_image`."""
         return DicomStack(files, options)
-
-
-@functools.lru_cache(FILES_KEPT)
-def _patient(path: str, state: tuple[int, int]) -> str:
-    header = dicom.read_header(path)
-    with dicom.errors_naming(path):
-        return str(header.get("PatientID") or "").strip()
 
 
 @functools.lru_cache(2)  # the slices of one file are read one after the other

@@ -16,7 +16,7 @@ from ddim_jax.imageio.images import Picture, ReadOptions
 from ddim_jax.imageio.nifti_mask_grid import on_grid
 from ddim_jax.imageio.nifti_volume import NiftiStack
 from ddim_jax.imageio.series import DicomStack
-from ddim_jax.imageio.stacks import file_state
+from ddim_jax.imageio.stacks import file_facts, file_state
 from ddim_jax.labels import Labels
 from ddim_jax.registry import READERS
 from ddim_jax.runtime.errors import DataError
@@ -53,8 +53,7 @@ class NiftiReader:
     @staticmethod
     def count_pixels(path: str | os.PathLike) -> int:
         """Height times width of a slice, from the header alone; errors as `read_image`."""
-        stack = NiftiStack((Path(path),))
-        return stack.shape[0] * stack.shape[1]
+        return file_facts(path).pixels
 
     @staticmethod
     def read_slice_mask(path: str | os.PathLike, stack: Any, index: int, labels: Labels = Labels()) -> np.ndarray:
