@@ -1,22 +1,18 @@
 """Images and masks in an unpacked archive, however deep its folders lie, and the pairs they make."""
 
-import os
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from ddim_jax.data.sources import Pair, same_name
 from ddim_jax.imageio.images import image_suffixes
-from ddim_jax.imageio.listing import IMAGE_FOLDERS, MASK_FOLDERS, unreadable_folder, worth_entering
+from ddim_jax.imageio.listing import IMAGE_FOLDERS, MASK_FOLDERS, is_image, walk
 
 
 def all_images(folder: Path) -> list[Path]:
-    """Every image below `folder`, sorted; hidden entries and folders of the system are left out."""
-    found, suffixes = [], image_suffixes()
-    for place, files in _walk(folder):
-        names = (name for name in files if not name.startswith(".") and name.lower().endswith(suffixes))
-        found.extend(place / name for name in names)
-    return sorted(found)
+    """Every image below `folder` by its suffix, sorted; folders as `ddim_jax.imageio.listing.walk` has them."""
+    suffixes = image_suffixes()
+    return [file for file, is_file in walk(folder, lambda *found: is_image(found[0], suffixes, found[1])) if is_file]
 
 
 def images_and_masks(folder: Path) -> tuple[Path | None, Path | None]:
@@ -28,23 +24,8 @@ def images_and_masks(folder: Path) -> tuple[Path | None, Path | None]:
 
 
 def folders_below(root: Path) -> list[Path]:
-    """`root` and every folder below it, links followed, but for hidden ones and those of the system."""
-    return [place for place, _ in _walk(root)]
-
-
-def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder that `folders_below` gives, with the names of its files. Links are followed, each folder is visited
-    once, whatever the number of links to it: links that lead back up would otherwise have no end."""
-    visited = set()
-    for place, folders, files in os.walk(root, onerror=unreadable_folder, followlinks=True):
-        about = os.stat(place)
-        if (about.st_dev, about.st_ino) in visited:
-            folders.clear()
-            continue
-        visited.add((about.st_dev, about.st_ino))
-        # A folder is found under its own name before that of a link beside it.
-        folders[:] = sorted(worth_entering(folders), key=lambda name: (os.path.islink(os.path.join(place, name)), name))
-        yield Path(place), files
+    """`root` and every folder below it that is searched (`ddim_jax.imageio.listing.walk`)."""
+    return [place for place, is_file in walk(root, lambda *_: False) if not is_file]
 
 
 def listed(names: Iterable[object]) -> str:

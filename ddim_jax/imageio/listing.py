@@ -1,25 +1,31 @@
-"""The images of a folder or a glob, in an order that does not depend on the file system."""
+"""The images of a folder or a glob, in an order that does not depend on the file system.
+
+Links to files are followed. So are links to folders, but for those into a folder that is searched already, and those to
+a folder above one, which would have no end: the log counts and names these.
+"""
 
 import contextlib
 import errno
+import fnmatch
 import glob
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from absl import logging
 
 from ddim_jax.imageio.containers import files_inside
 from ddim_jax.imageio.images import image_suffixes, name_by_content, suffix_of
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.once import say_once
 
 # What macOS adds to archives, and what the root of a disk has, which a user may not even read.
 _SYSTEM_FOLDERS = {"__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN"}
 IMAGE_FOLDERS = ("images", "image")
 MASK_FOLDERS = ("masks", "mask", "annotations", "annotation")
+_NAMED_AT_MOST = 10
 _NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 
 
@@ -43,11 +49,10 @@ def iterate_images(path: str | os.PathLike, pass_over: Callable[[str], None] = l
     Of a zip archive and of a DICOMDIR, the DICOM and NIfTI files in it (`ddim_jax.imageio.containers.files_inside`).
 
     Folders and globs give files with a suffix that a reader has registered for (in upper or lower case), or without a
-    suffix where a reader knows their content, sorted;
-    hidden files and folders (a leading dot) are left out; so are links to folders below the one given, which is told.
+    suffix where a reader knows their content, sorted; hidden files and folders (a leading dot) are left out.
     What has such a name and cannot be looked at (a link to nothing, no permission) is given as well, so that reading it
     says what is wrong. Of a folder, the names in one of its folders at a time are in memory (with those of the folders
-    above it that are still to come); of a glob, all it matches.
+    above it that are still to come); of a glob without `**`, all it matches.
 
     Args:
       path: a file, a folder or a glob.
@@ -61,7 +66,7 @@ def iterate_images(path: str | os.PathLike, pass_over: Callable[[str], None] = l
     suffixes = image_suffixes()
 
     def wanted(file: Path, entry: os.DirEntry | None = None) -> bool:
-        if _is_image(file, suffixes, entry):
+        if is_image(file, suffixes, entry):
             return True
         if not file.name.startswith(".") and (entry is not None or (file.exists() and not file.is_dir())):
             if not file.name.lower().endswith(suffixes) and file.is_file() and name_by_content(file):
@@ -73,12 +78,12 @@ def iterate_images(path: str | os.PathLike, pass_over: Callable[[str], None] = l
     others: Counter[str] = Counter()
 
     is_pattern = glob.has_magic(text) and not os.path.lexists(path)
-    if os.path.isfile(path) or (not is_pattern and _is_image(path, suffixes)):
+    if os.path.isfile(path) or (not is_pattern and is_image(path, suffixes)):
         inside = files_inside(path, pass_over) if os.path.isfile(path) else None
         yield from [path] if inside is None else inside
         return
     if os.path.isdir(path):
-        found, where = _images_below(path, wanted), f"folder {text} holds"
+        found, where = (file for file, is_file in walk(path, wanted) if is_file), f"folder {text} holds"
     elif is_pattern:
         found, where = _images_matching(text, wanted), f"glob {text} matches"
     else:
@@ -99,15 +104,6 @@ def iterate_images(path: str | os.PathLike, pass_over: Callable[[str], None] = l
         raise DataError(f"The {where} no images{there}; expected files ending in {', '.join(suffixes)}.")
 
 
-def unreadable_folder(error: OSError) -> NoReturn:
-    """For `os.walk`, which passes over a folder that may not be read.
-
-    Raises:
-      DataError: naming the folder.
-    """
-    raise DataError(f"{error.filename}: the folder cannot be read ({error.strerror}).") from error
-
-
 def images_beside(folder: str) -> str | None:
     """The folder of images beside a folder of masks (of one annotator: masks_1); None for any other folder."""
     place, name = os.path.split(folder)
@@ -126,8 +122,20 @@ def worth_entering(folders: Iterable[str]) -> list[str]:
     return sorted(name for name in folders if not name.startswith(".") and name not in _SYSTEM_FOLDERS)
 
 
-def _images_below(folder: Path, wanted: Callable[..., bool]) -> Iterator[Path]:
-    """Images in the order of sorted paths, part by part: what is in the folder "a" comes before the file "a.png"."""
+def walk(folder: Path, wanted: Callable[[Path, os.DirEntry], bool]) -> Iterator[tuple[Path, bool]]:
+    """Every folder that is searched, `folder` itself first, and every wanted file in it, each with True for a file.
+
+    They come in the order of sorted paths, part by part: what is in the folder "a" comes before the file "a.png".
+
+    Args:
+      folder: to search.
+      wanted: is asked of each file, by its path and its entry.
+
+    Raises:
+      DataError: a folder may not be read.
+    """
+    searched = _Searched(folder)
+    yield folder, False
     opened = [(folder, _names_in(folder, wanted))]
     while opened:
         place, names = opened[-1]
@@ -135,39 +143,90 @@ def _images_below(folder: Path, wanted: Callable[..., bool]) -> Iterator[Path]:
             opened.pop()
         elif (name := names.pop()).endswith("\0"):
             below = place / name[:-1]
-            opened.append((below, _names_in(below, wanted)))
+            if not below.is_symlink() or searched.follows(below):
+                yield below, False
+                opened.append((below, _names_in(below, wanted)))
         else:
-            yield place / name
+            yield place / name, True
+    if left_out := searched.left_out:
+        named = ", ".join(left_out[:_NAMED_AT_MOST]) + (", ..." if len(left_out) > _NAMED_AT_MOST else "")
+        say_once(
+            logging.warning,
+            f"{folder}: {len(left_out)} links to folders are not followed, since they lead into a folder that is "
+            f"searched already, or above one: {named}",
+        )
 
 
-def _names_in(folder: Path, wanted: Callable[..., bool]) -> list[str]:
+def _names_in(folder: Path, wanted: Callable[[Path, os.DirEntry], bool]) -> list[str]:
     """Names of the images in a folder and, with a zero at the end, of folders worth entering; the last one first."""
     names, folders = [], []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if not _is_folder(entry):
-                    names += [entry.name] if wanted(folder / entry.name, entry) else []
-                elif not entry.is_symlink():
+                if _is_folder(entry):
                     folders.append(entry.name)
-                elif worth_entering([entry.name]):
-                    linked = folder / entry.name
-                    logging.warning("%s is a link to a folder and not searched; give it as well if it is meant", linked)
+                elif wanted(folder / entry.name, entry):
+                    names.append(entry.name)
     except OSError as error:
-        unreadable_folder(error)
+        raise DataError(f"{error.filename}: the folder cannot be read ({error.strerror}).") from error
     names += (name + "\0" for name in worth_entering(folders))
     names.sort(reverse=True)
     return names
 
 
+class _Searched:
+    """The folders that a search enters, by their real paths.
+
+    Attributes:
+      left_out: the links to folders that were not followed.
+    """
+
+    def __init__(self, folder: Path):
+        self.left_out: list[str] = []
+        self._entered: set[Path] = set()
+        self._above: set[Path] = set()
+        self._enter(Path(os.path.realpath(folder)))
+
+    def follows(self, link: Path) -> bool:
+        """True for a link to a folder that neither lies in one that is entered nor holds one."""
+        real = Path(os.path.realpath(link))
+        if real in self._above or not self._entered.isdisjoint((real, *real.parents)):
+            self.left_out.append(os.fspath(link))
+            return False
+        self._enter(real)
+        return True
+
+    def _enter(self, real: Path) -> None:
+        self._entered.add(real)
+        self._above.update(real.parents)
+
+
 def _images_matching(pattern: str, wanted: Callable[..., bool]) -> Iterator[Path]:
     """Images in the same order."""
-    found = (Path(name) for name in glob.iglob(pattern, recursive=True))
-    # With a zero, which is below every other character, for the slash, texts are ordered as paths are, part by part.
-    names = [os.fspath(file).replace(os.sep, "\0") for file in found if wanted(file)]
-    names.sort(reverse=True)
-    while names:
-        yield Path(names.pop().replace("\0", os.sep))
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        # With a zero, which is below every other character, for the slash, texts are ordered as paths are, by parts.
+        names = (os.fspath(file).replace(os.sep, "\0") for file in map(Path, glob.iglob(pattern)) if wanted(file))
+        yield from (Path(name.replace("\0", os.sep)) for name in sorted(names))
+        return
+    # Of links that lead back up, the library follows every combination.
+    first = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    folder = Path(*parts[:first])
+
+    def matching(file: Path, entry: os.DirEntry) -> bool:
+        return _fits(file.relative_to(folder).parts, parts[first:]) and wanted(file, entry)
+
+    if folder.is_dir():
+        yield from (file for file, is_file in walk(folder, matching) if is_file)
+
+
+def _fits(names: Sequence[str], parts: Sequence[str]) -> bool:
+    """True if the names of a path match the parts of a glob, ** any number of folders; both have no hidden ones."""
+    if not parts or not names:
+        return not names and all(part == "**" for part in parts)
+    if parts[0] == "**":
+        return _fits(names, parts[1:]) or _fits(names[1:], parts)
+    return fnmatch.fnmatchcase(names[0], parts[0]) and _fits(names[1:], parts[1:])
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
@@ -177,7 +236,8 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return False
 
 
-def _is_image(file: Path, suffixes: tuple[str, ...], entry: os.DirEntry | None = None) -> bool:
+def is_image(file: Path, suffixes: tuple[str, ...], entry: os.DirEntry | None = None) -> bool:
+    """True for a file with one of the suffixes that is no pipe, device or socket, or that cannot be looked at."""
     if not file.name.lower().endswith(suffixes) or file.name.startswith("."):
         return False
     try:

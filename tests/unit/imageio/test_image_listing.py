@@ -56,16 +56,43 @@ def test_a_link_to_nothing_is_not_passed_over(tmp_path):
         images.read_image(tmp_path / "b.png")
 
 
-def test_a_link_to_a_folder_is_not_passed_over_in_silence(tmp_path, caplog):
-    (tmp_path / "in").mkdir()
-    (tmp_path / "elsewhere").mkdir()
-    saved(tmp_path / "in" / "a.png")
-    saved(tmp_path / "elsewhere" / "b.png")
-    for name in ("linked", ".hidden"):
-        (tmp_path / "in" / name).symlink_to(tmp_path / "elsewhere")
-    assert listing.list_images(tmp_path / "in") == [tmp_path / "in" / "a.png"]
-    assert caplog.text.count("in/linked is a link to a folder and not searched") == 1 and "hidden" not in caplog.text
-    assert listing.list_images(tmp_path / "in" / "linked") == [tmp_path / "in" / "linked" / "b.png"]
+def linked(root):
+    """A folder with links to files and folders of every kind; the images that are found in it."""
+    for name in ("in/a.png", "in/sub/b.png", "elsewhere/c.png", "elsewhere/deep/d.png", "other/e.png"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        saved(root / name)
+    links = {
+        "in/file.png": "../elsewhere/c.png",
+        "in/.hidden": "../other",
+        "in/linked": "../elsewhere",
+        "elsewhere/back": "../in",  # a loop, from there
+        "in/again": "sub",
+        "in/inner": "../elsewhere/deep",
+        "in/sub/up": "..",
+        "in/whole": "..",  # whose other folders nobody has asked for
+    }
+    for name, target in links.items():
+        (root / name).symlink_to(target)
+    return [root / "in" / name for name in ("a.png", "file.png", "inner/d.png", "sub/b.png")]
+
+
+def test_links_are_followed_but_into_what_is_searched_already(tmp_path, caplog):
+    found = linked(tmp_path)
+    assert listing.list_images(tmp_path / "in") == found == all_images(tmp_path / "in")
+    assert listing.list_images(f"{tmp_path}/in/**/*.png") == found
+    assert listing.list_images(f"{tmp_path}/in/**/?.png") == [file for file in found if file.name != "file.png"]
+    assert listing.list_images(f"{tmp_path}/in/**/s*/**/*.png") == [tmp_path / "in/sub/b.png"]
+    lines = [record.getMessage() for record in caplog.records]
+    left_out = ", ".join(f"{tmp_path}/in/{name}" for name in ("again", "linked", "sub/up", "whole"))
+    assert len(lines) == 5 and set(lines) == {
+        f"{tmp_path}/in: 4 links to folders are not followed, since they lead into a folder that is searched already, "
+        f"or above one: {left_out}"
+    }
+    (tmp_path / "in/inner").unlink()  # which comes before the folder that it lies in
+    found[2:3] = [tmp_path / "in/linked" / name for name in ("c.png", "deep/d.png")]
+    assert listing.list_images(tmp_path / "in") == found
+    back = [tmp_path / "in/linked/back" / name for name in ("a.png", "file.png", "sub/b.png")]
+    assert listing.list_images(tmp_path / "in/linked") == [*back, *found[2:4]]
 
 
 def test_what_cannot_be_looked_at_is_not_passed_over(tmp_path, monkeypatch):
