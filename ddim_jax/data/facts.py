@@ -18,6 +18,8 @@ from ddim_jax.runtime.errors import DataError
 
 SIZES = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 """Working sizes that are tried, in pixels."""
+THUMBNAIL = 32
+"""Side of the thumbnail of an image, in pixels."""
 
 
 class PairFacts(NamedTuple):
@@ -36,6 +38,7 @@ class PairFacts(NamedTuple):
         foreground.
       range: that of the example.
       picture: SHA-256 of the shape and the pixels of the image alone (`picture_digest`).
+      thumbnail: grey levels of the image at 32 x 32 pixels, row by row.
     """
 
     sha256: bytes
@@ -50,6 +53,7 @@ class PairFacts(NamedTuple):
     resized: Mapping[int, float] = MappingProxyType({})
     range: tuple[float, float] | None = None
     picture: bytes = b""
+    thumbnail: bytes = b""
 
 
 def picture_digest(pixels: np.ndarray) -> Any:
@@ -83,6 +87,7 @@ def facts_of(example: Example, labels: Labels = Labels(), resized_at: Sequence[i
         resized={size: resized_dice(example.mask, size, labels) for size in resized_at} if values else {},
         picture=picture,
         range=example.range,
+        thumbnail=Image.fromarray(example.image).convert("L").resize(2 * (THUMBNAIL,), Image.Resampling.BOX).tobytes(),
     )
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from ddim_jax.data.arrays import Selection, load_selections
 from ddim_jax.data.datasets.folder import slices_of
+from ddim_jax.data.discovery import listed
 from ddim_jax.data.facts import SIZES, PairFacts
 from ddim_jax.data.load import load_dataset
 from ddim_jax.data.masks import consensus_in_words
+from ddim_jax.data.near_copies import near_copies
 from ddim_jax.data.sources import SPLITS, PairSource, Unpaired
 from ddim_jax.data.splits import Division, few_in_words
 from ddim_jax.imageio.images import ReadOptions
@@ -77,17 +79,26 @@ def examine(
         again = {"root": Path(root), "labels": labels, "reading": reading, "annotators": annotators}
         division = load_dataset("folder", "train", read_only=True, **again).division
         of_pair = {source.ids[row]: fact for row, fact in arrays.facts.items()}
-        yield _split_line(division, of_pair, labels)
+        named = {split: {} for split in SPLITS}
+        for name, split in division.split.items():
+            named[split][name] = of_pair[name]
+        yield _split_line(division, named, labels)
+        if found := near_copies(named):
+            advice = "look at them. Of an image and its copy, leave one out, or give both one group in splits.csv"
+            yield "near copies", f"{len(found)} pairs of images of different splits: {listed(found)}", advice
     except DataError as error:  # of so few pairs, or a table that does not fit them
         yield "split", "none", str(error)
     yield from recommend(facts, device, cores)
 
 
-def _split_line(division: Division, facts: Mapping[str, PairFacts], labels: Labels) -> Line:
-    """Returns the line on the splits that a training would make of the folder, with what is too small of them."""
-    named: dict[str, dict[str, PairFacts]] = {split: {} for split in SPLITS}
-    for name, split in division.split.items():
-        named[split][name] = facts[name]
+def _split_line(division: Division, named: Mapping[str, Mapping[str, PairFacts]], labels: Labels) -> Line:
+    """Returns the line on the splits that a training would make of the folder, with what is too small of them.
+
+    Args:
+      division: the splits.
+      named: for each split the facts of its pairs by name.
+      labels: the classes of the masks.
+    """
     of_split = {split: list(own.values()) for split, own in named.items()}
     found = ", ".join(f"{len(own)} {split}" for split, own in of_split.items())
     numbers, what = division.numbers()

@@ -19,7 +19,7 @@ def test_facts_of_a_pair():
     image[..., 1] = np.arange(200) // 2
     mask[50:52, 100:103], mask[0, 0] = 1, 255
     facts = facts_of(Example("a", image, mask))
-    assert facts[1:-1] == PairFacts(b"", 100, 200, 100, (1,), 6 / 20_000, 3, (32,))[1:-1]
+    assert facts[1:-2] == PairFacts(b"", 100, 200, 100, (1,), 6 / 20_000, 3, (32,))[1:-2]
     # 32 rows of 3.125 pixels sample rows 48 and 51, and columns 96 and 103 (of 6.25): at 64 row 50 and column 101.
     assert is_lost(mask, 32) and not is_lost(mask, 64)
     mask[60] = 2
