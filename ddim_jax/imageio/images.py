@@ -180,9 +180,10 @@ def check_fits(image_path: str | os.PathLike, picture: Picture, mask_path: str |
             "or give both the same."
         )
     if mask.shape != (height, width):
+        advice = "Turn one of them" if mask.shape == (width, height) else "Resize the mask by the nearest pixel"
         raise DataError(
             f"{image_path} is {width} x {height} pixels, its mask {mask_path} is {mask.shape[1]} x {mask.shape[0]}; "
-            "expected the same size. Resize the mask by the nearest pixel, or give the one that was drawn on this one."
+            f"expected the same size. {advice}, or give the mask that was drawn on this image."
         )
 
 

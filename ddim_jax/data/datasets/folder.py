@@ -112,7 +112,10 @@ def find_pairs(root: Path, annotators: tuple[str, ...] = ()) -> list[Pair]:
     if problems:
         where = " and ".join(f"{name}/" for name in ("images", *of_each))
         told = quantity(len(problems), f"file of {where} does", f"files of {where} do")
-        headline = f"{root}: {told} not pair up by name:"
+        headline = (
+            f"{root}: {told} not pair up by name; expected a mask that is called as its image, or with _mask, "
+            "_segmentation, _seg or _label behind that:"
+        )
         error = Unpaired(*data_error(headline, problems).args)
         error.pairs = () if annotators else tuple(found[0])  # no file is opened: a damaged one would replace this error
         raise error

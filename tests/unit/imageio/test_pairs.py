@@ -55,8 +55,12 @@ def test_sides_tell_what_a_mask_was_drawn_on(tmp_path):
     np.testing.assert_array_equal(pixels[..., 0], read * 127 + 20)
     with pytest.raises(DataError, match=r"has EXIF orientation 6 and its mask .*stored\.png 1"):
         read_pair(path, save(tmp_path / "stored.png", mask))
-    with pytest.raises(DataError, match=r"is 24 x 30 pixels, its mask .*other\.png is 9 x 9; expected the same size"):
+    with pytest.raises(
+        DataError, match=r"is 24 x 30 pixels, its mask .*other\.png is 9 x 9; .* size\. Resize the mask"
+    ):
         read_pair(path, save(tmp_path / "other.png", mask[:9, :9]))
+    with pytest.raises(DataError, match=r"is 30 x 24 pixels, .*lying\.png is 24 x 30; .* size\. Turn one of them"):
+        read_pair(save(tmp_path / "plain.png", image), save(tmp_path / "lying.png", mask.T))
     # Turned upside down, the sides say nothing.
     with pytest.raises(DataError, match="EXIF orientation 3"):
         read_pair(save(tmp_path / "b.png", image, 3), save(tmp_path / "mask.png", mask))
