@@ -18,6 +18,7 @@ class RedMasks:
 
     config, step, checkpoints, image_size = config(), 7, ("run/checkpoints/7",), SIZE
     labels = Labels()
+    others = ()
     seconds = 0.01
 
     def options(self, options=None, **given):
