@@ -92,7 +92,6 @@ def resolve_config(config: Any) -> dict[str, Any]:
     if isinstance(data, Mapping) and is_whole(data.get("crop"), 1):
         plain["data"] = plain["data"] | {"image_size": data["crop"]}
     check_config(plain)
-    _refuse_unused(plain)
     labels = Labels.from_config(plain["data"])
     try:
         parse_segments(plain["data"]["segments"], labels.class_names)
@@ -236,12 +235,18 @@ def override_fields() -> dict[str, Field]:
     return fields
 
 
-def _refuse_unused(config: Mapping[str, Any]) -> None:
-    """Refuses a field that was set and does nothing, since the one that it belongs to was not.
+def refuse_unused(config: Mapping[str, Any]) -> None:
+    """Refuses a field that was set and does nothing, since the one that it belongs to was not; for a new run.
 
     Raises:
       ConfigError: names both.
     """
+    train = config["train"]
+    if train["adversarial_epsilon"] and not train["adversarial_share"]:
+        raise ConfigError(
+            f"train.adversarial_epsilon is {train['adversarial_epsilon']} and train.adversarial_share is "
+            f"{train['adversarial_share']}, so no image would be attacked; expected a share above 0, or no epsilon"
+        )
     for name, needed in _BELONGS.items():
         value, default = value_at(config, name), value_at(SCHEMA, name).default
         if value != default and not value_at(config, needed):

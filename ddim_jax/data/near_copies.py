@@ -11,8 +11,9 @@ _AROUND = 2
 _SHARED, _IMAGES_TO_ONE = 16, 4  # principal components at most, and the images for each
 _FEWEST = 16  # images of the largest split: of fewer, nobody can tell what they have in common
 _ALIKE = 0.9
-"""The least correlation. No two of 1962 chest X-rays, polyps and skin lesions reach 0.70 among their kind; images of
-half the size, or saved as JPEG of quality 50, reach 0.97 with what they were made from."""
+"""The least correlation. No two of 2411 chest X-rays, polyps and skin lesions reach 0.71 among their kind; images of
+half the size reach 0.96 with what they were made from, those saved as JPEG of quality 50 reach 0.92 from 128 pixels
+on."""
 
 
 def near_copies(facts: Mapping[str, Mapping[str, PairFacts]]) -> list[str]:

@@ -85,7 +85,8 @@ def examine(
         yield _split_line(division, named, labels)
         if found := near_copies(named):
             advice = "look at them. Of an image and its copy, leave one out, or give both one group in splits.csv"
-            yield "near copies", f"{len(found)} pairs of images of different splits: {listed(found)}", advice
+            told = quantity(len(found), "pair")
+            yield "near copies", f"{told} of images of different splits: {listed(found)}", advice
     except DataError as error:  # of so few pairs, or a table that does not fit them
         yield "split", "none", str(error)
     yield from recommend(facts, device, cores)

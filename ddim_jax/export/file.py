@@ -95,6 +95,11 @@ def export_checkpoint(
     program = create_program(network, options)
     segmenter = Segmenter(**network._asdict())
     about = json.dumps(_about(segmenter, program, options, batch), sort_keys=True, allow_nan=False)
+    pictures = iter(pictures)
+    # One that cannot be read, or none, is told before the conversion.
+    if (first := next(pictures, None)) is None:
+        raise InputError("there is no image to check the program with; expected at least one")
+    pictures = itertools.chain([first], pictures)
     output.parent.mkdir(parents=True, exist_ok=True)
     # In a folder of its own: some formats are several files that know each other by name.
     with errors_naming(output), ProcessFolder(".ddim-jax-export-", output.parent) as folder:
@@ -192,8 +197,6 @@ def _compare(
                     worst[name] += float(np.count_nonzero(got != wanted))
                 else:  # NaN is kept: it is no number below the tolerance
                     worst[name] = float(np.maximum(worst[name], np.abs(got - wanted).max()))
-    if not done:
-        raise InputError("there is no image to check the program with; expected at least one")
     return worst, done
 
 

@@ -173,7 +173,8 @@ def plain_bits(path: str | os.PathLike, header: "Dataset") -> tuple[int, int, st
     if header.get("PhotometricInterpretation") == "YBR_FULL_422":  # two pixels share their colours
         of_each = of_each * 2 // 3
     said = (
-        f"expected {-(-of_each * count // 8)} ({count} frames of {columns} x {rows} pixels of {samples} x {bits} bits)"
+        f"expected {-(-of_each * count // 8)} "
+        f"({quantity(count, 'frame')} of {columns} x {rows} pixels of {samples} x {bits} bits)"
     )
     return of_each, of_each * count, said
 
@@ -256,7 +257,9 @@ def no_picture(header: "Dataset") -> str | None:
     modality = str(header.get("Modality", ""))
     if modality in _NO_PICTURES:
         return _NO_PICTURES[modality]
-    return None if "Rows" in header and "Columns" in header else "a file without pixels"
+    if "Rows" in header and "Columns" in header:
+        return None
+    return "a file without pixels" if "SOPClassUID" in header else "a file without pixels, or what is left of one"
 
 
 def frames(header: "Dataset") -> int:

@@ -95,7 +95,8 @@ def finish(dataset: "Dataset", path: Path, context: Context, what: str) -> None:
     """Says in the file what it is and what it is made with, and writes it."""
     dataset.SeriesDescription = f"{context.software} {what}, {NOT_CLINICAL}"[:64]
     dataset.DerivationDescription = (
-        f"Made by {context.software} with the checkpoint {checkpoint_names(context)} (SHA-256 {context.weights}), "
+        f"Made by {context.software} with the checkpoint {checkpoint_names(context)[:600]} "
+        f"(SHA-256 {context.weights}), "
         f"{quantity(context.options.samples, 'sample')} of {quantity(context.options.steps, 'step')}. {NOT_CLINICAL}."
     )[:1024]
     dataset.save_as(path, enforce_file_format=True)

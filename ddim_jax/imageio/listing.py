@@ -1,7 +1,7 @@
 """The images of a folder or a glob, in an order that does not depend on the file system.
 
-Links to files are followed. So are links to folders, but for those into a folder that is searched already, and those to
-a folder above one, which would have no end: the log counts and names these.
+Links to files are followed. So are links to folders, but for those into a folder that is searched already, and those
+that lead back up, which would have no end: the log counts and names these.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from ddim_jax.imageio.containers import files_inside
 from ddim_jax.imageio.images import image_suffixes, name_by_content, suffix_of
 from ddim_jax.runtime.errors import DataError
 from ddim_jax.runtime.once import say_once
+from ddim_jax.runtime.values import quantity
 
 # What macOS adds to archives, and what the root of a disk has, which a user may not even read.
 _SYSTEM_FOLDERS = {"__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN"}
@@ -143,7 +144,7 @@ def walk(folder: Path, wanted: Callable[[Path, os.DirEntry], bool]) -> Iterator[
             opened.pop()
         elif (name := names.pop()).endswith("\0"):
             below = place / name[:-1]
-            if not below.is_symlink() or searched.follows(below):
+            if searched.enters(below):
                 yield below, False
                 opened.append((below, _names_in(below, wanted)))
         else:
@@ -152,8 +153,8 @@ def walk(folder: Path, wanted: Callable[[Path, os.DirEntry], bool]) -> Iterator[
         named = ", ".join(left_out[:_NAMED_AT_MOST]) + (", ..." if len(left_out) > _NAMED_AT_MOST else "")
         say_once(
             logging.warning,
-            f"{folder}: {len(left_out)} links to folders are not followed, since they lead into a folder that is "
-            f"searched already, or above one: {named}",
+            f"{folder}: {quantity(len(left_out), 'link to a folder is', 'links to folders are')} not followed, leading "
+            f"into a folder that is searched already, or back up: {named}",
         )
 
 
@@ -175,7 +176,7 @@ def _names_in(folder: Path, wanted: Callable[[Path, os.DirEntry], bool]) -> list
 
 
 class _Searched:
-    """The folders that a search enters, by their real paths.
+    """The folders that a search begins at, the one given and those that links lead to, by their real paths.
 
     Attributes:
       left_out: the links to folders that were not followed.
@@ -183,22 +184,22 @@ class _Searched:
 
     def __init__(self, folder: Path):
         self.left_out: list[str] = []
-        self._entered: set[Path] = set()
-        self._above: set[Path] = set()
-        self._enter(Path(os.path.realpath(folder)))
+        self._entered = {Path(os.path.realpath(folder))}
 
-    def follows(self, link: Path) -> bool:
-        """True for a link to a folder that neither lies in one that is entered nor holds one."""
-        real = Path(os.path.realpath(link))
-        if real in self._above or not self._entered.isdisjoint((real, *real.parents)):
-            self.left_out.append(os.fspath(link))
+    def enters(self, folder: Path) -> bool:
+        """True for a folder that is to be searched; where that is by a link, it counts as entered from now on.
+
+        A link is left out where it leads into an entered folder, which is searched without it, or back up; what is no
+        link, where a link has led there before.
+        """
+        if not folder.is_symlink():
+            return len(self._entered) == 1 or Path(os.path.realpath(folder)) not in self._entered
+        real, place = Path(os.path.realpath(folder)), Path(os.path.realpath(folder.parent))
+        if real in (place, *place.parents) or not self._entered.isdisjoint((real, *real.parents)):
+            self.left_out.append(os.fspath(folder))
             return False
-        self._enter(real)
-        return True
-
-    def _enter(self, real: Path) -> None:
         self._entered.add(real)
-        self._above.update(real.parents)
+        return True
 
 
 def _images_matching(pattern: str, wanted: Callable[..., bool]) -> Iterator[Path]:
@@ -209,14 +210,14 @@ def _images_matching(pattern: str, wanted: Callable[..., bool]) -> Iterator[Path
         names = (os.fspath(file).replace(os.sep, "\0") for file in map(Path, glob.iglob(pattern)) if wanted(file))
         yield from (Path(name.replace("\0", os.sep)) for name in sorted(names))
         return
-    # Of links that lead back up, the library follows every combination.
-    first = next(number for number, part in enumerate(parts) if glob.has_magic(part))
-    folder = Path(*parts[:first])
+    # From ** on, the library follows every combination of links that lead back up.
+    first = parts.index("**")
+    begun = glob.iglob(os.fspath(Path(*parts[:first]))) if first else [""]
+    for folder in sorted(filter(Path.is_dir, map(Path, begun))):
 
-    def matching(file: Path, entry: os.DirEntry) -> bool:
-        return _fits(file.relative_to(folder).parts, parts[first:]) and wanted(file, entry)
+        def matching(file: Path, entry: os.DirEntry, folder: Path = folder) -> bool:
+            return _fits(file.relative_to(folder).parts, parts[first:]) and wanted(file, entry)
 
-    if folder.is_dir():
         yield from (file for file, is_file in walk(folder, matching) if is_file)
 
 

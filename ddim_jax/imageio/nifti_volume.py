@@ -231,8 +231,8 @@ class NiftiStack:
         # A stream cannot be packed to less than a thousandth.
         if there * (1032 if is_packed(path) else 1) < offset + size:
             raise DataError(
-                f"{path}: is truncated or damaged: its {there} bytes cannot hold the {size} of "
-                f"{' x '.join(map(str, dims))} values of {kind}; {AGAIN}."
+                f"{path}: is truncated or damaged: its {there} bytes cannot hold a header of {offset} and "
+                f"the {size} of {' x '.join(map(str, dims))} values of {kind}; {AGAIN}."
             )
 
     def _scaled(self, stored: np.ndarray) -> np.ndarray:

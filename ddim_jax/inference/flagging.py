@@ -59,14 +59,16 @@ def _keep_edited(path: Path) -> None:
     """Renames a list that is not as it was written: it holds the work of somebody."""
     try:
         written = path.with_name(_DIGEST)
-        if written.is_file() and written.read_bytes() == _digest(path).encode():
+        is_known = written.is_file()
+        if is_known and written.read_bytes() == _digest(path).encode():
             return
         names = (f"{path.stem}.{number}{path.suffix}" for number in itertools.count(1))
         kept = next(path.with_name(name) for name in names if not os.path.lexists(path.with_name(name)))
         path.rename(kept)
     except FileNotFoundError:  # no list, or another process was faster
         return
-    logging.warning("%s was edited and is kept as %s", path, kept)
+    why = "was edited" if is_known else f"may have been edited, for there is no {_DIGEST}"
+    logging.warning("%s %s, and is kept as %s", path, why, kept)
 
 
 def _digest(path: Path) -> str:
@@ -79,11 +81,11 @@ def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]],
     Columns: rank (from 1), name (of the results) and file (the image), both as `spreadsheet_cell` has them, doubt (see
     `Segmentation`), mean_uncertainty, unlikeness (see `Segmentation`; empty: not judged) and area (pixels of the mask).
     Where there are sources of several images, slice follows file: the most doubtful one, as its results are named
-    (`slice_name`), empty for the others. Where there are volumes, volume_ml follows area, likewise. The most doubtful
-    stand first, of both kinds; equal ones are in the order of their names. Of a calibrated run area_low, area_high,
-    dice_low and unlike follow (True: these bounds are not made to hold for that image; empty: not judged), of several
-    classes with `<class>_` in front; empty for a source of several images, whose slices have bounds of their own. A
-    list that somebody edited is renamed first.
+    (`slice_name`), empty for the others and for results of earlier versions. Where there are volumes, volume_ml follows
+    area, likewise. The most doubtful stand first, of both kinds; equal ones are in the order of their names. Of a
+    calibrated run area_low, area_high, dice_low and unlike follow (True: these bounds are not made to hold for that
+    image; empty: not judged), of several classes with `<class>_` in front; empty for a source of several images, whose
+    slices have bounds of their own. A list that somebody edited is renamed first.
 
     Args:
       path: of the CSV file.
@@ -112,10 +114,18 @@ def write_flagged(path: str | os.PathLike, records: Iterable[Mapping[str, Any]],
         writer.writerow(("rank", *fields, *titles))
         for rank, record in enumerate(flagged, start=1):
             name, picture, *others = (record.get(field) for field in fields)
-            others += [record.get("bounds", {}).get(one, {}).get(field) for one, field in columns]
+            others += [_bound(record, one, field) for one, field in columns]
             writer.writerow((rank, spreadsheet_cell(name), spreadsheet_cell(picture), *others))
     write_text(path.with_name(_DIGEST), _digest(path))
     return len(flagged)
+
+
+def _bound(record: Mapping[str, Any], name: str, field: str) -> Any:
+    """A field of the bounds of a class; records of earlier versions leave it to the unlikeness what `unlike` is."""
+    bounds = record.get("bounds", {}).get(name, {})
+    if field == "unlike" and bounds and record.get("unlikeness") is not None:
+        return is_unlike(record["unlikeness"])
+    return bounds.get(field)
 
 
 def _with_slice(record: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -43,8 +43,9 @@ def announcements(run: Run, prepared: Prepared) -> Iterator[str]:
         )
     if adversary := Adversary.from_config(run.config["train"]):
         yield (
-            f"{adversary.share:g} of the images of a step are changed by up to {adversary.epsilon:g} of the range from "
-            "black to white so that their loss rises (train.adversarial_epsilon)"
+            f"{'all' if adversary.share == 1 else f'{adversary.share:.0%} of the'} images are changed by up to "
+            f"{adversary.epsilon:g} of the range from black to white so that their loss rises "
+            "(train.adversarial_epsilon)"
         )
     if note := note_of(prepared.source):
         yield note

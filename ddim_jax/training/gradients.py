@@ -28,7 +28,10 @@ class BatchGradients:
     """Computes the loss of a batch and its gradients.
 
     Attributes:
-      platform: of the devices, as JAX names it; the others are arguments of `ddim_jax.training.step.make_train_step`.
+      platform: of the devices, as JAX names it.
+      outside: the value of a labelled mask beyond the edge of its image.
+
+    The others are arguments of `ddim_jax.training.step.make_train_step`.
     """
 
     model: nn.Module
@@ -36,6 +39,7 @@ class BatchGradients:
     platform: str
     seed: int
     augmentation: Augmentation
+    outside: int
     accumulate: int
     adversary: Adversary | None
     teacher: MeanTeacher | None
@@ -51,7 +55,7 @@ class BatchGradients:
             # On a CPU in two halves: what leaves a loop lies in memory. Else XLA draws and fetches each number where
             # the network reads it, more than once, in the order of that.
             together = -(-len(positions) // 2) if self.platform == "cpu" else len(positions)
-            one = lambda example: self._drawn(draws, *example)  # noqa: E731
+            one = lambda example: self._drawn(draws, *example, outside=self.outside)  # noqa: E731
             examples = jax.lax.map(one, (positions, normalise(images), masks), batch_size=together)
             if self.teacher is not None:
                 examples = self._with_taught(examples, draws, of_teacher, step, positions, batch)
@@ -59,14 +63,16 @@ class BatchGradients:
         of_all = self._loss_and_gradients if self.accumulate == 1 else self._accumulated
         return of_all(params, dropout_key, *examples)
 
-    def _drawn(self, key: jax.Array, position: jax.Array, image: jax.Array, mask: jax.Array) -> tuple[jax.Array, ...]:
+    def _drawn(
+        self, key: jax.Array, position: jax.Array, image: jax.Array, mask: jax.Array, *, outside: int
+    ) -> tuple[jax.Array, ...]:
         """One example as the losses take it: x_0 [S,S,C] and image [S,S,3], augmented, noise [S,S,C], timestep [].
 
-        After them, with an adversary, what that draws: where its step begins [S,S,3], and if it attacks [].
+        Beyond the edge of the image the mask has the value `outside`. After them, with an adversary, what that draws:
+        where its step begins [S,S,3], and if it attacks [].
         """
         own = jax.random.fold_in(key, position)
         augment_key, time_key, noise_key = jax.random.split(own, 3)
-        outside = IGNORED if self.process.labels.ignore else 0  # where values may be unknown, none is made up
         image, mask = augment(augment_key, image, mask[..., None], self.augmentation, outside=outside)
         x0 = normalise_mask(mask[..., 0], self.process.labels)
         example = x0, image, jax.random.normal(noise_key, x0.shape), self.process.draw_timesteps(time_key, ())
@@ -88,7 +94,8 @@ class BatchGradients:
         shape = (*images.shape[1:3], self.process.labels.channels)
         noise = jax.vmap(lambda place: jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, place), 4), shape))
         masks = taught_masks(self.teacher, self.process, Network(self.model), of_teacher, images, noise(positions))
-        examples = jax.vmap(functools.partial(self._drawn, key))(positions, normalise(images), masks)
+        taught = functools.partial(self._drawn, key, outside=IGNORED)
+        examples = jax.vmap(taught)(positions, normalise(images), masks)
         weight = jnp.concatenate([jnp.ones(len(positions)), weights(self.teacher, step, masks)])
         return 2.0 * weight, *map(lambda *both: jnp.concatenate(both), labelled, examples)
 

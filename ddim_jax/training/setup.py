@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from ddim_jax import __version__
 from ddim_jax.checkpoints import CheckpointStore
 from ddim_jax.checkpoints.weights import TRAINED_IN
-from ddim_jax.config import total_steps
+from ddim_jax.config import refuse_unused, total_steps
 from ddim_jax.data import (
     Augmentation,
     Source,
@@ -132,7 +132,9 @@ def open_run(config: Mapping[str, Any], workdir: Path, one_training: OneTraining
     initial = None
     if found is not None:
         config = as_begun(config, store, found)
-    elif fields["init_from"] is not None:
+    else:
+        refuse_unused(config)
+    if found is None and fields["init_from"] is not None:
         initial = load_weights(fields["init_from"], model, image_size, labels)
 
     train, validation = first_alone(

@@ -13,6 +13,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from ddim_jax.data import Augmentation
 from ddim_jax.diffusion import DiffusionProcess, DirectProcess
+from ddim_jax.labels import IGNORED
 from ddim_jax.models import Network, example_inputs
 from ddim_jax.training.adversarial import Adversary
 from ddim_jax.training.gradients import Batch, BatchGradients
@@ -65,9 +66,10 @@ def make_train_step(
     The metrics are float32 scalars on the device: "loss" and "gradient_norm" (before clipping).
     """
     platform = mesh.devices.flat[0].platform
+    outside = IGNORED if process.labels.ignore else 0  # where values may be unknown, none is made up
     if teacher is not None:
         process = with_ignored_pixels(process)
-    mean = BatchGradients(model, process, platform, seed, augmentation, accumulate, adversary, teacher).mean
+    mean = BatchGradients(model, process, platform, seed, augmentation, outside, accumulate, adversary, teacher).mean
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         stop = {name: jnp.max(flags) for name, flags in batch.items() if name == STOP}

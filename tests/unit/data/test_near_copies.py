@@ -32,6 +32,7 @@ def facts(pixels):
 
 CHANGES = {
     "smaller": lambda pixels: resize_image(pixels, (48, 56)),
+    "halved": lambda pixels: np.asarray(Image.fromarray(pixels).resize((56, 48), Image.Resampling.BICUBIC)),
     "larger": lambda pixels: resize_image(pixels, (150, 180)),
     "brighter": lambda pixels: np.clip(pixels.astype(int) + 40, 0, 255).astype(np.uint8),
     "flatter": lambda pixels: (pixels * 0.6 + 20).astype(np.uint8),

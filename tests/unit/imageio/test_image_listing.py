@@ -73,7 +73,7 @@ def linked(root):
     }
     for name, target in links.items():
         (root / name).symlink_to(target)
-    return [root / "in" / name for name in ("a.png", "file.png", "inner/d.png", "sub/b.png")]
+    return [root / "in" / name for name in ("a.png", "file.png", "inner/d.png", "linked/c.png", "sub/b.png")]
 
 
 def test_links_are_followed_but_into_what_is_searched_already(tmp_path, caplog):
@@ -83,16 +83,51 @@ def test_links_are_followed_but_into_what_is_searched_already(tmp_path, caplog):
     assert listing.list_images(f"{tmp_path}/in/**/?.png") == [file for file in found if file.name != "file.png"]
     assert listing.list_images(f"{tmp_path}/in/**/s*/**/*.png") == [tmp_path / "in/sub/b.png"]
     lines = [record.getMessage() for record in caplog.records]
-    left_out = ", ".join(f"{tmp_path}/in/{name}" for name in ("again", "linked", "sub/up", "whole"))
+    left_out = ", ".join(f"{tmp_path}/in/{name}" for name in ("again", "linked/back", "sub/up", "whole"))
     assert len(lines) == 5 and set(lines) == {
-        f"{tmp_path}/in: 4 links to folders are not followed, since they lead into a folder that is searched already, "
-        f"or above one: {left_out}"
+        f"{tmp_path}/in: 4 links to folders are not followed, leading into a folder that is searched already, "
+        f"or back up: {left_out}"
     }
     (tmp_path / "in/inner").unlink()  # which comes before the folder that it lies in
-    found[2:3] = [tmp_path / "in/linked" / name for name in ("c.png", "deep/d.png")]
+    found[2:4] = [tmp_path / "in/linked" / name for name in ("c.png", "deep/d.png")]
     assert listing.list_images(tmp_path / "in") == found
     back = [tmp_path / "in/linked/back" / name for name in ("a.png", "file.png", "sub/b.png")]
     assert listing.list_images(tmp_path / "in/linked") == [*back, *found[2:4]]
+
+
+def test_no_order_of_names_loses_what_lies_above_another_linked_folder(tmp_path):
+    for name in ("pool/b.png", "pool/sub/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        saved(tmp_path / name)
+    for first, second, found in (
+        ("pool/sub", "pool", ["x/a.png", "y/b.png"]),
+        ("pool", "pool/sub", ["x/b.png", "x/sub/a.png"]),
+    ):
+        place = tmp_path / f"of_{len(first)}"
+        place.mkdir()
+        (place / "x").symlink_to(tmp_path / first)
+        (place / "y").symlink_to(tmp_path / second)
+        assert listing.list_images(place) == [place / name for name in found]
+
+
+def test_a_glob_searches_the_folders_alone_that_it_matches(tmp_path, monkeypatch):
+    for name in ("pool/p.png", "x/c/deep/q.png", "locked/r.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        saved(tmp_path / name)
+    for name in "ab":
+        (tmp_path / "x" / name).symlink_to(tmp_path / "pool")
+    scandir = listing.os.scandir
+
+    def closed(path):
+        assert "locked" not in os.fspath(path)
+        return scandir(path)
+
+    monkeypatch.setattr(listing.os, "scandir", closed)
+    assert listing.list_images(f"{tmp_path}/x*/b*/**/*.png") == [tmp_path / "x/b/p.png"]
+    assert listing.list_images(f"{tmp_path}/x/*/../c/**/*.png") == [tmp_path / "x/c/../c/deep/q.png"]
+    monkeypatch.chdir(tmp_path / "x")
+    assert listing.list_images("**/q.png") == [Path("c/deep/q.png")]
+    assert listing.list_images("./c/**/*.png") == [Path("c/deep/q.png")]
 
 
 def test_what_cannot_be_looked_at_is_not_passed_over(tmp_path, monkeypatch):

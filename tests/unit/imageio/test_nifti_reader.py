@@ -215,7 +215,7 @@ def test_what_a_cut_file_has_is_said(tmp_path):
     values = np.random.default_rng(0).integers(0, 99, (6, 5, 1)).astype(np.int16)
     whole = saved(tmp_path / "v.nii", values).read_bytes()
     (tmp_path / "d.nii").write_bytes(whole[:-3])
-    said = "its 409 bytes cannot hold the 60 of 6 x 5 x 1 values of int16; copy it again, or save it anew"
+    said = "its 409 bytes cannot hold a header of 352 and the 60 of 6 x 5 x 1 values of int16; copy it again"
     with pytest.raises(DataError, match=rf"d\.nii: is truncated or damaged: {said}"):
         read_image(tmp_path / "d.nii")
     for content, found in ((whole[:-3], "57"), (whole + bytes(2**20 + 1), f"more than {60 + 2**20}")):

@@ -202,9 +202,22 @@ def test_a_list_that_somebody_edited_is_kept(folder, out, caplog, segments):
         assert run().done == segments
         assert (out / f"flagged.{number}.csv").read_text() == edited
         assert names(out)[:2] == ["d", "c"]
-        assert f"flagged.csv was edited and is kept as {out}/flagged.{number}.csv" in caplog.text
+        assert f"flagged.csv was edited, and is kept as {out}/flagged.{number}.csv" in caplog.text
     run()
     assert len(list(out.glob("flagged*.csv"))) == 3
+    (out / ".flagged.sha256").unlink()  # as of an earlier version: nobody knows
+    run()
+    assert "flagged.csv may have been edited, for there is no .flagged.sha256, and is kept as" in caplog.text
+
+
+def test_a_record_of_an_earlier_version_says_by_its_unlikeness_if_its_bounds_hold(out):
+    bounds = {"lung": {"area_low": 1, "area_high": 3, "dice_low": 0.5}}
+    record = {"file": "x.png", "status": "ok", "doubt": 0.1, "mean_uncertainty": 0.0, "area": 2, "bounds": bounds}
+    unlike = {"a": 1.5, "b": 0.5, "c": None}
+    out.mkdir(exist_ok=True)
+    write_flagged(out / "flagged.csv", [record | {"name": k, "unlikeness": v} for k, v in unlike.items()], 0.9)
+    with open(out / "flagged.csv", newline="") as file:
+        assert [row["unlike"] for row in csv.DictReader(file)] == ["True", "False", ""]
 
 
 def test_a_run_that_stops_leaves_no_list(folder, out, monkeypatch):

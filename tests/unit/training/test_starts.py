@@ -111,6 +111,12 @@ def test_erased_pictures_are_trained_on_and_told_of(tmp_path, capsys):
         ({"learning_rate": 0.0}, "train.learning_rate is 0.0"),
         ({"beta2": 1.0}, "train.beta2 is 1.0"),
         ({"gradient_clip": -1.0}, "train.gradient_clip is -1.0"),
+        ({"adversarial_share": 0.5}, "train.adversarial_share is 0.5 and train.adversarial_epsilon is not set"),
+        ({"unlabelled_weight": 2.0}, "train.unlabelled_weight is 2.0 and data.unlabelled is not set"),
+        (
+            {"adversarial_epsilon": 0.1, "adversarial_share": 0.0},
+            "train.adversarial_share is 0.0, so no image would be",
+        ),
         ({"init_from": "nowhere.safetensors"}, "nowhere.safetensors: no such file"),
     ],
 )
@@ -191,4 +197,4 @@ def test_a_run_on_crops_or_under_attack_goes_on_to_the_bit(kind, tmp_path, capsy
     train(config(steps=4), tmp_path / "parts")
     assert_same_bits(checkpoint(tmp_path / "parts", 4), checkpoint(tmp_path / "whole", 4))
     assert ("in crops of 8 x 8" in said) is (kind == "crops")
-    assert ("0.5 of the images of a step are changed by up to 0.05" in said) is (kind == "attacked")
+    assert ("50% of the images are changed by up to 0.05" in said) is (kind == "attacked")
