@@ -16,7 +16,7 @@ from ddim_jax.data.pixels import read_trained_on
 from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.imageio.images import read_image
 from ddim_jax.runtime.errors import ConfigError, DataError, InputError
-from ddim_jax.training import loop, train
+from ddim_jax.training import loop, setup, train
 
 on_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="bits are promised on CPUs")
 
@@ -198,3 +198,13 @@ def test_a_run_on_crops_or_under_attack_goes_on_to_the_bit(kind, tmp_path, capsy
     assert_same_bits(checkpoint(tmp_path / "parts", 4), checkpoint(tmp_path / "whole", 4))
     assert ("in crops of 8 x 8" in said) is (kind == "crops")
     assert ("50% of the images are changed by up to 0.05" in said) is (kind == "attacked")
+
+
+def test_an_older_run_with_a_share_that_does_nothing_goes_on(tmp_path, monkeypatch):
+    def config(steps):
+        return unet_config(steps=steps, warmup_steps=0, adversarial_share=0.5)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(setup, "refuse_unused", lambda config: None)
+        assert train(config(1), tmp_path) == 1
+    assert train(config(2), tmp_path) == 2

@@ -1,0 +1,113 @@
+"""A network of another package: its declaration, its fields, and what is refused."""
+
+import dataclasses
+from collections import Counter
+
+import flax.linen as nn
+import pytest
+
+from ddim_jax.config import override_fields
+from ddim_jax.diffusion import DiffusionProcess, DirectProcess
+from ddim_jax.fields import Field
+from ddim_jax.models import ModelSpec, create_model, create_process, example_inputs, model_spec
+from ddim_jax.models.levels import FIELDS, check_memory
+from ddim_jax.registry import MODELS
+from ddim_jax.runtime.errors import ConfigError
+
+
+class Threshold(nn.Module):
+    """A network of somebody else, without any of the fields of this package's."""
+
+    width: int = 4
+    steepness: float = 2.0
+    stages: tuple[float, ...] = (0.5, 1.0)
+    bias: bool = True
+
+    size_multiple = 1
+
+    @nn.compact
+    def __call__(self, image, *, train=False):
+        return self.steepness * nn.Dense(1, use_bias=self.bias)(nn.tanh(nn.Dense(self.width)(image)))
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    monkeypatch.setattr(MODELS, "_entries", dict(MODELS.items()))
+    return MODELS.register
+
+
+def test_a_network_of_another_package_declares_itself(registered):
+    registered("threshold")(ModelSpec(Threshold, process=DirectProcess, presets={"wide": {"width": 9}}))
+    model = create_model("threshold", preset="wide", stages=[1, 2.5], base_channels=None)
+    assert model == Threshold(width=9, stages=(1, 2.5))
+    assert [leaf.shape for leaf in example_inputs(model, 8)] == [(1, 8, 8, 3)]
+    assert create_process(model, {}) == DirectProcess()
+    for name, value, message in (
+        ("width", 1.5, "model.width is 1.5; expected a whole number"),
+        ("stages", [1, "2"], r"model.stages is \(1, '2'\); expected 0 to 64 values, each a number"),
+        ("bias", 1, "model.bias is 1; expected true or false"),
+        ("base_channels", 8, "model has no field 'base_channels'; it has width, steepness, stages, bias"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            create_model("threshold", **{name: value})
+
+
+def test_a_network_says_what_its_fields_are(registered):
+    registered("bounded")(ModelSpec(Threshold, ranges={"width": Field(int, help="pixels around", low=1, high=8)}))
+    assert create_model("bounded", width=8).width == 8
+    with pytest.raises(ConfigError, match=r"model\.width is 9; expected a whole number from 1 to 8"):
+        create_model("bounded", width=9)
+    assert override_fields()["width"].help == "pixels around"
+
+
+def test_a_field_of_one_network_stands_in_its_file():
+    networks = {model_spec(name).module for name in MODELS}
+    shared = Counter(field.name for network in networks for field in dataclasses.fields(network))
+    assert [name for name in FIELDS if shared[name] < 2] == []
+
+
+def test_fields_are_derived_from_their_annotations_and_else_from_their_defaults(registered):
+    """Some annotations are texts, for which `from __future__ import annotations` stands."""
+
+    class Annotated(nn.Module):
+        depth: "int"
+        rate: float = 0
+        share: "float" = 0
+        mode: "str | None" = "plain"
+        hook: "object" = None
+
+        size_multiple = 1
+
+    registered("annotated")(ModelSpec(Annotated, process=DirectProcess))
+    fields = model_spec("annotated").fields
+    kinds = {"rate": float, "share": float, "depth": int, "mode": str}
+    assert {name: field.type for name, field in fields.items()} == kinds
+    assert fields["depth"].default is None and fields["rate"].default == 0
+    model = create_model("annotated", rate=0.1, share=0.5, depth=2)
+    assert (model.rate, model.share, model.depth) == (0.1, 0.5, 2)
+    with pytest.raises(ConfigError, match=r"model.depth is 2.5; expected a whole number"):
+        create_model("annotated", depth=2.5)
+
+
+def test_a_class_alone_is_a_denoiser_with_the_papers_setting(registered):
+    registered("bare")(Threshold)
+    spec = model_spec("bare")
+    assert (spec.module, spec.process, spec.defaults["sample"]["steps"]) == (Threshold, DiffusionProcess, 50)
+    with pytest.raises(TypeError, match="Dense has no size_multiple"):
+        ModelSpec(nn.Dense).create(overrides={"features": 2})
+    with pytest.raises(ValueError, match=r"registers a model 'unet', and so did .*plain_unet"):
+        registered("unet")(ModelSpec(Threshold))
+
+
+def test_a_network_without_a_field_for_the_channels_takes_one_class(registered):
+    registered("one_channel")(Threshold)
+    assert create_model("one_channel", mask_channels=1) == create_model("one_channel")
+    with pytest.raises(ConfigError, match=r"data\.labels needs 3 channels.*Threshold has one; give it a field mask_ch"):
+        create_model("one_channel", mask_channels=3)
+
+
+def test_a_network_with_attention_of_its_own_kind_is_asked_for_nothing_more():
+    class Attentive(Threshold):
+        attention_levels: tuple[int, ...] = (0,)  # and no channel_multipliers
+
+    check_memory(Attentive(), 64)
