@@ -22,7 +22,7 @@ from benchmarks.result_file import add_row, read_result
 from benchmarks.tables import Columns, measured_at, table
 from ddim_jax.data import has_split, load_dataset
 from ddim_jax.inference import Segmenter
-from ddim_jax.inference.unlikeness import Reference, describe_picture, is_unlike
+from ddim_jax.inference.unlikeness import Reference, describe_image, is_unlike
 from ddim_jax.runtime.errors import InputError, report_input_errors
 
 OUTPUT = ROOT / "docs" / "results" / "unlike.json"
@@ -57,7 +57,7 @@ def rows_of(dataset: str, reference: Reference, pictures: dict[str, Iterable[np.
     """A row for each kind of images; the first is the own test split."""
     found, own = [], []
     for kind, images in pictures.items():
-        values = [reference.unlikeness(describe_picture(image)) for image in images]
+        values = [reference.unlikeness(describe_image(image)) for image in images]
         own = own or values
         flagged = sum(map(is_unlike, values))
         row = {"dataset": dataset, "pictures": kind, "n": len(values), "flagged": flagged}

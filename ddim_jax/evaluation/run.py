@@ -26,7 +26,7 @@ from ddim_jax.evaluation.volumes import score_volumes, write_per_volume
 from ddim_jax.imageio.label_maps import UnnamedValuesError
 from ddim_jax.inference import Segmenter
 from ddim_jax.inference.calibration import run_folder
-from ddim_jax.inference.unlikeness import describe_picture
+from ddim_jax.inference.unlikeness import describe_image
 from ddim_jax.preprocessing import resize_mask
 from ddim_jax.runtime.atomic import write_json
 from ddim_jax.runtime.errors import DataError, InputError
@@ -229,7 +229,7 @@ def _score_all(
                 annotators = None if annotators is None else np.stack([resize_mask(mask, shape) for mask in annotators])
             scored = score(example.id, estimates, truth, annotators=annotators, pixel_mm=pixel_mm)
             digest = picture_digest(example.image).hexdigest()
-            results.append(scored._replace(descriptor=describe_picture(example.image), digest=digest))
+            results.append(scored._replace(descriptor=describe_image(example.image), digest=digest))
     return results, seconds
 
 

@@ -73,7 +73,7 @@ class ImageResult(NamedTuple):
       hypotheses: `ddim_jax.metrics.measure_hypotheses` of the masks that the samples make alone under the protocol
         'mean', against several annotators; {} where there is one truth.
       annotators: their number, 0 where there is one truth.
-      descriptor: of the image (`ddim_jax.inference.unlikeness.describe_picture`); None where nothing is known of it.
+      descriptor: of the image (`ddim_jax.inference.unlikeness.describe_image`); None where nothing is known of it.
       digest: of the image (`ddim_jax.data.facts.picture_digest`), in hexadecimal digits; "" where it is not known.
       group: of images that are not drawn one by one, such as those of a patient; "" for one by itself.
       volume: that it is a slice of; None for an image by itself.

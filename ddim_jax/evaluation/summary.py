@@ -76,7 +76,7 @@ _RULES = {
         "divided by the temperature, with logits beyond 10 taken for 10"
     ),
     "unlikeness": (
-        "distance of an image, by 24 numbers of its look at 64 x 64 pixels, from those of the calibration, as a "
+        "distance of an image, by 27 numbers of its look, from those of the calibration, as a "
         "multiple of its limit; flagged: above 1; within: the share of images like the calibration's that is not, by "
         "leaving one out, of groups (patients, folders, volumes) the whole group; low and high: the 95% interval of "
         "the share that is, as in bounds"

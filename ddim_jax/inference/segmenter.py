@@ -16,7 +16,7 @@ from ddim_jax.inference.export_cache import TracedPrograms
 from ddim_jax.inference.hypotheses import Hypothesis, hypotheses_of
 from ddim_jax.inference.loading import fingerprint, load_network, weights_digest
 from ddim_jax.inference.segmentation import Segmentation, fuse
-from ddim_jax.inference.unlikeness import Reference, describe_picture
+from ddim_jax.inference.unlikeness import Reference, describe_image
 from ddim_jax.preprocessing import as_rgb
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.pinned import pinned
@@ -276,7 +276,7 @@ class Segmenter(DeviceSampler):
     def unlikeness(self, image: np.ndarray) -> float | None:
         """The distance of an image, as for `sample`, from the images of the calibration, as `Segmentation` has it."""
         reference, _ = self.reference()
-        return None if reference is None else reference.unlikeness(describe_picture(image))
+        return None if reference is None else reference.unlikeness(describe_image(image))
 
     def fingerprint(self) -> str:
         """Returns a SHA-256 of the weights and every part of the config that a result depends on, wherever they lie."""

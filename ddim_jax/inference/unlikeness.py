@@ -1,15 +1,15 @@
 """Unlikeness: the distance of an image from those that a checkpoint was calibrated on; beyond a limit it is flagged as
 out of distribution.
 
-An image is described by 24 numbers of its look at 64 x 64 pixels, and its distance is that of Mahalanobis (Proceedings
-of the National Institute of Sciences of India, 1936) from the mean of the calibration's descriptors, their correlations
-shrunk towards none (Ledoit and Wolf, J. Multivariate Analysis, 2004, with a fixed share), so that few images suffice.
+An image is described by 27 numbers of its look, and its distance is that of Mahalanobis (Proceedings of the National
+Institute of Sciences of India, 1936) from the mean of the calibration's descriptors, their correlations shrunk towards
+none (Ledoit and Wolf, J. Multivariate Analysis, 2004, with a fixed share), so that few images suffice.
 The limit is the conformal quantile of the distances of those very images, each from the others, which are a little
 longer than that of a new image from all of them: of images drawn alike at most about one in twenty is beyond it.
 Images of a group (of a patient, a folder, a volume) resemble each other, so that all of it is left out, and the
 quantile is that of groups: at most about one in twenty of the images of further groups is beyond the limit.
 
-It sees how light and dark lie, contrast, colour and sharpness. It does not see what the image shows: one that is
+It sees how light and dark lie, contrast, colour, sharpness and noise. It does not see what the image shows: one that is
 within the limit can still be of another kind, and one beyond it can be segmented well.
 """
 
@@ -31,21 +31,25 @@ PICTURES_NEEDED = pictures_needed(WITHIN)
 """The fewest images, or groups of them, that a reference is made of."""
 UNLIKE = "This image is unlike the images that the model was calibrated on: intervals do not hold for it."
 _SIDE, _BLOCKS = 64, 3
-_LENGTH = 2 * _BLOCKS**2 + 6
+_FINE_SIDE = 128
+_LENGTH = 2 * _BLOCKS**2 + 9
+_LENGTHS = (_LENGTH - 3, _LENGTH)  # a reference of an earlier version knows all but the last three
 _SHRINKAGE = 0.3
 _SMALLEST_SCALE = 0.02  # added to each deviation: what never differed in the calibration may differ a little
 _SMALLEST_LIMIT = 1e-6  # of images that are all the same
 
 
-def describe_picture(image: np.ndarray) -> np.ndarray:
+def describe_image(image: np.ndarray) -> np.ndarray:
     """Describes the look of an image.
 
     Args:
-      image: uint8 [H, W], [H, W, 1] or [H, W, 3] (RGB), resized to 64 x 64.
+      image: uint8 [H, W], [H, W, 1] or [H, W, 3] (RGB).
 
     Returns:
-      float64 [24], of values in [0, 1]: the mean grey of 3 x 3 blocks and the logs of its standard deviation there, the
-      means of R - G and G - B and the logs of their deviations, the logs of the mean absolute steps across and down.
+      float64 [27], of values in [0, 1]. At 64 x 64 pixels: the mean grey of 3 x 3 blocks and the logs of its standard
+      deviation there, the means of R - G and G - B and the logs of their deviations, the logs of the mean absolute
+      steps across and down. At 128 x 128, where noise shows: the logs of the mean absolute steps of R - G and of G - B,
+      and of the mean absolute second differences of grey.
 
     Raises:
       InputError: as `ddim_jax.preprocessing.as_rgb`.
@@ -63,7 +67,17 @@ def describe_picture(image: np.ndarray) -> np.ndarray:
             chroma.mean(axis=0),
             np.log(chroma.std(axis=0) + 0.01),
             np.log(np.array(steps) + 0.003),
+            np.log(_noise(image) + 0.003),
         ]
+    )
+
+
+def _noise(image: np.ndarray) -> np.ndarray:
+    """The mean absolute steps of R - G and G - B, and the mean absolute second differences of grey: float64 [3]."""
+    red, green, blue = np.moveaxis(resize_image(as_rgb(image), (_FINE_SIDE, _FINE_SIDE)).astype(np.int16), -1, 0)
+    over = ((red - green, 1, 255), (green - blue, 1, 255), (red + green + blue, 2, 3 * 255))
+    return np.array(
+        [np.mean([np.abs(np.diff(one, order, axis)).mean() / white for axis in (0, 1)]) for one, order, white in over]
     )
 
 
@@ -72,8 +86,8 @@ class Reference:
     """The images of a calibration, as far as another is compared with them.
 
     Attributes:
-      mean: float64 [24], of their descriptors.
-      whitening: float64 [24, 24]; the distance of a descriptor is the root mean square of `whitening @ (it - mean)`.
+      mean: float64 [27], of their descriptors; of an earlier version [24], which are their first ones.
+      whitening: float64 [27, 27]; the distance of a descriptor is the root mean square of `whitening @ (it - mean)`.
       limit: distances above it are flagged.
     """
 
@@ -83,7 +97,7 @@ class Reference:
 
     def unlikeness(self, descriptor: np.ndarray) -> float:
         """The distance as a multiple of the limit, >= 0; above 1 the image is flagged."""
-        return _distance(descriptor, self.mean, self.whitening) / self.limit
+        return _distance(descriptor[: len(self.mean)], self.mean, self.whitening) / self.limit
 
     def digest(self) -> str:
         """SHA-256 of all that an unlikeness depends on."""
@@ -102,7 +116,7 @@ class Reference:
         """
         mean, whitening = (np.array(record[name], np.float64) for name in ("mean", "whitening"))
         limit = float(record["limit"])
-        if mean.shape != (_LENGTH,) or whitening.shape != (_LENGTH, _LENGTH) or not limit > 0:
+        if mean.shape not in [(n,) for n in _LENGTHS] or whitening.shape != 2 * mean.shape or not limit > 0:
             raise ValueError(f"mean {mean.shape}, whitening {whitening.shape}, limit {limit}")
         if not all(np.isfinite(values).all() for values in (mean, whitening, limit)):
             raise ValueError("a number is not finite")
@@ -123,7 +137,7 @@ def fit_reference(descriptors: Sequence[np.ndarray], groups: Sequence[str] | Non
     """Makes the reference of a calibration.
 
     Args:
-      descriptors: [24] of each image.
+      descriptors: [27] of each image.
       groups: the names of their groups (patients, folders, volumes); None where each image is one by itself.
 
     Raises:

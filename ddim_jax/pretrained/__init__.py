@@ -7,9 +7,9 @@ terms of the images and masks that they were trained on, which are in the file a
 from pathlib import Path
 
 SHA256: dict[str, str] = {
-    "lung_xray": "1040525e6c78e44777e588a5399c129da6bf44f2d0fc44cfc4aa0dfea16429ef",
-    "polyp": "a8c5b9b36a298319cf66050f81e91ee355210724292c4d0251081dee94437df0",
-    "skin_lesion": "172ad402cad57dfb995fc02ad3a34b1459f29241100ef2545e00aee95a883b3a",
+    "lung_xray": "8730e6659b7fba13d3beda164581713e4a82b50898f2aa8b9d9a14bf8dd73329",
+    "polyp": "ab7292aaa545597a35dfc372fa72a97abe568b7760ed11da504218e4ef3e9e7a",
+    "skin_lesion": "f6040adcb9af807152f205105d0b45b50e0308002d36251115e78ad83ef8b6a5",
 }
 """Name -> SHA-256 of its file, which is checked before anything in it is used."""
 

@@ -8,7 +8,7 @@ from benchmarks.quality import unlike
 from benchmarks.render import rendered
 from benchmarks.result_file import read_rows
 from ddim_jax.data.datasets.phantom import draw_phantom
-from ddim_jax.inference.unlikeness import describe_picture, fit_reference
+from ddim_jax.inference.unlikeness import describe_image, fit_reference
 
 
 def folder(path, images):
@@ -31,7 +31,7 @@ def test_auroc_counts_pairs():
 
 
 def test_rows_are_of_each_kind_and_replace_themselves(phantoms, tmp_path, monkeypatch):
-    reference = fit_reference([describe_picture(image) for image in phantoms[:30]])
+    reference = fit_reference([describe_image(image) for image in phantoms[:30]])
 
     class Calibrated:
         load = classmethod(lambda cls, path: cls())
@@ -54,9 +54,7 @@ def test_rows_are_of_each_kind_and_replace_themselves(phantoms, tmp_path, monkey
     assert rows["own test split"]["auroc"] is None and rows["own test split"]["n"] == 6
     for kind in ("skin", "noise", "flat"):
         assert (rows[kind]["share"], rows[kind]["auroc"]) == (1, 1)
-    values = [
-        [reference.unlikeness(describe_picture(image)) for image in some] for some in (phantoms[30:], phantoms[:2])
-    ]
+    values = [[reference.unlikeness(describe_image(image)) for image in some] for some in (phantoms[30:], phantoms[:2])]
     assert rows["elsewhere"]["auroc"] == np.mean([b > a for a in values[0] for b in values[1]])
     page = rendered("<!-- table: unlike -->\n<!-- end -->\n", tmp_path)
     assert "| lungs, validation | skin | 3 | 100% |" in page and "| own test split | 6 |" in page

@@ -21,7 +21,7 @@ from ddim_jax.inference import Segmenter, segment_files
 from ddim_jax.inference.calibration import load_reference
 from ddim_jax.inference.files import Summary
 from ddim_jax.inference.processes import Process
-from ddim_jax.inference.unlikeness import describe_picture, fit_reference
+from ddim_jax.inference.unlikeness import describe_image, fit_reference
 from ddim_jax.runtime.errors import InputError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
@@ -89,8 +89,8 @@ def last_lines(summary):
 
 def test_a_calibrated_run_tells_noise_from_its_own_kind(tmp_path):
     segmenter, metrics = calibrate(tmp_path)
-    reference = fit_reference([describe_picture(phantom(k)[0]) for k in range(24)])
-    expected = reference.unlikeness(describe_picture(NOISE))
+    reference = fit_reference([describe_image(phantom(k)[0]) for k in range(24)])
+    expected = reference.unlikeness(describe_image(NOISE))
     noise, own = segmenter.segment([NOISE, phantom(50)[0]])
     assert noise.unlikeness == pytest.approx(expected) and expected > 1.5 and 0 < own.unlikeness <= 1
     assert noise.bounds["foreground"].unlike is True and own.bounds["foreground"].unlike is False

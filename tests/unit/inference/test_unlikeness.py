@@ -7,24 +7,25 @@ import pytest
 from scipy.spatial.distance import mahalanobis
 
 from ddim_jax.data.datasets.phantom import draw_phantom
-from ddim_jax.inference.unlikeness import PICTURES_NEEDED, Reference, describe_picture, fit_reference, is_unlike
+from ddim_jax.inference.unlikeness import PICTURES_NEEDED, Reference, describe_image, fit_reference, is_unlike
+from ddim_jax.preprocessing import resize_image
 from ddim_jax.runtime.errors import InputError
 
 
 def drawn(count, seed=0):
     """Descriptors that are correlated, of very different scales, one of them always the same."""
     rng = np.random.default_rng(seed)
-    values = rng.normal(size=(count, 24)) @ rng.normal(size=(24, 24)) * np.geomspace(0.001, 3, 24) + rng.normal(size=24)
+    values = rng.normal(size=(count, 27)) @ rng.normal(size=(27, 27)) * np.geomspace(0.001, 3, 27) + rng.normal(size=27)
     values[:, 5] = 0.25
     return values
 
 
 def by_scipy(one, others):
-    """Mahalanobis on standardised values, correlations shrunk by 30 percent; the root mean square of 24."""
+    """Mahalanobis on standardised values, correlations shrunk by 30 percent; the root mean square of 27."""
     scale = others.std(axis=0) + 0.02
     z = (others - others.mean(axis=0)) / scale
-    inverse = np.linalg.inv(0.7 * np.cov(z, rowvar=False, bias=True) + 0.3 * np.eye(24))
-    return mahalanobis((one - others.mean(axis=0)) / scale, np.zeros(24), inverse) / np.sqrt(24)
+    inverse = np.linalg.inv(0.7 * np.cov(z, rowvar=False, bias=True) + 0.3 * np.eye(27))
+    return mahalanobis((one - others.mean(axis=0)) / scale, np.zeros(27), inverse) / np.sqrt(27)
 
 
 def phantoms(indices, side=64):
@@ -33,7 +34,7 @@ def phantoms(indices, side=64):
 
 @pytest.fixture(scope="module")
 def reference():
-    return fit_reference([describe_picture(image) for image in phantoms(range(40))])
+    return fit_reference([describe_image(image) for image in phantoms(range(40))])
 
 
 @pytest.mark.parametrize(("count", "rank"), [(19, 19), (30, 30), (50, 49)])  # ceil(0.95 (n + 1))
@@ -60,7 +61,7 @@ def patients(count, slices, seed):
     """Descriptors of patients whose slices look alike, in no order, and the name of the patient of each."""
     rng = np.random.default_rng(seed)
     names = np.repeat([f"patient {number}" for number in range(count)], slices)
-    values = np.repeat(rng.normal(size=(count, 24)), slices, axis=0) + 0.1 * rng.normal(size=(count * slices, 24))
+    values = np.repeat(rng.normal(size=(count, 27)), slices, axis=0) + 0.1 * rng.normal(size=(count * slices, 27))
     order = rng.permutation(count * slices)
     return values[order], names[order]
 
@@ -102,7 +103,7 @@ def test_the_descriptor_by_hand():
     image = np.zeros((63, 63, 3), np.uint8)
     image = np.pad(image, ((0, 1), (0, 1), (0, 0)))
     image[:21, 21:42] = 255, 51, 0
-    found = describe_picture(image)
+    found = describe_image(image)
     grey = 306 / 3 / 255
     assert found[:9] == pytest.approx([0, grey, 0, 0, 0, 0, 0, 0, 0])
     assert found[9:18] == pytest.approx(np.log(0.01))
@@ -112,18 +113,53 @@ def test_the_descriptor_by_hand():
     assert found[20:22] == pytest.approx(np.log([0.8 * deviation + 0.01, 0.2 * deviation + 0.01]))
     # 21 rows with two steps of 63 pairs each, and 21 columns with one step.
     steps = np.array([2 * 21, 21]) * grey / (64 * 63)
-    assert found[22:] == pytest.approx(np.log(steps + 0.003))
+    assert found[22:24] == pytest.approx(np.log(steps + 0.003))
+
+
+def test_the_noise_of_a_descriptor_by_hand():
+    grey = np.zeros((128, 128, 1))
+    grey[:, ::2] = 102  # second differences across: 2 * 102 / 255; down: 0
+    image = np.repeat(grey, 3, axis=-1).astype(np.uint8)
+    found = describe_image(image)
+    assert found[24:] == pytest.approx(np.log([0.003, 0.003, 0.4 + 0.003]))
+    image[::2, :, 0] = 51 + image[::2, :, 0]  # red alone: R - G steps by 0.2 from row to row, never across
+    found = describe_image(image)
+    assert found[24:26] == pytest.approx(np.log([0.1 + 0.003, 0.003]))
+
+
+def test_noise_that_hides_nothing_is_flagged_and_smaller_copies_are_not():
+    rng = np.random.default_rng(0)
+    textured = [draw_phantom("test", 0, index, 256)[0] for index in range(60)]
+    found = fit_reference([describe_image(image) for image in textured[:40]])
+    shares = [
+        np.mean([is_unlike(found.unlikeness(describe_image(change(image)))) for image in textured[40:]])
+        for change in (
+            lambda image: image,
+            lambda image: resize_image(image, (160, 160)),
+            lambda image: (image + rng.normal(0, 40, (256, 256, 1))).clip(0, 255).astype(np.uint8),
+            lambda image: (image + rng.normal(0, 40, (256, 256, 3))).clip(0, 255).astype(np.uint8),
+        )
+    ]
+    assert max(shares[:2]) <= 0.15 and shares[2:] == [1, 1]
+
+
+def test_the_reference_of_an_earlier_version_judges_by_what_it_knows():
+    values = drawn(40)
+    found = fit_reference(values[:, :24])
+    again = Reference.from_record(json.loads(json.dumps(found.as_record())))
+    assert again.mean.shape == (24,)
+    assert [again.unlikeness(one) for one in values] == [found.unlikeness(one[:24]) for one in values]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 500), (64, 64, 1), (200, 90, 3)])
 def test_pictures_of_any_size_are_described(shape):
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    found = describe_picture(image)
-    assert found.shape == (24,) and np.isfinite(found).all()
+    found = describe_image(image)
+    assert found.shape == (27,) and np.isfinite(found).all()
     if len(shape) == 2:  # grey is what its three channels are
-        assert np.array_equal(found, describe_picture(np.repeat(image[..., None], 3, axis=-1)))
+        assert np.array_equal(found, describe_image(np.repeat(image[..., None], 3, axis=-1)))
     with pytest.raises(InputError, match="expected uint8"):
-        describe_picture(image.astype(np.float32))
+        describe_image(image.astype(np.float32))
 
 
 def test_pictures_of_another_kind_are_flagged_and_phantoms_are_not(reference):
@@ -132,28 +168,28 @@ def test_pictures_of_another_kind_are_flagged_and_phantoms_are_not(reference):
     others.append(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
     others += [255 - image for image in phantoms(range(100, 103))]
     others += [image * np.array([1, 0, 0], np.uint8) for image in phantoms(range(100, 103))]
-    assert all(is_unlike(reference.unlikeness(describe_picture(image))) for image in others)
-    own = [reference.unlikeness(describe_picture(image)) for image in phantoms(range(100, 140))]
+    assert all(is_unlike(reference.unlikeness(describe_image(image))) for image in others)
+    own = [reference.unlikeness(describe_image(image)) for image in phantoms(range(100, 140))]
     assert np.mean([is_unlike(value) for value in own]) <= 0.1
 
 
 def test_what_is_all_the_same_has_a_reference_and_anything_else_is_far():
     image = np.full((64, 64, 3), 100, np.uint8)
-    found = fit_reference([describe_picture(image)] * 19)
-    assert found.unlikeness(describe_picture(image)) < 1e-3
-    assert found.unlikeness(describe_picture(image + np.uint8(20))) > 1e3
+    found = fit_reference([describe_image(image)] * 19)
+    assert found.unlikeness(describe_image(image)) < 1e-3
+    assert found.unlikeness(describe_image(image + np.uint8(20))) > 1e3
     assert not is_unlike(None) and not is_unlike(1.0) and is_unlike(1.0001)
 
 
 def test_a_record_is_the_same_reference_and_another_thing_is_none(reference):
     record = json.loads(json.dumps(reference.as_record()))
     again = Reference.from_record(record)
-    one = describe_picture(np.zeros((8, 8), np.uint8))
+    one = describe_image(np.zeros((8, 8), np.uint8))
     assert again.unlikeness(one) == reference.unlikeness(one) and again.digest() == reference.digest()
     damaged = [
         {}, [], 1, record | {"limit": 0}, record | {"limit": "x"}, record | {"limit": float("nan")},
         record | {"mean": record["mean"][:-1]}, record | {"whitening": record["mean"]}, record | {"mean": None},
-        record | {"mean": [float("inf")] * 24}, record | {"whitening": [["x"] * 24] * 24},
+        record | {"mean": [float("inf")] * 27}, record | {"whitening": [["x"] * 27] * 27},
     ]  # fmt: skip
     for wrong in damaged:
         with pytest.raises((ValueError, KeyError, TypeError)):

@@ -109,12 +109,12 @@ def test_the_interval_of_a_calibrated_checkpoint(serving, monkeypatch, tmp_path)
 
 
 def test_a_picture_unlike_those_of_the_calibration_has_a_warning(serving, monkeypatch):
-    from ddim_jax.inference.unlikeness import describe_picture, fit_reference
+    from ddim_jax.inference.unlikeness import describe_image, fit_reference
 
     rng = np.random.default_rng(0)
     ramp = np.tile(np.linspace(0, 255, SIZE), (SIZE, 1))
     own = [np.clip(ramp + rng.normal(0, 9, ramp.shape), 0, 255).astype(np.uint8) for _ in range(30)]
-    reference = fit_reference([describe_picture(image) for image in own[:29]])
+    reference = fit_reference([describe_image(image) for image in own[:29]])
     served = network()
     monkeypatch.setattr(served.segmenter, "_reference", (reference, ""))
     client = serving([served])
