@@ -67,7 +67,7 @@ class ImageResult(NamedTuple):
         [0, 1): the mean of the classes' (`ddim_jax.metrics.class_doubts`), scaled as a calibration has it.
       calibration: of the pixels of the probability of the protocol 'mean', as it was scored; one for each class.
       scores: by the name of the protocol.
-      drawn: for each class, if its mask under that protocol has a pixel, ignored ones included.
+      drawn: for each class, if its mask under that protocol has a pixel at the working size, ignored ones included.
       statements: all that the network says of each class under the protocol 'mean', as it was scored.
       logits: of the pixels of that probability (`ddim_jax.metrics.temperature.logit_counts`), of all classes.
       hypotheses: `ddim_jax.metrics.measure_hypotheses` of the masks that the samples make alone under the protocol
@@ -146,14 +146,14 @@ def score_image(
         fused = ensemble_probability(samples, protocol, ensemble, labels)
         threshold = ensemble_threshold(protocol, ensemble, labels)
         if protocol.name == "mean":
-            doubts = class_doubts(mean_probability(samples), threshold_mask(fused, threshold, labels), labels)
+            working = threshold_mask(fused, threshold, labels)  # the doubt is about the mask before it is resized
+            doubts, drawn = class_doubts(mean_probability(samples), working, labels), drawn_classes(working, labels)
         probability = resized[protocol.name] = resize_unit_map(fused, truth.shape)
         mask = threshold_mask(probability, threshold, labels)
         alone = [protocol_mask(one[np.newaxis], protocol, truth.shape, labels=labels) for one in samples]
         scores[protocol.name] = _score(mask, alone, truth, labels, pixel_mm)
         if protocol.name == "mean":
             statements = class_statements(probability, mask, doubts, coverage, labels, labels.valid(truth))
-            drawn = drawn_classes(mask, labels)
             doubt = float(np.mean(doubts)) if doubt_scale is None else doubt_scale.of_image(doubts, drawn)
             if annotators is not None:
                 hypotheses = measure_hypotheses(np.stack(alone), annotators, labels)

@@ -190,9 +190,10 @@ def fuse(
     fused = ensemble_probability(samples, PROTOCOLS[options.protocol], options.ensemble, labels)
     probability = resize_unit_map(fused, shape)
     mask = threshold_mask(probability, options.threshold, labels)
-    doubts = class_doubts(mean_probability(samples), threshold_mask(fused, options.threshold, labels), labels)
+    working = threshold_mask(fused, options.threshold, labels)  # the doubt is about the mask before it is resized
+    doubts = class_doubts(mean_probability(samples), working, labels)
     scale = None if calibration is None else calibration.doubt
-    doubt = float(np.mean(doubts)) if scale is None else scale.of_image(doubts, drawn_classes(mask, labels))
+    doubt = float(np.mean(doubts)) if scale is None else scale.of_image(doubts, drawn_classes(working, labels))
     return Segmentation(
         mask=mask,
         probability=probability,

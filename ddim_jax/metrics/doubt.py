@@ -54,9 +54,8 @@ class DoubtScale(NamedTuple):
 
     Attributes:
       odds: the factor of the odds d / (1 - d) of the doubt d about a mask that has a pixel (`scale_doubt`).
-      of_empty: for each class (w + 1) / (n + 2), of its n empty masks the w that were wrong (Laplace's rule of
-        succession; a half where there were none). Where the network is wrongly certain that there is nothing, its
-        probability cannot say so; how often that happens can.
+      of_empty: for each class the chance that an empty mask is wrong for a reason that its probability does not show.
+        Where the network is wrongly certain that there is nothing, only how often that happens can say so.
     """
 
     odds: float
@@ -107,8 +106,9 @@ def scale_doubt(doubt: ArrayLike, odds: float) -> np.ndarray:
 def fit_doubt(doubts: ArrayLike, drawn: ArrayLike, missed: ArrayLike) -> DoubtScale:
     """The scale at which masks that have a pixel are doubted as much, on average, as they miss of Dice.
 
-    Empty masks take no part in `odds`: of many that are right, the prior of `of_empty` alone adds up to an image's
-    whole doubt, which the others would have to make good.
+    Of the n empty masks of a class, w of them wrong, the average doubt becomes (w + 1) / (n + 2) (Laplace's rule of
+    succession), or stays what it is where that is larger. They take no part in `odds`: of many that are right, the
+    prior alone adds up to an image's whole doubt, which the others would have to make good.
 
     Args:
       doubts: about the mask of each class of each image, as the network has it, [N, K] in [0, 1].
@@ -126,8 +126,11 @@ def fit_doubt(doubts: ArrayLike, drawn: ArrayLike, missed: ArrayLike) -> DoubtSc
 
     doubts, missed = check_unit_interval("doubts", doubts), check_unit_interval("missed", missed)
     drawn = np.asarray(drawn, bool)
+    empty = (~drawn).sum(axis=0)
     wrong = (~drawn & (missed > 0)).sum(axis=0)
-    of_empty = tuple(((wrong + 1) / ((~drawn).sum(axis=0) + 2)).tolist())
+    sure = np.where(empty > 0, (1 - doubts).sum(axis=0, where=~drawn) / np.maximum(empty, 1), 1.0)
+    right = (empty - wrong + 1) / (empty + 2)
+    of_empty = tuple((1 - np.minimum(right / np.maximum(sure, right), 1)).tolist())
     if not drawn.any():
         return DoubtScale(1.0, of_empty)
 

@@ -85,13 +85,23 @@ def test_a_calibrated_doubt_leaves_the_bounds_as_they_are():
 
 
 @pytest.mark.parametrize("side", [10, 400])
-def test_an_empty_mask_is_doubted_as_often_as_those_were_wrong_whatever_its_size(side):
+def test_the_doubt_of_an_empty_mask_does_not_depend_on_its_size(side):
     """Without and with doubt of its own, of as many expected pixels at either size."""
     options = SamplingOptions(protocol="mean", ensemble="mean", threshold=0.5)
     for expected, doubt in ((0.0, 0.2), (1.0, 1 - 0.8 * 0.5)):
         samples = np.full((4, side, side), 2 * expected / side**2 - 1, np.float32)
         found = fuse(samples, (side, side), options, calibration=CALIBRATED._replace(doubt=TWICE))
         assert not found.mask.any() and found.doubt == pytest.approx(doubt, abs=2e-3)
+
+
+@pytest.mark.parametrize("side", [32, 64, 128])
+def test_the_doubt_is_of_the_mask_before_it_is_resized(side):
+    """One pixel of 64 x 64 that no other size keeps is doubted as drawn, not as an empty mask."""
+    samples = np.full((1, 64, 64), -1, np.float32)
+    samples[0, 20, 20] = 0.5  # a probability of 0.75: a doubt of 1 - 2.5 / 2.75, 1 to 10
+    options = SamplingOptions(protocol="mean", ensemble="mean", threshold=0.5)
+    found = fuse(samples, (side, side), options, calibration=CALIBRATED._replace(doubt=TWICE))
+    assert found.mask.any() == (side == 64) and found.doubt == pytest.approx(2 / 12, abs=1e-6)
 
 
 def test_a_calibration_of_an_earlier_version_leaves_the_doubt_as_it_is(segmenter, caplog):

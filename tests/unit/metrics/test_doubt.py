@@ -72,12 +72,22 @@ def test_empty_masks_are_doubted_as_often_as_they_were_wrong_by_hand():
     # Of three empty masks of the first class two were wrong, none of the second was empty.
     drawn, missed = np.ones((5, 2), bool), np.full((5, 2), 0.5)
     drawn[:3, 0], missed[:3, 0] = False, [0, 1, 1]
-    scale = fit_doubt(np.full((5, 2), 0.25), drawn, missed)
-    assert scale.of_empty == pytest.approx((3 / 5, 1 / 2))
+    doubts = np.full((5, 2), 0.25)
+    scale = fit_doubt(doubts, drawn, missed)
+    # Of the 3/5 a doubt of its own of 1/4 leaves 1 - (1 - 3/5) / (1 - 1/4) to be made good.
+    assert scale.of_empty == pytest.approx((7 / 15, 1 / 2))
     assert scale.odds == pytest.approx(3.0)  # 1 to 3 becomes 1 to 1
+    assert scale.of_image([0.25, 0.25], [False, True]) == pytest.approx((3 / 5 + 0.5) / 2)
     # A certain one that is not drawn, and one that is.
-    assert scale.of_image([0.0, 0.25], [False, True]) == pytest.approx((0.6 + 0.5) / 2)
-    assert scale.of_image([0.5, 0.0], [False, True]) == pytest.approx((1 - 0.4 * 0.5) / 2)
+    assert scale.of_image([0.0, 0.25], [False, True]) == pytest.approx((7 / 15 + 0.5) / 2)
+    assert scale.of_image([0.5, 0.0], [False, True]) == pytest.approx((1 - 8 / 15 * 0.5) / 2)
+    doubts[:3, 0] = [0.0, 0.1, 0.5]
+    scale = fit_doubt(doubts, drawn, missed)
+    assert np.mean([scale.of_image([d, 0], [False, True]) * 2 for d in doubts[:3, 0]]) == pytest.approx(3 / 5)
+    # The network doubts them more than they are wrong, or wholly: nothing is to be made good.
+    for own in (0.9, 1.0):
+        doubts[:3, 0] = own
+        assert fit_doubt(doubts, drawn, missed).of_empty[0] == 0
     labels = Labels.create({"lung": 1, "heart": 2})
     assert DoubtScale.from_record(scale.as_record(labels), labels) == scale
 
@@ -86,7 +96,7 @@ def test_right_empty_masks_leave_the_doubt_of_the_others_as_it_is():
     doubts, drawn = np.full((100, 1), 0.001), np.zeros((100, 1), bool)
     doubts[:10], drawn[:10] = 0.1, True
     scale = fit_doubt(doubts, drawn, np.where(drawn, 0.1, 0.0))
-    assert scale.odds == pytest.approx(1.0) and scale.of_empty == pytest.approx([1 / 92])
+    assert scale.odds == pytest.approx(1.0) and scale.of_empty == pytest.approx([1 - (91 / 92) / 0.999])
     assert scale.of_image([0.1], [True]) == pytest.approx(0.1)
     assert fit_doubt(doubts, drawn & False, np.zeros((100, 1))).odds == 1
 
