@@ -15,6 +15,7 @@ from ddim_jax.ops import cpu_kernels
 from ddim_jax.training.state import parameter_count
 
 ROOT = Path(__file__).parents[1]
+_WRITTEN = ("docs", "benchmarks/results")  # result files, and the pages with their tables
 
 
 def describe_host(threads: int) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def provenance() -> dict[str, str | None]:
 
     Returns:
       isa: "avx512", "avx2" or "other", since processors of one name in a cloud differ; commit: of the repository, with
-      "+" where files differ from it, None outside of a repository.
+      "+" where files differ from it that measuring does not write itself, None outside of a repository.
     """
     flags = next((value.split() for name, value in _cpuinfo() if name == "flags"), [])
     isa = "avx512" if "avx512f" in flags else "avx2" if "avx2" in flags else "other"
@@ -43,12 +44,17 @@ def provenance() -> dict[str, str | None]:
 
 def commit() -> str | None:
     """The abbreviated commit of the code, as `provenance` gives it."""
-    asked = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*"]
     try:
-        found = subprocess.run(asked, capture_output=True, text=True)
+        head = _git("rev-parse", "--short", "HEAD")
+        changed = _git("diff", "--name-only", "HEAD", "--", ".", *(f":(exclude){folder}" for folder in _WRITTEN))
     except FileNotFoundError:
         return None
-    return found.stdout.strip() or None
+    return f"{head}+" if head and changed else head or None
+
+
+def _git(*arguments: str) -> str:
+    """The output of a command of git in the repository, "" where it fails."""
+    return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True).stdout.strip()
 
 
 def device_in_words(device: jax.Device, threads: int) -> str:
