@@ -45,7 +45,7 @@ PAIRED_RULES = {
     "dice_of_seeds: of each seed",
     "gain": "the mean of the first less the second, the same image and seed; gain_ci: 95% percentile bootstrap over "
     "seeds and images, 5000 resamples",
-    "train_steps": "of both systems: as many as take equal time",
+    "train_steps": "of both systems: as many as take about equal time",
 }
 
 
