@@ -41,7 +41,7 @@ def _dataset(dataset: str, rows: Sequence[Row], parts: Sequence[Row], leads: Seq
         about = [one for one in known if all(one[name] == first[name] for name in ("dataset", "size", "budget_s"))]
         return [one for one in about if (one["system"], one["seed"], one["settings"]) in there]
 
-    code = distinct(of_commit(row) for row in rows if row.get("commit"))
+    code = distinct(of_commit(row) for row in rows)
     scored = [{**row, "paper": TABLE_1.get((row["system"], dataset))} for row in _by_system(rows)]
     text = [
         f"### {dataset}, {first['size']} x {first['size']}, {first['networks']} networks, {first['budget_s']:g} s\n",
@@ -154,6 +154,7 @@ def table2(root: Path) -> str:
         own = [row for row in rows if (row["device"], row["size"], row["dtype"]) == (device, size, dtype)]
         own.sort(key=lambda row: SYSTEMS.index(row["system"]))
         text += [f"### {device}, {size} x {size}, {dtype}\n", table(columns, own)]
+        text.append(f"Code: {'; '.join(distinct(of_commit(row) for row in own))}.\n")
     return "\n".join(text)
 
 
@@ -184,7 +185,7 @@ def steps(root: Path) -> str:
         text += [
             f"## {first['dataset']}, {first['size']} x {first['size']}, {first['split']} split\n",
             f"{first['networks']} networks, {first['budget_s']:g} s of training each, seed {first['seed']}, on "
-            f"{first['device']}; {n}.\n",
+            f"{'; '.join([first['device'], *distinct(of_commit(row) for row in rows)])}; {n}.\n",
             f"![Dice against evaluations and seconds](../results/{figure_name(first)})\n",
             table(trained, [targets[name] for name in distinct(row["target"] for row in rows)]),
             "".join(
