@@ -17,12 +17,13 @@ def suite(root: Path, name: str) -> str:
     if not result:
         return "Not yet measured.\n"
     machine, rates = result["machine"], result["ceilings"]
+    code = distinct(of_commit(row) for row in result["rows"])
     ceilings = [f"{rate / 1e9:.0f} GFLOP/s in {name}" for name, rate in rates.items() if name != "bytes"]
     about = [
         f"Machine: {machine['cpu']}, {machine['threads']} threads, {machine['memory_gib']} GiB, {machine['system']}; "
         f"device {machine['device']}; compiled CPU kernels {'' if machine['compiled_cpu_kernels'] else 'not '}built",
         "Versions: " + ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
-        *distinct(f"Code: {of_commit(row)}" for row in result["rows"] if row.get("commit")),
+        *([f"Code: {code[0]}"] if len(code) == 1 else []),
         f"Ceilings measured: {', '.join(ceilings)}, copies of {rates['bytes'] / 1e9:.0f} GB/s (read and written)",
         f"Command: `{result['command']}`",
         *(["A quick run, in part or whole: fewer repetitions than the page calls for."] if result["quick"] else []),
@@ -41,7 +42,9 @@ def suite(root: Path, name: str) -> str:
     parts.append(table(columns, measured))
     if measured != found:
         parts.append(f"Not measured: the other {len(found) - len(measured)} of {len(found)}.\n")
-    parts += ["### All measurements\n", table(_SUITE, result["rows"])]
+    parts += ["### All measurements\n", table(_SUITE | ({"code": of_commit} if len(code) > 1 else {}), result["rows"])]
+    if any(map(_unsteady, result["rows"])):
+        parts.append("\\* The spread exceeds the median: ratios of such a row are the least sure.\n")
     parts += [
         f"{row['model']}, {row['case']}, {row['side']}: {row['note']}.\n" for row in result["rows"] if "note" in row
     ]
@@ -58,6 +61,10 @@ def suite(root: Path, name: str) -> str:
     return "\n".join([*parts, *(["### What could not be measured\n", "".join(troubles)] if troubles else [])])
 
 
+def _unsteady(row: Row) -> bool:
+    return bool(row["median_s"]) and row["spread_s"] > row["median_s"]
+
+
 _SUITE: Columns = {
     "case": lambda row: (
         "{case} {size} x {size} batch {batch}".format(**row)
@@ -68,7 +75,7 @@ _SUITE: Columns = {
     "format": "{dtype}",
     "side": "{side}",
     "time": lambda row: seconds(row["median_s"]),
-    "spread": lambda row: seconds(row["spread_s"]),
+    "spread": lambda row: seconds(row["spread_s"]) + (" \\*" if _unsteady(row) else ""),
     "runs": "{runs}",
     "compile": lambda row: seconds(row["compile_s"]),
     "peak memory": lambda row: mebibytes(row["peak_bytes"]),

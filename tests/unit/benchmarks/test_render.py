@@ -67,7 +67,7 @@ def test_a_row_of_the_suite(root):
     row |= {"difference": 2.8e-6, "flops": 24649e9, "bytes": 1.9e9, "roofline_fraction": 0.4, "beside": {"other": 8.0}}
     sampled = row | {"case": "segment", "steps": 50, "median_s": None, "runs": 0, "spread_s": None}
     sampled |= {"peak_bytes": None, "roofline_fraction": None, "difference": None, "commit": "abc", "isa": "avx2"}
-    eager = row | {"side": "torch_eager", "median_s": 0.625, "peak_bytes": 2**30}
+    eager = row | {"side": "torch_eager", "median_s": 0.625, "spread_s": 0.75}
     machine = {"cpu": "A Processor", "threads": 2, "memory_gib": 8.0, "system": "Linux", "device": "a device"}
     result = {"suite": "cpu", "command": "a command", "quick": True, "versions": {"jax": "1.2.3"}}
     result |= {"machine": machine | {"compiled_cpu_kernels": False}, "ceilings": {"float32": 200e9, "bytes": 40e9}}
@@ -77,12 +77,14 @@ def test_a_row_of_the_suite(root):
     for line in (
         "- Machine: A Processor, 2 threads, 8.0 GiB, Linux; device a device; compiled CPU kernels not built",
         "- Ceilings measured: 200 GFLOP/s in float32, copies of 40 GB/s (read and written)",
-        "- Code: commit abc, avx2",
         "- A quick run, in part or whole: fewer repetitions than the page calls for.",
         "| forward 256 x 256 batch 1 | lightweight_ddim | float32 | ours | 1.25 s | 10 ms | 3 | 3.5 s | 1,024 MiB "
-        "| 24,649 | 1.9 | 40 % | 3e-06 |",
+        "| 24,649 | 1.9 | 40 % | 3e-06 | commit not recorded |",
+        "| forward 256 x 256 batch 1 | lightweight_ddim | float32 | torch_eager | 625 ms | 750 ms \\* | 3 | 3.5 s "
+        "| 1,024 MiB | 24,649 | 1.9 | 40 % | 3e-06 | commit not recorded |",
+        "\\* The spread exceeds the median: ratios of such a row are the least sure.",
         "| segment 256 x 256 batch 1, 50 steps | lightweight_ddim | float32 | ours |  |  | 0 | 3.5 s |  | 24,649 | 1.9 "
-        "|  |  |",
+        "|  |  | commit abc, avx2 |",
         "lightweight_ddim, forward, ours: added later, timed in turns with 8 s of other.",
         "- a, b: not measured. c",
     ):
@@ -93,7 +95,9 @@ def test_a_row_of_the_suite(root):
     assert f"Not measured: the other {len(bars) - len(measured)} of {len(bars)}." in text.splitlines()
     assert render.suite(root, "gpu") == "Not yet measured.\n"
     write(root / "benchmarks/results/small.json", result | {"suite": "small", "rows": [sampled | {"pictures": 8}]})
-    assert "| segment 256 x 256 batch 1 of 8 images, 50 steps |" in render.suite(root, "small")
+    text = render.suite(root, "small")
+    assert "| segment 256 x 256 batch 1 of 8 images, 50 steps |" in text and "\n- Code: commit abc, avx2\n" in text
+    assert "exceeds the median" not in text
 
 
 ROW = {"system": "unet", "dataset": "lung_xray", "networks": "small", "size": 64, "device": "a machine", "seed": 0}
