@@ -11,15 +11,15 @@ already is not trained again. What the evaluations write shows patients: keep DI
 
 import argparse
 import ast
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import ROOT, measured_on
-from benchmarks.quality.costs import evaluation, parameters, ratio, training_step
+from benchmarks.machine import ROOT, measured_on, parameters
+from benchmarks.quality.costs import evaluation, ratio, training_step
+from benchmarks.quality.rows import scores_of_images
 from benchmarks.quality.runs import check_names, run_resumable
 from benchmarks.quality.trainings import add_training_arguments, folder_config_of, train_to_end
 from benchmarks.result_file import add_row, read_rows
@@ -88,9 +88,7 @@ def scored(data: Path, given: argparse.Namespace, seed: int, change: str | None)
     train_to_end(config_of(data, given, seed, change), run)
     val, _ = evaluate_checkpoint(run, "val", output_dir=run / "val")
     evaluate_checkpoint(run, "test", output_dir=run / "test")
-    with open(run / "test" / "per_image.csv", encoding="utf-8", newline="") as file:
-        of_picture = {line["id"]: float(line["dice"]) for line in csv.DictReader(file)}
-    return val["protocols"]["mean"]["per_image"]["dice"]["mean"], of_picture
+    return val["protocols"]["mean"]["per_image"]["dice"]["mean"], scores_of_images(run / "test")
 
 
 def paired_interval(differences: np.ndarray, resamples: int = 5000) -> tuple[float, float]:

@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import ROOT, measured_on
-from benchmarks.quality.costs import evaluation, parameters, ratio, training_step
+from benchmarks.machine import ROOT, measured_on, parameters
+from benchmarks.quality.costs import evaluation, ratio, training_step
 from benchmarks.quality.runs import augmentation_of, read_config, with_augmentation
 from benchmarks.result_file import add_row, read_rows
 from benchmarks.tables import Columns, dice_of, distinct, groups_of, over_seeds, seeds_of, table

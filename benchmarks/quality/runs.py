@@ -181,7 +181,7 @@ def _trial(run: Run, workdir: Path, say: Callable[[str], None]) -> dict[str, Any
         _train(run, folder, TRIAL_STEPS, warmup_steps=0, **fields)
         config = read_config(folder)
         with Worker("benchmarks.machine:Machine", cpus=os.sched_getaffinity(0), environment=_CPU) as machine:
-            parameters = machine.call("parameters", config["model"], run.size)
+            parameters = machine.call("parameters", config)
         # The fastest of them: whatever else the machine does only ever slows a step.
         step_s = step_seconds(read_lines(folder), config["train"]["batch_size"], min)
         write_json(found, {"step_s": step_s, "parameters": parameters})

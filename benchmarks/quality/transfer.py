@@ -11,7 +11,6 @@ keep them out of the project.
 """
 
 import argparse
-import csv
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 
 from benchmarks.machine import ROOT, provenance
 from benchmarks.quality.ablation import paired_interval
+from benchmarks.quality.rows import read_per_image, scores_of_images
 from benchmarks.quality.runs import augmentation_of, read_config, with_augmentation
 from benchmarks.result_file import add_row, read_rows
 from benchmarks.tables import Columns, Row, dice_of, groups_of, measured_at, over_seeds, seeds_of, table
@@ -109,10 +109,8 @@ def score(run: Path, data: Path | None, elsewhere: Path, workdir: Path, step: st
     for source, split, root in (("test", "test", data), ("elsewhere", "all", elsewhere)):
         output = workdir / f"{run.resolve().name}_{source}"
         metrics, _ = evaluate_checkpoint(run, split, output_dir=output, data_root=root, resolution="native", step=step)
-        with open(output / "per_image.csv", newline="", encoding="utf-8") as file:
-            lines = list(csv.DictReader(file))
-        row = about | {"source": source} | row_of(metrics, lines) | provenance()
-        rows.append((row, {line["id"]: float(line["dice"]) for line in lines}))
+        row = about | {"source": source} | row_of(metrics, read_per_image(output)) | provenance()
+        rows.append((row, scores_of_images(output)))
     return rows
 
 
