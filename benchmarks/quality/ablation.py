@@ -151,17 +151,17 @@ _COLUMNS: Columns = {
     "images": "{dataset}",
     "network": "`{system}`",
     "input size": "{size}",
-    "rotation": "{rotation:g}",
+    "rotation, degrees": "{rotation:g}",
     "steps": "{steps}",
     "seeds": lambda row: f"{len(row['seeds'])}",
     "gain in validation": lambda row: f"{row['dice_val'][1] - row['dice_val'][0]:+.3f}",
     "n": "{n}",
     "Dice without": lambda row: f"{row['dice'][0]:.3f}",
-    "with": lambda row: f"{row['dice'][1]:.3f}",
+    "Dice with": lambda row: f"{row['dice'][1]:.3f}",
     "gain": lambda row: "{:+.3f} [{:+.3f}, {:+.3f}]".format(row["gain"], *row["gain_ci"]),
     "parameters": _more,
-    "step": "{train_step_ratio:.2f}",
-    "image": "{evaluation_ratio:.2f}",
+    "time of a step, ratio": "{train_step_ratio:.2f}",
+    "time of an image, ratio": "{evaluation_ratio:.2f}",
 }
 
 

@@ -125,8 +125,8 @@ def test_one_seed_has_its_interval_and_the_paper_its_column(root):
     interval = "[0.9000, 0.9900]"
     scores = f"| `unet` | 0.9500 {interval} | 0.9400 | 0.9600 | 0.9321 | 0.9000 {interval} | 0.9400 | 0.9600 "
     assert f"{scores}| 0.0123 | 0.9700 | 20 of 100 | 1 | .0258 |" in lines
-    assert "| `unet` | 510,788 | 0.002 | 360 s | 3000 | 115.4 | 2500 | no | 1 x 4 = 4, mirrored | 0.0123 |" in lines
-    assert f"Dice, mean, of all systems on the same 20 images: `unet` 0.5000 {interval}." in lines
+    assert "| `unet` | 510,788 | 0.002 | 360 s | 3000 | 115.4 | 2500 | no | 1 x 4 = 4, mirrored | 0.0123 s |" in lines
+    assert f"Dice, cut at 0.5, of all systems on the same 20 images: `unet` 0.5000 {interval}." in lines
     assert [line for line in lines if "-0.5" in line] == ["| `unet` | -0.5000 [-0.7500, +0.2500] | 20 | 0 |"]
     assert (
         "Not measured: `lightweight_ddim`, `trunk_ddim`, `ddim`, `medsegdiff`, `lightweight_ddim_noise`, `ddim_noise`."
