@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import ROOT, provenance
-from benchmarks.quality.ablation import paired_interval
+from benchmarks.quality.ablation import TOO_NARROW, paired_interval
 from benchmarks.quality.rows import read_per_image, scores_of_images
 from benchmarks.quality.runs import augmentation_of, read_config, with_augmentation
 from benchmarks.result_file import add_row, read_rows
@@ -162,7 +162,7 @@ def transfer(root: Path) -> str:
 def paired(root: Path) -> str:
     """The table of docs/results/paired.json."""
     rows = read_rows(root / "docs" / "results" / "paired.json")
-    return table(_PAIRED, rows) + measured_at(rows, "Evaluated") if rows else "Not yet measured.\n"
+    return table(_PAIRED, rows) + TOO_NARROW + measured_at(rows, "Evaluated") if rows else "Not yet measured.\n"
 
 
 def _images(row: Row) -> str:
@@ -178,7 +178,7 @@ _PAIRED: Columns = {
     "steps": lambda row: " and ".join(map(str, row["train_steps"])),
     "Dice of the first": lambda row: f"{row['dice'][0]:.4f}",
     "of the second": lambda row: f"{row['dice'][1]:.4f}",
-    "difference": lambda row: "{:+.4f} [{:+.4f}, {:+.4f}]".format(row["gain"], *row["gain_ci"]),
+    "difference, bootstrap interval": lambda row: "{:+.4f} [{:+.4f}, {:+.4f}]".format(row["gain"], *row["gain_ci"]),
 }
 
 
