@@ -10,7 +10,8 @@ from typing import Any
 
 import jax
 
-from ddim_jax.models import create_model, example_inputs
+from ddim_jax.labels import Labels
+from ddim_jax.models import create_model, param_shapes
 from ddim_jax.ops import cpu_kernels
 from ddim_jax.training.state import parameter_count
 
@@ -67,6 +68,17 @@ def measured_on() -> dict[str, str | None]:
     return {"device": device_in_words(jax.devices()[0], len(os.sched_getaffinity(0))), **provenance()}
 
 
+def network_of(config: Mapping[str, Any]) -> Any:
+    """The network of a resolved config."""
+    about, channels = config["model"], Labels.from_config(config["data"]).channels
+    return create_model(about["name"], preset=about["preset"], mask_channels=channels, **about["overrides"])
+
+
+def parameters(config: Mapping[str, Any]) -> int:
+    """The number of parameters of a resolved config's network."""
+    return parameter_count(param_shapes(network_of(config), config["data"]["image_size"]))
+
+
 class Machine:
     """The device, and the networks by their numbers of parameters; lives in a worker, so that a GPU stays free."""
 
@@ -80,11 +92,9 @@ class Machine:
             "jax": metadata.version("jax"),
         }
 
-    def parameters(self, about: Mapping[str, Any], size: int) -> int:
-        """Weights of the network that a config's `model` section describes."""
-        model = create_model(about["name"], preset=about["preset"], **about["overrides"])
-        shapes = jax.eval_shape(model.init, jax.random.key(0), *example_inputs(model, size))
-        return parameter_count(shapes["params"])
+    def parameters(self, config: Mapping[str, Any]) -> int:
+        """The answer of `parameters`."""
+        return parameters(config)
 
 
 def _cpuinfo() -> list[tuple[str, str]]:

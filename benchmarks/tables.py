@@ -74,8 +74,9 @@ def met(good: bool) -> str:
 
 def of_commit(about: Row) -> str:
     """The state of the code and the vectors of the processor, as far as a result file says them."""
-    names = (("commit", "commit {}"), ("package_version", "version {}"), ("isa", "{}"))
-    return ", ".join(form.format(about[name]) for name, form in names if about.get(name))
+    names = (("package_version", "version {}"), ("isa", "{}"))
+    code = f"commit {about['commit']}" if about.get("commit") else "commit not recorded"
+    return ", ".join([code, *(form.format(about[name]) for name, form in names if about.get(name))])
 
 
 def measured_at(rows: Iterable[Row], done: str = "Measured") -> str:

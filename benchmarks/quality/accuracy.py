@@ -1,6 +1,6 @@
 """Scores the network of a run and times it beside a plain U-Net, for docs/results/accuracy.json.
 
-python -m benchmarks.quality.accuracy --runs RUN... --budget SECONDS [--workdir DIR] [--repeats N]
+python -m benchmarks.quality.accuracy --runs RUN... --budget SECONDS [--checkpoint-step STEP] [--repeats N]
 
 Each RUN is of train.py: a small network on a folder with images and masks, whose name is the data set's; --budget says
 what its steps cost on an idle machine. It is calibrated on its validation split; the test split is scored once, at each
@@ -15,19 +15,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import ROOT, measured_on
-from benchmarks.quality.costs import evaluation, parameters, ratio, training_step
+from benchmarks.machine import ROOT, measured_on, parameters
+from benchmarks.quality.costs import evaluation, ratio, training_step
 from benchmarks.quality.runs import augmentation_of, read_config, with_augmentation
 from benchmarks.result_file import add_row, read_rows
 from benchmarks.tables import Columns, dice_of, distinct, groups_of, over_seeds, seeds_of, table
 from configs import fast
+from ddim_jax.cli.arguments import add_checkpoint_step
 from ddim_jax.config import resolve_config, with_added
 from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.runtime.errors import report_input_errors
 from ddim_jax.schema import SCHEMA
 
 OUTPUT = ROOT / "docs" / "results" / "accuracy.json"
-IDENTITY = ("dataset", "system", "size", "budget_s", "seed")
+IDENTITY = ("dataset", "system", "augmentation", "size", "budget_s", "steps", "seed")
 RULES = {
     "dice_mean": "test split, protocol mean, at each image's own size; dice_ci is a 95% bootstrap over the images",
     "dice_val": "the same of the validation split",
@@ -59,16 +60,16 @@ def as_unet(config: Mapping[str, Any]) -> dict[str, Any]:
     return resolve_config(plain)
 
 
-def row_of(run: Path, budget_s: float, repeats: int, workdir: Path) -> dict[str, Any]:
-    """Evaluates and times one run; its row.
+def row_of(run: Path, budget_s: float, repeats: int, workdir: Path, step: str | int = "best") -> dict[str, Any]:
+    """Evaluates and times one run, the checkpoint of that step; its row.
 
     Raises:
       InputError: as `ddim_jax.evaluation.evaluate_checkpoint`.
     """
     config = with_added(read_config(run), SCHEMA)
     output = workdir / run.resolve().name
-    val, _ = evaluate_checkpoint(run, "val", output_dir=output / "val", calibrate=0.9)
-    test, _ = evaluate_checkpoint(run, "test", output_dir=output / "test")
+    val, _ = evaluate_checkpoint(run, "val", output_dir=output / "val", calibrate=0.9, step=step)
+    test, _ = evaluate_checkpoint(run, "test", output_dir=output / "test", step=step)
     dice = test["protocols"]["mean"]["per_image"]["dice"]
     return {
         "dataset": Path(config["data"]["root"]).name,
@@ -114,11 +115,11 @@ _COLUMNS: Columns = {
     "images": "{dataset}",
     "network": with_augmentation,
     "input size": "{size}",
-    "training in all": "{budget_s:.0f} s",
-    "steps of its last part": "{steps}",
+    "training time, all parts": "{budget_s:.0f} s",
+    "steps, last part": "{steps}",
     "seeds": seeds_of,
-    "Dice": dice_of,
-    "validation": lambda line: over_seeds(line["rows"], "dice_val"),
+    "Dice, test": dice_of,
+    "Dice, validation": lambda line: over_seeds(line["rows"], "dice_val"),
     "ECE": lambda line: over_seeds(line["rows"], "ece"),
     "coverage of the area interval": lambda line: over_seeds(line["rows"], "area_coverage", 2),
 }
@@ -128,13 +129,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", nargs="+", required=True, type=Path, metavar="RUN", help="runs of train.py")
     parser.add_argument("--budget", required=True, type=float, metavar="SECONDS", help="what their training is worth")
+    add_checkpoint_step(parser)
     parser.add_argument("--repeats", type=int, default=15, metavar="N", help="turns of timing (%(default)s); 0: none")
     parser.add_argument("--workdir", type=Path, default=Path("runs/accuracy"), metavar="DIR", help="%(default)s")
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="docs/results/accuracy.json")
     given = parser.parse_args(arguments)
     with report_input_errors("stopped"):
         for run in given.runs:
-            row = row_of(run, given.budget, given.repeats, given.workdir)
+            row = row_of(run, given.budget, given.repeats, given.workdir, given.checkpoint_step)
             add_row(given.output, RULES, row, IDENTITY)
             print(f"{run}: Dice {row['dice_mean']:.3f} of {row['n']} images", flush=True)
     return 0

@@ -1,4 +1,4 @@
-"""The cost of a config's network: its parameters, and the times of a step and of an image beside another's."""
+"""The times of a training step and of an image of a config's network beside another's."""
 
 import statistics
 import time
@@ -9,24 +9,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.machine import network_of
 from ddim_jax.data import Augmentation
 from ddim_jax.inference.segmentation import sample_image
 from ddim_jax.labels import Labels
-from ddim_jax.models import Network, create_model, create_process, param_shapes
+from ddim_jax.models import Network, create_process
 from ddim_jax.sampling_options import SamplingOptions
 from ddim_jax.training.adversarial import Adversary
 from ddim_jax.training.optimiser import configured_optimiser, create_optimiser
 from ddim_jax.training.sharding import data_mesh, global_batch
-from ddim_jax.training.state import create_state, parameter_count
+from ddim_jax.training.state import create_state
 from ddim_jax.training.step import make_train_step
 
 _CALLS = 5
-
-
-def parameters(config: Mapping[str, Any]) -> int:
-    """The number of parameters of a resolved config's network."""
-    model, _ = _network(config)
-    return parameter_count(param_shapes(model, int(config["data"]["image_size"])))
 
 
 def training_step(config: Mapping[str, Any]) -> Callable[[], None] | None:
@@ -88,23 +83,23 @@ def evaluation(config: Mapping[str, Any]) -> Callable[[], None] | None:
 def ratio(mine: Callable[[], None] | None, other: Callable[[], None] | None, repeats: int) -> float | None:
     """Median time of `mine` over that of `other`, `_CALLS` calls of each in turns; compiled before.
 
-    None where one of them is.
+    Each is the first of every second turn: what runs first came out a few percent faster. None where one of them is.
     """
     if mine is None or other is None:
         return None
     mine(), other()
-    times = {mine: [], other: []}
-    for _ in range(repeats):
-        for call, taken in times.items():
+    sides: list[tuple[Callable[[], None], list[float]]] = [(mine, []), (other, [])]
+    for turn in range(repeats):
+        for call, taken in sides if turn % 2 == 0 else reversed(sides):
             began = time.perf_counter()
             for _ in range(_CALLS):
                 call()
             taken.append(time.perf_counter() - began)
-    return statistics.median(times[mine]) / statistics.median(times[other])
+    of_mine, of_other = (statistics.median(taken) for _, taken in sides)
+    return of_mine / of_other
 
 
 def _network(config: Mapping[str, Any]) -> tuple[Any, Any]:
     """The network of a resolved config, and its process."""
-    about, labels = config["model"], Labels.from_config(config["data"])
-    model = create_model(about["name"], preset=about["preset"], mask_channels=labels.channels, **about["overrides"])
-    return model, create_process(model, config["diffusion"], labels)
+    model = network_of(config)
+    return model, create_process(model, config["diffusion"], Labels.from_config(config["data"]))

@@ -59,8 +59,8 @@ def robustness_adversarial(root: Path) -> str:
     shown = [row for row in rows if row["change"] == "none" and identity(row, alike) in kinds]
     shown.sort(key=lambda row: (identity(row, alike), row["adversarial_epsilon"] > 0, row["adversarial_share"]))
 
-    def dice(**change: Any) -> Callable[[Row], str]:
-        return lambda row: "{dice_mean:.3f}".format_map(_beside(rows, row, **change))
+    def beside(form: str, **change: Any) -> Callable[[Row], str]:
+        return lambda row: form.format_map(_beside(rows, row, **change))
 
     columns: Columns = {
         "images": "{dataset}",
@@ -68,9 +68,11 @@ def robustness_adversarial(root: Path) -> str:
         "input size": "{size}",
         "seed": "{seed}",
         "adversarial images": lambda row: f"{row['adversarial_share']:.0%}" if row["adversarial_epsilon"] else "none",
+        "n": "{n}",
+        "of them attacked": beside("{n}", change="pgd"),
         "clean": "{dice_mean:.3f}",
-        **{f"PGD {level}/255": dice(change="pgd", severity=level) for level in EPSILONS},
-        f"contrast, severity {_STRONG}": dice(change="contrast", severity=_STRONG),
+        **{f"PGD {level}/255": beside("{dice_mean:.3f}", change="pgd", severity=level) for level in EPSILONS},
+        f"contrast, severity {_STRONG}": beside("{dice_mean:.3f}", change="contrast", severity=_STRONG),
     }
     return table(columns, shown)
 

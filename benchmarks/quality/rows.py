@@ -103,6 +103,17 @@ def rows_of(
     ]
 
 
+def read_per_image(evaluation: Path) -> list[dict[str, str]]:
+    """The lines of the per_image.csv of an evaluation's folder."""
+    with open(evaluation / "per_image.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def scores_of_images(evaluation: Path, column: str = "dice") -> dict[str, float]:
+    """A column of the per_image.csv of an evaluation's folder, by the image's id."""
+    return {line["id"]: float(line[column]) for line in read_per_image(evaluation)}
+
+
 REFERENCE = "lightweight_ddim"
 """The system whose lead over each of the others is taken image by image."""
 _SAME_RUN = (*IDENTITY, "settings")
@@ -114,12 +125,10 @@ def picture_scores(row: Row, workdir: Path) -> dict[str, float] | None:
     None where `workdir` does not hold them: no such run, or an evaluation that gives another mean (of other images,
     or of other settings).
     """
-    path = run_folder(workdir, row) / "evaluation" / "test" / "per_image.csv"
-    if not path.exists():
+    evaluation = run_folder(workdir, row) / "evaluation" / "test"
+    if not (evaluation / "per_image.csv").exists():
         return None
-    with open(path, newline="", encoding="utf-8") as file:
-        column = "dice" if row["protocol"] == "mean" else f"{row['protocol']}_dice"
-        scores = {line["id"]: float(line[column]) for line in csv.DictReader(file)}
+    scores = scores_of_images(evaluation, "dice" if row["protocol"] == "mean" else f"{row['protocol']}_dice")
     same = len(scores) == row["n"] and math.isclose(statistics.fmean(scores.values()), row["dice_mean"], abs_tol=1e-9)
     return scores if same else None
 

@@ -20,10 +20,12 @@ from benchmarks.quality.rows import rows_of, run_folder, step_seconds
 from benchmarks.result_file import read_result
 from benchmarks.worker import Worker
 from ddim_jax.checkpoints.packed import is_packed, read_packed
+from ddim_jax.config import resolve_config
 from ddim_jax.data import load_dataset
-from ddim_jax.fields import plain_config
+from ddim_jax.fields import fields_of, leaves
 from ddim_jax.runtime.atomic import write_json
 from ddim_jax.runtime.errors import INTERRUPTED, TRY_AGAIN, InputError
+from ddim_jax.schema import SCHEMA
 
 CONFIGS = {"small": "table1", "full": "table1_gpu"}
 """The config for each kind of networks."""
@@ -87,9 +89,11 @@ class Run:
 
     @functools.cached_property
     def settings(self) -> str:
-        """A digest of what the weights depend on besides the data set, the budget and the seed."""
-        config = importlib.import_module(f"configs.{CONFIGS[self.networks]}").get_config(self.system)
-        depends = [plain_config(config), self.size, self.device, TRIAL_STEPS, VALIDATIONS, *self.overrides]
+        """A digest of what the weights depend on besides data, budget and seed; of the config, what is no default."""
+        config = resolve_config(importlib.import_module(f"configs.{CONFIGS[self.networks]}").get_config(self.system))
+        defaults = dict(leaves({name: field.default for name, field in fields_of(SCHEMA)}))
+        changed = {name: value for name, value in leaves(config) if value != defaults.get(name)}
+        depends = [changed, self.size, self.device, TRIAL_STEPS, VALIDATIONS, *self.overrides]
         return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
@@ -177,7 +181,7 @@ def _trial(run: Run, workdir: Path, say: Callable[[str], None]) -> dict[str, Any
         _train(run, folder, TRIAL_STEPS, warmup_steps=0, **fields)
         config = read_config(folder)
         with Worker("benchmarks.machine:Machine", cpus=os.sched_getaffinity(0), environment=_CPU) as machine:
-            parameters = machine.call("parameters", config["model"], run.size)
+            parameters = machine.call("parameters", config)
         # The fastest of them: whatever else the machine does only ever slows a step.
         step_s = step_seconds(read_lines(folder), config["train"]["batch_size"], min)
         write_json(found, {"step_s": step_s, "parameters": parameters})

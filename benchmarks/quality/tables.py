@@ -41,12 +41,13 @@ def _dataset(dataset: str, rows: Sequence[Row], parts: Sequence[Row], leads: Seq
         about = [one for one in known if all(one[name] == first[name] for name in ("dataset", "size", "budget_s"))]
         return [one for one in about if (one["system"], one["seed"], one["settings"]) in there]
 
-    code = distinct(of_commit(row) for row in rows if row.get("commit"))
+    code = distinct(of_commit(row) for row in rows)
     scored = [{**row, "paper": TABLE_1.get((row["system"], dataset))} for row in _by_system(rows)]
+    published = {f"Dice in the paper ({DATASETS[dataset]})": "{paper[dice]}"} if dataset in DATASETS else {}
     text = [
         f"### {dataset}, {first['size']} x {first['size']}, {first['networks']} networks, {first['budget_s']:g} s\n",
         f"On {'; '.join([first['device'], first['dtype'], *code])}.\n",
-        table(_SCORES | ({f"the paper ({DATASETS[dataset]})": "{paper[dice]}"} if dataset in DATASETS else {}), scored),
+        table(_SCORES | published, scored),
     ]
     missing = [f"`{system}`" for system in SYSTEMS if all(row["system"] != system for row in rows)]
     if missing:
@@ -54,7 +55,7 @@ def _dataset(dataset: str, rows: Sequence[Row], parts: Sequence[Row], leads: Seq
     for n in distinct(row["n"] for row in rows if row["n"] < row["n_in_split"]):
         same = [part for part in of(parts) if part["n"] == n]
         dice = "; ".join(f"`{row['system']}` {_dice('mean')(row)}" for row in _by_system(same))
-        text.append(f"Dice, mean, of all systems on the same {n} images: {dice}.\n")
+        text.append(f"Dice, cut at 0.5, of all systems on the same {n} images: {dice}.\n")
     text += [
         "Image by image, with the bootstrap interval of the differences:\n",
         table(_LEADS, of(leads)),
@@ -98,13 +99,13 @@ def _each(field: str) -> Callable[[Row], str]:
 
 _SYSTEM: Columns = {"system": "`{system}`"}
 _SCORES: Columns = _SYSTEM | {
-    "Dice, mean": _dice("mean"),
+    "Dice, cut at 0.5": _dice("mean"),
     "recall": _over_seeds("recall_mean"),
-    "pooled": _over_seeds("dice_pooled"),
-    "one sample": _over_seeds("dice_single"),
-    "Dice, paper": _dice("paper"),
-    "recall, paper": _over_seeds("recall_mean", protocol="paper"),
-    "pooled, paper": _over_seeds("dice_pooled", protocol="paper"),
+    "pooled Dice": _over_seeds("dice_pooled"),
+    "Dice of one sample": _over_seeds("dice_single"),
+    "Dice, cut at 0.9": _dice("paper"),
+    "recall, cut at 0.9": _over_seeds("recall_mean", protocol="paper"),
+    "pooled Dice, cut at 0.9": _over_seeds("dice_pooled", protocol="paper"),
     "ECE": _over_seeds("ece"),
     "Dice, 20% most doubtful removed": _over_seeds("kept_dice"),
     "images": lambda row: "{n}".format(**row) + ("" if row["n"] == row["n_in_split"] else f" of {row['n_in_split']}"),
@@ -113,16 +114,16 @@ _SCORES: Columns = _SYSTEM | {
 _COSTS: Columns = _SYSTEM | {
     "parameters": "{parameters:,}",
     "learning rate": _each("learning_rate"),
-    "trained": _over_seeds("train_s", "{:.0f} s"),
+    "training time": _over_seeds("train_s", "{:.0f} s"),
     "steps": _over_seeds("steps", "{:.0f}"),
     "epochs": _over_seeds("epochs", "{:.1f}"),
-    "picked at": _each("picked_step"),
+    "step picked": _each("picked_step"),
     "x_0 clipped": _each("clip_x0"),
-    "evaluations an image": lambda row: (
+    "network evaluations for an image": lambda row: (
         f"{row['sampling_steps']} x {row['samples']} = {row['sampling_steps'] * row['samples']}"
         + (", mirrored" if row["flips"] else "")
     ),
-    "s an image": _over_seeds("seconds_per_image", "{:.3g}"),
+    "time of an image": _over_seeds("seconds_per_image", "{:.3g} s"),
 }
 _LEADS: Columns = {
     "`lightweight_ddim` is ahead of": "`{system}`",
@@ -154,6 +155,7 @@ def table2(root: Path) -> str:
         own = [row for row in rows if (row["device"], row["size"], row["dtype"]) == (device, size, dtype)]
         own.sort(key=lambda row: SYSTEMS.index(row["system"]))
         text += [f"### {device}, {size} x {size}, {dtype}\n", table(columns, own)]
+        text.append(f"Code: {'; '.join(distinct(of_commit(row) for row in own))}.\n")
     return "\n".join(text)
 
 
@@ -184,7 +186,7 @@ def steps(root: Path) -> str:
         text += [
             f"## {first['dataset']}, {first['size']} x {first['size']}, {first['split']} split\n",
             f"{first['networks']} networks, {first['budget_s']:g} s of training each, seed {first['seed']}, on "
-            f"{first['device']}; {n}.\n",
+            f"{'; '.join([first['device'], *distinct(of_commit(row) for row in rows)])}; {n}.\n",
             f"![Dice against evaluations and seconds](../results/{figure_name(first)})\n",
             table(trained, [targets[name] for name in distinct(row["target"] for row in rows)]),
             "".join(

@@ -1,6 +1,6 @@
 """Scores runs on the test images of their own source, and on whole folders of images from elsewhere.
 
-python -m benchmarks.quality.transfer --runs RUN... [--against RUN...] --elsewhere FOLDER [--data FOLDER]
+python -m benchmarks.quality.transfer --runs RUN... [--against RUN...] --elsewhere FOLDER [--data FOLDER] [...]
 
 All at the image's own size, the test split once for each row. RUN is trained on a folder with images and masks, whose
 name is the data set's, or is a file of packed weights of one; all runs of a call are of one data set. Writes a row for
@@ -11,7 +11,6 @@ keep them out of the project.
 """
 
 import argparse
-import csv
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,10 +19,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import ROOT, provenance
-from benchmarks.quality.ablation import paired_interval
+from benchmarks.quality.ablation import TOO_NARROW, paired_interval
+from benchmarks.quality.rows import read_per_image, scores_of_images
 from benchmarks.quality.runs import augmentation_of, read_config, with_augmentation
 from benchmarks.result_file import add_row, read_rows
 from benchmarks.tables import Columns, Row, dice_of, groups_of, measured_at, over_seeds, seeds_of, table
+from ddim_jax.cli.arguments import add_checkpoint_step
 from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.runtime.errors import InputError, report_input_errors
 
@@ -45,7 +46,7 @@ PAIRED_RULES = {
     "dice_of_seeds: of each seed",
     "gain": "the mean of the first less the second, the same image and seed; gain_ci: 95% percentile bootstrap over "
     "seeds and images, 5000 resamples",
-    "train_steps": "of both systems: as many as take equal time",
+    "train_steps": "of both systems: as many as take about equal time",
 }
 
 
@@ -90,7 +91,7 @@ Scored = tuple[dict[str, Any], dict[str, float]]
 """The row of a run on a source, and the Dice of each of its images."""
 
 
-def score(run: Path, data: Path | None, elsewhere: Path, workdir: Path) -> list[Scored]:
+def score(run: Path, data: Path | None, elsewhere: Path, workdir: Path, step: str | int = "best") -> list[Scored]:
     """Evaluates one run on both sources.
 
     Args:
@@ -98,6 +99,7 @@ def score(run: Path, data: Path | None, elsewhere: Path, workdir: Path) -> list[
       data: where the images of the training lie; None for where they lay then.
       elsewhere: a folder with images and masks, all of which are scored.
       workdir: a folder for what the evaluations write.
+      step: of the run, as for `evaluate_checkpoint`.
 
     Raises:
       InputError: as `ddim_jax.evaluation.evaluate_checkpoint`.
@@ -106,11 +108,9 @@ def score(run: Path, data: Path | None, elsewhere: Path, workdir: Path) -> list[
     rows = []
     for source, split, root in (("test", "test", data), ("elsewhere", "all", elsewhere)):
         output = workdir / f"{run.resolve().name}_{source}"
-        metrics, _ = evaluate_checkpoint(run, split, output_dir=output, data_root=root, resolution="native")
-        with open(output / "per_image.csv", newline="", encoding="utf-8") as file:
-            lines = list(csv.DictReader(file))
-        row = about | {"source": source} | row_of(metrics, lines) | provenance()
-        rows.append((row, {line["id"]: float(line["dice"]) for line in lines}))
+        metrics, _ = evaluate_checkpoint(run, split, output_dir=output, data_root=root, resolution="native", step=step)
+        row = about | {"source": source} | row_of(metrics, read_per_image(output)) | provenance()
+        rows.append((row, scores_of_images(output)))
     return rows
 
 
@@ -162,7 +162,7 @@ def transfer(root: Path) -> str:
 def paired(root: Path) -> str:
     """The table of docs/results/paired.json."""
     rows = read_rows(root / "docs" / "results" / "paired.json")
-    return table(_PAIRED, rows) + measured_at(rows, "Evaluated") if rows else "Not yet measured.\n"
+    return table(_PAIRED, rows) + TOO_NARROW + measured_at(rows, "Evaluated") if rows else "Not yet measured.\n"
 
 
 def _images(row: Row) -> str:
@@ -178,7 +178,7 @@ _PAIRED: Columns = {
     "steps": lambda row: " and ".join(map(str, row["train_steps"])),
     "Dice of the first": lambda row: f"{row['dice'][0]:.4f}",
     "of the second": lambda row: f"{row['dice'][1]:.4f}",
-    "difference": lambda row: "{:+.4f} [{:+.4f}, {:+.4f}]".format(row["gain"], *row["gain_ci"]),
+    "difference, bootstrap interval": lambda row: "{:+.4f} [{:+.4f}, {:+.4f}]".format(row["gain"], *row["gain_ci"]),
 }
 
 
@@ -211,6 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", nargs="+", required=True, type=Path, metavar="RUN", help="runs of train.py")
     parser.add_argument("--against", nargs="+", default=[], type=Path, metavar="RUN", help="a run for each, same seeds")
+    add_checkpoint_step(parser)
     parser.add_argument("--elsewhere", required=True, type=Path, metavar="FOLDER", help="images and masks to score")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="of the training, where it lies elsewhere now")
     parser.add_argument(
@@ -225,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_pairs(given.runs, given.against, given.data)
         scored: list[list[Scored]] = []
         for run in [*given.runs, *given.against]:
-            scored.append(score(run, given.data, given.elsewhere, given.workdir))
+            scored.append(score(run, given.data, given.elsewhere, given.workdir, given.checkpoint_step))
             for row, _ in scored[-1]:
                 add_row(given.output, RULES, row, IDENTITY)
                 print(f"{run}, {row['source']}: Dice {row['dice_mean']:.3f} of {row['n']} images", flush=True)

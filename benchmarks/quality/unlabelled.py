@@ -200,16 +200,16 @@ _MEANS: Columns = {
     **_ABOUT,
     "seeds": "{seeds}",
     "mean Dice": "{dice_mean:.3f}",
-    "of the gap closed": "{gap_closed:.0%}",
+    "share of the gap closed": "{gap_closed:.0%}",
 }
 _COLUMNS: Columns = {
     **_ABOUT,
     "seed": "{seed}",
-    "Dice": lambda row: "{:.3f} [{:.3f}, {:.3f}]".format(row["dice_mean"], *row["dice_ci"]),
+    "Dice, test": lambda row: "{:.3f} [{:.3f}, {:.3f}]".format(row["dice_mean"], *row["dice_ci"]),
     "recall": "{recall_mean:.3f}",
     "precision": "{precision_mean:.3f}",
-    "validation": "{dice_val:.3f}",
-    "training, CPU s": "{train_cpu_seconds:.0f}",
+    "Dice, validation": "{dice_val:.3f}",
+    "CPU time of the training": "{train_cpu_seconds:.0f} s",
 }
 
 

@@ -10,11 +10,11 @@ SUITES = ("cpu", "gpu", "small")
 """small: the recommended configuration, configs/folder.py, on a CPU; the others: the paper's networks and setting."""
 DTYPES = ("float32", "tf32", "bfloat16")
 """tf32 is float32 whose products a GPU may round to TensorFloat-32; float32 is without."""
-SIDES = ("torch_eager", "ours", "ours_without_kernels", "torch_compile", "xla_plain")
+SIDES = ("torch_eager", "ours", "torch_compile", "xla_plain")
 """The first of a case's sides is the one whose outputs the others must reproduce.
 
-ours: this package as its user gets it. ours_without_kernels: with the compiled CPU kernels not built. xla_plain: with
-every convolution left to XLA (`feature_group_count`), for the network that has groups.
+ours: this package as its user gets it. xla_plain: with every convolution left to XLA (`feature_group_count`), for the
+network that has groups, on a GPU.
 """
 COMPANIONS = ("torch_eager", "ours")
 """The sides against which the bars set others; run again beside a side that is added to a result file later."""
@@ -121,16 +121,14 @@ def unmeasured(case: Case, measured: Collection[str], cannot: Collection[str] = 
 
 
 def _cpu_cases() -> list[Case]:
+    sides = ("torch_eager", "ours", "torch_compile")
     cases = []
     for model in ("lightweight_ddim", "ddim"):
-        # All sides where it is about grouped convolutions.
-        three = ("torch_eager", "ours", "torch_compile")
-        sides = SIDES if model == "lightweight_ddim" else three
         cases += [
             Case("forward", model, "float32", 256, 1, sides),
             Case("train_step", model, "float32", 64, 4, sides),
-            Case("forward", model, "float32", 256, 8, three),
-            Case("segment", model, "float32", 256, SAMPLES, three, steps=CPU_STEPS),
+            Case("forward", model, "float32", 256, 8, sides),
+            Case("segment", model, "float32", 256, SAMPLES, sides, steps=CPU_STEPS),
             Case("segment", model, "float32", 256, SAMPLES, ("ours",), steps=SAMPLER_STEPS, timed=False),
         ]
     return cases

@@ -14,7 +14,7 @@ import optax
 from benchmarks.memory import high_water_bytes, reset_high_water, resident_bytes
 from benchmarks.speed.cases import Case
 from benchmarks.speed.inputs import RECOMMENDED, SEED, Files, read_params, setting_of
-from benchmarks.speed.plain import plain_convolutions, without_kernels
+from benchmarks.speed.plain import plain_convolutions
 from ddim_jax.checkpoints.torch_weights import to_torch
 from ddim_jax.data import Augmentation
 from ddim_jax.diffusion import DiffusionProcess, encode
@@ -27,15 +27,11 @@ from ddim_jax.training.sharding import data_mesh, global_batch, replicated
 from ddim_jax.training.state import TrainState
 from ddim_jax.training.step import make_train_step
 
-_TRACED_WITH = {
-    "ours": contextlib.nullcontext,
-    "ours_without_kernels": without_kernels,
-    "xla_plain": plain_convolutions,
-}
+_TRACED_WITH = {"ours": contextlib.nullcontext, "xla_plain": plain_convolutions}
 
 
 class JaxSide:
-    """One case on one of this package's sides, "ours", "ours_without_kernels" or "xla_plain".
+    """One case on one of this package's sides, "ours" or "xla_plain".
 
     On a GPU "float32" is without TensorFloat-32 (precision "highest"), "tf32" is JAX's default. In bfloat16 the weights
     are float32 and the arithmetic is not, as the package does it.

@@ -20,15 +20,8 @@ def plain_convolutions() -> Iterator[None]:
     with (
         mock.patch("ddim_jax.models.layers.grouped_conv", _grouped_conv),
         mock.patch("ddim_jax.models.layers.upsample_conv", _upsample_conv),
-        without_kernels(),
+        mock.patch("ddim_jax.ops.cpu_kernels.available", lambda: False),
     ):
-        yield
-
-
-@contextlib.contextmanager
-def without_kernels() -> Iterator[None]:
-    """Traces inside as for a user who did not build the compiled CPU kernels."""
-    with mock.patch("ddim_jax.ops.cpu_kernels.available", lambda: False):
         yield
 
 

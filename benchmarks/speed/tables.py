@@ -17,12 +17,13 @@ def suite(root: Path, name: str) -> str:
     if not result:
         return "Not yet measured.\n"
     machine, rates = result["machine"], result["ceilings"]
+    code = distinct(of_commit(row) for row in result["rows"])
     ceilings = [f"{rate / 1e9:.0f} GFLOP/s in {name}" for name, rate in rates.items() if name != "bytes"]
     about = [
         f"Machine: {machine['cpu']}, {machine['threads']} threads, {machine['memory_gib']} GiB, {machine['system']}; "
         f"device {machine['device']}; compiled CPU kernels {'' if machine['compiled_cpu_kernels'] else 'not '}built",
         "Versions: " + ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
-        *distinct(f"Code: {of_commit(row)}" for row in result["rows"] if row.get("commit")),
+        *([f"Code: {code[0]}"] if len(code) == 1 else []),
         f"Ceilings measured: {', '.join(ceilings)}, copies of {rates['bytes'] / 1e9:.0f} GB/s (read and written)",
         f"Command: `{result['command']}`",
         *(["A quick run, in part or whole: fewer repetitions than the page calls for."] if result["quick"] else []),
@@ -41,7 +42,9 @@ def suite(root: Path, name: str) -> str:
     parts.append(table(columns, measured))
     if measured != found:
         parts.append(f"Not measured: the other {len(found) - len(measured)} of {len(found)}.\n")
-    parts += ["### All measurements\n", table(_SUITE, result["rows"])]
+    parts += ["### All measurements\n", table(_SUITE | ({"code": of_commit} if len(code) > 1 else {}), result["rows"])]
+    if any(map(_unsteady, result["rows"])):
+        parts.append("\\* The spread exceeds the median: ratios of such a row are the least sure.\n")
     parts += [
         f"{row['model']}, {row['case']}, {row['side']}: {row['note']}.\n" for row in result["rows"] if "note" in row
     ]
@@ -58,6 +61,10 @@ def suite(root: Path, name: str) -> str:
     return "\n".join([*parts, *(["### What could not be measured\n", "".join(troubles)] if troubles else [])])
 
 
+def _unsteady(row: Row) -> bool:
+    return bool(row["median_s"]) and row["spread_s"] > row["median_s"]
+
+
 _SUITE: Columns = {
     "case": lambda row: (
         "{case} {size} x {size} batch {batch}".format(**row)
@@ -68,7 +75,7 @@ _SUITE: Columns = {
     "format": "{dtype}",
     "side": "{side}",
     "time": lambda row: seconds(row["median_s"]),
-    "spread": lambda row: seconds(row["spread_s"]),
+    "spread": lambda row: seconds(row["spread_s"]) + (" \\*" if _unsteady(row) else ""),
     "runs": "{runs}",
     "compile": lambda row: seconds(row["compile_s"]),
     "peak memory": lambda row: mebibytes(row["peak_bytes"]),
@@ -112,16 +119,16 @@ def archive(root: Path) -> str:
         "images": "{pictures:,} of {picture_size} x {picture_size}",
         "device": "{device}",
         "images a second": "{images_per_second:.1f}",
-        "waited": "{waited_share:.1%}",
-        f"at most {_MOST_WAITED:.0%}": lambda row: met(row["waited_share"] <= _MOST_WAITED),
-        "memory": lambda row: mebibytes(row["peak_bytes"]),
-        "held for a tenth": lambda row: f"{row['held_bytes_of_a_tenth'] / 2**20:.1f} MiB",
-        "for all": lambda row: f"{row['held_bytes'] / 2**20:.1f} MiB",
-        "growth": growth,
-        f"at most {_MOST_GROWTH} B": lambda row: _of_many(row, met(row["bytes_per_picture"] <= _MOST_GROWTH)),
-        "written": lambda row: f"{row['result_bytes'] / row['pictures'] / 1000:.1f} kB an image",
-        "on disk": lambda row: f"{row['result_disk_bytes'] / row['pictures'] / 1000:.1f} kB an image",
-        "ten million": lambda row: f"{10_000_000 / row['images_per_second'] / 3600:,.0f} hours",
+        "waited for input": "{waited_share:.1%}",
+        f"target: at most {_MOST_WAITED:.0%}": lambda row: met(row["waited_share"] <= _MOST_WAITED),
+        "peak memory": lambda row: mebibytes(row["peak_bytes"]),
+        "memory, a tenth of them": lambda row: f"{row['held_bytes_of_a_tenth'] / 2**20:.1f} MiB",
+        "memory, all of them": lambda row: f"{row['held_bytes'] / 2**20:.1f} MiB",
+        "growth of memory": growth,
+        f"target: at most {_MOST_GROWTH} B": lambda row: _of_many(row, met(row["bytes_per_picture"] <= _MOST_GROWTH)),
+        "results, written": lambda row: f"{row['result_bytes'] / row['pictures'] / 1000:.1f} kB an image",
+        "results, on disk": lambda row: f"{row['result_disk_bytes'] / row['pictures'] / 1000:.1f} kB an image",
+        "time for ten million": lambda row: f"{10_000_000 / row['images_per_second'] / 3600:,.0f} hours",
         "code": of_commit,
     }
     return table(columns, read_result(root / "docs" / "results" / "archive.json")["rows"])

@@ -23,10 +23,11 @@ def config_of(system, **data):
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """A run whose evaluations and costs are known."""
+    """A run whose evaluations and costs are known, and the steps that are asked for."""
 
-    def fake(run, split, *, output_dir, calibrate=None):
+    def fake(run, split, *, output_dir, step, calibrate=None):
         assert (split, calibrate) in [("val", 0.9), ("test", None)]
+        steps.append(step)
         dice = {"mean": 0.75 if split == "val" else 0.8, "low": 0.7, "high": 0.9}
         return {
             "images": 150,
@@ -36,15 +37,17 @@ def run(tmp_path, monkeypatch):
             "bounds": {"classes": {"foreground": {"area": {"coverage": 0.91}}}},
         }, output_dir
 
+    steps = []
     monkeypatch.setattr(accuracy, "evaluate_checkpoint", fake)
     monkeypatch.setattr(accuracy, "costs", lambda config, repeats: COSTS)
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.json").write_text(json.dumps(config_of("trunk_ddim")))
-    return run
+    return run, steps
 
 
 def test_a_run_is_a_row_and_a_table(run, tmp_path):
+    run, _ = run
     output = tmp_path / "docs/results/accuracy.json"
     output.parent.mkdir(parents=True)
     arguments = ["--runs", run, "--budget", 360, "--workdir", tmp_path / "work", "--output", output]
@@ -68,6 +71,22 @@ def test_a_run_is_a_row_and_a_table(run, tmp_path):
     assert "| 9000 | 0, 1 | 0.850 (0.800 to 0.900) | 0.750 | 0.025 (0.020 to 0.030) | 0.91 |\n" in page
     assert "| polyp | `trunk_ddim`, 0.5 empty windows | 64 | 360 s | 9000 | 0 |" in page
     assert "0.97 and 1.10; polyp 64, `trunk_ddim`, 0.5 empty windows 0.97 and 1.10. Commits" in page
+
+
+def test_trainings_of_other_lengths_and_augmentations_are_rows_of_their_own(run, tmp_path):
+    run, steps = run
+    arguments = ["--runs", run, "--budget", 360, "--workdir", tmp_path / "work", "--output", tmp_path / "rows.json"]
+    for more in ({}, {"empty_windows": 0.5}):
+        (run / "config.json").write_text(json.dumps(config_of("trunk_ddim", **more)))
+        assert accuracy.main([*map(str, arguments), "--checkpoint-step", "latest"]) == 0
+    config = config_of("trunk_ddim")
+    config["train"]["steps"] = 70
+    (run / "config.json").write_text(json.dumps(config))
+    assert accuracy.main([str(one) for one in arguments]) == 0
+    rows = read_rows(tmp_path / "rows.json")
+    expected = [("strong", 9000), ("strong, 0.5 empty windows", 9000), ("strong", 70)]
+    assert [(row["augmentation"], row["steps"]) for row in rows] == expected
+    assert steps == ["latest"] * 4 + ["best"] * 2
 
 
 def test_the_unet_beside_it_sees_the_same_pictures():

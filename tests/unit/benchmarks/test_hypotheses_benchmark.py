@@ -58,7 +58,7 @@ def write(root, rows):
 
 def test_the_table_has_the_mean_of_the_seeds(tmp_path):
     figures = figures_of(SOURCE, [drawn_truths(SOURCE, 0)])
-    of_all = {"split": "test", "learning_rate": None, "train_steps": None}
+    of_all = {"split": "test", "learning_rate": None, "train_steps": None, "commit": "abc"}
     rows = [{"system": TRUTH, "seed": None, **of_all, **figures}]
     of_all |= {"learning_rate": 0.008, "train_steps": 600}
     for seed, ged in enumerate((0.2, 0.25, 0.3)):
@@ -67,7 +67,7 @@ def test_the_table_has_the_mean_of_the_seeds(tmp_path):
         rows.append(rows[-1] | {"split": "val"})
     write(tmp_path, rows)
     lines = hypotheses(tmp_path).splitlines()
-    assert len(lines) == 6 and lines[4:] == ["", "Measured at ."]  # no validation rows
+    assert len(lines) == 6 and lines[4:] == ["", "Measured at commit abc."]  # no validation rows
     assert lines[2].startswith("| ground truth |  |") and lines[2].endswith("|  |  |  |")
     assert f"| {figures['scores']['ged_16']:.3f} |" in lines[2]
     assert lines[3].startswith(f"| {LEVELS} | 3 |") and lines[3].endswith("| 600 | 0.008 | 63 |")

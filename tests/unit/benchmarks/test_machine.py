@@ -7,11 +7,19 @@ import pytest
 
 from benchmarks import machine
 from benchmarks.machine import Machine, provenance
+from configs import folder
+from ddim_jax.config import resolve_config
 from ddim_jax.ops.cpu_kernels import library_path
 
 
 def test_the_weights_of_a_network():
-    assert Machine().parameters({"name": "unet", "preset": "small", "overrides": {"dtype": None}}, 64) == 510_788
+    """The numbers are those of docs/results/accuracy.json, counted from initial weights."""
+    config = folder.get_config()
+    assert Machine().parameters(resolve_config(config)) == 523_672
+    config.model.name = "unet"
+    assert Machine().parameters(resolve_config(config)) == 510_788
+    config.data.labels = {"a": 1, "b": 2}
+    assert Machine().parameters(resolve_config(config)) == 510_788 + 2 * 4 * (16 + 1)  # two masks more, in patches of 4
 
 
 @pytest.mark.skipif("jax.default_backend() != 'cpu'")

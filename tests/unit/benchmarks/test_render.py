@@ -67,7 +67,7 @@ def test_a_row_of_the_suite(root):
     row |= {"difference": 2.8e-6, "flops": 24649e9, "bytes": 1.9e9, "roofline_fraction": 0.4, "beside": {"other": 8.0}}
     sampled = row | {"case": "segment", "steps": 50, "median_s": None, "runs": 0, "spread_s": None}
     sampled |= {"peak_bytes": None, "roofline_fraction": None, "difference": None, "commit": "abc", "isa": "avx2"}
-    eager = row | {"side": "torch_eager", "median_s": 0.625, "peak_bytes": 2**30}
+    eager = row | {"side": "torch_eager", "median_s": 0.625, "spread_s": 0.75}
     machine = {"cpu": "A Processor", "threads": 2, "memory_gib": 8.0, "system": "Linux", "device": "a device"}
     result = {"suite": "cpu", "command": "a command", "quick": True, "versions": {"jax": "1.2.3"}}
     result |= {"machine": machine | {"compiled_cpu_kernels": False}, "ceilings": {"float32": 200e9, "bytes": 40e9}}
@@ -77,12 +77,14 @@ def test_a_row_of_the_suite(root):
     for line in (
         "- Machine: A Processor, 2 threads, 8.0 GiB, Linux; device a device; compiled CPU kernels not built",
         "- Ceilings measured: 200 GFLOP/s in float32, copies of 40 GB/s (read and written)",
-        "- Code: commit abc, avx2",
         "- A quick run, in part or whole: fewer repetitions than the page calls for.",
         "| forward 256 x 256 batch 1 | lightweight_ddim | float32 | ours | 1.25 s | 10 ms | 3 | 3.5 s | 1,024 MiB "
-        "| 24,649 | 1.9 | 40 % | 3e-06 |",
+        "| 24,649 | 1.9 | 40 % | 3e-06 | commit not recorded |",
+        "| forward 256 x 256 batch 1 | lightweight_ddim | float32 | torch_eager | 625 ms | 750 ms \\* | 3 | 3.5 s "
+        "| 1,024 MiB | 24,649 | 1.9 | 40 % | 3e-06 | commit not recorded |",
+        "\\* The spread exceeds the median: ratios of such a row are the least sure.",
         "| segment 256 x 256 batch 1, 50 steps | lightweight_ddim | float32 | ours |  |  | 0 | 3.5 s |  | 24,649 | 1.9 "
-        "|  |  |",
+        "|  |  | commit abc, avx2 |",
         "lightweight_ddim, forward, ours: added later, timed in turns with 8 s of other.",
         "- a, b: not measured. c",
     ):
@@ -93,7 +95,9 @@ def test_a_row_of_the_suite(root):
     assert f"Not measured: the other {len(bars) - len(measured)} of {len(bars)}." in text.splitlines()
     assert render.suite(root, "gpu") == "Not yet measured.\n"
     write(root / "benchmarks/results/small.json", result | {"suite": "small", "rows": [sampled | {"pictures": 8}]})
-    assert "| segment 256 x 256 batch 1 of 8 images, 50 steps |" in render.suite(root, "small")
+    text = render.suite(root, "small")
+    assert "| segment 256 x 256 batch 1 of 8 images, 50 steps |" in text and "\n- Code: commit abc, avx2\n" in text
+    assert "exceeds the median" not in text
 
 
 ROW = {"system": "unet", "dataset": "lung_xray", "networks": "small", "size": 64, "device": "a machine", "seed": 0}
@@ -121,8 +125,8 @@ def test_one_seed_has_its_interval_and_the_paper_its_column(root):
     interval = "[0.9000, 0.9900]"
     scores = f"| `unet` | 0.9500 {interval} | 0.9400 | 0.9600 | 0.9321 | 0.9000 {interval} | 0.9400 | 0.9600 "
     assert f"{scores}| 0.0123 | 0.9700 | 20 of 100 | 1 | .0258 |" in lines
-    assert "| `unet` | 510,788 | 0.002 | 360 s | 3000 | 115.4 | 2500 | no | 1 x 4 = 4, mirrored | 0.0123 |" in lines
-    assert f"Dice, mean, of all systems on the same 20 images: `unet` 0.5000 {interval}." in lines
+    assert "| `unet` | 510,788 | 0.002 | 360 s | 3000 | 115.4 | 2500 | no | 1 x 4 = 4, mirrored | 0.0123 s |" in lines
+    assert f"Dice, cut at 0.5, of all systems on the same 20 images: `unet` 0.5000 {interval}." in lines
     assert [line for line in lines if "-0.5" in line] == ["| `unet` | -0.5000 [-0.7500, +0.2500] | 20 | 0 |"]
     assert (
         "Not measured: `lightweight_ddim`, `trunk_ddim`, `ddim`, `medsegdiff`, `lightweight_ddim_noise`, `ddim_noise`."
@@ -145,9 +149,10 @@ def test_table_2_multiplies_what_was_timed(root):
     row = {"system": "ddim_noise", "size": 256, "device": "a CPU", "dtype": "float32", "parameters": 113672065}
     row |= {"weights_bytes": 4 * 113672065, "samples": 5, "sampling_steps": 50, "timed_steps": 2, "seconds": 12.345}
     write(root / "docs/results/table2.json", {"rows": [row | {"peak_bytes": 3 * 2**30}]})
-    assert render.table2(root).splitlines()[-1] == (
-        "| `ddim_noise` | 113,672,065 | 433.6 | 50 x 5 | 2 | 12.35 | 309 | 3072 | 871.2, 433.0, 8.27 |"
-    )
+    assert render.table2(root).splitlines()[-3:] == [
+        "| `ddim_noise` | 113,672,065 | 433.6 | 50 x 5 | 2 | 12.35 | 309 | 3072 | 871.2, 433.0, 8.27 |",
+        *("", "Code: commit not recorded."),
+    ]
 
 
 def test_the_cells_of_the_paper():
@@ -287,4 +292,4 @@ def test_every_step_is_a_line_for_each_sampler_and_a_column_for_each_target(root
         "- x0: highest Dice at all 0.7000 (ddim 10 x 4), with at most 4 evaluations 0.6500 (ddim 1 x 4), with one "
         "0.6000 (ddim 1 x 1)" in lines
     )
-    assert "small networks, 9 s of training each, seed 0, on a machine; 30 of 150 images." in lines
+    assert "small networks, 9 s of training each, seed 0, on a machine; commit not recorded; 30 of 150 images." in lines

@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 from fake_machine import ABOUT, FakeMachine
 
+import configs.table1
 from benchmarks.quality import runs as table_run
 from benchmarks.quality import table1
 from benchmarks.quality.runs import Run, RunFailed
 from configs.table1 import SYSTEMS
+from ddim_jax.fields import Field
 from ddim_jax.runtime.atomic import write_json
+from ddim_jax.schema import SCHEMA
 
 
 def test_a_trial(monkeypatch, tmp_path):
@@ -110,6 +113,27 @@ def test_other_settings_are_measured_anew(recorded, call, tmp_path):
     assert runs[0].folder(tmp_path) == runs[4].folder(tmp_path)  # scored again, not trained again
     rows = json.loads((tmp_path / "table1.json").read_text())["rows"]
     assert len(rows) == 4 and {row["limit"] for row in rows} == {9}
+
+
+def test_the_settings_of_a_run_are_what_its_own_system_changes(monkeypatch):
+    def settings():
+        systems = ("unet", "ddim")
+        return [Run(system, Path("lungs"), "small", 64, 9.0, 0, None, "a machine").settings for system in systems]
+
+    unet, ddim = settings()
+    assert unet != ddim and all(len(text) == 12 for text in (unet, ddim))
+    plain = configs.table1.get_config
+
+    def changed(system):
+        config = plain(system)
+        config.systems["ddim"].train.learning_rate = 0.5
+        return config
+
+    monkeypatch.setattr(configs.table1, "get_config", changed)
+    assert settings()[0] == unet and settings()[1] != ddim
+    monkeypatch.setattr(configs.table1, "get_config", plain)
+    monkeypatch.setitem(SCHEMA["train"], "invented", Field(float, 1.0, "a field that was added since", added=True))
+    assert settings() == [unet, ddim]
 
 
 def test_a_run_that_fails_does_not_stop_the_others(recorded, call, tmp_path, capsys):

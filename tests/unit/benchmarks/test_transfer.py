@@ -34,8 +34,8 @@ def evaluated(tmp_path, monkeypatch):
     """A run, and the calls of the evaluation, which finds `PICTURES` everywhere."""
     calls = []
 
-    def fake(run, split, *, output_dir, data_root, resolution):
-        calls.append((split, data_root, resolution))
+    def fake(run, split, *, output_dir, data_root, resolution, step):
+        calls.append((split, data_root, resolution, step))
         output_dir.mkdir(parents=True)
         with open(output_dir / "per_image.csv", "w", newline="") as file:
             csv.writer(file).writerows([FIELDS, *PICTURES])
@@ -59,10 +59,10 @@ def test_both_sources_are_scored_at_their_own_size_and_replace_their_rows(evalua
     run, calls = evaluated
     output = tmp_path / "docs/results/transfer.json"
     output.parent.mkdir(parents=True)
-    for attempt in "12":
-        arguments = ["--runs", run, "--elsewhere", tmp_path, "--workdir", tmp_path / attempt, "--output", output]
-        assert transfer.main([str(one) for one in arguments]) == 0
-    assert calls == 2 * [("test", None, "native"), ("all", tmp_path, "native")]
+    for step in ("best", "latest"):
+        arguments = ["--runs", run, "--elsewhere", tmp_path, "--workdir", tmp_path / step, "--output", output]
+        assert transfer.main([*map(str, arguments), "--checkpoint-step", step]) == 0
+        assert calls[-2:] == [("test", None, "native", step), ("all", tmp_path, "native", step)]
     test, elsewhere = read_rows(output)
     assert (test["source"], elsewhere["source"]) == ("test", "elsewhere")
     about = {"dataset": "polyp", "system": "unet", "augmentation": "strong", "size": 64, "train_steps": 30, "seed": 1}
@@ -83,7 +83,7 @@ def test_both_sources_are_scored_at_their_own_size_and_replace_their_rows(evalua
 def test_gain_of_runs_over_others_is_of_the_same_pictures_and_seeds(tmp_path, monkeypatch):
     dice = {"a0": (0.5, 0.7), "a1": (0.7, 0.9), "b0": (0.4, 0.8), "b1": (0.5, 0.5)}  # differences .1, -.1; .2, .4
 
-    def fake(run, split, *, output_dir, data_root, resolution):
+    def fake(run, split, *, output_dir, data_root, resolution, step):
         output_dir.mkdir(parents=True)
         rows = [(name, value, 1, 1) for name, value in zip("pq", dice[run.name], strict=True)]
         with open(output_dir / "per_image.csv", "w", newline="") as file:

@@ -67,7 +67,7 @@ def test_the_table(tmp_path):
         f"| polyp, 50 labelled, 450 unlabelled beside them {about} 2 | 0.660 | 25% |",
         f"| polyp, 50 labelled, after 1500 steps on 450 unlabelled {about} 2 | 0.710 | 50% |",
         f"| polyp, 500 labelled {about} 2 | 0.810 |  |",
-        f"| polyp, 50 labelled, after 1500 steps on 450 unlabelled {about} 1 | 0.720 {scores} | 12 |",
+        f"| polyp, 50 labelled, after 1500 steps on 450 unlabelled {about} 1 | 0.720 {scores} | 12 s |",
         f"| polyp, 500 labelled {about} 0 | 0.790 {scores} |  |",
         "Measured at commit abc.",
     ):
