@@ -12,7 +12,8 @@ from ddim_jax.metrics.doubt import check_factor, check_unit_interval
 
 _LARGEST, _STEP = 10.0, 0.05
 _GRID = np.linspace(-_LARGEST, _LARGEST, round(2 * _LARGEST / _STEP) + 1)
-_RANGE = 0.05, 20.0
+TEMPERATURES = 0.05, 20.0
+"""The smallest and the largest that `fit_temperature` gives."""
 
 
 def logit_counts(probability: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -37,7 +38,7 @@ def fit_temperature(counts: np.ndarray) -> float:
         scaled = _GRID / np.exp(log_temperature)
         return float((counts[0] * np.logaddexp(0, scaled) + counts[1] * np.logaddexp(0, -scaled)).sum())
 
-    return float(np.exp(minimize_scalar(loss, bounds=np.log(_RANGE), method="bounded").x))
+    return float(np.exp(minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded").x))
 
 
 def scale_probability(probability: np.ndarray, temperature: float) -> np.ndarray:

@@ -100,6 +100,16 @@ def test_the_doubt_is_what_the_calibrated_pictures_miss(tmp_path):
     assert after["bounds"]["classes"] == metrics["bounds"]["classes"]
 
 
+@pytest.mark.parametrize(("wrong", "temperature"), [(0, 0.05), (5, np.log(4) / np.log(7))])
+def test_a_temperature_at_an_end_of_its_range_is_warned_of(tmp_path, caplog, wrong, temperature):
+    """Probabilities of 0.8 and 0.2, with odds of 4; all pixels are right, or seven in eight."""
+    segmenter = FakeSegmenter({RIGHT: [rows(0.6, 0.6, -0.6, -0.6)] * 2}, str(tmp_path / "RUN/checkpoints/8"))
+    truths = [rows(1, 0, 0, 0).astype(np.uint8)] * wrong + [TOP_HALF] * (10 - wrong)
+    metrics = scored(segmenter, source(*[(RIGHT, truth) for truth in truths]), tmp_path / "out", "val", calibrate=0.9)
+    assert metrics["bounds"]["calibration"]["temperature"] == pytest.approx(temperature, rel=0.02)
+    assert ("the temperature of memory val is 0.05, an end of the range" in caplog.text) == (wrong == 0)
+
+
 def test_without_a_calibration_nothing_is_called_calibrated(segmenter, tmp_path):
     metrics = scored(segmenter, TEST, tmp_path)
     assert metrics["bounds"]["calibration"] is None and "no calibration.json" in metrics["bounds"]["why_not_calibrated"]
