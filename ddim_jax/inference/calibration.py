@@ -109,11 +109,12 @@ def save_calibration(
 ) -> Path:
     """Writes `calibration.json` into the run of the segmenter's checkpoint, whole or not at all; returns its path.
 
-    Arguments as for `calibration_record`.
+    The segmenter uses it from then on. Arguments as for `calibration_record`.
     """
     path = run_folder(segmenter.checkpoint) / CALIBRATION
     before = _read(path)[0] if os.path.lexists(path) else None
     write_json(path, calibration_record(segmenter, options, found, reference))
+    segmenter.drop_calibration()
     if before is not None:
         old = before.get("about") or {}
         logging.warning(

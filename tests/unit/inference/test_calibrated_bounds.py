@@ -51,8 +51,7 @@ def red_block(side=16, height=4):
 def test_bounds_in_memory_by_hand(segmenter):
     assert segmenter.segment(red_block()).bounds == {}
     save(segmenter)
-    again = Segmenter(ReadsRed(), segmenter._params, config=config(), step=7, checkpoint=segmenter.checkpoint)
-    result = again.segment(red_block())
+    result = segmenter.segment(red_block())
     assert int(result.mask.sum()) == 64 and result.doubt == 0
     # 64 +- 10 * 0.002 * 256, and 1 - 5 * 0.02.
     assert result.bounds["foreground"] == pytest.approx((64 - 5.12, 64 + 5.12, 0.9, None))
@@ -162,9 +161,8 @@ def test_results_with_and_without_bounds_do_not_mix(segmenter, tmp_path):
     assert segment_files(segmenter, tmp_path / "a.png", tmp_path / "out").bounds == ""
     assert "bounds" not in json.loads((tmp_path / "out/index.jsonl").read_text())
     save(segmenter)
-    fresh = Segmenter(ReadsRed(), segmenter._params, config=config(), step=7, checkpoint=segmenter.checkpoint)
     with pytest.raises(InputError, match="calibration is None there and"):
-        segment_files(fresh, tmp_path / "a.png", tmp_path / "out")
+        segment_files(segmenter, tmp_path / "a.png", tmp_path / "out")
 
 
 @pytest.mark.parametrize(
