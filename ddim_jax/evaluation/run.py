@@ -96,8 +96,8 @@ def evaluate(
     Raises:
       DataError: the data set is empty, or pairs cannot be read; all of them are collected, up to ten are named.
       CheckpointError: the network gives values that are not finite.
-      InputError: an argument is out of range, `output_dir` cannot be made or written to, or the images are too few to
-        calibrate on.
+      InputError: an argument is out of range, there are not as many data sets as checkpoints, `output_dir` cannot be
+        made or written to, or the images are too few to calibrate on.
       TypeError: there is no option of that name, or it is one that an evaluation does not read.
     """
     work = planned(
