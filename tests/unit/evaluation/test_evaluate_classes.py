@@ -52,6 +52,20 @@ def test_measures_are_of_each_class_and_their_mean(scored):
     assert json.loads((folder / "metrics.json").read_text()) == metrics
 
 
+def test_empty_masks_are_counted_for_each_class_by_hand(tmp_path):
+    """c holds a lung, which is drawn as heart; d holds nothing, and nothing is drawn; e a lung that is not found."""
+    truths = [np.repeat(np.array([[number], [0], [0], [0]], np.uint8), 4, axis=1) for number in (1, 0, 1)]
+    drawn = {1: [estimates(2, 0, 0, 0)] * 2, 2: [estimates(0, 0, 0, 0)] * 2}
+    examples = [Example(name, picture(key), truth) for name, key, truth in zip("cde", (1, 2, 2), truths, strict=True)]
+    metrics = evaluate(FakeSegmenter(drawn, labels=LABELS), MemorySource(examples), tmp_path, split="test")
+    mean = metrics["protocols"]["mean"]
+    names = ("empty_predictions", "empty_truths", "both_empty", "hd95_with_one_empty")
+    assert [mean["classes"]["lung"][name] for name in names] == [3, 1, 1, 2]
+    assert [mean["classes"]["heart"][name] for name in names] == [2, 3, 2, 1]
+    assert [mean[name] for name in names] == [5, 4, 3, 3]  # of six pairs of an image and a class
+    assert metrics["empty_truths"] == 1 and "pairs of an image and a class" in metrics["rules"]["empty"]
+
+
 def test_calibration_is_of_all_classes_and_of_each(scored):
     calibration = scored[0]["calibration"]
     assert set(calibration["classes"]) == {"lung", "heart"}

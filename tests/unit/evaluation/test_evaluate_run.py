@@ -57,6 +57,7 @@ def test_pooled_counts_and_empty_masks_done_by_hand(hand_run):
     assert metrics["empty_truths"] == 2
     assert (paper["empty_predictions"], mean["empty_predictions"]) == (1, 2)
     assert (paper["hd95_with_one_empty"], mean["hd95_with_one_empty"]) == (1, 0)
+    assert [(one["empty_truths"], one["both_empty"]) for one in (paper, mean)] == [(2, 1), (2, 2)]
     # Image a: four of 16 pixels with probabilities 1 and 0.4.
     assert metrics["uncertainty"]["mean"] == pytest.approx(0.3 * 4 / 16 / 3)
     assert metrics["uncertainty"]["rank_correlation_with_dice"] is None
