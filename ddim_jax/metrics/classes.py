@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ddim_jax.labels import Labels
+from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.metrics.calibration import BINS, Calibration, calibration_sums
 from ddim_jax.metrics.doubt import soft_dice_uncertainty
 from ddim_jax.metrics.overlap import Counts, confusion_counts
@@ -98,6 +98,13 @@ def _pairs(prediction: np.ndarray, truth: np.ndarray, labels: Labels) -> Iterato
         raise ValueError(
             f"prediction and truth must be two masks [H, W] of one size; found {prediction.shape} and {truth.shape}"
         )
+    if labels.several or labels.ignore:  # else whoever counts them refuses other values
+        most = 2**labels.count - 1 if labels.multilabel else labels.count
+        for name, mask in (("prediction", prediction), ("truth", truth)):
+            odd = (mask > most) & ((mask != IGNORED) | (not labels.ignore))
+            if odd.any():
+                ignored = f", or {IGNORED} where a pixel is ignored" if labels.ignore else ""
+                raise ValueError(f"{name} holds {int(mask[odd].max())}; expected values from 0 to {most}{ignored}")
     for number, inside in enumerate(_truths(truth, labels), start=1):
         drawn = labels.of_class(prediction, number) if labels.several else prediction
         yield (drawn & labels.valid(truth) if labels.ignore else drawn), inside
@@ -106,7 +113,7 @@ def _pairs(prediction: np.ndarray, truth: np.ndarray, labels: Labels) -> Iterato
 def _truths(truth: np.ndarray, labels: Labels) -> list[np.ndarray]:
     """The pixels of each class in the truth."""
     if not labels.several and not labels.ignore:
-        return [truth]  # other values than 0 and 1 are for whoever counts them to refuse
+        return [truth]
     return [labels.of_class(truth, number) for number in range(1, labels.count + 1)]
 
 
