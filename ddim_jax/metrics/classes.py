@@ -53,8 +53,7 @@ def calibration_of_classes(probability: np.ndarray, truth: np.ndarray, labels: L
     Raises:
       ValueError: as `calibration_sums`.
     """
-    maps = probability if labels.several else probability[..., np.newaxis]
-    pairs = zip(np.moveaxis(maps, -1, 0), _truths(truth, labels), strict=True)
+    pairs = zip(labels.maps(probability), _truths(truth, labels), strict=True)
     if not labels.ignore:
         return [calibration_sums(values, inside) for values, inside in pairs]
     valid = labels.valid(truth)  # as maps of one row
@@ -66,10 +65,10 @@ def calibration_of_classes(probability: np.ndarray, truth: np.ndarray, labels: L
 def logit_counts_of_classes(probability: np.ndarray, truth: np.ndarray, labels: Labels = Labels()) -> np.ndarray:
     """The `logit_counts` of each class against all else, added up, over the pixels that count; arguments as
     `calibration_of_classes`."""
-    maps, valid = probability if labels.several else probability[..., np.newaxis], labels.valid(truth)
+    valid = labels.valid(truth)
     return sum(
-        logit_counts(maps[..., number - 1][valid], labels.of_class(truth, number)[valid])
-        for number in range(1, labels.count + 1)
+        logit_counts(values[valid], labels.of_class(truth, number)[valid])
+        for number, values in enumerate(labels.maps(probability), start=1)
     )
 
 
@@ -81,10 +80,9 @@ def class_doubts(probability: np.ndarray, mask: np.ndarray, labels: Labels = Lab
       mask: uint8 [h, w] as `ddim_jax.labels` has it, what was made of it.
       labels: the classes.
     """
-    maps = probability if labels.several else probability[..., np.newaxis]
     return [
-        soft_dice_uncertainty(maps[..., number - 1], labels.of_class(mask, number))
-        for number in range(1, labels.count + 1)
+        soft_dice_uncertainty(values, labels.of_class(mask, number))
+        for number, values in enumerate(labels.maps(probability), start=1)
     ]
 
 

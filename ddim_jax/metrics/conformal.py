@@ -139,11 +139,10 @@ def class_statements(
       labels: the classes.
       valid: boolean [H, W], the pixels that count; None for all of them.
     """
-    maps = probability if labels.several else probability[..., np.newaxis]
     valid = np.ones(mask.shape, bool) if valid is None else valid
     statements = []
-    for number, doubt in enumerate(doubts, start=1):
-        values = maps[..., number - 1][valid]
+    for number, (doubt, of_class) in enumerate(zip(doubts, labels.maps(probability), strict=True), start=1):
+        values = of_class[valid]
         statements.append(
             Statement(
                 area=int(np.count_nonzero(labels.of_class(mask, number) & valid)),
