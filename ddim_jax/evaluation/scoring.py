@@ -33,6 +33,7 @@ from ddim_jax.metrics import (
     measure_hypotheses,
 )
 from ddim_jax.preprocessing import resize_unit_map
+from ddim_jax.runtime.errors import DataError
 
 
 class Score(NamedTuple):
@@ -140,7 +141,10 @@ def score_image(
 
     Raises:
       ValueError: the samples are not finite, or the truth holds other values.
+      DataError: no pixel of the truth counts.
     """
+    if not labels.valid(truth).any():
+        raise DataError(f"{name}: no pixel of its true mask counts, so there is nothing to score")
     scores, resized, hypotheses = {}, {}, {}
     for protocol in PROTOCOLS.values():
         fused = ensemble_probability(samples, protocol, ensemble, labels)

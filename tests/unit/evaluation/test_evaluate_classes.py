@@ -12,7 +12,9 @@ from rich.console import Console
 
 from ddim_jax.data import Example
 from ddim_jax.evaluation import evaluate, summary_table
+from ddim_jax.evaluation.scoring import score_image
 from ddim_jax.labels import Labels
+from ddim_jax.runtime.errors import DataError
 
 LABELS = Labels.create({"lung": 1, "heart": 2}, ignore=9)
 TRUTH = np.repeat(np.array([[1], [2], [0], [255]], np.uint8), 4, axis=1)
@@ -96,8 +98,17 @@ def test_figures_are_drawn_in_colours(scored):
             assert {0x56B4E9, 0xE69F00} <= set(colours.tolist())  # lung and heart
 
 
-def test_a_picture_that_is_ignored_everywhere_is_refused(tmp_path):
-    segmenter = FakeSegmenter({1: [estimates(1, 2, 0, 1)]}, labels=LABELS)
-    source = MemorySource([Example("a", picture(1), np.full((4, 4), 255, np.uint8))])
-    with pytest.raises(ValueError, match=r"a: its mask is ignored everywhere"):
+def test_images_that_are_ignored_everywhere_are_named_and_refused(tmp_path):
+    segmenter, ignored = FakeSegmenter({1: [estimates(1, 2, 0, 1)]}, labels=LABELS), np.full((4, 4), 255, np.uint8)
+    source = MemorySource([Example(name, picture(1), TRUTH if name == "c" else ignored) for name in "abcdefghijkl"])
+    with pytest.raises(DataError) as error:
         evaluate(segmenter, source, tmp_path, split="test", figures=False)
+    first, *named = str(error.value).splitlines()
+    assert first.startswith("memory: 11 masks are ignored everywhere (data.ignore), so there is nothing to score; ")
+    assert "leave these images out of the folder or the split" in first
+    assert [line.strip() for line in named] == [*"abdefghijk", "... and 1 more"] and segmenter.calls == []
+
+
+def test_an_image_without_a_pixel_that_counts_has_no_score():
+    with pytest.raises(DataError, match="a: no pixel of its true mask counts, so there is nothing to score"):
+        score_image("a", estimates(1, 2, 0, 1)[None], np.full((4, 4), 255, np.uint8), labels=LABELS)
