@@ -137,6 +137,17 @@ def test_slices_have_bounds_of_their_own_in_square_millimetres(segmenter, tmp_pa
             assert one[f"{name}_mm2"] == pytest.approx(one[name] * 0.375)
 
 
+def test_bounds_in_square_millimetres_are_rounded_outwards(segmenter):
+    save(segmenter)
+    result = segmenter.segment(red_block())  # bounds of 58 and 70 pixels
+    facts = facts_of(red_block(), result, Labels(), pixel_area=1.0000015)
+    found = facts["bounds"]["foreground"]
+    names = ("area_mm2", "area_low_mm2", "area_high_mm2")
+    assert [found[name] for name in names] == [64.0001, 58.0, 70.0002]
+    found = facts_of(red_block(), result, Labels(), pixel_area=1.25)["bounds"]["foreground"]
+    assert [found[name] for name in names] == [80, 72.5, 87.5]
+
+
 def test_areas_in_square_millimetres_need_no_calibration(segmenter, tmp_path):
     ct_series(tmp_path / "series", count=2, shape=(16, 16))  # pixels of 0.5 x 0.75 mm
     Image.fromarray(red_block()).save(tmp_path / "a.png")
