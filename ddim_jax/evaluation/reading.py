@@ -8,7 +8,7 @@ from absl import logging
 from rich.progress import Progress
 
 from ddim_jax.data import Example, Source, check_source
-from ddim_jax.data.facts import is_lost, picture_digest, resized_dice, values_of
+from ddim_jax.data.facts import image_digest, is_lost, resized_dice, values_of
 from ddim_jax.data.sources import data_error
 from ddim_jax.imageio.foregrounds import describe_foregrounds, noting
 from ddim_jax.imageio.label_maps import UnnamedValuesError
@@ -50,7 +50,7 @@ def read_all(
       bar: shows how far it is.
       labels: the classes.
       resized_to: the size that the network works at; None where nothing is resized.
-      trained_on: the digests of the images of the training (`picture_digest`); None where they are not known.
+      trained_on: the digests of the images of the training (`image_digest`); None where they are not known.
 
     Raises:
       DataError: pairs cannot be read, or masks are ignored everywhere, of which up to ten are named; or masks that are
@@ -68,7 +68,7 @@ def read_all(
         if not labels.valid(example.mask).any():
             ignored.append(example.id)
         unknown += example.pixel_mm is None
-        if trained_on and picture_digest(example.image).hexdigest() in trained_on:
+        if trained_on and image_digest(example.image).hexdigest() in trained_on:
             known.append(example.id)
         if resized_to is not None and values_of(example.mask, labels):
             lost.append(max(example.mask.shape) > resized_to and is_lost(example.mask, resized_to, labels))

@@ -75,7 +75,7 @@ class ImageResult(NamedTuple):
         'mean', against several annotators; {} where there is one truth.
       annotators: their number, 0 where there is one truth.
       descriptor: of the image (`ddim_jax.inference.unlikeness.describe_image`); None where nothing is known of it.
-      digest: of the image (`ddim_jax.data.facts.picture_digest`), in hexadecimal digits; "" where it is not known.
+      digest: of the image (`ddim_jax.data.facts.image_digest`), in hexadecimal digits; "" where it is not known.
       group: of images that are not drawn one by one, such as those of a patient; "" for one by itself.
       volume: that it is a slice of; None for an image by itself.
     """

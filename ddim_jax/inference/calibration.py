@@ -21,7 +21,7 @@ from ddim_jax.checkpoints.weights import Found
 from ddim_jax.config import saved_config
 from ddim_jax.inference.calibration_advice import conditions, differences, plugins_argument, what_to_do
 from ddim_jax.inference.loading import fingerprint
-from ddim_jax.inference.unlikeness import PICTURES_NEEDED, Reference, too_few
+from ddim_jax.inference.unlikeness import IMAGES_NEEDED, Reference, too_few
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import Bounds, DoubtScale, Quantiles, calibrated_bounds, check_coverage, class_statements
 from ddim_jax.runtime.atomic import write_json
@@ -203,7 +203,7 @@ def load_reference(segmenter: Any) -> tuple[Reference | None, str]:
         groups = int(_number(record["about"].get("groups", images)))
     except (KeyError, TypeError, ValueError, AttributeError):
         return None, "the calibration is damaged"
-    if groups < PICTURES_NEEDED:
+    if groups < IMAGES_NEEDED:
         return None, f"the calibration was made of {too_few(images, groups)}"
     return None, "the calibration was made by an earlier version"
 

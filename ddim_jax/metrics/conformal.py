@@ -83,7 +83,7 @@ def check_coverage(coverage: float) -> Fraction:
     return Fraction(str(float(coverage)))
 
 
-def pictures_needed(coverage: float) -> int:
+def images_needed(coverage: float) -> int:
     """The fewest scores, or groups of them, that have a quantile: ceil(1 / (1 - coverage)) - 1, 9 for 0.9.
 
     Raises:
@@ -112,7 +112,7 @@ def conformal_quantile(scores: Sequence[float], coverage: float, groups: Sequenc
     if reached > len(sizes):
         what = "images" if len(sizes) == len(scores) else "groups of images (patients, folders, volumes)"
         raise ValueError(
-            f"{len(sizes)} {what}; a coverage of {coverage} needs {pictures_needed(coverage)} to be calibrated"
+            f"{len(sizes)} {what}; a coverage of {coverage} needs {images_needed(coverage)} to be calibrated"
         )
     if np.isnan(scores).any():
         raise ValueError("a score is NaN")

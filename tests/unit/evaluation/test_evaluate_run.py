@@ -10,7 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from ddim_jax.data import Example
-from ddim_jax.data.facts import picture_digest
+from ddim_jax.data.facts import image_digest
 from ddim_jax.data.pixels import write_pixels
 from ddim_jax.evaluation import evaluate, summary_table
 from ddim_jax.metrics import bootstrap_interval
@@ -321,7 +321,7 @@ def test_pictures_that_were_trained_on_are_counted_and_not_calibrated_on(tmp_pat
     segmenter, source = hand_case()
     assert evaluate(segmenter, source, tmp_path / "unknown", split="test", figures=False)["trained_on"] is None
     segmenter.checkpoint = str(tmp_path / "run/checkpoints/800")
-    digests = [picture_digest(source[row].image).hexdigest() for row in range(len(source))]
+    digests = [image_digest(source[row].image).hexdigest() for row in range(len(source))]
     write_pixels(tmp_path / "run", {"a": "1", "b": "2"}, {"a": digests[1]})
     with caplog.at_level("WARNING", logger="absl"):
         metrics = evaluate(segmenter, source, tmp_path / "out", split="test", figures=False)
