@@ -59,10 +59,12 @@ class Calibrated(NamedTuple):
 
     def in_words(self) -> str:
         """One line for people."""
-        groups = f", of {self.about['groups']} groups," if "groups" in self.about else ""
+        about, groups = self.about, ""
+        if "groups" in about:
+            groups = f", one drawn from each new group (patient, folder, volume) like the {about['groups']} there"
         return (
             f"each interval of an area and each lower bound of a Dice made to hold for {self.coverage:.4g} of images "
-            f"like the {self.about['images']}{groups} of {self.about['dataset']} {self.about['split']}"
+            f"like the {about['images']} of {about['dataset']} {about['split']}{groups}"
         )
 
     def bounds(

@@ -232,7 +232,8 @@ def test_a_calibration_is_of_patients(segmenter, tmp_path):
     written = json.loads((tmp_path / "RUN/calibration.json").read_text())
     assert written["quantiles"]["foreground"]["area"] == 0 and written["about"]["groups"] == 9
     calibration, _ = segmenter.calibration(segmenter.options())
-    assert "like the 19, of 9 groups, of memory val" in calibration.in_words()
+    of_groups = "one drawn from each new group (patient, folder, volume) like the 9 there"
+    assert calibration.in_words().endswith(f"for 0.8 of images like the 19 of memory val, {of_groups}")
     assert written["unlikeness"] is None  # 19 images, but not of 19 patients
     assert segmenter.reference()[1].endswith(
         "made of 19 images of 9 groups (patients, folders, volumes); it takes 19 "
