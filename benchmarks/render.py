@@ -22,7 +22,7 @@ from benchmarks.quality.robustness_tables import (
     robustness_attacks,
     robustness_severities,
 )
-from benchmarks.quality.tables import doubts, steps, table1, table2
+from benchmarks.quality.tables import bounds, doubts, steps, table1, table2
 from benchmarks.quality.transfer import paired, transfer
 from benchmarks.quality.unlabelled import unlabelled
 from benchmarks.quality.unlike import unlike
@@ -39,6 +39,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "table1": table1,
     "table2": table2,
     "doubts": doubts,
+    "bounds": bounds,
     "steps": steps,
     "transfer": transfer,
     "paired": paired,

@@ -162,6 +162,10 @@ class Labels:
             return (mask & np.uint8(1 << (number - 1)) != 0) & (mask != IGNORED)
         return mask == number
 
+    def maps(self, probability: np.ndarray) -> np.ndarray:
+        """A view [K, H, W] of a probability [H, W], of several classes [H, W, K]: that of each class."""
+        return np.moveaxis(probability if self.several else probability[..., np.newaxis], -1, 0)
+
     def valid(self, mask: np.ndarray) -> np.ndarray:
         """The pixels of a decoded mask that count: boolean, the shape of `mask`."""
         return mask != IGNORED

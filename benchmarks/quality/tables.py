@@ -223,19 +223,50 @@ def _best(rows: Sequence[Row], target: str) -> str:
 def doubts(root: Path) -> str:
     """The mean doubt of the packaged networks beside what they miss, of docs/results/pretrained/*.json."""
     rows = []
-    for path in sorted((root / "docs" / "results" / "pretrained").glob("*.json")):
-        metrics, (network, _, pictures) = read_result(path), path.stem.rpartition("_")
-        scores = metrics["protocols"]["mean"]["per_image"]["dice"]
-        about = {"network": network, "pictures": pictures, "n": metrics["images"], "missed": 1 - scores["mean"]}
-        rows.append(about | {name: metrics["doubt"][name] for name in ("mean", "rank_correlation_with_dice")})
-    return table(_DOUBTS, sorted(rows, key=lambda row: (row["network"], _SPLITS.index(row["pictures"]))))
+    for about, metrics in _pretrained(root):
+        missed = 1 - metrics["protocols"]["mean"]["per_image"]["dice"]["mean"]
+        rows.append(about | metrics["doubt"] | {"missed": missed})
+    return table(_DOUBTS, rows)
+
+
+def bounds(root: Path) -> str:
+    """The share of images, not calibrated on, that the bounds of the packaged networks hold for, of the same files."""
+    rows = []
+    for about, metrics in _pretrained(root):
+        if not metrics["bounds"]["same_pictures"]:
+            (found,) = metrics["bounds"]["classes"].values()
+            rows.append(about | found)
+    return table(_BOUNDS, rows)
+
+
+def _pretrained(root: Path) -> list[tuple[Row, Row]]:
+    """The network, the images and their number, and all numbers, of each file of docs/results/pretrained."""
+    found = []
+    for path in (root / "docs" / "results" / "pretrained").glob("*.json"):
+        metrics, (network, _, split) = read_result(path), path.stem.rpartition("_")
+        found.append(({"network": network, "split": split, "n": metrics["images"]}, metrics))
+    return sorted(found, key=lambda one: (one[0]["network"], _SPLITS.index(one[0]["split"])))
+
+
+def _held(name: str) -> str:
+    return f"{{{name}[coverage]:.3f}} [{{{name}[low]:.3f}}, {{{name}[high]:.3f}}]"
 
 
 _SPLITS = ("val", "test", "elsewhere")
-_DOUBTS: Columns = {
+_IMAGES: Columns = {
     "network": "`{network}`",
-    "images": lambda row: row["pictures"].replace("elsewhere", "external"),
+    "images": lambda row: row["split"].replace("elsewhere", "external"),
     "n": "{n}",
+}
+_BOUNDS: Columns = _IMAGES | {
+    "area interval": _held("area"),
+    "width": "{area[mean_width_share]:.3f}",
+    "by the probability alone": _held("area_uncalibrated"),
+    "its width": "{area_uncalibrated[mean_width_share]:.3f}",
+    "lowest Dice": _held("dice_low"),
+    "its mean": "{dice_low[mean]:.3f}",
+}
+_DOUBTS: Columns = _IMAGES | {
     "1 - Dice": "{missed:.3f}",
     "mean doubt": "{mean:.3f}",
     "Spearman's rho, doubt and Dice": "{rank_correlation_with_dice:.2f}",

@@ -40,7 +40,8 @@ def ensemble_probability(
     """Fuses the samples of an image; of several classes each by itself, against the rest.
 
     The docstring of each function in `ddim_jax.aggregation.ensembles` says how. For those of masks, the mask of a
-    sample of exclusive classes has the likeliest of them and the background, as `threshold_mask` makes it.
+    sample of exclusive classes has the likeliest of them and the background, as `threshold_mask` makes it; where their
+    probabilities, each found against the rest, sum to more than 1 (STAPLE), they are divided by their sum.
 
     Args:
       samples: [S, h, w] estimates of x_0, about [-1, 1] and unclipped; of several classes [S, h, w, K].
@@ -49,7 +50,8 @@ def ensemble_probability(
       labels: the classes.
 
     Returns:
-      float32 [h, w] or [h, w, K] in [0, 1]; cut it at `ensemble_threshold`.
+      float32 [h, w] or [h, w, K] in [0, 1]; cut it at `ensemble_threshold`. Those of exclusive classes sum to at most
+      1, as those of each sample do; but for the protocol "paper" without masks, which stretches each class by itself.
 
     Raises:
       ValueError: no sample, another shape, or a value that is not finite.
@@ -62,8 +64,8 @@ def ensemble_probability(
             probability = [protocol.probability(one[np.newaxis, ..., k]) for k in range(labels.count)]
             masks.append(threshold_mask(np.stack(probability, axis=-1), threshold, labels))
         votes = np.stack(masks)
-        fused = [fuse.of_masks((votes == k).astype(np.uint8)) for k in range(1, labels.count + 1)]
-        return np.stack(fused, axis=-1).astype(np.float32)
+        fused = np.stack([fuse.of_masks((votes == k).astype(np.uint8)) for k in range(1, labels.count + 1)], axis=-1)
+        return (fused / np.maximum(1, fused.sum(axis=-1, keepdims=True))).astype(np.float32)
     if samples.ndim == 4:
         return np.stack([ensemble_probability(one, protocol, ensemble) for one in np.moveaxis(samples, -1, 0)], axis=-1)
     return fuse(samples, protocol).astype(np.float32)

@@ -37,7 +37,7 @@ class PairFacts(NamedTuple):
       resized: the Dice of the mask itself at working sizes (`resized_dice`), of those that were asked for; {} without
         foreground.
       range: that of the example.
-      picture: SHA-256 of the shape and the pixels of the image alone (`picture_digest`).
+      picture: SHA-256 of the shape and the pixels of the image alone (`image_digest`).
       thumbnail: grey levels of the image at 32 x 32 pixels, row by row.
     """
 
@@ -56,7 +56,7 @@ class PairFacts(NamedTuple):
     thumbnail: bytes = b""
 
 
-def picture_digest(pixels: np.ndarray) -> Any:
+def image_digest(pixels: np.ndarray) -> Any:
     """SHA-256, still open, over the shape and the uint8 values of a decoded image."""
     digest = hashlib.sha256(np.asarray(pixels.shape, "<u8").tobytes())
     digest.update(np.ascontiguousarray(pixels))
@@ -65,7 +65,7 @@ def picture_digest(pixels: np.ndarray) -> Any:
 
 def facts_of(example: Example, labels: Labels = Labels(), resized_at: Sequence[int] = ()) -> PairFacts:
     """The facts of one pair, with a mask of `labels`, and its Dice at the working sizes `resized_at`."""
-    digest = picture_digest(example.image)
+    digest = image_digest(example.image)
     picture = digest.digest()
     digest.update(np.ascontiguousarray(example.mask if example.annotators is None else example.annotators))
     levels = np.reshape(Image.fromarray(example.image).histogram(), (3, 256))

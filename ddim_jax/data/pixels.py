@@ -15,7 +15,7 @@ def table_of(digests: Mapping[str, str], trained_on: Mapping[str, str] | None = 
 
     Args:
       digests: for each pair by name the SHA-256 of its pixels.
-      trained_on: for each that is trained on that of its image alone (`ddim_jax.data.facts.picture_digest`).
+      trained_on: for each that is trained on that of its image alone (`ddim_jax.data.facts.image_digest`).
     """
     header, rows = ["id", "sha256"], [[name, digest] for name, digest in sorted(digests.items())]
     if trained_on is not None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ddim_jax.data.datasets.folder import check_ranges
 from ddim_jax.data.discovery import images_and_masks, listed, name_problem
-from ddim_jax.data.facts import PixelBudget, picture_digest
+from ddim_jax.data.facts import PixelBudget, image_digest
 from ddim_jax.data.sources import Source, data_error
 from ddim_jax.imageio.images import ReadOptions, count_pixels, log_notes, read_image
 from ddim_jax.imageio.listing import iterate_images
@@ -79,7 +79,7 @@ def load_unlabelled(
             with budget.room_for(pictures, row):
                 pixels = pictures[row]
                 images[row], small[row] = resize_image(pixels, images.shape[1:3]), resize_image(pixels, _SMALL)
-                return picture_digest(pixels).hexdigest()
+                return image_digest(pixels).hexdigest()
         except DataError as error:
             return error
 

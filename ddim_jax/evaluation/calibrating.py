@@ -21,9 +21,9 @@ from ddim_jax.inference.calibration import (
 )
 from ddim_jax.inference.calibration_advice import calibrated_options
 from ddim_jax.inference.packing import pack
-from ddim_jax.inference.unlikeness import PICTURES_NEEDED, Reference, fit_reference, too_few
+from ddim_jax.inference.unlikeness import IMAGES_NEEDED, Reference, fit_reference, too_few
 from ddim_jax.labels import Labels
-from ddim_jax.metrics import DoubtScale, pictures_needed
+from ddim_jax.metrics import DoubtScale, images_needed
 from ddim_jax.runtime.atomic import check_place
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.sampling_options import SamplingOptions
@@ -59,7 +59,7 @@ class Judgement(NamedTuple):
         """A new one, of the scored images of a split."""
         calibration = fit_calibration(results, source, split, coverage, labels)
         groups = groups_of_results(results)
-        if len(set(groups)) >= PICTURES_NEEDED:
+        if len(set(groups)) >= IMAGES_NEEDED:
             return cls(calibration, reference=fit_reference([result.descriptor for result in results], groups))
         why_not = too_few(len(results), len(set(groups)))
         logging.warning("calibrated on %s", why_not)
@@ -94,7 +94,7 @@ def check_calibrate(
     """
     refuse_several(segmenter)
     try:
-        needed = pictures_needed(coverage)
+        needed = images_needed(coverage)
     except ValueError as error:
         raise InputError(f"calibrate: {error}") from error
     if resolution != "native":

@@ -11,7 +11,7 @@ from absl import logging
 from ddim_jax.checkpoints.weights import TRAINED_IN
 from ddim_jax.data import GENERATED, Source, configured, has_split, ids_digest, load_dataset
 from ddim_jax.data.discovery import images_and_masks, listed
-from ddim_jax.data.facts import picture_digest
+from ddim_jax.data.facts import image_digest
 from ddim_jax.data.options import NoFolder
 from ddim_jax.data.pixels import read_trained_on
 from ddim_jax.evaluation.calibrating import refuse_several
@@ -257,7 +257,7 @@ def _same_as_training(segmenter: Segmenter, about: Mapping[str, Any]) -> str:
         except DataError as error:
             unread.append(str(error))
             continue
-        if picture_digest(image).hexdigest() != known[train.ids[row]]:
+        if image_digest(image).hexdigest() != known[train.ids[row]]:
             logging.warning(
                 f"{root} has the names of the images that were trained on and other pixels, such as those of "
                 f"{train.ids[row]}: it is taken for another folder"

@@ -27,6 +27,7 @@ from ddim_jax.metrics import (
     fit_doubt,
     fit_temperature,
 )
+from ddim_jax.metrics.temperature import TEMPERATURES
 
 COVERAGE = 0.9
 
@@ -66,7 +67,18 @@ def calibrate(
         [result.drawn for result in results],
         [[1 - _score(result, number).dice for number in range(labels.count)] for result in results],
     )
-    return Calibrated(coverage, tuple(quantiles), fit_temperature(_logits(results)), about, doubt)
+    temperature, (low, high) = fit_temperature(_logits(results)), TEMPERATURES
+    if not low * 1.001 < temperature < high / 1.001:
+        logging.warning(
+            "the temperature of %s %s is %.4g, an end of the range that is searched (%g to %g): these images do not "
+            "determine it; calibrate on more, or leave it unused. Bounds and doubt do without it",
+            source.name,
+            split,
+            temperature,
+            low,
+            high,
+        )
+    return Calibrated(coverage, tuple(quantiles), temperature, about, doubt)
 
 
 def summarise_bounds(

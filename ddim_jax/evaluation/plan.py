@@ -17,6 +17,7 @@ from ddim_jax.inference import Segmenter
 from ddim_jax.runtime.atomic import check_place
 from ddim_jax.runtime.errors import DataError, InputError
 from ddim_jax.runtime.remote import local_path
+from ddim_jax.runtime.values import quantity
 from ddim_jax.sampling_options import SamplingOptions
 
 RESOLUTIONS = ("model", "native")
@@ -89,8 +90,13 @@ def planned(
             "source was opened"
         )
     members = list(segmenter) if isinstance(segmenter, Sequence) else [segmenter]
-    if isinstance(segmenter, Sequence):
-        source = Joined(source)
+    sources = list(source) if isinstance(source, list | tuple) else [source]
+    if not members or len(members) != len(sources):
+        raise InputError(
+            f"{quantity(len(members), 'checkpoint')} and {quantity(len(sources), 'data set')}; expected one for each. "
+            "Several that are fused on one data set are one ddim_jax.inference.Ensemble"
+        )
+    source = Joined(sources) if isinstance(segmenter, Sequence) else sources[0]
     first = members[0]
     options = first.options(options, **given)
     resolution = "native" if resolution is None else resolution

@@ -8,11 +8,13 @@ from absl import logging
 from rich.progress import Progress
 
 from ddim_jax.data import Example, Source, check_source
-from ddim_jax.data.facts import is_lost, picture_digest, resized_dice, values_of
+from ddim_jax.data.facts import image_digest, is_lost, resized_dice, values_of
+from ddim_jax.data.sources import data_error
 from ddim_jax.imageio.foregrounds import describe_foregrounds, noting
 from ddim_jax.imageio.label_maps import UnnamedValuesError
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.values import quantity
 
 _KEPT_BYTES = 2**29  # of images, which are read before any is sampled, and again for the figures
 
@@ -48,14 +50,14 @@ def read_all(
       bar: shows how far it is.
       labels: the classes.
       resized_to: the size that the network works at; None where nothing is resized.
-      trained_on: the digests of the images of the training (`picture_digest`); None where they are not known.
+      trained_on: the digests of the images of the training (`image_digest`); None where they are not known.
 
     Raises:
-      DataError: pairs cannot be read, of which up to ten are named, or a mask is ignored everywhere; or
-        masks that are read by level have several values for their foreground.
+      DataError: pairs cannot be read, or masks are ignored everywhere, of which up to ten are named; or masks that are
+        read by level have several values for their foreground.
     """
     kept: dict[int, Example] = {}
-    free, foregrounds, unknown, lost, resized, known = _KEPT_BYTES, [], 0, [], [], []
+    free, foregrounds, ignored, unknown, lost, resized, known = _KEPT_BYTES, [], [], 0, [], [], []
     for row in bar.track(range(len(source)), description="reading"):
         try:
             with noting(foregrounds):
@@ -64,9 +66,9 @@ def read_all(
             check_source(source)  # names all that cannot be read
             raise
         if not labels.valid(example.mask).any():
-            raise DataError(f"{example.id}: its mask is ignored everywhere (data.ignore), so there is nothing to score")
+            ignored.append(example.id)
         unknown += example.pixel_mm is None
-        if trained_on and picture_digest(example.image).hexdigest() in trained_on:
+        if trained_on and image_digest(example.image).hexdigest() in trained_on:
             known.append(example.id)
         if resized_to is not None and values_of(example.mask, labels):
             lost.append(max(example.mask.shape) > resized_to and is_lost(example.mask, resized_to, labels))
@@ -74,6 +76,12 @@ def read_all(
         free -= example.nbytes
         if free >= 0:
             kept[row] = example
+    if ignored:
+        raise data_error(
+            f"{source.name}: {quantity(len(ignored), 'mask is', 'masks are')} ignored everywhere (data.ignore), so "
+            "there is nothing to score; leave these images out of the folder or the split:",
+            ignored,
+        )
     if several := describe_foregrounds(foregrounds):
         raise UnnamedValuesError(f"{source.name}: {several}")
     if 0 < unknown < len(source):

@@ -78,6 +78,7 @@ def _about(members: Sequence[Segmenter], options: SamplingOptions, batch_size: i
     places = ("/".join(place.parts[-1 if place.suffix else -3 :]) for place in paths)
     return {
         "checkpoint": (", " if len(members) > 1 else " + ").join(places),
+        "checkpoints": len(segmenter.checkpoints),
         "folds": len(members) if len(members) > 1 else 0,
         "step": segmenter.step if len(members) == 1 else [member.step for member in members],
         **{name: value for name, value in options.as_dict().items() if name != "threshold"},

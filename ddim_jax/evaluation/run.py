@@ -12,7 +12,7 @@ from absl import logging
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ddim_jax.data import Source
-from ddim_jax.data.facts import picture_digest
+from ddim_jax.data.facts import image_digest
 from ddim_jax.data.pixels import read_trained_on
 from ddim_jax.evaluation.calibrating import Judgement
 from ddim_jax.evaluation.figures import draw_figures
@@ -96,8 +96,8 @@ def evaluate(
     Raises:
       DataError: the data set is empty, or pairs cannot be read; all of them are collected, up to ten are named.
       CheckpointError: the network gives values that are not finite.
-      InputError: an argument is out of range, `output_dir` cannot be made or written to, or the images are too few to
-        calibrate on.
+      InputError: an argument is out of range, there are not as many data sets as checkpoints, `output_dir` cannot be
+        made or written to, or the images are too few to calibrate on.
       TypeError: there is no option of that name, or it is one that an evaluation does not read.
     """
     work = planned(
@@ -228,7 +228,7 @@ def _score_all(
                 truth = resize_mask(truth, shape)
                 annotators = None if annotators is None else np.stack([resize_mask(mask, shape) for mask in annotators])
             scored = score(example.id, estimates, truth, annotators=annotators, pixel_mm=pixel_mm)
-            digest = picture_digest(example.image).hexdigest()
+            digest = image_digest(example.image).hexdigest()
             results.append(scored._replace(descriptor=describe_image(example.image), digest=digest))
     return results, seconds
 

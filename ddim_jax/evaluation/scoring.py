@@ -33,6 +33,7 @@ from ddim_jax.metrics import (
     measure_hypotheses,
 )
 from ddim_jax.preprocessing import resize_unit_map
+from ddim_jax.runtime.errors import DataError
 
 
 class Score(NamedTuple):
@@ -74,7 +75,7 @@ class ImageResult(NamedTuple):
         'mean', against several annotators; {} where there is one truth.
       annotators: their number, 0 where there is one truth.
       descriptor: of the image (`ddim_jax.inference.unlikeness.describe_image`); None where nothing is known of it.
-      digest: of the image (`ddim_jax.data.facts.picture_digest`), in hexadecimal digits; "" where it is not known.
+      digest: of the image (`ddim_jax.data.facts.image_digest`), in hexadecimal digits; "" where it is not known.
       group: of images that are not drawn one by one, such as those of a patient; "" for one by itself.
       volume: that it is a slice of; None for an image by itself.
     """
@@ -140,7 +141,10 @@ def score_image(
 
     Raises:
       ValueError: the samples are not finite, or the truth holds other values.
+      DataError: no pixel of the truth counts.
     """
+    if not labels.valid(truth).any():
+        raise DataError(f"{name}: no pixel of its true mask counts, so there is nothing to score")
     scores, resized, hypotheses = {}, {}, {}
     for protocol in PROTOCOLS.values():
         fused = ensemble_probability(samples, protocol, ensemble, labels)

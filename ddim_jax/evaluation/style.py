@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ddim_jax.evaluation.tables import samples_in_words
 from ddim_jax.runtime.atomic import atomic_path
 from ddim_jax.runtime.values import quantity
 
@@ -77,7 +78,7 @@ def headline(metrics: dict[str, Any]) -> str:
     """The title of an evaluation, from what `metrics.json` holds."""
     return (
         f"{plain(metrics['dataset'])}, {metrics['split']}: {quantity(metrics['images'], 'image')}, "
-        f"{quantity(metrics['samples'], 'sample')} of {quantity(metrics['steps'], 'step')}, "
+        f"{samples_in_words(metrics)} of {quantity(metrics['steps'], 'step')}, "
         f"checkpoint at step {metrics['step']}"
     )
 

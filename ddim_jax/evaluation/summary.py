@@ -43,6 +43,10 @@ _RULES = {
         "it has no width and says nothing"
     ),
     "pooled": "pixel counts summed over all images, then one ratio",
+    "empty": (
+        "empty_predictions, empty_truths, both_empty (Dice 1) and hd95_with_one_empty (exactly one is empty): numbers "
+        "of images; of several classes of pairs of an image and a class. Beside protocols: truths without any class"
+    ),
     "per_volume": (
         "pixel counts summed over the slices of a volume (a file of several images), then one ratio, and the mean over "
         "volumes; the interval as of per_image, over volumes, or groups of them where there are fewer; volumes all of "
@@ -168,11 +172,16 @@ def _summarise_scores(scores: Sequence[Score], groups: Sequence[str]) -> dict[st
             for measure in scores[0].measures
         },
         "pooled": measure_counts(pooled) | pooled._asdict(),
-        "empty_predictions": sum(_is_empty(score.counts, "false_positive") for score in scores),
-        "hd95_with_one_empty": sum(
-            _is_empty(score.counts, "false_positive") != _is_empty(score.counts, "false_negative") for score in scores
-        ),
+        **_count_empty([score.counts for score in scores]),
     }
+
+
+def _count_empty(found: Sequence[Counts]) -> dict[str, int]:
+    """The numbers of the rule "empty", of one mask or more."""
+    predicted = np.array([one.true_positive + one.false_positive == 0 for one in found])
+    true = np.array([one.true_positive + one.false_negative == 0 for one in found])
+    counted = {"empty_predictions": predicted, "empty_truths": true, "both_empty": predicted & true}
+    return {name: int(which.sum()) for name, which in (counted | {"hd95_with_one_empty": predicted != true}).items()}
 
 
 def _of_volumes(scores: Sequence[Score], groups: Sequence[str]) -> dict[str, Any]:
@@ -183,10 +192,6 @@ def _of_volumes(scores: Sequence[Score], groups: Sequence[str]) -> dict[str, Any
     return {
         "per_volume": {name: mean_and_interval([one.measures[name] for one in scores], groups) for name in measures}
     }
-
-
-def _is_empty(counts: Counts, others: str) -> bool:
-    return counts.true_positive + getattr(counts, others) == 0
 
 
 def _calibration(sums: Sequence[Sequence[Calibration]], labels: Labels) -> dict[str, Any]:
@@ -224,11 +229,12 @@ def summarise(results: Sequence[ImageResult], ensemble: str = "mean", labels: La
     Returns:
       A dict ready for JSON:
         "protocols": for each protocol its threshold and rule; "per_image": for each measure {"mean", "low", "high"};
-          "pooled": the counts and their ratios; "empty_predictions" and "hd95_with_one_empty": numbers of images; of
-          several classes these are means (of counts, sums), and "classes" has the same of each by its name;
+          "pooled": the counts and their ratios; "empty_predictions", "empty_truths", "both_empty" and
+          "hd95_with_one_empty": numbers; of several classes these are means (of counts and numbers, sums), and
+          "classes" has the same of each by its name;
         "metrics": for each registered metric that was measured its docstring, with its range and its rule for empty
           masks;
-        "empty_truths": number of images without a foreground pixel in the truth;
+        "empty_truths": number of images without a foreground pixel in the truth, of any class;
         "uncertainty": {"mean", "low", "high", "rank_correlation_with_dice"}, the last for the protocol 'mean', None
           where it is not defined;
         "doubt": the same of the doubts;
@@ -255,12 +261,11 @@ def summarise(results: Sequence[ImageResult], ensemble: str = "mean", labels: La
             classes = {
                 one: _summarise_scores([score.classes[one] for score in scores], groups) for one in labels.class_names
             }
-            pooled = {
+            protocols[name]["pooled"] |= {
                 measure: float(np.mean([own["pooled"][measure] for own in classes.values()]))
                 for measure in measure_counts(scores[0].counts)
             }
-            protocols[name]["pooled"] |= pooled
-            protocols[name]["hd95_with_one_empty"] = sum(own["hd95_with_one_empty"] for own in classes.values())
+            protocols[name] |= _count_empty([one.counts for score in scores for one in score.classes.values()])
             for one in classes if volumes else ():
                 own = [volume.scores[name].classes[one] for volume in volumes]
                 classes[one] |= _of_volumes(own, [volume.group for volume in volumes])
@@ -275,7 +280,7 @@ def summarise(results: Sequence[ImageResult], ensemble: str = "mean", labels: La
             for name, metric in METRICS.items()
             if name in results[0].scores["mean"].measures
         },
-        "empty_truths": sum(_is_empty(result.scores["mean"].counts, "false_negative") for result in results),
+        "empty_truths": _count_empty([result.scores["mean"].counts for result in results])["empty_truths"],
         "uncertainty": {
             **mean_and_interval(spreads, groups),
             "rank_correlation_with_dice": rank_correlation(spreads, dice),

@@ -82,7 +82,7 @@ def summary_table(metrics: dict[str, Any]) -> Table:
     of_folds = f" of {metrics['folds']} folds" if metrics.get("folds") else ""
     table = Table(
         title=f"{escape(metrics['dataset'])} {metrics['split']}: {quantity(metrics['images'], 'image')}{of_folds}, "
-        f"{quantity(metrics['samples'], 'sample')} x {quantity(metrics['steps'], 'step')}, "
+        f"{samples_in_words(metrics)} x {quantity(metrics['steps'], 'step')}, "
         f"fused by {metrics['ensemble']}, {size}",
         caption=(f"scored: {escape(metrics['scored'])}\n" if metrics.get("scored") else "")  # of earlier files unsaid
         + f"scored at {scored}; mean over images [95% interval{of_groups}]; hd95 in pixels; 80% kept: without "
@@ -136,6 +136,12 @@ def summary_table(metrics: dict[str, Any]) -> Table:
         whose = " (calibrated on these)" if bounds.get("same_pictures") else ""
         table.add_row("unlike images" + whose, *(cell if name == "mean" else "" for name in protocols))
     return table
+
+
+def samples_in_words(metrics: dict[str, Any]) -> str:
+    """The samples of an image, from what `metrics.json` holds: "8 samples", of two checkpoints "2 x 8 samples"."""
+    fused = metrics.get("checkpoints", 1)  # earlier files do not say it
+    return (f"{fused} x " if fused > 1 else "") + quantity(metrics["samples"], "sample")
 
 
 def _lost(metrics: dict[str, Any]) -> str:

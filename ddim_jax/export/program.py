@@ -150,6 +150,8 @@ def summarise(samples: jax.Array, options: SamplingOptions, labels: Labels) -> t
     if hasattr(fuse, "of_masks"):
         each = [_of_each(protocol.probability, samples[:, k : k + 1]) for k in range(samples.shape[1])]
         probability = _of_each(fuse.of_masks, _votes(jnp.stack(each, axis=1), protocol, labels))
+        if labels.exclusive:
+            probability /= jnp.maximum(1.0, jnp.sum(probability, axis=-1, keepdims=True))
     else:
         probability = _of_each(lambda one: fuse(one, protocol), samples)
     unit = (jnp.clip(samples, -1.0, 1.0) + 1.0) / 2.0

@@ -21,7 +21,7 @@ from ddim_jax.checkpoints.weights import Found
 from ddim_jax.config import saved_config
 from ddim_jax.inference.calibration_advice import conditions, differences, plugins_argument, what_to_do
 from ddim_jax.inference.loading import fingerprint
-from ddim_jax.inference.unlikeness import PICTURES_NEEDED, Reference, too_few
+from ddim_jax.inference.unlikeness import IMAGES_NEEDED, Reference, too_few
 from ddim_jax.labels import Labels
 from ddim_jax.metrics import Bounds, DoubtScale, Quantiles, calibrated_bounds, check_coverage, class_statements
 from ddim_jax.runtime.atomic import write_json
@@ -59,10 +59,12 @@ class Calibrated(NamedTuple):
 
     def in_words(self) -> str:
         """One line for people."""
-        groups = f", of {self.about['groups']} groups," if "groups" in self.about else ""
+        about, groups = self.about, ""
+        if "groups" in about:
+            groups = f", one drawn from each new group (patient, folder, volume) like the {about['groups']} there"
         return (
             f"each interval of an area and each lower bound of a Dice made to hold for {self.coverage:.4g} of images "
-            f"like the {self.about['images']}{groups} of {self.about['dataset']} {self.about['split']}"
+            f"like the {about['images']} of {about['dataset']} {about['split']}{groups}"
         )
 
     def bounds(
@@ -109,11 +111,12 @@ def save_calibration(
 ) -> Path:
     """Writes `calibration.json` into the run of the segmenter's checkpoint, whole or not at all; returns its path.
 
-    Arguments as for `calibration_record`.
+    The segmenter uses it from then on. Arguments as for `calibration_record`.
     """
     path = run_folder(segmenter.checkpoint) / CALIBRATION
     before = _read(path)[0] if os.path.lexists(path) else None
     write_json(path, calibration_record(segmenter, options, found, reference))
+    segmenter.drop_calibration()
     if before is not None:
         old = before.get("about") or {}
         logging.warning(
@@ -202,7 +205,7 @@ def load_reference(segmenter: Any) -> tuple[Reference | None, str]:
         groups = int(_number(record["about"].get("groups", images)))
     except (KeyError, TypeError, ValueError, AttributeError):
         return None, "the calibration is damaged"
-    if groups < PICTURES_NEEDED:
+    if groups < IMAGES_NEEDED:
         return None, f"the calibration was made of {too_few(images, groups)}"
     return None, "the calibration was made by an earlier version"
 

@@ -1,10 +1,12 @@
 """Several checkpoints as one: the samples of all are fused together, as of the networks of a cross-validation."""
 
+import contextlib
+import dataclasses
 import hashlib
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -13,6 +15,7 @@ from absl import logging
 
 from ddim_jax.inference.loading import LoadedNetwork, load_network
 from ddim_jax.inference.segmenter import Segmenter
+from ddim_jax.registry import SAMPLERS
 from ddim_jax.runtime.errors import InputError
 from ddim_jax.runtime.pinned import pinned
 from ddim_jax.sampling_options import SamplingOptions
@@ -25,9 +28,10 @@ class Ensemble(Segmenter):
     """A `Segmenter` of two or more checkpoints: each draws its samples, and the masks are made of all of them.
 
     The config, the step and the defaults of the options are those of the first. The others take its options, but for
-    steps and sampler where some work in one pass and some do not: there they have their own. All start from the same
-    noise. A reverse process that is followed is that of the first. There is no calibration: one that was made for a
-    checkpoint does not hold for the ensemble.
+    those that the sampler does not use, and for steps and sampler where some work in one pass and some do not: there
+    they have their own. With a network in one pass first, steps and sampler of a denoiser cannot be chosen. All start
+    from the same noise. A reverse process that is followed is that of the first. There is no calibration: one that was
+    made for a checkpoint does not hold for the ensemble.
     """
 
     @pinned()
@@ -86,16 +90,20 @@ class Ensemble(Segmenter):
 
     def options(self, options: SamplingOptions | None = None, **given: Any) -> SamplingOptions:
         """Returns what `Segmenter.options` does, checked against every checkpoint; `samples` are those of each."""
-        options = super().options(options, **given)
+        with _naming(self):
+            options = super().options(options, **given)
         for other in self.others:
-            self._options_of(other, options)
+            with _naming(other):
+                self._options_of(other, options)
         return options
 
     def _options_of(self, other: Segmenter, options: SamplingOptions) -> SamplingOptions:
-        given = options.as_given()
+        of_sampler = (field.name for field in dataclasses.fields(options) if field.metadata["of_sampler"])
+        used = getattr(SAMPLERS.get(options.sampler), "uses", ()) if options.sampler else ()
+        own = {name for name in of_sampler if name not in used}
         if self.one_pass or other.one_pass:
-            given = {name: value for name, value in given.items() if name not in _NOT_SHARED}
-        return other.options(**given)
+            own.update(_NOT_SHARED)
+        return other.options(**{name: value for name, value in options.as_given().items() if name not in own})
 
     def _program(self, pixels: np.ndarray, identities: np.ndarray, options: SamplingOptions, **how: bool) -> Any:
         own = super()._program(pixels, identities, options, **how)
@@ -130,6 +138,15 @@ class Ensemble(Segmenter):
         """Returns a SHA-256 of the fingerprints of all checkpoints, in their order."""
         digests = [super().fingerprint(), *(other.fingerprint() for other in self.others)]
         return hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def _naming(segmenter: Segmenter) -> Iterator[None]:
+    """Names the checkpoint that refuses an option."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{segmenter.checkpoint}: {error.args[0]}", *error.args[1:]) from error
 
 
 _NOT_CALIBRATED = "several checkpoints have no calibration together"

@@ -1,5 +1,6 @@
 """Parts of the records of an index: the fields of an image and its mask, and the reasons why there is none."""
 
+import decimal
 import errno
 import math
 import os
@@ -14,6 +15,8 @@ from ddim_jax.inference.reading import Loaded
 from ddim_jax.inference.segmentation import Segmentation
 from ddim_jax.inference.source import rounded
 from ddim_jax.labels import Labels
+
+_DOWN, _UP = (decimal.Context(prec=6, rounding=how) for how in (decimal.ROUND_FLOOR, decimal.ROUND_CEILING))
 
 
 def _areas(mask: np.ndarray, labels: Labels, pixel_area: float | None = None) -> dict[str, Any]:
@@ -62,7 +65,11 @@ def _bounds(result: Segmentation, mask_areas: Mapping[str, int], pixel_area: flo
         }
         found[name] = areas | {"dice_low": math.floor(one.dice_low * 1e6) / 1e6, "unlike": one.unlike}
         if pixel_area is not None:
-            found[name] |= {f"{field}_mm2": rounded(value * pixel_area) for field, value in areas.items()}
+            found[name] |= {
+                "area_mm2": rounded(areas["area"] * pixel_area),
+                "area_low_mm2": float(_DOWN.create_decimal(areas["area_low"] * pixel_area)),
+                "area_high_mm2": float(_UP.create_decimal(areas["area_high"] * pixel_area)),
+            }
     return {"bounds": found} if found else {}
 
 

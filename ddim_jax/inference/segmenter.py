@@ -273,6 +273,11 @@ class Segmenter(DeviceSampler):
             self._reference = load_reference(self)
         return self._reference
 
+    def drop_calibration(self) -> None:
+        """Forgets the calibration and the reference that were read; what is used next is read again."""
+        self._calibrations.clear()
+        self._reference = None
+
     def unlikeness(self, image: np.ndarray) -> float | None:
         """The distance of an image, as for `sample`, from the images of the calibration, as `Segmentation` has it."""
         reference, _ = self.reference()

@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from ddim_jax.metrics import Bounds, conformal_quantile, pictures_needed
+from ddim_jax.metrics import Bounds, conformal_quantile, images_needed
 from ddim_jax.preprocessing import as_rgb, resize_image
 from ddim_jax.runtime.values import quantity
 
 WITHIN = 0.95
 """The share of images like those of the calibration that is within the limit."""
-PICTURES_NEEDED = pictures_needed(WITHIN)
+IMAGES_NEEDED = images_needed(WITHIN)
 """The fewest images, or groups of them, that a reference is made of."""
 UNLIKE = "This image is unlike the images that the model was calibrated on: intervals do not hold for it."
 _SIDE, _BLOCKS = 64, 3
@@ -141,12 +141,12 @@ def fit_reference(descriptors: Sequence[np.ndarray], groups: Sequence[str] | Non
       groups: the names of their groups (patients, folders, volumes); None where each image is one by itself.
 
     Raises:
-      ValueError: there are fewer images, or groups, than `PICTURES_NEEDED`.
+      ValueError: there are fewer images, or groups, than `IMAGES_NEEDED`.
     """
     count = len(descriptors)
     group = np.arange(count) if groups is None else np.unique(groups, return_inverse=True)[1]
     sizes = np.bincount(group)
-    if len(sizes) < PICTURES_NEEDED:
+    if len(sizes) < IMAGES_NEEDED:
         raise ValueError(too_few(count, len(sizes)))
     values = np.asarray(descriptors, np.float64)
     centre = values.mean(axis=0)
@@ -166,9 +166,9 @@ def fit_reference(descriptors: Sequence[np.ndarray], groups: Sequence[str] | Non
 def too_few(images: int, groups: int) -> str:
     """Says in words that so many images, of so many groups, make no reference."""
     if images == groups:
-        return f"{quantity(images, 'image')}; it takes {PICTURES_NEEDED} to judge if others are unlike them"
+        return f"{quantity(images, 'image')}; it takes {IMAGES_NEEDED} to judge if others are unlike them"
     return (
-        f"{images} images of {quantity(groups, 'group')} (patients, folders, volumes); it takes {PICTURES_NEEDED} "
+        f"{images} images of {quantity(groups, 'group')} (patients, folders, volumes); it takes {IMAGES_NEEDED} "
         "groups to judge if others are unlike them"
     )
 

@@ -28,7 +28,7 @@ from ddim_jax.metrics.conformal import (
     class_statements,
     conformal_quantile,
     dice_score,
-    pictures_needed,
+    images_needed,
 )
 from ddim_jax.metrics.doubt import DoubtScale, fit_doubt, scale_doubt, soft_dice_uncertainty
 from ddim_jax.metrics.hypotheses import best_dice, d_max, ged, matched_iou, measure_hypotheses, overlaps
@@ -73,6 +73,7 @@ __all__ = [
     "ged",
     "hausdorff",
     "hd95",
+    "images_needed",
     "iou",
     "logit_counts_of_classes",
     "matched_iou",
@@ -81,7 +82,6 @@ __all__ = [
     "measure_counts",
     "measure_hypotheses",
     "overlaps",
-    "pictures_needed",
     "precision",
     "recall",
     "risk_coverage",

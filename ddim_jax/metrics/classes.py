@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ddim_jax.labels import Labels
+from ddim_jax.labels import IGNORED, Labels
 from ddim_jax.metrics.calibration import BINS, Calibration, calibration_sums
 from ddim_jax.metrics.doubt import soft_dice_uncertainty
 from ddim_jax.metrics.overlap import Counts, confusion_counts
@@ -53,8 +53,7 @@ def calibration_of_classes(probability: np.ndarray, truth: np.ndarray, labels: L
     Raises:
       ValueError: as `calibration_sums`.
     """
-    maps = probability if labels.several else probability[..., np.newaxis]
-    pairs = zip(np.moveaxis(maps, -1, 0), _truths(truth, labels), strict=True)
+    pairs = zip(labels.maps(probability), _truths(truth, labels), strict=True)
     if not labels.ignore:
         return [calibration_sums(values, inside) for values, inside in pairs]
     valid = labels.valid(truth)  # as maps of one row
@@ -66,10 +65,10 @@ def calibration_of_classes(probability: np.ndarray, truth: np.ndarray, labels: L
 def logit_counts_of_classes(probability: np.ndarray, truth: np.ndarray, labels: Labels = Labels()) -> np.ndarray:
     """The `logit_counts` of each class against all else, added up, over the pixels that count; arguments as
     `calibration_of_classes`."""
-    maps, valid = probability if labels.several else probability[..., np.newaxis], labels.valid(truth)
+    valid = labels.valid(truth)
     return sum(
-        logit_counts(maps[..., number - 1][valid], labels.of_class(truth, number)[valid])
-        for number in range(1, labels.count + 1)
+        logit_counts(values[valid], labels.of_class(truth, number)[valid])
+        for number, values in enumerate(labels.maps(probability), start=1)
     )
 
 
@@ -81,10 +80,9 @@ def class_doubts(probability: np.ndarray, mask: np.ndarray, labels: Labels = Lab
       mask: uint8 [h, w] as `ddim_jax.labels` has it, what was made of it.
       labels: the classes.
     """
-    maps = probability if labels.several else probability[..., np.newaxis]
     return [
-        soft_dice_uncertainty(maps[..., number - 1], labels.of_class(mask, number))
-        for number in range(1, labels.count + 1)
+        soft_dice_uncertainty(values, labels.of_class(mask, number))
+        for number, values in enumerate(labels.maps(probability), start=1)
     ]
 
 
@@ -98,6 +96,13 @@ def _pairs(prediction: np.ndarray, truth: np.ndarray, labels: Labels) -> Iterato
         raise ValueError(
             f"prediction and truth must be two masks [H, W] of one size; found {prediction.shape} and {truth.shape}"
         )
+    if labels.several or labels.ignore:  # else whoever counts them refuses other values
+        most = 2**labels.count - 1 if labels.multilabel else labels.count
+        for name, mask in (("prediction", prediction), ("truth", truth)):
+            odd = (mask > most) & ((mask != IGNORED) | (not labels.ignore))
+            if odd.any():
+                ignored = f", or {IGNORED} where a pixel is ignored" if labels.ignore else ""
+                raise ValueError(f"{name} holds {int(mask[odd].max())}; expected values from 0 to {most}{ignored}")
     for number, inside in enumerate(_truths(truth, labels), start=1):
         drawn = labels.of_class(prediction, number) if labels.several else prediction
         yield (drawn & labels.valid(truth) if labels.ignore else drawn), inside
@@ -106,7 +111,7 @@ def _pairs(prediction: np.ndarray, truth: np.ndarray, labels: Labels) -> Iterato
 def _truths(truth: np.ndarray, labels: Labels) -> list[np.ndarray]:
     """The pixels of each class in the truth."""
     if not labels.several and not labels.ignore:
-        return [truth]  # other values than 0 and 1 are for whoever counts them to refuse
+        return [truth]
     return [labels.of_class(truth, number) for number in range(1, labels.count + 1)]
 
 

@@ -83,7 +83,7 @@ def check_coverage(coverage: float) -> Fraction:
     return Fraction(str(float(coverage)))
 
 
-def pictures_needed(coverage: float) -> int:
+def images_needed(coverage: float) -> int:
     """The fewest scores, or groups of them, that have a quantile: ceil(1 / (1 - coverage)) - 1, 9 for 0.9.
 
     Raises:
@@ -112,7 +112,7 @@ def conformal_quantile(scores: Sequence[float], coverage: float, groups: Sequenc
     if reached > len(sizes):
         what = "images" if len(sizes) == len(scores) else "groups of images (patients, folders, volumes)"
         raise ValueError(
-            f"{len(sizes)} {what}; a coverage of {coverage} needs {pictures_needed(coverage)} to be calibrated"
+            f"{len(sizes)} {what}; a coverage of {coverage} needs {images_needed(coverage)} to be calibrated"
         )
     if np.isnan(scores).any():
         raise ValueError("a score is NaN")
@@ -139,11 +139,10 @@ def class_statements(
       labels: the classes.
       valid: boolean [H, W], the pixels that count; None for all of them.
     """
-    maps = probability if labels.several else probability[..., np.newaxis]
     valid = np.ones(mask.shape, bool) if valid is None else valid
     statements = []
-    for number, doubt in enumerate(doubts, start=1):
-        values = maps[..., number - 1][valid]
+    for number, (doubt, of_class) in enumerate(zip(doubts, labels.maps(probability), strict=True), start=1):
+        values = of_class[valid]
         statements.append(
             Statement(
                 area=int(np.count_nonzero(labels.of_class(mask, number) & valid)),

@@ -12,7 +12,8 @@ from ddim_jax.metrics.doubt import check_factor, check_unit_interval
 
 _LARGEST, _STEP = 10.0, 0.05
 _GRID = np.linspace(-_LARGEST, _LARGEST, round(2 * _LARGEST / _STEP) + 1)
-_RANGE = 0.05, 20.0
+TEMPERATURES = 0.05, 20.0
+"""The smallest and the largest that `fit_temperature` gives."""
 
 
 def logit_counts(probability: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -25,11 +26,7 @@ def logit_counts(probability: np.ndarray, truth: np.ndarray) -> np.ndarray:
     Returns:
       int64 [2, 401]: background and foreground at the logits -10, -9.95, ..., 10. Sums over images add up.
     """
-    from scipy.special import expit, logit  # not at the head: few need it, and it takes long to import
-
-    edge = expit(-_LARGEST)
-    clipped = np.clip(np.asarray(probability, np.float64), edge, 1 - edge)
-    places = np.rint((logit(clipped) + _LARGEST) / _STEP).astype(int).clip(0, len(_GRID) - 1)
+    places = np.rint((_logit(np.asarray(probability, np.float64)) + _LARGEST) / _STEP).astype(int)
     return np.stack([np.bincount(places[truth == inside], minlength=len(_GRID)) for inside in (False, True)])
 
 
@@ -41,21 +38,22 @@ def fit_temperature(counts: np.ndarray) -> float:
         scaled = _GRID / np.exp(log_temperature)
         return float((counts[0] * np.logaddexp(0, scaled) + counts[1] * np.logaddexp(0, -scaled)).sum())
 
-    return float(np.exp(minimize_scalar(loss, bounds=np.log(_RANGE), method="bounded").x))
+    return float(np.exp(minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded").x))
 
 
 def scale_probability(probability: np.ndarray, temperature: float) -> np.ndarray:
-    """The probability with its logit divided by `temperature`, float32, the same shape; 0 and 1 stay what they are.
+    """The probability with its logit divided by `temperature`, float32, the same shape.
+
+    Logits beyond -10 and 10, those of 0 and 1 among them, are taken for these, as by `logit_counts`.
 
     Raises:
       ValueError: a probability is not in [0, 1], or the temperature is not above 0 and finite.
     """
-    from scipy.special import expit, logit  # not at the head: few need it, and it takes long to import
+    from scipy.special import expit  # not at the head: few need it, and it takes long to import
 
     probability = check_unit_interval("probability", probability)
     check_factor("temperature", temperature)
-    with np.errstate(divide="ignore"):
-        return expit(logit(probability) / temperature).astype(np.float32)
+    return expit(_logit(probability) / temperature).astype(np.float32)
 
 
 def calibration_at(counts: np.ndarray, temperature: float) -> Calibration:
@@ -74,3 +72,11 @@ def calibration_at(counts: np.ndarray, temperature: float) -> Calibration:
         return np.bincount(bins, weights, minlength=BINS)
 
     return Calibration(sums(pixels).astype(np.int64), sums(pixels * scaled), sums(counts[1]).astype(np.int64))
+
+
+def _logit(probability: np.ndarray) -> np.ndarray:
+    """The logits, from -10 to 10."""
+    from scipy.special import logit  # not at the head: few need it, and it takes long to import
+
+    with np.errstate(divide="ignore"):
+        return np.clip(logit(probability), -_LARGEST, _LARGEST)

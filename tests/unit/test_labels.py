@@ -98,3 +98,11 @@ def test_what_cannot_work_is_refused_by_name(fields, message):
 )
 def test_classes_that_a_mirror_image_exchanges(names, sides):
     assert Labels.create({name: number for number, name in enumerate(names, start=1)}).mirrored() == sides
+
+
+def test_the_maps_of_a_probability_are_those_of_its_classes():
+    several = np.arange(24).reshape(3, 4, 2)
+    first, second = Labels.create({"lung": 1, "heart": 2}).maps(several)
+    assert (first == several[..., 0]).all() and (second == several[..., 1]).all()
+    (one,) = Labels().maps(several[..., 1])
+    assert (one == several[..., 1]).all()

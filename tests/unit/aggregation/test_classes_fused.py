@@ -1,9 +1,12 @@
 """Samples of several classes made into probabilities and masks."""
 
 import numpy as np
+import pytest
 
 from ddim_jax.aggregation import PROTOCOLS, ensemble_probability, ensemble_threshold, threshold_mask, uncertainty
+from ddim_jax.aggregation.ensembles.staple import staple
 from ddim_jax.labels import Labels
+from ddim_jax.preprocessing import class_estimates
 
 EXCLUSIVE = Labels.create({"lung": 1, "heart": 2})
 OVERLAPPING = Labels.create({"lung": [1, 3], "heart": [2, 3]}, multilabel=True)
@@ -61,6 +64,22 @@ def test_exclusive_classes_vote_with_the_samples_own_masks():
         np.testing.assert_array_equal(staple[..., k - 1], ensemble_probability(one_hot, MEAN, "staple"))
     # Structures that overlap are cut one by one, at a half.
     assert ensemble_probability(drawn, MEAN, "majority", OVERLAPPING)[0, 0].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("ensemble", ["mean", "mean_of_each", "majority", "staple"])
+def test_exclusive_classes_never_sum_to_more_than_one(ensemble):
+    """Random channels of a network, the background's among them, that agree in part; the likeliest stays."""
+    labels, rng = Labels.create({"lung": 1, "heart": 2, "aorta": 3}), np.random.default_rng(0)
+    for count in (2, 3, 5) * 10:
+        x0 = rng.normal(0, 1, (1, 6, 6, 4)) + rng.normal(0, 1, (count, 6, 6, 4))
+        drawn = class_estimates(x0.astype(np.float32), labels)
+        found = ensemble_probability(drawn, MEAN, ensemble, labels)
+        assert found.min() >= 0 and found.sum(axis=-1).max() <= 1 + 1e-6
+        if ensemble == "staple":
+            masks = np.stack([threshold_mask((one + 1) / 2, None, labels) for one in drawn])
+            each = np.stack([staple(masks == k).probability for k in (1, 2, 3)], axis=-1)
+            total = each.sum(axis=-1, keepdims=True)
+            np.testing.assert_allclose(found, np.where(total > 1, each / total, each), atol=1e-6)
 
 
 def test_the_uncertainty_of_a_pixel_is_that_of_its_least_sure_class():

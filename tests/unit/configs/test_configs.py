@@ -45,6 +45,8 @@ def resolved(config):
 
 def test_all_are_there():
     assert {"base", "demo", "folder", *PAPER} <= set(NAMES)
+    page = (FOLDER.parent / "docs/how-to/choose.md").read_text(encoding="utf-8")
+    assert [name for name in NAMES if f"`{name}`" not in page] == []
 
 
 @pytest.mark.parametrize("system", list(MODELS))

@@ -50,6 +50,9 @@ class FakeSegmenter:
     def reference(self):
         return load_reference(self)
 
+    def drop_calibration(self):
+        pass
+
     def options(self, options=None, **given):
         return SamplingOptions.create(self.config, **({} if options is None else options.as_given()) | given)
 

@@ -8,6 +8,7 @@ from evaluation_fakes import FakeSegmenter, MemorySource, picture, rows
 
 from ddim_jax.data.sources import annotated
 from ddim_jax.evaluation import evaluate
+from ddim_jax.evaluation.style import headline
 from ddim_jax.evaluation.tables import summary_table
 
 TOP, BOTTOM, NOTHING = (np.asarray(rows(*values) > 0, np.uint8) for values in ((1, 1, 0, 0), (0, 0, 1, 1), (0,) * 4))
@@ -63,6 +64,21 @@ def test_at_the_working_size_the_annotators_are_resized_too(tmp_path):
         given = {"split": "test", "figures": False, "resolution": resolution}
         metrics = evaluate(FakeSegmenter({1: estimates}), source, tmp_path / resolution, **given)
         assert metrics["hypotheses"]["per_image"]["d_max_2"]["mean"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_samples_of_an_ensemble_are_told_by_the_checkpoint_and_counted_together(tmp_path):
+    class Fused(FakeSegmenter):
+        checkpoints = ("a/checkpoints/8", "b/checkpoints/9")
+
+        def sample(self, image, options=None, **given):
+            return np.repeat(super().sample(image, options, **given), 2, axis=0)
+
+    source = MemorySource([annotated("x", picture(1), np.stack([TOP, NOTHING]))])
+    source.annotators = 2
+    metrics = evaluate(Fused({1: [rows(1, 1, -1, -1)] * 2}), source, tmp_path, split="test", figures=False)
+    assert (metrics["samples"], metrics["checkpoints"]) == (2, 2) and "ged_4" in metrics["hypotheses"]["per_image"]
+    assert ": 1 image, 2 x 2 samples x 3 steps, " in summary_table(metrics).title
+    assert headline(metrics).startswith("memory, test: 1 image, 2 x 2 samples of 3 steps, ")
 
 
 def test_of_one_truth_there_is_nothing_to_say(tmp_path):

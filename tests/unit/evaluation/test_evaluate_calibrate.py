@@ -3,17 +3,17 @@
 import csv
 import io
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from evaluation_fakes import EMPTY, TOP_HALF, FakeSegmenter, MemorySource, picture, rows
 from rich.console import Console
 from scipy import stats
+from segmenters import ReadsRed, config
 
 from ddim_jax.data import Example
 from ddim_jax.evaluation import evaluate, summary_table
-from ddim_jax.evaluation.intervals import summarise_unlikeness
+from ddim_jax.inference import Segmenter
 from ddim_jax.labels import Labels
 from ddim_jax.runtime.errors import InputError
 
@@ -98,6 +98,33 @@ def test_the_doubt_is_what_the_calibrated_pictures_miss(tmp_path):
     # Two of the ten masks miss all of their Dice.
     assert after["doubt"]["mean"] == pytest.approx(0.2, abs=2e-3)
     assert after["bounds"]["classes"] == metrics["bounds"]["classes"]
+
+
+def test_a_segmenter_uses_the_calibration_that_it_is_given(tmp_path):
+    """Its masks have 64 pixels; the truths 48, and then 32."""
+    params, checkpoint = {"gain": np.float32(1), "bias": np.float32(0)}, str(tmp_path / "RUN/checkpoints/7")
+    segmenter = Segmenter(ReadsRed(), params, config=config(), step=7, checkpoint=checkpoint)
+    (tmp_path / "RUN").mkdir()
+    image = np.zeros((16, 16, 3), np.uint8)
+    image[:4, :, 0] = 255
+    result = segmenter.segment(image)
+    assert (result.bounds, result.unlikeness) == ({}, None)
+    for height in (3, 2):
+        truth = (np.arange(16) < height)[:, None] * np.ones((16, 16), np.uint8)
+        data = MemorySource([Example(str(number), image, truth) for number in range(19)])
+        scored(segmenter, data, tmp_path / "val", "val", calibrate=0.9)
+        result = segmenter.segment(image)
+        assert result.bounds["foreground"].area_low == pytest.approx(16 * height) and result.unlikeness is not None
+
+
+@pytest.mark.parametrize(("wrong", "temperature"), [(0, 0.05), (5, np.log(4) / np.log(7))])
+def test_a_temperature_at_an_end_of_its_range_is_warned_of(tmp_path, caplog, wrong, temperature):
+    """Probabilities of 0.8 and 0.2, with odds of 4; all pixels are right, or seven in eight."""
+    segmenter = FakeSegmenter({RIGHT: [rows(0.6, 0.6, -0.6, -0.6)] * 2}, str(tmp_path / "RUN/checkpoints/8"))
+    truths = [rows(1, 0, 0, 0).astype(np.uint8)] * wrong + [TOP_HALF] * (10 - wrong)
+    metrics = scored(segmenter, source(*[(RIGHT, truth) for truth in truths]), tmp_path / "out", "val", calibrate=0.9)
+    assert metrics["bounds"]["calibration"]["temperature"] == pytest.approx(temperature, rel=0.02)
+    assert ("the temperature of memory val is 0.05, an end of the range" in caplog.text) == (wrong == 0)
 
 
 def test_without_a_calibration_nothing_is_called_calibrated(segmenter, tmp_path):
@@ -205,7 +232,8 @@ def test_a_calibration_is_of_patients(segmenter, tmp_path):
     written = json.loads((tmp_path / "RUN/calibration.json").read_text())
     assert written["quantiles"]["foreground"]["area"] == 0 and written["about"]["groups"] == 9
     calibration, _ = segmenter.calibration(segmenter.options())
-    assert "like the 19, of 9 groups, of memory val" in calibration.in_words()
+    of_groups = "one drawn from each new group (patient, folder, volume) like the 9 there"
+    assert calibration.in_words().endswith(f"for 0.8 of images like the 19 of memory val, {of_groups}")
     assert written["unlikeness"] is None  # 19 images, but not of 19 patients
     assert segmenter.reference()[1].endswith(
         "made of 19 images of 9 groups (patients, folders, volumes); it takes 19 "
@@ -250,34 +278,3 @@ def test_groups_never_make_the_interval_narrower(segmenter, tmp_path):
     low, high = interval(segmenter, tmp_path, [False] * 21 + [True] * 9, ["p"] * 21 + patients[:27:3])
     exact = stats.binomtest(3, 10).proportion_ci(0.95, method="exact")
     assert low <= exact.low and high >= exact.high
-
-
-def share_of_unlike(unlike, groups):
-    """The interval of the share of images that are unlike, as `metrics.json` has it."""
-    results = [SimpleNamespace(descriptor=2.0 * one, group=group) for one, group in zip(unlike, groups, strict=True)]
-    found = summarise_unlikeness(results, SimpleNamespace(unlikeness=lambda descriptor: descriptor), "")
-    assert found["share"] == np.mean(unlike)
-    return found["low"], found["high"]
-
-
-def test_one_more_slice_that_does_not_hold_never_makes_the_interval_narrower():
-    """20 volumes of 100 slices; p^20 = 0.025 where all of them hold."""
-    volumes = [f"v{number // 100}" for number in range(2000)]
-    found = [share_of_unlike([False] * count + [True] * (2000 - count), volumes) for count in (0, 1, 2, 50, 100)]
-    lows, highs = zip(*found, strict=True)
-    assert found[0] == (pytest.approx(0.025 ** (1 / 20)), 1) and sorted(lows, reverse=True) == list(lows)
-    assert lows[1] == pytest.approx(lows[0], abs=0.001) and lows[1] < lows[0]
-    widths = [high - low for low, high in found]
-    assert sorted(widths) == widths and min(highs) > 0.998
-    # 100 slices are a volume: 19 of 20.
-    assert lows[4] == pytest.approx(stats.binomtest(19, 20).proportion_ci(0.95, method="exact").low)
-
-
-def test_a_part_of_a_group_that_holds_counts_as_part_of_a_trial():
-    """Half of one group: the 0.025-quantile of Beta(1/2, 3/2), whose distribution function is known, and its mirror."""
-    low, high = share_of_unlike([True, False] * 3, ["p"] * 6)
-    assert 2 / np.pi * (np.arcsin(np.sqrt(low)) + np.sqrt(low * (1 - low))) == pytest.approx(0.025)
-    assert high == pytest.approx(1 - low)
-    # Of images by themselves: P(X >= 2) = 3 p^2 - 2 p^3 and P(X <= 2) = 1 - p^3 of three.
-    low, high = share_of_unlike([True, True, False], "abc")
-    assert 3 * low**2 - 2 * low**3 == pytest.approx(0.025) and 1 - high**3 == pytest.approx(0.025)

@@ -12,7 +12,9 @@ from rich.console import Console
 
 from ddim_jax.data import Example
 from ddim_jax.evaluation import evaluate, summary_table
+from ddim_jax.evaluation.scoring import score_image
 from ddim_jax.labels import Labels
+from ddim_jax.runtime.errors import DataError
 
 LABELS = Labels.create({"lung": 1, "heart": 2}, ignore=9)
 TRUTH = np.repeat(np.array([[1], [2], [0], [255]], np.uint8), 4, axis=1)
@@ -52,6 +54,20 @@ def test_measures_are_of_each_class_and_their_mean(scored):
     assert json.loads((folder / "metrics.json").read_text()) == metrics
 
 
+def test_empty_masks_are_counted_for_each_class_by_hand(tmp_path):
+    """c holds a lung, which is drawn as heart; d holds nothing, and nothing is drawn; e a lung that is not found."""
+    truths = [np.repeat(np.array([[number], [0], [0], [0]], np.uint8), 4, axis=1) for number in (1, 0, 1)]
+    drawn = {1: [estimates(2, 0, 0, 0)] * 2, 2: [estimates(0, 0, 0, 0)] * 2}
+    examples = [Example(name, picture(key), truth) for name, key, truth in zip("cde", (1, 2, 2), truths, strict=True)]
+    metrics = evaluate(FakeSegmenter(drawn, labels=LABELS), MemorySource(examples), tmp_path, split="test")
+    mean = metrics["protocols"]["mean"]
+    names = ("empty_predictions", "empty_truths", "both_empty", "hd95_with_one_empty")
+    assert [mean["classes"]["lung"][name] for name in names] == [3, 1, 1, 2]
+    assert [mean["classes"]["heart"][name] for name in names] == [2, 3, 2, 1]
+    assert [mean[name] for name in names] == [5, 4, 3, 3]  # of six pairs of an image and a class
+    assert metrics["empty_truths"] == 1 and "pairs of an image and a class" in metrics["rules"]["empty"]
+
+
 def test_calibration_is_of_all_classes_and_of_each(scored):
     calibration = scored[0]["calibration"]
     assert set(calibration["classes"]) == {"lung", "heart"}
@@ -82,8 +98,17 @@ def test_figures_are_drawn_in_colours(scored):
             assert {0x56B4E9, 0xE69F00} <= set(colours.tolist())  # lung and heart
 
 
-def test_a_picture_that_is_ignored_everywhere_is_refused(tmp_path):
-    segmenter = FakeSegmenter({1: [estimates(1, 2, 0, 1)]}, labels=LABELS)
-    source = MemorySource([Example("a", picture(1), np.full((4, 4), 255, np.uint8))])
-    with pytest.raises(ValueError, match=r"a: its mask is ignored everywhere"):
+def test_images_that_are_ignored_everywhere_are_named_and_refused(tmp_path):
+    segmenter, ignored = FakeSegmenter({1: [estimates(1, 2, 0, 1)]}, labels=LABELS), np.full((4, 4), 255, np.uint8)
+    source = MemorySource([Example(name, picture(1), TRUTH if name == "c" else ignored) for name in "abcdefghijkl"])
+    with pytest.raises(DataError) as error:
         evaluate(segmenter, source, tmp_path, split="test", figures=False)
+    first, *named = str(error.value).splitlines()
+    assert first.startswith("memory: 11 masks are ignored everywhere (data.ignore), so there is nothing to score; ")
+    assert "leave these images out of the folder or the split" in first
+    assert [line.strip() for line in named] == [*"abdefghijk", "... and 1 more"] and segmenter.calls == []
+
+
+def test_an_image_without_a_pixel_that_counts_has_no_score():
+    with pytest.raises(DataError, match="a: no pixel of its true mask counts, so there is nothing to score"):
+        score_image("a", estimates(1, 2, 0, 1)[None], np.full((4, 4), 255, np.uint8), labels=LABELS)

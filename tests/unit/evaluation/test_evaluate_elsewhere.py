@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ddim_jax.data import ids_digest, load_dataset
-from ddim_jax.data.facts import picture_digest
+from ddim_jax.data.facts import image_digest
 from ddim_jax.data.pixels import write_pixels
 from ddim_jax.evaluation import checkpoint, evaluate, summary_table
 from ddim_jax.evaluation.reading import read_all
@@ -132,7 +132,7 @@ def test_a_folder_with_the_names_of_the_training_is_another_by_its_pixels(scored
     """Twelve images called as those of the training; one of those that go into the training split is another."""
     root = make_folder(tmp_path / "moved")
     train = load_dataset("folder", "train", root=root, read_only=True, cache_dir=tmp_path / "cache")
-    known = {name: picture_digest(train[row].image).hexdigest() for row, name in enumerate(train.ids)}
+    known = {name: image_digest(train[row].image).hexdigest() for row, name in enumerate(train.ids)}
     write_pixels(tmp_path / "run", known, known)
     data, digest = {"name": "folder", "root": "/nowhere"}, ids_digest(train)
     assert scored(data, digest, data_root=root)[1] == "test"
@@ -152,7 +152,7 @@ def test_a_copy_of_the_folder_of_the_training_with_its_table_is_told_too(scored,
     root = make_folder(tmp_path / "copy")
     train = load_dataset("folder", "train", root=root, cache_dir=tmp_path / "cache")
     assert (root / "splits.csv").is_file()
-    known = {name: picture_digest(train[row].image).hexdigest() for row, name in enumerate(train.ids)}
+    known = {name: image_digest(train[row].image).hexdigest() for row, name in enumerate(train.ids)}
     write_pixels(tmp_path / "run", known, known)
     data, digest = {"name": "folder", "root": "/nowhere"}, ids_digest(train)
     assert len(scored(data, digest, data_root=root)[0]) == 1 and "by names and pixels" in scored.note
@@ -195,8 +195,8 @@ def test_a_division_says_its_rule(tmp_path, folds):
 def test_training_pairs_that_cannot_be_read_do_not_stop_the_scoring_of_others(scored, tmp_path, caplog):
     root = make_folder(tmp_path / "moved")
     train = load_dataset("folder", "train", root=root, read_only=True, cache_dir=tmp_path / "cache")
-    known = {name: picture_digest(train[row].image).hexdigest() for row, name in enumerate(train.ids)}
-    assert picture_digest(train.read_image(3)).hexdigest() == known[train.ids[3]]
+    known = {name: image_digest(train[row].image).hexdigest() for row, name in enumerate(train.ids)}
+    assert image_digest(train.read_image(3)).hexdigest() == known[train.ids[3]]
     write_pixels(tmp_path / "run", known, known)
     data, digest = {"name": "folder", "root": "/nowhere"}, ids_digest(train)
     for name in train.ids:  # masks are not read

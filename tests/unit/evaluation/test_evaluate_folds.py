@@ -36,6 +36,26 @@ def test_each_picture_is_scored_by_the_checkpoint_of_its_fold(tmp_path):
     assert (some["images"], some["protocols"]["mean"]["per_image"]["dice"]["mean"]) == (2, 0.5)
 
 
+@pytest.mark.parametrize(
+    ("members", "sources", "said"),
+    [
+        (2, 1, "2 checkpoints and 1 data set; expected one for each. Several that are fused"),
+        (1, 2, "1 checkpoint and 2 data sets; expected one for each"),
+        (0, 0, "0 checkpoints and 0 data sets; expected one for each"),
+    ],
+)
+def test_each_checkpoint_needs_a_data_set_of_its_own(tmp_path, members, sources, said):
+    segmenters = [FakeSegmenter({1: RIGHT}) for _ in range(members)]
+    data = [MemorySource([Example("a", picture(1), TOP_HALF)]) for _ in range(sources)]
+    given = [(segmenters, data)]
+    given += [(segmenters, data[0])] if sources == 1 else []  # not in a list
+    given += [(segmenters[0], data)] if members == 1 else []
+    for pair in given:
+        with pytest.raises(InputError, match=said):
+            evaluate(*pair, tmp_path / "out", split="test")
+    assert not any(segmenter.calls for segmenter in segmenters) and not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("together", [1, 2])
 def test_the_first_batch_of_each_fold_holds_its_compilation(tmp_path, monkeypatch, together):
     """The seconds of both first batches, whole; of the others the share of each image."""

@@ -10,7 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from ddim_jax.data import Example
-from ddim_jax.data.facts import picture_digest
+from ddim_jax.data.facts import image_digest
 from ddim_jax.data.pixels import write_pixels
 from ddim_jax.evaluation import evaluate, summary_table
 from ddim_jax.metrics import bootstrap_interval
@@ -57,6 +57,7 @@ def test_pooled_counts_and_empty_masks_done_by_hand(hand_run):
     assert metrics["empty_truths"] == 2
     assert (paper["empty_predictions"], mean["empty_predictions"]) == (1, 2)
     assert (paper["hd95_with_one_empty"], mean["hd95_with_one_empty"]) == (1, 0)
+    assert [(one["empty_truths"], one["both_empty"]) for one in (paper, mean)] == [(2, 1), (2, 2)]
     # Image a: four of 16 pixels with probabilities 1 and 0.4.
     assert metrics["uncertainty"]["mean"] == pytest.approx(0.3 * 4 / 16 / 3)
     assert metrics["uncertainty"]["rank_correlation_with_dice"] is None
@@ -320,7 +321,7 @@ def test_pictures_that_were_trained_on_are_counted_and_not_calibrated_on(tmp_pat
     segmenter, source = hand_case()
     assert evaluate(segmenter, source, tmp_path / "unknown", split="test", figures=False)["trained_on"] is None
     segmenter.checkpoint = str(tmp_path / "run/checkpoints/800")
-    digests = [picture_digest(source[row].image).hexdigest() for row in range(len(source))]
+    digests = [image_digest(source[row].image).hexdigest() for row in range(len(source))]
     write_pixels(tmp_path / "run", {"a": "1", "b": "2"}, {"a": digests[1]})
     with caplog.at_level("WARNING", logger="absl"):
         metrics = evaluate(segmenter, source, tmp_path / "out", split="test", figures=False)

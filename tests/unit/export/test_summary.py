@@ -89,6 +89,17 @@ def test_an_ensemble_of_a_plugin_is_exported_if_it_takes_jax_arrays(registered):
         program(ensemble="middle")
 
 
+def test_exclusive_classes_that_an_ensemble_gives_more_than_one_are_divided_as_the_package_does(registered):
+    registered.ensemble("any of them")(of_masks(lambda masks: masks.max(axis=0)))
+    config = {"data": ORGANS.as_config(), "sample": {}, "diffusion": {"num_train_timesteps": 10}}
+    options = SamplingOptions.create(config, ensemble="any of them", samples=5, steps=1)
+    given = samples(ORGANS)
+    found = jax.jit(lambda values: summarise(values, options, ORGANS))(given)[0]
+    assert np.isclose(found, 1 / 2).any() and np.isclose(found, 1 / 3).any()
+    for place, one in enumerate(given):
+        np.testing.assert_allclose(found[place], fuse(one, one.shape[1:3], options, ORGANS).probability, atol=1e-6)
+
+
 def test_a_sampler_of_a_plugin_is_given_the_noise_that_it_draws(registered):
     def sampler(noise_of_step):
         def sample(denoise, noise, schedule, options, *, prediction="noise", key=None, return_trajectory=False):

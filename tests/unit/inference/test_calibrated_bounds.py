@@ -51,8 +51,7 @@ def red_block(side=16, height=4):
 def test_bounds_in_memory_by_hand(segmenter):
     assert segmenter.segment(red_block()).bounds == {}
     save(segmenter)
-    again = Segmenter(ReadsRed(), segmenter._params, config=config(), step=7, checkpoint=segmenter.checkpoint)
-    result = again.segment(red_block())
+    result = segmenter.segment(red_block())
     assert int(result.mask.sum()) == 64 and result.doubt == 0
     # 64 +- 10 * 0.002 * 256, and 1 - 5 * 0.02.
     assert result.bounds["foreground"] == pytest.approx((64 - 5.12, 64 + 5.12, 0.9, None))
@@ -148,6 +147,17 @@ def test_slices_have_bounds_of_their_own_in_square_millimetres(segmenter, tmp_pa
             assert one[f"{name}_mm2"] == pytest.approx(one[name] * 0.375)
 
 
+def test_bounds_in_square_millimetres_are_rounded_outwards(segmenter):
+    save(segmenter)
+    result = segmenter.segment(red_block())  # bounds of 58 and 70 pixels
+    facts = facts_of(red_block(), result, Labels(), pixel_area=1.0000015)
+    found = facts["bounds"]["foreground"]
+    names = ("area_mm2", "area_low_mm2", "area_high_mm2")
+    assert [found[name] for name in names] == [64.0001, 58.0, 70.0002]
+    found = facts_of(red_block(), result, Labels(), pixel_area=1.25)["bounds"]["foreground"]
+    assert [found[name] for name in names] == [80, 72.5, 87.5]
+
+
 def test_areas_in_square_millimetres_need_no_calibration(segmenter, tmp_path):
     ct_series(tmp_path / "series", count=2, shape=(16, 16))  # pixels of 0.5 x 0.75 mm
     Image.fromarray(red_block()).save(tmp_path / "a.png")
@@ -172,9 +182,8 @@ def test_results_with_and_without_bounds_do_not_mix(segmenter, tmp_path):
     assert segment_files(segmenter, tmp_path / "a.png", tmp_path / "out").bounds == ""
     assert "bounds" not in json.loads((tmp_path / "out/index.jsonl").read_text())
     save(segmenter)
-    fresh = Segmenter(ReadsRed(), segmenter._params, config=config(), step=7, checkpoint=segmenter.checkpoint)
     with pytest.raises(InputError, match="calibration is None there and"):
-        segment_files(fresh, tmp_path / "a.png", tmp_path / "out")
+        segment_files(segmenter, tmp_path / "a.png", tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,23 @@ def test_a_network_in_one_pass_keeps_its_own_steps():
         turned.trajectory(image)
 
 
+def test_options_that_a_checkpoint_cannot_take_are_refused_with_its_name():
+    for networks in ([reads_red(flips=False), plain_unet()], [plain_unet(), reads_red(flips=False)]):
+        mixed = Ensemble(networks)
+        with pytest.raises(InputError, match=r"^run1.0/checkpoints/7: flips is True and data.flips is False"):
+            mixed.options(flips=True)
+    with pytest.raises(InputError, match=r"^unet/checkpoints/7: steps is 5; expected a whole number from 1 to 1"):
+        mixed.options(steps=5)
+
+
+def test_an_eta_that_the_sampler_does_not_use_is_each_checkpoints_own():
+    noisy = reads_red(0.25)
+    noisy.config["sample"]["eta"] = 0.5
+    pair = Ensemble([reads_red(), noisy])
+    assert pair.sample(picture(2), sampler="ddpm").shape[0] == 6
+    assert pair.options(sampler="ddim").eta == 0  # which both then take
+
+
 def test_the_reverse_process_is_that_of_the_first(pair):
     image = picture(3)
     expected = Segmenter(**reads_red()._asdict()).trajectory(image)

@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.distance import mahalanobis
 
 from ddim_jax.data.datasets.phantom import draw_phantom
-from ddim_jax.inference.unlikeness import PICTURES_NEEDED, Reference, describe_image, fit_reference, is_unlike
+from ddim_jax.inference.unlikeness import IMAGES_NEEDED, Reference, describe_image, fit_reference, is_unlike
 from ddim_jax.preprocessing import resize_image
 from ddim_jax.runtime.errors import InputError
 
@@ -48,7 +48,7 @@ def test_distance_and_limit_are_those_of_scipy(count, rank):
 
 
 def test_too_few_pictures_make_no_reference():
-    assert PICTURES_NEEDED == 19
+    assert IMAGES_NEEDED == 19
     for count in (1, 2, 18):
         with pytest.raises(ValueError, match=rf"^{count} images?; it takes 19"):
             fit_reference(drawn(count))

@@ -31,6 +31,25 @@ def test_overlapping_classes_are_counted_by_their_bits():
     assert class_counts(drawn, truth, OVERLAPPING) == [Counts(2, 1, 0, 1), Counts(1, 1, 1, 1)]
 
 
+@pytest.mark.parametrize(
+    ("labels", "wrong", "said"),
+    [
+        (EXCLUSIVE, 7, "holds 7; expected values from 0 to 2, or 255 where a pixel is ignored"),
+        (Labels.create({"lung": 1, "heart": 2}), 255, "holds 255; expected values from 0 to 2$"),
+        (OVERLAPPING, 4, "holds 4; expected values from 0 to 3$"),
+        (Labels.create(ignore=9), 2, "holds 2; expected values from 0 to 1, or 255"),
+        (Labels(), 2, "must hold 0 and 1 only"),
+    ],
+)
+def test_values_that_are_no_class_are_refused(labels, wrong, said):
+    odd, right = np.array([[wrong, 1]], np.uint8), np.array([[0, 1]], np.uint8)
+    for name, pair in (("truth", (right, odd)), ("prediction", (odd, right))):
+        with pytest.raises(ValueError, match=f"{name} {said}"):
+            class_counts(*pair, labels)
+        with pytest.raises(ValueError, match=f"{name} {said}"):
+            measure_classes(*pair, labels)
+
+
 def test_all_metrics_of_a_class_are_those_of_its_mask():
     truth, drawn = TRUTH[:, :5], DRAWN[:, :5]
     whole = measure_classes(drawn, truth, EXCLUSIVE)

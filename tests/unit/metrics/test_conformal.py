@@ -13,7 +13,7 @@ from ddim_jax.metrics import (
     class_statements,
     conformal_quantile,
     dice_score,
-    pictures_needed,
+    images_needed,
 )
 
 
@@ -29,7 +29,7 @@ def test_the_quantile_is_the_score_of_that_rank(count, coverage, rank):
 
 @pytest.mark.parametrize(("coverage", "needed"), [(0.9, 9), (0.95, 19), (0.99, 99), (0.5, 1), (0.7, 3), (0.1, 1)])
 def test_too_few_scores_are_refused_and_their_number_is_said(coverage, needed):
-    assert pictures_needed(coverage) == needed
+    assert images_needed(coverage) == needed
     assert conformal_quantile(np.arange(needed), coverage) == needed - 1
     with pytest.raises(ValueError, match=rf"{needed - 1} images; a coverage of {coverage} needs {needed}"):
         conformal_quantile(np.zeros(needed - 1), coverage)

@@ -35,8 +35,25 @@ def test_a_known_temperature_is_found(temperature):
 
 def test_scaling_by_hand():
     # The odds 1/9, 1 and 9 to the power of a half.
-    scaled = scale_probability(np.array([0.0, 0.1, 0.5, 0.9, 1.0]), 2.0)
-    assert scaled.tolist() == pytest.approx([0, 0.25, 0.5, 0.75, 1]) and scaled.dtype == np.float32
+    scaled = scale_probability(np.array([0.1, 0.5, 0.9]), 2.0)
+    assert scaled.tolist() == pytest.approx([0.25, 0.5, 0.75]) and scaled.dtype == np.float32
+    # Those of 0 and 1 are e^-10 and e^10.
+    assert scale_probability(np.array([0.0, 1.0]), 2.0).tolist() == pytest.approx([expit(-5), expit(5)])
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_scaled_probabilities_have_the_error_that_is_told(temperature):
+    """Most are 0 or 1, a tenth of these wrong."""
+    probability = np.repeat([0.0, 1.0, expit(-2.0), expit(1.0)], 100)
+    truth = np.concatenate([np.arange(100) < wrong for wrong in (10, 90, 20, 70)])
+    told = expected_calibration_error(calibration_at(logit_counts(probability, truth), temperature))
+    scaled = scale_probability(probability, temperature)
+    assert told == pytest.approx(expected_calibration_error(calibration_sums(scaled[None], truth[None])), abs=1e-6)
+    at_ten = expit(np.array([-10.0, 10.0]) / temperature)
+    assert told == pytest.approx(
+        (abs(at_ten[0] - 0.1) + abs(at_ten[1] - 0.9) + abs(expit(-2 / temperature) - 0.2)
+         + abs(expit(1 / temperature) - 0.7)) / 4
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("temperature", [0.0, -2.0, np.nan, np.inf])

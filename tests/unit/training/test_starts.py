@@ -11,7 +11,7 @@ from PIL import Image
 from tiny_runs import SIZE, assert_same_bits, checkpoint, tiny_config, unet_config
 
 from ddim_jax.checkpoints import CheckpointStore
-from ddim_jax.data.facts import picture_digest
+from ddim_jax.data.facts import image_digest
 from ddim_jax.data.pixels import read_trained_on
 from ddim_jax.evaluation import evaluate_checkpoint
 from ddim_jax.imageio.images import read_image
@@ -176,7 +176,7 @@ def test_a_picture_that_is_trained_on_and_validated_is_told(crop, tmp_path, monk
         # The digests of the images that are trained on, and of no others, are kept.
         with open(tmp_path / f"run{told}/pixels.csv", newline="") as file:
             rows = {row["id"]: row["trained_on"] for row in csv.DictReader(file)}
-        trained = {picture_digest(read_image(tmp_path / f"data/images/{name}.png")).hexdigest() for name in "ab"}
+        trained = {image_digest(read_image(tmp_path / f"data/images/{name}.png")).hexdigest() for name in "ab"}
         assert rows["c"] == "" and {rows["a"], rows["b"]} == trained
         assert read_trained_on(tmp_path / f"run{told}") == {"a": rows["a"], "b": rows["b"]}
 
