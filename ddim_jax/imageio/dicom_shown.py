@@ -131,8 +131,8 @@ def says_its_range(path: str | os.PathLike, header: "Dataset") -> bool:
     """True if a file says how its values become grey levels, so that `stored_limits` are not needed."""
     attributes = _frame_attributes(path, header, 0)
     colours = str(header.get("PhotometricInterpretation", ""))
-    plain = int(header.BitsStored) <= 8 and not ({"RescaleSlope", "ModalityLUTSequence"} & attributes.keys())
-    return plain or not colours.startswith("MONOCHROME") or "VOILUTSequence" in attributes or _window(attributes)
+    said = _is_plain(attributes) or "VOILUTSequence" in attributes or _window(attributes) is not None
+    return said or not colours.startswith("MONOCHROME")
 
 
 def _frame_attributes(path: str | os.PathLike, header: "Dataset", index: int) -> dict[str, Any]:
@@ -175,13 +175,24 @@ def _modality(stored: np.ndarray, attributes: dict[str, Any]) -> np.ndarray:
     """Values in the file's units, such as Hounsfield units."""
     if "ModalityLUTSequence" in attributes:
         return _table(attributes, "ModalityLUTSequence").look_up(stored, _stored_range(attributes)[0])
-    slope, intercept = _only(attributes.get("RescaleSlope", 1)), _only(attributes.get("RescaleIntercept", 0))
+    slope, intercept = _rescale(attributes)
     if not (1 / _LARGEST < abs(slope) < _LARGEST and abs(intercept) < _LARGEST):
         raise DataError(
             f"{attributes['path']}: has the RescaleSlope {slope:g} and the RescaleIntercept {intercept:g}, which give "
             "no values; expected finite numbers and a slope that is not 0."
         )
     return stored if (slope, intercept) == (1, 0) else stored * np.float32(slope) + np.float32(intercept)
+
+
+def _rescale(attributes: dict[str, Any]) -> tuple[float, float]:
+    """The slope and the intercept of a file; NaN for what is no number."""
+    return _only(attributes.get("RescaleSlope", 1)), _only(attributes.get("RescaleIntercept", 0))
+
+
+def _is_plain(attributes: dict[str, Any]) -> bool:
+    """True for values of 8 bits that no modality LUT changes: without a window, they are the grey levels."""
+    is_changed = "ModalityLUTSequence" in attributes or _rescale(attributes) != (1, 0)
+    return int(attributes["BitsStored"]) <= 8 and not is_changed
 
 
 def _grey(
@@ -202,7 +213,7 @@ def _grey(
         return linear(table.look_up(values, ends.min()), 0, 2**table.bits - 1)
     if (window := window or _window(attributes)) is not None:
         return _windowed(values, *window)
-    if int(attributes["BitsStored"]) <= 8 and values is stored:
+    if _is_plain(attributes):
         return linear(values, *_stored_range(attributes))
     return linear(values, *(limits or robust_limits(_modality(_without_padding(frame, attributes), attributes))))
 

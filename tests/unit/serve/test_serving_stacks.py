@@ -61,20 +61,39 @@ def test_a_damaged_header_costs_the_dicom_seg_at_most(name, refused, client, tmp
         assert "has several values of SOPClassUID, expected one" in result["unavailable"]["dicom-seg"]
 
 
-def test_the_window_that_a_series_is_shown_with(tmp_path):
+EIGHT_BITS = {"BitsStored": 8, "HighBit": 7, "PixelRepresentation": 0}
+
+
+@pytest.mark.parametrize(
+    ("count", "attributes", "window"),
+    [
+        (3, {}, None),
+        (2, {"WindowCenter": 40, "WindowWidth": 400}, (40, 400)),
+        # Values that nothing changes are the grey levels; an intercept alone gives all frames one range.
+        (1, EIGHT_BITS | {"RescaleSlope": 1, "RescaleIntercept": 0}, (127.5, 255)),
+        (2, EIGHT_BITS | {"RescaleSlope": None, "RescaleIntercept": None}, (127.5, 255)),
+        (2, EIGHT_BITS | {"RescaleSlope": None, "RescaleIntercept": -10}, (74.5, 89)),
+        (1, EIGHT_BITS | {"RescaleSlope": None, "RescaleIntercept": -10}, (54.5, 49)),
+    ],
+)
+def test_the_window_that_a_series_is_shown_with(count, attributes, window, tmp_path):
     """Shown again with the window that it says, a slice is the same."""
-    ct_series(tmp_path / "plain", count=3)
-    ct_series(tmp_path / "told", count=2, WindowCenter=40, WindowWidth=400)
-    for name, slices in (("plain", 3), ("told", 2)):
-        stack = open_stack(sorted((tmp_path / name).iterdir()))
-        window = stack.window(1)
-        assert name == "plain" or window == (40, 400)
-        again = stack.with_window(window)
-        for index in range(slices):
-            np.testing.assert_array_equal(again.read(index), stack.read(index))
-        nibabel.save(
-            nibabel.Nifti1Image(np.random.default_rng(0).normal(0, 9, (6, 5, 4)), np.eye(4)), tmp_path / "v.nii"
-        )
+    if "BitsStored" in attributes:  # 40 to 89, and 80 to 129
+        for number in range(count):
+            values = np.arange(40, 90).reshape(5, 10) + 40 * number - 1024
+            ct_slice(tmp_path / f"{number}.dcm", values, place=(0, 0, number), number=number, **attributes)
+    else:
+        ct_series(tmp_path, count=count, **attributes)
+    stack = open_stack(sorted(tmp_path.iterdir()))
+    assert window is None or stack.window(0) == pytest.approx(window, abs=0.6)  # the share that is cut off
+    again = stack.with_window(stack.window(0))
+    for index in range(count):
+        np.testing.assert_array_equal(again.read(index), stack.read(index))
+
+
+def test_the_window_that_a_volume_is_shown_with(tmp_path):
+    values = np.random.default_rng(0).normal(0, 9, (6, 5, 4))
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "v.nii")
     volume = open_stack([tmp_path / "v.nii"])
     np.testing.assert_array_equal(volume.read(2), volume.with_window(volume.window(2)).read(2))
 
