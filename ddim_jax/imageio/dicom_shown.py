@@ -9,7 +9,7 @@ import numpy as np
 from ddim_jax.imageio.dicom import errors_naming, presentation_shape, white_is_low
 from ddim_jax.imageio.dicom_frames import read_frame
 from ddim_jax.imageio.dicom_tables import Table, palette_colours, read_table
-from ddim_jax.imageio.grey import linear, robust_limits
+from ddim_jax.imageio.grey import linear, robust_limits, window_of
 from ddim_jax.imageio.images import AGAIN, ReadOptions
 from ddim_jax.runtime.errors import DataError
 
@@ -88,8 +88,7 @@ def shown_window(path: str | os.PathLike, header: "Dataset", index: int) -> tupl
         if (window := _window(attributes)) is not None:
             return window[:2]
         says_range = says_its_range(path, header)  # the bits as they are
-    low, high = _stored_range(attributes) if says_range else stored_limits(path, header, index)
-    return (low + high) / 2, high - low
+    return window_of(*(_stored_range(attributes) if says_range else stored_limits(path, header, index)))
 
 
 def own_window(path: str | os.PathLike, header: "Dataset", index: int) -> tuple[float, float, str] | str | None:

@@ -16,6 +16,12 @@ def robust_limits(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def window_of(low: float, high: float) -> tuple[float, float]:
+    """The centre and width of a range as `linear` shows it; of one value, which is black there, the width is 1."""
+    width = high - low or 1.0
+    return low + width / 2, width
+
+
 def linear(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """uint8 of the same shape: 0 at `low` and below and for NaN, 255 at `high` and above."""
     exact = np.float64 if values.dtype.kind in "iu" and values.dtype.itemsize > 2 else np.float32

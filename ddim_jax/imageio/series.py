@@ -22,6 +22,7 @@ from ddim_jax.imageio.dicom_geometry import (
 )
 from ddim_jax.imageio.dicom_grouping import OwnScale, own_scale
 from ddim_jax.imageio.dicom_order import SAME_PLACE, drop_damaged, in_order, without_copies
+from ddim_jax.imageio.grey import window_of
 from ddim_jax.imageio.images import ReadOptions
 from ddim_jax.imageio.stacks import MAX_VOXELS
 from ddim_jax.runtime.errors import DataError
@@ -117,7 +118,7 @@ class DicomStack:
         if self._shared is not None:
             return self._shared[:2]
         if (limits := self._limits_of(path, header)) is not None:
-            return sum(limits) / 2, limits[1] - limits[0]
+            return window_of(*limits)
         return dicom_shown.shown_window(path, header, frame)
 
     @property

@@ -92,10 +92,25 @@ def test_the_window_that_a_series_is_shown_with(count, attributes, window, tmp_p
 
 
 def test_the_window_that_a_volume_is_shown_with(tmp_path):
-    values = np.random.default_rng(0).normal(0, 9, (6, 5, 4))
-    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "v.nii")
-    volume = open_stack([tmp_path / "v.nii"])
-    np.testing.assert_array_equal(volume.read(2), volume.with_window(volume.window(2)).read(2))
+    for values in (np.random.default_rng(0).normal(0, 9, (6, 5, 4)), np.full((6, 5, 4), -70.0)):
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "v.nii")
+        volume = open_stack([tmp_path / "v.nii"])
+        np.testing.assert_array_equal(volume.read(2), volume.with_window(volume.window(2)).read(2))
+    assert volume.window(2) == (-69.5, 1)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_images_of_one_value_have_a_window_that_can_be_asked_for(count, client, tmp_path):
+    for number in range(count):
+        ct_slice(tmp_path / f"{number}.dcm", np.full((8, 6), 300), place=(0, 0, number), number=number)
+    sent = [("file", path.read_bytes()) for path in tmp_path.iterdir()]
+    body = client.post("/segment", files=sent).json()
+    (result,) = body["networks"]
+    assert [one["window"] for one in result["slices"]] == [[300.5, 1]] * count
+    asked = client.get(body["links"]["picture"], params={"slice": count, "window": "300.5,1"})
+    assert asked.status_code == 200
+    own = client.get(result["slices"][-1]["files"]["picture"]).content
+    np.testing.assert_array_equal(decoded(asked.content), decoded(own))
 
 
 def test_a_nifti_volume_and_a_zip_of_dicom_files(client, tmp_path):
