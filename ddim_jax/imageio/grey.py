@@ -24,6 +24,7 @@ def window_of(low: float, high: float) -> tuple[float, float]:
 
 def linear(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """uint8 of the same shape: 0 at `low` and below and for NaN, 255 at `high` and above."""
-    exact = np.float64 if values.dtype.kind in "iu" and values.dtype.itemsize > 2 else np.float32
+    # What float32 does not hold is subtracted before it is rounded.
+    exact = np.float64 if values.dtype.itemsize > (4 if values.dtype.kind == "f" else 2) else np.float32
     scaled = (values.astype(exact) - exact(low)) * exact(255 / max(high - low, 1e-12))
     return np.round(np.clip(np.nan_to_num(scaled, nan=0.0), 0, 255)).astype(np.uint8)
