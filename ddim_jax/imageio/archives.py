@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ddim_jax.runtime.errors import DataError
+from ddim_jax.runtime.values import quantity
 
 SUFFIX = ".zip"
 _MEMBER_BYTES = 2**29  # of a file in an archive, which is held in memory while it is read
@@ -31,7 +32,7 @@ class Archive:
 
     Raises:
       TooManyFiles: there are more, or so many hidden ones that its directory has more than a KiB for each of `most`.
-      DataError: it cannot be read.
+      DataError: it cannot be read, or holds two files of one name, of which one could not be asked for.
     """
 
     def __init__(self, path: str | os.PathLike, most: int = _MOST_FILES):
@@ -59,6 +60,12 @@ class Archive:
         if len(self.names) > most:
             self.close()
             raise TooManyFiles(f"{path}: holds {len(self.names)} files; expected at most {most}.")
+        if twice := len(self.names) - len(set(self.names)):
+            self.close()
+            raise DataError(
+                f"{path}: {quantity(twice, 'file has', 'files have')} the name of another one in the archive; expected "
+                "each name once. Unpack it and pack it again."
+            )
 
     def __enter__(self) -> "Archive":
         return self
