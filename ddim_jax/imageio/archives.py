@@ -78,13 +78,17 @@ class Archive:
         self._zip.close()
         self._file.close()
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str, called: str | os.PathLike | None = None) -> BinaryIO:
         """A file in it, in memory.
+
+        Args:
+          name: of the file.
+          called: what errors call it, where its name may be a patient's; None: the archive's path and the name.
 
         Raises:
           DataError: there is none of that name, it is too large, encrypted or damaged.
         """
-        path = self._path / name
+        path = called or self._path / name
         try:
             member = self._zip.getinfo(name)
             if member.file_size > _MEMBER_BYTES:
@@ -96,8 +100,8 @@ class Archive:
             raise DataError(f"{path}: cannot be read from its archive, which is encrypted; unpack it first.") from error
         except (MemoryError, DataError):
             raise
-        except Exception as error:  # of whatever stage of a damaged archive
-            raise DataError(f"{path}: cannot be read from its archive, which is damaged ({error}).") from error
+        except Exception as error:  # of whatever stage of a damaged archive; its text may have the name
+            raise DataError(f"{path}: cannot be read from its archive, which is damaged; copy it again.") from error
 
 
 class _Bounded(io.FileIO):

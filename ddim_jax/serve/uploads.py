@@ -196,7 +196,8 @@ def unpack(folder: Path, limits: Limits, check: Callable[[], None]) -> tuple[lis
         with archive:
             for number, name in enumerate(archive.names, start=1):
                 check()
-                with archive.open(name) as file:
+                member = folder / f"{path.stem}_{number:04d}"
+                with archive.open(name, called=member) as file:
                     left -= file.seek(0, 2)
                     if left < 0:
                         raise Refusal(413, f"The archive holds more than {limits.upload_bytes} bytes when unpacked.")
@@ -207,7 +208,7 @@ def unpack(folder: Path, limits: Limits, check: Callable[[], None]) -> tuple[lis
                     if suffix == SUFFIX:
                         left_out[_kind_in_words(name)] += 1
                     else:
-                        (folder / f"{path.stem}_{number:04d}{suffix}").write_bytes(file.read())
+                        member.with_suffix(suffix).write_bytes(file.read())
         path.unlink()
     files = sorted(folder.iterdir())
     if not files:

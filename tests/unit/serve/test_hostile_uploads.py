@@ -112,6 +112,30 @@ REFUSED = {
 """Bodies that are sent, and the status of each."""
 
 
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("encrypted", "which is encrypted; unpack it first."),
+        ("wrong sum", "which is damaged; copy it again."),
+        ("two names", "which is damaged; copy it again."),
+    ],
+)
+def test_a_member_that_cannot_be_unpacked_is_called_by_its_number(shared, kind, why, caplog):
+    data = bytearray(archive(**{"a.png": saved("PNG"), f"{SECRET}__IM1.png": saved("PNG")}))
+    header, entry = data.rindex(b"PK\3\4"), data.rindex(b"PK\1\2")
+    if kind == "encrypted":
+        data[header + 6] |= 1
+        data[entry + 8] |= 1
+    elif kind == "wrong sum":
+        data[entry + 16] ^= 1  # in the words of zipfile: Bad CRC-32 for file 'Secret^Name/IM1.png'
+    else:
+        data[header + 30] ^= 32  # File name in directory 'Secret ... and header 'secret ... differ
+    answer = shared.post("/segment", content=bytes(data))
+    said = f"Member 1 of the archive: cannot be read from its archive, {why}"  # capital letters come first
+    assert answer.status_code == 422 and answer.json()["error"] == said
+    assert "secret" not in caplog.text.lower()
+
+
 @pytest.mark.parametrize("kind", REFUSED)
 def test_it_is_refused_in_one_sentence(shared, kind, tmp_path, caplog):
     make, status = REFUSED[kind]
